@@ -1,6 +1,7 @@
 //! The shop's gRPC interface, generated from `shop/*/v1/*.proto`.
 //!
 //! Messages, clients and servers live in the module of their package; the `.proto` files are the documentation.
+#![expect(clippy::pedantic, reason = "generated code, written for machines")]
 
 /// Types that more than one service speaks.
 pub mod common {
