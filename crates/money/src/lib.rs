@@ -156,6 +156,19 @@ impl FromStr for Decimal {
     }
 }
 
+impl From<Money> for Decimal {
+    fn from(money: Money) -> Self {
+        Self(money.to_string())
+    }
+}
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw = RawValue::from_string(self.0.clone()).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
 impl<'de> Deserialize<'de> for Decimal {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // The raw text of the number: a binary float never comes into it.
@@ -216,7 +229,9 @@ mod tests {
 
     #[test]
     fn what_is_no_amount_is_refused() {
-        for json in ["1e3", "\"\"", "\"1.\"", "\".5\"", "\"+1\"", "\"1,5\"", "true", "null", "[1]", "\"١\"", "\"\\u0031\""] {
+        for json in
+            ["1e3", "\"\"", "\"1.\"", "\".5\"", "\"+1\"", "\"1,5\"", "true", "null", "[1]", "\"١\"", "\"\\u0031\""]
+        {
             assert!(parse(json, "USD").is_err(), "{json}");
         }
         assert_eq!(parse("1.005", "USD").unwrap_err(), "USD has 2 decimals, `1.005` has more");
@@ -226,9 +241,13 @@ mod tests {
 
     #[test]
     fn amounts_are_written_with_the_currencys_decimals() {
-        for (minor, currency, json) in
-            [(129_990, "USD", "1299.90"), (5, "USD", "0.05"), (-5, "USD", "-0.05"), (1300, "JPY", "1300"), (1, "BHD", "0.001")]
-        {
+        for (minor, currency, json) in [
+            (129_990, "USD", "1299.90"),
+            (5, "USD", "0.05"),
+            (-5, "USD", "-0.05"),
+            (1300, "JPY", "1300"),
+            (1, "BHD", "0.001"),
+        ] {
             let money = Money::new(minor, currency.parse().expect("a currency"));
             assert_eq!(serde_json::to_string(&money.amount()).expect("json"), json);
         }

@@ -1,0 +1,216 @@
+//! Every event there is, with its topic and key.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use shop_money::{Currency, Decimal};
+use uuid::Uuid;
+
+/// A stream of events; order holds per key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// What became of payments, keyed by payment.
+    Payment,
+    /// Changes of stock that a payment caused, keyed by product.
+    Stock,
+    /// Changes of baskets that a payment caused, keyed by user.
+    Basket,
+}
+
+impl Topic {
+    /// All topics.
+    pub const ALL: [Self; 3] = [Self::Payment, Self::Stock, Self::Basket];
+
+    /// The topic's name on the bus.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Payment => "payment-events",
+            Self::Stock => "stock-events",
+            Self::Basket => "basket-events",
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// `payment.completed`
+    PaymentCompleted(PaymentCompleted),
+    /// `payment.failed`
+    PaymentFailed(PaymentFailed),
+    /// `payment.refunded`
+    PaymentRefunded(PaymentRefunded),
+    /// `stock.updated`
+    StockUpdated(StockUpdated),
+    /// `basket.cleared`
+    BasketCleared(BasketCleared),
+}
+
+impl Event {
+    /// The stream the event goes to.
+    pub const fn topic(&self) -> Topic {
+        match self {
+            Self::PaymentCompleted(_) | Self::PaymentFailed(_) | Self::PaymentRefunded(_) => Topic::Payment,
+            Self::StockUpdated(_) => Topic::Stock,
+            Self::BasketCleared(_) => Topic::Basket,
+        }
+    }
+
+    /// The type as consumers match on it.
+    pub const fn event_type(&self) -> &'static str {
+        match self {
+            Self::PaymentCompleted(_) => "payment.completed",
+            Self::PaymentFailed(_) => "payment.failed",
+            Self::PaymentRefunded(_) => "payment.refunded",
+            Self::StockUpdated(_) => "stock.updated",
+            Self::BasketCleared(_) => "basket.cleared",
+        }
+    }
+
+    /// The key that order holds for.
+    pub fn key(&self) -> String {
+        match self {
+            Self::PaymentCompleted(body) => body.payment_id.to_string(),
+            Self::PaymentFailed(body) => body.payment_id.to_string(),
+            Self::PaymentRefunded(body) => body.payment_id.to_string(),
+            Self::StockUpdated(body) => body.product_id.to_string(),
+            Self::BasketCleared(body) => body.user_id.clone(),
+        }
+    }
+}
+
+/// One line of what was bought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// Which product.
+    pub product_id: i64,
+    /// Its name when it was bought.
+    pub name: String,
+    /// How many.
+    pub quantity: u32,
+    /// Price of one.
+    pub price: Decimal,
+    /// Price of the line.
+    pub subtotal: Decimal,
+    /// Its category when it was bought.
+    pub category: String,
+}
+
+/// A payment went through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentCompleted {
+    /// Which payment.
+    pub payment_id: Uuid,
+    /// Whose.
+    pub user_id: String,
+    /// The basket paid for.
+    pub basket_id: Option<Uuid>,
+    /// What was paid.
+    pub amount: Decimal,
+    /// In which currency.
+    pub currency: Currency,
+    /// What was bought.
+    pub items: Vec<Item>,
+    /// The client's own notes.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A payment did not go through, and never will.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentFailed {
+    /// Which payment.
+    pub payment_id: Uuid,
+    /// Whose.
+    pub user_id: String,
+    /// The basket that was to be paid for.
+    pub basket_id: Option<Uuid>,
+    /// What was to be paid.
+    pub amount: Decimal,
+    /// In which currency.
+    pub currency: Currency,
+    /// What was to be bought.
+    pub items: Vec<Item>,
+    /// The client's own notes.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// Why, for people.
+    pub reason: String,
+    /// Why, for programs: `payment_declined`, `payment_expired`, …
+    pub error_code: String,
+}
+
+/// Money went back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRefunded {
+    /// Which payment.
+    pub payment_id: Uuid,
+    /// Whose.
+    pub user_id: String,
+    /// The basket that was paid for.
+    pub basket_id: Option<Uuid>,
+    /// How much went back with this refund.
+    pub amount: Decimal,
+    /// In which currency.
+    pub currency: Currency,
+    /// What was bought.
+    pub items: Vec<Item>,
+    /// The client's own notes.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// Why, as the client said.
+    pub reason: Option<String>,
+    /// Which refund.
+    pub refund_id: Uuid,
+}
+
+/// What happens to reserved stock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StockOperation {
+    /// The reservation was sold: units leave the shelf.
+    Decrease,
+    /// The reservation was dropped: units are free again.
+    Release,
+    /// Sold units came back.
+    Increase,
+}
+
+/// Stock of one product is to change because of a payment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockUpdated {
+    /// Which product.
+    pub product_id: i64,
+    /// How many units.
+    pub quantity: u32,
+    /// Which way.
+    pub operation: StockOperation,
+    /// Why, for people.
+    pub reason: String,
+    /// The payment, which is also the id of its reservation.
+    pub payment_id: Uuid,
+}
+
+/// One line that left the basket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BasketLine {
+    /// Which product.
+    pub product_id: i64,
+    /// How many were paid for.
+    pub quantity: u32,
+}
+
+/// What was paid for leaves the basket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BasketCleared {
+    /// Whose basket.
+    pub user_id: String,
+    /// Which basket: a newer one of the same user stays as it is.
+    pub basket_id: Uuid,
+    /// What was paid for; lines added since stay.
+    pub lines: Vec<BasketLine>,
+    /// Why, for people.
+    pub reason: String,
+    /// The payment.
+    pub payment_id: Uuid,
+}
