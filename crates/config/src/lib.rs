@@ -1,0 +1,66 @@
+//! Settings of a process: built-in defaults, TOML files, environment variables and flags,
+//! merged in that order, each value remembered with its source.
+//!
+//! A service writes one struct with a section per field, implements [`Settings`] for it, and calls [`start`].
+
+mod coerce;
+mod command;
+mod explain;
+mod layer;
+mod load;
+mod problem;
+mod schema;
+mod secret;
+mod section;
+mod span;
+mod suggest;
+
+pub use command::{Start, start};
+pub use load::{Loaded, Sources, load};
+pub use problem::{Problem, Problems};
+pub use secret::Secret;
+pub use section::database::{Database, Engine, Pool, SslMode, Target};
+pub use section::kafka::Kafka;
+pub use section::log::{Log, LogFormat, Otel};
+pub use section::neighbour::Neighbour;
+pub use section::redis::{Redis, RedisTarget};
+pub use section::server::{Grpc, Http, Stop};
+pub use span::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// One named environment variable and the setting it fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Var {
+    /// Name of the variable, such as `DB_PORT`. When the setting is a [`Secret`], `DB_PORT_FILE` names a file holding it.
+    pub name: &'static str,
+    /// Dotted key of the setting, such as `database.port`.
+    pub key: &'static str,
+    /// One line for `--help`.
+    pub doc: &'static str,
+}
+
+impl Var {
+    /// A variable, its setting's dotted key and the line shown by `--help`.
+    pub const fn new(name: &'static str, key: &'static str, doc: &'static str) -> Self {
+        Self { name, key, doc }
+    }
+}
+
+/// Everything a process can be told from outside.
+///
+/// `Default` holds the built-in values; derive `Serialize` and `Deserialize` with
+/// `#[serde(deny_unknown_fields, default)]` so that a misspelt key is an error.
+pub trait Settings: Serialize + DeserializeOwned + Default + Send + 'static {
+    /// Name of the binary, as shown by `--help` and `--version`.
+    const NAME: &'static str;
+    /// What the process is, in one line.
+    const ABOUT: &'static str;
+
+    /// The named environment variables. Every other setting is reached by `SHOP_SECTION__KEY`.
+    fn vars() -> Vec<Var>;
+
+    /// Finds what types cannot: values that contradict each other or make no sense.
+    fn check(&self, problems: &mut Problems);
+}

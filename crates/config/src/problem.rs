@@ -1,0 +1,121 @@
+//! What is wrong with the settings, all of it, with the place each value came from.
+
+use std::fmt;
+
+/// One thing to mend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Dotted key of the setting; empty when a whole file could not be read.
+    pub key: String,
+    /// What is wrong and what to do about it.
+    pub message: String,
+    /// The value as given, `***` for a secret.
+    pub value: Option<String>,
+    /// Where the value came from, such as `environment variable DB_PORT`.
+    pub source: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut start = self.key.clone();
+        if let Some(value) = &self.value {
+            start.push_str(" = ");
+            start.push_str(value);
+        }
+        if let Some(source) = &self.source {
+            if start.is_empty() {
+                start.push_str(source);
+            } else {
+                start.push_str(" (");
+                start.push_str(source);
+                start.push(')');
+            }
+        }
+        write!(f, "{start}: {}", self.message)
+    }
+}
+
+/// The problems found so far. Printed one per line.
+#[derive(Debug, Default)]
+pub struct Problems {
+    list: Vec<Problem>,
+    prefix: Vec<&'static str>,
+}
+
+impl Problems {
+    /// Reports the setting `key` (dotted, relative to the current section) with what to do about it.
+    /// The loader adds value and source.
+    pub fn add(&mut self, key: &str, message: impl Into<String>) {
+        let mut full: Vec<&str> = self.prefix.clone();
+        if !key.is_empty() {
+            full.push(key);
+        }
+        let key = full.join(".");
+        self.push(Problem {
+            key,
+            message: message.into(),
+            value: None,
+            source: None,
+        });
+    }
+
+    /// Runs `check` with all its keys below `section`, for settings made of whole other settings.
+    pub fn within(&mut self, section: &'static str, check: impl FnOnce(&mut Self)) {
+        self.prefix.push(section);
+        check(self);
+        self.prefix.pop();
+    }
+
+    /// Reports unless `fine`.
+    pub fn ensure(&mut self, fine: bool, key: &str, message: impl Into<String>) {
+        if !fine {
+            self.add(key, message);
+        }
+    }
+
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// How many were found.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// The problems in the order they were found.
+    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+        self.list.iter()
+    }
+
+    pub(crate) fn push(&mut self, problem: Problem) {
+        self.list.push(problem);
+    }
+
+    pub(crate) fn into_list(self) -> Vec<Problem> {
+        self.list
+    }
+}
+
+impl<'a> IntoIterator for &'a Problems {
+    type Item = &'a Problem;
+    type IntoIter = std::slice::Iter<'a, Problem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.list.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

@@ -1,0 +1,319 @@
+//! A SQL store: a server by URL or by parts, or a SQLite file.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::url;
+use crate::{Duration, Problems, Secret};
+
+/// Where the data lives.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// `postgres://…`, `mysql://…` or `sqlite://PATH`; wins over the parts below.
+    pub url: Option<Secret>,
+    /// Which server the parts below describe.
+    pub engine: Engine,
+    /// Host of the server.
+    pub host: String,
+    /// Port of the server.
+    pub port: u16,
+    /// User to log in as.
+    pub user: String,
+    /// That user's password; may be empty.
+    pub password: Secret,
+    /// Name of the database.
+    pub name: String,
+    /// Whether the connection is encrypted.
+    pub ssl_mode: SslMode,
+    /// Connections kept open.
+    pub pool: Pool,
+    /// How long to wait for the server when the process starts, as both often start together.
+    pub startup_timeout: Duration,
+}
+
+/// A SQL server the parts can describe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// PostgreSQL.
+    Postgres,
+    /// MariaDB, or MySQL.
+    MariaDb,
+}
+
+/// Connections kept open to a server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pool {
+    /// Most connections at once; a few per core is what a server can use.
+    pub max: u32,
+    /// Longest wait for a free connection; beyond it a request is answered 503.
+    pub acquire_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// How long any connection is kept, so that a failed-over server is left in time.
+    pub max_lifetime: Duration,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            max: 16,
+            acquire_timeout: Duration::secs(3),
+            idle_timeout: Duration::secs(600),
+            max_lifetime: Duration::secs(1_800),
+        }
+    }
+}
+
+/// How a [`Database`] is reached. `Debug` leaves out the URL, which may hold a password.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A PostgreSQL server's URL.
+    Postgres(String),
+    /// A MariaDB server's URL.
+    MariaDb(String),
+    /// A SQLite file.
+    Sqlite(PathBuf),
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Postgres(_) => f.write_str("Postgres(***)"),
+            Self::MariaDb(_) => f.write_str("MariaDb(***)"),
+            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
+        }
+    }
+}
+
+impl Database {
+    /// A local PostgreSQL with its customary superuser.
+    pub fn postgres(name: &str) -> Self {
+        Self {
+            url: None,
+            engine: Engine::Postgres,
+            host: "localhost".to_owned(),
+            port: 5432,
+            user: "postgres".to_owned(),
+            password: Secret::from("password"),
+            name: name.to_owned(),
+            ssl_mode: SslMode::Disable,
+            pool: Pool::default(),
+            startup_timeout: Duration::secs(60),
+        }
+    }
+
+    /// A local MariaDB.
+    pub fn mariadb(user: &str, name: &str) -> Self {
+        Self {
+            engine: Engine::MariaDb,
+            port: 3306,
+            user: user.to_owned(),
+            ..Self::postgres(name)
+        }
+    }
+
+    /// All defaults, at this URL.
+    pub fn at(url: &str) -> Self {
+        Self {
+            url: Some(Secret::from(url)),
+            ..Self::postgres("shop")
+        }
+    }
+
+    /// Where to connect: the URL when there is one, else the parts. The error says which URLs are understood.
+    pub fn target(&self) -> Result<Target, String> {
+        match &self.url {
+            Some(url) => parse(url.expose().trim()),
+            None => Ok(self.from_parts()),
+        }
+    }
+
+    fn from_parts(&self) -> Target {
+        let at = url::server(&url::Server {
+            scheme: match self.engine {
+                Engine::Postgres => "postgres",
+                Engine::MariaDb => "mysql",
+            },
+            user: &self.user,
+            password: self.password.expose(),
+            host: &self.host,
+            port: self.port,
+            path: &self.name,
+        });
+        match self.engine {
+            Engine::Postgres => Target::Postgres(format!("{at}?sslmode={}", self.ssl_mode.postgres())),
+            Engine::MariaDb => Target::MariaDb(format!("{at}?ssl-mode={}", self.ssl_mode.mariadb())),
+        }
+    }
+
+    /// Refuses what no server could be reached with. `section` is the dotted key of this section.
+    pub fn check(&self, section: &'static str, problems: &mut Problems) {
+        problems.within(section, |p| {
+            if let Err(message) = self.target() {
+                p.add("url", message);
+            }
+            if self.url.is_none() {
+                p.ensure(!self.host.trim().is_empty(), "host", "name the server's host");
+                p.ensure(self.port > 0, "port", "use a port from 1 to 65535");
+                p.ensure(!self.user.is_empty(), "user", "name the user to log in as");
+                p.ensure(!self.name.is_empty(), "name", "name the database");
+            }
+            p.ensure(self.pool.max > 0, "pool.max", "use at least 1 connection");
+            p.ensure(!self.pool.acquire_timeout.is_zero(), "pool.acquire_timeout", "must be more than 0");
+        });
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self::postgres("shop")
+    }
+}
+
+fn parse(text: &str) -> Result<Target, String> {
+    let help = "use postgres://user:password@host:5432/name, mysql://user:password@host:3306/name or sqlite://path/to/file.db";
+    let (scheme, rest) = text.split_once(':').ok_or(help)?;
+    match scheme.to_ascii_lowercase().as_str() {
+        "postgres" | "postgresql" if url::has_host(rest) => Ok(Target::Postgres(format!("postgres:{rest}"))),
+        "mysql" | "mariadb" if url::has_host(rest) => Ok(Target::MariaDb(format!("mysql:{rest}"))),
+        "sqlite" => url::file(rest).map(Target::Sqlite),
+        _ => Err(help.to_owned()),
+    }
+}
+
+/// Whether a connection is encrypted, and how far the server is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SslMode {
+    /// Never (`false`, `disable`).
+    Disable,
+    /// When the server offers it.
+    Prefer,
+    /// Always, with any certificate (`true`, `require`).
+    Require,
+    /// Always, with a certificate for this host from a known authority.
+    VerifyFull,
+}
+
+impl SslMode {
+    const NAMES: &'static [&'static str] = &["false", "true", "disable", "prefer", "require", "verify-full"];
+
+    /// As PostgreSQL's `sslmode`.
+    pub const fn postgres(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyFull => "verify-full",
+        }
+    }
+
+    /// As MariaDB's `ssl-mode`.
+    pub const fn mariadb(self) -> &'static str {
+        match self {
+            Self::Disable => "DISABLED",
+            Self::Prefer => "PREFERRED",
+            Self::Require => "REQUIRED",
+            Self::VerifyFull => "VERIFY_IDENTITY",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "false" | "disable" | "disabled" => Some(Self::Disable),
+            "prefer" | "preferred" => Some(Self::Prefer),
+            "true" | "require" | "required" => Some(Self::Require),
+            "verify-full" | "verify_identity" => Some(Self::VerifyFull),
+            _ => None,
+        }
+    }
+}
+
+impl Serialize for SslMode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.postgres())
+    }
+}
+
+impl<'de> Deserialize<'de> for SslMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = SslMode;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "one of {}", SslMode::NAMES.join(", "))
+            }
+
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<SslMode, E> {
+                Ok(if on { SslMode::Require } else { SslMode::Disable })
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<SslMode, E> {
+                SslMode::named(name).ok_or_else(|| E::invalid_value(de::Unexpected::Str(name), &self))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str) -> Result<Target, String> {
+        Database::at(url).target()
+    }
+
+    #[test]
+    fn the_parts_make_a_url_with_awkward_characters_escaped() {
+        let mut database = Database::postgres("product_service");
+        database.password = Secret::from("p@ss/w:rd%?#");
+        database.host = "::1".to_owned();
+        assert_eq!(
+            database.target(),
+            Ok(Target::Postgres(
+                "postgres://postgres:p%40ss%2Fw%3Ard%25%3F%23@[::1]:5432/product_service?sslmode=disable".into()
+            ))
+        );
+        let mut database = Database::mariadb("payment", "payment_service");
+        database.ssl_mode = SslMode::VerifyFull;
+        assert_eq!(
+            database.target(),
+            Ok(Target::MariaDb(
+                "mysql://payment:password@localhost:3306/payment_service?ssl-mode=VERIFY_IDENTITY".into()
+            ))
+        );
+    }
+
+    #[test]
+    fn an_empty_password_is_left_out() {
+        let mut database = Database::postgres("x");
+        database.password = Secret::default();
+        assert_eq!(
+            database.target(),
+            Ok(Target::Postgres("postgres://postgres@localhost:5432/x?sslmode=disable".into()))
+        );
+    }
+
+    #[test]
+    fn the_scheme_of_the_url_chooses_the_engine() {
+        assert_eq!(target("postgresql://a@b/c"), Ok(Target::Postgres("postgres://a@b/c".into())));
+        assert_eq!(target("mariadb://a@b/c"), Ok(Target::MariaDb("mysql://a@b/c".into())));
+        assert_eq!(target("sqlite://data/a.db"), Ok(Target::Sqlite("data/a.db".into())));
+        assert_eq!(target("sqlite:///var/a.db"), Ok(Target::Sqlite("/var/a.db".into())));
+        assert_eq!(target("sqlite:a.db"), Ok(Target::Sqlite("a.db".into())));
+    }
+
+    #[test]
+    fn a_url_nobody_understands_is_refused() {
+        for url in ["", "x", "oracle://a", "postgres:", "mysql://", "sqlite:", "sqlite://", "sqlite::memory:", "sqlite://a?mode=ro"] {
+            assert!(target(url).is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The event bus.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Duration, Problems};
+
+/// Apache Kafka.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kafka {
+    /// Whether events travel over Kafka. Only the all-in-one process has another bus to fall back on.
+    pub enabled: bool,
+    /// Brokers to start from, as `host:port`.
+    pub brokers: Vec<String>,
+    /// Put before every topic's name, so that installations can share a cluster.
+    pub topic_prefix: String,
+    /// Put before every consumer group's name.
+    pub group_prefix: String,
+    /// How the brokers' logs name this client; the service's name when empty.
+    pub client_id: String,
+    /// Partitions of a topic this process has to create.
+    pub partitions: i32,
+    /// Replicas of a topic this process has to create; -1 takes the brokers' default.
+    pub replication: i32,
+    /// Longest wait for a broker to take an event before the relay tries it anew.
+    pub message_timeout: Duration,
+    /// How long a silent consumer keeps its partitions.
+    pub session_timeout: Duration,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            brokers: vec!["localhost:9092".to_owned()],
+            topic_prefix: String::new(),
+            group_prefix: String::new(),
+            client_id: String::new(),
+            partitions: 3,
+            replication: -1,
+            message_timeout: Duration::secs(10),
+            session_timeout: Duration::secs(10),
+        }
+    }
+}
+
+impl Kafka {
+    /// Refuses an empty or malformed broker list. `section` is the dotted key of this section.
+    pub fn check(&self, section: &'static str, problems: &mut Problems) {
+        if !self.enabled {
+            return;
+        }
+        let dialable = |broker: &String| {
+            broker
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0))
+        };
+        let name = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+        problems.within(section, |p| {
+            p.ensure(
+                !self.brokers.is_empty() && self.brokers.iter().all(dialable),
+                "brokers",
+                "use a list of host:port, such as kafka-1:9092,kafka-2:9092",
+            );
+            let letters = "use letters, digits, dots, dashes and underscores only";
+            p.ensure(name(&self.topic_prefix), "topic_prefix", letters);
+            p.ensure(name(&self.group_prefix), "group_prefix", letters);
+            p.ensure(self.partitions > 0, "partitions", "use at least 1");
+            p.ensure(
+                self.replication == -1 || self.replication > 0,
+                "replication",
+                "use at least 1, or -1 for the brokers' default",
+            );
+            p.ensure(!self.message_timeout.is_zero(), "message_timeout", "must be more than 0");
+            p.ensure(!self.session_timeout.is_zero(), "session_timeout", "must be more than 0");
+        });
+    }
+}

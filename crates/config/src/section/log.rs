@@ -1,0 +1,101 @@
+//! What a process tells about itself while it runs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Duration, Problems};
+
+/// Log lines.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, `off`, or a comma list with targets: `info,sqlx=debug`.
+    pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Auto,
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object per line, for machines.
+    Json,
+    /// For people.
+    Text,
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+impl Log {
+    /// Refuses a level nobody understands. `section` is the dotted key of this section.
+    pub fn check(&self, section: &'static str, problems: &mut Problems) {
+        let known = |level: &str| LEVELS.contains(&level.to_ascii_lowercase().as_str());
+        let fine = self.level.split(',').all(|directive| {
+            let directive = directive.trim();
+            match directive.rsplit_once('=') {
+                Some((target, level)) => !target.trim().is_empty() && known(level.trim()),
+                None => known(directive),
+            }
+        });
+        problems.within(section, |p| {
+            p.ensure(
+                fine,
+                "level",
+                format!("use one of {}, or a list such as info,sqlx=debug", LEVELS.join(", ")),
+            );
+        });
+    }
+}
+
+/// Traces for an OpenTelemetry collector.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Otel {
+    /// Where to send traces over gRPC, such as `http://localhost:4317`; nothing is sent when unset.
+    pub endpoint: Option<String>,
+    /// Share of new traces that is recorded, 0 to 1; a caller's own choice is kept.
+    pub sample_ratio: f64,
+    /// Longest wait for the collector, when sending and when the process ends.
+    pub timeout: Duration,
+}
+
+impl Default for Otel {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            sample_ratio: 1.0,
+            timeout: Duration::secs(3),
+        }
+    }
+}
+
+impl Otel {
+    /// Refuses what the exporter would refuse later. `section` is the dotted key of this section.
+    pub fn check(&self, section: &'static str, problems: &mut Problems) {
+        problems.within(section, |p| {
+            let http = |url: &str| url.starts_with("http://") || url.starts_with("https://");
+            p.ensure(
+                self.endpoint.as_deref().is_none_or(http),
+                "endpoint",
+                "use a URL such as http://localhost:4317, or leave it out to send no traces",
+            );
+            p.ensure(
+                (0.0..=1.0).contains(&self.sample_ratio),
+                "sample_ratio",
+                "use a number from 0 (none) to 1 (all)",
+            );
+        });
+    }
+}

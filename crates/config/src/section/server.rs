@@ -1,0 +1,125 @@
+//! Where a process listens and how long it waits for clients.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Duration, Problems};
+
+/// The HTTP server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Address to listen on; all interfaces by default, as containers need.
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes any free one.
+    pub port: u16,
+    /// Largest request body in bytes; 1 MiB is far above any order and far below a nuisance.
+    pub body_limit: u64,
+    /// Longest time to answer a request; below the gateway's and most clients' own limit.
+    pub timeout: Duration,
+    /// Longest time for a request's head to arrive, against clients that trickle.
+    pub header_timeout: Duration,
+    /// How long an unused connection stays open; above the usual 60 s of balancers, so that they close first.
+    pub idle_timeout: Duration,
+}
+
+impl Http {
+    /// All defaults, on this port.
+    pub const fn on(port: u16) -> Self {
+        Self {
+            host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port,
+            body_limit: 1024 * 1024,
+            timeout: Duration::secs(30),
+            header_timeout: Duration::secs(10),
+            idle_timeout: Duration::secs(75),
+        }
+    }
+
+    /// Address and port together.
+    pub const fn addr(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+
+    /// Refuses limits that would refuse every request. `section` is the dotted key of this section.
+    pub fn check(&self, section: &'static str, problems: &mut Problems) {
+        problems.within(section, |p| {
+            p.ensure(self.body_limit > 0, "body_limit", "must be at least 1 byte");
+            p.ensure(!self.timeout.is_zero(), "timeout", "must be more than 0");
+            p.ensure(!self.header_timeout.is_zero(), "header_timeout", "must be more than 0");
+            p.ensure(!self.idle_timeout.is_zero(), "idle_timeout", "must be more than 0");
+        });
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self::on(8080)
+    }
+}
+
+/// The gRPC server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grpc {
+    /// Address to listen on; all interfaces by default, as containers need.
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes any free one.
+    pub port: u16,
+    /// Largest message in bytes; gRPC's customary 4 MiB.
+    pub message_limit: u64,
+    /// Longest time to answer a call that brings no deadline of its own.
+    pub timeout: Duration,
+    /// How often an idle connection is probed, so that a vanished client is noticed.
+    pub keepalive: Duration,
+}
+
+impl Grpc {
+    /// All defaults, on this port.
+    pub const fn on(port: u16) -> Self {
+        Self {
+            host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port,
+            message_limit: 4 * 1024 * 1024,
+            timeout: Duration::secs(30),
+            keepalive: Duration::secs(60),
+        }
+    }
+
+    /// Address and port together.
+    pub const fn addr(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+
+    /// Refuses limits that would refuse every call. `section` is the dotted key of this section.
+    pub fn check(&self, section: &'static str, problems: &mut Problems) {
+        problems.within(section, |p| {
+            p.ensure(self.message_limit > 0, "message_limit", "must be at least 1 byte");
+            p.ensure(!self.timeout.is_zero(), "timeout", "must be more than 0");
+            p.ensure(!self.keepalive.is_zero(), "keepalive", "must be more than 0");
+        });
+    }
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        Self::on(50050)
+    }
+}
+
+/// How the process stops.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stop {
+    /// How long running requests may take after the signal to stop; below Kubernetes' 30 s, after which it kills.
+    pub grace: Duration,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self {
+            grace: Duration::secs(25),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The request a task works for. Servers and consumers open a [`scope`]; log lines, clients and the outbox read [`current`].
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tracing::Span;
+
+use crate::TraceParent;
+
+/// The ids that tie everything done for one request together. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestContext {
+    /// The `X-Request-Id`, given or made.
+    pub request_id: Arc<str>,
+    /// The trace, given or made.
+    pub trace: TraceParent,
+}
+
+impl RequestContext {
+    /// The context of a request that `span` stands for; continues the caller's trace when there is a well-formed one.
+    pub fn new(request_id: impl Into<Arc<str>>, span: &Span, traceparent: Option<&str>) -> Self {
+        Self {
+            request_id: request_id.into(),
+            trace: crate::continue_trace(span, traceparent),
+        }
+    }
+
+    /// The `traceparent` header to hand on.
+    pub fn traceparent(&self) -> String {
+        self.trace.to_string()
+    }
+}
+
+tokio::task_local! {
+    static CURRENT: RequestContext;
+}
+
+/// The context of the running task, if any. Spawned tasks do not inherit it: wrap them in [`scope`].
+pub fn current() -> Option<RequestContext> {
+    CURRENT.try_with(Clone::clone).ok()
+}
+
+/// Reads the context of the running task without cloning it.
+pub fn with<T>(read: impl FnOnce(&RequestContext) -> T) -> Option<T> {
+    CURRENT.try_with(read).ok()
+}
+
+/// Runs `work` for the request `context` stands for.
+pub fn scope<F: Future>(context: RequestContext, work: F) -> impl Future<Output = F::Output> {
+    CURRENT.scope(context, work)
+}
