@@ -1,0 +1,53 @@
+# shellcheck shell=bash
+# MariaDB for scripts/backends, with the settings it ships with: no character set chosen for the tests' comfort.
+# shellcheck disable=SC2154
+
+# Debian keeps servers out of a user's PATH.
+mariadb_server() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v mariadbd; }
+
+# The core packages hold the programs without the system service.
+mariadb_missing() {
+  if ! mariadb_server >/dev/null || ! command -v mariadb-install-db >/dev/null || ! command -v mariadb >/dev/null; then
+    echo mariadb-server-core mariadb-client-core
+  fi
+}
+
+mariadb_url() { echo "mysql://shop:$(password)@127.0.0.1:$(port mariadb)/mysql"; }
+
+mariadb_start() {
+  local server base user dir=$DIR/mariadb
+  server=$(mariadb_server)
+  base=$(dirname "$(dirname "$(readlink -f "$server")")")
+  user=$(unprivileged mysql)
+  mkdir -p "$dir"
+  reserve_port mariadb 1
+  if [[ ! -e $dir/ready ]]; then
+    rm -rf "$dir/data"
+    make_data "$user" "$dir/data"
+    (cd "$dir/data" && as "$user" mariadb-install-db --no-defaults --basedir="$base" --datadir="$dir/data" \
+      --auth-root-authentication-method=normal --skip-test-db) >>"$dir/log" 2>&1 ||
+      die "mariadb-install-db failed; its log is $dir/log"
+    touch "$dir/ready"
+  fi
+  (umask 077 && cat >"$dir/init.sql") <<SQL
+DELETE FROM mysql.global_priv WHERE User IN ('root', '');
+FLUSH PRIVILEGES;
+CREATE OR REPLACE USER shop@'%' IDENTIFIED BY '$(password)';
+GRANT ALL PRIVILEGES ON *.* TO shop@'%' WITH GRANT OPTION;
+SQL
+  give "$user" "$dir/init.sql"
+  local durability=1
+  [[ ${SHOP_BACKENDS_FSYNC:-on} == on ]] || durability=0
+  # A relative socket is made in the data folder; an absolute path could be longer than sockets allow.
+  launch mariadb "$user" "$server" --no-defaults --basedir="$base" --datadir="$dir/data" \
+    --port="$(port mariadb)" --bind-address=127.0.0.1 --socket=mariadb.sock --pid-file=mariadb.pid \
+    --skip-name-resolve --max-connections=500 --init-file="$dir/init.sql" \
+    --innodb-flush-log-at-trx-commit="$durability"
+}
+
+mariadb_ready() {
+  MYSQL_PWD=$(password) mariadb --no-defaults --protocol=tcp --connect-timeout=2 \
+    -h 127.0.0.1 -P "$(port mariadb)" -u shop -e 'select 1'
+}
+
+mariadb_env() { echo "export SHOP_TEST_MARIADB_URL=$(mariadb_url)"; }

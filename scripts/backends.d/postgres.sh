@@ -1,0 +1,49 @@
+# shellcheck shell=bash
+# PostgreSQL for scripts/backends. The tests' user is a superuser, so it may create databases.
+# shellcheck disable=SC2154
+
+# The folder with the newest server: the one on PATH, else Debian's.
+postgres_bin() {
+  local initdb
+  initdb=$(command -v initdb || { printf '%s\n' /usr/lib/postgresql/*/bin/initdb | sort -V | tail -n1; })
+  [[ -x $initdb ]] && dirname "$(readlink -f "$initdb")"
+}
+
+postgres_missing() {
+  [[ -n $(postgres_bin) ]] && command -v psql >/dev/null || echo postgresql
+}
+
+postgres_url() { echo "postgres://shop:$(password)@127.0.0.1:$(port postgres)/postgres"; }
+
+postgres_start() {
+  local bin user dir=$DIR/postgres
+  bin=$(postgres_bin)
+  user=$(unprivileged postgres)
+  mkdir -p "$dir"
+  reserve_port postgres 0
+  if [[ ! -e $dir/ready ]]; then
+    rm -rf "$dir/data"
+    make_data "$user" "$dir/data"
+    (umask 077 && password >"$dir/pwfile")
+    give "$user" "$dir/pwfile"
+    # The locale of letters matters to full-text search, the one of sorting to names.
+    local locale=C
+    if locale -a 2>/dev/null | grep -qix 'c.utf-\?8'; then locale=C.UTF-8; fi
+    (cd "$dir" && as "$user" "$bin/initdb" -D "$dir/data" -U shop -A scram-sha-256 --pwfile="$dir/pwfile" \
+      -E UTF8 --locale="$locale" --no-sync) >>"$dir/log" 2>&1 || die "initdb failed; its log is $dir/log"
+    rm "$dir/pwfile"
+    touch "$dir/ready"
+  fi
+  # Left by a killed server. PostgreSQL takes any process with that id for a running server, a dead one nobody
+  # has waited for included.
+  rm -f "$dir/data/postmaster.pid"
+  local durability=(-c fsync=on)
+  [[ ${SHOP_BACKENDS_FSYNC:-on} == on ]] || durability=(-c fsync=off -c synchronous_commit=off -c full_page_writes=off)
+  launch postgres "$user" "$bin/postgres" -D "$dir/data" -p "$(port postgres)" \
+    -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=300 \
+    -c logging_collector=off "${durability[@]}"
+}
+
+postgres_ready() { psql -XAtc 'select 1' "$(postgres_url)?connect_timeout=2"; }
+
+postgres_env() { echo "export SHOP_TEST_POSTGRES_URL=$(postgres_url)"; }

@@ -1,0 +1,187 @@
+# shellcheck shell=bash
+# Folders, ports and processes. Sourced by scripts/backends, which sets DIR and PORT_BASE.
+# shellcheck disable=SC2154
+
+say() { printf 'backends: %s\n' "$*" >&2; }
+die() {
+  say "$*"
+  exit 1
+}
+
+# The first of the users given that exists: servers refuse to run as root.
+unprivileged() {
+  local user
+  if ((EUID != 0)); then
+    id -un
+    return
+  fi
+  for user in "$@" nobody; do
+    if id "$user" >/dev/null 2>&1; then
+      echo "$user"
+      return
+    fi
+  done
+}
+
+as() {
+  local user=$1
+  shift
+  if ((EUID == 0)); then
+    setpriv --reuid "$(id -u "$user")" --regid "$(id -g "$user")" --clear-groups -- "$@"
+  else
+    "$@"
+  fi
+}
+
+# make_data USER FOLDER: a folder only the server may read.
+make_data() {
+  mkdir -p -- "$2"
+  chmod 700 "$2"
+  give "$1" "$2"
+}
+
+give() {
+  local user=$1
+  shift
+  ((EUID != 0)) || chown "$user:" "$@"
+}
+
+# settle FOLDER: makes it and prints its real path. Servers started by root run as somebody else, who may
+# not be able to walk to a checkout in root's home: then the folder lives in /var/tmp and the name is a link.
+settle() {
+  local folder=$1
+  # A link whose folder was cleaned away.
+  if [[ -L $folder && ! -e $folder ]]; then rm -- "$folder"; fi
+  mkdir -p -- "$folder"
+  [[ -O $folder/. ]] || die "$folder belongs to somebody else; choose another folder with --dir"
+  if [[ -z $(ls -A -- "$folder/") ]]; then
+    chmod 755 "$folder/."
+    if ! reachable "$folder"; then
+      rmdir -- "$folder"
+      ln -s -- "$(mktemp -d /var/tmp/shop-backends.XXXXXX)" "$folder"
+      chmod 755 "$folder/."
+    fi
+  fi
+  reachable "$folder" || die "the servers' user cannot enter $folder; choose another folder with --dir"
+  readlink -f -- "$folder"
+}
+
+reachable() { as "$(unprivileged nobody)" test -x "$1"; }
+
+settle_dir() {
+  DIR=$(settle "$DIR")
+  mkdir -p -- "$DIR/ports"
+  [[ -e $DIR/password ]] || (umask 077 && od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$DIR/password")
+}
+
+known_dir() {
+  if [[ -d $DIR ]]; then settle_dir; fi
+}
+
+remove_dir() {
+  local link=$ROOT/.backends
+  rm -rf -- "$DIR"
+  if [[ -L $link && ! -e $link ]]; then rm -- "$link"; fi
+}
+
+password() { cat -- "$DIR/password"; }
+
+# One start or stop at a time per folder. The servers must not inherit the lock: see launch.
+locked() {
+  [[ -d $DIR ]] || return 0
+  if command -v flock >/dev/null; then
+    exec 9>"$DIR/lock"
+    flock -n 9 || { say "waiting for another start or stop in $DIR"; flock 9; }
+    "$@"
+    exec 9>&-
+  else
+    "$@"
+  fi
+}
+
+listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+port() { cat -- "$DIR/ports/$1" 2>/dev/null || echo '?'; }
+
+# reserve_port NAME OFFSET: the port of the last start when it is still free, else a fresh one, written down.
+# Fresh ones are taken below the range the kernel hands to outgoing connections.
+reserve_port() {
+  local name=$1 offset=$2 candidate
+  candidate=$(port "$name")
+  if [[ -n $PORT_BASE ]]; then
+    candidate=$((PORT_BASE + offset))
+    ! listening "$candidate" || die "port $candidate for $name is taken; choose another --port-base"
+  elif [[ $candidate == '?' ]] || listening "$candidate"; then
+    candidate=$((20000 + RANDOM % 10000))
+    while listening "$candidate" || grep -qsx "$candidate" "$DIR"/ports/*; do
+      candidate=$((candidate + 1))
+    done
+  fi
+  echo "$candidate" >"$DIR/ports/$name"
+}
+
+# When the process with this id was started: with the id it names a process for good.
+born() {
+  if [[ -r /proc/$1/stat ]]; then
+    sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20
+  else
+    ps -o lstart= -p "$1" 2>/dev/null || true
+  fi
+}
+
+# launch NAME USER COMMAND...: in the background, detached from this terminal, in the server's own folder.
+# Every step replaces the one before, so the process id stays the server's.
+launch() {
+  local name=$1 user=$2 pid runner=(setsid)
+  shift 2
+  ((EUID != 0)) || runner=(setpriv --reuid "$(id -u "$user")" --regid "$(id -g "$user")" --clear-groups -- setsid)
+  (
+    cd -- "$DIR/$name" || exit
+    LC_ALL=C exec "${runner[@]}" "$@"
+  ) >>"$DIR/$name/log" 2>&1 </dev/null 9>&- &
+  pid=$!
+  disown "$pid"
+  echo "$pid $(born "$pid")" >"$DIR/$name/pid"
+}
+
+alive() {
+  local pid birth
+  [[ -s $DIR/$1/pid ]] || return 1
+  read -r pid birth <"$DIR/$1/pid"
+  kill -0 "$pid" 2>/dev/null && [[ $(born "$pid") == "$birth" ]] && ! grep -qs '^State:.Z' "/proc/$pid/status"
+}
+
+signal() {
+  local pid children=
+  read -r pid _ <"$DIR/$1/pid"
+  # A parent that is killed cannot take its children along.
+  [[ $2 != KILL ]] || children=$(ps -o pid= --ppid "$pid" || true)
+  # shellcheck disable=SC2086 # a list of numbers
+  kill "-$2" "$pid" $children 2>/dev/null || true
+}
+
+wait_gone() {
+  local name=$1 deadline=$((SECONDS + 30))
+  while alive "$name"; do
+    if ((SECONDS >= deadline)); then
+      say "$name does not stop, killing it"
+      signal "$name" KILL
+      deadline=$((SECONDS + 30))
+    fi
+    sleep 0.05
+  done
+  rm -f -- "$DIR/$name/pid"
+}
+
+# wait_ready NAME CHECK: polls CHECK, which makes a real connection, while the process lives.
+wait_ready() {
+  local name=$1 check=$2 deadline=$((SECONDS + ${SHOP_BACKENDS_TIMEOUT:-120}))
+  until ("$check") >/dev/null 2>&1; do
+    if ! alive "$name" || ((SECONDS >= deadline)); then
+      tail -n 20 "$DIR/$name/log" >&2 || true
+      if alive "$name"; then die "$name does not answer in time; its log is $DIR/$name/log"; fi
+      die "$name ended while starting; its log is $DIR/$name/log"
+    fi
+    sleep 0.1
+  done
+}
