@@ -1,0 +1,7 @@
+//! Every service and the gateway in one process: what `cargo run` starts and what the system tests drive.
+
+mod config;
+mod suite;
+
+pub use config::{BusKind, Config, Service};
+pub use suite::{Addresses, Suite};

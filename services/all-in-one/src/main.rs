@@ -1,0 +1,50 @@
+//! `shop`: everything in one process, on embedded stores unless told otherwise.
+
+use std::process::ExitCode;
+
+use shop::{Addresses, Config, Suite};
+use shop_config::Start;
+use shop_runtime::Shutdown;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match shop_config::start::<Config>(env!("CARGO_PKG_VERSION")) {
+        Start::Run(config) => shop_runtime::block_on(serve(config)),
+        Start::Exit(code) => code,
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let _telemetry = shop_telemetry::init("shop", &config.log, &config.otel)?;
+    let shutdown = Shutdown::on_signals(config.stop.grace.get());
+    let suite = Suite::build(config).await?;
+    welcome(&suite.addresses());
+    shop_runtime::notify_ready();
+    suite.run(shutdown).await
+}
+
+/// Tells a person at a terminal where everything is and what to try.
+#[expect(clippy::print_stdout, reason = "the greeting is the program's output, not its log")]
+fn welcome(at: &Addresses) {
+    let rows = [
+        ("gateway", at.gateway, at.gateway),
+        ("product", at.product, at.product_grpc),
+        ("basket", at.basket, at.basket_grpc),
+        ("payment", at.payment, at.payment_grpc),
+    ];
+    println!("\n  {:<10}{:<30}gRPC", "", "HTTP");
+    for (name, http, grpc) in rows {
+        if let (Some(http), Some(grpc)) = (http, grpc) {
+            println!("  {name:<10}{:<30}localhost:{}", format!("http://localhost:{}", http.port()), grpc.port());
+        }
+    }
+    if let Some(gateway) = at.gateway {
+        let api = format!("http://localhost:{}/api", gateway.port());
+        println!("\n  Try:");
+        println!("  curl '{api}/products?limit=3'");
+        println!("  curl {api}/baskets/ada/items --json '{{\"product_id\": 1, \"quantity\": 2}}'");
+        println!("  curl {api}/payments --json '{{\"user_id\": \"ada\", \"method\": \"credit_card\"}}'\n");
+    }
+}

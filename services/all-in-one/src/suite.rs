@@ -1,0 +1,188 @@
+//! Puts the services together: stores, bus, neighbours, and the order in which they stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use shop_basket::Basket;
+use shop_events::{Bus, MemoryBus};
+use shop_gateway::Gateway;
+use shop_kafka::KafkaBus;
+use shop_payment::Payment;
+use shop_product::Product;
+use shop_runtime::Shutdown;
+use shop_telemetry::Metrics;
+
+use crate::config::{BusKind, Config, Service};
+
+/// The services of this process, built and bound, not yet serving.
+pub struct Suite {
+    product: Option<Product>,
+    basket: Option<Basket>,
+    payment: Option<Payment>,
+    gateway: Option<Gateway>,
+    stages: Stages,
+}
+
+/// One shutdown a stage: callers stop before those they call.
+struct Stages {
+    gateway: Shutdown,
+    payment: Shutdown,
+    basket: Shutdown,
+    product: Shutdown,
+}
+
+/// Where a suite listens.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Addresses {
+    /// The gateway, HTTP and gRPC.
+    pub gateway: Option<SocketAddr>,
+    /// The product service, HTTP.
+    pub product: Option<SocketAddr>,
+    /// The product service, gRPC.
+    pub product_grpc: Option<SocketAddr>,
+    /// The basket service, HTTP.
+    pub basket: Option<SocketAddr>,
+    /// The basket service, gRPC.
+    pub basket_grpc: Option<SocketAddr>,
+    /// The payment service, HTTP.
+    pub payment: Option<SocketAddr>,
+    /// The payment service, gRPC.
+    pub payment_grpc: Option<SocketAddr>,
+}
+
+impl Suite {
+    /// Opens stores, migrates them, binds every port (0 picks a free one) and registers all consumers, so that
+    /// no event can pass by before its consumer is there.
+    pub async fn build(mut config: Config) -> anyhow::Result<Self> {
+        config.embed();
+        let stages = Stages {
+            gateway: Shutdown::new(),
+            payment: Shutdown::new(),
+            basket: Shutdown::new(),
+            product: Shutdown::new(),
+        };
+        let memory = Arc::new(MemoryBus::new(Some(config.data.join("dead-letters"))));
+        let bus = |name: &'static str, metrics: &Metrics| -> anyhow::Result<Arc<dyn Bus>> {
+            Ok(match config.bus {
+                BusKind::Memory => memory.clone(),
+                BusKind::Kafka => KafkaBus::open(&config.kafka, name, metrics)?,
+            })
+        };
+
+        let product = if config.runs(Service::Product) {
+            let metrics = Metrics::new("product-service");
+            let bus = bus("product-service", &metrics)?;
+            let built = Product::build(config.product.clone(), bus, metrics, &stages.product);
+            let product = built.await.context("the product service cannot start")?;
+            if config.demo {
+                product.seed_demo().await.context("the demo products cannot be added")?;
+            }
+            Some(product)
+        } else {
+            None
+        };
+        if let Some(product) = &product {
+            config.basket.product.url = loopback(product.grpc_addr()).to_string();
+            config.payment.product.url = loopback(product.grpc_addr()).to_string();
+        }
+
+        let basket = if config.runs(Service::Basket) {
+            let metrics = Metrics::new("basket-service");
+            let bus = bus("basket-service", &metrics)?;
+            let built = Basket::build(config.basket.clone(), bus, metrics, &stages.basket);
+            Some(built.await.context("the basket service cannot start")?)
+        } else {
+            None
+        };
+        if let Some(basket) = &basket {
+            config.payment.basket.url = loopback(basket.grpc_addr()).to_string();
+        }
+
+        let payment = if config.runs(Service::Payment) {
+            let metrics = Metrics::new("payment-service");
+            let bus = bus("payment-service", &metrics)?;
+            let built = Payment::build(config.payment.clone(), bus, metrics, &stages.payment);
+            Some(built.await.context("the payment service cannot start")?)
+        } else {
+            None
+        };
+
+        let mut suite = Self { product, basket, payment, gateway: None, stages };
+        if config.runs(Service::Gateway) {
+            let at = suite.addresses();
+            for (name, http, grpc) in [
+                ("product", at.product, at.product_grpc),
+                ("basket", at.basket, at.basket_grpc),
+                ("payment", at.payment, at.payment_grpc),
+            ] {
+                if let (Some(http), Some(grpc)) = (http, grpc) {
+                    config.gateway.point(name, loopback(http), loopback(grpc));
+                }
+            }
+            let built = Gateway::build(config.gateway.clone(), &suite.stages.gateway);
+            suite.gateway = Some(built.await.context("the gateway cannot start")?);
+        }
+        Ok(suite)
+    }
+
+    /// Where the services listen.
+    pub fn addresses(&self) -> Addresses {
+        Addresses {
+            gateway: self.gateway.as_ref().map(Gateway::http_addr),
+            product: self.product.as_ref().map(Product::http_addr),
+            product_grpc: self.product.as_ref().map(Product::grpc_addr),
+            basket: self.basket.as_ref().map(Basket::http_addr),
+            basket_grpc: self.basket.as_ref().map(Basket::grpc_addr),
+            payment: self.payment.as_ref().map(Payment::http_addr),
+            payment_grpc: self.payment.as_ref().map(Payment::grpc_addr),
+        }
+    }
+
+    /// Serves until `shutdown`, then drains from the front to the back: nobody loses the neighbour that a
+    /// request in flight still needs. A service that fails stops the others and is the error.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let Stages { gateway, payment, basket, product } = self.stages;
+        let parts = [
+            self.gateway.map(|part| (gateway.clone(), tokio::task::spawn(part.run(gateway.clone())))),
+            self.payment.map(|part| (payment.clone(), tokio::task::spawn(part.run(payment.clone())))),
+            self.basket.map(|part| (basket.clone(), tokio::task::spawn(part.run(basket.clone())))),
+            self.product.map(|part| (product.clone(), tokio::task::spawn(part.run(product.clone())))),
+        ];
+        let mut parts: Vec<_> = parts.into_iter().flatten().collect();
+
+        let ended = futures_util::future::select_all(parts.iter_mut().map(|(_, task)| task));
+        let first = tokio::select! {
+            () = shutdown.soft.cancelled() => None,
+            (result, index, _) = ended => Some((result, index)),
+        };
+        let hard = tokio::spawn({
+            let stages: Vec<_> = parts.iter().map(|(stage, _)| stage.clone()).collect();
+            async move {
+                shutdown.hard.cancelled().await;
+                stages.iter().for_each(|stage| stage.hard.cancel());
+            }
+        });
+        let mut outcome = match first {
+            Some((result, index)) => {
+                drop(parts.remove(index));
+                result?
+            }
+            None => Ok(()),
+        };
+        for (stage, task) in parts {
+            stage.soft.cancel();
+            outcome = outcome.and(task.await?);
+        }
+        hard.abort();
+        outcome
+    }
+}
+
+/// The address to reach a listener of this process: one bound to every interface is called on loopback.
+fn loopback(mut at: SocketAddr) -> SocketAddr {
+    if at.ip().is_unspecified() {
+        at.set_ip(if at.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+    }
+    at
+}

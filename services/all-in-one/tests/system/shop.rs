@@ -1,0 +1,218 @@
+//! A running suite with a client's hands.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use shop::{Addresses, Config, Suite};
+use shop_runtime::Shutdown;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+/// A suite on free ports, and a client of its gateway.
+pub(crate) struct Shop {
+    pub(crate) at: Addresses,
+    base: String,
+    client: Client,
+    shutdown: Shutdown,
+    task: JoinHandle<anyhow::Result<()>>,
+    _data: TempDir,
+    _stores: Option<Stores>,
+}
+
+/// Databases of its own on the real servers; dropped with it.
+struct Stores {
+    _postgres: shop_testing::backend::Postgres,
+    _mariadb: shop_testing::backend::MariaDb,
+    _redis: shop_testing::backend::Redis,
+    _kafka: shop_testing::backend::Kafka,
+}
+
+/// What a call came back with.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) json: Value,
+    headers: reqwest::header::HeaderMap,
+}
+
+impl Answer {
+    /// The problem's code, or nothing.
+    pub(crate) fn code(&self) -> &str {
+        self.json["code"].as_str().unwrap_or_default()
+    }
+
+    /// A header, if it is there.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+impl Shop {
+    /// On SQLite and the memory bus.
+    pub(crate) async fn embedded() -> Self {
+        let data = tempfile::tempdir().expect("a folder");
+        Self::start(Self::config(&data), data, None).await
+    }
+
+    /// On PostgreSQL, Redis, MariaDB and Kafka, if they run.
+    pub(crate) async fn real() -> Option<Self> {
+        use shop_testing::backend;
+        let (postgres, mariadb) = (backend::postgres().await?, backend::mariadb().await?);
+        let (redis, kafka) = (backend::redis().await?, backend::kafka().await?);
+        let data = tempfile::tempdir().expect("a folder");
+        let mut config = Self::config(&data);
+        config.product.database.url = Some(postgres.url().into());
+        config.payment.database.url = Some(mariadb.url().into());
+        config.basket.redis.url = Some(redis.url().into());
+        config.basket.redis.key_prefix = redis.key_prefix().to_owned();
+        config.bus = shop::BusKind::Kafka;
+        config.kafka.brokers = kafka.brokers().split(',').map(str::to_owned).collect();
+        config.kafka.topic_prefix = kafka.topic_prefix().to_owned();
+        config.kafka.group_prefix = kafka.topic_prefix().to_owned();
+        config.kafka.replication = 1;
+        let stores = Stores { _postgres: postgres, _mariadb: mariadb, _redis: redis, _kafka: kafka };
+        Some(Self::start(config, data, Some(stores)).await)
+    }
+
+    fn config(data: &TempDir) -> Config {
+        let mut config = Config { data: data.path().to_owned(), demo: false, ..Config::default() };
+        for http in [&mut config.product.http, &mut config.basket.http, &mut config.payment.http] {
+            (http.host, http.port) = ([127, 0, 0, 1].into(), 0);
+        }
+        for grpc in [&mut config.product.grpc, &mut config.basket.grpc, &mut config.payment.grpc] {
+            (grpc.host, grpc.port) = ([127, 0, 0, 1].into(), 0);
+        }
+        (config.gateway.http.host, config.gateway.http.port) = ([127, 0, 0, 1].into(), 0);
+        // The situations come from one client address and are not about limits.
+        config.gateway.rate_limit.enabled = false;
+        // A payment left in processing is settled within the test's patience.
+        config.payment.recovery.after = shop_config::Duration::millis(500);
+        config.payment.recovery.interval = shop_config::Duration::millis(200);
+        config
+    }
+
+    async fn start(config: Config, data: TempDir, stores: Option<Stores>) -> Self {
+        let suite = Suite::build(config).await.expect("the suite starts");
+        let at = suite.addresses();
+        let shutdown = Shutdown::new();
+        let task = tokio::spawn(suite.run(shutdown.clone()));
+        let base = format!("http://{}", at.gateway.expect("a gateway"));
+        Self { at, base, client: Client::new(), shutdown, task, _data: data, _stores: stores }
+    }
+
+    /// Waits for an empty outbox, then for a clean end: every event was delivered and every task is gone.
+    pub(crate) async fn stop(self) {
+        self.eventually("the outbox is empty", async || self.outbox_pending().await == 0).await;
+        self.shutdown.soft.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.task).await;
+        ended.expect("the suite drains in time").expect("no panic").expect("a clean end");
+    }
+
+    async fn outbox_pending(&self) -> i64 {
+        let url = format!("http://{}/metrics", self.at.payment.expect("a payment service"));
+        let text = self.client.get(url).send().await.expect("metrics").text().await.expect("text");
+        let line = text.lines().find(|line| line.starts_with("payment_outbox_pending")).expect("the outbox gauge");
+        line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+    }
+
+    /// Polls until `holds`, for as long as a loaded machine may need.
+    pub(crate) async fn eventually(&self, what: &str, holds: impl AsyncFn() -> bool) {
+        let patience = Instant::now() + Duration::from_secs(30);
+        let mut poll = tokio::time::interval(Duration::from_millis(20));
+        while !holds().await {
+            assert!(Instant::now() < patience, "not within 30 s: {what}");
+            poll.tick().await;
+        }
+    }
+
+    /// One call through the gateway; `null` sends no body.
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Value) -> Answer {
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        Self::send(if body.is_null() { request } else { request.json(&body) }).await
+    }
+
+    /// A POST with an idempotency key.
+    pub(crate) async fn keyed(&self, path: &str, key: &str, body: Value) -> Answer {
+        let request = self.client.post(format!("{}{path}", self.base)).header("idempotency-key", key);
+        Self::send(request.json(&body)).await
+    }
+
+    async fn send(request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.expect("an answer");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.expect("a body");
+        let json = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") };
+        Answer { status, json, headers }
+    }
+
+    /// A new product's id.
+    pub(crate) async fn product(&self, name: &str, price: &str, stock: u32) -> i64 {
+        let body = json!({"name": name, "description": "for a test", "price": price, "stock_quantity": stock,
+            "category": "tests", "image_url": null});
+        let made = self.call(Method::POST, "/api/products", body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.json["id"].as_i64().expect("an id")
+    }
+
+    /// Changes only the price.
+    pub(crate) async fn set_price(&self, product: i64, price: &str) {
+        let path = format!("/api/products/{product}");
+        let now = self.call(Method::GET, &path, Value::Null).await.json;
+        let body = json!({"name": now["name"], "description": now["description"], "price": price,
+            "stock_quantity": now["stock_quantity"], "category": now["category"], "image_url": now["image_url"]});
+        let changed = self.call(Method::PUT, &path, body).await;
+        assert_eq!(changed.status, 200, "{changed:?}");
+    }
+
+    /// Stock on hand, available, and sold.
+    pub(crate) async fn stock(&self, product: i64) -> (i64, i64, i64) {
+        let got = self.call(Method::GET, &format!("/api/products/{product}"), Value::Null).await;
+        let number = |field: &str| got.json[field].as_i64().unwrap_or_else(|| panic!("{field} in {got:?}"));
+        let (on_hand, available) = (number("stock_quantity"), number("available_quantity"));
+        assert!(0 <= available && available <= on_hand, "{got:?}");
+        (on_hand, available, number("units_sold"))
+    }
+
+    /// Adds to the basket and answers it.
+    pub(crate) async fn add(&self, user: &str, product: i64, quantity: u32) -> Value {
+        let path = format!("/api/baskets/{user}/items");
+        let added = self.call(Method::POST, &path, json!({"product_id": product, "quantity": quantity})).await;
+        assert_eq!(added.status, 200, "{added:?}");
+        added.json
+    }
+
+    /// Product and quantity of each line.
+    pub(crate) async fn basket_items(&self, user: &str) -> Vec<(i64, i64)> {
+        let basket = self.call(Method::GET, &format!("/api/baskets/{user}"), Value::Null).await;
+        assert_eq!(basket.status, 200, "{basket:?}");
+        let items = basket.json["items"].as_array().expect("items");
+        items.iter().filter_map(|item| Some((item["product_id"].as_i64()?, item["quantity"].as_i64()?))).collect()
+    }
+
+    /// A pending payment of the user's basket.
+    pub(crate) async fn checkout(&self, user: &str) -> Value {
+        let body = json!({"user_id": user, "method": "credit_card"});
+        let made = self.call(Method::POST, "/api/payments", body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.json
+    }
+
+    /// Charges with this token.
+    pub(crate) async fn process(&self, payment: &Value, token: &str) -> Answer {
+        let path = format!("/api/payments/{}/process", payment["id"].as_str().expect("an id"));
+        self.call(Method::POST, &path, json!({"payment_token": token})).await
+    }
+
+    /// Pays back.
+    pub(crate) async fn refund(&self, payment: &Value, body: Value) -> Answer {
+        let path = format!("/api/payments/{}/refund", payment["id"].as_str().expect("an id"));
+        self.call(Method::POST, &path, body).await
+    }
+
+    /// The payment as it is now.
+    pub(crate) async fn payment(&self, payment: &Value) -> Value {
+        let path = format!("/api/payments/{}", payment["id"].as_str().expect("an id"));
+        self.call(Method::GET, &path, Value::Null).await.json
+    }
+}
