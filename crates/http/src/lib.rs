@@ -1,0 +1,27 @@
+//! The HTTP edge that every service shares: problems, extractors, paging, idempotency, health, the server.
+//!
+//! A service builds a [`Router`](salvo::Router) of `#[endpoint]` handlers, hands it to [`service`] and runs the
+//! result with [`serve`]. Everything in between (request id, trace context, access log, metrics, limits, uniform
+//! errors) happens in one hoop, so the way of a request reads top to bottom in `edge.rs`.
+
+mod docs;
+mod edge;
+pub mod etag;
+mod extract;
+pub mod idempotency;
+mod metrics;
+mod operations;
+pub mod page;
+mod problem;
+mod query;
+mod request_id;
+mod serve;
+mod service;
+
+pub use extract::{OptionalJson, Path, StrictJson, path};
+pub use problem::Problem;
+pub use query::Query;
+pub use request_id::request_id;
+pub use serve::{bind, serve};
+pub use service::{Parts, service};
+pub use shop_runtime::Health;

@@ -1,0 +1,148 @@
+//! Request metrics with bounded labels: every handle is made once per route, method and status, then only counted.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
+use salvo::Router;
+use salvo::routing::FilterInfo;
+use shop_telemetry::Metrics;
+
+/// The route label of what no route matches: made-up paths must not make series.
+pub(crate) const UNMATCHED: &str = "unmatched";
+
+/// Methods with a label of their own; the last one stands for all others.
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "OTHER"];
+
+/// Statuses worth a ready handle; others are looked up.
+const STATUSES: [u16; 24] = [
+    200, 201, 202, 204, 302, 304, 307, 400, 401, 402, 403, 404, 405, 409, 412, 413, 415, 422, 429, 499, 500, 502, 503,
+    504,
+];
+
+/// The `http_server_*` metrics of one listener.
+pub(crate) struct HttpMetrics {
+    requests: IntCounterVec,
+    duration: HistogramVec,
+    errors: IntCounterVec,
+    pub(crate) in_flight: IntGauge,
+    routes: HashMap<String, Series>,
+}
+
+/// The handles of one route, one slot per method.
+#[derive(Default)]
+struct Series([OnceLock<Slot>; METHODS.len()]);
+
+struct Slot {
+    duration: Histogram,
+    statuses: [OnceLock<IntCounter>; STATUSES.len()],
+}
+
+impl HttpMetrics {
+    /// Makes the metrics, and room for every route of `router`.
+    pub(crate) fn new(metrics: &Metrics, router: &Router) -> Self {
+        let mut routes = HashMap::from([(UNMATCHED.to_owned(), Series::default())]);
+        collect(router, "", &mut routes);
+        Self {
+            requests: metrics.counters(
+                "http_server_requests_total",
+                "HTTP requests answered",
+                &["method", "route", "status"],
+            ),
+            duration: metrics.histograms(
+                "http_server_request_duration_seconds",
+                "Time to answer an HTTP request",
+                &["method", "route"],
+            ),
+            errors: metrics.counters(
+                "http_server_errors_total",
+                "HTTP requests answered with a problem, by its code",
+                &["code"],
+            ),
+            in_flight: metrics.gauge("http_server_requests_in_flight", "HTTP requests being served"),
+            routes,
+        }
+    }
+
+    /// Counts one answered request.
+    pub(crate) fn record(&self, method: &Method, route: &str, status: StatusCode, took: Duration) {
+        let method = method_index(method);
+        let (route, series) = match self.routes.get_key_value(route) {
+            Some((route, series)) => (route.as_str(), series),
+            None => (UNMATCHED, &self.routes[UNMATCHED]),
+        };
+        let slot = series.0[method].get_or_init(|| Slot {
+            duration: self.duration.with_label_values(&[METHODS[method], route]),
+            statuses: Default::default(),
+        });
+        slot.duration.observe(took.as_secs_f64());
+        let count = || self.requests.with_label_values(&[METHODS[method], route, status.as_str()]);
+        match STATUSES.binary_search(&status.as_u16()) {
+            Ok(index) => slot.statuses[index].get_or_init(count).inc(),
+            Err(_) => count().inc(),
+        }
+    }
+
+    /// Counts one problem by its code.
+    pub(crate) fn error(&self, code: &str) {
+        self.errors.with_label_values(&[code]).inc();
+    }
+}
+
+fn method_index(method: &Method) -> usize {
+    METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1)
+}
+
+/// The templates of all routes below `router`, as the matched path of a request shows them, with a leading slash.
+fn collect(router: &Router, above: &str, routes: &mut HashMap<String, Series>) {
+    let mut path = above.to_owned();
+    for filter in router.filters() {
+        if let FilterInfo::Path(part) = filter.info() {
+            let part = part.trim_matches('/');
+            if !part.is_empty() {
+                path.push('/');
+                path.push_str(part);
+            }
+        }
+    }
+    if router.goal.is_some() {
+        routes.entry(if path.is_empty() { "/".to_owned() } else { path.clone() }).or_default();
+    }
+    for below in router.routers() {
+        collect(below, &path, routes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_sorted_for_the_search() {
+        assert!(STATUSES.is_sorted());
+    }
+
+    #[test]
+    fn made_up_methods_and_paths_make_no_series() {
+        let registry = Metrics::new("test");
+        let router = Router::with_path("products/{id}").get(salvo::handler::empty());
+        let metrics = HttpMetrics::new(&registry, &router);
+        let method = Method::from_bytes(b"BREW").expect("a token");
+        for n in 0..50 {
+            let path = format!("/made/up/{n}");
+            metrics.record(&method, &path, StatusCode::IM_A_TEAPOT, Duration::from_millis(1));
+        }
+        metrics.record(&Method::GET, "/products/{id}", StatusCode::OK, Duration::from_millis(1));
+        let text = registry.render();
+        let total: Vec<&str> = text.lines().filter(|line| line.starts_with("http_server_requests_total")).collect();
+        assert_eq!(
+            total,
+            [
+                r#"http_server_requests_total{method="GET",route="/products/{id}",status="200"} 1"#,
+                r#"http_server_requests_total{method="OTHER",route="unmatched",status="418"} 50"#,
+            ]
+        );
+    }
+}

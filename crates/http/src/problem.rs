@@ -1,0 +1,221 @@
+//! Every failure leaves as `application/problem+json` (RFC 9457); this is the one place that writes it.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use salvo::http::ResBody;
+use salvo::oapi::{self, BasicType, Components, Content, EndpointOutRegister, Object, Operation, RefOr, Schema};
+use salvo::{Depot, Request, Response, Writer, async_trait};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use shop_fault::{Fault, FieldError, Kind, Violation};
+
+use crate::request_id::request_id;
+
+/// A [`Fault`] on its way to an HTTP client; what handlers return, so that `?` is all they need.
+///
+/// A service writes `impl From<domain::Error> for Problem` next to its routes.
+pub struct Problem(pub(crate) Fault);
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        Self(fault)
+    }
+}
+
+impl From<Problem> for Fault {
+    fn from(problem: Problem) -> Self {
+        problem.0
+    }
+}
+
+impl fmt::Debug for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The code of the error a response carries, for the metric that counts errors by code.
+#[derive(Clone)]
+pub(crate) struct ErrorCode(pub(crate) Cow<'static, str>);
+
+#[async_trait]
+impl Writer for Problem {
+    async fn write(self, req: &mut Request, _depot: &mut Depot, res: &mut Response) {
+        render(&self.0, req, res);
+    }
+}
+
+impl EndpointOutRegister for Problem {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        let schema = schema(components);
+        operation.responses.insert(
+            "default",
+            oapi::Response::new("A problem (RFC 9457); `code` says which one")
+                .add_content("application/problem+json", Content::new(schema)),
+        );
+    }
+}
+
+/// Writes `fault` as the response, whatever was there before, and logs the cause once if the server is to blame.
+pub(crate) fn render(fault: &Fault, req: &Request, res: &mut Response) {
+    log(fault);
+    let status = StatusCode::from_u16(fault.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    write(status, fault.kind().title(), fault, req, res);
+}
+
+/// Gives an error response without a body (salvo's own 404, 405, 413 …) the uniform one.
+pub(crate) fn fill_bare(req: &Request, res: &mut Response) {
+    let Some(status) = res.status_code.filter(|status| status.is_client_error() || status.is_server_error()) else {
+        return;
+    };
+    if !(res.body.is_none() || res.body.is_error()) {
+        return;
+    }
+    match bare_fault(status, req) {
+        Some(fault) => render(&fault, req, res),
+        None => {
+            let title = status.canonical_reason().unwrap_or("Error");
+            let fault = Fault::new(Kind::Malformed, format!("http_{}", status.as_u16()), title.to_lowercase());
+            write(status, title, &fault, req, res);
+        }
+    }
+}
+
+fn bare_fault(status: StatusCode, req: &Request) -> Option<Fault> {
+    let path = req.uri().path();
+    Some(match status.as_u16() {
+        400 => Fault::new(Kind::Malformed, "malformed_request", "the request cannot be read"),
+        401 => Fault::new(Kind::Unauthenticated, "unauthenticated", "no valid credentials were sent"),
+        403 => Fault::new(Kind::Forbidden, "forbidden", "the credentials do not allow this"),
+        404 => Fault::new(Kind::NotFound, "not_found", format!("nothing is at {path}")),
+        405 => Fault::new(
+            Kind::MethodNotAllowed,
+            "method_not_allowed",
+            format!("{path} does not take {}; see the Allow header", req.method()),
+        ),
+        406 => Fault::new(Kind::NotAcceptable, "not_acceptable", "no acceptable representation exists"),
+        409 => Fault::new(Kind::Conflict, "conflict", "the current state forbids it"),
+        412 => Fault::new(Kind::Precondition, "precondition_failed", "the resource has another version"),
+        413 => Fault::new(Kind::TooLarge, "body_too_large", "the body is too large"),
+        415 => Fault::new(Kind::UnsupportedMedia, "unsupported_media_type", "send application/json"),
+        422 => Fault::new(Kind::Invalid, "validation_failed", "the request is not valid"),
+        429 => Fault::new(Kind::TooManyRequests, "too_many_requests", "too many requests; slow down"),
+        500 => Fault::internal("a handler answered 500 without saying why"),
+        502 => Fault::new(Kind::BadGateway, "bad_gateway", "an upstream did not answer properly"),
+        503 => Fault::new(Kind::Unavailable, "unavailable", "the service is not available now"),
+        504 => Fault::new(Kind::Timeout, "timeout", "the deadline passed"),
+        _ => return None,
+    })
+}
+
+/// The members of a problem in the order people read them.
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    violations: &'a [Violation],
+    #[serde(flatten)]
+    members: &'a Map<String, Value>,
+}
+
+fn write(status: StatusCode, title: &str, fault: &Fault, req: &Request, res: &mut Response) {
+    let body = Body {
+        r#type: "about:blank",
+        title,
+        status: status.as_u16(),
+        detail: fault.detail(),
+        instance: req.uri().path(),
+        code: fault.code(),
+        request_id: request_id(req),
+        errors: fault.fields(),
+        violations: fault.violations(),
+        members: fault.members(),
+    };
+    let body = serde_json::to_vec(&body).unwrap_or_default();
+    let headers = res.headers_mut();
+    for stale in [CONTENT_LENGTH, CONTENT_ENCODING, ETAG, LOCATION] {
+        headers.remove(stale);
+    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(seconds) = retry_after(status, fault) {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    res.status_code(status);
+    res.body = ResBody::Once(body.into());
+    res.extensions.insert(ErrorCode(fault.code().to_owned().into()));
+}
+
+/// Seconds, rounded up; a 503 or 429 always says when to come back.
+fn retry_after(status: StatusCode, fault: &Fault) -> Option<u64> {
+    let asked = fault.retry_after().map(|after| after.as_secs() + u64::from(after.subsec_nanos() > 0));
+    match status.as_u16() {
+        429 | 503 => Some(asked.unwrap_or(1).max(1)),
+        _ => asked,
+    }
+}
+
+fn log(fault: &Fault) {
+    let cause = || chain(fault);
+    match fault.kind() {
+        Kind::Internal => tracing::error!(code = fault.code(), error = cause(), "request failed: {}", cause()),
+        Kind::BadGateway | Kind::Unavailable | Kind::Timeout => {
+            tracing::warn!(code = fault.code(), error = cause(), "request failed: {fault}");
+        }
+        _ => tracing::debug!(code = fault.code(), "request refused: {fault}"),
+    }
+}
+
+/// The causes of `error`, outermost first, or the error itself if it has none.
+fn chain(error: &Fault) -> String {
+    let mut text = String::new();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    if text.is_empty() { error.to_string() } else { text }
+}
+
+fn schema(components: &mut Components) -> RefOr<Schema> {
+    const NAME: &str = "Problem";
+    if !components.schemas.contains_key(NAME) {
+        let text = || Object::with_type(BasicType::String);
+        let field = Object::new()
+            .property("field", text())
+            .property("code", text())
+            .property("message", text())
+            .required("field")
+            .required("code")
+            .required("message");
+        let mut problem = Object::new()
+            .description("Problem details, RFC 9457")
+            .property("type", text())
+            .property("title", text())
+            .property("status", Object::with_type(BasicType::Integer))
+            .property("detail", text())
+            .property("instance", text())
+            .property("code", text().description("stable, snake_case"))
+            .property("request_id", text())
+            .property("errors", oapi::Array::new().items(field));
+        for name in ["type", "title", "status", "detail", "instance", "code", "request_id"] {
+            problem = problem.required(name);
+        }
+        components.schemas.insert(NAME.to_owned(), RefOr::Type(problem.into()));
+    }
+    RefOr::Ref(oapi::Ref::from_schema_name(NAME))
+}

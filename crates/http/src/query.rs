@@ -1,0 +1,278 @@
+//! The query string as a typed struct, strictly: what is unknown, repeated or ill-typed is refused by name.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use salvo::extract::{Extractible, Metadata};
+use salvo::oapi::{Components, EndpointArgRegister, Operation, ToParameters};
+use salvo::{Depot, Request};
+use serde::de::value::StrDeserializer;
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
+use shop_fault::{Fault, FieldError, Kind};
+
+use crate::Problem;
+
+/// The query string; 400 `invalid_parameter` naming the parameter when one is unknown, repeated or ill-typed.
+///
+/// A field of type `Vec` takes a parameter that is given several times. An `Option` is `None` when it is absent.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<'ex, T: DeserializeOwned + Send> Extractible<'ex> for Query<T> {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("");
+        &METADATA
+    }
+
+    #[expect(refining_impl_trait, reason = "the error type is part of the contract")]
+    async fn extract(req: &'ex mut Request, _depot: &'ex mut Depot) -> Result<Self, Problem> {
+        parse(req.uri().query().unwrap_or_default()).map(Self)
+    }
+}
+
+impl<'de, T: ToParameters<'de>> EndpointArgRegister for Query<T> {
+    fn register(components: &mut Components, operation: &mut Operation, _arg: &str) {
+        for parameter in T::to_parameters(components) {
+            operation.parameters.insert(parameter);
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    T::deserialize(Pairs::of(query)).map_err(|Refused { parameter, message }| {
+        let parameter = parameter.unwrap_or_else(|| "query".to_owned());
+        Fault::new(Kind::Malformed, "invalid_parameter", format!("parameter {parameter}: {message}"))
+            .with_field(FieldError::new(parameter, "invalid_parameter", message))
+            .into()
+    })
+}
+
+/// The parameters in order of first appearance, each with all its values.
+struct Pairs<'a> {
+    rest: std::vec::IntoIter<(Cow<'a, str>, Vec<Cow<'a, str>>)>,
+    current: Option<(Cow<'a, str>, Vec<Cow<'a, str>>)>,
+}
+
+impl<'a> Pairs<'a> {
+    fn of(query: &'a str) -> Self {
+        let mut all: Vec<(Cow<'a, str>, Vec<Cow<'a, str>>)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match all.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, values)) => values.push(value),
+                None => all.push((name, vec![value])),
+            }
+        }
+        Self { rest: all.into_iter(), current: None }
+    }
+}
+
+/// What is wrong with which parameter.
+#[derive(Debug)]
+struct Refused {
+    parameter: Option<String>,
+    message: String,
+}
+
+impl Refused {
+    fn on(mut self, name: &str) -> Self {
+        self.parameter.get_or_insert_with(|| name.to_owned());
+        self
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl de::Error for Refused {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self { parameter: None, message: message.to_string() }
+    }
+
+    fn unknown_field(field: &str, _expected: &'static [&'static str]) -> Self {
+        Self { parameter: Some(field.to_owned()), message: "is not known here".to_owned() }
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self { parameter: Some(field.to_owned()), message: "is required".to_owned() }
+    }
+
+    fn duplicate_field(field: &'static str) -> Self {
+        Self { parameter: Some(field.to_owned()), message: "is given more than once".to_owned() }
+    }
+}
+
+impl<'de> Deserializer<'de> for Pairs<'_> {
+    type Error = Refused;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+        visitor.visit_map(self)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl<'de> MapAccess<'de> for Pairs<'_> {
+    type Error = Refused;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Refused> {
+        self.current = self.rest.next();
+        let Some((name, _)) = &self.current else { return Ok(None) };
+        let key: StrDeserializer<'_, Refused> = name.as_ref().into_deserializer();
+        seed.deserialize(key).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Refused> {
+        let Some((name, values)) = self.current.take() else {
+            return Err(de::Error::custom("has no value"));
+        };
+        seed.deserialize(Values(values)).map_err(|refused| refused.on(&name))
+    }
+}
+
+/// The values of one parameter: a scalar takes exactly one, a sequence any number.
+struct Values<'a>(Vec<Cow<'a, str>>);
+
+impl Values<'_> {
+    fn one(&self) -> Result<&str, Refused> {
+        match self.0.as_slice() {
+            [only] => Ok(only),
+            _ => Err(de::Error::custom("is given more than once")),
+        }
+    }
+}
+
+macro_rules! scalars {
+    ($($method:ident $visit:ident $type:ty: $what:literal,)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+            let value: $type = self.one()?.parse().map_err(|_| <Refused as de::Error>::custom(concat!("must be ", $what)))?;
+            visitor.$visit(value)
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Values<'_> {
+    type Error = Refused;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+        visitor.visit_str(self.one()?)
+    }
+
+    scalars! {
+        deserialize_bool visit_bool bool: "true or false",
+        deserialize_i8 visit_i8 i8: "a whole number",
+        deserialize_i16 visit_i16 i16: "a whole number",
+        deserialize_i32 visit_i32 i32: "a whole number",
+        deserialize_i64 visit_i64 i64: "a whole number",
+        deserialize_u8 visit_u8 u8: "a whole number, not negative",
+        deserialize_u16 visit_u16 u16: "a whole number, not negative",
+        deserialize_u32 visit_u32 u32: "a whole number, not negative",
+        deserialize_u64 visit_u64 u64: "a whole number, not negative",
+        deserialize_f32 visit_f32 f32: "a number",
+        deserialize_f64 visit_f64 f64: "a number",
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Refused> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+        visitor.visit_seq(Each(self.0.into_iter()))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Refused> {
+        let value: StrDeserializer<'_, Refused> = self.one()?.into_deserializer();
+        visitor.visit_enum(value)
+    }
+
+    /// A struct that does not know the parameter skips it this way; here that is an error.
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Refused> {
+        Err(de::Error::custom("is not known here"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        i128 u128 char str string bytes byte_buf unit unit_struct tuple tuple_struct map struct identifier
+    }
+}
+
+struct Each<'a>(std::vec::IntoIter<Cow<'a, str>>);
+
+impl<'de> SeqAccess<'de> for Each<'_> {
+    type Error = Refused;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Refused> {
+        self.0.next().map(|value| seed.deserialize(Values(vec![value]))).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::page::Limit;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Sort {
+        Price,
+        #[serde(rename = "-price")]
+        PriceDown,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Filter {
+        #[serde(default)]
+        limit: Limit,
+        q: Option<String>,
+        in_stock: Option<bool>,
+        sort: Option<Sort>,
+        #[serde(default)]
+        id: Vec<i64>,
+    }
+
+    fn refused(query: &str) -> (String, String) {
+        let fault = Fault::from(parse::<Filter>(query).expect_err(query));
+        assert_eq!((fault.kind(), fault.code()), (Kind::Malformed, "invalid_parameter"), "{query}");
+        (fault.fields()[0].field.clone(), fault.fields()[0].message.clone())
+    }
+
+    #[test]
+    fn a_query_becomes_a_struct() {
+        let filter: Filter = parse("limit=5&q=red+shoe%21&in_stock=true&sort=-price&id=1&id=2").expect("valid");
+        assert_eq!(filter.limit.get(), 5);
+        assert_eq!(filter.q.as_deref(), Some("red shoe!"));
+        assert_eq!((filter.in_stock, filter.sort, filter.id), (Some(true), Some(Sort::PriceDown), vec![1, 2]));
+        assert_eq!(parse::<Filter>("").expect("nothing is required").limit.get(), 20);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert_eq!(refused("colour=red"), ("colour".to_owned(), "is not known here".to_owned()));
+        assert_eq!(refused("q=a&q=b"), ("q".to_owned(), "is given more than once".to_owned()));
+        assert_eq!(refused("in_stock=maybe"), ("in_stock".to_owned(), "must be true or false".to_owned()));
+        assert_eq!(refused("id=1&id=x"), ("id".to_owned(), "must be a whole number".to_owned()));
+        assert_eq!(refused("sort=size").0, "sort");
+        assert_eq!(refused("limit=0"), ("limit".to_owned(), "must be between 1 and 100".to_owned()));
+        assert_eq!(refused("limit=101").0, "limit");
+        assert_eq!(refused("limit=").0, "limit");
+    }
+}

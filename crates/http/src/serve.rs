@@ -1,0 +1,85 @@
+//! The listening socket and the server on it: HTTP/1.1 and HTTP/2 cleartext on one port, drained on stop.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use salvo::conn::tcp::TcpAcceptor;
+use salvo::fuse::FuseConfig;
+use salvo::{Server, Service};
+use shop_config::Http;
+use shop_runtime::Shutdown;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections waiting to be accepted: a burst of this size is not refused.
+const BACKLOG: i32 = 1024;
+
+/// Largest request head: browsers and proxies stay under 16 KiB; more is an attack or a mistake.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// Streams at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 256;
+
+/// Binds `addr`; `setting` is what to change when that fails, such as `http.port (PORT)`.
+///
+/// The socket has `TCP_NODELAY` (accepted ones inherit it: a small answer must not wait for an ack) and does not block.
+pub fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<std::net::TcpListener> {
+    let open = || -> std::io::Result<std::net::TcpListener> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&addr.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    open().map_err(|error| {
+        let why = match error.kind() {
+            ErrorKind::AddrInUse => format!("port {} is already in use; free it or choose another with {setting}", addr.port()),
+            ErrorKind::PermissionDenied => format!("port {} needs more rights; choose one over 1023 with {setting}", addr.port()),
+            _ => format!("cannot listen on {addr}; check {setting}"),
+        };
+        anyhow::Error::new(error).context(why)
+    })
+}
+
+/// Serves until the soft stop, then lets running requests finish; the hard stop ends them.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    service: Service,
+    settings: &Http,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener).context("cannot watch the listening socket")?;
+    let acceptor = TcpAcceptor::try_from(listener).context("cannot accept on the listening socket")?;
+    let mut server = Server::new(acceptor).fuse_config(fuse(settings));
+    server.http1_mut().max_buf_size(MAX_HEAD);
+    server.http2_mut().max_concurrent_streams(MAX_STREAMS).max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
+    let handle = server.handle();
+    let serving = server.try_serve(service);
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => return ended.context("the HTTP server failed"),
+        () = shutdown.soft.cancelled() => handle.stop_graceful(None),
+    }
+    tokio::select! {
+        ended = &mut serving => ended.context("the HTTP server failed"),
+        () = shutdown.hard.cancelled() => {
+            handle.stop_forceful();
+            serving.await.context("the HTTP server failed")
+        }
+    }
+}
+
+/// Time limits on connections: slow heads, slow bodies and idle sockets must not pile up.
+fn fuse(settings: &Http) -> FuseConfig {
+    let head = settings.header_timeout.get();
+    let handler = settings.timeout.get();
+    // While a handler works nothing moves on the socket, so the idle limit has to be longer than the handler's.
+    let idle = settings.idle_timeout.get().max(handler.saturating_add(head));
+    FuseConfig::default()
+        .with_http1_header_timeout(head)
+        .with_request_body_timeout(handler)
+        .with_write_stall_timeout(handler)
+        .with_connection_idle_timeout(idle)
+}

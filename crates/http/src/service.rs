@@ -1,0 +1,60 @@
+//! Composition: the service's router plus what every process answers, behind the one edge hoop.
+
+use std::sync::Arc;
+
+use salvo::catcher::Catcher;
+use salvo::routing::{Filter, FilterInfo, filters};
+use salvo::{Depot, FlowCtrl, Handler, Request, Response, Router, Service, async_trait};
+use shop_config::Http;
+use shop_runtime::Health;
+use shop_telemetry::Metrics;
+
+use crate::edge::Edge;
+use crate::metrics::HttpMetrics;
+use crate::{docs, operations, problem};
+
+/// What [`service`] needs beside the router.
+#[derive(Clone)]
+pub struct Parts {
+    /// The title of the interface in its documentation.
+    pub title: &'static str,
+    /// Where request metrics are registered, and what `/metrics` shows.
+    pub metrics: Metrics,
+    /// What `/health` and `/health/ready` ask.
+    pub health: Health,
+    /// Limits: body size and time.
+    pub settings: Http,
+}
+
+/// The whole HTTP side of a process: `router`, `/health`, `/health/live`, `/health/ready`, `/metrics`,
+/// `/openapi.json` and `/docs`, with uniform ids, logs, metrics, limits and errors around all of it.
+///
+/// A route of `router` wins over one of ours with the same path.
+pub fn service(router: Router, parts: Parts) -> Service {
+    let Parts { title, metrics, health, settings } = parts;
+    let docs = docs::routes(title, &router);
+    let mut router = Router::new().push(router).push(operations::routes(health, metrics.clone())).push(docs);
+    answer_head(&mut router);
+    let measured = HttpMetrics::new(&metrics, &router);
+    Service::new(router).hoop(Edge::new(Arc::new(measured), &settings)).catcher(Catcher::new(Bare))
+}
+
+/// Lets every GET route answer HEAD too (RFC 9110, section 9.3.2); the server drops the body.
+fn answer_head(router: &mut Router) {
+    for filter in router.filters_mut() {
+        if matches!(filter.info(), FilterInfo::Method(http::Method::GET)) {
+            *filter = Box::new(filters::get().or(filters::head()));
+        }
+    }
+    router.routers_mut().iter_mut().for_each(answer_head);
+}
+
+/// The last net: an error that got past the edge without a body.
+struct Bare;
+
+#[async_trait]
+impl Handler for Bare {
+    async fn handle(&self, req: &mut Request, _depot: &mut Depot, res: &mut Response, _ctrl: &mut FlowCtrl) {
+        problem::fill_bare(req, res);
+    }
+}
