@@ -1,8 +1,15 @@
 //! The command line every binary shares.
 
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::Settings;
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+use crate::schema::Schema;
+use crate::{Settings, Sources, load};
 
 /// What to do after reading settings.
 #[derive(Debug)]
@@ -13,7 +20,188 @@ pub enum Start<S> {
     Exit(ExitCode),
 }
 
+/// Exit code for settings or arguments that are wrong, as clap and most shells' tools have it.
+const WRONG: u8 = 2;
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// TOML file with settings; may be given several times, later files win
+    #[arg(long, value_name = "FILE")]
+    config: Vec<PathBuf>,
+
+    /// Sets one setting, such as http.port=9090; wins over files and variables
+    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+
+    /// Checks the settings, lists every problem with its source, and ends with 0 or 2
+    #[arg(long)]
+    check: bool,
+
+    /// Prints every effective setting and where it came from, secrets masked, and ends
+    #[arg(long)]
+    explain: bool,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("use KEY=VALUE, such as http.port=9090".to_owned()),
+    }
+}
+
 /// Reads arguments and environment. Problems are printed, all of them; the code is then 2.
-pub fn start<S: Settings>(_version: &'static str) -> Start<S> {
-    todo!()
+pub fn start<S: Settings>(version: &'static str) -> Start<S> {
+    let env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+        .collect();
+    match decide::<S>(version, std::env::args_os(), env) {
+        Decision::Run(settings) => Start::Run(settings),
+        Decision::Exit { code, out, err } => {
+            // A reader that went away (`--help | head`) is no reason to fail.
+            let _ = std::io::stdout().write_all(out.as_bytes());
+            let _ = std::io::stderr().write_all(err.as_bytes());
+            Start::Exit(ExitCode::from(code))
+        }
+    }
+}
+
+enum Decision<S> {
+    Run(S),
+    Exit { code: u8, out: String, err: String },
+}
+
+fn decide<S: Settings>(
+    version: &'static str,
+    args: impl IntoIterator<Item = OsString>,
+    env: Vec<(String, String)>,
+) -> Decision<S> {
+    let command = Arguments::command().name(S::NAME).version(version).about(S::ABOUT).after_help(variables::<S>());
+    let arguments = command.try_get_matches_from(args).and_then(|matches| Arguments::from_arg_matches(&matches));
+    let arguments = match arguments {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let Arguments { config: files, set, check, explain } = arguments;
+    match load::<S>(&Sources { files, env, set }) {
+        Err(problems) => {
+            let what =
+                if problems.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", problems.len()) };
+            let list: String = problems.iter().fold(String::new(), |list, problem| list + &format!("  {problem}\n"));
+            let err = format!("{}: {what} in the settings\n{list}", S::NAME);
+            Decision::Exit { code: WRONG, out: String::new(), err }
+        }
+        Ok(loaded) if explain => Decision::Exit { code: 0, out: loaded.explain(), err: String::new() },
+        Ok(_) if check => {
+            let out = format!("{}: the settings are fine\n", S::NAME);
+            Decision::Exit { code: 0, out, err: String::new() }
+        }
+        Ok(loaded) => Decision::Run(loaded.settings),
+    }
+}
+
+fn usage<S>(error: &clap::Error) -> Decision<S> {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        Decision::Exit { code: WRONG, out: String::new(), err: text }
+    } else {
+        Decision::Exit { code: 0, out: text, err: String::new() }
+    }
+}
+
+/// The variables with defaults and docs, for the end of `--help`.
+fn variables<S: Settings>() -> String {
+    let vars = S::vars();
+    let mut out = String::from("Environment variables:\n");
+    if let Ok(schema) = Schema::of::<S>() {
+        let rows: Vec<(String, &str, bool)> = vars
+            .iter()
+            .map(|var| {
+                let default = schema.default_text(var.key);
+                (format!("{}={default}", var.name), var.doc, schema.secrets.contains(var.key))
+            })
+            .collect();
+        let width = rows.iter().map(|(left, ..)| left.len()).max().unwrap_or(0).min(48);
+        for (left, doc, secret) in rows {
+            let file = if secret { " (or in a file named by the variable with _FILE appended)" } else { "" };
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "  {left:width$}  {doc}{file}");
+        }
+    }
+    out.push_str(
+        "\nEvery setting shown by --explain can also be set as SHOP_SECTION__KEY, such as SHOP_HTTP__PORT=9090.\n\
+         Order, later wins: defaults, --config files, the variables above, SHOP_ variables, --set.",
+    );
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Suite;
+
+    fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<u8>, String, String) {
+        let args = std::iter::once("suite").chain(args.iter().copied()).map(OsString::from);
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        match decide::<Suite>("1.2.3", args, env) {
+            Decision::Run(_) => (None, String::new(), String::new()),
+            Decision::Exit { code, out, err } => (Some(code), out, err),
+        }
+    }
+
+    #[test]
+    fn no_arguments_run_on_the_defaults() {
+        assert_eq!(run(&[], &[]).0, None);
+    }
+
+    #[test]
+    fn check_says_whether_all_is_well() {
+        let (code, out, _) = run(&["--check"], &[]);
+        assert_eq!((code, out.as_str()), (Some(0), "suite: the settings are fine\n"));
+        let (code, out, err) = run(&["--check"], &[("PORT", "high"), ("DB_SSL_MODE", "maybe")]);
+        assert_eq!((code, out.as_str()), (Some(2), ""));
+        insta::assert_snapshot!(err, @r#"
+        suite: 2 problems in the settings
+          product.database.ssl_mode = "maybe" (environment variable DB_SSL_MODE): expected one of false, true, disable, prefer, require, verify-full
+          product.http.port = "high" (environment variable PORT): expected a whole number from 0 to 65535
+        "#);
+    }
+
+    #[test]
+    fn help_lists_every_variable_with_its_default() {
+        let (code, out, _) = run(&["--help"], &[]);
+        assert_eq!(code, Some(0));
+        for var in Suite::vars() {
+            assert!(out.contains(var.name) && out.contains(var.doc), "{}: {out}", var.name);
+        }
+        assert!(out.contains("PORT=8080"), "{out}");
+        assert!(out.contains("DB_PASSWORD=***"), "{out}");
+        assert!(!out.contains("=password"), "{out}");
+    }
+
+    #[test]
+    fn explain_shows_values_and_sources_but_no_secret() {
+        let (code, out, _) = run(&["--explain", "--set", "basket.http.port=1"], &[("DB_PASSWORD", "hunter2")]);
+        assert_eq!(code, Some(0));
+        let line = |key: &str| {
+            let found = out.lines().find(|line| line.starts_with(&format!("{key} "))).unwrap_or_default();
+            found.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(line("basket.http.port"), "basket.http.port = 1 flag --set basket.http.port");
+        assert_eq!(line("product.http.port"), "product.http.port = 8080 default");
+        assert_eq!(
+            line("product.database.password"),
+            "product.database.password = \"***\" environment variable DB_PASSWORD"
+        );
+        assert_eq!(line("product.database.url"), "product.database.url = (unset) default");
+        assert!(!out.contains("hunter2"));
+    }
+
+    #[test]
+    fn version_and_wrong_arguments_end_the_process() {
+        assert_eq!(run(&["--version"], &[]), (Some(0), "suite 1.2.3\n".to_owned(), String::new()));
+        let (code, _, err) = run(&["--set", "nonsense"], &[]);
+        assert_eq!(code, Some(2));
+        assert!(err.contains("use KEY=VALUE"), "{err}");
+        assert_eq!(run(&["--wrong"], &[]).0, Some(2));
+    }
 }

@@ -3,12 +3,20 @@
 //!
 //! A service writes one struct with a section per field, implements [`Settings`] for it, and calls [`start`].
 
-mod coerce;
+#![expect(
+    clippy::result_large_err,
+    reason = "figment's error is met while a process starts and never again"
+)]
+
 mod command;
+mod env;
 mod explain;
 mod layer;
 mod load;
 mod problem;
+mod read;
+#[cfg(test)]
+mod sample;
 mod schema;
 mod secret;
 mod section;

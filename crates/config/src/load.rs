@@ -1,8 +1,17 @@
 //! Merging the layers into one value.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 
-use crate::{Problems, Settings};
+use figment::Figment;
+use figment::error::{Error, Kind};
+use figment::value::{Dict, Value};
+
+use crate::explain::{Entry, entries};
+use crate::layer::{self, Layer};
+use crate::read::{Reader, Reading};
+use crate::schema::{self, Schema};
+use crate::{Problem, Problems, Settings, env, secret, suggest};
 
 /// What the outside said, in one place so that tests need no real environment.
 #[derive(Debug, Clone, Default)]
@@ -20,9 +29,202 @@ pub struct Sources {
 pub struct Loaded<S> {
     /// The settings.
     pub settings: S,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl<S> Loaded<S> {
+    /// Every effective value and where it came from, one per line, secrets masked.
+    pub fn explain(&self) -> String {
+        crate::explain::table(&self.entries)
+    }
 }
 
 /// Merges all layers and checks the result; every problem is reported, not only the first.
-pub fn load<S: Settings>(_sources: &Sources) -> Result<Loaded<S>, Problems> {
-    todo!()
+pub fn load<S: Settings>(sources: &Sources) -> Result<Loaded<S>, Problems> {
+    let mut problems = Problems::default();
+    let schema = match Schema::of::<S>() {
+        Ok(schema) => schema,
+        Err(message) => {
+            problems.add("", format!("the built-in defaults are broken: {message}"));
+            return Err(problems);
+        }
+    };
+    let mut layers = vec![Layer::typed("default", schema.defaults.clone())];
+    files(sources, &mut layers, &mut problems);
+    env::layers(&S::vars(), &sources.env, &schema, &mut layers, &mut problems);
+    for (key, value) in &sources.set {
+        layers.push(Layer::text(format!("flag --set {key}"), &layer::path(key), value));
+    }
+    let read = read::<S>(layers, &schema, &mut problems);
+    match read {
+        Some((settings, merged)) => {
+            check(&settings, &merged, &schema, &mut problems);
+            if problems.is_empty() {
+                let entries = entries(&settings, &merged);
+                return Ok(Loaded { settings, entries });
+            }
+            Err(problems)
+        }
+        None => Err(problems),
+    }
 }
+
+fn files(sources: &Sources, layers: &mut Vec<Layer>, problems: &mut Problems) {
+    for file in &sources.files {
+        let source = format!("file {}", file.display());
+        let dict = std::fs::read_to_string(file).map_err(|error| error.to_string()).and_then(|text| parse(&text));
+        match dict {
+            Ok(dict) => layers.push(Layer::typed(source, dict)),
+            Err(message) => problems.push(Problem { key: String::new(), message, value: None, source: Some(source) }),
+        }
+    }
+}
+
+/// TOML as a tree. The message is reduced to position and reason: a line of the file might show a secret.
+fn parse(text: &str) -> Result<Dict, String> {
+    use figment::providers::{Format, Toml};
+    Toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        format!("line {line}: {}", error.message().replace('\n', ", "))
+    })
+}
+
+/// All layers in one, still knowing where each value came from.
+pub(crate) struct Merged {
+    figment: Figment,
+    dict: Dict,
+}
+
+impl Merged {
+    fn of(layers: &[Layer]) -> Result<Self, Error> {
+        let figment = layers.iter().cloned().fold(Figment::new(), Figment::merge);
+        let dict = figment::Provider::data(&figment)?.remove(&figment::Profile::Default).unwrap_or_default();
+        Ok(Self { figment, dict })
+    }
+
+    fn find(&self, path: &[String]) -> Option<&Value> {
+        layer::find(&self.dict, path)
+    }
+
+    /// The source of the value at `path`, or of what contains it.
+    pub(crate) fn source(&self, path: &[String]) -> Option<String> {
+        let (value, inner) = (1..=path.len()).rev().find_map(|n| Some((self.find(&path[..n])?, n == path.len())))?;
+        // A section is made of several layers; it has no source of its own.
+        if matches!(value, Value::Dict(..)) && !inner {
+            return None;
+        }
+        Some(self.figment.get_metadata(value.tag())?.name.to_string())
+    }
+}
+
+/// Reads the merged tree. A value that does not fit is reported and taken out of every layer but the defaults, until all fits,
+/// so that one run finds everything.
+fn read<S: Settings>(mut layers: Vec<Layer>, schema: &Schema, problems: &mut Problems) -> Option<(S, Merged)> {
+    loop {
+        let merged = match Merged::of(&layers) {
+            Ok(merged) => merged,
+            Err(error) => {
+                problems.add("", error.to_string());
+                return None;
+            }
+        };
+        let reading = Reading { figment: Some(&merged.figment), probe: None, secrets: RefCell::default() };
+        let tree = Value::from(merged.dict.clone());
+        let result = S::deserialize(Reader { reading: &reading, value: &tree, path: String::new() });
+        let error = match result {
+            Ok(settings) => return Some((settings, merged)),
+            Err(error) => error,
+        };
+        problems.push(problem(&error, &merged, schema));
+        if !remove(&mut layers, &error.path) {
+            return None;
+        }
+    }
+}
+
+/// Takes what is at `path` out of all layers but the defaults. Where one layer has a plain value in place of a section, only that
+/// goes: the section in the other layers may be fine.
+fn remove(layers: &mut [Layer], path: &[String]) -> bool {
+    let given = layers.get_mut(1..).unwrap_or_default();
+    let plain = given.iter().any(|layer| layer.has_leaf(path));
+    given
+        .iter_mut()
+        .filter(|layer| !plain || layer.has_leaf(path))
+        .map(|layer| layer.remove(path))
+        .fold(false, std::ops::BitOr::bitor)
+}
+
+fn problem(error: &Error, merged: &Merged, schema: &Schema) -> Problem {
+    let key = error.path.join(".");
+    let unknown = matches!(error.kind, Kind::UnknownField(..));
+    // The value of an unknown key may be a secret under a misspelt name.
+    let value = if unknown { None } else { merged.find(&error.path).map(|value| shown(value, &key, schema)) };
+    Problem { message: message(error, schema), value, source: merged.source(&error.path), key }
+}
+
+fn shown(value: &Value, key: &str, schema: &Schema) -> String {
+    match value {
+        _ if schema.hides(key) => secret::MASK.to_owned(),
+        // Quoted, so that a text in place of a number shows, and an empty text can be seen.
+        Value::String(_, text) => format!("{text:?}"),
+        other => schema::text(other),
+    }
+}
+
+fn message(error: &Error, schema: &Schema) -> String {
+    match &error.kind {
+        Kind::UnknownField(name, siblings) => {
+            let section = error.path.get(..error.path.len().saturating_sub(1)).unwrap_or_default().join(".");
+            match suggest::key(&section, name, siblings, &schema.keys) {
+                Some(key) => format!("is not a setting; did you mean {key}?"),
+                None => format!("is not a setting; known here: {}", siblings.join(", ")),
+            }
+        }
+        Kind::UnknownVariant(name, variants) => match suggest::nearest(name, variants.iter().copied()) {
+            Some(variant) => format!("is not one of {}; did you mean {variant}?", variants.join(", ")),
+            None => format!("is not one of {}", variants.join(", ")),
+        },
+        Kind::InvalidType(_, wanted) | Kind::InvalidValue(_, wanted) => format!("expected {}", plain(wanted)),
+        Kind::MissingField(name) => format!("{name} is missing; set it"),
+        other => other.to_string(),
+    }
+}
+
+/// Rust's names of types in words.
+fn plain(wanted: &str) -> String {
+    let range = |max: &str| format!("a whole number from 0 to {max}");
+    match wanted {
+        "u8" => range("255"),
+        "u16" => range("65535"),
+        "u32" => range("4294967295"),
+        "u64" | "usize" => "a whole number, 0 or more".to_owned(),
+        "a nonzero u16" | "a nonzero u32" | "a nonzero u64" | "a nonzero usize" => "a whole number above 0".to_owned(),
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".to_owned(),
+        "f32" | "f64" => "a number".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a string" => "a text".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        other => match other.strip_prefix("struct ") {
+            Some(_) => "a section with keys of its own".to_owned(),
+            None => other.to_owned(),
+        },
+    }
+}
+
+/// Adds what the settings themselves object to, with value and source, unless the same key was reported already.
+fn check<S: Settings>(settings: &S, merged: &Merged, schema: &Schema, problems: &mut Problems) {
+    let mut found = Problems::default();
+    settings.check(&mut found);
+    for mut problem in found.into_list() {
+        if problems.iter().any(|known| known.key == problem.key) {
+            continue;
+        }
+        let path = layer::path(&problem.key);
+        problem.value = merged.find(&path).map(|value| shown(value, &problem.key, schema));
+        problem.source = merged.source(&path);
+        problems.push(problem);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -51,12 +51,7 @@ impl Problems {
             full.push(key);
         }
         let key = full.join(".");
-        self.push(Problem {
-            key,
-            message: message.into(),
-            value: None,
-            source: None,
-        });
+        self.push(Problem { key, message: message.into(), value: None, source: None });
     }
 
     /// Runs `check` with all its keys below `section`, for settings made of whole other settings.

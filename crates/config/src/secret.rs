@@ -91,10 +91,7 @@ mod tests {
     #[test]
     fn a_secret_is_revealed_only_inside_the_loader() {
         let secret = Secret::from("hunter2");
-        assert_eq!(
-            revealed(|| serde_json::to_string(&secret)).expect("serialises"),
-            "\"hunter2\""
-        );
+        assert_eq!(revealed(|| serde_json::to_string(&secret)).expect("serialises"), "\"hunter2\"");
         assert_eq!(serde_json::to_string(&secret).expect("serialises"), "\"***\"");
     }
 }

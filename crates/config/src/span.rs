@@ -13,20 +13,12 @@ pub struct Duration {
 }
 
 /// Units from the largest, so that printing finds the shortest exact form.
-const UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 impl Duration {
     /// So many seconds.
     pub const fn secs(seconds: u64) -> Self {
-        Self {
-            millis: seconds.saturating_mul(1_000),
-        }
+        Self { millis: seconds.saturating_mul(1_000) }
     }
 
     /// So many milliseconds.
@@ -76,10 +68,7 @@ impl FromStr for Duration {
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let unit = if unit.is_empty() { "s" } else { unit.trim_start() };
-        let (_, size) = UNITS
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .ok_or(InvalidDuration)?;
+        let (_, size) = UNITS.iter().find(|(name, _)| *name == unit).ok_or(InvalidDuration)?;
         let number: u64 = number.parse().map_err(|_| InvalidDuration)?;
         let millis = number.checked_mul(*size).ok_or(InvalidDuration)?;
         Ok(Self { millis })
@@ -117,8 +106,7 @@ impl<'de> Deserialize<'de> for Duration {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
-                text.parse()
-                    .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+                text.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
             }
         }
         deserializer.deserialize_any(Reader)

@@ -110,20 +110,12 @@ impl Database {
 
     /// A local MariaDB.
     pub fn mariadb(user: &str, name: &str) -> Self {
-        Self {
-            engine: Engine::MariaDb,
-            port: 3306,
-            user: user.to_owned(),
-            ..Self::postgres(name)
-        }
+        Self { engine: Engine::MariaDb, port: 3306, user: user.to_owned(), ..Self::postgres(name) }
     }
 
     /// All defaults, at this URL.
     pub fn at(url: &str) -> Self {
-        Self {
-            url: Some(Secret::from(url)),
-            ..Self::postgres("shop")
-        }
+        Self { url: Some(Secret::from(url)), ..Self::postgres("shop") }
     }
 
     /// Where to connect: the URL when there is one, else the parts. The error says which URLs are understood.
@@ -177,7 +169,8 @@ impl Default for Database {
 }
 
 fn parse(text: &str) -> Result<Target, String> {
-    let help = "use postgres://user:password@host:5432/name, mysql://user:password@host:3306/name or sqlite://path/to/file.db";
+    let help =
+        "use postgres://user:password@host:5432/name, mysql://user:password@host:3306/name or sqlite://path/to/file.db";
     let (scheme, rest) = text.split_once(':').ok_or(help)?;
     match scheme.to_ascii_lowercase().as_str() {
         "postgres" | "postgresql" if url::has_host(rest) => Ok(Target::Postgres(format!("postgres:{rest}"))),
@@ -312,7 +305,17 @@ mod tests {
 
     #[test]
     fn a_url_nobody_understands_is_refused() {
-        for url in ["", "x", "oracle://a", "postgres:", "mysql://", "sqlite:", "sqlite://", "sqlite::memory:", "sqlite://a?mode=ro"] {
+        for url in [
+            "",
+            "x",
+            "oracle://a",
+            "postgres:",
+            "mysql://",
+            "sqlite:",
+            "sqlite://",
+            "sqlite::memory:",
+            "sqlite://a?mode=ro",
+        ] {
             assert!(target(url).is_err(), "{url}");
         }
     }

@@ -16,10 +16,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            level: "info".to_owned(),
-            format: LogFormat::Auto,
-        }
+        Self { level: "info".to_owned(), format: LogFormat::Auto }
     }
 }
 
@@ -50,11 +47,7 @@ impl Log {
             }
         });
         problems.within(section, |p| {
-            p.ensure(
-                fine,
-                "level",
-                format!("use one of {}, or a list such as info,sqlx=debug", LEVELS.join(", ")),
-            );
+            p.ensure(fine, "level", format!("use one of {}, or a list such as info,sqlx=debug", LEVELS.join(", ")));
         });
     }
 }
@@ -73,11 +66,7 @@ pub struct Otel {
 
 impl Default for Otel {
     fn default() -> Self {
-        Self {
-            endpoint: None,
-            sample_ratio: 1.0,
-            timeout: Duration::secs(3),
-        }
+        Self { endpoint: None, sample_ratio: 1.0, timeout: Duration::secs(3) }
     }
 }
 
@@ -91,11 +80,7 @@ impl Otel {
                 "endpoint",
                 "use a URL such as http://localhost:4317, or leave it out to send no traces",
             );
-            p.ensure(
-                (0.0..=1.0).contains(&self.sample_ratio),
-                "sample_ratio",
-                "use a number from 0 (none) to 1 (all)",
-            );
+            p.ensure((0.0..=1.0).contains(&self.sample_ratio), "sample_ratio", "use a number from 0 (none) to 1 (all)");
         });
     }
 }

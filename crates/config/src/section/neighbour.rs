@@ -19,21 +19,13 @@ pub struct Neighbour {
 impl Neighbour {
     /// All defaults, at this address.
     pub fn at(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            timeout: Duration::secs(2),
-            retries: 2,
-        }
+        Self { url: url.into(), timeout: Duration::secs(2), retries: 2 }
     }
 
     /// The address with its scheme, as a gRPC client wants it.
     pub fn uri(&self) -> String {
         let url = self.url.trim().trim_end_matches('/');
-        if url.contains("://") {
-            url.to_owned()
-        } else {
-            format!("http://{url}")
-        }
+        if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
     }
 
     /// Refuses addresses no client could dial. `section` is the dotted key of this section.
@@ -42,11 +34,7 @@ impl Neighbour {
         let authority = uri.strip_prefix("http://").unwrap_or_default();
         let port = authority.rsplit_once(':').map(|(host, port)| (!host.is_empty(), port.parse::<u16>()));
         problems.within(section, |p| {
-            p.ensure(
-                matches!(port, Some((true, Ok(1..)))),
-                "url",
-                "use host and port, such as localhost:50050",
-            );
+            p.ensure(matches!(port, Some((true, Ok(1..)))), "url", "use host and port, such as localhost:50050");
             p.ensure(!self.timeout.is_zero(), "timeout", "must be more than 0");
             p.ensure(self.retries <= 10, "retries", "use at most 10");
         });

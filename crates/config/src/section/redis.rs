@@ -72,10 +72,7 @@ impl fmt::Debug for RedisTarget {
 impl Redis {
     /// All defaults, at this URL.
     pub fn at(url: &str) -> Self {
-        Self {
-            url: Some(Secret::from(url)),
-            ..Self::default()
-        }
+        Self { url: Some(Secret::from(url)), ..Self::default() }
     }
 
     /// Where to connect: the URL when there is one, else the parts. The error says which URLs are understood.

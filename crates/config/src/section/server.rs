@@ -118,8 +118,6 @@ pub struct Stop {
 
 impl Default for Stop {
     fn default() -> Self {
-        Self {
-            grace: Duration::secs(25),
-        }
+        Self { grace: Duration::secs(25) }
     }
 }
