@@ -1,0 +1,183 @@
+//! The bus: settings of the clients, publishing, dead letters.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::RwLock;
+use prometheus::{IntCounterVec, IntGaugeVec};
+use rdkafka::ClientConfig;
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaResult;
+use rdkafka::producer::{FutureProducer, Producer as _};
+use shop_config::Kafka;
+use shop_events::{Bus, BusError, Message, RetryPolicy, Subscription, Topic};
+use shop_telemetry::Metrics;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+use crate::{consumer, topics, wire};
+
+pub(crate) type Producer = FutureProducer<DefaultClientContext>;
+
+/// How long [`Bus::check`] waits for a broker.
+const CHECK: Duration = Duration::from_millis(900);
+
+/// Events over Kafka. Clones share the producer.
+#[derive(Clone)]
+pub struct KafkaBus(Arc<Link>);
+
+/// What publishing and all consumers share.
+pub(crate) struct Link {
+    pub(crate) settings: Kafka,
+    pub(crate) client: ClientConfig,
+    pub(crate) policy: RetryPolicy,
+    pub(crate) lag: IntGaugeVec,
+    pub(crate) dead: IntCounterVec,
+    producer: RwLock<Producer>,
+    topics: OnceCell<()>,
+}
+
+impl KafkaBus {
+    /// A bus over the brokers of `settings`, which need not be there yet. `client_id` names this process to them
+    /// unless the settings do.
+    pub fn open(settings: &Kafka, client_id: &str, metrics: &Metrics) -> anyhow::Result<Arc<Self>> {
+        Self::with_policy(settings, client_id, metrics, RetryPolicy::default())
+    }
+
+    /// The same with a retry policy of one's own.
+    pub fn with_policy(
+        settings: &Kafka,
+        client_id: &str,
+        metrics: &Metrics,
+        policy: RetryPolicy,
+    ) -> anyhow::Result<Arc<Self>> {
+        let client_id = if settings.client_id.is_empty() { client_id } else { &settings.client_id };
+        let client = client(settings, client_id);
+        let producer = producer(&client, settings).context("kafka.brokers or another setting of kafka is unusable")?;
+        let lag = metrics.gauges(
+            "kafka_consumer_lag",
+            "Messages of a partition this process reads that did not take effect yet.",
+            &["group", "topic", "partition"],
+        );
+        let dead = metrics.counters(
+            "kafka_dead_letters_total",
+            "Messages given up on and moved to the dead-letter topic.",
+            &["group", "topic"],
+        );
+        let (settings, producer, topics) = (settings.clone(), RwLock::new(producer), OnceCell::new());
+        Ok(Arc::new(Self(Arc::new(Link { settings, client, policy, lag, dead, producer, topics }))))
+    }
+}
+
+impl Link {
+    /// Makes the topics, once.
+    pub(crate) async fn ready(&self) -> Result<(), BusError> {
+        let ensured = self
+            .topics
+            .get_or_try_init(|| async { topics::ensure(&self.producer(), &self.client, &self.settings).await });
+        ensured.await.map(drop)
+    }
+
+    /// The name a topic has on this bus.
+    pub(crate) fn on_bus(&self, topic: &str) -> String {
+        format!("{}{topic}", self.settings.topic_prefix)
+    }
+
+    /// Sends one message; returns when the brokers have it, or within twice the message timeout.
+    pub(crate) async fn publish(&self, message: &Message) -> Result<(), BusError> {
+        let patience = self.settings.message_timeout.get();
+        within(patience, self.ready()).await?;
+        let topic = self.on_bus(&message.topic);
+        let producer = self.producer();
+        let sent = producer.send(wire::record(&topic, message), patience).await;
+        sent.map(drop).map_err(|(error, _)| {
+            self.renew(&producer);
+            BusError::new(error)
+        })
+    }
+
+    async fn check(&self) -> Result<(), BusError> {
+        // Without the topics, asking for one would make it with the broker's defaults.
+        within(CHECK, self.ready()).await?;
+        let (producer, topic) = (self.producer(), self.on_bus(Topic::Payment.as_str()));
+        let asked =
+            tokio::task::spawn_blocking(move || producer.client().fetch_metadata(Some(&topic), CHECK).map(drop));
+        asked.await.map_err(BusError::new)?.map_err(BusError::new)
+    }
+
+    fn producer(&self) -> Producer {
+        self.producer.read().clone()
+    }
+
+    /// Replaces a producer that can no longer keep its promise of order: it refuses everything from then on.
+    fn renew(&self, failed: &Producer) {
+        let mut current = self.producer.write();
+        if current.client().fatal_error().is_none() || failed.client().fatal_error().is_none() {
+            return;
+        }
+        match producer(&self.client, &self.settings) {
+            Ok(fresh) => {
+                tracing::warn!("the kafka producer failed for good, another one takes over");
+                *current = fresh;
+            }
+            Err(error) => tracing::error!(error = %error, "no other kafka producer could be made"),
+        }
+    }
+}
+
+async fn within<T>(patience: Duration, work: impl Future<Output = Result<T, BusError>>) -> Result<T, BusError> {
+    tokio::time::timeout(patience, work).await.map_err(|_| BusError::new("no kafka broker answers"))?
+}
+
+/// What all clients share.
+fn client(settings: &Kafka, client_id: &str) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client
+        .set("bootstrap.servers", settings.brokers.join(","))
+        .set("client.id", client_id)
+        .set("socket.keepalive.enable", "true")
+        .set("socket.nagle.disable", "true")
+        // A broker that comes back is found again within 2 s (the default waits up to 10 s).
+        .set("reconnect.backoff.ms", "100")
+        .set("reconnect.backoff.max.ms", "2000");
+    client
+}
+
+/// Idempotent, so that a retry inside the client neither doubles nor reorders; acknowledged by all replicas in sync,
+/// so that what is acknowledged survives the leader.
+fn producer(client: &ClientConfig, settings: &Kafka) -> KafkaResult<Producer> {
+    client
+        .clone()
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("message.timeout.ms", settings.message_timeout.get().as_millis().to_string())
+        // Events of one key go one after the other: waiting long to fill a batch would only slow them down.
+        .set("linger.ms", "1")
+        .create()
+}
+
+#[async_trait]
+impl Bus for KafkaBus {
+    async fn publish(&self, message: &Message) -> Result<(), BusError> {
+        self.0.publish(message).await
+    }
+
+    fn subscribe(&self, subscription: Subscription, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        consumer::run(self.0.clone(), subscription, stop).boxed()
+    }
+
+    async fn check(&self) -> Result<(), BusError> {
+        self.0.check().await
+    }
+}
+
+impl std::fmt::Debug for KafkaBus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaBus").field("brokers", &self.0.settings.brokers).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,250 @@
+//! A consumer: the messages of a partition one after the other, partitions side by side, offsets after effects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::{Offset, TopicPartitionList};
+use shop_events::{Delivery, Message, Subscription, deliver};
+use shop_telemetry::{RequestContext, context};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::bus::Link;
+use crate::lanes::{Job, Lanes, Next};
+use crate::wire::{self, Place};
+
+/// First and longest pause before trying again what a broker did not do.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// How often to look for a failed commit and try it again.
+const COMMIT_AGAIN: Duration = Duration::from_secs(5);
+
+/// Drives a subscription until `stop`, however often the brokers go away meanwhile.
+pub(crate) async fn run(link: Arc<Link>, subscription: Subscription, stop: CancellationToken) {
+    let mut pause = BACK_OFF.0;
+    while !stop.is_cancelled() {
+        let ended = match link.ready().await {
+            Ok(()) => read(&link, &subscription, &stop).await.map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = ended {
+            tracing::warn!(error = %error, group = %subscription.group, "cannot read events, trying again");
+            sleep(pause, &stop).await;
+            pause = (pause * 2).min(BACK_OFF.1);
+        }
+    }
+}
+
+/// Reads until `stop` (then leaves the group in order) or until the client cannot go on.
+async fn read(link: &Arc<Link>, subscription: &Subscription, stop: &CancellationToken) -> KafkaResult<()> {
+    let reader = Reader::open(link, subscription, stop)?;
+    let ended = reader.read().await;
+    reader.close().await;
+    ended
+}
+
+struct Reader {
+    link: Arc<Link>,
+    group: String,
+    subscription: Subscription,
+    consumer: Arc<StreamConsumer<Lanes>>,
+    lanes: Arc<Lanes>,
+    stop: CancellationToken,
+}
+
+/// A finished job and whether its effect is durable.
+type Settled = (Job, bool);
+
+impl Reader {
+    fn open(link: &Arc<Link>, subscription: &Subscription, stop: &CancellationToken) -> KafkaResult<Self> {
+        let group = format!("{}{}", link.settings.group_prefix, subscription.group);
+        // Ends the lanes when reading ends for another reason than `stop`, too.
+        let stop = stop.child_token();
+        let lanes = Lanes::new(group.clone(), link.lag.clone(), stop.clone());
+        let consumer = consumer(link, &group, lanes)?;
+        let topics: Vec<_> = subscription.topics.iter().map(|topic| link.on_bus(topic.as_str())).collect();
+        consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let lanes = consumer.context().clone();
+        let (link, subscription, consumer) = (link.clone(), subscription.clone(), Arc::new(consumer));
+        Ok(Self { link, group, subscription, consumer, lanes, stop })
+    }
+
+    /// Polls all the time, also while handlers wait for a dependency: a consumer that does not poll for
+    /// `max.poll.interval.ms` is thrown out of its group.
+    async fn read(&self) -> KafkaResult<()> {
+        let mut jobs = FuturesUnordered::new();
+        let mut commit_again = tokio::time::interval(COMMIT_AGAIN);
+        let ended = loop {
+            let next = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break Ok(()),
+                Some((job, durable)) = jobs.next() => self.settle(&job, durable),
+                _ = commit_again.tick() => {
+                    if self.lanes.commit_failed() {
+                        self.commit(&self.lanes.done());
+                    }
+                    continue;
+                }
+                received = self.consumer.recv() => match received {
+                    Ok(message) => {
+                        let (place, message) = wire::receive(&message, &self.link.settings.topic_prefix);
+                        self.arrive(place, message)
+                    }
+                    Err(error @ KafkaError::MessageConsumptionFatal(_)) => break Err(error),
+                    Err(error) => {
+                        // The client itself tries again; this is only news.
+                        tracing::warn!(error = %error, group = %self.group, "kafka reports an error");
+                        continue;
+                    }
+                },
+            };
+            jobs.extend(next.map(|job| self.start(job)));
+        };
+        self.stop.cancel();
+        // What is at a handler may finish; nothing new starts.
+        while let Some((job, durable)) = jobs.next().await {
+            self.settle(&job, durable);
+        }
+        ended
+    }
+
+    fn arrive(&self, place: Place, message: Message) -> Option<Job> {
+        let partition = only(&place.topic, place.partition);
+        let next = self.lanes.arrive(place, message);
+        self.act(&partition, next)
+    }
+
+    fn settle(&self, job: &Job, durable: bool) -> Option<Job> {
+        let next = self.lanes.settle(job, durable);
+        self.act(&only(&job.place.topic, job.place.partition), next)
+    }
+
+    /// Does what a lane asks for.
+    fn act(&self, partition: &TopicPartitionList, next: Next) -> Option<Job> {
+        if let Some(offset) = next.commit {
+            let mut position = partition.clone();
+            // Fails only for offsets that are not a number.
+            let _ = position.set_all_offsets(offset);
+            self.commit(&position);
+        }
+        let flow = match (next.pause, next.resume) {
+            (true, _) => self.consumer.pause(partition),
+            (_, true) => self.consumer.resume(partition),
+            _ => Ok(()),
+        };
+        if let Err(error) = flow {
+            tracing::warn!(error = %error, "a partition could not be paused or resumed");
+        }
+        next.job
+    }
+
+    /// Commits without waiting; a failure is seen by the client's callback.
+    fn commit(&self, positions: &TopicPartitionList) {
+        if positions.count() > 0
+            && let Err(error) = self.consumer.commit(positions, CommitMode::Async)
+        {
+            tracing::warn!(error = %error, "offsets were not committed");
+        }
+    }
+
+    fn start(&self, job: Job) -> BoxFuture<'static, Settled> {
+        let link = self.link.clone();
+        let (group, handler) = (self.group.clone(), self.subscription.handler.clone());
+        let span = tracing::info_span!(
+            "consume",
+            topic = %job.place.topic,
+            partition = job.place.partition,
+            offset = job.place.offset,
+        );
+        let request = job.message.header("x-request-id").or(job.message.header("ce_id")).unwrap_or_default();
+        let context = RequestContext::new(request, &span, job.message.header("traceparent"));
+        let work = async move {
+            let durable = match deliver(handler.as_ref(), &job.message, link.policy, &job.stop).await {
+                Delivery::Done => true,
+                Delivery::Dead(reason) => bury(&link, &job, &group, &reason).await,
+                Delivery::Stopped => false,
+            };
+            shop_runtime::crash_point("consumer.before_commit");
+            (job, durable)
+        };
+        context::scope(context, work).instrument(span).boxed()
+    }
+
+    /// Commits what is done, waits for that, and leaves the group.
+    async fn close(self) {
+        let done = self.lanes.done();
+        let Self { consumer, lanes, group, .. } = self;
+        drop(lanes);
+        let closed = tokio::task::spawn_blocking(move || {
+            let committed = if done.count() > 0 { consumer.commit(&done, CommitMode::Sync) } else { Ok(()) };
+            // Dropping the last handle leaves the group, which waits for the brokers.
+            drop(consumer);
+            committed
+        });
+        match closed.await {
+            Ok(Ok(())) => tracing::debug!(group = %group, "left the consumer group"),
+            Ok(Err(error)) => tracing::warn!(error = %error, group = %group, "left the group without a last commit"),
+            Err(error) => tracing::error!(error = %error, group = %group, "leaving the group failed"),
+        }
+    }
+}
+
+/// Moves a message to the dead letters; true when the brokers have it there, false when stopped before.
+async fn bury(link: &Link, job: &Job, group: &str, reason: &str) -> bool {
+    let dead = wire::dead_letter(&job.message, &job.place, group, reason);
+    let mut pause = BACK_OFF.0;
+    while let Err(error) = link.publish(&dead).await {
+        tracing::warn!(error = %error, topic = %dead.topic, "the dead letter was not taken, trying again");
+        sleep(pause, &job.stop).await;
+        if job.stop.is_cancelled() {
+            return false;
+        }
+        pause = (pause * 2).min(BACK_OFF.1);
+    }
+    link.dead.with_label_values(&[group, &job.place.topic]).inc();
+    tracing::error!(topic = %job.place.topic, partition = job.place.partition, offset = job.place.offset, group, reason,
+        "event went to the dead letters");
+    true
+}
+
+fn consumer(link: &Link, group: &str, lanes: Lanes) -> KafkaResult<StreamConsumer<Lanes>> {
+    let session = link.settings.session_timeout.get();
+    let mut config = link.client.clone();
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        // A new group begins with what is there: events of before its first start count.
+        .set("auto.offset.reset", "earliest")
+        // Partitions that stay where they are go on during a rebalance.
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("session.timeout.ms", session.as_millis().to_string())
+        .set("heartbeat.interval.ms", (session / 4).as_millis().to_string())
+        // Small messages, few at a time: what is fetched ahead per partition stays below 1 MiB.
+        .set("queued.max.messages.kbytes", "1024")
+        .set("fetch.error.backoff.ms", "200")
+        // For the lag.
+        .set("statistics.interval.ms", "5000");
+    StreamConsumer::from_config_and_context(&config, lanes)
+}
+
+/// A list of one partition.
+fn only(topic: &str, partition: i32) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    // Fails only for offsets that are not a number.
+    let _ = list.add_partition_offset(topic, partition, Offset::Invalid);
+    list
+}
+
+async fn sleep(pause: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(pause) => {}
+    }
+}

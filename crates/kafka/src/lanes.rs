@@ -1,0 +1,201 @@
+//! What a consumer knows of each partition it holds: waiting messages, and how far their effects go.
+
+use std::collections::{HashMap, VecDeque};
+
+use parking_lot::Mutex;
+use prometheus::IntGaugeVec;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaResult;
+use rdkafka::statistics::Statistics;
+use rdkafka::{Offset, TopicPartitionList};
+use shop_events::Message;
+use tokio_util::sync::CancellationToken;
+
+use crate::wire::Place;
+
+/// Waiting messages at which a partition is paused, and down to which it is resumed.
+const PAUSE: usize = 256;
+const RESUME: usize = 64;
+
+/// Effects after which the offset is committed although more messages wait.
+const COMMIT_EVERY: u32 = 64;
+
+/// A message on its way to the handler.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) place: Place,
+    pub(crate) message: Message,
+    /// Fires when the partition is taken away or the consumer stops.
+    pub(crate) stop: CancellationToken,
+    tenure: u64,
+}
+
+/// What the consumer has to do after a change of a lane.
+#[derive(Debug, Default)]
+pub(crate) struct Next {
+    pub(crate) job: Option<Job>,
+    pub(crate) commit: Option<Offset>,
+    pub(crate) pause: bool,
+    pub(crate) resume: bool,
+}
+
+/// One partition: its messages wait here while an earlier one is at the handler.
+#[derive(Debug)]
+struct Lane {
+    /// Tells this hold of the partition from earlier ones, whose late results no longer count.
+    tenure: u64,
+    stop: CancellationToken,
+    waiting: VecDeque<(Place, Message)>,
+    busy: bool,
+    paused: bool,
+    /// The offset to commit.
+    done: Option<Offset>,
+    uncommitted: u32,
+}
+
+/// The partitions held, shared with the client's callbacks.
+pub(crate) struct Lanes {
+    group: String,
+    lag: IntGaugeVec,
+    stop: CancellationToken,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    lanes: HashMap<(String, i32), Lane>,
+    tenures: u64,
+    commit_failed: bool,
+}
+
+impl Lanes {
+    /// No partitions yet. `stop` ends all of them.
+    pub(crate) fn new(group: String, lag: IntGaugeVec, stop: CancellationToken) -> Self {
+        Self { group, lag, stop, state: Mutex::default() }
+    }
+
+    /// Takes in a message just received.
+    pub(crate) fn arrive(&self, place: Place, message: Message) -> Next {
+        let mut state = self.state.lock();
+        let State { lanes, tenures, .. } = &mut *state;
+        let lane = lanes.entry((place.topic.clone(), place.partition)).or_insert_with(|| {
+            *tenures += 1;
+            Lane::new(*tenures, self.stop.child_token())
+        });
+        lane.waiting.push_back((place, message));
+        let pause = lane.waiting.len() >= PAUSE && !lane.paused;
+        lane.paused |= pause;
+        let job = if lane.busy { None } else { lane.next() };
+        Next { job, pause, ..Next::default() }
+    }
+
+    /// Notes what became of a job: its effect is durable, or it was stopped.
+    pub(crate) fn settle(&self, job: &Job, durable: bool) -> Next {
+        let mut state = self.state.lock();
+        let lane = state.lanes.get_mut(&(job.place.topic.clone(), job.place.partition));
+        let Some(lane) = lane.filter(|lane| lane.tenure == job.tenure) else { return Next::default() };
+        if durable {
+            lane.done = Some(job.place.next());
+            lane.uncommitted += 1;
+        }
+        let next = if durable && !self.stop.is_cancelled() { lane.next() } else { None };
+        lane.busy = next.is_some();
+        let due = lane.uncommitted >= COMMIT_EVERY || (next.is_none() && lane.uncommitted > 0);
+        let commit = lane.done.filter(|_| due);
+        if due {
+            lane.uncommitted = 0;
+        }
+        let resume = lane.paused && lane.waiting.len() <= RESUME;
+        lane.paused &= !resume;
+        Next { job: next, commit, pause: false, resume }
+    }
+
+    /// Every offset whose effect is durable.
+    pub(crate) fn done(&self) -> TopicPartitionList {
+        let state = self.state.lock();
+        positions(state.lanes.iter().filter_map(|((topic, partition), lane)| Some((topic, *partition, lane.done?))))
+    }
+
+    /// Whether a commit failed since the last time this was asked.
+    pub(crate) fn commit_failed(&self) -> bool {
+        std::mem::take(&mut self.state.lock().commit_failed)
+    }
+
+    /// Lets go of partitions: what waits is dropped (somebody else will get it), what runs is told to stop.
+    fn let_go(&self, partitions: &TopicPartitionList) -> TopicPartitionList {
+        let mut state = self.state.lock();
+        let mut done = Vec::new();
+        for element in partitions.elements() {
+            let (topic, partition) = (element.topic().to_owned(), element.partition());
+            // Fails only when there is no such gauge.
+            let _ = self.lag.remove_label_values(&[&self.group, &topic, &partition.to_string()]);
+            if let Some(lane) = state.lanes.remove(&(topic.clone(), partition)) {
+                lane.stop.cancel();
+                done.extend(lane.done.map(|offset| (topic, partition, offset)));
+            }
+        }
+        positions(done.iter().map(|(topic, partition, offset)| (topic, *partition, *offset)))
+    }
+}
+
+impl Lane {
+    fn new(tenure: u64, stop: CancellationToken) -> Self {
+        let waiting = VecDeque::new();
+        Self { tenure, stop, waiting, busy: false, paused: false, done: None, uncommitted: 0 }
+    }
+
+    fn next(&mut self) -> Option<Job> {
+        let (place, message) = self.waiting.pop_front()?;
+        self.busy = true;
+        Some(Job { place, message, stop: self.stop.clone(), tenure: self.tenure })
+    }
+}
+
+/// A list as the client wants it.
+pub(crate) fn positions<'a>(of: impl Iterator<Item = (&'a String, i32, Offset)>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition, offset) in of {
+        // Fails only for offsets that are not a number.
+        let _ = list.add_partition_offset(topic, partition, offset);
+    }
+    list
+}
+
+impl ClientContext for Lanes {
+    fn stats(&self, statistics: Statistics) {
+        for (topic, of) in &statistics.topics {
+            for (partition, of) in of.partitions.iter().filter(|(_, of)| of.desired && of.consumer_lag >= 0) {
+                let labels = [self.group.as_str(), topic.as_str(), &partition.to_string()];
+                self.lag.with_label_values(&labels).set(of.consumer_lag);
+            }
+        }
+    }
+}
+
+impl ConsumerContext for Lanes {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Revoke(partitions) = rebalance else { return };
+        let done = self.let_go(partitions);
+        if done.count() > 0
+            && let Err(error) = consumer.commit(&done, CommitMode::Async)
+        {
+            tracing::debug!(error = %error, "offsets of partitions that leave were not committed");
+        }
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Assign(partitions) = rebalance else { return };
+        // A partition that comes back may still be paused from the last time.
+        if let Err(error) = consumer.resume(partitions) {
+            tracing::warn!(error = %error, "partitions could not be resumed");
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::warn!(error = %error, "offsets were not committed, trying again");
+            self.state.lock().commit_failed = true;
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The bus over Apache Kafka: an idempotent producer, and consumers that commit an offset only after its effect.
+//!
+//! Nothing here needs a broker to start. Topics are made as soon as one answers; until then publishing fails (the
+//! outbox keeps the event) and consumers wait.
+
+mod bus;
+mod consumer;
+mod lanes;
+mod topics;
+mod wire;
+
+pub use bus::KafkaBus;

@@ -1,0 +1,105 @@
+//! What a store's error means: to the caller of the service, and to a transaction that may try again.
+
+use std::future::Future;
+use std::time::Duration;
+
+use shop_fault::{Fault, Kind};
+
+/// How long a client should stay away while the store cannot be reached.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// Attempts at one transaction, the first included.
+const ATTEMPTS: u32 = 6;
+
+/// The failure to show for a store's error: `store_unavailable` with Retry-After when the store cannot serve now,
+/// otherwise an internal one whose text stays in the log.
+pub fn fault(error: sqlx::Error) -> Fault {
+    if is_unavailable(&error) || is_transient(&error) {
+        return Fault::new(Kind::Unavailable, "store_unavailable", "the store cannot be reached just now")
+            .with_retry_after(RETRY_AFTER)
+            .with_source(error);
+    }
+    Fault::internal(error)
+}
+
+/// Whether the store is away, rather than unwilling.
+fn is_unavailable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        // A connection cut in the middle of an answer shows as nonsense on the wire.
+        | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Database(e) => code(e.as_ref()).is_some_and(|code| {
+            // PostgreSQL: class 08 connection, 53 out of resources, 57P0x shutting down or starting, 25006 a standby.
+            // MariaDB: 1040 too many connections, 1053 shutting down, 1290 and 1836 read only, 1927 killed,
+            // 2006 and 2013 gone. SQLite: 10 input/output, 13 disk full.
+            code.starts_with("08")
+                || code.starts_with("53")
+                || code.starts_with("57P0")
+                || ["25006", "1040", "1053", "1290", "1836", "1927", "2006", "2013", "10", "13"].contains(&code.as_str())
+        }),
+        _ => false,
+    }
+}
+
+/// Whether the transaction lost against another one and would succeed if it began again: a deadlock, a serialisation
+/// failure, a lock that was not had in time.
+pub fn is_transient(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(e) = error else { return false };
+    code(e.as_ref()).is_some_and(|code| {
+        // PostgreSQL: 40001 serialisation, 40P01 deadlock, 55P03 lock timeout. MariaDB: 1205 lock wait, 1213 deadlock,
+        // 1020 changed since read. SQLite: 5 busy, 6 locked, 261 recovering, 517 snapshot too old for a write.
+        ["40001", "40P01", "55P03", "1205", "1213", "1020", "5", "6", "261", "517"].contains(&code.as_str())
+    })
+}
+
+/// The engine's own code: for `MariaDB` its number, since its SQLSTATE says too little.
+fn code(error: &dyn sqlx::error::DatabaseError) -> Option<String> {
+    if let Some(e) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        return Some(e.number().to_string());
+    }
+    error.code().map(std::borrow::Cow::into_owned)
+}
+
+/// An error that knows whether its transaction is worth another try.
+pub trait Transient {
+    /// See [`is_transient`].
+    fn transient(&self) -> bool;
+}
+
+impl Transient for sqlx::Error {
+    fn transient(&self) -> bool {
+        is_transient(self)
+    }
+}
+
+/// Runs a transaction again, from its beginning, while it loses against others; a few times, each after a little
+/// longer pause. `transaction` must begin and commit by itself.
+pub async fn retry_transient<T, E, F, Fut>(mut transaction: F) -> Result<T, E>
+where
+    E: Transient,
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    let mut attempt = 1;
+    loop {
+        match transaction().await {
+            Err(e) if e.transient() && attempt < ATTEMPTS => {
+                tracing::debug!(attempt, "the transaction lost against another one and begins again");
+                tokio::time::sleep(pause(attempt)).await;
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// 5, 10, 20 … ms, each up to half longer, so that two that collided do not collide again.
+fn pause(attempt: u32) -> Duration {
+    let base = 5_u64 << (attempt - 1).min(8);
+    let chance = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), attempt);
+    Duration::from_millis(base + chance % (base / 2 + 1))
+}

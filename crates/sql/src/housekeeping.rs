@@ -1,0 +1,50 @@
+//! Forgetting what is no longer needed.
+
+use std::time::Duration;
+
+use shop_clock::{SharedClock, millis};
+use tokio_util::sync::CancellationToken;
+
+use crate::Store;
+use crate::store::with_writer;
+
+/// How often to look.
+const EVERY: Duration = Duration::from_secs(600);
+
+/// Rows per DELETE, so that no lock is held for long.
+const CHUNK: i64 = 500;
+
+/// Idempotency keys are promised for 24 hours.
+const KEYS_KEPT_MS: i64 = 24 * 3600 * 1000;
+
+/// The bus keeps messages for 7 days, so nothing older can come again; one more day for clocks that differ.
+const INBOX_KEPT_MS: i64 = 8 * 24 * 3600 * 1000;
+
+/// Deletes old idempotency keys and inbox entries from time to time, until `stop`.
+pub async fn housekeeping(store: Store, clock: SharedClock, stop: CancellationToken) {
+    loop {
+        let now = millis(clock.now());
+        match sweep(&store, now).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::debug!(rows, "forgot old idempotency keys and inbox entries"),
+            Err(error) => tracing::warn!(error = %error, "could not delete old idempotency keys and inbox entries"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Deletes what is too old at `now`, in chunks; how many rows.
+async fn sweep(store: &Store, now: i64) -> sqlx::Result<u64> {
+    let mut total = 0;
+    loop {
+        let keys = with_writer!(store, conn => crate::Tables::key_purge(conn, now - KEYS_KEPT_MS, CHUNK).await?);
+        let seen = with_writer!(store, conn => crate::Tables::inbox_purge(conn, now - INBOX_KEPT_MS, CHUNK).await?);
+        total += keys + seen;
+        if keys + seen == 0 {
+            return Ok(total);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! SQL stores: pools from settings, migrations, and the three tables every service with a store shares.
+//!
+//! The shared tables are `outbox` (events decided but not yet on the bus), `inbox` (events whose effect is stored)
+//! and `idempotency_keys` (answers to repeat). Each service carries them in its own `migrations/<engine>/`; the
+//! canonical text is [`ddl`]. All times are unix milliseconds, so that sorting and equality are the same everywhere.
+//!
+//! A change and its events are one transaction:
+//!
+//! ```ignore
+//! let mut tx = store.write.begin_with("BEGIN IMMEDIATE").await?;
+//! // … the change …
+//! shop_sql::outbox::append(&mut *tx, &envelope).await?;
+//! tx.commit().await?;
+//! wake.wake(); // the relay need not wait for its next look
+//! ```
+
+pub mod ddl;
+mod error;
+mod housekeeping;
+mod idempotency;
+pub mod inbox;
+mod migrate;
+pub mod outbox;
+mod pool;
+mod relay;
+mod sqlite;
+mod store;
+mod tables;
+mod watch;
+
+pub use error::{Transient, fault, is_transient, retry_transient};
+pub use housekeeping::housekeeping;
+pub use idempotency::Idempotency;
+pub use migrate::migrate;
+pub use pool::{mariadb, postgres};
+pub use relay::{Relay, Wake};
+pub use sqlite::{Sqlite, sqlite};
+pub use store::Store;
+pub use tables::Tables;
+pub use watch::watch;

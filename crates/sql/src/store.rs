@@ -1,0 +1,82 @@
+//! One of the three engines, for the parts that work the same on each.
+
+use sqlx::{MySqlPool, PgPool};
+
+use crate::Sqlite;
+
+/// An open store. Cheap to clone.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// A pool on PostgreSQL.
+    Postgres(PgPool),
+    /// A pool on `MariaDB`.
+    MariaDb(MySqlPool),
+    /// The pools on an SQLite file.
+    Sqlite(Sqlite),
+}
+
+impl From<PgPool> for Store {
+    fn from(pool: PgPool) -> Self {
+        Self::Postgres(pool)
+    }
+}
+
+impl From<MySqlPool> for Store {
+    fn from(pool: MySqlPool) -> Self {
+        Self::MariaDb(pool)
+    }
+}
+
+impl From<Sqlite> for Store {
+    fn from(sqlite: Sqlite) -> Self {
+        Self::Sqlite(sqlite)
+    }
+}
+
+/// Runs `$body` with `$conn`, a connection that may write, on whichever engine the store is.
+macro_rules! with_writer {
+    ($store:expr, $conn:ident => $body:expr) => {
+        match $store {
+            $crate::Store::Postgres(pool) => {
+                let mut held = pool.acquire().await?;
+                let $conn = &mut *held;
+                $body
+            }
+            $crate::Store::MariaDb(pool) => {
+                let mut held = pool.acquire().await?;
+                let $conn = &mut *held;
+                $body
+            }
+            $crate::Store::Sqlite(pools) => {
+                let mut held = pools.write.acquire().await?;
+                let $conn = &mut *held;
+                $body
+            }
+        }
+    };
+}
+
+/// The same for a connection that only reads.
+macro_rules! with_reader {
+    ($store:expr, $conn:ident => $body:expr) => {
+        match $store {
+            $crate::Store::Postgres(pool) => {
+                let mut held = pool.acquire().await?;
+                let $conn = &mut *held;
+                $body
+            }
+            $crate::Store::MariaDb(pool) => {
+                let mut held = pool.acquire().await?;
+                let $conn = &mut *held;
+                $body
+            }
+            $crate::Store::Sqlite(pools) => {
+                let mut held = pools.read.acquire().await?;
+                let $conn = &mut *held;
+                $body
+            }
+        }
+    };
+}
+
+pub(crate) use {with_reader, with_writer};

@@ -1,0 +1,273 @@
+//! The statements on the shared tables, once per engine, behind one trait on the engines' connections.
+
+use async_trait::async_trait;
+use sqlx::{AssertSqlSafe, MySqlConnection, PgConnection, SqliteConnection};
+use uuid::Uuid;
+
+/// A row to be added to the outbox.
+#[derive(Debug)]
+pub struct NewEvent {
+    pub(crate) event_id: Uuid,
+    pub(crate) topic: String,
+    pub(crate) key: String,
+    pub(crate) headers: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) created_at: i64,
+}
+
+/// A row of the outbox.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Pending {
+    pub(crate) id: i64,
+    pub(crate) topic: String,
+    pub(crate) message_key: String,
+    pub(crate) headers: String,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// A row of the idempotency keys.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Answer {
+    pub(crate) fingerprint: Vec<u8>,
+    pub(crate) operation: Uuid,
+    pub(crate) created_at: i64,
+    pub(crate) leased_until: i64,
+    pub(crate) status: Option<i16>,
+    pub(crate) headers: Option<String>,
+    pub(crate) body: Option<Vec<u8>>,
+}
+
+/// A first attempt under an idempotency key.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) fingerprint: &'a [u8],
+    pub(crate) operation: Uuid,
+    pub(crate) now: i64,
+    pub(crate) leased_until: i64,
+}
+
+/// What a finished request answered.
+#[derive(Debug)]
+pub struct Finished<'a> {
+    pub(crate) status: i16,
+    pub(crate) headers: String,
+    pub(crate) body: &'a [u8],
+}
+
+/// How many outbox rows one count looks at: beyond it an exact figure helps nobody and would cost a long scan.
+const COUNT_CAP: i64 = 100_000;
+
+/// How many outbox rows one DELETE takes, padded so that its text (and its prepared plan) is always the same.
+const DELETE_CHUNK: usize = 32;
+
+/// A connection that knows the shared tables. Implemented for the connections of all three engines; what a service
+/// calls are the functions of [`crate::outbox`] and [`crate::inbox`].
+#[async_trait]
+pub trait Tables: Send {
+    /// Adds an event to the outbox.
+    async fn outbox_append(&mut self, event: &NewEvent) -> sqlx::Result<()>;
+    /// The first `limit` rows of the outbox in the order they were added.
+    async fn outbox_head(&mut self, limit: i64) -> sqlx::Result<Vec<Pending>>;
+    /// Removes rows by id.
+    async fn outbox_delete(&mut self, ids: &[i64]) -> sqlx::Result<()>;
+    /// When the first row was added; none when the outbox is empty.
+    async fn outbox_oldest(&mut self) -> sqlx::Result<Option<i64>>;
+    /// How many rows wait, counted up to 100 000.
+    async fn outbox_count(&mut self) -> sqlx::Result<i64>;
+    /// Takes the relay's lock for the current transaction; false when another process has it.
+    async fn relay_lock(&mut self) -> sqlx::Result<bool>;
+    /// Notes an event as seen; false when it had been before.
+    async fn inbox_insert(&mut self, event_id: Uuid, now: i64) -> sqlx::Result<bool>;
+    /// Forgets up to `limit` events seen before `before`; how many.
+    async fn inbox_purge(&mut self, before: i64, limit: i64) -> sqlx::Result<u64>;
+    /// Claims a key; false when it is there already.
+    async fn key_insert(&mut self, attempt: &Attempt<'_>) -> sqlx::Result<bool>;
+    /// What is known under a key.
+    async fn key_get(&mut self, key: &str) -> sqlx::Result<Option<Answer>>;
+    /// Takes over a key whose lease is still the one that was read; false when somebody else was faster.
+    async fn key_lease(&mut self, key: &str, leased_until: i64, was: i64) -> sqlx::Result<bool>;
+    /// Stores the answer of the request that runs under `key`.
+    async fn key_finish(&mut self, key: &str, finished: &Finished<'_>) -> sqlx::Result<()>;
+    /// Gives up the lease, so that the next attempt runs at once (and under the same operation).
+    async fn key_release(&mut self, key: &str) -> sqlx::Result<()>;
+    /// Forgets one key if it is still the one created at `created_at`.
+    async fn key_delete(&mut self, key: &str, created_at: i64) -> sqlx::Result<()>;
+    /// Forgets up to `limit` keys created before `before`; how many.
+    async fn key_purge(&mut self, before: i64, limit: i64) -> sqlx::Result<u64>;
+}
+
+/// The texts that differ between the engines; the bodies are the same.
+struct Text {
+    append: &'static str,
+    head: &'static str,
+    count: &'static str,
+    relay_lock: Option<&'static str>,
+    inbox_insert: &'static str,
+    inbox_purge: &'static str,
+    key_insert: &'static str,
+    key_get: &'static str,
+    key_lease: &'static str,
+    key_finish: &'static str,
+    key_release: &'static str,
+    key_delete: &'static str,
+    key_purge: &'static str,
+}
+
+const POSTGRES: Text = Text {
+    append: "INSERT INTO outbox (event_id, topic, message_key, headers, payload, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
+    head: "SELECT id, topic, message_key, headers, payload FROM outbox ORDER BY id LIMIT $1",
+    count: "SELECT COUNT(*) FROM (SELECT 1 FROM outbox LIMIT $1) AS waiting",
+    relay_lock: Some("SELECT id FROM outbox_relay WHERE id = 1 FOR UPDATE SKIP LOCKED"),
+    inbox_insert: "INSERT INTO inbox (event_id, received_at) VALUES ($1, $2) ON CONFLICT (event_id) DO NOTHING",
+    inbox_purge: "DELETE FROM inbox WHERE event_id IN \
+                  (SELECT event_id FROM inbox WHERE received_at < $1 ORDER BY received_at LIMIT $2)",
+    key_insert: "INSERT INTO idempotency_keys (idempotency_key, fingerprint, operation, created_at, leased_until) \
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (idempotency_key) DO NOTHING",
+    key_get: "SELECT fingerprint, operation, created_at, leased_until, status, headers, body \
+              FROM idempotency_keys WHERE idempotency_key = $1",
+    key_lease: "UPDATE idempotency_keys SET leased_until = $1 \
+                WHERE idempotency_key = $2 AND leased_until = $3 AND status IS NULL",
+    key_finish: "UPDATE idempotency_keys SET status = $1, headers = $2, body = $3 WHERE idempotency_key = $4",
+    key_release: "UPDATE idempotency_keys SET leased_until = 0 WHERE idempotency_key = $1 AND status IS NULL",
+    key_delete: "DELETE FROM idempotency_keys WHERE idempotency_key = $1 AND created_at = $2",
+    key_purge: "DELETE FROM idempotency_keys WHERE idempotency_key IN (SELECT idempotency_key FROM idempotency_keys \
+                WHERE created_at < $1 ORDER BY created_at LIMIT $2)",
+};
+
+/// SQLite reads numbered parameters like PostgreSQL and needs no lock row: the file has one relay, in this process.
+const SQLITE: Text = Text { relay_lock: None, ..POSTGRES };
+
+const MARIADB: Text = Text {
+    append: "INSERT INTO outbox (event_id, topic, message_key, headers, payload, created_at) \
+             VALUES (?, ?, ?, ?, ?, ?)",
+    head: "SELECT id, topic, message_key, headers, payload FROM outbox ORDER BY id LIMIT ?",
+    count: "SELECT COUNT(*) FROM (SELECT 1 FROM outbox LIMIT ?) AS waiting",
+    relay_lock: Some("SELECT id FROM outbox_relay WHERE id = 1 FOR UPDATE SKIP LOCKED"),
+    // IGNORE, since the driver counts found rows and an upsert could not be told from an insert.
+    inbox_insert: "INSERT IGNORE INTO inbox (event_id, received_at) VALUES (?, ?)",
+    inbox_purge: "DELETE FROM inbox WHERE received_at < ? ORDER BY received_at LIMIT ?",
+    key_insert: "INSERT IGNORE INTO idempotency_keys \
+                 (idempotency_key, fingerprint, operation, created_at, leased_until) VALUES (?, ?, ?, ?, ?)",
+    key_get: "SELECT fingerprint, operation, created_at, leased_until, status, headers, body \
+              FROM idempotency_keys WHERE idempotency_key = ?",
+    key_lease: "UPDATE idempotency_keys SET leased_until = ? \
+                WHERE idempotency_key = ? AND leased_until = ? AND status IS NULL",
+    key_finish: "UPDATE idempotency_keys SET status = ?, headers = ?, body = ? WHERE idempotency_key = ?",
+    key_release: "UPDATE idempotency_keys SET leased_until = 0 WHERE idempotency_key = ? AND status IS NULL",
+    key_delete: "DELETE FROM idempotency_keys WHERE idempotency_key = ? AND created_at = ?",
+    key_purge: "DELETE FROM idempotency_keys WHERE created_at < ? ORDER BY created_at LIMIT ?",
+};
+
+macro_rules! tables {
+    ($connection:ty, $text:expr, $placeholder:expr) => {
+        #[async_trait]
+        impl Tables for $connection {
+            async fn outbox_append(&mut self, event: &NewEvent) -> sqlx::Result<()> {
+                sqlx::query($text.append)
+                    .bind(event.event_id)
+                    .bind(event.topic.as_str())
+                    .bind(event.key.as_str())
+                    .bind(event.headers.as_str())
+                    .bind(event.payload.as_slice())
+                    .bind(event.created_at)
+                    .execute(self)
+                    .await
+                    .map(drop)
+            }
+
+            async fn outbox_head(&mut self, limit: i64) -> sqlx::Result<Vec<Pending>> {
+                sqlx::query_as($text.head).bind(limit).fetch_all(self).await
+            }
+
+            async fn outbox_delete(&mut self, ids: &[i64]) -> sqlx::Result<()> {
+                let marks = (1..=DELETE_CHUNK).map($placeholder).collect::<Vec<_>>().join(", ");
+                for chunk in ids.chunks(DELETE_CHUNK) {
+                    let sql = format!("DELETE FROM outbox WHERE id IN ({marks})");
+                    let padding = std::iter::repeat(&chunk[chunk.len() - 1]);
+                    let mut query = sqlx::query(AssertSqlSafe(sql));
+                    for id in chunk.iter().chain(padding).take(DELETE_CHUNK) {
+                        query = query.bind(*id);
+                    }
+                    query.execute(&mut *self).await?;
+                }
+                Ok(())
+            }
+
+            async fn outbox_oldest(&mut self) -> sqlx::Result<Option<i64>> {
+                sqlx::query_scalar("SELECT created_at FROM outbox ORDER BY id LIMIT 1").fetch_optional(self).await
+            }
+
+            async fn outbox_count(&mut self) -> sqlx::Result<i64> {
+                sqlx::query_scalar($text.count).bind(COUNT_CAP).fetch_one(self).await
+            }
+
+            async fn relay_lock(&mut self) -> sqlx::Result<bool> {
+                match $text.relay_lock {
+                    Some(sql) => sqlx::query(sql).fetch_optional(self).await.map(|row| row.is_some()),
+                    None => Ok(true),
+                }
+            }
+
+            async fn inbox_insert(&mut self, event_id: Uuid, now: i64) -> sqlx::Result<bool> {
+                let done = sqlx::query($text.inbox_insert).bind(event_id).bind(now).execute(self).await?;
+                Ok(done.rows_affected() == 1)
+            }
+
+            async fn inbox_purge(&mut self, before: i64, limit: i64) -> sqlx::Result<u64> {
+                let done = sqlx::query($text.inbox_purge).bind(before).bind(limit).execute(self).await?;
+                Ok(done.rows_affected())
+            }
+
+            async fn key_insert(&mut self, attempt: &Attempt<'_>) -> sqlx::Result<bool> {
+                let done = sqlx::query($text.key_insert)
+                    .bind(attempt.key)
+                    .bind(attempt.fingerprint)
+                    .bind(attempt.operation)
+                    .bind(attempt.now)
+                    .bind(attempt.leased_until)
+                    .execute(self)
+                    .await?;
+                Ok(done.rows_affected() == 1)
+            }
+
+            async fn key_get(&mut self, key: &str) -> sqlx::Result<Option<Answer>> {
+                sqlx::query_as($text.key_get).bind(key).fetch_optional(self).await
+            }
+
+            async fn key_lease(&mut self, key: &str, leased_until: i64, was: i64) -> sqlx::Result<bool> {
+                let done = sqlx::query($text.key_lease).bind(leased_until).bind(key).bind(was).execute(self).await?;
+                Ok(done.rows_affected() == 1)
+            }
+
+            async fn key_finish(&mut self, key: &str, finished: &Finished<'_>) -> sqlx::Result<()> {
+                sqlx::query($text.key_finish)
+                    .bind(finished.status)
+                    .bind(finished.headers.as_str())
+                    .bind(finished.body)
+                    .bind(key)
+                    .execute(self)
+                    .await
+                    .map(drop)
+            }
+
+            async fn key_release(&mut self, key: &str) -> sqlx::Result<()> {
+                sqlx::query($text.key_release).bind(key).execute(self).await.map(drop)
+            }
+
+            async fn key_delete(&mut self, key: &str, created_at: i64) -> sqlx::Result<()> {
+                sqlx::query($text.key_delete).bind(key).bind(created_at).execute(self).await.map(drop)
+            }
+
+            async fn key_purge(&mut self, before: i64, limit: i64) -> sqlx::Result<u64> {
+                let done = sqlx::query($text.key_purge).bind(before).bind(limit).execute(self).await?;
+                Ok(done.rows_affected())
+            }
+        }
+    };
+}
+
+tables!(PgConnection, POSTGRES, |n| format!("${n}"));
+tables!(SqliteConnection, SQLITE, |n| format!("${n}"));
+tables!(MySqlConnection, MARIADB, |_| String::from("?"));
