@@ -1,0 +1,62 @@
+//! Drives the suite from outside with a fixed number of requests and prints a table: throughput, latency, CPU a
+//! request for each process, peak memory, beside what the stores alone do in the same run.
+//!
+//! `bench/run` builds what is measured, starts the servers and calls this.
+
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rates and quantiles of counts far below 2^52"
+)]
+
+mod baseline;
+mod client;
+mod process;
+mod report;
+mod scenario;
+
+use clap::{Parser, Subcommand};
+
+/// Load against the suite, beside the stores' own limits.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// The separate services on PostgreSQL, Redis, MariaDB and Kafka (`SHOP_TEST_*` name them).
+    Services(Size),
+    /// The all-in-one process: start, memory, purchases.
+    Shop(Size),
+    /// A bare salvo handler that answers GET / with the bytes of a file, for comparison.
+    Bare {
+        /// Port to listen on.
+        port: u16,
+        /// The file to answer with.
+        file: std::path::PathBuf,
+    },
+}
+
+/// How much load.
+#[derive(clap::Args, Clone, Copy)]
+struct Size {
+    /// Requests a scenario.
+    #[arg(long, default_value_t = 20_000)]
+    requests: usize,
+    /// Connections at once.
+    #[arg(long, default_value_t = 32)]
+    connections: usize,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Args::parse().what {
+        What::Services(size) => scenario::services(size).await,
+        What::Shop(size) => scenario::shop(size).await,
+        What::Bare { port, file } => baseline::bare(port, std::fs::read(file)?).await,
+    }
+}

@@ -1,0 +1,96 @@
+//! The processes under load: started on free ports, watched through /proc, ended with the benchmark.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use crate::client::Connection;
+
+/// A process of ours; killed when dropped.
+pub(crate) struct Process {
+    pub(crate) name: &'static str,
+    pub(crate) host: String,
+    child: Child,
+}
+
+impl Process {
+    /// Starts `binary` (beside this program) with `variables` and waits until `host` answers `ready` with 200.
+    /// Answers the process and how long that took.
+    pub(crate) async fn start(
+        binary: &'static str,
+        arguments: &[&str],
+        variables: &[(&str, String)],
+        host: String,
+        ready: &str,
+    ) -> anyhow::Result<(Self, Duration)> {
+        let path = beside(binary)?;
+        let log = std::fs::File::create(std::env::temp_dir().join(format!("shop-bench-{binary}.log")))?;
+        let began = Instant::now();
+        let child = Command::new(&path)
+            .args(arguments)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", path.display()))?;
+        let mut process = Self { name: binary, host, child };
+        let mut poll = tokio::time::interval(Duration::from_millis(2));
+        while began.elapsed() < Duration::from_secs(90) {
+            poll.tick().await;
+            if let Some(status) = process.child.try_wait()? {
+                bail!("{binary} ended with {status}; see its log in the temporary folder");
+            }
+            let Ok(mut connection) = Connection::open(&process.host).await else { continue };
+            if matches!(connection.call("GET", ready, "").await, Ok((200, _))) {
+                let took = began.elapsed();
+                return Ok((process, took));
+            }
+        }
+        bail!("{binary} is not ready after 90 s")
+    }
+
+    /// CPU time so far: user and system, of all its threads.
+    pub(crate) fn cpu(&self) -> Duration {
+        cpu(self.child.id())
+    }
+
+    /// A line of /proc/PID/status in KiB, such as `VmRSS` or `VmHWM`.
+    pub(crate) fn memory_kib(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// CPU time of a process by its id (100 clock ticks a second on Linux).
+pub(crate) fn cpu(id: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    // The second field may hold spaces: count from its closing bracket.
+    let rest = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+    let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// A port nobody listens on at the moment.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn beside(binary: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(binary);
+    if !path.exists() {
+        bail!("{} is missing: run bench/run, which builds it", path.display());
+    }
+    Ok(path)
+}
