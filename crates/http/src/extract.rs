@@ -195,14 +195,14 @@ fn join(path: &str, name: &str) -> String {
 impl<T: ToSchema> EndpointArgRegister for StrictJson<T> {
     fn register(components: &mut Components, operation: &mut Operation, _arg: &str) {
         let body = RequestBody::new().add_content("application/json", Content::new(T::to_schema(components)));
-        operation.request_body = Some(body.required(true));
+        operation.request_body = Some(body.required(true.into()));
     }
 }
 
 impl<T: ToSchema> EndpointArgRegister for OptionalJson<T> {
     fn register(components: &mut Components, operation: &mut Operation, _arg: &str) {
         let body = RequestBody::new().add_content("application/json", Content::new(T::to_schema(components)));
-        operation.request_body = Some(body.required(false));
+        operation.request_body = Some(body.required(false.into()));
     }
 }
 

@@ -113,6 +113,12 @@ impl Health {
         report
     }
 
+    /// Waits for `period`, or less when draining begins: what a watcher does between two looks.
+    pub async fn pause(&self, period: Duration) {
+        // Running into the time limit is the usual end.
+        let _ = timeout(period, self.0.stop.cancelled()).await;
+    }
+
     /// Whether new work may come.
     pub async fn ready(&self) -> bool {
         !self.draining() && self.report().await.is_ready()

@@ -1,0 +1,164 @@
+//! One call to a neighbour: a deadline around it, repeats inside of it, and a fault that names the neighbour.
+
+use std::future::Future;
+use std::time::Duration;
+
+use shop_clock::{Clock, SystemClock};
+use shop_config::Neighbour;
+use shop_fault::{Fault, Kind};
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::{Code, Response, Status};
+
+/// First pause before a repeat; it doubles each time.
+const BACKOFF: Duration = Duration::from_millis(25);
+
+/// Longest pause before a repeat.
+const BACKOFF_MAX: Duration = Duration::from_millis(400);
+
+tokio::task_local! {
+    /// When the work at hand has to be done: set by the server from `grpc-timeout` and by [`call`].
+    static DEADLINE: Instant;
+}
+
+/// Time until the deadline of the work at hand.
+pub(crate) fn time_left() -> Option<Duration> {
+    DEADLINE.try_with(|at| at.saturating_duration_since(Instant::now())).ok()
+}
+
+/// Runs `work` with a deadline that calls to neighbours inherit; an earlier one that already holds stays.
+pub(crate) fn with_deadline<F: Future>(at: Instant, work: F) -> impl Future<Output = F::Output> {
+    let at = DEADLINE.try_with(|earlier| at.min(*earlier)).unwrap_or(at);
+    DEADLINE.scope(at, work)
+}
+
+/// Calls the neighbour `name` until it answers, at most until its deadline or that of the work at hand.
+///
+/// `UNAVAILABLE` is repeated with growing, jittered pauses, so `f` must be safe to repeat. No answer at all is
+/// 503 `<name>_unavailable`, a deadline passed 504 `<name>_timeout`, nonsense 502 `<name>_failed`; refusals of the
+/// neighbour come through as they are.
+pub async fn call<T, F, W>(neighbour: &Neighbour, name: &'static str, mut f: W) -> Result<T, Fault>
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+    W: FnMut() -> F,
+{
+    let at = Instant::now() + neighbour.timeout.get();
+    with_deadline(at, async {
+        let at = DEADLINE.with(|at| *at);
+        let mut repeats = 0;
+        loop {
+            let status = match timeout_at(at, f()).await {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => status,
+                Err(_) => Status::deadline_exceeded("no answer in time"),
+            };
+            let pause = pause(repeats);
+            if status.code() != Code::Unavailable || repeats >= neighbour.retries || Instant::now() + pause >= at {
+                return Err(named(name, status));
+            }
+            repeats += 1;
+            tracing::debug!(neighbour = name, repeats, "{name} is not available, calling again: {}", status.message());
+            sleep(pause).await;
+        }
+    })
+    .await
+}
+
+/// Between half and all of the doubled pause: callers that failed together must not come back together.
+fn pause(repeats: u32) -> Duration {
+    let full = BACKOFF.saturating_mul(1 << repeats.min(10)).min(BACKOFF_MAX);
+    let chance = f64::from(SystemClock.new_id().as_bytes()[15]) / f64::from(u8::MAX);
+    full.mul_f64(0.5 + chance / 2.0)
+}
+
+/// A refusal stays what it is; a failure says which neighbour failed.
+fn named(name: &str, status: Status) -> Fault {
+    let code = status.code();
+    let fault = crate::fault(status);
+    let (kind, end, detail) = match (fault.kind(), code) {
+        (_, Code::DeadlineExceeded | Code::Cancelled) => (Kind::Timeout, "timeout", "did not answer in time"),
+        // The neighbour is there but something behind it is not: its own words say more.
+        (Kind::Unavailable, _) if fault.code() != "unavailable" => return fault,
+        (Kind::Unavailable, _) => (Kind::Unavailable, "unavailable", "is not available; try again"),
+        (Kind::Internal | Kind::BadGateway, _) => (Kind::BadGateway, "failed", "failed"),
+        _ => return fault,
+    };
+    let named = Fault::new(kind, format!("{name}_{end}"), format!("the {name} service {detail}"));
+    let named = if kind == Kind::Unavailable { named.with_retry_after(Duration::from_secs(1)) } else { named };
+    named.with_source(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn neighbour() -> Neighbour {
+        Neighbour { retries: 2, ..Neighbour::at("localhost:1") }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_neighbour_that_comes_back_is_called_again() {
+        let calls = AtomicU32::new(0);
+        let answer = call(&neighbour(), "product", || async {
+            match calls.fetch_add(1, Ordering::SeqCst) {
+                0 | 1 => Err(Status::unavailable("starting")),
+                _ => Ok(Response::new(7)),
+            }
+        });
+        assert_eq!(answer.await.expect("the third call works"), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_neighbour_that_stays_away_is_named() {
+        let calls = AtomicU32::new(0);
+        let fault = call::<(), _, _>(&neighbour(), "product", || async {
+            calls.fetch_add(1, Ordering::SeqCst);
+            Err(Status::unavailable("connection refused"))
+        })
+        .await
+        .expect_err("down");
+        assert_eq!((fault.kind(), fault.code()), (Kind::Unavailable, "product_unavailable"));
+        assert_eq!(fault.retry_after(), Some(Duration::from_secs(1)));
+        assert_eq!(calls.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_neighbour_that_hangs_is_given_up_at_the_deadline() {
+        let started = Instant::now();
+        let hang = || std::future::pending::<Result<Response<()>, Status>>();
+        let fault = call(&neighbour(), "product", hang).await.expect_err("hangs");
+        assert_eq!((fault.kind(), fault.code()), (Kind::Timeout, "product_timeout"));
+        assert_eq!(started.elapsed(), neighbour().timeout.get());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_of_the_work_at_hand_wins_when_it_is_nearer() {
+        let started = Instant::now();
+        let hang = || std::future::pending::<Result<Response<()>, Status>>();
+        let near = started + Duration::from_millis(300);
+        with_deadline(near, async { call(&neighbour(), "product", hang).await }).await.expect_err("hangs");
+        assert_eq!(started.elapsed(), Duration::from_millis(300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_comes_through_at_once() {
+        let calls = AtomicU32::new(0);
+        let fault = call::<(), _, _>(&neighbour(), "product", || async {
+            calls.fetch_add(1, Ordering::SeqCst);
+            Err(crate::status(Fault::new(Kind::NotFound, "product_not_found", "no product 7")))
+        })
+        .await
+        .expect_err("refused");
+        assert_eq!((fault.kind(), fault.code(), fault.detail()), (Kind::NotFound, "product_not_found", "no product 7"));
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn pauses_grow_and_stay_within_bounds() {
+        for repeats in 0..40 {
+            let pause = pause(repeats);
+            assert!(pause >= BACKOFF / 2 && pause <= BACKOFF_MAX, "{pause:?}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The connection to a neighbour, and what every request on it carries.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use shop_config::Neighbour;
+use shop_telemetry::context;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use crate::call;
+
+/// Longest wait for a TCP connection: within one building it takes less than a millisecond.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// How often a quiet connection is probed, so that a neighbour that vanished without a word is noticed.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// How long a probe may stay unanswered.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection that is made with the first call and made again after a failure; clones share it.
+///
+/// Dialling takes place inside of a runtime only when the first call is made, but the channel must be made inside of one.
+pub fn channel(neighbour: &Neighbour) -> anyhow::Result<Channel> {
+    let endpoint = Endpoint::from_shared(neighbour.uri())
+        .with_context(|| format!("{} is not the address of a service; use host:port", neighbour.url))?
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(KEEPALIVE))
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true);
+    Ok(endpoint.connect_lazy())
+}
+
+/// Hands on the request id, the trace and the deadline of the work at hand.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Outgoing;
+
+impl Interceptor for Outgoing {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let metadata = request.metadata_mut();
+        context::with(|context| insert(metadata, "x-request-id", &context.request_id));
+        if let Some(traceparent) = shop_telemetry::traceparent() {
+            insert(metadata, "traceparent", &traceparent);
+        }
+        if let Some(left) = call::time_left() {
+            request.set_timeout(left);
+        }
+        Ok(request)
+    }
+}
+
+fn insert(metadata: &mut MetadataMap, name: &'static str, value: &str) {
+    if let Ok(value) = MetadataValue::try_from(value) {
+        metadata.insert(name, value);
+    }
+}

@@ -1,0 +1,219 @@
+//! The way in and out of every call, top to bottom: id, trace, deadline, the method, one error form, log, metrics.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use shop_clock::{Clock, SystemClock};
+use shop_fault::{Fault, Kind};
+use shop_telemetry::context::{self, RequestContext};
+use tokio::time::{Instant, timeout_at};
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+use crate::call::with_deadline;
+use crate::metrics::{RpcMetrics, name};
+use crate::status;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest request id taken from a caller; longer ones would bloat every log line.
+const MAX_ID: usize = 128;
+
+/// Puts [`Incoming`] around the routes.
+#[derive(Clone)]
+pub(crate) struct IncomingLayer {
+    pub(crate) metrics: Arc<RpcMetrics>,
+    /// Deadline of calls that bring none; theirs is never longer than this.
+    pub(crate) timeout: Duration,
+}
+
+impl<S> Layer<S> for IncomingLayer {
+    type Service = Incoming<S>;
+
+    fn layer(&self, inner: S) -> Incoming<S> {
+        Incoming { layer: self.clone(), inner }
+    }
+}
+
+/// The one layer around everything.
+#[derive(Clone)]
+pub(crate) struct Incoming<S> {
+    layer: IncomingLayer,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Incoming<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The clone is the one to leave behind: only `self.inner` is known to be ready.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let id = request_id(request.headers());
+        // Only an exporter wants the span; its target lets the subscriber switch it off at no cost.
+        let span = tracing::info_span!(target: "shop::span", "rpc", rpc.method = request.uri().path());
+        let context = RequestContext::new(text(&id), &span, header(request.headers(), "traceparent"));
+        let deadline = deadline(request.headers(), self.layer.timeout);
+        let mut visit = Visit::new(self.layer.metrics.clone(), &request, &context);
+        let work = async move {
+            let call = AssertUnwindSafe(async { inner.call(request).await }).catch_unwind();
+            let mut response = match timeout_at(deadline, call).await {
+                Ok(Ok(Ok(response))) => response,
+                Ok(Err(panic)) => {
+                    refuse(Fault::internal(format!("the method panicked: {}", said(&*panic))))
+                }
+                Err(_) => refuse(Fault::new(Kind::Timeout, "timeout", "the deadline of the call passed")),
+            };
+            visit.answered(&response);
+            response.headers_mut().insert(REQUEST_ID, id);
+            Ok(response)
+        };
+        Box::pin(context::scope(context, with_deadline(deadline, work)).instrument(span))
+    }
+}
+
+fn refuse(fault: Fault) -> Response<Body> {
+    status(fault).into_http()
+}
+
+fn said(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// The caller's id if it is 1–128 visible ASCII characters and sent once, else a new `UUIDv7`.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let mut sent = headers.get_all(REQUEST_ID).iter();
+    match (sent.next(), sent.next()) {
+        (Some(value), None)
+            if (1..=MAX_ID).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic) =>
+        {
+            value.clone()
+        }
+        _ => HeaderValue::try_from(SystemClock.new_id().to_string()).unwrap_or_else(|_| HeaderValue::from_static("-")),
+    }
+}
+
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or("-")
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// When the call has to be done: the caller's `grpc-timeout`, at most `longest` from now.
+fn deadline(headers: &HeaderMap, longest: Duration) -> Instant {
+    let asked = header(headers, "grpc-timeout").and_then(grpc_timeout);
+    Instant::now() + asked.map_or(longest, |asked| asked.min(longest))
+}
+
+/// Reads `grpc-timeout`: up to eight digits and a unit (gRPC over HTTP/2, "Timeout").
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let n = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(n * 3600),
+        "M" => Duration::from_secs(n * 60),
+        "S" => Duration::from_secs(n),
+        "m" => Duration::from_millis(n),
+        "u" => Duration::from_micros(n),
+        "n" => Duration::from_nanos(n),
+        _ => return None,
+    })
+}
+
+/// One call in the books: counted and logged when it is dropped, also when the caller went away before the answer.
+struct Visit {
+    metrics: Arc<RpcMetrics>,
+    started: Instant,
+    path: String,
+    request_id: Arc<str>,
+    trace_id: String,
+    code: Code,
+}
+
+impl Visit {
+    fn new(metrics: Arc<RpcMetrics>, request: &Request<Body>, context: &RequestContext) -> Self {
+        metrics.in_flight.inc();
+        Self {
+            metrics,
+            started: Instant::now(),
+            path: request.uri().path().to_owned(),
+            request_id: context.request_id.clone(),
+            trace_id: context.trace.trace_id(),
+            code: Code::Cancelled,
+        }
+    }
+
+    /// A failed call has its status in the head; a head without one means that messages follow.
+    fn answered(&mut self, response: &Response<Body>) {
+        self.code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        self.metrics.in_flight.dec();
+        self.metrics.record(&self.path, self.code, took);
+        let (method, code) = (self.metrics.method(&self.path), name(self.code));
+        let duration_ms = f64::from(u32::try_from(took.as_micros()).unwrap_or(u32::MAX)) / 1000.0;
+        macro_rules! log {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "rpc.access",
+                    method,
+                    code,
+                    duration_ms,
+                    request_id = &*self.request_id,
+                    trace_id = self.trace_id,
+                    "{method} {code}",
+                )
+            };
+        }
+        // Probes come every few seconds and say nothing while they go well.
+        if self.code == Code::Ok && method.starts_with("/grpc.health.") { log!(debug) } else { log!(info) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_timeouts_are_read_in_every_unit() {
+        assert_eq!(grpc_timeout("2S"), Some(Duration::from_secs(2)));
+        assert_eq!(grpc_timeout("1H"), Some(Duration::from_secs(3600)));
+        assert_eq!(grpc_timeout("99999999m"), Some(Duration::from_millis(99_999_999)));
+        assert_eq!(grpc_timeout("5n"), Some(Duration::from_nanos(5)));
+    }
+
+    #[test]
+    fn what_is_not_a_grpc_timeout_counts_as_none() {
+        for bad in ["", "S", "2", "2s", "-2S", "123456789S", "2é", "é", "1 S"] {
+            assert_eq!(grpc_timeout(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The gRPC side that services share: faults as statuses and back, calls to neighbours, the server.
+//!
+//! A service hands its generated servers to [`serve`] as [`Routes`](tonic::service::Routes); to call a neighbour it opens a
+//! [`channel`], puts [`Outgoing`] on its client and wraps every call in [`call`].
+
+mod call;
+mod channel;
+mod health;
+mod incoming;
+mod metrics;
+mod server;
+mod status;
+
+pub use call::call;
+pub use channel::{Outgoing, channel};
+pub use server::{Parts, serve};
+pub use status::{fault, status};
