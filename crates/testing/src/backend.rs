@@ -1,0 +1,212 @@
+//! Real servers for tests, each test in a place of its own.
+//!
+//! `scripts/backends` starts the servers and names them in `SHOP_TEST_*` variables. Without them a test says
+//! `SKIPPED` and passes, unless `SHOP_TEST_REQUIRE_BACKENDS=1` makes that a failure.
+
+mod own;
+
+pub use own::Own;
+
+use std::{
+    future::Future,
+    io::{Write, stderr},
+    thread,
+};
+
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection};
+use uuid::Uuid;
+
+/// A fresh database on a real server, dropped with this value.
+#[derive(Debug)]
+pub struct Db {
+    server: String,
+    name: String,
+}
+
+impl Db {
+    /// Where it is: a URL with user, password and database.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let (address, parameters) = self.server.split_once('?').unwrap_or((&self.server, ""));
+        let address = address.rsplit_once('/').map_or(address, |(address, _)| address);
+        let separator = if parameters.is_empty() { "" } else { "?" };
+        format!("{address}/{}{separator}{parameters}", self.name)
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        detached(async move {
+            if server.starts_with("postgres") {
+                let mut connection = PgConnection::connect(&server).await?;
+                connection.execute(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).await?;
+            } else {
+                let mut connection = MySqlConnection::connect(&server).await?;
+                connection.execute(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name}"))).await?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// A fresh, empty PostgreSQL database.
+pub async fn postgres() -> Option<Db> {
+    let server = server("SHOP_TEST_POSTGRES_URL", "PostgreSQL")?;
+    let name = unique("test_");
+    let mut connection = PgConnection::connect(&server).await.expect("connects to PostgreSQL");
+    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("creates a database");
+    Some(Db { server, name })
+}
+
+/// A fresh, empty MariaDB database.
+pub async fn mariadb() -> Option<Db> {
+    let server = server("SHOP_TEST_MARIADB_URL", "MariaDB")?;
+    let name = unique("test_");
+    let mut connection = MySqlConnection::connect(&server).await.expect("connects to MariaDB");
+    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("creates a database");
+    Some(Db { server, name })
+}
+
+/// A prefix for keys on a real Redis; what is under it is deleted with this value.
+#[derive(Debug)]
+pub struct Keys {
+    server: String,
+    prefix: String,
+}
+
+impl Keys {
+    /// Where the server is: a URL with password and database number.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.server.clone()
+    }
+
+    /// What every key of the test starts with, `:` at the end included.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        let (server, pattern) = (self.server.clone(), format!("{}*", self.prefix));
+        detached(async move {
+            let mut connection = redis::Client::open(server)?.get_connection()?;
+            let keys: Vec<Vec<u8>> = redis::cmd("SCAN")
+                .cursor_arg(0)
+                .arg("MATCH")
+                .arg(pattern)
+                .arg("COUNT")
+                .arg(1000)
+                .clone()
+                .iter(&mut connection)?
+                .collect::<Result<_, _>>()?;
+            if !keys.is_empty() {
+                redis::cmd("DEL").arg(keys).exec(&mut connection)?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// A place on a real Redis. Nothing there before, nothing left after.
+#[expect(clippy::unused_async, reason = "reads like the other servers in a test")]
+pub async fn redis() -> Option<Keys> {
+    let server = server("SHOP_TEST_REDIS_URL", "Redis")?;
+    Some(Keys { server, prefix: unique("test:") + ":" })
+}
+
+/// A prefix for topics and groups on a real Kafka. They stay until the servers' folder is purged.
+#[derive(Debug)]
+pub struct Topics {
+    brokers: String,
+    prefix: String,
+}
+
+impl Topics {
+    /// The bootstrap servers, separated by commas.
+    #[must_use]
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// What every topic and group of the test starts with, `.` at the end included.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+}
+
+/// A place on a real Kafka.
+#[expect(clippy::unused_async, reason = "reads like the other servers in a test")]
+pub async fn kafka() -> Option<Topics> {
+    let brokers = server("SHOP_TEST_KAFKA_BROKERS", "Kafka")?;
+    Some(Topics { brokers, prefix: unique("test-") + "." })
+}
+
+/// Whether a missing server fails the tests that need it.
+#[must_use]
+pub fn required() -> bool {
+    crate::variable("SHOP_TEST_REQUIRE_BACKENDS").is_some_and(|value| value != "0")
+}
+
+fn server(variable: &str, name: &str) -> Option<String> {
+    let found = crate::variable(variable);
+    if found.is_none() {
+        assert!(!required(), "{variable} is not set: this run requires a real {name}");
+        // Past the test runner's capture, so that a run without servers cannot look like one with them.
+        let line = format!("SKIPPED: no real {name} ({variable} is not set; see scripts/backends)\n");
+        stderr().write_all(line.as_bytes()).ok();
+    }
+    found
+}
+
+fn unique(prefix: &str) -> String {
+    format!("{prefix}{}", Uuid::new_v4().simple())
+}
+
+/// Runs a clean-up to its end from `drop`, inside or outside of a runtime. Its failure is not the test's.
+fn detached(work: impl Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send + 'static) {
+    let run = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    };
+    if let Ok(Err(error)) = thread::spawn(run).join() {
+        stderr().write_all(format!("could not clean up after a test: {error}\n").as_bytes()).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_of_a_database_replaces_the_servers_own() {
+        let mut db = Db { server: "postgres://u:p@h:1/postgres?sslmode=disable".into(), name: "test_1".into() };
+        assert_eq!(db.url(), "postgres://u:p@h:1/test_1?sslmode=disable");
+        db.server = "mysql://u:p@h:1/mysql".into();
+        assert_eq!(db.url(), "mysql://u:p@h:1/test_1");
+        std::mem::forget(db);
+    }
+
+    #[tokio::test]
+    async fn a_database_is_there_and_then_gone() {
+        let Some(db) = postgres().await else { return };
+        let url = db.url();
+        PgConnection::connect(&url).await.expect("the database exists");
+        drop(db);
+        PgConnection::connect(&url).await.expect_err("the database was dropped");
+    }
+
+    #[tokio::test]
+    async fn keys_are_deleted_at_the_end() {
+        let Some(keys) = redis().await else { return };
+        let mut connection = redis::Client::open(keys.url()).and_then(|c| c.get_connection()).expect("connects");
+        let key = format!("{}a", keys.prefix());
+        redis::cmd("SET").arg(&key).arg(1).exec(&mut connection).expect("sets");
+        drop(keys);
+        let there: bool = redis::cmd("EXISTS").arg(&key).query(&mut connection).expect("asks");
+        assert!(!there);
+    }
+}

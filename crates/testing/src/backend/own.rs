@@ -1,0 +1,88 @@
+//! Servers of one test alone, which it may stop and kill.
+
+use std::{collections::BTreeMap, path::PathBuf, process::Command};
+
+use tempfile::TempDir;
+
+/// Servers started for one test in a folder of their own, removed with this value.
+#[derive(Debug)]
+pub struct Own {
+    servers: &'static str,
+    folder: TempDir,
+    variables: BTreeMap<String, String>,
+}
+
+impl Own {
+    /// Starts servers (a comma list such as `kafka`) and waits until they answer. `None`, said loudly, when
+    /// this run does not use real servers. `SHOP_TEST_KAFKA_MODE=zookeeper` chooses Kafka's other mode.
+    pub async fn start(servers: &'static str) -> Option<Self> {
+        super::server("SHOP_TEST_BACKENDS_DIR", servers)?;
+        let folder = tempfile::Builder::new().prefix("shop-own-").tempdir().expect("makes a folder");
+        let mut own = Self { servers, folder, variables: BTreeMap::new() };
+        own.resume().await;
+        let printed = own.script("env").await;
+        own.variables = printed
+            .lines()
+            .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Some(own)
+    }
+
+    /// One of the `SHOP_TEST_*` values for these servers.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> &str {
+        self.variables.get(name).unwrap_or_else(|| panic!("{name} is not among {:?}", self.variables.keys()))
+    }
+
+    /// Kills the servers, as a power cut would. Their data stays.
+    pub async fn kill(&self) {
+        self.script("kill").await;
+    }
+
+    /// Starts them again on the same ports with the same data, and waits until they answer.
+    pub async fn resume(&self) {
+        self.script("start").await;
+    }
+
+    async fn script(&self, command: &'static str) -> String {
+        let mut run = self.command(command);
+        let output = tokio::task::spawn_blocking(move || run.output()).await.expect("is not cancelled");
+        let output = output.expect("scripts/backends runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "scripts/backends {command} failed:\n{said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn command(&self, command: &str) -> Command {
+        let script = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/backends"));
+        let mut run = Command::new(script);
+        run.arg(command).arg("--dir").arg(self.folder.path()).arg("--only").arg(self.servers);
+        if let Some(mode) = crate::variable("SHOP_TEST_KAFKA_MODE") {
+            run.arg("--kafka").arg(mode);
+        }
+        run
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.command("purge").output().ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_killed_server_comes_back_in_the_same_place() {
+        let Some(own) = Own::start("redis").await else { return };
+        let client = redis::Client::open(own.variable("SHOP_TEST_REDIS_URL")).expect("is a url");
+        client.get_connection().expect("connects");
+        own.kill().await;
+        assert!(client.get_connection().is_err(), "is down");
+        own.resume().await;
+        client.get_connection().expect("connects again");
+    }
+}

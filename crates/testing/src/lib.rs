@@ -1,0 +1,16 @@
+//! What the tests of every crate share: real servers, clients, processes, and patience without sleeping.
+
+pub mod api;
+pub mod backend;
+pub mod layers;
+pub mod patience;
+pub mod process;
+
+pub use api::{Api, Reply, assert_problem};
+pub use process::{Process, free_port};
+
+/// A variable of the environment, when it is set and not empty.
+#[expect(clippy::disallowed_methods, reason = "tests have no settings file; the servers to use come by environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
