@@ -1,0 +1,7 @@
+//! What can be done with baskets: HTTP, gRPC and events enter here.
+
+mod commands;
+mod queries;
+
+pub(crate) use commands::{AddItem, Commands, SetQuantity};
+pub(crate) use queries::Queries;

@@ -1,0 +1,13 @@
+//! What a basket is and may become; knows no store, no wire and no clock.
+
+mod basket;
+mod error;
+mod ports;
+mod refresh;
+mod user;
+
+pub(crate) use basket::{Basket, Line, Quantity};
+pub(crate) use error::Error;
+pub(crate) use ports::{Baskets, Catalog, Change, Changed, Product};
+pub(crate) use refresh::{Difference, Finding};
+pub(crate) use user::UserId;

@@ -1,0 +1,127 @@
+//! Why a basket operation fails, each with its stable code.
+
+use std::time::Duration;
+
+use serde_json::json;
+use shop_fault::{Fault, Kind, Violation};
+use shop_money::{Currency, MoneyError};
+
+use super::{Basket, Quantity, UserId};
+
+/// A basket operation that did not happen.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The user has no basket, or it has expired.
+    #[error("user {0} has no basket")]
+    NoBasket(UserId),
+    /// The basket has no line of that product.
+    #[error("the basket has no product {0}")]
+    NoLine(i64),
+    /// The catalogue has no such product.
+    #[error("product {0} does not exist")]
+    NoProduct(i64),
+    /// Fewer units are available than the basket would hold.
+    #[error("product {product} has only {available} left, {requested} are asked for")]
+    InsufficientStock {
+        /// Which product.
+        product: i64,
+        /// Units the basket would hold.
+        requested: u32,
+        /// Units that can be bought.
+        available: i64,
+    },
+    /// The product is priced in another currency than the basket.
+    #[error("product {product} is priced in {currency}, the basket in {basket}")]
+    CurrencyMismatch {
+        /// Which product.
+        product: i64,
+        /// The product's currency.
+        currency: Currency,
+        /// The basket's currency.
+        basket: Currency,
+    },
+    /// The basket has as many lines as it can have.
+    #[error("the basket already has {} lines, the most it can have", Basket::MAX_LINES)]
+    Full,
+    /// A line would hold more units than a line can.
+    #[error("product {0} would be more than {max} times in the basket", max = Quantity::MAX)]
+    TooMany(i64),
+    /// A subtotal or the total would leave the range of amounts.
+    #[error("the basket's total would be too large")]
+    TotalOutOfRange,
+    /// The caller's version is not the current one.
+    #[error("the basket has version {current}, not {expected}")]
+    VersionMismatch {
+        /// What the caller saw last.
+        expected: i64,
+        /// What is stored.
+        current: i64,
+    },
+    /// So many change this basket at once that every attempt lost.
+    #[error("the basket of user {0} is being changed by too many at once")]
+    Contended(UserId),
+    /// A store or a neighbour failed.
+    #[error(transparent)]
+    Outside(#[from] Fault),
+}
+
+impl Error {
+    /// The class of the failure.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::NoBasket(_) | Self::NoLine(_) | Self::NoProduct(_) => Kind::NotFound,
+            Self::InsufficientStock { .. }
+            | Self::CurrencyMismatch { .. }
+            | Self::Full
+            | Self::TooMany(_)
+            | Self::TotalOutOfRange => Kind::Conflict,
+            Self::VersionMismatch { .. } => Kind::Precondition,
+            Self::Contended(_) => Kind::Unavailable,
+            Self::Outside(fault) => fault.kind(),
+        }
+    }
+
+    /// The stable code; that of a failure outside is its own.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NoBasket(_) => "basket_not_found",
+            Self::NoLine(_) => "item_not_found",
+            Self::NoProduct(_) => "product_not_found",
+            Self::InsufficientStock { .. } => "insufficient_stock",
+            Self::CurrencyMismatch { .. } => "currency_mismatch",
+            Self::Full => "basket_full",
+            Self::TooMany(_) => "quantity_limit",
+            Self::TotalOutOfRange => "total_out_of_range",
+            Self::VersionMismatch { .. } => "precondition_failed",
+            Self::Contended(_) => "basket_contended",
+            Self::Outside(_) => "outside",
+        }
+    }
+}
+
+impl From<MoneyError> for Error {
+    /// Rules check the currency before they add, so only the range is left to fail.
+    fn from(_: MoneyError) -> Self {
+        Self::TotalOutOfRange
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let fault = Self::new(error.kind(), error.code(), error.to_string());
+        match error {
+            Error::Outside(fault) => fault,
+            Error::InsufficientStock { product, requested, available } => fault
+                .with_violation(Violation::new(
+                    "insufficient_stock",
+                    format!("products/{product}"),
+                    format!("{requested} asked for, {available} available"),
+                ))
+                .with_member("product_id", json!(product))
+                .with_member("requested_quantity", json!(requested))
+                .with_member("available_quantity", json!(available)),
+            Error::Contended(_) => fault.with_retry_after(Duration::from_secs(1)),
+            _ => fault,
+        }
+    }
+}

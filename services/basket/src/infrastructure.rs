@@ -1,0 +1,58 @@
+//! The outside: stores behind [`Baskets`](crate::domain::Baskets), and the catalogue over gRPC.
+
+mod catalog;
+mod document;
+mod redis;
+mod sqlite;
+
+#[cfg(test)]
+mod contract;
+
+use std::sync::Arc;
+
+use shop_clock::SharedClock;
+use shop_config::{Redis, RedisTarget};
+use shop_http::idempotency;
+
+use self::redis::{Link, RedisBaskets, RedisIdempotency};
+use self::sqlite::SqliteBaskets;
+use crate::domain::Baskets;
+
+pub(crate) use self::catalog::GrpcCatalog;
+
+/// An open store: where baskets and the answers to idempotency keys are kept.
+pub(crate) struct Opened {
+    /// Its name in health reports.
+    pub(crate) name: &'static str,
+    /// The baskets.
+    pub(crate) baskets: Arc<dyn Baskets>,
+    /// The answers to idempotency keys.
+    pub(crate) keys: Arc<dyn idempotency::Store>,
+    /// The SQL store under both, if that is what it is: it wants housekeeping.
+    pub(crate) sql: Option<shop_sql::Store>,
+}
+
+/// Opens the store that the settings' URL names.
+pub(crate) async fn open(settings: &Redis, clock: SharedClock) -> anyhow::Result<Opened> {
+    match settings.target().map_err(anyhow::Error::msg)? {
+        RedisTarget::Redis(url) => {
+            let link = Link::open(&url, settings).await?;
+            Ok(Opened {
+                name: "redis",
+                baskets: Arc::new(RedisBaskets::new(link.clone(), clock.clone())),
+                keys: Arc::new(RedisIdempotency::new(link, clock)),
+                sql: None,
+            })
+        }
+        RedisTarget::Sqlite(path) => {
+            let baskets = SqliteBaskets::open(&path, clock.clone()).await?;
+            let sql = shop_sql::Store::from(baskets.store().clone());
+            Ok(Opened {
+                name: "sqlite",
+                baskets: Arc::new(baskets),
+                keys: Arc::new(shop_sql::Idempotency::new(sql.clone(), clock)),
+                sql: Some(sql),
+            })
+        }
+    }
+}

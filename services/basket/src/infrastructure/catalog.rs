@@ -1,0 +1,78 @@
+//! The catalogue over gRPC: a deadline, a few retries while it is unavailable, and one clear failure after that.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use shop_config::Neighbour;
+use shop_fault::{Fault, Kind};
+use shop_money::Money;
+use shop_proto::product::v1 as proto;
+use shop_proto::product::v1::product_service_client::ProductServiceClient;
+use shop_rpc::Outgoing;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+
+use crate::domain::{Catalog, Error, Product};
+
+/// How long a client should stay away while the product service cannot be reached.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The product service.
+#[derive(Clone)]
+pub(crate) struct GrpcCatalog {
+    neighbour: Neighbour,
+    client: ProductServiceClient<InterceptedService<Channel, Outgoing>>,
+}
+
+impl GrpcCatalog {
+    /// At this address; connects with the first call, so that services may start in any order.
+    pub(crate) fn new(neighbour: Neighbour) -> anyhow::Result<Self> {
+        let channel = shop_rpc::channel(&neighbour)?;
+        let client = ProductServiceClient::with_interceptor(channel, Outgoing);
+        Ok(Self { neighbour, client })
+    }
+}
+
+#[async_trait]
+impl Catalog for GrpcCatalog {
+    async fn product(&self, id: i64) -> Result<Option<Product>, Error> {
+        let call = || {
+            let mut client = self.client.clone();
+            async move { client.get_product(proto::GetProductRequest { id }).await }
+        };
+        match shop_rpc::call(&self.neighbour, "product", call).await {
+            Ok(answer) => answer.product.map(read).transpose(),
+            Err(fault) if fault.kind() == Kind::NotFound => Ok(None),
+            Err(fault) => Err(unavailable(fault)),
+        }
+    }
+
+    async fn products(&self, ids: &[i64]) -> Result<Vec<Product>, Error> {
+        let call = || {
+            let (mut client, ids) = (self.client.clone(), ids.to_vec());
+            async move { client.get_products(proto::GetProductsRequest { ids, ..Default::default() }).await }
+        };
+        let answer = shop_rpc::call(&self.neighbour, "product", call).await.map_err(unavailable)?;
+        answer.products.into_iter().map(read).collect()
+    }
+}
+
+fn read(product: proto::Product) -> Result<Product, Error> {
+    let price = product.price.unwrap_or_default();
+    let currency = price.currency.parse().map_err(|error| unavailable(Fault::internal(error)))?;
+    Ok(Product {
+        id: product.id,
+        name: product.name,
+        price: Money::new(price.minor_units, currency),
+        category: product.category,
+        available: product.available_quantity,
+    })
+}
+
+/// Whatever kept the catalogue from answering, the caller can only try again later.
+fn unavailable(cause: Fault) -> Error {
+    Fault::new(Kind::Unavailable, "product_service_unavailable", "the product service cannot be reached just now")
+        .with_retry_after(RETRY_AFTER)
+        .with_source(cause)
+        .into()
+}

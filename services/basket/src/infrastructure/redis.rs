@@ -1,0 +1,164 @@
+//! Baskets in Redis: one hash per user with the document and a revision, changed by compare-and-swap.
+//!
+//! A change is two round trips: read, and a script that writes if the revision is still the one that was read. The
+//! revision is a new id with every write, so a script whose answer was lost can be sent again. Keys of one user share a
+//! hash tag: on Redis Cluster a script finds all its keys in one slot.
+//!
+//! What Redis forgets is lost: run it with `appendonly yes` (`appendfsync everysec` or stricter) and
+//! `maxmemory-policy noeviction` or `volatile-ttl`. A basket lives as long as its TTL; the marks of applied events
+//! outlive any redelivery.
+
+mod idempotency;
+mod link;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{Script, Value};
+use shop_clock::SharedClock;
+use uuid::Uuid;
+
+use self::link::fault;
+use super::document;
+use crate::domain::{Basket, Baskets, Change, Changed, Error, UserId};
+
+pub(crate) use self::idempotency::RedisIdempotency;
+pub(crate) use self::link::Link;
+
+/// How long it is remembered that an operation took effect: longer than Kafka keeps an event by default (7 days).
+const MARK_LIFE: Duration = Duration::from_hours(8 * 24);
+
+/// Attempts at one change. One writer wins every round, so this is about how many may fight over one basket at once.
+const ATTEMPTS: u32 = 64;
+
+/// Longest pause before the next attempt.
+const LONGEST_PAUSE_MS: u64 = 50;
+
+/// Baskets in Redis.
+pub(crate) struct RedisBaskets {
+    link: Link,
+    clock: SharedClock,
+    script: Script,
+}
+
+/// What was read.
+struct Held {
+    /// Empty when there is no basket.
+    revision: String,
+    /// Unless it is over its time.
+    basket: Option<Basket>,
+}
+
+impl RedisBaskets {
+    /// On an open connection.
+    pub(crate) fn new(link: Link, clock: SharedClock) -> Self {
+        Self { link, clock, script: Script::new(include_str!("redis/change.lua")) }
+    }
+
+    /// What is stored for `user`, and whether `operation` took effect already; one round trip.
+    async fn read(&self, user: &UserId, operation: Option<Uuid>) -> Result<(Held, bool), Error> {
+        let mut commands = redis::pipe();
+        commands.hmget(self.key(user), &["revision", "document"]);
+        if let Some(operation) = operation {
+            commands.exists(self.mark(user, operation));
+        }
+        let mut answers: Vec<Value> = self.link.pipeline(&commands).await.map_err(fault)?;
+        let done = operation.is_some() && answers.pop() == Some(Value::Int(1));
+        let fields = answers.pop().unwrap_or(Value::Nil);
+        let (revision, text): (Option<String>, Option<String>) =
+            redis::from_redis_value(fields).map_err(|error| fault(error.into()))?;
+        Ok((self.held(user, revision.unwrap_or_default(), &text.unwrap_or_default())?, done))
+    }
+
+    fn held(&self, user: &UserId, revision: String, text: &str) -> Result<Held, Error> {
+        let basket = if text.is_empty() { None } else { Some(document::read(user, text)?) };
+        // Redis counts the TTL by its own clock; what is shown as expired must be gone by ours too.
+        let basket = basket.filter(|basket| basket.expires_at > self.clock.now());
+        Ok(Held { revision, basket })
+    }
+
+    /// One attempt to put `next` in place of what was `read`.
+    async fn swap(
+        &self,
+        user: &UserId,
+        operation: Option<Uuid>,
+        read: &str,
+        next: Next<'_>,
+    ) -> Result<(String, Held), Error> {
+        let mut call = self.script.key(self.key(user));
+        if let Some(operation) = operation {
+            call.key(self.mark(user, operation));
+        }
+        let (verb, text, life) = match next {
+            Next::Put(basket) => ("put", document::write(basket)?, basket.expires_at - self.clock.now()),
+            Next::Drop => ("drop", String::new(), time::Duration::ZERO),
+            Next::Keep => ("keep", String::new(), time::Duration::ZERO),
+        };
+        call.arg(read).arg(self.clock.new_id().to_string()).arg(verb).arg(text);
+        // A life of zero would delete at once; a basket whose clock ran ahead of ours still gets its millisecond.
+        call.arg(life.whole_milliseconds().max(1).to_string()).arg(MARK_LIFE.as_millis().to_string());
+        let (what, revision, text): (String, String, String) = self.link.script(&call).await.map_err(fault)?;
+        Ok((what, self.held(user, revision, &text)?))
+    }
+
+    fn key(&self, user: &UserId) -> String {
+        self.link.key(&format!("basket:{{{user}}}"))
+    }
+
+    fn mark(&self, user: &UserId, operation: Uuid) -> String {
+        self.link.key(&format!("basket-done:{{{user}}}:{operation}"))
+    }
+
+    /// Waits a little, longer with every lost race, never twice the same: two that collided do not collide again.
+    async fn pause(&self, attempt: u32) {
+        let most = (1_u64 << attempt.min(16)).min(LONGEST_PAUSE_MS);
+        let chance = self.clock.new_id().as_u64_pair().1;
+        tokio::time::sleep(Duration::from_millis(chance % (most + 1))).await;
+    }
+}
+
+enum Next<'a> {
+    Put(&'a Basket),
+    Drop,
+    Keep,
+}
+
+#[async_trait]
+impl Baskets for RedisBaskets {
+    async fn get(&self, user: &UserId) -> Result<Option<Basket>, Error> {
+        Ok(self.read(user, None).await?.0.basket)
+    }
+
+    async fn change(&self, user: &UserId, operation: Option<Uuid>, change: Change<'_>) -> Result<Changed, Error> {
+        let (mut held, done) = self.read(user, operation).await?;
+        if done {
+            return Ok(Changed::Repeated(held.basket));
+        }
+        for attempt in 1..=ATTEMPTS {
+            let mut after = held.basket.clone();
+            change(&mut after)?;
+            let next = match &after {
+                _ if after == held.basket && operation.is_none() => return Ok(Changed::Applied(after)),
+                _ if after == held.basket => Next::Keep,
+                Some(basket) => Next::Put(basket),
+                None => Next::Drop,
+            };
+            let (what, stored) = self.swap(user, operation, &held.revision, next).await?;
+            match what.as_str() {
+                "applied" => return Ok(Changed::Applied(after)),
+                "repeated" => return Ok(Changed::Repeated(stored.basket)),
+                _ => held = stored,
+            }
+            self.pause(attempt).await;
+        }
+        Err(Error::Contended(user.clone()))
+    }
+
+    async fn sweep(&self) -> Result<u64, Error> {
+        Ok(0) // every key has a TTL
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        Ok(self.link.ping().await.map_err(fault)?)
+    }
+}

@@ -1,0 +1,173 @@
+//! Baskets over gRPC: the same commands, the same codes.
+
+use prost_types::Timestamp;
+use shop_fault::Fault;
+use shop_money::Money;
+use shop_proto::basket::v1 as proto;
+use shop_proto::basket::v1::basket_service_server::BasketService;
+use shop_proto::common::v1::Money as ProtoMoney;
+use time::OffsetDateTime;
+use tonic::{Request, Response, Status};
+
+use super::fields::Fields;
+use crate::application::{AddItem, Commands, Queries, SetQuantity};
+use crate::domain::{Basket, Difference, Error, Finding, Line, UserId};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// The service `shop.basket.v1.BasketService`.
+#[derive(Clone)]
+pub(crate) struct BasketGrpc {
+    commands: Commands,
+    queries: Queries,
+}
+
+impl BasketGrpc {
+    /// On these commands and queries.
+    pub(crate) fn new(commands: Commands, queries: Queries) -> Self {
+        Self { commands, queries }
+    }
+}
+
+#[tonic::async_trait]
+impl BasketService for BasketGrpc {
+    async fn get_basket(&self, request: Request<proto::GetBasketRequest>) -> Answer<proto::GetBasketResponse> {
+        let request = request.into_inner();
+        let user = user(&request.user_id)?;
+        let (basket, differences) = if request.refresh {
+            let refreshed = self.commands.refresh(&user).await.map_err(status)?;
+            (refreshed.basket, refreshed.differences)
+        } else {
+            (self.queries.basket(&user).await.map_err(status)?, Vec::new())
+        };
+        let changes = differences.into_iter().map(Into::into).collect();
+        Ok(Response::new(proto::GetBasketResponse { basket: Some((&basket).into()), changes }))
+    }
+
+    async fn create_basket(
+        &self,
+        request: Request<proto::CreateBasketRequest>,
+    ) -> Answer<proto::CreateBasketResponse> {
+        let user = user(&request.into_inner().user_id)?;
+        let (basket, created) = self.commands.create(&user).await.map_err(status)?;
+        Ok(Response::new(proto::CreateBasketResponse { basket: Some((&basket).into()), created }))
+    }
+
+    async fn delete_basket(
+        &self,
+        request: Request<proto::DeleteBasketRequest>,
+    ) -> Answer<proto::DeleteBasketResponse> {
+        let request = request.into_inner();
+        self.commands.delete(&user(&request.user_id)?, request.expected_version).await.map_err(status)?;
+        Ok(Response::new(proto::DeleteBasketResponse {}))
+    }
+
+    async fn add_item(&self, request: Request<proto::AddItemRequest>) -> Answer<proto::AddItemResponse> {
+        let request = request.into_inner();
+        let mut fields = Fields::default();
+        let user = fields.user(&request.user_id);
+        let (product, quantity) = (fields.product(request.product_id), fields.quantity(request.quantity));
+        let (Some(user), Some(product), Some(quantity)) = (user, product, quantity) else {
+            return Err(shop_rpc::status(fields.fault()));
+        };
+        let basket = self.commands.add(AddItem { user, product, quantity, operation: None }).await.map_err(status)?;
+        Ok(Response::new(proto::AddItemResponse { basket: Some((&basket).into()) }))
+    }
+
+    async fn update_item(&self, request: Request<proto::UpdateItemRequest>) -> Answer<proto::UpdateItemResponse> {
+        let request = request.into_inner();
+        let mut fields = Fields::default();
+        let user = fields.user(&request.user_id);
+        let (product, quantity) = (fields.product(request.product_id), fields.quantity_or_none(request.quantity));
+        let (Some(user), Some(product), Some(quantity)) = (user, product, quantity) else {
+            return Err(shop_rpc::status(fields.fault()));
+        };
+        let command = SetQuantity { user, product, quantity, expected: request.expected_version };
+        let basket = self.commands.set_quantity(command).await.map_err(status)?;
+        Ok(Response::new(proto::UpdateItemResponse { basket: Some((&basket).into()) }))
+    }
+
+    async fn remove_item(&self, request: Request<proto::RemoveItemRequest>) -> Answer<proto::RemoveItemResponse> {
+        let request = request.into_inner();
+        let user = user(&request.user_id)?;
+        let removed = self.commands.remove(&user, request.product_id, request.expected_version).await;
+        let basket = removed.map_err(status)?;
+        Ok(Response::new(proto::RemoveItemResponse { basket: Some((&basket).into()) }))
+    }
+
+    async fn clear_items(&self, request: Request<proto::ClearItemsRequest>) -> Answer<proto::ClearItemsResponse> {
+        let request = request.into_inner();
+        let user = user(&request.user_id)?;
+        let basket = self.commands.clear(&user, request.expected_version).await.map_err(status)?;
+        Ok(Response::new(proto::ClearItemsResponse { basket: Some((&basket).into()) }))
+    }
+}
+
+fn status(error: Error) -> Status {
+    shop_rpc::status(Fault::from(error))
+}
+
+fn user(text: &str) -> Result<UserId, Status> {
+    let mut fields = Fields::default();
+    fields.user(text).ok_or_else(|| shop_rpc::status(fields.fault()))
+}
+
+fn money(money: Money) -> ProtoMoney {
+    ProtoMoney { minor_units: money.minor, currency: money.currency.to_string() }
+}
+
+fn timestamp(at: OffsetDateTime) -> Timestamp {
+    Timestamp { seconds: at.unix_timestamp(), nanos: i32::try_from(at.nanosecond()).unwrap_or_default() }
+}
+
+impl From<&Basket> for proto::Basket {
+    fn from(basket: &Basket) -> Self {
+        Self {
+            id: basket.id.to_string(),
+            user_id: basket.user.to_string(),
+            items: basket.lines.iter().map(Into::into).collect(),
+            item_count: basket.item_count(),
+            total: Some(money(basket.total())),
+            currency: basket.currency().to_string(),
+            created_at: Some(timestamp(basket.created_at)),
+            updated_at: Some(timestamp(basket.updated_at)),
+            expires_at: Some(timestamp(basket.expires_at)),
+            version: basket.version,
+        }
+    }
+}
+
+impl From<&Line> for proto::BasketItem {
+    fn from(line: &Line) -> Self {
+        Self {
+            id: line.id.to_string(),
+            product_id: line.product,
+            name: line.name.clone(),
+            quantity: line.quantity.get(),
+            price: Some(money(line.price)),
+            subtotal: Some(money(line.subtotal())),
+            category: line.category.clone(),
+            created_at: Some(timestamp(line.created_at)),
+        }
+    }
+}
+
+impl From<Difference> for proto::BasketChange {
+    fn from(difference: Difference) -> Self {
+        let (kind, prices) = match difference.finding {
+            Finding::Price { old, new } => (proto::BasketChangeKind::Price, Some((old, new))),
+            Finding::Name => (proto::BasketChangeKind::Name, None),
+            Finding::Availability => (proto::BasketChangeKind::Availability, None),
+            Finding::Gone => (proto::BasketChangeKind::Gone, None),
+        };
+        Self {
+            product_id: difference.product,
+            kind: kind.into(),
+            name: difference.name,
+            old_price: prices.map(|(old, _)| money(old)),
+            new_price: prices.map(|(_, new)| money(new)),
+            quantity: difference.quantity,
+            available_quantity: difference.available,
+        }
+    }
+}

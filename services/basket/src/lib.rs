@@ -1,0 +1,155 @@
+//! The basket service: what each user means to buy.
+//!
+//! Four layers: `domain` has the rules, `application` the commands and queries, `interface` the ways in (HTTP, gRPC,
+//! events), `infrastructure` the stores and the product service's client. This file wires them.
+
+mod application;
+mod config;
+mod domain;
+mod infrastructure;
+mod interface;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use salvo::Service;
+use shop_clock::{SharedClock, SystemClock};
+use shop_events::{Bus, Subscription, Topic};
+use shop_http::Health;
+use shop_proto::basket::v1::basket_service_server::BasketServiceServer;
+use shop_runtime::{CancellationToken, Shutdown, Tasks};
+use shop_telemetry::Metrics;
+use tonic::service::Routes;
+
+use self::application::{Commands, Queries};
+use self::infrastructure::{GrpcCatalog, Opened};
+use self::interface::{Api, BasketGrpc, Clearing};
+
+pub use self::config::{Baskets as BasketRules, Config};
+
+/// How often expired baskets are deleted where the store does not do it by itself.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// The basket service, built and bound but not yet serving.
+pub struct Basket {
+    config: Config,
+    http: (TcpListener, Service),
+    grpc: (TcpListener, Routes, shop_rpc::Parts),
+    http_addr: SocketAddr,
+    grpc_addr: SocketAddr,
+    events: BoxFuture<'static, ()>,
+    commands: Commands,
+    sql: Option<shop_sql::Store>,
+    clock: SharedClock,
+}
+
+impl Basket {
+    /// Binds the ports, opens the store and subscribes to events.
+    pub async fn build(
+        config: Config,
+        bus: Arc<dyn Bus>,
+        metrics: Metrics,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        let http = shop_http::bind(config.http.addr(), "http.port (PORT)")?;
+        let grpc = shop_http::bind(config.grpc.addr(), "grpc.port (GRPC_PORT)")?;
+        let clock: SharedClock = Arc::new(SystemClock);
+        let store = infrastructure::open(&config.redis, clock.clone()).await?;
+        if let Some(sql) = &store.sql {
+            shop_sql::watch(&metrics, sql)?;
+        }
+        let health = health(&store, &bus, shutdown);
+
+        let catalog = Arc::new(GrpcCatalog::new(config.product.clone())?);
+        let commands = Commands::new(store.baskets.clone(), catalog, clock.clone(), config.basket.ttl.get());
+        let queries = Queries::new(store.baskets);
+        let api = Api {
+            commands: commands.clone(),
+            queries: queries.clone(),
+            keys: store.keys,
+            clock: clock.clone(),
+        };
+        let parts = shop_http::Parts {
+            title: "Basket service",
+            metrics: metrics.clone(),
+            health: health.clone(),
+            settings: config.http.clone(),
+        };
+        let service = shop_http::service(interface::routes(&api), parts);
+        let routes = Routes::new(BasketServiceServer::new(BasketGrpc::new(commands.clone(), queries)));
+        let descriptors = shop_proto::FILE_DESCRIPTOR_SET;
+        let parts = shop_rpc::Parts { metrics, health, descriptors, settings: config.grpc.clone() };
+        let handler = Arc::new(Clearing::new(commands.clone()));
+        let subscription = Subscription { group: "basket".to_owned(), topics: vec![Topic::Basket], handler };
+        Ok(Self {
+            http_addr: http.local_addr()?,
+            grpc_addr: grpc.local_addr()?,
+            http: (http, service),
+            grpc: (grpc, routes, parts),
+            events: bus.subscribe(subscription, shutdown.soft.clone()),
+            commands,
+            sql: store.sql,
+            clock,
+            config,
+        })
+    }
+
+    /// Where HTTP is served.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Where gRPC is served.
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.grpc_addr
+    }
+
+    /// Serves until the soft stop, then finishes what runs.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let tasks = Tasks::new();
+        tasks.spawn("events", self.events);
+        if let Some(sql) = self.sql {
+            tasks.spawn("sweep", sweep(self.commands, shutdown.soft.clone()));
+            tasks.spawn("housekeeping", shop_sql::housekeeping(sql, self.clock, shutdown.soft.clone()));
+        }
+        let (listener, service) = self.http;
+        let http = shop_http::serve(listener, service, &self.config.http, shutdown.clone());
+        let (listener, routes, parts) = self.grpc;
+        let grpc = shop_rpc::serve(listener, routes, parts, shutdown.clone());
+        tokio::try_join!(http, grpc)?;
+        tasks.wait(&shutdown.hard).await
+    }
+}
+
+/// What this service cannot work without. The product service is not among it: reading and emptying baskets
+/// goes on while it is away.
+fn health(store: &Opened, bus: &Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
+    let health = Health::new(shutdown);
+    let (baskets, bus) = (store.baskets.clone(), bus.clone());
+    health.check(store.name, move || {
+        let baskets = baskets.clone();
+        async move { baskets.check().await.map_err(|error| error.to_string()) }
+    });
+    health.check("events", move || {
+        let bus = bus.clone();
+        async move { bus.check().await.map_err(|error| error.to_string()) }
+    });
+    health
+}
+
+/// Deletes expired baskets from time to time.
+async fn sweep(commands: Commands, stop: CancellationToken) {
+    loop {
+        match commands.sweep().await {
+            Ok(0) => {}
+            Ok(baskets) => tracing::debug!(baskets, "forgot expired baskets"),
+            Err(error) => tracing::warn!(error = %error, "could not delete expired baskets"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The basket service as a process of its own.
+
+use std::process::ExitCode;
+
+use shop_basket::{Basket, Config};
+use shop_config::Start;
+use shop_kafka::KafkaBus;
+use shop_runtime::Shutdown;
+use shop_telemetry::Metrics;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match shop_config::start::<Config>(env!("CARGO_PKG_VERSION")) {
+        Start::Run(config) => shop_runtime::block_on(run(config)),
+        Start::Exit(code) => code,
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let telemetry = shop_telemetry::init("basket-service", &config.log, &config.otel)?;
+    let metrics = Metrics::new("basket-service");
+    let bus = KafkaBus::open(&config.kafka, "basket-service", &metrics)?;
+    let shutdown = Shutdown::on_signals(config.stop.grace.get());
+    let basket = Basket::build(config, bus, metrics, &shutdown).await?;
+    tracing::info!("serving HTTP on {} and gRPC on {}", basket.http_addr(), basket.grpc_addr());
+    shop_runtime::notify_ready();
+    basket.run(shutdown).await?;
+    telemetry.shutdown().await;
+    Ok(())
+}
