@@ -1,5 +1,7 @@
 //! Every effective value and where it came from.
 
+use std::fmt::Write as _;
+
 use crate::Settings;
 use crate::load::Merged;
 
@@ -42,8 +44,9 @@ pub(crate) fn table(entries: &[Entry]) -> String {
     let width = |text: fn(&Entry) -> &String| entries.iter().map(|entry| text(entry).len()).max().unwrap_or(0);
     let key_width = width(|entry| &entry.key);
     let value_width = width(|entry| &entry.value).min(40);
-    entries
-        .iter()
-        .map(|Entry { key, value, source }| format!("{key:key_width$} = {value:value_width$}  {source}\n"))
-        .collect()
+    entries.iter().fold(String::new(), |mut out, Entry { key, value, source }| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{key:key_width$} = {value:value_width$}  {source}");
+        out
+    })
 }

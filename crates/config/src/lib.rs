@@ -3,10 +3,7 @@
 //!
 //! A service writes one struct with a section per field, implements [`Settings`] for it, and calls [`start`].
 
-#![expect(
-    clippy::result_large_err,
-    reason = "figment's error is met while a process starts and never again"
-)]
+#![expect(clippy::result_large_err, reason = "figment's error is met while a process starts and never again")]
 
 mod command;
 mod env;

@@ -1,12 +1,22 @@
 //! Background tasks with names, waited for when the process ends.
 
+use std::any::Any;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// A set of background tasks. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Tasks {}
+pub struct Tasks {
+    tracker: TaskTracker,
+    abort: CancellationToken,
+    panicked: CancellationToken,
+    names: Arc<Mutex<Vec<&'static str>>>,
+}
 
 impl Tasks {
     /// No tasks yet.
@@ -15,16 +25,98 @@ impl Tasks {
     }
 
     /// Starts `work`; a panic in it is logged under `name` and reported by [`Tasks::wait`].
-    pub fn spawn<F>(&self, _name: &'static str, _work: F)
+    pub fn spawn<F>(&self, name: &'static str, work: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        todo!()
+        let tasks = self.clone();
+        self.tracker.spawn(async move {
+            let work = AssertUnwindSafe(work).catch_unwind();
+            match tasks.abort.run_until_cancelled(work).await {
+                Some(Ok(())) => {}
+                Some(Err(panic)) => tasks.report(name, panic.as_ref()),
+                None => tracing::warn!(task = name, "the task did not end in time and was dropped"),
+            }
+        });
+    }
+
+    /// Fires when a task panicked. A process that cannot do without its tasks stops then and lets its supervisor start it anew.
+    pub async fn panicked(&self) {
+        self.panicked.cancelled().await;
+    }
+
+    /// How many tasks are running.
+    pub fn len(&self) -> usize {
+        self.tracker.len()
+    }
+
+    /// Whether no task is running.
+    pub fn is_empty(&self) -> bool {
+        self.tracker.is_empty()
     }
 
     /// Waits until all tasks ended; those still running when `hard` fires are dropped.
     /// An error names the tasks that panicked.
-    pub async fn wait(&self, _hard: &CancellationToken) -> anyhow::Result<()> {
-        todo!()
+    pub async fn wait(&self, hard: &CancellationToken) -> anyhow::Result<()> {
+        self.tracker.close();
+        if hard.run_until_cancelled(self.tracker.wait()).await.is_none() {
+            self.abort.cancel();
+            self.tracker.wait().await;
+        }
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        anyhow::ensure!(names.is_empty(), "background task {} panicked", names.join(", "));
+        Ok(())
+    }
+
+    fn report(&self, name: &'static str, panic: &(dyn Any + Send)) {
+        tracing::error!(task = name, panic = message(panic), "a background task panicked");
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+        self.panicked.cancel();
+    }
+}
+
+/// What was said on panicking, where it was text.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_tasks_are_waited_for() {
+        let tasks = Tasks::new();
+        let (send, receive) = tokio::sync::oneshot::channel();
+        tasks.spawn("one", async move {
+            let _ = receive.await;
+        });
+        assert_eq!(tasks.len(), 1);
+        send.send(()).expect("the task listens");
+        tasks.wait(&CancellationToken::new()).await.expect("no panic");
+        assert!(tasks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_never_ends_is_dropped_at_the_hard_stop() {
+        let tasks = Tasks::new();
+        tasks.spawn("endless", std::future::pending());
+        let hard = CancellationToken::new();
+        hard.cancel();
+        tasks.wait(&hard).await.expect("no panic");
+        assert!(tasks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_with_the_name_of_the_task() {
+        let tasks = Tasks::new();
+        tasks.spawn("relay", async { panic!("boom") });
+        tasks.panicked().await;
+        let error = tasks.wait(&CancellationToken::new()).await.expect_err("a panic");
+        assert_eq!(error.to_string(), "background task relay panicked");
     }
 }

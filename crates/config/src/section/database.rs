@@ -122,11 +122,11 @@ impl Database {
     pub fn target(&self) -> Result<Target, String> {
         match &self.url {
             Some(url) => parse(url.expose().trim()),
-            None => Ok(self.from_parts()),
+            None => Ok(self.by_parts()),
         }
     }
 
-    fn from_parts(&self) -> Target {
+    fn by_parts(&self) -> Target {
         let at = url::server(&url::Server {
             scheme: match self.engine {
                 Engine::Postgres => "postgres",

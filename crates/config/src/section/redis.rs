@@ -79,11 +79,11 @@ impl Redis {
     pub fn target(&self) -> Result<RedisTarget, String> {
         match &self.url {
             Some(url) => parse(url.expose().trim()),
-            None => Ok(RedisTarget::Redis(self.from_parts())),
+            None => Ok(RedisTarget::Redis(self.by_parts())),
         }
     }
 
-    fn from_parts(&self) -> String {
+    fn by_parts(&self) -> String {
         url::server(&url::Server {
             scheme: "redis",
             user: &self.user,

@@ -25,8 +25,9 @@ pub(crate) fn server(parts: &Server<'_>) -> String {
         url.push('@');
     }
     let bare_ipv6 = parts.host.contains(':') && !parts.host.starts_with('[');
-    url.push_str(&if bare_ipv6 { format!("[{}]", parts.host) } else { parts.host.to_owned() });
-    url.push_str(&format!(":{}/{}", parts.port, escaped(parts.path)));
+    let (open, close) = if bare_ipv6 { ("[", "]") } else { ("", "") };
+    // Writing to a String cannot fail.
+    let _ = write!(url, "{open}{}{close}:{}/{}", parts.host, parts.port, escaped(parts.path));
     url
 }
 

@@ -1,0 +1,31 @@
+//! Telling systemd how the process fares. Nothing happens when it was not started by systemd.
+
+use sd_notify::NotifyState;
+
+/// Says that the process serves, and keeps the watchdog quiet from now on when one is set. Call it inside the runtime.
+///
+/// The watchdog is fed by a task: it falls silent when the runtime hangs, which is what it is there to find.
+pub fn notify_ready() {
+    notify(&[NotifyState::Ready]);
+    if let Some(limit) = sd_notify::watchdog_enabled() {
+        // Half the limit, as sd_watchdog_enabled(3) advises.
+        let mut ticks = tokio::time::interval(limit / 2);
+        tokio::spawn(async move {
+            loop {
+                ticks.tick().await;
+                notify(&[NotifyState::Watchdog]);
+            }
+        });
+    }
+}
+
+/// Says that the process is ending.
+pub fn notify_stopping() {
+    notify(&[NotifyState::Stopping]);
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd could not be told how the process fares");
+    }
+}

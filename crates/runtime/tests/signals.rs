@@ -1,0 +1,19 @@
+//! Real signals, in a process of their own.
+
+use std::time::Duration;
+
+use rustix::process::{Signal, getpid, kill_process};
+use shop_runtime::Shutdown;
+
+#[tokio::test]
+async fn the_first_signal_drains_and_the_second_ends() {
+    let shutdown = Shutdown::on_signals(Duration::from_secs(3600));
+    assert!(!shutdown.soft.is_cancelled());
+
+    kill_process(getpid(), Signal::TERM).expect("the signal is sent");
+    shutdown.soft.cancelled().await;
+    assert!(!shutdown.hard.is_cancelled());
+
+    kill_process(getpid(), Signal::INT).expect("the signal is sent");
+    shutdown.hard.cancelled().await;
+}
