@@ -1,0 +1,72 @@
+//! The changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shop_clock::SharedClock;
+use uuid::Uuid;
+
+use crate::domain::{Details, Draft, Line, Lines, Product, Result, Settlement, Store};
+
+/// Everything that changes the catalogue or its stock.
+#[derive(Clone)]
+pub(crate) struct Commands {
+    store: Arc<dyn Store>,
+    clock: SharedClock,
+}
+
+impl Commands {
+    /// Changes to `store`, dated by `clock`.
+    pub(crate) fn new(store: Arc<dyn Store>, clock: SharedClock) -> Self {
+        Self { store, clock }
+    }
+
+    /// Where the time and new ids come from.
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
+    /// Adds a product; a repeat of the same `operation` finds the first one.
+    pub(crate) async fn create(&self, operation: Uuid, draft: Draft) -> Result<Product> {
+        let details = Details::parse(draft)?;
+        self.store.add(operation, &details, self.clock.now()).await
+    }
+
+    /// Replaces everything a client may write, if the product still has the version that was `seen`.
+    pub(crate) async fn update(&self, id: i64, seen: Option<i64>, draft: Draft) -> Result<Product> {
+        let details = Details::parse(draft)?;
+        let now = self.clock.now();
+        self.store.change(id, &|product| product.replace(details.clone(), seen, now)).await
+    }
+
+    /// Removes a product that nobody holds, if it still has the version that was `seen`.
+    pub(crate) async fn delete(&self, id: i64, seen: Option<i64>) -> Result<()> {
+        self.store.remove(id, &|product| product.check_removable(seen)).await
+    }
+
+    /// Holds stock for a payment, all lines or none; true when the reservation is new.
+    pub(crate) async fn reserve(&self, id: Uuid, lines: Vec<Line>) -> Result<bool> {
+        let lines = Lines::parse(lines)?;
+        self.store.reserve(id, &lines, self.clock.now()).await
+    }
+
+    /// Gives back what a reservation holds; true when that was anything.
+    pub(crate) async fn release(&self, id: Uuid) -> Result<bool> {
+        self.store.release(id, self.clock.now()).await
+    }
+
+    /// Applies what became of a reserved line, once per event.
+    pub(crate) async fn settle(&self, settlement: Settlement) -> Result<()> {
+        self.store.settle(&settlement, self.clock.now()).await
+    }
+
+    /// Counts a completed payment's units as sold, once per event.
+    pub(crate) async fn count_sold(&self, event: Uuid, items: impl Iterator<Item = Line> + Send) -> Result<()> {
+        let mut sums = BTreeMap::new();
+        for line in items {
+            *sums.entry(line.product).or_default() += line.quantity;
+        }
+        let lines: Vec<Line> = sums.into_iter().map(|(product, quantity)| Line { product, quantity }).collect();
+        self.store.count_sold(event, &lines, self.clock.now()).await
+    }
+}

@@ -1,0 +1,182 @@
+//! Why the catalogue says no, with the stable code each reason has outside.
+
+use shop_fault::{Fault, FieldError, Kind, Violation};
+use uuid::Uuid;
+
+/// What a rule or a store answers.
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// Why something was refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// No product has that id.
+    #[error("product {0} does not exist")]
+    NotFound(i64),
+    /// The input breaks these rules.
+    #[error("{} fields are not valid", .0.len())]
+    Invalid(Vec<FieldError>),
+    /// The caller's version is not the current one.
+    #[error("product {id} has version {current}, not {wanted}: read it again")]
+    Changed {
+        /// Which product.
+        id: i64,
+        /// The version it has.
+        current: i64,
+        /// The version the caller saw.
+        wanted: i64,
+    },
+    /// Open reservations hold the product.
+    #[error("product {id} has {reserved} units reserved and cannot be deleted yet")]
+    Reserved {
+        /// Which product.
+        id: i64,
+        /// How many units are held.
+        reserved: i64,
+    },
+    /// An edit would leave less on hand than is promised.
+    #[error("product {id} has {reserved} units reserved; its stock cannot be set to {wanted}")]
+    StockBelowReserved {
+        /// Which product.
+        id: i64,
+        /// How many units are held.
+        reserved: i64,
+        /// The stock the caller asked for.
+        wanted: i64,
+    },
+    /// Not every line can be held.
+    #[error("{}", shortage(.0))]
+    Insufficient(Vec<Short>),
+    /// The reservation was released or sold before.
+    #[error("reservation {0} is closed")]
+    Closed(Uuid),
+    /// The same reservation id with other lines.
+    #[error("reservation {0} stands with other lines")]
+    OtherLines(Uuid),
+    /// An event does not fit the reservation it speaks of.
+    #[error("reservation {reservation}, product {product}: {reason}")]
+    Unfit {
+        /// Which reservation.
+        reservation: Uuid,
+        /// Which product.
+        product: i64,
+        /// What does not fit.
+        reason: &'static str,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] Fault),
+}
+
+/// One line that cannot be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Short {
+    /// Which product.
+    pub(crate) product: i64,
+    /// How many units were asked for.
+    pub(crate) wanted: i64,
+    /// How many are left; `None` when the product is gone.
+    pub(crate) available: Option<i64>,
+}
+
+impl Short {
+    fn violation(&self) -> Violation {
+        let kind = if self.available.is_some() { "insufficient_stock" } else { "product_not_found" };
+        Violation::new(kind, format!("products/{}", self.product), self.to_string())
+    }
+}
+
+impl std::fmt::Display for Short {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { product, wanted, available } = self;
+        match available {
+            Some(left) => write!(f, "product {product} has only {left} left, {wanted} wanted"),
+            None => write!(f, "product {product} does not exist"),
+        }
+    }
+}
+
+fn shortage(short: &[Short]) -> String {
+    short.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound(_) => Kind::NotFound,
+            Self::Invalid(_) => Kind::Invalid,
+            Self::Changed { .. } => Kind::Precondition,
+            Self::Reserved { .. }
+            | Self::StockBelowReserved { .. }
+            | Self::Insufficient(_)
+            | Self::Closed(_)
+            | Self::OtherLines(_)
+            | Self::Unfit { .. } => Kind::Conflict,
+            Self::Store(fault) => fault.kind(),
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "product_not_found",
+            Self::Invalid(_) => "validation_failed",
+            Self::Changed { .. } => "precondition_failed",
+            Self::Reserved { .. } => "product_reserved",
+            Self::StockBelowReserved { .. } => "stock_below_reserved",
+            Self::Insufficient(_) => "insufficient_stock",
+            Self::Closed(_) => "reservation_closed",
+            Self::OtherLines(_) => "reservation_mismatch",
+            Self::Unfit { .. } => "reservation_unfit",
+            Self::Store(_) => "internal",
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let fault = Self::new(error.kind(), error.code(), error.to_string());
+        match error {
+            Error::Store(fault) => fault,
+            Error::Invalid(fields) => Self::invalid(fields),
+            Error::Insufficient(short) => {
+                short.iter().fold(fault, |fault, short| fault.with_violation(short.violation()))
+            }
+            _ => fault,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_status_and_code() {
+        let id = Uuid::nil();
+        for (error, status, code) in [
+            (Error::NotFound(7), 404, "product_not_found"),
+            (Error::Invalid(vec![FieldError::new("name", "required", "must not be empty")]), 422, "validation_failed"),
+            (Error::Changed { id: 7, current: 3, wanted: 2 }, 412, "precondition_failed"),
+            (Error::Reserved { id: 7, reserved: 1 }, 409, "product_reserved"),
+            (Error::StockBelowReserved { id: 7, reserved: 3, wanted: 2 }, 409, "stock_below_reserved"),
+            (Error::Insufficient(vec![]), 409, "insufficient_stock"),
+            (Error::Closed(id), 409, "reservation_closed"),
+            (Error::OtherLines(id), 409, "reservation_mismatch"),
+            (Error::Store(Fault::new(Kind::Unavailable, "store_unavailable", "down")), 503, "store_unavailable"),
+        ] {
+            let fault = Fault::from(error);
+            assert_eq!((fault.kind().status(), fault.code()), (status, code));
+        }
+    }
+
+    #[test]
+    fn short_lines_are_violations_that_name_the_product() {
+        let short = vec![
+            Short { product: 7, wanted: 3, available: Some(2) },
+            Short { product: 9, wanted: 1, available: None },
+        ];
+        let fault = Fault::from(Error::Insufficient(short));
+        assert_eq!(fault.detail(), "product 7 has only 2 left, 3 wanted; product 9 does not exist");
+        let named: Vec<_> = fault.violations().iter().map(|v| (v.subject.as_str(), v.kind.as_str())).collect();
+        assert_eq!(named, [("products/7", "insufficient_stock"), ("products/9", "product_not_found")]);
+    }
+}

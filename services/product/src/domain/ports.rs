@@ -1,0 +1,57 @@
+//! What the catalogue needs from a store.
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Details, Line, Lines, Listing, Product, Result, Settlement, Slice};
+
+/// A change of one product. The store owns the transaction and may run it twice, so it must be pure.
+pub(crate) type Change<'a> = &'a (dyn Fn(&mut Product) -> Result<()> + Sync);
+
+/// Whether a product may be removed; pure like a [`Change`].
+pub(crate) type Permit<'a> = &'a (dyn Fn(&Product) -> Result<()> + Sync);
+
+/// The catalogue.
+#[async_trait]
+pub(crate) trait Products: Send + Sync {
+    /// The product of that id; `NotFound` when there is none.
+    async fn get(&self, id: i64) -> Result<Product>;
+
+    /// One page; its cost does not depend on how deep it lies.
+    async fn list(&self, listing: &Listing) -> Result<Slice>;
+
+    /// Adds a product once per `operation`: a repeat finds what the first call made.
+    async fn add(&self, operation: Uuid, details: &Details, now: OffsetDateTime) -> Result<Product>;
+
+    /// Changes a product while nobody else can.
+    async fn change(&self, id: i64, change: Change<'_>) -> Result<Product>;
+
+    /// Removes a product if `permit` lets it go.
+    async fn remove(&self, id: i64, permit: Permit<'_>) -> Result<()>;
+
+    /// Whether there is no product at all.
+    async fn is_empty(&self) -> Result<bool>;
+}
+
+/// Stock promised to payments. At any moment `0 ≤ reserved ≤ stock` holds for every product.
+#[async_trait]
+pub(crate) trait Reservations: Send + Sync {
+    /// Holds every line or none. True when it is new, false when it stood already with the same lines.
+    async fn reserve(&self, id: Uuid, lines: &Lines, now: OffsetDateTime) -> Result<bool>;
+
+    /// Gives back what is still held; true when that was anything. The id is closed for good, also when it was
+    /// not known: a reservation that comes late finds it so.
+    async fn release(&self, id: Uuid, now: OffsetDateTime) -> Result<bool>;
+
+    /// Applies a stock event, once per event id.
+    async fn settle(&self, settlement: &Settlement, now: OffsetDateTime) -> Result<()>;
+
+    /// Adds to the units sold of these products, once per event id. Products that are gone are left out.
+    async fn count_sold(&self, event: Uuid, lines: &[Line], now: OffsetDateTime) -> Result<()>;
+}
+
+/// A store is both, so that an event's effect and its inbox entry are one transaction.
+pub(crate) trait Store: Products + Reservations {}
+
+impl<S: Products + Reservations> Store for S {}

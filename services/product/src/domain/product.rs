@@ -1,0 +1,327 @@
+//! A product, what may be written into it, and the rules of an edit.
+
+use shop_fault::FieldError;
+use shop_money::{Currency, Decimal, Money, MoneyError};
+use time::OffsetDateTime;
+
+use super::{Error, Result};
+
+const MAX_NAME: usize = 200;
+const MAX_DESCRIPTION: usize = 5000;
+const MAX_CATEGORY: usize = 100;
+/// What browsers and caches agree to carry.
+const MAX_URL: usize = 2048;
+/// The largest stock a client may write: far above any warehouse, far below where sums of it leave 64 bits.
+const MAX_STOCK: i64 = 1_000_000_000;
+
+/// A product as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Product {
+    /// Assigned by the store, from 1.
+    pub(crate) id: i64,
+    /// What a client may write.
+    pub(crate) details: Details,
+    /// Units promised to open reservations: never over the stock.
+    pub(crate) reserved_quantity: i64,
+    /// Units sold in completed payments.
+    pub(crate) units_sold: i64,
+    /// Counts what an editor would overwrite: edits and changes of the stock on hand. A reservation leaves it
+    /// alone, so that shoppers do not break an editor's `If-Match`; a sale does not, because a full replace
+    /// with the stock of before would bring the sold units back.
+    pub(crate) version: i64,
+    /// When it was added.
+    pub(crate) created_at: OffsetDateTime,
+    /// When `version` last moved.
+    pub(crate) updated_at: OffsetDateTime,
+}
+
+/// The part of a product that clients write, valid by construction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Details {
+    /// 1 to 200 characters on one line.
+    pub(crate) name: String,
+    /// Up to 5000 characters; may have line breaks.
+    pub(crate) description: String,
+    /// Price of one unit, above zero.
+    pub(crate) price: Money,
+    /// Units on hand, reserved ones included.
+    pub(crate) stock_quantity: i64,
+    /// 1 to 100 characters on one line.
+    pub(crate) category: String,
+    /// An http or https URL.
+    pub(crate) image_url: Option<String>,
+}
+
+/// A price as it came in.
+#[derive(Debug, Clone)]
+pub(crate) enum Price {
+    /// Written as a decimal (HTTP).
+    Written(Decimal),
+    /// Counted in minor units (gRPC).
+    Minor(i64),
+}
+
+/// Details as they came in, not looked at yet. An empty currency means the default one.
+#[derive(Debug, Clone, Default)]
+#[expect(missing_docs, reason = "the fields of Details, unchecked")]
+pub(crate) struct Draft {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) price: Option<Price>,
+    pub(crate) currency: String,
+    pub(crate) stock_quantity: Option<i64>,
+    pub(crate) category: String,
+    pub(crate) image_url: Option<String>,
+}
+
+impl Product {
+    /// Units that can still be bought.
+    pub(crate) fn available(&self) -> i64 {
+        self.details.stock_quantity - self.reserved_quantity
+    }
+
+    /// Puts new details in place of the old, if the product still is what the caller saw and keeps its promises.
+    pub(crate) fn replace(&mut self, details: Details, seen: Option<i64>, now: OffsetDateTime) -> Result<()> {
+        self.check_version(seen)?;
+        if details.stock_quantity < self.reserved_quantity {
+            return Err(Error::StockBelowReserved {
+                id: self.id,
+                reserved: self.reserved_quantity,
+                wanted: details.stock_quantity,
+            });
+        }
+        self.details = details;
+        self.version += 1;
+        self.updated_at = now;
+        Ok(())
+    }
+
+    /// Whether the product may go: the caller saw it as it is, and nobody holds units of it.
+    pub(crate) fn check_removable(&self, seen: Option<i64>) -> Result<()> {
+        self.check_version(seen)?;
+        match self.reserved_quantity {
+            0 => Ok(()),
+            reserved => Err(Error::Reserved { id: self.id, reserved }),
+        }
+    }
+
+    fn check_version(&self, seen: Option<i64>) -> Result<()> {
+        match seen {
+            Some(wanted) if wanted != self.version => {
+                Err(Error::Changed { id: self.id, current: self.version, wanted })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Details {
+    /// Checks a draft and says everything that is wrong with it at once.
+    pub(crate) fn parse(draft: Draft) -> Result<Self> {
+        let mut wrong = Vec::new();
+        let name = text("name", &draft.name, 1, MAX_NAME, Breaks::Refused, &mut wrong);
+        let description = text("description", &draft.description, 0, MAX_DESCRIPTION, Breaks::Allowed, &mut wrong);
+        let category = text("category", &draft.category, 1, MAX_CATEGORY, Breaks::Refused, &mut wrong);
+        let price = price(draft.price, &draft.currency, &mut wrong);
+        let stock_quantity = stock(draft.stock_quantity, &mut wrong);
+        let image_url = image_url(draft.image_url, &mut wrong);
+        match (wrong.is_empty(), price) {
+            (true, Some(price)) => Ok(Self { name, description, price, stock_quantity, category, image_url }),
+            _ => Err(Error::Invalid(wrong)),
+        }
+    }
+}
+
+/// Whether a text may have more than one line.
+#[derive(Clone, Copy, PartialEq)]
+enum Breaks {
+    Allowed,
+    Refused,
+}
+
+fn text(
+    field: &str,
+    given: &str,
+    least: usize,
+    most: usize,
+    breaks: Breaks,
+    wrong: &mut Vec<FieldError>,
+) -> String {
+    let given = given.trim();
+    let length = given.chars().count();
+    let refused = |c: char| c.is_control() && !(breaks == Breaks::Allowed && matches!(c, '\n' | '\r' | '\t'));
+    if length < least {
+        wrong.push(FieldError::new(field, "required", "must not be empty"));
+    } else if length > most {
+        wrong.push(FieldError::new(field, "too_long", format!("must have at most {most} characters, has {length}")));
+    } else if given.contains(refused) {
+        wrong.push(FieldError::new(field, "control_character", "must not contain control characters"));
+    }
+    given.to_owned()
+}
+
+fn price(given: Option<Price>, currency: &str, wrong: &mut Vec<FieldError>) -> Option<Money> {
+    let currency = match currency.trim() {
+        "" => Currency::default(),
+        code => match code.parse() {
+            Ok(currency) => currency,
+            Err(error) => {
+                wrong.push(FieldError::new("currency", "unknown_currency", MoneyError::to_string(&error)));
+                return None;
+            }
+        },
+    };
+    let refused = |code, message: String| FieldError::new("price", code, message);
+    let price = match given {
+        None => Err(refused("required", "must be given".to_owned())),
+        Some(Price::Minor(minor)) if minor > shop_money::MAX_MINOR => {
+            Err(refused("out_of_range", MoneyError::OutOfRange.to_string()))
+        }
+        Some(Price::Minor(minor)) => Ok(Money::new(minor, currency)),
+        Some(Price::Written(decimal)) => {
+            Money::parse(&decimal, currency).map_err(|error| refused(code(&error), error.to_string()))
+        }
+    };
+    match price {
+        Ok(price) if price.minor > 0 => Some(price),
+        Ok(_) => {
+            wrong.push(refused("too_small", "must be above zero".to_owned()));
+            None
+        }
+        Err(error) => {
+            wrong.push(error);
+            None
+        }
+    }
+}
+
+fn code(error: &MoneyError) -> &'static str {
+    match error {
+        MoneyError::TooManyDecimals { .. } => "too_many_decimals",
+        MoneyError::OutOfRange => "out_of_range",
+        _ => "not_decimal",
+    }
+}
+
+fn stock(given: Option<i64>, wrong: &mut Vec<FieldError>) -> i64 {
+    let mut refuse = |code: &str, message: String| wrong.push(FieldError::new("stock_quantity", code, message));
+    match given {
+        None => refuse("required", "must be given".to_owned()),
+        Some(units) if units < 0 => refuse("too_small", "must be zero or more".to_owned()),
+        Some(units) if units > MAX_STOCK => refuse("too_large", format!("must be at most {MAX_STOCK}")),
+        Some(_) => {}
+    }
+    given.unwrap_or_default()
+}
+
+fn image_url(given: Option<String>, wrong: &mut Vec<FieldError>) -> Option<String> {
+    let given = given?.trim().to_owned();
+    let sound = url::Url::parse(&given)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
+    if given.chars().count() > MAX_URL {
+        wrong.push(FieldError::new("image_url", "too_long", format!("must have at most {MAX_URL} characters")));
+    } else if !sound || given.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        wrong.push(FieldError::new("image_url", "not_a_url", "must be an http or https URL, or null"));
+    }
+    Some(given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft() -> Draft {
+        Draft {
+            name: "  Walnut desk ".to_owned(),
+            description: "Oiled.\nTwo drawers.".to_owned(),
+            price: Some(Price::Written("1299.99".parse().expect("a decimal"))),
+            currency: String::new(),
+            stock_quantity: Some(7),
+            category: "furniture".to_owned(),
+            image_url: Some("https://img.example/desk.jpg".to_owned()),
+        }
+    }
+
+    fn product(stock: i64, reserved: i64) -> Product {
+        let details = Details { stock_quantity: stock, ..Details::parse(draft()).expect("valid") };
+        let at = OffsetDateTime::UNIX_EPOCH;
+        Product { id: 7, details, reserved_quantity: reserved, units_sold: 0, version: 3, created_at: at, updated_at: at }
+    }
+
+    fn complaints(draft: Draft) -> Vec<(String, String)> {
+        match Details::parse(draft) {
+            Err(Error::Invalid(fields)) => fields.into_iter().map(|field| (field.field, field.code)).collect(),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_sound_draft_is_trimmed_and_priced_in_minor_units() {
+        let details = Details::parse(draft()).expect("valid");
+        assert_eq!(details.name, "Walnut desk");
+        assert_eq!(details.price, Money::new(129_999, Currency::USD));
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once() {
+        let found = complaints(Draft { image_url: Some("ftp://x/y".to_owned()), ..Draft::default() });
+        let found: Vec<_> = found.iter().map(|(field, code)| (field.as_str(), code.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                ("name", "required"),
+                ("category", "required"),
+                ("price", "required"),
+                ("stock_quantity", "required"),
+                ("image_url", "not_a_url"),
+            ]
+        );
+    }
+
+    #[test]
+    fn each_rule_has_its_code() {
+        let decimal = |text: &str| Some(Price::Written(text.parse().expect("a decimal")));
+        let cases = [
+            (Draft { name: "x".repeat(201), ..draft() }, "name", "too_long"),
+            (Draft { name: "a\u{0}b".to_owned(), ..draft() }, "name", "control_character"),
+            (Draft { name: "two\nlines".to_owned(), ..draft() }, "name", "control_character"),
+            (Draft { description: "x".repeat(5001), ..draft() }, "description", "too_long"),
+            (Draft { description: "bell\u{7}".to_owned(), ..draft() }, "description", "control_character"),
+            (Draft { category: " ".to_owned(), ..draft() }, "category", "required"),
+            (Draft { price: decimal("0"), ..draft() }, "price", "too_small"),
+            (Draft { price: decimal("-1"), ..draft() }, "price", "too_small"),
+            (Draft { price: decimal("1.005"), ..draft() }, "price", "too_many_decimals"),
+            (Draft { price: decimal("1.5"), currency: "JPY".to_owned(), ..draft() }, "price", "too_many_decimals"),
+            (Draft { price: decimal("99999999999999"), ..draft() }, "price", "out_of_range"),
+            (Draft { price: Some(Price::Minor(i64::MAX)), ..draft() }, "price", "out_of_range"),
+            (Draft { currency: "XXX".to_owned(), ..draft() }, "currency", "unknown_currency"),
+            (Draft { stock_quantity: Some(-1), ..draft() }, "stock_quantity", "too_small"),
+            (Draft { stock_quantity: Some(MAX_STOCK + 1), ..draft() }, "stock_quantity", "too_large"),
+            (Draft { image_url: Some("javascript:alert(1)".to_owned()), ..draft() }, "image_url", "not_a_url"),
+            (Draft { image_url: Some("https://a b".to_owned()), ..draft() }, "image_url", "not_a_url"),
+        ];
+        for (draft, field, code) in cases {
+            assert_eq!(complaints(draft), [(field.to_owned(), code.to_owned())]);
+        }
+    }
+
+    #[test]
+    fn an_edit_keeps_promises_and_counts_the_version_on() {
+        let later = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(1);
+        let mut product = product(7, 3);
+        let details = Details { stock_quantity: 2, ..product.details.clone() };
+        let refused = product.replace(details.clone(), None, later);
+        assert!(matches!(refused, Err(Error::StockBelowReserved { reserved: 3, wanted: 2, .. })));
+        let details = Details { stock_quantity: 3, ..details };
+        assert!(matches!(product.replace(details.clone(), Some(2), later), Err(Error::Changed { current: 3, .. })));
+        product.replace(details, Some(3), later).expect("allowed");
+        assert_eq!((product.version, product.available(), product.updated_at), (4, 0, later));
+    }
+
+    #[test]
+    fn a_product_with_held_units_stays() {
+        assert!(matches!(product(7, 1).check_removable(None), Err(Error::Reserved { reserved: 1, .. })));
+        assert!(matches!(product(7, 0).check_removable(Some(2)), Err(Error::Changed { .. })));
+        assert!(product(7, 0).check_removable(Some(3)).is_ok());
+    }
+}

@@ -1,0 +1,248 @@
+//! Reservations: stock promised to a payment, and what becomes of it.
+//!
+//! ```text
+//! held ──decrease──▶ sold ──increase──▶ sold, some restocked
+//!   └────release───▶ released
+//! ```
+
+use std::collections::HashMap;
+
+use shop_fault::FieldError;
+use uuid::Uuid;
+
+use super::{Error, Result, Short};
+
+/// As many lines as a basket has at most.
+const MAX_LINES: usize = 100;
+/// Above the 999 a basket line may have, below where sums could matter.
+const MAX_UNITS: i64 = 1_000_000;
+
+/// Units of one product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// Which product.
+    pub(crate) product: i64,
+    /// How many units, above zero.
+    pub(crate) quantity: i64,
+}
+
+/// The lines of one reservation: 1 to 100, each product once, in the order of their products (the order in which
+/// the store locks them, so that two reservations never wait for each other).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lines(Vec<Line>);
+
+impl Lines {
+    /// Checks and sorts the lines of a reservation.
+    pub(crate) fn parse(mut lines: Vec<Line>) -> Result<Self> {
+        let mut wrong = Vec::new();
+        if lines.is_empty() || lines.len() > MAX_LINES {
+            let message = format!("must have 1 to {MAX_LINES} lines, has {}", lines.len());
+            return Err(Error::Invalid(vec![FieldError::new("lines", "out_of_range", message)]));
+        }
+        let mut seen = HashMap::new();
+        for (index, line) in lines.iter().enumerate() {
+            if !(1..=MAX_UNITS).contains(&line.quantity) {
+                let message = format!("must be 1 to {MAX_UNITS}");
+                wrong.push(FieldError::new(format!("lines[{index}].quantity"), "out_of_range", message));
+            }
+            if let Some(first) = seen.insert(line.product, index) {
+                let message = format!("product {} is in lines[{first}] already", line.product);
+                wrong.push(FieldError::new(format!("lines[{index}].product_id"), "duplicate", message));
+            }
+        }
+        lines.sort_unstable_by_key(|line| line.product);
+        if wrong.is_empty() { Ok(Self(lines)) } else { Err(Error::Invalid(wrong)) }
+    }
+
+    /// The lines, by product id.
+    pub(crate) fn as_slice(&self) -> &[Line] {
+        &self.0
+    }
+
+    /// All or none: every line fits into what is available, or each that does not is named.
+    pub(crate) fn check_available(&self, available: &HashMap<i64, i64>) -> Result<()> {
+        let short = |line: &Line| {
+            let left = available.get(&line.product).copied();
+            let fits = left.is_some_and(|left| left >= line.quantity);
+            (!fits).then_some(Short { product: line.product, wanted: line.quantity, available: left })
+        };
+        let short: Vec<_> = self.0.iter().filter_map(short).collect();
+        if short.is_empty() { Ok(()) } else { Err(Error::Insufficient(short)) }
+    }
+}
+
+/// Where a line stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LineState {
+    /// Promised, not sold yet.
+    Held,
+    /// Gone to the buyer.
+    Sold,
+    /// Given back.
+    Released,
+}
+
+/// A line as the store keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Holding {
+    /// Which product.
+    pub(crate) product: i64,
+    /// How many units were held.
+    pub(crate) quantity: i64,
+    /// What became of them.
+    pub(crate) state: LineState,
+    /// How many sold units came back on the shelf.
+    pub(crate) restocked: i64,
+}
+
+/// What a stock event does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Movement {
+    /// `decrease`: the units are sold.
+    Sell,
+    /// `release`: the units are given back.
+    Release,
+    /// `increase`: sold units come back on the shelf.
+    Restock,
+}
+
+/// A stock event, as the store applies it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Settlement {
+    /// The event's id: applied once.
+    pub(crate) event: Uuid,
+    /// The reservation, that is the payment.
+    pub(crate) reservation: Uuid,
+    /// What moves.
+    pub(crate) line: Line,
+    /// Which way.
+    pub(crate) movement: Movement,
+}
+
+/// What a settlement changes on the product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Delta {
+    /// Added to the stock on hand.
+    pub(crate) stock: i64,
+    /// Added to what is reserved.
+    pub(crate) reserved: i64,
+}
+
+impl Settlement {
+    /// The refusal of an event that does not fit what is stored.
+    pub(crate) fn unfit(&self, reason: &'static str) -> Error {
+        Error::Unfit { reservation: self.reservation, product: self.line.product, reason }
+    }
+}
+
+impl Holding {
+    /// What was asked for.
+    pub(crate) fn line(&self) -> Line {
+        Line { product: self.product, quantity: self.quantity }
+    }
+
+    /// Applies an event. A repeat changes nothing; what contradicts the line is an error for people to look at.
+    pub(crate) fn settle(&mut self, settlement: &Settlement) -> Result<Delta> {
+        let unfit = |reason| settlement.unfit(reason);
+        match (settlement.movement, self.state) {
+            (Movement::Sell, LineState::Held) if settlement.line.quantity != self.quantity => {
+                Err(unfit("the sale and the held line differ in quantity"))
+            }
+            (Movement::Sell, LineState::Held) => {
+                self.state = LineState::Sold;
+                Ok(Delta { stock: -self.quantity, reserved: -self.quantity })
+            }
+            (Movement::Sell, LineState::Released) => Err(unfit("sold after it was released")),
+            (Movement::Release, LineState::Sold) => Err(unfit("released after it was sold")),
+            (Movement::Release, LineState::Held) => {
+                self.state = LineState::Released;
+                Ok(Delta { stock: 0, reserved: -self.quantity })
+            }
+            (Movement::Restock, LineState::Sold) => {
+                let back = settlement.line.quantity.min(self.quantity - self.restocked);
+                self.restocked += back;
+                Ok(Delta { stock: back, reserved: 0 })
+            }
+            (Movement::Restock, _) => Err(unfit("restocked though it was not sold")),
+            (Movement::Sell, LineState::Sold) | (Movement::Release, LineState::Released) => Ok(Delta::default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(product: i64, quantity: i64) -> Line {
+        Line { product, quantity }
+    }
+
+    fn holding(state: LineState) -> Holding {
+        Holding { product: 7, quantity: 3, state, restocked: 0 }
+    }
+
+    fn settlement(movement: Movement, quantity: i64) -> Settlement {
+        Settlement { event: Uuid::nil(), reservation: Uuid::nil(), line: line(7, quantity), movement }
+    }
+
+    #[test]
+    fn lines_are_sorted_by_product_and_bad_ones_named() {
+        let lines = Lines::parse(vec![line(9, 1), line(2, 5)]).expect("valid");
+        assert_eq!(lines.as_slice(), [line(2, 5), line(9, 1)]);
+        for (lines, field) in [
+            (vec![], "lines"),
+            (vec![line(1, 1); 101], "lines"),
+            (vec![line(1, 0)], "lines[0].quantity"),
+            (vec![line(1, MAX_UNITS + 1)], "lines[0].quantity"),
+            (vec![line(1, 1), line(1, 1)], "lines[1].product_id"),
+        ] {
+            let Err(Error::Invalid(fields)) = Lines::parse(lines) else { panic!("{field} was not refused") };
+            assert_eq!(fields[0].field, field);
+        }
+    }
+
+    #[test]
+    fn every_short_line_is_named_not_only_the_first() {
+        let lines = Lines::parse(vec![line(1, 3), line(2, 1), line(3, 1)]).expect("valid");
+        let Err(Error::Insufficient(short)) = lines.check_available(&HashMap::from([(1, 2), (2, 1)])) else {
+            panic!("not refused")
+        };
+        let named: Vec<_> = short.iter().map(|short| (short.product, short.available)).collect();
+        assert_eq!(named, [(1, Some(2)), (3, None)]);
+    }
+
+    #[test]
+    fn held_units_are_sold_or_given_back_once() {
+        for (movement, end, delta) in [
+            (Movement::Sell, LineState::Sold, Delta { stock: -3, reserved: -3 }),
+            (Movement::Release, LineState::Released, Delta { stock: 0, reserved: -3 }),
+        ] {
+            let mut holding = holding(LineState::Held);
+            assert_eq!(holding.settle(&settlement(movement, 3)).expect("fits"), delta);
+            assert_eq!(holding.state, end);
+            assert_eq!(holding.settle(&settlement(movement, 3)).expect("a repeat"), Delta::default());
+        }
+    }
+
+    #[test]
+    fn no_more_comes_back_than_was_sold() {
+        let mut holding = holding(LineState::Sold);
+        let mut back = |quantity| holding.settle(&settlement(Movement::Restock, quantity)).expect("fits").stock;
+        assert_eq!([back(2), back(2), back(1)], [2, 1, 0]);
+    }
+
+    #[test]
+    fn what_contradicts_the_line_is_refused() {
+        for (state, movement, quantity) in [
+            (LineState::Held, Movement::Sell, 2),
+            (LineState::Released, Movement::Sell, 3),
+            (LineState::Sold, Movement::Release, 3),
+            (LineState::Held, Movement::Restock, 1),
+            (LineState::Released, Movement::Restock, 1),
+        ] {
+            let mut holding = holding(state);
+            assert!(matches!(holding.settle(&settlement(movement, quantity)), Err(Error::Unfit { .. })));
+            assert_eq!(holding.state, state);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The catalogue in SQL.
+
+use async_trait::async_trait;
+use shop_clock::millis;
+use shop_sql::retry_transient;
+use sqlx::AssertSqlSafe;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::engine::{Connection, Engine, Failure, Value};
+use super::row::{INSERT, ProductRow, UPDATE, Written, columns, edit};
+use super::select::Select;
+use crate::domain::{After, Change, Details, Error, Listing, Match, Permit, Product, Products, Result, Slice};
+
+/// The one statement of `GET /products/{id}`.
+pub(super) const GET: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = $1");
+const GET_MADE_BY: &str = concat!("SELECT ", columns!(), " FROM products WHERE operation = $1");
+
+/// The catalogue and its stock on one engine.
+pub(super) struct Sql<E> {
+    /// The engine.
+    pub(super) engine: E,
+}
+
+#[async_trait]
+impl<E: Engine> Products for Sql<E> {
+    async fn get(&self, id: i64) -> Result<Product> {
+        let found = self.engine.product(id).await.map_err(Failure::from)?;
+        found.ok_or(Error::NotFound(id))?.try_into()
+    }
+
+    async fn list(&self, listing: &Listing) -> Result<Slice> {
+        let matching = listing.after.as_ref().map_or(Match::Words, |after| after.matching);
+        let slice = self.page(listing, matching).await?;
+        // Only the first page may change the way of matching: later ones follow their cursor.
+        if slice.products.is_empty() && listing.after.is_none() && listing.filter.text.is_some() {
+            return Ok(self.page(listing, Match::Pieces).await?);
+        }
+        Ok(slice)
+    }
+
+    async fn add(&self, operation: Uuid, details: &Details, now: OffsetDateTime) -> Result<Product> {
+        Ok(retry_transient(|| self.try_add(operation, details, now)).await?)
+    }
+
+    async fn change(&self, id: i64, change: Change<'_>) -> Result<Product> {
+        Ok(retry_transient(|| self.try_change(id, change)).await?)
+    }
+
+    async fn remove(&self, id: i64, permit: Permit<'_>) -> Result<()> {
+        Ok(retry_transient(|| self.try_remove(id, permit)).await?)
+    }
+
+    async fn is_empty(&self) -> Result<bool> {
+        let found = async {
+            let first: Option<(i64,)> = self.engine.reader().await?.row("SELECT id FROM products LIMIT 1", &[]).await?;
+            Ok::<_, Failure>(first)
+        };
+        Ok(found.await?.is_none())
+    }
+}
+
+impl<E: Engine> Sql<E> {
+    async fn page(&self, listing: &Listing, matching: Match) -> std::result::Result<Slice, Failure> {
+        let Some(select) = Select::page(&self.engine, listing, matching) else {
+            return Ok(Slice { products: Vec::new(), next: None });
+        };
+        let mut reader = self.engine.reader().await?;
+        let rows: Vec<ProductRow> = reader.rows(AssertSqlSafe(select.sql()), &select.values()).await?;
+        let more = rows.len() > listing.limit;
+        let products: Vec<Product> =
+            rows.into_iter().take(listing.limit).map(Product::try_from).collect::<Result<_>>()?;
+        let last = products.last().filter(|_| more);
+        let next = last.map(|last| After { key: listing.order.key(last), id: last.id, matching });
+        Ok(Slice { products, next })
+    }
+
+    async fn try_add(
+        &self,
+        operation: Uuid,
+        details: &Details,
+        now: OffsetDateTime,
+    ) -> std::result::Result<Product, Failure> {
+        let mut tx = self.engine.begin().await?;
+        let written = Written::new(details);
+        let values = written.values([Value::Id(operation), Value::Int(millis(now))]);
+        let mut made: Option<ProductRow> = tx.row(INSERT, &values).await?;
+        if made.is_none() {
+            made = tx.row(GET_MADE_BY, &[Value::Id(operation)]).await?;
+        }
+        tx.commit().await?;
+        Ok(made.ok_or(sqlx::Error::RowNotFound)?.try_into()?)
+    }
+
+    async fn try_change(&self, id: i64, change: Change<'_>) -> std::result::Result<Product, Failure> {
+        let mut tx = self.engine.begin().await?;
+        let mut product = self.locked(&mut *tx, id).await?;
+        change(&mut product)?;
+        let written = Written::new(&product.details);
+        tx.run(UPDATE, &written.values(edit(&product))).await?;
+        tx.commit().await?;
+        Ok(product)
+    }
+
+    async fn try_remove(&self, id: i64, permit: Permit<'_>) -> std::result::Result<(), Failure> {
+        let mut tx = self.engine.begin().await?;
+        let product = self.locked(&mut *tx, id).await?;
+        permit(&product)?;
+        tx.run("DELETE FROM products WHERE id = $1", &[Value::Int(id)]).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn locked<C: Connection>(&self, conn: &mut C, id: i64) -> std::result::Result<Product, Failure> {
+        let sql = format!("{GET}{}", self.engine.lock());
+        let row: Option<ProductRow> = conn.row(AssertSqlSafe(sql), &[Value::Int(id)]).await?;
+        Ok(row.ok_or(Error::NotFound(id))?.try_into()?)
+    }
+}

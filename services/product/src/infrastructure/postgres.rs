@@ -1,0 +1,69 @@
+//! PostgreSQL: row locks, full-text search, trigrams where the server has them.
+
+use async_trait::async_trait;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres, Transaction};
+
+use super::catalogue::GET;
+use super::engine::{Engine, Search};
+use super::row::ProductRow;
+use super::select::like;
+use crate::domain::folded;
+
+/// The schema.
+pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
+
+/// A pool on PostgreSQL.
+pub(super) struct PostgresEngine {
+    pool: PgPool,
+    trigrams: bool,
+}
+
+impl PostgresEngine {
+    /// Looks at what the server can do.
+    pub(super) async fn new(pool: PgPool) -> sqlx::Result<Self> {
+        let trigrams = sqlx::query_scalar("SELECT to_regclass('products_name_trigrams') IS NOT NULL");
+        let trigrams: bool = trigrams.fetch_one(&pool).await?;
+        if !trigrams {
+            tracing::info!("pg_trgm is not available: a search that matches no word scans the names");
+        }
+        Ok(Self { pool, trigrams })
+    }
+}
+
+#[async_trait]
+impl Engine for PostgresEngine {
+    type Db = Postgres;
+
+    async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        self.pool.begin().await
+    }
+
+    async fn reader(&self) -> sqlx::Result<PoolConnection<Postgres>> {
+        self.pool.acquire().await
+    }
+
+    async fn product(&self, id: i64) -> sqlx::Result<Option<ProductRow>> {
+        sqlx::query_as(GET).bind(id).fetch_optional(&self.pool).await
+    }
+
+    fn lock(&self) -> &'static str {
+        " FOR UPDATE"
+    }
+
+    fn words(&self, text: &str, n: usize) -> Option<Search> {
+        // Takes any text: quotes and operators it does not understand are words or nothing, never an error.
+        let condition = format!("search @@ websearch_to_tsquery('english', ${n})");
+        Some(Search { condition, values: vec![text.to_owned()] })
+    }
+
+    fn pieces(&self, text: &str, n: usize) -> Search {
+        let text = folded(text);
+        let pattern = like(&text);
+        if self.trigrams {
+            let condition = format!(r"(name_folded LIKE ${n} ESCAPE '\' OR name_folded %> ${})", n + 1);
+            return Search { condition, values: vec![pattern, text] };
+        }
+        Search { condition: format!(r"name_folded LIKE ${n} ESCAPE '\'"), values: vec![pattern] }
+    }
+}

@@ -1,0 +1,62 @@
+//! What the catalogue hears: what became of reserved stock, and which payments went through.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shop_events::{Envelope, Event, HandleError, Handler, StockOperation, Subscription, Topic};
+use shop_fault::{Fault, Kind};
+use shop_runtime::crash_point;
+
+use crate::application::Commands;
+use crate::domain::{Error, Line, Movement, Settlement};
+
+/// Two groups, so that stock never waits for statistics.
+pub(crate) fn subscriptions(commands: &Commands) -> [Subscription; 2] {
+    let subscription = |group: &str, topic, handler| Subscription { group: group.to_owned(), topics: vec![topic], handler };
+    [
+        subscription("product-stock", Topic::Stock, Arc::new(Stock(commands.clone())) as Arc<dyn Handler>),
+        subscription("product-sales", Topic::Payment, Arc::new(Sales(commands.clone()))),
+    ]
+}
+
+/// Applies `stock.updated` to reservations.
+struct Stock(Commands);
+
+#[async_trait]
+impl Handler for Stock {
+    async fn handle(&self, envelope: &Envelope) -> Result<(), HandleError> {
+        let Event::StockUpdated(body) = &envelope.event else { return Ok(()) };
+        let movement = match body.operation {
+            StockOperation::Decrease => Movement::Sell,
+            StockOperation::Release => Movement::Release,
+            StockOperation::Increase => Movement::Restock,
+        };
+        let line = Line { product: body.product_id, quantity: body.quantity.into() };
+        let settlement = Settlement { event: envelope.id, reservation: body.payment_id, line, movement };
+        let done = self.0.settle(settlement).await;
+        // The effect is stored, the bus does not know it yet: a restart gets the event again and must drop it.
+        crash_point("product.after_effect");
+        done.map_err(outcome)
+    }
+}
+
+/// Counts what `payment.completed` sold.
+struct Sales(Commands);
+
+#[async_trait]
+impl Handler for Sales {
+    async fn handle(&self, envelope: &Envelope) -> Result<(), HandleError> {
+        let Event::PaymentCompleted(body) = &envelope.event else { return Ok(()) };
+        let lines = body.items.iter().map(|item| Line { product: item.product_id, quantity: item.quantity.into() });
+        self.0.count_sold(envelope.id, lines).await.map_err(outcome)
+    }
+}
+
+/// A store that is away comes back; anything else is for people to look at.
+fn outcome(error: Error) -> HandleError {
+    let fault = Fault::from(error);
+    match fault.kind() {
+        Kind::Unavailable | Kind::Timeout => HandleError::Transient(fault.into()),
+        _ => HandleError::Rejected(fault.into()),
+    }
+}

@@ -1,0 +1,222 @@
+//! The gRPC API of the catalogue: the same commands and queries, and the stock side of a checkout.
+
+use prost_types::Timestamp;
+use shop_fault::{Fault, FieldError};
+use shop_money::Currency;
+use shop_proto::common::v1::Money;
+use shop_proto::product::v1 as proto;
+use shop_proto::product::v1::product_service_server::{ProductService, ProductServiceServer};
+use time::OffsetDateTime;
+use tonic::{Request, Response, Status, async_trait};
+use uuid::Uuid;
+
+use super::listing::{Asked, refused};
+use crate::application::{Commands, Queries};
+use crate::domain::{Direction, Draft, Filter, Line, Order, Price, Product, Sort, thousandths};
+
+const DEFAULT_LIMIT: usize = 20;
+const MAX_LIMIT: usize = 100;
+
+/// The service, ready to be served.
+pub(crate) fn service(commands: Commands, queries: Queries) -> ProductServiceServer<impl ProductService> {
+    ProductServiceServer::new(Api { commands, queries })
+}
+
+struct Api {
+    commands: Commands,
+    queries: Queries,
+}
+
+#[async_trait]
+impl ProductService for Api {
+    async fn create_product(
+        &self,
+        request: Request<proto::CreateProductRequest>,
+    ) -> Result<Response<proto::CreateProductResponse>, Status> {
+        let operation = self.commands.clock().new_id();
+        let product = self.commands.create(operation, request.into_inner().into()).await.map_err(shop_rpc::status)?;
+        Ok(Response::new(proto::CreateProductResponse { product: Some(product.into()) }))
+    }
+
+    async fn get_product(
+        &self,
+        request: Request<proto::GetProductRequest>,
+    ) -> Result<Response<proto::GetProductResponse>, Status> {
+        let product = self.queries.product(request.into_inner().id).await.map_err(shop_rpc::status)?;
+        Ok(Response::new(proto::GetProductResponse { product: Some(product.into()) }))
+    }
+
+    async fn get_products(
+        &self,
+        request: Request<proto::GetProductsRequest>,
+    ) -> Result<Response<proto::GetProductsResponse>, Status> {
+        let wanted = asked(request.into_inner()).and_then(Asked::check).map_err(shop_rpc::status)?;
+        let slice = self.queries.products(&wanted.listing).await.map_err(shop_rpc::status)?;
+        let next_cursor = wanted.next_cursor(&slice).unwrap_or_default();
+        let products = slice.products.into_iter().map(Into::into).collect();
+        Ok(Response::new(proto::GetProductsResponse { products, next_cursor }))
+    }
+
+    async fn update_product(
+        &self,
+        request: Request<proto::UpdateProductRequest>,
+    ) -> Result<Response<proto::UpdateProductResponse>, Status> {
+        let request = request.into_inner();
+        let (id, seen) = (request.id, request.expected_version);
+        let product = self.commands.update(id, seen, request.into()).await.map_err(shop_rpc::status)?;
+        Ok(Response::new(proto::UpdateProductResponse { product: Some(product.into()) }))
+    }
+
+    async fn delete_product(
+        &self,
+        request: Request<proto::DeleteProductRequest>,
+    ) -> Result<Response<proto::DeleteProductResponse>, Status> {
+        let request = request.into_inner();
+        self.commands.delete(request.id, request.expected_version).await.map_err(shop_rpc::status)?;
+        Ok(Response::new(proto::DeleteProductResponse {}))
+    }
+
+    async fn reserve_stock(
+        &self,
+        request: Request<proto::ReserveStockRequest>,
+    ) -> Result<Response<proto::ReserveStockResponse>, Status> {
+        let request = request.into_inner();
+        let id = reservation_id(&request.reservation_id)?;
+        let line = |line: proto::StockLine| Line { product: line.product_id, quantity: line.quantity.into() };
+        let lines = request.lines.into_iter().map(line).collect();
+        let created = self.commands.reserve(id, lines).await.map_err(shop_rpc::status)?;
+        Ok(Response::new(proto::ReserveStockResponse { created }))
+    }
+
+    async fn release_stock(
+        &self,
+        request: Request<proto::ReleaseStockRequest>,
+    ) -> Result<Response<proto::ReleaseStockResponse>, Status> {
+        let id = reservation_id(&request.into_inner().reservation_id)?;
+        let released = self.commands.release(id).await.map_err(shop_rpc::status)?;
+        Ok(Response::new(proto::ReleaseStockResponse { released }))
+    }
+}
+
+fn reservation_id(text: &str) -> Result<Uuid, Status> {
+    let wrong = |_| FieldError::new("reservation_id", "invalid_id", "must be a UUID");
+    text.parse().map_err(|error| shop_rpc::status(Fault::invalid(vec![wrong(error)])))
+}
+
+fn asked(request: proto::GetProductsRequest) -> Result<Asked, Fault> {
+    let limit = match request.limit as usize {
+        0 if request.ids.is_empty() => DEFAULT_LIMIT,
+        0 => MAX_LIMIT,
+        limit @ 1..=MAX_LIMIT => limit,
+        _ => return Err(refused("limit", format!("must be 0 to {MAX_LIMIT}"))),
+    };
+    if request.ids.len() > MAX_LIMIT {
+        return Err(refused("ids", format!("must be at most {MAX_LIMIT} ids")));
+    }
+    let order = order(request.sort)?;
+    let (min_price, lowest_in) = bound("min_price", request.min_price)?.unzip();
+    let (max_price, highest_in) = bound("max_price", request.max_price)?.unzip();
+    if lowest_in.zip(highest_in).is_some_and(|(lowest, highest)| lowest != highest) {
+        return Err(refused("max_price", "must be of the same currency as min_price".to_owned()));
+    }
+    let filter = Filter {
+        ids: request.ids,
+        category: request.category,
+        text: request.q,
+        currency: lowest_in.or(highest_in),
+        min_price,
+        max_price,
+        in_stock: request.in_stock,
+    };
+    let cursor = Some(request.cursor).filter(|cursor| !cursor.is_empty());
+    Ok(Asked { filter, order, cursor, limit })
+}
+
+fn order(sort: i32) -> Result<Order, Fault> {
+    use proto::ProductSort as Named;
+    let known = Named::try_from(sort).map_err(|_| refused("sort", "is not a known order".to_owned()))?;
+    Ok(match known {
+        Named::Unspecified | Named::IdAsc => Order::new(Sort::Id, Direction::Up),
+        Named::IdDesc => Order::new(Sort::Id, Direction::Down),
+        Named::PriceAsc => Order::new(Sort::Price, Direction::Up),
+        Named::PriceDesc => Order::new(Sort::Price, Direction::Down),
+        Named::NameAsc => Order::new(Sort::Name, Direction::Up),
+        Named::NameDesc => Order::new(Sort::Name, Direction::Down),
+        Named::CreatedAtAsc => Order::new(Sort::CreatedAt, Direction::Up),
+        Named::CreatedAtDesc => Order::new(Sort::CreatedAt, Direction::Down),
+        Named::UnitsSoldDesc => Order::new(Sort::UnitsSold, Direction::Down),
+    })
+}
+
+/// A price bound in thousandths, with its currency.
+fn bound(name: &str, money: Option<Money>) -> Result<Option<(i64, Currency)>, Fault> {
+    let Some(money) = money else { return Ok(None) };
+    let currency = match money.currency.as_str() {
+        "" => Currency::default(),
+        code => code.parse().map_err(|error: shop_money::MoneyError| refused(name, error.to_string()))?,
+    };
+    Ok(Some((thousandths(shop_money::Money::new(money.minor_units, currency)), currency)))
+}
+
+fn price(money: Option<Money>) -> (Option<Price>, String) {
+    money.map_or((None, String::new()), |money| (Some(Price::Minor(money.minor_units)), money.currency))
+}
+
+impl From<proto::CreateProductRequest> for Draft {
+    fn from(sent: proto::CreateProductRequest) -> Self {
+        let (price, currency) = price(sent.price);
+        Self {
+            name: sent.name,
+            description: sent.description,
+            price,
+            currency,
+            stock_quantity: Some(sent.stock_quantity),
+            category: sent.category,
+            image_url: sent.image_url,
+        }
+    }
+}
+
+impl From<proto::UpdateProductRequest> for Draft {
+    fn from(sent: proto::UpdateProductRequest) -> Self {
+        let (price, currency) = price(sent.price);
+        Self {
+            name: sent.name,
+            description: sent.description,
+            price,
+            currency,
+            stock_quantity: Some(sent.stock_quantity),
+            category: sent.category,
+            image_url: sent.image_url,
+        }
+    }
+}
+
+impl From<Product> for proto::Product {
+    fn from(product: Product) -> Self {
+        let available_quantity = product.available();
+        let details = product.details;
+        Self {
+            id: product.id,
+            name: details.name,
+            description: details.description,
+            price: Some(Money {
+                minor_units: details.price.minor,
+                currency: details.price.currency.to_string(),
+            }),
+            stock_quantity: details.stock_quantity,
+            available_quantity,
+            category: details.category,
+            image_url: details.image_url,
+            created_at: Some(timestamp(product.created_at)),
+            updated_at: Some(timestamp(product.updated_at)),
+            units_sold: product.units_sold,
+            version: product.version,
+        }
+    }
+}
+
+fn timestamp(at: OffsetDateTime) -> Timestamp {
+    // Nanoseconds of a second always fit.
+    Timestamp { seconds: at.unix_timestamp(), nanos: i32::try_from(at.nanosecond()).unwrap_or_default() }
+}

@@ -1,0 +1,157 @@
+//! The HTTP API of the catalogue.
+
+use std::sync::Arc;
+
+use salvo::craft::craft;
+use salvo::http::StatusCode;
+use salvo::oapi::ToParameters;
+use salvo::writing::Json;
+use salvo::{Depot, Request, Response, Router, Writer};
+use serde::Deserialize;
+use shop_fault::Fault;
+use shop_http::idempotency::{self, Store as Keys};
+use shop_http::page::{Limit, Page};
+use shop_http::{Path, Problem, Query, StrictJson, etag};
+
+use super::listing::{Asked, bound, refused};
+use super::view::{ProductBody, ProductView};
+use crate::application::{Commands, Queries};
+use crate::domain::{Error, Filter, Order, Product};
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Fault::from(error).into()
+    }
+}
+
+/// The routes, with `keys` behind `Idempotency-Key`.
+pub(crate) fn router(commands: Commands, queries: Queries, keys: Arc<dyn Keys>) -> Router {
+    let api = Api { commands, queries };
+    Router::with_path("products")
+        .get(api.list())
+        .push(Router::new().hoop(idempotency::hoop(keys)).post(api.create()))
+        .push(Router::with_path("{id}").get(api.show()).put(api.replace()).delete(api.remove()))
+}
+
+#[derive(Clone)]
+struct Api {
+    commands: Commands,
+    queries: Queries,
+}
+
+/// What to list.
+#[derive(Debug, Deserialize, ToParameters)]
+#[salvo(parameters(default_parameter_in = Query))]
+struct ListParameters {
+    /// Products per page.
+    #[serde(default)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Exactly this category.
+    category: Option<String>,
+    /// Words to look for in name and description; a piece of the name when no word matches.
+    q: Option<String>,
+    /// Lowest price, as the number it shows.
+    min_price: Option<String>,
+    /// Highest price, as the number it shows.
+    max_price: Option<String>,
+    /// `true`: something is available; `false`: nothing is.
+    in_stock: Option<bool>,
+    /// `id`, `price`, `name`, `created_at`, each also with `-` for the other way round; `-units_sold`.
+    sort: Option<String>,
+}
+
+impl TryFrom<ListParameters> for Asked {
+    type Error = Fault;
+
+    fn try_from(sent: ListParameters) -> Result<Self, Fault> {
+        let filter = Filter {
+            category: sent.category,
+            text: sent.q,
+            min_price: sent.min_price.map(|text| bound("min_price", &text)).transpose()?,
+            max_price: sent.max_price.map(|text| bound("max_price", &text)).transpose()?,
+            in_stock: sent.in_stock,
+            ..Filter::default()
+        };
+        let order = sent.sort.map_or(Ok(Order::default()), |name| Order::named(&name).ok_or_else(unknown_sort))?;
+        Ok(Self { filter, order, cursor: sent.cursor, limit: sent.limit.get() as usize })
+    }
+}
+
+fn unknown_sort() -> Fault {
+    let names: Vec<_> = Order::ALL.iter().map(|(name, _)| *name).collect();
+    refused("sort", format!("must be one of {}", names.join(", ")))
+}
+
+#[craft]
+impl Api {
+    /// Lists products, page by page.
+    #[craft(endpoint(tags("products")))]
+    async fn list(&self, query: Query<ListParameters>) -> Result<Json<Page<ProductView>>, Problem> {
+        let wanted = Asked::try_from(query.0)?.check()?;
+        let slice = self.queries.products(&wanted.listing).await?;
+        let next_cursor = wanted.next_cursor(&slice);
+        Ok(Json(Page { items: slice.products.into_iter().map(ProductView::from).collect(), next_cursor }))
+    }
+
+    /// Reads a product. Its `ETag` stands for what a PUT replaces; reservations do not change it.
+    #[craft(endpoint(tags("products")))]
+    async fn show(&self, id: Path<i64>, res: &mut Response) -> Result<Json<ProductView>, Problem> {
+        Ok(shown(self.queries.product(id.0).await?, res))
+    }
+
+    /// Adds a product.
+    #[craft(endpoint(
+        tags("products"),
+        responses((status_code = 201, description = "The product that was added", body = ProductView)),
+        parameters(("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same key gets the first answer")),
+    ))]
+    async fn create(
+        &self,
+        body: StrictJson<ProductBody>,
+        depot: &mut Depot,
+        res: &mut Response,
+    ) -> Result<Json<ProductView>, Problem> {
+        let operation = idempotency::operation(depot, self.commands.clock().as_ref());
+        let product = self.commands.create(operation, body.0.into()).await?;
+        res.status_code(StatusCode::CREATED);
+        if let Ok(location) = format!("/products/{}", product.id).parse() {
+            res.headers_mut().insert(http::header::LOCATION, location);
+        }
+        Ok(shown(product, res))
+    }
+
+    /// Replaces a product; with `If-Match` only if nobody changed it since.
+    #[craft(endpoint(
+        tags("products"),
+        parameters(("If-Match" = Option<String>, Header, description = "The ETag of the product as it was read")),
+    ))]
+    async fn replace(
+        &self,
+        id: Path<i64>,
+        body: StrictJson<ProductBody>,
+        req: &mut Request,
+        res: &mut Response,
+    ) -> Result<Json<ProductView>, Problem> {
+        let seen = etag::if_match(req)?;
+        Ok(shown(self.commands.update(id.0, seen, body.0.into()).await?, res))
+    }
+
+    /// Removes a product that no reservation holds.
+    #[craft(endpoint(
+        tags("products"),
+        responses((status_code = 204, description = "The product is gone")),
+        parameters(("If-Match" = Option<String>, Header, description = "The ETag of the product as it was read")),
+    ))]
+    async fn remove(&self, id: Path<i64>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
+        self.commands.delete(id.0, etag::if_match(req)?).await?;
+        res.status_code(StatusCode::NO_CONTENT);
+        Ok(())
+    }
+}
+
+fn shown(product: Product, res: &mut Response) -> Json<ProductView> {
+    etag::set(res, product.version);
+    Json(product.into())
+}

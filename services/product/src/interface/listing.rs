@@ -1,0 +1,128 @@
+//! What both APIs share about lists: bounds of the filters, and cursors tied to the list they came from.
+
+use shop_fault::{Fault, FieldError, Kind};
+use shop_http::page::Cursor;
+use shop_money::{Currency, Decimal, Money};
+
+use crate::domain::{After, Filter, Listing, Order, Slice};
+
+/// The longest text to look for: a name's length. Far below where a search engine gives up on a word.
+const MAX_TEXT: usize = 200;
+const MAX_CATEGORY: usize = 100;
+
+/// A page as a client asks for it, to be checked.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) filter: Filter,
+    pub(super) order: Order,
+    pub(super) cursor: Option<String>,
+    pub(super) limit: usize,
+}
+
+/// A checked page, with the name of the list it belongs to.
+pub(super) struct Wanted {
+    /// What to ask the catalogue.
+    pub(super) listing: Listing,
+    scope: String,
+}
+
+impl Asked {
+    /// Checks texts and cursor; `invalid_parameter` or `invalid_cursor`.
+    pub(super) fn check(self) -> Result<Wanted, Fault> {
+        let Self { mut filter, order, cursor, limit } = self;
+        filter.text = text("q", filter.text, MAX_TEXT)?.filter(|text| !text.is_empty());
+        filter.category = text("category", filter.category, MAX_CATEGORY)?;
+        let scope = format!("products {filter:?} {order:?}");
+        let after = cursor.map(|cursor| after(&scope, &cursor, order)).transpose()?;
+        Ok(Wanted { listing: Listing { filter, order, after, limit }, scope })
+    }
+}
+
+impl Wanted {
+    /// The cursor of the page after `slice`.
+    pub(super) fn next_cursor(&self, slice: &Slice) -> Option<String> {
+        slice.next.as_ref().map(|after| Cursor::encode(&self.scope, after))
+    }
+}
+
+fn text(name: &str, given: Option<String>, most: usize) -> Result<Option<String>, Fault> {
+    let Some(given) = given else { return Ok(None) };
+    let given = given.trim();
+    if given.chars().count() > most {
+        return Err(refused(name, format!("must have at most {most} characters")));
+    }
+    if given.contains(char::is_control) {
+        return Err(refused(name, "must not contain control characters".to_owned()));
+    }
+    Ok(Some(given.to_owned()))
+}
+
+fn after(scope: &str, cursor: &str, order: Order) -> Result<After, Fault> {
+    let after: After = Cursor::decode(scope, cursor)?;
+    if order.takes(&after.key) {
+        return Ok(after);
+    }
+    // A cursor is no secret: anybody can make one up. What it asks for must still make sense to the store.
+    let message = "is not a cursor of this list; start again without it";
+    let fault = Fault::new(Kind::Malformed, "invalid_cursor", format!("parameter cursor: {message}"));
+    Err(fault.with_field(FieldError::new("cursor", "invalid_cursor", message)))
+}
+
+/// A bound of a price filter as the number that a price shows, in thousandths.
+pub(super) fn bound(name: &str, text: &str) -> Result<i64, Fault> {
+    // The Kuwaiti dinar has the most decimals a price can have, so its minor units are the thousandths.
+    let finest = "KWD".parse::<Currency>().map_err(Fault::internal)?;
+    let decimal = text.trim().parse::<Decimal>();
+    decimal
+        .and_then(|decimal| Money::parse(&decimal, finest))
+        .map(|money| money.minor)
+        .map_err(|_| refused(name, "must be an amount such as 12.50".to_owned()))
+}
+
+/// 400 `invalid_parameter` on the parameter `name`.
+pub(super) fn refused(name: &str, message: String) -> Fault {
+    Fault::new(Kind::Malformed, "invalid_parameter", format!("parameter {name}: {message}"))
+        .with_field(FieldError::new(name, "invalid_parameter", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Direction, Key, Match, Sort};
+
+    fn asked(text: &str, cursor: Option<String>) -> Asked {
+        let filter = Filter { text: Some(text.to_owned()), ..Filter::default() };
+        Asked { filter, order: Order::new(Sort::Name, Direction::Up), cursor, limit: 20 }
+    }
+
+    fn slice(key: Key) -> Slice {
+        Slice { products: Vec::new(), next: Some(After { key, id: 7, matching: Match::Pieces }) }
+    }
+
+    #[test]
+    fn a_cursor_leads_on_in_its_own_list_only() {
+        let wanted = asked(" desk ", None).check().expect("valid");
+        let cursor = wanted.next_cursor(&slice(Key::Text("walnut desk".to_owned())));
+        let after = asked("desk", cursor.clone()).check().expect("the same list").listing.after;
+        assert_eq!(after, slice(Key::Text("walnut desk".to_owned())).next);
+        let refused = asked("lamp", cursor).check().err().expect("another list");
+        assert_eq!(refused.code(), "invalid_cursor");
+    }
+
+    #[test]
+    fn a_made_up_cursor_never_reaches_the_store() {
+        let wanted = asked("desk", None).check().expect("valid");
+        for key in [Key::Number(1), Key::Text("\0".to_owned())] {
+            let refused = asked("desk", wanted.next_cursor(&slice(key))).check().err().expect("made up");
+            assert_eq!(refused.code(), "invalid_cursor");
+        }
+    }
+
+    #[test]
+    fn bounds_are_the_number_a_price_shows() {
+        assert_eq!(bound("min_price", "12.5").ok(), Some(12_500));
+        for text in ["", "x", "1e3", "0.0001", "99999999999999999999"] {
+            assert_eq!(bound("min_price", text).err().map(|fault| fault.code().to_owned()).as_deref(), Some("invalid_parameter"));
+        }
+    }
+}

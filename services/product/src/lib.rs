@@ -1,0 +1,133 @@
+//! The product service: the catalogue, and the stock that checkouts reserve.
+//!
+//! Four layers: `domain` has the rules, `application` the commands and queries, `interface` the ways in (HTTP, gRPC,
+//! events), `infrastructure` the stores. This file wires them.
+
+mod application;
+mod config;
+mod domain;
+mod infrastructure;
+mod interface;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use salvo::Service;
+use shop_clock::{SharedClock, SystemClock};
+use shop_events::Bus;
+use shop_http::Health;
+use shop_runtime::{Shutdown, Tasks};
+use shop_telemetry::Metrics;
+use tonic::service::Routes;
+
+use application::{Commands, Queries};
+use domain::Store;
+
+pub use config::Config;
+
+/// The product service, built and bound but not yet serving.
+pub struct Product {
+    config: Config,
+    http: (TcpListener, Service),
+    grpc: (TcpListener, Routes, shop_rpc::Parts),
+    http_addr: SocketAddr,
+    grpc_addr: SocketAddr,
+    events: [(&'static str, BoxFuture<'static, ()>); 2],
+    store: Arc<dyn Store>,
+    shared: shop_sql::Store,
+    commands: Commands,
+    clock: SharedClock,
+}
+
+impl Product {
+    /// Binds the ports (0 picks a free one), opens the store at the present schema and subscribes to events.
+    pub async fn build(
+        config: Config,
+        bus: Arc<dyn Bus>,
+        metrics: Metrics,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        let http = shop_http::bind(config.http.addr(), "http.port (PORT)")?;
+        let grpc = shop_http::bind(config.grpc.addr(), "grpc.port (GRPC_PORT)")?;
+        let clock: SharedClock = Arc::new(SystemClock);
+        let opened = infrastructure::open(&config.database).await?;
+        shop_sql::watch(&metrics, &opened.shared)?;
+
+        let commands = Commands::new(opened.store.clone(), clock.clone());
+        let queries = Queries::new(opened.store.clone());
+        let health = health(&queries, &bus, shutdown);
+        let keys = Arc::new(shop_sql::Idempotency::new(opened.shared.clone(), clock.clone()));
+        let parts = shop_http::Parts {
+            title: "Product service",
+            metrics: metrics.clone(),
+            health: health.clone(),
+            settings: config.http.clone(),
+        };
+        let service = shop_http::service(interface::http::router(commands.clone(), queries.clone(), keys), parts);
+        let routes = Routes::new(interface::grpc::service(commands.clone(), queries));
+        let descriptors = shop_proto::FILE_DESCRIPTOR_SET;
+        let parts = shop_rpc::Parts { metrics, health, descriptors, settings: config.grpc.clone() };
+        let [stock, sales] = interface::events::subscriptions(&commands);
+        Ok(Self {
+            http_addr: http.local_addr()?,
+            grpc_addr: grpc.local_addr()?,
+            http: (http, service),
+            grpc: (grpc, routes, parts),
+            events: [
+                ("stock events", bus.subscribe(stock, shutdown.soft.clone())),
+                ("payment events", bus.subscribe(sales, shutdown.soft.clone())),
+            ],
+            store: opened.store,
+            shared: opened.shared,
+            commands,
+            clock,
+            config,
+        })
+    }
+
+    /// Where HTTP is served.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Where gRPC is served.
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.grpc_addr
+    }
+
+    /// Adds ten demo products when the catalogue is empty; how many were added.
+    pub async fn seed_demo(&self) -> anyhow::Result<usize> {
+        Ok(application::seed(self.store.as_ref(), &self.commands).await?)
+    }
+
+    /// Serves until the soft stop, then finishes what runs.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let tasks = Tasks::new();
+        for (name, events) in self.events {
+            tasks.spawn(name, events);
+        }
+        tasks.spawn("housekeeping", shop_sql::housekeeping(self.shared, self.clock, shutdown.soft.clone()));
+        let (listener, service) = self.http;
+        let http = shop_http::serve(listener, service, &self.config.http, shutdown.clone());
+        let (listener, routes, parts) = self.grpc;
+        let grpc = shop_rpc::serve(listener, routes, parts, shutdown.clone());
+        tokio::try_join!(http, grpc)?;
+        tasks.wait(&shutdown.hard).await
+    }
+}
+
+/// What this service cannot work without.
+fn health(queries: &Queries, bus: &Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
+    let health = Health::new(shutdown);
+    let (queries, bus) = (queries.clone(), bus.clone());
+    health.check("database", move || {
+        let queries = queries.clone();
+        async move { queries.ready().await.map_err(|error| error.to_string()) }
+    });
+    health.check("events", move || {
+        let bus = bus.clone();
+        async move { bus.check().await.map_err(|error| error.to_string()) }
+    });
+    health
+}

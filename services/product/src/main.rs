@@ -1,0 +1,32 @@
+//! The product service as a process of its own.
+
+use std::process::ExitCode;
+
+use shop_config::Start;
+use shop_kafka::KafkaBus;
+use shop_product::{Config, Product};
+use shop_runtime::Shutdown;
+use shop_telemetry::Metrics;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match shop_config::start::<Config>(env!("CARGO_PKG_VERSION")) {
+        Start::Run(config) => shop_runtime::block_on(run(config)),
+        Start::Exit(code) => code,
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let telemetry = shop_telemetry::init("product-service", &config.log, &config.otel)?;
+    let metrics = Metrics::new("product-service");
+    let bus = KafkaBus::open(&config.kafka, "product-service", &metrics)?;
+    let shutdown = Shutdown::on_signals(config.stop.grace.get());
+    let product = Product::build(config, bus, metrics, &shutdown).await?;
+    tracing::info!("serving HTTP on {} and gRPC on {}", product.http_addr(), product.grpc_addr());
+    shop_runtime::notify_ready();
+    product.run(shutdown).await?;
+    telemetry.shutdown().await;
+    Ok(())
+}
