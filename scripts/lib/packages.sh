@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Installing what is missing. Sourced by scripts/backends.
+# Installing what is missing. Sourced by the scripts next door.
 
 install_packages() {
   command -v apt-get >/dev/null || die "missing: $*. Install these servers, or use \`nix develop\`, which brings them"

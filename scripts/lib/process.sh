@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Folders, ports and processes. Sourced by scripts/backends, which sets DIR and PORT_BASE.
+# Folders, ports and processes. Sourced by the scripts next door, which set ROOT and DIR.
 # shellcheck disable=SC2154
 
 say() { printf 'backends: %s\n' "$*" >&2; }

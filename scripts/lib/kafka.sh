@@ -12,7 +12,7 @@ kafka_libs() {
   fi
 }
 
-kafka_version() { sed -n 's/.*<kafka.version>\(.*\)<.*/\1/p' "$ROOT/scripts/backends.d/kafka-pom.xml"; }
+kafka_version() { sed -n 's/.*<kafka.version>\(.*\)<.*/\1/p' "$ROOT/scripts/lib/kafka-pom.xml"; }
 
 kafka_missing() {
   command -v java >/dev/null || echo default-jre-headless
@@ -27,7 +27,7 @@ kafka_fetch() {
   # --dir may name another folder; the jars are shared by all.
   settle "$ROOT/.backends" >/dev/null
   rm -rf "$libs.part"
-  mvn -B -q -Dstyle.color=never -f "$ROOT/scripts/backends.d/kafka-pom.xml" dependency:copy-dependencies -DoutputDirectory="$libs.part" >&2 ||
+  mvn -B -q -Dstyle.color=never -f "$ROOT/scripts/lib/kafka-pom.xml" dependency:copy-dependencies -DoutputDirectory="$libs.part" >&2 ||
     die "could not fetch Kafka from Maven Central"
   chmod -R a+rX "$libs.part"
   mv "$libs.part" "$libs"

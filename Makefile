@@ -1,0 +1,55 @@
+# `make help` lists what there is.
+.DEFAULT_GOAL := help
+SHELL := bash
+
+# More for cargo test, such as ARGS="-p shop-basket" or ARGS="-- one_test".
+ARGS ?=
+# Points where tests kill a process; compiled in for tests only.
+TEST_FEATURES := --features shop/crash-points
+
+.PHONY: help setup install-deps proto dev build test lint docker-build docker-run services-start services-stop services-restart clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: install-deps proto ## Get a fresh checkout ready: tools, servers, dependencies, generated code
+
+install-deps: ## Install what tests and checks use: servers (apt, Maven Central), shellcheck, cargo-deny
+	scripts/backends install
+	scripts/lint --install
+	cargo fetch --locked
+
+proto: ## Check the gRPC interface and generate its code
+	npx --yes @bufbuild/buf lint proto
+	cargo build --locked -p shop-proto
+
+dev: ## Run everything in one process on embedded stores
+	cargo run
+
+build: ## Build every binary for release
+	cargo build --locked --release --workspace --bins
+
+test: ## Run all tests, on embedded and on real stores
+	SHOP_TEST_REQUIRE_BACKENDS=1 scripts/backends run -- cargo test --locked --workspace $(TEST_FEATURES) $(ARGS)
+
+lint: ## Check formatting, lints, dependencies, the gRPC interface and scripts
+	scripts/lint
+
+docker-build: ## Build container images (not there yet)
+docker-run: ## Run container images (not there yet)
+docker-build docker-run:
+	@echo "make $@: there are no container images yet; 'make dev' runs everything in one process," \
+	  "'make services-start' every service in its own" >&2; exit 1
+
+services-start: ## Run every service in its own process, on real servers
+	scripts/services start
+
+services-stop: ## Stop those services and servers
+	scripts/services stop
+
+services-restart: ## Stop and start them
+	scripts/services restart
+
+clean: ## Delete what was built, and the test servers with their data
+	cargo clean
+	scripts/backends purge
