@@ -27,8 +27,8 @@ kafka_fetch() {
   # --dir may name another folder; the jars are shared by all.
   settle "$ROOT/.backends" >/dev/null
   rm -rf "$libs.part"
-  mvn -B -q -Dstyle.color=never -f "$ROOT/scripts/lib/kafka-pom.xml" dependency:copy-dependencies -DoutputDirectory="$libs.part" >&2 ||
-    die "could not fetch Kafka from Maven Central"
+  mvn -B -q -f "$ROOT/scripts/lib/kafka-pom.xml" dependency:copy-dependencies -DoutputDirectory="$libs.part" \
+    >"$DIR/install.log" 2>&1 || { tail -n 20 "$DIR/install.log" >&2; die "could not fetch Kafka from Maven Central"; }
   chmod -R a+rX "$libs.part"
   mv "$libs.part" "$libs"
 }

@@ -49,21 +49,23 @@ give() {
 # settle FOLDER: makes it and prints its real path. Servers started by root run as somebody else, who may
 # not be able to walk to a checkout in root's home: then the folder lives in /var/tmp and the name is a link.
 settle() {
-  local folder=$1
+  local folder=$1 place
   # A link whose folder was cleaned away.
   if [[ -L $folder && ! -e $folder ]]; then rm -- "$folder"; fi
   mkdir -p -- "$folder"
-  [[ -O $folder/. ]] || die "$folder belongs to somebody else; choose another folder with --dir"
-  if [[ -z $(ls -A -- "$folder/") ]]; then
-    chmod 755 "$folder/."
-    if ! reachable "$folder"; then
+  place=$(readlink -f -- "$folder")
+  [[ -O $place ]] || die "$folder belongs to somebody else; choose another folder with --dir"
+  if [[ -z $(ls -A -- "$place") ]]; then
+    chmod 755 "$place"
+    if ! reachable "$place"; then
       rmdir -- "$folder"
-      ln -s -- "$(mktemp -d /var/tmp/shop-backends.XXXXXX)" "$folder"
-      chmod 755 "$folder/."
+      place=$(mktemp -d /var/tmp/shop-backends.XXXXXX)
+      chmod 755 "$place"
+      ln -s -- "$place" "$folder"
     fi
   fi
-  reachable "$folder" || die "the servers' user cannot enter $folder; choose another folder with --dir"
-  readlink -f -- "$folder"
+  reachable "$place" || die "the servers' user cannot enter $folder; choose another folder with --dir"
+  echo "$place"
 }
 
 reachable() { as "$(unprivileged nobody)" test -x "$1"; }
