@@ -1,0 +1,384 @@
+//! What every route of every service does alike, asked through the whole stack.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use salvo::oapi::{ToParameters, ToSchema, endpoint};
+use salvo::prelude::*;
+use salvo::test::{RequestBuilder, ResponseExt, TestClient};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use shop_config::Http;
+use shop_fault::{Fault, FieldError, Kind};
+use shop_http::page::{Limit, Listed, Page};
+use shop_http::{Health, OptionalJson, Parts, Path, Problem, Query, StrictJson, etag, service};
+use shop_runtime::Shutdown;
+use shop_telemetry::Metrics;
+
+#[derive(Deserialize, ToSchema)]
+struct New {
+    name: String,
+    #[serde(default)]
+    tags: Vec<Tag>,
+}
+
+#[derive(Deserialize, ToSchema)]
+struct Tag {
+    weight: u8,
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+struct Note {
+    text: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Thing {
+    id: u32,
+    name: String,
+}
+
+impl Listed for Thing {
+    const PLURAL: &'static str = "things";
+}
+
+#[derive(Deserialize, ToParameters)]
+#[salvo(parameters(default_parameter_in = Query))]
+struct Filter {
+    #[serde(default)]
+    limit: Limit,
+    q: Option<String>,
+}
+
+#[endpoint]
+async fn create(body: StrictJson<New>, res: &mut Response) -> Result<Json<Thing>, Problem> {
+    let weight: u32 = body.0.tags.iter().map(|tag| u32::from(tag.weight)).sum();
+    res.status_code(StatusCode::CREATED);
+    Ok(Json(Thing { id: weight, name: body.0.name }))
+}
+
+#[endpoint]
+async fn show(id: Path<u32>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
+    if id.0 == 404 {
+        return Err(Fault::new(Kind::NotFound, "thing_not_found", "there is no thing 404").into());
+    }
+    if !etag::not_modified(req, res, 3) {
+        res.render(Json(Thing { id: id.0, name: "thing".to_owned() }));
+    }
+    Ok(())
+}
+
+#[endpoint]
+async fn list(filter: Query<Filter>) -> Json<Page<Thing>> {
+    let Filter { limit, q } = filter.0;
+    let ids: Vec<u32> = (1..=u32::try_from(limit.plus_one()).expect("small")).collect();
+    let name = q.unwrap_or_default();
+    Json(Page::cut(ids, limit, "things", |id| json!(id), |id| Thing { id, name: name.clone() }))
+}
+
+#[endpoint]
+async fn note(body: OptionalJson<Note>) -> String {
+    body.0.text.unwrap_or_else(|| "none".to_owned())
+}
+
+#[handler]
+async fn boom() {
+    panic!("secret of the handler");
+}
+
+#[handler]
+async fn slow() {
+    std::future::pending::<()>().await;
+}
+
+#[handler]
+async fn broken() -> Result<(), Problem> {
+    Err(Fault::internal(std::io::Error::other("password wrong for root")).into())
+}
+
+#[handler]
+async fn down() -> Result<(), Problem> {
+    Err(Fault::new(Kind::Unavailable, "store_unavailable", "the store does not answer")
+        .with_field(FieldError::new("f", "c", "m"))
+        .with_member("hint", json!("later"))
+        .into())
+}
+
+#[handler]
+async fn bare(res: &mut Response) {
+    res.status_code(StatusCode::IM_A_TEAPOT);
+}
+
+fn app_with(settings: Http, health: Health) -> Service {
+    let router = Router::new()
+        .push(Router::with_path("things").get(list).post(create).push(Router::with_path("{id}").get(show)))
+        .push(Router::with_path("notes").post(note))
+        .push(Router::with_path("boom").get(boom))
+        .push(Router::with_path("slow").get(slow))
+        .push(Router::with_path("broken").get(broken))
+        .push(Router::with_path("down").get(down))
+        .push(Router::with_path("bare").get(bare));
+    service(router, Parts { title: "Things", metrics: Metrics::new("things"), health, settings })
+}
+
+fn app() -> Service {
+    app_with(Http::on(0), Health::new(&Shutdown::new()))
+}
+
+async fn ask(request: RequestBuilder) -> Response {
+    request.send(&app()).await
+}
+
+fn url(path: &str) -> String {
+    format!("http://localhost{path}")
+}
+
+fn header<'a>(res: &'a Response, name: &str) -> &'a str {
+    res.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// Checks everything a problem must have and returns its members.
+async fn problem(mut res: Response, status: u16, code: &str) -> Value {
+    assert_eq!(res.status_code.map(|status| status.as_u16()), Some(status), "{code}");
+    assert_eq!(header(&res, "content-type"), "application/problem+json");
+    let id = header(&res, "x-request-id").to_owned();
+    let body: Value = res.take_json().await.expect("a problem is JSON");
+    assert_eq!(body["code"], code, "{body}");
+    assert_eq!(body["status"], status);
+    assert_eq!(body["request_id"], id);
+    for member in ["type", "title", "detail", "instance"] {
+        assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {body}");
+    }
+    body
+}
+
+fn post(path: &str, body: &str) -> RequestBuilder {
+    TestClient::post(url(path)).raw_json(body)
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_a_problem_with_its_path() {
+    let body = problem(ask(TestClient::get(url("/no/where?q=1"))).await, 404, "not_found").await;
+    assert_eq!(body["instance"], "/no/where");
+}
+
+#[tokio::test]
+async fn a_wrong_method_says_which_are_right() {
+    let res = ask(TestClient::delete(url("/things"))).await;
+    let mut allowed: Vec<_> = header(&res, "allow").split(", ").map(str::to_owned).collect();
+    allowed.sort();
+    assert_eq!(allowed, ["GET", "HEAD", "POST"]);
+    problem(res, 405, "method_not_allowed").await;
+}
+
+#[tokio::test]
+async fn a_usable_request_id_is_echoed_and_others_are_replaced() {
+    let res = ask(TestClient::get(url("/things/1")).add_header("x-request-id", "order-17", true)).await;
+    assert_eq!(header(&res, "x-request-id"), "order-17");
+    for bad in ["two words", &"x".repeat(129)] {
+        let res = ask(TestClient::get(url("/nowhere")).add_header("x-request-id", bad, true)).await;
+        assert_eq!(header(&res, "x-request-id").len(), 36, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_json_is_malformed() {
+    for body in ["", "{", "{\"name\":\"a\"} x", "nonsense", "{\"name\": \"a\u{0}\"}"] {
+        problem(ask(post("/things", body)).await, 400, "malformed_json").await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_field_is_named_with_its_path() {
+    for (body, field, code) in [
+        (r#"{"name":"a","colour":1}"#, "colour", "unknown_field"),
+        (r#"{"name":"a","tags":[{"weight":1,"x":{}}]}"#, "tags.0.x", "unknown_field"),
+        (r#"{"name":7}"#, "name", "invalid_type"),
+        (r#"{"name":"a","tags":[{"weight":1},{"weight":"b"}]}"#, "tags[1].weight", "invalid_type"),
+        (r#"{"name":"a","tags":[{"weight":256}]}"#, "tags[0].weight", "invalid_value"),
+        (r#"{"tags":[]}"#, "name", "required"),
+        (r#"{"name":"a","name":"b"}"#, "name", "duplicate_field"),
+        (r"[]", "name", "required"),
+        (r"7", "body", "invalid_type"),
+    ] {
+        let problem = problem(ask(post("/things", body)).await, 422, "validation_failed").await;
+        let error = &problem["errors"][0];
+        assert_eq!((&error["code"], &error["field"]), (&json!(code), &json!(field)), "{body}: {problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_another_media_type_is_refused() {
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1", "json"] {
+        let request = TestClient::post(url("/things")).text(r#"{"name":"a"}"#).add_header("content-type", kind, true);
+        problem(ask(request).await, 415, "unsupported_media_type").await;
+    }
+    let packed = post("/things", "{}").add_header("content-encoding", "gzip", true);
+    problem(ask(packed).await, 415, "unsupported_content_encoding").await;
+    for kind in ["application/json; charset=UTF-8", "application/merge-patch+json"] {
+        let request = TestClient::post(url("/things")).text(r#"{"name":"a"}"#).add_header("content-type", kind, true);
+        assert_eq!(ask(request).await.status_code, Some(StatusCode::CREATED), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_announced_or_not() {
+    let big = format!(r#"{{"name":"{}"}}"#, "a".repeat(1024 * 1024));
+    problem(ask(post("/things", &big)).await, 413, "body_too_large").await;
+    let announced = post("/things", "{}").add_header("content-length", "1048577", true);
+    problem(ask(announced).await, 413, "body_too_large").await;
+    let fits = format!(r#"{{"name":"{}"}}"#, "a".repeat(1000 * 1024));
+    assert_eq!(ask(post("/things", &fits)).await.status_code, Some(StatusCode::CREATED));
+}
+
+#[tokio::test]
+async fn an_optional_body_may_be_absent_but_not_wrong() {
+    assert_eq!(ask(TestClient::post(url("/notes"))).await.take_string().await.expect("text"), "none");
+    let sent = ask(post("/notes", r#"{"text":"hi"}"#)).await.take_string().await;
+    assert_eq!(sent.expect("text"), "hi");
+    problem(ask(post("/notes", r#"{"txt":"hi"}"#)).await, 422, "validation_failed").await;
+}
+
+#[tokio::test]
+async fn a_parameter_that_does_not_parse_is_named() {
+    let bad = problem(ask(TestClient::get(url("/things/abc"))).await, 400, "invalid_parameter").await;
+    assert_eq!(bad["errors"][0]["field"], "id");
+    for (query, field) in [("limit=0", "limit"), ("limit=x", "limit"), ("page=2", "page"), ("q=a&q=b", "q")] {
+        let res = ask(TestClient::get(url(&format!("/things?{query}")))).await;
+        assert_eq!(problem(res, 400, "invalid_parameter").await["errors"][0]["field"], field);
+    }
+}
+
+#[tokio::test]
+async fn a_list_has_its_plural_a_count_and_the_next_cursor() {
+    let body: Value = ask(TestClient::get(url("/things?limit=2&q=x"))).await.take_json().await.expect("JSON");
+    assert_eq!(body["things"], json!([{"id": 1, "name": "x"}, {"id": 2, "name": "x"}]));
+    assert_eq!(body["count"], 2);
+    assert!(body["next_cursor"].is_string(), "{body}");
+}
+
+#[tokio::test]
+async fn what_breaks_inside_stays_inside() {
+    for (path, secret) in [("/boom", "secret"), ("/broken", "password")] {
+        let body = problem(ask(TestClient::get(url(path))).await, 500, "internal").await;
+        assert!(!body.to_string().contains(secret), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_dependency_that_is_down_says_when_to_come_back() {
+    let res = ask(TestClient::get(url("/down"))).await;
+    assert_eq!(header(&res, "retry-after"), "1");
+    let body = problem(res, 503, "store_unavailable").await;
+    assert_eq!((&body["errors"][0]["field"], &body["hint"]), (&json!("f"), &json!("later")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_hangs_is_given_up() {
+    problem(ask(TestClient::get(url("/slow"))).await, 504, "timeout").await;
+}
+
+#[tokio::test]
+async fn any_other_error_status_is_a_problem_too() {
+    problem(ask(TestClient::get(url("/bare"))).await, 418, "http_418").await;
+}
+
+#[tokio::test]
+async fn head_answers_like_get_without_the_body() {
+    let get = ask(TestClient::get(url("/things/7"))).await;
+    let mut head = ask(TestClient::head(url("/things/7"))).await;
+    assert_eq!(head.status_code, Some(StatusCode::OK));
+    assert_eq!(header(&head, "etag"), header(&get, "etag"));
+    assert_eq!(header(&head, "content-length"), "25");
+    assert_eq!(head.take_string().await.unwrap_or_default(), "");
+    assert_eq!(ask(TestClient::head(url("/nowhere"))).await.status_code, Some(StatusCode::NOT_FOUND));
+}
+
+#[tokio::test]
+async fn a_known_version_is_not_sent_again() {
+    let res = ask(TestClient::get(url("/things/7")).add_header("if-none-match", "\"v3\"", true)).await;
+    assert_eq!(res.status_code, Some(StatusCode::NOT_MODIFIED));
+    assert_eq!(header(&res, "etag"), "\"v3\"");
+}
+
+#[tokio::test]
+async fn the_interface_describes_itself() {
+    let doc: Value = ask(TestClient::get(url("/openapi.json"))).await.take_json().await.expect("JSON");
+    assert_eq!((&doc["openapi"], &doc["info"]["title"]), (&json!("3.1.0"), &json!("Things")));
+    let post = &doc["paths"]["/things"]["post"];
+    assert!(post["requestBody"]["content"]["application/json"]["schema"].is_object(), "{post}");
+    assert!(post["responses"]["default"]["content"]["application/problem+json"].is_object(), "{post}");
+    let parameters = doc["paths"]["/things"]["get"]["parameters"].as_array().expect("two").len();
+    assert_eq!(parameters, 2);
+    assert_eq!(doc["paths"]["/things/{id}"]["get"]["parameters"][0]["in"], "path");
+}
+
+#[tokio::test]
+async fn the_page_to_try_it_needs_nothing_from_outside() {
+    let mut res = ask(TestClient::get(url("/docs"))).await;
+    assert!(header(&res, "content-type").starts_with("text/html"));
+    assert!(header(&res, "content-security-policy").contains("default-src 'none'"));
+    let page = res.take_string().await.expect("text");
+    assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("src="));
+}
+
+#[tokio::test]
+async fn health_shows_each_dependency_and_readiness_follows_it() {
+    let shutdown = Shutdown::new();
+    let health = Health::new(&shutdown);
+    health.check("store", || async { Err("connection refused".to_owned()) });
+    health.check("bus", || async { Ok(()) });
+    let app = app_with(Http::on(0), health);
+    let mut summary = TestClient::get(url("/health")).send(&app).await;
+    assert_eq!(summary.status_code, Some(StatusCode::OK));
+    let body: Value = summary.take_json().await.expect("JSON");
+    assert_eq!(body["status"], "down");
+    assert_eq!(body["checks"]["store"], json!({"status": "down", "error": "connection refused"}));
+    assert_eq!(body["checks"]["bus"]["status"], "up");
+    let ready = TestClient::get(url("/health/ready")).send(&app).await;
+    assert_eq!((ready.status_code, header(&ready, "retry-after")), (Some(StatusCode::SERVICE_UNAVAILABLE), "1"));
+    let live = TestClient::get(url("/health/live")).send(&app).await;
+    assert_eq!(live.status_code, Some(StatusCode::OK));
+}
+
+#[tokio::test]
+async fn a_draining_process_is_not_ready() {
+    let shutdown = Shutdown::new();
+    let app = app_with(Http::on(0), Health::new(&shutdown));
+    let ready = || TestClient::get(url("/health/ready")).send(&app);
+    assert_eq!(ready().await.status_code, Some(StatusCode::OK));
+    shutdown.soft.cancel();
+    let mut res = ready().await;
+    assert_eq!(res.status_code, Some(StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(res.take_json::<Value>().await.expect("JSON")["status"], "draining");
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_not_by_path() {
+    let app = Arc::new(app());
+    for path in ["/things/1", "/things/2", "/things/404", "/made-up-1", "/made-up-2"] {
+        TestClient::get(url(path)).send(&*app).await;
+    }
+    let mut res = TestClient::get(url("/metrics")).send(&*app).await;
+    let text = res.take_string().await.expect("text");
+    for line in [
+        r#"http_server_requests_total{method="GET",route="/things/{id}",status="200"} 2"#,
+        r#"http_server_requests_total{method="GET",route="/things/{id}",status="404"} 1"#,
+        r#"http_server_requests_total{method="GET",route="unmatched",status="404"} 2"#,
+        r#"http_server_errors_total{code="thing_not_found"} 1"#,
+        r#"http_server_errors_total{code="not_found"} 2"#,
+        "http_server_requests_in_flight 1",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(!text.contains("made-up"), "{text}");
+}
+
+#[tokio::test]
+async fn limits_come_from_the_settings() {
+    let settings = Http { body_limit: 10, timeout: shop_config::Duration::millis(20), ..Http::on(0) };
+    let app = app_with(settings, Health::new(&Shutdown::new()));
+    problem(post("/things", r#"{"name":"abc"}"#).send(&app).await, 413, "body_too_large").await;
+    let gone = tokio::time::timeout(Duration::from_secs(5), TestClient::get(url("/slow")).send(&app)).await;
+    problem(gone.expect("well within five seconds"), 504, "timeout").await;
+}
