@@ -1,5 +1,7 @@
 //! Idempotency keys in a service's own store, on all three engines.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use shop_clock::{SharedClock, millis};
 use shop_http::idempotency::{self, Begin, BoxError, KEEP, LEASE, Stored};
@@ -12,6 +14,7 @@ use crate::{Store, retry_transient};
 pub struct Idempotency {
     store: Store,
     clock: SharedClock,
+    lease: Duration,
 }
 
 /// What to do about a key that is known already.
@@ -26,7 +29,13 @@ enum Known {
 impl Idempotency {
     /// Keys kept in the table `idempotency_keys` of `store`.
     pub fn new(store: impl Into<Store>, clock: SharedClock) -> Self {
-        Self { store: store.into(), clock }
+        Self { store: store.into(), clock, lease: LEASE }
+    }
+
+    /// The same, with keys held for `lease`: longer than any request may take, or it runs twice at once.
+    #[must_use]
+    pub fn with_lease(self, lease: Duration) -> Self {
+        Self { lease, ..self }
     }
 
     fn now(&self) -> i64 {
@@ -36,7 +45,7 @@ impl Idempotency {
     async fn claim(&self, key: &str, fingerprint: &[u8; 32]) -> sqlx::Result<Begin> {
         loop {
             let now = self.now();
-            let leased_until = now + ms(LEASE);
+            let leased_until = now + ms(self.lease);
             let attempt = Attempt { key, fingerprint, operation: self.clock.new_id(), now, leased_until };
             if with_writer!(&self.store, conn => conn.key_insert(&attempt).await?) {
                 return Ok(Begin::Run { operation: attempt.operation });
@@ -87,7 +96,7 @@ fn judge(found: Answer, fingerprint: &[u8; 32], now: i64) -> Known {
     }
 }
 
-fn ms(duration: std::time::Duration) -> i64 {
+fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
