@@ -4,6 +4,8 @@ SHELL := bash
 
 # More for cargo test, such as ARGS="-p shop-basket" or ARGS="-- one_test".
 ARGS ?=
+# How Kafka runs in the tests: kraft (unless one runs already) or zookeeper.
+KAFKA ?=
 # Points where tests kill a process; compiled in for tests only.
 TEST_FEATURES := --features shop/crash-points
 
@@ -20,7 +22,7 @@ install-deps: ## Install what tests and checks use: servers (apt, Maven Central)
 	cargo fetch --locked
 
 proto: ## Check the gRPC interface and generate its code
-	npx --yes @bufbuild/buf lint proto
+	scripts/lint proto
 	cargo build --locked -p shop-proto
 
 dev: ## Run everything in one process on embedded stores
@@ -30,7 +32,7 @@ build: ## Build every binary for release
 	cargo build --locked --release --workspace --bins
 
 test: ## Run all tests, on embedded and on real stores
-	SHOP_TEST_REQUIRE_BACKENDS=1 scripts/backends run -- cargo test --locked --workspace $(TEST_FEATURES) $(ARGS)
+	SHOP_TEST_REQUIRE_BACKENDS=1 scripts/backends run $(if $(KAFKA),--kafka $(KAFKA)) -- cargo test --locked --workspace $(TEST_FEATURES) $(ARGS)
 
 lint: ## Check formatting, lints, dependencies, the gRPC interface and scripts
 	scripts/lint

@@ -152,4 +152,7 @@ kafka_ready() {
   [[ $count == 1 ]]
 }
 
-kafka_env() { echo "export SHOP_TEST_KAFKA_BROKERS=127.0.0.1:$(port kafka)"; }
+kafka_env() {
+  echo "export SHOP_TEST_KAFKA_BROKERS=127.0.0.1:$(port kafka)"
+  echo "export SHOP_TEST_KAFKA_MODE=$(cat "$DIR/kafka/mode")"
+}
