@@ -57,7 +57,9 @@ impl Product {
         let commands = Commands::new(opened.store.clone(), clock.clone());
         let queries = Queries::new(opened.store.clone());
         let health = health(&queries, &bus, shutdown);
-        let keys = Arc::new(shop_sql::Idempotency::new(opened.shared.clone(), clock.clone()));
+        // Longer than any request may take, so that a key is free again only when its request is over.
+        let lease = config.http.timeout.get().max(config.grpc.timeout.get()) * 2;
+        let keys = Arc::new(shop_sql::Idempotency::new(opened.shared.clone(), clock.clone()).with_lease(lease));
         let parts = shop_http::Parts {
             title: "Product service",
             metrics: metrics.clone(),

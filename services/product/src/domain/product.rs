@@ -63,7 +63,6 @@ pub(crate) enum Price {
 
 /// Details as they came in, not looked at yet. An empty currency means the default one.
 #[derive(Debug, Clone, Default)]
-#[expect(missing_docs, reason = "the fields of Details, unchecked")]
 pub(crate) struct Draft {
     pub(crate) name: String,
     pub(crate) description: String,

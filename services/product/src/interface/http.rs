@@ -33,8 +33,10 @@ pub(crate) fn router(commands: Commands, queries: Queries, keys: Arc<dyn Keys>) 
         .push(Router::with_path("{id}").get(api.show()).put(api.replace()).delete(api.remove()))
 }
 
+/// The handlers, with what they call.
 #[derive(Clone)]
-struct Api {
+#[expect(unreachable_pub, reason = "the macro's own types are public and hold this one")]
+pub struct Api {
     commands: Commands,
     queries: Queries,
 }
