@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::notify_stopping;
+use crate::{notify_stopping, tasks};
 
 /// The two steps in which a process ends. Clones share them.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ impl Shutdown {
         let shutdown = Self::new();
         match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
             (Ok(interrupt), Ok(terminate)) => {
-                tokio::spawn(shutdown.clone().follow(Signals { interrupt, terminate }, grace));
+                tasks::detached(shutdown.clone().follow(Signals { interrupt, terminate }, grace));
             }
             (Err(error), _) | (_, Err(error)) => {
                 tracing::warn!(%error, "signals cannot be caught; the process will end without draining");
@@ -41,7 +41,7 @@ impl Shutdown {
     pub fn stop(&self, grace: Duration) {
         self.soft.cancel();
         let hard = self.hard.clone();
-        tokio::spawn(async move {
+        tasks::detached(async move {
             if hard.run_until_cancelled(tokio::time::sleep(grace)).await.is_some() {
                 hard.cancel();
             }

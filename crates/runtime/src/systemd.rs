@@ -2,6 +2,8 @@
 
 use sd_notify::NotifyState;
 
+use crate::tasks;
+
 /// Says that the process serves, and keeps the watchdog quiet from now on when one is set. Call it inside the runtime.
 ///
 /// The watchdog is fed by a task: it falls silent when the runtime hangs, which is what it is there to find.
@@ -10,7 +12,7 @@ pub fn notify_ready() {
     if let Some(limit) = sd_notify::watchdog_enabled() {
         // Half the limit, as sd_watchdog_enabled(3) advises.
         let mut ticks = tokio::time::interval(limit / 2);
-        tokio::spawn(async move {
+        tasks::detached(async move {
             loop {
                 ticks.tick().await;
                 notify(&[NotifyState::Watchdog]);

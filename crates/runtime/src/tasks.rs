@@ -75,6 +75,15 @@ impl Tasks {
     }
 }
 
+/// Starts what lives as long as the process and is never waited for: watching for signals, feeding the watchdog.
+#[expect(clippy::disallowed_methods, reason = "nothing is lost when these end with the process")]
+pub(crate) fn detached<F>(work: F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    tokio::spawn(work);
+}
+
 /// What was said on panicking, where it was text.
 fn message(panic: &(dyn Any + Send)) -> &str {
     panic
