@@ -9,6 +9,7 @@ mod sqlite;
 mod contract;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shop_clock::SharedClock;
 use shop_config::{Redis, RedisTarget};
@@ -32,15 +33,15 @@ pub(crate) struct Opened {
     pub(crate) sql: Option<shop_sql::Store>,
 }
 
-/// Opens the store that the settings' URL names.
-pub(crate) async fn open(settings: &Redis, clock: SharedClock) -> anyhow::Result<Opened> {
+/// Opens the store that the settings' URL names; `lease` is how long a request holds its idempotency key.
+pub(crate) async fn open(settings: &Redis, clock: SharedClock, lease: Duration) -> anyhow::Result<Opened> {
     match settings.target().map_err(anyhow::Error::msg)? {
         RedisTarget::Redis(url) => {
             let link = Link::open(&url, settings).await?;
             Ok(Opened {
                 name: "redis",
                 baskets: Arc::new(RedisBaskets::new(link.clone(), clock.clone())),
-                keys: Arc::new(RedisIdempotency::new(link, clock)),
+                keys: Arc::new(RedisIdempotency::new(link, clock, lease)),
                 sql: None,
             })
         }
@@ -50,7 +51,7 @@ pub(crate) async fn open(settings: &Redis, clock: SharedClock) -> anyhow::Result
             Ok(Opened {
                 name: "sqlite",
                 baskets: Arc::new(baskets),
-                keys: Arc::new(shop_sql::Idempotency::new(sql.clone(), clock)),
+                keys: Arc::new(shop_sql::Idempotency::new(sql.clone(), clock).with_lease(lease)),
                 sql: Some(sql),
             })
         }

@@ -56,7 +56,9 @@ impl Basket {
         let http = shop_http::bind(config.http.addr(), "http.port (PORT)")?;
         let grpc = shop_http::bind(config.grpc.addr(), "grpc.port (GRPC_PORT)")?;
         let clock: SharedClock = Arc::new(SystemClock);
-        let store = infrastructure::open(&config.redis, clock.clone()).await?;
+        // Longer than any request may take, so that a key is free again only when its request is over.
+        let lease = config.http.timeout.get().max(config.grpc.timeout.get()) * 2;
+        let store = infrastructure::open(&config.redis, clock.clone(), lease).await?;
         if let Some(sql) = &store.sql {
             shop_sql::watch(&metrics, sql)?;
         }

@@ -1,9 +1,11 @@
 //! Idempotency keys in Redis: one hash per key, gone by itself when its time is over.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use redis::{Pipeline, Script};
 use shop_clock::{SharedClock, millis};
-use shop_http::idempotency::{Begin, BoxError, KEEP, LEASE, Store, Stored};
+use shop_http::idempotency::{Begin, BoxError, KEEP, Store, Stored};
 
 use super::link::Link;
 
@@ -12,12 +14,13 @@ pub(crate) struct RedisIdempotency {
     link: Link,
     clock: SharedClock,
     begin: Script,
+    lease: Duration,
 }
 
 impl RedisIdempotency {
-    /// On an open connection.
-    pub(crate) fn new(link: Link, clock: SharedClock) -> Self {
-        Self { link, clock, begin: Script::new(include_str!("begin.lua")) }
+    /// On an open connection; a run holds its key for `lease`.
+    pub(crate) fn new(link: Link, clock: SharedClock, lease: Duration) -> Self {
+        Self { link, clock, begin: Script::new(include_str!("begin.lua")), lease }
     }
 
     fn name(&self, key: &str) -> String {
@@ -31,7 +34,7 @@ impl Store for RedisIdempotency {
         let now = self.clock.now();
         let mut call = self.begin.key(self.name(key));
         call.arg(&fingerprint[..]).arg(self.clock.new_id().to_string());
-        call.arg(millis(now)).arg(millis(now + LEASE)).arg(life());
+        call.arg(millis(now)).arg(millis(now + self.lease)).arg(life());
         let (what, first, headers, body): (String, String, String, Vec<u8>) = self.link.script(&call).await?;
         Ok(match what.as_str() {
             "run" => Begin::Run { operation: first.parse()? },

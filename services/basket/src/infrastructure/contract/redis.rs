@@ -1,0 +1,194 @@
+//! What only Redis can get wrong: lives of keys, cluster slots, round trips, lost connections.
+
+use std::sync::Mutex;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use shop_clock::millis;
+use shop_fault::{Fault, Kind};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+
+async fn asked<T: ::redis::FromRedisValue>(url: &str, command: &::redis::Cmd) -> T {
+    let client = ::redis::Client::open(url).expect("a url");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("connected");
+    command.query_async(&mut connection).await.expect("an answer")
+}
+
+async fn stage(keys: &shop_testing::backend::Keys) -> Stage {
+    Stage::open(Redis { key_prefix: keys.prefix().to_owned(), ..Redis::at(&keys.url()) }, ()).await
+}
+
+#[tokio::test]
+async fn a_basket_and_its_marks_live_as_long_as_promised_in_one_slot() {
+    let Some(keys) = shop_testing::backend::redis().await else { return };
+    let (stage, ann, operation) = (stage(&keys).await, user("ann"), Uuid::now_v7());
+    let basket = stage.add(&ann, 1, Some(operation)).await.expect("added").into_basket().expect("a basket");
+    let name = |rest: &str| format!("{}{rest}", keys.prefix());
+    let (held, mark) = (name("basket:{ann}"), name(&format!("basket-done:{{ann}}:{operation}")));
+    let day = 24 * 3600;
+    for (key, life) in [(&held, day), (&mark, 8 * day)] {
+        let left: i64 = asked(&keys.url(), ::redis::cmd("TTL").arg(key)).await;
+        assert!((life - 60..=life).contains(&left), "{key} lives {left} s");
+    }
+    assert_eq!(millis(basket.expires_at) - millis(stage.clock.now()), day * 1000);
+
+    stage.clock.advance(Duration::from_secs(5));
+    asked::<()>(&keys.url(), ::redis::cmd("EXPIRE").arg(&held).arg(100)).await;
+    stage.add(&ann, 1, None).await.expect("added");
+    let left: i64 = asked(&keys.url(), ::redis::cmd("TTL").arg(&held)).await;
+    assert!(left > day - 60, "a change slides the expiry: {left} s");
+    asked::<()>(&keys.url(), ::redis::cmd("PEXPIRE").arg(&held).arg(1)).await;
+    shop_testing::eventually!(stage.get(&ann).await.is_none());
+}
+
+#[tokio::test]
+async fn a_key_of_an_idempotent_request_goes_by_itself() {
+    let Some(keys) = shop_testing::backend::redis().await else { return };
+    let stage = stage(&keys).await;
+    stage.store.keys.begin("k", &[1; 32]).await.expect("begun");
+    let left: i64 = asked(&keys.url(), ::redis::cmd("TTL").arg(format!("{}idempotency:k", keys.prefix()))).await;
+    assert!((86_340..=86_400).contains(&left), "{left}");
+}
+
+/// A way to Redis that can be cut.
+struct Wire {
+    url: String,
+    address: String,
+    server: String,
+    /// Ends the connections of this moment.
+    now: Arc<Mutex<CancellationToken>>,
+    /// Ends them and refuses new ones.
+    shut: CancellationToken,
+}
+
+impl Wire {
+    async fn to(server: &str) -> Self {
+        Self::on("127.0.0.1:0", server).await
+    }
+
+    async fn on(address: &str, server: &str) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let (scheme, rest) = server.split_once("://").expect("a url");
+        let (login, place) = rest.rsplit_once('@').map_or(("", rest), |(login, place)| (login, place));
+        let (far, db) = place.split_once('/').unwrap_or((place, "0"));
+        let at = if login.is_empty() { "" } else { "@" };
+        let url = format!("{scheme}://{login}{at}{address}/{db}");
+        let (now, shut) = (Arc::new(Mutex::new(CancellationToken::new())), CancellationToken::new());
+        tokio::spawn(shut.clone().run_until_cancelled_owned(accept(listener, far.to_owned(), now.clone())));
+        Self { url, address, server: server.to_owned(), now, shut }
+    }
+
+    fn hiccup(&self) {
+        let mut now = self.now.lock().expect("no panic");
+        std::mem::take(&mut *now).cancel();
+    }
+
+    fn cut(&self) {
+        self.shut.cancel();
+        self.hiccup();
+    }
+
+    async fn mend(&self) -> Self {
+        shop_testing::eventually!(TcpListener::bind(&self.address).await.is_ok());
+        Self::on(&self.address, &self.server).await
+    }
+}
+
+async fn accept(listener: TcpListener, far: String, now: Arc<Mutex<CancellationToken>>) {
+    loop {
+        let (mut near, _) = listener.accept().await.expect("accepted");
+        let (far, stop) = (far.clone(), now.lock().expect("no panic").clone());
+        tokio::spawn(stop.run_until_cancelled_owned(async move {
+            let mut far = TcpStream::connect(far).await.expect("connected");
+            copy_bidirectional(&mut near, &mut far).await.ok();
+        }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_a_call_fails_fast_and_with_it_back_goes_on() {
+    let Some(keys) = shop_testing::backend::redis().await else { return };
+    let wire = Wire::to(&keys.url()).await;
+    let settings = Redis { key_prefix: keys.prefix().to_owned(), ..Redis::at(&wire.url) };
+    let (stage, ann) = (Stage::open(settings, ()).await, user("ann"));
+    stage.add(&ann, 1, None).await.expect("added");
+
+    wire.cut();
+    shop_testing::eventually!(stage.store.baskets.check().await.is_err());
+    let started = Instant::now();
+    let fault = Fault::from(stage.add(&ann, 1, None).await.expect_err("redis is away"));
+    assert_eq!((fault.kind(), fault.code()), (Kind::Unavailable, "store_unavailable"));
+    assert!(fault.retry_after().is_some() && started.elapsed() < Duration::from_secs(1));
+
+    let _wire = wire.mend().await;
+    shop_testing::eventually!(stage.store.baskets.check().await.is_ok());
+    let basket = stage.add(&ann, 1, None).await.expect("added").into_basket().expect("a basket");
+    assert_eq!(basket.item_count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_break_under_load_lose_and_double_nothing() {
+    let Some(keys) = shop_testing::backend::redis().await else { return };
+    let wire = Wire::to(&keys.url()).await;
+    let settings = Redis { key_prefix: keys.prefix().to_owned(), ..Redis::at(&wire.url) };
+    let (stage, ann) = (Stage::open(settings, ()).await, user("ann"));
+    let adding = (0..200).map(|n| {
+        let (stage, wire, ann, operation) = (&stage, &wire, &ann, Uuid::now_v7());
+        async move {
+            if n % 20 == 10 {
+                wire.hiccup();
+            }
+            // A client with an idempotency key repeats until it has an answer.
+            shop_testing::eventually!(stage.add(ann, 1, Some(operation)).await);
+        }
+    });
+    futures_util::stream::iter(adding).buffer_unordered(4).collect::<Vec<()>>().await;
+    assert_eq!(stage.get(&ann).await.expect("a basket").item_count(), 200);
+}
+
+#[tokio::test]
+async fn a_change_is_two_round_trips() {
+    let Some(keys) = shop_testing::backend::redis().await else { return };
+    let (stage, ann) = (stage(&keys).await, user("ann"));
+    stage.add(&ann, 1, None).await.expect("added");
+    // The counters are the server's: other tests run beside this one, so a script of ours is told by its name.
+    let Some(sink) = Monitor::start(&keys).await else { return };
+    stage.add(&ann, 1, None).await.expect("added");
+    stage.store.baskets.check().await.expect("answered");
+    let commands = sink.until("\"PING\"").await;
+    assert_eq!(commands, ["HMGET", "EVALSHA"], "no more than these go over the wire");
+}
+
+/// What `MONITOR` tells about one key prefix.
+struct Monitor {
+    stream: ::redis::aio::Monitor,
+    prefix: String,
+}
+
+impl Monitor {
+    async fn start(keys: &shop_testing::backend::Keys) -> Option<Self> {
+        let client = ::redis::Client::open(keys.url()).expect("a url");
+        let stream = client.get_async_monitor().await.ok()?;
+        Some(Self { stream, prefix: keys.prefix().to_owned() })
+    }
+
+    async fn until(self, last: &str) -> Vec<String> {
+        let mut lines = self.stream.into_on_message::<String>();
+        let mut found = Vec::new();
+        while let Some(line) = lines.next().await {
+            // Commands that a script runs say `lua`: they never were on the wire.
+            if line.contains(&self.prefix) && !line.contains(" lua]") {
+                found.push(line.split('"').nth(1).unwrap_or_default().to_owned());
+            }
+            if line.contains(last) && !found.is_empty() {
+                break;
+            }
+        }
+        found
+    }
+}
