@@ -9,6 +9,7 @@
     clippy::cast_sign_loss,
     reason = "rates and quantiles of counts far below 2^52"
 )]
+#![expect(clippy::disallowed_methods, reason = "a program of its own, with none of the suite's settings or tasks")]
 
 mod baseline;
 mod client;

@@ -130,6 +130,22 @@ impl Settings for Config {
         }
         self.log.check("log", problems);
         self.otel.check("otel", problems);
+        // The process has one log, one bus and one way to stop: a service's own section would silently do nothing.
+        for (service, ours, theirs) in [
+            ("product", section(&self.product), section(&shop_product::Config::default())),
+            ("basket", section(&self.basket), section(&shop_basket::Config::default())),
+            ("payment", section(&self.payment), section(&shop_payment::Config::default())),
+            ("gateway", section(&self.gateway), section(&shop_gateway::Config::default())),
+        ] {
+            for shared in ["kafka", "log", "otel", "stop"] {
+                let same = ours.get(shared) == theirs.get(shared);
+                problems.ensure(
+                    same,
+                    &format!("{service}.{shared}"),
+                    format!("set `{shared}` at the top level: the services of one process share it"),
+                );
+            }
+        }
         // A store is chosen by URL here: host, port and the rest of a section alone would silently do nothing.
         let parts = |database: &Database| (database.host.clone(), database.port, database.user.clone(), database.name.clone());
         for (key, ours, theirs) in [
@@ -149,4 +165,9 @@ impl Settings for Config {
         problems.within("payment", |problems| effective.payment.check(problems));
         problems.within("gateway", |problems| effective.gateway.check(problems));
     }
+}
+
+/// A service's settings, to compare parts of them.
+fn section<T: Serialize>(settings: &T) -> serde_json::Value {
+    serde_json::to_value(settings).unwrap_or_default()
 }

@@ -1,19 +1,19 @@
 //! A running suite with a client's hands.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::{Value, json};
 use shop::{Addresses, Config, Suite};
 use shop_runtime::Shutdown;
+use shop_testing::{Api, backend};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 /// A suite on free ports, and a client of its gateway.
 pub(crate) struct Shop {
     pub(crate) at: Addresses,
-    base: String,
-    client: Client,
+    gateway: Api,
     shutdown: Shutdown,
     task: JoinHandle<anyhow::Result<()>>,
     _data: TempDir,
@@ -22,10 +22,10 @@ pub(crate) struct Shop {
 
 /// Databases of its own on the real servers; dropped with it.
 struct Stores {
-    _postgres: shop_testing::backend::Postgres,
-    _mariadb: shop_testing::backend::MariaDb,
-    _redis: shop_testing::backend::Redis,
-    _kafka: shop_testing::backend::Kafka,
+    _postgres: backend::Db,
+    _mariadb: backend::Db,
+    _redis: backend::Keys,
+    _kafka: backend::Topics,
 }
 
 /// What a call came back with.
@@ -57,7 +57,6 @@ impl Shop {
 
     /// On PostgreSQL, Redis, MariaDB and Kafka, if they run.
     pub(crate) async fn real() -> Option<Self> {
-        use shop_testing::backend;
         let (postgres, mariadb) = (backend::postgres().await?, backend::mariadb().await?);
         let (redis, kafka) = (backend::redis().await?, backend::kafka().await?);
         let data = tempfile::tempdir().expect("a folder");
@@ -65,11 +64,11 @@ impl Shop {
         config.product.database.url = Some(postgres.url().into());
         config.payment.database.url = Some(mariadb.url().into());
         config.basket.redis.url = Some(redis.url().into());
-        config.basket.redis.key_prefix = redis.key_prefix().to_owned();
+        config.basket.redis.key_prefix = redis.prefix().to_owned();
         config.bus = shop::BusKind::Kafka;
         config.kafka.brokers = kafka.brokers().split(',').map(str::to_owned).collect();
-        config.kafka.topic_prefix = kafka.topic_prefix().to_owned();
-        config.kafka.group_prefix = kafka.topic_prefix().to_owned();
+        config.kafka.topic_prefix = kafka.prefix().to_owned();
+        config.kafka.group_prefix = kafka.prefix().to_owned();
         config.kafka.replication = 1;
         let stores = Stores { _postgres: postgres, _mariadb: mariadb, _redis: redis, _kafka: kafka };
         Some(Self::start(config, data, Some(stores)).await)
@@ -87,8 +86,9 @@ impl Shop {
         // The situations come from one client address and are not about limits.
         config.gateway.rate_limit.enabled = false;
         // A payment left in processing is settled within the test's patience.
-        config.payment.recovery.after = shop_config::Duration::millis(500);
+        config.payment.recovery.settle_after = shop_config::Duration::millis(1500);
         config.payment.recovery.interval = shop_config::Duration::millis(200);
+        config.payment.provider.timeout = shop_config::Duration::secs(1);
         config
     }
 
@@ -97,8 +97,8 @@ impl Shop {
         let at = suite.addresses();
         let shutdown = Shutdown::new();
         let task = tokio::spawn(suite.run(shutdown.clone()));
-        let base = format!("http://{}", at.gateway.expect("a gateway"));
-        Self { at, base, client: Client::new(), shutdown, task, _data: data, _stores: stores }
+        let gateway = Api::new(at.gateway.expect("a gateway"));
+        Self { at, gateway, shutdown, task, _data: data, _stores: stores }
     }
 
     /// Waits for an empty outbox, then for a clean end: every event was delivered and every task is gone.
@@ -110,40 +110,37 @@ impl Shop {
     }
 
     async fn outbox_pending(&self) -> i64 {
-        let url = format!("http://{}/metrics", self.at.payment.expect("a payment service"));
-        let text = self.client.get(url).send().await.expect("metrics").text().await.expect("text");
+        let payment = Api::new(self.at.payment.expect("a payment service"));
+        let text = payment.send(payment.request(Method::GET, "/metrics")).await.text;
         let line = text.lines().find(|line| line.starts_with("payment_outbox_pending")).expect("the outbox gauge");
         line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
     }
 
-    /// Polls until `holds`, for as long as a loaded machine may need.
+    /// Polls until `holds`, for as long as a loaded machine may need; Kafka's groups take seconds to form.
     pub(crate) async fn eventually(&self, what: &str, holds: impl AsyncFn() -> bool) {
-        let patience = Instant::now() + Duration::from_secs(30);
-        let mut poll = tokio::time::interval(Duration::from_millis(20));
-        while !holds().await {
-            assert!(Instant::now() < patience, "not within 30 s: {what}");
-            poll.tick().await;
-        }
+        let wait = async {
+            while !holds().await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), wait).await.unwrap_or_else(|_| panic!("not within 60 s: {what}"));
     }
 
     /// One call through the gateway; `null` sends no body.
     pub(crate) async fn call(&self, method: Method, path: &str, body: Value) -> Answer {
-        let request = self.client.request(method, format!("{}{path}", self.base));
-        Self::send(if body.is_null() { request } else { request.json(&body) }).await
+        let request = self.gateway.request(method, path);
+        self.send(if body.is_null() { request } else { request.json(&body) }).await
     }
 
     /// A POST with an idempotency key.
     pub(crate) async fn keyed(&self, path: &str, key: &str, body: Value) -> Answer {
-        let request = self.client.post(format!("{}{path}", self.base)).header("idempotency-key", key);
-        Self::send(request.json(&body)).await
+        let request = self.gateway.request(Method::POST, path).header("idempotency-key", key);
+        self.send(request.json(&body)).await
     }
 
-    async fn send(request: reqwest::RequestBuilder) -> Answer {
-        let response = request.send().await.expect("an answer");
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.expect("a body");
-        let json = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") };
-        Answer { status, json, headers }
+    async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let reply = self.gateway.send(request).await;
+        Answer { status: reply.status, json: reply.json(), headers: reply.headers }
     }
 
     /// A new product's id.

@@ -1,0 +1,34 @@
+//! Chance from a seed.
+
+/// A stream of numbers that a seed repeats (SplitMix64, Steele et al. 2014).
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    /// Seeded by `SHOP_TEST_SEED`, or at random; says which.
+    pub(crate) fn from_environment(what: &str) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "how a test run is repeated")]
+        let given = std::env::var("SHOP_TEST_SEED").ok();
+        let seed = match given {
+            Some(text) => text.parse().expect("SHOP_TEST_SEED is a number"),
+            None => uuid::Uuid::new_v4().as_u64_pair().0,
+        };
+        #[expect(clippy::print_stderr, reason = "needed to repeat a failed run")]
+        {
+            eprintln!("{what}: SHOP_TEST_SEED={seed}");
+        }
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number under `limit`.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
