@@ -1,0 +1,11 @@
+//! What can be asked of payments, and what is done for them unasked.
+
+mod commands;
+mod queries;
+mod recovery;
+mod refunds;
+
+pub(crate) use commands::{Commands, Process};
+pub(crate) use queries::{List, Queries};
+pub(crate) use recovery::{Recovered, Recovery};
+pub(crate) use refunds::{Amount, RefundPayment};

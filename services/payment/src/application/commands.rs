@@ -1,0 +1,200 @@
+//! Make, process and cancel a payment. Each may be asked again under the same operation after a crash and then takes
+//! up where it left off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shop_clock::SharedClock;
+use uuid::Uuid;
+
+use crate::crash::{self, Point};
+use crate::domain::{
+    Baskets, Charge, Error, Failure, Line, Order, Payment, Payments, Provider, RawOrder, Reserved, Status, Stock, Token,
+    Verdict,
+};
+
+/// Charge a pending payment.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) id: Uuid,
+    /// Which request asks; a repeat of it gets the answer of the first.
+    pub(crate) operation: Uuid,
+    pub(crate) token: Token,
+}
+
+/// Everything that changes payments on somebody's behalf.
+#[derive(Clone)]
+pub(crate) struct Commands {
+    pub(crate) payments: Arc<dyn Payments>,
+    pub(crate) baskets: Arc<dyn Baskets>,
+    pub(crate) stock: Arc<dyn Stock>,
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) clock: SharedClock,
+    /// How long a payment may be in the hands of a request before it counts as left behind.
+    pub(crate) settle_after: Duration,
+}
+
+impl Commands {
+    /// Makes the payment `id` from the user's basket and reserves its stock.
+    pub(crate) async fn create(&self, id: Uuid, order: RawOrder) -> Result<Payment, Error> {
+        let order = order.check()?;
+        let payment = match self.payments.get(id).await? {
+            Some(earlier) => earlier,
+            None => self.open(id, order).await?,
+        };
+        crash::at(Point::CreateAfterInsert);
+        match payment.status {
+            Status::Pending => self.hold_or_fail(payment).await,
+            Status::Failed | Status::Cancelled => Err(payment.refusal("paid")),
+            Status::Processing | Status::Completed | Status::PartiallyRefunded | Status::Refunded => Ok(payment),
+        }
+    }
+
+    async fn open(&self, id: Uuid, order: Order) -> Result<Payment, Error> {
+        let user = order.user_id.as_str().to_owned();
+        let Some(basket) = self.baskets.refreshed(&order.user_id).await? else {
+            return Err(Error::BasketNotFound(user));
+        };
+        if order.basket_id.is_some_and(|asked| asked != basket.id) {
+            return Err(Error::BasketNotFound(user));
+        }
+        if !basket.changes.is_empty() {
+            return Err(Error::BasketChanged(basket.changes));
+        }
+        let payment = Payment::open(id, order, basket, self.clock.now())?;
+        match self.payments.add(&payment).await? {
+            true => Ok(payment),
+            // Another attempt of the same operation was faster.
+            false => self.find(id).await,
+        }
+    }
+
+    /// Reserves the stock of a new payment. When it stays open whether it is reserved, the payment fails, and with it
+    /// goes the event that releases whatever was reserved.
+    async fn hold_or_fail(&self, payment: Payment) -> Result<Payment, Error> {
+        match self.hold(&payment).await {
+            Ok(()) => {
+                crash::at(Point::CreateAfterReserve);
+                Ok(payment)
+            }
+            Err(short @ Error::InsufficientStock { .. }) => Err(short),
+            Err(unknown) => {
+                let cause = unknown.fault();
+                tracing::warn!(payment.id = %payment.id, cause = ?cause, "the reservation's outcome is unknown, payment fails");
+                let failure = Failure::new(Failure::UNRESERVED, "the stock could not be reserved in time");
+                self.abandon(payment.id, failure).await?;
+                Err(Error::ReservationUnknown(payment.id))
+            }
+        }
+    }
+
+    /// Makes sure the reservation stands; short of stock, the payment fails.
+    async fn hold(&self, payment: &Payment) -> Result<(), Error> {
+        let line = |item: &crate::domain::Item| Line { product_id: item.product_id, quantity: item.quantity };
+        let lines: Vec<_> = payment.items.iter().map(line).collect();
+        match self.stock.reserve(payment.id, &lines).await? {
+            Reserved::Held => Ok(()),
+            Reserved::Short(short) => {
+                let failure = Failure::new(Failure::SHORT, "there is not enough stock");
+                self.abandon(payment.id, failure).await?;
+                Err(Error::InsufficientStock { payment: payment.id, short })
+            }
+        }
+    }
+
+    async fn abandon(&self, id: Uuid, failure: Failure) -> Result<Payment, Error> {
+        let now = self.clock.now();
+        self.payments.change(id, &|payment| payment.abandon(failure.clone(), now)).await
+    }
+
+    /// Charges a pending payment, once: of many callers the one that moves it to `processing` charges.
+    pub(crate) async fn process(&self, command: Process) -> Result<Payment, Error> {
+        let Process { id, operation, token } = command;
+        let payment = self.find(id).await?;
+        if payment.operation == Some(operation) {
+            return self.resume(payment).await;
+        }
+        payment.expect_pending("processed")?;
+        if self.clock.now() < payment.expires_at {
+            self.hold(&payment).await?;
+        }
+        crash::at(Point::ProcessAfterReserve);
+        let payment = self.begin(id, operation).await?;
+        crash::at(Point::ProcessAfterProcessing);
+        let verdict = self.charge(&payment, token).await?;
+        crash::at(Point::ProcessAfterCharge);
+        let payment = self.settle(id, &verdict).await?;
+        crash::at(Point::ProcessAfterCommit2);
+        answer(payment)
+    }
+
+    async fn begin(&self, id: Uuid, operation: Uuid) -> Result<Payment, Error> {
+        let now = self.clock.now();
+        let payment = self.payments.change(id, &|payment| payment.begin(operation, now)).await?;
+        match payment.status {
+            Status::Processing => Ok(payment),
+            _ => Err(payment.refusal("processed")),
+        }
+    }
+
+    /// A repeat of the request that moved the payment: its answer. When the first attempt has not settled it, this one
+    /// does, by what the provider knows; before the charge's time is over, nothing known means wait.
+    async fn resume(&self, payment: Payment) -> Result<Payment, Error> {
+        if payment.status != Status::Processing {
+            return answer(payment);
+        }
+        let left_behind = payment.updated_at + self.settle_after <= self.clock.now();
+        let found = match left_behind {
+            true => self.provider.void(payment.id).await.map(Some),
+            false => self.provider.find(payment.id).await,
+        };
+        match found {
+            Ok(Some(verdict)) => answer(self.settle(payment.id, &verdict).await?),
+            Ok(None) | Err(_) => Err(Error::Unsettled(payment.id)),
+        }
+    }
+
+    /// Takes the money; when the answer is lost, asks for the final word instead of charging again.
+    async fn charge(&self, payment: &Payment, token: Token) -> Result<Verdict, Error> {
+        let charge = Charge { key: payment.id, amount: payment.amount, token };
+        let lost = match self.provider.charge(&charge).await {
+            Ok(verdict) => return Ok(verdict),
+            Err(lost) => lost,
+        };
+        tracing::warn!(payment.id = %payment.id, cause = %lost, "the charge's answer is lost, asking the provider");
+        self.provider.void(payment.id).await.map_err(|_| Error::Unsettled(payment.id))
+    }
+
+    /// Writes down the provider's word.
+    pub(super) async fn settle(&self, id: Uuid, verdict: &Verdict) -> Result<Payment, Error> {
+        let now = self.clock.now();
+        self.payments.change(id, &|payment| payment.settle(verdict, now)).await
+    }
+
+    /// Gives up a pending payment; its stock is released by event.
+    pub(crate) async fn cancel(&self, id: Uuid, operation: Uuid) -> Result<Payment, Error> {
+        let now = self.clock.now();
+        let cancel = |payment: &mut Payment| match (payment.status, payment.operation) {
+            (Status::Cancelled, Some(by)) if by == operation => Ok(Vec::new()),
+            _ => payment.cancel(operation, now),
+        };
+        let payment = self.payments.change(id, &cancel).await?;
+        crash::at(Point::CancelAfterCommit);
+        match payment.status {
+            Status::Cancelled => Ok(payment),
+            _ => Err(payment.refusal("cancelled")),
+        }
+    }
+
+    pub(super) async fn find(&self, id: Uuid) -> Result<Payment, Error> {
+        self.payments.get(id).await?.ok_or(Error::NotFound(id))
+    }
+}
+
+/// What `process` answers for a payment that is settled.
+fn answer(payment: Payment) -> Result<Payment, Error> {
+    match payment.status {
+        Status::Completed | Status::PartiallyRefunded | Status::Refunded => Ok(payment),
+        Status::Pending | Status::Processing | Status::Failed | Status::Cancelled => Err(payment.refusal("processed")),
+    }
+}

@@ -1,0 +1,76 @@
+//! Pay a completed payment back: note it, ask the provider, write down what it said.
+
+use shop_fault::FieldError;
+use shop_money::{Currency, Decimal, Money};
+use uuid::Uuid;
+
+use super::Commands;
+use crate::crash::{self, Point};
+use crate::domain::{Error, FieldErrors, Note, Paid, Payback, Payment, Refund, RefundStatus, Refunding};
+
+/// How much to pay back, as it was written.
+#[derive(Debug, Clone)]
+pub(crate) enum Amount {
+    /// A decimal of the payment's currency.
+    Decimal(Decimal),
+    /// An exact amount with its own currency.
+    Exact(Money),
+}
+
+impl Amount {
+    fn of(&self, currency: Currency) -> Result<Money, Error> {
+        match self {
+            Self::Exact(money) => Ok(*money),
+            Self::Decimal(decimal) => Money::parse(decimal, currency)
+                .map_err(|error| FieldErrors::one(FieldError::new("amount", "invalid", error.to_string()))),
+        }
+    }
+}
+
+/// Pay a completed payment back, in full or in part.
+#[derive(Debug)]
+pub(crate) struct RefundPayment {
+    pub(crate) id: Uuid,
+    /// Which request asks; also the refund's id, so that a repeat finds it.
+    pub(crate) operation: Uuid,
+    /// All that is left when `None`.
+    pub(crate) amount: Option<Amount>,
+    pub(crate) reason: Option<String>,
+    pub(crate) restock: bool,
+}
+
+impl Commands {
+    /// Pays back. Noted first, a refund counts against what is left before any money moves.
+    pub(crate) async fn refund(&self, command: RefundPayment) -> Result<Payment, Error> {
+        let reason = Note::reason(command.reason.as_deref())?;
+        let payment = self.find(command.id).await?;
+        let amount = command.amount.map(|amount| amount.of(payment.amount.currency)).transpose()?;
+        let asked = Refunding { id: command.operation, amount, reason, restock: command.restock };
+        let now = self.clock.now();
+        let payment = self.payments.change(command.id, &|payment| payment.request_refund(&asked, now)).await?;
+        crash::at(Point::RefundAfterRequest);
+        let payment = match payment.refund(asked.id) {
+            Some(refund) if refund.status == RefundStatus::Requested => self.pay_back(payment.id, refund).await?,
+            _ => payment,
+        };
+        match payment.refund(asked.id).map(|refund| refund.status) {
+            Some(RefundStatus::Settled) => Ok(payment),
+            _ => Err(Error::RefundRefused { payment: payment.id, refund: asked.id }),
+        }
+    }
+
+    /// Asks the provider to pay back and writes down what it said. Safe to repeat: the refund's id is the key.
+    pub(super) async fn pay_back(&self, payment: Uuid, refund: &Refund) -> Result<Payment, Error> {
+        let payback = Payback { key: refund.id, charge: payment, amount: refund.amount };
+        let paid = self.provider.refund(&payback).await.map_err(|error| {
+            tracing::warn!(payment.id = %payment, refund.id = %refund.id, cause = %error, "the refund is not settled yet");
+            Error::Unsettled(payment)
+        })?;
+        crash::at(Point::RefundAfterPayback);
+        let now = self.clock.now();
+        let settle = |payment: &mut Payment| payment.settle_refund(refund.id, paid == Paid::Back, now);
+        let settled = self.payments.change(payment, &settle).await?;
+        crash::at(Point::RefundAfterSettle);
+        Ok(settled)
+    }
+}

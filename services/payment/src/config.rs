@@ -1,0 +1,128 @@
+//! The settings of the payment service.
+
+use serde::{Deserialize, Serialize};
+use shop_config::{Database, Duration, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Settings, Stop, Target, Var};
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The HTTP API.
+    pub http: Http,
+    /// The gRPC API.
+    pub grpc: Grpc,
+    /// Where payments live: MariaDB or a SQLite file.
+    pub database: Database,
+    /// Where events go.
+    pub kafka: Kafka,
+    /// The basket service.
+    pub basket: Neighbour,
+    /// The product service, which keeps the stock.
+    pub product: Neighbour,
+    /// Who moves the money.
+    pub provider: ProviderSettings,
+    /// What is done for payments that nobody asks about.
+    pub recovery: RecoverySettings,
+    /// How the process ends.
+    pub stop: Stop,
+    /// Log lines.
+    pub log: Log,
+    /// Traces.
+    pub otel: Otel,
+}
+
+/// The payment provider.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProviderSettings {
+    /// Longest wait for the provider; beyond it the outcome is asked for instead.
+    pub timeout: Duration,
+    /// How long the sandbox takes over a charge with `tok_slow`.
+    pub slow: Duration,
+}
+
+impl Default for ProviderSettings {
+    fn default() -> Self {
+        // Card networks answer within seconds; a buyer waits no longer than this for a button.
+        Self { timeout: Duration::secs(10), slow: Duration::secs(2) }
+    }
+}
+
+/// What is done for payments that nobody asks about.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecoverySettings {
+    /// Time between two looks for payments that expired or were left half way.
+    pub interval: Duration,
+    /// How long a payment may be in the hands of a request before it counts as left behind. Longer than
+    /// `provider.timeout`, or a slow charge is called off.
+    pub settle_after: Duration,
+}
+
+impl Default for RecoverySettings {
+    fn default() -> Self {
+        // The look costs three index reads. A request is done, one way or the other, well within the half minute.
+        Self { interval: Duration::secs(5), settle_after: Duration::secs(30) }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            http: Http::on(8082),
+            grpc: Grpc::on(50052),
+            database: Database::mariadb("payment", "payment_service"),
+            kafka: Kafka::default(),
+            basket: Neighbour::at("localhost:50051"),
+            product: Neighbour::at("localhost:50050"),
+            provider: ProviderSettings::default(),
+            recovery: RecoverySettings::default(),
+            stop: Stop::default(),
+            log: Log::default(),
+            otel: Otel::default(),
+        }
+    }
+}
+
+impl Settings for Config {
+    const NAME: &'static str = "payment-service";
+    const ABOUT: &'static str = "Charges baskets, once each, and pays back.";
+
+    fn vars() -> Vec<Var> {
+        vec![
+            Var::new("PORT", "http.port", "port of the HTTP API"),
+            Var::new("GRPC_PORT", "grpc.port", "port of the gRPC API"),
+            Var::new("DATABASE_URL", "database.url", "mysql://… or sqlite://PATH; wins over the DB_ parts"),
+            Var::new("DB_HOST", "database.host", "host of the MariaDB server"),
+            Var::new("DB_PORT", "database.port", "port of the MariaDB server"),
+            Var::new("DB_USER", "database.user", "user to log in as"),
+            Var::new("DB_PASSWORD", "database.password", "that user's password"),
+            Var::new("DB_NAME", "database.name", "name of the database"),
+            Var::new("DB_SSL_MODE", "database.ssl_mode", "whether the connection is encrypted"),
+            Var::new("BASKET_SERVICE_URL", "basket.url", "gRPC address of the basket service"),
+            Var::new("PRODUCT_SERVICE_URL", "product.url", "gRPC address of the product service"),
+            Var::new("KAFKA_BROKERS", "kafka.brokers", "Kafka brokers, a comma list of host:port"),
+            Var::new("LOG_LEVEL", "log.level", "error, warn, info, debug or trace"),
+            Var::new("LOG_FORMAT", "log.format", "json, text or auto"),
+            Var::new("OTEL_EXPORTER_OTLP_ENDPOINT", "otel.endpoint", "collector of traces; off when unset"),
+        ]
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        self.http.check("http", problems);
+        self.grpc.check("grpc", problems);
+        self.database.check("database", problems);
+        self.kafka.check("kafka", problems);
+        self.basket.check("basket", problems);
+        self.product.check("product", problems);
+        self.log.check("log", problems);
+        self.otel.check("otel", problems);
+        if matches!(self.database.target(), Ok(Target::Postgres(_))) {
+            problems.add("database.url", "payment keeps its data in mysql://… or sqlite://PATH");
+        }
+        problems.within("provider", |p| p.ensure(!self.provider.timeout.is_zero(), "timeout", "must be more than 0"));
+        problems.within("recovery", |p| {
+            p.ensure(!self.recovery.interval.is_zero(), "interval", "must be more than 0");
+        });
+    }
+}

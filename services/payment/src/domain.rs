@@ -1,0 +1,23 @@
+//! What a payment is and how it may change: pure rules, no store, no clock, no network.
+
+mod card;
+mod error;
+mod events;
+mod input;
+mod payment;
+mod ports;
+mod refund;
+
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use error::{Error, FieldErrors, Shortage};
+pub(crate) use input::{Metadata, Note, Order, RawOrder, Token, UserId};
+pub(crate) use payment::{Failure, Item, Method, Payment, Status, Verdict};
+pub(crate) use ports::{
+    Basket, BasketChange, Baskets, Change, ChangeKind, Charge, Due, Filter, Line, Payback, Paid, Payments, Provider,
+    ProviderError, Reserved, Stock,
+};
+pub(crate) use refund::{Refund, RefundStatus, Refunding};

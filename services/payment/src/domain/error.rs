@@ -1,0 +1,169 @@
+//! Why a payment cannot be made or moved.
+
+use std::time::Duration;
+
+use shop_fault::{Fault, FieldError, Kind, Violation};
+use shop_money::{Currency, Money};
+use uuid::Uuid;
+
+use super::{BasketChange, ChangeKind, Failure, Status};
+
+/// When a retry after a short outage makes sense.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Fields that are not valid, collected so that all are reported at once.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct FieldErrors(Vec<FieldError>);
+
+impl FieldErrors {
+    /// An error about one field.
+    pub(crate) fn one(field: FieldError) -> Error {
+        Error::Invalid(Self(vec![field]))
+    }
+
+    /// The value, or notes what is wrong with it.
+    pub(crate) fn keep<T>(&mut self, parsed: Result<T, FieldError>) -> Option<T> {
+        parsed.map_err(|error| self.0.push(error)).ok()
+    }
+
+    /// The value, or takes over what is wrong with it; any other error stands at once.
+    pub(crate) fn merge<T>(&mut self, parsed: Result<T, Error>) -> Result<Option<T>, Error> {
+        match parsed {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::Invalid(more)) => {
+                self.0.extend(more.0);
+                Ok(None)
+            }
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// A product with fewer units than the basket asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shortage {
+    /// Which thing, such as `products/7`.
+    pub(crate) subject: String,
+    /// How many are missing, for people.
+    pub(crate) description: String,
+}
+
+/// Why a command on a payment failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("payment {0} not found")]
+    NotFound(Uuid),
+    #[error("{0} has no such basket")]
+    BasketNotFound(String),
+    #[error("the basket of {0} is empty")]
+    BasketEmpty(String),
+    #[error("the basket changed since it was last seen; look at it again before paying")]
+    BasketChanged(Vec<BasketChange>),
+    #[error("the basket is in {basket}, not in {asked}")]
+    CurrencyMismatch { basket: Currency, asked: Currency },
+    #[error("there is not enough stock for payment {payment}")]
+    InsufficientStock { payment: Uuid, short: Vec<Shortage> },
+    #[error("payment {payment} is {status}, so it cannot be {action}")]
+    InvalidState { payment: Uuid, status: Status, action: &'static str },
+    #[error("payment {payment} was declined: {}", failure.message)]
+    Declined { payment: Uuid, failure: Failure },
+    #[error("a refund of {asked} {} exceeds the {left} that are left of payment {payment}", asked.currency)]
+    RefundExceedsPayment { payment: Uuid, asked: Money, left: Money },
+    #[error("payment {0} can only be restocked by the refund that pays back all that is left")]
+    RestockNeedsFullRefund(Uuid),
+    #[error("refund {refund} of payment {payment} was refused by the provider")]
+    RefundRefused { payment: Uuid, refund: Uuid },
+    #[error("{0} looks like a card number; send the provider's token instead")]
+    CardData(String),
+    #[error("the request is not valid")]
+    Invalid(FieldErrors),
+    #[error("the provider has not answered for payment {0} yet; it will be settled without charging again")]
+    Unsettled(Uuid),
+    #[error("stock for payment {0} could not be reserved in time; the payment is failed and nothing was charged")]
+    ReservationUnknown(Uuid),
+    /// A store or a neighbour failed; the fault says how.
+    #[error("{0}")]
+    Other(Fault),
+}
+
+impl Error {
+    /// The failure as the outside sees it: class, stable code, details.
+    pub(crate) fn fault(self) -> Fault {
+        let detail = self.to_string();
+        let fault = |kind, code: &'static str| Fault::new(kind, code, detail);
+        match self {
+            Self::Other(fault) => fault,
+            Self::Invalid(FieldErrors(fields)) => Fault::invalid(fields),
+            Self::NotFound(_) => fault(Kind::NotFound, "payment_not_found"),
+            Self::BasketNotFound(_) => fault(Kind::NotFound, "basket_not_found"),
+            Self::BasketEmpty(_) => fault(Kind::Conflict, "basket_empty"),
+            Self::CurrencyMismatch { .. } => fault(Kind::Conflict, "currency_mismatch"),
+            Self::BasketChanged(changes) => {
+                let list = changes.iter().map(change_json).collect();
+                changes
+                    .iter()
+                    .map(change_violation)
+                    .fold(fault(Kind::Conflict, "basket_changed"), Fault::with_violation)
+                    .with_member("changes", list)
+            }
+            Self::InsufficientStock { payment, short } => short
+                .into_iter()
+                .map(|short| Violation::new("insufficient_stock", short.subject, short.description))
+                .fold(fault(Kind::Conflict, "insufficient_stock"), Fault::with_violation)
+                .with_member("payment_id", payment.to_string().into()),
+            Self::InvalidState { payment, status, .. } => fault(Kind::Conflict, "invalid_state")
+                .with_violation(Violation::new("invalid_state", format!("payments/{payment}"), format!("it is {status}")))
+                .with_member("payment_status", status.as_str().into()),
+            Self::Declined { payment, failure } => fault(Kind::PaymentRequired, "payment_declined")
+                .with_member("payment_id", payment.to_string().into())
+                .with_member("decline_code", failure.code.into()),
+            Self::RefundExceedsPayment { left, .. } => fault(Kind::Invalid, "refund_exceeds_payment")
+                .with_field(FieldError::new("amount", "refund_exceeds_payment", format!("must be at most {left}"))),
+            Self::RestockNeedsFullRefund(_) => {
+                let message = "must be false unless all that is left is refunded";
+                fault(Kind::Invalid, "restock_needs_full_refund")
+                    .with_field(FieldError::new("restock", "restock_needs_full_refund", message))
+            }
+            Self::RefundRefused { .. } => fault(Kind::Conflict, "refund_refused"),
+            Self::CardData(field) => fault(Kind::Invalid, "card_data_not_accepted")
+                .with_field(FieldError::new(field, "card_data_not_accepted", "must not hold a card number")),
+            Self::Unsettled(_) => fault(Kind::Unavailable, "payment_unsettled").with_retry_after(RETRY),
+            Self::ReservationUnknown(_) => fault(Kind::Unavailable, "reservation_unknown").with_retry_after(RETRY),
+        }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::Other(fault)
+    }
+}
+
+fn change_json(change: &BasketChange) -> serde_json::Value {
+    let mut json = serde_json::json!({
+        "product_id": change.product_id,
+        "name": change.name,
+        "change": change.kind.as_str(),
+    });
+    match change.kind {
+        ChangeKind::Price { old, new } => {
+            json["old_price"] = serde_json::json!(old.amount());
+            json["new_price"] = serde_json::json!(new.amount());
+        }
+        ChangeKind::Availability { quantity, available } => {
+            json["quantity"] = quantity.into();
+            json["available_quantity"] = available.into();
+        }
+        ChangeKind::Gone => {}
+    }
+    json
+}
+
+fn change_violation(change: &BasketChange) -> Violation {
+    let description = match change.kind {
+        ChangeKind::Price { old, new } => format!("the price moved from {old} to {new}"),
+        ChangeKind::Availability { quantity, available } => format!("{quantity} asked for, {available} available"),
+        ChangeKind::Gone => "the product is no longer sold".to_owned(),
+    };
+    Violation::new("basket_changed", format!("products/{}", change.product_id), description)
+}

@@ -1,0 +1,220 @@
+//! What comes from outside, parsed into types that cannot be wrong.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use shop_fault::FieldError;
+use shop_money::Currency;
+use uuid::Uuid;
+
+use super::card::holds_card_number;
+use super::{Error, FieldErrors, Method};
+
+/// The only provider built in.
+pub(crate) const SANDBOX: &str = "sandbox";
+const MAX_DESCRIPTION: usize = 1000;
+const MAX_REASON: usize = 500;
+const MAX_TOKEN: usize = 255;
+const MAX_PAIRS: usize = 50;
+const MAX_KEY: usize = 40;
+const MAX_VALUE: usize = 500;
+
+/// Whose payment it is: 1–128 of `[A-Za-z0-9._@-]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UserId(String);
+
+impl UserId {
+    /// Checks a user id.
+    pub(crate) fn parse(text: &str) -> Result<Self, FieldError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte);
+        if (1..=128).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(FieldError::new("user_id", "invalid", "must be 1 to 128 letters, digits or any of . _ @ -"))
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The provider's token for what is charged; never a card number, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Token(String);
+
+impl Token {
+    /// Checks a token; none means the sandbox's approving one.
+    pub(crate) fn parse(text: Option<&str>) -> Result<Self, Error> {
+        let text = text.map_or("tok_approve", str::trim);
+        let visible = (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if holds_card_number(text) {
+            return Err(Error::CardData("payment_token".to_owned()));
+        }
+        if !visible {
+            let message = format!("must be 1 to {MAX_TOKEN} visible ASCII characters");
+            return Err(FieldErrors::one(FieldError::new("payment_token", "invalid", message)));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(***)")
+    }
+}
+
+/// A line of free text for people: trimmed, bounded, no control characters, no card numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Note(String);
+
+impl Note {
+    /// A payment's description; blank means none.
+    pub(crate) fn description(text: Option<&str>) -> Result<Option<Self>, Error> {
+        Self::parse("description", MAX_DESCRIPTION, text)
+    }
+
+    /// A refund's reason; blank means none.
+    pub(crate) fn reason(text: Option<&str>) -> Result<Option<Self>, Error> {
+        Self::parse("reason", MAX_REASON, text)
+    }
+
+    fn parse(field: &str, max: usize, text: Option<&str>) -> Result<Option<Self>, Error> {
+        match text.map(str::trim) {
+            None | Some("") => Ok(None),
+            Some(text) => bounded(field, text, max).map(|text| Some(Self(text))),
+        }
+    }
+
+    /// What a store kept, checked when it came in.
+    pub(crate) fn stored(text: Option<String>) -> Option<Self> {
+        text.map(Self)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The caller's own pairs: at most 50, keys of 1–40 and values of up to 500 characters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Metadata(BTreeMap<String, String>);
+
+impl Metadata {
+    /// Checks every pair.
+    pub(crate) fn parse(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
+        let mut kept = BTreeMap::new();
+        for (key, value) in pairs {
+            if holds_card_number(&key) {
+                return Err(Error::CardData("metadata".to_owned()));
+            }
+            let key = bounded("metadata", key.trim(), MAX_KEY)?;
+            if key.is_empty() {
+                return Err(FieldErrors::one(FieldError::new("metadata", "invalid", "a key must not be empty")));
+            }
+            let value = bounded(&format!("metadata.{key}"), value.trim(), MAX_VALUE)?;
+            kept.insert(key, value);
+        }
+        if kept.len() > MAX_PAIRS {
+            let message = format!("must have at most {MAX_PAIRS} pairs");
+            return Err(FieldErrors::one(FieldError::new("metadata", "too_many", message)));
+        }
+        Ok(Self(kept))
+    }
+
+    /// What a store kept, checked when it came in.
+    pub(crate) const fn stored(pairs: BTreeMap<String, String>) -> Self {
+        Self(pairs)
+    }
+
+    pub(crate) const fn pairs(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+}
+
+fn bounded(field: &str, text: &str, max: usize) -> Result<String, Error> {
+    if holds_card_number(text) {
+        return Err(Error::CardData(field.to_owned()));
+    }
+    if text.chars().count() > max {
+        let message = format!("must be at most {max} characters");
+        return Err(FieldErrors::one(FieldError::new(field, "too_long", message)));
+    }
+    if text.chars().any(char::is_control) {
+        let message = "must not contain control characters";
+        return Err(FieldErrors::one(FieldError::new(field, "invalid", message)));
+    }
+    Ok(text.to_owned())
+}
+
+/// What a buyer asks for: pay my basket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub(crate) user_id: UserId,
+    pub(crate) basket_id: Option<Uuid>,
+    pub(crate) method: Method,
+    pub(crate) provider: String,
+    pub(crate) currency: Option<Currency>,
+    pub(crate) description: Option<Note>,
+    pub(crate) metadata: Metadata,
+}
+
+/// An order as it was written.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RawOrder {
+    pub(crate) user_id: String,
+    pub(crate) basket_id: Option<String>,
+    pub(crate) method: String,
+    pub(crate) provider: Option<String>,
+    pub(crate) currency: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) metadata: Vec<(String, String)>,
+}
+
+impl RawOrder {
+    /// Checks every field and reports all that are wrong at once; card numbers come before anything else.
+    pub(crate) fn check(self) -> Result<Order, Error> {
+        let mut wrong = FieldErrors::default();
+        let user_id = wrong.keep(UserId::parse(self.user_id.trim()));
+        let basket_id = wrong.keep(self.basket_id.as_deref().map(parse_basket_id).transpose());
+        let method = wrong.keep(Method::parse(&self.method));
+        let provider = wrong.keep(parse_provider(self.provider.as_deref()));
+        let currency = wrong.keep(self.currency.as_deref().map(parse_currency).transpose());
+        let description = wrong.merge(Note::description(self.description.as_deref()))?;
+        let metadata = wrong.merge(Metadata::parse(self.metadata))?;
+        match (user_id, basket_id, method, provider, currency, description, metadata) {
+            (
+                Some(user_id),
+                Some(basket_id),
+                Some(method),
+                Some(provider),
+                Some(currency),
+                Some(description),
+                Some(metadata),
+            ) => Ok(Order { user_id, basket_id, method, provider, currency, description, metadata }),
+            _ => Err(Error::Invalid(wrong)),
+        }
+    }
+}
+
+fn parse_basket_id(text: &str) -> Result<Uuid, FieldError> {
+    Uuid::try_parse(text.trim()).map_err(|_| FieldError::new("basket_id", "invalid", "must be a UUID"))
+}
+
+fn parse_provider(text: Option<&str>) -> Result<String, FieldError> {
+    match text.map_or(SANDBOX, str::trim) {
+        SANDBOX => Ok(SANDBOX.to_owned()),
+        _ => Err(FieldError::new("provider", "unknown", "must be sandbox")),
+    }
+}
+
+fn parse_currency(text: &str) -> Result<Currency, FieldError> {
+    text.trim()
+        .parse()
+        .map_err(|_| FieldError::new("currency", "unknown", "must be an ISO 4217 currency code such as USD"))
+}

@@ -1,0 +1,327 @@
+//! A payment and its moves; each move is a pure function that answers the events it causes.
+
+use std::fmt;
+use std::time::Duration;
+
+use shop_events::Event;
+use shop_fault::FieldError;
+use shop_money::{Currency, Money};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Basket, Error, Metadata, Note, Order, Refund, RefundStatus, UserId, events};
+
+/// How long a buyer has to pay; then the reserved units go back on the shelf.
+pub(crate) const LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// Where a payment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Status {
+    Pending,
+    Processing,
+    Completed,
+    PartiallyRefunded,
+    Refunded,
+    Failed,
+    Cancelled,
+}
+
+impl Status {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Processing,
+        Self::Completed,
+        Self::PartiallyRefunded,
+        Self::Refunded,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// The name outside and in the store.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Processing => "processing",
+            Self::Completed => "completed",
+            Self::PartiallyRefunded => "partially_refunded",
+            Self::Refunded => "refunded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What the buyer pays with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    CreditCard,
+    DebitCard,
+    Paypal,
+    Stripe,
+    BankTransfer,
+    Crypto,
+}
+
+impl Method {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::CreditCard, Self::DebitCard, Self::Paypal, Self::Stripe, Self::BankTransfer, Self::Crypto];
+
+    /// The name outside and in the store.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::CreditCard => "credit_card",
+            Self::DebitCard => "debit_card",
+            Self::Paypal => "paypal",
+            Self::Stripe => "stripe",
+            Self::BankTransfer => "bank_transfer",
+            Self::Crypto => "crypto",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self, FieldError> {
+        Self::ALL.into_iter().find(|method| method.as_str() == text.trim()).ok_or_else(|| {
+            let names = Self::ALL.map(Self::as_str).join(", ");
+            FieldError::new("method", "unknown", format!("must be one of {names}"))
+        })
+    }
+}
+
+/// One line of what is bought, at the price of the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Item {
+    pub(crate) id: Uuid,
+    pub(crate) product_id: i64,
+    pub(crate) name: String,
+    pub(crate) quantity: u32,
+    pub(crate) price: Money,
+    pub(crate) subtotal: Money,
+    pub(crate) category: String,
+    pub(crate) created_at: OffsetDateTime,
+}
+
+/// Why a payment failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// Stable, `snake_case`.
+    pub(crate) code: String,
+    /// For people.
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) const EXPIRED: &'static str = "payment_expired";
+    pub(crate) const SHORT: &'static str = "insufficient_stock";
+    pub(crate) const UNRESERVED: &'static str = "reservation_unknown";
+    /// The provider was asked to refuse the charge before it saw it.
+    pub(crate) const VOIDED: &'static str = "charge_voided";
+
+    pub(crate) fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into() }
+    }
+}
+
+/// The provider's final word on a charge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The money was taken.
+    Approved {
+        /// The provider's own id of the charge.
+        provider_id: String,
+    },
+    /// It was not, for this reason.
+    Declined(Failure),
+    /// It never saw a charge, and will refuse one that comes late.
+    Voided,
+}
+
+/// A payment with everything that happened to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Payment {
+    /// Also the id of its stock reservation and the key of its charge.
+    pub(crate) id: Uuid,
+    pub(crate) user_id: UserId,
+    pub(crate) basket_id: Uuid,
+    pub(crate) amount: Money,
+    pub(crate) status: Status,
+    pub(crate) method: Method,
+    pub(crate) provider: String,
+    pub(crate) provider_id: Option<String>,
+    pub(crate) description: Option<Note>,
+    pub(crate) metadata: Metadata,
+    pub(crate) items: Vec<Item>,
+    pub(crate) failure: Option<Failure>,
+    /// Oldest first; those not yet settled with the provider count against what is left, but are not shown.
+    pub(crate) refunds: Vec<Refund>,
+    /// The request that last moved it out of `pending`: a repeat of that very request gets its answer again.
+    pub(crate) operation: Option<Uuid>,
+    pub(crate) created_at: OffsetDateTime,
+    pub(crate) updated_at: OffsetDateTime,
+    pub(crate) processed_at: Option<OffsetDateTime>,
+    pub(crate) expires_at: OffsetDateTime,
+    /// Grows with every change.
+    pub(crate) version: i64,
+}
+
+impl Payment {
+    /// A pending payment for everything in `basket`.
+    pub(crate) fn open(id: Uuid, order: Order, basket: Basket, now: OffsetDateTime) -> Result<Self, Error> {
+        if let Some(asked) = order.currency.filter(|asked| *asked != basket.currency) {
+            return Err(Error::CurrencyMismatch { basket: basket.currency, asked });
+        }
+        if basket.items.is_empty() {
+            return Err(Error::BasketEmpty(order.user_id.as_str().to_owned()));
+        }
+        let amount = total(&basket.items, basket.currency)?;
+        Ok(Self {
+            id,
+            user_id: order.user_id,
+            basket_id: basket.id,
+            amount,
+            status: Status::Pending,
+            method: order.method,
+            provider: order.provider,
+            provider_id: None,
+            description: order.description,
+            metadata: order.metadata,
+            items: basket.items,
+            failure: None,
+            refunds: Vec::new(),
+            operation: None,
+            created_at: now,
+            updated_at: now,
+            processed_at: None,
+            expires_at: now + LIFETIME,
+            version: 1,
+        })
+    }
+
+    /// What went back so far.
+    pub(crate) fn refunded(&self) -> Money {
+        self.sum_of(|refund| refund.status == RefundStatus::Settled)
+    }
+
+    /// What may still be refunded; refunds on their way count as gone.
+    pub(crate) fn left(&self) -> Money {
+        let held = self.sum_of(|refund| refund.status != RefundStatus::Refused);
+        Money::new(self.amount.minor - held.minor, self.amount.currency)
+    }
+
+    fn sum_of(&self, counted: impl Fn(&Refund) -> bool) -> Money {
+        // Cannot overflow: every refund was checked against what was left of the amount.
+        let minor = self.refunds.iter().filter(|refund| counted(refund)).map(|refund| refund.amount.minor).sum();
+        Money::new(minor, self.amount.currency)
+    }
+
+    /// `pending` only; anything else names the status it is in.
+    pub(crate) fn expect_pending(&self, action: &'static str) -> Result<(), Error> {
+        match self.status {
+            Status::Pending => Ok(()),
+            _ => Err(self.invalid_state(action)),
+        }
+    }
+
+    pub(super) fn invalid_state(&self, action: &'static str) -> Error {
+        Error::InvalidState { payment: self.id, status: self.status, action }
+    }
+
+    /// `pending → processing`: from here on only the provider's word counts. Too late, it expires instead.
+    pub(crate) fn begin(&mut self, operation: Uuid, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
+        self.expect_pending("processed")?;
+        if now >= self.expires_at {
+            return Ok(self.expire(now));
+        }
+        self.operation = Some(operation);
+        self.status = Status::Processing;
+        self.updated_at = now;
+        Ok(Vec::new())
+    }
+
+    /// `processing → completed | failed`, by the provider's word; the same word again changes nothing.
+    pub(crate) fn settle(&mut self, verdict: &Verdict, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
+        match (self.status, verdict) {
+            (Status::Processing, Verdict::Approved { provider_id }) => {
+                self.status = Status::Completed;
+                self.provider_id = Some(provider_id.clone());
+                self.processed_at = Some(now);
+                self.updated_at = now;
+                Ok(events::completed(self))
+            }
+            (Status::Processing, Verdict::Declined(failure)) => {
+                self.processed_at = Some(now);
+                Ok(self.fail(failure.clone(), now))
+            }
+            (Status::Processing, Verdict::Voided) => {
+                let message = "the provider could not be reached in time; nothing was charged";
+                Ok(self.fail(Failure::new(Failure::VOIDED, message), now))
+            }
+            (Status::Completed | Status::PartiallyRefunded | Status::Refunded, Verdict::Approved { .. })
+            | (Status::Failed, Verdict::Declined(_) | Verdict::Voided) => Ok(Vec::new()),
+            _ => Err(self.invalid_state("settled")),
+        }
+    }
+
+    /// `pending → failed`: the stock could not be reserved.
+    pub(crate) fn abandon(&mut self, failure: Failure, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
+        self.expect_pending("paid")?;
+        Ok(self.fail(failure, now))
+    }
+
+    /// `pending → failed` once its time is over; nothing to do for one that has moved on or has time left.
+    pub(crate) fn expire(&mut self, now: OffsetDateTime) -> Vec<Event> {
+        if self.status != Status::Pending || now < self.expires_at {
+            return Vec::new();
+        }
+        self.fail(Failure::new(Failure::EXPIRED, "the payment was not processed in time"), now)
+    }
+
+    /// `pending → cancelled`.
+    pub(crate) fn cancel(&mut self, operation: Uuid, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
+        self.expect_pending("cancelled")?;
+        if now >= self.expires_at {
+            return Ok(self.expire(now));
+        }
+        self.operation = Some(operation);
+        self.status = Status::Cancelled;
+        self.updated_at = now;
+        Ok(events::released(self, "payment cancelled"))
+    }
+
+    fn fail(&mut self, failure: Failure, now: OffsetDateTime) -> Vec<Event> {
+        self.status = Status::Failed;
+        self.updated_at = now;
+        let events = events::failed(self, &failure);
+        self.failure = Some(failure);
+        events
+    }
+
+    /// Why a payment that did not go through did not, as the answer to the request that asked for it.
+    pub(crate) fn refusal(&self, action: &'static str) -> Error {
+        match &self.failure {
+            Some(failure) if failure.code == Failure::SHORT => {
+                Error::InsufficientStock { payment: self.id, short: Vec::new() }
+            }
+            // It never came to a charge, so it was not declined.
+            Some(failure) if [Failure::EXPIRED, Failure::UNRESERVED].contains(&failure.code.as_str()) => {
+                self.invalid_state(action)
+            }
+            Some(failure) => Error::Declined { payment: self.id, failure: failure.clone() },
+            None => self.invalid_state(action),
+        }
+    }
+}
+
+fn total(items: &[Item], currency: Currency) -> Result<Money, Error> {
+    items.iter().try_fold(Money::zero(currency), |sum, item| sum.checked_add(item.subtotal)).map_err(|_| {
+        super::FieldErrors::one(FieldError::new("amount", "out_of_range", "the basket's total is out of range"))
+    })
+}

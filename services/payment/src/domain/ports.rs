@@ -1,0 +1,169 @@
+//! What the domain needs from outside: a place for payments, the neighbours, and somebody who moves the money.
+
+use async_trait::async_trait;
+use shop_events::Event;
+use shop_money::{Currency, Money};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Error, Item, Payment, Shortage, Status, Token, UserId, Verdict};
+
+/// A change of one payment; pure, for the store may run it twice. Answers the events it causes.
+pub(crate) type Change<'a> = &'a (dyn Fn(&mut Payment) -> Result<Vec<Event>, Error> + Send + Sync);
+
+/// Which payments to list; newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    pub(crate) user_id: Option<UserId>,
+    pub(crate) status: Option<Status>,
+}
+
+/// What waits to be taken further by somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Pending payments whose time was over at this moment.
+    Expired(OffsetDateTime),
+    /// Payments in `processing` that last moved before this moment.
+    Processing(OffsetDateTime),
+    /// Payments with a refund that was requested before this moment and not settled.
+    Refunds(OffsetDateTime),
+}
+
+/// The payments there are.
+#[async_trait]
+pub(crate) trait Payments: Send + Sync {
+    /// Keeps a new payment; false when its id is taken.
+    async fn add(&self, payment: &Payment) -> Result<bool, Error>;
+
+    /// The payment with that id.
+    async fn get(&self, id: Uuid) -> Result<Option<Payment>, Error>;
+
+    /// Applies `change` to the payment, alone: the new state and the events are kept in one transaction, or nothing
+    /// is. Answers the new state; a change that changes nothing and causes nothing costs no write.
+    async fn change(&self, id: Uuid, change: Change<'_>) -> Result<Payment, Error>;
+
+    /// Up to `limit` payments, newest id first, those after `after` (an id) only.
+    async fn list(&self, filter: &Filter, after: Option<Uuid>, limit: u32) -> Result<Vec<Payment>, Error>;
+
+    /// Up to `limit` ids of payments that are due, those due longest first.
+    async fn due(&self, due: Due, limit: u32) -> Result<Vec<Uuid>, Error>;
+}
+
+/// A line of a basket that is not what it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BasketChange {
+    pub(crate) product_id: i64,
+    pub(crate) name: String,
+    pub(crate) kind: ChangeKind,
+}
+
+/// What is different about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChangeKind {
+    Price { old: Money, new: Money },
+    Availability { quantity: u32, available: i64 },
+    Gone,
+}
+
+impl ChangeKind {
+    /// The name outside.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Price { .. } => "price",
+            Self::Availability { .. } => "availability",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// A user's basket, as the catalogue sees it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Basket {
+    pub(crate) id: Uuid,
+    pub(crate) currency: Currency,
+    pub(crate) items: Vec<Item>,
+    /// What moved since the user last saw it.
+    pub(crate) changes: Vec<BasketChange>,
+}
+
+/// The baskets of the neighbour.
+#[async_trait]
+pub(crate) trait Baskets: Send + Sync {
+    /// The user's basket, refreshed from the catalogue; `None` when there is none.
+    async fn refreshed(&self, user: &UserId) -> Result<Option<Basket>, Error>;
+}
+
+/// One line to reserve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) product_id: i64,
+    pub(crate) quantity: u32,
+}
+
+/// What became of a reservation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reserved {
+    /// All lines are held.
+    Held,
+    /// None is, for want of these.
+    Short(Vec<Shortage>),
+}
+
+/// The stock of the neighbour.
+#[async_trait]
+pub(crate) trait Stock: Send + Sync {
+    /// Holds all lines for `reservation`, or none. A repeat changes nothing, and a reservation that was sold or released
+    /// is never held again. An error leaves open whether it stands.
+    async fn reserve(&self, reservation: Uuid, lines: &[Line]) -> Result<Reserved, Error>;
+}
+
+/// Money to take.
+#[derive(Debug, Clone)]
+pub(crate) struct Charge {
+    /// The provider charges once per key: the payment's id.
+    pub(crate) key: Uuid,
+    pub(crate) amount: Money,
+    pub(crate) token: Token,
+}
+
+/// Money to give back.
+#[derive(Debug, Clone)]
+pub(crate) struct Payback {
+    /// The provider pays back once per key: the refund's id.
+    pub(crate) key: Uuid,
+    /// The key of the charge.
+    pub(crate) charge: Uuid,
+    pub(crate) amount: Money,
+}
+
+/// The provider's word on a refund.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Paid {
+    /// The money went back, now or when the same key was used before.
+    Back,
+    /// The provider will not.
+    Refused,
+}
+
+/// The provider gave no answer: what it did is unknown.
+#[derive(Debug, thiserror::Error)]
+#[error("the provider gave no answer: {0}")]
+pub(crate) struct ProviderError(pub(crate) String);
+
+/// Somebody who moves the money.
+///
+/// An adapter must honour the keys: for ever one outcome per key, however often and from wherever it is asked.
+#[async_trait]
+pub(crate) trait Provider: Send + Sync {
+    /// Takes the money once per key. The verdict is final; `Voided` when the key was voided before.
+    async fn charge(&self, charge: &Charge) -> Result<Verdict, ProviderError>;
+
+    /// What is known of a key; `None` when no charge has come in *so far*.
+    async fn find(&self, key: Uuid) -> Result<Option<Verdict>, ProviderError>;
+
+    /// The final word on a key: what became of its charge, or `Voided` when none has come in, and then none ever will.
+    async fn void(&self, key: Uuid) -> Result<Verdict, ProviderError>;
+
+    /// Gives money back once per key.
+    async fn refund(&self, payback: &Payback) -> Result<Paid, ProviderError>;
+}

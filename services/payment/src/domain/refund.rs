@@ -1,0 +1,141 @@
+//! Refunds: first noted, then asked of the provider, then settled, so that a crash in between pays nothing twice.
+
+use shop_events::Event;
+use shop_fault::FieldError;
+use shop_money::Money;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Error, FieldErrors, Note, Payment, Status, events};
+
+/// Refunds of one payment at most: they travel with it in every answer.
+const MAX_REFUNDS: usize = 100;
+
+/// How far a refund got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefundStatus {
+    /// Noted; the provider has not confirmed it.
+    Requested,
+    /// The money went back.
+    Settled,
+    /// The provider said no; the amount may be refunded again.
+    Refused,
+}
+
+impl RefundStatus {
+    /// The name in the store.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Settled => "settled",
+            Self::Refused => "refused",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::Requested, Self::Settled, Self::Refused].into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// Money that went back, or is on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refund {
+    /// Also the provider's idempotency key.
+    pub(crate) id: Uuid,
+    pub(crate) amount: Money,
+    pub(crate) reason: Option<Note>,
+    /// The units go back on the shelf when everything has been paid back.
+    pub(crate) restock: bool,
+    pub(crate) status: RefundStatus,
+    pub(crate) created_at: OffsetDateTime,
+}
+
+/// A refund as asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Refunding {
+    pub(crate) id: Uuid,
+    /// All that is left when `None`.
+    pub(crate) amount: Option<Money>,
+    pub(crate) reason: Option<Note>,
+    pub(crate) restock: bool,
+}
+
+impl Payment {
+    /// The refund of that id.
+    pub(crate) fn refund(&self, id: Uuid) -> Option<&Refund> {
+        self.refunds.iter().find(|refund| refund.id == id)
+    }
+
+    /// Notes a refund, which from now on counts against what is left; one that is noted already stays as it is.
+    pub(crate) fn request_refund(&mut self, asked: &Refunding, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
+        if self.refund(asked.id).is_some() {
+            return Ok(Vec::new());
+        }
+        if !matches!(self.status, Status::Completed | Status::PartiallyRefunded) {
+            return Err(self.invalid_state("refunded"));
+        }
+        let left = self.left();
+        let amount = self.check_amount(asked.amount.unwrap_or(left), left)?;
+        if asked.restock && amount != left {
+            return Err(Error::RestockNeedsFullRefund(self.id));
+        }
+        if self.refunds.len() >= MAX_REFUNDS {
+            let message = format!("a payment has at most {MAX_REFUNDS} refunds");
+            return Err(FieldErrors::one(FieldError::new("amount", "too_many_refunds", message)));
+        }
+        self.refunds.push(Refund {
+            id: asked.id,
+            amount,
+            reason: asked.reason.clone(),
+            restock: asked.restock,
+            status: RefundStatus::Requested,
+            created_at: now,
+        });
+        self.updated_at = now;
+        Ok(Vec::new())
+    }
+
+    fn check_amount(&self, asked: Money, left: Money) -> Result<Money, Error> {
+        if asked.currency != self.amount.currency {
+            let message = format!("must be in {}", self.amount.currency);
+            return Err(FieldErrors::one(FieldError::new("amount", "currency_mismatch", message)));
+        }
+        if asked.minor > left.minor || left.minor <= 0 {
+            return Err(Error::RefundExceedsPayment { payment: self.id, asked, left });
+        }
+        if asked.minor <= 0 {
+            return Err(FieldErrors::one(FieldError::new("amount", "too_small", "must be over 0")));
+        }
+        Ok(asked)
+    }
+
+    /// The provider's word on a refund: paid back, or refused. The same word again changes nothing.
+    ///
+    /// The units of a restocking refund go back once everything is paid back: what comes back is then all that was
+    /// sold, and only once, because `refunded` is final.
+    pub(crate) fn settle_refund(&mut self, id: Uuid, paid: bool, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
+        let Some(refund) = self.refunds.iter_mut().find(|refund| refund.id == id) else {
+            return Err(Error::NotFound(self.id));
+        };
+        if refund.status != RefundStatus::Requested {
+            return Ok(Vec::new());
+        }
+        self.updated_at = now;
+        if !paid {
+            refund.status = RefundStatus::Refused;
+            return Ok(Vec::new());
+        }
+        refund.status = RefundStatus::Settled;
+        let settled = refund.clone();
+        let mut caused = vec![events::refunded(self, &settled)];
+        if self.refunded().minor < self.amount.minor {
+            self.status = Status::PartiallyRefunded;
+            return Ok(caused);
+        }
+        self.status = Status::Refunded;
+        if self.refunds.iter().any(|refund| refund.restock && refund.status == RefundStatus::Settled) {
+            caused.extend(events::restocked(self));
+        }
+        Ok(caused)
+    }
+}

@@ -1,0 +1,353 @@
+//! The moves of a payment: as a table, and against a model that is too simple to be wrong.
+
+use proptest::prelude::*;
+use shop_events::{Event, StockOperation};
+use uuid::Uuid;
+
+use super::payment::LIFETIME;
+use super::samples::{NOON, basket, numbered, order, pending, raw_order, usd};
+use super::{Error, Failure, Payment, RawOrder, Refunding, Status, Token, Verdict};
+
+const OPERATION: Uuid = Uuid::from_u128(77);
+
+fn approved() -> Verdict {
+    Verdict::Approved { provider_id: "p-1".to_owned() }
+}
+
+fn declined() -> Verdict {
+    Verdict::Declined(Failure::new("insufficient_funds", "there are insufficient funds"))
+}
+
+/// A payment in each status, by legal moves only.
+fn in_status(status: Status) -> Payment {
+    let mut payment = pending();
+    let mut go = |step: &dyn Fn(&mut Payment) -> Result<Vec<Event>, Error>| step(&mut payment).expect("a legal move");
+    let begin = |p: &mut Payment| p.begin(OPERATION, NOON);
+    let settle = |p: &mut Payment| p.settle(&approved(), NOON);
+    match status {
+        Status::Pending => {}
+        Status::Processing => drop(go(&begin)),
+        Status::Completed => drop((go(&begin), go(&settle))),
+        Status::PartiallyRefunded => drop((go(&begin), go(&settle), go(&|p| refund(p, 1, Some(100))))),
+        Status::Refunded => drop((go(&begin), go(&settle), go(&|p| refund(p, 1, None)))),
+        Status::Failed => drop((go(&begin), go(&|p| p.settle(&declined(), NOON)))),
+        Status::Cancelled => drop(go(&|p| p.cancel(OPERATION, NOON))),
+    }
+    assert_eq!(payment.status, status);
+    payment
+}
+
+fn asked(id: u128, minor: Option<i64>, restock: bool) -> Refunding {
+    Refunding { id: Uuid::from_u128(id), amount: minor.map(usd), reason: None, restock }
+}
+
+/// Requests and settles a refund.
+fn refund(payment: &mut Payment, id: u128, minor: Option<i64>) -> Result<Vec<Event>, Error> {
+    payment.request_refund(&asked(id, minor, false), NOON)?;
+    payment.settle_refund(Uuid::from_u128(id), true, NOON)
+}
+
+fn kinds(events: &[Event]) -> Vec<String> {
+    let name = |event: &Event| match event {
+        Event::StockUpdated(stock) => format!("{:?} {}x{}", stock.operation, stock.quantity, stock.product_id),
+        other => other.event_type().to_owned(),
+    };
+    events.iter().map(name).collect()
+}
+
+#[test]
+fn a_new_payment_is_the_basket_at_its_price_for_half_an_hour() {
+    let payment = pending();
+    assert_eq!((payment.status, payment.amount, payment.refunded()), (Status::Pending, usd(2700), usd(0)));
+    assert_eq!(payment.expires_at - payment.created_at, time::Duration::minutes(30));
+    assert_eq!(payment.items, basket().items);
+}
+
+#[test]
+fn an_empty_basket_or_one_in_another_currency_is_not_paid() {
+    let mut empty = basket();
+    empty.items.clear();
+    let error = Payment::open(OPERATION, order(), empty, NOON).expect_err("empty");
+    assert_eq!(error.fault().code(), "basket_empty");
+    let order = RawOrder { currency: Some("eur".to_owned()), ..raw_order() }.check().expect("valid");
+    let error = Payment::open(OPERATION, order, basket(), NOON).expect_err("euros");
+    assert_eq!((error.to_string().as_str(), error.fault().code()), ("the basket is in USD, not in EUR", "currency_mismatch"));
+}
+
+#[test]
+fn every_move_that_is_not_in_the_picture_is_refused_and_names_the_status() {
+    type Move = fn(&mut Payment) -> Result<Vec<Event>, Error>;
+    let moves: [(&str, Move, &[Status]); 4] = [
+        ("processed", |p| p.begin(OPERATION, NOON), &[Status::Pending]),
+        ("cancelled", |p| p.cancel(OPERATION, NOON), &[Status::Pending]),
+        ("paid", |p| p.abandon(Failure::new(Failure::SHORT, "short"), NOON), &[Status::Pending]),
+        ("refunded", |p| refund(p, 9, Some(50)), &[Status::Completed, Status::PartiallyRefunded]),
+    ];
+    for (name, make, from) in moves {
+        for status in Status::ALL {
+            let mut payment = in_status(status);
+            let before = payment.clone();
+            let outcome = make(&mut payment);
+            if from.contains(&status) {
+                outcome.unwrap_or_else(|error| panic!("{status} {name}: {error}"));
+                continue;
+            }
+            let error = outcome.expect_err(name);
+            assert_eq!(error.to_string(), format!("payment {} is {status}, so it cannot be {name}", payment.id));
+            let fault = error.fault();
+            assert_eq!((fault.kind().status(), fault.code()), (409, "invalid_state"));
+            assert_eq!(payment, before, "a refused move changes nothing");
+        }
+    }
+}
+
+#[test]
+fn the_providers_word_settles_once_and_its_repeat_changes_nothing() {
+    for (verdict, status) in [(approved(), Status::Completed), (declined(), Status::Failed), (Verdict::Voided, Status::Failed)] {
+        let mut payment = in_status(Status::Processing);
+        assert!(!payment.settle(&verdict, NOON).expect("settles").is_empty());
+        assert_eq!(payment.status, status);
+        let settled = payment.clone();
+        assert!(payment.settle(&verdict, NOON).expect("the same word again").is_empty());
+        assert_eq!(payment, settled);
+    }
+    for (status, verdict) in
+        [(Status::Completed, declined()), (Status::Failed, approved()), (Status::Pending, approved()), (Status::Cancelled, approved())]
+    {
+        in_status(status).settle(&verdict, NOON).expect_err("two words");
+    }
+}
+
+#[test]
+fn a_completed_payment_sells_its_stock_and_clears_its_basket() {
+    let mut payment = in_status(Status::Processing);
+    let events = payment.settle(&approved(), NOON).expect("settles");
+    assert_eq!(kinds(&events), ["payment.completed", "Decrease 2x3", "Decrease 1x4", "basket.cleared"]);
+    assert_eq!((payment.provider_id.as_deref(), payment.processed_at), (Some("p-1"), Some(NOON)));
+}
+
+#[test]
+fn a_payment_that_ends_without_money_releases_its_stock() {
+    let failed = ["payment.failed", "Release 2x3", "Release 1x4"];
+    assert_eq!(kinds(&in_status(Status::Processing).settle(&declined(), NOON).expect("settles")), failed);
+    assert_eq!(kinds(&pending().expire(NOON + LIFETIME)), failed);
+    let cancelled = pending().cancel(OPERATION, NOON).expect("cancels");
+    assert_eq!(kinds(&cancelled), ["Release 2x3", "Release 1x4"]);
+}
+
+#[test]
+fn a_payment_expires_at_its_time_and_not_before() {
+    let mut payment = pending();
+    assert!(payment.expire(NOON + LIFETIME - std::time::Duration::from_millis(1)).is_empty());
+    assert_eq!(payment.status, Status::Pending);
+    payment.expire(NOON + LIFETIME);
+    assert_eq!(payment.failure.as_ref().map(|why| why.code.as_str()), Some("payment_expired"));
+    assert!(payment.expire(NOON + LIFETIME * 2).is_empty(), "once");
+    for status in Status::ALL.into_iter().filter(|status| *status != Status::Pending) {
+        assert!(in_status(status).expire(NOON + LIFETIME).is_empty(), "{status}");
+    }
+}
+
+#[test]
+fn a_payment_processed_or_cancelled_too_late_expires_instead() {
+    let late = NOON + LIFETIME;
+    let mut payment = pending();
+    assert_eq!(kinds(&payment.begin(OPERATION, late).expect("expires"))[0], "payment.failed");
+    assert_eq!(payment.status, Status::Failed);
+    assert_eq!(payment.refusal("processed").fault().code(), "invalid_state");
+    let mut payment = pending();
+    payment.cancel(OPERATION, late).expect("expires");
+    assert_eq!(payment.status, Status::Failed);
+}
+
+#[test]
+fn refunds_add_up_to_the_amount_and_no_further() {
+    let mut payment = in_status(Status::Completed);
+    assert_eq!(kinds(&refund(&mut payment, 1, Some(700)).expect("part")), ["payment.refunded"]);
+    assert_eq!((payment.status, payment.refunded(), payment.left()), (Status::PartiallyRefunded, usd(700), usd(2000)));
+    let error = refund(&mut payment, 2, Some(2001)).expect_err("over");
+    assert_eq!(error.to_string(), format!("a refund of 20.01 USD exceeds the 20.00 that are left of payment {}", payment.id));
+    assert_eq!((error.fault().kind().status(), "refund_exceeds_payment"), (422, "refund_exceeds_payment"));
+    refund(&mut payment, 3, None).expect("all that is left");
+    assert_eq!((payment.status, payment.refunded(), payment.left()), (Status::Refunded, usd(2700), usd(0)));
+}
+
+#[test]
+fn a_refund_on_its_way_counts_as_gone_until_it_is_refused() {
+    let mut payment = in_status(Status::Completed);
+    payment.request_refund(&asked(1, Some(2700), false), NOON).expect("requested");
+    assert_eq!((payment.status, payment.refunded(), payment.left()), (Status::Completed, usd(0), usd(0)));
+    assert_eq!(refund(&mut payment, 2, None).expect_err("nothing left").fault().code(), "refund_exceeds_payment");
+    assert!(payment.settle_refund(Uuid::from_u128(1), false, NOON).expect("refused").is_empty());
+    assert_eq!(payment.left(), usd(2700));
+    refund(&mut payment, 3, None).expect("it may be refunded now");
+}
+
+#[test]
+fn a_refund_requested_or_settled_twice_is_one_refund() {
+    let mut payment = in_status(Status::Completed);
+    payment.request_refund(&asked(1, Some(100), false), NOON).expect("requested");
+    payment.request_refund(&asked(1, Some(100), false), NOON).expect("again");
+    assert_eq!(payment.refunds.len(), 1);
+    assert_eq!(payment.settle_refund(Uuid::from_u128(1), true, NOON).expect("settled").len(), 1);
+    assert!(payment.settle_refund(Uuid::from_u128(1), true, NOON).expect("again").is_empty());
+    assert_eq!(payment.refunded(), usd(100));
+}
+
+#[test]
+fn refunds_of_nothing_less_than_nothing_or_other_money_are_refused() {
+    let eur = shop_money::Money::new(100, "EUR".parse().expect("EUR"));
+    for amount in [usd(0), usd(-1), usd(i64::MIN), eur] {
+        let asked = Refunding { id: OPERATION, amount: Some(amount), reason: None, restock: false };
+        let error = in_status(Status::Completed).request_refund(&asked, NOON).expect_err("refused");
+        assert_eq!(error.fault().code(), "validation_failed");
+    }
+}
+
+#[test]
+fn units_come_back_once_and_only_when_all_is_paid_back() {
+    let mut payment = in_status(Status::Completed);
+    let error = payment.request_refund(&asked(1, Some(100), true), NOON).expect_err("part");
+    assert_eq!(error.fault().code(), "restock_needs_full_refund");
+    payment.request_refund(&asked(2, Some(100), false), NOON).expect("on its way");
+    payment.request_refund(&asked(3, None, true), NOON).expect("the rest");
+    let first = payment.settle_refund(Uuid::from_u128(3), true, NOON).expect("settled");
+    assert_eq!(kinds(&first), ["payment.refunded"], "the other one may still be refused");
+    let last = payment.settle_refund(Uuid::from_u128(2), true, NOON).expect("settled");
+    assert_eq!(kinds(&last), ["payment.refunded", "Increase 2x3", "Increase 1x4"]);
+}
+
+#[test]
+fn every_wrong_field_of_an_order_is_reported_at_once() {
+    let order = RawOrder {
+        user_id: "a b".to_owned(),
+        basket_id: Some("7".to_owned()),
+        method: "cash".to_owned(),
+        provider: Some("stripe".to_owned()),
+        currency: Some("XXX".to_owned()),
+        description: Some("a\u{0}b".to_owned()),
+        metadata: (0..51).map(|n| (n.to_string(), String::new())).collect(),
+    };
+    let fault = order.check().expect_err("all wrong").fault();
+    let fields: Vec<_> = fault.fields().iter().map(|error| error.field.as_str()).collect();
+    assert_eq!(fields, ["user_id", "basket_id", "method", "provider", "currency", "description", "metadata"]);
+}
+
+#[test]
+fn card_numbers_are_refused_and_never_repeated() {
+    const CARD: &str = "4242 4242 4242 4242";
+    let pairs = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+    let orders = [
+        RawOrder { description: Some(format!("my card {CARD}")), ..raw_order() },
+        RawOrder { metadata: pairs("card", CARD), ..raw_order() },
+        RawOrder { metadata: pairs(CARD, "x"), ..raw_order() },
+    ];
+    let mut errors: Vec<_> = orders.into_iter().map(|order| order.check().expect_err("refused")).collect();
+    errors.push(Token::parse(Some(CARD)).expect_err("refused"));
+    errors.push(super::Note::reason(Some(CARD)).expect_err("refused"));
+    for error in errors {
+        let fault = error.fault();
+        assert_eq!((fault.kind().status(), fault.code()), (422, "card_data_not_accepted"));
+        assert!(!format!("{fault:?} {:?}", fault.fields()).contains("4242"), "{fault:?}");
+    }
+}
+
+/// A move of the model.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Begin { late: bool },
+    Approve,
+    Decline,
+    Cancel,
+    Expire { late: bool },
+    Request { id: u8, minor: Option<i16>, restock: bool },
+    Settle { id: u8, paid: bool },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        any::<bool>().prop_map(|late| Step::Begin { late }),
+        Just(Step::Begin { late: false }),
+        Just(Step::Approve),
+        Just(Step::Decline),
+        Just(Step::Cancel),
+        any::<bool>().prop_map(|late| Step::Expire { late }),
+        (0..8_u8, proptest::option::of(-10..3000_i16), any::<bool>())
+            .prop_map(|(id, minor, restock)| Step::Request { id, minor, restock }),
+        (0..8_u8, any::<bool>()).prop_map(|(id, paid)| Step::Settle { id, paid }),
+    ]
+}
+
+fn take(payment: &mut Payment, step: Step) -> Result<Vec<Event>, Error> {
+    let at = |late: bool| if late { NOON + LIFETIME } else { NOON };
+    match step {
+        Step::Begin { late } => payment.begin(OPERATION, at(late)),
+        Step::Approve => payment.settle(&approved(), NOON),
+        Step::Decline => payment.settle(&declined(), NOON),
+        Step::Cancel => payment.cancel(OPERATION, NOON),
+        Step::Expire { late } => Ok(payment.expire(at(late))),
+        Step::Request { id, minor, restock } => {
+            payment.request_refund(&asked(id.into(), minor.map(i64::from), restock), NOON)
+        }
+        Step::Settle { id, paid } => payment.settle_refund(Uuid::from_u128(id.into()), paid, NOON),
+    }
+}
+
+/// The arrows of the picture in the contract.
+fn is_arrow(from: Status, to: Status) -> bool {
+    use Status::{Cancelled, Completed, Failed, PartiallyRefunded, Pending, Processing, Refunded};
+    from == to
+        || matches!(
+            (from, to),
+            (Pending, Processing | Cancelled | Failed)
+                | (Processing, Completed | Failed)
+                | (Completed, PartiallyRefunded | Refunded)
+                | (PartiallyRefunded, Refunded)
+        )
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_tried_the_books_balance(steps in proptest::collection::vec(step(), 0..60)) {
+        let mut payment = numbered(1);
+        let mut events = Vec::new();
+        for step in steps {
+            let before = payment.clone();
+            match take(&mut payment, step) {
+                Ok(caused) => events.extend(caused),
+                Err(_) => prop_assert_eq!(&payment, &before),
+            }
+            prop_assert!(is_arrow(before.status, payment.status), "{} to {}", before.status, payment.status);
+            prop_assert!(payment.left().minor >= 0 && payment.refunded().minor <= payment.amount.minor);
+            prop_assert_eq!(payment.status == Status::Refunded, payment.refunded() == payment.amount);
+        }
+        let count = |operation| events.iter().filter(|event| matches!(event, Event::StockUpdated(s) if s.operation == operation)).count();
+        let (sold, released, back) = (count(StockOperation::Decrease), count(StockOperation::Release), count(StockOperation::Increase));
+        prop_assert!(sold + released <= payment.items.len(), "a reservation is sold or released, once");
+        prop_assert!(back <= sold, "no more comes back than was sold");
+        let ended = matches!(payment.status, Status::Failed | Status::Cancelled);
+        prop_assert_eq!(ended, released == payment.items.len());
+        let paid: i64 = events.iter().filter(|event| matches!(event, Event::PaymentRefunded(_))).count().try_into().expect("few");
+        prop_assert_eq!(paid, i64::try_from(payment.refunds.iter().filter(|r| r.status == super::RefundStatus::Settled).count()).expect("few"));
+    }
+
+    #[test]
+    fn no_input_makes_an_order_panic(
+        texts in proptest::collection::vec(any::<Option<String>>(), 6),
+        pairs in proptest::collection::vec(any::<(String, String)>(), 0..60),
+    ) {
+        let text = |at: usize| texts[at].clone();
+        let order = RawOrder {
+            user_id: text(0).unwrap_or_default(),
+            basket_id: text(1),
+            method: text(2).unwrap_or_default(),
+            provider: text(3),
+            currency: text(4),
+            description: text(5),
+            metadata: pairs,
+        };
+        let refused = order.check().err().map(|error| error.fault().kind().status());
+        prop_assert!(refused.is_none_or(|status| status == 422));
+        Token::parse(texts[0].as_deref()).ok();
+    }
+}

@@ -1,0 +1,74 @@
+//! A provider with a deadline and a clock on every call.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use prometheus::HistogramVec;
+use shop_telemetry::Metrics;
+use uuid::Uuid;
+
+use crate::config::ProviderSettings;
+use crate::domain::{Charge, Paid, Payback, Provider, ProviderError, Verdict};
+
+/// Bounds how long a call may take and measures how long it took.
+pub(super) struct Watched<P> {
+    inner: P,
+    timeout: Duration,
+    seconds: HistogramVec,
+}
+
+impl<P> Watched<P> {
+    pub(super) fn new(inner: P, settings: &ProviderSettings, metrics: &Metrics) -> Self {
+        let help = "How long the payment provider took to answer, in seconds.";
+        let seconds = metrics.histograms("payment_provider_duration_seconds", help, &["call", "outcome"]);
+        Self { inner, timeout: settings.timeout.get(), seconds }
+    }
+
+    async fn watch<T>(
+        &self,
+        call: &str,
+        work: impl Future<Output = Result<T, ProviderError>> + Send,
+        outcome: impl Fn(&T) -> &'static str,
+    ) -> Result<T, ProviderError> {
+        let started = Instant::now();
+        let answer = match tokio::time::timeout(self.timeout, work).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ProviderError(format!("nothing came within {:?}", self.timeout))),
+        };
+        let label = answer.as_ref().map_or("lost", &outcome);
+        self.seconds.with_label_values(&[call, label]).observe(started.elapsed().as_secs_f64());
+        answer
+    }
+}
+
+const fn label(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Approved { .. } => "approved",
+        Verdict::Declined(_) => "declined",
+        Verdict::Voided => "voided",
+    }
+}
+
+#[async_trait]
+impl<P: Provider> Provider for Watched<P> {
+    async fn charge(&self, charge: &Charge) -> Result<Verdict, ProviderError> {
+        self.watch("charge", self.inner.charge(charge), label).await
+    }
+
+    async fn find(&self, key: Uuid) -> Result<Option<Verdict>, ProviderError> {
+        self.watch("find", self.inner.find(key), |found| found.as_ref().map_or("unknown", label)).await
+    }
+
+    async fn void(&self, key: Uuid) -> Result<Verdict, ProviderError> {
+        self.watch("void", self.inner.void(key), label).await
+    }
+
+    async fn refund(&self, payback: &Payback) -> Result<Paid, ProviderError> {
+        let label = |paid: &Paid| match paid {
+            Paid::Back => "paid_back",
+            Paid::Refused => "refused",
+        };
+        self.watch("refund", self.inner.refund(payback), label).await
+    }
+}

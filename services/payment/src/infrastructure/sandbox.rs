@@ -1,0 +1,162 @@
+//! The built-in provider: takes no real money, and answers by the token alone.
+//!
+//! Its books are tables of their own, written on connections of its own and never in a transaction of the service:
+//! they stand for what a real provider keeps on its side, so what they say after a crash is what really was charged.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use shop_clock::{SharedClock, millis};
+use sqlx::{Database, Pool};
+use uuid::Uuid;
+
+use super::ledger::{Entry, Ledger};
+use crate::domain::{Charge, Failure, Paid, Payback, Provider, ProviderError, Token, Verdict};
+
+const APPROVED: &str = "approved";
+const DECLINED: &str = "declined";
+const VOID: &str = "void";
+
+/// The provider whose outcome depends on nothing but the token.
+pub(super) struct Sandbox<DB: Database> {
+    pub(super) read: Pool<DB>,
+    pub(super) write: Pool<DB>,
+    /// How a transaction that will write begins.
+    pub(super) begin: &'static str,
+    pub(super) clock: SharedClock,
+    /// How long `tok_slow` takes.
+    pub(super) slow: Duration,
+}
+
+/// What a token does.
+enum Script {
+    Approve,
+    Slow,
+    LoseReply,
+    Decline(Failure),
+}
+
+impl Script {
+    fn of(token: &Token) -> Self {
+        match token.expose() {
+            "tok_approve" => Self::Approve,
+            "tok_slow" => Self::Slow,
+            "tok_lost_reply" => Self::LoseReply,
+            "tok_decline" => Self::Decline(Failure::new("payment_declined", "the payment was declined")),
+            "tok_insufficient_funds" => Self::Decline(Failure::new("insufficient_funds", "there are insufficient funds")),
+            _ => Self::Decline(Failure::new("unknown_token", "the provider does not know the token")),
+        }
+    }
+}
+
+fn unanswered(error: sqlx::Error) -> ProviderError {
+    ProviderError(error.to_string())
+}
+
+impl<DB> Sandbox<DB>
+where
+    DB: Database,
+    DB::Connection: Ledger,
+{
+    /// Enters `entry` unless its key has an outcome; what then stands under the key.
+    async fn enter(&self, entry: Entry) -> sqlx::Result<(bool, Entry)> {
+        let mut conn = self.write.acquire().await?;
+        if conn.enter(&entry).await? {
+            return Ok((true, entry));
+        }
+        let known = conn.entry(entry.charge_key, false).await?.ok_or(sqlx::Error::RowNotFound)?;
+        Ok((false, known))
+    }
+
+    fn new_entry(&self, key: Uuid, outcome: &str) -> Entry {
+        Entry {
+            charge_key: key,
+            outcome: outcome.to_owned(),
+            code: None,
+            message: None,
+            amount: 0,
+            currency: String::new(),
+            attempts: 0,
+            created_at: millis(self.clock.now()),
+        }
+    }
+
+    async fn pay_back(&self, payback: &Payback) -> sqlx::Result<Paid> {
+        let mut tx = self.write.begin_with(self.begin).await?;
+        let charge = tx.entry(payback.charge, true).await?.filter(|entry| entry.outcome == APPROVED);
+        let known = tx.paid_back(payback.key).await?;
+        let already = tx.paid_back_of(payback.charge).await?;
+        let paid = match (charge, known) {
+            (_, Some(amount)) if amount == payback.amount.minor => Paid::Back,
+            (Some(charge), None) if payback.amount.minor <= charge.amount - already => {
+                let now = millis(self.clock.now());
+                tx.enter_refund(payback.key, payback.charge, payback.amount.minor, now).await?;
+                Paid::Back
+            }
+            _ => Paid::Refused,
+        };
+        tx.commit().await?;
+        Ok(paid)
+    }
+}
+
+/// What an entry means.
+fn verdict(entry: &Entry) -> Verdict {
+    match entry.outcome.as_str() {
+        APPROVED => Verdict::Approved { provider_id: format!("sandbox_{}", entry.charge_key.simple()) },
+        DECLINED => Verdict::Declined(Failure::new(
+            entry.code.clone().unwrap_or_default(),
+            entry.message.clone().unwrap_or_default(),
+        )),
+        _ => Verdict::Voided,
+    }
+}
+
+#[async_trait]
+impl<DB> Provider for Sandbox<DB>
+where
+    DB: Database,
+    DB::Connection: Ledger,
+{
+    async fn charge(&self, charge: &Charge) -> Result<Verdict, ProviderError> {
+        let script = Script::of(&charge.token);
+        if matches!(script, Script::Slow) {
+            tokio::time::sleep(self.slow).await;
+        }
+        let mut entry = Entry {
+            amount: charge.amount.minor,
+            currency: charge.amount.currency.to_string(),
+            attempts: 1,
+            ..self.new_entry(charge.key, APPROVED)
+        };
+        if let Script::Decline(failure) = &script {
+            entry.outcome = DECLINED.to_owned();
+            entry.code = Some(failure.code.clone());
+            entry.message = Some(failure.message.clone());
+        }
+        let (new, entry) = self.enter(entry).await.map_err(unanswered)?;
+        if !new {
+            // A key is charged once; whoever asks again hears what came of it then.
+            let mut conn = self.write.acquire().await.map_err(unanswered)?;
+            conn.asked_again(charge.key).await.map_err(unanswered)?;
+        }
+        match script {
+            Script::LoseReply => Err(ProviderError("the reply was lost".to_owned())),
+            Script::Approve | Script::Slow | Script::Decline(_) => Ok(verdict(&entry)),
+        }
+    }
+
+    async fn find(&self, key: Uuid) -> Result<Option<Verdict>, ProviderError> {
+        let mut conn = self.read.acquire().await.map_err(unanswered)?;
+        Ok(conn.entry(key, false).await.map_err(unanswered)?.as_ref().map(verdict))
+    }
+
+    async fn void(&self, key: Uuid) -> Result<Verdict, ProviderError> {
+        let (_, entry) = self.enter(self.new_entry(key, VOID)).await.map_err(unanswered)?;
+        Ok(verdict(&entry))
+    }
+
+    async fn refund(&self, payback: &Payback) -> Result<Paid, ProviderError> {
+        shop_sql::retry_transient(|| self.pay_back(payback)).await.map_err(unanswered)
+    }
+}

@@ -1,0 +1,55 @@
+//! Stock over gRPC.
+
+use async_trait::async_trait;
+use shop_config::Neighbour;
+use shop_fault::{Fault, Kind};
+use shop_proto::product::v1 as proto;
+use shop_proto::product::v1::product_service_client::ProductServiceClient;
+use shop_rpc::Outgoing;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+use crate::domain::{Error, Line, Reserved, Shortage, Stock};
+
+/// The product service, as far as it keeps the stock.
+pub(crate) struct GrpcStock {
+    neighbour: Neighbour,
+    client: ProductServiceClient<InterceptedService<Channel, Outgoing>>,
+}
+
+impl GrpcStock {
+    /// At this address; connects with the first call, so that services may start in any order.
+    pub(crate) fn new(neighbour: Neighbour) -> anyhow::Result<Self> {
+        let client = ProductServiceClient::with_interceptor(shop_rpc::channel(&neighbour)?, Outgoing);
+        Ok(Self { neighbour, client })
+    }
+}
+
+#[async_trait]
+impl Stock for GrpcStock {
+    async fn reserve(&self, reservation: Uuid, lines: &[Line]) -> Result<Reserved, Error> {
+        let line = |line: &Line| proto::StockLine { product_id: line.product_id, quantity: line.quantity };
+        let request = proto::ReserveStockRequest {
+            reservation_id: reservation.to_string(),
+            lines: lines.iter().map(line).collect(),
+        };
+        let call = || {
+            let (mut client, request) = (self.client.clone(), request.clone());
+            async move { client.reserve_stock(request).await }
+        };
+        match shop_rpc::call(&self.neighbour, "product", call).await {
+            Ok(_) => Ok(Reserved::Held),
+            // The product service refused and holds nothing: too few units, or a product that is gone.
+            Err(fault) if matches!(fault.kind(), Kind::Conflict | Kind::NotFound) => Ok(Reserved::Short(short(&fault))),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+}
+
+fn short(fault: &Fault) -> Vec<Shortage> {
+    let shortages = fault.violations().iter();
+    shortages
+        .map(|violation| Shortage { subject: violation.subject.clone(), description: violation.description.clone() })
+        .collect()
+}

@@ -1,0 +1,35 @@
+//! The ways in: HTTP and gRPC, each a few lines from its wire to a command, and the rounds nobody asks for.
+
+mod detached;
+mod grpc;
+mod http;
+mod idempotent;
+mod rounds;
+mod view;
+
+use std::sync::Arc;
+
+use shop_clock::SharedClock;
+use shop_http::idempotency;
+use shop_runtime::Tasks;
+
+use crate::application::{Commands, Queries};
+
+pub(crate) use grpc::PaymentGrpc;
+pub(crate) use http::routes;
+pub(crate) use rounds::Rounds;
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub(crate) struct Api {
+    /// Changes.
+    pub(crate) commands: Commands,
+    /// Questions.
+    pub(crate) queries: Queries,
+    /// The answers to repeated requests.
+    pub(crate) keys: Arc<dyn idempotency::Store>,
+    /// Makes ids for requests without a key.
+    pub(crate) clock: SharedClock,
+    /// Where commands run that must not end half way.
+    pub(crate) tasks: Tasks,
+}

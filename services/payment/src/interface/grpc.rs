@@ -1,0 +1,189 @@
+//! Payments over gRPC: the same commands, the same codes.
+
+mod message;
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+use shop_fault::{Fault, FieldError};
+use shop_http::page::{Cursor, Limit};
+use shop_money::{Currency, Money};
+use shop_proto::payment::v1 as proto;
+use shop_proto::payment::v1::payment_service_server::PaymentService;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::Api;
+use super::detached::detached;
+use super::http::scope;
+use super::idempotent::{Call, once};
+use crate::application::{Amount, List, Process, RefundPayment};
+use crate::domain::{Error, Filter, RawOrder, Token, UserId};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// The service `shop.payment.v1.PaymentService`.
+#[derive(Clone)]
+pub(crate) struct PaymentGrpc(pub(crate) Api);
+
+#[tonic::async_trait]
+impl PaymentService for PaymentGrpc {
+    async fn create_payment(
+        &self,
+        request: Request<proto::CreatePaymentRequest>,
+    ) -> Answer<proto::CreatePaymentResponse> {
+        let sent = key(&request);
+        let mut request = request.into_inner();
+        let key = request.idempotency_key.take().or(sent);
+        // Sorted, since a map has no order on the wire.
+        let pairs: BTreeMap<_, _> = std::mem::take(&mut request.metadata).into_iter().collect();
+        let mut canonical = request.encode_to_vec();
+        canonical.extend_from_slice(format!("{pairs:?}").as_bytes());
+        let call = Call { method: "CreatePayment", key, request: &canonical };
+        once(&self.0, call, |id| async move {
+            let order = order(request, pairs);
+            let commands = self.0.commands.clone();
+            let payment = detached(&self.0.tasks, async move { commands.create(id, order).await }).await;
+            let payment = payment.map_err(shop_rpc::status)?.map_err(status)?;
+            Ok(proto::CreatePaymentResponse { payment: Some(payment.into()) })
+        })
+        .await
+    }
+
+    async fn get_payment(&self, request: Request<proto::GetPaymentRequest>) -> Answer<proto::GetPaymentResponse> {
+        let id = id(&request.get_ref().id)?;
+        let payment = self.0.queries.get(id).await.map_err(status)?;
+        Ok(Response::new(proto::GetPaymentResponse { payment: Some(payment.into()) }))
+    }
+
+    async fn get_payments(&self, request: Request<proto::GetPaymentsRequest>) -> Answer<proto::GetPaymentsResponse> {
+        let request = request.into_inner();
+        let user_id = request.user_id.as_deref().map(user).transpose()?;
+        let status = message::status_filter(request.status)?;
+        let (payments, next_cursor) = self.page(Filter { user_id, status }, request.limit, &request.cursor).await?;
+        Ok(Response::new(proto::GetPaymentsResponse { payments, next_cursor }))
+    }
+
+    async fn get_user_payments(
+        &self,
+        request: Request<proto::GetUserPaymentsRequest>,
+    ) -> Answer<proto::GetUserPaymentsResponse> {
+        let request = request.into_inner();
+        let filter = Filter { user_id: Some(user(&request.user_id)?), status: None };
+        let (payments, next_cursor) = self.page(filter, request.limit, &request.cursor).await?;
+        Ok(Response::new(proto::GetUserPaymentsResponse { payments, next_cursor }))
+    }
+
+    async fn process_payment(
+        &self,
+        request: Request<proto::ProcessPaymentRequest>,
+    ) -> Answer<proto::ProcessPaymentResponse> {
+        let sent = key(&request);
+        let mut request = request.into_inner();
+        let key = request.idempotency_key.take().or(sent);
+        let canonical = request.encode_to_vec();
+        once(&self.0, Call { method: "ProcessPayment", key, request: &canonical }, |operation| async move {
+            let token = Token::parse(request.payment_token.as_deref()).map_err(status)?;
+            let command = Process { id: id(&request.id)?, operation, token };
+            let commands = self.0.commands.clone();
+            let payment = detached(&self.0.tasks, async move { commands.process(command).await }).await;
+            let payment = payment.map_err(shop_rpc::status)?.map_err(status)?;
+            Ok(proto::ProcessPaymentResponse { payment: Some(payment.into()) })
+        })
+        .await
+    }
+
+    async fn cancel_payment(
+        &self,
+        request: Request<proto::CancelPaymentRequest>,
+    ) -> Answer<proto::CancelPaymentResponse> {
+        let key = key(&request);
+        let request = request.into_inner();
+        let canonical = request.encode_to_vec();
+        once(&self.0, Call { method: "CancelPayment", key, request: &canonical }, |operation| async move {
+            let payment = self.0.commands.cancel(id(&request.id)?, operation).await.map_err(status)?;
+            Ok(proto::CancelPaymentResponse { payment: Some(payment.into()) })
+        })
+        .await
+    }
+
+    async fn refund_payment(
+        &self,
+        request: Request<proto::RefundPaymentRequest>,
+    ) -> Answer<proto::RefundPaymentResponse> {
+        let sent = key(&request);
+        let mut request = request.into_inner();
+        let key = request.idempotency_key.take().or(sent);
+        let canonical = request.encode_to_vec();
+        once(&self.0, Call { method: "RefundPayment", key, request: &canonical }, |operation| async move {
+            let command = RefundPayment {
+                id: id(&request.id)?,
+                operation,
+                amount: request.amount.map(amount).transpose()?,
+                reason: request.reason,
+                restock: request.restock,
+            };
+            let commands = self.0.commands.clone();
+            let payment = detached(&self.0.tasks, async move { commands.refund(command).await }).await;
+            let payment = payment.map_err(shop_rpc::status)?.map_err(status)?;
+            Ok(proto::RefundPaymentResponse { payment: Some(payment.into()) })
+        })
+        .await
+    }
+}
+
+impl PaymentGrpc {
+    async fn page(&self, filter: Filter, limit: u32, cursor: &str) -> Result<(Vec<proto::Payment>, String), Status> {
+        let limit = match limit {
+            0 => Limit::default(),
+            n => Limit::new(n).ok_or_else(|| invalid("limit", "must be between 1 and 100"))?,
+        };
+        let scope = scope(&filter);
+        let after = Some(cursor).filter(|cursor| !cursor.is_empty()).map(|cursor| Cursor::decode(&scope, cursor));
+        let after = after.transpose().map_err(shop_rpc::status)?;
+        let listed = self.0.queries.list(List { filter, after, limit: limit.get() }).await.map_err(status)?;
+        let next = listed.next.map(|last| Cursor::encode(&scope, &last)).unwrap_or_default();
+        Ok((listed.payments.into_iter().map(Into::into).collect(), next))
+    }
+}
+
+fn status(error: Error) -> Status {
+    shop_rpc::status(error.fault())
+}
+
+fn invalid(field: &str, message: &str) -> Status {
+    shop_rpc::status(Fault::invalid(vec![FieldError::new(field, "invalid", message)]))
+}
+
+/// The key in the metadata, for callers that set it alike for all calls.
+fn key<T>(request: &Request<T>) -> Option<String> {
+    request.metadata().get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned)
+}
+
+fn id(text: &str) -> Result<Uuid, Status> {
+    Uuid::try_parse(text).map_err(|_| invalid("id", "must be a UUID"))
+}
+
+fn user(text: &str) -> Result<UserId, Status> {
+    UserId::parse(text).map_err(|field| shop_rpc::status(Fault::invalid(vec![field])))
+}
+
+fn amount(money: shop_proto::common::v1::Money) -> Result<Amount, Status> {
+    let currency = match money.currency.as_str() {
+        "" => Currency::USD,
+        code => code.parse().map_err(|_| invalid("amount.currency", "must be an ISO 4217 currency code such as USD"))?,
+    };
+    Ok(Amount::Exact(Money::new(money.minor_units, currency)))
+}
+
+fn order(request: proto::CreatePaymentRequest, pairs: BTreeMap<String, String>) -> RawOrder {
+    RawOrder {
+        method: message::method_name(request.method()).to_owned(),
+        user_id: request.user_id,
+        basket_id: request.basket_id,
+        provider: request.provider,
+        currency: request.currency,
+        description: request.description,
+        metadata: pairs.into_iter().collect(),
+    }
+}

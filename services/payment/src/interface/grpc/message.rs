@@ -1,0 +1,105 @@
+//! Payments as gRPC messages.
+
+use prost_types::Timestamp;
+use shop_money::Money;
+use shop_proto::common::v1::Money as ProtoMoney;
+use shop_proto::payment::v1 as proto;
+use time::OffsetDateTime;
+use tonic::Status as Refusal;
+
+use super::invalid;
+use crate::domain::{Item, Method, Note, Payment, Refund, RefundStatus, Status};
+
+impl From<Payment> for proto::Payment {
+    fn from(payment: Payment) -> Self {
+        let settled = |refund: &&Refund| refund.status == RefundStatus::Settled;
+        Self {
+            id: payment.id.to_string(),
+            user_id: payment.user_id.as_str().to_owned(),
+            basket_id: payment.basket_id.to_string(),
+            amount: Some(money(payment.amount)),
+            refunded_amount: Some(money(payment.refunded())),
+            currency: payment.amount.currency.to_string(),
+            status: status(payment.status).into(),
+            method: method(payment.method).into(),
+            description: payment.description.as_ref().map(Note::as_str).unwrap_or_default().to_owned(),
+            metadata: payment.metadata.pairs().clone().into_iter().collect(),
+            items: payment.items.iter().map(item).collect(),
+            refunds: payment.refunds.iter().filter(settled).map(refund).collect(),
+            failure: payment.failure.map(|why| proto::PaymentFailure { code: why.code, message: why.message }),
+            provider: payment.provider,
+            provider_id: payment.provider_id.unwrap_or_default(),
+            created_at: Some(timestamp(payment.created_at)),
+            updated_at: Some(timestamp(payment.updated_at)),
+            processed_at: payment.processed_at.map(timestamp),
+            expires_at: Some(timestamp(payment.expires_at)),
+        }
+    }
+}
+
+fn item(item: &Item) -> proto::PaymentItem {
+    proto::PaymentItem {
+        id: item.id.to_string(),
+        product_id: item.product_id,
+        name: item.name.clone(),
+        quantity: item.quantity,
+        price: Some(money(item.price)),
+        subtotal: Some(money(item.subtotal)),
+        category: item.category.clone(),
+        created_at: Some(timestamp(item.created_at)),
+    }
+}
+
+fn refund(refund: &Refund) -> proto::Refund {
+    proto::Refund {
+        id: refund.id.to_string(),
+        amount: Some(money(refund.amount)),
+        reason: refund.reason.as_ref().map(Note::as_str).unwrap_or_default().to_owned(),
+        created_at: Some(timestamp(refund.created_at)),
+    }
+}
+
+fn money(money: Money) -> ProtoMoney {
+    ProtoMoney { minor_units: money.minor, currency: money.currency.to_string() }
+}
+
+fn timestamp(at: OffsetDateTime) -> Timestamp {
+    Timestamp { seconds: at.unix_timestamp(), nanos: i32::try_from(at.nanosecond()).unwrap_or_default() }
+}
+
+const fn status(status: Status) -> proto::PaymentStatus {
+    match status {
+        Status::Pending => proto::PaymentStatus::Pending,
+        Status::Processing => proto::PaymentStatus::Processing,
+        Status::Completed => proto::PaymentStatus::Completed,
+        Status::PartiallyRefunded => proto::PaymentStatus::PartiallyRefunded,
+        Status::Refunded => proto::PaymentStatus::Refunded,
+        Status::Failed => proto::PaymentStatus::Failed,
+        Status::Cancelled => proto::PaymentStatus::Cancelled,
+    }
+}
+
+const fn method(method: Method) -> proto::PaymentMethod {
+    match method {
+        Method::CreditCard => proto::PaymentMethod::CreditCard,
+        Method::DebitCard => proto::PaymentMethod::DebitCard,
+        Method::Paypal => proto::PaymentMethod::Paypal,
+        Method::Stripe => proto::PaymentMethod::Stripe,
+        Method::BankTransfer => proto::PaymentMethod::BankTransfer,
+        Method::Crypto => proto::PaymentMethod::Crypto,
+    }
+}
+
+/// The name the order is checked by; empty, and so refused there, when it is not set.
+pub(super) fn method_name(sent: proto::PaymentMethod) -> &'static str {
+    Method::ALL.into_iter().find(|known| method(*known) == sent).map_or("", Method::as_str)
+}
+
+/// The status to filter by; unspecified is any.
+pub(super) fn status_filter(sent: i32) -> Result<Option<Status>, Refusal> {
+    if sent == i32::from(proto::PaymentStatus::Unspecified) {
+        return Ok(None);
+    }
+    let known = Status::ALL.into_iter().find(|known| i32::from(status(*known)) == sent);
+    known.map(Some).ok_or_else(|| invalid("status", "is not a payment status"))
+}

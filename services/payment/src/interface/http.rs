@@ -1,0 +1,194 @@
+//! Payments over HTTP.
+
+mod body;
+
+use salvo::affix_state;
+use salvo::http::StatusCode;
+use salvo::http::header::LOCATION;
+use salvo::oapi::{ToParameters, endpoint};
+use salvo::prelude::*;
+use serde::Deserialize;
+use shop_fault::{Fault, FieldError, Kind};
+use shop_http::page::{Cursor, Limit, Page};
+use shop_http::{OptionalJson, Path, Problem, Query, StrictJson, etag, idempotency};
+use uuid::Uuid;
+
+use self::body::{NewPayment, NewRefund, Tokens};
+use super::Api;
+use super::detached::detached;
+use super::view::{PaymentView, StatusName};
+use crate::application::{List, Process};
+use crate::domain::{Error, Filter, Payment, Token, UserId};
+
+/// Every route of the service.
+pub(crate) fn routes(api: Api) -> Router {
+    let once = || idempotency::hoop(api.keys.clone());
+    let payment = Router::with_path("{id}")
+        .get(show)
+        .push(Router::with_path("process").hoop(once()).post(process))
+        .push(Router::with_path("cancel").hoop(once()).post(cancel))
+        .push(Router::with_path("refund").hoop(once()).post(refund));
+    let payments = Router::with_path("payments").get(list).push(Router::new().hoop(once()).post(create)).push(payment);
+    let users = Router::with_path("users/{user_id}/payments").get(list_of_user);
+    Router::new().hoop(affix_state::inject(api)).push(payments).push(users)
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        error.fault().into()
+    }
+}
+
+/// Makes a pending payment from the user's basket and reserves its stock.
+#[endpoint(tags("payments"), responses((status_code = 201, description = "pending", body = PaymentView)))]
+async fn create(body: StrictJson<NewPayment>, depot: &mut Depot, res: &mut Response) -> Result<(), Problem> {
+    let api = api(depot)?;
+    let id = idempotency::operation(depot, &*api.clock);
+    let commands = api.commands.clone();
+    let payment = detached(&api.tasks, async move { commands.create(id, body.0.into()).await }).await??;
+    res.status_code(StatusCode::CREATED);
+    res.add_header(LOCATION, format!("/payments/{}", payment.id), true).ok();
+    render(payment, res);
+    Ok(())
+}
+
+/// One payment.
+#[endpoint(tags("payments"), responses(
+    (status_code = 200, description = "the payment", body = PaymentView),
+    (status_code = 304, description = "it still has the version of If-None-Match")))]
+async fn show(id: Path<Uuid>, req: &mut Request, depot: &mut Depot, res: &mut Response) -> Result<(), Problem> {
+    let payment = api(depot)?.queries.get(id.0).await?;
+    if !etag::not_modified(req, res, payment.version) {
+        render(payment, res);
+    }
+    Ok(())
+}
+
+/// Charges a pending payment. Of concurrent calls exactly one charges.
+#[endpoint(tags("payments"), responses(
+    (status_code = 200, description = "completed", body = PaymentView),
+    (status_code = 402, description = "declined; the payment is failed")))]
+async fn process(
+    id: Path<Uuid>,
+    body: OptionalJson<Tokens>,
+    depot: &mut Depot,
+    res: &mut Response,
+) -> Result<(), Problem> {
+    let api = api(depot)?;
+    let token = Token::parse(body.0.payment_token.as_deref())?;
+    let command = Process { id: id.0, operation: idempotency::operation(depot, &*api.clock), token };
+    let commands = api.commands.clone();
+    render(detached(&api.tasks, async move { commands.process(command).await }).await??, res);
+    Ok(())
+}
+
+/// Gives up a pending payment and its reserved stock.
+#[endpoint(tags("payments"), responses((status_code = 200, description = "cancelled", body = PaymentView)))]
+async fn cancel(id: Path<Uuid>, depot: &mut Depot, res: &mut Response) -> Result<(), Problem> {
+    let api = api(depot)?;
+    let operation = idempotency::operation(depot, &*api.clock);
+    render(api.commands.cancel(id.0, operation).await?, res);
+    Ok(())
+}
+
+/// Pays a completed payment back, in full or in part.
+#[endpoint(tags("payments"), responses((status_code = 200, description = "with the refund listed", body = PaymentView)))]
+async fn refund(
+    id: Path<Uuid>,
+    body: OptionalJson<NewRefund>,
+    depot: &mut Depot,
+    res: &mut Response,
+) -> Result<(), Problem> {
+    let api = api(depot)?;
+    let command = body.0.command(id.0, idempotency::operation(depot, &*api.clock));
+    let commands = api.commands.clone();
+    render(detached(&api.tasks, async move { commands.refund(command).await }).await??, res);
+    Ok(())
+}
+
+/// Which payments to list.
+#[derive(Deserialize, ToParameters)]
+#[serde(deny_unknown_fields)]
+#[salvo(parameters(default_parameter_in = Query))]
+struct ListQuery {
+    /// Only this user's.
+    user_id: Option<String>,
+    /// Only with this status.
+    status: Option<StatusName>,
+    /// Size of the page.
+    #[serde(default)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Which page of a user's payments to list.
+#[derive(Deserialize, ToParameters)]
+#[serde(deny_unknown_fields)]
+#[salvo(parameters(default_parameter_in = Query))]
+struct PageQuery {
+    /// Size of the page.
+    #[serde(default)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Payments, newest first.
+#[endpoint(tags("payments"))]
+async fn list(query: Query<ListQuery>, depot: &mut Depot) -> Result<Json<Page<PaymentView>>, Problem> {
+    let ListQuery { user_id, status, limit, cursor } = query.0;
+    let user_id = user_id.as_deref().map(user).transpose()?;
+    let filter = Filter { user_id, status: status.map(Into::into) };
+    page(api(depot)?, filter, limit, cursor.as_deref()).await
+}
+
+/// A user's payments, newest first.
+#[endpoint(tags("payments"))]
+async fn list_of_user(
+    user_id: Path<String>,
+    query: Query<PageQuery>,
+    depot: &mut Depot,
+) -> Result<Json<Page<PaymentView>>, Problem> {
+    let filter = Filter { user_id: Some(user(&user_id.0)?), status: None };
+    page(api(depot)?, filter, query.0.limit, query.0.cursor.as_deref()).await
+}
+
+async fn page(
+    api: &Api,
+    filter: Filter,
+    limit: Limit,
+    cursor: Option<&str>,
+) -> Result<Json<Page<PaymentView>>, Problem> {
+    let scope = scope(&filter);
+    let after = cursor.map(|cursor| Cursor::decode(&scope, cursor)).transpose()?;
+    let listed = api.queries.list(List { filter, after, limit: limit.get() }).await?;
+    Ok(Json(Page {
+        items: listed.payments.into_iter().map(PaymentView::from).collect(),
+        next_cursor: listed.next.map(|last| Cursor::encode(&scope, &last)),
+    }))
+}
+
+/// The list a cursor belongs to: one user's payments are the same list by either path, and over gRPC.
+pub(super) fn scope(filter: &Filter) -> String {
+    let user = filter.user_id.as_ref().map_or("", UserId::as_str);
+    let status = filter.status.map_or("", crate::domain::Status::as_str);
+    format!("payments user_id={user} status={status}")
+}
+
+fn user(text: &str) -> Result<UserId, Problem> {
+    UserId::parse(text).map_err(|FieldError { field, message, .. }| {
+        Fault::new(Kind::Malformed, "invalid_parameter", format!("parameter {field}: {message}"))
+            .with_field(FieldError::new(field, "invalid_parameter", message))
+            .into()
+    })
+}
+
+fn api(depot: &Depot) -> Result<&Api, Problem> {
+    depot.get_typed::<Api>().map_err(|_| Fault::internal("the routes were built without their state").into())
+}
+
+fn render(payment: Payment, res: &mut Response) {
+    etag::set(res, payment.version);
+    res.render(Json(PaymentView::from(payment)));
+}

@@ -1,0 +1,116 @@
+//! `idempotency_key` over gRPC: the same store and the same rules as the HTTP header.
+
+use std::future::Future;
+use std::time::Duration;
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+use shop_fault::{Fault, FieldError, Kind};
+use shop_http::idempotency::{Begin, Stored};
+use tonic::{Code, Response, Status};
+use uuid::Uuid;
+
+use super::Api;
+
+/// Longest key taken, as over HTTP.
+const MAX_KEY: usize = 255;
+
+/// A call that may be a repeat.
+pub(super) struct Call<'a> {
+    pub(super) method: &'static str,
+    /// From the request or the metadata.
+    pub(super) key: Option<String>,
+    /// The request in a form that is the same for the same request.
+    pub(super) request: &'a [u8],
+}
+
+impl Call<'_> {
+    fn fingerprint(&self) -> [u8; 32] {
+        Sha256::new().chain_update(self.method).chain_update([0]).chain_update(self.request).finalize().into()
+    }
+}
+
+/// Runs `work` under the operation id of the call's key, or under a new one without a key; a repeat gets the answer
+/// of the first run. Failures of ours are not kept.
+pub(super) async fn once<T, F>(api: &Api, call: Call<'_>, work: impl FnOnce(Uuid) -> F) -> Result<Response<T>, Status>
+where
+    T: Message + Default,
+    F: Future<Output = Result<T, Status>>,
+{
+    let Some(key) = &call.key else { return work(api.clock.new_id()).await.map(Response::new) };
+    check(key)?;
+    let begun = api.keys.begin(key, &call.fingerprint()).await.map_err(|cause| {
+        let detail = "the store of idempotency keys is not available";
+        shop_rpc::status(Fault::new(Kind::Unavailable, "store_unavailable", detail).with_source(cause))
+    })?;
+    let operation = match begun {
+        Begin::Run { operation } => operation,
+        Begin::Replay(stored) => return replay(&stored),
+        Begin::InFlight => {
+            let detail = "a request with this idempotency key is still running; try again";
+            let fault = Fault::new(Kind::Conflict, "idempotency_in_flight", detail);
+            return Err(shop_rpc::status(fault.with_retry_after(Duration::from_secs(1))));
+        }
+        Begin::Mismatch => {
+            let detail = "this idempotency key was used for another request";
+            return Err(shop_rpc::status(Fault::new(Kind::Invalid, "idempotency_key_reused", detail)));
+        }
+    };
+    let answer = work(operation).await;
+    let kept = match stored(&answer) {
+        Some(stored) => api.keys.finish(key, &stored).await,
+        None => api.keys.abandon(key).await,
+    };
+    if let Err(error) = kept {
+        // The effect stands; a repeat runs again under the same operation id and finds it.
+        tracing::warn!(error = %error, "the answer to an idempotency key could not be stored");
+    }
+    answer.map(Response::new)
+}
+
+fn check(key: &str) -> Result<(), Status> {
+    if (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        return Ok(());
+    }
+    let message = format!("must be 1 to {MAX_KEY} visible ASCII characters");
+    Err(shop_rpc::status(Fault::invalid(vec![FieldError::new("idempotency_key", "invalid", message)])))
+}
+
+fn stored<T: Message>(answer: &Result<T, Status>) -> Option<Stored> {
+    match answer {
+        Ok(message) => Some(Stored { status: 200, headers: Vec::new(), body: message.encode_to_vec() }),
+        Err(status) if is_ours(status.code()) => None,
+        Err(status) => Some(Stored {
+            status: 400,
+            headers: vec![
+                ("grpc-status".to_owned(), i32::from(status.code()).to_string()),
+                ("grpc-message".to_owned(), status.message().to_owned()),
+            ],
+            body: status.details().to_vec(),
+        }),
+    }
+}
+
+/// Failures that a repeat may not meet again.
+const fn is_ours(code: Code) -> bool {
+    matches!(code, Code::Internal | Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled)
+}
+
+fn replay<T: Message + Default>(stored: &Stored) -> Result<Response<T>, Status> {
+    let header = |name: &str| stored.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let unreadable = || shop_rpc::status(Fault::internal("a stored answer cannot be read"));
+    let mut replayed = match header("grpc-status") {
+        None => Ok(Response::new(T::decode(stored.body.as_slice()).map_err(|_| unreadable())?)),
+        Some(code) => {
+            let code = Code::from_i32(code.parse().map_err(|_| unreadable())?);
+            let details = stored.body.clone().into();
+            Err(Status::with_details(code, header("grpc-message").unwrap_or_default(), details))
+        }
+    };
+    let metadata = match &mut replayed {
+        Ok(response) => response.metadata_mut(),
+        Err(status) => status.metadata_mut(),
+    };
+    metadata.insert("idempotency-replayed", tonic::metadata::MetadataValue::from_static("true"));
+    replayed
+}

@@ -1,0 +1,51 @@
+//! The rounds of recovery and expiry, from start to stop.
+
+use std::time::Duration;
+
+use prometheus::IntCounterVec;
+use shop_runtime::CancellationToken;
+use shop_telemetry::Metrics;
+
+use crate::application::{Recovered, Recovery};
+use crate::domain::Error;
+
+/// Makes the rounds.
+pub(crate) struct Rounds {
+    recovery: Recovery,
+    interval: Duration,
+    recovered: IntCounterVec,
+}
+
+impl Rounds {
+    /// One round every `interval`.
+    pub(crate) fn new(recovery: Recovery, interval: Duration, metrics: &Metrics) -> Self {
+        let help = "Payments taken further that nobody asked about: expired, settled after a crash or a lost reply, refunds.";
+        let recovered = metrics.counters("payment_recovered_total", help, &["what"]);
+        Self { recovery, interval, recovered }
+    }
+
+    /// Looks at once, then regularly, until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        self.note(self.recovery.at_start().await);
+        while !stop.is_cancelled() {
+            self.note(self.recovery.round().await);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(self.interval) => {}
+            }
+        }
+    }
+
+    fn note(&self, round: Result<Recovered, Error>) {
+        match round {
+            Ok(done) => {
+                for (what, count) in [("expired", done.expired), ("settled", done.settled), ("refunds", done.refunds)] {
+                    self.recovered.with_label_values(&[what]).inc_by(count);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(cause = ?error.fault(), "could not look for payments left behind, trying later");
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! `payment-service`: settings, telemetry, bus, service.
+
+use std::process::ExitCode;
+
+use shop_config::{Settings, Start};
+use shop_kafka::KafkaBus;
+use shop_payment::{Config, Payment};
+use shop_runtime::Shutdown;
+use shop_telemetry::Metrics;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let config = match shop_config::start::<Config>(env!("CARGO_PKG_VERSION")) {
+        Start::Run(config) => config,
+        Start::Exit(code) => return code,
+    };
+    shop_runtime::block_on(run(config))
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let telemetry = shop_telemetry::init(Config::NAME, &config.log, &config.otel)?;
+    let shutdown = Shutdown::on_signals(config.stop.grace.get());
+    let metrics = Metrics::new(Config::NAME);
+    let bus = KafkaBus::open(&config.kafka, Config::NAME, &metrics)?;
+    let payment = Payment::build(config, bus, metrics, &shutdown).await?;
+    shop_runtime::notify_ready();
+    payment.run(shutdown).await?;
+    telemetry.shutdown().await;
+    Ok(())
+}
