@@ -19,10 +19,7 @@ pub struct RequestContext {
 impl RequestContext {
     /// The context of a request that `span` stands for; continues the caller's trace when there is a well-formed one.
     pub fn new(request_id: impl Into<Arc<str>>, span: &Span, traceparent: Option<&str>) -> Self {
-        Self {
-            request_id: request_id.into(),
-            trace: crate::continue_trace(span, traceparent),
-        }
+        Self { request_id: request_id.into(), trace: crate::continue_trace(span, traceparent) }
     }
 
     /// The `traceparent` header to hand on.
@@ -48,4 +45,20 @@ pub fn with<T>(read: impl FnOnce(&RequestContext) -> T) -> Option<T> {
 /// Runs `work` for the request `context` stands for.
 pub fn scope<F: Future>(context: RequestContext, work: F) -> impl Future<Output = F::Output> {
     CURRENT.scope(context, work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_context_is_there_within_its_scope_only() {
+        assert_eq!(current(), None);
+        assert_eq!(crate::traceparent(), None);
+        let context = RequestContext::new("r-1", &Span::none(), None);
+        let (seen, traceparent) = scope(context.clone(), async { (current(), crate::traceparent()) }).await;
+        assert_eq!(traceparent, Some(context.traceparent()));
+        assert_eq!(seen, Some(context));
+        assert_eq!(current(), None);
+    }
 }

@@ -1,7 +1,9 @@
 //! What a process tells about itself: log lines, traces, metrics, and the context that ties them to one request.
 
 pub mod context;
+mod line;
 mod metrics;
+mod process;
 mod subscriber;
 mod trace;
 

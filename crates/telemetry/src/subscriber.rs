@@ -1,19 +1,121 @@
 //! The process-wide subscriber: log lines to standard output, spans to a collector when there is one.
 
-use shop_config::{Log, Otel};
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use shop_config::{Log, LogFormat, Otel};
+use tracing::Metadata;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, FilterFn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::line::{Lines, Style};
+use crate::trace;
 
 /// Keeps telemetry going; flushes what is left when dropped.
 #[derive(Debug)]
 #[must_use = "spans are lost when the guard is dropped early"]
-pub struct Guard {}
+pub struct Guard {
+    export: Option<Export>,
+}
+
+#[derive(Debug)]
+struct Export {
+    provider: SdkTracerProvider,
+    timeout: Duration,
+}
+
+impl Export {
+    /// Sends what is left, but waits no longer than the time-out: a dead collector must not hold the process up.
+    fn finish(self) {
+        if let Err(error) = self.provider.shutdown_with_timeout(self.timeout) {
+            tracing::warn!(%error, "the last spans did not reach the collector");
+        }
+    }
+}
 
 impl Guard {
     /// Flushes what is left without blocking the runtime. Waits no longer than the exporter's time-out.
-    pub async fn shutdown(self) {}
+    pub async fn shutdown(mut self) {
+        if let Some(export) = self.export.take() {
+            // An error means the runtime is going down: what is left is lost then.
+            let _ = tokio::task::spawn_blocking(|| export.finish()).await;
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(export) = self.export.take() {
+            export.finish();
+        }
+    }
 }
 
 /// Starts log lines and, when an endpoint is set, trace export; call it inside the runtime.
 /// A second call leaves the first subscriber in place, which is what tests need.
-pub fn init(_service: &'static str, _log: &Log, _otel: &Otel) -> anyhow::Result<Guard> {
-    Ok(Guard {})
+pub fn init(service: &'static str, log: &Log, otel: &Otel) -> anyhow::Result<Guard> {
+    let level = EnvFilter::builder().parse(&log.level).with_context(|| format!("log.level {:?}", log.level))?;
+    let lines = Lines { service, style: style(log.format), writer: std::io::stdout };
+    let lines = lines.with_filter(only(|metadata| metadata.is_event()).and(level));
+    let export = match otel.endpoint.as_deref().map(str::trim).filter(|endpoint| !endpoint.is_empty()) {
+        Some(endpoint) => Some(export(service, endpoint, otel)?),
+        None => None,
+    };
+    let spans = export.as_ref().map(|export| {
+        let tracer = export.provider.tracer(service);
+        tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false)
+    });
+    let spans = spans.map(|spans| spans.with_filter(only(is_our_span)));
+    let registry = tracing_subscriber::registry().with(lines).with(spans);
+    if registry.try_init().is_err() {
+        return Ok(Guard { export: None });
+    }
+    if export.is_some() {
+        trace::exporting();
+    }
+    Ok(Guard { export })
+}
+
+fn style(format: LogFormat) -> Style {
+    let terminal = std::io::stdout().is_terminal();
+    match format {
+        LogFormat::Text => Style::Text { colour: terminal },
+        LogFormat::Auto if terminal => Style::Text { colour: true },
+        LogFormat::Json | LogFormat::Auto => Style::Json,
+    }
+}
+
+/// A filter that also tells the most detailed level it lets through, without which disabled events cost a look-up.
+fn only(wanted: fn(&Metadata<'_>) -> bool) -> FilterFn<fn(&Metadata<'_>) -> bool> {
+    FilterFn::new(wanted).with_max_level_hint(LevelFilter::TRACE)
+}
+
+/// Spans of other crates are left out: the exporter's own connection would otherwise be traced, and that trace exported.
+fn is_our_span(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && *metadata.level() <= tracing::Level::INFO && metadata.target().starts_with("shop")
+}
+
+fn export(service: &'static str, endpoint: &str, otel: &Otel) -> anyhow::Result<Export> {
+    tokio::runtime::Handle::try_current().context("traces can be exported only inside a runtime")?;
+    let timeout = otel.timeout.get();
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .with_timeout(timeout)
+        .build()
+        .with_context(|| format!("otel.endpoint {endpoint:?} cannot be used"))?;
+    let provider = SdkTracerProvider::builder()
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(otel.sample_ratio))))
+        .with_resource(Resource::builder().with_service_name(service).build())
+        .with_batch_exporter(exporter)
+        .build();
+    Ok(Export { provider, timeout })
 }

@@ -1,16 +1,31 @@
 //! W3C Trace Context (<https://www.w3.org/TR/trace-context/>), with or without an exporter.
+//!
+//! Without one no span is made at all; only the ids travel, so that neighbours that do export see one trace.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator};
 use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::context;
+
+/// Whether spans go to a collector. Set once, when the subscriber starts.
+static EXPORTING: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn exporting() {
+    EXPORTING.store(true, Ordering::Relaxed);
+}
 
 /// A `traceparent` header: which trace, which caller in it, and whether it is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent {
-    trace: [u8; 16],
-    parent: [u8; 8],
-    flags: u8,
+    trace: TraceId,
+    parent: SpanId,
+    flags: TraceFlags,
 }
 
 /// Why a text is not a `traceparent`.
@@ -19,49 +34,171 @@ pub struct TraceParent {
 pub struct InvalidTraceParent;
 
 impl TraceParent {
-    /// A new trace with random ids, not recorded.
+    /// A new trace with random ids. It counts as recorded: a neighbour that exports should not be talked out of it by one
+    /// that does not.
     pub fn random() -> Self {
-        todo!()
+        let ids = RandomIdGenerator::default();
+        Self { trace: ids.new_trace_id(), parent: ids.new_span_id(), flags: TraceFlags::SAMPLED }
     }
 
     /// The same trace, one step further: what a server hands on to those it calls.
     #[must_use]
     pub fn child(self) -> Self {
-        todo!()
+        Self { parent: RandomIdGenerator::default().new_span_id(), ..self }
     }
 
     /// The trace's id in hexadecimal.
     pub fn trace_id(&self) -> String {
-        todo!()
+        self.trace.to_string()
+    }
+
+    pub(crate) const fn trace(&self) -> TraceId {
+        self.trace
+    }
+
+    fn of(span: &SpanContext) -> Option<Self> {
+        span.is_valid().then(|| Self { trace: span.trace_id(), parent: span.span_id(), flags: span.trace_flags() })
+    }
+
+    fn as_remote(self) -> SpanContext {
+        SpanContext::new(self.trace, self.parent, self.flags, true, TraceState::NONE)
     }
 }
 
 impl FromStr for TraceParent {
     type Err = InvalidTraceParent;
 
-    fn from_str(_text: &str) -> Result<Self, Self::Err> {
-        todo!()
+    /// Reads version 00, and of later versions the part that version 00 knows, as the recommendation asks.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let (known, rest) = text.split_at_checked(55).ok_or(InvalidTraceParent)?;
+        let mut parts = known.split('-');
+        let mut next = |length: usize| {
+            let part = parts.next().filter(|part| part.len() == length).ok_or(InvalidTraceParent)?;
+            // Upper case is not allowed, and `from_str_radix` would take a sign.
+            let lower = part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            if lower { u128::from_str_radix(part, 16).map_err(|_| InvalidTraceParent) } else { Err(InvalidTraceParent) }
+        };
+        let (version, trace, parent, flags) = (next(2)?, next(32)?, next(16)?, next(2)?);
+        let foreign = version > 0 && (rest.is_empty() || rest.starts_with('-'));
+        let fine = version != 0xff && (rest.is_empty() || foreign) && trace != 0 && parent != 0;
+        if !fine {
+            return Err(InvalidTraceParent);
+        }
+        let parent = u64::try_from(parent).map_err(|_| InvalidTraceParent)?;
+        let flags = u8::try_from(flags).map_err(|_| InvalidTraceParent)?;
+        Ok(Self {
+            trace: TraceId::from(trace),
+            parent: SpanId::from(parent),
+            flags: TraceFlags::new(flags) & TraceFlags::SAMPLED,
+        })
     }
 }
 
 impl fmt::Display for TraceParent {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        todo!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{}-{}-{:02x}", self.trace, self.parent, self.flags)
     }
 }
 
 /// Makes `span` part of the trace a caller sent, or of a new one, and returns what to hand on to others.
 /// A malformed `traceparent` counts as none.
-pub fn continue_trace(_span: &Span, _traceparent: Option<&str>) -> TraceParent {
-    todo!()
+pub fn continue_trace(span: &Span, traceparent: Option<&str>) -> TraceParent {
+    let caller = traceparent.and_then(|text| text.parse::<TraceParent>().ok());
+    if EXPORTING.load(Ordering::Relaxed) && !span.is_disabled() {
+        if let Some(caller) = caller {
+            // Fails only for a span that is already under way, whose own trace then stands.
+            let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(caller.as_remote()));
+        }
+        if let Some(own) = of_span(span) {
+            return own;
+        }
+    }
+    caller.map_or_else(TraceParent::random, TraceParent::child)
 }
 
 /// The `traceparent` header for a call made now; `None` outside of any request.
 pub fn traceparent() -> Option<String> {
-    todo!()
+    current().map(|trace| trace.to_string())
 }
 
 /// The current trace's id in hexadecimal; `None` outside of any request.
 pub fn trace_id() -> Option<String> {
-    todo!()
+    current().map(|trace| trace.trace_id())
+}
+
+fn current() -> Option<TraceParent> {
+    let span = EXPORTING.load(Ordering::Relaxed).then(|| of_span(&Span::current())).flatten();
+    span.or_else(|| context::with(|context| context.trace))
+}
+
+fn of_span(span: &Span) -> Option<TraceParent> {
+    TraceParent::of(span.context().span().span_context())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[test]
+    fn a_traceparent_is_read_and_written_alike() {
+        let trace: TraceParent = GOOD.parse().expect("well formed");
+        assert_eq!(trace.to_string(), GOOD);
+        assert_eq!(trace.trace_id(), "0af7651916cd43dd8448eb211c80319c");
+    }
+
+    #[test]
+    fn what_the_recommendation_forbids_is_refused() {
+        for text in [
+            "",
+            "00",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-extra",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0",
+            "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert_eq!(text.parse::<TraceParent>(), Err(InvalidTraceParent), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_later_version_is_read_as_far_as_it_is_known() {
+        let later = GOOD.replacen("00", "cc", 1) + "-what-the-future-brings";
+        assert_eq!(later.parse::<TraceParent>().map(|trace| trace.to_string()).as_deref(), Ok(GOOD));
+    }
+
+    #[test]
+    fn a_child_stays_in_the_trace_under_an_id_of_its_own() {
+        let trace: TraceParent = GOOD.parse().expect("well formed");
+        let child = trace.child();
+        assert_eq!(child.trace_id(), trace.trace_id());
+        assert_ne!(child.to_string(), trace.to_string());
+    }
+
+    #[test]
+    fn without_an_exporter_the_callers_trace_is_handed_on() {
+        let trace = continue_trace(&Span::none(), Some(GOOD));
+        assert_eq!(trace.trace_id(), "0af7651916cd43dd8448eb211c80319c");
+        let fresh = continue_trace(&Span::none(), Some("nonsense"));
+        assert_ne!(fresh.trace_id(), trace.trace_id());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in prop_oneof![any::<String>(), "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-fé]{16}-[0-9a-f]{2}.*"]) {
+            let _ = text.parse::<TraceParent>();
+        }
+
+        #[test]
+        fn what_is_written_can_be_read(_nth in 0..100u8) {
+            let trace = TraceParent::random();
+            prop_assert_eq!(trace.to_string().parse(), Ok(trace));
+        }
+    }
 }
