@@ -1,0 +1,211 @@
+//! Reservations: all lines or none, never more than there is, every event once.
+
+use std::sync::Arc;
+
+use super::{add, at, contract, details, line, lines, stock};
+use crate::domain::{Error, Line, Movement, Product, Settlement, Store};
+use uuid::Uuid;
+
+contract![
+    a_reservation_holds_all_lines,
+    a_short_line_holds_nothing,
+    a_repeat_holds_nothing_more,
+    a_release_gives_back_once_and_for_good,
+    a_late_reservation_finds_its_tombstone,
+    sold_units_leave_the_shelf_once,
+    a_release_by_event_frees_line_by_line,
+    restocked_units_come_back_up_to_what_was_sold,
+    an_event_that_does_not_fit_is_refused_and_may_come_again,
+    sales_are_counted_once,
+    a_sale_outlives_its_product,
+];
+
+fn settlement(reservation: Uuid, line: Line, movement: Movement) -> Settlement {
+    Settlement { event: Uuid::new_v4(), reservation, line, movement }
+}
+
+async fn held(store: &dyn Store, product: &Product, quantity: i64) -> Uuid {
+    let id = Uuid::new_v4();
+    assert!(store.reserve(id, &lines([line(product, quantity)]), at(2)).await.expect("is held"));
+    id
+}
+
+async fn a_reservation_holds_all_lines(store: &dyn Store) {
+    let (desk, lamp) = (add(store, &details("desk", 7)).await, add(store, &details("lamp", 2)).await);
+    let id = Uuid::new_v4();
+    assert!(store.reserve(id, &lines([line(&lamp, 2), line(&desk, 3)]), at(2)).await.expect("is held"));
+    assert_eq!((stock(store, desk.id).await, stock(store, lamp.id).await), ((7, 3), (2, 2)));
+    let read = store.get(desk.id).await.expect("is there");
+    assert_eq!((read.version, read.updated_at), (desk.version, desk.updated_at), "a reservation is no edit");
+}
+
+async fn a_short_line_holds_nothing(store: &dyn Store) {
+    let (desk, lamp) = (add(store, &details("desk", 7)).await, add(store, &details("lamp", 2)).await);
+    let id = Uuid::new_v4();
+    let gone = Line { product: lamp.id + 100, quantity: 1 };
+    let refused = store.reserve(id, &lines([line(&desk, 1), line(&lamp, 3), gone]), at(2)).await;
+    let Err(Error::Insufficient(short)) = refused else { panic!("not refused: {refused:?}") };
+    let named: Vec<_> = short.iter().map(|short| (short.product, short.wanted, short.available)).collect();
+    assert_eq!(named, [(lamp.id, 3, Some(2)), (gone.product, 1, None)]);
+    assert_eq!((stock(store, desk.id).await, stock(store, lamp.id).await), ((7, 0), (2, 0)));
+    // Nothing of the attempt is left: the same id may try again with less.
+    assert!(store.reserve(id, &lines([line(&desk, 1)]), at(3)).await.expect("is held"));
+}
+
+async fn a_repeat_holds_nothing_more(store: &dyn Store) {
+    let desk = add(store, &details("desk", 7)).await;
+    let id = held(store, &desk, 3).await;
+    assert!(!store.reserve(id, &lines([line(&desk, 3)]), at(3)).await.expect("stands already"));
+    let other = store.reserve(id, &lines([line(&desk, 4)]), at(3)).await;
+    assert!(matches!(other, Err(Error::OtherLines(_))), "{other:?}");
+    assert_eq!(stock(store, desk.id).await, (7, 3));
+}
+
+async fn a_release_gives_back_once_and_for_good(store: &dyn Store) {
+    let desk = add(store, &details("desk", 7)).await;
+    let id = held(store, &desk, 3).await;
+    assert!(store.release(id, at(3)).await.expect("is released"));
+    assert!(!store.release(id, at(3)).await.expect("a repeat"));
+    assert_eq!(stock(store, desk.id).await, (7, 0));
+    let again = store.reserve(id, &lines([line(&desk, 3)]), at(4)).await;
+    assert!(matches!(again, Err(Error::Closed(_))), "{again:?}");
+}
+
+async fn a_late_reservation_finds_its_tombstone(store: &dyn Store) {
+    let desk = add(store, &details("desk", 7)).await;
+    let (by_call, by_event) = (Uuid::new_v4(), Uuid::new_v4());
+    assert!(!store.release(by_call, at(2)).await.expect("is remembered"));
+    let release = settlement(by_event, line(&desk, 1), Movement::Release);
+    store.settle(&release, at(2)).await.expect("is remembered");
+    for id in [by_call, by_event] {
+        let late = store.reserve(id, &lines([line(&desk, 1)]), at(3)).await;
+        assert!(matches!(late, Err(Error::Closed(_))), "{late:?}");
+    }
+    assert_eq!(stock(store, desk.id).await, (7, 0));
+}
+
+async fn sold_units_leave_the_shelf_once(store: &dyn Store) {
+    let desk = add(store, &details("desk", 7)).await;
+    let id = held(store, &desk, 3).await;
+    let sale = settlement(id, line(&desk, 3), Movement::Sell);
+    let repeat = settlement(id, line(&desk, 3), Movement::Sell);
+    for sale in [&sale, &sale, &repeat] {
+        store.settle(sale, at(5)).await.expect("is sold");
+        assert_eq!(stock(store, desk.id).await, (4, 0));
+    }
+    let read = store.get(desk.id).await.expect("is there");
+    assert_eq!((read.version, read.updated_at), (2, at(5)), "what an editor would overwrite has changed");
+    assert!(!store.release(id, at(6)).await.expect("nothing is held"));
+    assert_eq!(stock(store, desk.id).await, (4, 0));
+}
+
+async fn a_release_by_event_frees_line_by_line(store: &dyn Store) {
+    let (desk, lamp) = (add(store, &details("desk", 7)).await, add(store, &details("lamp", 2)).await);
+    let id = Uuid::new_v4();
+    store.reserve(id, &lines([line(&desk, 3), line(&lamp, 1)]), at(2)).await.expect("is held");
+    store.settle(&settlement(id, line(&desk, 3), Movement::Release), at(3)).await.expect("is released");
+    assert_eq!((stock(store, desk.id).await, stock(store, lamp.id).await), ((7, 0), (2, 1)));
+    store.settle(&settlement(id, line(&lamp, 1), Movement::Release), at(3)).await.expect("is released");
+    assert_eq!(stock(store, lamp.id).await, (2, 0));
+    let other = Line { product: lamp.id + 100, quantity: 1 };
+    store.settle(&settlement(id, other, Movement::Release), at(3)).await.expect("nothing was held");
+}
+
+async fn restocked_units_come_back_up_to_what_was_sold(store: &dyn Store) {
+    let desk = add(store, &details("desk", 7)).await;
+    let id = held(store, &desk, 3).await;
+    store.settle(&settlement(id, line(&desk, 3), Movement::Sell), at(3)).await.expect("is sold");
+    let back = settlement(id, line(&desk, 2), Movement::Restock);
+    for back in [&back, &back] {
+        store.settle(back, at(4)).await.expect("comes back");
+        assert_eq!(stock(store, desk.id).await, (6, 0));
+    }
+    store.settle(&settlement(id, line(&desk, 2), Movement::Restock), at(5)).await.expect("comes back");
+    assert_eq!(stock(store, desk.id).await, (7, 0));
+}
+
+async fn an_event_that_does_not_fit_is_refused_and_may_come_again(store: &dyn Store) {
+    let desk = add(store, &details("desk", 7)).await;
+    let id = Uuid::new_v4();
+    let sale = settlement(id, line(&desk, 3), Movement::Sell);
+    let refused = store.settle(&sale, at(3)).await;
+    assert!(matches!(refused, Err(Error::Unfit { .. })), "{refused:?}");
+    store.reserve(id, &lines([line(&desk, 3)]), at(3)).await.expect("is held");
+    store.settle(&sale, at(4)).await.expect("the refusal was not remembered");
+    assert_eq!(stock(store, desk.id).await, (4, 0));
+}
+
+async fn sales_are_counted_once(store: &dyn Store) {
+    let (desk, lamp) = (add(store, &details("desk", 7)).await, add(store, &details("lamp", 2)).await);
+    let event = Uuid::new_v4();
+    let gone = Line { product: lamp.id + 100, quantity: 5 };
+    for _ in 0..2 {
+        store.count_sold(event, &[line(&desk, 3), line(&lamp, 1), gone], at(3)).await.expect("is counted");
+    }
+    store.count_sold(Uuid::new_v4(), &[line(&desk, 1)], at(3)).await.expect("is counted");
+    store.count_sold(Uuid::new_v4(), &[], at(3)).await.expect("nothing to count");
+    let sold = [store.get(desk.id).await, store.get(lamp.id).await].map(|product| product.expect("is there").units_sold);
+    assert_eq!(sold, [4, 1]);
+}
+
+async fn a_sale_outlives_its_product(store: &dyn Store) {
+    let desk = add(store, &details("desk", 3)).await;
+    let id = held(store, &desk, 3).await;
+    store.settle(&settlement(id, line(&desk, 3), Movement::Sell), at(3)).await.expect("is sold");
+    store.remove(desk.id, &|product| product.check_removable(None)).await.expect("is removed");
+    store.settle(&settlement(id, line(&desk, 1), Movement::Restock), at(4)).await.expect("has nowhere to go");
+}
+
+/// Forty buyers of one of seven units and of one of plenty, listed in either order.
+async fn forty_reservers_of_seven_units(store: Arc<dyn Store>) {
+    let (few, many) = (add(store.as_ref(), &details("few", 7)).await, add(store.as_ref(), &details("many", 400)).await);
+    let mut buyers = tokio::task::JoinSet::new();
+    for buyer in 0..40 {
+        let store = store.clone();
+        let wanted = if buyer % 2 == 0 { [line(&few, 1), line(&many, 2)] } else { [line(&many, 2), line(&few, 1)] };
+        buyers.spawn(async move { store.reserve(Uuid::new_v4(), &lines(wanted), at(2)).await });
+    }
+    let outcomes = buyers.join_all().await;
+    let held = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    assert_eq!(held, 7, "{outcomes:?}");
+    for refused in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+        assert!(matches!(refused, Error::Insufficient(_)), "{refused:?}");
+    }
+    assert_eq!(stock(store.as_ref(), few.id).await, (7, 7));
+    assert_eq!(stock(store.as_ref(), many.id).await, (400, 14));
+}
+
+/// The same sale and the same count delivered eight times at once.
+async fn events_delivered_at_once_take_effect_once(store: Arc<dyn Store>) {
+    let desk = add(store.as_ref(), &details("desk", 7)).await;
+    let sale = settlement(held(store.as_ref(), &desk, 3).await, line(&desk, 3), Movement::Sell);
+    let event = Uuid::new_v4();
+    let mut deliveries = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (store, sold) = (store.clone(), [line(&desk, 3)]);
+        deliveries.spawn(async move {
+            store.settle(&sale, at(3)).await?;
+            store.count_sold(event, &sold, at(3)).await
+        });
+    }
+    for outcome in deliveries.join_all().await {
+        outcome.expect("takes effect or is known");
+    }
+    assert_eq!(stock(store.as_ref(), desk.id).await, (4, 0));
+    assert_eq!(store.get(desk.id).await.expect("is there").units_sold, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crowds_on_sqlite() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let opened = super::sqlite(folder.path()).await;
+    forty_reservers_of_seven_units(opened.store.clone()).await;
+    events_delivered_at_once_take_effect_once(opened.store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crowds_on_postgres() {
+    let Some((_database, opened)) = super::postgres().await else { return };
+    forty_reservers_of_seven_units(opened.store.clone()).await;
+    events_delivered_at_once_take_effect_once(opened.store).await;
+}

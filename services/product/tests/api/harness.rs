@@ -1,0 +1,95 @@
+//! A running service on free ports, with an embedded store of its own.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shop_config::{Database, Grpc, Http};
+use shop_events::{MemoryBus, RetryPolicy};
+use shop_product::{Config, Product};
+use shop_proto::product::v1::product_service_client::ProductServiceClient;
+use shop_runtime::Shutdown;
+use shop_telemetry::Metrics;
+use shop_testing::Api;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// A service under test.
+pub(crate) struct Running {
+    /// Its HTTP side.
+    pub(crate) api: Api,
+    /// Its gRPC side.
+    pub(crate) grpc: ProductServiceClient<Channel>,
+    /// Where its events come from.
+    pub(crate) bus: Arc<MemoryBus>,
+    /// Where its dead letters go, and its store is.
+    pub(crate) folder: TempDir,
+    shutdown: Shutdown,
+    serving: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    /// Starts a service with an empty catalogue.
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config {
+            http: Http { host: LOCAL, ..Http::on(0) },
+            grpc: Grpc { host: LOCAL, ..Grpc::on(0) },
+            database: Database::at(&format!("sqlite://{}", folder.path().join("product.db").display())),
+            ..Config::default()
+        };
+        let quick = RetryPolicy { attempts: 2, first: Duration::from_millis(1), longest: Duration::from_millis(1) };
+        let bus = Arc::new(MemoryBus::with_policy(Some(folder.path().to_owned()), quick));
+        let shutdown = Shutdown::new();
+        let product = Product::build(config, bus.clone(), Metrics::new("product-service"), &shutdown).await.expect("is built");
+        let api = Api::new(product.http_addr());
+        let channel = Channel::from_shared(format!("http://{}", product.grpc_addr())).expect("a URL").connect_lazy();
+        let serving = tokio::spawn(product.run(shutdown.clone()));
+        Self { api, grpc: ProductServiceClient::new(channel), bus, folder, shutdown, serving }
+    }
+
+    /// Adds a product and says its id.
+    pub(crate) async fn add(&self, body: &Value) -> i64 {
+        let (status, product) = self.api.post("/products", body).await;
+        assert_eq!(status, 201, "{product}");
+        product["id"].as_i64().expect("an id")
+    }
+
+    /// The product, as HTTP shows it.
+    pub(crate) async fn product(&self, id: i64) -> Value {
+        let (status, product) = self.api.get(&format!("/products/{id}")).await;
+        assert_eq!(status, 200, "{product}");
+        product
+    }
+
+    /// Stops the service, which must end well.
+    pub(crate) async fn stop(self) {
+        self.shutdown.soft.cancel();
+        self.serving.await.expect("does not panic").expect("ends well");
+    }
+}
+
+/// A sound product.
+pub(crate) fn desk() -> Value {
+    json!({
+        "name": "Walnut desk",
+        "description": "Oiled, two drawers.",
+        "price": 1299.5,
+        "stock_quantity": 7,
+        "category": "furniture",
+        "image_url": "https://images.example.com/desk.jpg",
+    })
+}
+
+/// The same with some members replaced.
+pub(crate) fn desk_with(changes: &Value) -> Value {
+    let mut body = desk();
+    for (name, value) in changes.as_object().expect("an object") {
+        body[name] = value.clone();
+    }
+    body
+}

@@ -1,0 +1,207 @@
+//! Every route with what it answers.
+
+use serde_json::{Value, json};
+use shop_testing::Reply;
+
+use crate::harness::{Running, desk, desk_with};
+
+/// The answer without what differs from run to run.
+fn steady(mut body: Value) -> Value {
+    for member in ["created_at", "updated_at", "request_id"] {
+        if let Some(value) = body.get_mut(member) {
+            assert!(value.as_str().is_some_and(|text| !text.is_empty()), "{member}: {value}");
+            *value = json!("…");
+        }
+    }
+    body
+}
+
+async fn post(service: &Running, key: &str, body: &Value) -> Reply {
+    let request = service.api.request(http::Method::POST, "/products").header("idempotency-key", key);
+    service.api.send(request.json(body)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_is_made_read_replaced_and_removed() {
+    let service = Running::start().await;
+    let made = service.api.send(service.api.request(http::Method::POST, "/products").json(&desk())).await;
+    assert_eq!((made.status, made.header("location"), made.header("etag")), (201, "/products/1", "\"v1\""));
+    assert!(made.text.contains("\"price\":1299.50,"), "{}", made.text);
+    insta::assert_json_snapshot!(steady(made.json()), @r#"
+    {
+      "available_quantity": 7,
+      "category": "furniture",
+      "created_at": "…",
+      "currency": "USD",
+      "description": "Oiled, two drawers.",
+      "id": 1,
+      "image_url": "https://images.example.com/desk.jpg",
+      "name": "Walnut desk",
+      "price": 1299.5,
+      "stock_quantity": 7,
+      "units_sold": 0,
+      "updated_at": "…"
+    }
+    "#);
+    assert_eq!(service.product(1).await, made.json());
+
+    let wider = desk_with(&json!({"name": "Wide desk", "price": "990", "currency": "jpy", "image_url": null}));
+    let request = service.api.request(http::Method::PUT, "/products/1").header("if-match", "\"v1\"");
+    let replaced = service.api.send(request.json(&wider)).await;
+    assert_eq!((replaced.status, replaced.header("etag")), (200, "\"v2\""));
+    let body = replaced.json();
+    assert_eq!((&body["name"], &body["currency"], &body["image_url"]), (&json!("Wide desk"), &json!("JPY"), &Value::Null));
+    assert!(replaced.text.contains("\"price\":990,"), "{}", replaced.text);
+
+    let late = service.api.request(http::Method::DELETE, "/products/1").header("if-match", "\"v1\"");
+    let _ = service.api.send(late).await.problem(412, "precondition_failed");
+    assert_eq!(service.api.delete("/products/1").await, (204, Value::Null));
+    assert_eq!(service.api.delete("/products/1").await.0, 404);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_product_is_a_problem_that_names_it() {
+    let service = Running::start().await;
+    let (status, body) = service.api.get("/products/7").await;
+    assert_eq!(status, 404);
+    insta::assert_json_snapshot!(steady(body), @r#"
+    {
+      "code": "product_not_found",
+      "detail": "product 7 does not exist",
+      "instance": "/products/7",
+      "request_id": "…",
+      "status": 404,
+      "title": "Not Found",
+      "type": "about:blank"
+    }
+    "#);
+    assert_eq!(service.api.put("/products/7", &desk()).await.0, 404);
+    assert_eq!(service.api.get("/products/seven").await.0, 400);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_wrong_with_a_product_is_said_at_once() {
+    let service = Running::start().await;
+    let (status, body) = service.api.post("/products", &json!({"price": "1.005", "image_url": "ftp://x"})).await;
+    assert_eq!(status, 422);
+    insta::assert_json_snapshot!(body["errors"], @r#"
+    [
+      {
+        "code": "required",
+        "field": "name",
+        "message": "must not be empty"
+      },
+      {
+        "code": "required",
+        "field": "category",
+        "message": "must not be empty"
+      },
+      {
+        "code": "too_many_decimals",
+        "field": "price",
+        "message": "USD has 2 decimals, `1.005` has more"
+      },
+      {
+        "code": "required",
+        "field": "stock_quantity",
+        "message": "must be given"
+      },
+      {
+        "code": "not_a_url",
+        "field": "image_url",
+        "message": "must be an http or https URL, or null"
+      }
+    ]
+    "#);
+    let (status, body) = service.api.post("/products", &desk_with(&json!({"colour": "red"}))).await;
+    assert_eq!((status, &body["errors"][0]["field"]), (422, &json!("colour")));
+    let (status, body) = service.api.post("/products", &desk_with(&json!({"stock_quantity": "7"}))).await;
+    assert_eq!((status, &body["errors"][0]["field"]), (422, &json!("stock_quantity")));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_makes_one_product_however_often_it_is_sent() {
+    let service = Running::start().await;
+    let first = post(&service, "k1", &desk()).await;
+    let again = post(&service, "k1", &desk()).await;
+    assert_eq!((first.status, again.status), (201, 201));
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!((again.text, again.headers.get("location")), (first.text, first.headers.get("location")));
+    let _ = post(&service, "k1", &desk_with(&json!({"name": "other"}))).await.problem(422, "idempotency_key_reused");
+    assert_eq!(service.api.get("/products").await.1["count"], 1);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_filtered_sorted_and_paged() {
+    let service = Running::start().await;
+    for (name, price) in [("Oak desk", "300"), ("Walnut desk", "500"), ("Lamp", "40"), ("Pine desks", "100")] {
+        service.add(&desk_with(&json!({"name": name, "price": price, "description": ""}))).await;
+    }
+    let names = |body: &Value| -> Vec<String> {
+        let products = body["products"].as_array().expect("products").iter();
+        products.map(|product| product["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    let (status, first) = service.api.get("/products?q=desk&sort=-price&limit=2&min_price=50&in_stock=true").await;
+    assert_eq!((status, names(&first), &first["count"]), (200, vec!["Walnut desk".into(), "Oak desk".into()], &json!(2)));
+    let cursor = first["next_cursor"].as_str().expect("a second page");
+    let rest = format!("/products?q=desk&sort=-price&limit=2&min_price=50&in_stock=true&cursor={cursor}");
+    let (_, second) = service.api.get(&rest).await;
+    assert_eq!((names(&second), &second["next_cursor"]), (vec!["Pine desks".into()], &Value::Null));
+    let (status, body) = service.api.get(&format!("/products?q=lamp&cursor={cursor}")).await;
+    assert_eq!((status, &body["code"]), (400, &json!("invalid_cursor")));
+    let (_, none) = service.api.get("/products?category=nothing").await;
+    assert_eq!(none, json!({"products": [], "count": 0, "next_cursor": null}));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_parameter_is_named() {
+    let service = Running::start().await;
+    for (query, name) in [
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("limit=x", "limit"),
+        ("sort=size", "sort"),
+        ("min_price=1e3", "min_price"),
+        ("max_price=", "max_price"),
+        ("in_stock=maybe", "in_stock"),
+        ("colour=red", "colour"),
+        ("q=a%00b", "q"),
+        ("category=%0a%01", "category"),
+        ("cursor=x", "cursor"),
+    ] {
+        let (status, body) = service.api.get(&format!("/products?{query}")).await;
+        assert_eq!((status, &body["errors"][0]["field"]), (400, &json!(name)), "{query}: {body}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_that_is_not_there_names_those_that_are() {
+    let service = Running::start().await;
+    let reply = service.api.send(service.api.request(http::Method::PATCH, "/products")).await;
+    let _ = reply.problem(405, "method_not_allowed");
+    assert!(reply.header("allow").contains("POST"), "{reply:?}");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_documents_itself_and_says_how_it_is() {
+    let service = Running::start().await;
+    let (status, document) = service.api.get("/openapi.json").await;
+    assert_eq!(status, 200);
+    for (path, methods) in [("/products", vec!["get", "post"]), ("/products/{id}", vec!["delete", "get", "put"])] {
+        for method in methods {
+            let summary = &document["paths"][path][method]["summary"];
+            assert!(summary.as_str().is_some_and(|text| !text.is_empty()), "{method} {path}: {document}");
+        }
+    }
+    assert_eq!(service.api.get("/health/ready").await.0, 200);
+    let metrics = service.api.send(service.api.request(http::Method::GET, "/metrics")).await;
+    assert!(metrics.text.contains("http_server_requests_total"), "{}", metrics.text);
+    service.stop().await;
+}
