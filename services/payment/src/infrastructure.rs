@@ -11,7 +11,7 @@ mod stock;
 mod store;
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 
 use std::sync::Arc;
 

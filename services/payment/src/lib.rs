@@ -4,6 +4,8 @@
 //! the rounds of recovery), `infrastructure` the stores, the neighbours and the provider. This file wires them.
 
 mod application;
+#[cfg(test)]
+mod checkout;
 mod config;
 mod crash;
 mod domain;

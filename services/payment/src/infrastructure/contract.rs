@@ -1,1 +1,295 @@
-//! What every store must do, run on each.
+//! What every store and the sandbox's books must do, run on each engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shop_clock::ManualClock;
+use shop_config::Database;
+use shop_events::MemoryBus;
+use shop_sql::Store;
+use shop_telemetry::Metrics;
+use shop_testing::backend::Db;
+use uuid::Uuid;
+
+use super::{Opened, With, open};
+use crate::config::ProviderSettings;
+use crate::domain::samples::{NOON, numbered, pending, usd};
+use crate::domain::{
+    Charge, Due, Error, Filter, Paid, Payback, Payment, Refunding, Status, Token, UserId, Verdict,
+};
+
+/// An empty store and what keeps it there.
+pub(crate) struct Place {
+    pub(crate) opened: Opened,
+    pub(crate) clock: Arc<ManualClock>,
+    _folder: Option<tempfile::TempDir>,
+    _db: Option<Db>,
+}
+
+impl Place {
+    /// A SQLite file.
+    pub(crate) async fn sqlite() -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite://{}", folder.path().join("payment.db").display());
+        Some(Self::open(&url, Some(folder), None).await)
+    }
+
+    /// A database on a real MariaDB, if there is one.
+    pub(crate) async fn mariadb() -> Option<Self> {
+        let db = shop_testing::backend::mariadb().await?;
+        Some(Self::open(&db.url(), None, Some(db)).await)
+    }
+
+    async fn open(url: &str, folder: Option<tempfile::TempDir>, db: Option<Db>) -> Self {
+        let clock = Arc::new(ManualClock::at(NOON));
+        let provider = ProviderSettings { slow: shop_config::Duration::millis(1), ..ProviderSettings::default() };
+        let with = With {
+            provider: &provider,
+            bus: Arc::new(MemoryBus::new(None)),
+            clock: clock.clone(),
+            metrics: &Metrics::new("payment-service"),
+        };
+        let opened = open(&Database::at(url), with).await.expect("opens the store");
+        Self { opened, clock, _folder: folder, _db: db }
+    }
+
+    /// How many events wait.
+    pub(crate) async fn events(&self) -> i64 {
+        shop_sql::outbox::pending(&self.opened.store).await.expect("counts")
+    }
+
+    /// Charges asked of the sandbox under `key`, by its own books.
+    pub(crate) async fn charges(&self, key: Uuid) -> i64 {
+        let sql = "SELECT attempts FROM sandbox_charges WHERE charge_key = ? AND outcome = 'approved'";
+        let found = match &self.opened.store {
+            Store::MariaDb(pool) => sqlx::query_scalar(sql).bind(key).fetch_optional(pool).await,
+            Store::Sqlite(pools) => sqlx::query_scalar(sql).bind(key).fetch_optional(&pools.read).await,
+            Store::Postgres(_) => Ok(None),
+        };
+        found.expect("reads the books").unwrap_or(0)
+    }
+
+    /// What the sandbox paid back of `charge`, by its own books.
+    pub(crate) async fn paid_back(&self, charge: Uuid) -> i64 {
+        let sql = "SELECT amount FROM sandbox_refunds WHERE charge_key = ?";
+        let found: Result<Vec<i64>, _> = match &self.opened.store {
+            Store::MariaDb(pool) => sqlx::query_scalar(sql).bind(charge).fetch_all(pool).await,
+            Store::Sqlite(pools) => sqlx::query_scalar(sql).bind(charge).fetch_all(&pools.read).await,
+            Store::Postgres(_) => Ok(Vec::new()),
+        };
+        found.expect("reads the books").iter().sum()
+    }
+}
+
+/// Runs each test on both engines.
+macro_rules! on_each_store {
+    ($($test:ident)+) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                let Some(place) = $crate::infrastructure::contract::Place::sqlite().await else { return };
+                super::$test(place).await;
+            })+
+        }
+        mod mariadb {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                let Some(place) = $crate::infrastructure::contract::Place::mariadb().await else { return };
+                super::$test(place).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_each_store;
+
+on_each_store! {
+    a_payment_comes_back_as_it_was_kept
+    an_id_is_taken_once
+    a_change_its_refunds_and_its_events_are_kept_together
+    a_refused_change_leaves_nothing_behind
+    changes_of_one_payment_happen_one_after_the_other
+    lists_are_newest_first_and_go_on_where_the_page_ended
+    what_is_due_is_found_and_nothing_else
+    the_provider_has_one_outcome_per_key
+    a_voided_key_is_never_charged
+    the_provider_pays_back_once_per_key_and_never_too_much
+}
+
+fn begin(payment: &mut Payment) -> Result<Vec<shop_events::Event>, Error> {
+    payment.begin(Uuid::from_u128(7), NOON)
+}
+
+fn approve(payment: &mut Payment) -> Result<Vec<shop_events::Event>, Error> {
+    payment.settle(&Verdict::Approved { provider_id: "p-1".to_owned() }, NOON)
+}
+
+fn asked(id: u128, minor: i64) -> Refunding {
+    Refunding { id: Uuid::from_u128(id), amount: Some(usd(minor)), reason: None, restock: false }
+}
+
+async fn completed(place: &Place) -> Payment {
+    let payments = &place.opened.payments;
+    payments.add(&pending()).await.expect("adds");
+    payments.change(pending().id, &begin).await.expect("begins");
+    payments.change(pending().id, &approve).await.expect("settles")
+}
+
+async fn a_payment_comes_back_as_it_was_kept(place: Place) {
+    let payments = &place.opened.payments;
+    assert_eq!(payments.get(pending().id).await.expect("reads"), None);
+    assert!(payments.add(&pending()).await.expect("adds"));
+    assert_eq!(payments.get(pending().id).await.expect("reads"), Some(pending()));
+    assert_eq!(place.events().await, 0);
+}
+
+async fn an_id_is_taken_once(place: Place) {
+    let payments = &place.opened.payments;
+    assert!(payments.add(&pending()).await.expect("adds"));
+    assert!(!payments.add(&pending()).await.expect("is told"));
+    assert_eq!(payments.get(pending().id).await.expect("reads").expect("one").items.len(), 2);
+}
+
+async fn a_change_its_refunds_and_its_events_are_kept_together(place: Place) {
+    let payments = &place.opened.payments;
+    let mut expected = completed(&place).await;
+    assert_eq!((expected.status, expected.version, place.events().await), (Status::Completed, 3, 4));
+    assert_eq!(payments.get(expected.id).await.expect("reads"), Some(expected.clone()));
+    let request = |payment: &mut Payment| payment.request_refund(&asked(1, 500), NOON);
+    payments.change(expected.id, &request).await.expect("requested");
+    let settle = |payment: &mut Payment| payment.settle_refund(Uuid::from_u128(1), true, NOON);
+    let settled = payments.change(expected.id, &settle).await.expect("settled");
+    request(&mut expected).expect("the same");
+    settle(&mut expected).expect("the same");
+    expected.version += 2;
+    assert_eq!(settled, expected);
+    assert_eq!((payments.get(expected.id).await.expect("reads"), place.events().await), (Some(expected), 5));
+}
+
+async fn a_refused_change_leaves_nothing_behind(place: Place) {
+    let payments = &place.opened.payments;
+    let before = completed(&place).await;
+    let events = place.events().await;
+    payments.change(before.id, &begin).await.expect_err("refused");
+    let nothing = payments.change(before.id, &|_| Ok(Vec::new())).await.expect("nothing to do");
+    assert_eq!((payments.get(before.id).await.expect("reads"), nothing), (Some(before.clone()), before));
+    assert_eq!(place.events().await, events);
+    let missing = payments.change(Uuid::from_u128(404), &begin).await.expect_err("missing");
+    assert_eq!(missing.fault().code(), "payment_not_found");
+}
+
+async fn changes_of_one_payment_happen_one_after_the_other(place: Place) {
+    let payment = completed(&place).await;
+    let requests = (0..20).map(|n| {
+        let (payments, id) = (place.opened.payments.clone(), payment.id);
+        tokio::task::spawn(async move {
+            let request = |payment: &mut Payment| payment.request_refund(&asked(n, 200), NOON);
+            payments.change(id, &request).await.map_err(|error| error.fault().code().to_owned())
+        })
+    });
+    let outcomes = futures_util::future::join_all(requests).await;
+    let outcomes: Vec<_> = outcomes.into_iter().map(|joined| joined.expect("runs").map(drop)).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 13, "27.00 is thirteen times 2.00");
+    assert!(outcomes.iter().flat_map(|outcome| outcome.as_ref().err()).all(|code| code == "refund_exceeds_payment"));
+    let stored = place.opened.payments.get(payment.id).await.expect("reads").expect("there");
+    assert_eq!((stored.refunds.len(), stored.left()), (13, usd(100)));
+}
+
+async fn lists_are_newest_first_and_go_on_where_the_page_ended(place: Place) {
+    let payments = &place.opened.payments;
+    for id in 1..=5 {
+        payments.add(&numbered(id)).await.expect("adds");
+    }
+    payments.change(Uuid::from_u128(2), &begin).await.expect("begins");
+    let ids = |found: Vec<Payment>| found.iter().map(|payment| payment.id.as_u128()).collect::<Vec<_>>();
+    let ada = Filter { user_id: Some(UserId::parse("ada").expect("valid")), status: None };
+    let bob = Filter { user_id: Some(UserId::parse("ADA").expect("valid")), status: None };
+    let processing = Filter { status: Some(Status::Processing), ..Filter::default() };
+    let ada_pending = Filter { status: Some(Status::Pending), ..ada.clone() };
+    for (filter, after, limit, expected) in [
+        (&Filter::default(), None, 10, vec![5, 4, 3, 2, 1]),
+        (&Filter::default(), None, 2, vec![5, 4]),
+        (&Filter::default(), Some(4), 2, vec![3, 2]),
+        (&ada, Some(2), 10, vec![1]),
+        (&bob, None, 10, vec![]),
+        (&processing, None, 10, vec![2]),
+        (&ada_pending, Some(5), 2, vec![4, 3]),
+        (&ada_pending, Some(3), 2, vec![1]),
+    ] {
+        let found = payments.list(filter, after.map(Uuid::from_u128), limit).await.expect("lists");
+        assert!(found.iter().all(|payment| payment.items.len() == 2));
+        assert_eq!(ids(found), expected, "{filter:?} after {after:?}");
+    }
+}
+
+async fn what_is_due_is_found_and_nothing_else(place: Place) {
+    let payments = &place.opened.payments;
+    let paid = completed(&place).await;
+    for id in 2..=3 {
+        payments.add(&numbered(id)).await.expect("adds");
+    }
+    payments.change(Uuid::from_u128(3), &begin).await.expect("begins");
+    let request = |payment: &mut Payment| payment.request_refund(&asked(9, 100), NOON);
+    payments.change(paid.id, &request).await.expect("requested");
+    let (soon, end) = (NOON + Duration::from_millis(1), NOON + Duration::from_secs(30 * 60));
+    let before = NOON - Duration::from_millis(1);
+    for (due, expected) in [
+        (Due::Expired(end), vec![2]),
+        (Due::Expired(end - Duration::from_millis(1)), vec![]),
+        (Due::Processing(soon), vec![3]),
+        (Due::Processing(before), vec![]),
+        (Due::Refunds(soon), vec![1]),
+        (Due::Refunds(before), vec![]),
+    ] {
+        let found: Vec<_> = payments.due(due, 10).await.expect("looks").iter().map(Uuid::as_u128).collect();
+        assert_eq!(found, expected, "{due:?}");
+    }
+}
+
+fn charge(token: &str) -> Charge {
+    Charge { key: Uuid::from_u128(1), amount: usd(2700), token: Token::parse(Some(token)).expect("a token") }
+}
+
+async fn the_provider_has_one_outcome_per_key(place: Place) {
+    let provider = &place.opened.provider;
+    assert_eq!(provider.find(Uuid::from_u128(1)).await.expect("answers"), None);
+    provider.charge(&charge("tok_lost_reply")).await.expect_err("the reply is lost");
+    let first = provider.find(Uuid::from_u128(1)).await.expect("answers").expect("charged");
+    assert!(matches!(first, Verdict::Approved { .. }));
+    for token in ["tok_approve", "tok_decline", "tok_slow"] {
+        assert_eq!(provider.charge(&charge(token)).await.expect("answers"), first, "{token}");
+    }
+    assert_eq!(provider.void(Uuid::from_u128(1)).await.expect("answers"), first);
+    for (key, token, code) in [
+        (2, "tok_decline", "payment_declined"),
+        (3, "tok_insufficient_funds", "insufficient_funds"),
+        (4, "tok_made_up", "unknown_token"),
+    ] {
+        let charge = Charge { key: Uuid::from_u128(key), ..charge(token) };
+        let Verdict::Declined(failure) = provider.charge(&charge).await.expect("answers") else { panic!("{token}") };
+        assert_eq!(failure.code, code);
+    }
+}
+
+async fn a_voided_key_is_never_charged(place: Place) {
+    let provider = &place.opened.provider;
+    assert_eq!(provider.void(Uuid::from_u128(1)).await.expect("answers"), Verdict::Voided);
+    assert_eq!(provider.charge(&charge("tok_approve")).await.expect("answers"), Verdict::Voided, "it came too late");
+    assert_eq!(place.charges(Uuid::from_u128(1)).await, 0);
+}
+
+async fn the_provider_pays_back_once_per_key_and_never_too_much(place: Place) {
+    let provider = &place.opened.provider;
+    provider.charge(&charge("tok_approve")).await.expect("answers");
+    let back = |key: u128, minor| Payback { key: Uuid::from_u128(key), charge: Uuid::from_u128(1), amount: usd(minor) };
+    for (payback, expected) in [
+        (back(10, 2000), Paid::Back),
+        (back(10, 2000), Paid::Back),
+        (back(10, 1), Paid::Refused),
+        (back(11, 701), Paid::Refused),
+        (back(12, 700), Paid::Back),
+        (Payback { charge: Uuid::from_u128(2), ..back(13, 1) }, Paid::Refused),
+    ] {
+        assert_eq!(provider.refund(&payback).await.expect("answers"), expected, "{payback:?}");
+    }
+    assert_eq!(place.paid_back(Uuid::from_u128(1)).await, 2700);
+}

@@ -1,0 +1,345 @@
+//! The checkout as a whole, on each store: who comes first, what is repeated, and what is left half way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use shop_fault::{Fault, Kind};
+use shop_money::Decimal;
+use uuid::Uuid;
+
+use crate::application::{Amount, Commands, Process, Recovered, Recovery, RefundPayment};
+use crate::domain::samples::{basket, raw_order, usd};
+use crate::domain::{
+    Basket, BasketChange, Baskets, ChangeKind, Charge, Error, Line, Paid, Payback, Payment, Provider, ProviderError,
+    RefundStatus, Reserved, Shortage, Status, Stock, Token, UserId, Verdict,
+};
+use crate::infrastructure::contract::{Place, on_each_store};
+
+on_each_store! {
+    of_sixteen_that_process_one_charges
+    of_twenty_that_refund_no_more_get_it_than_there_is
+    a_charge_whose_reply_is_lost_is_settled_by_asking
+    a_request_that_is_repeated_gets_its_answer_again
+    a_payment_left_before_its_charge_is_voided_after_a_while
+    a_payment_left_after_its_charge_is_settled_at_start
+    a_charge_that_comes_after_the_void_takes_no_money
+    a_refund_left_half_way_is_paid_back_once
+    a_payment_nobody_processes_expires
+    a_basket_that_moved_is_not_paid
+    stock_that_is_short_fails_the_payment
+    a_reservation_nobody_knows_of_fails_the_payment
+    a_reservation_that_cannot_be_confirmed_leaves_the_payment_pending
+    a_provider_that_is_down_leaves_the_payment_to_recovery
+}
+
+/// Neighbours that do as they are told.
+#[derive(Default)]
+struct Neighbours {
+    changes: Mutex<Vec<BasketChange>>,
+    short: AtomicBool,
+    unreachable: AtomicBool,
+    reservations: AtomicUsize,
+}
+
+#[async_trait]
+impl Baskets for Neighbours {
+    async fn refreshed(&self, user: &UserId) -> Result<Option<Basket>, Error> {
+        let changes = self.changes.lock().clone();
+        Ok((user.as_str() == "ada").then(|| Basket { changes, ..basket() }))
+    }
+}
+
+#[async_trait]
+impl Stock for Neighbours {
+    async fn reserve(&self, _reservation: Uuid, lines: &[Line]) -> Result<Reserved, Error> {
+        assert_eq!(lines.len(), 2);
+        self.reservations.fetch_add(1, Ordering::SeqCst);
+        if self.unreachable.load(Ordering::SeqCst) {
+            return Err(Fault::new(Kind::Timeout, "product_timeout", "the product service did not answer").into());
+        }
+        if self.short.load(Ordering::SeqCst) {
+            let (subject, description) = ("products/3".to_owned(), "2 asked for, 1 available".to_owned());
+            return Ok(Reserved::Short(vec![Shortage { subject, description }]));
+        }
+        Ok(Reserved::Held)
+    }
+}
+
+/// A provider that cannot be reached while it is told so.
+struct Flaky {
+    inner: Arc<dyn Provider>,
+    down: AtomicBool,
+}
+
+impl Flaky {
+    fn reach(&self) -> Result<(), ProviderError> {
+        if self.down.load(Ordering::SeqCst) { Err(ProviderError("down".to_owned())) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Provider for Flaky {
+    async fn charge(&self, charge: &Charge) -> Result<Verdict, ProviderError> {
+        self.reach()?;
+        self.inner.charge(charge).await
+    }
+
+    async fn find(&self, key: Uuid) -> Result<Option<Verdict>, ProviderError> {
+        self.reach()?;
+        self.inner.find(key).await
+    }
+
+    async fn void(&self, key: Uuid) -> Result<Verdict, ProviderError> {
+        self.reach()?;
+        self.inner.void(key).await
+    }
+
+    async fn refund(&self, payback: &Payback) -> Result<Paid, ProviderError> {
+        self.reach()?;
+        self.inner.refund(payback).await
+    }
+}
+
+struct Checkout {
+    place: Place,
+    commands: Commands,
+    neighbours: Arc<Neighbours>,
+    provider: Arc<Flaky>,
+}
+
+const PAYMENT: Uuid = Uuid::from_u128(1);
+
+impl Checkout {
+    fn at(place: Place) -> Self {
+        let neighbours = Arc::new(Neighbours::default());
+        let provider = Arc::new(Flaky { inner: place.opened.provider.clone(), down: AtomicBool::new(false) });
+        let commands = Commands {
+            payments: place.opened.payments.clone(),
+            baskets: neighbours.clone(),
+            stock: neighbours.clone(),
+            provider: provider.clone(),
+            clock: place.clock.clone(),
+            settle_after: Duration::from_secs(30),
+        };
+        Self { place, commands, neighbours, provider }
+    }
+
+    async fn create(&self) -> Payment {
+        self.commands.create(PAYMENT, raw_order()).await.expect("makes a payment")
+    }
+
+    async fn process(&self, operation: u128, token: &str) -> Result<Payment, Error> {
+        let token = Token::parse(Some(token)).expect("a token");
+        self.commands.process(Process { id: PAYMENT, operation: Uuid::from_u128(operation), token }).await
+    }
+
+    async fn refund(&self, operation: u128, amount: Option<&str>) -> Result<Payment, Error> {
+        let amount = amount.map(|text| Amount::Decimal(text.parse::<Decimal>().expect("a decimal")));
+        let operation = Uuid::from_u128(operation);
+        self.commands.refund(RefundPayment { id: PAYMENT, operation, amount, reason: None, restock: false }).await
+    }
+
+    /// Moves the payment to `processing` and leaves it there, as a process that dies would.
+    async fn leave_processing(&self) {
+        let begin = |payment: &mut Payment| payment.begin(Uuid::from_u128(50), payment.created_at);
+        self.commands.payments.change(PAYMENT, &begin).await.expect("begins");
+    }
+
+    fn charge(&self) -> Charge {
+        Charge { key: PAYMENT, amount: usd(2700), token: Token::parse(None).expect("a token") }
+    }
+
+    fn recovery(&self) -> Recovery {
+        Recovery { commands: self.commands.clone() }
+    }
+
+    async fn stored(&self) -> Payment {
+        self.commands.payments.get(PAYMENT).await.expect("reads").expect("there")
+    }
+}
+
+fn code<T: std::fmt::Debug>(outcome: Result<T, Error>) -> (u16, String) {
+    let fault = outcome.expect_err("refused").fault();
+    (fault.kind().status(), fault.code().to_owned())
+}
+
+async fn of_sixteen_that_process_one_charges(place: Place) {
+    let checkout = Arc::new(Checkout::at(place));
+    checkout.create().await;
+    let calls = (0..16).map(|n| {
+        let checkout = checkout.clone();
+        tokio::task::spawn(async move { checkout.process(100 + n, "tok_approve").await.map_err(|error| error.fault()) })
+    });
+    let outcomes: Vec<_> =
+        futures_util::future::join_all(calls).await.into_iter().map(|joined| joined.expect("runs")).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    let refused = outcomes.iter().flat_map(|outcome| outcome.as_ref().err());
+    assert!(refused.map(|fault| (fault.kind().status(), fault.code())).all(|refusal| refusal == (409, "invalid_state")));
+    assert_eq!(checkout.place.charges(PAYMENT).await, 1);
+    assert_eq!(checkout.place.events().await, 4);
+}
+
+async fn of_twenty_that_refund_no_more_get_it_than_there_is(place: Place) {
+    let checkout = Arc::new(Checkout::at(place));
+    checkout.create().await;
+    checkout.process(2, "tok_approve").await.expect("charges");
+    let calls = (0..20).map(|n| {
+        let checkout = checkout.clone();
+        tokio::task::spawn(async move { checkout.refund(100 + n, Some("2.00")).await.map_err(|error| error.fault()) })
+    });
+    let outcomes: Vec<_> =
+        futures_util::future::join_all(calls).await.into_iter().map(|joined| joined.expect("runs")).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 13, "{outcomes:?}");
+    let refused = outcomes.iter().flat_map(|outcome| outcome.as_ref().err());
+    assert!(refused.map(|fault| (fault.kind().status(), fault.code())).all(|r| r == (422, "refund_exceeds_payment")));
+    assert_eq!(checkout.place.paid_back(PAYMENT).await, 2600);
+    assert_eq!((checkout.stored().await.refunded(), checkout.stored().await.status), (usd(2600), Status::PartiallyRefunded));
+}
+
+async fn a_charge_whose_reply_is_lost_is_settled_by_asking(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    let payment = checkout.process(2, "tok_lost_reply").await.expect("settled");
+    assert_eq!((payment.status, checkout.place.charges(PAYMENT).await), (Status::Completed, 1));
+}
+
+async fn a_request_that_is_repeated_gets_its_answer_again(place: Place) {
+    let checkout = Checkout::at(place);
+    let made = checkout.create().await;
+    assert_eq!(checkout.create().await, made);
+    let paid = checkout.process(2, "tok_approve").await.expect("charges");
+    assert_eq!(checkout.process(2, "tok_approve").await.expect("the same again"), paid);
+    assert_eq!(code(checkout.process(3, "tok_approve").await), (409, "invalid_state".to_owned()));
+    let refunded = checkout.refund(4, Some("1.50")).await.expect("pays back");
+    assert_eq!(checkout.refund(4, Some("1.50")).await.expect("the same again"), refunded);
+    assert_eq!((checkout.place.charges(PAYMENT).await, checkout.place.paid_back(PAYMENT).await), (1, 150));
+    assert_eq!(checkout.create().await.id, made.id, "a payment that moved on is not made again");
+}
+
+async fn a_payment_left_before_its_charge_is_voided_after_a_while(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    checkout.leave_processing().await;
+    let recovery = checkout.recovery();
+    assert_eq!(recovery.at_start().await.expect("looks"), Recovered::default(), "another replica may be at it");
+    assert_eq!(recovery.round().await.expect("looks"), Recovered::default());
+    assert_eq!(code(checkout.process(50, "tok_approve").await), (503, "payment_unsettled".to_owned()));
+    checkout.place.clock.advance(Duration::from_secs(30));
+    assert_eq!(recovery.round().await.expect("settles").settled, 1);
+    let payment = checkout.stored().await;
+    assert_eq!((payment.status, payment.failure.expect("why").code.as_str()), (Status::Failed, "charge_voided"));
+    assert_eq!(code(checkout.process(50, "tok_approve").await), (402, "payment_declined".to_owned()));
+    assert_eq!(checkout.place.events().await, 3, "the stock is released");
+}
+
+async fn a_payment_left_after_its_charge_is_settled_at_start(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    checkout.leave_processing().await;
+    checkout.provider.charge(&checkout.charge()).await.expect("charged, and then it died");
+    assert_eq!(checkout.recovery().at_start().await.expect("settles").settled, 1);
+    assert_eq!((checkout.stored().await.status, checkout.place.charges(PAYMENT).await), (Status::Completed, 1));
+    assert_eq!(checkout.process(50, "tok_approve").await.expect("its answer").status, Status::Completed);
+    assert_eq!(checkout.place.events().await, 4);
+}
+
+async fn a_charge_that_comes_after_the_void_takes_no_money(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    checkout.leave_processing().await;
+    checkout.place.clock.advance(Duration::from_secs(31));
+    checkout.recovery().round().await.expect("voids");
+    let late = checkout.provider.charge(&checkout.charge()).await.expect("answers");
+    assert_eq!((late, checkout.place.charges(PAYMENT).await), (Verdict::Voided, 0));
+}
+
+async fn a_refund_left_half_way_is_paid_back_once(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    checkout.process(2, "tok_approve").await.expect("charges");
+    checkout.provider.down.store(true, Ordering::SeqCst);
+    assert_eq!(code(checkout.refund(3, Some("20")).await), (503, "payment_unsettled".to_owned()));
+    let waiting = checkout.stored().await;
+    assert_eq!((waiting.status, waiting.refunded(), waiting.left()), (Status::Completed, usd(0), usd(700)));
+    assert_eq!(code(checkout.refund(4, Some("8")).await), (422, "refund_exceeds_payment".to_owned()));
+    checkout.provider.down.store(false, Ordering::SeqCst);
+    let payback = Payback { key: Uuid::from_u128(3), charge: PAYMENT, amount: usd(2000) };
+    checkout.provider.refund(&payback).await.expect("paid back, and then it died");
+    checkout.place.clock.advance(Duration::from_secs(30));
+    assert_eq!(checkout.recovery().round().await.expect("settles").refunds, 1);
+    let settled = checkout.stored().await;
+    assert_eq!((settled.status, settled.refunds[0].status), (Status::PartiallyRefunded, RefundStatus::Settled));
+    assert_eq!((settled.refunded(), checkout.place.paid_back(PAYMENT).await), (usd(2000), 2000));
+    assert_eq!(checkout.refund(3, Some("20")).await.expect("its answer").refunded(), usd(2000));
+}
+
+async fn a_payment_nobody_processes_expires(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    checkout.place.clock.advance(Duration::from_secs(30 * 60));
+    let (one, other) = (checkout.recovery(), checkout.recovery());
+    let (one, other) = tokio::join!(one.round(), other.round());
+    assert!(one.expect("looks").expired + other.expect("looks").expired >= 1);
+    let payment = checkout.stored().await;
+    assert_eq!((payment.status, payment.failure.expect("why").code.as_str()), (Status::Failed, "payment_expired"));
+    assert_eq!(checkout.place.events().await, 3, "two replicas expire it once");
+    let before = checkout.neighbours.reservations.load(Ordering::SeqCst);
+    assert_eq!(code(checkout.process(2, "tok_approve").await), (409, "invalid_state".to_owned()));
+    assert_eq!(checkout.neighbours.reservations.load(Ordering::SeqCst), before, "nothing is reserved for it any more");
+}
+
+async fn a_basket_that_moved_is_not_paid(place: Place) {
+    let checkout = Checkout::at(place);
+    let kind = ChangeKind::Price { old: usd(100), new: usd(250) };
+    *checkout.neighbours.changes.lock() = vec![BasketChange { product_id: 3, name: "Laptop".to_owned(), kind }];
+    let fault = checkout.commands.create(PAYMENT, raw_order()).await.expect_err("moved").fault();
+    assert_eq!((fault.kind().status(), fault.code()), (409, "basket_changed"));
+    assert_eq!(fault.members()["changes"][0]["new_price"], serde_json::json!(2.5));
+    assert_eq!(checkout.commands.payments.get(PAYMENT).await.expect("reads"), None);
+}
+
+async fn stock_that_is_short_fails_the_payment(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.neighbours.short.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let refused = code(checkout.commands.create(PAYMENT, raw_order()).await);
+        assert_eq!(refused, (409, "insufficient_stock".to_owned()));
+    }
+    assert_eq!((checkout.stored().await.status, checkout.place.events().await), (Status::Failed, 3));
+}
+
+async fn a_reservation_nobody_knows_of_fails_the_payment(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.neighbours.unreachable.store(true, Ordering::SeqCst);
+    let refused = code(checkout.commands.create(PAYMENT, raw_order()).await);
+    assert_eq!(refused, (503, "reservation_unknown".to_owned()));
+    assert_eq!((checkout.stored().await.status, checkout.place.events().await), (Status::Failed, 3));
+    let repeated = code(checkout.commands.create(PAYMENT, raw_order()).await);
+    assert_eq!(repeated, (409, "invalid_state".to_owned()));
+}
+
+async fn a_reservation_that_cannot_be_confirmed_leaves_the_payment_pending(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    checkout.neighbours.unreachable.store(true, Ordering::SeqCst);
+    assert_eq!(code(checkout.process(2, "tok_approve").await), (504, "product_timeout".to_owned()));
+    assert_eq!((checkout.stored().await.status, checkout.place.charges(PAYMENT).await), (Status::Pending, 0));
+    checkout.neighbours.unreachable.store(false, Ordering::SeqCst);
+    checkout.process(2, "tok_approve").await.expect("the same request again");
+}
+
+async fn a_provider_that_is_down_leaves_the_payment_to_recovery(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    checkout.provider.down.store(true, Ordering::SeqCst);
+    assert_eq!(code(checkout.process(2, "tok_approve").await), (503, "payment_unsettled".to_owned()));
+    assert_eq!(checkout.stored().await.status, Status::Processing);
+    checkout.place.clock.advance(Duration::from_secs(31));
+    assert_eq!(checkout.recovery().round().await.expect("looks").settled, 0, "still down");
+    checkout.provider.down.store(false, Ordering::SeqCst);
+    assert_eq!(checkout.recovery().round().await.expect("settles").settled, 1);
+    assert_eq!(checkout.stored().await.status, Status::Failed);
+}
