@@ -7,7 +7,7 @@ use shop_runtime::Shutdown;
 
 #[tokio::test]
 async fn the_first_signal_drains_and_the_second_ends() {
-    let shutdown = Shutdown::on_signals(Duration::from_mins(60));
+    let shutdown = Shutdown::on_signals(Duration::from_hours(1));
     assert!(!shutdown.soft.is_cancelled());
 
     kill_process(getpid(), Signal::TERM).expect("the signal is sent");

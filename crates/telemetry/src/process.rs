@@ -83,7 +83,7 @@ fn cpu_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// Virtual and resident bytes, proc_pid_statm(5).
+/// Virtual and resident bytes, `proc_pid_statm(5)`.
 fn memory() -> Option<(i64, i64)> {
     let text = fs::read_to_string("/proc/self/statm").ok()?;
     let mut pages = text.split_whitespace().map(str::parse::<i64>);
@@ -92,7 +92,7 @@ fn memory() -> Option<(i64, i64)> {
     Some((total.saturating_mul(page), resident.saturating_mul(page)))
 }
 
-/// Field `n` of proc_pid_stat(5), counted from 1 as the manual does.
+/// Field `n` of `proc_pid_stat(5)`, counted from 1 as the manual does.
 fn stat_field(n: usize) -> Option<i64> {
     let text = fs::read_to_string("/proc/self/stat").ok()?;
     // The second field, the command in parentheses, may hold spaces and parentheses; the third follows the last one.

@@ -64,7 +64,7 @@ impl Drop for Guard {
 pub fn init(service: &'static str, log: &Log, otel: &Otel) -> anyhow::Result<Guard> {
     let level = EnvFilter::builder().parse(&log.level).with_context(|| format!("log.level {:?}", log.level))?;
     let lines = Lines { service, style: style(log.format), writer: std::io::stdout };
-    let lines = lines.with_filter(only(|metadata| metadata.is_event()).and(level));
+    let lines = lines.with_filter(only(is_event).and(level));
     let export = match otel.endpoint.as_deref().map(str::trim).filter(|endpoint| !endpoint.is_empty()) {
         Some(endpoint) => Some(export(service, endpoint, otel)?),
         None => None,
@@ -96,6 +96,10 @@ fn style(format: LogFormat) -> Style {
 /// A filter that also tells the most detailed level it lets through, without which disabled events cost a look-up.
 fn only(wanted: fn(&Metadata<'_>) -> bool) -> FilterFn<fn(&Metadata<'_>) -> bool> {
     FilterFn::new(wanted).with_max_level_hint(LevelFilter::TRACE)
+}
+
+fn is_event(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event()
 }
 
 /// Spans of other crates are left out: the exporter's own connection would otherwise be traced, and that trace exported.
