@@ -1,5 +1,6 @@
 //! The way in and out of every request, top to bottom: id, trace, limits, the handler, one error form, log, metrics.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 use shop_config::Http;
 use shop_fault::{Fault, Kind};
 use shop_telemetry::context::{self, RequestContext};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::extract::too_large;
 use crate::metrics::{HttpMetrics, UNMATCHED};
@@ -59,13 +60,14 @@ impl Edge {
 impl Handler for Edge {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         let id = RequestId::of(req.headers());
-        // Only an exporter wants the span; its target lets the subscriber switch it off at no cost.
-        let span = tracing::info_span!(target: "shop::span", "http", http.route = tracing::field::Empty);
+        let route = route(req);
+        let span = span(req, &route, &id);
         let context = RequestContext::new(id.as_str(), &span, header(req, "traceparent"));
         res.headers_mut().insert(request_id::HEADER, id.0.clone());
-        let mut visit = Visit::new(self.metrics.clone(), req, &id, &context);
+        let mut visit = Visit::new(self.metrics.clone(), req, route, &context);
         req.extensions_mut().insert(id);
-        context::scope(context, self.run(req, depot, res, ctrl)).instrument(span).await;
+        context::scope(context, self.run(req, depot, res, ctrl)).instrument(span.clone()).await;
+        span.record("http.response.status_code", res.status_code.map_or(200, |status| status.as_u16()));
         if req.method() == Method::HEAD
             && let Some(size) = res.body.size()
         {
@@ -73,6 +75,30 @@ impl Handler for Edge {
         }
         visit.answered(res);
     }
+}
+
+/// The template that matched, with a leading slash: what metrics and logs may be grouped by.
+fn route(req: &Request) -> Cow<'static, str> {
+    match req.matched_path() {
+        "" if req.uri().path() == "/" => "/".into(),
+        "" => UNMATCHED.into(),
+        matched => format!("/{matched}").into(),
+    }
+}
+
+/// Only an exporter wants the span; its target lets the subscriber switch it off at no cost.
+fn span(req: &Request, route: &str, id: &RequestId) -> Span {
+    tracing::info_span!(
+        target: "shop::span",
+        "http",
+        otel.kind = "server",
+        otel.name = %format_args!("{} {route}", req.method()),
+        http.request.method = %req.method(),
+        http.route = route,
+        http.response.status_code = tracing::field::Empty,
+        url.path = req.uri().path(),
+        request_id = id.as_str(),
+    )
 }
 
 /// The length the caller announces; a lie is caught when the body is read.
@@ -94,30 +120,24 @@ struct Visit {
     metrics: Arc<HttpMetrics>,
     started: Instant,
     method: Method,
-    route: String,
+    route: Cow<'static, str>,
     path: String,
-    request_id: String,
+    request_id: Arc<str>,
     trace_id: String,
     status: StatusCode,
     bytes: u64,
 }
 
 impl Visit {
-    fn new(metrics: Arc<HttpMetrics>, req: &Request, id: &RequestId, context: &RequestContext) -> Self {
+    fn new(metrics: Arc<HttpMetrics>, req: &Request, route: Cow<'static, str>, context: &RequestContext) -> Self {
         metrics.in_flight.inc();
-        let path = req.uri().path();
-        let route = match req.matched_path() {
-            "" if path == "/" => "/".to_owned(),
-            "" => UNMATCHED.to_owned(),
-            matched => format!("/{matched}"),
-        };
         Self {
             metrics,
             started: Instant::now(),
             method: req.method().clone(),
             route,
-            path: path.to_owned(),
-            request_id: id.as_str().to_owned(),
+            path: req.uri().path().to_owned(),
+            request_id: context.request_id.clone(),
             trace_id: context.trace.trace_id(),
             status: CLIENT_GONE,
             bytes: 0,
@@ -145,12 +165,12 @@ impl Drop for Visit {
                 tracing::$level!(
                     target: "http.access",
                     method,
-                    route = self.route,
+                    route = &*self.route,
                     path = self.path,
                     status,
                     duration_ms,
                     bytes = self.bytes,
-                    request_id = self.request_id,
+                    request_id = &*self.request_id,
                     trace_id = self.trace_id,
                     "{method} {} {status}",
                     self.path,

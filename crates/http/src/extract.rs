@@ -10,7 +10,7 @@ use salvo::oapi::{
     Components, Content, EndpointArgRegister, Operation, Parameter, ParameterIn, RequestBody, ToSchema,
 };
 use salvo::{Depot, Request};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use shop_fault::{Fault, FieldError, Kind};
 
 use crate::Problem;
@@ -145,6 +145,12 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if body.is_empty() {
         return Err(Fault::new(Kind::Malformed, "malformed_json", "the body is empty; send a JSON object").into());
     }
+    // serde would also fill a struct from an array, by position: nothing a client should come to rely on.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| refused(&error, "."))?;
+        let field = FieldError::new("body", "invalid_type", "must be a JSON object");
+        return Err(Fault::invalid(vec![field]).into());
+    }
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let mut json = serde_json::Deserializer::from_slice(body);
@@ -165,7 +171,10 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 fn refused(error: &serde_json::Error, path: &str) -> Problem {
     let text = error.to_string();
     // serde_json appends the position; in a field error the path says more.
-    let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    let mut message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    if let Some((before, _)) = message.split_once("struct ") {
+        message = format!("{before}an object");
+    }
     if !error.is_data() {
         let detail = format!("the body is not JSON: {message} (line {}, column {})", error.line(), error.column());
         return Fault::new(Kind::Malformed, "malformed_json", detail).into();

@@ -64,7 +64,7 @@ pub struct Stored {
     pub body: Vec<u8>,
 }
 
-/// Where keys and answers are kept, for [`KEEP`]; a run holds its key for [`LEASE`].
+/// Where keys and answers are kept, for [`KEEP`]; a run holds its key for [`LEASE`] or what the store was told.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Takes the key for a run, or says what is known about it. Atomic: of two callers only one gets [`Begin::Run`].
