@@ -67,7 +67,8 @@ impl Settings for Config {
         self.log.check("log", problems);
         self.otel.check("otel", problems);
         if matches!(self.database.target(), Ok(Target::MariaDb(_))) {
-            problems.add("database.url", "the catalogue keeps to PostgreSQL or SQLite: use postgres://… or sqlite://PATH");
+            problems
+                .add("database.url", "the catalogue keeps to PostgreSQL or SQLite: use postgres://… or sqlite://PATH");
         }
         if self.http.port != 0 && self.http.port == self.grpc.port {
             problems.add("grpc.port", "must differ from http.port");
@@ -88,11 +89,8 @@ mod tests {
 
     #[test]
     fn a_store_that_is_none_of_ours_and_a_shared_port_are_refused() {
-        let config = Config {
-            database: Database::at("mysql://shop@localhost/shop"),
-            grpc: Grpc::on(8080),
-            ..Config::default()
-        };
+        let config =
+            Config { database: Database::at("mysql://shop@localhost/shop"), grpc: Grpc::on(8080), ..Config::default() };
         let mut problems = Problems::default();
         config.check(&mut problems);
         assert_eq!(problems.len(), 2, "{problems:?}");

@@ -170,10 +170,8 @@ mod tests {
 
     #[test]
     fn short_lines_are_violations_that_name_the_product() {
-        let short = vec![
-            Short { product: 7, wanted: 3, available: Some(2) },
-            Short { product: 9, wanted: 1, available: None },
-        ];
+        let short =
+            vec![Short { product: 7, wanted: 3, available: Some(2) }, Short { product: 9, wanted: 1, available: None }];
         let fault = Fault::from(Error::Insufficient(short));
         assert_eq!(fault.detail(), "product 7 has only 2 left, 3 wanted; product 9 does not exist");
         let named: Vec<_> = fault.violations().iter().map(|v| (v.subject.as_str(), v.kind.as_str())).collect();

@@ -138,14 +138,7 @@ enum Breaks {
     Refused,
 }
 
-fn text(
-    field: &str,
-    given: &str,
-    least: usize,
-    most: usize,
-    breaks: Breaks,
-    wrong: &mut Vec<FieldError>,
-) -> String {
+fn text(field: &str, given: &str, least: usize, most: usize, breaks: Breaks, wrong: &mut Vec<FieldError>) -> String {
     let given = given.trim();
     let length = given.chars().count();
     let refused = |c: char| c.is_control() && !(breaks == Breaks::Allowed && matches!(c, '\n' | '\r' | '\t'));
@@ -215,8 +208,8 @@ fn stock(given: Option<i64>, wrong: &mut Vec<FieldError>) -> i64 {
 
 fn image_url(given: Option<String>, wrong: &mut Vec<FieldError>) -> Option<String> {
     let given = given?.trim().to_owned();
-    let sound = url::Url::parse(&given)
-        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
+    let sound =
+        url::Url::parse(&given).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
     if given.chars().count() > MAX_URL {
         wrong.push(FieldError::new("image_url", "too_long", format!("must have at most {MAX_URL} characters")));
     } else if !sound || given.contains(|c: char| c.is_control() || c.is_whitespace()) {
@@ -244,7 +237,15 @@ mod tests {
     fn product(stock: i64, reserved: i64) -> Product {
         let details = Details { stock_quantity: stock, ..Details::parse(draft()).expect("valid") };
         let at = OffsetDateTime::UNIX_EPOCH;
-        Product { id: 7, details, reserved_quantity: reserved, units_sold: 0, version: 3, created_at: at, updated_at: at }
+        Product {
+            id: 7,
+            details,
+            reserved_quantity: reserved,
+            units_sold: 0,
+            version: 3,
+            created_at: at,
+            updated_at: at,
+        }
     }
 
     fn complaints(draft: Draft) -> Vec<(String, String)> {

@@ -57,7 +57,10 @@ pub(super) enum Value<'a> {
 }
 
 /// A row that both engines can give.
-pub(super) trait Row: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static {}
+pub(super) trait Row:
+    for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static
+{
+}
 
 impl<R> Row for R where R: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static {}
 
@@ -95,7 +98,11 @@ macro_rules! connection {
     ($connection:ty) => {
         #[async_trait]
         impl Connection for $connection {
-            async fn rows<R: Row>(&mut self, sql: impl SqlSafeStr + Send, values: &[Value<'_>]) -> sqlx::Result<Vec<R>> {
+            async fn rows<R: Row>(
+                &mut self,
+                sql: impl SqlSafeStr + Send,
+                values: &[Value<'_>],
+            ) -> sqlx::Result<Vec<R>> {
                 bind!(sqlx::query_as(sql), values).fetch_all(self).await
             }
 

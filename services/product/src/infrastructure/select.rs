@@ -21,8 +21,11 @@ impl Select {
     /// The statement for one page and one row more, which tells that there is a next page. None when the text to look
     /// for cannot match in this way.
     pub(super) fn page<E: Engine>(engine: &E, listing: &Listing, matching: Match) -> Option<Self> {
-        let mut select =
-            Self { sql: concat!("SELECT ", columns!(), " FROM products").to_owned(), values: Vec::new(), conditions: 0 };
+        let mut select = Self {
+            sql: concat!("SELECT ", columns!(), " FROM products").to_owned(),
+            values: Vec::new(),
+            conditions: 0,
+        };
         select.filter(listing);
         if let Some(text) = &listing.filter.text {
             let n = select.values.len() + 1;

@@ -12,7 +12,8 @@ use crate::domain::{Error, Line, Movement, Settlement};
 
 /// Two groups, so that stock never waits for statistics.
 pub(crate) fn subscriptions(commands: &Commands) -> [Subscription; 2] {
-    let subscription = |group: &str, topic, handler| Subscription { group: group.to_owned(), topics: vec![topic], handler };
+    let subscription =
+        |group: &str, topic, handler| Subscription { group: group.to_owned(), topics: vec![topic], handler };
     [
         subscription("product-stock", Topic::Stock, Arc::new(Stock(commands.clone())) as Arc<dyn Handler>),
         subscription("product-sales", Topic::Payment, Arc::new(Sales(commands.clone()))),

@@ -200,10 +200,7 @@ impl From<Product> for proto::Product {
             id: product.id,
             name: details.name,
             description: details.description,
-            price: Some(Money {
-                minor_units: details.price.minor,
-                currency: details.price.currency.to_string(),
-            }),
+            price: Some(Money { minor_units: details.price.minor, currency: details.price.currency.to_string() }),
             stock_quantity: details.stock_quantity,
             available_quantity,
             category: details.category,

@@ -1,9 +1,7 @@
 //! What the service does when events come, come again, and cannot be applied.
 
 use serde_json::{Value, json};
-use shop_events::{
-    Bus, Context, Envelope, Event, Item, PaymentCompleted, StockOperation, StockUpdated,
-};
+use shop_events::{Bus, Context, Envelope, Event, Item, PaymentCompleted, StockOperation, StockUpdated};
 use shop_proto::product::v1::{ReserveStockRequest, StockLine};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -16,7 +14,13 @@ fn envelope(event: Event) -> Envelope {
 }
 
 fn stock(product_id: i64, quantity: u32, operation: StockOperation, payment_id: Uuid) -> Envelope {
-    envelope(Event::StockUpdated(StockUpdated { product_id, quantity, operation, reason: "test".to_owned(), payment_id }))
+    envelope(Event::StockUpdated(StockUpdated {
+        product_id,
+        quantity,
+        operation,
+        reason: "test".to_owned(),
+        payment_id,
+    }))
 }
 
 fn completed(payment_id: Uuid, product_id: i64, quantity: u32) -> Envelope {

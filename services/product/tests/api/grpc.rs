@@ -2,8 +2,8 @@
 
 use shop_proto::common::v1::Money;
 use shop_proto::product::v1::{
-    CreateProductRequest, DeleteProductRequest, GetProductRequest, GetProductsRequest, ProductSort, ReleaseStockRequest,
-    ReserveStockRequest, StockLine, UpdateProductRequest,
+    CreateProductRequest, DeleteProductRequest, GetProductRequest, GetProductsRequest, ProductSort,
+    ReleaseStockRequest, ReserveStockRequest, StockLine, UpdateProductRequest,
 };
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -125,7 +125,10 @@ async fn a_checkout_holds_stock_and_gives_it_back() {
     let mut held = async |quantity| service.grpc.reserve_stock(reserve(reservation, id, quantity)).await;
     assert!(held(3).await.expect("is held").into_inner().created);
     assert!(!held(3).await.expect("stands already").into_inner().created);
-    assert_eq!(codes(held(4).await.expect_err("other lines")), (Code::FailedPrecondition, "reservation_mismatch".to_owned()));
+    assert_eq!(
+        codes(held(4).await.expect_err("other lines")),
+        (Code::FailedPrecondition, "reservation_mismatch".to_owned())
+    );
     let product = service.product(id).await;
     assert_eq!((&product["stock_quantity"], &product["available_quantity"]), (&7.into(), &4.into()));
 

@@ -45,7 +45,8 @@ impl Running {
         let quick = RetryPolicy { attempts: 2, first: Duration::from_millis(1), longest: Duration::from_millis(1) };
         let bus = Arc::new(MemoryBus::with_policy(Some(folder.path().to_owned()), quick));
         let shutdown = Shutdown::new();
-        let product = Product::build(config, bus.clone(), Metrics::new("product-service"), &shutdown).await.expect("is built");
+        let product =
+            Product::build(config, bus.clone(), Metrics::new("product-service"), &shutdown).await.expect("is built");
         let api = Api::new(product.http_addr());
         let channel = Channel::from_shared(format!("http://{}", product.grpc_addr())).expect("a URL").connect_lazy();
         let serving = tokio::spawn(product.run(shutdown.clone()));

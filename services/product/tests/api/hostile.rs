@@ -97,14 +97,19 @@ fn queries_of_any_text() {
 #[test]
 fn searches_of_any_text() {
     assault("\\PC{0,60}", async |service, text| {
-        let reply = service.api.send(service.api.request(Method::GET, &format!("/products?q={}", encoded(&text)))).await;
+        let reply =
+            service.api.send(service.api.request(Method::GET, &format!("/products?q={}", encoded(&text)))).await;
         assert_eq!(reply.status, 200, "{text:?}: {reply:?}");
     });
 }
 
 #[test]
 fn ids_and_paths_of_any_text() {
-    let id = prop_oneof![any::<String>().prop_map(|text| encoded(&text)), any::<i64>().prop_map(|id| id.to_string()), "[0-9]{1,30}"];
+    let id = prop_oneof![
+        any::<String>().prop_map(|text| encoded(&text)),
+        any::<i64>().prop_map(|id| id.to_string()),
+        "[0-9]{1,30}"
+    ];
     assault((id, 0..4_usize), async |service, (id, method)| {
         let method = [Method::GET, Method::DELETE, Method::PATCH, Method::POST][method].clone();
         let path = format!("/products/{id}");
@@ -114,10 +119,12 @@ fn ids_and_paths_of_any_text() {
 
 #[test]
 fn headers_of_any_bytes() {
-    let names = ["if-match", "if-none-match", "idempotency-key", "x-request-id", "traceparent", "accept", "content-type"];
+    let names =
+        ["if-match", "if-none-match", "idempotency-key", "x-request-id", "traceparent", "accept", "content-type"];
     let value = prop::collection::vec(prop_oneof![0x20..=0x7e_u8, 0x80..=0xff_u8], 0..300);
     assault((prop::sample::select(names.to_vec()), value), async |service, (name, value)| {
-        for (method, path) in [(Method::POST, "/products"), (Method::PUT, "/products/1"), (Method::GET, "/products/1")] {
+        for (method, path) in [(Method::POST, "/products"), (Method::PUT, "/products/1"), (Method::GET, "/products/1")]
+        {
             let request = service.api.request(method, path).json(&desk()).header(name, value.as_slice());
             check(&service.api.send(request).await, name);
         }

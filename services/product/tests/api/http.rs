@@ -50,7 +50,10 @@ async fn a_product_is_made_read_replaced_and_removed() {
     let replaced = service.api.send(request.json(&wider)).await;
     assert_eq!((replaced.status, replaced.header("etag")), (200, "\"v2\""));
     let body = replaced.json();
-    assert_eq!((&body["name"], &body["currency"], &body["image_url"]), (&json!("Wide desk"), &json!("JPY"), &Value::Null));
+    assert_eq!(
+        (&body["name"], &body["currency"], &body["image_url"]),
+        (&json!("Wide desk"), &json!("JPY"), &Value::Null)
+    );
     assert!(replaced.text.contains("\"price\":990,"), "{}", replaced.text);
 
     let late = service.api.request(http::Method::DELETE, "/products/1").header("if-match", "\"v1\"");
@@ -146,7 +149,10 @@ async fn a_list_is_filtered_sorted_and_paged() {
         products.map(|product| product["name"].as_str().expect("a name").to_owned()).collect()
     };
     let (status, first) = service.api.get("/products?q=desk&sort=-price&limit=2&min_price=50&in_stock=true").await;
-    assert_eq!((status, names(&first), &first["count"]), (200, vec!["Walnut desk".into(), "Oak desk".into()], &json!(2)));
+    assert_eq!(
+        (status, names(&first), &first["count"]),
+        (200, vec!["Walnut desk".into(), "Oak desk".into()], &json!(2))
+    );
     let cursor = first["next_cursor"].as_str().expect("a second page");
     let rest = format!("/products?q=desk&sort=-price&limit=2&min_price=50&in_stock=true&cursor={cursor}");
     let (_, second) = service.api.get(&rest).await;

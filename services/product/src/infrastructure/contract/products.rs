@@ -45,7 +45,8 @@ async fn a_repeat_of_the_same_request_makes_one_product(store: &dyn Store) {
 async fn an_edit_is_a_new_version(store: &dyn Store) {
     let made = add(store, &details("desk", 7)).await;
     let wider = Details { image_url: Some("https://a.example".to_owned()), ..details("wide desk", 9) };
-    let edited = store.change(made.id, &|product| product.replace(wider.clone(), Some(1), at(5))).await.expect("is changed");
+    let edited =
+        store.change(made.id, &|product| product.replace(wider.clone(), Some(1), at(5))).await.expect("is changed");
     assert_eq!((edited.version, edited.created_at, edited.updated_at), (2, at(1), at(5)));
     assert_eq!(edited.details, wider);
     assert_eq!(store.get(made.id).await.expect("is there"), edited);

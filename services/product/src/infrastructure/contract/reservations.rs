@@ -144,7 +144,8 @@ async fn sales_are_counted_once(store: &dyn Store) {
     }
     store.count_sold(Uuid::new_v4(), &[line(&desk, 1)], at(3)).await.expect("is counted");
     store.count_sold(Uuid::new_v4(), &[], at(3)).await.expect("nothing to count");
-    let sold = [store.get(desk.id).await, store.get(lamp.id).await].map(|product| product.expect("is there").units_sold);
+    let sold =
+        [store.get(desk.id).await, store.get(lamp.id).await].map(|product| product.expect("is there").units_sold);
     assert_eq!(sold, [4, 1]);
 }
 
