@@ -9,7 +9,7 @@ use crate::Store;
 use crate::store::with_writer;
 
 /// How often to look.
-const EVERY: Duration = Duration::from_secs(600);
+const EVERY: Duration = Duration::from_mins(10);
 
 /// Rows per DELETE, so that no lock is held for long.
 const CHUNK: i64 = 500;

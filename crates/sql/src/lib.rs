@@ -31,7 +31,7 @@ mod watch;
 pub use error::{Transient, fault, is_transient, retry_transient};
 pub use housekeeping::housekeeping;
 pub use idempotency::Idempotency;
-pub use migrate::migrate;
+pub use migrate::{Migrating, migrate};
 pub use pool::{mariadb, postgres};
 pub use relay::{Relay, Wake};
 pub use sqlite::{Sqlite, sqlite};

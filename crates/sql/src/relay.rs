@@ -27,6 +27,9 @@ const READ_OVER: usize = 10_000;
 /// Keys whose events travel at the same time.
 const KEYS_AT_ONCE: usize = 64;
 
+/// Keys refused in a row, and none taken, after which the bus counts as down for all.
+const DOWN: usize = 8;
+
 /// A look for events that nobody announced: another replica's, or those of a process that died.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -148,14 +151,15 @@ impl Relay {
         loop {
             let limit = BATCH + left.min(READ_OVER);
             let Some(batch) = self.batch(limit, &stuck, stop).await? else { return Ok(Pass::Elsewhere) };
-            let progress = !batch.acked.is_empty();
-            any |= progress;
+            any |= !batch.acked.is_empty();
             left = batch.read - batch.acked.len();
             if let Some(error) = batch.error {
                 tracing::warn!(error = %error, waiting = left, "the bus did not take an event, it stays in the outbox");
             }
+            let idle = batch.acked.is_empty() && batch.stuck.is_empty();
             stuck.extend(batch.stuck);
-            let done = batch.read < limit || !progress || stop.is_cancelled();
+            let down = !any && stuck.len() >= DOWN;
+            let done = batch.read < limit || idle || down || stop.is_cancelled();
             match (done, left, any) {
                 (false, ..) => {}
                 (true, 0, _) => return Ok(Pass::Clean),

@@ -66,7 +66,7 @@ async fn an_attempt_after_a_crash_has_the_same_operation() {
     for place in places().await {
         let (keys, clock) = open(&place);
         let operation = run(&keys).await;
-        clock.advance(LEASE - Duration::from_millis(1));
+        clock.advance(LEASE.saturating_sub(Duration::from_millis(1)));
         assert_eq!(begin(&keys).await, Begin::InFlight, "{}", place.engine);
         clock.advance(Duration::from_millis(1));
         let begun = futures_util::future::join_all((0..8).map(|_| begin(&keys))).await;

@@ -135,7 +135,9 @@ async fn of_two_replicas_one_relays_at_a_time() {
         for quantity in 1..=150 {
             let store = if quantity % 2 == 0 { &place.store } else { &other };
             add(store, i64::from(quantity % 2), quantity).await;
-            relays.iter().for_each(|relay| relay.wake.wake());
+            for relay in &relays {
+                relay.wake.wake();
+            }
         }
         eventually!(pending(&place.store).await == 0);
         assert_eq!(bus.taken().len(), 150, "{}: nothing twice when nobody dies", place.engine);

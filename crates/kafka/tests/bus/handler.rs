@@ -1,0 +1,111 @@
+//! A handler that notes what it applied and misbehaves when told to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use shop_clock::{Clock, SystemClock};
+use shop_events::{Context, Envelope, Event, HandleError, Handler, StockOperation, StockUpdated};
+use shop_telemetry::context;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+/// A quantity no handler of the tests accepts.
+pub(crate) const POISON: u32 = 666;
+
+pub(crate) struct Notebook {
+    applied: Mutex<Vec<(i64, u32)>>,
+    requests: Mutex<Vec<String>>,
+    store_down: AtomicBool,
+    begun: AtomicUsize,
+    gate: Option<Semaphore>,
+}
+
+impl Notebook {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self::with_gate(None))
+    }
+
+    /// One that waits inside until [`Notebook::open`].
+    pub(crate) fn closed() -> Arc<Self> {
+        Arc::new(Self::with_gate(Some(Semaphore::new(0))))
+    }
+
+    fn with_gate(gate: Option<Semaphore>) -> Self {
+        Self {
+            applied: Mutex::default(),
+            requests: Mutex::default(),
+            store_down: AtomicBool::new(false),
+            begun: AtomicUsize::new(0),
+            gate,
+        }
+    }
+
+    pub(crate) fn open(&self) {
+        if let Some(gate) = &self.gate {
+            gate.add_permits(1_000_000);
+        }
+    }
+
+    /// While down, events of odd products wait for their store.
+    pub(crate) fn set_store_down(&self, down: bool) {
+        self.store_down.store(down, Ordering::SeqCst);
+    }
+
+    /// How often the handler was called.
+    pub(crate) fn begun(&self) -> usize {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn applied(&self) -> Vec<(i64, u32)> {
+        self.applied.lock().clone()
+    }
+
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.requests.lock().clone()
+    }
+
+    pub(crate) fn quantities(&self, product: i64) -> Vec<u32> {
+        self.applied().into_iter().filter(|(of, _)| *of == product).map(|(_, quantity)| quantity).collect()
+    }
+}
+
+#[async_trait]
+impl Handler for Notebook {
+    async fn handle(&self, envelope: &Envelope) -> Result<(), HandleError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.expect("never closed").forget();
+        }
+        let Event::StockUpdated(stock) = &envelope.event else {
+            return Err(HandleError::Rejected("not about stock".into()));
+        };
+        if stock.quantity == POISON {
+            return Err(HandleError::Rejected("no such quantity".into()));
+        }
+        if stock.product_id % 2 == 1 && self.store_down.load(Ordering::SeqCst) {
+            return Err(HandleError::Transient("the store is down".into()));
+        }
+        self.applied.lock().push((stock.product_id, stock.quantity));
+        self.requests.lock().extend(context::current().map(|context| context.request_id.to_string()));
+        Ok(())
+    }
+}
+
+/// The event that `quantity` of `product` were restocked.
+pub(crate) fn event(product: i64, quantity: u32) -> Envelope {
+    Envelope {
+        id: SystemClock.new_id(),
+        time: SystemClock.now(),
+        source: "test".to_owned(),
+        event: Event::StockUpdated(StockUpdated {
+            product_id: product,
+            quantity,
+            operation: StockOperation::Increase,
+            reason: "test ☕".to_owned(),
+            payment_id: Uuid::nil(),
+        }),
+        context: Context { traceparent: None, request_id: Some(format!("request-{quantity}")) },
+    }
+}
