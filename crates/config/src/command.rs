@@ -29,7 +29,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Vec<PathBuf>,
 
-    /// Sets one setting, such as http.port=9090; wins over files and variables
+    /// Sets one setting, such as log.level=debug; wins over files and variables
     #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
     set: Vec<(String, String)>,
 
@@ -45,7 +45,7 @@ struct Arguments {
 fn assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
-        _ => Err("use KEY=VALUE, such as http.port=9090".to_owned()),
+        _ => Err("use KEY=VALUE, such as log.level=debug".to_owned()),
     }
 }
 
@@ -128,7 +128,7 @@ fn variables<S: Settings>() -> String {
         }
     }
     out.push_str(
-        "\nEvery setting shown by --explain can also be set as SHOP_SECTION__KEY, such as SHOP_HTTP__PORT=9090.\n\
+        "\nEvery setting shown by --explain can also be set as SHOP_SECTION__KEY, such as SHOP_LOG__LEVEL=debug.\n\
          Order, later wins: defaults, --config files, the variables above, SHOP_ variables, --set.",
     );
     out
@@ -176,6 +176,7 @@ mod tests {
         assert!(out.contains("PORT=8080"), "{out}");
         assert!(out.contains("DB_PASSWORD=***"), "{out}");
         assert!(!out.contains("=password"), "{out}");
+        assert!(out.contains("DATABASE_URL= "), "a secret that is not set is shown as such: {out}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Schema {
     /// The built-in value of `key`, as text.
     pub(crate) fn default_text(&self, key: &str) -> String {
         match layer::find(&self.defaults, &layer::path(key)) {
-            Some(_) if self.hides(key) => secret::MASK.to_owned(),
+            Some(value) if self.hides(key) && !text(value).is_empty() => secret::MASK.to_owned(),
             Some(value) => text(value),
             None => String::new(),
         }

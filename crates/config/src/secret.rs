@@ -51,7 +51,9 @@ impl fmt::Debug for Secret {
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(if REVEALED.get() { &self.0 } else { MASK })
+        // That a secret is empty is worth knowing and tells nothing.
+        let open = REVEALED.get() || self.is_empty();
+        serializer.serialize_str(if open { &self.0 } else { MASK })
     }
 }
 
