@@ -66,6 +66,9 @@ pub enum BusKind {
 
 impl Default for Config {
     fn default() -> Self {
+        let mut gateway = shop_gateway::Config::default();
+        // Not part of this process.
+        gateway.services.notification.enabled = false;
         Self {
             data: "data".into(),
             services: Service::ALL.to_vec(),
@@ -78,7 +81,7 @@ impl Default for Config {
             product: shop_product::Config::default(),
             basket: shop_basket::Config::default(),
             payment: shop_payment::Config::default(),
-            gateway: shop_gateway::Config::default(),
+            gateway,
         }
     }
 }

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use shop_basket::Basket;
 use shop_events::{Bus, MemoryBus};
 use shop_gateway::Gateway;
+use shop_gateway::config::{BackendUrl, Backends};
 use shop_kafka::KafkaBus;
 use shop_payment::Payment;
 use shop_product::Product;
@@ -110,17 +111,18 @@ impl Suite {
 
         let mut suite = Self { product, basket, payment, gateway: None, stages };
         if config.runs(Service::Gateway) {
-            let at = suite.addresses();
-            for (name, http, grpc) in [
-                ("product", at.product, at.product_grpc),
-                ("basket", at.basket, at.basket_grpc),
-                ("payment", at.payment, at.payment_grpc),
+            let (at, services) = (suite.addresses(), &mut config.gateway.services);
+            for (service, http, grpc) in [
+                (&mut services.product, at.product, at.product_grpc),
+                (&mut services.basket, at.basket, at.basket_grpc),
+                (&mut services.payment, at.payment, at.payment_grpc),
             ] {
                 if let (Some(http), Some(grpc)) = (http, grpc) {
-                    config.gateway.point(name, loopback(http), loopback(grpc));
+                    (service.urls, service.grpc_urls) = (backend(http), backend(grpc));
                 }
             }
-            let built = Gateway::build(config.gateway.clone(), &suite.stages.gateway);
+            let metrics = Metrics::new("gateway");
+            let built = Gateway::build(config.gateway.clone(), metrics, &suite.stages.gateway);
             suite.gateway = Some(built.await.context("the gateway cannot start")?);
         }
         Ok(suite)
@@ -177,6 +179,11 @@ impl Suite {
         hard.abort();
         outcome
     }
+}
+
+fn backend(at: SocketAddr) -> Backends {
+    let at = loopback(at);
+    Backends(vec![BackendUrl::new(at.ip().to_string(), at.port())])
 }
 
 /// The address to reach a listener of this process: one bound to every interface is called on loopback.
