@@ -6,9 +6,7 @@ use std::str::FromStr;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use salvo::extract::{Extractible, Metadata};
 use salvo::http::ParseError;
-use salvo::oapi::{
-    Components, Content, EndpointArgRegister, Operation, Parameter, ParameterIn, RequestBody, ToSchema,
-};
+use salvo::oapi::{Components, Content, EndpointArgRegister, Operation, Parameter, ParameterIn, RequestBody, ToSchema};
 use salvo::{Depot, Request};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use shop_fault::{Fault, FieldError, Kind};
@@ -101,11 +99,9 @@ pub(crate) async fn read(req: &mut Request) -> Result<&[u8], Problem> {
     match req.payload().await {
         Ok(body) => Ok(body),
         Err(ParseError::PayloadTooLarge) => Err(too_large(limit)),
-        Err(error) => {
-            Err(Fault::new(Kind::Malformed, "unreadable_body", "the body ended early or came too slowly")
-                .with_source(error)
-                .into())
-        }
+        Err(error) => Err(Fault::new(Kind::Malformed, "unreadable_body", "the body ended early or came too slowly")
+            .with_source(error)
+            .into()),
     }
 }
 
@@ -217,8 +213,7 @@ impl<T: ToSchema> EndpointArgRegister for OptionalJson<T> {
 
 impl<T: ToSchema> EndpointArgRegister for Path<T> {
     fn register(components: &mut Components, operation: &mut Operation, arg: &str) {
-        let parameter =
-            Parameter::new(arg).location(ParameterIn::Path).schema(T::to_schema(components)).required(true);
+        let parameter = Parameter::new(arg).location(ParameterIn::Path).schema(T::to_schema(components)).required(true);
         operation.parameters.insert(parameter);
     }
 }

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use salvo::oapi::{Array, BasicType, ComposeSchema, Components, Object, RefOr, Schema, SchemaType, ToSchema};
+use salvo::oapi::{Array, BasicType, Components, ComposeSchema, Object, RefOr, Schema, SchemaType, ToSchema};
 use serde::de::DeserializeOwned;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -181,7 +181,8 @@ mod tests {
     fn a_foreign_bent_or_made_up_cursor_is_refused() {
         let cursor = Cursor::encode("a", &(1299, 7));
         let bent = format!("{}A", &cursor[..cursor.len() - 1]);
-        for (scope, cursor) in [("b", cursor.as_str()), ("a", &bent), ("a", ""), ("a", "%%%"), ("a", &"A".repeat(5000))] {
+        for (scope, cursor) in [("b", cursor.as_str()), ("a", &bent), ("a", ""), ("a", "%%%"), ("a", &"A".repeat(5000))]
+        {
             let fault = Fault::from(Cursor::decode::<(i64, i64)>(scope, cursor).expect_err(cursor));
             assert_eq!((fault.kind().status(), fault.code()), (400, "invalid_cursor"));
         }

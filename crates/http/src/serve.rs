@@ -35,8 +35,12 @@ pub fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<std::net::TcpList
     };
     open().map_err(|error| {
         let why = match error.kind() {
-            ErrorKind::AddrInUse => format!("port {} is already in use; free it or choose another with {setting}", addr.port()),
-            ErrorKind::PermissionDenied => format!("port {} needs more rights; choose one over 1023 with {setting}", addr.port()),
+            ErrorKind::AddrInUse => {
+                format!("port {} is already in use; free it or choose another with {setting}", addr.port())
+            }
+            ErrorKind::PermissionDenied => {
+                format!("port {} needs more rights; choose one over 1023 with {setting}", addr.port())
+            }
             _ => format!("cannot listen on {addr}; check {setting}"),
         };
         anyhow::Error::new(error).context(why)
@@ -54,7 +58,10 @@ pub async fn serve(
     let acceptor = TcpAcceptor::try_from(listener).context("cannot accept on the listening socket")?;
     let mut server = Server::new(acceptor).fuse_config(fuse(settings));
     server.http1_mut().max_buf_size(MAX_HEAD);
-    server.http2_mut().max_concurrent_streams(MAX_STREAMS).max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
+    server
+        .http2_mut()
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
     let handle = server.handle();
     let serving = server.try_serve(service);
     tokio::pin!(serving);

@@ -58,10 +58,8 @@ async fn list(filter: Query<Filter>) -> Result<&'static str, Problem> {
 }
 
 static APP: LazyLock<Service> = LazyLock::new(|| {
-    let router = Router::with_path("things")
-        .get(list)
-        .post(create)
-        .push(Router::with_path("{id}").put(change).delete(change));
+    let router =
+        Router::with_path("things").get(list).post(create).push(Router::with_path("{id}").put(change).delete(change));
     let health = Health::new(&Shutdown::new());
     service(router, Parts { title: "t", metrics: Metrics::new("t"), health, settings: Http::on(0) })
 });
@@ -83,7 +81,8 @@ fn send(method: &str, target: &str, headers: &[(String, Vec<u8>)], body: Vec<u8>
     *request.body_mut() = ReqBody::Once(body.into());
     let mut response = RUNTIME.block_on(APP.handle(request));
     let status = response.status_code.map_or(0, |status| status.as_u16());
-    let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
+    let kind =
+        response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
     let body = RUNTIME.block_on(response.take_string()).unwrap_or_default();
     Some((status, kind, body))
 }

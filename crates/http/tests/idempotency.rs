@@ -38,8 +38,7 @@ impl Store for Keys {
             return Err("disk full at /secret/path".into());
         }
         let mut rows = self.rows.lock().expect("not poisoned");
-        let fresh =
-            || Row { fingerprint: *fingerprint, operation: Uuid::new_v4(), running: false, answer: None };
+        let fresh = || Row { fingerprint: *fingerprint, operation: Uuid::new_v4(), running: false, answer: None };
         let row = rows.entry(key.to_owned()).or_insert_with(fresh);
         Ok(match row {
             row if row.fingerprint != *fingerprint => Begin::Mismatch,
@@ -97,8 +96,12 @@ impl Create {
 
 fn app(create: &Create, keys: Keys) -> Arc<Service> {
     let hoop = idempotency::hoop(Arc::new(keys));
-    let router = Router::new()
-        .push(Router::with_path("things").hoop(hoop).post(create.clone()).push(Router::with_path("more").post(create.clone())));
+    let router = Router::new().push(
+        Router::with_path("things")
+            .hoop(hoop)
+            .post(create.clone())
+            .push(Router::with_path("more").post(create.clone())),
+    );
     let health = Health::new(&Shutdown::new());
     Arc::new(service(router, Parts { title: "t", metrics: Metrics::new("t"), health, settings: Http::on(0) }))
 }
@@ -154,7 +157,8 @@ async fn a_key_is_good_for_one_request_only() {
     post("k", "{}").send(&*app).await;
     let other_body = answer(post("k", r#"{"a":1}"#).send(&*app).await).await;
     assert!(other_body.0 == 422 && other_body.1.contains("idempotency_key_reused"), "{other_body:?}");
-    let other_path = TestClient::post("http://localhost/things/more").raw_json("{}").add_header("idempotency-key", "k", true);
+    let other_path =
+        TestClient::post("http://localhost/things/more").raw_json("{}").add_header("idempotency-key", "k", true);
     assert_eq!(answer(other_path.send(&*app).await).await.0, 422);
 }
 

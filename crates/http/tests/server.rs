@@ -48,9 +48,11 @@ struct Running {
 
 fn start(settings: Http) -> Running {
     let hold = Hold::default();
-    let router = Router::new().push(Router::with_path("hold").get(hold.clone())).push(Router::with_path("echo").post(echo));
+    let router =
+        Router::new().push(Router::with_path("hold").get(hold.clone())).push(Router::with_path("echo").post(echo));
     let shutdown = Shutdown::new();
-    let parts = Parts { title: "t", metrics: Metrics::new("t"), health: Health::new(&shutdown), settings: settings.clone() };
+    let parts =
+        Parts { title: "t", metrics: Metrics::new("t"), health: Health::new(&shutdown), settings: settings.clone() };
     let listener = bind("127.0.0.1:0".parse().expect("an address"), "http.port (PORT)").expect("a free port");
     let addr = listener.local_addr().expect("bound");
     let stop = shutdown.clone();
@@ -75,7 +77,9 @@ async fn answer(stream: &mut TcpStream) -> String {
         loop {
             let seen = String::from_utf8_lossy(&text).into_owned();
             if let Some((head, body)) = seen.split_once("\r\n\r\n") {
-                let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+                let length = head
+                    .lines()
+                    .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
                 if length.is_some_and(|length: usize| body.len() >= length) {
                     return seen;
                 }
@@ -105,7 +109,8 @@ async fn one_connection_serves_many_requests() {
     let mut stream = server.connect().await;
     for n in 0..3 {
         let body = format!("round {n}");
-        send(&mut stream, &format!("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
+        send(&mut stream, &format!("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+            .await;
         let answer = answer(&mut stream).await;
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(&body), "{answer}");
     }
@@ -173,7 +178,12 @@ async fn a_client_that_trickles_its_head_is_cut_off() {
 #[tokio::test]
 async fn what_is_not_http_gets_no_html() {
     let server = start(Http::on(0));
-    for text in ["nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET /\u{0} HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nbad header\r\n\r\n"] {
+    for text in [
+        "nonsense\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET /\u{0} HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nbad header\r\n\r\n",
+    ] {
         let mut stream = server.connect().await;
         send(&mut stream, text).await;
         let answer = answer(&mut stream).await.to_ascii_lowercase();

@@ -100,7 +100,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_neighbour_that_comes_back_is_called_again() {
         let calls = AtomicU32::new(0);
-        let answer = call(&neighbour(), "product", || async {
+        let neighbour = neighbour();
+        let answer = call(&neighbour, "product", || async {
             match calls.fetch_add(1, Ordering::SeqCst) {
                 0 | 1 => Err(Status::unavailable("starting")),
                 _ => Ok(Response::new(7)),

@@ -11,12 +11,13 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use shop_clock::{Clock, SystemClock};
 use shop_fault::{Fault, Kind};
+use shop_runtime::CancellationToken;
 use shop_telemetry::context::{self, RequestContext};
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::call::with_deadline;
 use crate::metrics::{RpcMetrics, name};
@@ -33,6 +34,8 @@ pub(crate) struct IncomingLayer {
     pub(crate) metrics: Arc<RpcMetrics>,
     /// Deadline of calls that bring none; theirs is never longer than this.
     pub(crate) timeout: Duration,
+    /// Ends what still runs: tonic's own stop would wait for it.
+    pub(crate) hard: CancellationToken,
 }
 
 impl<S> Layer<S> for IncomingLayer {
@@ -68,18 +71,20 @@ where
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let id = request_id(request.headers());
-        // Only an exporter wants the span; its target lets the subscriber switch it off at no cost.
-        let span = tracing::info_span!(target: "shop::span", "rpc", rpc.method = request.uri().path());
+        let span = span(request.uri().path(), text(&id));
         let context = RequestContext::new(text(&id), &span, header(request.headers(), "traceparent"));
         let deadline = deadline(request.headers(), self.layer.timeout);
         let mut visit = Visit::new(self.layer.metrics.clone(), &request, &context);
+        let hard = self.layer.hard.clone();
         let work = async move {
             let call = AssertUnwindSafe(async { inner.call(request).await }).catch_unwind();
-            let mut response = match timeout_at(deadline, call).await {
+            let answer = tokio::select! {
+                answer = timeout_at(deadline, call) => answer,
+                () = hard.cancelled() => Ok(Ok(Ok(refuse(Fault::new(Kind::Unavailable, "stopping", "the service stops"))))),
+            };
+            let mut response = match answer {
                 Ok(Ok(Ok(response))) => response,
-                Ok(Err(panic)) => {
-                    refuse(Fault::internal(format!("the method panicked: {}", said(&*panic))))
-                }
+                Ok(Err(panic)) => refuse(Fault::internal(format!("the method panicked: {}", said(&*panic)))),
                 Err(_) => refuse(Fault::new(Kind::Timeout, "timeout", "the deadline of the call passed")),
             };
             visit.answered(&response);
@@ -88,6 +93,19 @@ where
         };
         Box::pin(context::scope(context, with_deadline(deadline, work)).instrument(span))
     }
+}
+
+/// Only an exporter wants the span; its target lets the subscriber switch it off at no cost.
+fn span(path: &str, id: &str) -> Span {
+    tracing::info_span!(
+        target: "shop::span",
+        "rpc",
+        otel.kind = "server",
+        otel.name = path.trim_start_matches('/'),
+        rpc.system = "grpc",
+        rpc.method = path,
+        request_id = id,
+    )
 }
 
 fn refuse(fault: Fault) -> Response<Body> {

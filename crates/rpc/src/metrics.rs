@@ -77,10 +77,8 @@ impl RpcMetrics {
     /// Counts one answered call of `path`.
     pub(crate) fn record(&self, path: &str, code: Code, took: Duration) {
         let method = self.method(path);
-        let series = self.methods[method].get_or_init(|| Series {
-            duration: self.duration.with_label_values(&[method]),
-            codes: Default::default(),
-        });
+        let series = self.methods[method]
+            .get_or_init(|| Series { duration: self.duration.with_label_values(&[method]), codes: Default::default() });
         series.duration.observe(took.as_secs_f64());
         let count = || self.requests.with_label_values(&[method, name(code)]);
         series.codes[code as usize % CODES].get_or_init(count).inc();

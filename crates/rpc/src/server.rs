@@ -7,6 +7,7 @@ use anyhow::Context;
 use shop_config::Grpc;
 use shop_runtime::{Health, Shutdown};
 use shop_telemetry::Metrics;
+use tokio::time::timeout;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -24,6 +25,9 @@ const MAX_STREAMS: u32 = 1024;
 
 /// Largest request head.
 const MAX_HEAD: u32 = 64 * 1024;
+
+/// How long the answers to calls that the hard stop ended may take to go out.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What [`serve`] needs beside the routes.
 #[derive(Clone)]
@@ -48,7 +52,8 @@ pub async fn serve(
     let Parts { metrics, health, descriptors, settings } = parts;
     let all = [descriptors, tonic_health::pb::FILE_DESCRIPTOR_SET];
     let interface = Interface::read(&all).context("the descriptors of the gRPC interface cannot be read")?;
-    let reflection = || all.iter().fold(Builder::configure(), |builder, set| builder.register_encoded_file_descriptor_set(set));
+    let reflection =
+        || all.iter().fold(Builder::configure(), |builder, set| builder.register_encoded_file_descriptor_set(set));
     let metrics = Arc::new(RpcMetrics::new(&metrics, &interface));
     let routes = routes
         .add_service(health::server(health, interface.services))
@@ -57,15 +62,21 @@ pub async fn serve(
         .prepare();
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot watch the listening socket")?;
     let serving = Server::builder()
-        .layer(IncomingLayer { metrics, timeout: settings.timeout.get() })
+        .layer(IncomingLayer { metrics, timeout: settings.timeout.get(), hard: shutdown.hard.clone() })
         .http2_keepalive_interval(Some(settings.keepalive.get()))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEAD)
         .add_routes(routes)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.soft.cancelled_owned());
+    tokio::pin!(serving);
     tokio::select! {
-        ended = serving => ended.context("the gRPC server failed"),
-        () = shutdown.hard.cancelled() => Ok(()),
+        ended = &mut serving => return ended.context("the gRPC server failed"),
+        () = shutdown.hard.cancelled() => {}
+    }
+    // The calls were told; their last words get a moment to go out.
+    match timeout(LAST_WORDS, serving).await {
+        Ok(ended) => ended.context("the gRPC server failed"),
+        Err(_) => Ok(()),
     }
 }

@@ -49,7 +49,8 @@ pub fn fault(status: Status) -> Fault {
         let detail = if kind.is_server() { "a neighbouring service failed" } else { status.message() };
         return Fault::new(kind, code(status.code()), detail).with_source(status);
     };
-    let sent = info.metadata.get(HTTP_STATUS).and_then(|number| KINDS.iter().find(|k| k.status().to_string() == *number));
+    let sent =
+        info.metadata.get(HTTP_STATUS).and_then(|number| KINDS.iter().find(|k| k.status().to_string() == *number));
     let kind = sent.copied().unwrap_or_else(|| kind(status.code()));
     let mut fault = Fault::new(kind, info.reason.clone(), status.message());
     for (name, value) in info.metadata.iter().filter(|(name, _)| *name != HTTP_STATUS) {
@@ -153,7 +154,10 @@ mod tests {
             let status = status(sent);
             assert_eq!(status.code() as i32, kind.grpc());
             let back = fault(status);
-            assert_eq!((back.kind(), back.code(), back.detail()), (kind, "insufficient_stock", "product 7 has only 2 left"));
+            assert_eq!(
+                (back.kind(), back.code(), back.detail()),
+                (kind, "insufficient_stock", "product 7 has only 2 left")
+            );
             assert_eq!(back.fields()[0], FieldError::new("items[0].quantity", "too_large", "is more than there is"));
             assert_eq!(back.violations()[0], Violation::new("insufficient_stock", "products/7", "2 left"));
             assert_eq!(back.members()["changes"][0]["product_id"], 7);
