@@ -1,0 +1,195 @@
+//! An answer's body on its way to the client. It carries the [`Exchange`], which is recorded when the body ends.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::Broken;
+use crate::breaker::Permit;
+use crate::exchange::Exchange;
+use crate::reason::Reason;
+use crate::refusal::grpc_status;
+use crate::service::InFlight;
+use crate::upstream::Lease;
+
+/// What the client is sent.
+pub(crate) struct Body {
+    source: Source,
+    exchange: Exchange,
+}
+
+enum Source {
+    /// The gateway's own words.
+    Own(Option<Bytes>),
+    /// A backend's.
+    Backend(Box<Download>),
+}
+
+/// A backend's body, with what must be held as long as it flows.
+pub(crate) struct Download {
+    pub(crate) incoming: Incoming,
+    /// The connection, to be used again after the body's end.
+    pub(crate) lease: Option<Lease>,
+    /// The breaker's verdict is still open: for gRPC, trailers decide.
+    pub(crate) permit: Option<Permit>,
+    pub(crate) in_flight: InFlight,
+    /// Longest pause between two pieces.
+    pub(crate) longest_pause: Option<Duration>,
+    /// When it must be over.
+    pub(crate) end: Option<Instant>,
+    pub(crate) grpc: bool,
+    pub(crate) state: Flow,
+}
+
+/// The timer of a [`Download`], made when it first has to wait.
+#[derive(Default)]
+pub(crate) struct Flow {
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+    ended: bool,
+}
+
+impl Body {
+    /// An answer of the gateway's own.
+    pub(crate) fn own(bytes: Bytes, exchange: Exchange) -> Self {
+        Self { source: Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty())), exchange }
+    }
+
+    /// A backend's answer.
+    pub(crate) fn backend(download: Download, exchange: Exchange) -> Self {
+        Self { source: Source::Backend(Box::new(download)), exchange }
+    }
+}
+
+type Next = Option<Result<Frame<Bytes>, Broken>>;
+
+impl Download {
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let flow = &mut self.state;
+        if !flow.waiting {
+            flow.waiting = true;
+            let pause = self.longest_pause.map(|longest| Instant::now() + longest);
+            let Some(due) = pause.into_iter().chain(self.end).min() else { return Poll::Pending };
+            match &mut flow.timer {
+                Some(timer) => timer.as_mut().reset(due),
+                none => *none = Some(Box::pin(tokio::time::sleep_until(due))),
+            }
+        }
+        match &mut flow.timer {
+            Some(timer) => timer.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<Next> {
+        if self.state.ended {
+            return Poll::Ready(None);
+        }
+        let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            ready!(self.poll_wait(cx));
+            return Poll::Ready(self.broke_off(Reason::UpstreamTimeout, "the backend stopped sending", exchange));
+        };
+        self.state.waiting = false;
+        let frame = match next {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => {
+                let detail = "the backend broke off its answer";
+                return Poll::Ready(self.broke_off(Reason::UpstreamReset, detail, exchange));
+            }
+            None => {
+                self.complete(None, exchange);
+                return Poll::Ready(None);
+            }
+        };
+        if let Some(data) = frame.data_ref() {
+            exchange.sent(data.len());
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.complete(Some(trailers), exchange);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    /// The body is whole.
+    fn complete(&mut self, trailers: Option<&HeaderMap>, exchange: &mut Exchange) {
+        self.state.ended = true;
+        if self.grpc {
+            let status = trailers.and_then(crate::grpc::status);
+            exchange.grpc_status(status);
+            if let Some(permit) = self.permit.take() {
+                permit.done(status.is_some_and(|status| !crate::grpc::is_backends_fault(status)));
+            }
+        }
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+        exchange.complete();
+    }
+
+    /// A gRPC client is told why in trailers; any other sees the connection break, as there is no other way to say it.
+    fn broke_off(&mut self, reason: Reason, detail: &'static str, exchange: &mut Exchange) -> Next {
+        self.state.ended = true;
+        self.lease = None;
+        if let Some(permit) = self.permit.take() {
+            permit.done(false);
+        }
+        self.in_flight.failed(reason, detail);
+        exchange.broke_off(reason);
+        if self.grpc {
+            exchange.grpc_status(Some(reason.grpc()));
+            return Some(Ok(Frame::trailers(grpc_status(reason, detail))));
+        }
+        Some(Err(Broken(reason)))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
+        let this = &mut *self;
+        match &mut this.source {
+            Source::Own(bytes) => {
+                let bytes = bytes.take();
+                this.exchange.sent(bytes.as_ref().map_or(0, Bytes::len));
+                this.exchange.complete();
+                Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+            }
+            Source::Backend(download) => download.poll(cx, &mut this.exchange),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(bytes) => bytes.is_none(),
+            Source::Backend(download) => download.state.ended || download.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Own(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(0)))
+            }
+            Source::Backend(download) => download.incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for Body {
+    /// hyper drops a body whose end it knows without asking for the end: that is a whole body too.
+    fn drop(&mut self) {
+        let whole = self.is_end_stream();
+        match &mut self.source {
+            Source::Backend(download) if whole && !download.state.ended => download.complete(None, &mut self.exchange),
+            Source::Own(_) if whole => self.exchange.complete(),
+            _ => {}
+        }
+    }
+}

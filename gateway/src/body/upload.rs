@@ -1,0 +1,159 @@
+//! A request's body, streamed to the backend as it comes, with a limit on its size and on its pauses.
+
+use std::error::Error;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::Broken;
+use crate::reason::Reason;
+
+/// A request's body; costs nothing when there is none.
+pub(crate) struct Upload(Option<Box<Stream>>);
+
+struct Stream {
+    incoming: Incoming,
+    left: u64,
+    longest_pause: Option<Duration>,
+    timer: Option<Pin<Box<Sleep>>>,
+    progress: Arc<Progress>,
+}
+
+/// How far an [`Upload`] has come, for whoever waits for the backend's answer.
+pub(crate) struct Progress {
+    begun: Instant,
+    /// Milliseconds from `begun` to the latest piece.
+    latest: AtomicU64,
+    bytes: AtomicU64,
+    /// 1 + index of the [`Reason`] it broke off with; 0 while it is whole.
+    broken: AtomicUsize,
+}
+
+impl Progress {
+    /// When the latest piece of the body was handed to the backend.
+    pub(crate) fn latest(&self) -> Instant {
+        self.begun + Duration::from_millis(self.latest.load(Relaxed))
+    }
+
+    /// Why the body broke off, if it did.
+    pub(crate) fn broken(&self) -> Option<Reason> {
+        Reason::ALL.get(self.broken.load(Relaxed).checked_sub(1)?).copied()
+    }
+
+    /// Bytes of the body so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+}
+
+impl Upload {
+    /// No body.
+    pub(crate) const fn none() -> Self {
+        Self(None)
+    }
+
+    /// `incoming` as far as `limit` bytes, with pauses up to `longest_pause`.
+    pub(crate) fn new(incoming: Incoming, limit: u64, longest_pause: Option<Duration>) -> Self {
+        if incoming.is_end_stream() {
+            return Self::none();
+        }
+        let progress = Progress {
+            begun: Instant::now(),
+            latest: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            broken: AtomicUsize::new(0),
+        };
+        Self(Some(Box::new(Stream {
+            incoming,
+            left: limit,
+            longest_pause,
+            timer: None,
+            progress: Arc::new(progress),
+        })))
+    }
+
+    /// Whether there is no body.
+    pub(crate) const fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Where to watch it from; nothing to watch without a body.
+    pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
+        self.0.as_ref().map(|stream| Arc::clone(&stream.progress))
+    }
+}
+
+impl Stream {
+    fn fail(&self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.progress.broken.store(reason.index() + 1, Relaxed);
+        Poll::Ready(Some(Err(Broken(reason))))
+    }
+
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(longest) = self.longest_pause else { return Poll::Pending };
+        let due = self.progress.latest() + longest;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        timer.as_mut().poll(cx)
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            ready!(self.poll_pause(cx));
+            return self.fail(Reason::BodyTimeout);
+        };
+        let since = self.progress.begun.elapsed().as_millis();
+        self.progress.latest.store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
+        let frame = match next {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return self.fail(reason_of(&error)),
+            None => return Poll::Ready(None),
+        };
+        if let Some(data) = frame.data_ref() {
+            let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            let Some(left) = self.left.checked_sub(size) else { return self.fail(Reason::BodyTooLarge) };
+            self.left = left;
+            self.progress.bytes.fetch_add(size, Relaxed);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+/// A body that ends too early means the client left; one that cannot be decoded is a bad request.
+fn reason_of(error: &hyper::Error) -> Reason {
+    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    match io.map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Reason::BadRequest,
+        _ => Reason::ClientClosed,
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut self.0 {
+            Some(stream) => stream.poll(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|stream| stream.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |stream| stream.incoming.size_hint())
+    }
+}

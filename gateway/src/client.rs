@@ -1,0 +1,176 @@
+//! Who the client is: the right-most address that is not one of the trusted proxies.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use http::HeaderMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// `X-Forwarded-For`.
+pub(crate) const X_FORWARDED_FOR: http::HeaderName = http::HeaderName::from_static("x-forwarded-for");
+
+/// A range of addresses: `10.0.0.0/8`, `fd00::/8`, or a single address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    base: u128,
+    mask: u128,
+    prefix: u8,
+    v4: bool,
+}
+
+impl Network {
+    /// Whether `address` is in the range; an IPv4 address mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        bits(address) & self.mask == self.base
+    }
+}
+
+/// Both families in one number: IPv4 as IPv4-mapped IPv6, so that one mask fits all.
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+/// Why a text is not a range of addresses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not an address or a range such as 10.0.0.0/8")]
+pub struct InvalidNetwork(String);
+
+impl FromStr for Network {
+    type Err = InvalidNetwork;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidNetwork(text.to_owned());
+        let (address, prefix) = match text.trim().split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix.parse::<u8>().map_err(|_| invalid())?)),
+            None => (text.trim(), None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| invalid())?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.unwrap_or(width);
+        if prefix > width {
+            return Err(invalid());
+        }
+        let host_bits = u32::from(width - prefix);
+        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+        Ok(Self { base: bits(address) & mask, mask, prefix, v4: address.is_ipv4() })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let base = Ipv6Addr::from_bits(self.base);
+        match base.to_ipv4_mapped().filter(|_| self.v4) {
+            Some(v4) => write!(f, "{v4}/{}", self.prefix),
+            None => write!(f, "{base}/{}", self.prefix),
+        }
+    }
+}
+
+impl Serialize for Network {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// Who asks: the peer itself, or whom a trusted proxy speaks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// The client's address, for limits.
+    pub(crate) address: IpAddr,
+    /// Whether the peer is a trusted proxy, so that its forwarding headers are kept and added to.
+    pub(crate) through_proxy: bool,
+}
+
+impl Client {
+    /// Walks `X-Forwarded-For` from the right as long as the speakers are trusted.
+    pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> Self {
+        let peer = peer.to_canonical();
+        let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+        if trusted.is_empty() || !is_trusted(peer) {
+            return Self { address: peer, through_proxy: false };
+        }
+        let mut address = peer;
+        let values: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+        for hop in values.iter().rev().flat_map(|value| value.rsplit(',')) {
+            // What is not an address was not written by a proxy of ours: the last good hop is the client.
+            let Some(hop) = hop_address(hop) else { break };
+            address = hop;
+            if !is_trusted(hop) {
+                break;
+            }
+        }
+        Self { address, through_proxy: true }
+    }
+}
+
+/// An entry of `X-Forwarded-For`: an address, which some proxies write with a port.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    let address = hop.parse::<IpAddr>().ok().or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|a| a.ip()));
+    address.map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn network(text: &str) -> Network {
+        text.parse().expect("a network")
+    }
+
+    #[test]
+    fn a_range_holds_its_addresses_and_no_others() {
+        let table = [
+            ("10.0.0.0/8", "10.255.0.1", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("10.0.0.0/8", "::ffff:10.1.1.1", true),
+            ("192.168.1.7", "192.168.1.7", true),
+            ("192.168.1.7", "192.168.1.8", false),
+            ("fd00::/8", "fd12::1", true),
+            ("fd00::/8", "fe80::1", false),
+            ("0.0.0.0/0", "8.8.8.8", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("::/0", "2001:db8::1", true),
+        ];
+        for (range, address, inside) in table {
+            assert_eq!(network(range).contains(address.parse().expect("address")), inside, "{address} in {range}");
+        }
+        for bad in ["", "10.0.0.0/33", "x/8", "10.0.0.0/-1"] {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+        assert_eq!(network("10.1.2.3/8").to_string(), "10.0.0.0/8");
+    }
+
+    #[test]
+    fn the_client_is_the_rightmost_hop_nobody_vouches_for() {
+        let trusted = [network("10.0.0.0/8")];
+        let table: [(&str, &[&str], &str); 7] = [
+            ("1.2.3.4", &[], "1.2.3.4"),
+            ("1.2.3.4", &["9.9.9.9"], "1.2.3.4"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["9.9.9.9"], "9.9.9.9"),
+            ("10.0.0.1", &["6.6.6.6, 9.9.9.9, 10.0.0.2"], "9.9.9.9"),
+            ("10.0.0.1", &["6.6.6.6", "9.9.9.9:1234,10.0.0.2"], "9.9.9.9"),
+            ("10.0.0.1", &["6.6.6.6, unknown, 10.0.0.2"], "10.0.0.2"),
+        ];
+        for (peer, values, client) in table {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(X_FORWARDED_FOR, HeaderValue::from_str(value).expect("value"));
+            }
+            let found = Client::of(peer.parse().expect("peer"), &headers, &trusted);
+            assert_eq!(found.address.to_string(), client, "{peer} {values:?}");
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Everything the gateway can be told, with the architecture document's variables and defaults.
+
+mod backends;
+
+pub use backends::{BackendUrl, Backends, InvalidBackend};
+
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+use shop_config::{Duration, Http, Log, Otel, Problems, Secret, Settings, Stop, Var};
+
+use crate::client::Network;
+
+/// Settings of the gateway.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where clients connect, and how long the gateway waits for them.
+    pub http: Http,
+    /// Limits that [`Config::http`] does not have.
+    pub limits: Limits,
+    /// How long the gateway waits for backends.
+    pub upstream: Upstream,
+    /// The services behind the gateway.
+    pub services: Services,
+    /// Keeping calls away from backends that fail.
+    pub circuit_breaker: CircuitBreaker,
+    /// Sharing calls among the backends of a service.
+    pub load_balancer: LoadBalancer,
+    /// How often one client may call.
+    pub rate_limit: RateLimit,
+    /// Proxies in front of the gateway whose `X-Forwarded-*` and `Forwarded` are believed; none by default, because a
+    /// client could write anything there.
+    pub trusted_proxies: Vec<Network>,
+    /// The admin API.
+    pub admin: Admin,
+    /// Threads that serve connections; 0 is one per core.
+    pub workers: usize,
+    /// How the process stops.
+    pub stop: Stop,
+    /// After the signal to stop, go on serving everything for this long while `/health/ready` says 503, so that balancers
+    /// turn away first. Nothing by default; a few seconds behind a balancer that polls.
+    pub drain_delay: Duration,
+    /// Log lines.
+    pub log: Log,
+    /// Traces.
+    pub otel: Otel,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            // 10 MiB: far above any call of the shop, still bounded. Bodies are streamed, not held.
+            http: Http { body_limit: 10 * 1024 * 1024, ..Http::on(8083) },
+            limits: Limits::default(),
+            upstream: Upstream::default(),
+            services: Services::default(),
+            circuit_breaker: CircuitBreaker::default(),
+            load_balancer: LoadBalancer::default(),
+            rate_limit: RateLimit::default(),
+            trusted_proxies: Vec::new(),
+            admin: Admin::default(),
+            workers: 0,
+            stop: Stop::default(),
+            drain_delay: Duration::secs(0),
+            log: Log::default(),
+            otel: Otel::default(),
+        }
+    }
+}
+
+/// Limits on what a client may send.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest request head in bytes; four times nginx's default, enough for any cookie jar.
+    pub head: u32,
+    /// Longest request target in bytes; nginx's default.
+    pub uri: usize,
+    /// Longest pause in a request body.
+    pub body_idle: Duration,
+    /// Longest time a client may refuse to take more of an answer.
+    pub write_stall: Duration,
+    /// Calls one HTTP/2 connection may have open at once; hyper's default.
+    pub h2_streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: 32 * 1024,
+            uri: 8 * 1024,
+            body_idle: Duration::secs(30),
+            write_stall: Duration::secs(30),
+            h2_streams: 200,
+        }
+    }
+}
+
+/// How long the gateway waits for backends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstream {
+    /// To connect; a backend in the same data centre answers within milliseconds or not at all.
+    pub connect_timeout: Duration,
+    /// From the last byte of the request to the head of the answer. Above the services' own 30 s, so that their answer wins.
+    pub first_byte_timeout: Duration,
+    /// Longest pause in an answer's body.
+    pub idle_timeout: Duration,
+    /// The whole exchange, of HTTP calls only: a gRPC stream lives as long as its `grpc-timeout` says.
+    pub total_timeout: Duration,
+    /// How long an unused connection is kept; below the services' 75 s, so that the gateway closes first.
+    pub pool_idle: Duration,
+    /// Unused connections kept per backend and worker.
+    pub pool_size: usize,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::secs(2),
+            first_byte_timeout: Duration::secs(35),
+            idle_timeout: Duration::secs(60),
+            total_timeout: Duration::secs(300),
+            pool_idle: Duration::secs(60),
+            pool_size: 256,
+        }
+    }
+}
+
+/// The services behind the gateway.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Services {
+    /// `/api/products` and `shop.product.v1`.
+    pub product: Service,
+    /// `/api/baskets` and `shop.basket.v1`.
+    pub basket: Service,
+    /// `/api/payments`, `/api/users` and `shop.payment.v1`.
+    pub payment: Service,
+    /// `/api/notifications`.
+    pub notification: Service,
+}
+
+impl Services {
+    /// Each service with its name.
+    pub fn iter(&self) -> [(&'static str, &Service); 4] {
+        [
+            ("product", &self.product),
+            ("basket", &self.basket),
+            ("payment", &self.payment),
+            ("notification", &self.notification),
+        ]
+    }
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        // The container names of the architecture document.
+        Self {
+            product: Service::at("product-service", 8080, Some(50050)),
+            basket: Service::at("basket-service", 8081, Some(50051)),
+            payment: Service::at("payment-service", 8082, Some(50052)),
+            notification: Service::at("notification-service", 8084, None),
+        }
+    }
+}
+
+/// One service behind the gateway.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Service {
+    /// Off: every call is answered 503 `service_disabled`.
+    pub enabled: bool,
+    /// Where its HTTP API is: `http://host:port`, optionally `;weight=N`.
+    pub urls: Backends,
+    /// Where its gRPC API is.
+    pub grpc_urls: Backends,
+}
+
+impl Service {
+    fn at(host: &str, port: u16, grpc_port: Option<u16>) -> Self {
+        Self {
+            enabled: true,
+            urls: Backends(vec![BackendUrl::new(host, port)]),
+            grpc_urls: Backends(grpc_port.map(|port| BackendUrl::new(host, port)).into_iter().collect()),
+        }
+    }
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self { enabled: true, urls: Backends::default(), grpc_urls: Backends::default() }
+    }
+}
+
+/// Keeping calls away from backends that fail.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CircuitBreaker {
+    /// Off: every backend is always tried.
+    pub enabled: bool,
+    /// Calls let through at once to find out whether a backend has recovered.
+    pub max_requests: NonZeroU32,
+    /// Window over which the share of failures is judged.
+    pub interval: Duration,
+    /// How long a backend is left alone before it is tried again; grows with each failed trial.
+    pub timeout: Duration,
+}
+
+impl Default for CircuitBreaker {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_requests: NonZeroU32::MIN.saturating_add(9),
+            interval: Duration::secs(60),
+            timeout: Duration::secs(30),
+        }
+    }
+}
+
+/// Sharing calls among the backends of a service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoadBalancer {
+    /// Off: the first backend gets every call, the others only what it cannot take.
+    pub enabled: bool,
+    /// Which backend is next.
+    pub strategy: Strategy,
+}
+
+impl Default for LoadBalancer {
+    fn default() -> Self {
+        Self { enabled: true, strategy: Strategy::RoundRobin }
+    }
+}
+
+/// Which backend is next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Each in turn.
+    RoundRobin,
+    /// The one with the fewest calls in flight.
+    LeastConnections,
+    /// Each in turn, as often as its weight says, evenly spread.
+    WeightedRoundRobin,
+    /// Any.
+    Random,
+    /// The better of two by recent latency.
+    P2cEwma,
+}
+
+/// How often one client may call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimit {
+    /// Off: as often as it likes.
+    pub enabled: bool,
+    /// Calls a client may make per window, in the long run.
+    pub requests: NonZeroU32,
+    /// The window.
+    pub window: Duration,
+    /// Calls a client may make at once.
+    pub burst: NonZeroU32,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            requests: NonZeroU32::MIN.saturating_add(99),
+            window: Duration::secs(60),
+            burst: NonZeroU32::MIN.saturating_add(9),
+        }
+    }
+}
+
+/// The admin API.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// What callers must show.
+    pub token: Secret,
+}
+
+impl Settings for Config {
+    const NAME: &'static str = "gateway";
+    const ABOUT: &'static str = "The shop's API gateway: one port for HTTP and gRPC in front of all services.";
+
+    fn vars() -> Vec<Var> {
+        vec![
+            Var::new("PORT", "http.port", "port for HTTP and gRPC"),
+            Var::new("LOG_LEVEL", "log.level", "error, warn, info, debug or trace"),
+            Var::new("LOG_FORMAT", "log.format", "json or text"),
+            Var::new("OTEL_EXPORTER_OTLP_ENDPOINT", "otel.endpoint", "where to send traces; off when unset"),
+            Var::new("PRODUCT_SERVICE_ENABLED", "services.product.enabled", "whether product is served"),
+            Var::new("PRODUCT_SERVICE_URLS", "services.product.urls", "comma list of URL[;weight=N]"),
+            Var::new("PRODUCT_SERVICE_GRPC_URLS", "services.product.grpc_urls", "the same for gRPC"),
+            Var::new("BASKET_SERVICE_ENABLED", "services.basket.enabled", "whether basket is served"),
+            Var::new("BASKET_SERVICE_URLS", "services.basket.urls", "comma list of URL[;weight=N]"),
+            Var::new("BASKET_SERVICE_GRPC_URLS", "services.basket.grpc_urls", "the same for gRPC"),
+            Var::new("PAYMENT_SERVICE_ENABLED", "services.payment.enabled", "whether payment is served"),
+            Var::new("PAYMENT_SERVICE_URLS", "services.payment.urls", "comma list of URL[;weight=N]"),
+            Var::new("PAYMENT_SERVICE_GRPC_URLS", "services.payment.grpc_urls", "the same for gRPC"),
+            Var::new("NOTIFICATION_SERVICE_ENABLED", "services.notification.enabled", "whether notification is served"),
+            Var::new("NOTIFICATION_SERVICE_URLS", "services.notification.urls", "comma list of URL[;weight=N]"),
+            Var::new("NOTIFICATION_SERVICE_GRPC_URLS", "services.notification.grpc_urls", "the same for gRPC"),
+            Var::new("CIRCUIT_BREAKER_ENABLED", "circuit_breaker.enabled", "whether failing backends are left alone"),
+            Var::new("CIRCUIT_BREAKER_MAX_REQUESTS", "circuit_breaker.max_requests", "calls at once on trial"),
+            Var::new("CIRCUIT_BREAKER_INTERVAL", "circuit_breaker.interval", "window in which failures are counted"),
+            Var::new("CIRCUIT_BREAKER_TIMEOUT", "circuit_breaker.timeout", "how long a failing backend is left alone"),
+            Var::new("LOAD_BALANCER_ENABLED", "load_balancer.enabled", "whether calls are shared among backends"),
+            Var::new("LOAD_BALANCER_STRATEGY", "load_balancer.strategy", "round_robin, least_connections, …"),
+            Var::new("RATE_LIMIT_ENABLED", "rate_limit.enabled", "whether clients are limited"),
+            Var::new("RATE_LIMIT_REQUESTS", "rate_limit.requests", "calls per client and window"),
+            Var::new("RATE_LIMIT_WINDOW", "rate_limit.window", "the window"),
+            Var::new("RATE_LIMIT_BURST", "rate_limit.burst", "calls per client at once"),
+            Var::new("ADMIN_TOKEN", "admin.token", "what callers of the admin API must show"),
+        ]
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        self.http.check("http", problems);
+        self.log.check("log", problems);
+        self.otel.check("otel", problems);
+        problems.within("limits", |p| {
+            p.ensure((1024..=1024 * 1024).contains(&self.limits.head), "head", "use 1024 to 1048576 bytes");
+            p.ensure((64..=65_000).contains(&self.limits.uri), "uri", "use 64 to 65000 bytes");
+            p.ensure(!self.limits.body_idle.is_zero(), "body_idle", "must be more than 0");
+            p.ensure(!self.limits.write_stall.is_zero(), "write_stall", "must be more than 0");
+            p.ensure(self.limits.h2_streams > 0, "h2_streams", "must be at least 1");
+        });
+        problems.within("upstream", |p| {
+            for (key, value) in [
+                ("connect_timeout", self.upstream.connect_timeout),
+                ("first_byte_timeout", self.upstream.first_byte_timeout),
+                ("idle_timeout", self.upstream.idle_timeout),
+                ("total_timeout", self.upstream.total_timeout),
+            ] {
+                p.ensure(!value.is_zero(), key, "must be more than 0");
+            }
+        });
+        for (name, service) in self.services.iter() {
+            if service.enabled {
+                let key = format!("services.{name}.urls");
+                problems.ensure(
+                    !service.urls.0.is_empty(),
+                    &key,
+                    format!("name at least one URL, or set services.{name}.enabled = false"),
+                );
+            }
+        }
+        problems.within("circuit_breaker", |p| {
+            let second = Duration::secs(1);
+            p.ensure(self.circuit_breaker.interval >= second, "interval", "must be at least 1s");
+            p.ensure(!self.circuit_breaker.timeout.is_zero(), "timeout", "must be more than 0");
+        });
+        problems.ensure(!self.rate_limit.window.is_zero(), "rate_limit.window", "must be more than 0");
+        problems.ensure(self.workers <= 1024, "workers", "use at most 1024, or 0 for one per core");
+    }
+}

@@ -1,0 +1,174 @@
+//! Lists of backend addresses, as an array of texts or as one text with commas.
+
+use std::fmt;
+use std::num::NonZeroU16;
+use std::str::FromStr;
+
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Where one backend is: `http://host:port`, optionally `;weight=N`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BackendUrl {
+    /// Name or address; an IPv6 address without its brackets.
+    pub host: String,
+    /// Port; 80 when not written.
+    pub port: u16,
+    /// Share of the calls under `weighted_round_robin`; 1 when not written.
+    pub weight: NonZeroU16,
+}
+
+impl BackendUrl {
+    /// A backend of weight 1.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port, weight: NonZeroU16::MIN }
+    }
+}
+
+impl fmt::Display for BackendUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "http://[{}]:{}", self.host, self.port),
+            false => write!(f, "http://{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// Why a text is not a backend's URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBackend {
+    /// Another scheme than `http`.
+    #[error("{0} is not an http URL; the gateway speaks cleartext to backends")]
+    Scheme(String),
+    /// A path, a query or a user.
+    #[error("{0} has more than host and port; write http://host:port")]
+    Extra(String),
+    /// No host, or a port that is none.
+    #[error("{0} has no usable host and port; write http://host:port")]
+    Address(String),
+    /// Something other than `weight=N` after a semicolon.
+    #[error("{0} has an unknown option; write ;weight=N with N from 1 to 65535")]
+    Option(String),
+}
+
+impl FromStr for BackendUrl {
+    type Err = InvalidBackend;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.split(';').map(str::trim);
+        let url = parts.next().unwrap_or_default();
+        let rest = match url.split_once("://") {
+            Some(("http", rest)) => rest,
+            Some(_) => return Err(InvalidBackend::Scheme(text.to_owned())),
+            None => url,
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains(['/', '?', '#', '@']) {
+            return Err(InvalidBackend::Extra(text.to_owned()));
+        }
+        let address = || InvalidBackend::Address(text.to_owned());
+        let authority: http::uri::Authority = rest.parse().map_err(|_| address())?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = match authority.port() {
+            Some(port) => port.as_str().parse().ok().filter(|port| *port > 0).ok_or_else(address)?,
+            None if rest.ends_with(':') => return Err(address()),
+            None => 80,
+        };
+        if host.is_empty() {
+            return Err(address());
+        }
+        let mut weight = NonZeroU16::MIN;
+        for option in parts {
+            weight = option
+                .strip_prefix("weight=")
+                .and_then(|number| number.parse().ok())
+                .ok_or_else(|| InvalidBackend::Option(text.to_owned()))?;
+        }
+        Ok(Self { host, port, weight })
+    }
+}
+
+/// A list of backends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backends(pub Vec<BackendUrl>);
+
+impl FromStr for Backends {
+    type Err = InvalidBackend;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+        texts.map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl Serialize for Backends {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|backend| match backend.weight.get() {
+            1 => backend.to_string(),
+            weight => format!("{backend};weight={weight}"),
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Backends {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Backends;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("URLs such as http://host:8080 or http://host:8080;weight=2, separated by commas")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Backends, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Backends, A::Error> {
+                let mut list = Vec::new();
+                while let Some(text) = seq.next_element::<String>()? {
+                    list.push(text.parse().map_err(de::Error::custom)?);
+                }
+                Ok(Backends(list))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backend(host: &str, port: u16, weight: u16) -> BackendUrl {
+        BackendUrl { weight: NonZeroU16::new(weight).expect("not zero"), ..BackendUrl::new(host, port) }
+    }
+
+    #[test]
+    fn a_list_is_read_from_text_and_from_an_array() {
+        let expected = Backends(vec![backend("a", 8080, 1), backend("::1", 80, 3)]);
+        let text = serde_json::json!("http://a:8080, http://[::1]/;weight=3,");
+        let array = serde_json::json!(["a:8080", "http://[::1];weight=3"]);
+        assert_eq!(serde_json::from_value::<Backends>(text).expect("text"), expected);
+        assert_eq!(serde_json::from_value::<Backends>(array).expect("array"), expected);
+        let written = serde_json::to_value(&expected).expect("serialises");
+        assert_eq!(written, serde_json::json!(["http://a:8080", "http://[::1]:80;weight=3"]));
+    }
+
+    #[test]
+    fn what_is_no_backend_is_refused_with_a_reason() {
+        for (text, message) in [
+            ("https://a", "is not an http URL"),
+            ("http://a/base", "more than host and port"),
+            ("http://u:p@a", "more than host and port"),
+            ("http://a:99999", "no usable host and port"),
+            ("http://a:0", "no usable host and port"),
+            ("http://", "no usable host and port"),
+            ("http://a;weight=0", "unknown option"),
+            ("http://a;speed=2", "unknown option"),
+        ] {
+            let error = text.parse::<BackendUrl>().expect_err(text).to_string();
+            assert!(error.contains(message), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! One request from its head to the end of its answer: what is logged and counted about it, once, however it ends.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use shop_telemetry::TraceParent;
+use tracing::Span;
+
+use crate::body::Progress;
+use crate::front::Occupied;
+use crate::metrics::ServiceMetrics;
+use crate::reason::Reason;
+use crate::request_id;
+use crate::service::Backend;
+use crate::shared::Shared;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The record of one request. Dropped before [`Exchange::complete`], it says that the client left.
+pub(crate) struct Exchange {
+    shared: Arc<Shared>,
+    _occupied: Occupied,
+    service: Arc<ServiceMetrics>,
+    begun: Instant,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    route: &'static str,
+    request_id: HeaderValue,
+    trace: TraceParent,
+    /// Exported when it ends, if traces are.
+    span: Span,
+    backend: Option<Arc<Backend>>,
+    upload: Option<Arc<Progress>>,
+    status: Option<StatusCode>,
+    grpc_status: Option<u8>,
+    reason: Option<Reason>,
+    sent: usize,
+    retries: u32,
+    complete: bool,
+}
+
+impl Exchange {
+    /// Begins the record: request id and trace are taken from the request, or made.
+    pub(crate) fn begin<B>(shared: &Arc<Shared>, occupied: Occupied, request: &Request<B>) -> Self {
+        let headers = request.headers();
+        let service = Arc::clone(&shared.own);
+        service.active.inc();
+        shared.enter();
+        // Only an exporter wants the span; its target lets the subscriber switch it off at no cost.
+        let span = tracing::info_span!(target: "shop::span", "gateway", http.route = tracing::field::Empty);
+        let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        Self {
+            service,
+            begun: Instant::now(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            _occupied: occupied,
+            version: request.version(),
+            route: "-",
+            request_id: request_id::of(headers),
+            trace: shop_telemetry::continue_trace(&span, traceparent),
+            span,
+            backend: None,
+            upload: None,
+            status: None,
+            grpc_status: None,
+            reason: None,
+            sent: 0,
+            retries: 0,
+            complete: false,
+            shared: Arc::clone(shared),
+        }
+    }
+
+    /// The request is one of `service`'s, under `route`.
+    pub(crate) fn routed(&mut self, route: &'static str, service: &Arc<ServiceMetrics>) {
+        self.span.record("http.route", route);
+        self.route = route;
+        service.active.inc();
+        self.service.active.dec();
+        self.service = Arc::clone(service);
+    }
+
+    /// The request is one of the gateway's own.
+    pub(crate) fn own(&mut self, route: &'static str) {
+        self.route = route;
+    }
+
+    /// The body to count.
+    pub(crate) fn uploads(&mut self, progress: Option<Arc<Progress>>) {
+        self.upload = progress;
+    }
+
+    /// The request goes to `backend`.
+    pub(crate) fn goes_to(&mut self, backend: &Arc<Backend>) {
+        self.backend = Some(Arc::clone(backend));
+    }
+
+    /// The request goes out once more.
+    pub(crate) fn retried(&mut self) {
+        self.retries += 1;
+        self.service.retries.inc();
+    }
+
+    /// The head of the answer.
+    pub(crate) fn answered(&mut self, status: StatusCode, reason: Option<Reason>) {
+        self.status = Some(status);
+        self.reason = reason;
+    }
+
+    /// The outcome of a gRPC call.
+    pub(crate) fn grpc_status(&mut self, status: Option<u8>) {
+        self.grpc_status = status;
+    }
+
+    /// So many more bytes of the answer's body.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes;
+    }
+
+    /// The answer is whole.
+    pub(crate) fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    /// The answer broke off after its head.
+    pub(crate) fn broke_off(&mut self, reason: Reason) {
+        self.reason = Some(reason);
+        self.complete = true;
+    }
+
+    /// The id of the request.
+    pub(crate) fn request_id(&self) -> &HeaderValue {
+        &self.request_id
+    }
+
+    /// Ids that the backend is to know.
+    pub(crate) fn hand_on(&self, headers: &mut HeaderMap) {
+        headers.insert(request_id::X_REQUEST_ID, self.request_id.clone());
+        if let Ok(value) = HeaderValue::from_str(&self.trace.to_string()) {
+            headers.insert(TRACEPARENT, value);
+        }
+    }
+
+    fn log(&self, status: StatusCode, reason: Option<Reason>) {
+        let (method, path, status) = (self.method.as_str(), self.uri.path(), status.as_u16());
+        let duration_ms = f64::from(u32::try_from(self.begun.elapsed().as_micros()).unwrap_or(u32::MAX)) / 1000.0;
+        macro_rules! line {
+            ($level:expr) => {
+                tracing::event!(
+                    target: "http.access",
+                    $level,
+                    method,
+                    route = self.route,
+                    path,
+                    status,
+                    duration_ms,
+                    request_id = self.request_id.to_str().unwrap_or("-"),
+                    trace_id = %self.trace.trace_id(),
+                    backend = self.backend.as_ref().map(|backend| backend.label()),
+                    reason = reason.map(Reason::word),
+                    grpc_status = self.grpc_status,
+                    bytes_in = self.upload.as_ref().map_or(0, |upload| upload.bytes()),
+                    bytes_out = self.sent,
+                    retries = self.retries,
+                    protocol = ?self.version,
+                    "{method} {path} {status}",
+                )
+            };
+        }
+        // Probes and scrapes come every few seconds for ever; they are worth a line only to somebody who looks for them.
+        if crate::own::is_quiet(self.route) && (200..300).contains(&status) {
+            line!(tracing::Level::DEBUG);
+        } else {
+            line!(tracing::Level::INFO);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let (status, reason) = if self.complete {
+            (self.status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), self.reason)
+        } else {
+            (Reason::ClientClosed.status(), self.reason.or(Some(Reason::ClientClosed)))
+        };
+        self.service.finished(&self.method, status, self.begun.elapsed(), reason);
+        self.service.active.dec();
+        self.shared.leave();
+        let _entered = self.span.enter();
+        self.log(status, reason);
+    }
+}

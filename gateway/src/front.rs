@@ -1,0 +1,231 @@
+//! Client connections: accepted by each worker on its own listener, told apart by preface, served by hyper.
+
+mod stream;
+mod watch;
+
+pub(crate) use watch::{Occupied, Watch};
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use shop_runtime::CancellationToken;
+use tokio::net::{TcpListener, TcpStream};
+
+use self::stream::{ClientStream, sniff};
+use self::watch::Order;
+use crate::proxy;
+use crate::shared::Shared;
+
+/// How often limits on connections are looked after.
+const SWEEP: Duration = Duration::from_secs(1);
+/// After running out of file descriptors, wait for others to end instead of spinning.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// hyper's own limit counts header lines; one hundred is its default and stays.
+const H2_STREAM_WINDOW: u32 = 256 * 1024;
+const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// One thread's share of the gateway.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    /// Which of the backends' pools are this worker's.
+    pub(crate) index: usize,
+    connections: Mutex<HashMap<u64, Arc<Watch>>>,
+    next: AtomicU64,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Worker {
+    /// The worker number `index`.
+    pub(crate) fn new(shared: Arc<Shared>, index: usize) -> Arc<Self> {
+        let limits = &shared.config.limits;
+        let head = usize::try_from(limits.head).unwrap_or(usize::MAX);
+        let mut http1 = http1::Builder::new();
+        // Time limits are ours (see `watch`): hyper's would also close connections that merely wait for their next request.
+        http1.header_read_timeout(None).max_header_size(head).max_buf_size((2 * head).max(64 * 1024));
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_header_list_size(limits.head)
+            .max_concurrent_streams(limits.h2_streams)
+            .initial_stream_window_size(H2_STREAM_WINDOW)
+            .initial_connection_window_size(H2_CONNECTION_WINDOW)
+            .keep_alive_interval(H2_PING_INTERVAL);
+        Arc::new(Self {
+            shared,
+            index,
+            connections: Mutex::default(),
+            next: AtomicU64::new(0),
+            http1,
+            http2,
+        })
+    }
+
+    /// Accepts until `stop`.
+    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => crate::spawn(Arc::clone(&self).connection(stream, peer)),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Cuts connections that are too slow, and closes those unused for too long, on both sides.
+    pub(crate) async fn sweep(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(SWEEP);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let config = &self.shared.config;
+            for watch in self.connections.lock().values() {
+                if let Some(reason) = watch.look(config) {
+                    self.shared.metrics.cut.with_label_values(&[reason]).inc();
+                }
+            }
+            let idle = config.upstream.pool_idle.get();
+            for service in self.shared.table.load().services() {
+                service.backends().for_each(|backend| backend.pools[self.index].sweep(idle));
+            }
+        }
+    }
+
+    /// Lets connections end with the request they are serving.
+    pub(crate) fn finish(&self) {
+        self.connections.lock().values().for_each(|watch| watch.order(Order::Finish));
+    }
+
+    /// Connections open now.
+    pub(crate) fn open(&self) -> usize {
+        self.connections.lock().len()
+    }
+
+    async fn connection(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr) {
+        // A client that is gone already: whatever is wrong shows at the first read.
+        let _ = stream.set_nodelay(true);
+        let watch = Arc::new(Watch::new(self.shared.is_closed()));
+        if self.shared.is_draining() {
+            watch.order(Order::Finish);
+        }
+        let id = self.next.fetch_add(1, Relaxed);
+        self.connections.lock().insert(id, Arc::clone(&watch));
+        self.shared.metrics.connections.inc();
+        let _listed = Listed { worker: &self, id };
+        let head = self.shared.config.http.header_timeout.get();
+        let Ok(Ok(Some((prefix, is_http2)))) = tokio::time::timeout(head, sniff(&mut stream)).await else { return };
+        if is_http2 {
+            watch.speaks_http2();
+        }
+        let io = TokioIo::new(ClientStream::new(stream, prefix, Arc::clone(&watch)));
+        let service = {
+            let (worker, watch) = (Arc::clone(&self), Arc::clone(&watch));
+            service_fn(move |request| {
+                let (worker, watch) = (Arc::clone(&worker), Arc::clone(&watch));
+                async move { Ok::<_, Infallible>(proxy::serve(worker, watch, peer.ip(), request).await) }
+            })
+        };
+        let ended = if is_http2 {
+            drive(pin!(self.http2.serve_connection(io, service)), &watch).await
+        } else {
+            drive(pin!(self.http1.serve_connection(io, service)), &watch).await
+        };
+        if let Err(error) = ended {
+            self.note(&error);
+        }
+    }
+
+    /// hyper answers what it cannot parse by itself; it is counted here.
+    fn note(&self, error: &hyper::Error) {
+        let reason = if error.is_parse_too_large() {
+            "head_too_large"
+        } else if error.is_parse() {
+            "bad_request"
+        } else {
+            return tracing::debug!(%error, "a client connection ended");
+        };
+        self.shared.metrics.cut.with_label_values(&[reason]).inc();
+        tracing::debug!(reason, %error, "a client sent what is not HTTP");
+    }
+}
+
+/// Removes a connection from the worker's list when it is over.
+struct Listed<'a> {
+    worker: &'a Worker,
+    id: u64,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.worker.connections.lock().remove(&self.id);
+        self.worker.shared.metrics.connections.dec();
+    }
+}
+
+/// What HTTP/1.1 and HTTP/2 connections of hyper have in common.
+trait Serving: Future<Output = hyper::Result<()>> {
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+impl<S> Serving for http1::Connection<TokioIo<ClientStream>, S>
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = crate::body::Body>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        http1::Connection::graceful_shutdown(self);
+    }
+}
+
+impl<S> Serving for http2::Connection<TokioIo<ClientStream>, S, TokioExecutor>
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = crate::body::Body>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::Future: Send + 'static,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        http2::Connection::graceful_shutdown(self);
+    }
+}
+
+/// Runs a connection to its end, or to what `watch` orders.
+async fn drive<C: Serving>(mut connection: Pin<&mut C>, watch: &Watch) -> hyper::Result<()> {
+    let mut finishing = false;
+    let mut step = |cx: &mut Context<'_>| {
+        loop {
+            let order = watch.ordered(cx);
+            if order == Order::Cut {
+                return Poll::Ready(Ok(()));
+            }
+            // Read what has arrived before an idle connection is closed: it may be a request.
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended);
+            }
+            if finishing || order != Order::Finish || watch.awaits_head() {
+                return Poll::Pending;
+            }
+            finishing = true;
+            connection.as_mut().graceful_shutdown();
+        }
+    };
+    poll_fn(|cx| step(cx)).await
+}

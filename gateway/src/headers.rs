@@ -1,0 +1,409 @@
+//! Header hygiene: what belongs to one connection stays on it, and what the gateway vouches for is written by it alone.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderName};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, Version};
+
+use crate::client::{Client, X_FORWARDED_FOR};
+use crate::reason::Reason;
+use crate::refusal::{Refusal, X_GATEWAY_REASON};
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Headers of one connection (RFC 9110, section 7.6.1), also when `Connection` does not name them. `Trailer` is not
+/// among them: the gateway hands trailers on.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HTTP2_SETTINGS,
+    header::PROXY_AUTHORIZATION,
+];
+
+/// What the client named as host, checked: the request target's authority, else `Host`.
+///
+/// HTTP/1.1 demands exactly one `Host` (RFC 9112, section 3.2); two would let a backend see another host than we do.
+pub(crate) fn host(request: &http::request::Parts) -> Result<HeaderValue, Refusal> {
+    let bad = |detail: &'static str| Refusal::new(Reason::BadRequest, detail);
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return Err(bad("the request has more than one Host header")),
+        (host, None) => host,
+    };
+    if let Some(authority) = request.uri.authority() {
+        if host.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())) {
+            return Err(bad("the request target and the Host header disagree"));
+        }
+        if authority.as_str().contains('@') {
+            return Err(bad("the request target names a user"));
+        }
+        return HeaderValue::from_str(authority.as_str()).map_err(|_| bad("the request target's host is not valid"));
+    }
+    match host {
+        Some(host) if is_authority(host) => Ok(host.clone()),
+        Some(_) => Err(bad("the Host header is not a host")),
+        None if request.version == Version::HTTP_10 => Ok(HeaderValue::from_static("localhost")),
+        None => Err(bad("the request has no Host header")),
+    }
+}
+
+/// A host and perhaps a port, and nothing that another parser could read otherwise.
+fn is_authority(host: &HeaderValue) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_');
+    if !host.is_empty() && host.as_bytes().iter().all(plain) && host.as_bytes()[0] != b':' {
+        // The common case without a parser; at most one colon, and digits after it.
+        let mut parts = host.as_bytes().split(|byte| *byte == b':');
+        let (_, port, more) = (parts.next(), parts.next(), parts.next());
+        return more.is_none() && port.is_none_or(|port| port.iter().all(u8::is_ascii_digit));
+    }
+    !host.as_bytes().contains(&b'@') && Authority::try_from(host.as_bytes()).is_ok_and(|host| !host.host().is_empty())
+}
+
+/// Refuses what hyper lets through but a proxy must not forward.
+pub(crate) fn check(request: &http::request::Parts) -> Result<(), Refusal> {
+    if matches!(request.method, Method::CONNECT | Method::TRACE) {
+        return Err(Refusal::new(Reason::MethodRefused, format!("{} is not forwarded", request.method))
+            .header(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")));
+    }
+    let headers = &request.headers;
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        if headers.contains_key(header::CONTENT_LENGTH) {
+            return Err(Refusal::new(Reason::BadRequest, "the request has both Content-Length and Transfer-Encoding"));
+        }
+        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+        let only = (codings.next(), codings.next());
+        if !matches!(only, (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+            return Err(Refusal::new(Reason::BadRequest, "the only transfer coding understood is chunked"));
+        }
+    }
+    match headers.get(header::EXPECT) {
+        Some(expect) if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+            Err(Refusal::new(Reason::ExpectationFailed, "the only expectation understood is 100-continue"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes the headers of one connection and those that `Connection` names. True when the sender takes trailers.
+fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
+    let takes_trailers = headers.get_all(header::TE).iter().any(names_trailers);
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    takes_trailers
+}
+
+fn names_trailers(te: &HeaderValue) -> bool {
+    te.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// What the gateway says about a request to the backend.
+pub(crate) struct Onward<'a> {
+    pub(crate) client: Client,
+    pub(crate) peer: IpAddr,
+    pub(crate) host: &'a HeaderValue,
+    /// What was cut off the path, such as `/api`.
+    pub(crate) prefix: Option<&'static str>,
+    /// Over HTTP/2, where `Host` travels as `:authority`.
+    pub(crate) http2: bool,
+}
+
+/// Turns a client's headers into those sent to the backend.
+pub(crate) fn to_backend(headers: &mut HeaderMap, onward: &Onward<'_>) {
+    let takes_trailers = remove_hop_by_hop(headers);
+    // The gateway itself answers `Expect: 100-continue`, when the backend asks for the body.
+    headers.remove(header::EXPECT);
+    if onward.http2 {
+        headers.remove(header::HOST);
+        if takes_trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+    } else {
+        headers.insert(header::HOST, onward.host.clone());
+        join_cookies(headers);
+        if takes_trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        }
+    }
+    forwarded(headers, onward);
+}
+
+/// HTTP/2 clients may send one cookie per line; HTTP/1.1 wants one line (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(header::COOKIE).iter();
+    if cookies.next().is_none() || cookies.next().is_none() {
+        return;
+    }
+    let lines: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// `X-Forwarded-*` and `Forwarded` (RFC 7239): begun anew, or continued when a trusted proxy began them.
+fn forwarded(headers: &mut HeaderMap, onward: &Onward<'_>) {
+    let peer = onward.peer.to_canonical();
+    let host = onward.host.to_str().unwrap_or_default();
+    let element = match peer {
+        IpAddr::V4(v4) => format!("for={v4};host=\"{host}\";proto=http"),
+        IpAddr::V6(v6) => format!("for=\"[{v6}]\";host=\"{host}\";proto=http"),
+    };
+    if onward.client.through_proxy {
+        append(headers, &X_FORWARDED_FOR, &peer.to_string());
+        append(headers, &header::FORWARDED, &element);
+        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| onward.host.clone());
+    } else {
+        set(headers, X_FORWARDED_FOR, &peer.to_string());
+        set(headers, header::FORWARDED, &element);
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_HOST, onward.host.clone());
+    }
+    match onward.prefix {
+        Some(prefix) => headers.insert(X_FORWARDED_PREFIX, HeaderValue::from_static(prefix)),
+        None => headers.remove(X_FORWARDED_PREFIX),
+    };
+    headers.append(header::VIA, HeaderValue::from_static("1.1 shop-gateway"));
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    match HeaderValue::from_str(value) {
+        Ok(value) => headers.insert(name, value),
+        Err(_) => headers.remove(name),
+    };
+}
+
+/// Adds to the end of a list header, all of it on one line: some readers look at the first line only.
+fn append(headers: &mut HeaderMap, name: &HeaderName, last: &str) {
+    let mut list: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    list.push(last);
+    let list = list.join(", ");
+    set(headers, name.clone(), &list);
+}
+
+/// Turns a backend's headers into those sent to the client.
+pub(crate) fn to_client(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    // Only the gateway itself gives reasons.
+    headers.remove(X_GATEWAY_REASON);
+}
+
+/// Puts the prefix back that the route cut off, so that a `Location` of the backend's leads through the gateway.
+pub(crate) fn relocate(headers: &mut HeaderMap, prefix: &str, backend_path: &str) {
+    let Some(location) = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()) else { return };
+    let Some(rest) = location.strip_prefix(backend_path) else { return };
+    if rest.is_empty() || rest.starts_with(['/', '?', '#']) {
+        let location = format!("{prefix}{location}");
+        set(headers, header::LOCATION, &location);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn parts(uri: &str, pairs: &[(&'static str, &'static str)]) -> http::request::Parts {
+        let (mut parts, ()) = http::Request::builder().uri(uri).body(()).expect("request").into_parts();
+        parts.headers = headers(pairs);
+        parts
+    }
+
+    fn onward(host: &HeaderValue, peer: &str, through_proxy: bool, http2: bool) -> HeaderMap {
+        let mut sent = headers(&[
+            ("connection", "close, X-Secret"),
+            ("connection", "te"),
+            ("x-secret", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic eDp5"),
+            ("te", "gzip, Trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABk"),
+            ("expect", "100-continue"),
+            ("trailer", "x-sum"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "shop.example"),
+            ("x-forwarded-prefix", "/evil"),
+            ("forwarded", "for=6.6.6.6"),
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("x-kept", "yes"),
+        ]);
+        let peer = peer.parse().expect("peer");
+        let client = Client { address: peer, through_proxy };
+        to_backend(&mut sent, &Onward { client, peer, host, prefix: Some("/api"), http2 });
+        sent
+    }
+
+    fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+        let mut values = headers.get_all(name).iter();
+        let value = values.next().map(|value| value.to_str().expect("text"));
+        assert!(values.next().is_none(), "{name} is there twice");
+        value
+    }
+
+    #[test]
+    fn what_belongs_to_the_clients_connection_stays_there() {
+        let host = HeaderValue::from_static("gw.example");
+        let sent = onward(&host, "1.2.3.4", false, false);
+        let table = [
+            ("x-secret", None),
+            ("keep-alive", None),
+            ("proxy-connection", None),
+            ("proxy-authorization", None),
+            ("transfer-encoding", None),
+            ("upgrade", None),
+            ("http2-settings", None),
+            ("expect", None),
+            ("connection", Some("te")),
+            ("te", Some("trailers")),
+            ("trailer", Some("x-sum")),
+            ("host", Some("gw.example")),
+            ("cookie", Some("a=1; b=2")),
+            ("x-forwarded-for", Some("1.2.3.4")),
+            ("x-forwarded-proto", Some("http")),
+            ("x-forwarded-host", Some("gw.example")),
+            ("x-forwarded-prefix", Some("/api")),
+            ("forwarded", Some("for=1.2.3.4;host=\"gw.example\";proto=http")),
+            ("via", Some("1.1 shop-gateway")),
+            ("x-kept", Some("yes")),
+        ];
+        for (name, expected) in table {
+            assert_eq!(value(&sent, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_proxys_word_is_continued() {
+        let host = HeaderValue::from_static("gw.example");
+        let sent = onward(&host, "::1", true, false);
+        let table = [
+            ("x-forwarded-for", "6.6.6.6, ::1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "shop.example"),
+            ("forwarded", "for=6.6.6.6, for=\"[::1]\";host=\"gw.example\";proto=http"),
+        ];
+        for (name, expected) in table {
+            assert_eq!(value(&sent, name), Some(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn over_http2_te_trailers_is_kept_and_nothing_names_the_connection() {
+        let host = HeaderValue::from_static("gw.example");
+        let sent = onward(&host, "1.2.3.4", false, true);
+        assert_eq!(value(&sent, "te"), Some("trailers"));
+        assert_eq!((value(&sent, "connection"), value(&sent, "host")), (None, None));
+    }
+
+    #[test]
+    fn a_backends_connection_headers_and_reasons_do_not_reach_the_client() {
+        let mut answer = headers(&[
+            ("connection", "x-internal"),
+            ("x-internal", "1"),
+            ("keep-alive", "timeout=5"),
+            ("x-gateway-reason", "no_route"),
+            ("trailer", "x-sum"),
+            ("etag", "\"1\""),
+        ]);
+        to_client(&mut answer);
+        let mut names: Vec<_> = answer.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["etag", "trailer"]);
+    }
+
+    #[test]
+    fn a_host_is_one_host_and_the_targets_own() {
+        let good = [
+            ("/", &[("host", "gw.example:8083")][..], "gw.example:8083"),
+            ("/", &[("host", "[::1]:8083")], "[::1]:8083"),
+            ("http://a.example/x", &[("host", "A.example")], "a.example"),
+            ("http://a.example/x", &[], "a.example"),
+        ];
+        for (uri, pairs, expected) in good {
+            assert_eq!(host(&parts(uri, pairs)).expect(uri), expected, "{uri} {pairs:?}");
+        }
+        let bad = [
+            ("/", &[][..]),
+            ("/", &[("host", "a"), ("host", "a")]),
+            ("/", &[("host", "")]),
+            ("/", &[("host", "a b")]),
+            ("/", &[("host", "a/b")]),
+            ("/", &[("host", "u@a")]),
+            ("/", &[("host", "a:1:2")]),
+            ("/", &[("host", "a:b")]),
+            ("/", &[("host", ":80")]),
+            ("http://a.example/x", &[("host", "b.example")]),
+            ("http://u@a.example/x", &[]),
+        ];
+        for (uri, pairs) in bad {
+            let refusal = host(&parts(uri, pairs)).expect_err(uri);
+            assert_eq!(refusal.reason, Reason::BadRequest, "{uri} {pairs:?}");
+        }
+    }
+
+    #[test]
+    fn framing_with_two_readings_is_refused() {
+        let table = [
+            (&[("transfer-encoding", "chunked")][..], None),
+            (&[("transfer-encoding", "chunked"), ("content-length", "3")], Some(Reason::BadRequest)),
+            (&[("transfer-encoding", "gzip, chunked")], Some(Reason::BadRequest)),
+            (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], Some(Reason::BadRequest)),
+            (&[("transfer-encoding", "xchunked")], Some(Reason::BadRequest)),
+            (&[("expect", "100-Continue")], None),
+            (&[("expect", "200-ok")], Some(Reason::ExpectationFailed)),
+        ];
+        for (pairs, expected) in table {
+            assert_eq!(check(&parts("/", pairs)).err().map(|refusal| refusal.reason), expected, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_location_below_the_routes_path_gets_its_prefix_back() {
+        let table = [
+            ("/products/7", "/api/products/7"),
+            ("/products", "/api/products"),
+            ("/products?x=1", "/api/products?x=1"),
+            ("/productsx", "/productsx"),
+            ("/other/7", "/other/7"),
+            ("https://elsewhere/products/7", "https://elsewhere/products/7"),
+        ];
+        for (raw, expected) in table {
+            let mut answer = headers(&[("location", raw)]);
+            relocate(&mut answer, "/api", "/products");
+            assert_eq!(answer[header::LOCATION], expected, "{raw}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The gateway: one port for HTTP and gRPC in front of all services.
+
+mod balance;
+mod body;
+mod breaker;
+mod client;
+pub mod config;
+mod exchange;
+mod front;
+mod grpc;
+mod headers;
+mod limit;
+mod metrics;
+mod own;
+mod path;
+mod proxy;
+mod reason;
+mod refusal;
+mod request_id;
+mod routes;
+mod service;
+mod shared;
+mod upstream;
+mod worker;
+
+pub use config::Config;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use shop_runtime::Shutdown;
+use shop_telemetry::Metrics;
+
+use crate::config::Strategy;
+use crate::shared::Shared;
+use crate::worker::Stop;
+
+/// How often the rate limiter forgets clients that have not come back.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// A gateway that has its port and waits to be run.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    listeners: Vec<TcpListener>,
+    addr: SocketAddr,
+}
+
+impl Gateway {
+    /// Takes the port; backends need not be there yet.
+    pub async fn build(config: Config, metrics: Metrics, _shutdown: &Shutdown) -> anyhow::Result<Self> {
+        let workers = match config.workers {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            count => count,
+        };
+        let listeners = worker::bind(config.http.addr(), workers)?;
+        let addr = listeners.first().context("no worker to listen")?.local_addr()?;
+        warn_about(&config);
+        let shared = Shared::new(config, workers, metrics);
+        Ok(Self { shared, listeners, addr })
+    }
+
+    /// Where it listens, for HTTP and gRPC alike.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until the soft stop; then not ready, after `drain_delay` nothing new, and an end when the last request is
+    /// over or at the hard stop.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let Self { shared, listeners, .. } = self;
+        let stop = Stop::default();
+        // However this future ends, the threads end too.
+        let _guard = (stop.finish.clone().drop_guard(), stop.end.clone().drop_guard());
+        let mut workers = Vec::with_capacity(listeners.len());
+        for (index, listener) in listeners.into_iter().enumerate() {
+            workers.push(worker::start(&shared, index, listener, stop.clone())?);
+        }
+        let all = futures_util::future::try_join_all(workers);
+        tokio::pin!(all);
+        tokio::select! {
+            died = &mut all => return died.map(drop).context("a worker thread died"),
+            () = housekeep(&shared) => {}
+            () = shutdown.soft.cancelled() => {}
+        }
+        let drained = async {
+            drain(&shared, &stop).await;
+        };
+        tokio::select! {
+            () = drained => {}
+            () = shutdown.hard.cancelled() => {
+                tracing::warn!(requests = shared.in_flight(), "the grace period is over with requests still running");
+            }
+        }
+        stop.finish.cancel();
+        stop.end.cancel();
+        all.await.map(drop).context("a worker thread died")
+    }
+}
+
+/// Lets everything that was accepted come to its end.
+async fn drain(shared: &Shared, stop: &Stop) {
+    shared.drain();
+    tokio::time::sleep(shared.config.drain_delay.get()).await;
+    shared.close();
+    stop.finish.cancel();
+    shared.idle().await;
+}
+
+async fn housekeep(shared: &Shared) {
+    let mut ticks = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        ticks.tick().await;
+        if let Some(limiter) = &shared.limiter {
+            limiter.forget_idle();
+        }
+    }
+}
+
+/// Says which settings have no effect: silence would be taken for consent.
+fn warn_about(config: &Config) {
+    if config.load_balancer.enabled && config.load_balancer.strategy == Strategy::P2cEwma {
+        tracing::warn!(
+            "load_balancer.strategy (LOAD_BALANCER_STRATEGY) = p2c_ewma has no effect in this version; \
+             least_connections is used"
+        );
+    }
+    if !config.admin.token.is_empty() {
+        tracing::warn!("admin.token (ADMIN_TOKEN) has no effect in this version; there is no admin API");
+    }
+}
+
+/// Starts a task on the worker's own runtime, which drops it at the end.
+#[expect(clippy::disallowed_methods, reason = "connections belong to their worker's runtime, not to the process's tasks")]
+fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(task);
+}

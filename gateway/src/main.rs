@@ -1,0 +1,29 @@
+//! The gateway as a process of its own.
+
+use std::process::ExitCode;
+
+use shop_config::Start;
+use shop_gateway::{Config, Gateway};
+use shop_runtime::Shutdown;
+use shop_telemetry::Metrics;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match shop_config::start::<Config>(env!("CARGO_PKG_VERSION")) {
+        Start::Run(config) => shop_runtime::block_on(run(config)),
+        Start::Exit(code) => code,
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let telemetry = shop_telemetry::init("gateway", &config.log, &config.otel)?;
+    let shutdown = Shutdown::on_signals(config.stop.grace.get());
+    let gateway = Gateway::build(config, Metrics::new("gateway"), &shutdown).await?;
+    tracing::info!("serving HTTP and gRPC on {}", gateway.http_addr());
+    shop_runtime::notify_ready();
+    gateway.run(shutdown).await?;
+    telemetry.shutdown().await;
+    Ok(())
+}

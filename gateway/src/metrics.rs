@@ -1,0 +1,152 @@
+//! The gateway's numbers. Handles are resolved once per label set, so that counting is an atomic add.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use crate::reason::Reason;
+
+/// The `service` label of what belongs to no service: own routes and requests without a route.
+pub(crate) const OWN: &str = "gateway";
+
+/// Methods with a label of their own; any other is `OTHER`, so that clients cannot invent label values.
+const METHODS: [&str; 8] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "OTHER"];
+const STATUSES: usize = 500;
+
+/// All families of metrics.
+pub(crate) struct Metrics {
+    pub(crate) all: shop_telemetry::Metrics,
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    active: IntGaugeVec,
+    refusals: IntCounterVec,
+    retries: IntCounterVec,
+    backend_health: IntGaugeVec,
+    breaker_state: IntGaugeVec,
+    opened: IntCounterVec,
+    reused: IntCounterVec,
+    /// Client connections open now.
+    pub(crate) connections: IntGauge,
+    /// Client connections closed by the gateway because of what came, or did not come, over them.
+    pub(crate) cut: IntCounterVec,
+}
+
+impl Metrics {
+    /// The families, registered in `all`.
+    pub(crate) fn new(all: shop_telemetry::Metrics) -> Self {
+        let counters = |name, help, labels: &[&str]| all.counters(name, help, labels);
+        let gauges = |name, help, labels: &[&str]| all.gauges(name, help, labels);
+        Self {
+            requests: counters(
+                "gateway_requests_total",
+                "Requests answered, 499 when the client left first",
+                &["service", "method", "status"],
+            ),
+            durations: all.histograms(
+                "gateway_request_duration_seconds",
+                "From the head of the request to the end of the answer",
+                &["service", "method"],
+            ),
+            active: gauges("gateway_active_requests", "Requests being served", &["service"]),
+            refusals: counters(
+                "gateway_refusals_total",
+                "Requests that the gateway answered itself or broke off",
+                &["service", "reason"],
+            ),
+            retries: counters("gateway_retries_total", "Requests sent to a backend once more", &["service"]),
+            backend_health: gauges(
+                "gateway_backend_health",
+                "1 when the backend was last seen well or was never tried, else 0",
+                &["service", "backend"],
+            ),
+            breaker_state: gauges(
+                "gateway_circuit_breaker_state",
+                "0 closed, 1 half open, 2 open",
+                &["service", "backend"],
+            ),
+            opened: counters(
+                "gateway_upstream_connections_total",
+                "Connections opened to a backend",
+                &["service", "backend"],
+            ),
+            reused: counters(
+                "gateway_upstream_reused_total",
+                "Requests sent over a connection that was open already",
+                &["service", "backend"],
+            ),
+            connections: all.gauge("gateway_client_connections", "Client connections open"),
+            cut: counters("gateway_connections_cut_total", "Client connections the gateway closed", &["reason"]),
+            all,
+        }
+    }
+
+    /// The handles of one service.
+    pub(crate) fn service(&self, name: &str) -> ServiceMetrics {
+        ServiceMetrics {
+            name: name.to_owned(),
+            active: self.active.with_label_values(&[name]),
+            retries: self.retries.with_label_values(&[name]),
+            durations: METHODS.map(|method| self.durations.with_label_values(&[name, method])),
+            refusals: Reason::ALL.map(|reason| self.refusals.with_label_values(&[name, reason.word()])),
+            counts: (0..METHODS.len() * STATUSES).map(|_| OnceLock::new()).collect(),
+            requests: self.requests.clone(),
+        }
+    }
+
+    /// The handles of one backend.
+    pub(crate) fn backend(&self, service: &str, backend: &str) -> BackendMetrics {
+        let labels = [service, backend];
+        let metrics = BackendMetrics {
+            health: self.backend_health.with_label_values(&labels),
+            breaker: self.breaker_state.with_label_values(&labels),
+            opened: self.opened.with_label_values(&labels),
+            reused: self.reused.with_label_values(&labels),
+        };
+        metrics.health.set(1);
+        metrics
+    }
+}
+
+/// The handles of one service.
+pub(crate) struct ServiceMetrics {
+    name: String,
+    pub(crate) active: IntGauge,
+    pub(crate) retries: IntCounter,
+    durations: [Histogram; METHODS.len()],
+    refusals: [IntCounter; Reason::ALL.len()],
+    /// One per method and status, made when first needed.
+    counts: Box<[OnceLock<IntCounter>]>,
+    requests: IntCounterVec,
+}
+
+impl ServiceMetrics {
+    /// Counts one finished request.
+    pub(crate) fn finished(&self, method: &Method, status: StatusCode, took: Duration, reason: Option<Reason>) {
+        let method = method_index(method);
+        self.durations[method].observe(took.as_secs_f64());
+        let status = usize::from(status.as_u16()).saturating_sub(100).min(STATUSES - 1);
+        self.counts[method * STATUSES + status]
+            .get_or_init(|| {
+                let status = (status + 100).to_string();
+                self.requests.with_label_values(&[&self.name, METHODS[method], &status])
+            })
+            .inc();
+        if let Some(reason) = reason {
+            self.refusals[reason.index()].inc();
+        }
+    }
+}
+
+fn method_index(method: &Method) -> usize {
+    METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1)
+}
+
+/// The handles of one backend.
+pub(crate) struct BackendMetrics {
+    pub(crate) health: IntGauge,
+    pub(crate) breaker: IntGauge,
+    pub(crate) opened: IntCounter,
+    pub(crate) reused: IntCounter,
+}

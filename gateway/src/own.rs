@@ -1,0 +1,185 @@
+//! The gateway's own routes: health for probes and people, metrics for scrapers.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::service::{Backend, Seen, Service};
+use crate::shared::Shared;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// An own route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// `/health`: how each backend was last seen.
+    Health,
+    /// `/health/detailed`: the same with everything there is to say.
+    Detailed,
+    /// `/health/ready`: whether to send requests here.
+    Ready,
+    /// `/health/live`: whether to leave the process running.
+    Live,
+    /// `/metrics`: Prometheus text.
+    Metrics,
+}
+
+impl Own {
+    /// The own route at `path`.
+    pub(crate) fn find(path: &str) -> Option<Self> {
+        Some(match path {
+            "/health" => Self::Health,
+            "/health/detailed" => Self::Detailed,
+            "/health/ready" => Self::Ready,
+            "/health/live" => Self::Live,
+            "/metrics" => Self::Metrics,
+            _ => return None,
+        })
+    }
+
+    /// Its path.
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Health => "/health",
+            Self::Detailed => "/health/detailed",
+            Self::Ready => "/health/ready",
+            Self::Live => "/health/live",
+            Self::Metrics => "/metrics",
+        }
+    }
+
+    /// The answer.
+    pub(crate) fn answer(self, method: &Method, shared: &Shared) -> Result<Response<Bytes>, Refusal> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return Err(Refusal::new(Reason::MethodRefused, format!("{} does not take {method}", self.path()))
+                .header(header::ALLOW, HeaderValue::from_static("GET, HEAD")));
+        }
+        Ok(match self {
+            Self::Health => page(StatusCode::OK, &summary(shared)),
+            Self::Detailed => page(StatusCode::OK, &detailed(shared)),
+            Self::Live => page(StatusCode::OK, &json!({"status": "up"})),
+            Self::Ready if shared.is_draining() => {
+                let mut response = page(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "draining"}));
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                response
+            }
+            // Backends do not count: a gateway that cannot reach one still serves the others, and says 503 for that one.
+            Self::Ready => page(StatusCode::OK, &json!({"status": "up"})),
+            Self::Metrics => answer(StatusCode::OK, TEXT, shared.metrics.all.render()),
+        })
+    }
+}
+
+/// Whether `route` is asked every few seconds by machines.
+pub(crate) fn is_quiet(route: &str) -> bool {
+    Own::find(route).is_some()
+}
+
+fn page(status: StatusCode, body: &Value) -> Response<Bytes> {
+    answer(status, JSON, body.to_string())
+}
+
+fn answer(status: StatusCode, content_type: HeaderValue, body: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn status(shared: &Shared) -> &'static str {
+    if shared.is_draining() {
+        return "draining";
+    }
+    let table = shared.table.load();
+    let fine = table.services().iter().all(|service| !service.enabled || service_status(service) != "down");
+    if fine { "up" } else { "degraded" }
+}
+
+/// `down` when every backend was last seen down, `disabled` when it is switched off.
+fn service_status(service: &Service) -> &'static str {
+    if !service.enabled {
+        return "disabled";
+    }
+    let mut backends = service.backends().map(|backend| backend.health.last()).peekable();
+    if backends.peek().is_none() {
+        return "down";
+    }
+    let states: Vec<_> = backends.collect();
+    if states.iter().all(|seen| *seen == Seen::Down) {
+        "down"
+    } else if states.contains(&Seen::Up) {
+        "up"
+    } else {
+        "unknown"
+    }
+}
+
+fn summary(shared: &Shared) -> Value {
+    let table = shared.table.load();
+    let services: serde_json::Map<_, _> = table
+        .services()
+        .iter()
+        .map(|service| {
+            let backends: Vec<_> = service.backends().map(|backend| backend_summary(backend)).collect();
+            (service.name.to_owned(), json!({"status": service_status(service), "backends": backends}))
+        })
+        .collect();
+    json!({"status": status(shared), "services": services})
+}
+
+fn backend_summary(backend: &Backend) -> Value {
+    let mut summary = json!({"url": backend.label(), "state": backend.health.last().word()});
+    if let Some(age) = backend.health.age() {
+        summary["seen_seconds_ago"] = age.as_secs().into();
+    }
+    if backend.health.last() == Seen::Down {
+        summary["error"] = backend.health.error().into();
+    }
+    summary
+}
+
+fn detailed(shared: &Shared) -> Value {
+    let table = shared.table.load();
+    let services: serde_json::Map<_, _> = table
+        .services()
+        .iter()
+        .map(|service| {
+            let list = |backends: &[std::sync::Arc<Backend>]| -> Value {
+                backends.iter().map(|backend| backend_detail(backend)).collect()
+            };
+            let detail = json!({
+                "status": service_status(service),
+                "enabled": service.enabled,
+                "active_requests": service.metrics.active.get(),
+                "backends": list(service.http.backends()),
+                "grpc_backends": list(service.grpc.backends()),
+            });
+            (service.name.to_owned(), detail)
+        })
+        .collect();
+    json!({
+        "status": status(shared),
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": shared.begun.elapsed().as_secs(),
+        "workers": shared.workers,
+        "active_requests": shared.in_flight(),
+        "client_connections": shared.metrics.connections.get(),
+        "rate_limited_clients": shared.limiter.as_ref().map(crate::limit::Limiter::clients),
+        "services": services,
+    })
+}
+
+fn backend_detail(backend: &Backend) -> Value {
+    let mut detail = backend_summary(backend);
+    detail["weight"] = backend.weight().into();
+    detail["active_requests"] = backend.in_flight().into();
+    detail["circuit_breaker"] = backend.breaker.as_ref().map(|breaker| breaker.state().word()).into();
+    let pooled: usize = backend.pools.iter().map(crate::upstream::Pool::len).sum();
+    let open = backend.channels.iter().filter(|channel| channel.is_open()).count();
+    detail["idle_connections"] = (pooled + open).into();
+    detail
+}

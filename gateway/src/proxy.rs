@@ -1,0 +1,350 @@
+//! The way of a request through the gateway, in reading order: limits, request id, route, rate limit, backend, breaker,
+//! call, answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::body::{Body, Download, Upload};
+use crate::breaker::Permit;
+use crate::client::Client;
+use crate::exchange::Exchange;
+use crate::front::{Watch, Worker};
+use crate::headers::{self, Onward};
+use crate::limit::Verdict;
+use crate::own::Own;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::request_id::X_REQUEST_ID;
+use crate::routes::{PREFIX, Table};
+use crate::service::{Group, InFlight, Service, Tried};
+use crate::upstream::{Answer, Failed, Patience};
+use crate::{grpc, path};
+
+/// Answers one request, whatever happens.
+pub(crate) async fn serve(
+    worker: Arc<Worker>,
+    connection: Arc<Watch>,
+    peer: IpAddr,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let is_grpc = grpc::is_call(request.version(), request.headers());
+    let uri = request.uri().clone();
+    let mut visit = Visit {
+        exchange: Exchange::begin(&worker.shared, connection.occupy(), &request),
+        peer,
+        is_late: connection.is_late(),
+        is_grpc,
+        limits: None,
+    };
+    let answer = visit.answer(&worker, request).await;
+    let Visit { mut exchange, limits, .. } = visit;
+    let request_id = exchange.request_id().clone();
+    let mut response = match answer {
+        Ok(Reply::Backend(head, download)) => {
+            exchange.answered(head.status, None);
+            Response::from_parts(head, Body::backend(*download, exchange))
+        }
+        Ok(Reply::Own(response)) => {
+            exchange.answered(response.status(), None);
+            response.map(|bytes| Body::own(bytes, exchange))
+        }
+        Err(refusal) => {
+            let reason = refusal.reason;
+            let response = if is_grpc {
+                exchange.grpc_status(Some(reason.grpc()));
+                refusal.grpc()
+            } else {
+                refusal.problem(uri.path(), &request_id)
+            };
+            exchange.answered(response.status(), Some(reason));
+            response.map(|bytes| Body::own(bytes, exchange))
+        }
+    };
+    response.headers_mut().insert(X_REQUEST_ID, request_id);
+    response.headers_mut().extend(limits.into_iter().flatten());
+    response
+}
+
+/// What is known of a request while it is answered.
+struct Visit {
+    exchange: Exchange,
+    peer: IpAddr,
+    is_late: bool,
+    is_grpc: bool,
+    /// What the limiter tells the client.
+    limits: Option<[(HeaderName, HeaderValue); 2]>,
+}
+
+/// Who answers.
+enum Reply {
+    Own(Response<Bytes>),
+    Backend(http::response::Parts, Box<Download>),
+}
+
+/// Where a request goes, and what is changed on the way.
+struct Target<'a> {
+    service: &'a Service,
+    group: &'a Group,
+    /// As the backend sees it.
+    path: &'a str,
+    /// The backend's root of this route, when a prefix was cut off.
+    root: Option<&'static str>,
+}
+
+impl Visit {
+    async fn answer(&mut self, worker: &Worker, request: Request<Incoming>) -> Result<Reply, Refusal> {
+        let shared = &worker.shared;
+        let config = &shared.config;
+        let (mut head, incoming) = request.into_parts();
+        if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > config.limits.uri) {
+            return Err(Refusal::new(
+                Reason::UriTooLong,
+                format!("the request target is longer than {} bytes", config.limits.uri),
+            ));
+        }
+        headers::check(&head)?;
+        let host = headers::host(&head)?;
+        let normal = path::normalise(head.uri.path())
+            .map_err(|error| Refusal::new(Reason::BadPath, error.to_string()))?
+            .into_owned();
+        if let Some(own) = Own::find(&normal).filter(|_| !self.is_grpc) {
+            self.exchange.own(own.path());
+            return own.answer(&head.method, shared).map(Reply::Own);
+        }
+        let table = shared.table.load_full();
+        let target = self.route(&table, &normal)?;
+        if self.is_late {
+            return Err(Refusal::new(Reason::Draining, "the gateway is shutting down")
+                .retry_after(std::time::Duration::from_secs(1)));
+        }
+        let client = Client::of(self.peer, &head.headers, &config.trusted_proxies);
+        self.limit(worker, client.address)?;
+        if !target.service.enabled {
+            return Err(Refusal::new(
+                Reason::ServiceDisabled,
+                format!("the {} service is switched off", target.service.name),
+            ));
+        }
+        let upload = self.upload(worker, &head, incoming)?;
+        let patience = self.patience(worker, &head, &upload);
+        let onward = Onward {
+            client,
+            peer: self.peer,
+            host: &host,
+            prefix: target.root.map(|_| PREFIX),
+            http2: self.is_grpc,
+        };
+        headers::to_backend(&mut head.headers, &onward);
+        self.exchange.hand_on(&mut head.headers);
+        let mut request = Request::new(upload);
+        *request.uri_mut() = backend_uri(&head.uri, target.path, self.is_grpc.then_some(&host))?;
+        *request.method_mut() = head.method;
+        *request.headers_mut() = head.headers;
+        if self.is_grpc {
+            *request.version_mut() = http::Version::HTTP_2;
+        }
+        let call = self.forward(worker, target.group, request, &patience).await?;
+        Ok(self.reply(worker, &target, call, &patience))
+    }
+
+    fn route<'a>(&mut self, table: &'a Table, path: &'a str) -> Result<Target<'a>, Refusal> {
+        let no_route = || Refusal::new(Reason::NoRoute, format!("no route leads to {path}"));
+        let (route, inner, group, root) = if self.is_grpc {
+            let route = table.grpc(path).ok_or_else(no_route)?;
+            (route, path, &route.service.grpc, None)
+        } else {
+            let (route, inner) = table.http(path).ok_or_else(no_route)?;
+            (route, inner, &route.service.http, Some(route.path))
+        };
+        self.exchange.routed(route.pattern, &route.service.metrics);
+        Ok(Target { service: &route.service, group, path: inner, root })
+    }
+
+    fn limit(&mut self, worker: &Worker, client: IpAddr) -> Result<(), Refusal> {
+        let Some(limiter) = &worker.shared.limiter else { return Ok(()) };
+        let verdict = limiter.check(client);
+        self.limits = Some(limiter.headers(verdict));
+        match verdict {
+            Verdict::Allowed { .. } => Ok(()),
+            Verdict::Refused { retry_after } => {
+                Err(Refusal::new(Reason::RateLimited, "too many requests; slow down").retry_after(retry_after))
+            }
+        }
+    }
+
+    /// The body, refused before a backend is bothered when its announced size is over the limit.
+    fn upload(&mut self, worker: &Worker, head: &http::request::Parts, incoming: Incoming) -> Result<Upload, Refusal> {
+        let config = &worker.shared.config;
+        // A stream of gRPC messages has no size; the services limit each message.
+        let limit = if self.is_grpc { u64::MAX } else { config.http.body_limit };
+        let announced = head.headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        if announced.and_then(|length| length.parse().ok()).is_some_and(|length: u64| length > limit) {
+            return Err(Refusal::new(Reason::BodyTooLarge, format!("the body is larger than {limit} bytes")));
+        }
+        let longest_pause = (!self.is_grpc).then(|| config.limits.body_idle.get());
+        let upload = Upload::new(incoming, limit, longest_pause);
+        self.exchange.uploads(upload.progress());
+        Ok(upload)
+    }
+
+    fn patience(&self, worker: &Worker, head: &http::request::Parts, upload: &Upload) -> Patience {
+        let upstream = &worker.shared.config.upstream;
+        let whole = if self.is_grpc { grpc::timeout(&head.headers) } else { Some(upstream.total_timeout.get()) };
+        Patience {
+            connect: upstream.connect_timeout.get(),
+            head: (!self.is_grpc).then(|| upstream.first_byte_timeout.get()),
+            end: whole.map(|whole| Instant::now() + whole),
+            upload: upload.progress(),
+            pool_size: upstream.pool_size,
+        }
+    }
+
+    /// Calls one backend after the other until one has taken the request.
+    async fn forward(
+        &mut self,
+        worker: &Worker,
+        group: &Group,
+        mut request: Request<Upload>,
+        patience: &Patience,
+    ) -> Result<Call, Refusal> {
+        let mut tried = Tried::default();
+        let mut before = None;
+        loop {
+            let (backend, permit) = match group.pick(&mut tried) {
+                Ok(picked) => picked,
+                // What went wrong says more than that nothing is left to try.
+                Err(refusal) => return Err(before.unwrap_or(refusal)),
+            };
+            if before.is_some() {
+                self.exchange.retried();
+            }
+            self.exchange.goes_to(&backend);
+            let in_flight = backend.begin();
+            let outcome = if self.is_grpc {
+                backend.http2(worker.index, request, patience).await
+            } else {
+                backend.http1(worker.index, request, patience).await
+            };
+            let failed = match outcome {
+                Ok(answer) if answer.response.status().is_informational() => Failed {
+                    reason: Reason::UpstreamInvalid,
+                    detail: format!("the backend answered {}", answer.response.status()),
+                    unsent: None,
+                },
+                Ok(answer) => {
+                    backend.answered();
+                    if answer.resent {
+                        self.exchange.retried();
+                    }
+                    return Ok(Call { answer, permit, in_flight });
+                }
+                Err(failed) => failed,
+            };
+            let refusal = self.judge(&failed, &backend, permit);
+            match failed.unsent.filter(|_| patience.end.is_none_or(|end| end > Instant::now())) {
+                Some(unsent) => request = unsent,
+                None => return Err(refusal),
+            }
+            before = Some(refusal);
+        }
+    }
+
+    /// Tells backend and breaker about a failure, and words it for the client, who learns nothing of addresses.
+    fn judge(&self, failed: &Failed, backend: &crate::service::Backend, permit: Option<Permit>) -> Refusal {
+        let detail = match failed.reason {
+            Reason::ConnectFailed => "the service cannot be reached",
+            Reason::UpstreamReset => "the service broke off before it answered",
+            Reason::UpstreamInvalid => "the service's answer is not valid",
+            Reason::UpstreamTimeout => "the service did not answer in time",
+            Reason::BodyTooLarge => "the body is larger than allowed",
+            Reason::BodyTimeout => "the body did not arrive in time",
+            Reason::BadRequest => "the body's framing is not valid",
+            _ => "the request was broken off",
+        };
+        // A gRPC client sets its deadline itself: a short one says nothing about the backend.
+        let by_deadline = self.is_grpc && failed.reason == Reason::UpstreamTimeout;
+        let is_backends = matches!(
+            failed.reason,
+            Reason::ConnectFailed | Reason::UpstreamReset | Reason::UpstreamInvalid | Reason::UpstreamTimeout
+        );
+        if is_backends && !by_deadline {
+            backend.failed(failed.reason, &failed.detail);
+            if let Some(permit) = permit {
+                permit.done(false);
+            }
+        }
+        tracing::debug!(backend = backend.label(), reason = failed.reason.word(), error = failed.detail, "call failed");
+        Refusal::new(failed.reason, detail)
+    }
+
+    fn reply(&mut self, worker: &Worker, target: &Target<'_>, call: Call, patience: &Patience) -> Reply {
+        let Call { answer, mut permit, in_flight } = call;
+        let (mut head, incoming) = answer.response.into_parts();
+        let decided = if self.is_grpc {
+            // Trailers decide, unless the head is all there is.
+            let status = grpc::status(&head.headers);
+            self.exchange.grpc_status(status);
+            let failed = head.status != StatusCode::OK;
+            status.map(|status| !grpc::is_backends_fault(status)).or(failed.then_some(false))
+        } else {
+            Some(!head.status.is_server_error())
+        };
+        if let Some(success) = decided
+            && let Some(permit) = permit.take()
+        {
+            permit.done(success);
+        }
+        headers::to_client(&mut head.headers);
+        if let Some(root) = target.root {
+            headers::relocate(&mut head.headers, PREFIX, root);
+        }
+        let download = Download {
+            incoming,
+            lease: answer.lease,
+            permit,
+            in_flight,
+            longest_pause: (!self.is_grpc).then(|| worker.shared.config.upstream.idle_timeout.get()),
+            end: patience.end,
+            grpc: self.is_grpc && decided.is_none(),
+            state: crate::body::Flow::default(),
+        };
+        Reply::Backend(head, Box::new(download))
+    }
+}
+
+/// A call that a backend took.
+struct Call {
+    answer: Answer,
+    permit: Option<Permit>,
+    in_flight: InFlight,
+}
+
+/// `path` with the query of `original`: origin-form for HTTP/1.1, absolute for HTTP/2, whose `:authority` is the host.
+fn backend_uri(original: &Uri, path: &str, http2_host: Option<&HeaderValue>) -> Result<Uri, Refusal> {
+    let bad = || Refusal::new(Reason::BadPath, "the request target is not valid");
+    let target = match original.query() {
+        Some(query) => {
+            let mut target = String::with_capacity(path.len() + 1 + query.len());
+            target.push_str(path);
+            target.push('?');
+            target.push_str(query);
+            target
+        }
+        None => path.to_owned(),
+    };
+    let target = PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| bad())?;
+    let mut parts = http::uri::Parts::default();
+    parts.path_and_query = Some(target);
+    if let Some(host) = http2_host {
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(Authority::try_from(host.as_bytes()).map_err(|_| bad())?);
+    }
+    Uri::from_parts(parts).map_err(|_| bad())
+}

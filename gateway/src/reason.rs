@@ -1,0 +1,155 @@
+//! Why the gateway itself answered: one stable word, the same in the answer, the log and the metric.
+
+use http::{HeaderValue, StatusCode};
+
+/// Why a request was not answered by a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The head is not one a proxy may forward: bad host, ambiguous framing.
+    BadRequest,
+    /// The path has a malformed escape or tries to leave its prefix.
+    BadPath,
+    /// `CONNECT` and `TRACE`, or a method that an own route does not have.
+    MethodRefused,
+    /// The client stopped sending its body.
+    BodyTimeout,
+    /// The body is over the limit.
+    BodyTooLarge,
+    /// The request target is over the limit.
+    UriTooLong,
+    /// An `Expect` other than `100-continue`.
+    ExpectationFailed,
+    /// No route has this prefix.
+    NoRoute,
+    /// The service is switched off by a setting.
+    ServiceDisabled,
+    /// The client is over its rate.
+    RateLimited,
+    /// The circuit breakers of all backends are open.
+    BreakerOpen,
+    /// The service has no backend to send this to.
+    NoHealthyBackend,
+    /// No connection to the backend could be made.
+    ConnectFailed,
+    /// The backend closed or broke the connection before its answer was complete.
+    UpstreamReset,
+    /// The backend's answer is not HTTP, or not one a proxy may forward.
+    UpstreamInvalid,
+    /// The backend did not answer in time.
+    UpstreamTimeout,
+    /// The gateway is shutting down.
+    Draining,
+    /// The client went away; seen in logs and metrics only.
+    ClientClosed,
+}
+
+impl Reason {
+    /// Every reason, in the order of their discriminants.
+    pub(crate) const ALL: [Self; 18] = [
+        Self::BadRequest,
+        Self::BadPath,
+        Self::MethodRefused,
+        Self::BodyTimeout,
+        Self::BodyTooLarge,
+        Self::UriTooLong,
+        Self::ExpectationFailed,
+        Self::NoRoute,
+        Self::ServiceDisabled,
+        Self::RateLimited,
+        Self::BreakerOpen,
+        Self::NoHealthyBackend,
+        Self::ConnectFailed,
+        Self::UpstreamReset,
+        Self::UpstreamInvalid,
+        Self::UpstreamTimeout,
+        Self::Draining,
+        Self::ClientClosed,
+    ];
+
+    /// The word: `code` of the problem, `X-Gateway-Reason`, field of the log, label of the metric.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::BadPath => "bad_path",
+            Self::MethodRefused => "method_refused",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::UriTooLong => "uri_too_long",
+            Self::ExpectationFailed => "expectation_failed",
+            Self::NoRoute => "no_route",
+            Self::ServiceDisabled => "service_disabled",
+            Self::RateLimited => "rate_limited",
+            Self::BreakerOpen => "breaker_open",
+            Self::NoHealthyBackend => "no_healthy_backend",
+            Self::ConnectFailed => "connect_failed",
+            Self::UpstreamReset => "upstream_reset",
+            Self::UpstreamInvalid => "upstream_invalid",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::Draining => "draining",
+            Self::ClientClosed => "client_closed",
+        }
+    }
+
+    /// The status of the problem; 499 (nginx's number) stands for a client that left.
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest | Self::BadPath => StatusCode::BAD_REQUEST,
+            Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::ServiceDisabled | Self::BreakerOpen | Self::NoHealthyBackend | Self::Draining => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::ConnectFailed | Self::UpstreamReset | Self::UpstreamInvalid => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ClientClosed => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        }
+    }
+
+    /// The `grpc-status` number: `NO_ROUTE` is `UNIMPLEMENTED`, as gRPC maps a 404.
+    pub(crate) const fn grpc(self) -> u8 {
+        match self {
+            Self::ClientClosed => 1,
+            Self::BadRequest | Self::BadPath | Self::UriTooLong | Self::ExpectationFailed => 3,
+            Self::UpstreamTimeout | Self::BodyTimeout => 4,
+            Self::BodyTooLarge | Self::RateLimited => 8,
+            Self::NoRoute | Self::MethodRefused => 12,
+            Self::UpstreamInvalid => 13,
+            Self::ServiceDisabled
+            | Self::BreakerOpen
+            | Self::NoHealthyBackend
+            | Self::ConnectFailed
+            | Self::UpstreamReset
+            | Self::Draining => 14,
+        }
+    }
+
+    /// The word as a header value.
+    pub(crate) const fn header(self) -> HeaderValue {
+        HeaderValue::from_static(self.word())
+    }
+
+    /// The place in [`Reason::ALL`].
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_at_its_index_and_has_a_word_of_its_own() {
+        let words: std::collections::HashSet<_> = Reason::ALL.iter().map(|reason| reason.word()).collect();
+        assert_eq!(words.len(), Reason::ALL.len());
+        for (place, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), place);
+            assert!(reason.status().as_u16() >= 400 && reason.grpc() <= 16);
+        }
+    }
+}

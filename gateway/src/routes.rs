@@ -1,0 +1,120 @@
+//! Which service a path belongs to, and what of the path it gets.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::service::Service;
+
+/// What is cut off the path of every HTTP route.
+pub(crate) const PREFIX: &str = "/api";
+
+/// A prefix of paths and the service behind it.
+struct Rule {
+    /// As the backend sees it, such as `/products`.
+    path: &'static str,
+    /// As logs name it.
+    pattern: &'static str,
+    service: &'static str,
+}
+
+const HTTP: [Rule; 5] = [
+    Rule { path: "/products", pattern: "/api/products/*", service: "product" },
+    Rule { path: "/baskets", pattern: "/api/baskets/*", service: "basket" },
+    Rule { path: "/payments", pattern: "/api/payments/*", service: "payment" },
+    Rule { path: "/users", pattern: "/api/users/*", service: "payment" },
+    Rule { path: "/notifications", pattern: "/api/notifications/*", service: "notification" },
+];
+
+const GRPC: [Rule; 3] = [
+    Rule { path: "/shop.product.v1.", pattern: "/shop.product.v1.*", service: "product" },
+    Rule { path: "/shop.basket.v1.", pattern: "/shop.basket.v1.*", service: "basket" },
+    Rule { path: "/shop.payment.v1.", pattern: "/shop.payment.v1.*", service: "payment" },
+];
+
+/// A route that matched.
+pub(crate) struct Route {
+    /// The path as the backend knows its root of this route, such as `/products`.
+    pub(crate) path: &'static str,
+    /// As logs name it, such as `/api/products/*`.
+    pub(crate) pattern: &'static str,
+    pub(crate) service: Arc<Service>,
+}
+
+/// All routes; swapped as a whole when settings change.
+pub(crate) struct Table {
+    http: Vec<Route>,
+    grpc: Vec<Route>,
+    services: Vec<Arc<Service>>,
+}
+
+impl Table {
+    /// The routes to the services that `config` describes.
+    pub(crate) fn new(config: &Config, workers: usize, metrics: &Metrics) -> Self {
+        let services: Vec<_> = config
+            .services
+            .iter()
+            .into_iter()
+            .map(|(name, settings)| Service::new(name, settings, config, workers, metrics))
+            .collect();
+        let routes = |rules: &[Rule]| {
+            let route = |rule: &Rule| {
+                let service = services.iter().find(|service| service.name == rule.service)?;
+                Some(Route { path: rule.path, pattern: rule.pattern, service: Arc::clone(service) })
+            };
+            rules.iter().filter_map(route).collect()
+        };
+        Self { http: routes(&HTTP), grpc: routes(&GRPC), services }
+    }
+
+    /// The route of a normalised path, and the path that its backend gets.
+    pub(crate) fn http<'a>(&self, path: &'a str) -> Option<(&Route, &'a str)> {
+        let inner = path.strip_prefix(PREFIX)?;
+        let fits = |route: &&Route| {
+            inner.strip_prefix(route.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.http.iter().find(fits).map(|route| (route, inner))
+    }
+
+    /// The route of a gRPC method.
+    pub(crate) fn grpc(&self, path: &str) -> Option<&Route> {
+        self.grpc.iter().find(|route| path.starts_with(route.path))
+    }
+
+    /// All services.
+    pub(crate) fn services(&self) -> &[Arc<Service>] {
+        &self.services
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_belongs_to_the_route_whose_whole_segments_it_begins_with() {
+        let metrics = Metrics::new(shop_telemetry::Metrics::new("gateway"));
+        let table = Table::new(&Config::default(), 1, &metrics);
+        let cases = [
+            ("/api/products", Some(("product", "/products"))),
+            ("/api/products/", Some(("product", "/products/"))),
+            ("/api/products/7/x", Some(("product", "/products/7/x"))),
+            ("/api/baskets/u1/items", Some(("basket", "/baskets/u1/items"))),
+            ("/api/payments", Some(("payment", "/payments"))),
+            ("/api/users/u1/payments", Some(("payment", "/users/u1/payments"))),
+            ("/api/notifications", Some(("notification", "/notifications"))),
+            ("/api/productsx", None),
+            ("/api/Products", None),
+            ("/api", None),
+            ("/apiproducts", None),
+            ("/products", None),
+            ("/", None),
+        ];
+        for (path, expected) in cases {
+            let found = table.http(path).map(|(route, inner)| (route.service.name, inner));
+            assert_eq!(found, expected, "{path}");
+        }
+        assert_eq!(table.grpc("/shop.basket.v1.BasketService/GetBasket").map(|r| r.service.name), Some("basket"));
+        assert!(table.grpc("/shop.basket.v2.BasketService/GetBasket").is_none());
+    }
+}

@@ -1,0 +1,156 @@
+//! Calls to backends over pooled connections.
+
+mod channel;
+mod pool;
+
+pub(crate) use channel::Channel;
+pub(crate) use pool::{Lease, Pool};
+
+use std::error::Error;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::body::{Progress, Upload};
+use crate::reason::Reason;
+use crate::service::Backend;
+
+/// How long a call may take, and where its body is watched.
+pub(crate) struct Patience {
+    /// To connect.
+    pub(crate) connect: Duration,
+    /// From the last byte of the request to the answer's head; without a limit for gRPC, whose streams may begin late.
+    pub(crate) head: Option<Duration>,
+    /// The whole exchange.
+    pub(crate) end: Option<Instant>,
+    /// The request's body, if it has one.
+    pub(crate) upload: Option<Arc<Progress>>,
+    /// Unused connections kept.
+    pub(crate) pool_size: usize,
+}
+
+/// A backend's answer.
+pub(crate) struct Answer {
+    pub(crate) response: Response<Incoming>,
+    /// The connection it comes over, when it can be used again.
+    pub(crate) lease: Option<Lease>,
+    /// A connection was found closed and the request sent over another.
+    pub(crate) resent: bool,
+}
+
+/// A call without an answer.
+pub(crate) struct Failed {
+    pub(crate) reason: Reason,
+    pub(crate) detail: String,
+    /// The request, when nothing of it left the gateway: another backend can have it.
+    pub(crate) unsent: Option<Request<Upload>>,
+}
+
+impl Failed {
+    fn sent(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), unsent: None }
+    }
+}
+
+/// Opens a connection. Small writes go out at once: a proxy must not add Nagle's delay to others' traffic.
+async fn connect(backend: &Backend, patience: &Patience) -> Result<TcpStream, String> {
+    let due = Instant::now() + patience.connect;
+    let due = patience.end.map_or(due, |end| end.min(due));
+    let stream = match timeout_at(due, TcpStream::connect(backend.address())).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err("no connection within the time allowed".to_owned()),
+    };
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    backend.metrics.opened.inc();
+    Ok(stream)
+}
+
+/// What [`await_head`] waited for did not come in time.
+struct TooLate;
+
+/// Waits for the head of an answer. While the request's body still moves, the backend's time has not begun.
+async fn await_head<T>(answer: impl Future<Output = T>, patience: &Patience) -> Result<T, TooLate> {
+    let mut answer = pin!(answer);
+    let begun = Instant::now();
+    loop {
+        let since = patience.upload.as_ref().map_or(begun, |upload| upload.latest().max(begun));
+        let due = patience.head.map(|head| since + head).into_iter().chain(patience.end).min();
+        let Some(due) = due else { return Ok(answer.await) };
+        match timeout_at(due, answer.as_mut()).await {
+            Ok(value) => return Ok(value),
+            Err(_) if patience.end.is_some_and(|end| end <= Instant::now()) => return Err(TooLate),
+            Err(_) if patience.upload.as_ref().is_some_and(|upload| upload.latest() > since) => {}
+            Err(_) => return Err(TooLate),
+        }
+    }
+}
+
+/// Why hyper gave no answer to a request of which something may have been sent.
+fn failure(error: &hyper::Error, patience: &Patience) -> Failed {
+    if let Some(reason) = patience.upload.as_ref().and_then(|upload| upload.broken()) {
+        let detail = match reason {
+            Reason::BodyTooLarge => "the body is larger than allowed",
+            Reason::BodyTimeout => "the body did not arrive in time",
+            Reason::BadRequest => "the body's framing is not valid",
+            _ => "the client went away",
+        };
+        return Failed::sent(reason, detail);
+    }
+    if error.is_parse() || error.is_parse_too_large() {
+        return Failed::sent(Reason::UpstreamInvalid, "the backend's answer is not valid HTTP");
+    }
+    let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    Failed::sent(Reason::UpstreamReset, format!("the backend closed the connection without an answer: {cause}"))
+}
+
+/// What became of a request handed to a connection.
+enum Sent {
+    Answered(Response<Incoming>),
+    /// The connection was gone before the request went out.
+    Back(Request<Upload>),
+    /// It went out, and the connection closed without a byte in return.
+    Dropped(Failed),
+    /// Any other failure.
+    Failed(Failed),
+}
+
+type Outcome = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
+
+async fn settle(call: impl Future<Output = Outcome>, patience: &Patience) -> Sent {
+    match await_head(call, patience).await {
+        Ok(Ok(response)) => Sent::Answered(response),
+        Ok(Err(mut error)) => match error.take_message() {
+            Some(request) => Sent::Back(request),
+            None => {
+                let error = error.into_error();
+                let failed = failure(&error, patience);
+                match failed.reason {
+                    Reason::UpstreamReset if !error.is_timeout() => Sent::Dropped(failed),
+                    _ => Sent::Failed(failed),
+                }
+            }
+        },
+        Err(TooLate) => {
+            Sent::Failed(Failed::sent(Reason::UpstreamTimeout, "the backend did not answer in time"))
+        }
+    }
+}
+
+/// A handshake is local work for HTTP/1.1 and one flight for HTTP/2; neither may hang on a peer that says nothing.
+async fn within<T>(
+    handshake: impl Future<Output = hyper::Result<T>>,
+    patience: &Patience,
+) -> Result<T, String> {
+    match timeout(patience.connect, handshake).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("no handshake within the time allowed".to_owned()),
+    }
+}

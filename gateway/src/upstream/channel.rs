@@ -1,0 +1,106 @@
+//! The HTTP/2 connection to one gRPC backend from one worker; calls share it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::Mutex;
+
+use super::pool::unsent;
+use super::{Answer, Failed, Patience, Sent, connect, settle, within};
+use crate::body::Upload;
+use crate::service::Backend;
+
+/// A vanished backend is noticed within this and [`PING_TIMEOUT`] while calls wait for it.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a backend may send ahead on one stream, and on all of them: enough for a fast network, bounded for memory.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+
+/// The connection, once somebody needed it. The lock is held while connecting, so that callers share one attempt.
+#[derive(Default)]
+pub(crate) struct Channel(Mutex<Slot>);
+
+/// The connection, and how many there were before it.
+#[derive(Default)]
+struct Slot {
+    sender: Option<SendRequest<Upload>>,
+    generation: u64,
+}
+
+impl Channel {
+    /// The connection and its generation; any but the one of generation `stale`, which is going away.
+    async fn get(
+        &self,
+        backend: &Backend,
+        patience: &Patience,
+        stale: Option<u64>,
+    ) -> Result<(SendRequest<Upload>, u64, bool), String> {
+        let mut slot = self.0.lock().await;
+        if let Some(sender) = slot.sender.as_ref().filter(|sender| stale != Some(slot.generation) && sender.is_ready()) {
+            return Ok((sender.clone(), slot.generation, true));
+        }
+        let sender = open(backend, patience).await?;
+        slot.sender = Some(sender.clone());
+        slot.generation += 1;
+        Ok((sender, slot.generation, false))
+    }
+
+    /// Whether a connection is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.try_lock().is_ok_and(|slot| slot.sender.as_ref().is_some_and(|sender| !sender.is_closed()))
+    }
+}
+
+async fn open(backend: &Backend, patience: &Patience) -> Result<SendRequest<Upload>, String> {
+    let stream = connect(backend, patience).await?;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let (sender, connection) = within(builder.handshake(TokioIo::new(stream)), patience).await?;
+    crate::spawn(async move {
+        // Failures reach whoever waits for an answer; the connection has nothing to add.
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+impl Backend {
+    /// Sends `request` over the worker's HTTP/2 connection. If that was going away and took nothing of the request,
+    /// over a new one.
+    pub(crate) async fn http2(
+        self: &Arc<Self>,
+        worker: usize,
+        mut request: Request<Upload>,
+        patience: &Patience,
+    ) -> Result<Answer, Failed> {
+        let mut stale = None;
+        loop {
+            let (mut sender, generation, reused) = match self.channels[worker].get(self, patience, stale).await {
+                Ok(found) => found,
+                Err(error) => return Err(unsent(request, error)),
+            };
+            match settle(sender.try_send_request(request), patience).await {
+                Sent::Answered(response) => {
+                    if reused {
+                        self.metrics.reused.inc();
+                    }
+                    return Ok(Answer { response, lease: None, resent: stale.is_some() });
+                }
+                Sent::Back(back) if reused && stale.is_none() => {
+                    request = back;
+                    stale = Some(generation);
+                }
+                Sent::Back(back) => return Err(unsent(back, "the connection closed at once".to_owned())),
+                Sent::Dropped(failed) | Sent::Failed(failed) => return Err(failed),
+            }
+        }
+    }
+}

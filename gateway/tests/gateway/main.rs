@@ -1,0 +1,9 @@
+//! The gateway from outside, against real upstreams: well-behaved, slow, broken and hostile ones.
+
+mod drain;
+mod grpc;
+mod hostile;
+mod http;
+mod own;
+mod policy;
+mod support;

@@ -1,0 +1,75 @@
+//! The rate limit and the circuit breaker, seen by a client.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use shop_testing::eventually;
+
+use crate::support::{Running, Upstream, config, nobody};
+
+#[tokio::test]
+async fn a_client_over_its_rate_is_told_when_to_come_back() {
+    let upstream = Upstream::echo().await;
+    let mut settings = config(upstream.addr);
+    settings.rate_limit.enabled = true;
+    settings.rate_limit.burst = NonZeroU32::new(3).expect("not zero");
+    settings.rate_limit.window = shop_config::Duration::secs(6000);
+    let gateway = Running::start(settings).await;
+    for left in ["2", "1", "0"] {
+        let reply = gateway.get("/api/products").await;
+        assert_eq!(reply.status(), 200);
+        assert_eq!(reply.header("ratelimit-policy"), Some("\"client\";q=100;w=6000"));
+        assert!(reply.header("ratelimit").is_some_and(|limit| limit.starts_with(&format!("\"client\";r={left};t="))));
+    }
+    let reply = gateway.get("/api/products").await;
+    reply.refused(429, "rate_limited");
+    assert_eq!(reply.header("retry-after"), Some("60"));
+    for free in ["/health", "/health/ready", "/metrics"] {
+        assert_eq!(gateway.get(free).await.status(), 200, "{free} is not counted");
+    }
+}
+
+#[tokio::test]
+async fn a_failing_backend_is_left_alone_and_tried_again() {
+    let broken = Arc::new(AtomicBool::new(true));
+    let is_broken = Arc::clone(&broken);
+    let upstream = Upstream::serving(move |_| {
+        let status = if is_broken.load(SeqCst) { 500 } else { 200 };
+        async move { Response::builder().status(status).body(Full::new(Bytes::new())).expect("an answer") }
+    })
+    .await;
+    let mut settings = config(upstream.addr);
+    settings.circuit_breaker.enabled = true;
+    settings.circuit_breaker.max_requests = NonZeroU32::new(2).expect("not zero");
+    settings.circuit_breaker.timeout = shop_config::Duration::millis(300);
+    let gateway = Running::start(settings).await;
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/api/products").await.status(), 500, "the backend's own answer");
+    }
+    gateway.get("/api/products").await.refused(503, "breaker_open");
+    let state = format!(r#"gateway_circuit_breaker_state{{backend="http://{}",service="product"}}"#, upstream.addr);
+    assert_eq!(gateway.metric(&state), Some(2.0));
+    assert_eq!(gateway.get("/api/users/u1").await.status(), 500, "other services are not concerned");
+    broken.store(false, SeqCst);
+    eventually!(gateway.get("/api/products").await.status() == 200);
+    assert_eq!(gateway.metric(&state), Some(1.0), "one success of two");
+    assert_eq!(gateway.get("/api/products").await.status(), 200);
+    assert_eq!(gateway.metric(&state), Some(0.0));
+}
+
+#[tokio::test]
+async fn a_backend_that_cannot_be_reached_opens_its_breaker() {
+    let mut settings = config(nobody().await);
+    settings.circuit_breaker.enabled = true;
+    let gateway = Running::start(settings).await;
+    for _ in 0..3 {
+        gateway.get("/api/products").await.refused(502, "connect_failed");
+    }
+    let reply = gateway.get("/api/products").await;
+    reply.refused(503, "breaker_open");
+    assert!(reply.header("retry-after").is_some());
+}
