@@ -9,6 +9,7 @@ const FILES: [&str; 4] = [
     "shop/payment/v1/payment.proto",
 ];
 
+#[expect(clippy::disallowed_methods, reason = "cargo tells a build script where to write by environment")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=shop");
     let descriptors = protox::Compiler::new(["."])?

@@ -121,7 +121,6 @@ pub mod serde_rfc3339 {
         use super::super::{OffsetDateTime, Rfc3339, rfc3339};
 
         /// Writes the time or null.
-        #[expect(clippy::ref_option, reason = "the signature serde asks for")]
         pub fn serialize<S: Serializer>(at: &Option<OffsetDateTime>, serializer: S) -> Result<S::Ok, S::Error> {
             match at {
                 Some(at) => serializer.serialize_some(&rfc3339(*at)),
