@@ -9,6 +9,9 @@ mod domain;
 mod infrastructure;
 mod interface;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,12 +70,7 @@ impl Basket {
         let catalog = Arc::new(GrpcCatalog::new(config.product.clone())?);
         let commands = Commands::new(store.baskets.clone(), catalog, clock.clone(), config.basket.ttl.get());
         let queries = Queries::new(store.baskets);
-        let api = Api {
-            commands: commands.clone(),
-            queries: queries.clone(),
-            keys: store.keys,
-            clock: clock.clone(),
-        };
+        let api = Api { commands: commands.clone(), queries: queries.clone(), keys: store.keys, clock: clock.clone() };
         let parts = shop_http::Parts {
             title: "Basket service",
             metrics: metrics.clone(),

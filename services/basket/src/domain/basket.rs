@@ -203,9 +203,9 @@ impl Basket {
     }
 
     pub(super) fn checked_total(&self) -> Result<Money, Error> {
-        self.lines.iter().try_fold(Money::zero(self.currency()), |sum, line| {
-            Ok(sum.checked_add(line.checked_subtotal()?)?)
-        })
+        self.lines
+            .iter()
+            .try_fold(Money::zero(self.currency()), |sum, line| Ok(sum.checked_add(line.checked_subtotal()?)?))
     }
 
     fn line(&self, product: i64) -> Option<&Line> {

@@ -29,7 +29,8 @@ struct Stage {
 impl Stage {
     async fn open(settings: Redis, keep: impl std::any::Any) -> Self {
         let clock = Arc::new(ManualClock::at(datetime!(2026-01-02 12:00 UTC)));
-        let store = super::open(&settings, clock.clone(), shop_http::idempotency::LEASE).await.expect("the store opens");
+        let store =
+            super::open(&settings, clock.clone(), shop_http::idempotency::LEASE).await.expect("the store opens");
         Self { store, clock, _keep: Box::new(keep) }
     }
 
@@ -129,7 +130,10 @@ async fn what_is_stored_comes_back_to_the_letter(stage: &Stage) {
         Ok(())
     };
     let changed = stage.store.baskets.change(&ann, None, &prices).await.expect("changed").into_basket();
-    assert_eq!(changed.as_ref().map(|basket| (basket.currency().to_string(), basket.lines.len())), Some(("JPY".into(), 50)));
+    assert_eq!(
+        changed.as_ref().map(|basket| (basket.currency().to_string(), basket.lines.len())),
+        Some(("JPY".into(), 50))
+    );
     assert_eq!(stage.get(&ann).await, changed);
 }
 

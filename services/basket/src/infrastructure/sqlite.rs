@@ -199,15 +199,14 @@ impl Baskets for SqliteBaskets {
     async fn sweep(&self) -> Result<u64, Error> {
         let mut total = 0;
         loop {
-            let gone = sqlx::query(
-                "DELETE FROM baskets WHERE id IN (SELECT id FROM baskets WHERE expires_at <= $1 LIMIT $2)",
-            )
-            .bind(millis(self.clock.now()))
-            .bind(CHUNK)
-            .execute(&self.store.write)
-            .await
-            .map_err(fault)?
-            .rows_affected();
+            let gone =
+                sqlx::query("DELETE FROM baskets WHERE id IN (SELECT id FROM baskets WHERE expires_at <= $1 LIMIT $2)")
+                    .bind(millis(self.clock.now()))
+                    .bind(CHUNK)
+                    .execute(&self.store.write)
+                    .await
+                    .map_err(fault)?
+                    .rows_affected();
             total += gone;
             if gone == 0 {
                 return Ok(total);

@@ -23,9 +23,10 @@ impl Clearing {
 impl Handler for Clearing {
     async fn handle(&self, envelope: &Envelope) -> Result<(), HandleError> {
         let Event::BasketCleared(cleared) = &envelope.event else { return Ok(()) };
-        let user: UserId = cleared.user_id.parse().map_err(|error| {
-            HandleError::Rejected(format!("user_id of the event: {error}").into())
-        })?;
+        let user: UserId = cleared
+            .user_id
+            .parse()
+            .map_err(|error| HandleError::Rejected(format!("user_id of the event: {error}").into()))?;
         let paid: Vec<(i64, u32)> = cleared.lines.iter().map(|line| (line.product_id, line.quantity)).collect();
         self.commands.subtract(envelope.id, &user, cleared.basket_id, &paid).await.map_err(|error| {
             let fault = Fault::from(error);

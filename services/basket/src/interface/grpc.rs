@@ -44,19 +44,13 @@ impl BasketService for BasketGrpc {
         Ok(Response::new(proto::GetBasketResponse { basket: Some((&basket).into()), changes }))
     }
 
-    async fn create_basket(
-        &self,
-        request: Request<proto::CreateBasketRequest>,
-    ) -> Answer<proto::CreateBasketResponse> {
+    async fn create_basket(&self, request: Request<proto::CreateBasketRequest>) -> Answer<proto::CreateBasketResponse> {
         let user = user(&request.into_inner().user_id)?;
         let (basket, created) = self.commands.create(&user).await.map_err(status)?;
         Ok(Response::new(proto::CreateBasketResponse { basket: Some((&basket).into()), created }))
     }
 
-    async fn delete_basket(
-        &self,
-        request: Request<proto::DeleteBasketRequest>,
-    ) -> Answer<proto::DeleteBasketResponse> {
+    async fn delete_basket(&self, request: Request<proto::DeleteBasketRequest>) -> Answer<proto::DeleteBasketResponse> {
         let request = request.into_inner();
         self.commands.delete(&user(&request.user_id)?, request.expected_version).await.map_err(status)?;
         Ok(Response::new(proto::DeleteBasketResponse {}))

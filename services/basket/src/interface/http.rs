@@ -107,12 +107,7 @@ impl Api {
 
     /// Removes a user's basket.
     #[craft(endpoint(tags("baskets"), responses((status_code = 204, description = "gone"))))]
-    async fn delete(
-        &self,
-        user_id: Path<UserId>,
-        req: &mut Request,
-        res: &mut Response,
-    ) -> Result<(), Problem> {
+    async fn delete(&self, user_id: Path<UserId>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
         self.commands.delete(&user_id.0, etag::if_match(req)?).await?;
         res.status_code(StatusCode::NO_CONTENT);
         Ok(())
@@ -174,12 +169,7 @@ impl Api {
 
     /// Takes every product out and keeps the basket.
     #[craft(endpoint(tags("items"), responses((status_code = 200, description = "the empty basket", body = BasketView))))]
-    async fn clear(
-        &self,
-        user_id: Path<UserId>,
-        req: &mut Request,
-        res: &mut Response,
-    ) -> Result<(), Problem> {
+    async fn clear(&self, user_id: Path<UserId>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
         let basket = self.commands.clear(&user_id.0, etag::if_match(req)?).await?;
         render(&basket, res);
         Ok(())

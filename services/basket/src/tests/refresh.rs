@@ -1,0 +1,107 @@
+//! Refreshing a basket, and events that take out what was paid for.
+
+use std::sync::Arc;
+
+use shop_events::{BasketCleared, BasketLine, Context, Envelope, Event, HandleError, Handler};
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::Finding;
+use crate::interface::Clearing;
+
+#[tokio::test]
+async fn a_refresh_stores_what_changed_in_one_look_up() {
+    let stage = Stage::new().await;
+    for product in [1, 2, 3, 4] {
+        stage.post("/baskets/ann/items", &format!(r#"{{"product_id":{product},"quantity":2}}"#)).await;
+    }
+    let before = stage.get("/baskets/ann").await;
+    let ann = "ann".parse().expect("a user");
+    let same = stage.commands.refresh(&ann).await.expect("refreshed");
+    assert_eq!(same.differences, []);
+    assert_eq!(stage.get("/baskets/ann").await, before, "nothing different, nothing written");
+
+    stage.shelf.set(1, |product| product.price.minor = 1500);
+    stage.shelf.set(2, |product| product.available = 1);
+    stage.shelf.set(3, |product| product.name = "green tea".to_owned());
+    stage.shelf.take_out(4);
+    stage.clock.advance(Duration::from_secs(60));
+    let calls = stage.shelf.calls();
+    let refreshed = stage.commands.refresh(&ann).await.expect("refreshed");
+    assert_eq!(stage.shelf.calls(), calls + 1);
+    let kinds: Vec<_> = refreshed.differences.iter().map(|d| (d.product, d.finding)).collect();
+    assert!(matches!(
+        kinds[..],
+        [(1, Finding::Price { .. }), (2, Finding::Availability), (3, Finding::Name), (4, Finding::Gone)]
+    ));
+    let after = stage.get("/baskets/ann").await;
+    assert_eq!(after.lines(), [(1, 2), (2, 2), (3, 2)]);
+    assert_eq!(after.json()["updated_at"], "2026-01-02T12:01:00.000Z");
+
+    let again = stage.commands.refresh(&ann).await.expect("refreshed");
+    assert_eq!(again.differences.len(), 1, "what is short stays short: {:?}", again.differences);
+    assert_eq!(stage.get("/baskets/ann").await, after);
+}
+
+#[tokio::test]
+async fn a_refresh_of_nothing_asks_nobody() {
+    let stage = Stage::new().await;
+    let ann = "ann".parse().expect("a user");
+    assert!(stage.commands.refresh(&ann).await.is_err());
+    stage.post("/baskets", r#"{"user_id":"ann"}"#).await;
+    assert_eq!(stage.commands.refresh(&ann).await.expect("refreshed").differences, []);
+    assert_eq!(stage.shelf.calls(), 0);
+}
+
+fn cleared(user: &str, basket: Uuid, lines: &[(i64, u32)]) -> Envelope {
+    let lines = lines.iter().map(|&(product_id, quantity)| BasketLine { product_id, quantity }).collect();
+    Envelope {
+        id: Uuid::now_v7(),
+        time: datetime!(2026-01-02 12:00 UTC),
+        source: "payment-service".to_owned(),
+        event: Event::BasketCleared(BasketCleared {
+            user_id: user.to_owned(),
+            basket_id: basket,
+            lines,
+            reason: "payment completed".to_owned(),
+            payment_id: Uuid::now_v7(),
+        }),
+        context: Context::default(),
+    }
+}
+
+async fn id_of(stage: &Stage) -> Uuid {
+    stage.get("/baskets/ann").await.json()["id"].as_str().and_then(|id| id.parse().ok()).expect("an id")
+}
+
+#[tokio::test]
+async fn what_was_paid_leaves_once_and_what_came_since_stays() {
+    let stage = Stage::new().await;
+    stage.post("/baskets/ann/items", r#"{"product_id":1,"quantity":5}"#).await;
+    stage.post("/baskets/ann/items", r#"{"product_id":2,"quantity":1}"#).await;
+    let event = cleared("ann", id_of(&stage).await, &[(1, 2), (2, 1)]);
+    let handler = Arc::new(Clearing::new(stage.commands.clone()));
+    for _ in 0..3 {
+        handler.handle(&event).await.expect("applied");
+    }
+    assert_eq!(stage.get("/baskets/ann").await.lines(), [(1, 3)]);
+}
+
+#[tokio::test]
+async fn another_basket_of_the_user_and_a_missing_one_stay_as_they_are() {
+    let stage = Stage::new().await;
+    let handler = Clearing::new(stage.commands.clone());
+    let early = cleared("ann", Uuid::now_v7(), &[(1, 1)]);
+    handler.handle(&early).await.expect("applied");
+    stage.post("/baskets/ann/items", r#"{"product_id":1,"quantity":1}"#).await;
+    handler.handle(&early).await.expect("applied");
+    handler.handle(&cleared("ann", Uuid::now_v7(), &[(1, 1)])).await.expect("applied");
+    assert_eq!(stage.get("/baskets/ann").await.lines(), [(1, 1)]);
+}
+
+#[tokio::test]
+async fn an_event_for_no_possible_user_is_rejected() {
+    let stage = Stage::new().await;
+    let outcome = Clearing::new(stage.commands.clone()).handle(&cleared("a b", Uuid::now_v7(), &[])).await;
+    assert!(matches!(outcome, Err(HandleError::Rejected(_))));
+}
