@@ -5,6 +5,7 @@ mod catalogue;
 mod contract;
 mod engine;
 mod postgres;
+mod reads;
 mod row;
 mod select;
 mod sqlite;
@@ -39,7 +40,7 @@ pub(crate) async fn open(database: &Database) -> anyhow::Result<Opened> {
         Target::Sqlite(path) => {
             let pools = shop_sql::sqlite(&path).await?;
             migrate(&pools.write, &sqlite::MIGRATIONS).await?;
-            let engine = sqlite::SqliteEngine(pools.clone());
+            let engine = sqlite::SqliteEngine::new(pools.clone());
             Ok(Opened { store: Arc::new(Sql { engine }), shared: pools.into() })
         }
         Target::MariaDb(_) => bail!("the catalogue keeps to PostgreSQL or SQLite: set database.url to one of them"),

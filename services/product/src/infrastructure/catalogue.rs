@@ -12,8 +12,7 @@ use super::row::{INSERT, ProductRow, UPDATE, Written, columns, edit};
 use super::select::Select;
 use crate::domain::{After, Change, Details, Error, Listing, Match, Permit, Product, Products, Result, Slice};
 
-/// The one statement of `GET /products/{id}`.
-pub(super) const GET: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = $1");
+const GET: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = $1");
 const GET_MADE_BY: &str = concat!("SELECT ", columns!(), " FROM products WHERE operation = $1");
 
 /// The catalogue and its stock on one engine.

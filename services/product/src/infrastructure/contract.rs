@@ -2,6 +2,7 @@
 
 mod listing;
 mod products;
+mod reads;
 mod reservations;
 
 use shop_config::Database;

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres, Transaction};
 
-use super::catalogue::GET;
 use super::engine::{Engine, Search};
+use super::reads::Reads;
 use super::row::ProductRow;
 use super::select::like;
 use crate::domain::folded;
@@ -16,6 +16,7 @@ pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migratio
 /// A pool on PostgreSQL.
 pub(super) struct PostgresEngine {
     pool: PgPool,
+    reads: Reads<Postgres>,
     trigrams: bool,
 }
 
@@ -27,7 +28,7 @@ impl PostgresEngine {
         if !trigrams {
             tracing::info!("pg_trgm is not available: a search that matches no word scans the names");
         }
-        Ok(Self { pool, trigrams })
+        Ok(Self { reads: Reads::new(pool.clone()), pool, trigrams })
     }
 }
 
@@ -44,7 +45,7 @@ impl Engine for PostgresEngine {
     }
 
     async fn product(&self, id: i64) -> sqlx::Result<Option<ProductRow>> {
-        sqlx::query_as(GET).bind(id).fetch_optional(&self.pool).await
+        self.reads.product(id).await
     }
 
     fn lock(&self) -> &'static str {

@@ -17,9 +17,9 @@ macro_rules! columns {
 pub(super) use columns;
 
 /// A row of `products`.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, Clone, sqlx::FromRow)]
 pub(super) struct ProductRow {
-    id: i64,
+    pub(super) id: i64,
     name: String,
     description: String,
     price: i64,

@@ -108,12 +108,9 @@ impl Select {
             }
             self.values.push(Owned::Int(after.id));
         }
-        self.sql.push_str(" ORDER BY ");
-        if let Some(column) = column {
-            self.sql.push_str(&format!("{column} {word}, "));
-        }
         self.values.push(Owned::Int(i64::try_from(listing.limit).unwrap_or(i64::MAX - 1) + 1));
-        self.sql.push_str(&format!("id {word} LIMIT ${}", self.values.len()));
+        let first = column.map(|column| format!("{column} {word}, ")).unwrap_or_default();
+        self.sql = format!("{} ORDER BY {first}id {word} LIMIT ${}", self.sql, self.values.len());
     }
 
     fn compare(&mut self, comparison: &str, value: Owned) {

@@ -5,8 +5,8 @@ use shop_sql::Sqlite;
 use sqlx::Transaction;
 use sqlx::pool::PoolConnection;
 
-use super::catalogue::GET;
 use super::engine::{Engine, Search};
+use super::reads::Reads;
 use super::row::ProductRow;
 use super::select::like;
 use crate::domain::folded;
@@ -15,22 +15,32 @@ use crate::domain::folded;
 pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// The pools on an SQLite file.
-pub(super) struct SqliteEngine(pub(super) Sqlite);
+pub(super) struct SqliteEngine {
+    pools: Sqlite,
+    reads: Reads<sqlx::Sqlite>,
+}
+
+impl SqliteEngine {
+    /// The catalogue in these pools.
+    pub(super) fn new(pools: Sqlite) -> Self {
+        Self { reads: Reads::new(pools.read.clone()), pools }
+    }
+}
 
 #[async_trait]
 impl Engine for SqliteEngine {
     type Db = sqlx::Sqlite;
 
     async fn begin(&self) -> sqlx::Result<Transaction<'static, sqlx::Sqlite>> {
-        self.0.begin().await
+        self.pools.begin().await
     }
 
     async fn reader(&self) -> sqlx::Result<PoolConnection<sqlx::Sqlite>> {
-        self.0.read.acquire().await
+        self.pools.read.acquire().await
     }
 
     async fn product(&self, id: i64) -> sqlx::Result<Option<ProductRow>> {
-        sqlx::query_as(GET).bind(id).fetch_optional(&self.0.read).await
+        self.reads.product(id).await
     }
 
     fn lock(&self) -> &'static str {

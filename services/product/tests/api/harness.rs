@@ -13,7 +13,7 @@ use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use shop_testing::Api;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -29,17 +29,23 @@ pub(crate) struct Running {
     /// Where its dead letters go, and its store is.
     pub(crate) folder: TempDir,
     shutdown: Shutdown,
-    serving: JoinHandle<anyhow::Result<()>>,
+    serving: JoinSet<anyhow::Result<()>>,
 }
 
 impl Running {
-    /// Starts a service with an empty catalogue.
+    /// Starts a service with an empty catalogue in SQLite.
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite://{}", folder.path().join("product.db").display());
+        Self::start_on(&url, folder).await
+    }
+
+    /// Starts a service on the store at `url`; its dead letters go to `folder`.
+    pub(crate) async fn start_on(url: &str, folder: TempDir) -> Self {
         let config = Config {
             http: Http { host: LOCAL, ..Http::on(0) },
             grpc: Grpc { host: LOCAL, ..Grpc::on(0) },
-            database: Database::at(&format!("sqlite://{}", folder.path().join("product.db").display())),
+            database: Database::at(url),
             ..Config::default()
         };
         let quick = RetryPolicy { attempts: 2, first: Duration::from_millis(1), longest: Duration::from_millis(1) };
@@ -49,7 +55,8 @@ impl Running {
             Product::build(config, bus.clone(), Metrics::new("product-service"), &shutdown).await.expect("is built");
         let api = Api::new(product.http_addr());
         let channel = Channel::from_shared(format!("http://{}", product.grpc_addr())).expect("a URL").connect_lazy();
-        let serving = tokio::spawn(product.run(shutdown.clone()));
+        let mut serving = JoinSet::new();
+        serving.spawn(product.run(shutdown.clone()));
         Self { api, grpc: ProductServiceClient::new(channel), bus, folder, shutdown, serving }
     }
 
@@ -70,7 +77,9 @@ impl Running {
     /// Stops the service, which must end well.
     pub(crate) async fn stop(self) {
         self.shutdown.soft.cancel();
-        self.serving.await.expect("does not panic").expect("ends well");
+        for ended in self.serving.join_all().await {
+            ended.expect("ends well");
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use http::Method;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
-use shop_testing::Reply;
+use shop_testing::{Reply, backend};
+use tokio::runtime::Runtime;
 
 use crate::harness::{Running, desk, desk_with};
 
@@ -20,16 +21,25 @@ fn check(reply: &Reply, what: &str) {
     }
 }
 
-/// Sends one request per generated value to a service of its own.
-fn assault<S: Strategy>(values: S, send: impl AsyncFn(&Running, S::Value)) {
+/// Sends one request per generated value to a service of its own, on SQLite and on a real PostgreSQL.
+fn assault<S: Strategy>(values: S, send: impl AsyncFn(&Running, S::Value) + Copy) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let service = runtime.block_on(async {
-        let service = Running::start().await;
-        service.add(&desk()).await;
-        service
-    });
+    besiege(&runtime, runtime.block_on(Running::start()), &values, send);
+    if let Some(database) = runtime.block_on(backend::postgres()) {
+        let folder = tempfile::tempdir().expect("a folder");
+        besiege(&runtime, runtime.block_on(Running::start_on(&database.url(), folder)), &values, send);
+    }
+}
+
+fn besiege<S: Strategy>(
+    runtime: &Runtime,
+    service: Running,
+    values: &S,
+    send: impl AsyncFn(&Running, S::Value) + Copy,
+) {
+    runtime.block_on(service.add(&desk()));
     let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
-    let done = runner.run(&values, |value| {
+    let done = runner.run(values, |value| {
         runtime.block_on(send(&service, value));
         Ok(())
     });
@@ -57,7 +67,7 @@ fn json() -> impl Strategy<Value = Value> {
 }
 
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    text.bytes().fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02x}"))
 }
 
 #[test]
