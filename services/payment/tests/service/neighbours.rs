@@ -1,0 +1,189 @@
+//! A basket and a product service that say what a test tells them to.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use shop_fault::{Fault, Kind, Violation};
+use shop_proto::basket::v1 as basket;
+use shop_proto::basket::v1::basket_service_server::{BasketService, BasketServiceServer};
+use shop_proto::common::v1::Money;
+use shop_proto::product::v1 as product;
+use shop_proto::product::v1::product_service_server::{ProductService, ProductServiceServer};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+/// What the neighbours answer.
+#[derive(Clone, Default)]
+pub(crate) struct Neighbours {
+    pub(crate) changes: Arc<Mutex<Vec<basket::BasketChange>>>,
+    /// Why `ReserveStock` fails, if it does.
+    pub(crate) refusal: Arc<Mutex<Option<fn() -> Status>>>,
+    pub(crate) reservations: Arc<AtomicUsize>,
+}
+
+pub(crate) const BASKET: &str = "0190f8a0-5a3e-7c11-8d5b-3f6a2c1e4d70";
+
+impl Neighbours {
+    /// Serves both on a free port until the test ends.
+    pub(crate) async fn serve(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = listener.local_addr().expect("has an address");
+        let server = tonic::transport::Server::builder()
+            .add_service(BasketServiceServer::new(self.clone()))
+            .add_service(ProductServiceServer::new(self.clone()))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        tokio::task::spawn(server);
+        address
+    }
+}
+
+fn usd(minor_units: i64) -> Option<Money> {
+    Some(Money { minor_units, currency: "USD".to_owned() })
+}
+
+fn line(product_id: i64, name: &str, quantity: u32, price: i64) -> basket::BasketItem {
+    basket::BasketItem {
+        id: format!("0190f8a0-5a3e-7c11-8d5b-{product_id:012}"),
+        product_id,
+        name: name.to_owned(),
+        quantity,
+        price: usd(price),
+        subtotal: usd(price * i64::from(quantity)),
+        category: "computers".to_owned(),
+        created_at: Some(prost_types::Timestamp { seconds: 1_772_366_400, nanos: 0 }),
+    }
+}
+
+pub(crate) fn short() -> Status {
+    let violation = Violation::new("insufficient_stock", "products/3", "2 asked for, 1 available");
+    let fault = Fault::new(Kind::Conflict, "insufficient_stock", "product 3 has only 1 left").with_violation(violation);
+    shop_rpc::status(fault)
+}
+
+pub(crate) fn hanging() -> Status {
+    Status::deadline_exceeded("too slow")
+}
+
+#[tonic::async_trait]
+impl BasketService for Neighbours {
+    /// Ada and everybody whose name starts so has two laptops and a mouse, `empty` has nothing, others have no basket.
+    async fn get_basket(
+        &self,
+        request: Request<basket::GetBasketRequest>,
+    ) -> Result<Response<basket::GetBasketResponse>, Status> {
+        let request = request.into_inner();
+        assert!(request.refresh, "the basket is read as the catalogue sees it now");
+        let items = match request.user_id.as_str() {
+            "empty" => Vec::new(),
+            name if name.starts_with("ada") => vec![line(3, "Laptop", 2, 1200), line(4, "Mouse", 1, 300)],
+            _ => return Err(Status::not_found("no basket")),
+        };
+        let found = basket::Basket {
+            id: BASKET.to_owned(),
+            user_id: request.user_id,
+            items,
+            currency: "USD".to_owned(),
+            ..basket::Basket::default()
+        };
+        let changes = self.changes.lock().expect("no panic").clone();
+        Ok(Response::new(basket::GetBasketResponse { basket: Some(found), changes }))
+    }
+
+    async fn create_basket(
+        &self,
+        _: Request<basket::CreateBasketRequest>,
+    ) -> Result<Response<basket::CreateBasketResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn delete_basket(
+        &self,
+        _: Request<basket::DeleteBasketRequest>,
+    ) -> Result<Response<basket::DeleteBasketResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn add_item(&self, _: Request<basket::AddItemRequest>) -> Result<Response<basket::AddItemResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn update_item(
+        &self,
+        _: Request<basket::UpdateItemRequest>,
+    ) -> Result<Response<basket::UpdateItemResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn remove_item(
+        &self,
+        _: Request<basket::RemoveItemRequest>,
+    ) -> Result<Response<basket::RemoveItemResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn clear_items(
+        &self,
+        _: Request<basket::ClearItemsRequest>,
+    ) -> Result<Response<basket::ClearItemsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+}
+
+#[tonic::async_trait]
+impl ProductService for Neighbours {
+    async fn reserve_stock(
+        &self,
+        request: Request<product::ReserveStockRequest>,
+    ) -> Result<Response<product::ReserveStockResponse>, Status> {
+        assert_eq!(request.get_ref().lines.len(), 2);
+        self.reservations.fetch_add(1, Ordering::SeqCst);
+        match *self.refusal.lock().expect("no panic") {
+            Some(refusal) => Err(refusal()),
+            None => Ok(Response::new(product::ReserveStockResponse { created: true })),
+        }
+    }
+
+    async fn release_stock(
+        &self,
+        _: Request<product::ReleaseStockRequest>,
+    ) -> Result<Response<product::ReleaseStockResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn create_product(
+        &self,
+        _: Request<product::CreateProductRequest>,
+    ) -> Result<Response<product::CreateProductResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn get_product(
+        &self,
+        _: Request<product::GetProductRequest>,
+    ) -> Result<Response<product::GetProductResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn get_products(
+        &self,
+        _: Request<product::GetProductsRequest>,
+    ) -> Result<Response<product::GetProductsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn update_product(
+        &self,
+        _: Request<product::UpdateProductRequest>,
+    ) -> Result<Response<product::UpdateProductResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn delete_product(
+        &self,
+        _: Request<product::DeleteProductRequest>,
+    ) -> Result<Response<product::DeleteProductResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+}
