@@ -260,8 +260,7 @@ mod tests {
     use super::*;
     use failsafe::clock;
 
-    const RULES: Rules =
-        Rules { trials: 2, window: Duration::from_secs(60), open_for: Duration::from_secs(30) };
+    const RULES: Rules = Rules { trials: 2, window: Duration::from_secs(60), open_for: Duration::from_secs(30) };
 
     fn breaker() -> Arc<Breaker> {
         Breaker::new(RULES, "http://a:1", IntGauge::new("state", "state").expect("gauge"))

@@ -63,14 +63,7 @@ impl Worker {
             .initial_stream_window_size(H2_STREAM_WINDOW)
             .initial_connection_window_size(H2_CONNECTION_WINDOW)
             .keep_alive_interval(H2_PING_INTERVAL);
-        Arc::new(Self {
-            shared,
-            index,
-            connections: Mutex::default(),
-            next: AtomicU64::new(0),
-            http1,
-            http2,
-        })
+        Arc::new(Self { shared, index, connections: Mutex::default(), next: AtomicU64::new(0), http1, http2 })
     }
 
     /// Accepts until `stop`.

@@ -72,8 +72,10 @@ fn is_authority(host: &HeaderValue) -> bool {
 /// Refuses what hyper lets through but a proxy must not forward.
 pub(crate) fn check(request: &http::request::Parts) -> Result<(), Refusal> {
     if matches!(request.method, Method::CONNECT | Method::TRACE) {
+        // hyper leaves `Connection` out over HTTP/2.
         return Err(Refusal::new(Reason::MethodRefused, format!("{} is not forwarded", request.method))
-            .header(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")));
+            .header(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+            .header(header::CONNECTION, HeaderValue::from_static("close")));
     }
     let headers = &request.headers;
     if headers.contains_key(header::TRANSFER_ENCODING) {

@@ -132,7 +132,10 @@ fn warn_about(config: &Config) {
 }
 
 /// Starts a task on the worker's own runtime, which drops it at the end.
-#[expect(clippy::disallowed_methods, reason = "connections belong to their worker's runtime, not to the process's tasks")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "connections belong to their worker's runtime, not to the process's tasks"
+)]
 fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(task);
 }

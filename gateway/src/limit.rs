@@ -64,11 +64,7 @@ impl Limiter {
 
     /// Takes one call off what `address` may do.
     pub(crate) fn check(&self, address: IpAddr) -> Verdict {
-        let key = if self.clients.len() < self.most_clients {
-            key(address)
-        } else {
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-        };
+        let key = if self.clients.len() < self.most_clients { key(address) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
         match self.clients.check_key(&key) {
             Ok(state) => {
                 let remaining = state.remaining_burst_capacity();

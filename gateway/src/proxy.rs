@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -35,7 +35,7 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Response<Body> {
     let is_grpc = grpc::is_call(request.version(), request.headers());
-    let uri = request.uri().clone();
+    let (uri, version) = (request.uri().clone(), request.version());
     let mut visit = Visit {
         exchange: Exchange::begin(&worker.shared, connection.occupy(), &request),
         peer,
@@ -57,12 +57,15 @@ pub(crate) async fn serve(
         }
         Err(refusal) => {
             let reason = refusal.reason;
-            let response = if is_grpc {
+            let mut response = if is_grpc {
                 exchange.grpc_status(Some(reason.grpc()));
                 refusal.grpc()
             } else {
                 refusal.problem(uri.path(), &request_id)
             };
+            if reason.closes() && version < Version::HTTP_2 {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             exchange.answered(response.status(), Some(reason));
             response.map(|bytes| Body::own(bytes, exchange))
         }
@@ -134,13 +137,8 @@ impl Visit {
         }
         let upload = self.upload(worker, &head, incoming)?;
         let patience = self.patience(worker, &head, &upload);
-        let onward = Onward {
-            client,
-            peer: self.peer,
-            host: &host,
-            prefix: target.root.map(|_| PREFIX),
-            http2: self.is_grpc,
-        };
+        let onward =
+            Onward { client, peer: self.peer, host: &host, prefix: target.root.map(|_| PREFIX), http2: self.is_grpc };
         headers::to_backend(&mut head.headers, &onward);
         self.exchange.hand_on(&mut head.headers);
         let mut request = Request::new(upload);
@@ -148,7 +146,7 @@ impl Visit {
         *request.method_mut() = head.method;
         *request.headers_mut() = head.headers;
         if self.is_grpc {
-            *request.version_mut() = http::Version::HTTP_2;
+            *request.version_mut() = Version::HTTP_2;
         }
         let call = self.forward(worker, target.group, request, &patience).await?;
         Ok(self.reply(worker, &target, call, &patience))
@@ -184,7 +182,7 @@ impl Visit {
         let config = &worker.shared.config;
         // A stream of gRPC messages has no size; the services limit each message.
         let limit = if self.is_grpc { u64::MAX } else { config.http.body_limit };
-        let announced = head.headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         if announced.and_then(|length| length.parse().ok()).is_some_and(|length: u64| length > limit) {
             return Err(Refusal::new(Reason::BodyTooLarge, format!("the body is larger than {limit} bytes")));
         }

@@ -128,6 +128,11 @@ impl Reason {
         }
     }
 
+    /// Whether the connection ends with the answer: what follows on it may be the rest of a request nobody understood.
+    pub(crate) const fn closes(self) -> bool {
+        matches!(self, Self::BadRequest | Self::BodyTooLarge | Self::BodyTimeout | Self::Draining)
+    }
+
     /// The word as a header value.
     pub(crate) const fn header(self) -> HeaderValue {
         HeaderValue::from_static(self.word())

@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn a_problem_names_its_reason_three_times() {
-        let refusal = Refusal::new(Reason::NoHealthyBackend, "product has no backend")
-            .retry_after(Duration::from_millis(1500));
+        let refusal =
+            Refusal::new(Reason::NoHealthyBackend, "product has no backend").retry_after(Duration::from_millis(1500));
         let response = refusal.problem("/api/products", &HeaderValue::from_static("r-1"));
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()[X_GATEWAY_REASON], "no_healthy_backend");

@@ -1,6 +1,7 @@
 //! The id of a request: the client's when it is usable, else a new one.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use shop_clock::{Clock, SystemClock};
 
 /// `X-Request-Id`.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -23,7 +24,7 @@ fn is_usable(id: &[u8]) -> bool {
 
 fn fresh() -> HeaderValue {
     let mut text = uuid::Uuid::encode_buffer();
-    let id = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
+    let id = SystemClock.new_id().hyphenated().encode_lower(&mut text);
     HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 

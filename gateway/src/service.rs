@@ -73,11 +73,8 @@ impl Group {
             window: breaker.interval.get(),
             open_for: breaker.timeout.get(),
         });
-        let backends: Vec<_> = urls
-            .0
-            .iter()
-            .map(|url| Arc::new(Backend::new(service, url.clone(), rules, workers, metrics)))
-            .collect();
+        let backends: Vec<_> =
+            urls.0.iter().map(|url| Arc::new(Backend::new(service, url.clone(), rules, workers, metrics))).collect();
         let balancer = Balancer::new(&config.load_balancer, backends.len());
         Self { service, backends, balancer, trial_after: breaker.timeout.get() }
     }

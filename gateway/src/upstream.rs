@@ -137,17 +137,12 @@ async fn settle(call: impl Future<Output = Outcome>, patience: &Patience) -> Sen
                 }
             }
         },
-        Err(TooLate) => {
-            Sent::Failed(Failed::sent(Reason::UpstreamTimeout, "the backend did not answer in time"))
-        }
+        Err(TooLate) => Sent::Failed(Failed::sent(Reason::UpstreamTimeout, "the backend did not answer in time")),
     }
 }
 
 /// A handshake is local work for HTTP/1.1 and one flight for HTTP/2; neither may hang on a peer that says nothing.
-async fn within<T>(
-    handshake: impl Future<Output = hyper::Result<T>>,
-    patience: &Patience,
-) -> Result<T, String> {
+async fn within<T>(handshake: impl Future<Output = hyper::Result<T>>, patience: &Patience) -> Result<T, String> {
     match timeout(patience.connect, handshake).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(error.to_string()),

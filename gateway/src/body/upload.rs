@@ -71,13 +71,7 @@ impl Upload {
             bytes: AtomicU64::new(0),
             broken: AtomicUsize::new(0),
         };
-        Self(Some(Box::new(Stream {
-            incoming,
-            left: limit,
-            longest_pause,
-            timer: None,
-            progress: Arc::new(progress),
-        })))
+        Self(Some(Box::new(Stream { incoming, left: limit, longest_pause, timer: None, progress: Arc::new(progress) })))
     }
 
     /// Whether there is no body.

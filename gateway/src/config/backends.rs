@@ -69,12 +69,13 @@ impl FromStr for BackendUrl {
         let address = || InvalidBackend::Address(text.to_owned());
         let authority: http::uri::Authority = rest.parse().map_err(|_| address())?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse().ok().filter(|port| *port > 0).ok_or_else(address)?,
-            None if rest.ends_with(':') => return Err(address()),
-            None => 80,
+        // Not `Authority::port`, which takes a number over 65535 for no port at all.
+        let port = match rest.strip_prefix(authority.host()) {
+            Some("") => 80,
+            Some(port) => port.strip_prefix(':').and_then(|port| port.parse().ok()).unwrap_or(0),
+            None => 0,
         };
-        if host.is_empty() {
+        if host.is_empty() || port == 0 {
             return Err(address());
         }
         let mut weight = NonZeroU16::MIN;

@@ -40,7 +40,8 @@ impl Channel {
         stale: Option<u64>,
     ) -> Result<(SendRequest<Upload>, u64, bool), String> {
         let mut slot = self.0.lock().await;
-        if let Some(sender) = slot.sender.as_ref().filter(|sender| stale != Some(slot.generation) && sender.is_ready()) {
+        if let Some(sender) = slot.sender.as_ref().filter(|sender| stale != Some(slot.generation) && sender.is_ready())
+        {
             return Ok((sender.clone(), slot.generation, true));
         }
         let sender = open(backend, patience).await?;

@@ -32,7 +32,10 @@ async fn ambiguous_requests_are_refused_or_forwarded_in_one_form() {
         ("connect", "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n"),
         ("trace", "TRACE /api/products HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"),
         ("bad chunk size", "POST /api/products HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nx\r\n\r\n"),
-        ("huge chunk size", "POST /api/products HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n"),
+        (
+            "huge chunk size",
+            "POST /api/products HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+        ),
         ("garbage", "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\r\n\r\n"),
     ];
     for (name, bytes) in refused {

@@ -325,7 +325,9 @@ async fn an_answer_that_breaks_off_breaks_off_at_the_client_too() {
         let upstream = Upstream::saying(answer).await;
         let gateway = Running::before(upstream.addr).await;
         assert!(gateway.try_send(get("/api/products")).await.is_err(), "{answer:?} looked whole, {status}");
-        eventually!(gateway.metric(r#"gateway_refusals_total{reason="upstream_reset",service="product"}"#) == Some(1.0));
+        eventually!(
+            gateway.metric(r#"gateway_refusals_total{reason="upstream_reset",service="product"}"#) == Some(1.0)
+        );
     }
 }
 
@@ -383,7 +385,9 @@ async fn a_body_over_the_limit_is_refused_announced_or_not() {
     assert_eq!(upstream.requests.load(SeqCst), 0, "the announced one did not reach the backend");
     assert_eq!(gateway.send(request("POST", "/api/products", "0123456789")).await.status(), 200);
     let answer = gateway
-        .raw("POST /api/products HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nb\r\n0123456789a\r\n0\r\n\r\n")
+        .raw(
+            "POST /api/products HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nb\r\n0123456789a\r\n0\r\n\r\n",
+        )
         .await;
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("x-gateway-reason: body_too_large"), "{answer}");
 }
@@ -476,9 +480,7 @@ async fn a_client_that_leaves_frees_the_backend() {
     drop(client);
     let gone = tokio::time::timeout(Duration::from_secs(10), gone.recv()).await;
     assert_eq!(gone.expect("the backend's connection is closed"), Some(true));
-    eventually!(
-        gateway.metric(r#"gateway_requests_total{method="GET",service="product",status="499"}"#) == Some(1.0)
-    );
+    eventually!(gateway.metric(r#"gateway_requests_total{method="GET",service="product",status="499"}"#) == Some(1.0));
     eventually!(gateway.metric(r#"gateway_active_requests{service="product"}"#) == Some(0.0));
 }
 
