@@ -29,10 +29,10 @@ const MAX_KEY: usize = 255;
 const KEPT: [HeaderName; 3] = [CONTENT_TYPE, LOCATION, ETAG];
 
 /// How long a stored answer is kept.
-pub const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
+pub const KEEP: Duration = Duration::from_hours(24);
 
 /// How long a run holds its key; after that its process is taken for dead and the next request runs again.
-pub const LEASE: Duration = Duration::from_secs(60);
+pub const LEASE: Duration = Duration::from_mins(1);
 
 /// Any error of a store.
 pub type BoxError = Box<dyn Error + Send + Sync>;

@@ -41,10 +41,10 @@ struct Slot {
 }
 
 impl HttpMetrics {
-    /// Makes the metrics, and room for every route of `router`.
-    pub(crate) fn new(metrics: &Metrics, router: &Router) -> Self {
+    /// Makes the metrics, and room for every route in `tree`.
+    pub(crate) fn new(metrics: &Metrics, tree: &Router) -> Self {
         let mut routes = HashMap::from([(UNMATCHED.to_owned(), Series::default())]);
-        collect(router, "", &mut routes);
+        collect(tree, "", &mut routes);
         Self {
             requests: metrics.counters(
                 "http_server_requests_total",
@@ -94,10 +94,10 @@ fn method_index(method: &Method) -> usize {
     METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1)
 }
 
-/// The templates of all routes below `router`, as the matched path of a request shows them, with a leading slash.
-fn collect(router: &Router, above: &str, routes: &mut HashMap<String, Series>) {
+/// The templates of all routes in `tree`, as the matched path of a request shows them, with a leading slash.
+fn collect(tree: &Router, above: &str, routes: &mut HashMap<String, Series>) {
     let mut path = above.to_owned();
-    for filter in router.filters() {
+    for filter in tree.filters() {
         if let FilterInfo::Path(part) = filter.info() {
             let part = part.trim_matches('/');
             if !part.is_empty() {
@@ -106,10 +106,10 @@ fn collect(router: &Router, above: &str, routes: &mut HashMap<String, Series>) {
             }
         }
     }
-    if router.goal.is_some() {
+    if tree.goal.is_some() {
         routes.entry(if path.is_empty() { "/".to_owned() } else { path.clone() }).or_default();
     }
-    for below in router.routers() {
+    for below in tree.routers() {
         collect(below, &path, routes);
     }
 }

@@ -75,14 +75,12 @@ pub(crate) fn fill_bare(req: &Request, res: &mut Response) {
     if !(res.body.is_none() || res.body.is_error()) {
         return;
     }
-    match bare_fault(status, req) {
-        Some(fault) => render(&fault, req, res),
-        None => {
-            let title = status.canonical_reason().unwrap_or("Error");
-            let fault = Fault::new(Kind::Malformed, format!("http_{}", status.as_u16()), title.to_lowercase());
-            write(status, title, &fault, req, res);
-        }
+    if let Some(fault) = bare_fault(status, req) {
+        return render(&fault, req, res);
     }
+    let title = status.canonical_reason().unwrap_or("Error");
+    let fault = Fault::new(Kind::Malformed, format!("http_{}", status.as_u16()), title.to_lowercase());
+    write(status, title, &fault, req, res);
 }
 
 fn bare_fault(status: StatusCode, req: &Request) -> Option<Fault> {

@@ -1,4 +1,5 @@
 //! The real listener: both protocols, connections kept, limits on slow clients, and the way it stops.
+#![expect(clippy::disallowed_methods, reason = "each test waits for its own tasks")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! The server and the client of this crate, talking to each other over a real connection.
+#![expect(clippy::disallowed_methods, reason = "each test waits for its own tasks")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
