@@ -9,6 +9,7 @@ use salvo::http::ParseError;
 use salvo::oapi::{Components, Content, EndpointArgRegister, Operation, Parameter, ParameterIn, RequestBody, ToSchema};
 use salvo::{Depot, Request};
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_ignored::Path as Ignored;
 use shop_fault::{Fault, FieldError, Kind};
 
 use crate::Problem;
@@ -151,7 +152,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut track = serde_path_to_error::Track::new();
     let mut json = serde_json::Deserializer::from_slice(body);
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
-    let read = serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()));
+    let read = serde_ignored::deserialize(tracked, |path| unknown.push(written(&path)));
     let value = match read.and_then(|value| json.end().map(|()| value)) {
         Ok(value) => value,
         Err(error) => return Err(refused(&error, &track.path().to_string())),
@@ -187,6 +188,21 @@ fn refused(error: &serde_json::Error, path: &str) -> Problem {
         FieldError::new(if path == "." { "body" } else { path }, code, message)
     };
     Fault::invalid(vec![field]).into()
+}
+
+/// `path` the way the tracker writes it: `items[0].quantity`.
+fn written(path: &Ignored<'_>) -> String {
+    match path {
+        Ignored::Root => String::new(),
+        Ignored::Seq { parent, index } => format!("{}[{index}]", written(parent)),
+        Ignored::Map { parent, key } => match written(parent) {
+            above if above.is_empty() => key.clone(),
+            above => format!("{above}.{key}"),
+        },
+        Ignored::Some { parent } | Ignored::NewtypeStruct { parent } | Ignored::NewtypeVariant { parent } => {
+            written(parent)
+        }
+    }
 }
 
 /// `name` inside of `path`, where the tracker may or may not have seen `name` already.

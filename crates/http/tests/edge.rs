@@ -20,6 +20,9 @@ struct New {
     name: String,
     #[serde(default)]
     tags: Vec<Tag>,
+    #[serde(default)]
+    #[expect(dead_code, reason = "only read from the outside")]
+    best: Option<Tag>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -192,7 +195,8 @@ async fn a_body_that_is_not_json_is_malformed() {
 async fn a_wrong_field_is_named_with_its_path() {
     for (body, field, code) in [
         (r#"{"name":"a","colour":1}"#, "colour", "unknown_field"),
-        (r#"{"name":"a","tags":[{"weight":1,"x":{}}]}"#, "tags.0.x", "unknown_field"),
+        (r#"{"name":"a","tags":[{"weight":1,"x":{}}]}"#, "tags[0].x", "unknown_field"),
+        (r#"{"name":"a","best":{"weight":1,"x":{}}}"#, "best.x", "unknown_field"),
         (r#"{"name":7}"#, "name", "invalid_type"),
         (r#"{"name":"a","tags":[{"weight":1},{"weight":"b"}]}"#, "tags[1].weight", "invalid_type"),
         (r#"{"name":"a","tags":[{"weight":256}]}"#, "tags[0].weight", "invalid_value"),

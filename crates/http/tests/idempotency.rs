@@ -1,5 +1,4 @@
 //! The same `Idempotency-Key` twice: one effect, one answer.
-#![expect(clippy::disallowed_methods, reason = "each test waits for its own tasks")]
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,10 +1,10 @@
 //! The real listener: both protocols, connections kept, limits on slow clients, and the way it stops.
-#![expect(clippy::disallowed_methods, reason = "each test waits for its own tasks")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use salvo::prelude::*;
 use shop_config::Http;
 use shop_http::{Health, Parts, bind, serve, service};
@@ -200,4 +200,26 @@ async fn a_taken_port_names_the_port_and_the_setting() {
     let addr = taken.local_addr().expect("bound");
     let error = format!("{:#}", bind(addr, "http.port (PORT)").expect_err("taken"));
     assert!(error.contains(&addr.port().to_string()) && error.contains("http.port (PORT)"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Bytes that no client library would send.
+    #[test]
+    fn any_bytes_on_the_wire(head in prop_oneof![Just("GET /echo HTTP/1.1\r\nhost: x\r\n"), Just("POST /echo HTTP/1.1\r\n"), Just("")], noise in prop::collection::vec(any::<u8>(), 0..400)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let answer = runtime.block_on(async {
+            let server = start(Http::on(0));
+            let mut stream = server.connect().await;
+            let _ = stream.write_all(&[head.as_bytes(), &noise, b"\r\n\r\n"].concat()).await;
+            let _ = stream.shutdown().await;
+            let mut text = Vec::new();
+            let _ = timeout(PATIENCE, stream.read_to_end(&mut text)).await.expect("the connection ends");
+            server.shutdown.soft.cancel();
+            server.end().await;
+            String::from_utf8_lossy(&text).to_ascii_lowercase()
+        });
+        prop_assert!(!answer.contains("<html") && !answer.contains("http/1.1 5"), "{}", answer);
+    }
 }

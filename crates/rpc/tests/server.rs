@@ -1,5 +1,4 @@
 //! The server and the client of this crate, talking to each other over a real connection.
-#![expect(clippy::disallowed_methods, reason = "each test waits for its own tasks")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
