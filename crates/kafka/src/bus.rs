@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use prometheus::{IntCounterVec, IntGaugeVec};
 use rdkafka::ClientConfig;
-use rdkafka::client::DefaultClientContext;
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::KafkaResult;
 use rdkafka::producer::{FutureProducer, Producer as _};
 use shop_config::Kafka;
@@ -20,9 +20,10 @@ use shop_telemetry::Metrics;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use crate::presence::Presence;
 use crate::{consumer, topics, wire};
 
-pub(crate) type Producer = FutureProducer<DefaultClientContext>;
+pub(crate) type Producer = FutureProducer<Presence>;
 
 /// How long [`Bus::check`] waits for a broker.
 const CHECK: Duration = Duration::from_millis(900);
@@ -38,6 +39,7 @@ pub(crate) struct Link {
     pub(crate) policy: RetryPolicy,
     pub(crate) lag: IntGaugeVec,
     pub(crate) dead: IntCounterVec,
+    pub(crate) presence: Presence,
     producer: RwLock<Producer>,
     topics: OnceCell<()>,
 }
@@ -58,7 +60,9 @@ impl KafkaBus {
     ) -> anyhow::Result<Arc<Self>> {
         let client_id = if settings.client_id.is_empty() { client_id } else { &settings.client_id };
         let client = client(settings, client_id);
-        let producer = producer(&client, settings).context("kafka.brokers or another setting of kafka is unusable")?;
+        let presence = Presence::default();
+        let producer =
+            producer(&client, settings, &presence).context("kafka.brokers or another setting of kafka is unusable")?;
         let lag = metrics.gauges(
             "kafka_consumer_lag",
             "Messages of a partition this process reads that did not take effect yet.",
@@ -70,16 +74,16 @@ impl KafkaBus {
             &["group", "topic"],
         );
         let (settings, producer, topics) = (settings.clone(), RwLock::new(producer), OnceCell::new());
-        Ok(Arc::new(Self(Arc::new(Link { settings, client, policy, lag, dead, producer, topics }))))
+        Ok(Arc::new(Self(Arc::new(Link { settings, client, policy, lag, dead, presence, producer, topics }))))
     }
 }
 
 impl Link {
     /// Makes the topics, once.
     pub(crate) async fn ready(&self) -> Result<(), BusError> {
-        let ensured = self
-            .topics
-            .get_or_try_init(|| async { topics::ensure(&self.producer(), &self.client, &self.settings).await });
+        let ensured = self.topics.get_or_try_init(|| async {
+            topics::ensure(&self.producer(), &self.client, &self.settings, &self.presence).await
+        });
         ensured.await.map(drop)
     }
 
@@ -95,10 +99,16 @@ impl Link {
         let topic = self.on_bus(&message.topic);
         let producer = self.producer();
         let sent = producer.send(wire::record(&topic, message), patience).await;
-        sent.map(drop).map_err(|(error, _)| {
-            self.renew(&producer);
-            BusError::new(error)
-        })
+        match sent {
+            Ok(_) => {
+                self.presence.found();
+                Ok(())
+            }
+            Err((error, _)) => {
+                self.renew(&producer);
+                Err(BusError::new(error))
+            }
+        }
     }
 
     async fn check(&self) -> Result<(), BusError> {
@@ -120,7 +130,7 @@ impl Link {
         if current.client().fatal_error().is_none() || failed.client().fatal_error().is_none() {
             return;
         }
-        match producer(&self.client, &self.settings) {
+        match producer(&self.client, &self.settings, &self.presence) {
             Ok(fresh) => {
                 tracing::warn!("the kafka producer failed for good, another one takes over");
                 *current = fresh;
@@ -150,15 +160,15 @@ fn client(settings: &Kafka, client_id: &str) -> ClientConfig {
 
 /// Idempotent, so that a retry inside the client neither doubles nor reorders; acknowledged by all replicas in sync,
 /// so that what is acknowledged survives the leader.
-fn producer(client: &ClientConfig, settings: &Kafka) -> KafkaResult<Producer> {
+fn producer(client: &ClientConfig, settings: &Kafka, presence: &Presence) -> KafkaResult<Producer> {
+    let mut client = client.clone();
     client
-        .clone()
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("message.timeout.ms", settings.message_timeout.get().as_millis().to_string())
-        // Events of one key go one after the other: waiting long to fill a batch would only slow them down.
-        .set("linger.ms", "1")
-        .create()
+        // Events of one key go one after the other: waiting to fill a batch would only slow them down.
+        .set("linger.ms", "0");
+    Producer::from_config_and_context(&client, presence.clone())
 }
 
 #[async_trait]

@@ -6,6 +6,7 @@
 mod bus;
 mod consumer;
 mod lanes;
+mod presence;
 mod topics;
 mod wire;
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::producer::Producer as _;
 use rdkafka::types::RDKafkaErrorCode;
 use shop_config::Kafka;
 use shop_events::{BusError, Topic};
 
 use crate::bus::Producer;
+use crate::presence::Presence;
 use crate::wire::DEAD_LETTERS;
 
 /// How long a broker may take to answer.
@@ -31,13 +32,20 @@ fn names(prefix: &str) -> Vec<String> {
 }
 
 /// Makes the topics that do not exist. Another process may be doing the same.
-pub(crate) async fn ensure(producer: &Producer, client: &ClientConfig, settings: &Kafka) -> Result<(), BusError> {
+pub(crate) async fn ensure(
+    producer: &Producer,
+    client: &ClientConfig,
+    settings: &Kafka,
+    presence: &Presence,
+) -> Result<(), BusError> {
     let present = present(producer).await?;
+    presence.found();
     let missing: Vec<_> = names(&settings.topic_prefix).into_iter().filter(|name| !present.contains(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let admin: AdminClient<DefaultClientContext> = client.create().map_err(BusError::new)?;
+    let admin: AdminClient<Presence> =
+        AdminClient::from_config_and_context(client, presence.clone()).map_err(BusError::new)?;
     let wanted: Vec<_> = missing.iter().map(|name| new_topic(name, settings)).collect();
     let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
     for made in admin.create_topics(&wanted, &options).await.map_err(BusError::new)? {

@@ -11,7 +11,7 @@ use shop_testing::{backend, eventually};
 use crate::handler::{Notebook, POISON, event};
 use crate::place::{Consuming, PARTITIONS, bus, publish, read, settings};
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn topics_are_made_and_events_arrive_once_poison_aside() {
