@@ -65,7 +65,12 @@ impl<E: Engine> Sql<E> {
             return Ok(Slice { products: Vec::new(), next: None });
         };
         let mut reader = self.engine.reader().await?;
-        let rows: Vec<ProductRow> = reader.rows(AssertSqlSafe(select.sql()), &select.values()).await?;
+        let (sql, values) = (AssertSqlSafe(select.sql()), select.values());
+        let rows: Vec<ProductRow> = if select.is_selective() {
+            reader.rows_planned_anew(sql, &values).await?
+        } else {
+            reader.rows(sql, &values).await?
+        };
         let more = rows.len() > listing.limit;
         let products: Vec<Product> =
             rows.into_iter().take(listing.limit).map(Product::try_from).collect::<Result<_>>()?;

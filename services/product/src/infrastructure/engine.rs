@@ -70,6 +70,13 @@ pub(super) trait Connection: Tables {
     /// Runs a statement and reads its rows.
     async fn rows<R: Row>(&mut self, sql: impl SqlSafeStr + Send, values: &[Value<'_>]) -> sqlx::Result<Vec<R>>;
 
+    /// The same for a statement whose best plan depends on its parameters: it is planned for these.
+    async fn rows_planned_anew<R: Row>(
+        &mut self,
+        sql: impl SqlSafeStr + Send,
+        values: &[Value<'_>],
+    ) -> sqlx::Result<Vec<R>>;
+
     /// Runs a statement; how many rows it touched.
     async fn run(&mut self, sql: impl SqlSafeStr + Send, values: &[Value<'_>]) -> sqlx::Result<u64>;
 
@@ -104,6 +111,14 @@ macro_rules! connection {
                 values: &[Value<'_>],
             ) -> sqlx::Result<Vec<R>> {
                 bind!(sqlx::query_as(sql), values).fetch_all(self).await
+            }
+
+            async fn rows_planned_anew<R: Row>(
+                &mut self,
+                sql: impl SqlSafeStr + Send,
+                values: &[Value<'_>],
+            ) -> sqlx::Result<Vec<R>> {
+                bind!(sqlx::query_as(sql), values).persistent(false).fetch_all(self).await
             }
 
             async fn run(&mut self, sql: impl SqlSafeStr + Send, values: &[Value<'_>]) -> sqlx::Result<u64> {

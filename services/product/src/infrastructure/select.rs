@@ -9,6 +9,7 @@ pub(super) struct Select {
     sql: String,
     values: Vec<Owned>,
     conditions: usize,
+    selective: bool,
 }
 
 /// A parameter that the statement keeps.
@@ -21,13 +22,15 @@ impl Select {
     /// The statement for one page and one row more, which tells that there is a next page. None when the text to look
     /// for cannot match in this way.
     pub(super) fn page<E: Engine>(engine: &E, listing: &Listing, matching: Match) -> Option<Self> {
+        let filter = &listing.filter;
         let mut select = Self {
             sql: concat!("SELECT ", columns!(), " FROM products").to_owned(),
             values: Vec::new(),
             conditions: 0,
+            selective: filter.text.is_some() || filter.min_price.is_some() || filter.max_price.is_some(),
         };
         select.filter(listing);
-        if let Some(text) = &listing.filter.text {
+        if let Some(text) = &filter.text {
             let n = select.values.len() + 1;
             let search = match matching {
                 Match::Words => engine.words(text, n)?,
@@ -38,6 +41,11 @@ impl Select {
         }
         select.order(listing);
         Some(select)
+    }
+
+    /// Whether its filters may leave few rows or nearly all: a plan made without knowing which is slow for one of them.
+    pub(super) fn is_selective(&self) -> bool {
+        self.selective
     }
 
     /// The SQL.
