@@ -33,6 +33,8 @@ struct Inner {
 #[derive(Clone)]
 struct Check {
     name: &'static str,
+    /// Whether the service can do no work without it.
+    vital: bool,
     ask: Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>,
 }
 
@@ -87,7 +89,19 @@ impl Health {
         F: Future<Output = Result<(), String>> + Send + 'static,
         A: Fn() -> F + Send + Sync + 'static,
     {
-        let check = Check { name, ask: Arc::new(move || ask().boxed()) };
+        self.add(Check { name, vital: true, ask: Arc::new(move || ask().boxed()) });
+    }
+
+    /// Adds a dependency that the service can do without for a while: its state is shown, but new work may come.
+    pub fn check_optional<F, A>(&self, name: &'static str, ask: A)
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+        A: Fn() -> F + Send + Sync + 'static,
+    {
+        self.add(Check { name, vital: false, ask: Arc::new(move || ask().boxed()) });
+    }
+
+    fn add(&self, check: Check) {
         self.0.checks.write().unwrap_or_else(PoisonError::into_inner).push(check);
     }
 
@@ -126,15 +140,16 @@ impl Health {
 
     async fn ask(&self) -> Report {
         let checks = self.0.checks.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let checks: BTreeMap<_, _> = join_all(checks.iter().map(Check::state)).await.into_iter().collect();
-        let status = if self.draining() {
+        let states = join_all(checks.iter().map(Check::state)).await;
+        let down = |(check, (_, state)): (&Check, &(_, State))| check.vital && state.status == Status::Down;
+        let overall = if self.draining() {
             Status::Draining
-        } else if checks.values().all(|state| state.status == Status::Up) {
-            Status::Up
-        } else {
+        } else if checks.iter().zip(&states).any(down) {
             Status::Down
+        } else {
+            Status::Up
         };
-        Report { status, checks }
+        Report { status: overall, checks: states.into_iter().collect() }
     }
 }
 
@@ -193,6 +208,14 @@ mod tests {
         up.store(true, Ordering::SeqCst);
         tokio::time::advance(FRESH).await;
         assert!(health.ready().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dependency_one_can_do_without_is_shown_and_does_not_matter() {
+        let health = Health::new(&Shutdown::new());
+        health.check_optional("bus", || std::future::ready(Err("away".to_owned())));
+        let report = health.report().await;
+        assert_eq!((report.status, report.checks["bus"].status), (Status::Up, Status::Down));
     }
 
     #[tokio::test(start_paused = true)]
