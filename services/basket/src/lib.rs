@@ -33,7 +33,7 @@ use self::interface::{Api, BasketGrpc, Clearing};
 pub use self::config::{Baskets as BasketRules, Config};
 
 /// How often expired baskets are deleted where the store does not do it by itself.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// The basket service, built and bound but not yet serving.
 pub struct Basket {

@@ -11,6 +11,7 @@ use shop_basket::{Basket, Config};
 use shop_config::{Grpc, Http, Neighbour, Redis};
 use shop_events::{BasketCleared, BasketLine, Bus, Context, Envelope, Event, MemoryBus};
 use shop_proto::basket::v1 as proto;
+use shop_proto::basket::v1::BasketChangeKind::{Availability, Gone, Price};
 use shop_proto::basket::v1::basket_service_client::BasketServiceClient;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
@@ -46,7 +47,9 @@ impl Running {
         let shelf = Shelf::serve().await;
         let timeout = shop_config::Duration::millis(500);
         let product = Neighbour { timeout, ..Neighbour::at(shelf.address().to_string()) };
-        let (http, grpc) = (Http::on(0), Grpc::on(0));
+        // A spare connection of the client that never sent a byte would hold up the end for so long.
+        let header_timeout = shop_config::Duration::millis(500);
+        let (http, grpc) = (Http { header_timeout, ..Http::on(0) }, Grpc::on(0));
         let config = Config { http, grpc, redis, product, ..Config::default() };
         let (bus, shutdown) = (Arc::new(MemoryBus::new(None)), Shutdown::new());
         let metrics = Metrics::new("basket-service");
@@ -84,7 +87,8 @@ async fn both_interfaces_show_one_basket() {
     assert_eq!((added.total.map(|total| total.minor_units), added.item_count), (Some(2002), 2));
 
     let stale = Some(added.version - 1);
-    let request = proto::UpdateItemRequest { user_id: user_id.clone(), product_id, quantity: 1, expected_version: stale };
+    let request =
+        proto::UpdateItemRequest { user_id: user_id.clone(), product_id, quantity: 1, expected_version: stale };
     let refused = service.rpc.update_item(request.clone()).await.expect_err("stale");
     assert_eq!(code(&refused), (Code::Aborted, "precondition_failed".to_owned()));
     let request = proto::UpdateItemRequest { expected_version: Some(added.version), ..request };
@@ -125,7 +129,6 @@ async fn a_refresh_lists_what_moved() {
     let request = proto::GetBasketRequest { user_id: "ann".to_owned(), refresh: true };
     let answer = service.rpc.get_basket(request).await.expect("refreshed").into_inner();
     let kinds: Vec<_> = answer.changes.iter().map(|change| (change.product_id, change.kind())).collect();
-    use proto::BasketChangeKind::{Availability, Gone, Price};
     assert_eq!(kinds, [(1, Price), (2, Availability), (3, Gone)]);
     let price = &answer.changes[0];
     let minor = |money: &Option<shop_proto::common::v1::Money>| money.as_ref().map(|money| money.minor_units);

@@ -37,10 +37,19 @@ pub(crate) struct SetQuantity {
     pub(crate) user: UserId,
     /// The line's product.
     pub(crate) product: i64,
-    /// How many; none takes the line out.
-    pub(crate) quantity: Option<Quantity>,
+    /// What is to become of it.
+    pub(crate) target: Target,
     /// The version the caller saw, if it cares.
     pub(crate) expected: Option<i64>,
+}
+
+/// What a line is to hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Target {
+    /// So many units.
+    Units(Quantity),
+    /// Nothing: the line goes.
+    Gone,
 }
 
 /// A basket and how it differed from the catalogue.
@@ -102,8 +111,8 @@ impl Commands {
 
     /// Makes a line hold a quantity, or takes it out.
     pub(crate) async fn set_quantity(&self, command: SetQuantity) -> Result<Basket, Error> {
-        let SetQuantity { user, product, quantity, expected } = command;
-        let Some(quantity) = quantity else { return self.remove(&user, product, expected).await };
+        let SetQuantity { user, product, target, expected } = command;
+        let Target::Units(quantity) = target else { return self.remove(&user, product, expected).await };
         let product = self.product(product).await?;
         self.edit(&user, expected, |basket| basket.set_quantity(&product, quantity)).await
     }

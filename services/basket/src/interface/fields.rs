@@ -2,6 +2,7 @@
 
 use shop_fault::{Fault, FieldError};
 
+use crate::application::Target;
 use crate::domain::{Quantity, UserId};
 
 /// Turns what a client sent into domain types, noting every field that is not valid, so that all are told at once.
@@ -31,9 +32,9 @@ impl Fields {
         quantity
     }
 
-    /// A quantity to set; zero is none.
-    pub(crate) fn quantity_or_none(&mut self, units: u32) -> Option<Option<Quantity>> {
-        if units == 0 { Some(None) } else { self.quantity(units).map(Some) }
+    /// A quantity to set; zero takes the line out.
+    pub(crate) fn target(&mut self, units: u32) -> Option<Target> {
+        if units == 0 { Some(Target::Gone) } else { self.quantity(units).map(Target::Units) }
     }
 
     /// `validation_failed` with every field noted.

@@ -72,11 +72,11 @@ impl BasketService for BasketGrpc {
         let request = request.into_inner();
         let mut fields = Fields::default();
         let user = fields.user(&request.user_id);
-        let (product, quantity) = (fields.product(request.product_id), fields.quantity_or_none(request.quantity));
-        let (Some(user), Some(product), Some(quantity)) = (user, product, quantity) else {
+        let (product, target) = (fields.product(request.product_id), fields.target(request.quantity));
+        let (Some(user), Some(product), Some(target)) = (user, product, target) else {
             return Err(shop_rpc::status(fields.fault()));
         };
-        let command = SetQuantity { user, product, quantity, expected: request.expected_version };
+        let command = SetQuantity { user, product, target, expected: request.expected_version };
         let basket = self.commands.set_quantity(command).await.map_err(status)?;
         Ok(Response::new(proto::UpdateItemResponse { basket: Some((&basket).into()) }))
     }

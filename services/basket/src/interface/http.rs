@@ -144,9 +144,9 @@ impl Api {
         res: &mut Response,
     ) -> Result<(), Problem> {
         let mut fields = Fields::default();
-        let Some(quantity) = fields.quantity_or_none(body.0.quantity) else { return Err(fields.fault().into()) };
+        let Some(target) = fields.target(body.0.quantity) else { return Err(fields.fault().into()) };
         let expected = etag::if_match(req)?;
-        let command = SetQuantity { user: user_id.0, product: product_id.0, quantity, expected };
+        let command = SetQuantity { user: user_id.0, product: product_id.0, target, expected };
         let basket = self.commands.set_quantity(command).await?;
         render(&basket, res);
         Ok(())

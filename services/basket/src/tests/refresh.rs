@@ -25,7 +25,7 @@ async fn a_refresh_stores_what_changed_in_one_look_up() {
     stage.shelf.set(2, |product| product.available = 1);
     stage.shelf.set(3, |product| product.name = "green tea".to_owned());
     stage.shelf.take_out(4);
-    stage.clock.advance(Duration::from_secs(60));
+    stage.clock.advance(Duration::from_mins(1));
     let calls = stage.shelf.calls();
     let refreshed = stage.commands.refresh(&ann).await.expect("refreshed");
     assert_eq!(stage.shelf.calls(), calls + 1);

@@ -11,7 +11,7 @@ async fn a_basket_is_filled_changed_and_emptied() {
     assert_eq!((again.status, again.location.as_deref(), &again.text), (200, None, &made.text));
 
     stage.post("/baskets/ann/items", r#"{"product_id":2,"quantity":3}"#).await;
-    stage.clock.advance(Duration::from_secs(60));
+    stage.clock.advance(Duration::from_mins(1));
     stage.post("/baskets/ann/items", r#"{"product_id":1,"quantity":1}"#).await;
     let filled = stage.post("/baskets/ann/items", r#"{"product_id":2,"quantity":1}"#).await;
     insta::assert_snapshot!(filled.shown(), @r#"
@@ -198,10 +198,10 @@ async fn while_the_catalogue_is_away_what_needs_no_look_up_goes_on() {
 async fn a_stale_version_changes_nothing() {
     let stage = Stage::new().await;
     let first = stage.post("/baskets/ann/items", r#"{"product_id":1,"quantity":1}"#).await;
-    let stale = first.etag.expect("an etag");
+    let outdated = first.etag.expect("an etag");
     let second = stage.put("/baskets/ann/items/1", r#"{"quantity":2}"#).await;
     let fresh = second.etag.expect("an etag");
-    assert_ne!(stale, fresh);
+    assert_ne!(outdated, fresh);
     for (method, path, body) in [
         (Method::PUT, "/baskets/ann/items/1", Some(r#"{"quantity":3}"#)),
         (Method::PUT, "/baskets/ann/items/1", Some(r#"{"quantity":0}"#)),
@@ -209,7 +209,7 @@ async fn a_stale_version_changes_nothing() {
         (Method::DELETE, "/baskets/ann/items", None),
         (Method::DELETE, "/baskets/ann", None),
     ] {
-        let refused = stage.call(method.clone(), path, &[("if-match", &stale)], body).await;
+        let refused = stage.call(method.clone(), path, &[("if-match", &outdated)], body).await;
         assert_eq!(refused.code(), (412, "precondition_failed".to_owned()), "{method} {path}");
     }
     let held = stage.get("/baskets/ann").await;
