@@ -148,7 +148,7 @@ impl Checkout {
         self.commands.payments.change(PAYMENT, &begin).await.expect("begins");
     }
 
-    fn charge(&self) -> Charge {
+    fn charge() -> Charge {
         Charge { key: PAYMENT, amount: usd(2700), token: Token::parse(None).expect("a token") }
     }
 
@@ -171,13 +171,15 @@ async fn of_sixteen_that_process_one_charges(place: Place) {
     checkout.create().await;
     let calls = (0..16).map(|n| {
         let checkout = checkout.clone();
-        tokio::task::spawn(async move { checkout.process(100 + n, "tok_approve").await.map_err(|error| error.fault()) })
+        tokio::task::spawn(async move { checkout.process(100 + n, "tok_approve").await.map_err(Error::fault) })
     });
     let outcomes: Vec<_> =
         futures_util::future::join_all(calls).await.into_iter().map(|joined| joined.expect("runs")).collect();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
-    let refused = outcomes.iter().flat_map(|outcome| outcome.as_ref().err());
-    assert!(refused.map(|fault| (fault.kind().status(), fault.code())).all(|refusal| refusal == (409, "invalid_state")));
+    let refused = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+    assert!(
+        refused.map(|fault| (fault.kind().status(), fault.code())).all(|refusal| refusal == (409, "invalid_state"))
+    );
     assert_eq!(checkout.place.charges(PAYMENT).await, 1);
     assert_eq!(checkout.place.events().await, 4);
 }
@@ -188,15 +190,18 @@ async fn of_twenty_that_refund_no_more_get_it_than_there_is(place: Place) {
     checkout.process(2, "tok_approve").await.expect("charges");
     let calls = (0..20).map(|n| {
         let checkout = checkout.clone();
-        tokio::task::spawn(async move { checkout.refund(100 + n, Some("2.00")).await.map_err(|error| error.fault()) })
+        tokio::task::spawn(async move { checkout.refund(100 + n, Some("2.00")).await.map_err(Error::fault) })
     });
     let outcomes: Vec<_> =
         futures_util::future::join_all(calls).await.into_iter().map(|joined| joined.expect("runs")).collect();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 13, "{outcomes:?}");
-    let refused = outcomes.iter().flat_map(|outcome| outcome.as_ref().err());
+    let refused = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
     assert!(refused.map(|fault| (fault.kind().status(), fault.code())).all(|r| r == (422, "refund_exceeds_payment")));
     assert_eq!(checkout.place.paid_back(PAYMENT).await, 2600);
-    assert_eq!((checkout.stored().await.refunded(), checkout.stored().await.status), (usd(2600), Status::PartiallyRefunded));
+    assert_eq!(
+        (checkout.stored().await.refunded(), checkout.stored().await.status),
+        (usd(2600), Status::PartiallyRefunded)
+    );
 }
 
 async fn a_charge_whose_reply_is_lost_is_settled_by_asking(place: Place) {
@@ -239,7 +244,7 @@ async fn a_payment_left_after_its_charge_is_settled_at_start(place: Place) {
     let checkout = Checkout::at(place);
     checkout.create().await;
     checkout.leave_processing().await;
-    checkout.provider.charge(&checkout.charge()).await.expect("charged, and then it died");
+    checkout.provider.charge(&Checkout::charge()).await.expect("charged, and then it died");
     assert_eq!(checkout.recovery().at_start().await.expect("settles").settled, 1);
     assert_eq!((checkout.stored().await.status, checkout.place.charges(PAYMENT).await), (Status::Completed, 1));
     assert_eq!(checkout.process(50, "tok_approve").await.expect("its answer").status, Status::Completed);
@@ -252,7 +257,7 @@ async fn a_charge_that_comes_after_the_void_takes_no_money(place: Place) {
     checkout.leave_processing().await;
     checkout.place.clock.advance(Duration::from_secs(31));
     checkout.recovery().round().await.expect("voids");
-    let late = checkout.provider.charge(&checkout.charge()).await.expect("answers");
+    let late = checkout.provider.charge(&Checkout::charge()).await.expect("answers");
     assert_eq!((late, checkout.place.charges(PAYMENT).await), (Verdict::Voided, 0));
 }
 
@@ -279,7 +284,7 @@ async fn a_refund_left_half_way_is_paid_back_once(place: Place) {
 async fn a_payment_nobody_processes_expires(place: Place) {
     let checkout = Checkout::at(place);
     checkout.create().await;
-    checkout.place.clock.advance(Duration::from_secs(30 * 60));
+    checkout.place.clock.advance(Duration::from_mins(30));
     let (one, other) = (checkout.recovery(), checkout.recovery());
     let (one, other) = tokio::join!(one.round(), other.round());
     assert!(one.expect("looks").expired + other.expect("looks").expired >= 1);

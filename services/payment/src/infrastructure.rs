@@ -59,7 +59,8 @@ pub(crate) async fn open(database: &Database, with: With<'_>) -> anyhow::Result<
             let pool = shop_sql::mariadb(database).await?;
             shop_sql::migrate(&pool, &MARIADB).await?;
             let relay = relay(pool.clone().into(), &with);
-            let parts = Parts { read: pool.clone(), write: pool.clone(), begin: "START TRANSACTION", wake: relay.wake() };
+            let parts =
+                Parts { read: pool.clone(), write: pool.clone(), begin: "START TRANSACTION", wake: relay.wake() };
             Ok(Opened {
                 payments: Arc::new(payments(&parts, &with)),
                 provider: Arc::new(Watched::new(sandbox(parts, &with), with.provider, with.metrics)),
@@ -80,7 +81,9 @@ pub(crate) async fn open(database: &Database, with: With<'_>) -> anyhow::Result<
                 relay,
             })
         }
-        Target::Postgres(_) => anyhow::bail!("payment keeps its data in mysql://… or sqlite://…, not in PostgreSQL (database.url)"),
+        Target::Postgres(_) => {
+            anyhow::bail!("payment keeps its data in mysql://… or sqlite://…, not in PostgreSQL (database.url)")
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::crash::{self, Point};
 use crate::domain::{
-    Baskets, Charge, Error, Failure, Line, Order, Payment, Payments, Provider, RawOrder, Reserved, Status, Stock, Token,
-    Verdict,
+    Baskets, Charge, Error, Failure, Line, Order, Payment, Payments, Provider, RawOrder, Reserved, Status, Stock,
+    Token, Verdict,
 };
 
 /// Charge a pending payment.
@@ -62,11 +62,11 @@ impl Commands {
             return Err(Error::BasketChanged(basket.changes));
         }
         let payment = Payment::open(id, order, basket, self.clock.now())?;
-        match self.payments.add(&payment).await? {
-            true => Ok(payment),
-            // Another attempt of the same operation was faster.
-            false => self.find(id).await,
+        if self.payments.add(&payment).await? {
+            return Ok(payment);
         }
+        // Another attempt of the same operation was faster.
+        self.find(id).await
     }
 
     /// Reserves the stock of a new payment. When it stays open whether it is reserved, the payment fails, and with it
@@ -144,9 +144,10 @@ impl Commands {
             return answer(payment);
         }
         let left_behind = payment.updated_at + self.settle_after <= self.clock.now();
-        let found = match left_behind {
-            true => self.provider.void(payment.id).await.map(Some),
-            false => self.provider.find(payment.id).await,
+        let found = if left_behind {
+            self.provider.void(payment.id).await.map(Some)
+        } else {
+            self.provider.find(payment.id).await
         };
         match found {
             Ok(Some(verdict)) => answer(self.settle(payment.id, &verdict).await?),

@@ -112,7 +112,11 @@ impl Error {
                 .fold(fault(Kind::Conflict, "insufficient_stock"), Fault::with_violation)
                 .with_member("payment_id", payment.to_string().into()),
             Self::InvalidState { payment, status, .. } => fault(Kind::Conflict, "invalid_state")
-                .with_violation(Violation::new("invalid_state", format!("payments/{payment}"), format!("it is {status}")))
+                .with_violation(Violation::new(
+                    "invalid_state",
+                    format!("payments/{payment}"),
+                    format!("it is {status}"),
+                ))
                 .with_member("payment_status", status.as_str().into()),
             Self::Declined { payment, failure } => fault(Kind::PaymentRequired, "payment_declined")
                 .with_member("payment_id", payment.to_string().into())
@@ -121,12 +125,18 @@ impl Error {
                 .with_field(FieldError::new("amount", "refund_exceeds_payment", format!("must be at most {left}"))),
             Self::RestockNeedsFullRefund(_) => {
                 let message = "must be false unless all that is left is refunded";
-                fault(Kind::Invalid, "restock_needs_full_refund")
-                    .with_field(FieldError::new("restock", "restock_needs_full_refund", message))
+                fault(Kind::Invalid, "restock_needs_full_refund").with_field(FieldError::new(
+                    "restock",
+                    "restock_needs_full_refund",
+                    message,
+                ))
             }
             Self::RefundRefused { .. } => fault(Kind::Conflict, "refund_refused"),
-            Self::CardData(field) => fault(Kind::Invalid, "card_data_not_accepted")
-                .with_field(FieldError::new(field, "card_data_not_accepted", "must not hold a card number")),
+            Self::CardData(field) => fault(Kind::Invalid, "card_data_not_accepted").with_field(FieldError::new(
+                field,
+                "card_data_not_accepted",
+                "must not hold a card number",
+            )),
             Self::Unsettled(_) => fault(Kind::Unavailable, "payment_unsettled").with_retry_after(RETRY),
             Self::ReservationUnknown(_) => fault(Kind::Unavailable, "reservation_unknown").with_retry_after(RETRY),
         }

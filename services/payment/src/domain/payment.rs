@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Basket, Error, Metadata, Note, Order, Refund, RefundStatus, UserId, events};
 
 /// How long a buyer has to pay; then the reserved units go back on the shelf.
-pub(crate) const LIFETIME: Duration = Duration::from_secs(30 * 60);
+pub(crate) const LIFETIME: Duration = Duration::from_mins(30);
 
 /// Where a payment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

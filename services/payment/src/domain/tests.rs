@@ -71,7 +71,10 @@ fn an_empty_basket_or_one_in_another_currency_is_not_paid() {
     assert_eq!(error.fault().code(), "basket_empty");
     let order = RawOrder { currency: Some("eur".to_owned()), ..raw_order() }.check().expect("valid");
     let error = Payment::open(OPERATION, order, basket(), NOON).expect_err("euros");
-    assert_eq!((error.to_string().as_str(), error.fault().code()), ("the basket is in USD, not in EUR", "currency_mismatch"));
+    assert_eq!(
+        (error.to_string().as_str(), error.fault().code()),
+        ("the basket is in USD, not in EUR", "currency_mismatch")
+    );
 }
 
 #[test]
@@ -103,7 +106,9 @@ fn every_move_that_is_not_in_the_picture_is_refused_and_names_the_status() {
 
 #[test]
 fn the_providers_word_settles_once_and_its_repeat_changes_nothing() {
-    for (verdict, status) in [(approved(), Status::Completed), (declined(), Status::Failed), (Verdict::Voided, Status::Failed)] {
+    for (verdict, status) in
+        [(approved(), Status::Completed), (declined(), Status::Failed), (Verdict::Voided, Status::Failed)]
+    {
         let mut payment = in_status(Status::Processing);
         assert!(!payment.settle(&verdict, NOON).expect("settles").is_empty());
         assert_eq!(payment.status, status);
@@ -111,9 +116,12 @@ fn the_providers_word_settles_once_and_its_repeat_changes_nothing() {
         assert!(payment.settle(&verdict, NOON).expect("the same word again").is_empty());
         assert_eq!(payment, settled);
     }
-    for (status, verdict) in
-        [(Status::Completed, declined()), (Status::Failed, approved()), (Status::Pending, approved()), (Status::Cancelled, approved())]
-    {
+    for (status, verdict) in [
+        (Status::Completed, declined()),
+        (Status::Failed, approved()),
+        (Status::Pending, approved()),
+        (Status::Cancelled, approved()),
+    ] {
         in_status(status).settle(&verdict, NOON).expect_err("two words");
     }
 }
@@ -166,7 +174,10 @@ fn refunds_add_up_to_the_amount_and_no_further() {
     assert_eq!(kinds(&refund(&mut payment, 1, Some(700)).expect("part")), ["payment.refunded"]);
     assert_eq!((payment.status, payment.refunded(), payment.left()), (Status::PartiallyRefunded, usd(700), usd(2000)));
     let error = refund(&mut payment, 2, Some(2001)).expect_err("over");
-    assert_eq!(error.to_string(), format!("a refund of 20.01 USD exceeds the 20.00 that are left of payment {}", payment.id));
+    assert_eq!(
+        error.to_string(),
+        format!("a refund of 20.01 USD exceeds the 20.00 that are left of payment {}", payment.id)
+    );
     assert_eq!((error.fault().kind().status(), "refund_exceeds_payment"), (422, "refund_exceeds_payment"));
     refund(&mut payment, 3, None).expect("all that is left");
     assert_eq!((payment.status, payment.refunded(), payment.left()), (Status::Refunded, usd(2700), usd(0)));
@@ -272,8 +283,11 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Step::Decline),
         Just(Step::Cancel),
         any::<bool>().prop_map(|late| Step::Expire { late }),
-        (0..8_u8, proptest::option::of(-10..3000_i16), any::<bool>())
-            .prop_map(|(id, minor, restock)| Step::Request { id, minor, restock }),
+        (0..8_u8, proptest::option::of(-10..3000_i16), any::<bool>()).prop_map(|(id, minor, restock)| Step::Request {
+            id,
+            minor,
+            restock
+        }),
         (0..8_u8, any::<bool>()).prop_map(|(id, paid)| Step::Settle { id, paid }),
     ]
 }
@@ -313,9 +327,10 @@ proptest! {
         let mut events = Vec::new();
         for step in steps {
             let before = payment.clone();
-            match take(&mut payment, step) {
-                Ok(caused) => events.extend(caused),
-                Err(_) => prop_assert_eq!(&payment, &before),
+            if let Ok(caused) = take(&mut payment, step) {
+                events.extend(caused);
+            } else {
+                prop_assert_eq!(&payment, &before);
             }
             prop_assert!(is_arrow(before.status, payment.status), "{} to {}", before.status, payment.status);
             prop_assert!(payment.left().minor >= 0 && payment.refunded().minor <= payment.amount.minor);

@@ -14,9 +14,7 @@ use uuid::Uuid;
 use super::{Opened, With, open};
 use crate::config::ProviderSettings;
 use crate::domain::samples::{NOON, numbered, pending, usd};
-use crate::domain::{
-    Charge, Due, Error, Filter, Paid, Payback, Payment, Refunding, Status, Token, UserId, Verdict,
-};
+use crate::domain::{Charge, Due, Error, Filter, Paid, Payback, Payment, Refunding, Status, Token, UserId, Verdict};
 
 /// An empty store and what keeps it there.
 pub(crate) struct Place {
@@ -189,7 +187,7 @@ async fn changes_of_one_payment_happen_one_after_the_other(place: Place) {
     let outcomes = futures_util::future::join_all(requests).await;
     let outcomes: Vec<_> = outcomes.into_iter().map(|joined| joined.expect("runs").map(drop)).collect();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 13, "27.00 is thirteen times 2.00");
-    assert!(outcomes.iter().flat_map(|outcome| outcome.as_ref().err()).all(|code| code == "refund_exceeds_payment"));
+    assert!(outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).all(|code| code == "refund_exceeds_payment"));
     let stored = place.opened.payments.get(payment.id).await.expect("reads").expect("there");
     assert_eq!((stored.refunds.len(), stored.left()), (13, usd(100)));
 }
@@ -230,7 +228,7 @@ async fn what_is_due_is_found_and_nothing_else(place: Place) {
     payments.change(Uuid::from_u128(3), &begin).await.expect("begins");
     let request = |payment: &mut Payment| payment.request_refund(&asked(9, 100), NOON);
     payments.change(paid.id, &request).await.expect("requested");
-    let (soon, end) = (NOON + Duration::from_millis(1), NOON + Duration::from_secs(30 * 60));
+    let (soon, end) = (NOON + Duration::from_millis(1), NOON + Duration::from_mins(30));
     let before = NOON - Duration::from_millis(1);
     for (due, expected) in [
         (Due::Expired(end), vec![2]),

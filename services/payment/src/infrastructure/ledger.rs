@@ -61,7 +61,8 @@ macro_rules! ledger {
 
             async fn entry(&mut self, key: Uuid, lock: bool) -> sqlx::Result<Option<Entry>> {
                 const READ: &str = "SELECT * FROM sandbox_charges WHERE charge_key = ?";
-                let sql = if lock { concat!("SELECT * FROM sandbox_charges WHERE charge_key = ?", $lock) } else { READ };
+                let sql =
+                    if lock { concat!("SELECT * FROM sandbox_charges WHERE charge_key = ?", $lock) } else { READ };
                 sqlx::query_as(sql).bind(key).fetch_optional(self).await
             }
 

@@ -43,14 +43,18 @@ impl Script {
             "tok_slow" => Self::Slow,
             "tok_lost_reply" => Self::LoseReply,
             "tok_decline" => Self::Decline(Failure::new("payment_declined", "the payment was declined")),
-            "tok_insufficient_funds" => Self::Decline(Failure::new("insufficient_funds", "there are insufficient funds")),
+            "tok_insufficient_funds" => {
+                Self::Decline(Failure::new("insufficient_funds", "there are insufficient funds"))
+            }
             _ => Self::Decline(Failure::new("unknown_token", "the provider does not know the token")),
         }
     }
 }
 
-fn unanswered(error: sqlx::Error) -> ProviderError {
-    ProviderError(error.to_string())
+impl From<sqlx::Error> for ProviderError {
+    fn from(error: sqlx::Error) -> Self {
+        Self(error.to_string())
+    }
 }
 
 impl<DB> Sandbox<DB>
@@ -130,15 +134,15 @@ where
             ..self.new_entry(charge.key, APPROVED)
         };
         if let Script::Decline(failure) = &script {
-            entry.outcome = DECLINED.to_owned();
+            DECLINED.clone_into(&mut entry.outcome);
             entry.code = Some(failure.code.clone());
             entry.message = Some(failure.message.clone());
         }
-        let (new, entry) = self.enter(entry).await.map_err(unanswered)?;
+        let (new, entry) = self.enter(entry).await?;
         if !new {
             // A key is charged once; whoever asks again hears what came of it then.
-            let mut conn = self.write.acquire().await.map_err(unanswered)?;
-            conn.asked_again(charge.key).await.map_err(unanswered)?;
+            let mut conn = self.write.acquire().await?;
+            conn.asked_again(charge.key).await?;
         }
         match script {
             Script::LoseReply => Err(ProviderError("the reply was lost".to_owned())),
@@ -147,16 +151,16 @@ where
     }
 
     async fn find(&self, key: Uuid) -> Result<Option<Verdict>, ProviderError> {
-        let mut conn = self.read.acquire().await.map_err(unanswered)?;
-        Ok(conn.entry(key, false).await.map_err(unanswered)?.as_ref().map(verdict))
+        let mut conn = self.read.acquire().await?;
+        Ok(conn.entry(key, false).await?.as_ref().map(verdict))
     }
 
     async fn void(&self, key: Uuid) -> Result<Verdict, ProviderError> {
-        let (_, entry) = self.enter(self.new_entry(key, VOID)).await.map_err(unanswered)?;
+        let (_, entry) = self.enter(self.new_entry(key, VOID)).await?;
         Ok(verdict(&entry))
     }
 
     async fn refund(&self, payback: &Payback) -> Result<Paid, ProviderError> {
-        shop_sql::retry_transient(|| self.pay_back(payback)).await.map_err(unanswered)
+        Ok(shop_sql::retry_transient(|| self.pay_back(payback)).await?)
     }
 }

@@ -57,8 +57,7 @@ const UPDATE_REFUND: &str = "UPDATE refunds SET status = ? WHERE id = ?";
 const EXPIRED: &str =
     "SELECT id FROM payments WHERE status = 'pending' AND expires_at <= ? ORDER BY expires_at LIMIT ?";
 const PROCESSING: &str = "SELECT id FROM payments WHERE status = 'processing' AND updated_at <= ? ORDER BY id LIMIT ?";
-const REFUNDING: &str =
-    "SELECT DISTINCT payment_id FROM refunds WHERE status = 'requested' AND created_at <= ? ORDER BY payment_id LIMIT ?";
+const REFUNDING: &str = "SELECT DISTINCT payment_id FROM refunds WHERE status = 'requested' AND created_at <= ? ORDER BY payment_id LIMIT ?";
 
 macro_rules! statements {
     ($connection:ty, $engine:ty, $lock:literal) => {
@@ -118,14 +117,16 @@ macro_rules! statements {
 
             async fn items(&mut self, payments: &[Uuid]) -> sqlx::Result<Vec<ItemRow>> {
                 let marks = marks(payments.len());
-                let sql = format!("SELECT * FROM payment_items WHERE payment_id IN ({marks}) ORDER BY payment_id, position");
+                let sql =
+                    format!("SELECT * FROM payment_items WHERE payment_id IN ({marks}) ORDER BY payment_id, position");
                 let query = sqlx::query_as(AssertSqlSafe(sql));
                 payments.iter().fold(query, |query, id| query.bind(*id)).fetch_all(self).await
             }
 
             async fn refunds(&mut self, payments: &[Uuid]) -> sqlx::Result<Vec<RefundRow>> {
                 let marks = marks(payments.len());
-                let sql = format!("SELECT * FROM refunds WHERE payment_id IN ({marks}) ORDER BY payment_id, created_at, id");
+                let sql =
+                    format!("SELECT * FROM refunds WHERE payment_id IN ({marks}) ORDER BY payment_id, created_at, id");
                 let query = sqlx::query_as(AssertSqlSafe(sql));
                 payments.iter().fold(query, |query, id| query.bind(*id)).fetch_all(self).await
             }

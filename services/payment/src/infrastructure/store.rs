@@ -1,7 +1,6 @@
 //! Payments in MariaDB or SQLite: a change, its refunds and its events are one transaction.
 
 use std::collections::HashMap;
-use std::ops::DerefMut;
 
 use async_trait::async_trait;
 use prometheus::IntCounterVec;
@@ -125,7 +124,7 @@ where
         change: Change<'_>,
     ) -> Result<Applied, Failed> {
         let row = tx.payment(id, true).await?.ok_or(Error::NotFound(id))?;
-        let before = complete(tx.deref_mut(), vec![row]).await?.pop().ok_or(Error::NotFound(id))?;
+        let before = complete(&mut **tx, vec![row]).await?.pop().ok_or(Error::NotFound(id))?;
         let mut after = before.clone();
         let events = change(&mut after)?;
         if after == before && events.is_empty() {
@@ -143,7 +142,7 @@ where
         }
         let told = !events.is_empty();
         for event in events {
-            outbox::append(tx.deref_mut(), &self.envelope(event)).await?;
+            outbox::append(&mut **tx, &self.envelope(event)).await?;
         }
         Ok(Applied { before: before.status, after, told })
     }
@@ -200,7 +199,7 @@ where
     async fn get(&self, id: Uuid) -> Result<Option<Payment>, Error> {
         let mut conn = self.read.acquire().await.map_err(store_error)?;
         let row = conn.payment(id, false).await.map_err(store_error)?;
-        Ok(complete(conn.deref_mut(), row.into_iter().collect()).await?.pop())
+        Ok(complete(&mut *conn, row.into_iter().collect()).await?.pop())
     }
 
     async fn change(&self, id: Uuid, change: Change<'_>) -> Result<Payment, Error> {
@@ -209,6 +208,7 @@ where
             self.wake.wake();
         }
         if before != after.status {
+            tracing::info!(payment.id = %id, from = %before, to = %after.status, "payment {id} is {}", after.status);
             self.entered.with_label_values(&[after.status.as_str()]).inc();
         }
         Ok(after)
@@ -223,7 +223,7 @@ where
         };
         let mut conn = self.read.acquire().await.map_err(store_error)?;
         let rows = conn.page(page).await.map_err(store_error)?;
-        Ok(complete(conn.deref_mut(), rows).await?)
+        Ok(complete(&mut *conn, rows).await?)
     }
 
     async fn due(&self, due: Due, limit: u32) -> Result<Vec<Uuid>, Error> {

@@ -14,7 +14,6 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::Api;
-use super::detached::detached;
 use super::http::scope;
 use super::idempotent::{Call, once};
 use crate::application::{Amount, List, Process, RefundPayment};
@@ -39,12 +38,9 @@ impl PaymentService for PaymentGrpc {
         let pairs: BTreeMap<_, _> = std::mem::take(&mut request.metadata).into_iter().collect();
         let mut canonical = request.encode_to_vec();
         canonical.extend_from_slice(format!("{pairs:?}").as_bytes());
-        let call = Call { method: "CreatePayment", key, request: &canonical };
-        once(&self.0, call, |id| async move {
-            let order = order(request, pairs);
-            let commands = self.0.commands.clone();
-            let payment = detached(&self.0.tasks, async move { commands.create(id, order).await }).await;
-            let payment = payment.map_err(shop_rpc::status)?.map_err(status)?;
+        let call = Call { method: "CreatePayment", key, request: canonical };
+        once(&self.0, call, move |api, id| async move {
+            let payment = api.commands.create(id, order(request, pairs)).await.map_err(status)?;
             Ok(proto::CreatePaymentResponse { payment: Some(payment.into()) })
         })
         .await
@@ -81,13 +77,11 @@ impl PaymentService for PaymentGrpc {
         let sent = key(&request);
         let mut request = request.into_inner();
         let key = request.idempotency_key.take().or(sent);
-        let canonical = request.encode_to_vec();
-        once(&self.0, Call { method: "ProcessPayment", key, request: &canonical }, |operation| async move {
+        let call = Call { method: "ProcessPayment", key, request: request.encode_to_vec() };
+        once(&self.0, call, move |api, operation| async move {
             let token = Token::parse(request.payment_token.as_deref()).map_err(status)?;
             let command = Process { id: id(&request.id)?, operation, token };
-            let commands = self.0.commands.clone();
-            let payment = detached(&self.0.tasks, async move { commands.process(command).await }).await;
-            let payment = payment.map_err(shop_rpc::status)?.map_err(status)?;
+            let payment = api.commands.process(command).await.map_err(status)?;
             Ok(proto::ProcessPaymentResponse { payment: Some(payment.into()) })
         })
         .await
@@ -99,9 +93,9 @@ impl PaymentService for PaymentGrpc {
     ) -> Answer<proto::CancelPaymentResponse> {
         let key = key(&request);
         let request = request.into_inner();
-        let canonical = request.encode_to_vec();
-        once(&self.0, Call { method: "CancelPayment", key, request: &canonical }, |operation| async move {
-            let payment = self.0.commands.cancel(id(&request.id)?, operation).await.map_err(status)?;
+        let call = Call { method: "CancelPayment", key, request: request.encode_to_vec() };
+        once(&self.0, call, move |api, operation| async move {
+            let payment = api.commands.cancel(id(&request.id)?, operation).await.map_err(status)?;
             Ok(proto::CancelPaymentResponse { payment: Some(payment.into()) })
         })
         .await
@@ -114,18 +108,16 @@ impl PaymentService for PaymentGrpc {
         let sent = key(&request);
         let mut request = request.into_inner();
         let key = request.idempotency_key.take().or(sent);
-        let canonical = request.encode_to_vec();
-        once(&self.0, Call { method: "RefundPayment", key, request: &canonical }, |operation| async move {
+        let call = Call { method: "RefundPayment", key, request: request.encode_to_vec() };
+        once(&self.0, call, move |api, operation| async move {
             let command = RefundPayment {
                 id: id(&request.id)?,
                 operation,
-                amount: request.amount.map(amount).transpose()?,
+                amount: request.amount.as_ref().map(amount).transpose()?,
                 reason: request.reason,
                 restock: request.restock,
             };
-            let commands = self.0.commands.clone();
-            let payment = detached(&self.0.tasks, async move { commands.refund(command).await }).await;
-            let payment = payment.map_err(shop_rpc::status)?.map_err(status)?;
+            let payment = api.commands.refund(command).await.map_err(status)?;
             Ok(proto::RefundPaymentResponse { payment: Some(payment.into()) })
         })
         .await
@@ -168,10 +160,12 @@ fn user(text: &str) -> Result<UserId, Status> {
     UserId::parse(text).map_err(|field| shop_rpc::status(Fault::invalid(vec![field])))
 }
 
-fn amount(money: shop_proto::common::v1::Money) -> Result<Amount, Status> {
+fn amount(money: &shop_proto::common::v1::Money) -> Result<Amount, Status> {
     let currency = match money.currency.as_str() {
         "" => Currency::USD,
-        code => code.parse().map_err(|_| invalid("amount.currency", "must be an ISO 4217 currency code such as USD"))?,
+        code => {
+            code.parse().map_err(|_| invalid("amount.currency", "must be an ISO 4217 currency code such as USD"))?
+        }
     };
     Ok(Amount::Exact(Money::new(money.minor_units, currency)))
 }

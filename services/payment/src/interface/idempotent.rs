@@ -11,39 +11,50 @@ use tonic::{Code, Response, Status};
 use uuid::Uuid;
 
 use super::Api;
+use super::detached::detached;
 
 /// Longest key taken, as over HTTP.
 const MAX_KEY: usize = 255;
 
 /// A call that may be a repeat.
-pub(super) struct Call<'a> {
+pub(super) struct Call {
     pub(super) method: &'static str,
     /// From the request or the metadata.
     pub(super) key: Option<String>,
     /// The request in a form that is the same for the same request.
-    pub(super) request: &'a [u8],
+    pub(super) request: Vec<u8>,
 }
 
-impl Call<'_> {
+impl Call {
     fn fingerprint(&self) -> [u8; 32] {
-        Sha256::new().chain_update(self.method).chain_update([0]).chain_update(self.request).finalize().into()
+        Sha256::new().chain_update(self.method).chain_update([0]).chain_update(&self.request).finalize().into()
     }
 }
 
 /// Runs `work` under the operation id of the call's key, or under a new one without a key; a repeat gets the answer
-/// of the first run. Failures of ours are not kept.
-pub(super) async fn once<T, F>(api: &Api, call: Call<'_>, work: impl FnOnce(Uuid) -> F) -> Result<Response<T>, Status>
+/// of the first run. Failures of ours are not kept. Goes on to its end when the caller goes away.
+pub(super) async fn once<T, F, W>(api: &Api, call: Call, work: W) -> Result<Response<T>, Status>
+where
+    T: Message + Default + 'static,
+    F: Future<Output = Result<T, Status>> + Send + 'static,
+    W: FnOnce(Api, Uuid) -> F + Send + 'static,
+{
+    let ours = api.clone();
+    detached(&api.tasks, run(ours, call, work)).await.map_err(shop_rpc::status)?
+}
+
+async fn run<T, F, W>(api: Api, call: Call, work: W) -> Result<Response<T>, Status>
 where
     T: Message + Default,
     F: Future<Output = Result<T, Status>>,
+    W: FnOnce(Api, Uuid) -> F,
 {
-    let Some(key) = &call.key else { return work(api.clock.new_id()).await.map(Response::new) };
+    let Some(key) = &call.key else {
+        let operation = api.clock.new_id();
+        return work(api, operation).await.map(Response::new);
+    };
     check(key)?;
-    let begun = api.keys.begin(key, &call.fingerprint()).await.map_err(|cause| {
-        let detail = "the store of idempotency keys is not available";
-        shop_rpc::status(Fault::new(Kind::Unavailable, "store_unavailable", detail).with_source(cause))
-    })?;
-    let operation = match begun {
+    let operation = match begin(&api, key, &call).await? {
         Begin::Run { operation } => operation,
         Begin::Replay(stored) => return replay(&stored),
         Begin::InFlight => {
@@ -56,16 +67,24 @@ where
             return Err(shop_rpc::status(Fault::new(Kind::Invalid, "idempotency_key_reused", detail)));
         }
     };
-    let answer = work(operation).await;
+    let keys = api.keys.clone();
+    let answer = work(api, operation).await;
     let kept = match stored(&answer) {
-        Some(stored) => api.keys.finish(key, &stored).await,
-        None => api.keys.abandon(key).await,
+        Some(stored) => keys.finish(key, &stored).await,
+        None => keys.abandon(key).await,
     };
     if let Err(error) = kept {
         // The effect stands; a repeat runs again under the same operation id and finds it.
         tracing::warn!(error = %error, "the answer to an idempotency key could not be stored");
     }
     answer.map(Response::new)
+}
+
+async fn begin(api: &Api, key: &str, call: &Call) -> Result<Begin, Status> {
+    api.keys.begin(key, &call.fingerprint()).await.map_err(|cause| {
+        let detail = "the store of idempotency keys is not available";
+        shop_rpc::status(Fault::new(Kind::Unavailable, "store_unavailable", detail).with_source(cause))
+    })
 }
 
 fn check(key: &str) -> Result<(), Status> {

@@ -19,7 +19,8 @@ pub(crate) struct Rounds {
 impl Rounds {
     /// One round every `interval`.
     pub(crate) fn new(recovery: Recovery, interval: Duration, metrics: &Metrics) -> Self {
-        let help = "Payments taken further that nobody asked about: expired, settled after a crash or a lost reply, refunds.";
+        let help =
+            "Payments taken further that nobody asked about: expired, settled after a crash or a lost reply, refunds.";
         let recovered = metrics.counters("payment_recovered_total", help, &["what"]);
         Self { recovery, interval, recovered }
     }

@@ -23,8 +23,8 @@ fn order(key: Option<&str>) -> proto::CreatePaymentRequest {
     }
 }
 
-fn usd(minor_units: i64) -> Option<Money> {
-    Some(Money { minor_units, currency: "USD".to_owned() })
+fn usd(minor_units: i64) -> Money {
+    Money { minor_units, currency: "USD".to_owned() }
 }
 
 #[tokio::test]
@@ -32,18 +32,18 @@ async fn a_payment_goes_all_the_way() {
     let world = World::new().await;
     let mut client = client(&world).await;
     let made = client.create_payment(order(None)).await.expect("makes").into_inner().payment.expect("a payment");
-    assert_eq!((made.status(), made.amount, made.items.len()), (proto::PaymentStatus::Pending, usd(2700), 2));
+    assert_eq!((made.status(), made.amount, made.items.len()), (proto::PaymentStatus::Pending, Some(usd(2700)), 2));
     let id = made.id;
     let process = proto::ProcessPaymentRequest { id: id.clone(), ..Default::default() };
     let paid = client.process_payment(process.clone()).await.expect("charges").into_inner().payment.expect("a payment");
     assert_eq!(paid.status(), proto::PaymentStatus::Completed);
     let refused = client.process_payment(process).await.expect_err("once");
     assert_eq!((refused.code(), fault(refused).code()), (Code::FailedPrecondition, "invalid_state"));
-    let refund = proto::RefundPaymentRequest { id: id.clone(), amount: usd(700), ..Default::default() };
+    let refund = proto::RefundPaymentRequest { id: id.clone(), amount: Some(usd(700)), ..Default::default() };
     let back = client.refund_payment(refund.clone()).await.expect("pays back").into_inner().payment.expect("a payment");
     assert_eq!((back.status(), back.refunds.len()), (proto::PaymentStatus::PartiallyRefunded, 1));
-    assert_eq!(back.refunded_amount, usd(700));
-    let refund = proto::RefundPaymentRequest { amount: usd(2001), ..refund };
+    assert_eq!(back.refunded_amount, Some(usd(700)));
+    let refund = proto::RefundPaymentRequest { amount: Some(usd(2001)), ..refund };
     let refused = client.refund_payment(refund).await.expect_err("too much");
     assert_eq!((refused.code(), fault(refused).code()), (Code::InvalidArgument, "refund_exceeds_payment"));
     let read = client.get_payment(proto::GetPaymentRequest { id }).await.expect("reads").into_inner();
@@ -81,7 +81,9 @@ async fn a_repeat_under_the_same_key_gets_the_same_answer() {
     };
     client.cancel_payment(cancel()).await.expect("cancels");
     client.cancel_payment(cancel()).await.expect("replays");
-    let refusals = [proto::ProcessPaymentRequest { id: id.clone(), idempotency_key: Some("k-3".to_owned()), payment_token: None }; 1];
+    let refusals =
+        [proto::ProcessPaymentRequest { id: id.clone(), idempotency_key: Some("k-3".to_owned()), payment_token: None };
+            1];
     for request in refusals.iter().chain(&refusals) {
         let refused = fault(client.process_payment(request.clone()).await.expect_err("cancelled"));
         assert_eq!((refused.kind().status(), refused.code()), (409, "invalid_state"));

@@ -32,7 +32,8 @@ fn path() -> impl Strategy<Value = String> {
 }
 
 fn body() -> impl Strategy<Value = Vec<u8>> {
-    let text = prop_oneof![any::<String>(), Just("ada".to_owned()), Just("credit_card".to_owned()), Just("\u{0}".to_owned())];
+    let text =
+        prop_oneof![any::<String>(), Just("ada".to_owned()), Just("credit_card".to_owned()), Just("\u{0}".to_owned())];
     let json = prop_oneof![
         text.prop_map(serde_json::Value::from),
         any::<i64>().prop_map(serde_json::Value::from),
@@ -82,7 +83,8 @@ fn sent() -> impl Strategy<Value = Sent> {
 
 #[test]
 fn no_request_makes_the_service_fail() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let world = runtime.block_on(World::new());
     let mut runner = TestRunner::new(Config { cases: 600, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&sent(), |sent| {

@@ -154,7 +154,12 @@ async fn a_basket_that_moved_lists_its_changes() {
             available_quantity: 1,
             ..BasketChange::default()
         },
-        BasketChange { product_id: 5, kind: BasketChangeKind::Gone.into(), name: "Lamp".to_owned(), ..BasketChange::default() },
+        BasketChange {
+            product_id: 5,
+            kind: BasketChangeKind::Gone.into(),
+            name: "Lamp".to_owned(),
+            ..BasketChange::default()
+        },
     ];
     let reply = world.post("/payments", &json!({"user_id": "ada", "method": "paypal"})).await;
     let mut problem = steady(reply.problem(409, "basket_changed"));
@@ -361,7 +366,9 @@ async fn card_numbers_are_refused_wherever_they_are_and_never_echoed() {
         assert!(!reply.text.contains("4242"), "{reply:?}");
         let _ = reply.problem(422, "card_data_not_accepted");
     }
-    for body in [json!({"payment_token": 4_242_424_242_424_242_u64}), json!({"payment_token": [4_242_424_242_424_242_u64]})] {
+    for body in
+        [json!({"payment_token": 4_242_424_242_424_242_u64}), json!({"payment_token": [4_242_424_242_424_242_u64]})]
+    {
         let reply = world.post(&format!("/payments/{pending}/process"), &body).await;
         assert!(!reply.text.contains("4242"), "{reply:?}");
         let _ = reply.problem(422, "validation_failed");
@@ -390,8 +397,13 @@ async fn lists_are_paged_newest_first() {
     assert_eq!((status, &problem["code"]), (400, &json!("invalid_cursor")));
     let (_, users) = world.api.get("/users/ada/payments?limit=1").await;
     assert_eq!(ids(&users), [done]);
-    assert_eq!(world.api.get("/users/bob/payments").await, (200, json!({"payments": [], "count": 0, "next_cursor": null})));
-    for path in ["/payments?limit=0", "/payments?limit=101", "/payments?status=paid", "/payments?x=1", "/users/a%20b/payments"] {
+    assert_eq!(
+        world.api.get("/users/bob/payments").await,
+        (200, json!({"payments": [], "count": 0, "next_cursor": null}))
+    );
+    for path in
+        ["/payments?limit=0", "/payments?limit=101", "/payments?status=paid", "/payments?x=1", "/users/a%20b/payments"]
+    {
         let (status, problem) = world.api.get(path).await;
         assert_eq!((status, &problem["code"]), (400, &json!("invalid_parameter")), "{path}");
     }
@@ -414,7 +426,7 @@ async fn what_does_not_exist_is_a_problem_document() {
 async fn a_payment_nobody_processes_expires_by_itself() {
     let world = World::new().await;
     let path = format!("/payments/{}", world.pending().await);
-    world.clock.advance(Duration::from_secs(30 * 60));
+    world.clock.advance(Duration::from_mins(30));
     eventually!(world.api.get(&path).await.1["failure"]["code"] == "payment_expired");
     eventually!(world.events.kinds() == ["Release 1x4", "Release 2x3", "payment.failed"]);
     let (_, metrics) = (0, world.api.send(world.api.request(reqwest::Method::GET, "/metrics")).await.text);

@@ -14,12 +14,15 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
+/// Makes a refusal.
+pub(crate) type Refusal = fn() -> Status;
+
 /// What the neighbours answer.
 #[derive(Clone, Default)]
 pub(crate) struct Neighbours {
     pub(crate) changes: Arc<Mutex<Vec<basket::BasketChange>>>,
     /// Why `ReserveStock` fails, if it does.
-    pub(crate) refusal: Arc<Mutex<Option<fn() -> Status>>>,
+    pub(crate) refusal: Arc<Mutex<Option<Refusal>>>,
     pub(crate) reservations: Arc<AtomicUsize>,
 }
 
@@ -39,8 +42,8 @@ impl Neighbours {
     }
 }
 
-fn usd(minor_units: i64) -> Option<Money> {
-    Some(Money { minor_units, currency: "USD".to_owned() })
+fn usd(minor_units: i64) -> Money {
+    Money { minor_units, currency: "USD".to_owned() }
 }
 
 fn line(product_id: i64, name: &str, quantity: u32, price: i64) -> basket::BasketItem {
@@ -49,8 +52,8 @@ fn line(product_id: i64, name: &str, quantity: u32, price: i64) -> basket::Baske
         product_id,
         name: name.to_owned(),
         quantity,
-        price: usd(price),
-        subtotal: usd(price * i64::from(quantity)),
+        price: Some(usd(price)),
+        subtotal: Some(usd(price * i64::from(quantity))),
         category: "computers".to_owned(),
         created_at: Some(prost_types::Timestamp { seconds: 1_772_366_400, nanos: 0 }),
     }
