@@ -23,7 +23,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection that is made with the first call and made again after a failure; clones share it.
 ///
-/// Dialling takes place inside of a runtime only when the first call is made, but the channel must be made inside of one.
+/// Call it inside a runtime. An address that cannot be dialled at all is an error here, one where nobody listens is not.
 pub fn channel(neighbour: &Neighbour) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(neighbour.uri())
         .with_context(|| format!("{} is not the address of a service; use host:port", neighbour.url))?

@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn grpc_timeouts_are_read_in_every_unit() {
         assert_eq!(grpc_timeout("2S"), Some(Duration::from_secs(2)));
-        assert_eq!(grpc_timeout("1H"), Some(Duration::from_secs(3600)));
+        assert_eq!(grpc_timeout("1H"), Some(Duration::from_hours(1)));
         assert_eq!(grpc_timeout("99999999m"), Some(Duration::from_millis(99_999_999)));
         assert_eq!(grpc_timeout("5n"), Some(Duration::from_nanos(5)));
     }

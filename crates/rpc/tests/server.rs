@@ -33,8 +33,11 @@ struct Catalogue {
     calls: Arc<AtomicUsize>,
     entered: Arc<Notify>,
     go_on: Arc<Notify>,
-    seen: Arc<std::sync::Mutex<Option<(MetadataMap, Option<RequestContext>)>>>,
+    seen: Arc<std::sync::Mutex<Option<Seen>>>,
 }
+
+/// What a call brought along, and the context its method ran in.
+type Seen = (MetadataMap, Option<RequestContext>);
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -131,7 +134,7 @@ impl Running {
         .await
     }
 
-    fn seen(&self) -> (MetadataMap, Option<RequestContext>) {
+    fn seen(&self) -> Seen {
         self.catalogue.seen.lock().expect("not poisoned").take().expect("a call came")
     }
 
