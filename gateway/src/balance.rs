@@ -20,6 +20,8 @@ pub(crate) enum Balancer {
     Weighted(Mutex<Vec<i64>>),
     /// From any.
     Random,
+    /// From the less loaded of two taken at random, by recent latency and calls in flight.
+    PowerOfTwo,
 }
 
 impl Balancer {
@@ -28,9 +30,10 @@ impl Balancer {
         match settings.strategy {
             _ if !settings.enabled => Self::FirstFit,
             Strategy::RoundRobin => Self::RoundRobin(AtomicUsize::new(0)),
-            Strategy::LeastConnections | Strategy::P2cEwma => Self::LeastConnections(AtomicUsize::new(0)),
+            Strategy::LeastConnections => Self::LeastConnections(AtomicUsize::new(0)),
             Strategy::WeightedRoundRobin => Self::Weighted(Mutex::new(vec![0; count])),
             Strategy::Random => Self::Random,
+            Strategy::P2cEwma => Self::PowerOfTwo,
         }
     }
 
@@ -50,9 +53,20 @@ impl Balancer {
                 places.min_by_key(|place| backends[*place].in_flight()).unwrap_or(start)
             }
             Self::Weighted(current) => smooth(&mut current.lock(), backends.iter().map(|b| b.weight())),
-            Self::Random => usize::try_from(RandomState::new().hash_one(0)).unwrap_or_default() % count,
+            Self::Random => chance(count),
+            Self::PowerOfTwo => {
+                let one = chance(count);
+                let other = (one + 1 + chance(count - 1)) % count;
+                if backends[other].load() < backends[one].load() { other } else { one }
+            }
         }
     }
+}
+
+/// A place below `count`.
+fn chance(count: usize) -> usize {
+    // Fresh keys each time: even enough to spread load, and no further dependency.
+    usize::try_from(RandomState::new().hash_one(0)).unwrap_or_default() % count
 }
 
 /// Every backend gains its weight; the richest is chosen and pays what all gained.

@@ -19,7 +19,7 @@ const MOST_IN_A_ROW: u32 = 5;
 /// The window moves on in this many steps.
 const STEPS: u32 = 10;
 /// A backend that never recovers is still tried this often.
-const LONGEST_OPEN: Duration = Duration::from_secs(300);
+const LONGEST_OPEN: Duration = Duration::from_mins(5);
 
 /// What a breaker lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,7 +215,7 @@ impl Policy {
         let longest = LONGEST_OPEN.max(self.rules.open_for);
         let full = self.rules.open_for.saturating_mul(1 << self.opened.min(10)).min(longest);
         self.opened += 1;
-        full - full.mul_f64(0.2 * chance())
+        full.mul_f64(1.0 - 0.2 * chance())
     }
 }
 
@@ -260,7 +260,7 @@ mod tests {
     use super::*;
     use failsafe::clock;
 
-    const RULES: Rules = Rules { trials: 2, window: Duration::from_secs(60), open_for: Duration::from_secs(30) };
+    const RULES: Rules = Rules { trials: 2, window: Duration::from_mins(1), open_for: Duration::from_secs(30) };
 
     fn breaker() -> Arc<Breaker> {
         Breaker::new(RULES, "http://a:1", IntGauge::new("state", "state").expect("gauge"))

@@ -144,7 +144,7 @@ pub struct Services {
 
 impl Services {
     /// Each service with its name.
-    pub fn iter(&self) -> [(&'static str, &Service); 4] {
+    pub fn by_name(&self) -> [(&'static str, &Service); 4] {
         [
             ("product", &self.product),
             ("basket", &self.basket),
@@ -341,7 +341,7 @@ impl Settings for Config {
                 p.ensure(!value.is_zero(), key, "must be more than 0");
             }
         });
-        for (name, service) in self.services.iter() {
+        for (name, service) in self.services.by_name() {
             if service.enabled {
                 let key = format!("services.{name}.urls");
                 problems.ensure(

@@ -199,10 +199,10 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 
 /// Adds to the end of a list header, all of it on one line: some readers look at the first line only.
 fn append(headers: &mut HeaderMap, name: &HeaderName, last: &str) {
-    let mut list: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-    list.push(last);
-    let list = list.join(", ");
-    set(headers, name.clone(), &list);
+    let mut values: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    values.push(last);
+    let line = values.join(", ");
+    set(headers, name.clone(), &line);
 }
 
 /// Turns a backend's headers into those sent to the client.

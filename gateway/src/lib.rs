@@ -9,6 +9,7 @@ mod exchange;
 mod front;
 mod grpc;
 mod headers;
+mod latency;
 mod limit;
 mod metrics;
 mod own;
@@ -49,6 +50,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Takes the port; backends need not be there yet.
+    #[expect(clippy::unused_async, reason = "the shape of every part of the shop, and discovery will ask DNS here")]
     pub async fn build(config: Config, metrics: Metrics, _shutdown: &Shutdown) -> anyhow::Result<Self> {
         let workers = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -120,14 +122,20 @@ async fn housekeep(shared: &Shared) {
 
 /// Says which settings have no effect: silence would be taken for consent.
 fn warn_about(config: &Config) {
-    if config.load_balancer.enabled && config.load_balancer.strategy == Strategy::P2cEwma {
+    let balancer = &config.load_balancer;
+    let is_weighted = balancer.enabled && balancer.strategy == Strategy::WeightedRoundRobin;
+    let has_weights = config.services.by_name().into_iter().any(|(_, service)| {
+        let mut urls = service.urls.0.iter().chain(&service.grpc_urls.0);
+        urls.any(|url| url.weight.get() > 1)
+    });
+    if has_weights && !is_weighted {
         tracing::warn!(
-            "load_balancer.strategy (LOAD_BALANCER_STRATEGY) = p2c_ewma has no effect in this version; \
-             least_connections is used"
+            "weights of backends have no effect unless load_balancer.strategy (LOAD_BALANCER_STRATEGY) is \
+             weighted_round_robin"
         );
     }
     if !config.admin.token.is_empty() {
-        tracing::warn!("admin.token (ADMIN_TOKEN) has no effect in this version; there is no admin API");
+        tracing::warn!("admin.token (ADMIN_TOKEN) has no effect in this version: there is no admin API");
     }
 }
 

@@ -60,14 +60,13 @@ impl Own {
         Ok(match self {
             Self::Health => page(StatusCode::OK, &summary(shared)),
             Self::Detailed => page(StatusCode::OK, &detailed(shared)),
-            Self::Live => page(StatusCode::OK, &json!({"status": "up"})),
             Self::Ready if shared.is_draining() => {
                 let mut response = page(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "draining"}));
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
                 response
             }
             // Backends do not count: a gateway that cannot reach one still serves the others, and says 503 for that one.
-            Self::Ready => page(StatusCode::OK, &json!({"status": "up"})),
+            Self::Live | Self::Ready => page(StatusCode::OK, &json!({"status": "up"})),
             Self::Metrics => answer(StatusCode::OK, TEXT, shared.metrics.all.render()),
         })
     }

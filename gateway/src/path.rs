@@ -100,7 +100,7 @@ fn segment(raw: &str) -> Result<String, BadPath> {
             if byte.is_ascii() {
                 normal.push(char::from(byte));
             } else {
-                normal.push_str(&format!("%{byte:02X}"));
+                push_escaped(&mut normal, byte);
             }
             byte
         };
@@ -121,13 +121,20 @@ fn check_decoded(decoded: &[u8]) -> Result<(), BadPath> {
         // Some servers drop `;parameters` before they resolve dots (RFC 3986, section 3.3 leaves it open).
         let name = piece.split(|byte| *byte == b';').next().unwrap_or_default();
         match name {
-            b"." | b".." if has_slash => return Err(BadPath::EncodedSlash),
+            b"" | b"." | b".." if has_slash => return Err(BadPath::EncodedSlash),
             b"." | b".." => return Err(BadPath::EncodedDots),
-            b"" if has_slash => return Err(BadPath::EncodedSlash),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Writes `byte` as a percent sign and two hexadecimal digits.
+pub(crate) fn push_escaped(text: &mut String, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    text.push('%');
+    text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+    text.push(char::from(DIGITS[usize::from(byte & 15)]));
 }
 
 fn hex(digit: u8) -> Result<u8, BadPath> {

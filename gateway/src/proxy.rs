@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -124,8 +125,9 @@ impl Visit {
         let table = shared.table.load_full();
         let target = self.route(&table, &normal)?;
         if self.is_late {
-            return Err(Refusal::new(Reason::Draining, "the gateway is shutting down")
-                .retry_after(std::time::Duration::from_secs(1)));
+            return Err(
+                Refusal::new(Reason::Draining, "the gateway is shutting down").retry_after(Duration::from_secs(1))
+            );
         }
         let client = Client::of(self.peer, &head.headers, &config.trusted_proxies);
         self.limit(worker, client.address)?;
@@ -225,6 +227,7 @@ impl Visit {
             }
             self.exchange.goes_to(&backend);
             let in_flight = backend.begin();
+            let begun = Instant::now();
             let outcome = if self.is_grpc {
                 backend.http2(worker.index, request, patience).await
             } else {
@@ -238,6 +241,7 @@ impl Visit {
                 },
                 Ok(answer) => {
                     backend.answered();
+                    backend.latency.observe(begun.elapsed(), !answer.response.status().is_server_error());
                     if answer.resent {
                         self.exchange.retried();
                     }
@@ -245,7 +249,7 @@ impl Visit {
                 }
                 Err(failed) => failed,
             };
-            let refusal = self.judge(&failed, &backend, permit);
+            let refusal = self.judge(&failed, &backend, permit, begun.elapsed());
             match failed.unsent.filter(|_| patience.end.is_none_or(|end| end > Instant::now())) {
                 Some(unsent) => request = unsent,
                 None => return Err(refusal),
@@ -255,7 +259,13 @@ impl Visit {
     }
 
     /// Tells backend and breaker about a failure, and words it for the client, who learns nothing of addresses.
-    fn judge(&self, failed: &Failed, backend: &crate::service::Backend, permit: Option<Permit>) -> Refusal {
+    fn judge(
+        &self,
+        failed: &Failed,
+        backend: &crate::service::Backend,
+        permit: Option<Permit>,
+        took: Duration,
+    ) -> Refusal {
         let detail = match failed.reason {
             Reason::ConnectFailed => "the service cannot be reached",
             Reason::UpstreamReset => "the service broke off before it answered",
@@ -274,6 +284,7 @@ impl Visit {
         );
         if is_backends && !by_deadline {
             backend.failed(failed.reason, &failed.detail);
+            backend.latency.observe(took, false);
             if let Some(permit) = permit {
                 permit.done(false);
             }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
+use crate::path::push_escaped;
 use crate::reason::Reason;
 
 /// Carries [`Reason::word`] on everything the gateway answers by itself.
@@ -100,7 +101,7 @@ fn percent_encode(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b' '..=b'$' | b'&'..=b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
+            _ => push_escaped(&mut out, byte),
         }
     }
     out

@@ -53,7 +53,7 @@ impl Table {
     pub(crate) fn new(config: &Config, workers: usize, metrics: &Metrics) -> Self {
         let services: Vec<_> = config
             .services
-            .iter()
+            .by_name()
             .into_iter()
             .map(|(name, settings)| Service::new(name, settings, config, workers, metrics))
             .collect();

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use crate::balance::Balancer;
 use crate::breaker::{Breaker, Permit, Rules};
 use crate::config::{BackendUrl, Backends, Config};
+use crate::latency::Latency;
 use crate::metrics::{BackendMetrics, Metrics, ServiceMetrics};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -134,6 +135,7 @@ pub(crate) struct Backend {
     pub(crate) metrics: BackendMetrics,
     pub(crate) breaker: Option<Arc<Breaker>>,
     pub(crate) health: Health,
+    pub(crate) latency: Latency,
     in_flight: AtomicUsize,
 }
 
@@ -146,6 +148,7 @@ impl Backend {
             channels: (0..workers).map(|_| Channel::default()).collect(),
             breaker: rules.map(|rules| Breaker::new(rules, &label, metrics.breaker.clone())),
             health: Health::new(),
+            latency: Latency::new(),
             in_flight: AtomicUsize::new(0),
             metrics,
             label,
@@ -171,6 +174,11 @@ impl Backend {
     /// Calls that it has not finished.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Relaxed)
+    }
+
+    /// What one more call would cost here.
+    pub(crate) fn load(&self) -> f64 {
+        self.latency.load(self.in_flight())
     }
 
     /// Counts a call until the guard is dropped, which is when the answer's body has ended.

@@ -126,17 +126,17 @@ type Outcome = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
 async fn settle(call: impl Future<Output = Outcome>, patience: &Patience) -> Sent {
     match await_head(call, patience).await {
         Ok(Ok(response)) => Sent::Answered(response),
-        Ok(Err(mut error)) => match error.take_message() {
-            Some(request) => Sent::Back(request),
-            None => {
-                let error = error.into_error();
-                let failed = failure(&error, patience);
-                match failed.reason {
-                    Reason::UpstreamReset if !error.is_timeout() => Sent::Dropped(failed),
-                    _ => Sent::Failed(failed),
-                }
+        Ok(Err(mut error)) => {
+            if let Some(request) = error.take_message() {
+                return Sent::Back(request);
             }
-        },
+            let error = error.into_error();
+            let failed = failure(&error, patience);
+            match failed.reason {
+                Reason::UpstreamReset if !error.is_timeout() => Sent::Dropped(failed),
+                _ => Sent::Failed(failed),
+            }
+        }
         Err(TooLate) => Sent::Failed(Failed::sent(Reason::UpstreamTimeout, "the backend did not answer in time")),
     }
 }

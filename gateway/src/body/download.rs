@@ -93,14 +93,14 @@ impl Download {
         }
         let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             ready!(self.poll_wait(cx));
-            return Poll::Ready(self.broke_off(Reason::UpstreamTimeout, "the backend stopped sending", exchange));
+            return Poll::Ready(Some(self.broke_off(Reason::UpstreamTimeout, "the backend stopped sending", exchange)));
         };
         self.state.waiting = false;
         let frame = match next {
             Some(Ok(frame)) => frame,
             Some(Err(_)) => {
                 let detail = "the backend broke off its answer";
-                return Poll::Ready(self.broke_off(Reason::UpstreamReset, detail, exchange));
+                return Poll::Ready(Some(self.broke_off(Reason::UpstreamReset, detail, exchange)));
             }
             None => {
                 self.complete(None, exchange);
@@ -132,7 +132,12 @@ impl Download {
     }
 
     /// A gRPC client is told why in trailers; any other sees the connection break, as there is no other way to say it.
-    fn broke_off(&mut self, reason: Reason, detail: &'static str, exchange: &mut Exchange) -> Next {
+    fn broke_off(
+        &mut self,
+        reason: Reason,
+        detail: &'static str,
+        exchange: &mut Exchange,
+    ) -> Result<Frame<Bytes>, Broken> {
         self.state.ended = true;
         self.lease = None;
         if let Some(permit) = self.permit.take() {
@@ -142,9 +147,9 @@ impl Download {
         exchange.broke_off(reason);
         if self.grpc {
             exchange.grpc_status(Some(reason.grpc()));
-            return Some(Ok(Frame::trailers(grpc_status(reason, detail))));
+            return Ok(Frame::trailers(grpc_status(reason, detail)));
         }
-        Some(Err(Broken(reason)))
+        Err(Broken(reason))
     }
 }
 

@@ -6,4 +6,6 @@ mod hostile;
 mod http;
 mod own;
 mod policy;
+mod process;
+mod settings;
 mod support;

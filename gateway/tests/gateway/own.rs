@@ -46,9 +46,9 @@ async fn live_and_ready_say_up_and_metrics_count() {
         r#"gateway_refusals_total{reason="no_route",service="gateway"} 1"#,
         r#"gateway_request_duration_seconds_count{method="GET",service="product"} 1"#,
         r#"gateway_active_requests{service="product"} 0"#,
-        r#"gateway_backend_health{"#,
-        r#"gateway_circuit_breaker_state{"#,
-        r#"gateway_upstream_connections_total{"#,
+        "gateway_backend_health{",
+        "gateway_circuit_breaker_state{",
+        "gateway_upstream_connections_total{",
         "process_cpu_seconds_total",
     ] {
         assert!(text.contains(line), "no {line} in\n{text}");

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
+use shop_gateway::config::Strategy;
 use shop_testing::eventually;
 
-use crate::support::{Running, Upstream, config, nobody};
+use crate::support::{Running, Upstream, backends, config, nobody};
 
 #[tokio::test]
 async fn a_client_over_its_rate_is_told_when_to_come_back() {
@@ -72,4 +73,67 @@ async fn a_backend_that_cannot_be_reached_opens_its_breaker() {
     let reply = gateway.get("/api/products").await;
     reply.refused(503, "breaker_open");
     assert!(reply.header("retry-after").is_some());
+}
+
+#[tokio::test]
+async fn each_strategy_reaches_every_backend_and_weights_count() {
+    let (one, two) = (Upstream::echo().await, Upstream::echo().await);
+    for strategy in [
+        Strategy::RoundRobin,
+        Strategy::LeastConnections,
+        Strategy::WeightedRoundRobin,
+        Strategy::Random,
+        Strategy::P2cEwma,
+    ] {
+        let mut settings = config(one.addr);
+        settings.load_balancer.strategy = strategy;
+        settings.services.product.urls =
+            format!("http://{};weight=3,http://{}", one.addr, two.addr).parse().expect("two backends");
+        let gateway = Running::start(settings).await;
+        let before = (one.requests.load(SeqCst), two.requests.load(SeqCst));
+        for _ in 0..40 {
+            assert_eq!(gateway.get("/api/products").await.status(), 200);
+        }
+        let served = (one.requests.load(SeqCst) - before.0, two.requests.load(SeqCst) - before.1);
+        assert_eq!(served.0 + served.1, 40);
+        match strategy {
+            Strategy::WeightedRoundRobin => assert_eq!(served, (30, 10)),
+            Strategy::RoundRobin | Strategy::LeastConnections => assert_eq!(served, (20, 20), "{strategy:?}"),
+            // Chance passes one by forty times in a row once in a trillion runs.
+            Strategy::Random => assert!(served.0 > 0 && served.1 > 0, "{served:?}"),
+            Strategy::P2cEwma => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_slow_backend_gets_less_under_p2c_ewma() {
+    let quick = Upstream::echo().await;
+    let slow = Upstream::serving(|_| async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        Response::new(Full::new(Bytes::new()))
+    })
+    .await;
+    let mut settings = config(quick.addr);
+    settings.load_balancer.strategy = Strategy::P2cEwma;
+    settings.services.product.urls = backends(&[quick.addr, slow.addr]);
+    let gateway = Running::start(settings).await;
+    for _ in 0..40 {
+        assert_eq!(gateway.get("/api/products").await.status(), 200);
+    }
+    let (quick, slow) = (quick.requests.load(SeqCst), slow.requests.load(SeqCst));
+    assert!(slow <= 2, "{slow} of {} went to the slow one", quick + slow);
+}
+
+#[tokio::test]
+async fn without_balancing_the_first_backend_gets_everything_it_can_take() {
+    let (one, two) = (Upstream::echo().await, Upstream::echo().await);
+    let mut settings = config(one.addr);
+    settings.load_balancer.enabled = false;
+    settings.services.product.urls = backends(&[one.addr, two.addr]);
+    let gateway = Running::start(settings).await;
+    for _ in 0..10 {
+        gateway.get("/api/products").await;
+    }
+    assert_eq!((one.requests.load(SeqCst), two.requests.load(SeqCst)), (10, 0));
 }

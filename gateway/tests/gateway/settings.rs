@@ -1,0 +1,103 @@
+//! Every variable of the architecture document, with its default, and every mistake in one go.
+
+use shop_config::{Sources, load};
+use shop_gateway::Config;
+use shop_gateway::config::Strategy;
+
+fn sources(env: &[(&str, &str)]) -> Sources {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Sources { env, ..Sources::default() }
+}
+
+#[test]
+fn without_variables_the_documents_defaults_hold() {
+    let config = load::<Config>(&sources(&[])).expect("loads").settings;
+    assert_eq!(config.http.port, 8083);
+    let urls = |service: &shop_gateway::config::Service| serde_json::to_value(&service.urls).expect("serialises");
+    assert_eq!(urls(&config.services.product), serde_json::json!(["http://product-service:8080"]));
+    assert_eq!(urls(&config.services.basket), serde_json::json!(["http://basket-service:8081"]));
+    assert_eq!(urls(&config.services.payment), serde_json::json!(["http://payment-service:8082"]));
+    let breaker = &config.circuit_breaker;
+    assert!(breaker.enabled);
+    assert_eq!(
+        (breaker.max_requests.get(), breaker.interval.get().as_secs(), breaker.timeout.get().as_secs()),
+        (10, 60, 30)
+    );
+    assert!(config.load_balancer.enabled && config.load_balancer.strategy == Strategy::RoundRobin);
+    let limit = &config.rate_limit;
+    assert!(limit.enabled);
+    assert_eq!((limit.requests.get(), limit.window.get().as_secs(), limit.burst.get()), (100, 60, 10));
+}
+
+#[test]
+fn every_variable_reaches_its_setting() {
+    let config = load::<Config>(&sources(&[
+        ("PORT", "9000"),
+        ("LOG_LEVEL", "debug"),
+        ("LOG_FORMAT", "json"),
+        ("PRODUCT_SERVICE_ENABLED", "false"),
+        ("PRODUCT_SERVICE_URLS", "http://a:1;weight=3, http://b:2"),
+        ("PRODUCT_SERVICE_GRPC_URLS", "http://a:3"),
+        ("BASKET_SERVICE_ENABLED", "true"),
+        ("BASKET_SERVICE_URLS", "c:4"),
+        ("PAYMENT_SERVICE_URLS", "http://d:5,"),
+        ("NOTIFICATION_SERVICE_URLS", "http://[::1]:6"),
+        ("CIRCUIT_BREAKER_ENABLED", "false"),
+        ("CIRCUIT_BREAKER_MAX_REQUESTS", "3"),
+        ("CIRCUIT_BREAKER_INTERVAL", "90"),
+        ("CIRCUIT_BREAKER_TIMEOUT", "5s"),
+        ("LOAD_BALANCER_ENABLED", "true"),
+        ("LOAD_BALANCER_STRATEGY", "weighted_round_robin"),
+        ("RATE_LIMIT_ENABLED", "true"),
+        ("RATE_LIMIT_REQUESTS", "50"),
+        ("RATE_LIMIT_WINDOW", "30s"),
+        ("RATE_LIMIT_BURST", "5"),
+        ("ADMIN_TOKEN", "secret"),
+    ]))
+    .expect("loads")
+    .settings;
+    let json = serde_json::to_value(&config).expect("serialises");
+    for (pointer, expected) in [
+        ("/http/port", serde_json::json!(9000)),
+        ("/log/level", "debug".into()),
+        ("/log/format", "json".into()),
+        ("/services/product/enabled", false.into()),
+        ("/services/product/urls", serde_json::json!(["http://a:1;weight=3", "http://b:2"])),
+        ("/services/product/grpc_urls", serde_json::json!(["http://a:3"])),
+        ("/services/basket/urls", serde_json::json!(["http://c:4"])),
+        ("/services/payment/urls", serde_json::json!(["http://d:5"])),
+        ("/services/notification/urls", serde_json::json!(["http://[::1]:6"])),
+        ("/circuit_breaker/enabled", false.into()),
+        ("/circuit_breaker/max_requests", 3.into()),
+        ("/circuit_breaker/interval", "90s".into()),
+        ("/circuit_breaker/timeout", "5s".into()),
+        ("/load_balancer/strategy", "weighted_round_robin".into()),
+        ("/rate_limit/requests", 50.into()),
+        ("/rate_limit/window", "30s".into()),
+        ("/rate_limit/burst", 5.into()),
+        ("/admin/token", "***".into()),
+    ] {
+        assert_eq!(json.pointer(pointer), Some(&expected), "{pointer}");
+    }
+    assert_eq!(config.admin.token.expose(), "secret");
+}
+
+#[test]
+fn all_mistakes_are_named_at_once() {
+    let problems = load::<Config>(&sources(&[
+        ("PORT", "many"),
+        ("PRODUCT_SERVICE_URLS", "https://a"),
+        ("LOAD_BALANCER_STRATEGY", "fastest"),
+        ("RATE_LIMIT_BURST", "0"),
+        ("CIRCUIT_BREAKER_INTERVAL", "soon"),
+    ]))
+    .expect_err("five mistakes")
+    .to_string();
+    for name in
+        ["PORT", "PRODUCT_SERVICE_URLS", "LOAD_BALANCER_STRATEGY", "RATE_LIMIT_BURST", "CIRCUIT_BREAKER_INTERVAL"]
+    {
+        assert!(problems.contains(name), "no {name} in\n{problems}");
+    }
+    let problems = load::<Config>(&sources(&[("PRODUCT_SERVICE_URLS", "")])).expect_err("no URL").to_string();
+    assert!(problems.contains("services.product.urls"), "{problems}");
+}
