@@ -216,6 +216,7 @@ async fn a_request_that_is_repeated_gets_its_answer_again(place: Place) {
     let made = checkout.create().await;
     assert_eq!(checkout.create().await, made);
     let paid = checkout.process(2, "tok_approve").await.expect("charges");
+    assert_eq!(paid.version - made.version, 2, "two durable commits");
     assert_eq!(checkout.process(2, "tok_approve").await.expect("the same again"), paid);
     assert_eq!(code(checkout.process(3, "tok_approve").await), (409, "invalid_state".to_owned()));
     let refunded = checkout.refund(4, Some("1.50")).await.expect("pays back");

@@ -126,3 +126,58 @@ impl Settings for Config {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shop_config::{Sources, load};
+
+    use super::*;
+
+    fn with(variables: &[(&str, &str)]) -> Sources {
+        let env = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Sources { env, ..Sources::default() }
+    }
+
+    #[test]
+    fn nothing_set_means_the_architectures_defaults() {
+        let config = load::<Config>(&with(&[])).expect("valid").settings;
+        assert_eq!((config.http.port, config.grpc.port), (8082, 50052));
+        let url = "mysql://payment:password@localhost:3306/payment_service?ssl-mode=DISABLED";
+        assert_eq!(config.database.target(), Ok(Target::MariaDb(url.to_owned())));
+        assert_eq!((config.basket.url.as_str(), config.product.url.as_str()), ("localhost:50051", "localhost:50050"));
+    }
+
+    #[test]
+    fn every_variable_of_the_architecture_is_heard() {
+        let variables = [
+            ("PORT", "1"),
+            ("GRPC_PORT", "2"),
+            ("DB_HOST", "db"),
+            ("DB_PORT", "3"),
+            ("DB_USER", "u"),
+            ("DB_PASSWORD", "p"),
+            ("DB_NAME", "n"),
+            ("DB_SSL_MODE", "require"),
+            ("BASKET_SERVICE_URL", "basket:4"),
+            ("PRODUCT_SERVICE_URL", "product:5"),
+            ("KAFKA_BROKERS", "a:1,b:2"),
+            ("LOG_LEVEL", "debug"),
+            ("SHOP_RECOVERY__SETTLE_AFTER", "1m"),
+        ];
+        let config = load::<Config>(&with(&variables)).expect("valid").settings;
+        assert_eq!((config.http.port, config.grpc.port), (1, 2));
+        assert_eq!(config.database.target(), Ok(Target::MariaDb("mysql://u:p@db:3/n?ssl-mode=REQUIRED".to_owned())));
+        assert_eq!((config.basket.url.as_str(), config.product.url.as_str()), ("basket:4", "product:5"));
+        assert_eq!((config.kafka.brokers.len(), config.log.level.as_str()), (2, "debug"));
+        assert_eq!(config.recovery.settle_after.get(), std::time::Duration::from_mins(1));
+    }
+
+    #[test]
+    fn what_cannot_work_is_reported_all_at_once() {
+        let wrong =
+            [("DATABASE_URL", "postgres://a@b/c"), ("PRODUCT_SERVICE_URL", "nowhere"), ("SHOP_PROVIDER__TIMEOUT", "0")];
+        let problems = load::<Config>(&with(&wrong)).map(drop).expect_err("refused");
+        let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, ["product.url", "database.url", "provider.timeout"]);
+    }
+}

@@ -9,7 +9,7 @@ use shop_rpc::Outgoing;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
-use super::neighbour::{currency, id, money, time};
+use super::neighbour::{away, currency, id, money, time};
 use crate::domain::{Basket, BasketChange, Baskets, ChangeKind, Error, Item, UserId};
 
 /// The basket service.
@@ -37,7 +37,7 @@ impl Baskets for GrpcBaskets {
         match shop_rpc::call(&self.neighbour, "basket", call).await {
             Ok(answer) => Ok(answer.basket.map(|basket| read(basket, answer.changes)).transpose()?),
             Err(fault) if fault.kind() == Kind::NotFound => Ok(None),
-            Err(fault) => Err(fault.into()),
+            Err(fault) => Err(away("basket", fault).into()),
         }
     }
 }

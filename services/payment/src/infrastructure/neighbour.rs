@@ -1,5 +1,7 @@
 //! Reading what neighbours send: ids, amounts and times, or a fault that names the neighbour.
 
+use std::time::Duration;
+
 use prost_types::Timestamp;
 use shop_clock::from_millis;
 use shop_fault::{Fault, Kind};
@@ -7,6 +9,20 @@ use shop_money::{Currency, Money};
 use shop_proto::common::v1::Money as ProtoMoney;
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+/// When a neighbour that is away is worth another try.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Whatever kept the neighbour from answering, the caller can only try again later. Its refusals stay what they are.
+pub(super) fn away(name: &str, cause: Fault) -> Fault {
+    if !cause.kind().is_server() {
+        return cause;
+    }
+    let detail = format!("the {name} service cannot be reached just now");
+    Fault::new(Kind::Unavailable, format!("{name}_service_unavailable"), detail)
+        .with_retry_after(RETRY_AFTER)
+        .with_source(cause)
+}
 
 /// The basket service answered something that cannot be.
 fn nonsense(what: &str) -> Fault {

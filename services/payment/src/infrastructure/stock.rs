@@ -10,6 +10,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
+use super::neighbour::away;
 use crate::domain::{Error, Line, Reserved, Shortage, Stock};
 
 /// The product service, as far as it keeps the stock.
@@ -42,7 +43,7 @@ impl Stock for GrpcStock {
             Ok(_) => Ok(Reserved::Held),
             // The product service refused and holds nothing: too few units, or a product that is gone.
             Err(fault) if matches!(fault.kind(), Kind::Conflict | Kind::NotFound) => Ok(Reserved::Short(short(&fault))),
-            Err(fault) => Err(fault.into()),
+            Err(fault) => Err(away("product", fault).into()),
         }
     }
 }

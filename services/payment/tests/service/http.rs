@@ -248,6 +248,17 @@ async fn a_reservation_nobody_knows_of_is_released() {
 }
 
 #[tokio::test]
+async fn a_neighbour_that_is_away_is_named() {
+    let world = World::new().await;
+    let id = world.pending().await;
+    *world.neighbours.refusal.lock().expect("no panic") = Some(hanging);
+    let reply = world.post(&format!("/payments/{id}/process"), &json!({})).await;
+    assert_eq!(reply.header("retry-after"), "1");
+    let _ = reply.problem(503, "product_service_unavailable");
+    assert_eq!(world.api.get(&format!("/payments/{id}")).await.1["status"], "pending");
+}
+
+#[tokio::test]
 async fn a_processed_payment_is_completed_and_tells_everybody() {
     let world = World::new().await;
     let id = world.completed().await;
