@@ -115,13 +115,13 @@ fn said(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// One request in the books: counted and logged when it is dropped, also when the client went away before the answer.
+/// One request in the books, by its route's template: the path itself may name a person.
+/// Counted and logged when it is dropped, also when the client went away before the answer.
 struct Visit {
     metrics: Arc<HttpMetrics>,
     started: Instant,
     method: Method,
     route: Cow<'static, str>,
-    path: String,
     request_id: Arc<str>,
     trace_id: String,
     status: StatusCode,
@@ -136,7 +136,6 @@ impl Visit {
             started: Instant::now(),
             method: req.method().clone(),
             route,
-            path: req.uri().path().to_owned(),
             request_id: context.request_id.clone(),
             trace_id: context.trace.trace_id(),
             status: CLIENT_GONE,
@@ -166,14 +165,13 @@ impl Drop for Visit {
                     target: "http.access",
                     method,
                     route = &*self.route,
-                    path = self.path,
                     status,
                     duration_ms,
                     bytes = self.bytes,
                     request_id = &*self.request_id,
                     trace_id = self.trace_id,
                     "{method} {} {status}",
-                    self.path,
+                    self.route,
                 )
             };
         }

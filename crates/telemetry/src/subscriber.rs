@@ -64,24 +64,23 @@ impl Drop for Guard {
 pub fn init(service: &'static str, log: &Log, otel: &Otel) -> anyhow::Result<Guard> {
     let level = EnvFilter::builder().parse(&log.level).with_context(|| format!("log.level {:?}", log.level))?;
     let lines = Lines { service, style: style(log.format), writer: std::io::stdout };
-    let lines = lines.with_filter(only(is_event).and(level));
-    let export = match otel.endpoint.as_deref().map(str::trim).filter(|endpoint| !endpoint.is_empty()) {
-        Some(endpoint) => Some(export(service, endpoint, otel)?),
-        None => None,
+    let Some(endpoint) = otel.endpoint.as_deref().map(str::trim).filter(|endpoint| !endpoint.is_empty()) else {
+        // Filters of the whole subscriber rather than of the one layer: a layer's own filter remembers on the thread that
+        // it refused something somebody only asked about, and would then drop the next line there.
+        let registry = tracing_subscriber::registry().with(level).with(only(is_event)).with(lines);
+        let _ = registry.try_init();
+        return Ok(Guard { export: None });
     };
-    let spans = export.as_ref().map(|export| {
-        let tracer = export.provider.tracer(service);
-        tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false)
-    });
-    let spans = spans.map(|spans| spans.with_filter(only(is_our_span)));
-    let registry = tracing_subscriber::registry().with(lines).with(spans);
+    let export = export(service, endpoint, otel)?;
+    let tracer = export.provider.tracer(service);
+    let spans = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
+    let lines = lines.with_filter(only(is_event).and(level));
+    let registry = tracing_subscriber::registry().with(lines).with(spans.with_filter(only(is_our_span)));
     if registry.try_init().is_err() {
         return Ok(Guard { export: None });
     }
-    if export.is_some() {
-        trace::exporting();
-    }
-    Ok(Guard { export })
+    trace::exporting();
+    Ok(Guard { export: Some(export) })
 }
 
 fn style(format: LogFormat) -> Style {

@@ -86,8 +86,9 @@ impl Shop {
         // The situations come from one client address and are not about limits.
         config.gateway.rate_limit.enabled = false;
         // The situations are about what happens, not how fast on a machine that builds and tests at once.
-        let neighbours = [&mut config.basket.product, &mut config.payment.product, &mut config.payment.basket];
-        neighbours.map(|neighbour| neighbour.timeout = shop_config::Duration::secs(15));
+        for neighbour in [&mut config.basket.product, &mut config.payment.product, &mut config.payment.basket] {
+            neighbour.timeout = shop_config::Duration::secs(15);
+        }
         // A payment left in processing is settled within the test's patience.
         config.payment.recovery.settle_after = shop_config::Duration::millis(1500);
         config.payment.recovery.interval = shop_config::Duration::millis(200);
