@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ScriptInvocation, ServerErrorKind};
 use shop_config::Redis;
@@ -29,17 +30,29 @@ impl Link {
             .set_response_timeout(Some(settings.response_timeout.get()))
             // A request never waits for a second attempt: it fails, and the next one finds a new attempt under way.
             .set_number_of_retries(0);
-        let manager = ConnectionManager::new_lazy_with_config(redis::Client::open(url)?, config)?;
+        let client = redis::Client::open(url).context("redis.url is not the address of a Redis server")?;
+        let place = format!("Redis at {}", client.get_connection_info().addr());
+        let manager = ConnectionManager::new_lazy_with_config(client, config)?;
         let link = Self { manager, prefix: settings.key_prefix.clone() };
-        let give_up = Instant::now() + settings.startup_timeout.get();
-        while let Err(error) = link.ping().await {
-            if Instant::now() >= give_up {
-                return Err(anyhow::Error::new(error).context("redis did not answer in time"));
+        link.wait(&place, settings.startup_timeout.get()).await?;
+        Ok(link)
+    }
+
+    /// Waits until Redis answers; not for one that refuses our password, which will not change by itself.
+    async fn wait(&self, place: &str, patience: Duration) -> anyhow::Result<()> {
+        let give_up = Instant::now() + patience;
+        loop {
+            let Err(error) = self.ping().await else { return Ok(()) };
+            if error.kind() == ErrorKind::AuthenticationFailed || error.code() == Some("NOAUTH") {
+                return Err(error).with_context(|| format!("{place} refuses the user or its password"));
             }
-            tracing::warn!(error = %error, "redis does not answer yet, trying again");
+            if Instant::now() + START_PAUSE >= give_up {
+                let within = format!("could not reach {place} within {patience:?} (redis.startup_timeout)");
+                return Err(error).context(within);
+            }
+            tracing::warn!(error = %error, "{place} does not answer yet, trying again");
             tokio::time::sleep(START_PAUSE).await;
         }
-        Ok(link)
     }
 
     /// `name` as a key of this installation.
