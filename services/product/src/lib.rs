@@ -119,7 +119,7 @@ impl Product {
     }
 }
 
-/// What this service cannot work without.
+/// What this service cannot work without, and the events, which it can: while no bus answers, it sells on and catches up.
 fn health(queries: &Queries, bus: &Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
     let health = Health::new(shutdown);
     let (queries, bus) = (queries.clone(), bus.clone());
@@ -127,7 +127,7 @@ fn health(queries: &Queries, bus: &Arc<dyn Bus>, shutdown: &Shutdown) -> Health 
         let queries = queries.clone();
         async move { queries.ready().await.map_err(|error| error.to_string()) }
     });
-    health.check("events", move || {
+    health.check_optional("events", move || {
         let bus = bus.clone();
         async move { bus.check().await.map_err(|error| error.to_string()) }
     });

@@ -34,10 +34,10 @@ impl Handler for Stock {
         };
         let line = Line { product: body.product_id, quantity: body.quantity.into() };
         let settlement = Settlement { event: envelope.id, reservation: body.payment_id, line, movement };
-        let done = self.0.settle(settlement).await;
+        self.0.settle(settlement).await.map_err(outcome)?;
         // The effect is stored, the bus does not know it yet: a restart gets the event again and must drop it.
         crash_point("product.after_effect");
-        done.map_err(outcome)
+        Ok(())
     }
 }
 

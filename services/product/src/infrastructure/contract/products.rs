@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 contract![
     a_product_is_read_as_it_was_written,
+    the_largest_product_fits_every_index,
     a_repeat_of_the_same_request_makes_one_product,
     an_edit_is_a_new_version,
     an_edit_that_is_refused_changes_nothing,
@@ -33,6 +34,18 @@ async fn a_product_is_read_as_it_was_written(store: &dyn Store) {
     assert!(!store.is_empty().await.expect("answers"));
     assert!(matches!(store.get(made.id + 1).await, Err(Error::NotFound(_))));
     assert!(matches!(store.get(i64::MIN).await, Err(Error::NotFound(_))));
+}
+
+async fn the_largest_product_fits_every_index(store: &dyn Store) {
+    // A letter that grows when it is folded, and words longer than a search engine takes.
+    let details = Details {
+        description: "𝔵".repeat(5000),
+        category: "🪑".repeat(100),
+        image_url: Some(format!("https://a.example/{}", "x".repeat(2000))),
+        ..details(&"İ".repeat(200), 1)
+    };
+    let made = add(store, &details).await;
+    assert_eq!(store.get(made.id).await.expect("is there").details, details);
 }
 
 async fn a_repeat_of_the_same_request_makes_one_product(store: &dyn Store) {
