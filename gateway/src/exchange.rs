@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use shop_telemetry::TraceParent;
 use tracing::Span;
 
@@ -15,6 +15,8 @@ use crate::request_id;
 use crate::service::Backend;
 use crate::shared::Shared;
 
+/// The route of requests without one. Paths themselves are not logged: they name users.
+const UNMATCHED: &str = "unmatched";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The record of one request. Dropped before [`Exchange::complete`], it says that the client left.
@@ -24,7 +26,6 @@ pub(crate) struct Exchange {
     service: Arc<ServiceMetrics>,
     begun: Instant,
     method: Method,
-    uri: Uri,
     version: Version,
     route: &'static str,
     request_id: HeaderValue,
@@ -55,10 +56,9 @@ impl Exchange {
             service,
             begun: Instant::now(),
             method: request.method().clone(),
-            uri: request.uri().clone(),
             _occupied: occupied,
             version: request.version(),
-            route: "-",
+            route: UNMATCHED,
             request_id: request_id::of(headers),
             trace: shop_telemetry::continue_trace(&span, traceparent),
             span,
@@ -145,7 +145,7 @@ impl Exchange {
     }
 
     fn log(&self, status: StatusCode, reason: Option<Reason>) {
-        let (method, path, status) = (self.method.as_str(), self.uri.path(), status.as_u16());
+        let (method, route, status) = (self.method.as_str(), self.route, status.as_u16());
         let duration_ms = f64::from(u32::try_from(self.begun.elapsed().as_micros()).unwrap_or(u32::MAX)) / 1000.0;
         macro_rules! line {
             ($level:expr) => {
@@ -153,8 +153,7 @@ impl Exchange {
                     target: "http.access",
                     $level,
                     method,
-                    route = self.route,
-                    path,
+                    route,
                     status,
                     duration_ms,
                     request_id = self.request_id.to_str().unwrap_or("-"),
@@ -163,10 +162,10 @@ impl Exchange {
                     reason = reason.map(Reason::word),
                     grpc_status = self.grpc_status,
                     bytes_in = self.upload.as_ref().map_or(0, |upload| upload.bytes()),
-                    bytes_out = self.sent,
+                    bytes = self.sent,
                     retries = self.retries,
                     protocol = ?self.version,
-                    "{method} {path} {status}",
+                    "{method} {route} {status}",
                 )
             };
         }

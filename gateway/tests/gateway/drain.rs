@@ -38,8 +38,8 @@ async fn a_request_in_flight_is_finished_while_readiness_says_503() {
     gateway.shutdown.soft.cancel();
     let ready = eventually!(Some(gateway.get("/health/ready").await).filter(|ready| ready.status() == 503));
     assert_eq!(ready.json()["status"], "draining");
-    gateway.get("/api/products").await.refused(503, "draining");
     eventually!(idle.send(get("/health/live")).await.is_err());
+    gateway.get("/api/products").await.refused(503, "draining");
     assert!(!gateway.ended.is_finished(), "one request is still running");
 
     tell.send(true).expect("the upstream waits");

@@ -525,3 +525,55 @@ async fn a_head_that_trickles_in_is_cut_off() {
     let ended = tokio::time::timeout(Duration::from_secs(10), client.read_to_end(&mut Vec::new())).await;
     assert!(ended.is_ok(), "a second head that stops");
 }
+
+#[tokio::test]
+async fn an_answer_before_the_end_of_the_body_reaches_the_client() {
+    let upstream = Upstream::raw(|mut stream| async move {
+        read_head(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 422 Unprocessable\r\ncontent-length: 2\r\n\r\nno").await;
+        // Takes the rest, as a polite server does.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let gateway = Running::before(upstream.addr).await;
+    let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+    let head = "POST /api/products HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\nbegin";
+    client.write_all(head.as_bytes()).await.expect("writes");
+    let answer = read_head(&mut client).await;
+    assert!(answer.starts_with(b"HTTP/1.1 422"), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
+async fn old_clients_and_hasty_ones_are_served() {
+    let upstream = Upstream::saying("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").await;
+    let gateway = Running::before(upstream.addr).await;
+    let answer = gateway.raw("GET /api/products HTTP/1.0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.0 200") && answer.ends_with("\r\n\r\nok"), "{answer}");
+    assert!(!answer.contains("chunked"), "HTTP/1.0 knows no chunks: {answer}");
+
+    let upstream = Upstream::echo().await;
+    let gateway = Running::before(upstream.addr).await;
+    let two = "GET /api/products/1 HTTP/1.1\r\nhost: a\r\n\r\n\
+               GET /api/products/2 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let answer = gateway.raw(two).await;
+    let (first, second) = (answer.find("/products/1"), answer.find("/products/2"));
+    assert!(first.is_some() && second > first, "both, in order: {answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
+    let upstream = Upstream::raw(|mut stream| async move {
+        read_head(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        let piece = vec![b'x'; 1 << 20];
+        while stream.write_all(&piece).await.is_ok() {}
+    })
+    .await;
+    let mut settings = config(upstream.addr);
+    settings.limits.write_stall = shop_config::Duration::millis(300);
+    let gateway = Running::start(settings).await;
+    let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+    client.write_all(b"GET /api/products HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("writes");
+    eventually!(gateway.metric(r#"gateway_connections_cut_total{reason="write_stalled"}"#) == Some(1.0));
+    eventually!(gateway.metric(r#"gateway_active_requests{service="product"}"#) == Some(0.0));
+}
