@@ -73,11 +73,10 @@ impl Lease {
     }
 }
 
-/// Whether sending the request twice does no more than sending it once (RFC 9110, section 9.2.2), and can be done.
+/// Whether the request can go out twice and nobody can tell. `PUT` and `DELETE` are idempotent too, but their second
+/// answer may differ from the first: a 404 for what was just deleted.
 fn is_replayable(request: &Request<Upload>) -> bool {
-    let idempotent =
-        matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
-    idempotent && request.body().is_none()
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && request.body().is_none()
 }
 
 fn copy(request: &Request<Upload>) -> Request<Upload> {
