@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::path::push_escaped;
 use crate::reason::Reason;
@@ -14,6 +14,18 @@ use crate::reason::Reason;
 pub(crate) const X_GATEWAY_REASON: HeaderName = HeaderName::from_static("x-gateway-reason");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// The members of a problem, in the order the services write them.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    code: &'static str,
+    request_id: &'a str,
+}
 
 /// A request the gateway answers itself, and why.
 #[derive(Debug)]
@@ -46,16 +58,17 @@ impl Refusal {
     /// The answer to an HTTP client.
     pub(crate) fn problem(self, instance: &str, request_id: &HeaderValue) -> Response<Bytes> {
         let status = self.reason.status();
-        let body = json!({
-            "type": "about:blank",
-            "title": status.canonical_reason().unwrap_or("Refused"),
-            "status": status.as_u16(),
-            "detail": self.detail,
-            "instance": instance,
-            "code": self.reason.word(),
-            "request_id": request_id.to_str().unwrap_or_default(),
-        });
-        let mut response = Response::new(Bytes::from(body.to_string()));
+        let problem = Problem {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Refused"),
+            status: status.as_u16(),
+            detail: &self.detail,
+            instance,
+            code: self.reason.word(),
+            request_id: request_id.to_str().unwrap_or_default(),
+        };
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = status;
         self.common_headers(response.headers_mut(), HeaderValue::from_static("application/problem+json"));
         response
