@@ -71,7 +71,7 @@ struct Body<'a, T> {
     event_type: &'a str,
     timestamp: &'a str,
     #[serde(flatten)]
-    body: &'a T,
+    event: &'a T,
 }
 
 #[derive(Deserialize)]
@@ -110,7 +110,7 @@ impl Envelope {
     }
 
     fn body<T: Serialize>(&self, body: &T, timestamp: &str) -> Vec<u8> {
-        let body = Body { event_id: self.id, event_type: self.event.event_type(), timestamp, body };
+        let body = Body { event_id: self.id, event_type: self.event.event_type(), timestamp, event: body };
         serde_json::to_vec(&body).unwrap_or_default() // plain structs with string keys: cannot fail
     }
 

@@ -6,87 +6,48 @@ use shop_events::Bus;
 
 use crate::domain::{Payment, Status};
 
-/// The points along the checkout, for tests to go through.
-#[cfg(feature = "crash-points")]
-pub const POINTS: [&str; 17] = {
-    let mut names = [""; Point::ALL.len()];
-    let mut index = 0;
-    while index < names.len() {
-        names[index] = Point::ALL[index].name();
-        index += 1;
-    }
-    names
-};
+macro_rules! points {
+    ($($(#[$when:meta])? $point:ident: $name:literal,)+) => {
+        /// A place between two steps that must not come apart.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Point {
+            $($(#[$when])? $point,)+
+        }
 
-/// A place between two steps that must not come apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Point {
-    CreateAfterInsert,
-    CreateAfterReserve,
-    ProcessAfterReserve,
-    ProcessBeforeCommit1,
-    ProcessAfterProcessing,
-    ProcessAfterCharge,
-    ProcessBeforeCommit2,
-    ProcessAfterCommit2,
-    #[cfg(feature = "crash-points")]
-    RelayBeforePublish,
-    #[cfg(feature = "crash-points")]
-    RelayAfterPublish,
-    CancelAfterCommit,
-    RefundBeforeCommit,
-    RefundAfterRequest,
-    RefundAfterPayback,
-    RefundAfterSettle,
-    RecoveryAfterVerdict,
-    ExpireAfterCommit,
+        impl Point {
+            const fn name(self) -> &'static str {
+                match self {
+                    $($(#[$when])? Self::$point => $name,)+
+                }
+            }
+        }
+
+        /// The points along the checkout, for tests to go through.
+        #[cfg(feature = "crash-points")]
+        pub const POINTS: &[&str] = &[$($name),+];
+    };
 }
 
-impl Point {
+points! {
+    CreateAfterInsert: "create.after_insert",
+    CreateAfterReserve: "create.after_reserve",
+    ProcessAfterReserve: "process.after_reserve",
+    ProcessBeforeCommit1: "process.before_commit1",
+    ProcessAfterProcessing: "process.after_processing",
+    ProcessAfterCharge: "process.after_charge",
+    ProcessBeforeCommit2: "process.before_commit2",
+    ProcessAfterCommit2: "process.after_commit2",
     #[cfg(feature = "crash-points")]
-    const ALL: [Self; 17] = [
-        Self::CreateAfterInsert,
-        Self::CreateAfterReserve,
-        Self::ProcessAfterReserve,
-        Self::ProcessBeforeCommit1,
-        Self::ProcessAfterProcessing,
-        Self::ProcessAfterCharge,
-        Self::ProcessBeforeCommit2,
-        Self::ProcessAfterCommit2,
-        Self::RelayBeforePublish,
-        Self::RelayAfterPublish,
-        Self::CancelAfterCommit,
-        Self::RefundBeforeCommit,
-        Self::RefundAfterRequest,
-        Self::RefundAfterPayback,
-        Self::RefundAfterSettle,
-        Self::RecoveryAfterVerdict,
-        Self::ExpireAfterCommit,
-    ];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::CreateAfterInsert => "create.after_insert",
-            Self::CreateAfterReserve => "create.after_reserve",
-            Self::ProcessAfterReserve => "process.after_reserve",
-            Self::ProcessBeforeCommit1 => "process.before_commit1",
-            Self::ProcessAfterProcessing => "process.after_processing",
-            Self::ProcessAfterCharge => "process.after_charge",
-            Self::ProcessBeforeCommit2 => "process.before_commit2",
-            Self::ProcessAfterCommit2 => "process.after_commit2",
-            #[cfg(feature = "crash-points")]
-            Self::RelayBeforePublish => "relay.before_publish",
-            #[cfg(feature = "crash-points")]
-            Self::RelayAfterPublish => "relay.after_publish",
-            Self::CancelAfterCommit => "cancel.after_commit",
-            Self::RefundBeforeCommit => "refund.before_commit",
-            Self::RefundAfterRequest => "refund.after_request",
-            Self::RefundAfterPayback => "refund.after_payback",
-            Self::RefundAfterSettle => "refund.after_settle",
-            Self::RecoveryAfterVerdict => "recovery.after_verdict",
-            Self::ExpireAfterCommit => "expire.after_commit",
-        }
-    }
+    RelayBeforePublish: "relay.before_publish",
+    #[cfg(feature = "crash-points")]
+    RelayAfterPublish: "relay.after_publish",
+    CancelAfterCommit: "cancel.after_commit",
+    RefundBeforeCommit: "refund.before_commit",
+    RefundAfterRequest: "refund.after_request",
+    RefundAfterPayback: "refund.after_payback",
+    RefundAfterSettle: "refund.after_settle",
+    RecoveryAfterVerdict: "recovery.after_verdict",
+    ExpireAfterCommit: "expire.after_commit",
 }
 
 /// Dies here when told to.

@@ -8,7 +8,7 @@ use super::Commands;
 use crate::crash::{self, Point};
 use crate::domain::{Due, Error, Payment, RefundStatus, Verdict};
 
-/// Payments taken on in one round; the next round takes the rest.
+/// Payments taken on at a time.
 const BATCH: u32 = 100;
 
 /// What a round did.
@@ -39,20 +39,37 @@ impl Recovery {
 
     /// One round of everything that is due.
     pub(crate) async fn round(&self) -> Result<Recovered, Error> {
-        let payments = &self.commands.payments;
         let now = self.commands.clock.now();
         let left_behind = now - self.commands.settle_after;
-        let mut done = Recovered::default();
-        for id in payments.due(Due::Processing(left_behind), BATCH).await? {
-            done.settled += count(id, self.settle(id).await);
+        Ok(Recovered {
+            settled: self.all(Due::Processing(left_behind)).await?,
+            refunds: self.all(Due::Refunds(left_behind)).await?,
+            expired: self.all(Due::Expired(now)).await?,
+        })
+    }
+
+    /// Takes on what is due, batch by batch, until there is no more or some of a batch has to wait.
+    async fn all(&self, due: Due) -> Result<u64, Error> {
+        let mut total = 0;
+        loop {
+            let ids = self.commands.payments.due(due, BATCH).await?;
+            let mut done = 0;
+            for id in &ids {
+                done += count(*id, self.step(due, *id).await);
+            }
+            total += done;
+            if done < u64::from(BATCH) {
+                return Ok(total);
+            }
         }
-        for id in payments.due(Due::Refunds(left_behind), BATCH).await? {
-            done.refunds += count(id, self.settle_refunds(id).await);
+    }
+
+    async fn step(&self, due: Due, id: Uuid) -> Result<bool, Error> {
+        match due {
+            Due::Processing(_) => self.settle(id).await,
+            Due::Refunds(_) => self.settle_refunds(id).await,
+            Due::Expired(_) => self.expire(id).await,
         }
-        for id in payments.due(Due::Expired(now), BATCH).await? {
-            done.expired += count(id, self.expire(id).await);
-        }
-        Ok(done)
     }
 
     async fn settle_if_known(&self, id: Uuid) -> Result<bool, Error> {

@@ -25,15 +25,16 @@ impl Rounds {
         Self { recovery, interval, recovered }
     }
 
-    /// Looks at once, then regularly, until `stop`.
+    /// Looks at once, then regularly, until `stop`. A round may be left anywhere: what it did not finish is still due.
     pub(crate) async fn run(self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.go()).await;
+    }
+
+    async fn go(&self) {
         self.note(self.recovery.at_start().await);
-        while !stop.is_cancelled() {
+        loop {
             self.note(self.recovery.round().await);
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(self.interval) => {}
-            }
+            tokio::time::sleep(self.interval).await;
         }
     }
 
