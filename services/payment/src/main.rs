@@ -25,6 +25,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Metrics::new(Config::NAME);
     let bus = KafkaBus::open(&config.kafka, Config::NAME, &metrics)?;
     let payment = Payment::build(config, bus, metrics, &shutdown).await?;
+    tracing::info!("serving HTTP on {} and gRPC on {}", payment.http_addr(), payment.grpc_addr());
     shop_runtime::notify_ready();
     payment.run(shutdown).await?;
     telemetry.shutdown().await;
