@@ -110,7 +110,11 @@ impl Settings for Config {
             Var::new("SHOP_DATA", "data", "folder of the embedded stores"),
             Var::new("LOG_LEVEL", "log.level", "what is logged: error, warn, info, debug, trace, or a filter"),
             Var::new("LOG_FORMAT", "log.format", "json, text, or auto (text on a terminal)"),
-            Var::new("OTEL_EXPORTER_OTLP_ENDPOINT", "otel.endpoint", "where traces go (OTLP over gRPC); off when unset"),
+            Var::new(
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "otel.endpoint",
+                "where traces go (OTLP over gRPC); off when unset",
+            ),
             Var::new("KAFKA_BROKERS", "kafka.brokers", "Kafka's addresses, comma between them, with bus = kafka"),
             Var::new("PRODUCT_DATABASE_URL", "product.database.url", "store of the product service"),
             Var::new("BASKET_REDIS_URL", "basket.redis.url", "store of the basket service"),
@@ -120,7 +124,11 @@ impl Settings for Config {
     }
 
     fn check(&self, problems: &mut Problems) {
-        problems.ensure(!self.services.is_empty(), "services", "name at least one of product, basket, payment, gateway");
+        problems.ensure(
+            !self.services.is_empty(),
+            "services",
+            "name at least one of product, basket, payment, gateway",
+        );
         let whole = [Service::Product, Service::Basket, Service::Payment].map(|service| self.runs(service));
         let split = whole.contains(&true) && whole.contains(&false);
         problems.ensure(
@@ -150,7 +158,8 @@ impl Settings for Config {
             }
         }
         // A store is chosen by URL here: host, port and the rest of a section alone would silently do nothing.
-        let parts = |database: &Database| (database.host.clone(), database.port, database.user.clone(), database.name.clone());
+        let parts =
+            |database: &Database| (database.host.clone(), database.port, database.user.clone(), database.name.clone());
         for (key, ours, theirs) in [
             ("product.database", &self.product.database, &shop_product::Config::default().database),
             ("payment.database", &self.payment.database, &shop_payment::Config::default().database),

@@ -104,7 +104,8 @@ impl Plan {
         for buyer in &self.buyers {
             let payment = payments.iter().find(|payment| payment["user_id"] == buyer.user.as_str()).expect("one");
             buyer.is_satisfied_with(payment);
-            let left = if payment["status"] == "failed" || payment["status"] == "cancelled" { buyer.quantity } else { 0 };
+            let left =
+                if payment["status"] == "failed" || payment["status"] == "cancelled" { buyer.quantity } else { 0 };
             eventually!(within Duration::from_secs(90), {
                 let (_, basket) = apis.basket.get(&format!("/baskets/{}", buyer.user)).await;
                 let items = basket["items"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -79,7 +79,8 @@ impl World {
 
     /// The same on a Kafka of the test's choice.
     pub(crate) async fn on_kafka(victim: &str, brokers: &str, prefix: &str) -> Option<Self> {
-        let (postgres, mariadb, redis) = (backend::postgres().await?, backend::mariadb().await?, backend::redis().await?);
+        let (postgres, mariadb, redis) =
+            (backend::postgres().await?, backend::mariadb().await?, backend::redis().await?);
         let ports = [(); 6].map(|()| free_port());
         let service = |name: &str, index: usize| {
             Process::new(name)
