@@ -4,6 +4,7 @@
 //! result with [`serve`]. Everything in between (request id, trace context, access log, metrics, limits, uniform
 //! errors) happens in one hoop, so the way of a request reads top to bottom in `edge.rs`.
 
+mod accept;
 mod docs;
 mod edge;
 pub mod etag;

@@ -11,6 +11,8 @@ use shop_config::Http;
 use shop_runtime::Shutdown;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::accept::Stoppable;
+
 /// Connections waiting to be accepted: a burst of this size is not refused.
 const BACKLOG: i32 = 1024;
 
@@ -55,8 +57,8 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot watch the listening socket")?;
-    let acceptor = TcpAcceptor::try_from(listener).context("cannot accept on the listening socket")?;
-    let mut server = Server::new(acceptor).fuse_config(fuse(settings));
+    let inner = TcpAcceptor::try_from(listener).context("cannot accept on the listening socket")?;
+    let mut server = Server::new(Stoppable { inner, stop: shutdown.soft.clone() }).fuse_config(fuse(settings));
     server.http1_mut().max_buf_size(MAX_HEAD);
     server
         .http2_mut()

@@ -154,6 +154,19 @@ async fn a_request_that_runs_is_finished_before_the_stop() {
 }
 
 #[tokio::test]
+async fn a_connection_that_never_said_a_word_does_not_hold_up_the_stop() {
+    // An hour: only the stop itself can end the connection within the test's patience.
+    let server = start(Http { header_timeout: shop_config::Duration::secs(3600), ..Http::on(0) });
+    let (mut silent, mut other) = (server.connect().await, server.connect().await);
+    // Connections are accepted in order: with an answer to the second, the first was taken too.
+    send(&mut other, "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    answer(&mut other).await;
+    server.shutdown.soft.cancel();
+    assert!(closes(&mut silent).await);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn the_hard_stop_does_not_wait() {
     let server = start(Http::on(0));
     let mut busy = server.connect().await;
