@@ -19,6 +19,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::line::{Lines, Style};
 use crate::trace;
 
+/// Libraries that say at `info` what we say ourselves (where we listen, how we stop) or what concerns nobody (that a table a
+/// migration wants is there already).
+const HUSHED: [&str; 2] = ["salvo_core=warn", "sqlx::postgres::notice=warn"];
+
 /// Keeps telemetry going; flushes what is left when dropped.
 #[derive(Debug)]
 #[must_use = "spans are lost when the guard is dropped early"]
@@ -62,7 +66,7 @@ impl Drop for Guard {
 /// Starts log lines and, when an endpoint is set, trace export; call it inside the runtime.
 /// A second call leaves the first subscriber in place, which is what tests need.
 pub fn init(service: &'static str, log: &Log, otel: &Otel) -> anyhow::Result<Guard> {
-    let level = EnvFilter::builder().parse(&log.level).with_context(|| format!("log.level {:?}", log.level))?;
+    let level = filter(&log.level)?;
     let lines = Lines { service, style: style(log.format), writer: std::io::stdout };
     let Some(endpoint) = otel.endpoint.as_deref().map(str::trim).filter(|endpoint| !endpoint.is_empty()) else {
         // Filters of the whole subscriber rather than of the one layer: a layer's own filter remembers on the thread that
@@ -81,6 +85,12 @@ pub fn init(service: &'static str, log: &Log, otel: &Otel) -> anyhow::Result<Gua
     }
     trace::exporting();
     Ok(Guard { export: Some(export) })
+}
+
+/// What is logged. A directive of `level` for the same target replaces one of ours.
+fn filter(level: &str) -> anyhow::Result<EnvFilter> {
+    let directives: Vec<_> = HUSHED.into_iter().chain(level.split(',').map(str::trim)).collect();
+    EnvFilter::builder().parse(directives.join(",")).with_context(|| format!("log.level {level:?}"))
 }
 
 fn style(format: LogFormat) -> Style {
@@ -121,4 +131,18 @@ fn export(service: &'static str, endpoint: &str, otel: &Otel) -> anyhow::Result<
         .with_batch_exporter(exporter)
         .build();
     Ok(Export { provider, timeout })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chatty_libraries_are_hushed_unless_somebody_asks_for_them() {
+        let hushed = filter("info").expect("valid").to_string();
+        assert!(HUSHED.iter().all(|directive| hushed.contains(directive)), "{hushed}");
+        let asked = filter("info, salvo_core=debug").expect("spaces are fine").to_string();
+        assert!(asked.contains("salvo_core=debug") && !asked.contains("salvo_core=warn"), "{asked}");
+        assert!(filter("loud=very").is_err());
+    }
 }

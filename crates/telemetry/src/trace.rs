@@ -34,11 +34,10 @@ pub struct TraceParent {
 pub struct InvalidTraceParent;
 
 impl TraceParent {
-    /// A new trace with random ids. It counts as recorded: a neighbour that exports should not be talked out of it by one
-    /// that does not.
+    /// A new trace with random ids. It is marked as not recorded, since nobody did: what is recorded has a span.
     pub fn random() -> Self {
         let ids = RandomIdGenerator::default();
-        Self { trace: ids.new_trace_id(), parent: ids.new_span_id(), flags: TraceFlags::SAMPLED }
+        Self { trace: ids.new_trace_id(), parent: ids.new_span_id(), flags: TraceFlags::default() }
     }
 
     /// The same trace, one step further: what a server hands on to those it calls.
@@ -185,8 +184,10 @@ mod tests {
     fn without_an_exporter_the_callers_trace_is_handed_on() {
         let trace = continue_trace(&Span::none(), Some(GOOD));
         assert_eq!(trace.trace_id(), "0af7651916cd43dd8448eb211c80319c");
+        assert!(trace.to_string().ends_with("-01"), "the caller's word on recording stands: {trace}");
         let fresh = continue_trace(&Span::none(), Some("nonsense"));
         assert_ne!(fresh.trace_id(), trace.trace_id());
+        assert!(fresh.to_string().ends_with("-00"), "nobody records it: {fresh}");
     }
 
     proptest! {
