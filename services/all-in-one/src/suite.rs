@@ -75,7 +75,7 @@ impl Suite {
             let metrics = Metrics::new("product-service");
             let bus = bus("product-service", &metrics)?;
             let built = Product::build(config.product.clone(), bus, metrics, &stages.product);
-            let product = built.await.context("the product service cannot start")?;
+            let product = built.await.map_err(|error| cannot_start("product", &error))?;
             if config.demo {
                 product.seed_demo().await.context("the demo products cannot be added")?;
             }
@@ -92,7 +92,7 @@ impl Suite {
             let metrics = Metrics::new("basket-service");
             let bus = bus("basket-service", &metrics)?;
             let built = Basket::build(config.basket.clone(), bus, metrics, &stages.basket);
-            Some(built.await.context("the basket service cannot start")?)
+            Some(built.await.map_err(|error| cannot_start("basket", &error))?)
         } else {
             None
         };
@@ -104,7 +104,7 @@ impl Suite {
             let metrics = Metrics::new("payment-service");
             let bus = bus("payment-service", &metrics)?;
             let built = Payment::build(config.payment.clone(), bus, metrics, &stages.payment);
-            Some(built.await.context("the payment service cannot start")?)
+            Some(built.await.map_err(|error| cannot_start("payment", &error))?)
         } else {
             None
         };
@@ -123,7 +123,7 @@ impl Suite {
             }
             let metrics = Metrics::new("gateway");
             let built = Gateway::build(config.gateway.clone(), metrics, &suite.stages.gateway);
-            suite.gateway = Some(built.await.context("the gateway cannot start")?);
+            suite.gateway = Some(built.await.map_err(|error| cannot_start("gateway", &error))?);
         }
         Ok(suite)
     }
@@ -162,7 +162,9 @@ impl Suite {
             let stages: Vec<_> = parts.iter().map(|(stage, _)| stage.clone()).collect();
             async move {
                 shutdown.hard.cancelled().await;
-                stages.iter().for_each(|stage| stage.hard.cancel());
+                for stage in &stages {
+                    stage.hard.cancel();
+                }
             }
         });
         let mut outcome = match first {
@@ -179,6 +181,22 @@ impl Suite {
         hard.abort();
         outcome
     }
+}
+
+/// Names the part that failed. Its own words name its ports as it knows them alone; here they are in its section.
+fn cannot_start(section: &str, error: &anyhow::Error) -> anyhow::Error {
+    let upper = section.to_uppercase();
+    let ports = [
+        ("http.port (PORT)", format!("{section}.http.port (SHOP_{upper}__HTTP__PORT)")),
+        ("grpc.port (GRPC_PORT)", format!("{section}.grpc.port (SHOP_{upper}__GRPC__PORT)")),
+    ];
+    let told = |cause: &dyn std::error::Error| {
+        ports.iter().fold(cause.to_string(), |text, (alone, here)| text.replace(alone, here))
+    };
+    let causes: Vec<String> = error.chain().map(told).collect();
+    let inner = anyhow::Error::msg(causes.last().cloned().unwrap_or_default());
+    let reason = causes.into_iter().rev().skip(1).fold(inner, anyhow::Error::context);
+    reason.context(format!("{section} cannot start"))
 }
 
 fn backend(at: SocketAddr) -> Backends {

@@ -160,7 +160,7 @@ async fn a_second_consumer_takes_over_partitions_without_loss() {
         publish(&bus, product, [quantity]).await;
         published.push((product, quantity));
     };
-    eventually!(within std::time::Duration::from_secs(60), {
+    eventually!(within std::time::Duration::from_mins(1), {
         next().await;
         !second.applied().is_empty()
     });
@@ -169,7 +169,7 @@ async fn a_second_consumer_takes_over_partitions_without_loss() {
         next().await;
     }
     published.sort_unstable();
-    eventually!(within std::time::Duration::from_secs(60), {
+    eventually!(within std::time::Duration::from_mins(1), {
         let mut applied: Vec<_> = (1..=9)
             .flat_map(|product| {
                 let quantities = [first.quantities(product), second.quantities(product)].concat();
