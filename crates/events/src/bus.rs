@@ -2,10 +2,12 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
@@ -111,7 +113,9 @@ pub async fn deliver(
     let mut rejections = 0;
     let mut pause = policy.first;
     loop {
-        let outcome = handler.handle(&envelope).await;
+        // A handler that panics refuses this one event; it must not take the consumer of all others along.
+        let outcome = AssertUnwindSafe(handler.handle(&envelope)).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|_| Err(HandleError::Rejected("the handler panicked".into())));
         let event_id = tracing::field::display(envelope.id);
         match outcome {
             Ok(()) => return Delivery::Done,

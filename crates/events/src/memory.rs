@@ -178,6 +178,27 @@ mod tests {
         assert!(buried.contains("no such product"));
     }
 
+    /// Panics on every event.
+    struct Clumsy;
+
+    #[async_trait]
+    impl Handler for Clumsy {
+        async fn handle(&self, _: &Envelope) -> Result<(), HandleError> {
+            panic!("stumbled")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_makes_its_handler_panic_is_poison_and_no_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bus = MemoryBus::new(Some(folder.path().to_owned()));
+        let subscription = Subscription { group: "g".to_owned(), topics: vec![Topic::Stock], handler: Arc::new(Clumsy) };
+        drop(bus.subscribe(subscription, CancellationToken::new()));
+        bus.publish(&message()).await.expect("buried");
+        let buried = std::fs::read_to_string(folder.path().join("stock-events.dlq.jsonl")).expect("dead letters");
+        assert!(buried.contains("the handler panicked"));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_message_is_not_taken_while_its_subscriber_stops() {
         let bus = MemoryBus::new(None);
