@@ -192,7 +192,8 @@ mod tests {
     async fn an_event_that_makes_its_handler_panic_is_poison_and_no_more() {
         let folder = tempfile::tempdir().expect("a folder");
         let bus = MemoryBus::new(Some(folder.path().to_owned()));
-        let subscription = Subscription { group: "g".to_owned(), topics: vec![Topic::Stock], handler: Arc::new(Clumsy) };
+        let subscription =
+            Subscription { group: "g".to_owned(), topics: vec![Topic::Stock], handler: Arc::new(Clumsy) };
         drop(bus.subscribe(subscription, CancellationToken::new()));
         bus.publish(&message()).await.expect("buried");
         let buried = std::fs::read_to_string(folder.path().join("stock-events.dlq.jsonl")).expect("dead letters");
