@@ -33,13 +33,18 @@ fn is_unavailable(error: &sqlx::Error) -> bool {
         // A connection cut in the middle of an answer shows as nonsense on the wire.
         | sqlx::Error::Protocol(_) => true,
         sqlx::Error::Database(e) => code(e.as_ref()).is_some_and(|code| {
-            // PostgreSQL: class 08 connection, 53 out of resources, 57P0x shutting down or starting, 25006 a standby.
-            // MariaDB: 1040 too many connections, 1053 shutting down, 1290 and 1836 read only, 1927 killed,
-            // 2006 and 2013 gone. SQLite: 10 input/output, 13 disk full.
+            // PostgreSQL: class 08 connection, 53 out of resources, 57 shutting down, starting, or out of time for a
+            // statement, 25006 a standby, 25P03 out of time for a transaction. MariaDB: 1040 too many connections,
+            // 1053 shutting down, 1290 and 1836 read only, 1317 and 1969 out of time for a statement, 1927 killed,
+            // 2006 and 2013 gone. SQLite: 8 read only, 10 input/output, 13 disk full, 14 cannot be opened.
+            const AWAY: [&str; 15] = [
+                "25006", "25P03", "1040", "1053", "1290", "1317", "1836", "1927", "1969", "2006", "2013", "8", "10", "13",
+                "14",
+            ];
             code.starts_with("08")
                 || code.starts_with("53")
-                || code.starts_with("57P0")
-                || ["25006", "1040", "1053", "1290", "1836", "1927", "2006", "2013", "10", "13"].contains(&code.as_str())
+                || code.starts_with("57")
+                || AWAY.contains(&code.as_str())
         }),
         _ => false,
     }
@@ -51,15 +56,19 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(e) = error else { return false };
     code(e.as_ref()).is_some_and(|code| {
         // PostgreSQL: 40001 serialisation, 40P01 deadlock, 55P03 lock timeout. MariaDB: 1205 lock wait, 1213 deadlock,
-        // 1020 changed since read. SQLite: 5 busy, 6 locked, 261 recovering, 517 snapshot too old for a write.
-        ["40001", "40P01", "55P03", "1205", "1213", "1020", "5", "6", "261", "517"].contains(&code.as_str())
+        // 1020 changed since read. SQLite: 5 busy, 6 locked.
+        ["40001", "40P01", "55P03", "1205", "1213", "1020", "5", "6"].contains(&code.as_str())
     })
 }
 
-/// The engine's own code: for `MariaDB` its number, since its SQLSTATE says too little.
+/// The engine's own code: for `MariaDB` its number, since its SQLSTATE says too little; for SQLite the primary one, the
+/// low byte of the extended one (778, a failed write, is an input/output error, 10).
 fn code(error: &dyn sqlx::error::DatabaseError) -> Option<String> {
     if let Some(e) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
         return Some(e.number().to_string());
+    }
+    if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+        return error.code()?.parse::<i32>().ok().map(|extended| (extended & 0xff).to_string());
     }
     error.code().map(std::borrow::Cow::into_owned)
 }

@@ -92,3 +92,38 @@ async fn a_statement_that_is_wrong_is_our_own_failure() {
         assert!(!fault.detail().contains("nonsense"), "{}", place.engine);
     }
 }
+
+#[tokio::test]
+async fn a_statement_that_the_server_gave_no_more_time_may_pass_later() {
+    for place in servers().await {
+        let error = match &place.store {
+            Store::Postgres(pool) => {
+                let mut tx = pool.begin().await.expect("begins");
+                sqlx::query("SET LOCAL statement_timeout = '10ms'").execute(&mut *tx).await.expect("sets it");
+                sqlx::query("SELECT pg_sleep(5)").execute(&mut *tx).await.expect_err("ends early")
+            }
+            Store::MariaDb(pool) => {
+                let slow = "SET STATEMENT max_statement_time = 0.01 FOR \
+                            SELECT COUNT(*) FROM information_schema.columns a, information_schema.columns b";
+                sqlx::raw_sql(slow).execute(pool).await.expect_err("ends early")
+            }
+            Store::Sqlite(_) => continue,
+        };
+        assert_eq!(fault(error).kind(), Kind::Unavailable, "{}", place.engine);
+    }
+}
+
+#[tokio::test]
+async fn an_extended_code_of_sqlite_means_what_its_primary_code_means() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("shop.db");
+    let (one, other) = (shop_sql::sqlite(&path).await.expect("opens"), shop_sql::sqlite(&path).await.expect("opens"));
+    sqlx::query("CREATE TABLE pots (coins INTEGER)").execute(&one.write).await.expect("makes the table");
+    let mut late = one.write.begin().await.expect("begins without the lock");
+    sqlx::query("SELECT coins FROM pots").fetch_all(&mut *late).await.expect("reads");
+    sqlx::query("INSERT INTO pots VALUES (1)").execute(&other.write).await.expect("writes meanwhile");
+    let error = sqlx::query("INSERT INTO pots VALUES (2)").execute(&mut *late).await.expect_err("too old");
+    let code = error.as_database_error().and_then(|error| error.code()).expect("a code");
+    assert_eq!(code, "517", "busy, and why");
+    assert!(shop_sql::is_transient(&error));
+}
