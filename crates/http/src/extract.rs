@@ -31,6 +31,9 @@ pub struct Path<T>(pub T);
 
 static METADATA: Metadata = Metadata::new("");
 
+/// Most unknown fields named in one answer, which must not become many times the size of the request.
+const MAX_UNKNOWN: usize = 20;
+
 impl<'ex, T: DeserializeOwned + Send> Extractible<'ex> for StrictJson<T> {
     fn metadata() -> &'static Metadata {
         &METADATA
@@ -152,7 +155,11 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut track = serde_path_to_error::Track::new();
     let mut json = serde_json::Deserializer::from_slice(body);
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
-    let read = serde_ignored::deserialize(tracked, |path| unknown.push(written(&path)));
+    let read = serde_ignored::deserialize(tracked, |path| {
+        if unknown.len() < MAX_UNKNOWN {
+            unknown.push(written(&path));
+        }
+    });
     let value = match read.and_then(|value| json.end().map(|()| value)) {
         Ok(value) => value,
         Err(error) => return Err(refused(&error, &track.path().to_string())),

@@ -40,7 +40,16 @@ impl<'de, T: ToParameters<'de>> EndpointArgRegister for Query<T> {
     }
 }
 
+/// Most parameters taken, repeats included: no list has more, and each is looked for among those before it.
+const MAX: usize = 128;
+
 fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    if form_urlencoded::parse(query.as_bytes()).nth(MAX).is_some() {
+        let message = format!("has more than {MAX} parameters");
+        return Err(Fault::new(Kind::Malformed, "invalid_parameter", format!("the query {message}"))
+            .with_field(FieldError::new("query", "invalid_parameter", message))
+            .into());
+    }
     T::deserialize(Pairs::of(query)).map_err(|Refused { parameter, message }| {
         let parameter = parameter.unwrap_or_else(|| "query".to_owned());
         Fault::new(Kind::Malformed, "invalid_parameter", format!("parameter {parameter}: {message}"))
@@ -274,5 +283,7 @@ mod tests {
         assert_eq!(refused("limit=0"), ("limit".to_owned(), "must be between 1 and 100".to_owned()));
         assert_eq!(refused("limit=101").0, "limit");
         assert_eq!(refused("limit=").0, "limit");
+        let many: String = (0..200).map(|n| format!("{n}&")).collect();
+        assert_eq!(refused(&many), ("query".to_owned(), "has more than 128 parameters".to_owned()));
     }
 }
