@@ -13,8 +13,8 @@ use uuid::Uuid;
 use crate::application::{Amount, Commands, Process, Recovered, Recovery, RefundPayment};
 use crate::domain::samples::{basket, raw_order, usd};
 use crate::domain::{
-    Basket, BasketChange, Baskets, ChangeKind, Charge, Error, Line, Paid, Payback, Payment, Provider, ProviderError,
-    RefundStatus, Reserved, Shortage, Status, Stock, Token, UserId, Verdict,
+    Basket, BasketChange, Baskets, ChangeKind, Charge, Error, Line, Paid, Payback, Payment, Payments, Provider,
+    ProviderError, RefundStatus, Reserved, Shortage, Status, Stock, Token, UserId, Verdict,
 };
 use crate::infrastructure::contract::{Place, on_each_store};
 
@@ -23,6 +23,8 @@ on_each_store! {
     of_twenty_that_refund_no_more_get_it_than_there_is
     a_charge_whose_reply_is_lost_is_settled_by_asking
     a_request_that_is_repeated_gets_its_answer_again
+    a_request_overtaken_by_its_own_repeat_is_not_refused
+    a_request_overtaken_by_another_is_refused
     a_payment_left_before_its_charge_is_voided_after_a_while
     a_payment_left_after_its_charge_is_settled_at_start
     a_charge_that_comes_after_the_void_takes_no_money
@@ -42,6 +44,8 @@ struct Neighbours {
     short: AtomicBool,
     unreachable: AtomicBool,
     reservations: AtomicUsize,
+    /// While stock is reserved for one request, another one (operation 50) takes the payment on.
+    overtaken: Mutex<Option<Arc<dyn Payments>>>,
 }
 
 #[async_trait]
@@ -57,6 +61,10 @@ impl Stock for Neighbours {
     async fn reserve(&self, _reservation: Uuid, lines: &[Line]) -> Result<Reserved, Error> {
         assert_eq!(lines.len(), 2);
         self.reservations.fetch_add(1, Ordering::SeqCst);
+        let overtaken = self.overtaken.lock().take();
+        if let Some(payments) = overtaken {
+            begin_elsewhere(payments.as_ref()).await;
+        }
         if self.unreachable.load(Ordering::SeqCst) {
             return Err(Fault::new(Kind::Timeout, "product_timeout", "the product service did not answer").into());
         }
@@ -66,6 +74,12 @@ impl Stock for Neighbours {
         }
         Ok(Reserved::Held)
     }
+}
+
+/// Moves the payment to `processing` under operation 50 and leaves it there.
+async fn begin_elsewhere(payments: &dyn Payments) {
+    let begin = |payment: &mut Payment| payment.begin(Uuid::from_u128(50), payment.created_at);
+    payments.change(PAYMENT, &begin).await.expect("begins");
 }
 
 /// A provider that cannot be reached while it is told so.
@@ -144,8 +158,7 @@ impl Checkout {
 
     /// Moves the payment to `processing` and leaves it there, as a process that dies would.
     async fn leave_processing(&self) {
-        let begin = |payment: &mut Payment| payment.begin(Uuid::from_u128(50), payment.created_at);
-        self.commands.payments.change(PAYMENT, &begin).await.expect("begins");
+        begin_elsewhere(self.commands.payments.as_ref()).await;
     }
 
     fn charge() -> Charge {
@@ -223,6 +236,24 @@ async fn a_request_that_is_repeated_gets_its_answer_again(place: Place) {
     assert_eq!(checkout.refund(4, Some("1.50")).await.expect("the same again"), refunded);
     assert_eq!((checkout.place.charges(PAYMENT).await, checkout.place.paid_back(PAYMENT).await), (1, 150));
     assert_eq!(checkout.create().await.id, made.id, "a payment that moved on is not made again");
+}
+
+async fn a_request_overtaken_by_its_own_repeat_is_not_refused(place: Place) {
+    assert_eq!(overtaken(place, 50).await, (503, "payment_unsettled".to_owned()), "whoever overtook still charges");
+}
+
+async fn a_request_overtaken_by_another_is_refused(place: Place) {
+    assert_eq!(overtaken(place, 60).await, (409, "invalid_state".to_owned()));
+}
+
+/// What a request hears when operation 50 takes the payment on between its look and its turn.
+async fn overtaken(place: Place, operation: u128) -> (u16, String) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    *checkout.neighbours.overtaken.lock() = Some(checkout.commands.payments.clone());
+    let heard = code(checkout.process(operation, "tok_approve").await);
+    assert_eq!(checkout.place.charges(PAYMENT).await, 0, "the late one does not charge");
+    heard
 }
 
 async fn a_payment_left_before_its_charge_is_voided_after_a_while(place: Place) {

@@ -114,6 +114,18 @@ impl Commands {
         if payment.operation == Some(operation) {
             return self.resume(payment).await;
         }
+        match self.process_new(payment, operation, token).await {
+            // Too late, perhaps behind an attempt of this very request that its caller gave up: its answer is ours.
+            Err(refusal @ Error::InvalidState { .. }) => match self.find(id).await? {
+                payment if payment.operation == Some(operation) => self.resume(payment).await,
+                _ => Err(refusal),
+            },
+            answer => answer,
+        }
+    }
+
+    async fn process_new(&self, payment: Payment, operation: Uuid, token: Token) -> Result<Payment, Error> {
+        let id = payment.id;
         payment.expect_pending("processed")?;
         if self.clock.now() < payment.expires_at {
             self.hold(&payment).await?;
