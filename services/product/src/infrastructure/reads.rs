@@ -46,14 +46,20 @@ impl<Db: Database<Connection: Connection>> Reads<Db> {
     pub(super) async fn product(&self, id: i64) -> sqlx::Result<Option<ProductRow>> {
         let (answer, mut answered) = oneshot::channel();
         self.waiting.lock().push(Asked { id, answer });
-        let row = tokio::select! {
-            biased;
-            row = &mut answered => row,
-            lane = self.lanes.acquire() => {
-                self.serve().await;
-                drop(lane);
-                // Perhaps another lane took our question before we had this one.
-                answered.await
+        let row = loop {
+            tokio::select! {
+                biased;
+                row = &mut answered => break row,
+                lane = self.lanes.acquire() => {
+                    let batch = self.batch();
+                    if batch.is_empty() {
+                        // Another lane took our question before we had this one.
+                        drop(lane);
+                        break answered.await;
+                    }
+                    // Others may have been before us in the batch: then we serve again.
+                    self.serve(batch).await;
+                }
             }
         };
         match row {
@@ -63,16 +69,16 @@ impl<Db: Database<Connection: Connection>> Reads<Db> {
         }
     }
 
-    /// Answers those that wait. Nobody is left behind: who is not in the batch waits for a lane and serves it then.
-    async fn serve(&self) {
-        let batch: Vec<Asked> = {
-            let mut waiting = self.waiting.lock();
-            let count = waiting.len().min(BATCH);
-            waiting.drain(..count).filter(|asked| !asked.answer.is_closed()).collect()
-        };
-        if batch.is_empty() {
-            return;
-        }
+    /// The first of those that still wait. Who went away, as many do while the store is slow, takes nobody's place.
+    fn batch(&self) -> Vec<Asked> {
+        let mut waiting = self.waiting.lock();
+        waiting.retain(|asked| !asked.answer.is_closed());
+        let count = waiting.len().min(BATCH);
+        waiting.drain(..count).collect()
+    }
+
+    /// Answers those in the batch. Nobody else is left behind: who is not in it waits for a lane and serves then.
+    async fn serve(&self, batch: Vec<Asked>) {
         match self.read(&batch).await {
             Ok(rows) => {
                 for Asked { id, answer } in batch {
@@ -109,4 +115,30 @@ async fn select<C: Connection>(connection: &mut C, batch: &[Asked]) -> sqlx::Res
     // Product 0 does not exist: it only fills the statement up.
     let ids = batch.iter().map(|asked| asked.id).chain(std::iter::repeat(0)).take(count);
     connection.rows(AssertSqlSafe(sql), &ids.map(Value::Int).collect::<Vec<_>>()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::infrastructure::sqlite::MIGRATIONS;
+
+    #[tokio::test]
+    async fn readers_that_went_away_take_nobodys_place() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pools = shop_sql::sqlite(&folder.path().join("products.db")).await.expect("opens");
+        shop_sql::migrate(&pools.write, &MIGRATIONS).await.expect("migrates");
+        let reads = Reads::new(pools.read.clone());
+        // The store is slow: both lanes are taken, and more than a batch of readers gives up.
+        let lanes = reads.lanes.acquire_many(LANES as u32).await.expect("takes both");
+        for id in 1..200 {
+            assert!(reads.product(id).now_or_never().is_none());
+        }
+        drop(lanes);
+        let patience = std::time::Duration::from_secs(10);
+        let found = tokio::time::timeout(patience, reads.product(1)).await.expect("is served at once");
+        assert!(found.expect("reads").is_none());
+        assert!(reads.waiting.lock().is_empty());
+    }
 }
