@@ -3,6 +3,7 @@
 //! A service hands its generated servers to [`serve`] as [`Routes`](tonic::service::Routes); to call a neighbour it opens a
 //! [`channel`], puts [`Outgoing`] on its client and wraps every call in [`call`].
 
+mod arrivals;
 mod call;
 mod channel;
 mod health;

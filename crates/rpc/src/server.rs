@@ -8,11 +8,11 @@ use shop_config::Grpc;
 use shop_runtime::{Health, Shutdown};
 use shop_telemetry::Metrics;
 use tokio::time::timeout;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic_reflection::server::Builder;
 
+use crate::arrivals::arrivals;
 use crate::health;
 use crate::incoming::IncomingLayer;
 use crate::metrics::{Interface, RpcMetrics};
@@ -68,7 +68,7 @@ pub async fn serve(
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEAD)
         .add_routes(routes)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.soft.cancelled_owned());
+        .serve_with_incoming_shutdown(arrivals(listener), shutdown.soft.cancelled_owned());
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended.context("the gRPC server failed"),

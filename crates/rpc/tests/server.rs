@@ -318,6 +318,15 @@ async fn a_call_that_runs_is_finished_before_the_stop() {
 }
 
 #[tokio::test]
+async fn a_connection_that_never_said_a_word_does_not_hold_up_the_stop() {
+    let server = start().await;
+    let _silent = tokio::net::TcpStream::connect(&server.neighbour.url).await.expect("listens");
+    // Connections are accepted in order: with an answer on a later one, the silent one was taken too.
+    server.get(7).await.expect("answers");
+    server.end().await;
+}
+
+#[tokio::test]
 async fn the_hard_stop_does_not_wait() {
     let server = Arc::new(start().await);
     let running = tokio::spawn({
