@@ -136,6 +136,8 @@ impl Basket {
 
     /// Makes the line of `product` hold `quantity`.
     pub(crate) fn set_quantity(&mut self, product: &Product, quantity: Quantity) -> Result<(), Error> {
+        // A line that is not there is the first thing to say: the stock is none of its concern.
+        self.line_mut(product.id)?;
         self.admit(product, quantity)?;
         let line = self.line_mut(product.id)?;
         line.quantity = quantity;

@@ -34,13 +34,13 @@ pub struct Api {
 
 /// Every route of the service.
 pub(crate) fn routes(api: &Api) -> Router {
-    let once = idempotency::hoop(api.keys.clone());
+    let once = || idempotency::hoop(api.keys.clone());
     let items = Router::with_path("items")
         .delete(api.clear())
-        .push(Router::new().hoop(once).post(api.add_item()))
+        .push(Router::new().hoop(once()).post(api.add_item()))
         .push(Router::with_path("{product_id}").put(api.set_quantity()).delete(api.remove_item()));
     let basket = Router::with_path("{user_id}").get(api.show()).delete(api.delete()).push(items);
-    Router::with_path("baskets").post(api.create()).push(basket)
+    Router::with_path("baskets").push(Router::new().hoop(once()).post(api.create())).push(basket)
 }
 
 impl From<Error> for Problem {

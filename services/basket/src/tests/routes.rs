@@ -240,6 +240,15 @@ async fn an_item_sent_twice_under_one_key_is_added_once() {
 }
 
 #[tokio::test]
+async fn a_basket_made_under_a_key_is_answered_alike_the_second_time() {
+    let stage = Stage::new().await;
+    let send = async |body: &str| stage.call(Method::POST, "/baskets", &[("idempotency-key", "k")], Some(body)).await;
+    let (first, second) = (send(r#"{"user_id":"ann"}"#).await, send(r#"{"user_id":"ann"}"#).await);
+    assert_eq!((first.status, second.status, second.replayed.as_deref()), (201, 201, Some("true")));
+    assert_eq!(send(r#"{"user_id":"bob"}"#).await.code(), (422, "idempotency_key_reused".to_owned()));
+}
+
+#[tokio::test]
 async fn a_day_without_change_empties_the_shelf_of_the_store() {
     let stage = Stage::new().await;
     stage.post("/baskets/ann/items", r#"{"product_id":1,"quantity":1}"#).await;
