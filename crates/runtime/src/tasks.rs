@@ -40,9 +40,20 @@ impl Tasks {
         });
     }
 
-    /// Fires when a task panicked. A process that cannot do without its tasks stops then and lets its supervisor start it anew.
+    /// Fires when a task panicked.
     pub async fn panicked(&self) {
         self.panicked.cancelled().await;
+    }
+
+    /// Runs `work`, which ends by `soft`; a panic in one of the tasks fires that. A service cannot do without its tasks:
+    /// it stops, [`Tasks::wait`] says why, and its supervisor starts it anew.
+    pub async fn underlie<T>(&self, soft: &CancellationToken, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            done = &mut work => return done,
+            () = self.panicked() => soft.cancel(),
+        }
+        work.await
     }
 
     /// How many tasks are running.
@@ -127,5 +138,20 @@ mod tests {
         tasks.panicked().await;
         let error = tasks.wait(&CancellationToken::new()).await.expect_err("a panic");
         assert_eq!(error.to_string(), "background task relay panicked");
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_the_work_that_stands_on_the_task() {
+        let (tasks, soft) = (Tasks::new(), CancellationToken::new());
+        tasks.spawn("relay", async { panic!("boom") });
+        tasks.underlie(&soft, soft.cancelled()).await;
+        tasks.wait(&CancellationToken::new()).await.expect_err("a panic");
+    }
+
+    #[tokio::test]
+    async fn work_that_ends_by_itself_leaves_the_process_running() {
+        let (tasks, soft) = (Tasks::new(), CancellationToken::new());
+        assert_eq!(tasks.underlie(&soft, std::future::ready(7)).await, 7);
+        assert!(!soft.is_cancelled());
     }
 }

@@ -35,3 +35,9 @@ pub async fn append<C: Tables>(conn: &mut C, envelope: &Envelope) -> sqlx::Resul
 pub async fn pending(store: &Store) -> sqlx::Result<i64> {
     with_reader!(store, conn => conn.outbox_count().await)
 }
+
+/// When the first event that waits was added, in unix milliseconds; none when nothing waits. Costs the same however
+/// many wait.
+pub async fn oldest(store: &Store) -> sqlx::Result<Option<i64>> {
+    with_reader!(store, conn => conn.outbox_oldest().await)
+}

@@ -14,7 +14,6 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::with_reader;
 use crate::tables::{Pending, Tables};
 use crate::{Sqlite, Store, outbox};
 
@@ -38,6 +37,9 @@ const ELSEWHERE: Duration = Duration::from_millis(250);
 
 /// No publish starts later than this into a batch, so that its transaction ends well before the server would end it.
 const BATCH_TIME: Duration = Duration::from_secs(30);
+
+/// Counting a long outbox reads all of it: for each moment spent on that, so many pass without.
+const COUNT_REST: u32 = 20;
 
 /// How long a publish under way may still take when the process stops.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -116,12 +118,13 @@ impl Relay {
     /// Carries events until `stop`; ends within a few seconds of it. What is left stays in the outbox.
     pub async fn run(self, stop: CancellationToken) {
         let mut pause = BACK_OFF.0;
-        let mut gauged: Option<Instant> = None;
+        let mut gauge_at = Instant::now();
         while !stop.is_cancelled() {
             let pass = self.pass(&stop).await;
-            if gauged.is_none_or(|at| at.elapsed() >= POLL) {
+            let began = Instant::now();
+            if began >= gauge_at {
                 self.gauge().await;
-                gauged = Some(Instant::now());
+                gauge_at = Instant::now() + POLL.max(began.elapsed() * COUNT_REST);
             }
             let pass = pass.unwrap_or_else(|error| {
                 tracing::warn!(error = %error, "the outbox cannot be read, trying again");
@@ -177,7 +180,7 @@ impl Relay {
         stop: &CancellationToken,
     ) -> sqlx::Result<Option<Batch>> {
         // Most looks find nothing: then neither a lock nor a transaction is needed.
-        if with_reader!(&self.store, conn => conn.outbox_oldest().await?).is_none() {
+        if outbox::oldest(&self.store).await?.is_none() {
             return Ok(Some(Batch::default()));
         }
         match &self.store {
@@ -283,8 +286,7 @@ impl Relay {
 
     /// Brings the gauges up to date; an error shows in the next pass.
     async fn gauge(&self) {
-        let read = async { with_reader!(&self.store, conn => conn.outbox_oldest().await) };
-        let Ok(oldest) = read.await else { return };
+        let Ok(oldest) = outbox::oldest(&self.store).await else { return };
         let Some(oldest) = oldest else {
             self.pending.set(0);
             self.oldest.set(0.0);

@@ -118,13 +118,14 @@ impl Basket {
         let http = shop_http::serve(listener, service, &self.config.http, shutdown.clone());
         let (listener, routes, parts) = self.grpc;
         let grpc = shop_rpc::serve(listener, routes, parts, shutdown.clone());
-        tokio::try_join!(http, grpc)?;
+        tasks.underlie(&shutdown.soft, async { tokio::try_join!(http, grpc) }).await?;
         tasks.wait(&shutdown.hard).await
     }
 }
 
-/// What this service cannot work without. The product service is not among it: reading and emptying baskets
-/// goes on while it is away.
+/// What this service cannot work without, and the events, which it can: while no bus answers, baskets are filled and
+/// paid for as ever, and what was paid for leaves them later. The product service is not asked for: reading and
+/// emptying baskets goes on while it is away.
 fn health(store: &Opened, bus: &Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
     let health = Health::new(shutdown);
     let (baskets, bus) = (store.baskets.clone(), bus.clone());
@@ -132,7 +133,7 @@ fn health(store: &Opened, bus: &Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
         let baskets = baskets.clone();
         async move { baskets.check().await.map_err(|error| error.to_string()) }
     });
-    health.check("events", move || {
+    health.check_optional("events", move || {
         let bus = bus.clone();
         async move { bus.check().await.map_err(|error| error.to_string()) }
     });

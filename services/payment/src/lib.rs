@@ -135,7 +135,7 @@ impl Payment {
         let http = shop_http::serve(listener, service, &self.config.http, shutdown.clone());
         let (listener, routes, parts) = self.grpc;
         let grpc = shop_rpc::serve(listener, routes, parts, shutdown.clone());
-        let served = futures_util::future::try_join(http, grpc).await;
+        let served = background.underlie(&shutdown.soft, futures_util::future::try_join(http, grpc)).await;
         let finished = self.tasks.wait(&shutdown.hard).await;
         drained.cancel();
         let ended = background.wait(&shutdown.hard).await;
@@ -148,7 +148,7 @@ fn health(shutdown: &Shutdown, store: &Store, bus: Arc<dyn Bus>) -> Health {
     let store = store.clone();
     health.check("store", move || {
         let store = store.clone();
-        async move { shop_sql::outbox::pending(&store).await.map(drop).map_err(|error| error.to_string()) }
+        async move { shop_sql::outbox::oldest(&store).await.map(drop).map_err(|error| error.to_string()) }
     });
     // The outbox keeps events while the bus is away: no request fails for it.
     health.check_optional("bus", move || {
