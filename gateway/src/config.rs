@@ -322,6 +322,11 @@ impl Settings for Config {
 
     fn check(&self, problems: &mut Problems) {
         self.http.check("http", problems);
+        problems.ensure(
+            self.http.timeout == Http::default().timeout,
+            "http.timeout",
+            "has no effect here; set upstream.first_byte_timeout or upstream.total_timeout",
+        );
         self.log.check("log", problems);
         self.otel.check("otel", problems);
         problems.within("limits", |p| {

@@ -78,7 +78,8 @@ impl Basket {
             settings: config.http.clone(),
         };
         let service = shop_http::service(interface::routes(&api), parts);
-        let routes = Routes::new(BasketServiceServer::new(BasketGrpc::new(commands.clone(), queries)));
+        let grpc_service = BasketServiceServer::new(BasketGrpc::new(commands.clone(), queries));
+        let routes = Routes::new(grpc_service.max_decoding_message_size(config.grpc.message_bytes()));
         let descriptors = shop_proto::FILE_DESCRIPTOR_SET;
         let parts = shop_rpc::Parts { metrics, health, descriptors, settings: config.grpc.clone() };
         let handler = Arc::new(Clearing::new(commands.clone()));

@@ -101,7 +101,8 @@ impl Payment {
                 settings: config.http.clone(),
             },
         );
-        let routes = Routes::new(PaymentServiceServer::new(PaymentGrpc(api)));
+        let grpc_service = PaymentServiceServer::new(PaymentGrpc(api));
+        let routes = Routes::new(grpc_service.max_decoding_message_size(config.grpc.message_bytes()));
         let descriptors = shop_proto::FILE_DESCRIPTOR_SET;
         let parts = shop_rpc::Parts { metrics, health, descriptors, settings: config.grpc.clone() };
         Ok(Self { config, http: (http, service), grpc: (grpc, routes, parts), store, relay, rounds, tasks, clock })

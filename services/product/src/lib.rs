@@ -67,7 +67,8 @@ impl Product {
             settings: config.http.clone(),
         };
         let service = shop_http::service(interface::http::router(commands.clone(), queries.clone(), keys), parts);
-        let routes = Routes::new(interface::grpc::service(commands.clone(), queries));
+        let grpc_service = interface::grpc::service(commands.clone(), queries);
+        let routes = Routes::new(grpc_service.max_decoding_message_size(config.grpc.message_bytes()));
         let descriptors = shop_proto::FILE_DESCRIPTOR_SET;
         let parts = shop_rpc::Parts { metrics, health, descriptors, settings: config.grpc.clone() };
         let [stock, sales] = interface::events::subscriptions(&commands);

@@ -8,8 +8,6 @@ use crate::{Duration, Problems};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Kafka {
-    /// Whether events travel over Kafka. Only the all-in-one process has another bus to fall back on.
-    pub enabled: bool,
     /// Brokers to start from, as `host:port`.
     pub brokers: Vec<String>,
     /// Put before every topic's name, so that installations can share a cluster.
@@ -31,7 +29,6 @@ pub struct Kafka {
 impl Default for Kafka {
     fn default() -> Self {
         Self {
-            enabled: true,
             brokers: vec!["localhost:9092".to_owned()],
             topic_prefix: String::new(),
             group_prefix: String::new(),
@@ -47,9 +44,6 @@ impl Default for Kafka {
 impl Kafka {
     /// Refuses an empty or malformed broker list. `section` is the dotted key of this section.
     pub fn check(&self, section: &'static str, problems: &mut Problems) {
-        if !self.enabled {
-            return;
-        }
         let dialable = |broker: &String| {
             broker
                 .rsplit_once(':')

@@ -67,7 +67,7 @@ pub struct Grpc {
     pub host: IpAddr,
     /// Port to listen on; 0 takes any free one.
     pub port: u16,
-    /// Largest message in bytes; gRPC's customary 4 MiB.
+    /// Largest message taken, in bytes; gRPC's customary 4 MiB.
     pub message_limit: u64,
     /// Longest time to answer a call that brings no deadline of its own.
     pub timeout: Duration,
@@ -90,6 +90,11 @@ impl Grpc {
     /// Address and port together.
     pub const fn addr(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.port)
+    }
+
+    /// [`Grpc::message_limit`] as the size of something in memory.
+    pub fn message_bytes(&self) -> usize {
+        usize::try_from(self.message_limit).unwrap_or(usize::MAX)
     }
 
     /// Refuses limits that would refuse every call. `section` is the dotted key of this section.
