@@ -20,10 +20,11 @@ fn main() -> ExitCode {
 async fn run(config: Config) -> anyhow::Result<()> {
     let telemetry = shop_telemetry::init("gateway", &config.log, &config.otel)?;
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
-    let gateway = Gateway::build(config, Metrics::new("gateway"), &shutdown).await?;
+    let built = shutdown.soft.run_until_cancelled(Gateway::build(config, Metrics::new("gateway"), &shutdown)).await;
+    let Some(gateway) = built.transpose()? else { return Ok(()) };
     tracing::info!("serving HTTP and gRPC on {}", gateway.http_addr());
     shop_runtime::notify_ready();
-    gateway.run(shutdown).await?;
+    let ended = gateway.run(shutdown).await;
     telemetry.shutdown().await;
-    Ok(())
+    ended
 }

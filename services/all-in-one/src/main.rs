@@ -17,12 +17,16 @@ fn main() -> ExitCode {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let _telemetry = shop_telemetry::init("shop", &config.log, &config.otel)?;
+    let telemetry = shop_telemetry::init("shop", &config.log, &config.otel)?;
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
-    let suite = Suite::build(config).await?;
+    // A signal ends the wait for a store that is not there, too.
+    let built = shutdown.soft.run_until_cancelled(Suite::build(config)).await;
+    let Some(suite) = built.transpose()? else { return Ok(()) };
     welcome(&suite.addresses());
     shop_runtime::notify_ready();
-    suite.run(shutdown).await
+    let ended = suite.run(shutdown).await;
+    telemetry.shutdown().await;
+    ended
 }
 
 /// Tells a person at a terminal where everything is and what to try.

@@ -190,7 +190,7 @@ fn cannot_start(section: &str, error: &anyhow::Error) -> anyhow::Error {
         ("http.port (PORT)", format!("{section}.http.port (SHOP_{upper}__HTTP__PORT)")),
         ("grpc.port (GRPC_PORT)", format!("{section}.grpc.port (SHOP_{upper}__GRPC__PORT)")),
     ];
-    let told = |cause: &dyn std::error::Error| {
+    let told = |cause: &(dyn std::error::Error + 'static)| {
         ports.iter().fold(cause.to_string(), |text, (alone, here)| text.replace(alone, here))
     };
     let causes: Vec<String> = error.chain().map(told).collect();

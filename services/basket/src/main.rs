@@ -23,10 +23,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Metrics::new("basket-service");
     let bus = KafkaBus::open(&config.kafka, "basket-service", &metrics)?;
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
-    let basket = Basket::build(config, bus, metrics, &shutdown).await?;
+    // A signal ends the wait for a store that is not there, too.
+    let built = shutdown.soft.run_until_cancelled(Basket::build(config, bus, metrics, &shutdown)).await;
+    let Some(basket) = built.transpose()? else { return Ok(()) };
     tracing::info!("serving HTTP on {} and gRPC on {}", basket.http_addr(), basket.grpc_addr());
     shop_runtime::notify_ready();
-    basket.run(shutdown).await?;
+    let ended = basket.run(shutdown).await;
     telemetry.shutdown().await;
-    Ok(())
+    ended
 }

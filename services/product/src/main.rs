@@ -23,10 +23,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Metrics::new("product-service");
     let bus = KafkaBus::open(&config.kafka, "product-service", &metrics)?;
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
-    let product = Product::build(config, bus, metrics, &shutdown).await?;
+    // A signal ends the wait for a store that is not there, too.
+    let built = shutdown.soft.run_until_cancelled(Product::build(config, bus, metrics, &shutdown)).await;
+    let Some(product) = built.transpose()? else { return Ok(()) };
     tracing::info!("serving HTTP on {} and gRPC on {}", product.http_addr(), product.grpc_addr());
     shop_runtime::notify_ready();
-    product.run(shutdown).await?;
+    let ended = product.run(shutdown).await;
     telemetry.shutdown().await;
-    Ok(())
+    ended
 }

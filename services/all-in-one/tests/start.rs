@@ -1,0 +1,43 @@
+//! What a person meets who starts `shop` where it cannot start.
+
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+fn shop(data: &std::path::Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
+    for section in ["PRODUCT__HTTP", "PRODUCT__GRPC", "BASKET__HTTP", "BASKET__GRPC", "PAYMENT__HTTP", "PAYMENT__GRPC", "GATEWAY__HTTP"]
+    {
+        command.env(format!("SHOP_{section}__PORT"), "0");
+    }
+    command.env("SHOP_DATA", data).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_taken_port_is_told_with_the_setting_and_variable_of_this_process() {
+    let data = tempfile::tempdir().expect("a folder");
+    let taken = TcpListener::bind("0.0.0.0:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    for (section, server) in [("BASKET", "HTTP"), ("PAYMENT", "GRPC"), ("GATEWAY", "HTTP")] {
+        let variable = format!("SHOP_{section}__{server}__PORT");
+        let output = shop(data.path()).env(&variable, &port).output().expect("runs");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        let setting = format!("{}.{}.port ({variable})", section.to_lowercase(), server.to_lowercase());
+        assert!(error.contains(&format!("port {port} is already in use")) && error.contains(&setting), "{error}");
+    }
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_a_store_that_is_not_there() {
+    let data = tempfile::tempdir().expect("a folder");
+    // Bound and never accepting: the store seems to be there and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("postgres://shop@{}/shop", silent.local_addr().expect("bound"));
+    let mut child = shop(data.path()).env("PRODUCT_DATABASE_URL", url).spawn().expect("runs");
+    // It connects once signals are heard.
+    silent.accept().expect("it asks for its store");
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(killed.success(), "it was there");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
