@@ -316,7 +316,7 @@ impl Settings for Config {
             Var::new("RATE_LIMIT_REQUESTS", "rate_limit.requests", "calls per client and window"),
             Var::new("RATE_LIMIT_WINDOW", "rate_limit.window", "the window"),
             Var::new("RATE_LIMIT_BURST", "rate_limit.burst", "calls per client at once"),
-            Var::new("ADMIN_TOKEN", "admin.token", "what callers of the admin API must show"),
+            Var::new("ADMIN_TOKEN", "admin.token", "what callers of the admin API must show; there is none yet"),
         ]
     }
 

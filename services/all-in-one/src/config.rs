@@ -107,7 +107,14 @@ impl Settings for Config {
 
     fn vars() -> Vec<Var> {
         vec![
-            Var::new("SHOP_DATA", "data", "folder of the embedded stores"),
+            Var::new("PORT", "gateway.http.port", "port of the gateway, HTTP and gRPC"),
+            Var::new("SHOP_PRODUCT__HTTP__PORT", "product.http.port", "port of the product service, HTTP"),
+            Var::new("SHOP_PRODUCT__GRPC__PORT", "product.grpc.port", "the same, gRPC"),
+            Var::new("SHOP_BASKET__HTTP__PORT", "basket.http.port", "port of the basket service, HTTP"),
+            Var::new("SHOP_BASKET__GRPC__PORT", "basket.grpc.port", "the same, gRPC"),
+            Var::new("SHOP_PAYMENT__HTTP__PORT", "payment.http.port", "port of the payment service, HTTP"),
+            Var::new("SHOP_PAYMENT__GRPC__PORT", "payment.grpc.port", "the same, gRPC"),
+            Var::new("SHOP_DATA", "data", "folder of the embedded stores and of dead letters"),
             Var::new("LOG_LEVEL", "log.level", "what is logged: error, warn, info, debug, trace, or a filter"),
             Var::new("LOG_FORMAT", "log.format", "json, text, or auto (text on a terminal)"),
             Var::new(
@@ -119,7 +126,7 @@ impl Settings for Config {
             Var::new("PRODUCT_DATABASE_URL", "product.database.url", "store of the product service"),
             Var::new("BASKET_REDIS_URL", "basket.redis.url", "store of the basket service"),
             Var::new("PAYMENT_DATABASE_URL", "payment.database.url", "store of the payment service"),
-            Var::new("ADMIN_TOKEN", "gateway.admin.token", "bearer token of the gateway's admin API"),
+            Var::new("ADMIN_TOKEN", "gateway.admin.token", "bearer token of the gateway's admin API; there is none yet"),
         ]
     }
 

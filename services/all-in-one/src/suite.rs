@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use shop_basket::Basket;
+use shop_config::Settings as _;
 use shop_events::{Bus, MemoryBus};
 use shop_gateway::Gateway;
 use shop_gateway::config::{BackendUrl, Backends};
@@ -185,11 +186,11 @@ impl Suite {
 
 /// Names the part that failed. Its own words name its ports as it knows them alone; here they are in its section.
 fn cannot_start(section: &str, error: &anyhow::Error) -> anyhow::Error {
-    let upper = section.to_uppercase();
-    let ports = [
-        ("http.port (PORT)", format!("{section}.http.port (SHOP_{upper}__HTTP__PORT)")),
-        ("grpc.port (GRPC_PORT)", format!("{section}.grpc.port (SHOP_{upper}__GRPC__PORT)")),
-    ];
+    let variable = |key: &str| Config::vars().into_iter().find(|var| var.key == key).map_or("", |var| var.name);
+    let ports = [("http.port", "PORT"), ("grpc.port", "GRPC_PORT")].map(|(key, alone)| {
+        let here = format!("{section}.{key}");
+        (format!("{key} ({alone})"), format!("{here} ({})", variable(&here)))
+    });
     let told = |cause: &(dyn std::error::Error + 'static)| {
         ports.iter().fold(cause.to_string(), |text, (alone, here)| text.replace(alone, here))
     };

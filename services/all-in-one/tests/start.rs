@@ -5,11 +5,10 @@ use std::process::{Command, Stdio};
 
 fn shop(data: &std::path::Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
-    for section in ["PRODUCT__HTTP", "PRODUCT__GRPC", "BASKET__HTTP", "BASKET__GRPC", "PAYMENT__HTTP", "PAYMENT__GRPC", "GATEWAY__HTTP"]
-    {
-        command.env(format!("SHOP_{section}__PORT"), "0");
+    for section in ["PRODUCT", "BASKET", "PAYMENT"] {
+        command.env(format!("SHOP_{section}__HTTP__PORT"), "0").env(format!("SHOP_{section}__GRPC__PORT"), "0");
     }
-    command.env("SHOP_DATA", data).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("PORT", "0").env("SHOP_DATA", data).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -18,13 +17,16 @@ fn a_taken_port_is_told_with_the_setting_and_variable_of_this_process() {
     let data = tempfile::tempdir().expect("a folder");
     let taken = TcpListener::bind("0.0.0.0:0").expect("a free port");
     let port = taken.local_addr().expect("bound").port().to_string();
-    for (section, server) in [("BASKET", "HTTP"), ("PAYMENT", "GRPC"), ("GATEWAY", "HTTP")] {
-        let variable = format!("SHOP_{section}__{server}__PORT");
-        let output = shop(data.path()).env(&variable, &port).output().expect("runs");
+    for (setting, variable) in [
+        ("basket.http.port", "SHOP_BASKET__HTTP__PORT"),
+        ("payment.grpc.port", "SHOP_PAYMENT__GRPC__PORT"),
+        ("gateway.http.port", "PORT"),
+    ] {
+        let output = shop(data.path()).env(variable, &port).output().expect("runs");
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{error}");
-        let setting = format!("{}.{}.port ({variable})", section.to_lowercase(), server.to_lowercase());
-        assert!(error.contains(&format!("port {port} is already in use")) && error.contains(&setting), "{error}");
+        assert!(error.contains(&format!("port {port} is already in use")), "{error}");
+        assert!(error.contains(&format!("{setting} ({variable})")), "{error}");
     }
 }
 
