@@ -6,7 +6,7 @@ use salvo::http::ResBody;
 use salvo::oapi::{Info, OpenApi};
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, Router, async_trait};
 
-/// The page reads `/openapi.json` next to it and shows each operation with a form.
+/// The page reads `/openapi.json` and shows each operation with a form.
 const PAGE: &str = include_str!("docs.html");
 
 /// The page's own script and style are inline; nothing else may load or frame it.
