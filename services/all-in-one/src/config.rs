@@ -126,7 +126,11 @@ impl Settings for Config {
             Var::new("PRODUCT_DATABASE_URL", "product.database.url", "store of the product service"),
             Var::new("BASKET_REDIS_URL", "basket.redis.url", "store of the basket service"),
             Var::new("PAYMENT_DATABASE_URL", "payment.database.url", "store of the payment service"),
-            Var::new("ADMIN_TOKEN", "gateway.admin.token", "bearer token of the gateway's admin API; there is none yet"),
+            Var::new(
+                "ADMIN_TOKEN",
+                "gateway.admin.token",
+                "bearer token of the gateway's admin API; there is none yet",
+            ),
         ]
     }
 
