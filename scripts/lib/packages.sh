@@ -2,7 +2,7 @@
 # Installing what is missing. Sourced by the scripts next door.
 
 install_packages() {
-  command -v apt-get >/dev/null || die "missing: $*. Install these servers, or use \`nix develop\`, which brings them"
+  command -v apt-get >/dev/null || die "missing: $*. Install these servers, so that they are on PATH"
   say "installing $* (a minute or two; the log is $DIR/install.log)"
   (
     sudo=()
