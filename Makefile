@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 
-# More for cargo test, such as ARGS="-p shop-basket" or ARGS="-- one_test".
+# More for cargo test, such as ARGS="--test crash" or ARGS="-- part_of_a_name".
 ARGS ?=
 # How Kafka runs in the tests: kraft (unless one runs already) or zookeeper.
 KAFKA ?=
