@@ -21,6 +21,10 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// How long a probe may stay unanswered.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Largest head of an answer. A refusal's details travel in it, one for each of a basket's hundred lines; the usual 16 KiB are
+/// too small for that.
+const MAX_HEAD: u32 = 64 * 1024;
+
 /// A connection that is made with the first call and made again after a failure; clones share it.
 ///
 /// Call it inside a runtime. An address that cannot be dialled at all is an error here, one where nobody listens is not.
@@ -32,7 +36,8 @@ pub fn channel(neighbour: &Neighbour) -> anyhow::Result<Channel> {
         .tcp_keepalive(Some(KEEPALIVE))
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
+        .keep_alive_while_idle(true)
+        .http2_max_header_list_size(MAX_HEAD);
     Ok(endpoint.connect_lazy())
 }
 

@@ -64,6 +64,15 @@ impl ProductService for Catalogue {
                     .with_violation(Violation::new("insufficient_stock", "products/7", "2 left"));
                 return Err(status(fault));
             }
+            411 => {
+                let change = |n: i64| {
+                    serde_json::json!({"product_id": n, "kind": "price", "was": "1299.99", "is": "1399.99",
+                    "detail": "the price of a product with a long name has changed since it was put into the basket"})
+                };
+                let changes: Vec<_> = (0..100).map(change).collect();
+                let fault = Fault::new(Kind::Conflict, "basket_changed", "prices moved");
+                return Err(status(fault.with_member("changes", changes.into())));
+            }
             _ => {}
         }
         let product = Product { id: request.get_ref().id, ..Product::default() };
@@ -156,6 +165,14 @@ async fn a_refusal_arrives_with_everything_it_said() {
     assert_eq!(fault.violations()[0].subject, "products/7");
     let missing = server.call(404).await.expect_err("refused");
     assert_eq!((missing.kind(), missing.code()), (Kind::NotFound, "product_not_found"));
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_refusal_with_a_hundred_details_arrives_whole() {
+    let server = start().await;
+    let fault = server.call(411).await.expect_err("refused");
+    assert_eq!((fault.code(), fault.members()["changes"].as_array().map(Vec::len)), ("basket_changed", Some(100)));
     server.end().await;
 }
 

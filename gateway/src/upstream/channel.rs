@@ -19,6 +19,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a backend may send ahead on one stream, and on all of them: enough for a fast network, bounded for memory.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+/// Largest head or trailers of an answer: the details of a refusal travel there, and hyper's 16 KiB are too small for many.
+const LARGEST_HEAD: u32 = 64 * 1024;
 
 /// The connection, once somebody needed it. The lock is held while connecting, so that callers share one attempt.
 #[derive(Default)]
@@ -63,6 +65,7 @@ async fn open(backend: &Backend, patience: &Patience) -> Result<SendRequest<Uplo
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(LARGEST_HEAD)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
     let (sender, connection) = within(builder.handshake(TokioIo::new(stream)), patience).await?;

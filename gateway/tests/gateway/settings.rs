@@ -101,3 +101,9 @@ fn all_mistakes_are_named_at_once() {
     let problems = load::<Config>(&sources(&[("PRODUCT_SERVICE_URLS", "")])).expect_err("no URL").to_string();
     assert!(problems.contains("services.product.urls"), "{problems}");
 }
+
+#[test]
+fn a_setting_of_services_that_the_gateway_does_not_have_is_refused() {
+    let problems = load::<Config>(&sources(&[("SHOP_HTTP__TIMEOUT", "5s")])).map(drop).expect_err("refused");
+    assert!(problems.to_string().contains("upstream.total_timeout"), "{problems}");
+}
