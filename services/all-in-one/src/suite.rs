@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use shop_basket::Basket;
@@ -24,6 +25,8 @@ pub struct Suite {
     payment: Option<Payment>,
     gateway: Option<Gateway>,
     stages: Stages,
+    /// How long the others may take to end when one has failed.
+    grace: Duration,
 }
 
 /// One shutdown a stage: callers stop before those they call.
@@ -110,7 +113,8 @@ impl Suite {
             None
         };
 
-        let mut suite = Self { product, basket, payment, gateway: None, stages };
+        let grace = config.stop.grace.get();
+        let mut suite = Self { product, basket, payment, gateway: None, stages, grace };
         if config.runs(Service::Gateway) {
             let (at, services) = (suite.addresses(), &mut config.gateway.services);
             for (service, http, grpc) in [
@@ -159,6 +163,9 @@ impl Suite {
             () = shutdown.soft.cancelled() => None,
             (result, index, _) = ended => Some((result, index)),
         };
+        if first.is_some() {
+            shutdown.stop(self.grace);
+        }
         let hard = tokio::spawn({
             let stages: Vec<_> = parts.iter().map(|(stage, _)| stage.clone()).collect();
             async move {
@@ -171,13 +178,13 @@ impl Suite {
         let mut outcome = match first {
             Some((result, index)) => {
                 drop(parts.remove(index));
-                result?
+                result.unwrap_or_else(|panic| Err(panic.into()))
             }
             None => Ok(()),
         };
         for (stage, task) in parts {
             stage.soft.cancel();
-            outcome = outcome.and(task.await?);
+            outcome = outcome.and(task.await.unwrap_or_else(|panic| Err(panic.into())));
         }
         hard.abort();
         outcome

@@ -137,6 +137,8 @@ impl Payment {
         let (listener, routes, parts) = self.grpc;
         let grpc = shop_rpc::serve(listener, routes, parts, shutdown.clone());
         let served = background.underlie(&shutdown.soft, futures_util::future::try_join(http, grpc)).await;
+        // A server that failed ends the rest, too.
+        shutdown.soft.cancel();
         let finished = self.tasks.wait(&shutdown.hard).await;
         drained.cancel();
         let ended = background.wait(&shutdown.hard).await;
