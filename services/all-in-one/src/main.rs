@@ -20,7 +20,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let telemetry = shop_telemetry::init("shop", &config.log, &config.otel)?;
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
     // A signal ends the wait for a store that is not there, too.
-    let built = shutdown.soft.run_until_cancelled(Suite::build(config)).await;
+    let built = shutdown.soft.run_until_cancelled(Box::pin(Suite::build(config))).await;
     let Some(suite) = built.transpose()? else { return Ok(()) };
     welcome(&suite.addresses());
     shop_runtime::notify_ready();
