@@ -115,7 +115,7 @@ impl Product {
         let http = shop_http::serve(listener, service, &self.config.http, shutdown.clone());
         let (listener, routes, parts) = self.grpc;
         let grpc = shop_rpc::serve(listener, routes, parts, shutdown.clone());
-        tasks.underlie(&shutdown.soft, async { tokio::try_join!(http, grpc) }).await?;
+        tasks.underlie(&shutdown.soft, Box::pin(async { tokio::try_join!(http, grpc) })).await?;
         tasks.wait(&shutdown.hard).await
     }
 }

@@ -127,7 +127,7 @@ impl Shop {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), wait).await.unwrap_or_else(|_| panic!("not within 60 s: {what}"));
+        tokio::time::timeout(Duration::from_mins(1), wait).await.unwrap_or_else(|_| panic!("not within 60 s: {what}"));
     }
 
     /// One call through the gateway; `null` sends no body.
