@@ -78,7 +78,7 @@ impl Suite {
         let product = if config.runs(Service::Product) {
             let metrics = Metrics::new("product-service");
             let bus = bus("product-service", &metrics)?;
-            let built = Product::build(config.product.clone(), bus, metrics, &stages.product);
+            let built = Box::pin(Product::build(config.product.clone(), bus, metrics, &stages.product));
             let product = built.await.map_err(|error| cannot_start("product", &error))?;
             if config.demo {
                 product.seed_demo().await.context("the demo products cannot be added")?;
@@ -95,7 +95,7 @@ impl Suite {
         let basket = if config.runs(Service::Basket) {
             let metrics = Metrics::new("basket-service");
             let bus = bus("basket-service", &metrics)?;
-            let built = Basket::build(config.basket.clone(), bus, metrics, &stages.basket);
+            let built = Box::pin(Basket::build(config.basket.clone(), bus, metrics, &stages.basket));
             Some(built.await.map_err(|error| cannot_start("basket", &error))?)
         } else {
             None
@@ -107,7 +107,7 @@ impl Suite {
         let payment = if config.runs(Service::Payment) {
             let metrics = Metrics::new("payment-service");
             let bus = bus("payment-service", &metrics)?;
-            let built = Payment::build(config.payment.clone(), bus, metrics, &stages.payment);
+            let built = Box::pin(Payment::build(config.payment.clone(), bus, metrics, &stages.payment));
             Some(built.await.map_err(|error| cannot_start("payment", &error))?)
         } else {
             None
@@ -127,7 +127,7 @@ impl Suite {
                 }
             }
             let metrics = Metrics::new("gateway");
-            let built = Gateway::build(config.gateway.clone(), metrics, &suite.stages.gateway);
+            let built = Box::pin(Gateway::build(config.gateway.clone(), metrics, &suite.stages.gateway));
             suite.gateway = Some(built.await.map_err(|error| cannot_start("gateway", &error))?);
         }
         Ok(suite)

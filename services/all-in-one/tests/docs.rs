@@ -39,7 +39,7 @@ async fn run_all(file: &str) {
     config.payment.grpc.port = 0;
     // A person reads between two examples; the test does not.
     config.gateway.rate_limit.enabled = false;
-    let suite = Suite::build(config).await.expect("the suite starts");
+    let suite = Box::pin(Suite::build(config)).await.expect("the suite starts");
     let gateway = suite.addresses().gateway.expect("a gateway").port();
     let shutdown = Shutdown::new();
     let serving = tokio::spawn(suite.run(shutdown.clone()));

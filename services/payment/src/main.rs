@@ -25,7 +25,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Metrics::new(Config::NAME);
     let bus = KafkaBus::open(&config.kafka, Config::NAME, &metrics)?;
     // A signal ends the wait for a store that is not there, too.
-    let built = shutdown.soft.run_until_cancelled(Payment::build(config, bus, metrics, &shutdown)).await;
+    let built = shutdown.soft.run_until_cancelled(Box::pin(Payment::build(config, bus, metrics, &shutdown))).await;
     let Some(payment) = built.transpose()? else { return Ok(()) };
     tracing::info!("serving HTTP on {} and gRPC on {}", payment.http_addr(), payment.grpc_addr());
     shop_runtime::notify_ready();

@@ -1,6 +1,6 @@
 //! Chance from a seed.
 
-/// A stream of numbers that a seed repeats (SplitMix64, Steele et al. 2014).
+/// A stream of numbers that a seed repeats (`SplitMix64`, Steele et al. 2014).
 pub(crate) struct Chance(u64);
 
 impl Chance {

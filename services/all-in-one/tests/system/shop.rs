@@ -97,7 +97,7 @@ impl Shop {
     }
 
     async fn start(config: Config, data: TempDir, stores: Option<Stores>) -> Self {
-        let suite = Suite::build(config).await.expect("the suite starts");
+        let suite = Box::pin(Suite::build(config)).await.expect("the suite starts");
         let at = suite.addresses();
         let shutdown = Shutdown::new();
         let task = tokio::spawn(suite.run(shutdown.clone()));

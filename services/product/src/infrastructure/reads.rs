@@ -131,7 +131,7 @@ mod tests {
         shop_sql::migrate(&pools.write, &MIGRATIONS).await.expect("migrates");
         let reads = Reads::new(pools.read.clone());
         // The store is slow: both lanes are taken, and more than a batch of readers gives up.
-        let lanes = reads.lanes.acquire_many(LANES as u32).await.expect("takes both");
+        let lanes = reads.lanes.acquire_many(u32::try_from(LANES).expect("few")).await.expect("takes both");
         for id in 1..200 {
             assert!(reads.product(id).now_or_never().is_none());
         }
