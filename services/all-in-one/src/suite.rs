@@ -148,6 +148,7 @@ impl Suite {
 
     /// Serves until `shutdown`, then drains from the front to the back: nobody loses the neighbour that a
     /// request in flight still needs. A service that fails stops the others and is the error.
+    #[expect(clippy::disallowed_methods, reason = "each service's task is waited for here, in the order of the stages")]
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let Stages { gateway, payment, basket, product } = self.stages;
         let parts = [

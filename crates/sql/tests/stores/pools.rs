@@ -123,7 +123,7 @@ async fn an_extended_code_of_sqlite_means_what_its_primary_code_means() {
     sqlx::query("SELECT coins FROM pots").fetch_all(&mut *late).await.expect("reads");
     sqlx::query("INSERT INTO pots VALUES (1)").execute(&other.write).await.expect("writes meanwhile");
     let error = sqlx::query("INSERT INTO pots VALUES (2)").execute(&mut *late).await.expect_err("too old");
-    let code = error.as_database_error().and_then(|error| error.code()).expect("a code");
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code).expect("a code");
     assert_eq!(code, "517", "busy, and why");
     assert!(shop_sql::is_transient(&error));
 }
