@@ -1,8 +1,13 @@
 //! Everything the gateway can be told, with the architecture document's variables and defaults.
 
 mod backends;
+mod browser;
+mod origin;
 
 pub use backends::{BackendUrl, Backends, InvalidBackend};
+pub use browser::{Cors, Csrf, SecurityHeaders};
+pub(crate) use origin::is_host_byte;
+pub use origin::{AllowedOrigin, InvalidOrigin};
 
 use std::num::NonZeroU32;
 
@@ -29,6 +34,12 @@ pub struct Config {
     pub load_balancer: LoadBalancer,
     /// How often one client may call.
     pub rate_limit: RateLimit,
+    /// Which other sites' pages may call and read.
+    pub cors: Cors,
+    /// Refusing changes that other sites' pages send.
+    pub csrf: Csrf,
+    /// Headers that tell browsers to be careful with answers.
+    pub security_headers: SecurityHeaders,
     /// Proxies in front of the gateway whose `X-Forwarded-*` and `Forwarded` are believed; none by default, because a
     /// client could write anything there.
     pub trusted_proxies: Vec<Network>,
@@ -58,6 +69,9 @@ impl Default for Config {
             circuit_breaker: CircuitBreaker::default(),
             load_balancer: LoadBalancer::default(),
             rate_limit: RateLimit::default(),
+            cors: Cors::default(),
+            csrf: Csrf::default(),
+            security_headers: SecurityHeaders::default(),
             trusted_proxies: Vec::new(),
             admin: Admin::default(),
             workers: 0,
@@ -316,6 +330,11 @@ impl Settings for Config {
             Var::new("RATE_LIMIT_REQUESTS", "rate_limit.requests", "calls per client and window"),
             Var::new("RATE_LIMIT_WINDOW", "rate_limit.window", "the window"),
             Var::new("RATE_LIMIT_BURST", "rate_limit.burst", "calls per client at once"),
+            Var::new("CORS_ORIGINS", "cors.origins", "comma list of sites whose pages may call; none by default"),
+            Var::new("CORS_CREDENTIALS", "cors.credentials", "whether these pages' calls carry cookies"),
+            Var::new("CSRF_ENABLED", "csrf.enabled", "whether changes sent by other sites' pages are refused"),
+            Var::new("CSRF_TRUSTED_ORIGINS", "csrf.trusted_origins", "comma list of sites that may send them"),
+            Var::new("SECURITY_HEADERS_ENABLED", "security_headers.enabled", "whether answers get security headers"),
             Var::new("ADMIN_TOKEN", "admin.token", "what callers of the admin API must show; there is none yet"),
         ]
     }
@@ -361,6 +380,9 @@ impl Settings for Config {
             p.ensure(self.circuit_breaker.interval >= second, "interval", "must be at least 1s");
             p.ensure(!self.circuit_breaker.timeout.is_zero(), "timeout", "must be more than 0");
         });
+        problems.within("cors", |p| self.cors.check(p));
+        problems.within("csrf", |p| self.csrf.check(p));
+        problems.within("security_headers", |p| self.security_headers.check(p));
         problems.ensure(!self.rate_limit.window.is_zero(), "rate_limit.window", "must be more than 0");
         problems.ensure(self.workers <= 1024, "workers", "use at most 1024, or 0 for one per core");
     }

@@ -52,6 +52,11 @@ fn every_variable_reaches_its_setting() {
         ("RATE_LIMIT_REQUESTS", "50"),
         ("RATE_LIMIT_WINDOW", "30s"),
         ("RATE_LIMIT_BURST", "5"),
+        ("CORS_ORIGINS", "https://a.example:443, https://*.B.example"),
+        ("CORS_CREDENTIALS", "true"),
+        ("CSRF_ENABLED", "false"),
+        ("CSRF_TRUSTED_ORIGINS", "https://pay.example"),
+        ("SECURITY_HEADERS_ENABLED", "false"),
         ("ADMIN_TOKEN", "secret"),
     ]))
     .expect("loads")
@@ -75,6 +80,11 @@ fn every_variable_reaches_its_setting() {
         ("/rate_limit/requests", 50.into()),
         ("/rate_limit/window", "30s".into()),
         ("/rate_limit/burst", 5.into()),
+        ("/cors/origins", serde_json::json!(["https://a.example", "https://*.b.example"])),
+        ("/cors/credentials", true.into()),
+        ("/csrf/enabled", false.into()),
+        ("/csrf/trusted_origins", serde_json::json!(["https://pay.example"])),
+        ("/security_headers/enabled", false.into()),
         ("/admin/token", "***".into()),
     ] {
         assert_eq!(json.pointer(pointer), Some(&expected), "{pointer}");
@@ -106,4 +116,26 @@ fn all_mistakes_are_named_at_once() {
 fn a_setting_of_services_that_the_gateway_does_not_have_is_refused() {
     let problems = load::<Config>(&sources(&[("SHOP_HTTP__TIMEOUT", "5s")])).map(drop).expect_err("refused");
     assert!(problems.to_string().contains("upstream.total_timeout"), "{problems}");
+}
+
+#[test]
+fn a_list_of_origins_that_lets_anybody_act_for_the_user_is_refused() {
+    let checked = |env: &[(&str, &str)]| load::<Config>(&sources(env)).map(drop).map_err(|error| error.to_string());
+    for (env, key) in [
+        (&[("CORS_ORIGINS", "*"), ("CORS_CREDENTIALS", "true")][..], "cors.origins"),
+        (&[("CORS_ORIGINS", "https://a.example,null"), ("CORS_CREDENTIALS", "true")], "cors.origins"),
+        (&[("CORS_ORIGINS", "https://*.com")], "CORS_ORIGINS"),
+        (&[("CORS_ORIGINS", "https://a.example/")], "CORS_ORIGINS"),
+        (&[("SHOP_CORS__METHODS", "get")], "cors.methods"),
+        (&[("SHOP_CORS__HEADERS", "x y")], "cors.headers"),
+        (&[("SHOP_CORS__HEADERS", "*"), ("CORS_CREDENTIALS", "true")], "cors.credentials"),
+        (&[("CSRF_TRUSTED_ORIGINS", "*")], "csrf.trusted_origins"),
+        (&[("SHOP_SECURITY_HEADERS__FRAME_OPTIONS", "ALLOW")], "security_headers.frame_options"),
+        (&[("SHOP_SECURITY_HEADERS__STRICT_TRANSPORT_SECURITY", "yes")], "security_headers.strict_transport_security"),
+    ] {
+        let problems = checked(env).expect_err(key);
+        assert!(problems.contains(key), "no {key} in\n{problems}");
+    }
+    assert_eq!(checked(&[("CORS_ORIGINS", "*")]), Ok(()));
+    assert_eq!(checked(&[("CORS_ORIGINS", "https://a.example"), ("CORS_CREDENTIALS", "true")]), Ok(()));
 }
