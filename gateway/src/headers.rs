@@ -57,6 +57,18 @@ pub(crate) fn host(request: &http::request::Parts) -> Result<HeaderValue, Refusa
     }
 }
 
+/// The host that a browser asked for: a trusted proxy in between may call us by another name.
+pub(crate) fn public_host<'a>(headers: &'a HeaderMap, client: Client, host: &'a HeaderValue) -> &'a HeaderValue {
+    headers.get(X_FORWARDED_HOST).filter(|_| client.through_proxy).unwrap_or(host)
+}
+
+/// Whether a trusted proxy in between says that the client speaks TLS: the right-most word, which that proxy wrote.
+pub(crate) fn is_secure(headers: &HeaderMap, client: Client) -> bool {
+    let proto = headers.get_all(X_FORWARDED_PROTO).iter().next_back().filter(|_| client.through_proxy);
+    let last = proto.and_then(|proto| proto.as_bytes().rsplit(|byte| *byte == b',').next());
+    last.is_some_and(|proto| proto.trim_ascii().eq_ignore_ascii_case(b"https"))
+}
+
 /// A host and perhaps a port, and nothing that another parser could read otherwise.
 fn is_authority(host: &HeaderValue) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_');
@@ -320,6 +332,28 @@ mod tests {
         for (name, expected) in table {
             assert_eq!(value(&sent, name), Some(expected), "{name}");
         }
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_what_the_browser_sees() {
+        let client = |through_proxy| Client { address: IpAddr::from([1, 2, 3, 4]), through_proxy };
+        let table = [
+            (&[][..], false),
+            (&[("x-forwarded-proto", "https")], true),
+            (&[("x-forwarded-proto", "HTTPS")], true),
+            (&[("x-forwarded-proto", "http, https")], true),
+            (&[("x-forwarded-proto", "https, http")], false),
+            (&[("x-forwarded-proto", "https"), ("x-forwarded-proto", "http")], false),
+            (&[("x-forwarded-proto", "httpsx")], false),
+        ];
+        for (pairs, expected) in table {
+            assert_eq!(is_secure(&headers(pairs), client(true)), expected, "{pairs:?}");
+            assert!(!is_secure(&headers(pairs), client(false)), "{pairs:?}");
+        }
+        let (host, sent) = (HeaderValue::from_static("gw"), headers(&[("x-forwarded-host", "shop.example")]));
+        assert_eq!(public_host(&sent, client(true), &host), "shop.example");
+        assert_eq!(public_host(&sent, client(false), &host), "gw");
+        assert_eq!(public_host(&HeaderMap::new(), client(true), &host), "gw");
     }
 
     #[test]

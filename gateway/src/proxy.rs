@@ -1,5 +1,5 @@
-//! The way of a request through the gateway, in reading order: limits, request id, route, rate limit, backend, breaker,
-//! call, answer.
+//! The way of a request through the gateway, in reading order: limits, request id, CORS, CSRF, route, rate limit, backend,
+//! breaker, call, answer with its security headers.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,13 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::body::{Body, Download, Upload};
 use crate::breaker::Permit;
 use crate::client::Client;
+use crate::cors;
 use crate::exchange::Exchange;
 use crate::front::{Watch, Worker};
 use crate::headers::{self, Onward};
@@ -25,6 +26,7 @@ use crate::refusal::Refusal;
 use crate::request_id::X_REQUEST_ID;
 use crate::routes::{PREFIX, Table};
 use crate::service::{Group, InFlight, Service, Tried};
+use crate::shared::Shared;
 use crate::upstream::{Answer, Failed, Patience};
 use crate::{grpc, path};
 
@@ -37,15 +39,25 @@ pub(crate) async fn serve(
 ) -> Response<Body> {
     let is_grpc = grpc::is_call(request.version(), request.headers());
     let (uri, version) = (request.uri().clone(), request.version());
+    let shared = &worker.shared;
+    let client = Client::of(peer, request.headers(), &shared.config.trusted_proxies);
+    let browser = Browser {
+        is_secure: headers::is_secure(request.headers(), client),
+        // What speaks gRPC and names no origin is none, and has no use for headers that make browsers careful.
+        is_possible: !is_grpc || request.headers().contains_key(header::ORIGIN),
+        cors: shared.cors.as_ref().map(|cors| cors.judge(request.headers())),
+    };
     let mut visit = Visit {
-        exchange: Exchange::begin(&worker.shared, connection.occupy(), &request),
+        exchange: Exchange::begin(shared, connection.occupy(), &request),
         peer,
+        client,
+        browser,
         is_late: connection.is_late(),
         is_grpc,
         limits: None,
     };
     let answer = visit.answer(&worker, request).await;
-    let Visit { mut exchange, limits, .. } = visit;
+    let Visit { mut exchange, limits, browser, .. } = visit;
     let request_id = exchange.request_id().clone();
     let mut response = match answer {
         Ok(Reply::Backend(head, download)) => {
@@ -73,6 +85,7 @@ pub(crate) async fn serve(
     };
     response.headers_mut().insert(X_REQUEST_ID, request_id);
     response.headers_mut().extend(limits.into_iter().flatten());
+    browser.instruct(response.headers_mut(), shared);
     response
 }
 
@@ -80,10 +93,36 @@ pub(crate) async fn serve(
 struct Visit {
     exchange: Exchange,
     peer: IpAddr,
+    client: Client,
+    browser: Browser,
     is_late: bool,
     is_grpc: bool,
     /// What the limiter tells the client.
     limits: Option<[(HeaderName, HeaderValue); 2]>,
+}
+
+/// What matters when the client is a browser.
+struct Browser {
+    is_possible: bool,
+    /// Whether it speaks TLS.
+    is_secure: bool,
+    /// What the rules for other sites' pages say; none when there are no rules for this request.
+    cors: Option<cors::Verdict>,
+}
+
+impl Browser {
+    /// Tells it what it may do with the answer.
+    fn instruct(self, headers: &mut HeaderMap, shared: &Shared) {
+        if !self.is_possible {
+            return;
+        }
+        if let Some(security) = &shared.security {
+            security.write(headers, self.is_secure);
+        }
+        if let (Some(cors), Some(verdict)) = (&shared.cors, self.cors) {
+            cors.write(verdict, headers);
+        }
+    }
 }
 
 /// Who answers.
@@ -118,9 +157,24 @@ impl Visit {
         let normal = path::normalise(head.uri.path())
             .map_err(|error| Refusal::new(Reason::BadPath, error.to_string()))?
             .into_owned();
-        if let Some(own) = Own::find(&normal).filter(|_| !self.is_grpc) {
+        let own = Own::find(&normal).filter(|_| !self.is_grpc);
+        if own.is_some() {
+            // Health and metrics are for operators, not for other sites' pages.
+            self.browser.cors = None;
+        }
+        if let Some(csrf) = &shared.csrf {
+            let host = headers::public_host(&head.headers, self.client, &host);
+            csrf.check(&head.method, &head.headers, host, self.browser.cors.as_ref())?;
+        }
+        if let Some(own) = own {
             self.exchange.own(own.path());
             return own.answer(&head.method, shared).map(Reply::Own);
+        }
+        if let (Some(cors), Some(verdict)) = (&shared.cors, &self.browser.cors)
+            && cors::is_preflight(&head.method, &head.headers)
+        {
+            self.exchange.own(cors::PREFLIGHT);
+            return Ok(Reply::Own(cors.preflight(verdict)));
         }
         let table = shared.table.load_full();
         let target = self.route(&table, &normal)?;
@@ -129,8 +183,7 @@ impl Visit {
                 Refusal::new(Reason::Draining, "the gateway is shutting down").retry_after(Duration::from_secs(1))
             );
         }
-        let client = Client::of(self.peer, &head.headers, &config.trusted_proxies);
-        self.limit(worker, client.address)?;
+        self.limit(worker, self.client.address)?;
         if !target.service.enabled {
             return Err(Refusal::new(
                 Reason::ServiceDisabled,
@@ -139,8 +192,13 @@ impl Visit {
         }
         let upload = self.upload(worker, &head, incoming)?;
         let patience = self.patience(worker, &head, &upload);
-        let onward =
-            Onward { client, peer: self.peer, host: &host, prefix: target.root.map(|_| PREFIX), http2: self.is_grpc };
+        let onward = Onward {
+            client: self.client,
+            peer: self.peer,
+            host: &host,
+            prefix: target.root.map(|_| PREFIX),
+            http2: self.is_grpc,
+        };
         headers::to_backend(&mut head.headers, &onward);
         self.exchange.hand_on(&mut head.headers);
         let mut request = Request::new(upload);
@@ -311,6 +369,9 @@ impl Visit {
             permit.done(success);
         }
         headers::to_client(&mut head.headers);
+        if worker.shared.cors.is_some() {
+            cors::overrule(&mut head.headers);
+        }
         if let Some(root) = target.root {
             headers::relocate(&mut head.headers, PREFIX, root);
         }

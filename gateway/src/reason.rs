@@ -21,6 +21,8 @@ pub(crate) enum Reason {
     ExpectationFailed,
     /// No route has this prefix.
     NoRoute,
+    /// Another site's page made the user's browser send a change.
+    CrossOriginRefused,
     /// The service is switched off by a setting.
     ServiceDisabled,
     /// The client is over its rate.
@@ -45,7 +47,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// Every reason, in the order of their discriminants.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::BadRequest,
         Self::BadPath,
         Self::MethodRefused,
@@ -54,6 +56,7 @@ impl Reason {
         Self::UriTooLong,
         Self::ExpectationFailed,
         Self::NoRoute,
+        Self::CrossOriginRefused,
         Self::ServiceDisabled,
         Self::RateLimited,
         Self::BreakerOpen,
@@ -77,6 +80,7 @@ impl Reason {
             Self::UriTooLong => "uri_too_long",
             Self::ExpectationFailed => "expectation_failed",
             Self::NoRoute => "no_route",
+            Self::CrossOriginRefused => "cross_origin_refused",
             Self::ServiceDisabled => "service_disabled",
             Self::RateLimited => "rate_limited",
             Self::BreakerOpen => "breaker_open",
@@ -100,6 +104,7 @@ impl Reason {
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::CrossOriginRefused => StatusCode::FORBIDDEN,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::ServiceDisabled | Self::BreakerOpen | Self::NoHealthyBackend | Self::Draining => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -116,6 +121,7 @@ impl Reason {
             Self::ClientClosed => 1,
             Self::BadRequest | Self::BadPath | Self::UriTooLong | Self::ExpectationFailed => 3,
             Self::UpstreamTimeout | Self::BodyTimeout => 4,
+            Self::CrossOriginRefused => 7,
             Self::BodyTooLarge | Self::RateLimited => 8,
             Self::NoRoute | Self::MethodRefused => 12,
             Self::UpstreamInvalid => 13,

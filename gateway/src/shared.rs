@@ -8,9 +8,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use crate::config::Config;
+use crate::cors::Cors;
+use crate::csrf::Csrf;
 use crate::limit::Limiter;
 use crate::metrics::{Metrics, OWN, ServiceMetrics};
 use crate::routes::Table;
+use crate::security::Security;
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -20,6 +23,9 @@ pub(crate) struct Shared {
     /// Counts what belongs to no service.
     pub(crate) own: Arc<ServiceMetrics>,
     pub(crate) limiter: Option<Limiter>,
+    pub(crate) security: Option<Security>,
+    pub(crate) cors: Option<Cors>,
+    pub(crate) csrf: Option<Csrf>,
     pub(crate) begun: Instant,
     pub(crate) workers: usize,
     /// The signal to stop came: not ready any more.
@@ -38,6 +44,9 @@ impl Shared {
             table: ArcSwap::from_pointee(Table::new(&config, workers, &metrics)),
             own: Arc::new(metrics.service(OWN)),
             limiter: Limiter::new(&config.rate_limit),
+            security: Security::new(&config.security_headers),
+            cors: Cors::new(&config.cors),
+            csrf: Csrf::new(&config.csrf),
             begun: Instant::now(),
             workers,
             draining: AtomicBool::new(false),
