@@ -162,6 +162,20 @@ async fn a_unary_call_and_its_metadata_pass() {
 }
 
 #[tokio::test]
+async fn a_call_from_another_sites_page_is_refused() {
+    let gateway = Running::before(backend().await).await;
+    let mut client = channel(&gateway).await;
+    let response = twice(&mut client, Request::new(number(1))).await.expect("no browser");
+    assert!(response.metadata().get("x-frame-options").is_none(), "headers for browsers are of no use here");
+    for (name, value) in [("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")] {
+        let mut request = Request::new(number(1));
+        request.metadata_mut().insert(name, MetadataValue::from_static(value));
+        let status = twice(&mut client, request).await.expect_err(name);
+        assert_eq!((status.code(), reason(&status)), (Code::PermissionDenied, Some("cross_origin_refused")));
+    }
+}
+
+#[tokio::test]
 async fn a_status_passes_with_its_message_details_and_metadata() {
     let gateway = Running::before(backend().await).await;
     let mut client = channel(&gateway).await;

@@ -1,5 +1,6 @@
 //! The gateway from outside, against real upstreams: well-behaved, slow, broken and hostile ones.
 
+mod browser;
 mod drain;
 mod grpc;
 mod hostile;
