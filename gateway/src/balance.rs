@@ -1,26 +1,28 @@
 //! Which backend is next.
 
-use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
+use crate::chance;
 use crate::config::{LoadBalancer, Strategy};
+use crate::rotation::Places;
 use crate::service::Backend;
 
-/// Orders the backends of one service for one call.
+/// Chooses among the backends of one service.
 pub(crate) enum Balancer {
-    /// Always from the first.
+    /// Always the first.
     FirstFit,
-    /// From the next in turn.
+    /// The next in turn.
     RoundRobin(AtomicUsize),
-    /// From the one with the fewest calls in flight.
+    /// The one with the fewest calls in flight.
     LeastConnections(AtomicUsize),
     /// Smooth weighted round robin (nginx): current weights, one per backend.
     Weighted(Mutex<Vec<i64>>),
-    /// From any.
+    /// Any.
     Random,
-    /// From the less loaded of two taken at random, by recent latency and calls in flight.
+    /// The less loaded of two taken at random, by recent latency and calls in flight.
     PowerOfTwo,
 }
 
@@ -37,49 +39,64 @@ impl Balancer {
         }
     }
 
-    /// The place of the backend to try first; the others follow in the order of the list.
-    pub(crate) fn first(&self, backends: &[std::sync::Arc<Backend>]) -> usize {
-        let count = backends.len();
+    /// One of `places`, of which there must be one; a `repeat` of a call takes nobody's turn.
+    pub(crate) fn choose(&self, backends: &[Arc<Backend>], places: Places, repeat: bool) -> usize {
+        let count = places.count_ones() as usize;
         if count <= 1 {
-            return 0;
+            return nth(places, 0);
         }
+        // A repeat that moved the turn on could keep step with the failures and never reach somebody.
+        let turn = |next: &AtomicUsize| {
+            let turn = if repeat { next.load(Relaxed) } else { next.fetch_add(1, Relaxed) };
+            turn % count
+        };
         match self {
-            Self::FirstFit => 0,
-            Self::RoundRobin(next) => next.fetch_add(1, Relaxed) % count,
+            Self::FirstFit => nth(places, 0),
+            Self::RoundRobin(next) => nth(places, turn(next)),
             Self::LeastConnections(next) => {
                 // Begin at another place each time, so that equals take turns.
-                let start = next.fetch_add(1, Relaxed) % count;
-                let places = (start..count).chain(0..start);
-                places.min_by_key(|place| backends[*place].in_flight()).unwrap_or(start)
+                let start = turn(next);
+                let order = (start..count).chain(0..start).map(|n| nth(places, n));
+                order.min_by_key(|place| backends[*place].in_flight()).unwrap_or_else(|| nth(places, start))
             }
-            Self::Weighted(current) => smooth(&mut current.lock(), backends.iter().map(|b| b.weight())),
-            Self::Random => chance(count),
+            Self::Weighted(current) => {
+                let weight = |(place, backend): (usize, &Arc<Backend>)| match places & (1 << place) {
+                    0 => 0,
+                    _ => backend.weight(),
+                };
+                smooth(&mut current.lock(), backends.iter().take(64).enumerate().map(weight))
+            }
+            Self::Random => nth(places, chance::below(count)),
             Self::PowerOfTwo => {
-                let one = chance(count);
-                let other = (one + 1 + chance(count - 1)) % count;
+                let one = chance::below(count);
+                let other = nth(places, (one + 1 + chance::below(count - 1)) % count);
+                let one = nth(places, one);
                 if backends[other].load() < backends[one].load() { other } else { one }
             }
         }
     }
 }
 
-/// A place below `count`.
-fn chance(count: usize) -> usize {
-    // Fresh keys each time: even enough to spread load, and no further dependency.
-    usize::try_from(RandomState::new().hash_one(0)).unwrap_or_default() % count
+/// The `n`-th of `places`, from 0.
+fn nth(mut places: Places, n: usize) -> usize {
+    for _ in 0..n {
+        places &= places.wrapping_sub(1);
+    }
+    places.trailing_zeros() as usize
 }
 
-/// Every backend gains its weight; the richest is chosen and pays what all gained.
+/// Every backend gains its weight; the richest is chosen and pays what all gained. Who has no weight takes no part.
 fn smooth(current: &mut [i64], weights: impl Iterator<Item = i64>) -> usize {
     let mut total = 0;
-    let mut best = 0;
-    for (place, weight) in weights.enumerate().take(current.len()) {
+    let mut best = None;
+    for (place, weight) in weights.enumerate().take(current.len()).filter(|(_, weight)| *weight > 0) {
         current[place] += weight;
         total += weight;
-        if current[place] > current[best] {
-            best = place;
+        if best.is_none_or(|best: usize| current[place] > current[best]) {
+            best = Some(place);
         }
     }
+    let best = best.unwrap_or_default();
     current[best] -= total;
     best
 }
@@ -94,5 +111,17 @@ mod tests {
         let order: Vec<_> = (0..7).map(|_| smooth(&mut current, [5, 1, 1].into_iter())).collect();
         assert_eq!(order, [0, 0, 1, 0, 2, 0, 0]);
         assert_eq!(current, [0, 0, 0]);
+    }
+
+    #[test]
+    fn who_has_no_weight_takes_no_part() {
+        let mut current = vec![7, 0, 0];
+        let order: Vec<_> = (0..4).map(|_| smooth(&mut current, [0, 2, 2].into_iter())).collect();
+        assert_eq!(order, [1, 2, 1, 2]);
+    }
+
+    #[test]
+    fn places_are_counted_from_the_lowest_bit() {
+        assert_eq!((0..3).map(|n| nth(0b1011_0000, n)).collect::<Vec<_>>(), [4, 5, 7]);
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! failsafe admits any number of calls while half open and tells nobody its state; both are added here.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use failsafe::{FailurePolicy, Instrument, StateMachine};
 use prometheus::IntGauge;
+
+use crate::chance;
+use crate::ramp::Ramp;
 
 /// Fewest calls in the window on which a share is judged.
 const FEWEST_CALLS: u32 = 3;
@@ -71,11 +73,12 @@ struct Seen {
     passed: AtomicU32,
     backend: String,
     gauge: IntGauge,
+    ramp: Arc<Ramp>,
 }
 
 impl Breaker {
-    /// A closed breaker for `backend`; `gauge` shows its state (0 closed, 1 half open, 2 open).
-    pub(crate) fn new(rules: Rules, backend: &str, gauge: IntGauge) -> Arc<Self> {
+    /// A closed breaker for `backend`; `gauge` shows its state (0 closed, 1 half open, 2 open), `ramp` begins when it closes.
+    pub(crate) fn new(rules: Rules, backend: &str, gauge: IntGauge, ramp: Arc<Ramp>) -> Arc<Self> {
         let seen = Arc::new(Seen {
             state: AtomicU8::new(0),
             generation: AtomicU64::new(0),
@@ -83,6 +86,7 @@ impl Breaker {
             passed: AtomicU32::new(0),
             backend: backend.to_owned(),
             gauge,
+            ramp,
         });
         let machine = StateMachine::new(Policy::new(rules), Observer(Arc::clone(&seen)));
         Arc::new(Self { machine, seen, trials: rules.trials })
@@ -153,6 +157,9 @@ impl Observer {
         seen.generation.fetch_add(1, SeqCst);
         if before != state as u8 {
             tracing::warn!(backend = seen.backend, state = state.word(), "circuit breaker changed");
+            if state == State::Closed {
+                seen.ramp.begin();
+            }
         }
     }
 }
@@ -215,18 +222,12 @@ impl Policy {
         let longest = LONGEST_OPEN.max(self.rules.open_for);
         let full = self.rules.open_for.saturating_mul(1 << self.opened.min(10)).min(longest);
         self.opened += 1;
-        full.mul_f64(1.0 - 0.2 * chance())
+        full.mul_f64(1.0 - 0.2 * chance::fraction())
     }
 }
 
 fn place(step: u64) -> usize {
     usize::try_from(step % u64::from(STEPS)).unwrap_or_default()
-}
-
-/// From 0 up to 1.
-fn chance() -> f64 {
-    // A fresh `RandomState` has fresh keys: good enough to spread probes, and no further dependency.
-    f64::from(u32::try_from(RandomState::new().hash_one(0) >> 32).unwrap_or_default()) / f64::from(u32::MAX)
 }
 
 /// The clock of failsafe's own timers, so that tests that freeze it freeze ours.
@@ -263,7 +264,8 @@ mod tests {
     const RULES: Rules = Rules { trials: 2, window: Duration::from_mins(1), open_for: Duration::from_secs(30) };
 
     fn breaker() -> Arc<Breaker> {
-        Breaker::new(RULES, "http://a:1", IntGauge::new("state", "state").expect("gauge"))
+        let ramp = Arc::new(Ramp::new(Duration::ZERO));
+        Breaker::new(RULES, "http://a:1", IntGauge::new("state", "state").expect("gauge"), ramp)
     }
 
     fn call(breaker: &Arc<Breaker>, success: bool) -> bool {

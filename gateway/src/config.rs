@@ -3,11 +3,13 @@
 mod backends;
 mod browser;
 mod origin;
+mod resilience;
 
 pub use backends::{BackendUrl, Backends, InvalidBackend};
 pub use browser::{Cors, Csrf, SecurityHeaders};
 pub(crate) use origin::is_host_byte;
 pub use origin::{AllowedOrigin, InvalidOrigin};
+pub use resilience::HealthCheck;
 
 use std::num::NonZeroU32;
 
@@ -32,6 +34,8 @@ pub struct Config {
     pub circuit_breaker: CircuitBreaker,
     /// Sharing calls among the backends of a service.
     pub load_balancer: LoadBalancer,
+    /// Asking backends whether they take calls.
+    pub health_check: HealthCheck,
     /// How often one client may call.
     pub rate_limit: RateLimit,
     /// Which other sites' pages may call and read.
@@ -68,6 +72,7 @@ impl Default for Config {
             services: Services::default(),
             circuit_breaker: CircuitBreaker::default(),
             load_balancer: LoadBalancer::default(),
+            health_check: HealthCheck::default(),
             rate_limit: RateLimit::default(),
             cors: Cors::default(),
             csrf: Csrf::default(),
@@ -241,11 +246,14 @@ pub struct LoadBalancer {
     pub enabled: bool,
     /// Which backend is next.
     pub strategy: Strategy,
+    /// How long the share of a backend that recovered grows to its full size; 0 gives it at once. Ten seconds fill the
+    /// caches and pools of a service of the shop.
+    pub slow_start: Duration,
 }
 
 impl Default for LoadBalancer {
     fn default() -> Self {
-        Self { enabled: true, strategy: Strategy::RoundRobin }
+        Self { enabled: true, strategy: Strategy::RoundRobin, slow_start: Duration::secs(10) }
     }
 }
 
@@ -383,6 +391,7 @@ impl Settings for Config {
         problems.within("cors", |p| self.cors.check(p));
         problems.within("csrf", |p| self.csrf.check(p));
         problems.within("security_headers", |p| self.security_headers.check(p));
+        problems.within("health_check", |p| self.health_check.check(p));
         problems.ensure(!self.rate_limit.window.is_zero(), "rate_limit.window", "must be more than 0");
         problems.ensure(self.workers <= 1024, "workers", "use at most 1024, or 0 for one per core");
     }

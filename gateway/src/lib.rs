@@ -3,6 +3,8 @@
 mod balance;
 mod body;
 mod breaker;
+mod chance;
+mod check;
 mod client;
 pub mod config;
 mod cors;
@@ -11,6 +13,7 @@ mod exchange;
 mod front;
 mod grpc;
 mod headers;
+mod health;
 mod latency;
 mod limit;
 mod metrics;
@@ -18,9 +21,11 @@ mod origins;
 mod own;
 mod path;
 mod proxy;
+mod ramp;
 mod reason;
 mod refusal;
 mod request_id;
+mod rotation;
 mod routes;
 mod security;
 mod service;
@@ -88,6 +93,8 @@ impl Gateway {
         tokio::select! {
             died = &mut all => return died.map(drop).context("a worker thread died"),
             () = housekeep(&shared) => {}
+            // They end with the signal: who stops as a whole must not report its own parts.
+            () = check::run(&shared) => {}
             () = shutdown.soft.cancelled() => {}
         }
         let drained = async {

@@ -58,7 +58,7 @@ impl Metrics {
             retries: counters("gateway_retries_total", "Requests sent to a backend once more", &["service"]),
             backend_health: gauges(
                 "gateway_backend_health",
-                "1 when the backend was last seen well or was never tried, else 0",
+                "0 when checks or live traffic last found the backend failing, else 1",
                 &["service", "backend"],
             ),
             breaker_state: gauges(

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
+use crate::health::Seen;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::service::{Backend, Seen, Service};
+use crate::service::{Backend, Service};
 use crate::shared::Shared;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -98,12 +99,12 @@ fn status(shared: &Shared) -> &'static str {
     if fine { "up" } else { "degraded" }
 }
 
-/// `down` when every backend was last seen down, `disabled` when it is switched off.
+/// `down` when every backend is down by checks or live traffic, `disabled` when it is switched off.
 fn service_status(service: &Service) -> &'static str {
     if !service.enabled {
         return "disabled";
     }
-    let mut backends = service.backends().map(|backend| backend.health.last()).peekable();
+    let mut backends = service.backends().map(|backend| backend.state()).peekable();
     if backends.peek().is_none() {
         return "down";
     }
@@ -131,12 +132,19 @@ fn summary(shared: &Shared) -> Value {
 }
 
 fn backend_summary(backend: &Backend) -> Value {
-    let mut summary = json!({"url": backend.label(), "state": backend.health.last().word()});
+    let mut summary = json!({"url": backend.label(), "state": backend.state().word()});
+    let checks = backend.checks.report();
     if let Some(age) = backend.health.age() {
         summary["seen_seconds_ago"] = age.as_secs().into();
     }
-    if backend.health.last() == Seen::Down {
-        summary["error"] = backend.health.error().into();
+    if let Some(age) = checks.age {
+        summary["check"] = checks.verdict.word().into();
+        summary["checked_seconds_ago"] = age.as_secs().into();
+    }
+    if backend.state() == Seen::Down {
+        // What live traffic met is nearer to what callers meet.
+        let error = if backend.health.last() == Seen::Down { backend.health.error() } else { checks.error };
+        summary["error"] = error.into();
     }
     summary
 }

@@ -1,22 +1,22 @@
 //! The services behind the gateway and their backends, as all workers see them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::balance::Balancer;
 use crate::breaker::{Breaker, Permit, Rules};
-use crate::config::{BackendUrl, Backends, Config};
+use crate::chance;
+use crate::check::{Protocol, Record, Trouble, Verdict};
+use crate::config::{BackendUrl, Backends, Config, HealthCheck};
+use crate::health::{Health, Seen};
 use crate::latency::Latency;
 use crate::metrics::{BackendMetrics, Metrics, ServiceMetrics};
+use crate::ramp::Ramp;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::rotation::{Places, Rotation};
 use crate::upstream::{Channel, Pool};
-
-/// A backend that just failed is passed over for this long while another is fit.
-const PASS_OVER: Duration = Duration::from_secs(5);
 
 /// One service.
 pub(crate) struct Service {
@@ -38,12 +38,12 @@ impl Service {
         workers: usize,
         metrics: &Metrics,
     ) -> Arc<Self> {
-        let group = |urls: &Backends| Group::new(name, urls, config, workers, metrics);
+        let group = |urls: &Backends, protocol| Group::new(name, urls, protocol, config, workers, metrics);
         Arc::new(Self {
             name,
             enabled: settings.enabled,
-            http: group(&settings.urls),
-            grpc: group(&settings.grpc_urls),
+            http: group(&settings.urls, Protocol::Http),
+            grpc: group(&settings.grpc_urls, Protocol::Grpc),
             metrics: Arc::new(metrics.service(name)),
         })
     }
@@ -59,25 +59,34 @@ pub(crate) struct Group {
     service: &'static str,
     backends: Vec<Arc<Backend>>,
     balancer: Balancer,
+    rotation: Rotation,
     trial_after: Duration,
 }
 
 /// Backends already tried for a call, one bit each; lists longer than 64 are tried no further than that.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tried(u64);
+pub(crate) struct Tried(Places);
 
 impl Group {
-    fn new(service: &'static str, urls: &Backends, config: &Config, workers: usize, metrics: &Metrics) -> Self {
-        let breaker = &config.circuit_breaker;
-        let rules = breaker.enabled.then(|| Rules {
-            trials: breaker.max_requests.get(),
-            window: breaker.interval.get(),
-            open_for: breaker.timeout.get(),
-        });
-        let backends: Vec<_> =
-            urls.0.iter().map(|url| Arc::new(Backend::new(service, url.clone(), rules, workers, metrics))).collect();
+    fn new(
+        service: &'static str,
+        urls: &Backends,
+        protocol: Protocol,
+        config: &Config,
+        workers: usize,
+        metrics: &Metrics,
+    ) -> Self {
+        let backend =
+            |url: &BackendUrl| Arc::new(Backend::new(service, url.clone(), protocol, config, workers, metrics));
+        let backends: Vec<_> = urls.0.iter().map(backend).collect();
         let balancer = Balancer::new(&config.load_balancer, backends.len());
-        Self { service, backends, balancer, trial_after: breaker.timeout.get() }
+        Self {
+            service,
+            backends,
+            balancer,
+            rotation: Rotation::new(),
+            trial_after: config.circuit_breaker.timeout.get(),
+        }
     }
 
     /// All backends.
@@ -87,19 +96,20 @@ impl Group {
 
     /// The next backend that is not in `tried`, with its breaker's permission.
     ///
-    /// Backends that failed a moment ago are passed over first and asked only when there is no other: they may have
-    /// recovered, and a refusal would be certain.
+    /// Checks say who is in rotation. Of these, backends that failed a moment ago are passed over first and asked only when
+    /// there is no other: they may have recovered, and a refusal would be certain. Last come those that checks threw out.
     pub(crate) fn pick(&self, tried: &mut Tried) -> Result<(Arc<Backend>, Option<Permit>), Refusal> {
-        let count = self.backends.len().min(64);
-        let first = self.balancer.first(&self.backends);
-        let order = || (first..count).chain(0..first.min(count));
+        let (usable, spare) = self.left(*tried);
+        let fit = self.fit(usable);
+        // A call takes one turn, however many backends it needs.
+        let mut repeat = tried.0 != 0;
         let mut refused = false;
-        for fit_only in [true, false] {
-            for place in order() {
+        for mut left in [fit, usable & !fit, spare] {
+            while left != 0 {
+                let place = self.choose(left, repeat);
+                repeat = true;
+                left &= !(1 << place);
                 let backend = &self.backends[place];
-                if tried.0 & (1 << place) != 0 || fit_only != backend.health.is_fit() {
-                    continue;
-                }
                 let permit = match &backend.breaker {
                     None => None,
                     Some(breaker) => match breaker.permit() {
@@ -122,36 +132,112 @@ impl Group {
                 .retry_after(Duration::from_secs(1))
         })
     }
+
+    /// Who is in rotation, and who in reserve, of those not tried.
+    fn left(&self, tried: Tried) -> (Places, Places) {
+        let count = u32::try_from(self.backends.len()).unwrap_or(u32::MAX);
+        let all = Places::MAX.checked_shr(Places::BITS.saturating_sub(count)).unwrap_or(0);
+        let (usable, spare) = self.rotation.get();
+        (usable & all & !tried.0, spare & all & !tried.0)
+    }
+
+    /// Those of `places` that did not fail a moment ago.
+    fn fit(&self, places: Places) -> Places {
+        let backends = self.backends.iter().take(64).enumerate();
+        backends
+            .filter(|(place, backend)| places & (1 << place) != 0 && !backend.health.is_fit())
+            .fold(places, |fit, (place, _)| fit & !(1 << place))
+    }
+
+    /// The balancer's choice among `places`; who recovered lately gives part of its share to the others.
+    fn choose(&self, places: Places, repeat: bool) -> usize {
+        let first = self.balancer.choose(&self.backends, places, repeat);
+        let mut place = first;
+        let mut others = places;
+        while !self.backends[place].takes() {
+            others &= !(1 << place);
+            if others == 0 {
+                // All of them recovered lately; nobody is left to spare them.
+                return first;
+            }
+            place = self.balancer.choose(&self.backends, others, true);
+        }
+        place
+    }
+
+    /// Notes what a check of `backend` found.
+    pub(crate) fn checked(&self, backend: &Backend, outcome: Result<(), Trouble>, settings: &HealthCheck) {
+        if !backend.checked(outcome, settings) {
+            return;
+        }
+        let panics = self.rotation.update(self.backends.iter().map(|backend| backend.checks.verdict()));
+        // With one backend there is nobody to choose from anyway.
+        match panics.filter(|_| self.backends.len() > 1) {
+            Some(true) => tracing::warn!(
+                service = self.service,
+                "half or more of the backends of {} fail their health checks: failed checks are ignored",
+                self.service
+            ),
+            Some(false) => tracing::info!(
+                service = self.service,
+                "most backends of {} pass their health checks again",
+                self.service
+            ),
+            None => {}
+        }
+    }
 }
 
 /// One backend, with its connections.
 pub(crate) struct Backend {
     url: BackendUrl,
     label: String,
+    protocol: Protocol,
     /// Unused HTTP/1.1 connections, one pool per worker: a connection stays on the core that opened it.
     pub(crate) pools: Box<[Pool]>,
     /// HTTP/2 connections for gRPC, one per worker.
     pub(crate) channels: Box<[Channel]>,
     pub(crate) metrics: BackendMetrics,
     pub(crate) breaker: Option<Arc<Breaker>>,
+    /// What live traffic tells.
     pub(crate) health: Health,
+    /// What checks tell.
+    pub(crate) checks: Record,
+    ramp: Arc<Ramp>,
     pub(crate) latency: Latency,
     in_flight: AtomicUsize,
 }
 
 impl Backend {
-    fn new(service: &str, url: BackendUrl, rules: Option<Rules>, workers: usize, metrics: &Metrics) -> Self {
+    fn new(
+        service: &str,
+        url: BackendUrl,
+        protocol: Protocol,
+        config: &Config,
+        workers: usize,
+        metrics: &Metrics,
+    ) -> Self {
         let label = url.to_string();
         let metrics = metrics.backend(service, &label);
+        let ramp = Arc::new(Ramp::new(config.load_balancer.slow_start.get()));
+        let breaker = &config.circuit_breaker;
+        let rules = breaker.enabled.then(|| Rules {
+            trials: breaker.max_requests.get(),
+            window: breaker.interval.get(),
+            open_for: breaker.timeout.get(),
+        });
         Self {
             pools: (0..workers).map(|_| Pool::default()).collect(),
             channels: (0..workers).map(|_| Channel::default()).collect(),
-            breaker: rules.map(|rules| Breaker::new(rules, &label, metrics.breaker.clone())),
+            breaker: rules.map(|rules| Breaker::new(rules, &label, metrics.breaker.clone(), Arc::clone(&ramp))),
             health: Health::new(),
+            checks: Record::default(),
+            ramp,
             latency: Latency::new(),
             in_flight: AtomicUsize::new(0),
             metrics,
             label,
+            protocol,
             url,
         }
     }
@@ -187,20 +273,74 @@ impl Backend {
         InFlight(Arc::clone(self))
     }
 
+    /// What it speaks.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Whether it takes a call that is its turn: always, except now and then while it warms up.
+    fn takes(&self) -> bool {
+        let share = self.ramp.share();
+        share >= 1.0 || chance::fraction() < share
+    }
+
     /// It answered.
     pub(crate) fn answered(&self) {
-        if self.health.seen(Seen::Up, None) != Seen::Up {
-            self.metrics.health.set(1);
-            tracing::info!(backend = self.label, "backend is up");
+        match self.health.seen(Seen::Up, None) {
+            Seen::Up => return,
+            // No news: it was never down.
+            Seen::Never => {}
+            Seen::Down => tracing::info!(backend = self.label, "backend is up"),
         }
+        self.show();
     }
 
     /// It could not be reached, or broke off.
     pub(crate) fn failed(&self, reason: Reason, detail: &str) {
         if self.health.seen(Seen::Down, Some(detail)) != Seen::Down {
-            self.metrics.health.set(0);
+            self.show();
             tracing::warn!(backend = self.label, reason = reason.word(), error = detail, "backend is down");
         }
+    }
+
+    /// Notes what a check found; returns whether that changed the verdict.
+    fn checked(&self, outcome: Result<(), Trouble>, settings: &HealthCheck) -> bool {
+        if outcome.is_ok() {
+            self.health.forgive();
+        }
+        let (before, after) = self.checks.note(outcome, settings);
+        self.show();
+        if before == after {
+            return false;
+        }
+        let error = self.checks.report().error;
+        match (before, after) {
+            (Verdict::Unknown, Verdict::Healthy) => tracing::debug!(backend = self.label, "backend is healthy"),
+            (_, Verdict::Healthy) => {
+                if before != Verdict::Never {
+                    self.ramp.begin();
+                }
+                tracing::info!(backend = self.label, "backend is healthy");
+            }
+            // Others may still be starting.
+            (_, Verdict::Never) => tracing::info!(backend = self.label, error, "backend is not healthy yet"),
+            _ => tracing::warn!(backend = self.label, error, "backend fails its health checks"),
+        }
+        true
+    }
+
+    /// How it looks, by checks and live traffic together: either can speak against it.
+    pub(crate) fn state(&self) -> Seen {
+        match (self.checks.verdict(), self.health.last()) {
+            (verdict, _) if verdict.is_bad() => Seen::Down,
+            (_, Seen::Down) => Seen::Down,
+            (Verdict::Healthy, _) | (_, Seen::Up) => Seen::Up,
+            _ => Seen::Never,
+        }
+    }
+
+    fn show(&self) {
+        self.metrics.health.set(i64::from(self.state() != Seen::Down));
     }
 }
 
@@ -217,81 +357,5 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Relaxed);
-    }
-}
-
-/// How a backend was last seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Seen {
-    /// Not tried yet.
-    Never = 0,
-    /// It answered.
-    Up = 1,
-    /// It could not be reached, or broke off.
-    Down = 2,
-}
-
-impl Seen {
-    /// The state as health pages name it.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Never => "unknown",
-            Self::Up => "up",
-            Self::Down => "down",
-        }
-    }
-
-    const fn from_u8(value: u8) -> Self {
-        match value {
-            0 => Self::Never,
-            1 => Self::Up,
-            _ => Self::Down,
-        }
-    }
-}
-
-/// What live traffic tells about a backend.
-pub(crate) struct Health {
-    begun: Instant,
-    seen: AtomicU8,
-    /// Milliseconds from `begun`.
-    at: AtomicU64,
-    error: Mutex<Option<String>>,
-}
-
-impl Health {
-    fn new() -> Self {
-        Self { begun: Instant::now(), seen: AtomicU8::new(0), at: AtomicU64::new(0), error: Mutex::new(None) }
-    }
-
-    /// Notes what was seen and returns what was seen before.
-    fn seen(&self, seen: Seen, error: Option<&str>) -> Seen {
-        self.at.store(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX), Relaxed);
-        if let Some(error) = error {
-            *self.error.lock() = Some(error.to_owned());
-        }
-        Seen::from_u8(self.seen.swap(seen as u8, Relaxed))
-    }
-
-    /// How the backend was last seen.
-    pub(crate) fn last(&self) -> Seen {
-        Seen::from_u8(self.seen.load(Relaxed))
-    }
-
-    /// How long ago that was; none when it was never tried.
-    pub(crate) fn age(&self) -> Option<Duration> {
-        let at = Duration::from_millis(self.at.load(Relaxed));
-        (self.last() != Seen::Never).then(|| self.begun.elapsed().saturating_sub(at))
-    }
-
-    /// The latest failure, also when it is over.
-    pub(crate) fn error(&self) -> Option<String> {
-        self.error.lock().clone()
-    }
-
-    /// Whether to prefer this backend over one that failed a moment ago.
-    fn is_fit(&self) -> bool {
-        self.last() != Seen::Down || self.age().is_none_or(|age| age >= PASS_OVER)
     }
 }

@@ -1,6 +1,7 @@
 //! The gateway from outside, against real upstreams: well-behaved, slow, broken and hostile ones.
 
 mod browser;
+mod checks;
 mod drain;
 mod grpc;
 mod hostile;

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,7 +30,8 @@ pub(crate) struct Running {
     pub(crate) metrics: shop_telemetry::Metrics,
 }
 
-/// Settings for tests: a free port, two workers, no rate limit, breakers off, all services at `upstream`.
+/// Settings for tests: a free port, two workers, all services at `upstream`; no rate limit, breakers and checks,
+/// so that a test counts what it caused.
 pub(crate) fn config(upstream: SocketAddr) -> Config {
     let mut config = Config::default();
     config.http.host = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -38,6 +39,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
     config.workers = 2;
     config.rate_limit.enabled = false;
     config.circuit_breaker.enabled = false;
+    config.health_check.enabled = false;
     for service in [
         &mut config.services.product,
         &mut config.services.basket,
@@ -274,6 +276,75 @@ impl Upstream {
             Response::new(Full::new(Bytes::from(seen.to_string())))
         })
         .await
+    }
+}
+
+/// A server on a runtime of its own: killed, all its connections break at once, as with a process.
+pub(crate) struct Mortal {
+    pub(crate) addr: SocketAddr,
+    /// Requests other than health checks.
+    pub(crate) requests: Arc<AtomicUsize>,
+    /// What health checks are answered.
+    pub(crate) ready: Arc<AtomicU16>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Mortal {
+    pub(crate) fn start() -> Self {
+        Self::at("127.0.0.1:0".parse().expect("an address"))
+    }
+
+    /// At an address where another one died.
+    pub(crate) fn at(addr: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let (requests, ready) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU16::new(200)));
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.set_reuse_address(true).expect("reuses");
+        socket.set_nonblocking(true).expect("does not block");
+        socket.bind(&addr.into()).expect("binds");
+        socket.listen(128).expect("listens");
+        let _entered = runtime.enter();
+        let listener = TcpListener::from_std(socket.into()).expect("a listener");
+        let addr = listener.local_addr().expect("bound");
+        let (counter, status) = (Arc::clone(&requests), Arc::clone(&ready));
+        runtime.spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.expect("accepts");
+                let (counter, status) = (Arc::clone(&counter), Arc::clone(&status));
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let (counter, status) = (Arc::clone(&counter), Arc::clone(&status));
+                    async move {
+                        let mut answer = Response::new(Full::new(Bytes::from_static(b"well")));
+                        if request.uri().path() == "/health/ready" {
+                            *answer.status_mut() = http::StatusCode::from_u16(status.load(SeqCst)).expect("a status");
+                        } else {
+                            counter.fetch_add(1, SeqCst);
+                            let _ = request.into_body().collect().await;
+                        }
+                        Ok::<_, Infallible>(answer)
+                    }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        Self { addr, requests, ready, runtime: Some(runtime) }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.requests.load(SeqCst)
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
