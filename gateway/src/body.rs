@@ -1,9 +1,11 @@
 //! The bodies on their way: [`Upload`] from the client to a backend, [`Body`] from whoever answers to the client.
 
 mod download;
+mod kept;
 mod upload;
 
 pub(crate) use download::{Body, Download, Flow};
+pub(crate) use kept::Kept;
 pub(crate) use upload::{Progress, Upload};
 
 use crate::reason::Reason;

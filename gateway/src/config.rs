@@ -9,7 +9,7 @@ pub use backends::{BackendUrl, Backends, InvalidBackend};
 pub use browser::{Cors, Csrf, SecurityHeaders};
 pub(crate) use origin::is_host_byte;
 pub use origin::{AllowedOrigin, InvalidOrigin};
-pub use resilience::HealthCheck;
+pub use resilience::{HealthCheck, Retries};
 
 use std::num::NonZeroU32;
 
@@ -36,6 +36,8 @@ pub struct Config {
     pub load_balancer: LoadBalancer,
     /// Asking backends whether they take calls.
     pub health_check: HealthCheck,
+    /// Sending a call once more when a backend failed it.
+    pub retries: Retries,
     /// How often one client may call.
     pub rate_limit: RateLimit,
     /// Which other sites' pages may call and read.
@@ -73,6 +75,7 @@ impl Default for Config {
             circuit_breaker: CircuitBreaker::default(),
             load_balancer: LoadBalancer::default(),
             health_check: HealthCheck::default(),
+            retries: Retries::default(),
             rate_limit: RateLimit::default(),
             cors: Cors::default(),
             csrf: Csrf::default(),
@@ -392,6 +395,7 @@ impl Settings for Config {
         problems.within("csrf", |p| self.csrf.check(p));
         problems.within("security_headers", |p| self.security_headers.check(p));
         problems.within("health_check", |p| self.health_check.check(p));
+        problems.within("retries", |p| self.retries.check(p));
         problems.ensure(!self.rate_limit.window.is_zero(), "rate_limit.window", "must be more than 0");
         problems.ensure(self.workers <= 1024, "workers", "use at most 1024, or 0 for one per core");
     }

@@ -104,6 +104,11 @@ impl Exchange {
         self.service.retries.inc();
     }
 
+    /// It does not, because the service's budget is used up.
+    pub(crate) fn unaffordable(&self) {
+        self.service.unaffordable.inc();
+    }
+
     /// The head of the answer.
     pub(crate) fn answered(&mut self, status: StatusCode, reason: Option<Reason>) {
         self.status = Some(status);

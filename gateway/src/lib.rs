@@ -25,6 +25,7 @@ mod ramp;
 mod reason;
 mod refusal;
 mod request_id;
+mod retry;
 mod rotation;
 mod routes;
 mod security;

@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     active: IntGaugeVec,
     refusals: IntCounterVec,
     retries: IntCounterVec,
+    unaffordable: IntCounterVec,
     backend_health: IntGaugeVec,
     breaker_state: IntGaugeVec,
     opened: IntCounterVec,
@@ -56,6 +57,11 @@ impl Metrics {
                 &["service", "reason"],
             ),
             retries: counters("gateway_retries_total", "Requests sent to a backend once more", &["service"]),
+            unaffordable: counters(
+                "gateway_retry_budget_exhausted_total",
+                "Retries left undone because the service had its share of them",
+                &["service"],
+            ),
             backend_health: gauges(
                 "gateway_backend_health",
                 "0 when checks or live traffic last found the backend failing, else 1",
@@ -88,6 +94,7 @@ impl Metrics {
             name: name.to_owned(),
             active: self.active.with_label_values(&[name]),
             retries: self.retries.with_label_values(&[name]),
+            unaffordable: self.unaffordable.with_label_values(&[name]),
             durations: METHODS.map(|method| self.durations.with_label_values(&[name, method])),
             refusals: Reason::ALL.map(|reason| self.refusals.with_label_values(&[name, reason.word()])),
             counts: (0..METHODS.len() * STATUSES).map(|_| OnceLock::new()).collect(),
@@ -114,6 +121,7 @@ pub(crate) struct ServiceMetrics {
     name: String,
     pub(crate) active: IntGauge,
     pub(crate) retries: IntCounter,
+    pub(crate) unaffordable: IntCounter,
     durations: [Histogram; METHODS.len()],
     refusals: [IntCounter; Reason::ALL.len()],
     /// One per method and status, made when first needed.

@@ -1,6 +1,8 @@
 //! The way of a request through the gateway, in reading order: limits, request id, CORS, CSRF, route, rate limit, backend,
 //! breaker, call, answer with its security headers.
 
+mod forward;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +14,8 @@ use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use self::forward::{Call, Forward};
 use crate::body::{Body, Download, Upload};
-use crate::breaker::Permit;
 use crate::client::Client;
 use crate::cors;
 use crate::exchange::Exchange;
@@ -25,9 +27,9 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::request_id::X_REQUEST_ID;
 use crate::routes::{PREFIX, Table};
-use crate::service::{Group, InFlight, Service, Tried};
+use crate::service::{Group, Service};
 use crate::shared::Shared;
-use crate::upstream::{Answer, Failed, Patience};
+use crate::upstream::Patience;
 use crate::{grpc, path};
 
 /// Answers one request, whatever happens.
@@ -208,7 +210,16 @@ impl Visit {
         if self.is_grpc {
             *request.version_mut() = Version::HTTP_2;
         }
-        let call = self.forward(worker, target.group, request, &patience).await?;
+        let forward = Forward {
+            exchange: &mut self.exchange,
+            worker: worker.index,
+            group: target.group,
+            patience: &patience,
+            retries: &config.retries,
+            is_grpc: self.is_grpc,
+            leisure: config.retries.longest_wait.get(),
+        };
+        let call = forward.call(request).await?;
         Ok(self.reply(worker, &target, call, &patience))
     }
 
@@ -264,93 +275,6 @@ impl Visit {
         }
     }
 
-    /// Calls one backend after the other until one has taken the request.
-    async fn forward(
-        &mut self,
-        worker: &Worker,
-        group: &Group,
-        mut request: Request<Upload>,
-        patience: &Patience,
-    ) -> Result<Call, Refusal> {
-        let mut tried = Tried::default();
-        let mut before = None;
-        loop {
-            let (backend, permit) = match group.pick(&mut tried) {
-                Ok(picked) => picked,
-                // What went wrong says more than that nothing is left to try.
-                Err(refusal) => return Err(before.unwrap_or(refusal)),
-            };
-            if before.is_some() {
-                self.exchange.retried();
-            }
-            self.exchange.goes_to(&backend);
-            let in_flight = backend.begin();
-            let begun = Instant::now();
-            let outcome = if self.is_grpc {
-                backend.http2(worker.index, request, patience).await
-            } else {
-                backend.http1(worker.index, request, patience).await
-            };
-            let failed = match outcome {
-                Ok(answer) if answer.response.status().is_informational() => Failed {
-                    reason: Reason::UpstreamInvalid,
-                    detail: format!("the backend answered {}", answer.response.status()),
-                    unsent: None,
-                },
-                Ok(answer) => {
-                    backend.answered();
-                    backend.latency.observe(begun.elapsed(), !answer.response.status().is_server_error());
-                    if answer.resent {
-                        self.exchange.retried();
-                    }
-                    return Ok(Call { answer, permit, in_flight });
-                }
-                Err(failed) => failed,
-            };
-            let refusal = self.judge(&failed, &backend, permit, begun.elapsed());
-            match failed.unsent.filter(|_| patience.end.is_none_or(|end| end > Instant::now())) {
-                Some(unsent) => request = unsent,
-                None => return Err(refusal),
-            }
-            before = Some(refusal);
-        }
-    }
-
-    /// Tells backend and breaker about a failure, and words it for the client, who learns nothing of addresses.
-    fn judge(
-        &self,
-        failed: &Failed,
-        backend: &crate::service::Backend,
-        permit: Option<Permit>,
-        took: Duration,
-    ) -> Refusal {
-        let detail = match failed.reason {
-            Reason::ConnectFailed => "the service cannot be reached",
-            Reason::UpstreamReset => "the service broke off before it answered",
-            Reason::UpstreamInvalid => "the service's answer is not valid",
-            Reason::UpstreamTimeout => "the service did not answer in time",
-            Reason::BodyTooLarge => "the body is larger than allowed",
-            Reason::BodyTimeout => "the body did not arrive in time",
-            Reason::BadRequest => "the body's framing is not valid",
-            _ => "the request was broken off",
-        };
-        // A gRPC client sets its deadline itself: a short one says nothing about the backend.
-        let by_deadline = self.is_grpc && failed.reason == Reason::UpstreamTimeout;
-        let is_backends = matches!(
-            failed.reason,
-            Reason::ConnectFailed | Reason::UpstreamReset | Reason::UpstreamInvalid | Reason::UpstreamTimeout
-        );
-        if is_backends && !by_deadline {
-            backend.failed(failed.reason, &failed.detail);
-            backend.latency.observe(took, false);
-            if let Some(permit) = permit {
-                permit.done(false);
-            }
-        }
-        tracing::debug!(backend = backend.label(), reason = failed.reason.word(), error = failed.detail, "call failed");
-        Refusal::new(failed.reason, detail)
-    }
-
     fn reply(&mut self, worker: &Worker, target: &Target<'_>, call: Call, patience: &Patience) -> Reply {
         let Call { answer, mut permit, in_flight } = call;
         let (mut head, incoming) = answer.response.into_parts();
@@ -387,13 +311,6 @@ impl Visit {
         };
         Reply::Backend(head, Box::new(download))
     }
-}
-
-/// A call that a backend took.
-struct Call {
-    answer: Answer,
-    permit: Option<Permit>,
-    in_flight: InFlight,
 }
 
 /// `path` with the query of `original`: origin-form for HTTP/1.1, absolute for HTTP/2, whose `:authority` is the host.

@@ -15,6 +15,7 @@ use crate::metrics::{BackendMetrics, Metrics, ServiceMetrics};
 use crate::ramp::Ramp;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
+use crate::retry::Budget;
 use crate::rotation::{Places, Rotation};
 use crate::upstream::{Channel, Pool};
 
@@ -60,6 +61,8 @@ pub(crate) struct Group {
     backends: Vec<Arc<Backend>>,
     balancer: Balancer,
     rotation: Rotation,
+    /// What retries may cost; none when there are no retries.
+    pub(crate) budget: Option<Budget>,
     trial_after: Duration,
 }
 
@@ -80,11 +83,13 @@ impl Group {
             |url: &BackendUrl| Arc::new(Backend::new(service, url.clone(), protocol, config, workers, metrics));
         let backends: Vec<_> = urls.0.iter().map(backend).collect();
         let balancer = Balancer::new(&config.load_balancer, backends.len());
+        let retries = config.retries.enabled && protocol == Protocol::Http;
         Self {
             service,
             backends,
             balancer,
             rotation: Rotation::new(),
+            budget: retries.then(|| Budget::new(&config.retries)),
             trial_after: config.circuit_breaker.timeout.get(),
         }
     }
@@ -131,6 +136,11 @@ impl Group {
             Refusal::new(Reason::NoHealthyBackend, format!("{} has no backend for this call", self.service))
                 .retry_after(Duration::from_secs(1))
         })
+    }
+
+    /// Whether a backend in rotation has not been tried.
+    pub(crate) fn has_other(&self, tried: Tried) -> bool {
+        self.left(tried).0 != 0
     }
 
     /// Who is in rotation, and who in reserve, of those not tried.
@@ -348,6 +358,11 @@ impl Backend {
 pub(crate) struct InFlight(Arc<Backend>);
 
 impl InFlight {
+    /// The backend.
+    pub(crate) fn backend(&self) -> &Arc<Backend> {
+        &self.0
+    }
+
     /// The backend broke off.
     pub(crate) fn failed(&self, reason: Reason, detail: &str) {
         self.0.failed(reason, detail);

@@ -13,11 +13,19 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::Broken;
+use super::{Broken, Kept};
 use crate::reason::Reason;
 
 /// A request's body; costs nothing when there is none.
-pub(crate) struct Upload(Option<Box<Stream>>);
+pub(crate) struct Upload(Source);
+
+enum Source {
+    None,
+    /// From the client.
+    Stream(Box<Stream>),
+    /// From memory; the next piece last.
+    Again(Vec<Bytes>),
+}
 
 struct Stream {
     incoming: Incoming,
@@ -25,6 +33,7 @@ struct Stream {
     longest_pause: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
     progress: Arc<Progress>,
+    kept: Option<Arc<Kept>>,
 }
 
 /// How far an [`Upload`] has come, for whoever waits for the backend's answer.
@@ -57,7 +66,7 @@ impl Progress {
 impl Upload {
     /// No body.
     pub(crate) const fn none() -> Self {
-        Self(None)
+        Self(Source::None)
     }
 
     /// `incoming` as far as `limit` bytes, with pauses up to `longest_pause`.
@@ -71,17 +80,37 @@ impl Upload {
             bytes: AtomicU64::new(0),
             broken: AtomicUsize::new(0),
         };
-        Self(Some(Box::new(Stream { incoming, left: limit, longest_pause, timer: None, progress: Arc::new(progress) })))
+        let progress = Arc::new(progress);
+        let stream = Stream { incoming, left: limit, longest_pause, timer: None, progress, kept: None };
+        Self(Source::Stream(Box::new(stream)))
     }
 
     /// Whether there is no body.
     pub(crate) const fn is_none(&self) -> bool {
-        self.0.is_none()
+        matches!(self.0, Source::None)
     }
 
     /// Where to watch it from; nothing to watch without a body.
     pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
-        self.0.as_ref().map(|stream| Arc::clone(&stream.progress))
+        match &self.0 {
+            Source::Stream(stream) => Some(Arc::clone(&stream.progress)),
+            Source::None | Source::Again(_) => None,
+        }
+    }
+
+    /// A body that went out before.
+    pub(super) fn again(mut pieces: Vec<Bytes>) -> Self {
+        pieces.reverse();
+        Self(Source::Again(pieces))
+    }
+
+    /// Keeps what goes out from now on; none when it is known to be longer than `limit`.
+    pub(crate) fn keep(&mut self, limit: usize) -> Option<Arc<Kept>> {
+        let Source::Stream(stream) = &mut self.0 else { return None };
+        if usize::try_from(stream.incoming.size_hint().lower()).map_or(true, |size| size > limit) {
+            return None;
+        }
+        Some(Arc::clone(stream.kept.insert(Arc::new(Kept::new(limit)))))
     }
 }
 
@@ -111,13 +140,27 @@ impl Stream {
         let frame = match next {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => return self.fail(reason_of(&error)),
-            None => return Poll::Ready(None),
+            None => {
+                self.kept.iter().for_each(|kept| kept.end());
+                return Poll::Ready(None);
+            }
         };
         if let Some(data) = frame.data_ref() {
             let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
             let Some(left) = self.left.checked_sub(size) else { return self.fail(Reason::BodyTooLarge) };
             self.left = left;
             self.progress.bytes.fetch_add(size, Relaxed);
+        }
+        if let Some(kept) = &self.kept {
+            match frame.data_ref() {
+                Some(data) => kept.push(data),
+                // Trailers are not worth keeping.
+                None => kept.give_up(),
+            }
+            // Whoever knows the length does not ask for the end.
+            if self.incoming.is_end_stream() {
+                kept.end();
+            }
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -138,16 +181,28 @@ impl Body for Upload {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match &mut self.0 {
-            Some(stream) => stream.poll(cx),
-            None => Poll::Ready(None),
+            Source::None => Poll::Ready(None),
+            Source::Stream(stream) => stream.poll(cx),
+            Source::Again(pieces) => Poll::Ready(pieces.pop().map(|piece| Ok(Frame::data(piece)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|stream| stream.incoming.is_end_stream())
+        match &self.0 {
+            Source::None => true,
+            Source::Stream(stream) => stream.incoming.is_end_stream(),
+            Source::Again(pieces) => pieces.is_empty(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |stream| stream.incoming.size_hint())
+        match &self.0 {
+            Source::None => SizeHint::with_exact(0),
+            Source::Stream(stream) => stream.incoming.size_hint(),
+            Source::Again(pieces) => {
+                let size: usize = pieces.iter().map(Bytes::len).sum();
+                SizeHint::with_exact(u64::try_from(size).unwrap_or(u64::MAX))
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Settings for backends that fail: health checks.
+//! Settings for backends that fail: health checks, retries.
 
 use std::num::NonZeroU32;
 
@@ -44,5 +44,45 @@ impl HealthCheck {
         problems.ensure(is_path, "path", "write a path such as /health/ready");
         problems.ensure(self.interval >= Duration::millis(10), "interval", "must be at least 10ms");
         problems.ensure(!self.timeout.is_zero(), "timeout", "must be more than 0");
+    }
+}
+
+/// Sending a call once more when a backend failed it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retries {
+    /// Off: a call goes out again only if nothing of it was sent, or if nobody can tell.
+    pub enabled: bool,
+    /// How often one call goes out again; two get past a bad backend and a bad moment.
+    pub attempts: u32,
+    /// Most retries in percent of all calls of a service over ten seconds: an outage costs the backends a fifth more, no
+    /// multiple.
+    pub budget_percent: u32,
+    /// Retries per second that are always allowed, so that a quiet service has any.
+    pub least_per_second: u32,
+    /// Largest body kept for a retry, in bytes; orders and forms fit, uploads do not.
+    pub body_limit: usize,
+    /// A backend that says `Retry-After` is not asked again when it wants more than this, else not before.
+    pub longest_wait: Duration,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            attempts: 2,
+            budget_percent: 20,
+            least_per_second: 3,
+            body_limit: 64 * 1024,
+            longest_wait: Duration::secs(1),
+        }
+    }
+}
+
+impl Retries {
+    pub(super) fn check(&self, problems: &mut Problems) {
+        problems.ensure((1..=10).contains(&self.attempts), "attempts", "use 1 to 10, or set enabled = false");
+        problems.ensure(self.budget_percent <= 100, "budget_percent", "use at most 100: more multiplies an outage");
+        problems.ensure(self.body_limit <= 1024 * 1024, "body_limit", "use at most 1048576 bytes: they are held");
     }
 }

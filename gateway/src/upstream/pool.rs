@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request};
+use http::Request;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{Answer, Failed, Patience, Sent, connect, settle, within};
 use crate::body::Upload;
 use crate::reason::Reason;
+use crate::retry::Replay;
 use crate::service::Backend;
 
 /// Largest head of an answer; twice what clients may send, since services set cookies and links.
@@ -73,34 +74,21 @@ impl Lease {
     }
 }
 
-/// Whether the request can go out twice and nobody can tell. `PUT` and `DELETE` are idempotent too, but their second
-/// answer may differ from the first: a 404 for what was just deleted.
-fn is_replayable(request: &Request<Upload>) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && request.body().is_none()
-}
-
-fn copy(request: &Request<Upload>) -> Request<Upload> {
-    let mut copy = Request::new(Upload::none());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
-}
-
 impl Backend {
     /// Sends `request` over an unused connection, or a new one.
     ///
     /// A backend may close an unused connection just when it is taken. Then the request goes out again over a new
-    /// connection if nothing of it was sent, or if sending it twice does no harm.
+    /// connection if nothing of it was sent, or if nobody can tell that it was sent twice, by `replay`.
     pub(crate) async fn http1(
         self: &Arc<Self>,
         worker: usize,
         mut request: Request<Upload>,
+        replay: Option<&Replay>,
         patience: &Patience,
     ) -> Result<Answer, Failed> {
+        let replay = replay.filter(|_| Replay::is_unnoticed(request.method(), request.body()));
         let mut resent = false;
         while let Some(mut sender) = self.pools[worker].take() {
-            let spare = is_replayable(&request).then(|| copy(&request));
             match settle(sender.try_send_request(request), patience).await {
                 Sent::Answered(response) => {
                     self.metrics.reused.inc();
@@ -108,7 +96,7 @@ impl Backend {
                 }
                 Sent::Back(back) => request = back,
                 Sent::Dropped(failed) => {
-                    let Some(spare) = spare else { return Err(failed) };
+                    let Some(spare) = replay.and_then(Replay::request) else { return Err(failed) };
                     request = spare;
                     resent = true;
                     break;

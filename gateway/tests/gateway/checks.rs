@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -14,7 +14,7 @@ use shop_config::Duration;
 use shop_gateway::Config;
 use shop_testing::eventually;
 
-use crate::support::{Client, Mortal, Running, Upstream, backends, config, get, nobody};
+use crate::support::{Client, Mortal, Running, Upstream, backends, config, get, nobody, request};
 
 /// Product at `addrs`, checked twenty times a second.
 fn checked(addrs: &[SocketAddr]) -> Config {
@@ -36,11 +36,68 @@ async fn check_of(gateway: &Running, index: usize) -> String {
     health["services"]["product"]["backends"][index]["check"].as_str().unwrap_or("none").to_owned()
 }
 
+/// Eight clients that call until told to stop; returns how many calls they made, and which were not answered well.
+async fn load(addr: SocketAddr, stop: Arc<AtomicBool>, made: Arc<AtomicUsize>) -> Vec<String> {
+    let client = |number: usize| {
+        let (stop, made) = (Arc::clone(&stop), Arc::clone(&made));
+        async move {
+            let mut bad = Vec::new();
+            let mut client = Client::connect(addr).await;
+            let mut turn = number;
+            while !stop.load(SeqCst) {
+                turn += 1;
+                let call = if turn.is_multiple_of(2) {
+                    get("/api/products")
+                } else {
+                    let mut call = request("POST", "/api/products", "an order");
+                    let key = format!("{number}-{turn}").parse().expect("a key");
+                    call.headers_mut().insert("idempotency-key", key);
+                    call
+                };
+                let reply = client.send(call).await.expect("an answer");
+                made.fetch_add(1, SeqCst);
+                if reply.status() != 200 {
+                    bad.push(format!("{} {:?}", reply.status(), reply.header("x-gateway-reason")));
+                }
+            }
+            bad
+        }
+    };
+    futures_util::future::join_all((0..8).map(client)).await.concat()
+}
+
+#[tokio::test]
+async fn a_backend_that_dies_under_load_is_noticed_by_no_client_and_comes_back() {
+    let mut upstreams = [Mortal::start(), Mortal::start(), Mortal::start()];
+    let addrs = upstreams.each_ref().map(|upstream| upstream.addr);
+    let mut settings = checked(&addrs);
+    settings.retries.enabled = true;
+    settings.circuit_breaker.enabled = true;
+    settings.circuit_breaker.timeout = Duration::millis(100);
+    let gateway = Running::start(settings).await;
+    let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let clients = tokio::spawn(load(gateway.addr, Arc::clone(&stop), Arc::clone(&made)));
+    eventually!(upstreams.iter().all(|upstream| upstream.count() > 20));
+    upstreams[1].kill();
+    eventually!(check_of(&gateway, 1).await == "unhealthy");
+    let health = format!(r#"gateway_backend_health{{backend="http://{}",service="product"}}"#, addrs[1]);
+    assert_eq!(gateway.metric(&health), Some(0.0));
+    let at = made.load(SeqCst);
+    eventually!(made.load(SeqCst) > at + 100);
+    upstreams[1] = Mortal::at(addrs[1]);
+    eventually!(upstreams[1].count() > 20);
+    eventually!(gateway.metric(&health) == Some(1.0));
+    stop.store(true, SeqCst);
+    let bad = clients.await.expect("clients end");
+    assert!(bad.is_empty(), "{bad:?} of {made:?}");
+}
+
 #[tokio::test]
 async fn all_dead_is_connect_failed_then_breaker_open_and_heals_by_itself() {
     let mut upstreams = [Mortal::start(), Mortal::start()];
     let addrs = upstreams.each_ref().map(|upstream| upstream.addr);
     let mut settings = checked(&addrs);
+    settings.retries.enabled = true;
     settings.circuit_breaker.enabled = true;
     settings.circuit_breaker.timeout = Duration::millis(200);
     let gateway = Running::start(settings).await;

@@ -9,5 +9,6 @@ mod http;
 mod own;
 mod policy;
 mod process;
+mod retries;
 mod settings;
 mod support;

@@ -139,3 +139,27 @@ fn a_list_of_origins_that_lets_anybody_act_for_the_user_is_refused() {
     assert_eq!(checked(&[("CORS_ORIGINS", "*")]), Ok(()));
     assert_eq!(checked(&[("CORS_ORIGINS", "https://a.example"), ("CORS_CREDENTIALS", "true")]), Ok(()));
 }
+
+#[test]
+fn backends_are_checked_and_failed_calls_repeated_unless_settings_say_otherwise() {
+    let config = load::<Config>(&sources(&[])).expect("loads").settings;
+    let (check, retries) = (&config.health_check, &config.retries);
+    assert!(check.enabled && retries.enabled);
+    assert_eq!((check.path.as_str(), check.rise.get(), check.fall.get()), ("/health/ready", 2, 3));
+    assert_eq!((retries.attempts, retries.budget_percent, retries.least_per_second), (2, 20, 3));
+    assert_eq!(config.load_balancer.slow_start.get().as_secs(), 10);
+    let set = [
+        ("health_check.path", "health"),
+        ("health_check.interval", "0s"),
+        ("health_check.timeout", "0s"),
+        ("health_check.fall", "0"),
+        ("retries.attempts", "0"),
+        ("retries.budget_percent", "101"),
+        ("retries.body_limit", "10000000"),
+    ];
+    for (key, value) in set {
+        let set = vec![(key.to_owned(), value.to_owned())];
+        let problems = load::<Config>(&Sources { set, ..Sources::default() }).expect_err(key).to_string();
+        assert!(problems.contains(key), "no {key} in {problems}");
+    }
+}

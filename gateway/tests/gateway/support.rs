@@ -30,7 +30,7 @@ pub(crate) struct Running {
     pub(crate) metrics: shop_telemetry::Metrics,
 }
 
-/// Settings for tests: a free port, two workers, all services at `upstream`; no rate limit, breakers and checks,
+/// Settings for tests: a free port, two workers, all services at `upstream`; no rate limit, breakers, checks and retries,
 /// so that a test counts what it caused.
 pub(crate) fn config(upstream: SocketAddr) -> Config {
     let mut config = Config::default();
@@ -40,6 +40,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
     config.rate_limit.enabled = false;
     config.circuit_breaker.enabled = false;
     config.health_check.enabled = false;
+    config.retries.enabled = false;
     for service in [
         &mut config.services.product,
         &mut config.services.basket,

@@ -1,0 +1,47 @@
+//! What is kept of a request so that it can go out once more.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Request, Uri};
+
+use crate::body::{Kept, Upload};
+
+/// A request's head, and its body if it has one.
+pub(crate) struct Replay {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Option<Arc<Kept>>,
+}
+
+impl Replay {
+    /// Keeps `request`, whose body is kept as it goes out if it is not longer than `limit`. None when it is.
+    pub(crate) fn of(request: &mut Request<Upload>, limit: usize) -> Option<Self> {
+        let body = if request.body().is_none() { None } else { Some(request.body_mut().keep(limit)?) };
+        Some(Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+            body,
+        })
+    }
+
+    /// Whether nobody can tell that this went out twice. `PUT` and `DELETE` are idempotent too, but their second answer
+    /// may differ from the first: a 404 for what was just deleted.
+    pub(crate) fn is_unnoticed(method: &Method, body: &Upload) -> bool {
+        matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && body.is_none()
+    }
+
+    /// The request once more; none when its body has not gone out whole, for then some of it is lost.
+    pub(crate) fn request(&self) -> Option<Request<Upload>> {
+        let body = match &self.body {
+            None => Upload::none(),
+            Some(kept) => kept.again()?,
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        Some(request)
+    }
+}
