@@ -62,7 +62,7 @@ fn plan(verdicts: impl Iterator<Item = Verdict>) -> Plan {
         return Plan { usable, spare: all & !usable, panics: unknown == 0 && all != 0 };
     }
     let out = all & !healthy & !unknown;
-    let panics = 2 * out.count_ones() >= all.count_ones();
+    let panics = silent != 0 && 2 * out.count_ones() >= all.count_ones();
     // A backend's own word is kept even then: who drains must be left alone as long as another is well. And who was
     // never well has nothing to return to.
     let usable = if panics { healthy | silent } else { healthy };
@@ -83,14 +83,14 @@ mod tests {
             // Whoever was never seen well waits while another is.
             (&[U, H], 0b10, 0, false),
             (&[N, H, H], 0b110, 0, false),
-            (&[N, H], 0b10, 0, true),
+            (&[N, H], 0b10, 0, false),
             (&[N, U], 0b10, 0b01, false),
             // One of three is out; it is still better than nothing.
             (&[H, S, H], 0b101, 0b010, false),
             (&[H, D, H], 0b101, 0b010, false),
             // Half or more are out: silence is ignored, a backend's own word is not.
             (&[H, S], 0b11, 0, true),
-            (&[H, D], 0b01, 0b10, true),
+            (&[H, D], 0b01, 0b10, false),
             (&[H, S, D, N], 0b0011, 0b0100, true),
             // All are out.
             (&[S, D, N], 0b111, 0, true),

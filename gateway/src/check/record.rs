@@ -95,11 +95,12 @@ impl State {
     fn judge(&mut self, found: Verdict, settings: &HealthCheck) {
         let found = match (self.verdict, found) {
             (Verdict::Unknown | Verdict::Never, Verdict::Silent | Verdict::Declines) => Verdict::Never,
+            // Silence after a good-bye is the end of a process, not a fault of the checks.
+            (Verdict::Declines, Verdict::Silent) => Verdict::Declines,
             (_, found) => found,
         };
         if found.is_bad() == self.verdict.is_bad() && self.verdict != Verdict::Unknown {
             self.against = 0;
-            // From one kind of bad to another at once: silence after a good-bye is the end of a process.
             self.verdict = found;
             return;
         }
@@ -156,8 +157,9 @@ mod tests {
             ("+--+---", "hhhhhhs"),
             // Two good results in a row bring back.
             ("+---+-++", "hhhssssh"),
-            // Its own word counts at once; silence after it is silence.
-            ("+!-++", "hdssh"),
+            // Its own word counts at once, and is kept when silence follows.
+            ("+!-++", "hdddh"),
+            ("+---!", "hhhsd"),
             ("+!++", "hddh"),
         ] {
             assert_eq!(verdicts(results), expected, "{results}");
