@@ -52,9 +52,16 @@ pub(crate) async fn pgbench(url: &str, clients: usize, count: usize, updates: bo
 /// Requests a second of redis-benchmark for GET and SET of 1 KiB.
 pub(crate) async fn redis_benchmark(url: &str, clients: usize, count: usize) -> anyhow::Result<Vec<(String, f64)>> {
     let (clients, count) = (clients.to_string(), count.to_string());
-    let text = run(Command::new("redis-benchmark")
-        .args(["-u", url, "-t", "set,get", "-d", "1024", "-c", &clients, "-n", &count, "--csv"]))
-    .await?;
+    // By parts: older versions take the empty user of a URL for a name.
+    let (login, server) = url.rsplit_once('@').unwrap_or(("", url));
+    let server = server.trim_start_matches("redis://").split('/').next().unwrap_or_default();
+    let (host, port) = server.split_once(':').unwrap_or((server, "6379"));
+    let mut command = Command::new("redis-benchmark");
+    command.args(["-h", host, "-p", port, "-t", "set,get", "-d", "1024", "-c", &clients, "-n", &count, "--csv"]);
+    if let Some((_, password)) = login.rsplit_once(':').filter(|(_, password)| !password.is_empty()) {
+        command.args(["-a", password]);
+    }
+    let text = run(&mut command).await?;
     let rows = text.lines().filter_map(|line| {
         let mut fields = line.split(',').map(|field| field.trim_matches('"'));
         Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
