@@ -1,12 +1,14 @@
-//! Accepted connections, with an end to those that have not said a word when the stop comes.
+//! Accepted connections, with an end to those that say nothing, or too slowly.
 //!
 //! The server tells HTTP/1.1 and HTTP/2 apart by a connection's first bytes and does not look at the stop meanwhile: a
-//! client that connected ahead of its need would hold it up until `http.header_timeout`.
+//! client that connected ahead of its need would hold it up. And hyper's own limit on a head also runs while a kept
+//! connection waits for its next request, so it has to be the idle limit; the first head's limit is kept here.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use salvo::conn::tcp::{TcpAcceptor, TcpCoupler};
 use salvo::conn::{Accepted, Acceptor, Holding, StraightStream};
@@ -14,6 +16,7 @@ use salvo::fuse::ArcFusePolicy;
 use shop_runtime::CancellationToken;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 /// Accepts what `inner` accepts.
@@ -21,6 +24,8 @@ pub(crate) struct Stoppable {
     pub(crate) inner: TcpAcceptor,
     /// When silent connections end.
     pub(crate) stop: CancellationToken,
+    /// How long a connection may take over its first head.
+    pub(crate) head: Duration,
 }
 
 impl Acceptor for Stoppable {
@@ -34,27 +39,64 @@ impl Acceptor for Stoppable {
     async fn accept(&mut self, fuse: Option<ArcFusePolicy>) -> io::Result<Accepted<Self::Coupler, Self::Stream>> {
         let accepted = self.inner.accept(fuse).await?;
         let silent = Some(Box::pin(self.stop.clone().cancelled_owned()));
-        Ok(accepted.map_into(|_| TcpCoupler::new(), |inner| Connection { inner, silent }))
+        let head = Some(Head { limit: Box::pin(tokio::time::sleep(self.head)), empty_line: Line::Text });
+        Ok(accepted.map_into(|_| TcpCoupler::new(), |inner| Connection { inner, silent, head }))
     }
 }
 
-/// A connection that ends at the stop as long as nothing came on it; what came before is read, never lost.
+/// A connection that ends at the stop as long as nothing came on it, and when its first head takes too long; what came
+/// before is read, never lost.
 pub(crate) struct Connection<S> {
     inner: S,
     /// The stop, until the first byte.
     silent: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// The first head, until its end.
+    head: Option<Head>,
+}
+
+/// A head on its way: it ends with an empty line, and so does the preface of HTTP/2.
+struct Head {
+    limit: Pin<Box<Sleep>>,
+    empty_line: Line,
+}
+
+/// What the line under way holds so far.
+#[derive(Clone, Copy, PartialEq)]
+enum Line {
+    Begun,
+    Text,
+}
+
+impl Head {
+    /// Whether the head ends within `bytes`.
+    fn ends(&mut self, bytes: &[u8]) -> bool {
+        for byte in bytes {
+            self.empty_line = match (byte, self.empty_line) {
+                (b'\n', Line::Begun) => return true,
+                (b'\n', Line::Text) => Line::Begun,
+                (b'\r', line) => line,
+                _ => Line::Text,
+            };
+        }
+        false
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(cx, buf);
-        let Some(stop) = &mut self.silent else { return read };
-        if read.is_pending() && stop.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
+        if read.is_ready() {
+            self.silent = None;
+            if self.head.as_mut().is_some_and(|head| head.ends(&buf.filled()[before..])) {
+                self.head = None;
+            }
+            return read;
         }
-        self.silent = None;
-        // At the stop nothing was put into `buf`: that is how a stream ends.
-        if read.is_pending() { Poll::Ready(Ok(())) } else { read }
+        let stopped = self.silent.as_mut().is_some_and(|stop| stop.as_mut().poll(cx).is_ready());
+        let late = self.head.as_mut().is_some_and(|head| head.limit.as_mut().poll(cx).is_ready());
+        // Nothing was put into `buf`: that is how a stream ends.
+        if stopped || late { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 }
 

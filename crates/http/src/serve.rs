@@ -58,7 +58,8 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot watch the listening socket")?;
     let inner = TcpAcceptor::try_from(listener).context("cannot accept on the listening socket")?;
-    let mut server = Server::new(Stoppable { inner, stop: shutdown.soft.clone() }).fuse_config(fuse(settings));
+    let mut server = Server::new(Stoppable { inner, stop: shutdown.soft.clone(), head: settings.header_timeout.get() })
+        .fuse_config(fuse(settings));
     server.http1_mut().max_buf_size(MAX_HEAD);
     server
         .http2_mut()
@@ -82,12 +83,12 @@ pub async fn serve(
 
 /// Time limits on connections: slow heads, slow bodies and idle sockets must not pile up.
 fn fuse(settings: &Http) -> FuseConfig {
-    let head = settings.header_timeout.get();
     let handler = settings.timeout.get();
     // While a handler works nothing moves on the socket, so the idle limit has to be longer than the handler's.
-    let idle = settings.idle_timeout.get().max(handler.saturating_add(head));
+    let idle = settings.idle_timeout.get().max(handler.saturating_add(settings.header_timeout.get()));
     FuseConfig::default()
-        .with_http1_header_timeout(head)
+        // Also the time a kept connection may wait for its next request; the first head's own limit is `Stoppable`'s.
+        .with_http1_header_timeout(settings.idle_timeout.get())
         .with_request_body_timeout(handler)
         .with_write_stall_timeout(handler)
         .with_connection_idle_timeout(idle)

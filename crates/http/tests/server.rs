@@ -190,6 +190,20 @@ async fn a_client_that_trickles_its_head_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_may_wait_longer_for_its_next_request_than_its_first() {
+    let server = start(Http { header_timeout: shop_config::Duration::millis(50), ..Http::on(0) });
+    let mut stream = server.connect().await;
+    for _ in 0..2 {
+        send(&mut stream, "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
+        // Not a wait for something to happen: the pause is what is being tested.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    server.shutdown.soft.cancel();
+    server.end().await;
+}
+
+#[tokio::test]
 async fn what_is_not_http_gets_no_html() {
     let server = start(Http::on(0));
     for text in [

@@ -18,7 +18,7 @@ pub struct Http {
     pub body_limit: u64,
     /// Longest time to answer a request; below the gateway's and most clients' own limit.
     pub timeout: Duration,
-    /// Longest time for a request's head to arrive, against clients that trickle.
+    /// Longest time for the first request head of a connection to arrive, against clients that trickle.
     pub header_timeout: Duration,
     /// How long an unused connection stays open; above the usual 60 s of balancers, so that they close first.
     pub idle_timeout: Duration,
