@@ -137,7 +137,8 @@ pub(crate) async fn services(size: Size) -> anyhow::Result<()> {
         &all,
         load(&hosts, connections, orders, async move |c: &mut [Connection], n| {
             fill(&mut c[0], &format!("payer-{n}"), ids[n % ids.len()]).await?;
-            keep.lock().await.push(checkout(&mut c[1], &format!("payer-{n}")).await?);
+            let payment = checkout(&mut c[1], &format!("payer-{n}")).await?;
+            keep.lock().await.push(payment);
             Ok(())
         }),
     )
