@@ -123,6 +123,8 @@ impl Settings for Config {
         problems.within("provider", |p| p.ensure(!self.provider.timeout.is_zero(), "timeout", "must be more than 0"));
         problems.within("recovery", |p| {
             p.ensure(!self.recovery.interval.is_zero(), "interval", "must be more than 0");
+            let patient = self.recovery.settle_after.get() > self.provider.timeout.get();
+            p.ensure(patient, "settle_after", "must be longer than provider.timeout, or a slow charge is called off");
         });
     }
 }
@@ -145,6 +147,14 @@ mod tests {
         let url = "mysql://payment:password@localhost:3306/payment_service?ssl-mode=DISABLED";
         assert_eq!(config.database.target(), Ok(Target::MariaDb(url.to_owned())));
         assert_eq!((config.basket.url.as_str(), config.product.url.as_str()), ("localhost:50051", "localhost:50050"));
+    }
+
+    #[test]
+    fn a_payment_may_not_count_as_left_behind_while_its_charge_may_still_run() {
+        for (after, fine) in [("10s", false), ("11s", true)] {
+            let settings = with(&[("SHOP_PROVIDER__TIMEOUT", "10s"), ("SHOP_RECOVERY__SETTLE_AFTER", after)]);
+            assert_eq!(load::<Config>(&settings).is_ok(), fine, "{after}");
+        }
     }
 
     #[test]
