@@ -79,7 +79,9 @@ pub(crate) enum Error {
     Invalid(FieldErrors),
     #[error("the provider has not answered for payment {0} yet; it will be settled without charging again")]
     Unsettled(Uuid),
-    #[error("stock for payment {0} could not be reserved in time; the payment is failed and nothing was charged")]
+    #[error(
+        "payment {0} is failed: its stock could not be reserved in time, nothing was charged; make another, with a new key"
+    )]
     ReservationUnknown(Uuid),
     /// A store or a neighbour failed; the fault says how.
     #[error("{0}")]
