@@ -118,7 +118,11 @@ pub async fn deliver(
         let outcome = outcome.unwrap_or_else(|_| Err(HandleError::Rejected("the handler panicked".into())));
         let event_id = tracing::field::display(envelope.id);
         match outcome {
-            Ok(()) => return Delivery::Done,
+            Ok(()) => {
+                let kind = envelope.event.event_type();
+                tracing::debug!(event.id = event_id, event.kind = kind, "event took effect");
+                return Delivery::Done;
+            }
             Err(HandleError::Transient(error)) => {
                 tracing::warn!(event.id = event_id, error = %error, "event waits for a dependency, trying again");
             }

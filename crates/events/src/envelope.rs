@@ -1,8 +1,10 @@
 //! An event as it travels: `CloudEvents` 1.0 in Kafka binary mode, JSON body.
 
 use serde::{Deserialize, Serialize};
+use shop_telemetry::RequestContext;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tracing::Span;
 use uuid::Uuid;
 
 use crate::Event;
@@ -48,6 +50,12 @@ impl Message {
     /// The first header of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The request that the event came from, for those who apply it; `span` stands for their work.
+    pub fn context(&self, span: &Span) -> RequestContext {
+        let request = self.header("x-request-id").or(self.header("ce_id")).unwrap_or_default();
+        RequestContext::new(request, span, self.header("traceparent"))
     }
 }
 

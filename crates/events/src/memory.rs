@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
+use shop_telemetry::context;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::Message;
 use crate::bus::{Bus, BusError, Delivery, RetryPolicy, Subscription, deliver};
@@ -70,11 +72,16 @@ impl Bus for MemoryBus {
             .map(|subscriber| (subscriber.subscription.clone(), subscriber.stop.clone()))
             .collect();
         for (subscription, stop) in interested {
-            match deliver(subscription.handler.as_ref(), message, self.policy, &stop).await {
-                Delivery::Done => {}
-                Delivery::Dead(reason) => self.bury(message, &subscription.group, &reason)?,
-                Delivery::Stopped => return Err(BusError::new("the subscriber stopped before the event took effect")),
-            }
+            let span = tracing::info_span!("consume", topic = message.topic, group = subscription.group);
+            let context = message.context(&span);
+            let work = async {
+                match deliver(subscription.handler.as_ref(), message, self.policy, &stop).await {
+                    Delivery::Done => Ok(()),
+                    Delivery::Dead(reason) => self.bury(message, &subscription.group, &reason),
+                    Delivery::Stopped => Err(BusError::new("the subscriber stopped before the event took effect")),
+                }
+            };
+            context::scope(context, work).instrument(span).await?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
 use shop_events::{Delivery, Message, Subscription, deliver};
-use shop_telemetry::{RequestContext, context};
+use shop_telemetry::context;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -162,8 +162,7 @@ impl Reader {
             partition = job.place.partition,
             offset = job.place.offset,
         );
-        let request = job.message.header("x-request-id").or(job.message.header("ce_id")).unwrap_or_default();
-        let context = RequestContext::new(request, &span, job.message.header("traceparent"));
+        let context = job.message.context(&span);
         let work = async move {
             let durable = match deliver(handler.as_ref(), &job.message, link.policy, &job.stop).await {
                 Delivery::Done => true,

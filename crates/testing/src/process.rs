@@ -27,9 +27,7 @@ impl Process {
     /// The workspace's binary `name`, not started yet. Its environment is empty but for `PATH`.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        let test = std::env::current_exe().expect("knows its own path");
-        let folder = test.ancestors().nth(2).expect("is in target/<profile>/deps");
-        let program = folder.join(name);
+        let program = folder().join(name);
         assert!(program.exists(), "{} is not built: run `cargo build --workspace` first", program.display());
         Self {
             program,
@@ -140,6 +138,17 @@ impl Drop for Process {
                 eprintln!("--- {} wrote (last lines):\n{}", self.program.display(), tail.join("\n"));
             }
         }
+    }
+}
+
+/// Where cargo puts binaries of the profile that the test was built with.
+fn folder() -> PathBuf {
+    let test = std::env::current_exe().expect("knows its own path");
+    let folder = test.ancestors().nth(2).expect("is in <build>/<profile>/deps");
+    match crate::variable("CARGO_TARGET_DIR") {
+        // Intermediate files, this test among them, may be elsewhere (`build.build-dir`).
+        Some(target) => PathBuf::from(target).join(folder.file_name().expect("a profile has a name")),
+        None => folder.to_owned(),
     }
 }
 
