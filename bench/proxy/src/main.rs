@@ -1,0 +1,82 @@
+//! The gateway side by side with other proxies in front of the same upstream: CPU per request, rate, latency, memory and
+//! reuse of upstream connections, with every answer verified.
+//!
+//! `bench/proxy/run` installs and builds what is compared and calls this.
+
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rates and quantiles of counts far below 2^52"
+)]
+#![expect(clippy::disallowed_methods, reason = "a program of its own, with none of the suite's settings or tasks")]
+
+mod compare;
+mod contestant;
+mod http1;
+mod http2;
+mod load;
+mod process;
+mod report;
+mod scenario;
+mod upstream;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// The gateway side by side with other proxies.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Measures everything and prints the tables.
+    Compare(Compare),
+    /// The backend behind the proxies.
+    Upstream {
+        /// Port to listen on.
+        port: u16,
+    },
+}
+
+/// What is compared, and how long.
+#[derive(clap::Args)]
+struct Compare {
+    /// The gateway's binary.
+    #[arg(long)]
+    gateway: PathBuf,
+    /// Envoy's binary.
+    #[arg(long)]
+    envoy: PathBuf,
+    /// The folder with the configurations of all proxies.
+    #[arg(long)]
+    configs: PathBuf,
+    /// An existing folder for logs and what else the proxies write.
+    #[arg(long)]
+    dir: PathBuf,
+    /// Requests of the main scenario in each round; the others make a fixed share of them.
+    #[arg(long, default_value_t = 100_000)]
+    requests: usize,
+    /// Rounds; the contestants take turns in each.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Only these scenarios.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only these contestants.
+    #[arg(long, value_delimiter = ',')]
+    against: Vec<String>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    match Args::parse().what {
+        What::Compare(what) => compare::run(&what).await,
+        What::Upstream { port } => upstream::run(port).await,
+    }
+}

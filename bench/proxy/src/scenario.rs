@@ -1,0 +1,139 @@
+//! What is sent, and what must come back.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+
+/// How the client speaks to the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wire {
+    Http1,
+    /// Cleartext with prior knowledge.
+    Http2,
+    /// The same, for a unary call.
+    Grpc,
+}
+
+/// One kind of request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scenario {
+    /// As `--only` names it.
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) wire: Wire,
+    pub(crate) path: &'static str,
+    /// Bytes that are sent; none make it a GET.
+    pub(crate) sends: usize,
+    /// Bytes that come back.
+    pub(crate) takes: usize,
+    pub(crate) connections: usize,
+    /// Requests at once on each connection.
+    pub(crate) streams: usize,
+    /// The share of `--requests` that is made.
+    pub(crate) share: f64,
+}
+
+const GET: Scenario = Scenario {
+    name: "get",
+    title: "GET, 1 KiB, 128 connections",
+    wire: Wire::Http1,
+    path: "/api/products/1k",
+    sends: 0,
+    takes: 1024,
+    connections: 128,
+    streams: 1,
+    share: 1.0,
+};
+
+/// The first is the one that counts most.
+pub(crate) const ALL: [Scenario; 6] = [
+    GET,
+    Scenario {
+        name: "64k",
+        title: "GET, 64 KiB, 64 connections",
+        path: "/api/products/64k",
+        takes: 64 * 1024,
+        connections: 64,
+        share: 0.3,
+        ..GET
+    },
+    Scenario {
+        name: "1m",
+        title: "GET, 1 MiB, 16 connections",
+        path: "/api/products/1m",
+        takes: 1024 * 1024,
+        connections: 16,
+        share: 0.03,
+        ..GET
+    },
+    Scenario {
+        name: "post",
+        title: "POST, 1 KiB there and back, 128 connections",
+        path: "/api/products/echo",
+        sends: 1024,
+        share: 0.6,
+        ..GET
+    },
+    Scenario {
+        name: "h2c",
+        title: "GET, 1 KiB, HTTP/2, 8 connections of 16 streams",
+        wire: Wire::Http2,
+        connections: 8,
+        streams: 16,
+        share: 0.6,
+        ..GET
+    },
+    Scenario {
+        name: "grpc",
+        title: "gRPC, unary, 128 bytes there and back, 8 connections of 16 streams",
+        wire: Wire::Grpc,
+        path: "/shop.product.v1.ProductService/GetProduct",
+        sends: 128,
+        takes: 128,
+        connections: 8,
+        streams: 16,
+        share: 0.6,
+    },
+];
+
+impl Scenario {
+    /// The body of a request.
+    pub(crate) fn sent(&self) -> Bytes {
+        self.framed(self.sends)
+    }
+
+    /// The body of an answer.
+    pub(crate) fn expected(&self) -> Bytes {
+        self.framed(self.takes)
+    }
+
+    /// A gRPC message has a flag and its length in front.
+    fn framed(&self, size: usize) -> Bytes {
+        if self.wire != Wire::Grpc {
+            return body(size);
+        }
+        let mut frame = BytesMut::new();
+        frame.put_u8(0);
+        frame.put_u32(size as u32);
+        frame.put(body(size));
+        frame.freeze()
+    }
+
+    pub(crate) fn method(&self) -> &'static str {
+        if self.sends == 0 { "GET" } else { "POST" }
+    }
+}
+
+/// `size` bytes in which no piece is like another, so that a piece lost or twice is noticed.
+pub(crate) fn body(size: usize) -> Bytes {
+    let mut bytes = Vec::with_capacity(size + 8);
+    let mut line = 0_u32;
+    while bytes.len() < size {
+        bytes.extend_from_slice(format!("{line:07}\n").as_bytes());
+        line += 1;
+    }
+    bytes.truncate(size);
+    bytes.into()
+}
+
+/// What a page's script sends besides the host; the same to every proxy.
+pub(crate) const HEADERS: [(&str, &str); 3] =
+    [("user-agent", "shop-bench"), ("accept", "application/json"), ("origin", "https://shop.example")];
