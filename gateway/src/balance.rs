@@ -1,14 +1,13 @@
 //! Which backend is next.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
 use crate::chance;
 use crate::config::{LoadBalancer, Strategy};
-use crate::rotation::Places;
-use crate::service::Backend;
+use crate::rotation::{MOST, Places};
+use crate::service::Member;
 
 /// Chooses among the backends of one service.
 pub(crate) enum Balancer {
@@ -40,7 +39,7 @@ impl Balancer {
     }
 
     /// One of `places`, of which there must be one; a `repeat` of a call takes nobody's turn.
-    pub(crate) fn choose(&self, backends: &[Arc<Backend>], places: Places, repeat: bool) -> usize {
+    pub(crate) fn choose(&self, members: &[Member], places: Places, repeat: bool) -> usize {
         let count = places.count_ones() as usize;
         if count <= 1 {
             return nth(places, 0);
@@ -57,21 +56,21 @@ impl Balancer {
                 // Begin at another place each time, so that equals take turns.
                 let start = turn(next);
                 let order = (start..count).chain(0..start).map(|n| nth(places, n));
-                order.min_by_key(|place| backends[*place].in_flight()).unwrap_or_else(|| nth(places, start))
+                order.min_by_key(|place| members[*place].backend.in_flight()).unwrap_or_else(|| nth(places, start))
             }
             Self::Weighted(current) => {
-                let weight = |(place, backend): (usize, &Arc<Backend>)| match places & (1 << place) {
+                let weight = |(place, member): (usize, &Member)| match places & (1 << place) {
                     0 => 0,
-                    _ => backend.weight(),
+                    _ => member.weight,
                 };
-                smooth(&mut current.lock(), backends.iter().take(64).enumerate().map(weight))
+                smooth(&mut current.lock(), members.iter().take(MOST).enumerate().map(weight))
             }
             Self::Random => nth(places, chance::below(count)),
             Self::PowerOfTwo => {
                 let one = chance::below(count);
                 let other = nth(places, (one + 1 + chance::below(count - 1)) % count);
                 let one = nth(places, one);
-                if backends[other].load() < backends[one].load() { other } else { one }
+                if members[other].backend.load() < members[one].backend.load() { other } else { one }
             }
         }
     }

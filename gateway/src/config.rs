@@ -16,7 +16,9 @@ use std::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
 use shop_config::{Duration, Http, Log, Otel, Problems, Secret, Settings, Stop, Var};
 
+use crate::check::Protocol;
 use crate::client::Network;
+use crate::rotation::MOST;
 
 /// Settings of the gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,6 +90,15 @@ impl Default for Config {
             log: Log::default(),
             otel: Otel::default(),
         }
+    }
+}
+
+impl Config {
+    /// How calls are shared among the backends of `service`.
+    pub(crate) fn balancer_of(&self, service: &str) -> LoadBalancer {
+        let own = self.services.by_name().into_iter().find(|(name, _)| *name == service);
+        let strategy = own.and_then(|(_, settings)| settings.strategy).unwrap_or(self.load_balancer.strategy);
+        LoadBalancer { strategy, ..self.load_balancer.clone() }
     }
 }
 
@@ -174,6 +185,27 @@ impl Services {
             ("notification", &self.notification),
         ]
     }
+
+    fn check(&self, problems: &mut Problems) {
+        for (name, service) in self.by_name() {
+            let key = format!("services.{name}.urls");
+            problems.ensure(
+                !service.enabled || !service.urls.0.is_empty(),
+                &key,
+                format!("name at least one URL, or set services.{name}.enabled = false"),
+            );
+            for (key, urls) in [(key, &service.urls), (format!("services.{name}.grpc_urls"), &service.grpc_urls)] {
+                let count = urls.0.len();
+                problems.ensure(
+                    count <= MOST,
+                    &key,
+                    format!(
+                        "names {count} backends; use at most {MOST}, or put a balancer of its own in front of them"
+                    ),
+                );
+            }
+        }
+    }
 }
 
 impl Default for Services {
@@ -198,6 +230,8 @@ pub struct Service {
     pub urls: Backends,
     /// Where its gRPC API is.
     pub grpc_urls: Backends,
+    /// Which backend is next; as `load_balancer.strategy` says when not set.
+    pub strategy: Option<Strategy>,
 }
 
 impl Service {
@@ -206,18 +240,27 @@ impl Service {
             enabled: true,
             urls: Backends(vec![BackendUrl::new(host, port)]),
             grpc_urls: Backends(grpc_port.map(|port| BackendUrl::new(host, port)).into_iter().collect()),
+            strategy: None,
+        }
+    }
+
+    /// The backends that speak `protocol`.
+    pub(crate) fn urls_of(&self, protocol: Protocol) -> &Backends {
+        match protocol {
+            Protocol::Http => &self.urls,
+            Protocol::Grpc => &self.grpc_urls,
         }
     }
 }
 
 impl Default for Service {
     fn default() -> Self {
-        Self { enabled: true, urls: Backends::default(), grpc_urls: Backends::default() }
+        Self { enabled: true, urls: Backends::default(), grpc_urls: Backends::default(), strategy: None }
     }
 }
 
 /// Keeping calls away from backends that fail.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CircuitBreaker {
     /// Off: every backend is always tried.
@@ -242,7 +285,7 @@ impl Default for CircuitBreaker {
 }
 
 /// Sharing calls among the backends of a service.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoadBalancer {
     /// Off: the first backend gets every call, the others only what it cannot take.
@@ -277,7 +320,7 @@ pub enum Strategy {
 }
 
 /// How often one client may call.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RateLimit {
     /// Off: as often as it likes.
@@ -376,16 +419,7 @@ impl Settings for Config {
                 p.ensure(!value.is_zero(), key, "must be more than 0");
             }
         });
-        for (name, service) in self.services.by_name() {
-            if service.enabled {
-                let key = format!("services.{name}.urls");
-                problems.ensure(
-                    !service.urls.0.is_empty(),
-                    &key,
-                    format!("name at least one URL, or set services.{name}.enabled = false"),
-                );
-            }
-        }
+        self.services.check(problems);
         problems.within("circuit_breaker", |p| {
             let second = Duration::secs(1);
             p.ensure(self.circuit_breaker.interval >= second, "interval", "must be at least 1s");

@@ -50,7 +50,8 @@ pub(crate) struct Worker {
 impl Worker {
     /// The worker number `index`.
     pub(crate) fn new(shared: Arc<Shared>, index: usize) -> Arc<Self> {
-        let limits = &shared.config.limits;
+        let live = shared.live();
+        let limits = &live.config.limits;
         let head = usize::try_from(limits.head).unwrap_or(usize::MAX);
         let mut http1 = http1::Builder::new();
         // Time limits are ours (see `watch`): hyper's would also close connections that merely wait for their next request.
@@ -90,16 +91,15 @@ impl Worker {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let config = &self.shared.config;
+            let live = self.shared.live();
+            let config = &live.config;
             for watch in self.connections.lock().values() {
                 if let Some(reason) = watch.look(config) {
                     self.shared.metrics.cut.with_label_values(&[reason]).inc();
                 }
             }
             let idle = config.upstream.pool_idle.get();
-            for service in self.shared.table.load().services() {
-                service.backends().for_each(|backend| backend.pools[self.index].sweep(idle));
-            }
+            live.backends().for_each(|backend| backend.pools[self.index].sweep(idle));
         }
     }
 
@@ -124,7 +124,7 @@ impl Worker {
         self.connections.lock().insert(id, Arc::clone(&watch));
         self.shared.metrics.connections.inc();
         let _listed = Listed { worker: &self, id };
-        let head = self.shared.config.http.header_timeout.get();
+        let head = self.shared.live().config.http.header_timeout.get();
         let Ok(Ok(Some((prefix, is_http2)))) = tokio::time::timeout(head, sniff(&mut stream)).await else { return };
         if is_http2 {
             watch.speaks_http2();

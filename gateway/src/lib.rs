@@ -16,6 +16,7 @@ mod headers;
 mod health;
 mod latency;
 mod limit;
+mod live;
 mod metrics;
 mod origins;
 mod own;
@@ -24,6 +25,7 @@ mod proxy;
 mod ramp;
 mod reason;
 mod refusal;
+mod reload;
 mod request_id;
 mod retry;
 mod rotation;
@@ -32,9 +34,11 @@ mod security;
 mod service;
 mod shared;
 mod upstream;
+mod wanted;
 mod worker;
 
 pub use config::Config;
+pub use reload::{Applied, Handle};
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -78,6 +82,11 @@ impl Gateway {
         self.addr
     }
 
+    /// What changes its settings while it runs.
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(&self.shared))
+    }
+
     /// Serves until the soft stop; then not ready, after `drain_delay` nothing new, and an end when the last request is
     /// over or at the hard stop.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
@@ -116,7 +125,7 @@ impl Gateway {
 /// Lets everything that was accepted come to its end.
 async fn drain(shared: &Shared, stop: &Stop) {
     shared.drain();
-    tokio::time::sleep(shared.config.drain_delay.get()).await;
+    tokio::time::sleep(shared.live().config.drain_delay.get()).await;
     shared.close();
     stop.finish.cancel();
     shared.idle().await;
@@ -126,7 +135,7 @@ async fn housekeep(shared: &Shared) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
     loop {
         ticks.tick().await;
-        if let Some(limiter) = &shared.limiter {
+        if let Some(limiter) = &shared.live().limiter {
             limiter.forget_idle();
         }
     }

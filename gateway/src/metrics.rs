@@ -114,6 +114,18 @@ impl Metrics {
         metrics.health.set(1);
         metrics
     }
+
+    /// No longer shows the numbers of a backend that is gone.
+    pub(crate) fn forget_backend(&self, service: &str, backend: &str) {
+        let labels = [service, backend];
+        for gauges in [&self.backend_health, &self.breaker_state] {
+            // An error says that it was not shown.
+            let _ = gauges.remove_label_values(&labels);
+        }
+        for counters in [&self.opened, &self.reused] {
+            let _ = counters.remove_label_values(&labels);
+        }
+    }
 }
 
 /// The handles of one service.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::health::Seen;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
-use crate::service::{Backend, Service};
+use crate::service::{Backend, Member, Service};
 use crate::shared::Shared;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -94,8 +94,8 @@ fn status(shared: &Shared) -> &'static str {
     if shared.is_draining() {
         return "draining";
     }
-    let table = shared.table.load();
-    let fine = table.services().iter().all(|service| !service.enabled || service_status(service) != "down");
+    let fine =
+        shared.live().table.services().iter().all(|service| !service.enabled || service_status(service) != "down");
     if fine { "up" } else { "degraded" }
 }
 
@@ -119,8 +119,9 @@ fn service_status(service: &Service) -> &'static str {
 }
 
 fn summary(shared: &Shared) -> Value {
-    let table = shared.table.load();
-    let services: serde_json::Map<_, _> = table
+    let live = shared.live();
+    let services: serde_json::Map<_, _> = live
+        .table
         .services()
         .iter()
         .map(|service| {
@@ -150,20 +151,19 @@ fn backend_summary(backend: &Backend) -> Value {
 }
 
 fn detailed(shared: &Shared) -> Value {
-    let table = shared.table.load();
-    let services: serde_json::Map<_, _> = table
+    let live = shared.live();
+    let services: serde_json::Map<_, _> = live
+        .table
         .services()
         .iter()
         .map(|service| {
-            let list = |backends: &[std::sync::Arc<Backend>]| -> Value {
-                backends.iter().map(|backend| backend_detail(backend)).collect()
-            };
+            let list = |members: &[Member]| -> Value { members.iter().map(backend_detail).collect() };
             let detail = json!({
                 "status": service_status(service),
                 "enabled": service.enabled,
                 "active_requests": service.metrics.active.get(),
-                "backends": list(service.http.backends()),
-                "grpc_backends": list(service.grpc.backends()),
+                "backends": list(service.http.members()),
+                "grpc_backends": list(service.grpc.members()),
             });
             (service.name.to_owned(), detail)
         })
@@ -175,16 +175,19 @@ fn detailed(shared: &Shared) -> Value {
         "workers": shared.workers,
         "active_requests": shared.in_flight(),
         "client_connections": shared.metrics.connections.get(),
-        "rate_limited_clients": shared.limiter.as_ref().map(crate::limit::Limiter::clients),
+        "rate_limited_clients": live.limiter.as_ref().map(|limiter| limiter.clients()),
         "services": services,
     })
 }
 
-fn backend_detail(backend: &Backend) -> Value {
+fn backend_detail(member: &Member) -> Value {
+    let backend = &member.backend;
     let mut detail = backend_summary(backend);
-    detail["weight"] = backend.weight().into();
+    detail["weight"] = member.weight.into();
+    detail["draining"] = member.draining.into();
+    detail["source"] = json!(member.source);
     detail["active_requests"] = backend.in_flight().into();
-    detail["circuit_breaker"] = backend.breaker.as_ref().map(|breaker| breaker.state().word()).into();
+    detail["circuit_breaker"] = member.breaker.as_ref().map(|breaker| breaker.state().word()).into();
     let pooled: usize = backend.pools.iter().map(crate::upstream::Pool::len).sum();
     let open = backend.channels.iter().filter(|channel| channel.is_open()).count();
     detail["idle_connections"] = (pooled + open).into();

@@ -17,18 +17,19 @@ use tokio::time::Instant;
 use self::forward::{Call, Forward};
 use crate::body::{Body, Download, Upload};
 use crate::client::Client;
+use crate::config::Config;
 use crate::cors;
 use crate::exchange::Exchange;
 use crate::front::{Watch, Worker};
 use crate::headers::{self, Onward};
 use crate::limit::Verdict;
+use crate::live::Live;
 use crate::own::Own;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::request_id::X_REQUEST_ID;
 use crate::routes::{PREFIX, Table};
 use crate::service::{Group, Service};
-use crate::shared::Shared;
 use crate::upstream::Patience;
 use crate::{grpc, path};
 
@@ -42,12 +43,13 @@ pub(crate) async fn serve(
     let is_grpc = grpc::is_call(request.version(), request.headers());
     let (uri, version) = (request.uri().clone(), request.version());
     let shared = &worker.shared;
-    let client = Client::of(peer, request.headers(), &shared.config.trusted_proxies);
+    let live = shared.live();
+    let client = Client::of(peer, request.headers(), &live.config.trusted_proxies);
     let browser = Browser {
         is_secure: headers::is_secure(request.headers(), client),
         // What speaks gRPC and names no origin is none, and has no use for headers that make browsers careful.
         is_possible: !is_grpc || request.headers().contains_key(header::ORIGIN),
-        cors: shared.cors.as_ref().map(|cors| cors.judge(request.headers())),
+        cors: live.cors.as_ref().map(|cors| cors.judge(request.headers())),
     };
     let mut visit = Visit {
         exchange: Exchange::begin(shared, connection.occupy(), &request),
@@ -58,7 +60,7 @@ pub(crate) async fn serve(
         is_grpc,
         limits: None,
     };
-    let answer = visit.answer(&worker, request).await;
+    let answer = visit.answer(&worker, &live, request).await;
     let Visit { mut exchange, limits, browser, .. } = visit;
     let request_id = exchange.request_id().clone();
     let mut response = match answer {
@@ -87,7 +89,7 @@ pub(crate) async fn serve(
     };
     response.headers_mut().insert(X_REQUEST_ID, request_id);
     response.headers_mut().extend(limits.into_iter().flatten());
-    browser.instruct(response.headers_mut(), shared);
+    browser.instruct(response.headers_mut(), &live);
     response
 }
 
@@ -114,14 +116,14 @@ struct Browser {
 
 impl Browser {
     /// Tells it what it may do with the answer.
-    fn instruct(self, headers: &mut HeaderMap, shared: &Shared) {
+    fn instruct(self, headers: &mut HeaderMap, live: &Live) {
         if !self.is_possible {
             return;
         }
-        if let Some(security) = &shared.security {
+        if let Some(security) = &live.security {
             security.write(headers, self.is_secure);
         }
-        if let (Some(cors), Some(verdict)) = (&shared.cors, self.cors) {
+        if let (Some(cors), Some(verdict)) = (&live.cors, self.cors) {
             cors.write(verdict, headers);
         }
     }
@@ -144,9 +146,8 @@ struct Target<'a> {
 }
 
 impl Visit {
-    async fn answer(&mut self, worker: &Worker, request: Request<Incoming>) -> Result<Reply, Refusal> {
-        let shared = &worker.shared;
-        let config = &shared.config;
+    async fn answer(&mut self, worker: &Worker, live: &Live, request: Request<Incoming>) -> Result<Reply, Refusal> {
+        let config = &live.config;
         let (mut head, incoming) = request.into_parts();
         if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > config.limits.uri) {
             return Err(Refusal::new(
@@ -164,36 +165,35 @@ impl Visit {
             // Health and metrics are for operators, not for other sites' pages.
             self.browser.cors = None;
         }
-        if let Some(csrf) = &shared.csrf {
+        if let Some(csrf) = &live.csrf {
             let host = headers::public_host(&head.headers, self.client, &host);
             csrf.check(&head.method, &head.headers, host, self.browser.cors.as_ref())?;
         }
         if let Some(own) = own {
             self.exchange.own(own.path());
-            return own.answer(&head.method, shared).map(Reply::Own);
+            return own.answer(&head.method, &worker.shared).map(Reply::Own);
         }
-        if let (Some(cors), Some(verdict)) = (&shared.cors, &self.browser.cors)
+        if let (Some(cors), Some(verdict)) = (&live.cors, &self.browser.cors)
             && cors::is_preflight(&head.method, &head.headers)
         {
             self.exchange.own(cors::PREFLIGHT);
             return Ok(Reply::Own(cors.preflight(verdict)));
         }
-        let table = shared.table.load_full();
-        let target = self.route(&table, &normal)?;
+        let target = self.route(&live.table, &normal)?;
         if self.is_late {
             return Err(
                 Refusal::new(Reason::Draining, "the gateway is shutting down").retry_after(Duration::from_secs(1))
             );
         }
-        self.limit(worker, self.client.address)?;
+        self.limit(live, self.client.address)?;
         if !target.service.enabled {
             return Err(Refusal::new(
                 Reason::ServiceDisabled,
                 format!("the {} service is switched off", target.service.name),
             ));
         }
-        let upload = self.upload(worker, &head, incoming)?;
-        let patience = self.patience(worker, &head, &upload);
+        let upload = self.upload(config, &head, incoming)?;
+        let patience = self.patience(config, &head, &upload);
         let onward = Onward {
             client: self.client,
             peer: self.peer,
@@ -220,7 +220,7 @@ impl Visit {
             leisure: config.retries.longest_wait.get(),
         };
         let call = forward.call(request).await?;
-        Ok(self.reply(worker, &target, call, &patience))
+        Ok(self.reply(live, &target, call, &patience))
     }
 
     fn route<'a>(&mut self, table: &'a Table, path: &'a str) -> Result<Target<'a>, Refusal> {
@@ -236,8 +236,8 @@ impl Visit {
         Ok(Target { service: &route.service, group, path: inner, root })
     }
 
-    fn limit(&mut self, worker: &Worker, client: IpAddr) -> Result<(), Refusal> {
-        let Some(limiter) = &worker.shared.limiter else { return Ok(()) };
+    fn limit(&mut self, live: &Live, client: IpAddr) -> Result<(), Refusal> {
+        let Some(limiter) = &live.limiter else { return Ok(()) };
         let verdict = limiter.check(client);
         self.limits = Some(limiter.headers(verdict));
         match verdict {
@@ -249,8 +249,7 @@ impl Visit {
     }
 
     /// The body, refused before a backend is bothered when its announced size is over the limit.
-    fn upload(&mut self, worker: &Worker, head: &http::request::Parts, incoming: Incoming) -> Result<Upload, Refusal> {
-        let config = &worker.shared.config;
+    fn upload(&mut self, config: &Config, head: &http::request::Parts, incoming: Incoming) -> Result<Upload, Refusal> {
         // A stream of gRPC messages has no size; the services limit each message.
         let limit = if self.is_grpc { u64::MAX } else { config.http.body_limit };
         let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
@@ -263,8 +262,8 @@ impl Visit {
         Ok(upload)
     }
 
-    fn patience(&self, worker: &Worker, head: &http::request::Parts, upload: &Upload) -> Patience {
-        let upstream = &worker.shared.config.upstream;
+    fn patience(&self, config: &Config, head: &http::request::Parts, upload: &Upload) -> Patience {
+        let upstream = &config.upstream;
         let whole = if self.is_grpc { grpc::timeout(&head.headers) } else { Some(upstream.total_timeout.get()) };
         Patience {
             connect: upstream.connect_timeout.get(),
@@ -275,7 +274,7 @@ impl Visit {
         }
     }
 
-    fn reply(&mut self, worker: &Worker, target: &Target<'_>, call: Call, patience: &Patience) -> Reply {
+    fn reply(&mut self, live: &Live, target: &Target<'_>, call: Call, patience: &Patience) -> Reply {
         let Call { answer, mut permit, in_flight } = call;
         let (mut head, incoming) = answer.response.into_parts();
         let decided = if self.is_grpc {
@@ -293,7 +292,7 @@ impl Visit {
             permit.done(success);
         }
         headers::to_client(&mut head.headers);
-        if worker.shared.cors.is_some() {
+        if live.cors.is_some() {
             cors::overrule(&mut head.headers);
         }
         if let Some(root) = target.root {
@@ -304,7 +303,7 @@ impl Visit {
             lease: answer.lease,
             permit,
             in_flight,
-            longest_pause: (!self.is_grpc).then(|| worker.shared.config.upstream.idle_timeout.get()),
+            longest_pause: (!self.is_grpc).then(|| live.config.upstream.idle_timeout.get()),
             end: patience.end,
             grpc: self.is_grpc && decided.is_none(),
             state: crate::body::Flow::default(),

@@ -9,7 +9,8 @@ const LEAST: f64 = 0.1;
 /// How much of its usual share one backend gets.
 pub(crate) struct Ramp {
     base: Instant,
-    window: Duration,
+    /// Milliseconds.
+    window: AtomicU64,
     /// 1 + milliseconds from `base` to the recovery; 0 when there is nothing to ramp, which is nearly always.
     recovered: AtomicU64,
 }
@@ -17,7 +18,18 @@ pub(crate) struct Ramp {
 impl Ramp {
     /// A full share from the start: a gateway that has just begun sees everybody for the first time.
     pub(crate) fn new(window: Duration) -> Self {
-        Self { base: Instant::now(), window, recovered: AtomicU64::new(0) }
+        let ramp = Self { base: Instant::now(), window: AtomicU64::new(0), recovered: AtomicU64::new(0) };
+        ramp.set_window(window);
+        ramp
+    }
+
+    /// How long the share grows from now on; nothing gives all at once.
+    pub(crate) fn set_window(&self, window: Duration) {
+        self.window.store(u64::try_from(window.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    fn window(&self) -> Duration {
+        Duration::from_millis(self.window.load(Relaxed))
     }
 
     /// The backend recovered just now.
@@ -26,7 +38,7 @@ impl Ramp {
     }
 
     fn begin_at(&self, now: Instant) {
-        if !self.window.is_zero() {
+        if !self.window().is_zero() {
             let since = now.saturating_duration_since(self.base).as_millis();
             self.recovered.store(u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1), Relaxed);
         }
@@ -42,12 +54,13 @@ impl Ramp {
         let recovered = self.recovered.load(Relaxed);
         let Some(since) = recovered.checked_sub(1) else { return 1.0 };
         let elapsed = now.saturating_duration_since(self.base + Duration::from_millis(since));
-        if elapsed >= self.window {
+        let window = self.window();
+        if elapsed >= window {
             // Unless it fell and recovered again in between.
             let _ = self.recovered.compare_exchange(recovered, 0, Relaxed, Relaxed);
             return 1.0;
         }
-        (elapsed.as_secs_f64() / self.window.as_secs_f64()).max(LEAST)
+        (elapsed.as_secs_f64() / window.as_secs_f64()).max(LEAST)
     }
 }
 

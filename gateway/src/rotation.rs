@@ -1,4 +1,4 @@
-//! Which backends of a list take calls, as their health checks see them. One bit per backend; lists are at most 64 long.
+//! Which backends of a list take calls, as their health checks see them. One bit per backend; lists are at most [`MOST`] long.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -6,6 +6,9 @@ use crate::check::Verdict;
 
 /// Places in a list, one bit each.
 pub(crate) type Places = u64;
+
+/// Longest list.
+pub(crate) const MOST: usize = Places::BITS as usize;
 
 /// What calls read: who takes them first, and who only when nobody else is left.
 pub(crate) struct Rotation {
@@ -34,8 +37,8 @@ impl Rotation {
         (self.usable.load(Relaxed), self.spare.load(Relaxed))
     }
 
-    /// Works it out anew; returns whether the panic rule applies now, when that has changed.
-    pub(crate) fn update(&self, verdicts: impl Iterator<Item = Verdict>) -> Option<bool> {
+    /// Works it out anew from what checks say of each; nothing for one that takes no part. Returns whether the panic rule applies now, when that has changed.
+    pub(crate) fn update(&self, verdicts: impl Iterator<Item = Option<Verdict>>) -> Option<bool> {
         let plan = plan(verdicts);
         self.usable.store(plan.usable, Relaxed);
         self.spare.store(plan.spare, Relaxed);
@@ -43,9 +46,10 @@ impl Rotation {
     }
 }
 
-fn plan(verdicts: impl Iterator<Item = Verdict>) -> Plan {
+fn plan(verdicts: impl Iterator<Item = Option<Verdict>>) -> Plan {
     let (mut all, mut healthy, mut unknown, mut silent, mut declining) = (0, 0, 0, 0, 0);
-    for (place, verdict) in verdicts.take(64).enumerate() {
+    for (place, verdict) in verdicts.take(MOST).enumerate() {
+        let Some(verdict) = verdict else { continue };
         let bit: Places = 1 << place;
         all |= bit;
         match verdict {
@@ -97,17 +101,25 @@ mod tests {
             (&[N], 0b1, 0, true),
         ];
         for (verdicts, usable, spare, panics) in table {
-            assert_eq!(plan(verdicts.iter().copied()), Plan { usable, spare, panics }, "{verdicts:?}");
+            assert_eq!(plan(verdicts.iter().copied().map(Some)), Plan { usable, spare, panics }, "{verdicts:?}");
         }
+    }
+
+    #[test]
+    fn who_takes_no_part_is_not_counted() {
+        let half_out = [Some(H), Some(H), Some(S), None].into_iter();
+        assert_eq!(plan(half_out), Plan { usable: 0b0011, spare: 0b0100, panics: false });
+        assert_eq!(plan([None, Some(S)].into_iter()), Plan { usable: 0b10, spare: 0, panics: true });
+        assert_eq!(plan([None, None].into_iter()), Plan::default());
     }
 
     #[test]
     fn a_change_of_the_panic_rule_is_told_once() {
         let rotation = Rotation::new();
-        assert_eq!(rotation.update([H, H].into_iter()), None);
-        assert_eq!(rotation.update([H, S].into_iter()), Some(true));
-        assert_eq!(rotation.update([S, S].into_iter()), None);
-        assert_eq!(rotation.update([H, H].into_iter()), Some(false));
+        assert_eq!(rotation.update([H, H].into_iter().map(Some)), None);
+        assert_eq!(rotation.update([H, S].into_iter().map(Some)), Some(true));
+        assert_eq!(rotation.update([S, S].into_iter().map(Some)), None);
+        assert_eq!(rotation.update([H, H].into_iter().map(Some)), Some(false));
         assert_eq!(rotation.get(), (0b11, 0));
     }
 }

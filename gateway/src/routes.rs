@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::Config;
-use crate::metrics::Metrics;
-use crate::service::Service;
+use crate::service::{Service, Site};
 
 /// What is cut off the path of every HTTP route.
 pub(crate) const PREFIX: &str = "/api";
@@ -41,7 +39,7 @@ pub(crate) struct Route {
     pub(crate) service: Arc<Service>,
 }
 
-/// All routes; swapped as a whole when settings change.
+/// All routes of one generation.
 pub(crate) struct Table {
     http: Vec<Route>,
     grpc: Vec<Route>,
@@ -49,13 +47,17 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// The routes to the services that `config` describes.
-    pub(crate) fn new(config: &Config, workers: usize, metrics: &Metrics) -> Self {
-        let services: Vec<_> = config
+    /// The routes to the services that are wanted; of the `previous` table it keeps all that is the same.
+    pub(crate) fn new(site: &Site<'_>, previous: Option<&Self>) -> Self {
+        let services: Vec<_> = site
+            .wanted
+            .config
             .services
             .by_name()
             .into_iter()
-            .map(|(name, settings)| Service::new(name, settings, config, workers, metrics))
+            .map(|(name, settings)| {
+                Service::new(name, settings, site, previous.and_then(|table| table.service(name)).map(Arc::as_ref))
+            })
             .collect();
         let routes = |rules: &[Rule]| {
             let route = |rule: &Rule| {
@@ -81,6 +83,11 @@ impl Table {
         self.grpc.iter().find(|route| path.starts_with(route.path))
     }
 
+    /// The service of this name.
+    pub(crate) fn service(&self, name: &str) -> Option<&Arc<Service>> {
+        self.services.iter().find(|service| service.name == name)
+    }
+
     /// All services.
     pub(crate) fn services(&self) -> &[Arc<Service>] {
         &self.services
@@ -90,11 +97,14 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
+    use crate::wanted::Wanted;
 
     #[test]
     fn a_path_belongs_to_the_route_whose_whole_segments_it_begins_with() {
         let metrics = Metrics::new(shop_telemetry::Metrics::new("gateway"));
-        let table = Table::new(&Config::default(), 1, &metrics);
+        let wanted = Wanted::default();
+        let table = Table::new(&Site { wanted: &wanted, workers: 1, metrics: &metrics }, None);
         let cases = [
             ("/api/products", Some(("product", "/products"))),
             ("/api/products/", Some(("product", "/products/"))),

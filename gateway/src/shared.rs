@@ -1,31 +1,28 @@
-//! What all workers share.
+//! What all workers share for the life of the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
 
 use crate::config::Config;
-use crate::cors::Cors;
-use crate::csrf::Csrf;
-use crate::limit::Limiter;
+use crate::live::Live;
 use crate::metrics::{Metrics, OWN, ServiceMetrics};
-use crate::routes::Table;
-use crate::security::Security;
+use crate::wanted::Wanted;
 
-/// What all workers share.
+/// What all workers share for the life of the process. What settings decide is in [`Live`].
 pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) table: ArcSwap<Table>,
+    live: ArcSwap<Live>,
+    /// What the live generation was made of. Locked while the next is made, so that changes come one after the other.
+    wanted: Mutex<Wanted>,
+    /// The revision of the live generation.
+    changes: watch::Sender<u64>,
     pub(crate) metrics: Metrics,
     /// Counts what belongs to no service.
     pub(crate) own: Arc<ServiceMetrics>,
-    pub(crate) limiter: Option<Limiter>,
-    pub(crate) security: Option<Security>,
-    pub(crate) cors: Option<Cors>,
-    pub(crate) csrf: Option<Csrf>,
     pub(crate) begun: Instant,
     pub(crate) workers: usize,
     /// The signal to stop came: not ready any more.
@@ -40,13 +37,13 @@ impl Shared {
     /// The state at the start.
     pub(crate) fn new(config: Config, workers: usize, metrics: shop_telemetry::Metrics) -> Arc<Self> {
         let metrics = Metrics::new(metrics);
+        let wanted = Wanted::new(config);
+        let live = Live::first(&wanted, workers, &metrics);
         Arc::new(Self {
-            table: ArcSwap::from_pointee(Table::new(&config, workers, &metrics)),
+            changes: watch::Sender::new(live.revision),
+            live: ArcSwap::from_pointee(live),
+            wanted: Mutex::new(wanted),
             own: Arc::new(metrics.service(OWN)),
-            limiter: Limiter::new(&config.rate_limit),
-            security: Security::new(&config.security_headers),
-            cors: Cors::new(&config.cors),
-            csrf: Csrf::new(&config.csrf),
             begun: Instant::now(),
             workers,
             draining: AtomicBool::new(false),
@@ -54,8 +51,30 @@ impl Shared {
             in_flight: AtomicUsize::new(0),
             idle: Notify::new(),
             metrics,
-            config,
         })
+    }
+
+    /// The generation in force. Whoever answers a request takes it once.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Tells when another generation comes into force, by its revision.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Changes what is wanted, and puts the generation that is made of it into force. Requests that have begun, and
+    /// streams, stay with theirs.
+    pub(crate) fn change<R>(&self, edit: impl FnOnce(&mut Wanted) -> R) -> (R, Arc<Live>) {
+        let mut wanted = self.wanted.lock();
+        let outcome = edit(&mut wanted);
+        let previous = self.live();
+        let next = Arc::new(previous.next(&wanted, self.workers, &self.metrics));
+        self.live.store(Arc::clone(&next));
+        previous.retire(&next, &self.metrics);
+        self.changes.send_replace(next.revision);
+        (outcome, next)
     }
 
     /// A request began.

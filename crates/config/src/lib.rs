@@ -6,6 +6,7 @@
 #![expect(clippy::result_large_err, reason = "figment's error is met while a process starts and never again")]
 
 mod command;
+mod diff;
 mod env;
 mod explain;
 mod layer;
@@ -21,6 +22,7 @@ mod span;
 mod suggest;
 
 pub use command::{Start, start};
+pub use diff::{Change, diff};
 pub use load::{Loaded, Sources, load};
 pub use problem::{Problem, Problems};
 pub use secret::Secret;

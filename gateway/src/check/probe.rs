@@ -14,7 +14,7 @@ use super::Trouble;
 use crate::service::Backend;
 
 /// What a backend speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Protocol {
     /// HTTP/1.1: asked with `GET`.
     Http,

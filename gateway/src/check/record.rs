@@ -79,6 +79,16 @@ impl Record {
         (before, state.verdict)
     }
 
+    /// Forgets everything: nobody checks any more.
+    pub(crate) fn forget(&self) {
+        *self.0.lock() = State::default();
+    }
+
+    /// Since the latest check; none before the first.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        self.0.lock().at.map(|at| at.elapsed())
+    }
+
     /// The verdict now.
     pub(crate) fn verdict(&self) -> Verdict {
         self.0.lock().verdict

@@ -48,7 +48,7 @@ impl HealthCheck {
 }
 
 /// Sending a call once more when a backend failed it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retries {
     /// Off: a call goes out again only if nothing of it was sent, or if nobody can tell.

@@ -52,6 +52,14 @@ impl Channel {
         Ok((sender, slot.generation, false))
     }
 
+    /// Lets go of the connection: it closes with the last call over it.
+    pub(crate) fn clear(&self) {
+        // While somebody connects the lock is held; that connection goes with the backend.
+        if let Ok(mut slot) = self.0.try_lock() {
+            slot.sender = None;
+        }
+    }
+
     /// Whether a connection is open.
     pub(crate) fn is_open(&self) -> bool {
         self.0.try_lock().is_ok_and(|slot| slot.sender.as_ref().is_some_and(|sender| !sender.is_closed()))

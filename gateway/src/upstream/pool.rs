@@ -51,6 +51,11 @@ impl Pool {
         self.0.lock().retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < limit);
     }
 
+    /// Closes all of them.
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
+    }
+
     /// How many connections are unused.
     pub(crate) fn len(&self) -> usize {
         self.0.lock().len()
@@ -68,8 +73,14 @@ pub(crate) struct Lease {
 impl Lease {
     /// The answer is whole: the connection may serve another call.
     pub(crate) fn give_back(self) {
-        if !self.sender.is_closed() {
-            self.backend.pools[self.worker].give(self.sender, self.size);
+        if self.sender.is_closed() || self.backend.is_retired() {
+            return;
+        }
+        let pool = &self.backend.pools[self.worker];
+        pool.give(self.sender, self.size);
+        // It may have been retired, and the pool cleared, just before.
+        if self.backend.is_retired() {
+            pool.clear();
         }
     }
 }

@@ -9,6 +9,7 @@ mod http;
 mod own;
 mod policy;
 mod process;
+mod reload;
 mod retries;
 mod settings;
 mod support;

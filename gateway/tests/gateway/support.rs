@@ -16,7 +16,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use shop_gateway::config::{BackendUrl, Backends};
-use shop_gateway::{Config, Gateway};
+use shop_gateway::{Config, Gateway, Handle};
 use shop_runtime::Shutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,6 +28,7 @@ pub(crate) struct Running {
     pub(crate) shutdown: Shutdown,
     pub(crate) ended: JoinHandle<anyhow::Result<()>>,
     pub(crate) metrics: shop_telemetry::Metrics,
+    pub(crate) handle: Handle,
 }
 
 /// Settings for tests: a free port, two workers, all services at `upstream`; no rate limit, breakers, checks and retries,
@@ -68,8 +69,9 @@ impl Running {
         let metrics = shop_telemetry::Metrics::new("gateway");
         let gateway = Gateway::build(config, metrics.clone(), &shutdown).await.expect("builds");
         let addr = gateway.http_addr();
+        let handle = gateway.handle();
         let ended = tokio::spawn(gateway.run(shutdown.clone()));
-        Self { addr, shutdown, ended, metrics }
+        Self { addr, shutdown, ended, metrics, handle }
     }
 
     /// In front of one upstream.
@@ -175,6 +177,8 @@ impl Reply {
 pub(crate) struct Upstream {
     pub(crate) addr: SocketAddr,
     pub(crate) connections: Arc<AtomicUsize>,
+    /// Connections that are not closed.
+    pub(crate) open: Arc<AtomicUsize>,
     pub(crate) requests: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -203,15 +207,21 @@ impl Upstream {
     {
         let addr = listener.local_addr().expect("bound");
         let connections = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&connections);
+        let (counter, open) = (Arc::clone(&connections), Arc::new(AtomicUsize::new(0)));
+        let held = Arc::clone(&open);
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.expect("accepts");
                 counter.fetch_add(1, SeqCst);
-                tokio::spawn(serve(stream));
+                held.fetch_add(1, SeqCst);
+                let (served, held) = (serve(stream), Arc::clone(&held));
+                tokio::spawn(async move {
+                    served.await;
+                    held.fetch_sub(1, SeqCst);
+                });
             }
         });
-        Self { addr, connections, requests: Arc::default(), task }
+        Self { addr, connections, open, requests: Arc::default(), task }
     }
 
     /// Reads one head, writes `answer` and closes.
@@ -285,6 +295,8 @@ pub(crate) struct Mortal {
     pub(crate) addr: SocketAddr,
     /// Requests other than health checks.
     pub(crate) requests: Arc<AtomicUsize>,
+    /// Health checks.
+    pub(crate) checks: Arc<AtomicUsize>,
     /// What health checks are answered.
     pub(crate) ready: Arc<AtomicU16>,
     runtime: Option<tokio::runtime::Runtime>,
@@ -300,6 +312,7 @@ impl Mortal {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (requests, ready) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU16::new(200)));
+        let checks = Arc::new(AtomicUsize::new(0));
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
         socket.set_reuse_address(true).expect("reuses");
         socket.set_nonblocking(true).expect("does not block");
@@ -308,16 +321,17 @@ impl Mortal {
         let _entered = runtime.enter();
         let listener = TcpListener::from_std(socket.into()).expect("a listener");
         let addr = listener.local_addr().expect("bound");
-        let (counter, status) = (Arc::clone(&requests), Arc::clone(&ready));
+        let (counter, status, asked) = (Arc::clone(&requests), Arc::clone(&ready), Arc::clone(&checks));
         runtime.spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.expect("accepts");
-                let (counter, status) = (Arc::clone(&counter), Arc::clone(&status));
+                let (counter, status, asked) = (Arc::clone(&counter), Arc::clone(&status), Arc::clone(&asked));
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let (counter, status) = (Arc::clone(&counter), Arc::clone(&status));
+                    let (counter, status, asked) = (Arc::clone(&counter), Arc::clone(&status), Arc::clone(&asked));
                     async move {
                         let mut answer = Response::new(Full::new(Bytes::from_static(b"well")));
                         if request.uri().path() == "/health/ready" {
+                            asked.fetch_add(1, SeqCst);
                             *answer.status_mut() = http::StatusCode::from_u16(status.load(SeqCst)).expect("a status");
                         } else {
                             counter.fetch_add(1, SeqCst);
@@ -329,7 +343,7 @@ impl Mortal {
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
         });
-        Self { addr, requests, ready, runtime: Some(runtime) }
+        Self { addr, requests, checks, ready, runtime: Some(runtime) }
     }
 
     pub(crate) fn count(&self) -> usize {

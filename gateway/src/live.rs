@@ -1,0 +1,87 @@
+//! One generation of everything that settings decide. A request works with one from beginning to end; a change makes a
+//! new one beside it and swaps.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::cors::Cors;
+use crate::csrf::Csrf;
+use crate::limit::Limiter;
+use crate::metrics::Metrics;
+use crate::routes::Table;
+use crate::security::Security;
+use crate::service::{Backend, Group, Site};
+use crate::wanted::Wanted;
+
+/// One generation.
+pub(crate) struct Live {
+    /// Counts generations, from 1.
+    pub(crate) revision: u64,
+    pub(crate) config: Config,
+    pub(crate) table: Table,
+    pub(crate) limiter: Option<Arc<Limiter>>,
+    pub(crate) security: Option<Security>,
+    pub(crate) cors: Option<Cors>,
+    pub(crate) csrf: Option<Csrf>,
+}
+
+impl Live {
+    /// The first generation.
+    pub(crate) fn first(wanted: &Wanted, workers: usize, metrics: &Metrics) -> Self {
+        Self::make(None, &Site { wanted, workers, metrics })
+    }
+
+    /// The generation after this one. What both want alike goes on: backends with their connections, breakers and health,
+    /// the limiter with what clients have used, counters.
+    pub(crate) fn next(&self, wanted: &Wanted, workers: usize, metrics: &Metrics) -> Self {
+        Self::make(Some(self), &Site { wanted, workers, metrics })
+    }
+
+    fn make(previous: Option<&Self>, site: &Site<'_>) -> Self {
+        let config = site.wanted.config.clone();
+        let same_limits = previous.filter(|previous| previous.config.rate_limit == config.rate_limit);
+        let live = Self {
+            revision: previous.map_or(1, |previous| previous.revision + 1),
+            table: Table::new(site, previous.map(|previous| &previous.table)),
+            limiter: match same_limits {
+                Some(previous) => previous.limiter.clone(),
+                None => Limiter::new(&config.rate_limit).map(Arc::new),
+            },
+            security: Security::new(&config.security_headers),
+            cors: Cors::new(&config.cors),
+            csrf: Csrf::new(&config.csrf),
+            config,
+        };
+        if !live.config.health_check.enabled {
+            live.backends().for_each(|backend| backend.checks.forget());
+        }
+        live
+    }
+
+    /// All groups of backends.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.table.services().iter().flat_map(|service| service.groups())
+    }
+
+    /// All backends.
+    pub(crate) fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.table.services().iter().flat_map(|service| service.backends())
+    }
+
+    /// Lets go of the backends that `next` does not have, with their connections and their numbers.
+    pub(crate) fn retire(&self, next: &Self, metrics: &Metrics) {
+        for service in self.table.services() {
+            let stays = |backend: &Arc<Backend>| next.backends().any(|other| Arc::ptr_eq(other, backend));
+            for backend in service.backends().filter(|backend| !stays(backend)) {
+                backend.retire();
+                // The same address may stay as a backend of the other protocol; numbers go by address.
+                let namesake = |other: &crate::service::Service| {
+                    other.name == service.name && other.backends().any(|other| other.label() == backend.label())
+                };
+                if !next.table.services().iter().any(|other| namesake(other)) {
+                    metrics.forget_backend(service.name, backend.label());
+                }
+            }
+        }
+    }
+}
