@@ -5,16 +5,15 @@
 
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
 
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
 
 use crate::context;
+use crate::escape::{Plain, Plainly, Quoting, quoted};
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,28 +22,49 @@ pub(crate) enum Style {
     Text { colour: bool },
 }
 
+/// Where lines go.
+pub(crate) trait Sink: 'static {
+    /// Takes a line, with its end; `level` says how urgent it is.
+    fn take(&self, line: &str, level: Level);
+}
+
 /// Writes a line per event.
-pub(crate) struct Lines<W> {
+pub(crate) struct Lines<S> {
     pub(crate) service: &'static str,
     pub(crate) style: Style,
-    pub(crate) writer: W,
+    pub(crate) sink: S,
+}
+
+/// What a line is put together in.
+#[derive(Default)]
+struct Buffers {
+    line: String,
+    message: String,
+    target: String,
+    fields: String,
 }
 
 thread_local! {
     /// Taken while a line is written; a value that logs while it is printed finds an empty one.
-    static BUFFERS: Cell<(String, String)> = const { Cell::new((String::new(), String::new())) };
+    static BUFFERS: Cell<Buffers> = const {
+        Cell::new(Buffers { line: String::new(), message: String::new(), target: String::new(), fields: String::new() })
+    };
+    /// The second that was last written, as Unix time and as text.
+    static SECOND: Cell<(i64, [u8; 19])> = const { Cell::new((i64::MIN, [0; 19])) };
 }
 
-impl<S, W> Layer<S> for Lines<W>
+impl<S, K> Layer<S> for Lines<K>
 where
     S: Subscriber,
-    W: for<'w> MakeWriter<'w> + 'static,
+    K: Sink,
 {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let (mut line, mut fields) = BUFFERS.take();
-        line.clear();
-        fields.clear();
-        let mut parts = Parts { style: self.style, message: None, target: None, given: Given::default(), fields };
+        let mut buffers = BUFFERS.take();
+        for text in [&mut buffers.line, &mut buffers.message, &mut buffers.target, &mut buffers.fields] {
+            text.clear();
+        }
+        let mut line = std::mem::take(&mut buffers.line);
+        let mut parts = Parts { style: self.style, given: Given::default(), buffers };
         event.record(&mut parts);
         // Writing to a String cannot fail.
         let _ = match self.style {
@@ -52,21 +72,22 @@ where
             Style::Text { colour } => text(&mut line, event, &parts, colour),
         };
         line.push('\n');
-        // With nobody reading there is nothing left to do.
-        let _ = self.writer.make_writer().write_all(line.as_bytes());
-        BUFFERS.set((line, parts.fields));
+        self.sink.take(&line, *event.metadata().level());
+        BUFFERS.set(Buffers { line, ..parts.buffers });
     }
 }
 
-impl<W> Lines<W> {
+impl<K> Lines<K> {
     fn json(&self, line: &mut String, event: &Event<'_>, parts: &Parts) -> fmt::Result {
         let metadata = event.metadata();
         line.push_str("{\"timestamp\":\"");
-        timestamp(line)?;
-        write!(line, "\",\"level\":\"{}\",\"target\":", metadata.level())?;
-        quoted(line, parts.target.as_deref().unwrap_or(metadata.target()))?;
+        timestamp(line);
+        line.push_str("\",\"level\":\"");
+        line.push_str(metadata.level().as_str());
+        line.push_str("\",\"target\":");
+        quoted(line, parts.target(event))?;
         line.push_str(",\"message\":");
-        quoted(line, parts.message.as_deref().unwrap_or_default())?;
+        quoted(line, &parts.buffers.message)?;
         if !parts.given.service {
             line.push_str(",\"service\":");
             quoted(line, self.service)?;
@@ -77,12 +98,14 @@ impl<W> Lines<W> {
                 quoted(line, &context.request_id)?;
             }
             if !parts.given.trace_id {
-                write!(line, ",\"trace_id\":\"{}\"", context.trace.trace())?;
+                line.push_str(",\"trace_id\":\"");
+                line.push_str(context.trace.text().trace_id());
+                line.push('"');
             }
             Ok(())
         })
         .unwrap_or(Ok(()))?;
-        line.push_str(&parts.fields);
+        line.push_str(&parts.buffers.fields);
         line.push('}');
         Ok(())
     }
@@ -90,12 +113,11 @@ impl<W> Lines<W> {
 
 fn text(line: &mut String, event: &Event<'_>, parts: &Parts, colour: bool) -> fmt::Result {
     let metadata = event.metadata();
-    timestamp(line)?;
+    timestamp(line);
     let (on, off) = if colour { (tint(*metadata.level()), "\x1b[0m") } else { ("", "") };
     write!(line, " {on}{:>5}{off} ", metadata.level())?;
-    let target = parts.target.as_deref().unwrap_or(metadata.target());
-    write!(line, "{target}: {}", Plain(parts.message.as_deref().unwrap_or_default()))?;
-    line.push_str(&parts.fields);
+    write!(line, "{}: {}", parts.target(event), Plain(&parts.buffers.message))?;
+    line.push_str(&parts.buffers.fields);
     context::with(|context| {
         if parts.given.request_id { Ok(()) } else { write!(line, " request_id={}", Plain(&context.request_id)) }
     })
@@ -112,14 +134,28 @@ fn tint(level: Level) -> &'static str {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds, such as `2026-01-02T03:04:05.678Z`.
+/// RFC 3339 in UTC with milliseconds, such as `2026-01-02T03:04:05.678Z`. Many lines share a second, so it is kept.
 #[expect(clippy::disallowed_methods, reason = "a log tells the real time, also in tests that set another")]
-fn timestamp(line: &mut String) -> fmt::Result {
+fn timestamp(line: &mut String) {
     let now = OffsetDateTime::now_utc();
+    let (kept, mut text) = SECOND.get();
+    if kept != now.unix_timestamp() {
+        text = second(now);
+        SECOND.set((now.unix_timestamp(), text));
+    }
+    line.push_str(std::str::from_utf8(&text).unwrap_or_default());
+    let milli = now.millisecond();
+    let digit = |value: u16| char::from(b'0' + u8::try_from(value % 10).unwrap_or_default());
+    line.extend(['.', digit(milli / 100), digit(milli / 10), digit(milli), 'Z']);
+}
+
+fn second(now: OffsetDateTime) -> [u8; 19] {
     let (year, month, day) = now.to_calendar_date();
-    let (hour, minute, second, milli) = now.to_hms_milli();
+    let (hour, minute, second) = now.to_hms();
     let month = u8::from(month);
-    write!(line, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+    let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+    // Nineteen bytes until the year 10000.
+    text.as_bytes().try_into().unwrap_or([b'9'; 19])
 }
 
 /// Which of our own keys the event brings itself; its word then counts.
@@ -130,17 +166,20 @@ struct Given {
     trace_id: bool,
 }
 
-/// An event taken apart. `fields` holds everything but the message, ready to be appended.
+/// An event taken apart. `fields` of the buffers holds everything but the message, ready to be appended.
 struct Parts {
     style: Style,
-    message: Option<String>,
-    target: Option<String>,
     given: Given,
-    fields: String,
+    buffers: Buffers,
 }
 
 impl Parts {
-    /// Writes the key and says where the value goes; `None` for what is not shown among the fields.
+    /// Where the event comes from; events of the `log` crate say it in a field.
+    fn target<'a>(&'a self, event: &Event<'a>) -> &'a str {
+        if self.buffers.target.is_empty() { event.metadata().target() } else { &self.buffers.target }
+    }
+
+    /// Writes the key and says where the value goes.
     fn key(&mut self, name: &str) -> &mut String {
         match name {
             "service" => self.given.service = true,
@@ -148,18 +187,23 @@ impl Parts {
             "trace_id" => self.given.trace_id = true,
             _ => {}
         }
-        // Writing to a String cannot fail.
-        let _ = match self.style {
+        let fields = &mut self.buffers.fields;
+        match self.style {
             Style::Json => {
-                self.fields.push(',');
                 // A field may not take the place of what every line has.
                 let taken = matches!(name, "timestamp" | "level" | "target");
-                let name = if taken { format!("field.{name}") } else { name.to_owned() };
-                quoted(&mut self.fields, &name).map(|()| self.fields.push(':'))
+                fields.push_str(if taken { ",\"field." } else { ",\"" });
+                // Writing to a String cannot fail.
+                let _ = Quoting(fields).write_str(name);
+                fields.push_str("\":");
             }
-            Style::Text { .. } => write!(self.fields, " {name}="),
-        };
-        &mut self.fields
+            Style::Text { .. } => {
+                fields.push(' ');
+                fields.push_str(name);
+                fields.push('=');
+            }
+        }
+        fields
     }
 
     fn bare(&mut self, field: &Field, value: impl fmt::Display) {
@@ -167,22 +211,25 @@ impl Parts {
         let _ = write!(self.key(field.name()), "{value}");
     }
 
-    fn string(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "message" => self.message = Some(value.to_owned()),
+    /// A value that is text, or anything printed as such.
+    fn printed(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = match field.name() {
+            "message" => self.buffers.message.write_fmt(value),
             // What the bridge from the `log` crate adds.
-            "log.target" => self.target = Some(value.to_owned()),
-            name if name.starts_with("log.") => {}
-            name => {
-                let style = self.style;
-                let out = self.key(name);
-                // Writing to a String cannot fail.
-                let _ = match style {
-                    Style::Json => quoted(out, value),
-                    Style::Text { .. } => write!(out, "{}", Plain(value)),
-                };
-            }
-        }
+            "log.target" => self.buffers.target.write_fmt(value),
+            name if name.starts_with("log.") => Ok(()),
+            name => match self.style {
+                Style::Json => {
+                    let out = self.key(name);
+                    out.push('"');
+                    let written = Quoting(out).write_fmt(value);
+                    out.push('"');
+                    written
+                }
+                Style::Text { .. } => Plainly(self.key(name)).write_fmt(value),
+            },
+        };
     }
 }
 
@@ -191,7 +238,7 @@ impl Visit for Parts {
         if value.is_finite() {
             self.bare(field, value);
         } else {
-            self.string(field, &value.to_string());
+            self.printed(field, format_args!("{value}"));
         }
     }
 
@@ -212,7 +259,7 @@ impl Visit for Parts {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.string(field, value);
+        self.printed(field, format_args!("{value}"));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
@@ -223,49 +270,11 @@ impl Visit for Parts {
             let _ = write!(text, ": {error}");
             cause = error.source();
         }
-        self.string(field, &text);
+        self.printed(field, format_args!("{text}"));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.string(field, &format!("{value:?}"));
-    }
-}
-
-/// A JSON string.
-fn quoted(out: &mut String, text: &str) -> fmt::Result {
-    out.push('"');
-    let mut plain = 0;
-    for (index, byte) in text.bytes().enumerate() {
-        let escape = match byte {
-            b'"' => "\\\"",
-            b'\\' => "\\\\",
-            b'\n' => "\\n",
-            b'\r' => "\\r",
-            b'\t' => "\\t",
-            0..0x20 => "",
-            _ => continue,
-        };
-        out.push_str(&text[plain..index]);
-        plain = index + 1;
-        if escape.is_empty() {
-            write!(out, "\\u{byte:04x}")?;
-        } else {
-            out.push_str(escape);
-        }
-    }
-    out.push_str(&text[plain..]);
-    out.push('"');
-    Ok(())
-}
-
-/// Text for a terminal: what would start a new line or steer the terminal is spelt out.
-struct Plain<'t>(&'t str);
-
-impl fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .chars()
-            .try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
+        self.printed(field, format_args!("{value:?}"));
     }
 }
 
@@ -285,22 +294,16 @@ mod tests {
     #[derive(Clone, Default)]
     struct Memory(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Memory {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("not poisoned").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+    impl Sink for Memory {
+        fn take(&self, line: &str, _level: Level) {
+            self.0.lock().expect("not poisoned").extend_from_slice(line.as_bytes());
         }
     }
 
     /// What is written while `work` runs.
     fn written(style: Style, work: impl FnOnce()) -> String {
         let memory = Memory::default();
-        let writer = memory.clone();
-        let lines = Lines { service: "basket", style, writer: move || writer.clone() };
+        let lines = Lines { service: "basket", style, sink: memory.clone() };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), work);
         let bytes = memory.0.lock().expect("not poisoned").clone();
         String::from_utf8(bytes).expect("text")

@@ -17,6 +17,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::line::{Lines, Style};
+use crate::output::Output;
 use crate::trace;
 
 /// Libraries that say at `info` what we say ourselves (where we listen, how we stop) or what concerns nobody (that a table a
@@ -24,10 +25,20 @@ use crate::trace;
 const HUSHED: [&str; 2] = ["salvo_core=warn", "sqlx::postgres::notice=warn"];
 
 /// Keeps telemetry going; flushes what is left when dropped.
-#[derive(Debug)]
 #[must_use = "spans are lost when the guard is dropped early"]
 pub struct Guard {
     export: Option<Export>,
+    /// Dropped after the export has ended, which may have something to say.
+    _lines: Option<Closing>,
+}
+
+/// Writes the lines that wait, at the end.
+struct Closing(Output<std::io::Stdout>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 #[derive(Debug)]
@@ -67,24 +78,26 @@ impl Drop for Guard {
 /// A second call leaves the first subscriber in place, which is what tests need.
 pub fn init(service: &'static str, log: &Log, otel: &Otel) -> anyhow::Result<Guard> {
     let level = filter(&log.level)?;
-    let lines = Lines { service, style: style(log.format), writer: std::io::stdout };
+    let output = Output::stdout().context("cannot start the thread that writes log lines")?;
+    let lines = Lines { service, style: style(log.format), sink: output.clone() };
     let Some(endpoint) = otel.endpoint.as_deref().map(str::trim).filter(|endpoint| !endpoint.is_empty()) else {
         // Filters of the whole subscriber rather than of the one layer: a layer's own filter remembers on the thread that
         // it refused something somebody only asked about, and would then drop the next line there.
         let registry = tracing_subscriber::registry().with(level).with(only(is_event)).with(lines);
         let _ = registry.try_init();
-        return Ok(Guard { export: None });
+        return Ok(Guard { export: None, _lines: Some(Closing(output)) });
     };
     let export = export(service, endpoint, otel)?;
     let tracer = export.provider.tracer(service);
     let spans = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
     let lines = lines.with_filter(only(is_event).and(level));
     let registry = tracing_subscriber::registry().with(lines).with(spans.with_filter(only(is_our_span)));
+    let lines = Some(Closing(output));
     if registry.try_init().is_err() {
-        return Ok(Guard { export: None });
+        return Ok(Guard { export: None, _lines: lines });
     }
     trace::exporting();
-    Ok(Guard { export: Some(export) })
+    Ok(Guard { export: Some(export), _lines: lines })
 }
 
 /// What is logged. A directive of `level` for the same target replaces one of ours.

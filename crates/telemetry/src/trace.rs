@@ -28,6 +28,31 @@ pub struct TraceParent {
     flags: TraceFlags,
 }
 
+/// A `traceparent` header as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceText([u8; 55]);
+
+impl TraceText {
+    /// The whole header.
+    pub fn as_str(&self) -> &str {
+        // Hexadecimal digits and dashes, so never the other.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The trace's id in hexadecimal.
+    pub fn trace_id(&self) -> &str {
+        self.as_str().get(3..35).unwrap_or_default()
+    }
+}
+
+/// Writes each of `bytes` as two hexadecimal digits.
+fn hex(text: &mut [u8], bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+}
+
 /// Why a text is not a `traceparent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a w3c traceparent")]
@@ -48,11 +73,16 @@ impl TraceParent {
 
     /// The trace's id in hexadecimal.
     pub fn trace_id(&self) -> String {
-        self.trace.to_string()
+        self.text().trace_id().to_owned()
     }
 
-    pub(crate) const fn trace(&self) -> TraceId {
-        self.trace
+    /// The header's text, made without allocating.
+    pub fn text(&self) -> TraceText {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        hex(&mut text[3..35], &self.trace.to_bytes());
+        hex(&mut text[36..52], &self.parent.to_bytes());
+        hex(&mut text[53..], &[self.flags.to_u8()]);
+        TraceText(text)
     }
 
     fn of(span: &SpanContext) -> Option<Self> {
@@ -96,7 +126,7 @@ impl FromStr for TraceParent {
 
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{}-{:02x}", self.trace, self.parent, self.flags)
+        f.write_str(self.text().as_str())
     }
 }
 
