@@ -140,6 +140,9 @@ pub struct Upstream {
     pub first_byte_timeout: Duration,
     /// Longest pause in an answer's body.
     pub idle_timeout: Duration,
+    /// Longest silence in a tunnel, such as a WebSocket. One hour, as is usual: they are meant to wait, and what is really
+    /// gone shows by itself when either side sends.
+    pub tunnel_idle: Duration,
     /// The whole exchange, of HTTP calls only: a gRPC stream lives as long as its `grpc-timeout` says.
     pub total_timeout: Duration,
     /// How long an unused connection is kept; below the services' 75 s, so that the gateway closes first.
@@ -154,6 +157,7 @@ impl Default for Upstream {
             connect_timeout: Duration::secs(2),
             first_byte_timeout: Duration::secs(35),
             idle_timeout: Duration::secs(60),
+            tunnel_idle: Duration::secs(3600),
             total_timeout: Duration::secs(300),
             pool_idle: Duration::secs(60),
             pool_size: 256,
@@ -414,6 +418,7 @@ impl Settings for Config {
                 ("connect_timeout", self.upstream.connect_timeout),
                 ("first_byte_timeout", self.upstream.first_byte_timeout),
                 ("idle_timeout", self.upstream.idle_timeout),
+                ("tunnel_idle", self.upstream.tunnel_idle),
                 ("total_timeout", self.upstream.total_timeout),
             ] {
                 p.ensure(!value.is_zero(), key, "must be more than 0");

@@ -38,6 +38,8 @@ pub(crate) struct Exchange {
     grpc_status: Option<u8>,
     reason: Option<Reason>,
     sent: usize,
+    /// Bytes that came through a tunnel, when it is one.
+    received: u64,
     retries: u32,
     complete: bool,
 }
@@ -68,6 +70,7 @@ impl Exchange {
             grpc_status: None,
             reason: None,
             sent: 0,
+            received: 0,
             retries: 0,
             complete: false,
             shared: Arc::clone(shared),
@@ -125,6 +128,17 @@ impl Exchange {
         self.sent += bytes;
     }
 
+    /// So many bytes went through the tunnel: from the client, and to it.
+    pub(crate) fn tunnelled(&mut self, received: u64, sent: u64) {
+        self.received = received;
+        self.sent = usize::try_from(sent).unwrap_or(usize::MAX);
+    }
+
+    /// Why the gateway cuts it now.
+    pub(crate) fn cut_reason(&self) -> Reason {
+        if self.shared.is_draining() { Reason::Draining } else { Reason::ClientClosed }
+    }
+
     /// The answer is whole.
     pub(crate) fn complete(&mut self) {
         self.complete = true;
@@ -166,7 +180,7 @@ impl Exchange {
                     backend = self.backend.as_ref().map(|backend| backend.label()),
                     reason = reason.map(Reason::word),
                     grpc_status = self.grpc_status,
-                    bytes_in = self.upload.as_ref().map_or(0, |upload| upload.bytes()),
+                    bytes_in = self.upload.as_ref().map_or(self.received, |upload| upload.bytes()),
                     bytes = self.sent,
                     retries = self.retries,
                     protocol = ?self.version,

@@ -108,6 +108,11 @@ impl Worker {
         self.connections.lock().values().for_each(|watch| watch.order(Order::Finish));
     }
 
+    /// Cuts tunnels: nothing that they carry tells when they could end.
+    pub(crate) fn cut_tunnels(&self) {
+        self.connections.lock().values().for_each(|watch| watch.cut_tunnel());
+    }
+
     /// Connections open now.
     pub(crate) fn open(&self) -> usize {
         self.connections.lock().len()
@@ -140,7 +145,13 @@ impl Worker {
         let ended = if is_http2 {
             drive(pin!(self.http2.serve_connection(io, service)), &watch).await
         } else {
-            drive(pin!(self.http1.serve_connection(io, service)), &watch).await
+            let mut connection = self.http1.serve_connection(io, service);
+            let ended = drive(Pin::new(&mut connection), &watch).await;
+            if let (Ok(()), Some(tunnel)) = (&ended, watch.take_tunnel()) {
+                let parts = connection.into_parts();
+                Box::pin(tunnel.run(parts.io.into_inner(), parts.read_buf, &watch)).await;
+            }
+            ended
         };
         if let Err(error) = ended {
             self.note(&error);
@@ -169,7 +180,9 @@ struct Listed<'a> {
 
 impl Drop for Listed<'_> {
     fn drop(&mut self) {
-        self.worker.connections.lock().remove(&self.id);
+        let watch = self.worker.connections.lock().remove(&self.id);
+        // A tunnel that was not begun knows its watch, which knows the tunnel.
+        drop(watch.and_then(|watch| watch.take_tunnel()));
         self.worker.shared.metrics.connections.dec();
     }
 }

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 use crate::client::{Client, X_FORWARDED_FOR};
 use crate::reason::Reason;
 use crate::refusal::{Refusal, X_GATEWAY_REASON};
+use crate::upgrade;
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -141,6 +142,8 @@ pub(crate) struct Onward<'a> {
     pub(crate) prefix: Option<&'static str>,
     /// Over HTTP/2, where `Host` travels as `:authority`.
     pub(crate) http2: bool,
+    /// The protocol to ask the backend for.
+    pub(crate) upgrade: Option<&'a HeaderValue>,
 }
 
 /// Turns a client's headers into those sent to the backend.
@@ -156,7 +159,9 @@ pub(crate) fn to_backend(headers: &mut HeaderMap, onward: &Onward<'_>) {
     } else {
         headers.insert(header::HOST, onward.host.clone());
         join_cookies(headers);
-        if takes_trailers {
+        if let Some(protocol) = onward.upgrade {
+            upgrade::write(headers, protocol);
+        } else if takes_trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
             headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
         }
@@ -277,7 +282,7 @@ mod tests {
         ]);
         let peer = peer.parse().expect("peer");
         let client = Client { address: peer, through_proxy };
-        to_backend(&mut sent, &Onward { client, peer, host, prefix: Some("/api"), http2 });
+        to_backend(&mut sent, &Onward { client, peer, host, prefix: Some("/api"), http2, upgrade: None });
         sent
     }
 

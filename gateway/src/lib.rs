@@ -33,6 +33,8 @@ mod routes;
 mod security;
 mod service;
 mod shared;
+mod tunnel;
+mod upgrade;
 mod upstream;
 mod wanted;
 mod worker;

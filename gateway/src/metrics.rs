@@ -145,7 +145,10 @@ impl ServiceMetrics {
     /// Counts one finished request.
     pub(crate) fn finished(&self, method: &Method, status: StatusCode, took: Duration, reason: Option<Reason>) {
         let method = method_index(method);
-        self.durations[method].observe(took.as_secs_f64());
+        // How long a tunnel was open says nothing about speed.
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            self.durations[method].observe(took.as_secs_f64());
+        }
         let status = usize::from(status.as_u16()).saturating_sub(100).min(STATUSES - 1);
         self.counts[method * STATUSES + status]
             .get_or_init(|| {

@@ -30,8 +30,9 @@ use crate::refusal::Refusal;
 use crate::request_id::X_REQUEST_ID;
 use crate::routes::{PREFIX, Table};
 use crate::service::{Group, Service};
+use crate::tunnel::{Link, Tunnel};
 use crate::upstream::Patience;
-use crate::{grpc, path};
+use crate::{grpc, path, upgrade};
 
 /// Answers one request, whatever happens.
 pub(crate) async fn serve(
@@ -67,6 +68,11 @@ pub(crate) async fn serve(
         Ok(Reply::Backend(head, download)) => {
             exchange.answered(head.status, None);
             Response::from_parts(head, Body::backend(*download, exchange))
+        }
+        Ok(Reply::Tunnel(head, link)) => {
+            exchange.answered(head.status, None);
+            connection.tunnel(Tunnel::new(link, exchange, &live.config.upstream));
+            Response::from_parts(head, Body::none())
         }
         Ok(Reply::Own(response)) => {
             exchange.answered(response.status(), None);
@@ -132,6 +138,8 @@ impl Browser {
 /// Who answers.
 enum Reply {
     Own(Response<Bytes>),
+    /// A backend, with 101.
+    Tunnel(http::response::Parts, Link),
     Backend(http::response::Parts, Box<Download>),
 }
 
@@ -193,6 +201,7 @@ impl Visit {
             ));
         }
         let upload = self.upload(config, &head, incoming)?;
+        let upgrade = upgrade::asked(&head, !upload.is_none());
         let patience = self.patience(config, &head, &upload);
         let onward = Onward {
             client: self.client,
@@ -200,6 +209,7 @@ impl Visit {
             host: &host,
             prefix: target.root.map(|_| PREFIX),
             http2: self.is_grpc,
+            upgrade: upgrade.as_ref(),
         };
         headers::to_backend(&mut head.headers, &onward);
         self.exchange.hand_on(&mut head.headers);
@@ -217,9 +227,13 @@ impl Visit {
             patience: &patience,
             retries: &config.retries,
             is_grpc: self.is_grpc,
+            upgrade: upgrade.as_ref(),
             leisure: config.retries.longest_wait.get(),
         };
         let call = forward.call(request).await?;
+        if let Some(protocol) = upgrade.filter(|_| call.answer.response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+            return Ok(switch(live, call, &protocol));
+        }
         Ok(self.reply(live, &target, call, &patience))
     }
 
@@ -310,6 +324,22 @@ impl Visit {
         };
         Reply::Backend(head, Box::new(download))
     }
+}
+
+/// The backend agreed to speak another protocol.
+fn switch(live: &Live, call: Call, protocol: &HeaderValue) -> Reply {
+    let Call { mut answer, permit, in_flight } = call;
+    if let Some(permit) = permit {
+        permit.done(true);
+    }
+    let backend = hyper::upgrade::on(&mut answer.response);
+    let (mut head, _) = answer.response.into_parts();
+    headers::to_client(&mut head.headers);
+    upgrade::write(&mut head.headers, protocol);
+    if live.cors.is_some() {
+        cors::overrule(&mut head.headers);
+    }
+    Reply::Tunnel(head, Link { backend, in_flight })
 }
 
 /// `path` with the query of `original`: origin-form for HTTP/1.1, absolute for HTTP/2, whose `:authority` is the host.

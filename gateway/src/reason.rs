@@ -39,6 +39,8 @@ pub(crate) enum Reason {
     UpstreamInvalid,
     /// The backend did not answer in time.
     UpstreamTimeout,
+    /// Nothing moved through a tunnel for too long; seen in logs and metrics only.
+    TunnelIdle,
     /// The gateway is shutting down.
     Draining,
     /// The client went away; seen in logs and metrics only.
@@ -47,7 +49,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// Every reason, in the order of their discriminants.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::BadRequest,
         Self::BadPath,
         Self::MethodRefused,
@@ -65,6 +67,7 @@ impl Reason {
         Self::UpstreamReset,
         Self::UpstreamInvalid,
         Self::UpstreamTimeout,
+        Self::TunnelIdle,
         Self::Draining,
         Self::ClientClosed,
     ];
@@ -89,6 +92,7 @@ impl Reason {
             Self::UpstreamReset => "upstream_reset",
             Self::UpstreamInvalid => "upstream_invalid",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::TunnelIdle => "tunnel_idle",
             Self::Draining => "draining",
             Self::ClientClosed => "client_closed",
         }
@@ -110,7 +114,7 @@ impl Reason {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::ConnectFailed | Self::UpstreamReset | Self::UpstreamInvalid => StatusCode::BAD_GATEWAY,
-            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::UpstreamTimeout | Self::TunnelIdle => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientClosed => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
         }
     }
@@ -120,7 +124,7 @@ impl Reason {
         match self {
             Self::ClientClosed => 1,
             Self::BadRequest | Self::BadPath | Self::UriTooLong | Self::ExpectationFailed => 3,
-            Self::UpstreamTimeout | Self::BodyTimeout => 4,
+            Self::UpstreamTimeout | Self::TunnelIdle | Self::BodyTimeout => 4,
             Self::CrossOriginRefused => 7,
             Self::BodyTooLarge | Self::RateLimited => 8,
             Self::NoRoute | Self::MethodRefused => 12,

@@ -99,6 +99,7 @@ async fn serve(worker: Arc<Worker>, listener: TcpListener, stop: Stop) -> anyhow
     stop.finish.cancelled().await;
     worker.finish();
     stop.end.cancelled().await;
+    worker.cut_tunnels();
     let flushed = async {
         while worker.open() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;

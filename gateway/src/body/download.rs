@@ -19,16 +19,15 @@ use crate::service::InFlight;
 use crate::upstream::Lease;
 
 /// What the client is sent.
-pub(crate) struct Body {
-    source: Source,
-    exchange: Exchange,
-}
+pub(crate) struct Body(Source);
 
 enum Source {
+    /// Nothing; the record goes on elsewhere.
+    None,
     /// The gateway's own words.
-    Own(Option<Bytes>),
+    Own(Option<Bytes>, Exchange),
     /// A backend's.
-    Backend(Box<Download>),
+    Backend(Box<Download>, Exchange),
 }
 
 /// A backend's body, with what must be held as long as it flows.
@@ -56,14 +55,19 @@ pub(crate) struct Flow {
 }
 
 impl Body {
+    /// What follows a 101.
+    pub(crate) const fn none() -> Self {
+        Self(Source::None)
+    }
+
     /// An answer of the gateway's own.
     pub(crate) fn own(bytes: Bytes, exchange: Exchange) -> Self {
-        Self { source: Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty())), exchange }
+        Self(Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty()), exchange))
     }
 
     /// A backend's answer.
     pub(crate) fn backend(download: Download, exchange: Exchange) -> Self {
-        Self { source: Source::Backend(Box::new(download)), exchange }
+        Self(Source::Backend(Box::new(download), exchange))
     }
 }
 
@@ -158,31 +162,33 @@ impl HttpBody for Body {
     type Error = Broken;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
-        let this = &mut *self;
-        match &mut this.source {
-            Source::Own(bytes) => {
+        match &mut self.0 {
+            Source::None => Poll::Ready(None),
+            Source::Own(bytes, exchange) => {
                 let bytes = bytes.take();
-                this.exchange.sent(bytes.as_ref().map_or(0, Bytes::len));
-                this.exchange.complete();
+                exchange.sent(bytes.as_ref().map_or(0, Bytes::len));
+                exchange.complete();
                 Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
-            Source::Backend(download) => download.poll(cx, &mut this.exchange),
+            Source::Backend(download, exchange) => download.poll(cx, exchange),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Own(bytes) => bytes.is_none(),
-            Source::Backend(download) => download.state.ended || download.incoming.is_end_stream(),
+        match &self.0 {
+            Source::None => true,
+            Source::Own(bytes, _) => bytes.is_none(),
+            Source::Backend(download, _) => download.state.ended || download.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Own(bytes) => {
+        match &self.0 {
+            Source::None => SizeHint::with_exact(0),
+            Source::Own(bytes, _) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(0)))
             }
-            Source::Backend(download) => download.incoming.size_hint(),
+            Source::Backend(download, _) => download.incoming.size_hint(),
         }
     }
 }
@@ -191,9 +197,9 @@ impl Drop for Body {
     /// hyper drops a body whose end it knows without asking for the end: that is a whole body too.
     fn drop(&mut self) {
         let whole = self.is_end_stream();
-        match &mut self.source {
-            Source::Backend(download) if whole && !download.state.ended => download.complete(None, &mut self.exchange),
-            Source::Own(_) if whole => self.exchange.complete(),
+        match &mut self.0 {
+            Source::Backend(download, exchange) if whole && !download.state.ended => download.complete(None, exchange),
+            Source::Own(_, exchange) if whole => exchange.complete(),
             _ => {}
         }
     }

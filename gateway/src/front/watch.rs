@@ -7,8 +7,10 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 
 use crate::config::Config;
+use crate::tunnel::Tunnel;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,9 @@ pub(crate) struct Watch {
     http2: AtomicBool,
     late: bool,
     waker: AtomicWaker,
+    /// What the connection becomes after the answer being sent.
+    tunnel: Mutex<Option<Box<Tunnel>>>,
+    is_tunnel: AtomicBool,
 }
 
 impl Watch {
@@ -62,6 +67,8 @@ impl Watch {
             http2: AtomicBool::new(false),
             late,
             waker: AtomicWaker::new(),
+            tunnel: Mutex::new(None),
+            is_tunnel: AtomicBool::new(false),
         }
     }
 
@@ -113,6 +120,29 @@ impl Watch {
             self.phase.store(Phase::Busy as u8, Relaxed);
         }
         Occupied(Arc::clone(self))
+    }
+
+    /// After the answer now due, a 101, the connection is `tunnel`.
+    pub(crate) fn tunnel(&self, tunnel: Box<Tunnel>) {
+        self.is_tunnel.store(true, Relaxed);
+        *self.tunnel.lock() = Some(tunnel);
+    }
+
+    /// What was said to follow.
+    pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.is_tunnel.load(Relaxed).then(|| self.tunnel.lock().take()).flatten()
+    }
+
+    /// Closes it at once if it is a tunnel: these have no end of their own to wait for.
+    pub(super) fn cut_tunnel(&self) {
+        if self.is_tunnel.load(Relaxed) {
+            self.order(Order::Cut);
+        }
+    }
+
+    /// Whether it is to be closed at once; `cx` is woken when that changes.
+    pub(crate) fn is_cut(&self, cx: &mut Context<'_>) -> bool {
+        self.ordered(cx) == Order::Cut
     }
 
     /// Whether a request may be on its way, so that closing now would lose it.

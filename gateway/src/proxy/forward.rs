@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
 
@@ -15,6 +15,7 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::retry::{self, Replay};
 use crate::service::{Backend, Group, InFlight, Tried};
+use crate::upgrade;
 use crate::upstream::{Answer, Failed, Patience};
 
 /// An answer nobody wants is read up to here to keep its connection; beyond, a new connection is cheaper.
@@ -30,6 +31,8 @@ pub(super) struct Forward<'a> {
     pub(super) patience: &'a Patience,
     pub(super) retries: &'a Retries,
     pub(super) is_grpc: bool,
+    /// The protocol that the backend may switch to.
+    pub(super) upgrade: Option<&'a HeaderValue>,
     /// How much longer backends may make it wait.
     pub(super) leisure: Duration,
 }
@@ -132,11 +135,15 @@ impl Forward<'_> {
             backend.http1(self.worker, request, replay, self.patience).await
         };
         let failed = match outcome {
-            Ok(answer) if answer.response.status().is_informational() => Failed {
-                reason: Reason::UpstreamInvalid,
-                detail: format!("the backend answered {}", answer.response.status()),
-                unsent: None,
-            },
+            Ok(answer)
+                if answer.response.status().is_informational() && !upgrade::agrees(&answer.response, self.upgrade) =>
+            {
+                Failed {
+                    reason: Reason::UpstreamInvalid,
+                    detail: format!("the backend answered {}", answer.response.status()),
+                    unsent: None,
+                }
+            }
             Ok(answer) => {
                 let status = answer.response.status();
                 backend.answered();

@@ -133,7 +133,7 @@ impl Backend {
         let (sender, connection) = within(builder.handshake(TokioIo::new(stream)), patience).await?;
         crate::spawn(async move {
             // Failures reach whoever waits for the answer; the connection has nothing to add.
-            let _ = connection.await;
+            let _ = connection.with_upgrades().await;
         });
         Ok(sender)
     }

@@ -13,3 +13,4 @@ mod reload;
 mod retries;
 mod settings;
 mod support;
+mod upgrade;
