@@ -9,7 +9,7 @@ KAFKA ?=
 # Points where tests kill a process; compiled in for tests only.
 TEST_FEATURES := --features shop/crash-points
 
-.PHONY: help setup install-deps proto dev build test lint docker-build docker-run services-start services-stop services-restart clean
+.PHONY: help setup install-deps proto dev build test lint chart-test docker-build docker-run services-start services-stop services-restart clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -36,6 +36,9 @@ test: ## Run all tests, on embedded and on real stores
 
 lint: ## Check formatting, lints, dependencies, the gRPC interface and scripts
 	scripts/lint
+
+chart-test: ## Check and test the Helm chart, without a cluster
+	scripts/chart test
 
 docker-build: ## Build container images (not there yet)
 docker-run: ## Run container images (not there yet)

@@ -1,0 +1,55 @@
+{{/*
+Who may call whom, as in the architecture document: {"arrows": [{"from", "to", "ports"}]}. Ports are names for pods of the
+shop, numbers for stores. NetworkPolicies are made from this table alone.
+*/}}
+{{- define "shop.arrows" -}}
+{{- $components := (include "shop.components" . | fromJson).names -}}
+{{- $stores := (include "shop.stores" . | fromJson).names -}}
+{{- $arrows := list -}}
+{{- range without $components "gateway" -}}
+{{- $arrows = append $arrows (dict "from" "gateway" "to" . "ports" (eq . "notification" | ternary (list "http") (list "http" "grpc"))) -}}
+{{- $store := include "shop.store.of" . -}}
+{{- if has $store $stores }}{{ $arrows = append $arrows (dict "from" . "to" $store "ports" (list (int (include "shop.store.port" $store)))) }}{{ end -}}
+{{- if has "kafka" $stores }}{{ $arrows = append $arrows (dict "from" . "to" "kafka" "ports" (list 9092)) }}{{ end -}}
+{{- end -}}
+{{- $arrows = concat $arrows (list
+  (dict "from" "basket" "to" "product" "ports" (list "grpc"))
+  (dict "from" "payment" "to" "product" "ports" (list "grpc"))
+  (dict "from" "payment" "to" "basket" "ports" (list "grpc"))
+  (dict "from" "test" "to" "gateway" "ports" (list "http"))) -}}
+{{- if has "kafka" $stores }}{{ $arrows = append $arrows (dict "from" "kafka" "to" "kafka" "ports" (list 9092 9093)) }}{{ end -}}
+{{ dict "arrows" $arrows | toJson }}
+{{- end }}
+
+{{/* Whom a component calls outside of this release: {"calls": [{"ports", "to"}]}; an empty `to` is anywhere. */}}
+{{- define "shop.outside" -}}
+{{- $root := .root -}}
+{{- $name := .name -}}
+{{- $calls := list -}}
+{{- $store := include "shop.store.of" $name -}}
+{{- if $store -}}
+{{- with index $root.Values $store }}{{ if not .enabled }}{{ $calls = append $calls (dict "ports" (list .external.port) "to" .external.peers) }}{{ end }}{{ end -}}
+{{- with $root.Values.kafka }}{{ if not .enabled -}}
+{{- $ports := list }}{{ range .external.brokers }}{{ $ports = append $ports (splitList ":" . | last | int) }}{{ end -}}
+{{- $calls = append $calls (dict "ports" (uniq $ports) "to" .external.peers) -}}
+{{- end }}{{ end -}}
+{{- end -}}
+{{- $settings := dict -}}
+{{- include "shop.settings" (dict "root" $root "name" $name "out" $settings) -}}
+{{- with (($settings.otel).endpoint) -}}
+{{- $host := (urlParse .).host -}}
+{{- $calls = append $calls (dict "ports" (list (contains ":" $host | ternary (splitList ":" $host | last | int) 80)) "to" list) -}}
+{{- end -}}
+{{- if eq $name "notification" -}}
+{{- $private := list (dict "ipBlock" (dict "cidr" "0.0.0.0/0" "except" (list "10.0.0.0/8" "100.64.0.0/10" "169.254.0.0/16" "172.16.0.0/12" "192.168.0.0/16"))) (dict "ipBlock" (dict "cidr" "::/0" "except" (list "fc00::/7" "fe80::/10"))) -}}
+{{- $calls = append $calls (dict "ports" $root.Values.notification.networkPolicy.internetPorts "to" $private) -}}
+{{- end -}}
+{{ dict "calls" $calls | toJson }}
+{{- end }}
+
+{{- define "shop.policy.ports" -}}
+{{- range . }}
+- port: {{ . }}
+  protocol: TCP
+{{- end }}
+{{- end }}

@@ -1,0 +1,100 @@
+{{/* Secrets: given, kept from the last release, or made up; and where a pod finds them. */}}
+
+{{/*
+The value of a key in one of our Secrets: what the values say, else what the cluster has, else something new. Asked twice in
+one rendering, the answer is the same: (list $ "redis" "redis-password" $given).
+*/}}
+{{- define "shop.secret.value" -}}
+{{- $root := index . 0 -}}
+{{- $key := index . 2 -}}
+{{- $place := printf "%s/%s" (index . 1) $key -}}
+{{- if not (hasKey $root.Values "made") }}{{ $_ := set $root.Values "made" dict }}{{ end -}}
+{{- if not (hasKey $root.Values.made $place) -}}
+{{- $name := printf "%s-%s" (include "shop.fullname" $root) (index . 1) -}}
+{{- $kept := get (default dict (lookup "v1" "Secret" $root.Release.Namespace $name).data) $key | b64dec -}}
+{{- $_ := set $root.Values.made $place (coalesce (index . 3) $kept (randAlphaNum 32)) -}}
+{{- end -}}
+{{ get $root.Values.made $place }}
+{{- end }}
+
+{{/* Every Secret of ours with its content: {"redis": {"redis-password": "…"}}. */}}
+{{- define "shop.secrets" -}}
+{{- $root := . -}}
+{{- $all := dict -}}
+{{- with .Values -}}
+{{- if not .gateway.admin.existingSecret }}{{ $_ := set $all "gateway" (dict "admin-token" (include "shop.secret.value" (list $root "gateway" "admin-token" .gateway.admin.token))) }}{{ end -}}
+{{- with .postgresql -}}
+{{- if and .enabled (not .auth.existingSecret) -}}
+{{- $_ := set $all "postgresql" (dict
+  "password" (include "shop.secret.value" (list $root "postgresql" "password" .auth.password))
+  "product-password" (include "shop.secret.value" (list $root "postgresql" "product-password" .auth.productPassword))
+  "notification-password" (include "shop.secret.value" (list $root "postgresql" "notification-password" .auth.notificationPassword))) -}}
+{{- else if and (not .enabled) (not .external.existingSecret) -}}
+{{- $_ := set $all "product" (dict "password" (required "postgresql.enabled is false: set postgresql.external.existingSecret or .password" .external.password)) -}}
+{{- end -}}
+{{- end -}}
+{{- with .redis -}}
+{{- if and .enabled (not .auth.existingSecret) -}}
+{{- $_ := set $all "redis" (dict "redis-password" (include "shop.secret.value" (list $root "redis" "redis-password" .auth.password))) -}}
+{{- else if and (not .enabled) .external.password (not .external.existingSecret) -}}
+{{- $_ := set $all "basket" (dict "password" .external.password) -}}
+{{- end -}}
+{{- end -}}
+{{- with .mariadb -}}
+{{- if and .enabled (not .auth.existingSecret) -}}
+{{- $_ := set $all "mariadb" (dict
+  "mariadb-root-password" (include "shop.secret.value" (list $root "mariadb" "mariadb-root-password" .auth.rootPassword))
+  "mariadb-password" (include "shop.secret.value" (list $root "mariadb" "mariadb-password" .auth.password))) -}}
+{{- else if and (not .enabled) (not .external.existingSecret) -}}
+{{- $_ := set $all "payment" (dict "password" (required "mariadb.enabled is false: set mariadb.external.existingSecret or .password" .external.password)) -}}
+{{- end -}}
+{{- end -}}
+{{- if .notification.enabled -}}
+{{- $own := dict -}}
+{{- if and .notification.smtp.url (not .notification.smtp.existingSecret) }}{{ $_ := set $own "smtp-url" .notification.smtp.url }}{{ end -}}
+{{- if and .notification.webhook.secret (not .notification.webhook.existingSecret) }}{{ $_ := set $own "webhook-secret" .notification.webhook.secret }}{{ end -}}
+{{- if not (or .postgresql.enabled .postgresql.external.notificationExistingSecret) }}{{ $_ := set $own "password" (required "postgresql.enabled is false: set postgresql.external.notificationExistingSecret or .notificationPassword" .postgresql.external.notificationPassword) }}{{ end -}}
+{{- with $own }}{{ $_ := set $all "notification" . }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{ toJson $all }}
+{{- end }}
+
+{{/*
+What a component is given as files below /run/secrets/shop, each named by its variable: {"items": [{"var", "secret", "key"}]}.
+A row: the variable, somebody else's Secret and its key, or ours and its key.
+*/}}
+{{- define "shop.secret.files" -}}
+{{- $rows := list -}}
+{{- $name := .name -}}
+{{- with .root.Values -}}
+{{- if eq $name "gateway" -}}
+{{- $rows = list (list "ADMIN_TOKEN" .gateway.admin.existingSecret .gateway.admin.key "gateway" "admin-token") -}}
+{{- else if and (has $name (list "product" "notification")) .postgresql.enabled -}}
+{{- $key := printf "%s-password" $name -}}
+{{- $rows = list (list "DB_PASSWORD" .postgresql.auth.existingSecret $key "postgresql" $key) -}}
+{{- else if eq $name "product" -}}
+{{- $rows = list (list "DB_PASSWORD" .postgresql.external.existingSecret .postgresql.external.passwordKey "product" "password") -}}
+{{- else if eq $name "notification" -}}
+{{- $rows = list (list "DB_PASSWORD" .postgresql.external.notificationExistingSecret .postgresql.external.notificationPasswordKey "notification" "password") -}}
+{{- else if and (eq $name "basket") .redis.enabled -}}
+{{- $rows = list (list "REDIS_PASSWORD" .redis.auth.existingSecret "redis-password" "redis" "redis-password") -}}
+{{- else if and (eq $name "basket") (or .redis.external.existingSecret .redis.external.password) -}}
+{{- $rows = list (list "REDIS_PASSWORD" .redis.external.existingSecret .redis.external.passwordKey "basket" "password") -}}
+{{- else if and (eq $name "payment") .mariadb.enabled -}}
+{{- $rows = list (list "DB_PASSWORD" .mariadb.auth.existingSecret "mariadb-password" "mariadb" "mariadb-password") -}}
+{{- else if eq $name "payment" -}}
+{{- $rows = list (list "DB_PASSWORD" .mariadb.external.existingSecret .mariadb.external.passwordKey "payment" "password") -}}
+{{- end -}}
+{{- if eq $name "notification" -}}
+{{- with .notification.smtp }}{{ if or .existingSecret .url }}{{ $rows = append $rows (list "SMTP_URL" .existingSecret .key "notification" "smtp-url") }}{{ end }}{{ end -}}
+{{- with .notification.webhook }}{{ if or .existingSecret .secret }}{{ $rows = append $rows (list "WEBHOOK_SECRET" .existingSecret .key "notification" "webhook-secret") }}{{ end }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- $items := list -}}
+{{- range $rows -}}
+{{- $own := printf "%s-%s" (include "shop.fullname" $.root) (index . 3) -}}
+{{- $items = append $items (dict "var" (index . 0) "secret" (default $own (index . 1)) "key" (ternary (index . 2) (index . 4) (ne (index . 1) ""))) -}}
+{{- end -}}
+{{ dict "items" $items | toJson }}
+{{- end }}

@@ -1,0 +1,89 @@
+{{/* What a binary reads: the same TOML keys as everywhere else. */}}
+
+{{- define "shop.toml.value" -}}
+{{- if kindIs "map" . -}}
+{ {{- $first := true }}{{ range $key, $value := . }}{{ if not (kindIs "invalid" $value) }}{{ if not $first }},{{ end }} {{ $key }} = {{ include "shop.toml.value" $value }}{{ $first = false }}{{ end }}{{ end }} }
+{{- else if kindIs "slice" . -}}
+[{{ range $index, $value := . }}{{ if $index }}, {{ end }}{{ include "shop.toml.value" $value }}{{ end }}]
+{{- else -}}
+{{ toJson . }}
+{{- end -}}
+{{- end }}
+
+{{/* Helm's toToml writes every number of a values file with a decimal point; a text in JSON is a text in TOML. */}}
+{{- define "shop.toml" -}}
+{{- range $key, $value := . }}{{ if not (or (kindIs "map" $value) (kindIs "invalid" $value)) }}{{ $key }} = {{ include "shop.toml.value" $value }}
+{{ end }}{{ end -}}
+{{- range $section, $value := . }}{{ if kindIs "map" $value }}
+[{{ $section }}]
+{{ range $key, $inner := $value }}{{ if not (kindIs "invalid" $inner) }}{{ $key }} = {{ include "shop.toml.value" $inner }}
+{{ end }}{{ end }}{{ end }}{{ end -}}
+{{- end }}
+
+{{/* host:port of a component inside the namespace: (list $ "product" "grpc"). */}}
+{{- define "shop.address" -}}
+{{- $root := index . 0 -}}
+{{ include "shop.fullname" $root }}-{{ index . 1 }}:{{ (index (index $root.Values (index . 1)).settings (index . 2)).port }}
+{{- end }}
+
+{{- define "shop.kafka.brokers" -}}
+{{- $brokers := list -}}
+{{- if .Values.kafka.enabled -}}
+{{- $name := printf "%s-kafka" (include "shop.fullname" .) -}}
+{{- range until (int .Values.kafka.replicas) }}
+{{- $brokers = append $brokers (printf "%s-%d.%s-headless:9092" $name . $name) }}
+{{- end -}}
+{{- else -}}
+{{- $brokers = .Values.kafka.external.brokers -}}
+{{- end -}}
+{{ dict "brokers" $brokers | toJson }}
+{{- end }}
+
+{{/* Host and port of a store, ours or another: (list $ "redis"). */}}
+{{- define "shop.store" -}}
+{{- $root := index . 0 -}}
+{{- $store := index $root.Values (index . 1) -}}
+{{- if $store.enabled -}}
+{{ dict "host" (printf "%s-%s" (include "shop.fullname" $root) (index . 1)) "port" (int (include "shop.store.port" (index . 1))) | toJson }}
+{{- else -}}
+{{ dict "host" (required (printf "%s.enabled is false: set %s.external.host" (index . 1) (index . 1)) $store.external.host) "port" (int $store.external.port) | toJson }}
+{{- end -}}
+{{- end }}
+
+{{- define "shop.store.port" -}}
+{{ get (dict "postgresql" 5432 "redis" 6379 "mariadb" 3306 "kafka" 9092) . }}
+{{- end }}
+
+{{/* The store that a component keeps its data in; nothing for the gateway. */}}
+{{- define "shop.store.of" -}}
+{{ get (dict "product" "postgresql" "basket" "redis" "payment" "mariadb" "notification" "postgresql") . }}
+{{- end }}
+
+{{/*
+The settings of a component: what follows from this release, then `settings` of all, then its own. Written into `out`, because
+a detour over JSON would turn whole numbers into fractions: (dict "root" $ "name" "product" "out" (dict)).
+*/}}
+{{- define "shop.settings" -}}
+{{- $root := .root -}}
+{{- $own := (index $root.Values .name).settings -}}
+{{- if (($own).stop).grace }}{{ fail (printf "%s.settings.stop.grace: set shutdown.graceSeconds, from which the pod's own limit follows" .name) }}{{ end -}}
+{{- $derived := dict "stop" (dict "grace" (printf "%vs" $root.Values.shutdown.graceSeconds)) -}}
+{{- if eq .name "gateway" -}}
+{{- $services := dict -}}
+{{- range list "product" "basket" "payment" "notification" }}
+{{- $on := has . (include "shop.components" $root | fromJson).names -}}
+{{- $service := dict "enabled" $on -}}
+{{- if $on }}{{ $_ := set $service "urls" (list (printf "http://%s" (include "shop.address" (list $root . "http")))) }}{{ end -}}
+{{- if and $on (ne . "notification") }}{{ $_ := set $service "grpc_urls" (list (printf "http://%s" (include "shop.address" (list $root . "grpc")))) }}{{ end -}}
+{{- $_ := set $services . $service -}}
+{{- end -}}
+{{- $_ := set $derived "services" $services -}}
+{{- else -}}
+{{- $_ := set $derived "kafka" (include "shop.kafka.brokers" $root | fromJson) -}}
+{{- $store := include "shop.store.of" .name -}}
+{{- $_ := set $derived (eq $store "redis" | ternary "redis" "database") (include "shop.store" (list $root $store) | fromJson) -}}
+{{- if has .name (list "basket" "payment") }}{{ $_ := set $derived "product" (dict "url" (include "shop.address" (list $root "product" "grpc"))) }}{{ end -}}
+{{- if eq .name "payment" }}{{ $_ := set $derived "basket" (dict "url" (include "shop.address" (list $root "basket" "grpc"))) }}{{ end -}}
+{{- end -}}
+{{- $_ := mergeOverwrite .out $derived (deepCopy $root.Values.settings) (deepCopy $own) -}}
+{{- end }}

@@ -1,0 +1,45 @@
+"""Which changes of values start pods anew."""
+
+import pytest
+
+from chart import COMPONENTS, named, render
+
+FIXED = [
+    "gateway.admin.token=t", "redis.auth.password=p", "notification.enabled=true",
+    *[f"postgresql.auth.{key}=p" for key in ("password", "productPassword", "notificationPassword")],
+    *[f"mariadb.auth.{key}=p" for key in ("rootPassword", "password")],
+]
+
+
+def templates(*values):
+    manifests = render(values=[*FIXED, *values])
+    return {name: named(manifests, "Deployment", name)["spec"]["template"] for name in COMPONENTS}
+
+
+@pytest.fixture(scope="module")
+def before():
+    return templates()
+
+
+@pytest.mark.parametrize(
+    ("value", "restarted"),
+    [
+        ("gateway.settings.services.product.urls={http://a:1,http://b:2}", []),
+        ("gateway.settings.rate_limit.requests=5", []),
+        ("gateway.settings.circuit_breaker.timeout=1s", []),
+        ("gateway.settings.load_balancer.strategy=random", []),
+        ("gateway.settings.workers=2", ["gateway"]),
+        ("gateway.admin.token=other", ["gateway"]),
+        ("product.settings.database.pool.max=4", ["product"]),
+        ("postgresql.auth.productPassword=other", ["product"]),
+        ("postgresql.auth.notificationPassword=other", ["notification"]),
+        ("redis.auth.password=other", ["basket"]),
+        ("mariadb.auth.password=other", ["payment"]),
+        ("mariadb.auth.rootPassword=other", []),
+        ("settings.log.level=debug", COMPONENTS),
+        ("gateway.replicas=7", []),
+    ],
+)
+def test_a_change_reaches_the_pods_that_it_concerns_and_no_other(before, value, restarted):
+    after = templates(value)
+    assert [name for name in COMPONENTS if after[name] != before[name]] == restarted
