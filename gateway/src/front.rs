@@ -1,5 +1,7 @@
 //! Client connections: accepted by each worker on its own listener, told apart by preface, served by hyper.
 
+mod farewell;
+mod framing;
 mod stream;
 mod watch;
 
@@ -22,6 +24,7 @@ use parking_lot::Mutex;
 use shop_runtime::CancellationToken;
 use tokio::net::{TcpListener, TcpStream};
 
+use self::framing::Framing;
 use self::stream::{ClientStream, sniff};
 use self::watch::Order;
 use crate::proxy;
@@ -31,7 +34,6 @@ use crate::shared::Shared;
 const SWEEP: Duration = Duration::from_secs(1);
 /// After running out of file descriptors, wait for others to end instead of spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// hyper's own limit counts header lines; one hundred is its default and stays.
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -43,6 +45,7 @@ pub(crate) struct Worker {
     pub(crate) index: usize,
     connections: Mutex<HashMap<u64, Arc<Watch>>>,
     next: AtomicU64,
+    largest_head: usize,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
 }
@@ -64,7 +67,15 @@ impl Worker {
             .initial_stream_window_size(H2_STREAM_WINDOW)
             .initial_connection_window_size(H2_CONNECTION_WINDOW)
             .keep_alive_interval(H2_PING_INTERVAL);
-        Arc::new(Self { shared, index, connections: Mutex::default(), next: AtomicU64::new(0), http1, http2 })
+        Arc::new(Self {
+            shared,
+            index,
+            connections: Mutex::default(),
+            next: AtomicU64::new(0),
+            largest_head: head,
+            http1,
+            http2,
+        })
     }
 
     /// Accepts until `stop`.
@@ -130,11 +141,7 @@ impl Worker {
         self.shared.metrics.connections.inc();
         let _listed = Listed { worker: &self, id };
         let head = self.shared.live().config.http.header_timeout.get();
-        let Ok(Ok(Some((prefix, is_http2)))) = tokio::time::timeout(head, sniff(&mut stream)).await else { return };
-        if is_http2 {
-            watch.speaks_http2();
-        }
-        let io = TokioIo::new(ClientStream::new(stream, prefix, Arc::clone(&watch)));
+        let Ok(Ok(Some((begin, is_http2)))) = tokio::time::timeout(head, sniff(&mut stream)).await else { return };
         let service = {
             let (worker, watch) = (Arc::clone(&self), Arc::clone(&watch));
             service_fn(move |request| {
@@ -143,32 +150,27 @@ impl Worker {
             })
         };
         let ended = if is_http2 {
+            watch.speaks_http2();
+            let io = TokioIo::new(ClientStream::http2(stream, begin, Arc::clone(&watch)));
             drive(pin!(self.http2.serve_connection(io, service)), &watch).await
         } else {
+            let refuse = {
+                let (shared, watch) = (Arc::clone(&self.shared), Arc::clone(&watch));
+                Box::new(move |fault| farewell::refuse(&shared, &watch, fault))
+            };
+            let framing = Framing::new(self.largest_head);
+            let io = TokioIo::new(ClientStream::http1(stream, begin, Arc::clone(&watch), framing, refuse));
             let mut connection = self.http1.serve_connection(io, service);
             let ended = drive(Pin::new(&mut connection), &watch).await;
             if let (Ok(()), Some(tunnel)) = (&ended, watch.take_tunnel()) {
                 let parts = connection.into_parts();
-                Box::pin(tunnel.run(parts.io.into_inner(), parts.read_buf, &watch)).await;
+                Box::pin(tunnel.run(parts.io.into_inner().unguarded(), parts.read_buf, &watch)).await;
             }
             ended
         };
         if let Err(error) = ended {
-            self.note(&error);
+            tracing::debug!(%error, "a client connection ended");
         }
-    }
-
-    /// hyper answers what it cannot parse by itself; it is counted here.
-    fn note(&self, error: &hyper::Error) {
-        let reason = if error.is_parse_too_large() {
-            "head_too_large"
-        } else if error.is_parse() {
-            "bad_request"
-        } else {
-            return tracing::debug!(%error, "a client connection ended");
-        };
-        self.shared.metrics.cut.with_label_values(&[reason]).inc();
-        tracing::debug!(reason, %error, "a client sent what is not HTTP");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{self, HeaderName};
-use http::uri::Authority;
+use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::client::{Client, X_FORWARDED_FOR};
@@ -48,6 +48,12 @@ pub(crate) fn host(request: &http::request::Parts) -> Result<HeaderValue, Refusa
         if authority.as_str().contains('@') {
             return Err(bad("the request target names a user"));
         }
+        if host.is_none() && request.version < Version::HTTP_2 && request.version != Version::HTTP_10 {
+            return Err(bad("the request has no Host header"));
+        }
+        if request.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
+            return Err(bad("the request target is of another protocol"));
+        }
         return HeaderValue::from_str(authority.as_str()).map_err(|_| bad("the request target's host is not valid"));
     }
     match host {
@@ -91,15 +97,8 @@ pub(crate) fn check(request: &http::request::Parts) -> Result<(), Refusal> {
             .header(header::CONNECTION, HeaderValue::from_static("close")));
     }
     let headers = &request.headers;
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        if headers.contains_key(header::CONTENT_LENGTH) {
-            return Err(Refusal::new(Reason::BadRequest, "the request has both Content-Length and Transfer-Encoding"));
-        }
-        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-        let only = (codings.next(), codings.next());
-        if !matches!(only, (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-            return Err(Refusal::new(Reason::BadRequest, "the only transfer coding understood is chunked"));
-        }
+    if headers.get_all(header::CONNECTION).iter().flat_map(options).any(is_vouched_for) {
+        return Err(Refusal::new(Reason::BadRequest, "Connection names a header that is not the connection's"));
     }
     match headers.get(header::EXPECT) {
         Some(expect) if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
@@ -109,6 +108,19 @@ pub(crate) fn check(request: &http::request::Parts) -> Result<(), Refusal> {
     }
 }
 
+/// The words of a `Connection`.
+fn options(connection: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    connection.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Whether backends rely on the header of this name: dropped on a client's word, they would miss what a proxy before us
+/// said, or where the request ends.
+fn is_vouched_for(name: &[u8]) -> bool {
+    let known = [b"host".as_slice(), b"content-length", b"forwarded", b"via", b"x-request-id", b"traceparent"];
+    let is_forwarded = |prefix: &[u8]| name.len() > prefix.len() && name[..prefix.len()].eq_ignore_ascii_case(prefix);
+    is_forwarded(b"x-forwarded-") || known.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
 /// Removes the headers of one connection and those that `Connection` names. True when the sender takes trailers.
 fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
     let takes_trailers = headers.get_all(header::TE).iter().any(names_trailers);
@@ -116,8 +128,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
             .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .flat_map(options)
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
             .collect();
         for name in named {
             headers.remove(name);
@@ -140,6 +152,8 @@ pub(crate) struct Onward<'a> {
     pub(crate) host: &'a HeaderValue,
     /// What was cut off the path, such as `/api`.
     pub(crate) prefix: Option<&'static str>,
+    /// With a body of unknown length.
+    pub(crate) is_unsized: bool,
     /// Over HTTP/2, where `Host` travels as `:authority`.
     pub(crate) http2: bool,
     /// The protocol to ask the backend for.
@@ -158,6 +172,10 @@ pub(crate) fn to_backend(headers: &mut HeaderMap, onward: &Onward<'_>) {
         }
     } else {
         headers.insert(header::HOST, onward.host.clone());
+        if onward.is_unsized {
+            // Said for us unless the method is GET: hyper would drop its body.
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         join_cookies(headers);
         if let Some(protocol) = onward.upgrade {
             upgrade::write(headers, protocol);
@@ -282,7 +300,10 @@ mod tests {
         ]);
         let peer = peer.parse().expect("peer");
         let client = Client { address: peer, through_proxy };
-        to_backend(&mut sent, &Onward { client, peer, host, prefix: Some("/api"), http2, upgrade: None });
+        to_backend(
+            &mut sent,
+            &Onward { client, peer, host, prefix: Some("/api"), is_unsized: false, http2, upgrade: None },
+        );
         sent
     }
 
@@ -391,7 +412,6 @@ mod tests {
             ("/", &[("host", "gw.example:8083")][..], "gw.example:8083"),
             ("/", &[("host", "[::1]:8083")], "[::1]:8083"),
             ("http://a.example/x", &[("host", "A.example")], "a.example"),
-            ("http://a.example/x", &[], "a.example"),
         ];
         for (uri, pairs, expected) in good {
             assert_eq!(host(&parts(uri, pairs)).expect(uri), expected, "{uri} {pairs:?}");
@@ -407,7 +427,9 @@ mod tests {
             ("/", &[("host", "a:b")]),
             ("/", &[("host", ":80")]),
             ("http://a.example/x", &[("host", "b.example")]),
-            ("http://u@a.example/x", &[]),
+            ("http://u@a.example/x", &[("host", "u@a.example")]),
+            ("http://a.example/x", &[]),
+            ("ftp://a.example/x", &[("host", "a.example")]),
         ];
         for (uri, pairs) in bad {
             let refusal = host(&parts(uri, pairs)).expect_err(uri);
@@ -416,13 +438,11 @@ mod tests {
     }
 
     #[test]
-    fn framing_with_two_readings_is_refused() {
+    fn connections_and_expectations_beyond_the_client_are_refused() {
         let table = [
-            (&[("transfer-encoding", "chunked")][..], None),
-            (&[("transfer-encoding", "chunked"), ("content-length", "3")], Some(Reason::BadRequest)),
-            (&[("transfer-encoding", "gzip, chunked")], Some(Reason::BadRequest)),
-            (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], Some(Reason::BadRequest)),
-            (&[("transfer-encoding", "xchunked")], Some(Reason::BadRequest)),
+            (&[("connection", "keep-alive, X-Mine")][..], None),
+            (&[("connection", "close"), ("connection", "te , Host")], Some(Reason::BadRequest)),
+            (&[("connection", "X-Forwarded-For")], Some(Reason::BadRequest)),
             (&[("expect", "100-Continue")], None),
             (&[("expect", "200-ok")], Some(Reason::ExpectationFailed)),
         ];

@@ -208,6 +208,7 @@ impl Visit {
             peer: self.peer,
             host: &host,
             prefix: target.root.map(|_| PREFIX),
+            is_unsized: upload.is_unsized(),
             http2: self.is_grpc,
             upgrade: upgrade.as_ref(),
         };

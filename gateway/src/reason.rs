@@ -15,6 +15,8 @@ pub(crate) enum Reason {
     BodyTimeout,
     /// The body is over the limit.
     BodyTooLarge,
+    /// The request's head is over the limit, in bytes or in lines.
+    HeadTooLarge,
     /// The request target is over the limit.
     UriTooLong,
     /// An `Expect` other than `100-continue`.
@@ -49,12 +51,13 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// Every reason, in the order of their discriminants.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::BadPath,
         Self::MethodRefused,
         Self::BodyTimeout,
         Self::BodyTooLarge,
+        Self::HeadTooLarge,
         Self::UriTooLong,
         Self::ExpectationFailed,
         Self::NoRoute,
@@ -80,6 +83,7 @@ impl Reason {
             Self::MethodRefused => "method_refused",
             Self::BodyTimeout => "body_timeout",
             Self::BodyTooLarge => "body_too_large",
+            Self::HeadTooLarge => "head_too_large",
             Self::UriTooLong => "uri_too_long",
             Self::ExpectationFailed => "expectation_failed",
             Self::NoRoute => "no_route",
@@ -105,6 +109,7 @@ impl Reason {
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::NoRoute => StatusCode::NOT_FOUND,
@@ -126,7 +131,7 @@ impl Reason {
             Self::BadRequest | Self::BadPath | Self::UriTooLong | Self::ExpectationFailed => 3,
             Self::UpstreamTimeout | Self::TunnelIdle | Self::BodyTimeout => 4,
             Self::CrossOriginRefused => 7,
-            Self::BodyTooLarge | Self::RateLimited => 8,
+            Self::HeadTooLarge | Self::BodyTooLarge | Self::RateLimited => 8,
             Self::NoRoute | Self::MethodRefused => 12,
             Self::UpstreamInvalid => 13,
             Self::ServiceDisabled
@@ -140,7 +145,7 @@ impl Reason {
 
     /// Whether the connection ends with the answer: what follows on it may be the rest of a request nobody understood.
     pub(crate) const fn closes(self) -> bool {
-        matches!(self, Self::BadRequest | Self::BodyTooLarge | Self::BodyTimeout | Self::Draining)
+        matches!(self, Self::BadRequest | Self::HeadTooLarge | Self::BodyTooLarge | Self::BodyTimeout | Self::Draining)
     }
 
     /// The word as a header value.

@@ -90,6 +90,11 @@ impl Upload {
         matches!(self.0, Source::None)
     }
 
+    /// Whether there is one, and nobody said how long it is.
+    pub(crate) fn is_unsized(&self) -> bool {
+        !self.is_none() && self.size_hint().exact().is_none()
+    }
+
     /// Where to watch it from; nothing to watch without a body.
     pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
         match &self.0 {

@@ -43,6 +43,8 @@ pub(crate) struct Watch {
     since: AtomicU64,
     /// Requests being served: at most one over HTTP/1.1.
     open: AtomicUsize,
+    /// Requests that were served.
+    served: AtomicU64,
     /// Since when the client has taken nothing of what is to be sent, plus one; 0 when it takes what it gets.
     stalled: AtomicU64,
     order: AtomicU8,
@@ -62,6 +64,7 @@ impl Watch {
             phase: AtomicU8::new(Phase::Head as u8),
             since: AtomicU64::new(0),
             open: AtomicUsize::new(0),
+            served: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
             order: AtomicU8::new(Order::None as u8),
             http2: AtomicBool::new(false),
@@ -145,6 +148,11 @@ impl Watch {
         self.ordered(cx) == Order::Cut
     }
 
+    /// Requests that were served.
+    pub(super) fn served(&self) -> u64 {
+        self.served.load(Relaxed)
+    }
+
     /// Whether a request may be on its way, so that closing now would lose it.
     pub(super) fn awaits_head(&self) -> bool {
         self.is_in(Phase::Head)
@@ -193,6 +201,7 @@ pub(crate) struct Occupied(Arc<Watch>);
 
 impl Drop for Occupied {
     fn drop(&mut self) {
+        self.0.served.fetch_add(1, Relaxed);
         if self.0.open.fetch_sub(1, Relaxed) == 1 {
             self.0.enter(Phase::Idle);
         }

@@ -2,13 +2,16 @@
 
 mod browser;
 mod checks;
+mod conversations;
 mod drain;
+mod framing;
 mod grpc;
 mod hostile;
 mod http;
 mod own;
 mod policy;
 mod process;
+mod recorder;
 mod reload;
 mod retries;
 mod settings;
