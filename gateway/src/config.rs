@@ -3,12 +3,14 @@
 mod backends;
 mod browser;
 mod origin;
+mod rate_limit;
 mod resilience;
 
 pub use backends::{BackendUrl, Backends, InvalidBackend};
 pub use browser::{Cors, Csrf, SecurityHeaders};
 pub(crate) use origin::is_host_byte;
 pub use origin::{AllowedOrigin, InvalidOrigin};
+pub use rate_limit::{ApiKeys, ClientKey, RateLimit, RouteLimit};
 pub use resilience::{HealthCheck, Retries};
 
 use std::num::NonZeroU32;
@@ -323,31 +325,6 @@ pub enum Strategy {
     P2cEwma,
 }
 
-/// How often one client may call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RateLimit {
-    /// Off: as often as it likes.
-    pub enabled: bool,
-    /// Calls a client may make per window, in the long run.
-    pub requests: NonZeroU32,
-    /// The window.
-    pub window: Duration,
-    /// Calls a client may make at once.
-    pub burst: NonZeroU32,
-}
-
-impl Default for RateLimit {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            requests: NonZeroU32::MIN.saturating_add(99),
-            window: Duration::secs(60),
-            burst: NonZeroU32::MIN.saturating_add(9),
-        }
-    }
-}
-
 /// The admin API.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -435,7 +412,7 @@ impl Settings for Config {
         problems.within("security_headers", |p| self.security_headers.check(p));
         problems.within("health_check", |p| self.health_check.check(p));
         problems.within("retries", |p| self.retries.check(p));
-        problems.ensure(!self.rate_limit.window.is_zero(), "rate_limit.window", "must be more than 0");
+        problems.within("rate_limit", |p| self.rate_limit.check(p));
         problems.ensure(self.workers <= 1024, "workers", "use at most 1024, or 0 for one per core");
     }
 }

@@ -54,7 +54,7 @@ use crate::config::Strategy;
 use crate::shared::Shared;
 use crate::worker::Stop;
 
-/// How often the rate limiter forgets clients that have not come back.
+/// How often the rate limiter forgets clients that have not come back, and looks at its files.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
 /// A gateway that has its port and waits to be run.
@@ -138,7 +138,7 @@ async fn housekeep(shared: &Shared) {
     loop {
         ticks.tick().await;
         if let Some(limiter) = &shared.live().limiter {
-            limiter.forget_idle();
+            limiter.refresh();
         }
     }
 }

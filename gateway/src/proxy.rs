@@ -22,7 +22,7 @@ use crate::cors;
 use crate::exchange::Exchange;
 use crate::front::{Watch, Worker};
 use crate::headers::{self, Onward};
-use crate::limit::Verdict;
+use crate::limit::{self, Ruling, Verdict};
 use crate::live::Live;
 use crate::own::Own;
 use crate::reason::Reason;
@@ -193,7 +193,7 @@ impl Visit {
                 Refusal::new(Reason::Draining, "the gateway is shutting down").retry_after(Duration::from_secs(1))
             );
         }
-        self.limit(live, self.client.address)?;
+        self.limit(live, &head, &normal)?;
         if !target.service.enabled {
             return Err(Refusal::new(
                 Reason::ServiceDisabled,
@@ -251,10 +251,12 @@ impl Visit {
         Ok(Target { service: &route.service, group, path: inner, root })
     }
 
-    fn limit(&mut self, live: &Live, client: IpAddr) -> Result<(), Refusal> {
+    fn limit(&mut self, live: &Live, head: &http::request::Parts, path: &str) -> Result<(), Refusal> {
         let Some(limiter) = &live.limiter else { return Ok(()) };
-        let verdict = limiter.check(client);
-        self.limits = Some(limiter.headers(verdict));
+        let http::request::Parts { method, headers, .. } = head;
+        let call = limit::Call { method, path, headers, address: self.client.address };
+        let Some(Ruling { verdict, fields }) = limiter.check(&call) else { return Ok(()) };
+        self.limits = Some(fields);
         match verdict {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Refused { retry_after } => {

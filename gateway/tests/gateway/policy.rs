@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
-use shop_gateway::config::Strategy;
+use shop_gateway::config::{ClientKey, Strategy};
 use shop_testing::eventually;
 
-use crate::support::{Running, Upstream, backends, config, nobody};
+use crate::support::{Running, Upstream, backends, config, get, nobody, request};
 
 #[tokio::test]
 async fn a_client_over_its_rate_is_told_when_to_come_back() {
@@ -31,6 +31,50 @@ async fn a_client_over_its_rate_is_told_when_to_come_back() {
     assert_eq!(reply.header("retry-after"), Some("60"));
     for free in ["/health", "/health/ready", "/metrics"] {
         assert_eq!(gateway.get(free).await.status(), 200, "{free} is not counted");
+    }
+}
+
+#[tokio::test]
+async fn a_route_has_a_limit_of_its_own_and_a_known_key_a_budget_wherever_it_comes_from() {
+    let upstream = Upstream::echo().await;
+    let mut settings = config(upstream.addr);
+    let limit = &mut settings.rate_limit;
+    limit.enabled = true;
+    limit.burst = NonZeroU32::new(2).expect("not zero");
+    limit.window = shop_config::Duration::secs(6000);
+    limit.key = vec![ClientKey::ApiKey, ClientKey::Ip];
+    // SHA-256 of `secret`.
+    limit.api_keys.hashes = vec!["2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b".to_owned()];
+    limit.routes = serde_json::from_value(serde_json::json!([
+        {"path": "/api/payments", "methods": ["POST"], "requests": 10, "window": "1h", "burst": 1},
+        {"path": "/api/notifications", "enabled": false},
+    ]))
+    .expect("routes");
+    let gateway = Running::start(settings).await;
+    let reply = gateway.send(request("POST", "/api/payments//x/../", "")).await;
+    assert_eq!((reply.status(), reply.header("ratelimit")), (200, Some("\"POST /api/payments\";r=0;t=360")));
+    assert_eq!(reply.header("ratelimit-policy"), Some("\"POST /api/payments\";q=10;w=3600"));
+    let reply = gateway.send(request("POST", "/api/payments/7", "")).await;
+    reply.refused(429, "rate_limited");
+    assert_eq!(reply.header("retry-after"), Some("360"));
+    for _ in 0..4 {
+        let reply = gateway.get("/api/notifications").await;
+        assert_eq!((reply.status(), reply.header("ratelimit")), (200, None));
+    }
+    let with_key = |key: &str| {
+        let mut call = get("/api/payments");
+        call.headers_mut().insert("x-api-key", key.parse().expect("a value"));
+        call
+    };
+    for (key, status) in [
+        ("invented", 200),
+        ("secret", 200),
+        ("invented too", 200),
+        ("invented as well", 429),
+        ("secret", 200),
+        ("secret", 429),
+    ] {
+        assert_eq!(gateway.send(with_key(key)).await.status(), status, "{key}");
     }
 }
 

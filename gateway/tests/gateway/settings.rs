@@ -163,3 +163,42 @@ fn backends_are_checked_and_failed_calls_repeated_unless_settings_say_otherwise(
         assert!(problems.contains(key), "no {key} in {problems}");
     }
 }
+
+#[test]
+fn limits_that_cannot_be_meant_are_refused() {
+    let config = load::<Config>(&sources(&[])).expect("loads").settings;
+    assert_eq!(serde_json::json!(config.rate_limit.key), serde_json::json!(["ip"]));
+    assert_eq!(config.rate_limit.max_clients, 1_000_000);
+    let hash = "0".repeat(64);
+    let keys = ("SHOP_RATE_LIMIT__API_KEYS__HASHES", hash.as_str());
+    let routes = |json| [("SHOP_RATE_LIMIT__ROUTES", json)];
+    let checked = |env: &[(&str, &str)]| load::<Config>(&sources(env)).map(drop).map_err(|error| error.to_string());
+    for (env, key) in [
+        (&[("RATE_LIMIT_WINDOW", "0s")][..], "rate_limit.window"),
+        (&[("SHOP_RATE_LIMIT__MAX_CLIENTS", "10")], "rate_limit.max_clients"),
+        (&[("SHOP_RATE_LIMIT__KEY", "api_key"), keys], "rate_limit.key"),
+        (&[("SHOP_RATE_LIMIT__KEY", "ip,ip")], "rate_limit.key"),
+        (&[("SHOP_RATE_LIMIT__KEY", "")], "rate_limit.key"),
+        (&[("SHOP_RATE_LIMIT__KEY", "api_key,ip")], "rate_limit.api_keys.hashes"),
+        (&[("SHOP_RATE_LIMIT__API_KEYS__HASHES", "secret")], "rate_limit.api_keys.hashes"),
+        (
+            &[("SHOP_RATE_LIMIT__KEY", "api_key,ip"), ("SHOP_RATE_LIMIT__API_KEYS__FILE", "/nowhere/keys")],
+            "rate_limit.api_keys.file",
+        ),
+        (&[("SHOP_RATE_LIMIT__API_KEYS__HEADER", "x y")], "rate_limit.api_keys.header"),
+        (&routes(r#"[{"path": "payments"}]"#), "rate_limit.routes.0.path"),
+        (&routes(r#"[{"path": "/api/../x"}]"#), "rate_limit.routes.0.path"),
+        (&routes(r#"[{"path": "/a\"b"}]"#), "rate_limit.routes.0.path"),
+        (&routes(r#"[{"path": "/a"}, {"path": "/a"}]"#), "rate_limit.routes.1.path"),
+        (&routes(r#"[{"path": "/a", "methods": ["get"]}]"#), "rate_limit.routes.0.methods"),
+        (&routes(r#"[{"path": "/a", "window": "0s"}]"#), "rate_limit.routes.0.window"),
+        (&routes(r#"[{"path": "/a", "burst": 0}]"#), "rate_limit.routes"),
+        (&routes(r#"[{"path": "/a", "rate": 7}]"#), "rate_limit.routes"),
+    ] {
+        let problems = checked(env).expect_err(key);
+        assert!(problems.contains(key), "no {key} in\n{problems}");
+    }
+    assert_eq!(checked(&[("SHOP_RATE_LIMIT__KEY", "api_key,ip"), keys]), Ok(()));
+    let fine = r#"[{"path": "/api/payments", "methods": ["POST"], "requests": 10, "window": "1h", "burst": 2}]"#;
+    assert_eq!(checked(&routes(fine)), Ok(()));
+}

@@ -1,0 +1,178 @@
+//! Who calls: what tells one client from another, in 16 bytes.
+//!
+//! Only what is known to be true counts. A key or token that anybody could make up would be a new client with every call.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use arc_swap::ArcSwap;
+use http::{HeaderMap, HeaderName};
+use ring::digest::{SHA256, digest};
+
+use super::file::Watched;
+use crate::config::{ApiKeys, ClientKey, RateLimit};
+
+/// A client, and below which policy its calls are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    /// The kind in the top eight bits, then 16 for the policy, then the first 40 of a hash.
+    top: u64,
+    low: u64,
+}
+
+const IPV4: u64 = 0;
+const IPV6: u64 = 1;
+const API_KEY: u64 = 2;
+const KIND: u32 = 56;
+const POLICY: u32 = 40;
+
+impl Key {
+    /// A client known by its address.
+    pub(crate) fn of_address(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => Self { top: IPV4 << KIND, low: v4.to_bits().into() },
+            IpAddr::V6(v6) => Self { top: IPV6 << KIND, low: (v6.to_bits() >> 64) as u64 },
+        }
+    }
+
+    /// A client known by a secret of its own; 104 bits of its hash are enough to tell clients apart.
+    fn of_hash(kind: u64, hash: [u8; 32]) -> Self {
+        let part = |from: usize| u64::from_be_bytes(std::array::from_fn(|index| hash[from + index]));
+        Self { top: kind << KIND | part(0) >> (64 - POLICY), low: part(8) }
+    }
+
+    /// The same client below a policy.
+    pub(crate) fn below(self, policy: u16) -> Self {
+        Self { top: self.top | u64::from(policy) << POLICY, low: self.low }
+    }
+}
+
+/// Without the policy; the same in every gateway.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.top >> KIND {
+            IPV4 => write!(f, "ip:{}", Ipv4Addr::from_bits(u32::try_from(self.low).unwrap_or_default())),
+            IPV6 => write!(f, "ip:{}/64", Ipv6Addr::from_bits(u128::from(self.low) << 64)),
+            kind => {
+                let name = if kind == API_KEY { "key" } else { "sub" };
+                write!(f, "{name}:{:010x}{:016x}", self.top & ((1 << POLICY) - 1), self.low)
+            }
+        }
+    }
+}
+
+/// How clients are known.
+pub(crate) struct Callers {
+    order: Vec<ClientKey>,
+    header: HeaderName,
+    settings: ApiKeys,
+    api_keys: ArcSwap<HashSet<[u8; 32]>>,
+    file: Watched,
+}
+
+impl Callers {
+    /// Reads what the settings name.
+    pub(crate) fn new(settings: &RateLimit) -> Self {
+        let keys = &settings.api_keys;
+        let callers = Self {
+            order: settings.key.clone(),
+            header: keys.header.parse().unwrap_or(HeaderName::from_static("x-api-key")),
+            settings: keys.clone(),
+            api_keys: ArcSwap::default(),
+            file: Watched::new(keys.file.clone()),
+        };
+        callers.refresh();
+        callers
+    }
+
+    /// Reads files again that changed. What cannot be read changes nothing, and is said once.
+    pub(crate) fn refresh(&self) {
+        if !self.order.contains(&ClientKey::ApiKey) || !self.file.changed() {
+            return;
+        }
+        match self.settings.all() {
+            Ok(keys) => self.api_keys.store(keys.into()),
+            Err(error) => tracing::error!(error, "API keys stay as they were: rate_limit.api_keys.file is not good"),
+        }
+    }
+
+    /// Who calls.
+    pub(crate) fn of(&self, headers: &HeaderMap, address: IpAddr) -> Key {
+        let by = |kind: &ClientKey| match kind {
+            ClientKey::ApiKey => self.by_api_key(headers),
+            ClientKey::Ip => Some(Key::of_address(address)),
+        };
+        self.order.iter().find_map(by).unwrap_or_else(|| Key::of_address(address))
+    }
+
+    fn by_api_key(&self, headers: &HeaderMap) -> Option<Key> {
+        let key = headers.get(&self.header)?;
+        let hash: [u8; 32] = digest(&SHA256, key.as_bytes()).as_ref().try_into().ok()?;
+        self.api_keys.load().contains(&hash).then(|| Key::of_hash(API_KEY, hash))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    /// SHA-256 of `secret`.
+    const HASH: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+
+    fn callers(file: Option<std::path::PathBuf>) -> Callers {
+        let api_keys = ApiKeys { hashes: vec![HASH.to_uppercase()], file, ..ApiKeys::default() };
+        let settings = RateLimit { key: vec![ClientKey::ApiKey, ClientKey::Ip], api_keys, ..RateLimit::default() };
+        Callers::new(&settings)
+    }
+
+    fn with_key(key: &str) -> HeaderMap {
+        HeaderMap::from_iter([(HeaderName::from_static("x-api-key"), key.parse().expect("a value"))])
+    }
+
+    #[test]
+    fn an_ipv6_client_is_its_network_and_no_key_is_two_clients() {
+        let key = |text: &str| Key::of_address(address(text));
+        assert_eq!(key("2001:db8::1"), key("2001:db8::2"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+        assert_ne!(key("1.2.3.4"), key("1.2.3.5"));
+        assert_ne!(key("0.0.0.0"), key("::"));
+        assert_ne!(key("1.2.3.4").below(1), key("1.2.3.4").below(2));
+        assert_eq!(key("1.2.3.4").below(3).to_string(), "ip:1.2.3.4");
+        assert_eq!(key("2001:db8:0:1::9").below(3).to_string(), "ip:2001:db8:0:1::/64");
+    }
+
+    #[test]
+    fn a_known_api_key_is_a_client_and_an_invented_one_is_not() {
+        let callers = callers(None);
+        let (here, there) = (address("1.2.3.4"), address("5.6.7.8"));
+        let known = callers.of(&with_key("secret"), here);
+        assert_eq!(known, callers.of(&with_key("secret"), there), "wherever it comes from");
+        assert_eq!(known.to_string(), format!("key:{}{}", &HASH[..10], &HASH[16..32]));
+        assert_eq!(callers.of(&with_key("invented"), here), Key::of_address(here));
+        assert_eq!(callers.of(&HeaderMap::new(), here), Key::of_address(here));
+    }
+
+    #[test]
+    fn a_file_of_keys_is_read_again_and_a_broken_one_changes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keys");
+        std::fs::write(&path, "# nobody yet\n\n").expect("writes");
+        let callers = callers(Some(path.clone()));
+        let here = address("1.2.3.4");
+        let is_known = |key: &str| callers.of(&with_key(key), here) != Key::of_address(here);
+        assert!(is_known("secret") && !is_known("other"));
+        // SHA-256 of `other`.
+        let other = "d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa";
+        std::fs::write(&path, format!("  {other}\n")).expect("writes");
+        callers.refresh();
+        assert!(is_known("secret") && is_known("other"));
+        std::fs::write(&path, "nonsense, and of another length").expect("writes");
+        callers.refresh();
+        assert!(is_known("secret") && is_known("other"));
+    }
+}

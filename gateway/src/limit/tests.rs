@@ -1,0 +1,68 @@
+//! The limiter as a whole.
+
+use std::num::NonZeroU32;
+
+use super::*;
+use crate::config::RouteLimit;
+
+fn settings() -> RateLimit {
+    RateLimit {
+        burst: NonZeroU32::new(3).expect("not zero"),
+        window: shop_config::Duration::secs(3600),
+        ..RateLimit::default()
+    }
+}
+
+fn limiter(settings: &RateLimit) -> Limiter {
+    Limiter::new(settings).expect("is on")
+}
+
+fn check(limiter: &Limiter, method: &str, path: &str, address: &str) -> Option<Ruling> {
+    let (method, address) = (method.parse().expect("a method"), address.parse().expect("an address"));
+    limiter.check(&Call { method: &method, path, headers: &HeaderMap::new(), address })
+}
+
+/// How many calls in a row are allowed, of at most ten.
+fn allowed(limiter: &Limiter, method: &str, path: &str, address: &str) -> usize {
+    let is_allowed = |_: &usize| {
+        let ruling = check(limiter, method, path, address);
+        ruling.is_none_or(|ruling| matches!(ruling.verdict, Verdict::Allowed { .. }))
+    };
+    (0..10).take_while(is_allowed).count()
+}
+
+#[test]
+fn each_client_has_a_burst_of_its_own() {
+    let limiter = limiter(&settings());
+    assert_eq!(allowed(&limiter, "GET", "/api/products", "1.1.1.1"), 3);
+    assert_eq!(allowed(&limiter, "GET", "/api/baskets", "1.1.1.1"), 0, "one budget for all paths");
+    assert_eq!(allowed(&limiter, "GET", "/api/products", "2.2.2.2"), 3);
+    assert_eq!(limiter.clients(), 2);
+    limiter.refresh();
+    assert_eq!(limiter.clients(), 2, "their budgets are not full again");
+}
+
+#[test]
+fn routes_have_budgets_of_their_own_or_none() {
+    let route = |path: &str, methods: &[&str], burst| RouteLimit {
+        path: path.to_owned(),
+        methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+        enabled: burst > 0,
+        requests: None,
+        window: None,
+        burst: NonZeroU32::new(burst),
+    };
+    let routes = vec![route("/api/payments", &["POST"], 1), route("/api/products", &["GET"], 0)];
+    let limiter = limiter(&RateLimit { routes, ..settings() });
+    assert_eq!(allowed(&limiter, "POST", "/api/payments", "1.1.1.1"), 1);
+    assert_eq!(allowed(&limiter, "GET", "/api/payments", "1.1.1.1"), 3);
+    assert_eq!(allowed(&limiter, "GET", "/api/products/7", "1.1.1.1"), 10);
+    assert!(check(&limiter, "GET", "/api/products/7", "1.1.1.1").is_none(), "not counted, so nothing to tell");
+    assert_eq!(allowed(&limiter, "POST", "/api/products", "1.1.1.1"), 0, "the default budget was used up");
+    assert_eq!(allowed(&limiter, "POST", "/api/payments", "1.1.1.2"), 1);
+}
+
+#[test]
+fn switched_off_there_is_none() {
+    assert!(Limiter::new(&RateLimit { enabled: false, ..settings() }).is_none());
+}
