@@ -146,6 +146,12 @@ pub async fn kafka() -> Option<Topics> {
     Some(Topics { brokers, prefix: unique("test-") + "." })
 }
 
+/// The program that asks an HTTP/2 server everything its RFC says.
+#[must_use]
+pub fn h2spec() -> Option<String> {
+    server("SHOP_TEST_H2SPEC", "h2spec")
+}
+
 /// Whether a missing server fails the tests that need it.
 #[must_use]
 pub fn required() -> bool {

@@ -68,7 +68,7 @@ impl Farewell {
     }
 }
 
-/// The answer to a head that must not be handed on, recorded like any other.
+/// The answer to a head that must not be handed on, recorded like any other; empty if the client could not read it.
 pub(super) fn refuse(shared: &std::sync::Arc<Shared>, watch: &std::sync::Arc<Watch>, fault: Fault) -> Bytes {
     let mut request = Request::new(());
     // Nothing of it can be relied on, its method neither.
@@ -86,8 +86,11 @@ pub(super) fn refuse(shared: &std::sync::Arc<Shared>, watch: &std::sync::Arc<Wat
         security.write(headers, false);
     }
     exchange.answered(response.status(), Some(fault.reason));
-    exchange.sent(size);
     exchange.complete();
+    if !fault.speaks_http {
+        return Bytes::new();
+    }
+    exchange.sent(size);
     let status = response.status();
     let line = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
     let mut bytes = line.into_bytes();

@@ -22,10 +22,18 @@ pub(crate) struct Fault {
     pub(crate) reason: Reason,
     /// For people.
     pub(crate) detail: &'static str,
+    /// Whether the client may be told: one that speaks something else could take the answer for something else.
+    pub(crate) speaks_http: bool,
+}
+
+impl Fault {
+    const fn new(reason: Reason, detail: &'static str) -> Self {
+        Self { reason, detail, speaks_http: true }
+    }
 }
 
 const fn bad(detail: &'static str) -> Fault {
-    Fault { reason: Reason::BadRequest, detail }
+    Fault::new(Reason::BadRequest, detail)
 }
 
 /// Where in a client's bytes the gateway is.
@@ -122,7 +130,7 @@ impl Framing {
 
     /// The length of the head that `bytes` begin with, if all of it is there.
     fn head(&mut self, seen: Seen, bytes: &[u8]) -> Result<Option<usize>, Fault> {
-        let too_large = Fault { reason: Reason::HeadTooLarge, detail: "the head is larger than allowed" };
+        let too_large = Fault::new(Reason::HeadTooLarge, "the head is larger than allowed");
         match end_of_head(bytes, seen.lines)? {
             Search::End(end) if end > self.largest_head => Err(too_large),
             Search::End(end) => {
@@ -230,11 +238,11 @@ fn parse(bytes: &[u8]) -> Result<Option<At>, Fault> {
         Ok(Status::Complete(length)) if length == bytes.len() => {}
         Ok(Status::Complete(_)) => return Err(bad("the head ends in two places")),
         Ok(Status::Partial) => return Ok(None),
-        Err(error) => return Err(fault_of(error)),
+        Err(error) => return Err(Fault { speaks_http: !names_another_protocol(bytes), ..fault_of(error) }),
     }
     let target = request.path.unwrap_or_default();
     if target.len() > LONGEST_TARGET {
-        return Err(Fault { reason: Reason::UriTooLong, detail: "the request target is too long" });
+        return Err(Fault::new(Reason::UriTooLong, "the request target is too long"));
     }
     if !is_target(target) {
         return Err(bad("the request target is not valid"));
@@ -286,11 +294,17 @@ fn is_target(target: &str) -> bool {
     (target.starts_with('/') && target.bytes().all(plain)) || Uri::try_from(target).is_ok()
 }
 
+/// Whether the first line has three words and the last is no version of HTTP, as with RTSP, or with a broken preface of
+/// HTTP/2, whose sender must see the connection end and nothing else (RFC 9113, section 3.4).
+fn names_another_protocol(bytes: &[u8]) -> bool {
+    let mut lines = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).filter(|line| !line.is_empty());
+    let third = lines.next().and_then(|line| line.splitn(3, |byte| *byte == b' ').nth(2));
+    third.is_some_and(|third| !third.is_empty() && !third.to_ascii_lowercase().windows(5).any(|word| word == b"http/"))
+}
+
 fn fault_of(error: httparse::Error) -> Fault {
     match error {
-        httparse::Error::TooManyHeaders => {
-            Fault { reason: Reason::HeadTooLarge, detail: "the head has too many lines" }
-        }
+        httparse::Error::TooManyHeaders => Fault::new(Reason::HeadTooLarge, "the head has too many lines"),
         httparse::Error::HeaderName => bad("a header's name is not valid, or its line is folded"),
         httparse::Error::HeaderValue => bad("a header's value has a control character"),
         httparse::Error::NewLine => bad("a line does not end with CRLF"),

@@ -376,3 +376,18 @@ async fn bytes_ahead_of_a_101_go_into_the_tunnel_whatever_they_look_like() {
         assert!(answer.starts_with(b"HTTP/1.1 101 "), "{ahead:?}");
     }
 }
+
+#[tokio::test]
+async fn another_protocol_is_not_answered_in_http() {
+    let recorder = Recorder::start().await;
+    let gateway = Running::before(recorder.upstream.addr).await;
+    for bytes in [
+        "INVALID CONNECTION PREFACE\r\n\r\n",
+        "OPTIONS rtsp://a/b RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+        "INVITE sip:a@b SIP/2.0\r\n",
+    ] {
+        assert_eq!(send(&gateway, bytes).await, "", "{bytes:?}");
+    }
+    let counted = gateway.metric(r#"gateway_refusals_total{reason="bad_request",service="gateway"}"#);
+    assert_eq!((counted, recorder.take()), (Some(3.0), vec![]));
+}

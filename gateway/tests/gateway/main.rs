@@ -6,6 +6,7 @@ mod conversations;
 mod drain;
 mod framing;
 mod grpc;
+mod h2spec;
 mod hostile;
 mod http;
 mod own;
