@@ -192,6 +192,15 @@ impl Services {
         ]
     }
 
+    pub(crate) fn by_name_mut(&mut self) -> [(&'static str, &mut Service); 4] {
+        [
+            ("product", &mut self.product),
+            ("basket", &mut self.basket),
+            ("payment", &mut self.payment),
+            ("notification", &mut self.notification),
+        ]
+    }
+
     fn check(&self, problems: &mut Problems) {
         for (name, service) in self.by_name() {
             let key = format!("services.{name}.urls");
@@ -247,6 +256,13 @@ impl Service {
             urls: Backends(vec![BackendUrl::new(host, port)]),
             grpc_urls: Backends(grpc_port.map(|port| BackendUrl::new(host, port)).into_iter().collect()),
             strategy: None,
+        }
+    }
+
+    pub(crate) fn urls_of_mut(&mut self, protocol: Protocol) -> &mut Backends {
+        match protocol {
+            Protocol::Http => &mut self.urls,
+            Protocol::Grpc => &mut self.grpc_urls,
         }
     }
 

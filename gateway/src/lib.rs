@@ -9,6 +9,7 @@ mod client;
 pub mod config;
 mod cors;
 mod csrf;
+mod draft;
 mod exchange;
 mod front;
 mod grpc;
@@ -19,6 +20,8 @@ mod limit;
 mod live;
 mod metrics;
 mod origins;
+#[expect(dead_code, reason = "the admin API makes the changes")]
+mod overlay;
 mod own;
 mod path;
 mod proxy;
@@ -40,7 +43,7 @@ mod wanted;
 mod worker;
 
 pub use config::Config;
-pub use reload::{Applied, Handle};
+pub use reload::{Applied, Handle, follow};
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -51,7 +54,9 @@ use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 
 use crate::config::Strategy;
+use crate::overlay::Overlay;
 use crate::shared::Shared;
+use crate::wanted::Wanted;
 use crate::worker::Stop;
 
 /// How often the rate limiter forgets clients that have not come back, and looks at its files.
@@ -75,7 +80,7 @@ impl Gateway {
         let listeners = worker::bind(config.http.addr(), workers)?;
         let addr = listeners.first().context("no worker to listen")?.local_addr()?;
         warn_about(&config);
-        let shared = Shared::new(config, workers, metrics);
+        let shared = Shared::new(Wanted::new(config, Overlay::default()), workers, metrics);
         Ok(Self { shared, listeners, addr })
     }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::check::Protocol;
 use crate::config::Config;
 use crate::cors::Cors;
 use crate::csrf::Csrf;
@@ -11,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::routes::Table;
 use crate::security::Security;
 use crate::service::{Backend, Group, Site};
-use crate::wanted::Wanted;
+use crate::wanted::Merged;
 
 /// One generation.
 pub(crate) struct Live {
@@ -27,18 +28,18 @@ pub(crate) struct Live {
 
 impl Live {
     /// The first generation.
-    pub(crate) fn first(wanted: &Wanted, workers: usize, metrics: &Metrics) -> Self {
-        Self::make(None, &Site { wanted, workers, metrics })
+    pub(crate) fn first(merged: &Merged, workers: usize, metrics: &Metrics) -> Self {
+        Self::make(None, &Site { merged, workers, metrics })
     }
 
     /// The generation after this one. What both want alike goes on: backends with their connections, breakers and health,
     /// the limiter with what clients have used, counters.
-    pub(crate) fn next(&self, wanted: &Wanted, workers: usize, metrics: &Metrics) -> Self {
-        Self::make(Some(self), &Site { wanted, workers, metrics })
+    pub(crate) fn next(&self, merged: &Merged, workers: usize, metrics: &Metrics) -> Self {
+        Self::make(Some(self), &Site { merged, workers, metrics })
     }
 
     fn make(previous: Option<&Self>, site: &Site<'_>) -> Self {
-        let config = site.wanted.config.clone();
+        let config = site.merged.config.clone();
         let same_limits = previous.filter(|previous| previous.config.rate_limit == config.rate_limit);
         let live = Self {
             revision: previous.map_or(1, |previous| previous.revision + 1),
@@ -56,6 +57,13 @@ impl Live {
             live.backends().for_each(|backend| backend.checks.forget());
         }
         live
+    }
+
+    /// Whether it has the backends of `merged`, each as it is wanted there.
+    pub(crate) fn is_made_of(&self, merged: &Merged) -> bool {
+        self.table.services().iter().all(|service| {
+            Protocol::ALL.into_iter().all(|of| service.group(of).specs() == merged.specs(service.name, of))
+        })
     }
 
     /// All groups of backends.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use shop_config::Start;
+use shop_config::{Sources, Start};
 use shop_gateway::{Config, Gateway};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
@@ -11,20 +11,24 @@ use shop_telemetry::Metrics;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match shop_config::start::<Config>(env!("CARGO_PKG_VERSION")) {
-        Start::Run(config) => shop_runtime::block_on(run(config)),
+    match shop_config::start_reloadable::<Config>(env!("CARGO_PKG_VERSION")) {
+        Start::Run((config, sources)) => shop_runtime::block_on(run(config, sources)),
         Start::Exit(code) => code,
     }
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(config: Config, sources: Sources) -> anyhow::Result<()> {
     let telemetry = shop_telemetry::init("gateway", &config.log, &config.otel)?;
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
     let built = shutdown.soft.run_until_cancelled(Gateway::build(config, Metrics::new("gateway"), &shutdown)).await;
     let Some(gateway) = built.transpose()? else { return Ok(()) };
     tracing::info!("serving HTTP and gRPC on {}", gateway.http_addr());
     shop_runtime::notify_ready();
-    let ended = gateway.run(shutdown).await;
+    let follow = shop_gateway::follow(gateway.handle(), sources, |config| (config, Vec::new()), shutdown.clone());
+    let ended = tokio::select! {
+        ended = gateway.run(shutdown) => ended,
+        error = follow => error.map(|never| match never {}),
+    };
     telemetry.shutdown().await;
     ended
 }

@@ -28,6 +28,12 @@ pub(crate) struct Metrics {
     breaker_state: IntGaugeVec,
     opened: IntCounterVec,
     reused: IntCounterVec,
+    /// The generation of settings in force.
+    pub(crate) revision: IntGauge,
+    /// By how it ended: applied, unchanged or refused.
+    pub(crate) reloads: IntCounterVec,
+    /// When settings were last read without a problem, in seconds since 1970.
+    pub(crate) reloaded: IntGauge,
     /// Client connections open now.
     pub(crate) connections: IntGauge,
     /// Client connections closed by the gateway because of what came, or did not come, over them.
@@ -81,6 +87,12 @@ impl Metrics {
                 "gateway_upstream_reused_total",
                 "Requests sent over a connection that was open already",
                 &["service", "backend"],
+            ),
+            revision: all.gauge("gateway_config_revision", "Generation of settings in force, from 1 at the start"),
+            reloads: counters("gateway_config_reloads_total", "Times settings were read again", &["result"]),
+            reloaded: all.gauge(
+                "gateway_config_last_success_timestamp_seconds",
+                "When settings were last read without a problem",
             ),
             connections: all.gauge("gateway_client_connections", "Client connections open"),
             cut: counters("gateway_connections_cut_total", "Client connections the gateway closed", &["reason"]),

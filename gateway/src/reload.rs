@@ -1,5 +1,12 @@
 //! New settings for a gateway that runs.
 
+mod follow;
+mod record;
+mod watched;
+
+pub use follow::follow;
+pub(crate) use record::Reloads;
+
 use std::sync::Arc;
 
 use shop_config::{Change, Problems, Settings};
@@ -34,22 +41,27 @@ impl Handle {
     }
 
     /// Puts `config` into force for all that begins from now on: requests that have begun, and streams, stay with the
-    /// settings they began with. Settings that are wrong change nothing.
+    /// settings they began with. What the admin API changed stays changed. Settings that are wrong change nothing.
     pub fn apply(&self, config: Config) -> Result<Applied, Problems> {
         let mut problems = Problems::default();
         config.check(&mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
-        let ((changed, needs_restart), live) = self.shared.change(|wanted| {
-            let needs_restart: Vec<_> =
-                shop_config::diff(&wanted.config, &config).into_iter().filter(is_fixed).collect();
-            let config = keep_fixed(&wanted.config, config);
-            let changed = shop_config::diff(&wanted.config, &config);
-            wanted.config = config;
-            (changed, needs_restart)
-        });
-        Ok(Applied { revision: live.revision, changed, needs_restart })
+        let mut draft = self.shared.draft();
+        let running = &draft.wanted.settings;
+        let needs_restart = shop_config::diff(running, &config).into_iter().filter(is_fixed).collect();
+        draft.wanted.settings = keep_fixed(running, config);
+        let settled = draft.settle().map_err(|found| {
+            let mut problems = Problems::default();
+            for problem in &found {
+                let message = format!("{}; changes made through the admin API are on top", problem.message);
+                problems.add(&problem.key, message);
+            }
+            problems
+        })?;
+        let changed = settled.changed.clone();
+        Ok(Applied { revision: settled.commit().revision, changed, needs_restart })
     }
 }
 

@@ -50,7 +50,7 @@ impl Table {
     /// The routes to the services that are wanted; of the `previous` table it keeps all that is the same.
     pub(crate) fn new(site: &Site<'_>, previous: Option<&Self>) -> Self {
         let services: Vec<_> = site
-            .wanted
+            .merged
             .config
             .services
             .by_name()
@@ -103,8 +103,8 @@ mod tests {
     #[test]
     fn a_path_belongs_to_the_route_whose_whole_segments_it_begins_with() {
         let metrics = Metrics::new(shop_telemetry::Metrics::new("gateway"));
-        let wanted = Wanted::default();
-        let table = Table::new(&Site { wanted: &wanted, workers: 1, metrics: &metrics }, None);
+        let merged = Wanted::default().merged();
+        let table = Table::new(&Site { merged: &merged, workers: 1, metrics: &metrics }, None);
         let cases = [
             ("/api/products", Some(("product", "/products"))),
             ("/api/products/", Some(("product", "/products/"))),

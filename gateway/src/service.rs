@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use crate::check::Protocol;
 use crate::metrics::{Metrics, ServiceMetrics};
-use crate::wanted::Wanted;
+use crate::wanted::Merged;
 
 /// What every part of a generation is built with.
 pub(crate) struct Site<'a> {
-    pub(crate) wanted: &'a Wanted,
+    pub(crate) merged: &'a Merged,
     /// How many pools each backend needs.
     pub(crate) workers: usize,
     pub(crate) metrics: &'a Metrics,

@@ -8,9 +8,10 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use crate::config::Config;
+use crate::draft::Draft;
 use crate::live::Live;
 use crate::metrics::{Metrics, OWN, ServiceMetrics};
+use crate::reload::Reloads;
 use crate::wanted::Wanted;
 
 /// What all workers share for the life of the process. What settings decide is in [`Live`].
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     wanted: Mutex<Wanted>,
     /// The revision of the live generation.
     changes: watch::Sender<u64>,
+    /// How the latest reload went.
+    pub(crate) reloads: Reloads,
     pub(crate) metrics: Metrics,
     /// Counts what belongs to no service.
     pub(crate) own: Arc<ServiceMetrics>,
@@ -35,12 +38,13 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// The state at the start.
-    pub(crate) fn new(config: Config, workers: usize, metrics: shop_telemetry::Metrics) -> Arc<Self> {
+    pub(crate) fn new(wanted: Wanted, workers: usize, metrics: shop_telemetry::Metrics) -> Arc<Self> {
         let metrics = Metrics::new(metrics);
-        let wanted = Wanted::new(config);
-        let live = Live::first(&wanted, workers, &metrics);
+        let live = Live::first(&wanted.merged(), workers, &metrics);
+        metrics.revision.set(1);
         Arc::new(Self {
             changes: watch::Sender::new(live.revision),
+            reloads: Reloads::new(&metrics),
             live: ArcSwap::from_pointee(live),
             wanted: Mutex::new(wanted),
             own: Arc::new(metrics.service(OWN)),
@@ -64,17 +68,17 @@ impl Shared {
         self.changes.subscribe()
     }
 
-    /// Changes what is wanted, and puts the generation that is made of it into force. Requests that have begun, and
-    /// streams, stay with theirs.
-    pub(crate) fn change<R>(&self, edit: impl FnOnce(&mut Wanted) -> R) -> (R, Arc<Live>) {
-        let mut wanted = self.wanted.lock();
-        let outcome = edit(&mut wanted);
-        let previous = self.live();
-        let next = Arc::new(previous.next(&wanted, self.workers, &self.metrics));
-        self.live.store(Arc::clone(&next));
-        previous.retire(&next, &self.metrics);
+    /// Begins to change what is wanted.
+    pub(crate) fn draft(&self) -> Draft<'_> {
+        Draft::begin(self, self.wanted.lock())
+    }
+
+    /// Swaps generations; a [`Draft`] sees to it that nobody else does meanwhile.
+    pub(crate) fn put_into_force(&self, before: &Live, next: &Arc<Live>) {
+        self.live.store(Arc::clone(next));
+        before.retire(next, &self.metrics);
+        self.metrics.revision.set(i64::try_from(next.revision).unwrap_or(i64::MAX));
         self.changes.send_replace(next.revision);
-        (outcome, next)
     }
 
     /// A request began.

@@ -1,4 +1,5 @@
-//! What is wanted: settings, and the backends that others than settings know of. [`crate::live::Live`] is made of it.
+//! What is wanted: settings, the backends that others than settings know of, and what the admin API changed on top.
+//! [`crate::live::Live`] is made of it.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -6,7 +7,8 @@ use std::num::NonZeroU16;
 use serde::Serialize;
 
 use crate::check::Protocol;
-use crate::config::{BackendUrl, Config};
+use crate::config::{BackendUrl, Backends, Config};
+use crate::overlay::Overlay;
 use crate::rotation::MOST;
 
 /// Who named a backend.
@@ -15,6 +17,8 @@ use crate::rotation::MOST;
 pub(crate) enum Source {
     /// Files, variables and flags.
     Static,
+    /// The admin API.
+    Admin,
 }
 
 /// One backend that is wanted.
@@ -29,17 +33,23 @@ pub(crate) struct Spec {
 }
 
 impl Spec {
-    fn new(url: &BackendUrl, source: Source) -> Self {
-        Self { host: url.host.clone(), port: url.port, weight: url.weight, draining: false, source }
+    pub(crate) fn new(url: &BackendUrl, source: Source) -> Self {
+        Self { host: url.host.clone(), port: url.port, weight: url.weight, draining: url.draining, source }
     }
 
-    fn is_at(&self, url: &BackendUrl) -> bool {
+    /// As settings write it.
+    fn url(&self) -> BackendUrl {
+        BackendUrl { host: self.host.clone(), port: self.port, weight: self.weight, draining: self.draining }
+    }
+
+    /// Whether it is at the same address.
+    pub(crate) fn is_at(&self, url: &BackendUrl) -> bool {
         (&self.host, self.port) == (&url.host, url.port)
     }
 
     /// `http://host:port`.
     pub(crate) fn label(&self) -> String {
-        BackendUrl::new(self.host.clone(), self.port).to_string()
+        self.url().to_string()
     }
 }
 
@@ -49,14 +59,25 @@ type Found = BTreeMap<(&'static str, Protocol, Source), Vec<BackendUrl>>;
 /// What is wanted.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
-    pub(crate) config: Config,
+    /// Files, variables and flags.
+    pub(crate) settings: Config,
     found: Found,
+    /// What the admin API changed.
+    pub(crate) overlay: Overlay,
+}
+
+/// All that is wanted, in one.
+#[derive(Debug, Clone)]
+pub(crate) struct Merged {
+    /// The settings as they are to be in force, with every backend there is to be.
+    pub(crate) config: Config,
+    specs: BTreeMap<(&'static str, Protocol), Vec<Spec>>,
 }
 
 impl Wanted {
-    /// What settings alone want.
-    pub(crate) fn new(config: Config) -> Self {
-        Self { config, found: Found::default() }
+    /// What settings want, with `overlay` on top.
+    pub(crate) fn new(settings: Config, overlay: Overlay) -> Self {
+        Self { settings, found: Found::default(), overlay }
     }
 
     /// From now on `source` knows of these backends of `service`, and of no others.
@@ -71,25 +92,59 @@ impl Wanted {
         self.found.insert((service, protocol, source), backends);
     }
 
+    /// Brings all of it together.
+    pub(crate) fn merged(&self) -> Merged {
+        let mut config = self.settings.clone();
+        self.overlay.rate_limit.apply(&mut config.rate_limit);
+        let mut specs = BTreeMap::new();
+        for (name, service) in config.services.by_name_mut() {
+            let changes = self.overlay.services.get(name);
+            if let Some(changes) = changes {
+                service.enabled = changes.enabled.unwrap_or(service.enabled);
+                service.strategy = changes.strategy.or(service.strategy);
+            }
+            for protocol in Protocol::ALL {
+                let mut list = self.named(name, protocol);
+                if let Some(changes) = changes {
+                    changes.apply(protocol, &mut list);
+                }
+                *service.urls_of_mut(protocol) = Backends(list.iter().map(Spec::url).collect());
+                specs.insert((name, protocol), list);
+            }
+        }
+        Merged { config, specs }
+    }
+
     /// The backends of `service` that speak `protocol`: those of the settings, then what others found, each once.
-    pub(crate) fn specs(&self, service: &'static str, protocol: Protocol) -> Vec<Spec> {
-        let named = self.config.services.by_name().into_iter().find(|(name, _)| *name == service);
+    fn named(&self, service: &'static str, protocol: Protocol) -> Vec<Spec> {
         let mut specs: Vec<Spec> = Vec::new();
         let mut add = |url: &BackendUrl, source| {
-            if specs.len() < MOST && !specs.iter().any(|spec| spec.is_at(url)) {
+            if !specs.iter().any(|spec| spec.is_at(url)) {
                 specs.push(Spec::new(url, source));
             }
         };
-        if let Some((_, settings)) = named {
-            settings.urls_of(protocol).0.iter().for_each(|url| add(url, Source::Static));
+        if let Some((_, settings)) = self.settings.services.by_name().into_iter().find(|(name, _)| *name == service) {
+            for url in &settings.urls_of(protocol).0 {
+                add(url, Source::Static);
+            }
         }
-        for ((_, _, source), urls) in self.found.iter().filter(|((name, of, _), _)| (*name, *of) == (service, protocol))
-        {
+        let found = self.found.iter().filter(|((name, of, _), _)| (*name, *of) == (service, protocol));
+        for ((_, _, source), urls) in found {
             for url in urls {
                 add(url, *source);
             }
         }
+        // Settings that name more are refused; what is found is cut.
+        specs.truncate(MOST);
         specs
+    }
+}
+
+impl Merged {
+    /// The backends of `service` that speak `protocol`.
+    pub(crate) fn specs(&self, service: &str, protocol: Protocol) -> &[Spec] {
+        let found = self.specs.iter().find(|((name, of), _)| (*name, *of) == (service, protocol));
+        found.map(|(_, specs)| specs.as_slice()).unwrap_or_default()
     }
 }
 
@@ -98,18 +153,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backend_named_twice_is_wanted_once_and_the_list_is_bounded() {
+    fn a_backend_named_twice_is_wanted_once_and_what_is_found_is_bounded() {
         let mut config = Config::default();
         config.services.product.urls = "http://a:1;weight=2, http://b:1, http://a:1".parse().expect("a list");
-        let mut wanted = Wanted::new(config);
+        let mut wanted = Wanted::new(config, Overlay::default());
         let labels = |wanted: &Wanted| -> Vec<_> {
-            wanted.specs("product", Protocol::Http).iter().map(|spec| (spec.label(), spec.weight.get())).collect()
+            let merged = wanted.merged();
+            merged.specs("product", Protocol::Http).iter().map(|spec| (spec.label(), spec.weight.get())).collect()
         };
         assert_eq!(labels(&wanted), [("http://a:1".to_owned(), 2), ("http://b:1".to_owned(), 1)]);
         let many = (1..=100).map(|port| BackendUrl::new("c", port)).collect();
         wanted.found("product", Protocol::Http, Source::Static, many);
         assert_eq!(labels(&wanted).len(), MOST);
-        assert_eq!(wanted.specs("product", Protocol::Grpc).len(), 1);
+        assert_eq!(wanted.merged().config.services.product.urls.0.len(), MOST);
+        assert_eq!(wanted.merged().specs("product", Protocol::Grpc).len(), 1);
         wanted.found("product", Protocol::Http, Source::Static, Vec::new());
         assert_eq!(labels(&wanted).len(), 2);
     }

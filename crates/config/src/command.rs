@@ -51,6 +51,14 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 
 /// Reads arguments and environment. Problems are printed, all of them; the code is then 2.
 pub fn start<S: Settings>(version: &'static str) -> Start<S> {
+    match start_reloadable(version) {
+        Start::Run((settings, _)) => Start::Run(settings),
+        Start::Exit(code) => Start::Exit(code),
+    }
+}
+
+/// As [`start`], with what it takes to [`load`] the settings again while the process runs.
+pub fn start_reloadable<S: Settings>(version: &'static str) -> Start<(S, Sources)> {
     let env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
@@ -66,7 +74,7 @@ pub fn start<S: Settings>(version: &'static str) -> Start<S> {
 }
 
 enum Decision<S> {
-    Run(S),
+    Run((S, Sources)),
     Exit { code: u8, out: String, err: String },
 }
 
@@ -82,7 +90,8 @@ fn decide<S: Settings>(
         Err(error) => return usage(&error),
     };
     let Arguments { config: files, set, check, explain } = arguments;
-    match load::<S>(&Sources { files, env, set }) {
+    let sources = Sources { files, env, set };
+    match load::<S>(&sources) {
         Err(problems) => {
             let what =
                 if problems.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", problems.len()) };
@@ -95,7 +104,7 @@ fn decide<S: Settings>(
             let out = format!("{}: the settings are fine\n", S::NAME);
             Decision::Exit { code: 0, out, err: String::new() }
         }
-        Ok(loaded) => Decision::Run(loaded.settings),
+        Ok(loaded) => Decision::Run((loaded.settings, sources)),
     }
 }
 

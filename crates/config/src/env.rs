@@ -1,6 +1,7 @@
 //! Environment variables as layers: the named ones, their `_FILE` twins, and `SHOP_SECTION__KEY` for everything.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::layer::{Layer, path};
 use crate::schema::Schema;
@@ -38,6 +39,17 @@ pub(crate) fn layers(
             None => layers.push(Layer::text(format!("environment variable {name}"), &path(&key), *value)),
         }
     }
+}
+
+/// The files that variables name for secrets.
+pub(crate) fn files(vars: &[Var], env: &[(String, String)], schema: &Schema) -> Vec<PathBuf> {
+    let names_secret = |name: &str| {
+        let Some(base) = name.strip_suffix("_FILE") else { return false };
+        let key = base.strip_prefix(PREFIX).map(|rest| rest.to_ascii_lowercase().replace("__", "."));
+        let var = vars.iter().find(|var| var.name == base);
+        key.is_some_and(|key| schema.secrets.contains(&key)) || var.is_some_and(|var| schema.secrets.contains(var.key))
+    };
+    env.iter().filter(|(name, _)| names_secret(name)).map(|(_, file)| PathBuf::from(file)).collect()
 }
 
 fn named(var: &Var, env: &BTreeMap<&str, &str>, schema: &Schema, layers: &mut Vec<Layer>, problems: &mut Problems) {

@@ -24,6 +24,14 @@ pub struct Sources {
     pub set: Vec<(String, String)>,
 }
 
+impl Sources {
+    /// The files that settings `S` come from: those named by flags, then those that variables name for secrets.
+    pub fn files_of<S: Settings>(&self) -> Vec<PathBuf> {
+        let secrets = Schema::of::<S>().map(|schema| env::files(&S::vars(), &self.env, &schema)).unwrap_or_default();
+        self.files.iter().cloned().chain(secrets).collect()
+    }
+}
+
 /// Settings that passed every check.
 #[derive(Debug)]
 pub struct Loaded<S> {

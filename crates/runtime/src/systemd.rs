@@ -21,6 +21,19 @@ pub fn notify_ready() {
     }
 }
 
+/// Says that settings are being read again; [`notify_reloaded`] ends it.
+pub fn notify_reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "systemd could not be told that settings are read again"),
+    }
+}
+
+/// Says that the process goes on, with new settings or the old.
+pub fn notify_reloaded() {
+    notify(&[NotifyState::Ready]);
+}
+
 /// Says that the process is ending.
 pub fn notify_stopping() {
     notify(&[NotifyState::Stopping]);

@@ -113,10 +113,15 @@ impl Process {
 
     /// Asks it to end (SIGTERM) and waits until it has.
     pub async fn stop(&mut self) -> ExitStatus {
-        let id = self.child.as_ref().expect("it runs").id();
-        let sent = Command::new("kill").arg("-TERM").arg(id.to_string()).status();
-        assert!(sent.is_ok_and(|status| status.success()), "cannot signal process {id}");
+        self.signal("TERM");
         self.wait().await
+    }
+
+    /// Sends it a signal, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.as_ref().expect("it runs").id();
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).status();
+        assert!(sent.is_ok_and(|status| status.success()), "cannot signal process {id}");
     }
 
     /// What it wrote so far, over all of its starts.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Where one backend is: `http://host:port`, optionally `;weight=N`.
+/// Where one backend is: `http://host:port`, optionally `;weight=N` and `;draining`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BackendUrl {
     /// Name or address; an IPv6 address without its brackets.
@@ -16,12 +16,14 @@ pub struct BackendUrl {
     pub port: u16,
     /// Share of the calls under `weighted_round_robin`; 1 when not written.
     pub weight: NonZeroU16,
+    /// It gets no new calls; those it has are finished.
+    pub draining: bool,
 }
 
 impl BackendUrl {
     /// A backend of weight 1.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port, weight: NonZeroU16::MIN }
+        Self { host: host.into(), port, weight: NonZeroU16::MIN, draining: false }
     }
 }
 
@@ -47,8 +49,8 @@ pub enum InvalidBackend {
     /// No host, or a port that is none.
     #[error("{0} has no usable host and port; write http://host:port")]
     Address(String),
-    /// Something other than `weight=N` after a semicolon.
-    #[error("{0} has an unknown option; write ;weight=N with N from 1 to 65535")]
+    /// Something other than `weight=N` or `draining` after a semicolon.
+    #[error("{0} has an unknown option; write ;weight=N with N from 1 to 65535, or ;draining")]
     Option(String),
 }
 
@@ -80,13 +82,18 @@ impl FromStr for BackendUrl {
             return Err(address());
         }
         let mut weight = NonZeroU16::MIN;
+        let mut draining = false;
         for option in parts {
+            if option == "draining" {
+                draining = true;
+                continue;
+            }
             weight = option
                 .strip_prefix("weight=")
                 .and_then(|number| number.parse().ok())
                 .ok_or_else(|| InvalidBackend::Option(text.to_owned()))?;
         }
-        Ok(Self { host, port, weight })
+        Ok(Self { host, port, weight, draining })
     }
 }
 
@@ -105,9 +112,10 @@ impl FromStr for Backends {
 
 impl Serialize for Backends {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|backend| match backend.weight.get() {
-            1 => backend.to_string(),
-            weight => format!("{backend};weight={weight}"),
+        serializer.collect_seq(self.0.iter().map(|backend| {
+            let weight = Some(backend.weight.get()).filter(|weight| *weight != 1);
+            let weight = weight.map_or_else(String::new, |weight| format!(";weight={weight}"));
+            format!("{backend}{weight}{}", if backend.draining { ";draining" } else { "" })
         }))
     }
 }
@@ -155,6 +163,9 @@ mod tests {
         assert_eq!(serde_json::from_value::<Backends>(array).expect("array"), expected);
         let written = serde_json::to_value(&expected).expect("serialises");
         assert_eq!(written, serde_json::json!(["http://a:8080", "http://[::1]:80;weight=3"]));
+        let draining: Backends = "a:1;draining,a:2;draining;weight=2".parse().expect("a list");
+        let written = serde_json::to_value(&draining).expect("serialises");
+        assert_eq!(written, serde_json::json!(["http://a:1;draining", "http://a:2;weight=2;draining"]));
     }
 
     #[test]

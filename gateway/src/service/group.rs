@@ -63,9 +63,9 @@ impl Group {
         site: &Site<'_>,
         previous: Option<&Arc<Self>>,
     ) -> Arc<Self> {
-        let config = &site.wanted.config;
+        let config = &site.merged.config;
         let made_of = MadeOf {
-            specs: site.wanted.specs(service, protocol),
+            specs: site.merged.specs(service, protocol).to_vec(),
             balancer: config.balancer_of(service),
             breaker: config.circuit_breaker.clone(),
             retries: config.retries.clone(),
@@ -107,6 +107,11 @@ impl Group {
     /// All members, at most 64.
     pub(crate) fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// What its members were made of.
+    pub(crate) fn specs(&self) -> &[Spec] {
+        &self.made_of.specs
     }
 
     /// The member at this address.
@@ -235,7 +240,7 @@ impl Member {
         site: &Site<'_>,
         known: Option<(&Self, bool)>,
     ) -> Self {
-        let config = &site.wanted.config;
+        let config = &site.merged.config;
         let slow_start = config.load_balancer.slow_start.get();
         let backend = match known {
             Some((known, _)) => Arc::clone(&known.backend),

@@ -23,10 +23,10 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::support::{Running, Upstream, config, nobody, reset};
 
-type Codec = tonic_prost::ProstCodec<Number, Number>;
+pub(crate) type Codec = tonic_prost::ProstCodec<Number, Number>;
 type Numbers = Pin<Box<dyn futures_util::Stream<Item = Result<Number, Status>> + Send>>;
 
-fn number(id: i64) -> Number {
+pub(crate) fn number(id: i64) -> Number {
     Number { id }
 }
 
@@ -117,7 +117,7 @@ impl StreamingService<Number> for Stream {
 }
 
 /// A gRPC backend.
-async fn backend() -> std::net::SocketAddr {
+pub(crate) async fn backend() -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let addr = listener.local_addr().expect("bound");
     tokio::spawn(Server::builder().add_service(Arithmetic).serve_with_incoming(TcpListenerStream::new(listener)));
@@ -125,13 +125,17 @@ async fn backend() -> std::net::SocketAddr {
 }
 
 async fn channel(gateway: &Running) -> tonic::client::Grpc<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{}", gateway.addr)).expect("an address");
+    channel_to(gateway.addr).await
+}
+
+pub(crate) async fn channel_to(addr: std::net::SocketAddr) -> tonic::client::Grpc<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{addr}")).expect("an address");
     let mut client = tonic::client::Grpc::new(endpoint.connect().await.expect("connects"));
     client.ready().await.expect("ready");
     client
 }
 
-fn method(name: &str) -> PathAndQuery {
+pub(crate) fn method(name: &str) -> PathAndQuery {
     format!("/shop.product.v1.Arithmetic/{name}").parse().expect("a path")
 }
 

@@ -4,6 +4,7 @@ mod browser;
 mod checks;
 mod conversations;
 mod drain;
+mod follow;
 mod framing;
 mod grpc;
 mod h2spec;

@@ -116,7 +116,10 @@ pub(crate) struct Client(hyper::client::conn::http1::SendRequest<Full<Bytes>>);
 
 impl Client {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).await.expect("connects");
+        Self::over(TcpStream::connect(addr).await.expect("connects")).await
+    }
+
+    pub(crate) async fn over(stream: TcpStream) -> Self {
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("shakes hands");
         tokio::spawn(connection);

@@ -3,28 +3,32 @@
 use std::process::ExitCode;
 
 use shop::{Addresses, Config, Suite};
-use shop_config::Start;
+use shop_config::{Sources, Start};
 use shop_runtime::Shutdown;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match shop_config::start::<Config>(env!("CARGO_PKG_VERSION")) {
-        Start::Run(config) => shop_runtime::block_on(serve(config)),
+    match shop_config::start_reloadable::<Config>(env!("CARGO_PKG_VERSION")) {
+        Start::Run((config, sources)) => shop_runtime::block_on(serve(config, sources)),
         Start::Exit(code) => code,
     }
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, sources: Sources) -> anyhow::Result<()> {
     let telemetry = shop_telemetry::init("shop", &config.log, &config.otel)?;
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
     // A signal ends the wait for a store that is not there, too.
-    let built = shutdown.soft.run_until_cancelled(Box::pin(Suite::build(config))).await;
+    let built = shutdown.soft.run_until_cancelled(Box::pin(Suite::build(config.clone()))).await;
     let Some(suite) = built.transpose()? else { return Ok(()) };
     welcome(&suite.addresses());
     shop_runtime::notify_ready();
-    let ended = suite.run(shutdown).await;
+    let follow = suite.follow(config, sources, shutdown.clone());
+    let ended = tokio::select! {
+        ended = suite.run(shutdown) => ended,
+        error = follow => error.map(|never| match never {}),
+    };
     telemetry.shutdown().await;
     ended
 }

@@ -1,12 +1,13 @@
 //! Puts the services together: stores, bus, neighbours, and the order in which they stop.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use shop_basket::Basket;
-use shop_config::Settings as _;
+use shop_config::{Change, Settings as _, Sources};
 use shop_events::{Bus, MemoryBus};
 use shop_gateway::Gateway;
 use shop_gateway::config::{BackendUrl, Backends};
@@ -54,6 +55,22 @@ pub struct Addresses {
     pub payment: Option<SocketAddr>,
     /// The payment service, gRPC.
     pub payment_grpc: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// Puts the services of this process behind the gateway.
+    fn put_behind(&self, gateway: &mut shop_gateway::Config) {
+        let services = &mut gateway.services;
+        for (service, http, grpc) in [
+            (&mut services.product, self.product, self.product_grpc),
+            (&mut services.basket, self.basket, self.basket_grpc),
+            (&mut services.payment, self.payment, self.payment_grpc),
+        ] {
+            if let (Some(http), Some(grpc)) = (http, grpc) {
+                (service.urls, service.grpc_urls) = (backend(http), backend(grpc));
+            }
+        }
+    }
 }
 
 impl Suite {
@@ -116,16 +133,7 @@ impl Suite {
         let grace = config.stop.grace.get();
         let mut suite = Self { product, basket, payment, gateway: None, stages, grace };
         if config.runs(Service::Gateway) {
-            let (at, services) = (suite.addresses(), &mut config.gateway.services);
-            for (service, http, grpc) in [
-                (&mut services.product, at.product, at.product_grpc),
-                (&mut services.basket, at.basket, at.basket_grpc),
-                (&mut services.payment, at.payment, at.payment_grpc),
-            ] {
-                if let (Some(http), Some(grpc)) = (http, grpc) {
-                    (service.urls, service.grpc_urls) = (backend(http), backend(grpc));
-                }
-            }
+            suite.addresses().put_behind(&mut config.gateway);
             let metrics = Metrics::new("gateway");
             let built = Box::pin(Gateway::build(config.gateway.clone(), metrics, &suite.stages.gateway));
             suite.gateway = Some(built.await.map_err(|error| cannot_start("gateway", &error))?);
@@ -143,6 +151,29 @@ impl Suite {
             basket_grpc: self.basket.as_ref().map(Basket::grpc_addr),
             payment: self.payment.as_ref().map(Payment::http_addr),
             payment_grpc: self.payment.as_ref().map(Payment::grpc_addr),
+        }
+    }
+
+    /// Reads the settings again on SIGHUP and when a file of theirs changes. The gateway takes on what is new; all else
+    /// that differs from `begun_with` is logged as waiting for a restart. Does nothing where there is no gateway.
+    pub fn follow(
+        &self,
+        begun_with: Config,
+        sources: Sources,
+        shutdown: Shutdown,
+    ) -> impl Future<Output = anyhow::Result<Infallible>> + use<> {
+        let (handle, at) = (self.gateway.as_ref().map(Gateway::handle), self.addresses());
+        let take = move |mut config: Config| {
+            let waits = |change: &Change| !change.key.starts_with("gateway.");
+            let others = shop_config::diff(&begun_with, &config).into_iter().filter(waits).collect();
+            at.put_behind(&mut config.gateway);
+            (config.gateway, others)
+        };
+        async move {
+            match handle {
+                Some(handle) => shop_gateway::follow(handle, sources, take, shutdown).await,
+                None => std::future::pending().await,
+            }
         }
     }
 

@@ -1,0 +1,221 @@
+//! Settings that are read again by the process: on SIGHUP, and when a file changes.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+use futures_util::StreamExt;
+use shop_testing::{Process, eventually, free_port};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::grpc::{Codec, backend, channel_to, method, number};
+use crate::support::{Client, Mortal, Reply, Upstream, get, read_head};
+
+/// A gateway as a process of its own, whose settings come from a file.
+struct Gateway {
+    process: Process,
+    addr: SocketAddr,
+    file: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Gateway {
+    async fn start(settings: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, port) = (folder.path().join("gateway.toml"), free_port());
+        std::fs::write(&file, settings).expect("writes");
+        let process = Process::new("gateway").arg("--config").arg(file.display().to_string());
+        let mut process = process
+            .env("PORT", port.to_string())
+            .env("SHOP_HTTP__HOST", "127.0.0.1")
+            .env("LOG_FORMAT", "json")
+            .env("RATE_LIMIT_ENABLED", "false");
+        process.start(port).await;
+        Self { process, addr: SocketAddr::from(([127, 0, 0, 1], port)), file, _folder: folder }
+    }
+
+    /// Puts another file in the place of the settings, as editors do.
+    fn write(&self, settings: &str) {
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, settings).expect("writes");
+        std::fs::rename(new, &self.file).expect("renames");
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        Client::connect(self.addr).await.send(get(path)).await.expect("an answer")
+    }
+
+    async fn metric(&self, name: &str) -> usize {
+        let text = String::from_utf8(self.get("/metrics").await.body.to_vec()).expect("text");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+        line.trim().parse().expect("a number")
+    }
+}
+
+fn product(addr: SocketAddr, more: &str) -> String {
+    format!("{more}\n[services.product]\nurls = ['http://{addr}']\ngrpc_urls = []\n")
+}
+
+#[tokio::test]
+async fn a_changed_file_is_taken_over_and_a_wrong_one_changes_nothing() {
+    let (old, new) = (Mortal::start(), Mortal::start());
+    let gateway = Gateway::start(&product(old.addr, "admin.token = 'first-token'")).await;
+    assert_eq!(gateway.get("/api/products").await.status(), 200);
+    gateway.write(&product(new.addr, "admin.token = 'second-token'\nlog.level = 'debug'"));
+    eventually!({
+        gateway.get("/api/products").await;
+        new.count() > 0
+    });
+    eventually!(gateway.process.output().contains("log.level holds from the next start on"));
+    assert_eq!(gateway.metric("gateway_config_revision").await, 2);
+    let output = gateway.process.output();
+    assert!(output.contains("services.product.urls: ") && output.contains(&new.addr.to_string()), "{output}");
+    assert!(output.contains(r#"admin.token: \"***\" -> \"***\""#) && !output.contains("-token"), "{output}");
+
+    gateway.write("[services.product]\nurls = ['https://nowhere']\nweight = 1\n");
+    eventually!(gateway.metric(r#"gateway_config_reloads_total{result="refused"}"#).await == 1);
+    let output = gateway.process.output();
+    for part in ["services.product.urls = ", "services.product.weight", &format!("file {}", gateway.file.display())] {
+        assert!(output.contains(part), "no {part} in\n{output}");
+    }
+    assert_eq!(
+        (gateway.get("/api/products").await.status(), gateway.metric("gateway_config_revision").await),
+        (200, 2)
+    );
+
+    std::fs::remove_file(&gateway.file).expect("removes");
+    eventually!(gateway.metric(r#"gateway_config_reloads_total{result="refused"}"#).await == 2);
+    gateway.write(&product(old.addr, ""));
+    let before = old.count();
+    eventually!({
+        gateway.get("/api/products").await;
+        old.count() > before
+    });
+}
+
+#[tokio::test]
+async fn on_sighup_settings_are_read_again_at_once() {
+    let upstream = Mortal::start();
+    let gateway = Gateway::start(&product(upstream.addr, "limits.uri = 1000")).await;
+    gateway.process.signal("HUP");
+    eventually!(gateway.metric(r#"gateway_config_reloads_total{result="unchanged"}"#).await == 1);
+    gateway.write(&product(upstream.addr, "limits.uri = 100"));
+    gateway.process.signal("HUP");
+    let long = format!("/api/products?{}", "x".repeat(200));
+    eventually!(gateway.get(&long).await.status() == 414);
+    assert_eq!(gateway.metric("gateway_config_revision").await, 2);
+    assert_eq!(gateway.metric(r#"gateway_config_reloads_total{result="applied"}"#).await, 1);
+}
+
+/// Streams a line for each number it is told.
+async fn ticker() -> (Upstream, watch::Sender<usize>) {
+    let (tell, told) = watch::channel(0);
+    let upstream = Upstream::raw(move |mut stream| {
+        let mut told = told.clone();
+        async move {
+            read_head(&mut stream).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await;
+            while told.changed().await.is_ok() {
+                let line = format!("{}\n", *told.borrow_and_update());
+                if stream.write_all(line.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    (upstream, tell)
+}
+
+/// Calls over one connection until told to stop, or the gateway closes it; counts what went well and what did not.
+async fn load(addr: SocketAddr, good: Arc<AtomicUsize>, bad: Arc<AtomicUsize>, ends: Arc<AtomicBool>) {
+    while !ends.load(SeqCst) {
+        let Ok(stream) = TcpStream::connect(addr).await else {
+            // A port that is closed refused no request.
+            bad.fetch_add(usize::from(!ends.load(SeqCst)), SeqCst);
+            return;
+        };
+        let mut client = Client::over(stream).await;
+        while !ends.load(SeqCst) {
+            let reply = client.send(get("/api/baskets/u1")).await;
+            let is_good = reply.as_ref().is_ok_and(|reply| reply.status() == 200);
+            if is_good { &good } else { &bad }.fetch_add(1, SeqCst);
+            if !reply.is_ok_and(|reply| reply.header("connection") != Some("close")) {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_reloads_and_an_end_under_load_fail_no_request_and_cut_no_stream() {
+    let backends: Vec<_> = (0..3).map(|_| Mortal::start()).collect();
+    let (ticker, tick) = ticker().await;
+    let grpc = backend().await;
+    let settings = |round: usize| {
+        let mut text = String::from("drain_delay = '1s'\nhealth_check.interval = '200ms'\n");
+        let _ = writeln!(text, "limits.uri = {}\ncors.origins = ['https://{round}.example']", 1000 + round);
+        let _ = writeln!(text, "[services.product]\nurls = ['http://{}']\ngrpc_urls = ['{grpc}']", ticker.addr);
+        // Each round another backend is missing, and the weights are others.
+        let urls: Vec<_> = (0..3).filter(|place| *place != round % 3).map(|place| backends[place].addr).collect();
+        let urls: Vec<_> = urls.iter().map(|addr| format!("'http://{addr};weight={}'", round % 7 + 1)).collect();
+        let _ = writeln!(text, "[services.basket]\nurls = [{}]\ngrpc_urls = []", urls.join(","));
+        text
+    };
+    let mut gateway = Gateway::start(&settings(0)).await;
+
+    let mut stream = BufReader::new(TcpStream::connect(gateway.addr).await.expect("connects"));
+    stream.write_all(b"GET /api/products HTTP/1.1\r\nhost: gw.test\r\n\r\n").await.expect("writes");
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        assert!(stream.read_line(&mut line).await.expect("a head") > 0, "the stream begins");
+    }
+    let (say, said) = mpsc::channel(1);
+    let mut client = channel_to(gateway.addr).await;
+    let answer = client.streaming(tonic::Request::new(ReceiverStream::new(said)), method("Chat"), Codec::default());
+    let mut answers = answer.await.expect("a stream").into_inner();
+
+    let (good, bad, ends) =
+        (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+    let one = || load(gateway.addr, Arc::clone(&good), Arc::clone(&bad), Arc::clone(&ends));
+    let loads: Vec<_> = (0..8).map(|_| tokio::spawn(one())).collect();
+
+    for round in 1..=100 {
+        gateway.write(&settings(round));
+        gateway.process.signal("HUP");
+        eventually!(gateway.metric("gateway_config_revision").await == round + 1);
+        tick.send(round).expect("the upstream streams");
+        // Chunked: a line with the size, one with the number, an empty one.
+        let mut chunk = String::new();
+        for _ in 0..3 {
+            assert!(stream.read_line(&mut chunk).await.expect("a chunk") > 0, "round {round}: the stream goes on");
+        }
+        assert!(chunk.contains(&format!("\r\n{round}\n")), "round {round}: {chunk:?}");
+        say.send(number(i64::try_from(round).expect("small"))).await.expect("the call goes on");
+        let doubled = answers.next().await.expect("an answer").expect("the call goes on").id;
+        assert_eq!(doubled, i64::try_from(2 * round).expect("small"));
+    }
+    assert_eq!(bad.load(SeqCst), 0, "of {} requests", good.load(SeqCst));
+
+    let before = good.load(SeqCst);
+    gateway.process.signal("TERM");
+    eventually!(good.load(SeqCst) > before + 100);
+    ends.store(true, SeqCst);
+    drop((tick, say));
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.expect("the end of the stream");
+    assert!(rest.ends_with("0\r\n\r\n"), "{rest:?}");
+    assert!(answers.next().await.is_none(), "the call ends well");
+    let ended = gateway.process.wait().await;
+    for load in loads {
+        load.await.expect("no panic");
+    }
+    assert!(ended.success(), "{ended}");
+    assert_eq!(bad.load(SeqCst), 0, "of {} requests", good.load(SeqCst));
+}
