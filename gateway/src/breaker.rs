@@ -103,7 +103,8 @@ impl Breaker {
 
     /// Permission for one call, unless the breaker is open or enough calls are on trial.
     pub(crate) fn permit(self: &Arc<Self>) -> Option<Permit> {
-        if !self.machine.is_call_permitted() {
+        // Closed, it permits everything: no need to ask, which takes a lock.
+        if self.state() != State::Closed && !self.machine.is_call_permitted() {
             return None;
         }
         let on_trial = self.state() == State::HalfOpen;

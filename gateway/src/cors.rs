@@ -112,7 +112,8 @@ impl Cors {
 
 /// Takes what a backend says about other origins off its answer.
 pub(crate) fn overrule(headers: &mut HeaderMap) {
-    for name in OURS {
+    // There is hardly ever one: comparing the names that are there costs less than looking up each of these.
+    while let Some(name) = headers.keys().find(|name| OURS.contains(name)).cloned() {
         headers.remove(name);
     }
 }

@@ -1,10 +1,9 @@
 //! One request from its head to the end of its answer: what is logged and counted about it, once, however it ends.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
-use shop_telemetry::TraceParent;
 use tracing::Span;
 
 use crate::body::Progress;
@@ -23,13 +22,14 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) struct Exchange {
     shared: Arc<Shared>,
     _occupied: Occupied,
-    service: Arc<ServiceMetrics>,
+    /// Whose numbers it is counted in, once that is known.
+    service: Option<Arc<ServiceMetrics>>,
     begun: Instant,
     method: Method,
     version: Version,
     route: &'static str,
     request_id: HeaderValue,
-    trace: TraceParent,
+    traceparent: HeaderValue,
     /// Exported when it ends, if traces are.
     span: Span,
     backend: Option<Arc<Backend>>,
@@ -48,21 +48,20 @@ impl Exchange {
     /// Begins the record: request id and trace are taken from the request, or made.
     pub(crate) fn begin<B>(shared: &Arc<Shared>, occupied: Occupied, request: &Request<B>) -> Self {
         let headers = request.headers();
-        let service = Arc::clone(&shared.own);
-        service.active.inc();
         shared.enter();
         // Only an exporter wants the span; its target lets the subscriber switch it off at no cost.
         let span = tracing::info_span!(target: "shop::span", "gateway", http.route = tracing::field::Empty);
         let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        let trace = shop_telemetry::continue_trace(&span, traceparent).text();
         Self {
-            service,
+            service: None,
             begun: Instant::now(),
             method: request.method().clone(),
             _occupied: occupied,
             version: request.version(),
             route: UNMATCHED,
             request_id: request_id::of(headers),
-            trace: shop_telemetry::continue_trace(&span, traceparent),
+            traceparent: HeaderValue::from_str(trace.as_str()).unwrap_or_else(|_| HeaderValue::from_static("-")),
             span,
             backend: None,
             upload: None,
@@ -82,13 +81,18 @@ impl Exchange {
         self.span.record("http.route", route);
         self.route = route;
         service.active.inc();
-        self.service.active.dec();
-        self.service = Arc::clone(service);
+        self.service = Some(Arc::clone(service));
     }
 
     /// The request is one of the gateway's own.
     pub(crate) fn own(&mut self, route: &'static str) {
-        self.route = route;
+        let own = Arc::clone(&self.shared.own);
+        self.routed(route, &own);
+    }
+
+    /// Whose numbers it is counted in: the gateway's own, as long as it belongs to no service.
+    fn counted(&self) -> &ServiceMetrics {
+        self.service.as_ref().unwrap_or(&self.shared.own)
     }
 
     /// The body to count.
@@ -104,12 +108,12 @@ impl Exchange {
     /// The request goes out once more.
     pub(crate) fn retried(&mut self) {
         self.retries += 1;
-        self.service.retries.inc();
+        self.counted().retries.inc();
     }
 
     /// It does not, because the service's budget is used up.
     pub(crate) fn unaffordable(&self) {
-        self.service.unaffordable.inc();
+        self.counted().unaffordable.inc();
     }
 
     /// The head of the answer.
@@ -158,14 +162,17 @@ impl Exchange {
     /// Ids that the backend is to know.
     pub(crate) fn hand_on(&self, headers: &mut HeaderMap) {
         headers.insert(request_id::X_REQUEST_ID, self.request_id.clone());
-        if let Ok(value) = HeaderValue::from_str(&self.trace.to_string()) {
-            headers.insert(TRACEPARENT, value);
-        }
+        headers.insert(TRACEPARENT, self.traceparent.clone());
     }
 
-    fn log(&self, status: StatusCode, reason: Option<Reason>) {
+    /// The second part of the `traceparent` (W3C Trace Context).
+    fn trace_id(&self) -> &str {
+        self.traceparent.to_str().ok().and_then(|text| text.split('-').nth(1)).unwrap_or_default()
+    }
+
+    fn log(&self, status: StatusCode, reason: Option<Reason>, took: Duration) {
         let (method, route, status) = (self.method.as_str(), self.route, status.as_u16());
-        let duration_ms = f64::from(u32::try_from(self.begun.elapsed().as_micros()).unwrap_or(u32::MAX)) / 1000.0;
+        let duration_ms = f64::from(u32::try_from(took.as_micros()).unwrap_or(u32::MAX)) / 1000.0;
         macro_rules! line {
             ($level:expr) => {
                 tracing::event!(
@@ -176,7 +183,7 @@ impl Exchange {
                     status,
                     duration_ms,
                     request_id = self.request_id.to_str().unwrap_or("-"),
-                    trace_id = %self.trace.trace_id(),
+                    trace_id = self.trace_id(),
                     backend = self.backend.as_ref().map(|backend| backend.label()),
                     reason = reason.map(Reason::word),
                     grpc_status = self.grpc_status,
@@ -204,10 +211,13 @@ impl Drop for Exchange {
         } else {
             (Reason::ClientClosed.status(), self.reason.or(Some(Reason::ClientClosed)))
         };
-        self.service.finished(&self.method, status, self.begun.elapsed(), reason);
-        self.service.active.dec();
+        let took = self.begun.elapsed();
+        self.counted().finished(&self.method, status, took, reason);
+        if let Some(service) = &self.service {
+            service.active.dec();
+        }
         self.shared.leave();
         let _entered = self.span.enter();
-        self.log(status, reason);
+        self.log(status, reason, took);
     }
 }

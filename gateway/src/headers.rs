@@ -1,7 +1,9 @@
 //! Header hygiene: what belongs to one connection stays on it, and what the gateway vouches for is written by it alone.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Version};
@@ -135,7 +137,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
             headers.remove(name);
         }
     }
-    for name in HOP_BY_HOP {
+    // Most requests have none or one of them: comparing the names that are there costs less than looking up each of these.
+    while let Some(name) = headers.keys().find(|name| HOP_BY_HOP.contains(name)).cloned() {
         headers.remove(name);
     }
     takes_trailers
@@ -201,20 +204,15 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// `X-Forwarded-*` and `Forwarded` (RFC 7239): begun anew, or continued when a trusted proxy began them.
 fn forwarded(headers: &mut HeaderMap, onward: &Onward<'_>) {
-    let peer = onward.peer.to_canonical();
-    let host = onward.host.to_str().unwrap_or_default();
-    let element = match peer {
-        IpAddr::V4(v4) => format!("for={v4};host=\"{host}\";proto=http"),
-        IpAddr::V6(v6) => format!("for=\"[{v6}]\";host=\"{host}\";proto=http"),
-    };
+    let (peer, element) = element(onward);
     if onward.client.through_proxy {
-        append(headers, &X_FORWARDED_FOR, &peer.to_string());
+        append(headers, &X_FORWARDED_FOR, &peer);
         append(headers, &header::FORWARDED, &element);
         headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
         headers.entry(X_FORWARDED_HOST).or_insert_with(|| onward.host.clone());
     } else {
-        set(headers, X_FORWARDED_FOR, &peer.to_string());
-        set(headers, header::FORWARDED, &element);
+        set(headers, X_FORWARDED_FOR, peer);
+        set(headers, header::FORWARDED, element);
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
         headers.insert(X_FORWARDED_HOST, onward.host.clone());
     }
@@ -225,19 +223,43 @@ fn forwarded(headers: &mut HeaderMap, onward: &Onward<'_>) {
     headers.append(header::VIA, HeaderValue::from_static("1.1 shop-gateway"));
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    match HeaderValue::from_str(value) {
+/// The peer's address, and what `Forwarded` says of it: one allocation for both.
+fn element(onward: &Onward<'_>) -> (Bytes, Bytes) {
+    let host = onward.host.to_str().unwrap_or_default();
+    let mut text = BytesMut::with_capacity(80 + host.len());
+    let (before, after) = match onward.peer.to_canonical() {
+        IpAddr::V4(v4) => {
+            // Writing to a buffer that grows cannot fail, here and below.
+            let _ = write!(text, "for={v4}");
+            ("for=", "")
+        }
+        IpAddr::V6(v6) => {
+            let _ = write!(text, "for=\"[{v6}");
+            ("for=\"[", "]\"")
+        }
+    };
+    let peer = before.len()..text.len();
+    for part in [after, ";host=\"", host, "\";proto=http"] {
+        text.extend_from_slice(part.as_bytes());
+    }
+    let element = text.freeze();
+    (element.slice(peer), element)
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: Bytes) {
+    match HeaderValue::from_maybe_shared(value) {
         Ok(value) => headers.insert(name, value),
         Err(_) => headers.remove(name),
     };
 }
 
 /// Adds to the end of a list header, all of it on one line: some readers look at the first line only.
-fn append(headers: &mut HeaderMap, name: &HeaderName, last: &str) {
-    let mut values: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+fn append(headers: &mut HeaderMap, name: &HeaderName, last: &[u8]) {
+    let texts = headers.get_all(name).iter().filter(|value| value.to_str().is_ok());
+    let mut values: Vec<_> = texts.map(HeaderValue::as_bytes).collect();
     values.push(last);
-    let line = values.join(", ");
-    set(headers, name.clone(), &line);
+    let line = values.join(&b", "[..]);
+    set(headers, name.clone(), line.into());
 }
 
 /// Turns a backend's headers into those sent to the client.
@@ -253,7 +275,7 @@ pub(crate) fn relocate(headers: &mut HeaderMap, prefix: &str, backend_path: &str
     let Some(rest) = location.strip_prefix(backend_path) else { return };
     if rest.is_empty() || rest.starts_with(['/', '?', '#']) {
         let location = format!("{prefix}{location}");
-        set(headers, header::LOCATION, &location);
+        set(headers, header::LOCATION, location.into());
     }
 }
 

@@ -56,9 +56,16 @@ impl Health {
 
     /// Notes what was seen and returns what was seen before.
     pub(crate) fn seen(&self, seen: Seen, error: Option<&str>) -> Seen {
-        self.at.store(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX), Relaxed);
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // Every call of every worker comes by: written only when it changes, so that they do not wait for each other.
+        if self.at.load(Relaxed) != now {
+            self.at.store(now, Relaxed);
+        }
         if let Some(error) = error {
             *self.error.lock() = Some(error.to_owned());
+        }
+        if self.last() == seen {
+            return seen;
         }
         Seen::from_u8(self.seen.swap(seen as u8, Relaxed))
     }

@@ -67,7 +67,7 @@ pub(crate) async fn serve(
     let mut response = match answer {
         Ok(Reply::Backend(head, download)) => {
             exchange.answered(head.status, None);
-            Response::from_parts(head, Body::backend(*download, exchange))
+            Response::from_parts(head, Body::backend(download, exchange))
         }
         Ok(Reply::Tunnel(head, link)) => {
             exchange.answered(head.status, None);
@@ -165,9 +165,8 @@ impl Visit {
         }
         headers::check(&head)?;
         let host = headers::host(&head)?;
-        let normal = path::normalise(head.uri.path())
-            .map_err(|error| Refusal::new(Reason::BadPath, error.to_string()))?
-            .into_owned();
+        let normal =
+            path::normalise(head.uri.path()).map_err(|error| Refusal::new(Reason::BadPath, error.to_string()))?;
         let own = Own::find(&normal).filter(|_| !self.is_grpc);
         if own.is_some() {
             // Health and metrics are for operators, not for other sites' pages.

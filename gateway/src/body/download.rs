@@ -66,8 +66,8 @@ impl Body {
     }
 
     /// A backend's answer.
-    pub(crate) fn backend(download: Download, exchange: Exchange) -> Self {
-        Self(Source::Backend(Box::new(download), exchange))
+    pub(crate) fn backend(download: Box<Download>, exchange: Exchange) -> Self {
+        Self(Source::Backend(download, exchange))
     }
 }
 

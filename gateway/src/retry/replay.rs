@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Request, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
 
 use crate::body::{Kept, Upload};
 
@@ -10,7 +10,8 @@ use crate::body::{Kept, Upload};
 pub(crate) struct Replay {
     method: Method,
     uri: Uri,
-    headers: HeaderMap,
+    /// Not as a map, which costs more to copy: most requests are never sent again.
+    headers: Vec<(HeaderName, HeaderValue)>,
     body: Option<Arc<Kept>>,
 }
 
@@ -21,7 +22,7 @@ impl Replay {
         Some(Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
-            headers: request.headers().clone(),
+            headers: request.headers().iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             body,
         })
     }
@@ -41,7 +42,11 @@ impl Replay {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
+        let headers = request.headers_mut();
+        headers.reserve(self.headers.len());
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
+        }
         Some(request)
     }
 }
