@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName};
 use http::uri::{Authority, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use crate::client::{Client, X_FORWARDED_FOR};
 use crate::reason::Reason;
@@ -267,6 +267,47 @@ pub(crate) fn to_client(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
     // Only the gateway itself gives reasons.
     headers.remove(X_GATEWAY_REASON);
+}
+
+/// A head as HTTP/1.1 writes it, for what hyper does not write.
+pub(crate) fn lines(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+    let first = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
+    let mut lines = first.into_bytes();
+    for (name, value) in headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            lines.extend_from_slice(part);
+        }
+    }
+    lines.extend_from_slice(b"\r\n");
+    lines
+}
+
+/// Refuses an answer whose length is said twice or in another coding, and leaves one length in the others. hyper takes
+/// the coding, and the length would reach the client beside a body that it does not fit.
+pub(crate) fn settle_length(headers: &mut HeaderMap) -> Result<(), &'static str> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err("the backend's transfer coding is not chunked");
+        }
+        if headers.contains_key(header::CONTENT_LENGTH) {
+            return Err("the backend's answer has both Content-Length and Transfer-Encoding");
+        }
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next() {
+        let is_number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+        let mut others = lengths.peekable();
+        let is_alone = others.peek().is_none();
+        if !is_number || others.any(|other| other != length) {
+            return Err("the backend's Content-Length is not one number");
+        }
+        if !is_alone {
+            let length = length.clone();
+            headers.insert(header::CONTENT_LENGTH, length);
+        }
+    }
+    Ok(())
 }
 
 /// Puts the prefix back that the route cut off, so that a `Location` of the backend's leads through the gateway.

@@ -15,6 +15,7 @@ mod front;
 mod grpc;
 mod headers;
 mod health;
+mod interim;
 mod latency;
 mod limit;
 mod live;

@@ -58,6 +58,7 @@ pub(crate) async fn serve(
         client,
         browser,
         is_late: connection.is_late(),
+        informed: (version == Version::HTTP_11).then(|| Arc::clone(&connection)),
         is_grpc,
         limits: None,
     };
@@ -106,6 +107,8 @@ struct Visit {
     client: Client,
     browser: Browser,
     is_late: bool,
+    /// The connection of a client that takes informational answers.
+    informed: Option<Arc<Watch>>,
     is_grpc: bool,
     /// What the limiter tells the client.
     limits: Option<[(HeaderName, HeaderValue); 2]>,
@@ -227,6 +230,7 @@ impl Visit {
             patience: &patience,
             retries: &config.retries,
             is_grpc: self.is_grpc,
+            informed: self.informed.as_ref(),
             upgrade: upgrade.as_ref(),
             leisure: config.retries.longest_wait.get(),
         };

@@ -53,7 +53,8 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    fn sent(reason: Reason, detail: impl Into<String>) -> Self {
+    /// Of a request of which something may have been sent.
+    pub(crate) fn sent(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into(), unsent: None }
     }
 }

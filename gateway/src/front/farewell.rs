@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Watch;
 use super::framing::Fault;
 use crate::exchange::Exchange;
+use crate::headers;
 use crate::refusal::Refusal;
 use crate::request_id::X_REQUEST_ID;
 use crate::shared::Shared;
@@ -91,16 +92,7 @@ pub(super) fn refuse(shared: &std::sync::Arc<Shared>, watch: &std::sync::Arc<Wat
         return Bytes::new();
     }
     exchange.sent(size);
-    let status = response.status();
-    let line = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
-    let mut bytes = line.into_bytes();
-    for (name, value) in response.headers() {
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-    }
-    bytes.extend_from_slice(b"\r\n");
+    let mut bytes = headers::lines(response.status(), response.headers());
     bytes.extend_from_slice(response.body());
     Bytes::from(bytes)
 }

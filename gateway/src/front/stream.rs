@@ -44,6 +44,10 @@ pub(super) struct ClientStream {
     watch: Arc<Watch>,
     /// For HTTP/1.1 only.
     guard: Option<Guard>,
+    /// Informational answers being sent.
+    interim: Bytes,
+    /// Nothing of an answer waits to be written.
+    is_between: bool,
 }
 
 /// What keeps ambiguous requests from hyper.
@@ -77,7 +81,7 @@ impl Guard {
 impl ClientStream {
     /// Of an HTTP/2 client that has sent `begin`.
     pub(super) fn http2(stream: TcpStream, begin: BytesMut, watch: Arc<Watch>) -> Self {
-        Self { stream, checked: begin.freeze(), watch, guard: None }
+        Self { stream, checked: begin.freeze(), watch, guard: None, interim: Bytes::new(), is_between: false }
     }
 
     /// Of an HTTP/1.1 client that has sent `begin`. `refuse` makes the answer to what must not be handed on.
@@ -91,7 +95,7 @@ impl ClientStream {
         let mut guard = Guard { framing, partial: BytesMut::new(), refuse, refused: None };
         let checked = begin.split_to(guard.check(&begin)).freeze();
         guard.partial = begin;
-        Self { stream, checked, watch, guard: Some(guard) }
+        Self { stream, checked, watch, guard: Some(guard), interim: Bytes::new(), is_between: true }
     }
 
     /// Without its guard: it speaks another protocol from now on, beginning with what was read ahead.
@@ -102,6 +106,25 @@ impl ClientStream {
             self.checked = [&self.checked[..], &partial].concat().into();
         }
         self
+    }
+
+    /// Sends informational answers, where one may stand: before or after an answer, never inside.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.guard.is_some()
+            && let Some(interim) = self.watch.take_interim(self.is_between)
+        {
+            self.interim =
+                if self.interim.is_empty() { interim } else { [&self.interim, &interim[..]].concat() }.into();
+        }
+        while self.interim.has_remaining() {
+            let written = Pin::new(&mut self.stream).poll_write(cx, &self.interim);
+            let size = ready!(self.written(written))?;
+            if size == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.interim.advance(size);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -169,6 +192,8 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
+        self.is_between = false;
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.written(result)
     }
@@ -178,6 +203,8 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
+        self.is_between = false;
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.written(result)
     }
@@ -189,6 +216,8 @@ impl AsyncWrite for ClientStream {
     /// hyper flushes when it has written all it has.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        this.is_between = true;
+        ready!(this.poll_interim(cx))?;
         if let Some(guard) = &mut this.guard
             && let Some(Refused::Head(fault)) = guard.refused
             && this.watch.served() >= guard.framing.heads()

@@ -12,6 +12,9 @@ use parking_lot::Mutex;
 use crate::config::Config;
 use crate::tunnel::Tunnel;
 
+/// Informational answers kept for a client that takes nothing; beyond, they are dropped, being no more than hints.
+const MOST_INTERIM: usize = 16 * 1024;
+
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -51,6 +54,10 @@ pub(crate) struct Watch {
     http2: AtomicBool,
     late: bool,
     waker: AtomicWaker,
+    /// Informational answers that were not sent yet.
+    interim: Mutex<Vec<u8>>,
+    has_interim: AtomicBool,
+    awaits_answer: AtomicBool,
     /// What the connection becomes after the answer being sent.
     tunnel: Mutex<Option<Box<Tunnel>>>,
     is_tunnel: AtomicBool,
@@ -70,6 +77,9 @@ impl Watch {
             http2: AtomicBool::new(false),
             late,
             waker: AtomicWaker::new(),
+            interim: Mutex::new(Vec::new()),
+            has_interim: AtomicBool::new(false),
+            awaits_answer: AtomicBool::new(false),
             tunnel: Mutex::new(None),
             is_tunnel: AtomicBool::new(false),
         }
@@ -123,6 +133,32 @@ impl Watch {
             self.phase.store(Phase::Busy as u8, Relaxed);
         }
         Occupied(Arc::clone(self))
+    }
+
+    /// Whether the final answer to the request being served is still to come.
+    pub(crate) fn awaits_answer(&self, awaits: bool) {
+        self.awaits_answer.store(awaits, Relaxed);
+    }
+
+    /// Sends `head`, an informational answer, when there is room for it before the final one.
+    pub(crate) fn inform(&self, head: &[u8]) {
+        let mut interim = self.interim.lock();
+        if interim.len() + head.len() <= MOST_INTERIM {
+            interim.extend_from_slice(head);
+            self.has_interim.store(true, Relaxed);
+            self.waker.wake();
+        }
+    }
+
+    /// Informational answers to send now. `is_between` says whether nothing of another answer is left to send; if some
+    /// is, they wait, and are dropped when the final answer is part of it.
+    pub(super) fn take_interim(&self, is_between: bool) -> Option<Vec<u8>> {
+        if !self.has_interim.load(Relaxed) || (!is_between && self.awaits_answer.load(Relaxed)) {
+            return None;
+        }
+        self.has_interim.store(false, Relaxed);
+        let interim = std::mem::take(&mut *self.interim.lock());
+        is_between.then_some(interim)
     }
 
     /// After the answer now due, a 101, the connection is `tunnel`.

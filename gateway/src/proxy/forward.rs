@@ -11,6 +11,9 @@ use crate::body::Upload;
 use crate::breaker::Permit;
 use crate::config::Retries;
 use crate::exchange::Exchange;
+use crate::front::Watch;
+use crate::headers;
+use crate::interim::Interim;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::retry::{self, Replay};
@@ -31,6 +34,8 @@ pub(super) struct Forward<'a> {
     pub(super) patience: &'a Patience,
     pub(super) retries: &'a Retries,
     pub(super) is_grpc: bool,
+    /// Who is told what backends say ahead of their answers.
+    pub(super) informed: Option<&'a Arc<Watch>>,
     /// The protocol that the backend may switch to.
     pub(super) upgrade: Option<&'a HeaderValue>,
     /// How much longer backends may make it wait.
@@ -123,7 +128,7 @@ impl Forward<'_> {
     async fn attempt(
         &mut self,
         backend: &Arc<Backend>,
-        mut permit: Option<Permit>,
+        permit: Option<Permit>,
         request: Request<Upload>,
         replay: Option<&Replay>,
     ) -> (Result<Call, Refusal>, Next) {
@@ -132,34 +137,13 @@ impl Forward<'_> {
         let outcome = if self.is_grpc {
             backend.http2(self.worker, request, self.patience).await
         } else {
-            backend.http1(self.worker, request, replay, self.patience).await
+            self.http1(backend, request, replay).await
         };
         let failed = match outcome {
-            Ok(answer)
-                if answer.response.status().is_informational() && !upgrade::agrees(&answer.response, self.upgrade) =>
-            {
-                Failed {
-                    reason: Reason::UpstreamInvalid,
-                    detail: format!("the backend answered {}", answer.response.status()),
-                    unsent: None,
-                }
-            }
-            Ok(answer) => {
-                let status = answer.response.status();
-                backend.answered();
-                backend.latency.observe(begun.elapsed(), !status.is_server_error());
-                if answer.resent {
-                    self.exchange.retried();
-                }
-                let wait = retry::wait_after(status, answer.response.headers(), self.leisure);
-                let next = wait.filter(|_| !self.is_grpc).map_or(Next::Done, Next::Again);
-                if matches!(next, Next::Again(_))
-                    && let Some(permit) = permit.take()
-                {
-                    permit.done(false);
-                }
-                return (Ok(Call { answer, permit, in_flight }), next);
-            }
+            Ok(mut answer) => match fault(&mut answer, self.upgrade) {
+                Some(fault) => Failed::sent(Reason::UpstreamInvalid, fault),
+                None => return self.answered(answer, begun, backend, permit, in_flight),
+            },
             Err(failed) => failed,
         };
         let refusal = self.judge(&failed, backend, permit, begun.elapsed());
@@ -170,6 +154,49 @@ impl Forward<'_> {
             _ => Next::Done,
         };
         (Err(refusal), next)
+    }
+
+    /// What an answer that is valid leads to.
+    fn answered(
+        &mut self,
+        answer: Answer,
+        begun: Instant,
+        backend: &Backend,
+        mut permit: Option<Permit>,
+        in_flight: InFlight,
+    ) -> (Result<Call, Refusal>, Next) {
+        let status = answer.response.status();
+        backend.answered();
+        backend.latency.observe(begun.elapsed(), !status.is_server_error());
+        if answer.resent {
+            self.exchange.retried();
+        }
+        let wait = retry::wait_after(status, answer.response.headers(), self.leisure);
+        let next = wait.filter(|_| !self.is_grpc).map_or(Next::Done, Next::Again);
+        if matches!(next, Next::Again(_))
+            && let Some(permit) = permit.take()
+        {
+            permit.done(false);
+        }
+        (Ok(Call { answer, permit, in_flight }), next)
+    }
+
+    /// A call over HTTP/1.1, with its informational answers.
+    async fn http1(
+        &self,
+        backend: &Arc<Backend>,
+        mut request: Request<Upload>,
+        replay: Option<&Replay>,
+    ) -> Result<Answer, Failed> {
+        let interim = Interim::new(self.informed.cloned());
+        interim.listen(&mut request);
+        let outcome = tokio::select! {
+            biased;
+            outcome = backend.http1(self.worker, request, replay, self.patience) => outcome,
+            () = interim.flooded() => Err(Failed::sent(Reason::UpstreamInvalid, "informational answers without end")),
+        };
+        interim.end();
+        outcome
     }
 
     /// The request once more, when it is time for it. None when it cannot be had, or costs too much.
@@ -234,6 +261,15 @@ impl Forward<'_> {
         tracing::debug!(backend = backend.label(), reason = failed.reason.word(), error = failed.detail, "call failed");
         Refusal::new(failed.reason, detail)
     }
+}
+
+/// What is wrong with an answer that a proxy may not hand on.
+fn fault(answer: &mut Answer, upgrade: Option<&HeaderValue>) -> Option<String> {
+    let status = answer.response.status();
+    if status.is_informational() && !upgrade::agrees(&answer.response, upgrade) {
+        return Some(format!("the backend answered {status}"));
+    }
+    headers::settle_length(answer.response.headers_mut()).err().map(str::to_owned)
 }
 
 impl Call {

@@ -129,7 +129,7 @@ impl Backend {
     async fn open(&self, patience: &Patience) -> Result<SendRequest<Upload>, String> {
         let stream = connect(self, patience).await?;
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(LARGEST_HEAD);
+        builder.max_header_size(LARGEST_HEAD).max_buf_size(LARGEST_HEAD);
         let (sender, connection) = within(builder.handshake(TokioIo::new(stream)), patience).await?;
         crate::spawn(async move {
             // Failures reach whoever waits for the answer; the connection has nothing to add.

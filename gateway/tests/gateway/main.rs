@@ -1,5 +1,6 @@
 //! The gateway from outside, against real upstreams: well-behaved, slow, broken and hostile ones.
 
+mod backends;
 mod browser;
 mod checks;
 mod conversations;
@@ -10,6 +11,7 @@ mod grpc;
 mod h2spec;
 mod hostile;
 mod http;
+mod informational;
 mod own;
 mod policy;
 mod process;
