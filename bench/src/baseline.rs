@@ -4,24 +4,33 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use salvo::prelude::*;
-use sqlx::Connection as _;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection as _, PgPool};
 use tokio::process::Command;
 
 use crate::client::Load;
 
-/// Serves `bytes` at / and at /health/ready with nothing around it.
-pub(crate) async fn bare(port: u16, bytes: Vec<u8>) -> anyhow::Result<()> {
-    struct Bytes(Vec<u8>);
+/// Serves `bytes` at every path with nothing around it; with a store, after one read of a row by its key.
+pub(crate) async fn bare(port: u16, bytes: Vec<u8>, store: Option<&str>) -> anyhow::Result<()> {
+    struct Bytes(Vec<u8>, Option<PgPool>);
 
     #[async_trait]
     impl Handler for Bytes {
         async fn handle(&self, _: &mut Request, _: &mut Depot, response: &mut Response, _: &mut FlowCtrl) {
+            if let Some(pool) = &self.1 {
+                let row = sqlx::query("SELECT * FROM products WHERE id = $1").bind(1_i64).fetch_optional(pool).await;
+                if !row.is_ok_and(|row| row.is_some()) {
+                    response.status_code(StatusCode::SERVICE_UNAVAILABLE);
+                }
+            }
             response.add_header("content-type", "application/json", true).ok();
             response.write_body(self.0.clone()).ok();
         }
     }
 
-    let router = Router::with_path("{**rest}").get(Bytes(bytes));
+    // No more than one round trip: the pool would try each connection before it hands it out.
+    let pool = store.map(|url| PgPoolOptions::new().max_connections(32).test_before_acquire(false).connect_lazy(url));
+    let router = Router::with_path("{**rest}").get(Bytes(bytes, pool.transpose()?));
     let acceptor = TcpListener::new(("127.0.0.1", port)).bind().await;
     Server::new(acceptor).serve(router).await;
     Ok(())

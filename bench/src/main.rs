@@ -33,12 +33,14 @@ enum What {
     Services(Size),
     /// The all-in-one process: start, memory, purchases.
     Shop(Size),
-    /// A bare salvo handler that answers GET / with the bytes of a file, for comparison.
+    /// A bare salvo handler that answers GET with the bytes of a file, for comparison.
     Bare {
         /// Port to listen on.
         port: u16,
         /// The file to answer with.
         file: std::path::PathBuf,
+        /// A catalogue to read product 1 from before each answer.
+        store: Option<String>,
     },
 }
 
@@ -58,6 +60,6 @@ async fn main() -> anyhow::Result<()> {
     match Args::parse().what {
         What::Services(size) => scenario::services(size).await,
         What::Shop(size) => scenario::shop(size).await,
-        What::Bare { port, file } => baseline::bare(port, std::fs::read(file)?).await,
+        What::Bare { port, file, store } => baseline::bare(port, std::fs::read(file)?, store.as_deref()).await,
     }
 }

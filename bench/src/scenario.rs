@@ -25,7 +25,7 @@ pub(crate) async fn services(size: Size) -> anyhow::Result<()> {
     let kafka = server("SHOP_TEST_KAFKA_BROKERS")?;
     let prefix = format!("bench-{}-", std::process::id());
 
-    let ports: Vec<u16> = (0..7).map(|_| free_port()).collect::<Result<_, _>>()?;
+    let ports: Vec<u16> = (0..8).map(|_| free_port()).collect::<Result<_, _>>()?;
     let local = |port: u16| format!("127.0.0.1:{port}");
     let bus = [
         ("KAFKA_BROKERS", kafka),
@@ -98,6 +98,17 @@ pub(crate) async fn services(size: Size) -> anyhow::Result<()> {
     )
     .await?;
     row("bare salvo handler, same bytes", &bare_load, &bare_cpu);
+    let (reader, _) =
+        Process::start("shop-bench", &["bare", &ports[7].to_string(), &file, &postgres], &[], local(ports[7]), "/")
+            .await?;
+    let (reader_load, reader_cpu) = measured(
+        &[&reader],
+        load(&[&reader.host], connections, requests, async |c: &mut [Connection], _| {
+            expect(c[0].call("GET", "/", "").await?, 200)
+        }),
+    )
+    .await?;
+    row("the same after one read by sqlx", &reader_load, &reader_cpu);
 
     let all = [&product, &basket, &payment];
     let ids = products.clone();
@@ -171,9 +182,12 @@ pub(crate) async fn services(size: Size) -> anyhow::Result<()> {
         note(&format!("{}: {now} MiB resident, {peak} MiB at the peak", process.name));
     }
     let each = |cpu: &[(&str, Duration)], count: usize| cpu[0].1.as_secs_f64() * 1e6 / count as f64;
-    let ratio = each(&get_cpu, requests) / each(&bare_cpu, requests);
+    let (ours, bare, read) =
+        (each(&get_cpu, requests), each(&bare_cpu, requests), each(&reader_cpu, requests) - each(&bare_cpu, requests));
     note(&format!(
-        "GET /products/{{id}}: {ratio:.2} × the CPU of the bare handler; {:.2} × the rate of pgbench -S",
+        "GET /products/{{id}}: {ours:.1} µs against 2 × {bare:.1} of a bare handler + {read:.1} for a round trip to the store: {:.2}; \
+         {:.2} × the rate of pgbench -S",
+        ours / (2.0 * bare + read),
         get_load.rate() / select
     ));
     note(&format!("POST …/process: {:.2} × the rate of single durable inserts", process_load.rate() / inserts.rate()));
