@@ -9,7 +9,7 @@
 //! ```ignore
 //! let mut tx = store.write.begin_with("BEGIN IMMEDIATE").await?;
 //! // … the change …
-//! shop_sql::outbox::append(&mut *tx, &envelope).await?;
+//! shop_sql::outbox::append(&mut *tx, &[envelope]).await?;
 //! tx.commit().await?;
 //! wake.wake(); // the relay need not wait for its next look
 //! ```

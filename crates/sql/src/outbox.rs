@@ -7,28 +7,29 @@ use crate::store::with_reader;
 use crate::tables::NewEvent;
 use crate::{Store, Tables};
 
-/// Adds `envelope` to the outbox in the caller's transaction. After the commit, wake the relay.
+/// Adds `envelopes` to the outbox in the caller's transaction, to leave in this order. After the commit, wake the relay.
 ///
-/// A trace or request id the envelope lacks is taken from the request that is being served.
-pub async fn append<C: Tables>(conn: &mut C, envelope: &Envelope) -> sqlx::Result<()> {
-    let mut envelope = envelope.clone();
-    if let Some(current) = context::current() {
-        let context = &mut envelope.context;
-        context.traceparent.get_or_insert_with(|| current.traceparent());
-        context.request_id.get_or_insert_with(|| current.request_id.to_string());
-    }
-    let created_at = shop_clock::millis(envelope.time);
-    let message = envelope.encode();
-    let headers = serde_json::to_string(&message.headers).map_err(|e| sqlx::Error::Encode(e.into()))?;
-    conn.outbox_append(&NewEvent {
-        event_id: envelope.id,
-        topic: message.topic,
-        key: message.key,
-        headers,
-        payload: message.payload,
-        created_at,
-    })
-    .await
+/// A trace or request id that an envelope lacks is taken from the request that is being served.
+pub async fn append<C: Tables>(conn: &mut C, envelopes: &[Envelope]) -> sqlx::Result<()> {
+    let current = context::current();
+    let event = |envelope: &Envelope| {
+        let mut envelope = envelope.clone();
+        if let Some(current) = &current {
+            let context = &mut envelope.context;
+            context.traceparent.get_or_insert_with(|| current.traceparent());
+            context.request_id.get_or_insert_with(|| current.request_id.to_string());
+        }
+        let message = envelope.encode();
+        Ok(NewEvent {
+            event_id: envelope.id,
+            topic: message.topic,
+            key: message.key,
+            headers: serde_json::to_string(&message.headers).map_err(|e| sqlx::Error::Encode(e.into()))?,
+            payload: message.payload,
+            created_at: shop_clock::millis(envelope.time),
+        })
+    };
+    conn.outbox_append(&envelopes.iter().map(event).collect::<sqlx::Result<Vec<_>>>()?).await
 }
 
 /// How many events wait to be acknowledged by the bus (counted up to 100 000).

@@ -61,12 +61,15 @@ const COUNT_CAP: i64 = 100_000;
 /// How many outbox rows one DELETE takes, padded so that its text (and its prepared plan) is always the same.
 const DELETE_CHUNK: usize = 32;
 
+/// Events added by one statement: each length is a statement of its own for the connection to keep prepared.
+const APPEND_CHUNK: usize = 16;
+
 /// A connection that knows the shared tables. Implemented for the connections of all three engines; what a service
 /// calls are the functions of [`crate::outbox`] and [`crate::inbox`].
 #[async_trait]
 pub trait Tables: Send {
-    /// Adds an event to the outbox.
-    async fn outbox_append(&mut self, event: &NewEvent) -> sqlx::Result<()>;
+    /// Adds events to the outbox, in their order.
+    async fn outbox_append(&mut self, events: &[NewEvent]) -> sqlx::Result<()>;
     /// The first `limit` rows of the outbox in the order they were added.
     async fn outbox_head(&mut self, limit: i64) -> sqlx::Result<Vec<Pending>>;
     /// Removes rows by id.
@@ -99,7 +102,6 @@ pub trait Tables: Send {
 
 /// The texts that differ between the engines; the bodies are the same.
 struct Text {
-    append: &'static str,
     head: &'static str,
     count: &'static str,
     relay_lock: Option<&'static str>,
@@ -115,8 +117,6 @@ struct Text {
 }
 
 const POSTGRES: Text = Text {
-    append: "INSERT INTO outbox (event_id, topic, message_key, headers, payload, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6)",
     head: "SELECT id, topic, message_key, headers, payload FROM outbox ORDER BY id LIMIT $1",
     count: "SELECT COUNT(*) FROM (SELECT 1 FROM outbox LIMIT $1) AS waiting",
     relay_lock: Some("SELECT id FROM outbox_relay WHERE id = 1 FOR UPDATE SKIP LOCKED"),
@@ -140,8 +140,6 @@ const POSTGRES: Text = Text {
 const SQLITE: Text = Text { relay_lock: None, ..POSTGRES };
 
 const MARIADB: Text = Text {
-    append: "INSERT INTO outbox (event_id, topic, message_key, headers, payload, created_at) \
-             VALUES (?, ?, ?, ?, ?, ?)",
     head: "SELECT id, topic, message_key, headers, payload FROM outbox ORDER BY id LIMIT ?",
     count: "SELECT COUNT(*) FROM (SELECT 1 FROM outbox LIMIT ?) AS waiting",
     relay_lock: Some("SELECT id FROM outbox_relay WHERE id = 1 FOR UPDATE SKIP LOCKED"),
@@ -164,17 +162,22 @@ macro_rules! tables {
     ($connection:ty, $text:expr, $placeholder:expr) => {
         #[async_trait]
         impl Tables for $connection {
-            async fn outbox_append(&mut self, event: &NewEvent) -> sqlx::Result<()> {
-                sqlx::query($text.append)
-                    .bind(event.event_id)
-                    .bind(event.topic.as_str())
-                    .bind(event.key.as_str())
-                    .bind(event.headers.as_str())
-                    .bind(event.payload.as_slice())
-                    .bind(event.created_at)
-                    .execute(self)
-                    .await
-                    .map(drop)
+            async fn outbox_append(&mut self, events: &[NewEvent]) -> sqlx::Result<()> {
+                for chunk in events.chunks(APPEND_CHUNK) {
+                    let mut query = sqlx::QueryBuilder::new(
+                        "INSERT INTO outbox (event_id, topic, message_key, headers, payload, created_at) ",
+                    );
+                    query.push_values(chunk, |mut row, event| {
+                        row.push_bind(event.event_id)
+                            .push_bind(event.topic.as_str())
+                            .push_bind(event.key.as_str())
+                            .push_bind(event.headers.as_str())
+                            .push_bind(event.payload.as_slice())
+                            .push_bind(event.created_at);
+                    });
+                    query.build().execute(&mut *self).await?;
+                }
+                Ok(())
             }
 
             async fn outbox_head(&mut self, limit: i64) -> sqlx::Result<Vec<Pending>> {

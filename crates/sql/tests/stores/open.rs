@@ -130,7 +130,7 @@ pub(crate) use in_transaction;
 /// Adds an event in a transaction that is then given up.
 pub(crate) async fn append_and_roll_back(store: &Store, envelope: &shop_events::Envelope) {
     async fn append<C: Tables>(conn: &mut C, envelope: &shop_events::Envelope) {
-        shop_sql::outbox::append(conn, envelope).await.expect("appends");
+        shop_sql::outbox::append(conn, std::slice::from_ref(envelope)).await.expect("appends");
     }
     match store {
         Store::Postgres(pool) => append(&mut *pool.begin().await.expect("begins"), envelope).await,

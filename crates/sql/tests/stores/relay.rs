@@ -45,7 +45,13 @@ impl Running {
 }
 
 async fn add(store: &Store, product: i64, quantity: u32) {
-    in_transaction!(store, conn => outbox::append(conn, &event(product, quantity)).await.expect("appends"));
+    in_transaction!(store, conn => outbox::append(conn, &[event(product, quantity)]).await.expect("appends"));
+}
+
+/// Adds events of one product in one transaction, more than one statement holds.
+async fn add_many(store: &Store, product: i64, quantities: std::ops::Range<u32>) {
+    let events: Vec<_> = quantities.map(|quantity| event(product, quantity)).collect();
+    in_transaction!(store, conn => outbox::append(conn, &events).await.expect("appends"));
 }
 
 async fn pending(store: &Store) -> i64 {
@@ -59,10 +65,11 @@ async fn events_of_a_key_leave_in_order_and_the_outbox_ends_empty() {
         for quantity in 1..=60 {
             add(&place.store, i64::from(quantity % 7), quantity).await;
         }
-        assert_eq!(pending(&place.store).await, 60, "{}", place.engine);
+        add_many(&place.store, 3, 100..140).await;
+        assert_eq!(pending(&place.store).await, 100, "{}", place.engine);
         let relay = start(&place.store, &bus);
         eventually!(pending(&place.store).await == 0);
-        assert_eq!(bus.taken().len(), 60, "{}", place.engine);
+        assert_eq!(bus.taken().len(), 100, "{}", place.engine);
         for product in 0..7 {
             let quantities = bus.quantities(product);
             assert!(quantities.is_sorted(), "{}: {quantities:?}", place.engine);

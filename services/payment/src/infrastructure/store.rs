@@ -141,9 +141,8 @@ where
             }
         }
         let told = !events.is_empty();
-        for event in events {
-            outbox::append(&mut **tx, &self.envelope(event)).await?;
-        }
+        let envelopes: Vec<_> = events.into_iter().map(|event| self.envelope(event)).collect();
+        outbox::append(&mut **tx, &envelopes).await?;
         Ok(Applied { before: before.status, after, told })
     }
 
