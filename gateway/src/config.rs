@@ -5,6 +5,7 @@ mod browser;
 mod origin;
 mod rate_limit;
 mod resilience;
+mod tls;
 
 pub use backends::{BackendUrl, Backends, InvalidBackend};
 pub use browser::{Cors, Csrf, SecurityHeaders};
@@ -12,6 +13,7 @@ pub(crate) use origin::is_host_byte;
 pub use origin::{AllowedOrigin, InvalidOrigin};
 pub use rate_limit::{ApiKeys, ClientKey, RateLimit, RouteLimit};
 pub use resilience::{HealthCheck, Retries};
+pub use tls::Tls;
 
 use std::num::NonZeroU32;
 
@@ -28,6 +30,8 @@ use crate::rotation::MOST;
 pub struct Config {
     /// Where clients connect, and how long the gateway waits for them.
     pub http: Http,
+    /// Where clients connect with TLS.
+    pub tls: Tls,
     /// Limits that [`Config::http`] does not have.
     pub limits: Limits,
     /// How long the gateway waits for backends.
@@ -73,6 +77,7 @@ impl Default for Config {
         Self {
             // 10 MiB: far above any call of the shop, still bounded. Bodies are streamed, not held.
             http: Http { body_limit: 10 * 1024 * 1024, ..Http::on(8083) },
+            tls: Tls::default(),
             limits: Limits::default(),
             upstream: Upstream::default(),
             services: Services::default(),
@@ -356,6 +361,9 @@ impl Settings for Config {
     fn vars() -> Vec<Var> {
         vec![
             Var::new("PORT", "http.port", "port for HTTP and gRPC"),
+            Var::new("TLS_CERT_FILE", "tls.cert_file", "PEM file with the certificate; no TLS when unset"),
+            Var::new("TLS_KEY_FILE", "tls.key_file", "PEM file with its key"),
+            Var::new("TLS_PORT", "tls.port", "port for HTTPS and gRPC over TLS"),
             Var::new("LOG_LEVEL", "log.level", "error, warn, info, debug or trace"),
             Var::new("LOG_FORMAT", "log.format", "json or text"),
             Var::new("OTEL_EXPORTER_OTLP_ENDPOINT", "otel.endpoint", "where to send traces; off when unset"),
@@ -391,12 +399,22 @@ impl Settings for Config {
     }
 
     fn check(&self, problems: &mut Problems) {
+        self.check_values(problems);
+        problems.within("tls", |p| self.tls.check_files(p));
+    }
+}
+
+impl Config {
+    /// Finds wrong values without looking at anything else: files may change at any time, and what a running process
+    /// does about that is its own affair.
+    pub(crate) fn check_values(&self, problems: &mut Problems) {
         self.http.check("http", problems);
         problems.ensure(
             self.http.timeout == Http::default().timeout,
             "http.timeout",
             "has no effect here; set upstream.first_byte_timeout or upstream.total_timeout",
         );
+        problems.within("tls", |p| self.tls.check(self.http.port, p));
         self.log.check("log", problems);
         self.otel.check("otel", problems);
         problems.within("limits", |p| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::MutexGuard;
-use shop_config::{Change, Problems, Settings as _};
+use shop_config::{Change, Problems};
 
 use crate::live::Live;
 use crate::shared::Shared;
@@ -37,7 +37,7 @@ impl<'a> Draft<'a> {
     pub(crate) fn settle(self) -> Result<Settled<'a>, Problems> {
         let merged = self.wanted.merged();
         let mut problems = Problems::default();
-        merged.config.check(&mut problems);
+        merged.config.check_values(&mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }

@@ -2,6 +2,7 @@
 
 mod farewell;
 mod framing;
+mod socket;
 mod stream;
 mod watch;
 
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -25,10 +27,12 @@ use shop_runtime::CancellationToken;
 use tokio::net::{TcpListener, TcpStream};
 
 use self::framing::Framing;
+use self::socket::Socket;
 use self::stream::{ClientStream, sniff};
 use self::watch::Order;
 use crate::proxy;
 use crate::shared::Shared;
+use crate::tls::Tls;
 
 /// How often limits on connections are looked after.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -78,8 +82,8 @@ impl Worker {
         })
     }
 
-    /// Accepts until `stop`.
-    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+    /// Accepts until `stop`; with `tls`, nothing but that.
+    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener, tls: Option<Arc<Tls>>, stop: CancellationToken) {
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -87,7 +91,7 @@ impl Worker {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => crate::spawn(Arc::clone(&self).connection(stream, peer)),
+                Ok((stream, peer)) => crate::spawn(Arc::clone(&self).connection(stream, peer, tls.clone())),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -129,10 +133,10 @@ impl Worker {
         self.connections.lock().len()
     }
 
-    async fn connection(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, tls: Option<Arc<Tls>>) {
         // A client that is gone already: whatever is wrong shows at the first read.
         let _ = stream.set_nodelay(true);
-        let watch = Arc::new(Watch::new(self.shared.is_closed()));
+        let watch = Arc::new(Watch::new(self.shared.is_closed(), tls.is_some()));
         if self.shared.is_draining() {
             watch.order(Order::Finish);
         }
@@ -141,7 +145,8 @@ impl Worker {
         self.shared.metrics.connections.inc();
         let _listed = Listed { worker: &self, id };
         let head = self.shared.live().config.http.header_timeout.get();
-        let Ok(Ok(Some((begin, is_http2)))) = tokio::time::timeout(head, sniff(&mut stream)).await else { return };
+        let opening = tokio::time::timeout(head, self.open_with(stream, tls.as_deref())).await;
+        let Ok(Some((stream, begin, is_http2))) = opening else { return };
         let service = {
             let (worker, watch) = (Arc::clone(&self), Arc::clone(&watch));
             service_fn(move |request| {
@@ -171,6 +176,28 @@ impl Worker {
         if let Err(error) = ended {
             tracing::debug!(%error, "a client connection ended");
         }
+    }
+
+    /// Finds out what the client speaks, after TLS if there is any. Nothing when it will not come to a request.
+    async fn open_with(&self, stream: TcpStream, tls: Option<&Tls>) -> Option<(Socket, BytesMut, bool)> {
+        let (mut stream, agreed) = match tls {
+            None => (Socket::Plain(stream), None),
+            Some(tls) => match tls.accept(stream).await {
+                Ok((stream, agreed)) => (Socket::Tls(Box::new(stream)), agreed),
+                // Probes connect and close; that is no failure.
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return None,
+                Err(error) => {
+                    self.shared.metrics.cut.with_label_values(&["tls_handshake"]).inc();
+                    tracing::debug!(%error, "a TLS handshake failed");
+                    return None;
+                }
+            },
+        };
+        let (begin, is_http2) = match agreed {
+            Some(is_http2) => (BytesMut::new(), is_http2),
+            None => sniff(&mut stream).await.ok()??,
+        };
+        Some((stream, begin, is_http2))
     }
 }
 

@@ -71,11 +71,12 @@ pub(crate) fn public_host<'a>(headers: &'a HeaderMap, client: Client, host: &'a 
     headers.get(X_FORWARDED_HOST).filter(|_| client.through_proxy).unwrap_or(host)
 }
 
-/// Whether a trusted proxy in between says that the client speaks TLS: the right-most word, which that proxy wrote.
-pub(crate) fn is_secure(headers: &HeaderMap, client: Client) -> bool {
+/// Whether the client speaks TLS: what a trusted proxy in between says, in the right-most word, which that proxy wrote; else
+/// whether the connection is `encrypted`.
+pub(crate) fn is_secure(headers: &HeaderMap, client: Client, encrypted: bool) -> bool {
     let proto = headers.get_all(X_FORWARDED_PROTO).iter().next_back().filter(|_| client.through_proxy);
     let last = proto.and_then(|proto| proto.as_bytes().rsplit(|byte| *byte == b',').next());
-    last.is_some_and(|proto| proto.trim_ascii().eq_ignore_ascii_case(b"https"))
+    last.map_or(encrypted, |proto| proto.trim_ascii().eq_ignore_ascii_case(b"https"))
 }
 
 /// A host and perhaps a port, and nothing that another parser could read otherwise.
@@ -152,6 +153,8 @@ fn names_trailers(te: &HeaderValue) -> bool {
 pub(crate) struct Onward<'a> {
     pub(crate) client: Client,
     pub(crate) peer: IpAddr,
+    /// Whether the peer speaks TLS.
+    pub(crate) encrypted: bool,
     pub(crate) host: &'a HeaderValue,
     /// What was cut off the path, such as `/api`.
     pub(crate) prefix: Option<&'static str>,
@@ -204,16 +207,17 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// `X-Forwarded-*` and `Forwarded` (RFC 7239): begun anew, or continued when a trusted proxy began them.
 fn forwarded(headers: &mut HeaderMap, onward: &Onward<'_>) {
-    let (peer, element) = element(onward);
+    let proto = if onward.encrypted { "https" } else { "http" };
+    let (peer, element) = element(onward, proto);
     if onward.client.through_proxy {
         append(headers, &X_FORWARDED_FOR, &peer);
         append(headers, &header::FORWARDED, &element);
-        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(proto));
         headers.entry(X_FORWARDED_HOST).or_insert_with(|| onward.host.clone());
     } else {
         set(headers, X_FORWARDED_FOR, peer);
         set(headers, header::FORWARDED, element);
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
         headers.insert(X_FORWARDED_HOST, onward.host.clone());
     }
     match onward.prefix {
@@ -224,7 +228,7 @@ fn forwarded(headers: &mut HeaderMap, onward: &Onward<'_>) {
 }
 
 /// The peer's address, and what `Forwarded` says of it: one allocation for both.
-fn element(onward: &Onward<'_>) -> (Bytes, Bytes) {
+fn element(onward: &Onward<'_>, proto: &str) -> (Bytes, Bytes) {
     let host = onward.host.to_str().unwrap_or_default();
     let mut text = BytesMut::with_capacity(80 + host.len());
     let (before, after) = match onward.peer.to_canonical() {
@@ -239,7 +243,7 @@ fn element(onward: &Onward<'_>) -> (Bytes, Bytes) {
         }
     };
     let peer = before.len()..text.len();
-    for part in [after, ";host=\"", host, "\";proto=http"] {
+    for part in [after, ";host=\"", host, "\";proto=", proto] {
         text.extend_from_slice(part.as_bytes());
     }
     let element = text.freeze();
@@ -365,7 +369,16 @@ mod tests {
         let client = Client { address: peer, through_proxy };
         to_backend(
             &mut sent,
-            &Onward { client, peer, host, prefix: Some("/api"), is_unsized: false, http2, upgrade: None },
+            &Onward {
+                client,
+                peer,
+                encrypted: false,
+                host,
+                prefix: Some("/api"),
+                is_unsized: false,
+                http2,
+                upgrade: None,
+            },
         );
         sent
     }
@@ -436,8 +449,11 @@ mod tests {
             (&[("x-forwarded-proto", "httpsx")], false),
         ];
         for (pairs, expected) in table {
-            assert_eq!(is_secure(&headers(pairs), client(true)), expected, "{pairs:?}");
-            assert!(!is_secure(&headers(pairs), client(false)), "{pairs:?}");
+            for encrypted in [false, true] {
+                let through_proxy = is_secure(&headers(pairs), client(true), encrypted);
+                assert_eq!(through_proxy, if pairs.is_empty() { encrypted } else { expected }, "{pairs:?}");
+                assert_eq!(is_secure(&headers(pairs), client(false), encrypted), encrypted, "{pairs:?}");
+            }
         }
         let (host, sent) = (HeaderValue::from_static("gw"), headers(&[("x-forwarded-host", "shop.example")]));
         assert_eq!(public_host(&sent, client(true), &host), "shop.example");

@@ -28,6 +28,7 @@ mod path;
 mod proxy;
 mod ramp;
 mod reason;
+mod redirect;
 mod refusal;
 mod reload;
 mod request_id;
@@ -37,6 +38,7 @@ mod routes;
 mod security;
 mod service;
 mod shared;
+mod tls;
 mod tunnel;
 mod upgrade;
 mod upstream;
@@ -57,8 +59,9 @@ use shop_telemetry::Metrics;
 use crate::config::Strategy;
 use crate::overlay::Overlay;
 use crate::shared::Shared;
+use crate::tls::Tls;
 use crate::wanted::Wanted;
-use crate::worker::Stop;
+use crate::worker::{Listeners, Stop};
 
 /// How often the rate limiter forgets clients that have not come back, and looks at its files.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
@@ -66,8 +69,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// A gateway that has its port and waits to be run.
 pub struct Gateway {
     shared: Arc<Shared>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listeners>,
     addr: SocketAddr,
+    tls: Option<(Arc<Tls>, SocketAddr)>,
 }
 
 impl Gateway {
@@ -78,16 +82,32 @@ impl Gateway {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             count => count,
         };
-        let listeners = worker::bind(config.http.addr(), workers)?;
-        let addr = listeners.first().context("no worker to listen")?.local_addr()?;
+        let cleartext = worker::bind(config.http.addr(), workers, "http.port (PORT)")?;
+        let addr = local_addr(&cleartext)?;
+        let settings = config.tls.clone();
+        let host = config.http.host;
         warn_about(&config);
         let shared = Shared::new(Wanted::new(config, Overlay::default()), workers, metrics);
-        Ok(Self { shared, listeners, addr })
+        let mut encrypted = Vec::new();
+        let mut tls = None;
+        if settings.is_on() {
+            encrypted = worker::bind(settings.addr(host), workers, "tls.port (TLS_PORT)")?;
+            tls = Some((Tls::new(&settings, &shared.metrics)?, local_addr(&encrypted)?));
+        }
+        let mut encrypted = encrypted.into_iter();
+        let of_worker = |cleartext| Listeners { cleartext, encrypted: encrypted.next() };
+        let listeners = cleartext.into_iter().map(of_worker).collect();
+        Ok(Self { shared, listeners, addr, tls })
     }
 
     /// Where it listens, for HTTP and gRPC alike.
     pub fn http_addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where it listens for TLS, if it does.
+    pub fn https_addr(&self) -> Option<SocketAddr> {
+        self.tls.as_ref().map(|(_, addr)| *addr)
     }
 
     /// What changes its settings while it runs.
@@ -98,13 +118,14 @@ impl Gateway {
     /// Serves until the soft stop; then not ready, after `drain_delay` nothing new, and an end when the last request is
     /// over or at the hard stop.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { shared, listeners, .. } = self;
+        let Self { shared, listeners, tls, .. } = self;
+        let tls = tls.map(|(tls, _)| tls);
         let stop = Stop::default();
         // However this future ends, the threads end too.
         let _guard = (stop.finish.clone().drop_guard(), stop.end.clone().drop_guard());
         let mut workers = Vec::with_capacity(listeners.len());
         for (index, listener) in listeners.into_iter().enumerate() {
-            workers.push(worker::start(&shared, index, listener, stop.clone())?);
+            workers.push(worker::start(&shared, index, listener, tls.clone(), stop.clone())?);
         }
         let all = futures_util::future::try_join_all(workers);
         tokio::pin!(all);
@@ -113,6 +134,7 @@ impl Gateway {
             () = housekeep(&shared) => {}
             // They end with the signal: who stops as a whole must not report its own parts.
             () = check::run(&shared) => {}
+            () = watch(tls) => {}
             () = shutdown.soft.cancelled() => {}
         }
         let drained = async {
@@ -137,6 +159,18 @@ async fn drain(shared: &Shared, stop: &Stop) {
     shared.close();
     stop.finish.cancel();
     shared.idle().await;
+}
+
+fn local_addr(listeners: &[TcpListener]) -> anyhow::Result<SocketAddr> {
+    Ok(listeners.first().context("no worker to listen")?.local_addr()?)
+}
+
+/// Looks after the certificate, if there is one.
+async fn watch(tls: Option<Arc<Tls>>) {
+    match tls {
+        Some(tls) => tls.watch().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn housekeep(shared: &Shared) {

@@ -26,6 +26,7 @@ use crate::limit::{self, Ruling, Verdict};
 use crate::live::Live;
 use crate::own::Own;
 use crate::reason::Reason;
+use crate::redirect;
 use crate::refusal::Refusal;
 use crate::request_id::X_REQUEST_ID;
 use crate::routes::{PREFIX, Table};
@@ -47,7 +48,7 @@ pub(crate) async fn serve(
     let live = shared.live();
     let client = Client::of(peer, request.headers(), &live.config.trusted_proxies);
     let browser = Browser {
-        is_secure: headers::is_secure(request.headers(), client),
+        is_secure: headers::is_secure(request.headers(), client, connection.is_encrypted()),
         // What speaks gRPC and names no origin is none, and has no use for headers that make browsers careful.
         is_possible: !is_grpc || request.headers().contains_key(header::ORIGIN),
         cors: live.cors.as_ref().map(|cors| cors.judge(request.headers())),
@@ -59,6 +60,7 @@ pub(crate) async fn serve(
         browser,
         is_late: connection.is_late(),
         informed: (version == Version::HTTP_11).then(|| Arc::clone(&connection)),
+        is_encrypted: connection.is_encrypted(),
         is_grpc,
         limits: None,
     };
@@ -109,6 +111,7 @@ struct Visit {
     is_late: bool,
     /// The connection of a client that takes informational answers.
     informed: Option<Arc<Watch>>,
+    is_encrypted: bool,
     is_grpc: bool,
     /// What the limiter tells the client.
     limits: Option<[(HeaderName, HeaderValue); 2]>,
@@ -183,6 +186,10 @@ impl Visit {
             self.exchange.own(own.path());
             return own.answer(&head.method, &worker.shared).map(Reply::Own);
         }
+        if config.tls.redirect && !self.browser.is_secure {
+            let host = headers::public_host(&head.headers, self.client, &host);
+            return Err(redirect::to_tls(&config.tls, host, &head.uri));
+        }
         if let (Some(cors), Some(verdict)) = (&live.cors, &self.browser.cors)
             && cors::is_preflight(&head.method, &head.headers)
         {
@@ -208,6 +215,7 @@ impl Visit {
         let onward = Onward {
             client: self.client,
             peer: self.peer,
+            encrypted: self.is_encrypted,
             host: &host,
             prefix: target.root.map(|_| PREFIX),
             is_unsized: upload.is_unsized(),

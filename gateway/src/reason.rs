@@ -21,6 +21,8 @@ pub(crate) enum Reason {
     UriTooLong,
     /// An `Expect` other than `100-continue`.
     ExpectationFailed,
+    /// Came in cleartext, and settings send such clients to TLS.
+    TlsRequired,
     /// No route has this prefix.
     NoRoute,
     /// Another site's page made the user's browser send a change.
@@ -51,7 +53,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// Every reason, in the order of their discriminants.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::BadRequest,
         Self::BadPath,
         Self::MethodRefused,
@@ -60,6 +62,7 @@ impl Reason {
         Self::HeadTooLarge,
         Self::UriTooLong,
         Self::ExpectationFailed,
+        Self::TlsRequired,
         Self::NoRoute,
         Self::CrossOriginRefused,
         Self::ServiceDisabled,
@@ -86,6 +89,7 @@ impl Reason {
             Self::HeadTooLarge => "head_too_large",
             Self::UriTooLong => "uri_too_long",
             Self::ExpectationFailed => "expectation_failed",
+            Self::TlsRequired => "tls_required",
             Self::NoRoute => "no_route",
             Self::CrossOriginRefused => "cross_origin_refused",
             Self::ServiceDisabled => "service_disabled",
@@ -106,6 +110,7 @@ impl Reason {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::BadRequest | Self::BadPath => StatusCode::BAD_REQUEST,
+            Self::TlsRequired => StatusCode::PERMANENT_REDIRECT,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -132,6 +137,7 @@ impl Reason {
             Self::UpstreamTimeout | Self::TunnelIdle | Self::BodyTimeout => 4,
             Self::CrossOriginRefused => 7,
             Self::HeadTooLarge | Self::BodyTooLarge | Self::RateLimited => 8,
+            Self::TlsRequired => 9,
             Self::NoRoute | Self::MethodRefused => 12,
             Self::UpstreamInvalid => 13,
             Self::ServiceDisabled
@@ -169,7 +175,7 @@ mod tests {
         assert_eq!(words.len(), Reason::ALL.len());
         for (place, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), place);
-            assert!(reason.status().as_u16() >= 400 && reason.grpc() <= 16);
+            assert!(reason.status().as_u16() >= 300 && reason.grpc() <= 16);
         }
     }
 }

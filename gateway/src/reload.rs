@@ -9,14 +9,26 @@ pub(crate) use record::Reloads;
 
 use std::sync::Arc;
 
-use shop_config::{Change, Problems, Settings};
+use shop_config::{Change, Problems};
 
-use crate::config::Config;
+use crate::config::{Config, Tls};
 use crate::shared::Shared;
 
 /// Settings that hold for the life of the process: listeners, threads and what writes the log are made once.
-const FIXED: [&str; 8] =
-    ["http.host", "http.port", "workers", "limits.head", "limits.h2_streams", "log.", "otel.", "stop."];
+const FIXED: [&str; 12] = [
+    "http.host",
+    "http.port",
+    "tls.cert_file",
+    "tls.key_file",
+    "tls.port",
+    "tls.reload_interval",
+    "workers",
+    "limits.head",
+    "limits.h2_streams",
+    "log.",
+    "otel.",
+    "stop.",
+];
 
 /// Changes the settings of a running gateway. Clones change the same one.
 #[derive(Clone)]
@@ -44,7 +56,7 @@ impl Handle {
     /// settings they began with. What the admin API changed stays changed. Settings that are wrong change nothing.
     pub fn apply(&self, config: Config) -> Result<Applied, Problems> {
         let mut problems = Problems::default();
-        config.check(&mut problems);
+        config.check_values(&mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -76,6 +88,7 @@ fn is_fixed(change: &Change) -> bool {
 fn keep_fixed(running: &Config, mut next: Config) -> Config {
     next.http.host = running.http.host;
     next.http.port = running.http.port;
+    next.tls = Tls { redirect: next.tls.redirect, public_port: next.tls.public_port, ..running.tls.clone() };
     next.workers = running.workers;
     next.limits.head = running.limits.head;
     next.limits.h2_streams = running.limits.h2_streams;
@@ -96,6 +109,10 @@ mod tests {
         for (key, value) in [
             ("/http/host", json!("127.0.0.9")),
             ("/http/port", json!(1)),
+            ("/tls/cert_file", json!("/c")),
+            ("/tls/key_file", json!("/k")),
+            ("/tls/port", json!(1)),
+            ("/tls/reload_interval", json!("9s")),
             ("/workers", json!(9)),
             ("/limits/head", json!(2048)),
             ("/limits/h2_streams", json!(9)),

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::front::Worker;
 use crate::shared::Shared;
+use crate::tls::Tls;
 
 /// Connections waiting to be accepted: a burst of this size is not refused.
 const BACKLOG: i32 = 1024;
@@ -20,7 +21,9 @@ const BACKLOG: i32 = 1024;
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// `count` listeners on one address, among which the kernel spreads connections.
-pub(crate) fn bind(addr: SocketAddr, count: usize) -> anyhow::Result<Vec<TcpListener>> {
+///
+/// `setting` is what to change when the port cannot be had.
+pub(crate) fn bind(addr: SocketAddr, count: usize, setting: &str) -> anyhow::Result<Vec<TcpListener>> {
     let all = || -> std::io::Result<Vec<TcpListener>> {
         if addr.port() != 0 {
             // Another process of ours could share the port unnoticed: an exclusive socket finds out.
@@ -34,12 +37,12 @@ pub(crate) fn bind(addr: SocketAddr, count: usize) -> anyhow::Result<Vec<TcpList
         let port = addr.port();
         let why = match error.kind() {
             ErrorKind::AddrInUse => {
-                format!("port {port} is already in use; free it or choose another with http.port (PORT)")
+                format!("port {port} is already in use; free it or choose another with {setting}")
             }
             ErrorKind::PermissionDenied => {
-                format!("port {port} needs more rights; choose one over 1023 with http.port (PORT)")
+                format!("port {port} needs more rights; choose one over 1023 with {setting}")
             }
-            _ => format!("cannot listen on {addr}; check http.host and http.port (PORT)"),
+            _ => format!("cannot listen on {addr}; check http.host and {setting}"),
         };
         anyhow::Error::new(error).context(why)
     })
@@ -57,6 +60,12 @@ fn listen(addr: SocketAddr, shared: bool) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// What one worker listens on.
+pub(crate) struct Listeners {
+    pub(crate) cleartext: TcpListener,
+    pub(crate) encrypted: Option<TcpListener>,
+}
+
 /// When workers let go.
 #[derive(Clone, Default)]
 pub(crate) struct Stop {
@@ -70,7 +79,8 @@ pub(crate) struct Stop {
 pub(crate) fn start(
     shared: &Arc<Shared>,
     index: usize,
-    listener: TcpListener,
+    listeners: Listeners,
+    tls: Option<Arc<Tls>>,
     stop: Stop,
 ) -> anyhow::Result<oneshot::Receiver<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -80,7 +90,7 @@ pub(crate) fn start(
     let worker = Worker::new(Arc::clone(shared), index);
     let (done, ended) = oneshot::channel();
     let work = move || {
-        let served = runtime.block_on(serve(worker, listener, stop));
+        let served = runtime.block_on(serve(worker, listeners, tls, stop));
         // Connections are dropped here, on the thread that owns them.
         drop(runtime);
         if served.is_ok() {
@@ -92,10 +102,16 @@ pub(crate) fn start(
     Ok(ended)
 }
 
-async fn serve(worker: Arc<Worker>, listener: TcpListener, stop: Stop) -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener).context("cannot watch the listening socket")?;
+async fn serve(worker: Arc<Worker>, listeners: Listeners, tls: Option<Arc<Tls>>, stop: Stop) -> anyhow::Result<()> {
+    let watched = |listener| tokio::net::TcpListener::from_std(listener).context("cannot watch a listening socket");
+    let Listeners { cleartext, encrypted } = listeners;
+    let cleartext = watched(cleartext)?;
+    let encrypted = encrypted.map(watched).transpose()?;
     crate::spawn(Arc::clone(&worker).sweep());
-    crate::spawn(Arc::clone(&worker).accept(listener, stop.end.clone()));
+    crate::spawn(Arc::clone(&worker).accept(cleartext, None, stop.end.clone()));
+    if let Some(encrypted) = encrypted {
+        crate::spawn(Arc::clone(&worker).accept(encrypted, tls, stop.end.clone()));
+    }
     stop.finish.cancelled().await;
     worker.finish();
     stop.end.cancelled().await;

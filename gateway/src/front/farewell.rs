@@ -84,7 +84,7 @@ pub(super) fn refuse(shared: &std::sync::Arc<Shared>, watch: &std::sync::Arc<Wat
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
     headers.insert(X_REQUEST_ID, id);
     if let Some(security) = &shared.live().security {
-        security.write(headers, false);
+        security.write(headers, watch.is_encrypted());
     }
     exchange.answered(response.status(), Some(fault.reason));
     exchange.complete();

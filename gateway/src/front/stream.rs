@@ -7,12 +7,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
 use super::Watch;
 use super::farewell::Farewell;
 use super::framing::{Fault, Framing};
+use super::socket::Socket;
 
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -20,7 +20,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FIRST_READ: usize = 4096;
 
 /// Reads until it is clear whether this is HTTP/2. Nothing when the client closed without a word.
-pub(super) async fn sniff(stream: &mut TcpStream) -> io::Result<Option<(BytesMut, bool)>> {
+pub(super) async fn sniff(stream: &mut Socket) -> io::Result<Option<(BytesMut, bool)>> {
     let mut seen = BytesMut::with_capacity(FIRST_READ);
     loop {
         if stream.read_buf(&mut seen).await? == 0 {
@@ -38,7 +38,7 @@ pub(super) async fn sniff(stream: &mut TcpStream) -> io::Result<Option<(BytesMut
 
 /// A client's socket.
 pub(super) struct ClientStream {
-    stream: TcpStream,
+    stream: Socket,
     /// Read and checked, for hyper to take.
     checked: Bytes,
     watch: Arc<Watch>,
@@ -80,13 +80,13 @@ impl Guard {
 
 impl ClientStream {
     /// Of an HTTP/2 client that has sent `begin`.
-    pub(super) fn http2(stream: TcpStream, begin: BytesMut, watch: Arc<Watch>) -> Self {
+    pub(super) fn http2(stream: Socket, begin: BytesMut, watch: Arc<Watch>) -> Self {
         Self { stream, checked: begin.freeze(), watch, guard: None, interim: Bytes::new(), is_between: false }
     }
 
     /// Of an HTTP/1.1 client that has sent `begin`. `refuse` makes the answer to what must not be handed on.
     pub(super) fn http1(
-        stream: TcpStream,
+        stream: Socket,
         mut begin: BytesMut,
         watch: Arc<Watch>,
         framing: Framing,

@@ -53,6 +53,7 @@ pub(crate) struct Watch {
     order: AtomicU8,
     http2: AtomicBool,
     late: bool,
+    encrypted: bool,
     waker: AtomicWaker,
     /// Informational answers that were not sent yet.
     interim: Mutex<Vec<u8>>,
@@ -64,8 +65,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// A connection just accepted; `late` when the gateway takes no new requests any more.
-    pub(crate) fn new(late: bool) -> Self {
+    /// A connection just accepted; `late` when the gateway takes no new requests any more, `encrypted` over TLS.
+    pub(crate) fn new(late: bool, encrypted: bool) -> Self {
         Self {
             accepted: Instant::now(),
             phase: AtomicU8::new(Phase::Head as u8),
@@ -76,6 +77,7 @@ impl Watch {
             order: AtomicU8::new(Order::None as u8),
             http2: AtomicBool::new(false),
             late,
+            encrypted,
             waker: AtomicWaker::new(),
             interim: Mutex::new(Vec::new()),
             has_interim: AtomicBool::new(false),
@@ -88,6 +90,11 @@ impl Watch {
     /// Whether it came when the gateway took no new requests any more.
     pub(crate) fn is_late(&self) -> bool {
         self.late
+    }
+
+    /// Whether it is over TLS.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.encrypted
     }
 
     fn now(&self) -> u64 {
@@ -271,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_slow_head_is_cut_once() {
-        let watch = Watch::new(false);
+        let watch = Watch::new(false, false);
         later(&watch);
         assert_eq!(watch.look(&config()), Some("head_timeout"));
         assert_eq!(watch.look(&config()), None);
@@ -280,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_busy_connection_is_left_alone_and_an_idle_one_finishes() {
-        let watch = Arc::new(Watch::new(false));
+        let watch = Arc::new(Watch::new(false, false));
         let request = watch.occupy();
         later(&watch);
         assert_eq!((watch.look(&config()), ordered(&watch)), (None, Order::None));
@@ -291,7 +298,7 @@ mod tests {
 
     #[test]
     fn bytes_on_an_idle_connection_begin_a_head() {
-        let watch = Arc::new(Watch::new(false));
+        let watch = Arc::new(Watch::new(false, false));
         drop(watch.occupy());
         assert!(!watch.awaits_head());
         watch.reads();
@@ -300,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_client_that_takes_nothing_is_cut_and_one_that_takes_is_not() {
-        let watch = Arc::new(Watch::new(false));
+        let watch = Arc::new(Watch::new(false, false));
         let _request = watch.occupy();
         watch.writes(true);
         watch.writes(false);

@@ -139,7 +139,7 @@ pub(crate) fn method(name: &str) -> PathAndQuery {
     format!("/shop.product.v1.Arithmetic/{name}").parse().expect("a path")
 }
 
-async fn twice(
+pub(crate) async fn twice(
     client: &mut tonic::client::Grpc<Channel>,
     request: Request<Number>,
 ) -> Result<Response<Number>, Status> {

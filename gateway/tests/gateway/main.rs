@@ -20,4 +20,5 @@ mod reload;
 mod retries;
 mod settings;
 mod support;
+mod tls;
 mod upgrade;

@@ -25,6 +25,8 @@ use tokio::task::JoinHandle;
 /// A gateway on a free port.
 pub(crate) struct Running {
     pub(crate) addr: SocketAddr,
+    /// With TLS, when settings name a certificate.
+    pub(crate) https: Option<SocketAddr>,
     pub(crate) shutdown: Shutdown,
     pub(crate) ended: JoinHandle<anyhow::Result<()>>,
     pub(crate) metrics: shop_telemetry::Metrics,
@@ -69,9 +71,10 @@ impl Running {
         let metrics = shop_telemetry::Metrics::new("gateway");
         let gateway = Gateway::build(config, metrics.clone(), &shutdown).await.expect("builds");
         let addr = gateway.http_addr();
+        let https = gateway.https_addr();
         let handle = gateway.handle();
         let ended = tokio::spawn(gateway.run(shutdown.clone()));
-        Self { addr, shutdown, ended, metrics, handle }
+        Self { addr, https, shutdown, ended, metrics, handle }
     }
 
     /// In front of one upstream.

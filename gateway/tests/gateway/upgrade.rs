@@ -16,7 +16,7 @@ use crate::support::{Mortal, Running, Upstream, config, read_head, request, rese
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Sends every message back.
-async fn echo() -> Upstream {
+pub(crate) async fn echo() -> Upstream {
     Upstream::raw(|stream| async move {
         let Ok(mut socket) = accept_async(stream).await else { return };
         while let Some(Ok(message)) = socket.next().await {
@@ -135,16 +135,19 @@ async fn both_sides_may_send_much_at_once() {
 async fn what_a_client_sends_before_the_101_reaches_the_backend_and_its_end_does_not_cut_the_answer() {
     let backend = switcher(SWITCHED).await;
     let gateway = Running::before(backend.addr).await;
-    let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
-    client.write_all(format!("{}GET /api/products HTTP/1.1\r\n\r\n", handshake("")).as_bytes()).await.expect("writes");
-    client.shutdown().await.expect("half closes");
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).await.expect("reads to the end");
-    let (head, rest) = answer.split_once("\r\n\r\n").expect("a head");
-    assert!(head.starts_with("HTTP/1.1 101 Switching Protocols"), "{head}");
-    assert!(head.contains("connection: upgrade") && head.contains("upgrade: websocket"), "{head}");
-    assert_eq!(rest, "GET /api/products HTTP/1.1\r\n\r\nend", "bytes for the backend, no second request");
-    assert_eq!(backend.connections.load(SeqCst), 1);
+    // Neither what looks like a request nor what looks like none is read as one.
+    for (count, early) in [(1, "GET /api/products HTTP/1.1\r\n\r\n"), (2, "\u{1}\u{5}\n : \0")] {
+        let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+        client.write_all(format!("{}{early}", handshake("")).as_bytes()).await.expect("writes");
+        client.shutdown().await.expect("half closes");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("reads to the end");
+        let (head, rest) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 101 Switching Protocols"), "{head}");
+        assert!(head.contains("connection: upgrade") && head.contains("upgrade: websocket"), "{head}");
+        assert_eq!(rest, format!("{early}end"));
+        assert_eq!(backend.connections.load(SeqCst), count, "one request each");
+    }
 }
 
 #[tokio::test]
