@@ -50,12 +50,14 @@ pub(crate) struct Failed {
     pub(crate) detail: String,
     /// The request, when nothing of it left the gateway: another backend can have it.
     pub(crate) unsent: Option<Request<Upload>>,
+    /// It went out, and the backend said that it did nothing with it.
+    is_untouched: bool,
 }
 
 impl Failed {
     /// Of a request of which something may have been sent.
     pub(crate) fn sent(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), unsent: None }
+        Self { reason, detail: detail.into(), unsent: None, is_untouched: false }
     }
 }
 
@@ -108,7 +110,17 @@ fn failure(error: &hyper::Error, patience: &Patience) -> Failed {
         return Failed::sent(Reason::UpstreamInvalid, "the backend's answer is not valid HTTP");
     }
     let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-    Failed::sent(Reason::UpstreamReset, format!("the backend closed the connection without an answer: {cause}"))
+    let detail = format!("the backend closed the connection without an answer: {cause}");
+    Failed { is_untouched: is_untouched(error), ..Failed::sent(Reason::UpstreamReset, detail) }
+}
+
+/// Whether an HTTP/2 backend took nothing of the call (RFC 9113, sections 6.8 and 8.7): its GOAWAY ends calls above the
+/// last one it will see to, and only those; or it refused the stream.
+fn is_untouched(error: &hyper::Error) -> bool {
+    let error = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    error.filter(|error| error.is_remote()).is_some_and(|error| {
+        error.is_go_away() || (error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
 }
 
 /// What became of a request handed to a connection.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::Upload;
+use super::upload::Stream;
 
 /// The pieces of a body as they came; sharing them copies nothing.
 pub(crate) struct Kept(Mutex<State>);
@@ -12,6 +13,8 @@ struct State {
     pieces: Vec<Bytes>,
     left: usize,
     is: Is,
+    /// What did not go out.
+    rest: Option<Box<Stream>>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -24,7 +27,7 @@ enum Is {
 
 impl Kept {
     pub(super) fn new(limit: usize) -> Self {
-        Self(Mutex::new(State { pieces: Vec::new(), left: limit, is: Is::Growing }))
+        Self(Mutex::new(State { pieces: Vec::new(), left: limit, is: Is::Growing, rest: None }))
     }
 
     /// One more piece.
@@ -52,10 +55,25 @@ impl Kept {
         }
     }
 
+    /// Whoever sent it stopped before `rest`.
+    pub(super) fn leave(&self, rest: Box<Stream>) {
+        let mut state = self.0.lock();
+        if state.is == Is::Growing {
+            state.rest = Some(rest);
+        }
+    }
+
     /// The body once more, if it is whole.
     pub(crate) fn again(&self) -> Option<Upload> {
         let state = self.0.lock();
-        (state.is == Is::Whole).then(|| Upload::again(state.pieces.clone()))
+        (state.is == Is::Whole).then(|| Upload::again(state.pieces.clone(), None))
+    }
+
+    /// The body once more, if it is whole or what is missing can still be had. Only once in the second case.
+    pub(crate) fn resume(&self) -> Option<Upload> {
+        let rest = self.0.lock().rest.take();
+        let Some(rest) = rest else { return self.again() };
+        Some(Upload::again(self.0.lock().pieces.clone(), Some(rest)))
     }
 }
 

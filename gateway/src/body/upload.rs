@@ -23,11 +23,12 @@ enum Source {
     None,
     /// From the client.
     Stream(Box<Stream>),
-    /// From memory; the next piece last.
-    Again(Vec<Bytes>),
+    /// From memory, the next piece last; then what the client still sends.
+    Again(Vec<Bytes>, Option<Box<Stream>>),
 }
 
-struct Stream {
+/// What the client sends.
+pub(super) struct Stream {
     incoming: Incoming,
     left: u64,
     longest_pause: Option<Duration>,
@@ -98,15 +99,15 @@ impl Upload {
     /// Where to watch it from; nothing to watch without a body.
     pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
         match &self.0 {
-            Source::Stream(stream) => Some(Arc::clone(&stream.progress)),
-            Source::None | Source::Again(_) => None,
+            Source::Stream(stream) | Source::Again(_, Some(stream)) => Some(Arc::clone(&stream.progress)),
+            Source::None | Source::Again(..) => None,
         }
     }
 
-    /// A body that went out before.
-    pub(super) fn again(mut pieces: Vec<Bytes>) -> Self {
+    /// A body of which `pieces` went out before.
+    pub(super) fn again(mut pieces: Vec<Bytes>, rest: Option<Box<Stream>>) -> Self {
         pieces.reverse();
-        Self(Source::Again(pieces))
+        Self(Source::Again(pieces, rest))
     }
 
     /// Keeps what goes out from now on; none when it is known to be longer than `limit`.
@@ -171,6 +172,18 @@ impl Stream {
     }
 }
 
+impl Drop for Upload {
+    /// What has not gone out can still go out elsewhere.
+    fn drop(&mut self) {
+        if let Source::Stream(stream) = &mut self.0
+            && let Some(kept) = stream.kept.take()
+            && let Source::Stream(stream) = std::mem::replace(&mut self.0, Source::None)
+        {
+            kept.leave(stream);
+        }
+    }
+}
+
 /// A body that ends too early means the client left; one that cannot be decoded is a bad request.
 fn reason_of(error: &hyper::Error) -> Reason {
     let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
@@ -188,7 +201,11 @@ impl Body for Upload {
         match &mut self.0 {
             Source::None => Poll::Ready(None),
             Source::Stream(stream) => stream.poll(cx),
-            Source::Again(pieces) => Poll::Ready(pieces.pop().map(|piece| Ok(Frame::data(piece)))),
+            Source::Again(pieces, rest) => match (pieces.pop(), rest) {
+                (Some(piece), _) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+                (None, Some(rest)) => rest.poll(cx),
+                (None, None) => Poll::Ready(None),
+            },
         }
     }
 
@@ -196,7 +213,9 @@ impl Body for Upload {
         match &self.0 {
             Source::None => true,
             Source::Stream(stream) => stream.incoming.is_end_stream(),
-            Source::Again(pieces) => pieces.is_empty(),
+            Source::Again(pieces, rest) => {
+                pieces.is_empty() && rest.as_ref().is_none_or(|rest| rest.incoming.is_end_stream())
+            }
         }
     }
 
@@ -204,7 +223,8 @@ impl Body for Upload {
         match &self.0 {
             Source::None => SizeHint::with_exact(0),
             Source::Stream(stream) => stream.incoming.size_hint(),
-            Source::Again(pieces) => {
+            Source::Again(_, Some(_)) => SizeHint::default(),
+            Source::Again(pieces, None) => {
                 let size: usize = pieces.iter().map(Bytes::len).sum();
                 SizeHint::with_exact(u64::try_from(size).unwrap_or(u64::MAX))
             }

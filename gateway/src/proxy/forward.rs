@@ -98,7 +98,7 @@ impl Forward<'_> {
     /// What is needed to send `request` again, unless that is never done.
     fn replay(&self, request: &mut Request<Upload>) -> Option<Replay> {
         let repeats = self.retries.enabled && retry::is_idempotent(request.method(), request.headers());
-        let wanted = !self.is_grpc && (repeats || Replay::is_unnoticed(request.method(), request.body()));
+        let wanted = self.is_grpc || (repeats || Replay::is_unnoticed(request.method(), request.body()));
         wanted.then(|| Replay::of(request, self.retries.body_limit)).flatten()
     }
 
@@ -135,7 +135,7 @@ impl Forward<'_> {
         let in_flight = backend.begin();
         let begun = Instant::now();
         let outcome = if self.is_grpc {
-            backend.http2(self.worker, request, self.patience).await
+            backend.http2(self.worker, request, replay, self.patience).await
         } else {
             self.http1(backend, request, replay).await
         };
@@ -150,7 +150,7 @@ impl Forward<'_> {
         let next = match failed.unsent {
             Some(unsent) if self.has_time(Duration::ZERO) => Next::Elsewhere(Box::new(unsent)),
             // Not after a time-out: the backend may still be at it, and the client has waited long enough.
-            None if failed.reason == Reason::UpstreamReset => Next::Again(Duration::ZERO),
+            None if failed.reason == Reason::UpstreamReset && !self.is_grpc => Next::Again(Duration::ZERO),
             _ => Next::Done,
         };
         (Err(refusal), next)

@@ -35,9 +35,18 @@ impl Replay {
 
     /// The request once more; none when its body has not gone out whole, for then some of it is lost.
     pub(crate) fn request(&self) -> Option<Request<Upload>> {
+        self.with(Kept::again)
+    }
+
+    /// The request once more for a backend when another did nothing with it; what did not go out then, goes out now.
+    pub(crate) fn resume(&self) -> Option<Request<Upload>> {
+        self.with(Kept::resume)
+    }
+
+    fn with(&self, body: impl Fn(&Kept) -> Option<Upload>) -> Option<Request<Upload>> {
         let body = match &self.body {
             None => Upload::none(),
-            Some(kept) => kept.again()?,
+            Some(kept) => body(kept)?,
         };
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();

@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use super::pool::unsent;
 use super::{Answer, Failed, Patience, Sent, connect, settle, within};
 use crate::body::Upload;
+use crate::retry::Replay;
 use crate::service::Backend;
 
 /// A vanished backend is noticed within this and [`PING_TIMEOUT`] while calls wait for it.
@@ -86,11 +87,12 @@ async fn open(backend: &Backend, patience: &Patience) -> Result<SendRequest<Uplo
 
 impl Backend {
     /// Sends `request` over the worker's HTTP/2 connection. If that was going away and took nothing of the request,
-    /// over a new one.
+    /// over a new one; what was sent of it comes from `replay` then.
     pub(crate) async fn http2(
         self: &Arc<Self>,
         worker: usize,
         mut request: Request<Upload>,
+        replay: Option<&Replay>,
         patience: &Patience,
     ) -> Result<Answer, Failed> {
         let mut stale = None;
@@ -111,6 +113,11 @@ impl Backend {
                     stale = Some(generation);
                 }
                 Sent::Back(back) => return Err(unsent(back, "the connection closed at once".to_owned())),
+                Sent::Dropped(failed) if failed.is_untouched && stale.is_none() => {
+                    let Some(again) = replay.and_then(Replay::resume) else { return Err(failed) };
+                    request = again;
+                    stale = Some(generation);
+                }
                 Sent::Dropped(failed) | Sent::Failed(failed) => return Err(failed),
             }
         }

@@ -152,5 +152,5 @@ impl Backend {
 }
 
 pub(super) fn unsent(request: Request<Upload>, detail: String) -> Failed {
-    Failed { reason: Reason::ConnectFailed, detail, unsent: Some(request) }
+    Failed { unsent: Some(request), ..Failed::sent(Reason::ConnectFailed, detail) }
 }

@@ -6,6 +6,7 @@ mod checks;
 mod conversations;
 mod drain;
 mod follow;
+mod frames;
 mod framing;
 mod grpc;
 mod h2spec;
