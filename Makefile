@@ -9,7 +9,7 @@ KAFKA ?=
 # Points where tests kill a process; compiled in for tests only.
 TEST_FEATURES := --features shop/crash-points
 
-.PHONY: help setup install-deps proto dev build test lint chart-test docker-build docker-run services-start services-stop services-restart clean
+.PHONY: help setup install-deps proto dev build test lint chart-test nix-docs docker-build docker-run services-start services-stop services-restart clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -40,11 +40,14 @@ lint: ## Check formatting, lints, dependencies, the gRPC interface and scripts
 chart-test: ## Check and test the Helm chart, without a cluster
 	scripts/chart test
 
-docker-build: ## Build container images (not there yet)
-docker-run: ## Run container images (not there yet)
-docker-build docker-run:
-	@echo "make $@: there are no container images yet; 'make dev' runs everything in one process," \
-	  "'make services-start' every service in its own" >&2; exit 1
+nix-docs: ## Write the reference of the NixOS module's options
+	scripts/nix docs
+
+docker-build: ## Build container images with Nix and load them into docker
+	scripts/nix load
+
+docker-run: ## Run these images on real servers
+	docker compose up
 
 services-start: ## Run every service in its own process, on real servers
 	scripts/services start

@@ -1,0 +1,103 @@
+# What `nix flake check` builds.
+{ pkgs, self }:
+let
+  inherit (pkgs) lib shopPackages;
+  inherit (shopPackages) source workspace;
+
+  # A command on the sources with all crates at hand, in place of a build.
+  cargo =
+    name: nativeBuildInputs: command:
+    pkgs.rustPlatform.buildRustPackage (
+      workspace.cargo
+      // {
+        pname = "check-${name}";
+        src = source.test;
+        inherit nativeBuildInputs;
+        buildPhase = ''
+          runHook preBuild
+          patchShebangs --build scripts
+          export CARGO_NET_OFFLINE=true HOME=$PWD
+          ${command}
+        '';
+        installPhase = "touch $out";
+        dontFixup = true;
+      }
+    );
+in
+{
+  clippy = cargo "clippy" [ pkgs.clippy ] "scripts/lint clippy";
+
+  deny = cargo "deny" [ pkgs.cargo-deny ] "scripts/lint deny";
+
+  format = cargo "format" [ pkgs.rustfmt ] "scripts/lint format";
+
+  # Everything, on embedded stores and on real servers, as `make test` has it, but for h2spec, which needs Go's modules.
+  tests =
+    cargo "tests"
+      [
+        (pkgs.apacheKafka_3_9 or pkgs.apacheKafka)
+        pkgs.curl
+        pkgs.jdk_headless
+        pkgs.mariadb
+        pkgs.postgresql
+        pkgs.procps
+        pkgs.redis
+        pkgs.util-linux
+      ]
+      ''
+        mkdir -p .backends/tools/bin
+        for server in postgres mariadb redis kafka; do scripts/backends start --only "$server"; done
+        eval "$(scripts/backends env)"
+        SHOP_TEST_REQUIRE_BACKENDS=1 cargo test --locked --workspace --features shop/crash-points
+        scripts/backends stop
+      '';
+
+  nix-format =
+    pkgs.runCommand "check-nix-format"
+      {
+        nativeBuildInputs = [
+          (pkgs.nixfmt-rs or pkgs.nixfmt)
+          pkgs.deadnix
+        ];
+        src = lib.fileset.toSource {
+          root = ../.;
+          fileset = lib.fileset.fileFilter (file: file.hasExt "nix") ../.;
+        };
+      }
+      ''
+        find "$src" -name '*.nix' -print0 | xargs -0 nixfmt --check
+        deadnix --fail "$src"
+        touch $out
+      '';
+
+  options-doc =
+    pkgs.runCommand "check-options-doc"
+      {
+        fresh = shopPackages.options-doc;
+        committed = ../docs/nixos-options.md;
+      }
+      ''
+        diff -u "$committed" "$fresh" || { echo "docs/nixos-options.md is not what the module says: make nix-docs" >&2; exit 1; }
+        touch $out
+      '';
+
+  chart =
+    pkgs.runCommand "check-chart"
+      {
+        nativeBuildInputs = [ pkgs.kubernetes-helm ];
+        inherit (shopPackages) chart;
+      }
+      ''
+        export HOME=$PWD HELM_CACHE_HOME=$PWD/cache
+        tar -xzf "$chart"/*.tgz
+        for values in values values-staging values-dev; do
+          helm lint obs-tools-usage --strict -f "obs-tools-usage/$values.yaml"
+          helm template shop obs-tools-usage -f "obs-tools-usage/$values.yaml" >"$values.out"
+        done
+        # The images it asks for are those made here.
+        grep -q 'image: .*gateway:${shopPackages.images.gateway.imageTag}"\?$' values.out
+        touch $out
+      '';
+}
+// import ./checks/module.nix { inherit pkgs self; }
+// import ./tests { inherit pkgs self; }

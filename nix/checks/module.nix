@@ -1,0 +1,131 @@
+# The NixOS module: its units are sound and shut in, its defaults are the programs' own, wrong settings and secrets in the
+# store are refused.
+{ pkgs, self }:
+let
+  inherit (pkgs) lib shopPackages;
+  inherit (shopPackages) binaries services;
+  systems = self.nixosConfigurations;
+
+  unitOf = system: name: system.config.systemd.units."shop-${name}.service".unit;
+  units =
+    lib.mapAttrsToList (name: _: unitOf systems."only-${name}" name) services
+    ++ lib.mapAttrsToList (name: _: unitOf systems.everything name) (
+      lib.filterAttrs (_: service: !(service.embedded or false)) services
+    );
+
+  # A system like `nothing`, with these settings of services.shop.
+  with' = shop: systems.nothing.extendModules { modules = [ { services.shop = shop; } ]; };
+  complaints =
+    shop: map (one: one.message) (lib.filter (one: !one.assertion) (with' shop).config.assertions);
+
+  # What must be refused while evaluating, and what the message has to name.
+  refused = {
+    "services.shop.product.credentials.DB_PASSWORD" = {
+      product = {
+        enable = true;
+        credentials.DB_PASSWORD = "${builtins.storeDir}/0123-password";
+      };
+    };
+    "services.shop.gateway.environmentFile" = {
+      gateway = {
+        enable = true;
+        environmentFile = ../services.nix;
+      };
+    };
+    "services.shop.product.settings.database.password" = {
+      product = {
+        enable = true;
+        settings.database.password = "hunter2";
+      };
+    };
+    "services.shop.basket.settings.redis.url" = {
+      basket = {
+        enable = true;
+        settings.redis.url = "redis://:hunter2@redis.example:6379/0";
+      };
+    };
+    "services.shop.all-in-one" = {
+      all-in-one.enable = true;
+      gateway.enable = true;
+    };
+    "services.shop.gateway.settings.admin.token" = {
+      gateway = {
+        enable = true;
+        settings.admin.token = "hunter2";
+      };
+    };
+  };
+  accepted = {
+    product = {
+      enable = true;
+      credentials.DB_PASSWORD = "/run/keys/db";
+      environmentFile = "/run/keys/product.env";
+      settings.database = {
+        host = "db.example";
+        url = "postgres://shop@db.example/shop";
+      };
+    };
+  };
+  missing = lib.filter (name: !lib.any (lib.hasPrefix "${name} ") (complaints refused.${name})) (
+    lib.attrNames refused
+  );
+
+  wrong =
+    (with' {
+      gateway = {
+        enable = true;
+        settings.http.prot = 80;
+        settings.load_balancer.strategy = "roundrobin";
+      };
+    }).config.services.shop.gateway.settingsFile;
+in
+{
+  module-units =
+    pkgs.runCommand "check-module-units"
+      {
+        nativeBuildInputs = [ pkgs.systemd ];
+        inherit units;
+      }
+      ''
+        for folder in $units; do
+          for unit in "$folder"/*.service; do
+            echo "== $unit"
+            SYSTEMD_UNIT_PATH=$folder: systemd-analyze verify --man=no --recursive-errors=no "$unit"
+            systemd-analyze security --offline=true --no-pager --threshold=15 "$unit" | tee report
+            tail -n 1 report >>$out
+          done
+        done
+      '';
+
+  module-secrets =
+    assert lib.assertMsg (missing == [ ]) "not refused: ${toString missing}";
+    assert lib.assertMsg (complaints accepted == [ ]) "refused: ${toString (complaints accepted)}";
+    pkgs.runCommand "check-module-secrets" { } "touch $out";
+
+  # The program's own words, in the log of the build.
+  module-wrong-settings =
+    pkgs.runCommand "check-module-wrong-settings" { failed = pkgs.testers.testBuildFailure wrong; }
+      ''
+        grep -F 'http.prot' "$failed/testBuildFailure.log"
+        grep -F 'load_balancer.strategy' "$failed/testBuildFailure.log"
+        touch $out
+      '';
+
+  # The ports in nix/services.nix, from which the module finds neighbours and opens the firewall.
+  module-defaults = pkgs.runCommand "check-module-defaults" { } (
+    lib.concatStrings (
+      lib.mapAttrsToList (
+        name: service:
+        let
+          prefix = lib.concatMapStrings (part: "${part}.") (service.gatewayAt or [ ]);
+          expect = key: value: ''
+            ${lib.getExe binaries.${name}} --explain | grep -E '^${lib.escapeRegex "${prefix}${key}"} += ${toString value} '
+          '';
+        in
+        expect "http.port" service.http
+        + lib.optionalString (service ? grpc) (expect "grpc.port" service.grpc)
+      ) services
+    )
+    + "touch $out"
+  );
+}

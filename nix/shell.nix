@@ -1,0 +1,27 @@
+# `nix develop`: the toolchain, the servers that tests want on PATH, the tools of the checks.
+{ pkgs }:
+pkgs.mkShell {
+  packages = [
+    pkgs.apacheKafka
+    pkgs.cargo
+    pkgs.cargo-deny
+    pkgs.clippy
+    pkgs.curl
+    pkgs.deadnix
+    pkgs.jdk_headless
+    pkgs.jq
+    pkgs.kube-score
+    pkgs.kubeconform
+    pkgs.kubernetes-helm
+    pkgs.mariadb
+    pkgs.postgresql
+    pkgs.process-compose
+    pkgs.redis
+    pkgs.rust-analyzer
+    pkgs.rustc
+    pkgs.rustfmt
+    pkgs.shellcheck
+    pkgs.shopPackages.format
+    pkgs.statix
+  ];
+}

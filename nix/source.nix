@@ -1,0 +1,35 @@
+# What cargo reads. No docs, charts or Nix files: prose does not rebuild binaries.
+{ lib }:
+let
+  root = ../.;
+  members = [
+    ../Cargo.toml
+    ../Cargo.lock
+    ../bench
+    ../crates
+    ../gateway
+    ../proto
+    ../services
+  ];
+  of =
+    files:
+    lib.fileset.toSource {
+      inherit root;
+      fileset = lib.fileset.unions files;
+    };
+in
+{
+  build = of members;
+  # Tests also run the examples in the docs, on the servers that the scripts start.
+  test = of (
+    members
+    ++ [
+      ../clippy.toml
+      ../deny.toml
+      ../docs
+      ../rustfmt.toml
+      ../scripts
+    ]
+  );
+  version = (lib.importTOML ../Cargo.toml).workspace.package.version;
+}

@@ -1,0 +1,76 @@
+# The binaries, in two builds. Who wants the gateway should not compile Kafka's C library and three database drivers, so it
+# is built alone. The rest shares nearly all of its dependencies and is compiled at once, then taken apart.
+{
+  lib,
+  runCommand,
+  rustPlatform,
+  services,
+  source,
+}:
+let
+  licenses = [
+    lib.licenses.mit
+    lib.licenses.asl20
+  ];
+
+  meta = service: {
+    description = "The shop's ${service.about}";
+    mainProgram = service.binary;
+    license = licenses;
+    platforms = lib.platforms.linux;
+  };
+
+  cargo = {
+    inherit (source) version;
+    cargoLock.lockFile = ../Cargo.lock;
+    # Kafka's C library is built by a script that starts with /usr/bin/env, which a sandbox does not have.
+    preBuild = ''
+      for script in $(find "$cargoDepsCopy" -path '*/librdkafka/configure' -o -path '*/librdkafka/lds-gen.py'); do
+        chmod +x "$script"
+        patchShebangs --build "$script"
+      done
+    '';
+    # Every test runs in `checks.tests`, once, on real servers.
+    doCheck = false;
+  };
+
+  build =
+    pname: members:
+    rustPlatform.buildRustPackage (
+      cargo
+      // {
+        inherit pname;
+        src = source.build;
+        # Thin LTO and one codegen unit; see Cargo.toml.
+        buildType = "dist";
+        cargoBuildFlags = lib.concatMap (member: [
+          "--package=${member.crate}"
+          "--bin=${member.binary}"
+        ]) members;
+        meta = {
+          license = licenses;
+          platforms = lib.platforms.linux;
+        };
+      }
+    );
+
+  together = build "shop-services" (lib.filter (service: service.kafka) (lib.attrValues services));
+
+  alone = service: (build service.binary [ service ]).overrideAttrs { meta = meta service; };
+
+  apart =
+    service:
+    runCommand "${service.binary}-${source.version}"
+      {
+        pname = service.binary;
+        inherit (source) version;
+        meta = meta service;
+      }
+      ''
+        install -Dm555 -t "$out/bin" ${together}/bin/${service.binary}
+      '';
+in
+{
+  inherit cargo;
+  binary = service: if service.kafka then apart service else alone service;
+}

@@ -1,0 +1,161 @@
+# The keys of a service's settings that the module knows by type. Where one is null the program's own default holds.
+{
+  cfg,
+  lib,
+  name,
+  service,
+  services,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  own = cfg.${name};
+  default =
+    type: description:
+    mkOption {
+      type = types.nullOr type;
+      default = null;
+      description = "${description} The program's own default when null.";
+    };
+  host = mkOption {
+    type = types.str;
+    default = if own.openFirewall then "0.0.0.0" else "127.0.0.1";
+    defaultText = lib.literalExpression ''if openFirewall then "0.0.0.0" else "127.0.0.1"'';
+    description = "Address to listen on. `::` takes IPv6 and IPv4.";
+  };
+  listener = kind: port: {
+    inherit host;
+    port = mkOption {
+      type = types.port;
+      default = port;
+      description = "Port of the ${kind} server.";
+    };
+  };
+  http = listener "HTTP" service.http;
+  loopback = lib.genAttrs [ "http" "grpc" ] (_: {
+    host = mkOption {
+      type = types.str;
+      default = "127.0.0.1";
+      description = "Address to listen on; clients come through the gateway.";
+    };
+  });
+
+  common = {
+    log.level = default types.str "`error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,sqlx=debug`.";
+    log.format = mkOption {
+      type = types.enum [
+        "json"
+        "text"
+        "auto"
+      ];
+      default = "json";
+      description = "How a log line looks. JSON, because the journal keeps it for machines.";
+    };
+    stop.grace = default types.str "How long running requests may take once the service is told to stop, such as `25s`. After 90 s systemd kills.";
+    otel.endpoint = default types.str "Where to send traces (OTLP over gRPC), such as `http://127.0.0.1:4317`.";
+  };
+
+  stores = {
+    postgresql.database = sql "PostgreSQL";
+    mariadb.database = sql "MariaDB";
+    redis.redis = {
+      host = default types.str "Host of the Redis server.";
+      port = default types.port "Port of the Redis server.";
+      user = default types.str "User to log in as.";
+      db = default types.ints.unsigned "Number of the Redis database.";
+      url = default types.str "`redis://…` or `sqlite://PATH`, instead of the parts. Without a password; that is what `credentials.REDIS_URL` is for.";
+    };
+  };
+  sql = engine: {
+    host = default types.str "Host of the ${engine} server.";
+    port = default types.port "Port of the ${engine} server.";
+    user = default types.str "User to log in as; the password goes into `credentials.DB_PASSWORD`.";
+    name = default types.str "Name of the database.";
+    ssl_mode = default (types.enum [
+      "disable"
+      "prefer"
+      "require"
+      "verify-full"
+    ]) "Whether the connection is encrypted.";
+    pool.max = default types.ints.positive "Most connections at once.";
+    url = default types.str "URL of the server, or `sqlite://PATH`, instead of the parts. Without a password; that is what `credentials.DATABASE_URL` is for.";
+  };
+
+  # A service on this machine is found by itself.
+  neighbours = lib.genAttrs (service.calls or [ ]) (other: {
+    url = mkOption {
+      type = types.nullOr types.str;
+      default =
+        if cfg.${other}.enable then "localhost:${toString cfg.${other}.settings.grpc.port}" else null;
+      defaultText = lib.literalMD "its gRPC port on this machine, if it is enabled here";
+      description = "Host and gRPC port of the ${services.${other}.about}. The program's own default when null.";
+    };
+  });
+
+  behind = lib.filterAttrs (_: other: other ? section) services;
+  backends = {
+    services =
+      lib.mapAttrs' (
+        other: at:
+        lib.nameValuePair at.section {
+          enabled = mkOption {
+            type = types.bool;
+            default = cfg.${other}.enable;
+            defaultText = lib.literalMD "whether it is enabled on this machine";
+            description = "Whether the gateway serves the ${at.about}. Set it, with `urls`, for one on another machine.";
+          };
+          urls = urls other "http" "HTTP";
+          grpc_urls = urls other "grpc" "gRPC";
+        }
+      ) behind
+      # Known to the gateway, not to this module: nothing to send calls to unless somebody says so.
+      // lib.optionalAttrs (!behind ? notification) {
+        notification.enabled = mkOption {
+          type = types.bool;
+          default = false;
+          description = "Whether the gateway serves a notification service. Set it, with `urls`, where there is one.";
+        };
+      };
+    trusted_proxies = default (types.listOf types.str) "Addresses of proxies in front, whose word on the client's address counts.";
+    workers = default types.ints.unsigned "Threads that serve; 0 is one per core.";
+  };
+  urls =
+    other: protocol: word:
+    mkOption {
+      type = types.nullOr (types.listOf types.str);
+      default =
+        if cfg.${other}.enable && cfg.${other}.settings ? ${protocol} then
+          [ "http://localhost:${toString cfg.${other}.settings.${protocol}.port}" ]
+        else
+          null;
+      defaultText = lib.literalMD "its port on this machine, if it is enabled here";
+      description = "Where its ${word} API is: `http://host:port`, optionally with `;weight=N`. The program's own default when null.";
+    };
+in
+if service.embedded or false then
+  common
+  // {
+    gateway.http = http;
+    # Called by the gateway, in the same process.
+    product = loopback;
+    basket = loopback;
+    payment = loopback;
+    data = mkOption {
+      type = types.str;
+      default = "/var/lib/shop-${name}";
+      description = "Folder of the embedded stores and of dead letters. systemd makes the default one.";
+    };
+    demo = default types.bool "Whether an empty catalogue gets ten demo products.";
+  }
+else
+  common
+  // {
+    inherit http;
+  }
+  // lib.optionalAttrs (service ? grpc) { grpc = listener "gRPC" service.grpc; }
+  // lib.optionalAttrs service.kafka {
+    kafka.brokers = default (types.listOf types.str) "Kafka's brokers, as `host:port`.";
+  }
+  // lib.optionalAttrs (name == "gateway") backends
+  // stores.${service.store or ""} or { }
+  // neighbours
