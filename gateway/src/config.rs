@@ -11,7 +11,7 @@ pub use backends::{BackendUrl, Backends, InvalidBackend};
 pub use browser::{Cors, Csrf, SecurityHeaders};
 pub(crate) use origin::is_host_byte;
 pub use origin::{AllowedOrigin, InvalidOrigin};
-pub use rate_limit::{ApiKeys, ClientKey, RateLimit, RouteLimit};
+pub use rate_limit::{ApiKeys, ClientKey, RateLimit, RedisLimit, RouteLimit};
 pub use resilience::{HealthCheck, Retries};
 pub use tls::Tls;
 
@@ -389,6 +389,11 @@ impl Settings for Config {
             Var::new("RATE_LIMIT_REQUESTS", "rate_limit.requests", "calls per client and window"),
             Var::new("RATE_LIMIT_WINDOW", "rate_limit.window", "the window"),
             Var::new("RATE_LIMIT_BURST", "rate_limit.burst", "calls per client at once"),
+            Var::new(
+                "RATE_LIMIT_REDIS_URL",
+                "rate_limit.redis.url",
+                "redis://…, to count together with other gateways",
+            ),
             Var::new("CORS_ORIGINS", "cors.origins", "comma list of sites whose pages may call; none by default"),
             Var::new("CORS_CREDENTIALS", "cors.credentials", "whether these pages' calls carry cookies"),
             Var::new("CSRF_ENABLED", "csrf.enabled", "whether changes sent by other sites' pages are refused"),

@@ -135,6 +135,7 @@ impl Gateway {
             // They end with the signal: who stops as a whole must not report its own parts.
             () = check::run(&shared) => {}
             () = watch(tls) => {}
+            () = limit::run(&shared) => {}
             () = shutdown.soft.cancelled() => {}
         }
         let drained = async {

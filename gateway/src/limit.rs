@@ -2,22 +2,29 @@
 
 mod budgets;
 mod caller;
+mod cluster;
 mod counter;
 mod file;
+#[cfg(test)]
+mod model;
 mod policy;
 
+pub(crate) use cluster::Metrics;
 pub(crate) use policy::Verdict;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use governor::clock::DefaultClock;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use self::budgets::Budgets;
 use self::caller::Callers;
+use self::cluster::Cluster;
 use self::counter::Counter;
 use self::policy::Policy;
 use crate::config::RateLimit;
+use crate::shared::Shared;
 
 /// The limiter, shared by all workers.
 pub(crate) struct Limiter {
@@ -25,6 +32,8 @@ pub(crate) struct Limiter {
     /// The most specific first; the last is for everything.
     policies: Vec<(Policy, Counter)>,
     budgets: Budgets,
+    /// Who counts, unless this process does by itself.
+    cluster: Option<Cluster>,
 }
 
 /// What of a request matters.
@@ -46,7 +55,7 @@ pub(crate) struct Ruling {
 
 impl Limiter {
     /// A limiter, unless it is switched off.
-    pub(crate) fn new(settings: &RateLimit) -> Option<Self> {
+    pub(crate) fn new(settings: &RateLimit, metrics: Metrics) -> Option<Self> {
         if !settings.enabled {
             return None;
         }
@@ -57,17 +66,27 @@ impl Limiter {
             (policy, counter)
         };
         let policies = Policy::all(settings).into_iter().map(counted).collect();
-        Some(Self { callers: Callers::new(settings), policies, budgets })
+        metrics.counts_in_redis(false);
+        let cluster = (!settings.redis.url.is_empty()).then(|| Cluster::new(&settings.redis, metrics)).transpose();
+        let cluster = cluster.unwrap_or_else(|error| {
+            tracing::error!(%error, "rate_limit.redis.url cannot be used: this gateway counts clients' calls by itself");
+            None
+        });
+        Some(Self { callers: Callers::new(settings), policies, budgets, cluster })
     }
 
     /// Takes one call off what the client may do. None when such calls are not counted.
-    pub(crate) fn check(&self, call: &Call<'_>) -> Option<Ruling> {
+    pub(crate) async fn check(&self, call: &Call<'_>) -> Option<Ruling> {
         let (policy, counter) = self.policies.iter().find(|(policy, _)| policy.fits(call.method, call.path))?;
         if !policy.enabled {
             return None;
         }
         let key = self.callers.of(call.headers, call.address).below(policy.number);
-        let verdict = counter.check(key);
+        let verdict = match &self.cluster {
+            None => counter.check(key),
+            // Boxed: without Redis, calls shall not carry the room for it.
+            Some(cluster) => Box::pin(cluster.check(policy, counter, key)).await,
+        };
         Some(Ruling { verdict, fields: policy.fields(verdict) })
     }
 
@@ -83,6 +102,30 @@ impl Limiter {
             self.budgets.forget_full(counter.now());
         }
         self.callers.refresh();
+    }
+}
+
+/// Keeps connected to Redis, whatever generation is in force, until dropped.
+pub(crate) async fn run(shared: &Shared) {
+    let mut changes = shared.changes();
+    loop {
+        changes.mark_unchanged();
+        let limiter = shared.live().limiter.clone();
+        let keep = async {
+            match limiter.as_deref().and_then(|limiter: &Limiter| limiter.cluster.as_ref()) {
+                Some(cluster) => cluster.keep().await,
+                None => std::future::pending().await,
+            }
+        };
+        let replaced = async {
+            let is_same = |now: Option<&Arc<Limiter>>| now.map(Arc::as_ptr) == limiter.as_ref().map(Arc::as_ptr);
+            // The sender is as old as `shared`.
+            while changes.changed().await.is_ok() && is_same(shared.live().limiter.as_ref()) {}
+        };
+        tokio::select! {
+            () = keep => {}
+            () = replaced => {}
+        }
     }
 }
 

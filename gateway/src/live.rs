@@ -46,7 +46,7 @@ impl Live {
             table: Table::new(site, previous.map(|previous| &previous.table)),
             limiter: match same_limits {
                 Some(previous) => previous.limiter.clone(),
-                None => Limiter::new(&config.rate_limit).map(Arc::new),
+                None => Limiter::new(&config.rate_limit, site.metrics.limiter()).map(Arc::new),
             },
             security: Security::new(&config.security_headers),
             cors: Cors::new(&config.cors),

@@ -34,6 +34,8 @@ pub(crate) struct Metrics {
     pub(crate) reloads: IntCounterVec,
     /// When settings were last read without a problem, in seconds since 1970.
     pub(crate) reloaded: IntGauge,
+    limiter_mode: IntGaugeVec,
+    limit_fallbacks: IntCounter,
     /// Client connections open now.
     pub(crate) connections: IntGauge,
     /// Client connections closed by the gateway because of what came, or did not come, over them.
@@ -94,9 +96,23 @@ impl Metrics {
                 "gateway_config_last_success_timestamp_seconds",
                 "When settings were last read without a problem",
             ),
+            limiter_mode: gauges("gateway_rate_limiter_mode", "1 for who counts the calls of clients", &["mode"]),
+            limit_fallbacks: all.counter(
+                "gateway_rate_limit_fallback_total",
+                "Calls counted by this gateway alone because Redis was away",
+            ),
             connections: all.gauge("gateway_client_connections", "Client connections open"),
             cut: counters("gateway_connections_cut_total", "Client connections the gateway closed", &["reason"]),
             all,
+        }
+    }
+
+    /// The handles of a limiter.
+    pub(crate) fn limiter(&self) -> crate::limit::Metrics {
+        crate::limit::Metrics {
+            local: self.limiter_mode.with_label_values(&["local"]),
+            redis: self.limiter_mode.with_label_values(&["redis"]),
+            fallbacks: self.limit_fallbacks.clone(),
         }
     }
 

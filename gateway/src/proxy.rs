@@ -202,7 +202,7 @@ impl Visit {
                 Refusal::new(Reason::Draining, "the gateway is shutting down").retry_after(Duration::from_secs(1))
             );
         }
-        self.limit(live, &head, &normal)?;
+        self.limit(live, &head, &normal).await?;
         if !target.service.enabled {
             return Err(Refusal::new(
                 Reason::ServiceDisabled,
@@ -262,11 +262,11 @@ impl Visit {
         Ok(Target { service: &route.service, group, path: inner, root })
     }
 
-    fn limit(&mut self, live: &Live, head: &http::request::Parts, path: &str) -> Result<(), Refusal> {
+    async fn limit(&mut self, live: &Live, head: &http::request::Parts, path: &str) -> Result<(), Refusal> {
         let Some(limiter) = &live.limiter else { return Ok(()) };
         let http::request::Parts { method, headers, .. } = head;
         let call = limit::Call { method, path, headers, address: self.client.address };
-        let Some(Ruling { verdict, fields }) = limiter.check(&call) else { return Ok(()) };
+        let Some(Ruling { verdict, fields }) = limiter.check(&call).await else { return Ok(()) };
         self.limits = Some(fields);
         match verdict {
             Verdict::Allowed { .. } => Ok(()),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use http::{HeaderName, Method};
 use serde::{Deserialize, Serialize};
-use shop_config::{Duration, Problems};
+use shop_config::{Duration, Problems, Redis, RedisTarget, Secret};
 
 /// How often one client may call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,9 +27,11 @@ pub struct RateLimit {
     pub api_keys: ApiKeys,
     /// Paths with budgets of their own, or with none.
     pub routes: Vec<RouteLimit>,
-    /// Budgets remembered at once, over all routes. A million take about 30 MB, and are as many clients as call within
+    /// Budgets remembered at once, over all routes. A million take about 35 MB, and are as many clients as call within
     /// the few seconds that a budget takes to fill up again.
     pub max_clients: usize,
+    /// Counting together with other gateways.
+    pub redis: RedisLimit,
 }
 
 impl Default for RateLimit {
@@ -43,6 +45,7 @@ impl Default for RateLimit {
             api_keys: ApiKeys::default(),
             routes: Vec::new(),
             max_clients: 1_000_000,
+            redis: RedisLimit::default(),
         }
     }
 }
@@ -99,6 +102,36 @@ pub struct RouteLimit {
     pub burst: Option<NonZeroU32>,
 }
 
+/// Counting in Redis, so that all gateways together allow what one would.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedisLimit {
+    /// `redis://…` or `rediss://…`; by default there is none, and each gateway counts by itself.
+    pub url: Secret,
+    /// The longest that a call waits for Redis, which answers within one millisecond or is not well. After one call that
+    /// waited in vain nobody waits until Redis was seen to answer again.
+    pub timeout: Duration,
+    /// Put before every key: gateways with the same share their budgets.
+    pub key_prefix: String,
+}
+
+impl Default for RedisLimit {
+    fn default() -> Self {
+        Self { url: Secret::default(), timeout: Duration::millis(50), key_prefix: "shop:rate:".to_owned() }
+    }
+}
+
+impl RedisLimit {
+    fn check(&self, p: &mut Problems) {
+        let url = self.url.expose();
+        let is_redis = matches!(Redis::at(url).target(), Ok(RedisTarget::Redis(_)));
+        let fine = self.url.is_empty() || (is_redis && redis::Client::open(url.trim()).is_ok());
+        p.ensure(fine, "url", "use redis://:password@host:6379/0 or rediss://…");
+        let wait = (Duration::millis(1)..=Duration::secs(10)).contains(&self.timeout);
+        p.ensure(wait, "timeout", "use 1ms to 10s: it is what a call waits when Redis hangs");
+    }
+}
+
 const fn yes() -> bool {
     true
 }
@@ -146,6 +179,7 @@ impl RateLimit {
             "key",
             "name each once and end with ip: who has nothing else is known by its address",
         );
+        problems.within("redis", |p| self.redis.check(p));
         problems.within("api_keys", |p| self.api_keys.check(self.key.contains(&ClientKey::ApiKey), p));
         let mut names = BTreeSet::new();
         for (index, route) in self.routes.iter().enumerate() {

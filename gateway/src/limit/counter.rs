@@ -1,8 +1,12 @@
 //! Counting in this process: GCRA by governor.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use governor::clock::{Clock, DefaultClock, Reference};
 use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
+use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 
 use super::budgets::Budgets;
@@ -12,6 +16,7 @@ use super::policy::{Rate, Verdict};
 /// The calls of one policy.
 pub(crate) struct Counter<C: Clock = DefaultClock> {
     limiter: RateLimiter<Key, Budgets, C, StateInformationMiddleware>,
+    budgets: Budgets,
     burst: u32,
     begun: C::Instant,
 }
@@ -22,7 +27,7 @@ impl<C: Clock> Counter<C> {
         let quota = Quota::with_period(rate.per_call).unwrap_or_else(|| Quota::per_second(rate.burst));
         let begun = clock.now();
         let limiter = RateLimiter::new(quota.allow_burst(rate.burst), budgets.clone(), clock);
-        Self { limiter, burst: rate.burst.get(), begun }
+        Self { limiter, budgets: budgets.clone(), burst: rate.burst.get(), begun }
     }
 
     /// Takes one call off what `key` may do.
@@ -37,6 +42,13 @@ impl<C: Clock> Counter<C> {
         }
     }
 
+    /// Takes the word of others that the budget of `key` is full no earlier than in this time.
+    pub(crate) fn learn(&self, key: Key, full_in: Duration) {
+        let full_at = self.now() + full_in;
+        let later = |known: Option<Nanos>| Ok::<_, Infallible>(((), known.map_or(full_at, |known| known.max(full_at))));
+        let Ok(()) = self.budgets.measure_and_replace(&key, later);
+    }
+
     /// The time on the scale of [`Budgets`].
     pub(crate) fn now(&self) -> Nanos {
         self.limiter.clock().now().duration_since(self.begun)
@@ -47,57 +59,12 @@ impl<C: Clock> Counter<C> {
 mod tests {
     use std::net::Ipv4Addr;
     use std::num::NonZeroU32;
-    use std::time::Duration;
 
     use governor::clock::FakeRelativeClock;
     use proptest::prelude::*;
 
     use super::*;
-
-    /// The same limit in other words: a bucket that a token's worth of time drips into.
-    struct Bucket {
-        token: u128,
-        size: u128,
-        level: u128,
-        at: u128,
-    }
-
-    impl Bucket {
-        fn new(token: u64, tokens: u32) -> Self {
-            let token = u128::from(token);
-            Self { token, size: token * u128::from(tokens), level: token * u128::from(tokens), at: 0 }
-        }
-
-        fn take(&mut self, now: u128) -> Result<u128, u128> {
-            self.level = self.size.min(self.level + now - self.at);
-            self.at = now;
-            if self.level < self.token {
-                return Err(self.token - self.level);
-            }
-            self.level -= self.token;
-            Ok(self.level / self.token)
-        }
-    }
-
-    /// A step of a client, or the housekeeping.
-    #[derive(Debug, Clone)]
-    enum Step {
-        Wait(u64),
-        Call { client: u8, times: u8 },
-        Forget,
-    }
-
-    fn steps(token: u64) -> impl Strategy<Value = Vec<Step>> {
-        // Also just before, at and just after the moment that a token is there.
-        let edges = [1, token / 2, token - 1, token, token + 1, 3 * token, 100 * token];
-        let step = prop_oneof![
-            3 => prop::sample::select(edges.to_vec()).prop_map(|wait| Step::Wait(wait.max(1))),
-            2 => (1..2 * token).prop_map(Step::Wait),
-            6 => (0_u8..4, 1_u8..8).prop_map(|(client, times)| Step::Call { client, times }),
-            1 => Just(Step::Forget),
-        ];
-        prop::collection::vec(step, 0..120)
-    }
+    use crate::limit::model::{Bucket, Step, steps};
 
     fn cases() -> impl Strategy<Value = (u64, u32, Vec<Step>)> {
         (2_u64..10_000_000_000, 1_u32..20).prop_flat_map(|(token, burst)| (Just(token), Just(burst), steps(token)))
@@ -139,5 +106,18 @@ mod tests {
                 }
             }
         }
+    }
+    #[test]
+    fn what_others_counted_is_taken_over_and_never_in_a_clients_favour() {
+        let (clock, budgets) = (FakeRelativeClock::default(), Budgets::new(1000));
+        let per_call = Duration::from_secs(10);
+        let rate = Rate { per_call, burst: NonZeroU32::new(3).expect("not zero") };
+        let counter = Counter::new(rate, &budgets, clock.clone());
+        let key = Key::of_address(Ipv4Addr::LOCALHOST.into());
+        clock.advance(Duration::from_secs(100));
+        counter.learn(key, per_call * 2);
+        assert_eq!(counter.check(key), Verdict::Allowed { remaining: 0, full_in: per_call * 3 });
+        counter.learn(key, per_call);
+        assert_eq!(counter.check(key), Verdict::Refused { retry_after: per_call });
     }
 }

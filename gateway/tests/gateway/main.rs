@@ -22,4 +22,5 @@ mod retries;
 mod settings;
 mod support;
 mod tls;
+mod together;
 mod upgrade;

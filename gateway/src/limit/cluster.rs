@@ -1,0 +1,188 @@
+//! Counting together with other gateways: one script in Redis takes a call off a client's budget, atomically and by the
+//! server's clock.
+//!
+//! Redis is a help, not a need. When it is away or slow the gateway counts by itself from that moment on, without asking
+//! again with each call: a task of its own looks whether Redis is back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use prometheus::{IntCounter, IntGauge};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, RedisError, Script};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::caller::Key;
+use super::counter::Counter;
+use super::policy::{Policy, Rate, Verdict};
+use crate::chance;
+use crate::config::RedisLimit;
+
+/// What Redis runs.
+const SCRIPT: &str = include_str!("gcra.lua");
+
+/// The longest wait for a connection. Nobody waits for it.
+const CONNECT: Duration = Duration::from_secs(1);
+/// Until Redis is looked for again the first time, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A connection that lasted as long was a good one.
+const STEADY: Duration = Duration::from_secs(30);
+
+/// Budgets in Redis, shared by all gateways with the same server and prefix.
+pub(crate) struct Cluster {
+    client: Client,
+    /// Host and port.
+    place: String,
+    prefix: String,
+    /// The longest that a call waits.
+    timeout: Duration,
+    script: Script,
+    /// None while Redis is away.
+    link: ArcSwapOption<MultiplexedConnection>,
+    /// The link was lost.
+    lost: Notify,
+    /// Whether it was said that Redis is away.
+    is_away: AtomicBool,
+    metrics: Metrics,
+}
+
+/// The numbers of a limiter.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    pub(crate) local: IntGauge,
+    pub(crate) redis: IntGauge,
+    pub(crate) fallbacks: IntCounter,
+}
+
+impl Metrics {
+    /// Says who counts.
+    pub(crate) fn counts_in_redis(&self, is_so: bool) {
+        self.local.set(i64::from(!is_so));
+        self.redis.set(i64::from(is_so));
+    }
+}
+
+/// What the script says.
+struct Count {
+    verdict: Verdict,
+    /// Until the budget is full.
+    full_in: Duration,
+}
+
+impl Cluster {
+    /// Not connected yet.
+    pub(crate) fn new(settings: &RedisLimit, metrics: Metrics) -> Result<Self, RedisError> {
+        let client = Client::open(settings.url.expose().trim())?;
+        Ok(Self {
+            place: client.get_connection_info().addr().to_string(),
+            client,
+            prefix: settings.key_prefix.clone(),
+            timeout: settings.timeout.get(),
+            script: Script::new(SCRIPT),
+            link: ArcSwapOption::empty(),
+            lost: Notify::new(),
+            is_away: AtomicBool::new(false),
+            metrics,
+        })
+    }
+
+    /// Takes one call off what `key` may do: in Redis, or with `counter` when it is away.
+    pub(crate) async fn check(&self, policy: &Policy, counter: &Counter, key: Key) -> Verdict {
+        if let Some(link) = self.link.load_full() {
+            match self.ask(&link, &format!("{}{}:{key}", self.prefix, policy.name), policy.rate).await {
+                Ok(count) => {
+                    // If Redis goes away, nobody begins anew.
+                    counter.learn(key, count.full_in);
+                    return count.verdict;
+                }
+                Err(error) => self.lose(link, &error),
+            }
+        }
+        self.metrics.fallbacks.inc();
+        counter.check(key)
+    }
+
+    async fn ask(&self, link: &MultiplexedConnection, key: &str, rate: Rate) -> Result<Count, RedisError> {
+        // Rounded up: a client may have a little less, never more.
+        let interval = u64::try_from(rate.per_call.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX);
+        let mut call = self.script.key(key);
+        call.arg(interval).arg(rate.burst.get());
+        let mut link = link.clone();
+        let asked = tokio::time::timeout(self.timeout, call.invoke_async(&mut link));
+        let (allowed, remaining, wait, full): (bool, u32, u64, u64) = asked.await.map_err(|_| late(self.timeout))??;
+        let verdict = if allowed {
+            let missing = rate.burst.get().saturating_sub(remaining);
+            Verdict::Allowed { remaining, full_in: rate.per_call * missing }
+        } else {
+            Verdict::Refused { retry_after: Duration::from_micros(wait) }
+        };
+        Ok(Count { verdict, full_in: Duration::from_micros(full) })
+    }
+
+    /// Keeps connected until dropped.
+    pub(crate) async fn keep(&self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if self.link.load().is_none() {
+                match self.connect().await {
+                    Ok(link) => self.found(link),
+                    Err(error) => self.missing(&error),
+                }
+            }
+            let since = Instant::now();
+            if self.link.load().is_some() {
+                self.lost.notified().await;
+            }
+            pause = if since.elapsed() > STEADY { FIRST_PAUSE } else { pause };
+            tokio::time::sleep(chance::around(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// A connection over which the script was seen to work in time.
+    async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
+        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
+        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        let link = tokio::time::timeout(CONNECT, connecting).await.map_err(|_| late(CONNECT))??;
+        let rate = Rate { per_call: Duration::from_millis(1), burst: std::num::NonZeroU32::MAX };
+        self.ask(&link, &format!("{}probe", self.prefix), rate).await?;
+        Ok(link)
+    }
+
+    fn found(&self, link: MultiplexedConnection) {
+        self.link.store(Some(Arc::new(link)));
+        self.is_away.store(false, SeqCst);
+        self.metrics.counts_in_redis(true);
+        tracing::info!("clients' calls are counted in Redis at {}", self.place);
+    }
+
+    fn missing(&self, error: &RedisError) {
+        if !self.is_away.swap(true, SeqCst) {
+            let place = &self.place;
+            tracing::warn!(%error, "Redis at {place} is away: this gateway counts clients' calls by itself");
+        }
+    }
+
+    /// Gives the link up, unless another call did.
+    fn lose(&self, link: Arc<MultiplexedConnection>, error: &RedisError) {
+        let link = Some(link);
+        let previous = self.link.compare_and_swap(&link, None);
+        let is_first = previous.as_ref().zip(link.as_ref()).is_some_and(|(one, other)| Arc::ptr_eq(one, other));
+        if is_first {
+            self.metrics.counts_in_redis(false);
+            self.missing(error);
+            self.lost.notify_one();
+        }
+    }
+}
+
+fn late(patience: Duration) -> RedisError {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer within {patience:?}")).into()
+}
+
+#[cfg(test)]
+mod tests;

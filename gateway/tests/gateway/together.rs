@@ -1,0 +1,215 @@
+//! Rate limits that several gateways keep together, in Redis.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Instant;
+
+use shop_config::{Duration, Secret};
+use shop_gateway::Config;
+use shop_testing::{Process, backend, eventually, free_port};
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+
+use crate::support::{Client, Running, Upstream, config, get};
+
+const MODE: &str = r#"gateway_rate_limiter_mode{mode="redis"}"#;
+const FALLBACKS: &str = "gateway_rate_limit_fallback_total";
+
+/// `burst` calls, and hardly any more during a test.
+fn limited(upstream: SocketAddr, url: &str, prefix: &str, burst: u32) -> Config {
+    let mut settings = config(upstream);
+    let limit = &mut settings.rate_limit;
+    limit.enabled = true;
+    limit.requests = NonZeroU32::MIN;
+    limit.window = Duration::secs(10_000);
+    limit.burst = NonZeroU32::new(burst).expect("not zero");
+    limit.redis.url = Secret::from(url);
+    prefix.clone_into(&mut limit.redis.key_prefix);
+    // A busy machine must not look like a sick Redis.
+    limit.redis.timeout = Duration::secs(10);
+    settings
+}
+
+async fn counting_in_redis(settings: Config) -> Running {
+    let gateway = Running::start(settings).await;
+    eventually!(gateway.metric(MODE) == Some(1.0));
+    gateway
+}
+
+/// How many of `calls` calls are allowed; the others are refused for the rate and nothing else.
+async fn allowed(addr: SocketAddr, calls: usize) -> usize {
+    let mut client = Client::connect(addr).await;
+    let mut allowed = 0;
+    for _ in 0..calls {
+        let reply = client.send(get("/api/products")).await.expect("an answer");
+        if reply.status() == 200 {
+            allowed += 1;
+        } else {
+            reply.refused(429, "rate_limited");
+        }
+    }
+    allowed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_clients_of_two_gateways_get_exactly_what_one_budget_has() {
+    let Some(keys) = backend::redis().await else { return };
+    let upstream = Upstream::echo().await;
+    let settings = limited(upstream.addr, &keys.url(), keys.prefix(), 200);
+    let gateways = [counting_in_redis(settings.clone()).await, counting_in_redis(settings).await];
+    let clients = (0..16).map(|client| allowed(gateways[client % 2].addr, 50));
+    let sum: usize = futures_util::future::join_all(clients).await.into_iter().sum();
+    assert_eq!((sum, upstream.requests.load(SeqCst)), (200, 200));
+    for gateway in &gateways {
+        assert_eq!(gateway.metric(FALLBACKS), Some(0.0));
+        let reply = gateway.get("/api/products").await;
+        let wait: u32 = reply.header("retry-after").and_then(|wait| wait.parse().ok()).expect("a number");
+        assert!((9_000..=10_000).contains(&wait), "{wait}");
+        assert_eq!(reply.header("ratelimit"), Some(format!("\"client\";r=0;t={wait}").as_str()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_is_told_and_routes_have_budgets_of_their_own() {
+    let Some(keys) = backend::redis().await else { return };
+    let upstream = Upstream::echo().await;
+    let mut settings = limited(upstream.addr, &keys.url(), keys.prefix(), 3);
+    settings.rate_limit.routes =
+        serde_json::from_value(serde_json::json!([{"path": "/api/payments", "burst": 1}])).expect("routes");
+    let gateway = counting_in_redis(settings).await;
+    for (path, status, said) in [
+        ("/api/products", 200, "\"client\";r=2;t=10000"),
+        ("/api/payments", 200, "\"/api/payments\";r=0;t=10000"),
+        ("/api/products", 200, "\"client\";r=1;t=20000"),
+        ("/api/products", 200, "\"client\";r=0;t=30000"),
+    ] {
+        let reply = gateway.get(path).await;
+        assert_eq!((reply.status(), reply.header("ratelimit")), (status, Some(said)), "{path}");
+    }
+    gateway.get("/api/payments").await.refused(429, "rate_limited");
+    gateway.get("/api/products").await.refused(429, "rate_limited");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_share_one_budget() {
+    let Some(keys) = backend::redis().await else { return };
+    let upstream = Upstream::echo().await;
+    let ports = [free_port(), free_port()];
+    let mut processes = ports.map(|port| {
+        Process::new("gateway")
+            .env("PORT", port.to_string())
+            .env("PRODUCT_SERVICE_URLS", format!("http://{}", upstream.addr))
+            .env("RATE_LIMIT_BURST", "20")
+            .env("RATE_LIMIT_REQUESTS", "1")
+            .env("RATE_LIMIT_WINDOW", "10000s")
+            .env("RATE_LIMIT_REDIS_URL", keys.url())
+            .env("SHOP_RATE_LIMIT__REDIS__KEY_PREFIX", keys.prefix())
+            .env("SHOP_RATE_LIMIT__REDIS__TIMEOUT", "10s")
+    });
+    for (process, port) in processes.iter_mut().zip(ports) {
+        process.start(port).await;
+        eventually!(process.output().contains("counted in Redis at"));
+    }
+    let addrs = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let (one, two) = tokio::join!(allowed(addrs[0], 30), allowed(addrs[1], 30));
+    assert_eq!(one + two, 20, "{one} and {two}");
+    let password = keys.url().split_once(':').and_then(|(_, rest)| Some(rest.split_once('@')?.0.to_owned()));
+    for process in &processes {
+        let secret = password.as_deref().unwrap_or("//:").trim_start_matches("//:");
+        assert!(secret.is_empty() || !process.output().contains(secret), "the password is not logged");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_each_gateway_counts_by_itself_and_with_it_back_together() {
+    let Some(own) = backend::Own::start("redis").await else { return };
+    let upstream = Upstream::echo().await;
+    let gateway = counting_in_redis(limited(upstream.addr, own.variable("SHOP_TEST_REDIS_URL"), "t:", 5)).await;
+    assert_eq!(allowed(gateway.addr, 3).await, 3);
+    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let load = tokio::spawn({
+        let (stop, answered, addr) = (Arc::clone(&stop), Arc::clone(&answered), gateway.addr);
+        async move {
+            let mut sum = 0;
+            while !stop.load(SeqCst) {
+                sum += allowed(addr, 10).await;
+                answered.fetch_add(10, SeqCst);
+            }
+            sum
+        }
+    });
+    eventually!(answered.load(SeqCst) >= 20);
+    own.kill().await;
+    eventually!(gateway.metric(MODE) == Some(0.0));
+    let at = answered.load(SeqCst);
+    eventually!(answered.load(SeqCst) > at + 50);
+    assert!(gateway.metric(FALLBACKS).expect("counted") > 50.0);
+    own.resume().await;
+    eventually!(gateway.metric(MODE) == Some(1.0));
+    let at = answered.load(SeqCst);
+    eventually!(answered.load(SeqCst) > at + 20);
+    stop.store(true, SeqCst);
+    let sum = load.await.expect("ends");
+    // Two were left of five. Redis may have lost what it knew; this gateway did not give anything away meanwhile.
+    assert!((2..=2 + 5).contains(&sum), "{sum}");
+    let by_itself = gateway.metric(FALLBACKS);
+    allowed(gateway.addr, 10).await;
+    assert_eq!(gateway.metric(FALLBACKS), by_itself, "nothing is counted here any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_hangs_costs_its_timeout_once_and_not_with_each_call() {
+    let Some(keys) = backend::redis().await else { return };
+    let upstream = Upstream::echo().await;
+    let place = keys.url().rsplit_once('@').map_or_else(|| keys.url(), |(_, place)| place.to_owned());
+    let place = place.trim_start_matches("redis://").split('/').next().expect("host and port").to_owned();
+    let hangs = Arc::new(AtomicBool::new(false));
+    let is_hanging = Arc::clone(&hangs);
+    let server = place.clone();
+    let relay = Upstream::raw(move |mut stream| {
+        let (hangs, server) = (Arc::clone(&is_hanging), server.clone());
+        async move {
+            let mut redis = TcpStream::connect(server).await.expect("connects");
+            let hung = async {
+                while !hangs.load(SeqCst) {
+                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                }
+            };
+            tokio::select! {
+                _ = copy_bidirectional(&mut stream, &mut redis) => return,
+                () = hung => {}
+            }
+            // Open, and silent until it is well again.
+            while hangs.load(SeqCst) {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        }
+    })
+    .await;
+    let url = keys.url().replace(&place, &relay.addr.to_string());
+    let mut settings = limited(upstream.addr, &url, keys.prefix(), 1000);
+    settings.rate_limit.redis.timeout = Duration::secs(1);
+    let gateway = counting_in_redis(settings).await;
+    assert_eq!(allowed(gateway.addr, 10).await, 10);
+    hangs.store(true, SeqCst);
+    let begun = Instant::now();
+    assert_eq!(allowed(gateway.addr, 100).await, 100);
+    let took = begun.elapsed();
+    assert!(took.as_secs() < 20, "{took:?} for a hundred calls");
+    assert_eq!(gateway.metric(MODE), Some(0.0));
+    assert!(gateway.metric(FALLBACKS).expect("counted") >= 99.0);
+    hangs.store(false, SeqCst);
+    eventually!(gateway.metric(MODE) == Some(1.0));
+}
+
+#[tokio::test]
+async fn a_redis_that_was_never_there_is_no_reason_not_to_serve() {
+    let upstream = Upstream::echo().await;
+    let nobody = crate::support::nobody().await;
+    let gateway = Running::start(limited(upstream.addr, &format!("redis://{nobody}"), "t:", 3)).await;
+    assert_eq!(allowed(gateway.addr, 10).await, 3);
+    assert_eq!(gateway.metric(FALLBACKS), Some(10.0));
+    assert_eq!(gateway.metric(r#"gateway_rate_limiter_mode{mode="local"}"#), Some(1.0));
+}
