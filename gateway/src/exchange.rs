@@ -53,6 +53,7 @@ impl Exchange {
         let span = tracing::info_span!(target: "shop::span", "gateway", http.route = tracing::field::Empty);
         let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
         let trace = shop_telemetry::continue_trace(&span, traceparent).text();
+        let (request_id, traceparent) = request_id::beside(&trace, headers);
         Self {
             service: None,
             begun: Instant::now(),
@@ -60,8 +61,8 @@ impl Exchange {
             _occupied: occupied,
             version: request.version(),
             route: UNMATCHED,
-            request_id: request_id::of(headers),
-            traceparent: HeaderValue::from_str(trace.as_str()).unwrap_or_else(|_| HeaderValue::from_static("-")),
+            request_id,
+            traceparent,
             span,
             backend: None,
             upload: None,

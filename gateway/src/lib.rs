@@ -38,6 +38,7 @@ mod routes;
 mod security;
 mod service;
 mod shared;
+mod timer;
 mod tls;
 mod tunnel;
 mod upgrade;

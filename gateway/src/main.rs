@@ -7,8 +7,7 @@ use shop_gateway::{Config, Gateway};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+// The system's allocator: mimalloc 3 costs 7 % more CPU a request here and 26 MiB more at a thousand connections.
 
 fn main() -> ExitCode {
     match shop_config::start_reloadable::<Config>(env!("CARGO_PKG_VERSION")) {

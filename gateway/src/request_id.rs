@@ -1,7 +1,11 @@
 //! The id of a request: the client's when it is usable, else a new one.
 
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use shop_clock::{Clock, SystemClock};
+use shop_telemetry::TraceText;
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 /// `X-Request-Id`.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -9,23 +13,30 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// Longest id taken from a client; longer ones would bloat every log line.
 const LONGEST: usize = 128;
 
-/// The client's id if it is 1 to 128 visible ASCII characters and sent once, else a new `UUIDv7`.
-pub(crate) fn of(headers: &HeaderMap) -> HeaderValue {
+/// The client's id if it is 1 to 128 visible ASCII characters and sent once, else a new `UUIDv7`; and `trace` beside it, since
+/// copies of both travel together: they share one allocation.
+pub(crate) fn beside(trace: &TraceText, headers: &HeaderMap) -> (HeaderValue, HeaderValue) {
+    let mut text = BytesMut::with_capacity(trace.as_str().len() + Hyphenated::LENGTH);
+    text.extend_from_slice(trace.as_str().as_bytes());
+    let trace = value(text.split().freeze());
     let mut sent = headers.get_all(X_REQUEST_ID).iter();
-    match (sent.next(), sent.next()) {
+    let id = match (sent.next(), sent.next()) {
         (Some(id), None) if is_usable(id.as_bytes()) => id.clone(),
-        _ => fresh(),
-    }
+        _ => {
+            let mut id = Uuid::encode_buffer();
+            text.extend_from_slice(SystemClock.new_id().hyphenated().encode_lower(&mut id).as_bytes());
+            value(text.freeze())
+        }
+    };
+    (id, trace)
 }
 
 fn is_usable(id: &[u8]) -> bool {
     (1..=LONGEST).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
 }
 
-fn fresh() -> HeaderValue {
-    let mut text = uuid::Uuid::encode_buffer();
-    let id = SystemClock.new_id().hyphenated().encode_lower(&mut text);
-    HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+fn value(text: Bytes) -> HeaderValue {
+    HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 #[cfg(test)]
@@ -39,8 +50,12 @@ mod tests {
             for value in values {
                 headers.append(X_REQUEST_ID, HeaderValue::from_str(value).expect("value"));
             }
-            let id = of(&headers);
-            values.len() == 1 && id == values[0]
+            let trace = shop_telemetry::TraceParent::random().text();
+            let (id, traceparent) = beside(&trace, &headers);
+            assert_eq!(traceparent, trace.as_str());
+            let is_kept = values.len() == 1 && id == values[0];
+            assert!(is_kept || id.to_str().is_ok_and(|id| Uuid::parse_str(id).is_ok()), "{id:?}");
+            is_kept
         };
         assert!(kept(&["a"]) && kept(&["A-1_~!"]) && kept(&[&"x".repeat(128)]));
         assert!(!kept(&[]) && !kept(&[""]) && !kept(&["a b"]) && !kept(&[&"x".repeat(129)]) && !kept(&["a", "a"]));

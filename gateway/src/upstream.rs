@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::body::{Progress, Upload};
 use crate::reason::Reason;
 use crate::service::Backend;
+use crate::timer;
 
 /// How long a call may take, and where its body is watched.
 pub(crate) struct Patience {
@@ -86,11 +87,11 @@ async fn await_head<T>(answer: impl Future<Output = T>, patience: &Patience) -> 
         let since = patience.upload.as_ref().map_or(begun, |upload| upload.latest().max(begun));
         let due = patience.head.map(|head| since + head).into_iter().chain(patience.end).min();
         let Some(due) = due else { return Ok(answer.await) };
-        match timeout_at(due, answer.as_mut()).await {
-            Ok(value) => return Ok(value),
-            Err(_) if patience.end.is_some_and(|end| end <= Instant::now()) => return Err(TooLate),
-            Err(_) if patience.upload.as_ref().is_some_and(|upload| upload.latest() > since) => {}
-            Err(_) => return Err(TooLate),
+        match timer::until(due, answer.as_mut()).await {
+            Some(value) => return Ok(value),
+            None if patience.end.is_some_and(|end| end <= Instant::now()) => return Err(TooLate),
+            None if patience.upload.as_ref().is_some_and(|upload| upload.latest() > since) => {}
+            None => return Err(TooLate),
         }
     }
 }

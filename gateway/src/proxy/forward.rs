@@ -167,7 +167,9 @@ impl Forward<'_> {
     ) -> (Result<Call, Refusal>, Next) {
         let status = answer.response.status();
         backend.answered();
-        backend.latency.observe(begun.elapsed(), !status.is_server_error());
+        if self.group.wants_latency() {
+            backend.latency.observe(begun.elapsed(), !status.is_server_error());
+        }
         if answer.resent {
             self.exchange.retried();
         }

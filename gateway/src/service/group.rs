@@ -104,6 +104,11 @@ impl Group {
         Arc::new(group)
     }
 
+    /// Whether it matters how long its members take.
+    pub(crate) fn wants_latency(&self) -> bool {
+        matches!(self.balancer, Balancer::PowerOfTwo)
+    }
+
     /// All members, at most 64.
     pub(crate) fn members(&self) -> &[Member] {
         &self.members
