@@ -91,8 +91,8 @@ in
         export HOME=$PWD HELM_CACHE_HOME=$PWD/cache
         tar -xzf "$chart"/*.tgz
         for values in values values-staging values-dev; do
-          helm lint obs-tools-usage --strict -f "obs-tools-usage/$values.yaml"
-          helm template shop obs-tools-usage -f "obs-tools-usage/$values.yaml" >"$values.out"
+          helm lint obs-tools-usage --strict --kube-version 1.33.0 -f "obs-tools-usage/$values.yaml"
+          helm template shop obs-tools-usage --kube-version 1.33.0 -f "obs-tools-usage/$values.yaml" >"$values.out"
         done
         # The images it asks for are those made here.
         grep -q 'image: .*gateway:${shopPackages.images.gateway.imageTag}"\?$' values.out

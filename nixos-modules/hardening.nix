@@ -14,6 +14,7 @@
   ProtectHome = true;
   PrivateTmp = true;
   PrivateDevices = true;
+  PrivateMounts = true;
   DevicePolicy = "closed";
   PrivateUsers = true;
   ProtectHostname = true;

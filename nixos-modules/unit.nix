@@ -67,7 +67,7 @@ in
       // {
         Type = "notify";
         ExecStart = "${lib.getExe own.package} --config ${if reloads then "/etc/${etc}" else file}";
-        ExecReload = lib.mkIf reloads "${pkgs.coreutils}/bin/kill -HUP $MAINPID";
+        ExecReload = lib.mkIf reloads "${pkgs.runtimeShell} -c 'kill -HUP $MAINPID'";
         User = user;
         StateDirectory = unit;
         StateDirectoryMode = "0700";
