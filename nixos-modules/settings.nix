@@ -140,11 +140,7 @@ if service.embedded or false then
     product = loopback;
     basket = loopback;
     payment = loopback;
-    data = mkOption {
-      type = types.str;
-      default = "/var/lib/shop-${name}";
-      description = "Folder of the embedded stores and of dead letters. systemd makes the default one.";
-    };
+    data = default types.str "Folder of the embedded stores and of dead letters, seen from `/var/lib/shop-${name}`.";
     demo = default types.bool "Whether an empty catalogue gets ten demo products.";
   }
 else
