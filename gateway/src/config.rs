@@ -5,6 +5,7 @@ mod browser;
 mod origin;
 mod rate_limit;
 mod resilience;
+mod source;
 mod tls;
 
 pub use backends::{BackendUrl, Backends, InvalidBackend};
@@ -13,6 +14,7 @@ pub(crate) use origin::is_host_byte;
 pub use origin::{AllowedOrigin, InvalidOrigin};
 pub use rate_limit::{ApiKeys, ClientKey, RateLimit, RedisLimit, RouteLimit};
 pub use resilience::{HealthCheck, Retries};
+pub use source::{Discovery, NameServer, SourceUrl};
 pub use tls::Tls;
 
 use std::num::NonZeroU32;
@@ -38,6 +40,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// The services behind the gateway.
     pub services: Services,
+    /// Looking up backends.
+    pub discovery: Discovery,
     /// Keeping calls away from backends that fail.
     pub circuit_breaker: CircuitBreaker,
     /// Sharing calls among the backends of a service.
@@ -81,6 +85,7 @@ impl Default for Config {
             limits: Limits::default(),
             upstream: Upstream::default(),
             services: Services::default(),
+            discovery: Discovery::default(),
             circuit_breaker: CircuitBreaker::default(),
             load_balancer: LoadBalancer::default(),
             health_check: HealthCheck::default(),
@@ -210,7 +215,7 @@ impl Services {
         for (name, service) in self.by_name() {
             let key = format!("services.{name}.urls");
             problems.ensure(
-                !service.enabled || !service.urls.0.is_empty(),
+                !service.enabled || !service.urls.is_empty(),
                 &key,
                 format!("name at least one URL, or set services.{name}.enabled = false"),
             );
@@ -246,7 +251,7 @@ impl Default for Services {
 pub struct Service {
     /// Off: every call is answered 503 `service_disabled`.
     pub enabled: bool,
-    /// Where its HTTP API is: `http://host:port`, optionally `;weight=N`.
+    /// Where its HTTP API is: `http://host:port`, optionally `;weight=N`; or where to look that up, see [`SourceUrl`].
     pub urls: Backends,
     /// Where its gRPC API is.
     pub grpc_urls: Backends,
@@ -258,8 +263,8 @@ impl Service {
     fn at(host: &str, port: u16, grpc_port: Option<u16>) -> Self {
         Self {
             enabled: true,
-            urls: Backends(vec![BackendUrl::new(host, port)]),
-            grpc_urls: Backends(grpc_port.map(|port| BackendUrl::new(host, port)).into_iter().collect()),
+            urls: vec![BackendUrl::new(host, port)].into(),
+            grpc_urls: grpc_port.map(|port| BackendUrl::new(host, port)).into_iter().collect::<Vec<_>>().into(),
             strategy: None,
         }
     }
@@ -441,6 +446,7 @@ impl Config {
             }
         });
         self.services.check(problems);
+        problems.within("discovery", |p| self.discovery.check(p));
         problems.within("circuit_breaker", |p| {
             let second = Duration::secs(1);
             p.ensure(self.circuit_breaker.interval >= second, "interval", "must be at least 1s");

@@ -9,6 +9,7 @@ mod client;
 pub mod config;
 mod cors;
 mod csrf;
+mod discovery;
 mod draft;
 mod exchange;
 mod front;
@@ -58,6 +59,7 @@ use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 
 use crate::config::Strategy;
+use crate::discovery::Discovery;
 use crate::overlay::Overlay;
 use crate::shared::Shared;
 use crate::tls::Tls;
@@ -73,11 +75,11 @@ pub struct Gateway {
     listeners: Vec<Listeners>,
     addr: SocketAddr,
     tls: Option<(Arc<Tls>, SocketAddr)>,
+    discovery: Discovery,
 }
 
 impl Gateway {
     /// Takes the port; backends need not be there yet.
-    #[expect(clippy::unused_async, reason = "the shape of every part of the shop, and discovery will ask DNS here")]
     pub async fn build(config: Config, metrics: Metrics, _shutdown: &Shutdown) -> anyhow::Result<Self> {
         let workers = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -98,7 +100,9 @@ impl Gateway {
         let mut encrypted = encrypted.into_iter();
         let of_worker = |cleartext| Listeners { cleartext, encrypted: encrypted.next() };
         let listeners = cleartext.into_iter().map(of_worker).collect();
-        Ok(Self { shared, listeners, addr, tls })
+        let discovery = Discovery::default();
+        discovery.begin(&shared).await;
+        Ok(Self { shared, listeners, addr, tls, discovery })
     }
 
     /// Where it listens, for HTTP and gRPC alike.
@@ -119,7 +123,7 @@ impl Gateway {
     /// Serves until the soft stop; then not ready, after `drain_delay` nothing new, and an end when the last request is
     /// over or at the hard stop.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { shared, listeners, tls, .. } = self;
+        let Self { shared, listeners, tls, discovery, .. } = self;
         let tls = tls.map(|(tls, _)| tls);
         let stop = Stop::default();
         // However this future ends, the threads end too.
@@ -137,6 +141,7 @@ impl Gateway {
             () = check::run(&shared) => {}
             () = watch(tls) => {}
             () = limit::run(&shared) => {}
+            () = discovery.run(&shared) => {}
             () = shutdown.soft.cancelled() => {}
         }
         let drained = async {

@@ -36,6 +36,8 @@ pub(crate) struct Metrics {
     pub(crate) reloaded: IntGauge,
     limiter_mode: IntGaugeVec,
     limit_fallbacks: IntCounter,
+    discovery_failures: IntCounterVec,
+    discovered: IntGaugeVec,
     /// Client connections open now.
     pub(crate) connections: IntGauge,
     /// Client connections closed by the gateway because of what came, or did not come, over them.
@@ -101,6 +103,16 @@ impl Metrics {
                 "gateway_rate_limit_fallback_total",
                 "Calls counted by this gateway alone because Redis was away",
             ),
+            discovery_failures: counters(
+                "gateway_discovery_failures_total",
+                "Times that a name or a file with backends could not be looked up",
+                &["service", "source"],
+            ),
+            discovered: gauges(
+                "gateway_discovery_last_success_seconds",
+                "When it was last looked up with success, in Unix time",
+                &["service", "source"],
+            ),
             connections: all.gauge("gateway_client_connections", "Client connections open"),
             cut: counters("gateway_connections_cut_total", "Client connections the gateway closed", &["reason"]),
             all,
@@ -141,6 +153,24 @@ impl Metrics {
         };
         metrics.health.set(1);
         metrics
+    }
+
+    /// A source of backends was looked up at `now`, in Unix time.
+    pub(crate) fn source_answered(&self, service: &str, source: &str, now: i64) {
+        self.discovered.with_label_values(&[service, source]).set(now);
+        self.discovery_failures.with_label_values(&[service, source]);
+    }
+
+    /// A source of backends could not be looked up.
+    pub(crate) fn source_failed(&self, service: &str, source: &str) {
+        self.discovery_failures.with_label_values(&[service, source]).inc();
+    }
+
+    /// No longer shows the numbers of a source that nobody asks.
+    pub(crate) fn forget_source(&self, service: &str, source: &str) {
+        // An error says that it was not shown.
+        let _ = self.discovered.remove_label_values(&[service, source]);
+        let _ = self.discovery_failures.remove_label_values(&[service, source]);
     }
 
     /// No longer shows the numbers of a backend that is gone.

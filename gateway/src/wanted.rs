@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 use serde::Serialize;
 
 use crate::check::Protocol;
-use crate::config::{BackendUrl, Backends, Config};
+use crate::config::{BackendUrl, Config};
 use crate::overlay::Overlay;
 use crate::rotation::MOST;
 
@@ -17,6 +17,10 @@ use crate::rotation::MOST;
 pub(crate) enum Source {
     /// Files, variables and flags.
     Static,
+    /// Names that were resolved.
+    Dns,
+    /// Files that list them.
+    File,
     /// The admin API.
     Admin,
 }
@@ -81,7 +85,6 @@ impl Wanted {
     }
 
     /// From now on `source` knows of these backends of `service`, and of no others.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nobody but settings knows of backends yet"))]
     pub(crate) fn found(
         &mut self,
         service: &'static str,
@@ -108,7 +111,7 @@ impl Wanted {
                 if let Some(changes) = changes {
                     changes.apply(protocol, &mut list);
                 }
-                *service.urls_of_mut(protocol) = Backends(list.iter().map(Spec::url).collect());
+                service.urls_of_mut(protocol).0 = list.iter().map(Spec::url).collect();
                 specs.insert((name, protocol), list);
             }
         }

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::SourceUrl;
+
 /// Where one backend is: `http://host:port`, optionally `;weight=N` and `;draining`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BackendUrl {
@@ -52,6 +54,9 @@ pub enum InvalidBackend {
     /// Something other than `weight=N` or `draining` after a semicolon.
     #[error("{0} has an unknown option; write ;weight=N with N from 1 to 65535, or ;draining")]
     Option(String),
+    /// Something looked up, without what is needed for that.
+    #[error("{0} cannot be looked up; write dns://name:port, srv://_http._tcp.name or file:///path")]
+    Source(String),
 }
 
 impl FromStr for BackendUrl {
@@ -97,26 +102,51 @@ impl FromStr for BackendUrl {
     }
 }
 
-/// A list of backends.
+/// A list of backends, and of places where more are looked up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Backends(pub Vec<BackendUrl>);
+pub struct Backends(pub Vec<BackendUrl>, pub Vec<SourceUrl>);
+
+impl From<Vec<BackendUrl>> for Backends {
+    fn from(backends: Vec<BackendUrl>) -> Self {
+        Self(backends, Vec::new())
+    }
+}
+
+impl Backends {
+    /// Whether nobody can ever be in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty() && self.1.is_empty()
+    }
+
+    fn read<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Self, InvalidBackend> {
+        let mut list = Self::default();
+        for text in texts {
+            if SourceUrl::is_meant(text) {
+                list.1.push(text.parse()?);
+            } else {
+                list.0.push(text.parse()?);
+            }
+        }
+        Ok(list)
+    }
+}
 
 impl FromStr for Backends {
     type Err = InvalidBackend;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
-        texts.map(str::parse).collect::<Result<_, _>>().map(Self)
+        Self::read(text.split(',').map(str::trim).filter(|text| !text.is_empty()))
     }
 }
 
 impl Serialize for Backends {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|backend| {
+        let backends = self.0.iter().map(|backend| {
             let weight = Some(backend.weight.get()).filter(|weight| *weight != 1);
             let weight = weight.map_or_else(String::new, |weight| format!(";weight={weight}"));
             format!("{backend}{weight}{}", if backend.draining { ";draining" } else { "" })
-        }))
+        });
+        serializer.collect_seq(backends.chain(self.1.iter().map(ToString::to_string)))
     }
 }
 
@@ -135,11 +165,11 @@ impl<'de> Deserialize<'de> for Backends {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Backends, A::Error> {
-                let mut list = Vec::new();
+                let mut texts = Vec::new();
                 while let Some(text) = seq.next_element::<String>()? {
-                    list.push(text.parse().map_err(de::Error::custom)?);
+                    texts.push(text);
                 }
-                Ok(Backends(list))
+                Backends::read(texts.iter().map(String::as_str)).map_err(de::Error::custom)
             }
         }
         deserializer.deserialize_any(Reader)
@@ -156,13 +186,14 @@ mod tests {
 
     #[test]
     fn a_list_is_read_from_text_and_from_an_array() {
-        let expected = Backends(vec![backend("a", 8080, 1), backend("::1", 80, 3)]);
-        let text = serde_json::json!("http://a:8080, http://[::1]/;weight=3,");
-        let array = serde_json::json!(["a:8080", "http://[::1];weight=3"]);
+        let expected =
+            Backends(vec![backend("a", 8080, 1), backend("::1", 80, 3)], vec!["dns://b:81".parse().expect("a source")]);
+        let text = serde_json::json!("http://a:8080, dns://b:81, http://[::1]/;weight=3,");
+        let array = serde_json::json!(["a:8080", "http://[::1];weight=3", "dns://b:81"]);
         assert_eq!(serde_json::from_value::<Backends>(text).expect("text"), expected);
         assert_eq!(serde_json::from_value::<Backends>(array).expect("array"), expected);
         let written = serde_json::to_value(&expected).expect("serialises");
-        assert_eq!(written, serde_json::json!(["http://a:8080", "http://[::1]:80;weight=3"]));
+        assert_eq!(written, serde_json::json!(["http://a:8080", "http://[::1]:80;weight=3", "dns://b:81"]));
         let draining: Backends = "a:1;draining,a:2;draining;weight=2".parse().expect("a list");
         let written = serde_json::to_value(&draining).expect("serialises");
         assert_eq!(written, serde_json::json!(["http://a:1;draining", "http://a:2;weight=2;draining"]));

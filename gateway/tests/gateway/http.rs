@@ -270,7 +270,7 @@ async fn a_backend_that_is_not_there_is_a_502_unless_another_is() {
 async fn a_backend_that_does_not_accept_in_time_is_connect_failed() {
     // TEST-NET-1 (RFC 5737) answers nobody; where it is refused at once instead, the reason is the same.
     let mut settings = config(nobody().await);
-    settings.services.product.urls = Backends(vec![BackendUrl::new("192.0.2.1", 80)]);
+    settings.services.product.urls = vec![BackendUrl::new("192.0.2.1", 80)].into();
     settings.upstream.connect_timeout = shop_config::Duration::millis(100);
     let gateway = Running::start(settings).await;
     gateway.get("/api/products").await.refused(502, "connect_failed");

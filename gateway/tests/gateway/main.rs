@@ -4,6 +4,7 @@ mod backends;
 mod browser;
 mod checks;
 mod conversations;
+mod discovery;
 mod drain;
 mod follow;
 mod frames;

@@ -57,7 +57,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
 }
 
 pub(crate) fn backends(addrs: &[SocketAddr]) -> Backends {
-    Backends(addrs.iter().map(|addr| BackendUrl::new(addr.ip().to_string(), addr.port())).collect())
+    addrs.iter().map(|addr| BackendUrl::new(addr.ip().to_string(), addr.port())).collect::<Vec<_>>().into()
 }
 
 /// An address at which nobody listens.

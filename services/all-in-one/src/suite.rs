@@ -241,7 +241,7 @@ fn cannot_start(section: &str, error: &anyhow::Error) -> anyhow::Error {
 
 fn backend(at: SocketAddr) -> Backends {
     let at = loopback(at);
-    Backends(vec![BackendUrl::new(at.ip().to_string(), at.port())])
+    vec![BackendUrl::new(at.ip().to_string(), at.port())].into()
 }
 
 /// The address to reach a listener of this process: one bound to every interface is called on loopback.
