@@ -33,18 +33,15 @@ let
         dockerTools.caCertificates
         users
       ];
-      # The embedded stores' folder. Everything else stands a read-only root.
-      extraCommands = lib.optionalString embedded "mkdir -m 0700 data";
-      fakeRootCommands = lib.optionalString embedded "chown ${id}:${id} data";
+      # The embedded stores' folder, for whichever user the container is given. Everything else stands a read-only root.
+      extraCommands = lib.optionalString embedded "mkdir -m 1777 data";
       config = {
         Entrypoint = [ (lib.getExe package) ];
         User = "${id}:${id}";
+        # From here the stores' folder, `data` unless set, is the one above.
         WorkingDir = "/";
-        Env = [
-          "SSL_CERT_FILE=/etc/ssl/certs/ca-bundle.crt"
-          "LOG_FORMAT=json"
-        ]
-        ++ lib.optional embedded "SHOP_DATA=/data";
+        # Nothing that is a setting: variables would win over settings files.
+        Env = [ "SSL_CERT_FILE=/etc/ssl/certs/ca-bundle.crt" ];
         Volumes = lib.optionalAttrs embedded { "/data" = { }; };
         ExposedPorts = lib.genAttrs (map (port: "${toString port}/tcp") ports) (_: { });
         StopSignal = "SIGTERM";
