@@ -68,7 +68,14 @@ let
           script "postgresql-ready" [
             postgresql
           ] "PGPASSWORD=password psql -h 127.0.0.1 -U postgres -c 'select 1' product_service"
-        );
+        )
+      // {
+        # Fast: SIGTERM would wait until everybody has left.
+        shutdown = {
+          signal = 2;
+          timeout_seconds = 30;
+        };
+      };
     mariadb =
       server
         (script "mariadb" [ mariadb ] ''
