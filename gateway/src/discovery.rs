@@ -213,7 +213,7 @@ impl Discovery {
         });
         let Some((is_back, is_new)) = news else { return };
         if is_back || is_new {
-            tracing::info!(service, source, count, "{source} has {count} backends of {service}");
+            tracing::info!(service, source, count, "backends of {service} at {source}: {count}");
         }
         if is_new {
             self.publish(round.shared, service, place.protocol, place.kind());

@@ -49,6 +49,8 @@ struct MadeOf {
     breaker: CircuitBreaker,
     retries: Retries,
     checked: bool,
+    /// Whether there are places where more may be found.
+    looked_up: bool,
 }
 
 /// Backends already tried for a call, one bit each.
@@ -70,6 +72,11 @@ impl Group {
             breaker: config.circuit_breaker.clone(),
             retries: config.retries.clone(),
             checked: config.health_check.enabled,
+            looked_up: config
+                .services
+                .by_name()
+                .into_iter()
+                .any(|(name, settings)| name == service && !settings.urls_of(protocol).1.is_empty()),
         };
         if let Some(same) = previous.filter(|previous| previous.made_of == made_of) {
             return Arc::clone(same);
@@ -158,8 +165,12 @@ impl Group {
             Refusal::new(Reason::BreakerOpen, format!("the circuit breakers of {} are open", self.service))
                 .retry_after(self.trial_after)
         } else {
-            Refusal::new(Reason::NoHealthyBackend, format!("{} has no backend for this call", self.service))
-                .retry_after(Duration::from_secs(1))
+            let detail = if self.members.is_empty() && self.made_of.looked_up {
+                format!("the backends of {} have not been found yet", self.service)
+            } else {
+                format!("{} has no backend for this call", self.service)
+            };
+            Refusal::new(Reason::NoHealthyBackend, detail).retry_after(Duration::from_secs(1))
         })
     }
 

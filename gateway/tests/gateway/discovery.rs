@@ -382,7 +382,11 @@ async fn a_service_is_not_without_backends_because_they_have_yet_to_be_found() {
     settings.services.basket.urls = list("dns://basket.test:1");
     settings.discovery.nameservers = vec![NameServer(nobody().await)];
     let gateway = Running::start(settings).await;
-    gateway.get("/api/products").await.refused(503, "no_healthy_backend");
-    gateway.get("/api/baskets/1").await.refused(503, "no_healthy_backend");
+    for path in ["/api/products", "/api/baskets/1"] {
+        let reply = gateway.get(path).await;
+        reply.refused(503, "no_healthy_backend");
+        let detail = reply.json()["detail"].to_string();
+        assert!(detail.contains("not been found yet"), "{detail}");
+    }
     assert_eq!(gateway.get("/health/ready").await.status(), 200);
 }
