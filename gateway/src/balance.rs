@@ -74,6 +74,23 @@ impl Balancer {
             }
         }
     }
+
+    /// All of `places` in the order of the next turns, without taking one. Where chance decides, as they come.
+    pub(crate) fn order(&self, members: &[Member], mut places: Places) -> Vec<usize> {
+        let simulated = match self {
+            Self::Weighted(current) => Self::Weighted(Mutex::new(current.lock().clone())),
+            Self::RoundRobin(next) => Self::RoundRobin(AtomicUsize::new(next.load(Relaxed))),
+            Self::LeastConnections(next) => Self::LeastConnections(AtomicUsize::new(next.load(Relaxed))),
+            Self::FirstFit | Self::Random | Self::PowerOfTwo => Self::FirstFit,
+        };
+        let mut order = Vec::new();
+        while places != 0 {
+            let place = simulated.choose(members, places, true);
+            places &= !(1 << place);
+            order.push(place);
+        }
+        order
+    }
 }
 
 /// The `n`-th of `places`, from 0.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use failsafe::{FailurePolicy, Instrument, StateMachine};
+use parking_lot::Mutex;
 use prometheus::IntGauge;
 
 use crate::chance;
@@ -71,6 +72,11 @@ struct Seen {
     generation: AtomicU64,
     on_trial: AtomicU32,
     passed: AtomicU32,
+    /// What [`Policy`] counts.
+    in_a_row: AtomicU32,
+    opened: AtomicU32,
+    /// When a call may be tried again.
+    until: Mutex<Option<Instant>>,
     backend: String,
     gauge: IntGauge,
     ramp: Arc<Ramp>,
@@ -84,11 +90,14 @@ impl Breaker {
             generation: AtomicU64::new(0),
             on_trial: AtomicU32::new(0),
             passed: AtomicU32::new(0),
+            in_a_row: AtomicU32::new(0),
+            opened: AtomicU32::new(0),
+            until: Mutex::new(None),
             backend: backend.to_owned(),
             gauge,
             ramp,
         });
-        let machine = StateMachine::new(Policy::new(rules), Observer(Arc::clone(&seen)));
+        let machine = StateMachine::new(Policy::new(rules, Arc::clone(&seen)), Observer(Arc::clone(&seen)));
         Arc::new(Self { machine, seen, trials: rules.trials })
     }
 
@@ -99,6 +108,24 @@ impl Breaker {
             1 => State::HalfOpen,
             _ => State::Open,
         }
+    }
+
+    /// What there is to say beside the state.
+    pub(crate) fn standing(&self) -> Standing {
+        let seen = &self.seen;
+        let until = seen.until.lock().filter(|_| self.state() == State::Open);
+        Standing {
+            in_a_row: seen.in_a_row.load(SeqCst),
+            opened: seen.opened.load(SeqCst),
+            on_trial: seen.on_trial.load(SeqCst),
+            passed: seen.passed.load(SeqCst),
+            left: until.map(|until| until.saturating_duration_since(failsafe_now())),
+        }
+    }
+
+    /// Closes it, whatever it has seen. Outcomes of calls that began before count no more.
+    pub(crate) fn reset(&self) {
+        self.machine.reset();
     }
 
     /// Permission for one call, unless the breaker is open or enough calls are on trial.
@@ -115,6 +142,20 @@ impl Breaker {
         let generation = self.seen.generation.load(SeqCst);
         Some(Permit { breaker: Arc::clone(self), on_trial, generation })
     }
+}
+
+/// What there is to say about a breaker.
+pub(crate) struct Standing {
+    /// Failures in a row.
+    pub(crate) in_a_row: u32,
+    /// How often it opened since it last recovered.
+    pub(crate) opened: u32,
+    /// Calls on trial now.
+    pub(crate) on_trial: u32,
+    /// Trials that went well.
+    pub(crate) passed: u32,
+    /// Until a call may be tried again, while it is open.
+    pub(crate) left: Option<Duration>,
 }
 
 /// One permitted call. Dropped without an outcome it counts neither way.
@@ -191,12 +232,19 @@ struct Policy {
     in_a_row: u32,
     /// How often it opened since it last recovered.
     opened: u32,
+    /// Where it shows what it counts.
+    seen: Arc<Seen>,
 }
 
 impl Policy {
-    fn new(rules: Rules) -> Self {
+    fn new(rules: Rules, seen: Arc<Seen>) -> Self {
         let begun = failsafe_now();
-        Self { rules, steps: Default::default(), begun, step: 0, in_a_row: 0, opened: 0 }
+        Self { rules, steps: Default::default(), begun, step: 0, in_a_row: 0, opened: 0, seen }
+    }
+
+    fn show(&self) {
+        self.seen.in_a_row.store(self.in_a_row, SeqCst);
+        self.seen.opened.store(self.opened, SeqCst);
     }
 
     /// The step of the window that is now, with what has left the window forgotten.
@@ -238,7 +286,10 @@ fn failsafe_now() -> Instant {
 
 impl FailurePolicy for Policy {
     fn record_success(&mut self) {
-        self.in_a_row = 0;
+        if self.in_a_row != 0 {
+            self.in_a_row = 0;
+            self.show();
+        }
         self.current().0 += 1;
     }
 
@@ -247,13 +298,19 @@ impl FailurePolicy for Policy {
         let step = self.current();
         *step = (step.0 + 1, step.1 + 1);
         // Once it has opened, only a recovery clears the count: a failed trial opens it again.
-        (self.opened > 0 || self.has_tripped()).then(|| self.open_for())
+        let open_for = (self.opened > 0 || self.has_tripped()).then(|| self.open_for());
+        if let Some(open_for) = open_for {
+            *self.seen.until.lock() = Some(failsafe_now() + open_for);
+        }
+        self.show();
+        open_for
     }
 
     fn revived(&mut self) {
         self.steps = Default::default();
         self.in_a_row = 0;
         self.opened = 0;
+        self.show();
     }
 }
 
@@ -348,6 +405,24 @@ mod tests {
             assert!(breaker.permit().is_none(), "twice as long now");
             time.advance(Duration::from_secs(30));
             assert!(breaker.permit().is_some());
+        });
+    }
+
+    #[test]
+    fn a_reset_closes_it_and_what_began_before_does_not_count() {
+        clock::freeze(|_| {
+            let breaker = breaker();
+            let late = breaker.permit().expect("closed");
+            assert!((0..3).all(|_| call(&breaker, false)));
+            let standing = breaker.standing();
+            assert_eq!((standing.in_a_row, standing.opened), (3, 1));
+            assert!(standing.left.is_some_and(|left| left >= Duration::from_secs(24)));
+            breaker.reset();
+            late.done(false);
+            assert_eq!(breaker.state(), State::Closed);
+            let standing = breaker.standing();
+            assert_eq!((standing.in_a_row, standing.opened, standing.left), (0, 0, None));
+            assert!(call(&breaker, false) && call(&breaker, false), "two calls say too little again");
         });
     }
 

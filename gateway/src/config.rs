@@ -1,5 +1,6 @@
 //! Everything the gateway can be told, with the architecture document's variables and defaults.
 
+mod admin;
 mod backends;
 mod browser;
 mod origin;
@@ -8,6 +9,7 @@ mod resilience;
 mod source;
 mod tls;
 
+pub use admin::Admin;
 pub use backends::{BackendUrl, Backends, InvalidBackend};
 pub use browser::{Cors, Csrf, SecurityHeaders};
 pub(crate) use origin::is_host_byte;
@@ -20,7 +22,7 @@ pub use tls::Tls;
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
-use shop_config::{Duration, Http, Log, Otel, Problems, Secret, Settings, Stop, Var};
+use shop_config::{Duration, Http, Log, Otel, Problems, Settings, Stop, Var};
 
 use crate::check::Protocol;
 use crate::client::Network;
@@ -351,14 +353,6 @@ pub enum Strategy {
     P2cEwma,
 }
 
-/// The admin API.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Admin {
-    /// What callers must show.
-    pub token: Secret,
-}
-
 impl Settings for Config {
     const NAME: &'static str = "gateway";
     const ABOUT: &'static str = "The shop's API gateway: one port for HTTP and gRPC in front of all services.";
@@ -404,7 +398,8 @@ impl Settings for Config {
             Var::new("CSRF_ENABLED", "csrf.enabled", "whether changes sent by other sites' pages are refused"),
             Var::new("CSRF_TRUSTED_ORIGINS", "csrf.trusted_origins", "comma list of sites that may send them"),
             Var::new("SECURITY_HEADERS_ENABLED", "security_headers.enabled", "whether answers get security headers"),
-            Var::new("ADMIN_TOKEN", "admin.token", "what callers of the admin API must show; there is none yet"),
+            Var::new("ADMIN_TOKEN", "admin.token", "bearer token of the admin API; without one, this machine only"),
+            Var::new("ADMIN_STATE_FILE", "admin.state_file", "file that keeps the admin API's changes over a restart"),
         ]
     }
 

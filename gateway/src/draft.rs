@@ -48,15 +48,8 @@ impl<'a> Draft<'a> {
 
 impl Settled<'_> {
     /// What is wanted.
-    #[expect(dead_code, reason = "the admin API asks")]
     pub(crate) fn wanted(&self) -> &Wanted {
         &self.draft.wanted
-    }
-
-    /// The generation that is in force as long as this is not.
-    #[expect(dead_code, reason = "the admin API asks")]
-    pub(crate) fn before(&self) -> &Arc<Live> {
-        &self.draft.before
     }
 
     /// Puts a generation that is made of it into force. Requests that have begun, and streams, stay with theirs. When

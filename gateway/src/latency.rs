@@ -41,6 +41,12 @@ impl Latency {
         state.at = now;
     }
 
+    /// The average now, in milliseconds.
+    pub(crate) fn millis(&self) -> f64 {
+        let state = self.0.lock();
+        (state.seconds * state.decay(Instant::now()) * 1e5).round() / 100.0
+    }
+
     /// What one more call would cost here.
     pub(crate) fn load(&self, in_flight: usize) -> f64 {
         self.load_at(in_flight, Instant::now())

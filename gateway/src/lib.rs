@@ -1,5 +1,6 @@
 //! The gateway: one port for HTTP and gRPC in front of all services.
 
+mod admin;
 mod balance;
 mod body;
 mod breaker;
@@ -22,7 +23,6 @@ mod limit;
 mod live;
 mod metrics;
 mod origins;
-#[expect(dead_code, reason = "the admin API makes the changes")]
 mod overlay;
 mod own;
 mod path;
@@ -55,9 +55,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use shop_config::{Problems, Settings as _};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 
+use crate::admin::StateFile;
 use crate::config::Strategy;
 use crate::discovery::Discovery;
 use crate::overlay::Overlay;
@@ -68,6 +70,10 @@ use crate::worker::{Listeners, Stop};
 
 /// How often the rate limiter forgets clients that have not come back, and looks at its files.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// Shorter tokens of the admin API are warned about: sixteen random characters are out of reach at the rate the guard
+/// allows.
+const SHORT_TOKEN: usize = 16;
 
 /// A gateway that has its port and waits to be run.
 pub struct Gateway {
@@ -90,7 +96,8 @@ impl Gateway {
         let settings = config.tls.clone();
         let host = config.http.host;
         warn_about(&config);
-        let shared = Shared::new(Wanted::new(config, Overlay::default()), workers, metrics);
+        let (wanted, state) = kept(config)?;
+        let shared = Shared::new(wanted, state, workers, metrics);
         let mut encrypted = Vec::new();
         let mut tls = None;
         if settings.is_on() {
@@ -159,6 +166,20 @@ impl Gateway {
     }
 }
 
+/// What `config` wants, with the changes of the admin API that were kept on top.
+fn kept(config: Config) -> anyhow::Result<(Wanted, Option<StateFile>)> {
+    let Some(path) = &config.admin.state_file else { return Ok((Wanted::new(config, Overlay::default()), None)) };
+    let (file, overlay) = StateFile::open(path)?;
+    let wanted = Wanted::new(config, overlay);
+    let mut problems = Problems::default();
+    wanted.merged().config.check(&mut problems);
+    anyhow::ensure!(
+        problems.is_empty(),
+        "the changes in the state file (admin.state_file) do not fit the settings any more: {problems}"
+    );
+    Ok((wanted, Some(file)))
+}
+
 /// Lets everything that was accepted come to its end.
 async fn drain(shared: &Shared, stop: &Stop) {
     shared.drain();
@@ -204,8 +225,11 @@ fn warn_about(config: &Config) {
              weighted_round_robin"
         );
     }
-    if !config.admin.token.is_empty() {
-        tracing::warn!("admin.token (ADMIN_TOKEN) has no effect in this version: there is no admin API");
+    let token = config.admin.token.expose();
+    if !token.is_empty() && token.len() < SHORT_TOKEN {
+        tracing::warn!(
+            "admin.token (ADMIN_TOKEN) is short enough to be guessed; use at least {SHORT_TOKEN} characters"
+        );
     }
 }
 

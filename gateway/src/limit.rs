@@ -90,6 +90,14 @@ impl Limiter {
         Some(Ruling { verdict, fields: policy.fields(verdict) })
     }
 
+    /// Which policy such a call falls under, as clients are told it, and whose budget it costs. Nothing is counted. None
+    /// when such calls are not.
+    pub(crate) fn explain(&self, call: &Call<'_>) -> Option<(String, String)> {
+        let (policy, _) = self.policies.iter().find(|(policy, _)| policy.fits(call.method, call.path))?;
+        let client = self.callers.of(call.headers, call.address);
+        policy.enabled.then(|| (policy.words(), client.to_string()))
+    }
+
     /// Budgets that are not full, or not yet forgotten. Call it off the data path.
     pub(crate) fn clients(&self) -> usize {
         self.budgets.len()

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::admin::Guard;
 use crate::check::Protocol;
 use crate::config::Config;
 use crate::cors::Cors;
@@ -24,6 +25,8 @@ pub(crate) struct Live {
     pub(crate) security: Option<Security>,
     pub(crate) cors: Option<Cors>,
     pub(crate) csrf: Option<Csrf>,
+    /// Who may call the admin API.
+    pub(crate) guard: Guard,
 }
 
 impl Live {
@@ -51,6 +54,7 @@ impl Live {
             security: Security::new(&config.security_headers),
             cors: Cors::new(&config.cors),
             csrf: Csrf::new(&config.csrf),
+            guard: Guard::new(&config.admin),
             config,
         };
         if !live.config.health_check.enabled {

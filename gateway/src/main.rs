@@ -21,15 +21,15 @@ async fn run(config: Config, sources: Sources) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
     let built = shutdown.soft.run_until_cancelled(Gateway::build(config, Metrics::new("gateway"), &shutdown)).await;
     let Some(gateway) = built.transpose()? else { return Ok(()) };
+    let follow = shop_gateway::follow(gateway.handle(), sources, |config| (config, Vec::new()), shutdown.clone())?;
     tracing::info!("serving HTTP and gRPC on {}", gateway.http_addr());
     if let Some(addr) = gateway.https_addr() {
         tracing::info!("serving both over TLS on {addr}");
     }
     shop_runtime::notify_ready();
-    let follow = shop_gateway::follow(gateway.handle(), sources, |config| (config, Vec::new()), shutdown.clone());
     let ended = tokio::select! {
         ended = gateway.run(shutdown) => ended,
-        error = follow => error.map(|never| match never {}),
+        never = follow => match never {},
     };
     telemetry.shutdown().await;
     ended

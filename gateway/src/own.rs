@@ -90,7 +90,8 @@ fn answer(status: StatusCode, content_type: HeaderValue, body: String) -> Respon
     response
 }
 
-fn status(shared: &Shared) -> &'static str {
+/// The gateway in a word.
+pub(crate) fn status(shared: &Shared) -> &'static str {
     if shared.is_draining() {
         return "draining";
     }
@@ -100,7 +101,7 @@ fn status(shared: &Shared) -> &'static str {
 }
 
 /// `down` when every backend is down by checks or live traffic, `disabled` when it is switched off.
-fn service_status(service: &Service) -> &'static str {
+pub(crate) fn service_status(service: &Service) -> &'static str {
     if !service.enabled {
         return "disabled";
     }
@@ -180,7 +181,8 @@ fn detailed(shared: &Shared) -> Value {
     })
 }
 
-fn backend_detail(member: &Member) -> Value {
+/// A backend with everything there is to say.
+pub(crate) fn backend_detail(member: &Member) -> Value {
     let backend = &member.backend;
     let mut detail = backend_summary(backend);
     detail["weight"] = member.weight.into();

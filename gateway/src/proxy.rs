@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use self::forward::{Call, Forward};
+use crate::admin::{self, Asked};
 use crate::body::{Body, Download, Upload};
 use crate::client::Client;
 use crate::config::Config;
@@ -174,8 +175,9 @@ impl Visit {
         let normal =
             path::normalise(head.uri.path()).map_err(|error| Refusal::new(Reason::BadPath, error.to_string()))?;
         let own = Own::find(&normal).filter(|_| !self.is_grpc);
-        if own.is_some() {
-            // Health and metrics are for operators, not for other sites' pages.
+        let admin = admin::route(&normal).filter(|_| !self.is_grpc);
+        if own.is_some() || admin.is_some() {
+            // Health, metrics and the admin API are for operators, not for other sites' pages.
             self.browser.cors = None;
         }
         if let Some(csrf) = &live.csrf {
@@ -186,9 +188,17 @@ impl Visit {
             self.exchange.own(own.path());
             return own.answer(&head.method, &worker.shared).map(Reply::Own);
         }
-        if config.tls.redirect && !self.browser.is_secure {
+        // On this machine itself nobody listens in: operators need no certificate there.
+        let may_be_open = admin.is_some() && self.peer.to_canonical().is_loopback();
+        if config.tls.redirect && !self.browser.is_secure && !may_be_open {
             let host = headers::public_host(&head.headers, self.client, &host);
             return Err(redirect::to_tls(&config.tls, host, &head.uri));
+        }
+        if let Some(route) = admin {
+            self.exchange.own(route);
+            let (peer, client, request_id) = (self.peer, self.client, self.exchange.request_id());
+            let asked = Asked { head: &head, path: &normal, host: &host, peer, client, request_id };
+            return admin::answer(&worker.shared, live, asked, incoming).await.map(Reply::Own);
         }
         if let (Some(cors), Some(verdict)) = (&live.cors, &self.browser.cors)
             && cors::is_preflight(&head.method, &head.headers)

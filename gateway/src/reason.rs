@@ -49,11 +49,31 @@ pub(crate) enum Reason {
     Draining,
     /// The client went away; seen in logs and metrics only.
     ClientClosed,
+    /// The admin API wants a token, and this is none or another.
+    AdminUnauthorized,
+    /// The admin API answers this machine only, as long as no token is set.
+    AdminForbidden,
+    /// The admin API knows no such service or backend.
+    NotFound,
+    /// The backend to add is there already.
+    AlreadyExists,
+    /// The state is not the one that `If-Match` names.
+    PreconditionFailed,
+    /// A change is not JSON.
+    UnsupportedMedia,
+    /// A change is not valid JSON.
+    MalformedJson,
+    /// A query parameter of the admin API is unknown or makes no sense.
+    InvalidParameter,
+    /// A change is not one that settings could have.
+    ValidationFailed,
+    /// A change could not be kept, so it was not made.
+    StateNotSaved,
 }
 
 impl Reason {
     /// Every reason, in the order of their discriminants.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::BadRequest,
         Self::BadPath,
         Self::MethodRefused,
@@ -76,6 +96,16 @@ impl Reason {
         Self::TunnelIdle,
         Self::Draining,
         Self::ClientClosed,
+        Self::AdminUnauthorized,
+        Self::AdminForbidden,
+        Self::NotFound,
+        Self::AlreadyExists,
+        Self::PreconditionFailed,
+        Self::UnsupportedMedia,
+        Self::MalformedJson,
+        Self::InvalidParameter,
+        Self::ValidationFailed,
+        Self::StateNotSaved,
     ];
 
     /// The word: `code` of the problem, `X-Gateway-Reason`, field of the log, label of the metric.
@@ -103,26 +133,43 @@ impl Reason {
             Self::TunnelIdle => "tunnel_idle",
             Self::Draining => "draining",
             Self::ClientClosed => "client_closed",
+            Self::AdminUnauthorized => "admin_unauthorized",
+            Self::AdminForbidden => "admin_forbidden",
+            Self::NotFound => "not_found",
+            Self::AlreadyExists => "already_exists",
+            Self::PreconditionFailed => "precondition_failed",
+            Self::UnsupportedMedia => "unsupported_media_type",
+            Self::MalformedJson => "malformed_json",
+            Self::InvalidParameter => "invalid_parameter",
+            Self::ValidationFailed => "validation_failed",
+            Self::StateNotSaved => "state_not_saved",
         }
     }
 
     /// The status of the problem; 499 (nginx's number) stands for a client that left.
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Self::BadRequest | Self::BadPath => StatusCode::BAD_REQUEST,
             Self::TlsRequired => StatusCode::PERMANENT_REDIRECT,
+            Self::BadRequest | Self::BadPath | Self::MalformedJson | Self::InvalidParameter => StatusCode::BAD_REQUEST,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
-            Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::CrossOriginRefused => StatusCode::FORBIDDEN,
+            Self::NoRoute | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::CrossOriginRefused | Self::AdminForbidden => StatusCode::FORBIDDEN,
+            Self::AdminUnauthorized => StatusCode::UNAUTHORIZED,
+            Self::AlreadyExists => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ValidationFailed => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Self::ServiceDisabled | Self::BreakerOpen | Self::NoHealthyBackend | Self::Draining => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::ServiceDisabled
+            | Self::BreakerOpen
+            | Self::NoHealthyBackend
+            | Self::Draining
+            | Self::StateNotSaved => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectFailed | Self::UpstreamReset | Self::UpstreamInvalid => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout | Self::TunnelIdle => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientClosed => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
@@ -133,11 +180,21 @@ impl Reason {
     pub(crate) const fn grpc(self) -> u8 {
         match self {
             Self::ClientClosed => 1,
-            Self::BadRequest | Self::BadPath | Self::UriTooLong | Self::ExpectationFailed => 3,
+            Self::BadRequest
+            | Self::BadPath
+            | Self::UriTooLong
+            | Self::ExpectationFailed
+            | Self::UnsupportedMedia
+            | Self::MalformedJson
+            | Self::InvalidParameter
+            | Self::ValidationFailed => 3,
             Self::UpstreamTimeout | Self::TunnelIdle | Self::BodyTimeout => 4,
-            Self::CrossOriginRefused => 7,
+            Self::NotFound => 5,
+            Self::AlreadyExists => 6,
+            Self::CrossOriginRefused | Self::AdminForbidden => 7,
+            Self::AdminUnauthorized => 16,
             Self::HeadTooLarge | Self::BodyTooLarge | Self::RateLimited => 8,
-            Self::TlsRequired => 9,
+            Self::TlsRequired | Self::PreconditionFailed => 9,
             Self::NoRoute | Self::MethodRefused => 12,
             Self::UpstreamInvalid => 13,
             Self::ServiceDisabled
@@ -145,7 +202,8 @@ impl Reason {
             | Self::NoHealthyBackend
             | Self::ConnectFailed
             | Self::UpstreamReset
-            | Self::Draining => 14,
+            | Self::Draining
+            | Self::StateNotSaved => 14,
         }
     }
 

@@ -25,6 +25,23 @@ struct Problem<'a> {
     instance: &'a str,
     code: &'static str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+/// One field that is wrong.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct FieldError {
+    pub(crate) field: String,
+    code: &'static str,
+    message: String,
+}
+
+impl FieldError {
+    /// `field` is wrong; `message` says how, and what to do.
+    pub(crate) fn new(field: &str, code: &'static str, message: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), code, message: message.into() }
+    }
 }
 
 /// A request the gateway answers itself, and why.
@@ -35,17 +52,25 @@ pub(crate) struct Refusal {
     pub(crate) retry_after: Option<Duration>,
     /// Further headers, such as `Allow`.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// What of a change is wrong.
+    pub(crate) errors: Vec<FieldError>,
 }
 
 impl Refusal {
     /// A refusal; `detail` is for people.
     pub(crate) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, detail: detail.into(), retry_after: None, headers: Vec::new() }
+        Self { reason, detail: detail.into(), retry_after: None, headers: Vec::new(), errors: Vec::new() }
     }
 
     /// Says when a retry makes sense.
     pub(crate) fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    /// Names the fields that are wrong.
+    pub(crate) fn fields(mut self, errors: Vec<FieldError>) -> Self {
+        self.errors = errors;
         self
     }
 
@@ -66,6 +91,7 @@ impl Refusal {
             instance,
             code: self.reason.word(),
             request_id: request_id.to_str().unwrap_or_default(),
+            errors: &self.errors,
         };
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = Response::new(Bytes::from(body));

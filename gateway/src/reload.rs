@@ -15,7 +15,7 @@ use crate::config::{Config, Tls};
 use crate::shared::Shared;
 
 /// Settings that hold for the life of the process: listeners, threads and what writes the log are made once.
-const FIXED: [&str; 12] = [
+const FIXED: [&str; 13] = [
     "http.host",
     "http.port",
     "tls.cert_file",
@@ -25,6 +25,7 @@ const FIXED: [&str; 12] = [
     "workers",
     "limits.head",
     "limits.h2_streams",
+    "admin.state_file",
     "log.",
     "otel.",
     "stop.",
@@ -92,6 +93,7 @@ fn keep_fixed(running: &Config, mut next: Config) -> Config {
     next.workers = running.workers;
     next.limits.head = running.limits.head;
     next.limits.h2_streams = running.limits.h2_streams;
+    next.admin.state_file.clone_from(&running.admin.state_file);
     next.log = running.log.clone();
     next.otel = running.otel.clone();
     next.stop = running.stop.clone();
@@ -116,6 +118,7 @@ mod tests {
             ("/workers", json!(9)),
             ("/limits/head", json!(2048)),
             ("/limits/h2_streams", json!(9)),
+            ("/admin/state_file", json!("x.json")),
             ("/log/level", json!("debug")),
             ("/otel/endpoint", json!("http://collector:4317")),
             ("/stop/grace", json!("9s")),

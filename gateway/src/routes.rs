@@ -83,6 +83,12 @@ impl Table {
         self.grpc.iter().find(|route| path.starts_with(route.path))
     }
 
+    /// The patterns of all routes to a service.
+    pub(crate) fn patterns(&self, service: &str) -> Vec<&'static str> {
+        let routes = self.http.iter().chain(&self.grpc);
+        routes.filter(|route| route.service.name == service).map(|route| route.pattern).collect()
+    }
+
     /// The service of this name.
     pub(crate) fn service(&self, name: &str) -> Option<&Arc<Service>> {
         self.services.iter().find(|service| service.name == name)

@@ -6,11 +6,14 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use shop_clock::{Clock as _, SystemClock};
 use tokio::sync::{Notify, watch};
 
+use crate::admin::{Failures, StateFile};
 use crate::draft::Draft;
 use crate::live::Live;
 use crate::metrics::{Metrics, OWN, ServiceMetrics};
+use crate::overlay::Overlay;
 use crate::reload::Reloads;
 use crate::wanted::Wanted;
 
@@ -23,6 +26,12 @@ pub(crate) struct Shared {
     changes: watch::Sender<u64>,
     /// How the latest reload went.
     pub(crate) reloads: Reloads,
+    /// Where changes of the admin API are kept, if they are.
+    pub(crate) state: Option<StateFile>,
+    /// Wrong tokens shown to the admin API.
+    pub(crate) admin_failures: Failures,
+    /// Tells tags of this process from those of another.
+    id: String,
     pub(crate) metrics: Metrics,
     /// Counts what belongs to no service.
     pub(crate) own: Arc<ServiceMetrics>,
@@ -38,13 +47,21 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// The state at the start.
-    pub(crate) fn new(wanted: Wanted, workers: usize, metrics: shop_telemetry::Metrics) -> Arc<Self> {
+    pub(crate) fn new(
+        wanted: Wanted,
+        state: Option<StateFile>,
+        workers: usize,
+        metrics: shop_telemetry::Metrics,
+    ) -> Arc<Self> {
         let metrics = Metrics::new(metrics);
         let live = Live::first(&wanted.merged(), workers, &metrics);
         metrics.revision.set(1);
         Arc::new(Self {
             changes: watch::Sender::new(live.revision),
             reloads: Reloads::new(&metrics),
+            state,
+            admin_failures: Failures::default(),
+            id: SystemClock.new_id().simple().to_string(),
             live: ArcSwap::from_pointee(live),
             wanted: Mutex::new(wanted),
             own: Arc::new(metrics.service(OWN)),
@@ -66,6 +83,16 @@ impl Shared {
     /// Tells when another generation comes into force, by its revision.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// The tag of a state of the settings. Those from before a restart fit none.
+    pub(crate) fn etag(&self, revision: u64) -> String {
+        format!("\"{}-{revision}\"", self.id)
+    }
+
+    /// What the admin API changed.
+    pub(crate) fn overlay(&self) -> Overlay {
+        self.wanted.lock().overlay.clone()
     }
 
     /// Begins to change what is wanted.

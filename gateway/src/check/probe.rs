@@ -27,6 +27,14 @@ pub(crate) enum Protocol {
 impl Protocol {
     /// Both.
     pub(crate) const ALL: [Self; 2] = [Self::Http, Self::Grpc];
+
+    /// As answers and logs name it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Grpc => "grpc",
+        }
+    }
 }
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";

@@ -77,6 +77,11 @@ impl Policy {
         all
     }
 
+    /// Name, calls, window and calls at once.
+    pub(super) fn words(&self) -> String {
+        format!("{};burst={}", self.terms.to_str().unwrap_or_default(), self.rate.burst)
+    }
+
     fn new(settings: &RateLimit, route: &RouteLimit, name: String) -> Self {
         let requests = route.requests.unwrap_or(settings.requests);
         let window = route.window.unwrap_or(settings.window).get();

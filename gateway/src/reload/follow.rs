@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use anyhow::Context;
 use shop_config::{Change, Problems, Settings, Sources};
 use shop_runtime::Shutdown;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::watched::Watched;
 use super::{Applied, Handle};
@@ -15,13 +15,26 @@ use crate::config::Config;
 /// Reads the settings of this process again, from the same `sources`, whenever SIGHUP comes or a file changes, until the
 /// soft stop. `take` takes the gateway's out of them, and says what else is different and so waits for a restart.
 /// Settings that are wrong are logged, each with its source, and change nothing.
-pub async fn follow<S: Settings>(
+///
+/// Call it before anybody can know that the process runs: from then on SIGHUP does not end it any more. The future does
+/// the work and never ends. Needs a runtime.
+pub fn follow<S: Settings>(
     handle: Handle,
     sources: Sources,
     take: impl Fn(S) -> (Config, Vec<Change>),
     shutdown: Shutdown,
-) -> anyhow::Result<Infallible> {
-    let mut hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
+) -> anyhow::Result<impl Future<Output = Infallible>> {
+    let hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
+    Ok(work(handle, sources, take, shutdown, hangups))
+}
+
+async fn work<S: Settings>(
+    handle: Handle,
+    sources: Sources,
+    take: impl Fn(S) -> (Config, Vec<Change>),
+    shutdown: Shutdown,
+    mut hangups: Signal,
+) -> Infallible {
     let had_terminal = std::io::stdin().is_terminal();
     let mut watched = Watched::new(sources.files_of::<S>()).await;
     // What changed between the start and now.

@@ -51,13 +51,11 @@ impl Reloads {
     }
 
     /// The latest, if there was one.
-    #[expect(dead_code, reason = "the admin API asks")]
     pub(crate) fn latest(&self) -> Option<Latest> {
         self.latest.lock().clone()
     }
 
     /// Keys whose new value holds from the next start on.
-    #[expect(dead_code, reason = "the admin API asks")]
     pub(crate) fn needs_restart(&self) -> Vec<String> {
         self.needs_restart.lock().clone()
     }

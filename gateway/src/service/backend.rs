@@ -92,6 +92,11 @@ impl Backend {
         (&self.host, self.port)
     }
 
+    /// How much of its usual share it gets while it warms up, from 0 to 1.
+    pub(crate) fn warmth(&self) -> f64 {
+        (self.ramp.share() * 100.0).round() / 100.0
+    }
+
     /// Calls that it has not finished.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Relaxed)

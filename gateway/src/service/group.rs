@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Backend, Site};
 use crate::balance::Balancer;
-use crate::breaker::{Breaker, Permit, Rules};
+use crate::breaker::{Breaker, Permit, Rules, State};
 use crate::check::{Protocol, Trouble};
 use crate::config::{CircuitBreaker, HealthCheck, LoadBalancer, Retries};
 use crate::reason::Reason;
@@ -18,6 +18,7 @@ use crate::wanted::{Source, Spec};
 /// different shares it with the one before.
 pub(crate) struct Group {
     service: &'static str,
+    protocol: Protocol,
     members: Vec<Member>,
     balancer: Balancer,
     rotation: Rotation,
@@ -99,6 +100,7 @@ impl Group {
         let draining = members.iter().enumerate().filter(|(_, member)| member.draining);
         let group = Self {
             service,
+            protocol,
             balancer: Balancer::new(&made_of.balancer, members.len()),
             rotation: Rotation::new(),
             draining: draining.fold(0, |all, (place, _)| all | 1 << place),
@@ -119,6 +121,54 @@ impl Group {
     /// All members, at most 64.
     pub(crate) fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// What its members speak.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Where each member stands, in a word: `first`, `failed_lately`, `reserve`, `out` or `draining`.
+    pub(crate) fn standings(&self) -> impl Iterator<Item = &'static str> {
+        let (usable, spare) = self.left(Tried::default());
+        let fit = self.fit(usable);
+        self.members.iter().enumerate().map(move |(place, member)| match 1 << place {
+            _ if member.draining => "draining",
+            bit if fit & bit != 0 => "first",
+            bit if usable & bit != 0 => "failed_lately",
+            bit if spare & bit != 0 => "reserve",
+            _ => "out",
+        })
+    }
+
+    /// Members in the order in which a call would try them, as far as chance is not part of it: each with where it stands
+    /// and the state of its breaker. Nobody's turn is taken.
+    pub(crate) fn outlook(&self) -> Vec<(&Member, &'static str, Option<&'static str>)> {
+        let standings: Vec<_> = self.standings().collect();
+        let mut order = Vec::with_capacity(self.members.len());
+        for wanted in ["first", "failed_lately", "reserve", "out", "draining"] {
+            let places = standings.iter().enumerate().filter(|(_, standing)| **standing == wanted);
+            let places = places.fold(0, |all, (place, _)| all | 1 << place);
+            order.extend(self.balancer.order(&self.members, places));
+        }
+        let state = |member: &Member| member.breaker.as_ref().map(|breaker| breaker.state().word());
+        let one = |place: usize| {
+            let member = self.members.get(place)?;
+            Some((member, *standings.get(place)?, state(member)))
+        };
+        order.into_iter().filter_map(one).collect()
+    }
+
+    /// Why a call would be refused now, if it would.
+    pub(crate) fn refuses(&self) -> Option<Reason> {
+        let (usable, spare) = self.left(Tried::default());
+        let open = |member: &Member| member.breaker.as_ref().is_some_and(|breaker| breaker.state() == State::Open);
+        let takers = self.members.iter().enumerate().filter(|(place, _)| (usable | spare) & (1 << place) != 0);
+        let mut takers = takers.map(|(_, member)| open(member)).peekable();
+        if takers.peek().is_none() {
+            return Some(Reason::NoHealthyBackend);
+        }
+        takers.all(|is_open| is_open).then_some(Reason::BreakerOpen)
     }
 
     /// What its members were made of.

@@ -1,5 +1,8 @@
 //! The gateway from outside, against real upstreams: well-behaved, slow, broken and hostile ones.
 
+mod admin;
+mod admin_guard;
+mod admin_state;
 mod backends;
 mod browser;
 mod checks;

@@ -129,7 +129,7 @@ impl Settings for Config {
             Var::new(
                 "ADMIN_TOKEN",
                 "gateway.admin.token",
-                "bearer token of the gateway's admin API; there is none yet",
+                "bearer token of the gateway's admin API; without one, this machine only",
             ),
         ]
     }

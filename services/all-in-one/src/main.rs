@@ -22,12 +22,12 @@ async fn serve(config: Config, sources: Sources) -> anyhow::Result<()> {
     // A signal ends the wait for a store that is not there, too.
     let built = shutdown.soft.run_until_cancelled(Box::pin(Suite::build(config.clone()))).await;
     let Some(suite) = built.transpose()? else { return Ok(()) };
+    let follow = suite.follow(config, sources, shutdown.clone())?;
     welcome(&suite.addresses());
     shop_runtime::notify_ready();
-    let follow = suite.follow(config, sources, shutdown.clone());
     let ended = tokio::select! {
         ended = suite.run(shutdown) => ended,
-        error = follow => error.map(|never| match never {}),
+        never = follow => match never {},
     };
     telemetry.shutdown().await;
     ended

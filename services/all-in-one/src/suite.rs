@@ -161,7 +161,7 @@ impl Suite {
         begun_with: Config,
         sources: Sources,
         shutdown: Shutdown,
-    ) -> impl Future<Output = anyhow::Result<Infallible>> + use<> {
+    ) -> anyhow::Result<impl Future<Output = Infallible> + use<>> {
         let (handle, at) = (self.gateway.as_ref().map(Gateway::handle), self.addresses());
         let take = move |mut config: Config| {
             let waits = |change: &Change| !change.key.starts_with("gateway.");
@@ -169,12 +169,13 @@ impl Suite {
             at.put_behind(&mut config.gateway);
             (config.gateway, others)
         };
-        async move {
-            match handle {
-                Some(handle) => shop_gateway::follow(handle, sources, take, shutdown).await,
+        let follow = handle.map(|handle| shop_gateway::follow(handle, sources, take, shutdown)).transpose()?;
+        Ok(async move {
+            match follow {
+                Some(follow) => follow.await,
                 None => std::future::pending().await,
             }
-        }
+        })
     }
 
     /// Serves until `shutdown`, then drains from the front to the back: nobody loses the neighbour that a

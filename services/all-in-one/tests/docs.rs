@@ -1,4 +1,4 @@
-//! Runs every example of the README and of docs/api.md, in order, against a fresh suite: a block marked `sh` must
+//! Runs every example of the README, of docs/api.md and of docs/operations.md, in order, against a fresh suite: a block marked `sh` must
 //! succeed, a block marked `sh 404` must end in a call answered with that status.
 
 use std::path::Path;
@@ -21,6 +21,11 @@ async fn the_readme_does_what_it_says() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_api_page_does_what_it_says() {
     run_all("docs/api.md").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operations_page_does_what_it_says() {
+    run_all("docs/operations.md").await;
 }
 
 async fn run_all(file: &str) {

@@ -1,0 +1,260 @@
+//! The admin API: what the gateway is doing, why, and what is to be different. Its paths, from guard to answer.
+
+mod audit;
+mod breakers;
+mod change;
+mod explain;
+mod guard;
+mod input;
+mod report;
+mod state;
+
+pub(crate) use guard::{Failures, Guard};
+pub(crate) use state::StateFile;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use hyper::body::Incoming;
+use serde_json::Value;
+
+use self::change::{Change, Order};
+use self::input::Query;
+use crate::client::Client;
+use crate::live::Live;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::shared::Shared;
+
+const PREFIX: &str = "/admin/";
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A request to the admin API.
+pub(crate) struct Asked<'a> {
+    pub(crate) head: &'a Parts,
+    /// In its normal form.
+    pub(crate) path: &'a str,
+    /// As the client named us.
+    pub(crate) host: &'a HeaderValue,
+    /// Who is at the other end of the connection.
+    pub(crate) peer: IpAddr,
+    pub(crate) client: Client,
+    pub(crate) request_id: &'a HeaderValue,
+}
+
+/// A path of the admin API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route<'a> {
+    Status,
+    Services,
+    Service(&'a str),
+    Backends(&'a str),
+    Backend(&'a str, &'a str),
+    LoadBalancer(&'a str),
+    Breaker(&'a str),
+    Reset(&'a str),
+    RateLimit,
+    Config,
+    Changes,
+    Explain,
+}
+
+impl<'a> Route<'a> {
+    fn find(path: &'a str) -> Option<Self> {
+        let segments: Vec<_> = path.strip_prefix(PREFIX)?.split('/').collect();
+        Some(match *segments.as_slice() {
+            ["status"] => Self::Status,
+            ["services"] => Self::Services,
+            ["services", service] => Self::Service(service),
+            ["services", service, "backends"] => Self::Backends(service),
+            ["services", service, "backends", backend] => Self::Backend(service, backend),
+            ["loadbalancer", service] => Self::LoadBalancer(service),
+            ["circuitbreaker", service] => Self::Breaker(service),
+            ["circuitbreaker", service, "reset"] => Self::Reset(service),
+            ["ratelimit"] => Self::RateLimit,
+            ["config"] => Self::Config,
+            ["changes"] => Self::Changes,
+            ["explain"] => Self::Explain,
+            _ => return None,
+        })
+    }
+
+    /// As logs name it.
+    const fn pattern(self) -> &'static str {
+        match self {
+            Self::Status => "/admin/status",
+            Self::Services => "/admin/services",
+            Self::Service(_) => "/admin/services/{service}",
+            Self::Backends(_) => "/admin/services/{service}/backends",
+            Self::Backend(..) => "/admin/services/{service}/backends/{backend}",
+            Self::LoadBalancer(_) => "/admin/loadbalancer/{service}",
+            Self::Breaker(_) => "/admin/circuitbreaker/{service}",
+            Self::Reset(_) => "/admin/circuitbreaker/{service}/reset",
+            Self::RateLimit => "/admin/ratelimit",
+            Self::Config => "/admin/config",
+            Self::Changes => "/admin/changes",
+            Self::Explain => "/admin/explain",
+        }
+    }
+
+    /// What `Allow` says.
+    const fn methods(self) -> &'static str {
+        match self {
+            Self::Service(_) | Self::RateLimit => "GET, HEAD, PUT",
+            Self::Backends(_) => "GET, HEAD, POST",
+            Self::Backend(..) => "GET, HEAD, PUT, DELETE",
+            Self::Reset(_) => "POST",
+            Self::Changes => "GET, HEAD, DELETE",
+            _ => "GET, HEAD",
+        }
+    }
+
+    /// Query parameters beyond those of changes.
+    const fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::Explain => &["path", "method", "client", "origin", "protocol"],
+            Self::Backend(..) => &["protocol"],
+            Self::Reset(_) => &["backend", "protocol"],
+            _ => &[],
+        }
+    }
+}
+
+/// Whether `path` belongs to the admin API, with the name of its route for logs.
+pub(crate) fn route(path: &str) -> Option<&'static str> {
+    let is_ours = path == "/admin" || path.starts_with(PREFIX);
+    is_ours.then(|| Route::find(path).map_or("/admin/*", Route::pattern))
+}
+
+/// Answers, after the guard let the caller in.
+pub(crate) async fn answer(
+    shared: &Arc<Shared>,
+    live: &Live,
+    asked: Asked<'_>,
+    body: Incoming,
+) -> Result<Response<Bytes>, Refusal> {
+    let caller = live.guard.admit(&asked, &shared.admin_failures).inspect_err(|refusal| {
+        audit::denied(&asked, refusal);
+    })?;
+    let Some(route) = Route::find(asked.path) else {
+        return Err(Refusal::new(Reason::NoRoute, format!("no route of the admin API is {}", asked.path)));
+    };
+    let method = &asked.head.method;
+    if !route.methods().split(", ").any(|allowed| allowed == method.as_str()) {
+        let allow = HeaderValue::from_static(route.methods());
+        return Err(Refusal::new(Reason::MethodRefused, format!("{} does not take {method}", route.pattern()))
+            .header(header::ALLOW, allow));
+    }
+    if matches!(*method, Method::GET | Method::HEAD) {
+        let query = Query::of(asked.head.uri.query(), route.parameters())?;
+        return read(shared, live, route, &query);
+    }
+    let mut query = Query::of(asked.head.uri.query(), &[route.parameters(), &["dry_run"]].concat())?;
+    let order = Order { dry_run: query.flag("dry_run")?, if_match: input::if_match(&asked.head.headers)?, caller };
+    if let Route::Reset(service) = route {
+        return breakers::reset(live, service, &mut query, &order).map(|done| page(shared, live.revision, &done));
+    }
+    let change = change_of(route, method, &mut query, &asked.head.headers, body).await?;
+    let is_new = matches!(change, Change::Add { .. }) && !order.dry_run;
+    let place = is_new.then(|| change.place()).flatten();
+    let done = {
+        let shared = Arc::clone(shared);
+        // A generation takes a while to make and the state file longer to write: not on a thread that serves.
+        tokio::task::spawn_blocking(move || change::carry_out(&shared, change, &order)).await
+    };
+    let done = done.map_err(|_| Refusal::new(Reason::StateNotSaved, "the change could not be made"))??;
+    let mut response = page(shared, done.revision, &done.body);
+    if let Some(place) = place.and_then(|place| HeaderValue::from_str(&place).ok()) {
+        *response.status_mut() = StatusCode::CREATED;
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    Ok(response)
+}
+
+fn read(shared: &Shared, live: &Live, route: Route<'_>, query: &Query<'_>) -> Result<Response<Bytes>, Refusal> {
+    let body = match route {
+        Route::Status => report::status(shared, live),
+        Route::Services => report::services(live),
+        Route::Service(service) | Route::Backends(service) => report::service(input::service(live, service)?, live),
+        Route::Backend(service, backend) => {
+            let service = input::service(live, service)?;
+            let (group, member) = input::backend(service, backend, query.protocol()?)?;
+            report::backend(group.protocol(), member)
+        }
+        Route::LoadBalancer(service) => report::balancer(input::service(live, service)?, live),
+        Route::Breaker(service) => breakers::report(input::service(live, service)?, live),
+        Route::RateLimit => report::limits(live),
+        Route::Config => report::config(shared, live),
+        Route::Changes => report::changes(shared),
+        Route::Explain => explain::explain(live, query)?,
+        // Its methods have no GET.
+        Route::Reset(_) => Value::Null,
+    };
+    Ok(page(shared, live.revision, &body))
+}
+
+async fn change_of(
+    route: Route<'_>,
+    method: &Method,
+    query: &mut Query<'_>,
+    headers: &http::HeaderMap,
+    body: Incoming,
+) -> Result<Change, Refusal> {
+    Ok(match route {
+        Route::Service(service) => {
+            Change::Service { service: service.to_owned(), wish: input::json(headers, body).await? }
+        }
+        Route::Backends(service) => {
+            Change::Add { service: service.to_owned(), wish: input::json(headers, body).await? }
+        }
+        Route::Backend(service, backend) => {
+            let (service, url, protocol) = (service.to_owned(), input::address(backend)?, query.protocol()?);
+            if *method == Method::DELETE {
+                Change::Remove { service, url, protocol }
+            } else {
+                Change::Alter { service, url, protocol, wish: input::json(headers, body).await? }
+            }
+        }
+        Route::RateLimit => Change::Limit(input::json(headers, body).await?),
+        _ => Change::Forget,
+    })
+}
+
+/// JSON that no cache keeps, with the state it belongs to.
+fn page(shared: &Shared, revision: u64, body: &Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(tag) = HeaderValue::from_str(&shared.etag(revision)) {
+        headers.insert(header::ETAG, tag);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_has_its_route_and_anything_below_admin_is_guarded() {
+        let table = [
+            ("/admin/status", Some("/admin/status")),
+            ("/admin/services", Some("/admin/services")),
+            ("/admin/services/product/backends/a:1", Some("/admin/services/{service}/backends/{backend}")),
+            ("/admin/circuitbreaker/product/reset", Some("/admin/circuitbreaker/{service}/reset")),
+            ("/admin", Some("/admin/*")),
+            ("/admin/", Some("/admin/*")),
+            ("/admin/status/", Some("/admin/*")),
+            ("/admin/nothing", Some("/admin/*")),
+            ("/administrator", None),
+            ("/api/admin/status", None),
+        ];
+        for (path, expected) in table {
+            assert_eq!(route(path), expected, "{path}");
+        }
+    }
+}

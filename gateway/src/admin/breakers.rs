@@ -1,0 +1,78 @@
+//! Circuit breakers: what they say, and how they are reset.
+
+use serde_json::{Value, json};
+
+use super::audit::{self, Deed};
+use super::change::Order;
+use super::input::{self, Query};
+use crate::live::Live;
+use crate::reason::Reason;
+use crate::refusal::Refusal;
+use crate::service::{Group, Member, Service};
+
+/// The breakers of a service.
+pub(super) fn report(service: &Service, live: &Live) -> Value {
+    let settings = &live.config.circuit_breaker;
+    let breakers: Value = of(service).map(|(group, member)| one(group, member)).collect();
+    json!({
+        "service": service.name,
+        "enabled": settings.enabled,
+        "max_requests": settings.max_requests,
+        "interval": settings.interval,
+        "timeout": settings.timeout,
+        "breakers": breakers,
+    })
+}
+
+fn of(service: &Service) -> impl Iterator<Item = (&Group, &Member)> {
+    service.groups().into_iter().flat_map(|group| group.members().iter().map(move |member| (&**group, member)))
+}
+
+fn one(group: &Group, member: &Member) -> Value {
+    let mut one = json!({"url": member.backend.label(), "protocol": group.protocol(), "state": null});
+    if let Some(breaker) = &member.breaker {
+        let standing = breaker.standing();
+        one["state"] = breaker.state().word().into();
+        one["failures_in_a_row"] = standing.in_a_row.into();
+        one["times_opened"] = standing.opened.into();
+        one["trials_running"] = standing.on_trial.into();
+        one["trials_passed"] = standing.passed.into();
+        one["tried_again_in_seconds"] = standing.left.map(|left| left.as_secs_f64().ceil()).into();
+    }
+    one
+}
+
+/// Closes the breakers of a service, or of one backend.
+pub(super) fn reset(live: &Live, service: &str, query: &mut Query<'_>, order: &Order) -> Result<Value, Refusal> {
+    let service = input::service(live, service)?;
+    let protocol = query.protocol()?;
+    let chosen: Vec<_> = match query.get("backend") {
+        Some(backend) => {
+            let url = input::address(backend)?;
+            let (group, member) = input::find(service, &url, protocol)?;
+            vec![(&**group, member)]
+        }
+        None => of(service).filter(|(group, _)| protocol.is_none_or(|of| of == group.protocol())).collect(),
+    };
+    let with: Vec<_> =
+        chosen.into_iter().filter_map(|(group, member)| Some((group, member, member.breaker.as_ref()?))).collect();
+    if with.is_empty() {
+        let detail = format!("{} has no circuit breakers to reset: they are switched off", service.name);
+        return Err(Refusal::new(Reason::NotFound, detail));
+    }
+    let mut lines = Vec::new();
+    let mut list = Vec::new();
+    for (group, member, breaker) in with {
+        let (label, before) = (member.backend.label(), breaker.state().word());
+        if !order.dry_run {
+            breaker.reset();
+        }
+        lines.push(format!("{label}: {before} -> closed"));
+        list.push(json!({"url": label, "protocol": group.protocol(), "before": before, "after": "closed"}));
+    }
+    let what = format!("reset circuit breakers of {}", service.name);
+    let revision = live.revision;
+    let deed = Deed { what: &what, dry_run: order.dry_run, before: revision, after: revision, changed: &lines };
+    audit::done(&order.caller, &deed);
+    Ok(json!({"dry_run": order.dry_run, "reset": list}))
+}

@@ -1,0 +1,264 @@
+//! What callers want different, and how it comes about: checked like settings, all or nothing, one after the other.
+
+use std::num::{NonZeroU16, NonZeroU32};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use shop_config::{Duration, Problems};
+
+use super::audit::{self, Deed};
+use super::guard::Caller;
+use super::input;
+use crate::check::Protocol;
+use crate::config::{BackendUrl, Strategy};
+use crate::live::Live;
+use crate::overlay::ServiceChanges;
+use crate::reason::Reason;
+use crate::refusal::{FieldError, Refusal};
+use crate::shared::Shared;
+use crate::wanted::Wanted;
+
+/// What a field of a change says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Wish<T> {
+    /// It is not there: nothing changes.
+    #[default]
+    Unsaid,
+    /// `null`: as the settings have it.
+    Undo,
+    /// This.
+    Set(T),
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Wish<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(|value| value.map_or(Self::Undo, Self::Set))
+    }
+}
+
+impl<T> Wish<T> {
+    /// Notes it where changes are kept.
+    fn note(self, kept: &mut Option<T>) {
+        match self {
+            Self::Unsaid => {}
+            Self::Undo => *kept = None,
+            Self::Set(value) => *kept = Some(value),
+        }
+    }
+}
+
+/// The body of `PUT /admin/services/{service}`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ServiceWish {
+    enabled: Wish<bool>,
+    strategy: Wish<Strategy>,
+}
+
+/// The body of `POST /admin/services/{service}/backends`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewBackend {
+    #[serde(deserialize_with = "url")]
+    url: BackendUrl,
+    weight: Option<NonZeroU16>,
+    draining: Option<bool>,
+    #[serde(default = "http")]
+    protocol: Protocol,
+}
+
+/// The body of `PUT /admin/services/{service}/backends/{backend}`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct BackendWish {
+    weight: Option<NonZeroU16>,
+    draining: Option<bool>,
+    protocol: Option<Protocol>,
+}
+
+/// The body of `PUT /admin/ratelimit`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LimitWish {
+    enabled: Wish<bool>,
+    requests: Wish<NonZeroU32>,
+    window: Wish<Duration>,
+    burst: Wish<NonZeroU32>,
+}
+
+const fn http() -> Protocol {
+    Protocol::Http
+}
+
+fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BackendUrl, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+/// One change.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    Service {
+        service: String,
+        wish: ServiceWish,
+    },
+    Add {
+        service: String,
+        wish: NewBackend,
+    },
+    Alter {
+        service: String,
+        url: BackendUrl,
+        protocol: Option<Protocol>,
+        wish: BackendWish,
+    },
+    Remove {
+        service: String,
+        url: BackendUrl,
+        protocol: Option<Protocol>,
+    },
+    Limit(LimitWish),
+    /// All changes of the admin API are undone.
+    Forget,
+}
+
+/// How a change is to be made.
+pub(super) struct Order {
+    pub(super) dry_run: bool,
+    /// Only in one of these states.
+    pub(super) if_match: Option<Vec<String>>,
+    pub(super) caller: Caller,
+}
+
+/// A change that was made, or could be.
+pub(super) struct Done {
+    /// The generation that is in force now.
+    pub(super) revision: u64,
+    pub(super) body: Value,
+}
+
+impl Change {
+    /// In words, for the audit.
+    fn what(&self) -> String {
+        let name = |protocol: Option<Protocol>| protocol.map_or("", Protocol::word);
+        match self {
+            Self::Service { service, .. } => format!("change service {service}"),
+            Self::Add { service, wish } => format!("add backend {} {} to {service}", wish.url, wish.protocol.word()),
+            Self::Alter { service, url, protocol, .. } => {
+                format!("change backend {url} {} of {service}", name(*protocol))
+            }
+            Self::Remove { service, url, protocol } => format!("remove backend {url} {} of {service}", name(*protocol)),
+            Self::Limit(_) => "change the rate limit".to_owned(),
+            Self::Forget => "undo all changes of the admin API".to_owned(),
+        }
+    }
+
+    /// Where what it adds is found.
+    pub(super) fn place(&self) -> Option<String> {
+        let Self::Add { service, wish } = self else { return None };
+        let url = wish.url.to_string();
+        let address = url.strip_prefix("http://")?.replace('[', "%5B").replace(']', "%5D");
+        Some(format!("/admin/services/{service}/backends/{address}?protocol={}", wish.protocol.word()))
+    }
+
+    /// Makes it in `wanted`; `live` is what there is.
+    fn make(self, wanted: &mut Wanted, live: &Live) -> Result<(), Refusal> {
+        let overlay = &mut wanted.overlay;
+        match self {
+            Self::Service { service, wish } => {
+                let changes = overlay.service(input::service(live, &service)?.name);
+                wish.enabled.note(&mut changes.enabled);
+                wish.strategy.note(&mut changes.strategy);
+            }
+            Self::Add { service, wish } => {
+                let service = input::service(live, &service)?;
+                if service.group(wish.protocol).find(&wish.url.host, wish.url.port).is_some() {
+                    let detail = format!("{} has a backend {} already", service.name, wish.url);
+                    return Err(Refusal::new(Reason::AlreadyExists, detail));
+                }
+                let mut url = wish.url;
+                url.weight = wish.weight.unwrap_or(url.weight);
+                url.draining = wish.draining.unwrap_or(url.draining);
+                overlay.service(service.name).add(wish.protocol, &url);
+            }
+            Self::Alter { service, url, protocol, wish } => {
+                let service = input::service(live, &service)?;
+                let (group, member) = input::find(service, &url, protocol.or(wish.protocol))?;
+                let changes = overlay.service(service.name);
+                changes.change(group.protocol(), member.backend.label(), wish.weight, wish.draining);
+            }
+            Self::Remove { service, url, protocol } => {
+                let service = input::service(live, &service)?;
+                let (group, member) = input::find(service, &url, protocol)?;
+                overlay.service(service.name).remove(group.protocol(), member.backend.label(), member.source);
+            }
+            Self::Limit(wish) => {
+                wish.enabled.note(&mut overlay.rate_limit.enabled);
+                wish.requests.note(&mut overlay.rate_limit.requests);
+                wish.window.note(&mut overlay.rate_limit.window);
+                wish.burst.note(&mut overlay.rate_limit.burst);
+            }
+            Self::Forget => *overlay = crate::overlay::Overlay::default(),
+        }
+        overlay.services.retain(|_, changes| *changes != ServiceChanges::default());
+        Ok(())
+    }
+}
+
+/// Makes `change`, or tries it out. It may write a file: call it where that does not hold up others.
+pub(super) fn carry_out(shared: &Shared, change: Change, order: &Order) -> Result<Done, Refusal> {
+    let what = change.what();
+    let draft = shared.draft();
+    let before = draft.before.revision;
+    let done = attempt(shared, draft, change, order, &what);
+    if let Err(refusal) = &done {
+        audit::refused(&order.caller, &what, before, refusal);
+    }
+    done
+}
+
+fn attempt(
+    shared: &Shared,
+    mut draft: crate::draft::Draft<'_>,
+    change: Change,
+    order: &Order,
+    what: &str,
+) -> Result<Done, Refusal> {
+    let before = draft.before.revision;
+    let tag = shared.etag(before);
+    if order.if_match.as_ref().is_some_and(|tags| !tags.contains(&tag)) {
+        let detail = format!("the state is {tag} by now; look at it again");
+        return Err(Refusal::new(Reason::PreconditionFailed, detail));
+    }
+    let kept = draft.wanted.overlay.clone();
+    let live = std::sync::Arc::clone(&draft.before);
+    change.make(&mut draft.wanted, &live)?;
+    let settled = draft.settle().map_err(|problems| refusal_of(&problems))?;
+    let changed = settled.changed.clone();
+    let mut revision = before;
+    if !order.dry_run {
+        if settled.wanted().overlay != kept
+            && let Some(state) = &shared.state
+        {
+            state.save(&settled.wanted().overlay).map_err(|error| {
+                Refusal::new(
+                    Reason::StateNotSaved,
+                    format!("the state file cannot be written, nothing changed: {error}"),
+                )
+            })?;
+        }
+        revision = settled.commit().revision;
+    }
+    let lines: Vec<_> = changed.iter().map(ToString::to_string).collect();
+    let deed = Deed { what, dry_run: order.dry_run, before, after: revision, changed: &lines };
+    audit::done(&order.caller, &deed);
+    let body = json!({"dry_run": order.dry_run, "revision": revision, "changed": changed});
+    Ok(Done { revision, body })
+}
+
+/// What checks of settings found, named by the settings' keys.
+fn refusal_of(problems: &Problems) -> Refusal {
+    let errors = problems.iter().map(|problem| FieldError::new(&problem.key, "invalid", problem.message.clone()));
+    let first = problems.iter().next().map(|problem| format!("{}: {}", problem.key, problem.message));
+    Refusal::new(Reason::ValidationFailed, first.unwrap_or_default()).fields(errors.collect())
+}

@@ -1,0 +1,154 @@
+//! `GET /admin/explain`: what would become of a request, without sending it, and why.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde_json::{Value, json};
+
+use super::input::{self, Query};
+use crate::check::Protocol;
+use crate::cors;
+use crate::limit::Call;
+use crate::live::Live;
+use crate::own::Own;
+use crate::path;
+use crate::refusal::Refusal;
+use crate::routes::Route;
+use crate::service::Group;
+
+/// What a browser would name as host: nobody can say from here, and no page has it.
+const HOST: HeaderValue = HeaderValue::from_static("this-gateway");
+
+/// The question.
+struct Imagined {
+    method: Method,
+    headers: HeaderMap,
+    client: IpAddr,
+    protocol: Option<Protocol>,
+}
+
+/// The answer.
+pub(super) fn explain(live: &Live, query: &Query<'_>) -> Result<Value, Refusal> {
+    let Some(target) = query.get("path") else {
+        return Err(input::invalid("path", "missing", "is needed, such as /api/products/7".to_owned()));
+    };
+    let asked = imagine(query)?;
+    let raw = target.split('?').next().unwrap_or_default();
+    let mut answer = json!({"method": asked.method.as_str(), "path": raw});
+    let normal = match path::normalise(raw) {
+        Ok(normal) => normal,
+        Err(error) => {
+            answer["refused"] = json!({"reason": "bad_path", "detail": error.to_string()});
+            return Ok(answer);
+        }
+    };
+    answer["normal_path"] = normal.as_ref().into();
+    answer["browser"] = browser(live, &asked);
+    if let Some(route) = own_route(&normal) {
+        answer["route"] = json!({"pattern": route, "answered_by": "gateway"});
+        return Ok(answer);
+    }
+    let grpc = live.table.grpc(&normal).filter(|_| asked.protocol != Some(Protocol::Http));
+    let http = live.table.http(&normal).filter(|_| asked.protocol != Some(Protocol::Grpc));
+    let (route, inner, protocol) = match (http, grpc) {
+        (Some((route, inner)), _) => (route, inner, Protocol::Http),
+        (None, Some(route)) => (route, &*normal, Protocol::Grpc),
+        (None, None) => {
+            answer["refused"] = json!({"reason": "no_route", "detail": format!("no route leads to {normal}")});
+            return Ok(answer);
+        }
+    };
+    answer["limit"] = limit(live, &asked, &normal);
+    routed(&mut answer, live, route, inner, protocol);
+    Ok(answer)
+}
+
+fn routed(answer: &mut Value, live: &Live, route: &Route, inner: &str, protocol: Protocol) {
+    let service = &route.service;
+    let group = service.group(protocol);
+    answer["route"] = json!({"pattern": route.pattern, "service": service.name, "protocol": protocol});
+    answer["path_at_backend"] = inner.into();
+    answer["strategy"] = json!(live.config.balancer_of(service.name).strategy);
+    answer["backends"] = backends(group);
+    if !service.enabled {
+        let detail = format!("the {} service is switched off", service.name);
+        answer["refused"] = json!({"reason": "service_disabled", "detail": detail});
+    } else if let Some(reason) = group.refuses() {
+        answer["refused"] = json!({"reason": reason.word(), "detail": "no backend would take the call"});
+    }
+}
+
+/// In the order in which they would be tried; those that would not be tried come last.
+fn backends(group: &Group) -> Value {
+    let one = |(member, standing, breaker): (&crate::service::Member, &'static str, Option<&'static str>)| {
+        let why = match (standing, breaker) {
+            ("draining", _) => Some("it is draining: it gets no new calls"),
+            ("out", _) => Some("its health checks fail, and others are well"),
+            (_, Some("open")) => Some("its circuit breaker is open"),
+            ("failed_lately", _) => Some("it failed a moment ago: only when the others cannot take the call"),
+            ("reserve", _) => Some("its health checks fail: only when nobody else is left"),
+            _ => None,
+        };
+        let is_eligible = !matches!(standing, "draining" | "out") && breaker != Some("open");
+        json!({
+            "url": member.backend.label(),
+            "eligible": is_eligible,
+            "standing": standing,
+            "circuit_breaker": breaker,
+            "warmed_up": member.backend.warmth(),
+            "why": why,
+        })
+    };
+    group.outlook().into_iter().map(one).collect()
+}
+
+fn own_route(path: &str) -> Option<&'static str> {
+    Own::find(path).map(Own::path).or_else(|| super::route(path))
+}
+
+fn imagine(query: &Query<'_>) -> Result<Imagined, Refusal> {
+    let method = query.get("method").unwrap_or("GET");
+    let Ok(method) = method.to_ascii_uppercase().parse::<Method>() else {
+        return Err(input::invalid("method", "invalid", "is not a method".to_owned()));
+    };
+    let client = match query.get("client").map(str::parse) {
+        None => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        Some(Ok(client)) => client,
+        Some(Err(_)) => return Err(input::invalid("client", "invalid", "is not an address".to_owned())),
+    };
+    let mut headers = HeaderMap::new();
+    if let Some(origin) = query.get("origin") {
+        let Ok(origin) = HeaderValue::from_str(origin) else {
+            return Err(input::invalid("origin", "invalid", "is not an origin".to_owned()));
+        };
+        headers.insert(header::ORIGIN, origin);
+    }
+    Ok(Imagined { method, headers, client, protocol: query.protocol()? })
+}
+
+/// What the rules for other sites' pages say to `origin`.
+fn browser(live: &Live, asked: &Imagined) -> Value {
+    let verdict = live.cors.as_ref().map(|cors| cors.judge(&asked.headers));
+    let cors = match &verdict {
+        None => "off: pages of other sites may not read answers",
+        Some(cors::Verdict::Unlisted) => "the origin is not listed",
+        Some(cors::Verdict::Allowed { .. }) => "the page may read the answer",
+    };
+    let csrf = match &live.csrf {
+        None => "off",
+        Some(csrf) => match csrf.check(&asked.method, &asked.headers, &HOST, verdict.as_ref()) {
+            Ok(()) => "passes",
+            Err(_) => "refused: cross_origin_refused",
+        },
+    };
+    json!({"cors": cors, "csrf": csrf})
+}
+
+/// Which limit is for it, and as whom the client is counted; nothing is counted.
+fn limit(live: &Live, asked: &Imagined, path: &str) -> Value {
+    let call = Call { method: &asked.method, path, headers: &asked.headers, address: asked.client };
+    match live.limiter.as_ref().and_then(|limiter| limiter.explain(&call)) {
+        None => json!({"counted": false}),
+        Some((policy, client)) => json!({"counted": true, "policy": policy, "client": client}),
+    }
+}

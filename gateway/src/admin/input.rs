@@ -1,0 +1,234 @@
+//! What callers say: query, body, preconditions, names of services and backends. Whatever is not understood is refused by
+//! name, because a misspelt `dry_run` must not become a change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use crate::check::Protocol;
+use crate::config::BackendUrl;
+use crate::live::Live;
+use crate::reason::Reason;
+use crate::refusal::{FieldError, Refusal};
+use crate::service::{Group, Member, Service};
+
+/// Far above any change there is.
+const LONGEST_BODY: usize = 64 * 1024;
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Query parameters.
+pub(super) struct Query<'a>(BTreeMap<&'a str, String>);
+
+impl<'a> Query<'a> {
+    /// Reads them; only those `known`, each once.
+    pub(super) fn of(query: Option<&str>, known: &[&'a str]) -> Result<Self, Refusal> {
+        let mut found = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            let Some(known) = known.iter().find(|known| **known == name) else {
+                let message = match known {
+                    [] => "there are no parameters here".to_owned(),
+                    _ => format!("is not a parameter; known here: {}", known.join(", ")),
+                };
+                return Err(invalid(&name, "unknown_parameter", message));
+            };
+            if found.insert(*known, value.into_owned()).is_some() {
+                return Err(invalid(&name, "repeated", "is there more than once".to_owned()));
+            }
+        }
+        Ok(Self(found))
+    }
+
+    /// The value of one.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// One that is `true` or `false`; false when it is not there.
+    pub(super) fn flag(&self, name: &'static str) -> Result<bool, Refusal> {
+        match self.get(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(invalid(name, "invalid", "write true or false".to_owned())),
+        }
+    }
+
+    /// What a backend speaks, if that is said.
+    pub(super) fn protocol(&self) -> Result<Option<Protocol>, Refusal> {
+        match self.get("protocol") {
+            None => Ok(None),
+            Some("http") => Ok(Some(Protocol::Http)),
+            Some("grpc") => Ok(Some(Protocol::Grpc)),
+            Some(_) => Err(invalid("protocol", "invalid", "write http or grpc".to_owned())),
+        }
+    }
+}
+
+/// A parameter that is wrong.
+pub(super) fn invalid(name: &str, code: &'static str, message: String) -> Refusal {
+    Refusal::new(Reason::InvalidParameter, format!("the parameter {name} {message}"))
+        .fields(vec![FieldError::new(name, code, message)])
+}
+
+/// A field that is wrong.
+pub(super) fn wrong(field: &str, code: &'static str, message: impl Into<String>) -> Refusal {
+    let message = message.into();
+    Refusal::new(Reason::ValidationFailed, format!("{field}: {message}"))
+        .fields(vec![FieldError::new(field, code, message)])
+}
+
+/// The service of this name.
+pub(super) fn service<'a>(live: &'a Live, name: &str) -> Result<&'a Arc<Service>, Refusal> {
+    live.table.service(name).ok_or_else(|| {
+        let names: Vec<_> = live.table.services().iter().map(|service| service.name).collect();
+        Refusal::new(Reason::NotFound, format!("there is no service {name}; there are {}", names.join(", ")))
+    })
+}
+
+/// `host:port` of a path.
+pub(super) fn address(text: &str) -> Result<BackendUrl, Refusal> {
+    let decoded = percent_encoding::percent_decode_str(text).decode_utf8().unwrap_or_default();
+    let is_plain = !decoded.contains([';', ',']);
+    match decoded.parse::<BackendUrl>() {
+        Ok(url) if is_plain => Ok(url),
+        _ => Err(Refusal::new(Reason::NotFound, format!("{decoded} is not host:port of a backend"))),
+    }
+}
+
+/// The backend at `text`; `protocol` tells two of the same address apart.
+pub(super) fn backend<'a>(
+    service: &'a Service,
+    text: &str,
+    protocol: Option<Protocol>,
+) -> Result<(&'a Arc<Group>, &'a Member), Refusal> {
+    find(service, &address(text)?, protocol)
+}
+
+/// The backend at `url`; `protocol` tells two of the same address apart.
+pub(super) fn find<'a>(
+    service: &'a Service,
+    url: &BackendUrl,
+    protocol: Option<Protocol>,
+) -> Result<(&'a Arc<Group>, &'a Member), Refusal> {
+    let groups = service.groups().into_iter().filter(|group| protocol.is_none_or(|of| of == group.protocol()));
+    let mut found = groups.filter_map(|group| Some((group, group.find(&url.host, url.port)?)));
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (Some(_), Some(_)) => {
+            Err(wrong("protocol", "ambiguous", format!("{url} is a backend for both; say protocol=http or grpc")))
+        }
+        (None, _) => Err(Refusal::new(Reason::NotFound, format!("{} has no backend {url}", service.name))),
+    }
+}
+
+/// The tags of `If-Match`, if there is one; a star is none, since there always is a state.
+pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<Vec<String>>, Refusal> {
+    let mut tags = Vec::new();
+    for value in headers.get_all(header::IF_MATCH) {
+        let Ok(text) = value.to_str() else {
+            return Err(Refusal::new(Reason::PreconditionFailed, "If-Match is not a list of tags"));
+        };
+        tags.extend(text.split(',').map(|tag| tag.trim().to_owned()));
+    }
+    let anything = tags.is_empty() || tags.iter().any(|tag| tag == "*");
+    Ok((!anything).then_some(tags))
+}
+
+/// The body, as strict JSON.
+pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Incoming) -> Result<T, Refusal> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+        return Err(Refusal::new(Reason::UnsupportedMedia, "send application/json"));
+    }
+    let whole = tokio::time::timeout(LONGEST_WAIT, Limited::new(body, LONGEST_BODY).collect()).await;
+    let bytes = match whole {
+        Ok(Ok(whole)) => whole.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            return Err(Refusal::new(Reason::BodyTooLarge, format!("the body is larger than {LONGEST_BODY} bytes")));
+        }
+        Ok(Err(_)) => return Err(Refusal::new(Reason::BadRequest, "the body broke off")),
+        Err(_) => return Err(Refusal::new(Reason::BodyTimeout, "the body did not arrive in time")),
+    };
+    parse(&bytes)
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let malformed =
+        |error: &serde_json::Error| Refusal::new(Reason::MalformedJson, format!("the body is not valid JSON: {error}"));
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        if inner.classify() != Category::Data {
+            return malformed(&inner);
+        }
+        let text = inner.to_string();
+        let message = text.split(" at line ").next().unwrap_or_default();
+        // Of a field nobody knows, only the words know the name.
+        let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+        match unknown {
+            Some(field) => wrong(field, "unknown_field", message),
+            None => wrong(&path, "invalid", message),
+        }
+    })?;
+    reader.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        #[expect(dead_code, reason = "only read by serde")]
+        weight: u8,
+    }
+
+    #[test]
+    fn a_body_that_is_not_understood_is_refused_by_name() {
+        let table = [
+            (r#"{"weight": 1}"#, None),
+            (r#"{"weight": 1"#, Some(("malformed_json", ""))),
+            (r#"{"weight": 1} x"#, Some(("malformed_json", ""))),
+            (r#"{"weight": 300}"#, Some(("validation_failed", "weight"))),
+            (r#"{"weight": "1"}"#, Some(("validation_failed", "weight"))),
+            (r#"{"wieght": 1}"#, Some(("validation_failed", "wieght"))),
+            (r#"{"weight": 1, "weight": 2}"#, Some(("validation_failed", "."))),
+            ("", Some(("malformed_json", ""))),
+        ];
+        for (text, expected) in table {
+            let parsed = parse::<Sample>(text.as_bytes());
+            let refused = parsed.as_ref().err().map(|refusal| {
+                let field = refusal.errors.first().map_or("", |error| error.field.as_str());
+                (refusal.reason.word(), field)
+            });
+            assert_eq!(refused, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_parameter_is_refused() {
+        assert!(Query::of(Some("dry-run=true"), &["dry_run"]).is_err());
+        assert!(Query::of(Some("dry_run=true&dry_run=false"), &["dry_run"]).is_err());
+        let query = Query::of(Some("dry_run=yes"), &["dry_run"]).unwrap_or_else(|_| unreachable!("it is known"));
+        assert!(query.flag("dry_run").is_err());
+        assert!(Query::of(Some("x=1"), &[]).is_err() && Query::of(None, &[]).is_ok());
+    }
+
+    #[test]
+    fn addresses_come_from_paths() {
+        for (text, expected) in [("a:1", Some("http://a:1")), ("%5B::1%5D:80", Some("http://[::1]:80")), ("a:0", None)]
+        {
+            assert_eq!(address(text).ok().map(|url| url.to_string()).as_deref(), expected, "{text}");
+        }
+        assert!(address("a:1;weight=2").is_err());
+    }
+}

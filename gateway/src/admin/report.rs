@@ -1,0 +1,106 @@
+//! What the gateway says about itself. Made anew for each question, from the same values that calls are judged by.
+
+use serde_json::{Value, json};
+
+use crate::check::Protocol;
+use crate::live::Live;
+use crate::own;
+use crate::service::{Group, Member, Service};
+use crate::shared::Shared;
+
+/// `GET /admin/status`.
+pub(super) fn status(shared: &Shared, live: &Live) -> Value {
+    json!({
+        "status": own::status(shared),
+        "version": env!("CARGO_PKG_VERSION"),
+        "revision": live.revision,
+        "uptime_seconds": shared.begun.elapsed().as_secs(),
+        "workers": shared.workers,
+        "active_requests": shared.in_flight(),
+        "client_connections": shared.metrics.connections.get(),
+        "last_reload": shared.reloads.latest(),
+        "needs_restart": shared.reloads.needs_restart(),
+        "state_kept": shared.state.is_some(),
+    })
+}
+
+/// `GET /admin/services`.
+pub(super) fn services(live: &Live) -> Value {
+    let services: Value = live.table.services().iter().map(|one| service(one, live)).collect();
+    json!({"revision": live.revision, "services": services})
+}
+
+/// `GET /admin/services/{service}`.
+pub(super) fn service(service: &Service, live: &Live) -> Value {
+    let list =
+        |group: &Group| -> Value { group.members().iter().map(|member| backend(group.protocol(), member)).collect() };
+    json!({
+        "name": service.name,
+        "enabled": service.enabled,
+        "status": own::service_status(service),
+        "strategy": live.config.balancer_of(service.name).strategy,
+        "active_requests": service.metrics.active.get(),
+        "routes": live.table.patterns(service.name),
+        "backends": list(&service.http),
+        "grpc_backends": list(&service.grpc),
+    })
+}
+
+/// `GET /admin/services/{service}/backends/{backend}`.
+pub(super) fn backend(protocol: Protocol, member: &Member) -> Value {
+    let mut detail = own::backend_detail(member);
+    detail["protocol"] = json!(protocol);
+    detail
+}
+
+/// `GET /admin/loadbalancer/{service}`.
+pub(super) fn balancer(service: &Service, live: &Live) -> Value {
+    let settings = live.config.balancer_of(service.name);
+    json!({
+        "service": service.name,
+        "enabled": settings.enabled,
+        "strategy": settings.strategy,
+        "slow_start": settings.slow_start,
+        "http": group(&service.http),
+        "grpc": group(&service.grpc),
+    })
+}
+
+fn group(group: &Group) -> Value {
+    let all: i64 = group.members().iter().filter(|member| !member.draining).map(|member| member.weight).sum();
+    let one = |(member, standing): (&Member, &'static str)| {
+        let backend = &member.backend;
+        json!({
+            "url": backend.label(),
+            "source": member.source,
+            "weight": member.weight,
+            "of_all_weights": all,
+            "draining": member.draining,
+            "active_requests": backend.in_flight(),
+            "standing": standing,
+            "warmed_up": backend.warmth(),
+            "latency_ms": backend.latency.millis(),
+        })
+    };
+    group.members().iter().zip(group.standings()).map(one).collect()
+}
+
+/// `GET /admin/ratelimit`.
+pub(super) fn limits(live: &Live) -> Value {
+    let clients = live.limiter.as_ref().map(|limiter| limiter.clients());
+    json!({"settings": live.config.rate_limit, "clients": clients})
+}
+
+/// `GET /admin/config`: secrets mask themselves.
+pub(super) fn config(shared: &Shared, live: &Live) -> Value {
+    json!({
+        "revision": live.revision,
+        "settings": live.config,
+        "needs_restart": shared.reloads.needs_restart(),
+    })
+}
+
+/// `GET /admin/changes`.
+pub(super) fn changes(shared: &Shared) -> Value {
+    json!(shared.overlay())
+}
