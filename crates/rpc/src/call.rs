@@ -1,5 +1,6 @@
 //! One call to a neighbour: a deadline around it, repeats inside of it, and a fault that names the neighbour.
 
+use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ pub(crate) fn with_deadline<F: Future>(at: Instant, work: F) -> impl Future<Outp
 
 /// Calls the neighbour `name` until it answers, at most until its deadline or that of the work at hand.
 ///
-/// `UNAVAILABLE` is repeated with growing, jittered pauses, so `f` must be safe to repeat. No answer at all is
+/// `UNAVAILABLE`, and a connection that broke before the answer, is repeated with growing, jittered pauses, so `f` must be
+/// safe to repeat. No answer at all is
 /// 503 `<name>_unavailable`, a deadline passed 504 `<name>_timeout`, nonsense 502 `<name>_failed`; refusals of the
 /// neighbour come through as they are.
 pub async fn call<T, F, W>(neighbour: &Neighbour, name: &'static str, mut f: W) -> Result<T, Fault>
@@ -52,7 +54,7 @@ where
                 Err(_) => Status::deadline_exceeded("no answer in time"),
             };
             let pause = pause(repeats);
-            if status.code() != Code::Unavailable || repeats >= neighbour.retries || Instant::now() + pause >= at {
+            if !is_passing(&status) || repeats >= neighbour.retries || Instant::now() + pause >= at {
                 return Err(named(name, status));
             }
             repeats += 1;
@@ -61,6 +63,12 @@ where
         }
     })
     .await
+}
+
+/// Whether another try may find the neighbour: it said so, or nobody answered, as when a connection ends under a call because
+/// the neighbour stops. An answer of its own has no source.
+fn is_passing(status: &Status) -> bool {
+    status.code() == Code::Unavailable || status.source().is_some_and(<dyn Error>::is::<tonic::transport::Error>)
 }
 
 /// Between half and all of the doubled pause: callers that failed together must not come back together.

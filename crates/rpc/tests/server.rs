@@ -14,6 +14,8 @@ use shop_rpc::{Outgoing, Parts, call, channel, fault, serve, status};
 use shop_runtime::{Health, Shutdown};
 use shop_telemetry::Metrics;
 use shop_telemetry::context::{self, RequestContext};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tonic::metadata::MetadataMap;
@@ -109,7 +111,7 @@ struct Running {
 }
 
 async fn start() -> Running {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let listener = listener.into_std().expect("a socket");
     let neighbour = Neighbour::at(listener.local_addr().expect("bound").to_string());
     let (catalogue, metrics, shutdown) = (Catalogue::default(), Metrics::new("product"), Shutdown::new());
@@ -233,6 +235,38 @@ async fn a_neighbour_that_starts_late_is_called_again() {
     let answer = server.call(4).await.expect("the third call works");
     assert_eq!(answer.product.map(|product| product.id), Some(4));
     assert_eq!(server.catalogue.calls.load(Ordering::SeqCst), 3);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_under_a_call_is_made_anew() {
+    let server = start().await;
+    let (doors, broken) = (TcpListener::bind("127.0.0.1:0").await.expect("a free port"), AtomicUsize::new(0));
+    let neighbour = Neighbour::at(doors.local_addr().expect("bound").to_string());
+    // Takes the first call and hangs up without an answer; leads to the server from then on.
+    let between = async {
+        loop {
+            let (mut stream, _) = doors.accept().await.expect("listens");
+            if broken.fetch_add(1, Ordering::SeqCst) == 0 {
+                // More than a client sends before its first call.
+                let mut call = [0; 120];
+                stream.read_exact(&mut call).await.expect("a call");
+                continue;
+            }
+            let mut there = TcpStream::connect(server.neighbour.url.as_str()).await.expect("listens");
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut there).await });
+        }
+    };
+    let client = ProductServiceClient::with_interceptor(channel(&neighbour).expect("an address"), Outgoing);
+    let ask = call(&neighbour, "product", || {
+        let mut client = client.clone();
+        async move { client.get_product(GetProductRequest { id: 7 }).await }
+    });
+    tokio::select! {
+        answer = ask => assert!(answer.is_ok(), "{:?}", answer.err()),
+        () = between => {}
+    }
+    assert_eq!(broken.load(Ordering::SeqCst), 2);
     server.end().await;
 }
 
