@@ -419,6 +419,7 @@ impl Config {
             "http.timeout",
             "has no effect here; set upstream.first_byte_timeout or upstream.total_timeout",
         );
+        problems.ensure(self.http.linger.is_zero(), "http.linger", "has no effect here; set drain_delay");
         problems.within("tls", |p| self.tls.check(self.http.port, p));
         self.log.check("log", problems);
         self.otel.check("otel", problems);

@@ -151,6 +151,10 @@ impl Worker {
             let (worker, watch) = (Arc::clone(&self), Arc::clone(&watch));
             service_fn(move |request| {
                 let (worker, watch) = (Arc::clone(&worker), Arc::clone(&watch));
+                // Kept connections end with an answer that says so while it drains, rather than under a request later.
+                if worker.shared.is_draining() {
+                    watch.order(Order::Finish);
+                }
                 async move { Ok::<_, Infallible>(proxy::serve(worker, watch, peer.ip(), request).await) }
             })
         };

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Method, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderValue, Method, StatusCode, Version};
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 use shop_config::Http;
 use shop_fault::{Fault, Kind};
+use shop_runtime::Health;
 use shop_telemetry::context::{self, RequestContext};
 use tracing::{Instrument, Span};
 
@@ -28,14 +29,15 @@ const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
 /// The one hoop around everything.
 pub(crate) struct Edge {
     metrics: Arc<HttpMetrics>,
+    health: Health,
     timeout: Duration,
     body_limit: usize,
 }
 
 impl Edge {
-    pub(crate) fn new(metrics: Arc<HttpMetrics>, settings: &Http) -> Self {
+    pub(crate) fn new(metrics: Arc<HttpMetrics>, health: Health, settings: &Http) -> Self {
         let body_limit = usize::try_from(settings.body_limit).unwrap_or(usize::MAX);
-        Self { metrics, timeout: settings.timeout.get(), body_limit }
+        Self { metrics, health, timeout: settings.timeout.get(), body_limit }
     }
 
     /// Runs the handler within its limits; whatever goes wrong is a problem afterwards.
@@ -72,6 +74,10 @@ impl Handler for Edge {
             && let Some(size) = res.body.size()
         {
             res.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(size));
+        }
+        // HTTP/2 has a frame for it.
+        if self.health.draining() && req.version() < Version::HTTP_2 {
+            res.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         visit.answered(res);
     }

@@ -8,7 +8,7 @@ use salvo::conn::tcp::TcpAcceptor;
 use salvo::fuse::FuseConfig;
 use salvo::{Server, Service};
 use shop_config::Http;
-use shop_runtime::Shutdown;
+use shop_runtime::{CancellationToken, Shutdown};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::accept::Stoppable;
@@ -49,7 +49,7 @@ pub fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<std::net::TcpList
     })
 }
 
-/// Serves until the soft stop, then lets running requests finish; the hard stop ends them.
+/// Serves until the soft stop and for [`Http::linger`] more, then lets running requests finish; the hard stop ends them.
 pub async fn serve(
     listener: std::net::TcpListener,
     service: Service,
@@ -58,7 +58,8 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot watch the listening socket")?;
     let inner = TcpAcceptor::try_from(listener).context("cannot accept on the listening socket")?;
-    let mut server = Server::new(Stoppable { inner, stop: shutdown.soft.clone(), head: settings.header_timeout.get() })
+    let closing = CancellationToken::new();
+    let mut server = Server::new(Stoppable { inner, stop: closing.clone(), head: settings.header_timeout.get() })
         .fuse_config(fuse(settings));
     server.http1_mut().max_buf_size(MAX_HEAD);
     server
@@ -70,8 +71,15 @@ pub async fn serve(
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended.context("the HTTP server failed"),
-        () = shutdown.soft.cancelled() => handle.stop_graceful(None),
+        () = shutdown.soft.cancelled() => {}
     }
+    tokio::select! {
+        ended = &mut serving => return ended.context("the HTTP server failed"),
+        () = tokio::time::sleep(settings.linger.get()) => {}
+        () = shutdown.hard.cancelled() => {}
+    }
+    closing.cancel();
+    handle.stop_graceful(None);
     tokio::select! {
         ended = &mut serving => ended.context("the HTTP server failed"),
         () = shutdown.hard.cancelled() => {

@@ -33,10 +33,10 @@ pub struct Parts {
 pub fn service(router: Router, parts: Parts) -> Service {
     let Parts { title, metrics, health, settings } = parts;
     let docs = docs::routes(title, &router);
-    let mut router = Router::new().push(router).push(operations::routes(health, metrics.clone())).push(docs);
+    let mut router = Router::new().push(router).push(operations::routes(health.clone(), metrics.clone())).push(docs);
     answer_head(&mut router);
     let measured = HttpMetrics::new(&metrics, &router);
-    Service::new(router).hoop(Edge::new(Arc::new(measured), &settings)).catcher(Catcher::new(Bare))
+    Service::new(router).hoop(Edge::new(Arc::new(measured), health, &settings)).catcher(Catcher::new(Bare))
 }
 
 /// Lets every GET route answer HEAD too (RFC 9110, section 9.3.2); the server drops the body.

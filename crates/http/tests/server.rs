@@ -167,6 +167,26 @@ async fn a_connection_that_never_said_a_word_does_not_hold_up_the_stop() {
 }
 
 #[tokio::test]
+async fn a_stopping_server_that_lingers_serves_on_and_asks_clients_to_leave() {
+    // An hour: only the hard stop ends it within the test's patience.
+    let server = start(Http { linger: shop_config::Duration::secs(3600), ..Http::on(0) });
+    let ask = "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut kept = server.connect().await;
+    send(&mut kept, ask).await;
+    assert!(!answer(&mut kept).await.contains("connection: close"));
+    server.shutdown.soft.cancel();
+    for mut stream in [kept, server.connect().await] {
+        send(&mut stream, ask).await;
+        let answer = answer(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+        assert!(closes(&mut stream).await);
+    }
+    assert!(!server.ended.is_finished());
+    server.shutdown.hard.cancel();
+    server.end().await;
+}
+
+#[tokio::test]
 async fn the_hard_stop_does_not_wait() {
     let server = start(Http::on(0));
     let mut busy = server.connect().await;

@@ -56,9 +56,13 @@ async fn everything_is_still_served_during_the_drain_delay() {
     let mut settings = config(upstream.addr);
     settings.drain_delay = shop_config::Duration::secs(2);
     let gateway = Running::start(settings).await;
+    let mut kept = Client::connect(gateway.addr).await;
+    assert_eq!(kept.send(get("/api/products")).await.expect("an answer").header("connection"), None);
     gateway.shutdown.soft.cancel();
     eventually!(gateway.get("/health/ready").await.status() == 503);
     assert_eq!(gateway.get("/api/products").await.status(), 200);
+    let last = kept.send(get("/api/products")).await.expect("an answer");
+    assert_eq!((last.status(), last.header("connection")), (200, Some("close")), "it leaves with an answer");
     gateway.ended.await.expect("no panic").expect("ends well");
 }
 

@@ -22,6 +22,9 @@ pub struct Http {
     pub header_timeout: Duration,
     /// How long an unused connection stays open; above the usual 60 s of balancers, so that they close first.
     pub idle_timeout: Duration,
+    /// After the signal to stop, go on serving for this long and ask clients to leave their connections, so that none sends
+    /// into one that closes. Nothing by default; a few seconds where a proxy keeps connections.
+    pub linger: Duration,
 }
 
 impl Http {
@@ -34,6 +37,7 @@ impl Http {
             timeout: Duration::secs(30),
             header_timeout: Duration::secs(10),
             idle_timeout: Duration::secs(75),
+            linger: Duration::secs(0),
         }
     }
 
