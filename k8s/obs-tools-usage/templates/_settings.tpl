@@ -67,8 +67,11 @@ a detour over JSON would turn whole numbers into fractions: (dict "root" $ "name
 {{- $root := .root -}}
 {{- $own := (index $root.Values .name).settings -}}
 {{- if (($own).stop).grace }}{{ fail (printf "%s.settings.stop.grace: set shutdown.graceSeconds, from which the pod's own limit follows" .name) }}{{ end -}}
+{{- with $root.Values.shutdown }}{{ if ge (int .lingerSeconds) (int .graceSeconds) }}{{ fail "shutdown.lingerSeconds: must be less than shutdown.graceSeconds, which begins at the same time" }}{{ end }}{{ end -}}
+{{- $linger := printf "%vs" $root.Values.shutdown.lingerSeconds -}}
 {{- $derived := dict "stop" (dict "grace" (printf "%vs" $root.Values.shutdown.graceSeconds)) -}}
 {{- if eq .name "gateway" -}}
+{{- $_ := set $derived "drain_delay" $linger -}}
 {{- $services := dict -}}
 {{- range list "product" "basket" "payment" "notification" }}
 {{- $on := has . (include "shop.components" $root | fromJson).names -}}
@@ -79,6 +82,7 @@ a detour over JSON would turn whole numbers into fractions: (dict "root" $ "name
 {{- end -}}
 {{- $_ := set $derived "services" $services -}}
 {{- else -}}
+{{- $_ := set $derived "http" (dict "linger" $linger) -}}
 {{- $_ := set $derived "kafka" (include "shop.kafka.brokers" $root | fromJson) -}}
 {{- $store := include "shop.store.of" .name -}}
 {{- $_ := set $derived (eq $store "redis" | ternary "redis" "database") (include "shop.store" (list $root $store) | fromJson) -}}
