@@ -81,6 +81,20 @@ in
         touch $out
       '';
 
+  # What an image drags along is the program and the C library: nothing to run commands with, nothing of the build.
+  closures = pkgs.runCommand "check-closures" { } (
+    lib.concatMapStrings (package: ''
+      echo "${package.name}: $(cat ${pkgs.closureInfo { rootPaths = [ package ]; }}/total-nar-size) bytes"
+      if grep -E -- '-(bash|busybox|coreutils|rustc|cargo|perl|python3?|binutils)-[^/]*$' ${
+        pkgs.closureInfo { rootPaths = [ package ]; }
+      }/store-paths; then
+        echo "${package.name} drags these along" >&2
+        exit 1
+      fi
+    '') (lib.attrValues shopPackages.binaries)
+    + "touch $out"
+  );
+
   chart =
     pkgs.runCommand "check-chart"
       {
