@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shop_config::{Sources, Start};
 use shop_gateway::{Config, Gateway};
 use shop_runtime::Shutdown;
@@ -16,8 +17,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// As many open files as the system allows: two per connection that is proxied, and the default of many systems, 1024,
+/// is kept for programs that cannot cope with more.
+fn open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
+    }
+}
+
 async fn run(config: Config, sources: Sources) -> anyhow::Result<()> {
     let telemetry = shop_telemetry::init("gateway", &config.log, &config.otel)?;
+    open_files();
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
     let built = shutdown.soft.run_until_cancelled(Gateway::build(config, Metrics::new("gateway"), &shutdown)).await;
     let Some(gateway) = built.transpose()? else { return Ok(()) };

@@ -24,6 +24,7 @@ mod recorder;
 mod reload;
 mod retries;
 mod settings;
+mod slow;
 mod support;
 mod tls;
 mod together;
