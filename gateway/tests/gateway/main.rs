@@ -24,7 +24,6 @@ mod recorder;
 mod reload;
 mod retries;
 mod settings;
-mod slow;
 mod support;
 mod tls;
 mod together;

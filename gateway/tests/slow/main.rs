@@ -1,4 +1,7 @@
 //! Ten thousand clients that send a byte now and then: they cost memory that has a bound, and the others nothing.
+//!
+//! A test program of its own, since cargo runs these one after the other: so many connections take ports that other tests
+//! are about to listen on.
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -6,10 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shop_testing::{Api, Process, eventually, free_port};
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
-
-use crate::support::Upstream;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Half of them send a head, half a body.
 const CLIENTS: u64 = 10_000;
@@ -23,6 +24,40 @@ fn clients() -> u64 {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     CLIENTS.min(most.saturating_sub(500) * 2 / 3)
+}
+
+/// Answers every request once its body is there.
+async fn backend() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let addr = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream));
+        }
+    });
+    addr
+}
+
+/// Ends with the connection, also when that breaks off.
+async fn answer(stream: TcpStream) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut body = 0;
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).await? == 0 {
+                return Ok(());
+            }
+            if let Some(length) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
+                body = length.trim().parse().expect("a length");
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        stream.read_exact(&mut vec![0; body]).await?;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}").await?;
+    }
 }
 
 /// From one of many addresses: a port number each would not do for one.
@@ -65,7 +100,7 @@ fn p99(mut took: Vec<Duration>) -> Duration {
 
 #[tokio::test]
 async fn ten_thousand_slow_clients_cost_bounded_memory_and_the_others_nothing() {
-    let upstream = Upstream::echo().await;
+    let backend = backend().await;
     let port = free_port();
     let mut settings = tempfile::NamedTempFile::new().expect("a file");
     let text = "[http]\nheader_timeout = \"5m\"\n[limits]\nbody_idle = \"5m\"\n[rate_limit]\nenabled = false\n[log]\nlevel = \"warn\"\n";
@@ -74,7 +109,7 @@ async fn ten_thousand_slow_clients_cost_bounded_memory_and_the_others_nothing() 
         .arg("--config")
         .arg(settings.path().to_str().expect("a path"))
         .env("PORT", port.to_string())
-        .env("PRODUCT_SERVICE_URLS", format!("http://{}", upstream.addr));
+        .env("PRODUCT_SERVICE_URLS", format!("http://{backend}"));
     process.start(port).await;
     let api = Api::new(format_args!("127.0.0.1:{port}"));
     calls(&api, 50).await;
