@@ -30,7 +30,7 @@ use crate::reason::Reason;
 use crate::redirect;
 use crate::refusal::Refusal;
 use crate::request_id::X_REQUEST_ID;
-use crate::routes::{PREFIX, Table};
+use crate::routes::{self, PREFIX, SHOP_SERVICE, Table};
 use crate::service::{Group, Service};
 use crate::tunnel::{Link, Tunnel};
 use crate::upstream::Patience;
@@ -206,7 +206,7 @@ impl Visit {
             self.exchange.own(cors::PREFLIGHT);
             return Ok(Reply::Own(cors.preflight(verdict)));
         }
-        let target = self.route(&live.table, &normal)?;
+        let target = self.route(&live.table, &normal, &head.headers)?;
         if self.is_late {
             return Err(
                 Refusal::new(Reason::Draining, "the gateway is shutting down").retry_after(Duration::from_secs(1))
@@ -259,10 +259,19 @@ impl Visit {
         Ok(self.reply(live, &target, call, &patience))
     }
 
-    fn route<'a>(&mut self, table: &'a Table, path: &'a str) -> Result<Target<'a>, Refusal> {
+    fn route<'a>(&mut self, table: &'a Table, path: &'a str, headers: &HeaderMap) -> Result<Target<'a>, Refusal> {
         let no_route = || Refusal::new(Reason::NoRoute, format!("no route leads to {path}"));
         let (route, inner, group, root) = if self.is_grpc {
-            let route = table.grpc(path).ok_or_else(no_route)?;
+            let route = match table.grpc(path) {
+                None if routes::is_everybodys(path) => {
+                    let service = headers.get(SHOP_SERVICE).and_then(|name| name.to_str().ok()).unwrap_or_default();
+                    table.everybodys(path, service).ok_or_else(|| {
+                        let detail = "every service has this one; say whose with the metadata shop-service: product";
+                        Refusal::new(Reason::NoRoute, detail)
+                    })
+                }
+                route => route.ok_or_else(no_route),
+            }?;
             (route, path, &route.service.grpc, None)
         } else {
             let (route, inner) = table.http(path).ok_or_else(no_route)?;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use crate::service::{Service, Site};
 
 /// What is cut off the path of every HTTP route.
@@ -30,6 +32,21 @@ const GRPC: [Rule; 3] = [
     Rule { path: "/shop.payment.v1.", pattern: "/shop.payment.v1.*", service: "payment" },
 ];
 
+/// gRPC services that every backend has: a header says whose is meant.
+const EVERY: [Rule; 3] = [
+    Rule { path: "/grpc.health.v1.Health/", pattern: "/grpc.health.v1.Health/*", service: "" },
+    Rule { path: "/grpc.reflection.v1.", pattern: "/grpc.reflection.v1.*", service: "" },
+    Rule { path: "/grpc.reflection.v1alpha.", pattern: "/grpc.reflection.v1alpha.*", service: "" },
+];
+
+/// Metadata of calls to [`EVERY`]: `shop-service: product`.
+pub(crate) const SHOP_SERVICE: HeaderName = HeaderName::from_static("shop-service");
+
+/// Whether a gRPC method is one that every backend has.
+pub(crate) fn is_everybodys(path: &str) -> bool {
+    EVERY.iter().any(|rule| path.starts_with(rule.path))
+}
+
 /// A route that matched.
 pub(crate) struct Route {
     /// The path as the backend knows its root of this route, such as `/products`.
@@ -43,6 +60,8 @@ pub(crate) struct Route {
 pub(crate) struct Table {
     http: Vec<Route>,
     grpc: Vec<Route>,
+    /// Of each service, those of [`EVERY`].
+    every: Vec<Route>,
     services: Vec<Arc<Service>>,
 }
 
@@ -66,7 +85,12 @@ impl Table {
             };
             rules.iter().filter_map(route).collect()
         };
-        Self { http: routes(&HTTP), grpc: routes(&GRPC), services }
+        let of = |service: &Arc<Service>| {
+            let service = Arc::clone(service);
+            EVERY.map(move |Rule { path, pattern, .. }| Route { path, pattern, service: Arc::clone(&service) })
+        };
+        let every = services.iter().flat_map(of).collect();
+        Self { http: routes(&HTTP), grpc: routes(&GRPC), every, services }
     }
 
     /// The route of a normalised path, and the path that its backend gets.
@@ -87,6 +111,11 @@ impl Table {
     pub(crate) fn patterns(&self, service: &str) -> Vec<&'static str> {
         let routes = self.http.iter().chain(&self.grpc);
         routes.filter(|route| route.service.name == service).map(|route| route.pattern).collect()
+    }
+
+    /// The route of a gRPC method that every backend has, to the service of that name.
+    pub(crate) fn everybodys(&self, path: &str, service: &str) -> Option<&Route> {
+        self.every.iter().find(|route| path.starts_with(route.path) && route.service.name == service)
     }
 
     /// The service of this name.

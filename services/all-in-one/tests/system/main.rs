@@ -2,6 +2,7 @@
 //! PostgreSQL, Redis, MariaDB and Kafka.
 
 mod contention;
+mod grpc;
 mod purchase;
 mod shop;
 
