@@ -6,7 +6,8 @@ mod change;
 mod explain;
 mod guard;
 mod input;
-mod report;
+mod page;
+pub(crate) mod report;
 mod state;
 
 pub(crate) use guard::{Failures, Guard};
@@ -17,13 +18,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::Value;
 
 use self::change::{Change, Order};
+use self::guard::Caller;
 use self::input::Query;
 use crate::client::Client;
+use crate::feed::Listener;
 use crate::live::Live;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -60,6 +63,8 @@ enum Route<'a> {
     Config,
     Changes,
     Explain,
+    Ui,
+    Events,
 }
 
 impl<'a> Route<'a> {
@@ -78,6 +83,8 @@ impl<'a> Route<'a> {
             ["config"] => Self::Config,
             ["changes"] => Self::Changes,
             ["explain"] => Self::Explain,
+            ["ui"] => Self::Ui,
+            ["events"] => Self::Events,
             _ => return None,
         })
     }
@@ -97,6 +104,8 @@ impl<'a> Route<'a> {
             Self::Config => "/admin/config",
             Self::Changes => "/admin/changes",
             Self::Explain => "/admin/explain",
+            Self::Ui => "/admin/ui",
+            Self::Events => "/admin/events",
         }
     }
 
@@ -129,15 +138,25 @@ pub(crate) fn route(path: &str) -> Option<&'static str> {
     is_ours.then(|| Route::find(path).map_or("/admin/*", Route::pattern))
 }
 
+/// What the admin API answers.
+pub(crate) enum Answer {
+    Whole(Response<Bytes>),
+    /// As long as the caller listens.
+    Events(Response<()>, Listener),
+}
+
 /// Answers, after the guard let the caller in.
 pub(crate) async fn answer(
     shared: &Arc<Shared>,
     live: &Live,
     asked: Asked<'_>,
     body: Incoming,
-) -> Result<Response<Bytes>, Refusal> {
-    let caller = live.guard.admit(&asked, &shared.admin_failures).inspect_err(|refusal| {
-        audit::denied(&asked, refusal);
+) -> Result<Answer, Refusal> {
+    let route = Route::find(asked.path);
+    let caller = live.guard.admit(&asked, &shared.admin_failures).map_err(|refusal| {
+        audit::denied(&asked, &refusal);
+        // The page can ask for the token.
+        if route == Some(Route::Ui) { page::instead_of(refusal) } else { refusal }
     })?;
     let Some(route) = Route::find(asked.path) else {
         return Err(Refusal::new(Reason::NoRoute, format!("no route of the admin API is {}", asked.path)));
@@ -148,6 +167,23 @@ pub(crate) async fn answer(
         return Err(Refusal::new(Reason::MethodRefused, format!("{} does not take {method}", route.pattern()))
             .header(header::ALLOW, allow));
     }
+    if route == Route::Events && *method == Method::GET {
+        Query::of(asked.head.uri.query(), &[])?;
+        return events(shared, live, &asked);
+    }
+    whole(shared, live, route, asked, body, caller).await.map(Answer::Whole)
+}
+
+/// Everything but events.
+async fn whole(
+    shared: &Arc<Shared>,
+    live: &Live,
+    route: Route<'_>,
+    asked: Asked<'_>,
+    body: Incoming,
+    caller: Caller,
+) -> Result<Response<Bytes>, Refusal> {
+    let method = &asked.head.method;
     if matches!(*method, Method::GET | Method::HEAD) {
         let query = Query::of(asked.head.uri.query(), route.parameters())?;
         return read(shared, live, route, &query);
@@ -155,7 +191,7 @@ pub(crate) async fn answer(
     let mut query = Query::of(asked.head.uri.query(), &[route.parameters(), &["dry_run"]].concat())?;
     let order = Order { dry_run: query.flag("dry_run")?, if_match: input::if_match(&asked.head.headers)?, caller };
     if let Route::Reset(service) = route {
-        return breakers::reset(live, service, &mut query, &order).map(|done| page(shared, live.revision, &done));
+        return breakers::reset(live, service, &mut query, &order).map(|done| json(shared, live.revision, &done));
     }
     let change = change_of(route, method, &mut query, &asked.head.headers, body).await?;
     let is_new = matches!(change, Change::Add { .. }) && !order.dry_run;
@@ -166,7 +202,7 @@ pub(crate) async fn answer(
         tokio::task::spawn_blocking(move || change::carry_out(&shared, change, &order)).await
     };
     let done = done.map_err(|_| Refusal::new(Reason::StateNotSaved, "the change could not be made"))??;
-    let mut response = page(shared, done.revision, &done.body);
+    let mut response = json(shared, done.revision, &done.body);
     if let Some(place) = place.and_then(|place| HeaderValue::from_str(&place).ok()) {
         *response.status_mut() = StatusCode::CREATED;
         response.headers_mut().insert(header::LOCATION, place);
@@ -174,8 +210,31 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
+/// Opens a stream of events (`text/event-stream`, WHATWG HTML, section 9.2).
+fn events(shared: &Shared, live: &Live, asked: &Asked<'_>) -> Result<Answer, Refusal> {
+    // There is not room for many, so that no other site shall make a browser take it.
+    live.guard.own_pages_only(asked)?;
+    let listener = shared.feed.listen(live.guard.key())?;
+    let mut response = Response::new(());
+    stream_headers(response.headers_mut());
+    Ok(Answer::Events(response, listener))
+}
+
+fn stream_headers(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx, and those that do as it does, would collect events before they hand them on.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+}
+
 fn read(shared: &Shared, live: &Live, route: Route<'_>, query: &Query<'_>) -> Result<Response<Bytes>, Refusal> {
     let body = match route {
+        Route::Ui => return Ok(page::page()),
+        Route::Events => {
+            let mut head = Response::default();
+            stream_headers(head.headers_mut());
+            return Ok(head);
+        }
         Route::Status => report::status(shared, live),
         Route::Services => report::services(live),
         Route::Service(service) | Route::Backends(service) => report::service(input::service(live, service)?, live),
@@ -193,7 +252,7 @@ fn read(shared: &Shared, live: &Live, route: Route<'_>, query: &Query<'_>) -> Re
         // Its methods have no GET.
         Route::Reset(_) => Value::Null,
     };
-    Ok(page(shared, live.revision, &body))
+    Ok(json(shared, live.revision, &body))
 }
 
 async fn change_of(
@@ -224,7 +283,7 @@ async fn change_of(
 }
 
 /// JSON that no cache keeps, with the state it belongs to.
-fn page(shared: &Shared, revision: u64, body: &Value) -> Response<Bytes> {
+fn json(shared: &Shared, revision: u64, body: &Value) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body.to_string()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, JSON);
@@ -249,6 +308,8 @@ mod tests {
             ("/admin", Some("/admin/*")),
             ("/admin/", Some("/admin/*")),
             ("/admin/status/", Some("/admin/*")),
+            ("/admin/ui", Some("/admin/ui")),
+            ("/admin/events", Some("/admin/events")),
             ("/admin/nothing", Some("/admin/*")),
             ("/administrator", None),
             ("/api/admin/status", None),

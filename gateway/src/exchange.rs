@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
+use shop_clock::{Clock as _, SystemClock};
 use tracing::Span;
 
 use crate::body::Progress;
 use crate::front::Occupied;
 use crate::metrics::ServiceMetrics;
 use crate::reason::Reason;
+use crate::recent::Entry;
 use crate::request_id;
 use crate::service::Backend;
 use crate::shared::Shared;
@@ -41,6 +43,8 @@ pub(crate) struct Exchange {
     /// Bytes that came through a tunnel, when it is one.
     received: u64,
     retries: u32,
+    /// It lasts as long as the client likes.
+    endless: bool,
     complete: bool,
 }
 
@@ -72,6 +76,7 @@ impl Exchange {
             sent: 0,
             received: 0,
             retries: 0,
+            endless: false,
             complete: false,
             shared: Arc::clone(shared),
         }
@@ -144,6 +149,11 @@ impl Exchange {
         if self.shared.is_draining() { Reason::Draining } else { Reason::ClientClosed }
     }
 
+    /// The answer goes on until somebody has enough of it, so that its duration means nothing.
+    pub(crate) fn goes_on(&mut self) {
+        self.endless = true;
+    }
+
     /// The answer is whole.
     pub(crate) fn complete(&mut self) {
         self.complete = true;
@@ -169,6 +179,18 @@ impl Exchange {
     /// The second part of the `traceparent` (W3C Trace Context).
     fn trace_id(&self) -> &str {
         self.traceparent.to_str().ok().and_then(|text| text.split('-').nth(1)).unwrap_or_default()
+    }
+
+    /// What people who watch are shown of a refusal.
+    fn entry(&self, status: StatusCode, reason: Reason) -> Entry {
+        Entry {
+            at: shop_clock::millis(SystemClock.now()),
+            service: self.counted().name().to_owned(),
+            route: self.route,
+            reason: reason.word(),
+            status: status.as_u16(),
+            backend: self.backend.as_ref().map(|backend| backend.label().to_owned()),
+        }
     }
 
     fn log(&self, status: StatusCode, reason: Option<Reason>, took: Duration) {
@@ -212,8 +234,14 @@ impl Drop for Exchange {
         } else {
             (Reason::ClientClosed.status(), self.reason.or(Some(Reason::ClientClosed)))
         };
-        let took = self.begun.elapsed();
-        self.counted().finished(&self.method, status, took, reason);
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.begun);
+        // How long a tunnel was open says nothing about speed either.
+        let timed = !self.endless && status != StatusCode::SWITCHING_PROTOCOLS;
+        self.counted().finished(&self.method, status, timed.then_some(took), reason);
+        if let Some(reason) = reason {
+            self.shared.recent.note(reason, now, || self.entry(status, reason));
+        }
         if let Some(service) = &self.service {
             service.active.dec();
         }

@@ -13,6 +13,7 @@ mod csrf;
 mod discovery;
 mod draft;
 mod exchange;
+mod feed;
 mod front;
 mod grpc;
 mod headers;
@@ -29,6 +30,7 @@ mod path;
 mod proxy;
 mod ramp;
 mod reason;
+mod recent;
 mod redirect;
 mod refusal;
 mod reload;
@@ -141,7 +143,10 @@ impl Gateway {
         }
         let all = futures_util::future::try_join_all(workers);
         tokio::pin!(all);
+        // Who watches wants to see the end, too.
+        let mut feed = std::pin::pin!(feed::run(&shared));
         tokio::select! {
+            () = &mut feed => {}
             died = &mut all => return died.map(drop).context("a worker thread died"),
             () = housekeep(&shared) => {}
             // They end with the signal: who stops as a whole must not report its own parts.
@@ -156,6 +161,7 @@ impl Gateway {
         };
         tokio::select! {
             () = drained => {}
+            () = feed => {}
             () = shutdown.hard.cancelled() => {
                 tracing::warn!(requests = shared.in_flight(), "the grace period is over with requests still running");
             }

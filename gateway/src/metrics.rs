@@ -1,5 +1,9 @@
 //! The gateway's numbers. Handles are resolved once per label set, so that counting is an atomic add.
 
+mod totals;
+
+pub(crate) use totals::Totals;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -200,11 +204,15 @@ pub(crate) struct ServiceMetrics {
 }
 
 impl ServiceMetrics {
-    /// Counts one finished request.
-    pub(crate) fn finished(&self, method: &Method, status: StatusCode, took: Duration, reason: Option<Reason>) {
+    /// Whose they are.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Counts one finished request; `took` is none when how long it took says nothing about speed.
+    pub(crate) fn finished(&self, method: &Method, status: StatusCode, took: Option<Duration>, reason: Option<Reason>) {
         let method = method_index(method);
-        // How long a tunnel was open says nothing about speed.
-        if status != StatusCode::SWITCHING_PROTOCOLS {
+        if let Some(took) = took {
             self.durations[method].observe(took.as_secs_f64());
         }
         let status = usize::from(status.as_u16()).saturating_sub(100).min(STATUSES - 1);

@@ -15,12 +15,13 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use self::forward::{Call, Forward};
-use crate::admin::{self, Asked};
+use crate::admin::{self, Answer, Asked};
 use crate::body::{Body, Download, Upload};
 use crate::client::Client;
 use crate::config::Config;
 use crate::cors;
 use crate::exchange::Exchange;
+use crate::feed::Listener;
 use crate::front::{Watch, Worker};
 use crate::headers::{self, Onward};
 use crate::limit::{self, Ruling, Verdict};
@@ -77,6 +78,10 @@ pub(crate) async fn serve(
             exchange.answered(head.status, None);
             connection.tunnel(Tunnel::new(link, exchange, &live.config.upstream));
             Response::from_parts(head, Body::none())
+        }
+        Ok(Reply::Events(response, listener)) => {
+            exchange.answered(response.status(), None);
+            response.map(|()| Body::events(listener, exchange))
         }
         Ok(Reply::Own(response)) => {
             exchange.answered(response.status(), None);
@@ -145,6 +150,8 @@ impl Browser {
 /// Who answers.
 enum Reply {
     Own(Response<Bytes>),
+    /// As long as the client listens.
+    Events(Response<()>, Listener),
     /// A backend, with 101.
     Tunnel(http::response::Parts, Link),
     Backend(http::response::Parts, Box<Download>),
@@ -198,7 +205,10 @@ impl Visit {
             self.exchange.own(route);
             let (peer, client, request_id) = (self.peer, self.client, self.exchange.request_id());
             let asked = Asked { head: &head, path: &normal, host: &host, peer, client, request_id };
-            return admin::answer(&worker.shared, live, asked, incoming).await.map(Reply::Own);
+            return admin::answer(&worker.shared, live, asked, incoming).await.map(|answer| match answer {
+                Answer::Whole(response) => Reply::Own(response),
+                Answer::Events(response, listener) => Reply::Events(response, listener),
+            });
         }
         if let (Some(cors), Some(verdict)) = (&live.cors, &self.browser.cors)
             && cors::is_preflight(&head.method, &head.headers)

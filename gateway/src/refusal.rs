@@ -54,12 +54,14 @@ pub(crate) struct Refusal {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// What of a change is wrong.
     pub(crate) errors: Vec<FieldError>,
+    /// What a browser shows instead of the problem.
+    page: Option<&'static str>,
 }
 
 impl Refusal {
     /// A refusal; `detail` is for people.
     pub(crate) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, detail: detail.into(), retry_after: None, headers: Vec::new(), errors: Vec::new() }
+        Self { reason, detail: detail.into(), retry_after: None, headers: Vec::new(), errors: Vec::new(), page: None }
     }
 
     /// Says when a retry makes sense.
@@ -74,6 +76,12 @@ impl Refusal {
         self
     }
 
+    /// Answers with this HTML, in which a person can do something about it.
+    pub(crate) fn page(mut self, html: &'static str) -> Self {
+        self.page = Some(html);
+        self
+    }
+
     /// Adds a header to the answer.
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -83,6 +91,12 @@ impl Refusal {
     /// The answer to an HTTP client.
     pub(crate) fn problem(self, instance: &str, request_id: &HeaderValue) -> Response<Bytes> {
         let status = self.reason.status();
+        if let Some(page) = self.page {
+            let mut response = Response::new(Bytes::from_static(page.as_bytes()));
+            *response.status_mut() = status;
+            self.common_headers(response.headers_mut(), HeaderValue::from_static("text/html; charset=utf-8"));
+            return response;
+        }
         let problem = Problem {
             r#type: "about:blank",
             title: status.canonical_reason().unwrap_or("Refused"),

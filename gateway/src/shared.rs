@@ -11,9 +11,11 @@ use tokio::sync::{Notify, watch};
 
 use crate::admin::{Failures, StateFile};
 use crate::draft::Draft;
+use crate::feed::Feed;
 use crate::live::Live;
 use crate::metrics::{Metrics, OWN, ServiceMetrics};
 use crate::overlay::Overlay;
+use crate::recent::Recent;
 use crate::reload::Reloads;
 use crate::wanted::Wanted;
 
@@ -36,6 +38,10 @@ pub(crate) struct Shared {
     /// Counts what belongs to no service.
     pub(crate) own: Arc<ServiceMetrics>,
     pub(crate) begun: Instant,
+    /// The latest refusals.
+    pub(crate) recent: Recent,
+    /// Tells pages what goes on.
+    pub(crate) feed: Feed,
     pub(crate) workers: usize,
     /// The signal to stop came: not ready any more.
     draining: AtomicBool,
@@ -54,6 +60,7 @@ impl Shared {
         metrics: shop_telemetry::Metrics,
     ) -> Arc<Self> {
         let metrics = Metrics::new(metrics);
+        let begun = Instant::now();
         let live = Live::first(&wanted.merged(), workers, &metrics);
         metrics.revision.set(1);
         Arc::new(Self {
@@ -65,7 +72,9 @@ impl Shared {
             live: ArcSwap::from_pointee(live),
             wanted: Mutex::new(wanted),
             own: Arc::new(metrics.service(OWN)),
-            begun: Instant::now(),
+            begun,
+            recent: Recent::new(begun),
+            feed: Feed::default(),
             workers,
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -149,6 +158,7 @@ impl Shared {
     /// From now on nothing new for backends.
     pub(crate) fn close(&self) {
         self.closed.store(true, SeqCst);
+        self.feed.close();
     }
 
     /// Whether nothing new is begun.

@@ -152,6 +152,12 @@ pub fn h2spec() -> Option<String> {
     server("SHOP_TEST_H2SPEC", "h2spec")
 }
 
+/// The program that drives Chromium.
+#[must_use]
+pub fn chromedriver() -> Option<String> {
+    server("SHOP_TEST_CHROMEDRIVER", "chromedriver")
+}
+
 /// Whether a missing server fails the tests that need it.
 #[must_use]
 pub fn required() -> bool {

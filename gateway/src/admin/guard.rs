@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
 use subtle::ConstantTimeEq;
@@ -51,6 +51,17 @@ impl Guard {
         // Whatever the settings for services say, nobody but our own pages may send changes here.
         let own_pages_only = config::Csrf { enabled: true, trusted_origins: Vec::new() };
         Self { token: token.map(|token| hash(token.as_bytes())), csrf: Csrf::new(&own_pages_only) }
+    }
+
+    /// What tells whom it lets in: guards with the same key let in the same.
+    pub(crate) fn key(&self) -> Option<[u8; 32]> {
+        self.token
+    }
+
+    /// Refuses what another site's page made a browser ask, reads included: for answers that cost something while they last.
+    pub(super) fn own_pages_only(&self, asked: &Asked<'_>) -> Result<(), Refusal> {
+        let headers = &asked.head.headers;
+        self.csrf.as_ref().map_or(Ok(()), |csrf| csrf.check(&Method::POST, headers, asked.host, None))
     }
 
     /// Lets the caller in, or says why not.

@@ -9,7 +9,7 @@ use crate::service::{Group, Member, Service};
 use crate::shared::Shared;
 
 /// `GET /admin/status`.
-pub(super) fn status(shared: &Shared, live: &Live) -> Value {
+pub(crate) fn status(shared: &Shared, live: &Live) -> Value {
     json!({
         "status": own::status(shared),
         "version": env!("CARGO_PKG_VERSION"),
@@ -31,7 +31,7 @@ pub(super) fn services(live: &Live) -> Value {
 }
 
 /// `GET /admin/services/{service}`.
-pub(super) fn service(service: &Service, live: &Live) -> Value {
+pub(crate) fn service(service: &Service, live: &Live) -> Value {
     let list =
         |group: &Group| -> Value { group.members().iter().map(|member| backend(group.protocol(), member)).collect() };
     json!({
@@ -47,7 +47,7 @@ pub(super) fn service(service: &Service, live: &Live) -> Value {
 }
 
 /// `GET /admin/services/{service}/backends/{backend}`.
-pub(super) fn backend(protocol: Protocol, member: &Member) -> Value {
+pub(crate) fn backend(protocol: Protocol, member: &Member) -> Value {
     let mut detail = own::backend_detail(member);
     detail["protocol"] = json!(protocol);
     detail

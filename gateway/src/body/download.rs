@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep};
 use super::Broken;
 use crate::breaker::Permit;
 use crate::exchange::Exchange;
+use crate::feed::Listener;
 use crate::reason::Reason;
 use crate::refusal::grpc_status;
 use crate::service::InFlight;
@@ -26,6 +27,8 @@ enum Source {
     None,
     /// The gateway's own words.
     Own(Option<Bytes>, Exchange),
+    /// The gateway's own, event by event.
+    Events(Listener, Exchange),
     /// A backend's.
     Backend(Box<Download>, Exchange),
 }
@@ -63,6 +66,12 @@ impl Body {
     /// An answer of the gateway's own.
     pub(crate) fn own(bytes: Bytes, exchange: Exchange) -> Self {
         Self(Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty()), exchange))
+    }
+
+    /// What the gateway has to tell as long as the client listens.
+    pub(crate) fn events(listener: Listener, mut exchange: Exchange) -> Self {
+        exchange.goes_on();
+        Self(Source::Events(listener, exchange))
     }
 
     /// A backend's answer.
@@ -170,6 +179,11 @@ impl HttpBody for Body {
                 exchange.complete();
                 Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
+            Source::Events(listener, exchange) => {
+                let event = ready!(listener.poll_next(cx));
+                exchange.sent(event.as_ref().map_or(0, Bytes::len));
+                Poll::Ready(event.map(|event| Ok(Frame::data(event))))
+            }
             Source::Backend(download, exchange) => download.poll(cx, exchange),
         }
     }
@@ -178,6 +192,7 @@ impl HttpBody for Body {
         match &self.0 {
             Source::None => true,
             Source::Own(bytes, _) => bytes.is_none(),
+            Source::Events(..) => false,
             Source::Backend(download, _) => download.state.ended || download.incoming.is_end_stream(),
         }
     }
@@ -188,6 +203,7 @@ impl HttpBody for Body {
             Source::Own(bytes, _) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(0)))
             }
+            Source::Events(..) => SizeHint::default(),
             Source::Backend(download, _) => download.incoming.size_hint(),
         }
     }
@@ -200,6 +216,8 @@ impl Drop for Body {
         match &mut self.0 {
             Source::Backend(download, exchange) if whole && !download.state.ended => download.complete(None, exchange),
             Source::Own(_, exchange) if whole => exchange.complete(),
+            // Events have no end of their own: who leaves has heard what it wanted.
+            Source::Events(_, exchange) => exchange.complete(),
             _ => {}
         }
     }

@@ -18,6 +18,8 @@ mod hostile;
 mod http;
 mod informational;
 mod own;
+mod page;
+mod page_events;
 mod policy;
 mod process;
 mod recorder;

@@ -1,0 +1,163 @@
+//! What a service has counted, read back: two readings make rates and quantiles of the time between.
+
+use std::sync::OnceLock;
+
+use prometheus::core::Metric as _;
+use shop_telemetry::LATENCY_BUCKETS;
+
+use super::{METHODS, STATUSES, ServiceMetrics};
+use crate::reason::Reason;
+
+/// The numbers of a service at one moment, or the difference of two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) requests: u64,
+    /// Of these, answered with a status from 500.
+    pub(crate) failed: u64,
+    pub(crate) retries: u64,
+    /// By [`Reason::index`].
+    pub(crate) refusals: [u64; Reason::ALL.len()],
+    /// Up to each bound of [`LATENCY_BUCKETS`], those below the one before it not included.
+    durations: [u64; LATENCY_BUCKETS.len()],
+    /// Above the last of them.
+    endless: u64,
+}
+
+impl Totals {
+    /// Nothing.
+    pub(crate) const NONE: Self = Self {
+        requests: 0,
+        failed: 0,
+        retries: 0,
+        refusals: [0; Reason::ALL.len()],
+        durations: [0; LATENCY_BUCKETS.len()],
+        endless: 0,
+    };
+
+    /// What was counted after `earlier`.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        let mut since = self.clone();
+        since.requests = since.requests.saturating_sub(earlier.requests);
+        since.failed = since.failed.saturating_sub(earlier.failed);
+        since.retries = since.retries.saturating_sub(earlier.retries);
+        since.endless = since.endless.saturating_sub(earlier.endless);
+        let lists = since.refusals.iter_mut().zip(&earlier.refusals);
+        for (count, before) in lists.chain(since.durations.iter_mut().zip(&earlier.durations)) {
+            *count = count.saturating_sub(*before);
+        }
+        since
+    }
+
+    /// Adds those of another service.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.failed += other.failed;
+        self.retries += other.retries;
+        self.endless += other.endless;
+        let lists = self.refusals.iter_mut().zip(&other.refusals);
+        for (count, more) in lists.chain(self.durations.iter_mut().zip(&other.durations)) {
+            *count += more;
+        }
+    }
+
+    /// Refusals of whatever reason.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refusals.iter().sum()
+    }
+
+    /// How long the given share of requests took at most, in milliseconds; none when there were none. Within a bucket they
+    /// are taken to be spread evenly, as Prometheus does; what is above the last bound counts as that.
+    pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
+        let count = |number: u64| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
+        let all = count(self.durations.iter().sum::<u64>() + self.endless);
+        if all == 0.0 {
+            return None;
+        }
+        let (mut below, mut lower) = (0.0, 0.0);
+        for (bound, inside) in LATENCY_BUCKETS.iter().zip(&self.durations) {
+            let inside = count(*inside);
+            if inside > 0.0 && below + inside >= share * all {
+                let part = (share * all - below) / inside;
+                return Some((lower + (bound - lower) * part) * 1000.0);
+            }
+            (below, lower) = (below + inside, *bound);
+        }
+        Some(lower * 1000.0)
+    }
+}
+
+impl ServiceMetrics {
+    /// All that was counted until now. It looks at some thousand places: once a second, not once a request.
+    pub(crate) fn totals(&self) -> Totals {
+        let mut totals = Totals::NONE;
+        for (place, counter) in self.counts.iter().enumerate() {
+            let Some(counter) = OnceLock::get(counter) else { continue };
+            totals.requests += counter.get();
+            // Places begin with status 100.
+            if place % STATUSES >= 400 {
+                totals.failed += counter.get();
+            }
+        }
+        totals.retries = self.retries.get();
+        totals.refusals = std::array::from_fn(|place| self.refusals.get(place).map_or(0, prometheus::IntCounter::get));
+        for histogram in self.durations.iter().take(METHODS.len()) {
+            let metric = histogram.metric();
+            let seen = metric.get_histogram();
+            let mut below = 0;
+            for (bucket, count) in seen.get_bucket().iter().zip(&mut totals.durations) {
+                *count += bucket.cumulative_count().saturating_sub(below);
+                below = bucket.cumulative_count();
+            }
+            totals.endless += seen.get_sample_count().saturating_sub(below);
+        }
+        totals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{Method, StatusCode};
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    fn service() -> ServiceMetrics {
+        Metrics::new(shop_telemetry::Metrics::new("gateway")).service("product")
+    }
+
+    #[test]
+    fn what_is_counted_is_read_back() {
+        let service = service();
+        let count = |status, millis, reason| {
+            service.finished(&Method::GET, status, Some(Duration::from_millis(millis)), reason);
+        };
+        count(StatusCode::OK, 1, None);
+        count(StatusCode::NOT_FOUND, 2, None);
+        let before = service.totals();
+        count(StatusCode::SERVICE_UNAVAILABLE, 3, Some(Reason::BreakerOpen));
+        service.finished(&Method::PUT, StatusCode::OK, Some(Duration::from_mins(1)), None);
+        service.finished(&Method::PUT, StatusCode::OK, None, None);
+        let (all, since) = (service.totals(), service.totals().since(&before));
+        assert_eq!((all.requests, all.failed, all.refused()), (5, 1, 1));
+        assert_eq!((since.requests, since.failed, since.refusals[Reason::BreakerOpen.index()]), (3, 1, 1));
+        assert_eq!((since.durations.iter().sum::<u64>(), since.endless), (1, 1));
+        let mut twice = since.clone();
+        twice.add(&since);
+        assert_eq!((twice.requests, twice.endless, twice.refused()), (6, 2, 2));
+    }
+
+    #[test]
+    fn quantiles_are_found_within_their_buckets() {
+        let mut totals = Totals::NONE;
+        assert_eq!(totals.quantile(0.5), None);
+        totals.durations[1] = 100;
+        assert_eq!(totals.quantile(0.5), Some(1.75), "in the middle of 1 ms to 2.5 ms");
+        assert_eq!(totals.quantile(1.0), Some(2.5));
+        totals.durations[4] = 1;
+        assert_eq!(totals.quantile(0.99).map(f64::round), Some(2.0));
+        totals.endless = 1000;
+        assert_eq!(totals.quantile(0.99), Some(10_000.0), "as far as the buckets go");
+    }
+}

@@ -1,0 +1,195 @@
+//! The live page, in a real browser.
+
+use serde_json::{Value, json};
+use shop_testing::{Browser, eventually};
+
+use crate::support::{Mortal, Running, backends, config, nobody};
+
+const TOKEN: &str = "correct-horse-battery";
+
+/// Where the page is, as the browser calls it.
+fn page(gateway: &Running) -> String {
+    format!("http://localhost:{}/admin/ui", gateway.addr.port())
+}
+
+/// A selector for the first backend of a service.
+fn backend(service: &str) -> String {
+    format!("[data-key={service}] .backend")
+}
+
+/// Whether the page says `expected` there.
+async fn says(browser: &Browser, selector: &str, expected: &str) -> Result<(), String> {
+    let text = browser.text(selector).await;
+    if text.contains(expected) { Ok(()) } else { Err(format!("{selector} says {text:?}, not {expected:?}")) }
+}
+
+/// What a person sees who scrolls sideways: nothing, it is hoped.
+async fn overflows(browser: &Browser) -> Value {
+    browser
+        .run(
+            "const wide = document.documentElement.clientWidth;
+             return [...document.querySelectorAll('body *')]
+               .filter((one) => one.getBoundingClientRect().right > wide + 1)
+               .map((one) => `${one.tagName}.${one.className} ${one.textContent.slice(0, 40)}`)
+               .concat(document.documentElement.scrollWidth > wide ? ['the page itself'] : [])",
+        )
+        .await
+}
+
+/// Screenshots go where `SHOP_TEST_SCREENSHOTS` says, for whoever wants to look at them.
+#[expect(clippy::disallowed_methods, reason = "tests have no settings file")]
+async fn keep(browser: &Browser, name: &str) {
+    let Ok(folder) = std::env::var("SHOP_TEST_SCREENSHOTS") else { return };
+    let file = std::path::Path::new(&folder).join(format!("{name}.png.base64"));
+    std::fs::write(file, browser.screenshot().await).expect("writes");
+}
+
+#[tokio::test]
+async fn the_page_shows_what_happens_while_it_happens() {
+    let Some(browser) = Browser::start().await else { return };
+    let (mut one, two) = (Mortal::start(), Mortal::start());
+    let mut settings = config(two.addr);
+    settings.circuit_breaker.enabled = true;
+    settings.services.product.urls = backends(&[one.addr]);
+    settings.services.product.grpc_urls = backends(&[]);
+    settings.services.basket.urls = backends(&[two.addr, one.addr]);
+    let gateway = Running::start(settings).await;
+    gateway.get("/api/products").await;
+    browser.resize(1280, 900, false).await;
+    browser.open(&page(&gateway)).await;
+    eventually!(says(&browser, "#link", "live").await);
+    eventually!(says(&browser, "#status", "up").await);
+    let names = browser.run("return [...document.querySelectorAll('.service')].map((one) => one.dataset.key)").await;
+    assert_eq!(names, json!(["product", "basket", "payment", "notification"]));
+    let product = backend("product");
+    eventually!(says(&browser, &product, "up").await);
+    says(&browser, &product, &one.addr.to_string()).await.expect("its address");
+
+    // A mark that a page loaded anew would not have.
+    browser.run("window.same = true").await;
+    let address = one.addr;
+    one.kill();
+    eventually!({
+        for _ in 0..5 {
+            gateway.get("/api/products").await;
+        }
+        says(&browser, &format!("{product}.down"), "breaker open").await
+    });
+    let red = format!("return getComputedStyle(document.querySelector('{product} .dot')).backgroundColor");
+    assert_eq!(browser.run(&red).await, "rgb(179, 38, 30)");
+    eventually!(says(&browser, "#refusals", "breaker_open").await);
+    says(&browser, "#refusals", "/api/products/*").await.expect("the route");
+    eventually!(says(&browser, "#tiles", "p99").await);
+    keep(&browser, "desktop-light").await;
+    browser.prefer("dark").await;
+    keep(&browser, "desktop-dark").await;
+    assert_eq!(overflows(&browser).await, json!([]));
+    for (name, scheme) in [("phone-dark", "dark"), ("phone-light", "light")] {
+        browser.prefer(scheme).await;
+        browser.resize(360, 780, true).await;
+        assert_eq!(overflows(&browser).await, json!([]), "{name}");
+        keep(&browser, name).await;
+    }
+    browser.run("document.querySelector('#refusals-title').scrollIntoView()").await;
+    keep(&browser, "phone-refusals").await;
+
+    let _again = Mortal::at(address);
+    browser.run(&format!("document.querySelector('{product}').scrollIntoView({{block: 'center'}})")).await;
+    browser.click(&format!("{product} [data-is=reset]")).await;
+    keep(&browser, "phone-question").await;
+    browser.click("#yes").await;
+    eventually!({
+        gateway.get("/api/products").await;
+        says(&browser, &format!("{product}.up"), "up").await
+    });
+    assert_eq!(browser.run("return window.same").await, true, "it was loaded once");
+    assert_eq!(browser.console().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_backend_is_drained_by_a_click_and_only_in_the_state_that_was_seen() {
+    let Some(browser) = Browser::start().await else { return };
+    let (one, two) = (Mortal::start(), Mortal::start());
+    let mut settings = config(one.addr);
+    settings.services.product.urls = backends(&[one.addr, two.addr]);
+    let gateway = Running::start(settings).await;
+    browser.open(&page(&gateway)).await;
+    eventually!(says(&browser, "#link", "live").await);
+    let button = format!("{} [data-is=drain]", backend("product"));
+    browser.click(&button).await;
+    browser.click("#ask button[value=no]").await;
+    browser.click(&button).await;
+    browser.click("#yes").await;
+    eventually!(says(&browser, &backend("product"), "drained").await);
+    let path = format!("/admin/services/product/backends/{}?protocol=http", one.addr);
+    assert_eq!(gateway.admin("GET", &path, "").await.json()["draining"], true);
+
+    browser.click(&button).await;
+    gateway.admin("PUT", "/admin/services/payment", r#"{"strategy": "random"}"#).await;
+    browser.click("#yes").await;
+    eventually!(says(&browser, "#notice", "changed meanwhile").await);
+    assert_eq!(gateway.admin("GET", &path, "").await.json()["draining"], true);
+    eventually!(says(&browser, "#about", "settings 3").await);
+    browser.click(&button).await;
+    browser.click("#yes").await;
+    eventually!((gateway.admin("GET", &path, "").await.json()["draining"] == false).then_some(()));
+}
+
+#[tokio::test]
+async fn the_token_is_asked_for_and_stays_in_the_tab() {
+    let Some(browser) = Browser::start().await else { return };
+    let mut settings = config(nobody().await);
+    settings.admin.token = TOKEN.into();
+    let gateway = Running::start(settings).await;
+    browser.open(&page(&gateway)).await;
+    eventually!(says(&browser, "#login", "Admin token").await);
+    keep(&browser, "login").await;
+    browser.write("#token", "wrong").await;
+    browser.click("#login button").await;
+    eventually!(says(&browser, "#notice", "not the token").await);
+    browser.write("#token", TOKEN).await;
+    browser.click("#login button").await;
+    eventually!(says(&browser, "#link", "live").await);
+    assert_eq!(browser.text("#login").await, "");
+    browser.open(&page(&gateway)).await;
+    eventually!(says(&browser, "#link", "live").await);
+    let kept = "return [document.cookie, localStorage.length, location.href.includes('horse')]";
+    assert_eq!(browser.run(kept).await, json!(["", 0, false]));
+    browser.click("#forget").await;
+    eventually!(says(&browser, "#login", "Admin token").await);
+    browser.open(&page(&gateway)).await;
+    eventually!(says(&browser, "#login", "Admin token").await);
+    // The browser itself says that it was asked for a token; nothing else is wrong.
+    let console = browser.console().await;
+    assert!(console.iter().all(|line| line.contains("401 (Unauthorized)")), "{console:?}");
+}
+
+#[tokio::test]
+async fn what_is_old_is_marked_and_the_page_finds_back() {
+    let Some(browser) = Browser::start().await else { return };
+    let mut settings = config(nobody().await);
+    let gateway = Running::start(settings.clone()).await;
+    browser.open(&page(&gateway)).await;
+    eventually!(says(&browser, "#link", "live").await);
+    gateway.shutdown.soft.cancel();
+    eventually!(says(&browser, "[data-link=stale] #link", "stale since").await);
+    gateway.ended.await.expect("no panic").expect("a clean end");
+    keep(&browser, "stale").await;
+    settings.http.port = gateway.addr.port();
+    let _again = Running::start(settings).await;
+    eventually!(says(&browser, "[data-link=live] #link", "live").await);
+}
+
+#[tokio::test]
+async fn names_from_elsewhere_are_text() {
+    let Some(browser) = Browser::start().await else { return };
+    let gateway = Running::before(nobody().await).await;
+    browser.open(&page(&gateway)).await;
+    eventually!(says(&browser, "#link", "live").await);
+    let hurt =
+        "try { document.body.innerHTML = '<img src=x onerror=alert(1)>'; return 'done' } catch { return 'refused' }";
+    assert_eq!(browser.run(hurt).await, "refused");
+    let load = "const script = document.createElement('script'); script.src = 'data:text/javascript,window.hurt=1'";
+    let refused = browser.run(&format!("try {{ {load}; return 'done' }} catch {{ return 'refused' }}")).await;
+    assert_eq!(refused, "refused");
+}
