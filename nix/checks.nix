@@ -14,7 +14,6 @@ let
         src = source.test;
         inherit nativeBuildInputs;
         buildPhase = ''
-          runHook preBuild
           patchShebangs --build scripts
           export CARGO_NET_OFFLINE=true HOME=$PWD
           ${command}

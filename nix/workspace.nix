@@ -23,12 +23,12 @@ let
   cargo = {
     inherit (source) version;
     cargoLock.lockFile = ../Cargo.lock;
-    # Kafka's C library is built by a script that starts with /usr/bin/env, which a sandbox does not have.
-    preBuild = ''
-      for script in $(find "$cargoDepsCopy" -path '*/librdkafka/configure' -o -path '*/librdkafka/lds-gen.py'); do
-        chmod +x "$script"
-        patchShebangs --build "$script"
-      done
+    # Kafka's C library is built by a script that starts with /usr/bin/env, which a sandbox does not have. Not later than
+    # here: the variable is gone afterwards.
+    prePatch = ''
+      script=$(find "$cargoDepsCopy" -path '*/librdkafka/configure')
+      [[ -n $script ]] || { echo "where is librdkafka's configure?" >&2; exit 1; }
+      patchShebangs --build "$script"
     '';
     # Every test runs in `checks.tests`, once, on real servers.
     doCheck = false;
