@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use shop_gateway::config::{BackendUrl, Backends};
 use shop_gateway::{Config, Gateway, Handle};
@@ -21,6 +22,15 @@ use shop_runtime::Shutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+
+static FILES: Once = Once::new();
+
+/// Gateway, clients and backends of all tests at once are this one process; many systems give it 1024 files unless asked.
+fn more_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // What cannot be raised stays as it is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
 
 /// A gateway on a free port.
 pub(crate) struct Running {
@@ -67,6 +77,7 @@ pub(crate) async fn nobody() -> SocketAddr {
 
 impl Running {
     pub(crate) async fn start(config: Config) -> Self {
+        FILES.call_once(more_files);
         let shutdown = Shutdown::new();
         let metrics = shop_telemetry::Metrics::new("gateway");
         let gateway = Gateway::build(config, metrics.clone(), &shutdown).await.expect("builds");
