@@ -24,6 +24,7 @@ mod policy;
 mod process;
 mod recorder;
 mod reload;
+mod resilience;
 mod retries;
 mod settings;
 mod support;
