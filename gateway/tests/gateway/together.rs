@@ -167,19 +167,27 @@ async fn a_redis_that_hangs_costs_its_timeout_once_and_not_with_each_call() {
     let place = place.trim_start_matches("redis://").split('/').next().expect("host and port").to_owned();
     let hangs = Arc::new(AtomicBool::new(false));
     let is_hanging = Arc::clone(&hangs);
+    // Connections that still pass commands on.
+    let passing = Arc::new(AtomicUsize::new(0));
+    let passes = Arc::clone(&passing);
     let server = place.clone();
     let relay = Upstream::raw(move |mut stream| {
-        let (hangs, server) = (Arc::clone(&is_hanging), server.clone());
+        let (hangs, server, passing) = (Arc::clone(&is_hanging), server.clone(), Arc::clone(&passes));
         async move {
+            passing.fetch_add(1, SeqCst);
             let mut redis = TcpStream::connect(server).await.expect("connects");
             let hung = async {
                 while !hangs.load(SeqCst) {
                     tokio::time::sleep(std::time::Duration::from_millis(1)).await;
                 }
             };
-            tokio::select! {
-                _ = copy_bidirectional(&mut stream, &mut redis) => return,
-                () = hung => {}
+            let ended = tokio::select! {
+                _ = copy_bidirectional(&mut stream, &mut redis) => true,
+                () = hung => false,
+            };
+            passing.fetch_sub(1, SeqCst);
+            if ended {
+                return;
             }
             // Open, and silent until it is well again.
             while hangs.load(SeqCst) {
@@ -194,6 +202,7 @@ async fn a_redis_that_hangs_costs_its_timeout_once_and_not_with_each_call() {
     let gateway = counting_in_redis(settings).await;
     assert_eq!(allowed(gateway.addr, 10).await, 10);
     hangs.store(true, SeqCst);
+    eventually!(passing.load(SeqCst) == 0);
     let begun = Instant::now();
     assert_eq!(allowed(gateway.addr, 100).await, 100);
     let took = begun.elapsed();
