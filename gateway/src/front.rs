@@ -25,6 +25,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use shop_runtime::CancellationToken;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout_at};
 
 use self::framing::Framing;
 use self::socket::Socket;
@@ -110,7 +111,7 @@ impl Worker {
             let config = &live.config;
             for watch in self.connections.lock().values() {
                 if let Some(reason) = watch.look(config) {
-                    self.shared.metrics.cut.with_label_values(&[reason]).inc();
+                    self.count_cut(reason);
                 }
             }
             let idle = config.upstream.pool_idle.get();
@@ -144,9 +145,9 @@ impl Worker {
         self.connections.lock().insert(id, Arc::clone(&watch));
         self.shared.metrics.connections.inc();
         let _listed = Listed { worker: &self, id };
-        let head = self.shared.live().config.http.header_timeout.get();
-        let opening = tokio::time::timeout(head, self.open_with(stream, tls.as_deref())).await;
-        let Ok(Some((stream, begin, is_http2))) = opening else { return };
+        let due = Instant::now() + self.shared.live().config.http.header_timeout.get();
+        let Some((stream, begin, is_http2)) = self.open_with(stream, tls.as_deref(), due).await else { return };
+        watch.is_opened();
         let service = {
             let (worker, watch) = (Arc::clone(&self), Arc::clone(&watch));
             service_fn(move |request| {
@@ -182,26 +183,39 @@ impl Worker {
         }
     }
 
-    /// Finds out what the client speaks, after TLS if there is any. Nothing when it will not come to a request.
-    async fn open_with(&self, stream: TcpStream, tls: Option<&Tls>) -> Option<(Socket, BytesMut, bool)> {
+    /// Finds out until `due` what the client speaks, after TLS if there is any. Nothing when it will not come to a request.
+    async fn open_with(&self, stream: TcpStream, tls: Option<&Tls>, due: Instant) -> Option<(Socket, BytesMut, bool)> {
         let (mut stream, agreed) = match tls {
             None => (Socket::Plain(stream), None),
-            Some(tls) => match tls.accept(stream).await {
-                Ok((stream, agreed)) => (Socket::Tls(Box::new(stream)), agreed),
+            Some(tls) => match timeout_at(due, tls.accept(stream)).await {
+                Ok(Ok((stream, agreed))) => (Socket::Tls(Box::new(stream)), agreed),
                 // Probes connect and close; that is no failure.
-                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return None,
-                Err(error) => {
-                    self.shared.metrics.cut.with_label_values(&["tls_handshake"]).inc();
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => return None,
+                Ok(Err(error)) => {
+                    self.count_cut("tls_handshake");
                     tracing::debug!(%error, "a TLS handshake failed");
+                    return None;
+                }
+                Err(_) => {
+                    self.count_cut("tls_handshake");
                     return None;
                 }
             },
         };
-        let (begin, is_http2) = match agreed {
-            Some(is_http2) => (BytesMut::new(), is_http2),
-            None => sniff(&mut stream).await.ok()??,
+        if let Some(is_http2) = agreed {
+            return Some((stream, BytesMut::new(), is_http2));
+        }
+        let Ok(begin) = timeout_at(due, sniff(&mut stream)).await else {
+            self.count_cut("head_timeout");
+            return None;
         };
+        let (begin, is_http2) = begin.ok()??;
         Some((stream, begin, is_http2))
+    }
+
+    /// A client was cut off.
+    fn count_cut(&self, reason: &str) {
+        self.shared.metrics.cut.with_label_values(&[reason]).inc();
     }
 }
 
@@ -259,7 +273,7 @@ async fn drive<C: Serving>(mut connection: Pin<&mut C>, watch: &Watch) -> hyper:
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(ended);
             }
-            if finishing || order != Order::Finish || watch.awaits_head() {
+            if finishing || order != Order::Finish || watch.is_unfinished() {
                 return Poll::Pending;
             }
             finishing = true;

@@ -225,7 +225,7 @@ impl AsyncWrite for ClientStream {
             // All that came before is answered, and nothing waits in between.
             guard.partial = BytesMut::new();
             guard.refused = Some(Refused::Leaving(Farewell::new((guard.refuse)(fault))));
-            this.watch.reads();
+            this.watch.leaves();
             cx.waker().wake_by_ref();
         }
         Pin::new(&mut this.stream).poll_flush(cx)

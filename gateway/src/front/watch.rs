@@ -25,6 +25,10 @@ enum Phase {
     Busy = 1,
     /// Nothing is due.
     Idle = 2,
+    /// What it speaks is not known yet. The worker itself waits for that, and no longer than for a head.
+    Opening = 3,
+    /// It was refused: what still comes is thrown away, until the client has seen why.
+    Leaving = 4,
 }
 
 /// What a connection is told to do.
@@ -69,7 +73,7 @@ impl Watch {
     pub(crate) fn new(late: bool, encrypted: bool) -> Self {
         Self {
             accepted: Instant::now(),
-            phase: AtomicU8::new(Phase::Head as u8),
+            phase: AtomicU8::new(Phase::Opening as u8),
             since: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             served: AtomicU64::new(0),
@@ -110,6 +114,11 @@ impl Watch {
         self.phase.load(Relaxed) == phase as u8
     }
 
+    /// What it speaks is known; the first head is due, in what is left of its time.
+    pub(super) fn is_opened(&self) {
+        self.phase.store(Phase::Head as u8, Relaxed);
+    }
+
     /// It is an HTTP/2 connection. Heads come in frames there and idle clients send pings, so bytes say little.
     pub(super) fn speaks_http2(&self) {
         self.http2.store(true, Relaxed);
@@ -121,6 +130,11 @@ impl Watch {
         if self.is_in(Phase::Idle) && !self.http2.load(Relaxed) {
             self.enter(Phase::Head);
         }
+    }
+
+    /// Nothing of what it sends counts any more.
+    pub(super) fn leaves(&self) {
+        self.enter(Phase::Leaving);
     }
 
     /// Bytes were to be sent, and the client took some or none.
@@ -196,9 +210,9 @@ impl Watch {
         self.served.load(Relaxed)
     }
 
-    /// Whether a request may be on its way, so that closing now would lose it.
-    pub(super) fn awaits_head(&self) -> bool {
-        self.is_in(Phase::Head)
+    /// Whether closing now would lose a request that may be on its way, or the words to a client that was refused.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.is_in(Phase::Head) || self.is_in(Phase::Leaving)
     }
 
     /// Tells the connection what to do. A weaker order does not replace a stronger one.
@@ -217,7 +231,7 @@ impl Watch {
         }
     }
 
-    /// Compares the notes with the limits; the reason when the connection is cut.
+    /// Compares the notes with the limits; the reason when the connection is cut, unless it was refused with one before.
     pub(super) fn look(&self, config: &Config) -> Option<&'static str> {
         let now = self.now();
         let over = |since: u64, limit: Duration| u128::from(now.saturating_sub(since)) > limit.as_millis();
@@ -228,6 +242,9 @@ impl Watch {
         } else if self.is_in(Phase::Head) && over(since, config.http.header_timeout.get()) {
             "head_timeout"
         } else {
+            if self.is_in(Phase::Leaving) && over(since, config.http.header_timeout.get()) {
+                self.order(Order::Cut);
+            }
             if self.is_in(Phase::Idle) && over(since, config.http.idle_timeout.get()) {
                 self.order(Order::Finish);
             }
@@ -279,10 +296,23 @@ mod tests {
     #[test]
     fn a_slow_head_is_cut_once() {
         let watch = Watch::new(false, false);
+        watch.is_opened();
         later(&watch);
         assert_eq!(watch.look(&config()), Some("head_timeout"));
         assert_eq!(watch.look(&config()), None);
         assert_eq!(ordered(&watch), Order::Cut);
+    }
+
+    #[test]
+    fn an_opening_is_cut_by_others_and_who_was_refused_without_a_reason() {
+        let watch = Watch::new(false, false);
+        later(&watch);
+        assert_eq!((watch.look(&config()), ordered(&watch)), (None, Order::None));
+        watch.is_opened();
+        watch.leaves();
+        assert!(watch.is_unfinished());
+        later(&watch);
+        assert_eq!((watch.look(&config()), ordered(&watch)), (None, Order::Cut));
     }
 
     #[test]
@@ -300,9 +330,9 @@ mod tests {
     fn bytes_on_an_idle_connection_begin_a_head() {
         let watch = Arc::new(Watch::new(false, false));
         drop(watch.occupy());
-        assert!(!watch.awaits_head());
+        assert!(!watch.is_unfinished());
         watch.reads();
-        assert!(watch.awaits_head());
+        assert!(watch.is_unfinished());
     }
 
     #[test]

@@ -516,14 +516,36 @@ async fn a_head_that_trickles_in_is_cut_off() {
     let mut settings = config(upstream.addr);
     settings.http.header_timeout = shop_config::Duration::millis(200);
     let gateway = Running::start(settings).await;
+    let cut = |times: f64| gateway.metric(r#"gateway_connections_cut_total{reason="head_timeout"}"#) == Some(times);
     assert_eq!(gateway.raw("").await, "", "a client that says nothing");
+    eventually!(cut(1.0));
+    assert_eq!(gateway.raw("PRI * HT").await, "", "a client that stops in its preface");
+    eventually!(cut(2.0));
     assert_eq!(gateway.raw("GET /api/products HTTP/1.1\r\nho").await, "", "a client that stops in its head");
+    eventually!(cut(3.0));
     let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
     client.write_all(b"GET /api/products HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("writes");
     read_head(&mut client).await;
     client.write_all(b"GET /api/pro").await.expect("writes");
     let ended = tokio::time::timeout(Duration::from_secs(10), client.read_to_end(&mut Vec::new())).await;
     assert!(ended.is_ok(), "a second head that stops");
+    eventually!(cut(4.0));
+}
+
+#[tokio::test]
+async fn a_client_that_was_refused_and_stays_is_closed_and_not_counted_as_slow() {
+    let mut settings = config(nobody().await);
+    settings.http.header_timeout = shop_config::Duration::millis(200);
+    let gateway = Running::start(settings).await;
+    let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+    client.write_all(b"GET /api/products HTTP/1.1\nhost: a\n\n").await.expect("writes");
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await.expect("reads");
+    assert!(answer.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&answer));
+    // Nothing of this side is closed.
+    eventually!(gateway.metric("gateway_client_connections") == Some(0.0));
+    assert_eq!(gateway.metric(r#"gateway_connections_cut_total{reason="head_timeout"}"#), None);
+    assert_eq!(gateway.metric(r#"gateway_refusals_total{reason="bad_request",service="gateway"}"#), Some(1.0));
 }
 
 #[tokio::test]

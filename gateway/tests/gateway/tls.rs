@@ -174,6 +174,12 @@ async fn who_offers_no_protocol_of_ours_or_no_tls_is_turned_away() {
         let end = tokio::time::timeout(Duration::from_secs(5), silent.read_to_end(&mut Vec::new())).await;
         let _ = end.expect("is cut in time");
     }
+    eventually!(gateway.metric("gateway_connections_cut_total{reason=\"tls_handshake\"}") == Some(4.0));
+    // The handshake is done, and nothing follows.
+    let mut silent = dial(https, &trusting(&[&pair], &[&rustls::version::TLS13], &[])).await.expect("shakes hands");
+    let end = tokio::time::timeout(Duration::from_secs(5), silent.read_to_end(&mut Vec::new())).await;
+    let _ = end.expect("is cut in time");
+    eventually!(gateway.metric("gateway_connections_cut_total{reason=\"head_timeout\"}") == Some(1.0));
     assert_eq!(gateway.get("/health/live").await.status(), 200);
 }
 
