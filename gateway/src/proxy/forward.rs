@@ -187,14 +187,13 @@ impl Forward<'_> {
     async fn http1(
         &self,
         backend: &Arc<Backend>,
-        mut request: Request<Upload>,
+        request: Request<Upload>,
         replay: Option<&Replay>,
     ) -> Result<Answer, Failed> {
         let interim = Interim::new(self.informed.cloned());
-        interim.listen(&mut request);
         let outcome = tokio::select! {
             biased;
-            outcome = backend.http1(self.worker, request, replay, self.patience) => outcome,
+            outcome = backend.http1(self.worker, request, replay, &interim, self.patience) => outcome,
             () = interim.flooded() => Err(Failed::sent(Reason::UpstreamInvalid, "informational answers without end")),
         };
         interim.end();

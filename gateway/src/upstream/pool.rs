@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::{Answer, Failed, Patience, Sent, connect, settle, within};
 use crate::body::Upload;
+use crate::interim::Interim;
 use crate::reason::Reason;
 use crate::retry::Replay;
 use crate::service::Backend;
@@ -89,14 +90,17 @@ impl Backend {
     /// Sends `request` over an unused connection, or a new one.
     ///
     /// A backend may close an unused connection just when it is taken. Then the request goes out again over a new
-    /// connection if nothing of it was sent, or if nobody can tell that it was sent twice, by `replay`.
+    /// connection if nothing of it was sent, or if nobody can tell that it was sent twice, by `replay`. Informational
+    /// answers go to `interim` in each case.
     pub(crate) async fn http1(
         self: &Arc<Self>,
         worker: usize,
         mut request: Request<Upload>,
         replay: Option<&Replay>,
+        interim: &Arc<Interim>,
         patience: &Patience,
     ) -> Result<Answer, Failed> {
+        interim.listen(&mut request);
         let replay = replay.filter(|_| Replay::is_unnoticed(request.method(), request.body()));
         let mut resent = false;
         while let Some(mut sender) = self.pools[worker].take() {
@@ -109,6 +113,7 @@ impl Backend {
                 Sent::Dropped(failed) => {
                     let Some(spare) = replay.and_then(Replay::request) else { return Err(failed) };
                     request = spare;
+                    interim.listen(&mut request);
                     resent = true;
                     break;
                 }

@@ -1,6 +1,6 @@
 //! Informational answers (1xx) of backends: handed on where HTTP has a place for them, and bounded.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use shop_testing::eventually;
@@ -47,6 +47,32 @@ async fn hints_reach_the_client_before_the_answer_is_there() {
     let parts: Vec<_> = rest.split("HTTP/1.1 ").map(|part| part.split(' ').next().unwrap_or_default()).collect();
     assert_eq!(parts, ["", "200", "103", "102", "200"], "{rest}");
     assert!(rest.contains(&format!("good{hints}HTTP/1.1 200 ")), "{rest}");
+}
+
+#[tokio::test]
+async fn hints_reach_the_client_from_the_connection_that_a_closed_one_is_replaced_by() {
+    let connections = AtomicUsize::new(0);
+    let upstream = Upstream::raw(move |mut stream| {
+        let is_first = connections.fetch_add(1, SeqCst) == 0;
+        async move {
+            read_head(&mut stream).await;
+            if is_first {
+                let _ = stream.write_all(GOOD.as_bytes()).await;
+                // Kept open until the next request is there, and closed instead of an answer.
+                read_head(&mut stream).await;
+                return;
+            }
+            let _ = stream.write_all(format!("{HINT}{GOOD}").as_bytes()).await;
+        }
+    })
+    .await;
+    let mut settings = config(upstream.addr);
+    settings.workers = 1;
+    let gateway = Running::start(settings).await;
+    assert_eq!(gateway.get("/api/products").await.status(), 200);
+    let told = gateway.raw("GET /api/products HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert!(told.starts_with("HTTP/1.1 103 ") && told.contains("HTTP/1.1 200 "), "{told}");
+    assert_eq!(upstream.connections.load(SeqCst), 2);
 }
 
 #[tokio::test]
