@@ -18,7 +18,8 @@ pub struct Http {
     pub body_limit: u64,
     /// Longest time to answer a request; below the gateway's and most clients' own limit.
     pub timeout: Duration,
-    /// Longest time for the first request head of a connection to arrive, against clients that trickle.
+    /// Longest time for a request head to arrive, against clients that trickle. In services it limits the first head of a
+    /// connection only: each later one, with the wait for it, has [`Http::idle_timeout`]. The gateway limits all of them.
     pub header_timeout: Duration,
     /// How long an unused connection stays open; above the usual 60 s of balancers, so that they close first.
     pub idle_timeout: Duration,
