@@ -59,6 +59,39 @@
 {{ get (dict "product" "postgresql" "basket" "redis" "payment" "mariadb" "notification" "postgresql") . }}
 {{- end }}
 
+{{/* Where the secrets of a component belong that its settings ask for, by their section: (list "product" "database"). */}}
+{{- define "shop.secret.place" -}}
+{{- $name := index . 0 -}}
+{{- $places := dict
+  "gateway.admin" "gateway.admin.token or .existingSecret"
+  "product.database" "postgresql.auth.productPassword or .existingSecret, for a server of yours postgresql.external.password or .existingSecret"
+  "notification.database" "postgresql.auth.notificationPassword or .existingSecret, for a server of yours postgresql.external.notificationPassword or .notificationExistingSecret"
+  "basket.redis" "redis.auth.password or .existingSecret, for a server of yours redis.external.password or .existingSecret"
+  "payment.database" "mariadb.auth.password or .existingSecret, for a server of yours mariadb.external.password or .existingSecret"
+  "notification.smtp" "notification.smtp.url or .existingSecret"
+  "notification.webhook" "notification.webhook.secret or .existingSecret" -}}
+{{ get $places (printf "%s.%s" $name (index . 1)) | default (printf "a Secret of yours, and its variable into %s.extraEnv with valueFrom.secretKeyRef" $name) }}
+{{- end }}
+
+{{/*
+Fails where settings hold a secret, since they end up in a ConfigMap:
+(dict "name" "product" "path" "product.settings" "section" "" "value" $settings).
+*/}}
+{{- define "shop.settings.open" -}}
+{{- range $key, $value := .value -}}
+{{- $key = toString $key -}}
+{{- $path := printf "%s.%s" $.path $key -}}
+{{- $section := $.section | default $key -}}
+{{- if or (kindIs "map" $value) (kindIs "slice" $value) -}}
+{{- include "shop.settings.open" (dict "name" $.name "path" $path "section" $section "value" $value) -}}
+{{- else if not (or (empty $value) (kindIs "bool" $value)) -}}
+{{- if or (regexMatch "(^|_)(password|secret|token)$" $key) (regexMatch "[a-z+]+://[^/?#]*:[^/?#@]+@" (toString $value)) -}}
+{{- fail (printf "%s: holds a secret, and settings end up in a ConfigMap; put it into %s" $path (include "shop.secret.place" (list $.name $section))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/*
 The settings of a component: what follows from this release, then `settings` of all, then its own. Written into `out`, because
 a detour over JSON would turn whole numbers into fractions: (dict "root" $ "name" "product" "out" (dict)).
@@ -67,6 +100,8 @@ a detour over JSON would turn whole numbers into fractions: (dict "root" $ "name
 {{- $root := .root -}}
 {{- $own := (index $root.Values .name).settings -}}
 {{- if (($own).stop).grace }}{{ fail (printf "%s.settings.stop.grace: set shutdown.graceSeconds, from which the pod's own limit follows" .name) }}{{ end -}}
+{{- include "shop.settings.open" (dict "name" .name "path" "settings" "section" "" "value" $root.Values.settings) -}}
+{{- include "shop.settings.open" (dict "name" .name "path" (printf "%s.settings" .name) "section" "" "value" $own) -}}
 {{- with $root.Values.shutdown }}{{ if ge (int .lingerSeconds) (int .graceSeconds) }}{{ fail "shutdown.lingerSeconds: must be less than shutdown.graceSeconds, which begins at the same time" }}{{ end }}{{ end -}}
 {{- $linger := printf "%vs" $root.Values.shutdown.lingerSeconds -}}
 {{- $derived := dict "stop" (dict "grace" (printf "%vs" $root.Values.shutdown.graceSeconds)) -}}
