@@ -32,6 +32,15 @@ let
     };
   };
   http = listener "HTTP" service.http;
+  tls = {
+    cert_file = default types.str "PEM file with the certificate and its chain, readable by the service, and so the beginning of TLS; for one that root alone can read there is `credentials`, see nixos.md.";
+    key_file = default types.str "PEM file with the certificate's key.";
+    port = mkOption {
+      type = types.port;
+      default = 8443;
+      description = "Port for HTTPS and gRPC over TLS, on the address of `http.host`. Opened in the firewall only when there is a certificate.";
+    };
+  };
   loopback = lib.genAttrs [ "http" "grpc" ] (_: {
     host = mkOption {
       type = types.str;
@@ -135,7 +144,9 @@ in
 if service.embedded or false then
   common
   // {
-    gateway.http = http;
+    gateway = {
+      inherit http tls;
+    };
     # Called by the gateway, in the same process.
     product = loopback;
     basket = loopback;
@@ -152,6 +163,6 @@ else
   // lib.optionalAttrs service.kafka {
     kafka.brokers = default (types.listOf types.str) "Kafka's brokers, as `host:port`.";
   }
-  // lib.optionalAttrs (name == "gateway") backends
+  // lib.optionalAttrs (name == "gateway") (backends // { inherit tls; })
   // stores.${service.store or ""} or { }
   // neighbours

@@ -20,21 +20,34 @@ let
   gateway = lib.attrByPath (service.gatewayAt or [ ]) { } settings;
   fixed = {
     rest = if service.gatewayAt or [ ] == [ ] then { } else removeAttrs settings service.gatewayAt;
-    gateway = lib.getAttrs (lib.intersectLists (lib.attrNames gateway) [
-      "http"
-      "limits"
-      "log"
-      "otel"
-      "stop"
-      "workers"
-    ]) gateway;
+    gateway =
+      lib.getAttrs (lib.intersectLists (lib.attrNames gateway) [
+        "admin"
+        "http"
+        "limits"
+        "log"
+        "otel"
+        "stop"
+        "workers"
+      ]) gateway
+      // {
+        tls = removeAttrs gateway.tls [
+          "public_port"
+          "redirect"
+        ];
+      };
   };
   etc = "shop/${name}.toml";
 
   ports = [
     (gateway.http or settings.http).port
   ]
-  ++ lib.optional (service ? grpc) settings.grpc.port;
+  ++ lib.optional (service ? grpc) settings.grpc.port
+  # The certificate may come as a credential, so that the settings do not name it.
+  ++ lib.optional (
+    reloads
+    && (gateway.tls ? cert_file || lib.any (lib.hasSuffix "TLS_CERT") (lib.attrNames own.credentials))
+  ) gateway.tls.port;
   file = own.settingsFile;
 
   secrets = import ./secrets.nix { inherit lib; };

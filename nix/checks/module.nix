@@ -70,6 +70,94 @@ let
     lib.attrNames refused
   );
 
+  # Which ports a machine opens, and whether the service may take one below 1024.
+  opened = shop: (with' shop).config.networking.firewall.allowedTCPPorts;
+  privileged =
+    name: shop:
+    (with' shop).config.systemd.services."shop-${name}".serviceConfig.AmbientCapabilities or null
+    == "CAP_NET_BIND_SERVICE";
+  certificate = {
+    TLS_CERT = "/run/keys/cert.pem";
+    TLS_KEY = "/run/keys/key.pem";
+  };
+  gateway = own: {
+    gateway = {
+      enable = true;
+      openFirewall = true;
+    }
+    // own;
+  };
+  tls =
+    settings:
+    gateway {
+      settings.tls = {
+        cert_file = "/cert.pem";
+      }
+      // settings;
+    };
+
+  # What must be restarted for, and what must not.
+  restarts =
+    shop:
+    let
+      trigger =
+        settings:
+        (with' (gateway {
+          inherit settings;
+        })).config.systemd.services.shop-gateway.restartTriggers;
+    in
+    trigger { } != trigger shop;
+
+  holds = {
+    "the firewall stays shut" = opened { gateway.enable = true; } == [ ];
+    "cleartext alone is opened without a certificate" = opened (gateway { }) == [ 8083 ];
+    "TLS is opened with a certificate" =
+      opened (tls { }) == [
+        8083
+        8443
+      ];
+    "TLS is opened with a credential" =
+      opened (gateway {
+        credentials = certificate;
+      }) == [
+        8083
+        8443
+      ];
+    "TLS is opened on the port that is set" =
+      opened (tls {
+        port = 443;
+      }) == [
+        443
+        8083
+      ];
+    "TLS of all-in-one is opened" =
+      opened {
+        all-in-one = {
+          enable = true;
+          openFirewall = true;
+          settings.gateway.tls.cert_file = "/cert.pem";
+        };
+      } == [
+        8083
+        8443
+      ];
+    "a port below 1024 needs a right" = privileged "gateway" (tls {
+      port = 443;
+    });
+    "others need none" = !privileged "gateway" (tls { });
+    "a port of TLS without a certificate needs none" =
+      !privileged "gateway" (gateway {
+        settings.tls.port = 443;
+      });
+    "another certificate needs a restart" = restarts { tls.cert_file = "/other.pem"; };
+    "another file for the admin API's changes needs a restart" = restarts {
+      admin.state_file = "changes";
+    };
+    "a redirect needs none" = !restarts { tls.redirect = true; };
+    "another limit needs none" = !restarts { rate_limit.requests = 7; };
+  };
+  broken = lib.attrNames (lib.filterAttrs (_: isTrue: !isTrue) holds);
+
   wrong =
     (with' {
       gateway = {
@@ -104,6 +192,10 @@ in
     assert lib.assertMsg (missing == [ ]) "not refused: ${toString missing}";
     assert lib.assertMsg (complaints accepted == [ ]) "refused: ${toString (complaints accepted)}";
     pkgs.runCommand "check-module-secrets" { } "touch $out";
+
+  module-ports =
+    assert lib.assertMsg (broken == [ ]) "does not hold: ${lib.concatStringsSep "; " broken}";
+    pkgs.runCommand "check-module-ports" { } "touch $out";
 
   # The program's own words, in the log of the build.
   module-wrong-settings =
