@@ -16,7 +16,7 @@ help: ## Show this list
 
 setup: install-deps proto ## Get a fresh checkout ready: tools, servers, dependencies, generated code
 
-install-deps: ## Install what tests and checks use: servers (apt, Maven Central), shellcheck, cargo-deny
+install-deps: ## Install what tests and checks use: servers (apt, Maven Central), Go, h2spec, Chromium, shellcheck, cargo-deny
 	scripts/backends install
 	scripts/lint --install
 	cargo fetch --locked
