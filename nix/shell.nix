@@ -5,9 +5,12 @@ pkgs.mkShell {
     pkgs.apacheKafka
     pkgs.cargo
     pkgs.cargo-deny
+    pkgs.chromedriver
+    pkgs.chromium
     pkgs.clippy
     pkgs.curl
     pkgs.deadnix
+    pkgs.go
     pkgs.jdk_headless
     pkgs.jq
     pkgs.kube-score

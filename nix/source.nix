@@ -24,6 +24,7 @@ in
   test = of (
     members
     ++ [
+      ../README.md
       ../clippy.toml
       ../deny.toml
       ../docs
