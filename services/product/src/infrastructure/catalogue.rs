@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use shop_clock::millis;
-use shop_sql::retry_transient;
+use shop_sql::{Connection, Value, retry_transient};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::engine::{Connection, Engine, Failure, Value};
+use super::engine::{Engine, Failure};
 use super::row::{INSERT, ProductRow, UPDATE, Written, columns, edit};
 use super::select::Select;
 use crate::domain::{After, Change, Details, Error, Listing, Match, Permit, Product, Products, Result, Slice};

@@ -6,10 +6,10 @@
 //! and a busy one needs fewer statements the busier it is.
 
 use parking_lot::Mutex;
+use shop_sql::{Connection, Value};
 use sqlx::{AssertSqlSafe, ConnectOptions, Database, Pool};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::engine::{Connection, Value};
 use super::row::{ProductRow, columns};
 use super::select::{marks, padded};
 

@@ -3,8 +3,8 @@
 use shop_clock::{from_millis, millis};
 use shop_fault::Fault;
 use shop_money::Money;
+use shop_sql::Value;
 
-use super::engine::Value;
 use crate::domain::{Details, Error, Product, folded, thousandths};
 
 /// The columns of a [`ProductRow`], for `concat!`.

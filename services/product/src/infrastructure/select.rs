@@ -1,6 +1,8 @@
 //! The SQL of a listing: filters, order and the place where the page begins.
 
-use super::engine::{Engine, Value};
+use shop_sql::Value;
+
+use super::engine::Engine;
 use super::row::columns;
 use crate::domain::{Direction, Key, Listing, Match, Sort};
 

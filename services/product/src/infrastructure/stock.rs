@@ -8,13 +8,13 @@ use std::result::Result as Outcome;
 
 use async_trait::async_trait;
 use shop_clock::millis;
-use shop_sql::{inbox, retry_transient};
+use shop_sql::{Connection, Value, inbox, retry_transient};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::catalogue::Sql;
-use super::engine::{Connection, Engine, Failure, Value};
+use super::engine::{Engine, Failure};
 use super::select::{marks, padded};
 use crate::domain::{Error, Holding, Line, LineState, Lines, Movement, Reservations, Result, Settlement};
 
