@@ -14,7 +14,7 @@ pub use backends::{BackendUrl, Backends, InvalidBackend};
 pub use browser::{Cors, Csrf, SecurityHeaders};
 pub(crate) use origin::is_host_byte;
 pub use origin::{AllowedOrigin, InvalidOrigin};
-pub use rate_limit::{ApiKeys, ClientKey, RateLimit, RedisLimit, RouteLimit};
+pub use rate_limit::{ApiKeys, ClientKey, Jwt, RateLimit, RedisLimit, RouteLimit};
 pub use resilience::{HealthCheck, Retries};
 pub use source::{Discovery, NameServer, SourceUrl};
 pub use tls::Tls;
@@ -392,6 +392,11 @@ impl Settings for Config {
                 "RATE_LIMIT_REDIS_URL",
                 "rate_limit.redis.url",
                 "redis://…, to count together with other gateways",
+            ),
+            Var::new(
+                "RATE_LIMIT_JWT_SECRET",
+                "rate_limit.jwt.secret",
+                "secret of the tokens whose subjects clients are known by, if they are signed with one",
             ),
             Var::new("CORS_ORIGINS", "cors.origins", "comma list of sites whose pages may call; none by default"),
             Var::new("CORS_CREDENTIALS", "cors.credentials", "whether these pages' calls carry cookies"),

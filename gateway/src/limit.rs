@@ -8,9 +8,11 @@ mod file;
 #[cfg(test)]
 mod model;
 mod policy;
+mod token;
 
 pub(crate) use cluster::Metrics;
 pub(crate) use policy::Verdict;
+pub(crate) use token::keys;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -72,7 +74,7 @@ impl Limiter {
             tracing::error!(%error, "rate_limit.redis.url cannot be used: this gateway counts clients' calls by itself");
             None
         });
-        Some(Self { callers: Callers::new(settings), policies, budgets, cluster })
+        Some(Self { callers: Callers::new(settings, &budgets), policies, budgets, cluster })
     }
 
     /// Takes one call off what the client may do. None when such calls are not counted.

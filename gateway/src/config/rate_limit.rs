@@ -23,6 +23,8 @@ pub struct RateLimit {
     /// What a client is known by, the first that a call has; `ip` is the last. By default there is nothing else, because
     /// the gateway is not told which keys are real.
     pub key: Vec<ClientKey>,
+    /// The tokens whose subjects clients may be known by.
+    pub jwt: Jwt,
     /// The API keys that clients may be known by.
     pub api_keys: ApiKeys,
     /// Paths with budgets of their own, or with none.
@@ -42,6 +44,7 @@ impl Default for RateLimit {
             window: Duration::secs(60),
             burst: NonZeroU32::MIN.saturating_add(9),
             key: vec![ClientKey::Ip],
+            jwt: Jwt::default(),
             api_keys: ApiKeys::default(),
             routes: Vec::new(),
             max_clients: 1_000_000,
@@ -54,10 +57,43 @@ impl Default for RateLimit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientKey {
+    /// Issuer and subject of a bearer token, if its signature is good by [`RateLimit::jwt`].
+    Subject,
     /// The API key, if it is one of [`RateLimit::api_keys`].
     ApiKey,
     /// The address; of IPv6 its /64, which is what one household or server has.
     Ip,
+}
+
+/// How it is found out that a token is real. It must have `sub` and `exp`, which may be over for a minute: clocks differ.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Jwt {
+    /// The secret that tokens are signed with (HS256), of 32 bytes at least.
+    pub secret: Secret,
+    /// A file with the issuer's public keys, as its JWK set has them: P-256 (ES256), RSA (RS256) or Ed25519 (`EdDSA`). It is
+    /// read again when it changes.
+    pub keys_file: Option<PathBuf>,
+    /// Only tokens whose `iss` it is; any when it is empty.
+    pub issuer: String,
+    /// Only tokens whose `aud` has it; any when it is empty.
+    pub audience: String,
+}
+
+impl Jwt {
+    fn check(&self, p: &mut Problems) {
+        let none = self.secret.is_empty() && self.keys_file.is_none();
+        p.ensure(
+            !none,
+            "keys_file",
+            "name the keys of tokens, or a secret: tokens that cannot be checked do not count",
+        );
+        let short = !self.secret.is_empty() && self.secret.expose().len() < 32;
+        p.ensure(!short, "secret", "use at least 32 bytes: shorter ones can be guessed from a token");
+        if let Some(Err(error)) = self.keys_file.as_ref().map(|_| crate::limit::keys(self)) {
+            p.add("keys_file", error);
+        }
+    }
 }
 
 /// Which API keys are real. Only their hashes are known here: who reads the settings cannot call with them.
@@ -180,6 +216,9 @@ impl RateLimit {
             "name each once and end with ip: who has nothing else is known by its address",
         );
         problems.within("redis", |p| self.redis.check(p));
+        if self.key.contains(&ClientKey::Subject) {
+            problems.within("jwt", |p| self.jwt.check(p));
+        }
         problems.within("api_keys", |p| self.api_keys.check(self.key.contains(&ClientKey::ApiKey), p));
         let mut names = BTreeSet::new();
         for (index, route) in self.routes.iter().enumerate() {

@@ -5,12 +5,19 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use governor::clock::DefaultClock;
 use http::{HeaderMap, HeaderName};
 use ring::digest::{SHA256, digest};
 
+use super::budgets::Budgets;
+use super::counter::Counter;
 use super::file::Watched;
+use super::policy::{Rate, Verdict};
+use super::token::{Shown, Tokens};
 use crate::config::{ApiKeys, ClientKey, RateLimit};
 
 /// A client, and below which policy its calls are counted.
@@ -24,6 +31,7 @@ pub(crate) struct Key {
 const IPV4: u64 = 0;
 const IPV6: u64 = 1;
 const API_KEY: u64 = 2;
+const SUBJECT: u64 = 3;
 const KIND: u32 = 56;
 const POLICY: u32 = 40;
 
@@ -40,6 +48,11 @@ impl Key {
     fn of_hash(kind: u64, hash: [u8; 32]) -> Self {
         let part = |from: usize| u64::from_be_bytes(std::array::from_fn(|index| hash[from + index]));
         Self { top: kind << KIND | part(0) >> (64 - POLICY), low: part(8) }
+    }
+
+    /// A client known by the hash of a token's subject.
+    pub(crate) fn of_subject(hash: [u8; 32]) -> Self {
+        Self::of_hash(SUBJECT, hash)
     }
 
     /// The same client below a policy.
@@ -69,11 +82,17 @@ pub(crate) struct Callers {
     settings: ApiKeys,
     api_keys: ArcSwap<HashSet<[u8; 32]>>,
     file: Watched,
+    tokens: Option<Tokens>,
+    /// Tokens that are checked for an address: whoever makes them up shall not keep the gateway busy with signatures.
+    checks: Counter,
 }
+
+/// The policy under which checks of tokens are counted; there are never as many others.
+const CHECKS: u16 = u16::MAX;
 
 impl Callers {
     /// Reads what the settings name.
-    pub(crate) fn new(settings: &RateLimit) -> Self {
+    pub(crate) fn new(settings: &RateLimit, budgets: &Budgets) -> Self {
         let keys = &settings.api_keys;
         let callers = Self {
             order: settings.key.clone(),
@@ -81,6 +100,13 @@ impl Callers {
             settings: keys.clone(),
             api_keys: ArcSwap::default(),
             file: Watched::new(keys.file.clone()),
+            tokens: settings.key.contains(&ClientKey::Subject).then(|| Tokens::new(&settings.jwt)),
+            checks: Counter::new(
+                // A hundred people behind one address may come at once, and ten more each second.
+                Rate { per_call: Duration::from_millis(100), burst: NonZeroU32::MIN.saturating_add(99) },
+                budgets,
+                DefaultClock::default(),
+            ),
         };
         callers.refresh();
         callers
@@ -88,6 +114,9 @@ impl Callers {
 
     /// Reads files again that changed. What cannot be read changes nothing, and is said once.
     pub(crate) fn refresh(&self) {
+        if let Some(tokens) = &self.tokens {
+            tokens.refresh();
+        }
         if !self.order.contains(&ClientKey::ApiKey) || !self.file.changed() {
             return;
         }
@@ -100,10 +129,20 @@ impl Callers {
     /// Who calls.
     pub(crate) fn of(&self, headers: &HeaderMap, address: IpAddr) -> Key {
         let by = |kind: &ClientKey| match kind {
+            ClientKey::Subject => self.by_token(headers, address),
             ClientKey::ApiKey => self.by_api_key(headers),
             ClientKey::Ip => Some(Key::of_address(address)),
         };
         self.order.iter().find_map(by).unwrap_or_else(|| Key::of_address(address))
+    }
+
+    fn by_token(&self, headers: &HeaderMap, address: IpAddr) -> Option<Key> {
+        let tokens = self.tokens.as_ref()?;
+        let shown = Shown::of(headers)?;
+        tokens.known(&shown).or_else(|| {
+            let busy = self.checks.check(Key::of_address(address).below(CHECKS));
+            matches!(busy, Verdict::Allowed { .. }).then(|| tokens.check(&shown))?
+        })
     }
 
     fn by_api_key(&self, headers: &HeaderMap) -> Option<Key> {
@@ -127,7 +166,7 @@ mod tests {
     fn callers(file: Option<std::path::PathBuf>) -> Callers {
         let api_keys = ApiKeys { hashes: vec![HASH.to_uppercase()], file, ..ApiKeys::default() };
         let settings = RateLimit { key: vec![ClientKey::ApiKey, ClientKey::Ip], api_keys, ..RateLimit::default() };
-        Callers::new(&settings)
+        Callers::new(&settings, &Budgets::new(1000))
     }
 
     fn with_key(key: &str) -> HeaderMap {
@@ -174,5 +213,37 @@ mod tests {
         std::fs::write(&path, "nonsense, and of another length").expect("writes");
         callers.refresh();
         assert!(is_known("secret") && is_known("other"));
+    }
+
+    #[test]
+    fn made_up_tokens_are_no_clients_and_are_checked_only_so_often() {
+        use base64::Engine;
+        let secret = "0123456789abcdef0123456789abcdef";
+        let token = |subject: &str| {
+            let encode = |text: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+            let claims = format!(r#"{{"sub":"{subject}","exp":4102444800}}"#);
+            let message = format!("{}.{}", encode(br#"{"alg":"HS256"}"#), encode(claims.as_bytes()));
+            let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
+            let signature = encode(ring::hmac::sign(&key, message.as_bytes()).as_ref());
+            let value = format!("bearer {message}.{signature}").parse().expect("a value");
+            HeaderMap::from_iter([(http::header::AUTHORIZATION, value)])
+        };
+        let mut settings = RateLimit { key: vec![ClientKey::Subject, ClientKey::Ip], ..RateLimit::default() };
+        settings.jwt.secret = shop_config::Secret::from(secret);
+        let callers = Callers::new(&settings, &Budgets::new(1000));
+        let (here, there) = (address("1.2.3.4"), address("5.6.7.8"));
+        let ann = callers.of(&token("ann"), here);
+        assert_ne!(ann, Key::of_address(here));
+        assert_eq!(callers.of(&token("ann"), there), ann);
+        for number in 0..1000 {
+            let value = format!("Bearer e30.{number}.x").parse().expect("a value");
+            let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]);
+            assert_eq!(callers.of(&headers, here), Key::of_address(here));
+        }
+        // The test may be so slow that some checks are allowed again meanwhile.
+        let checked = (0..300).filter(|who| callers.of(&token(&format!("new{who}")), here) != Key::of_address(here));
+        assert!(checked.count() < 200, "too many signatures are checked for one address");
+        assert_eq!(callers.of(&token("ann"), here), ann, "who is known still is");
+        assert_ne!(callers.of(&token("bob"), there), Key::of_address(there), "elsewhere all goes on");
     }
 }

@@ -53,6 +53,7 @@ fn every_variable_reaches_its_setting() {
         ("RATE_LIMIT_WINDOW", "30s"),
         ("RATE_LIMIT_BURST", "5"),
         ("RATE_LIMIT_REDIS_URL", "redis://:secret@r:6379/1"),
+        ("RATE_LIMIT_JWT_SECRET", "secret"),
         ("CORS_ORIGINS", "https://a.example:443, https://*.B.example"),
         ("CORS_CREDENTIALS", "true"),
         ("CSRF_ENABLED", "false"),
@@ -82,6 +83,7 @@ fn every_variable_reaches_its_setting() {
         ("/rate_limit/window", "30s".into()),
         ("/rate_limit/burst", 5.into()),
         ("/rate_limit/redis/url", "***".into()),
+        ("/rate_limit/jwt/secret", "***".into()),
         ("/cors/origins", serde_json::json!(["https://a.example", "https://*.b.example"])),
         ("/cors/credentials", true.into()),
         ("/csrf/enabled", false.into()),
@@ -189,6 +191,12 @@ fn limits_that_cannot_be_meant_are_refused() {
         (
             &[("SHOP_RATE_LIMIT__KEY", "api_key,ip"), ("SHOP_RATE_LIMIT__API_KEYS__FILE", "/nowhere/keys")],
             "rate_limit.api_keys.file",
+        ),
+        (&[("SHOP_RATE_LIMIT__KEY", "subject,ip")], "rate_limit.jwt.keys_file"),
+        (&[("SHOP_RATE_LIMIT__KEY", "subject,ip"), ("RATE_LIMIT_JWT_SECRET", "short")], "rate_limit.jwt.secret"),
+        (
+            &[("SHOP_RATE_LIMIT__KEY", "subject,ip"), ("SHOP_RATE_LIMIT__JWT__KEYS_FILE", "/nowhere/keys")],
+            "rate_limit.jwt.keys_file",
         ),
         (&[("SHOP_RATE_LIMIT__API_KEYS__HEADER", "x y")], "rate_limit.api_keys.header"),
         (&routes(r#"[{"path": "payments"}]"#), "rate_limit.routes.0.path"),
