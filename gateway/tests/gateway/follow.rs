@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::grpc::{Codec, backend, channel_to, method, number};
+use crate::grpc::{Codec, Number, backend, channel_to, method, number};
 use crate::support::{Client, Mortal, Reply, Upstream, get, read_head};
 
 /// A gateway as a process of its own, whose settings come from a file.
@@ -152,70 +152,164 @@ async fn load(addr: SocketAddr, good: Arc<AtomicUsize>, bad: Arc<AtomicUsize>, e
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_reloads_and_an_end_under_load_fail_no_request_and_cut_no_stream() {
-    let backends: Vec<_> = (0..3).map(|_| Mortal::start()).collect();
-    let (ticker, tick) = ticker().await;
-    let grpc = backend().await;
-    let settings = |round: usize| {
-        let mut text = String::from("drain_delay = '1s'\nhealth_check.interval = '200ms'\n");
-        let _ = writeln!(text, "limits.uri = {}\ncors.origins = ['https://{round}.example']", 1000 + round);
-        let _ = writeln!(text, "[services.product]\nurls = ['http://{}']\ngrpc_urls = ['{grpc}']", ticker.addr);
-        // Each round another backend is missing, and the weights are others.
-        let urls: Vec<_> = (0..3).filter(|place| *place != round % 3).map(|place| backends[place].addr).collect();
-        let urls: Vec<_> = urls.iter().map(|addr| format!("'http://{addr};weight={}'", round % 7 + 1)).collect();
-        let _ = writeln!(text, "[services.basket]\nurls = [{}]\ngrpc_urls = []", urls.join(","));
-        text
-    };
-    let mut gateway = Gateway::start(&settings(0)).await;
+/// A service whose settings stay the same, with an HTTP answer and a gRPC call that go on all the time.
+struct Streams {
+    ticker: Upstream,
+    grpc: SocketAddr,
+    tick: watch::Sender<usize>,
+    lines: BufReader<TcpStream>,
+    say: mpsc::Sender<Number>,
+    answers: tonic::Streaming<Number>,
+}
 
-    let mut stream = BufReader::new(TcpStream::connect(gateway.addr).await.expect("connects"));
-    stream.write_all(b"GET /api/products HTTP/1.1\r\nhost: gw.test\r\n\r\n").await.expect("writes");
-    let mut line = String::new();
-    while line != "\r\n" {
-        line.clear();
-        assert!(stream.read_line(&mut line).await.expect("a head") > 0, "the stream begins");
+impl Streams {
+    /// Begins them. The process is that of `settings`, which are told where the service is.
+    async fn begin(settings: impl Fn(SocketAddr, SocketAddr) -> String) -> (Gateway, Self) {
+        let ((ticker, tick), grpc) = (ticker().await, backend().await);
+        let gateway = Gateway::start(&settings(ticker.addr, grpc)).await;
+        let mut lines = BufReader::new(TcpStream::connect(gateway.addr).await.expect("connects"));
+        lines.write_all(b"GET /api/products HTTP/1.1\r\nhost: gw.test\r\n\r\n").await.expect("writes");
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            assert!(lines.read_line(&mut line).await.expect("a head") > 0, "the stream begins");
+        }
+        let (say, said) = mpsc::channel(1);
+        let mut client = channel_to(gateway.addr).await;
+        let answer = client.streaming(tonic::Request::new(ReceiverStream::new(said)), method("Chat"), Codec::default());
+        let answers = answer.await.expect("a stream").into_inner();
+        (gateway, Self { ticker, grpc, tick, lines, say, answers })
     }
-    let (say, said) = mpsc::channel(1);
-    let mut client = channel_to(gateway.addr).await;
-    let answer = client.streaming(tonic::Request::new(ReceiverStream::new(said)), method("Chat"), Codec::default());
-    let mut answers = answer.await.expect("a stream").into_inner();
 
-    let (good, bad, ends) =
-        (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
-    let one = || load(gateway.addr, Arc::clone(&good), Arc::clone(&bad), Arc::clone(&ends));
-    let loads: Vec<_> = (0..8).map(|_| tokio::spawn(one())).collect();
+    /// Where the service is, for HTTP and gRPC.
+    fn service(&self) -> (SocketAddr, SocketAddr) {
+        (self.ticker.addr, self.grpc)
+    }
 
-    for round in 1..=100 {
-        gateway.write(&settings(round));
-        gateway.process.signal("HUP");
-        eventually!(gateway.metric("gateway_config_revision").await == round + 1);
-        tick.send(round).expect("the upstream streams");
+    /// Both carry one more number.
+    async fn go_on(&mut self, round: usize) {
+        self.tick.send(round).expect("the upstream streams");
         // Chunked: a line with the size, one with the number, an empty one.
         let mut chunk = String::new();
         for _ in 0..3 {
-            assert!(stream.read_line(&mut chunk).await.expect("a chunk") > 0, "round {round}: the stream goes on");
+            assert!(self.lines.read_line(&mut chunk).await.expect("a chunk") > 0, "round {round}: the stream goes on");
         }
         assert!(chunk.contains(&format!("\r\n{round}\n")), "round {round}: {chunk:?}");
-        say.send(number(i64::try_from(round).expect("small"))).await.expect("the call goes on");
-        let doubled = answers.next().await.expect("an answer").expect("the call goes on").id;
+        self.say.send(number(i64::try_from(round).expect("small"))).await.expect("the call goes on");
+        let doubled = self.answers.next().await.expect("an answer").expect("the call goes on").id;
         assert_eq!(doubled, i64::try_from(2 * round).expect("small"));
     }
-    assert_eq!(bad.load(SeqCst), 0, "of {} requests", good.load(SeqCst));
 
-    let before = good.load(SeqCst);
-    gateway.process.signal("TERM");
-    eventually!(good.load(SeqCst) > before + 100);
-    ends.store(true, SeqCst);
-    drop((tick, say));
-    let mut rest = String::new();
-    stream.read_to_string(&mut rest).await.expect("the end of the stream");
-    assert!(rest.ends_with("0\r\n\r\n"), "{rest:?}");
-    assert!(answers.next().await.is_none(), "the call ends well");
-    let ended = gateway.process.wait().await;
-    for load in loads {
-        load.await.expect("no panic");
+    /// Both end well.
+    async fn end(mut self) {
+        drop((self.tick, self.say));
+        let mut rest = String::new();
+        self.lines.read_to_string(&mut rest).await.expect("the end of the stream");
+        assert!(rest.ends_with("0\r\n\r\n"), "{rest:?}");
+        assert!(self.answers.next().await.is_none(), "the call ends well");
     }
+}
+
+/// Clients that call all the time, and what came of it.
+#[derive(Default)]
+struct Crowd {
+    good: Arc<AtomicUsize>,
+    bad: Arc<AtomicUsize>,
+    ends: Arc<AtomicBool>,
+    clients: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Crowd {
+    fn start(addr: SocketAddr) -> Self {
+        let mut crowd = Self::default();
+        let one = || load(addr, Arc::clone(&crowd.good), Arc::clone(&crowd.bad), Arc::clone(&crowd.ends));
+        crowd.clients = (0..8).map(|_| tokio::spawn(one())).collect();
+        crowd
+    }
+
+    async fn is_served(&self) {
+        let before = self.good.load(SeqCst);
+        eventually!(self.good.load(SeqCst) > before + 100);
+    }
+
+    /// Stops it; nothing went wrong.
+    async fn end(self) {
+        self.ends.store(true, SeqCst);
+        for client in self.clients {
+            client.await.expect("no panic");
+        }
+        assert_eq!(self.bad.load(SeqCst), 0, "of {} requests", self.good.load(SeqCst));
+    }
+}
+
+/// Settings that differ in each round: another of three backends is missing, and the weights are others. Those of one
+/// service stay.
+fn rounds(backends: &[Mortal], http: SocketAddr, grpc: SocketAddr, round: usize) -> String {
+    let mut text = String::from("drain_delay = '2s'\nhealth_check.interval = '200ms'\n");
+    let _ = writeln!(text, "limits.uri = {}\ncors.origins = ['https://{round}.example']", 1000 + round);
+    let _ = writeln!(text, "[services.product]\nurls = ['http://{http}']\ngrpc_urls = ['{grpc}']");
+    let urls: Vec<_> = (0..3).filter(|place| *place != round % 3).map(|place| backends[place].addr).collect();
+    let urls: Vec<_> = urls.iter().map(|addr| format!("'http://{addr};weight={}'", round % 7 + 1)).collect();
+    let _ = writeln!(text, "[services.basket]\nurls = [{}]\ngrpc_urls = []", urls.join(","));
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_reloads_and_an_end_under_load_fail_no_request_and_cut_no_stream() {
+    let backends: Vec<_> = (0..3).map(|_| Mortal::start()).collect();
+    let (mut gateway, mut streams) = Streams::begin(|http, grpc| rounds(&backends, http, grpc, 0)).await;
+    let (http, grpc) = streams.service();
+    let crowd = Crowd::start(gateway.addr);
+    for round in 1..=100 {
+        gateway.write(&rounds(&backends, http, grpc, round));
+        gateway.process.signal("HUP");
+        eventually!(gateway.metric("gateway_config_revision").await == round + 1);
+        streams.go_on(round).await;
+    }
+    gateway.process.signal("TERM");
+    crowd.is_served().await;
+    crowd.end().await;
+    streams.end().await;
+    let ended = gateway.process.wait().await;
     assert!(ended.success(), "{ended}");
-    assert_eq!(bad.load(SeqCst), 0, "of {} requests", good.load(SeqCst));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_amid_reloads_under_load_fails_no_request_and_cuts_no_stream() {
+    let backends: Vec<_> = (0..3).map(|_| Mortal::start()).collect();
+    let (mut gateway, mut streams) = Streams::begin(|http, grpc| rounds(&backends, http, grpc, 0)).await;
+    let (http, grpc) = streams.service();
+    let crowd = Crowd::start(gateway.addr);
+    let mut round = 0;
+    let mut change = async |gateway: &Gateway, streams: &mut Streams| {
+        round += 1;
+        // Nobody waits until it is in force: the next one, or the end, comes while it is read.
+        gateway.write(&rounds(&backends, http, grpc, round));
+        gateway.process.signal("HUP");
+        streams.go_on(round).await;
+    };
+    eventually!({
+        change(&gateway, &mut streams).await;
+        gateway.metric("gateway_config_revision").await > 20
+    });
+    gateway.process.signal("HUP");
+    gateway.process.signal("TERM");
+    eventually!({
+        change(&gateway, &mut streams).await;
+        gateway.get("/health/ready").await.status() == 503
+    });
+    crowd.is_served().await;
+    crowd.end().await;
+    // The delay ends, and then it closes what it can.
+    eventually!({
+        change(&gateway, &mut streams).await;
+        gateway.get("/api/baskets/u1").await.header("x-gateway-reason") == Some("draining")
+    });
+    for _ in 0..50 {
+        change(&gateway, &mut streams).await;
+    }
+    assert!(gateway.process.exited().is_none(), "it waits for its streams");
+    streams.end().await;
+    let ended = gateway.process.wait().await;
+    assert!(ended.success(), "{ended}");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use http::uri::PathAndQuery;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use shop_proto::product::v1::GetProductRequest as Number;
+pub(crate) use shop_proto::product::v1::GetProductRequest as Number;
 use shop_testing::eventually;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
