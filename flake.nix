@@ -31,6 +31,11 @@
 
       nixosModules.default = import ./nixos-modules { inherit self; };
 
+      templates.default = {
+        path = ./nix/template;
+        description = "A machine with the whole shop and its stores";
+      };
+
       # Whole systems that `nix flake check` evaluates: the module with everything, with nothing, with each service alone.
       nixosConfigurations = import ./nix/systems.nix { inherit self nixpkgs; };
     };

@@ -33,10 +33,14 @@ let
     })
   ) services;
 
-  # The first Nix block of the page, as a person would paste it.
-  page = builtins.readFile ../docs/nixos.md;
-  block = lib.head (lib.splitString "\n```\n" (lib.elemAt (lib.splitString "\n```nix\n" page) 1));
-  pasted = import (builtins.toFile "flake.nix" block);
+  # What a person begins with; docs/nixos.md shows it.
+  template = ./template/flake.nix;
+  shown = lib.hasInfix "\n```nix\n${builtins.readFile template}```\n" (
+    builtins.readFile ../docs/nixos.md
+  );
+  pasted =
+    assert lib.assertMsg shown "docs/nixos.md does not show nix/template/flake.nix as it is";
+    import template;
 in
 alone
 // {
