@@ -264,7 +264,7 @@ impl Visit {
         };
         let call = forward.call(request).await?;
         if let Some(protocol) = upgrade.filter(|_| call.answer.response.status() == StatusCode::SWITCHING_PROTOCOLS) {
-            return Ok(switch(live, call, &protocol));
+            return switch(live, call, &protocol);
         }
         Ok(self.reply(live, &target, call, &patience))
     }
@@ -348,6 +348,8 @@ impl Visit {
         {
             permit.done(success);
         }
+        // Of the connection to the backend (RFC 9110, section 2.5): an old backend's clients may keep theirs.
+        head.version = Version::HTTP_11;
         headers::to_client(&mut head.headers);
         if live.cors.is_some() {
             cors::overrule(&mut head.headers);
@@ -357,7 +359,6 @@ impl Visit {
         }
         let download = Download {
             incoming,
-            lease: answer.lease,
             permit,
             in_flight,
             longest_pause: (!self.is_grpc).then(|| live.config.upstream.idle_timeout.get()),
@@ -370,19 +371,21 @@ impl Visit {
 }
 
 /// The backend agreed to speak another protocol.
-fn switch(live: &Live, call: Call, protocol: &HeaderValue) -> Reply {
-    let Call { mut answer, permit, in_flight } = call;
+fn switch(live: &Live, call: Call, protocol: &HeaderValue) -> Result<Reply, Refusal> {
+    let Call { answer, permit, in_flight } = call;
     if let Some(permit) = permit {
         permit.done(true);
     }
-    let backend = hyper::upgrade::on(&mut answer.response);
-    let (mut head, _) = answer.response.into_parts();
+    let (mut head, body) = answer.response.into_parts();
+    let (backend, early) = body.into_stream().ok_or_else(|| {
+        Refusal::new(Reason::UpstreamInvalid, "the service switched protocols where there is none to switch to")
+    })?;
     headers::to_client(&mut head.headers);
     upgrade::write(&mut head.headers, protocol);
     if live.cors.is_some() {
         cors::overrule(&mut head.headers);
     }
-    Reply::Tunnel(head, Link { backend, in_flight })
+    Ok(Reply::Tunnel(head, Link { backend, early, in_flight }))
 }
 
 /// `path` with the query of `original`: origin-form for HTTP/1.1, absolute for HTTP/2, whose `:authority` is the host.

@@ -8,9 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::config::Upstream;
@@ -29,7 +28,9 @@ pub(crate) struct Tunnel {
 
 /// The backend's side.
 pub(crate) struct Link {
-    pub(crate) backend: OnUpgrade,
+    pub(crate) backend: TcpStream,
+    /// What it has said already.
+    pub(crate) early: Bytes,
     pub(crate) in_flight: InFlight,
 }
 
@@ -94,12 +95,10 @@ impl Tunnel {
         C: AsyncRead + AsyncWrite + Unpin,
     {
         // Counted among the backend's calls to the end.
-        let Some(Link { backend, in_flight: _in_flight }) = self.link.take() else { return };
-        let Ok(backend) = backend.await else { return self.exchange.broke_off(Reason::UpstreamReset) };
+        let Some(Link { backend, early: answered, in_flight: _in_flight }) = self.link.take() else { return };
         let traffic = Arc::clone(&self.traffic);
         let mut client = Metered { stream: client, early, side: &traffic.client, traffic: &traffic };
-        let mut backend =
-            Metered { stream: TokioIo::new(backend), early: Bytes::new(), side: &traffic.backend, traffic: &traffic };
+        let mut backend = Metered { stream: backend, early: answered, side: &traffic.backend, traffic: &traffic };
         let mut copy = pin!(copy_bidirectional(&mut client, &mut backend));
         let mut quiet = pin!(Quiet::new(&traffic, self.limits));
         let end = std::future::poll_fn(|cx| {

@@ -1,17 +1,21 @@
 //! Calls to backends over pooled connections.
 
 mod channel;
+mod http1;
 mod pool;
 
 pub(crate) use channel::Channel;
 pub(crate) use pool::{Lease, Pool};
 
 use std::error::Error;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::net::TcpStream;
@@ -38,11 +42,56 @@ pub(crate) struct Patience {
 
 /// A backend's answer.
 pub(crate) struct Answer {
-    pub(crate) response: Response<Incoming>,
-    /// The connection it comes over, when it can be used again.
-    pub(crate) lease: Option<Lease>,
+    pub(crate) response: Response<Arriving>,
     /// A connection was found closed and the request sent over another.
     pub(crate) resent: bool,
+}
+
+/// The body of an answer. Read to its end, it frees the connection for other calls; dropped before, it closes it.
+pub(crate) enum Arriving {
+    Http1(http1::Arriving),
+    Http2(Incoming),
+}
+
+impl Arriving {
+    /// The connection when the backend switched protocols over it, with what it has said already.
+    pub(crate) fn into_stream(self) -> Option<(TcpStream, Bytes)> {
+        match self {
+            Self::Http1(body) => body.into_stream(),
+            Self::Http2(_) => None,
+        }
+    }
+}
+
+/// The rest of an answer is missing.
+#[derive(Debug, thiserror::Error)]
+#[error("the backend broke off its answer")]
+pub(crate) struct Lost;
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = Lost;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|_| Lost),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|_| Lost),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
 }
 
 /// A call without an answer.
@@ -96,16 +145,22 @@ async fn await_head<T>(answer: impl Future<Output = T>, patience: &Patience) -> 
     }
 }
 
+/// Why a request's body did not go out whole, if it did not.
+fn unfinished(patience: &Patience) -> Option<Failed> {
+    let reason = patience.upload.as_ref()?.broken()?;
+    let detail = match reason {
+        Reason::BodyTooLarge => "the body is larger than allowed",
+        Reason::BodyTimeout => "the body did not arrive in time",
+        Reason::BadRequest => "the body's framing is not valid",
+        _ => "the client went away",
+    };
+    Some(Failed::sent(reason, detail))
+}
+
 /// Why hyper gave no answer to a request of which something may have been sent.
 fn failure(error: &hyper::Error, patience: &Patience) -> Failed {
-    if let Some(reason) = patience.upload.as_ref().and_then(|upload| upload.broken()) {
-        let detail = match reason {
-            Reason::BodyTooLarge => "the body is larger than allowed",
-            Reason::BodyTimeout => "the body did not arrive in time",
-            Reason::BadRequest => "the body's framing is not valid",
-            _ => "the client went away",
-        };
-        return Failed::sent(reason, detail);
+    if let Some(failed) = unfinished(patience) {
+        return failed;
     }
     if error.is_parse() || error.is_parse_too_large() {
         return Failed::sent(Reason::UpstreamInvalid, "the backend's answer is not valid HTTP");

@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::Broken;
@@ -17,7 +16,7 @@ use crate::feed::Listener;
 use crate::reason::Reason;
 use crate::refusal::grpc_status;
 use crate::service::InFlight;
-use crate::upstream::Lease;
+use crate::upstream::Arriving;
 
 /// What the client is sent.
 pub(crate) struct Body(Source);
@@ -35,9 +34,7 @@ enum Source {
 
 /// A backend's body, with what must be held as long as it flows.
 pub(crate) struct Download {
-    pub(crate) incoming: Incoming,
-    /// The connection, to be used again after the body's end.
-    pub(crate) lease: Option<Lease>,
+    pub(crate) incoming: Arriving,
     /// The breaker's verdict is still open: for gRPC, trailers decide.
     pub(crate) permit: Option<Permit>,
     pub(crate) in_flight: InFlight,
@@ -138,9 +135,6 @@ impl Download {
                 permit.done(status.is_some_and(|status| !crate::grpc::is_backends_fault(status)));
             }
         }
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
-        }
         exchange.complete();
     }
 
@@ -152,7 +146,6 @@ impl Download {
         exchange: &mut Exchange,
     ) -> Result<Frame<Bytes>, Broken> {
         self.state.ended = true;
-        self.lease = None;
         if let Some(permit) = self.permit.take() {
             permit.done(false);
         }

@@ -110,6 +110,19 @@ impl Upload {
         Self(Source::Again(pieces, rest))
     }
 
+    /// Takes back `piece`, the latest that it gave: it did not go out.
+    pub(crate) fn put_back(&mut self, piece: Bytes) {
+        match &mut self.0 {
+            Source::Again(pieces, _) => pieces.push(piece),
+            Source::Stream(_) => {
+                if let Source::Stream(stream) = std::mem::replace(&mut self.0, Source::None) {
+                    self.0 = Source::Again(vec![piece], Some(stream));
+                }
+            }
+            Source::None => self.0 = Source::Again(vec![piece], None),
+        }
+    }
+
     /// Keeps what goes out from now on; none when it is known to be longer than `limit`.
     pub(crate) fn keep(&mut self, limit: usize) -> Option<Arc<Kept>> {
         let Source::Stream(stream) = &mut self.0 else { return None };

@@ -19,7 +19,7 @@ use crate::refusal::Refusal;
 use crate::retry::{self, Replay};
 use crate::service::{Backend, Group, InFlight, Tried};
 use crate::upgrade;
-use crate::upstream::{Answer, Failed, Patience};
+use crate::upstream::{Answer, Arriving, Failed, Patience};
 
 /// An answer nobody wants is read up to here to keep its connection; beyond, a new connection is cheaper.
 const WORTH_READING: usize = 16 * 1024;
@@ -190,12 +190,8 @@ impl Forward<'_> {
         request: Request<Upload>,
         replay: Option<&Replay>,
     ) -> Result<Answer, Failed> {
-        let interim = Interim::new(self.informed.cloned());
-        let outcome = tokio::select! {
-            biased;
-            outcome = backend.http1(self.worker, request, replay, &interim, self.patience) => outcome,
-            () = interim.flooded() => Err(Failed::sent(Reason::UpstreamInvalid, "informational answers without end")),
-        };
+        let mut interim = Interim::new(self.informed.cloned());
+        let outcome = backend.http1(self.worker, request, replay, &mut interim, self.patience).await;
         interim.end();
         outcome
     }
@@ -278,12 +274,13 @@ impl Call {
     /// again: to close connections in an outage makes it worse.
     fn discard(self) {
         let Self { answer, in_flight, .. } = self;
-        let Some(lease) = answer.lease else { return };
+        let whole = match answer.response.into_body() {
+            body @ Arriving::Http1(_) => Limited::new(body, WORTH_READING).collect(),
+            Arriving::Http2(_) => return,
+        };
         crate::spawn(async move {
-            let whole = Limited::new(answer.response.into_body(), WORTH_READING).collect();
-            if matches!(tokio::time::timeout(WORTH_WAITING, whole).await, Ok(Ok(_))) {
-                lease.give_back();
-            }
+            // What comes of it does not matter: read to its end, it frees the connection.
+            let _ = tokio::time::timeout(WORTH_WAITING, whole).await;
             drop(in_flight);
         });
     }

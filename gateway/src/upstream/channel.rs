@@ -9,7 +9,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 
 use super::pool::unsent;
-use super::{Answer, Failed, Patience, Sent, connect, settle, within};
+use super::{Answer, Arriving, Failed, Patience, Sent, connect, settle, within};
 use crate::body::Upload;
 use crate::retry::Replay;
 use crate::service::Backend;
@@ -106,7 +106,8 @@ impl Backend {
                     if reused {
                         self.metrics.reused.inc();
                     }
-                    return Ok(Answer { response, lease: None, resent: stale.is_some() });
+                    let response = response.map(Arriving::Http2);
+                    return Ok(Answer { response, resent: stale.is_some() });
                 }
                 Sent::Back(back) if reused && stale.is_none() => {
                     request = back;

@@ -1,55 +1,59 @@
 //! HTTP/1.1 connections to one backend from one worker, the latest used first.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
-use http::Request;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::{Request, Response};
 use parking_lot::Mutex;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{Answer, Failed, Patience, Sent, connect, settle, within};
+use super::http1::{self, Sent};
+use super::{Answer, Arriving, Failed, Patience, connect};
 use crate::body::Upload;
 use crate::interim::Interim;
 use crate::reason::Reason;
 use crate::retry::Replay;
 use crate::service::Backend;
 
-/// Largest head of an answer; twice what clients may send, since services set cookies and links.
-const LARGEST_HEAD: usize = 64 * 1024;
-
 /// Unused connections, the latest used last.
 #[derive(Default)]
 pub(crate) struct Pool(Mutex<Vec<Idle>>);
 
 struct Idle {
-    sender: SendRequest<Upload>,
+    stream: TcpStream,
     since: Instant,
+}
+
+impl Idle {
+    /// Whether the backend has neither closed it nor said anything, which nobody asked for.
+    fn is_usable(&self) -> bool {
+        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
 }
 
 impl Pool {
     /// The connection used last: the fewer stay warm, the more of the rest can be closed.
-    fn take(&self) -> Option<SendRequest<Upload>> {
+    fn take(&self) -> Option<TcpStream> {
         let mut idle = self.0.lock();
-        // One whose driver has not finished the last answer yet is left for later.
-        let ready = idle.iter().rposition(|idle| idle.sender.is_ready());
-        let found = ready.map(|place| idle.remove(place).sender);
-        if found.is_none() {
-            idle.retain(|idle| !idle.sender.is_closed());
+        while let Some(found) = idle.pop() {
+            if found.is_usable() {
+                return Some(found.stream);
+            }
         }
-        found
+        None
     }
 
-    fn give(&self, sender: SendRequest<Upload>, size: usize) {
+    fn give(&self, stream: TcpStream, size: usize) {
         let mut idle = self.0.lock();
         if idle.len() < size {
-            idle.push(Idle { sender, since: Instant::now() });
+            idle.push(Idle { stream, since: Instant::now() });
         }
     }
 
-    /// Closes connections unused for longer than `limit`, and forgets those the backend closed.
+    /// Closes connections unused for longer than `limit`, and those that the backend closed.
     pub(crate) fn sweep(&self, limit: std::time::Duration) {
-        self.0.lock().retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < limit);
+        self.0.lock().retain(|idle| idle.since.elapsed() < limit && idle.is_usable());
     }
 
     /// Closes all of them.
@@ -63,22 +67,21 @@ impl Pool {
     }
 }
 
-/// A connection in use. Dropped, it is closed; given back, it can be used again.
+/// Where a connection goes when it can be used again.
 pub(crate) struct Lease {
     backend: Arc<Backend>,
     worker: usize,
     size: usize,
-    sender: SendRequest<Upload>,
 }
 
 impl Lease {
     /// The answer is whole: the connection may serve another call.
-    pub(crate) fn give_back(self) {
-        if self.sender.is_closed() || self.backend.is_retired() {
+    pub(super) fn give_back(self, stream: TcpStream) {
+        if self.backend.is_retired() {
             return;
         }
         let pool = &self.backend.pools[self.worker];
-        pool.give(self.sender, self.size);
+        pool.give(stream, self.size);
         // It may have been retired, and the pool cleared, just before.
         if self.backend.is_retired() {
             pool.clear();
@@ -97,63 +100,42 @@ impl Backend {
         worker: usize,
         mut request: Request<Upload>,
         replay: Option<&Replay>,
-        interim: &Arc<Interim>,
+        interim: &mut Interim,
         patience: &Patience,
     ) -> Result<Answer, Failed> {
-        interim.listen(&mut request);
         let replay = replay.filter(|_| Replay::is_unnoticed(request.method(), request.body()));
+        let lease = || Lease { backend: Arc::clone(self), worker, size: patience.pool_size };
         let mut resent = false;
-        while let Some(mut sender) = self.pools[worker].take() {
-            match settle(sender.try_send_request(request), patience).await {
+        while let Some(stream) = self.pools[worker].take() {
+            match http1::call(stream, request, lease(), interim, patience).await {
                 Sent::Answered(response) => {
                     self.metrics.reused.inc();
-                    return Ok(self.answer(worker, response, sender, patience, resent));
+                    return Ok(answer(response, resent));
                 }
                 Sent::Back(back) => request = back,
                 Sent::Dropped(failed) => {
                     let Some(spare) = replay.and_then(Replay::request) else { return Err(failed) };
                     request = spare;
-                    interim.listen(&mut request);
                     resent = true;
                     break;
                 }
                 Sent::Failed(failed) => return Err(failed),
             }
         }
-        let mut sender = match self.open(patience).await {
-            Ok(sender) => sender,
+        let stream = match connect(self, patience).await {
+            Ok(stream) => stream,
             Err(error) => return Err(unsent(request, error)),
         };
-        match settle(sender.try_send_request(request), patience).await {
-            Sent::Answered(response) => Ok(self.answer(worker, response, sender, patience, resent)),
+        match http1::call(stream, request, lease(), interim, patience).await {
+            Sent::Answered(response) => Ok(answer(response, resent)),
             Sent::Back(back) => Err(unsent(back, "the connection closed at once".to_owned())),
             Sent::Dropped(failed) | Sent::Failed(failed) => Err(failed),
         }
     }
+}
 
-    async fn open(&self, patience: &Patience) -> Result<SendRequest<Upload>, String> {
-        let stream = connect(self, patience).await?;
-        let mut builder = http1::Builder::new();
-        builder.max_header_size(LARGEST_HEAD).max_buf_size(LARGEST_HEAD);
-        let (sender, connection) = within(builder.handshake(TokioIo::new(stream)), patience).await?;
-        crate::spawn(async move {
-            // Failures reach whoever waits for the answer; the connection has nothing to add.
-            let _ = connection.with_upgrades().await;
-        });
-        Ok(sender)
-    }
-
-    fn answer(
-        self: &Arc<Self>,
-        worker: usize,
-        response: http::Response<hyper::body::Incoming>,
-        sender: SendRequest<Upload>,
-        patience: &Patience,
-        resent: bool,
-    ) -> Answer {
-        let lease = Lease { backend: Arc::clone(self), worker, size: patience.pool_size, sender };
-        Answer { response, lease: Some(lease), resent }
-    }
+fn answer(response: Response<http1::Arriving>, resent: bool) -> Answer {
+    Answer { response: response.map(Arriving::Http1), resent }
 }
 
 pub(super) fn unsent(request: Request<Upload>, detail: String) -> Failed {

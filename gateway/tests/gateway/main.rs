@@ -4,6 +4,7 @@ mod admin;
 mod admin_guard;
 mod admin_state;
 mod backends;
+mod both_ways;
 mod browser;
 mod checks;
 mod conversations;

@@ -1,0 +1,207 @@
+//! The body of an answer over HTTP/1.1, read by whoever wants it: no task and no channel stand in between.
+
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::{AbortHandle, abortable};
+use http_body::{Body, Frame, SizeHint};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::oneshot;
+
+use super::decoder::{Decoder, Piece};
+use super::outgoing::{Outgoing, Trouble};
+use super::{Invalid, room};
+use crate::upstream::Lease;
+
+/// Why the rest of an answer is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Lost {
+    /// The connection ended before it.
+    #[error("the connection ended before the answer")]
+    Ended,
+    /// It is not HTTP.
+    #[error("{0}")]
+    Invalid(&'static str),
+}
+
+impl From<Invalid> for Lost {
+    fn from(Invalid(why): Invalid) -> Self {
+        Self::Invalid(why)
+    }
+}
+
+/// A body, and the connection that it comes over.
+pub(crate) struct Arriving {
+    decoder: Decoder,
+    /// Read and not handed on.
+    bytes: BytesMut,
+    link: Link,
+    /// Where the connection goes after the body's end, if it may be used again.
+    lease: Option<Lease>,
+}
+
+enum Link {
+    Whole(TcpStream),
+    /// The request is still being sent, by a task of its own: whoever does not take the answer yet may be busy sending.
+    Shared(OwnedReadHalf, Sending),
+    /// Back in the pool, or closed.
+    Gone,
+}
+
+/// The rest of a request.
+struct Sending {
+    task: AbortHandle,
+    /// The connection's other half when all is sent; an error when the client broke off.
+    done: oneshot::Receiver<Result<OwnedWriteHalf, Trouble>>,
+}
+
+impl Arriving {
+    /// The body that `decoder` finds in `bytes` and what comes over `stream`.
+    pub(super) fn new(decoder: Decoder, bytes: BytesMut, stream: TcpStream, lease: Option<Lease>) -> Self {
+        let mut body = Self { decoder, bytes, link: Link::Whole(stream), lease };
+        if body.decoder.is_done() && body.lease.is_some() {
+            body.finish();
+        }
+        body
+    }
+
+    /// The same while `outgoing` is still being sent.
+    pub(super) fn beside(
+        outgoing: Outgoing,
+        decoder: Decoder,
+        bytes: BytesMut,
+        stream: TcpStream,
+        lease: Option<Lease>,
+    ) -> Self {
+        let (read, write) = stream.into_split();
+        let (tell, done) = oneshot::channel();
+        let (task, handle) = abortable(send(outgoing, write, tell));
+        crate::spawn(async move {
+            // Whoever ended it needs no telling.
+            let _ = task.await;
+        });
+        let mut body = Self { decoder, bytes, link: Link::Shared(read, Sending { task: handle, done }), lease };
+        if body.decoder.is_done() {
+            body.finish();
+        }
+        body
+    }
+
+    /// The connection when the backend switched protocols over it, with what it has said already.
+    pub(crate) fn into_stream(mut self) -> Option<(TcpStream, Bytes)> {
+        match std::mem::replace(&mut self.link, Link::Gone) {
+            Link::Whole(stream) => Some((stream, std::mem::take(&mut self.bytes).freeze())),
+            _ => None,
+        }
+    }
+
+    /// The body is whole.
+    fn finish(&mut self) {
+        let lease = self.lease.take().filter(|_| self.bytes.is_empty());
+        let stream = match std::mem::replace(&mut self.link, Link::Gone) {
+            Link::Whole(stream) => Some(stream),
+            Link::Shared(read, mut sending) => match sending.done.try_recv() {
+                Ok(Ok(write)) => read.reunite(write).ok(),
+                // What the client still sends goes on to the backend as long as it takes it.
+                _ => None,
+            },
+            Link::Gone => None,
+        };
+        if let (Some(lease), Some(stream)) = (lease, stream) {
+            lease.give_back(stream);
+        }
+    }
+
+    fn broke_off(&mut self, lost: Lost) -> Lost {
+        self.decoder = Decoder::Done;
+        if let Link::Shared(_, sending) = std::mem::replace(&mut self.link, Link::Gone) {
+            sending.task.abort();
+        }
+        lost
+    }
+
+    /// Whether what was to be the body's end is not, because the client broke off its request.
+    fn is_cut(&mut self) -> bool {
+        let Link::Shared(_, sending) = &mut self.link else { return false };
+        matches!(sending.done.try_recv(), Ok(Err(_)))
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Lost>>> {
+        loop {
+            let next = self.decoder.next(&mut self.bytes);
+            if next.is_ok() && self.decoder.is_done() {
+                self.finish();
+            }
+            match next {
+                Ok(Some(piece)) => return Poll::Ready(Some(Ok(piece))),
+                Ok(None) if self.decoder.is_done() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(invalid) => return Poll::Ready(Some(Err(self.broke_off(invalid.into())))),
+            }
+            let wanted = self.decoder.left();
+            let read = match &mut self.link {
+                Link::Whole(stream) => ready!(room::poll_read(stream, wanted, cx)),
+                Link::Shared(stream, _) => ready!(room::poll_read(stream, wanted, cx)),
+                Link::Gone => Ok(BytesMut::new()),
+            };
+            match read {
+                Ok(bytes) if !bytes.is_empty() => self.bytes = bytes,
+                Ok(_) if self.decoder.end() && !self.is_cut() => self.lease = None,
+                _ => return Poll::Ready(Some(Err(self.broke_off(Lost::Ended)))),
+            }
+        }
+    }
+}
+
+impl Drop for Arriving {
+    /// Nobody wants the rest: no more of the request is sent either.
+    fn drop(&mut self) {
+        if let Link::Shared(_, sending) = &self.link {
+            sending.task.abort();
+        }
+    }
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = Lost;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
+        self.poll_next(cx).map_ok(|piece| match piece {
+            Piece::Data(data) => Frame::data(data),
+            Piece::Trailers(trailers) => Frame::trailers(trailers),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.decoder.left().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// Sends the rest of a request.
+async fn send(
+    mut outgoing: Outgoing,
+    mut stream: OwnedWriteHalf,
+    done: oneshot::Sender<Result<OwnedWriteHalf, Trouble>>,
+) {
+    let sent = std::future::poll_fn(|cx| outgoing.poll_send(&mut stream, cx)).await;
+    // Nobody listens when the answer was whole before.
+    match sent {
+        Ok(()) => drop(done.send(Ok(stream))),
+        // A backend that has answered need not take the rest; its answer shows what it did.
+        Err(Trouble::Connection(_)) => {}
+        Err(trouble @ Trouble::Body) => {
+            drop(done.send(Err(trouble)));
+            // Half a request is no request: the answer ends too. A connection that is gone needs no ending.
+            let _ = SockRef::from(stream.as_ref()).shutdown(Shutdown::Both);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Where the body of an answer ends: by its length, by its last chunk, or with the connection (RFC 9112, section 6).
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+
+use super::Invalid;
+use super::head::{MOST_HEADERS, fields};
+
+/// Most bytes of chunk extensions in one body, and of trailers: neither is of use to a proxy in bulk.
+const MOST_EXTENSIONS: usize = 16 * 1024;
+const MOST_TRAILERS: usize = 16 * 1024;
+
+/// What is still to come of a body.
+#[derive(Debug)]
+pub(super) enum Decoder {
+    /// So many bytes.
+    Length(u64),
+    Chunked(Box<Chunked>),
+    /// Whatever comes until the connection ends.
+    Close,
+    /// Nothing.
+    Done,
+}
+
+/// A part of a body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+/// Where in a chunked body.
+#[derive(Debug, Default)]
+pub(super) struct Chunked {
+    at: At,
+    extensions: usize,
+    /// Lines of trailers so far.
+    lines: usize,
+    trailers: BytesMut,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+enum At {
+    /// Before the first digit of a size.
+    #[default]
+    Begin,
+    Size(u64),
+    /// After the blanks that some servers pad sizes with.
+    Padding(u64),
+    Extension(u64),
+    SizeLf(u64),
+    Data(u64),
+    DataCr,
+    DataLf,
+    /// At the begin of a trailer line, or of the empty one at the end.
+    Line,
+    Trailer,
+    TrailerLf,
+    EndLf,
+}
+
+impl Decoder {
+    /// Of a body of `length` bytes.
+    pub(super) fn length(length: u64) -> Self {
+        if length == 0 { Self::Done } else { Self::Length(length) }
+    }
+
+    /// Of a body in chunks.
+    pub(super) fn chunked() -> Self {
+        Self::Chunked(Box::default())
+    }
+
+    /// Whether the body is whole.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+
+    /// How many bytes are still to come, if that is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        match self {
+            Self::Length(left) => Some(*left),
+            Self::Done => Some(0),
+            Self::Chunked(_) | Self::Close => None,
+        }
+    }
+
+    /// The next part of what came, taken from `bytes`; none when more is needed or the body is whole.
+    pub(super) fn next(&mut self, bytes: &mut BytesMut) -> Result<Option<Piece>, Invalid> {
+        match self {
+            Self::Done => Ok(None),
+            _ if bytes.is_empty() => Ok(None),
+            Self::Close => Ok(Some(Piece::Data(bytes.split().freeze()))),
+            Self::Length(left) => {
+                let data = take(bytes, left);
+                if *left == 0 {
+                    *self = Self::Done;
+                }
+                Ok(Some(Piece::Data(data)))
+            }
+            Self::Chunked(chunked) => {
+                let (piece, is_last) = chunked.next(bytes)?;
+                if is_last {
+                    *self = Self::Done;
+                }
+                Ok(piece)
+            }
+        }
+    }
+
+    /// The connection ended; whether that is the body's end.
+    pub(super) fn end(&mut self) -> bool {
+        let is_whole = matches!(self, Self::Close | Self::Done);
+        *self = Self::Done;
+        is_whole
+    }
+}
+
+/// As much of `bytes` as is there of `left`.
+fn take(bytes: &mut BytesMut, left: &mut u64) -> Bytes {
+    let size = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+    *left -= u64::try_from(size).unwrap_or(*left);
+    if size == bytes.len() { bytes.split().freeze() } else { bytes.split_to(size).freeze() }
+}
+
+impl Chunked {
+    /// The next part, and whether it is the last.
+    fn next(&mut self, bytes: &mut BytesMut) -> Result<(Option<Piece>, bool), Invalid> {
+        let mut read = 0;
+        while let Some(&byte) = bytes.get(read) {
+            if let At::Data(mut left) = self.at {
+                let _ = bytes.split_to(read);
+                let data = take(bytes, &mut left);
+                self.at = if left == 0 { At::DataCr } else { At::Data(left) };
+                // The end of a chunk usually came along with it, and may be the end of the body.
+                return Ok((Some(Piece::Data(data)), false));
+            }
+            read += 1;
+            let Some(next) = self.step(byte)? else {
+                let _ = bytes.split_to(read);
+                return Ok((self.trailers()?, true));
+            };
+            self.at = next;
+        }
+        bytes.clear();
+        Ok((None, false))
+    }
+
+    /// Where `byte` leads; nowhere when it is the body's last.
+    fn step(&mut self, byte: u8) -> Result<Option<At>, Invalid> {
+        let digit = char::from(byte).to_digit(16).map(u64::from);
+        let next = match (self.at, byte) {
+            (At::Begin, _) => At::Size(digit.ok_or(Invalid("a chunk of the answer has no size"))?),
+            (At::Size(size) | At::Padding(size) | At::Extension(size), b'\r') => At::SizeLf(size),
+            (At::Size(size) | At::Padding(size), b'\t' | b' ') => At::Padding(size),
+            (At::Size(size) | At::Padding(size), b';') => At::Extension(size),
+            (At::Size(size), _) => {
+                let digit = digit.ok_or(Invalid("a chunk's size is not a number"))?;
+                At::Size(size.checked_mul(16).ok_or(Invalid("a chunk's size is too large"))? + digit)
+            }
+            (At::Extension(size), byte) if byte != b'\n' => {
+                self.extensions += 1;
+                if self.extensions >= MOST_EXTENSIONS {
+                    return Err(Invalid("the chunk extensions are too large"));
+                }
+                At::Extension(size)
+            }
+            (At::SizeLf(0), b'\n') => At::Line,
+            (At::SizeLf(size), b'\n') => At::Data(size),
+            (At::Data(left), _) => At::Data(left),
+            (At::DataCr, b'\r') => At::DataLf,
+            (At::DataLf, b'\n') => At::Begin,
+            (At::DataCr | At::DataLf, _) => return Err(Invalid("a chunk is longer than its size")),
+            (At::Line | At::Trailer | At::TrailerLf | At::EndLf, _) => return self.trailer(byte),
+            _ => return Err(Invalid("a chunk's size is not a line")),
+        };
+        Ok(Some(next))
+    }
+
+    /// The same behind the last chunk.
+    fn trailer(&mut self, byte: u8) -> Result<Option<At>, Invalid> {
+        let next = match (self.at, byte) {
+            (At::EndLf, b'\n') => None,
+            (At::TrailerLf, b'\n') => {
+                self.lines += 1;
+                Some(At::Line)
+            }
+            (At::EndLf | At::TrailerLf, _) => return Err(Invalid("a trailer has a bare CR")),
+            (At::Line, b'\r') => Some(At::EndLf),
+            (_, b'\r') => Some(At::TrailerLf),
+            _ => Some(At::Trailer),
+        };
+        // The empty line matters only behind others.
+        if !self.trailers.is_empty() || matches!(next, Some(At::Trailer | At::TrailerLf)) {
+            self.trailers.extend_from_slice(&[byte]);
+        }
+        if self.trailers.len() >= MOST_TRAILERS || self.lines > MOST_HEADERS {
+            return Err(Invalid("the trailers are too large"));
+        }
+        Ok(next)
+    }
+
+    /// The trailers, when there are any.
+    fn trailers(&mut self) -> Result<Option<Piece>, Invalid> {
+        if self.lines == 0 {
+            return Ok(None);
+        }
+        let lines = std::mem::take(&mut self.trailers).freeze();
+        let mut room = [httparse::EMPTY_HEADER; MOST_HEADERS];
+        let room = room.get_mut(..self.lines).ok_or(Invalid("the trailers have too many lines"))?;
+        let parsed = httparse::parse_headers(&lines, room).map_err(|_| Invalid("the trailers are not valid"))?;
+        let httparse::Status::Complete((_, parsed)) = parsed else { return Err(Invalid("the trailers are not whole")) };
+        fields(&lines, parsed).map(|trailers| Some(Piece::Trailers(trailers)))
+    }
+}

@@ -1,0 +1,191 @@
+//! Heads on the wire: a request's is written, an answer's is read.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode, Version, request, response};
+use httparse::{Header, Status};
+use hyper::ext::ReasonPhrase;
+
+use super::Invalid;
+use super::decoder::Decoder;
+
+/// Most header lines of one head; hyper's number.
+pub(super) const MOST_HEADERS: usize = 100;
+/// Largest head of an answer; twice what clients may send, since services set cookies and links.
+pub(super) const LARGEST_HEAD: usize = 64 * 1024;
+
+/// Writes the head of a request.
+pub(super) fn write(head: &request::Parts, out: &mut Vec<u8>) {
+    let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    for part in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    write_fields(&head.headers, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes header lines, or trailers.
+pub(super) fn write_fields(fields: &HeaderMap, out: &mut Vec<u8>) {
+    for (name, value) in fields {
+        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+        out.reserve(name.len() + value.len() + 4);
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The head of an answer.
+pub(super) struct Head {
+    pub(super) parts: response::Parts,
+    /// Whether the connection may serve another call after this answer.
+    pub(super) keeps: bool,
+}
+
+/// Reads what comes of a head.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// So much was looked at in vain.
+    seen: usize,
+}
+
+impl Reader {
+    /// The head that `bytes` begin with, taken from them; none when some of it is still to come.
+    pub(super) fn read(&mut self, bytes: &mut BytesMut) -> Result<Option<Head>, Invalid> {
+        // One that comes byte by byte is parsed at its begin, where nonsense shows, and at its end.
+        if self.seen == 0 || may_end(bytes, self.seen) {
+            let head = parse(bytes)?;
+            if head.is_some() {
+                self.seen = 0;
+                return Ok(head);
+            }
+        }
+        self.seen = bytes.len();
+        if self.seen >= LARGEST_HEAD { Err(TOO_LARGE) } else { Ok(None) }
+    }
+}
+
+const TOO_LARGE: Invalid = Invalid("the head of the answer is too large");
+
+/// Whether an empty line is among what came after `seen`.
+fn may_end(bytes: &[u8], seen: usize) -> bool {
+    let fresh = &bytes[seen.saturating_sub(3)..];
+    memchr::memchr_iter(b'\n', fresh).any(|place| matches!(&fresh[place + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
+}
+
+fn parse(bytes: &mut BytesMut) -> Result<Option<Head>, Invalid> {
+    let mut room = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_HEADERS];
+    let mut places = [Place::default(); MOST_HEADERS];
+    let mut answer = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let length = match config.parse_response_with_uninit_headers(&mut answer, bytes, &mut room) {
+        Ok(Status::Complete(length)) if length > LARGEST_HEAD => return Err(TOO_LARGE),
+        Ok(Status::Complete(length)) => length,
+        Ok(Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Invalid("the head of the answer has too many lines")),
+        Err(_) => return Err(Invalid("the head of the answer is not HTTP/1.1")),
+    };
+    let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.ok_or(Invalid("the status of the answer is not one"))?;
+    let version = if answer.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    let reason = answer.reason.filter(|reason| status.canonical_reason() != Some(reason));
+    let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+    let count = answer.headers.len();
+    let begin = bytes.as_ptr().addr();
+    for (place, header) in places.iter_mut().zip(answer.headers.iter()) {
+        *place = Place::of(begin, header);
+    }
+    let lines = bytes.split_to(length).freeze();
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = status;
+    parts.version = version;
+    parts.headers = collect(&lines, &places[..count])?;
+    if let Some(reason) = reason {
+        parts.extensions.insert(reason);
+    }
+    let keeps = keeps(&parts);
+    Ok(Some(Head { parts, keeps }))
+}
+
+/// Where a line's name and value are, so that values can share the memory they were read into.
+#[derive(Debug, Default, Clone, Copy)]
+struct Place {
+    name: (usize, usize),
+    value: (usize, usize),
+}
+
+impl Place {
+    /// Of `line` in the bytes that begin at the address `begin`.
+    fn of(begin: usize, line: &Header<'_>) -> Self {
+        let place = |part: &[u8]| (part.as_ptr().addr() - begin, part.len());
+        Self { name: place(line.name.as_bytes()), value: place(line.value) }
+    }
+}
+
+fn collect(lines: &Bytes, places: &[Place]) -> Result<HeaderMap, Invalid> {
+    let mut fields = HeaderMap::with_capacity(places.len());
+    for Place { name: (name, name_size), value: (value, value_size) } in places {
+        let name = HeaderName::from_bytes(&lines[*name..name + name_size]);
+        let value = HeaderValue::from_maybe_shared(lines.slice(*value..value + value_size));
+        let (Ok(name), Ok(value)) = (name, value) else { return Err(Invalid("a header of the answer is not valid")) };
+        fields.append(name, value);
+    }
+    Ok(fields)
+}
+
+/// The fields that `parsed` found in `lines`.
+pub(super) fn fields(lines: &Bytes, parsed: &[Header<'_>]) -> Result<HeaderMap, Invalid> {
+    let begin = lines.as_ptr().addr();
+    let places: Vec<_> = parsed.iter().map(|line| Place::of(begin, line)).collect();
+    collect(lines, &places)
+}
+
+/// Whether a connection is kept after this answer (RFC 9112, section 9.3).
+fn keeps(head: &response::Parts) -> bool {
+    let names = |word: &str| {
+        let lines = head.headers.get_all(header::CONNECTION).iter();
+        lines
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+            .any(|name| name.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+    };
+    !names("close") && (head.version == Version::HTTP_11 || names("keep-alive"))
+}
+
+/// How the body of the answer to a `method` ends (RFC 9112, section 6.3). What a proxy may not hand on at all, such as two
+/// lengths, [`settle_length`](crate::headers::settle_length) refuses.
+pub(super) fn body(head: &response::Parts, method: &Method) -> Result<Decoder, Invalid> {
+    let status = head.status;
+    let is_bare = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if is_bare || *method == Method::HEAD {
+        return Ok(Decoder::Done);
+    }
+    if let Some(coding) = head.headers.get_all(header::TRANSFER_ENCODING).iter().next_back() {
+        if head.version == Version::HTTP_10 {
+            return Err(Invalid("the answer has a transfer coding in HTTP/1.0"));
+        }
+        let last = coding.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
+        let is_chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
+        return Ok(if is_chunked { Decoder::chunked() } else { Decoder::Close });
+    }
+    if !head.headers.contains_key(header::CONTENT_LENGTH) {
+        return Ok(Decoder::Close);
+    }
+    length(&head.headers).map(Decoder::length).ok_or(Invalid("the length of the answer is not one number"))
+}
+
+/// The length that `headers` say, however often.
+pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
+    let lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut lengths = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(|text| {
+        let text = text.trim_ascii();
+        let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        let text = std::str::from_utf8(text).ok().filter(|_| is_number);
+        // The two largest numbers stand for other things in hyper, which writes the answer.
+        text.and_then(|text| text.parse::<u64>().ok()).filter(|length| *length < u64::MAX - 1)
+    });
+    let first = lengths.next()??;
+    lengths.all(|length| length == Some(first)).then_some(first)
+}

@@ -1,0 +1,261 @@
+//! A request on its way to a backend: the head and what is there of the body go out in one write.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice, Write as _};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http::header::{self, HeaderMap, HeaderName};
+use http::{Method, Request, request};
+use http_body::Body as _;
+use tokio::io::AsyncWrite;
+
+use super::head;
+use crate::body::Upload;
+
+/// Larger buffers than this are not kept for the next head.
+const LARGEST_SPARE: usize = 16 * 1024;
+
+thread_local! {
+    /// For the next head: nearly all of them are gone before another request has its turn.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Why a request did not go out whole.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The connection broke.
+    Connection(io::Error),
+    /// The body did.
+    Body,
+}
+
+/// What is left of a request.
+pub(super) struct Outgoing {
+    parts: request::Parts,
+    /// The head, then the sizes of chunks.
+    lines: Vec<u8>,
+    /// So much of the lines is gone.
+    gone: usize,
+    piece: Bytes,
+    /// After the piece.
+    tail: &'static [u8],
+    body: Upload,
+    framing: Framing,
+    is_begun: bool,
+}
+
+enum Framing {
+    /// So many bytes are to come.
+    Length(u64),
+    /// With these trailers allowed.
+    Chunked(Vec<HeaderName>),
+    /// All is in the buffers.
+    Ended,
+}
+
+const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
+
+impl Outgoing {
+    pub(super) fn new(request: Request<Upload>) -> Self {
+        let (mut parts, body) = request.into_parts();
+        let framing = if body.is_none() {
+            parts.headers.remove(header::TRANSFER_ENCODING);
+            Framing::Ended
+        } else if parts.headers.contains_key(header::TRANSFER_ENCODING) {
+            Framing::Chunked(announced(&parts.headers))
+        } else {
+            // One of the two is said for every body: see `headers::to_backend`.
+            head::length(&parts.headers).filter(|length| *length > 0).map_or(Framing::Ended, Framing::Length)
+        };
+        let mut lines = SPARE.take();
+        lines.clear();
+        head::write(&parts, &mut lines);
+        Self { parts, lines, gone: 0, piece: Bytes::new(), tail: b"", body, framing, is_begun: false }
+    }
+
+    /// Whether something of it may have been sent.
+    pub(super) fn is_begun(&self) -> bool {
+        self.is_begun
+    }
+
+    /// The method asked with.
+    pub(super) fn method(&self) -> &Method {
+        &self.parts.method
+    }
+
+    /// The request as it was, if nothing of it was sent.
+    pub(super) fn back(self) -> Option<Request<Upload>> {
+        if self.is_begun {
+            return None;
+        }
+        let Self { parts, mut body, piece, .. } = self;
+        if !piece.is_empty() {
+            body.put_back(piece);
+        }
+        Some(Request::from_parts(parts, body))
+    }
+
+    /// Sends until all is sent. To be asked again after it was ready is an error of ours and ready at once.
+    pub(super) fn poll_send<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        loop {
+            if self.piece.is_empty() && self.tail.is_empty() && !matches!(self.framing, Framing::Ended) {
+                let more = self.poll_piece(cx);
+                if let Poll::Ready(Err(trouble)) = more {
+                    return Poll::Ready(Err(trouble));
+                }
+                if more.is_pending() && self.is_written() {
+                    return Poll::Pending;
+                }
+            }
+            if self.is_written() {
+                self.recycle();
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_write(stream, cx)).map_err(Trouble::Connection)?;
+        }
+    }
+
+    fn is_written(&self) -> bool {
+        self.gone == self.lines.len() && self.piece.is_empty() && self.tail.is_empty()
+    }
+
+    fn poll_write<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        let lines = &self.lines[self.gone..];
+        let parts = [IoSlice::new(lines), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
+        let stream = Pin::new(stream);
+        let is_alone = self.piece.is_empty() && self.tail.is_empty();
+        let written = if is_alone { stream.poll_write(cx, lines) } else { stream.poll_write_vectored(cx, &parts) };
+        let mut size = ready!(written)?;
+        if size == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.is_begun = true;
+        let of_lines = size.min(lines.len());
+        self.gone += of_lines;
+        size -= of_lines;
+        let of_piece = size.min(self.piece.len());
+        self.piece.advance(of_piece);
+        self.tail = &self.tail[size - of_piece..];
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes the next piece of the body, of which there is one, into the buffers.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+        let frame = loop {
+            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else { break None };
+            let frame = frame.map_err(|_| Trouble::Body)?;
+            // An empty chunk would end the body.
+            if frame.data_ref().is_none_or(|data| !data.is_empty()) {
+                break Some(frame);
+            }
+        };
+        let data = frame.map(http_body::Frame::into_data);
+        match (&mut self.framing, data) {
+            (Framing::Ended, _) => {}
+            (Framing::Length(left), Some(Ok(data))) => {
+                let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                // The client's side sees to it that the length is right; a wrong one must not go on as the next request.
+                *left = left.checked_sub(size).ok_or(Trouble::Body)?;
+                if *left == 0 {
+                    self.framing = Framing::Ended;
+                }
+                self.piece = data;
+            }
+            (Framing::Length(_), _) => return Poll::Ready(Err(Trouble::Body)),
+            (Framing::Chunked(_), Some(Ok(data))) => {
+                self.make_room();
+                write_size(data.len(), &mut self.lines);
+                self.piece = data;
+                self.tail = &LAST_CHUNK[..2];
+                if self.body.is_end_stream() {
+                    self.tail = LAST_CHUNK;
+                    self.framing = Framing::Ended;
+                }
+            }
+            (Framing::Chunked(allowed), Some(Err(frame))) => {
+                let mut trailers = frame.into_trailers().unwrap_or_default();
+                retain(&mut trailers, allowed);
+                self.make_room();
+                self.lines.extend_from_slice(b"0\r\n");
+                head::write_fields(&trailers, &mut self.lines);
+                self.lines.extend_from_slice(b"\r\n");
+                self.framing = Framing::Ended;
+                // They cannot be had twice.
+                self.is_begun = true;
+            }
+            (Framing::Chunked(_), None) => {
+                self.tail = &LAST_CHUNK[2..];
+                self.framing = Framing::Ended;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Forgets lines that were sent.
+    fn make_room(&mut self) {
+        if self.gone == self.lines.len() {
+            self.lines.clear();
+            self.gone = 0;
+        }
+    }
+
+    /// Leaves the buffer to the next head.
+    fn recycle(&mut self) {
+        self.gone = 0;
+        let lines = std::mem::take(&mut self.lines);
+        if lines.capacity() <= LARGEST_SPARE {
+            SPARE.set(lines);
+        }
+    }
+}
+
+/// The line that begins a chunk.
+fn write_size(size: usize, out: &mut Vec<u8>) {
+    // Writing to a buffer that grows cannot fail.
+    let _ = write!(out, "{size:X}\r\n");
+}
+
+/// What `Trailer` names.
+fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(header::TRAILER).iter();
+    let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
+}
+
+/// Leaves those `trailers` that were announced and have no meaning for framing, routing or access (RFC 9110, 6.5.1).
+fn retain(trailers: &mut HeaderMap, allowed: &[HeaderName]) {
+    let all = std::mem::take(trailers);
+    let mut name = None;
+    for (next, value) in all {
+        name = next.or(name);
+        if let Some(name) = name.as_ref().filter(|name| allowed.contains(name) && !is_refused(name)) {
+            trailers.append(name, value);
+        }
+    }
+}
+
+fn is_refused(name: &HeaderName) -> bool {
+    [
+        header::AUTHORIZATION,
+        header::CACHE_CONTROL,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::HOST,
+        header::MAX_FORWARDS,
+        header::SET_COOKIE,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+    ]
+    .contains(name)
+}
