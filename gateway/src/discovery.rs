@@ -2,9 +2,9 @@
 //! names cannot be resolved says nothing about those who had them.
 
 mod file;
+mod known;
 mod names;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use shop_clock::{Clock, SystemClock};
 use tokio::time::Instant;
 
+use self::known::{Group, Knowledge};
 use self::names::Names;
 use crate::chance;
 use crate::check::Protocol;
@@ -46,16 +47,11 @@ impl Place {
             SourceUrl::File { .. } => Source::File,
         }
     }
-}
 
-/// What is known of a place.
-struct Known {
-    place: Place,
-    /// In one order, so that the same set is no news. None before the first answer.
-    found: Option<Vec<BackendUrl>>,
-    due: Instant,
-    /// In a row.
-    failures: u32,
+    /// What its backends are put into force with.
+    fn group(&self) -> Group {
+        (self.service, self.protocol, self.kind())
+    }
 }
 
 /// What was found for how long.
@@ -67,9 +63,7 @@ struct Found {
 /// Everything that was looked up.
 #[derive(Default)]
 pub(crate) struct Discovery {
-    known: Mutex<Vec<Known>>,
-    /// Where something was put into force.
-    published: Mutex<BTreeSet<(&'static str, Protocol, Source)>>,
+    known: Mutex<Knowledge>,
 }
 
 /// Whom to ask, and for what.
@@ -141,42 +135,25 @@ impl Discovery {
         }
     }
 
-    /// Forgets places that nobody asks for any more, and what was found there.
+    /// Forgets places that nobody asks for any more, and what was found there unless others take their place.
     fn adopt(&self, round: &Round<'_>) {
-        let dropped = {
-            let mut known = self.known.lock();
-            let (kept, dropped): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut *known).into_iter().partition(|known| round.places.contains(&known.place));
-            *known = kept;
-            for place in &round.places {
-                if !known.iter().any(|known| known.place == *place) {
-                    known.push(Known { place: place.clone(), found: None, due: Instant::now(), failures: 0 });
-                }
-            }
-            dropped
-        };
-        for Known { place, .. } in dropped {
+        let dropped = self.known.lock().adopt(&round.places);
+        for place in dropped {
             let is_asked = round.places.iter().any(|other| (other.service, &other.url) == (place.service, &place.url));
             if !is_asked {
                 round.shared.metrics.forget_source(place.service, &place.url.to_string());
             }
         }
-        let published: Vec<_> = self.published.lock().iter().copied().collect();
-        for (service, protocol, kind) in published {
-            self.publish(round.shared, service, protocol, kind);
-        }
+        let published = self.known.lock().published();
+        self.publish(round.shared, &published);
     }
 
     async fn follow(&self, round: &Round<'_>, place: &Place) {
         loop {
-            let due = self.with(place, |known| known.due);
+            let due = self.known.lock().with(place, |known| known.due);
             tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await;
             self.look(round, place).await;
         }
-    }
-
-    fn with<T>(&self, place: &Place, see: impl FnOnce(&mut Known) -> T) -> Option<T> {
-        self.known.lock().iter_mut().find(|known| known.place == *place).map(see)
     }
 
     async fn look(&self, round: &Round<'_>, place: &Place) {
@@ -202,39 +179,39 @@ impl Discovery {
         let (service, source) = (place.service, place.url.to_string());
         round.shared.metrics.source_answered(service, &source, SystemClock.now().unix_timestamp());
         let count = backends.len();
-        let news = self.with(place, |known| {
-            known.due = Instant::now() + lives;
-            let is_back = std::mem::take(&mut known.failures) > 0;
-            let is_new = known.found.as_ref() != Some(&backends);
-            if is_new {
-                known.found = Some(backends);
-            }
-            (is_back, is_new)
-        });
-        let Some((is_back, is_new)) = news else { return };
-        if is_back || is_new {
+        let news = self.known.lock().found(place, backends, Instant::now() + lives);
+        let Some(news) = news else { return };
+        if news.is_back || news.is_new {
             tracing::info!(service, source, count, "backends of {service} at {source}: {count}");
         }
-        if is_new {
-            self.publish(round.shared, service, place.protocol, place.kind());
-        }
+        self.publish(round.shared, &news.groups);
     }
 
     fn failed(&self, round: &Round<'_>, place: &Place, why: &str) {
         let (service, source) = (place.service, place.url.to_string());
         round.shared.metrics.source_failed(service, &source);
-        let news = self.with(place, |known| {
+        let mut known = self.known.lock();
+        let left = known.left_for(place);
+        let news = known.with(place, |known| {
             let pause = FIRST_PAUSE.saturating_mul(1 << known.failures.min(6)).min(LONGEST_PAUSE);
             known.due = Instant::now() + chance::around(pause);
             known.failures += 1;
             (known.failures == 1).then(|| known.found.as_ref().map(Vec::len))
         });
+        drop(known);
         match news.flatten() {
             Some(Some(count)) => tracing::warn!(
                 service,
                 source,
                 error = why,
                 "{source} cannot be looked up; the {count} backends of {service} known from it are kept"
+            ),
+            Some(None) if left > 0 => tracing::warn!(
+                service,
+                source,
+                error = why,
+                "{source} cannot be looked up yet; the {left} backends of {service} from where it was looked up before \
+                 are kept"
             ),
             Some(None) => tracing::warn!(
                 service,
@@ -246,31 +223,24 @@ impl Discovery {
         }
     }
 
-    /// Puts into force what is known of one kind of source.
-    fn publish(&self, shared: &Shared, service: &'static str, protocol: Protocol, kind: Source) {
-        let mut all = BTreeMap::new();
-        for known in self.known.lock().iter() {
-            let place = &known.place;
-            if (place.service, place.protocol, place.kind()) == (service, protocol, kind) {
-                for backend in known.found.iter().flatten() {
-                    all.entry((backend.host.clone(), backend.port)).or_insert_with(|| backend.clone());
-                }
+    /// Puts into force what is known of these.
+    fn publish(&self, shared: &Shared, groups: &[Group]) {
+        for group @ (service, protocol, kind) in groups.iter().copied() {
+            let mut backends = self.known.lock().publish(group);
+            if backends.len() > MOST {
+                tracing::warn!(
+                    service,
+                    "{} backends of {service} were found; the first {MOST} are used, put a balancer in front of the others",
+                    backends.len()
+                );
             }
-        }
-        if all.len() > MOST {
-            tracing::warn!(
-                service,
-                "{} backends of {service} were found; the first {MOST} are used, put a balancer in front of the others",
-                all.len()
-            );
-        }
-        let backends = all.into_values().take(MOST).collect();
-        self.published.lock().insert((service, protocol, kind));
-        let mut draft = shared.draft();
-        draft.wanted.found(service, protocol, kind, backends);
-        match draft.settle() {
-            Ok(settled) => drop(settled.commit()),
-            Err(problems) => tracing::warn!(service, %problems, "what was found for {service} cannot be used"),
+            backends.truncate(MOST);
+            let mut draft = shared.draft();
+            draft.wanted.found(service, protocol, kind, backends);
+            match draft.settle() {
+                Ok(settled) => drop(settled.commit()),
+                Err(problems) => tracing::warn!(service, %problems, "what was found for {service} cannot be used"),
+            }
         }
     }
 }

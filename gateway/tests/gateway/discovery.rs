@@ -294,6 +294,37 @@ async fn what_stays_keeps_its_connections_and_stands_beside_what_is_written_down
 }
 
 #[tokio::test]
+async fn an_edited_source_leaves_the_backends_in_force_until_it_answers() {
+    let (servers, port) = servers(2);
+    let dns = Dns::start().await;
+    dns.points("product.test", &[1]);
+    let mut settings = settings(Some(&dns), &format!("dns://product.test:{port}"));
+    let gateway = Running::start(settings.clone()).await;
+    assert_eq!(status(&gateway).await, 200);
+    dns.set("product.test", Says::Nothing);
+    let edited = format!("dns://product.test:{port};weight=2");
+    settings.services.product.urls = list(&edited);
+    gateway.handle.apply(settings).expect("good settings");
+    // By the first failure the old source is long forgotten.
+    eventually!({
+        assert_eq!(status(&gateway).await, 200);
+        failures(&gateway, &edited) > 0.0
+    });
+    dns.points("product.test", &[2]);
+    eventually!({
+        assert_eq!(status(&gateway).await, 200);
+        servers[1].count() > 0
+    });
+    let left = servers[0].count();
+    for _ in 0..4 {
+        assert_eq!(status(&gateway).await, 200);
+    }
+    assert_eq!(servers[0].count(), left, "the new answer stands for itself");
+    let backend = gateway.get("/health/detailed").await.json()["services"]["product"]["backends"][0].clone();
+    assert_eq!(backend["weight"], 2, "{backend}");
+}
+
+#[tokio::test]
 async fn of_too_many_backends_the_first_are_used() {
     let dns = Dns::start().await;
     let all: Vec<u8> = (1..=70).collect();

@@ -1,0 +1,200 @@
+//! What is known of the places where backends are looked up, and what of it is to be in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::time::Instant;
+
+use super::Place;
+use crate::check::Protocol;
+use crate::config::BackendUrl;
+use crate::wanted::Source;
+
+/// What is put into force together: the backends that one kind of source knows of for one service and protocol.
+pub(super) type Group = (&'static str, Protocol, Source);
+
+/// What is known of a place.
+pub(super) struct Known {
+    pub(super) place: Place,
+    /// In one order, so that the same set is no news. None before the first answer.
+    pub(super) found: Option<Vec<BackendUrl>>,
+    pub(super) due: Instant,
+    /// In a row.
+    pub(super) failures: u32,
+}
+
+/// What was found at a place that nobody asks any more, while the places that were named instead have yet to answer.
+struct Left {
+    group: Group,
+    backends: Vec<BackendUrl>,
+    awaits: Vec<Place>,
+}
+
+/// All places.
+#[derive(Default)]
+pub(super) struct Knowledge {
+    known: Vec<Known>,
+    left: Vec<Left>,
+    /// What was put into force at some time.
+    published: BTreeSet<Group>,
+}
+
+/// What an answer means.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// The answers before it were failures.
+    pub(super) is_back: bool,
+    /// The set is another than before.
+    pub(super) is_new: bool,
+    /// What is to be put into force, in this order: who comes before who goes.
+    pub(super) groups: Vec<Group>,
+}
+
+impl Knowledge {
+    /// From now on these places are asked. Returns those that are not any more.
+    ///
+    /// What was found at them is kept as long as places that came in their stead for the same service and protocol have
+    /// not answered: an edited source is no reason to have no backends.
+    pub(super) fn adopt(&mut self, places: &[Place]) -> Vec<Place> {
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.known).into_iter().partition(|known| places.contains(&known.place));
+        self.known = kept;
+        let is_new = |place: &&Place| !self.known.iter().any(|known| known.place == **place);
+        let added: Vec<_> = places.iter().filter(is_new).cloned().collect();
+        let begun = |place: &Place| Known { place: place.clone(), found: None, due: Instant::now(), failures: 0 };
+        self.known.extend(added.iter().map(begun));
+        let mut dropped = Vec::with_capacity(gone.len());
+        for Known { place, found, .. } in gone {
+            if let Some(backends) = found.filter(|backends| !backends.is_empty()) {
+                self.left.push(Left { group: place.group(), backends, awaits: Vec::new() });
+            }
+            dropped.push(place);
+        }
+        let silent = |place: &Place| self.known.iter().any(|known| known.place == *place && known.found.is_none());
+        for Left { group, awaits, .. } in &mut self.left {
+            let replaces = |place: &&Place| (place.service, place.protocol) == (group.0, group.1);
+            awaits.extend(added.iter().filter(replaces).cloned());
+            awaits.retain(|place| silent(place));
+        }
+        self.left.retain(|left| !left.awaits.is_empty());
+        dropped
+    }
+
+    /// What was put into force at some time.
+    pub(super) fn published(&self) -> Vec<Group> {
+        self.published.iter().copied().collect()
+    }
+
+    /// Looks at one place; none when it is not asked any more.
+    pub(super) fn with<T>(&mut self, place: &Place, see: impl FnOnce(&mut Known) -> T) -> Option<T> {
+        self.known.iter_mut().find(|known| known.place == *place).map(see)
+    }
+
+    /// How many backends stay in force until `place` answers.
+    pub(super) fn left_for(&self, place: &Place) -> usize {
+        self.left.iter().filter(|left| left.awaits.contains(place)).map(|left| left.backends.len()).sum()
+    }
+
+    /// `place` answered, and is to be asked again when it is `due`. None when it is not asked any more.
+    pub(super) fn found(&mut self, place: &Place, backends: Vec<BackendUrl>, due: Instant) -> Option<News> {
+        let mut news = self.with(place, |known| {
+            known.due = due;
+            let is_back = std::mem::take(&mut known.failures) > 0;
+            let is_new = known.found.as_ref() != Some(&backends);
+            known.found = Some(backends);
+            News { is_back, is_new, groups: Vec::new() }
+        })?;
+        if news.is_new {
+            news.groups.push(place.group());
+            self.let_go(place, &mut news.groups);
+        }
+        Some(news)
+    }
+
+    /// Forgets what was kept until `place` answered, and says of which groups.
+    fn let_go(&mut self, place: &Place, groups: &mut Vec<Group>) {
+        for left in &mut self.left {
+            left.awaits.retain(|awaited| awaited != place);
+            if left.awaits.is_empty() && !groups.contains(&left.group) {
+                groups.push(left.group);
+            }
+        }
+        self.left.retain(|left| !left.awaits.is_empty());
+    }
+
+    /// The backends of `group` that are to be in force now, each once, by address.
+    pub(super) fn publish(&mut self, group: Group) -> Vec<BackendUrl> {
+        self.published.insert(group);
+        let known = self.known.iter().filter(|known| known.place.group() == group);
+        let left = self.left.iter().filter(|left| left.group == group);
+        let mut all = BTreeMap::new();
+        for backend in known.flat_map(|known| known.found.iter().flatten()).chain(left.flat_map(|left| &left.backends))
+        {
+            all.entry((backend.host.clone(), backend.port)).or_insert_with(|| backend.clone());
+        }
+        all.into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(url: &str) -> Place {
+        Place { service: "product", protocol: Protocol::Http, url: url.parse().expect("a source") }
+    }
+
+    /// Asks at `urls` from now on.
+    fn adopt(knowledge: &mut Knowledge, urls: &[&str]) {
+        let places: Vec<_> = urls.iter().map(|url| place(url)).collect();
+        knowledge.adopt(&places);
+    }
+
+    /// `hosts` are found at `url`; the kinds of sources that are put into force then.
+    fn found(knowledge: &mut Knowledge, url: &str, hosts: &[&str]) -> Vec<Source> {
+        let backends = hosts.iter().map(|host| BackendUrl::new(*host, 1)).collect();
+        let news = knowledge.found(&place(url), backends, Instant::now()).expect("it is asked");
+        news.groups.into_iter().map(|(_, _, kind)| kind).collect()
+    }
+
+    /// The hosts in force.
+    fn hosts(knowledge: &mut Knowledge) -> String {
+        let kinds = [Source::Dns, Source::File];
+        let all = kinds.map(|kind| knowledge.publish(("product", Protocol::Http, kind)));
+        all.into_iter().flatten().map(|backend| backend.host).collect::<Vec<_>>().join(" ")
+    }
+
+    #[tokio::test]
+    async fn what_was_found_at_an_edited_place_stays_until_the_new_one_answers() {
+        let mut knowledge = Knowledge::default();
+        adopt(&mut knowledge, &["dns://a:1", "dns://z:1"]);
+        assert_eq!(found(&mut knowledge, "dns://a:1", &["a1", "a2"]), [Source::Dns]);
+        for urls in [["dns://a:1;weight=2", "dns://z:1"], ["dns://b:1", "dns://z:1"], ["dns://a:1", "dns://z:1"]] {
+            adopt(&mut knowledge, &urls);
+            assert_eq!(hosts(&mut knowledge), "a1 a2", "{urls:?}");
+            assert_eq!(knowledge.left_for(&place(urls[0])), 2);
+        }
+        assert_eq!(found(&mut knowledge, "dns://z:1", &["z"]), [Source::Dns]);
+        assert_eq!(hosts(&mut knowledge), "a1 a2 z", "the other place does not speak for it");
+        assert_eq!(found(&mut knowledge, "dns://a:1", &["a3"]), [Source::Dns]);
+        assert_eq!(hosts(&mut knowledge), "a3 z");
+        adopt(&mut knowledge, &["file:///x", "file:///y", "dns://z:1"]);
+        assert_eq!(found(&mut knowledge, "file:///x", &["x"]), [Source::File]);
+        assert_eq!(hosts(&mut knowledge), "a3 z x");
+        assert_eq!(found(&mut knowledge, "file:///y", &[]), [Source::File, Source::Dns], "who comes before who goes");
+        assert_eq!(hosts(&mut knowledge), "z x");
+    }
+
+    #[tokio::test]
+    async fn a_place_that_nothing_replaces_takes_its_backends_along() {
+        let mut knowledge = Knowledge::default();
+        adopt(&mut knowledge, &["dns://a:1", "dns://silent:1"]);
+        found(&mut knowledge, "dns://a:1", &["a"]);
+        adopt(&mut knowledge, &["dns://silent:1"]);
+        assert_eq!(hosts(&mut knowledge), "", "who has been silent all along is waited for by nobody");
+        adopt(&mut knowledge, &["dns://a:1"]);
+        found(&mut knowledge, "dns://a:1", &["a"]);
+        adopt(&mut knowledge, &["dns://b:1"]);
+        adopt(&mut knowledge, &[]);
+        assert_eq!(hosts(&mut knowledge), "");
+    }
+}
