@@ -71,7 +71,7 @@ struct Round<'a> {
     shared: &'a Shared,
     settings: Settings,
     places: Vec<Place>,
-    names: Result<Names, String>,
+    names: Names,
 }
 
 impl<'a> Round<'a> {
@@ -79,9 +79,7 @@ impl<'a> Round<'a> {
         let live = shared.live();
         let settings = live.config.discovery.clone();
         let places = places(&live.config);
-        let needs_names = places.iter().any(|place| place.kind() == Source::Dns);
-        let names = if needs_names { Names::new(&settings) } else { Err("no names to resolve".to_owned()) };
-        Self { shared, settings, places, names }
+        Self { shared, names: Names::new(&settings), settings, places }
     }
 
     /// Whether settings still ask for the same.
@@ -157,13 +155,12 @@ impl Discovery {
     }
 
     async fn look(&self, round: &Round<'_>, place: &Place) {
-        let found = match (&place.url, &round.names) {
-            (SourceUrl::File { path }, _) => file::read(path, place.protocol)
+        let found = match &place.url {
+            SourceUrl::File { path } => file::read(path, place.protocol)
                 .await
                 .map(|backends| Found { backends, lives: round.settings.file_interval.get() }),
-            (_, Err(why)) => Err(why.clone()),
-            (SourceUrl::Dns { name, port, weight }, Ok(names)) => names.addresses(name, *port, *weight).await,
-            (SourceUrl::Srv { name }, Ok(names)) => names.services(name).await,
+            SourceUrl::Dns { name, port, weight } => round.names.addresses(name, *port, *weight).await,
+            SourceUrl::Srv { name } => round.names.services(name).await,
         };
         match found {
             Ok(found) => self.found(round, place, found),

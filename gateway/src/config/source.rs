@@ -96,8 +96,9 @@ pub struct Discovery {
     /// Name servers to ask, as address or `address:port`; those of `/etc/resolv.conf`, with its search list, when there are
     /// none here.
     pub nameservers: Vec<NameServer>,
-    /// How long a name server may take to answer before it is asked once more, or another is. One in the same network
-    /// answers within milliseconds; the set known before is used meanwhile.
+    /// How long a name server may take to answer one question before it is asked once more, or another is; a name may need
+    /// several questions, such as one for each entry of the search list. One in the same network answers within
+    /// milliseconds; the set known before is used meanwhile.
     pub timeout: Duration,
     /// How often files are read to see whether they changed: a change should be in force when the person who made it looks.
     pub file_interval: Duration,

@@ -26,6 +26,8 @@ use crate::support::{Client, Mortal, Running, Upstream, config, get, nobody};
 enum Says {
     Records(u32, Vec<RData>),
     Code(ResponseCode),
+    /// This when it is asked for IPv4 addresses; of all else there is nothing.
+    NoIpv4(ResponseCode),
     Nothing,
 }
 
@@ -93,7 +95,8 @@ async fn serve(socket: UdpSocket, zone: Arc<Mutex<Zone>>) {
         answer.add_query(query.clone());
         match says {
             Says::Nothing => continue,
-            Says::Code(code) => answer.metadata.response_code = code,
+            Says::NoIpv4(_) if query.query_type() != RecordType::A => {}
+            Says::Code(code) | Says::NoIpv4(code) => answer.metadata.response_code = code,
             Says::Records(ttl, records) => {
                 for data in records.into_iter().filter(|data| data.record_type() == query.query_type()) {
                     answer.add_answer(Record::from_rdata(query.name().clone(), ttl, data));
@@ -230,6 +233,35 @@ async fn srv_records_give_ports_and_weights_and_the_lowest_priority_counts() {
     eventually!({
         assert_eq!(status(&gateway).await, 200);
         reserve.count() > 0
+    });
+}
+
+#[tokio::test]
+async fn a_target_that_cannot_be_asked_for_takes_no_backend_away() {
+    let (one, other) = (Mortal::start(), Mortal::start());
+    let dns = Dns::start().await;
+    dns.points("a.test", &[1]);
+    dns.points("b.test", &[1]);
+    let records = vec![srv(1, 1, one.addr.port(), "a.test."), srv(1, 1, other.addr.port(), "b.test.")];
+    dns.set("_http._tcp.product.test", Says::Records(1, records));
+    let source = "srv://_http._tcp.product.test";
+    let gateway = Running::start(settings(Some(&dns), source)).await;
+    dns.set("b.test", Says::NoIpv4(ResponseCode::ServFail));
+    let begun = dns.asked("b.test").len();
+    eventually!(dns.asked("b.test").len() > begun && failures(&gateway, source) > 0.0);
+    let before = (one.count(), other.count());
+    for _ in 0..4 {
+        assert_eq!(status(&gateway).await, 200);
+    }
+    assert_eq!((one.count(), other.count()), (before.0 + 2, before.1 + 2));
+    // That it has no address is an answer.
+    dns.set("b.test", Says::NoIpv4(ResponseCode::NoError));
+    eventually!({
+        let before = other.count();
+        for _ in 0..2 {
+            assert_eq!(status(&gateway).await, 200);
+        }
+        other.count() == before
     });
 }
 
