@@ -234,9 +234,10 @@ impl Discovery {
             backends.truncate(MOST);
             let mut draft = shared.draft();
             draft.wanted.found(service, protocol, kind, backends);
-            match draft.settle() {
-                Ok(settled) => drop(settled.commit()),
-                Err(problems) => tracing::warn!(service, %problems, "what was found for {service} cannot be used"),
+            let problems = draft.settle().map(|settled| drop(settled.commit())).err();
+            let problems = problems.map(|problems| problems.to_string());
+            if self.known.lock().settled(group, problems.clone()) {
+                tracing::warn!(service, problems, "what was found for {service} cannot be used for now");
             }
         }
     }

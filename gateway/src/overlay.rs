@@ -123,11 +123,7 @@ impl ServiceChanges {
 
     /// Makes the changes to the backends that speak `protocol`.
     pub(crate) fn apply(&self, protocol: Protocol, specs: &mut Vec<Spec>) {
-        let edits = match protocol {
-            Protocol::Http => &self.http,
-            Protocol::Grpc => &self.grpc,
-        };
-        for (label, edit) in edits {
+        for (label, edit) in self.of(protocol) {
             let place = specs.iter().position(|spec| spec.label() == *label);
             match (*edit, place) {
                 (Edit::Removed, Some(place)) => drop(specs.remove(place)),
@@ -148,6 +144,18 @@ impl ServiceChanges {
                 // Nobody names it now; should somebody again, this holds again.
                 (Edit::Removed | Edit::Changed { .. }, None) => {}
             }
+        }
+    }
+
+    /// Whether a backend that speaks `protocol` was added here.
+    pub(crate) fn adds(&self, protocol: Protocol, label: &str) -> bool {
+        matches!(self.of(protocol).get(label), Some(Edit::Added { .. }))
+    }
+
+    fn of(&self, protocol: Protocol) -> &BTreeMap<String, Edit> {
+        match protocol {
+            Protocol::Http => &self.http,
+            Protocol::Grpc => &self.grpc,
         }
     }
 

@@ -111,6 +111,7 @@ impl Wanted {
                 if let Some(changes) = changes {
                     changes.apply(protocol, &mut list);
                 }
+                cut(&mut list, |spec| changes.is_some_and(|changes| changes.adds(protocol, &spec.label())));
                 service.urls_of_mut(protocol).0 = list.iter().map(Spec::url).collect();
                 specs.insert((name, protocol), list);
             }
@@ -137,10 +138,26 @@ impl Wanted {
                 add(url, *source);
             }
         }
-        // Settings that name more are refused; what is found is cut.
-        specs.truncate(MOST);
         specs
     }
+}
+
+/// Drops what was found beyond [`MOST`]. What people named stays, in settings or, as `is_added` says, through the admin API:
+/// if that alone is too much, it is refused.
+fn cut(specs: &mut Vec<Spec>, is_added: impl Fn(&Spec) -> bool) {
+    if specs.len() <= MOST {
+        return;
+    }
+    let is_found = |spec: &Spec| matches!(spec.source, Source::Dns | Source::File) && !is_added(spec);
+    let mut room = MOST.saturating_sub(specs.iter().filter(|spec| !is_found(spec)).count());
+    specs.retain(|spec| {
+        if !is_found(spec) {
+            return true;
+        }
+        let fits = room > 0;
+        room = room.saturating_sub(1);
+        fits
+    });
 }
 
 impl Merged {
@@ -166,11 +183,20 @@ mod tests {
         };
         assert_eq!(labels(&wanted), [("http://a:1".to_owned(), 2), ("http://b:1".to_owned(), 1)]);
         let many = (1..=100).map(|port| BackendUrl::new("c", port)).collect();
-        wanted.found("product", Protocol::Http, Source::Static, many);
+        wanted.found("product", Protocol::Http, Source::Dns, many);
         assert_eq!(labels(&wanted).len(), MOST);
         assert_eq!(wanted.merged().config.services.product.urls.0.len(), MOST);
         assert_eq!(wanted.merged().specs("product", Protocol::Grpc).len(), 1);
-        wanted.found("product", Protocol::Http, Source::Static, Vec::new());
-        assert_eq!(labels(&wanted).len(), 2);
+        // Those that somebody added come first, be they found as well or not.
+        for url in ["http://d:1", "http://c:99"] {
+            wanted.overlay.service("product").add(Protocol::Http, &url.parse().expect("a backend"));
+        }
+        let all = labels(&wanted);
+        assert_eq!(all.len(), MOST);
+        for label in ["http://a:1", "http://b:1", "http://c:60", "http://c:99", "http://d:1"] {
+            assert!(all.iter().any(|(one, _)| one == label), "{label}: {all:?}");
+        }
+        wanted.found("product", Protocol::Http, Source::Dns, Vec::new());
+        assert_eq!(labels(&wanted).len(), 4);
     }
 }

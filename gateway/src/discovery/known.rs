@@ -36,6 +36,8 @@ pub(super) struct Knowledge {
     left: Vec<Left>,
     /// What was put into force at some time.
     published: BTreeSet<Group>,
+    /// What could not be put into force, and why.
+    refused: BTreeMap<Group, String>,
 }
 
 /// What an answer means.
@@ -107,6 +109,10 @@ impl Knowledge {
             news.groups.push(place.group());
             self.let_go(place, &mut news.groups);
         }
+        // What was in the way may be gone.
+        if self.refused.contains_key(&place.group()) && !news.is_new {
+            news.groups.push(place.group());
+        }
         Some(news)
     }
 
@@ -132,6 +138,15 @@ impl Knowledge {
             all.entry((backend.host.clone(), backend.port)).or_insert_with(|| backend.clone());
         }
         all.into_values().collect()
+    }
+
+    /// Notes what became of `group`; returns whether it is refused for a reason that was not told yet.
+    pub(super) fn settled(&mut self, group: Group, problems: Option<String>) -> bool {
+        let Some(problems) = problems else {
+            self.refused.remove(&group);
+            return false;
+        };
+        self.refused.insert(group, problems.clone()) != Some(problems)
     }
 }
 
@@ -182,6 +197,21 @@ mod tests {
         assert_eq!(hosts(&mut knowledge), "a3 z x");
         assert_eq!(found(&mut knowledge, "file:///y", &[]), [Source::File, Source::Dns], "who comes before who goes");
         assert_eq!(hosts(&mut knowledge), "z x");
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_put_into_force_is_tried_again_with_each_answer() {
+        let mut knowledge = Knowledge::default();
+        adopt(&mut knowledge, &["dns://a:1", "file:///x"]);
+        let group = place("dns://a:1").group();
+        found(&mut knowledge, "dns://a:1", &["a"]);
+        for is_told in [true, false] {
+            assert_eq!(knowledge.settled(group, Some("too many".to_owned())), is_told, "once");
+            assert_eq!(found(&mut knowledge, "dns://a:1", &["a"]), [Source::Dns]);
+        }
+        assert_eq!(found(&mut knowledge, "file:///x", &["x"]), [Source::File]);
+        assert!(!knowledge.settled(group, None));
+        assert_eq!(found(&mut knowledge, "dns://a:1", &["a"]), []);
     }
 
     #[tokio::test]

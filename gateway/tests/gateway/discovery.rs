@@ -371,6 +371,19 @@ async fn of_too_many_backends_the_first_are_used() {
     };
     assert_eq!(shown(), 64);
     assert_eq!(status(&gateway).await, 200);
+    // One that is added takes the place of one that was found, now and later.
+    let other = Mortal::start();
+    let body = serde_json::json!({"url": other.addr.to_string()}).to_string();
+    assert_eq!(gateway.admin("POST", "/admin/services/product/backends", &body).await.status(), 201);
+    assert_eq!(shown(), 63);
+    // In the order of texts, 9 is the last of these and 8 the one before.
+    dns.points("product.test", &(1..=64).collect::<Vec<_>>());
+    let names = |last: u8| {
+        let backend = format!("gateway_backend_health{{backend=\"http://127.0.0.{last}:{port}\"");
+        gateway.metric(&backend).is_some()
+    };
+    eventually!(names(8));
+    assert_eq!((shown(), names(9)), (63, false));
 }
 
 /// A file that lists `addrs` for HTTP.
