@@ -82,10 +82,10 @@ impl ServiceChanges {
         }
     }
 
-    /// `url` becomes a backend. `removed` says that another source names it, so that it comes back rather.
-    pub(crate) fn add(&mut self, protocol: Protocol, url: &BackendUrl) {
+    /// `url` becomes a backend. One that was removed here and that somebody else names all the same comes back rather.
+    pub(crate) fn add(&mut self, protocol: Protocol, url: &BackendUrl, is_named: bool) {
         let edit = match self.edits(protocol).get(&url.to_string()) {
-            Some(Edit::Removed) => Edit::Changed { weight: Some(url.weight), draining: Some(url.draining) },
+            Some(Edit::Removed) if is_named => Edit::Changed { weight: Some(url.weight), draining: Some(url.draining) },
             _ => Edit::Added { weight: url.weight, draining: url.draining },
         };
         self.edits(protocol).insert(url.to_string(), edit);
@@ -111,7 +111,7 @@ impl ServiceChanges {
         self.edits(protocol).insert(label.to_owned(), edit);
     }
 
-    /// A backend is not wanted any more. Whether it was `added` here decides what has to be remembered.
+    /// A backend is not wanted any more. Of one that only the admin API names, its `source`, nothing has to be remembered.
     pub(crate) fn remove(&mut self, protocol: Protocol, label: &str, source: Source) {
         let edits = self.edits(protocol);
         if source == Source::Admin {
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn changes_hold_whatever_is_below_them() {
         let mut changes = ServiceChanges::default();
-        changes.add(Protocol::Http, &url("http://c:1;weight=3"));
+        changes.add(Protocol::Http, &url("http://c:1;weight=3"), false);
         changes.change(Protocol::Http, "http://a:1", None, Some(true));
         changes.remove(Protocol::Http, "http://b:1", Source::Static);
         let all = [row("http://a:1", 2, true), row("http://c:1", 3, false)];
@@ -217,16 +217,19 @@ mod tests {
     #[test]
     fn what_was_added_and_removed_leaves_no_trace_and_what_was_removed_comes_back() {
         let mut changes = ServiceChanges::default();
-        changes.add(Protocol::Http, &url("http://c:1"));
+        changes.add(Protocol::Http, &url("http://c:1"), false);
         changes.change(Protocol::Http, "http://c:1", NonZeroU16::new(5), None);
         assert_eq!(applied(&changes, "a:1")[1], row("http://c:1", 5, false));
         changes.remove(Protocol::Http, "http://c:1", Source::Admin);
         assert_eq!(changes, ServiceChanges::default());
         changes.remove(Protocol::Http, "http://a:1", Source::Static);
         assert!(applied(&changes, "a:1").is_empty());
-        changes.add(Protocol::Http, &url("http://a:1;weight=2;draining"));
+        changes.add(Protocol::Http, &url("http://a:1;weight=2;draining"), true);
         assert_eq!(applied(&changes, "a:1"), [row("http://a:1", 2, true)]);
         assert!(applied(&changes, "b:1").len() == 1, "it goes with the settings that name it");
+        changes.remove(Protocol::Http, "http://a:1", Source::Static);
+        changes.add(Protocol::Http, &url("http://a:1"), false);
+        assert_eq!(applied(&changes, "b:1")[1], row("http://a:1", 1, false), "the settings dropped it meanwhile");
     }
 
     #[test]

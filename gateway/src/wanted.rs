@@ -119,6 +119,11 @@ impl Wanted {
         Merged { config, specs }
     }
 
+    /// Whether settings or another source name `url`, whatever the admin API made of that.
+    pub(crate) fn names(&self, service: &'static str, protocol: Protocol, url: &BackendUrl) -> bool {
+        self.named(service, protocol).iter().any(|spec| spec.is_at(url))
+    }
+
     /// The backends of `service` that speak `protocol`: those of the settings, then what others found, each once.
     fn named(&self, service: &'static str, protocol: Protocol) -> Vec<Spec> {
         let mut specs: Vec<Spec> = Vec::new();
@@ -189,7 +194,7 @@ mod tests {
         assert_eq!(wanted.merged().specs("product", Protocol::Grpc).len(), 1);
         // Those that somebody added come first, be they found as well or not.
         for url in ["http://d:1", "http://c:99"] {
-            wanted.overlay.service("product").add(Protocol::Http, &url.parse().expect("a backend"));
+            wanted.overlay.service("product").add(Protocol::Http, &url.parse().expect("a backend"), false);
         }
         let all = labels(&wanted);
         assert_eq!(all.len(), MOST);

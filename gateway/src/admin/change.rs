@@ -163,10 +163,9 @@ impl Change {
 
     /// Makes it in `wanted`; `live` is what there is.
     fn make(self, wanted: &mut Wanted, live: &Live) -> Result<(), Refusal> {
-        let overlay = &mut wanted.overlay;
         match self {
             Self::Service { service, wish } => {
-                let changes = overlay.service(input::service(live, &service)?.name);
+                let changes = wanted.overlay.service(input::service(live, &service)?.name);
                 wish.enabled.note(&mut changes.enabled);
                 wish.strategy.note(&mut changes.strategy);
             }
@@ -179,28 +178,30 @@ impl Change {
                 let mut url = wish.url;
                 url.weight = wish.weight.unwrap_or(url.weight);
                 url.draining = wish.draining.unwrap_or(url.draining);
-                overlay.service(service.name).add(wish.protocol, &url);
+                let is_named = wanted.names(service.name, wish.protocol, &url);
+                wanted.overlay.service(service.name).add(wish.protocol, &url, is_named);
             }
             Self::Alter { service, url, protocol, wish } => {
                 let service = input::service(live, &service)?;
                 let (group, member) = input::find(service, &url, protocol.or(wish.protocol))?;
-                let changes = overlay.service(service.name);
+                let changes = wanted.overlay.service(service.name);
                 changes.change(group.protocol(), member.backend.label(), wish.weight, wish.draining);
             }
             Self::Remove { service, url, protocol } => {
                 let service = input::service(live, &service)?;
                 let (group, member) = input::find(service, &url, protocol)?;
-                overlay.service(service.name).remove(group.protocol(), member.backend.label(), member.source);
+                wanted.overlay.service(service.name).remove(group.protocol(), member.backend.label(), member.source);
             }
             Self::Limit(wish) => {
-                wish.enabled.note(&mut overlay.rate_limit.enabled);
-                wish.requests.note(&mut overlay.rate_limit.requests);
-                wish.window.note(&mut overlay.rate_limit.window);
-                wish.burst.note(&mut overlay.rate_limit.burst);
+                let limit = &mut wanted.overlay.rate_limit;
+                wish.enabled.note(&mut limit.enabled);
+                wish.requests.note(&mut limit.requests);
+                wish.window.note(&mut limit.window);
+                wish.burst.note(&mut limit.burst);
             }
-            Self::Forget => *overlay = crate::overlay::Overlay::default(),
+            Self::Forget => wanted.overlay = crate::overlay::Overlay::default(),
         }
-        overlay.services.retain(|_, changes| *changes != ServiceChanges::default());
+        wanted.overlay.services.retain(|_, changes| *changes != ServiceChanges::default());
         Ok(())
     }
 }

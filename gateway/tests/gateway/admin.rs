@@ -159,6 +159,22 @@ async fn backends_come_and_go() {
     assert_eq!(last.json()["errors"][0]["field"], "services.product.urls");
 }
 
+#[tokio::test]
+async fn a_backend_that_was_removed_and_that_nobody_names_any_more_can_be_added() {
+    let (one, two) = (Mortal::start(), Mortal::start());
+    let mut settings = config(one.addr);
+    settings.services.product.urls = backends(&[one.addr, two.addr]);
+    settings.services.product.grpc_urls = backends(&[]);
+    let gateway = Running::start(settings.clone()).await;
+    gateway.change("DELETE", &format!("/admin/services/product/backends/{}", two.addr), "").await;
+    settings.services.product.urls = backends(&[one.addr]);
+    gateway.handle.apply(settings).expect("good settings");
+    let body = json!({"url": two.addr.to_string()}).to_string();
+    let reply = gateway.admin("POST", "/admin/services/product/backends", &body).await;
+    assert_eq!(reply.status(), 201, "{:?}", reply.body);
+    assert_eq!(gateway.told(reply.header("location").expect("a place")).await["source"], "admin");
+}
+
 /// Answers when it is told to.
 async fn on_command() -> (Upstream, watch::Sender<bool>) {
     let (tell, told) = watch::channel(false);
