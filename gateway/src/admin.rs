@@ -188,12 +188,16 @@ async fn whole(
         let query = Query::of(asked.head.uri.query(), route.parameters())?;
         return read(shared, live, route, &query);
     }
-    let mut query = Query::of(asked.head.uri.query(), &[route.parameters(), &["dry_run"]].concat())?;
-    let order = Order { dry_run: query.flag("dry_run")?, if_match: input::if_match(&asked.head.headers)?, caller };
-    if let Route::Reset(service) = route {
-        return breakers::reset(live, service, &mut query, &order).map(|done| json(shared, live.revision, &done));
-    }
-    let change = change_of(route, method, &mut query, &asked.head.headers, body).await?;
+    let what = format!("{method} {}", asked.path);
+    let understood = understand(route, &asked, body).await;
+    let (change, dry_run, if_match) = match understood {
+        Ok(understood) => understood,
+        Err(refusal) => {
+            audit::refused(&caller, &what, live.revision, &refusal);
+            return Err(refusal);
+        }
+    };
+    let order = Order { dry_run, if_match, caller };
     let is_new = matches!(change, Change::Add { .. }) && !order.dry_run;
     let place = is_new.then(|| change.place()).flatten();
     let done = {
@@ -208,6 +212,18 @@ async fn whole(
         response.headers_mut().insert(header::LOCATION, place);
     }
     Ok(response)
+}
+
+/// What the caller wants changed, whether only to see what would become of it, and in which states.
+async fn understand(
+    route: Route<'_>,
+    asked: &Asked<'_>,
+    body: Incoming,
+) -> Result<(Change, bool, Option<Vec<String>>), Refusal> {
+    let Parts { method, uri, headers, .. } = asked.head;
+    let query = Query::of(uri.query(), &[route.parameters(), &["dry_run"]].concat())?;
+    let (dry_run, if_match) = (query.flag("dry_run")?, input::if_match(headers)?);
+    Ok((change_of(route, method, &query, headers, body).await?, dry_run, if_match))
 }
 
 /// Opens a stream of events (`text/event-stream`, WHATWG HTML, section 9.2).
@@ -258,8 +274,8 @@ fn read(shared: &Shared, live: &Live, route: Route<'_>, query: &Query<'_>) -> Re
 async fn change_of(
     route: Route<'_>,
     method: &Method,
-    query: &mut Query<'_>,
-    headers: &http::HeaderMap,
+    query: &Query<'_>,
+    headers: &HeaderMap,
     body: Incoming,
 ) -> Result<Change, Refusal> {
     Ok(match route {
@@ -276,6 +292,10 @@ async fn change_of(
             } else {
                 Change::Alter { service, url, protocol, wish: input::json(headers, body).await? }
             }
+        }
+        Route::Reset(service) => {
+            let backend = query.get("backend").map(input::address).transpose()?;
+            Change::Reset { service: service.to_owned(), backend, protocol: query.protocol()? }
         }
         Route::RateLimit => Change::Limit(input::json(headers, body).await?),
         _ => Change::Forget,

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::audit::{self, Deed};
-use super::change::Order;
-use super::input::{self, Query};
+use super::input;
+use crate::check::Protocol;
+use crate::config::BackendUrl;
 use crate::live::Live;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
@@ -42,14 +42,18 @@ fn one(group: &Group, member: &Member) -> Value {
     one
 }
 
-/// Closes the breakers of a service, or of one backend.
-pub(super) fn reset(live: &Live, service: &str, query: &mut Query<'_>, order: &Order) -> Result<Value, Refusal> {
+/// Closes the breakers of a service, or of one backend; returns what was done, and each in words. A `dry_run` only tells.
+pub(super) fn reset(
+    live: &Live,
+    service: &str,
+    backend: Option<&BackendUrl>,
+    protocol: Option<Protocol>,
+    dry_run: bool,
+) -> Result<(Value, Vec<String>), Refusal> {
     let service = input::service(live, service)?;
-    let protocol = query.protocol()?;
-    let chosen: Vec<_> = match query.get("backend") {
-        Some(backend) => {
-            let url = input::address(backend)?;
-            let (group, member) = input::find(service, &url, protocol)?;
+    let chosen: Vec<_> = match backend {
+        Some(url) => {
+            let (group, member) = input::find(service, url, protocol)?;
             vec![(&**group, member)]
         }
         None => of(service).filter(|(group, _)| protocol.is_none_or(|of| of == group.protocol())).collect(),
@@ -64,15 +68,11 @@ pub(super) fn reset(live: &Live, service: &str, query: &mut Query<'_>, order: &O
     let mut list = Vec::new();
     for (group, member, breaker) in with {
         let (label, before) = (member.backend.label(), breaker.state().word());
-        if !order.dry_run {
+        if !dry_run {
             breaker.reset();
         }
         lines.push(format!("{label}: {before} -> closed"));
         list.push(json!({"url": label, "protocol": group.protocol(), "before": before, "after": "closed"}));
     }
-    let what = format!("reset circuit breakers of {}", service.name);
-    let revision = live.revision;
-    let deed = Deed { what: &what, dry_run: order.dry_run, before: revision, after: revision, changed: &lines };
-    audit::done(&order.caller, &deed);
-    Ok(json!({"dry_run": order.dry_run, "reset": list}))
+    Ok((json!({"dry_run": dry_run, "reset": list}), lines))
 }

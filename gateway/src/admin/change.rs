@@ -1,6 +1,7 @@
 //! What callers want different, and how it comes about: checked like settings, all or nothing, one after the other.
 
 use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -9,7 +10,7 @@ use shop_config::{Duration, Problems};
 
 use super::audit::{self, Deed};
 use super::guard::Caller;
-use super::input;
+use super::{breakers, input};
 use crate::check::Protocol;
 use crate::config::{BackendUrl, Strategy};
 use crate::live::Live;
@@ -118,6 +119,12 @@ pub(super) enum Change {
         protocol: Option<Protocol>,
     },
     Limit(LimitWish),
+    /// Circuit breakers are closed: no change of what is wanted, but one of what is.
+    Reset {
+        service: String,
+        backend: Option<BackendUrl>,
+        protocol: Option<Protocol>,
+    },
     /// All changes of the admin API are undone.
     Forget,
 }
@@ -149,6 +156,8 @@ impl Change {
             }
             Self::Remove { service, url, protocol } => format!("remove backend {url} {} of {service}", name(*protocol)),
             Self::Limit(_) => "change the rate limit".to_owned(),
+            Self::Reset { service, backend: None, .. } => format!("reset circuit breakers of {service}"),
+            Self::Reset { service, backend: Some(url), .. } => format!("reset circuit breaker {url} of {service}"),
             Self::Forget => "undo all changes of the admin API".to_owned(),
         }
     }
@@ -199,6 +208,8 @@ impl Change {
                 wish.window.note(&mut limit.window);
                 wish.burst.note(&mut limit.burst);
             }
+            // What it does is done elsewhere.
+            Self::Reset { .. } => {}
             Self::Forget => wanted.overlay = crate::overlay::Overlay::default(),
         }
         wanted.overlay.services.retain(|_, changes| *changes != ServiceChanges::default());
@@ -231,8 +242,13 @@ fn attempt(
         let detail = format!("the state is {tag} by now; look at it again");
         return Err(Refusal::new(Reason::PreconditionFailed, detail));
     }
+    let live = Arc::clone(&draft.before);
+    if let Change::Reset { service, backend, protocol } = &change {
+        let (body, lines) = breakers::reset(&live, service, backend.as_ref(), *protocol, order.dry_run)?;
+        audit::done(&order.caller, &Deed { what, dry_run: order.dry_run, before, after: before, changed: &lines });
+        return Ok(Done { revision: before, body });
+    }
     let kept = draft.wanted.overlay.clone();
-    let live = std::sync::Arc::clone(&draft.before);
     change.make(&mut draft.wanted, &live)?;
     let settled = draft.settle().map_err(|problems| refusal_of(&problems))?;
     let changed = settled.changed.clone();

@@ -246,6 +246,13 @@ async fn breakers_are_reset() {
     let all = gateway.change("POST", "/admin/circuitbreaker/product/reset", "").await;
     assert_eq!(all["reset"].as_array().map(Vec::len), Some(2), "HTTP and gRPC");
     gateway.admin("POST", "/admin/circuitbreaker/product/reset?backend=a:1", "").await.refused(404, "not_found");
+    let mut outdated = request("POST", &path, "");
+    outdated.headers_mut().insert("if-match", "\"of-yesterday\"".parse().expect("a value"));
+    for _ in 0..5 {
+        gateway.get("/api/products").await;
+    }
+    gateway.send(outdated).await.refused(412, "precondition_failed");
+    gateway.get("/api/products").await.refused(503, "breaker_open");
 }
 
 #[tokio::test]

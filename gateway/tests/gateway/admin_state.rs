@@ -30,6 +30,13 @@ async fn changes_outlive_a_restart_and_the_log_says_who_made_them() {
     let old_tag = gone.header("etag").to_owned();
     let refused = call("DELETE", &format!("/admin/services/product/backends/{}", two.addr));
     assert_eq!(api.send(refused).await.status, 422);
+    for (method, path, status) in [
+        ("POST", "/admin/circuitbreaker/search/reset", 404),
+        ("PUT", "/admin/ratelimit", 415),
+        ("DELETE", "/admin/changes?dryrun=true", 400),
+    ] {
+        assert_eq!(api.send(call(method, path)).await.status, status, "{method} {path}");
+    }
 
     process.kill();
     process.start(port).await;
@@ -57,7 +64,14 @@ async fn changes_outlive_a_restart_and_the_log_says_who_made_them() {
     for part in ["127.0.0.1", "\"token\":\"", "request_id", "\"before\":1", "\"after\":2", "services.product.urls"] {
         assert!(text.contains(part), "no {part} in {text}");
     }
-    assert!(line("refused: remove backend").to_string().contains("validation_failed"));
+    for (what, reason) in [
+        ("refused: remove backend", "validation_failed"),
+        ("refused: reset circuit breakers of search", "not_found"),
+        ("refused: PUT /admin/ratelimit", "unsupported_media_type"),
+        ("refused: DELETE /admin/changes", "invalid_parameter"),
+    ] {
+        assert!(line(what).to_string().contains(reason), "{what}");
+    }
     assert!(!output.contains("correct-horse"), "the token is not in the log");
 
     process.kill();
