@@ -18,13 +18,20 @@ use crate::reason::Reason;
 use crate::refusal::Refusal;
 
 /// What proxies write into requests that they hand on.
-const FORWARDED: [HeaderName; 4] =
-    [X_FORWARDED_FOR, header::FORWARDED, header::VIA, HeaderName::from_static("x-real-ip")];
+const FORWARDED: [HeaderName; 7] = [
+    X_FORWARDED_FOR,
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-port"),
+    header::FORWARDED,
+    header::VIA,
+    HeaderName::from_static("x-real-ip"),
+];
 /// Wrong tokens an address may show at once, and how long it takes until it may show one more: a person who mistypes is
 /// not stopped, who guesses gets nowhere.
 const AT_ONCE: u32 = 10;
 const EACH: Duration = Duration::from_secs(6);
-/// Addresses remembered; beyond, all new ones share one.
+/// Addresses remembered; beyond, all new ones count as one.
 const MOST_ADDRESSES: usize = 4096;
 
 /// Decides who may call, in one generation.
@@ -144,27 +151,36 @@ fn hash(text: &[u8]) -> [u8; 32] {
     std::array::from_fn(|place| digest.as_ref().get(place).copied().unwrap_or_default())
 }
 
-/// Wrong tokens by address, for the life of the process: when all of them will be forgiven.
+/// Wrong tokens by address, for the life of the process.
 #[derive(Default)]
-pub(crate) struct Failures(Mutex<HashMap<IpAddr, Instant>>);
+pub(crate) struct Failures(Mutex<Failed>);
+
+/// When all wrong tokens will be forgiven.
+#[derive(Default)]
+struct Failed {
+    by_address: HashMap<IpAddr, Instant>,
+    /// To those who came when there was no room for another address: they share what one may do.
+    others: Option<Instant>,
+}
 
 impl Failures {
     /// How long `address` has to wait before it may try again.
     fn blocked(&self, address: IpAddr, now: Instant) -> Option<Duration> {
-        let forgiven = *self.0.lock().get(&key(address))?;
+        let failed = self.0.lock();
+        let others = || failed.others.filter(|_| failed.by_address.len() >= MOST_ADDRESSES);
+        let forgiven = failed.by_address.get(&key(address)).copied().or_else(others)?;
         let left = forgiven.saturating_duration_since(now);
         left.checked_sub(EACH * (AT_ONCE - 1)).filter(|wait| !wait.is_zero())
     }
 
     /// `address` showed a wrong token.
     fn note(&self, address: IpAddr, now: Instant) {
-        let mut all = self.0.lock();
-        if all.len() >= MOST_ADDRESSES {
-            all.retain(|_, forgiven| *forgiven > now);
+        let Failed { by_address, others } = &mut *self.0.lock();
+        if by_address.len() >= MOST_ADDRESSES {
+            by_address.retain(|_, forgiven| *forgiven > now);
         }
-        let is_full = all.len() >= MOST_ADDRESSES && !all.contains_key(&key(address));
-        let key = if is_full { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { key(address) };
-        let forgiven = all.entry(key).or_insert(now);
+        let is_full = by_address.len() >= MOST_ADDRESSES && !by_address.contains_key(&key(address));
+        let forgiven = if is_full { others.get_or_insert(now) } else { by_address.entry(key(address)).or_insert(now) };
         *forgiven = (*forgiven).max(now) + EACH;
     }
 }
@@ -213,7 +229,7 @@ mod tests {
 
     #[test]
     fn without_a_token_only_this_machine_itself_is_let_in() {
-        let table: [(&str, &'static str, Pairs, bool); 12] = [
+        let table: [(&str, &'static str, Pairs, bool); 15] = [
             ("127.0.0.1", "localhost:8083", &[], true),
             ("127.0.0.2", "127.0.0.1:8083", &[], true),
             ("::1", "[::1]:8083", &[], true),
@@ -223,6 +239,9 @@ mod tests {
             ("127.0.0.1", "localhost", &[("x-forwarded-for", "127.0.0.1")], false),
             ("127.0.0.1", "localhost", &[("forwarded", "for=127.0.0.1")], false),
             ("127.0.0.1", "localhost", &[("via", "1.1 nginx")], false),
+            ("127.0.0.1", "localhost", &[("x-forwarded-host", "shop.example")], false),
+            ("127.0.0.1", "localhost", &[("x-forwarded-proto", "https")], false),
+            ("127.0.0.1", "localhost", &[("x-forwarded-port", "443")], false),
             ("127.0.0.1", "rebound.example", &[], false),
             ("127.0.0.1", "localhost.evil.example", &[], false),
             ("127.0.0.1", "10.0.0.1", &[], false),
@@ -255,6 +274,14 @@ mod tests {
         for number in 0..20_000_u32 {
             failures.note(IpAddr::from(number.to_be_bytes()), now);
         }
-        assert!(failures.0.lock().len() <= MOST_ADDRESSES + 1);
+        assert_eq!(failures.0.lock().by_address.len(), MOST_ADDRESSES);
+        let (early, late) = (IpAddr::from([0, 0, 0, 1]), IpAddr::from([9, 9, 9, 9]));
+        assert_eq!(failures.blocked(early, now), None, "it showed one");
+        assert!(failures.blocked(late, now).is_some(), "all that came late share what one may do");
+        // When the others are forgiven there is room again.
+        let later = now + EACH;
+        failures.note(late, later);
+        assert_eq!(failures.0.lock().by_address.len(), 1);
+        assert_eq!(failures.blocked(late, later), None);
     }
 }
