@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use shop_config::{Change, Problems, Settings, Sources};
@@ -14,7 +15,8 @@ use crate::config::Config;
 
 /// Reads the settings of this process again, from the same `sources`, whenever SIGHUP comes or a file changes, until the
 /// soft stop. `take` takes the gateway's out of them, and says what else is different and so waits for a restart.
-/// Settings that are wrong are logged, each with its source, and change nothing.
+/// Settings that are wrong are logged, each with its source, and change nothing. Nor does anything when one of the sources is
+/// a pipe: a second reader finds it empty, and empty settings are fine ones.
 ///
 /// Call it before anybody can know that the process runs: from then on SIGHUP does not end it any more. The future does
 /// the work and never ends. Needs a runtime.
@@ -25,7 +27,13 @@ pub fn follow<S: Settings>(
     shutdown: Shutdown,
 ) -> anyhow::Result<impl Future<Output = Infallible>> {
     let hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
-    Ok(work(handle, sources, take, shutdown, hangups))
+    let pipe = sources.files_of::<S>().into_iter().find(is_spent);
+    Ok(work(handle, sources, take, shutdown, hangups, pipe))
+}
+
+/// Whether what was read from it is gone. One that is away may come back.
+fn is_spent(file: &PathBuf) -> bool {
+    std::fs::metadata(file).is_ok_and(|data| !data.is_file())
 }
 
 async fn work<S: Settings>(
@@ -34,11 +42,17 @@ async fn work<S: Settings>(
     take: impl Fn(S) -> (Config, Vec<Change>),
     shutdown: Shutdown,
     mut hangups: Signal,
+    pipe: Option<PathBuf>,
 ) -> Infallible {
     let had_terminal = std::io::stdin().is_terminal();
-    let mut watched = Watched::new(sources.files_of::<S>()).await;
-    // What changed between the start and now.
-    reload(&handle, &sources, &take, true);
+    let refusal = pipe.map(|pipe| format!("{} is not a file, so settings cannot be read again", pipe.display()));
+    let files = if refusal.is_none() { sources.files_of::<S>() } else { Vec::new() };
+    let mut watched = Watched::new(files).await;
+    match &refusal {
+        Some(refusal) => tracing::info!("{refusal}; a restart reads them"),
+        // What changed between the start and now.
+        None => reload(&handle, &sources, &take, true),
+    }
     loop {
         let cause = tokio::select! {
             () = shutdown.soft.cancelled() => break,
@@ -53,9 +67,15 @@ async fn work<S: Settings>(
             }
             watched.note().await;
         }
-        tracing::info!("reading the settings again: {cause}");
         shop_runtime::notify_reloading();
-        reload(&handle, &sources, &take, false);
+        if let Some(refusal) = &refusal {
+            let mut problems = Problems::default();
+            problems.add("", refusal.clone());
+            refuse(&handle, &problems);
+        } else {
+            tracing::info!("reading the settings again: {cause}");
+            reload(&handle, &sources, &take, false);
+        }
         shop_runtime::notify_reloaded();
     }
     std::future::pending().await
@@ -79,10 +99,7 @@ fn reload<S: Settings>(handle: &Handle, sources: &Sources, take: &impl Fn(S) -> 
                 reloads.succeeded(!applied.changed.is_empty(), keys, metrics);
             }
         }
-        Err(problems) => {
-            refuse(&problems);
-            reloads.failed(problems.iter().map(ToString::to_string).collect(), metrics);
-        }
+        Err(problems) => refuse(handle, &problems),
     }
 }
 
@@ -97,9 +114,11 @@ fn tell(applied: &Applied) {
     tracing::info!(revision, changed = count, "settings are in force, {count} of them different");
 }
 
-fn refuse(problems: &Problems) {
+fn refuse(handle: &Handle, problems: &Problems) {
     for problem in problems {
         tracing::error!(key = problem.key, "setting is wrong: {problem}");
     }
     tracing::error!("the settings stay as they were: {} problems", problems.len());
+    let shared = &handle.shared;
+    shared.reloads.failed(problems.iter().map(ToString::to_string).collect(), &shared.metrics);
 }

@@ -112,6 +112,37 @@ async fn on_sighup_settings_are_read_again_at_once() {
     assert_eq!(gateway.metric(r#"gateway_config_reloads_total{result="applied"}"#).await, 1);
 }
 
+#[tokio::test]
+async fn settings_out_of_a_pipe_are_not_read_again() {
+    let upstream = Mortal::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("settings");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|status| status.success()), "makes a pipe");
+    let port = free_port();
+    let mut process = Process::new("gateway")
+        .arg("--config")
+        .arg(pipe.display().to_string())
+        .env("PORT", port.to_string())
+        .env("SHOP_HTTP__HOST", "127.0.0.1")
+        .env("LOG_FORMAT", "json");
+    let settings = product(upstream.addr, "");
+    let writer = std::thread::spawn(move || std::fs::write(pipe, settings));
+    process.start(port).await;
+    writer.join().expect("no panic").expect("the gateway reads");
+    process.signal("HUP");
+    eventually!(process.output().contains("the settings stay as they were"));
+    let get = |path| async move {
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        Client::connect(addr).await.send(get(path)).await.expect("an answer")
+    };
+    assert_eq!((get("/api/products").await.status(), upstream.count()), (200, 1));
+    let metrics = String::from_utf8(get("/metrics").await.body.to_vec()).expect("text");
+    for line in ["gateway_config_revision 1", r#"gateway_config_reloads_total{result="refused"} 1"#] {
+        assert!(metrics.contains(line), "no {line} in\n{metrics}");
+    }
+}
+
 /// Streams a line for each number it is told.
 async fn ticker() -> (Upstream, watch::Sender<usize>) {
     let (tell, told) = watch::channel(0);
