@@ -51,14 +51,25 @@ impl StateFile {
         Ok((file, content.changes))
     }
 
-    /// Writes `changes`: after a crash either they are there or those before.
+    /// Writes `changes`: after a crash either they are there or those before. An error says that those before are.
     pub(crate) fn save(&self, changes: &Overlay) -> io::Result<()> {
+        self.replace(changes, File::sync_all)
+    }
+
+    /// `settle` makes it outlive a crash of the system that the folder names the new file.
+    fn replace(&self, changes: &Overlay, settle: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
         let text = serde_json::to_string_pretty(&Content { version: VERSION, changes: changes.clone() })?;
+        let folder = File::open(self.folder())?;
         let mut file = tempfile::NamedTempFile::new_in(self.folder())?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
         file.persist(&self.0)?;
-        File::open(self.folder())?.sync_all()
+        // The next start will find them: too late to say that nothing changed.
+        if let Err(error) = settle(&folder) {
+            let path = self.0.display();
+            tracing::warn!(%error, "the changes are in {path}, but may not outlive a crash of the system: its folder cannot be synced");
+        }
+        Ok(())
     }
 
     fn folder(&self) -> &Path {
@@ -72,6 +83,17 @@ impl StateFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_that_are_in_the_file_are_saved_even_if_the_folder_cannot_be_synced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("state.json");
+        let (file, _) = StateFile::open(&path).expect("opens");
+        let mut changes = Overlay::default();
+        changes.service("product").enabled = Some(false);
+        file.replace(&changes, |_| Err(io::ErrorKind::StorageFull.into())).expect("it is there");
+        assert_eq!(StateFile::open(&path).expect("opens").1, changes);
+    }
 
     #[test]
     fn what_is_saved_is_found_again_and_what_is_broken_is_named() {
