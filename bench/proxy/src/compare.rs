@@ -13,6 +13,7 @@ use crate::load::{Clients, Load, Plan};
 use crate::process::Process;
 use crate::report::{self, Figures};
 use crate::scenario::{self, Scenario, Wire};
+use crate::slow;
 
 /// Client connections when memory is read.
 const MANY: usize = 1000;
@@ -41,6 +42,13 @@ pub(crate) async fn run(what: &Compare) -> anyhow::Result<()> {
             let Some(process) = &contestant.process else { continue };
             report::memory(contestant.name, memory(contestant, process).await?);
         }
+    }
+    // Only ours: the others' configurations are not made for so many connections.
+    if wanted("slow")
+        && let Some(gateway) = contestants.iter().find(|contestant| contestant.name == "gateway")
+        && let Some(process) = &gateway.process
+    {
+        report::slow(&slow::measure(gateway, process).await?);
     }
     Ok(())
 }

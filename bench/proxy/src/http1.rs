@@ -1,7 +1,5 @@
 //! A plain HTTP/1.1 client that costs little: one request at a time on each connection, every answer compared.
 
-use std::time::Instant;
-
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -50,15 +48,7 @@ fn request(scenario: &Scenario) -> Bytes {
 
 /// Sends on all connections as `gate` allows; the nanoseconds of each request by connection.
 pub(crate) async fn run(connections: &mut [Connection], gate: &Gate) -> anyhow::Result<Vec<Vec<u64>>> {
-    try_join_all(connections.iter_mut().map(|connection| async {
-        let mut times = Vec::new();
-        while let Some(began) = gate.next().await {
-            connection.call().await?;
-            times.push(Instant::now().saturating_duration_since(began).as_nanos() as u64);
-        }
-        anyhow::Ok(times)
-    }))
-    .await
+    try_join_all(connections.iter_mut().map(|connection| gate.drive(async || connection.call().await))).await
 }
 
 impl Connection {

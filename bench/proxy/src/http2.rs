@@ -1,7 +1,5 @@
 //! HTTP/2 in the clear, for plain requests and unary gRPC calls, every answer compared.
 
-use std::time::Instant;
-
 use anyhow::{Context as _, ensure};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::try_join_all;
@@ -48,15 +46,7 @@ pub(crate) async fn open(scenario: &Scenario, port: u16) -> anyhow::Result<Vec<C
 /// Sends on all connections as `gate` allows; the nanoseconds of each request by stream.
 pub(crate) async fn run(connections: &mut [Connection], gate: &Gate) -> anyhow::Result<Vec<Vec<u64>>> {
     let streams = connections.iter().flat_map(|connection| (0..connection.scenario.streams).map(move |_| connection));
-    try_join_all(streams.map(|connection| async {
-        let mut times = Vec::new();
-        while let Some(began) = gate.next().await {
-            connection.call().await?;
-            times.push(Instant::now().saturating_duration_since(began).as_nanos() as u64);
-        }
-        anyhow::Ok(times)
-    }))
-    .await
+    try_join_all(streams.map(|connection| gate.drive(async || connection.call().await))).await
 }
 
 impl Connection {

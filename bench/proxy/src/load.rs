@@ -72,13 +72,23 @@ impl Gate {
     }
 
     /// When the next request was due, once it is; nothing when all are sent.
-    pub(crate) async fn next(&self) -> Option<Instant> {
+    async fn next(&self) -> Option<Instant> {
         let left = self.left.get().checked_sub(1)?;
         self.left.set(left);
         let Some(paced) = &self.paced else { return Some(Instant::now()) };
         paced.permits.acquire().await.ok()?.forget();
         let due = paced.due[paced.due.len() - 1 - left].load(Relaxed);
         Some(paced.begun + Duration::from_nanos(due))
+    }
+
+    /// Makes one call after the other as they are allowed; the nanoseconds of each since it was due.
+    pub(crate) async fn drive(&self, mut call: impl AsyncFnMut() -> anyhow::Result<()>) -> anyhow::Result<Vec<u64>> {
+        let mut times = Vec::new();
+        while let Some(due) = self.next().await {
+            call().await?;
+            times.push(Instant::now().saturating_duration_since(due).as_nanos() as u64);
+        }
+        Ok(times)
     }
 }
 

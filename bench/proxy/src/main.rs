@@ -19,6 +19,7 @@ mod load;
 mod process;
 mod report;
 mod scenario;
+mod slow;
 mod upstream;
 
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::contestant::Contestant;
 use crate::load::Load;
 use crate::scenario::Scenario;
+use crate::slow::{self, Slow};
 
 /// What one round says about one contestant.
 pub(crate) struct Figures {
@@ -89,4 +90,29 @@ pub(crate) fn half_load(contestants: &[Contestant], figures: &[Vec<(Load, Load)>
 #[expect(clippy::print_stdout, reason = "the table is the program's output")]
 pub(crate) fn memory(name: &str, (share, resident): (f64, f64)) {
     println!("- {name}: {share:.1} MiB (PSS), {resident:.1} MiB (RSS) at 1000 connections");
+}
+
+/// What slow clients cost a good one, and in memory.
+#[expect(clippy::print_stdout, reason = "the table is the program's output")]
+pub(crate) fn slow(found: &Slow) {
+    println!(
+        "\n{} clients that send a byte a second, beside one that makes {} requests a second\n",
+        slow::CLIENTS,
+        slow::RATE
+    );
+    println!("| slow clients | p50 µs | p99 µs | memory MiB (PSS) |");
+    println!("|---|--:|--:|--:|");
+    for (when, load, memory) in [
+        ("none", &found.before, found.memory.0),
+        ("all", &found.amid, found.memory.1),
+        ("none any more", &found.after, found.memory.2),
+    ] {
+        println!("| {when} | {:.0} | {:.0} | {memory:.1} |", load.quantile(0.5), load.quantile(0.99));
+    }
+    let times = found.amid.quantile(0.99) / found.before.quantile(0.99);
+    let each = (found.memory.1 - found.memory.0) * 1024.0 / slow::CLIENTS as f64;
+    println!(
+        "\np99 is {times:.2} times the quiet one (goal: under 2); {each:.1} KiB a slow client; {} were cut and came back\n",
+        found.cut
+    );
 }
