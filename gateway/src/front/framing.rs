@@ -1,8 +1,8 @@
 //! Follows the framing of what an HTTP/1.1 client sends, before hyper sees it: a request that two readers could delimit
 //! differently is refused here, because whoever stands before or behind the gateway may be the other reader.
 //!
-//! The rules are those of RFC 9112, without what it lets a recipient tolerate. What passes, hyper never refuses: so every
-//! refusal has the gateway's words.
+//! The rules are those of RFC 9112, without what it lets a recipient tolerate. A head that passes, hyper never refuses: so
+//! every refusal has the gateway's words.
 
 use std::mem::MaybeUninit;
 
@@ -140,7 +140,8 @@ impl Framing {
             }
             Search::Lines(_) if bytes.len() >= self.largest_head => Err(too_large),
             Search::Lines(lines) => {
-                // Nonsense is refused as soon as it shows, or a client that speaks something else would wait.
+                // Nonsense is refused at the end of its line or when as much again has come, or a client that speaks
+                // something else would wait.
                 let mut parsed = seen.parsed;
                 if lines > seen.lines || bytes.len() >= 2 * parsed {
                     parse(bytes)?;
