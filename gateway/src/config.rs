@@ -358,14 +358,13 @@ impl Settings for Config {
     const ABOUT: &'static str = "The shop's API gateway: one port for HTTP and gRPC in front of all services.";
 
     fn vars() -> Vec<Var> {
-        vec![
+        let ours = [
             Var::new("PORT", "http.port", "port for HTTP and gRPC"),
             Var::new("TLS_CERT_FILE", "tls.cert_file", "PEM file with the certificate; no TLS when unset"),
             Var::new("TLS_KEY_FILE", "tls.key_file", "PEM file with its key"),
             Var::new("TLS_PORT", "tls.port", "port for HTTPS and gRPC over TLS"),
             Var::new("LOG_LEVEL", "log.level", "error, warn, info, debug or trace"),
             Var::new("LOG_FORMAT", "log.format", "json or text"),
-            Var::new("OTEL_EXPORTER_OTLP_ENDPOINT", "otel.endpoint", "where to send traces; off when unset"),
             Var::new("PRODUCT_SERVICE_ENABLED", "services.product.enabled", "whether product is served"),
             Var::new("PRODUCT_SERVICE_URLS", "services.product.urls", "comma list of URL[;weight=N]"),
             Var::new("PRODUCT_SERVICE_GRPC_URLS", "services.product.grpc_urls", "the same for gRPC"),
@@ -405,7 +404,8 @@ impl Settings for Config {
             Var::new("SECURITY_HEADERS_ENABLED", "security_headers.enabled", "whether answers get security headers"),
             Var::new("ADMIN_TOKEN", "admin.token", "bearer token of the admin API; without one, this machine only"),
             Var::new("ADMIN_STATE_FILE", "admin.state_file", "file that keeps the admin API's changes over a restart"),
-        ]
+        ];
+        ours.into_iter().chain(Otel::vars()).collect()
     }
 
     fn check(&self, problems: &mut Problems) {

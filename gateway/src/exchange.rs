@@ -1,11 +1,13 @@
-//! One request from its head to the end of its answer: what is logged and counted about it, once, however it ends.
+//! One request from its head to the end of its answer: what is logged, counted and traced of it, once, however it ends.
+
+pub(crate) mod trace;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use shop_clock::{Clock as _, SystemClock};
-use tracing::Span;
+use shop_telemetry::{Span, SpanKind};
 
 use crate::body::Progress;
 use crate::front::Occupied;
@@ -49,15 +51,22 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// Begins the record: request id and trace are taken from the request, or made.
-    pub(crate) fn begin<B>(shared: &Arc<Shared>, occupied: Occupied, request: &Request<B>) -> Self {
+    /// Begins the record: request id and trace are taken from the request, or made. `encrypted`: it came over TLS.
+    pub(crate) fn begin<B>(shared: &Arc<Shared>, occupied: Occupied, request: &Request<B>, encrypted: bool) -> Self {
         let headers = request.headers();
         shared.enter();
-        // Only an exporter wants the span; its target lets the subscriber switch it off at no cost.
-        let span = tracing::info_span!(target: "shop::span", "gateway", http.route = tracing::field::Empty);
         let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
-        let trace = shop_telemetry::continue_trace(&span, traceparent).text();
-        let (request_id, traceparent) = request_id::beside(&trace, headers);
+        // Probes and scrapes come every few seconds for ever.
+        let is_quiet = shop_telemetry::is_exporting() && crate::own::is_quiet(request.uri().path());
+        let (mut span, trace) = if is_quiet {
+            (Span::none(), shop_telemetry::pass_by(traceparent))
+        } else {
+            shop_telemetry::arrive(traceparent, SpanKind::Server, || trace::about(request, encrypted))
+        };
+        let (request_id, traceparent) = request_id::beside(&trace.text(), headers);
+        if span.is_recorded() {
+            span.set("shop.request.id", request_id.to_str().unwrap_or("-").to_owned());
+        }
         Self {
             service: None,
             begun: Instant::now(),
@@ -84,7 +93,8 @@ impl Exchange {
 
     /// The request is one of `service`'s, under `route`.
     pub(crate) fn routed(&mut self, route: &'static str, service: &Arc<ServiceMetrics>) {
-        self.span.record("http.route", route);
+        self.span.rename(|| format!("{} {route}", trace::verb(&self.method)).into());
+        self.span.set("http.route", route);
         self.route = route;
         service.active.inc();
         self.service = Some(Arc::clone(service));
@@ -181,6 +191,11 @@ impl Exchange {
         self.traceparent.to_str().ok().and_then(|text| text.split('-').nth(1)).unwrap_or_default()
     }
 
+    /// Begins the span of a call to `backend`, the part of this request that it gets to know of.
+    pub(crate) fn calls(&self, backend: &Backend, path: &str) -> Span {
+        self.span.part_of(SpanKind::Client, || trace::call(&self.method, backend, path, self.retries))
+    }
+
     /// What people who watch are shown of a refusal.
     fn entry(&self, status: StatusCode, reason: Reason) -> Entry {
         Entry {
@@ -246,7 +261,7 @@ impl Drop for Exchange {
             service.active.dec();
         }
         self.shared.leave();
-        let _entered = self.span.enter();
+        trace::end(&mut self.span, status, self.grpc_status, reason);
         self.log(status, reason, took);
     }
 }

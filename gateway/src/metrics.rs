@@ -228,6 +228,11 @@ impl ServiceMetrics {
     }
 }
 
+/// The method's name, unless a client made it up.
+pub(crate) fn known_method(method: &Method) -> Option<&'static str> {
+    METHODS[..METHODS.len() - 1].iter().find(|name| **name == method.as_str()).copied()
+}
+
 fn method_index(method: &Method) -> usize {
     METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1)
 }

@@ -56,7 +56,7 @@ pub(crate) async fn serve(
         cors: live.cors.as_ref().map(|cors| cors.judge(request.headers())),
     };
     let mut visit = Visit {
-        exchange: Exchange::begin(shared, connection.occupy(), &request),
+        exchange: Exchange::begin(shared, connection.occupy(), &request, connection.is_encrypted()),
         peer,
         client,
         browser,

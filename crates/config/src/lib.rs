@@ -28,7 +28,7 @@ pub use problem::{Problem, Problems};
 pub use secret::Secret;
 pub use section::database::{Database, Engine, Pool, SslMode, Target};
 pub use section::kafka::Kafka;
-pub use section::log::{Log, LogFormat, Otel};
+pub use section::log::{Log, LogFormat, Otel, Sampler};
 pub use section::neighbour::Neighbour;
 pub use section::redis::{Redis, RedisTarget};
 pub use section::server::{Grpc, Http, Stop};

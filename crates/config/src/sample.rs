@@ -53,7 +53,7 @@ impl Settings for Suite {
     const ABOUT: &'static str = "two services in one process";
 
     fn vars() -> Vec<Var> {
-        vec![
+        let ours = [
             Var::new("PORT", "product.http.port", "port of the product service"),
             Var::new("DB_PORT", "product.database.port", "port of the database"),
             Var::new("DB_PASSWORD", "product.database.password", "password of the database's user"),
@@ -64,8 +64,8 @@ impl Settings for Suite {
             Var::new("REDIS_PASSWORD", "basket.redis.password", "password of Redis"),
             Var::new("LOG_LEVEL", "log.level", "how much is logged"),
             Var::new("LOG_FORMAT", "log.format", "json, text or auto"),
-            Var::new("OTEL_EXPORTER_OTLP_ENDPOINT", "otel.endpoint", "where traces go"),
-        ]
+        ];
+        ours.into_iter().chain(Otel::vars()).collect()
     }
 
     fn check(&self, problems: &mut Problems) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use shop_telemetry::Span;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Envelope, Message, Topic};
@@ -68,6 +69,11 @@ pub trait Bus: Send + Sync {
 
     /// Whether the bus can be reached.
     async fn check(&self) -> Result<(), BusError>;
+
+    /// What kind of bus it is, as traces name it (`messaging.system`).
+    fn system(&self) -> &'static str {
+        "memory"
+    }
 }
 
 /// How often and how fast a delivery is tried again.
@@ -97,6 +103,17 @@ pub enum Delivery {
     Dead(String),
     /// Told to stop before it was settled: deliver it again later.
     Stopped,
+}
+
+impl Delivery {
+    /// Tells the span of the work how it ended.
+    pub fn tell(&self, span: &mut Span) {
+        match self {
+            Self::Done => {}
+            Self::Dead(_) => span.fail("dead_letter"),
+            Self::Stopped => span.fail("stopped"),
+        }
+    }
 }
 
 /// Delivers `message` to `handler`: retries what may pass, gives up on what cannot, stops when told to.

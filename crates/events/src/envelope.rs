@@ -1,10 +1,9 @@
 //! An event as it travels: `CloudEvents` 1.0 in Kafka binary mode, JSON body.
 
 use serde::{Deserialize, Serialize};
-use shop_telemetry::RequestContext;
+use shop_telemetry::{KeyValue, RequestContext, Span, SpanKind};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tracing::Span;
 use uuid::Uuid;
 
 use crate::Event;
@@ -52,10 +51,43 @@ impl Message {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The request that the event came from, for those who apply it; `span` stands for their work.
-    pub fn context(&self, span: &Span) -> RequestContext {
+    /// Begins the span of sending this message, below the context stored with it, over the bus that `system` names. Whoever
+    /// applies the message goes on from there.
+    pub fn sent(&mut self, system: &'static str) -> Span {
+        let span = Span::after(self.header("traceparent"), SpanKind::Producer, || {
+            (format!("send {}", self.topic).into(), self.attributes(system, "send"))
+        });
+        let header = self.headers.iter_mut().find(|(key, _)| key == "traceparent");
+        if let (Some(trace), Some((_, traceparent))) = (span.trace(), header) {
+            *traceparent = trace.to_string();
+        }
+        span
+    }
+
+    /// Begins the work of applying this message for `group`: its span, a part of the trace that the event came from, and the
+    /// context to do it in.
+    pub fn arrived(&self, system: &'static str, group: &str) -> (Span, RequestContext) {
+        let (span, trace) = shop_telemetry::arrive(self.header("traceparent"), SpanKind::Consumer, || {
+            let mut attributes = self.attributes(system, "process");
+            attributes.push(KeyValue::new("messaging.consumer.group.name", group.to_owned()));
+            (format!("process {}", self.topic).into(), attributes)
+        });
         let request = self.header("x-request-id").or(self.header("ce_id")).unwrap_or_default();
-        RequestContext::new(request, span, self.header("traceparent"))
+        (span, RequestContext::new(request, trace))
+    }
+
+    /// What is said of both ends. Not the key, which is a user's name in some topics.
+    fn attributes(&self, system: &'static str, operation: &'static str) -> Vec<KeyValue> {
+        let mut attributes = vec![
+            KeyValue::new("messaging.system", system),
+            KeyValue::new("messaging.destination.name", self.topic.clone()),
+            KeyValue::new("messaging.operation.name", operation),
+            KeyValue::new("messaging.operation.type", operation),
+        ];
+        let id = self.header("ce_id").map(|id| KeyValue::new("messaging.message.id", id.to_owned()));
+        let kind = self.header("ce_type").map(|kind| KeyValue::new("shop.event.type", kind.to_owned()));
+        attributes.extend(id.into_iter().chain(kind));
+        attributes
     }
 }
 

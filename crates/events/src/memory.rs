@@ -9,7 +9,6 @@ use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use shop_telemetry::context;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use crate::Message;
 use crate::bus::{Bus, BusError, Delivery, RetryPolicy, Subscription, deliver};
@@ -72,16 +71,17 @@ impl Bus for MemoryBus {
             .map(|subscriber| (subscriber.subscription.clone(), subscriber.stop.clone()))
             .collect();
         for (subscription, stop) in interested {
-            let span = tracing::info_span!("consume", topic = message.topic, group = subscription.group);
-            let context = message.context(&span);
+            let (mut span, context) = message.arrived(self.system(), &subscription.group);
             let work = async {
-                match deliver(subscription.handler.as_ref(), message, self.policy, &stop).await {
+                let delivery = deliver(subscription.handler.as_ref(), message, self.policy, &stop).await;
+                delivery.tell(&mut span);
+                match delivery {
                     Delivery::Done => Ok(()),
                     Delivery::Dead(reason) => self.bury(message, &subscription.group, &reason),
                     Delivery::Stopped => Err(BusError::new("the subscriber stopped before the event took effect")),
                 }
             };
-            context::scope(context, work).instrument(span).await?;
+            context::scope(context, work).await?;
         }
         Ok(())
     }

@@ -13,10 +13,10 @@ use shop_config::Http;
 use shop_fault::{Fault, Kind};
 use shop_runtime::Health;
 use shop_telemetry::context::{self, RequestContext};
-use tracing::{Instrument, Span};
+use shop_telemetry::{About, KeyValue, Span, SpanKind};
 
 use crate::extract::too_large;
-use crate::metrics::{HttpMetrics, UNMATCHED};
+use crate::metrics::{HttpMetrics, UNMATCHED, known_method};
 use crate::problem::{ErrorCode, fill_bare, render};
 use crate::request_id::{self, RequestId};
 
@@ -63,13 +63,17 @@ impl Handler for Edge {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         let id = RequestId::of(req.headers());
         let route = route(req);
-        let span = span(req, &route, &id);
-        let context = RequestContext::new(id.as_str(), &span, header(req, "traceparent"));
+        let caller = header(req, "traceparent");
+        let (span, trace) = if shop_telemetry::is_exporting() && is_probe(&route) {
+            (Span::none(), shop_telemetry::pass_by(caller))
+        } else {
+            shop_telemetry::arrive(caller, SpanKind::Server, || about(req, &route, &id))
+        };
+        let context = RequestContext::new(id.as_str(), trace);
         res.headers_mut().insert(request_id::HEADER, id.0.clone());
-        let mut visit = Visit::new(self.metrics.clone(), req, route, &context);
+        let mut visit = Visit::new(self.metrics.clone(), req, route, &context, span);
         req.extensions_mut().insert(id);
-        context::scope(context, self.run(req, depot, res, ctrl)).instrument(span.clone()).await;
-        span.record("http.response.status_code", res.status_code.map_or(200, |status| status.as_u16()));
+        context::scope(context, self.run(req, depot, res, ctrl)).await;
         if req.method() == Method::HEAD
             && let Some(size) = res.body.size()
         {
@@ -92,19 +96,33 @@ fn route(req: &Request) -> Cow<'static, str> {
     }
 }
 
-/// Only an exporter wants the span; its target lets the subscriber switch it off at no cost.
-fn span(req: &Request, route: &str, id: &RequestId) -> Span {
-    tracing::info_span!(
-        target: "shop::span",
-        "http",
-        otel.kind = "server",
-        otel.name = %format_args!("{} {route}", req.method()),
-        http.request.method = %req.method(),
-        http.route = route,
-        http.response.status_code = tracing::field::Empty,
-        url.path = req.uri().path(),
-        request_id = id.as_str(),
-    )
+/// Probes and scrapes come every few seconds and say nothing while they go well.
+fn is_probe(route: &str) -> bool {
+    route.starts_with("/health") || route == "/metrics"
+}
+
+/// The request's span. Without the query, in which people search for what is theirs.
+fn about(req: &Request, route: &str, id: &RequestId) -> About {
+    let method = known_method(req.method());
+    let authority = req.uri().authority().map(http::uri::Authority::as_str).or_else(|| header(req, "host"));
+    let authority: Option<http::uri::Authority> = authority.and_then(|host| host.parse().ok());
+    let mut attributes = vec![
+        KeyValue::new("http.request.method", method),
+        KeyValue::new("url.scheme", "http"),
+        KeyValue::new("url.path", req.uri().path().to_owned()),
+        KeyValue::new("network.protocol.version", if req.version() == Version::HTTP_2 { "2" } else { "1.1" }),
+        KeyValue::new("shop.request.id", id.as_str().to_owned()),
+    ];
+    if let Some(authority) = authority {
+        attributes.push(KeyValue::new("server.address", authority.host().to_owned()));
+        attributes.extend(authority.port_u16().map(|port| KeyValue::new("server.port", i64::from(port))));
+    }
+    let verb = if method == "_OTHER" { "HTTP" } else { method };
+    if route == UNMATCHED {
+        return (verb.into(), attributes);
+    }
+    attributes.push(KeyValue::new("http.route", route.to_owned()));
+    (format!("{verb} {route}").into(), attributes)
 }
 
 /// The length the caller announces; a lie is caught when the body is read.
@@ -132,10 +150,17 @@ struct Visit {
     trace_id: String,
     status: StatusCode,
     bytes: u64,
+    span: Span,
 }
 
 impl Visit {
-    fn new(metrics: Arc<HttpMetrics>, req: &Request, route: Cow<'static, str>, context: &RequestContext) -> Self {
+    fn new(
+        metrics: Arc<HttpMetrics>,
+        req: &Request,
+        route: Cow<'static, str>,
+        context: &RequestContext,
+        span: Span,
+    ) -> Self {
         metrics.in_flight.inc();
         Self {
             metrics,
@@ -146,6 +171,7 @@ impl Visit {
             trace_id: context.trace.trace_id(),
             status: CLIENT_GONE,
             bytes: 0,
+            span,
         }
     }
 
@@ -164,6 +190,11 @@ impl Drop for Visit {
         self.metrics.in_flight.dec();
         self.metrics.record(&self.method, &self.route, self.status, took);
         let (method, status) = (self.method.as_str(), self.status.as_u16());
+        self.span.set("http.response.status_code", i64::from(status));
+        // A refusal is the client's mistake, not the service's.
+        if self.status.is_server_error() || self.status == CLIENT_GONE {
+            self.span.fail(status.to_string());
+        }
         let duration_ms = f64::from(u32::try_from(took.as_micros()).unwrap_or(u32::MAX)) / 1000.0;
         macro_rules! log {
             ($level:ident) => {
@@ -181,8 +212,6 @@ impl Drop for Visit {
                 )
             };
         }
-        // Probes and scrapes come every few seconds and say nothing while they go well.
-        let is_probe = self.route.starts_with("/health") || self.route == "/metrics";
-        if is_probe && self.status.is_success() { log!(debug) } else { log!(info) }
+        if is_probe(&self.route) && self.status.is_success() { log!(debug) } else { log!(info) }
     }
 }

@@ -90,6 +90,11 @@ impl HttpMetrics {
     }
 }
 
+/// The method as spans name it: made-up ones are `_OTHER`.
+pub(crate) fn known_method(method: &Method) -> &'static str {
+    METHODS[..METHODS.len() - 1].iter().find(|known| **known == method.as_str()).copied().unwrap_or("_OTHER")
+}
+
 fn method_index(method: &Method) -> usize {
     METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1)
 }

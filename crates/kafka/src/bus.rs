@@ -25,6 +25,9 @@ use crate::{consumer, topics, wire};
 
 pub(crate) type Producer = FutureProducer<Presence>;
 
+/// As traces name it.
+pub(crate) const SYSTEM: &str = "kafka";
+
 /// How long [`Bus::check`] waits for a broker.
 const CHECK: Duration = Duration::from_millis(900);
 
@@ -183,6 +186,10 @@ impl Bus for KafkaBus {
 
     async fn check(&self) -> Result<(), BusError> {
         self.0.check().await
+    }
+
+    fn system(&self) -> &'static str {
+        SYSTEM
     }
 }
 

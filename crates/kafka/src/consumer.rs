@@ -13,9 +13,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use shop_events::{Delivery, Message, Subscription, deliver};
 use shop_telemetry::context;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
-use crate::bus::Link;
+use crate::bus::{Link, SYSTEM};
 use crate::lanes::{Job, Lanes, Next};
 use crate::wire::{self, Place};
 
@@ -156,15 +155,16 @@ impl Reader {
     fn start(&self, job: Job) -> BoxFuture<'static, Settled> {
         let link = self.link.clone();
         let (group, handler) = (self.group.clone(), self.subscription.handler.clone());
-        let span = tracing::info_span!(
-            "consume",
-            topic = %job.place.topic,
-            partition = job.place.partition,
-            offset = job.place.offset,
-        );
-        let context = job.message.context(&span);
+        let (mut span, context) = job.message.arrived(SYSTEM, &group);
+        span.set("messaging.kafka.offset", job.place.offset);
+        if span.is_recorded() {
+            span.set("messaging.destination.partition.id", job.place.partition.to_string());
+        }
         let work = async move {
-            let durable = match deliver(handler.as_ref(), &job.message, link.policy, &job.stop).await {
+            let delivery = deliver(handler.as_ref(), &job.message, link.policy, &job.stop).await;
+            delivery.tell(&mut span);
+            drop(span);
+            let durable = match delivery {
                 Delivery::Done => true,
                 Delivery::Dead(reason) => bury(&link, &job, &group, &reason).await,
                 Delivery::Stopped => false,
@@ -172,7 +172,7 @@ impl Reader {
             shop_runtime::crash_point("consumer.before_commit");
             (job, durable)
         };
-        context::scope(context, work).instrument(span).boxed()
+        context::scope(context, work).boxed()
     }
 
     /// Commits what is done, waits for that, and leaves the group.

@@ -1,5 +1,6 @@
 //! One call to a neighbour: a deadline around it, repeats inside of it, and a fault that names the neighbour.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
@@ -7,8 +8,11 @@ use std::time::Duration;
 use shop_clock::{Clock, SystemClock};
 use shop_config::Neighbour;
 use shop_fault::{Fault, Kind};
+use shop_telemetry::{KeyValue, Span, SpanKind};
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Extensions, GrpcMethod, Response, Status};
+
+use crate::metrics::name;
 
 /// First pause before a repeat; it doubles each time.
 const BACKOFF: Duration = Duration::from_millis(25);
@@ -17,19 +21,67 @@ const BACKOFF: Duration = Duration::from_millis(25);
 const BACKOFF_MAX: Duration = Duration::from_millis(400);
 
 tokio::task_local! {
-    /// When the work at hand has to be done: set by the server from `grpc-timeout` and by [`call`].
-    static DEADLINE: Instant;
+    /// What calls to neighbours have to know of the work at hand.
+    static WORK: Work;
+}
+
+struct Work {
+    /// When it has to be done: set by the server from `grpc-timeout` and by [`call`].
+    deadline: Instant,
+    /// The call under way; it gets to know its method only when it goes out.
+    span: RefCell<Span>,
 }
 
 /// Time until the deadline of the work at hand.
 pub(crate) fn time_left() -> Option<Duration> {
-    DEADLINE.try_with(|at| at.saturating_duration_since(Instant::now())).ok()
+    WORK.try_with(|work| work.deadline.saturating_duration_since(Instant::now())).ok()
 }
 
 /// Runs `work` with a deadline that calls to neighbours inherit; an earlier one that already holds stays.
 pub(crate) fn with_deadline<F: Future>(at: Instant, work: F) -> impl Future<Output = F::Output> {
-    let at = DEADLINE.try_with(|earlier| at.min(*earlier)).unwrap_or(at);
-    DEADLINE.scope(at, work)
+    let deadline = WORK.try_with(|outer| at.min(outer.deadline)).unwrap_or(at);
+    WORK.scope(Work { deadline, span: RefCell::default() }, work)
+}
+
+/// Begins the span of a call that goes out with `extensions`, and yields what to hand on. Nothing outside of [`call`] or
+/// when the trace is not recorded: the trace at hand is handed on then.
+pub(crate) fn goes_out(extensions: &Extensions) -> Option<String> {
+    let span = Span::child(SpanKind::Client, || {
+        let method =
+            extensions.get::<GrpcMethod<'_>>().map(|called| format!("{}/{}", called.service(), called.method()));
+        let method = method.unwrap_or_else(|| "_OTHER".to_owned());
+        let attributes = vec![KeyValue::new("rpc.system.name", "grpc"), KeyValue::new("rpc.method", method.clone())];
+        (method.into(), attributes)
+    });
+    let handed_on = span.trace().map(|trace| trace.to_string());
+    // Outside of a call nobody would end it.
+    let kept = WORK.try_with(|work| work.span.replace(span)).is_ok();
+    handed_on.filter(|_| kept)
+}
+
+/// Ends the span of the call to `neighbour` that was answered so.
+fn came_back<T>(neighbour: &Neighbour, answer: Option<&Result<Response<T>, Status>>) {
+    let mut span = WORK.with(|work| work.span.take());
+    if !span.is_recorded() {
+        return;
+    }
+    if let Some((host, port)) =
+        neighbour.url.rsplit_once("://").map_or(&*neighbour.url, |(_, rest)| rest).rsplit_once(':')
+    {
+        span.set("server.address", host.to_owned());
+        if let Ok(port) = port.parse::<i64>() {
+            span.set("server.port", port);
+        }
+    }
+    let code = match answer {
+        Some(Ok(_)) => Code::Ok,
+        Some(Err(status)) => status.code(),
+        None => Code::DeadlineExceeded,
+    };
+    span.set("rpc.response.status_code", name(code));
+    if code != Code::Ok {
+        span.fail(name(code));
+    }
 }
 
 /// Calls the neighbour `name` until it answers, at most until its deadline or that of the work at hand.
@@ -45,10 +97,12 @@ where
 {
     let at = Instant::now() + neighbour.timeout.get();
     with_deadline(at, async {
-        let at = DEADLINE.with(|at| *at);
+        let at = WORK.with(|work| work.deadline);
         let mut repeats = 0;
         loop {
-            let status = match timeout_at(at, f()).await {
+            let answer = timeout_at(at, f()).await;
+            came_back(neighbour, answer.as_ref().ok());
+            let status = match answer {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded("no answer in time"),

@@ -47,9 +47,10 @@ pub struct Outgoing;
 
 impl Interceptor for Outgoing {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let traceparent = call::goes_out(request.extensions()).or_else(shop_telemetry::traceparent);
         let metadata = request.metadata_mut();
         context::with(|context| insert(metadata, "x-request-id", &context.request_id));
-        if let Some(traceparent) = shop_telemetry::traceparent() {
+        if let Some(traceparent) = traceparent {
             insert(metadata, "traceparent", &traceparent);
         }
         if let Some(left) = call::time_left() {

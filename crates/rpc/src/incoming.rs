@@ -13,14 +13,14 @@ use shop_clock::{Clock, SystemClock};
 use shop_fault::{Fault, Kind};
 use shop_runtime::CancellationToken;
 use shop_telemetry::context::{self, RequestContext};
+use shop_telemetry::{About, KeyValue, Span, SpanKind};
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::{Instrument, Span};
 
 use crate::call::with_deadline;
-use crate::metrics::{RpcMetrics, name};
+use crate::metrics::{RpcMetrics, UNMATCHED, name};
 use crate::status;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -71,10 +71,17 @@ where
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let id = request_id(request.headers());
-        let span = span(request.uri().path(), text(&id));
-        let context = RequestContext::new(text(&id), &span, header(request.headers(), "traceparent"));
+        let caller = header(request.headers(), "traceparent");
+        let (span, trace) = if shop_telemetry::is_exporting() && is_probe(request.uri().path()) {
+            (Span::none(), shop_telemetry::pass_by(caller))
+        } else {
+            shop_telemetry::arrive(caller, SpanKind::Server, || {
+                about(&request, self.layer.metrics.method(request.uri().path()), text(&id))
+            })
+        };
+        let context = RequestContext::new(text(&id), trace);
         let deadline = deadline(request.headers(), self.layer.timeout);
-        let mut visit = Visit::new(self.layer.metrics.clone(), &request, &context);
+        let mut visit = Visit::new(self.layer.metrics.clone(), &request, &context, span);
         let hard = self.layer.hard.clone();
         let work = async move {
             let call = AssertUnwindSafe(async { inner.call(request).await }).catch_unwind();
@@ -91,20 +98,44 @@ where
             response.headers_mut().insert(REQUEST_ID, id);
             Ok(response)
         };
-        Box::pin(context::scope(context, with_deadline(deadline, work)).instrument(span))
+        Box::pin(context::scope(context, with_deadline(deadline, work)))
     }
 }
 
-/// Only an exporter wants the span; its target lets the subscriber switch it off at no cost.
-fn span(path: &str, id: &str) -> Span {
-    tracing::info_span!(
-        target: "shop::span",
-        "rpc",
-        otel.kind = "server",
-        otel.name = path.trim_start_matches('/'),
-        rpc.system = "grpc",
-        rpc.method = path,
-        request_id = id,
+/// Probes come every few seconds and say nothing while they go well.
+fn is_probe(method: &str) -> bool {
+    method.starts_with("/grpc.health.")
+}
+
+/// The call's span; `method` is the path, or what stands for those that no service has.
+fn about(request: &Request<Body>, method: &str, id: &str) -> About {
+    let method = match method.trim_start_matches('/') {
+        UNMATCHED => "_OTHER",
+        method => method,
+    };
+    let mut attributes = vec![
+        KeyValue::new("rpc.system.name", "grpc"),
+        KeyValue::new("rpc.method", method.to_owned()),
+        KeyValue::new("shop.request.id", id.to_owned()),
+    ];
+    if let Some(authority) = request.uri().authority() {
+        attributes.push(KeyValue::new("server.address", authority.host().to_owned()));
+        attributes.extend(authority.port_u16().map(|port| KeyValue::new("server.port", i64::from(port))));
+    }
+    let name = if method == "_OTHER" { "grpc".into() } else { method.to_owned().into() };
+    (name, attributes)
+}
+
+/// Whether a server that answers so has failed (semantic conventions for gRPC); other codes are the caller's mistakes.
+fn is_failure(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
     )
 }
 
@@ -170,10 +201,11 @@ struct Visit {
     request_id: Arc<str>,
     trace_id: String,
     code: Code,
+    span: Span,
 }
 
 impl Visit {
-    fn new(metrics: Arc<RpcMetrics>, request: &Request<Body>, context: &RequestContext) -> Self {
+    fn new(metrics: Arc<RpcMetrics>, request: &Request<Body>, context: &RequestContext, span: Span) -> Self {
         metrics.in_flight.inc();
         Self {
             metrics,
@@ -182,6 +214,7 @@ impl Visit {
             request_id: context.request_id.clone(),
             trace_id: context.trace.trace_id(),
             code: Code::Cancelled,
+            span,
         }
     }
 
@@ -197,6 +230,10 @@ impl Drop for Visit {
         self.metrics.in_flight.dec();
         self.metrics.record(&self.path, self.code, took);
         let (method, code) = (self.metrics.method(&self.path), name(self.code));
+        self.span.set("rpc.response.status_code", code);
+        if is_failure(self.code) {
+            self.span.fail(code);
+        }
         let duration_ms = f64::from(u32::try_from(took.as_micros()).unwrap_or(u32::MAX)) / 1000.0;
         macro_rules! log {
             ($level:ident) => {
@@ -211,8 +248,7 @@ impl Drop for Visit {
                 )
             };
         }
-        // Probes come every few seconds and say nothing while they go well.
-        if self.code == Code::Ok && method.starts_with("/grpc.health.") { log!(debug) } else { log!(info) }
+        if self.code == Code::Ok && is_probe(method) { log!(debug) } else { log!(info) }
     }
 }
 

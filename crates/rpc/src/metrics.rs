@@ -11,7 +11,7 @@ use shop_telemetry::Metrics;
 use tonic::Code;
 
 /// The label of a path that no service has.
-const UNMATCHED: &str = "unmatched";
+pub(crate) const UNMATCHED: &str = "unmatched";
 
 /// Number of gRPC codes, `OK` to `UNAUTHENTICATED`.
 const CODES: usize = 17;

@@ -193,7 +193,7 @@ async fn a_panic_is_internal_and_shows_nothing() {
 async fn the_context_of_the_caller_goes_along() {
     let server = start().await;
     let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let outer = RequestContext::new("order-17", &tracing::Span::none(), Some(traceparent));
+    let outer = RequestContext::new("order-17", traceparent.parse().expect("well formed"));
     context::scope(outer, async { server.call(7).await }).await.expect("answers");
     let (metadata, inner) = server.seen();
     assert_eq!(metadata.get("x-request-id").expect("sent"), "order-17");

@@ -10,7 +10,7 @@
 //! let mut tx = store.write.begin_with("BEGIN IMMEDIATE").await?;
 //! // … the change …
 //! shop_sql::outbox::append(&mut *tx, &[envelope]).await?;
-//! tx.commit().await?;
+//! shop_sql::commit(tx).await?;
 //! wake.wake(); // the relay need not wait for its next look
 //! ```
 
@@ -25,6 +25,7 @@ mod pool;
 mod query;
 mod relay;
 mod sqlite;
+mod statement;
 mod store;
 mod tables;
 mod watch;
@@ -37,6 +38,7 @@ pub use pool::{mariadb, postgres};
 pub use query::{Connection, Row, Value};
 pub use relay::{Relay, Wake};
 pub use sqlite::{Sqlite, sqlite};
+pub use statement::{Statement, commit, statement};
 pub use store::Store;
 pub use tables::Tables;
 pub use watch::watch;

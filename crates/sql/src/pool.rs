@@ -8,8 +8,10 @@ use shop_config::{Database, Target};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::pool::{PoolConnectionMetadata, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, Executor, MySqlPool, PgPool, Pool};
+use sqlx::{Connection, Executor, MySql, MySqlPool, PgPool, Pool, Postgres};
 use tokio::time::Instant;
+
+use crate::statement::{Place, is_at};
 
 /// Statements kept prepared per connection: more than a service has, so none is ever prepared twice.
 const STATEMENTS: usize = 256;
@@ -48,6 +50,11 @@ pub async fn postgres(settings: &Database) -> anyhow::Result<PgPool> {
         .application_name("shop")
         .statement_cache_capacity(STATEMENTS)
         .options(POSTGRES_SESSION);
+    is_at::<Postgres>(&Place {
+        host: options.get_host().to_owned(),
+        port: options.get_port(),
+        database: options.get_database().unwrap_or_default().to_owned(),
+    });
     let place = format!("PostgreSQL at {}:{}", options.get_host(), options.get_port());
     open(settings, &place, || pool(PgPoolOptions::new(), settings).connect_with(options.clone())).await
 }
@@ -65,6 +72,11 @@ pub async fn mariadb(settings: &Database) -> anyhow::Result<MySqlPool> {
         .pipes_as_concat(false)
         .no_engine_substitution(false)
         .timezone(None);
+    is_at::<MySql>(&Place {
+        host: options.get_host().to_owned(),
+        port: options.get_port(),
+        database: options.get_database().unwrap_or_default().to_owned(),
+    });
     let place = format!("MariaDB at {}:{}", options.get_host(), options.get_port());
     open(settings, &place, || {
         pool(MySqlPoolOptions::new(), settings)

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, PgConnection, SqlSafeStr, SqliteConnection};
 use uuid::Uuid;
 
-use crate::Tables;
+use crate::{Tables, statement};
 
 /// A parameter.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +77,9 @@ macro_rules! connection {
                 sql: impl SqlSafeStr + Send,
                 values: &[Value<'_>],
             ) -> sqlx::Result<Vec<R>> {
-                bind!(sqlx::query_as(sql), values).fetch_all(self).await
+                let sql = sql.into_sql_str();
+                let statement = statement::<Self>(sql.as_str());
+                statement.run(bind!(sqlx::query_as(sql), values).fetch_all(self)).await
             }
 
             async fn rows_planned_anew<R: Row>(
@@ -85,11 +87,15 @@ macro_rules! connection {
                 sql: impl SqlSafeStr + Send,
                 values: &[Value<'_>],
             ) -> sqlx::Result<Vec<R>> {
-                bind!(sqlx::query_as(sql), values).persistent(false).fetch_all(self).await
+                let sql = sql.into_sql_str();
+                let statement = statement::<Self>(sql.as_str());
+                statement.run(bind!(sqlx::query_as(sql), values).persistent(false).fetch_all(self)).await
             }
 
             async fn run(&mut self, sql: impl SqlSafeStr + Send, values: &[Value<'_>]) -> sqlx::Result<u64> {
-                Ok(bind!(sqlx::query(sql), values).execute(self).await?.rows_affected())
+                let sql = sql.into_sql_str();
+                let statement = statement::<Self>(sql.as_str());
+                Ok(statement.run(bind!(sqlx::query(sql), values).execute(self)).await?.rows_affected())
             }
         }
     };

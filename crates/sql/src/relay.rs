@@ -273,15 +273,20 @@ impl Relay {
     }
 
     async fn publish(&self, row: Pending, until: Instant, stop: &CancellationToken) -> Result<(), BusError> {
-        let message = message(row)?;
-        tokio::select! {
+        let mut message = message(row)?;
+        let mut span = message.sent(self.bus.system());
+        let published = tokio::select! {
             biased;
             published = self.bus.publish(&message) => published,
             () = tokio::time::sleep_until(until) => Err(BusError::new("the bus did not answer in time")),
             () = async { stop.cancelled().await; tokio::time::sleep(LAST_WORDS).await } => {
                 Err(BusError::new("stopped before the bus answered"))
             }
+        };
+        if published.is_err() {
+            span.fail("bus");
         }
+        published
     }
 
     /// Brings the gauges up to date; an error shows in the next pass.

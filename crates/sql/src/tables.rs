@@ -4,6 +4,8 @@ use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, MySqlConnection, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
+use crate::statement;
+
 /// A row to be added to the outbox.
 #[derive(Debug)]
 pub struct NewEvent {
@@ -63,6 +65,8 @@ const DELETE_CHUNK: usize = 32;
 
 /// Events added by one statement: each length is a statement of its own for the connection to keep prepared.
 const APPEND_CHUNK: usize = 16;
+
+const APPEND: &str = "INSERT INTO outbox (event_id, topic, message_key, headers, payload, created_at) ";
 
 /// A connection that knows the shared tables. Implemented for the connections of all three engines; what a service
 /// calls are the functions of [`crate::outbox`] and [`crate::inbox`].
@@ -164,9 +168,7 @@ macro_rules! tables {
         impl Tables for $connection {
             async fn outbox_append(&mut self, events: &[NewEvent]) -> sqlx::Result<()> {
                 for chunk in events.chunks(APPEND_CHUNK) {
-                    let mut query = sqlx::QueryBuilder::new(
-                        "INSERT INTO outbox (event_id, topic, message_key, headers, payload, created_at) ",
-                    );
+                    let mut query = sqlx::QueryBuilder::new(APPEND);
                     query.push_values(chunk, |mut row, event| {
                         row.push_bind(event.event_id)
                             .push_bind(event.topic.as_str())
@@ -175,7 +177,7 @@ macro_rules! tables {
                             .push_bind(event.payload.as_slice())
                             .push_bind(event.created_at);
                     });
-                    query.build().execute(&mut *self).await?;
+                    statement::<Self>(APPEND).run(query.build().execute(&mut *self)).await?;
                 }
                 Ok(())
             }
@@ -214,7 +216,8 @@ macro_rules! tables {
             }
 
             async fn inbox_insert(&mut self, event_id: Uuid, now: i64) -> sqlx::Result<bool> {
-                let done = sqlx::query($text.inbox_insert).bind(event_id).bind(now).execute(self).await?;
+                let query = sqlx::query($text.inbox_insert).bind(event_id).bind(now);
+                let done = statement::<Self>($text.inbox_insert).run(query.execute(self)).await?;
                 Ok(done.rows_affected() == 1)
             }
 
@@ -224,43 +227,44 @@ macro_rules! tables {
             }
 
             async fn key_insert(&mut self, attempt: &Attempt<'_>) -> sqlx::Result<bool> {
-                let done = sqlx::query($text.key_insert)
+                let query = sqlx::query($text.key_insert)
                     .bind(attempt.key)
                     .bind(attempt.fingerprint)
                     .bind(attempt.operation)
                     .bind(attempt.now)
-                    .bind(attempt.leased_until)
-                    .execute(self)
-                    .await?;
+                    .bind(attempt.leased_until);
+                let done = statement::<Self>($text.key_insert).run(query.execute(self)).await?;
                 Ok(done.rows_affected() == 1)
             }
 
             async fn key_get(&mut self, key: &str) -> sqlx::Result<Option<Answer>> {
-                sqlx::query_as($text.key_get).bind(key).fetch_optional(self).await
+                let query = sqlx::query_as($text.key_get).bind(key);
+                statement::<Self>($text.key_get).run(query.fetch_optional(self)).await
             }
 
             async fn key_lease(&mut self, key: &str, leased_until: i64, was: i64) -> sqlx::Result<bool> {
-                let done = sqlx::query($text.key_lease).bind(leased_until).bind(key).bind(was).execute(self).await?;
+                let query = sqlx::query($text.key_lease).bind(leased_until).bind(key).bind(was);
+                let done = statement::<Self>($text.key_lease).run(query.execute(self)).await?;
                 Ok(done.rows_affected() == 1)
             }
 
             async fn key_finish(&mut self, key: &str, finished: &Finished<'_>) -> sqlx::Result<()> {
-                sqlx::query($text.key_finish)
+                let query = sqlx::query($text.key_finish)
                     .bind(finished.status)
                     .bind(finished.headers.as_str())
                     .bind(finished.body)
-                    .bind(key)
-                    .execute(self)
-                    .await
-                    .map(drop)
+                    .bind(key);
+                statement::<Self>($text.key_finish).run(query.execute(self)).await.map(drop)
             }
 
             async fn key_release(&mut self, key: &str) -> sqlx::Result<()> {
-                sqlx::query($text.key_release).bind(key).execute(self).await.map(drop)
+                let query = sqlx::query($text.key_release).bind(key);
+                statement::<Self>($text.key_release).run(query.execute(self)).await.map(drop)
             }
 
             async fn key_delete(&mut self, key: &str, created_at: i64) -> sqlx::Result<()> {
-                sqlx::query($text.key_delete).bind(key).bind(created_at).execute(self).await.map(drop)
+                let query = sqlx::query($text.key_delete).bind(key).bind(created_at);
+                statement::<Self>($text.key_delete).run(query.execute(self)).await.map(drop)
             }
 
             async fn key_purge(&mut self, before: i64, limit: i64) -> sqlx::Result<u64> {

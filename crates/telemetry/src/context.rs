@@ -3,8 +3,6 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tracing::Span;
-
 use crate::TraceParent;
 
 /// The ids that tie everything done for one request together. Cheap to clone.
@@ -17,9 +15,9 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    /// The context of a request that `span` stands for; continues the caller's trace when there is a well-formed one.
-    pub fn new(request_id: impl Into<Arc<str>>, span: &Span, traceparent: Option<&str>) -> Self {
-        Self { request_id: request_id.into(), trace: crate::continue_trace(span, traceparent) }
+    /// The context of a request at its place in a trace, as [`crate::arrive`] tells it.
+    pub fn new(request_id: impl Into<Arc<str>>, trace: TraceParent) -> Self {
+        Self { request_id: request_id.into(), trace }
     }
 
     /// The `traceparent` header to hand on.
@@ -55,7 +53,7 @@ mod tests {
     async fn the_context_is_there_within_its_scope_only() {
         assert_eq!(current(), None);
         assert_eq!(crate::traceparent(), None);
-        let context = RequestContext::new("r-1", &Span::none(), None);
+        let context = RequestContext::new("r-1", TraceParent::random());
         let (seen, traceparent) = scope(context.clone(), async { (current(), crate::traceparent()) }).await;
         assert_eq!(traceparent, Some(context.traceparent()));
         assert_eq!(seen, Some(context));

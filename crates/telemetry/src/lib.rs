@@ -2,14 +2,19 @@
 
 pub mod context;
 mod escape;
+mod export;
 mod line;
 mod metrics;
 mod output;
 mod process;
+mod span;
 mod subscriber;
 mod trace;
 
 pub use context::RequestContext;
 pub use metrics::{LATENCY_BUCKETS, Metrics};
+pub use opentelemetry::KeyValue;
+pub use opentelemetry::trace::SpanKind;
+pub use span::{About, Span, arrive, is_exporting, pass_by};
 pub use subscriber::{Guard, init};
-pub use trace::{TraceParent, TraceText, continue_trace, trace_id, traceparent};
+pub use trace::{TraceParent, TraceText, trace_id, traceparent};

@@ -285,7 +285,6 @@ mod tests {
 
     use proptest::prelude::*;
     use serde_json::{Value, json};
-    use tracing::Span;
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
@@ -343,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_line_within_a_request_names_it() {
-        let context = RequestContext::new("r-1", &Span::none(), None);
+        let context = RequestContext::new("r-1", crate::TraceParent::random());
         let trace = context.trace.trace_id();
         let line = json_line(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

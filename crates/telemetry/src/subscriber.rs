@@ -1,24 +1,18 @@
 //! The process-wide subscriber: log lines to standard output, spans to a collector when there is one.
 
 use std::io::IsTerminal as _;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use shop_config::{Log, LogFormat, Otel};
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::{EnvFilter, FilterExt as _, FilterFn};
+use tracing_subscriber::filter::{EnvFilter, FilterFn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::export::{self, Export};
 use crate::line::{Lines, Style};
 use crate::output::Output;
-use crate::trace;
 
 /// Libraries that say at `info` what we say ourselves (where we listen, how we stop) or what concerns nobody (that a table a
 /// migration wants is there already).
@@ -38,21 +32,6 @@ struct Closing(Output<std::io::Stdout>);
 impl Drop for Closing {
     fn drop(&mut self) {
         self.0.close();
-    }
-}
-
-#[derive(Debug)]
-struct Export {
-    provider: SdkTracerProvider,
-    timeout: Duration,
-}
-
-impl Export {
-    /// Sends what is left, but waits no longer than the time-out: a dead collector must not hold the process up.
-    fn finish(self) {
-        if let Err(error) = self.provider.shutdown_with_timeout(self.timeout) {
-            tracing::warn!(%error, "the last spans did not reach the collector");
-        }
     }
 }
 
@@ -80,24 +59,13 @@ pub fn init(service: &'static str, log: &Log, otel: &Otel) -> anyhow::Result<Gua
     let level = filter(&log.level)?;
     let output = Output::stdout().context("cannot start the thread that writes log lines")?;
     let lines = Lines { service, style: style(log.format), sink: output.clone() };
-    let Some(endpoint) = otel.endpoint.as_deref().map(str::trim).filter(|endpoint| !endpoint.is_empty()) else {
-        // Filters of the whole subscriber rather than of the one layer: a layer's own filter remembers on the thread that
-        // it refused something somebody only asked about, and would then drop the next line there.
-        let registry = tracing_subscriber::registry().with(level).with(only(is_event)).with(lines);
-        let _ = registry.try_init();
-        return Ok(Guard { export: None, _lines: Some(Closing(output)) });
-    };
-    let export = export(service, endpoint, otel)?;
-    let tracer = export.provider.tracer(service);
-    let spans = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
-    let lines = lines.with_filter(only(is_event).and(level));
-    let registry = tracing_subscriber::registry().with(lines).with(spans.with_filter(only(is_our_span)));
-    let lines = Some(Closing(output));
-    if registry.try_init().is_err() {
-        return Ok(Guard { export: None, _lines: lines });
-    }
-    trace::exporting();
-    Ok(Guard { export: Some(export), _lines: lines })
+    // Filters of the whole subscriber rather than of the one layer: a layer's own filter remembers on the thread that it
+    // refused something somebody only asked about, and would then drop the next line there.
+    let registry = tracing_subscriber::registry().with(level).with(only(is_event)).with(lines);
+    let _ = registry.try_init();
+    let endpoint = otel.endpoint.as_deref().map(str::trim).filter(|endpoint| !endpoint.is_empty());
+    let export = endpoint.map(|endpoint| export::start(service, endpoint, otel)).transpose()?.flatten();
+    Ok(Guard { export, _lines: Some(Closing(output)) })
 }
 
 /// What is logged. A directive of `level` for the same target replaces one of ours.
@@ -122,28 +90,6 @@ fn only(wanted: fn(&Metadata<'_>) -> bool) -> FilterFn<fn(&Metadata<'_>) -> bool
 
 fn is_event(metadata: &Metadata<'_>) -> bool {
     metadata.is_event()
-}
-
-/// Spans of other crates are left out: the exporter's own connection would otherwise be traced, and that trace exported.
-fn is_our_span(metadata: &Metadata<'_>) -> bool {
-    metadata.is_span() && *metadata.level() <= tracing::Level::INFO && metadata.target().starts_with("shop")
-}
-
-fn export(service: &'static str, endpoint: &str, otel: &Otel) -> anyhow::Result<Export> {
-    tokio::runtime::Handle::try_current().context("traces can be exported only inside a runtime")?;
-    let timeout = otel.timeout.get();
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .with_timeout(timeout)
-        .build()
-        .with_context(|| format!("otel.endpoint {endpoint:?} cannot be used"))?;
-    let provider = SdkTracerProvider::builder()
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(otel.sample_ratio))))
-        .with_resource(Resource::builder().with_service_name(service).build())
-        .with_batch_exporter(exporter)
-        .build();
-    Ok(Export { provider, timeout })
 }
 
 #[cfg(test)]

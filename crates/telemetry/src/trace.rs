@@ -4,21 +4,11 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator};
-use tracing::Span;
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::context;
-
-/// Whether spans go to a collector. Set once, when the subscriber starts.
-static EXPORTING: AtomicBool = AtomicBool::new(false);
-
-pub(crate) fn exporting() {
-    EXPORTING.store(true, Ordering::Relaxed);
-}
 
 /// A `traceparent` header: which trace, which caller in it, and whether it is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,12 +75,26 @@ impl TraceParent {
         TraceText(text)
     }
 
-    fn of(span: &SpanContext) -> Option<Self> {
+    /// Whether somebody records it.
+    pub fn is_recorded(&self) -> bool {
+        self.flags.is_sampled()
+    }
+
+    /// The same, marked as recorded by nobody.
+    pub(crate) fn unrecorded(self) -> Self {
+        Self { flags: TraceFlags::default(), ..self }
+    }
+
+    pub(crate) fn id(&self) -> TraceId {
+        self.trace
+    }
+
+    pub(crate) fn of(span: &SpanContext) -> Option<Self> {
         span.is_valid().then(|| Self { trace: span.trace_id(), parent: span.span_id(), flags: span.trace_flags() })
     }
 
-    fn as_remote(self) -> SpanContext {
-        SpanContext::new(self.trace, self.parent, self.flags, true, TraceState::NONE)
+    pub(crate) fn span_context(self, is_remote: bool) -> SpanContext {
+        SpanContext::new(self.trace, self.parent, self.flags, is_remote, TraceState::NONE)
     }
 }
 
@@ -130,22 +134,6 @@ impl fmt::Display for TraceParent {
     }
 }
 
-/// Makes `span` part of the trace a caller sent, or of a new one, and returns what to hand on to others.
-/// A malformed `traceparent` counts as none.
-pub fn continue_trace(span: &Span, traceparent: Option<&str>) -> TraceParent {
-    let caller = traceparent.and_then(|text| text.parse::<TraceParent>().ok());
-    if EXPORTING.load(Ordering::Relaxed) && !span.is_disabled() {
-        if let Some(caller) = caller {
-            // Fails only for a span that is already under way, whose own trace then stands.
-            let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(caller.as_remote()));
-        }
-        if let Some(own) = of_span(span) {
-            return own;
-        }
-    }
-    caller.map_or_else(TraceParent::random, TraceParent::child)
-}
-
 /// The `traceparent` header for a call made now; `None` outside of any request.
 pub fn traceparent() -> Option<String> {
     current().map(|trace| trace.to_string())
@@ -157,12 +145,7 @@ pub fn trace_id() -> Option<String> {
 }
 
 fn current() -> Option<TraceParent> {
-    let span = EXPORTING.load(Ordering::Relaxed).then(|| of_span(&Span::current())).flatten();
-    span.or_else(|| context::with(|context| context.trace))
-}
-
-fn of_span(span: &Span) -> Option<TraceParent> {
-    TraceParent::of(span.context().span().span_context())
+    context::with(|context| context.trace)
 }
 
 #[cfg(test)]
@@ -212,10 +195,14 @@ mod tests {
 
     #[test]
     fn without_an_exporter_the_callers_trace_is_handed_on() {
-        let trace = continue_trace(&Span::none(), Some(GOOD));
+        let arrive = |traceparent| {
+            let about = || unreachable!("no span is made");
+            crate::arrive(Some(traceparent), opentelemetry::trace::SpanKind::Server, about).1
+        };
+        let trace = arrive(GOOD);
         assert_eq!(trace.trace_id(), "0af7651916cd43dd8448eb211c80319c");
         assert!(trace.to_string().ends_with("-01"), "the caller's word on recording stands: {trace}");
-        let fresh = continue_trace(&Span::none(), Some("nonsense"));
+        let fresh = arrive("nonsense");
         assert_ne!(fresh.trace_id(), trace.trace_id());
         assert!(fresh.to_string().ends_with("-00"), "nobody records it: {fresh}");
     }

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use shop_config::{Log, Otel};
-use shop_telemetry::RequestContext;
+use shop_telemetry::{SpanKind, arrive};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_collector_does_not_hold_up_the_end() {
@@ -12,9 +12,7 @@ async fn a_silent_collector_does_not_hold_up_the_end() {
     let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
     let otel = Otel { endpoint: Some(endpoint), timeout: shop_config::Duration::millis(200), ..Otel::default() };
     let guard = shop_telemetry::init("basket", &Log::default(), &otel).expect("telemetry starts");
-    let span = tracing::info_span!(target: "shop_test", "request");
-    let _ = RequestContext::new("r-1", &span, None);
-    drop(span);
+    drop(arrive(None, SpanKind::Server, || ("request".into(), Vec::new())));
 
     let start = Instant::now();
     guard.shutdown().await;

@@ -1,69 +1,51 @@
-//! Spans on their way to a collector, in a process of their own since the subscriber is the process's.
+//! Spans on their way to a collector, in a process of their own since the export is the process's.
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use opentelemetry_proto::tonic::trace::v1::Span;
-use shop_config::{Log, Otel};
-use shop_telemetry::{RequestContext, context};
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status};
-use tracing::Instrument as _;
+use shop_config::{Log, Otel, Sampler};
+use shop_telemetry::{KeyValue, RequestContext, Span, SpanKind, arrive, context};
+use shop_testing::Collector;
 
 const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-
-struct Collector(mpsc::UnboundedSender<Span>);
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let scopes = request.into_inner().resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-        for span in scopes.flat_map(|scope| scope.spans) {
-            self.0.send(span).map_err(|_| Status::aborted("the test is over"))?;
-        }
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
+const UNRECORDED: &str = "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_callers_trace_goes_on_and_reaches_the_collector_before_the_process_ends() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
-    let (sender, mut spans) = mpsc::unbounded_channel();
-    let server = tonic::transport::Server::builder()
-        .add_service(TraceServiceServer::new(Collector(sender)))
-        .serve_with_incoming(TcpListenerStream::new(listener));
-    let serving = async {
-        server.await.expect("the collector serves");
+    let collector = Collector::start().await;
+    let otel = Otel {
+        endpoint: Some(collector.endpoint()),
+        sampler: Sampler::ParentbasedTraceidratio,
+        sample_ratio: 0.0,
+        ..Otel::default()
     };
+    let guard = shop_telemetry::init("basket", &Log::default(), &otel).expect("telemetry starts");
 
-    let test = async {
-        let otel = Otel { endpoint: Some(endpoint), ..Otel::default() };
-        let guard = shop_telemetry::init("basket", &Log::default(), &otel).expect("telemetry starts");
+    let about = || ("request".into(), vec![KeyValue::new("http.route", "/x")]);
+    let (span, trace) = arrive(Some(CALLER), SpanKind::Server, about);
+    let request = RequestContext::new("r-1", trace);
+    let handed_on = context::scope(request.clone(), async {
+        let mut part = Span::child(SpanKind::Client, || ("SELECT x".into(), Vec::new()));
+        part.fail("timeout");
+        shop_telemetry::traceparent()
+    });
+    assert_eq!(handed_on.await, Some(request.traceparent()));
+    assert_eq!(request.trace.trace_id(), "0af7651916cd43dd8448eb211c80319c");
+    drop(span);
 
-        let span = tracing::info_span!(target: "shop_test", "request", route = "/x");
-        let request = RequestContext::new("r-1", &span, Some(CALLER));
-        let handed_on = context::scope(request.clone(), async { shop_telemetry::traceparent() }.instrument(span)).await;
-        assert_eq!(handed_on, Some(request.traceparent()));
-        assert_eq!(request.trace.trace_id(), "0af7651916cd43dd8448eb211c80319c");
+    let nothing = || unreachable!("nobody records it");
+    let (unrecorded, trace) = arrive(Some(UNRECORDED), SpanKind::Server, nothing);
+    assert!(!unrecorded.is_recorded() && trace.to_string().ends_with("-00"), "{trace}");
+    let below = context::scope(RequestContext::new("r-2", trace), async { Span::child(SpanKind::Client, nothing) });
+    assert!(!below.await.is_recorded());
+    let (new, trace) = arrive(None, SpanKind::Server, nothing);
+    assert!(!new.is_recorded() && trace.to_string().ends_with("-00"), "{trace}");
+    assert!(!Span::child(SpanKind::Client, nothing).is_recorded(), "nothing is done for anybody");
 
-        guard.shutdown().await;
-        let exported = spans.recv().await.expect("a span arrives");
-        assert_eq!(exported.name, "request");
-        assert_eq!(exported.trace_id, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes());
-        assert_eq!(exported.parent_span_id, 0xb7ad_6b71_6920_3331_u64.to_be_bytes());
-        assert_eq!(exported.span_id, hex(&request.traceparent()[36..52]));
-    };
-    tokio::select! {
-        () = serving => {}
-        () = test => {}
-    }
-}
-
-fn hex(text: &str) -> [u8; 8] {
-    u64::from_str_radix(text, 16).expect("hexadecimal").to_be_bytes()
+    guard.shutdown().await;
+    let spans = collector.spans();
+    let [part, span] = &*spans else { panic!("two spans: {spans:?}") };
+    assert_eq!((&*span.name, &*span.kind, &*span.service, span.failed), ("request", "SERVER", "basket", false));
+    assert_eq!((&*span.trace, &*span.parent), ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"));
+    assert_eq!((&*span.id, span.get("http.route")), (&request.traceparent()[36..52], "/x"));
+    assert_eq!(span.resource["service.version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!((&*part.name, &*part.parent, part.get("error.type")), ("SELECT x", &*span.id, "timeout"));
+    assert!(part.failed);
 }

@@ -3,12 +3,14 @@
 pub mod api;
 pub mod backend;
 pub mod browser;
+pub mod collector;
 pub mod layers;
 pub mod patience;
 pub mod process;
 
 pub use api::{Api, Reply, assert_problem};
 pub use browser::Browser;
+pub use collector::{Collector, Traced};
 pub use process::{Process, free_port};
 
 /// A variable of the environment, when it is set and not empty.

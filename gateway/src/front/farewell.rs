@@ -75,7 +75,7 @@ pub(super) fn refuse(shared: &std::sync::Arc<Shared>, watch: &std::sync::Arc<Wat
     // Nothing of it can be relied on, its method neither.
     *request.method_mut() = Method::from_bytes(b"-").unwrap_or_default();
     *request.version_mut() = Version::HTTP_11;
-    let mut exchange = Exchange::begin(shared, watch.occupy(), &request);
+    let mut exchange = Exchange::begin(shared, watch.occupy(), &request, watch.is_encrypted());
     let id = exchange.request_id().clone();
     let mut response = Refusal::new(fault.reason, fault.detail).problem("", &id);
     let size = response.body().len();

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::body::Upload;
 use crate::breaker::Permit;
 use crate::config::Retries;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, trace};
 use crate::front::Watch;
 use crate::headers;
 use crate::interim::Interim;
@@ -129,9 +129,11 @@ impl Forward<'_> {
         &mut self,
         backend: &Arc<Backend>,
         permit: Option<Permit>,
-        request: Request<Upload>,
+        mut request: Request<Upload>,
         replay: Option<&Replay>,
     ) -> (Result<Call, Refusal>, Next) {
+        let span = self.exchange.calls(backend, request.uri().path());
+        trace::hand_on(&span, &mut request);
         let in_flight = backend.begin();
         let begun = Instant::now();
         let outcome = if self.is_grpc {
@@ -139,6 +141,7 @@ impl Forward<'_> {
         } else {
             self.http1(backend, request, replay).await
         };
+        trace::answered(span, outcome.as_ref().map(|answer| &answer.response).map_err(|failed| failed.reason));
         let failed = match outcome {
             Ok(mut answer) => match fault(&mut answer, self.upgrade) {
                 Some(fault) => Failed::sent(Reason::UpstreamInvalid, fault),

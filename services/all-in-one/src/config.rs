@@ -106,7 +106,7 @@ impl Settings for Config {
     const ABOUT: &'static str = "The whole shop in one process: products, baskets, payments and the gateway in front.";
 
     fn vars() -> Vec<Var> {
-        vec![
+        let ours = [
             Var::new("PORT", "gateway.http.port", "port of the gateway, HTTP and gRPC"),
             Var::new("SHOP_PRODUCT__HTTP__PORT", "product.http.port", "port of the product service, HTTP"),
             Var::new("SHOP_PRODUCT__GRPC__PORT", "product.grpc.port", "the same, gRPC"),
@@ -117,11 +117,6 @@ impl Settings for Config {
             Var::new("SHOP_DATA", "data", "folder of the embedded stores and of dead letters"),
             Var::new("LOG_LEVEL", "log.level", "what is logged: error, warn, info, debug, trace, or a filter"),
             Var::new("LOG_FORMAT", "log.format", "json, text, or auto (text on a terminal)"),
-            Var::new(
-                "OTEL_EXPORTER_OTLP_ENDPOINT",
-                "otel.endpoint",
-                "where traces go (OTLP over gRPC); off when unset",
-            ),
             Var::new("KAFKA_BROKERS", "kafka.brokers", "Kafka's addresses, comma between them, with bus = kafka"),
             Var::new("PRODUCT_DATABASE_URL", "product.database.url", "store of the product service"),
             Var::new("BASKET_REDIS_URL", "basket.redis.url", "store of the basket service"),
@@ -131,7 +126,8 @@ impl Settings for Config {
                 "gateway.admin.token",
                 "bearer token of the gateway's admin API; without one, this machine only",
             ),
-        ]
+        ];
+        ours.into_iter().chain(Otel::vars()).collect()
     }
 
     fn check(&self, problems: &mut Problems) {

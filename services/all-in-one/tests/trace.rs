@@ -2,9 +2,12 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use shop_testing::{Api, Process, backend, eventually, free_port};
+use shop_testing::{Api, Collector, Process, Traced, backend, collector, eventually, free_port};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+/// The client's own span.
+const CLIENT: &str = "00f067aa0ba902b7";
 
 /// Where the trace has to pass: the service, and the route of an access line of its or the kind of an event it applies.
 const STATIONS: [(&str, &str); 11] = [
@@ -30,10 +33,13 @@ async fn of_the_suite_in_one_process() {
         shop.set(&format!("SHOP_{section}__HTTP__PORT"), "0");
         shop.set(&format!("SHOP_{section}__GRPC__PORT"), "0");
     }
+    let collector = Collector::start().await;
+    shop.set("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint());
     shop.start(port).await;
     buy(port).await;
     passes_all_stations(&[(None, &shop)]).await;
     assert!(shop.stop().await.success());
+    Tree::of(&collector).is_one_purchase(&Stores { bus: "memory", ..Stores::default() });
 }
 
 #[tokio::test]
@@ -65,18 +71,25 @@ async fn of_services_in_processes_of_their_own_on_kafka() {
         .env("PRODUCT_SERVICE_URLS", local(0))
         .env("BASKET_SERVICE_URLS", local(2))
         .env("PAYMENT_SERVICE_URLS", local(4));
+    let collector = Collector::start().await;
     for (process, port) in [(&mut product, 0), (&mut basket, 2), (&mut payment, 4), (&mut gateway, 6)] {
+        process.set("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint());
         process.start(ports[port]).await;
     }
     let catalogue = Api::new(local(0));
     let lamp = json!({"name": "Lamp", "price": "19.90", "stock_quantity": 5, "category": "light"});
-    assert_eq!(catalogue.post("/products", &lamp).await.0, 201);
+    // Of a trace that its caller does not record.
+    let unrecorded = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    let adding = catalogue.request(Method::POST, "/products").header("traceparent", unrecorded).json(&lamp);
+    assert_eq!(catalogue.send(adding).await.status, 201);
     buy(ports[6]).await;
     let processes = [("gateway", &gateway), ("product", &product), ("basket", &basket), ("payment", &payment)];
     passes_all_stations(&processes.map(|(name, process)| (Some(name), process))).await;
     for mut process in [gateway, payment, basket, product] {
         assert!(process.stop().await.success());
     }
+    let stores = Stores { product: "postgresql", basket: "redis", payment: "mariadb", bus: "kafka", whole: None };
+    Tree::of(&collector).is_one_purchase(&stores);
 }
 
 fn logging(name: &str) -> Process {
@@ -86,18 +99,148 @@ fn logging(name: &str) -> Process {
 /// Buys a unit of the first product; every call belongs to the trace, as those of one page of a shop do.
 async fn buy(gateway: u16) {
     let api = Api::new(format_args!("127.0.0.1:{gateway}"));
+    let traced =
+        |method, path: &str| api.request(method, path).header("traceparent", format!("00-{TRACE}-{CLIENT}-01"));
     let call = async |path: &str, body: Value| {
-        let request = api.request(Method::POST, path).header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
-        let reply = api.send(request.json(&body)).await;
+        let reply = api.send(traced(Method::POST, path).json(&body)).await;
         assert!(matches!(reply.status, 200 | 201), "{path}: {} {}", reply.status, reply.text);
         reply.json()
     };
-    let products = api.get("/api/products?limit=1").await.1;
+    let products = api.send(traced(Method::GET, "/api/products?limit=1")).await.json();
     let item = json!({"product_id": products["products"][0]["id"], "quantity": 1});
     call("/api/baskets/ada/items", item).await;
     let payment = call("/api/payments", json!({"user_id": "ada", "method": "paypal"})).await;
     let id = payment["id"].as_str().expect("an id");
     call(&format!("/api/payments/{id}/process"), json!({})).await;
+}
+
+/// What the services keep to, as spans name it.
+struct Stores {
+    product: &'static str,
+    basket: &'static str,
+    payment: &'static str,
+    bus: &'static str,
+    /// The process that is all services.
+    whole: Option<&'static str>,
+}
+
+impl Default for Stores {
+    fn default() -> Self {
+        Self { product: "sqlite", basket: "sqlite", payment: "sqlite", bus: "memory", whole: Some("shop") }
+    }
+}
+
+/// Who makes a span: kind, name, service.
+type Who = (&'static str, &'static str, &'static str);
+
+type Attributes = Vec<(&'static str, &'static str)>;
+
+/// All spans that a collector got.
+struct Tree(Vec<Traced>);
+
+impl Tree {
+    fn of(collector: &Collector) -> Self {
+        Self(collector.spans())
+    }
+
+    /// One trace without a gap, in which nothing failed and every station has its place.
+    fn is_one_purchase(&self, stores: &Stores) {
+        let tree = collector::tree(&self.0);
+        for span in &self.0 {
+            assert_eq!(span.trace, TRACE, "{span:?} is of another trace\n{tree}");
+            assert!(!span.failed, "{span:?}\n{tree}");
+            let parent = self.0.iter().find(|parent| parent.id == span.parent);
+            assert!(parent.is_some() || span.parent == CLIENT, "{span:?} has no parent\n{tree}");
+            assert!(
+                parent.is_none_or(|parent| parent.time.0 <= span.time.0),
+                "{span:?} begins before its parent\n{tree}"
+            );
+            assert!(!span.resource["service.version"].is_empty(), "{span:?}");
+            let mut telling =
+                span.attributes.iter().filter(|(name, _)| !matches!(name.as_str(), "url.path" | "url.full"));
+            assert!(telling.all(|(_, value)| !value.contains("ada")), "{span:?} names the user");
+        }
+        assert_eq!(self.0.iter().filter(|span| span.parent == CLIENT).count(), 4, "a root a call\n{tree}");
+        for (parent, child, attributes) in expected(stores) {
+            let found = self.0.iter().any(|span| {
+                is(span, child, stores)
+                    && self.0.iter().any(|above| above.id == span.parent && is(above, parent, stores))
+                    && attributes.iter().all(|(name, value)| span.get(name) == *value)
+            });
+            assert!(found, "no {child:?} with {attributes:?} below {parent:?}\n{tree}");
+        }
+    }
+}
+
+fn is(span: &Traced, (kind, name, service): Who, stores: &Stores) -> bool {
+    span.kind == kind && span.name == name && span.service == stores.whole.unwrap_or(service)
+}
+
+/// Some of the tree, parent by parent.
+fn expected(stores: &Stores) -> Vec<(Who, Who, Attributes)> {
+    const GATE: &str = "gateway";
+    const PRODUCT: &str = "product-service";
+    const BASKET: &str = "basket-service";
+    const PAYMENT: &str = "payment-service";
+    const RESERVE: &str = "shop.product.v1.ProductService/ReserveStock";
+    let sql = |system| vec![("db.system.name", system)];
+    let filled = ("SERVER", "POST /baskets/{user_id}/items", BASKET);
+    let paid = ("SERVER", "POST /payments/{id}/process", PAYMENT);
+    let http = |route, status| {
+        vec![
+            ("http.request.method", "POST"),
+            ("http.route", route),
+            ("http.response.status_code", status),
+            ("url.scheme", "http"),
+            ("server.address", "127.0.0.1"),
+        ]
+    };
+    let rpc = |method| vec![("rpc.system.name", "grpc"), ("rpc.method", method), ("rpc.response.status_code", "OK")];
+    let message = |topic, operation| {
+        vec![
+            ("messaging.system", stores.bus),
+            ("messaging.destination.name", topic),
+            ("messaging.operation.name", operation),
+            ("messaging.operation.type", operation),
+        ]
+    };
+    let mut expected = vec![
+        (("CLIENT", "GET", GATE), ("SERVER", "GET /products", PRODUCT), vec![("url.path", "/products")]),
+        (
+            ("SERVER", "POST /api/baskets/*", GATE),
+            ("CLIENT", "POST", GATE),
+            vec![("http.request.method", "POST"), ("http.response.status_code", "200")],
+        ),
+        (("CLIENT", "POST", GATE), filled, http("/baskets/{user_id}/items", "200")),
+        (
+            filled,
+            ("CLIENT", "shop.product.v1.ProductService/GetProduct", BASKET),
+            vec![("server.address", "127.0.0.1")],
+        ),
+        (("CLIENT", "POST", GATE), ("SERVER", "POST /payments", PAYMENT), http("/payments", "201")),
+        (("CLIENT", "POST", GATE), paid, http("/payments/{id}/process", "200")),
+        (paid, ("CLIENT", RESERVE, PAYMENT), rpc(RESERVE)),
+        (("CLIENT", RESERVE, PAYMENT), ("SERVER", RESERVE, PRODUCT), rpc(RESERVE)),
+        (("SERVER", RESERVE, PRODUCT), ("CLIENT", "INSERT reservations", PRODUCT), sql(stores.product)),
+        (paid, ("CLIENT", "UPDATE payments", PAYMENT), sql(stores.payment)),
+        (paid, ("CLIENT", "INSERT outbox", PAYMENT), vec![("db.collection.name", "outbox")]),
+        (paid, ("CLIENT", "COMMIT", PAYMENT), sql(stores.payment)),
+    ];
+    for (topic, send, process, service) in [
+        ("payment-events", "send payment-events", "process payment-events", PRODUCT),
+        ("stock-events", "send stock-events", "process stock-events", PRODUCT),
+        ("basket-events", "send basket-events", "process basket-events", BASKET),
+    ] {
+        expected.push((paid, ("PRODUCER", send, PAYMENT), message(topic, "send")));
+        let processed = ("CONSUMER", process, service);
+        expected.push((("PRODUCER", send, PAYMENT), processed, message(topic, "process")));
+        let write = if stores.basket == "redis" && service == BASKET { "EVALSHA" } else { "INSERT inbox" };
+        let system = if service == BASKET { stores.basket } else { stores.product };
+        expected.push((processed, ("CLIENT", write, service), sql(system)));
+    }
+    let write = if stores.basket == "redis" { "EVALSHA" } else { "INSERT baskets" };
+    expected.push((filled, ("CLIENT", write, BASKET), sql(stores.basket)));
+    expected
 }
 
 /// Events are applied after the answer, so this may take a moment. Without a name a process is all services.

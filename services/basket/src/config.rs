@@ -62,7 +62,7 @@ impl Settings for Config {
     const ABOUT: &'static str = "Keeps one basket per user and looks its products up in the catalogue";
 
     fn vars() -> Vec<Var> {
-        vec![
+        let ours = [
             Var::new("PORT", "http.port", "port of the HTTP server"),
             Var::new("GRPC_PORT", "grpc.port", "port of the gRPC server"),
             Var::new("REDIS_URL", "redis.url", "redis://… or sqlite://PATH; wins over the other REDIS_ variables"),
@@ -74,8 +74,8 @@ impl Settings for Config {
             Var::new("KAFKA_BROKERS", "kafka.brokers", "Kafka brokers, host:port, separated by commas"),
             Var::new("LOG_LEVEL", "log.level", "error, warn, info, debug or trace, also per target"),
             Var::new("LOG_FORMAT", "log.format", "json, text, or auto: text on a terminal"),
-            Var::new("OTEL_EXPORTER_OTLP_ENDPOINT", "otel.endpoint", "where to send traces; off when unset"),
-        ]
+        ];
+        ours.into_iter().chain(Otel::vars()).collect()
     }
 
     fn check(&self, problems: &mut Problems) {

@@ -89,7 +89,7 @@ impl Settings for Config {
     const ABOUT: &'static str = "Charges baskets, once each, and pays back.";
 
     fn vars() -> Vec<Var> {
-        vec![
+        let ours = [
             Var::new("PORT", "http.port", "port of the HTTP API"),
             Var::new("GRPC_PORT", "grpc.port", "port of the gRPC API"),
             Var::new("DATABASE_URL", "database.url", "mysql://… or sqlite://PATH; wins over the DB_ parts"),
@@ -104,8 +104,8 @@ impl Settings for Config {
             Var::new("KAFKA_BROKERS", "kafka.brokers", "Kafka brokers, a comma list of host:port"),
             Var::new("LOG_LEVEL", "log.level", "error, warn, info, debug or trace"),
             Var::new("LOG_FORMAT", "log.format", "json, text or auto"),
-            Var::new("OTEL_EXPORTER_OTLP_ENDPOINT", "otel.endpoint", "collector of traces; off when unset"),
-        ]
+        ];
+        ours.into_iter().chain(Otel::vars()).collect()
     }
 
     fn check(&self, problems: &mut Problems) {

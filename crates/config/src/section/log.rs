@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, Problems};
+use crate::{Duration, Problems, Var};
 
 /// Log lines.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -58,7 +58,9 @@ impl Log {
 pub struct Otel {
     /// Where to send traces over gRPC, such as `http://localhost:4317`; nothing is sent when unset.
     pub endpoint: Option<String>,
-    /// Share of new traces that is recorded, 0 to 1; a caller's own choice is kept.
+    /// Which traces are recorded, in the words of OpenTelemetry.
+    pub sampler: Sampler,
+    /// Share of new traces that the two samplers by ratio record, 0 to 1.
     pub sample_ratio: f64,
     /// Longest wait for the collector, when sending and when the process ends.
     pub timeout: Duration,
@@ -66,11 +68,48 @@ pub struct Otel {
 
 impl Default for Otel {
     fn default() -> Self {
-        Self { endpoint: None, sample_ratio: 1.0, timeout: Duration::secs(3) }
+        // All, as OpenTelemetry has it: whoever names a collector wants to see something. 3 s: a collector is nearby.
+        Self { endpoint: None, sampler: Sampler::default(), sample_ratio: 1.0, timeout: Duration::secs(3) }
     }
 }
 
+/// Who decides whether a trace is recorded; named as `OTEL_TRACES_SAMPLER` names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampler {
+    /// All are, whatever the caller says.
+    AlwaysOn,
+    /// None is.
+    AlwaysOff,
+    /// By the trace's id, whatever the caller says.
+    Traceidratio,
+    /// The caller's choice is kept, new ones are.
+    ParentbasedAlwaysOn,
+    /// The caller's choice is kept, new ones are not.
+    ParentbasedAlwaysOff,
+    /// The caller's choice is kept, so that a trace is whole or not at all; new ones by their id.
+    #[default]
+    ParentbasedTraceidratio,
+}
+
 impl Otel {
+    /// The variables that OpenTelemetry has for this section, when it is at the top level.
+    pub fn vars() -> [Var; 3] {
+        [
+            Var::new(
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "otel.endpoint",
+                "where traces go (OTLP over gRPC); off when unset",
+            ),
+            Var::new(
+                "OTEL_TRACES_SAMPLER",
+                "otel.sampler",
+                "which are recorded: parentbased_traceidratio, always_on, …",
+            ),
+            Var::new("OTEL_TRACES_SAMPLER_ARG", "otel.sample_ratio", "share of new traces that is recorded, 0 to 1"),
+        ]
+    }
+
     /// Refuses what the exporter would refuse later. `section` is the dotted key of this section.
     pub fn check(&self, section: &'static str, problems: &mut Problems) {
         problems.within(section, |p| {

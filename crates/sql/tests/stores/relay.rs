@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shop_clock::SystemClock;
 use shop_sql::{Relay, Store, outbox};
-use shop_telemetry::{Metrics, RequestContext, context};
+use shop_telemetry::{Metrics, RequestContext, TraceParent, context};
 use shop_testing::eventually;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -193,7 +193,7 @@ async fn a_wake_spares_the_wait_for_the_next_look() {
 async fn an_event_carries_the_ids_of_its_request() {
     let place = sqlite().await;
     let bus = Notebook::new();
-    let request = RequestContext::new("request-7", &tracing::Span::none(), None);
+    let request = RequestContext::new("request-7", TraceParent::random());
     let traceparent = request.traceparent();
     context::scope(request, add(&place.store, 1, 1)).await;
     let relay = start(&place.store, &bus);

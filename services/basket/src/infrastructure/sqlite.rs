@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use shop_clock::{SharedClock, from_millis, millis};
 use shop_fault::Fault;
 use shop_money::{Currency, Money};
-use shop_sql::{Sqlite, fault, inbox};
+use shop_sql::{Sqlite, Statement, fault, inbox, statement};
 use sqlx::migrate::Migrator;
 use sqlx::{FromRow, SqliteConnection};
 use uuid::Uuid;
@@ -62,22 +62,11 @@ impl SqliteBaskets {
 
     /// What is stored for `user`, expired or not.
     async fn load(conn: &mut SqliteConnection, user: &UserId) -> Result<Option<Basket>, Error> {
-        let row: Option<BasketRow> = sqlx::query_as(
-            "SELECT id, currency, version, created_at, updated_at, expires_at FROM baskets WHERE user_id = $1",
-        )
-        .bind(user.as_str())
-        .fetch_optional(&mut *conn)
-        .await
-        .map_err(fault)?;
+        let query = sqlx::query_as(BASKET).bind(user.as_str());
+        let row: Option<BasketRow> = execute(BASKET).run(query.fetch_optional(&mut *conn)).await.map_err(fault)?;
         let Some(row) = row else { return Ok(None) };
-        let lines: Vec<LineRow> = sqlx::query_as(
-            "SELECT id, product_id, name, quantity, price, category, created_at FROM basket_items \
-             WHERE basket_id = $1 ORDER BY rowid",
-        )
-        .bind(row.id)
-        .fetch_all(conn)
-        .await
-        .map_err(fault)?;
+        let query = sqlx::query_as(LINES).bind(row.id);
+        let lines: Vec<LineRow> = execute(LINES).run(query.fetch_all(conn)).await.map_err(fault)?;
         let currency: Currency = row.currency.parse().map_err(Fault::internal)?;
         let lines = lines.into_iter().map(|line| line.into_line(currency)).collect::<Result<_, Fault>>()?;
         Ok(Some(Basket {
@@ -106,18 +95,40 @@ impl LineRow {
     }
 }
 
+const BASKET: &str = "SELECT id, currency, version, created_at, updated_at, expires_at FROM baskets WHERE user_id = $1";
+const LINES: &str = "SELECT id, product_id, name, quantity, price, category, created_at FROM basket_items \
+    WHERE basket_id = $1 ORDER BY rowid";
+const DELETE_BASKET: &str = "DELETE FROM baskets WHERE id = $1";
+const DELETE_LINE: &str = "DELETE FROM basket_items WHERE id = $1";
+const PUT_BASKET: &str = "INSERT INTO baskets \
+    (id, user_id, total, currency, version, created_at, updated_at, expires_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET total = excluded.total, \
+    currency = excluded.currency, version = excluded.version, updated_at = excluded.updated_at, \
+    expires_at = excluded.expires_at";
+const PUT_LINE: &str = "INSERT INTO basket_items \
+    (id, basket_id, product_id, name, quantity, price, subtotal, category, created_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET name = excluded.name, \
+    quantity = excluded.quantity, price = excluded.price, subtotal = excluded.subtotal, \
+    category = excluded.category";
+
+fn execute(sql: &str) -> Statement {
+    statement::<SqliteConnection>(sql)
+}
+
 /// Makes the rows of `before` those of `after`.
 async fn save(conn: &mut SqliteConnection, before: Option<&Basket>, after: Option<&Basket>) -> sqlx::Result<()> {
     if let Some(before) = before
         && after.is_none_or(|after| after.id != before.id)
     {
-        sqlx::query("DELETE FROM baskets WHERE id = $1").bind(before.id).execute(&mut *conn).await?;
+        let query = sqlx::query(DELETE_BASKET).bind(before.id);
+        execute(DELETE_BASKET).run(query.execute(&mut *conn)).await?;
     }
     let Some(after) = after else { return Ok(()) };
     let old = before.filter(|before| before.id == after.id).map_or(&[][..], |before| &before.lines);
     put_basket(conn, after).await?;
     for line in old.iter().filter(|line| !after.lines.iter().any(|kept| kept.id == line.id)) {
-        sqlx::query("DELETE FROM basket_items WHERE id = $1").bind(line.id).execute(&mut *conn).await?;
+        let query = sqlx::query(DELETE_LINE).bind(line.id);
+        execute(DELETE_LINE).run(query.execute(&mut *conn)).await?;
     }
     for line in after.lines.iter().filter(|line| !old.contains(line)) {
         put_line(conn, after.id, line).await?;
@@ -126,44 +137,30 @@ async fn save(conn: &mut SqliteConnection, before: Option<&Basket>, after: Optio
 }
 
 async fn put_basket(conn: &mut SqliteConnection, basket: &Basket) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO baskets (id, user_id, total, currency, version, created_at, updated_at, expires_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET total = excluded.total, \
-         currency = excluded.currency, version = excluded.version, updated_at = excluded.updated_at, \
-         expires_at = excluded.expires_at",
-    )
-    .bind(basket.id)
-    .bind(basket.user.as_str())
-    .bind(basket.total().minor)
-    .bind(basket.currency().as_str())
-    .bind(basket.version)
-    .bind(millis(basket.created_at))
-    .bind(millis(basket.updated_at))
-    .bind(millis(basket.expires_at))
-    .execute(conn)
-    .await
-    .map(drop)
+    let query = sqlx::query(PUT_BASKET)
+        .bind(basket.id)
+        .bind(basket.user.as_str())
+        .bind(basket.total().minor)
+        .bind(basket.currency().as_str())
+        .bind(basket.version)
+        .bind(millis(basket.created_at))
+        .bind(millis(basket.updated_at))
+        .bind(millis(basket.expires_at));
+    execute(PUT_BASKET).run(query.execute(conn)).await.map(drop)
 }
 
 async fn put_line(conn: &mut SqliteConnection, basket: Uuid, line: &Line) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO basket_items (id, basket_id, product_id, name, quantity, price, subtotal, category, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET name = excluded.name, \
-         quantity = excluded.quantity, price = excluded.price, subtotal = excluded.subtotal, \
-         category = excluded.category",
-    )
-    .bind(line.id)
-    .bind(basket)
-    .bind(line.product)
-    .bind(&line.name)
-    .bind(line.quantity.get())
-    .bind(line.price.minor)
-    .bind(line.subtotal().minor)
-    .bind(&line.category)
-    .bind(millis(line.created_at))
-    .execute(conn)
-    .await
-    .map(drop)
+    let query = sqlx::query(PUT_LINE)
+        .bind(line.id)
+        .bind(basket)
+        .bind(line.product)
+        .bind(&line.name)
+        .bind(line.quantity.get())
+        .bind(line.price.minor)
+        .bind(line.subtotal().minor)
+        .bind(&line.category)
+        .bind(millis(line.created_at));
+    execute(PUT_LINE).run(query.execute(conn)).await.map(drop)
 }
 
 #[async_trait]
@@ -192,7 +189,7 @@ impl Baskets for SqliteBaskets {
         } else if operation.is_none() {
             return Ok(Changed::Applied(after));
         }
-        tx.commit().await.map_err(fault)?;
+        shop_sql::commit(tx).await.map_err(fault)?;
         Ok(Changed::Applied(after))
     }
 

@@ -1,6 +1,7 @@
 //! The statements on the sandbox provider's books.
 
 use async_trait::async_trait;
+use shop_sql::statement;
 use sqlx::{MySqlConnection, SqliteConnection};
 use uuid::Uuid;
 
@@ -45,7 +46,7 @@ macro_rules! ledger {
         impl Ledger for $connection {
             async fn enter(&mut self, entry: &Entry) -> sqlx::Result<bool> {
                 let sql = sqlx::AssertSqlSafe(format!("{} {ENTER}", $insert_new));
-                let done = sqlx::query(sql)
+                let query = sqlx::query(sql)
                     .bind(entry.charge_key)
                     .bind(entry.outcome.as_str())
                     .bind(entry.code.as_deref())
@@ -53,9 +54,8 @@ macro_rules! ledger {
                     .bind(entry.amount)
                     .bind(entry.currency.as_str())
                     .bind(entry.attempts)
-                    .bind(entry.created_at)
-                    .execute(self)
-                    .await?;
+                    .bind(entry.created_at);
+                let done = statement::<Self>("INSERT INTO sandbox_charges").run(query.execute(self)).await?;
                 Ok(done.rows_affected() == 1)
             }
 
@@ -63,17 +63,17 @@ macro_rules! ledger {
                 const READ: &str = "SELECT * FROM sandbox_charges WHERE charge_key = ?";
                 let sql =
                     if lock { concat!("SELECT * FROM sandbox_charges WHERE charge_key = ?", $lock) } else { READ };
-                sqlx::query_as(sql).bind(key).fetch_optional(self).await
+                statement::<Self>(sql).run(sqlx::query_as(sql).bind(key).fetch_optional(self)).await
             }
 
             async fn asked_again(&mut self, key: Uuid) -> sqlx::Result<()> {
                 let sql = "UPDATE sandbox_charges SET attempts = attempts + 1 WHERE charge_key = ?";
-                sqlx::query(sql).bind(key).execute(self).await.map(drop)
+                statement::<Self>(sql).run(sqlx::query(sql).bind(key).execute(self)).await.map(drop)
             }
 
             async fn paid_back(&mut self, key: Uuid) -> sqlx::Result<Option<i64>> {
                 let sql = "SELECT amount FROM sandbox_refunds WHERE refund_key = ?";
-                sqlx::query_scalar(sql).bind(key).fetch_optional(self).await
+                statement::<Self>(sql).run(sqlx::query_scalar(sql).bind(key).fetch_optional(self)).await
             }
 
             async fn paid_back_of(&mut self, charge: Uuid) -> sqlx::Result<i64> {
@@ -82,11 +82,12 @@ macro_rules! ledger {
                     $integer,
                     ") FROM sandbox_refunds WHERE charge_key = ?"
                 );
-                sqlx::query_scalar(sql).bind(charge).fetch_one(self).await
+                statement::<Self>(sql).run(sqlx::query_scalar(sql).bind(charge).fetch_one(self)).await
             }
 
             async fn enter_refund(&mut self, key: Uuid, charge: Uuid, amount: i64, now: i64) -> sqlx::Result<()> {
-                sqlx::query(ENTER_REFUND).bind(key).bind(charge).bind(amount).bind(now).execute(self).await.map(drop)
+                let query = sqlx::query(ENTER_REFUND).bind(key).bind(charge).bind(amount).bind(now);
+                statement::<Self>(ENTER_REFUND).run(query.execute(self)).await.map(drop)
             }
         }
     };

@@ -99,7 +99,7 @@ where
             }
             _ => Paid::Refused,
         };
-        tx.commit().await?;
+        shop_sql::commit(tx).await?;
         Ok(paid)
     }
 }

@@ -2,6 +2,7 @@
 //! row lock, which SQLite does not need: its transactions hold the only write lock from their start.
 
 use async_trait::async_trait;
+use shop_sql::statement;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, QueryBuilder, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
@@ -64,7 +65,7 @@ macro_rules! statements {
         #[async_trait]
         impl Statements for $connection {
             async fn insert_payment(&mut self, row: &PaymentRow) -> sqlx::Result<()> {
-                sqlx::query(INSERT_PAYMENT)
+                let query = sqlx::query(INSERT_PAYMENT)
                     .bind(row.id)
                     .bind(row.user_id.as_str())
                     .bind(row.basket_id)
@@ -83,10 +84,8 @@ macro_rules! statements {
                     .bind(row.updated_at)
                     .bind(row.processed_at)
                     .bind(row.expires_at)
-                    .bind(row.version)
-                    .execute(self)
-                    .await
-                    .map(drop)
+                    .bind(row.version);
+                statement::<Self>(INSERT_PAYMENT).run(query.execute(self)).await.map(drop)
             }
 
             async fn insert_items(&mut self, rows: &[ItemRow]) -> sqlx::Result<()> {
@@ -107,12 +106,12 @@ macro_rules! statements {
                         .push_bind(row.category.as_str())
                         .push_bind(row.created_at);
                 });
-                query.build().execute(self).await.map(drop)
+                statement::<Self>("INSERT INTO payment_items").run(query.build().execute(self)).await.map(drop)
             }
 
             async fn payment(&mut self, id: Uuid, lock: bool) -> sqlx::Result<Option<PaymentRow>> {
                 let sql = if lock { concat!("SELECT * FROM payments WHERE id = ?", $lock) } else { PAYMENT };
-                sqlx::query_as(sql).bind(id).fetch_optional(self).await
+                statement::<Self>(sql).run(sqlx::query_as(sql).bind(id).fetch_optional(self)).await
             }
 
             async fn items(&mut self, payments: &[Uuid]) -> sqlx::Result<Vec<ItemRow>> {
@@ -120,7 +119,8 @@ macro_rules! statements {
                 let sql =
                     format!("SELECT * FROM payment_items WHERE payment_id IN ({marks}) ORDER BY payment_id, position");
                 let query = sqlx::query_as(AssertSqlSafe(sql));
-                payments.iter().fold(query, |query, id| query.bind(*id)).fetch_all(self).await
+                let query = payments.iter().fold(query, |query, id| query.bind(*id));
+                statement::<Self>("SELECT * FROM payment_items").run(query.fetch_all(self)).await
             }
 
             async fn refunds(&mut self, payments: &[Uuid]) -> sqlx::Result<Vec<RefundRow>> {
@@ -128,11 +128,12 @@ macro_rules! statements {
                 let sql =
                     format!("SELECT * FROM refunds WHERE payment_id IN ({marks}) ORDER BY payment_id, created_at, id");
                 let query = sqlx::query_as(AssertSqlSafe(sql));
-                payments.iter().fold(query, |query, id| query.bind(*id)).fetch_all(self).await
+                let query = payments.iter().fold(query, |query, id| query.bind(*id));
+                statement::<Self>("SELECT * FROM refunds").run(query.fetch_all(self)).await
             }
 
             async fn update_payment(&mut self, row: &PaymentRow) -> sqlx::Result<()> {
-                sqlx::query(UPDATE_PAYMENT)
+                let query = sqlx::query(UPDATE_PAYMENT)
                     .bind(row.status.as_str())
                     .bind(row.provider_id.as_deref())
                     .bind(row.failure_code.as_deref())
@@ -141,28 +142,25 @@ macro_rules! statements {
                     .bind(row.updated_at)
                     .bind(row.processed_at)
                     .bind(row.version)
-                    .bind(row.id)
-                    .execute(self)
-                    .await
-                    .map(drop)
+                    .bind(row.id);
+                statement::<Self>(UPDATE_PAYMENT).run(query.execute(self)).await.map(drop)
             }
 
             async fn insert_refund(&mut self, row: &RefundRow) -> sqlx::Result<()> {
-                sqlx::query(INSERT_REFUND)
+                let query = sqlx::query(INSERT_REFUND)
                     .bind(row.id)
                     .bind(row.payment_id)
                     .bind(row.amount)
                     .bind(row.reason.as_deref())
                     .bind(row.restock)
                     .bind(row.status.as_str())
-                    .bind(row.created_at)
-                    .execute(self)
-                    .await
-                    .map(drop)
+                    .bind(row.created_at);
+                statement::<Self>(INSERT_REFUND).run(query.execute(self)).await.map(drop)
             }
 
             async fn update_refund(&mut self, row: &RefundRow) -> sqlx::Result<()> {
-                sqlx::query(UPDATE_REFUND).bind(row.status.as_str()).bind(row.id).execute(self).await.map(drop)
+                let query = sqlx::query(UPDATE_REFUND).bind(row.status.as_str()).bind(row.id);
+                statement::<Self>(UPDATE_REFUND).run(query.execute(self)).await.map(drop)
             }
 
             async fn page(&mut self, page: Page<'_>) -> sqlx::Result<Vec<PaymentRow>> {
@@ -177,7 +175,7 @@ macro_rules! statements {
                     query.push(" AND id < ").push_bind(after);
                 }
                 query.push(" ORDER BY id DESC LIMIT ").push_bind(page.limit);
-                query.build_query_as().fetch_all(self).await
+                statement::<Self>("SELECT * FROM payments").run(query.build_query_as().fetch_all(self)).await
             }
 
             async fn expired(&mut self, now: i64, limit: i64) -> sqlx::Result<Vec<Uuid>> {

@@ -97,7 +97,7 @@ where
             Err(error) => return Err(error.into()),
         }
         tx.insert_items(&items).await?;
-        tx.commit().await?;
+        shop_sql::commit(tx).await?;
         Ok(true)
     }
 
@@ -106,7 +106,7 @@ where
         match self.apply_in(&mut tx, id, change).await {
             Ok(applied) => {
                 crash::before_commit(applied.before, &applied.after);
-                tx.commit().await?;
+                shop_sql::commit(tx).await?;
                 Ok(applied)
             }
             Err(failed) => {

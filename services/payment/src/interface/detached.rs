@@ -6,7 +6,6 @@ use shop_fault::Fault;
 use shop_runtime::Tasks;
 use shop_telemetry::context;
 use tokio::sync::oneshot;
-use tracing::Instrument;
 
 /// Runs `work` to its end, also when the client that waits for it hangs up: a command that charges must not stop
 /// between the charge and the note of it. Keeps the request's context.
@@ -25,6 +24,6 @@ where
         // The client may be gone; the work is done all the same.
         answer.send(done).ok();
     };
-    tasks.spawn("command", work.in_current_span());
+    tasks.spawn("command", work);
     answered.await.map_err(|_| Fault::internal("the command ended without an answer"))
 }

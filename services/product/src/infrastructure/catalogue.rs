@@ -92,7 +92,7 @@ impl<E: Engine> Sql<E> {
         if made.is_none() {
             made = tx.row(GET_MADE_BY, &[Value::Id(operation)]).await?;
         }
-        tx.commit().await?;
+        shop_sql::commit(tx).await?;
         Ok(made.ok_or(sqlx::Error::RowNotFound)?.try_into()?)
     }
 
@@ -102,7 +102,7 @@ impl<E: Engine> Sql<E> {
         change(&mut product)?;
         let written = Written::new(&product.details);
         tx.run(UPDATE, &written.values(edit(&product))).await?;
-        tx.commit().await?;
+        shop_sql::commit(tx).await?;
         Ok(product)
     }
 
@@ -111,7 +111,7 @@ impl<E: Engine> Sql<E> {
         let product = self.locked(&mut *tx, id).await?;
         permit(&product)?;
         tx.run("DELETE FROM products WHERE id = $1", &[Value::Int(id)]).await?;
-        Ok(tx.commit().await?)
+        Ok(shop_sql::commit(tx).await?)
     }
 
     async fn locked<C: Connection>(&self, conn: &mut C, id: i64) -> std::result::Result<Product, Failure> {

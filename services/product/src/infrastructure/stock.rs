@@ -67,7 +67,7 @@ impl<E: Engine> Sql<E> {
         lines.check_available(&available)?;
         insert_lines(&mut *tx, id, lines.as_slice()).await?;
         add(&mut *tx, Count::Reserved, lines.as_slice(), 1).await?;
-        tx.commit().await?;
+        shop_sql::commit(tx).await?;
         Ok(true)
     }
 
@@ -84,7 +84,7 @@ impl<E: Engine> Sql<E> {
         let mut tx = self.engine.begin().await?;
         let at = Value::Int(millis(now));
         if tx.run(BURY, &[Value::Id(id), at]).await? == 1 {
-            tx.commit().await?;
+            shop_sql::commit(tx).await?;
             return Ok(false);
         }
         // Closed means that every line is settled, or that its own event is on the way.
@@ -96,7 +96,7 @@ impl<E: Engine> Sql<E> {
         add(&mut *tx, Count::Reserved, &held, -1).await?;
         tx.run(RELEASE_LINES, &[Value::Id(id)]).await?;
         tx.run(CLOSE, &[Value::Id(id), at]).await?;
-        tx.commit().await?;
+        shop_sql::commit(tx).await?;
         Ok(true)
     }
 
@@ -109,13 +109,17 @@ impl<E: Engine> Sql<E> {
         }
         let releases = settlement.movement == Movement::Release;
         if releases && tx.run(BURY, &[id, at]).await? == 1 {
-            return Ok(tx.commit().await?);
+            return Ok(shop_sql::commit(tx).await?);
         }
         self.lock_reservation(&mut *tx, settlement.reservation).await?;
         let line: Option<LineRow> = tx.row(LINE, &[id, product]).await?;
         let Some(line) = line else {
             // Nothing was held, so nothing is to be given back.
-            return if releases { Ok(tx.commit().await?) } else { Err(settlement.unfit("no such line").into()) };
+            return if releases {
+                Ok(shop_sql::commit(tx).await?)
+            } else {
+                Err(settlement.unfit("no such line").into())
+            };
         };
         let mut holding = Holding::try_from(line)?;
         let delta = holding.settle(settlement)?;
@@ -128,7 +132,7 @@ impl<E: Engine> Sql<E> {
         } else if delta.reserved != 0 {
             tx.run(MOVE_RESERVED, &[product, reserved]).await?;
         }
-        Ok(tx.commit().await?)
+        Ok(shop_sql::commit(tx).await?)
     }
 
     async fn try_count_sold(&self, event: Uuid, lines: &[Line], now: OffsetDateTime) -> Outcome<(), Failure> {
@@ -138,7 +142,7 @@ impl<E: Engine> Sql<E> {
         }
         self.lock_products(&mut *tx, lines).await?;
         add(&mut *tx, Count::Sold, lines, 1).await?;
-        Ok(tx.commit().await?)
+        Ok(shop_sql::commit(tx).await?)
     }
 
     /// Locks the reservation and says its state.

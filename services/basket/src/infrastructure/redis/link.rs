@@ -1,12 +1,17 @@
 //! The connection to Redis: one, shared and pipelined, with short deadlines and made anew when it breaks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ScriptInvocation, ServerErrorKind};
+use redis::{
+    Arg, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
+    ScriptInvocation, ServerErrorKind,
+};
 use shop_config::Redis;
 use shop_fault::{Fault, Kind};
+use shop_telemetry::{About, KeyValue, Span, SpanKind};
 use tokio::time::Instant;
 
 /// How long a client should stay away while Redis cannot be reached.
@@ -20,6 +25,14 @@ const START_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Link {
     manager: ConnectionManager,
     prefix: String,
+    place: Arc<Place>,
+}
+
+/// Where Redis is, for traces.
+struct Place {
+    host: String,
+    port: u16,
+    database: i64,
 }
 
 impl Link {
@@ -31,9 +44,10 @@ impl Link {
             // A request never waits for a second attempt: it fails, and the next one finds a new attempt under way.
             .set_number_of_retries(0);
         let client = redis::Client::open(url).context("redis.url is not the address of a Redis server")?;
-        let place = format!("Redis at {}", client.get_connection_info().addr());
+        let info = client.get_connection_info();
+        let (place, at) = (format!("Redis at {}", info.addr()), Arc::new(Place::of(info)));
         let manager = ConnectionManager::new_lazy_with_config(client, config)?;
-        let link = Self { manager, prefix: settings.key_prefix.clone() };
+        let link = Self { manager, prefix: settings.key_prefix.clone(), place: at };
         link.wait(&place, settings.startup_timeout.get()).await?;
         Ok(link)
     }
@@ -67,27 +81,85 @@ impl Link {
 
     /// Runs a command that may be run twice.
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
-        match command.query_async(&mut self.manager.clone()).await {
+        let span = Span::child(SpanKind::Client, || self.place.about(name(command), 1));
+        let answer = match command.query_async(&mut self.manager.clone()).await {
             Err(error) if is_stale(&error) => command.query_async(&mut self.manager.clone()).await,
             answer => answer,
-        }
+        };
+        told(span, answer)
     }
 
     /// Runs commands that may be run twice.
     pub(super) async fn pipeline<T: FromRedisValue>(&self, commands: &Pipeline) -> RedisResult<T> {
-        match commands.query_async(&mut self.manager.clone()).await {
+        let span = Span::child(SpanKind::Client, || {
+            let together = if commands.is_transaction() { "MULTI" } else { "PIPELINE" };
+            let mut names = commands.cmd_iter().map(name);
+            let first = names.next().unwrap_or_default();
+            let alike = names.all(|name| name == first);
+            let operation = if alike { format!("{together} {first}") } else { together.to_owned() };
+            self.place.about(operation, commands.len())
+        });
+        let answer = match commands.query_async(&mut self.manager.clone()).await {
             Err(error) if is_stale(&error) => commands.query_async(&mut self.manager.clone()).await,
             answer => answer,
-        }
+        };
+        told(span, answer)
     }
 
     /// Runs a script that may be run twice.
     pub(super) async fn script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> RedisResult<T> {
-        match script.invoke_async(&mut self.manager.clone()).await {
+        let span = Span::child(SpanKind::Client, || self.place.about("EVALSHA".to_owned(), 1));
+        let answer = match script.invoke_async(&mut self.manager.clone()).await {
             Err(error) if is_stale(&error) => script.invoke_async(&mut self.manager.clone()).await,
             answer => answer,
-        }
+        };
+        told(span, answer)
     }
+}
+
+impl Place {
+    fn of(info: &ConnectionInfo) -> Self {
+        let (host, port) = match info.addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => (host.clone(), *port),
+            other => (other.to_string(), 0),
+        };
+        Self { host, port, database: info.redis_settings().db() }
+    }
+
+    /// What a call's span says: neither keys, which name users, nor values.
+    fn about(&self, operation: String, commands: usize) -> About {
+        let mut attributes = vec![
+            KeyValue::new("db.system.name", "redis"),
+            KeyValue::new("db.operation.name", operation.clone()),
+            KeyValue::new("db.namespace", self.database.to_string()),
+            KeyValue::new("server.address", self.host.clone()),
+        ];
+        if self.port != 0 {
+            attributes.push(KeyValue::new("server.port", i64::from(self.port)));
+        }
+        // One command alone is no batch (semantic conventions for databases).
+        if commands > 1 {
+            let count = i64::try_from(commands).unwrap_or(i64::MAX);
+            attributes.push(KeyValue::new("db.operation.batch.size", count));
+        }
+        (operation.into(), attributes)
+    }
+}
+
+/// The name of a command.
+fn name(command: &Cmd) -> String {
+    match command.args_iter().next() {
+        Some(Arg::Simple(name)) => String::from_utf8_lossy(name).into_owned(),
+        _ => "_OTHER".to_owned(),
+    }
+}
+
+/// Tells a call's span how it ended.
+fn told<T>(mut span: Span, answer: RedisResult<T>) -> RedisResult<T> {
+    if let Err(error) = &answer {
+        span.fail(error.code().map_or_else(|| error.category().replace(' ', "_"), str::to_owned));
+    }
+    answer
 }
 
 /// Whether the connection broke, as every connection does when Redis restarts: worth one more try on a new one.
