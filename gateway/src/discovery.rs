@@ -5,6 +5,7 @@ mod file;
 mod known;
 mod names;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -63,19 +64,19 @@ struct Found {
 /// Everything that was looked up.
 #[derive(Default)]
 pub(crate) struct Discovery {
-    known: Mutex<Knowledge>,
+    known: Arc<Mutex<Knowledge>>,
 }
 
 /// Whom to ask, and for what.
 struct Round<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     settings: Settings,
     places: Vec<Place>,
     names: Names,
 }
 
 impl<'a> Round<'a> {
-    fn new(shared: &'a Shared) -> Self {
+    fn new(shared: &'a Arc<Shared>) -> Self {
         let live = shared.live();
         let settings = live.config.discovery.clone();
         let places = places(&live.config);
@@ -102,21 +103,21 @@ fn places(config: &Config) -> Vec<Place> {
 
 impl Discovery {
     /// Looks everywhere once, for a moment at most: who does not answer now is asked again by [`Discovery::run`].
-    pub(crate) async fn begin(&self, shared: &Shared) {
+    pub(crate) async fn begin(&self, shared: &Arc<Shared>) {
         let round = Round::new(shared);
-        self.adopt(&round);
+        self.adopt(&round).await;
         let looks = join_all(round.places.iter().map(|place| self.look(&round, place)));
         // What could not be found by now is told when it fails for good.
         let _ = tokio::time::timeout(START, looks).await;
     }
 
     /// Looks until dropped, wherever settings say.
-    pub(crate) async fn run(&self, shared: &Shared) {
+    pub(crate) async fn run(&self, shared: &Arc<Shared>) {
         let mut changes = shared.changes();
         loop {
             changes.mark_unchanged();
             let round = Round::new(shared);
-            self.adopt(&round);
+            self.adopt(&round).await;
             let following = join_all(round.places.iter().map(|place| self.follow(&round, place)));
             let outdated = async {
                 // What is found makes new generations too; they are no reason to begin anew.
@@ -134,7 +135,7 @@ impl Discovery {
     }
 
     /// Forgets places that nobody asks for any more, and what was found there unless others take their place.
-    fn adopt(&self, round: &Round<'_>) {
+    async fn adopt(&self, round: &Round<'_>) {
         let dropped = self.known.lock().adopt(&round.places);
         for place in dropped {
             let is_asked = round.places.iter().any(|other| (other.service, &other.url) == (place.service, &place.url));
@@ -143,7 +144,7 @@ impl Discovery {
             }
         }
         let published = self.known.lock().published();
-        self.publish(round.shared, &published);
+        self.publish(round, published).await;
     }
 
     async fn follow(&self, round: &Round<'_>, place: &Place) {
@@ -163,12 +164,12 @@ impl Discovery {
             SourceUrl::Srv { name } => round.names.services(name).await,
         };
         match found {
-            Ok(found) => self.found(round, place, found),
+            Ok(found) => self.found(round, place, found).await,
             Err(why) => self.failed(round, place, &why),
         }
     }
 
-    fn found(&self, round: &Round<'_>, place: &Place, found: Found) {
+    async fn found(&self, round: &Round<'_>, place: &Place, found: Found) {
         let Found { mut backends, lives } = found;
         // DNS answers in any order.
         backends.sort_by(|one, other| (&one.host, one.port).cmp(&(&other.host, other.port)));
@@ -181,7 +182,7 @@ impl Discovery {
         if news.is_back || news.is_new {
             tracing::info!(service, source, count, "backends of {service} at {source}: {count}");
         }
-        self.publish(round.shared, &news.groups);
+        self.publish(round, news.groups).await;
     }
 
     fn failed(&self, round: &Round<'_>, place: &Place, why: &str) {
@@ -221,24 +222,32 @@ impl Discovery {
     }
 
     /// Puts into force what is known of these.
-    fn publish(&self, shared: &Shared, groups: &[Group]) {
-        for group @ (service, protocol, kind) in groups.iter().copied() {
-            let mut backends = self.known.lock().publish(group);
-            if backends.len() > MOST {
-                tracing::warn!(
-                    service,
-                    "{} backends of {service} were found; the first {MOST} are used, put a balancer in front of the others",
-                    backends.len()
-                );
-            }
-            backends.truncate(MOST);
-            let mut draft = shared.draft();
-            draft.wanted.found(service, protocol, kind, backends);
-            let problems = draft.settle().map(|settled| drop(settled.commit())).err();
-            let problems = problems.map(|problems| problems.to_string());
-            if self.known.lock().settled(group, problems.clone()) {
-                tracing::warn!(service, problems, "what was found for {service} cannot be used for now");
-            }
+    async fn publish(&self, round: &Round<'_>, groups: Vec<Group>) {
+        let (shared, known) = (Arc::clone(round.shared), Arc::clone(&self.known));
+        // Another change may be on its way to a disk. Should nobody wait for this one any more, it is made all the same.
+        let publish = move || groups.into_iter().for_each(|group| put_into_force(&shared, &known, group));
+        if tokio::task::spawn_blocking(publish).await.is_err() {
+            tracing::error!("what was found could not be put into force");
         }
+    }
+}
+
+fn put_into_force(shared: &Shared, known: &Mutex<Knowledge>, group @ (service, protocol, kind): Group) {
+    let mut draft = shared.draft();
+    // Not before it is our turn: what is known last shall be what is last in force.
+    let mut backends = known.lock().publish(group);
+    if backends.len() > MOST {
+        tracing::warn!(
+            service,
+            "{} backends of {service} were found; the first {MOST} are used, put a balancer in front of the others",
+            backends.len()
+        );
+    }
+    backends.truncate(MOST);
+    draft.wanted.found(service, protocol, kind, backends);
+    let problems = draft.settle().map(|settled| drop(settled.commit())).err();
+    let problems = problems.map(|problems| problems.to_string());
+    if known.lock().settled(group, problems.clone()) {
+        tracing::warn!(service, problems, "what was found for {service} cannot be used for now");
     }
 }

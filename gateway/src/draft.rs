@@ -56,6 +56,7 @@ impl Settled<'_> {
     /// nothing is different, nothing happens.
     pub(crate) fn commit(self) -> Arc<Live> {
         let Draft { shared, mut current, wanted, before } = self.draft;
+        shared.note_overlay(&wanted.overlay);
         *current = wanted;
         if self.changed.is_empty() && before.is_made_of(&self.merged) {
             return before;

@@ -22,8 +22,11 @@ use crate::wanted::Wanted;
 /// What all workers share for the life of the process. What settings decide is in [`Live`].
 pub(crate) struct Shared {
     live: ArcSwap<Live>,
-    /// What the live generation was made of. Locked while the next is made, so that changes come one after the other.
+    /// What the live generation was made of. Locked while the next is made, so that changes come one after the other, and
+    /// while the state file is written: never wait for it on a thread that serves.
     wanted: Mutex<Wanted>,
+    /// What the admin API changed, for those who only look.
+    overlay: ArcSwap<Overlay>,
     /// The revision of the live generation.
     changes: watch::Sender<u64>,
     /// How the latest reload went.
@@ -70,6 +73,7 @@ impl Shared {
             admin_failures: Failures::default(),
             id: SystemClock.new_id().simple().to_string(),
             live: ArcSwap::from_pointee(live),
+            overlay: ArcSwap::from_pointee(wanted.overlay.clone()),
             wanted: Mutex::new(wanted),
             own: Arc::new(metrics.service(OWN)),
             begun,
@@ -100,11 +104,18 @@ impl Shared {
     }
 
     /// What the admin API changed.
-    pub(crate) fn overlay(&self) -> Overlay {
-        self.wanted.lock().overlay.clone()
+    pub(crate) fn overlay(&self) -> Arc<Overlay> {
+        self.overlay.load_full()
     }
 
-    /// Begins to change what is wanted.
+    /// Notes what the admin API changed; as with generations, a [`Draft`] sees to it that nobody else does meanwhile.
+    pub(crate) fn note_overlay(&self, overlay: &Overlay) {
+        if **self.overlay.load() != *overlay {
+            self.overlay.store(Arc::new(overlay.clone()));
+        }
+    }
+
+    /// Begins to change what is wanted. It may wait for a disk: call it where that does not hold up others.
     pub(crate) fn draft(&self) -> Draft<'_> {
         Draft::begin(self, self.wanted.lock())
     }
@@ -164,5 +175,33 @@ impl Shared {
     /// Whether nothing new is begun.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::report;
+    use crate::config::Config;
+
+    #[test]
+    fn a_change_in_the_making_holds_up_nobody_who_only_looks() {
+        let wanted = Wanted::new(Config::default(), Overlay::default());
+        let shared = Shared::new(wanted, None, 1, shop_telemetry::Metrics::new("gateway"));
+        let mut draft = shared.draft();
+        draft.wanted.overlay.service("product").enabled = Some(true);
+        let looked = std::thread::scope(|scope| {
+            let (tell, told) = std::sync::mpsc::channel();
+            let shared = Arc::clone(&shared);
+            scope.spawn(move || tell.send(report::changes(&shared)));
+            let looked = told.recv_timeout(std::time::Duration::from_secs(10));
+            // Were the looker waiting, this lets it go.
+            let settled = draft.settle().unwrap_or_else(|problems| unreachable!("{problems}"));
+            assert_eq!(settled.commit().revision, 1, "it was enabled before");
+            looked
+        });
+        assert_eq!(looked, Ok(serde_json::json!({"rate_limit": {}})));
+        let after = report::changes(&shared);
+        assert_eq!(after["services"]["product"]["enabled"], true, "{after}");
     }
 }

@@ -101,6 +101,6 @@ pub(super) fn config(shared: &Shared, live: &Live) -> Value {
 }
 
 /// `GET /admin/changes`.
-pub(super) fn changes(shared: &Shared) -> Value {
-    json!(shared.overlay())
+pub(crate) fn changes(shared: &Shared) -> Value {
+    json!(*shared.overlay())
 }

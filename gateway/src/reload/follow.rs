@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use shop_config::{Change, Problems, Settings, Sources};
@@ -20,10 +21,10 @@ use crate::config::Config;
 ///
 /// Call it before anybody can know that the process runs: from then on SIGHUP does not end it any more. The future does
 /// the work and never ends. Needs a runtime.
-pub fn follow<S: Settings>(
+pub fn follow<S: Settings + 'static>(
     handle: Handle,
     sources: Sources,
-    take: impl Fn(S) -> (Config, Vec<Change>),
+    take: impl Fn(S) -> (Config, Vec<Change>) + Send + Sync + 'static,
     shutdown: Shutdown,
 ) -> anyhow::Result<impl Future<Output = Infallible>> {
     let hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
@@ -36,10 +37,10 @@ fn is_spent(file: &PathBuf) -> bool {
     std::fs::metadata(file).is_ok_and(|data| !data.is_file())
 }
 
-async fn work<S: Settings>(
+async fn work<S: Settings + 'static>(
     handle: Handle,
     sources: Sources,
-    take: impl Fn(S) -> (Config, Vec<Change>),
+    take: impl Fn(S) -> (Config, Vec<Change>) + Send + Sync + 'static,
     shutdown: Shutdown,
     mut hangups: Signal,
     pipe: Option<PathBuf>,
@@ -48,10 +49,21 @@ async fn work<S: Settings>(
     let refusal = pipe.map(|pipe| format!("{} is not a file, so settings cannot be read again", pipe.display()));
     let files = if refusal.is_none() { sources.files_of::<S>() } else { Vec::new() };
     let mut watched = Watched::new(files).await;
+    let all = Arc::new((handle, sources, take));
+    let again = |is_start| {
+        let all = Arc::clone(&all);
+        // Files may be on a disk that hangs, and another change may be on its way to one.
+        let once = move || reload(&all.0, &all.1, &all.2, is_start);
+        async move {
+            if tokio::task::spawn_blocking(once).await.is_err() {
+                tracing::error!("the settings could not be read again");
+            }
+        }
+    };
     match &refusal {
         Some(refusal) => tracing::info!("{refusal}; a restart reads them"),
         // What changed between the start and now.
-        None => reload(&handle, &sources, &take, true),
+        None => again(true).await,
     }
     loop {
         let cause = tokio::select! {
@@ -71,10 +83,10 @@ async fn work<S: Settings>(
         if let Some(refusal) = &refusal {
             let mut problems = Problems::default();
             problems.add("", refusal.clone());
-            refuse(&handle, &problems);
+            refuse(&all.0, &problems);
         } else {
             tracing::info!("reading the settings again: {cause}");
-            reload(&handle, &sources, &take, false);
+            again(false).await;
         }
         shop_runtime::notify_reloaded();
     }
