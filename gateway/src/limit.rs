@@ -56,9 +56,13 @@ pub(crate) struct Ruling {
 }
 
 impl Limiter {
-    /// A limiter, unless it is switched off.
-    pub(crate) fn new(settings: &RateLimit, metrics: Metrics) -> Option<Self> {
+    /// A limiter in place of the `previous` one, unless it is switched off.
+    pub(crate) fn new(settings: &RateLimit, metrics: Metrics, previous: Option<&Self>) -> Option<Self> {
+        if let Some(cluster) = previous.and_then(|previous| previous.cluster.as_ref()) {
+            cluster.replace();
+        }
         if !settings.enabled {
+            metrics.counts_nowhere();
             return None;
         }
         let budgets = Budgets::new(settings.max_clients);

@@ -47,9 +47,11 @@ impl Live {
         let live = Self {
             revision: previous.map_or(1, |previous| previous.revision + 1),
             table: Table::new(site, previous.map(|previous| &previous.table)),
-            limiter: match same_limits {
-                Some(previous) => previous.limiter.clone(),
-                None => Limiter::new(&config.rate_limit, site.metrics.limiter()).map(Arc::new),
+            limiter: if let Some(previous) = same_limits {
+                previous.limiter.clone()
+            } else {
+                let previous = previous.and_then(|previous| previous.limiter.as_deref());
+                Limiter::new(&config.rate_limit, site.metrics.limiter(), previous).map(Arc::new)
             },
             security: Security::new(&config.security_headers),
             cors: Cors::new(&config.cors),

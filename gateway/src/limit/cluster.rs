@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError, Script};
@@ -48,6 +49,8 @@ pub(crate) struct Cluster {
     /// Whether it was said that Redis is away.
     is_away: AtomicBool,
     metrics: Metrics,
+    /// Another limiter counts now, and says who does. Calls that began before still end here.
+    is_replaced: Mutex<bool>,
 }
 
 /// The numbers of a limiter.
@@ -63,6 +66,12 @@ impl Metrics {
     pub(crate) fn counts_in_redis(&self, is_so: bool) {
         self.local.set(i64::from(!is_so));
         self.redis.set(i64::from(is_so));
+    }
+
+    /// Says that nobody does.
+    pub(crate) fn counts_nowhere(&self) {
+        self.local.set(0);
+        self.redis.set(0);
     }
 }
 
@@ -87,6 +96,7 @@ impl Cluster {
             lost: Notify::new(),
             is_away: AtomicBool::new(false),
             metrics,
+            is_replaced: Mutex::new(false),
         })
     }
 
@@ -153,10 +163,23 @@ impl Cluster {
         Ok(link)
     }
 
+    /// From now on another limiter says who counts.
+    pub(super) fn replace(&self) {
+        *self.is_replaced.lock() = true;
+    }
+
+    /// Says who counts, unless another limiter does.
+    pub(super) fn counts(&self, is_so: bool) {
+        let is_replaced = self.is_replaced.lock();
+        if !*is_replaced {
+            self.metrics.counts_in_redis(is_so);
+        }
+    }
+
     fn found(&self, link: MultiplexedConnection) {
         self.link.store(Some(Arc::new(link)));
         self.is_away.store(false, SeqCst);
-        self.metrics.counts_in_redis(true);
+        self.counts(true);
         tracing::info!("clients' calls are counted in Redis at {}", self.place);
     }
 
@@ -173,7 +196,7 @@ impl Cluster {
         let previous = self.link.compare_and_swap(&link, None);
         let is_first = previous.as_ref().zip(link.as_ref()).is_some_and(|(one, other)| Arc::ptr_eq(one, other));
         if is_first {
-            self.metrics.counts_in_redis(false);
+            self.counts(false);
             self.missing(error);
             self.lost.notify_one();
         }

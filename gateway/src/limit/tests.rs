@@ -20,7 +20,7 @@ fn metrics() -> Metrics {
 }
 
 fn limiter(settings: &RateLimit) -> Limiter {
-    Limiter::new(settings, metrics()).expect("is on")
+    Limiter::new(settings, metrics(), None).expect("is on")
 }
 
 fn check(limiter: &Limiter, method: &str, path: &str, address: &str) -> Option<Ruling> {
@@ -73,5 +73,28 @@ fn routes_have_budgets_of_their_own_or_none() {
 
 #[test]
 fn switched_off_there_is_none() {
-    assert!(Limiter::new(&RateLimit { enabled: false, ..settings() }, metrics()).is_none());
+    assert!(Limiter::new(&RateLimit { enabled: false, ..settings() }, metrics(), None).is_none());
+}
+
+#[test]
+fn it_is_told_who_counts_now_whatever_a_former_limiter_finds() {
+    let metrics = metrics();
+    let counts = || (metrics.local.get(), metrics.redis.get());
+    let together = RateLimit {
+        redis: crate::config::RedisLimit { url: "redis://127.0.0.1:1".into(), ..Default::default() },
+        ..settings()
+    };
+    let former = Limiter::new(&together, metrics.clone(), None).expect("is on");
+    let cluster = former.cluster.as_ref().expect("is named");
+    assert_eq!(counts(), (1, 0), "not connected yet");
+    cluster.counts(true);
+    assert_eq!(counts(), (0, 1));
+    let next = Limiter::new(&together, metrics.clone(), Some(&former)).expect("is on");
+    next.cluster.as_ref().expect("is named").counts(true);
+    cluster.counts(false);
+    assert_eq!(counts(), (0, 1), "a late call found the former link broken");
+    let off = RateLimit { enabled: false, ..settings() };
+    assert!(Limiter::new(&off, metrics.clone(), Some(&next)).is_none());
+    next.cluster.as_ref().expect("is named").counts(false);
+    assert_eq!(counts(), (0, 0));
 }
