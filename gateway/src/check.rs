@@ -6,12 +6,12 @@ mod record;
 pub(crate) use probe::Protocol;
 pub(crate) use record::{Record, Verdict};
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 
 use crate::chance;
-use crate::config::HealthCheck;
 use crate::live::Live;
 use crate::service::{Backend, Group};
 use crate::shared::Shared;
@@ -25,46 +25,68 @@ pub(crate) enum Trouble {
     Silent(String),
 }
 
-/// Checks until dropped, whatever generation is in force.
+/// Checks until dropped, whatever generation is in force. A check that runs while generations change goes on: where they
+/// change often, a backend that hangs would never be found to.
 pub(crate) async fn run(shared: &Shared) {
     let mut changes = shared.changes();
+    let mut attended: Vec<Arc<Backend>> = Vec::new();
+    let mut checks = FuturesUnordered::new();
     loop {
         changes.mark_unchanged();
         let live = shared.live();
+        // What the last generation's checks found may have come too late for this one's lists.
+        for group in live.groups() {
+            group.refresh();
+        }
+        if !live.config.health_check.enabled {
+            // Checks that ended while they were being switched off may have left word; from here on none will.
+            live.backends().for_each(|backend| backend.checks.forget());
+        }
+        // All at once the first time, so that none is preferred because it was asked earlier.
+        for backend in live.backends().filter(|backend| group_of(&live, backend).is_some()) {
+            if !attended.iter().any(|known| Arc::ptr_eq(known, backend)) {
+                attended.push(Arc::clone(backend));
+                checks.push(attend(shared, Arc::clone(backend)));
+            }
+        }
+        drop(live);
         tokio::select! {
-            () = watch(&live) => {}
+            Some(done) = checks.next() => attended.retain(|backend| !Arc::ptr_eq(backend, &done)),
             _ = changes.changed() => {}
         }
     }
 }
 
-/// Checks every backend of `live`, all at once the first time, so that none is preferred because it was asked earlier.
-async fn watch(live: &Live) {
-    let settings = &live.config.health_check;
-    if settings.enabled {
-        // What the last generation's checks found may have come too late for this one's lists.
-        for group in live.groups() {
-            group.refresh();
-        }
-        let services = live.table.services().iter().filter(|service| service.enabled);
-        let groups = services.flat_map(|service| service.groups());
-        let all =
-            groups.flat_map(|group| group.members().iter().map(move |member| attend(group, &member.backend, settings)));
-        join_all(all).await;
-    }
-    // Without backends there is nothing to wait for; the next generation may have some.
-    std::future::pending::<()>().await;
+/// Where the checks of `backend` count now; nowhere when it is not to be checked.
+fn group_of<'a>(live: &'a Live, backend: &Arc<Backend>) -> Option<&'a Arc<Group>> {
+    let services = live.table.services().iter().filter(|service| service.enabled && live.config.health_check.enabled);
+    let mut groups = services.flat_map(|service| service.groups());
+    groups.find(|group| group.members().iter().any(|member| Arc::ptr_eq(&member.backend, backend)))
 }
 
-async fn attend(group: &Group, backend: &Backend, settings: &HealthCheck) {
-    let mut waited = backend.checks.age();
+/// Checks `backend` as long as it is to be.
+async fn attend(shared: &Shared, backend: Arc<Backend>) -> Arc<Backend> {
+    let mut changes = shared.changes();
     loop {
-        if let Some(waited) = waited {
-            tokio::time::sleep(chance::around(settings.interval.get()).saturating_sub(waited)).await;
+        changes.mark_unchanged();
+        let live = shared.live();
+        if group_of(&live, &backend).is_none() {
+            return backend;
         }
-        let asked = tokio::time::timeout(settings.timeout.get(), probe::ask(backend, &settings.path)).await;
+        let settings = live.config.health_check.clone();
+        drop(live);
+        if let Some(age) = backend.checks.age() {
+            let rest = chance::around(settings.interval.get()).saturating_sub(age);
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                // Perhaps it is to be checked sooner, or no more.
+                _ = changes.changed() => continue,
+            }
+        }
+        let asked = tokio::time::timeout(settings.timeout.get(), probe::ask(&backend, &settings.path)).await;
         let outcome = asked.unwrap_or_else(|_| Err(Trouble::Silent("no answer within the time allowed".to_owned())));
-        group.checked(backend, outcome, settings);
-        waited = Some(Duration::ZERO);
+        let live = shared.live();
+        let Some(group) = group_of(&live, &backend) else { return backend };
+        group.checked(&backend, outcome, &live.config.health_check);
     }
 }

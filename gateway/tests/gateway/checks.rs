@@ -126,6 +126,22 @@ async fn at_the_start_nothing_is_refused_and_backends_not_up_yet_are_found() {
 }
 
 #[tokio::test]
+async fn a_backend_that_hangs_is_found_out_while_settings_change_all_the_time() {
+    let hangs = Upstream::raw(|stream| async move {
+        let _held = stream;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let mut settings = checked(&[hangs.addr]);
+    let gateway = Running::start(settings.clone()).await;
+    eventually!({
+        settings.limits.uri = if settings.limits.uri == 1000 { 2000 } else { 1000 };
+        gateway.handle.apply(settings.clone()).expect("good settings");
+        check_of(&gateway, 0).await == "never_healthy"
+    });
+}
+
+#[tokio::test]
 async fn a_backend_never_seen_healthy_gets_nothing_while_another_is() {
     let (well, never) = (Mortal::start(), Mortal::start());
     never.ready.store(500, SeqCst);
