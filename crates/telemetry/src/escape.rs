@@ -16,6 +16,11 @@ pub(crate) struct Quoting<'s>(pub(crate) &'s mut String);
 impl fmt::Write for Quoting<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let out = &mut *self.0;
+        // Nearly all text is plain; to look at all of it at once is several times faster than to stop at the first.
+        if !text.bytes().fold(false, |special, byte| special | is_special(byte)) {
+            out.push_str(text);
+            return Ok(());
+        }
         let mut plain = 0;
         for (index, byte) in text.bytes().enumerate() {
             let escape = match byte {
@@ -38,6 +43,11 @@ impl fmt::Write for Quoting<'_> {
         out.push_str(&text[plain..]);
         Ok(())
     }
+}
+
+/// Whether a byte cannot stand in a JSON string as it is.
+const fn is_special(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\' | 0..0x20)
 }
 
 /// Text for a terminal: what would start a new line or steer the terminal is spelt out.

@@ -206,9 +206,8 @@ impl Parts {
         fields
     }
 
-    fn bare(&mut self, field: &Field, value: impl fmt::Display) {
-        // Writing to a String cannot fail.
-        let _ = write!(self.key(field.name()), "{value}");
+    fn bare(&mut self, field: &Field, value: &str) {
+        self.key(field.name()).push_str(value);
     }
 
     /// A value that is text, or anything printed as such.
@@ -233,10 +232,39 @@ impl Parts {
     }
 }
 
+/// Writes a finite number with the fewest digits that say it. Most are measured to a thousandth and need no search for
+/// those.
+fn number(out: &mut String, value: f64) {
+    let thousandths = (value * 1000.0).round();
+    let whole = value.is_sign_positive() && thousandths < 1e9 && (thousandths / 1000.0).to_bits() == value.to_bits();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "from 0 to 10^9, and without a fraction"
+    )]
+    let thousandths = if whole { thousandths as u32 } else { u32::MAX };
+    if thousandths == u32::MAX {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{value}");
+        return;
+    }
+    out.push_str(itoa::Buffer::new().format(thousandths / 1000));
+    let mut rest = thousandths % 1000;
+    let mut place = 100;
+    if rest > 0 {
+        out.push('.');
+    }
+    while rest > 0 {
+        out.push(char::from(b'0' + u8::try_from(rest / place).unwrap_or_default()));
+        rest %= place;
+        place /= 10;
+    }
+}
+
 impl Visit for Parts {
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
-            self.bare(field, value);
+            number(self.key(field.name()), value);
         } else {
             self.printed(field, format_args!("{value}"));
         }
@@ -244,22 +272,29 @@ impl Visit for Parts {
 
     fn record_i64(&mut self, field: &Field, value: i64) {
         if !field.name().starts_with("log.") {
-            self.bare(field, value);
+            self.bare(field, itoa::Buffer::new().format(value));
         }
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
         if !field.name().starts_with("log.") {
-            self.bare(field, value);
+            self.bare(field, itoa::Buffer::new().format(value));
         }
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.bare(field, value);
+        self.bare(field, if value { "true" } else { "false" });
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.printed(field, format_args!("{value}"));
+        match self.style {
+            // Most of most lines: worth a way past the machinery of formatting.
+            Style::Json if field.name() != "message" && !field.name().starts_with("log.") => {
+                // Writing to a String cannot fail.
+                let _ = quoted(self.key(field.name()), value);
+            }
+            _ => self.printed(field, format_args!("{value}")),
+        }
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
@@ -379,7 +414,32 @@ mod tests {
         assert!(lines.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{lines}");
     }
 
+    #[test]
+    fn numbers_are_written_as_the_standard_library_does() {
+        let written = |value: f64| {
+            let mut text = String::new();
+            number(&mut text, value);
+            text
+        };
+        for value in
+            [0.0, -0.0, 0.001, 0.1, 0.25, 1.0, 1.234, 12.3, 99.999, 1000.0, 999_999.999, 1e6, -1.5, 0.1 + 0.2, 1e300]
+        {
+            assert_eq!(written(value), value.to_string());
+        }
+        for micros in (0..2_000_000).step_by(7) {
+            let value = f64::from(micros) / 1000.0;
+            assert_eq!(written(value), value.to_string());
+        }
+    }
+
     proptest! {
+        #[test]
+        fn any_number_is_written_as_the_standard_library_does(value in -1e7..1e7) {
+            let mut text = String::new();
+            number(&mut text, value);
+            prop_assert_eq!(text, value.to_string());
+        }
+
         #[test]
         fn any_text_makes_one_line_of_json(message: String, value: String) {
             let line = json_line(|| tracing::info!(value, "{message}"));
