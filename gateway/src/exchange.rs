@@ -188,7 +188,7 @@ impl Exchange {
 
     /// The second part of the `traceparent` (W3C Trace Context).
     fn trace_id(&self) -> &str {
-        self.traceparent.to_str().ok().and_then(|text| text.split('-').nth(1)).unwrap_or_default()
+        self.traceparent.to_str().ok().and_then(|text| text.get(3..35)).unwrap_or_default()
     }
 
     /// Begins the span of a call to `backend`, the part of this request that it gets to know of.
@@ -228,7 +228,7 @@ impl Exchange {
                     bytes_in = self.upload.as_ref().map_or(self.received, |upload| upload.bytes()),
                     bytes = self.sent,
                     retries = self.retries,
-                    protocol = ?self.version,
+                    protocol = protocol(self.version),
                     "{method} {route} {status}",
                 )
             };
@@ -239,6 +239,16 @@ impl Exchange {
         } else {
             line!(tracing::Level::INFO);
         }
+    }
+}
+
+/// As `Debug` writes it, which takes a formatter.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "-",
     }
 }
 

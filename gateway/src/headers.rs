@@ -166,8 +166,12 @@ pub(crate) struct Onward<'a> {
     pub(crate) upgrade: Option<&'a HeaderValue>,
 }
 
+/// So many lines a request gets on its way. A map that grows step by step is copied at each.
+const MORE_TO_BACKEND: usize = 8;
+
 /// Turns a client's headers into those sent to the backend.
 pub(crate) fn to_backend(headers: &mut HeaderMap, onward: &Onward<'_>) {
+    headers.reserve(MORE_TO_BACKEND);
     let takes_trailers = remove_hop_by_hop(headers);
     // The gateway itself answers `Expect: 100-continue`, when the backend asks for the body.
     headers.remove(header::EXPECT);

@@ -244,15 +244,16 @@ impl Visit {
         };
         headers::to_backend(&mut head.headers, &onward);
         self.exchange.hand_on(&mut head.headers);
-        let mut request = Request::new(upload);
-        *request.uri_mut() = backend_uri(&head.uri, target.path, self.is_grpc.then_some(&host))?;
-        *request.method_mut() = head.method;
-        *request.headers_mut() = head.headers;
+        let (mut onward, ()) = Request::new(()).into_parts();
+        onward.uri = backend_uri(&head.uri, target.path, self.is_grpc.then_some(&host))?;
+        onward.method = head.method;
+        onward.headers = head.headers;
         if self.is_grpc {
-            *request.version_mut() = Version::HTTP_2;
+            onward.version = Version::HTTP_2;
         }
         let forward = Forward {
             exchange: &mut self.exchange,
+            head: &mut onward,
             worker: worker.index,
             group: target.group,
             patience: &patience,
@@ -262,7 +263,7 @@ impl Visit {
             upgrade: upgrade.as_ref(),
             leisure: config.retries.longest_wait.get(),
         };
-        let call = forward.call(request).await?;
+        let call = forward.call(upload).await?;
         if let Some(protocol) = upgrade.filter(|_| call.answer.response.status() == StatusCode::SWITCHING_PROTOCOLS) {
             return switch(live, call, &protocol);
         }

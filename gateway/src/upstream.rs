@@ -98,8 +98,8 @@ impl Body for Arriving {
 pub(crate) struct Failed {
     pub(crate) reason: Reason,
     pub(crate) detail: String,
-    /// The request, when nothing of it left the gateway: another backend can have it.
-    pub(crate) unsent: Option<Request<Upload>>,
+    /// The request's body, when nothing of it left the gateway: another backend can have it.
+    pub(crate) unsent: Option<Upload>,
     /// It went out, and the backend said that it did nothing with it.
     is_untouched: bool,
 }

@@ -7,7 +7,7 @@ mod decoder;
 #[path = "../../src/upstream/http1/head.rs"]
 mod head;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use decoder::Piece;
 use head::{LARGEST_HEAD, Reader};
 use http::header::TRANSFER_ENCODING;
@@ -39,11 +39,12 @@ fn ours(method: &Method, wire: &[u8], size: usize) -> Seen {
 }
 
 fn read(method: &Method, wire: &[u8], size: usize, seen: &mut Seen) -> Result<(), Invalid> {
-    let (mut reader, mut decoder, mut bytes) = (Reader::default(), None, BytesMut::new());
+    let (mut reader, mut decoder, mut bytes) = (Reader::default(), None, Bytes::new());
     for piece in wire.chunks(size) {
-        bytes.extend_from_slice(piece);
+        bytes = [&bytes, piece].concat().into();
         while decoder.is_none() && !bytes.is_empty() {
-            let Some(head) = reader.read(&mut bytes)? else { break };
+            let Some(head) = reader.read(std::mem::take(&mut bytes))? else { break };
+            bytes = head.rest;
             let status = head.parts.status.as_u16();
             if !(100..200).contains(&status) || status == 101 {
                 decoder = Some(head::body(&head.parts, method)?);

@@ -2,7 +2,7 @@
 
 use http::header::HOST;
 use http::uri::Authority;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use shop_telemetry::{About, KeyValue, Span};
 
 use super::TRACEPARENT;
@@ -61,11 +61,11 @@ pub(super) fn call(verb_of: &Method, backend: &Backend, path: &str, retries: u32
 }
 
 /// Lets the backend go on from `span`.
-pub(crate) fn hand_on<B>(span: &Span, request: &mut Request<B>) {
+pub(crate) fn hand_on(span: &Span, headers: &mut HeaderMap) {
     if let Some(trace) = span.trace()
         && let Ok(traceparent) = HeaderValue::from_str(trace.text().as_str())
     {
-        request.headers_mut().insert(TRACEPARENT, traceparent);
+        headers.insert(TRACEPARENT, traceparent);
     }
 }
 

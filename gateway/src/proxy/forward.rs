@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request};
+use http::HeaderValue;
+use http::request::Parts;
 use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
 
@@ -28,6 +29,8 @@ const WORTH_WAITING: Duration = Duration::from_secs(1);
 /// One call on its way to a backend.
 pub(super) struct Forward<'a> {
     pub(super) exchange: &'a mut Exchange,
+    /// Of the request, as the backend sees it.
+    pub(super) head: &'a mut Parts,
     /// Whose connections are used.
     pub(super) worker: usize,
     pub(super) group: &'a Group,
@@ -54,15 +57,15 @@ enum Next {
     /// That was it.
     Done,
     /// Nothing was sent: another backend can have it, at no cost.
-    Elsewhere(Box<Request<Upload>>),
+    Elsewhere(Upload),
     /// Once more, if the request can be had again and the budget allows, after this time.
     Again(Duration),
 }
 
 impl Forward<'_> {
     /// Calls until it is settled.
-    pub(super) async fn call(mut self, mut request: Request<Upload>) -> Result<Call, Refusal> {
-        let replay = self.replay(&mut request);
+    pub(super) async fn call(mut self, mut body: Upload) -> Result<Call, Refusal> {
+        let replay = self.replay(&mut body);
         if let Some(budget) = &self.group.budget {
             budget.call();
         }
@@ -79,10 +82,10 @@ impl Forward<'_> {
                 self.exchange.retried();
             }
             self.exchange.goes_to(&backend);
-            let (result, next) = self.attempt(&backend, permit, request, replay.as_ref()).await;
+            let (result, next) = self.attempt(&backend, permit, body, replay.as_ref()).await;
             let again = match next {
                 Next::Done => None,
-                Next::Elsewhere(unsent) => Some(*unsent),
+                Next::Elsewhere(unsent) => Some(unsent),
                 Next::Again(wait) => {
                     let again = self.again(replay.as_ref(), &mut tried, repeats, wait).await;
                     repeats += 1;
@@ -90,16 +93,16 @@ impl Forward<'_> {
                 }
             };
             let Some(again) = again else { return self.settle(best, result, false) };
-            request = again;
+            body = again;
             best = Some(self.settle(best, result, false));
         }
     }
 
-    /// What is needed to send `request` again, unless that is never done.
-    fn replay(&self, request: &mut Request<Upload>) -> Option<Replay> {
-        let repeats = self.retries.enabled && retry::is_idempotent(request.method(), request.headers());
-        let wanted = self.is_grpc || (repeats || Replay::is_unnoticed(request.method(), request.body()));
-        wanted.then(|| Replay::of(request, self.retries.body_limit)).flatten()
+    /// What is needed to send `body` again, unless that is never done.
+    fn replay(&self, body: &mut Upload) -> Option<Replay> {
+        let repeats = self.retries.enabled && retry::is_idempotent(&self.head.method, &self.head.headers);
+        let wanted = self.is_grpc || (repeats || Replay::is_unnoticed(&self.head.method, body));
+        wanted.then(|| Replay::of(body, self.retries.body_limit)).flatten()
     }
 
     /// The better of what there was and what there is: a backend's words before the gateway's, then the latest; or the
@@ -129,17 +132,17 @@ impl Forward<'_> {
         &mut self,
         backend: &Arc<Backend>,
         permit: Option<Permit>,
-        mut request: Request<Upload>,
+        body: Upload,
         replay: Option<&Replay>,
     ) -> (Result<Call, Refusal>, Next) {
-        let span = self.exchange.calls(backend, request.uri().path());
-        trace::hand_on(&span, &mut request);
+        let span = self.exchange.calls(backend, self.head.uri.path());
+        trace::hand_on(&span, &mut self.head.headers);
         let in_flight = backend.begin();
         let begun = Instant::now();
         let outcome = if self.is_grpc {
-            backend.http2(self.worker, request, replay, self.patience).await
+            backend.http2(self.worker, self.head, body, replay, self.patience).await
         } else {
-            self.http1(backend, request, replay).await
+            self.http1(backend, body).await
         };
         trace::answered(span, outcome.as_ref().map(|answer| &answer.response).map_err(|failed| failed.reason));
         let failed = match outcome {
@@ -151,7 +154,7 @@ impl Forward<'_> {
         };
         let refusal = self.judge(&failed, backend, permit, begun.elapsed());
         let next = match failed.unsent {
-            Some(unsent) if self.has_time(Duration::ZERO) => Next::Elsewhere(Box::new(unsent)),
+            Some(unsent) if self.has_time(Duration::ZERO) => Next::Elsewhere(unsent),
             // Not after a time-out: the backend may still be at it, and the client has waited long enough.
             None if failed.reason == Reason::UpstreamReset && !self.is_grpc => Next::Again(Duration::ZERO),
             _ => Next::Done,
@@ -187,26 +190,21 @@ impl Forward<'_> {
     }
 
     /// A call over HTTP/1.1, with its informational answers.
-    async fn http1(
-        &self,
-        backend: &Arc<Backend>,
-        request: Request<Upload>,
-        replay: Option<&Replay>,
-    ) -> Result<Answer, Failed> {
+    async fn http1(&self, backend: &Arc<Backend>, body: Upload) -> Result<Answer, Failed> {
         let mut interim = Interim::new(self.informed.cloned());
-        let outcome = backend.http1(self.worker, request, replay, &mut interim, self.patience).await;
+        let outcome = backend.http1(self.worker, self.head, body, &mut interim, self.patience).await;
         interim.end();
         outcome
     }
 
-    /// The request once more, when it is time for it. None when it cannot be had, or costs too much.
+    /// The request's body once more, when it is time for it. None when it cannot be had, or costs too much.
     async fn again(
         &mut self,
         replay: Option<&Replay>,
         tried: &mut Tried,
         repeats: u32,
         wait: Duration,
-    ) -> Option<Request<Upload>> {
+    ) -> Option<Upload> {
         if repeats >= self.retries.attempts {
             return None;
         }
@@ -214,7 +212,7 @@ impl Forward<'_> {
         let is_alone = !self.group.has_other(*tried);
         self.leisure = self.leisure.saturating_sub(wait);
         let wait = if is_alone { wait.max(retry::pause(repeats)) } else { wait };
-        let request = replay?.request().filter(|_| self.has_time(wait))?;
+        let body = replay?.body().filter(|_| self.has_time(wait))?;
         if !budget.take() {
             self.exchange.unaffordable();
             return None;
@@ -225,7 +223,7 @@ impl Forward<'_> {
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
-        Some(request)
+        Some(body)
     }
 
     /// Whether there is time left after `wait`.

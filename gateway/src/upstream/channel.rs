@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
+use http::request::Parts;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Mutex;
@@ -86,12 +87,13 @@ async fn open(backend: &Backend, patience: &Patience) -> Result<SendRequest<Uplo
 }
 
 impl Backend {
-    /// Sends `request` over the worker's HTTP/2 connection. If that was going away and took nothing of the request,
+    /// Sends a request over the worker's HTTP/2 connection. If that was going away and took nothing of the request,
     /// over a new one; what was sent of it comes from `replay` then.
     pub(crate) async fn http2(
         self: &Arc<Self>,
         worker: usize,
-        mut request: Request<Upload>,
+        head: &Parts,
+        mut body: Upload,
         replay: Option<&Replay>,
         patience: &Patience,
     ) -> Result<Answer, Failed> {
@@ -99,9 +101,9 @@ impl Backend {
         loop {
             let (mut sender, generation, reused) = match self.channels[worker].get(self, patience, stale).await {
                 Ok(found) => found,
-                Err(error) => return Err(unsent(request, error)),
+                Err(error) => return Err(unsent(body, error)),
             };
-            match settle(sender.try_send_request(request), patience).await {
+            match settle(sender.try_send_request(Request::from_parts(head.clone(), body)), patience).await {
                 Sent::Answered(response) => {
                     if reused {
                         self.metrics.reused.inc();
@@ -110,13 +112,13 @@ impl Backend {
                     return Ok(Answer { response, resent: stale.is_some() });
                 }
                 Sent::Back(back) if reused && stale.is_none() => {
-                    request = back;
+                    body = back.into_body();
                     stale = Some(generation);
                 }
-                Sent::Back(back) => return Err(unsent(back, "the connection closed at once".to_owned())),
+                Sent::Back(back) => return Err(unsent(back.into_body(), "the connection closed at once".to_owned())),
                 Sent::Dropped(failed) if failed.is_untouched && stale.is_none() => {
                     let Some(again) = replay.and_then(Replay::resume) else { return Err(failed) };
-                    request = again;
+                    body = again;
                     stale = Some(generation);
                 }
                 Sent::Dropped(failed) | Sent::Failed(failed) => return Err(failed),

@@ -16,8 +16,9 @@ pub(crate) use arriving::Arriving;
 use std::io;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
-use http::{Request, Response, StatusCode};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
 use tokio::net::TcpStream;
 
 use self::head::{Head, Reader};
@@ -35,31 +36,31 @@ pub(super) struct Invalid(&'static str);
 pub(super) enum Sent {
     Answered(Response<Arriving>),
     /// The connection was gone before anything of the request went out.
-    Back(Request<Upload>),
+    Back(Upload),
     /// It went out, and the connection closed without a byte in return.
     Dropped(Failed),
     /// Any other failure.
     Failed(Failed),
 }
 
-/// Sends `request` over `stream` and waits for the head of the answer. After the answer the connection goes with `lease`.
+/// Sends a request over `stream` and waits for the head of the answer. After the answer the connection goes with `lease`.
 pub(super) async fn call(
     stream: TcpStream,
-    request: Request<Upload>,
+    head: &Parts,
+    body: Upload,
     lease: Lease,
     interim: &mut Interim,
     patience: &Patience,
 ) -> Sent {
     let mut call = Call {
         stream,
-        outgoing: Outgoing::new(request),
+        outgoing: Outgoing::new(head, body),
         sending: Sending::Running,
         reader: Reader::default(),
-        bytes: BytesMut::new(),
         is_answered: false,
     };
     match await_head(std::future::poll_fn(|cx| call.poll_head(interim, cx)), patience).await {
-        Ok(Ok(head)) => call.answer(head, lease),
+        Ok(Ok(answer)) => call.answer(answer, &head.method, lease),
         Ok(Err(end)) => call.failed(end, patience),
         Err(TooLate) => Sent::Failed(Failed::sent(Reason::UpstreamTimeout, "the backend did not answer in time")),
     }
@@ -71,8 +72,6 @@ struct Call {
     outgoing: Outgoing,
     sending: Sending,
     reader: Reader,
-    /// What came and was not understood yet.
-    bytes: BytesMut,
     /// Something came.
     is_answered: bool,
 }
@@ -117,21 +116,16 @@ impl Call {
                 Poll::Pending => return Poll::Pending,
             };
             self.is_answered = true;
-            if self.bytes.is_empty() {
-                self.bytes = bytes;
-            } else {
-                self.bytes.extend_from_slice(&bytes);
-            }
-            if let Some(head) = self.final_head(interim).transpose() {
+            if let Some(head) = self.final_head(bytes, interim).transpose() {
                 return Poll::Ready(head);
             }
         }
     }
 
     /// The head of the final answer, if it is there; those before it are told to `interim`.
-    fn final_head(&mut self, interim: &mut Interim) -> Result<Option<Head>, End> {
-        while !self.bytes.is_empty() {
-            let head = self.reader.read(&mut self.bytes).map_err(|Invalid(why)| End::Invalid(why))?;
+    fn final_head(&mut self, mut bytes: Bytes, interim: &mut Interim) -> Result<Option<Head>, End> {
+        while !bytes.is_empty() {
+            let head = self.reader.read(bytes).map_err(|Invalid(why)| End::Invalid(why))?;
             let Some(head) = head else { return Ok(None) };
             let status = head.parts.status;
             if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
@@ -140,23 +134,24 @@ impl Call {
             if !interim.arrived(status, head.parts.headers) {
                 return Err(End::Invalid("informational answers without end"));
             }
+            bytes = head.rest;
         }
         Ok(None)
     }
 
-    fn answer(self, head: Head, lease: Lease) -> Sent {
-        let Self { stream, outgoing, sending, bytes, .. } = self;
-        let Head { parts, keeps } = head;
-        let decoder = match head::body(&parts, outgoing.method()) {
+    fn answer(self, head: Head, method: &Method, lease: Lease) -> Sent {
+        let Self { stream, outgoing, sending, .. } = self;
+        let Head { parts, keeps, rest } = head;
+        let decoder = match head::body(&parts, method) {
             Ok(decoder) => decoder,
             Err(Invalid(why)) => return Sent::Failed(Failed::sent(Reason::UpstreamInvalid, why)),
         };
         let is_switched = parts.status == StatusCode::SWITCHING_PROTOCOLS;
         let lease = Some(lease).filter(|_| keeps && !is_switched && sending != Sending::Stuck);
         let body = if sending == Sending::Running {
-            Arriving::beside(outgoing, decoder, bytes, stream, lease)
+            Arriving::beside(outgoing, decoder, rest, stream, lease)
         } else {
-            Arriving::new(decoder, bytes, stream, lease)
+            Arriving::new(decoder, rest, stream, lease)
         };
         Sent::Answered(Response::from_parts(parts, body))
     }
@@ -177,7 +172,7 @@ impl Call {
                     return Sent::Failed(failed());
                 }
                 match self.outgoing.back() {
-                    Some(request) => Sent::Back(request),
+                    Some(body) => Sent::Back(body),
                     None => Sent::Dropped(failed()),
                 }
             }

@@ -3,7 +3,8 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::Response;
+use http::request::Parts;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -90,32 +91,34 @@ impl Lease {
 }
 
 impl Backend {
-    /// Sends `request` over an unused connection, or a new one.
+    /// Sends a request over an unused connection, or a new one.
     ///
     /// A backend may close an unused connection just when it is taken. Then the request goes out again over a new
-    /// connection if nothing of it was sent, or if nobody can tell that it was sent twice, by `replay`. Informational
+    /// connection if nothing of it was sent, or if nobody can tell that it was sent twice. Informational
     /// answers go to `interim` in each case.
     pub(crate) async fn http1(
         self: &Arc<Self>,
         worker: usize,
-        mut request: Request<Upload>,
-        replay: Option<&Replay>,
+        head: &Parts,
+        mut body: Upload,
         interim: &mut Interim,
         patience: &Patience,
     ) -> Result<Answer, Failed> {
-        let replay = replay.filter(|_| Replay::is_unnoticed(request.method(), request.body()));
+        let is_unnoticed = Replay::is_unnoticed(&head.method, &body);
         let lease = || Lease { backend: Arc::clone(self), worker, size: patience.pool_size };
         let mut resent = false;
         while let Some(stream) = self.pools[worker].take() {
-            match http1::call(stream, request, lease(), interim, patience).await {
+            match http1::call(stream, head, body, lease(), interim, patience).await {
                 Sent::Answered(response) => {
                     self.metrics.reused.inc();
                     return Ok(answer(response, resent));
                 }
-                Sent::Back(back) => request = back,
+                Sent::Back(back) => body = back,
                 Sent::Dropped(failed) => {
-                    let Some(spare) = replay.and_then(Replay::request) else { return Err(failed) };
-                    request = spare;
+                    if !is_unnoticed {
+                        return Err(failed);
+                    }
+                    body = Upload::none();
                     resent = true;
                     break;
                 }
@@ -124,9 +127,9 @@ impl Backend {
         }
         let stream = match connect(self, patience).await {
             Ok(stream) => stream,
-            Err(error) => return Err(unsent(request, error)),
+            Err(error) => return Err(unsent(body, error)),
         };
-        match http1::call(stream, request, lease(), interim, patience).await {
+        match http1::call(stream, head, body, lease(), interim, patience).await {
             Sent::Answered(response) => Ok(answer(response, resent)),
             Sent::Back(back) => Err(unsent(back, "the connection closed at once".to_owned())),
             Sent::Dropped(failed) | Sent::Failed(failed) => Err(failed),
@@ -138,6 +141,6 @@ fn answer(response: Response<http1::Arriving>, resent: bool) -> Answer {
     Answer { response: response.map(Arriving::Http1), resent }
 }
 
-pub(super) fn unsent(request: Request<Upload>, detail: String) -> Failed {
-    Failed { unsent: Some(request), ..Failed::sent(Reason::ConnectFailed, detail) }
+pub(super) fn unsent(body: Upload, detail: String) -> Failed {
+    Failed { unsent: Some(body), ..Failed::sent(Reason::ConnectFailed, detail) }
 }

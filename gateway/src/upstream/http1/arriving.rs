@@ -4,7 +4,7 @@ use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::future::{AbortHandle, abortable};
 use http_body::{Body, Frame, SizeHint};
 use socket2::SockRef;
@@ -38,7 +38,7 @@ impl From<Invalid> for Lost {
 pub(crate) struct Arriving {
     decoder: Decoder,
     /// Read and not handed on.
-    bytes: BytesMut,
+    bytes: Bytes,
     link: Link,
     /// Where the connection goes after the body's end, if it may be used again.
     lease: Option<Lease>,
@@ -61,7 +61,7 @@ struct Sending {
 
 impl Arriving {
     /// The body that `decoder` finds in `bytes` and what comes over `stream`.
-    pub(super) fn new(decoder: Decoder, bytes: BytesMut, stream: TcpStream, lease: Option<Lease>) -> Self {
+    pub(super) fn new(decoder: Decoder, bytes: Bytes, stream: TcpStream, lease: Option<Lease>) -> Self {
         let mut body = Self { decoder, bytes, link: Link::Whole(stream), lease };
         if body.decoder.is_done() && body.lease.is_some() {
             body.finish();
@@ -73,7 +73,7 @@ impl Arriving {
     pub(super) fn beside(
         outgoing: Outgoing,
         decoder: Decoder,
-        bytes: BytesMut,
+        bytes: Bytes,
         stream: TcpStream,
         lease: Option<Lease>,
     ) -> Self {
@@ -94,7 +94,7 @@ impl Arriving {
     /// The connection when the backend switched protocols over it, with what it has said already.
     pub(crate) fn into_stream(mut self) -> Option<(TcpStream, Bytes)> {
         match std::mem::replace(&mut self.link, Link::Gone) {
-            Link::Whole(stream) => Some((stream, std::mem::take(&mut self.bytes).freeze())),
+            Link::Whole(stream) => Some((stream, std::mem::take(&mut self.bytes))),
             _ => None,
         }
     }
@@ -146,7 +146,7 @@ impl Arriving {
             let read = match &mut self.link {
                 Link::Whole(stream) => ready!(room::poll_read(stream, wanted, cx)),
                 Link::Shared(stream, _) => ready!(room::poll_read(stream, wanted, cx)),
-                Link::Gone => Ok(BytesMut::new()),
+                Link::Gone => Ok(Bytes::new()),
             };
             match read {
                 Ok(bytes) if !bytes.is_empty() => self.bytes = bytes,

@@ -1,6 +1,6 @@
 //! Where the body of an answer ends: by its length, by its last chunk, or with the connection (RFC 9112, section 6).
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::Invalid;
@@ -85,11 +85,11 @@ impl Decoder {
     }
 
     /// The next part of what came, taken from `bytes`; none when more is needed or the body is whole.
-    pub(super) fn next(&mut self, bytes: &mut BytesMut) -> Result<Option<Piece>, Invalid> {
+    pub(super) fn next(&mut self, bytes: &mut Bytes) -> Result<Option<Piece>, Invalid> {
         match self {
             Self::Done => Ok(None),
             _ if bytes.is_empty() => Ok(None),
-            Self::Close => Ok(Some(Piece::Data(bytes.split().freeze()))),
+            Self::Close => Ok(Some(Piece::Data(std::mem::take(bytes)))),
             Self::Length(left) => {
                 let data = take(bytes, left);
                 if *left == 0 {
@@ -116,19 +116,19 @@ impl Decoder {
 }
 
 /// As much of `bytes` as is there of `left`.
-fn take(bytes: &mut BytesMut, left: &mut u64) -> Bytes {
+fn take(bytes: &mut Bytes, left: &mut u64) -> Bytes {
     let size = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
     *left -= u64::try_from(size).unwrap_or(*left);
-    if size == bytes.len() { bytes.split().freeze() } else { bytes.split_to(size).freeze() }
+    bytes.split_to(size)
 }
 
 impl Chunked {
     /// The next part, and whether it is the last.
-    fn next(&mut self, bytes: &mut BytesMut) -> Result<(Option<Piece>, bool), Invalid> {
+    fn next(&mut self, bytes: &mut Bytes) -> Result<(Option<Piece>, bool), Invalid> {
         let mut read = 0;
         while let Some(&byte) = bytes.get(read) {
             if let At::Data(mut left) = self.at {
-                let _ = bytes.split_to(read);
+                bytes.advance(read);
                 let data = take(bytes, &mut left);
                 self.at = if left == 0 { At::DataCr } else { At::Data(left) };
                 // The end of a chunk usually came along with it, and may be the end of the body.
@@ -136,7 +136,7 @@ impl Chunked {
             }
             read += 1;
             let Some(next) = self.step(byte)? else {
-                let _ = bytes.split_to(read);
+                bytes.advance(read);
                 return Ok((self.trailers()?, true));
             };
             self.at = next;
@@ -209,6 +209,6 @@ impl Chunked {
         let room = room.get_mut(..self.lines).ok_or(Invalid("the trailers have too many lines"))?;
         let parsed = httparse::parse_headers(&lines, room).map_err(|_| Invalid("the trailers are not valid"))?;
         let httparse::Status::Complete((_, parsed)) = parsed else { return Err(Invalid("the trailers are not whole")) };
-        fields(&lines, parsed).map(|trailers| Some(Piece::Trailers(trailers)))
+        fields(&lines, parsed, 0).map(|trailers| Some(Piece::Trailers(trailers)))
     }
 }

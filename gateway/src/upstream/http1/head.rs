@@ -16,6 +16,10 @@ pub(super) const MOST_HEADERS: usize = 100;
 /// Largest head of an answer; twice what clients may send, since services set cookies and links.
 pub(super) const LARGEST_HEAD: usize = 64 * 1024;
 
+/// So many lines an answer gets on its way: the request's id, two of the limiter, those for browsers. A map that grows step
+/// by step is copied at each.
+const MORE: usize = 9;
+
 /// Writes the head of a request.
 pub(super) fn write(head: &request::Parts, out: &mut Vec<u8>) {
     let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
@@ -43,28 +47,39 @@ pub(super) struct Head {
     pub(super) parts: response::Parts,
     /// Whether the connection may serve another call after this answer.
     pub(super) keeps: bool,
+    /// What came along behind it.
+    pub(super) rest: Bytes,
 }
 
 /// Reads what comes of a head.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    /// So much was looked at in vain.
-    seen: usize,
+    /// Looked at in vain.
+    held: BytesMut,
 }
 
 impl Reader {
-    /// The head that `bytes` begin with, taken from them; none when some of it is still to come.
-    pub(super) fn read(&mut self, bytes: &mut BytesMut) -> Result<Option<Head>, Invalid> {
+    /// The head that ends in `bytes`; none when some of it is still to come.
+    pub(super) fn read(&mut self, bytes: Bytes) -> Result<Option<Head>, Invalid> {
+        if self.held.is_empty() {
+            let head = parse(&bytes)?;
+            if head.is_none() {
+                self.held = bytes.into();
+            }
+            return if self.held.len() < LARGEST_HEAD { Ok(head) } else { Err(TOO_LARGE) };
+        }
+        let seen = self.held.len();
+        self.held.extend_from_slice(&bytes);
         // One that comes byte by byte is parsed at its begin, where nonsense shows, and at its end.
-        if self.seen == 0 || may_end(bytes, self.seen) {
-            let head = parse(bytes)?;
+        if may_end(&self.held, seen) {
+            let all = self.held.split().freeze();
+            let head = parse(&all)?;
             if head.is_some() {
-                self.seen = 0;
                 return Ok(head);
             }
+            self.held = all.into();
         }
-        self.seen = bytes.len();
-        if self.seen >= LARGEST_HEAD { Err(TOO_LARGE) } else { Ok(None) }
+        if self.held.len() >= LARGEST_HEAD { Err(TOO_LARGE) } else { Ok(None) }
     }
 }
 
@@ -76,9 +91,9 @@ fn may_end(bytes: &[u8], seen: usize) -> bool {
     memchr::memchr_iter(b'\n', fresh).any(|place| matches!(&fresh[place + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
 }
 
-fn parse(bytes: &mut BytesMut) -> Result<Option<Head>, Invalid> {
+/// The head that `bytes` begin with; its values share their memory.
+fn parse(bytes: &Bytes) -> Result<Option<Head>, Invalid> {
     let mut room = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_HEADERS];
-    let mut places = [Place::default(); MOST_HEADERS];
     let mut answer = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     let length = match config.parse_response_with_uninit_headers(&mut answer, bytes, &mut room) {
@@ -90,57 +105,28 @@ fn parse(bytes: &mut BytesMut) -> Result<Option<Head>, Invalid> {
     };
     let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(Invalid("the status of the answer is not one"))?;
-    let version = if answer.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     let reason = answer.reason.filter(|reason| status.canonical_reason() != Some(reason));
-    let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
-    let count = answer.headers.len();
-    let begin = bytes.as_ptr().addr();
-    for (place, header) in places.iter_mut().zip(answer.headers.iter()) {
-        *place = Place::of(begin, header);
-    }
-    let lines = bytes.split_to(length).freeze();
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = status;
-    parts.version = version;
-    parts.headers = collect(&lines, &places[..count])?;
-    if let Some(reason) = reason {
+    parts.version = if answer.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    parts.headers = fields(bytes, answer.headers, MORE)?;
+    if let Some(reason) = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok()) {
         parts.extensions.insert(reason);
     }
     let keeps = keeps(&parts);
-    Ok(Some(Head { parts, keeps }))
+    Ok(Some(Head { parts, keeps, rest: bytes.slice(length..) }))
 }
 
-/// Where a line's name and value are, so that values can share the memory they were read into.
-#[derive(Debug, Default, Clone, Copy)]
-struct Place {
-    name: (usize, usize),
-    value: (usize, usize),
-}
-
-impl Place {
-    /// Of `line` in the bytes that begin at the address `begin`.
-    fn of(begin: usize, line: &Header<'_>) -> Self {
-        let place = |part: &[u8]| (part.as_ptr().addr() - begin, part.len());
-        Self { name: place(line.name.as_bytes()), value: place(line.value) }
-    }
-}
-
-fn collect(lines: &Bytes, places: &[Place]) -> Result<HeaderMap, Invalid> {
-    let mut fields = HeaderMap::with_capacity(places.len());
-    for Place { name: (name, name_size), value: (value, value_size) } in places {
-        let name = HeaderName::from_bytes(&lines[*name..name + name_size]);
-        let value = HeaderValue::from_maybe_shared(lines.slice(*value..value + value_size));
+/// The fields that `parsed` found in `bytes`, in a map with room for `more`.
+pub(super) fn fields(bytes: &Bytes, parsed: &[Header<'_>], more: usize) -> Result<HeaderMap, Invalid> {
+    let mut fields = HeaderMap::with_capacity(parsed.len() + more);
+    for line in parsed {
+        let name = HeaderName::from_bytes(line.name.as_bytes());
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value));
         let (Ok(name), Ok(value)) = (name, value) else { return Err(Invalid("a header of the answer is not valid")) };
         fields.append(name, value);
     }
     Ok(fields)
-}
-
-/// The fields that `parsed` found in `lines`.
-pub(super) fn fields(lines: &Bytes, parsed: &[Header<'_>]) -> Result<HeaderMap, Invalid> {
-    let begin = lines.as_ptr().addr();
-    let places: Vec<_> = parsed.iter().map(|line| Place::of(begin, line)).collect();
-    collect(lines, &places)
 }
 
 /// Whether a connection is kept after this answer (RFC 9112, section 9.3).

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::header::{self, HeaderMap, HeaderName};
-use http::{Method, Request, request};
+use http::request::Parts;
 use http_body::Body as _;
 use tokio::io::AsyncWrite;
 
@@ -33,7 +33,6 @@ pub(super) enum Trouble {
 
 /// What is left of a request.
 pub(super) struct Outgoing {
-    parts: request::Parts,
     /// The head, then the sizes of chunks.
     lines: Vec<u8>,
     /// So much of the lines is gone.
@@ -58,21 +57,19 @@ enum Framing {
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
 impl Outgoing {
-    pub(super) fn new(request: Request<Upload>) -> Self {
-        let (mut parts, body) = request.into_parts();
+    /// One of the two that delimit it is said for every body: see `headers::to_backend`.
+    pub(super) fn new(head: &Parts, body: Upload) -> Self {
         let framing = if body.is_none() {
-            parts.headers.remove(header::TRANSFER_ENCODING);
             Framing::Ended
-        } else if parts.headers.contains_key(header::TRANSFER_ENCODING) {
-            Framing::Chunked(announced(&parts.headers))
+        } else if head.headers.contains_key(header::TRANSFER_ENCODING) {
+            Framing::Chunked(announced(&head.headers))
         } else {
-            // One of the two is said for every body: see `headers::to_backend`.
-            head::length(&parts.headers).filter(|length| *length > 0).map_or(Framing::Ended, Framing::Length)
+            head::length(&head.headers).filter(|length| *length > 0).map_or(Framing::Ended, Framing::Length)
         };
         let mut lines = SPARE.take();
         lines.clear();
-        head::write(&parts, &mut lines);
-        Self { parts, lines, gone: 0, piece: Bytes::new(), tail: b"", body, framing, is_begun: false }
+        head::write(head, &mut lines);
+        Self { lines, gone: 0, piece: Bytes::new(), tail: b"", body, framing, is_begun: false }
     }
 
     /// Whether something of it may have been sent.
@@ -80,21 +77,16 @@ impl Outgoing {
         self.is_begun
     }
 
-    /// The method asked with.
-    pub(super) fn method(&self) -> &Method {
-        &self.parts.method
-    }
-
-    /// The request as it was, if nothing of it was sent.
-    pub(super) fn back(self) -> Option<Request<Upload>> {
+    /// The body as it was, if nothing of the request was sent.
+    pub(super) fn back(self) -> Option<Upload> {
         if self.is_begun {
             return None;
         }
-        let Self { parts, mut body, piece, .. } = self;
+        let Self { mut body, piece, .. } = self;
         if !piece.is_empty() {
             body.put_back(piece);
         }
-        Some(Request::from_parts(parts, body))
+        Some(body)
     }
 
     /// Sends until all is sent. To be asked again after it was ready is an error of ours and ready at once.

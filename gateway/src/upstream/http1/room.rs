@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncRead;
 use tokio_util::io::poll_read_buf;
 
@@ -24,7 +24,7 @@ thread_local! {
 }
 
 /// What `stream` has; nothing at its end. `wanted` is how much is due, if that is known.
-pub(super) fn poll_read<S>(stream: &mut S, wanted: Option<u64>, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>>
+pub(super) fn poll_read<S>(stream: &mut S, wanted: Option<u64>, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>>
 where
     S: AsyncRead + Unpin,
 {
@@ -36,6 +36,6 @@ where
             room.reserve(block);
         }
         ready!(poll_read_buf(Pin::new(stream), cx, room))?;
-        Poll::Ready(Ok(room.split()))
+        Poll::Ready(Ok(room.split().freeze()))
     })
 }

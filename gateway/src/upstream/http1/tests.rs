@@ -1,6 +1,6 @@
 //! Answers as the codec reads them, in one piece and in any two, and beside hyper's client.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Request, Version};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
@@ -34,11 +34,12 @@ fn read(method: &Method, pieces: &[&[u8]]) -> Seen {
 }
 
 fn try_read(method: &Method, pieces: &[&[u8]], seen: &mut Seen) -> Result<(), Invalid> {
-    let (mut reader, mut decoder, mut bytes) = (Reader::default(), None, BytesMut::new());
+    let (mut reader, mut decoder, mut bytes) = (Reader::default(), None, Bytes::new());
     for piece in pieces {
-        bytes.extend_from_slice(piece);
+        bytes = [&bytes, *piece].concat().into();
         while decoder.is_none() && !bytes.is_empty() {
-            let Some(head) = reader.read(&mut bytes)? else { break };
+            let Some(head) = reader.read(std::mem::take(&mut bytes))? else { break };
+            bytes = head.rest;
             let status = head.parts.status.as_u16();
             if !(100..200).contains(&status) || status == 101 {
                 decoder = Some(head::body(&head.parts, method)?);
