@@ -43,6 +43,7 @@ in
         pkgs.mariadb
         pkgs.postgresql
         pkgs.procps
+        (pkgs.python3.withPackages (python: [ python.aiosmtpd ]))
         pkgs.redis
         pkgs.util-linux
       ]

@@ -19,6 +19,7 @@ pkgs.mkShell {
     pkgs.mariadb
     pkgs.postgresql
     pkgs.process-compose
+    (pkgs.python3.withPackages (python: [ python.aiosmtpd ]))
     pkgs.redis
     pkgs.rust-analyzer
     pkgs.rustc

@@ -4,8 +4,10 @@
 //! `SKIPPED` and passes, unless `SHOP_TEST_REQUIRE_BACKENDS=1` makes that a failure.
 
 mod own;
+mod smtp;
 
 pub use own::Own;
+pub use smtp::{Mail, Smtp, smtp};
 
 use std::{
     future::Future,

@@ -7,11 +7,13 @@ pub mod collector;
 pub mod layers;
 pub mod patience;
 pub mod process;
+pub mod receiver;
 
 pub use api::{Api, Reply, assert_problem};
 pub use browser::Browser;
 pub use collector::{Collector, Traced};
 pub use process::{Process, free_port};
+pub use receiver::Receiver;
 
 /// A variable of the environment, when it is set and not empty.
 #[expect(clippy::disallowed_methods, reason = "tests have no settings file; the servers to use come by environment")]
