@@ -1,0 +1,131 @@
+//! The changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shop_clock::SharedClock;
+use shop_events::{Context, Envelope, Event};
+use shop_telemetry::context;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::domain::{
+    Channels, Endpoint, EndpointDraft, EndpointSettings, Error, Notification, Policy, Preferences, PreferencesDraft,
+    Reach, Result, SigningSecret, Store, plan,
+};
+
+/// What the settings say about who is told, and how.
+#[derive(Clone)]
+pub(crate) struct Rules {
+    /// Which channels there are.
+    pub(crate) channels: Channels,
+    /// How often and how long is tried.
+    pub(crate) policy: Policy,
+    /// How far webhooks may reach.
+    pub(crate) reach: Reach,
+    /// How long a rotated secret still signs.
+    pub(crate) secret_overlap: Duration,
+    /// Makes a secret that nobody can guess.
+    pub(crate) new_secret: fn() -> SigningSecret,
+}
+
+/// Everything that changes what the service keeps.
+#[derive(Clone)]
+pub(crate) struct Commands {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: SharedClock,
+    pub(crate) rules: Rules,
+    /// Tells the delivery that something is due.
+    pub(crate) wake: watch::Sender<()>,
+}
+
+impl Commands {
+    /// Makes a notification of an event for everybody who is to be told, once per event id.
+    pub(crate) async fn announce(&self, event: &Envelope) -> Result<()> {
+        let user_id = match &event.event {
+            Event::PaymentCompleted(body) => &body.user_id,
+            Event::PaymentFailed(body) => &body.user_id,
+            Event::PaymentRefunded(body) => &body.user_id,
+            Event::StockUpdated(_) | Event::BasketCleared(_) => return Ok(()),
+        };
+        // What is sent later belongs to the trace in which the event was taken up.
+        let current = context::current();
+        let context = Context {
+            traceparent: current.map(|current| current.traceparent()).or_else(|| event.context.traceparent.clone()),
+            ..event.context.clone()
+        };
+        let event = Envelope { context, ..event.clone() };
+        let now = self.clock.now();
+        let (rules, clock) = (&self.rules, &self.clock);
+        let made = |recipients: &_| {
+            plan(&event, rules.channels, recipients, rules.policy.give_up_after, now, || clock.new_id())
+        };
+        if self.store.announce(event.id, user_id, &made, now).await? {
+            self.wake.send_replace(());
+        }
+        Ok(())
+    }
+
+    /// Makes a notification due at once that was given up or waits.
+    pub(crate) async fn retry(&self, id: Uuid) -> Result<Notification> {
+        let (policy, now) = (self.rules.policy, self.clock.now());
+        let notification = self.store.change(id, &|notification| notification.retry(policy, now)).await?;
+        self.wake.send_replace(());
+        Ok(notification)
+    }
+
+    /// Replaces what a user wants, if it still has the version that was `seen`.
+    pub(crate) async fn prefer(
+        &self,
+        user_id: &str,
+        seen: Option<i64>,
+        draft: &PreferencesDraft,
+    ) -> Result<Preferences> {
+        let now = self.clock.now();
+        self.store.change_preferences(user_id, &|preferences| preferences.replace(draft, seen, now)).await
+    }
+
+    /// Adds an endpoint with a secret of its own; a repeat of the same `id` finds the first one.
+    pub(crate) async fn add_endpoint(&self, id: Uuid, draft: &EndpointDraft) -> Result<Endpoint> {
+        let settings = EndpointSettings::parse(draft, self.rules.reach)?;
+        let endpoint = Endpoint::new(id, settings, (self.rules.new_secret)(), self.clock.now());
+        self.store.add_endpoint(&endpoint).await
+    }
+
+    /// Replaces what a client may write, if the endpoint still has the version that was `seen`.
+    pub(crate) async fn change_endpoint(&self, id: Uuid, seen: Option<i64>, draft: &EndpointDraft) -> Result<Endpoint> {
+        let settings = EndpointSettings::parse(draft, self.rules.reach)?;
+        let now = self.clock.now();
+        self.store.change_endpoint(id, &|endpoint| endpoint.replace(settings.clone(), seen, now)).await
+    }
+
+    /// Gives an endpoint a new secret; the one before still signs for a while.
+    pub(crate) async fn rotate_secret(&self, id: Uuid, seen: Option<i64>) -> Result<Endpoint> {
+        let (secret, now) = ((self.rules.new_secret)(), self.clock.now());
+        let overlap = time::Duration::try_from(self.rules.secret_overlap).unwrap_or(time::Duration::DAY);
+        let rotate = |endpoint: &mut Endpoint| {
+            endpoint.check_version(seen)?;
+            endpoint.rotate(secret.clone(), overlap, now);
+            Ok(())
+        };
+        self.store.change_endpoint(id, &rotate).await
+    }
+
+    /// Removes an endpoint, if it still has the version that was `seen`. What waits to be sent there is given up.
+    pub(crate) async fn remove_endpoint(&self, id: Uuid, seen: Option<i64>) -> Result<()> {
+        self.store.remove_endpoint(id, seen).await
+    }
+
+    /// Sends nothing to an endpoint any more that says it is gone; fine when it was removed meanwhile.
+    pub(crate) async fn disable_endpoint(&self, id: Uuid, reason: &str) -> Result<()> {
+        let now = self.clock.now();
+        let disable = |endpoint: &mut Endpoint| {
+            endpoint.disable(reason, now);
+            Ok(())
+        };
+        match self.store.change_endpoint(id, &disable).await {
+            Ok(_) | Err(Error::EndpointNotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

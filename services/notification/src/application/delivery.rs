@@ -1,0 +1,158 @@
+//! Taking what is due, sending it, and keeping what became of it.
+//!
+//! A claim is a lease: it is written before anything is sent, so no two processes send the same notification, and one
+//! that dies leaves its claims to be taken again when the lease is over. Receivers may then see a notification twice,
+//! under the same id.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::Commands;
+use crate::domain::{
+    Call, Channel, Claim, Error, Failure, Hooks, Letter, Mail, Next, Notification, Outcome, Result, SigningSecret,
+    Status,
+};
+
+/// How much at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Attempts under way at once, for each channel.
+    pub(crate) concurrency: usize,
+    /// The same to one target.
+    pub(crate) per_target: usize,
+    /// After so long a claim counts as left by a process that died: longer than any attempt takes.
+    pub(crate) lease: Duration,
+    /// How long finished notifications are kept.
+    pub(crate) keep: Duration,
+}
+
+/// The endpoint of the settings.
+#[derive(Clone)]
+pub(crate) struct Configured {
+    pub(crate) url: String,
+    pub(crate) secret: SigningSecret,
+}
+
+/// Sends what is due.
+#[derive(Clone)]
+pub(crate) struct Delivery {
+    pub(crate) commands: Commands,
+    pub(crate) limits: Limits,
+    /// None without a mail server in the settings.
+    pub(crate) mail: Option<Arc<dyn Mail>>,
+    pub(crate) hooks: Arc<dyn Hooks>,
+    pub(crate) configured: Option<Configured>,
+}
+
+/// What became of an attempt, for those who count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    /// The other side has it.
+    Sent,
+    /// It will be tried again.
+    Later(Failure),
+    /// It is given up.
+    Dead(Failure),
+    /// Another process had taken it over meanwhile.
+    Lost,
+}
+
+impl Delivery {
+    /// Takes what is due by `channel`, given the targets of what is under way; none when there is nothing or no room.
+    pub(crate) async fn claim(&self, channel: Channel, busy: &HashMap<String, usize>) -> Result<Vec<Notification>> {
+        let room = self.limits.concurrency.saturating_sub(busy.values().sum());
+        if room == 0 {
+            return Ok(Vec::new());
+        }
+        let full = busy.iter().filter(|(_, count)| **count >= self.limits.per_target);
+        let except: Vec<String> = full.map(|(target, _)| target.clone()).collect();
+        let now = self.commands.clock.now();
+        // A few at a time: all of them may be for one target.
+        let limit = room.min(self.limits.per_target);
+        let claim = Claim { channel, except: &except, now, until: now + self.limits.lease, limit };
+        self.commands.store.claim(&claim).await
+    }
+
+    /// Sends a claimed notification and keeps what became of it.
+    pub(crate) async fn deliver(&self, notification: Notification) -> Result<Delivered> {
+        let outcome = self.send(&notification).await?;
+        if let (Outcome::Failed { next: Next::Disable, failure }, Ok(id)) =
+            (&outcome, notification.target.parse::<Uuid>())
+        {
+            self.commands.disable_endpoint(id, &failure.message).await?;
+        }
+        let seen = notification.version;
+        let mut settled = notification;
+        settled.settle(outcome, self.commands.rules.policy, chance(), self.commands.clock.now());
+        if !self.commands.store.settle(&settled, seen).await? {
+            return Ok(Delivered::Lost);
+        }
+        Ok(match (settled.status, settled.failure) {
+            (Status::Dead, Some(failure)) => Delivered::Dead(failure),
+            (_, Some(failure)) => Delivered::Later(failure),
+            (_, None) => Delivered::Sent,
+        })
+    }
+
+    /// Forgets what was finished long ago; how many.
+    pub(crate) async fn forget(&self) -> Result<u64> {
+        /// Rows per DELETE, so that no lock is held for long.
+        const CHUNK: i64 = 500;
+        let before = self.commands.clock.now() - self.limits.keep;
+        let mut total = 0;
+        loop {
+            let gone = self.commands.store.forget(before, CHUNK).await?;
+            total += gone;
+            if gone == 0 {
+                return Ok(total);
+            }
+        }
+    }
+
+    async fn send(&self, notification: &Notification) -> Result<Outcome> {
+        let event = &notification.event;
+        Ok(match notification.channel {
+            Channel::Log => {
+                let kind = event.event.event_type();
+                tracing::info!(event.id = %event.id, event.kind = kind, payment.id = %notification.payment_id, "{kind}");
+                Outcome::Sent
+            }
+            Channel::Email => match &self.mail {
+                Some(mail) => mail.send(Letter { id: notification.id, to: &notification.target, event }).await,
+                None => Outcome::retry("channel_off", "there is no mail server in the settings"),
+            },
+            Channel::Webhook => self.call(notification).await?,
+        })
+    }
+
+    async fn call(&self, notification: &Notification) -> Result<Outcome> {
+        let now = self.commands.clock.now();
+        let (url, secrets) = match notification.target.parse::<Uuid>() {
+            Err(_) => match &self.configured {
+                Some(endpoint) => (endpoint.url.clone(), vec![endpoint.secret.clone()]),
+                None => return Ok(Outcome::retry("channel_off", "there is no webhook endpoint in the settings")),
+            },
+            Ok(id) => match self.commands.store.endpoint(id).await {
+                Ok(endpoint) if !endpoint.settings.enabled => {
+                    return Ok(Outcome::give_up("endpoint_disabled", "the endpoint is turned off"));
+                }
+                Ok(endpoint) => (endpoint.settings.url.as_str().to_owned(), endpoint.secrets(now)),
+                Err(Error::EndpointNotFound(_)) => {
+                    return Ok(Outcome::give_up("endpoint_removed", "the endpoint was removed"));
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let call = Call { id: notification.id, url: &url, secrets: &secrets, at: now, event: &notification.event };
+        Ok(self.hooks.send(call).await)
+    }
+}
+
+/// From 0 to 1; nothing secret hangs on it.
+fn chance() -> f64 {
+    f64::from(u32::try_from(RandomState::new().hash_one(0) >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}

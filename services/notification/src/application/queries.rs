@@ -1,0 +1,55 @@
+//! The questions.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::domain::{Channel, Endpoint, Filter, Listed, Notification, Preferences, Result, Store, Waiting};
+
+/// Everything that can be asked.
+#[derive(Clone)]
+pub(crate) struct Queries {
+    pub(crate) store: Arc<dyn Store>,
+}
+
+impl Queries {
+    /// One notification.
+    pub(crate) async fn notification(&self, id: Uuid) -> Result<Notification> {
+        self.store.get(id).await
+    }
+
+    /// A page of notifications, the newest first.
+    pub(crate) async fn notifications(
+        &self,
+        filter: &Filter,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Listed<Notification>> {
+        self.store.list(filter, after, limit).await
+    }
+
+    /// What a user wants.
+    pub(crate) async fn preferences(&self, user_id: &str) -> Result<Preferences> {
+        self.store.preferences(user_id).await
+    }
+
+    /// One endpoint.
+    pub(crate) async fn endpoint(&self, id: Uuid) -> Result<Endpoint> {
+        self.store.endpoint(id).await
+    }
+
+    /// A page of endpoints, the newest first.
+    pub(crate) async fn endpoints(&self, after: Option<Uuid>, limit: usize) -> Result<Listed<Endpoint>> {
+        self.store.list_endpoints(after, limit).await
+    }
+
+    /// What waits to be sent by `channel`.
+    pub(crate) async fn waiting(&self, channel: Channel) -> Result<Waiting> {
+        self.store.waiting(channel).await
+    }
+
+    /// Whether the store answers.
+    pub(crate) async fn ready(&self) -> Result<()> {
+        self.store.ready().await
+    }
+}

@@ -1,0 +1,261 @@
+//! The settings of the notification service.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use shop_config::{Database, Duration, Http, Kafka, Log, Otel, Problems, Secret, Settings, Stop, Target, Var};
+
+use crate::domain::{Channels, HookUrl, Policy, Reach, SigningSecret};
+
+/// Everything the notification service can be told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The HTTP server.
+    pub http: Http,
+    /// Where notifications are kept: PostgreSQL or SQLite.
+    pub database: Database,
+    /// Where events come from.
+    pub kafka: Kafka,
+    /// E-mails to users.
+    pub email: EmailSettings,
+    /// Signed POSTs to other systems.
+    pub webhook: WebhookSettings,
+    /// Lines in the log.
+    pub log_channel: LogChannelSettings,
+    /// How often and how long sending is tried.
+    pub delivery: DeliverySettings,
+    /// Log lines.
+    pub log: Log,
+    /// Traces.
+    pub otel: Otel,
+    /// How the process stops.
+    pub stop: Stop,
+}
+
+/// E-mails to users.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmailSettings {
+    /// `smtps://user:password@host:465` (TLS), `smtp://user:password@host:587?tls=required` (STARTTLS) or
+    /// `smtp://host:25` (neither). A name after a `/`, as in `smtps://host/shop.example`, is what the service calls itself
+    /// in EHLO; else it is the machine's. No e-mail is sent without it.
+    pub smtp_url: Option<Secret>,
+    /// Who it is from, such as `Shop <orders@shop.example>`.
+    pub from: String,
+    /// Folder with texts of your own, by the names of the built-in ones: `payment.completed.txt`, `.html`, `.subject`, …,
+    /// `layout.html`, `items.txt`. What is not there is built in.
+    pub templates: Option<PathBuf>,
+    /// Longest wait for the mail server, for one e-mail.
+    pub timeout: Duration,
+}
+
+/// Signed POSTs to other systems (<https://www.standardwebhooks.com/>).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebhookSettings {
+    /// An endpoint that gets every event, beside those added over the API.
+    pub url: Option<String>,
+    /// What is signed with for that endpoint: `whsec_` and the base64 of 24 to 64 random bytes.
+    pub secret: Option<Secret>,
+    /// Longest wait for a receiver's answer.
+    pub timeout: Duration,
+    /// How long a rotated secret still signs beside the new one.
+    pub secret_overlap: Duration,
+    /// Whether endpoints may lead to private, loopback and link-local addresses. Then whoever may add an endpoint may
+    /// call the inside of the network.
+    pub allow_private: bool,
+    /// Whether endpoints may be without TLS.
+    pub allow_http: bool,
+}
+
+/// Lines in the log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogChannelSettings {
+    /// Whether every event becomes a line in this service's log.
+    pub enabled: bool,
+}
+
+/// How often and how long sending is tried.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeliverySettings {
+    /// Longest pause between two looks for what is due; new events are sent at once.
+    pub interval: Duration,
+    /// Attempts under way at once, for each channel.
+    pub concurrency: u32,
+    /// Attempts under way at once to one endpoint or address, so that a slow one leaves room for others.
+    pub concurrency_per_target: u32,
+    /// Pause after the first failure; doubles from there, and up to half of it is left to chance.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+    /// How long after the event sending is given up.
+    pub give_up_after: Duration,
+    /// How long finished notifications are kept; they hold users' addresses and purchases.
+    pub keep: Duration,
+}
+
+impl Default for EmailSettings {
+    fn default() -> Self {
+        Self {
+            smtp_url: None,
+            from: "Shop <no-reply@localhost>".to_owned(),
+            templates: None,
+            // Servers that look senders up, or greylist by waiting, take up to half a minute.
+            timeout: Duration::secs(30),
+        }
+    }
+}
+
+impl Default for WebhookSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            secret: None,
+            // Within the 15 to 30 seconds that Standard Webhooks asks receivers to be given.
+            timeout: Duration::secs(15),
+            // A day is enough to roll a new secret out, and what others promise.
+            secret_overlap: Duration::secs(24 * 3600),
+            allow_private: false,
+            allow_http: false,
+        }
+    }
+}
+
+impl Default for LogChannelSettings {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+impl Default for DeliverySettings {
+    fn default() -> Self {
+        Self {
+            // A second is nothing beside the pauses; the look is one index read.
+            interval: Duration::secs(1),
+            // Attempts wait, they do not compute.
+            concurrency: 32,
+            concurrency_per_target: 8,
+            first_pause: Duration::secs(5),
+            // So that a receiver that is back is told within the same working day.
+            longest_pause: Duration::secs(6 * 3600),
+            // Outlasts a weekend.
+            give_up_after: Duration::secs(72 * 3600),
+            // Long enough for questions about a purchase, short enough for data protection.
+            keep: Duration::secs(90 * 24 * 3600),
+        }
+    }
+}
+
+impl WebhookSettings {
+    /// How far webhooks may reach.
+    pub(crate) fn reach(&self) -> Reach {
+        Reach { private: self.allow_private, plain: self.allow_http }
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        problems.ensure(!self.timeout.is_zero(), "timeout", "must be more than 0");
+        match (&self.url, &self.secret) {
+            (None, _) => {}
+            (Some(_), None) => problems.add("secret", "set it (WEBHOOK_SECRET): what goes to webhook.url is signed"),
+            (Some(url), Some(secret)) => {
+                if let Err(message) = HookUrl::parse(url, self.reach()) {
+                    problems.add("url", format!("{message} (see webhook.allow_private and webhook.allow_http)"));
+                }
+                if let Err(message) = SigningSecret::parse(secret.expose()) {
+                    problems.add("secret", message);
+                }
+            }
+        }
+    }
+}
+
+impl DeliverySettings {
+    /// How often and how long is tried.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            first: self.first_pause.get(),
+            longest: self.longest_pause.get(),
+            give_up_after: self.give_up_after.get(),
+        }
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        problems.ensure(!self.interval.is_zero(), "interval", "must be more than 0");
+        problems.ensure(self.concurrency > 0, "concurrency", "use at least 1");
+        let within = (1..=self.concurrency).contains(&self.concurrency_per_target);
+        problems.ensure(within, "concurrency_per_target", "use at least 1 and at most delivery.concurrency");
+        problems.ensure(!self.first_pause.is_zero(), "first_pause", "must be more than 0");
+        let grows = self.longest_pause.get() >= self.first_pause.get();
+        problems.ensure(grows, "longest_pause", "must not be shorter than delivery.first_pause");
+    }
+}
+
+impl Config {
+    /// Which channels there are.
+    pub(crate) fn channels(&self) -> Channels {
+        Channels {
+            email: self.email.smtp_url.is_some(),
+            webhook: self.webhook.url.is_some(),
+            log: self.log_channel.enabled,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            http: Http::on(8084),
+            database: Database::postgres("notification_service"),
+            kafka: Kafka::default(),
+            email: EmailSettings::default(),
+            webhook: WebhookSettings::default(),
+            log_channel: LogChannelSettings::default(),
+            delivery: DeliverySettings::default(),
+            log: Log::default(),
+            otel: Otel::default(),
+            stop: Stop::default(),
+        }
+    }
+}
+
+impl Settings for Config {
+    const NAME: &'static str = "notification-service";
+    const ABOUT: &'static str = "Tells users and other systems what became of payments";
+
+    fn vars() -> Vec<Var> {
+        vec![
+            Var::new("PORT", "http.port", "port of the HTTP server"),
+            Var::new("DATABASE_URL", "database.url", "postgres://… or sqlite://PATH; wins over the DB_ variables"),
+            Var::new("DB_HOST", "database.host", "host of the PostgreSQL server"),
+            Var::new("DB_PORT", "database.port", "port of the PostgreSQL server"),
+            Var::new("DB_USER", "database.user", "user of the PostgreSQL server"),
+            Var::new("DB_PASSWORD", "database.password", "password of that user"),
+            Var::new("DB_NAME", "database.name", "name of the database"),
+            Var::new("DB_SSL_MODE", "database.ssl_mode", "false, true, disable, prefer, require or verify-full"),
+            Var::new("KAFKA_BROKERS", "kafka.brokers", "Kafka brokers, host:port, separated by commas"),
+            Var::new("SMTP_URL", "email.smtp_url", "mail server, smtps://user:password@host; no e-mail when unset"),
+            Var::new("WEBHOOK_URL", "webhook.url", "endpoint that gets every event; none when unset"),
+            Var::new("WEBHOOK_SECRET", "webhook.secret", "what is signed with for it: whsec_ and base64"),
+            Var::new("LOG_LEVEL", "log.level", "error, warn, info, debug or trace, also per target"),
+            Var::new("LOG_FORMAT", "log.format", "json, text, or auto: text on a terminal"),
+            Var::new("OTEL_EXPORTER_OTLP_ENDPOINT", "otel.endpoint", "where to send traces; off when unset"),
+        ]
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        self.http.check("http", problems);
+        self.database.check("database", problems);
+        self.kafka.check("kafka", problems);
+        self.log.check("log", problems);
+        self.otel.check("otel", problems);
+        if matches!(self.database.target(), Ok(Target::MariaDb(_))) {
+            problems.add("database.url", "notifications are kept in postgres://… or sqlite://PATH");
+        }
+        problems.within("email", |problems| self.email.check(problems));
+        problems.within("webhook", |problems| self.webhook.check(problems));
+        problems.within("delivery", |problems| self.delivery.check(problems));
+    }
+}

@@ -1,0 +1,26 @@
+//! What a notification is, who gets it and how often it is tried. Pure: no store, no wire, no clock.
+
+mod channel;
+mod endpoint;
+mod error;
+mod hook;
+mod notification;
+mod plan;
+mod ports;
+mod preferences;
+mod signing;
+
+pub(crate) use channel::{Channel, EventType, Status};
+pub(crate) use endpoint::{Endpoint, EndpointDraft, EndpointSettings, MAX_ENDPOINTS};
+pub(crate) use error::{Error, Result};
+pub(crate) use hook::{HookUrl, Reach};
+pub(crate) use notification::{Failure, Next, Notification, Outcome, Policy};
+#[cfg(test)]
+pub(crate) use plan::tests;
+pub(crate) use plan::{Channels, Recipients, plan};
+pub(crate) use ports::{
+    Call, Change, Claim, Endpoints, Filter, Hooks, Letter, Listed, Mail, Notifications, Plan, PreferenceStore, Store,
+    Waiting,
+};
+pub(crate) use preferences::{Preferences, PreferencesDraft, check_user_id};
+pub(crate) use signing::SigningSecret;

@@ -1,0 +1,38 @@
+//! What is checked about the settings before the service starts.
+
+use lettre::message::Mailbox;
+use shop_config::Problems;
+
+use super::server::Server;
+use super::words::Words;
+use crate::config::EmailSettings;
+
+impl EmailSettings {
+    /// Names everything that would keep e-mails from going out and can be known beforehand.
+    pub(crate) fn check(&self, problems: &mut Problems) {
+        problems.ensure(!self.timeout.is_zero(), "timeout", "must be more than 0");
+        if let Err(message) = from(&self.from) {
+            problems.add("from", message);
+        }
+        if let Some(Err(message)) = self.smtp_url.as_ref().map(|url| Server::parse(url.expose())) {
+            problems.add("smtp_url", message);
+        }
+        for message in Words::load(self.templates.as_deref()).err().into_iter().flatten() {
+            problems.add("templates", message);
+        }
+    }
+}
+
+/// The sender; the error says what to write instead.
+pub(super) fn from(text: &str) -> Result<Mailbox, &'static str> {
+    let help = "write it like Shop <orders@shop.example>";
+    let mailbox: Mailbox = text.trim().parse().map_err(|_| help)?;
+    if text.contains(char::is_control) {
+        return Err(help);
+    }
+    // Not every server on the way would take it.
+    if !(mailbox.email.user().is_ascii() && mailbox.email.domain().is_ascii()) {
+        return Err("the address must be of ASCII; write its domain as xn--…");
+    }
+    Ok(mailbox)
+}

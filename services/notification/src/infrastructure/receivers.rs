@@ -1,0 +1,201 @@
+//! Preferences and endpoints in SQL.
+
+use async_trait::async_trait;
+use shop_clock::millis;
+use shop_sql::{Connection, Value, retry_transient};
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use super::engine::{Engine, Failure};
+use super::row::{EndpointRow, PreferencesRow, endpoint_columns, listed};
+use super::store::Sql;
+use crate::domain::{Change, Endpoint, Endpoints, Error, Listed, MAX_ENDPOINTS, PreferenceStore, Preferences, Result};
+
+const GET_PREFERENCES: &str =
+    "SELECT user_id, email, email_enabled, event_types, version, updated_at FROM preferences WHERE user_id = $1";
+/// The first writing waits for a second one of the same user, which then sees the first.
+const PUT_PREFERENCES: &str = "INSERT INTO preferences (user_id, email, email_enabled, event_types, version, updated_at) \
+     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (user_id) DO UPDATE SET email = $2, email_enabled = $3, \
+     event_types = $4, version = $5, updated_at = $6 WHERE preferences.version = $7";
+
+const GET: &str = concat!("SELECT ", endpoint_columns!(), " FROM webhook_endpoints WHERE id = $1");
+const ALL: &str = concat!("SELECT ", endpoint_columns!(), " FROM webhook_endpoints ORDER BY id");
+const PAGE: &str = concat!("SELECT ", endpoint_columns!(), " FROM webhook_endpoints ORDER BY id DESC LIMIT $1");
+const PAGE_AFTER: &str =
+    concat!("SELECT ", endpoint_columns!(), " FROM webhook_endpoints WHERE id < $2 ORDER BY id DESC LIMIT $1");
+/// Counting and adding are one statement; two at once may still go over the bound by one, which does no harm.
+const ADD: &str = concat!(
+    "INSERT INTO webhook_endpoints (",
+    endpoint_columns!(),
+    ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 \
+     WHERE (SELECT COUNT(*) FROM webhook_endpoints) < $13 ON CONFLICT (id) DO NOTHING"
+);
+const UPDATE: &str = "UPDATE webhook_endpoints SET url = $2, description = $3, event_types = $4, enabled = $5, \
+     disabled_reason = $6, secret = $7, old_secret = $8, old_secret_until = $9, version = $10, created_at = $11, \
+     updated_at = $12 WHERE id = $1";
+
+#[async_trait]
+impl<E: Engine> PreferenceStore for Sql<E> {
+    async fn preferences(&self, user_id: &str) -> Result<Preferences> {
+        let found = async {
+            let mut reader = self.engine.reader().await?;
+            self.preferences_of(&mut *reader, user_id).await
+        };
+        Ok(found.await?)
+    }
+
+    async fn change_preferences(&self, user_id: &str, change: Change<'_, Preferences>) -> Result<Preferences> {
+        loop {
+            let changed = retry_transient(|| self.try_change_preferences(user_id, change)).await?;
+            // None: another one was first, and the change is made to what that one left.
+            if let Some(preferences) = changed {
+                return Ok(preferences);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Endpoints for Sql<E> {
+    async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<Endpoint> {
+        Ok(retry_transient(|| self.try_add(endpoint)).await?)
+    }
+
+    async fn endpoint(&self, id: Uuid) -> Result<Endpoint> {
+        let found = async {
+            let row: Option<EndpointRow> = self.engine.reader().await?.row(GET, &[Value::Id(id)]).await?;
+            Ok::<_, Failure>(row)
+        };
+        found.await?.ok_or(Error::EndpointNotFound(id))?.try_into()
+    }
+
+    async fn list_endpoints(&self, after: Option<Uuid>, limit: usize) -> Result<Listed<Endpoint>> {
+        // One more than the page: it tells that there is another one.
+        let count = Value::Int(i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1);
+        let found = async {
+            let mut reader = self.engine.reader().await?;
+            let rows: Vec<EndpointRow> = match after {
+                Some(after) => reader.rows(PAGE_AFTER, &[count, Value::Id(after)]).await?,
+                None => reader.rows(PAGE, &[count]).await?,
+            };
+            Ok::<_, Failure>(rows)
+        };
+        let rows = found.await?;
+        let more = rows.len() > limit;
+        let items: Vec<Endpoint> = rows.into_iter().take(limit).map(Endpoint::try_from).collect::<Result<_>>()?;
+        let next = items.last().map(|last| last.id).filter(|_| more);
+        Ok(Listed { items, next })
+    }
+
+    async fn change_endpoint(&self, id: Uuid, change: Change<'_, Endpoint>) -> Result<Endpoint> {
+        Ok(retry_transient(|| self.try_change_endpoint(id, change)).await?)
+    }
+
+    async fn remove_endpoint(&self, id: Uuid, seen: Option<i64>) -> Result<()> {
+        Ok(retry_transient(|| self.try_remove(id, seen)).await?)
+    }
+}
+
+impl<E: Engine> Sql<E> {
+    /// What the user said, read on this connection.
+    pub(super) async fn preferences_of<C: Connection>(
+        &self,
+        conn: &mut C,
+        user_id: &str,
+    ) -> std::result::Result<Preferences, Failure> {
+        let row: Option<PreferencesRow> = conn.row(GET_PREFERENCES, &[Value::Text(user_id)]).await?;
+        Ok(row.map_or_else(|| Ok(Preferences::unsaid(user_id)), Preferences::try_from)?)
+    }
+
+    /// Every endpoint, read on this connection.
+    pub(super) async fn all_endpoints<C: Connection>(
+        &self,
+        conn: &mut C,
+    ) -> std::result::Result<Vec<Endpoint>, Failure> {
+        let rows: Vec<EndpointRow> = conn.rows(ALL, &[]).await?;
+        Ok(rows.into_iter().map(Endpoint::try_from).collect::<Result<_>>()?)
+    }
+
+    async fn try_change_preferences(
+        &self,
+        user_id: &str,
+        change: Change<'_, Preferences>,
+    ) -> std::result::Result<Option<Preferences>, Failure> {
+        let mut tx = self.engine.begin().await?;
+        let mut preferences = self.preferences_of(&mut *tx, user_id).await?;
+        let seen = preferences.version;
+        change(&mut preferences)?;
+        let types = listed(&preferences.event_types);
+        let values = [
+            Value::Text(user_id),
+            Value::Maybe(preferences.email.as_deref()),
+            Value::Int(preferences.email_enabled.into()),
+            Value::Text(&types),
+            Value::Int(preferences.version),
+            Value::Int(preferences.updated_at.map_or(0, millis)),
+            Value::Int(seen),
+        ];
+        if tx.run(PUT_PREFERENCES, &values).await? == 0 {
+            return Ok(None);
+        }
+        shop_sql::commit(tx).await?;
+        Ok(Some(preferences))
+    }
+
+    async fn try_add(&self, endpoint: &Endpoint) -> std::result::Result<Endpoint, Failure> {
+        let mut tx = self.engine.begin().await?;
+        let types = listed(&endpoint.settings.event_types);
+        let mut values = values(endpoint, &types).to_vec();
+        values.push(Value::Int(MAX_ENDPOINTS));
+        tx.run(ADD, &values).await?;
+        let row: Option<EndpointRow> = tx.row(GET, &[Value::Id(endpoint.id)]).await?;
+        let made = Endpoint::try_from(row.ok_or(Error::TooManyEndpoints)?)?;
+        shop_sql::commit(tx).await?;
+        Ok(made)
+    }
+
+    async fn try_change_endpoint(
+        &self,
+        id: Uuid,
+        change: Change<'_, Endpoint>,
+    ) -> std::result::Result<Endpoint, Failure> {
+        let mut tx = self.engine.begin().await?;
+        let mut endpoint = self.locked(&mut *tx, id).await?;
+        change(&mut endpoint)?;
+        let types = listed(&endpoint.settings.event_types);
+        tx.run(UPDATE, &values(&endpoint, &types)).await?;
+        shop_sql::commit(tx).await?;
+        Ok(endpoint)
+    }
+
+    async fn try_remove(&self, id: Uuid, seen: Option<i64>) -> std::result::Result<(), Failure> {
+        let mut tx = self.engine.begin().await?;
+        self.locked(&mut *tx, id).await?.check_version(seen)?;
+        tx.run("DELETE FROM webhook_endpoints WHERE id = $1", &[Value::Id(id)]).await?;
+        Ok(shop_sql::commit(tx).await?)
+    }
+
+    async fn locked<C: Connection>(&self, conn: &mut C, id: Uuid) -> std::result::Result<Endpoint, Failure> {
+        let row: Option<EndpointRow> = conn.row(AssertSqlSafe(format!("{GET}{}", E::LOCK)), &[Value::Id(id)]).await?;
+        Ok(row.ok_or(Error::EndpointNotFound(id))?.try_into()?)
+    }
+}
+
+/// The columns of an endpoint in their order.
+fn values<'a>(endpoint: &'a Endpoint, types: &'a str) -> [Value<'a>; 12] {
+    let old = endpoint.old_secret.as_ref();
+    [
+        Value::Id(endpoint.id),
+        Value::Text(endpoint.settings.url.as_str()),
+        Value::Text(&endpoint.settings.description),
+        Value::Text(types),
+        Value::Int(endpoint.settings.enabled.into()),
+        Value::Maybe(endpoint.disabled_reason.as_deref()),
+        Value::Text(endpoint.secret.expose()),
+        Value::Maybe(old.map(|(secret, _)| secret.expose())),
+        Value::MaybeInt(old.map(|(_, until)| millis(*until))),
+        Value::Int(endpoint.version),
+        Value::Int(millis(endpoint.created_at)),
+        Value::Int(millis(endpoint.updated_at)),
+    ]
+}

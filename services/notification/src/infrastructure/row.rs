@@ -1,0 +1,235 @@
+//! How notifications, preferences and endpoints lie in their tables.
+
+use std::collections::BTreeSet;
+
+use shop_clock::{from_millis, millis};
+use shop_events::{Envelope, Message};
+use shop_fault::Fault;
+use shop_sql::Value;
+use uuid::Uuid;
+
+use crate::domain::{
+    Channel, Endpoint, EndpointSettings, Error, EventType, Failure, HookUrl, Notification, Preferences, Result,
+    SigningSecret, Status,
+};
+
+/// The columns of a [`NotificationRow`], for `concat!`.
+macro_rules! columns {
+    () => {
+        "id, user_id, payment_id, channel, target, status, attempts, due_at, give_up_at, failure_code, \
+         failure_message, payload, headers, version, created_at, updated_at, sent_at"
+    };
+}
+pub(super) use columns;
+
+/// The columns of an [`EndpointRow`], for `concat!`.
+macro_rules! endpoint_columns {
+    () => {
+        "id, url, description, event_types, enabled, disabled_reason, secret, old_secret, old_secret_until, version, \
+         created_at, updated_at"
+    };
+}
+pub(super) use endpoint_columns;
+
+/// A row of `notifications`.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct NotificationRow {
+    id: Uuid,
+    user_id: String,
+    payment_id: Uuid,
+    channel: String,
+    target: String,
+    status: String,
+    attempts: i64,
+    due_at: i64,
+    give_up_at: i64,
+    failure_code: Option<String>,
+    failure_message: Option<String>,
+    payload: String,
+    headers: String,
+    version: i64,
+    created_at: i64,
+    updated_at: i64,
+    sent_at: Option<i64>,
+}
+
+impl TryFrom<NotificationRow> for Notification {
+    type Error = Error;
+
+    fn try_from(row: NotificationRow) -> Result<Self> {
+        let headers = serde_json::from_str(&row.headers).map_err(Fault::internal)?;
+        let payload = row.payload.into_bytes();
+        // The topic and the key follow from the body.
+        let message = Message { topic: String::new(), key: String::new(), headers, payload };
+        let failure = row.failure_code.map(|code| Failure { code, message: row.failure_message.unwrap_or_default() });
+        Ok(Self {
+            id: row.id,
+            event: Envelope::decode(&message).map_err(Fault::internal)?,
+            user_id: row.user_id,
+            payment_id: row.payment_id,
+            channel: known(Channel::named(&row.channel), &row.channel)?,
+            target: row.target,
+            status: known(Status::named(&row.status), &row.status)?,
+            attempts: row.attempts,
+            due_at: from_millis(row.due_at),
+            give_up_at: from_millis(row.give_up_at),
+            failure,
+            version: row.version,
+            created_at: from_millis(row.created_at),
+            updated_at: from_millis(row.updated_at),
+            sent_at: row.sent_at.map(from_millis),
+        })
+    }
+}
+
+/// Adds a notification.
+pub(super) const INSERT: &str = "INSERT INTO notifications (id, event_id, event_type, user_id, payment_id, channel, \
+     target, status, attempts, due_at, give_up_at, failure_code, failure_message, payload, headers, version, \
+     created_at, updated_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+
+/// An event as it is kept with each of its notifications.
+pub(super) struct Kept {
+    payload: String,
+    headers: String,
+}
+
+impl Kept {
+    pub(super) fn new(event: &Envelope) -> Result<Self> {
+        let message = event.encode();
+        Ok(Self {
+            payload: String::from_utf8(message.payload).map_err(Fault::internal)?,
+            headers: serde_json::to_string(&message.headers).map_err(Fault::internal)?,
+        })
+    }
+}
+
+/// The parameters of [`INSERT`].
+pub(super) fn inserted<'a>(new: &'a Notification, kept: &'a Kept) -> [Value<'a>; 18] {
+    [
+        Value::Id(new.id),
+        Value::Id(new.event.id),
+        Value::Text(new.event.event.event_type()),
+        Value::Text(&new.user_id),
+        Value::Id(new.payment_id),
+        Value::Text(new.channel.as_str()),
+        Value::Text(&new.target),
+        Value::Text(new.status.as_str()),
+        Value::Int(new.attempts),
+        Value::Int(millis(new.due_at)),
+        Value::Int(millis(new.give_up_at)),
+        Value::Maybe(new.failure.as_ref().map(|failure| failure.code.as_str())),
+        Value::Maybe(new.failure.as_ref().map(|failure| failure.message.as_str())),
+        Value::Text(&kept.payload),
+        Value::Text(&kept.headers),
+        Value::Int(new.version),
+        Value::Int(millis(new.created_at)),
+        Value::Int(millis(new.updated_at)),
+    ]
+}
+
+/// Writes what can change of a notification, if it still has the version of the last parameter.
+pub(super) const UPDATE: &str = "UPDATE notifications SET status = $1, attempts = $2, due_at = $3, give_up_at = $4, \
+     failure_code = $5, failure_message = $6, version = $7, updated_at = $8, sent_at = $9 \
+     WHERE id = $10 AND version = $11";
+
+/// The parameters of [`UPDATE`].
+pub(super) fn updated(changed: &Notification, seen: i64) -> [Value<'_>; 11] {
+    [
+        Value::Text(changed.status.as_str()),
+        Value::Int(changed.attempts),
+        Value::Int(millis(changed.due_at)),
+        Value::Int(millis(changed.give_up_at)),
+        Value::Maybe(changed.failure.as_ref().map(|failure| failure.code.as_str())),
+        Value::Maybe(changed.failure.as_ref().map(|failure| failure.message.as_str())),
+        Value::Int(changed.version),
+        Value::Int(millis(changed.updated_at)),
+        Value::MaybeInt(changed.sent_at.map(millis)),
+        Value::Id(changed.id),
+        Value::Int(seen),
+    ]
+}
+
+/// A row of `preferences`.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct PreferencesRow {
+    user_id: String,
+    email: Option<String>,
+    email_enabled: i64,
+    event_types: String,
+    version: i64,
+    updated_at: i64,
+}
+
+impl TryFrom<PreferencesRow> for Preferences {
+    type Error = Error;
+
+    fn try_from(row: PreferencesRow) -> Result<Self> {
+        Ok(Self {
+            user_id: row.user_id,
+            email: row.email,
+            email_enabled: row.email_enabled != 0,
+            event_types: types(&row.event_types)?,
+            version: row.version,
+            updated_at: Some(from_millis(row.updated_at)),
+        })
+    }
+}
+
+/// A row of `webhook_endpoints`.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct EndpointRow {
+    id: Uuid,
+    url: String,
+    description: String,
+    event_types: String,
+    enabled: i64,
+    disabled_reason: Option<String>,
+    secret: String,
+    old_secret: Option<String>,
+    old_secret_until: Option<i64>,
+    version: i64,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl TryFrom<EndpointRow> for Endpoint {
+    type Error = Error;
+
+    fn try_from(row: EndpointRow) -> Result<Self> {
+        let secret = |text: &str| SigningSecret::parse(text).map_err(Fault::internal);
+        let old_secret = match (row.old_secret, row.old_secret_until) {
+            (Some(text), Some(until)) => Some((secret(&text)?, from_millis(until))),
+            _ => None,
+        };
+        Ok(Self {
+            id: row.id,
+            settings: EndpointSettings {
+                url: known(HookUrl::stored(&row.url), "url")?,
+                description: row.description,
+                event_types: types(&row.event_types)?,
+                enabled: row.enabled != 0,
+            },
+            disabled_reason: row.disabled_reason,
+            secret: secret(&row.secret)?,
+            old_secret,
+            version: row.version,
+            created_at: from_millis(row.created_at),
+            updated_at: from_millis(row.updated_at),
+        })
+    }
+}
+
+/// Event types in one text.
+pub(super) fn listed(types: &BTreeSet<EventType>) -> String {
+    types.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(",")
+}
+
+fn types(text: &str) -> Result<BTreeSet<EventType>> {
+    text.split(',').filter(|name| !name.is_empty()).map(|name| known(EventType::named(name), name)).collect()
+}
+
+/// What a store holds was checked when it came in; anything else was written by others.
+fn known<T>(found: Option<T>, text: &str) -> Result<T> {
+    found.ok_or_else(|| Fault::internal(format!("the store holds `{text}`, which is none of ours")).into())
+}

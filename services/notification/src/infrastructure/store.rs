@@ -1,0 +1,192 @@
+//! Notifications in SQL.
+
+use async_trait::async_trait;
+use shop_clock::{from_millis, millis};
+use shop_sql::{Connection, Value, inbox, retry_transient};
+use sqlx::AssertSqlSafe;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::engine::{Engine, Failure};
+use super::row::{INSERT, Kept, NotificationRow, UPDATE, columns, inserted, updated};
+use crate::domain::{
+    Change, Channel, Claim, Error, Filter, Listed, Notification, Notifications, Plan, Recipients, Result, Status,
+    Waiting,
+};
+
+const GET: &str = concat!("SELECT ", columns!(), " FROM notifications WHERE id = $1");
+const WAITING: &str = "SELECT COUNT(*), MIN(created_at) FROM notifications \
+                       WHERE channel = $1 AND status IN ('pending', 'sending')";
+const FORGET: &str = "DELETE FROM notifications WHERE id IN (SELECT id FROM notifications \
+                      WHERE status IN ('sent', 'skipped', 'dead') AND updated_at < $1 ORDER BY updated_at LIMIT $2)";
+
+/// Everything the service keeps, on one engine.
+pub(super) struct Sql<E> {
+    /// The engine.
+    pub(super) engine: E,
+}
+
+#[async_trait]
+impl<E: Engine> Notifications for Sql<E> {
+    async fn announce(&self, event: Uuid, user_id: &str, plan: Plan<'_>, now: OffsetDateTime) -> Result<bool> {
+        Ok(retry_transient(|| self.try_announce(event, user_id, plan, now)).await?)
+    }
+
+    async fn get(&self, id: Uuid) -> Result<Notification> {
+        let found = async { self.engine.reader().await?.row(GET, &[Value::Id(id)]).await };
+        let row: Option<NotificationRow> = found.await.map_err(Failure::from)?;
+        row.ok_or(Error::NotFound(id))?.try_into()
+    }
+
+    async fn list(&self, filter: &Filter, after: Option<Uuid>, limit: usize) -> Result<Listed<Notification>> {
+        Ok(self.page(filter, after, limit).await?)
+    }
+
+    async fn change(&self, id: Uuid, change: Change<'_, Notification>) -> Result<Notification> {
+        Ok(retry_transient(|| self.try_change(id, change)).await?)
+    }
+
+    async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<Notification>> {
+        Ok(retry_transient(|| self.try_claim(claim)).await?)
+    }
+
+    async fn settle(&self, settled: &Notification, seen: i64) -> Result<bool> {
+        let written = retry_transient(|| async {
+            let mut tx = self.engine.begin().await?;
+            let rows = tx.run(UPDATE, &updated(settled, seen)).await?;
+            shop_sql::commit(tx).await?;
+            Ok::<_, sqlx::Error>(rows == 1)
+        });
+        Ok(written.await.map_err(Failure::from)?)
+    }
+
+    async fn waiting(&self, channel: Channel) -> Result<Waiting> {
+        let counted = async { self.engine.reader().await?.row(WAITING, &[Value::Text(channel.as_str())]).await };
+        let row: Option<(i64, Option<i64>)> = counted.await.map_err(Failure::from)?;
+        Ok(row.map_or_else(Waiting::default, |(count, oldest)| Waiting { count, oldest: oldest.map(from_millis) }))
+    }
+
+    async fn forget(&self, before: OffsetDateTime, limit: i64) -> Result<u64> {
+        let values = [Value::Int(millis(before)), Value::Int(limit)];
+        let gone = retry_transient(|| async {
+            let mut tx = self.engine.begin().await?;
+            let rows = tx.run(FORGET, &values).await?;
+            shop_sql::commit(tx).await?;
+            Ok::<_, sqlx::Error>(rows)
+        });
+        Ok(gone.await.map_err(Failure::from)?)
+    }
+
+    async fn ready(&self) -> Result<()> {
+        let asked = async {
+            let row: Option<(i64,)> =
+                self.engine.reader().await?.row("SELECT COUNT(*) FROM preferences WHERE user_id = ''", &[]).await?;
+            Ok::<_, sqlx::Error>(row)
+        };
+        Ok(asked.await.map(drop).map_err(Failure::from)?)
+    }
+}
+
+impl<E: Engine> Sql<E> {
+    async fn try_announce(
+        &self,
+        event: Uuid,
+        user_id: &str,
+        plan: Plan<'_>,
+        now: OffsetDateTime,
+    ) -> std::result::Result<bool, Failure> {
+        let mut tx = self.engine.begin().await?;
+        if !inbox::first_time(&mut *tx, event, millis(now)).await? {
+            return Ok(false);
+        }
+        let preferences = self.preferences_of(&mut *tx, user_id).await?;
+        let endpoints = self.all_endpoints(&mut *tx).await?;
+        let plan = plan(&Recipients { preferences, endpoints });
+        if let Some(first) = plan.first() {
+            let kept = Kept::new(&first.event)?;
+            for notification in &plan {
+                tx.run(INSERT, &inserted(notification, &kept)).await?;
+            }
+        }
+        shop_sql::commit(tx).await?;
+        Ok(true)
+    }
+
+    async fn try_change(
+        &self,
+        id: Uuid,
+        change: Change<'_, Notification>,
+    ) -> std::result::Result<Notification, Failure> {
+        let mut tx = self.engine.begin().await?;
+        let row: Option<NotificationRow> = tx.row(AssertSqlSafe(format!("{GET}{}", E::LOCK)), &[Value::Id(id)]).await?;
+        let mut notification = Notification::try_from(row.ok_or(Error::NotFound(id))?)?;
+        let seen = notification.version;
+        change(&mut notification)?;
+        tx.run(UPDATE, &updated(&notification, seen)).await?;
+        shop_sql::commit(tx).await?;
+        Ok(notification)
+    }
+
+    async fn try_claim(&self, claim: &Claim<'_>) -> std::result::Result<Vec<Notification>, Failure> {
+        let mut values = vec![
+            Value::Int(millis(claim.until)),
+            Value::Int(millis(claim.now)),
+            Value::Text(claim.channel.as_str()),
+            Value::Int(i64::try_from(claim.limit).unwrap_or(i64::MAX)),
+        ];
+        let first = values.len() + 1;
+        values.extend(claim.except.iter().map(|target| Value::Text(target)));
+        let marks: Vec<_> = (first..=values.len()).map(|n| format!("${n}")).collect();
+        let others =
+            if marks.is_empty() { String::new() } else { format!(" AND target NOT IN ({})", marks.join(", ")) };
+        let sql = format!(
+            "WITH due AS MATERIALIZED (SELECT id AS due_id FROM notifications \
+             WHERE channel = $3 AND status IN ('pending', 'sending') AND due_at <= $2{others} \
+             ORDER BY due_at, id LIMIT $4{}) \
+             UPDATE notifications SET status = 'sending', attempts = attempts + 1, due_at = $1, \
+             version = version + 1, updated_at = $2 FROM due WHERE id = due_id RETURNING {}",
+            E::LOCK_FREE,
+            columns!(),
+        );
+        let mut tx = self.engine.begin().await?;
+        let rows: Vec<NotificationRow> = tx.rows(AssertSqlSafe(sql), &values).await?;
+        shop_sql::commit(tx).await?;
+        Ok(rows.into_iter().map(Notification::try_from).collect::<Result<_>>()?)
+    }
+
+    async fn page(
+        &self,
+        filter: &Filter,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> std::result::Result<Listed<Notification>, Failure> {
+        let mut values = Vec::new();
+        let mut conditions = Vec::new();
+        let texts = [
+            ("user_id", filter.user_id.as_deref()),
+            ("status", filter.status.map(Status::as_str)),
+            ("channel", filter.channel.map(Channel::as_str)),
+        ];
+        for (column, text) in texts {
+            if let Some(text) = text {
+                values.push(Value::Text(text));
+                conditions.push(format!("{column} = ${}", values.len()));
+            }
+        }
+        if let Some(after) = after {
+            values.push(Value::Id(after));
+            conditions.push(format!("id < ${}", values.len()));
+        }
+        let filters =
+            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+        // One more than the page: it tells that there is another one.
+        values.push(Value::Int(i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1));
+        let sql = format!("SELECT {} FROM notifications{filters} ORDER BY id DESC LIMIT ${}", columns!(), values.len());
+        let rows: Vec<NotificationRow> = self.engine.reader().await?.rows(AssertSqlSafe(sql), &values).await?;
+        let more = rows.len() > limit;
+        let items: Vec<Notification> =
+            rows.into_iter().take(limit).map(Notification::try_from).collect::<Result<_>>()?;
+        let next = items.last().map(|last| last.id).filter(|_| more);
+        Ok(Listed { items, next })
+    }
+}

@@ -1,0 +1,36 @@
+//! What the service hears: what became of payments.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shop_events::{Envelope, HandleError, Handler, Subscription, Topic};
+use shop_fault::{Fault, Kind};
+use shop_runtime::crash_point;
+
+use crate::application::Commands;
+
+/// One group: its members share the payments.
+pub(crate) fn subscription(commands: &Commands) -> Subscription {
+    let handler = Arc::new(Payments(commands.clone()));
+    Subscription { group: "notification".to_owned(), topics: vec![Topic::Payment], handler }
+}
+
+/// Makes notifications of payment events.
+struct Payments(Commands);
+
+#[async_trait]
+impl Handler for Payments {
+    async fn handle(&self, envelope: &Envelope) -> Result<(), HandleError> {
+        self.0.announce(envelope).await.map_err(|error| {
+            let fault = Fault::from(error);
+            // A store that is away comes back; anything else is for people to look at.
+            match fault.kind() {
+                Kind::Unavailable | Kind::Timeout => HandleError::Transient(fault.into()),
+                _ => HandleError::Rejected(fault.into()),
+            }
+        })?;
+        // The effect is stored, the bus does not know it yet: a restart gets the event again and must drop it.
+        crash_point("notification.after_effect");
+        Ok(())
+    }
+}

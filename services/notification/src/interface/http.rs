@@ -1,0 +1,284 @@
+//! The HTTP API.
+
+use std::sync::Arc;
+
+use salvo::craft::craft;
+use salvo::http::StatusCode;
+use salvo::oapi::{ToParameters, ToSchema};
+use salvo::writing::Json;
+use salvo::{Depot, Request, Response, Router, Writer};
+use serde::Deserialize;
+use shop_fault::{Fault, FieldError, Kind};
+use shop_http::idempotency::{self, Store as Keys};
+use shop_http::page::{Cursor, Limit, Page};
+use shop_http::{Path, Problem, Query, StrictJson, etag};
+use uuid::Uuid;
+
+use super::view::{EndpointBody, EndpointView, NotificationView, PreferencesBody, PreferencesView};
+use crate::application::{Commands, Queries};
+use crate::domain::{Channel, Endpoint, Error, Filter, Status, check_user_id};
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Fault::from(error).into()
+    }
+}
+
+/// The routes, with `keys` behind `Idempotency-Key`.
+pub(crate) fn router(commands: Commands, queries: Queries, keys: Arc<dyn Keys>) -> Router {
+    let api = Api { commands, queries };
+    let notifications = Router::with_path("notifications")
+        .get(api.list())
+        .push(Router::with_path("{id}").get(api.show()).push(Router::with_path("retry").post(api.retry())));
+    let preferences =
+        Router::with_path("users/{user_id}/notification-preferences").get(api.preferences()).put(api.prefer());
+    let endpoint = Router::with_path("{id}")
+        .get(api.endpoint())
+        .put(api.change_endpoint())
+        .delete(api.remove_endpoint())
+        .push(Router::with_path("rotate-secret").post(api.rotate_secret()));
+    let endpoints = Router::with_path("webhooks/endpoints")
+        .get(api.endpoints())
+        .push(Router::new().hoop(idempotency::hoop(keys)).post(api.add_endpoint()))
+        .push(endpoint);
+    Router::new().push(notifications).push(preferences).push(endpoints)
+}
+
+/// The handlers, with what they call.
+#[derive(Clone)]
+#[expect(unreachable_pub, reason = "the macro's own types are public and hold this one")]
+pub struct Api {
+    commands: Commands,
+    queries: Queries,
+}
+
+/// A status by its name.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum StatusName {
+    Pending,
+    Sending,
+    Sent,
+    Skipped,
+    Dead,
+}
+
+impl From<StatusName> for Status {
+    fn from(name: StatusName) -> Self {
+        match name {
+            StatusName::Pending => Self::Pending,
+            StatusName::Sending => Self::Sending,
+            StatusName::Sent => Self::Sent,
+            StatusName::Skipped => Self::Skipped,
+            StatusName::Dead => Self::Dead,
+        }
+    }
+}
+
+/// A channel by its name.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ChannelName {
+    Email,
+    Webhook,
+    Log,
+}
+
+impl From<ChannelName> for Channel {
+    fn from(name: ChannelName) -> Self {
+        match name {
+            ChannelName::Email => Self::Email,
+            ChannelName::Webhook => Self::Webhook,
+            ChannelName::Log => Self::Log,
+        }
+    }
+}
+
+/// What to list.
+#[derive(Debug, Deserialize, ToParameters)]
+#[serde(deny_unknown_fields)]
+#[salvo(parameters(default_parameter_in = Query))]
+struct ListQuery {
+    /// Only this user's.
+    user_id: Option<String>,
+    /// Only with this status.
+    status: Option<StatusName>,
+    /// Only by this channel.
+    channel: Option<ChannelName>,
+    /// Size of the page.
+    #[serde(default)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Which page to list.
+#[derive(Debug, Deserialize, ToParameters)]
+#[serde(deny_unknown_fields)]
+#[salvo(parameters(default_parameter_in = Query))]
+struct PageQuery {
+    /// Size of the page.
+    #[serde(default)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+#[craft]
+impl Api {
+    /// Lists notifications, the newest first.
+    #[craft(endpoint(tags("notifications")))]
+    async fn list(&self, query: Query<ListQuery>) -> Result<Json<Page<NotificationView>>, Problem> {
+        let ListQuery { user_id, status, channel, limit, cursor } = query.0;
+        let user_id = user_id.map(checked).transpose()?;
+        let filter = Filter { user_id, status: status.map(Into::into), channel: channel.map(Into::into) };
+        let scope = format!("notifications {filter:?}");
+        let after = cursor.map(|cursor| Cursor::decode(&scope, &cursor)).transpose()?;
+        let listed = self.queries.notifications(&filter, after, limit.get() as usize).await?;
+        Ok(Json(Page {
+            items: listed.items.into_iter().map(NotificationView::from).collect(),
+            next_cursor: listed.next.map(|last| Cursor::encode(&scope, &last)),
+        }))
+    }
+
+    /// Reads a notification.
+    #[craft(endpoint(tags("notifications")))]
+    async fn show(&self, id: Path<Uuid>, res: &mut Response) -> Result<Json<NotificationView>, Problem> {
+        let notification = self.queries.notification(id.0).await?;
+        etag::set(res, notification.version);
+        Ok(Json(notification.into()))
+    }
+
+    /// Makes a notification due at once: one that was given up, or one that waits for its next attempt.
+    #[craft(endpoint(tags("notifications")))]
+    async fn retry(&self, id: Path<Uuid>, res: &mut Response) -> Result<Json<NotificationView>, Problem> {
+        let notification = self.commands.retry(id.0).await?;
+        etag::set(res, notification.version);
+        Ok(Json(notification.into()))
+    }
+
+    /// What a user wants to be told. Who has said nothing is told everything, at a user id that is an e-mail address.
+    #[craft(endpoint(tags("preferences")))]
+    async fn preferences(&self, user_id: Path<String>, res: &mut Response) -> Result<Json<PreferencesView>, Problem> {
+        let preferences = self.queries.preferences(&checked(user_id.0)?).await?;
+        etag::set(res, preferences.version);
+        Ok(Json(preferences.into()))
+    }
+
+    /// Replaces what a user wants to be told; with `If-Match` only if nobody changed it since.
+    #[craft(endpoint(
+        tags("preferences"),
+        parameters(("If-Match" = Option<String>, Header, description = "The ETag of the preferences as they were read")),
+    ))]
+    async fn prefer(
+        &self,
+        user_id: Path<String>,
+        body: StrictJson<PreferencesBody>,
+        req: &mut Request,
+        res: &mut Response,
+    ) -> Result<Json<PreferencesView>, Problem> {
+        let seen = etag::if_match(req)?;
+        let preferences = self.commands.prefer(&checked(user_id.0)?, seen, &body.0.into()).await?;
+        etag::set(res, preferences.version);
+        Ok(Json(preferences.into()))
+    }
+
+    /// Lists the endpoints that webhooks go to, the newest first.
+    #[craft(endpoint(tags("webhooks")))]
+    async fn endpoints(&self, query: Query<PageQuery>) -> Result<Json<Page<EndpointView>>, Problem> {
+        let scope = "endpoints";
+        let after = query.0.cursor.map(|cursor| Cursor::decode(scope, &cursor)).transpose()?;
+        let listed = self.queries.endpoints(after, query.0.limit.get() as usize).await?;
+        Ok(Json(Page {
+            items: listed.items.into_iter().map(EndpointView::from).collect(),
+            next_cursor: listed.next.map(|last| Cursor::encode(scope, &last)),
+        }))
+    }
+
+    /// Adds an endpoint. The answer holds its secret, which is not shown again.
+    #[craft(endpoint(
+        tags("webhooks"),
+        responses((status_code = 201, description = "The endpoint, with its secret", body = EndpointView)),
+        parameters(("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same key gets the first answer")),
+    ))]
+    async fn add_endpoint(
+        &self,
+        body: StrictJson<EndpointBody>,
+        depot: &mut Depot,
+        res: &mut Response,
+    ) -> Result<Json<EndpointView>, Problem> {
+        let id = idempotency::operation(depot, self.commands.clock.as_ref());
+        let endpoint = self.commands.add_endpoint(id, &body.0.into()).await?;
+        res.status_code(StatusCode::CREATED);
+        if let Ok(location) = format!("/webhooks/endpoints/{}", endpoint.id).parse() {
+            res.headers_mut().insert(http::header::LOCATION, location);
+        }
+        etag::set(res, endpoint.version);
+        Ok(Json(EndpointView::with_secret(endpoint)))
+    }
+
+    /// Reads an endpoint.
+    #[craft(endpoint(tags("webhooks")))]
+    async fn endpoint(&self, id: Path<Uuid>, res: &mut Response) -> Result<Json<EndpointView>, Problem> {
+        Ok(shown(self.queries.endpoint(id.0).await?, res))
+    }
+
+    /// Replaces an endpoint's settings, not its secret; with `If-Match` only if nobody changed it since.
+    #[craft(endpoint(
+        tags("webhooks"),
+        parameters(("If-Match" = Option<String>, Header, description = "The ETag of the endpoint as it was read")),
+    ))]
+    async fn change_endpoint(
+        &self,
+        id: Path<Uuid>,
+        body: StrictJson<EndpointBody>,
+        req: &mut Request,
+        res: &mut Response,
+    ) -> Result<Json<EndpointView>, Problem> {
+        let seen = etag::if_match(req)?;
+        Ok(shown(self.commands.change_endpoint(id.0, seen, &body.0.into()).await?, res))
+    }
+
+    /// Gives an endpoint a new secret, which is in the answer. The one before still signs as well for a day, or what
+    /// the settings say.
+    #[craft(endpoint(
+        tags("webhooks"),
+        parameters(("If-Match" = Option<String>, Header, description = "The ETag of the endpoint as it was read")),
+    ))]
+    async fn rotate_secret(
+        &self,
+        id: Path<Uuid>,
+        req: &mut Request,
+        res: &mut Response,
+    ) -> Result<Json<EndpointView>, Problem> {
+        let endpoint = self.commands.rotate_secret(id.0, etag::if_match(req)?).await?;
+        etag::set(res, endpoint.version);
+        Ok(Json(EndpointView::with_secret(endpoint)))
+    }
+
+    /// Removes an endpoint. What waits to be sent there is given up.
+    #[craft(endpoint(
+        tags("webhooks"),
+        responses((status_code = 204, description = "The endpoint is gone")),
+        parameters(("If-Match" = Option<String>, Header, description = "The ETag of the endpoint as it was read")),
+    ))]
+    async fn remove_endpoint(&self, id: Path<Uuid>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
+        self.commands.remove_endpoint(id.0, etag::if_match(req)?).await?;
+        res.status_code(StatusCode::NO_CONTENT);
+        Ok(())
+    }
+}
+
+fn shown(endpoint: Endpoint, res: &mut Response) -> Json<EndpointView> {
+    etag::set(res, endpoint.version);
+    Json(endpoint.into())
+}
+
+fn checked(user_id: String) -> Result<String, Problem> {
+    match check_user_id(&user_id) {
+        Ok(()) => Ok(user_id),
+        Err(message) => Err(Fault::new(Kind::Malformed, "invalid_parameter", format!("parameter user_id: {message}"))
+            .with_field(FieldError::new("user_id", "invalid_parameter", message))
+            .into()),
+    }
+}

@@ -1,0 +1,176 @@
+//! The rounds of sending, one for each channel, from start to stop.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use prometheus::{IntCounterVec, IntGaugeVec};
+use shop_fault::Fault;
+use shop_runtime::{CancellationToken, crash_point};
+use shop_telemetry::{KeyValue, Metrics, RequestContext, Span, SpanKind, context};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::application::{Delivered, Delivery, Queries};
+use crate::domain::{Channel, Error, Notification};
+
+/// Pause after the store failed.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Time between two looks for what is old enough to forget.
+const FORGET_EVERY: Duration = Duration::from_mins(10);
+
+/// Sends what is due.
+#[derive(Clone)]
+pub(crate) struct Rounds {
+    delivery: Delivery,
+    queries: Queries,
+    interval: Duration,
+    attempts: IntCounterVec,
+    pending: IntGaugeVec,
+    oldest: IntGaugeVec,
+}
+
+impl Rounds {
+    /// Looks for what is due every `interval` and whenever something new came.
+    pub(crate) fn new(delivery: Delivery, queries: Queries, interval: Duration, metrics: &Metrics) -> Self {
+        let attempts = "Attempts to send, by how they ended: sent, later, dead.";
+        let pending = "Notifications that wait to be sent.";
+        let oldest = "Age of the oldest notification that waits to be sent, in seconds.";
+        Self {
+            attempts: metrics.counters("notification_attempts_total", attempts, &["channel", "outcome"]),
+            pending: metrics.gauges("notification_pending", pending, &["channel"]),
+            oldest: metrics.gauges("notification_oldest_pending_seconds", oldest, &["channel"]),
+            delivery,
+            queries,
+            interval,
+        }
+    }
+
+    /// Sends what is due by `channel` until `stop`; then what is under way is finished.
+    pub(crate) async fn run(self, channel: Channel, stop: CancellationToken) {
+        let mut wake = self.delivery.commands.wake.subscribe();
+        let mut measured = None;
+        let mut busy: HashMap<String, usize> = HashMap::new();
+        let mut under_way: JoinSet<String> = JoinSet::new();
+        loop {
+            // Everything that is due, as far as there is room for it.
+            let pause = loop {
+                match self.delivery.claim(channel, &busy).await {
+                    Ok(claimed) if claimed.is_empty() => break self.interval,
+                    Ok(claimed) => {
+                        for notification in claimed {
+                            *busy.entry(notification.target.clone()).or_default() += 1;
+                            let one = self.clone();
+                            under_way.spawn(async move { one.attempt(notification).await });
+                        }
+                    }
+                    Err(error) => {
+                        told(error, "could not look for notifications to send, trying again");
+                        break STORE_PAUSE;
+                    }
+                }
+                if stop.is_cancelled() {
+                    break Duration::ZERO;
+                }
+            };
+            if measured.is_none_or(|at: Instant| at.elapsed() >= self.interval) {
+                self.measure(channel).await;
+                measured = Some(Instant::now());
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Ok(()) = wake.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+                Some(ended) = under_way.join_next() => free(&mut busy, ended.ok()),
+            }
+            while let Some(ended) = under_way.try_join_next() {
+                free(&mut busy, ended.ok());
+            }
+        }
+        while under_way.join_next().await.is_some() {}
+    }
+
+    /// Forgets old notifications from time to time, until `stop`.
+    pub(crate) async fn forget(self, stop: CancellationToken) {
+        loop {
+            if let Err(error) = self.delivery.forget().await {
+                told(error, "could not delete old notifications, trying later");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(FORGET_EVERY) => {}
+            }
+        }
+    }
+
+    /// Sends one, in the trace of its event; gives back its target.
+    async fn attempt(&self, notification: Notification) -> String {
+        let (channel, target) = (notification.channel, notification.target.clone());
+        let origin = &notification.event.context;
+        let (span, trace) = shop_telemetry::arrive(origin.traceparent.as_deref(), SpanKind::Client, || {
+            let id = KeyValue::new("shop.notification.id", notification.id.to_string());
+            (format!("send {channel}").into(), vec![id, KeyValue::new("shop.notification.channel", channel.as_str())])
+        });
+        let request = origin.request_id.clone().unwrap_or_else(|| notification.id.to_string());
+        let context = RequestContext::new(request, trace);
+        let work = context::scope(context, self.send(notification, span));
+        // A panic is one lost attempt: its lease runs out.
+        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            tracing::error!(%channel, "sending a notification panicked; it is tried again when its lease is over");
+        }
+        target
+    }
+
+    async fn send(&self, notification: Notification, mut span: Span) {
+        let (id, channel) = (notification.id, notification.channel);
+        crash_point("notification.before_send");
+        let delivered = self.delivery.deliver(notification).await;
+        let outcome = match delivered {
+            Ok(Delivered::Sent) => {
+                tracing::debug!(notification.id = %id, %channel, "notification sent");
+                "sent"
+            }
+            Ok(Delivered::Later(failure)) => {
+                let (code, message) = (failure.code, failure.message);
+                span.fail(code.clone());
+                tracing::info!(notification.id = %id, %channel, reason = code, "notification not sent, trying later: {message}");
+                "later"
+            }
+            Ok(Delivered::Dead(failure)) => {
+                let (code, message) = (failure.code, failure.message);
+                span.fail(code.clone());
+                tracing::warn!(notification.id = %id, %channel, reason = code, "notification given up: {message}");
+                "dead"
+            }
+            Ok(Delivered::Lost) => return,
+            Err(error) => {
+                return told(error, "what became of a notification could not be stored; it may be sent again");
+            }
+        };
+        self.attempts.with_label_values(&[channel.as_str(), outcome]).inc();
+    }
+
+    async fn measure(&self, channel: Channel) {
+        let Ok(waiting) = self.queries.waiting(channel).await else { return };
+        let age = waiting.oldest.map_or(0, |oldest| (self.delivery.commands.clock.now() - oldest).whole_seconds());
+        self.pending.with_label_values(&[channel.as_str()]).set(waiting.count);
+        self.oldest.with_label_values(&[channel.as_str()]).set(age);
+    }
+}
+
+/// One attempt less is under way to this target.
+fn free(busy: &mut HashMap<String, usize>, target: Option<String>) {
+    let Some(target) = target else { return };
+    if let Some(count) = busy.get_mut(&target) {
+        *count -= 1;
+        if *count == 0 {
+            busy.remove(&target);
+        }
+    }
+}
+
+fn told(error: Error, message: &'static str) {
+    tracing::warn!(cause = ?Fault::from(error), "{message}");
+}

@@ -1,0 +1,34 @@
+//! The notification service as a process of its own.
+
+use std::process::ExitCode;
+
+use shop_config::Start;
+use shop_kafka::KafkaBus;
+use shop_notification::{Config, Notification};
+use shop_runtime::Shutdown;
+use shop_telemetry::Metrics;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match shop_config::start::<Config>(env!("CARGO_PKG_VERSION")) {
+        Start::Run(config) => shop_runtime::block_on(run(config)),
+        Start::Exit(code) => code,
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let telemetry = shop_telemetry::init("notification-service", &config.log, &config.otel)?;
+    let metrics = Metrics::new("notification-service");
+    let bus = KafkaBus::open(&config.kafka, "notification-service", &metrics)?;
+    let shutdown = Shutdown::on_signals(config.stop.grace.get());
+    // A signal ends the wait for a store that is not there, too.
+    let built = shutdown.soft.run_until_cancelled(Notification::build(config, bus, metrics, &shutdown)).await;
+    let Some(notification) = built.transpose()? else { return Ok(()) };
+    tracing::info!("serving HTTP on {}", notification.http_addr());
+    shop_runtime::notify_ready();
+    let ended = notification.run(shutdown).await;
+    telemetry.shutdown().await;
+    ended
+}

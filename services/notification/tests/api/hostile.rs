@@ -1,0 +1,79 @@
+//! Whatever comes in: no panic, no 5xx, no HTML, and every refusal a problem document.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Running, quick};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_comes_in_breaks_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let service = Running::start(quick(folder.path())).await;
+    service.paid("ada").await;
+    let (endpoint, _) = service.endpoint("https://shop.example/").await;
+    let long = "x".repeat(70_000);
+    let texts =
+        ["", " ", "\u{0}", "null", "%00", "../../etc/passwd", "' OR 1=1 --", "\u{202e}", "é", "-1", &long[..5000]];
+    for text in texts {
+        let text = url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        for path in [
+            format!("/notifications/{text}"),
+            format!("/notifications?user_id={text}"),
+            format!("/notifications?status={text}"),
+            format!("/notifications?channel={text}"),
+            format!("/notifications?limit={text}"),
+            format!("/notifications?cursor={text}"),
+            format!("/notifications?{text}=1"),
+            format!("/users/{text}/notification-preferences"),
+            format!("/webhooks/endpoints/{text}"),
+            format!("/webhooks/endpoints?cursor={text}"),
+        ] {
+            check(&service, service.api.request(Method::GET, &path), &path).await;
+        }
+    }
+    let bodies = [
+        json!(null),
+        json!([]),
+        json!("x"),
+        json!(1),
+        json!({}),
+        json!({"url": null}),
+        json!({"url": 1}),
+        json!({"url": long}),
+        json!({"url": "https://a.example/\u{0}"}),
+        json!({"url": "https://a.example/", "x": 1}),
+        json!({"url": "https://a.example/", "event_types": "all"}),
+        json!({"email": ["a"]}),
+        json!({"email": long}),
+        json!({"email": "a@b.example\r\nBcc: c@d.example"}),
+        json!({"event_types": [[[]]]}),
+        json!({"event_types": [""]}),
+        json!({"email_enabled": "yes"}),
+        json!({"url": "https://a.example/", "description": "\u{7}"}),
+    ];
+    for body in &bodies {
+        for (method, path) in [
+            (Method::POST, "/webhooks/endpoints".to_owned()),
+            (Method::PUT, format!("/webhooks/endpoints/{endpoint}")),
+            (Method::PUT, "/users/ada/notification-preferences".to_owned()),
+        ] {
+            let what = format!("{method} {path} {}", &body.to_string().chars().take(80).collect::<String>());
+            check(&service, service.api.request(method, &path).json(body), &what).await;
+        }
+    }
+    for method in [Method::PATCH, Method::DELETE, Method::POST] {
+        check(&service, service.api.request(method, "/notifications"), "another method").await;
+    }
+    assert_eq!(service.listed("user_id=ada").await.len(), 1, "it still answers");
+    service.stop().await;
+}
+
+async fn check(service: &Running, request: reqwest::RequestBuilder, what: &str) {
+    let reply = service.api.send(request).await;
+    assert!(reply.status < 500, "{what}: {reply:?}");
+    assert!(!reply.header("content-type").contains("html"), "{what}: {reply:?}");
+    if reply.status >= 400 {
+        assert_eq!(reply.header("content-type"), "application/problem+json", "{what}: {reply:?}");
+        assert!(matches!(reply.json()["code"], Value::String(_)), "{what}: {reply:?}");
+    }
+}
