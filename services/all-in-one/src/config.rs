@@ -31,6 +31,8 @@ pub struct Config {
     pub basket: shop_basket::Config,
     /// The payment service.
     pub payment: shop_payment::Config,
+    /// The notification service.
+    pub notification: shop_notification::Config,
     /// The gateway.
     pub gateway: shop_gateway::Config,
 }
@@ -45,13 +47,15 @@ pub enum Service {
     Basket,
     /// The payments.
     Payment,
+    /// E-mails and webhooks.
+    Notification,
     /// The gateway in front.
     Gateway,
 }
 
 impl Service {
     /// Every service, in the order they start.
-    pub const ALL: [Self; 4] = [Self::Product, Self::Basket, Self::Payment, Self::Gateway];
+    pub const ALL: [Self; 5] = [Self::Product, Self::Basket, Self::Payment, Self::Notification, Self::Gateway];
 }
 
 /// What carries events.
@@ -66,9 +70,6 @@ pub enum BusKind {
 
 impl Default for Config {
     fn default() -> Self {
-        let mut gateway = shop_gateway::Config::default();
-        // Not part of this process.
-        gateway.services.notification.enabled = false;
         Self {
             data: "data".into(),
             services: Service::ALL.to_vec(),
@@ -81,7 +82,8 @@ impl Default for Config {
             product: shop_product::Config::default(),
             basket: shop_basket::Config::default(),
             payment: shop_payment::Config::default(),
-            gateway,
+            notification: shop_notification::Config::default(),
+            gateway: shop_gateway::Config::default(),
         }
     }
 }
@@ -98,12 +100,14 @@ impl Config {
         self.product.database.url = self.product.database.url.take().or_else(|| file("product.db"));
         self.basket.redis.url = self.basket.redis.url.take().or_else(|| file("basket.db"));
         self.payment.database.url = self.payment.database.url.take().or_else(|| file("payment.db"));
+        self.notification.database.url = self.notification.database.url.take().or_else(|| file("notification.db"));
     }
 }
 
 impl Settings for Config {
     const NAME: &'static str = "shop";
-    const ABOUT: &'static str = "The whole shop in one process: products, baskets, payments and the gateway in front.";
+    const ABOUT: &'static str =
+        "The whole shop in one process: products, baskets, payments, notifications, and the gateway in front.";
 
     fn vars() -> Vec<Var> {
         let ours = [
@@ -114,6 +118,11 @@ impl Settings for Config {
             Var::new("SHOP_BASKET__GRPC__PORT", "basket.grpc.port", "the same, gRPC"),
             Var::new("SHOP_PAYMENT__HTTP__PORT", "payment.http.port", "port of the payment service, HTTP"),
             Var::new("SHOP_PAYMENT__GRPC__PORT", "payment.grpc.port", "the same, gRPC"),
+            Var::new(
+                "SHOP_NOTIFICATION__HTTP__PORT",
+                "notification.http.port",
+                "port of the notification service, HTTP",
+            ),
             Var::new("SHOP_DATA", "data", "folder of the embedded stores and of dead letters"),
             Var::new("LOG_LEVEL", "log.level", "what is logged: error, warn, info, debug, trace, or a filter"),
             Var::new("LOG_FORMAT", "log.format", "json, text, or auto (text on a terminal)"),
@@ -121,6 +130,14 @@ impl Settings for Config {
             Var::new("PRODUCT_DATABASE_URL", "product.database.url", "store of the product service"),
             Var::new("BASKET_REDIS_URL", "basket.redis.url", "store of the basket service"),
             Var::new("PAYMENT_DATABASE_URL", "payment.database.url", "store of the payment service"),
+            Var::new("NOTIFICATION_DATABASE_URL", "notification.database.url", "store of the notification service"),
+            Var::new(
+                "SMTP_URL",
+                "notification.email.smtp_url",
+                "mail server, smtps://user:password@host; no e-mail when unset",
+            ),
+            Var::new("WEBHOOK_URL", "notification.webhook.url", "endpoint that gets every event; none when unset"),
+            Var::new("WEBHOOK_SECRET", "notification.webhook.secret", "what is signed with for it: whsec_ and base64"),
             Var::new(
                 "ADMIN_TOKEN",
                 "gateway.admin.token",
@@ -134,7 +151,7 @@ impl Settings for Config {
         problems.ensure(
             !self.services.is_empty(),
             "services",
-            "name at least one of product, basket, payment, gateway",
+            "name at least one of product, basket, payment, notification, gateway",
         );
         let whole = [Service::Product, Service::Basket, Service::Payment].map(|service| self.runs(service));
         let split = whole.contains(&true) && whole.contains(&false);
@@ -142,6 +159,12 @@ impl Settings for Config {
             self.bus == BusKind::Kafka || !split,
             "bus",
             "use kafka: product, basket and payment share events, and not all of them run in this process",
+        );
+        let deaf = self.runs(Service::Notification) && !self.runs(Service::Payment);
+        problems.ensure(
+            self.bus == BusKind::Kafka || !deaf,
+            "bus",
+            "use kafka: notification hears of payments, and payment does not run in this process",
         );
         if self.bus == BusKind::Kafka {
             self.kafka.check("kafka", problems);
@@ -153,6 +176,7 @@ impl Settings for Config {
             ("product", section(&self.product), section(&shop_product::Config::default())),
             ("basket", section(&self.basket), section(&shop_basket::Config::default())),
             ("payment", section(&self.payment), section(&shop_payment::Config::default())),
+            ("notification", section(&self.notification), section(&shop_notification::Config::default())),
             ("gateway", section(&self.gateway), section(&shop_gateway::Config::default())),
         ] {
             for shared in ["kafka", "log", "otel", "stop"] {
@@ -170,6 +194,7 @@ impl Settings for Config {
         for (key, ours, theirs) in [
             ("product.database", &self.product.database, &shop_product::Config::default().database),
             ("payment.database", &self.payment.database, &shop_payment::Config::default().database),
+            ("notification.database", &self.notification.database, &shop_notification::Config::default().database),
         ] {
             problems.ensure(
                 ours.url.is_some() || parts(ours) == parts(theirs),
@@ -182,6 +207,7 @@ impl Settings for Config {
         problems.within("product", |problems| effective.product.check(problems));
         problems.within("basket", |problems| effective.basket.check(problems));
         problems.within("payment", |problems| effective.payment.check(problems));
+        problems.within("notification", |problems| effective.notification.check(problems));
         problems.within("gateway", |problems| effective.gateway.check(problems));
     }
 }

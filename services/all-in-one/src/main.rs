@@ -41,11 +41,13 @@ fn welcome(at: &Addresses) {
         ("product", at.product, at.product_grpc),
         ("basket", at.basket, at.basket_grpc),
         ("payment", at.payment, at.payment_grpc),
+        ("notification", at.notification, None),
     ];
-    println!("\n  {:<10}{:<30}gRPC", "", "HTTP");
+    println!("\n  {:<14}{:<30}gRPC", "", "HTTP");
     for (name, http, grpc) in rows {
-        if let (Some(http), Some(grpc)) = (http, grpc) {
-            println!("  {name:<10}{:<30}localhost:{}", format!("http://localhost:{}", http.port()), grpc.port());
+        if let Some(http) = http {
+            let grpc = grpc.map_or_else(|| "-".to_owned(), |grpc| format!("localhost:{}", grpc.port()));
+            println!("  {name:<14}{:<30}{grpc}", format!("http://localhost:{}", http.port()));
         }
     }
     if let Some(gateway) = at.gateway {

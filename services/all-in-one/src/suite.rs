@@ -12,6 +12,7 @@ use shop_events::{Bus, MemoryBus};
 use shop_gateway::Gateway;
 use shop_gateway::config::{BackendUrl, Backends};
 use shop_kafka::KafkaBus;
+use shop_notification::Notification;
 use shop_payment::Payment;
 use shop_product::Product;
 use shop_runtime::Shutdown;
@@ -24,6 +25,7 @@ pub struct Suite {
     product: Option<Product>,
     basket: Option<Basket>,
     payment: Option<Payment>,
+    notification: Option<Notification>,
     gateway: Option<Gateway>,
     stages: Stages,
     /// How long the others may take to end when one has failed.
@@ -36,6 +38,7 @@ struct Stages {
     payment: Shutdown,
     basket: Shutdown,
     product: Shutdown,
+    notification: Shutdown,
 }
 
 /// Where a suite listens.
@@ -55,6 +58,8 @@ pub struct Addresses {
     pub payment: Option<SocketAddr>,
     /// The payment service, gRPC.
     pub payment_grpc: Option<SocketAddr>,
+    /// The notification service, HTTP.
+    pub notification: Option<SocketAddr>,
 }
 
 impl Addresses {
@@ -70,6 +75,9 @@ impl Addresses {
                 (service.urls, service.grpc_urls) = (backend(http), backend(grpc));
             }
         }
+        if let Some(http) = self.notification {
+            services.notification.urls = backend(http);
+        }
     }
 }
 
@@ -83,6 +91,7 @@ impl Suite {
             payment: Shutdown::new(),
             basket: Shutdown::new(),
             product: Shutdown::new(),
+            notification: Shutdown::new(),
         };
         let memory = Arc::new(MemoryBus::new(Some(config.data.join("dead-letters"))));
         let bus = |name: &'static str, metrics: &Metrics| -> anyhow::Result<Arc<dyn Bus>> {
@@ -130,8 +139,17 @@ impl Suite {
             None
         };
 
+        let notification = if config.runs(Service::Notification) {
+            let metrics = Metrics::new("notification-service");
+            let bus = bus("notification-service", &metrics)?;
+            let built = Box::pin(Notification::build(config.notification.clone(), bus, metrics, &stages.notification));
+            Some(built.await.map_err(|error| cannot_start("notification", &error))?)
+        } else {
+            None
+        };
+
         let grace = config.stop.grace.get();
-        let mut suite = Self { product, basket, payment, gateway: None, stages, grace };
+        let mut suite = Self { product, basket, payment, notification, gateway: None, stages, grace };
         if config.runs(Service::Gateway) {
             suite.addresses().put_behind(&mut config.gateway);
             let metrics = Metrics::new("gateway");
@@ -151,6 +169,7 @@ impl Suite {
             basket_grpc: self.basket.as_ref().map(Basket::grpc_addr),
             payment: self.payment.as_ref().map(Payment::http_addr),
             payment_grpc: self.payment.as_ref().map(Payment::grpc_addr),
+            notification: self.notification.as_ref().map(Notification::http_addr),
         }
     }
 
@@ -182,12 +201,13 @@ impl Suite {
     /// request in flight still needs. A service that fails stops the others and is the error.
     #[expect(clippy::disallowed_methods, reason = "each service's task is waited for here, in the order of the stages")]
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Stages { gateway, payment, basket, product } = self.stages;
+        let Stages { gateway, payment, basket, product, notification } = self.stages;
         let parts = [
             self.gateway.map(|part| (gateway.clone(), tokio::task::spawn(part.run(gateway.clone())))),
             self.payment.map(|part| (payment.clone(), tokio::task::spawn(part.run(payment.clone())))),
             self.basket.map(|part| (basket.clone(), tokio::task::spawn(part.run(basket.clone())))),
             self.product.map(|part| (product.clone(), tokio::task::spawn(part.run(product.clone())))),
+            self.notification.map(|part| (notification.clone(), tokio::task::spawn(part.run(notification.clone())))),
         ];
         let mut parts: Vec<_> = parts.into_iter().flatten().collect();
 

@@ -38,6 +38,7 @@ async fn run_all(file: &str) {
     config.product.http.port = 0;
     config.basket.http.port = 0;
     config.payment.http.port = 0;
+    config.notification.http.port = 0;
     config.gateway.http.port = 0;
     config.product.grpc.port = 0;
     config.basket.grpc.port = 0;
@@ -45,26 +46,28 @@ async fn run_all(file: &str) {
     // A person reads between two examples; the test does not.
     config.gateway.rate_limit.enabled = false;
     let suite = Box::pin(Suite::build(config)).await.expect("the suite starts");
-    let gateway = suite.addresses().gateway.expect("a gateway").port();
+    let at = suite.addresses();
+    let ports = [at.gateway.expect("a gateway").port(), at.notification.expect("notifications").port()];
     let shutdown = Shutdown::new();
     let serving = tokio::spawn(suite.run(shutdown.clone()));
 
     for block in blocks {
         let at = format!("{file}:{}", block.line);
-        tokio::task::spawn_blocking(move || run(&at, &block, gateway)).await.expect("an example works");
+        tokio::task::spawn_blocking(move || run(&at, &block, ports)).await.expect("an example works");
     }
     shutdown.soft.cancel();
     serving.await.expect("no panic").expect("a clean end");
 }
 
 /// Runs one block in bash with a `curl` that records each status, and fails on any it did not expect.
-fn run(at: &str, block: &Block, gateway: u16) {
+fn run(at: &str, block: &Block, [gateway, notification]: [u16; 2]) {
     let statuses = tempfile::NamedTempFile::new().expect("a file");
     let prelude = r#"
         set -eu -o pipefail
         curl() { command curl --silent --show-error --max-time 20 --write-out '%{stderr}%{http_code}\n' "$@" 2>>"$STATUSES"; }
     "#;
     let script = block.script.replace("localhost:8083", &format!("127.0.0.1:{gateway}"));
+    let script = script.replace("localhost:8084", &format!("127.0.0.1:{notification}"));
     let output = Command::new("bash")
         .arg("-c")
         .arg(format!("{prelude}\n{script}"))

@@ -8,6 +8,7 @@ fn shop(data: &std::path::Path) -> Command {
     for section in ["PRODUCT", "BASKET", "PAYMENT"] {
         command.env(format!("SHOP_{section}__HTTP__PORT"), "0").env(format!("SHOP_{section}__GRPC__PORT"), "0");
     }
+    command.env("SHOP_NOTIFICATION__HTTP__PORT", "0");
     command.env("PORT", "0").env("SHOP_DATA", data).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

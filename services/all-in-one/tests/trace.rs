@@ -10,7 +10,7 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT: &str = "00f067aa0ba902b7";
 
 /// Where the trace has to pass: the service, and the route of an access line of its or the kind of an event it applies.
-const STATIONS: [(&str, &str); 11] = [
+const STATIONS: [(&str, &str); 12] = [
     ("gateway", "/api/baskets/*"),
     ("gateway", "/api/payments/*"),
     ("basket", "/baskets/{user_id}/items"),
@@ -22,10 +22,12 @@ const STATIONS: [(&str, &str); 11] = [
     ("product", "stock.updated"),
     ("product", "payment.completed"),
     ("basket", "basket.cleared"),
+    ("notification", "payment.completed"),
 ];
 
 #[tokio::test]
 async fn of_the_suite_in_one_process() {
+    let Some(smtp) = backend::smtp(&[]).await else { return };
     let data = tempfile::tempdir().expect("a folder");
     let port = free_port();
     let mut shop = logging("shop").env("PORT", port.to_string()).env("SHOP_DATA", data.path().display().to_string());
@@ -33,11 +35,14 @@ async fn of_the_suite_in_one_process() {
         shop.set(&format!("SHOP_{section}__HTTP__PORT"), "0");
         shop.set(&format!("SHOP_{section}__GRPC__PORT"), "0");
     }
+    shop.set("SHOP_NOTIFICATION__HTTP__PORT", "0");
     let collector = Collector::start().await;
     shop.set("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint());
+    shop.set("SMTP_URL", format!("smtp://127.0.0.1:{}", smtp.port()));
     shop.start(port).await;
     buy(port).await;
     passes_all_stations(&[(None, &shop)]).await;
+    eventually!(smtp.mails().len() == 1);
     assert!(shop.stop().await.success());
     Tree::of(&collector).is_one_purchase(&Stores { bus: "memory", ..Stores::default() });
 }
@@ -46,7 +51,8 @@ async fn of_the_suite_in_one_process() {
 async fn of_services_in_processes_of_their_own_on_kafka() {
     let (Some(postgres), Some(mariadb)) = (backend::postgres().await, backend::mariadb().await) else { return };
     let (Some(redis), Some(kafka)) = (backend::redis().await, backend::kafka().await) else { return };
-    let ports = [(); 7].map(|()| free_port());
+    let (Some(notices), Some(smtp)) = (backend::postgres().await, backend::smtp(&[]).await) else { return };
+    let ports = [(); 9].map(|()| free_port());
     let local = |index: usize| format!("127.0.0.1:{}", ports[index]);
     let service = |name: &str, index: usize| {
         logging(name)
@@ -66,13 +72,18 @@ async fn of_services_in_processes_of_their_own_on_kafka() {
         .env("DATABASE_URL", mariadb.url())
         .env("BASKET_SERVICE_URL", local(3))
         .env("PRODUCT_SERVICE_URL", local(1));
+    let mut notification = service("notification-service", 7)
+        .env("DATABASE_URL", notices.url())
+        .env("SMTP_URL", format!("smtp://127.0.0.1:{}", smtp.port()));
     let mut gateway = logging("gateway")
         .env("PORT", ports[6].to_string())
         .env("PRODUCT_SERVICE_URLS", local(0))
         .env("BASKET_SERVICE_URLS", local(2))
-        .env("PAYMENT_SERVICE_URLS", local(4));
+        .env("PAYMENT_SERVICE_URLS", local(4))
+        .env("NOTIFICATION_SERVICE_URLS", local(7));
     let collector = Collector::start().await;
-    for (process, port) in [(&mut product, 0), (&mut basket, 2), (&mut payment, 4), (&mut gateway, 6)] {
+    let all = [&mut product, &mut basket, &mut payment, &mut notification, &mut gateway];
+    for (process, port) in all.into_iter().zip([0, 2, 4, 7, 6]) {
         process.set("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint());
         process.start(ports[port]).await;
     }
@@ -83,9 +94,16 @@ async fn of_services_in_processes_of_their_own_on_kafka() {
     let adding = catalogue.request(Method::POST, "/products").header("traceparent", unrecorded).json(&lamp);
     assert_eq!(catalogue.send(adding).await.status, 201);
     buy(ports[6]).await;
-    let processes = [("gateway", &gateway), ("product", &product), ("basket", &basket), ("payment", &payment)];
+    let processes = [
+        ("gateway", &gateway),
+        ("product", &product),
+        ("basket", &basket),
+        ("payment", &payment),
+        ("notification", &notification),
+    ];
     passes_all_stations(&processes.map(|(name, process)| (Some(name), process))).await;
-    for mut process in [gateway, payment, basket, product] {
+    eventually!(smtp.mails().len() == 1);
+    for mut process in [gateway, payment, basket, product, notification] {
         assert!(process.stop().await.success());
     }
     let stores = Stores { product: "postgresql", basket: "redis", payment: "mariadb", bus: "kafka", whole: None };
@@ -108,8 +126,8 @@ async fn buy(gateway: u16) {
     };
     let products = api.send(traced(Method::GET, "/api/products?limit=1")).await.json();
     let item = json!({"product_id": products["products"][0]["id"], "quantity": 1});
-    call("/api/baskets/ada/items", item).await;
-    let payment = call("/api/payments", json!({"user_id": "ada", "method": "paypal"})).await;
+    call("/api/baskets/ada@shop.example/items", item).await;
+    let payment = call("/api/payments", json!({"user_id": "ada@shop.example", "method": "paypal"})).await;
     let id = payment["id"].as_str().expect("an id");
     call(&format!("/api/payments/{id}/process"), json!({})).await;
 }
@@ -182,6 +200,7 @@ fn expected(stores: &Stores) -> Vec<(Who, Who, Attributes)> {
     const PRODUCT: &str = "product-service";
     const BASKET: &str = "basket-service";
     const PAYMENT: &str = "payment-service";
+    const NOTIFICATION: &str = "notification-service";
     const RESERVE: &str = "shop.product.v1.ProductService/ReserveStock";
     let sql = |system| vec![("db.system.name", system)];
     let filled = ("SERVER", "POST /baskets/{user_id}/items", BASKET);
@@ -230,6 +249,7 @@ fn expected(stores: &Stores) -> Vec<(Who, Who, Attributes)> {
         ("payment-events", "send payment-events", "process payment-events", PRODUCT),
         ("stock-events", "send stock-events", "process stock-events", PRODUCT),
         ("basket-events", "send basket-events", "process basket-events", BASKET),
+        ("payment-events", "send payment-events", "process payment-events", NOTIFICATION),
     ] {
         expected.push((paid, ("PRODUCER", send, PAYMENT), message(topic, "send")));
         let processed = ("CONSUMER", process, service);
@@ -237,6 +257,11 @@ fn expected(stores: &Stores) -> Vec<(Who, Who, Attributes)> {
         let write = if stores.basket == "redis" && service == BASKET { "EVALSHA" } else { "INSERT inbox" };
         let system = if service == BASKET { stores.basket } else { stores.product };
         expected.push((processed, ("CLIENT", write, service), sql(system)));
+    }
+    let told = ("CONSUMER", "process payment-events", NOTIFICATION);
+    expected.push((told, ("CLIENT", "INSERT notifications", NOTIFICATION), sql(stores.product)));
+    for (send, channel) in [("send email", "email"), ("send log", "log")] {
+        expected.push((told, ("CLIENT", send, NOTIFICATION), vec![("shop.notification.channel", channel)]));
     }
     let write = if stores.basket == "redis" { "EVALSHA" } else { "INSERT baskets" };
     expected.push((filled, ("CLIENT", write, BASKET), sql(stores.basket)));

@@ -101,4 +101,8 @@ impl Bus for Deadly {
     async fn check(&self) -> Result<(), shop_events::BusError> {
         self.0.check().await
     }
+
+    fn system(&self) -> &'static str {
+        self.0.system()
+    }
 }

@@ -114,6 +114,7 @@ impl Plan {
             });
         }
         self.charges_match(world, &payments).await;
+        everybody_was_told(&apis, &payments).await;
     }
 
     /// The provider's books: one approved charge a payment that went through, none besides, and refunds alike.
@@ -132,6 +133,35 @@ impl Plan {
             .collect();
         assert_eq!(world.paid_back().await, refunded, "refunds at the provider and on the payments");
     }
+}
+
+/// One notification an event, each sent.
+async fn everybody_was_told(apis: &Apis, payments: &[Value]) {
+    let mut due: Vec<(String, &str)> = Vec::new();
+    for payment in payments {
+        let id = payment["id"].as_str().expect("an id");
+        match payment["status"].as_str().expect("a status") {
+            "cancelled" => {}
+            "failed" => due.push((id.to_owned(), "payment.failed")),
+            _ => due.push((id.to_owned(), "payment.completed")),
+        }
+        let refunds = payment["refunds"].as_array().map_or(0, Vec::len);
+        due.extend(std::iter::repeat_n((id.to_owned(), "payment.refunded"), refunds));
+    }
+    due.sort();
+    eventually!(within Duration::from_secs(90), {
+        let (_, page) = apis.notification.get("/notifications?channel=log&limit=100").await;
+        let listed = page["notifications"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let text = |one: &Value, member: &str| one[member].as_str().unwrap_or_default().to_owned();
+        let mut told: Vec<_> = listed.iter().map(|one| (text(one, "payment_id"), text(one, "event_type"))).collect();
+        told.sort();
+        let sent = listed.iter().all(|one| one["status"] == "sent");
+        if sent && told.iter().map(|(id, kind)| (id.clone(), kind.as_str())).eq(due.iter().cloned()) {
+            Ok(())
+        } else {
+            Err(format!("{due:?} should be told, but {listed:?}"))
+        }
+    });
 }
 
 impl Buyer {

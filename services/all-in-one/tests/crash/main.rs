@@ -39,6 +39,8 @@ dies_at!(embedded, embedded,
     before_a_refund_is_committed: "refund.before_commit", 1;
     after_a_refund_is_paid_back: "refund.after_payback", 1;
     after_stock_moved: "product.after_effect", 4;
+    after_an_event_was_noted: "notification.after_effect", 4;
+    before_a_notification_is_sent: "notification.before_send", 4;
 );
 
 dies_at!(real, real_payment,
@@ -59,6 +61,12 @@ dies_at!(real, real_payment,
 dies_at!(consumer, real_product,
     between_effect_and_offset: "consumer.before_commit", 4;
     after_stock_moved: "product.after_effect", 4;
+);
+
+dies_at!(notifier, real_notification,
+    between_effect_and_offset: "consumer.before_commit", 4;
+    after_an_event_was_noted: "notification.after_effect", 4;
+    before_a_notification_is_sent: "notification.before_send", 4;
 );
 
 /// Buyers buy, the process dies once and comes back, and the books balance.

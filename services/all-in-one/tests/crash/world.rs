@@ -18,7 +18,7 @@ pub(crate) struct World {
     apis: Apis,
     books: String,
     _data: TempDir,
-    _stores: Option<(backend::Db, backend::Db, backend::Keys)>,
+    _stores: Option<(backend::Db, backend::Db, backend::Db, backend::Keys)>,
 }
 
 /// Where the services answer.
@@ -27,6 +27,7 @@ pub(crate) struct Apis {
     pub(crate) product: Api,
     pub(crate) basket: Api,
     pub(crate) payment: Api,
+    pub(crate) notification: Api,
 }
 
 /// A payment left half way is settled, and a key left in flight is free again, within seconds.
@@ -38,12 +39,15 @@ const IMPATIENT: [(&str, &str); 5] = [
     ("GRPC__TIMEOUT", "2s"),
 ];
 
+/// What a process that died was about to send is sent by the next one within seconds.
+const QUICK: [(&str, &str); 2] = [("EMAIL__TIMEOUT", "1s"), ("WEBHOOK__TIMEOUT", "1s")];
+
 impl World {
     /// Everything in one process, on SQLite.
     #[expect(clippy::unused_async, reason = "made like the others")]
     pub(crate) async fn embedded() -> Option<Self> {
         let data = tempfile::tempdir().expect("a folder");
-        let ports = [(); 7].map(|()| free_port());
+        let ports = [(); 8].map(|()| free_port());
         let mut shop = Process::new("shop")
             .env("SHOP_DATA", data.path().display().to_string())
             .env("SHOP_DEMO", "false")
@@ -55,19 +59,28 @@ impl World {
             shop.set(&format!("SHOP_{service}__HTTP__PORT"), ports[2 * index].to_string());
             shop.set(&format!("SHOP_{service}__GRPC__PORT"), ports[2 * index + 1].to_string());
         }
+        for (name, value) in QUICK {
+            shop.set(&format!("SHOP_NOTIFICATION__{name}"), value);
+        }
+        shop.set("SHOP_NOTIFICATION__HTTP__PORT", ports[7].to_string());
         shop.set("SHOP_BASKET__HTTP__TIMEOUT", "2s");
         shop.set("SHOP_BASKET__GRPC__TIMEOUT", "2s");
         let books = format!("sqlite://{}", data.path().join("payment.db").display());
-        let apis = Apis::at(ports[0], ports[2], ports[4]);
+        let apis = Apis::at([ports[0], ports[2], ports[4], ports[7]]);
         Some(Self { victim: shop, victim_port: ports[4], others: Vec::new(), apis, books, _data: data, _stores: None })
     }
 
-    /// Three processes on real servers; the payment service is the one to die.
+    /// Four processes on real servers; the payment service is the one to die.
     pub(crate) async fn real_payment() -> Option<Self> {
         Self::real("payment-service").await
     }
 
-    /// Three processes on real servers; the product service is the one to die.
+    /// The same; the notification service is the one to die.
+    pub(crate) async fn real_notification() -> Option<Self> {
+        Self::real("notification-service").await
+    }
+
+    /// The same; the product service is the one to die.
     pub(crate) async fn real_product() -> Option<Self> {
         Self::real("product-service").await
     }
@@ -79,9 +92,9 @@ impl World {
 
     /// The same on a Kafka of the test's choice.
     pub(crate) async fn on_kafka(victim: &str, brokers: &str, prefix: &str) -> Option<Self> {
-        let (postgres, mariadb, redis) =
-            (backend::postgres().await?, backend::mariadb().await?, backend::redis().await?);
-        let ports = [(); 6].map(|()| free_port());
+        let (postgres, notices) = (backend::postgres().await?, backend::postgres().await?);
+        let (mariadb, redis) = (backend::mariadb().await?, backend::redis().await?);
+        let ports = [(); 8].map(|()| free_port());
         let service = |name: &str, index: usize| {
             Process::new(name)
                 .env("PORT", ports[2 * index].to_string())
@@ -106,16 +119,22 @@ impl World {
         for (name, value) in IMPATIENT {
             payment.set(&format!("SHOP_{name}"), value);
         }
-        let mut processes = vec![(product, ports[0]), (basket, ports[2]), (payment, ports[4])];
+        let mut notification = service("notification-service", 3).env("DATABASE_URL", notices.url());
+        for (name, value) in QUICK {
+            notification.set(&format!("SHOP_{name}"), value);
+        }
+        let mut processes =
+            vec![(product, ports[0]), (basket, ports[2]), (payment, ports[4]), (notification, ports[6])];
         let (victim, victim_port) = processes.remove(match victim {
             "product-service" => 0,
             "basket-service" => 1,
-            _ => 2,
+            "payment-service" => 2,
+            _ => 3,
         });
-        let apis = Apis::at(ports[0], ports[2], ports[4]);
+        let apis = Apis::at([ports[0], ports[2], ports[4], ports[6]]);
         let data = tempfile::tempdir().expect("a folder");
         let books = mariadb.url();
-        let stores = Some((postgres, mariadb, redis));
+        let stores = Some((postgres, notices, mariadb, redis));
         Some(Self { victim, victim_port, others: processes, apis, books, _data: data, _stores: stores })
     }
 
@@ -213,9 +232,9 @@ impl World {
 }
 
 impl Apis {
-    fn at(product: u16, basket: u16, payment: u16) -> Self {
-        let local = |port: u16| Api::new(format_args!("127.0.0.1:{port}"));
-        Self { product: local(product), basket: local(basket), payment: local(payment) }
+    fn at(ports: [u16; 4]) -> Self {
+        let [product, basket, payment, notification] = ports.map(|port| Api::new(format_args!("127.0.0.1:{port}")));
+        Self { product, basket, payment, notification }
     }
 
     /// Whether every event has been handed to the bus.

@@ -3,6 +3,7 @@
 
 mod contention;
 mod grpc;
+mod notices;
 mod purchase;
 mod shop;
 

@@ -22,7 +22,7 @@ pub(crate) struct Shop {
 
 /// Databases of its own on the real servers; dropped with it.
 struct Stores {
-    _postgres: backend::Db,
+    _postgres: [backend::Db; 2],
     _mariadb: backend::Db,
     _redis: backend::Keys,
     _kafka: backend::Topics,
@@ -51,18 +51,32 @@ impl Answer {
 impl Shop {
     /// On SQLite and the memory bus.
     pub(crate) async fn embedded() -> Self {
+        Self::embedded_with(|_| ()).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn embedded_with(adjust: impl FnOnce(&mut Config)) -> Self {
         let data = tempfile::tempdir().expect("a folder");
-        Self::start(Self::config(&data), data, None).await
+        let mut config = Self::config(&data);
+        adjust(&mut config);
+        Self::start(config, data, None).await
     }
 
     /// On PostgreSQL, Redis, MariaDB and Kafka, if they run.
     pub(crate) async fn real() -> Option<Self> {
-        let (postgres, mariadb) = (backend::postgres().await?, backend::mariadb().await?);
+        Self::real_with(|_| ()).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn real_with(adjust: impl FnOnce(&mut Config)) -> Option<Self> {
+        let (postgres, notices, mariadb) =
+            (backend::postgres().await?, backend::postgres().await?, backend::mariadb().await?);
         let (redis, kafka) = (backend::redis().await?, backend::kafka().await?);
         let data = tempfile::tempdir().expect("a folder");
         let mut config = Self::config(&data);
         config.product.database.url = Some(postgres.url().into());
         config.payment.database.url = Some(mariadb.url().into());
+        config.notification.database.url = Some(notices.url().into());
         config.basket.redis.url = Some(redis.url().into());
         config.basket.redis.key_prefix = redis.prefix().to_owned();
         config.bus = shop::BusKind::Kafka;
@@ -70,13 +84,17 @@ impl Shop {
         config.kafka.topic_prefix = kafka.prefix().to_owned();
         config.kafka.group_prefix = kafka.prefix().to_owned();
         config.kafka.replication = 1;
-        let stores = Stores { _postgres: postgres, _mariadb: mariadb, _redis: redis, _kafka: kafka };
+        adjust(&mut config);
+        let stores = Stores { _postgres: [postgres, notices], _mariadb: mariadb, _redis: redis, _kafka: kafka };
         Some(Self::start(config, data, Some(stores)).await)
     }
 
     fn config(data: &TempDir) -> Config {
         let mut config = Config { data: data.path().to_owned(), demo: false, ..Config::default() };
-        for http in [&mut config.product.http, &mut config.basket.http, &mut config.payment.http] {
+        let notification = &mut config.notification;
+        for http in
+            [&mut config.product.http, &mut config.basket.http, &mut config.payment.http, &mut notification.http]
+        {
             (http.host, http.port) = ([127, 0, 0, 1].into(), 0);
         }
         for grpc in [&mut config.product.grpc, &mut config.basket.grpc, &mut config.payment.grpc] {
