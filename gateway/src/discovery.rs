@@ -71,6 +71,9 @@ pub(crate) struct Discovery {
 struct Round<'a> {
     shared: &'a Arc<Shared>,
     settings: Settings,
+    /// What settings name.
+    named: Vec<Place>,
+    /// Those of services that are not switched off.
     places: Vec<Place>,
     names: Names,
 }
@@ -79,26 +82,33 @@ impl<'a> Round<'a> {
     fn new(shared: &'a Arc<Shared>) -> Self {
         let live = shared.live();
         let settings = live.config.discovery.clone();
-        let places = places(&live.config);
-        Self { shared, names: Names::new(&settings), settings, places }
+        let (named, places) = places(&live.config);
+        Self { shared, names: Names::new(&settings), settings, named, places }
     }
 
     /// Whether settings still ask for the same.
     fn is_current(&self) -> bool {
         let live = self.shared.live();
-        live.config.discovery == self.settings && places(&live.config) == self.places
+        let (named, places) = places(&live.config);
+        live.config.discovery == self.settings && named == self.named && places == self.places
     }
 }
 
-fn places(config: &Config) -> Vec<Place> {
-    let mut places = Vec::new();
-    for (service, settings) in config.services.by_name().into_iter().filter(|(_, settings)| settings.enabled) {
+/// All places that are named, and those of them that are to be asked.
+fn places(config: &Config) -> (Vec<Place>, Vec<Place>) {
+    let (mut named, mut asked) = (Vec::new(), Vec::new());
+    for (service, settings) in config.services.by_name() {
         for protocol in Protocol::ALL {
-            let urls = settings.urls_of(protocol).1.iter();
-            places.extend(urls.map(|url| Place { service, protocol, url: url.clone() }));
+            for url in &settings.urls_of(protocol).1 {
+                let place = Place { service, protocol, url: url.clone() };
+                if settings.enabled {
+                    asked.push(place.clone());
+                }
+                named.push(place);
+            }
         }
     }
-    places
+    (named, asked)
 }
 
 impl Discovery {
@@ -134,10 +144,11 @@ impl Discovery {
         }
     }
 
-    /// Forgets places that nobody asks for any more, and what was found there unless others take their place.
+    /// Forgets places that settings do not name any more, and what was found there unless others take their place. What is
+    /// known of a service that is switched off is kept: it may be switched on when nobody answers.
     async fn adopt(&self, round: &Round<'_>) {
-        let dropped = self.known.lock().adopt(&round.places);
-        for place in dropped {
+        let dropped = self.known.lock().adopt(&round.named);
+        for place in dropped.iter().chain(&round.named) {
             let is_asked = round.places.iter().any(|other| (other.service, &other.url) == (place.service, &place.url));
             if !is_asked {
                 round.shared.metrics.forget_source(place.service, &place.url.to_string());

@@ -357,6 +357,26 @@ async fn an_edited_source_leaves_the_backends_in_force_until_it_answers() {
 }
 
 #[tokio::test]
+async fn a_service_that_is_switched_on_again_has_the_backends_it_had() {
+    let (_servers, port) = servers(1);
+    let dns = Dns::start().await;
+    dns.points("product.test", &[1]);
+    let source = format!("dns://product.test:{port}");
+    let gateway = Running::start(settings(Some(&dns), &source)).await;
+    assert_eq!(status(&gateway).await, 200);
+    let switch = async |body| gateway.admin("PUT", "/admin/services/product", body).await.status();
+    assert_eq!(switch(r#"{"enabled": false}"#).await, 200);
+    let success = "gateway_discovery_last_success_seconds{service=\"product\"";
+    eventually!(gateway.metric(success).is_none());
+    dns.set("product.test", Says::Nothing);
+    assert_eq!(switch(r#"{"enabled": true}"#).await, 200);
+    eventually!({
+        assert_eq!(status(&gateway).await, 200);
+        failures(&gateway, &source) > 0.0
+    });
+}
+
+#[tokio::test]
 async fn of_too_many_backends_the_first_are_used() {
     let dns = Dns::start().await;
     let all: Vec<u8> = (1..=70).collect();
