@@ -246,7 +246,10 @@ impl Discovery {
 fn put_into_force(shared: &Shared, known: &Mutex<Knowledge>, group @ (service, protocol, kind): Group) {
     let mut draft = shared.draft();
     // Not before it is our turn: what is known last shall be what is last in force.
-    let mut backends = known.lock().publish(group);
+    let (mut backends, has_answered) = {
+        let mut known = known.lock();
+        (known.publish(group), known.has_answered(service, protocol))
+    };
     if backends.len() > MOST {
         tracing::warn!(
             service,
@@ -256,6 +259,9 @@ fn put_into_force(shared: &Shared, known: &Mutex<Knowledge>, group @ (service, p
     }
     backends.truncate(MOST);
     draft.wanted.found(service, protocol, kind, backends);
+    if has_answered {
+        draft.wanted.answered(service, protocol);
+    }
     let problems = draft.settle().map(|settled| drop(settled.commit())).err();
     let problems = problems.map(|problems| problems.to_string());
     if known.lock().settled(group, problems.clone()) {

@@ -64,7 +64,8 @@ impl Handle {
         let mut draft = self.shared.draft();
         let running = &draft.wanted.settings;
         let needs_restart = shop_config::diff(running, &config).into_iter().filter(is_fixed).collect();
-        draft.wanted.settings = keep_fixed(running, config);
+        let config = keep_fixed(running, config);
+        draft.wanted.take(config);
         let settled = draft.settle().map_err(|found| {
             let mut problems = Problems::default();
             for problem in &found {

@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 use serde::Serialize;
 
 use crate::check::Protocol;
-use crate::config::{BackendUrl, Config};
+use crate::config::{BackendUrl, Backends, Config};
 use crate::overlay::Overlay;
 use crate::rotation::MOST;
 
@@ -66,6 +66,8 @@ pub(crate) struct Wanted {
     /// Files, variables and flags.
     pub(crate) settings: Config,
     found: Found,
+    /// Backends that settings named before they named places to look instead, of which none has answered yet.
+    kept: BTreeMap<(&'static str, Protocol), Vec<BackendUrl>>,
     /// What the admin API changed.
     pub(crate) overlay: Overlay,
 }
@@ -81,7 +83,34 @@ pub(crate) struct Merged {
 impl Wanted {
     /// What settings want, with `overlay` on top.
     pub(crate) fn new(settings: Config, overlay: Overlay) -> Self {
-        Self { settings, found: Found::default(), overlay }
+        Self { settings, found: Found::default(), kept: BTreeMap::new(), overlay }
+    }
+
+    /// From now on settings want this. Where they name places to look instead of backends, those stay until one of the places
+    /// answers.
+    pub(crate) fn take(&mut self, settings: Config) {
+        let before = self.settings.services.by_name();
+        for ((name, new), (_, old)) in settings.services.by_name().into_iter().zip(before) {
+            for protocol in Protocol::ALL {
+                let Backends(urls, sources) = new.urls_of(protocol);
+                let Backends(old_urls, old_sources) = old.urls_of(protocol);
+                let mut found = self.found.iter().filter(|((of, speaks, _), _)| (*of, *speaks) == (name, protocol));
+                let is_found = found.any(|(_, urls)| !urls.is_empty());
+                // A place that is known already will not come as news.
+                let is_awaited = sources.iter().any(|source| !old_sources.contains(source));
+                if !urls.is_empty() || is_found || sources.is_empty() {
+                    self.kept.remove(&(name, protocol));
+                } else if is_awaited && !old_urls.is_empty() {
+                    self.kept.insert((name, protocol), old_urls.clone());
+                }
+            }
+        }
+        self.settings = settings;
+    }
+
+    /// A place to look for backends of `service` has answered: those from before are not needed any more.
+    pub(crate) fn answered(&mut self, service: &'static str, protocol: Protocol) {
+        self.kept.remove(&(service, protocol));
     }
 
     /// From now on `source` knows of these backends of `service`, and of no others.
@@ -137,6 +166,9 @@ impl Wanted {
                 add(url, Source::Static);
             }
         }
+        for url in self.kept.get(&(service, protocol)).into_iter().flatten() {
+            add(url, Source::Static);
+        }
         let found = self.found.iter().filter(|((name, of, _), _)| (*name, *of) == (service, protocol));
         for ((_, _, source), urls) in found {
             for url in urls {
@@ -176,6 +208,35 @@ impl Merged {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_that_name_places_to_look_keep_the_backends_from_before_until_one_answers() {
+        let config = |urls: &str| {
+            let mut config = Config::default();
+            config.services.product.urls = urls.parse().expect("a list");
+            config
+        };
+        let hosts = |wanted: &Wanted| {
+            let merged = wanted.merged();
+            merged.specs("product", Protocol::Http).iter().map(|spec| spec.host.clone()).collect::<Vec<_>>().join(" ")
+        };
+        let mut wanted = Wanted::new(config("http://a:1"), Overlay::default());
+        for (urls, expected) in [
+            ("dns://b:1", "a"),
+            ("dns://c:1, file:///x", "a"),
+            ("http://d:1", "d"),
+            ("http://e:1, dns://c:1", "e"),
+            ("dns://c:1", ""),
+            ("http://f:1", "f"),
+            ("dns://c:1", "f"),
+        ] {
+            wanted.take(config(urls));
+            assert_eq!(hosts(&wanted), expected, "{urls}");
+        }
+        wanted.found("product", Protocol::Http, Source::Dns, vec![BackendUrl::new("g", 1)]);
+        wanted.answered("product", Protocol::Http);
+        assert_eq!(hosts(&wanted), "g");
+    }
 
     #[test]
     fn a_backend_named_twice_is_wanted_once_and_what_is_found_is_bounded() {

@@ -91,6 +91,13 @@ impl Knowledge {
         self.known.iter_mut().find(|known| known.place == *place).map(see)
     }
 
+    /// Whether anything is known of the backends of `service` that speak `protocol`, even that there are none.
+    pub(super) fn has_answered(&self, service: &str, protocol: Protocol) -> bool {
+        let mut known =
+            self.known.iter().filter(|known| (known.place.service, known.place.protocol) == (service, protocol));
+        known.any(|known| known.found.is_some())
+    }
+
     /// How many backends stay in force until `place` answers.
     pub(super) fn left_for(&self, place: &Place) -> usize {
         self.left.iter().filter(|left| left.awaits.contains(place)).map(|left| left.backends.len()).sum()

@@ -357,6 +357,28 @@ async fn an_edited_source_leaves_the_backends_in_force_until_it_answers() {
 }
 
 #[tokio::test]
+async fn backends_that_are_looked_up_from_now_on_stay_until_they_are_found() {
+    let (servers, port) = servers(2);
+    let dns = Dns::start().await;
+    dns.set("product.test", Says::Nothing);
+    let gateway = Running::start(settings(Some(&dns), &format!("http://127.0.0.1:{port}"))).await;
+    assert_eq!(status(&gateway).await, 200);
+    let source = format!("dns://product.test:{port}");
+    gateway.handle.apply(settings(Some(&dns), &source)).expect("good settings");
+    eventually!({
+        assert_eq!(status(&gateway).await, 200);
+        failures(&gateway, &source) > 0.0
+    });
+    dns.points("product.test", &[2]);
+    eventually!({
+        assert_eq!(status(&gateway).await, 200);
+        servers[1].count() > 0
+    });
+    let left = servers[0].count();
+    assert_eq!((status(&gateway).await, servers[0].count()), (200, left));
+}
+
+#[tokio::test]
 async fn a_service_that_is_switched_on_again_has_the_backends_it_had() {
     let (_servers, port) = servers(1);
     let dns = Dns::start().await;
