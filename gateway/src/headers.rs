@@ -173,6 +173,7 @@ const MORE_TO_BACKEND: usize = 8;
 pub(crate) fn to_backend(headers: &mut HeaderMap, onward: &Onward<'_>) {
     headers.reserve(MORE_TO_BACKEND);
     let takes_trailers = remove_hop_by_hop(headers);
+    one_length(headers, onward.is_unsized);
     // The gateway itself answers `Expect: 100-continue`, when the backend asks for the body.
     headers.remove(header::EXPECT);
     if onward.http2 {
@@ -195,6 +196,20 @@ pub(crate) fn to_backend(headers: &mut HeaderMap, onward: &Onward<'_>) {
         }
     }
     forwarded(headers, onward);
+}
+
+/// Leaves one length, or none. HTTP/2 clients may say the same twice or an empty one, as frames delimit anyway; beside the
+/// coding of a body of unknown length it would be a second reading.
+fn one_length(headers: &mut HeaderMap, is_unsized: bool) {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return };
+    let is_number = !first.is_empty() && first.as_bytes().iter().all(u8::is_ascii_digit);
+    if is_unsized || !is_number {
+        headers.remove(header::CONTENT_LENGTH);
+    } else if lengths.next().is_some() {
+        let first = first.clone();
+        headers.insert(header::CONTENT_LENGTH, first);
+    }
 }
 
 /// HTTP/2 clients may send one cookie per line; HTTP/1.1 wants one line (RFC 9113, section 8.2.3).
@@ -437,6 +452,25 @@ mod tests {
         ];
         for (name, expected) in table {
             assert_eq!(value(&sent, name), Some(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_body_has_one_length_or_none() {
+        let table = [
+            (&[][..], false, None),
+            (&["3"][..], false, Some("3")),
+            (&["3", "3"], false, Some("3")),
+            (&[""], false, None),
+            (&["0", ""], true, None),
+            (&["", "0"], true, None),
+            (&["3"], true, None),
+        ];
+        for (lengths, is_unsized, expected) in table {
+            let pairs: Vec<_> = lengths.iter().map(|length| ("content-length", *length)).collect();
+            let mut sent = headers(&pairs);
+            one_length(&mut sent, is_unsized);
+            assert_eq!(value(&sent, "content-length"), expected, "{lengths:?} {is_unsized}");
         }
     }
 
