@@ -267,6 +267,10 @@ fn fault(answer: &mut Answer, upgrade: Option<&HeaderValue>) -> Option<String> {
     if status.is_informational() && !upgrade::agrees(&answer.response, upgrade) {
         return Some(format!("the backend answered {status}"));
     }
+    // HTTP/1.1 has to know before it keeps the connection, and does it itself.
+    if matches!(answer.response.body(), Arriving::Http1(_)) {
+        return None;
+    }
     headers::settle_length(answer.response.headers_mut()).err().map(str::to_owned)
 }
 

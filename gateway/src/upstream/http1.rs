@@ -25,6 +25,7 @@ use self::head::{Head, Reader};
 use self::outgoing::{Outgoing, Trouble};
 use super::{Failed, Lease, Patience, TooLate, await_head, unfinished};
 use crate::body::Upload;
+use crate::headers;
 use crate::interim::Interim;
 use crate::reason::Reason;
 
@@ -141,8 +142,10 @@ impl Call {
 
     fn answer(self, head: Head, method: &Method, lease: Lease) -> Sent {
         let Self { stream, outgoing, sending, .. } = self;
-        let Head { parts, keeps, rest } = head;
-        let decoder = match head::body(&parts, method) {
+        let Head { mut parts, keeps, rest } = head;
+        // Before the connection can be used again: after an answer that nobody may have, nobody may use it.
+        let settled = headers::settle_length(&mut parts.headers).map_err(Invalid);
+        let decoder = match settled.and_then(|()| head::body(&parts, method)) {
             Ok(decoder) => decoder,
             Err(Invalid(why)) => return Sent::Failed(Failed::sent(Reason::UpstreamInvalid, why)),
         };

@@ -232,6 +232,27 @@ async fn broken_answers_are_named_and_their_connection_is_not_used_again() {
 }
 
 #[tokio::test]
+async fn an_answer_that_has_no_body_and_two_lengths_does_not_leave_its_connection_to_others() {
+    let two = "content-length: 1\r\ncontent-length: 2\r\n";
+    let both = "content-length: 1\r\ntransfer-encoding: chunked\r\n";
+    for (name, method, answer) in [
+        ("two lengths for a HEAD", "HEAD", format!("HTTP/1.1 200 OK\r\n{two}\r\n")),
+        ("length and coding for a HEAD", "HEAD", format!("HTTP/1.1 200 OK\r\n{both}\r\n")),
+        ("two lengths of a 204", "GET", format!("HTTP/1.1 204 No Content\r\n{two}\r\n")),
+        ("two lengths of a 304", "GET", format!("HTTP/1.1 304 Not Modified\r\n{two}\r\n")),
+        ("length and coding of a 304", "GET", format!("HTTP/1.1 304 Not Modified\r\n{both}\r\n")),
+        ("two zeros", "GET", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\ncontent-length: 00\r\n\r\n".to_owned()),
+    ] {
+        let upstream = answering(&answer, false).await;
+        let gateway = one_worker(&upstream).await;
+        let reply = gateway.send(request(method, "/api/products", "")).await;
+        assert_eq!((reply.status(), reply.header("x-gateway-reason")), (502, Some("upstream_invalid")), "{name}");
+        gateway.get("/api/products").await;
+        assert_eq!(upstream.connections.load(SeqCst), 2, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn heads_of_answers_are_bounded() {
     let large = |size: usize| format!("HTTP/1.1 200 OK\r\nx: {}\r\ncontent-length: 2\r\n\r\nok", "x".repeat(size));
     try_answer("60 kB", "GET", &large(60_000), false, Whole(200, "ok"), true).await;
