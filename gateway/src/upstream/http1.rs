@@ -21,6 +21,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use tokio::net::TcpStream;
 
+use self::arriving::Overtime;
 use self::head::{Head, Reader};
 use self::outgoing::{Outgoing, Trouble};
 use super::{Failed, Lease, Patience, TooLate, await_head, unfinished};
@@ -61,7 +62,7 @@ pub(super) async fn call(
         is_answered: false,
     };
     match await_head(std::future::poll_fn(|cx| call.poll_head(interim, cx)), patience).await {
-        Ok(Ok(answer)) => call.answer(answer, &head.method, lease),
+        Ok(Ok(answer)) => call.answer(answer, &head.method, lease, patience),
         Ok(Err(end)) => call.failed(end, patience),
         Err(TooLate) => Sent::Failed(Failed::sent(Reason::UpstreamTimeout, "the backend did not answer in time")),
     }
@@ -140,7 +141,7 @@ impl Call {
         Ok(None)
     }
 
-    fn answer(self, head: Head, method: &Method, lease: Lease) -> Sent {
+    fn answer(self, head: Head, method: &Method, lease: Lease, patience: &Patience) -> Sent {
         let Self { stream, outgoing, sending, .. } = self;
         let Head { mut parts, keeps, rest } = head;
         // Before the connection can be used again: after an answer that nobody may have, nobody may use it.
@@ -150,9 +151,10 @@ impl Call {
             Err(Invalid(why)) => return Sent::Failed(Failed::sent(Reason::UpstreamInvalid, why)),
         };
         let is_switched = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+        let overtime = (sending == Sending::Running).then(|| Overtime { backend: lease.backend(), end: patience.end });
         let lease = Some(lease).filter(|_| keeps && !is_switched && sending != Sending::Stuck);
-        let body = if sending == Sending::Running {
-            Arriving::beside(outgoing, decoder, rest, stream, lease)
+        let body = if let Some(overtime) = overtime {
+            Arriving::beside(outgoing, decoder, rest, stream, lease, overtime)
         } else {
             Arriving::new(decoder, rest, stream, lease)
         };

@@ -76,6 +76,11 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
+    /// Whose connection it is.
+    pub(super) fn backend(&self) -> Arc<Backend> {
+        Arc::clone(&self.backend)
+    }
+
     /// The answer is whole: the connection may serve another call.
     pub(super) fn give_back(self, stream: TcpStream) {
         if self.backend.is_retired() {

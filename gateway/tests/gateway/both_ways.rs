@@ -95,6 +95,34 @@ async fn a_client_that_sends_all_before_it_takes_any_of_an_early_answer_is_serve
     assert!(answer.iter().all(|byte| *byte == b'y'));
 }
 
+/// How many calls to the product service's backend are not over.
+async fn calls(gateway: &Running) -> u64 {
+    let standing = gateway.get("/health/detailed").await.json();
+    standing["services"]["product"]["backends"][0]["active_requests"].as_u64().expect("a number")
+}
+
+#[tokio::test]
+async fn a_request_that_outlasts_its_answer_counts_and_has_an_end() {
+    let upstream = Upstream::raw(|mut stream| async move {
+        read_head(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood").await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let mut settings = config(upstream.addr);
+    settings.limits.body_idle = shop_config::Duration::secs(60);
+    settings.upstream.total_timeout = shop_config::Duration::secs(3);
+    let gateway = Running::start(settings).await;
+    let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+    let head = "POST /api/products HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nsome";
+    client.write_all(head.as_bytes()).await.expect("writes");
+    read_until(&mut client, "good").await;
+    eventually!(gateway.metric(r#"gateway_active_requests{service="product"}"#) == Some(0.0));
+    assert_eq!((calls(&gateway).await, upstream.open.load(SeqCst)), (1, 1));
+    eventually!(upstream.open.load(SeqCst) == 0);
+    eventually!(calls(&gateway).await == 0);
+}
+
 #[tokio::test]
 async fn half_a_request_never_makes_a_whole_answer() {
     // Ends its answer by closing, as soon as its client has.

@@ -2,6 +2,7 @@
 
 use std::net::Shutdown;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -11,10 +12,12 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use super::decoder::{Decoder, Piece};
 use super::outgoing::{Outgoing, Trouble};
 use super::{Invalid, room};
+use crate::service::Backend;
 use crate::upstream::Lease;
 
 /// Why the rest of an answer is missing.
@@ -57,6 +60,14 @@ struct Sending {
     task: AbortHandle,
     /// The connection's other half when all is sent; an error when the client broke off.
     done: oneshot::Receiver<Result<OwnedWriteHalf, Trouble>>,
+    overtime: Overtime,
+}
+
+/// What bounds and counts a request that outlasts its answer.
+pub(super) struct Overtime {
+    pub(super) backend: Arc<Backend>,
+    /// When it must be over.
+    pub(super) end: Option<Instant>,
 }
 
 impl Arriving {
@@ -76,6 +87,7 @@ impl Arriving {
         bytes: Bytes,
         stream: TcpStream,
         lease: Option<Lease>,
+        overtime: Overtime,
     ) -> Self {
         let (read, write) = stream.into_split();
         let (tell, done) = oneshot::channel();
@@ -84,7 +96,8 @@ impl Arriving {
             // Whoever ended it needs no telling.
             let _ = task.await;
         });
-        let mut body = Self { decoder, bytes, link: Link::Shared(read, Sending { task: handle, done }), lease };
+        let sending = Sending { task: handle, done, overtime };
+        let mut body = Self { decoder, bytes, link: Link::Shared(read, sending), lease };
         if body.decoder.is_done() {
             body.finish();
         }
@@ -106,8 +119,11 @@ impl Arriving {
             Link::Whole(stream) => Some(stream),
             Link::Shared(read, mut sending) => match sending.done.try_recv() {
                 Ok(Ok(write)) => read.reunite(write).ok(),
-                // What the client still sends goes on to the backend as long as it takes it.
-                _ => None,
+                Ok(Err(_)) => None,
+                Err(_) => {
+                    sending.outlast();
+                    None
+                }
             },
             Link::Gone => None,
         };
@@ -154,6 +170,24 @@ impl Arriving {
                 _ => return Poll::Ready(Some(Err(self.broke_off(Lost::Ended)))),
             }
         }
+    }
+}
+
+impl Sending {
+    /// The answer is whole. What the client still sends goes on to the backend as long as it takes it, in the call's time.
+    fn outlast(self) {
+        let Self { task, done, overtime: Overtime { backend, end } } = self;
+        let in_flight = backend.begin();
+        crate::spawn(async move {
+            let is_over = match end {
+                Some(end) => timeout_at(end, done).await.is_ok(),
+                None => done.await.is_ok(),
+            };
+            if !is_over {
+                task.abort();
+            }
+            drop(in_flight);
+        });
     }
 }
 
