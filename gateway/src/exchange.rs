@@ -116,6 +116,11 @@ impl Exchange {
         self.upload = progress;
     }
 
+    /// Why the request's body broke off, if it did.
+    pub(crate) fn upload_broke_off(&self) -> Option<Reason> {
+        self.upload.as_ref()?.broken()
+    }
+
     /// The request goes to `backend`.
     pub(crate) fn goes_to(&mut self, backend: &Arc<Backend>) {
         self.backend = Some(Arc::clone(backend));

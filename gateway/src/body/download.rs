@@ -109,8 +109,12 @@ impl Download {
         let frame = match next {
             Some(Ok(frame)) => frame,
             Some(Err(_)) => {
-                let detail = "the backend broke off its answer";
-                return Poll::Ready(Some(self.broke_off(Reason::UpstreamReset, detail, exchange)));
+                // Half a request makes half an answer.
+                let (reason, detail) = match exchange.upload_broke_off() {
+                    Some(reason) => (reason, "the request broke off"),
+                    None => (Reason::UpstreamReset, "the backend broke off its answer"),
+                };
+                return Poll::Ready(Some(self.broke_off(reason, detail, exchange)));
             }
             None => {
                 self.complete(None, exchange);
@@ -146,10 +150,14 @@ impl Download {
         exchange: &mut Exchange,
     ) -> Result<Frame<Bytes>, Broken> {
         self.state.ended = true;
-        if let Some(permit) = self.permit.take() {
-            permit.done(false);
+        // A client that breaks off says nothing about the backend.
+        let permit = self.permit.take();
+        if matches!(reason, Reason::UpstreamReset | Reason::UpstreamTimeout) {
+            if let Some(permit) = permit {
+                permit.done(false);
+            }
+            self.in_flight.failed(reason, detail);
         }
-        self.in_flight.failed(reason, detail);
         exchange.broke_off(reason);
         if self.grpc {
             exchange.grpc_status(Some(reason.grpc()));

@@ -143,6 +143,12 @@ async fn half_a_request_never_makes_a_whole_answer() {
     let _ = in_time(client.read_to_end(&mut rest)).await;
     assert_eq!(String::from_utf8_lossy(&rest), "", "no last chunk");
     eventually!(upstream.open.load(SeqCst) == 0);
+    let refused = |reason| gateway.metric(&format!(r#"gateway_refusals_total{{reason="{reason}",service="product"}}"#));
+    eventually!(refused("bad_request") == Some(1.0));
+    // It was the client's doing.
+    assert_eq!(refused("upstream_reset").filter(|count| *count > 0.0), None);
+    let standing = format!(r#"gateway_backend_health{{backend="http://{}",service="product"}}"#, upstream.addr);
+    assert_eq!(gateway.metric(&standing), Some(1.0));
 }
 
 #[tokio::test]
