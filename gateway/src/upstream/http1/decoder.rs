@@ -141,7 +141,8 @@ impl Chunked {
             };
             self.at = next;
         }
-        bytes.clear();
+        // Cleared, they would keep the memory that they were read into from being used again.
+        *bytes = Bytes::new();
         Ok((None, false))
     }
 

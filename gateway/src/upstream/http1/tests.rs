@@ -1,6 +1,6 @@
 //! Answers as the codec reads them, in one piece and in any two, and beside hyper's client.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, Method, Request, Version};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Invalid;
-use super::decoder::Piece;
+use super::decoder::{Decoder, Piece};
 use super::head::{self, LARGEST_HEAD, MOST_HEADERS, Reader};
 
 /// What was made of an answer.
@@ -213,6 +213,24 @@ fn an_answer_that_is_wrong_or_not_whole_is_never_taken_for_whole() {
             let seen = read(&Method::GET, &[&wire.as_bytes()[..cut]]);
             assert!(!seen.is_whole, "{} of {wire}", &wire[..cut]);
         }
+    }
+}
+
+#[test]
+fn room_is_free_again_when_its_pieces_are_gone() {
+    for (name, mut decoder, wire) in [
+        ("with a length", Decoder::length(8), &b"half"[..]),
+        ("in chunks", Decoder::chunked(), b"4\r\nhalf"),
+        ("between chunks", Decoder::chunked(), b"4\r\nhalf\r\n"),
+        ("to the end", Decoder::Close, b"half"),
+    ] {
+        let mut room = BytesMut::with_capacity(64);
+        room.extend_from_slice(wire);
+        let mut bytes = room.split().freeze();
+        while decoder.next(&mut bytes).expect("valid").is_some() {}
+        // The answer goes on; only `bytes` could still hold the room.
+        assert!(room.try_reclaim(64), "{name}");
+        assert!(bytes.is_empty() && !decoder.is_done(), "{name}");
     }
 }
 
