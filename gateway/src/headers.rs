@@ -118,7 +118,7 @@ fn options(connection: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 
 /// Whether backends rely on the header of this name: dropped on a client's word, they would miss what a proxy before us
 /// said, or where the request ends.
-fn is_vouched_for(name: &[u8]) -> bool {
+pub(crate) fn is_vouched_for(name: &[u8]) -> bool {
     let known = [b"host".as_slice(), b"content-length", b"forwarded", b"via", b"x-request-id", b"traceparent"];
     let is_forwarded = |prefix: &[u8]| name.len() > prefix.len() && name[..prefix.len()].eq_ignore_ascii_case(prefix);
     is_forwarded(b"x-forwarded-") || known.iter().any(|known| name.eq_ignore_ascii_case(known))

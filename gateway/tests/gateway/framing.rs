@@ -14,6 +14,25 @@ const POST: &str = "POST /api/products HTTP/1.1\r\nhost: a\r\n";
 /// What a smuggler would like to be taken for a request of its own.
 const SMUGGLED: &str = "GET /api/products/smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
 
+/// A request whose trailers are what the gateway says of it, and one more.
+fn vouched() -> String {
+    let names = [
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "forwarded",
+        "via",
+        "x-request-id",
+        "traceparent",
+        "connection",
+        "cookie",
+        "proxy-authorization",
+        "x",
+    ];
+    let trailers = names.map(|name| format!("{name}: y\r\n")).concat();
+    let names = names.join(", ");
+    format!("{POST}transfer-encoding: chunked\r\ntrailer: {names}\r\n\r\n1\r\na\r\n0\r\n{trailers}\r\n")
+}
+
 /// Sends `bytes`, reads until the gateway closes.
 async fn send(gateway: &Running, bytes: impl AsRef<[u8]>) -> String {
     gateway.raw(bytes).await
@@ -235,6 +254,7 @@ async fn what_is_merely_unusual_reaches_the_backend_in_one_form() {
             ),
             "a",
         ),
+        ("announced trailers that the gateway vouches for", vouched(), "a"),
         (
             "an upgrade to HTTP/2",
             format!("{GET}connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n\r\n"),

@@ -13,6 +13,7 @@ use tokio::io::AsyncWrite;
 
 use super::head;
 use crate::body::Upload;
+use crate::headers::is_vouched_for;
 
 /// Larger buffers than this are not kept for the next head.
 const LARGEST_SPARE: usize = 16 * 1024;
@@ -222,7 +223,8 @@ fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
     names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
 }
 
-/// Leaves those `trailers` that were announced and have no meaning for framing, routing or access (RFC 9110, 6.5.1).
+/// Leaves those `trailers` that were announced, have no meaning for framing, routing or access (RFC 9110, 6.5.1), and are
+/// not the gateway's to say: a backend that merges them into the head would take them for its word.
 fn retain(trailers: &mut HeaderMap, allowed: &[HeaderName]) {
     let all = std::mem::take(trailers);
     let mut name = None;
@@ -235,19 +237,21 @@ fn retain(trailers: &mut HeaderMap, allowed: &[HeaderName]) {
 }
 
 fn is_refused(name: &HeaderName) -> bool {
-    [
+    let is_known = [
         header::AUTHORIZATION,
         header::CACHE_CONTROL,
+        header::CONNECTION,
         header::CONTENT_ENCODING,
-        header::CONTENT_LENGTH,
         header::CONTENT_RANGE,
         header::CONTENT_TYPE,
-        header::HOST,
+        header::COOKIE,
         header::MAX_FORWARDS,
+        header::PROXY_AUTHORIZATION,
         header::SET_COOKIE,
         header::TE,
         header::TRAILER,
         header::TRANSFER_ENCODING,
     ]
-    .contains(name)
+    .contains(name);
+    is_known || is_vouched_for(name.as_str().as_bytes())
 }
