@@ -7,7 +7,7 @@ use shop_testing::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Client, Running, Upstream, config, get, read_head};
+use crate::support::{Client, Running, Upstream, config, get, read_head, reset};
 
 async fn one_worker(upstream: &Upstream) -> Running {
     let mut settings = config(upstream.addr);
@@ -121,6 +121,32 @@ async fn a_request_that_outlasts_its_answer_counts_and_has_an_end() {
     assert_eq!((calls(&gateway).await, upstream.open.load(SeqCst)), (1, 1));
     eventually!(upstream.open.load(SeqCst) == 0);
     eventually!(calls(&gateway).await == 0);
+}
+
+#[tokio::test]
+async fn a_backend_that_resets_while_it_is_sent_a_request_leaves_as_much_of_an_answer_as_it_gave() {
+    for (length, is_whole) in [(4, true), (10, false)] {
+        let upstream = Upstream::raw(move |mut stream| async move {
+            read_head(&mut stream).await;
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\ngood");
+            let _ = stream.write_all(answer.as_bytes()).await;
+            // What comes when the client has the beginning of the answer.
+            let _ = stream.read_exact(&mut [0; 4]).await;
+            reset(stream);
+        })
+        .await;
+        let gateway = one_worker(&upstream).await;
+        let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+        let head = "POST /api/products HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n";
+        client.write_all(head.as_bytes()).await.expect("writes");
+        read_until(&mut client, "good").await;
+        client.write_all(b"some").await.expect("writes");
+        eventually!(upstream.open.load(SeqCst) == 0);
+        eventually!(calls(&gateway).await == 0);
+        eventually!(gateway.metric(r#"gateway_active_requests{service="product"}"#) == Some(0.0));
+        let broken = || gateway.metric(r#"gateway_refusals_total{reason="upstream_reset",service="product"}"#);
+        eventually!(broken().is_some_and(|count| count > 0.0) != is_whole);
+    }
 }
 
 #[tokio::test]
