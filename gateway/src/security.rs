@@ -33,7 +33,9 @@ impl Security {
 
     /// Writes them; `secure` says whether the client's connection is TLS.
     pub(crate) fn write(&self, headers: &mut HeaderMap, secure: bool) {
-        headers.reserve(self.defaults.len() + 4);
+        // No more than is needed: a map that has just enough room would be made twice as large.
+        let rare = usize::from(secure && self.hsts.is_some()) + usize::from(self.server.is_some());
+        headers.reserve(self.defaults.len() + 2 + rare);
         for (name, value) in &self.defaults {
             if let Entry::Vacant(place) = headers.entry(name) {
                 place.insert(value.clone());
