@@ -22,6 +22,8 @@ pub(crate) const CLIENTS: usize = 10_000;
 pub(crate) const RATE: f64 = 100.0;
 /// Each of the three loads takes ten seconds.
 const REQUESTS: usize = 1000;
+/// The time in which the last of them are accepted, and the backend has their bodies' begin.
+const SETTLE: Duration = Duration::from_secs(2);
 /// A tick for each hundredth of the slow clients, so that each sends a byte a second.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -48,11 +50,13 @@ pub(crate) async fn measure(contestant: &Contestant, process: &Process) -> anyho
     let quiet = process.memory().0;
 
     let crowd = Crowd::start(port).await?;
+    // What connecting costs is another matter.
+    tokio::time::sleep(SETTLE).await;
     let amid = good.run(plan).await?;
     let loaded = process.memory().0;
     let cut = crowd.stop()?;
 
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(SETTLE).await;
     let after = good.run(plan).await?;
     Ok(Slow { before, amid, after, memory: (quiet, loaded, process.memory().0), cut })
 }
