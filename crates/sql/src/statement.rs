@@ -119,10 +119,12 @@ fn summary(sql: &str) -> String {
     for word in words {
         let is = |known: &[&str], word: &str| known.iter().any(|known| known.eq_ignore_ascii_case(word));
         let is_name = word.starts_with(|c: char| c.is_ascii_alphabetic()) && !is(&["SELECT", "SET", "SKIP"], word);
-        // Row locks and conflict clauses have words of statements in them.
-        if is(&["SELECT", "INSERT", "DELETE", "COMMIT"], word)
-            || is(&["UPDATE"], word) && !is(&["FOR", "DO", "KEY"], before)
-        {
+        // Row locks and conflict clauses have a word of statements in them, which means no table.
+        if is(&["UPDATE"], word) && is(&["FOR", "DO", "KEY"], before) {
+            before = "";
+            continue;
+        }
+        if is(&["SELECT", "INSERT", "UPDATE", "DELETE", "COMMIT"], word) {
             say(&word.to_ascii_uppercase());
         } else if is_name && is(&["FROM", "INTO", "JOIN", "UPDATE"], before) {
             say(word);
