@@ -17,7 +17,8 @@ STORES = ["postgresql", "redis", "mariadb", "kafka"]
 MINORS = ["1.35.0", "1.36.0", "1.37.0"]
 
 EXTERNAL = {
-    "postgresql": ["postgresql.external.host=pg.example", "postgresql.external.existingSecret=pg"],
+    "postgresql": ["postgresql.external.host=pg.example", "postgresql.external.existingSecret=pg",
+                   "postgresql.external.notificationExistingSecret=pg"],
     "redis": ["redis.external.host=redis.example", "redis.external.existingSecret=redis"],
     "mariadb": ["mariadb.external.host=maria.example", "mariadb.external.existingSecret=maria"],
     "kafka": ["kafka.external.brokers={kafka-1.example:9093,kafka-2.example:9093}"],
@@ -25,10 +26,10 @@ EXTERNAL = {
 
 # Each optional feature alone, on top of production's values.
 FEATURES = {
-    "notification": ["notification.enabled=true"],
+    "no-notification": ["notification.enabled=false"],
     "notification-channels": [
-        "notification.enabled=true", "notification.smtp.url=smtps://u:p@mail.example:465",
-        "notification.webhook.url=https://hooks.example/shop", "notification.webhook.secret=whsec_1",
+        "notification.smtp.url=smtps://u:p@mail.example:465", "notification.webhook.url=https://hooks.example/shop",
+        "notification.webhook.secret=whsec_" + "A" * 32,
     ],
     "ingress": ["ingress.enabled=true", "ingress.tls[0].secretName=shop-tls", "ingress.tls[0].hosts={shop.example.com}"],
     "gateway-api": [

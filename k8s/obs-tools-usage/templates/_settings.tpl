@@ -68,7 +68,7 @@
   "notification.database" "postgresql.auth.notificationPassword or .existingSecret, for a server of yours postgresql.external.notificationPassword or .notificationExistingSecret"
   "basket.redis" "redis.auth.password or .existingSecret, for a server of yours redis.external.password or .existingSecret"
   "payment.database" "mariadb.auth.password or .existingSecret, for a server of yours mariadb.external.password or .existingSecret"
-  "notification.smtp" "notification.smtp.url or .existingSecret"
+  "notification.email" "notification.smtp.url or .existingSecret"
   "notification.webhook" "notification.webhook.secret or .existingSecret" -}}
 {{ get $places (printf "%s.%s" $name (index . 1)) | default (printf "a Secret of yours, and its variable into %s.extraEnv with valueFrom.secretKeyRef" $name) }}
 {{- end }}

@@ -5,7 +5,7 @@ import pytest
 from chart import COMPONENTS, named, render
 
 FIXED = [
-    "gateway.admin.token=t", "redis.auth.password=p", "notification.enabled=true",
+    "gateway.admin.token=t", "redis.auth.password=p",
     *[f"postgresql.auth.{key}=p" for key in ("password", "productPassword", "notificationPassword")],
     *[f"mariadb.auth.{key}=p" for key in ("rootPassword", "password")],
 ]
