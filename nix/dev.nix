@@ -58,10 +58,11 @@ let
           if [ ! -e "$data/PG_VERSION" ]; then
             rm -rf "$data.new"
             initdb -D "$data.new" -U postgres -A scram-sha-256 --pwfile=<(echo password) -E UTF8 --locale=C.UTF-8
-            echo "create database product_service" |
-              postgres --single -D "$data.new" postgres
             mv "$data.new" "$data"
           fi
+          for database in product_service notification_service; do
+            echo "create database $database" | postgres --single -D "$data" postgres 2>&1 | grep -v 'already exists' || true
+          done
           exec postgres -D "$data" -p 5432 -c listen_addresses=127.0.0.1 -c unix_socket_directories=
         '')
         (
@@ -133,10 +134,10 @@ let
       let
         variable = lib.toUpper service.section;
       in
-      [
-        "${variable}_SERVICE_URLS=http://localhost:${toString service.http}"
-        "${variable}_SERVICE_GRPC_URLS=http://localhost:${toString service.grpc}"
-      ]
+      [ "${variable}_SERVICE_URLS=http://localhost:${toString service.http}" ]
+      ++ lib.optional (
+        service ? grpc
+      ) "${variable}_SERVICE_GRPC_URLS=http://localhost:${toString service.grpc}"
     ) (lib.filterAttrs (_: service: service ? section) separate)
   );
 
@@ -150,9 +151,7 @@ let
     environment = [
       "LOG_FORMAT=text"
     ]
-    ++ lib.optionals (name == "gateway") (
-      local ++ [ "NOTIFICATION_SERVICE_ENABLED=${lib.boolToString (separate ? notification)}" ]
-    );
+    ++ lib.optionals (name == "gateway") local;
     readiness_probe = probe "${lib.getExe curl} -fsS -m 2 http://127.0.0.1:${toString service.http}/health/ready";
     availability.restart = "on_failure";
     shutdown.timeout_seconds = 30;

@@ -5,8 +5,13 @@
 #   store           the local server it can be given: postgresql, mariadb or redis
 #   section         its table under `services` in the gateway's settings, where the gateway calls it
 #   calls           the services it calls itself
+#   placeholders    what stands for credentials when its settings are judged without them, where they belong together
 #   gatewayAt       where in its settings those of the gateway are, which it takes over without a restart
 #   embedded        whether it keeps its data in files of its own
+let
+  # What goes to `webhook.url` is signed, and a check of the settings alone does not see the key.
+  placeholders.WEBHOOK_SECRET = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+in
 {
   gateway = {
     crate = "shop-gateway";
@@ -51,6 +56,16 @@
       "product"
     ];
   };
+  notification = {
+    crate = "shop-notification";
+    binary = "notification-service";
+    about = "notification service";
+    kafka = true;
+    http = 8084;
+    store = "postgresql";
+    section = "notification";
+    inherit placeholders;
+  };
   all-in-one = {
     crate = "shop";
     binary = "shop";
@@ -59,5 +74,6 @@
     http = 8083;
     gatewayAt = [ "gateway" ];
     embedded = true;
+    inherit placeholders;
   };
 }

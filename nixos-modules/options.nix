@@ -18,7 +18,11 @@ let
     lib.filterAttrsRecursive (_: value: value != null) own.settings
   );
   canRun = pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform;
-  checked = pkgs.runCommand "shop-${name}.toml" { inherit written; } ''
+  # Secrets that other settings want to see; the real ones are not here, and what is in the file is not known.
+  placeholders = lib.filterAttrs (
+    variable: _: own.environmentFile != null || own.credentials ? ${variable}
+  ) (service.placeholders or { });
+  checked = pkgs.runCommand "shop-${name}.toml" ({ inherit written; } // placeholders) ''
     ${lib.getExe own.package} --check --config "$written"
     cp "$written" "$out"
   '';

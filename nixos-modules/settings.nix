@@ -41,13 +41,22 @@ let
       description = "Port for HTTPS and gRPC over TLS, on the address of `http.host`. Opened in the firewall only when there is a certificate.";
     };
   };
-  loopback = lib.genAttrs [ "http" "grpc" ] (_: {
-    host = mkOption {
-      type = types.str;
-      default = "127.0.0.1";
-      description = "Address to listen on; clients come through the gateway.";
-    };
-  });
+  # What the gateway calls in the same process.
+  parts = lib.mapAttrs (
+    _: part:
+    lib.genAttrs
+      (lib.filter (protocol: part ? ${protocol}) [
+        "http"
+        "grpc"
+      ])
+      (_: {
+        host = mkOption {
+          type = types.str;
+          default = "127.0.0.1";
+          description = "Address to listen on; clients come through the gateway.";
+        };
+      })
+  ) behind;
 
   common = {
     log.level = default types.str "`error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,sqlx=debug`.";
@@ -103,30 +112,29 @@ let
 
   behind = lib.filterAttrs (_: other: other ? section) services;
   backends = {
-    services =
-      lib.mapAttrs' (
-        other: at:
-        lib.nameValuePair at.section {
-          enabled = mkOption {
-            type = types.bool;
-            default = cfg.${other}.enable;
-            defaultText = lib.literalMD "whether it is enabled on this machine";
-            description = "Whether the gateway serves the ${at.about}. Set it, with `urls`, for one on another machine.";
-          };
-          urls = urls other "http" "HTTP";
-          grpc_urls = urls other "grpc" "gRPC";
-        }
-      ) behind
-      # Known to the gateway, not to this module: nothing to send calls to unless somebody says so.
-      // lib.optionalAttrs (!behind ? notification) {
-        notification.enabled = mkOption {
+    services = lib.mapAttrs' (
+      other: at:
+      lib.nameValuePair at.section {
+        enabled = mkOption {
           type = types.bool;
-          default = false;
-          description = "Whether the gateway serves a notification service. Set it, with `urls`, where there is one.";
+          default = cfg.${other}.enable;
+          defaultText = lib.literalMD "whether it is enabled on this machine";
+          description = "Whether the gateway serves the ${at.about}. Set it, with `urls`, for one on another machine.";
         };
-      };
+        urls = urls other "http" "HTTP";
+        grpc_urls = urls other "grpc" "gRPC";
+      }
+    ) behind;
     trusted_proxies = default (types.listOf types.str) "Addresses of proxies in front, whose word on the client's address counts.";
     workers = default types.ints.unsigned "Threads that serve; 0 is one per core.";
+  };
+  # How the notification service tells people and programs.
+  channels = {
+    email = {
+      from = default types.str "Who e-mails are from, such as `Shop <orders@shop.example>`. The mail server goes into `credentials.SMTP_URL`, because its URL has a password; no e-mail is sent without.";
+      templates = default types.str "Folder with texts of your own, by the names of the built-in ones.";
+    };
+    webhook.url = default types.str "Endpoint that gets every event, beside those added over the API. The key it is signed with goes into `credentials.WEBHOOK_SECRET`.";
   };
   urls =
     other: protocol: word:
@@ -143,14 +151,12 @@ let
 in
 if service.embedded or false then
   common
+  // parts
   // {
     gateway = {
       inherit http tls;
     };
-    # Called by the gateway, in the same process.
-    product = loopback;
-    basket = loopback;
-    payment = loopback;
+    notification = parts.notification // channels;
     data = default types.str "Folder of the embedded stores and of dead letters, seen from `/var/lib/shop-${name}`.";
     demo = default types.bool "Whether an empty catalogue gets ten demo products.";
   }
@@ -163,6 +169,7 @@ else
   // lib.optionalAttrs service.kafka {
     kafka.brokers = default (types.listOf types.str) "Kafka's brokers, as `host:port`.";
   }
+  // lib.optionalAttrs (name == "notification") channels
   // lib.optionalAttrs (name == "gateway") (backends // { inherit tls; })
   // stores.${service.store or ""} or { }
   // neighbours

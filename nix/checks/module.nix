@@ -44,6 +44,18 @@ let
         settings.redis.url = "redis://:hunter2@redis.example:6379/0";
       };
     };
+    "services.shop.notification.settings.email.smtp_url" = {
+      notification = {
+        enable = true;
+        settings.email.smtp_url = "smtps://shop:hunter2@mail.example";
+      };
+    };
+    "services.shop.notification.settings.webhook.secret" = {
+      notification = {
+        enable = true;
+        settings.webhook.secret = "whsec_hunter2";
+      };
+    };
     "services.shop.all-in-one" = {
       all-in-one.enable = true;
       gateway.enable = true;
@@ -158,6 +170,16 @@ let
   };
   broken = lib.attrNames (lib.filterAttrs (_: isTrue: !isTrue) holds);
 
+  # The key that belongs to the endpoint is known only on the machine.
+  signed =
+    (with' {
+      notification = {
+        enable = true;
+        settings.webhook.url = "https://hooks.example/shop";
+        credentials.WEBHOOK_SECRET = "/run/keys/webhook";
+      };
+    }).config.services.shop.notification.settingsFile;
+
   wrong =
     (with' {
       gateway = {
@@ -191,7 +213,11 @@ in
   module-secrets =
     assert lib.assertMsg (missing == [ ]) "not refused: ${toString missing}";
     assert lib.assertMsg (complaints accepted == [ ]) "refused: ${toString (complaints accepted)}";
-    pkgs.runCommand "check-module-secrets" { } "touch $out";
+    pkgs.runCommand "check-module-secrets" { inherit signed; } ''
+      grep -F hooks.example "$signed"
+      if grep -F whsec_ "$signed"; then exit 1; fi
+      touch $out
+    '';
 
   module-ports =
     assert lib.assertMsg (broken == [ ]) "does not hold: ${lib.concatStringsSep "; " broken}";

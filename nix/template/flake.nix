@@ -28,6 +28,7 @@
               product.enable = true;
               basket.enable = true;
               payment.enable = true;
+              notification.enable = true;
               backends = {
                 postgresql.enable = true;
                 mariadb.enable = true;

@@ -14,6 +14,7 @@ let
       (secret "product" "open-sesame")
       (secret "basket" "open-sesame")
       (secret "payment" "open-sesame")
+      (secret "notification" "open-sesame")
     ];
     virtualisation.memorySize = 1024;
     services.shop = {
@@ -52,6 +53,19 @@ let
         };
         credentials.DB_PASSWORD = "/run/keys/payment";
       };
+      notification = {
+        enable = true;
+        openFirewall = true;
+        settings = {
+          database = {
+            host = "stores";
+            user = "notification";
+            name = "notification_service";
+          };
+          kafka.brokers = [ "kafka:9092" ];
+        };
+        credentials.DB_PASSWORD = "/run/keys/notification";
+      };
     };
   };
 in
@@ -71,10 +85,15 @@ in
         services.postgresql = {
           enable = true;
           enableTCPIP = true;
-          authentication = "host product_service product all scram-sha-256";
-          initialScript = pkgs.writeText "product.sql" ''
+          authentication = ''
+            host product_service product all scram-sha-256
+            host notification_service notification all scram-sha-256
+          '';
+          initialScript = pkgs.writeText "databases.sql" ''
             CREATE ROLE product LOGIN PASSWORD 'open-sesame';
             CREATE DATABASE product_service OWNER product;
+            CREATE ROLE notification LOGIN PASSWORD 'open-sesame';
+            CREATE DATABASE notification_service OWNER notification;
           '';
         };
         services.mysql = {
@@ -163,6 +182,13 @@ in
                   "http://two:50052"
                 ];
               };
+              notification = {
+                enabled = true;
+                urls = [
+                  "http://one:8084"
+                  "http://two:8084"
+                ];
+              };
             };
           };
         };
@@ -175,7 +201,7 @@ in
 
     def wait_healthy(count):
         """Until the gateway knows of so many backends that can be called, of each service."""
-        for port in [8080, 8081, 8082]:
+        for port in [8080, 8081, 8082, 8084]:
             gateway.wait_until_succeeds(
                 f"curl -sSf -m 5 {shop}/metrics | grep '^gateway_backend_health' | grep 'backend=\"http://[a-z]*:{port}\"' "
                 f"| awk '{{ up += $NF }} END {{ exit up != {count} }}'",
@@ -190,7 +216,7 @@ in
     kafka.wait_for_open_port(9092)
     start_all()
     for machine in [one, two]:
-        for port in [8080, 8081, 8082]:
+        for port in [8080, 8081, 8082, 8084]:
             machine.wait_until_succeeds(f"curl -sSf -m 5 localhost:{port}/health/ready", timeout=180)
     gateway.wait_for_unit("shop-gateway.service")
     wait_healthy(2)
@@ -238,5 +264,9 @@ in
     with subtest("nothing was sold twice"):
         seen = call(gateway, f"{shop}/api/products/{product}")
         assert (seen["units_sold"], seen["stock_quantity"]) == (sold, 1000 - sold), seen
+
+    with subtest("everybody was told, once"):
+        for user in ["ada", "bob", "carol", "dave", "eve", "frank", "grace", "heidi", "ivan", "judy"]:
+            wait_told(gateway, shop, user)
   '';
 }

@@ -29,6 +29,15 @@ def buy(machine, gateway, user, product):
     return payment
 
 
+def wait_told(machine, gateway, user):
+    """Until the user has been told of one completed payment, and of no second one."""
+    machine.wait_until_succeeds(
+        f"curl -sSf -m 5 '{gateway}/api/notifications?user_id={user}&channel=log&status=sent' | "
+        "jq -e '[.notifications[].event_type] == [\"payment.completed\"]'",
+        timeout=180,
+    )
+
+
 def wait_settled(machine, gateway, user, product, sold):
     """Until Kafka has carried the news: so many units are sold, and the basket is empty."""
     machine.wait_until_succeeds(

@@ -26,6 +26,7 @@
         product.enable = true;
         basket.enable = true;
         payment.enable = true;
+        notification.enable = true;
         backends = {
           postgresql.enable = true;
           mariadb.enable = true;
@@ -39,14 +40,14 @@
 
   testScript = builtins.readFile ./shop.py + ''
     gateway = "http://localhost:8083"
-    services = ["gateway", "product", "basket", "payment"]
+    services = ["gateway", "product", "basket", "payment", "notification"]
     servers = ["postgresql", "mysql", "redis-shop", "apache-kafka"]
 
 
     def wait_for_all():
         for unit in servers + [f"shop-{service}" for service in services]:
             machine.wait_for_unit(f"{unit}.service")
-        for port in [8080, 8081, 8082, 8083]:
+        for port in [8080, 8081, 8082, 8083, 8084]:
             machine.wait_until_succeeds(f"curl -sSf -m 5 localhost:{port}/health/ready", timeout=120)
 
 
@@ -57,9 +58,10 @@
         product = stock(machine, gateway, 100)
         buy(machine, gateway, "ada", product)
         wait_settled(machine, gateway, "ada", product, 2)
+        wait_told(machine, gateway, "ada")
 
     with subtest("services listen on this machine only, as long as nothing is opened"):
-        for port in [8080, 8081, 8082, 8083, 50050, 50051, 50052, 5432, 3306, 6379, 9092]:
+        for port in [8080, 8081, 8082, 8083, 8084, 50050, 50051, 50052, 5432, 3306, 6379, 9092]:
             machine.fail(f"ss -Hltn 'sport = :{port}' | grep -vE '127\\.0\\.0\\.1|\\[::1\\]|\\[::ffff:127\\.0\\.0\\.1\\]'")
 
     with subtest("no service may do more than it needs"):
@@ -79,6 +81,7 @@
         machine.wait_until_succeeds(f"curl -sSf -m 20 {gateway}/api/baskets/ada", timeout=60)
         buy(machine, gateway, "bob", product)
         wait_settled(machine, gateway, "bob", product, 4)
+        wait_told(machine, gateway, "bob")
 
     with subtest("a service that dies comes back"):
         for service in services:
