@@ -1,5 +1,5 @@
 {
-  description = "A shop's backend and API gateway: products, baskets, payments";
+  description = "A shop's backend and API gateway: products, baskets, payments, notifications";
 
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 
