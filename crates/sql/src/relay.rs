@@ -117,16 +117,13 @@ impl Relay {
 
     /// Carries events until `stop`; ends within a few seconds of it. What is left stays in the outbox.
     pub async fn run(self, stop: CancellationToken) {
+        tokio::join!(self.carry_all(&stop), self.measure(&stop));
+    }
+
+    async fn carry_all(&self, stop: &CancellationToken) {
         let mut pause = BACK_OFF.0;
-        let mut gauge_at = Instant::now();
         while !stop.is_cancelled() {
-            let pass = self.pass(&stop).await;
-            let began = Instant::now();
-            if began >= gauge_at {
-                self.gauge().await;
-                gauge_at = Instant::now() + POLL.max(began.elapsed() * COUNT_REST);
-            }
-            let pass = pass.unwrap_or_else(|error| {
+            let pass = self.pass(stop).await.unwrap_or_else(|error| {
                 tracing::warn!(error = %error, "the outbox cannot be read, trying again");
                 Pass::Down
             });
@@ -143,6 +140,17 @@ impl Relay {
                 () = self.wake.0.notified(), if wakeable => {}
                 () = tokio::time::sleep(nap) => {}
             }
+        }
+    }
+
+    /// Keeps the gauges up to date beside the passes, which may wait long for the bus: that is when somebody looks.
+    async fn measure(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let began = Instant::now();
+            self.gauge().await;
+            let rest = POLL.max(began.elapsed() * COUNT_REST);
+            // None when told to stop, which the loop sees.
+            let _ = stop.run_until_cancelled(tokio::time::sleep(rest)).await;
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) struct Notebook {
     taken: Mutex<Vec<Message>>,
     refused_keys: Mutex<HashSet<String>>,
     down: AtomicBool,
+    silent: AtomicBool,
     attempts: AtomicUsize,
     busy_keys: Mutex<HashSet<String>>,
 }
@@ -28,6 +29,11 @@ impl Notebook {
 
     pub(crate) fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
+    }
+
+    /// Answers nothing from now on, as a bus does that waits for a consumer.
+    pub(crate) fn fall_silent(&self) {
+        self.silent.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn refuse(&self, key: &str) {
@@ -64,6 +70,9 @@ impl Notebook {
 impl Bus for Notebook {
     async fn publish(&self, message: &Message) -> Result<(), BusError> {
         self.attempts.fetch_add(1, Ordering::SeqCst);
+        if self.silent.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         assert!(self.busy_keys.lock().insert(message.key.clone()), "two events of key {} at once", message.key);
         tokio::task::yield_now().await;
         let refused = self.down.load(Ordering::SeqCst) || self.refused_keys.lock().contains(&message.key);

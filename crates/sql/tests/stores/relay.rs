@@ -132,6 +132,23 @@ async fn a_bus_that_is_down_loses_nothing_and_is_not_hammered() {
     }
 }
 
+#[tokio::test]
+async fn the_gauge_grows_while_the_bus_keeps_the_relay_waiting() {
+    for place in places().await {
+        let bus = Notebook::new();
+        bus.fall_silent();
+        let relay = start(&place.store, &bus);
+        add(&place.store, 1, 1).await;
+        relay.wake.wake();
+        eventually!(bus.attempts() > 0);
+        for quantity in 2..=40 {
+            add(&place.store, i64::from(quantity), quantity).await;
+        }
+        eventually!(relay.gauge() == Some(40.0));
+        relay.stop().await;
+    }
+}
+
 /// The bus of this test panics when two events of one key travel at once, which two active relays would soon do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_replicas_one_relays_at_a_time() {
