@@ -6,10 +6,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::schema::Schema;
-use crate::{Settings, Sources, load};
+use crate::{Problems, Settings, Sources, load};
 
 /// What to do after reading settings.
 #[derive(Debug)]
@@ -23,8 +23,13 @@ pub enum Start<S> {
 /// Exit code for settings or arguments that are wrong, as clap and most shells' tools have it.
 const WRONG: u8 = 2;
 
-#[derive(Debug, Parser)]
-struct Arguments {
+/// What a program without commands takes for one.
+#[derive(Debug, Subcommand)]
+enum Nothing {}
+
+/// Where settings come from; taken before and after the name of a command.
+#[derive(Debug, Args)]
+struct Given {
     /// TOML file with settings; may be given several times, later files win
     #[arg(long, value_name = "FILE")]
     config: Vec<PathBuf>,
@@ -32,6 +37,12 @@ struct Arguments {
     /// Sets one setting, such as log.level=debug; wins over files and variables
     #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
     set: Vec<(String, String)>,
+}
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(flatten)]
+    given: Given,
 
     /// Checks the settings, lists every problem with its source, and ends with 0 or 2
     #[arg(long)]
@@ -59,11 +70,19 @@ pub fn start<S: Settings>(version: &'static str) -> Start<S> {
 
 /// As [`start`], with what it takes to [`load`] the settings again while the process runs.
 pub fn start_reloadable<S: Settings>(version: &'static str) -> Start<(S, Sources)> {
+    match start_command::<S, Nothing>(version) {
+        Start::Run((settings, sources, _)) => Start::Run((settings, sources)),
+        Start::Exit(code) => Start::Exit(code),
+    }
+}
+
+/// As [`start_reloadable`], for a program that can also be told to do one of `C` instead of what it does without.
+pub fn start_command<S: Settings, C: Subcommand>(version: &'static str) -> Start<(S, Sources, Option<C>)> {
     let env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
-    match decide::<S>(version, std::env::args_os(), env) {
-        Decision::Run(settings) => Start::Run(settings),
+    match decide::<S, C>(version, std::env::args_os(), env) {
+        Decision::Run(started) => Start::Run(started),
         Decision::Exit { code, out, err } => {
             // A reader that went away (`--help | head`) is no reason to fail.
             let _ = std::io::stdout().write_all(out.as_bytes());
@@ -73,39 +92,57 @@ pub fn start_reloadable<S: Settings>(version: &'static str) -> Start<(S, Sources
     }
 }
 
-enum Decision<S> {
-    Run((S, Sources)),
+enum Decision<T> {
+    Run(T),
     Exit { code: u8, out: String, err: String },
 }
 
-fn decide<S: Settings>(
+fn decide<S: Settings, C: Subcommand>(
     version: &'static str,
     args: impl IntoIterator<Item = OsString>,
     env: Vec<(String, String)>,
-) -> Decision<S> {
-    let command = Arguments::command().name(S::NAME).version(version).about(S::ABOUT).after_help(variables::<S>());
-    let arguments = command.try_get_matches_from(args).and_then(|matches| Arguments::from_arg_matches(&matches));
-    let arguments = match arguments {
+) -> Decision<(S, Sources, Option<C>)> {
+    let (Arguments { given, check, explain }, command) = match arguments::<S, C>(version, args) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    let Arguments { config: files, set, check, explain } = arguments;
-    let sources = Sources { files, env, set };
+    let sources = Sources { files: given.config, env, set: given.set };
     match load::<S>(&sources) {
-        Err(problems) => {
-            let what =
-                if problems.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", problems.len()) };
-            let list: String = problems.iter().fold(String::new(), |list, problem| list + &format!("  {problem}\n"));
-            let err = format!("{}: {what} in the settings\n{list}", S::NAME);
-            Decision::Exit { code: WRONG, out: String::new(), err }
-        }
+        Err(problems) => Decision::Exit { code: WRONG, out: String::new(), err: listed(S::NAME, &problems) },
         Ok(loaded) if explain => Decision::Exit { code: 0, out: loaded.explain(), err: String::new() },
         Ok(_) if check => {
             let out = format!("{}: the settings are fine\n", S::NAME);
             Decision::Exit { code: 0, out, err: String::new() }
         }
-        Ok(loaded) => Decision::Run((loaded.settings, sources)),
+        Ok(loaded) => Decision::Run((loaded.settings, sources, command)),
     }
+}
+
+fn arguments<S: Settings, C: Subcommand>(
+    version: &'static str,
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<(Arguments, Option<C>), clap::Error> {
+    // What is added brings a description of its own along.
+    let with_given = |command: clap::Command| {
+        let about = command.get_about().cloned();
+        Given::augment_args(command).about(about.unwrap_or_default())
+    };
+    let program = C::augment_subcommands(Arguments::command()).subcommand_required(false).arg_required_else_help(false);
+    let program = program.disable_help_subcommand(true).mut_subcommands(with_given);
+    let program = program.name(S::NAME).version(version).about(S::ABOUT).after_help(variables::<S>());
+    let matches = program.try_get_matches_from(args)?;
+    let mut arguments = Arguments::from_arg_matches(&matches)?;
+    let Some((_, inner)) = matches.subcommand() else { return Ok((arguments, None)) };
+    let given = Given::from_arg_matches(inner)?;
+    arguments.given.config.extend(given.config);
+    arguments.given.set.extend(given.set);
+    Ok((arguments, Some(C::from_arg_matches(&matches)?)))
+}
+
+fn listed(program: &str, problems: &Problems) -> String {
+    let what = if problems.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", problems.len()) };
+    let list: String = problems.iter().fold(String::new(), |list, problem| list + &format!("  {problem}\n"));
+    format!("{program}: {what} in the settings\n{list}")
 }
 
 fn usage<S>(error: &clap::Error) -> Decision<S> {
@@ -151,10 +188,62 @@ mod tests {
     fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<u8>, String, String) {
         let args = std::iter::once("suite").chain(args.iter().copied()).map(OsString::from);
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        match decide::<Suite>("1.2.3", args, env) {
+        match decide::<Suite, Verb>("1.2.3", args, env) {
             Decision::Run(_) => (None, String::new(), String::new()),
             Decision::Exit { code, out, err } => (Some(code), out, err),
         }
+    }
+
+    #[derive(Debug, PartialEq, Subcommand)]
+    enum Verb {
+        /// Sings a song
+        Sing {
+            /// How loud, in decibels
+            #[arg(long, default_value_t = 40)]
+            loud: u8,
+        },
+    }
+
+    fn told(args: &[&str]) -> (u16, Option<Verb>) {
+        let args = std::iter::once("suite").chain(args.iter().copied()).map(OsString::from);
+        match decide::<Suite, Verb>("1.2.3", args, Vec::new()) {
+            Decision::Run((settings, _, verb)) => (settings.product.http.port, verb),
+            Decision::Exit { err, .. } => panic!("{err}"),
+        }
+    }
+
+    #[test]
+    fn a_command_has_flags_of_its_own_and_takes_settings_before_and_after_its_name() {
+        assert_eq!(told(&[]), (8080, None));
+        assert_eq!(told(&["sing"]), (8080, Some(Verb::Sing { loud: 40 })));
+        assert_eq!(told(&["--set", "product.http.port=1", "sing"]).0, 1);
+        let both = ["--set", "product.http.port=1", "sing", "--loud", "7", "--set", "product.http.port=2"];
+        assert_eq!(told(&both), (2, Some(Verb::Sing { loud: 7 })));
+    }
+
+    #[test]
+    fn help_names_commands_and_a_commands_help_its_flags() {
+        let (_, out, _) = run(&["--help"], &[]);
+        assert!(out.starts_with(Suite::ABOUT) && out.contains("Sings a song"), "{out}");
+        let (code, out, _) = run(&["sing", "--help"], &[]);
+        assert_eq!(code, Some(0));
+        assert!(
+            out.starts_with("Sings a song")
+                && out.contains("--loud")
+                && out.contains("How loud, in decibels")
+                && out.contains("--set"),
+            "{out}"
+        );
+        let (code, _, err) = run(&["dance"], &[]);
+        assert_eq!(code, Some(2));
+        assert!(err.contains("dance"), "{err}");
+    }
+
+    #[test]
+    fn a_program_without_commands_takes_none() {
+        let args = ["suite", "sing"].map(OsString::from);
+        let decided = decide::<Suite, Nothing>("1.2.3", args, Vec::new());
+        assert!(matches!(decided, Decision::Exit { code: 2, .. }));
     }
 
     #[test]

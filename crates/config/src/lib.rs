@@ -21,7 +21,7 @@ mod section;
 mod span;
 mod suggest;
 
-pub use command::{Start, start, start_reloadable};
+pub use command::{Start, start, start_command, start_reloadable};
 pub use diff::{Change, diff};
 pub use load::{Loaded, Sources, load};
 pub use problem::{Problem, Problems};
