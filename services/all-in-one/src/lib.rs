@@ -1,7 +1,9 @@
 //! Every service and the gateway in one process: what `cargo run` starts and what the system tests drive.
 
+mod between;
 mod config;
 mod suite;
 
+pub use between::Between;
 pub use config::{BusKind, Config, Service};
 pub use suite::{Addresses, Suite};

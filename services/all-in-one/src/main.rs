@@ -1,5 +1,7 @@
 //! `shop`: everything in one process, on embedded stores unless told otherwise.
 
+mod demo;
+
 use std::process::ExitCode;
 
 use shop::{Addresses, Config, Suite};
@@ -9,9 +11,19 @@ use shop_runtime::Shutdown;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What `shop` does instead of serving.
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Plays shoppers against a suite of its own that can be broken in several ways, and shows what becomes of it
+    Demo(demo::Flags),
+}
+
 fn main() -> ExitCode {
-    match shop_config::start_reloadable::<Config>(env!("CARGO_PKG_VERSION")) {
-        Start::Run((config, sources)) => shop_runtime::block_on(serve(config, sources)),
+    match shop_config::start_command::<Config, Command>(env!("CARGO_PKG_VERSION")) {
+        Start::Run((config, sources, None)) => shop_runtime::block_on(serve(config, sources)),
+        Start::Run((config, sources, Some(Command::Demo(flags)))) => {
+            shop_runtime::block_on(demo::run(flags, config, sources))
+        }
         Start::Exit(code) => code,
     }
 }

@@ -18,6 +18,7 @@ use shop_product::Product;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 
+use crate::between::{Between, Nothing};
 use crate::config::{BusKind, Config, Service};
 
 /// The services of this process, built and bound, not yet serving.
@@ -27,6 +28,8 @@ pub struct Suite {
     payment: Option<Payment>,
     notification: Option<Notification>,
     gateway: Option<Gateway>,
+    /// Where the others call product, when something stands between.
+    product_front: Option<(SocketAddr, SocketAddr)>,
     stages: Stages,
     /// How long the others may take to end when one has failed.
     grace: Duration,
@@ -84,7 +87,12 @@ impl Addresses {
 impl Suite {
     /// Opens stores, migrates them, binds every port (0 picks a free one) and registers all consumers, so that
     /// no event can pass by before its consumer is there.
-    pub async fn build(mut config: Config) -> anyhow::Result<Self> {
+    pub async fn build(config: Config) -> anyhow::Result<Self> {
+        Box::pin(Self::build_with(config, &Nothing)).await
+    }
+
+    /// The same with `between` between its parts.
+    pub async fn build_with(mut config: Config, between: &dyn Between) -> anyhow::Result<Self> {
         config.embed();
         let stages = Stages {
             gateway: Shutdown::new(),
@@ -94,16 +102,17 @@ impl Suite {
             notification: Shutdown::new(),
         };
         let memory = Arc::new(MemoryBus::new(Some(config.data.join("dead-letters"))));
-        let bus = |name: &'static str, metrics: &Metrics| -> anyhow::Result<Arc<dyn Bus>> {
-            Ok(match config.bus {
+        let bus = |service: Service, name: &'static str, metrics: &Metrics| -> anyhow::Result<Arc<dyn Bus>> {
+            let bus: Arc<dyn Bus> = match config.bus {
                 BusKind::Memory => memory.clone(),
                 BusKind::Kafka => KafkaBus::open(&config.kafka, name, metrics)?,
-            })
+            };
+            Ok(between.bus(service, bus))
         };
 
         let product = if config.runs(Service::Product) {
             let metrics = Metrics::new("product-service");
-            let bus = bus("product-service", &metrics)?;
+            let bus = bus(Service::Product, "product-service", &metrics)?;
             let built = Box::pin(Product::build(config.product.clone(), bus, metrics, &stages.product));
             let product = built.await.map_err(|error| cannot_start("product", &error))?;
             if config.demo {
@@ -113,14 +122,18 @@ impl Suite {
         } else {
             None
         };
+        let mut product_front = None;
         if let Some(product) = &product {
-            config.basket.product.url = loopback(product.grpc_addr()).to_string();
-            config.payment.product.url = loopback(product.grpc_addr()).to_string();
+            let front = |at| between.product(loopback(at)).context("nothing can be put before product");
+            let (http, grpc) = (front(product.http_addr())?, front(product.grpc_addr())?);
+            product_front = Some((http, grpc));
+            config.basket.product.url = grpc.to_string();
+            config.payment.product.url = grpc.to_string();
         }
 
         let basket = if config.runs(Service::Basket) {
             let metrics = Metrics::new("basket-service");
-            let bus = bus("basket-service", &metrics)?;
+            let bus = bus(Service::Basket, "basket-service", &metrics)?;
             let built = Box::pin(Basket::build(config.basket.clone(), bus, metrics, &stages.basket));
             Some(built.await.map_err(|error| cannot_start("basket", &error))?)
         } else {
@@ -132,7 +145,7 @@ impl Suite {
 
         let payment = if config.runs(Service::Payment) {
             let metrics = Metrics::new("payment-service");
-            let bus = bus("payment-service", &metrics)?;
+            let bus = bus(Service::Payment, "payment-service", &metrics)?;
             let built = Box::pin(Payment::build(config.payment.clone(), bus, metrics, &stages.payment));
             Some(built.await.map_err(|error| cannot_start("payment", &error))?)
         } else {
@@ -141,7 +154,7 @@ impl Suite {
 
         let notification = if config.runs(Service::Notification) {
             let metrics = Metrics::new("notification-service");
-            let bus = bus("notification-service", &metrics)?;
+            let bus = bus(Service::Notification, "notification-service", &metrics)?;
             let built = Box::pin(Notification::build(config.notification.clone(), bus, metrics, &stages.notification));
             Some(built.await.map_err(|error| cannot_start("notification", &error))?)
         } else {
@@ -149,9 +162,9 @@ impl Suite {
         };
 
         let grace = config.stop.grace.get();
-        let mut suite = Self { product, basket, payment, notification, gateway: None, stages, grace };
+        let mut suite = Self { product, basket, payment, notification, gateway: None, product_front, stages, grace };
         if config.runs(Service::Gateway) {
-            suite.addresses().put_behind(&mut config.gateway);
+            suite.called_at().put_behind(&mut config.gateway);
             let metrics = Metrics::new("gateway");
             let built = Box::pin(Gateway::build(config.gateway.clone(), metrics, &suite.stages.gateway));
             suite.gateway = Some(built.await.map_err(|error| cannot_start("gateway", &error))?);
@@ -173,6 +186,12 @@ impl Suite {
         }
     }
 
+    /// Where the services call each other.
+    fn called_at(&self) -> Addresses {
+        let (product, product_grpc) = self.product_front.unzip();
+        Addresses { product, product_grpc, ..self.addresses() }
+    }
+
     /// Reads the settings again on SIGHUP and when a file of theirs changes. The gateway takes on what is new; all else
     /// that differs from `begun_with` is logged as waiting for a restart. Does nothing where there is no gateway.
     pub fn follow(
@@ -181,7 +200,7 @@ impl Suite {
         sources: Sources,
         shutdown: Shutdown,
     ) -> anyhow::Result<impl Future<Output = Infallible> + use<>> {
-        let (handle, at) = (self.gateway.as_ref().map(Gateway::handle), self.addresses());
+        let (handle, at) = (self.gateway.as_ref().map(Gateway::handle), self.called_at());
         let take = move |mut config: Config| {
             let waits = |change: &Change| !change.key.starts_with("gateway.");
             let others = shop_config::diff(&begun_with, &config).into_iter().filter(waits).collect();

@@ -1,0 +1,262 @@
+//! What can be broken, and how: all of it from outside, the services know nothing.
+
+use std::io;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use shop::{Between, Service};
+use shop_events::{Bus, BusError, Envelope, HandleError, Handler, Message, Subscription};
+use shop_runtime::CancellationToken;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::Flags;
+use super::relay::relay;
+
+/// The delay of the key when no flag says another: felt by whoever waits, and yet an answer.
+const SLOW: Duration = Duration::from_millis(800);
+/// The delay after that: beyond what the demo's gateway waits for (see `own`).
+const STUCK: Duration = Duration::from_secs(10);
+/// The share when no flag says another: a bad day, on which most purchases still go through.
+const FAILING: Percent = Percent(30);
+
+/// A share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Percent(pub(crate) u8);
+
+impl FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.strip_suffix('%').unwrap_or(text).parse().ok().filter(|number| *number <= 100);
+        number.map(Self).ok_or_else(|| "use a whole number from 0% to 100%".to_owned())
+    }
+}
+
+/// Who takes events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Consumer {
+    /// Empties baskets that were paid for.
+    Basket,
+    /// Counts what was sold, and keeps the stock.
+    Product,
+    /// Tells buyers and other systems.
+    Notification,
+}
+
+impl Consumer {
+    /// Its name.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Basket => "basket",
+            Self::Product => "product",
+            Self::Notification => "notification",
+        }
+    }
+
+    const fn service(self) -> Service {
+        match self {
+            Self::Basket => Service::Basket,
+            Self::Product => Service::Product,
+            Self::Notification => Service::Notification,
+        }
+    }
+}
+
+/// What is broken at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Broken {
+    /// By how much product answers later.
+    pub(crate) slow: Duration,
+    /// How many charges go wrong.
+    pub(crate) failing: Percent,
+    /// Who takes no events.
+    pub(crate) dead: Option<Consumer>,
+}
+
+/// The switches. A suite that is built with them feels them.
+#[derive(Debug)]
+pub(crate) struct Switches {
+    now: watch::Sender<Broken>,
+    asked: Broken,
+    relays: Mutex<JoinSet<()>>,
+    /// Charges that went wrong so far.
+    failed: AtomicUsize,
+}
+
+impl Switches {
+    /// As the flags say.
+    pub(crate) fn new(flags: &Flags) -> Arc<Self> {
+        let asked = Broken {
+            slow: flags.slow_product.map(shop_config::Duration::get).unwrap_or_default(),
+            failing: flags.failing_provider.unwrap_or_default(),
+            dead: flags.dead_consumer,
+        };
+        Arc::new(Self { now: watch::Sender::new(asked), asked, relays: Mutex::default(), failed: AtomicUsize::new(0) })
+    }
+
+    /// What is broken now.
+    pub(crate) fn now(&self) -> Broken {
+        *self.now.borrow()
+    }
+
+    /// What the next charge is paid with; `dice` is by chance and below 100. Those that fail do so in each way in turn.
+    pub(crate) fn token(&self, dice: usize) -> &'static str {
+        if dice >= usize::from(self.now().failing.0) {
+            return "tok_approve";
+        }
+        let ways = ["tok_decline", "tok_lost_reply", "tok_slow"];
+        ways[self.failed.fetch_add(1, Ordering::Relaxed) % ways.len()]
+    }
+
+    /// Mends everything.
+    pub(crate) fn mend(&self) {
+        self.now.send_replace(Broken::default());
+    }
+
+    /// Product becomes slow, then stuck, then well again.
+    pub(crate) fn turn_product(&self) {
+        let slow = if self.asked.slow.is_zero() { SLOW } else { self.asked.slow };
+        self.now.send_modify(|broken| {
+            broken.slow = match broken.slow {
+                Duration::ZERO => slow,
+                now if now < STUCK => STUCK,
+                _ => Duration::ZERO,
+            };
+        });
+    }
+
+    /// Charges begin to fail, or stop failing.
+    pub(crate) fn turn_provider(&self) {
+        let failing = if self.asked.failing.0 == 0 { FAILING } else { self.asked.failing };
+        self.now.send_modify(|broken| {
+            broken.failing = if broken.failing.0 == 0 { failing } else { Percent::default() };
+        });
+    }
+
+    /// A consumer dies, or lives again.
+    pub(crate) fn turn_consumer(&self) {
+        let dead = self.asked.dead.unwrap_or(Consumer::Notification);
+        self.now.send_modify(|broken| broken.dead = broken.dead.is_none().then_some(dead));
+    }
+
+    fn is_dead(&self, service: Service) -> bool {
+        self.now().dead.is_some_and(|consumer| consumer.service() == service)
+    }
+}
+
+/// The switches between the parts of a suite.
+pub(crate) struct Sabotage(pub(crate) Arc<Switches>);
+
+impl Between for Sabotage {
+    fn bus(&self, service: Service, bus: Arc<dyn Bus>) -> Arc<dyn Bus> {
+        Arc::new(Wire { bus, service, switches: self.0.clone() })
+    }
+
+    fn product(&self, at: SocketAddr) -> io::Result<SocketAddr> {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+        listener.set_nonblocking(true)?;
+        let front = listener.local_addr()?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let mut delay = self.0.now.subscribe();
+        // A relay that begins while product is slow is slow at once.
+        delay.mark_changed();
+        self.0.relays.lock().spawn(relay(listener, at, delay));
+        Ok(front)
+    }
+}
+
+/// A bus whose subscribers can be made to refuse what comes.
+struct Wire {
+    bus: Arc<dyn Bus>,
+    service: Service,
+    switches: Arc<Switches>,
+}
+
+#[async_trait]
+impl Bus for Wire {
+    async fn publish(&self, message: &Message) -> Result<(), BusError> {
+        self.bus.publish(message).await
+    }
+
+    fn subscribe(&self, subscription: Subscription, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        let (service, switches) = (self.service, self.switches.clone());
+        let handler = Arc::new(Mortal { handler: subscription.handler, service, switches });
+        self.bus.subscribe(Subscription { handler, ..subscription }, stop)
+    }
+
+    async fn check(&self) -> Result<(), BusError> {
+        self.bus.check().await
+    }
+
+    fn system(&self) -> &'static str {
+        self.bus.system()
+    }
+}
+
+struct Mortal {
+    handler: Arc<dyn Handler>,
+    service: Service,
+    switches: Arc<Switches>,
+}
+
+#[async_trait]
+impl Handler for Mortal {
+    async fn handle(&self, envelope: &Envelope) -> Result<(), HandleError> {
+        if self.switches.is_dead(self.service) {
+            return Err(HandleError::Transient("the demo has switched this consumer off".into()));
+        }
+        self.handler.handle(envelope).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_a_percentage_with_or_without_its_sign() {
+        assert_eq!("30%".parse(), Ok(Percent(30)));
+        assert_eq!("100".parse(), Ok(Percent(100)));
+        for wrong in ["101%", "-1", "0.3", "%", ""] {
+            assert!(wrong.parse::<Percent>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn charges_fail_in_each_way_in_turn_and_only_the_share_that_is_asked_for() {
+        let asked = Broken { failing: Percent(30), ..Broken::default() };
+        let switches = switches(asked);
+        let tokens = [29, 30, 0, 99, 15].map(|dice| switches.token(dice));
+        assert_eq!(tokens, ["tok_decline", "tok_approve", "tok_lost_reply", "tok_approve", "tok_slow"]);
+    }
+
+    fn switches(asked: Broken) -> Switches {
+        Switches { now: watch::Sender::new(asked), asked, relays: Mutex::default(), failed: AtomicUsize::new(0) }
+    }
+
+    #[test]
+    fn keys_switch_on_what_flags_say_and_off_again() {
+        let asked = Broken { slow: Duration::from_secs(2), failing: Percent(50), dead: Some(Consumer::Basket) };
+        let switches = switches(asked);
+        switches.turn_provider();
+        switches.turn_consumer();
+        assert_eq!(switches.now(), Broken { slow: asked.slow, ..Broken::default() });
+        let delay = || {
+            switches.turn_product();
+            switches.now().slow
+        };
+        assert_eq!([delay(), delay(), delay()], [STUCK, Duration::ZERO, asked.slow]);
+        switches.turn_provider();
+        switches.turn_consumer();
+        assert_eq!(switches.now(), asked);
+        switches.mend();
+        assert_eq!(switches.now(), Broken::default());
+    }
+}

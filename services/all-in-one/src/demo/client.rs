@@ -1,0 +1,181 @@
+//! How shoppers call: at a steady pace, with patience for a shop that is busy or ill, and every call counted.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use parking_lot::Mutex;
+use reqwest::{Method, header};
+use serde_json::Value;
+use shop_clock::{Clock as _, SystemClock};
+use shop_runtime::CancellationToken;
+
+use super::tally::{Outcome, Tally};
+
+/// A person waits no longer for a page.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Times that a call is made before the shopper gives up.
+const TRIES: u32 = 4;
+/// First pause when the answer names none; doubles from there.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Calls the gateway for all shoppers.
+#[derive(Clone)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: Arc<str>,
+    pace: Arc<Pace>,
+    tally: Arc<Tally>,
+    stop: CancellationToken,
+}
+
+/// One call.
+#[derive(Debug)]
+pub(super) struct Call {
+    method: Method,
+    path: String,
+    body: Option<Value>,
+    if_match: Option<String>,
+}
+
+impl Call {
+    /// Reads something.
+    pub(super) fn get(path: impl Into<String>) -> Self {
+        Self { method: Method::GET, path: path.into(), body: None, if_match: None }
+    }
+
+    /// Does something, once however often it is sent.
+    pub(super) fn post(path: impl Into<String>, body: Value) -> Self {
+        Self { method: Method::POST, path: path.into(), body: Some(body), if_match: None }
+    }
+
+    /// Replaces something, unless it was changed since `etag`.
+    pub(super) fn put(path: impl Into<String>, body: Value, etag: Option<String>) -> Self {
+        Self { method: Method::PUT, path: path.into(), body: Some(body), if_match: etag }
+    }
+
+    /// Deletes something.
+    pub(super) fn delete(path: impl Into<String>) -> Self {
+        Self { method: Method::DELETE, path: path.into(), body: None, if_match: None }
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// Its status.
+    pub(super) status: u16,
+    /// Its body, null when it is no JSON.
+    pub(super) body: Value,
+    /// The version of what it shows.
+    pub(super) etag: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl Answer {
+    /// Whether it went well.
+    pub(super) fn is_fine(&self) -> bool {
+        self.status < 400
+    }
+
+    /// Why it did not.
+    pub(super) fn code(&self) -> Option<&str> {
+        self.body["code"].as_str()
+    }
+}
+
+impl Client {
+    /// A client that makes `rate` calls a second at most, until `stop`.
+    pub(super) fn new(base: &str, rate: u32, tally: Arc<Tally>, stop: CancellationToken) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
+        let http = http.context("the shoppers' HTTP client cannot be made")?;
+        let pace = Arc::new(Pace { step: Duration::from_secs(1) / rate.max(1), next: Mutex::new(Instant::now()) });
+        Ok(Self { http, base: base.into(), pace, tally, stop })
+    }
+
+    /// What was counted.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Whether it is time to go.
+    pub(super) fn is_over(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Makes `call`, again while the gateway asks for patience or nobody answers. None when there is no answer that stays, or
+    /// it is time to go.
+    pub(super) async fn ask(&self, call: Call) -> Option<Answer> {
+        let key = SystemClock.new_id().to_string();
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..TRIES {
+            self.stop.run_until_cancelled(self.pace.turn()).await?;
+            let answer = self.once(&call, &key).await;
+            let asked_for = match answer {
+                Some(answer) if !matches!(answer.status, 429 | 503) => return Some(answer),
+                Some(answer) => answer.retry_after,
+                None => None,
+            };
+            let wait = asked_for.unwrap_or(pause);
+            if wait > PATIENCE {
+                return None;
+            }
+            self.stop.run_until_cancelled(tokio::time::sleep(wait)).await?;
+            pause *= 2;
+        }
+        None
+    }
+
+    async fn once(&self, call: &Call, key: &str) -> Option<Answer> {
+        let mut request = self.http.request(call.method.clone(), format!("{}{}", self.base, call.path));
+        if call.method == Method::POST {
+            request = request.header("idempotency-key", key);
+        }
+        if let Some(etag) = &call.if_match {
+            request = request.header(header::IF_MATCH, etag);
+        }
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let begun = Instant::now();
+        let answer = read(request).await;
+        let outcome = match &answer {
+            Ok(answer) => Outcome::Answer(answer.status, answer.code()),
+            Err(error) if error.is_timeout() => Outcome::Silence("client_timeout"),
+            Err(error) if error.is_connect() => Outcome::Silence("not_connected"),
+            Err(_) => Outcome::Silence("broken_off"),
+        };
+        self.tally.call(outcome, begun.elapsed());
+        answer.ok()
+    }
+}
+
+async fn read(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
+    let response = request.send().await?;
+    let status = response.status().as_u16();
+    let text = |name: header::HeaderName| {
+        response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    };
+    let etag = text(header::ETAG);
+    let retry_after = text(header::RETRY_AFTER).and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+    let body = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
+    Ok(Answer { status, body, etag, retry_after })
+}
+
+/// Lets one call through every so often. Who comes late does not make up for it: a shop that was down is not stormed.
+struct Pace {
+    step: Duration,
+    next: Mutex<Instant>,
+}
+
+impl Pace {
+    async fn turn(&self) {
+        let mine = {
+            let mut next = self.next.lock();
+            let mine = (*next).max(Instant::now());
+            *next = mine + self.step;
+            mine
+        };
+        tokio::time::sleep_until(mine.into()).await;
+    }
+}

@@ -1,0 +1,114 @@
+//! Where the play takes place: a suite of the demo's own, in a folder of its own, or somebody's gateway.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use shop::{Addresses, Config, Service, Suite};
+use shop_config::{Sources, load};
+use shop_runtime::Shutdown;
+
+use super::Flags;
+use super::breaks::{Sabotage, Switches};
+use super::figures;
+use super::play::{Play, Stage};
+use super::screen::Screen;
+
+/// What the demo's suite has instead of the defaults, below everything that files, variables and flags say: one client makes
+/// all calls, so it may make many; and nobody waits half a minute to see a breaker open, or close again. 4 s are twice what the
+/// provider's slow charge takes.
+const DEFAULTS: &str = r#"
+[gateway.rate_limit]
+requests = 10000000
+burst = 100000
+
+[gateway.upstream]
+first_byte_timeout = "4s"
+
+[gateway.circuit_breaker]
+interval = "10s"
+timeout = "5s"
+"#;
+
+/// Starts a suite and plays against it.
+pub(super) async fn stage(flags: &Flags, sources: Sources) -> anyhow::Result<()> {
+    let (config, sources) = settings(sources)?;
+    fs::create_dir_all(&config.data).with_context(|| format!("cannot make the folder {}", config.data.display()))?;
+    let log = config.data.join("shop.log");
+    // From here on standard output is the log, as telemetry knows it; the screen has what it was.
+    let screen = Screen::take(Some(&log), flags.json)?;
+    let telemetry = shop_telemetry::init("shop", &config.log, &config.otel)?;
+    let shutdown = Shutdown::on_signals(config.stop.grace.get());
+    let switches = Switches::new(flags);
+    let sabotage = Sabotage(switches.clone());
+    let built = Box::pin(Suite::build_with(config.clone(), &sabotage));
+    let Some(suite) = shutdown.soft.run_until_cancelled(built).await.transpose()? else { return Ok(()) };
+    // The suite goes on after the first signal, until the play has come to its end.
+    let behind = Shutdown { soft: shutdown.hard.child_token(), hard: shutdown.hard.clone() };
+    let follow = suite.follow(config.clone(), sources, shutdown.clone())?;
+    let play = Play::new(flags, stage_of(&suite.addresses(), &config, log)?, switches, screen, shutdown.clone())?;
+
+    let serving = async {
+        let ended = suite.run(behind.clone()).await;
+        // Without a shop there is nothing to play.
+        shutdown.soft.cancel();
+        ended
+    };
+    let playing = async {
+        let ended = play.run().await;
+        behind.soft.cancel();
+        ended
+    };
+    let (served, played) = tokio::select! {
+        ended = async { tokio::join!(serving, playing) } => ended,
+        never = follow => match never {},
+    };
+    telemetry.shutdown().await;
+    served.and(played)
+}
+
+/// Plays against the gateway at `url`.
+pub(super) async fn visit(flags: &Flags, url: String, config: &Config) -> anyhow::Result<()> {
+    let screen = Screen::take(None, flags.json)?;
+    let shutdown = Shutdown::on_signals(config.stop.grace.get());
+    let token = token(config);
+    let sources = figures::Sources { gateway: url, token, payment: None, notification: None };
+    let stage = Stage { sources, log: None };
+    Play::new(flags, stage, Switches::new(flags), screen, shutdown)?.run().await
+}
+
+/// The settings of the demo's suite and where they come from. Its folder stays: it has the log.
+fn settings(mut sources: Sources) -> anyhow::Result<(Config, Sources)> {
+    let folder = tempfile::Builder::new().prefix("shop-demo-").tempdir().context("cannot make a temporary folder")?;
+    let folder = folder.keep();
+    // JSON's texts are TOML's too.
+    let data = serde_json::to_string(&folder.join("data"))?;
+    let defaults = folder.join("demo.toml");
+    fs::write(&defaults, format!("data = {data}\n{DEFAULTS}"))
+        .with_context(|| format!("cannot write {}", defaults.display()))?;
+    sources.files.insert(0, defaults);
+    let loaded = load::<Config>(&sources);
+    let config = loaded.map_err(|problems| anyhow::anyhow!("the settings cannot be used: {problems}"))?.settings;
+    let whole = Service::ALL.iter().filter(|service| **service != Service::Notification);
+    anyhow::ensure!(
+        whole.into_iter().all(|service| config.runs(*service)),
+        "the demo needs product, basket, payment and gateway in this process: leave `services` as it is, or use --url"
+    );
+    Ok((config, sources))
+}
+
+fn stage_of(at: &Addresses, config: &Config, log: PathBuf) -> anyhow::Result<Stage> {
+    let url = |at: SocketAddr| match at.ip() {
+        ip if ip.is_unspecified() || ip.is_loopback() => format!("http://localhost:{}", at.port()),
+        _ => format!("http://{at}"),
+    };
+    let gateway = url(at.gateway.context("the suite has no gateway")?);
+    let (payment, notification) = (at.payment.map(url), at.notification.map(url));
+    let sources = figures::Sources { gateway, token: token(config), payment, notification };
+    Ok(Stage { sources, log: Some(log) })
+}
+
+fn token(config: &Config) -> Option<String> {
+    Some(config.gateway.admin.token.expose()).filter(|token| !token.is_empty()).map(str::to_owned)
+}

@@ -1,0 +1,167 @@
+//! The play: shoppers, somebody who watches, somebody at the switches; then everything is mended and settles.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use shop_runtime::{CancellationToken, Shutdown};
+use tokio::time::Instant;
+
+use super::Flags;
+use super::breaks::Switches;
+use super::client::Client;
+use super::figures::{self, Watch};
+use super::keys::Keys;
+use super::screen::{Screen, View};
+use super::shopper::Shopper;
+use super::summary::Summary;
+use super::tally::Tally;
+
+/// How long what waits in the outbox may take at the end: the longest pause of a consumer is 5 s. Short of `stop.grace`.
+const SETTLE: Duration = Duration::from_secs(15);
+/// The payment service looks at its outbox once a second; what it says sooner may be old.
+const FRESH: Duration = Duration::from_millis(1200);
+
+/// Where it takes place.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// Who says what goes on.
+    pub(super) sources: figures::Sources,
+    /// The log of the services, when they are the demo's own.
+    pub(super) log: Option<PathBuf>,
+}
+
+/// Everything a play needs.
+pub(super) struct Play {
+    users: u16,
+    duration: Option<Duration>,
+    json: bool,
+    client: Client,
+    tally: Arc<Tally>,
+    watch: Watch,
+    switches: Arc<Switches>,
+    screen: Mutex<Screen>,
+    stage: Stage,
+    /// Ends the shopping.
+    stop: CancellationToken,
+    shutdown: Shutdown,
+}
+
+impl Play {
+    /// Ready to begin.
+    pub(super) fn new(
+        flags: &Flags,
+        stage: Stage,
+        switches: Arc<Switches>,
+        screen: Screen,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Self> {
+        let tally = Arc::new(Tally::new());
+        let stop = shutdown.soft.child_token();
+        Ok(Self {
+            users: flags.users,
+            duration: flags.duration.map(shop_config::Duration::get),
+            json: flags.json,
+            client: Client::new(&stage.sources.gateway, flags.rate, tally.clone(), stop.clone())?,
+            tally,
+            watch: Watch::new(stage.sources.clone())?,
+            switches,
+            screen: Mutex::new(screen),
+            stage,
+            stop,
+            shutdown,
+        })
+    }
+
+    /// Plays to the end and shows the summary.
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let over = self.shutdown.hard.child_token();
+        let acts = async {
+            let shoppers = (0..self.users).map(|_| Shopper::new(self.client.clone(), self.switches.clone()).shop());
+            tokio::join!(join_all(shoppers), self.direct());
+            self.settle().await;
+            over.cancel();
+        };
+        tokio::select! {
+            _ = async { tokio::join!(acts, self.watch.run(&over), self.show(&over)) } => {}
+            () = self.shutdown.hard.cancelled() => {}
+        }
+        let summary = Summary::new(self.tally.count(), self.watch.latest(), self.stage.log.clone());
+        // Somebody who no longer reads has seen enough: no error.
+        let _ = self.screen.lock().conclude(&summary, self.json);
+        Ok(())
+    }
+
+    /// Works the switches until the end has come, then mends everything, so that nobody waits in vain.
+    async fn direct(&self) {
+        let time_is_up = async {
+            match self.duration {
+                Some(duration) => tokio::time::sleep(duration).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = time_is_up => {}
+            () = self.listen() => {}
+        }
+        self.stop.cancel();
+        self.switches.mend();
+    }
+
+    /// Follows the keys until `q`.
+    async fn listen(&self) {
+        let keys = self.screen.lock().is_live().then(Keys::listen).flatten();
+        let Some(mut keys) = keys else { return std::future::pending().await };
+        self.screen.lock().has_keys();
+        loop {
+            match keys.next().await {
+                b's' if self.stage.log.is_some() => self.switches.turn_product(),
+                b'p' => self.switches.turn_provider(),
+                b'c' if self.stage.log.is_some() => self.switches.turn_consumer(),
+                b'q' => return,
+                _ => continue,
+            }
+            // At once: whoever presses a key wants to see that it was heard.
+            self.draw();
+        }
+    }
+
+    /// Waits until nothing waits in the outbox any more.
+    async fn settle(&self) {
+        let begun = Instant::now();
+        let is_settled = || {
+            let latest = self.watch.latest();
+            latest.outbox == Some(0) && latest.at.is_some_and(|at| at >= begun + FRESH)
+        };
+        while self.stage.sources.payment.is_some() && !is_settled() && begun.elapsed() < SETTLE {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn show(&self, over: &CancellationToken) {
+        while !over.is_cancelled() {
+            let every = self.screen.lock().every();
+            if over.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
+                self.draw();
+            }
+        }
+    }
+
+    fn draw(&self) {
+        let view = View {
+            count: self.tally.count(),
+            figures: self.watch.latest(),
+            broken: self.switches.now(),
+            gateway: &self.stage.sources.gateway,
+            log: self.stage.log.as_deref(),
+            settling: self.stop.is_cancelled(),
+        };
+        if self.screen.lock().draw(&view).is_err() {
+            // Nobody reads any more (`shop demo | head`): nobody is played for.
+            self.stop.cancel();
+        }
+    }
+}

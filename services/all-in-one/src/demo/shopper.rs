@@ -1,0 +1,196 @@
+//! Somebody who shops: looks around, fills a basket, and mostly pays.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use shop_clock::{Clock as _, SystemClock};
+
+use super::breaks::Switches;
+use super::client::{Answer, Call, Client};
+
+/// Shelves with fewer free units are filled again.
+const FEW: i64 = 10;
+/// By so many.
+const REFILL: i64 = 200;
+
+/// One shopper, who comes back again and again.
+pub(super) struct Shopper {
+    name: String,
+    client: Client,
+    switches: Arc<Switches>,
+    /// What was seen on the shelves last.
+    seen: Vec<Value>,
+    /// Something may be left in the basket.
+    left: bool,
+}
+
+impl Shopper {
+    /// A shopper with a name that nobody else has.
+    pub(super) fn new(client: Client, switches: Arc<Switches>) -> Self {
+        let name = format!("demo-{}", SystemClock.new_id().simple());
+        Self { name, client, switches, seen: Vec::new(), left: false }
+    }
+
+    /// Shops until it is time to go.
+    pub(super) async fn shop(mut self) {
+        while !self.client.is_over() {
+            // None: something did not go as it should, and is counted. Shoppers leave then and come again.
+            let _ = self.trip().await;
+        }
+    }
+
+    async fn trip(&mut self) -> Option<()> {
+        if self.left {
+            self.client.ask(Call::delete(self.path("/items"))).await?;
+            self.left = false;
+        }
+        for _ in 0..=below(4) {
+            self.browse().await?;
+        }
+        if below(100) < 30 {
+            return Some(());
+        }
+        self.left = true;
+        for _ in 0..=below(2) {
+            self.add().await?;
+        }
+        if below(100) < 15 {
+            self.client.tally().wish(|wishes| wishes.abandoned += 1);
+            return Some(());
+        }
+        let payment = self.check_out().await?;
+        if below(100) < 5 {
+            self.client.ask(Call::post(format!("/api/payments/{payment}/cancel"), json!({}))).await?;
+            self.client.tally().wish(|wishes| wishes.abandoned += 1);
+            return Some(());
+        }
+        self.pay(&payment).await?;
+        if below(100) < 10 {
+            self.send_back(&payment).await?;
+        }
+        Some(())
+    }
+
+    async fn browse(&mut self) -> Option<()> {
+        let word =
+            self.any().and_then(|product| product["name"].as_str()?.split_whitespace().next().map(str::to_owned));
+        let id = self.any().and_then(|product| product["id"].as_i64());
+        let sorts = ["id", "price", "-price", "name", "-units_sold"];
+        match (below(3), word, id) {
+            (0, Some(word), _) => {
+                let word: String = word.chars().filter(char::is_ascii_alphanumeric).collect();
+                self.client.ask(Call::get(format!("/api/products?q={word}&limit=5"))).await?;
+            }
+            (1, _, Some(id)) => {
+                self.client.ask(Call::get(format!("/api/products/{id}"))).await?;
+            }
+            _ => {
+                let sort = sorts[below(sorts.len())];
+                let answer = self.client.ask(Call::get(format!("/api/products?limit=20&sort={sort}"))).await?;
+                let products = answer.body["products"].as_array().cloned().unwrap_or_default();
+                if !products.is_empty() {
+                    self.seen = products;
+                }
+            }
+        }
+        Some(())
+    }
+
+    async fn add(&mut self) -> Option<()> {
+        let product = self.any()?;
+        let id = product["id"].as_i64()?;
+        if product["available_quantity"].as_i64().is_some_and(|free| free < FEW) {
+            self.restock(id).await?;
+        }
+        let body = json!({"product_id": id, "quantity": 1 + below(3)});
+        let answer = self.client.ask(Call::post(self.path("/items"), body)).await?;
+        if answer.code() == Some("insufficient_stock") {
+            self.restock(id).await?;
+        }
+        Some(())
+    }
+
+    async fn check_out(&mut self) -> Option<String> {
+        let methods = ["credit_card", "debit_card", "paypal"];
+        let body = json!({"user_id": self.name, "method": methods[below(methods.len())]});
+        let answer = self.client.ask(Call::post("/api/payments", body)).await?;
+        if answer.code() == Some("insufficient_stock") {
+            // Somebody was faster. Whoever looks at the shelves next finds them empty and has them filled.
+            self.browse().await?;
+            self.fill_shelves().await?;
+        }
+        answer.is_fine().then(|| answer.body["id"].as_str().map(str::to_owned)).flatten()
+    }
+
+    async fn pay(&mut self, payment: &str) -> Option<()> {
+        let body = json!({"payment_token": self.switches.token(below(100))});
+        let answer = self.client.ask(Call::post(format!("/api/payments/{payment}/process"), body)).await?;
+        match answer.status {
+            200 if answer.body["status"] == "completed" => {
+                // The event that tells of it empties the basket.
+                self.left = false;
+                self.client.tally().wish(|wishes| wishes.completed += 1);
+                Some(())
+            }
+            402 => {
+                self.client.tally().wish(|wishes| wishes.declined += 1);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    async fn send_back(&mut self, payment: &str) -> Option<()> {
+        let body =
+            if below(2) == 0 { json!({"restock": true}) } else { json!({"amount": "1.00", "reason": "a scratch"}) };
+        let answer = self.client.ask(Call::post(format!("/api/payments/{payment}/refund"), body)).await?;
+        if answer.is_fine() {
+            self.client.tally().wish(|wishes| wishes.refunded += 1);
+        }
+        Some(())
+    }
+
+    async fn fill_shelves(&mut self) -> Option<()> {
+        let empty = |product: &Value| product["available_quantity"].as_i64().is_some_and(|free| free < FEW);
+        let ids: Vec<_> =
+            self.seen.iter().filter(|product| empty(product)).filter_map(|product| product["id"].as_i64()).collect();
+        for id in ids {
+            self.restock(id).await?;
+        }
+        Some(())
+    }
+
+    /// Fills a shelf, unless somebody else just did.
+    async fn restock(&mut self, id: i64) -> Option<()> {
+        let path = format!("/api/products/{id}");
+        let Answer { body: now, etag, status: 200, .. } = self.client.ask(Call::get(&path)).await? else { return None };
+        if now["available_quantity"].as_i64()? < FEW {
+            let stock = now["stock_quantity"].as_i64()? + REFILL;
+            let mut product = json!({"stock_quantity": stock});
+            for field in ["name", "description", "price", "currency", "category", "image_url"] {
+                product[field] = now[field].clone();
+            }
+            if self.client.ask(Call::put(&path, product, etag)).await?.is_fine() {
+                self.client.tally().wish(|wishes| wishes.restocked += 1);
+            }
+        }
+        for seen in self.seen.iter_mut().filter(|seen| seen["id"] == id) {
+            seen["available_quantity"] = REFILL.into();
+        }
+        Some(())
+    }
+
+    fn any(&self) -> Option<&Value> {
+        self.seen.get(below(self.seen.len()))
+    }
+
+    fn path(&self, rest: &str) -> String {
+        format!("/api/baskets/{}{rest}", self.name)
+    }
+}
+
+/// A number below `count`, by chance: the last half of an id is nothing else. 0 when there is none.
+fn below(count: usize) -> usize {
+    let dice = SystemClock.new_id().as_u128() & u128::from(u32::MAX);
+    usize::try_from(dice).unwrap_or_default().checked_rem(count).unwrap_or_default()
+}
