@@ -103,8 +103,8 @@ impl Default for EmailSettings {
             smtp_url: None,
             from: "Shop <no-reply@localhost>".to_owned(),
             templates: None,
-            // Servers that look senders up, or greylist by waiting, take up to half a minute.
-            timeout: Duration::secs(30),
+            // Servers that look senders up take their time; still shorter than the grace of a stop.
+            timeout: Duration::secs(20),
         }
     }
 }
@@ -157,6 +157,8 @@ impl WebhookSettings {
 
     fn check(&self, problems: &mut Problems) {
         problems.ensure(!self.timeout.is_zero(), "timeout", "must be more than 0");
+        let short = self.secret_overlap.get().as_secs() <= 30 * 86_400;
+        problems.ensure(short, "secret_overlap", "use at most 30 days");
         match (&self.url, &self.secret) {
             (None, _) => {}
             (Some(_), None) => problems.add("secret", "set it (WEBHOOK_SECRET): what goes to webhook.url is signed"),
@@ -187,6 +189,12 @@ impl DeliverySettings {
         problems.ensure(self.concurrency > 0, "concurrency", "use at least 1");
         let within = (1..=self.concurrency).contains(&self.concurrency_per_target);
         problems.ensure(within, "concurrency_per_target", "use at least 1 and at most delivery.concurrency");
+        let few = self.concurrency <= 1000;
+        problems.ensure(few, "concurrency", "use at most 1000: each attempt is a connection");
+        let bounds = [("give_up_after", self.give_up_after, 30), ("keep", self.keep, 3650)];
+        for (key, length, days) in bounds {
+            problems.ensure(length.get().as_secs() <= days * 86_400, key, format!("use at most {days} days"));
+        }
         problems.ensure(!self.first_pause.is_zero(), "first_pause", "must be more than 0");
         let grows = self.longest_pause.get() >= self.first_pause.get();
         problems.ensure(grows, "longest_pause", "must not be shorter than delivery.first_pause");

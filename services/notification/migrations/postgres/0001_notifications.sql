@@ -24,7 +24,8 @@ CREATE TABLE notifications (
 CREATE INDEX notifications_due ON notifications (channel, due_at) WHERE status IN ('pending', 'sending');
 CREATE INDEX notifications_user ON notifications (user_id, id);
 CREATE INDEX notifications_status ON notifications (status, id);
-CREATE INDEX notifications_finished ON notifications (updated_at) WHERE status IN ('sent', 'skipped', 'dead');
+CREATE INDEX notifications_channel ON notifications (channel, id);
+CREATE INDEX notifications_finished ON notifications (status, updated_at);
 
 -- What users said they want; who is not here said nothing.
 CREATE TABLE preferences (

@@ -116,11 +116,13 @@ impl Commands {
         self.store.remove_endpoint(id, seen).await
     }
 
-    /// Sends nothing to an endpoint any more that says it is gone; fine when it was removed meanwhile.
-    pub(crate) async fn disable_endpoint(&self, id: Uuid, reason: &str) -> Result<()> {
+    /// Sends nothing to an endpoint any more that says it is gone; fine when it was removed, or leads elsewhere, meanwhile.
+    pub(crate) async fn disable_endpoint(&self, id: Uuid, url: &str, reason: &str) -> Result<()> {
         let now = self.clock.now();
         let disable = |endpoint: &mut Endpoint| {
-            endpoint.disable(reason, now);
+            if endpoint.settings.url.as_str() == url {
+                endpoint.disable(reason, now);
+            }
             Ok(())
         };
         match self.store.change_endpoint(id, &disable).await {

@@ -6,9 +6,13 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use shop_fault::{Fault, Kind};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Commands;
@@ -16,6 +20,9 @@ use crate::domain::{
     Call, Channel, Claim, Error, Failure, Hooks, Letter, Mail, Next, Notification, Outcome, Result, SigningSecret,
     Status,
 };
+
+/// Pause before an outcome is offered again to a store that is away.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
 
 /// How much at once.
 #[derive(Debug, Clone, Copy)]
@@ -71,24 +78,30 @@ impl Delivery {
         let full = busy.iter().filter(|(_, count)| **count >= self.limits.per_target);
         let except: Vec<String> = full.map(|(target, _)| target.clone()).collect();
         let now = self.commands.clock.now();
-        // A few at a time: all of them may be for one target.
-        let limit = room.min(self.limits.per_target);
+        // All of them may be for the busiest target that is not full.
+        let busiest = busy.values().filter(|count| **count < self.limits.per_target).max().copied().unwrap_or_default();
+        let limit = room.min(self.limits.per_target - busiest);
         let claim = Claim { channel, except: &except, now, until: now + self.limits.lease, limit };
         self.commands.store.claim(&claim).await
     }
 
     /// Sends a claimed notification and keeps what became of it.
     pub(crate) async fn deliver(&self, notification: Notification) -> Result<Delivered> {
-        let outcome = self.send(&notification).await?;
-        if let (Outcome::Failed { next: Next::Disable, failure }, Ok(id)) =
-            (&outcome, notification.target.parse::<Uuid>())
-        {
-            self.commands.disable_endpoint(id, &failure.message).await?;
-        }
+        // A defect that one notification meets must not make it come back for ever, nor be felt by others.
+        let sent = AssertUnwindSafe(self.send(&notification)).catch_unwind().await;
+        let outcome = match sent {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => match Fault::from(error) {
+                fault if fault.kind() == Kind::Unavailable => return Err(fault.into()),
+                _ => Outcome::retry("internal", "the service failed over it"),
+            },
+            Err(_) => Outcome::retry("internal", "the service failed over it"),
+        };
         let seen = notification.version;
         let mut settled = notification;
+        let lease = settled.due_at;
         settled.settle(outcome, self.commands.rules.policy, chance(), self.commands.clock.now());
-        if !self.commands.store.settle(&settled, seen).await? {
+        if !self.keep_outcome(&settled, seen, lease).await? {
             return Ok(Delivered::Lost);
         }
         Ok(match (settled.status, settled.failure) {
@@ -96,6 +109,18 @@ impl Delivery {
             (_, Some(failure)) => Delivered::Later(failure),
             (_, None) => Delivered::Sent,
         })
+    }
+
+    /// Stores the outcome, as long as the lease lasts if the store is away: without it the receiver is told again.
+    async fn keep_outcome(&self, settled: &Notification, seen: i64, lease: OffsetDateTime) -> Result<bool> {
+        loop {
+            match self.commands.store.settle(settled, seen).await {
+                Err(Error::Store(fault)) if fault.kind() == Kind::Unavailable && self.commands.clock.now() < lease => {
+                    tokio::time::sleep(STORE_PAUSE).await;
+                }
+                stored => return stored,
+            }
+        }
     }
 
     /// Forgets what was finished long ago; how many.
@@ -148,7 +173,13 @@ impl Delivery {
             },
         };
         let call = Call { id: notification.id, url: &url, secrets: &secrets, at: now, event: &notification.event };
-        Ok(self.hooks.send(call).await)
+        let outcome = self.hooks.send(call).await;
+        if let (Outcome::Failed { next: Next::Disable, failure }, Ok(id)) =
+            (&outcome, notification.target.parse::<Uuid>())
+        {
+            self.commands.disable_endpoint(id, &url, &failure.message).await?;
+        }
+        Ok(outcome)
     }
 }
 

@@ -32,10 +32,14 @@ impl HookUrl {
     /// Checks `text`; the error says what to change. Names are looked up only when something is sent.
     pub(crate) fn parse(text: &str, reach: Reach) -> Result<Self, &'static str> {
         let text = text.trim();
-        if text.len() > MAX_URL {
-            return Err("must have at most 2048 characters");
+        if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            return Err("must not contain spaces or control characters");
         }
         let url = Url::parse(text).map_err(|_| "must be a URL such as https://shop.example/hooks")?;
+        // As it is written down: what is not ASCII takes several characters.
+        if url.as_str().len() > MAX_URL {
+            return Err("must have at most 2048 characters");
+        }
         match url.scheme() {
             "https" => {}
             "http" if reach.plain => {}
@@ -215,6 +219,8 @@ mod tests {
         let all = Reach { private: true, plain: true };
         for url in [
             "",
+            "https://a.example/a b",
+            "https://a.example/\nb",
             "shop",
             "ftp://a.example/",
             "https://",

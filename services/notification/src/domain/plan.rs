@@ -44,22 +44,28 @@ pub(crate) fn plan(
     let (Some(kind), Some((payment_id, user_id))) = (EventType::of(&event.event), payment(&event.event)) else {
         return Vec::new();
     };
-    let mut made = |channel, target: &str, skipped: Option<Failure>| Notification {
-        id: new_id(),
-        event: event.clone(),
-        user_id: user_id.to_owned(),
-        payment_id,
-        channel,
-        target: target.to_owned(),
-        status: if skipped.is_some() { Status::Skipped } else { Status::Pending },
-        attempts: 0,
-        due_at: now,
-        give_up_at: now + give_up_after,
-        failure: skipped,
-        version: 1,
-        created_at: now,
-        updated_at: now,
-        sent_at: None,
+    let give_up_at = event.time + give_up_after;
+    // Told of long after, such as by a service that is new to the bus, nobody would understand it.
+    let late = (give_up_at < now).then(|| Failure::new("too_late", "the event is older than sending is tried"));
+    let mut made = |channel, target: &str, skipped: Option<Failure>| {
+        let skipped = skipped.or_else(|| late.clone());
+        Notification {
+            id: new_id(),
+            event: event.clone(),
+            user_id: user_id.to_owned(),
+            payment_id,
+            channel,
+            target: target.to_owned(),
+            status: if skipped.is_some() { Status::Skipped } else { Status::Pending },
+            attempts: 0,
+            due_at: now,
+            give_up_at,
+            failure: skipped,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+            sent_at: None,
+        }
     };
     let mut plan = Vec::new();
     if channels.email {
@@ -176,6 +182,17 @@ pub(crate) mod tests {
             };
             let unwilling = Recipients { preferences, endpoints: Vec::new() };
             assert_eq!(planned(&completed("ada@shop.example"), email, &unwilling), skipped);
+        }
+    }
+
+    #[test]
+    fn what_happened_long_ago_is_told_nobody() {
+        let recipients = Recipients { preferences: Preferences::unsaid("ada@shop.example"), endpoints: Vec::new() };
+        let event = completed("ada@shop.example");
+        for (hours, status) in [(72, Status::Pending), (73, Status::Skipped)] {
+            let now = NOW + time::Duration::hours(hours);
+            let plan = plan(&event, ALL, &recipients, Duration::from_hours(72), now, Uuid::new_v4);
+            assert!(plan.iter().all(|one| one.status == status), "{hours}: {plan:?}");
         }
     }
 

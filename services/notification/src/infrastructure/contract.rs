@@ -97,7 +97,7 @@ async fn what_is_stored_is_read_as_it_was(store: &dyn Store) {
     let mail = all(store, &Filter { channel: Some(Channel::Email), ..Filter::default() }).await.pop().expect("one");
     assert_eq!((&mail.event, mail.target.as_str(), mail.status), (&event, "ada@shop.example", Status::Pending));
     assert_eq!((mail.created_at, mail.due_at, mail.version), (at(5), at(5), 1));
-    assert_eq!(mail.give_up_at, at(5) + POLICY.give_up_after);
+    assert_eq!(mail.give_up_at, at(0) + POLICY.give_up_after);
     assert_eq!(store.get(mail.id).await.expect("is there"), mail);
     assert!(matches!(store.get(Uuid::nil()).await, Err(Error::NotFound(_))));
     let waiting = store.waiting(Channel::Email).await.expect("is counted");

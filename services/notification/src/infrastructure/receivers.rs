@@ -113,7 +113,11 @@ impl<E: Engine> Sql<E> {
         conn: &mut C,
     ) -> std::result::Result<Vec<Endpoint>, Failure> {
         let rows: Vec<EndpointRow> = conn.rows(ALL, &[]).await?;
-        Ok(rows.into_iter().map(Endpoint::try_from).collect::<Result<_>>()?)
+        let read = |row| {
+            let endpoint = Endpoint::try_from(row);
+            endpoint.inspect_err(|error| tracing::error!(%error, "a webhook endpoint cannot be read and hears nothing"))
+        };
+        Ok(rows.into_iter().filter_map(|row| read(row).ok()).collect())
     }
 
     async fn try_change_preferences(

@@ -2,21 +2,24 @@
 
 use async_trait::async_trait;
 use shop_clock::{from_millis, millis};
+use shop_fault::Fault;
 use shop_sql::{Connection, Value, inbox, retry_transient};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::engine::{Engine, Failure};
-use super::row::{INSERT, Kept, NotificationRow, UPDATE, columns, inserted, updated};
+use super::row::{GIVE_UP, INSERT, Kept, NotificationRow, UPDATE, columns, inserted, updated};
 use crate::domain::{
     Change, Channel, Claim, Error, Filter, Listed, Notification, Notifications, Plan, Recipients, Result, Status,
     Waiting,
 };
 
 const GET: &str = concat!("SELECT ", columns!(), " FROM notifications WHERE id = $1");
-const WAITING: &str = "SELECT COUNT(*), MIN(created_at) FROM notifications \
-                       WHERE channel = $1 AND status IN ('pending', 'sending')";
+/// Counted up to a bound, so that a long outage is not made longer by counting.
+const WAITING: &str = "SELECT COUNT(*), MIN(created_at) FROM (SELECT created_at FROM notifications \
+                       WHERE channel = $1 AND status IN ('pending', 'sending') ORDER BY due_at LIMIT 10000) AS due";
+const TOLD: &str = "SELECT id FROM notifications WHERE event_id = $1 LIMIT 1";
 const FORGET: &str = "DELETE FROM notifications WHERE id IN (SELECT id FROM notifications \
                       WHERE status IN ('sent', 'skipped', 'dead') AND updated_at < $1 ORDER BY updated_at LIMIT $2)";
 
@@ -99,6 +102,11 @@ impl<E: Engine> Sql<E> {
         if !inbox::first_time(&mut *tx, event, millis(now)).await? {
             return Ok(false);
         }
+        // The inbox forgets sooner than a dead letter is brought back by hand.
+        let told: Option<(Uuid,)> = tx.row(TOLD, &[Value::Id(event)]).await?;
+        if told.is_some() {
+            return Ok(false);
+        }
         let preferences = self.preferences_of(&mut *tx, user_id).await?;
         let endpoints = self.all_endpoints(&mut *tx).await?;
         let plan = plan(&Recipients { preferences, endpoints });
@@ -150,8 +158,17 @@ impl<E: Engine> Sql<E> {
         );
         let mut tx = self.engine.begin().await?;
         let rows: Vec<NotificationRow> = tx.rows(AssertSqlSafe(sql), &values).await?;
+        let mut claimed = Vec::with_capacity(rows.len());
+        for row in rows {
+            let seen = [Value::Id(row.id), Value::Int(row.version)];
+            match read(row) {
+                Some(notification) => claimed.push(notification),
+                // The others must not wait for it.
+                None => drop(tx.run(GIVE_UP, &seen).await?),
+            }
+        }
         shop_sql::commit(tx).await?;
-        Ok(rows.into_iter().map(Notification::try_from).collect::<Result<_>>()?)
+        Ok(claimed)
     }
 
     async fn page(
@@ -184,9 +201,20 @@ impl<E: Engine> Sql<E> {
         let sql = format!("SELECT {} FROM notifications{filters} ORDER BY id DESC LIMIT ${}", columns!(), values.len());
         let rows: Vec<NotificationRow> = self.engine.reader().await?.rows(AssertSqlSafe(sql), &values).await?;
         let more = rows.len() > limit;
-        let items: Vec<Notification> =
-            rows.into_iter().take(limit).map(Notification::try_from).collect::<Result<_>>()?;
-        let next = items.last().map(|last| last.id).filter(|_| more);
+        let next = rows.iter().take(limit).next_back().map(|last| last.id).filter(|_| more);
+        let items = rows.into_iter().take(limit).filter_map(read).collect();
         Ok(Listed { items, next })
+    }
+}
+
+/// The notification in a row; none, said in the log, when a later version of the service wrote it.
+fn read(row: NotificationRow) -> Option<Notification> {
+    let id = row.id;
+    match Notification::try_from(row) {
+        Ok(notification) => Some(notification),
+        Err(error) => {
+            tracing::error!(notification.id = %id, cause = ?Fault::from(error), "a notification cannot be read");
+            None
+        }
     }
 }

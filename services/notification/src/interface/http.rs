@@ -36,7 +36,7 @@ pub(crate) fn router(commands: Commands, queries: Queries, keys: Arc<dyn Keys>) 
         .get(api.endpoint())
         .put(api.change_endpoint())
         .delete(api.remove_endpoint())
-        .push(Router::with_path("rotate-secret").post(api.rotate_secret()));
+        .push(Router::with_path("rotate-secret").hoop(idempotency::hoop(keys.clone())).post(api.rotate_secret()));
     let endpoints = Router::with_path("webhooks/endpoints")
         .get(api.endpoints())
         .push(Router::new().hoop(idempotency::hoop(keys)).post(api.add_endpoint()))
@@ -243,7 +243,9 @@ impl Api {
     /// the settings say.
     #[craft(endpoint(
         tags("webhooks"),
-        parameters(("If-Match" = Option<String>, Header, description = "The ETag of the endpoint as it was read")),
+        parameters(
+            ("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same key gets the first answer"),
+            ("If-Match" = Option<String>, Header, description = "The ETag of the endpoint as it was read")),
     ))]
     async fn rotate_secret(
         &self,

@@ -1,10 +1,8 @@
 //! The rounds of sending, one for each channel, from start to stop.
 
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use prometheus::{IntCounterVec, IntGaugeVec};
 use shop_fault::Fault;
 use shop_runtime::{CancellationToken, crash_point};
@@ -17,6 +15,9 @@ use crate::domain::{Channel, Error, Notification};
 
 /// Pause after the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Time between two counts of what waits.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 /// Time between two looks for what is old enough to forget.
 const FORGET_EVERY: Duration = Duration::from_mins(10);
@@ -57,6 +58,9 @@ impl Rounds {
         loop {
             // Everything that is due, as far as there is room for it.
             let pause = loop {
+                if stop.is_cancelled() {
+                    break Duration::ZERO;
+                }
                 match self.delivery.claim(channel, &busy).await {
                     Ok(claimed) if claimed.is_empty() => break self.interval,
                     Ok(claimed) => {
@@ -71,15 +75,13 @@ impl Rounds {
                         break STORE_PAUSE;
                     }
                 }
-                if stop.is_cancelled() {
-                    break Duration::ZERO;
-                }
             };
-            if measured.is_none_or(|at: Instant| at.elapsed() >= self.interval) {
+            if measured.is_none_or(|at: Instant| at.elapsed() >= MEASURE_EVERY) {
                 self.measure(channel).await;
                 measured = Some(Instant::now());
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 Ok(()) = wake.changed() => {}
                 () = tokio::time::sleep(pause) => {}
@@ -95,7 +97,8 @@ impl Rounds {
     /// Forgets old notifications from time to time, until `stop`.
     pub(crate) async fn forget(self, stop: CancellationToken) {
         loop {
-            if let Err(error) = self.delivery.forget().await {
+            let Some(forgotten) = stop.run_until_cancelled(self.delivery.forget()).await else { return };
+            if let Err(error) = forgotten {
                 told(error, "could not delete old notifications, trying later");
             }
             tokio::select! {
@@ -115,11 +118,7 @@ impl Rounds {
         });
         let request = origin.request_id.clone().unwrap_or_else(|| notification.id.to_string());
         let context = RequestContext::new(request, trace);
-        let work = context::scope(context, self.send(notification, span));
-        // A panic is one lost attempt: its lease runs out.
-        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-            tracing::error!(%channel, "sending a notification panicked; it is tried again when its lease is over");
-        }
+        context::scope(context, self.send(notification, span)).await;
         target
     }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use shop_clock::{Clock as _, SystemClock};
 use shop_config::{Database, Http};
 use shop_events::{Bus, Context, Envelope, Event, Item, MemoryBus, PaymentCompleted, RetryPolicy};
 use shop_notification::Config;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use shop_testing::Api;
-use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -112,7 +112,7 @@ pub(crate) fn completed(user: &str) -> Envelope {
     };
     Envelope {
         id: Uuid::new_v4(),
-        time: OffsetDateTime::UNIX_EPOCH,
+        time: SystemClock.now(),
         source: "payment-service".to_owned(),
         event: Event::PaymentCompleted(PaymentCompleted {
             payment_id: Uuid::new_v4(),

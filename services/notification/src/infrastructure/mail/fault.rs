@@ -106,7 +106,7 @@ fn refusal(stage: Stage, error: &smtp::Error, enhanced: &str) -> &'static str {
         Stage::Sender | Stage::Recipient if login => "smtp_login",
         Stage::Sender => "sender_refused",
         // RFC 3463, section 3.8: a matter of policy, such as a server that does not relay for us, not of the mailbox.
-        Stage::Recipient if enhanced.starts_with("5.7.") => "sender_refused",
+        Stage::Recipient | Stage::Message if enhanced.starts_with("5.7.") => "sender_refused",
         Stage::Recipient => "mailbox_refused",
         Stage::Message => "message_refused",
     }
