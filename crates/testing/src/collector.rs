@@ -56,6 +56,7 @@ impl Traced {
 
 impl Collector {
     /// Listens on a port of its own.
+    #[expect(clippy::disallowed_methods, reason = "serves until the test drops it")]
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("is bound"));
