@@ -9,14 +9,14 @@ KAFKA ?=
 # Points where tests kill a process; compiled in for tests only.
 TEST_FEATURES := --features shop/crash-points
 
-.PHONY: help setup install-deps proto dev build test lint chart-test nix-docs docker-build docker-run services-start services-stop services-restart clean
+.PHONY: help setup install-deps proto dev build test lint chart-test metrics-docs nix-docs docker-build docker-run services-start services-stop services-restart clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: install-deps proto ## Get a fresh checkout ready: tools, servers, dependencies, generated code
 
-install-deps: ## Install what tests and checks use: servers (apt, Maven Central), Go, h2spec, Chromium, shellcheck, cargo-deny
+install-deps: ## Install what tests and checks use: servers (apt, Maven Central), Go, h2spec, Chromium, prometheus_client, shellcheck, cargo-deny
 	scripts/backends install
 	scripts/lint --install
 	cargo fetch --locked
@@ -39,6 +39,9 @@ lint: ## Check formatting, lints, dependencies, the gRPC interface and scripts
 
 chart-test: ## Check and test the Helm chart, without a cluster
 	scripts/chart test
+
+metrics-docs: ## Write the reference of the metrics
+	SHOP_TEST_UPDATE=1 cargo test --locked -p shop --test metrics
 
 nix-docs: ## Write the reference of the NixOS module's options
 	scripts/nix docs

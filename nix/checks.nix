@@ -43,7 +43,10 @@ in
         pkgs.mariadb
         pkgs.postgresql
         pkgs.procps
-        (pkgs.python3.withPackages (python: [ python.aiosmtpd ]))
+        (pkgs.python3.withPackages (python: [
+          python.aiosmtpd
+          python.prometheus-client
+        ]))
         pkgs.redis
         pkgs.util-linux
       ]

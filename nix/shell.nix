@@ -19,7 +19,10 @@ pkgs.mkShell {
     pkgs.mariadb
     pkgs.postgresql
     pkgs.process-compose
-    (pkgs.python3.withPackages (python: [ python.aiosmtpd ]))
+    (pkgs.python3.withPackages (python: [
+      python.aiosmtpd
+      python.prometheus-client
+    ]))
     pkgs.redis
     pkgs.rust-analyzer
     pkgs.rustc

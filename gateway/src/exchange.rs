@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use shop_clock::{Clock as _, SystemClock};
-use shop_telemetry::{Span, SpanKind};
+use shop_telemetry::{Span, SpanKind, TraceParent};
 
 use crate::body::Progress;
 use crate::front::Occupied;
@@ -34,7 +34,8 @@ pub(crate) struct Exchange {
     route: &'static str,
     request_id: HeaderValue,
     traceparent: HeaderValue,
-    /// Exported when it ends, if traces are.
+    trace: TraceParent,
+    /// Sent to the collector when it ends, if the trace is recorded.
     span: Span,
     backend: Option<Arc<Backend>>,
     upload: Option<Arc<Progress>>,
@@ -76,6 +77,7 @@ impl Exchange {
             route: UNMATCHED,
             request_id,
             traceparent,
+            trace,
             span,
             backend: None,
             upload: None,
@@ -268,7 +270,7 @@ impl Drop for Exchange {
         let took = now.saturating_duration_since(self.begun);
         // How long a tunnel was open says nothing about speed either.
         let timed = !self.endless && status != StatusCode::SWITCHING_PROTOCOLS;
-        self.counted().finished(&self.method, status, timed.then_some(took), reason);
+        self.counted().finished(&self.method, status, timed.then_some(took), reason, self.trace);
         if let Some(reason) = reason {
             self.shared.recent.note(reason, now, || self.entry(status, reason));
         }

@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use shop_telemetry::{Histogram, Histograms, TraceParent};
 
 use crate::reason::Reason;
 
@@ -23,7 +24,7 @@ const STATUSES: usize = 500;
 pub(crate) struct Metrics {
     pub(crate) all: shop_telemetry::Metrics,
     requests: IntCounterVec,
-    durations: HistogramVec,
+    durations: Histograms,
     active: IntGaugeVec,
     refusals: IntCounterVec,
     retries: IntCounterVec,
@@ -113,7 +114,7 @@ impl Metrics {
                 &["service", "source"],
             ),
             discovered: gauges(
-                "gateway_discovery_last_success_seconds",
+                "gateway_discovery_last_success_timestamp_seconds",
                 "When it was last looked up with success, in Unix time",
                 &["service", "source"],
             ),
@@ -209,11 +210,18 @@ impl ServiceMetrics {
         &self.name
     }
 
-    /// Counts one finished request; `took` is none when how long it took says nothing about speed.
-    pub(crate) fn finished(&self, method: &Method, status: StatusCode, took: Option<Duration>, reason: Option<Reason>) {
+    /// Counts one finished request of `trace`; `took` is none when how long it took says nothing about speed.
+    pub(crate) fn finished(
+        &self,
+        method: &Method,
+        status: StatusCode,
+        took: Option<Duration>,
+        reason: Option<Reason>,
+        trace: TraceParent,
+    ) {
         let method = method_index(method);
         if let Some(took) = took {
-            self.durations[method].observe(took.as_secs_f64());
+            self.durations[method].observe_in(took.as_secs_f64(), trace);
         }
         let status = usize::from(status.as_u16()).saturating_sub(100).min(STATUSES - 1);
         self.counts[method * STATUSES + status]

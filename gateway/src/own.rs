@@ -1,7 +1,7 @@
 //! The gateway's own routes: health for probes and people, metrics for scrapers.
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::health::Seen;
@@ -11,7 +11,6 @@ use crate::service::{Backend, Member, Service};
 use crate::shared::Shared;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// An own route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub(crate) enum Own {
     Ready,
     /// `/health/live`: whether to leave the process running.
     Live,
-    /// `/metrics`: Prometheus text.
+    /// `/metrics`: Prometheus text, or `OpenMetrics` with examples for who prefers that.
     Metrics,
 }
 
@@ -53,7 +52,12 @@ impl Own {
     }
 
     /// The answer.
-    pub(crate) fn answer(self, method: &Method, shared: &Shared) -> Result<Response<Bytes>, Refusal> {
+    pub(crate) fn answer(
+        self,
+        method: &Method,
+        headers: &HeaderMap,
+        shared: &Shared,
+    ) -> Result<Response<Bytes>, Refusal> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return Err(Refusal::new(Reason::MethodRefused, format!("{} does not take {method}", self.path()))
                 .header(header::ALLOW, HeaderValue::from_static("GET, HEAD")));
@@ -68,7 +72,12 @@ impl Own {
             }
             // Backends do not count: a gateway that cannot reach one still serves the others, and says 503 for that one.
             Self::Live | Self::Ready => page(StatusCode::OK, &json!({"status": "up"})),
-            Self::Metrics => answer(StatusCode::OK, TEXT, shared.metrics.all.render()),
+            Self::Metrics => {
+                let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+                // Nobody keeps it (no-store), so that it need not say what it varies by.
+                let (kind, text) = shared.metrics.all.render_for(accept);
+                answer(StatusCode::OK, HeaderValue::from_static(kind), text)
+            }
         })
     }
 }

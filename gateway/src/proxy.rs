@@ -193,7 +193,7 @@ impl Visit {
         }
         if let Some(own) = own {
             self.exchange.own(own.path());
-            return own.answer(&head.method, &worker.shared).map(Reply::Own);
+            return own.answer(&head.method, &head.headers, &worker.shared).map(Reply::Own);
         }
         // On this machine itself nobody listens in: operators need no certificate there.
         let may_be_open = admin.is_some() && self.peer.to_canonical().is_loopback();

@@ -153,7 +153,7 @@ impl Tls {
         config.ticketer = ring::Ticketer::new()?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let expiry = metrics.all.gauge(
-            "gateway_tls_certificate_expiry_seconds",
+            "gateway_tls_certificate_expiry_timestamp_seconds",
             "Until when the certificate in use is valid, in Unix time",
         );
         let tls = Self {

@@ -13,7 +13,7 @@ use shop_config::Http;
 use shop_fault::{Fault, Kind};
 use shop_runtime::Health;
 use shop_telemetry::context::{self, RequestContext};
-use shop_telemetry::{About, KeyValue, Span, SpanKind};
+use shop_telemetry::{About, KeyValue, Span, SpanKind, TraceParent};
 
 use crate::extract::too_large;
 use crate::metrics::{HttpMetrics, UNMATCHED, known_method};
@@ -147,7 +147,7 @@ struct Visit {
     method: Method,
     route: Cow<'static, str>,
     request_id: Arc<str>,
-    trace_id: String,
+    trace: TraceParent,
     status: StatusCode,
     bytes: u64,
     span: Span,
@@ -168,7 +168,7 @@ impl Visit {
             method: req.method().clone(),
             route,
             request_id: context.request_id.clone(),
-            trace_id: context.trace.trace_id(),
+            trace: context.trace,
             status: CLIENT_GONE,
             bytes: 0,
             span,
@@ -188,7 +188,7 @@ impl Drop for Visit {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         self.metrics.in_flight.dec();
-        self.metrics.record(&self.method, &self.route, self.status, took);
+        self.metrics.record(&self.method, &self.route, self.status, took, self.trace);
         let (method, status) = (self.method.as_str(), self.status.as_u16());
         self.span.set("http.response.status_code", i64::from(status));
         // A refusal is the client's mistake, not the service's.
@@ -206,7 +206,7 @@ impl Drop for Visit {
                     duration_ms,
                     bytes = self.bytes,
                     request_id = &*self.request_id,
-                    trace_id = self.trace_id,
+                    trace_id = self.trace.text().trace_id(),
                     "{method} {} {status}",
                     self.route,
                 )

@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use salvo::Router;
 use salvo::routing::FilterInfo;
-use shop_telemetry::Metrics;
+use shop_telemetry::{Histogram, Histograms, Metrics, TraceParent};
 
 /// The route label of what no route matches: made-up paths must not make series.
 pub(crate) const UNMATCHED: &str = "unmatched";
@@ -25,7 +25,7 @@ const STATUSES: [u16; 24] = [
 /// The `http_server_*` metrics of one listener.
 pub(crate) struct HttpMetrics {
     requests: IntCounterVec,
-    duration: HistogramVec,
+    duration: Histograms,
     errors: IntCounterVec,
     pub(crate) in_flight: IntGauge,
     routes: HashMap<String, Series>,
@@ -67,17 +67,17 @@ impl HttpMetrics {
     }
 
     /// Counts one answered request; `route` is a template of the router or [`UNMATCHED`].
-    pub(crate) fn record(&self, method: &Method, route: &str, status: StatusCode, took: Duration) {
+    pub(crate) fn record(&self, method: &Method, route: &str, status: StatusCode, took: Duration, trace: TraceParent) {
         let method = method_index(method);
         let duration = || self.duration.with_label_values(&[METHODS[method], route]);
         let count = || self.requests.with_label_values(&[METHODS[method], route, status.as_str()]);
         let Some(series) = self.routes.get(route) else {
             // A template the walk over the router could not foresee, such as one with a pattern in it.
-            duration().observe(took.as_secs_f64());
+            duration().observe_in(took.as_secs_f64(), trace);
             return count().inc();
         };
         let slot = series.0[method].get_or_init(|| Slot { duration: duration(), statuses: Default::default() });
-        slot.duration.observe(took.as_secs_f64());
+        slot.duration.observe_in(took.as_secs_f64(), trace);
         match STATUSES.binary_search(&status.as_u16()) {
             Ok(index) => slot.statuses[index].get_or_init(count).inc(),
             Err(_) => count().inc(),
@@ -133,9 +133,9 @@ mod tests {
         let registry = Metrics::new("test");
         let router = Router::with_path("products/{id}").get(salvo::handler::empty());
         let metrics = HttpMetrics::new(&registry, &router);
-        let method = Method::from_bytes(b"BREW").expect("a token");
-        metrics.record(&method, UNMATCHED, StatusCode::IM_A_TEAPOT, Duration::from_millis(1));
-        metrics.record(&Method::GET, "/products/{id}", StatusCode::OK, Duration::from_millis(1));
+        let (method, trace) = (Method::from_bytes(b"BREW").expect("a token"), TraceParent::random());
+        metrics.record(&method, UNMATCHED, StatusCode::IM_A_TEAPOT, Duration::from_millis(1), trace);
+        metrics.record(&Method::GET, "/products/{id}", StatusCode::OK, Duration::from_millis(1), trace);
         let text = registry.render();
         let total: Vec<&str> = text.lines().filter(|line| line.starts_with("http_server_requests_total")).collect();
         assert_eq!(

@@ -1,6 +1,6 @@
 //! What an operator asks of every process: is it alive, is it ready, what does it count.
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use salvo::http::ResBody;
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, Router, async_trait};
@@ -24,7 +24,7 @@ struct Live;
 /// 503 while a dependency is down or the process drains: a load balancer sends its requests elsewhere.
 struct Ready(Health);
 
-/// Prometheus text.
+/// Prometheus text, or `OpenMetrics` with examples for who prefers that.
 struct Scrape(Metrics);
 
 #[async_trait]
@@ -57,11 +57,13 @@ impl Handler for Ready {
 
 #[async_trait]
 impl Handler for Scrape {
-    async fn handle(&self, _req: &mut Request, _depot: &mut Depot, res: &mut Response, _ctrl: &mut FlowCtrl) {
+    async fn handle(&self, req: &mut Request, _depot: &mut Depot, res: &mut Response, _ctrl: &mut FlowCtrl) {
+        let accept = req.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        let (kind, text) = self.0.render_for(accept);
         let headers = res.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        res.body = ResBody::Once(self.0.render().into());
+        res.body = ResBody::Once(text.into());
     }
 }
 

@@ -171,7 +171,8 @@ fn log(fault: &Fault) {
         Kind::BadGateway | Kind::Unavailable | Kind::Timeout => {
             tracing::warn!(code = fault.code(), error = cause(), "request failed: {fault}");
         }
-        _ => tracing::debug!(code = fault.code(), "request refused: {fault}"),
+        // Its words tell the client what it sent, which is nobody else's business.
+        _ => tracing::debug!(code = fault.code(), "request refused: {}", fault.code()),
     }
 }
 

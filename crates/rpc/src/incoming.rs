@@ -13,7 +13,7 @@ use shop_clock::{Clock, SystemClock};
 use shop_fault::{Fault, Kind};
 use shop_runtime::CancellationToken;
 use shop_telemetry::context::{self, RequestContext};
-use shop_telemetry::{About, KeyValue, Span, SpanKind};
+use shop_telemetry::{About, KeyValue, Span, SpanKind, TraceParent};
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -199,7 +199,7 @@ struct Visit {
     started: Instant,
     path: String,
     request_id: Arc<str>,
-    trace_id: String,
+    trace: TraceParent,
     code: Code,
     span: Span,
 }
@@ -212,7 +212,7 @@ impl Visit {
             started: Instant::now(),
             path: request.uri().path().to_owned(),
             request_id: context.request_id.clone(),
-            trace_id: context.trace.trace_id(),
+            trace: context.trace,
             code: Code::Cancelled,
             span,
         }
@@ -228,7 +228,7 @@ impl Drop for Visit {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         self.metrics.in_flight.dec();
-        self.metrics.record(&self.path, self.code, took);
+        self.metrics.record(&self.path, self.code, took, self.trace);
         let (method, code) = (self.metrics.method(&self.path), name(self.code));
         self.span.set("rpc.response.status_code", code);
         if is_failure(self.code) {
@@ -243,7 +243,7 @@ impl Drop for Visit {
                     code,
                     duration_ms,
                     request_id = &*self.request_id,
-                    trace_id = self.trace_id,
+                    trace_id = self.trace.text().trace_id(),
                     "{method} {code}",
                 )
             };

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use prost::Message;
 use prost_types::FileDescriptorSet;
-use shop_telemetry::Metrics;
+use shop_telemetry::{Histogram, Histograms, Metrics, TraceParent};
 use tonic::Code;
 
 /// The label of a path that no service has.
@@ -44,7 +44,7 @@ impl Interface {
 /// The `rpc_server_*` metrics of one listener.
 pub(crate) struct RpcMetrics {
     requests: IntCounterVec,
-    duration: HistogramVec,
+    duration: Histograms,
     pub(crate) in_flight: IntGauge,
     methods: HashMap<String, OnceLock<Series>>,
 }
@@ -75,11 +75,11 @@ impl RpcMetrics {
     }
 
     /// Counts one answered call of `path`.
-    pub(crate) fn record(&self, path: &str, code: Code, took: Duration) {
+    pub(crate) fn record(&self, path: &str, code: Code, took: Duration, trace: TraceParent) {
         let method = self.method(path);
         let series = self.methods[method]
             .get_or_init(|| Series { duration: self.duration.with_label_values(&[method]), codes: Default::default() });
-        series.duration.observe(took.as_secs_f64());
+        series.duration.observe_in(took.as_secs_f64(), trace);
         let count = || self.requests.with_label_values(&[method, name(code)]);
         series.codes[code as usize % CODES].get_or_init(count).inc();
     }

@@ -133,7 +133,8 @@ fn log(fault: &Fault) {
     match fault.kind() {
         Kind::Internal => tracing::error!(code = fault.code(), error = cause, "call failed: {cause}"),
         kind if kind.is_server() => tracing::warn!(code = fault.code(), error = cause, "call failed: {fault}"),
-        _ => tracing::debug!(code = fault.code(), "call refused: {fault}"),
+        // Its words tell the caller what it sent, which is nobody else's business.
+        _ => tracing::debug!(code = fault.code(), "call refused: {}", fault.code()),
     }
 }
 

@@ -8,17 +8,17 @@ use sqlx::Pool;
 
 use crate::Store;
 
-/// Registers `store_pool_connections{pool, state}` (`in_use`, `idle`) and `store_pool_connections_max{pool}` for the
+/// Registers `store_pool_connections{pool, state}` (`in_use`, `idle`) and `store_pool_max_connections{pool}` for the
 /// store's pools; read when the metrics are asked for.
 pub fn watch(metrics: &Metrics, store: &Store) -> anyhow::Result<()> {
     let connections = Opts::new("store_pool_connections", "Connections of a store's pool by state: in_use or idle.");
-    let max = Opts::new("store_pool_connections_max", "The most connections the pool opens; all in use means waiting.");
+    let max = Opts::new("store_pool_max_connections", "The most connections the pool opens; all in use means waiting.");
     let collector = Pools {
         store: store.clone(),
         connections: IntGaugeVec::new(connections, &["pool", "state"])?,
         max: IntGaugeVec::new(max, &["pool"])?,
     };
-    metrics.registry().register(Box::new(collector))?;
+    metrics.add(collector);
     Ok(())
 }
 

@@ -3,8 +3,10 @@
 pub mod context;
 mod escape;
 mod export;
+mod histogram;
 mod line;
 mod metrics;
+mod openmetrics;
 mod output;
 mod process;
 mod span;
@@ -12,7 +14,8 @@ mod subscriber;
 mod trace;
 
 pub use context::RequestContext;
-pub use metrics::{LATENCY_BUCKETS, Metrics};
+pub use histogram::{Histogram, Histograms};
+pub use metrics::{Described, LATENCY_BUCKETS, Metrics};
 pub use opentelemetry::KeyValue;
 pub use opentelemetry::trace::SpanKind;
 pub use span::{About, Span, arrive, is_exporting, pass_by};

@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::LabelPair;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
-use crate::process;
+use crate::histogram::{Exemplars, Histogram, Histograms};
+use crate::{openmetrics, process};
 
 /// Bounds in seconds for what a client waits for: from a cache's answer to a time-out.
 pub const LATENCY_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -25,7 +27,27 @@ pub const LATENCY_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0
 pub struct Metrics {
     registry: Registry,
     known: Arc<Mutex<HashMap<String, Box<dyn Any + Send>>>>,
+    described: Arc<Mutex<Vec<Described>>>,
 }
+
+/// What a metric is, for those who read about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// Its name.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// What it tells.
+    pub help: String,
+}
+
+/// The last part of a name that every counter has.
+const COUNTER: &str = "_total";
+
+/// The media type of plain text.
+const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,7 +58,7 @@ impl fmt::Debug for Metrics {
 impl Metrics {
     /// An own registry with the process's CPU, memory and file descriptors, and `build_info`.
     pub fn new(service: &str) -> Self {
-        let metrics = Self { registry: Registry::new(), known: Arc::default() };
+        let metrics = Self { registry: Registry::new(), known: Arc::default(), described: Arc::default() };
         metrics.add(process::Process::new());
         let build = metrics.gauges("build_info", "Which build this is; always 1.", &["service", "version", "revision"]);
         let revision = option_env!("SHOP_REVISION").unwrap_or("unknown");
@@ -44,9 +66,40 @@ impl Metrics {
         metrics
     }
 
-    /// The registry, for collectors of other kinds.
-    pub fn registry(&self) -> &Registry {
-        &self.registry
+    /// All metrics there are, by name.
+    pub fn described(&self) -> Vec<Described> {
+        let mut all = self.described.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Everything as whoever sent this `Accept` wants it, with its media type: `OpenMetrics` with examples, or plain text.
+    pub fn render_for(&self, accept: &str) -> (&'static str, String) {
+        if openmetrics::is_preferred(accept) {
+            (openmetrics::CONTENT_TYPE, self.open())
+        } else {
+            (PLAIN, self.render())
+        }
+    }
+
+    fn open(&self) -> String {
+        let mut out = String::new();
+        let written =
+            openmetrics::write(&mut out, &self.registry.gather(), |name, labels| self.exemplars(name, labels));
+        if let Err(error) = written {
+            tracing::error!(%error, "metrics could not be written out");
+        }
+        out
+    }
+
+    /// The examples of a histogram.
+    fn exemplars(&self, name: &str, labels: &[LabelPair]) -> Option<Arc<Exemplars>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let metric = known.get(name)?;
+        if let Some(alone) = metric.downcast_ref::<Histogram>() {
+            return Some(alone.exemplars());
+        }
+        metric.downcast_ref::<Histograms>()?.exemplars(labels)
     }
 
     /// Everything in Prometheus' text format.
@@ -90,12 +143,12 @@ impl Metrics {
 
     /// Durations in seconds, in [`LATENCY_BUCKETS`].
     pub fn histogram(&self, name: &str, help: &str) -> Histogram {
-        self.shared(name, || Histogram::with_opts(latency(name, help)))
+        self.shared_as(name, || prometheus::Histogram::with_opts(latency(name, help)), Histogram::new)
     }
 
     /// Durations in seconds per combination of labels, in [`LATENCY_BUCKETS`].
-    pub fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-        self.shared(name, || HistogramVec::new(latency(name, help), labels))
+    pub fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> Histograms {
+        self.shared_as(name, || HistogramVec::new(latency(name, help), labels), |plain| Histograms::new(plain, labels))
     }
 
     /// The metric of this name, made and registered when it is the first time.
@@ -104,21 +157,49 @@ impl Metrics {
         C: Collector + Clone + 'static,
         F: FnOnce() -> prometheus::Result<C>,
     {
+        self.shared_as(name, make, |plain| plain)
+    }
+
+    /// The same for a metric that we keep as another type than the registry does.
+    fn shared_as<C, M, F>(&self, name: &str, make: F, keep: impl FnOnce(C) -> M) -> M
+    where
+        C: Collector + Clone + 'static,
+        M: Clone + Send + 'static,
+        F: FnOnce() -> prometheus::Result<C>,
+    {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(metric) = known.get(name).and_then(|metric| metric.downcast_ref::<C>()) {
+        if let Some(metric) = known.get(name).and_then(|metric| metric.downcast_ref::<M>()) {
             return metric.clone();
         }
         let metric = make().expect("a metric's name and labels are such as Prometheus takes");
         self.add(metric.clone());
+        let metric = keep(metric);
         known.insert(name.to_owned(), Box::new(metric.clone()));
         metric
     }
 
-    fn add(&self, collector: impl Collector + 'static) {
-        if let Err(error) = self.registry.register(Box::new(collector)) {
-            tracing::error!(%error, "a metric will not be shown");
+    /// Adds what is read when somebody asks for metrics.
+    pub fn add(&self, collector: impl Collector + 'static) {
+        let described: Vec<_> = collector.desc().into_iter().map(|desc| describe(desc, &collector)).collect();
+        match self.registry.register(Box::new(collector)) {
+            Ok(()) => self.described.lock().unwrap_or_else(PoisonError::into_inner).extend(described),
+            Err(error) => tracing::error!(%error, "a metric will not be shown"),
         }
     }
+}
+
+/// What a collector's metric is. One without a child yet does not tell its kind; its name and its type do.
+fn describe<C: Collector + 'static>(desc: &Desc, collector: &C) -> Described {
+    let any: &dyn Any = collector;
+    let kind = if desc.fq_name.ends_with(COUNTER) {
+        "counter"
+    } else if any.is::<HistogramVec>() || any.is::<prometheus::Histogram>() {
+        "histogram"
+    } else {
+        "gauge"
+    };
+    let (name, labels) = (desc.fq_name.clone(), desc.variable_labels.clone());
+    Described { name, kind, labels, help: desc.help.clone() }
 }
 
 fn latency(name: &str, help: &str) -> HistogramOpts {

@@ -89,6 +89,11 @@ impl TraceParent {
         self.trace
     }
 
+    /// The trace's id as a number.
+    pub(crate) fn number(&self) -> u128 {
+        u128::from_be_bytes(self.trace.to_bytes())
+    }
+
     pub(crate) fn of(span: &SpanContext) -> Option<Self> {
         span.is_valid().then(|| Self { trace: span.trace_id(), parent: span.span_id(), flags: span.trace_flags() })
     }

@@ -160,6 +160,12 @@ pub fn chromedriver() -> Option<String> {
     server("SHOP_TEST_CHROMEDRIVER", "chromedriver")
 }
 
+/// A Python that has Prometheus' own reader of `OpenMetrics`.
+#[must_use]
+pub fn openmetrics() -> Option<String> {
+    server("SHOP_TEST_OPENMETRICS", "Python with prometheus_client")
+}
+
 /// Whether a missing server fails the tests that need it.
 #[must_use]
 pub fn required() -> bool {

@@ -5,6 +5,7 @@ pub mod backend;
 pub mod browser;
 pub mod collector;
 pub mod layers;
+pub mod leaks;
 pub mod patience;
 pub mod process;
 pub mod receiver;

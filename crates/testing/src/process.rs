@@ -1,6 +1,7 @@
 //! A binary of the workspace as a process of its own, to be killed and started again.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     net::TcpListener,
     path::PathBuf,
@@ -10,15 +11,20 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use crate::{Api, eventually};
+use crate::{
+    Api, eventually,
+    leaks::{leaks, secrets},
+};
 
-/// How to start a process, and the process while it runs. It is killed with this value; when the test fails,
-/// its output is shown.
+/// How to start a process, and the process while it runs. It is killed with this value; when the test fails, its output is
+/// shown, and when it does not, that has none of the secrets the process was given, and nothing else that no log may have.
 #[derive(Debug)]
 pub struct Process {
     program: PathBuf,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
+    /// What was secret at any of its starts.
+    secrets: BTreeSet<String>,
     output: NamedTempFile,
     child: Option<Child>,
 }
@@ -33,6 +39,7 @@ impl Process {
             program,
             arguments: Vec::new(),
             variables: Vec::new(),
+            secrets: BTreeSet::new(),
             output: NamedTempFile::new().expect("makes a file"),
             child: None,
         }
@@ -63,9 +70,15 @@ impl Process {
         self.variables.retain(|(known, _)| known != name);
     }
 
+    /// Names something else that it must not log.
+    pub fn keep_secret(&mut self, secret: impl Into<String>) {
+        self.secrets.insert(secret.into());
+    }
+
     /// Starts it, without waiting for anything.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.program.display());
+        self.secrets.extend(secrets(&self.variables));
         let log = File::options().append(true).open(self.output.path()).expect("opens its log");
         let child = Command::new(&self.program)
             .args(&self.arguments)
@@ -134,14 +147,17 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+        let output = self.output();
         if std::thread::panicking() {
-            let output = self.output();
             let tail: Vec<_> = output.lines().rev().take(60).collect();
             let tail: Vec<_> = tail.into_iter().rev().collect();
             #[expect(clippy::print_stderr, reason = "part of the failed test's report")]
             {
                 eprintln!("--- {} wrote (last lines):\n{}", self.program.display(), tail.join("\n"));
             }
+        } else {
+            let leaks = leaks(&output, &self.secrets);
+            assert!(leaks.is_empty(), "{} logs what it must not:\n{}", self.program.display(), leaks.join("\n"));
         }
     }
 }

@@ -101,7 +101,7 @@ impl ServiceMetrics {
         totals.retries = self.retries.get();
         totals.refusals = std::array::from_fn(|place| self.refusals.get(place).map_or(0, prometheus::IntCounter::get));
         for histogram in self.durations.iter().take(METHODS.len()) {
-            let metric = histogram.metric();
+            let metric = histogram.plain().metric();
             let seen = metric.get_histogram();
             let mut below = 0;
             for (bucket, count) in seen.get_bucket().iter().zip(&mut totals.durations) {
@@ -119,6 +119,7 @@ mod tests {
     use std::time::Duration;
 
     use http::{Method, StatusCode};
+    use shop_telemetry::TraceParent;
 
     use super::*;
     use crate::metrics::Metrics;
@@ -129,16 +130,16 @@ mod tests {
 
     #[test]
     fn what_is_counted_is_read_back() {
-        let service = service();
+        let (service, trace) = (service(), TraceParent::random());
         let count = |status, millis, reason| {
-            service.finished(&Method::GET, status, Some(Duration::from_millis(millis)), reason);
+            service.finished(&Method::GET, status, Some(Duration::from_millis(millis)), reason, trace);
         };
         count(StatusCode::OK, 1, None);
         count(StatusCode::NOT_FOUND, 2, None);
         let before = service.totals();
         count(StatusCode::SERVICE_UNAVAILABLE, 3, Some(Reason::BreakerOpen));
-        service.finished(&Method::PUT, StatusCode::OK, Some(Duration::from_mins(1)), None);
-        service.finished(&Method::PUT, StatusCode::OK, None, None);
+        service.finished(&Method::PUT, StatusCode::OK, Some(Duration::from_mins(1)), None, trace);
+        service.finished(&Method::PUT, StatusCode::OK, None, None, trace);
         let (all, since) = (service.totals(), service.totals().since(&before));
         assert_eq!((all.requests, all.failed, all.refused()), (5, 1, 1));
         assert_eq!((since.requests, since.failed, since.refusals[Reason::BreakerOpen.index()]), (3, 1, 1));

@@ -189,7 +189,7 @@ async fn a_names_addresses_are_followed_under_load_without_a_failed_request() {
     }
     assert_eq!(servers[0].count(), left, "who is not named any more gets nothing");
     assert!(gateway.metric(&format!("gateway_backend_health{{backend=\"http://127.0.0.1:{port}\"")).is_none());
-    let success = "gateway_discovery_last_success_seconds{service=\"product\"";
+    let success = "gateway_discovery_last_success_timestamp_seconds{service=\"product\"";
     assert!(gateway.metric(success).is_some_and(|time| time > 1.7e9));
 }
 

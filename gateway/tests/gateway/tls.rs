@@ -226,7 +226,7 @@ async fn a_new_pair_is_for_new_connections_and_a_bad_one_for_none() {
     let https = gateway.https.expect("a port");
     // 2 January 2100 and 2101, 0:00 UTC.
     let (first, second) = (Some(4_102_531_200.0), Some(4_134_067_200.0));
-    let expiry = || gateway.metric("gateway_tls_certificate_expiry_seconds");
+    let expiry = || gateway.metric("gateway_tls_certificate_expiry_timestamp_seconds");
     assert_eq!(expiry(), first);
     let connector = trusting(&[&old, &new], &[&rustls::version::TLS13], &["http/1.1"]);
     let stream = dial(https, &connector).await.expect("shakes hands");

@@ -21,7 +21,7 @@ async fn the_pools_show_in_the_metrics() {
         let metrics = Metrics::new("test");
         shop_sql::watch(&metrics, &place.store).expect("registers");
         let text = metrics.render();
-        for wanted in ["store_pool_connections{", "state=\"in_use\"", "state=\"idle\"", "store_pool_connections_max{"] {
+        for wanted in ["store_pool_connections{", "state=\"in_use\"", "state=\"idle\"", "store_pool_max_connections{"] {
             assert!(text.contains(wanted), "{}: {text}", place.engine);
         }
     }

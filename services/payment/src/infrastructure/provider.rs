@@ -4,8 +4,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use prometheus::HistogramVec;
-use shop_telemetry::Metrics;
+use shop_telemetry::{Histograms, Metrics};
 use uuid::Uuid;
 
 use crate::config::ProviderSettings;
@@ -15,7 +14,7 @@ use crate::domain::{Charge, Paid, Payback, Provider, ProviderError, Verdict};
 pub(super) struct Watched<P> {
     inner: P,
     timeout: Duration,
-    seconds: HistogramVec,
+    seconds: Histograms,
 }
 
 impl<P> Watched<P> {
