@@ -234,7 +234,7 @@ impl Settings for Config {
     const ABOUT: &'static str = "Tells users and other systems what became of payments";
 
     fn vars() -> Vec<Var> {
-        vec![
+        let ours = [
             Var::new("PORT", "http.port", "port of the HTTP server"),
             Var::new("DATABASE_URL", "database.url", "postgres://… or sqlite://PATH; wins over the DB_ variables"),
             Var::new("DB_HOST", "database.host", "host of the PostgreSQL server"),
@@ -249,8 +249,8 @@ impl Settings for Config {
             Var::new("WEBHOOK_SECRET", "webhook.secret", "what is signed with for it: whsec_ and base64"),
             Var::new("LOG_LEVEL", "log.level", "error, warn, info, debug or trace, also per target"),
             Var::new("LOG_FORMAT", "log.format", "json, text, or auto: text on a terminal"),
-            Var::new("OTEL_EXPORTER_OTLP_ENDPOINT", "otel.endpoint", "where to send traces; off when unset"),
-        ]
+        ];
+        ours.into_iter().chain(Otel::vars()).collect()
     }
 
     fn check(&self, problems: &mut Problems) {
@@ -265,5 +265,92 @@ impl Settings for Config {
         problems.within("email", |problems| self.email.check(problems));
         problems.within("webhook", |problems| self.webhook.check(problems));
         problems.within("delivery", |problems| self.delivery.check(problems));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_config::{Sources, load};
+
+    use super::*;
+
+    const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+
+    fn with(variables: &[(&str, &str)]) -> Sources {
+        let env = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Sources { env, ..Sources::default() }
+    }
+
+    #[test]
+    fn nothing_set_means_lines_in_the_log_and_nothing_else() {
+        let config = load::<Config>(&with(&[])).expect("valid").settings;
+        assert_eq!(config.http.port, 8084);
+        let url = "postgres://postgres:password@localhost:5432/notification_service?sslmode=disable";
+        assert_eq!(config.database.target(), Ok(Target::Postgres(url.to_owned())));
+        assert_eq!(config.channels(), Channels { email: false, webhook: false, log: true });
+    }
+
+    #[test]
+    fn every_variable_is_heard() {
+        let variables = [
+            ("PORT", "1"),
+            ("DB_HOST", "db"),
+            ("DB_PORT", "3"),
+            ("DB_USER", "u"),
+            ("DB_PASSWORD", "p"),
+            ("DB_NAME", "n"),
+            ("DB_SSL_MODE", "require"),
+            ("KAFKA_BROKERS", "a:1,b:2"),
+            ("SMTP_URL", "smtps://u:p@mail.example"),
+            ("WEBHOOK_URL", "https://shop.example/hooks"),
+            ("WEBHOOK_SECRET", SECRET),
+            ("LOG_LEVEL", "debug"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"),
+            ("OTEL_TRACES_SAMPLER", "always_off"),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.5"),
+        ];
+        let config = load::<Config>(&with(&variables)).expect("valid").settings;
+        assert_eq!(config.http.port, 1);
+        assert_eq!(config.database.target(), Ok(Target::Postgres("postgres://u:p@db:3/n?sslmode=require".to_owned())));
+        assert_eq!((config.kafka.brokers.len(), config.log.level.as_str()), (2, "debug"));
+        assert_eq!(config.channels(), Channels { email: true, webhook: true, log: true });
+        assert_eq!(config.webhook.secret.as_ref().map(Secret::expose), Some(SECRET));
+        assert_eq!(config.otel.endpoint.as_deref(), Some("http://collector:4317"));
+        assert_eq!((config.otel.sampler, config.otel.sample_ratio), (shop_config::Sampler::AlwaysOff, 0.5));
+    }
+
+    #[test]
+    fn what_cannot_work_is_reported_all_at_once() {
+        let wrong = [
+            ("DATABASE_URL", "mysql://a@b/c"),
+            ("SMTP_URL", "http://mail.example"),
+            ("WEBHOOK_URL", "https://10.0.0.1/hooks"),
+            ("WEBHOOK_SECRET", "hunter2"),
+            ("SHOP_WEBHOOK__SECRET_OVERLAP", "31d"),
+            ("SHOP_DELIVERY__CONCURRENCY", "1001"),
+            ("SHOP_DELIVERY__KEEP", "99999d"),
+            ("SHOP_DELIVERY__LONGEST_PAUSE", "1s"),
+        ];
+        let problems = load::<Config>(&with(&wrong)).map(drop).expect_err("refused");
+        let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            [
+                "database.url",
+                "email.smtp_url",
+                "webhook.secret_overlap",
+                "webhook.url",
+                "webhook.secret",
+                "delivery.concurrency",
+                "delivery.keep",
+                "delivery.longest_pause",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_webhook_needs_something_to_sign_with() {
+        let problems = load::<Config>(&with(&[("WEBHOOK_URL", "https://a.example/")])).map(drop).expect_err("refused");
+        assert_eq!(problems.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(), ["webhook.secret"]);
     }
 }
