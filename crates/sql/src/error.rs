@@ -79,6 +79,46 @@ pub trait Transient {
     fn transient(&self) -> bool;
 }
 
+/// Why a transaction ended without effect.
+#[derive(Debug)]
+pub enum Failure<E> {
+    /// The store failed, or another transaction won.
+    Store(sqlx::Error),
+    /// A rule of the service said no.
+    Refused(E),
+}
+
+/// A service's own error, so that `?` tells it from the store's.
+pub trait Refusal: From<Fault> {}
+
+impl<E> From<sqlx::Error> for Failure<E> {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl<E: Refusal> From<E> for Failure<E> {
+    fn from(error: E) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl<E> Transient for Failure<E> {
+    fn transient(&self) -> bool {
+        matches!(self, Self::Store(error) if error.transient())
+    }
+}
+
+impl<E: Refusal> Failure<E> {
+    /// The failure in the service's words.
+    pub fn told(self) -> E {
+        match self {
+            Self::Store(error) => fault(error).into(),
+            Self::Refused(error) => error,
+        }
+    }
+}
+
 impl Transient for sqlx::Error {
     fn transient(&self) -> bool {
         is_transient(self)

@@ -30,7 +30,7 @@ mod store;
 mod tables;
 mod watch;
 
-pub use error::{Transient, fault, is_transient, retry_transient};
+pub use error::{Failure, Refusal, Transient, fault, is_transient, retry_transient};
 pub use housekeeping::housekeeping;
 pub use idempotency::Idempotency;
 pub use migrate::{Migrating, migrate};

@@ -1,7 +1,7 @@
 //! What differs between PostgreSQL and SQLite: how a transaction begins, and how rows are locked.
 
 use async_trait::async_trait;
-use shop_sql::{Connection, Sqlite, Transient};
+use shop_sql::{Connection, Refusal, Sqlite};
 use sqlx::pool::PoolConnection;
 use sqlx::{Database, PgPool, Postgres, Transaction};
 
@@ -65,37 +65,12 @@ impl Engine for Sqlite {
 }
 
 /// Why a transaction ended without effect.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The store failed, or another transaction won.
-    Store(sqlx::Error),
-    /// A rule said no.
-    Refused(Error),
-}
+pub(super) type Failure = shop_sql::Failure<Error>;
 
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl Transient for Failure {
-    fn transient(&self) -> bool {
-        matches!(self, Self::Store(error) if error.transient())
-    }
-}
+impl Refusal for Error {}
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Store(error) => Self::Store(shop_sql::fault(error)),
-            Failure::Refused(error) => error,
-        }
+        failure.told()
     }
 }

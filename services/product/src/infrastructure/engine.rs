@@ -4,7 +4,7 @@
 //! how rows are locked, and how text is searched.
 
 use async_trait::async_trait;
-use shop_sql::{Connection, Transient};
+use shop_sql::{Connection, Refusal};
 use sqlx::pool::PoolConnection;
 use sqlx::{Database, Transaction};
 
@@ -45,37 +45,12 @@ pub(super) struct Search {
 }
 
 /// Why a transaction ended without effect.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The store failed, or another transaction won.
-    Store(sqlx::Error),
-    /// A rule said no.
-    Refused(Error),
-}
+pub(super) type Failure = shop_sql::Failure<Error>;
 
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl Transient for Failure {
-    fn transient(&self) -> bool {
-        matches!(self, Self::Store(error) if error.transient())
-    }
-}
+impl Refusal for Error {}
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Store(error) => Self::Store(shop_sql::fault(error)),
-            Failure::Refused(error) => error,
-        }
+        failure.told()
     }
 }
