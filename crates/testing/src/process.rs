@@ -4,8 +4,13 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU16, Ordering},
+    },
     time::Duration,
 };
 
@@ -173,9 +178,65 @@ fn folder() -> PathBuf {
     }
 }
 
-/// A port nobody listens on at the moment, for a process that must be found again after a restart.
+/// Ports of this test process alone, as long as it runs.
+struct Ports {
+    first: u16,
+    next: AtomicU16,
+    /// Locked, so that no other test process takes them. The system lets go of it however the process ends.
+    _mark: File,
+}
+
+impl Ports {
+    /// Below where Linux takes ports for whoever asks for any, or connects (`ip_local_port_range`).
+    const FIRST: u16 = 10_000;
+    const BLOCKS: u16 = 20;
+    /// More than the tests of one process ask for.
+    const EACH: u16 = 500;
+
+    fn reserve() -> Self {
+        let folder = std::env::temp_dir().join("shop-test-ports");
+        fs::create_dir_all(&folder).expect("makes a folder");
+        // For other users' tests as well; only its owner can say so.
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).ok();
+        for block in 0..Self::BLOCKS {
+            let path = folder.join(block.to_string());
+            // To lock a file it is enough to read it, and it may be somebody else's.
+            let mark = File::open(&path).or_else(|_| File::create(&path)).expect("opens its mark");
+            if mark.try_lock().is_ok() {
+                return Self { first: Self::FIRST + block * Self::EACH, next: AtomicU16::new(0), _mark: mark };
+            }
+        }
+        panic!("{} test processes run already: no ports are left (see {})", Self::BLOCKS, folder.display());
+    }
+}
+
+/// A port for a process that must be found again after a restart: nobody listens there, and nobody else is given it as
+/// long as this test process runs, neither by this function nor by the system.
+///
+/// # Panics
+///
+/// When so many test processes run that none is left.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("binds a port");
-    listener.local_addr().expect("is bound").port()
+    static PORTS: LazyLock<Ports> = LazyLock::new(Ports::reserve);
+    let mut candidates = std::iter::repeat_with(|| PORTS.next.fetch_add(1, Ordering::Relaxed)).take(Ports::EACH.into());
+    let free = candidates.find_map(|number| {
+        let port = PORTS.first + number % Ports::EACH;
+        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+    });
+    free.expect("one of the ports of this process is free")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_get_the_same_port() {
+        let ports: BTreeSet<u16> = (0..100).map(|_| free_port()).collect();
+        assert_eq!(ports.len(), 100);
+        // As another test process would.
+        let theirs = Ports::reserve();
+        assert!(ports.iter().all(|port| !(theirs.first..theirs.first + Ports::EACH).contains(port)), "{ports:?}");
+    }
 }
