@@ -27,7 +27,7 @@ def options():
     parser.add_argument("--recipient", help="answer to every recipient")
     parser.add_argument("--later", type=int, default=0, help="as many recipients are put off with 451")
     parser.add_argument("--message", help="answer to every message")
-    parser.add_argument("--stall", choices=["greeting", "recipient", "message"], help="where it says nothing more")
+    parser.add_argument("--stall", choices=["greeting", "recipient", "message", "reset"], help="where it says nothing more")
     parser.add_argument("--stalls", type=int, default=1000, help="how often it does that")
     parser.add_argument("--die", type=int, default=0, help="as many messages are kept, and the connection cut unanswered")
     return parser.parse_args()
@@ -54,6 +54,10 @@ class Handler:
             return self.told.recipient.replace("ADDRESS", address)
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 fine"
+
+    async def handle_RSET(self, server, session, envelope):
+        await stall(self.told, "reset")
+        return "250 2.0.0 fine"
 
     async def handle_DATA(self, server, session, envelope):
         await stall(self.told, "message")

@@ -10,7 +10,7 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::response::Response;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::fault::{Fault, Stage};
 use super::server::{Security, Server};
@@ -19,6 +19,8 @@ use super::server::{Security, Server};
 const MAX_IDLE: usize = 8;
 /// How long they are kept: shorter than any server waits (RFC 5321, section 4.5.3.2.7, asks for five minutes).
 const IDLE: Duration = Duration::from_secs(30);
+/// The longest wait for a connection to be good again after a refusal.
+const RESET: Duration = Duration::from_secs(1);
 
 /// Opens connections, and keeps those that are good for another e-mail.
 pub(super) struct Connections {
@@ -46,7 +48,12 @@ impl Connections {
         let sent = deliver(&mut connection, to, message).await;
         let usable = match &sent {
             Ok(()) => true,
-            Err(fault) => fault.is_refusal() && is(connection.command(Rset).await, Stage::Message, &[250]).is_ok(),
+            // What was refused is known by now: a server that hangs over tidying up loses its connection, not the verdict.
+            Err(fault) if fault.is_refusal() => {
+                let reset = timeout(RESET, connection.command(Rset)).await;
+                reset.is_ok_and(|answer| is(answer, Stage::Message, &[250]).is_ok())
+            }
+            Err(_) => false,
         };
         if usable {
             self.keep(connection);

@@ -119,6 +119,7 @@ async fn a_refusal_is_final_only_when_it_is_about_the_mailbox_or_the_message() {
         (["--recipient", "452 4.2.2 <ADDRESS> is full"], "smtp_unavailable", true, "452 4.2.2"),
         (["--sender", "553 5.1.8 who are you"], "sender_refused", true, "553 5.1.8 to the sender"),
         (["--message", "554 5.6.0 we do not like it"], "message_refused", false, "554 5.6.0 to the message"),
+        (["--message", "550 5.7.1 not from here"], "sender_refused", true, "550 5.7.1 to the message"),
         (["--message", "451 4.3.0 disk is full"], "smtp_unavailable", true, "451 4.3.0 to the message"),
         (["--message", "354 go on"], "smtp_unavailable", true, "makes no sense"),
         (["--greeting", "554 mail.test no service"], "smtp_login", true, "answered 554 to the connection"),
@@ -135,6 +136,15 @@ async fn a_refusal_is_final_only_when_it_is_about_the_mailbox_or_the_message() {
         assert_eq!(mail.warned.load(Ordering::Relaxed), to_blame, "{options:?}");
         assert_eq!(server.mails(), []);
     }
+}
+
+#[tokio::test]
+async fn a_refusal_stands_though_the_server_falls_silent_behind_it() {
+    let refusing = ["--recipient", "550 5.1.1 <ADDRESS> is nobody", "--stall", "reset"];
+    let Some(server) = smtp(&refusing).await else { return };
+    let mail = SmtpMail { timeout: LONG, ..plain(&server) };
+    let (code, _, again) = failed(send(&mail).await);
+    assert_eq!((code.as_str(), again), ("mailbox_refused", false));
 }
 
 #[tokio::test]
