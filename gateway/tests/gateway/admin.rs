@@ -41,7 +41,7 @@ impl Running {
 async fn every_read_tells_what_it_is_for() {
     let upstream = Upstream::echo().await;
     let mut settings = config(upstream.addr);
-    settings.services.basket.urls = backends(&[nobody().await]);
+    settings.services.basket.urls = backends(&[nobody()]);
     settings.services.basket.grpc_urls = backends(&[]);
     settings.services.notification.enabled = false;
     settings.circuit_breaker.enabled = true;
@@ -220,7 +220,7 @@ async fn a_draining_backend_finishes_what_it_has_and_gets_nothing_new() {
 
 #[tokio::test]
 async fn breakers_are_reset() {
-    let mut settings = config(nobody().await);
+    let mut settings = config(nobody());
     settings.circuit_breaker.enabled = true;
     let gateway = Running::start(settings).await;
     for _ in 0..5 {
@@ -345,7 +345,7 @@ async fn of_changes_to_the_same_state_one_wins() {
 
 #[tokio::test]
 async fn it_is_explained_what_would_become_of_a_request() {
-    let (well, ill) = (Mortal::start(), nobody().await);
+    let (well, ill) = (Mortal::start(), nobody());
     let mut settings = config(well.addr);
     settings.services.product.urls = backends(&[ill, well.addr]);
     settings.services.notification.enabled = false;

@@ -6,7 +6,7 @@ use crate::support::{Reply, Running, config, nobody};
 const TOKEN: &str = "correct-horse-battery";
 
 async fn with_token() -> Running {
-    let mut settings = config(nobody().await);
+    let mut settings = config(nobody());
     settings.admin.token = TOKEN.into();
     settings.cors.origins = vec!["https://shop.example".parse().expect("an origin")];
     Running::start(settings).await
@@ -59,7 +59,7 @@ async fn guessing_the_token_is_slowed_down() {
 
 #[tokio::test]
 async fn without_a_token_only_this_machine_may_call_and_nobody_through_it() {
-    let gateway = Running::before(nobody().await).await;
+    let gateway = Running::before(nobody()).await;
     assert_eq!(status(&gateway, &[]).await.status(), 200);
     for headers in [
         [("x-forwarded-for", "127.0.0.1")],
@@ -73,7 +73,7 @@ async fn without_a_token_only_this_machine_may_call_and_nobody_through_it() {
 
 #[tokio::test]
 async fn another_sites_page_changes_nothing_whatever_the_settings_for_services_say() {
-    let mut settings = config(nobody().await);
+    let mut settings = config(nobody());
     settings.csrf.enabled = false;
     settings.cors.origins = vec!["https://shop.example".parse().expect("an origin")];
     let gateway = Running::start(settings).await;

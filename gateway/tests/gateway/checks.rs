@@ -116,7 +116,7 @@ async fn all_dead_is_connect_failed_then_breaker_open_and_heals_by_itself() {
 
 #[tokio::test]
 async fn at_the_start_nothing_is_refused_and_backends_not_up_yet_are_found() {
-    let addr = nobody().await;
+    let addr = nobody();
     let gateway = Running::start(checked(&[addr])).await;
     eventually!(check_of(&gateway, 0).await == "never_healthy");
     let upstream = Mortal::at(addr);
@@ -236,7 +236,7 @@ async fn grpc_backends_are_asked_by_their_health_service() {
         }
     })
     .await;
-    let mut settings = checked(&[nobody().await]);
+    let mut settings = checked(&[nobody()]);
     settings.services.product.grpc_urls = backends(&[upstream.addr]);
     let gateway = Running::start(settings).await;
     eventually!(check_of(&gateway, 1).await == "never_healthy");

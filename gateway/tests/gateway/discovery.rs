@@ -498,7 +498,7 @@ async fn a_file_behind_a_swapped_link_is_followed() {
 async fn a_service_is_not_without_backends_because_they_have_yet_to_be_found() {
     let mut settings = settings(None, "file:///nowhere/backends.json");
     settings.services.basket.urls = list("dns://basket.test:1");
-    settings.discovery.nameservers = vec![NameServer(nobody().await)];
+    settings.discovery.nameservers = vec![NameServer(nobody())];
     let gateway = Running::start(settings).await;
     for path in ["/api/products", "/api/baskets/1"] {
         let reply = gateway.get(path).await;

@@ -81,8 +81,8 @@ async fn the_hard_stop_ends_what_is_still_running() {
 
 #[tokio::test]
 async fn a_port_that_is_taken_is_an_error_that_names_it() {
-    let gateway = Running::before(nobody().await).await;
-    let mut settings = config(nobody().await);
+    let gateway = Running::before(nobody()).await;
+    let mut settings = config(nobody());
     settings.http.port = gateway.addr.port();
     let error = Gateway::build(settings, shop_telemetry::Metrics::new("gateway"), &Shutdown::new()).await.err();
     let message = error.expect("refused").to_string();

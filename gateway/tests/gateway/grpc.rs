@@ -235,7 +235,7 @@ async fn calls_share_one_connection_per_worker() {
 
 #[tokio::test]
 async fn the_gateways_own_failures_are_statuses() {
-    let gateway = Running::before(nobody().await).await;
+    let gateway = Running::before(nobody()).await;
     let mut client = channel(&gateway).await;
     let status = twice(&mut client, Request::new(number(1))).await.expect_err("nobody there");
     assert_eq!((status.code(), reason(&status)), (Code::Unavailable, Some("connect_failed")));

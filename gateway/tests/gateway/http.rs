@@ -249,7 +249,7 @@ async fn connections_are_used_again_and_requests_take_turns() {
 
 #[tokio::test]
 async fn a_backend_that_is_not_there_is_a_502_unless_another_is() {
-    let dead = nobody().await;
+    let dead = nobody();
     let gateway = Running::before(dead).await;
     gateway.get("/api/products").await.refused(502, "connect_failed");
     eventually!(gateway.metric(r#"gateway_refusals_total{reason="connect_failed",service="product"}"#) == Some(1.0));
@@ -269,7 +269,7 @@ async fn a_backend_that_is_not_there_is_a_502_unless_another_is() {
 #[tokio::test]
 async fn a_backend_that_does_not_accept_in_time_is_connect_failed() {
     // TEST-NET-1 (RFC 5737) answers nobody; where it is refused at once instead, the reason is the same.
-    let mut settings = config(nobody().await);
+    let mut settings = config(nobody());
     settings.services.product.urls = vec![BackendUrl::new("192.0.2.1", 80)].into();
     settings.upstream.connect_timeout = shop_config::Duration::millis(100);
     let gateway = Running::start(settings).await;
@@ -534,7 +534,7 @@ async fn a_head_that_trickles_in_is_cut_off() {
 
 #[tokio::test]
 async fn a_client_that_was_refused_and_stays_is_closed_and_not_counted_as_slow() {
-    let mut settings = config(nobody().await);
+    let mut settings = config(nobody());
     settings.http.header_timeout = shop_config::Duration::millis(200);
     let gateway = Running::start(settings).await;
     let mut client = TcpStream::connect(gateway.addr).await.expect("connects");

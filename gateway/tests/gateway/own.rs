@@ -8,7 +8,7 @@ use crate::support::{Running, Upstream, config, nobody, request};
 async fn health_tells_how_each_backend_was_last_seen() {
     let upstream = Upstream::echo().await;
     let mut settings = config(upstream.addr);
-    settings.services.basket.urls = crate::support::backends(&[nobody().await]);
+    settings.services.basket.urls = crate::support::backends(&[nobody()]);
     settings.services.notification.enabled = false;
     let gateway = Running::start(settings).await;
     let before = gateway.get("/health").await.json();
@@ -57,7 +57,7 @@ async fn live_and_ready_say_up_and_metrics_count() {
 
 #[tokio::test]
 async fn own_routes_take_get_and_head_only() {
-    let gateway = Running::before(nobody().await).await;
+    let gateway = Running::before(nobody()).await;
     let reply = gateway.send(request("POST", "/health", "")).await;
     reply.refused(405, "method_refused");
     assert_eq!(reply.header("allow"), Some("GET, HEAD"));

@@ -138,7 +138,7 @@ async fn a_backend_is_drained_by_a_click_and_only_in_the_state_that_was_seen() {
 #[tokio::test]
 async fn the_token_is_asked_for_and_stays_in_the_tab() {
     let Some(browser) = Browser::start().await else { return };
-    let mut settings = config(nobody().await);
+    let mut settings = config(nobody());
     settings.admin.token = TOKEN.into();
     let gateway = Running::start(settings).await;
     browser.open(&page(&gateway)).await;
@@ -167,7 +167,7 @@ async fn the_token_is_asked_for_and_stays_in_the_tab() {
 #[tokio::test]
 async fn what_is_old_is_marked_and_the_page_finds_back() {
     let Some(browser) = Browser::start().await else { return };
-    let mut settings = config(nobody().await);
+    let mut settings = config(nobody());
     let gateway = Running::start(settings.clone()).await;
     browser.open(&page(&gateway)).await;
     eventually!(says(&browser, "#link", "live").await);
@@ -183,7 +183,7 @@ async fn what_is_old_is_marked_and_the_page_finds_back() {
 #[tokio::test]
 async fn names_from_elsewhere_are_text() {
     let Some(browser) = Browser::start().await else { return };
-    let gateway = Running::before(nobody().await).await;
+    let gateway = Running::before(nobody()).await;
     browser.open(&page(&gateway)).await;
     eventually!(says(&browser, "#link", "live").await);
     let hurt =

@@ -87,7 +87,7 @@ async fn events_tell_rates_and_refusals_of_the_last_seconds() {
 
 #[tokio::test]
 async fn listeners_are_counted_and_leave_nothing_behind() {
-    let gateway = Running::before(nobody().await).await;
+    let gateway = Running::before(nobody()).await;
     let mut all = Vec::new();
     for _ in 0..32 {
         all.push(Stream::open(&gateway, &[]).await);
@@ -106,7 +106,7 @@ async fn listeners_are_counted_and_leave_nothing_behind() {
 
 #[tokio::test]
 async fn the_end_of_the_gateway_is_the_end_of_the_events() {
-    let mut settings = config(nobody().await);
+    let mut settings = config(nobody());
     settings.drain_delay = shop_config::Duration::millis(1500);
     let gateway = Running::start(settings).await;
     let mut stream = Stream::open(&gateway, &[]).await;
@@ -123,7 +123,7 @@ async fn the_end_of_the_gateway_is_the_end_of_the_events() {
 #[tokio::test]
 async fn the_guard_is_that_of_the_admin_api() {
     const TOKEN: &str = "correct-horse-battery";
-    let mut settings = config(nobody().await);
+    let mut settings = config(nobody());
     settings.admin.token = TOKEN.into();
     let gateway = Running::start(settings.clone()).await;
     assert_eq!(Stream::open(&gateway, &[]).await.status, 401);
@@ -147,7 +147,7 @@ async fn the_guard_is_that_of_the_admin_api() {
     while stream.next().await.is_some() {}
     assert_eq!(Stream::open(&gateway, &[("authorization", &bearer)]).await.status, 401);
 
-    let open = Running::before(nobody().await).await;
+    let open = Running::before(nobody()).await;
     assert_eq!(Stream::open(&open, &[("x-forwarded-for", "9.9.9.9")]).await.status, 403);
     let mut proxied = request("GET", "/admin/ui", "");
     proxied.headers_mut().insert("x-forwarded-for", "9.9.9.9".parse().expect("a value"));

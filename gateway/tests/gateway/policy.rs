@@ -155,7 +155,7 @@ async fn a_failing_backend_is_left_alone_and_tried_again() {
 
 #[tokio::test]
 async fn a_backend_that_cannot_be_reached_opens_its_breaker() {
-    let mut settings = config(nobody().await);
+    let mut settings = config(nobody());
     settings.circuit_breaker.enabled = true;
     let gateway = Running::start(settings).await;
     for _ in 0..3 {

@@ -138,7 +138,7 @@ async fn a_backend_that_asks_for_time_gets_it() {
 #[tokio::test]
 async fn what_a_backend_said_is_worth_more_than_that_another_is_gone() {
     let upstream = failing(503, 100, None).await;
-    let gateway = Running::start(repeating(&[upstream.addr, nobody().await])).await;
+    let gateway = Running::start(repeating(&[upstream.addr, nobody()])).await;
     let reply = gateway.get("/api/products").await;
     assert_eq!((reply.status(), reply.header("x-gateway-reason")), (503, None));
     assert_eq!(&reply.body[..], b"failed");

@@ -70,9 +70,9 @@ pub(crate) fn backends(addrs: &[SocketAddr]) -> Backends {
     addrs.iter().map(|addr| BackendUrl::new(addr.ip().to_string(), addr.port())).collect::<Vec<_>>().into()
 }
 
-/// An address at which nobody listens.
-pub(crate) async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.expect("binds").local_addr().expect("bound")
+/// An address at which nobody listens, unless a test makes somebody.
+pub(crate) fn nobody() -> SocketAddr {
+    ([127, 0, 0, 1], shop_testing::free_port()).into()
 }
 
 impl Running {

@@ -155,7 +155,7 @@ async fn both_protocols_are_served_and_everybody_learns_that_it_was_tls() {
 async fn who_offers_no_protocol_of_ours_or_no_tls_is_turned_away() {
     let pair = Pair::valid_until(2100);
     let folder = Folder::with(&pair);
-    let mut settings = folder.settings(nobody().await);
+    let mut settings = folder.settings(nobody());
     settings.http.header_timeout = shop_config::Duration::millis(300);
     let gateway = Running::start(settings).await;
     let https = gateway.https.expect("a port");
@@ -263,7 +263,7 @@ async fn a_folder_swapped_by_a_link_is_noticed() {
         fs::rename(mounted.path().join("tmp"), mounted.path().join("data")).expect("renames");
     };
     link(first.folder.path());
-    let mut settings = first.settings(nobody().await);
+    let mut settings = first.settings(nobody());
     settings.tls.cert_file = mounted.path().join("data/cert.pem");
     settings.tls.key_file = mounted.path().join("data/key.pem");
     let gateway = Running::start(settings).await;
@@ -278,7 +278,7 @@ async fn a_folder_swapped_by_a_link_is_noticed() {
 async fn cleartext_is_sent_to_tls_when_settings_say_so() {
     let pair = Pair::valid_until(2100);
     let folder = Folder::with(&pair);
-    let mut settings = folder.settings(nobody().await);
+    let mut settings = folder.settings(nobody());
     settings.tls.redirect = true;
     settings.tls.public_port = 443;
     let gateway = Running::start(settings).await;

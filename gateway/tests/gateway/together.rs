@@ -216,7 +216,7 @@ async fn a_redis_that_hangs_costs_its_timeout_once_and_not_with_each_call() {
 #[tokio::test]
 async fn a_redis_that_was_never_there_is_no_reason_not_to_serve() {
     let upstream = Upstream::echo().await;
-    let nobody = crate::support::nobody().await;
+    let nobody = crate::support::nobody();
     let gateway = Running::start(limited(upstream.addr, &format!("redis://{nobody}"), "t:", 3)).await;
     assert_eq!(allowed(gateway.addr, 10).await, 3);
     assert_eq!(gateway.metric(FALLBACKS), Some(10.0));
