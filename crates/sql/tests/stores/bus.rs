@@ -73,10 +73,10 @@ impl Bus for Notebook {
         if self.silent.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
-        assert!(self.busy_keys.lock().insert(message.key.clone()), "two events of key {} at once", message.key);
+        let busy = Busy::new(&self.busy_keys, &message.key);
         tokio::task::yield_now().await;
         let refused = self.down.load(Ordering::SeqCst) || self.refused_keys.lock().contains(&message.key);
-        self.busy_keys.lock().remove(&message.key);
+        drop(busy);
         if refused {
             return Err(BusError::new("told to fail"));
         }
@@ -90,6 +90,25 @@ impl Bus for Notebook {
 
     async fn check(&self) -> Result<(), BusError> {
         Ok(())
+    }
+}
+
+/// An event of a key on its way, until it is dropped: also with the relay that sent it.
+struct Busy<'a> {
+    keys: &'a Mutex<HashSet<String>>,
+    key: &'a str,
+}
+
+impl<'a> Busy<'a> {
+    fn new(keys: &'a Mutex<HashSet<String>>, key: &'a str) -> Self {
+        assert!(keys.lock().insert(key.to_owned()), "two events of key {key} at once");
+        Self { keys, key }
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.keys.lock().remove(self.key);
     }
 }
 
