@@ -70,7 +70,21 @@ let
       description = "How a log line looks. JSON, because the journal keeps it for machines.";
     };
     stop.grace = default types.str "How long running requests may take once the service is told to stop, such as `25s`. After 90 s systemd kills.";
-    otel.endpoint = default types.str "Where to send traces (OTLP over gRPC), such as `http://127.0.0.1:4317`.";
+    otel = {
+      endpoint = default types.str "Where to send traces (OTLP over gRPC), such as `http://127.0.0.1:4317`.";
+      sampler =
+        default
+          (types.enum [
+            "always_on"
+            "always_off"
+            "traceidratio"
+            "parentbased_always_on"
+            "parentbased_always_off"
+            "parentbased_traceidratio"
+          ])
+          "Which traces are recorded, as `OTEL_TRACES_SAMPLER` names it. A gateway that strangers reach wants `traceidratio`, which does not heed its callers.";
+      sample_ratio = default (types.numbers.between 0 1) "Share of new traces that the samplers by ratio record (`OTEL_TRACES_SAMPLER_ARG`), such as `0.01`.";
+    };
   };
 
   stores = {
