@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use shop_clock::{Clock as _, SystemClock};
-use shop_telemetry::{Span, SpanKind, TraceParent};
+use shop_telemetry::{Span, SpanKind, TraceParent, TraceState};
 
 use crate::body::Progress;
 use crate::front::Occupied;
@@ -21,6 +21,7 @@ use crate::shared::Shared;
 /// The route of requests without one. Paths themselves are not logged: they name users.
 const UNMATCHED: &str = "unmatched";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The record of one request. Dropped before [`Exchange::complete`], it says that the client left.
 pub(crate) struct Exchange {
@@ -187,8 +188,16 @@ impl Exchange {
         &self.request_id
     }
 
-    /// Ids that the backend is to know.
+    /// Ids that the backend is to know, in place of the client's. What other tracing systems said of the client's trace goes on
+    /// with it.
     pub(crate) fn hand_on(&self, headers: &mut HeaderMap) {
+        if headers.contains_key(TRACESTATE) {
+            let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+            let lines = headers.get_all(TRACESTATE).iter().map(HeaderValue::as_bytes);
+            if TraceState::beside(traceparent, lines).is_none() {
+                headers.remove(TRACESTATE);
+            }
+        }
         headers.insert(request_id::X_REQUEST_ID, self.request_id.clone());
         headers.insert(TRACEPARENT, self.traceparent.clone());
     }

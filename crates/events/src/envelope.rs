@@ -1,7 +1,7 @@
 //! An event as it travels: `CloudEvents` 1.0 in Kafka binary mode, JSON body.
 
 use serde::{Deserialize, Serialize};
-use shop_telemetry::{KeyValue, RequestContext, Span, SpanKind};
+use shop_telemetry::{KeyValue, RequestContext, Span, SpanKind, TraceState};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
@@ -28,6 +28,8 @@ pub struct Envelope {
 pub struct Context {
     /// W3C trace context.
     pub traceparent: Option<String>,
+    /// What other tracing systems say of that trace.
+    pub tracestate: Option<String>,
     /// The request's id.
     pub request_id: Option<String>,
 }
@@ -73,7 +75,9 @@ impl Message {
             (format!("process {}", self.topic).into(), attributes)
         });
         let request = self.header("x-request-id").or(self.header("ce_id")).unwrap_or_default();
-        (span, RequestContext::new(request, trace))
+        let state = self.headers.iter().filter(|(key, _)| key == "tracestate").map(|(_, line)| line.as_bytes());
+        let state = TraceState::beside(self.header("traceparent"), state);
+        (span, RequestContext::new(request, trace).with_state(state))
     }
 
     /// What is said of both ends. Not the key, which is a user's name in some topics.
@@ -142,7 +146,11 @@ impl Envelope {
             ("content-type".to_owned(), "application/json".to_owned()),
             ("event_type".to_owned(), event_type.to_owned()),
         ];
-        let context = [("traceparent", &self.context.traceparent), ("x-request-id", &self.context.request_id)];
+        let context = [
+            ("traceparent", &self.context.traceparent),
+            ("tracestate", &self.context.tracestate),
+            ("x-request-id", &self.context.request_id),
+        ];
         headers.extend(
             context.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.as_ref()?.to_owned()))),
         );
@@ -173,6 +181,7 @@ impl Envelope {
             event,
             context: Context {
                 traceparent: message.header("traceparent").map(str::to_owned),
+                tracestate: message.header("tracestate").map(str::to_owned),
                 request_id: message.header("x-request-id").map(str::to_owned),
             },
         })
@@ -190,7 +199,7 @@ mod tests {
             time: time::macros::datetime!(2026-01-02 03:04:05.678 UTC),
             source: "payment-service".to_owned(),
             event,
-            context: Context { traceparent: None, request_id: Some("r-1".to_owned()) },
+            context: Context { request_id: Some("r-1".to_owned()), ..Context::default() },
         }
     }
 
@@ -242,6 +251,28 @@ mod tests {
             assert_eq!(message.header(name), Some(value), "{name}");
         }
         assert_eq!(message.header("traceparent"), None);
+    }
+
+    #[test]
+    fn what_other_systems_say_of_a_trace_goes_along_with_it_only() {
+        let traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned());
+        let arrived = |traceparent: Option<String>, state: &str| {
+            let mut sent = envelope(Event::StockUpdated(StockUpdated {
+                product_id: 3,
+                quantity: 2,
+                operation: StockOperation::Release,
+                reason: String::new(),
+                payment_id: Uuid::nil(),
+            }));
+            sent.context.traceparent = traceparent;
+            sent.context.tracestate = Some(state.to_owned());
+            let message = sent.encode();
+            assert_eq!(Envelope::decode(&message).expect("an event"), sent);
+            message.arrived("kafka", "group").1.state.map(|state| state.as_str().to_owned())
+        };
+        assert_eq!(arrived(traceparent.clone(), "rojo=1,congo=2").as_deref(), Some("rojo=1,congo=2"));
+        assert_eq!(arrived(traceparent, "nonsense"), None);
+        assert_eq!(arrived(None, "rojo=1"), None);
     }
 
     #[test]

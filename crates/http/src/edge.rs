@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH};
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 use shop_config::Http;
 use shop_fault::{Fault, Kind};
 use shop_runtime::Health;
 use shop_telemetry::context::{self, RequestContext};
-use shop_telemetry::{About, KeyValue, Span, SpanKind, TraceParent};
+use shop_telemetry::{About, KeyValue, Span, SpanKind, TraceParent, TraceState};
 
 use crate::extract::too_large;
 use crate::metrics::{HttpMetrics, UNMATCHED, known_method};
@@ -25,6 +25,8 @@ const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => StatusCode::BAD_REQUEST,
 };
+
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The one hoop around everything.
 pub(crate) struct Edge {
@@ -69,7 +71,9 @@ impl Handler for Edge {
         } else {
             shop_telemetry::arrive(caller, SpanKind::Server, || about(req, &route, &id))
         };
-        let context = RequestContext::new(id.as_str(), trace);
+        let lines = req.headers().get_all(TRACESTATE).iter().map(HeaderValue::as_bytes);
+        let state = TraceState::beside(caller, lines);
+        let context = RequestContext::new(id.as_str(), trace).with_state(state);
         res.headers_mut().insert(request_id::HEADER, id.0.clone());
         let mut visit = Visit::new(self.metrics.clone(), req, route, &context, span);
         req.extensions_mut().insert(id);

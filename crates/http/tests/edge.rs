@@ -112,6 +112,12 @@ async fn bare(res: &mut Response) {
     res.status_code(StatusCode::IM_A_TEAPOT);
 }
 
+#[handler]
+async fn trace_state() -> String {
+    let kept = shop_telemetry::context::current().and_then(|context| context.state);
+    kept.map_or_else(|| "none".to_owned(), |kept| kept.as_str().to_owned())
+}
+
 fn app_with(settings: Http, health: Health) -> Service {
     let router = Router::new()
         .push(Router::with_path("things").get(list).post(create).push(Router::with_path("{id}").get(show)))
@@ -120,6 +126,7 @@ fn app_with(settings: Http, health: Health) -> Service {
         .push(Router::with_path("slow").get(slow))
         .push(Router::with_path("broken").get(broken))
         .push(Router::with_path("down").get(down))
+        .push(Router::with_path("state").get(trace_state))
         .push(Router::with_path("bare").get(bare));
     service(router, Parts { title: "Things", metrics: Metrics::new("things"), health, settings })
 }
@@ -181,6 +188,24 @@ async fn a_usable_request_id_is_echoed_and_others_are_replaced() {
     for bad in ["two words", &"x".repeat(129)] {
         let res = ask(TestClient::get(url("/nowhere")).add_header("x-request-id", bad, true)).await;
         assert_eq!(header(&res, "x-request-id").len(), 36, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn what_other_systems_say_of_a_trace_is_kept_beside_it_only() {
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for (parent, said, kept) in [
+        (PARENT, &["rojo=1,congo=2"][..], "rojo=1,congo=2"),
+        (PARENT, &["rojo=1", "congo=2"], "rojo=1,congo=2"),
+        (PARENT, &["nonsense"], "none"),
+        (PARENT, &[], "none"),
+        ("nonsense", &["rojo=1"], "none"),
+    ] {
+        let mut request = TestClient::get(url("/state")).add_header("traceparent", parent, true);
+        for said in said {
+            request = request.add_header("tracestate", *said, false);
+        }
+        assert_eq!(ask(request).await.take_string().await.expect("text"), kept, "{parent} {said:?}");
     }
 }
 

@@ -49,7 +49,12 @@ impl Interceptor for Outgoing {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let traceparent = call::goes_out(request.extensions()).or_else(shop_telemetry::traceparent);
         let metadata = request.metadata_mut();
-        context::with(|context| insert(metadata, "x-request-id", &context.request_id));
+        context::with(|context| {
+            insert(metadata, "x-request-id", &context.request_id);
+            if let Some(state) = &context.state {
+                insert(metadata, "tracestate", state.as_str());
+            }
+        });
         if let Some(traceparent) = traceparent {
             insert(metadata, "traceparent", &traceparent);
         }

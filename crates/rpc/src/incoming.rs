@@ -13,7 +13,7 @@ use shop_clock::{Clock, SystemClock};
 use shop_fault::{Fault, Kind};
 use shop_runtime::CancellationToken;
 use shop_telemetry::context::{self, RequestContext};
-use shop_telemetry::{About, KeyValue, Span, SpanKind, TraceParent};
+use shop_telemetry::{About, KeyValue, Span, SpanKind, TraceParent, TraceState};
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -24,6 +24,7 @@ use crate::metrics::{RpcMetrics, UNMATCHED, name};
 use crate::status;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Longest request id taken from a caller; longer ones would bloat every log line.
 const MAX_ID: usize = 128;
@@ -79,7 +80,9 @@ where
                 about(&request, self.layer.metrics.method(request.uri().path()), text(&id))
             })
         };
-        let context = RequestContext::new(text(&id), trace);
+        let lines = request.headers().get_all(TRACESTATE).iter().map(HeaderValue::as_bytes);
+        let state = TraceState::beside(caller, lines);
+        let context = RequestContext::new(text(&id), trace).with_state(state);
         let deadline = deadline(request.headers(), self.layer.timeout);
         let mut visit = Visit::new(self.layer.metrics.clone(), &request, &context, span);
         let hard = self.layer.hard.clone();

@@ -12,8 +12,8 @@ use shop_proto::product::v1::product_service_server::{ProductService, ProductSer
 use shop_proto::product::v1::*;
 use shop_rpc::{Outgoing, Parts, call, channel, fault, serve, status};
 use shop_runtime::{Health, Shutdown};
-use shop_telemetry::Metrics;
 use shop_telemetry::context::{self, RequestContext};
+use shop_telemetry::{Metrics, TraceState};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -193,14 +193,17 @@ async fn a_panic_is_internal_and_shows_nothing() {
 async fn the_context_of_the_caller_goes_along() {
     let server = start().await;
     let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let outer = RequestContext::new("order-17", traceparent.parse().expect("well formed"));
+    let state = TraceState::beside(Some(traceparent), [&b"rojo=00f067aa0ba902b7,congo=t61"[..]]);
+    let outer = RequestContext::new("order-17", traceparent.parse().expect("well formed")).with_state(state.clone());
     context::scope(outer, async { server.call(7).await }).await.expect("answers");
     let (metadata, inner) = server.seen();
     assert_eq!(metadata.get("x-request-id").expect("sent"), "order-17");
     let sent = metadata.get("traceparent").expect("sent").to_str().expect("ASCII");
     assert!(sent.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{sent}");
+    assert_eq!(metadata.get("tracestate").expect("sent"), "rojo=00f067aa0ba902b7,congo=t61");
     assert!(metadata.contains_key("grpc-timeout"));
     let inner = inner.expect("the method runs in a context");
+    assert_eq!(inner.state, state);
     assert_eq!((&*inner.request_id, inner.trace.trace_id().as_str()), ("order-17", "0af7651916cd43dd8448eb211c80319c"));
     server.end().await;
 }

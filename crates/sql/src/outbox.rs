@@ -16,7 +16,10 @@ pub async fn append<C: Tables>(conn: &mut C, envelopes: &[Envelope]) -> sqlx::Re
         let mut envelope = envelope.clone();
         if let Some(current) = &current {
             let context = &mut envelope.context;
-            context.traceparent.get_or_insert_with(|| current.traceparent());
+            if context.traceparent.is_none() {
+                context.traceparent = Some(current.traceparent());
+                context.tracestate = current.state.as_ref().map(|state| state.as_str().to_owned());
+            }
             context.request_id.get_or_insert_with(|| current.request_id.to_string());
         }
         let message = envelope.encode();

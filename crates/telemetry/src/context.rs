@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::TraceParent;
+use crate::{TraceParent, TraceState};
 
 /// The ids that tie everything done for one request together. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,12 +12,20 @@ pub struct RequestContext {
     pub request_id: Arc<str>,
     /// The trace, given or made.
     pub trace: TraceParent,
+    /// What other tracing systems say of the trace, to be handed on beside it.
+    pub state: Option<TraceState>,
 }
 
 impl RequestContext {
     /// The context of a request at its place in a trace, as [`crate::arrive`] tells it.
     pub fn new(request_id: impl Into<Arc<str>>, trace: TraceParent) -> Self {
-        Self { request_id: request_id.into(), trace }
+        Self { request_id: request_id.into(), trace, state: None }
+    }
+
+    /// The same, with what came beside the `traceparent`.
+    #[must_use]
+    pub fn with_state(self, state: Option<TraceState>) -> Self {
+        Self { state, ..self }
     }
 
     /// The `traceparent` header to hand on.

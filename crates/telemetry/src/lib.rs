@@ -10,6 +10,7 @@ mod openmetrics;
 mod output;
 mod process;
 mod span;
+mod state;
 mod subscriber;
 mod trace;
 
@@ -19,5 +20,6 @@ pub use metrics::{Described, LATENCY_BUCKETS, Metrics};
 pub use opentelemetry::KeyValue;
 pub use opentelemetry::trace::SpanKind;
 pub use span::{About, Span, arrive, is_exporting, pass_by};
+pub use state::TraceState;
 pub use subscriber::{Guard, init};
 pub use trace::{TraceParent, TraceText, trace_id, traceparent};

@@ -39,6 +39,7 @@ impl Default for Cors {
                 "if-match",
                 "if-none-match",
                 "traceparent",
+                "tracestate",
                 "x-request-id",
             ]),
             exposed_headers: list(&[

@@ -73,7 +73,7 @@ impl UnaryService<Number> for Unary {
             return ready(Err(status));
         }
         let mut response = Response::new(number(request.get_ref().id * 2));
-        for name in ["te", "x-request-id", "x-forwarded-for", "traceparent"] {
+        for name in ["te", "x-request-id", "x-forwarded-for", "traceparent", "tracestate"] {
             if let Some(value) = request.metadata().get(name) {
                 response
                     .metadata_mut()
@@ -156,13 +156,20 @@ async fn a_unary_call_and_its_metadata_pass() {
     let gateway = Running::before(backend().await).await;
     let mut client = channel(&gateway).await;
     let mut request = Request::new(number(21));
-    request.metadata_mut().insert("x-request-id", MetadataValue::from_static("my-id"));
+    for (name, value) in [
+        ("x-request-id", "my-id"),
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"),
+        ("tracestate", "rojo=1"),
+    ] {
+        request.metadata_mut().insert(name, MetadataValue::from_static(value));
+    }
     let response = twice(&mut client, request).await.expect("an answer");
     assert_eq!(response.get_ref().id, 42);
     assert_eq!(response.metadata().get("x-request-id").map(MetadataValue::as_bytes), Some(&b"my-id"[..]));
     let seen: Vec<_> = response.metadata().get_all("seen").iter().map(|seen| seen.to_str().expect("text")).collect();
     assert_eq!(seen[..3], ["te=trailers", "x-request-id=my-id", "x-forwarded-for=127.0.0.1"]);
-    assert!(seen[3].starts_with("traceparent=00-"));
+    assert!(seen[3].starts_with("traceparent=00-0af7651916cd43dd8448eb211c80319c-"));
+    assert_eq!(seen[4..], ["tracestate=rojo=1"]);
 }
 
 #[tokio::test]

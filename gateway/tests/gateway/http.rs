@@ -105,6 +105,32 @@ async fn the_backend_learns_who_asks_and_nothing_of_the_connection() {
 }
 
 #[tokio::test]
+async fn what_other_systems_say_of_a_trace_goes_along_with_it_only() {
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let upstream = Upstream::echo().await;
+    let gateway = Running::before(upstream.addr).await;
+    let long = format!("rojo={}", "x".repeat(508));
+    for (parents, states, expected) in [
+        (&[PARENT][..], &["rojo=00f067aa0ba902b7,congo=t61"][..], &["rojo=00f067aa0ba902b7,congo=t61"][..]),
+        (&[PARENT], &["rojo=1", "congo=2"], &["rojo=1", "congo=2"]),
+        (&[PARENT], &["nonsense"], &[]),
+        (&[PARENT], &[&long], &[]),
+        (&["00-nonsense"], &["rojo=1"], &[]),
+        (&[], &["rojo=1"], &[]),
+        (&[PARENT], &[], &[]),
+    ] {
+        let mut sent = get("/api/products");
+        for (name, values) in [("traceparent", parents), ("tracestate", states)] {
+            for value in values {
+                sent.headers_mut().append(name, value.parse().expect("value"));
+            }
+        }
+        let seen = gateway.send(sent).await.json();
+        assert_eq!(echoed(&seen, "tracestate"), expected, "{parents:?} {states:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_without_ids_gets_some() {
     let upstream = Upstream::echo().await;
     let gateway = Running::before(upstream.addr).await;

@@ -106,6 +106,6 @@ pub(crate) fn event(product: i64, quantity: u32) -> Envelope {
             reason: "test ☕".to_owned(),
             payment_id: Uuid::nil(),
         }),
-        context: Context { traceparent: None, request_id: Some(format!("request-{quantity}")) },
+        context: Context { request_id: Some(format!("request-{quantity}")), ..Context::default() },
     }
 }

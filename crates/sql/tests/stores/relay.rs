@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shop_clock::SystemClock;
 use shop_sql::{Relay, Store, outbox};
-use shop_telemetry::{Metrics, RequestContext, TraceParent, context};
+use shop_telemetry::{Metrics, RequestContext, TraceParent, TraceState, context};
 use shop_testing::eventually;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -210,13 +210,17 @@ async fn a_wake_spares_the_wait_for_the_next_look() {
 async fn an_event_carries_the_ids_of_its_request() {
     let place = sqlite().await;
     let bus = Notebook::new();
-    let request = RequestContext::new("request-7", TraceParent::random());
-    let traceparent = request.traceparent();
+    let trace = TraceParent::random();
+    let traceparent = trace.to_string();
+    let state = TraceState::beside(Some(&traceparent), [&b"rojo=1,congo=2"[..]]);
+    let request = RequestContext::new("request-7", trace).with_state(state.clone());
     context::scope(request, add(&place.store, 1, 1)).await;
     let relay = start(&place.store, &bus);
     eventually!(!bus.taken().is_empty());
     let message = &bus.taken()[0];
     assert_eq!(message.header("x-request-id"), Some("request-7"));
     assert_eq!(message.header("traceparent"), Some(traceparent.as_str()));
+    assert_eq!(message.header("tracestate"), Some("rojo=1,congo=2"));
+    assert_eq!(message.arrived("memory", "group").1.state, state, "who applies it goes on with both");
     relay.stop().await;
 }
