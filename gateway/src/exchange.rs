@@ -212,6 +212,11 @@ impl Exchange {
         self.span.part_of(SpanKind::Client, || trace::call(&self.method, backend, path, self.retries))
     }
 
+    /// The request in its trace, for what the gateway does by itself before it calls a backend.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
     /// What people who watch are shown of a refusal.
     fn entry(&self, status: StatusCode, reason: Reason) -> Entry {
         Entry {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use governor::clock::DefaultClock;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use shop_telemetry::Span;
 
 use self::budgets::Budgets;
 use self::caller::Callers;
@@ -81,8 +82,8 @@ impl Limiter {
         Some(Self { callers: Callers::new(settings, &budgets), policies, budgets, cluster })
     }
 
-    /// Takes one call off what the client may do. None when such calls are not counted.
-    pub(crate) async fn check(&self, call: &Call<'_>) -> Option<Ruling> {
+    /// Takes one call off what the client may do, as a part of `request`. None when such calls are not counted.
+    pub(crate) async fn check(&self, call: &Call<'_>, request: &Span) -> Option<Ruling> {
         let (policy, counter) = self.policies.iter().find(|(policy, _)| policy.fits(call.method, call.path))?;
         if !policy.enabled {
             return None;
@@ -91,7 +92,7 @@ impl Limiter {
         let verdict = match &self.cluster {
             None => counter.check(key),
             // Boxed: without Redis, calls shall not carry the room for it.
-            Some(cluster) => Box::pin(cluster.check(policy, counter, key)).await,
+            Some(cluster) => Box::pin(cluster.check(policy, counter, key, request)).await,
         };
         Some(Ruling { verdict, fields: policy.fields(verdict) })
     }

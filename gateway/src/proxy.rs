@@ -296,7 +296,7 @@ impl Visit {
         let Some(limiter) = &live.limiter else { return Ok(()) };
         let http::request::Parts { method, headers, .. } = head;
         let call = limit::Call { method, path, headers, address: self.client.address };
-        let Some(Ruling { verdict, fields }) = limiter.check(&call).await else { return Ok(()) };
+        let Some(Ruling { verdict, fields }) = limiter.check(&call, self.exchange.span()).await else { return Ok(()) };
         self.limits = Some(fields);
         match verdict {
             Verdict::Allowed { .. } => Ok(()),

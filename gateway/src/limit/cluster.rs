@@ -12,7 +12,8 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, Script};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisError, Script};
+use shop_telemetry::{About, KeyValue, Span, SpanKind};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -100,10 +101,12 @@ impl Cluster {
         })
     }
 
-    /// Takes one call off what `key` may do: in Redis, or with `counter` when it is away.
-    pub(crate) async fn check(&self, policy: &Policy, counter: &Counter, key: Key) -> Verdict {
+    /// Takes one call off what `key` may do: in Redis, as a part of `request`, or with `counter` when it is away.
+    pub(crate) async fn check(&self, policy: &Policy, counter: &Counter, key: Key, request: &Span) -> Verdict {
         if let Some(link) = self.link.load_full() {
-            match self.ask(&link, &format!("{}{}:{key}", self.prefix, policy.name), policy.rate).await {
+            let span = request.part_of(SpanKind::Client, || self.about());
+            let asked = self.ask(&link, &format!("{}{}:{key}", self.prefix, policy.name), policy.rate).await;
+            match told(span, asked) {
                 Ok(count) => {
                     // If Redis goes away, nobody begins anew.
                     counter.learn(key, count.full_in);
@@ -131,6 +134,25 @@ impl Cluster {
             Verdict::Refused { retry_after: Duration::from_micros(wait) }
         };
         Ok(Count { verdict, full_in: Duration::from_micros(full) })
+    }
+
+    /// What a call's span says, in OpenTelemetry's words for databases. Not the key, which is a client's address or name.
+    fn about(&self) -> About {
+        const OPERATION: &str = "EVALSHA";
+        let info = self.client.get_connection_info();
+        let mut attributes = vec![
+            KeyValue::new("db.system.name", "redis"),
+            KeyValue::new("db.operation.name", OPERATION),
+            KeyValue::new("db.namespace", info.redis_settings().db().to_string()),
+        ];
+        match info.addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                attributes.push(KeyValue::new("server.address", host.clone()));
+                attributes.push(KeyValue::new("server.port", i64::from(*port)));
+            }
+            other => attributes.push(KeyValue::new("server.address", other.to_string())),
+        }
+        (OPERATION.into(), attributes)
     }
 
     /// Keeps connected until dropped.
@@ -201,6 +223,15 @@ impl Cluster {
             self.lost.notify_one();
         }
     }
+}
+
+/// Tells a call's span how it ended.
+fn told(mut span: Span, asked: Result<Count, RedisError>) -> Result<Count, RedisError> {
+    if let Err(error) = &asked {
+        let kind = if error.is_timeout() { "timeout" } else { error.code().unwrap_or_else(|| error.category()) };
+        span.fail(kind.replace(' ', "_"));
+    }
+    asked
 }
 
 fn late(patience: Duration) -> RedisError {

@@ -28,7 +28,7 @@ fn check(limiter: &Limiter, method: &str, path: &str, address: &str) -> Option<R
     let headers = HeaderMap::new();
     let call = Call { method: &method, path, headers: &headers, address };
     // Without Redis there is nothing to wait for.
-    std::pin::pin!(limiter.check(&call)).now_or_never().expect("is ready")
+    std::pin::pin!(limiter.check(&call, &Span::none())).now_or_never().expect("is ready")
 }
 
 /// How many calls in a row are allowed, of at most ten.

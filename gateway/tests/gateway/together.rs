@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use shop_config::{Duration, Secret};
 use shop_gateway::Config;
-use shop_testing::{Process, backend, eventually, free_port};
+use shop_testing::{Collector, Process, backend, eventually, free_port};
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 
@@ -119,6 +119,50 @@ async fn two_processes_share_one_budget() {
     for process in &processes {
         let secret = password.as_deref().unwrap_or("//:").trim_start_matches("//:");
         assert!(secret.is_empty() || !process.output().contains(secret), "the password is not logged");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_redis_is_asked_is_a_part_of_the_requests_trace() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let Some(keys) = backend::redis().await else { return };
+    let (upstream, collector) = (Upstream::echo().await, Collector::start().await);
+    let port = free_port();
+    let mut process = Process::new("gateway")
+        .env("PORT", port.to_string())
+        .env("PRODUCT_SERVICE_URLS", format!("http://{}", upstream.addr))
+        .env("RATE_LIMIT_BURST", "1")
+        .env("RATE_LIMIT_REQUESTS", "1")
+        .env("RATE_LIMIT_WINDOW", "10000s")
+        .env("RATE_LIMIT_REDIS_URL", keys.url())
+        .env("SHOP_RATE_LIMIT__REDIS__KEY_PREFIX", keys.prefix())
+        .env("SHOP_RATE_LIMIT__REDIS__TIMEOUT", "10s")
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint());
+    process.start(port).await;
+    eventually!(process.output().contains("counted in Redis at"));
+    let mut client = Client::connect(SocketAddr::from(([127, 0, 0, 1], port))).await;
+    for (flags, status) in [("01", 200), ("00", 429), ("01", 429)] {
+        let mut sent = get("/api/products");
+        let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-{flags}");
+        sent.headers_mut().insert("traceparent", traceparent.parse().expect("value"));
+        assert_eq!(client.send(sent).await.expect("an answer").status(), status);
+    }
+    assert!(process.stop().await.success());
+    let spans = collector.spans();
+    let requests: Vec<_> = spans.iter().filter(|span| span.kind == "SERVER").collect();
+    assert_eq!(requests.len(), 2, "neither the one nobody records nor what is asked without a request: {spans:?}");
+    for (request, calls) in requests.into_iter().zip([&["EVALSHA", "GET"][..], &["EVALSHA"]]) {
+        let below: Vec<_> = spans.iter().filter(|span| span.parent == request.id).collect();
+        let mut names: Vec<_> = below.iter().map(|span| &*span.name).collect();
+        names.sort_unstable();
+        assert_eq!(names, calls, "{spans:?}");
+        let asked = below.iter().find(|span| span.name == "EVALSHA").expect("is there");
+        assert_eq!((&*asked.kind, &*asked.trace, asked.failed), ("CLIENT", TRACE, false));
+        assert_eq!((asked.get("db.system.name"), asked.get("db.operation.name")), ("redis", "EVALSHA"));
+        let mut told: Vec<_> = asked.attributes.keys().map(String::as_str).collect();
+        told.sort_unstable();
+        let kinds = ["db.namespace", "db.operation.name", "db.system.name", "server.address", "server.port"];
+        assert_eq!(told, kinds, "not whose budget it is");
     }
 }
 
