@@ -30,12 +30,24 @@ impl Connection {
 
     /// One call; an empty body is none.
     pub(crate) async fn call(&mut self, method: &str, path: &str, body: &str) -> anyhow::Result<(u16, Bytes)> {
-        let mut request = http::Request::builder().method(method).uri(path).header("host", &self.host);
+        let mut request = http::Request::builder().method(method).uri(path);
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
         }
+        self.send(request, body).await
+    }
+
+    /// A GET with a header of the caller's.
+    pub(crate) async fn get(&mut self, path: &str, header: Option<(&str, &str)>) -> anyhow::Result<(u16, Bytes)> {
+        let request = http::Request::builder().uri(path);
+        let request = header.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        self.send(request, "").await
+    }
+
+    async fn send(&mut self, request: http::request::Builder, body: &str) -> anyhow::Result<(u16, Bytes)> {
+        let request = request.header("host", &self.host).body(Full::new(Bytes::from(body.to_owned())))?;
         self.sender.ready().await?;
-        let response = self.sender.send_request(request.body(Full::new(Bytes::from(body.to_owned())))?).await?;
+        let response = self.sender.send_request(request).await?;
         let status = response.status().as_u16();
         Ok((status, response.into_body().collect().await?.to_bytes()))
     }

@@ -16,6 +16,7 @@ mod client;
 mod process;
 mod report;
 mod scenario;
+mod tracing;
 
 use clap::{Parser, Subcommand};
 
@@ -33,6 +34,14 @@ enum What {
     Services(Size),
     /// The all-in-one process: start, memory, purchases.
     Shop(Size),
+    /// What traces cost product-service and the gateway, on PostgreSQL and Kafka.
+    Tracing {
+        #[command(flatten)]
+        size: Size,
+        /// Rounds that count; one more goes before them.
+        #[arg(long, default_value_t = 9)]
+        rounds: usize,
+    },
     /// A bare salvo handler that answers GET with the bytes of a file, for comparison.
     Bare {
         /// Port to listen on.
@@ -60,6 +69,7 @@ async fn main() -> anyhow::Result<()> {
     match Args::parse().what {
         What::Services(size) => scenario::services(size).await,
         What::Shop(size) => scenario::shop(size).await,
+        What::Tracing { size, rounds } => tracing::tracing(size, rounds).await,
         What::Bare { port, file, store } => baseline::bare(port, std::fs::read(file)?, store.as_deref()).await,
     }
 }

@@ -28,6 +28,19 @@ pub(crate) fn row(what: &str, load: &Load, spent: &[(&str, Duration)]) {
     );
 }
 
+/// Prints the names of other columns, the first of texts.
+#[expect(clippy::print_stdout, reason = "the table is the program's output")]
+pub(crate) fn columns(names: &[&str]) {
+    println!("\n| {} |", names.join(" | "));
+    println!("|---{}|", "|--:".repeat(names.len().saturating_sub(1)));
+}
+
+/// Prints a row of them.
+#[expect(clippy::print_stdout, reason = "the table is the program's output")]
+pub(crate) fn cells(texts: &[String]) {
+    println!("| {} |", texts.join(" | "));
+}
+
 /// Prints a rate that another program measured.
 #[expect(clippy::print_stdout, reason = "the table is the program's output")]
 pub(crate) fn peer(what: &str, rate: f64) {

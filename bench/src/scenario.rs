@@ -237,12 +237,12 @@ pub(crate) async fn shop(size: Size) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn expect((status, body): (u16, bytes::Bytes), wanted: u16) -> anyhow::Result<()> {
+pub(crate) fn expect((status, body): (u16, bytes::Bytes), wanted: u16) -> anyhow::Result<()> {
     ensure!(status == wanted, "answered {status} instead of {wanted}: {}", String::from_utf8_lossy(&body));
     Ok(())
 }
 
-async fn make_product(connection: &mut Connection, number: usize, stock: u32) -> anyhow::Result<i64> {
+pub(crate) async fn make_product(connection: &mut Connection, number: usize, stock: u32) -> anyhow::Result<i64> {
     let body = json!({"name": format!("Product {number}"), "description": "measured", "price": "19.90",
         "stock_quantity": stock, "category": "bench", "image_url": null});
     let made = connection.json("POST", "/products", &body.to_string()).await?;

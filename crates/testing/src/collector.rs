@@ -75,6 +75,11 @@ impl Collector {
         self.endpoint.clone()
     }
 
+    /// What came since the last time, to be forgotten here.
+    pub fn take(&self) -> Vec<Traced> {
+        std::mem::take(&mut *self.spans.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// What came so far.
     #[must_use]
     pub fn spans(&self) -> Vec<Traced> {
