@@ -19,7 +19,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use hyper::body::Incoming;
 use serde_json::Value;
 
 use self::change::{Change, Order};
@@ -27,6 +26,7 @@ use self::guard::Caller;
 use self::input::Query;
 use crate::client::Client;
 use crate::feed::Listener;
+use crate::front::Incoming;
 use crate::live::Live;
 use crate::reason::Reason;
 use crate::refusal::Refusal;

@@ -1,25 +1,27 @@
-//! Client connections: accepted by each worker on its own listener, told apart by preface, served by hyper.
+//! Client connections: accepted by each worker on its own listener, told apart by preface. Those over HTTP/2 are hyper's.
 
 mod farewell;
-mod framing;
+mod http1;
+mod incoming;
 mod socket;
 mod stream;
 mod watch;
 
+pub(crate) use incoming::Incoming;
 pub(crate) use watch::{Occupied, Watch};
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use hyper::server::conn::{http1, http2};
+use bytes::Bytes;
+use http::Request;
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
@@ -27,7 +29,7 @@ use shop_runtime::CancellationToken;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
-use self::framing::Framing;
+use self::http1::Connection;
 use self::socket::Socket;
 use self::stream::{ClientStream, sniff};
 use self::watch::Order;
@@ -51,7 +53,6 @@ pub(crate) struct Worker {
     connections: Mutex<HashMap<u64, Arc<Watch>>>,
     next: AtomicU64,
     largest_head: usize,
-    http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
 }
 
@@ -61,9 +62,6 @@ impl Worker {
         let live = shared.live();
         let limits = &live.config.limits;
         let head = usize::try_from(limits.head).unwrap_or(usize::MAX);
-        let mut http1 = http1::Builder::new();
-        // Time limits are ours (see `watch`): hyper's would also close connections that merely wait for their next request.
-        http1.header_read_timeout(None).max_header_size(head).max_buf_size((2 * head).max(64 * 1024));
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -78,7 +76,6 @@ impl Worker {
             connections: Mutex::default(),
             next: AtomicU64::new(0),
             largest_head: head,
-            http1,
             http2,
         })
     }
@@ -148,43 +145,52 @@ impl Worker {
         let due = Instant::now() + self.shared.live().config.http.header_timeout.get();
         let Some((stream, begin, is_http2)) = self.open_with(stream, tls.as_deref(), due).await else { return };
         watch.is_opened();
-        let service = {
-            let (worker, watch) = (Arc::clone(&self), Arc::clone(&watch));
-            service_fn(move |request| {
-                let (worker, watch) = (Arc::clone(&worker), Arc::clone(&watch));
-                // Kept connections end with an answer that says so while it drains, rather than under a request later.
-                if worker.shared.is_draining() {
-                    watch.order(Order::Finish);
-                }
-                async move { Ok::<_, Infallible>(proxy::serve(worker, watch, peer.ip(), request).await) }
-            })
-        };
-        let ended = if is_http2 {
-            watch.speaks_http2();
-            let io = TokioIo::new(ClientStream::http2(stream, begin, Arc::clone(&watch)));
-            drive(pin!(self.http2.serve_connection(io, service)), &watch).await
+        if is_http2 {
+            // Large, and rare.
+            Box::pin(self.serve_http2(stream, begin, peer, watch)).await;
         } else {
-            let refuse = {
-                let (shared, watch) = (Arc::clone(&self.shared), Arc::clone(&watch));
-                Box::new(move |fault| farewell::refuse(&shared, &watch, fault))
-            };
-            let framing = Framing::new(self.largest_head);
-            let io = TokioIo::new(ClientStream::http1(stream, begin, Arc::clone(&watch), framing, refuse));
-            let mut connection = self.http1.serve_connection(io, service);
-            let ended = drive(Pin::new(&mut connection), &watch).await;
-            if let (Ok(()), Some(tunnel)) = (&ended, watch.take_tunnel()) {
-                let parts = connection.into_parts();
-                Box::pin(tunnel.run(parts.io.into_inner().unguarded(), parts.read_buf, &watch)).await;
+            Connection::new(stream, begin, watch, self.largest_head).run(&self, peer.ip()).await;
+        }
+    }
+
+    async fn serve_http2(self: &Arc<Self>, stream: Socket, begin: Bytes, peer: SocketAddr, watch: Arc<Watch>) {
+        watch.speaks_http2();
+        let service = service_fn(|request: Request<hyper::body::Incoming>| {
+            // Kept connections end with an answer that says so while it drains, rather than under a request later.
+            if self.shared.is_draining() {
+                watch.order(Order::Finish);
             }
-            ended
+            let request = request.map(Incoming::Http2);
+            let answer = proxy::serve(Arc::clone(self), Arc::clone(&watch), peer.ip(), request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        let io = TokioIo::new(ClientStream::new(stream, begin, Arc::clone(&watch)));
+        let mut connection = Box::pin(self.http2.serve_connection(io, service));
+        let mut finishing = false;
+        let mut step = |cx: &mut Context<'_>| {
+            loop {
+                let order = watch.ordered(cx);
+                if order == Order::Cut {
+                    return Poll::Ready(Ok(()));
+                }
+                // Read what has arrived before an idle connection is closed: it may be a request.
+                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(ended);
+                }
+                if finishing || order != Order::Finish {
+                    return Poll::Pending;
+                }
+                finishing = true;
+                connection.as_mut().graceful_shutdown();
+            }
         };
-        if let Err(error) = ended {
+        if let Err(error) = poll_fn(|cx| step(cx)).await {
             tracing::debug!(%error, "a client connection ended");
         }
     }
 
     /// Finds out until `due` what the client speaks, after TLS if there is any. Nothing when it will not come to a request.
-    async fn open_with(&self, stream: TcpStream, tls: Option<&Tls>, due: Instant) -> Option<(Socket, BytesMut, bool)> {
+    async fn open_with(&self, stream: TcpStream, tls: Option<&Tls>, due: Instant) -> Option<(Socket, Bytes, bool)> {
         let (mut stream, agreed) = match tls {
             None => (Socket::Plain(stream), None),
             Some(tls) => match timeout_at(due, tls.accept(stream)).await {
@@ -203,7 +209,7 @@ impl Worker {
             },
         };
         if let Some(is_http2) = agreed {
-            return Some((stream, BytesMut::new(), is_http2));
+            return Some((stream, Bytes::new(), is_http2));
         }
         let Ok(begin) = timeout_at(due, sniff(&mut stream)).await else {
             self.count_cut("head_timeout");
@@ -232,53 +238,4 @@ impl Drop for Listed<'_> {
         drop(watch.and_then(|watch| watch.take_tunnel()));
         self.worker.shared.metrics.connections.dec();
     }
-}
-
-/// What HTTP/1.1 and HTTP/2 connections of hyper have in common.
-trait Serving: Future<Output = hyper::Result<()>> {
-    fn graceful_shutdown(self: Pin<&mut Self>);
-}
-
-impl<S> Serving for http1::Connection<TokioIo<ClientStream>, S>
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = crate::body::Body>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn graceful_shutdown(self: Pin<&mut Self>) {
-        http1::Connection::graceful_shutdown(self);
-    }
-}
-
-impl<S> Serving for http2::Connection<TokioIo<ClientStream>, S, TokioExecutor>
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = crate::body::Body>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    S::Future: Send + 'static,
-{
-    fn graceful_shutdown(self: Pin<&mut Self>) {
-        http2::Connection::graceful_shutdown(self);
-    }
-}
-
-/// Runs a connection to its end, or to what `watch` orders.
-async fn drive<C: Serving>(mut connection: Pin<&mut C>, watch: &Watch) -> hyper::Result<()> {
-    let mut finishing = false;
-    let mut step = |cx: &mut Context<'_>| {
-        loop {
-            let order = watch.ordered(cx);
-            if order == Order::Cut {
-                return Poll::Ready(Ok(()));
-            }
-            // Read what has arrived before an idle connection is closed: it may be a request.
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(ended);
-            }
-            if finishing || order != Order::Finish || watch.is_unfinished() {
-                return Poll::Pending;
-            }
-            finishing = true;
-            connection.as_mut().graceful_shutdown();
-        }
-    };
-    poll_fn(|cx| step(cx)).await
 }

@@ -20,9 +20,6 @@ pub(crate) struct Interim {
 impl Interim {
     /// Of a call for `client`, if it can be told.
     pub(crate) fn new(client: Option<Arc<Watch>>) -> Self {
-        if let Some(client) = &client {
-            client.awaits_answer(true);
-        }
         Self { client, count: 0 }
     }
 
@@ -40,12 +37,5 @@ impl Interim {
             client.inform(&headers::lines(status, &headers));
         }
         true
-    }
-
-    /// The final answer is there, or will never be.
-    pub(crate) fn end(&self) {
-        if let Some(client) = &self.client {
-            client.awaits_answer(false);
-        }
     }
 }

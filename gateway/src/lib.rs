@@ -18,6 +18,7 @@ mod front;
 mod grpc;
 mod headers;
 mod health;
+mod http1;
 mod interim;
 mod latency;
 mod limit;

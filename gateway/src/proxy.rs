@@ -11,7 +11,6 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use self::forward::{Call, Forward};
@@ -22,7 +21,7 @@ use crate::config::Config;
 use crate::cors;
 use crate::exchange::Exchange;
 use crate::feed::Listener;
-use crate::front::{Watch, Worker};
+use crate::front::{Incoming, Watch, Worker};
 use crate::headers::{self, Onward};
 use crate::limit::{self, Ruling, Verdict};
 use crate::live::Live;

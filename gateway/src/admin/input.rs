@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use crate::check::Protocol;
 use crate::config::BackendUrl;
+use crate::front::Incoming;
 use crate::live::Live;
 use crate::reason::Reason;
 use crate::refusal::{FieldError, Refusal};

@@ -71,6 +71,13 @@ impl Body {
         Self(Source::Events(listener, exchange))
     }
 
+    /// The client is not sent it, which makes it whole: as to HEAD.
+    pub(crate) fn skip(&mut self) {
+        if let Source::Own(bytes, _) = &mut self.0 {
+            *bytes = None;
+        }
+    }
+
     /// A backend's answer.
     pub(crate) fn backend(download: Box<Download>, exchange: Exchange) -> Self {
         Self(Source::Backend(download, exchange))
@@ -211,7 +218,7 @@ impl HttpBody for Body {
 }
 
 impl Drop for Body {
-    /// hyper drops a body whose end it knows without asking for the end: that is a whole body too.
+    /// A body whose end is known is dropped without asking for the end: that is a whole body too.
     fn drop(&mut self) {
         let whole = self.is_end_stream();
         match &mut self.0 {

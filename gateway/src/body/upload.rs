@@ -1,7 +1,5 @@
 //! A request's body, streamed to the backend as it comes, with a limit on its size and on its pauses.
 
-use std::error::Error;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -10,10 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::{Broken, Kept};
+use crate::front::Incoming;
 use crate::reason::Reason;
 
 /// A request's body; costs nothing when there is none.
@@ -158,7 +156,7 @@ impl Stream {
         self.progress.latest.store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
         let frame = match next {
             Some(Ok(frame)) => frame,
-            Some(Err(error)) => return self.fail(reason_of(&error)),
+            Some(Err(Broken(reason))) => return self.fail(reason),
             None => {
                 self.kept.iter().for_each(|kept| kept.end());
                 return Poll::Ready(None);
@@ -194,15 +192,6 @@ impl Drop for Upload {
         {
             kept.leave(stream);
         }
-    }
-}
-
-/// A body that ends too early means the client left; one that cannot be decoded is a bad request.
-fn reason_of(error: &hyper::Error) -> Reason {
-    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-    match io.map(io::Error::kind) {
-        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Reason::BadRequest,
-        _ => Reason::ClientClosed,
     }
 }
 

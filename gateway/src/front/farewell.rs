@@ -10,7 +10,7 @@ use http::{Method, Request, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Watch;
-use super::framing::Fault;
+use super::http1::Fault;
 use crate::exchange::Exchange;
 use crate::headers;
 use crate::refusal::Refusal;

@@ -1,31 +1,30 @@
-//! A client's socket. What HTTP/1.1 clients send passes [`Framing`] before hyper reads it; the [`Watch`] sees what moves.
+//! A client's socket, as it is opened and as hyper reads it over HTTP/2; the [`Watch`] sees what moves.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio_util::io::poll_read_buf;
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Watch;
-use super::farewell::Farewell;
-use super::framing::{Fault, Framing};
 use super::socket::Socket;
+use crate::http1::room;
 
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Room for most request heads, so that telling protocols apart takes no read of its own.
-const FIRST_READ: usize = 4096;
 
 /// Reads until it is clear whether this is HTTP/2. Nothing when the client closed without a word.
-pub(super) async fn sniff(stream: &mut Socket) -> io::Result<Option<(BytesMut, bool)>> {
-    let mut seen = BytesMut::with_capacity(FIRST_READ);
+pub(super) async fn sniff(stream: &mut Socket) -> io::Result<Option<(Bytes, bool)>> {
+    let mut seen = Bytes::new();
     loop {
-        if stream.read_buf(&mut seen).await? == 0 {
+        let more = poll_fn(|cx| room::poll_read(stream, None, cx)).await?;
+        if more.is_empty() {
             return Ok((!seen.is_empty()).then_some((seen, false)));
         }
+        seen = if seen.is_empty() { more } else { [seen, more].concat().into() };
         let known = seen.len().min(PREFACE.len());
         if seen[..known] != PREFACE[..known] {
             return Ok(Some((seen, false)));
@@ -36,95 +35,18 @@ pub(super) async fn sniff(stream: &mut Socket) -> io::Result<Option<(BytesMut, b
     }
 }
 
-/// A client's socket.
+/// The socket of an HTTP/2 client.
 pub(super) struct ClientStream {
     stream: Socket,
-    /// Read and checked, for hyper to take.
-    checked: Bytes,
+    /// Read before it was known what it is.
+    begin: Bytes,
     watch: Arc<Watch>,
-    /// For HTTP/1.1 only.
-    guard: Option<Guard>,
-    /// Informational answers being sent.
-    interim: Bytes,
-    /// Nothing of an answer waits to be written.
-    is_between: bool,
-}
-
-/// What keeps ambiguous requests from hyper.
-struct Guard {
-    framing: Framing,
-    /// The begin of a head.
-    partial: BytesMut,
-    refuse: Box<dyn Fn(Fault) -> Bytes + Send>,
-    refused: Option<Refused>,
-}
-
-/// A client that is told why nothing more is read.
-enum Refused {
-    /// In a body: its request says so.
-    Body(Fault),
-    /// In a head: it is told after the answers to what came before.
-    Head(Fault),
-    Leaving(Farewell),
-}
-
-impl Guard {
-    /// Looks at `bytes`; so much of them is for hyper.
-    fn check(&mut self, bytes: &[u8]) -> usize {
-        let (passed, fault) = self.framing.follow(bytes);
-        let is_in_body = self.framing.is_in_body();
-        self.refused = fault.map(|fault| if is_in_body { Refused::Body(fault) } else { Refused::Head(fault) });
-        passed
-    }
 }
 
 impl ClientStream {
-    /// Of an HTTP/2 client that has sent `begin`.
-    pub(super) fn http2(stream: Socket, begin: BytesMut, watch: Arc<Watch>) -> Self {
-        Self { stream, checked: begin.freeze(), watch, guard: None, interim: Bytes::new(), is_between: false }
-    }
-
-    /// Of an HTTP/1.1 client that has sent `begin`. `refuse` makes the answer to what must not be handed on.
-    pub(super) fn http1(
-        stream: Socket,
-        mut begin: BytesMut,
-        watch: Arc<Watch>,
-        framing: Framing,
-        refuse: Box<dyn Fn(Fault) -> Bytes + Send>,
-    ) -> Self {
-        let mut guard = Guard { framing, partial: BytesMut::new(), refuse, refused: None };
-        let checked = begin.split_to(guard.check(&begin)).freeze();
-        guard.partial = begin;
-        Self { stream, checked, watch, guard: Some(guard), interim: Bytes::new(), is_between: true }
-    }
-
-    /// Without its guard: it speaks another protocol from now on, beginning with what was read ahead.
-    pub(super) fn unguarded(mut self) -> Self {
-        if let Some(Guard { partial, .. }) = self.guard.take()
-            && !partial.is_empty()
-        {
-            self.checked = [&self.checked[..], &partial].concat().into();
-        }
-        self
-    }
-
-    /// Sends informational answers, where one may stand: before or after an answer, never inside.
-    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.guard.is_some()
-            && let Some(interim) = self.watch.take_interim(self.is_between)
-        {
-            self.interim =
-                if self.interim.is_empty() { interim } else { [&self.interim, &interim[..]].concat() }.into();
-        }
-        while self.interim.has_remaining() {
-            let written = Pin::new(&mut self.stream).poll_write(cx, &self.interim);
-            let size = ready!(self.written(written))?;
-            if size == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.interim.advance(size);
-        }
-        Poll::Ready(Ok(()))
+    /// The socket of a client that has sent `begin`.
+    pub(super) fn new(stream: Socket, begin: Bytes, watch: Arc<Watch>) -> Self {
+        Self { stream, begin, watch }
     }
 
     fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -134,66 +56,18 @@ impl ClientStream {
 }
 
 impl AsyncRead for ClientStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        loop {
-            if this.checked.has_remaining() {
-                let size = this.checked.len().min(buf.remaining());
-                buf.put_slice(&this.checked.split_to(size));
-                return Poll::Ready(Ok(()));
-            }
-            let stream = Pin::new(&mut this.stream);
-            let before = buf.filled().len();
-            let Some(guard) = &mut this.guard else {
-                ready!(stream.poll_read(cx, buf))?;
-                if buf.filled().len() > before {
-                    this.watch.reads();
-                }
-                return Poll::Ready(Ok(()));
-            };
-            match &mut guard.refused {
-                None => {}
-                Some(Refused::Body(fault)) => {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, fault.detail)));
-                }
-                // Answers to earlier requests come first: see `poll_flush`.
-                Some(Refused::Head(_)) => return Poll::Pending,
-                Some(Refused::Leaving(farewell)) => {
-                    ready!(farewell.poll(stream, cx));
-                    return Poll::Ready(Ok(()));
-                }
-            }
-            if guard.partial.is_empty() {
-                ready!(stream.poll_read(cx, buf))?;
-                let fresh = &buf.filled()[before..];
-                if fresh.is_empty() {
-                    return Poll::Ready(Ok(()));
-                }
-                this.watch.reads();
-                let passed = guard.check(fresh);
-                guard.partial.extend_from_slice(&fresh[passed..]);
-                buf.set_filled(before + passed);
-                if passed > 0 {
-                    return Poll::Ready(Ok(()));
-                }
-            } else {
-                // The rest of a head that came in pieces.
-                if ready!(poll_read_buf(stream, cx, &mut guard.partial))? == 0 {
-                    return Poll::Ready(Ok(()));
-                }
-                this.watch.reads();
-                let mut partial = std::mem::take(&mut guard.partial);
-                this.checked = partial.split_to(guard.check(&partial)).freeze();
-                guard.partial = partial;
-            }
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.begin.has_remaining() {
+            let size = self.begin.len().min(buf.remaining());
+            buf.put_slice(&self.begin.split_to(size));
+            return Poll::Ready(Ok(()));
         }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_interim(cx))?;
-        self.is_between = false;
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.written(result)
     }
@@ -203,8 +77,6 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_interim(cx))?;
-        self.is_between = false;
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.written(result)
     }
@@ -213,28 +85,11 @@ impl AsyncWrite for ClientStream {
         self.stream.is_write_vectored()
     }
 
-    /// hyper flushes when it has written all it has.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        this.is_between = true;
-        ready!(this.poll_interim(cx))?;
-        if let Some(guard) = &mut this.guard
-            && let Some(Refused::Head(fault)) = guard.refused
-            && this.watch.served() >= guard.framing.heads()
-        {
-            // All that came before is answered, and nothing waits in between.
-            guard.partial = BytesMut::new();
-            guard.refused = Some(Refused::Leaving(Farewell::new((guard.refuse)(fault))));
-            this.watch.leaves();
-            cx.waker().wake_by_ref();
-        }
-        Pin::new(&mut this.stream).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.guard.as_ref().is_some_and(|guard| matches!(guard.refused, Some(Refused::Leaving(_)))) {
-            return Poll::Ready(Ok(()));
-        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

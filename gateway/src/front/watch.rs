@@ -50,8 +50,6 @@ pub(crate) struct Watch {
     since: AtomicU64,
     /// Requests being served: at most one over HTTP/1.1.
     open: AtomicUsize,
-    /// Requests that were served.
-    served: AtomicU64,
     /// Since when the client has taken nothing of what is to be sent, plus one; 0 when it takes what it gets.
     stalled: AtomicU64,
     order: AtomicU8,
@@ -62,7 +60,6 @@ pub(crate) struct Watch {
     /// Informational answers that were not sent yet.
     interim: Mutex<Vec<u8>>,
     has_interim: AtomicBool,
-    awaits_answer: AtomicBool,
     /// What the connection becomes after the answer being sent.
     tunnel: Mutex<Option<Box<Tunnel>>>,
     is_tunnel: AtomicBool,
@@ -76,7 +73,6 @@ impl Watch {
             phase: AtomicU8::new(Phase::Opening as u8),
             since: AtomicU64::new(0),
             open: AtomicUsize::new(0),
-            served: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
             order: AtomicU8::new(Order::None as u8),
             http2: AtomicBool::new(false),
@@ -85,7 +81,6 @@ impl Watch {
             waker: AtomicWaker::new(),
             interim: Mutex::new(Vec::new()),
             has_interim: AtomicBool::new(false),
-            awaits_answer: AtomicBool::new(false),
             tunnel: Mutex::new(None),
             is_tunnel: AtomicBool::new(false),
         }
@@ -156,11 +151,6 @@ impl Watch {
         Occupied(Arc::clone(self))
     }
 
-    /// Whether the final answer to the request being served is still to come.
-    pub(crate) fn awaits_answer(&self, awaits: bool) {
-        self.awaits_answer.store(awaits, Relaxed);
-    }
-
     /// Sends `head`, an informational answer, when there is room for it before the final one.
     pub(crate) fn inform(&self, head: &[u8]) {
         let mut interim = self.interim.lock();
@@ -171,15 +161,10 @@ impl Watch {
         }
     }
 
-    /// Informational answers to send now. `is_between` says whether nothing of another answer is left to send; if some
-    /// is, they wait, and are dropped when the final answer is part of it.
-    pub(super) fn take_interim(&self, is_between: bool) -> Option<Vec<u8>> {
-        if !self.has_interim.load(Relaxed) || (!is_between && self.awaits_answer.load(Relaxed)) {
-            return None;
-        }
-        self.has_interim.store(false, Relaxed);
-        let interim = std::mem::take(&mut *self.interim.lock());
-        is_between.then_some(interim)
+    /// Informational answers to send now.
+    pub(super) fn take_interim(&self) -> Option<Vec<u8>> {
+        let has_some = self.has_interim.load(Relaxed) && self.has_interim.swap(false, Relaxed);
+        has_some.then(|| std::mem::take(&mut *self.interim.lock()))
     }
 
     /// After the answer now due, a 101, the connection is `tunnel`.
@@ -188,14 +173,19 @@ impl Watch {
         *self.tunnel.lock() = Some(tunnel);
     }
 
+    /// Whether it is a tunnel, or will be after the answer now due.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.is_tunnel.load(Relaxed)
+    }
+
     /// What was said to follow.
     pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
-        self.is_tunnel.load(Relaxed).then(|| self.tunnel.lock().take()).flatten()
+        self.is_tunnel().then(|| self.tunnel.lock().take()).flatten()
     }
 
     /// Closes it at once if it is a tunnel: these have no end of their own to wait for.
     pub(super) fn cut_tunnel(&self) {
-        if self.is_tunnel.load(Relaxed) {
+        if self.is_tunnel() {
             self.order(Order::Cut);
         }
     }
@@ -205,9 +195,9 @@ impl Watch {
         self.ordered(cx) == Order::Cut
     }
 
-    /// Requests that were served.
-    pub(super) fn served(&self) -> u64 {
-        self.served.load(Relaxed)
+    /// Whether it takes no further request.
+    pub(super) fn is_ending(&self) -> bool {
+        self.order.load(Relaxed) != Order::None as u8
     }
 
     /// Whether closing now would lose a request that may be on its way, or the words to a client that was refused.
@@ -261,7 +251,6 @@ pub(crate) struct Occupied(Arc<Watch>);
 
 impl Drop for Occupied {
     fn drop(&mut self) {
-        self.0.served.fetch_add(1, Relaxed);
         if self.0.open.fetch_sub(1, Relaxed) == 1 {
             self.0.enter(Phase::Idle);
         }

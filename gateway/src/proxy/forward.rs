@@ -192,9 +192,7 @@ impl Forward<'_> {
     /// A call over HTTP/1.1, with its informational answers.
     async fn http1(&self, backend: &Arc<Backend>, body: Upload) -> Result<Answer, Failed> {
         let mut interim = Interim::new(self.informed.cloned());
-        let outcome = backend.http1(self.worker, self.head, body, &mut interim, self.patience).await;
-        interim.end();
-        outcome
+        backend.http1(self.worker, self.head, body, &mut interim, self.patience).await
     }
 
     /// The request's body once more, when it is time for it. None when it cannot be had, or costs too much.

@@ -4,10 +4,7 @@
 //! as long as it is open.
 
 mod arriving;
-mod decoder;
 mod head;
-mod outgoing;
-mod room;
 #[cfg(test)]
 mod tests;
 
@@ -17,22 +14,20 @@ use std::io;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use tokio::net::TcpStream;
 
 use self::arriving::Overtime;
 use self::head::{Head, Reader};
-use self::outgoing::{Outgoing, Trouble};
 use super::{Failed, Lease, Patience, TooLate, await_head, unfinished};
 use crate::body::Upload;
 use crate::headers;
+use crate::http1::outgoing::{Framing, Outgoing, Trouble};
+use crate::http1::{Invalid, decoder, fields, room};
 use crate::interim::Interim;
 use crate::reason::Reason;
-
-/// Why an answer is not valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Invalid(&'static str);
 
 /// What became of a request handed to a connection.
 pub(super) enum Sent {
@@ -56,7 +51,7 @@ pub(super) async fn call(
 ) -> Sent {
     let mut call = Call {
         stream,
-        outgoing: Outgoing::new(head, body),
+        outgoing: outgoing(head, body),
         sending: Sending::Running,
         reader: Reader::default(),
         is_answered: false,
@@ -68,10 +63,22 @@ pub(super) async fn call(
     }
 }
 
+/// One of the two that delimit a body is said for every body: see [`headers::to_backend`].
+fn outgoing(head: &Parts, body: Upload) -> Outgoing<Upload> {
+    let framing = if body.is_none() {
+        Framing::Ended
+    } else if head.headers.contains_key(header::TRANSFER_ENCODING) {
+        Framing::Chunked(fields::announced(&head.headers))
+    } else {
+        fields::length(&head.headers).filter(|length| *length > 0).map_or(Framing::Ended, Framing::Length)
+    };
+    Outgoing::new(framing, body, |lines| head::write(head, lines))
+}
+
 /// A call until its answer begins.
 struct Call {
     stream: TcpStream,
-    outgoing: Outgoing,
+    outgoing: Outgoing<Upload>,
     sending: Sending,
     reader: Reader,
     /// Something came.

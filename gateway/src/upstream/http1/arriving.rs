@@ -14,9 +14,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::decoder::{Decoder, Piece};
-use super::outgoing::{Outgoing, Trouble};
-use super::{Invalid, room};
+use crate::body::Upload;
+use crate::http1::decoder::{Decoder, Piece};
+use crate::http1::outgoing::{Outgoing, Trouble};
+use crate::http1::{Invalid, room};
 use crate::service::Backend;
 use crate::upstream::Lease;
 
@@ -82,7 +83,7 @@ impl Arriving {
 
     /// The same while `outgoing` is still being sent.
     pub(super) fn beside(
-        outgoing: Outgoing,
+        outgoing: Outgoing<Upload>,
         decoder: Decoder,
         bytes: Bytes,
         stream: TcpStream,
@@ -222,7 +223,7 @@ impl Body for Arriving {
 
 /// Sends the rest of a request.
 async fn send(
-    mut outgoing: Outgoing,
+    mut outgoing: Outgoing<Upload>,
     mut stream: OwnedWriteHalf,
     done: oneshot::Sender<Result<OwnedWriteHalf, Trouble>>,
 ) {

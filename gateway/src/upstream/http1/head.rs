@@ -1,18 +1,17 @@
-//! Heads on the wire: a request's is written, an answer's is read.
+//! Heads on a backend's connection: a request's is written, an answer's is read.
 
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header;
 use http::{Method, Response, StatusCode, Version, request, response};
 use httparse::{Header, Status};
 use hyper::ext::ReasonPhrase;
 
 use super::Invalid;
 use super::decoder::Decoder;
+use super::fields::{self, MOST_HEADERS};
 
-/// Most header lines of one head; hyper's number.
-pub(super) const MOST_HEADERS: usize = 100;
 /// Largest head of an answer; twice what clients may send, since services set cookies and links.
 pub(super) const LARGEST_HEAD: usize = 64 * 1024;
 
@@ -26,20 +25,8 @@ pub(super) fn write(head: &request::Parts, out: &mut Vec<u8>) {
     for part in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
-    write_fields(&head.headers, out);
+    fields::write(&head.headers, out);
     out.extend_from_slice(b"\r\n");
-}
-
-/// Writes header lines, or trailers.
-pub(super) fn write_fields(fields: &HeaderMap, out: &mut Vec<u8>) {
-    for (name, value) in fields {
-        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-        out.reserve(name.len() + value.len() + 4);
-        out.extend_from_slice(name);
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
-    }
 }
 
 /// The head of an answer.
@@ -109,7 +96,7 @@ fn parse(bytes: &Bytes) -> Result<Option<Head>, Invalid> {
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = status;
     parts.version = if answer.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    parts.headers = fields(bytes, answer.headers, MORE)?;
+    parts.headers = fields::read(bytes, answer.headers, MORE)?;
     if let Some(reason) = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok()) {
         parts.extensions.insert(reason);
     }
@@ -117,26 +104,9 @@ fn parse(bytes: &Bytes) -> Result<Option<Head>, Invalid> {
     Ok(Some(Head { parts, keeps, rest: bytes.slice(length..) }))
 }
 
-/// The fields that `parsed` found in `bytes`, in a map with room for `more`.
-pub(super) fn fields(bytes: &Bytes, parsed: &[Header<'_>], more: usize) -> Result<HeaderMap, Invalid> {
-    let mut fields = HeaderMap::with_capacity(parsed.len() + more);
-    for line in parsed {
-        let name = HeaderName::from_bytes(line.name.as_bytes());
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value));
-        let (Ok(name), Ok(value)) = (name, value) else { return Err(Invalid("a header of the answer is not valid")) };
-        fields.append(name, value);
-    }
-    Ok(fields)
-}
-
 /// Whether a connection is kept after this answer (RFC 9112, section 9.3).
 fn keeps(head: &response::Parts) -> bool {
-    let names = |word: &str| {
-        let lines = head.headers.get_all(header::CONNECTION).iter();
-        lines
-            .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-            .any(|name| name.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
-    };
+    let names = |word| fields::has_word(&head.headers, header::CONNECTION, word);
     !names("close") && (head.version == Version::HTTP_11 || names("keep-alive"))
 }
 
@@ -159,19 +129,5 @@ pub(super) fn body(head: &response::Parts, method: &Method) -> Result<Decoder, I
     if !head.headers.contains_key(header::CONTENT_LENGTH) {
         return Ok(Decoder::Close);
     }
-    length(&head.headers).map(Decoder::length).ok_or(Invalid("the length of the answer is not one number"))
-}
-
-/// The length that `headers` say, however often.
-pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
-    let lines = headers.get_all(header::CONTENT_LENGTH).iter();
-    let mut lengths = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(|text| {
-        let text = text.trim_ascii();
-        let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-        let text = std::str::from_utf8(text).ok().filter(|_| is_number);
-        // The two largest numbers stand for other things in hyper, which writes the answer.
-        text.and_then(|text| text.parse::<u64>().ok()).filter(|length| *length < u64::MAX - 1)
-    });
-    let first = lengths.next()??;
-    lengths.all(|length| length == Some(first)).then_some(first)
+    fields::length(&head.headers).map(Decoder::length).ok_or(Invalid("the length of the answer is not one number"))
 }

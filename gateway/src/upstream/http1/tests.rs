@@ -9,7 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Invalid;
 use super::decoder::{Decoder, Piece};
-use super::head::{self, LARGEST_HEAD, MOST_HEADERS, Reader};
+use super::fields::MOST_HEADERS;
+use super::head::{self, LARGEST_HEAD, Reader};
 
 /// What was made of an answer.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

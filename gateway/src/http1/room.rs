@@ -12,7 +12,7 @@ use tokio_util::io::poll_read_buf;
 /// Memory is taken in pieces of this size, each for several small answers. A single one that nobody takes holds a whole
 /// piece, so it is not larger.
 const BLOCK: usize = 16 * 1024;
-/// The least room for a read: enough for the head of an answer and a small body.
+/// The least room for a read: enough for a head and a small body.
 const LEAST: usize = 4 * 1024;
 /// The same for the rest of a body known to be large.
 const LARGE_BLOCK: usize = 64 * 1024;
@@ -24,7 +24,7 @@ thread_local! {
 }
 
 /// What `stream` has; nothing at its end. `wanted` is how much is due, if that is known.
-pub(super) fn poll_read<S>(stream: &mut S, wanted: Option<u64>, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>>
+pub(crate) fn poll_read<S>(stream: &mut S, wanted: Option<u64>, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>>
 where
     S: AsyncRead + Unpin,
 {

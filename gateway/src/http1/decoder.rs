@@ -1,10 +1,10 @@
-//! Where the body of an answer ends: by its length, by its last chunk, or with the connection (RFC 9112, section 6).
+//! Where a body ends: by its length, by its last chunk, or with the connection (RFC 9112, section 6).
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::Invalid;
-use super::head::{MOST_HEADERS, fields};
+use super::fields::{self, MOST_HEADERS};
 
 /// Most bytes of chunk extensions in one body, and of trailers: neither is of use to a proxy in bulk.
 const MOST_EXTENSIONS: usize = 16 * 1024;
@@ -12,7 +12,7 @@ const MOST_TRAILERS: usize = 16 * 1024;
 
 /// What is still to come of a body.
 #[derive(Debug)]
-pub(super) enum Decoder {
+pub(crate) enum Decoder {
     /// So many bytes.
     Length(u64),
     Chunked(Box<Chunked>),
@@ -24,15 +24,17 @@ pub(super) enum Decoder {
 
 /// A part of a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     Data(Bytes),
     Trailers(HeaderMap),
 }
 
 /// Where in a chunked body.
 #[derive(Debug, Default)]
-pub(super) struct Chunked {
+pub(crate) struct Chunked {
     at: At,
+    /// Of a client: nothing is tolerated that another reader could delimit differently.
+    is_strict: bool,
     extensions: usize,
     /// Lines of trailers so far.
     lines: usize,
@@ -61,22 +63,28 @@ enum At {
 
 impl Decoder {
     /// Of a body of `length` bytes.
-    pub(super) fn length(length: u64) -> Self {
+    pub(crate) fn length(length: u64) -> Self {
         if length == 0 { Self::Done } else { Self::Length(length) }
     }
 
-    /// Of a body in chunks.
-    pub(super) fn chunked() -> Self {
+    /// Of an answer in chunks.
+    pub(crate) fn chunked() -> Self {
         Self::Chunked(Box::default())
     }
 
+    /// Of a request in chunks. A proxy before or behind the gateway may be less tolerant than it is, or more so: then one of
+    /// them sees a request where the other sees a body.
+    pub(crate) fn strictly_chunked() -> Self {
+        Self::Chunked(Box::new(Chunked { is_strict: true, ..Chunked::default() }))
+    }
+
     /// Whether the body is whole.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }
 
     /// How many bytes are still to come, if that is known.
-    pub(super) fn left(&self) -> Option<u64> {
+    pub(crate) fn left(&self) -> Option<u64> {
         match self {
             Self::Length(left) => Some(*left),
             Self::Done => Some(0),
@@ -85,7 +93,7 @@ impl Decoder {
     }
 
     /// The next part of what came, taken from `bytes`; none when more is needed or the body is whole.
-    pub(super) fn next(&mut self, bytes: &mut Bytes) -> Result<Option<Piece>, Invalid> {
+    pub(crate) fn next(&mut self, bytes: &mut Bytes) -> Result<Option<Piece>, Invalid> {
         match self {
             Self::Done => Ok(None),
             _ if bytes.is_empty() => Ok(None),
@@ -108,7 +116,7 @@ impl Decoder {
     }
 
     /// The connection ended; whether that is the body's end.
-    pub(super) fn end(&mut self) -> bool {
+    pub(crate) fn end(&mut self) -> bool {
         let is_whole = matches!(self, Self::Close | Self::Done);
         *self = Self::Done;
         is_whole
@@ -150,15 +158,15 @@ impl Chunked {
     fn step(&mut self, byte: u8) -> Result<Option<At>, Invalid> {
         let digit = char::from(byte).to_digit(16).map(u64::from);
         let next = match (self.at, byte) {
-            (At::Begin, _) => At::Size(digit.ok_or(Invalid("a chunk of the answer has no size"))?),
+            (At::Begin, _) => At::Size(digit.ok_or(Invalid("a chunk has no size"))?),
             (At::Size(size) | At::Padding(size) | At::Extension(size), b'\r') => At::SizeLf(size),
-            (At::Size(size) | At::Padding(size), b'\t' | b' ') => At::Padding(size),
+            (At::Size(size) | At::Padding(size), b'\t' | b' ') if !self.is_strict => At::Padding(size),
             (At::Size(size) | At::Padding(size), b';') => At::Extension(size),
             (At::Size(size), _) => {
                 let digit = digit.ok_or(Invalid("a chunk's size is not a number"))?;
                 At::Size(size.checked_mul(16).ok_or(Invalid("a chunk's size is too large"))? + digit)
             }
-            (At::Extension(size), byte) if byte != b'\n' => {
+            (At::Extension(size), byte) if byte != b'\n' && self.takes(byte) => {
                 self.extensions += 1;
                 if self.extensions >= MOST_EXTENSIONS {
                     return Err(Invalid("the chunk extensions are too large"));
@@ -172,9 +180,14 @@ impl Chunked {
             (At::DataLf, b'\n') => At::Begin,
             (At::DataCr | At::DataLf, _) => return Err(Invalid("a chunk is longer than its size")),
             (At::Line | At::Trailer | At::TrailerLf | At::EndLf, _) => return self.trailer(byte),
-            _ => return Err(Invalid("a chunk's size is not a line")),
+            _ => return Err(Invalid("a chunk's size is not a line, or has a control character")),
         };
         Ok(Some(next))
+    }
+
+    /// Whether `byte` may be part of a line.
+    fn takes(&self, byte: u8) -> bool {
+        !self.is_strict || matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
     }
 
     /// The same behind the last chunk.
@@ -188,6 +201,7 @@ impl Chunked {
             (At::EndLf | At::TrailerLf, _) => return Err(Invalid("a trailer has a bare CR")),
             (At::Line, b'\r') => Some(At::EndLf),
             (_, b'\r') => Some(At::TrailerLf),
+            _ if !self.takes(byte) => return Err(Invalid("a trailer has a control character or a bare LF")),
             _ => Some(At::Trailer),
         };
         // The empty line matters only behind others.
@@ -210,6 +224,6 @@ impl Chunked {
         let room = room.get_mut(..self.lines).ok_or(Invalid("the trailers have too many lines"))?;
         let parsed = httparse::parse_headers(&lines, room).map_err(|_| Invalid("the trailers are not valid"))?;
         let httparse::Status::Complete((_, parsed)) = parsed else { return Err(Invalid("the trailers are not whole")) };
-        fields(&lines, parsed, 0).map(|trailers| Some(Piece::Trailers(trailers)))
+        fields::read(&lines, parsed, 0).map(|trailers| Some(Piece::Trailers(trailers)))
     }
 }

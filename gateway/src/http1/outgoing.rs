@@ -1,4 +1,4 @@
-//! A request on its way to a backend: the head and what is there of the body go out in one write.
+//! A message on its way out: the head and what is there of the body go out in one write.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice, Write as _};
@@ -7,11 +7,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::header::{self, HeaderMap, HeaderName};
-use http::request::Parts;
-use http_body::Body as _;
+use http_body::Body;
 use tokio::io::AsyncWrite;
 
-use super::head;
+use super::fields;
 use crate::body::Upload;
 use crate::headers::is_vouched_for;
 
@@ -23,17 +22,17 @@ thread_local! {
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Why a request did not go out whole.
+/// Why a message did not go out whole.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// The connection broke.
     Connection(io::Error),
     /// The body did.
     Body,
 }
 
-/// What is left of a request.
-pub(super) struct Outgoing {
+/// What is left of a message.
+pub(crate) struct Outgoing<B> {
     /// The head, then the sizes of chunks.
     lines: Vec<u8>,
     /// So much of the lines is gone.
@@ -41,57 +40,41 @@ pub(super) struct Outgoing {
     piece: Bytes,
     /// After the piece.
     tail: &'static [u8],
-    body: Upload,
+    body: B,
     framing: Framing,
     is_begun: bool,
 }
 
-enum Framing {
+/// How a body is delimited.
+pub(crate) enum Framing {
     /// So many bytes are to come.
     Length(u64),
     /// With these trailers allowed.
     Chunked(Vec<HeaderName>),
+    /// By the end of the connection.
+    Close,
     /// All is in the buffers.
     Ended,
 }
 
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
-impl Outgoing {
-    /// One of the two that delimit it is said for every body: see `headers::to_backend`.
-    pub(super) fn new(head: &Parts, body: Upload) -> Self {
-        let framing = if body.is_none() {
-            Framing::Ended
-        } else if head.headers.contains_key(header::TRANSFER_ENCODING) {
-            Framing::Chunked(announced(&head.headers))
-        } else {
-            head::length(&head.headers).filter(|length| *length > 0).map_or(Framing::Ended, Framing::Length)
-        };
+impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
+    /// `body`, delimited by `framing`, behind the head that `write` writes.
+    pub(crate) fn new(framing: Framing, body: B, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut lines = SPARE.take();
         lines.clear();
-        head::write(head, &mut lines);
+        write(&mut lines);
         Self { lines, gone: 0, piece: Bytes::new(), tail: b"", body, framing, is_begun: false }
     }
 
     /// Whether something of it may have been sent.
-    pub(super) fn is_begun(&self) -> bool {
+    pub(crate) fn is_begun(&self) -> bool {
         self.is_begun
     }
 
-    /// The body as it was, if nothing of the request was sent.
-    pub(super) fn back(self) -> Option<Upload> {
-        if self.is_begun {
-            return None;
-        }
-        let Self { mut body, piece, .. } = self;
-        if !piece.is_empty() {
-            body.put_back(piece);
-        }
-        Some(body)
-    }
-
     /// Sends until all is sent. To be asked again after it was ready is an error of ours and ready at once.
-    pub(super) fn poll_send<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>>
+    pub(crate) fn poll_send<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>>
     where
         S: AsyncWrite + Unpin,
     {
@@ -163,6 +146,8 @@ impl Outgoing {
                 self.piece = data;
             }
             (Framing::Length(_), _) => return Poll::Ready(Err(Trouble::Body)),
+            (Framing::Close, Some(Ok(data))) => self.piece = data,
+            (Framing::Close, _) => self.framing = Framing::Ended,
             (Framing::Chunked(_), Some(Ok(data))) => {
                 self.make_room();
                 write_size(data.len(), &mut self.lines);
@@ -178,7 +163,7 @@ impl Outgoing {
                 retain(&mut trailers, allowed);
                 self.make_room();
                 self.lines.extend_from_slice(b"0\r\n");
-                head::write_fields(&trailers, &mut self.lines);
+                fields::write(&trailers, &mut self.lines);
                 self.lines.extend_from_slice(b"\r\n");
                 self.framing = Framing::Ended;
                 // They cannot be had twice.
@@ -210,21 +195,28 @@ impl Outgoing {
     }
 }
 
+impl Outgoing<Upload> {
+    /// The body as it was, if nothing of the request was sent.
+    pub(crate) fn back(self) -> Option<Upload> {
+        if self.is_begun {
+            return None;
+        }
+        let Self { mut body, piece, .. } = self;
+        if !piece.is_empty() {
+            body.put_back(piece);
+        }
+        Some(body)
+    }
+}
+
 /// The line that begins a chunk.
 fn write_size(size: usize, out: &mut Vec<u8>) {
     // Writing to a buffer that grows cannot fail.
     let _ = write!(out, "{size:X}\r\n");
 }
 
-/// What `Trailer` names.
-fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers.get_all(header::TRAILER).iter();
-    let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
-}
-
 /// Leaves those `trailers` that were announced, have no meaning for framing, routing or access (RFC 9110, 6.5.1), and are
-/// not the gateway's to say: a backend that merges them into the head would take them for its word.
+/// not the gateway's to say: a reader that merges them into the head would take them for its word.
 fn retain(trailers: &mut HeaderMap, allowed: &[HeaderName]) {
     let all = std::mem::take(trailers);
     let mut name = None;

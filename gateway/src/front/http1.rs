@@ -1,0 +1,428 @@
+//! A client's connection over HTTP/1.1, in one task: a head is read, the request served while its body comes, the answer
+//! written, and so on.
+//!
+//! A codec of the gateway's own. hyper's server reads every head a second time, behind the check that keeps ambiguous ones
+//! out, and keeps buffers for as long as a connection is open. Here one that waits holds none.
+
+mod answer;
+mod body;
+mod head;
+
+pub(crate) use body::Receiver;
+pub(super) use head::Fault;
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, Version};
+use tokio::io::AsyncWrite;
+
+use self::answer::Asked;
+use self::body::{Demand, Sender};
+use self::head::{Head, Reader};
+use super::farewell::{self, Farewell};
+use super::incoming::Incoming;
+use super::socket::Socket;
+use super::watch::Order;
+use super::{Watch, Worker};
+use crate::body::Body;
+use crate::http1::decoder::Decoder;
+use crate::http1::outgoing::{Outgoing, Trouble};
+use crate::http1::{Invalid, decoder, fields, outgoing, room};
+use crate::proxy;
+use crate::reason::Reason;
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// A client's connection.
+pub(super) struct Connection {
+    socket: Socket,
+    /// Read and not looked at.
+    ahead: Bytes,
+    reader: Reader,
+    watch: Arc<Watch>,
+    /// What is still to come of the body of the request being served.
+    rest: Option<Rest>,
+    /// The client broke off in a body, or sent one that is not valid: what follows is no request.
+    is_spoilt: bool,
+    /// Informational answers being sent.
+    interim: Vec<u8>,
+}
+
+/// What comes before an answer.
+enum Next {
+    Request(Box<Head>),
+    Refused(Fault),
+    /// No request comes any more.
+    End,
+}
+
+/// What follows an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Next,
+    /// The connection ends.
+    End,
+    /// It ends, and something may be on its way that will not be read.
+    Leave,
+    /// The client is gone, or is to be cut off.
+    Cut,
+}
+
+/// What is still to come of a body.
+struct Rest {
+    decoder: Decoder,
+    sender: Sender,
+    /// The client waits for a 100.
+    expects: bool,
+}
+
+/// What a look at the client's side came to.
+enum Came {
+    /// Whoever reads the body has more of it.
+    Piece,
+    /// The client is gone.
+    Gone,
+}
+
+impl Connection {
+    /// The connection over `socket`, whose first bytes are `ahead`. Heads over `largest_head` bytes are refused.
+    pub(super) fn new(socket: Socket, ahead: Bytes, watch: Arc<Watch>, largest_head: usize) -> Self {
+        let reader = Reader::new(largest_head);
+        Self { socket, ahead, reader, watch, rest: None, is_spoilt: false, interim: Vec::new() }
+    }
+
+    /// Serves `peer` to the connection's end.
+    pub(super) async fn run(mut self, worker: &Arc<Worker>, peer: IpAddr) {
+        loop {
+            let head = match poll_fn(|cx| self.poll_next(cx)).await {
+                Next::Request(head) => head,
+                Next::Refused(fault) => {
+                    let answer = farewell::refuse(&worker.shared, &self.watch, fault);
+                    return self.leave(answer).await;
+                }
+                Next::End => return self.end().await,
+            };
+            match self.serve(worker, peer, *head).await {
+                Then::Next => {}
+                Then::End => return self.end().await,
+                Then::Leave => return self.leave(Bytes::new()).await,
+                Then::Cut => return,
+            }
+            if let Some(tunnel) = self.watch.take_tunnel() {
+                let Self { socket, ahead, watch, .. } = self;
+                return Box::pin(tunnel.run(socket, ahead, &watch)).await;
+            }
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        loop {
+            let order = self.watch.ordered(cx);
+            if order == Order::Cut {
+                return Poll::Ready(Next::End);
+            }
+            if !self.ahead.is_empty() {
+                self.watch.reads();
+                match self.reader.read(&mut self.ahead) {
+                    Ok(Some(head)) => return Poll::Ready(Next::Request(Box::new(head))),
+                    Ok(None) => {}
+                    Err(fault) => return Poll::Ready(Next::Refused(fault)),
+                }
+            }
+            match room::poll_read(&mut self.socket, None, cx) {
+                Poll::Ready(Ok(bytes)) if !bytes.is_empty() => self.ahead = bytes,
+                Poll::Ready(_) => return Poll::Ready(Next::End),
+                // What had come before an idle connection is closed was read: it could have been a request.
+                Poll::Pending if order == Order::Finish && !self.watch.is_unfinished() => {
+                    return Poll::Ready(Next::End);
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Serves one request.
+    async fn serve(&mut self, worker: &Arc<Worker>, peer: IpAddr, head: Head) -> Then {
+        let Head { parts, body, keeps, expects, takes_trailers } = head;
+        let is_http_11 = parts.version == Version::HTTP_11;
+        let mut asked = Asked { is_http_11, is_head: parts.method == Method::HEAD, takes_trailers, keeps };
+        let incoming = self.receive(body, expects);
+        // Kept connections end with an answer that says so while it drains, rather than under a request later.
+        if worker.shared.is_draining() {
+            self.watch.order(Order::Finish);
+        }
+        let request = Request::from_parts(parts, incoming);
+        let serving = proxy::serve(Arc::clone(worker), Arc::clone(&self.watch), peer, request);
+        // On the heap, so that a connection is small while it waits.
+        let mut serving = Box::pin(serving);
+        let answer = poll_fn(|cx| self.poll_answer(serving.as_mut(), cx)).await;
+        drop(serving);
+        let Some(answer) = answer else { return Then::Cut };
+        asked.keeps &= self.goes_on();
+        let (mut outgoing, keeps) = answer::outgoing(&self.last_interim(), answer, asked);
+        let sent = poll_fn(|cx| self.poll_send(&mut outgoing, cx)).await;
+        drop(outgoing);
+        if sent != Then::Next || self.watch.is_tunnel() {
+            return sent;
+        }
+        if self.rest.is_some() && poll_fn(|cx| self.poll_rest(cx)).await.is_err() {
+            return Then::Cut;
+        }
+        if self.is_spoilt || !self.has_skipped_rest() {
+            Then::Leave
+        } else if keeps {
+            Then::Next
+        } else if self.ahead.is_empty() {
+            Then::End
+        } else {
+            Then::Leave
+        }
+    }
+
+    /// The body that `decoder` finds in what comes.
+    fn receive(&mut self, decoder: Decoder, expects: bool) -> Incoming {
+        if decoder.is_done() {
+            return Incoming::None;
+        }
+        let (sender, receiver) = body::channel(&decoder);
+        self.rest = Some(Rest { decoder, sender, expects });
+        // What came with the head need not be asked for.
+        self.give();
+        Incoming::Http1(receiver)
+    }
+
+    fn poll_answer<F>(&mut self, mut serving: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Option<Response<Body>>>
+    where
+        F: Future<Output = Response<Body>>,
+    {
+        loop {
+            if self.watch.is_cut(cx) {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(answer) = serving.as_mut().poll(cx) {
+                return Poll::Ready(Some(answer));
+            }
+            match self.poll_client(cx) {
+                Poll::Ready(Came::Piece) => {}
+                Poll::Ready(Came::Gone) => return Poll::Ready(None),
+                Poll::Pending => {
+                    return if let Poll::Ready(Err(_)) = self.poll_interim(cx) {
+                        Poll::Ready(None)
+                    } else {
+                        Poll::Pending
+                    };
+                }
+            }
+        }
+    }
+
+    fn poll_send(&mut self, outgoing: &mut Outgoing<Body>, cx: &mut Context<'_>) -> Poll<Then> {
+        loop {
+            if self.watch.is_cut(cx) {
+                return Poll::Ready(Then::Cut);
+            }
+            let mut socket = Noting { socket: &mut self.socket, is_stalled: false };
+            let sent = outgoing.poll_send(&mut socket, cx);
+            let is_stalled = socket.is_stalled;
+            // TLS keeps what the socket beneath did not take.
+            let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+            self.watch.writes(is_stalled || flushed.is_pending());
+            match (sent, flushed) {
+                (Poll::Ready(Err(Trouble::Connection(_))), _) | (_, Poll::Ready(Err(_))) => {
+                    return Poll::Ready(Then::Cut);
+                }
+                (Poll::Ready(Err(Trouble::Body)), _) => return Poll::Ready(Then::End),
+                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Then::Next),
+                _ => {}
+            }
+            match ready!(self.poll_client(cx)) {
+                Came::Piece => {}
+                Came::Gone => return Poll::Ready(Then::Cut),
+            }
+        }
+    }
+
+    /// Ready when nobody reads the body any more, or when all of it was read.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        loop {
+            if self.watch.is_cut(cx) {
+                return Poll::Ready(Err(()));
+            }
+            match &self.rest {
+                Some(rest) if !rest.sender.is_abandoned() => {}
+                _ => return Poll::Ready(Ok(())),
+            }
+            if let Came::Gone = ready!(self.poll_client(cx)) {
+                return Poll::Ready(Err(()));
+            }
+        }
+    }
+
+    /// Reads of the body what is wanted. When nothing is due, it sees whether the client leaves: who leaves does not want
+    /// its answer.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Came> {
+        let Some(rest) = &mut self.rest else {
+            if !self.ahead.is_empty() || self.is_spoilt {
+                return Poll::Pending;
+            }
+            return match ready!(room::poll_read(&mut self.socket, None, cx)) {
+                Ok(bytes) if !bytes.is_empty() => {
+                    // The next request, or the first bytes of a tunnel.
+                    self.ahead = bytes;
+                    Poll::Pending
+                }
+                _ => Poll::Ready(Came::Gone),
+            };
+        };
+        if rest.sender.demand(cx) != Demand::More {
+            return Poll::Pending;
+        }
+        while !self.give() {
+            let Some(rest) = &mut self.rest else { break };
+            match room::poll_read(&mut self.socket, rest.decoder.left(), cx) {
+                Poll::Ready(Ok(bytes)) if !bytes.is_empty() => self.ahead = bytes,
+                Poll::Ready(_) => self.spoil(Reason::ClientClosed),
+                Poll::Pending => {
+                    if std::mem::take(&mut rest.expects) {
+                        self.interim.extend_from_slice(CONTINUE);
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Came::Piece)
+    }
+
+    /// Gives the next piece of the body, or its end, to whoever reads it; false when it is still to come.
+    fn give(&mut self) -> bool {
+        let Some(rest) = &mut self.rest else { return true };
+        match rest.decoder.next(&mut self.ahead) {
+            Ok(None) if !rest.decoder.is_done() => return false,
+            Ok(piece) => {
+                let is_last = rest.decoder.is_done();
+                rest.sender.give(piece, is_last);
+                if is_last {
+                    self.rest = None;
+                }
+            }
+            Err(Invalid(why)) => {
+                tracing::debug!(why, "the body of a request is not valid");
+                self.spoil(Reason::BadRequest);
+            }
+        }
+        true
+    }
+
+    /// The rest of the body is lost, for `reason`.
+    fn spoil(&mut self, reason: Reason) {
+        self.is_spoilt = true;
+        if let Some(rest) = self.rest.take() {
+            rest.sender.fail(reason);
+        }
+    }
+
+    /// Whether another request may follow on this connection, as far as is known.
+    fn goes_on(&mut self) -> bool {
+        let is_read = self.rest.as_ref().is_some_and(|rest| !rest.sender.is_abandoned());
+        !self.is_spoilt && !self.watch.is_ending() && (is_read || self.has_skipped_rest())
+    }
+
+    /// Throws away what has come of a body that nobody reads any more; whether that was all of it.
+    fn has_skipped_rest(&mut self) -> bool {
+        let Some(rest) = &mut self.rest else { return true };
+        while let Ok(Some(_)) = rest.decoder.next(&mut self.ahead) {}
+        if rest.decoder.is_done() {
+            self.rest = None;
+        }
+        self.rest.is_none()
+    }
+
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.interim.extend(self.watch.take_interim().into_iter().flatten());
+        while !self.interim.is_empty() {
+            let written = Pin::new(&mut self.socket).poll_write(cx, &self.interim);
+            self.watch.writes(written.is_pending());
+            let size = ready!(written)?;
+            if size == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.interim.drain(..size);
+        }
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    /// What is left of informational answers when the final one is there.
+    fn last_interim(&mut self) -> Vec<u8> {
+        let mut interim = std::mem::take(&mut self.interim);
+        interim.extend(self.watch.take_interim().into_iter().flatten());
+        interim
+    }
+
+    /// Says that nothing more is sent.
+    async fn end(mut self) {
+        self.watch.leaves();
+        let shut = |cx: &mut Context<'_>| {
+            if self.watch.is_cut(cx) {
+                return Poll::Ready(());
+            }
+            // A client that is gone need not be told.
+            Pin::new(&mut self.socket).poll_shutdown(cx).map(drop)
+        };
+        poll_fn(shut).await;
+    }
+
+    /// Sends `answer`, and waits until the client has seen it: to close with unread bytes would reset the connection.
+    async fn leave(mut self, answer: Bytes) {
+        self.watch.leaves();
+        let mut farewell = Farewell::new(answer);
+        let mut leave = |cx: &mut Context<'_>| {
+            if self.watch.is_cut(cx) {
+                return Poll::Ready(());
+            }
+            farewell.poll(Pin::new(&mut self.socket), cx)
+        };
+        poll_fn(|cx| leave(cx)).await;
+    }
+}
+
+/// A socket that notes when it takes nothing.
+struct Noting<'a> {
+    socket: &'a mut Socket,
+    is_stalled: bool,
+}
+
+impl AsyncWrite for Noting<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.socket).poll_write(cx, buf);
+        self.is_stalled = written.is_pending();
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.socket).poll_write_vectored(cx, parts);
+        self.is_stalled = written.is_pending();
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.socket).poll_shutdown(cx)
+    }
+}

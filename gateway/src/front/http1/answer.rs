@@ -1,0 +1,110 @@
+//! An answer as an HTTP/1.1 client gets it: its head, and how its body is delimited (RFC 9112, sections 6 and 9).
+
+use std::cell::RefCell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::header;
+use http::response::Parts;
+use http::{Response, StatusCode};
+use http_body::Body as _;
+use hyper::ext::ReasonPhrase;
+
+use super::fields;
+use super::outgoing::{Framing, Outgoing};
+use crate::body::Body;
+
+/// What matters of a request for its answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) is_http_11: bool,
+    pub(super) is_head: bool,
+    pub(super) takes_trailers: bool,
+    /// Whether the connection is kept, unless the answer says otherwise.
+    pub(super) keeps: bool,
+}
+
+/// `response` on its way to the client, behind `before`; and whether the connection is kept after it.
+pub(super) fn outgoing(before: &[u8], response: Response<Body>, asked: Asked) -> (Outgoing<Body>, bool) {
+    let (mut parts, mut body) = response.into_parts();
+    let mut keeps = asked.keeps;
+    if parts.status != StatusCode::SWITCHING_PROTOCOLS
+        && let Some(connection) = parts.headers.remove(header::CONNECTION)
+    {
+        // The gateway's own: a backend's went no further than here.
+        keeps &= !connection.as_bytes().eq_ignore_ascii_case(b"close");
+    }
+    let has_no_length = parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT;
+    let has_no_body = has_no_length || asked.is_head || parts.status == StatusCode::NOT_MODIFIED;
+    let size = body.size_hint().exact();
+    if has_no_length {
+        parts.headers.remove(header::CONTENT_LENGTH);
+    }
+    let said = fields::length(&parts.headers);
+    let framing = match said.or(size) {
+        _ if has_no_body => Framing::Ended,
+        Some(0) => Framing::Ended,
+        Some(length) => Framing::Length(length),
+        None if asked.is_http_11 && asked.takes_trailers => Framing::Chunked(fields::announced(&parts.headers)),
+        None if asked.is_http_11 => Framing::Chunked(Vec::new()),
+        None => {
+            keeps = false;
+            Framing::Close
+        }
+    };
+    // A head alone may say what its body would have, unless nobody knows.
+    let unsaid = size.filter(|size| said.is_none() && (!has_no_body || asked.is_head && !has_no_length && *size > 0));
+    if has_no_body {
+        body.skip();
+    }
+    let is_chunked = matches!(framing, Framing::Chunked(_));
+    let outgoing = Outgoing::new(framing, body, |lines| {
+        lines.extend_from_slice(before);
+        begin(&parts, asked.is_http_11, lines);
+        fields::write(&parts.headers, lines);
+        if let Some(length) = unsaid {
+            lines.extend_from_slice(b"content-length: ");
+            lines.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+            lines.extend_from_slice(b"\r\n");
+        }
+        if is_chunked {
+            lines.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
+        match (asked.is_http_11, keeps) {
+            (true, false) => lines.extend_from_slice(b"connection: close\r\n"),
+            (false, true) => lines.extend_from_slice(b"connection: keep-alive\r\n"),
+            _ => {}
+        }
+        if !parts.headers.contains_key(header::DATE) {
+            write_date(lines);
+        }
+        lines.extend_from_slice(b"\r\n");
+    });
+    (outgoing, keeps)
+}
+
+/// The status line.
+fn begin(parts: &Parts, is_http_11: bool, lines: &mut Vec<u8>) {
+    lines.extend_from_slice(if is_http_11 { b"HTTP/1.1 " } else { b"HTTP/1.0 " });
+    lines.extend_from_slice(parts.status.as_str().as_bytes());
+    lines.push(b' ');
+    let usual = || parts.status.canonical_reason().unwrap_or_default().as_bytes();
+    let reason = if parts.extensions.is_empty() { None } else { parts.extensions.get::<ReasonPhrase>() };
+    lines.extend_from_slice(reason.map_or_else(usual, ReasonPhrase::as_bytes));
+    lines.extend_from_slice(b"\r\n");
+}
+
+/// The line `Date`, which an origin with a clock sends (RFC 9110, section 6.6.1): made once a second.
+fn write_date(lines: &mut Vec<u8>) {
+    thread_local! {
+        static LINE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = SystemTime::now();
+    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    LINE.with_borrow_mut(|(made, line)| {
+        if *made != second || line.is_empty() {
+            *made = second;
+            *line = format!("date: {}\r\n", httpdate::fmt_http_date(now));
+        }
+        lines.extend_from_slice(line.as_bytes());
+    });
+}

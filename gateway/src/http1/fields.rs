@@ -1,0 +1,63 @@
+//! Header lines and trailers.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use httparse::Header;
+
+use super::Invalid;
+
+/// Most lines of one head; hyper's number.
+pub(crate) const MOST_HEADERS: usize = 100;
+
+/// The fields that `parsed` found in `bytes`, in a map with room for `more`.
+pub(crate) fn read(bytes: &Bytes, parsed: &[Header<'_>], more: usize) -> Result<HeaderMap, Invalid> {
+    let mut fields = HeaderMap::with_capacity(parsed.len() + more);
+    for line in parsed {
+        let name = HeaderName::from_bytes(line.name.as_bytes());
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value));
+        let (Ok(name), Ok(value)) = (name, value) else { return Err(Invalid("a header is not valid")) };
+        fields.append(name, value);
+    }
+    Ok(fields)
+}
+
+/// Writes header lines, or trailers.
+pub(crate) fn write(fields: &HeaderMap, out: &mut Vec<u8>) {
+    for (name, value) in fields {
+        let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+        out.reserve(name.len() + value.len() + 4);
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Whether one of the words of the list header `name` is `word`.
+pub(crate) fn has_word(fields: &HeaderMap, name: HeaderName, word: &str) -> bool {
+    let lines = fields.get_all(name).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .any(|found| found.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// The length that `headers` say, however often.
+pub(crate) fn length(headers: &HeaderMap) -> Option<u64> {
+    let lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut lengths = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(|text| {
+        let text = text.trim_ascii();
+        let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        let text = std::str::from_utf8(text).ok().filter(|_| is_number);
+        // The two largest numbers stand for other things in hyper, which writes answers over HTTP/2.
+        text.and_then(|text| text.parse::<u64>().ok()).filter(|length| *length < u64::MAX - 1)
+    });
+    let first = lengths.next()??;
+    lengths.all(|length| length == Some(first)).then_some(first)
+}
+
+/// What `Trailer` names.
+pub(crate) fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(header::TRAILER).iter();
+    let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
+}
