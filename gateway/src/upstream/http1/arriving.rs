@@ -12,7 +12,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::body::Upload;
 use crate::http1::decoder::{Decoder, Piece};
@@ -122,7 +122,7 @@ impl Arriving {
                 Ok(Ok(write)) => read.reunite(write).ok(),
                 Ok(Err(_)) => None,
                 Err(_) => {
-                    sending.outlast();
+                    sending.outlast(read);
                     None
                 }
             },
@@ -176,16 +176,26 @@ impl Arriving {
 
 impl Sending {
     /// The answer is whole. What the client still sends goes on to the backend as long as it takes it, in the call's time.
-    fn outlast(self) {
+    fn outlast(self, mut read: OwnedReadHalf) {
         let Self { task, done, overtime: Overtime { backend, end } } = self;
         let in_flight = backend.begin();
         crate::spawn(async move {
-            let is_over = match end {
-                Some(end) => timeout_at(end, done).await.is_ok(),
-                None => done.await.is_ok(),
+            // A backend that has said all it has to say may still take the rest; one that is gone does not.
+            let reset = async {
+                if read.peek(&mut [0]).await.is_ok() {
+                    std::future::pending::<()>().await;
+                }
             };
-            if !is_over {
-                task.abort();
+            let end = async {
+                match end {
+                    Some(end) => tokio::time::sleep_until(end).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = done => {}
+                () = reset => task.abort(),
+                () = end => task.abort(),
             }
             drop(in_flight);
         });
