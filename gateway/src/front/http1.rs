@@ -7,6 +7,8 @@
 mod answer;
 mod body;
 mod head;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use body::Receiver;
 pub(super) use head::Fault;

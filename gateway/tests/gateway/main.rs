@@ -3,6 +3,7 @@
 mod admin;
 mod admin_guard;
 mod admin_state;
+mod answers;
 mod backends;
 mod both_ways;
 mod browser;

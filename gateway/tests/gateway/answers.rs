@@ -1,0 +1,305 @@
+//! Answers as HTTP/1.1 clients get them: heads, where bodies end, and what becomes of the connection.
+
+use shop_testing::eventually;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{Running, Upstream, config, nobody, read_head};
+
+/// Whether the connection can be used for another request.
+#[derive(Debug, PartialEq, Eq)]
+enum Then {
+    Kept,
+    Closed,
+}
+use Then::{Closed, Kept};
+
+const GET: &str = "GET /api/products HTTP/1.1\r\nhost: a\r\n";
+const HEAD: &str = "HEAD /api/products HTTP/1.1\r\nhost: a\r\n";
+const OLD: &str = "GET /api/products HTTP/1.0\r\nhost: a\r\n";
+
+/// Request, what the backend says, and at the client: the status line, lines that must be there, parts that must not, what
+/// follows the head, and then.
+type Row = (
+    &'static str,
+    String,
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+    &'static str,
+    Then,
+);
+
+fn table() -> Vec<Row> {
+    const SIZED: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood";
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x, y\r\n\r\n2\r\ngo\r\n2\r\nod\r\n0\r\nx: 1\r\nz: 1\r\n\r\n";
+    const OPEN: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\ngood";
+    const LENGTH: &str = "\r\ncontent-length: 4\r\n";
+    const CHUNKS: &str = "\r\ntransfer-encoding: chunked\r\n";
+    const CLOSE: &str = "\r\nconnection: close\r\n";
+    const KEEP: &str = "\r\nconnection: keep-alive\r\n";
+    let ok = "HTTP/1.1 200 OK\r\n";
+    vec![
+        ("a length", format!("{GET}\r\n"), SIZED, ok, &[LENGTH], &[CHUNKS, "\r\nconnection"], "good", Kept),
+        (
+            "a last request",
+            format!("{GET}connection: x, Close\r\n\r\n"),
+            SIZED,
+            ok,
+            &[LENGTH, CLOSE],
+            &[],
+            "good",
+            Closed,
+        ),
+        (
+            "chunks",
+            format!("{GET}\r\n"),
+            CHUNKED,
+            ok,
+            &[CHUNKS],
+            &["content-length"],
+            "2\r\ngo\r\n2\r\nod\r\n0\r\n\r\n",
+            Kept,
+        ),
+        (
+            "trailers, of those announced",
+            format!("{GET}te: trailers\r\nconnection: te\r\n\r\n"),
+            CHUNKED,
+            ok,
+            &[CHUNKS],
+            &["content-length"],
+            "2\r\ngo\r\n2\r\nod\r\n0\r\nx: 1\r\n\r\n",
+            Kept,
+        ),
+        ("to the end", format!("{GET}\r\n"), OPEN, ok, &[CHUNKS], &[CLOSE], "4\r\ngood\r\n0\r\n\r\n", Kept),
+        (
+            "an old client",
+            format!("{OLD}\r\n"),
+            SIZED,
+            "HTTP/1.0 200 OK\r\n",
+            &[LENGTH],
+            &["\r\nconnection"],
+            "good",
+            Closed,
+        ),
+        (
+            "one that keeps",
+            format!("{OLD}connection: keep-alive\r\n\r\n"),
+            SIZED,
+            "HTTP/1.0 200 OK\r\n",
+            &[LENGTH, KEEP],
+            &[],
+            "good",
+            Kept,
+        ),
+        (
+            "one that keeps, of chunks",
+            format!("{OLD}connection: keep-alive\r\n\r\n"),
+            CHUNKED,
+            "HTTP/1.0 200 OK\r\n",
+            &[],
+            &[CHUNKS, KEEP, "content-length"],
+            "good",
+            Closed,
+        ),
+        (
+            "a head",
+            format!("{HEAD}\r\n"),
+            "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n",
+            ok,
+            &[LENGTH],
+            &[CHUNKS],
+            "",
+            Kept,
+        ),
+        (
+            "a head of chunks",
+            format!("{HEAD}\r\n"),
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            ok,
+            &[],
+            &["content-length"],
+            "",
+            Kept,
+        ),
+        (
+            "nothing",
+            format!("{GET}\r\n"),
+            "HTTP/1.1 204 No Content\r\n\r\n",
+            "HTTP/1.1 204 No Content\r\n",
+            &[],
+            &["content-length", CHUNKS],
+            "",
+            Kept,
+        ),
+        (
+            "nothing of a length",
+            format!("{GET}\r\n"),
+            "HTTP/1.1 204 No Content\r\ncontent-length: 4\r\n\r\n",
+            "HTTP/1.1 204 No Content\r\n",
+            &[],
+            &["content-length", CHUNKS],
+            "",
+            Kept,
+        ),
+        (
+            "what did not change",
+            format!("{GET}if-none-match: x\r\n\r\n"),
+            "HTTP/1.1 304 Not Modified\r\ncontent-length: 4\r\n\r\n",
+            "HTTP/1.1 304 Not Modified\r\n",
+            &[LENGTH],
+            &[CHUNKS],
+            "",
+            Kept,
+        ),
+        (
+            "an empty body",
+            format!("{GET}\r\n"),
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            ok,
+            &["\r\ncontent-length: 0\r\n"],
+            &[CHUNKS],
+            "",
+            Kept,
+        ),
+        (
+            "words of its own",
+            format!("{GET}\r\n"),
+            "HTTP/1.1 200 Fine by me\r\ncontent-length: 4\r\n\r\ngood",
+            "HTTP/1.1 200 Fine by me\r\n",
+            &[LENGTH],
+            &[],
+            "good",
+            Kept,
+        ),
+        (
+            "a rare status",
+            format!("{GET}\r\n"),
+            "HTTP/1.1 299\r\ncontent-length: 4\r\n\r\ngood",
+            "HTTP/1.1 299 \r\n",
+            &[LENGTH],
+            &[],
+            "good",
+            Kept,
+        ),
+        (
+            "a date of its own",
+            format!("{GET}\r\n"),
+            "HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-length: 4\r\n\r\ngood",
+            ok,
+            &["\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"],
+            &[],
+            "good",
+            Kept,
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn have_one_end_and_leave_the_connection_as_they_say() {
+    for (name, request, wire, status, lines, absent, body, then) in table() {
+        let upstream = Upstream::saying(wire).await;
+        let gateway = Running::before(upstream.addr).await;
+        let answer =
+            gateway.raw(format!("{request}GET /health/live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await;
+        let (head, rest) = answer.split_once("\r\n\r\n").expect("a head");
+        let head = format!("{head}\r\n");
+        assert!(head.starts_with(status), "{name}: {answer}");
+        assert_eq!(head.matches("\r\ndate: ").count(), 1, "{name}: {answer}");
+        assert!(lines.iter().all(|line| head.contains(line)), "{name}: {answer}");
+        assert!(!absent.iter().any(|part| head.contains(part)), "{name}: {answer}");
+        let next = rest.strip_prefix(body).unwrap_or_else(|| panic!("{name}: {answer}"));
+        let seen =
+            if next.starts_with("HTTP/1.1 200 OK\r\n") && next.ends_with(r#"{"status":"up"}"#) { Kept } else { Closed };
+        assert_eq!(seen, then, "{name}: {answer}");
+        assert!(seen == Kept || next.is_empty(), "{name}: {answer}");
+        let left = gateway.metric(r#"gateway_refusals_total{reason="client_closed",service="product"}"#);
+        assert_eq!(left.filter(|count| *count > 0.0), None, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn of_the_gateway_itself_have_their_length_also_without_their_body() {
+    let gateway = Running::before(nobody()).await;
+    let two = "HEAD /health/live HTTP/1.1\r\nhost: a\r\n\r\nGET /health/live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let answer = gateway.raw(two).await;
+    assert_eq!(answer.matches("\r\ncontent-length: 15\r\n").count(), 2, "{answer}");
+    assert_eq!(answer.matches(r#"{"status":"up"}"#).count(), 1, "{answer}");
+    let left = gateway.metric(r#"gateway_refusals_total{reason="client_closed",service="gateway"}"#);
+    assert_eq!(left.filter(|count| *count > 0.0), None);
+}
+
+/// The gateway refuses before it has read the body.
+const UNREAD: &str = "POST /nothing/here HTTP/1.1\r\nhost: a\r\ncontent-length: 300000\r\n";
+
+#[tokio::test]
+async fn to_a_body_that_nobody_reads_say_that_the_connection_ends() {
+    let gateway = Running::before(nobody()).await;
+    // All of it is sent before the answer is read: a connection that is reset would lose the answer.
+    let answer = gateway.raw([format!("{UNREAD}\r\n").into_bytes(), vec![b'x'; 300_000]].concat()).await;
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert!(answer.ends_with('}'), "{answer}");
+    eventually!(gateway.metric("gateway_client_connections") == Some(0.0));
+    // A small one that has come is thrown away.
+    let small = "POST /nothing/here HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
+    let answer = gateway.raw(format!("{small}GET /health/live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(answer.matches("\r\nconnection: close\r\n").count(), 1, "{answer}");
+}
+
+#[tokio::test]
+async fn to_a_client_that_waits_to_send_its_body_come_without_a_100_when_nobody_wants_it() {
+    let gateway = Running::before(nobody()).await;
+    let answer = gateway.raw(format!("{UNREAD}expect: 100-continue\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_refuses_to_read_and_stays_is_closed_in_time() {
+    let mut settings = config(nobody());
+    settings.http.header_timeout = shop_config::Duration::millis(200);
+    let gateway = Running::start(settings).await;
+    let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+    client.write_all(format!("{UNREAD}\r\n").as_bytes()).await.expect("writes");
+    let answer = read_head(&mut client).await;
+    assert!(answer.starts_with(b"HTTP/1.1 404 "), "{}", String::from_utf8_lossy(&answer));
+    // Neither more of the body nor an end comes from here.
+    eventually!(gateway.metric("gateway_client_connections") == Some(0.0));
+    assert_eq!(gateway.metric(r#"gateway_connections_cut_total{reason="head_timeout"}"#), None);
+}
+
+#[tokio::test]
+async fn the_begin_of_a_request_behind_another_has_no_more_time_than_any() {
+    let upstream = Upstream::echo().await;
+    let mut settings = config(upstream.addr);
+    settings.http.header_timeout = shop_config::Duration::millis(200);
+    settings.http.idle_timeout = shop_config::Duration::secs(60);
+    let gateway = Running::start(settings).await;
+    // Both come at once; nothing of the second comes after the first answer.
+    let answer = gateway.raw("GET /api/products HTTP/1.1\r\nhost: a\r\n\r\nGET /api/pro").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    eventually!(gateway.metric(r#"gateway_connections_cut_total{reason="head_timeout"}"#) == Some(1.0));
+}
+
+#[tokio::test]
+async fn a_body_that_outlasts_its_answer_is_followed_by_the_next_request() {
+    let upstream = Upstream::raw(|mut stream| async move {
+        read_head(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly").await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let gateway = Running::before(upstream.addr).await;
+    let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+    let head = "POST /api/products HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n01234";
+    client.write_all(head.as_bytes()).await.expect("writes");
+    let mut answer = read_head(&mut client).await;
+    while !answer.ends_with(b"early") {
+        assert!(client.read_buf(&mut answer).await.expect("reads") > 0, "{}", String::from_utf8_lossy(&answer));
+    }
+    client.write_all(b"56789GET /health/live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("writes");
+    let mut next = String::new();
+    client.read_to_string(&mut next).await.expect("reads");
+    assert!(next.starts_with("HTTP/1.1 200 ") && next.ends_with(r#"{"status":"up"}"#), "{next}");
+}
