@@ -2,8 +2,10 @@
 #![no_main]
 #![allow(dead_code, reason = "the gateway uses all of it")]
 
-#[path = "../../src/upstream/http1/decoder.rs"]
+#[path = "../../src/http1/decoder.rs"]
 mod decoder;
+#[path = "../../src/http1/fields.rs"]
+mod fields;
 #[path = "../../src/upstream/http1/head.rs"]
 mod head;
 
@@ -17,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-/// As in the module that the two others belong to.
+/// As in the module that the others belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Invalid(&'static str);
 

@@ -14,14 +14,14 @@ pub(crate) use body::Receiver;
 pub(super) use head::Fault;
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response};
 use tokio::io::AsyncWrite;
 
 use self::answer::Asked;
@@ -29,7 +29,7 @@ use self::body::{Demand, Sender};
 use self::head::{Head, Reader};
 use super::farewell::{self, Farewell};
 use super::incoming::Incoming;
-use super::socket::Socket;
+use super::socket::{Noting, Socket};
 use super::watch::Order;
 use super::{Watch, Worker};
 use crate::body::Body;
@@ -54,14 +54,6 @@ pub(super) struct Connection {
     is_spoilt: bool,
     /// Informational answers being sent.
     interim: Vec<u8>,
-}
-
-/// What comes before an answer.
-enum Next {
-    Request(Box<Head>),
-    Refused(Fault),
-    /// No request comes any more.
-    End,
 }
 
 /// What follows an answer.
@@ -103,14 +95,14 @@ impl Connection {
     pub(super) async fn run(mut self, worker: &Arc<Worker>, peer: IpAddr) {
         loop {
             let head = match poll_fn(|cx| self.poll_next(cx)).await {
-                Next::Request(head) => head,
-                Next::Refused(fault) => {
+                Ok(Some(head)) => head,
+                Ok(None) => return self.end().await,
+                Err(fault) => {
                     let answer = farewell::refuse(&worker.shared, &self.watch, fault);
                     return self.leave(answer).await;
                 }
-                Next::End => return self.end().await,
             };
-            match self.serve(worker, peer, *head).await {
+            match self.serve(worker, peer, head).await {
                 Then::Next => {}
                 Then::End => return self.end().await,
                 Then::Leave => return self.leave(Bytes::new()).await,
@@ -123,26 +115,26 @@ impl Connection {
         }
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+    /// The next head; none when no request comes any more.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Head>, Fault>> {
         loop {
             let order = self.watch.ordered(cx);
             if order == Order::Cut {
-                return Poll::Ready(Next::End);
+                return Poll::Ready(Ok(None));
             }
             if !self.ahead.is_empty() {
                 self.watch.reads();
                 match self.reader.read(&mut self.ahead) {
-                    Ok(Some(head)) => return Poll::Ready(Next::Request(Box::new(head))),
                     Ok(None) => {}
-                    Err(fault) => return Poll::Ready(Next::Refused(fault)),
+                    head => return Poll::Ready(head),
                 }
             }
             match room::poll_read(&mut self.socket, None, cx) {
                 Poll::Ready(Ok(bytes)) if !bytes.is_empty() => self.ahead = bytes,
-                Poll::Ready(_) => return Poll::Ready(Next::End),
+                Poll::Ready(_) => return Poll::Ready(Ok(None)),
                 // What had come before an idle connection is closed was read: it could have been a request.
                 Poll::Pending if order == Order::Finish && !self.watch.is_unfinished() => {
-                    return Poll::Ready(Next::End);
+                    return Poll::Ready(Ok(None));
                 }
                 Poll::Pending => return Poll::Pending,
             }
@@ -152,8 +144,8 @@ impl Connection {
     /// Serves one request.
     async fn serve(&mut self, worker: &Arc<Worker>, peer: IpAddr, head: Head) -> Then {
         let Head { parts, body, keeps, expects, takes_trailers } = head;
-        let is_http_11 = parts.version == Version::HTTP_11;
-        let mut asked = Asked { is_http_11, is_head: parts.method == Method::HEAD, takes_trailers, keeps };
+        let is_head = parts.method == Method::HEAD;
+        let mut asked = Asked { version: parts.version, is_head, takes_trailers, keeps };
         let incoming = self.receive(body, expects);
         // Kept connections end with an answer that says so while it drains, rather than under a request later.
         if worker.shared.is_draining() {
@@ -390,41 +382,5 @@ impl Connection {
             farewell.poll(Pin::new(&mut self.socket), cx)
         };
         poll_fn(|cx| leave(cx)).await;
-    }
-}
-
-/// A socket that notes when it takes nothing.
-struct Noting<'a> {
-    socket: &'a mut Socket,
-    is_stalled: bool,
-}
-
-impl AsyncWrite for Noting<'_> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut *self.socket).poll_write(cx, buf);
-        self.is_stalled = written.is_pending();
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut *self.socket).poll_write_vectored(cx, parts);
-        self.is_stalled = written.is_pending();
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.socket).poll_shutdown(cx)
     }
 }

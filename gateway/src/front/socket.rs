@@ -1,4 +1,4 @@
-//! A client's socket, with or without TLS. An enum, so that hyper's code for connections is there once.
+//! A client's socket, with or without TLS. An enum, so that the code for connections is there once.
 
 use std::io;
 use std::pin::Pin;
@@ -52,5 +52,42 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+/// A socket that notes when it takes nothing.
+pub(super) struct Noting<'a> {
+    pub(super) socket: &'a mut Socket,
+    /// The latest write found no room.
+    pub(super) is_stalled: bool,
+}
+
+impl AsyncWrite for Noting<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.socket).poll_write(cx, buf);
+        self.is_stalled = written.is_pending();
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.socket).poll_write_vectored(cx, parts);
+        self.is_stalled = written.is_pending();
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.socket).poll_shutdown(cx)
     }
 }

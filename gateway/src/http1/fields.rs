@@ -33,12 +33,9 @@ pub(crate) fn write(fields: &HeaderMap, out: &mut Vec<u8>) {
     }
 }
 
-/// Whether one of the words of the list header `name` is `word`.
-pub(crate) fn has_word(fields: &HeaderMap, name: HeaderName, word: &str) -> bool {
-    let lines = fields.get_all(name).iter();
-    lines
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .any(|found| found.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+/// Whether `word` is one of those in the list that `line` is.
+pub(crate) fn has_word(line: &[u8], word: &str) -> bool {
+    line.split(|byte| *byte == b',').any(|found| found.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// The length that `headers` say, however often.

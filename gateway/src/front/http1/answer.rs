@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header;
 use http::response::Parts;
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::ext::ReasonPhrase;
 
@@ -16,7 +16,7 @@ use crate::body::Body;
 /// What matters of a request for its answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
-    pub(super) is_http_11: bool,
+    pub(super) version: Version,
     pub(super) is_head: bool,
     pub(super) takes_trailers: bool,
     /// Whether the connection is kept, unless the answer says otherwise.
@@ -26,6 +26,7 @@ pub(super) struct Asked {
 /// `response` on its way to the client, behind `before`; and whether the connection is kept after it.
 pub(super) fn outgoing(before: &[u8], response: Response<Body>, asked: Asked) -> (Outgoing<Body>, bool) {
     let (mut parts, mut body) = response.into_parts();
+    let is_http_11 = asked.version == Version::HTTP_11;
     let mut keeps = asked.keeps;
     if parts.status != StatusCode::SWITCHING_PROTOCOLS
         && let Some(connection) = parts.headers.remove(header::CONNECTION)
@@ -44,8 +45,8 @@ pub(super) fn outgoing(before: &[u8], response: Response<Body>, asked: Asked) ->
         _ if has_no_body => Framing::Ended,
         Some(0) => Framing::Ended,
         Some(length) => Framing::Length(length),
-        None if asked.is_http_11 && asked.takes_trailers => Framing::Chunked(fields::announced(&parts.headers)),
-        None if asked.is_http_11 => Framing::Chunked(Vec::new()),
+        None if is_http_11 && asked.takes_trailers => Framing::Chunked(fields::announced(&parts.headers)),
+        None if is_http_11 => Framing::Chunked(Vec::new()),
         None => {
             keeps = false;
             Framing::Close
@@ -59,7 +60,7 @@ pub(super) fn outgoing(before: &[u8], response: Response<Body>, asked: Asked) ->
     let is_chunked = matches!(framing, Framing::Chunked(_));
     let outgoing = Outgoing::new(framing, body, |lines| {
         lines.extend_from_slice(before);
-        begin(&parts, asked.is_http_11, lines);
+        begin(&parts, is_http_11, lines);
         fields::write(&parts.headers, lines);
         if let Some(length) = unsaid {
             lines.extend_from_slice(b"content-length: ");
@@ -69,7 +70,7 @@ pub(super) fn outgoing(before: &[u8], response: Response<Body>, asked: Asked) ->
         if is_chunked {
             lines.extend_from_slice(b"transfer-encoding: chunked\r\n");
         }
-        match (asked.is_http_11, keeps) {
+        match (is_http_11, keeps) {
             (true, false) => lines.extend_from_slice(b"connection: close\r\n"),
             (false, true) => lines.extend_from_slice(b"connection: keep-alive\r\n"),
             _ => {}

@@ -6,12 +6,11 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::header;
 use http::{Method, Request, Uri, Version, request};
 use httparse::{Header, Status};
 
 use super::decoder::Decoder;
-use super::fields::{self, MOST_HEADERS};
+use super::fields::{self, MOST_HEADERS, has_word};
 use crate::reason::Reason;
 
 /// Longest target that [`Uri`] takes.
@@ -175,13 +174,12 @@ fn parse(bytes: &Bytes) -> Result<Head, Fault> {
     parts.uri = target(&bytes.slice_ref(request.path.unwrap_or_default().as_bytes()))?;
     let is_http_11 = request.version == Some(1);
     parts.version = if is_http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
+    let said = Said::of(request.headers)?;
+    let body = said.body(is_http_11)?;
     parts.headers = fields::read(bytes, request.headers, MORE).map_err(|invalid| bad(invalid.0))?;
-    let body = body_of(request.headers, is_http_11)?;
-    let has = |name, word| fields::has_word(&parts.headers, name, word);
-    let keeps = !has(header::CONNECTION, "close") && (is_http_11 || has(header::CONNECTION, "keep-alive"));
-    let expects = is_http_11 && has(header::EXPECT, "100-continue");
-    let takes_trailers = is_http_11 && has(header::TE, "trailers");
-    Ok(Head { parts, body, keeps, expects, takes_trailers })
+    let Said { keeps, expects, takes_trailers, .. } = said;
+    let keeps = keeps.unwrap_or(is_http_11);
+    Ok(Head { parts, body, keeps, expects: expects && is_http_11, takes_trailers: takes_trailers && is_http_11 })
 }
 
 fn target(text: &Bytes) -> Result<Uri, Fault> {
@@ -191,30 +189,62 @@ fn target(text: &Bytes) -> Result<Uri, Fault> {
     Uri::from_maybe_shared(text.clone()).map_err(|_| bad("the request target is not valid"))
 }
 
-/// How the body is delimited: by a length, by chunks, or there is none.
-fn body_of(headers: &[Header<'_>], is_http_11: bool) -> Result<Decoder, Fault> {
-    let (mut length, mut is_chunked) = (None, false);
-    for header in headers {
-        // Two comparisons of lengths for most lines.
-        if header.name.len() == "content-length".len() && header.name.eq_ignore_ascii_case("content-length") {
-            if length.is_some() {
-                return Err(bad("the request has more than one Content-Length"));
+/// What header lines say of the body and the connection.
+#[derive(Default)]
+struct Said {
+    length: Option<u64>,
+    is_chunked: bool,
+    /// What `Connection` says of its end: to close weighs more.
+    keeps: Option<bool>,
+    expects: bool,
+    takes_trailers: bool,
+}
+
+impl Said {
+    fn of(headers: &[Header<'_>]) -> Result<Self, Fault> {
+        let mut said = Self::default();
+        for header in headers {
+            // The length tells most lines apart.
+            match header.name.len() {
+                2 if header.name.eq_ignore_ascii_case("te") => {
+                    said.takes_trailers |= has_word(header.value, "trailers");
+                }
+                6 if header.name.eq_ignore_ascii_case("expect") => {
+                    said.expects |= has_word(header.value, "100-continue");
+                }
+                10 if header.name.eq_ignore_ascii_case("connection") => {
+                    if has_word(header.value, "close") {
+                        said.keeps = Some(false);
+                    } else if has_word(header.value, "keep-alive") {
+                        said.keeps.get_or_insert(true);
+                    }
+                }
+                14 if header.name.eq_ignore_ascii_case("content-length") => {
+                    let length = parse_length(header.value).ok_or(bad("the Content-Length is not a number"))?;
+                    if said.length.replace(length).is_some() {
+                        return Err(bad("the request has more than one Content-Length"));
+                    }
+                }
+                17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
+                    if said.is_chunked || !header.value.eq_ignore_ascii_case(b"chunked") {
+                        return Err(bad("the only transfer coding understood is chunked, once"));
+                    }
+                    said.is_chunked = true;
+                }
+                _ => {}
             }
-            length = Some(parse_length(header.value).ok_or(bad("the Content-Length is not a number"))?);
-        } else if header.name.len() == "transfer-encoding".len()
-            && header.name.eq_ignore_ascii_case("transfer-encoding")
-        {
-            if is_chunked || !header.value.eq_ignore_ascii_case(b"chunked") {
-                return Err(bad("the only transfer coding understood is chunked, once"));
-            }
-            is_chunked = true;
         }
+        Ok(said)
     }
-    match (length, is_chunked) {
-        (Some(_), true) => Err(bad("the request has both Content-Length and Transfer-Encoding")),
-        (None, true) if !is_http_11 => Err(bad("HTTP/1.0 has no Transfer-Encoding")),
-        (None, true) => Ok(Decoder::strictly_chunked()),
-        (length, false) => Ok(Decoder::length(length.unwrap_or(0))),
+
+    /// How the body is delimited: by a length, by chunks, or there is none.
+    fn body(&self, is_http_11: bool) -> Result<Decoder, Fault> {
+        match (self.length, self.is_chunked) {
+            (Some(_), true) => Err(bad("the request has both Content-Length and Transfer-Encoding")),
+            (None, true) if !is_http_11 => Err(bad("HTTP/1.0 has no Transfer-Encoding")),
+            (None, true) => Ok(Decoder::strictly_chunked()),
+            (length, false) => Ok(Decoder::length(length.unwrap_or(0))),
+        }
     }
 }
 

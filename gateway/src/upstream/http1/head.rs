@@ -106,7 +106,13 @@ fn parse(bytes: &Bytes) -> Result<Option<Head>, Invalid> {
 
 /// Whether a connection is kept after this answer (RFC 9112, section 9.3).
 fn keeps(head: &response::Parts) -> bool {
-    let names = |word| fields::has_word(&head.headers, header::CONNECTION, word);
+    if !head.headers.contains_key(header::CONNECTION) {
+        return head.version == Version::HTTP_11;
+    }
+    let names = |word| {
+        let mut lines = head.headers.get_all(header::CONNECTION).iter();
+        lines.any(|line| fields::has_word(line.as_bytes(), word))
+    };
     !names("close") && (head.version == Version::HTTP_11 || names("keep-alive"))
 }
 
