@@ -17,19 +17,16 @@ use crate::refusal::Refusal;
 use crate::request_id::X_REQUEST_ID;
 use crate::shared::Shared;
 
-/// So much more is read and thrown away: to close with unread bytes resets the connection, and the answer with it.
-const MOST_IGNORED: usize = 256 * 1024;
-
-/// An answer, the end of the connection after it, and patience until the client has seen both.
+/// An answer, the end of the connection after it, and patience until the client has seen both: to close with unread bytes
+/// resets the connection, and the answer with it.
 pub(super) struct Farewell {
     answer: Bytes,
     is_closed: bool,
-    ignored: usize,
 }
 
 impl Farewell {
     pub(super) fn new(answer: Bytes) -> Self {
-        Self { answer, is_closed: false, ignored: 0 }
+        Self { answer, is_closed: false }
     }
 
     /// Ready when there is nothing left to do; how long that may take, the [`Watch`] decides.
@@ -57,15 +54,13 @@ impl Farewell {
             self.is_closed = true;
         }
         let mut scrap = [0; 4096];
-        while self.ignored < MOST_IGNORED {
+        loop {
             let mut scrap = ReadBuf::new(&mut scrap);
             ready!(stream.as_mut().poll_read(cx, &mut scrap))?;
             if scrap.filled().is_empty() {
-                break;
+                return Poll::Ready(Ok(()));
             }
-            self.ignored += scrap.filled().len();
         }
-        Poll::Ready(Ok(()))
     }
 }
 

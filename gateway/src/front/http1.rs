@@ -29,7 +29,7 @@ use self::body::{Demand, Sender};
 use self::head::{Head, Reader};
 use super::farewell::{self, Farewell};
 use super::incoming::Incoming;
-use super::socket::{Noting, Socket};
+use super::socket::{Socket, Watched};
 use super::watch::Order;
 use super::{Watch, Worker};
 use crate::body::Body;
@@ -38,6 +38,9 @@ use crate::http1::outgoing::{Outgoing, Trouble};
 use crate::http1::{Invalid, decoder, fields, outgoing, room};
 use crate::proxy;
 use crate::reason::Reason;
+
+/// So much of a body that nobody reads is waited for: to close a connection costs the client more.
+const MOST_SKIPPED: u64 = 64 * 1024;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -158,17 +161,20 @@ impl Connection {
         let answer = poll_fn(|cx| self.poll_answer(serving.as_mut(), cx)).await;
         drop(serving);
         let Some(answer) = answer else { return Then::Cut };
-        asked.keeps &= self.goes_on();
+        asked.keeps &= self.may_go_on();
         let (mut outgoing, keeps) = answer::outgoing(&self.last_interim(), answer, asked);
         let sent = poll_fn(|cx| self.poll_send(&mut outgoing, cx)).await;
         drop(outgoing);
         if sent != Then::Next || self.watch.is_tunnel() {
             return sent;
         }
-        if self.rest.is_some() && poll_fn(|cx| self.poll_rest(cx)).await.is_err() {
-            return Then::Cut;
+        if self.rest.is_some() {
+            if poll_fn(|cx| self.poll_rest(keeps, cx)).await.is_err() {
+                return Then::Cut;
+            }
+            self.watch.idles();
         }
-        if self.is_spoilt || !self.has_skipped_rest() {
+        if self.is_spoilt || self.rest.is_some() {
             Then::Leave
         } else if keeps {
             Then::Next
@@ -221,7 +227,7 @@ impl Connection {
             if self.watch.is_cut(cx) {
                 return Poll::Ready(Then::Cut);
             }
-            let mut socket = Noting { socket: &mut self.socket, is_stalled: false };
+            let mut socket = Watched { socket: &mut self.socket, watch: &self.watch, is_stalled: false };
             let sent = outgoing.poll_send(&mut socket, cx);
             let is_stalled = socket.is_stalled;
             // TLS keeps what the socket beneath did not take.
@@ -231,7 +237,11 @@ impl Connection {
                 (Poll::Ready(Err(Trouble::Connection(_))), _) | (_, Poll::Ready(Err(_))) => {
                     return Poll::Ready(Then::Cut);
                 }
-                (Poll::Ready(Err(Trouble::Body)), _) => return Poll::Ready(Then::End),
+                (Poll::Ready(Err(Trouble::Body)), _) if outgoing.is_delimited() => return Poll::Ready(Then::End),
+                (Poll::Ready(Err(Trouble::Body)), _) => {
+                    self.socket.will_reset();
+                    return Poll::Ready(Then::Cut);
+                }
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Then::Next),
                 _ => {}
             }
@@ -242,18 +252,28 @@ impl Connection {
         }
     }
 
-    /// Ready when nobody reads the body any more, or when all of it was read.
-    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+    /// Ready when all of the body has come; or when nobody reads it any more, unless what is left is little and another
+    /// request may follow.
+    fn poll_rest(&mut self, keeps: bool, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
         loop {
             if self.watch.is_cut(cx) {
                 return Poll::Ready(Err(()));
             }
-            match &self.rest {
-                Some(rest) if !rest.sender.is_abandoned() => {}
-                _ => return Poll::Ready(Ok(())),
+            let Some(rest) = &self.rest else { return Poll::Ready(Ok(())) };
+            if rest.sender.demand(cx) != Demand::Abandoned {
+                match ready!(self.poll_client(cx)) {
+                    Came::Piece => continue,
+                    Came::Gone => return Poll::Ready(Err(())),
+                }
             }
-            if let Came::Gone = ready!(self.poll_client(cx)) {
-                return Poll::Ready(Err(()));
+            if self.has_skipped_rest() || !keeps || !self.can_skip_rest() {
+                return Poll::Ready(Ok(()));
+            }
+            // The client has its answer, and no more time than one that was refused.
+            self.watch.leaves();
+            match ready!(room::poll_read(&mut self.socket, None, cx)) {
+                Ok(bytes) if !bytes.is_empty() => self.ahead = bytes,
+                _ => return Poll::Ready(Err(())),
             }
         }
     }
@@ -321,24 +341,46 @@ impl Connection {
         }
     }
 
-    /// Whether another request may follow on this connection, as far as is known.
-    fn goes_on(&mut self) -> bool {
-        let is_read = self.rest.as_ref().is_some_and(|rest| !rest.sender.is_abandoned());
-        !self.is_spoilt && !self.watch.is_ending() && (is_read || self.has_skipped_rest())
+    /// Whether another request may follow on this connection, as far as is known when the answer begins.
+    fn may_go_on(&mut self) -> bool {
+        if self.is_spoilt || self.watch.is_ending() {
+            return false;
+        }
+        let Some(rest) = &mut self.rest else { return true };
+        // It need not send what it was not asked for (RFC 9110, section 10.1.1), and nobody asks now.
+        let expects = std::mem::take(&mut rest.expects);
+        !expects && (!rest.sender.is_abandoned() || self.has_skipped_rest() || self.can_skip_rest())
     }
 
     /// Throws away what has come of a body that nobody reads any more; whether that was all of it.
     fn has_skipped_rest(&mut self) -> bool {
         let Some(rest) = &mut self.rest else { return true };
-        while let Ok(Some(_)) = rest.decoder.next(&mut self.ahead) {}
+        loop {
+            match rest.decoder.next(&mut self.ahead) {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(Invalid(_)) => {
+                    self.is_spoilt = true;
+                    break;
+                }
+            }
+        }
         if rest.decoder.is_done() {
             self.rest = None;
         }
         self.rest.is_none()
     }
 
+    /// Whether it is worth waiting for the rest of a body that nobody reads.
+    fn can_skip_rest(&self) -> bool {
+        let left = self.rest.as_ref().map_or(Some(0), |rest| rest.decoder.left());
+        !self.is_spoilt && left.is_some_and(|left| left <= MOST_SKIPPED)
+    }
+
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.interim.extend(self.watch.take_interim().into_iter().flatten());
+        if self.interim.is_empty() {
+            self.interim.extend(self.watch.take_interim().into_iter().flatten());
+        }
         while !self.interim.is_empty() {
             let written = Pin::new(&mut self.socket).poll_write(cx, &self.interim);
             self.watch.writes(written.is_pending());

@@ -3,15 +3,31 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+
+use super::Watch;
 
 /// A client's socket.
 pub(super) enum Socket {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    /// Will be closed with RST: what came so far is not all, and without a length only that can say so.
+    pub(super) fn will_reset(&self) {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        // A client that is gone already needs none.
+        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    }
 }
 
 macro_rules! either {
@@ -55,18 +71,26 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A socket that notes when it takes nothing.
-pub(super) struct Noting<'a> {
+/// A socket that is written to under the eyes of a [`Watch`].
+pub(super) struct Watched<'a> {
     pub(super) socket: &'a mut Socket,
+    pub(super) watch: &'a Watch,
     /// The latest write found no room.
     pub(super) is_stalled: bool,
 }
 
-impl AsyncWrite for Noting<'_> {
+impl Watched<'_> {
+    fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.is_stalled = written.is_pending();
+        self.watch.writes(self.is_stalled);
+        written
+    }
+}
+
+impl AsyncWrite for Watched<'_> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut *self.socket).poll_write(cx, buf);
-        self.is_stalled = written.is_pending();
-        written
+        self.note(written)
     }
 
     fn poll_write_vectored(
@@ -75,8 +99,7 @@ impl AsyncWrite for Noting<'_> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut *self.socket).poll_write_vectored(cx, parts);
-        self.is_stalled = written.is_pending();
-        written
+        self.note(written)
     }
 
     fn is_write_vectored(&self) -> bool {

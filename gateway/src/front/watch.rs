@@ -127,9 +127,16 @@ impl Watch {
         }
     }
 
+    /// Nothing is due from now on.
+    pub(super) fn idles(&self) {
+        self.enter(Phase::Idle);
+    }
+
     /// Nothing of what it sends counts any more.
     pub(super) fn leaves(&self) {
-        self.enter(Phase::Leaving);
+        if !self.is_in(Phase::Leaving) {
+            self.enter(Phase::Leaving);
+        }
     }
 
     /// Bytes were to be sent, and the client took some or none.

@@ -10,6 +10,9 @@ use super::fields::{self, MOST_HEADERS};
 const MOST_EXTENSIONS: usize = 16 * 1024;
 const MOST_TRAILERS: usize = 16 * 1024;
 
+/// The end of a chunk and of a body without trailers.
+const LAST: &[u8] = b"\r\n0\r\n\r\n";
+
 /// What is still to come of a body.
 #[derive(Debug)]
 pub(crate) enum Decoder {
@@ -139,8 +142,12 @@ impl Chunked {
                 bytes.advance(read);
                 let data = take(bytes, &mut left);
                 self.at = if left == 0 { At::DataCr } else { At::Data(left) };
-                // The end of a chunk usually came along with it, and may be the end of the body.
-                return Ok((Some(Piece::Data(data)), false));
+                // The end of the body usually comes along with its last chunk.
+                let is_last = left == 0 && bytes.starts_with(LAST);
+                if is_last {
+                    bytes.advance(LAST.len());
+                }
+                return Ok((Some(Piece::Data(data)), is_last));
             }
             read += 1;
             let Some(next) = self.step(byte)? else {

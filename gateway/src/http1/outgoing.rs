@@ -16,6 +16,9 @@ use crate::headers::is_vouched_for;
 
 /// Larger buffers than this are not kept for the next head.
 const LARGEST_SPARE: usize = 16 * 1024;
+/// Chunks up to this size are gathered, up to so many bytes, when there are several: a write costs more than a copy.
+const SMALL: usize = 2 * 1024;
+const MOST_GATHERED: usize = 12 * 1024;
 
 thread_local! {
     /// For the next head: nearly all of them are gone before another request has its turn.
@@ -79,13 +82,12 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
         S: AsyncWrite + Unpin,
     {
         loop {
-            if self.piece.is_empty() && self.tail.is_empty() && !matches!(self.framing, Framing::Ended) {
-                let more = self.poll_piece(cx);
-                if let Poll::Ready(Err(trouble)) = more {
-                    return Poll::Ready(Err(trouble));
-                }
-                if more.is_pending() && self.is_written() {
-                    return Poll::Pending;
+            while self.wants_more() {
+                match self.poll_piece(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(trouble)) => return Poll::Ready(Err(trouble)),
+                    Poll::Pending if self.is_written() => return Poll::Pending,
+                    Poll::Pending => break,
                 }
             }
             if self.is_written() {
@@ -94,6 +96,18 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
             }
             ready!(self.poll_write(stream, cx)).map_err(Trouble::Connection)?;
         }
+    }
+
+    /// Whether there is room for more of the body before a write.
+    fn wants_more(&self) -> bool {
+        let is_gathering =
+            self.piece.is_empty() && self.tail.is_empty() && self.lines.len() - self.gone < MOST_GATHERED;
+        is_gathering && !matches!(self.framing, Framing::Ended)
+    }
+
+    /// Whether a reader can tell where the body ends by itself.
+    pub(crate) fn is_delimited(&self) -> bool {
+        !matches!(self.framing, Framing::Close)
     }
 
     fn is_written(&self) -> bool {
@@ -151,10 +165,17 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
             (Framing::Chunked(_), Some(Ok(data))) => {
                 self.make_room();
                 write_size(data.len(), &mut self.lines);
-                self.piece = data;
-                self.tail = &LAST_CHUNK[..2];
-                if self.body.is_end_stream() {
-                    self.tail = LAST_CHUNK;
+                let is_last = self.body.is_end_stream();
+                let tail = if is_last { LAST_CHUNK } else { &LAST_CHUNK[..2] };
+                // Copied, they could not be taken back if nothing goes out.
+                if self.is_begun && data.len() <= SMALL {
+                    self.lines.extend_from_slice(&data);
+                    self.lines.extend_from_slice(tail);
+                } else {
+                    self.piece = data;
+                    self.tail = tail;
+                }
+                if is_last {
                     self.framing = Framing::Ended;
                 }
             }
@@ -189,7 +210,7 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
     fn recycle(&mut self) {
         self.gone = 0;
         let lines = std::mem::take(&mut self.lines);
-        if lines.capacity() <= LARGEST_SPARE {
+        if (1..=LARGEST_SPARE).contains(&lines.capacity()) {
             SPARE.set(lines);
         }
     }

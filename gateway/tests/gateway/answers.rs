@@ -45,7 +45,17 @@ type Row = (
 const TABLE: [Row; 17] = [
     ("a length", GET, "", SIZED, OK, &[LENGTH], &[CHUNKS, "\r\nconnection"], "good", Kept),
     ("a last request", GET, "connection: x, Close\r\n", SIZED, OK, &[LENGTH, CLOSE], &[], "good", Closed),
-    ("chunks", GET, "", CHUNKED, OK, &[CHUNKS], &["content-length"], "2\r\ngo\r\n2\r\nod\r\n0\r\n\r\n", Kept),
+    (
+        "chunks",
+        GET,
+        "",
+        CHUNKED,
+        OK,
+        &[CHUNKS],
+        &["content-length", "trailer:"],
+        "2\r\ngo\r\n2\r\nod\r\n0\r\n\r\n",
+        Kept,
+    ),
     (
         "trailers, of those announced",
         GET,
@@ -220,6 +230,90 @@ async fn to_a_client_that_waits_to_send_its_body_come_without_a_100_when_nobody_
     let gateway = Running::before(nobody()).await;
     let answer = gateway.raw(format!("{UNREAD}expect: 100-continue\r\n\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn of_a_backend_that_takes_the_body_later_are_not_followed_by_a_100() {
+    let upstream = Upstream::raw(|mut stream| async move {
+        // It does not even wait for the head.
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly").await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let gateway = Running::before(upstream.addr).await;
+    let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+    let head = "POST /api/products HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+    client.write_all(head.as_bytes()).await.expect("writes");
+    let mut answer = read_head(&mut client).await;
+    while !answer.ends_with(b"early") {
+        assert!(client.read_buf(&mut answer).await.expect("reads") > 0, "{}", String::from_utf8_lossy(&answer));
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    // One that was told to go on may; any other need not, so that nobody knows what would come next.
+    let was_told = answer.starts_with("HTTP/1.1 100 Continue\r\n\r\n");
+    assert!(was_told || answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    client.write_all(b"okGET /health/live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("writes");
+    let mut next = String::new();
+    client.read_to_string(&mut next).await.expect("reads");
+    assert_eq!(next.starts_with("HTTP/1.1 200 ") && next.ends_with(r#"{"status":"up"}"#), was_told, "{next}");
+    assert!(was_told || next.is_empty(), "{next}");
+}
+
+#[tokio::test]
+async fn to_a_small_body_that_nobody_reads_keep_the_connection() {
+    let gateway = Running::before(nobody()).await;
+    let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+    // Many clients send head and body apart.
+    client.write_all(b"POST /nothing/here HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n").await.expect("writes");
+    let answer = read_head(&mut client).await;
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 404 ") && !answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    client.write_all(b"lostGET /health/live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("writes");
+    let mut next = String::new();
+    client.read_to_string(&mut next).await.expect("reads");
+    assert!(next.contains("HTTP/1.1 200 OK\r\n") && next.ends_with(r#"{"status":"up"}"#), "{next}");
+}
+
+#[tokio::test]
+async fn that_break_off_never_look_whole_to_a_client_that_knows_no_chunks() {
+    let upstream = Upstream::raw(|mut stream| async move {
+        read_head(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n").await;
+    })
+    .await;
+    let gateway = Running::before(upstream.addr).await;
+    let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+    client.write_all(b"GET /api/products HTTP/1.0\r\nhost: a\r\n\r\n").await.expect("writes");
+    let ended = client.read_to_end(&mut Vec::new()).await;
+    assert_eq!(ended.map_err(|error| error.kind()), Err(std::io::ErrorKind::ConnectionReset));
+}
+
+#[tokio::test]
+async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
+    const SIZE: usize = 24 << 20;
+    let upstream = Upstream::raw(|mut stream| async move {
+        read_head(&mut stream).await;
+        let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\n\r\n").as_bytes()).await;
+        let _ = stream.write_all(&vec![b'x'; SIZE]).await;
+    })
+    .await;
+    let mut settings = config(upstream.addr);
+    settings.limits.write_stall = shop_config::Duration::millis(500);
+    let gateway = Running::start(settings).await;
+    let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+    client.write_all(b"GET /api/products HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("writes");
+    let (mut taken, mut room) = (0, vec![0; 256 << 10]);
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(25));
+    loop {
+        // Slower than the backend all the time, and never for long.
+        pace.tick().await;
+        match client.read(&mut room).await.expect("not cut") {
+            0 => break,
+            size => taken += size,
+        }
+    }
+    assert!(taken > SIZE, "{taken}");
+    assert_eq!(gateway.metric(r#"gateway_connections_cut_total{reason="write_stalled"}"#), None);
 }
 
 #[tokio::test]

@@ -58,6 +58,9 @@ pub(super) fn outgoing(before: &[u8], response: Response<Body>, asked: Asked) ->
         body.skip();
     }
     let is_chunked = matches!(framing, Framing::Chunked(_));
+    if !matches!(&framing, Framing::Chunked(trailers) if !trailers.is_empty()) {
+        parts.headers.remove(header::TRAILER);
+    }
     let outgoing = Outgoing::new(framing, body, |lines| {
         lines.extend_from_slice(before);
         begin(&parts, is_http_11, lines);
@@ -71,6 +74,7 @@ pub(super) fn outgoing(before: &[u8], response: Response<Body>, asked: Asked) ->
             lines.extend_from_slice(b"transfer-encoding: chunked\r\n");
         }
         match (is_http_11, keeps) {
+            _ if parts.status == StatusCode::SWITCHING_PROTOCOLS => {}
             (true, false) => lines.extend_from_slice(b"connection: close\r\n"),
             (false, true) => lines.extend_from_slice(b"connection: keep-alive\r\n"),
             _ => {}

@@ -78,9 +78,21 @@ impl Sender {
         state.is_last = is_last;
         state.is_wanted = false;
         let receiver = state.receiver.take();
+        // In the connection's own task, it is polled anyway.
+        let receiver = receiver.filter(|receiver| !state.sender.as_ref().is_some_and(|own| own.will_wake(receiver)));
         drop(state);
         if let Some(receiver) = receiver {
             receiver.wake();
+        }
+    }
+}
+
+impl Drop for Sender {
+    /// A connection that is gone sends no more.
+    fn drop(&mut self) {
+        let is_over = self.0.lock().is_last;
+        if !is_over {
+            self.fail(Reason::ClientClosed);
         }
     }
 }
