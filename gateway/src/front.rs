@@ -39,6 +39,9 @@ use crate::tls::Tls;
 
 /// How often limits on connections are looked after.
 const SWEEP: Duration = Duration::from_secs(1);
+/// So many connections are looked after, and perhaps end, before others have their turn: a flood that came together is slow
+/// together, and its end shall not hold up everybody else.
+const LOOKED_AT_ONCE: usize = 16;
 /// After running out of file descriptors, wait for others to end instead of spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
@@ -106,10 +109,10 @@ impl Worker {
             ticks.tick().await;
             let live = self.shared.live();
             let config = &live.config;
-            for watch in self.connections.lock().values() {
-                if let Some(reason) = watch.look(config) {
-                    self.count_cut(reason);
-                }
+            let watches: Vec<_> = self.connections.lock().values().cloned().collect();
+            for some in watches.chunks(LOOKED_AT_ONCE) {
+                some.iter().filter_map(|watch| watch.look(config)).for_each(|reason| self.count_cut(reason));
+                tokio::task::yield_now().await;
             }
             let idle = config.upstream.pool_idle.get();
             live.backends().for_each(|backend| backend.pools[self.index].sweep(idle));
