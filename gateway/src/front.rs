@@ -196,7 +196,8 @@ impl Worker {
     async fn open_with(&self, stream: TcpStream, tls: Option<&Tls>, due: Instant) -> Option<(Socket, Bytes, bool)> {
         let (mut stream, agreed) = match tls {
             None => (Socket::Plain(stream), None),
-            Some(tls) => match timeout_at(due, tls.accept(stream)).await {
+            // On the heap: what a handshake needs, a connection does not keep.
+            Some(tls) => match timeout_at(due, Box::pin(tls.accept(stream))).await {
                 Ok(Ok((stream, agreed))) => (Socket::Tls(Box::new(stream)), agreed),
                 // Probes connect and close; that is no failure.
                 Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => return None,

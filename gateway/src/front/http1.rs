@@ -7,6 +7,7 @@
 mod answer;
 mod body;
 mod head;
+mod spare;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use tokio::io::AsyncWrite;
 use self::answer::Asked;
 use self::body::{Demand, Sender};
 use self::head::{Head, Reader};
+use self::spare::Serving;
 use super::farewell::{self, Farewell};
 use super::incoming::Incoming;
 use super::socket::{Socket, Watched};
@@ -156,11 +158,10 @@ impl Connection {
         }
         let request = Request::from_parts(parts, incoming);
         let serving = proxy::serve(Arc::clone(worker), Arc::clone(&self.watch), peer, request);
-        // On the heap, so that a connection is small while it waits.
-        let mut serving = Box::pin(serving);
-        let answer = poll_fn(|cx| self.poll_answer(serving.as_mut(), cx)).await;
-        drop(serving);
+        let mut serving = spare::room_for(serving);
+        let answer = poll_fn(|cx| self.poll_answer(&mut serving, cx)).await;
         let Some(answer) = answer else { return Then::Cut };
+        spare::leave(serving);
         asked.keeps &= self.may_go_on();
         let (mut outgoing, keeps) = answer::outgoing(&self.last_interim(), answer, asked);
         let sent = poll_fn(|cx| self.poll_send(&mut outgoing, cx)).await;
@@ -197,15 +198,12 @@ impl Connection {
         Incoming::Http1(receiver)
     }
 
-    fn poll_answer<F>(&mut self, mut serving: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Option<Response<Body>>>
-    where
-        F: Future<Output = Response<Body>>,
-    {
+    fn poll_answer(&mut self, serving: &mut Serving, cx: &mut Context<'_>) -> Poll<Option<Response<Body>>> {
         loop {
             if self.watch.is_cut(cx) {
                 return Poll::Ready(None);
             }
-            if let Poll::Ready(answer) = serving.as_mut().poll(cx) {
+            if let Poll::Ready(answer) = serving.poll(cx) {
                 return Poll::Ready(Some(answer));
             }
             match self.poll_client(cx) {
