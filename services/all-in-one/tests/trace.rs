@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use shop_testing::{Api, Collector, Process, Traced, backend, collector, eventually, free_port};
+use shop_testing::{Api, Collector, Process, Receiver, Traced, backend, collector, eventually, free_port};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -28,6 +28,7 @@ const STATIONS: [(&str, &str); 12] = [
 #[tokio::test]
 async fn of_the_suite_in_one_process() {
     let Some(smtp) = backend::smtp(&[]).await else { return };
+    let receiver = Receiver::start(&[]).await;
     let data = tempfile::tempdir().expect("a folder");
     let port = free_port();
     let mut shop = logging("shop").env("PORT", port.to_string()).env("SHOP_DATA", data.path().display().to_string());
@@ -39,10 +40,11 @@ async fn of_the_suite_in_one_process() {
     let collector = Collector::start().await;
     shop.set("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint());
     shop.set("SMTP_URL", format!("smtp://127.0.0.1:{}", smtp.port()));
+    tell(&mut shop, "NOTIFICATION__WEBHOOK", &receiver);
     shop.start(port).await;
     buy(port).await;
     passes_all_stations(&[(None, &shop)]).await;
-    eventually!(smtp.mails().len() == 1);
+    eventually!((smtp.mails().len(), receiver.got().len()) == (1, 1));
     assert!(shop.stop().await.success());
     Tree::of(&collector).is_one_purchase(&Stores { bus: "memory", ..Stores::default() });
 }
@@ -81,6 +83,8 @@ async fn of_services_in_processes_of_their_own_on_kafka() {
         .env("BASKET_SERVICE_URLS", local(2))
         .env("PAYMENT_SERVICE_URLS", local(4))
         .env("NOTIFICATION_SERVICE_URLS", local(7));
+    let receiver = Receiver::start(&[]).await;
+    tell(&mut notification, "WEBHOOK", &receiver);
     let collector = Collector::start().await;
     let all = [&mut product, &mut basket, &mut payment, &mut notification, &mut gateway];
     for (process, port) in all.into_iter().zip([0, 2, 4, 7, 6]) {
@@ -102,12 +106,21 @@ async fn of_services_in_processes_of_their_own_on_kafka() {
         ("notification", &notification),
     ];
     passes_all_stations(&processes.map(|(name, process)| (Some(name), process))).await;
-    eventually!(smtp.mails().len() == 1);
+    eventually!((smtp.mails().len(), receiver.got().len()) == (1, 1));
     for mut process in [gateway, payment, basket, product, notification] {
         assert!(process.stop().await.success());
     }
     let stores = Stores { product: "postgresql", basket: "redis", payment: "mariadb", bus: "kafka", whole: None };
     Tree::of(&collector).is_one_purchase(&stores);
+}
+
+/// Lets `process` tell `receiver`, on this machine, what happens; `section` is where its settings of that are.
+fn tell(process: &mut Process, section: &str, receiver: &Receiver) {
+    process.set("WEBHOOK_URL", receiver.url());
+    process.set("WEBHOOK_SECRET", "whsec_dGhlLWtleS1vZi10aGUtdHJhY2UtdGVzdHM=");
+    for setting in ["ALLOW_PRIVATE", "ALLOW_HTTP"] {
+        process.set(&format!("SHOP_{section}__{setting}"), "true");
+    }
 }
 
 fn logging(name: &str) -> Process {
@@ -261,9 +274,16 @@ fn expected(stores: &Stores) -> Vec<(Who, Who, Attributes)> {
     }
     let told = ("CONSUMER", "process payment-events", NOTIFICATION);
     expected.push((told, ("CLIENT", "INSERT notifications", NOTIFICATION), sql(stores.product)));
-    for (send, channel) in [("send email", "email"), ("send log", "log")] {
+    for (send, channel) in [("send email", "email"), ("send log", "log"), ("send webhook", "webhook")] {
         expected.push((told, ("CLIENT", send, NOTIFICATION), vec![("shop.notification.channel", channel)]));
     }
+    let called = vec![
+        ("http.request.method", "POST"),
+        ("http.response.status_code", "204"),
+        ("url.scheme", "http"),
+        ("server.address", "127.0.0.1"),
+    ];
+    expected.push((("CLIENT", "send webhook", NOTIFICATION), ("CLIENT", "POST", NOTIFICATION), called));
     let write = if stores.basket == "redis" { "EVALSHA" } else { "INSERT baskets" };
     expected.push((filled, ("CLIENT", write, BASKET), sql(stores.basket)));
     expected

@@ -22,6 +22,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
+use shop_telemetry::{About, KeyValue, Span, SpanKind};
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
@@ -114,19 +115,39 @@ impl Hooks for HttpHooks {
             Ok(request) => request,
             Err(outcome) => return outcome,
         };
+        let mut span = Span::child(SpanKind::Client, || about(request.uri()));
         let deadline = Instant::now() + self.timeout;
-        match timeout_at(deadline, self.client.request(request)).await {
+        let outcome = match timeout_at(deadline, self.client.request(request)).await {
             Err(_) => Outcome::retry("timeout", format!("no answer within {:?}", self.timeout)),
             Ok(Err(error)) => failure::of(&error),
             Ok(Ok(response)) => {
+                span.set("http.response.status_code", i64::from(response.status().as_u16()));
                 let outcome = judge(response.status(), response.headers(), call.at);
                 let patience = deadline.min(Instant::now() + BODY_PATIENCE);
                 // However that ends: the receiver has said what became of the message.
                 timeout_at(patience, drain(response.into_body())).await.ok();
                 outcome
             }
+        };
+        if let Outcome::Failed { failure, .. } = &outcome {
+            span.fail(failure.code.clone());
         }
+        outcome
     }
+}
+
+/// What a call's span says, in OpenTelemetry's words for HTTP. Not the path, which may hold a secret of the receiver's.
+fn about(uri: &Uri) -> About {
+    let mut attributes = vec![KeyValue::new("http.request.method", "POST")];
+    if let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) {
+        let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+        attributes.extend([
+            KeyValue::new("url.scheme", scheme.to_owned()),
+            KeyValue::new("server.address", host.to_owned()),
+            KeyValue::new("server.port", i64::from(port)),
+        ]);
+    }
+    ("POST".into(), attributes)
 }
 
 /// Reads what there is of the body, up to a bound, so that the connection is free for the next message.

@@ -110,7 +110,8 @@ async fn a_slow_endpoint_does_not_keep_others_waiting() {
         service.paid(&format!("u{user}")).await;
     }
     eventually!(receiver.got().len() == 10);
-    assert_eq!(service.listed("channel=webhook&status=sent").await.len() as u64 / 10, 1, "only those of the quick one");
+    // That it was sent is noted after it was.
+    eventually!(service.listed("channel=webhook&status=sent").await.len() == 10);
     service.stop().await;
 }
 
