@@ -1,13 +1,14 @@
 //! An answer as an HTTP/1.1 client gets it: its head, and how its body is delimited (RFC 9112, sections 6 and 9).
 
 use std::cell::RefCell;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use http::header;
 use http::response::Parts;
 use http::{Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::ext::ReasonPhrase;
+use shop_clock::{Clock as _, SystemClock};
 
 use super::fields;
 use super::outgoing::{Framing, Outgoing};
@@ -101,14 +102,14 @@ fn begin(parts: &Parts, is_http_11: bool, lines: &mut Vec<u8>) {
 /// The line `Date`, which an origin with a clock sends (RFC 9110, section 6.6.1): made once a second.
 fn write_date(lines: &mut Vec<u8>) {
     thread_local! {
-        static LINE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+        static LINE: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
     }
-    let now = SystemTime::now();
-    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = SystemClock.now();
+    let second = now.unix_timestamp();
     LINE.with_borrow_mut(|(made, line)| {
         if *made != second || line.is_empty() {
             *made = second;
-            *line = format!("date: {}\r\n", httpdate::fmt_http_date(now));
+            *line = format!("date: {}\r\n", httpdate::fmt_http_date(SystemTime::from(now)));
         }
         lines.extend_from_slice(line.as_bytes());
     });
