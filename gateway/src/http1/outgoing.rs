@@ -43,9 +43,11 @@ pub(crate) struct Outgoing<B> {
     piece: Bytes,
     /// After the piece.
     tail: &'static [u8],
-    body: B,
+    /// Gone as soon as all of it is in the buffers, unless it may be wanted back.
+    body: Option<B>,
     framing: Framing,
     is_begun: bool,
+    may_return: bool,
 }
 
 /// How a body is delimited.
@@ -63,12 +65,31 @@ pub(crate) enum Framing {
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
 impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
-    /// `body`, delimited by `framing`, behind the head that `write` writes.
-    pub(crate) fn new(framing: Framing, body: B, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+    /// An answer: `body`, delimited by `framing`, behind the head that `write` writes.
+    pub(crate) fn answer(framing: Framing, body: B, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut outgoing = Self::returnable(framing, body, write);
+        outgoing.may_return = false;
+        if matches!(outgoing.framing, Framing::Ended) {
+            outgoing.end();
+        }
+        outgoing
+    }
+
+    /// The same when the body is wanted back if nothing of it went out.
+    fn returnable(framing: Framing, body: B, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut lines = SPARE.take();
         lines.clear();
         write(&mut lines);
-        Self { lines, gone: 0, piece: Bytes::new(), tail: b"", body, framing, is_begun: false }
+        let body = Some(body);
+        Self { lines, gone: 0, piece: Bytes::new(), tail: b"", body, framing, is_begun: false, may_return: true }
+    }
+
+    /// All of the body is in the buffers. What became of it is recorded before the other side can know.
+    fn end(&mut self) {
+        self.framing = Framing::Ended;
+        if !self.may_return {
+            self.body = None;
+        }
     }
 
     /// Whether something of it may have been sent.
@@ -139,14 +160,16 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
 
     /// Takes the next piece of the body, of which there is one, into the buffers.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
         let frame = loop {
-            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else { break None };
+            let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(cx)) else { break None };
             let frame = frame.map_err(|_| Trouble::Body)?;
             // An empty chunk would end the body.
             if frame.data_ref().is_none_or(|data| !data.is_empty()) {
                 break Some(frame);
             }
         };
+        let is_last = matches!(self.framing, Framing::Chunked(_)) && body.is_end_stream();
         let data = frame.map(http_body::Frame::into_data);
         match (&mut self.framing, data) {
             (Framing::Ended, _) => {}
@@ -154,18 +177,18 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
                 let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
                 // The client's side sees to it that the length is right; a wrong one must not go on as the next request.
                 *left = left.checked_sub(size).ok_or(Trouble::Body)?;
-                if *left == 0 {
-                    self.framing = Framing::Ended;
-                }
+                let is_last = *left == 0;
                 self.piece = data;
+                if is_last {
+                    self.end();
+                }
             }
             (Framing::Length(_), _) => return Poll::Ready(Err(Trouble::Body)),
             (Framing::Close, Some(Ok(data))) => self.piece = data,
-            (Framing::Close, _) => self.framing = Framing::Ended,
+            (Framing::Close, _) => self.end(),
             (Framing::Chunked(_), Some(Ok(data))) => {
                 self.make_room();
                 write_size(data.len(), &mut self.lines);
-                let is_last = self.body.is_end_stream();
                 let tail = if is_last { LAST_CHUNK } else { &LAST_CHUNK[..2] };
                 // Copied, they could not be taken back if nothing goes out.
                 if self.is_begun && data.len() <= SMALL {
@@ -176,7 +199,7 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
                     self.tail = tail;
                 }
                 if is_last {
-                    self.framing = Framing::Ended;
+                    self.end();
                 }
             }
             (Framing::Chunked(allowed), Some(Err(frame))) => {
@@ -186,13 +209,13 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
                 self.lines.extend_from_slice(b"0\r\n");
                 fields::write(&trailers, &mut self.lines);
                 self.lines.extend_from_slice(b"\r\n");
-                self.framing = Framing::Ended;
+                self.end();
                 // They cannot be had twice.
                 self.is_begun = true;
             }
             (Framing::Chunked(_), None) => {
                 self.tail = &LAST_CHUNK[2..];
-                self.framing = Framing::Ended;
+                self.end();
             }
         }
         Poll::Ready(Ok(()))
@@ -217,12 +240,18 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
 }
 
 impl Outgoing<Upload> {
+    /// A request, whose body can be had back as long as nothing of it went out.
+    pub(crate) fn request(framing: Framing, body: Upload, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        Self::returnable(framing, body, write)
+    }
+
     /// The body as it was, if nothing of the request was sent.
     pub(crate) fn back(self) -> Option<Upload> {
         if self.is_begun {
             return None;
         }
-        let Self { mut body, piece, .. } = self;
+        let Self { body, piece, .. } = self;
+        let mut body = body?;
         if !piece.is_empty() {
             body.put_back(piece);
         }

@@ -72,7 +72,7 @@ fn outgoing(head: &Parts, body: Upload) -> Outgoing<Upload> {
     } else {
         fields::length(&head.headers).filter(|length| *length > 0).map_or(Framing::Ended, Framing::Length)
     };
-    Outgoing::new(framing, body, |lines| head::write(head, lines))
+    Outgoing::request(framing, body, |lines| head::write(head, lines))
 }
 
 /// A call until its answer begins.

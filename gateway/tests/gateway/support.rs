@@ -321,7 +321,8 @@ pub(crate) struct Mortal {
 
 impl Mortal {
     pub(crate) fn start() -> Self {
-        Self::at("127.0.0.1:0".parse().expect("an address"))
+        // Of the ports that nobody else gets when it dies.
+        Self::at(nobody())
     }
 
     /// At an address where another one died.

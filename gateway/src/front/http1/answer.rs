@@ -62,7 +62,7 @@ pub(super) fn outgoing(before: &[u8], response: Response<Body>, asked: Asked) ->
     if !matches!(&framing, Framing::Chunked(trailers) if !trailers.is_empty()) {
         parts.headers.remove(header::TRAILER);
     }
-    let outgoing = Outgoing::new(framing, body, |lines| {
+    let outgoing = Outgoing::answer(framing, body, |lines| {
         lines.extend_from_slice(before);
         begin(&parts, is_http_11, lines);
         fields::write(&parts.headers, lines);
