@@ -2,6 +2,7 @@
 # is built alone. The rest shares nearly all of its dependencies and is compiled at once, then taken apart.
 {
   lib,
+  removeReferencesTo,
   runCommand,
   rustPlatform,
   services,
@@ -65,9 +66,15 @@ let
         pname = service.binary;
         inherit (source) version;
         meta = meta service;
+        nativeBuildInputs = [ removeReferencesTo ];
+        # One service's image must not hold them all.
+        disallowedReferences = [ together ];
       }
       ''
-        install -Dm555 -t "$out/bin" ${together}/bin/${service.binary}
+        install -Dm755 -t "$out/bin" ${together}/bin/${service.binary}
+        # Where the linker wrote down its libraries would be; there are none.
+        remove-references-to -t ${together} "$out/bin/${service.binary}"
+        chmod 555 "$out/bin/${service.binary}"
       '';
 in
 {
