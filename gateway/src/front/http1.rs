@@ -5,6 +5,8 @@
 //! out, and keeps buffers for as long as a connection is open. Here one that waits holds none.
 
 mod answer;
+#[cfg(test)]
+mod beside;
 mod body;
 mod head;
 mod spare;
