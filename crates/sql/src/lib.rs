@@ -30,6 +30,9 @@ mod store;
 mod tables;
 mod watch;
 
+/// `#[derive(FromRow)]` of sqlx for the types of rows, and its `migrate!`, which takes a folder of migrations into the program.
+pub use sqlx_macros::{FromRow, migrate as migrations};
+
 pub use error::{Failure, Refusal, Transient, fault, is_transient, retry_transient};
 pub use housekeeping::housekeeping;
 pub use idempotency::Idempotency;

@@ -18,7 +18,7 @@ pub struct NewEvent {
 }
 
 /// A row of the outbox.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, crate::FromRow)]
 pub struct Pending {
     pub(crate) id: i64,
     pub(crate) topic: String,
@@ -28,7 +28,7 @@ pub struct Pending {
 }
 
 /// A row of the idempotency keys.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, crate::FromRow)]
 pub struct Answer {
     pub(crate) fingerprint: Vec<u8>,
     pub(crate) operation: Uuid,

@@ -32,8 +32,8 @@ use provider::Watched;
 use sandbox::Sandbox;
 use store::SqlPayments;
 
-static MARIADB: Migrator = sqlx::migrate!("migrations/mariadb");
-static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static MARIADB: Migrator = shop_sql::migrations!("migrations/mariadb");
+static SQLITE: Migrator = shop_sql::migrations!("migrations/sqlite");
 
 /// What lives in the database.
 pub(crate) struct Opened {

@@ -9,13 +9,13 @@ use shop_fault::Fault;
 use shop_money::{Currency, Money};
 use shop_sql::{Sqlite, Statement, fault, inbox, statement};
 use sqlx::migrate::Migrator;
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::document::quantity;
 use crate::domain::{Basket, Baskets, Change, Changed, Error, Line, UserId};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+static MIGRATIONS: Migrator = shop_sql::migrations!("migrations/sqlite");
 
 /// Baskets deleted by one sweep's statement, so that writers never wait long for it.
 const CHUNK: i64 = 500;
@@ -26,7 +26,7 @@ pub(crate) struct SqliteBaskets {
     clock: SharedClock,
 }
 
-#[derive(FromRow)]
+#[derive(shop_sql::FromRow)]
 struct BasketRow {
     id: Uuid,
     currency: String,
@@ -36,7 +36,7 @@ struct BasketRow {
     expires_at: i64,
 }
 
-#[derive(FromRow)]
+#[derive(shop_sql::FromRow)]
 struct LineRow {
     id: Uuid,
     product_id: i64,

@@ -8,9 +8,9 @@ use sqlx::{Database, PgPool, Postgres, Transaction};
 use crate::domain::Error;
 
 /// The schema on PostgreSQL.
-pub(super) static POSTGRES: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
+pub(super) static POSTGRES: sqlx::migrate::Migrator = shop_sql::migrations!("migrations/postgres");
 /// The schema on SQLite.
-pub(super) static SQLITE: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static SQLITE: sqlx::migrate::Migrator = shop_sql::migrations!("migrations/sqlite");
 
 /// An engine that keeps notifications.
 #[async_trait]

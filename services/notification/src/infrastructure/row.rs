@@ -32,7 +32,7 @@ macro_rules! endpoint_columns {
 pub(super) use endpoint_columns;
 
 /// A row of `notifications`.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, shop_sql::FromRow)]
 pub(super) struct NotificationRow {
     pub(super) id: Uuid,
     user_id: String,
@@ -156,7 +156,7 @@ pub(super) const GIVE_UP: &str = "UPDATE notifications SET status = 'dead', fail
      WHERE id = $1 AND version = $2";
 
 /// A row of `preferences`.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, shop_sql::FromRow)]
 pub(super) struct PreferencesRow {
     user_id: String,
     email: Option<String>,
@@ -182,7 +182,7 @@ impl TryFrom<PreferencesRow> for Preferences {
 }
 
 /// A row of `webhook_endpoints`.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, shop_sql::FromRow)]
 pub(super) struct EndpointRow {
     id: Uuid,
     url: String,

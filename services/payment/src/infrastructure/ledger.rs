@@ -6,7 +6,7 @@ use sqlx::{MySqlConnection, SqliteConnection};
 use uuid::Uuid;
 
 /// A row of `sandbox_charges`.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, shop_sql::FromRow)]
 pub(super) struct Entry {
     pub(super) charge_key: Uuid,
     pub(super) outcome: String,

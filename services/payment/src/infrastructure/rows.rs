@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::domain::{Error, Failure, Item, Metadata, Method, Note, Payment, Refund, RefundStatus, Status, UserId};
 
 /// A row of `payments`.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, shop_sql::FromRow)]
 pub(super) struct PaymentRow {
     pub(super) id: Uuid,
     pub(super) user_id: String,
@@ -34,7 +34,7 @@ pub(super) struct PaymentRow {
 }
 
 /// A row of `payment_items`.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, shop_sql::FromRow)]
 pub(super) struct ItemRow {
     pub(super) payment_id: Uuid,
     pub(super) position: i64,
@@ -49,7 +49,7 @@ pub(super) struct ItemRow {
 }
 
 /// A row of `refunds`.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, shop_sql::FromRow)]
 pub(super) struct RefundRow {
     pub(super) id: Uuid,
     pub(super) payment_id: Uuid,

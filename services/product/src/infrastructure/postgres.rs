@@ -11,7 +11,7 @@ use super::select::like;
 use crate::domain::folded;
 
 /// The schema.
-pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");
+pub(super) static MIGRATIONS: sqlx::migrate::Migrator = shop_sql::migrations!("migrations/postgres");
 
 /// A pool on PostgreSQL.
 pub(super) struct PostgresEngine {

@@ -17,7 +17,7 @@ macro_rules! columns {
 pub(super) use columns;
 
 /// A row of `products`.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone, shop_sql::FromRow)]
 pub(super) struct ProductRow {
     pub(super) id: i64,
     name: String,

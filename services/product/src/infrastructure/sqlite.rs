@@ -12,7 +12,7 @@ use super::select::like;
 use crate::domain::folded;
 
 /// The schema.
-pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static MIGRATIONS: sqlx::migrate::Migrator = shop_sql::migrations!("migrations/sqlite");
 
 /// The pools on an SQLite file.
 pub(super) struct SqliteEngine {

@@ -168,7 +168,7 @@ impl<E: Engine> Sql<E> {
 }
 
 /// A row of `reservation_lines`.
-#[derive(sqlx::FromRow)]
+#[derive(shop_sql::FromRow)]
 struct LineRow {
     product_id: i64,
     quantity: i64,
