@@ -28,8 +28,8 @@ proto: ## Check the gRPC interface and generate its code
 dev: ## Run everything in one process on embedded stores
 	cargo run
 
-build: ## Build every binary for release
-	cargo build --locked --release --workspace --bins
+build: ## Build every binary as packages have them, into target/dist
+	cargo build --locked --profile dist --workspace --bins
 
 test: ## Run all tests, on embedded and on real stores
 	SHOP_TEST_REQUIRE_BACKENDS=1 scripts/backends run $(if $(KAFKA),--kafka $(KAFKA)) -- cargo test --locked --workspace $(TEST_FEATURES) $(ARGS)
