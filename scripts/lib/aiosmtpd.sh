@@ -15,16 +15,27 @@ aiosmtpd_python() {
   fi
 }
 
+aiosmtpd_wanted() { echo "$ROOT/scripts/aiosmtpd/requirements.txt"; }
+
+aiosmtpd_there() {
+  local made
+  made=$(aiosmtpd_folder)/done
+  [[ -n $(aiosmtpd_python) && ! (-e $made && $(aiosmtpd_wanted) -nt $made) ]]
+}
+
+# Debian has the half of `venv` that brings pip in a package of its own.
+aiosmtpd_missing() {
+  aiosmtpd_there || python3 -c 'import venv, ensurepip' 2>/dev/null || printf '%s\n' python3 python3-venv
+}
+
 aiosmtpd_install() {
-  local folder wanted=$ROOT/scripts/aiosmtpd/requirements.txt
+  local folder
+  ! aiosmtpd_there || return 0
   folder=$(aiosmtpd_folder)
-  if [[ -n $(aiosmtpd_python) && ! (-e $folder/done && $wanted -nt $folder/done) ]]; then return; fi
-  # Debian has the half of `venv` that brings pip in a package of its own.
-  python3 -c 'import venv, ensurepip' 2>/dev/null || install_packages python3 python3-venv
   say "installing aiosmtpd (some seconds, once)"
   {
     python3 -m venv --clear "$folder" &&
-      "$folder/bin/python3" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r "$wanted"
+      "$folder/bin/python3" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r "$(aiosmtpd_wanted)"
   } >"$DIR/install.log" 2>&1 || {
     tail -n 20 "$DIR/install.log" >&2
     die "aiosmtpd could not be installed; have a python3 on PATH that has the package"

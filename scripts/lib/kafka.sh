@@ -19,7 +19,7 @@ kafka_missing() {
   [[ -d $(kafka_libs) ]] || command -v mvn >/dev/null || echo maven
 }
 
-kafka_fetch() {
+kafka_install() {
   local libs
   libs=$(kafka_libs)
   [[ ! -d $libs ]] || return 0

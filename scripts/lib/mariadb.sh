@@ -7,9 +7,8 @@ mariadb_server() { PATH=$PATH:/usr/sbin:/usr/local/sbin command -v mariadbd; }
 
 # The core packages hold the programs without the system service.
 mariadb_missing() {
-  if ! mariadb_server >/dev/null || ! command -v mariadb-install-db >/dev/null || ! command -v mariadb >/dev/null; then
-    echo mariadb-server-core mariadb-client-core
-  fi
+  if ! mariadb_server >/dev/null || ! command -v mariadb-install-db >/dev/null; then echo mariadb-server-core; fi
+  command -v mariadb >/dev/null || echo mariadb-client-core
 }
 
 mariadb_url() { echo "mysql://shop:$(password)@127.0.0.1:$(port mariadb)/mysql"; }

@@ -3,18 +3,17 @@
 
 openmetrics_python() {
   local python
-  for python in python3 /usr/bin/python3; do
+  # Not the first alone: what Debian installs is its own Python's.
+  for python in $(type -aP python3); do
     if "$python" -c 'import prometheus_client.openmetrics.parser' 2>/dev/null; then
-      command -v "$python"
+      echo "$python"
       return
     fi
   done
 }
 
-openmetrics_install() {
-  [[ -z $(openmetrics_python) ]] || return 0
-  install_packages python3-prometheus-client
-  [[ -n $(openmetrics_python) ]] || die "no python3 has prometheus_client: python3 -m pip install prometheus_client"
+openmetrics_missing() {
+  [[ -n $(openmetrics_python) ]] || echo python3-prometheus-client
 }
 
 openmetrics_env() {

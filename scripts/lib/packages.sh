@@ -1,7 +1,15 @@
 # shellcheck shell=bash
 # Installing what is missing. Sourced by the scripts next door.
 
+# Two names in one word are one package that nobody has.
+package_name() { [[ $1 =~ ^[a-z0-9][a-z0-9+.-]+$ ]]; }
+
+# install_packages NAME...
 install_packages() {
+  local name
+  for name; do
+    package_name "$name" || die "not the name of a package: '$name'"
+  done
   command -v apt-get >/dev/null || die "missing: $*. Install these servers, so that they are on PATH"
   say "installing $* (a minute or two; the log is $DIR/install.log)"
   (

@@ -1,0 +1,39 @@
+# shellcheck shell=bash
+# The servers that scripts/backends runs and the tools that tests start themselves: a word here, a file next door.
+#
+# NAME.sh has, each as a function that starts with NAME_:
+#   missing  prints the Debian packages that are not here, one a line; nothing when all is there
+#   install  makes what no package holds, when it is not there; left out when packages are all
+#   env      prints what tests have to know, as `export` lines
+# and a server also start, ready and url. scripts/test tries `missing` of each.
+
+ALL_SERVERS=(postgres mariadb redis kafka)
+TOOLS=(h2spec chromium aiosmtpd openmetrics)
+
+for part in "${ALL_SERVERS[@]}" "${TOOLS[@]}"; do
+  # shellcheck source=/dev/null
+  source "$ROOT/scripts/lib/$part.sh"
+done
+unset part
+
+missing_packages() {
+  local part
+  for part; do
+    ! declare -F "${part}_missing" >/dev/null || "${part}_missing"
+  done
+}
+
+install_parts() {
+  local part names packages
+  # None twice: two parts may need the same.
+  names=$(missing_packages "$@" | sort -u)
+  if [[ -n $names ]]; then
+    mapfile -t packages <<<"$names"
+    install_packages "${packages[@]}"
+  fi
+  for part; do
+    names=$(missing_packages "$part")
+    [[ -z $names ]] || die "$part is still not complete without ${names//$'\n'/, }; install it in another way, so that it is on PATH"
+    ! declare -F "${part}_install" >/dev/null || "${part}_install"
+  done
+}
