@@ -146,6 +146,22 @@ launch() {
   echo "$pid $(born "$pid")" >"$DIR/$name/pid"
 }
 
+# The process ids of a process's children.
+children() {
+  if [[ -r /proc/$1/task/$1/children ]]; then
+    cat -- "/proc/$1"/task/*/children 2>/dev/null || true
+  else
+    ps -o pid= --ppid "$1" 2>/dev/null || true
+  fi
+}
+
+# A process, its children, theirs, and so on.
+family() {
+  local child
+  echo "$1"
+  for child in $(children "$1"); do family "$child"; done
+}
+
 alive() {
   local pid birth
   [[ -s $DIR/$1/pid ]] || return 1
@@ -157,7 +173,7 @@ signal() {
   local pid children=
   read -r pid _ <"$DIR/$1/pid"
   # A parent that is killed cannot take its children along.
-  [[ $2 != KILL ]] || children=$(ps -o pid= --ppid "$pid" || true)
+  [[ $2 != KILL ]] || children=$(children "$pid")
   # shellcheck disable=SC2086 # a list of numbers
   kill "-$2" "$pid" $children 2>/dev/null || true
 }

@@ -1,0 +1,6 @@
+# shellcheck shell=bash
+# Small programs that tests call and a minimal Debian lacks. Sourced by scripts/backends.
+
+programs_missing() { command -v curl >/dev/null || echo curl; }
+
+programs_env() { :; }
