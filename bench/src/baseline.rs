@@ -1,5 +1,7 @@
 //! What the parts do alone: a bare handler, and each store driven by its own or the plainest client.
 
+#![expect(clippy::disallowed_types, reason = "no test; they are of the terminal's group, and end with Ctrl-C")]
+
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};

@@ -2,14 +2,16 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
+
+use shop_testing::Program;
+use shop_testing::program::Child;
 
 use crate::client::Connection;
 
-/// A process of ours; killed when dropped.
+/// A process of ours; killed with this value.
 pub(crate) struct Process {
     pub(crate) name: &'static str,
     pub(crate) host: String,
@@ -29,19 +31,13 @@ impl Process {
         let path = beside(binary)?;
         let log = std::fs::File::create(std::env::temp_dir().join(format!("shop-bench-{binary}.log")))?;
         let began = Instant::now();
-        let child = Command::new(&path)
-            .args(arguments)
-            .envs(variables.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot start {}", path.display()))?;
-        let mut process = Self { name: binary, host, child };
+        let program = Program::new(&path).args(arguments).stdout(log.try_clone()?).stderr(log);
+        let program = variables.iter().fold(program, |program, (name, value)| program.env(name, value));
+        let mut process = Self { name: binary, host, child: program.spawn() };
         let mut poll = tokio::time::interval(Duration::from_millis(2));
         while began.elapsed() < Duration::from_secs(90) {
             poll.tick().await;
-            if let Some(status) = process.child.try_wait()? {
+            if let Some(status) = process.child.exited() {
                 bail!("{binary} ended with {status}; see its log in the temporary folder");
             }
             let Ok(mut connection) = Connection::open(&process.host).await else { continue };
@@ -63,13 +59,6 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or_default()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 

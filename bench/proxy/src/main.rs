@@ -10,6 +10,7 @@
     reason = "rates and quantiles of counts far below 2^52"
 )]
 #![expect(clippy::disallowed_methods, reason = "a program of its own, with none of the suite's settings or tasks")]
+#![expect(clippy::disallowed_types, reason = "no test; the others are of its terminal's group, and end with Ctrl-C")]
 
 mod compare;
 mod contestant;

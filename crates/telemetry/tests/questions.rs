@@ -1,8 +1,7 @@
 //! Somebody who only asks whether a level is enabled, as sqlx does for each statement, must not cost anyone a line.
 
-use std::process::Command;
-
 use shop_config::{Log, LogFormat, Otel};
+use shop_testing::Program;
 
 /// The child: what it logs is read by the test below.
 #[test]
@@ -18,10 +17,9 @@ fn ask_then_log() {
 
 #[test]
 fn a_line_after_a_question_is_not_lost() {
-    let output = Command::new(std::env::current_exe().expect("knows its own path"))
+    let output = Program::new(std::env::current_exe().expect("knows its own path"))
         .args(["--exact", "ask_then_log", "--ignored", "--nocapture"])
-        .output()
-        .expect("runs itself");
+        .run();
     let lines = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(lines.matches(r#""message":"kept""#).count(), 3, "{lines}");
 }

@@ -188,7 +188,9 @@ fn unique(prefix: &str) -> String {
 }
 
 /// Runs a clean-up to its end from `drop`, inside or outside of a runtime. Its failure is not the test's.
-fn detached(work: impl Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send + 'static) {
+pub(crate) fn detached(
+    work: impl Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+) {
     let run = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
     };

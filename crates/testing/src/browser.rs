@@ -3,23 +3,33 @@
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::{Api, backend};
+use crate::{Api, Program, backend, program::Child};
 
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_mins(1);
 
+/// How long it may take to close, before it is killed.
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// Without the processes that keep memory of crashes, which are of no group and none's children.
+const CRASHES: &str = "--disable-crash-reporter";
+
 /// A browser with one window. It is closed with this value.
 pub struct Browser {
-    driver: Child,
+    port: u16,
     api: Api,
     session: String,
+    driver: Child,
+    /// Where they keep their files. After the driver, which ends first.
+    _folder: TempDir,
 }
 
 impl Browser {
@@ -30,14 +40,14 @@ impl Browser {
     /// When it is there and does not start, or when it is not there and has to be.
     pub async fn start() -> Option<Self> {
         let program = backend::chromedriver()?;
-        let mut driver = Command::new(program)
+        let folder = tempfile::Builder::new().prefix("shop-browser-").tempdir().expect("makes a folder");
+        let mut driver = Program::new(program)
             .arg("--port=0")
-            .stdin(Stdio::null())
+            .env("TMPDIR", folder.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver starts");
-        let output = driver.stdout.take().expect("its output");
+            .spawn();
+        let output = driver.take_stdout().expect("its output");
         // The thread reads on, so that the driver never waits for room to write.
         let (found, port) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
@@ -50,10 +60,17 @@ impl Browser {
             }
         });
         let port = tokio::time::timeout(START, port).await.expect("chromedriver starts in time").expect("its port");
-        let mut browser = Self { driver, api: Api::new(format!("127.0.0.1:{port}")), session: String::new() };
+        let api = Api::new(format!("127.0.0.1:{port}"));
+        let mut browser = Self { port, api, session: String::new(), driver, _folder: folder };
         // Tests may run as root and in containers with little shared memory; they open nothing but their own pages.
-        let arguments =
-            ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-proxy-server"];
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--disable-gpu",
+            "--no-proxy-server",
+            CRASHES,
+        ];
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "goog:chromeOptions": {"args": arguments},
             "goog:loggingPrefs": {"browser": "ALL"},
@@ -139,11 +156,56 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The driver closes its browser when it is asked to end, not when it is killed.
-        let ended = Command::new("kill").args(["-TERM", &self.driver.id().to_string()]).status();
-        if !ended.is_ok_and(|status| status.success()) {
-            self.driver.kill().ok();
+        // A driver that ends does not close its browser; so it is asked to, and what does not heed that is killed with it.
+        if !self.session.is_empty() {
+            let session = format!("http://127.0.0.1:{}{}", self.port, self.session);
+            backend::detached(async move {
+                reqwest::Client::new().delete(session).timeout(CLOSE).send().await?;
+                Ok(())
+            });
         }
-        self.driver.wait().ok();
+        self.driver.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eventually;
+
+    /// Processes that were told of this folder, or whose group is this.
+    fn of(folder: &str, group: u32) -> Vec<String> {
+        let read = |entry: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let command = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            let fields: Vec<_> = stat.rsplit_once(") ")?.1.split(' ').collect();
+            let ours = fields[2] == group.to_string() || command.contains(folder);
+            (ours && fields[0] != "Z").then_some(command)
+        };
+        std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(read).collect()
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_browser_stays() {
+        // Asked to close, and when it cannot be asked.
+        for stuck in [false, true] {
+            let Some(browser) = Browser::start().await else { return };
+            browser.open("about:blank").await;
+            let group = browser.driver.id();
+            let told = std::fs::read_to_string(format!("/proc/{group}/environ")).expect("it runs");
+            let folder = told.split('\0').find_map(|told| told.strip_prefix("TMPDIR=")).expect("a folder").to_owned();
+            let there = of(&folder, group);
+            assert!(there.len() > 3, "a driver, a browser, and its processes: {there:?}");
+            if stuck {
+                browser.driver.signal("KILL");
+            }
+            drop(browser);
+            eventually!({
+                let left = of(&folder, group);
+                if left.is_empty() { Ok(()) } else { Err(left) }
+            });
+            assert!(!std::path::Path::new(&folder).exists(), "its files are gone");
+        }
     }
 }

@@ -8,12 +8,15 @@ pub mod layers;
 pub mod leaks;
 pub mod patience;
 pub mod process;
+pub mod program;
 pub mod receiver;
+mod watch;
 
 pub use api::{Api, Reply, assert_problem};
 pub use browser::Browser;
 pub use collector::{Collector, Traced};
 pub use process::{Process, free_port};
+pub use program::Program;
 pub use receiver::Receiver;
 
 /// A variable of the environment, when it is set and not empty.

@@ -6,7 +6,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::ExitStatus,
     sync::{
         LazyLock,
         atomic::{AtomicU16, Ordering},
@@ -17,8 +17,9 @@ use std::{
 use tempfile::NamedTempFile;
 
 use crate::{
-    Api, eventually,
+    Api, Program, eventually,
     leaks::{leaks, secrets},
+    program::Child,
 };
 
 /// How to start a process, and the process while it runs. It is killed with this value; when the test fails, its output is
@@ -85,16 +86,13 @@ impl Process {
         assert!(self.child.is_none(), "{} runs already", self.program.display());
         self.secrets.extend(secrets(&self.variables));
         let log = File::options().append(true).open(self.output.path()).expect("opens its log");
-        let child = Command::new(&self.program)
+        let program = Program::new(&self.program)
             .args(&self.arguments)
             .env_clear()
-            .envs(crate::variable("PATH").map(|path| ("PATH".to_owned(), path)))
-            .envs(self.variables.iter().cloned())
-            .stdin(Stdio::null())
             .stdout(log.try_clone().expect("shares its log"))
-            .stderr(log)
-            .spawn();
-        self.child = Some(child.unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display())));
+            .stderr(log);
+        let program = self.variables.iter().fold(program, |program, (name, value)| program.env(name, value));
+        self.child = Some(program.spawn());
     }
 
     /// Starts it and waits until `/health/ready` of its HTTP port answers 200.
@@ -111,7 +109,7 @@ impl Process {
 
     /// How it ended, when it has.
     pub fn exited(&mut self) -> Option<ExitStatus> {
-        self.child.as_mut()?.try_wait().expect("is our child")
+        self.child.as_mut()?.exited()
     }
 
     /// Waits until it ends by itself.
@@ -123,10 +121,7 @@ impl Process {
 
     /// Kills it, as a power cut would.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().expect("is our child");
-            child.wait().expect("is our child");
-        }
+        self.child = None;
     }
 
     /// Asks it to end (SIGTERM) and waits until it has.
@@ -137,9 +132,7 @@ impl Process {
 
     /// Sends it a signal, such as `HUP`.
     pub fn signal(&self, name: &str) {
-        let id = self.child.as_ref().expect("it runs").id();
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).status();
-        assert!(sent.is_ok_and(|status| status.success()), "cannot signal process {id}");
+        self.child.as_ref().expect("it runs").signal(name);
     }
 
     /// What it wrote so far, over all of its starts.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use futures_util::StreamExt;
-use shop_testing::{Process, eventually, free_port};
+use shop_testing::{Process, Program, eventually, free_port};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -117,8 +117,7 @@ async fn settings_out_of_a_pipe_are_not_read_again() {
     let upstream = Mortal::start();
     let folder = tempfile::tempdir().expect("a folder");
     let pipe = folder.path().join("settings");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-    assert!(made.is_ok_and(|status| status.success()), "makes a pipe");
+    assert!(Program::new("mkfifo").arg(&pipe).run().status.success(), "makes a pipe");
     let port = free_port();
     let mut process = Process::new("gateway")
         .arg("--config")

@@ -1,29 +1,28 @@
 //! `shop demo` as a person runs it, a few seconds of each: what is switched on has to show in the summary.
 
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::time::Duration;
 
 use serde_json::Value;
 use shop::{Config, Suite};
 use shop_runtime::Shutdown;
-use tokio::process::Command;
+use shop_testing::Program;
 
 /// For a few seconds of play on a machine that has much else to do.
 const BOUND: Duration = Duration::from_mins(2);
 
-fn demo(folder: &Path, flags: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
-    command.arg("demo").args(flags).env("TMPDIR", folder).env("PORT", "0").kill_on_drop(true);
+fn demo(folder: &Path, flags: &[&str]) -> Program {
+    let shop = Program::new(env!("CARGO_BIN_EXE_shop"));
+    let mut shop = shop.arg("demo").args(flags).env("TMPDIR", folder).env("PORT", "0");
     for section in ["PRODUCT", "BASKET", "PAYMENT"] {
-        command.env(format!("SHOP_{section}__HTTP__PORT"), "0").env(format!("SHOP_{section}__GRPC__PORT"), "0");
+        shop = shop.env(format!("SHOP_{section}__HTTP__PORT"), "0").env(format!("SHOP_{section}__GRPC__PORT"), "0");
     }
-    command.env("SHOP_NOTIFICATION__HTTP__PORT", "0").stdin(Stdio::null());
-    command
+    shop.env("SHOP_NOTIFICATION__HTTP__PORT", "0")
 }
 
-async fn output(mut command: Command) -> Output {
-    let output = tokio::time::timeout(BOUND, command.output()).await.expect("it ends by itself").expect("it runs");
+async fn output(demo: Program) -> Output {
+    let output = tokio::time::timeout(BOUND, demo.output()).await.expect("it ends by itself");
     assert!(output.status.success(), "{output:?}");
     output
 }
@@ -140,7 +139,7 @@ async fn help_tells_of_the_demo_and_nonsense_is_refused() {
         (["--url", "https://shop.example"], "http://HOST:PORT"),
         (["--users", "0"], "1..=1000"),
     ] {
-        let refused = demo(folder.path(), &wrong).output().await.expect("it runs");
+        let refused = demo(folder.path(), &wrong).output().await;
         assert_eq!(refused.status.code(), Some(2), "{wrong:?}");
         assert!(String::from_utf8_lossy(&refused.stderr).contains(word), "{refused:?}");
     }

@@ -2,10 +2,10 @@
 //! succeed, a block marked `sh 404` must end in a call answered with that status.
 
 use std::path::Path;
-use std::process::Command;
 
 use shop::{Config, Suite};
 use shop_runtime::Shutdown;
+use shop_testing::Program;
 
 struct Block {
     line: usize,
@@ -68,12 +68,8 @@ fn run(at: &str, block: &Block, [gateway, notification]: [u16; 2]) {
     "#;
     let script = block.script.replace("localhost:8083", &format!("127.0.0.1:{gateway}"));
     let script = script.replace("localhost:8084", &format!("127.0.0.1:{notification}"));
-    let output = Command::new("bash")
-        .arg("-c")
-        .arg(format!("{prelude}\n{script}"))
-        .env("STATUSES", statuses.path())
-        .output()
-        .expect("bash runs");
+    let output =
+        Program::new("bash").arg("-c").arg(format!("{prelude}\n{script}")).env("STATUSES", statuses.path()).run();
     let seen = std::fs::read_to_string(statuses.path()).expect("statuses");
     let seen: Vec<_> = seen.lines().collect();
     let explain = || format!("{at}\n{script}\n{seen:?}\n{}", String::from_utf8_lossy(&output.stdout));

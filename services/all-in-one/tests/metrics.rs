@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use reqwest::Method;
@@ -13,7 +11,7 @@ use shop_events::MemoryBus;
 use shop_kafka::KafkaBus;
 use shop_runtime::Shutdown;
 use shop_telemetry::{Described, Metrics};
-use shop_testing::{Api, backend, eventually};
+use shop_testing::{Api, Program, backend, eventually};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
 
@@ -121,15 +119,8 @@ fn read(text: &str) {
     let Some(python) = backend::openmetrics() else { return };
     let script = "import sys\nfrom prometheus_client.openmetrics.parser import text_string_to_metric_families as read\n\
                   print(sum(1 for family in read(sys.stdin.read()) for sample in family.samples if sample.exemplar))";
-    let mut reader = Command::new(python)
-        .args(["-c", script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("python starts");
-    reader.stdin.take().expect("is piped").write_all(text.as_bytes()).expect("python reads");
-    let output = reader.wait_with_output().expect("python ends");
-    assert!(output.status.success(), "the reader refuses:\n{text}");
+    let output = Program::new(python).args(["-c", script]).input(text).run();
+    assert!(output.status.success(), "the reader refuses:\n{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert_ne!(String::from_utf8_lossy(&output.stdout).trim(), "0", "no example was read");
 }
 

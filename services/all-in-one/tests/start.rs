@@ -1,16 +1,15 @@
 //! What a person meets who starts `shop` where it cannot start.
 
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
 
-fn shop(data: &std::path::Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shop"));
+use shop_testing::Program;
+
+fn shop(data: &std::path::Path) -> Program {
+    let mut shop = Program::new(env!("CARGO_BIN_EXE_shop"));
     for section in ["PRODUCT", "BASKET", "PAYMENT"] {
-        command.env(format!("SHOP_{section}__HTTP__PORT"), "0").env(format!("SHOP_{section}__GRPC__PORT"), "0");
+        shop = shop.env(format!("SHOP_{section}__HTTP__PORT"), "0").env(format!("SHOP_{section}__GRPC__PORT"), "0");
     }
-    command.env("SHOP_NOTIFICATION__HTTP__PORT", "0");
-    command.env("PORT", "0").env("SHOP_DATA", data).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+    shop.env("SHOP_NOTIFICATION__HTTP__PORT", "0").env("PORT", "0").env("SHOP_DATA", data)
 }
 
 #[test]
@@ -23,7 +22,7 @@ fn a_taken_port_is_told_with_the_setting_and_variable_of_this_process() {
         ("payment.grpc.port", "SHOP_PAYMENT__GRPC__PORT"),
         ("gateway.http.port", "PORT"),
     ] {
-        let output = shop(data.path()).env(variable, &port).output().expect("runs");
+        let output = shop(data.path()).env(variable, &port).run();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{error}");
         assert!(error.contains(&format!("port {port} is already in use")), "{error}");
@@ -37,10 +36,9 @@ fn a_signal_ends_the_wait_for_a_store_that_is_not_there() {
     // Bound and never accepting: the store seems to be there and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("postgres://shop@{}/shop", silent.local_addr().expect("bound"));
-    let mut child = shop(data.path()).env("PRODUCT_DATABASE_URL", url).spawn().expect("runs");
+    let mut child = shop(data.path()).env("PRODUCT_DATABASE_URL", url).spawn();
     // It connects once signals are heard.
     silent.accept().expect("it asks for its store");
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
-    assert!(killed.success(), "it was there");
-    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    child.signal("INT");
+    assert_eq!(child.wait().code(), Some(0));
 }

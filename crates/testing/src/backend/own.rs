@@ -1,8 +1,12 @@
 //! Servers of one test alone, which it may stop and kill.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Command};
+use std::collections::BTreeMap;
 
 use tempfile::TempDir;
+
+use crate::{Program, watch::Watched};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/backends");
 
 /// Servers started for one test in a folder of their own, removed with this value.
 #[derive(Debug)]
@@ -10,6 +14,7 @@ pub struct Own {
     servers: &'static str,
     folder: TempDir,
     variables: BTreeMap<String, String>,
+    _watched: Watched,
 }
 
 impl Own {
@@ -18,7 +23,9 @@ impl Own {
     pub async fn start(servers: &'static str) -> Option<Self> {
         super::server("SHOP_TEST_BACKENDS_DIR", servers)?;
         let folder = tempfile::Builder::new().prefix("shop-own-").tempdir().expect("makes a folder");
-        let mut own = Self { servers, folder, variables: BTreeMap::new() };
+        let purge =
+            [SCRIPT, "purge", "--dir", &folder.path().to_string_lossy(), "--only", servers].map(quoted).join(" ");
+        let mut own = Self { servers, folder, variables: BTreeMap::new(), _watched: Watched::new(&purge) };
         own.resume().await;
         let printed = own.script("env").await;
         own.variables = printed
@@ -46,29 +53,30 @@ impl Own {
     }
 
     async fn script(&self, command: &'static str) -> String {
-        let mut run = self.command(command);
-        let output = tokio::task::spawn_blocking(move || run.output()).await.expect("is not cancelled");
-        let output = output.expect("scripts/backends runs");
+        let output = self.program(command).output().await;
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "scripts/backends {command} failed:\n{said}");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn command(&self, command: &str) -> Command {
-        let script = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/backends"));
-        let mut run = Command::new(script);
-        run.arg(command).arg("--dir").arg(self.folder.path()).arg("--only").arg(self.servers);
-        if let Some(mode) = crate::variable("SHOP_TEST_KAFKA_MODE") {
-            run.arg("--kafka").arg(mode);
+    fn program(&self, command: &str) -> Program {
+        let program = Program::new(SCRIPT).args([command, "--only", self.servers, "--dir"]).arg(self.folder.path());
+        match crate::variable("SHOP_TEST_KAFKA_MODE") {
+            Some(mode) => program.args(["--kafka", &mode]),
+            None => program,
         }
-        run
     }
 }
 
 impl Drop for Own {
     fn drop(&mut self) {
-        self.command("purge").output().ok();
+        drop(self.program("purge").run());
     }
+}
+
+/// As one word of the shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,4 @@
-"""A mail server for one test: takes mails into a folder, or misbehaves as it is told.
-
-It ends when its standard input does, so that it never outlives the test.
-"""
+"""A mail server for one test: takes mails into a folder, or misbehaves as it is told."""
 
 import argparse
 import asyncio
@@ -9,7 +6,6 @@ import json
 import logging
 import os
 import ssl
-import sys
 import warnings
 
 from aiosmtpd.smtp import SMTP, AuthResult
@@ -153,8 +149,7 @@ async def main():
     wrap = tls if told.tls == "wrap" else None
     server = await loop.create_server(factory, "127.0.0.1", told.port, ssl=wrap, reuse_address=True)
     write(told.folder, "port", str(server.sockets[0].getsockname()[1]))
-    await loop.run_in_executor(None, sys.stdin.read)
-    os._exit(0)
+    await server.serve_forever()
 
 
 asyncio.run(main())

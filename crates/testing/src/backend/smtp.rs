@@ -1,12 +1,12 @@
 //! A real mail server (aiosmtpd) of one test alone.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::eventually;
+use crate::{Program, eventually, program::Child};
 
 /// A mail server that keeps what it gets, or misbehaves as it is told. Killed with this value.
 #[derive(Debug)]
@@ -79,10 +79,7 @@ impl Smtp {
 
     /// Kills it, as a power cut would. What it took stays.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().expect("is our child");
-            child.wait().expect("is our child");
-        }
+        self.child = None;
     }
 
     /// Gives it other options for its next start.
@@ -94,19 +91,16 @@ impl Smtp {
     pub async fn resume(&mut self) {
         let told = self.folder.path().join("port");
         fs::remove_file(&told).ok();
-        let child = Command::new(&self.python)
+        let program = Program::new(&self.python)
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/backend/smtp.py"))
             .arg("--folder")
             .arg(self.folder.path())
             .args(["--port", &self.port.to_string()])
             .args(&self.options)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn();
-        let child = child.unwrap_or_else(|error| panic!("cannot start {}: {error}", self.python));
-        let child = self.child.insert(child);
+            .stdout(Stdio::null());
+        let child = self.child.insert(program.spawn());
         self.port = eventually!({
-            let ended = child.try_wait().expect("is our child");
+            let ended = child.exited();
             assert!(ended.is_none(), "the mail server ended while starting: {ended:?}");
             fs::read_to_string(&told).ok().and_then(|text| text.parse().ok())
         });
