@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use shop_config::{Sources, Start};
+use shop_config::{Sources, Start, Warnings};
 use shop_gateway::{Config, Gateway};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
@@ -12,7 +12,7 @@ use shop_telemetry::Metrics;
 
 fn main() -> ExitCode {
     match shop_config::start_reloadable::<Config>(env!("CARGO_PKG_VERSION")) {
-        Start::Run((config, sources)) => shop_runtime::block_on(run(config, sources)),
+        Start::Run((config, sources, warnings)) => shop_runtime::block_on(run(config, sources, warnings)),
         Start::Exit(code) => code,
     }
 }
@@ -26,8 +26,9 @@ fn open_files() {
     }
 }
 
-async fn run(config: Config, sources: Sources) -> anyhow::Result<()> {
+async fn run(config: Config, sources: Sources, warnings: Warnings) -> anyhow::Result<()> {
     let telemetry = shop_telemetry::init("gateway", &config.log, &config.otel)?;
+    warnings.log();
     open_files();
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
     let built = shutdown.soft.run_until_cancelled(Gateway::build(config, Metrics::new("gateway"), &shutdown)).await;

@@ -14,6 +14,7 @@ use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use shop_clock::{Clock, SystemClock};
+use shop_config::without_mark;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
@@ -67,14 +68,15 @@ impl Files {
     }
 
     fn parse(&self, settings: &Settings) -> Result<Pair, Unusable> {
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(&self.cert)
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(without_mark(&self.cert))
             .collect::<Result<_, _>>()
             .map_err(|error| certificate(settings, &plain(&error)))?;
         let Some(first) = chain.first() else {
             return Err(certificate(settings, &"it has no PEM block of a certificate"));
         };
         let expires = expiry(first).map_err(|why| certificate(settings, &why))?;
-        let private = PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| key(settings, &plain(&error)))?;
+        let private =
+            PrivateKeyDer::from_pem_slice(without_mark(&self.key)).map_err(|error| key(settings, &plain(&error)))?;
         let certified =
             CertifiedKey::from_der(chain, private, &ring::default_provider()).map_err(|error| match error {
                 rustls::Error::InconsistentKeys(_) => {

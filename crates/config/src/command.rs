@@ -2,14 +2,14 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::schema::Schema;
-use crate::{Problems, Settings, Sources, load};
+use crate::{Loaded, Problems, Settings, Sources, Var, Warnings, load};
 
 /// What to do after reading settings.
 #[derive(Debug)]
@@ -22,6 +22,9 @@ pub enum Start<S> {
 
 /// Exit code for settings or arguments that are wrong, as clap and most shells' tools have it.
 const WRONG: u8 = 2;
+
+/// Exit code when what was asked for could not be printed.
+const UNSAID: u8 = 1;
 
 /// What a program without commands takes for one.
 #[derive(Debug, Subcommand)]
@@ -60,35 +63,59 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Settings to run with.
+#[derive(Debug)]
+pub struct Begun<S, C> {
+    /// The settings.
+    pub settings: S,
+    /// What it takes to [`load`] them again while the process runs.
+    pub sources: Sources,
+    /// What was set and has no effect, to be logged.
+    pub warnings: Warnings,
+    /// What to do instead of what the program does without a command.
+    pub command: Option<C>,
+}
+
 /// Reads arguments and environment. Problems are printed, all of them; the code is then 2.
-pub fn start<S: Settings>(version: &'static str) -> Start<S> {
+pub fn start<S: Settings>(version: &'static str) -> Start<(S, Warnings)> {
     match start_reloadable(version) {
-        Start::Run((settings, _)) => Start::Run(settings),
+        Start::Run((settings, _, warnings)) => Start::Run((settings, warnings)),
         Start::Exit(code) => Start::Exit(code),
     }
 }
 
 /// As [`start`], with what it takes to [`load`] the settings again while the process runs.
-pub fn start_reloadable<S: Settings>(version: &'static str) -> Start<(S, Sources)> {
+pub fn start_reloadable<S: Settings>(version: &'static str) -> Start<(S, Sources, Warnings)> {
     match start_command::<S, Nothing>(version) {
-        Start::Run((settings, sources, _)) => Start::Run((settings, sources)),
+        Start::Run(Begun { settings, sources, warnings, .. }) => Start::Run((settings, sources, warnings)),
         Start::Exit(code) => Start::Exit(code),
     }
 }
 
 /// As [`start_reloadable`], for a program that can also be told to do one of `C` instead of what it does without.
-pub fn start_command<S: Settings, C: Subcommand>(version: &'static str) -> Start<(S, Sources, Option<C>)> {
+pub fn start_command<S: Settings, C: Subcommand>(version: &'static str) -> Start<Begun<S, C>> {
     let env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
     match decide::<S, C>(version, std::env::args_os(), env) {
-        Decision::Run(started) => Start::Run(started),
-        Decision::Exit { code, out, err } => {
-            // A reader that went away (`--help | head`) is no reason to fail.
-            let _ = std::io::stdout().write_all(out.as_bytes());
-            let _ = std::io::stderr().write_all(err.as_bytes());
-            Start::Exit(ExitCode::from(code))
+        Decision::Run(begun) => Start::Run(begun),
+        Decision::Exit { code, out, err } => Start::Exit(ExitCode::from(tell(code, &out, &err))),
+    }
+}
+
+/// Says it all. What could not be said was not done: a full disk must not look like success. A reader that went away
+/// (`--help | head`) has read enough.
+fn tell(code: u8, out: &str, err: &str) -> u8 {
+    let mut stdout = std::io::stdout();
+    let told = stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush());
+    // With standard error closed there is nobody to tell.
+    let _ = std::io::stderr().write_all(err.as_bytes());
+    match told {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            let _ = writeln!(std::io::stderr(), "error: standard output cannot be written: {error}");
+            UNSAID
         }
+        _ => code,
     }
 }
 
@@ -101,7 +128,7 @@ fn decide<S: Settings, C: Subcommand>(
     version: &'static str,
     args: impl IntoIterator<Item = OsString>,
     env: Vec<(String, String)>,
-) -> Decision<(S, Sources, Option<C>)> {
+) -> Decision<Begun<S, C>> {
     let (Arguments { given, check, explain }, command) = match arguments::<S, C>(version, args) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
@@ -109,12 +136,14 @@ fn decide<S: Settings, C: Subcommand>(
     let sources = Sources { files: given.config, env, set: given.set };
     match load::<S>(&sources) {
         Err(problems) => Decision::Exit { code: WRONG, out: String::new(), err: listed(S::NAME, &problems) },
-        Ok(loaded) if explain => Decision::Exit { code: 0, out: loaded.explain(), err: String::new() },
-        Ok(_) if check => {
-            let out = format!("{}: the settings are fine\n", S::NAME);
-            Decision::Exit { code: 0, out, err: String::new() }
+        Ok(loaded) if explain => {
+            Decision::Exit { code: 0, out: loaded.explain(), err: warned(S::NAME, &loaded.warnings) }
         }
-        Ok(loaded) => Decision::Run((loaded.settings, sources, command)),
+        Ok(loaded) if check => {
+            let out = format!("{}: the settings are fine\n", S::NAME);
+            Decision::Exit { code: 0, out, err: warned(S::NAME, &loaded.warnings) }
+        }
+        Ok(Loaded { settings, warnings, .. }) => Decision::Run(Begun { settings, sources, warnings, command }),
     }
 }
 
@@ -140,9 +169,12 @@ fn arguments<S: Settings, C: Subcommand>(
 }
 
 fn listed(program: &str, problems: &Problems) -> String {
-    let what = if problems.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", problems.len()) };
     let list: String = problems.iter().fold(String::new(), |list, problem| list + &format!("  {problem}\n"));
-    format!("{program}: {what} in the settings\n{list}")
+    format!("{program}: {} in the settings\n{list}{}", problems.count(), warned(program, problems.warnings()))
+}
+
+fn warned(program: &str, warnings: &Warnings) -> String {
+    warnings.iter().fold(String::new(), |list, warning| list + &format!("{program}: warning: {warning}\n"))
 }
 
 fn usage<S>(error: &clap::Error) -> Decision<S> {
@@ -159,11 +191,16 @@ fn variables<S: Settings>() -> String {
     let vars = S::vars();
     let mut out = String::from("Environment variables:\n");
     if let Ok(schema) = Schema::of::<S>() {
+        // A variable that fills several settings has a line for the first of them.
+        let first = |(index, var): &(usize, &Var)| vars.iter().position(|other| other.name == var.name) == Some(*index);
         let rows: Vec<(String, &str, bool)> = vars
             .iter()
+            .enumerate()
+            .filter(first)
+            .map(|(_, var)| var)
             .map(|var| {
-                let default = schema.default_text(var.key);
-                (format!("{}={default}", var.name), var.doc, schema.secrets.contains(var.key))
+                let default = schema.default_text(&var.key);
+                (format!("{}={default}", var.name), var.doc, schema.secrets.contains(var.key.as_ref()))
             })
             .collect();
         let width = rows.iter().map(|(left, ..)| left.len()).max().unwrap_or(0).min(48);
@@ -207,7 +244,7 @@ mod tests {
     fn told(args: &[&str]) -> (u16, Option<Verb>) {
         let args = std::iter::once("suite").chain(args.iter().copied()).map(OsString::from);
         match decide::<Suite, Verb>("1.2.3", args, Vec::new()) {
-            Decision::Run((settings, _, verb)) => (settings.product.http.port, verb),
+            Decision::Run(begun) => (begun.settings.product.http.port, begun.command),
             Decision::Exit { err, .. } => panic!("{err}"),
         }
     }

@@ -20,30 +20,35 @@ mod secret;
 mod section;
 mod span;
 mod suggest;
+mod text;
 
-pub use command::{Start, start, start_command, start_reloadable};
+pub use command::{Begun, Start, start, start_command, start_reloadable};
 pub use diff::{Change, diff};
-pub use load::{Loaded, Sources, load};
-pub use problem::{Problem, Problems};
+pub use load::{Given, Loaded, Sources, load};
+pub use problem::{Problem, Problems, Warnings};
 pub use secret::Secret;
 pub use section::database::{Database, Engine, Pool, SslMode, Target};
 pub use section::kafka::Kafka;
 pub use section::log::{Log, LogFormat, Otel, Sampler};
 pub use section::neighbour::Neighbour;
 pub use section::redis::{Redis, RedisTarget};
-pub use section::server::{Grpc, Http, Stop};
+pub use section::server::{Grpc, Http, Stop, distinct_ports};
+pub use section::url::sqlite;
 pub use span::Duration;
+pub use text::{read_text, text_from, without_mark};
+
+use std::borrow::Cow;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// One named environment variable and the setting it fills.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Var {
     /// Name of the variable, such as `DB_PORT`. When the setting is a [`Secret`], `DB_PORT_FILE` names a file holding it.
     pub name: &'static str,
     /// Dotted key of the setting, such as `database.port`.
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// One line for `--help`.
     pub doc: &'static str,
 }
@@ -51,7 +56,13 @@ pub struct Var {
 impl Var {
     /// A variable, its setting's dotted key and the line shown by `--help`.
     pub const fn new(name: &'static str, key: &'static str, doc: &'static str) -> Self {
-        Self { name, key, doc }
+        Self { name, key: Cow::Borrowed(key), doc }
+    }
+
+    /// The same variable for a process in which its setting is below `section`.
+    #[must_use]
+    pub fn within(self, section: &str) -> Self {
+        Self { key: Cow::Owned(format!("{section}.{}", self.key)), ..self }
     }
 }
 
@@ -67,6 +78,15 @@ pub trait Settings: Serialize + DeserializeOwned + Default + Send + 'static {
 
     /// The named environment variables. Every other setting is reached by `SHOP_SECTION__KEY`.
     fn vars() -> Vec<Var>;
+
+    /// Variables that programs of the suite know and this one cannot take, because they would mean several of its settings;
+    /// each with the names to use instead. When one is set, that is warned about.
+    fn unheard() -> Vec<(&'static str, Vec<String>)> {
+        Vec::new()
+    }
+
+    /// Notes what follows from a setting having been given at all, whatever its value. Nothing, usually.
+    fn settle(&mut self, _given: &Given<'_>) {}
 
     /// Finds what types cannot: values that contradict each other or make no sense.
     fn check(&self, problems: &mut Problems);

@@ -1,6 +1,7 @@
 //! Merging the layers into one value.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use figment::Figment;
@@ -11,7 +12,11 @@ use crate::explain::{Entry, entries};
 use crate::layer::{self, Layer};
 use crate::read::{Reader, Reading};
 use crate::schema::{self, Schema};
-use crate::{Problem, Problems, Settings, env, secret, suggest};
+use crate::text::read_text;
+use crate::{Problem, Problems, Settings, Warnings, env, secret, suggest};
+
+/// The source of the built-in values.
+const DEFAULT: &str = "default";
 
 /// What the outside said, in one place so that tests need no real environment.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +42,8 @@ impl Sources {
 pub struct Loaded<S> {
     /// The settings.
     pub settings: S,
+    /// What was set and has no effect.
+    pub warnings: Warnings,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -57,19 +64,20 @@ pub fn load<S: Settings>(sources: &Sources) -> Result<Loaded<S>, Problems> {
             return Err(problems);
         }
     };
-    let mut layers = vec![Layer::typed("default", schema.defaults.clone())];
+    let mut layers = vec![Layer::typed(DEFAULT, schema.defaults.clone())];
     files(sources, &mut layers, &mut problems);
-    env::layers(&S::vars(), &sources.env, &schema, &mut layers, &mut problems);
+    env::layers::<S>(&sources.env, &schema, &mut layers, &mut problems);
     for (key, value) in &sources.set {
         layers.push(Layer::text(format!("flag --set {key}"), &layer::path(key), value));
     }
     let read = read::<S>(layers, &schema, &mut problems);
     match read {
-        Some((settings, merged)) => {
+        Some((mut settings, merged)) => {
+            settings.settle(&Given(&merged));
             check(&settings, &merged, &schema, &mut problems);
             if problems.is_empty() {
                 let entries = entries(&settings, &merged);
-                return Ok(Loaded { settings, entries });
+                return Ok(Loaded { settings, warnings: problems.into_warnings(), entries });
             }
             Err(problems)
         }
@@ -80,7 +88,7 @@ pub fn load<S: Settings>(sources: &Sources) -> Result<Loaded<S>, Problems> {
 fn files(sources: &Sources, layers: &mut Vec<Layer>, problems: &mut Problems) {
     for file in &sources.files {
         let source = format!("file {}", file.display());
-        let dict = std::fs::read_to_string(file).map_err(|error| error.to_string()).and_then(|text| parse(&text));
+        let dict = read_text(file).map_err(|error| error.to_string()).and_then(|text| parse(&text));
         match dict {
             Ok(dict) => layers.push(Layer::typed(source, dict)),
             Err(message) => problems.push(Problem { key: String::new(), message, value: None, source: Some(source) }),
@@ -114,6 +122,29 @@ impl Merged {
         layer::find(&self.dict, path)
     }
 
+    /// The settings at `key` and below that come from elsewhere than the defaults, each with its source.
+    fn given(&self, key: &str) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        let mut open: Vec<_> = self.find(&layer::path(key)).map(|value| (key.to_owned(), value)).into_iter().collect();
+        while let Some((key, value)) = open.pop() {
+            match value {
+                Value::Dict(_, below) if !below.is_empty() => {
+                    open.extend(below.iter().rev().map(|(name, value)| (format!("{key}.{name}"), value)));
+                }
+                leaf => {
+                    let layer = self.figment.get_metadata(leaf.tag()).filter(|layer| layer.name != DEFAULT);
+                    found.extend(layer.map(|layer| (key, layer.name.to_string())));
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether `path` leads into a list, or into a text that is one.
+    fn is_in_list(&self, path: &[String]) -> bool {
+        (1..path.len()).any(|n| matches!(self.find(&path[..n]), Some(Value::Array(..) | Value::String(..))))
+    }
+
     /// The source of the value at `path`, or of what contains it.
     pub(crate) fn source(&self, path: &[String]) -> Option<String> {
         let (value, inner) = (1..=path.len()).rev().find_map(|n| Some((self.find(&path[..n])?, n == path.len())))?;
@@ -125,9 +156,20 @@ impl Merged {
     }
 }
 
+/// Which settings were given, by whatever file, variable or flag.
+pub struct Given<'a>(&'a Merged);
+
+impl Given<'_> {
+    /// Whether the setting at this dotted key was, or a part of it.
+    pub fn has(&self, key: &str) -> bool {
+        !self.0.given(key).is_empty()
+    }
+}
+
 /// Reads the merged tree. A value that does not fit is reported and taken out of every layer but the defaults, until all fits,
-/// so that one run finds everything.
+/// so that one run finds everything. In a list it is passed over instead: the others keep their places.
 fn read<S: Settings>(mut layers: Vec<Layer>, schema: &Schema, problems: &mut Problems) -> Option<(S, Merged)> {
+    let mut skip = BTreeSet::new();
     loop {
         let merged = match Merged::of(&layers) {
             Ok(merged) => merged,
@@ -136,14 +178,24 @@ fn read<S: Settings>(mut layers: Vec<Layer>, schema: &Schema, problems: &mut Pro
                 return None;
             }
         };
-        let reading = Reading { figment: Some(&merged.figment), probe: None, secrets: RefCell::default() };
+        let reading = Reading { figment: Some(&merged.figment), probe: None, skip: &skip, secrets: RefCell::default() };
         let tree = Value::from(merged.dict.clone());
         let result = S::deserialize(Reader { reading: &reading, value: &tree, path: String::new() });
         let error = match result {
             Ok(settings) => return Some((settings, merged)),
             Err(error) => error,
         };
-        problems.push(problem(&error, &merged, schema));
+        let at = error.path.join(".");
+        // What is missing where something wrong was passed over is not missing.
+        let below = format!("{at}.");
+        let follows = matches!(error.kind, Kind::MissingField(_))
+            && skip.iter().any(|skipped: &String| skipped.starts_with(&below));
+        if !follows {
+            problems.push(problem(&error, &merged, schema));
+        }
+        if merged.is_in_list(&error.path) && skip.insert(at) {
+            continue;
+        }
         if !remove(&mut layers, &error.path) {
             return None;
         }
@@ -194,6 +246,9 @@ fn message(error: &Error, schema: &Schema) -> String {
         },
         Kind::InvalidType(_, wanted) | Kind::InvalidValue(_, wanted) => format!("expected {}", plain(wanted)),
         Kind::MissingField(name) => format!("{name} is missing; set it"),
+        Kind::Message(text) if text == "invalid IP address syntax" => {
+            "expected an IP address, such as 0.0.0.0 or ::1".to_owned()
+        }
         other => other.to_string(),
     }
 }
@@ -223,8 +278,15 @@ fn plain(wanted: &str) -> String {
 fn check<S: Settings>(settings: &S, merged: &Merged, schema: &Schema, problems: &mut Problems) {
     let mut found = Problems::default();
     settings.check(&mut found);
-    for mut problem in found.into_list() {
-        if problems.iter().any(|known| known.key == problem.key) {
+    let (wrong, useless) = found.into_lists();
+    for problem in useless {
+        for (key, source) in merged.given(&problem.key) {
+            problems.warnings_mut().add(format!("{key} ({source}): {}", problem.message));
+        }
+    }
+    for mut problem in wrong {
+        let below = format!("{}.", problem.key);
+        if problems.iter().any(|known| known.key == problem.key || known.key.starts_with(&below)) {
             continue;
         }
         let path = layer::path(&problem.key);

@@ -39,19 +39,61 @@ impl fmt::Display for Problem {
 #[derive(Debug, Default)]
 pub struct Problems {
     list: Vec<Problem>,
+    useless: Vec<Problem>,
+    warnings: Warnings,
     prefix: Vec<&'static str>,
+}
+
+/// What was set and has no effect, each in a sentence. No reason not to start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Warnings(Vec<String>);
+
+impl Warnings {
+    /// Logs each; call it once there is a log.
+    pub fn log(&self) {
+        for warning in &self.0 {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    /// The sentences.
+    pub fn iter(&self) -> std::slice::Iter<'_, String> {
+        self.0.iter()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, warning: impl Into<String>) {
+        let warning = warning.into();
+        if !self.0.contains(&warning) {
+            self.0.push(warning);
+        }
+    }
 }
 
 impl Problems {
     /// Reports the setting `key` (dotted, relative to the current section) with what to do about it.
     /// The loader adds value and source.
     pub fn add(&mut self, key: &str, message: impl Into<String>) {
+        let key = self.full(key);
+        self.push(Problem { key, message: message.into(), value: None, source: None });
+    }
+
+    /// Warns, if the setting `key` or any below it was given by anybody, that it has no effect, and says what would have.
+    pub fn useless(&mut self, key: &str, message: impl Into<String>) {
+        let key = self.full(key);
+        self.useless.push(Problem { key, message: message.into(), value: None, source: None });
+    }
+
+    fn full(&self, key: &str) -> String {
         let mut full: Vec<&str> = self.prefix.clone();
         if !key.is_empty() {
             full.push(key);
         }
-        let key = full.join(".");
-        self.push(Problem { key, message: message.into(), value: None, source: None });
+        full.join(".")
     }
 
     /// Runs `check` with all its keys below `section`, for settings made of whole other settings.
@@ -87,8 +129,30 @@ impl Problems {
         self.list.push(problem);
     }
 
-    pub(crate) fn into_list(self) -> Vec<Problem> {
-        self.list
+    /// How many there are, in words: `1 problem`, `2 problems`.
+    pub fn count(&self) -> String {
+        match self.list.len() {
+            1 => "1 problem".to_owned(),
+            count => format!("{count} problems"),
+        }
+    }
+
+    /// What has no effect, beside what is wrong.
+    pub fn warnings(&self) -> &Warnings {
+        &self.warnings
+    }
+
+    pub(crate) fn warnings_mut(&mut self) -> &mut Warnings {
+        &mut self.warnings
+    }
+
+    pub(crate) fn into_warnings(self) -> Warnings {
+        self.warnings
+    }
+
+    /// What is wrong, and what has no effect if it was given.
+    pub(crate) fn into_lists(self) -> (Vec<Problem>, Vec<Problem>) {
+        (self.list, self.useless)
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use figment::value::{Dict, Empty, Num, Tag, Value};
 use figment::{Error, Figment};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
-use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::{layer, secret};
 
@@ -21,6 +21,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) figment: Option<&'a Figment>,
     /// Probing: absent values are entered to see what they would be. Fields listed here proved fruitless and are left out.
     pub(crate) probe: Option<&'a BTreeSet<String>>,
+    /// Dotted keys below lists that are passed over, because they were found to be wrong.
+    pub(crate) skip: &'a BTreeSet<String>,
     /// Dotted keys of the secrets met.
     pub(crate) secrets: RefCell<BTreeSet<String>>,
 }
@@ -66,9 +68,16 @@ impl<'a> Reader<'a> {
     }
 
     /// A list or a section written as JSON in a variable.
-    fn json<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::Value> {
-        let json: serde_json::Value = serde_json::from_str(text).map_err(custom)?;
-        json.deserialize_any(visitor).map_err(custom)
+    fn json<'de, V: Visitor<'de>>(self, text: &str, visitor: V) -> Result<V::Value> {
+        let json: serde_json::Value = serde_json::from_str(text).map_err(|error| {
+            Error::from(format!("expected JSON, which this stops being at character {}", error.column()))
+        })?;
+        let value = Value::serialize(json)?;
+        Reader { reading: self.reading, value: &value, path: self.path }.deserialize_any(visitor)
+    }
+
+    fn is_skipped(&self, key: &str) -> bool {
+        !self.reading.skip.is_empty() && self.reading.skip.contains(&format!("{}.{key}", self.path))
     }
 }
 
@@ -134,7 +143,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.text() {
-            Some(text) if text.starts_with('[') => Self::json(text, visitor),
+            Some(text) if text.starts_with('[') => self.clone().json(text, visitor),
             Some(text) => {
                 let tag = self.value.tag();
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
@@ -163,7 +172,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.text() {
-            Some(text) if text.starts_with('{') => Self::json(text, visitor),
+            Some(text) if text.starts_with('{') => self.clone().json(text, visitor),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -245,7 +254,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
-        self.next = self.rest.next();
+        self.next = self.rest.find(|(key, _)| !self.parent.is_skipped(key));
         let Some((key, _)) = self.next else {
             return Ok(None);
         };
@@ -269,16 +278,12 @@ impl<'de> SeqAccess<'de> for Elements<'_> {
     type Error = Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
-        let Some((index, value)) = self.rest.next() else {
+        let Some((index, value)) = self.rest.find(|(index, _)| !self.parent.is_skipped(&index.to_string())) else {
             return Ok(None);
         };
         let key = index.to_string();
         seed.deserialize(self.parent.below(&key, value)).map(Some).map_err(|error| at(error, &key))
     }
-}
-
-fn custom(error: serde_json::Error) -> Error {
-    de::Error::custom(error)
 }
 
 fn at(mut error: Error, key: &str) -> Error {

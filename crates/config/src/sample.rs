@@ -12,6 +12,15 @@ pub(crate) struct Product {
     pub(crate) kafka: Kafka,
     pub(crate) limit: Option<u32>,
     pub(crate) hold: Option<Duration>,
+    pub(crate) tiers: Vec<Tier>,
+}
+
+/// An element of a list, with nothing that could be left out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tier {
+    pub(crate) name: String,
+    pub(crate) price: u32,
 }
 
 impl Default for Product {
@@ -22,6 +31,7 @@ impl Default for Product {
             kafka: Kafka::default(),
             limit: None,
             hold: None,
+            tiers: Vec::new(),
         }
     }
 }
@@ -66,6 +76,11 @@ impl Settings for Suite {
             Var::new("LOG_FORMAT", "log.format", "json, text or auto"),
         ];
         ours.into_iter().chain(Otel::vars()).collect()
+    }
+
+    fn unheard() -> Vec<(&'static str, Vec<String>)> {
+        let instead = ["DB_PASSWORD", "REDIS_PASSWORD"].map(str::to_owned);
+        vec![("PASSWORD", instead.into()), ("GREETING", Vec::new())]
     }
 
     fn check(&self, problems: &mut Problems) {

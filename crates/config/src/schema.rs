@@ -35,6 +35,13 @@ impl Schema {
         self.secrets.iter().any(|secret| secret == key || secret.starts_with(&below))
     }
 
+    /// Whether `key` is a setting, or a section of them.
+    pub(crate) fn knows(&self, key: &str) -> bool {
+        let below =
+            |known: &String| known.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.keys.iter().any(below)
+    }
+
     /// The built-in value of `key`, as text.
     pub(crate) fn default_text(&self, key: &str) -> String {
         match layer::find(&self.defaults, &layer::path(key)) {
@@ -50,9 +57,10 @@ impl Schema {
 fn secrets<S: Settings>(defaults: &Value) -> BTreeSet<String> {
     let mut fruitless = BTreeSet::new();
     let mut secrets = BTreeSet::new();
+    let none = BTreeSet::new();
     let mut value = defaults.clone();
     loop {
-        let reading = Reading { figment: None, probe: Some(&fruitless), secrets: RefCell::default() };
+        let reading = Reading { figment: None, probe: Some(&fruitless), skip: &none, secrets: RefCell::default() };
         let result = S::deserialize(Reader { reading: &reading, value: &value, path: String::new() });
         secrets.append(&mut reading.secrets.into_inner());
         let Err(error) = result else {

@@ -6,4 +6,4 @@ pub(crate) mod log;
 pub(crate) mod neighbour;
 pub(crate) mod redis;
 pub(crate) mod server;
-mod url;
+pub(crate) mod url;

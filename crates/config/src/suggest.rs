@@ -12,6 +12,17 @@ pub(crate) fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c s
         .map(|(_, candidate)| candidate)
 }
 
+/// The candidate that `name` is, but for a slip of the finger: narrower than [`nearest`], for names that may be other people's.
+pub(crate) fn slip<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let tolerance = (name.chars().count() / 4).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= tolerance && *distance < candidate.len())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
 /// The known key meant by the unknown key `section.name`: a sibling spelt alike, else the same name or a name spelt
 /// alike in another section.
 pub(crate) fn key(section: &str, name: &str, siblings: &[&str], known: &[String]) -> Option<String> {

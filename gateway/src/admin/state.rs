@@ -1,6 +1,6 @@
 //! The file that keeps the admin API's changes over a restart.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ impl StateFile {
             let path = path.display();
             format!("the state file {path} (admin.state_file) cannot be used; mend it, or remove it to begin anew")
         };
-        let text = match fs::read_to_string(path) {
+        let text = match shop_config::read_text(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 anyhow::ensure!(file.folder().is_dir(), "{}: its folder does not exist", advice());
@@ -82,6 +82,8 @@ impl StateFile {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

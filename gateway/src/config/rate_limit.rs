@@ -255,7 +255,7 @@ impl ApiKeys {
     }
 
     fn read(file: &Path) -> Result<Vec<Hash>, String> {
-        let text = std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?;
+        let text = shop_config::read_text(file).map_err(|error| format!("cannot be read: {error}"))?;
         let lines = text.lines().map(str::trim).enumerate();
         let hash = |(index, line): (usize, &str)| {
             parse_hash(line).ok_or_else(|| format!("line {} is not a SHA-256 in 64 hexadecimal digits", index + 1))

@@ -33,12 +33,12 @@ pub(super) async fn read(path: &Path, protocol: Protocol) -> Result<Vec<BackendU
 
 fn text(path: &Path) -> Result<String, String> {
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut text = String::new();
-    let size = file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    if u64::try_from(size).is_ok_and(|size| size <= LARGEST) {
-        return Ok(text);
+    let mut file = file.take(LARGEST + 1);
+    let text = shop_config::text_from(&mut file);
+    if file.limit() == 0 {
+        return Err(format!("it is larger than {LARGEST} bytes"));
     }
-    Err(format!("it is larger than {LARGEST} bytes"))
+    text.map_err(|error| error.to_string())
 }
 
 fn parse(path: &Path, text: &str, protocol: Protocol) -> Result<Vec<BackendUrl>, String> {

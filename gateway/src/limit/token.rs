@@ -180,7 +180,7 @@ pub(crate) fn keys(settings: &Jwt) -> Result<Vec<Issued>, String> {
         struct Set {
             keys: Vec<serde_json::Value>,
         }
-        let text = std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?;
+        let text = shop_config::read_text(file).map_err(|error| format!("cannot be read: {error}"))?;
         let set: Set = serde_json::from_str(&text).map_err(|error| format!("is not a JWK set: {error}"))?;
         // Sets have keys for other purposes too.
         keys.extend(set.keys.into_iter().filter_map(|key| public(settings, serde_json::from_value(key).ok()?)));

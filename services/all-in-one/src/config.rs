@@ -1,9 +1,12 @@
 //! Settings of the whole suite: what runs, on which bus, and each service's own section.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use shop_config::{Database, Kafka, Log, Otel, Problems, Secret, Settings, Stop, Var};
+use shop_config::{Database, Given, Kafka, Log, Otel, Problems, Redis, Secret, Settings, Stop, Var, distinct_ports};
+
+use crate::variables;
 
 /// The suite's settings.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,6 +38,9 @@ pub struct Config {
     pub notification: shop_notification::Config,
     /// The gateway.
     pub gateway: shop_gateway::Config,
+    /// Services whose store is a server that is given by its parts instead of a URL; filled in when settings are read.
+    #[serde(skip)]
+    pub on_servers: Vec<Service>,
 }
 
 /// A part of the suite that can run here or elsewhere.
@@ -54,6 +60,17 @@ pub enum Service {
 }
 
 impl Service {
+    /// The section of its settings.
+    pub const fn section(self) -> &'static str {
+        match self {
+            Self::Product => "product",
+            Self::Basket => "basket",
+            Self::Payment => "payment",
+            Self::Notification => "notification",
+            Self::Gateway => "gateway",
+        }
+    }
+
     /// Every service, in the order they start.
     pub const ALL: [Self; 5] = [Self::Product, Self::Basket, Self::Payment, Self::Notification, Self::Gateway];
 }
@@ -84,6 +101,7 @@ impl Default for Config {
             payment: shop_payment::Config::default(),
             notification: shop_notification::Config::default(),
             gateway: shop_gateway::Config::default(),
+            on_servers: Vec::new(),
         }
     }
 }
@@ -94,13 +112,84 @@ impl Config {
         self.services.contains(&service)
     }
 
-    /// Fills in the embedded stores where no URL chooses another.
+    /// Fills in the embedded stores where no URL and no part of one chooses a server.
     pub(crate) fn embed(&mut self) {
-        let file = |name: &str| Some(Secret::from(format!("sqlite://{}", self.data.join(name).display())));
-        self.product.database.url = self.product.database.url.take().or_else(|| file("product.db"));
-        self.basket.redis.url = self.basket.redis.url.take().or_else(|| file("basket.db"));
-        self.payment.database.url = self.payment.database.url.take().or_else(|| file("payment.db"));
-        self.notification.database.url = self.notification.database.url.take().or_else(|| file("notification.db"));
+        for (service, url) in [
+            (Service::Product, &mut self.product.database.url),
+            (Service::Basket, &mut self.basket.redis.url),
+            (Service::Payment, &mut self.payment.database.url),
+            (Service::Notification, &mut self.notification.database.url),
+        ] {
+            if url.is_none() && !self.on_servers.contains(&service) {
+                let file = self.data.join(service.section()).with_extension("db");
+                *url = Some(Secret::from(shop_config::sqlite(&file)));
+            }
+        }
+    }
+
+    fn check_ports(&self, problems: &mut Problems) {
+        let tls = SocketAddr::new(self.gateway.http.host, self.gateway.tls.port);
+        let listeners = [
+            (Service::Product, "product.http.port", self.product.http.addr()),
+            (Service::Product, "product.grpc.port", self.product.grpc.addr()),
+            (Service::Basket, "basket.http.port", self.basket.http.addr()),
+            (Service::Basket, "basket.grpc.port", self.basket.grpc.addr()),
+            (Service::Payment, "payment.http.port", self.payment.http.addr()),
+            (Service::Payment, "payment.grpc.port", self.payment.grpc.addr()),
+            (Service::Notification, "notification.http.port", self.notification.http.addr()),
+            (Service::Gateway, "gateway.http.port", self.gateway.http.addr()),
+            (Service::Gateway, "gateway.tls.port", tls),
+        ];
+        let is_used =
+            |service: Service, key: &str| self.runs(service) && (key != "gateway.tls.port" || self.gateway.tls.is_on());
+        let used: Vec<_> = listeners
+            .into_iter()
+            .filter(|(service, key, _)| is_used(*service, key))
+            .map(|(_, key, addr)| (key, addr))
+            .collect();
+        distinct_ports(&used, problems);
+    }
+
+    /// The sections of a service's settings, without its neighbours: a variable that names one names it for all.
+    fn keys_of(&self, service: Service) -> Vec<String> {
+        let settings = match service {
+            Service::Product => section(&self.product),
+            Service::Basket => section(&self.basket),
+            Service::Payment => section(&self.payment),
+            Service::Notification => section(&self.notification),
+            Service::Gateway => section(&self.gateway),
+        };
+        let keys = settings.as_object().into_iter().flat_map(serde_json::Map::keys);
+        keys.filter(|key| !Service::ALL.iter().any(|other| *other != service && other.section() == *key))
+            .cloned()
+            .collect()
+    }
+
+    /// What can be set and does nothing in this process.
+    fn check_effect(&self, problems: &mut Problems) {
+        if self.bus == BusKind::Memory {
+            problems.useless("kafka", "has no effect with bus = memory; set bus = kafka (SHOP_BUS=kafka)");
+        }
+        for service in Service::ALL {
+            let section = service.section();
+            if !self.runs(service) {
+                for key in self.keys_of(service) {
+                    let key = format!("{section}.{key}");
+                    problems.useless(
+                        &key,
+                        format!("has no effect: {section} does not run in this process, see `services`"),
+                    );
+                }
+            } else if service != Service::Gateway {
+                let here = format!("has no effect: {section} runs in this process, where it is found by itself");
+                for key in ["urls", "grpc_urls"] {
+                    problems.useless(&format!("gateway.services.{section}.{key}"), &here);
+                }
+                for caller in ["basket", "payment"] {
+                    problems.useless(&format!("{caller}.{section}.url"), &here);
+                }
+            }
+        }
     }
 }
 
@@ -110,44 +199,33 @@ impl Settings for Config {
         "The whole shop in one process: products, baskets, payments, notifications, and the gateway in front.";
 
     fn vars() -> Vec<Var> {
-        let ours = [
-            Var::new("PORT", "gateway.http.port", "port of the gateway, HTTP and gRPC"),
-            Var::new("SHOP_PRODUCT__HTTP__PORT", "product.http.port", "port of the product service, HTTP"),
-            Var::new("SHOP_PRODUCT__GRPC__PORT", "product.grpc.port", "the same, gRPC"),
-            Var::new("SHOP_BASKET__HTTP__PORT", "basket.http.port", "port of the basket service, HTTP"),
-            Var::new("SHOP_BASKET__GRPC__PORT", "basket.grpc.port", "the same, gRPC"),
-            Var::new("SHOP_PAYMENT__HTTP__PORT", "payment.http.port", "port of the payment service, HTTP"),
-            Var::new("SHOP_PAYMENT__GRPC__PORT", "payment.grpc.port", "the same, gRPC"),
-            Var::new(
-                "SHOP_NOTIFICATION__HTTP__PORT",
-                "notification.http.port",
-                "port of the notification service, HTTP",
-            ),
-            Var::new("SHOP_DATA", "data", "folder of the embedded stores and of dead letters"),
-            Var::new("LOG_LEVEL", "log.level", "what is logged: error, warn, info, debug, trace, or a filter"),
-            Var::new("LOG_FORMAT", "log.format", "json, text, or auto (text on a terminal)"),
-            Var::new("KAFKA_BROKERS", "kafka.brokers", "Kafka's addresses, comma between them, with bus = kafka"),
-            Var::new("PRODUCT_DATABASE_URL", "product.database.url", "store of the product service"),
-            Var::new("BASKET_REDIS_URL", "basket.redis.url", "store of the basket service"),
-            Var::new("PAYMENT_DATABASE_URL", "payment.database.url", "store of the payment service"),
-            Var::new("NOTIFICATION_DATABASE_URL", "notification.database.url", "store of the notification service"),
-            Var::new(
-                "SMTP_URL",
-                "notification.email.smtp_url",
-                "mail server, smtps://user:password@host; no e-mail when unset",
-            ),
-            Var::new("WEBHOOK_URL", "notification.webhook.url", "endpoint that gets every event; none when unset"),
-            Var::new("WEBHOOK_SECRET", "notification.webhook.secret", "what is signed with for it: whsec_ and base64"),
-            Var::new(
-                "ADMIN_TOKEN",
-                "gateway.admin.token",
-                "bearer token of the gateway's admin API; without one, this machine only",
-            ),
-        ];
-        ours.into_iter().chain(Otel::vars()).collect()
+        variables::all()
+    }
+
+    fn unheard() -> Vec<(&'static str, Vec<String>)> {
+        variables::unheard()
+    }
+
+    fn settle(&mut self, given: &Given<'_>) {
+        let server = |section: &str, keys: &[&str]| keys.iter().any(|key| given.has(&format!("{section}.{key}")));
+        for (service, section, keys) in [
+            (Service::Product, "product.database", Database::PARTS),
+            (Service::Basket, "basket.redis", Redis::PARTS),
+            (Service::Payment, "payment.database", Database::PARTS),
+            (Service::Notification, "notification.database", Database::PARTS),
+        ] {
+            if server(section, keys) {
+                self.on_servers.push(service);
+            }
+        }
     }
 
     fn check(&self, problems: &mut Problems) {
+        problems.ensure(
+            !self.data.as_os_str().is_empty(),
+            "data",
+            "name a folder (SHOP_DATA), such as data; leave it out for that one",
+        );
         problems.ensure(
             !self.services.is_empty(),
             "services",
@@ -188,20 +266,6 @@ impl Settings for Config {
                 );
             }
         }
-        // A store is chosen by URL here: host, port and the rest of a section alone would silently do nothing.
-        let parts =
-            |database: &Database| (database.host.clone(), database.port, database.user.clone(), database.name.clone());
-        for (key, ours, theirs) in [
-            ("product.database", &self.product.database, &shop_product::Config::default().database),
-            ("payment.database", &self.payment.database, &shop_payment::Config::default().database),
-            ("notification.database", &self.notification.database, &shop_notification::Config::default().database),
-        ] {
-            problems.ensure(
-                ours.url.is_some() || parts(ours) == parts(theirs),
-                key,
-                "set its url: in this process a store is chosen by URL",
-            );
-        }
         let mut effective = self.clone();
         effective.embed();
         problems.within("product", |problems| effective.product.check(problems));
@@ -209,6 +273,8 @@ impl Settings for Config {
         problems.within("payment", |problems| effective.payment.check(problems));
         problems.within("notification", |problems| effective.notification.check(problems));
         problems.within("gateway", |problems| effective.gateway.check(problems));
+        self.check_ports(problems);
+        self.check_effect(problems);
     }
 }
 

@@ -12,6 +12,9 @@ mod shopper;
 mod summary;
 mod tally;
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use shop::Config;
 use shop_config::{Duration, Sources};
 
@@ -25,11 +28,11 @@ pub(crate) struct Flags {
     url: Option<String>,
 
     /// How many shop at once
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = users)]
     users: u16,
 
     /// Calls a second, of all shoppers together
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = rate)]
     rate: u32,
 
     /// How long it goes on, such as 90s or 2m; until Ctrl-C when not given
@@ -62,16 +65,38 @@ pub(crate) async fn run(flags: Flags, config: Config, sources: Sources) -> anyho
 }
 
 fn address(text: &str) -> Result<String, String> {
-    let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
-    if url.scheme() != "http" || url.host_str().is_none() || url.path() != "/" {
-        return Err("use http://HOST:PORT, where a gateway takes calls in cleartext".to_owned());
+    let is_plain = |url: &reqwest::Url| url.scheme() == "http" && url.host_str().is_some() && url.path() == "/";
+    match reqwest::Url::parse(text) {
+        Ok(url) if is_plain(&url) => Ok(text.trim_end_matches('/').to_owned()),
+        _ => Err("use http://HOST:PORT, where a gateway takes calls in cleartext".to_owned()),
     }
-    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn users(text: &str) -> Result<u16, String> {
+    number(text, 1000)
+}
+
+fn rate(text: &str) -> Result<u32, String> {
+    number(text, 100_000)
+}
+
+/// From 1 to `most`.
+fn number<N: FromStr + PartialOrd + From<u8> + Display>(text: &str, most: N) -> Result<N, String> {
+    let number = text.parse().ok().filter(|number| *number >= N::from(1) && *number <= most);
+    number.ok_or_else(|| format!("use a whole number from 1 to {most}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_asked_for_in_words() {
+        assert_eq!((users("1"), users("1000"), rate("100000")), (Ok(1), Ok(1000), Ok(100_000)));
+        for wrong in ["0", "1001", "-1", "x", "", "1.5", "99999999999999999999"] {
+            assert_eq!(users(wrong).expect_err(wrong), "use a whole number from 1 to 1000");
+        }
+    }
 
     #[test]
     fn a_gateway_is_named_by_host_and_port() {

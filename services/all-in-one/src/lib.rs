@@ -3,6 +3,7 @@
 mod between;
 mod config;
 mod suite;
+mod variables;
 
 pub use between::Between;
 pub use config::{BusKind, Config, Service};

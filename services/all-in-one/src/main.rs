@@ -2,10 +2,12 @@
 
 mod demo;
 
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use shop::{Addresses, Config, Suite};
-use shop_config::{Sources, Start};
+use shop_config::{Begun, Sources, Start, Warnings};
 use shop_runtime::Shutdown;
 
 #[global_allocator]
@@ -20,16 +22,19 @@ enum Command {
 
 fn main() -> ExitCode {
     match shop_config::start_command::<Config, Command>(env!("CARGO_PKG_VERSION")) {
-        Start::Run((config, sources, None)) => shop_runtime::block_on(serve(config, sources)),
-        Start::Run((config, sources, Some(Command::Demo(flags)))) => {
-            shop_runtime::block_on(demo::run(flags, config, sources))
+        Start::Run(Begun { settings, sources, warnings, command: None }) => {
+            shop_runtime::block_on(serve(settings, sources, warnings))
+        }
+        Start::Run(Begun { settings, sources, command: Some(Command::Demo(flags)), .. }) => {
+            shop_runtime::block_on(demo::run(flags, settings, sources))
         }
         Start::Exit(code) => code,
     }
 }
 
-async fn serve(config: Config, sources: Sources) -> anyhow::Result<()> {
+async fn serve(config: Config, sources: Sources, warnings: Warnings) -> anyhow::Result<()> {
     let telemetry = shop_telemetry::init("shop", &config.log, &config.otel)?;
+    warnings.log();
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
     // A signal ends the wait for a store that is not there, too.
     let built = shutdown.soft.run_until_cancelled(Box::pin(Suite::build(config.clone()))).await;
@@ -45,9 +50,15 @@ async fn serve(config: Config, sources: Sources) -> anyhow::Result<()> {
     ended
 }
 
-/// Tells a person at a terminal where everything is and what to try.
-#[expect(clippy::print_stdout, reason = "the greeting is the program's output, not its log")]
+/// Tells a person at a terminal where everything is and what to try. One who cannot be told is no reason not to serve.
 fn welcome(at: &Addresses) {
+    let mut stdout = std::io::stdout();
+    if let Err(error) = stdout.write_all(table(at).as_bytes()).and_then(|()| stdout.flush()) {
+        tracing::warn!(%error, "the table of addresses cannot be shown");
+    }
+}
+
+fn table(at: &Addresses) -> String {
     let rows = [
         ("gateway", at.gateway, at.gateway),
         ("product", at.product, at.product_grpc),
@@ -55,18 +66,22 @@ fn welcome(at: &Addresses) {
         ("payment", at.payment, at.payment_grpc),
         ("notification", at.notification, None),
     ];
-    println!("\n  {:<14}{:<30}gRPC", "", "HTTP");
+    let mut out = format!("\n  {:<14}{:<30}gRPC\n", "", "HTTP");
     for (name, http, grpc) in rows {
         if let Some(http) = http {
             let grpc = grpc.map_or_else(|| "-".to_owned(), |grpc| format!("localhost:{}", grpc.port()));
-            println!("  {name:<14}{:<30}{grpc}", format!("http://localhost:{}", http.port()));
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "  {name:<14}{:<30}{grpc}", format!("http://localhost:{}", http.port()));
         }
     }
     if let Some(gateway) = at.gateway {
         let api = format!("http://localhost:{}/api", gateway.port());
-        println!("\n  Try:");
-        println!("  curl '{api}/products?limit=3'");
-        println!("  curl {api}/baskets/ada/items --json '{{\"product_id\": 1, \"quantity\": 2}}'");
-        println!("  curl {api}/payments --json '{{\"user_id\": \"ada\", \"method\": \"credit_card\"}}'\n");
+        let _ = write!(
+            out,
+            "\n  Try:\n  curl '{api}/products?limit=3'\n  \
+             curl {api}/baskets/ada/items --json '{{\"product_id\": 1, \"quantity\": 2}}'\n  \
+             curl {api}/payments --json '{{\"user_id\": \"ada\", \"method\": \"credit_card\"}}'\n\n"
+        );
     }
+    out
 }

@@ -137,10 +137,35 @@ async fn help_tells_of_the_demo_and_nonsense_is_refused() {
         (["--failing-provider", "130%"], "0% to 100%"),
         (["--dead-consumer", "payment"], "notification"),
         (["--url", "https://shop.example"], "http://HOST:PORT"),
-        (["--users", "0"], "1..=1000"),
+        (["--users", "0"], "a whole number from 1 to 1000"),
+        (["--rate", "x"], "a whole number from 1 to 100000"),
     ] {
         let refused = demo(folder.path(), &wrong).output().await;
         assert_eq!(refused.status.code(), Some(2), "{wrong:?}");
         assert!(String::from_utf8_lossy(&refused.stderr).contains(word), "{refused:?}");
     }
+}
+
+#[tokio::test]
+async fn an_address_where_nobody_answers_is_an_error() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("http://{free}");
+    let mut command = demo(folder.path(), &["--url", &url, "--duration", "1s"]);
+    let output = tokio::time::timeout(BOUND, command.output()).await.expect("it ends by itself").expect("it runs");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains(&format!("no gateway answers at {url}")), "{error}");
+}
+
+#[tokio::test]
+async fn a_summary_that_cannot_be_written_is_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux");
+    let mut command = demo(folder.path(), &["--json", "--duration", "1s"]);
+    let output = command.stdout(full).stderr(Stdio::piped()).spawn().expect("runs").wait_with_output();
+    let output = tokio::time::timeout(BOUND, output).await.expect("it ends by itself").expect("it runs");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("the summary cannot be written"), "{error}");
 }

@@ -1,7 +1,9 @@
 //! The settings of the basket service.
 
 use serde::{Deserialize, Serialize};
-use shop_config::{Duration, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Redis, Settings, Stop, Var};
+use shop_config::{
+    Duration, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Redis, Settings, Stop, Var, distinct_ports,
+};
 
 /// Everything the basket service can be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -89,8 +91,6 @@ impl Settings for Config {
         if self.basket.ttl.is_zero() {
             problems.add("basket.ttl", "must be more than 0");
         }
-        if self.http.port != 0 && self.http.port == self.grpc.port {
-            problems.add("grpc.port", "must differ from http.port");
-        }
+        distinct_ports(&[("http.port", self.http.addr()), ("grpc.port", self.grpc.addr())], problems);
     }
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use shop_basket::{Basket, Config};
-use shop_config::Start;
+use shop_config::{Start, Warnings};
 use shop_kafka::KafkaBus;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
@@ -13,13 +13,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match shop_config::start::<Config>(env!("CARGO_PKG_VERSION")) {
-        Start::Run(config) => shop_runtime::block_on(run(config)),
+        Start::Run((config, warnings)) => shop_runtime::block_on(run(config, warnings)),
         Start::Exit(code) => code,
     }
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(config: Config, warnings: Warnings) -> anyhow::Result<()> {
     let telemetry = shop_telemetry::init("basket-service", &config.log, &config.otel)?;
+    warnings.log();
     let metrics = Metrics::new("basket-service");
     let bus = KafkaBus::open(&config.kafka, "basket-service", &metrics)?;
     let shutdown = Shutdown::on_signals(config.stop.grace.get());

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use shop_config::Start;
+use shop_config::{Start, Warnings};
 use shop_kafka::KafkaBus;
 use shop_notification::{Config, Notification};
 use shop_runtime::Shutdown;
@@ -13,13 +13,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match shop_config::start::<Config>(env!("CARGO_PKG_VERSION")) {
-        Start::Run(config) => shop_runtime::block_on(run(config)),
+        Start::Run((config, warnings)) => shop_runtime::block_on(run(config, warnings)),
         Start::Exit(code) => code,
     }
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(config: Config, warnings: Warnings) -> anyhow::Result<()> {
     let telemetry = shop_telemetry::init("notification-service", &config.log, &config.otel)?;
+    warnings.log();
     let metrics = Metrics::new("notification-service");
     let bus = KafkaBus::open(&config.kafka, "notification-service", &metrics)?;
     let shutdown = Shutdown::on_signals(config.stop.grace.get());

@@ -1,7 +1,9 @@
 //! The settings of the payment service.
 
 use serde::{Deserialize, Serialize};
-use shop_config::{Database, Duration, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Settings, Stop, Target, Var};
+use shop_config::{
+    Database, Duration, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Settings, Stop, Target, Var, distinct_ports,
+};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -120,6 +122,7 @@ impl Settings for Config {
         if matches!(self.database.target(), Ok(Target::Postgres(_))) {
             problems.add("database.url", "payment keeps its data in mysql://… or sqlite://PATH");
         }
+        distinct_ports(&[("http.port", self.http.addr()), ("grpc.port", self.grpc.addr())], problems);
         problems.within("provider", |p| p.ensure(!self.provider.timeout.is_zero(), "timeout", "must be more than 0"));
         problems.within("recovery", |p| {
             p.ensure(!self.recovery.interval.is_zero(), "interval", "must be more than 0");

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use shop_config::{Settings, Start};
+use shop_config::{Settings, Start, Warnings};
 use shop_kafka::KafkaBus;
 use shop_payment::{Config, Payment};
 use shop_runtime::Shutdown;
@@ -12,15 +12,15 @@ use shop_telemetry::Metrics;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let config = match shop_config::start::<Config>(env!("CARGO_PKG_VERSION")) {
-        Start::Run(config) => config,
-        Start::Exit(code) => return code,
-    };
-    shop_runtime::block_on(run(config))
+    match shop_config::start::<Config>(env!("CARGO_PKG_VERSION")) {
+        Start::Run((config, warnings)) => shop_runtime::block_on(run(config, warnings)),
+        Start::Exit(code) => code,
+    }
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(config: Config, warnings: Warnings) -> anyhow::Result<()> {
     let telemetry = shop_telemetry::init(Config::NAME, &config.log, &config.otel)?;
+    warnings.log();
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
     let metrics = Metrics::new(Config::NAME);
     let bus = KafkaBus::open(&config.kafka, Config::NAME, &metrics)?;

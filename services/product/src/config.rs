@@ -1,7 +1,7 @@
 //! The settings of the product service.
 
 use serde::{Deserialize, Serialize};
-use shop_config::{Database, Grpc, Http, Kafka, Log, Otel, Problems, Settings, Stop, Target, Var};
+use shop_config::{Database, Grpc, Http, Kafka, Log, Otel, Problems, Settings, Stop, Target, Var, distinct_ports};
 
 /// Everything the product service can be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -70,9 +70,7 @@ impl Settings for Config {
             problems
                 .add("database.url", "the catalogue keeps to PostgreSQL or SQLite: use postgres://… or sqlite://PATH");
         }
-        if self.http.port != 0 && self.http.port == self.grpc.port {
-            problems.add("grpc.port", "must differ from http.port");
-        }
+        distinct_ports(&[("http.port", self.http.addr()), ("grpc.port", self.grpc.addr())], problems);
     }
 }
 

@@ -27,6 +27,13 @@ fn bad(sources: &Sources) -> String {
     }
 }
 
+fn warned(sources: &Sources) -> String {
+    match load::<Suite>(sources) {
+        Ok(loaded) => loaded.warnings.iter().map(|warning| format!("{warning}\n")).collect(),
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
 fn file(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
     file.write_all(text.as_bytes()).expect("written");
@@ -125,7 +132,7 @@ fn every_problem_of_every_layer_is_reported_at_once() {
 #[test]
 fn an_unknown_key_suggests_the_nearest_one() {
     insta::assert_snapshot!(bad_file("[product.database]\nmax = 3\n"), @"product.database.max (file x.toml): is not a setting; did you mean product.database.pool.max?");
-    insta::assert_snapshot!(bad(&env(&[("SHOP_HTPP__PORT", "1")])), @"htpp (environment variable SHOP_HTPP__PORT): is not a setting; known here: product, basket, log, otel");
+    insta::assert_snapshot!(bad(&env(&[("SHOP_PRODCUT__PORT", "1")])), @"prodcut (environment variable SHOP_PRODCUT__PORT): is not a setting; did you mean product?");
 }
 
 #[test]
@@ -198,16 +205,125 @@ fn no_problem_shows_a_secret() {
 }
 
 #[test]
-fn links_kubernetes_adds_for_its_services_are_told_apart() {
-    good(&env(&[
+fn variables_of_others_are_told_and_change_nothing() {
+    let sources = env(&[
         ("SHOP_SERVICE_HOST", "10.0.0.1"),
+        ("SHOP_SERVICE_PORT", "80"),
         ("SHOP_PORT", "tcp://10.0.0.1:80"),
+        ("SHOP_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("SHOP_PORT_80_TCP_PROTO", "tcp"),
         ("SHOP_PRODUCT_PORT_8080_TCP_ADDR", "10.0.0.1"),
         ("SHOP_PRODUCT_SERVICE_PORT_HTTP", "8080"),
+        ("SHOP__A_SERVICE_HOST", "10.0.0.1"),
+        ("REDIS_PORT", "tcp://10.0.0.1:6379"),
+        ("DB_PORT", "udp://10.0.0.1:5432"),
+        ("SHOP_TAG", "latest"),
+        ("SHOP_NAME", "/web/shop"),
+        ("SHOP_DB_PORT", "1"),
+        ("SHOP_HTPP__PORT", "1"),
+        ("SHOP_PRODCT", "1"),
+        ("SHOP_LOG_LEVEL", "debug"),
         ("SHOP_TEST_POSTGRES_URL", "x"),
         ("SHOP_CRASH_AT", "x"),
+    ]);
+    insta::assert_snapshot!(warned(&sources), @"
+    SHOP_DB_PORT is not a setting; did you mean DB_PORT?
+    SHOP_HTPP__PORT is not a setting of this program
+    SHOP_LOG_LEVEL is not a setting; did you mean LOG_LEVEL?
+    SHOP_NAME is not a setting of this program
+    SHOP_PRODCT is not a setting of this program
+    SHOP_TAG is not a setting of this program
+    made by Kubernetes for a service of that name, and so no settings: DB_PORT, REDIS_PORT, SHOP_PORT, SHOP_PORT_80_TCP, SHOP_PORT_80_TCP_PROTO, SHOP_PRODUCT_PORT_8080_TCP_ADDR, SHOP_PRODUCT_SERVICE_PORT_HTTP, SHOP_SERVICE_HOST, SHOP_SERVICE_PORT, SHOP__A_SERVICE_HOST. enableServiceLinks: false in the pod leaves them out
+    ");
+    let settings = good(&sources);
+    assert_eq!((settings.basket.redis.port, settings.product.database.port), (6379, 5432));
+}
+
+#[test]
+fn what_is_set_and_has_no_effect_is_told() {
+    let empty = file("");
+    let path = empty.path().display().to_string();
+    let sources = env(&[
+        ("DATABASE_URL", "sqlite://a.db"),
+        ("DB_PORT", "1"),
+        ("PORT", "1"),
+        ("SHOP_PRODUCT__HTTP__PORT", "2"),
+        ("KAFKA_BROKERS", "a:1"),
+        ("SHOP_PRODUCT__KAFKA__BROKERS", "a:1"),
+        ("LOG_LEVEL_FILE", "/nowhere"),
+        ("REDIS_PASSWORD_FILE", &path),
+        ("PASSWORD", "hunter2"),
+        ("PASSWORD_FILE", "/run/secrets/x"),
+        ("GREETING", ""),
+    ]);
+    insta::assert_snapshot!(warned(&sources).replace(&path, "EMPTY"), @"
+    LOG_LEVEL_FILE has no effect: only secrets are read from files; set LOG_LEVEL
+    the file EMPTY (REDIS_PASSWORD_FILE) is empty, and so basket.redis.password is
+    PORT has no effect: SHOP_PRODUCT__HTTP__PORT sets product.http.port too, and wins; leave one of them out
+    PASSWORD has no effect: it could mean several settings here; set the one that is meant: DB_PASSWORD, REDIS_PASSWORD
+    PASSWORD_FILE has no effect: it could mean several settings here; set the one that is meant: DB_PASSWORD, REDIS_PASSWORD, each also with _FILE
+    product.database.port (environment variable DB_PORT): has no effect beside the url of that section, which has all of it
+    ");
+    assert_eq!(good(&sources).product.http.port, 2);
+    let file = file("[product.database]\nurl = 'sqlite://a.db'\nhost = 'localhost'\n");
+    let sources = Sources { files: vec![file.path().to_owned()], ..Sources::default() };
+    let told = warned(&sources).replace(&file.path().display().to_string(), "x.toml");
+    insta::assert_snapshot!(told, @"product.database.host (file x.toml): has no effect beside the url of that section, which has all of it");
+}
+
+#[test]
+fn warnings_come_with_problems_too() {
+    let problems = load::<Suite>(&env(&[("SHOP_TAG", "1"), ("PORT", "x")])).map(drop).expect_err("a problem");
+    assert_eq!((problems.count().as_str(), problems.warnings().iter().count()), ("1 problem", 1));
+}
+
+#[test]
+fn empty_variables_of_opentelemetry_are_not_set() {
+    let settings = good(&env(&[
+        ("OTEL_TRACES_SAMPLER", ""),
+        ("OTEL_TRACES_SAMPLER_ARG", ""),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
     ]));
-    insta::assert_snapshot!(bad(&env(&[("REDIS_PORT", "tcp://10.0.0.1:6379")])), @"basket.redis.port = tcp://10.0.0.1:6379 (environment variable REDIS_PORT): this looks like a Kubernetes service link, not a setting; set REDIS_PORT in the pod, or enableServiceLinks: false");
+    assert_eq!((settings.otel.sampler, settings.otel.endpoint), (crate::Sampler::default(), None));
+    assert!(bad(&env(&[("PORT", "")])).contains("PORT"), "others are not that lenient");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_secret_or_of_settings() {
+    let secret = file("\u{feff}s3cret\r\n");
+    let path = secret.path().display().to_string();
+    assert_eq!(good(&env(&[("DB_PASSWORD_FILE", &path)])).product.database.password.expose(), "s3cret");
+    let settings = file("\u{feff}[product.http]\nport = 1\n");
+    let sources = Sources { files: vec![settings.path().to_owned()], ..Sources::default() };
+    assert_eq!(good(&sources).product.http.port, 1);
+    std::fs::write(secret.path(), b"\xff\xfes\0").expect("written");
+    let text = bad(&env(&[("DB_PASSWORD_FILE", &path)])).replace(&path, "FILE");
+    assert!(text.ends_with("the file FILE cannot be read: it is UTF-16; save it as UTF-8"), "{text}");
+}
+
+#[test]
+fn all_that_is_wrong_in_a_list_is_reported_at_once() {
+    insta::assert_snapshot!(bad_file("[[product.tiers]]\nname = 1\nprcie = 2\n[[product.tiers]]\nprice = 'x'\n[[product.tiers]]\nname = 'a'\nprice = 1\n[product.http]\nport = 'x'\n[prodct]\n"), @r#"
+    prodct (file x.toml): is not a setting; did you mean product?
+    product.http.port = "x" (file x.toml): expected a whole number from 0 to 65535
+    product.tiers.0.name = 1 (file x.toml): expected a text
+    product.tiers.0.prcie (file x.toml): is not a setting; did you mean product.tiers.0.price?
+    product.tiers.1.price = "x" (file x.toml): expected a whole number from 0 to 4294967295
+    "#);
+    insta::assert_snapshot!(bad(&env(&[("SHOP_PRODUCT__TIERS", r#"[{"name":"a","price":"x"},{"name":{},"price":1.5},3]"#), ("SHOP_PRODUCT__HTTP", r#"{"prot":1,"port":70000,"host":"x"}"#), ("SHOP_BASKET", "{")])), @"
+    basket = *** (environment variable SHOP_BASKET): expected JSON, which this stops being at character 1
+    product.http.host (environment variable SHOP_PRODUCT__HTTP): expected an IP address, such as 0.0.0.0 or ::1
+    product.http.port (environment variable SHOP_PRODUCT__HTTP): expected a whole number from 0 to 65535
+    product.http.prot (environment variable SHOP_PRODUCT__HTTP): is not a setting; did you mean product.http.port?
+    product.tiers.0.price (environment variable SHOP_PRODUCT__TIERS): expected a whole number from 0 to 4294967295
+    product.tiers.1.name (environment variable SHOP_PRODUCT__TIERS): expected a text
+    product.tiers.1.price (environment variable SHOP_PRODUCT__TIERS): expected a whole number from 0 to 4294967295
+    product.tiers.2 (environment variable SHOP_PRODUCT__TIERS): expected a section with keys of its own
+    ");
+    insta::assert_snapshot!(bad_file("[product.kafka]\nbrokers = [1, 'a:1', true]\n"), @"
+    product.kafka.brokers.0 = 1 (file x.toml): expected a text
+    product.kafka.brokers.2 = true (file x.toml): expected a text
+    ");
 }
 
 fn key() -> impl Strategy<Value = String> {

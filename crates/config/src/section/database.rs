@@ -118,6 +118,9 @@ impl Database {
         Self { url: Some(Secret::from(url)), ..Self::postgres("shop") }
     }
 
+    /// Keys that describe a server when there is no URL.
+    pub const PARTS: &[&str] = &["engine", "host", "port", "user", "password", "name", "ssl_mode"];
+
     /// Where to connect: the URL when there is one, else the parts. The error says which URLs are understood.
     pub fn target(&self) -> Result<Target, String> {
         match &self.url {
@@ -149,6 +152,11 @@ impl Database {
         problems.within(section, |p| {
             if let Err(message) = self.target() {
                 p.add("url", message);
+            }
+            if self.url.is_some() {
+                for part in Self::PARTS {
+                    p.useless(part, "has no effect beside the url of that section, which has all of it");
+                }
             }
             if self.url.is_none() {
                 p.ensure(!self.host.trim().is_empty(), "host", "name the server's host");

@@ -75,6 +75,9 @@ impl Redis {
         Self { url: Some(Secret::from(url)), ..Self::default() }
     }
 
+    /// Keys that describe a server when there is no URL.
+    pub const PARTS: &[&str] = &["host", "port", "user", "password", "db"];
+
     /// Where to connect: the URL when there is one, else the parts. The error says which URLs are understood.
     pub fn target(&self) -> Result<RedisTarget, String> {
         match &self.url {
@@ -99,6 +102,11 @@ impl Redis {
         problems.within(section, |p| {
             if let Err(message) = self.target() {
                 p.add("url", message);
+            }
+            if self.url.is_some() {
+                for part in Self::PARTS {
+                    p.useless(part, "has no effect beside the url of that section, which has all of it");
+                }
             }
             if self.url.is_none() {
                 p.ensure(!self.host.trim().is_empty(), "host", "name the server's host");

@@ -118,6 +118,20 @@ impl Default for Grpc {
     }
 }
 
+/// Refuses ports that two listeners of one process would have to share, where their addresses meet. Each is given by the key
+/// of its port; keys and problems are relative to the same section.
+pub fn distinct_ports(listeners: &[(&str, SocketAddr)], problems: &mut Problems) {
+    let meet = |one: SocketAddr, other: SocketAddr| {
+        let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
+        one.port() != 0 && one.port() == other.port() && (a == b || a.is_unspecified() || b.is_unspecified())
+    };
+    for (index, (key, addr)) in listeners.iter().enumerate() {
+        if let Some((other, _)) = listeners[..index].iter().find(|(_, other)| meet(*addr, *other)) {
+            problems.add(key, format!("{other} is {} too; choose another port for one of them", addr.port()));
+        }
+    }
+}
+
 /// How the process stops.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -129,5 +143,28 @@ pub struct Stop {
 impl Default for Stop {
     fn default() -> Self {
         Self { grace: Duration::secs(25) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_of_one_process_need_ports_of_their_own() {
+        for (one, other, fine) in [
+            ("0.0.0.0:80", "0.0.0.0:80", false),
+            ("127.0.0.1:80", "0.0.0.0:80", false),
+            ("127.0.0.1:80", "[::]:80", false),
+            ("[::ffff:127.0.0.1]:80", "127.0.0.1:80", false),
+            ("127.0.0.1:80", "127.0.0.2:80", true),
+            ("0.0.0.0:80", "0.0.0.0:81", true),
+            ("0.0.0.0:0", "0.0.0.0:0", true),
+        ] {
+            let mut problems = Problems::default();
+            let listeners = [("a.port", one.parse().expect(one)), ("b.port", other.parse().expect(other))];
+            distinct_ports(&listeners, &mut problems);
+            assert_eq!(problems.is_empty(), fine, "{one} {other}: {problems}");
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! The little of URLs that stores need: writing a server's, reading a file's.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 
 /// The parts of a server's URL, unescaped.
 pub(crate) struct Server<'a> {
@@ -36,16 +38,27 @@ pub(crate) fn has_host(rest: &str) -> bool {
     rest.strip_prefix("//").is_some_and(|rest| !rest.is_empty())
 }
 
-/// The path in `sqlite://PATH` or `sqlite:PATH`, given what follows the scheme's colon.
+/// The path in `sqlite://PATH` or `sqlite:PATH`, given what follows the scheme's colon, percent-decoded.
 pub(crate) fn file(rest: &str) -> Result<PathBuf, String> {
     let path = rest.strip_prefix("//").unwrap_or(rest);
     if path.is_empty() || path.starts_with(':') {
         return Err("name a file, such as sqlite://data/shop.db".to_owned());
     }
     if path.contains(['?', '#']) {
-        return Err("leave out what follows the file's name".to_owned());
+        return Err("leave out what follows the file's name; where ? or # is a part of it, write %3F or %23".to_owned());
     }
-    Ok(PathBuf::from(path))
+    let path = percent_decode_str(path).decode_utf8().map_err(|_| "what follows % must make up UTF-8")?;
+    if path.contains('\0') {
+        return Err("a file's name cannot have %00".to_owned());
+    }
+    Ok(PathBuf::from(path.as_ref()))
+}
+
+/// The URL of a file, `sqlite://PATH`, whatever characters its name has.
+pub fn sqlite(path: &Path) -> String {
+    /// What would end the path, or be decoded, or stand for no file.
+    const AWKWARD: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#').add(b':');
+    format!("sqlite://{}", percent_encode(path.as_os_str().as_encoded_bytes(), AWKWARD))
 }
 
 /// Percent-encodes everything but RFC 3986's unreserved characters.
@@ -60,4 +73,28 @@ fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_file_has_a_url() {
+        for path in
+            ["data/a.db", "/var/a b.db", "d#x/a.db", "d?x/a.db", "100%/a%20b.db", ":memory:/a.db", "ä/a.db", "//a"]
+        {
+            let url = sqlite(Path::new(path));
+            let rest = url.strip_prefix("sqlite:").expect("its scheme");
+            assert_eq!(file(rest), Ok(PathBuf::from(path)), "{url}");
+        }
+        assert_eq!(sqlite(Path::new("data/a b.db")), "sqlite://data/a b.db", "readable where it can be");
+    }
+
+    #[test]
+    fn what_names_no_file_is_refused() {
+        for rest in ["", "//", "::memory:", "//a?mode=ro", "//a#b", "//a%ff", "//a%00b"] {
+            assert!(file(rest).is_err(), "{rest}");
+        }
+    }
 }

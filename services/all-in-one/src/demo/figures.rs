@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use parking_lot::Mutex;
 use serde_json::Value;
 use shop_runtime::CancellationToken;
@@ -41,6 +42,13 @@ pub(super) struct Figures {
     pub(super) notified: Option<(u64, u64)>,
     /// When the outbox was last looked at.
     pub(super) at: Option<Instant>,
+}
+
+/// Makes sure that somebody answers at `gateway`.
+pub(super) async fn reach(gateway: &str) -> anyhow::Result<()> {
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+    let answer = http.get(format!("{gateway}/health/live")).send().await;
+    answer.map(drop).with_context(|| format!("no gateway answers at {gateway}; start one, or correct --url"))
 }
 
 /// Looks regularly.

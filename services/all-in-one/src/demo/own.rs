@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use shop::{Addresses, Config, Service, Suite};
-use shop_config::{Sources, load};
+use shop_config::{Sources, Warnings, load};
 use shop_runtime::Shutdown;
 
 use super::Flags;
@@ -33,12 +33,13 @@ timeout = "5s"
 
 /// Starts a suite and plays against it.
 pub(super) async fn stage(flags: &Flags, sources: Sources) -> anyhow::Result<()> {
-    let (config, sources) = settings(sources)?;
+    let (config, sources, warnings) = settings(sources)?;
     fs::create_dir_all(&config.data).with_context(|| format!("cannot make the folder {}", config.data.display()))?;
     let log = config.data.join("shop.log");
     // From here on standard output is the log, as telemetry knows it; the screen has what it was.
     let screen = Screen::take(Some(&log), flags.json)?;
     let telemetry = shop_telemetry::init("shop", &config.log, &config.otel)?;
+    warnings.log();
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
     let switches = Switches::new(flags);
     let sabotage = Sabotage(switches.clone());
@@ -70,8 +71,12 @@ pub(super) async fn stage(flags: &Flags, sources: Sources) -> anyhow::Result<()>
 
 /// Plays against the gateway at `url`.
 pub(super) async fn visit(flags: &Flags, url: String, config: &Config) -> anyhow::Result<()> {
-    let screen = Screen::take(None, flags.json)?;
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
+    match shutdown.soft.run_until_cancelled(figures::reach(&url)).await {
+        Some(reached) => reached?,
+        None => return Ok(()),
+    }
+    let screen = Screen::take(None, flags.json)?;
     let token = token(config);
     let sources = figures::Sources { gateway: url, token, payment: None, notification: None };
     let stage = Stage { sources, log: None };
@@ -79,7 +84,7 @@ pub(super) async fn visit(flags: &Flags, url: String, config: &Config) -> anyhow
 }
 
 /// The settings of the demo's suite and where they come from. Its folder stays: it has the log.
-fn settings(mut sources: Sources) -> anyhow::Result<(Config, Sources)> {
+fn settings(mut sources: Sources) -> anyhow::Result<(Config, Sources, Warnings)> {
     let folder = tempfile::Builder::new().prefix("shop-demo-").tempdir().context("cannot make a temporary folder")?;
     let folder = folder.keep();
     // JSON's texts are TOML's too.
@@ -89,13 +94,14 @@ fn settings(mut sources: Sources) -> anyhow::Result<(Config, Sources)> {
         .with_context(|| format!("cannot write {}", defaults.display()))?;
     sources.files.insert(0, defaults);
     let loaded = load::<Config>(&sources);
-    let config = loaded.map_err(|problems| anyhow::anyhow!("the settings cannot be used: {problems}"))?.settings;
+    let loaded = loaded.map_err(|problems| anyhow::anyhow!("the settings cannot be used: {problems}"))?;
+    let config = loaded.settings;
     let whole = Service::ALL.iter().filter(|service| **service != Service::Notification);
     anyhow::ensure!(
         whole.into_iter().all(|service| config.runs(*service)),
         "the demo needs product, basket, payment and gateway in this process: leave `services` as it is, or use --url"
     );
-    Ok((config, sources))
+    Ok((config, sources, loaded.warnings))
 }
 
 fn stage_of(at: &Addresses, config: &Config, log: PathBuf) -> anyhow::Result<Stage> {

@@ -1,9 +1,11 @@
 //! The play: shoppers, somebody who watches, somebody at the switches; then everything is mended and settles.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use shop_runtime::{CancellationToken, Shutdown};
@@ -89,9 +91,11 @@ impl Play {
             () = self.shutdown.hard.cancelled() => {}
         }
         let summary = Summary::new(self.tally.count(), self.watch.latest(), self.stage.log.clone());
-        // Somebody who no longer reads has seen enough: no error.
-        let _ = self.screen.lock().conclude(&summary, self.json);
-        Ok(())
+        match self.screen.lock().conclude(&summary, self.json) {
+            // Somebody who no longer reads has seen enough: no error.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("the summary cannot be written"),
+            _ => Ok(()),
+        }
     }
 
     /// Works the switches until the end has come, then mends everything, so that nobody waits in vain.

@@ -88,7 +88,7 @@ impl Words {
             for file in fs::read_dir(folder).map_err(unread)? {
                 let file = file.map_err(unread)?;
                 let name = file.file_name().to_string_lossy().into_owned();
-                match (sources.get_mut(&name), fs::read_to_string(file.path())) {
+                match (sources.get_mut(&name), shop_config::read_text(file.path())) {
                     (Some(source), Ok(text)) => *source = text,
                     (Some(_), Err(error)) => wrong.push(format!("cannot read {name}: {error}")),
                     (None, _) if is_template(&name) => wrong.push(format!("{name} is none of {}", names())),
