@@ -1,5 +1,6 @@
 //! Stopping in two steps.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,16 +24,14 @@ impl Shutdown {
         Self { soft: hard.child_token(), hard }
     }
 
-    /// The first SIGINT or SIGTERM is `soft`; a second one, or `grace` later, is `hard`. Call it inside the runtime.
+    /// The first SIGINT or SIGTERM is `soft`; a second one, or `grace` later, is `hard`. SIGHUP is like them when it says that
+    /// the terminal is gone. Otherwise it ends nothing, nor do SIGUSR1 and SIGUSR2, with which others' logs are rotated: ours
+    /// go to standard output, which nobody has to open again. Call it inside the runtime.
     pub fn on_signals(grace: Duration) -> Self {
         let shutdown = Self::new();
-        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-            (Ok(interrupt), Ok(terminate)) => {
-                tasks::detached(shutdown.clone().follow(Signals { interrupt, terminate }, grace));
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(%error, "signals cannot be caught; the process will end without draining");
-            }
+        match Signals::caught() {
+            Ok(signals) => tasks::detached(shutdown.clone().follow(signals, grace)),
+            Err(error) => tracing::warn!(%error, "signals cannot be caught; the process will end without draining"),
         }
         shutdown
     }
@@ -73,13 +72,41 @@ impl Default for Shutdown {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
+    had_terminal: bool,
 }
 
 impl Signals {
+    fn caught() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+            had_terminal: std::io::stdin().is_terminal(),
+        })
+    }
+
+    /// The next one that asks for the end. What the others are for is not ours to do, except where settings are read again.
     async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+        loop {
+            let name = tokio::select! {
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.hangup.recv() => "SIGHUP",
+                _ = self.user1.recv() => "SIGUSR1",
+                _ = self.user2.recv() => "SIGUSR2",
+            };
+            if name == "SIGHUP" && self.had_terminal && !std::io::stdin().is_terminal() {
+                return "SIGHUP, as the terminal is gone";
+            }
+            tracing::info!(
+                signal = name,
+                "{name} ends nothing: logs go to standard output, and only the gateway reads settings again"
+            );
         }
     }
 }

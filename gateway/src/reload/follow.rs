@@ -72,9 +72,8 @@ async fn work<S: Settings + 'static>(
             () = watched.changed() => "a file changed",
         };
         if cause == "SIGHUP" {
+            // `Shutdown` makes that the end.
             if had_terminal && !std::io::stdin().is_terminal() {
-                tracing::info!("stopping: the terminal is gone");
-                shutdown.soft.cancel();
                 break;
             }
             watched.note().await;
@@ -97,6 +96,9 @@ async fn work<S: Settings + 'static>(
 fn reload<S: Settings>(handle: &Handle, sources: &Sources, take: &impl Fn(S) -> (Config, Vec<Change>), is_start: bool) {
     let (reloads, metrics) = (&handle.shared.reloads, &handle.shared.metrics);
     let applied = shop_config::load::<S>(sources).and_then(|loaded| {
+        if !is_start {
+            loaded.warnings.log();
+        }
         let (config, others) = take(loaded.settings);
         let applied = handle.apply(config)?;
         let needs_restart = others.into_iter().chain(applied.needs_restart).collect();
@@ -130,7 +132,7 @@ fn refuse(handle: &Handle, problems: &Problems) {
     for problem in problems {
         tracing::error!(key = problem.key, "setting is wrong: {problem}");
     }
-    tracing::error!("the settings stay as they were: {} problems", problems.len());
+    tracing::error!("the settings stay as they were: {}", problems.count());
     let shared = &handle.shared;
     shared.reloads.failed(problems.iter().map(ToString::to_string).collect(), &shared.metrics);
 }
