@@ -11,6 +11,7 @@ pub mod config;
 mod cors;
 mod csrf;
 mod discovery;
+mod doors;
 mod draft;
 mod exchange;
 mod feed;
@@ -51,6 +52,7 @@ mod wanted;
 mod worker;
 
 pub use config::Config;
+pub use doors::Doors;
 pub use reload::{Applied, Handle, follow};
 
 use std::net::{SocketAddr, TcpListener};
@@ -88,23 +90,28 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Takes the port; backends need not be there yet.
-    pub async fn build(config: Config, metrics: Metrics, _shutdown: &Shutdown) -> anyhow::Result<Self> {
-        let workers = match config.workers {
-            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            count => count,
-        };
-        let cleartext = worker::bind(config.http.addr(), workers, "http.port (PORT)")?;
+    /// Takes the ports; backends need not be there yet.
+    pub async fn build(config: Config, metrics: Metrics, shutdown: &Shutdown) -> anyhow::Result<Self> {
+        let doors = Doors::open(&config, "").await?;
+        Self::build_behind(doors, config, metrics, shutdown).await
+    }
+
+    /// The same behind ports that were taken for the same settings before.
+    pub async fn build_behind(
+        doors: Doors,
+        config: Config,
+        metrics: Metrics,
+        _shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        let Doors { cleartext, encrypted } = doors;
+        let workers = cleartext.len();
         let addr = local_addr(&cleartext)?;
         let settings = config.tls.clone();
-        let host = config.http.host;
         warn_about(&config);
         let (wanted, state) = kept(config)?;
         let shared = Shared::new(wanted, state, workers, metrics);
-        let mut encrypted = Vec::new();
         let mut tls = None;
         if settings.is_on() {
-            encrypted = worker::bind(settings.addr(host), workers, "tls.port (TLS_PORT)")?;
             tls = Some((Tls::new(&settings, &shared.metrics)?, local_addr(&encrypted)?));
         }
         let mut encrypted = encrypted.into_iter();

@@ -115,12 +115,11 @@ impl Failed {
 async fn connect(backend: &Backend, patience: &Patience) -> Result<TcpStream, String> {
     let due = Instant::now() + patience.connect;
     let due = patience.end.map_or(due, |end| end.min(due));
-    let stream = match timeout_at(due, TcpStream::connect(backend.address())).await {
+    let stream = match timeout_at(due, shop_runtime::dial(backend.address())).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(error.to_string()),
         Err(_) => return Err("no connection within the time allowed".to_owned()),
     };
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
     backend.metrics.opened.inc();
     Ok(stream)
 }

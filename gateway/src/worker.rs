@@ -1,64 +1,20 @@
 //! The gateway's threads: one runtime per core with a listener and connections of its own, so that a request never
 //! crosses from core to core. One runtime over all cores costs a quarter to a third more CPU per request.
 
-use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use shop_runtime::CancellationToken;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::oneshot;
 
 use crate::front::Worker;
 use crate::shared::Shared;
 use crate::tls::Tls;
 
-/// Connections waiting to be accepted: a burst of this size is not refused.
-const BACKLOG: i32 = 1024;
 /// After the last request, how long connections get to take the end of their answers.
 const FLUSH: Duration = Duration::from_millis(500);
-
-/// `count` listeners on one address, among which the kernel spreads connections.
-///
-/// `setting` is what to change when the port cannot be had.
-pub(crate) fn bind(addr: SocketAddr, count: usize, setting: &str) -> anyhow::Result<Vec<TcpListener>> {
-    let all = || -> std::io::Result<Vec<TcpListener>> {
-        if addr.port() != 0 {
-            // Another process of ours could share the port unnoticed: an exclusive socket finds out.
-            drop(listen(addr, false)?);
-        }
-        let first = listen(addr, true)?;
-        let addr = first.local_addr()?;
-        std::iter::once(Ok(first)).chain((1..count).map(|_| listen(addr, true))).collect::<std::io::Result<Vec<_>>>()
-    };
-    all().map_err(|error| {
-        let port = addr.port();
-        let why = match error.kind() {
-            ErrorKind::AddrInUse => {
-                format!("port {port} is already in use; free it or choose another with {setting}")
-            }
-            ErrorKind::PermissionDenied => {
-                format!("port {port} needs more rights; choose one over 1023 with {setting}")
-            }
-            _ => format!("cannot listen on {addr}; check http.host and {setting}"),
-        };
-        anyhow::Error::new(error).context(why)
-    })
-}
-
-fn listen(addr: SocketAddr, shared: bool) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    if shared {
-        socket.listen(BACKLOG)?;
-    }
-    Ok(socket.into())
-}
 
 /// What one worker listens on.
 pub(crate) struct Listeners {

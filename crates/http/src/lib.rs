@@ -6,6 +6,7 @@
 
 mod accept;
 mod docs;
+mod doors;
 mod edge;
 pub mod etag;
 mod extract;
@@ -19,10 +20,11 @@ mod request_id;
 mod serve;
 mod service;
 
+pub use doors::Doors;
 pub use extract::{OptionalJson, Path, StrictJson, path};
 pub use problem::Problem;
 pub use query::Query;
 pub use request_id::request_id;
-pub use serve::{bind, serve};
+pub use serve::serve;
 pub use service::{Parts, service};
 pub use shop_runtime::Health;

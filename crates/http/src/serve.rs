@@ -1,7 +1,4 @@
-//! The listening socket and the server on it: HTTP/1.1 and HTTP/2 cleartext on one port, drained on stop.
-
-use std::io::ErrorKind;
-use std::net::SocketAddr;
+//! The server on a listening socket: HTTP/1.1 and HTTP/2 cleartext on one port, drained on stop.
 
 use anyhow::Context;
 use salvo::conn::tcp::TcpAcceptor;
@@ -9,45 +6,14 @@ use salvo::fuse::FuseConfig;
 use salvo::{Server, Service};
 use shop_config::Http;
 use shop_runtime::{CancellationToken, Shutdown};
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::accept::Stoppable;
-
-/// Connections waiting to be accepted: a burst of this size is not refused.
-const BACKLOG: i32 = 1024;
 
 /// Largest request head: browsers and proxies stay under 16 KiB; more is an attack or a mistake.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// Streams at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
-
-/// Binds `addr`; `setting` is what to change when that fails, such as `http.port (PORT)`.
-///
-/// The socket has `TCP_NODELAY` (accepted ones inherit it: a small answer must not wait for an ack) and does not block.
-pub fn bind(addr: SocketAddr, setting: &str) -> anyhow::Result<std::net::TcpListener> {
-    let open = || -> std::io::Result<std::net::TcpListener> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_tcp_nodelay(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&addr.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    open().map_err(|error| {
-        let why = match error.kind() {
-            ErrorKind::AddrInUse => {
-                format!("port {} is already in use; free it or choose another with {setting}", addr.port())
-            }
-            ErrorKind::PermissionDenied => {
-                format!("port {} needs more rights; choose one over 1023 with {setting}", addr.port())
-            }
-            _ => format!("cannot listen on {addr}; check {setting}"),
-        };
-        anyhow::Error::new(error).context(why)
-    })
-}
 
 /// Serves until the soft stop and for [`Http::linger`] more, then lets running requests finish; the hard stop ends them.
 pub async fn serve(

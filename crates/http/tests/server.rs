@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use salvo::prelude::*;
 use shop_config::Http;
-use shop_http::{Health, Parts, bind, serve, service};
+use shop_http::{Health, Parts, serve, service};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,7 +55,8 @@ fn start(settings: Http) -> Running {
     let shutdown = Shutdown::new();
     let parts =
         Parts { title: "t", metrics: Metrics::new("t"), health: Health::new(&shutdown), settings: settings.clone() };
-    let listener = bind("127.0.0.1:0".parse().expect("an address"), "http.port (PORT)").expect("a free port");
+    let listening = shop_runtime::listen(([127, 0, 0, 1], 0).into(), "http.port (PORT)");
+    let listener = listening.now_or_never().expect("at once").expect("a free port");
     let addr = listener.local_addr().expect("bound");
     let stop = shutdown.clone();
     let ended = tokio::spawn(async move { serve(listener, service(router, parts), &settings, stop).await });
@@ -239,14 +241,6 @@ async fn what_is_not_http_gets_no_html() {
     }
     server.shutdown.soft.cancel();
     server.end().await;
-}
-
-#[tokio::test]
-async fn a_taken_port_names_the_port_and_the_setting() {
-    let taken = bind("127.0.0.1:0".parse().expect("an address"), "x").expect("a free port");
-    let addr = taken.local_addr().expect("bound");
-    let error = format!("{:#}", bind(addr, "http.port (PORT)").expect_err("taken"));
-    assert!(error.contains(&addr.port().to_string()) && error.contains("http.port (PORT)"), "{error}");
 }
 
 proptest! {

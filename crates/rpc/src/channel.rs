@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use hyper_util::client::legacy::connect::HttpConnector;
 use shop_config::Neighbour;
 use shop_telemetry::context;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -31,14 +32,22 @@ const MAX_HEAD: u32 = 64 * 1024;
 pub fn channel(neighbour: &Neighbour) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(neighbour.uri())
         .with_context(|| format!("{} is not the address of a service; use host:port", neighbour.url))?
-        .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
-        .tcp_keepalive(Some(KEEPALIVE))
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .http2_max_header_list_size(MAX_HEAD);
-    Ok(endpoint.connect_lazy())
+    Ok(endpoint.connect_with_connector_lazy(connector()))
+}
+
+/// As [`shop_runtime::dial`]: a listener may have the port that the near end got.
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(CONNECT));
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(KEEPALIVE));
+    connector.set_reuse_address(true);
+    connector
 }
 
 /// Hands on the request id, the trace and the deadline of the work at hand.

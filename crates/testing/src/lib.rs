@@ -16,7 +16,7 @@ pub use api::{Api, Reply, assert_problem};
 pub use browser::Browser;
 pub use collector::{Collector, Traced};
 pub use process::{Process, free_port};
-pub use program::Program;
+pub use program::{Child, Program};
 pub use receiver::Receiver;
 
 /// A variable of the environment, when it is set and not empty.

@@ -174,6 +174,8 @@ impl Child {
             "TERM" => Signal::TERM,
             "STOP" => Signal::STOP,
             "CONT" => Signal::CONT,
+            "USR1" => Signal::USR1,
+            "USR2" => Signal::USR2,
             _ => panic!("no test has sent {name} yet: add it here"),
         };
         let group = self.group.as_ref().expect("it runs");

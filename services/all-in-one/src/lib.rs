@@ -2,6 +2,7 @@
 
 mod between;
 mod config;
+mod doors;
 mod suite;
 mod variables;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use shop_basket::Basket;
-use shop_config::{Change, Settings as _, Sources};
+use shop_config::{Change, Sources};
 use shop_events::{Bus, MemoryBus};
 use shop_gateway::Gateway;
 use shop_gateway::config::{BackendUrl, Backends};
@@ -20,6 +20,7 @@ use shop_telemetry::Metrics;
 
 use crate::between::{Between, Nothing};
 use crate::config::{BusKind, Config, Service};
+use crate::doors::Doors;
 
 /// The services of this process, built and bound, not yet serving.
 pub struct Suite {
@@ -85,7 +86,7 @@ impl Addresses {
 }
 
 impl Suite {
-    /// Opens stores, migrates them, binds every port (0 picks a free one) and registers all consumers, so that
+    /// Takes every port (0 is any that is free), opens stores, migrates them and registers all consumers, so that
     /// no event can pass by before its consumer is there.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
         Box::pin(Self::build_with(config, &Nothing)).await
@@ -94,6 +95,7 @@ impl Suite {
     /// The same with `between` between its parts.
     pub async fn build_with(mut config: Config, between: &dyn Between) -> anyhow::Result<Self> {
         config.embed();
+        let doors = Doors::open(&config).await?;
         let stages = Stages {
             gateway: Shutdown::new(),
             payment: Shutdown::new(),
@@ -110,11 +112,11 @@ impl Suite {
             Ok(between.bus(service, bus))
         };
 
-        let product = if config.runs(Service::Product) {
+        let product = if let Some(doors) = doors.product {
             let metrics = Metrics::new("product-service");
             let bus = bus(Service::Product, "product-service", &metrics)?;
-            let built = Box::pin(Product::build(config.product.clone(), bus, metrics, &stages.product));
-            let product = built.await.map_err(|error| cannot_start("product", &error))?;
+            let built = Box::pin(Product::build_behind(doors, config.product.clone(), bus, metrics, &stages.product));
+            let product = built.await.context("product cannot start")?;
             if config.demo {
                 product.seed_demo().await.context("the demo products cannot be added")?;
             }
@@ -131,11 +133,11 @@ impl Suite {
             config.payment.product.url = grpc.to_string();
         }
 
-        let basket = if config.runs(Service::Basket) {
+        let basket = if let Some(doors) = doors.basket {
             let metrics = Metrics::new("basket-service");
             let bus = bus(Service::Basket, "basket-service", &metrics)?;
-            let built = Box::pin(Basket::build(config.basket.clone(), bus, metrics, &stages.basket));
-            Some(built.await.map_err(|error| cannot_start("basket", &error))?)
+            let built = Box::pin(Basket::build_behind(doors, config.basket.clone(), bus, metrics, &stages.basket));
+            Some(built.await.context("basket cannot start")?)
         } else {
             None
         };
@@ -143,31 +145,32 @@ impl Suite {
             config.payment.basket.url = loopback(basket.grpc_addr()).to_string();
         }
 
-        let payment = if config.runs(Service::Payment) {
+        let payment = if let Some(doors) = doors.payment {
             let metrics = Metrics::new("payment-service");
             let bus = bus(Service::Payment, "payment-service", &metrics)?;
-            let built = Box::pin(Payment::build(config.payment.clone(), bus, metrics, &stages.payment));
-            Some(built.await.map_err(|error| cannot_start("payment", &error))?)
+            let built = Box::pin(Payment::build_behind(doors, config.payment.clone(), bus, metrics, &stages.payment));
+            Some(built.await.context("payment cannot start")?)
         } else {
             None
         };
 
-        let notification = if config.runs(Service::Notification) {
+        let notification = if let Some(door) = doors.notification {
             let metrics = Metrics::new("notification-service");
             let bus = bus(Service::Notification, "notification-service", &metrics)?;
-            let built = Box::pin(Notification::build(config.notification.clone(), bus, metrics, &stages.notification));
-            Some(built.await.map_err(|error| cannot_start("notification", &error))?)
+            let config = config.notification.clone();
+            let built = Box::pin(Notification::build_behind(door, config, bus, metrics, &stages.notification));
+            Some(built.await.context("notification cannot start")?)
         } else {
             None
         };
 
         let grace = config.stop.grace.get();
         let mut suite = Self { product, basket, payment, notification, gateway: None, product_front, stages, grace };
-        if config.runs(Service::Gateway) {
+        if let Some(doors) = doors.gateway {
             suite.called_at().put_behind(&mut config.gateway);
             let metrics = Metrics::new("gateway");
-            let built = Box::pin(Gateway::build(config.gateway.clone(), metrics, &suite.stages.gateway));
-            suite.gateway = Some(built.await.map_err(|error| cannot_start("gateway", &error))?);
+            let built = Gateway::build_behind(doors, config.gateway.clone(), metrics, &suite.stages.gateway);
+            suite.gateway = Some(Box::pin(built).await.context("gateway cannot start")?);
         }
         Ok(suite)
     }
@@ -261,22 +264,6 @@ impl Suite {
         hard.abort();
         outcome
     }
-}
-
-/// Names the part that failed. Its own words name its ports as it knows them alone; here they are in its section.
-fn cannot_start(section: &str, error: &anyhow::Error) -> anyhow::Error {
-    let variable = |key: &str| Config::vars().into_iter().find(|var| var.key == key).map_or("", |var| var.name);
-    let ports = [("http.port", "PORT"), ("grpc.port", "GRPC_PORT")].map(|(key, alone)| {
-        let here = format!("{section}.{key}");
-        (format!("{key} ({alone})"), format!("{here} ({})", variable(&here)))
-    });
-    let told = |cause: &(dyn std::error::Error + 'static)| {
-        ports.iter().fold(cause.to_string(), |text, (alone, here)| text.replace(alone, here))
-    };
-    let causes: Vec<String> = error.chain().map(told).collect();
-    let inner = anyhow::Error::msg(causes.last().cloned().unwrap_or_default());
-    let reason = causes.into_iter().rev().skip(1).fold(inner, anyhow::Error::context);
-    reason.context(format!("{section} cannot start"))
 }
 
 fn backend(at: SocketAddr) -> Backends {

@@ -20,7 +20,7 @@ use futures_util::future::BoxFuture;
 use salvo::Service;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::{Bus, Subscription, Topic};
-use shop_http::Health;
+use shop_http::{Doors, Health};
 use shop_proto::basket::v1::basket_service_server::BasketServiceServer;
 use shop_runtime::{CancellationToken, Shutdown, Tasks};
 use shop_telemetry::Metrics;
@@ -49,15 +49,26 @@ pub struct Basket {
 }
 
 impl Basket {
-    /// Binds the ports, opens the store and subscribes to events.
+    /// Takes the ports (0 is any that is free) and goes on as [`Basket::build_behind`].
     pub async fn build(
         config: Config,
         bus: Arc<dyn Bus>,
         metrics: Metrics,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        let http = shop_http::bind(config.http.addr(), "http.port (PORT)")?;
-        let grpc = shop_http::bind(config.grpc.addr(), "grpc.port (GRPC_PORT)")?;
+        let doors = Doors::of_process(&config.http, &config.grpc).await?;
+        Self::build_behind(doors, config, bus, metrics, shutdown).await
+    }
+
+    /// Opens the store and subscribes to events.
+    pub async fn build_behind(
+        doors: Doors,
+        config: Config,
+        bus: Arc<dyn Bus>,
+        metrics: Metrics,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        let (http_addr, grpc_addr) = doors.addrs()?;
         let clock: SharedClock = Arc::new(SystemClock);
         // Longer than any request may take, so that a key is free again only when its request is over.
         let lease = config.http.timeout.get().max(config.grpc.timeout.get()) * 2;
@@ -85,10 +96,10 @@ impl Basket {
         let handler = Arc::new(Clearing::new(commands.clone()));
         let subscription = Subscription { group: "basket".to_owned(), topics: vec![Topic::Basket], handler };
         Ok(Self {
-            http_addr: http.local_addr()?,
-            grpc_addr: grpc.local_addr()?,
-            http: (http, service),
-            grpc: (grpc, routes, parts),
+            http_addr,
+            grpc_addr,
+            http: (doors.http, service),
+            grpc: (doors.grpc, routes, parts),
             events: bus.subscribe(subscription, shutdown.soft.clone()),
             commands,
             sql: store.sql,

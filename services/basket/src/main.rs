@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use shop_basket::{Basket, Config};
 use shop_config::{Start, Warnings};
+use shop_http::Doors;
 use shop_kafka::KafkaBus;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
@@ -21,15 +22,21 @@ fn main() -> ExitCode {
 async fn run(config: Config, warnings: Warnings) -> anyhow::Result<()> {
     let telemetry = shop_telemetry::init("basket-service", &config.log, &config.otel)?;
     warnings.log();
-    let metrics = Metrics::new("basket-service");
-    let bus = KafkaBus::open(&config.kafka, "basket-service", &metrics)?;
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
-    // A signal ends the wait for a store that is not there, too.
-    let built = shutdown.soft.run_until_cancelled(Basket::build(config, bus, metrics, &shutdown)).await;
+    // A signal ends the wait for a port or a store that is not there, too.
+    let built = shutdown.soft.run_until_cancelled(Box::pin(build(config, &shutdown))).await;
     let Some(basket) = built.transpose()? else { return Ok(()) };
     tracing::info!("serving HTTP on {} and gRPC on {}", basket.http_addr(), basket.grpc_addr());
     shop_runtime::notify_ready();
     let ended = basket.run(shutdown).await;
     telemetry.shutdown().await;
     ended
+}
+
+/// Ports first: no connection of this process can get them then.
+async fn build(config: Config, shutdown: &Shutdown) -> anyhow::Result<Basket> {
+    let doors = Doors::of_process(&config.http, &config.grpc).await?;
+    let metrics = Metrics::new("basket-service");
+    let bus = KafkaBus::open(&config.kafka, "basket-service", &metrics)?;
+    Basket::build_behind(doors, config, bus, metrics, shutdown).await
 }

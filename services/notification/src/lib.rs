@@ -40,14 +40,25 @@ pub struct Notification {
 }
 
 impl Notification {
-    /// Binds the port (0 picks a free one), opens the store at the present schema and subscribes to events.
+    /// Takes the port (0 is any that is free) and goes on as [`Notification::build_behind`].
     pub async fn build(
         config: Config,
         bus: Arc<dyn Bus>,
         metrics: Metrics,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        let http = shop_http::bind(config.http.addr(), "http.port (PORT)")?;
+        let door = shop_runtime::listen(config.http.addr(), "http.port (PORT)").await?;
+        Self::build_behind(door, config, bus, metrics, shutdown).await
+    }
+
+    /// Opens the store at the present schema and subscribes to events. `door` is what it listens on.
+    pub async fn build_behind(
+        door: TcpListener,
+        config: Config,
+        bus: Arc<dyn Bus>,
+        metrics: Metrics,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
         let clock: SharedClock = Arc::new(SystemClock);
         let opened = infrastructure::open(&config.database).await?;
         shop_sql::watch(&metrics, &opened.shared)?;
@@ -70,8 +81,8 @@ impl Notification {
         let heard = shutdown.soft.clone();
         let subscription = interface::events::subscription(&commands);
         Ok(Self {
-            http_addr: http.local_addr()?,
-            http: (http, service),
+            http_addr: door.local_addr()?,
+            http: (door, service),
             events: bus.subscribe(subscription, heard.clone()),
             heard,
             rounds,

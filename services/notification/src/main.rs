@@ -21,15 +21,21 @@ fn main() -> ExitCode {
 async fn run(config: Config, warnings: Warnings) -> anyhow::Result<()> {
     let telemetry = shop_telemetry::init("notification-service", &config.log, &config.otel)?;
     warnings.log();
-    let metrics = Metrics::new("notification-service");
-    let bus = KafkaBus::open(&config.kafka, "notification-service", &metrics)?;
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
-    // A signal ends the wait for a store that is not there, too.
-    let built = shutdown.soft.run_until_cancelled(Notification::build(config, bus, metrics, &shutdown)).await;
+    // A signal ends the wait for a port or a store that is not there, too.
+    let built = shutdown.soft.run_until_cancelled(Box::pin(build(config, &shutdown))).await;
     let Some(notification) = built.transpose()? else { return Ok(()) };
     tracing::info!("serving HTTP on {}", notification.http_addr());
     shop_runtime::notify_ready();
     let ended = notification.run(shutdown).await;
     telemetry.shutdown().await;
     ended
+}
+
+/// Ports first: no connection of this process can get them then.
+async fn build(config: Config, shutdown: &Shutdown) -> anyhow::Result<Notification> {
+    let door = shop_runtime::listen(config.http.addr(), "http.port (PORT)").await?;
+    let metrics = Metrics::new("notification-service");
+    let bus = KafkaBus::open(&config.kafka, "notification-service", &metrics)?;
+    Notification::build_behind(door, config, bus, metrics, shutdown).await
 }

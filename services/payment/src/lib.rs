@@ -19,7 +19,7 @@ use anyhow::Context;
 use salvo::Service;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
-use shop_http::Health;
+use shop_http::{Doors, Health};
 use shop_proto::payment::v1::payment_service_server::PaymentServiceServer;
 use shop_runtime::{CancellationToken, Shutdown, Tasks};
 use shop_sql::{Idempotency, Relay, Store};
@@ -47,7 +47,7 @@ pub struct Payment {
 }
 
 impl Payment {
-    /// Binds the ports and opens the store.
+    /// Takes the ports (0 is any that is free) and opens the store.
     pub async fn build(
         config: Config,
         bus: Arc<dyn Bus>,
@@ -57,7 +57,18 @@ impl Payment {
         Self::build_at(config, bus, metrics, shutdown, Arc::new(SystemClock)).await
     }
 
-    /// The same on another clock.
+    /// Opens the store.
+    pub async fn build_behind(
+        doors: Doors,
+        config: Config,
+        bus: Arc<dyn Bus>,
+        metrics: Metrics,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        Self::build_with(doors, config, bus, metrics, shutdown, Arc::new(SystemClock)).await
+    }
+
+    /// As [`Payment::build`] on another clock.
     pub async fn build_at(
         config: Config,
         bus: Arc<dyn Bus>,
@@ -65,8 +76,18 @@ impl Payment {
         shutdown: &Shutdown,
         clock: SharedClock,
     ) -> anyhow::Result<Self> {
-        let http = shop_http::bind(config.http.addr(), "http.port (PORT)")?;
-        let grpc = shop_http::bind(config.grpc.addr(), "grpc.port (GRPC_PORT)")?;
+        let doors = Doors::of_process(&config.http, &config.grpc).await?;
+        Self::build_with(doors, config, bus, metrics, shutdown, clock).await
+    }
+
+    async fn build_with(
+        Doors { http, grpc }: Doors,
+        config: Config,
+        bus: Arc<dyn Bus>,
+        metrics: Metrics,
+        shutdown: &Shutdown,
+        clock: SharedClock,
+    ) -> anyhow::Result<Self> {
         let bus = crash::at_publish(bus);
         let with = With { provider: &config.provider, bus: bus.clone(), clock: clock.clone(), metrics: &metrics };
         let Opened { payments, provider, store, relay } = infrastructure::open(&config.database, with).await?;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use shop_config::{Settings, Start, Warnings};
+use shop_http::Doors;
 use shop_kafka::KafkaBus;
 use shop_payment::{Config, Payment};
 use shop_runtime::Shutdown;
@@ -22,14 +23,20 @@ async fn run(config: Config, warnings: Warnings) -> anyhow::Result<()> {
     let telemetry = shop_telemetry::init(Config::NAME, &config.log, &config.otel)?;
     warnings.log();
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
-    let metrics = Metrics::new(Config::NAME);
-    let bus = KafkaBus::open(&config.kafka, Config::NAME, &metrics)?;
-    // A signal ends the wait for a store that is not there, too.
-    let built = shutdown.soft.run_until_cancelled(Box::pin(Payment::build(config, bus, metrics, &shutdown))).await;
+    // A signal ends the wait for a port or a store that is not there, too.
+    let built = shutdown.soft.run_until_cancelled(Box::pin(build(config, &shutdown))).await;
     let Some(payment) = built.transpose()? else { return Ok(()) };
     tracing::info!("serving HTTP on {} and gRPC on {}", payment.http_addr(), payment.grpc_addr());
     shop_runtime::notify_ready();
     let ended = payment.run(shutdown).await;
     telemetry.shutdown().await;
     ended
+}
+
+/// Ports first: no connection of this process can get them then.
+async fn build(config: Config, shutdown: &Shutdown) -> anyhow::Result<Payment> {
+    let doors = Doors::of_process(&config.http, &config.grpc).await?;
+    let metrics = Metrics::new(Config::NAME);
+    let bus = KafkaBus::open(&config.kafka, Config::NAME, &metrics)?;
+    Payment::build_behind(doors, config, bus, metrics, shutdown).await
 }

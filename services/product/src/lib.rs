@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use salvo::Service;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
-use shop_http::Health;
+use shop_http::{Doors, Health};
 use shop_runtime::{Shutdown, Tasks};
 use shop_telemetry::Metrics;
 use tonic::service::Routes;
@@ -41,15 +41,26 @@ pub struct Product {
 }
 
 impl Product {
-    /// Binds the ports (0 picks a free one), opens the store at the present schema and subscribes to events.
+    /// Takes the ports (0 is any that is free) and goes on as [`Product::build_behind`].
     pub async fn build(
         config: Config,
         bus: Arc<dyn Bus>,
         metrics: Metrics,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        let http = shop_http::bind(config.http.addr(), "http.port (PORT)")?;
-        let grpc = shop_http::bind(config.grpc.addr(), "grpc.port (GRPC_PORT)")?;
+        let doors = Doors::of_process(&config.http, &config.grpc).await?;
+        Self::build_behind(doors, config, bus, metrics, shutdown).await
+    }
+
+    /// Opens the store at the present schema and subscribes to events.
+    pub async fn build_behind(
+        doors: Doors,
+        config: Config,
+        bus: Arc<dyn Bus>,
+        metrics: Metrics,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        let (http_addr, grpc_addr) = doors.addrs()?;
         let clock: SharedClock = Arc::new(SystemClock);
         let opened = infrastructure::open(&config.database).await?;
         shop_sql::watch(&metrics, &opened.shared)?;
@@ -73,10 +84,10 @@ impl Product {
         let parts = shop_rpc::Parts { metrics, health, descriptors, settings: config.grpc.clone() };
         let [stock, sales] = interface::events::subscriptions(&commands);
         Ok(Self {
-            http_addr: http.local_addr()?,
-            grpc_addr: grpc.local_addr()?,
-            http: (http, service),
-            grpc: (grpc, routes, parts),
+            http_addr,
+            grpc_addr,
+            http: (doors.http, service),
+            grpc: (doors.grpc, routes, parts),
             events: [
                 ("stock events", bus.subscribe(stock, shutdown.soft.clone())),
                 ("payment events", bus.subscribe(sales, shutdown.soft.clone())),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use shop_config::{Start, Warnings};
+use shop_http::Doors;
 use shop_kafka::KafkaBus;
 use shop_product::{Config, Product};
 use shop_runtime::Shutdown;
@@ -21,15 +22,21 @@ fn main() -> ExitCode {
 async fn run(config: Config, warnings: Warnings) -> anyhow::Result<()> {
     let telemetry = shop_telemetry::init("product-service", &config.log, &config.otel)?;
     warnings.log();
-    let metrics = Metrics::new("product-service");
-    let bus = KafkaBus::open(&config.kafka, "product-service", &metrics)?;
     let shutdown = Shutdown::on_signals(config.stop.grace.get());
-    // A signal ends the wait for a store that is not there, too.
-    let built = shutdown.soft.run_until_cancelled(Product::build(config, bus, metrics, &shutdown)).await;
+    // A signal ends the wait for a port or a store that is not there, too.
+    let built = shutdown.soft.run_until_cancelled(Box::pin(build(config, &shutdown))).await;
     let Some(product) = built.transpose()? else { return Ok(()) };
     tracing::info!("serving HTTP on {} and gRPC on {}", product.http_addr(), product.grpc_addr());
     shop_runtime::notify_ready();
     let ended = product.run(shutdown).await;
     telemetry.shutdown().await;
     ended
+}
+
+/// Ports first: no connection of this process can get them then.
+async fn build(config: Config, shutdown: &Shutdown) -> anyhow::Result<Product> {
+    let doors = Doors::of_process(&config.http, &config.grpc).await?;
+    let metrics = Metrics::new("product-service");
+    let bus = KafkaBus::open(&config.kafka, "product-service", &metrics)?;
+    Product::build_behind(doors, config, bus, metrics, shutdown).await
 }

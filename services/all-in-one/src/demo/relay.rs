@@ -40,9 +40,8 @@ pub(super) async fn relay(listener: TcpListener, service: SocketAddr, broken: wa
 }
 
 async fn pass(caller: TcpStream, service: SocketAddr, broken: watch::Receiver<Broken>) -> io::Result<()> {
-    let service = TcpStream::connect(service).await?;
+    let service = shop_runtime::dial(service).await?;
     caller.set_nodelay(true)?;
-    service.set_nodelay(true)?;
     let (mut from_caller, mut to_caller) = caller.into_split();
     let (mut from_service, mut to_service) = service.into_split();
     let (pieces, due) = mpsc::channel(PIECES);

@@ -61,9 +61,7 @@ impl Network for Internet {
     }
 
     async fn dial(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        shop_runtime::dial(address).await
     }
 }
 

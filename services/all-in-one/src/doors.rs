@@ -1,0 +1,59 @@
+//! The ports of all services in this process.
+
+use std::net::TcpListener;
+
+use shop_config::{Grpc, Http, Settings as _};
+
+use crate::config::{Config, Service};
+
+/// The ports of this process, all taken before any of its parts connects anywhere: none of its own connections can get one.
+pub(crate) struct Doors {
+    pub(crate) product: Option<shop_http::Doors>,
+    pub(crate) basket: Option<shop_http::Doors>,
+    pub(crate) payment: Option<shop_http::Doors>,
+    pub(crate) notification: Option<TcpListener>,
+    pub(crate) gateway: Option<shop_gateway::Doors>,
+}
+
+impl Doors {
+    /// Takes them, waiting as [`shop_runtime::listen()`] does.
+    pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
+        let notification = async {
+            if !config.runs(Service::Notification) {
+                return Ok(None);
+            }
+            let setting = setting("notification.http.port");
+            shop_runtime::listen(config.notification.http.addr(), &setting).await.map(Some)
+        };
+        let gateway = async {
+            if !config.runs(Service::Gateway) {
+                return Ok(None);
+            }
+            shop_gateway::Doors::open(&config.gateway, "gateway.").await.map(Some)
+        };
+        let (product, basket, payment, notification, gateway) = tokio::try_join!(
+            pair(config, Service::Product, &config.product.http, &config.product.grpc),
+            pair(config, Service::Basket, &config.basket.http, &config.basket.grpc),
+            pair(config, Service::Payment, &config.payment.http, &config.payment.grpc),
+            notification,
+            gateway,
+        )?;
+        Ok(Self { product, basket, payment, notification, gateway })
+    }
+}
+
+async fn pair(config: &Config, service: Service, http: &Http, grpc: &Grpc) -> anyhow::Result<Option<shop_http::Doors>> {
+    if !config.runs(service) {
+        return Ok(None);
+    }
+    let [http_setting, grpc_setting] =
+        ["http", "grpc"].map(|kind| setting(&format!("{}.{kind}.port", service.section())));
+    shop_http::Doors::open(http, grpc, [&http_setting, &grpc_setting]).await.map(Some)
+}
+
+/// A setting with its variable, such as `product.grpc.port (SHOP_PRODUCT__GRPC__PORT)`.
+fn setting(key: &str) -> String {
+    let variable =
+        Config::vars().into_iter().find(|var| var.key == key).map_or_else(String::new, |var| var.name.to_string());
+    format!("{key} ({variable})")
+}
