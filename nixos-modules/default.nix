@@ -21,7 +21,10 @@ let
   };
 in
 {
-  imports = [ ./backends.nix ];
+  imports = [
+    ./backends.nix
+    ./ports.nix
+  ];
 
   options.services.shop = lib.mapAttrs (
     name: service: import ./options.nix (context // { inherit name service; })

@@ -90,8 +90,8 @@ in
           variable: path: "${variable}:${toString path}"
         ) own.credentials;
         EnvironmentFile = lib.mkIf (own.environmentFile != null) (toString own.environmentFile);
-        # A program that waits for its store gives up after a minute by itself.
-        TimeoutStartSec = 90;
+        # A program that waits for its ports, then for its store, gives up after a minute each by itself.
+        TimeoutStartSec = 150;
         # Beyond `stop.grace`, 25 s unless set.
         TimeoutStopSec = 90;
         WatchdogSec = 30;

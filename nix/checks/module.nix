@@ -108,6 +108,10 @@ let
       // settings;
     };
 
+  # Which ports the kernel gives to no outgoing connection.
+  reserved =
+    shop: (with' shop).config.boot.kernel.sysctl."net.ipv4.ip_local_reserved_ports" or null;
+
   # What must be restarted for, and what must not.
   restarts =
     shop:
@@ -161,6 +165,22 @@ let
       !privileged "gateway" (gateway {
         settings.tls.port = 443;
       });
+    "the ports of enabled services are reserved" =
+      reserved {
+        product.enable = true;
+        payment = {
+          enable = true;
+          settings.http.port = 9000;
+        };
+      } == "8080,9000,50050,50052";
+    "all ports of all-in-one are reserved" =
+      reserved { all-in-one.enable = true; } == "8080,8081,8082,8083,8084,8443,50050,50051,50052";
+    "no port is reserved where nothing is enabled" = reserved { } == null;
+    "no port is reserved where nobody wants it" =
+      reserved {
+        reservePorts = false;
+        product.enable = true;
+      } == null;
     "another certificate needs a restart" = restarts { tls.cert_file = "/other.pem"; };
     "another file for the admin API's changes needs a restart" = restarts {
       admin.state_file = "changes";
