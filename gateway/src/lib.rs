@@ -93,7 +93,7 @@ impl Gateway {
     /// Takes the ports; backends need not be there yet.
     pub async fn build(config: Config, metrics: Metrics, shutdown: &Shutdown) -> anyhow::Result<Self> {
         let doors = Doors::open(&config, "").await?;
-        Self::build_behind(doors, config, metrics, shutdown).await
+        Box::pin(Self::build_behind(doors, config, metrics, shutdown)).await
     }
 
     /// The same behind ports that were taken for the same settings before.

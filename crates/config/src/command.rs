@@ -174,7 +174,7 @@ fn listed(program: &str, problems: &Problems) -> String {
 }
 
 fn warned(program: &str, warnings: &Warnings) -> String {
-    warnings.iter().fold(String::new(), |list, warning| list + &format!("{program}: warning: {warning}\n"))
+    warnings.sentences().iter().fold(String::new(), |list, warning| list + &format!("{program}: warning: {warning}\n"))
 }
 
 fn usage<S>(error: &clap::Error) -> Decision<S> {

@@ -36,6 +36,7 @@ pub(crate) fn layers<S: Settings>(
     }
     reading.prefixed();
     reading.unheard::<S>();
+    reading.misspelt::<S>();
     reading.told_links();
 }
 
@@ -63,7 +64,7 @@ struct Reading<'a> {
     links: Vec<&'a str>,
 }
 
-impl<'a> Reading<'a> {
+impl Reading<'_> {
     fn warn(&mut self, warning: impl Into<String>) {
         self.problems.warnings_mut().add(warning);
     }
@@ -74,6 +75,16 @@ impl<'a> Reading<'a> {
             && other != value
         {
             self.warn(format!("{earlier} has no effect: {name} sets {key} too, and wins; leave one of them out"));
+        }
+        // What stands for bytes that are no UTF-8: with other letters in their place no password would do.
+        if value.contains(char::REPLACEMENT_CHARACTER) {
+            self.problems.push(Problem {
+                key: key.to_owned(),
+                message: "has bytes that are not UTF-8; write it in UTF-8".to_owned(),
+                value: None,
+                source: Some(source),
+            });
+            return;
         }
         self.layers.push(Layer::text(source, &path(key), value));
     }
@@ -101,7 +112,7 @@ impl<'a> Reading<'a> {
             // "The SDK MUST interpret an empty value of an environment variable the same way as when the variable is unset."
             (Some(""), None) if name.starts_with(OTEL) => {}
             (Some(value), None) => self.set(name, key, value, format!("environment variable {name}")),
-            (None, Some(file)) => self.from_file(&twin, file, key),
+            (None, Some(file)) => self.read_secret(&twin, file, key),
             (None, None) => {}
         }
     }
@@ -117,7 +128,7 @@ impl<'a> Reading<'a> {
             }
             let key = key_of(rest);
             if let Some(key) = key.strip_suffix("_file").filter(|key| self.schema.secrets.contains(*key)) {
-                self.from_file(name, value, key);
+                self.read_secret(name, value, key);
             } else if self.schema.knows(&key) {
                 self.set(name, &key, value, format!("environment variable {name}"));
             } else if is_service_link(name, value) {
@@ -170,6 +181,22 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// Names that are one of ours but for one letter. Short ones are near to anything, and each program knows some of these two.
+    fn misspelt<S: Settings>(&mut self) {
+        const SHORT: usize = 8;
+        let others = S::unheard();
+        let names: Vec<&str> =
+            self.vars.iter().map(|var| var.name).chain(others.iter().map(|(name, _)| *name)).collect();
+        let is_neighbour = |name: &str| name.ends_with("_SERVICE_URL") || name.ends_with("_SERVICE_URLS");
+        for (name, value) in self.env.clone() {
+            let known = names.contains(&name) || name.starts_with(PREFIX) || is_neighbour(name) || value.is_empty();
+            let meant = names.iter().find(|near| near.len() >= SHORT && strsim::damerau_levenshtein(name, near) == 1);
+            if let Some(meant) = meant.filter(|_| !known) {
+                self.warn(format!("{name} is not a setting; did you mean {meant}?"));
+            }
+        }
+    }
+
     /// All of Kubernetes' in one line: there are seven for each service.
     fn told_links(&mut self) {
         if !self.links.is_empty() {
@@ -184,7 +211,7 @@ impl<'a> Reading<'a> {
     }
 
     /// A secret from a file, as Docker and Kubernetes mount them. One line end is dropped: editors add it.
-    fn from_file(&mut self, name: &str, file: &str, key: &str) {
+    fn read_secret(&mut self, name: &str, file: &str, key: &str) {
         match read_text(file) {
             Ok(text) => {
                 let secret = text.strip_suffix('\n').unwrap_or(&text);

@@ -57,13 +57,8 @@ impl Warnings {
     }
 
     /// The sentences.
-    pub fn iter(&self) -> std::slice::Iter<'_, String> {
-        self.0.iter()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub fn sentences(&self) -> &[String] {
+        &self.0
     }
 
     pub(crate) fn add(&mut self, warning: impl Into<String>) {

@@ -61,6 +61,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_may_begin_with_a_byte_order_mark_but_not_be_endless() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.json");
+        std::fs::write(&path, "\u{feff}{}").expect("writes");
+        assert_eq!(text(&path).as_deref(), Ok("{}"));
+        assert!(text(Path::new("/dev/zero")).expect_err("too long").contains("larger than"));
+    }
+
+    #[test]
     fn a_list_is_read_in_both_formats_and_a_wrong_one_is_not() {
         let json = r#"{"http": ["http://10.0.0.1:8080;weight=2", "10.0.0.2:8080"], "grpc": "10.0.0.1:50050"}"#;
         let toml = "http = [\"http://10.0.0.1:8080;weight=2\", \"10.0.0.2:8080\"]\ngrpc = \"10.0.0.1:50050\"";

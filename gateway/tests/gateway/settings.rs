@@ -215,3 +215,30 @@ fn limits_that_cannot_be_meant_are_refused() {
     let fine = r#"[{"path": "/api/payments", "methods": ["POST"], "requests": 10, "window": "1h", "burst": 2}]"#;
     assert_eq!(checked(&routes(fine)), Ok(()));
 }
+
+#[test]
+fn files_may_begin_with_a_byte_order_mark() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let put = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("\u{feff}{text}")).expect("writes");
+        path.to_str().expect("text").to_owned()
+    };
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let (cert, key) = (put("cert.pem", &made.cert.pem()), put("key.pem", &made.signing_key.serialize_pem()));
+    let (token, keys) = (put("token", "sixteen letters."), put("keys", &"ab".repeat(32)));
+    let jwks = put(
+        "jwks.json",
+        r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+    );
+    let loaded = load::<Config>(&sources(&[
+        ("TLS_CERT_FILE", &cert),
+        ("TLS_KEY_FILE", &key),
+        ("ADMIN_TOKEN_FILE", &token),
+        ("SHOP_RATE_LIMIT__KEY", "subject,api_key,ip"),
+        ("SHOP_RATE_LIMIT__API_KEYS__FILE", &keys),
+        ("SHOP_RATE_LIMIT__JWT__KEYS_FILE", &jwks),
+    ]));
+    let config = loaded.unwrap_or_else(|problems| panic!("{problems}")).settings;
+    assert_eq!(config.admin.token.expose(), "sixteen letters.");
+}

@@ -13,6 +13,7 @@ mod summary;
 mod tally;
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use shop::Config;
@@ -27,11 +28,11 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "http://HOST:PORT", value_parser = address, conflicts_with_all = ["slow_product", "dead_consumer"])]
     url: Option<String>,
 
-    /// How many shop at once
+    /// How many shop at once, 1 to 1000
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = users)]
     users: u16,
 
-    /// Calls a second, of all shoppers together
+    /// Calls a second, of all shoppers together, 1 to 100000
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = rate)]
     rate: u32,
 
@@ -73,17 +74,16 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 fn users(text: &str) -> Result<u16, String> {
-    number(text, 1000)
+    number(text, 1..=1000)
 }
 
 fn rate(text: &str) -> Result<u32, String> {
-    number(text, 100_000)
+    number(text, 1..=100_000)
 }
 
-/// From 1 to `most`.
-fn number<N: FromStr + PartialOrd + From<u8> + Display>(text: &str, most: N) -> Result<N, String> {
-    let number = text.parse().ok().filter(|number| *number >= N::from(1) && *number <= most);
-    number.ok_or_else(|| format!("use a whole number from 1 to {most}"))
+fn number<N: FromStr + PartialOrd + Display>(text: &str, range: RangeInclusive<N>) -> Result<N, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("use a whole number from {} to {}", range.start(), range.end()))
 }
 
 #[cfg(test)]

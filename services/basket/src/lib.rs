@@ -57,7 +57,7 @@ impl Basket {
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
         let doors = Doors::of_process(&config.http, &config.grpc).await?;
-        Self::build_behind(doors, config, bus, metrics, shutdown).await
+        Box::pin(Self::build_behind(doors, config, bus, metrics, shutdown)).await
     }
 
     /// Opens the store and subscribes to events.

@@ -48,7 +48,7 @@ impl Notification {
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
         let door = shop_runtime::listen(config.http.addr(), "http.port (PORT)").await?;
-        Self::build_behind(door, config, bus, metrics, shutdown).await
+        Box::pin(Self::build_behind(door, config, bus, metrics, shutdown)).await
     }
 
     /// Opens the store at the present schema and subscribes to events. `door` is what it listens on.

@@ -54,7 +54,7 @@ impl Payment {
         metrics: Metrics,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        Self::build_at(config, bus, metrics, shutdown, Arc::new(SystemClock)).await
+        Box::pin(Self::build_at(config, bus, metrics, shutdown, Arc::new(SystemClock))).await
     }
 
     /// Opens the store.
@@ -65,7 +65,7 @@ impl Payment {
         metrics: Metrics,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        Self::build_with(doors, config, bus, metrics, shutdown, Arc::new(SystemClock)).await
+        Box::pin(Self::build_with(doors, config, bus, metrics, shutdown, Arc::new(SystemClock))).await
     }
 
     /// As [`Payment::build`] on another clock.
@@ -77,7 +77,7 @@ impl Payment {
         clock: SharedClock,
     ) -> anyhow::Result<Self> {
         let doors = Doors::of_process(&config.http, &config.grpc).await?;
-        Self::build_with(doors, config, bus, metrics, shutdown, clock).await
+        Box::pin(Self::build_with(doors, config, bus, metrics, shutdown, clock)).await
     }
 
     async fn build_with(

@@ -49,7 +49,7 @@ impl Product {
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
         let doors = Doors::of_process(&config.http, &config.grpc).await?;
-        Self::build_behind(doors, config, bus, metrics, shutdown).await
+        Box::pin(Self::build_behind(doors, config, bus, metrics, shutdown)).await
     }
 
     /// Opens the store at the present schema and subscribes to events.

@@ -29,7 +29,7 @@ fn bad(sources: &Sources) -> String {
 
 fn warned(sources: &Sources) -> String {
     match load::<Suite>(sources) {
-        Ok(loaded) => loaded.warnings.iter().map(|warning| format!("{warning}\n")).collect(),
+        Ok(loaded) => loaded.warnings.sentences().join("\n"),
         Err(problems) => panic!("{problems}"),
     }
 }
@@ -255,6 +255,10 @@ fn what_is_set_and_has_no_effect_is_told() {
         ("PASSWORD", "hunter2"),
         ("PASSWORD_FILE", "/run/secrets/x"),
         ("GREETING", ""),
+        ("KAFKA_BROKER", "a:1"),
+        ("LOG_LEVLE", "debug"),
+        ("PASSWORT", "x"),
+        ("POST", "x"),
     ]);
     insta::assert_snapshot!(warned(&sources).replace(&path, "EMPTY"), @"
     LOG_LEVEL_FILE has no effect: only secrets are read from files; set LOG_LEVEL
@@ -262,6 +266,9 @@ fn what_is_set_and_has_no_effect_is_told() {
     PORT has no effect: SHOP_PRODUCT__HTTP__PORT sets product.http.port too, and wins; leave one of them out
     PASSWORD has no effect: it could mean several settings here; set the one that is meant: DB_PASSWORD, REDIS_PASSWORD
     PASSWORD_FILE has no effect: it could mean several settings here; set the one that is meant: DB_PASSWORD, REDIS_PASSWORD, each also with _FILE
+    KAFKA_BROKER is not a setting; did you mean KAFKA_BROKERS?
+    LOG_LEVLE is not a setting; did you mean LOG_LEVEL?
+    PASSWORT is not a setting; did you mean PASSWORD?
     product.database.port (environment variable DB_PORT): has no effect beside the url of that section, which has all of it
     ");
     assert_eq!(good(&sources).product.http.port, 2);
@@ -274,7 +281,7 @@ fn what_is_set_and_has_no_effect_is_told() {
 #[test]
 fn warnings_come_with_problems_too() {
     let problems = load::<Suite>(&env(&[("SHOP_TAG", "1"), ("PORT", "x")])).map(drop).expect_err("a problem");
-    assert_eq!((problems.count().as_str(), problems.warnings().iter().count()), ("1 problem", 1));
+    assert_eq!((problems.count().as_str(), problems.warnings().sentences().len()), ("1 problem", 1));
 }
 
 #[test]
@@ -286,6 +293,11 @@ fn empty_variables_of_opentelemetry_are_not_set() {
     ]));
     assert_eq!((settings.otel.sampler, settings.otel.endpoint), (crate::Sampler::default(), None));
     assert!(bad(&env(&[("PORT", "")])).contains("PORT"), "others are not that lenient");
+}
+
+#[test]
+fn what_is_no_utf_8_is_refused_and_not_changed() {
+    insta::assert_snapshot!(bad(&env(&[("DB_PASSWORD", "h\u{fffd}nter2")])), @"product.database.password (environment variable DB_PASSWORD): has bytes that are not UTF-8; write it in UTF-8");
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn with(variables: &[(&str, &str)]) -> Result<Loaded<Config>, Problems> {
 
 fn good(variables: &[(&str, &str)]) -> (Config, Vec<String>) {
     let loaded = with(variables).unwrap_or_else(|problems| panic!("{variables:?}: {problems}"));
-    (loaded.settings, loaded.warnings.iter().cloned().collect())
+    (loaded.settings, loaded.warnings.sentences().to_vec())
 }
 
 /// Whether a value got from the variable to a setting: it is in force, or wrong there.
