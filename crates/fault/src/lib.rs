@@ -3,6 +3,10 @@
 //! Domain errors turn into a [`Fault`]; `shop-http` renders it as a problem (RFC 9457) and `shop-rpc` as a
 //! status with details (`google.rpc.*`). Nothing else decides on status codes.
 
+mod scope;
+
+pub use scope::Scope;
+
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
@@ -30,6 +34,8 @@ pub enum Kind {
     NotAcceptable,
     /// The current state forbids it (409, `FAILED_PRECONDITION`).
     Conflict,
+    /// Something is at it already; the same request will be answered later (409, `ABORTED`).
+    Busy,
     /// The caller's version is not the current one (412, `ABORTED`).
     Precondition,
     /// Body or head over the limit (413, `RESOURCE_EXHAUSTED`).
@@ -61,7 +67,7 @@ impl Kind {
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable => 406,
-            Self::Conflict => 409,
+            Self::Conflict | Self::Busy => 409,
             Self::Precondition => 412,
             Self::TooLarge => 413,
             Self::UnsupportedMedia => 415,
@@ -84,7 +90,7 @@ impl Kind {
             Self::NotFound => "Not Found",
             Self::MethodNotAllowed => "Method Not Allowed",
             Self::NotAcceptable => "Not Acceptable",
-            Self::Conflict => "Conflict",
+            Self::Conflict | Self::Busy => "Conflict",
             Self::Precondition => "Precondition Failed",
             Self::TooLarge => "Content Too Large",
             Self::UnsupportedMedia => "Unsupported Media Type",
@@ -106,7 +112,7 @@ impl Kind {
             Self::Forbidden => 7,
             Self::TooLarge | Self::TooManyRequests => 8,
             Self::PaymentRequired | Self::Conflict => 9,
-            Self::Precondition => 10,
+            Self::Busy | Self::Precondition => 10,
             Self::MethodNotAllowed => 12,
             Self::Internal => 13,
             Self::BadGateway | Self::Unavailable => 14,
@@ -117,6 +123,11 @@ impl Kind {
     /// Whether the server is to blame (5xx).
     pub const fn is_server(self) -> bool {
         self.status() >= 500
+    }
+
+    /// Whether it passes: the same request may be answered later, so that this is no answer to keep.
+    pub const fn is_passing(self) -> bool {
+        matches!(self, Self::Busy | Self::TooManyRequests | Self::Unavailable | Self::Timeout)
     }
 }
 

@@ -3,7 +3,7 @@
 //! The first request with a key runs under an *operation id* that the store keeps with the key. The handler makes its
 //! payment or refund under that id, so a run that died half way is found again by the next one with the same key.
 
-use http::header::{CONTENT_TYPE, ETAG, LOCATION};
+use http::header::{CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use salvo::http::ResBody;
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
@@ -134,7 +134,7 @@ impl Idempotency {
             }
             Begin::Replay(answer) => Ok(Some(Begun::Replay(answer))),
             Begin::InFlight => Err(Fault::new(
-                Kind::Conflict,
+                Kind::Busy,
                 "idempotency_in_flight",
                 "a request with this idempotency key is still running; try again",
             )
@@ -206,9 +206,12 @@ async fn fingerprint(req: &mut Request) -> Result<[u8; 32], Problem> {
     Ok(digest.chain_update([0]).chain_update(body).finalize().into())
 }
 
-/// The answer if it may be stored: not a failure of ours, and not a stream.
+/// The answer if it may be stored: not a failure of ours, not one that asks to come back, and not a stream.
 fn capture(res: &Response) -> Option<Stored> {
     let status = res.status_code.unwrap_or(StatusCode::OK);
+    if status.is_server_error() || res.headers().contains_key(RETRY_AFTER) {
+        return None;
+    }
     let body = match &res.body {
         ResBody::None => Vec::new(),
         ResBody::Once(bytes) => bytes.to_vec(),
@@ -217,7 +220,7 @@ fn capture(res: &Response) -> Option<Stored> {
     };
     let text = |name: &HeaderName| Some((name.to_string(), res.headers().get(name)?.to_str().ok()?.to_owned()));
     let headers = KEPT.iter().filter_map(text).collect();
-    (!status.is_server_error()).then_some(Stored { status: status.as_u16(), headers, body })
+    Some(Stored { status: status.as_u16(), headers, body })
 }
 
 fn replay(answer: Stored, res: &mut Response) {

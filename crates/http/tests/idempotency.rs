@@ -80,6 +80,7 @@ impl Create {
         let asked: Value = req.parse_json().await.unwrap_or_default();
         match asked["do"].as_str().unwrap_or_default() {
             "refuse" => return Err(Fault::new(Kind::Conflict, "basket_empty", "the basket is empty").into()),
+            "wait" if run == 1 => return Err(Fault::new(Kind::Busy, "payment_unsettled", "not yet").into()),
             "fail" if run == 1 => return Err(Fault::new(Kind::Unavailable, "store_unavailable", "down").into()),
             "hold" => {
                 self.entered.notify_one();
@@ -114,6 +115,19 @@ async fn answer(mut res: Response) -> (u16, String, bool) {
     let replayed = res.headers().contains_key("idempotency-replayed");
     let status = res.status_code.expect("set").as_u16();
     (status, res.take_string().await.unwrap_or_default(), replayed)
+}
+
+#[tokio::test]
+async fn an_answer_that_asks_to_come_back_is_not_the_one_to_keep() {
+    let create = Create::default();
+    let app = app(&create, Keys::default());
+    let waits = post("k", r#"{"do": "wait"}"#).send(&*app).await;
+    assert_eq!(
+        (waits.status_code, &waits.headers()["retry-after"]),
+        (Some(StatusCode::CONFLICT), &"1".parse().expect("a value"))
+    );
+    let (status, _, replayed) = answer(post("k", r#"{"do": "wait"}"#).send(&*app).await).await;
+    assert_eq!((status, replayed, create.runs.load(Ordering::SeqCst)), (201, false, 2));
 }
 
 #[tokio::test]

@@ -138,14 +138,17 @@ fn named(name: &str, status: Status) -> Fault {
     let fault = crate::fault(status);
     let (kind, end, detail) = match (fault.kind(), code) {
         (_, Code::DeadlineExceeded | Code::Cancelled) => (Kind::Timeout, "timeout", "did not answer in time"),
-        // The neighbour is there but something behind it is not: its own words say more.
-        (Kind::Unavailable, _) if fault.code() != "unavailable" => return fault,
+        // Not in its own words: `store_unavailable` would be said of our store.
         (Kind::Unavailable, _) => (Kind::Unavailable, "unavailable", "is not available; try again"),
         (Kind::Internal | Kind::BadGateway, _) => (Kind::BadGateway, "failed", "failed"),
         _ => return fault,
     };
     let named = Fault::new(kind, format!("{name}_{end}"), format!("the {name} service {detail}"));
-    let named = if kind == Kind::Unavailable { named.with_retry_after(Duration::from_secs(1)) } else { named };
+    let named = if kind == Kind::Unavailable {
+        named.with_retry_after(fault.retry_after().unwrap_or(Duration::from_secs(1)))
+    } else {
+        named
+    };
     named.with_source(fault)
 }
 
@@ -184,6 +187,19 @@ mod tests {
         assert_eq!((fault.kind(), fault.code()), (Kind::Unavailable, "product_unavailable"));
         assert_eq!(fault.retry_after(), Some(Duration::from_secs(1)));
         assert_eq!(calls.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_neighbour_without_its_store_is_named_and_its_store_is_not() {
+        let fault = call::<(), _, _>(&neighbour(), "product", || async {
+            let away =
+                Fault::new(Kind::Unavailable, "store_unavailable", "away").with_retry_after(Duration::from_secs(2));
+            Err(crate::status(away))
+        })
+        .await
+        .expect_err("down");
+        assert_eq!((fault.kind(), fault.code()), (Kind::Unavailable, "product_unavailable"));
+        assert_eq!((fault.scope(), fault.retry_after()), (shop_fault::Scope::Request, Some(Duration::from_secs(2))));
     }
 
     #[tokio::test(start_paused = true)]

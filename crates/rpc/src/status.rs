@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::error::Error;
 
-use shop_fault::{Fault, FieldError, Kind, Violation};
+use shop_fault::{Fault, FieldError, Kind, Scope, Violation};
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 
@@ -13,7 +14,8 @@ const DOMAIN: &str = "shop";
 /// `ErrorInfo.metadata` key of the HTTP status: several of ours share one gRPC code.
 const HTTP_STATUS: &str = "http_status";
 
-/// The status of `fault`: `ErrorInfo` with the same `code` as HTTP, `BadRequest`, `PreconditionFailure`, `RetryInfo`.
+/// The status of `fault`: `ErrorInfo` with the same `code` as HTTP, `BadRequest`, `PreconditionFailure`, `RetryInfo`; and for
+/// who stands in front, whom a failure of ours speaks of.
 pub fn status(fault: impl Into<Fault>) -> Status {
     let fault = fault.into();
     log(&fault);
@@ -37,7 +39,11 @@ pub fn status(fault: impl Into<Fault>) -> Status {
     if let Some(after) = fault.retry_after() {
         details.set_retry_info(Some(after));
     }
-    Status::with_error_details(Code::from_i32(fault.kind().grpc()), fault.detail(), details)
+    let mut status = Status::with_error_details(Code::from_i32(fault.kind().grpc()), fault.detail(), details);
+    if fault.kind().is_server() {
+        status.metadata_mut().insert(Scope::HEADER, MetadataValue::from_static(fault.scope().word()));
+    }
+    status
 }
 
 /// The fault a status stands for: ours come back as they were, others by their code.
@@ -49,8 +55,9 @@ pub fn fault(status: Status) -> Fault {
         let detail = if kind.is_server() { "a neighbouring service failed" } else { status.message() };
         return Fault::new(kind, code(status.code()), detail).with_source(status);
     };
-    let sent =
-        info.metadata.get(HTTP_STATUS).and_then(|number| KINDS.iter().find(|k| k.status().to_string() == *number));
+    let sent = info.metadata.get(HTTP_STATUS).and_then(|number| {
+        KINDS.iter().find(|k| k.grpc() == i32::from(status.code()) && k.status().to_string() == *number)
+    });
     let kind = sent.copied().unwrap_or_else(|| kind(status.code()));
     let mut fault = Fault::new(kind, info.reason.clone(), status.message());
     for (name, value) in info.metadata.iter().filter(|(name, _)| *name != HTTP_STATUS) {
@@ -70,7 +77,7 @@ pub fn fault(status: Status) -> Fault {
     fault.with_source(status)
 }
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 18] = [
     Kind::Malformed,
     Kind::Unauthenticated,
     Kind::PaymentRequired,
@@ -79,6 +86,7 @@ const KINDS: [Kind; 17] = [
     Kind::MethodNotAllowed,
     Kind::NotAcceptable,
     Kind::Conflict,
+    Kind::Busy,
     Kind::Precondition,
     Kind::TooLarge,
     Kind::UnsupportedMedia,
@@ -163,6 +171,21 @@ mod tests {
             assert_eq!(back.violations()[0], Violation::new("insufficient_stock", "products/7", "2 left"));
             assert_eq!(back.members()["changes"][0]["product_id"], 7);
             assert_eq!(back.retry_after(), Some(Duration::from_secs(2)));
+        }
+    }
+
+    #[test]
+    fn a_failure_of_ours_says_of_whom_it_speaks() {
+        for (kind, code, scope) in [
+            (Kind::Unavailable, "store_unavailable", Some("service")),
+            (Kind::Unavailable, "product_service_unavailable", Some("request")),
+            (Kind::Internal, "internal", Some("request")),
+            (Kind::Busy, "payment_unsettled", None),
+            (Kind::NotFound, "product_not_found", None),
+        ] {
+            let status = status(Fault::new(kind, code, "no"));
+            let said = status.metadata().get(Scope::HEADER).map(|value| value.to_str().expect("text"));
+            assert_eq!(said, scope, "{code}");
         }
     }
 

@@ -11,15 +11,18 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Attempts at one transaction, the first included.
 const ATTEMPTS: u32 = 6;
 
-/// The failure to show for a store's error: `store_unavailable` with Retry-After when the store cannot serve now,
-/// otherwise an internal one whose text stays in the log.
+/// The failure to show for a store's error: with Retry-After `store_unavailable` when the store cannot serve now, and
+/// `store_busy` when it has not done this one thing in time; otherwise an internal one whose text stays in the log.
 pub fn fault(error: sqlx::Error) -> Fault {
-    if is_unavailable(&error) || is_transient(&error) {
-        return Fault::new(Kind::Unavailable, "store_unavailable", "the store cannot be reached just now")
-            .with_retry_after(RETRY_AFTER)
-            .with_source(error);
-    }
-    Fault::internal(error)
+    // Before the others: a statement out of time is one of theirs, and what somebody asks for says nothing of the store.
+    let (code, detail) = if is_out_of_time(&error) || is_transient(&error) {
+        ("store_busy", "the store has not done this in time: it is much, or others change the same; try again")
+    } else if is_unavailable(&error) {
+        ("store_unavailable", "the store cannot be reached just now")
+    } else {
+        return Fault::internal(error);
+    };
+    Fault::new(Kind::Unavailable, code, detail).with_retry_after(RETRY_AFTER).with_source(error)
 }
 
 /// Whether the store is away, rather than unwilling.
@@ -33,14 +36,12 @@ fn is_unavailable(error: &sqlx::Error) -> bool {
         // A connection cut in the middle of an answer shows as nonsense on the wire.
         | sqlx::Error::Protocol(_) => true,
         sqlx::Error::Database(e) => code(e.as_ref()).is_some_and(|code| {
-            // PostgreSQL: class 08 connection, 53 out of resources, 57 shutting down, starting, or out of time for a
-            // statement, 25006 a standby, 25P03 out of time for a transaction. MariaDB: 1040 too many connections,
-            // 1053 shutting down, 1290 and 1836 read only, 1317 and 1969 out of time for a statement, 1927 killed,
-            // 2006 and 2013 gone. SQLite: 8 read only, 10 input/output, 13 disk full, 14 cannot be opened.
-            const AWAY: [&str; 15] = [
-                "25006", "25P03", "1040", "1053", "1290", "1317", "1836", "1927", "1969", "2006", "2013", "8", "10", "13",
-                "14",
-            ];
+            // PostgreSQL: class 08 connection, 53 out of resources, 57 shutting down or starting, 25006 a standby, 25P03
+            // out of time for a transaction. MariaDB: 1040 too many connections, 1053 shutting down, 1290 and 1836 read
+            // only, 1927 killed, 2006 and 2013 gone. SQLite: 8 read only, 10 input/output, 13 disk full, 14 cannot be
+            // opened.
+            const AWAY: [&str; 13] =
+                ["25006", "25P03", "1040", "1053", "1290", "1836", "1927", "2006", "2013", "8", "10", "13", "14"];
             code.starts_with("08")
                 || code.starts_with("53")
                 || code.starts_with("57")
@@ -48,6 +49,12 @@ fn is_unavailable(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
+}
+
+/// Whether a statement had no more time: 57014 of PostgreSQL, 1317 and 1969 of MariaDB.
+fn is_out_of_time(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(e) = error else { return false };
+    code(e.as_ref()).is_some_and(|code| ["57014", "1317", "1969"].contains(&code.as_str()))
 }
 
 /// Whether the transaction lost against another one and would succeed if it began again: a deadlock, a serialisation

@@ -103,7 +103,7 @@ impl Client {
         self.stop.is_cancelled()
     }
 
-    /// Makes `call`, again while the gateway asks for patience or nobody answers. None when there is no answer that stays, or
+    /// Makes `call`, again while whoever answers asks for patience, or nobody answers. None when there is no answer that stays, or
     /// it is time to go.
     pub(super) async fn ask(&self, call: Call) -> Option<Answer> {
         let key = SystemClock.new_id().to_string();
@@ -112,7 +112,9 @@ impl Client {
             self.stop.run_until_cancelled(self.pace.turn()).await?;
             let answer = self.once(&call, &key).await;
             let asked_for = match answer {
-                Some(answer) if !matches!(answer.status, 429 | 503) => return Some(answer),
+                Some(answer) if !matches!(answer.status, 429 | 503) && answer.retry_after.is_none() => {
+                    return Some(answer);
+                }
                 Some(answer) => answer.retry_after,
                 None => None,
             };

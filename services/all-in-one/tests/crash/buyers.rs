@@ -226,12 +226,12 @@ impl Buyer {
     }
 }
 
-/// Sends it again until it is answered for good: not by silence, a server error, or a key still in flight.
+/// Sends it again until it is answered for good: not by silence, a server error, or that it is still being done.
 async fn insist(api: &Api, path: &str, key: &str, body: &Value) -> Reply {
     eventually!(within Duration::from_secs(90), {
         let request = api.request(Method::POST, path).header("idempotency-key", key).json(body);
         match api.try_send(request.timeout(Duration::from_secs(10))).await {
-            Ok(reply) if reply.status < 500 && reply.json()["code"] != "idempotency_in_flight" => Ok(reply),
+            Ok(reply) if reply.status < 500 && reply.header("retry-after").is_empty() => Ok(reply),
             other => Err(format!("{path}: {other:?}")),
         }
     })

@@ -47,7 +47,8 @@ async fn sixteen_process_calls_make_one_charge(shop: &Shop) {
     let charged = answers.iter().filter(|answer| answer.status == 200).count();
     assert_eq!(charged, 1, "{answers:?}");
     for refused in answers.iter().filter(|answer| answer.status != 200) {
-        assert_eq!((refused.status, refused.code()), (409, "invalid_state"));
+        assert_eq!(refused.status, 409, "{refused:?}");
+        assert!(matches!(refused.code(), "payment_unsettled" | "invalid_state"), "{refused:?}");
     }
     shop.eventually("one unit is sold", async || shop.stock(product).await == (19, 19, 1)).await;
 }

@@ -76,7 +76,7 @@ impl Error {
             | Self::TooMany(_)
             | Self::TotalOutOfRange => Kind::Conflict,
             Self::VersionMismatch { .. } => Kind::Precondition,
-            Self::Contended(_) => Kind::Unavailable,
+            Self::Contended(_) => Kind::Busy,
             Self::Outside(fault) => fault.kind(),
         }
     }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use shop_events::{Envelope, Event, HandleError, Handler};
-use shop_fault::{Fault, Kind};
+use shop_fault::Fault;
 
 use crate::application::Commands;
 use crate::domain::UserId;
@@ -30,7 +30,7 @@ impl Handler for Clearing {
         let paid: Vec<(i64, u32)> = cleared.lines.iter().map(|line| (line.product_id, line.quantity)).collect();
         self.commands.subtract(envelope.id, &user, cleared.basket_id, &paid).await.map_err(|error| {
             let fault = Fault::from(error);
-            if fault.kind() == Kind::Unavailable {
+            if fault.kind().is_passing() {
                 HandleError::Transient(fault.into())
             } else {
                 HandleError::Rejected(fault.into())

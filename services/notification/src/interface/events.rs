@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_events::{Envelope, HandleError, Handler, Subscription, Topic};
-use shop_fault::{Fault, Kind};
+use shop_fault::Fault;
 use shop_runtime::crash_point;
 
 use crate::application::Commands;
@@ -24,9 +24,10 @@ impl Handler for Payments {
         self.0.announce(envelope).await.map_err(|error| {
             let fault = Fault::from(error);
             // A store that is away comes back; anything else is for people to look at.
-            match fault.kind() {
-                Kind::Unavailable | Kind::Timeout => HandleError::Transient(fault.into()),
-                _ => HandleError::Rejected(fault.into()),
+            if fault.kind().is_passing() {
+                HandleError::Transient(fault.into())
+            } else {
+                HandleError::Rejected(fault.into())
             }
         })?;
         // The effect is stored, the bus does not know it yet: a restart gets the event again and must drop it.

@@ -118,6 +118,8 @@ impl Commands {
             // Too late, perhaps behind an attempt of this very request that its caller gave up: its answer is ours.
             Err(refusal @ Error::InvalidState { .. }) => match self.find(id).await? {
                 payment if payment.operation == Some(operation) => self.resume(payment).await,
+                // Who asks does not matter while the provider has not answered.
+                payment if payment.status == Status::Processing => Err(Error::Unsettled(id)),
                 _ => Err(refusal),
             },
             answer => answer,

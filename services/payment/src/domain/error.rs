@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{BasketChange, ChangeKind, Failure, Status};
 
-/// When a retry after a short outage makes sense.
+/// When to ask again what became of a payment that the provider is at.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Fields that are not valid, collected so that all are reported at once.
@@ -139,8 +139,8 @@ impl Error {
                 "card_data_not_accepted",
                 "must not hold a card number",
             )),
-            Self::Unsettled(_) => fault(Kind::Unavailable, "payment_unsettled").with_retry_after(RETRY),
-            Self::ReservationUnknown(_) => fault(Kind::Unavailable, "reservation_unknown").with_retry_after(RETRY),
+            Self::Unsettled(_) => fault(Kind::Busy, "payment_unsettled").with_retry_after(RETRY),
+            Self::ReservationUnknown(_) => fault(Kind::Conflict, "reservation_unknown"),
         }
     }
 }

@@ -310,10 +310,9 @@ impl Payment {
             Some(failure) if failure.code == Failure::SHORT => {
                 Error::InsufficientStock { payment: self.id, short: Vec::new() }
             }
+            Some(failure) if failure.code == Failure::UNRESERVED => Error::ReservationUnknown(self.id),
             // It never came to a charge, so it was not declined.
-            Some(failure) if [Failure::EXPIRED, Failure::UNRESERVED].contains(&failure.code.as_str()) => {
-                self.invalid_state(action)
-            }
+            Some(failure) if failure.code == Failure::EXPIRED => self.invalid_state(action),
             Some(failure) => Error::Declined { payment: self.id, failure: failure.clone() },
             None => self.invalid_state(action),
         }

@@ -32,7 +32,7 @@ impl Call {
 }
 
 /// Runs `work` under the operation id of the call's key, or under a new one without a key; a repeat gets the answer
-/// of the first run. Failures of ours are not kept. Goes on to its end when the caller goes away.
+/// of the first run. Failures that pass are not kept. Goes on to its end when the caller goes away.
 pub(super) async fn once<T, F, W>(api: &Api, call: Call, work: W) -> Result<Response<T>, Status>
 where
     T: Message + Default + 'static,
@@ -59,7 +59,7 @@ where
         Begin::Replay(stored) => return replay(&stored),
         Begin::InFlight => {
             let detail = "a request with this idempotency key is still running; try again";
-            let fault = Fault::new(Kind::Conflict, "idempotency_in_flight", detail);
+            let fault = Fault::new(Kind::Busy, "idempotency_in_flight", detail);
             return Err(shop_rpc::status(fault.with_retry_after(Duration::from_secs(1))));
         }
         Begin::Mismatch => {
@@ -98,7 +98,7 @@ fn check(key: &str) -> Result<(), Status> {
 fn stored<T: Message>(answer: &Result<T, Status>) -> Option<Stored> {
     match answer {
         Ok(message) => Some(Stored { status: 200, headers: Vec::new(), body: message.encode_to_vec() }),
-        Err(status) if is_ours(status.code()) => None,
+        Err(status) if is_passing(status.code()) => None,
         Err(status) => Some(Stored {
             status: 400,
             headers: vec![
@@ -110,9 +110,18 @@ fn stored<T: Message>(answer: &Result<T, Status>) -> Option<Stored> {
     }
 }
 
-/// Failures that a repeat may not meet again.
-const fn is_ours(code: Code) -> bool {
-    matches!(code, Code::Internal | Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled)
+/// Failures that a repeat may not meet again: ours, and a payment that the provider is at.
+const fn is_passing(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Internal
+            | Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Unknown
+            | Code::Cancelled
+            | Code::Aborted
+            | Code::ResourceExhausted
+    )
 }
 
 fn replay<T: Message + Default>(stored: &Stored) -> Result<Response<T>, Status> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_events::{Envelope, Event, HandleError, Handler, StockOperation, Subscription, Topic};
-use shop_fault::{Fault, Kind};
+use shop_fault::Fault;
 use shop_runtime::crash_point;
 
 use crate::application::Commands;
@@ -56,8 +56,5 @@ impl Handler for Sales {
 /// A store that is away comes back; anything else is for people to look at.
 fn outcome(error: Error) -> HandleError {
     let fault = Fault::from(error);
-    match fault.kind() {
-        Kind::Unavailable | Kind::Timeout => HandleError::Transient(fault.into()),
-        _ => HandleError::Rejected(fault.into()),
-    }
+    if fault.kind().is_passing() { HandleError::Transient(fault.into()) } else { HandleError::Rejected(fault.into()) }
 }
