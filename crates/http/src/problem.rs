@@ -5,15 +5,24 @@ use std::error::Error;
 use std::fmt;
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use salvo::http::ResBody;
 use salvo::oapi::{self, BasicType, Components, Content, EndpointOutRegister, Object, Operation, RefOr, Schema};
 use salvo::{Depot, Request, Response, Writer, async_trait};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use shop_fault::{Fault, FieldError, Kind, Violation};
+use shop_fault::{Fault, FieldError, Kind, Scope, Violation};
 
 use crate::request_id::request_id;
+
+/// Of whom a failure of ours speaks, for who stands in front.
+const SCOPE: HeaderName = HeaderName::from_static(Scope::HEADER);
+
+/// What a gateway cut off the path.
+const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// Longest prefix that is believed.
+const MAX_PREFIX: usize = 64;
 
 /// A [`Fault`] on its way to an HTTP client; what handlers return, so that `?` is all they need.
 ///
@@ -84,7 +93,7 @@ pub(crate) fn fill_bare(req: &Request, res: &mut Response) {
 }
 
 fn bare_fault(status: StatusCode, req: &Request) -> Option<Fault> {
-    let path = req.uri().path();
+    let path = public_path(req);
     Some(match status.as_u16() {
         400 => Fault::new(Kind::Malformed, "malformed_request", "the request cannot be read"),
         401 => Fault::new(Kind::Unauthenticated, "unauthenticated", "no valid credentials were sent"),
@@ -134,7 +143,7 @@ fn write(status: StatusCode, title: &str, fault: &Fault, req: &Request, res: &mu
         title,
         status: status.as_u16(),
         detail: fault.detail(),
-        instance: req.uri().path(),
+        instance: &public_path(req),
         code: fault.code(),
         request_id: request_id(req),
         errors: fault.fields(),
@@ -150,16 +159,42 @@ fn write(status: StatusCode, title: &str, fault: &Fault, req: &Request, res: &mu
     if let Some(seconds) = retry_after(status, fault) {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
+    if fault.kind().is_server() {
+        headers.insert(SCOPE, HeaderValue::from_static(fault.scope().word()));
+    }
     res.status_code(status);
     res.body = ResBody::Once(body.into());
     res.extensions.insert(ErrorCode(fault.code().to_owned().into()));
 }
 
-/// Seconds, rounded up; a 503 or 429 always says when to come back.
+/// Where the client asked, as far as its gateway says.
+fn public_path(req: &Request) -> Cow<'_, str> {
+    let path = req.uri().path();
+    match prefix(req.headers()) {
+        Some(prefix) => format!("{prefix}{path}").into(),
+        None => path.into(),
+    }
+}
+
+/// What was cut off the path, if that is one plain path; anybody may write the header who calls without a gateway, and then
+/// reads it in the answer.
+fn prefix(headers: &HeaderMap) -> Option<&str> {
+    let mut sent = headers.get_all(PREFIX).iter();
+    let (prefix, None) = (sent.next()?.to_str().ok()?, sent.next()) else { return None };
+    let is_plain = |segment: &str| {
+        let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'.');
+        segment.bytes().all(unreserved) && segment.bytes().any(|byte| byte != b'.')
+    };
+    let plain = prefix.strip_prefix('/').filter(|rest| rest.len() < MAX_PREFIX && rest.split('/').all(is_plain));
+    plain.map(|_| prefix)
+}
+
+/// Seconds, rounded up; a 503, a 429 and what is busy always say when to come back.
 fn retry_after(status: StatusCode, fault: &Fault) -> Option<u64> {
     let asked = fault.retry_after().map(|after| after.as_secs() + u64::from(after.subsec_nanos() > 0));
     match status.as_u16() {
         429 | 503 => Some(asked.unwrap_or(1).max(1)),
+        _ if fault.kind() == Kind::Busy => Some(asked.unwrap_or(1).max(1)),
         _ => asked,
     }
 }
@@ -217,4 +252,37 @@ fn schema(components: &mut Components) -> RefOr<Schema> {
         components.schemas.insert(NAME.to_owned(), RefOr::Type(problem.into()));
     }
     RefOr::Ref(oapi::Ref::from_schema_name(NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_believed_when_it_is_one_plain_path() {
+        let longest = format!("/{}", "a".repeat(MAX_PREFIX - 1));
+        for (sent, believed) in [
+            (&[][..], None),
+            (&["/api"], Some("/api")),
+            (&["/shop/api-2"], Some("/shop/api-2")),
+            (&[longest.as_str()], Some(longest.as_str())),
+            (&[""], None),
+            (&["/"], None),
+            (&["/api/"], None),
+            (&["api"], None),
+            (&["//api"], None),
+            (&["/../x"], None),
+            (&["/a\"b"], None),
+            (&["/<script>"], None),
+            (&["https://evil.example"], None),
+            (&["/api", "/other"], None),
+            (&[format!("{longest}a").as_str()], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in sent {
+                headers.append(PREFIX, HeaderValue::from_str(value).expect("a value"));
+            }
+            assert_eq!(prefix(&headers), believed, "{sent:?}");
+        }
+    }
 }

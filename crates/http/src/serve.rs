@@ -12,6 +12,9 @@ use crate::accept::Stoppable;
 /// Largest request head: browsers and proxies stay under 16 KiB; more is an attack or a mistake.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// Most lines of a request's head: the hundred that our gateway takes, and room for those that it and other proxies add.
+const MAX_LINES: usize = 128;
+
 /// Streams at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
 
@@ -27,7 +30,7 @@ pub async fn serve(
     let closing = CancellationToken::new();
     let mut server = Server::new(Stoppable { inner, stop: closing.clone(), head: settings.header_timeout.get() })
         .fuse_config(fuse(settings));
-    server.http1_mut().max_buf_size(MAX_HEAD);
+    server.http1_mut().max_buf_size(MAX_HEAD).max_headers(MAX_LINES);
     server
         .http2_mut()
         .max_concurrent_streams(MAX_STREAMS)

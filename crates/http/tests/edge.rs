@@ -303,6 +303,26 @@ async fn a_dependency_that_is_down_says_when_to_come_back() {
     assert_eq!((&body["errors"][0]["field"], &body["hint"]), (&json!("f"), &json!("later")));
 }
 
+#[tokio::test]
+async fn a_failure_of_ours_says_of_whom_it_speaks_and_a_refusal_does_not() {
+    for (path, scope) in [("/down", "service"), ("/broken", "request"), ("/boom", "request")] {
+        assert_eq!(header(&ask(TestClient::get(url(path))).await, "x-fault-scope"), scope, "{path}");
+    }
+    for path in ["/nowhere", "/bare", "/things/7"] {
+        assert!(!ask(TestClient::get(url(path))).await.headers().contains_key("x-fault-scope"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_problem_names_the_path_that_the_client_asked_for() {
+    for (prefix, instance) in [("/api", "/api/nowhere"), ("", "/nowhere"), ("/a<b>", "/nowhere")] {
+        let res = ask(TestClient::get(url("/nowhere")).add_header("x-forwarded-prefix", prefix, true)).await;
+        let body = problem(res, 404, "not_found").await;
+        assert_eq!(body["instance"], instance);
+        assert_eq!(body["detail"], format!("nothing is at {instance}"));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_hangs_is_given_up() {
     problem(ask(TestClient::get(url("/slow"))).await, 504, "timeout").await;
