@@ -20,6 +20,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::call::with_deadline;
+use crate::manners::{self, Deadline};
 use crate::metrics::{RpcMetrics, UNMATCHED, name};
 use crate::status;
 
@@ -83,25 +84,31 @@ where
         let lines = request.headers().get_all(TRACESTATE).iter().map(HeaderValue::as_bytes);
         let state = TraceState::beside(caller, lines);
         let context = RequestContext::new(text(&id), trace).with_state(state);
-        let deadline = deadline(request.headers(), self.layer.timeout);
+        let deadline = Deadline::of(request.headers(), self.layer.timeout);
+        let refusal = manners::refusal(request.headers());
         let mut visit = Visit::new(self.layer.metrics.clone(), &request, &context, span);
         let hard = self.layer.hard.clone();
         let work = async move {
-            let call = AssertUnwindSafe(async { inner.call(request).await }).catch_unwind();
+            let call = async {
+                match refusal {
+                    Some(refusal) => Ok(refusal),
+                    None => inner.call(request).await.map(manners::put_right),
+                }
+            };
             let answer = tokio::select! {
-                answer = timeout_at(deadline, call) => answer,
+                answer = timeout_at(deadline.at, AssertUnwindSafe(call).catch_unwind()) => answer,
                 () = hard.cancelled() => Ok(Ok(Ok(refuse(Fault::new(Kind::Unavailable, "stopping", "the service stops"))))),
             };
             let mut response = match answer {
                 Ok(Ok(Ok(response))) => response,
                 Ok(Err(panic)) => refuse(Fault::internal(format!("the method panicked: {}", said(&*panic)))),
-                Err(_) => refuse(Fault::new(Kind::Timeout, "timeout", "the deadline of the call passed")),
+                Err(_) => refuse(deadline.fault()),
             };
             visit.answered(&response);
             response.headers_mut().insert(REQUEST_ID, id);
             Ok(response)
         };
-        Box::pin(context::scope(context, with_deadline(deadline, work)))
+        Box::pin(context::scope(context, with_deadline(deadline.at, work)))
     }
 }
 
@@ -172,30 +179,6 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// When the call has to be done: the caller's `grpc-timeout`, at most `longest` from now.
-fn deadline(headers: &HeaderMap, longest: Duration) -> Instant {
-    let asked = header(headers, "grpc-timeout").and_then(grpc_timeout);
-    Instant::now() + asked.map_or(longest, |asked| asked.min(longest))
-}
-
-/// Reads `grpc-timeout`: up to eight digits and a unit (gRPC over HTTP/2, "Timeout").
-fn grpc_timeout(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let n = digits.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(n * 3600),
-        "M" => Duration::from_secs(n * 60),
-        "S" => Duration::from_secs(n),
-        "m" => Duration::from_millis(n),
-        "u" => Duration::from_micros(n),
-        "n" => Duration::from_nanos(n),
-        _ => return None,
-    })
-}
-
 /// One call in the books: counted and logged when it is dropped, also when the caller went away before the answer.
 struct Visit {
     metrics: Arc<RpcMetrics>,
@@ -252,25 +235,5 @@ impl Drop for Visit {
             };
         }
         if self.code == Code::Ok && is_probe(method) { log!(debug) } else { log!(info) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn grpc_timeouts_are_read_in_every_unit() {
-        assert_eq!(grpc_timeout("2S"), Some(Duration::from_secs(2)));
-        assert_eq!(grpc_timeout("1H"), Some(Duration::from_hours(1)));
-        assert_eq!(grpc_timeout("99999999m"), Some(Duration::from_millis(99_999_999)));
-        assert_eq!(grpc_timeout("5n"), Some(Duration::from_nanos(5)));
-    }
-
-    #[test]
-    fn what_is_not_a_grpc_timeout_counts_as_none() {
-        for bad in ["", "S", "2", "2s", "-2S", "123456789S", "2é", "é", "1 S"] {
-            assert_eq!(grpc_timeout(bad), None, "{bad}");
-        }
     }
 }

@@ -8,6 +8,7 @@ mod call;
 mod channel;
 mod health;
 mod incoming;
+mod manners;
 mod metrics;
 mod server;
 mod status;
