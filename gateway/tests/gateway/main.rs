@@ -16,6 +16,7 @@ mod frames;
 mod framing;
 mod grpc;
 mod h2spec;
+mod header_names;
 mod hostile;
 mod http;
 mod informational;
