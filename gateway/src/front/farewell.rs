@@ -65,14 +65,14 @@ impl Farewell {
 }
 
 /// The answer to a head that must not be handed on, recorded like any other; empty if the client could not read it.
-pub(super) fn refuse(shared: &std::sync::Arc<Shared>, watch: &std::sync::Arc<Watch>, fault: Fault) -> Bytes {
+pub(super) fn refuse(shared: &std::sync::Arc<Shared>, watch: &std::sync::Arc<Watch>, fault: &Fault) -> Bytes {
     let mut request = Request::new(());
     // Nothing of it can be relied on, its method neither.
     *request.method_mut() = Method::from_bytes(b"-").unwrap_or_default();
     *request.version_mut() = Version::HTTP_11;
     let mut exchange = Exchange::begin(shared, watch.occupy(), &request, watch.is_encrypted());
     let id = exchange.request_id().clone();
-    let mut response = Refusal::new(fault.reason, fault.detail).problem("", &id);
+    let mut response = Refusal::new(fault.reason, fault.detail).problem(&fault.path, &id);
     let size = response.body().len();
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -105,7 +105,7 @@ impl Connection {
                 Ok(Some(head)) => head,
                 Ok(None) => return self.end().await,
                 Err(fault) => {
-                    let answer = farewell::refuse(&worker.shared, &self.watch, fault);
+                    let answer = farewell::refuse(&worker.shared, &self.watch, &fault);
                     return self.leave(answer).await;
                 }
             };

@@ -20,18 +20,25 @@ const LONGEST_TARGET: usize = 65_534;
 const MORE: usize = 8;
 
 /// Why a client's bytes are not handed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) reason: Reason,
     /// For people.
     pub(crate) detail: &'static str,
+    /// The path that was asked for, as far as it is known.
+    pub(crate) path: String,
     /// Whether the client may be told: one that speaks something else could take the answer for something else.
     pub(crate) speaks_http: bool,
 }
 
 impl Fault {
     const fn new(reason: Reason, detail: &'static str) -> Self {
-        Self { reason, detail, speaks_http: true }
+        Self { reason, detail, path: String::new(), speaks_http: true }
+    }
+
+    /// The same of a request for `target`.
+    fn about(self, target: Option<&str>) -> Self {
+        Self { path: target.map(path_of).unwrap_or_default(), ..self }
     }
 }
 
@@ -157,7 +164,10 @@ fn lex<'a, 'b>(
     match request.parse_with_uninit_headers(bytes, room) {
         Ok(Status::Complete(length)) => Ok(Some((length, request))),
         Ok(Status::Partial) => Ok(None),
-        Err(error) => Err(Fault { speaks_http: !names_another_protocol(bytes), ..fault_of(error) }),
+        Err(error) => {
+            let fault = fault_of(error).about(request.path);
+            Err(Fault { speaks_http: !names_another_protocol(bytes), ..fault })
+        }
     }
 }
 
@@ -168,6 +178,12 @@ fn parse(bytes: &Bytes) -> Result<Head, Fault> {
     if length != bytes.len() {
         return Err(bad("the head ends in two places"));
     }
+    let target = request.path;
+    read(bytes, &request).map_err(|fault| fault.about(target))
+}
+
+/// The head that `request` is, whose words are in `bytes`.
+fn read(bytes: &Bytes, request: &httparse::Request<'_, '_>) -> Result<Head, Fault> {
     let (mut parts, ()) = Request::new(()).into_parts();
     let method = request.method.unwrap_or_default();
     parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| bad("the method is not valid"))?;
@@ -186,7 +202,49 @@ fn target(text: &Bytes) -> Result<Uri, Fault> {
     if text.len() > LONGEST_TARGET {
         return Err(Fault::new(Reason::UriTooLong, "the request target is too long"));
     }
-    Uri::from_maybe_shared(text.clone()).map_err(|_| bad("the request target is not valid"))
+    Uri::from_maybe_shared(text.clone()).map_err(|_| bad(culprit(text)))
+}
+
+/// What a target has that no target may have (RFC 3986, section 2). To encode it here and go on would be a second reading of a
+/// line that somebody may have made on purpose (RFC 9112, section 3.2); browsers do it before they send.
+fn culprit(target: &[u8]) -> &'static str {
+    let query = memchr::memchr(b'?', target).unwrap_or(target.len());
+    for (place, byte) in target.iter().enumerate() {
+        match byte {
+            b'<' => return "the request target has a bare <; send it as %3C",
+            b'>' => return "the request target has a bare >; send it as %3E",
+            b'"' if place > query => return "the query has a bare \"; send it as %22",
+            b'`' if place < query => return "the path has a bare `; send it as %60",
+            0x80.. if std::str::from_utf8(target).is_err() => {
+                return "the request target has bytes that are not UTF-8; send them percent-encoded";
+            }
+            _ => {}
+        }
+    }
+    "the request target is not valid"
+}
+
+/// The path of a target that may not be valid, fit to be shown.
+fn path_of(target: &str) -> String {
+    let (before, _) = target.split_at(target.find(['?', '#']).unwrap_or(target.len()));
+    let path = match before.split_once("://") {
+        Some((_, rest)) if !before.starts_with('/') => rest.find('/').map_or("/", |begin| &rest[begin..]),
+        _ => before,
+    };
+    let mut shown = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'!'..=b'~' if !matches!(byte, b'"' | b'<' | b'>' | b'`' | b'\\' | b'^' | b'{' | b'|' | b'}') => {
+                shown.push(char::from(byte));
+            }
+            _ => shown.extend(['%', hex(byte >> 4), hex(byte & 15)]),
+        }
+    }
+    shown
+}
+
+fn hex(digit: u8) -> char {
+    char::from_digit(u32::from(digit), 16).unwrap_or_default().to_ascii_uppercase()
 }
 
 /// What header lines say of the body and the connection.
