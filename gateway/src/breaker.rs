@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use prometheus::IntGauge;
 
 use crate::chance;
+use crate::outcome::Outcome;
 use crate::ramp::Ramp;
 
 /// Fewest calls in the window on which a share is judged.
@@ -166,6 +167,15 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
+    /// Says what its answer tells.
+    pub(crate) fn judge(self, outcome: Outcome) {
+        match outcome {
+            Outcome::Well => self.done(true),
+            Outcome::Ill => self.done(false),
+            Outcome::Silent => {}
+        }
+    }
+
     /// Says how the call went.
     pub(crate) fn done(self, success: bool) {
         let seen = &self.breaker.seen;

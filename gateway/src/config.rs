@@ -429,7 +429,8 @@ impl Config {
         self.log.check("log", problems);
         self.otel.check("otel", problems);
         problems.within("limits", |p| {
-            p.ensure((1024..=1024 * 1024).contains(&self.limits.head), "head", "use 1024 to 1048576 bytes");
+            let head = "use 1024 to 61440 bytes: services take 64 KiB, with the lines that are added here";
+            p.ensure((1024..=60 * 1024).contains(&self.limits.head), "head", head);
             p.ensure((64..=65_000).contains(&self.limits.uri), "uri", "use 64 to 65000 bytes");
             p.ensure(!self.limits.body_idle.is_zero(), "body_idle", "must be more than 0");
             p.ensure(!self.limits.write_stall.is_zero(), "write_stall", "must be more than 0");

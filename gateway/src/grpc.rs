@@ -65,12 +65,6 @@ pub(crate) fn code(status: u8) -> &'static str {
     CODES.get(usize::from(status)).copied().unwrap_or("_OTHER")
 }
 
-/// Statuses that speak against a backend, not against the call: unknown, deadline exceeded, internal, unavailable,
-/// data loss.
-pub(crate) const fn is_backends_fault(status: u8) -> bool {
-    matches!(status, 2 | 4 | 13 | 14 | 15)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

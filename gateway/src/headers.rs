@@ -9,12 +9,15 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use crate::client::{Client, X_FORWARDED_FOR};
+use crate::http1::fields::MOST_HEADERS;
+use crate::outcome::FAULT_SCOPE;
+use crate::own;
 use crate::reason::Reason;
 use crate::refusal::{Refusal, X_GATEWAY_REASON};
 use crate::upgrade;
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -33,6 +36,35 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::PROXY_AUTHORIZATION,
 ];
 
+/// Longest host: a name of 253 characters, a dot at its end, a colon and a port. Backends get it three times.
+const LONGEST_HOST: usize = 260;
+
+/// Headers that say who asks, or for what, and that only a proxy can know: taken from anybody, backends that believe them would
+/// believe a client. Those that end with a dash stand for all that begin so.
+const CLAIMS: [&str; 21] = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "client-cert",
+    "client-cert-chain",
+    "client-ip",
+    "fastly-client-ip",
+    "forwarded",
+    "front-end-https",
+    "true-client-ip",
+    "x-client-cert",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-",
+    "x-forwarded",
+    "x-forwarded-",
+    "x-host",
+    "x-original-",
+    "x-real-ip",
+    "x-rewrite-url",
+    "x-scheme",
+    "x-ssl-",
+];
+
 /// What the client named as host, checked: the request target's authority, else `Host`.
 ///
 /// HTTP/1.1 demands exactly one `Host` (RFC 9112, section 3.2); two would let a backend see another host than we do.
@@ -43,6 +75,12 @@ pub(crate) fn host(request: &http::request::Parts) -> Result<HeaderValue, Refusa
         (_, Some(_)) => return Err(bad("the request has more than one Host header")),
         (host, None) => host,
     };
+    let is_long = |host: &[u8]| host.len() > LONGEST_HOST;
+    if host.is_some_and(|host| is_long(host.as_bytes()))
+        || request.uri.authority().is_some_and(|host| is_long(host.as_str().as_bytes()))
+    {
+        return Err(bad("the host is longer than a name can be"));
+    }
     if let Some(authority) = request.uri.authority() {
         if host.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())) {
             return Err(bad("the request target and the Host header disagree"));
@@ -96,10 +134,16 @@ pub(crate) fn check(request: &http::request::Parts) -> Result<(), Refusal> {
     if matches!(request.method, Method::CONNECT | Method::TRACE) {
         // hyper leaves `Connection` out over HTTP/2.
         return Err(Refusal::new(Reason::MethodRefused, format!("{} is not forwarded", request.method))
-            .header(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+            .header(header::ALLOW, own::METHODS)
             .header(header::CONNECTION, HeaderValue::from_static("close")));
     }
     let headers = &request.headers;
+    // HTTP/1.1 was counted as it was read. Over HTTP/2 a cookie may come in pieces, which backends get as one.
+    if headers.len() > MOST_HEADERS
+        && headers.len() - headers.get_all(header::COOKIE).iter().count().saturating_sub(1) > MOST_HEADERS
+    {
+        return Err(Refusal::new(Reason::HeadTooLarge, "the head has too many lines"));
+    }
     if headers.get_all(header::CONNECTION).iter().flat_map(options).any(is_vouched_for) {
         return Err(Refusal::new(Reason::BadRequest, "Connection names a header that is not the connection's"));
     }
@@ -119,9 +163,33 @@ fn options(connection: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 /// Whether backends rely on the header of this name: dropped on a client's word, they would miss what a proxy before us
 /// said, or where the request ends.
 pub(crate) fn is_vouched_for(name: &[u8]) -> bool {
-    let known = [b"host".as_slice(), b"content-length", b"forwarded", b"via", b"x-request-id", b"traceparent"];
-    let is_forwarded = |prefix: &[u8]| name.len() > prefix.len() && name[..prefix.len()].eq_ignore_ascii_case(prefix);
-    is_forwarded(b"x-forwarded-") || known.iter().any(|known| name.eq_ignore_ascii_case(known))
+    let known = [b"host".as_slice(), b"content-length", b"via", b"x-request-id", b"traceparent"];
+    is_claim(name) || known.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Whether a header of this name is one of [`CLAIMS`], in any spelling: what becomes a variable, as in CGI and WSGI, has
+/// underscores for dashes.
+fn is_claim(name: &[u8]) -> bool {
+    // The first letter tells most names apart.
+    if !name.first().is_some_and(|first| matches!(first | 0x20, b'c' | b'f' | b't' | b'x')) {
+        return false;
+    }
+    let same = |(byte, known): (&u8, u8)| byte.eq_ignore_ascii_case(&known) || (*byte == b'_' && known == b'-');
+    CLAIMS.iter().any(|claim| {
+        let fits = if claim.ends_with('-') { name.len() > claim.len() } else { name.len() == claim.len() };
+        fits && name.iter().zip(claim.bytes()).all(same)
+    })
+}
+
+/// Removes what clients may not say: only a trusted proxy knows it, and no proxy spells it with underscores.
+fn remove_claims(headers: &mut HeaderMap, through_proxy: bool) {
+    let is_refused = |name: &HeaderName| {
+        let text = name.as_str().as_bytes();
+        *name == FAULT_SCOPE || (is_claim(text) && (!through_proxy || text.contains(&b'_')))
+    };
+    while let Some(name) = headers.keys().find(|name| is_refused(name)).cloned() {
+        headers.remove(name);
+    }
 }
 
 /// Removes the headers of one connection and those that `Connection` names. True when the sender takes trailers.
@@ -173,6 +241,7 @@ const MORE_TO_BACKEND: usize = 8;
 pub(crate) fn to_backend(headers: &mut HeaderMap, onward: &Onward<'_>) {
     headers.reserve(MORE_TO_BACKEND);
     let takes_trailers = remove_hop_by_hop(headers);
+    remove_claims(headers, onward.client.through_proxy);
     one_length(headers, onward.is_unsized);
     // The gateway itself answers `Expect: 100-continue`, when the backend asks for the body.
     headers.remove(header::EXPECT);
@@ -288,8 +357,13 @@ fn append(headers: &mut HeaderMap, name: &HeaderName, last: &[u8]) {
 /// Turns a backend's headers into those sent to the client.
 pub(crate) fn to_client(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
-    // Only the gateway itself gives reasons.
+    overrule(headers);
+}
+
+/// Takes off an answer, or its trailers, what is between backends and gateway: only the gateway itself gives reasons.
+pub(crate) fn overrule(headers: &mut HeaderMap) {
     headers.remove(X_GATEWAY_REASON);
+    headers.remove(FAULT_SCOPE);
 }
 
 /// A head as HTTP/1.1 writes it, for what hyper does not write.
@@ -331,16 +405,6 @@ pub(crate) fn settle_length(headers: &mut HeaderMap) -> Result<(), &'static str>
         }
     }
     Ok(())
-}
-
-/// Puts the prefix back that the route cut off, so that a `Location` of the backend's leads through the gateway.
-pub(crate) fn relocate(headers: &mut HeaderMap, prefix: &str, backend_path: &str) {
-    let Some(location) = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()) else { return };
-    let Some(rest) = location.strip_prefix(backend_path) else { return };
-    if rest.is_empty() || rest.starts_with(['/', '?', '#']) {
-        let location = format!("{prefix}{location}");
-        set(headers, header::LOCATION, location.into());
-    }
 }
 
 #[cfg(test)]
@@ -524,6 +588,20 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_no_longer_than_a_name_can_be() {
+        let long = format!("{}:65535", "a".repeat(LONGEST_HOST - 6));
+        for (host, fits) in [(long.clone(), true), (format!("a{long}"), false)] {
+            let mut request = parts("/", &[]);
+            request.headers.insert("host", HeaderValue::try_from(&host).expect("a value"));
+            assert_eq!(super::host(&request).is_ok(), fits, "{host}");
+            let absolute = parts(&format!("http://{host}/"), &[]);
+            let mut absolute = absolute;
+            absolute.headers.insert("host", HeaderValue::try_from(&host).expect("a value"));
+            assert_eq!(super::host(&absolute).is_ok(), fits, "{host}");
+        }
+    }
+
+    #[test]
     fn a_host_is_one_host_and_the_targets_own() {
         let good = [
             ("/", &[("host", "gw.example:8083")][..], "gw.example:8083"),
@@ -569,19 +647,50 @@ mod tests {
     }
 
     #[test]
-    fn a_location_below_the_routes_path_gets_its_prefix_back() {
-        let table = [
-            ("/products/7", "/api/products/7"),
-            ("/products", "/api/products"),
-            ("/products?x=1", "/api/products?x=1"),
-            ("/productsx", "/productsx"),
-            ("/other/7", "/other/7"),
-            ("https://elsewhere/products/7", "https://elsewhere/products/7"),
-        ];
-        for (raw, expected) in table {
-            let mut answer = headers(&[("location", raw)]);
-            relocate(&mut answer, "/api", "/products");
-            assert_eq!(answer[header::LOCATION], expected, "{raw}");
+    fn a_claim_is_known_in_every_spelling() {
+        for name in ["x-real-ip", "X_Real_IP", "x-forwarded-port", "x_forwarded-server", "x-forwarded", "forwarded"]
+            .into_iter()
+            .chain([
+                "X-Original-URL",
+                "x-envoy-internal",
+                "true-client-ip",
+                "CF-Connecting-IP",
+                "client-cert",
+                "x-ssl-cert",
+            ])
+        {
+            assert!(is_claim(name.as_bytes()), "{name}");
         }
+        for name in ["", "x", "x-", "x-request-id", "x-real-ips", "x-forward", "x-forwarded-", "x-envoy-", "cookie"]
+            .into_iter()
+            .chain(["content-type", "cache-control", "from", "te", "trailer", "x-api-key", "forwarded-x", "host"])
+        {
+            assert!(!is_claim(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn claims_are_a_trusted_proxys_own_and_in_one_spelling() {
+        let sent = || headers(&[("x-real-ip", "1"), ("x_real_ip", "2"), ("x-fault-scope", "request"), ("x-kept", "3")]);
+        for (through_proxy, left) in [(false, &["x-kept"][..]), (true, &["x-real-ip", "x-kept"])] {
+            let mut headers = sent();
+            remove_claims(&mut headers, through_proxy);
+            assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), left);
+        }
+    }
+
+    #[test]
+    fn more_lines_than_backends_take_are_too_many_but_a_cookie_is_one() {
+        let with = |name: fn(usize) -> String, count: usize| {
+            let (mut request, ()) = http::Request::get("http://gw.test/").body(()).expect("a request").into_parts();
+            for number in 0..count {
+                let name = HeaderName::try_from(name(number)).expect("a name");
+                request.headers.append(name, HeaderValue::from_static("1"));
+            }
+            check(&request).map_err(|refusal| refusal.reason)
+        };
+        assert_eq!(with(|number| format!("x-{number}"), MOST_HEADERS), Ok(()));
+        assert_eq!(with(|number| format!("x-{number}"), MOST_HEADERS + 1), Err(Reason::HeadTooLarge));
+        assert_eq!(with(|_| "cookie".to_owned(), 10 * MOST_HEADERS), Ok(()));
     }
 }

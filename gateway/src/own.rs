@@ -12,6 +12,12 @@ use crate::shared::Shared;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// The target of `OPTIONS` that means the server itself (RFC 9110, section 9.3.7), and its route, as logs name it.
+pub(crate) const SERVER: &str = "*";
+
+/// Methods that services may be asked by.
+pub(crate) const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
 /// An own route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Own {
@@ -25,6 +31,8 @@ pub(crate) enum Own {
     Live,
     /// `/metrics`: Prometheus text, or `OpenMetrics` with examples for who prefers that.
     Metrics,
+    /// `*`: what the server itself can do, whichever resources there are.
+    Server,
 }
 
 impl Own {
@@ -36,6 +44,7 @@ impl Own {
             "/health/ready" => Self::Ready,
             "/health/live" => Self::Live,
             "/metrics" => Self::Metrics,
+            SERVER => Self::Server,
             _ => return None,
         })
     }
@@ -48,6 +57,7 @@ impl Own {
             Self::Ready => "/health/ready",
             Self::Live => "/health/live",
             Self::Metrics => "/metrics",
+            Self::Server => SERVER,
         }
     }
 
@@ -58,11 +68,12 @@ impl Own {
         headers: &HeaderMap,
         shared: &Shared,
     ) -> Result<Response<Bytes>, Refusal> {
-        if !matches!(*method, Method::GET | Method::HEAD) {
+        if self != Self::Server && !matches!(*method, Method::GET | Method::HEAD) {
             return Err(Refusal::new(Reason::MethodRefused, format!("{} does not take {method}", self.path()))
                 .header(header::ALLOW, HeaderValue::from_static("GET, HEAD")));
         }
         Ok(match self {
+            Self::Server => about_server(method)?,
             Self::Health => page(StatusCode::OK, &summary(shared)),
             Self::Detailed => page(StatusCode::OK, &detailed(shared)),
             Self::Ready if shared.is_draining() => {
@@ -80,6 +91,18 @@ impl Own {
             }
         })
     }
+}
+
+/// What any resource may be asked.
+fn about_server(method: &Method) -> Result<Response<Bytes>, Refusal> {
+    if *method != Method::OPTIONS {
+        let detail = format!("{method} needs a path; only OPTIONS is about the server itself");
+        return Err(Refusal::new(Reason::BadPath, detail));
+    }
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(header::ALLOW, METHODS);
+    Ok(response)
 }
 
 /// Whether `route` is asked every few seconds by machines.

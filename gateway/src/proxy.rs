@@ -3,6 +3,7 @@
 
 mod forward;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,9 @@ use crate::front::{Incoming, Watch, Worker};
 use crate::headers::{self, Onward};
 use crate::limit::{self, Ruling, Verdict};
 use crate::live::Live;
-use crate::own::Own;
+use crate::location::{self, Inside};
+use crate::outcome::Outcome;
+use crate::own::{self, Own};
 use crate::reason::Reason;
 use crate::redirect;
 use crate::refusal::Refusal;
@@ -162,8 +165,8 @@ struct Target<'a> {
     group: &'a Group,
     /// As the backend sees it.
     path: &'a str,
-    /// The backend's root of this route, when a prefix was cut off.
-    root: Option<&'static str>,
+    /// Whether a prefix was cut off.
+    is_prefixed: bool,
 }
 
 impl Visit {
@@ -178,8 +181,7 @@ impl Visit {
         }
         headers::check(&head)?;
         let host = headers::host(&head)?;
-        let normal =
-            path::normalise(head.uri.path()).map_err(|error| Refusal::new(Reason::BadPath, error.to_string()))?;
+        let normal = normal(head.uri.path())?;
         let own = Own::find(&normal).filter(|_| !self.is_grpc);
         let admin = admin::route(&normal).filter(|_| !self.is_grpc);
         if own.is_some() || admin.is_some() {
@@ -236,7 +238,7 @@ impl Visit {
             peer: self.peer,
             encrypted: self.is_encrypted,
             host: &host,
-            prefix: target.root.map(|_| PREFIX),
+            prefix: target.is_prefixed.then_some(PREFIX),
             is_unsized: upload.is_unsized(),
             http2: self.is_grpc,
             upgrade: upgrade.as_ref(),
@@ -266,12 +268,12 @@ impl Visit {
         if let Some(protocol) = upgrade.filter(|_| call.answer.response.status() == StatusCode::SWITCHING_PROTOCOLS) {
             return switch(live, call, &protocol);
         }
-        Ok(self.reply(live, &target, call, &patience))
+        Ok(self.reply(live, &target, call, &onward.headers, &patience))
     }
 
     fn route<'a>(&mut self, table: &'a Table, path: &'a str, headers: &HeaderMap) -> Result<Target<'a>, Refusal> {
         let no_route = || Refusal::new(Reason::NoRoute, format!("no route leads to {path}"));
-        let (route, inner, group, root) = if self.is_grpc {
+        let (route, inner, group) = if self.is_grpc {
             let route = match table.grpc(path) {
                 None if routes::is_everybodys(path) => {
                     let service = headers.get(SHOP_SERVICE).and_then(|name| name.to_str().ok()).unwrap_or_default();
@@ -282,13 +284,13 @@ impl Visit {
                 }
                 route => route.ok_or_else(no_route),
             }?;
-            (route, path, &route.service.grpc, None)
+            (route, path, &route.service.grpc)
         } else {
             let (route, inner) = table.http(path).ok_or_else(no_route)?;
-            (route, inner, &route.service.http, Some(route.path))
+            (route, inner, &route.service.http)
         };
         self.exchange.routed(route.pattern, &route.service.metrics);
-        Ok(Target { service: &route.service, group, path: inner, root })
+        Ok(Target { service: &route.service, group, path: inner, is_prefixed: !self.is_grpc })
     }
 
     async fn limit(&mut self, live: &Live, head: &http::request::Parts, path: &str) -> Result<(), Refusal> {
@@ -331,22 +333,26 @@ impl Visit {
         }
     }
 
-    fn reply(&mut self, live: &Live, target: &Target<'_>, call: Call, patience: &Patience) -> Reply {
+    /// What becomes of a backend's answer to a request with the headers `sent`.
+    fn reply(&mut self, live: &Live, target: &Target<'_>, call: Call, sent: &HeaderMap, patience: &Patience) -> Reply {
         let Call { answer, mut permit, in_flight } = call;
         let (mut head, incoming) = answer.response.into_parts();
         let decided = if self.is_grpc {
             // Trailers decide, unless the head is all there is.
             let status = grpc::status(&head.headers);
             self.exchange.grpc_status(status);
-            let failed = head.status != StatusCode::OK;
-            status.map(|status| !grpc::is_backends_fault(status)).or(failed.then_some(false))
+            if head.status == StatusCode::OK {
+                status.map(|status| Outcome::grpc(Some(status), &head.headers, patience.end.is_some()))
+            } else {
+                Some(Outcome::http(head.status, &head.headers))
+            }
         } else {
-            Some(!head.status.is_server_error())
+            Some(Outcome::http(head.status, &head.headers))
         };
-        if let Some(success) = decided
+        if let Some(outcome) = decided
             && let Some(permit) = permit.take()
         {
-            permit.done(success);
+            permit.judge(outcome);
         }
         // Of the connection to the backend (RFC 9110, section 2.5): an old backend's clients may keep theirs.
         head.version = Version::HTTP_11;
@@ -354,8 +360,9 @@ impl Visit {
         if live.cors.is_some() {
             cors::overrule(&mut head.headers);
         }
-        if let Some(root) = target.root {
-            headers::relocate(&mut head.headers, PREFIX, root);
+        if target.is_prefixed {
+            let inside = Inside { backend: in_flight.backend().address(), sent };
+            location::rewrite(&mut head.headers, &inside);
         }
         let download = Download {
             incoming,
@@ -368,6 +375,14 @@ impl Visit {
         };
         Reply::Backend(head, Box::new(download))
     }
+}
+
+/// The one form of `path`; that of the server itself stays.
+fn normal(path: &str) -> Result<Cow<'_, str>, Refusal> {
+    if path == own::SERVER {
+        return Ok(path.into());
+    }
+    path::normalise(path).map_err(|error| Refusal::new(Reason::BadPath, error.to_string()))
 }
 
 /// The backend agreed to speak another protocol.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
 use crate::chance;
+use crate::outcome::Outcome;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Before the same backend is asked again; doubled each time. Long enough for a restart of a worker or a pool, too short
@@ -24,16 +25,18 @@ pub(crate) fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
         || headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty())
 }
 
-/// How long to wait before a call with this answer goes out again; none when the answer is the client's.
+/// How long to wait before a call with this answer goes out again; none when the answer is the client's. Only where the backend
+/// is ill may another do better: what speaks of the request itself would be the same again.
 pub(crate) fn wait_after(status: StatusCode, headers: &HeaderMap, longest: Duration) -> Option<Duration> {
-    let failed =
-        matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
+    if !Outcome::http(status, headers).is_ill() {
+        return None;
+    }
     let asked = match headers.get(header::RETRY_AFTER) {
         None => Duration::ZERO,
         // A date is not worth parsing: it is whole seconds and somebody else's clock away.
         Some(value) => Duration::from_secs(value.to_str().ok()?.trim().parse().ok()?),
     };
-    (failed && asked <= longest).then_some(asked)
+    (asked <= longest).then_some(asked)
 }
 
 /// How long to leave a backend alone before its `attempt`-th repetition, from 0: half to all of a doubling time.
@@ -82,6 +85,12 @@ mod tests {
             (503, Some("2"), None),
             (503, Some("Fri, 31 Dec 1999 23:59:59 GMT"), None),
         ];
+        let of_request = headers(&[("x-fault-scope", "request")]);
+        assert_eq!(
+            wait_after(StatusCode::SERVICE_UNAVAILABLE, &of_request, longest),
+            None,
+            "it would be the same again"
+        );
         for (status, retry_after, expected) in table {
             let headers = retry_after.map(|value| headers(&[("retry-after", value)])).unwrap_or_default();
             let status = StatusCode::from_u16(status).expect("a status");

@@ -42,6 +42,12 @@ const EVERY: [Rule; 3] = [
 /// Metadata of calls to [`EVERY`]: `shop-service: product`.
 pub(crate) const SHOP_SERVICE: HeaderName = HeaderName::from_static("shop-service");
 
+/// Whether a path, as backends know it, is below one of [`PREFIX`] for clients.
+pub(crate) fn is_inner(path: &str) -> bool {
+    let fits = |rest: &str| rest.is_empty() || rest.starts_with(['/', '?', '#']);
+    HTTP.iter().any(|rule| path.strip_prefix(rule.path).is_some_and(fits))
+}
+
 /// Whether a gRPC method is one that every backend has.
 pub(crate) fn is_everybodys(path: &str) -> bool {
     EVERY.iter().any(|rule| path.starts_with(rule.path))
@@ -50,7 +56,7 @@ pub(crate) fn is_everybodys(path: &str) -> bool {
 /// A route that matched.
 pub(crate) struct Route {
     /// The path as the backend knows its root of this route, such as `/products`.
-    pub(crate) path: &'static str,
+    path: &'static str,
     /// As logs name it, such as `/api/products/*`.
     pub(crate) pattern: &'static str,
     pub(crate) service: Arc<Service>,

@@ -144,6 +144,18 @@ async fn await_head<T>(answer: impl Future<Output = T>, patience: &Patience) -> 
     }
 }
 
+/// No answer came in time. That is the backend's fault, unless the request itself was still on its way when the time for the
+/// whole exchange was over: then nobody knows who was slow.
+fn too_late(patience: &Patience) -> Failed {
+    let is_over = patience.end.is_some_and(|end| end <= Instant::now());
+    match &patience.upload {
+        Some(upload) if is_over && !upload.has_ended() => {
+            Failed::sent(Reason::BodyTimeout, "the request was not whole when its time was over")
+        }
+        _ => Failed::sent(Reason::UpstreamTimeout, "the backend did not answer in time"),
+    }
+}
+
 /// Why a request's body did not go out whole, if it did not.
 fn unfinished(patience: &Patience) -> Option<Failed> {
     let reason = patience.upload.as_ref()?.broken()?;
@@ -205,7 +217,7 @@ async fn settle(call: impl Future<Output = Outcome>, patience: &Patience) -> Sen
                 _ => Sent::Failed(failed),
             }
         }
-        Err(TooLate) => Sent::Failed(Failed::sent(Reason::UpstreamTimeout, "the backend did not answer in time")),
+        Err(TooLate) => Sent::Failed(too_late(patience)),
     }
 }
 

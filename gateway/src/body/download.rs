@@ -13,6 +13,8 @@ use super::Broken;
 use crate::breaker::Permit;
 use crate::exchange::Exchange;
 use crate::feed::Listener;
+use crate::headers;
+use crate::outcome::Outcome;
 use crate::reason::Reason;
 use crate::refusal::grpc_status;
 use crate::service::InFlight;
@@ -110,18 +112,22 @@ impl Download {
         }
         let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             ready!(self.poll_wait(cx));
-            return Poll::Ready(Some(self.broke_off(Reason::UpstreamTimeout, "the backend stopped sending", exchange)));
+            // A client that takes its time, or gave little of it, uses up the whole exchange's too.
+            let is_over = self.end.is_some_and(|end| end <= Instant::now());
+            let outcome = if is_over { Outcome::Silent } else { Outcome::Ill };
+            let end = self.broke_off(Reason::UpstreamTimeout, "the backend stopped sending", outcome, exchange);
+            return Poll::Ready(Some(end));
         };
         self.state.waiting = false;
-        let frame = match next {
+        let mut frame = match next {
             Some(Ok(frame)) => frame,
             Some(Err(_)) => {
                 // Half a request makes half an answer.
-                let (reason, detail) = match exchange.upload_broke_off() {
-                    Some(reason) => (reason, "the request broke off"),
-                    None => (Reason::UpstreamReset, "the backend broke off its answer"),
+                let (reason, detail, outcome) = match exchange.upload_broke_off() {
+                    Some(reason) => (reason, "the request broke off", Outcome::Silent),
+                    None => (Reason::UpstreamReset, "the backend broke off its answer", Outcome::Ill),
                 };
-                return Poll::Ready(Some(self.broke_off(reason, detail, exchange)));
+                return Poll::Ready(Some(self.broke_off(reason, detail, outcome, exchange)));
             }
             None => {
                 self.complete(None, exchange);
@@ -130,8 +136,9 @@ impl Download {
         };
         if let Some(data) = frame.data_ref() {
             exchange.sent(data.len());
-        } else if let Some(trailers) = frame.trailers_ref() {
+        } else if let Some(trailers) = frame.trailers_mut() {
             self.complete(Some(trailers), exchange);
+            headers::overrule(trailers);
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -143,7 +150,8 @@ impl Download {
             let status = trailers.and_then(crate::grpc::status);
             exchange.grpc_status(status);
             if let Some(permit) = self.permit.take() {
-                permit.done(status.is_some_and(|status| !crate::grpc::is_backends_fault(status)));
+                let none = HeaderMap::new();
+                permit.judge(Outcome::grpc(status, trailers.unwrap_or(&none), self.end.is_some()));
             }
         }
         exchange.complete();
@@ -154,15 +162,14 @@ impl Download {
         &mut self,
         reason: Reason,
         detail: &'static str,
+        outcome: Outcome,
         exchange: &mut Exchange,
     ) -> Result<Frame<Bytes>, Broken> {
         self.state.ended = true;
-        // A client that breaks off says nothing about the backend.
-        let permit = self.permit.take();
-        if matches!(reason, Reason::UpstreamReset | Reason::UpstreamTimeout) {
-            if let Some(permit) = permit {
-                permit.done(false);
-            }
+        if let Some(permit) = self.permit.take() {
+            permit.judge(outcome);
+        }
+        if outcome.is_ill() {
             self.in_flight.failed(reason, detail);
         }
         exchange.broke_off(reason);

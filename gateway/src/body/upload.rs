@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub(crate) struct Progress {
     bytes: AtomicU64,
     /// 1 + index of the [`Reason`] it broke off with; 0 while it is whole.
     broken: AtomicUsize,
+    /// All of it came.
+    ended: AtomicBool,
 }
 
 impl Progress {
@@ -54,6 +56,11 @@ impl Progress {
     /// Why the body broke off, if it did.
     pub(crate) fn broken(&self) -> Option<Reason> {
         Reason::ALL.get(self.broken.load(Relaxed).checked_sub(1)?).copied()
+    }
+
+    /// Whether all of the body was handed to the backend.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Relaxed)
     }
 
     /// Bytes of the body so far.
@@ -78,6 +85,7 @@ impl Upload {
             latest: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             broken: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
         };
         let progress = Arc::new(progress);
         let stream = Stream { incoming, left: limit, longest_pause, timer: None, progress, kept: None };
@@ -137,6 +145,11 @@ impl Stream {
         Poll::Ready(Some(Err(Broken(reason))))
     }
 
+    fn end(&self) {
+        self.progress.ended.store(true, Relaxed);
+        self.kept.iter().for_each(|kept| kept.end());
+    }
+
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(longest) = self.longest_pause else { return Poll::Pending };
         let due = self.progress.latest() + longest;
@@ -158,7 +171,7 @@ impl Stream {
             Some(Ok(frame)) => frame,
             Some(Err(Broken(reason))) => return self.fail(reason),
             None => {
-                self.kept.iter().for_each(|kept| kept.end());
+                self.end();
                 return Poll::Ready(None);
             }
         };
@@ -174,10 +187,10 @@ impl Stream {
                 // Trailers are not worth keeping.
                 None => kept.give_up(),
             }
-            // Whoever knows the length does not ask for the end.
-            if self.incoming.is_end_stream() {
-                kept.end();
-            }
+        }
+        // Whoever knows the length does not ask for the end.
+        if self.incoming.is_end_stream() {
+            self.end();
         }
         Poll::Ready(Some(Ok(frame)))
     }

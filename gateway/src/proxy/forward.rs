@@ -15,6 +15,7 @@ use crate::exchange::{Exchange, trace};
 use crate::front::Watch;
 use crate::headers;
 use crate::interim::Interim;
+use crate::outcome::Outcome;
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 use crate::retry::{self, Replay};
@@ -174,7 +175,8 @@ impl Forward<'_> {
         let status = answer.response.status();
         backend.answered();
         if self.group.wants_latency() {
-            backend.latency.observe(begun.elapsed(), !status.is_server_error());
+            let outcome = Outcome::http(status, answer.response.headers());
+            backend.latency.observe(begun.elapsed(), !outcome.is_ill());
         }
         if answer.resent {
             self.exchange.retried();

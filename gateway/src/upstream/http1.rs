@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 
 use self::arriving::Overtime;
 use self::head::{Head, Reader};
-use super::{Failed, Lease, Patience, TooLate, await_head, unfinished};
+use super::{Failed, Lease, Patience, TooLate, await_head, too_late, unfinished};
 use crate::body::Upload;
 use crate::headers;
 use crate::http1::outgoing::{Framing, Outgoing, Trouble};
@@ -59,7 +59,7 @@ pub(super) async fn call(
     match await_head(std::future::poll_fn(|cx| call.poll_head(interim, cx)), patience).await {
         Ok(Ok(answer)) => call.answer(answer, &head.method, lease, patience),
         Ok(Err(end)) => call.failed(end, patience),
-        Err(TooLate) => Sent::Failed(Failed::sent(Reason::UpstreamTimeout, "the backend did not answer in time")),
+        Err(TooLate) => Sent::Failed(too_late(patience)),
     }
 }
 

@@ -5,6 +5,7 @@ mod admin_guard;
 mod admin_state;
 mod answers;
 mod backends;
+mod blame;
 mod both_ways;
 mod browser;
 mod checks;

@@ -130,7 +130,7 @@ async fn a_failing_backend_is_left_alone_and_tried_again() {
     let broken = Arc::new(AtomicBool::new(true));
     let is_broken = Arc::clone(&broken);
     let upstream = Upstream::serving(move |_| {
-        let status = if is_broken.load(SeqCst) { 500 } else { 200 };
+        let status = if is_broken.load(SeqCst) { 503 } else { 200 };
         async move { Response::builder().status(status).body(Full::new(Bytes::new())).expect("an answer") }
     })
     .await;
@@ -140,12 +140,12 @@ async fn a_failing_backend_is_left_alone_and_tried_again() {
     settings.circuit_breaker.timeout = shop_config::Duration::millis(300);
     let gateway = Running::start(settings).await;
     for _ in 0..3 {
-        assert_eq!(gateway.get("/api/products").await.status(), 500, "the backend's own answer");
+        assert_eq!(gateway.get("/api/products").await.status(), 503, "the backend's own answer");
     }
     gateway.get("/api/products").await.refused(503, "breaker_open");
     let state = format!(r#"gateway_circuit_breaker_state{{backend="http://{}",service="product"}}"#, upstream.addr);
     assert_eq!(gateway.metric(&state), Some(2.0));
-    assert_eq!(gateway.get("/api/users/u1").await.status(), 500, "other services are not concerned");
+    assert_eq!(gateway.get("/api/users/u1").await.status(), 503, "other services are not concerned");
     broken.store(false, SeqCst);
     eventually!(gateway.get("/api/products").await.status() == 200);
     assert_eq!(gateway.metric(&state), Some(1.0), "one success of two");
