@@ -1,6 +1,7 @@
 //! The suite as a client sees it, through the gateway: each situation once on embedded stores and once on
 //! PostgreSQL, Redis, MariaDB and Kafka.
 
+mod blame;
 mod contention;
 mod grpc;
 mod notices;
