@@ -11,6 +11,7 @@ use salvo::{Depot, Request};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_ignored::Path as Ignored;
 use shop_fault::{Fault, FieldError, Kind};
+use shop_number::Exact;
 
 use crate::Problem;
 
@@ -154,7 +155,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let mut json = serde_json::Deserializer::from_slice(body);
-    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+    let tracked = serde_path_to_error::Deserializer::new(Exact(&mut json), &mut track);
     let read = serde_ignored::deserialize(tracked, |path| {
         if unknown.len() < MAX_UNKNOWN {
             unknown.push(written(&path));

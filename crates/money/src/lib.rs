@@ -1,14 +1,15 @@
 //! Money as whole minor units of a currency: exact in every sum, decimal only at the edge.
 
 mod currency;
+mod decimal;
 
 use std::fmt;
-use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 pub use currency::Currency;
+pub use decimal::Decimal;
 
 /// The largest amount accepted at the edge, in minor units: sums of hundreds of thousands of such amounts still fit.
 pub const MAX_MINOR: i64 = 10_000_000_000_000;
@@ -16,7 +17,7 @@ pub const MAX_MINOR: i64 = 10_000_000_000_000;
 /// Why an amount is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
-    /// Not a plain decimal number.
+    /// Not a decimal number.
     #[error("`{0}` is not a decimal amount such as 12.50")]
     NotDecimal(String),
     /// More decimals than the currency has.
@@ -60,28 +61,9 @@ impl Money {
         Self { minor: 0, currency }
     }
 
-    /// Reads a decimal as an amount of `currency`: trailing zeros are fine, further decimals are not.
+    /// Reads a decimal as an amount of `currency`, exactly: trailing zeros are fine, further decimals are not.
     pub fn parse(decimal: &Decimal, currency: Currency) -> Result<Self, MoneyError> {
-        let text = decimal.0.as_str();
-        let (negative, digits) = match text.strip_prefix('-') {
-            Some(rest) => (true, rest),
-            None => (false, text),
-        };
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        let fraction = fraction.trim_end_matches('0');
-        let decimals = currency.decimals();
-        if fraction.len() > decimals as usize {
-            return Err(MoneyError::TooManyDecimals { text: text.to_owned(), currency, decimals });
-        }
-        let padding = decimals as usize - fraction.len();
-        let minor = whole
-            .bytes()
-            .chain(fraction.bytes())
-            .chain(std::iter::repeat_n(b'0', padding))
-            .try_fold(0_i64, |sum, digit| sum.checked_mul(10)?.checked_add(i64::from(digit - b'0')))
-            .filter(|minor| *minor <= MAX_MINOR)
-            .ok_or(MoneyError::OutOfRange)?;
-        Ok(Self { minor: if negative { -minor } else { minor }, currency })
+        decimal.amount(currency)
     }
 
     /// The sum, of one currency and in range.
@@ -130,58 +112,6 @@ impl fmt::Display for Money {
     }
 }
 
-/// A decimal as a client wrote it: a JSON number or a string, kept to the letter until the currency is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decimal(String);
-
-impl Decimal {
-    /// The text: an optional minus, digits, and perhaps a point and digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Decimal {
-    type Err = MoneyError;
-
-    fn from_str(text: &str) -> Result<Self, MoneyError> {
-        let wrong = || MoneyError::NotDecimal(text.chars().take(40).collect());
-        let digits = text.strip_prefix('-').unwrap_or(text);
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
-        let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        if text.len() > 40 || !plain(whole) || !plain(fraction) {
-            return Err(wrong());
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl From<Money> for Decimal {
-    fn from(money: Money) -> Self {
-        Self(money.to_string())
-    }
-}
-
-impl Serialize for Decimal {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw = RawValue::from_string(self.0.clone()).map_err(serde::ser::Error::custom)?;
-        raw.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Decimal {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The raw text of the number: a binary float never comes into it.
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        let text = raw.get().trim();
-        match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
-            Some(inner) => inner.parse(),
-            None => text.parse(),
-        }
-        .map_err(de::Error::custom)
-    }
-}
-
 /// An amount in JSON: a number with exactly the currency's decimals (`1299.90`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Amount(Money);
@@ -222,6 +152,15 @@ mod tests {
             ("1300.0", "JPY", 1300),
             ("1.234", "KWD", 1234),
             ("90071992547.41", "USD", 9_007_199_254_741),
+            ("1E+2", "USD", 10_000),
+            ("1.25e1", "USD", 1250),
+            ("\"1.25E+1\"", "USD", 1250),
+            ("1250e-2", "USD", 1250),
+            ("1e2", "JPY", 100),
+            ("12.50000000000000000000000000000000000000000000", "USD", 1250),
+            ("0e999999", "USD", 0),
+            ("\"0012.50\"", "USD", 1250),
+            ("\"\\u0031\"", "USD", 100),
         ] {
             assert_eq!(parse(json, currency), Ok(minor), "{json} {currency}");
         }
@@ -229,14 +168,26 @@ mod tests {
 
     #[test]
     fn what_is_no_amount_is_refused() {
-        for json in
-            ["1e3", "\"\"", "\"1.\"", "\".5\"", "\"+1\"", "\"1,5\"", "true", "null", "[1]", "\"١\"", "\"\\u0031\""]
-        {
+        for json in [
+            "\"\"", "\" \"", "\"1.\"", "\".5\"", "\"+1\"", "\"1,5\"", "\"1e\"", "\"NaN\"", "true", "null", "[1]",
+            "\"١\"",
+        ] {
             assert!(parse(json, "USD").is_err(), "{json}");
         }
         assert_eq!(parse("1.005", "USD").unwrap_err(), "USD has 2 decimals, `1.005` has more");
         assert_eq!(parse("0.5", "JPY").unwrap_err(), "JPY has 0 decimals, `0.5` has more");
-        assert_eq!(parse("99999999999999999999", "USD").unwrap_err(), "the amount is out of range");
+        for json in ["99999999999999999999", "1e999999", "-1e999999", "1e99999999999999999999", "-100000000000.01"] {
+            assert_eq!(parse(json, "USD").unwrap_err(), "the amount is out of range", "{json}");
+        }
+        assert_eq!(parse("1e-999999", "USD").unwrap_err(), "USD has 2 decimals, `1e-999999` has more");
+    }
+
+    #[test]
+    fn a_decimal_can_be_written_as_it_was_read() {
+        for (text, json) in [("1E+2", "1E+2"), ("007.50", "7.50"), ("-00", "-0"), ("00e5", "0e5"), ("0.5", "0.5")] {
+            let decimal: Decimal = text.parse().expect("a decimal");
+            assert_eq!(serde_json::to_string(&decimal).expect("json"), json);
+        }
     }
 
     #[test]

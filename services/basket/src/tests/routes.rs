@@ -275,3 +275,15 @@ async fn the_interface_describes_itself() {
     assert_eq!(calls.len(), 7, "{calls:?}");
     assert!(document["components"]["schemas"]["Basket"]["properties"]["expires_at"].is_object(), "{document:#}");
 }
+
+#[tokio::test]
+async fn a_whole_number_is_one_in_every_spelling() {
+    let stage = Stage::new().await;
+    stage.post("/baskets/ann/items", r#"{"product_id":1.0,"quantity":2e0}"#).await;
+    let set = stage.put("/baskets/ann/items/1", r#"{"quantity":3.00}"#).await;
+    assert_eq!((set.status, set.lines()), (200, vec![(1, 3)]));
+    for quantity in ["2.5", "\"2\"", "1e999999", "-1", "null"] {
+        let refused = stage.put("/baskets/ann/items/1", &format!("{{\"quantity\":{quantity}}}")).await;
+        assert_eq!(refused.code(), (422, "validation_failed".to_owned()), "{quantity}");
+    }
+}

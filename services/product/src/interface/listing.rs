@@ -121,7 +121,8 @@ mod tests {
     #[test]
     fn bounds_are_the_number_a_price_shows() {
         assert_eq!(bound("min_price", "12.5").ok(), Some(12_500));
-        for text in ["", "x", "1e3", "0.0001", "99999999999999999999"] {
+        assert_eq!(bound("min_price", "1.25e1").ok(), Some(12_500));
+        for text in ["", "x", "1e", "1e-4", "1e999999", "0.0001", "99999999999999999999"] {
             assert_eq!(
                 bound("min_price", text).err().map(|fault| fault.code().to_owned()).as_deref(),
                 Some("invalid_parameter")
