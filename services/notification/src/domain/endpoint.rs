@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use shop_fault::FieldError;
+use shop_text::Text;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -12,7 +13,7 @@ use super::{Error, EventType, HookUrl, Reach, Result, SigningSecret};
 /// Most endpoints: every event is sent to each of them.
 pub(crate) const MAX_ENDPOINTS: i64 = 100;
 
-const MAX_DESCRIPTION: usize = 200;
+const DESCRIPTION: Text = Text::line(0, 200);
 
 /// An endpoint as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,18 +65,12 @@ impl EndpointSettings {
         let url = HookUrl::parse(&draft.url, reach)
             .map_err(|message| wrong.push(FieldError::new("url", "invalid", message)))
             .ok();
-        let description = draft.description.trim();
-        if description.chars().count() > MAX_DESCRIPTION {
-            wrong.push(FieldError::new("description", "too_long", "must have at most 200 characters"));
-        }
-        if description.contains(char::is_control) {
-            wrong.push(FieldError::new("description", "invalid", "must not contain control characters"));
-        }
+        let description = DESCRIPTION.check(&draft.description).map_err(|error| wrong.push(error.on("description")));
         let event_types = event_types(draft.event_types.as_deref(), &mut wrong);
         match (url, wrong.is_empty()) {
             (Some(url), true) => Ok(Self {
                 url,
-                description: description.to_owned(),
+                description: description.unwrap_or_default().to_owned(),
                 event_types,
                 enabled: draft.enabled.unwrap_or(true),
             }),

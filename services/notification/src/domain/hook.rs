@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use shop_text::is_hidden;
 use url::{Host, Url};
 
 /// What browsers and proxies agree to carry.
@@ -32,8 +33,8 @@ impl HookUrl {
     /// Checks `text`; the error says what to change. Names are looked up only when something is sent.
     pub(crate) fn parse(text: &str, reach: Reach) -> Result<Self, &'static str> {
         let text = text.trim();
-        if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
-            return Err("must not contain spaces or control characters");
+        if text.contains(|c: char| c.is_control() || c.is_whitespace() || is_hidden(c)) {
+            return Err("must not contain spaces, control characters or others that do not show");
         }
         let url = Url::parse(text).map_err(|_| "must be a URL such as https://shop.example/hooks")?;
         // As it is written down: what is not ASCII takes several characters.

@@ -56,7 +56,7 @@ impl Preferences {
             return Err(Error::Changed { current: self.version, wanted });
         }
         let mut wrong = Vec::new();
-        let email = draft.email.as_deref().map(str::trim).filter(|email| !email.is_empty());
+        let email = draft.email.as_deref().map(str::trim);
         if email.is_some_and(|email| !is_email(email)) {
             wrong.push(FieldError::new(
                 "email",

@@ -5,6 +5,7 @@ use std::fmt;
 
 use shop_fault::FieldError;
 use shop_money::Currency;
+use shop_text::Text;
 use uuid::Uuid;
 
 use super::card::holds_card_number;
@@ -12,12 +13,12 @@ use super::{Error, FieldErrors, Method};
 
 /// The only provider built in.
 pub(crate) const SANDBOX: &str = "sandbox";
-const MAX_DESCRIPTION: usize = 1000;
-const MAX_REASON: usize = 500;
+const DESCRIPTION: Text = Text::line(0, 1000);
+const REASON: Text = Text::line(0, 500);
 const MAX_TOKEN: usize = 255;
 const MAX_PAIRS: usize = 50;
-const MAX_KEY: usize = 40;
-const MAX_VALUE: usize = 500;
+const KEY: Text = Text::line(1, 40);
+const VALUE: Text = Text::line(0, 500);
 
 /// Whose payment it is: 1–128 of `[A-Za-z0-9._@-]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,25 +70,25 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A line of free text for people: trimmed, bounded, no control characters, no card numbers.
+/// A line of free text for people, by the rule of all texts and without card numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Note(String);
 
 impl Note {
     /// A payment's description; blank means none.
     pub(crate) fn description(text: Option<&str>) -> Result<Option<Self>, Error> {
-        Self::parse("description", MAX_DESCRIPTION, text)
+        Self::parse("description", DESCRIPTION, text)
     }
 
     /// A refund's reason; blank means none.
     pub(crate) fn reason(text: Option<&str>) -> Result<Option<Self>, Error> {
-        Self::parse("reason", MAX_REASON, text)
+        Self::parse("reason", REASON, text)
     }
 
-    fn parse(field: &str, max: usize, text: Option<&str>) -> Result<Option<Self>, Error> {
+    fn parse(field: &str, rule: Text, text: Option<&str>) -> Result<Option<Self>, Error> {
         match text.map(str::trim) {
             None | Some("") => Ok(None),
-            Some(text) => bounded(field, text, max).map(|text| Some(Self(text))),
+            Some(text) => bounded(field, text, rule).map(|text| Some(Self(text))),
         }
     }
 
@@ -113,11 +114,8 @@ impl Metadata {
             if holds_card_number(&key) {
                 return Err(Error::CardData("metadata".to_owned()));
             }
-            let key = bounded("metadata", key.trim(), MAX_KEY)?;
-            if key.is_empty() {
-                return Err(FieldErrors::one(FieldError::new("metadata", "invalid", "a key must not be empty")));
-            }
-            let value = bounded(&format!("metadata.{key}"), value.trim(), MAX_VALUE)?;
+            let key = bounded("metadata", &key, KEY)?;
+            let value = bounded(&format!("metadata.{key}"), &value, VALUE)?;
             kept.insert(key, value);
         }
         if kept.len() > MAX_PAIRS {
@@ -137,19 +135,11 @@ impl Metadata {
     }
 }
 
-fn bounded(field: &str, text: &str, max: usize) -> Result<String, Error> {
+fn bounded(field: &str, text: &str, rule: Text) -> Result<String, Error> {
     if holds_card_number(text) {
         return Err(Error::CardData(field.to_owned()));
     }
-    if text.chars().count() > max {
-        let message = format!("must be at most {max} characters");
-        return Err(FieldErrors::one(FieldError::new(field, "too_long", message)));
-    }
-    if text.chars().any(char::is_control) {
-        let message = "must not contain control characters";
-        return Err(FieldErrors::one(FieldError::new(field, "invalid", message)));
-    }
-    Ok(text.to_owned())
+    rule.check(text).map(str::to_owned).map_err(|error| FieldErrors::one(error.on(field)))
 }
 
 /// What a buyer asks for: pay my basket.

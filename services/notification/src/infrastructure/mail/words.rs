@@ -11,6 +11,7 @@ use minijinja::{Environment, UndefinedBehavior, Value};
 use serde::Serialize;
 use shop_events::{Envelope, Event, Item};
 use shop_money::{Currency, Decimal, Money};
+use shop_text::is_line_safe;
 use time::macros::format_description;
 use uuid::Uuid;
 
@@ -186,13 +187,10 @@ fn sentence(text: &str) -> String {
     one_line(text, MAX_TEXT).trim_end_matches('.').to_owned()
 }
 
-/// A text from outside, on one line and not longer than `most` characters: no control characters, no marks that turn
-/// the direction of what follows.
+/// A text from outside, on one line and not longer than `most` characters: nothing that ends a line or turns the
+/// direction of what follows.
 fn one_line(text: &str, most: usize) -> String {
-    let unwanted = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
+    let unwanted = |c: char| !is_line_safe(c) || matches!(c, '\u{200e}' | '\u{200f}' | '\u{feff}');
     let clean = text.replace(unwanted, " ");
     let line = clean.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= most {
