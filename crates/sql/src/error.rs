@@ -26,7 +26,7 @@ pub fn fault(error: sqlx::Error) -> Fault {
 }
 
 /// Whether the store is away, rather than unwilling.
-fn is_unavailable(error: &sqlx::Error) -> bool {
+pub(crate) fn is_unavailable(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
@@ -37,11 +37,13 @@ fn is_unavailable(error: &sqlx::Error) -> bool {
         | sqlx::Error::Protocol(_) => true,
         sqlx::Error::Database(e) => code(e.as_ref()).is_some_and(|code| {
             // PostgreSQL: class 08 connection, 53 out of resources, 57 shutting down or starting, 25006 a standby, 25P03
-            // out of time for a transaction. MariaDB: 1040 too many connections, 1053 shutting down, 1290 and 1836 read
-            // only, 1927 killed, 2006 and 2013 gone. SQLite: 8 read only, 10 input/output, 13 disk full, 14 cannot be
-            // opened.
-            const AWAY: [&str; 13] =
-                ["25006", "25P03", "1040", "1053", "1290", "1836", "1927", "2006", "2013", "8", "10", "13", "14"];
+            // out of time for a transaction. MariaDB: 1040 too many connections, 1053 shutting down, 1290, 1792 and 1836
+            // read only, 1927 killed, 2006 and 2013 gone; 1021, 1030 and 1114 out of room. SQLite: 7 out of memory,
+            // 8 read only, 10 input/output, 13 disk full, 14 cannot be opened.
+            const AWAY: [&str; 18] = [
+                "25006", "25P03", "1021", "1030", "1040", "1053", "1114", "1290", "1792", "1836", "1927", "2006", "2013",
+                "7", "8", "10", "13", "14",
+            ];
             code.starts_with("08")
                 || code.starts_with("53")
                 || code.starts_with("57")
@@ -53,19 +55,31 @@ fn is_unavailable(error: &sqlx::Error) -> bool {
 
 /// Whether a statement had no more time: 57014 of PostgreSQL, 1317 and 1969 of MariaDB.
 fn is_out_of_time(error: &sqlx::Error) -> bool {
+    has_code(error, &["57014", "1317", "1969"])
+}
+
+/// Whether the store answers and lets nobody write: a replica, or a disk mounted so.
+pub(crate) fn is_read_only(error: &sqlx::Error) -> bool {
+    has_code(error, &["25006", "1290", "1792", "1836", "8"])
+}
+
+/// Whether the store has no room: PostgreSQL 53100, `MariaDB` 1021 and 1114, SQLite 13.
+pub(crate) fn is_full(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull)
+        || has_code(error, &["53100", "1021", "1114", "13"])
+}
+
+fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
     let sqlx::Error::Database(e) = error else { return false };
-    code(e.as_ref()).is_some_and(|code| ["57014", "1317", "1969"].contains(&code.as_str()))
+    code(e.as_ref()).is_some_and(|code| codes.contains(&code.as_str()))
 }
 
 /// Whether the transaction lost against another one and would succeed if it began again: a deadlock, a serialisation
 /// failure, a lock that was not had in time.
 pub fn is_transient(error: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(e) = error else { return false };
-    code(e.as_ref()).is_some_and(|code| {
-        // PostgreSQL: 40001 serialisation, 40P01 deadlock, 55P03 lock timeout. MariaDB: 1205 lock wait, 1213 deadlock,
-        // 1020 changed since read. SQLite: 5 busy, 6 locked.
-        ["40001", "40P01", "55P03", "1205", "1213", "1020", "5", "6"].contains(&code.as_str())
-    })
+    // PostgreSQL: 40001 serialisation, 40P01 deadlock, 55P03 lock timeout. MariaDB: 1205 lock wait, 1213 deadlock,
+    // 1020 changed since read. SQLite: 5 busy, 6 locked.
+    has_code(error, &["40001", "40P01", "55P03", "1205", "1213", "1020", "5", "6"])
 }
 
 /// The engine's own code: for `MariaDB` its number, since its SQLSTATE says too little; for SQLite the primary one, the

@@ -103,11 +103,13 @@ fn ms(duration: Duration) -> i64 {
 #[async_trait]
 impl idempotency::Store for Idempotency {
     async fn begin(&self, key: &str, fingerprint: &[u8; 32]) -> Result<Begin, BoxError> {
-        Ok(retry_transient(|| self.claim(key, fingerprint)).await?)
+        let begun = retry_transient(|| self.claim(key, fingerprint)).await;
+        Ok(begun.inspect_err(|error| self.store.note(error))?)
     }
 
     async fn finish(&self, key: &str, answer: &Stored) -> Result<(), BoxError> {
-        Ok(retry_transient(|| self.store_answer(key, answer)).await?)
+        let stored = retry_transient(|| self.store_answer(key, answer)).await;
+        Ok(stored.inspect_err(|error| self.store.note(error))?)
     }
 
     async fn abandon(&self, key: &str) -> Result<(), BoxError> {

@@ -7,13 +7,15 @@
 //! A change and its events are one transaction:
 //!
 //! ```ignore
-//! let mut tx = store.write.begin_with("BEGIN IMMEDIATE").await?;
+//! let mut tx = shop_sql::begin(&pool).await?; // `Sqlite::begin` on an embedded store
 //! // … the change …
 //! shop_sql::outbox::append(&mut *tx, &[envelope]).await?;
 //! shop_sql::commit(tx).await?;
 //! wake.wake(); // the relay need not wait for its next look
 //! ```
 
+mod check;
+mod condition;
 pub mod ddl;
 mod error;
 mod housekeeping;
@@ -33,11 +35,12 @@ mod watch;
 /// `#[derive(FromRow)]` of sqlx for the types of rows, and its `migrate!`, which takes a folder of migrations into the program.
 pub use sqlx_macros::{FromRow, migrate as migrations};
 
+pub use check::check;
 pub use error::{Failure, Refusal, Transient, fault, is_transient, retry_transient};
 pub use housekeeping::housekeeping;
 pub use idempotency::Idempotency;
 pub use migrate::{Migrating, migrate};
-pub use pool::{mariadb, postgres};
+pub use pool::{begin, begin_with, mariadb, postgres};
 pub use query::{Connection, Row, Value};
 pub use relay::{Relay, Wake};
 pub use sqlite::{Sqlite, sqlite};

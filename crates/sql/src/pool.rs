@@ -8,7 +8,7 @@ use shop_config::{Database, Target};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::pool::{PoolConnectionMetadata, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, Executor, MySql, MySqlPool, PgPool, Pool, Postgres};
+use sqlx::{Connection, Executor, MySql, MySqlPool, PgPool, Pool, Postgres, SqlSafeStr, Transaction};
 use tokio::time::Instant;
 
 use crate::statement::{Place, is_at};
@@ -102,6 +102,33 @@ fn pool<DB: sqlx::Database>(options: PoolOptions<DB>, settings: &Database) -> Po
                 Ok(true)
             })
         })
+}
+
+/// Begins a transaction on a server's pool.
+///
+/// The driver forgets a BEGIN whose caller goes away before the answer, as a handler does when its client hangs up: the
+/// connection would go back to the pool within a transaction that nobody ends, and what others write on it would be lost.
+/// So the statement is waited for in a task of its own, and a transaction that nobody takes is rolled back.
+pub async fn begin<DB: sqlx::Database>(pool: &Pool<DB>) -> sqlx::Result<Transaction<'static, DB>> {
+    begin_in_a_task(pool, None).await
+}
+
+/// The same by another statement than BEGIN.
+pub async fn begin_with<DB: sqlx::Database>(
+    pool: &Pool<DB>,
+    statement: &'static str,
+) -> sqlx::Result<Transaction<'static, DB>> {
+    begin_in_a_task(pool, Some(statement)).await
+}
+
+async fn begin_in_a_task<DB: sqlx::Database>(
+    pool: &Pool<DB>,
+    statement: Option<&'static str>,
+) -> sqlx::Result<Transaction<'static, DB>> {
+    let conn = pool.acquire().await?;
+    #[expect(clippy::disallowed_methods, reason = "it ends with one answer of the server, or with the connection")]
+    let begun = tokio::spawn(Transaction::begin(conn, statement.map(SqlSafeStr::into_sql_str)));
+    begun.await.map_err(|_| sqlx::Error::WorkerCrashed)?
 }
 
 /// Connects, again and again while the server is not there yet, and says so in the log meanwhile.

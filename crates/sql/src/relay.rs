@@ -210,7 +210,7 @@ impl Relay {
         DB: sqlx::Database,
         DB::Connection: Tables,
     {
-        let mut tx = pool.begin().await?;
+        let mut tx = crate::begin(pool).await?;
         if !tx.relay_lock().await? {
             return Ok(None);
         }

@@ -33,6 +33,17 @@ impl From<Sqlite> for Store {
     }
 }
 
+impl Store {
+    /// Notes what a failed write says of the store, for its next [`check`](crate::check).
+    pub(crate) fn note(&self, error: &sqlx::Error) {
+        if let Self::Sqlite(pools) = self
+            && crate::error::is_unavailable(error)
+        {
+            pools.condition.broke();
+        }
+    }
+}
+
 /// Runs `$body` with `$conn`, a connection that may write, on whichever engine the store is.
 macro_rules! with_writer {
     ($store:expr, $conn:ident => $body:expr) => {

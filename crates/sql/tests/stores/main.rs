@@ -1,6 +1,7 @@
 //! What every engine must do alike. SQLite always; PostgreSQL and MariaDB when the tests are given servers.
 
 mod bus;
+mod check;
 mod idempotency;
 mod inbox;
 mod open;
