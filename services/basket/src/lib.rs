@@ -143,7 +143,7 @@ fn health(store: &Opened, bus: &Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
     let (baskets, bus) = (store.baskets.clone(), bus.clone());
     health.check(store.name, move || {
         let baskets = baskets.clone();
-        async move { baskets.check().await.map_err(|error| error.to_string()) }
+        async move { baskets.check().await }
     });
     health.check_optional("events", move || {
         let bus = bus.clone();

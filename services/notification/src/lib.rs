@@ -72,7 +72,7 @@ impl Notification {
         let queries = Queries { store: opened.store };
         let delivery = delivery(&config, commands.clone())?;
         let rounds = Rounds::new(delivery, queries.clone(), config.delivery.interval.get(), &metrics);
-        let health = health(&queries, &bus, shutdown);
+        let health = health(&opened.shared, &bus, shutdown);
         // Longer than any request may take, so that a key is free again only when its request is over.
         let lease = config.http.timeout.get() * 2;
         let keys = Arc::new(shop_sql::Idempotency::new(opened.shared.clone(), clock.clone()).with_lease(lease));
@@ -150,12 +150,12 @@ fn delivery(config: &Config, commands: Commands) -> anyhow::Result<Delivery> {
 }
 
 /// What this service cannot work without, and the events, which it can: while no bus answers, it sends what it has.
-fn health(queries: &Queries, bus: &Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
+fn health(store: &shop_sql::Store, bus: &Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
     let health = Health::new(shutdown);
-    let (queries, bus) = (queries.clone(), bus.clone());
+    let (store, bus) = (store.clone(), bus.clone());
     health.check("database", move || {
-        let queries = queries.clone();
-        async move { queries.ready().await.map_err(|error| error.to_string()) }
+        let store = store.clone();
+        async move { shop_sql::check(&store).await }
     });
     health.check_optional("events", move || {
         let bus = bus.clone();

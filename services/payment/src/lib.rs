@@ -172,7 +172,7 @@ fn health(shutdown: &Shutdown, store: &Store, bus: Arc<dyn Bus>) -> Health {
     let store = store.clone();
     health.check("store", move || {
         let store = store.clone();
-        async move { shop_sql::outbox::oldest(&store).await.map(drop).map_err(|error| error.to_string()) }
+        async move { shop_sql::check(&store).await }
     });
     // The outbox keeps events while the bus is away: no request fails for it.
     health.check_optional("bus", move || {

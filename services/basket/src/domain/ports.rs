@@ -42,8 +42,8 @@ pub(crate) trait Baskets: Send + Sync {
     /// Forgets what has expired; how many rows went.
     async fn sweep(&self) -> Result<u64, Error>;
 
-    /// Whether the store answers.
-    async fn check(&self) -> Result<(), Error>;
+    /// Whether the store can be written, and if not why, in words that may be shown.
+    async fn check(&self) -> Result<(), String>;
 }
 
 /// A product as the catalogue sells it now.

@@ -2,6 +2,7 @@
 
 mod keys;
 mod redis;
+mod writes;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -158,7 +158,7 @@ impl Baskets for RedisBaskets {
         Ok(0) // every key has a TTL
     }
 
-    async fn check(&self) -> Result<(), Error> {
-        Ok(self.link.ping().await.map_err(fault)?)
+    async fn check(&self) -> Result<(), String> {
+        self.link.check().await.map_err(|error| link::words(&error).to_owned())
     }
 }

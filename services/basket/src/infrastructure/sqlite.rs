@@ -167,7 +167,7 @@ async fn put_line(conn: &mut SqliteConnection, basket: Uuid, line: &Line) -> sql
 impl Baskets for SqliteBaskets {
     async fn get(&self, user: &UserId) -> Result<Option<Basket>, Error> {
         // One snapshot for the two statements: the lines are those of the row.
-        let mut snapshot = self.store.read.begin().await.map_err(fault)?;
+        let mut snapshot = self.store.snapshot().await.map_err(fault)?;
         let basket = Self::load(&mut snapshot, user).await?;
         Ok(basket.filter(|basket| basket.expires_at > self.clock.now()))
     }
@@ -211,8 +211,7 @@ impl Baskets for SqliteBaskets {
         }
     }
 
-    async fn check(&self) -> Result<(), Error> {
-        sqlx::query("SELECT 1").execute(&self.store.read).await.map_err(fault)?;
-        Ok(())
+    async fn check(&self) -> Result<(), String> {
+        shop_sql::check(&self.store.clone().into()).await
     }
 }

@@ -47,9 +47,4 @@ impl Queries {
     pub(crate) async fn waiting(&self, channel: Channel) -> Result<Waiting> {
         self.store.waiting(channel).await
     }
-
-    /// Whether the store answers.
-    pub(crate) async fn ready(&self) -> Result<()> {
-        self.store.ready().await
-    }
 }

@@ -83,9 +83,6 @@ pub(crate) trait Notifications: Send + Sync {
 
     /// Deletes up to `limit` that were finished before `before`; how many.
     async fn forget(&self, before: OffsetDateTime, limit: i64) -> Result<u64>;
-
-    /// Whether the store answers.
-    async fn ready(&self) -> Result<()>;
 }
 
 /// What users want.

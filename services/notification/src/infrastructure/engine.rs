@@ -39,7 +39,7 @@ impl Engine for PgPool {
     const LOCK_FREE: &'static str = " FOR UPDATE SKIP LOCKED";
 
     async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
-        sqlx::Pool::begin(self).await
+        shop_sql::begin(self).await
     }
 
     async fn reader(&self) -> sqlx::Result<PoolConnection<Postgres>> {

@@ -79,15 +79,6 @@ impl<E: Engine> Notifications for Sql<E> {
         });
         Ok(gone.await.map_err(Failure::from)?)
     }
-
-    async fn ready(&self) -> Result<()> {
-        let asked = async {
-            let row: Option<(i64,)> =
-                self.engine.reader().await?.row("SELECT COUNT(*) FROM preferences WHERE user_id = ''", &[]).await?;
-            Ok::<_, sqlx::Error>(row)
-        };
-        Ok(asked.await.map(drop).map_err(Failure::from)?)
-    }
 }
 
 impl<E: Engine> Sql<E> {

@@ -86,7 +86,7 @@ where
     }
 
     async fn pay_back(&self, payback: &Payback) -> sqlx::Result<Paid> {
-        let mut tx = self.write.begin_with(self.begin).await?;
+        let mut tx = shop_sql::begin_with(&self.write, self.begin).await?;
         let charge = tx.entry(payback.charge, true).await?.filter(|entry| entry.outcome == APPROVED);
         let known = tx.paid_back(payback.key).await?;
         let already = tx.paid_back_of(payback.charge).await?;

@@ -82,7 +82,7 @@ where
     DB::Connection: Statements + Tables,
 {
     async fn begin(&self) -> sqlx::Result<Transaction<'static, DB>> {
-        self.write.begin_with(self.begin).await
+        shop_sql::begin_with(&self.write, self.begin).await
     }
 
     async fn insert(&self, payment: &Payment) -> Result<bool, Failed> {

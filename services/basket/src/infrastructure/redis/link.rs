@@ -75,8 +75,26 @@ impl Link {
     }
 
     /// Whether Redis answers.
-    pub(super) async fn ping(&self) -> RedisResult<()> {
+    async fn ping(&self) -> RedisResult<()> {
         self.query(&redis::cmd("PING")).await
+    }
+
+    /// Whether Redis takes writes: not while it is a replica, is out of memory, or cannot save to its disk.
+    ///
+    /// What is asked for is a write to Redis, and refused as one, but changes nothing: only a key that is there would be
+    /// set, and this one never is.
+    pub(super) async fn check(&self) -> RedisResult<()> {
+        let mut write = redis::cmd("SET");
+        write.arg(self.key("write-check")).arg("").arg("XX").arg("PX").arg(1);
+        let checked = self.query(&write).await;
+        if let Err(error) = &checked
+            && error.code() == Some("READONLY")
+        {
+            // After a failover the address may lead elsewhere by now, and a connection stays where it is. Redis closes it
+            // when told so; the next command opens one anew.
+            self.query::<()>(&redis::cmd("QUIT")).await.ok();
+        }
+        checked
     }
 
     /// Runs a command that may be run twice.
@@ -167,16 +185,39 @@ fn is_stale(error: &RedisError) -> bool {
     error.is_unrecoverable_error() && !error.is_timeout() && !error.is_connection_refusal()
 }
 
+/// Why Redis failed its check, in words that may be shown.
+pub(super) fn words(error: &RedisError) -> &'static str {
+    match error.code() {
+        Some("READONLY") => "the store only reads: it is a replica",
+        Some("OOM") => "the store is out of memory",
+        Some("MISCONF") => "the store cannot save to its disk and takes no writes",
+        Some("NOREPLICAS") => "the store has too few replicas and takes no writes",
+        _ => "the store cannot be reached just now",
+    }
+}
+
+/// Codes of a server that takes no writes, within the message of a script's failure.
+const REFUSED_IN_A_SCRIPT: [&str; 4] = ["-READONLY ", "-OOM ", "-MISCONF ", "-NOREPLICAS "];
+
 /// The failure to show for an error of Redis.
 pub(super) fn fault(error: RedisError) -> Fault {
+    let unavailable = |error| {
+        Fault::new(Kind::Unavailable, "store_unavailable", "the store cannot be reached just now")
+            .with_retry_after(RETRY_AFTER)
+            .with_source(error)
+    };
     match error.kind() {
+        // What a script ran into, as Redis before 7 tells it.
+        ErrorKind::Server(ServerErrorKind::ResponseError)
+            if error.detail().is_some_and(|detail| REFUSED_IN_A_SCRIPT.iter().any(|code| detail.contains(code))) =>
+        {
+            unavailable(error)
+        }
         ErrorKind::Client
         | ErrorKind::UnexpectedReturnType
         | ErrorKind::InvalidClientConfig
         | ErrorKind::Server(ServerErrorKind::ResponseError | ServerErrorKind::CrossSlot) => Fault::internal(error),
         // Away, starting, read only, out of memory, refusing our password: not the caller's doing, and it may pass.
-        _ => Fault::new(Kind::Unavailable, "store_unavailable", "the store cannot be reached just now")
-            .with_retry_after(RETRY_AFTER)
-            .with_source(error),
+        _ => unavailable(error),
     }
 }
