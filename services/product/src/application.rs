@@ -1,9 +1,11 @@
 //! What can be done with the catalogue, each once: HTTP, gRPC and events all enter here.
 
 mod commands;
+mod folding;
 mod queries;
 mod seed;
 
 pub(crate) use commands::Commands;
+pub(crate) use folding::{fold, keep_folded};
 pub(crate) use queries::Queries;
 pub(crate) use seed::seed;

@@ -1,13 +1,15 @@
 //! What a product and a reservation are, and the rules they keep. Pure: no store, no wire, no clock.
 
 mod error;
+mod fold;
 mod listing;
 mod ports;
 mod product;
 mod reservation;
 
 pub(crate) use error::{Error, Result, Short};
-pub(crate) use listing::{After, Direction, Filter, Key, Listing, Match, Order, Slice, Sort, folded, thousandths};
+pub(crate) use fold::{FOLDING, composed, folded, place, words};
+pub(crate) use listing::{After, Direction, Filter, Key, Listing, Match, Order, Slice, Sort, thousandths};
 pub(crate) use ports::{Change, Permit, Products, Reservations, Store};
 pub(crate) use product::{Details, Draft, Price, Product};
 pub(crate) use reservation::{Holding, Line, LineState, Lines, Movement, Settlement};

@@ -6,6 +6,7 @@ mod contract;
 mod engine;
 mod postgres;
 mod reads;
+mod refold;
 mod row;
 mod select;
 mod sqlite;

@@ -11,6 +11,7 @@ mod interface;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use salvo::Service;
@@ -25,6 +26,9 @@ use application::{Commands, Queries};
 use domain::Store;
 
 pub use config::Config;
+
+/// How long the start waits for products that another version folded; what is left is folded while others are served.
+const FOLD_FIRST: Duration = Duration::from_secs(10);
 
 /// The product service, built and bound but not yet serving.
 pub struct Product {
@@ -64,10 +68,12 @@ impl Product {
         let clock: SharedClock = Arc::new(SystemClock);
         let opened = infrastructure::open(&config.database).await?;
         shop_sql::watch(&metrics, &opened.shared)?;
+        // After an upgrade, so that a catalogue of usual size is found from the first request on.
+        application::fold(opened.store.as_ref(), FOLD_FIRST).await?;
 
         let commands = Commands::new(opened.store.clone(), clock.clone());
         let queries = Queries::new(opened.store.clone());
-        let health = health(&queries, &bus, shutdown);
+        let health = health(&opened.shared, &bus, shutdown);
         // Longer than any request may take, so that a key is free again only when its request is over.
         let lease = config.http.timeout.get().max(config.grpc.timeout.get()) * 2;
         let keys = Arc::new(shop_sql::Idempotency::new(opened.shared.clone(), clock.clone()).with_lease(lease));
@@ -121,6 +127,7 @@ impl Product {
         for (name, events) in self.events {
             tasks.spawn(name, events);
         }
+        tasks.spawn("folding", application::keep_folded(self.store, shutdown.soft.clone()));
         tasks.spawn("housekeeping", shop_sql::housekeeping(self.shared, self.clock, shutdown.soft.clone()));
         let (listener, service) = self.http;
         let http = shop_http::serve(listener, service, &self.config.http, shutdown.clone());
@@ -132,12 +139,12 @@ impl Product {
 }
 
 /// What this service cannot work without, and the events, which it can: while no bus answers, it sells on and catches up.
-fn health(queries: &Queries, bus: &Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
+fn health(store: &shop_sql::Store, bus: &Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
     let health = Health::new(shutdown);
-    let (queries, bus) = (queries.clone(), bus.clone());
+    let (store, bus) = (store.clone(), bus.clone());
     health.check("database", move || {
-        let queries = queries.clone();
-        async move { queries.ready().await.map_err(|error| error.to_string()) }
+        let store = store.clone();
+        async move { shop_sql::check(&store).await }
     });
     health.check_optional("events", move || {
         let bus = bus.clone();

@@ -25,9 +25,4 @@ impl Queries {
     pub(crate) async fn products(&self, listing: &Listing) -> Result<Slice> {
         self.store.list(listing).await
     }
-
-    /// Whether the store answers.
-    pub(crate) async fn ready(&self) -> Result<()> {
-        self.store.is_empty().await.map(drop)
-    }
 }

@@ -69,7 +69,7 @@ fn draft((name, description, category, cents, stock): Row) -> Draft {
         name: name.to_owned(),
         description: description.to_owned(),
         price: Some(Price::Minor(cents)),
-        currency: String::new(),
+        currency: None,
         stock_quantity: Some(stock),
         category: category.to_owned(),
         image_url: Some(format!("https://images.example.com/{slug}.jpg")),

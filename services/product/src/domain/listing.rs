@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use shop_money::{Currency, Money};
 
 use super::Product;
+use super::fold::{BETWEEN, place};
 
 /// What a page sorts by; ties are broken by id in the same direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -13,7 +14,7 @@ pub(crate) enum Sort {
     Id,
     /// By the number a price shows, whatever its currency.
     Price,
-    /// By name, small and capital letters alike.
+    /// By name: small and capital letters alike, letters with accents after the same letters without.
     Name,
     /// By the time it was added.
     CreatedAt,
@@ -42,7 +43,7 @@ pub(crate) struct Order {
 
 impl Order {
     /// Every order there is, by its name in the HTTP API.
-    pub(crate) const ALL: [(&'static str, Self); 9] = [
+    pub(crate) const ALL: [(&'static str, Self); 10] = [
         ("id", Self::new(Sort::Id, Direction::Up)),
         ("-id", Self::new(Sort::Id, Direction::Down)),
         ("price", Self::new(Sort::Price, Direction::Up)),
@@ -51,6 +52,7 @@ impl Order {
         ("-name", Self::new(Sort::Name, Direction::Down)),
         ("created_at", Self::new(Sort::CreatedAt, Direction::Up)),
         ("-created_at", Self::new(Sort::CreatedAt, Direction::Down)),
+        ("units_sold", Self::new(Sort::UnitsSold, Direction::Up)),
         ("-units_sold", Self::new(Sort::UnitsSold, Direction::Down)),
     ];
 
@@ -69,7 +71,7 @@ impl Order {
         match self.sort {
             Sort::Id => Key::Number(product.id),
             Sort::Price => Key::Number(thousandths(product.details.price)),
-            Sort::Name => Key::Text(folded(&product.details.name)),
+            Sort::Name => Key::Text(place(&product.details.name)),
             Sort::CreatedAt => Key::Number(shop_clock::millis(product.created_at)),
             Sort::UnitsSold => Key::Number(product.units_sold),
         }
@@ -79,7 +81,7 @@ impl Order {
     pub(crate) fn takes(self, key: &Key) -> bool {
         match key {
             Key::Number(_) => self.sort != Sort::Name,
-            Key::Text(text) => self.sort == Sort::Name && !text.contains(char::is_control),
+            Key::Text(text) => self.sort == Sort::Name && !text.contains(|c: char| c.is_control() && c != BETWEEN),
         }
     }
 }
@@ -121,7 +123,7 @@ pub(crate) enum Match {
 pub(crate) enum Key {
     /// A number, or a time in milliseconds.
     Number(i64),
-    /// A folded name.
+    /// The place of a name.
     Text(String),
 }
 
@@ -168,11 +170,6 @@ pub(crate) fn thousandths(price: Money) -> i64 {
     price.minor.saturating_mul(10_i64.pow(3_u32.saturating_sub(price.currency.decimals())))
 }
 
-/// A name as sorting and searching see it: no difference between small and capital letters.
-pub(crate) fn folded(name: &str) -> String {
-    name.to_lowercase()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,14 +184,24 @@ mod tests {
     #[test]
     fn orders_are_found_by_name_only() {
         assert_eq!(Order::named("-price"), Some(Order::new(Sort::Price, Direction::Down)));
-        assert_eq!(Order::named("units_sold"), None);
+        assert_eq!(Order::named("+price"), None);
         assert_eq!(Order::named("price; DROP TABLE products"), None);
+    }
+
+    #[test]
+    fn every_order_goes_both_ways_and_is_in_the_api_page() {
+        let page = include_str!("../../../../docs/api.md");
+        let line = page.lines().find(|line| line.contains("sort is one of")).expect("a line on sorting");
+        let (_, names) = line.split_once("one of ").expect("a list");
+        let (names, _) = names.split_once("; ").expect("an end of the list");
+        let told: Vec<_> = names.split(", ").flat_map(|name| [name.to_owned(), format!("-{name}")]).collect();
+        assert_eq!(told, Order::ALL.map(|(name, _)| name));
     }
 
     #[test]
     fn a_place_of_another_order_is_not_taken() {
         let by_name = Order::new(Sort::Name, Direction::Up);
-        assert!(by_name.takes(&Key::Text("desk".to_owned())));
+        assert!(by_name.takes(&Key::Text(place("desk"))) && by_name.takes(&Key::Text(place("bûche"))));
         assert!(!by_name.takes(&Key::Text("de\0sk".to_owned())));
         assert!(!by_name.takes(&Key::Number(1)));
         assert!(!Order::default().takes(&Key::Text(String::new())));

@@ -32,6 +32,10 @@ pub(crate) trait Products: Send + Sync {
 
     /// Whether there is no product at all.
     async fn is_empty(&self) -> Result<bool>;
+
+    /// Folds some of the products anew that another folding wrote, so that they are found and stand in order; how many
+    /// there were. None is left when it answers 0.
+    async fn refold(&self) -> Result<usize>;
 }
 
 /// Stock promised to payments. At any moment `0 ≤ reserved ≤ stock` holds for every product.

@@ -2,13 +2,15 @@
 
 use shop_fault::FieldError;
 use shop_money::{Currency, Decimal, Money, MoneyError};
+use shop_text::{Text, is_hidden};
 use time::OffsetDateTime;
 
+use super::fold::composed;
 use super::{Error, Result};
 
-const MAX_NAME: usize = 200;
-const MAX_DESCRIPTION: usize = 5000;
-const MAX_CATEGORY: usize = 100;
+const NAME: Text = Text::line(1, 200);
+const DESCRIPTION: Text = Text::lines(0, 5000);
+const CATEGORY: Text = Text::line(1, 100);
 /// What browsers and caches agree to carry.
 const MAX_URL: usize = 2048;
 /// The largest stock a client may write: far above any warehouse, far below where sums of it leave 64 bits.
@@ -61,13 +63,13 @@ pub(crate) enum Price {
     Minor(i64),
 }
 
-/// Details as they came in, not looked at yet. An empty currency means the default one.
+/// Details as they came in, not looked at yet. No currency means the default one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Draft {
     pub(crate) name: String,
     pub(crate) description: String,
     pub(crate) price: Option<Price>,
-    pub(crate) currency: String,
+    pub(crate) currency: Option<String>,
     pub(crate) stock_quantity: Option<i64>,
     pub(crate) category: String,
     pub(crate) image_url: Option<String>,
@@ -118,10 +120,11 @@ impl Details {
     /// Checks a draft and says everything that is wrong with it at once.
     pub(crate) fn parse(draft: Draft) -> Result<Self> {
         let mut wrong = Vec::new();
-        let name = text("name", &draft.name, 1, MAX_NAME, Breaks::Refused, &mut wrong);
-        let description = text("description", &draft.description, 0, MAX_DESCRIPTION, Breaks::Allowed, &mut wrong);
-        let category = text("category", &draft.category, 1, MAX_CATEGORY, Breaks::Refused, &mut wrong);
-        let price = price(draft.price, &draft.currency, &mut wrong);
+        let name = text("name", &draft.name, NAME, &mut wrong);
+        let description = text("description", &draft.description, DESCRIPTION, &mut wrong);
+        // Compared as it is, by filters too: so the same to a store when it is the same to a reader.
+        let category = composed(&text("category", &draft.category, CATEGORY, &mut wrong));
+        let price = price(draft.price, draft.currency.as_deref(), &mut wrong);
         let stock_quantity = stock(draft.stock_quantity, &mut wrong);
         let image_url = image_url(draft.image_url, &mut wrong);
         match (wrong.is_empty(), price) {
@@ -131,37 +134,19 @@ impl Details {
     }
 }
 
-/// Whether a text may have more than one line.
-#[derive(Clone, Copy, PartialEq)]
-enum Breaks {
-    Allowed,
-    Refused,
+fn text(field: &str, given: &str, rule: Text, wrong: &mut Vec<FieldError>) -> String {
+    let checked = rule.check(given).map_err(|error| wrong.push(error.on(field)));
+    checked.unwrap_or_default().to_owned()
 }
 
-fn text(field: &str, given: &str, least: usize, most: usize, breaks: Breaks, wrong: &mut Vec<FieldError>) -> String {
-    let given = given.trim();
-    let length = given.chars().count();
-    let refused = |c: char| c.is_control() && !(breaks == Breaks::Allowed && matches!(c, '\n' | '\r' | '\t'));
-    if length < least {
-        wrong.push(FieldError::new(field, "required", "must not be empty"));
-    } else if length > most {
-        wrong.push(FieldError::new(field, "too_long", format!("must have at most {most} characters, has {length}")));
-    } else if given.contains(refused) {
-        wrong.push(FieldError::new(field, "control_character", "must not contain control characters"));
-    }
-    given.to_owned()
-}
-
-fn price(given: Option<Price>, currency: &str, wrong: &mut Vec<FieldError>) -> Option<Money> {
-    let currency = match currency.trim() {
-        "" => Currency::default(),
-        code => match code.parse() {
-            Ok(currency) => currency,
-            Err(error) => {
-                wrong.push(FieldError::new("currency", "unknown_currency", MoneyError::to_string(&error)));
-                return None;
-            }
-        },
+fn price(given: Option<Price>, currency: Option<&str>, wrong: &mut Vec<FieldError>) -> Option<Money> {
+    // Only what was left out is the default: a blank is a mistake, such as a form's field that nobody filled in.
+    let currency = match currency.map_or(Ok(Currency::default()), |code| code.trim().parse()) {
+        Ok(currency) => currency,
+        Err(error) => {
+            wrong.push(FieldError::new("currency", "unknown_currency", MoneyError::to_string(&error)));
+            return None;
+        }
     };
     let refused = |code, message: String| FieldError::new("price", code, message);
     let price = match given {
@@ -212,7 +197,7 @@ fn image_url(given: Option<String>, wrong: &mut Vec<FieldError>) -> Option<Strin
         url::Url::parse(&given).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
     if given.chars().count() > MAX_URL {
         wrong.push(FieldError::new("image_url", "too_long", format!("must have at most {MAX_URL} characters")));
-    } else if !sound || given.contains(|c: char| c.is_control() || c.is_whitespace()) {
+    } else if !sound || given.contains(|c: char| c.is_control() || c.is_whitespace() || is_hidden(c)) {
         wrong.push(FieldError::new("image_url", "not_a_url", "must be an http or https URL, or null"));
     }
     Some(given)
@@ -227,7 +212,7 @@ mod tests {
             name: "  Walnut desk ".to_owned(),
             description: "Oiled.\nTwo drawers.".to_owned(),
             price: Some(Price::Written("1299.99".parse().expect("a decimal"))),
-            currency: String::new(),
+            currency: None,
             stock_quantity: Some(7),
             category: "furniture".to_owned(),
             image_url: Some("https://img.example/desk.jpg".to_owned()),
@@ -285,20 +270,34 @@ mod tests {
             (Draft { name: "x".repeat(201), ..draft() }, "name", "too_long"),
             (Draft { name: "a\u{0}b".to_owned(), ..draft() }, "name", "control_character"),
             (Draft { name: "two\nlines".to_owned(), ..draft() }, "name", "control_character"),
+            (Draft { name: "\u{200b}".to_owned(), ..draft() }, "name", "invisible"),
+            (Draft { name: "evil\u{202e}fdp.exe".to_owned(), ..draft() }, "name", "bidi_control"),
+            (Draft { name: "a\u{ffff}".to_owned(), ..draft() }, "name", "noncharacter"),
+            (Draft { description: "\u{feff}".to_owned(), ..draft() }, "description", "invisible"),
+            (Draft { category: "a\u{2066}b".to_owned(), ..draft() }, "category", "bidi_control"),
             (Draft { description: "x".repeat(5001), ..draft() }, "description", "too_long"),
             (Draft { description: "bell\u{7}".to_owned(), ..draft() }, "description", "control_character"),
             (Draft { category: " ".to_owned(), ..draft() }, "category", "required"),
             (Draft { price: decimal("0"), ..draft() }, "price", "too_small"),
             (Draft { price: decimal("-1"), ..draft() }, "price", "too_small"),
             (Draft { price: decimal("1.005"), ..draft() }, "price", "too_many_decimals"),
-            (Draft { price: decimal("1.5"), currency: "JPY".to_owned(), ..draft() }, "price", "too_many_decimals"),
+            (
+                Draft { price: decimal("1.5"), currency: Some("JPY".to_owned()), ..draft() },
+                "price",
+                "too_many_decimals",
+            ),
             (Draft { price: decimal("99999999999999"), ..draft() }, "price", "out_of_range"),
+            (Draft { price: decimal("1e999999"), ..draft() }, "price", "out_of_range"),
+            (Draft { price: decimal("1e-999999"), ..draft() }, "price", "too_many_decimals"),
             (Draft { price: Some(Price::Minor(i64::MAX)), ..draft() }, "price", "out_of_range"),
-            (Draft { currency: "XXX".to_owned(), ..draft() }, "currency", "unknown_currency"),
+            (Draft { currency: Some("XXX".to_owned()), ..draft() }, "currency", "unknown_currency"),
+            (Draft { currency: Some(String::new()), ..draft() }, "currency", "unknown_currency"),
+            (Draft { currency: Some(" ".to_owned()), ..draft() }, "currency", "unknown_currency"),
             (Draft { stock_quantity: Some(-1), ..draft() }, "stock_quantity", "too_small"),
             (Draft { stock_quantity: Some(MAX_STOCK + 1), ..draft() }, "stock_quantity", "too_large"),
             (Draft { image_url: Some("javascript:alert(1)".to_owned()), ..draft() }, "image_url", "not_a_url"),
             (Draft { image_url: Some("https://a b".to_owned()), ..draft() }, "image_url", "not_a_url"),
+            (Draft { image_url: Some("https://a/\u{202e}b".to_owned()), ..draft() }, "image_url", "not_a_url"),
         ];
         for (draft, field, code) in cases {
             assert_eq!(complaints(draft), [(field.to_owned(), code.to_owned())]);

@@ -57,6 +57,10 @@ impl<E: Engine> Products for Sql<E> {
         };
         Ok(found.await?.is_none())
     }
+
+    async fn refold(&self) -> Result<usize> {
+        Ok(self.refold_some().await?)
+    }
 }
 
 impl<E: Engine> Sql<E> {

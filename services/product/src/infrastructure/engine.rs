@@ -29,11 +29,11 @@ pub(super) trait Engine: Send + Sync + 'static {
     /// What makes a SELECT keep its rows for the transaction.
     fn lock(&self) -> &'static str;
 
-    /// A condition that finds `text` as words, with its one parameter numbered `n`; none when it has no word.
-    fn words(&self, text: &str, n: usize) -> Option<Search>;
+    /// A condition that finds all of `words`, which are folded, in any of their forms; its one parameter is numbered `n`.
+    fn words(&self, words: &str, n: usize) -> Search;
 
-    /// A condition that finds `text` as a piece of the name, its parameters numbered from `n`.
-    fn pieces(&self, text: &str, n: usize) -> Search;
+    /// A condition that finds `piece`, which is folded, in the name; its parameters are numbered from `n`.
+    fn pieces(&self, piece: &str, n: usize) -> Search;
 }
 
 /// A condition on the text of a product.

@@ -8,7 +8,6 @@ use super::engine::{Engine, Search};
 use super::reads::Reads;
 use super::row::ProductRow;
 use super::select::like;
-use crate::domain::folded;
 
 /// The schema.
 pub(super) static MIGRATIONS: sqlx::migrate::Migrator = shop_sql::migrations!("migrations/postgres");
@@ -37,7 +36,7 @@ impl Engine for PostgresEngine {
     type Db = Postgres;
 
     async fn begin(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
-        self.pool.begin().await
+        shop_sql::begin(&self.pool).await
     }
 
     async fn reader(&self) -> sqlx::Result<PoolConnection<Postgres>> {
@@ -52,18 +51,16 @@ impl Engine for PostgresEngine {
         " FOR UPDATE"
     }
 
-    fn words(&self, text: &str, n: usize) -> Option<Search> {
-        // Takes any text: quotes and operators it does not understand are words or nothing, never an error.
-        let condition = format!("search @@ websearch_to_tsquery('english', ${n})");
-        Some(Search { condition, values: vec![text.to_owned()] })
+    fn words(&self, words: &str, n: usize) -> Search {
+        let condition = format!("search @@ plainto_tsquery('product_words', ${n})");
+        Search { condition, values: vec![words.to_owned()] }
     }
 
-    fn pieces(&self, text: &str, n: usize) -> Search {
-        let text = folded(text);
-        let pattern = like(&text);
+    fn pieces(&self, piece: &str, n: usize) -> Search {
+        let pattern = like(piece);
         if self.trigrams {
             let condition = format!(r"(name_folded LIKE ${n} ESCAPE '\' OR name_folded %> ${})", n + 1);
-            return Search { condition, values: vec![pattern, text] };
+            return Search { condition, values: vec![pattern, piece.to_owned()] };
         }
         Search { condition: format!(r"name_folded LIKE ${n} ESCAPE '\'"), values: vec![pattern] }
     }

@@ -5,7 +5,7 @@ use shop_fault::Fault;
 use shop_money::Money;
 use shop_sql::Value;
 
-use crate::domain::{Details, Error, Product, folded, thousandths};
+use crate::domain::{Details, Error, FOLDING, Product, place, thousandths, words};
 
 /// The columns of a [`ProductRow`], for `concat!`.
 macro_rules! columns {
@@ -61,28 +61,29 @@ impl TryFrom<ProductRow> for Product {
 /// The columns that [`details`] fills, in its order, from the first parameter on.
 pub(super) const INSERT: &str = concat!(
     "INSERT INTO products (name, description, price, currency, stock_quantity, category, image_url, ",
-    "price_thousandths, name_folded, operation, created_at, updated_at) ",
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11) ON CONFLICT (operation) DO NOTHING RETURNING ",
+    "price_thousandths, name_folded, words, folding, operation, created_at, updated_at) ",
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13) ON CONFLICT (operation) DO NOTHING RETURNING ",
     columns!()
 );
 
 /// The same for an edit; reservations and sales have statements of their own.
 pub(super) const UPDATE: &str = "UPDATE products SET name = $1, description = $2, price = $3, currency = $4, \
-     stock_quantity = $5, category = $6, image_url = $7, price_thousandths = $8, name_folded = $9, version = $10, \
-     updated_at = $11 WHERE id = $12";
+     stock_quantity = $5, category = $6, image_url = $7, price_thousandths = $8, name_folded = $9, words = $10, \
+     folding = $11, version = $12, updated_at = $13 WHERE id = $14";
 
-/// What a client writes, and what is kept beside it for sorting.
+/// What a client writes, and what is kept beside it for sorting and searching.
 pub(super) struct Written<'a> {
     details: &'a Details,
-    folded: String,
+    place: String,
+    words: String,
 }
 
 impl<'a> Written<'a> {
     pub(super) fn new(details: &'a Details) -> Self {
-        Self { details, folded: folded(&details.name) }
+        Self { details, place: place(&details.name), words: sought(&details.name, &details.description) }
     }
 
-    /// The first nine parameters of [`INSERT`] and [`UPDATE`], then `more`.
+    /// The first eleven parameters of [`INSERT`] and [`UPDATE`], then `more`.
     pub(super) fn values<'v>(&'v self, more: impl IntoIterator<Item = Value<'v>>) -> Vec<Value<'v>> {
         let details = self.details;
         let mut values = vec![
@@ -94,11 +95,18 @@ impl<'a> Written<'a> {
             Value::Text(&details.category),
             Value::Maybe(details.image_url.as_deref()),
             Value::Int(thousandths(details.price)),
-            Value::Text(&self.folded),
+            Value::Text(&self.place),
+            Value::Text(&self.words),
+            Value::Int(FOLDING),
         ];
         values.extend(more);
         values
     }
+}
+
+/// The words by which a product of this name and description is found.
+pub(super) fn sought(name: &str, description: &str) -> String {
+    words(&format!("{name} {description}"))
 }
 
 /// The parameters of [`UPDATE`] after the details.

@@ -4,7 +4,7 @@ use shop_sql::Value;
 
 use super::engine::Engine;
 use super::row::columns;
-use crate::domain::{Direction, Key, Listing, Match, Sort};
+use crate::domain::{Direction, Key, Listing, Match, Sort, folded, words};
 
 /// A statement being put together. Only texts of this file go into the SQL; what a client sent goes into parameters.
 pub(super) struct Select {
@@ -35,8 +35,8 @@ impl Select {
         if let Some(text) = &filter.text {
             let n = select.values.len() + 1;
             let search = match matching {
-                Match::Words => engine.words(text, n)?,
-                Match::Pieces => engine.pieces(text, n),
+                Match::Words => engine.words(&some(words(text))?, n),
+                Match::Pieces => engine.pieces(&some(folded(text))?, n),
             };
             select.condition(&search.condition);
             select.values.extend(search.values.into_iter().map(Owned::Text));
@@ -133,6 +133,11 @@ impl Select {
         self.sql.push_str(condition);
         self.conditions += 1;
     }
+}
+
+/// `text`, if there is any.
+fn some(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// How many parameters stand for `count` of them: the next power of two, so that there are few different statements

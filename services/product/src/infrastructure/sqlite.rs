@@ -9,7 +9,6 @@ use super::engine::{Engine, Search};
 use super::reads::Reads;
 use super::row::ProductRow;
 use super::select::like;
-use crate::domain::folded;
 
 /// The schema.
 pub(super) static MIGRATIONS: sqlx::migrate::Migrator = shop_sql::migrations!("migrations/sqlite");
@@ -47,39 +46,35 @@ impl Engine for SqliteEngine {
         ""
     }
 
-    fn words(&self, text: &str, n: usize) -> Option<Search> {
-        let query = phrases(text)?;
+    fn words(&self, words: &str, n: usize) -> Search {
         let condition = format!("id IN (SELECT rowid FROM products_words WHERE products_words MATCH ${n})");
-        Some(Search { condition, values: vec![query] })
+        Search { condition, values: vec![phrases(words)] }
     }
 
-    fn pieces(&self, text: &str, n: usize) -> Search {
+    fn pieces(&self, piece: &str, n: usize) -> Search {
         let condition = format!(r"name_folded LIKE ${n} ESCAPE '\'");
-        Search { condition, values: vec![like(&folded(text))] }
+        Search { condition, values: vec![like(piece)] }
     }
 }
 
-/// `text` in FTS5's language: every run of letters and digits a quoted word, so that nothing in it is an operator.
-/// None when there is no word.
-fn phrases(text: &str) -> Option<String> {
-    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    let quoted: Vec<String> = words.map(|word| format!("\"{word}\"")).collect();
-    (!quoted.is_empty()).then(|| quoted.join(" "))
+/// `words` in FTS5's language: each quoted, so that none is an operator.
+fn phrases(words: &str) -> String {
+    words.split(' ').map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::words;
 
     #[test]
     fn no_text_is_an_operator() {
         for (text, query) in [
-            ("walnut desk", Some("\"walnut\" \"desk\"")),
-            ("NEAR(a b) OR -c*", Some("\"NEAR\" \"a\" \"b\" \"OR\" \"c\"")),
-            ("\"';--", None),
-            ("żółw 2", Some("\"żółw\" \"2\"")),
+            ("walnut desk", "\"walnut\" \"desk\""),
+            ("NEAR(a b) OR -c*", "\"near\" \"a\" \"b\" \"or\" \"c\""),
+            ("\"żółw\" 2", "\"zolw\" \"2\""),
         ] {
-            assert_eq!(phrases(text).as_deref(), query, "{text}");
+            assert_eq!(phrases(&words(text)), query, "{text}");
         }
     }
 }

@@ -144,6 +144,7 @@ fn order(sort: i32) -> Result<Order, Fault> {
         Named::NameDesc => Order::new(Sort::Name, Direction::Down),
         Named::CreatedAtAsc => Order::new(Sort::CreatedAt, Direction::Up),
         Named::CreatedAtDesc => Order::new(Sort::CreatedAt, Direction::Down),
+        Named::UnitsSoldAsc => Order::new(Sort::UnitsSold, Direction::Up),
         Named::UnitsSoldDesc => Order::new(Sort::UnitsSold, Direction::Down),
     })
 }
@@ -158,8 +159,10 @@ fn bound(name: &str, money: Option<Money>) -> Result<Option<(i64, Currency)>, Fa
     Ok(Some((thousandths(shop_money::Money::new(money.minor_units, currency)), currency)))
 }
 
-fn price(money: Option<Money>) -> (Option<Price>, String) {
-    money.map_or((None, String::new()), |money| (Some(Price::Minor(money.minor_units)), money.currency))
+/// A price and its currency. Empty is how proto3 leaves a text out.
+fn price(money: Option<Money>) -> (Option<Price>, Option<String>) {
+    let Some(Money { minor_units, currency }) = money else { return (None, None) };
+    (Some(Price::Minor(minor_units)), Some(currency).filter(|code| !code.is_empty()))
 }
 
 impl From<proto::CreateProductRequest> for Draft {

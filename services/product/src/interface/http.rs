@@ -60,7 +60,7 @@ struct ListParameters {
     max_price: Option<String>,
     /// `true`: something is available; `false`: nothing is.
     in_stock: Option<bool>,
-    /// `id`, `price`, `name`, `created_at`, each also with `-` for the other way round; `-units_sold`.
+    /// `id`, `price`, `name`, `created_at`, `units_sold`, each also with `-` for the other way round.
     sort: Option<String>,
 }
 

@@ -4,7 +4,7 @@ use shop_fault::{Fault, FieldError, Kind};
 use shop_http::page::Cursor;
 use shop_money::{Currency, Decimal, Money};
 
-use crate::domain::{After, Filter, Listing, Order, Slice};
+use crate::domain::{After, Filter, Listing, Order, Slice, composed};
 
 /// The longest text to look for: a name's length. Far below where a search engine gives up on a word.
 const MAX_TEXT: usize = 200;
@@ -31,7 +31,7 @@ impl Asked {
     pub(super) fn check(self) -> Result<Wanted, Fault> {
         let Self { mut filter, order, cursor, limit } = self;
         filter.text = text("q", filter.text, MAX_TEXT)?.filter(|text| !text.is_empty());
-        filter.category = text("category", filter.category, MAX_CATEGORY)?;
+        filter.category = text("category", filter.category, MAX_CATEGORY)?.map(|category| composed(&category));
         let scope = format!("products {filter:?} {order:?}");
         let after = cursor.map(|cursor| after(&scope, &cursor, order)).transpose()?;
         Ok(Wanted { listing: Listing { filter, order, after, limit }, scope })

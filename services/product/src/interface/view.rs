@@ -104,7 +104,7 @@ impl From<ProductBody> for Draft {
             name: body.name,
             description: body.description,
             price: body.price.map(Price::Written),
-            currency: body.currency.unwrap_or_default(),
+            currency: body.currency,
             stock_quantity: body.stock_quantity,
             category: body.category,
             image_url: body.image_url,

@@ -156,3 +156,20 @@ async fn the_short_lines_come_as_violations() {
     assert_eq!((violation.subject.as_str(), violation.kind.as_str()), ("products/1", "insufficient_stock"));
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_currency_is_left_out_by_an_empty_text_and_not_by_a_blank_one() {
+    let mut service = Running::start().await;
+    let priced = |currency: &str| CreateProductRequest {
+        price: Some(Money { minor_units: 1250, currency: currency.to_owned() }),
+        ..new("desk", 1)
+    };
+    let made = service.grpc.create_product(priced("")).await.expect("is made").into_inner().product;
+    assert_eq!(made.and_then(|product| product.price).map(|price| price.currency).as_deref(), Some("USD"));
+    let refused = codes(service.grpc.create_product(priced(" ")).await.expect_err("a blank"));
+    assert_eq!(refused, (Code::InvalidArgument, "validation_failed".to_owned()));
+    let named = CreateProductRequest { name: "\u{200b}".to_owned(), ..priced("USD") };
+    let refused = codes(service.grpc.create_product(named).await.expect_err("nothing to see"));
+    assert_eq!(refused, (Code::InvalidArgument, "validation_failed".to_owned()));
+    service.stop().await;
+}

@@ -211,3 +211,85 @@ async fn the_service_documents_itself_and_says_how_it_is() {
     assert!(metrics.text.contains("http_server_requests_total"), "{}", metrics.text);
     service.stop().await;
 }
+
+/// Adds a product of this price, stock and currency, spelled so.
+async fn spelled(service: &Running, price: &str, stock: &str, currency: &str) -> Reply {
+    let body = format!(
+        r#"{{"name": "Desk", "category": "desks", "price": {price}, "stock_quantity": {stock}, "currency": {currency}}}"#
+    );
+    let request = service.api.request(http::Method::POST, "/products").header("content-type", "application/json");
+    service.api.send(request.body(body)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_are_taken_in_every_spelling_and_exactly() {
+    let service = Running::start().await;
+    for (price, stock, told) in [
+        ("1E+2", "5", ("100.00", 5)),
+        ("1.2e1", "5.0", ("12.00", 5)),
+        ("\"12.50\"", "5e0", ("12.50", 5)),
+        ("12.500", "1.2E+1", ("12.50", 12)),
+        ("\"1250e-2\"", "0.0", ("12.50", 0)),
+    ] {
+        let made = spelled(&service, price, stock, "\"USD\"").await;
+        assert_eq!(made.status, 201, "{}", made.text);
+        assert!(made.text.contains(&format!("\"price\":{},", told.0)), "{price}: {}", made.text);
+        assert_eq!(made.json()["stock_quantity"], told.1, "{stock}");
+    }
+    for (price, stock, field, code) in [
+        ("1.005", "5", "price", "too_many_decimals"),
+        ("1e-999999", "5", "price", "too_many_decimals"),
+        ("1e999999", "5", "price", "out_of_range"),
+        ("1e99999999999999999999999", "5", "price", "out_of_range"),
+        ("10", "5.5", "stock_quantity", "invalid_type"),
+        ("10", "5.00000000000000000000000001", "stock_quantity", "invalid_type"),
+        ("10", "\"5\"", "stock_quantity", "invalid_type"),
+        ("10", "1e999999", "stock_quantity", "invalid_value"),
+        ("10", "1e10", "stock_quantity", "too_large"),
+    ] {
+        let refused = spelled(&service, price, stock, "\"USD\"").await.problem(422, "validation_failed");
+        let error = &refused["errors"][0];
+        assert_eq!((&error["field"], &error["code"]), (&json!(field), &json!(code)), "{price} {stock}: {refused}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_currency_that_is_left_out_is_the_default() {
+    let service = Running::start().await;
+    assert_eq!(spelled(&service, "10", "1", "null").await.json()["currency"], "USD");
+    assert_eq!(spelled(&service, "10", "1", "\" eur \"").await.json()["currency"], "EUR");
+    for blank in ["\"\"", "\" \"", "\"\\u3000\""] {
+        let refused = spelled(&service, "10", "1", blank).await.problem(422, "validation_failed");
+        assert_eq!(refused["errors"][0]["field"], "currency", "{refused}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_and_an_order_see_what_readers_see() {
+    let service = Running::start().await;
+    for name in ["Zebra", "Côtes du Rhône", "Cote", "Żubr"] {
+        service.add(&desk_with(&json!({"name": name, "category": "Café"}))).await;
+    }
+    let names = |body: Value| {
+        let names = body["products"].as_array().expect("products").iter().map(|product| product["name"].clone());
+        names.collect::<Vec<_>>()
+    };
+    for query in ["q=Co%CC%82tes", "q=C%C3%B4tes", "q=cotes+RHONE", "q=%EF%BD%83otes"] {
+        assert_eq!(names(service.api.get(&format!("/products?{query}")).await.1), ["Côtes du Rhône"], "{query}");
+    }
+    assert_eq!(names(service.api.get("/products?category=Cafe%CC%81").await.1).len(), 4);
+    let sorted = ["Cote", "Côtes du Rhône", "Zebra", "Żubr"];
+    assert_eq!(names(service.api.get("/products?sort=name").await.1), sorted);
+    let (mut paged, mut next) = (Vec::new(), String::new());
+    while let (200, body) = service.api.get(&format!("/products?sort=name&limit=1{next}")).await {
+        let cursor = body["next_cursor"].as_str().map(|cursor| format!("&cursor={cursor}"));
+        paged.extend(names(body));
+        let Some(cursor) = cursor else { break };
+        next = cursor;
+    }
+    assert_eq!(paged, sorted);
+    assert_eq!(service.api.get("/products?sort=units_sold").await.0, 200);
+    service.stop().await;
+}

@@ -1,7 +1,7 @@
 //! Lists: every order pages through everything once, every filter selects, no text breaks the search.
 
 use super::{add, at, contract, details, line, lines};
-use crate::domain::{Details, Filter, Listing, Match, Order, Product, Slice, Sort, Store, folded, thousandths};
+use crate::domain::{Details, Filter, Listing, Match, Order, Product, Slice, Sort, Store, place, thousandths};
 use shop_money::Money;
 use uuid::Uuid;
 
@@ -10,6 +10,8 @@ contract![
     a_product_added_or_removed_between_pages_moves_no_other,
     every_filter_selects,
     words_are_found_in_all_their_forms,
+    what_reads_alike_is_found_however_it_is_written,
+    names_with_accents_stand_with_their_base_letters,
     pieces_of_names_are_found_when_no_word_matches,
     the_search_follows_edits_and_removals,
     no_text_breaks_the_search,
@@ -72,7 +74,7 @@ async fn every_order_pages_through_everything_once(store: &dyn Store) {
                 let by_key = match order.sort {
                     Sort::Id => std::cmp::Ordering::Equal,
                     Sort::Price => thousandths(a.details.price).cmp(&thousandths(b.details.price)),
-                    Sort::Name => folded(&a.details.name).cmp(&folded(&b.details.name)),
+                    Sort::Name => place(&a.details.name).cmp(&place(&b.details.name)),
                     Sort::CreatedAt => a.created_at.cmp(&b.created_at),
                     Sort::UnitsSold => a.units_sold.cmp(&b.units_sold),
                 };
@@ -146,6 +148,54 @@ async fn words_are_found_in_all_their_forms(store: &dyn Store) {
         ("desk nothing", vec![]),
     ] {
         assert_eq!(names(store, looking_for(text)).await, expected, "{text}");
+    }
+}
+
+async fn what_reads_alike_is_found_however_it_is_written(store: &dyn Store) {
+    for (name, texts) in [
+        ("Co\u{302}tes du Rhône", &["Co\u{302}tes", "Côtes", "Cotes", "CÔTES", "rho\u{302}ne", "ｃｏｔｅｓ"][..]),
+        ("Mañana", &["Man\u{303}ana", "manana", "MAÑANA"]),
+        ("naïve art", &["nai\u{308}ve", "naive"]),
+        ("Åse", &["A\u{30a}se", "\u{212b}se", "ase"]),
+        ("Łódź", &["Ło\u{301}dz\u{301}", "Lodz", "łódź"]),
+        ("Ｗeiß", &["Weiss", "WEISS", "weiß", "WEIẞ"]),
+        ("Ωμέγα", &["Ωμε\u{301}γα", "ωμεγα", "ΩΜΕΓΑ"]),
+        ("ΟΔΟΣ", &["οδος", "οδός"]),
+        ("がぎぐ", &["か\u{3099}き\u{3099}く\u{3099}"]),
+        ("İzmir ﬁg", &["izmir", "İZMİR", "ızmır", "fig", "FIG"]),
+        ("हिन्दी किताब", &["हिन्दी", "किताब"]),
+        ("co\u{ad}operative", &["cooperative"]),
+    ] {
+        add(store, &details(name, 1)).await;
+        for text in texts {
+            let listing = Listing { filter: looking_for(text), limit: 100, ..Listing::default() };
+            let found = list(store, &listing).await.products;
+            let found: Vec<_> = found.iter().map(|product| product.details.name.as_str()).collect();
+            assert_eq!(found, [name], "{text}");
+        }
+    }
+    assert_eq!(names(store, looking_for("かきく")).await, Vec::<String>::new(), "other letters");
+    assert_eq!(names(store, looking_for("\u{301}\u{200b}")).await, Vec::<String>::new(), "nothing to look for");
+}
+
+async fn names_with_accents_stand_with_their_base_letters(store: &dyn Store) {
+    let sorted = ["abc", "Äbc", "ábd", "cote", "coté", "côte", "cotes", "Zebra", "Żubr"];
+    for name in sorted.iter().rev() {
+        add(store, &details(name, 1)).await;
+    }
+    let (up, down) = (Order::named("name").expect("an order"), Order::named("-name").expect("an order"));
+    for (order, expected) in [(up, sorted.to_vec()), (down, sorted.iter().rev().copied().collect())] {
+        let mut listing = Listing { order, limit: 2, ..Listing::default() };
+        let mut found = Vec::new();
+        loop {
+            let slice = list(store, &listing).await;
+            found.extend(slice.products.into_iter().map(|product| product.details.name));
+            listing.after = slice.next;
+            if listing.after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, expected);
     }
 }
 
