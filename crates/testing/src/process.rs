@@ -29,6 +29,8 @@ pub struct Process {
     program: PathBuf,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
+    /// A signal that does nothing to it.
+    ignored: Option<&'static str>,
     /// What was secret at any of its starts.
     secrets: BTreeSet<String>,
     output: NamedTempFile,
@@ -45,6 +47,7 @@ impl Process {
             program,
             arguments: Vec::new(),
             variables: Vec::new(),
+            ignored: None,
             secrets: BTreeSet::new(),
             output: NamedTempFile::new().expect("makes a file"),
             child: None,
@@ -62,6 +65,13 @@ impl Process {
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.set(name, value);
+        self
+    }
+
+    /// Makes it ignore a signal, such as `XFSZ`, by which the system ends a process whose file grows over its limit.
+    #[must_use]
+    pub fn ignoring(mut self, signal: &'static str) -> Self {
+        self.ignored = Some(signal);
         self
     }
 
@@ -86,7 +96,14 @@ impl Process {
         assert!(self.child.is_none(), "{} runs already", self.program.display());
         self.secrets.extend(secrets(&self.variables));
         let log = File::options().append(true).open(self.output.path()).expect("opens its log");
-        let program = Program::new(&self.program)
+        let program = match self.ignored {
+            None => Program::new(&self.program),
+            // What is ignored stays so in the program that takes the shell's place.
+            Some(signal) => Program::new("sh")
+                .args(["-c", &format!("trap '' {signal}; exec \"$0\" \"$@\"")])
+                .arg(&self.program),
+        };
+        let program = program
             .args(&self.arguments)
             .env_clear()
             .stdout(log.try_clone().expect("shares its log"))
@@ -128,6 +145,12 @@ impl Process {
     pub async fn stop(&mut self) -> ExitStatus {
         self.signal("TERM");
         self.wait().await
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
     }
 
     /// Sends it a signal, such as `HUP`.
