@@ -17,6 +17,7 @@ use shop_telemetry::{About, KeyValue, Span, SpanKind, TraceParent, TraceState};
 
 use crate::extract::too_large;
 use crate::metrics::{HttpMetrics, UNMATCHED, known_method};
+use crate::precondition;
 use crate::problem::{ErrorCode, fill_bare, render};
 use crate::request_id::{self, RequestId};
 
@@ -51,7 +52,10 @@ impl Edge {
         req.limit_body(self.body_limit);
         let handler = AssertUnwindSafe(ctrl.call_next(req, depot, res)).catch_unwind();
         let fault = match tokio::time::timeout(self.timeout, handler).await {
-            Ok(Ok(_)) => return fill_bare(req, res),
+            Ok(Ok(_)) => {
+                fill_bare(req, res);
+                return precondition::judge(req, res);
+            }
             Ok(Err(panic)) => Fault::internal(format!("the handler panicked: {}", said(&*panic))),
             Err(_) => Fault::new(Kind::Timeout, "timeout", "the request took longer than this service allows"),
         };
@@ -78,7 +82,9 @@ impl Handler for Edge {
         let mut visit = Visit::new(self.metrics.clone(), req, route, &context, span);
         req.extensions_mut().insert(id);
         context::scope(context, self.run(req, depot, res, ctrl)).await;
+        // 304 has no content, and what the content's length would be is not known any more.
         if req.method() == Method::HEAD
+            && res.status_code != Some(StatusCode::NOT_MODIFIED)
             && let Some(size) = res.body.size()
         {
             res.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(size));

@@ -2,22 +2,27 @@
 //!
 //! The first request with a key runs under an *operation id* that the store keeps with the key. The handler makes its
 //! payment or refund under that id, so a run that died half way is found again by the next one with the same key.
+//! Whether it is the same request is told by what it asks for, not by how that is written (`fingerprint.rs`).
+
+mod fingerprint;
 
 use http::header::{CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use salvo::http::ResBody;
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use shop_clock::Clock;
 use shop_fault::{Fault, Kind};
 use std::error::Error;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
+use crate::Problem;
 use crate::problem::{fill_bare, render};
-use crate::{Problem, extract};
+
+pub use fingerprint::{Asked, Canonical, Fingerprint};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -68,7 +73,7 @@ pub struct Stored {
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Takes the key for a run, or says what is known about it. Atomic: of two callers only one gets [`Begin::Run`].
-    async fn begin(&self, key: &str, fingerprint: &[u8; 32]) -> Result<Begin, BoxError>;
+    async fn begin(&self, key: &str, fingerprint: &Fingerprint) -> Result<Begin, BoxError>;
 
     /// Keeps the answer.
     async fn finish(&self, key: &str, answer: &Stored) -> Result<(), BoxError>;
@@ -84,15 +89,18 @@ pub fn operation(depot: &Depot, clock: &dyn Clock) -> Uuid {
 
 struct Operation(Uuid);
 
-/// The hoop for routes that honour `Idempotency-Key`.
-pub fn hoop(store: Arc<dyn Store>) -> impl Handler {
-    Idempotency(store)
+/// The hoop for routes that honour `Idempotency-Key`; `B` is the extractor of their body, `()` when they read none.
+pub fn hoop<B: Asked + 'static>(store: Arc<dyn Store>) -> impl Handler {
+    Idempotency::<B> { store, body: PhantomData }
 }
 
-struct Idempotency(Arc<dyn Store>);
+struct Idempotency<B> {
+    store: Arc<dyn Store>,
+    body: PhantomData<fn() -> B>,
+}
 
 #[async_trait]
-impl Handler for Idempotency {
+impl<B: Asked + 'static> Handler for Idempotency<B> {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         let run = match self.begin(req).await {
             Ok(Some(Begun::Run(run))) => run,
@@ -119,18 +127,19 @@ enum Begun {
     Replay(Stored),
 }
 
-impl Idempotency {
+impl<B: Asked> Idempotency<B> {
     /// `None` without a key: the request just goes on.
     async fn begin(&self, req: &mut Request) -> Result<Option<Begun>, Problem> {
         let Some(key) = key(req.headers())? else { return Ok(None) };
-        let fingerprint = fingerprint(req).await?;
-        let begun = self.0.begin(&key, &fingerprint).await.map_err(|error| {
+        let asked = B::asked(req).await?;
+        let fingerprint = Fingerprint::of(req, &asked).await?;
+        let begun = self.store.begin(&key, &fingerprint).await.map_err(|error| {
             Fault::new(Kind::Unavailable, "store_unavailable", "the store of idempotency keys is not available")
                 .with_source(error)
         })?;
         match begun {
             Begin::Run { operation } => {
-                Ok(Some(Begun::Run(Run { store: self.0.clone(), key, operation, ended: false })))
+                Ok(Some(Begun::Run(Run { store: self.store.clone(), key, operation, ended: false })))
             }
             Begin::Replay(answer) => Ok(Some(Begun::Replay(answer))),
             Begin::InFlight => Err(Fault::new(
@@ -196,14 +205,6 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         return Err(Fault::new(Kind::Malformed, "invalid_idempotency_key", detail).into());
     }
     Ok(Some(text.to_owned()))
-}
-
-/// Method, path, query and body: what makes two requests the same.
-async fn fingerprint(req: &mut Request) -> Result<[u8; 32], Problem> {
-    let target = req.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    let digest = Sha256::new().chain_update(req.method().as_str()).chain_update([0]).chain_update(target);
-    let body = extract::read(req).await?;
-    Ok(digest.chain_update([0]).chain_update(body).finalize().into())
 }
 
 /// The answer if it may be stored: not a failure of ours, not one that asks to come back, and not a stream.

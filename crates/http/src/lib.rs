@@ -14,14 +14,16 @@ pub mod idempotency;
 mod metrics;
 mod operations;
 pub mod page;
+pub mod precondition;
 mod problem;
 mod query;
 mod request_id;
+pub mod schema;
 mod serve;
 mod service;
 
 pub use doors::Doors;
-pub use extract::{OptionalJson, Path, StrictJson, path};
+pub use extract::{OptionalJson, Path, StrictJson, id, invalid_parameter};
 pub use problem::Problem;
 pub use query::Query;
 pub use request_id::request_id;

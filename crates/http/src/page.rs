@@ -43,8 +43,10 @@ impl Default for Limit {
 
 impl<'de> Deserialize<'de> for Limit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let n = u32::deserialize(deserializer)?;
-        Self::new(n).ok_or_else(|| de::Error::custom("must be between 1 and 100"))
+        // Out of a query all values are texts.
+        let text = String::deserialize(deserializer)?;
+        let read = text.parse().ok().filter(|n: &u32| n.to_string() == text).and_then(Self::new);
+        read.ok_or_else(|| de::Error::custom(format!("must be a whole number from 1 to {}", Self::MAX)))
     }
 }
 

@@ -8,11 +8,13 @@ use salvo::oapi::{Components, EndpointArgRegister, Operation, ToParameters};
 use salvo::{Depot, Request};
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+    self, DeserializeOwned, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess,
+    Unexpected, Visitor,
 };
-use shop_fault::{Fault, FieldError, Kind};
+use shop_input::words;
 
 use crate::Problem;
+use crate::extract::invalid_parameter;
 
 /// The query string; 400 `invalid_parameter` naming the parameter when one is unknown, repeated or ill-typed.
 ///
@@ -44,18 +46,8 @@ impl<'de, T: ToParameters<'de>> EndpointArgRegister for Query<T> {
 const MAX: usize = 128;
 
 fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
-    if form_urlencoded::parse(query.as_bytes()).nth(MAX).is_some() {
-        let message = format!("has more than {MAX} parameters");
-        return Err(Fault::new(Kind::Malformed, "invalid_parameter", format!("the query {message}"))
-            .with_field(FieldError::new("query", "invalid_parameter", message))
-            .into());
-    }
-    T::deserialize(Pairs::of(query)).map_err(|Refused { parameter, message }| {
-        let parameter = parameter.unwrap_or_else(|| "query".to_owned());
-        Fault::new(Kind::Malformed, "invalid_parameter", format!("parameter {parameter}: {message}"))
-            .with_field(FieldError::new(parameter, "invalid_parameter", message))
-            .into()
-    })
+    T::deserialize(Pairs::of(query)?)
+        .map_err(|Refused { parameter, message }| invalid_parameter(parameter.as_deref().unwrap_or("query"), message))
 }
 
 /// The parameters in order of first appearance, each with all its values.
@@ -65,15 +57,19 @@ struct Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
-    fn of(query: &'a str) -> Self {
+    fn of(query: &'a str) -> Result<Self, Problem> {
         let mut all: Vec<(Cow<'a, str>, Vec<Cow<'a, str>>)> = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        for (count, pair) in shop_input::pairs(query).enumerate() {
+            if count == MAX {
+                return Err(invalid_parameter("query", format!("has more than {MAX} parameters")));
+            }
+            let (name, value) = pair.map_err(|wrong| invalid_parameter(&wrong.parameter, wrong.to_string()))?;
             match all.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, values)) => values.push(value),
                 None => all.push((name, vec![value])),
             }
         }
-        Self { rest: all.into_iter(), current: None }
+        Ok(Self { rest: all.into_iter(), current: None })
     }
 }
 
@@ -106,6 +102,18 @@ impl de::Error for Refused {
 
     fn unknown_field(field: &str, _expected: &'static [&'static str]) -> Self {
         Self { parameter: Some(field.to_owned()), message: "is not known here".to_owned() }
+    }
+
+    fn unknown_variant(_variant: &str, expected: &'static [&'static str]) -> Self {
+        Self { parameter: None, message: words::one_of(expected.iter().copied()) }
+    }
+
+    fn invalid_type(_sent: Unexpected<'_>, wanted: &dyn Expected) -> Self {
+        Self { parameter: None, message: words::must_be(&wanted.to_string()) }
+    }
+
+    fn invalid_value(sent: Unexpected<'_>, wanted: &dyn Expected) -> Self {
+        Self::invalid_type(sent, wanted)
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -160,11 +168,13 @@ impl Values<'_> {
     }
 }
 
-macro_rules! scalars {
-    ($($method:ident $visit:ident $type:ty: $what:literal,)*) => {$(
+macro_rules! whole {
+    ($($method:ident $visit:ident $type:ident,)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
-            let value: $type = self.one()?.parse().map_err(|_| <Refused as de::Error>::custom(concat!("must be ", $what)))?;
-            visitor.$visit(value)
+            let text = self.one()?;
+            // A number has one spelling: no plus sign, no leading zeros.
+            let read = text.parse::<$type>().ok().filter(|value| value.to_string() == text);
+            visitor.$visit(read.ok_or_else(|| <Refused as de::Error>::custom(words::must_be(stringify!($type))))?)
         }
     )*};
 }
@@ -176,18 +186,23 @@ impl<'de> Deserializer<'de> for Values<'_> {
         visitor.visit_str(self.one()?)
     }
 
-    scalars! {
-        deserialize_bool visit_bool bool: "true or false",
-        deserialize_i8 visit_i8 i8: "a whole number",
-        deserialize_i16 visit_i16 i16: "a whole number",
-        deserialize_i32 visit_i32 i32: "a whole number",
-        deserialize_i64 visit_i64 i64: "a whole number",
-        deserialize_u8 visit_u8 u8: "a whole number, not negative",
-        deserialize_u16 visit_u16 u16: "a whole number, not negative",
-        deserialize_u32 visit_u32 u32: "a whole number, not negative",
-        deserialize_u64 visit_u64 u64: "a whole number, not negative",
-        deserialize_f32 visit_f32 f32: "a number",
-        deserialize_f64 visit_f64 f64: "a number",
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+        match self.one()? {
+            "true" => visitor.visit_bool(true),
+            "false" => visitor.visit_bool(false),
+            _ => Err(de::Error::custom("must be true or false")),
+        }
+    }
+
+    whole! {
+        deserialize_i8 visit_i8 i8,
+        deserialize_i16 visit_i16 i16,
+        deserialize_i32 visit_i32 i32,
+        deserialize_i64 visit_i64 i64,
+        deserialize_u8 visit_u8 u8,
+        deserialize_u16 visit_u16 u16,
+        deserialize_u32 visit_u32 u32,
+        deserialize_u64 visit_u64 u64,
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
@@ -218,7 +233,7 @@ impl<'de> Deserializer<'de> for Values<'_> {
     }
 
     serde::forward_to_deserialize_any! {
-        i128 u128 char str string bytes byte_buf unit unit_struct tuple tuple_struct map struct identifier
+        i128 u128 f32 f64 char str string bytes byte_buf unit unit_struct tuple tuple_struct map struct identifier
     }
 }
 
@@ -235,6 +250,7 @@ impl<'de> SeqAccess<'de> for Each<'_> {
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
+    use shop_fault::{Fault, Kind};
 
     use super::*;
     use crate::page::Limit;
@@ -278,11 +294,20 @@ mod tests {
         assert_eq!(refused("colour=red"), ("colour".to_owned(), "is not known here".to_owned()));
         assert_eq!(refused("q=a&q=b"), ("q".to_owned(), "is given more than once".to_owned()));
         assert_eq!(refused("in_stock=maybe"), ("in_stock".to_owned(), "must be true or false".to_owned()));
-        assert_eq!(refused("id=1&id=x"), ("id".to_owned(), "must be a whole number".to_owned()));
-        assert_eq!(refused("sort=size").0, "sort");
-        assert_eq!(refused("limit=0"), ("limit".to_owned(), "must be between 1 and 100".to_owned()));
-        assert_eq!(refused("limit=101").0, "limit");
-        assert_eq!(refused("limit=").0, "limit");
+        for text in ["id=1&id=x", "id=%2B1", "id=01", "id=1.0", "id=99999999999999999999"] {
+            let whole = "must be a whole number from -9223372036854775808 to 9223372036854775807";
+            assert_eq!(refused(text), ("id".to_owned(), whole.to_owned()), "{text}");
+        }
+        assert_eq!(refused("sort=size"), ("sort".to_owned(), "must be one of price, -price".to_owned()));
+        for text in ["limit=0", "limit=101", "limit=", "limit=-1", "limit=%2B5", "limit=05", "limit=5.0", "limit=x"] {
+            assert_eq!(
+                refused(text),
+                ("limit".to_owned(), "must be a whole number from 1 to 100".to_owned()),
+                "{text}"
+            );
+        }
+        assert_eq!(refused("limit=1&limit=1"), ("limit".to_owned(), "is given more than once".to_owned()));
+        assert_eq!(refused("limit=1&q=%ff"), ("q".to_owned(), "is not UTF-8".to_owned()));
         let many: Vec<String> = (0..200).map(|n| n.to_string()).collect();
         assert_eq!(refused(&many.join("&")), ("query".to_owned(), "has more than 128 parameters".to_owned()));
     }

@@ -61,14 +61,13 @@ async fn create(body: StrictJson<New>, res: &mut Response) -> Result<Json<Thing>
 }
 
 #[endpoint]
-async fn show(id: Path<u32>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
+async fn show(id: Path<i64>, res: &mut Response) -> Result<Json<Thing>, Problem> {
     if id.0 == 404 {
         return Err(Fault::new(Kind::NotFound, "thing_not_found", "there is no thing 404").into());
     }
-    if !etag::not_modified(req, res, 3) {
-        res.render(Json(Thing { id: id.0, name: "thing".to_owned() }));
-    }
-    Ok(())
+    etag::set(res, 3);
+    res.headers_mut().insert("cache-control", "private".parse().expect("a header"));
+    Ok(Json(Thing { id: u32::try_from(id.0).unwrap_or(u32::MAX), name: "thing".to_owned() }))
 }
 
 #[endpoint]
@@ -273,7 +272,19 @@ async fn an_optional_body_may_be_absent_but_not_wrong() {
 async fn a_parameter_that_does_not_parse_is_named() {
     let bad = problem(ask(TestClient::get(url("/things/abc"))).await, 400, "invalid_parameter").await;
     assert_eq!(bad["errors"][0]["field"], "id");
-    for (query, field) in [("limit=0", "limit"), ("limit=x", "limit"), ("page=2", "page"), ("q=a&q=b", "q")] {
+    for other_spelling in ["+1", "01", "1.0", "0", "-1", "%D9%A3", "%ff"] {
+        let res = ask(TestClient::get(url(&format!("/things/{other_spelling}")))).await;
+        assert_eq!(problem(res, 400, "invalid_parameter").await["errors"][0]["field"], "id", "{other_spelling}");
+    }
+    let wrong = [
+        ("limit=0", "limit"),
+        ("limit=x", "limit"),
+        ("page=2", "page"),
+        ("q=a&q=b", "q"),
+        ("q=%ff", "q"),
+        ("%ff=1", "\u{fffd}"),
+    ];
+    for (query, field) in wrong {
         let res = ask(TestClient::get(url(&format!("/things?{query}")))).await;
         assert_eq!(problem(res, 400, "invalid_parameter").await["errors"][0]["field"], field);
     }
@@ -346,9 +357,69 @@ async fn head_answers_like_get_without_the_body() {
 
 #[tokio::test]
 async fn a_known_version_is_not_sent_again() {
-    let res = ask(TestClient::get(url("/things/7")).add_header("if-none-match", "\"v3\"", true)).await;
-    assert_eq!(res.status_code, Some(StatusCode::NOT_MODIFIED));
-    assert_eq!(header(&res, "etag"), "\"v3\"");
+    for known in ["\"v3\"", "W/\"v3\"", "\"v1\", W/\"x\" ,\"v3\"", "*"] {
+        for head in [false, true] {
+            let request = if head { TestClient::head(url("/things/7")) } else { TestClient::get(url("/things/7")) };
+            let mut res = ask(request.add_header("if-none-match", known, true)).await;
+            assert_eq!(res.status_code, Some(StatusCode::NOT_MODIFIED), "{known}");
+            assert_eq!((header(&res, "etag"), header(&res, "cache-control")), ("\"v3\"", "private"), "{known}");
+            assert!(!res.headers().contains_key("content-type") && !res.headers().contains_key("content-length"));
+            assert_eq!(res.take_string().await.unwrap_or_default(), "", "{known}");
+        }
+    }
+    for other in ["\"v2\"", "\"V3\"", "", " , "] {
+        let res = ask(TestClient::get(url("/things/7")).add_header("if-none-match", other, true)).await;
+        assert_eq!(res.status_code, Some(StatusCode::OK), "{other}");
+    }
+    let lines = TestClient::get(url("/things/7")).add_header("if-none-match", "\"v1\"", true).add_header(
+        "if-none-match",
+        "\"v3\"",
+        false,
+    );
+    assert_eq!(ask(lines).await.status_code, Some(StatusCode::NOT_MODIFIED), "over two lines");
+}
+
+#[tokio::test]
+async fn a_read_may_expect_a_version() {
+    let ask_for =
+        |path: &str, name: &'static str, tags: &'static str| TestClient::get(url(path)).add_header(name, tags, true);
+    for (tags, status) in [("\"v3\"", 200), ("\"v1\", \"v3\"", 200), ("*", 200), ("W/\"v3\"", 412), ("\"v2\"", 412)] {
+        let res = ask(ask_for("/things/7", "if-match", tags)).await;
+        assert_eq!(res.status_code.map(|status| status.as_u16()), Some(status), "{tags}");
+    }
+    // If-Match comes first (RFC 9110, section 13.2.2).
+    let both = ask_for("/things/7", "if-match", "\"v2\"").add_header("if-none-match", "\"v3\"", true);
+    problem(ask(both).await, 412, "precondition_failed").await;
+    for (name, code) in [("if-match", "invalid_if_match"), ("if-none-match", "invalid_if_none_match")] {
+        let refused = problem(ask(ask_for("/things/7", name, "v3")).await, 400, code).await;
+        assert_eq!(refused["errors"][0]["field"].as_str().map(str::to_lowercase).as_deref(), Some(name));
+        // What is not there is not there, whatever is expected of it.
+        for tags in ["*", "\"v3\""] {
+            problem(ask(ask_for("/things/404", name, tags)).await, 404, "thing_not_found").await;
+        }
+    }
+    // A list has no tag: none matches, and a star is for whatever is there.
+    for (name, tags, status) in [
+        ("if-match", "\"v3\"", 412),
+        ("if-match", "*", 200),
+        ("if-none-match", "\"v3\"", 200),
+        ("if-none-match", "*", 304),
+    ] {
+        let res = ask(ask_for("/things", name, tags)).await;
+        assert_eq!(res.status_code.map(|status| status.as_u16()), Some(status), "{name} {tags}");
+    }
+}
+
+#[tokio::test]
+async fn descriptions_and_pages_have_tags_too() {
+    for path in ["/openapi.json", "/docs"] {
+        let first = ask(TestClient::get(url(path))).await;
+        let tag = header(&first, "etag").to_owned();
+        assert!(tag.len() > 10, "{path}: {tag}");
+        let again = ask(TestClient::get(url(path)).add_header("if-none-match", &tag, true)).await;
+        assert_eq!(again.status_code, Some(StatusCode::NOT_MODIFIED), "{path}");
+        assert_eq!(header(&again, "cache-control"), "no-cache", "{path}");
+    }
 }
 
 #[tokio::test]

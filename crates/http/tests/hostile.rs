@@ -10,7 +10,7 @@ use salvo::test::{RequestBuilder, ResponseExt};
 use serde::Deserialize;
 use shop_config::Http;
 use shop_http::page::{Cursor, Limit};
-use shop_http::{Health, OptionalJson, Parts, Path, Problem, Query, StrictJson, etag, service};
+use shop_http::{Health, OptionalJson, Parts, Path, Problem, Query, StrictJson, precondition, service};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 
@@ -45,7 +45,7 @@ async fn create(_body: StrictJson<Body>) -> &'static str {
 
 #[endpoint]
 async fn change(_id: Path<i64>, _body: OptionalJson<Maybe>, req: &mut Request) -> Result<&'static str, Problem> {
-    etag::if_match(req)?;
+    precondition::of(req)?;
     Ok("changed")
 }
 

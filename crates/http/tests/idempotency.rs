@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use salvo::prelude::*;
 use salvo::test::{RequestBuilder, ResponseExt, TestClient};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use shop_clock::SystemClock;
 use shop_config::Http;
 use shop_fault::{Fault, Kind};
-use shop_http::idempotency::{self, Begin, BoxError, Store, Stored};
-use shop_http::{Health, Parts, Problem, service};
+use shop_http::idempotency::{self, Begin, BoxError, Canonical, Fingerprint, Store, Stored};
+use shop_http::{Health, OptionalJson, Parts, Problem, service};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use tokio::sync::Notify;
@@ -25,7 +26,7 @@ struct Keys {
 }
 
 struct Row {
-    fingerprint: [u8; 32],
+    fingerprint: Fingerprint,
     operation: Uuid,
     running: bool,
     answer: Option<Stored>,
@@ -33,7 +34,7 @@ struct Row {
 
 #[async_trait]
 impl Store for Keys {
-    async fn begin(&self, key: &str, fingerprint: &[u8; 32]) -> Result<Begin, BoxError> {
+    async fn begin(&self, key: &str, fingerprint: &Fingerprint) -> Result<Begin, BoxError> {
         if self.broken {
             return Err("disk full at /secret/path".into());
         }
@@ -41,7 +42,7 @@ impl Store for Keys {
         let fresh = || Row { fingerprint: *fingerprint, operation: Uuid::new_v4(), running: false, answer: None };
         let row = rows.entry(key.to_owned()).or_insert_with(fresh);
         Ok(match row {
-            row if row.fingerprint != *fingerprint => Begin::Mismatch,
+            row if !fingerprint.is_of(&row.fingerprint.asked) => Begin::Mismatch,
             Row { answer: Some(answer), .. } => Begin::Replay(answer.clone()),
             Row { running: true, .. } => Begin::InFlight,
             row => {
@@ -61,6 +62,22 @@ impl Store for Keys {
     async fn abandon(&self, key: &str) -> Result<(), BoxError> {
         self.rows.lock().expect("not poisoned").get_mut(key).expect("begun").running = false;
         Ok(())
+    }
+}
+
+/// What to do, and how often; once when that is left out.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Order {
+    r#do: Option<String>,
+    a: Option<u32>,
+    times: Option<u32>,
+}
+
+impl Canonical for Order {
+    fn canonical(self) -> Result<Value, Problem> {
+        let Self { r#do, a, times } = self;
+        Ok(json!({"do": r#do.as_deref().map(str::trim), "a": a, "times": times.unwrap_or(1)}))
     }
 }
 
@@ -96,7 +113,7 @@ impl Create {
 }
 
 fn app(create: &Create, keys: Keys) -> Arc<Service> {
-    let hoop = idempotency::hoop(Arc::new(keys));
+    let hoop = idempotency::hoop::<OptionalJson<Order>>(Arc::new(keys));
     let router = Router::new().push(
         Router::with_path("things")
             .hoop(hoop)
@@ -174,6 +191,38 @@ async fn a_key_is_good_for_one_request_only() {
     let other_path =
         TestClient::post("http://localhost/things/more").raw_json("{}").add_header("idempotency-key", "k", true);
     assert_eq!(answer(other_path.send(&*app).await).await.0, 422);
+}
+
+#[tokio::test]
+async fn a_repeat_may_be_written_otherwise() {
+    let create = Create::default();
+    let app = app(&create, Keys::default());
+    let (status, body, _) = answer(post("k", r#"{"do":"x","a":1}"#).send(&*app).await).await;
+    assert_eq!(status, 201);
+    for same in [
+        r#"{"a":1,"do":"x"}"#,
+        "{ \"do\" : \"\\u0078\",\n \"a\" : 1 }",
+        r#"{"do":" x ","a":1,"times":null}"#,
+        r#"{"do":"x","a":1,"times":1}"#,
+    ] {
+        assert_eq!(answer(post("k", same).send(&*app).await).await, (201, body.clone(), true), "{same}");
+    }
+    for other in [r#"{"do":"x","a":2}"#, r#"{"do":"x"}"#, r#"{"do":"x","a":1,"times":2}"#, "{}", ""] {
+        let refused = answer(post("k", other).send(&*app).await).await;
+        assert!(refused.0 == 422 && refused.1.contains("idempotency_key_reused"), "{other}: {refused:?}");
+    }
+    assert_eq!(create.runs.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_takes_no_key() {
+    let create = Create::default();
+    let app = app(&create, Keys::default());
+    for (body, status) in [(r#"{"do":"#, 400), (r#"{"x":1}"#, 422), (r#"{"a":1,"a":2}"#, 422), (r#"{"a":1e400}"#, 422)]
+    {
+        assert_eq!(answer(post("k", body).send(&*app).await).await.0, status, "{body}");
+    }
+    assert_eq!(answer(post("k", "{}").send(&*app).await).await.0, 201, "the key is still free");
 }
 
 #[tokio::test]

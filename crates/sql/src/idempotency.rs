@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_clock::{SharedClock, millis};
-use shop_http::idempotency::{self, Begin, BoxError, KEEP, LEASE, Stored};
+use shop_http::idempotency::{self, Begin, BoxError, Fingerprint, KEEP, LEASE, Stored};
 
 use crate::store::{with_reader, with_writer};
 use crate::tables::{Answer, Attempt, Finished, Tables};
@@ -42,11 +42,12 @@ impl Idempotency {
         millis(self.clock.now())
     }
 
-    async fn claim(&self, key: &str, fingerprint: &[u8; 32]) -> sqlx::Result<Begin> {
+    async fn claim(&self, key: &str, fingerprint: &Fingerprint) -> sqlx::Result<Begin> {
         loop {
             let now = self.now();
             let leased_until = now + ms(self.lease);
-            let attempt = Attempt { key, fingerprint, operation: self.clock.new_id(), now, leased_until };
+            let attempt =
+                Attempt { key, fingerprint: &fingerprint.asked, operation: self.clock.new_id(), now, leased_until };
             if with_writer!(&self.store, conn => conn.key_insert(&attempt).await?) {
                 return Ok(Begin::Run { operation: attempt.operation });
             }
@@ -78,11 +79,11 @@ impl Idempotency {
     }
 }
 
-fn judge(found: Answer, fingerprint: &[u8; 32], now: i64) -> Known {
+fn judge(found: Answer, fingerprint: &Fingerprint, now: i64) -> Known {
     if found.created_at + ms(KEEP) <= now {
         return Known::Forget(found);
     }
-    if found.fingerprint != fingerprint {
+    if !fingerprint.is_of(&found.fingerprint) {
         return Known::Answer(Begin::Mismatch);
     }
     match found.status {
@@ -102,7 +103,7 @@ fn ms(duration: Duration) -> i64 {
 
 #[async_trait]
 impl idempotency::Store for Idempotency {
-    async fn begin(&self, key: &str, fingerprint: &[u8; 32]) -> Result<Begin, BoxError> {
+    async fn begin(&self, key: &str, fingerprint: &Fingerprint) -> Result<Begin, BoxError> {
         let begun = retry_transient(|| self.claim(key, fingerprint)).await;
         Ok(begun.inspect_err(|error| self.store.note(error))?)
     }

@@ -4,10 +4,9 @@ mod basket;
 mod error;
 mod ports;
 mod refresh;
-mod user;
 
 pub(crate) use basket::{Basket, Line, Quantity};
 pub(crate) use error::Error;
 pub(crate) use ports::{Baskets, Catalog, Change, Changed, Product};
 pub(crate) use refresh::{Difference, Finding};
-pub(crate) use user::UserId;
+pub(crate) use shop_input::{Expected, UserId};

@@ -6,6 +6,7 @@ mod product;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use serde_json::json;
 use shop_basket::{Basket, Config};
 use shop_config::{Grpc, Http, Neighbour, Redis};
@@ -15,7 +16,8 @@ use shop_proto::basket::v1::BasketChangeKind::{Availability, Gone, Price};
 use shop_proto::basket::v1::basket_service_client::BasketServiceClient;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
-use shop_testing::Api;
+use shop_testing::preconditions::{Operation, every_operation};
+use shop_testing::{Api, hostile};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -162,7 +164,7 @@ async fn a_product_service_that_stumbles_is_asked_again_and_one_that_is_down_is_
     assert_eq!(service.add(99, 1).await.1["code"], "product_service_unavailable");
     service.shelf.go_on();
     assert_eq!(service.add(99, 1).await.1["code"], "product_not_found");
-    let (status, problem) = service.api.put("/baskets/ann/items/-1", &json!({ "quantity": 1 })).await;
+    let (status, problem) = service.api.put("/baskets/ann/items/99", &json!({ "quantity": 1 })).await;
     assert_eq!((status, problem["code"].as_str()), (404, Some("product_not_found")));
     service.stop().await;
 }
@@ -217,6 +219,60 @@ async fn the_process_tells_how_it_is() {
         "store_pool_connections",
     ] {
         assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_refuses_in_words_for_people() {
+    let service = Running::start().await;
+    hostile::every_field(&service.api).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_minds_what_is_expected() {
+    let service = Running::start().await;
+    service.add(1, 2).await;
+    let (basket, items, item) =
+        ("/baskets/{user_id}", "/baskets/{user_id}/items", "/baskets/{user_id}/items/{product_id}");
+    let operations = [
+        Operation::new(Method::POST, "/baskets", "/baskets").with(json!({ "user_id": "ann" })),
+        Operation::new(Method::GET, basket, "/baskets/ann"),
+        Operation::new(Method::POST, items, "/baskets/ann/items").with(json!({ "product_id": 2, "quantity": 1 })),
+        Operation::new(Method::PUT, item, "/baskets/ann/items/1").with(json!({ "quantity": 1 })),
+        Operation::new(Method::DELETE, item, "/baskets/ann/items/1"),
+        Operation::new(Method::DELETE, items, "/baskets/ann/items"),
+        Operation::new(Method::DELETE, basket, "/baskets/ann"),
+    ];
+    every_operation(&service.api, &operations).await;
+    // The first item makes the basket, so it can be asked for only then.
+    let add = |user: &str, name: &str, tags: &str| {
+        let request = service.api.request(Method::POST, &format!("/baskets/{user}/items")).header(name, tags);
+        service.api.send(request.json(&json!({ "product_id": 2, "quantity": 1 })))
+    };
+    let _ = add("bob", "if-match", "*").await.problem(412, "precondition_failed");
+    assert_eq!(add("bob", "if-none-match", "*").await.status, 200);
+    let _ = add("bob", "if-none-match", "*").await.problem(412, "precondition_failed");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_of_any_kind_is_reached_by_the_location_that_was_given() {
+    let service = Running::start().await;
+    let long = "x".repeat(255);
+    for user in ["a", "ada+shop@x.example", "auth0|5f7c8ec7", "google-oauth2|113", "urn:x:1", "...", ".a", &long] {
+        let made =
+            service.api.send(service.api.request(Method::POST, "/baskets").json(&json!({ "user_id": user }))).await;
+        assert_eq!(made.status, 201, "{user}: {made:?}");
+        let place = made.header("location").to_owned();
+        let (status, basket) = service.api.get(&place).await;
+        assert_eq!((status, basket["user_id"].as_str()), (200, Some(user)), "{place}");
+        assert_eq!(service.api.delete(&place).await.0, 204, "{place}");
+    }
+    for user in [".", "..", "a/b", "a;b", "a%2Fb", "//", "", "a b", "\u{e9}", &format!("{long}x")] {
+        let (status, refused) = service.api.post("/baskets", &json!({ "user_id": user })).await;
+        assert_eq!((status, refused["errors"][0]["field"].as_str()), (422, Some("user_id")), "{user}");
     }
     service.stop().await;
 }

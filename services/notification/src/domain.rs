@@ -22,5 +22,6 @@ pub(crate) use ports::{
     Call, Change, Claim, Endpoints, Filter, Hooks, Letter, Listed, Mail, Notifications, Plan, PreferenceStore, Store,
     Waiting,
 };
-pub(crate) use preferences::{Preferences, PreferencesDraft, check_user_id};
+pub(crate) use preferences::{Preferences, PreferencesDraft};
+pub(crate) use shop_input::{Expected, UserId};
 pub(crate) use signing::SigningSecret;

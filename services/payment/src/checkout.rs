@@ -13,8 +13,8 @@ use uuid::Uuid;
 use crate::application::{Amount, Commands, Process, Recovered, Recovery, RefundPayment};
 use crate::domain::samples::{basket, raw_order, usd};
 use crate::domain::{
-    Basket, BasketChange, Baskets, ChangeKind, Charge, Error, Line, Paid, Payback, Payment, Payments, Provider,
-    ProviderError, RefundStatus, Reserved, Shortage, Status, Stock, Token, UserId, Verdict,
+    Basket, BasketChange, Baskets, ChangeKind, Charge, Error, Expected, Line, Paid, Payback, Payment, Payments,
+    Provider, ProviderError, RefundStatus, Reserved, Shortage, Status, Stock, Token, UserId, Verdict,
 };
 use crate::infrastructure::contract::{Place, on_each_store};
 
@@ -147,13 +147,29 @@ impl Checkout {
 
     async fn process(&self, operation: u128, token: &str) -> Result<Payment, Error> {
         let token = Token::parse(Some(token)).expect("a token");
-        self.commands.process(Process { id: PAYMENT, operation: Uuid::from_u128(operation), token }).await
+        self.commands
+            .process(Process {
+                id: PAYMENT,
+                operation: Uuid::from_u128(operation),
+                token,
+                expected: Expected::default(),
+            })
+            .await
     }
 
     async fn refund(&self, operation: u128, amount: Option<&str>) -> Result<Payment, Error> {
         let amount = amount.map(|text| Amount::Decimal(text.parse::<Decimal>().expect("a decimal")));
         let operation = Uuid::from_u128(operation);
-        self.commands.refund(RefundPayment { id: PAYMENT, operation, amount, reason: None, restock: false }).await
+        self.commands
+            .refund(RefundPayment {
+                id: PAYMENT,
+                operation,
+                amount,
+                reason: None,
+                restock: false,
+                expected: Expected::default(),
+            })
+            .await
     }
 
     /// Moves the payment to `processing` and leaves it there, as a process that dies would.

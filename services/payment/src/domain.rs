@@ -14,10 +14,11 @@ pub(crate) mod samples;
 mod tests;
 
 pub(crate) use error::{Error, FieldErrors, Shortage};
-pub(crate) use input::{Metadata, Note, Order, RawOrder, Token, UserId};
+pub(crate) use input::{Metadata, Note, Order, RawOrder, Token};
 pub(crate) use payment::{Failure, Item, Method, Payment, Status, Verdict};
 pub(crate) use ports::{
     Basket, BasketChange, Baskets, Change, ChangeKind, Charge, Due, Filter, Line, Paid, Payback, Payments, Provider,
     ProviderError, Reserved, Stock,
 };
 pub(crate) use refund::{Refund, RefundStatus, Refunding};
+pub(crate) use shop_input::{Expected, UserId};

@@ -1,5 +1,6 @@
 //! The ways in: HTTP and gRPC, each a few lines from its wire to a command, and the rounds nobody asks for.
 
+mod canonical;
 mod detached;
 mod grpc;
 mod http;

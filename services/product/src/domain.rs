@@ -13,3 +13,4 @@ pub(crate) use listing::{After, Direction, Filter, Key, Listing, Match, Order, S
 pub(crate) use ports::{Change, Permit, Products, Reservations, Store};
 pub(crate) use product::{Details, Draft, Price, Product};
 pub(crate) use reservation::{Holding, Line, LineState, Lines, Movement, Settlement};
+pub(crate) use shop_input::Expected;

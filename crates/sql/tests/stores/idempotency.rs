@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_clock::{Clock, ManualClock, SystemClock};
-use shop_http::idempotency::{Begin, KEEP, LEASE, Store as _, Stored};
+use shop_http::idempotency::{Begin, Fingerprint, KEEP, LEASE, Store as _, Stored};
 use shop_sql::{Idempotency, housekeeping};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::open::{Place, places};
 
 const KEY: &str = "order 17 ☕";
-const REQUEST: [u8; 32] = [7; 32];
+const REQUEST: Fingerprint = Fingerprint { asked: [7; 32], bytes: [6; 32] };
 
 fn open(place: &Place) -> (Idempotency, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::at(SystemClock.now()));
@@ -43,10 +43,22 @@ async fn the_second_request_gets_the_first_ones_answer() {
         assert_eq!(begin(&keys).await, Begin::InFlight, "{}", place.engine);
         keys.finish(KEY, &answer()).await.expect("finishes");
         assert_eq!(begin(&keys).await, Begin::Replay(answer()), "{}", place.engine);
-        let other = keys.begin(KEY, &[8; 32]).await.expect("begins");
-        assert_eq!(other, Begin::Mismatch, "{}", place.engine);
+        let other = Fingerprint { asked: [8; 32], bytes: [6; 32] };
+        assert_eq!(keys.begin(KEY, &other).await.expect("begins"), Begin::Mismatch, "{}", place.engine);
         let lower = keys.begin(&KEY.to_uppercase(), &REQUEST).await.expect("begins");
         assert!(matches!(lower, Begin::Run { .. }), "{}: keys differ by case", place.engine);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_an_earlier_version_took_knows_its_request() {
+    for place in places().await {
+        let (keys, _) = open(&place);
+        // It kept the hash of the bytes where the hash of what is asked for is kept now.
+        run(&keys).await;
+        keys.finish(KEY, &answer()).await.expect("finishes");
+        let same = Fingerprint { asked: [1; 32], bytes: REQUEST.asked };
+        assert_eq!(keys.begin(KEY, &same).await.expect("begins"), Begin::Replay(answer()), "{}", place.engine);
     }
 }
 

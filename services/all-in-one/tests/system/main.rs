@@ -4,6 +4,7 @@
 mod blame;
 mod contention;
 mod grpc;
+mod ids;
 mod notices;
 mod purchase;
 mod shop;

@@ -6,7 +6,7 @@ use shop_clock::SharedClock;
 use time::Duration;
 use uuid::Uuid;
 
-use crate::domain::{Basket, Baskets, Catalog, Difference, Error, Product, Quantity, UserId};
+use crate::domain::{Basket, Baskets, Catalog, Difference, Error, Expected, Product, Quantity, UserId};
 
 /// Every change, one method each.
 #[derive(Clone)]
@@ -28,6 +28,8 @@ pub(crate) struct AddItem {
     pub(crate) quantity: Quantity,
     /// The id of an idempotent request: the units are added once under it.
     pub(crate) operation: Option<Uuid>,
+    /// The state the caller wants to change.
+    pub(crate) expected: Expected,
 }
 
 /// Make a line hold a quantity.
@@ -39,8 +41,8 @@ pub(crate) struct SetQuantity {
     pub(crate) product: i64,
     /// What is to become of it.
     pub(crate) target: Target,
-    /// The version the caller saw, if it cares.
-    pub(crate) expected: Option<i64>,
+    /// The state the caller wants to change.
+    pub(crate) expected: Expected,
 }
 
 /// What a line is to hold.
@@ -86,20 +88,23 @@ impl Commands {
     }
 
     /// Removes the user's basket.
-    pub(crate) async fn delete(&self, user: &UserId, expected: Option<i64>) -> Result<(), Error> {
+    pub(crate) async fn delete(&self, user: &UserId, expected: &Expected) -> Result<(), Error> {
         let change = |slot: &mut Option<Basket>| {
             let basket = slot.take().ok_or_else(|| Error::NoBasket(user.clone()))?;
-            basket.expect_version(expected)
+            basket.expect(expected)
         };
         self.baskets.change(user, None, &change).await.map(drop)
     }
 
     /// Puts units of a product in.
     pub(crate) async fn add(&self, command: AddItem) -> Result<Basket, Error> {
-        let AddItem { user, product, quantity, operation } = command;
+        let AddItem { user, product, quantity, operation, expected } = command;
         let product = self.product(product).await?;
         let (fresh, line, now) = (self.fresh(&user), self.clock.new_id(), self.clock.now());
         let change = |slot: &mut Option<Basket>| {
+            if !expected.admits(slot.as_ref().map(|basket| basket.version)) {
+                return Err(Error::VersionMismatch);
+            }
             let basket = slot.get_or_insert_with(|| fresh.clone());
             basket.add(&product, quantity, line, now)?;
             basket.touch(now, self.ttl);
@@ -112,18 +117,18 @@ impl Commands {
     /// Makes a line hold a quantity, or takes it out.
     pub(crate) async fn set_quantity(&self, command: SetQuantity) -> Result<Basket, Error> {
         let SetQuantity { user, product, target, expected } = command;
-        let Target::Units(quantity) = target else { return self.remove(&user, product, expected).await };
+        let Target::Units(quantity) = target else { return self.remove(&user, product, &expected).await };
         let product = self.product(product).await?;
-        self.edit(&user, expected, |basket| basket.set_quantity(&product, quantity)).await
+        self.edit(&user, &expected, |basket| basket.set_quantity(&product, quantity)).await
     }
 
     /// Takes a line out.
-    pub(crate) async fn remove(&self, user: &UserId, product: i64, expected: Option<i64>) -> Result<Basket, Error> {
+    pub(crate) async fn remove(&self, user: &UserId, product: i64, expected: &Expected) -> Result<Basket, Error> {
         self.edit(user, expected, |basket| basket.remove(product)).await
     }
 
     /// Takes every line out.
-    pub(crate) async fn clear(&self, user: &UserId, expected: Option<i64>) -> Result<Basket, Error> {
+    pub(crate) async fn clear(&self, user: &UserId, expected: &Expected) -> Result<Basket, Error> {
         self.edit(user, expected, |basket| {
             basket.clear();
             Ok(())
@@ -183,8 +188,8 @@ impl Commands {
         self.baskets.sweep().await
     }
 
-    /// Applies `rule` to a basket that is there and has the version the caller expects.
-    async fn edit<R>(&self, user: &UserId, expected: Option<i64>, rule: R) -> Result<Basket, Error>
+    /// Applies `rule` to a basket that is there, in the state the caller expects.
+    async fn edit<R>(&self, user: &UserId, expected: &Expected, rule: R) -> Result<Basket, Error>
     where
         R: Fn(&mut Basket) -> Result<(), Error> + Send + Sync,
     {
@@ -192,7 +197,7 @@ impl Commands {
         let none = || Error::NoBasket(user.clone());
         let change = |slot: &mut Option<Basket>| {
             let basket = slot.as_mut().ok_or_else(none)?;
-            basket.expect_version(expected)?;
+            basket.expect(expected)?;
             rule(basket)?;
             basket.touch(now, self.ttl);
             Ok(())

@@ -4,7 +4,7 @@ use shop_money::{Currency, Money};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::{Error, Product, UserId};
+use super::{Error, Expected, Product, UserId};
 
 /// What a user means to buy. All lines are of one currency, each product is there once, and the total is in range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,14 +171,9 @@ impl Basket {
         }
     }
 
-    /// Refuses a caller who saw another version.
-    pub(crate) fn expect_version(&self, expected: Option<i64>) -> Result<(), Error> {
-        match expected {
-            Some(expected) if expected != self.version => {
-                Err(Error::VersionMismatch { expected, current: self.version })
-            }
-            _ => Ok(()),
-        }
+    /// Refuses a caller who expects another version.
+    pub(crate) fn expect(&self, expected: &Expected) -> Result<(), Error> {
+        if expected.admits(self.version) { Ok(()) } else { Err(Error::VersionMismatch) }
     }
 
     /// Marks the basket as changed at `now`: a new version, and the expiry slides.

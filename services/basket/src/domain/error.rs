@@ -49,14 +49,9 @@ pub(crate) enum Error {
     /// A subtotal or the total would leave the range of amounts.
     #[error("the basket's total would be too large")]
     TotalOutOfRange,
-    /// The caller's version is not the current one.
-    #[error("the basket has version {current}, not {expected}")]
-    VersionMismatch {
-        /// What the caller saw last.
-        expected: i64,
-        /// What is stored.
-        current: i64,
-    },
+    /// The caller expects another version than the current one.
+    #[error("the basket is not in the state that was asked for: read it again")]
+    VersionMismatch,
     /// So many change this basket at once that every attempt lost.
     #[error("the basket of user {0} is being changed by too many at once")]
     Contended(UserId),
@@ -75,7 +70,7 @@ impl Error {
             | Self::Full
             | Self::TooMany(_)
             | Self::TotalOutOfRange => Kind::Conflict,
-            Self::VersionMismatch { .. } => Kind::Precondition,
+            Self::VersionMismatch => Kind::Precondition,
             Self::Contended(_) => Kind::Busy,
             Self::Outside(fault) => fault.kind(),
         }
@@ -92,7 +87,7 @@ impl Error {
             Self::Full => "basket_full",
             Self::TooMany(_) => "quantity_limit",
             Self::TotalOutOfRange => "total_out_of_range",
-            Self::VersionMismatch { .. } => "precondition_failed",
+            Self::VersionMismatch => "precondition_failed",
             Self::Contended(_) => "basket_contended",
             Self::Outside(_) => "outside",
         }

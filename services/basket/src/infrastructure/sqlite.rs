@@ -8,8 +8,8 @@ use shop_clock::{SharedClock, from_millis, millis};
 use shop_fault::Fault;
 use shop_money::{Currency, Money};
 use shop_sql::{Sqlite, Statement, fault, inbox, statement};
-use sqlx::migrate::Migrator;
 use sqlx::SqliteConnection;
+use sqlx::migrate::Migrator;
 use uuid::Uuid;
 
 use super::document::quantity;

@@ -12,7 +12,7 @@ pub(crate) struct Fields(Vec<FieldError>);
 impl Fields {
     /// A user id.
     pub(crate) fn user(&mut self, text: &str) -> Option<UserId> {
-        text.trim().parse().map_err(|error| self.note("user_id", "invalid_format", format!("{error}"))).ok()
+        shop_input::read("user_id", text.trim()).map_err(|wrong| self.0.push(wrong)).ok()
     }
 
     /// A product id.

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::fields::Fields;
 use crate::application::{AddItem, Commands, Queries, SetQuantity};
-use crate::domain::{Basket, Difference, Error, Finding, Line, UserId};
+use crate::domain::{Basket, Difference, Error, Expected, Finding, Line, UserId};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -52,7 +52,7 @@ impl BasketService for BasketGrpc {
 
     async fn delete_basket(&self, request: Request<proto::DeleteBasketRequest>) -> Answer<proto::DeleteBasketResponse> {
         let request = request.into_inner();
-        self.commands.delete(&user(&request.user_id)?, request.expected_version).await.map_err(status)?;
+        self.commands.delete(&user(&request.user_id)?, &request.expected_version.into()).await.map_err(status)?;
         Ok(Response::new(proto::DeleteBasketResponse {}))
     }
 
@@ -64,7 +64,8 @@ impl BasketService for BasketGrpc {
         let (Some(user), Some(product), Some(quantity)) = (user, product, quantity) else {
             return Err(shop_rpc::status(fields.fault()));
         };
-        let basket = self.commands.add(AddItem { user, product, quantity, operation: None }).await.map_err(status)?;
+        let command = AddItem { user, product, quantity, operation: None, expected: Expected::default() };
+        let basket = self.commands.add(command).await.map_err(status)?;
         Ok(Response::new(proto::AddItemResponse { basket: Some((&basket).into()) }))
     }
 
@@ -76,7 +77,7 @@ impl BasketService for BasketGrpc {
         let (Some(user), Some(product), Some(target)) = (user, product, target) else {
             return Err(shop_rpc::status(fields.fault()));
         };
-        let command = SetQuantity { user, product, target, expected: request.expected_version };
+        let command = SetQuantity { user, product, target, expected: request.expected_version.into() };
         let basket = self.commands.set_quantity(command).await.map_err(status)?;
         Ok(Response::new(proto::UpdateItemResponse { basket: Some((&basket).into()) }))
     }
@@ -84,7 +85,7 @@ impl BasketService for BasketGrpc {
     async fn remove_item(&self, request: Request<proto::RemoveItemRequest>) -> Answer<proto::RemoveItemResponse> {
         let request = request.into_inner();
         let user = user(&request.user_id)?;
-        let removed = self.commands.remove(&user, request.product_id, request.expected_version).await;
+        let removed = self.commands.remove(&user, request.product_id, &request.expected_version.into()).await;
         let basket = removed.map_err(status)?;
         Ok(Response::new(proto::RemoveItemResponse { basket: Some((&basket).into()) }))
     }
@@ -92,7 +93,7 @@ impl BasketService for BasketGrpc {
     async fn clear_items(&self, request: Request<proto::ClearItemsRequest>) -> Answer<proto::ClearItemsResponse> {
         let request = request.into_inner();
         let user = user(&request.user_id)?;
-        let basket = self.commands.clear(&user, request.expected_version).await.map_err(status)?;
+        let basket = self.commands.clear(&user, &request.expected_version.into()).await.map_err(status)?;
         Ok(Response::new(proto::ClearItemsResponse { basket: Some((&basket).into()) }))
     }
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use salvo::http::StatusCode;
 use salvo::http::header::LOCATION;
-use salvo::oapi::{BasicType, Components, Object, RefOr, Schema, ToSchema};
+use salvo::oapi::ToSchema;
 use salvo::prelude::*;
 use serde::Deserialize;
+use serde_json::{Value, json};
 use shop_clock::SharedClock;
 use shop_fault::Fault;
-use shop_http::{Path, Problem, StrictJson, etag, idempotency};
+use shop_http::idempotency::Canonical;
+use shop_http::{Path, Problem, StrictJson, etag, idempotency, precondition, schema};
 
 use self::view::BasketView;
 use super::fields::Fields;
@@ -34,13 +36,14 @@ pub struct Api {
 
 /// Every route of the service.
 pub(crate) fn routes(api: &Api) -> Router {
-    let once = || idempotency::hoop(api.keys.clone());
+    let making = idempotency::hoop::<StrictJson<NewBasket>>(api.keys.clone());
+    let adding = idempotency::hoop::<StrictJson<NewItem>>(api.keys.clone());
     let items = Router::with_path("items")
         .delete(api.clear())
-        .push(Router::new().hoop(once()).post(api.add_item()))
+        .push(Router::new().hoop(adding).post(api.add_item()))
         .push(Router::with_path("{product_id}").put(api.set_quantity()).delete(api.remove_item()));
     let basket = Router::with_path("{user_id}").get(api.show()).delete(api.delete()).push(items);
-    Router::with_path("baskets").push(Router::new().hoop(once()).post(api.create())).push(basket)
+    Router::with_path("baskets").push(Router::new().hoop(making).post(api.create())).push(basket)
 }
 
 impl From<Error> for Problem {
@@ -53,8 +56,18 @@ impl From<Error> for Problem {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewBasket {
-    /// Whose: 1 to 128 of `[A-Za-z0-9._@-]`.
+    /// Whose: 1 to 255 of `A-Z a-z 0-9 @ . _ - + : |`.
+    #[salvo(schema(value_type = schema::UserId))]
     user_id: String,
+}
+
+impl Canonical for NewBasket {
+    fn canonical(self) -> Result<Value, Problem> {
+        let Self { user_id } = self;
+        let mut fields = Fields::default();
+        let Some(user) = fields.user(&user_id) else { return Err(fields.fault().into()) };
+        Ok(json!({ "user_id": user.as_str() }))
+    }
 }
 
 /// Units to put in.
@@ -65,6 +78,17 @@ struct NewItem {
     product_id: i64,
     /// How many more, 1 to 999.
     quantity: u32,
+}
+
+impl Canonical for NewItem {
+    fn canonical(self) -> Result<Value, Problem> {
+        let Self { product_id, quantity } = self;
+        let mut fields = Fields::default();
+        let (Some(product), Some(quantity)) = (fields.product(product_id), fields.quantity(quantity)) else {
+            return Err(fields.fault().into());
+        };
+        Ok(json!({ "product_id": product, "quantity": quantity.get() }))
+    }
 }
 
 /// A quantity to set.
@@ -81,13 +105,14 @@ impl Api {
     #[craft(endpoint(tags("baskets"), responses(
         (status_code = 201, description = "made", body = BasketView),
         (status_code = 200, description = "the user had it already", body = BasketView))))]
-    async fn create(&self, body: StrictJson<NewBasket>, res: &mut Response) -> Result<(), Problem> {
+    async fn create(&self, body: StrictJson<NewBasket>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
         let mut fields = Fields::default();
         let Some(user) = fields.user(&body.0.user_id) else { return Err(fields.fault().into()) };
+        precondition::of_list(req)?;
         let (basket, made) = self.commands.create(&user).await?;
         if made {
             res.status_code(StatusCode::CREATED);
-            res.add_header(LOCATION, format!("/baskets/{user}"), true).ok();
+            res.add_header(LOCATION, format!("/baskets/{}", user.segment()), true).ok();
         }
         render(&basket, res);
         Ok(())
@@ -97,18 +122,15 @@ impl Api {
     #[craft(endpoint(tags("baskets"), responses(
         (status_code = 200, description = "the basket", body = BasketView),
         (status_code = 304, description = "it still has the version of If-None-Match"))))]
-    async fn show(&self, user_id: Path<UserId>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
-        let basket = self.queries.basket(&user_id.0).await?;
-        if !etag::not_modified(req, res, basket.version) {
-            render(&basket, res);
-        }
+    async fn show(&self, user_id: Path<UserId>, res: &mut Response) -> Result<(), Problem> {
+        render(&self.queries.basket(&user_id.0).await?, res);
         Ok(())
     }
 
     /// Removes a user's basket.
     #[craft(endpoint(tags("baskets"), responses((status_code = 204, description = "gone"))))]
     async fn delete(&self, user_id: Path<UserId>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
-        self.commands.delete(&user_id.0, etag::if_match(req)?).await?;
+        self.commands.delete(&user_id.0, &precondition::of(req)?).await?;
         res.status_code(StatusCode::NO_CONTENT);
         Ok(())
     }
@@ -128,7 +150,8 @@ impl Api {
         let (Some(product), Some(quantity)) = (product, quantity) else { return Err(fields.fault().into()) };
         let operation =
             req.headers().contains_key("idempotency-key").then(|| idempotency::operation(depot, &*self.clock));
-        let basket = self.commands.add(AddItem { user: user_id.0, product, quantity, operation }).await?;
+        let expected = precondition::of(req)?;
+        let basket = self.commands.add(AddItem { user: user_id.0, product, quantity, operation, expected }).await?;
         render(&basket, res);
         Ok(())
     }
@@ -145,7 +168,7 @@ impl Api {
     ) -> Result<(), Problem> {
         let mut fields = Fields::default();
         let Some(target) = fields.target(body.0.quantity) else { return Err(fields.fault().into()) };
-        let expected = etag::if_match(req)?;
+        let expected = precondition::of(req)?;
         let command = SetQuantity { user: user_id.0, product: product_id.0, target, expected };
         let basket = self.commands.set_quantity(command).await?;
         render(&basket, res);
@@ -161,8 +184,8 @@ impl Api {
         req: &mut Request,
         res: &mut Response,
     ) -> Result<(), Problem> {
-        let expected = etag::if_match(req)?;
-        let basket = self.commands.remove(&user_id.0, product_id.0, expected).await?;
+        let expected = precondition::of(req)?;
+        let basket = self.commands.remove(&user_id.0, product_id.0, &expected).await?;
         render(&basket, res);
         Ok(())
     }
@@ -170,7 +193,7 @@ impl Api {
     /// Takes every product out and keeps the basket.
     #[craft(endpoint(tags("items"), responses((status_code = 200, description = "the empty basket", body = BasketView))))]
     async fn clear(&self, user_id: Path<UserId>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
-        let basket = self.commands.clear(&user_id.0, etag::if_match(req)?).await?;
+        let basket = self.commands.clear(&user_id.0, &precondition::of(req)?).await?;
         render(&basket, res);
         Ok(())
     }
@@ -179,11 +202,4 @@ impl Api {
 fn render(basket: &Basket, res: &mut Response) {
     etag::set(res, basket.version);
     res.render(Json(BasketView::from(basket)));
-}
-
-impl ToSchema for UserId {
-    fn to_schema(_: &mut Components) -> RefOr<Schema> {
-        let id = Object::with_type(BasicType::String).pattern("^[A-Za-z0-9._@-]+$").min_length(1).max_length(Self::MAX);
-        RefOr::Type(id.into())
-    }
 }

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::domain::{
-    Channels, Endpoint, EndpointDraft, EndpointSettings, Error, Notification, Policy, Preferences, PreferencesDraft,
-    Reach, Result, SigningSecret, Store, plan,
+    Channels, Endpoint, EndpointDraft, EndpointSettings, Error, Expected, Notification, Policy, Preferences,
+    PreferencesDraft, Reach, Result, SigningSecret, Store, plan,
 };
 
 /// What the settings say about who is told, and how.
@@ -66,23 +66,28 @@ impl Commands {
         Ok(())
     }
 
-    /// Makes a notification due at once that was given up or waits.
-    pub(crate) async fn retry(&self, id: Uuid) -> Result<Notification> {
+    /// Makes a notification due at once that was given up or waits, if it is in the state that is expected.
+    pub(crate) async fn retry(&self, id: Uuid, expected: &Expected) -> Result<Notification> {
         let (policy, now) = (self.rules.policy, self.clock.now());
-        let notification = self.store.change(id, &|notification| notification.retry(policy, now)).await?;
+        let retry = |notification: &mut Notification| {
+            let seen = notification.version;
+            notification.retry(policy, now)?;
+            if expected.admits(seen) { Ok(()) } else { Err(Error::Changed) }
+        };
+        let notification = self.store.change(id, &retry).await?;
         self.wake.send_replace(());
         Ok(notification)
     }
 
-    /// Replaces what a user wants, if it still has the version that was `seen`.
+    /// Replaces what a user wants, if it is in the state that is expected.
     pub(crate) async fn prefer(
         &self,
         user_id: &str,
-        seen: Option<i64>,
+        expected: &Expected,
         draft: &PreferencesDraft,
     ) -> Result<Preferences> {
         let now = self.clock.now();
-        self.store.change_preferences(user_id, &|preferences| preferences.replace(draft, seen, now)).await
+        self.store.change_preferences(user_id, &|preferences| preferences.replace(draft, expected, now)).await
     }
 
     /// Adds an endpoint with a secret of its own; a repeat of the same `id` finds the first one.
@@ -92,28 +97,33 @@ impl Commands {
         self.store.add_endpoint(&endpoint).await
     }
 
-    /// Replaces what a client may write, if the endpoint still has the version that was `seen`.
-    pub(crate) async fn change_endpoint(&self, id: Uuid, seen: Option<i64>, draft: &EndpointDraft) -> Result<Endpoint> {
+    /// Replaces what a client may write, if the endpoint is in the state that is expected.
+    pub(crate) async fn change_endpoint(
+        &self,
+        id: Uuid,
+        expected: &Expected,
+        draft: &EndpointDraft,
+    ) -> Result<Endpoint> {
         let settings = EndpointSettings::parse(draft, self.rules.reach)?;
         let now = self.clock.now();
-        self.store.change_endpoint(id, &|endpoint| endpoint.replace(settings.clone(), seen, now)).await
+        self.store.change_endpoint(id, &|endpoint| endpoint.replace(settings.clone(), expected, now)).await
     }
 
     /// Gives an endpoint a new secret; the one before still signs for a while.
-    pub(crate) async fn rotate_secret(&self, id: Uuid, seen: Option<i64>) -> Result<Endpoint> {
+    pub(crate) async fn rotate_secret(&self, id: Uuid, expected: &Expected) -> Result<Endpoint> {
         let (secret, now) = ((self.rules.new_secret)(), self.clock.now());
         let overlap = time::Duration::try_from(self.rules.secret_overlap).unwrap_or(time::Duration::DAY);
         let rotate = |endpoint: &mut Endpoint| {
-            endpoint.check_version(seen)?;
+            endpoint.expect(expected)?;
             endpoint.rotate(secret.clone(), overlap, now);
             Ok(())
         };
         self.store.change_endpoint(id, &rotate).await
     }
 
-    /// Removes an endpoint, if it still has the version that was `seen`. What waits to be sent there is given up.
-    pub(crate) async fn remove_endpoint(&self, id: Uuid, seen: Option<i64>) -> Result<()> {
-        self.store.remove_endpoint(id, seen).await
+    /// Removes an endpoint, if it is in the state that is expected. What waits to be sent there is given up.
+    pub(crate) async fn remove_endpoint(&self, id: Uuid, expected: &Expected) -> Result<()> {
+        self.store.remove_endpoint(id, expected).await
     }
 
     /// Sends nothing to an endpoint any more that says it is gone; fine when it was removed, or leads elsewhere, meanwhile.

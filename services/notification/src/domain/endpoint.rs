@@ -8,7 +8,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::preferences::event_types;
-use super::{Error, EventType, HookUrl, Reach, Result, SigningSecret};
+use super::{Error, EventType, Expected, HookUrl, Reach, Result, SigningSecret};
 
 /// Most endpoints: every event is sent to each of them.
 pub(crate) const MAX_ENDPOINTS: i64 = 100;
@@ -99,9 +99,14 @@ impl Endpoint {
         self.settings.enabled && self.settings.event_types.contains(&kind)
     }
 
-    /// Puts new settings in place of the old, if it still has the version that was `seen`.
-    pub(crate) fn replace(&mut self, settings: EndpointSettings, seen: Option<i64>, now: OffsetDateTime) -> Result<()> {
-        self.check_version(seen)?;
+    /// Puts new settings in place of the old, if it is in the state that is expected.
+    pub(crate) fn replace(
+        &mut self,
+        settings: EndpointSettings,
+        expected: &Expected,
+        now: OffsetDateTime,
+    ) -> Result<()> {
+        self.expect(expected)?;
         if settings.enabled {
             self.disabled_reason = None;
         }
@@ -131,12 +136,9 @@ impl Endpoint {
         std::iter::once(&self.secret).chain(old).cloned().collect()
     }
 
-    /// Whether it may be changed by somebody who saw version `seen`.
-    pub(crate) fn check_version(&self, seen: Option<i64>) -> Result<()> {
-        match seen.filter(|wanted| *wanted != self.version) {
-            Some(wanted) => Err(Error::Changed { current: self.version, wanted }),
-            None => Ok(()),
-        }
+    /// Whether it is in the state that is expected.
+    pub(crate) fn expect(&self, expected: &Expected) -> Result<()> {
+        if expected.admits(self.version) { Ok(()) } else { Err(Error::Changed) }
     }
 
     fn changed(&mut self, now: OffsetDateTime) {
@@ -196,7 +198,7 @@ mod tests {
         endpoint.disable("gone", NOW);
         assert!(!endpoint.wants(EventType::Completed));
         let settings = EndpointSettings::parse(&draft("https://b.example/"), Reach::default()).expect("is fine");
-        endpoint.replace(settings, Some(2), NOW).expect("is taken");
+        endpoint.replace(settings, &Some(2).into(), NOW).expect("is taken");
         assert!(endpoint.wants(EventType::Completed));
         assert_eq!(endpoint.disabled_reason, None);
     }

@@ -20,14 +20,9 @@ pub(crate) enum Error {
     /// The input breaks these rules.
     #[error("{} fields are not valid", .0.len())]
     Invalid(Vec<FieldError>),
-    /// The caller's version is not the current one.
-    #[error("it has version {current}, not {wanted}: read it again")]
-    Changed {
-        /// The version it has.
-        current: i64,
-        /// The version the caller saw.
-        wanted: i64,
-    },
+    /// The caller expects another version than the current one.
+    #[error("it is not in the state that was asked for: read it again")]
+    Changed,
     /// Its status does not allow a retry.
     #[error("notification {id} is {status}, so it cannot be tried again")]
     InvalidState {
@@ -53,7 +48,7 @@ impl From<Error> for Fault {
             Error::Invalid(fields) => Self::invalid(fields),
             Error::NotFound(_) => fault(Kind::NotFound, "notification_not_found"),
             Error::EndpointNotFound(_) => fault(Kind::NotFound, "endpoint_not_found"),
-            Error::Changed { .. } => fault(Kind::Precondition, "precondition_failed"),
+            Error::Changed => fault(Kind::Precondition, "precondition_failed"),
             Error::InvalidState { status, .. } => {
                 fault(Kind::Conflict, "invalid_state").with_member("notification_status", status.as_str().into())
             }
@@ -73,7 +68,7 @@ mod tests {
             (Error::NotFound(id), 404, "notification_not_found"),
             (Error::EndpointNotFound(id), 404, "endpoint_not_found"),
             (Error::Invalid(vec![FieldError::new("url", "invalid", "must be a URL")]), 422, "validation_failed"),
-            (Error::Changed { current: 3, wanted: 2 }, 412, "precondition_failed"),
+            (Error::Changed, 412, "precondition_failed"),
             (Error::InvalidState { id, status: Status::Sent }, 409, "invalid_state"),
             (Error::TooManyEndpoints, 409, "too_many_endpoints"),
             (Error::Store(Fault::new(Kind::Unavailable, "store_unavailable", "down")), 503, "store_unavailable"),

@@ -5,7 +5,9 @@ use shop_events::Envelope;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Channel, Endpoint, Notification, Outcome, Preferences, Recipients, Result, SigningSecret, Status};
+use super::{
+    Channel, Endpoint, Expected, Notification, Outcome, Preferences, Recipients, Result, SigningSecret, Status,
+};
 
 /// What to make of an event, given who might be told. The store owns the transaction and may run it twice.
 pub(crate) type Plan<'a> = &'a (dyn Fn(&Recipients) -> Vec<Notification> + Sync);
@@ -110,8 +112,8 @@ pub(crate) trait Endpoints: Send + Sync {
     /// Changes an endpoint while nobody else can.
     async fn change_endpoint(&self, id: Uuid, change: Change<'_, Endpoint>) -> Result<Endpoint>;
 
-    /// Removes an endpoint if it still has the version that was `seen`.
-    async fn remove_endpoint(&self, id: Uuid, seen: Option<i64>) -> Result<()>;
+    /// Removes an endpoint if it is in the state that is expected.
+    async fn remove_endpoint(&self, id: Uuid, expected: &Expected) -> Result<()>;
 }
 
 /// A store is all three, so that an event's effect and its inbox entry are one transaction.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use shop_fault::FieldError;
 use time::OffsetDateTime;
 
-use super::{Error, EventType, Result};
+use super::{Error, EventType, Expected, Result};
 
 /// The longest address SMTP carries (RFC 5321, section 4.5.3.1.3, without its brackets).
 const MAX_EMAIL: usize = 254;
@@ -50,10 +50,10 @@ impl Preferences {
         }
     }
 
-    /// Puts `draft` in place of what was, if it still has the version that was `seen`.
-    pub(crate) fn replace(&mut self, draft: &PreferencesDraft, seen: Option<i64>, now: OffsetDateTime) -> Result<()> {
-        if let Some(wanted) = seen.filter(|wanted| *wanted != self.version) {
-            return Err(Error::Changed { current: self.version, wanted });
+    /// Puts `draft` in place of what was, if that is in the state that is expected.
+    pub(crate) fn replace(&mut self, draft: &PreferencesDraft, expected: &Expected, now: OffsetDateTime) -> Result<()> {
+        if !expected.admits(self.version) {
+            return Err(Error::Changed);
         }
         let mut wrong = Vec::new();
         let email = draft.email.as_deref().map(str::trim);
@@ -86,13 +86,6 @@ pub(super) fn event_types(names: Option<&[String]>, wrong: &mut Vec<FieldError>)
         wrong.push(FieldError::new("event_types", "unknown", format!("must be of {}", all.join(", "))));
         BTreeSet::new()
     })
-}
-
-/// Checks a user id: 1–128 of `[A-Za-z0-9._@-]`.
-pub(crate) fn check_user_id(text: &str) -> std::result::Result<(), &'static str> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte);
-    let fine = (1..=128).contains(&text.len()) && text.bytes().all(allowed);
-    if fine { Ok(()) } else { Err("must be 1 to 128 letters, digits or any of . _ @ -") }
 }
 
 /// Whether `text` is an address that mail servers take without quoting (the dot-atom form of RFC 5321, section 4.1.2),
@@ -163,10 +156,10 @@ mod tests {
             email_enabled: Some(false),
             event_types: Some(vec!["payment.refunded".to_owned()]),
         };
-        ada.replace(&draft, Some(0), NOW).expect("is taken");
+        ada.replace(&draft, &Some(0).into(), NOW).expect("is taken");
         assert_eq!((ada.version, ada.email.as_deref(), ada.email_enabled), (1, Some("ada@shop.example"), false));
         assert_eq!(ada.event_types, [EventType::Refunded].into());
-        assert!(matches!(ada.replace(&draft, Some(0), NOW), Err(Error::Changed { current: 1, wanted: 0 })));
+        assert!(matches!(ada.replace(&draft, &Some(0).into(), NOW), Err(Error::Changed)));
     }
 
     #[test]
@@ -177,7 +170,7 @@ mod tests {
             event_types: Some(vec!["payment.lost".to_owned()]),
         };
         let mut ada = Preferences::unsaid("ada");
-        let Err(Error::Invalid(fields)) = ada.replace(&draft, None, NOW) else { panic!("is refused") };
+        let Err(Error::Invalid(fields)) = ada.replace(&draft, &Expected::default(), NOW) else { panic!("is refused") };
         assert_eq!(fields.iter().map(|field| field.field.as_str()).collect::<Vec<_>>(), ["email", "event_types"]);
         assert_eq!(ada, Preferences::unsaid("ada"), "nothing was changed");
     }

@@ -12,8 +12,9 @@ use uuid::Uuid;
 use super::Opened;
 use crate::domain::tests::completed;
 use crate::domain::{
-    Channel, Channels, Claim, Endpoint, EndpointDraft, EndpointSettings, Error, Failure, Filter, MAX_ENDPOINTS,
-    Notification, Outcome, Policy, PreferencesDraft, Reach, Recipients, SigningSecret, Status, Store, plan,
+    Channel, Channels, Claim, Endpoint, EndpointDraft, EndpointSettings, Error, Expected, Failure, Filter,
+    MAX_ENDPOINTS, Notification, Outcome, Policy, PreferencesDraft, Reach, Recipients, SigningSecret, Status, Store,
+    UserId, plan,
 };
 
 const ALL: Channels = Channels { email: true, webhook: true, log: true };
@@ -51,6 +52,7 @@ contract!(
     an_outcome_that_comes_too_late_changes_nothing,
     what_is_finished_is_forgotten_and_nothing_else,
     preferences_are_kept_and_changed_one_after_the_other,
+    the_longest_user_id_has_room,
     endpoints_are_added_once_changed_and_removed,
     there_is_an_end_to_endpoints,
 );
@@ -199,7 +201,8 @@ async fn preferences_are_kept_and_changed_one_after_the_other(store: &dyn Store)
     let change = |n: i64| {
         let draft = draft.clone();
         async move {
-            let changed = store.change_preferences("ada", &|wants| wants.replace(&draft, None, at(n))).await;
+            let changed =
+                store.change_preferences("ada", &|wants| wants.replace(&draft, &Expected::default(), at(n))).await;
             changed.expect("is changed").version
         }
     };
@@ -207,12 +210,24 @@ async fn preferences_are_kept_and_changed_one_after_the_other(store: &dyn Store)
     assert_eq!(versions, (1..=8).collect());
     let kept = store.preferences("ada").await.expect("is there");
     assert_eq!((kept.version, kept.email.as_deref()), (8, Some("ada@shop.example")));
-    let seen = store.change_preferences("ada", &|wants| wants.replace(&draft, Some(7), at(9))).await;
-    assert!(matches!(seen, Err(Error::Changed { current: 8, wanted: 7 })));
+    let seen = store.change_preferences("ada", &|wants| wants.replace(&draft, &Some(7).into(), at(9))).await;
+    assert!(matches!(seen, Err(Error::Changed)));
 
     announce(store, &event("ada"), "ada", at(10)).await;
     let mail = all(store, &Filter { channel: Some(Channel::Email), ..Filter::default() }).await.pop().expect("one");
     assert_eq!(mail.target, "ada@shop.example");
+}
+
+async fn the_longest_user_id_has_room(store: &dyn Store) {
+    let user = "u".repeat(UserId::MAX);
+    announce(store, &event(&user), &user, at(1)).await;
+    assert!(!all(store, &Filter { user_id: Some(user.clone()), ..Filter::default() }).await.is_empty());
+    let draft = PreferencesDraft::default();
+    store
+        .change_preferences(&user, &|wants| wants.replace(&draft, &Expected::default(), at(2)))
+        .await
+        .expect("is kept");
+    assert_eq!(store.preferences(&user).await.expect("is there").user_id, user);
 }
 
 fn endpoint(n: u8) -> Endpoint {
@@ -246,10 +261,10 @@ async fn endpoints_are_added_once_changed_and_removed(store: &dyn Store) {
     let targets: HashSet<_> = hooks.into_iter().map(|one| one.target).collect();
     assert_eq!(targets, ["settings".to_owned(), first.id.to_string(), second.id.to_string()].into());
 
-    assert!(matches!(store.remove_endpoint(first.id, Some(1)).await, Err(Error::Changed { .. })));
-    store.remove_endpoint(first.id, Some(2)).await.expect("is removed");
+    assert!(matches!(store.remove_endpoint(first.id, &Some(1).into()).await, Err(Error::Changed)));
+    store.remove_endpoint(first.id, &Some(2).into()).await.expect("is removed");
     assert!(matches!(store.endpoint(first.id).await, Err(Error::EndpointNotFound(_))));
-    assert!(matches!(store.remove_endpoint(first.id, None).await, Err(Error::EndpointNotFound(_))));
+    assert!(matches!(store.remove_endpoint(first.id, &Expected::default()).await, Err(Error::EndpointNotFound(_))));
 }
 
 async fn there_is_an_end_to_endpoints(store: &dyn Store) {

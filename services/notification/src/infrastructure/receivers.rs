@@ -9,7 +9,9 @@ use uuid::Uuid;
 use super::engine::{Engine, Failure};
 use super::row::{EndpointRow, PreferencesRow, endpoint_columns, listed};
 use super::store::Sql;
-use crate::domain::{Change, Endpoint, Endpoints, Error, Listed, MAX_ENDPOINTS, PreferenceStore, Preferences, Result};
+use crate::domain::{
+    Change, Endpoint, Endpoints, Error, Expected, Listed, MAX_ENDPOINTS, PreferenceStore, Preferences, Result,
+};
 
 const GET_PREFERENCES: &str =
     "SELECT user_id, email, email_enabled, event_types, version, updated_at FROM preferences WHERE user_id = $1";
@@ -91,8 +93,8 @@ impl<E: Engine> Endpoints for Sql<E> {
         Ok(retry_transient(|| self.try_change_endpoint(id, change)).await?)
     }
 
-    async fn remove_endpoint(&self, id: Uuid, seen: Option<i64>) -> Result<()> {
-        Ok(retry_transient(|| self.try_remove(id, seen)).await?)
+    async fn remove_endpoint(&self, id: Uuid, expected: &Expected) -> Result<()> {
+        Ok(retry_transient(|| self.try_remove(id, expected)).await?)
     }
 }
 
@@ -172,9 +174,9 @@ impl<E: Engine> Sql<E> {
         Ok(endpoint)
     }
 
-    async fn try_remove(&self, id: Uuid, seen: Option<i64>) -> std::result::Result<(), Failure> {
+    async fn try_remove(&self, id: Uuid, expected: &Expected) -> std::result::Result<(), Failure> {
         let mut tx = self.engine.begin().await?;
-        self.locked(&mut *tx, id).await?.check_version(seen)?;
+        self.locked(&mut *tx, id).await?.expect(expected)?;
         tx.run("DELETE FROM webhook_endpoints WHERE id = $1", &[Value::Id(id)]).await?;
         Ok(shop_sql::commit(tx).await?)
     }

@@ -8,15 +8,15 @@ use salvo::oapi::{ToParameters, ToSchema};
 use salvo::writing::Json;
 use salvo::{Depot, Request, Response, Router, Writer};
 use serde::Deserialize;
-use shop_fault::{Fault, FieldError, Kind};
+use shop_fault::Fault;
 use shop_http::idempotency::{self, Store as Keys};
 use shop_http::page::{Cursor, Limit, Page};
-use shop_http::{Path, Problem, Query, StrictJson, etag};
+use shop_http::{Path, Problem, Query, StrictJson, etag, precondition, schema};
 use uuid::Uuid;
 
 use super::view::{EndpointBody, EndpointView, NotificationView, PreferencesBody, PreferencesView};
 use crate::application::{Commands, Queries};
-use crate::domain::{Channel, Endpoint, Error, Filter, Status, check_user_id};
+use crate::domain::{Channel, Endpoint, Error, Filter, Status, UserId};
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
@@ -32,14 +32,13 @@ pub(crate) fn router(commands: Commands, queries: Queries, keys: Arc<dyn Keys>) 
         .push(Router::with_path("{id}").get(api.show()).push(Router::with_path("retry").post(api.retry())));
     let preferences =
         Router::with_path("users/{user_id}/notification-preferences").get(api.preferences()).put(api.prefer());
-    let endpoint = Router::with_path("{id}")
-        .get(api.endpoint())
-        .put(api.change_endpoint())
-        .delete(api.remove_endpoint())
-        .push(Router::with_path("rotate-secret").hoop(idempotency::hoop(keys.clone())).post(api.rotate_secret()));
+    let endpoint =
+        Router::with_path("{id}").get(api.endpoint()).put(api.change_endpoint()).delete(api.remove_endpoint()).push(
+            Router::with_path("rotate-secret").hoop(idempotency::hoop::<()>(keys.clone())).post(api.rotate_secret()),
+        );
     let endpoints = Router::with_path("webhooks/endpoints")
         .get(api.endpoints())
-        .push(Router::new().hoop(idempotency::hoop(keys)).post(api.add_endpoint()))
+        .push(Router::new().hoop(idempotency::hoop::<StrictJson<EndpointBody>>(keys)).post(api.add_endpoint()))
         .push(endpoint);
     Router::new().push(notifications).push(preferences).push(endpoints)
 }
@@ -100,7 +99,8 @@ impl From<ChannelName> for Channel {
 #[salvo(parameters(default_parameter_in = Query))]
 struct ListQuery {
     /// Only this user's.
-    user_id: Option<String>,
+    #[salvo(parameter(value_type = Option<schema::UserId>))]
+    user_id: Option<UserId>,
     /// Only with this status.
     status: Option<StatusName>,
     /// Only by this channel.
@@ -130,7 +130,7 @@ impl Api {
     #[craft(endpoint(tags("notifications")))]
     async fn list(&self, query: Query<ListQuery>) -> Result<Json<Page<NotificationView>>, Problem> {
         let ListQuery { user_id, status, channel, limit, cursor } = query.0;
-        let user_id = user_id.map(checked).transpose()?;
+        let user_id = user_id.map(|user| user.to_string());
         let filter = Filter { user_id, status: status.map(Into::into), channel: channel.map(Into::into) };
         let scope = format!("notifications {filter:?}");
         let after = cursor.map(|cursor| Cursor::decode(&scope, &cursor)).transpose()?;
@@ -151,16 +151,21 @@ impl Api {
 
     /// Makes a notification due at once: one that was given up, or one that waits for its next attempt.
     #[craft(endpoint(tags("notifications")))]
-    async fn retry(&self, id: Path<Uuid>, res: &mut Response) -> Result<Json<NotificationView>, Problem> {
-        let notification = self.commands.retry(id.0).await?;
+    async fn retry(
+        &self,
+        id: Path<Uuid>,
+        req: &mut Request,
+        res: &mut Response,
+    ) -> Result<Json<NotificationView>, Problem> {
+        let notification = self.commands.retry(id.0, &precondition::of(req)?).await?;
         etag::set(res, notification.version);
         Ok(Json(notification.into()))
     }
 
     /// What a user wants to be told. Who has said nothing is told everything, at a user id that is an e-mail address.
     #[craft(endpoint(tags("preferences")))]
-    async fn preferences(&self, user_id: Path<String>, res: &mut Response) -> Result<Json<PreferencesView>, Problem> {
-        let preferences = self.queries.preferences(&checked(user_id.0)?).await?;
+    async fn preferences(&self, user_id: Path<UserId>, res: &mut Response) -> Result<Json<PreferencesView>, Problem> {
+        let preferences = self.queries.preferences(user_id.0.as_str()).await?;
         etag::set(res, preferences.version);
         Ok(Json(preferences.into()))
     }
@@ -172,13 +177,13 @@ impl Api {
     ))]
     async fn prefer(
         &self,
-        user_id: Path<String>,
+        user_id: Path<UserId>,
         body: StrictJson<PreferencesBody>,
         req: &mut Request,
         res: &mut Response,
     ) -> Result<Json<PreferencesView>, Problem> {
-        let seen = etag::if_match(req)?;
-        let preferences = self.commands.prefer(&checked(user_id.0)?, seen, &body.0.into()).await?;
+        let expected = precondition::of(req)?;
+        let preferences = self.commands.prefer(user_id.0.as_str(), &expected, &body.0.into()).await?;
         etag::set(res, preferences.version);
         Ok(Json(preferences.into()))
     }
@@ -204,9 +209,11 @@ impl Api {
     async fn add_endpoint(
         &self,
         body: StrictJson<EndpointBody>,
+        req: &mut Request,
         depot: &mut Depot,
         res: &mut Response,
     ) -> Result<Json<EndpointView>, Problem> {
+        precondition::of_list(req)?;
         let id = idempotency::operation(depot, self.commands.clock.as_ref());
         let endpoint = self.commands.add_endpoint(id, &body.0.into()).await?;
         res.status_code(StatusCode::CREATED);
@@ -235,8 +242,8 @@ impl Api {
         req: &mut Request,
         res: &mut Response,
     ) -> Result<Json<EndpointView>, Problem> {
-        let seen = etag::if_match(req)?;
-        Ok(shown(self.commands.change_endpoint(id.0, seen, &body.0.into()).await?, res))
+        let expected = precondition::of(req)?;
+        Ok(shown(self.commands.change_endpoint(id.0, &expected, &body.0.into()).await?, res))
     }
 
     /// Gives an endpoint a new secret, which is in the answer. The one before still signs as well for a day, or what
@@ -253,7 +260,7 @@ impl Api {
         req: &mut Request,
         res: &mut Response,
     ) -> Result<Json<EndpointView>, Problem> {
-        let endpoint = self.commands.rotate_secret(id.0, etag::if_match(req)?).await?;
+        let endpoint = self.commands.rotate_secret(id.0, &precondition::of(req)?).await?;
         etag::set(res, endpoint.version);
         Ok(Json(EndpointView::with_secret(endpoint)))
     }
@@ -265,7 +272,7 @@ impl Api {
         parameters(("If-Match" = Option<String>, Header, description = "The ETag of the endpoint as it was read")),
     ))]
     async fn remove_endpoint(&self, id: Path<Uuid>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
-        self.commands.remove_endpoint(id.0, etag::if_match(req)?).await?;
+        self.commands.remove_endpoint(id.0, &precondition::of(req)?).await?;
         res.status_code(StatusCode::NO_CONTENT);
         Ok(())
     }
@@ -274,13 +281,4 @@ impl Api {
 fn shown(endpoint: Endpoint, res: &mut Response) -> Json<EndpointView> {
     etag::set(res, endpoint.version);
     Json(endpoint.into())
-}
-
-fn checked(user_id: String) -> Result<String, Problem> {
-    match check_user_id(&user_id) {
-        Ok(()) => Ok(user_id),
-        Err(message) => Err(Fault::new(Kind::Malformed, "invalid_parameter", format!("parameter user_id: {message}"))
-            .with_field(FieldError::new("user_id", "invalid_parameter", message))
-            .into()),
-    }
 }

@@ -2,11 +2,17 @@
 
 use salvo::oapi::ToSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use shop_http::Problem;
+use shop_http::idempotency::Canonical;
 use shop_http::page::Listed;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{Channel, Endpoint, EndpointDraft, EventType, Notification, Preferences, PreferencesDraft, Status};
+use crate::domain::{
+    Channel, Endpoint, EndpointDraft, EndpointSettings, EventType, Notification, Preferences, PreferencesDraft, Reach,
+    Status,
+};
 
 /// A notification as it is shown.
 #[derive(Debug, Serialize, ToSchema)]
@@ -228,6 +234,21 @@ pub(crate) struct EndpointBody {
     event_types: Option<Vec<String>>,
     /// Whether anything is sent; true when left out.
     enabled: Option<bool>,
+}
+
+impl Canonical for EndpointBody {
+    fn canonical(self) -> Result<Value, Problem> {
+        // Where webhooks may lead is up to the settings, and not what tells one request from another.
+        let anywhere = Reach { private: true, plain: true };
+        let settings = EndpointSettings::parse(&self.into(), anywhere)?;
+        let EndpointSettings { url, description, event_types, enabled } = settings;
+        Ok(json!({
+            "url": url.as_str(),
+            "description": description,
+            "event_types": names(event_types),
+            "enabled": enabled,
+        }))
+    }
 }
 
 impl From<EndpointBody> for EndpointDraft {

@@ -1,7 +1,8 @@
 //! Whatever comes in: no panic, no 5xx, no HTML, and every refusal a problem document.
 
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
+use shop_testing::hostile::every_field;
 
 use crate::harness::{Running, quick};
 
@@ -68,12 +69,14 @@ async fn nothing_that_comes_in_breaks_it() {
     service.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_refuses_in_words_for_people() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let service = Running::start(quick(folder.path())).await;
+    every_field(&service.api).await;
+    service.stop().await;
+}
+
 async fn check(service: &Running, request: reqwest::RequestBuilder, what: &str) {
-    let reply = service.api.send(request).await;
-    assert!(reply.status < 500, "{what}: {reply:?}");
-    assert!(!reply.header("content-type").contains("html"), "{what}: {reply:?}");
-    if reply.status >= 400 {
-        assert_eq!(reply.header("content-type"), "application/problem+json", "{what}: {reply:?}");
-        assert!(matches!(reply.json()["code"], Value::String(_)), "{what}: {reply:?}");
-    }
+    shop_testing::hostile::check(&service.api.send(request).await, what);
 }

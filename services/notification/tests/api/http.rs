@@ -2,6 +2,8 @@
 
 use http::Method;
 use serde_json::{Value, json};
+use shop_testing::Receiver;
+use shop_testing::preconditions::{Operation, every_operation};
 
 use crate::harness::{Running, quick};
 
@@ -174,5 +176,55 @@ async fn endpoints_inside_the_network_are_refused_unless_the_settings_allow_them
         let refused = service.api.send(request).await.problem(422, "validation_failed");
         assert_eq!(refused["errors"][0]["field"], "url", "{url}");
     }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_minds_what_is_expected() {
+    let (_folder, service) = started().await;
+    // A receiver that takes nothing: its notification is dead, and waits for somebody to retry it.
+    let receiver = Receiver::start(&[410]).await;
+    service.endpoint(&receiver.url()).await;
+    service.paid("ada").await;
+    shop_testing::eventually!(service.only("channel=webhook").await["status"] == "dead");
+    let dead = service.only("channel=webhook").await;
+    let dead = format!("/notifications/{}", dead["id"].as_str().expect("an id"));
+    let endpoint = format!("/webhooks/endpoints/{}", service.endpoint(&receiver.url()).await.0);
+    let (wants, hook) = ("/users/{user_id}/notification-preferences", "/webhooks/endpoints/{id}");
+    let body = json!({"url": receiver.url()});
+    let operations = [
+        Operation::new(Method::GET, "/notifications", "/notifications"),
+        Operation::new(Method::GET, "/notifications/{id}", &dead),
+        Operation::new(Method::POST, "/notifications/{id}/retry", format!("{dead}/retry")),
+        Operation::new(Method::GET, wants, "/users/ada/notification-preferences"),
+        Operation::new(Method::PUT, wants, "/users/ada/notification-preferences").with(json!({})),
+        Operation::new(Method::GET, "/webhooks/endpoints", "/webhooks/endpoints"),
+        Operation::new(Method::POST, "/webhooks/endpoints", "/webhooks/endpoints").with(body.clone()),
+        Operation::new(Method::GET, hook, &endpoint),
+        Operation::new(Method::PUT, hook, &endpoint).with(body),
+        Operation::new(Method::DELETE, hook, &endpoint),
+        Operation::new(Method::POST, "/webhooks/endpoints/{id}/rotate-secret", format!("{endpoint}/rotate-secret")),
+    ];
+    every_operation(&service.api, &operations).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_under_a_key_may_be_written_otherwise() {
+    let (_folder, service) = started().await;
+    let add = |body: &str| {
+        let request = service.api.request(Method::POST, "/webhooks/endpoints").header("idempotency-key", "hook");
+        service.api.send(request.header("content-type", "application/json").body(body.to_owned()))
+    };
+    let first =
+        add(r#"{"url":"https://shop.example/hooks","event_types":["payment.completed","payment.failed"]}"#).await;
+    assert_eq!(first.status, 201, "{first:?}");
+    for same in [
+        r#"{"event_types":["payment.failed","payment.completed"],"url":"https://shop.example/hooks"}"#,
+        r#"{"url":" https://shop.example/hooks","event_types":["payment.completed","payment.failed"],"enabled":true,"description":""}"#,
+    ] {
+        assert_eq!(add(same).await.text, first.text, "{same}");
+    }
+    let _ = add(r#"{"url":"https://shop.example/hooks"}"#).await.problem(422, "idempotency_key_reused");
     service.stop().await;
 }

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::crash::{self, Point};
 use crate::domain::{
-    Baskets, Charge, Error, Failure, Line, Order, Payment, Payments, Provider, RawOrder, Reserved, Status, Stock,
-    Token, Verdict,
+    Baskets, Charge, Error, Expected, Failure, Line, Order, Payment, Payments, Provider, RawOrder, Reserved, Status,
+    Stock, Token, Verdict,
 };
 
 /// Charge a pending payment.
@@ -20,6 +20,8 @@ pub(crate) struct Process {
     /// Which request asks; a repeat of it gets the answer of the first.
     pub(crate) operation: Uuid,
     pub(crate) token: Token,
+    /// The state the caller wants to change.
+    pub(crate) expected: Expected,
 }
 
 /// Everything that changes payments on somebody's behalf.
@@ -109,12 +111,12 @@ impl Commands {
 
     /// Charges a pending payment, once: of many callers the one that moves it to `processing` charges.
     pub(crate) async fn process(&self, command: Process) -> Result<Payment, Error> {
-        let Process { id, operation, token } = command;
+        let Process { id, operation, token, expected } = command;
         let payment = self.find(id).await?;
         if payment.operation == Some(operation) {
             return self.resume(payment).await;
         }
-        match self.process_new(payment, operation, token).await {
+        match self.process_new(payment, operation, token, &expected).await {
             // Too late, perhaps behind an attempt of this very request that its caller gave up: its answer is ours.
             Err(refusal @ Error::InvalidState { .. }) => match self.find(id).await? {
                 payment if payment.operation == Some(operation) => self.resume(payment).await,
@@ -126,14 +128,21 @@ impl Commands {
         }
     }
 
-    async fn process_new(&self, payment: Payment, operation: Uuid, token: Token) -> Result<Payment, Error> {
+    async fn process_new(
+        &self,
+        payment: Payment,
+        operation: Uuid,
+        token: Token,
+        expected: &Expected,
+    ) -> Result<Payment, Error> {
         let id = payment.id;
         payment.expect_pending("processed")?;
+        payment.expect(expected)?;
         if self.clock.now() < payment.expires_at {
             self.hold(&payment).await?;
         }
         crash::at(Point::ProcessAfterReserve);
-        let payment = self.begin(id, operation).await?;
+        let payment = self.begin(id, operation, expected).await?;
         crash::at(Point::ProcessAfterProcessing);
         let verdict = self.charge(&payment, token).await?;
         crash::at(Point::ProcessAfterCharge);
@@ -142,9 +151,15 @@ impl Commands {
         answer(payment)
     }
 
-    async fn begin(&self, id: Uuid, operation: Uuid) -> Result<Payment, Error> {
+    async fn begin(&self, id: Uuid, operation: Uuid, expected: &Expected) -> Result<Payment, Error> {
         let now = self.clock.now();
-        let payment = self.payments.change(id, &|payment| payment.begin(operation, now)).await?;
+        let begin = |payment: &mut Payment| {
+            // Moved on is the first thing to say; what was expected of it comes after (RFC 9110, section 13.2.1).
+            payment.expect_pending("processed")?;
+            payment.expect(expected)?;
+            payment.begin(operation, now)
+        };
+        let payment = self.payments.change(id, &begin).await?;
         match payment.status {
             Status::Processing => Ok(payment),
             _ => Err(payment.refusal("processed")),
@@ -187,11 +202,15 @@ impl Commands {
     }
 
     /// Gives up a pending payment; its stock is released by event.
-    pub(crate) async fn cancel(&self, id: Uuid, operation: Uuid) -> Result<Payment, Error> {
+    pub(crate) async fn cancel(&self, id: Uuid, operation: Uuid, expected: &Expected) -> Result<Payment, Error> {
         let now = self.clock.now();
         let cancel = |payment: &mut Payment| match (payment.status, payment.operation) {
             (Status::Cancelled, Some(by)) if by == operation => Ok(Vec::new()),
-            _ => payment.cancel(operation, now),
+            _ => {
+                payment.expect_pending("cancelled")?;
+                payment.expect(expected)?;
+                payment.cancel(operation, now)
+            }
         };
         let payment = self.payments.change(id, &cancel).await?;
         crash::at(Point::CancelAfterCommit);

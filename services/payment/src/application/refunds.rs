@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Commands;
 use crate::crash::{self, Point};
-use crate::domain::{Error, FieldErrors, Note, Paid, Payback, Payment, Refund, RefundStatus, Refunding};
+use crate::domain::{Error, Expected, FieldErrors, Note, Paid, Payback, Payment, Refund, RefundStatus, Refunding};
 
 /// How much to pay back, as it was written.
 #[derive(Debug, Clone)]
@@ -37,6 +37,8 @@ pub(crate) struct RefundPayment {
     pub(crate) amount: Option<Amount>,
     pub(crate) reason: Option<String>,
     pub(crate) restock: bool,
+    /// The state the caller wants to change.
+    pub(crate) expected: Expected,
 }
 
 impl Commands {
@@ -45,7 +47,8 @@ impl Commands {
         let reason = Note::reason(command.reason.as_deref())?;
         let payment = self.find(command.id).await?;
         let amount = command.amount.map(|amount| amount.of(payment.amount.currency)).transpose()?;
-        let asked = Refunding { id: command.operation, amount, reason, restock: command.restock };
+        let asked =
+            Refunding { id: command.operation, amount, reason, restock: command.restock, expected: command.expected };
         let now = self.clock.now();
         let payment = self.payments.change(command.id, &|payment| payment.request_refund(&asked, now)).await?;
         crash::at(Point::RefundAfterRequest);

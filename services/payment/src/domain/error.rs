@@ -73,6 +73,8 @@ pub(crate) enum Error {
     RestockNeedsFullRefund(Uuid),
     #[error("refund {refund} of payment {payment} was refused by the provider")]
     RefundRefused { payment: Uuid, refund: Uuid },
+    #[error("payment {0} is not in the state that was asked for: read it again")]
+    Changed(Uuid),
     #[error("{0} looks like a card number; send the provider's token instead")]
     CardData(String),
     #[error("the request is not valid")]
@@ -133,6 +135,7 @@ impl Error {
                     message,
                 ))
             }
+            Self::Changed(_) => fault(Kind::Precondition, "precondition_failed"),
             Self::RefundRefused { .. } => fault(Kind::Conflict, "refund_refused"),
             Self::CardData(field) => fault(Kind::Invalid, "card_data_not_accepted").with_field(FieldError::new(
                 field,

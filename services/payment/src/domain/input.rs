@@ -9,7 +9,7 @@ use shop_text::Text;
 use uuid::Uuid;
 
 use super::card::holds_card_number;
-use super::{Error, FieldErrors, Method};
+use super::{Error, FieldErrors, Method, UserId};
 
 /// The only provider built in.
 pub(crate) const SANDBOX: &str = "sandbox";
@@ -19,26 +19,6 @@ const MAX_TOKEN: usize = 255;
 const MAX_PAIRS: usize = 50;
 const KEY: Text = Text::line(1, 40);
 const VALUE: Text = Text::line(0, 500);
-
-/// Whose payment it is: 1–128 of `[A-Za-z0-9._@-]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct UserId(String);
-
-impl UserId {
-    /// Checks a user id.
-    pub(crate) fn parse(text: &str) -> Result<Self, FieldError> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte);
-        if (1..=128).contains(&text.len()) && text.bytes().all(allowed) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(FieldError::new("user_id", "invalid", "must be 1 to 128 letters, digits or any of . _ @ -"))
-        }
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// The provider's token for what is charged; never a card number, never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -170,8 +150,9 @@ impl RawOrder {
     /// Checks every field and reports all that are wrong at once; card numbers come before anything else.
     pub(crate) fn check(self) -> Result<Order, Error> {
         let mut wrong = FieldErrors::default();
-        let user_id = wrong.keep(UserId::parse(self.user_id.trim()));
-        let basket_id = wrong.keep(self.basket_id.as_deref().map(parse_basket_id).transpose());
+        let user_id = wrong.keep(shop_input::read("user_id", self.user_id.trim()));
+        let basket_id = self.basket_id.as_deref().map(|id| shop_input::read("basket_id", id.trim()));
+        let basket_id = wrong.keep(basket_id.transpose());
         let method = wrong.keep(Method::parse(&self.method));
         let provider = wrong.keep(parse_provider(self.provider.as_deref()));
         let currency = wrong.keep(self.currency.as_deref().map(parse_currency).transpose());
@@ -190,10 +171,6 @@ impl RawOrder {
             _ => Err(Error::Invalid(wrong)),
         }
     }
-}
-
-fn parse_basket_id(text: &str) -> Result<Uuid, FieldError> {
-    Uuid::try_parse(text.trim()).map_err(|_| FieldError::new("basket_id", "invalid", "must be a UUID"))
 }
 
 fn parse_provider(text: Option<&str>) -> Result<String, FieldError> {

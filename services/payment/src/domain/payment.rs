@@ -9,7 +9,7 @@ use shop_money::{Currency, Money};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Basket, Error, Metadata, Note, Order, Refund, RefundStatus, UserId, events};
+use super::{Basket, Error, Expected, Metadata, Note, Order, Refund, RefundStatus, UserId, events};
 
 /// How long a buyer has to pay; then the reserved units go back on the shelf.
 pub(crate) const LIFETIME: Duration = Duration::from_mins(30);
@@ -228,6 +228,11 @@ impl Payment {
             Status::Pending => Ok(()),
             _ => Err(self.invalid_state(action)),
         }
+    }
+
+    /// Whether it is in the state that is expected.
+    pub(crate) fn expect(&self, expected: &Expected) -> Result<(), Error> {
+        if expected.admits(self.version) { Ok(()) } else { Err(Error::Changed(self.id)) }
     }
 
     pub(super) fn invalid_state(&self, action: &'static str) -> Error {

@@ -6,7 +6,7 @@ use shop_money::Money;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, FieldErrors, Note, Payment, Status, events};
+use super::{Error, Expected, FieldErrors, Note, Payment, Status, events};
 
 /// Refunds of one payment at most: they travel with it in every answer.
 const MAX_REFUNDS: usize = 100;
@@ -58,6 +58,8 @@ pub(crate) struct Refunding {
     pub(crate) amount: Option<Money>,
     pub(crate) reason: Option<Note>,
     pub(crate) restock: bool,
+    /// The state the caller wants to change.
+    pub(crate) expected: Expected,
 }
 
 impl Payment {
@@ -83,6 +85,7 @@ impl Payment {
             let message = format!("a payment has at most {MAX_REFUNDS} refunds");
             return Err(FieldErrors::one(FieldError::new("amount", "too_many_refunds", message)));
         }
+        self.expect(&asked.expected)?;
         self.refunds.push(Refund {
             id: asked.id,
             amount,

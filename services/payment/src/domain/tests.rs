@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::payment::LIFETIME;
 use super::samples::{NOON, basket, numbered, order, pending, raw_order, usd};
-use super::{Error, Failure, Payment, RawOrder, Refunding, Status, Token, Verdict};
+use super::{Error, Expected, Failure, Payment, RawOrder, Refunding, Status, Token, Verdict};
 
 const OPERATION: Uuid = Uuid::from_u128(77);
 
@@ -38,7 +38,7 @@ fn in_status(status: Status) -> Payment {
 }
 
 fn asked(id: u128, minor: Option<i64>, restock: bool) -> Refunding {
-    Refunding { id: Uuid::from_u128(id), amount: minor.map(usd), reason: None, restock }
+    Refunding { id: Uuid::from_u128(id), amount: minor.map(usd), reason: None, restock, expected: Expected::default() }
 }
 
 /// Requests and settles a refund.
@@ -209,7 +209,13 @@ fn a_refund_requested_or_settled_twice_is_one_refund() {
 fn refunds_of_nothing_less_than_nothing_or_other_money_are_refused() {
     let eur = shop_money::Money::new(100, "EUR".parse().expect("EUR"));
     for amount in [usd(0), usd(-1), usd(i64::MIN), eur] {
-        let asked = Refunding { id: OPERATION, amount: Some(amount), reason: None, restock: false };
+        let asked = Refunding {
+            id: OPERATION,
+            amount: Some(amount),
+            reason: None,
+            restock: false,
+            expected: Expected::default(),
+        };
         let error = in_status(Status::Completed).request_refund(&asked, NOON).expect_err("refused");
         assert_eq!(error.fault().code(), "validation_failed");
     }

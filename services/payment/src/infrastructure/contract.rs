@@ -14,7 +14,9 @@ use uuid::Uuid;
 use super::{Opened, With, open};
 use crate::config::ProviderSettings;
 use crate::domain::samples::{NOON, numbered, pending, usd};
-use crate::domain::{Charge, Due, Error, Filter, Paid, Payback, Payment, Refunding, Status, Token, UserId, Verdict};
+use crate::domain::{
+    Charge, Due, Error, Expected, Filter, Paid, Payback, Payment, Refunding, Status, Token, UserId, Verdict,
+};
 
 /// An empty store and what keeps it there.
 pub(crate) struct Place {
@@ -102,6 +104,7 @@ pub(crate) use on_each_store;
 
 on_each_store! {
     a_payment_comes_back_as_it_was_kept
+    the_longest_user_id_has_room
     an_id_is_taken_once
     a_change_its_refunds_and_its_events_are_kept_together
     a_refused_change_leaves_nothing_behind
@@ -122,7 +125,13 @@ fn approve(payment: &mut Payment) -> Result<Vec<shop_events::Event>, Error> {
 }
 
 fn asked(id: u128, minor: i64) -> Refunding {
-    Refunding { id: Uuid::from_u128(id), amount: Some(usd(minor)), reason: None, restock: false }
+    Refunding {
+        id: Uuid::from_u128(id),
+        amount: Some(usd(minor)),
+        reason: None,
+        restock: false,
+        expected: Expected::default(),
+    }
 }
 
 async fn completed(place: &Place) -> Payment {
@@ -138,6 +147,14 @@ async fn a_payment_comes_back_as_it_was_kept(place: Place) {
     assert!(payments.add(&pending()).await.expect("adds"));
     assert_eq!(payments.get(pending().id).await.expect("reads"), Some(pending()));
     assert_eq!(place.events().await, 0);
+}
+
+async fn the_longest_user_id_has_room(place: Place) {
+    let user: UserId = "u".repeat(UserId::MAX).parse().expect("is an id");
+    let payment = Payment { user_id: user.clone(), ..numbered(1) };
+    assert!(place.opened.payments.add(&payment).await.expect("is kept"));
+    let theirs = Filter { user_id: Some(user), status: None };
+    assert_eq!(place.opened.payments.list(&theirs, None, 10).await.expect("lists"), [payment]);
 }
 
 async fn an_id_is_taken_once(place: Place) {
@@ -199,8 +216,8 @@ async fn lists_are_newest_first_and_go_on_where_the_page_ended(place: Place) {
     }
     payments.change(Uuid::from_u128(2), &begin).await.expect("begins");
     let ids = |found: Vec<Payment>| found.iter().map(|payment| payment.id.as_u128()).collect::<Vec<_>>();
-    let ada = Filter { user_id: Some(UserId::parse("ada").expect("valid")), status: None };
-    let bob = Filter { user_id: Some(UserId::parse("ADA").expect("valid")), status: None };
+    let ada = Filter { user_id: Some("ada".parse().expect("valid")), status: None };
+    let bob = Filter { user_id: Some("ADA".parse().expect("valid")), status: None };
     let processing = Filter { status: Some(Status::Processing), ..Filter::default() };
     let ada_pending = Filter { status: Some(Status::Pending), ..ada.clone() };
     for (filter, after, limit, expected) in [

@@ -103,7 +103,7 @@ impl PaymentRow {
             serde_json::from_str(&self.metadata).map_err(|_| unreadable("metadata", id))?;
         Ok(Payment {
             id,
-            user_id: UserId::parse(&self.user_id).map_err(|_| unreadable("user_id", id))?,
+            user_id: UserId::stored(self.user_id),
             basket_id: self.basket_id,
             amount: Money::new(self.amount, currency),
             status: Status::parse(&self.status).ok_or_else(|| unreadable("status", id))?,

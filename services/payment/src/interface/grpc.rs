@@ -5,6 +5,7 @@ mod message;
 use std::collections::BTreeMap;
 
 use prost::Message;
+use serde_json::json;
 use shop_fault::{Fault, FieldError};
 use shop_http::page::{Cursor, Limit};
 use shop_money::{Currency, Money};
@@ -13,11 +14,11 @@ use shop_proto::payment::v1::payment_service_server::PaymentService;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::Api;
 use super::http::scope;
 use super::idempotent::{Call, once};
+use super::{Api, canonical};
 use crate::application::{Amount, List, Process, RefundPayment};
-use crate::domain::{Error, Filter, RawOrder, Token, UserId};
+use crate::domain::{Error, Expected, Filter, RawOrder, Token, UserId};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -36,11 +37,13 @@ impl PaymentService for PaymentGrpc {
         let key = request.idempotency_key.take().or(sent);
         // Sorted, since a map has no order on the wire.
         let pairs: BTreeMap<_, _> = std::mem::take(&mut request.metadata).into_iter().collect();
-        let mut canonical = request.encode_to_vec();
-        canonical.extend_from_slice(format!("{pairs:?}").as_bytes());
-        let call = Call { method: "CreatePayment", key, request: canonical };
+        let mut bytes = request.encode_to_vec();
+        bytes.extend_from_slice(format!("{pairs:?}").as_bytes());
+        let order = order(request, pairs);
+        let asked = canonical::order(order.clone()).map_err(status)?;
+        let call = Call { method: "CreatePayment", key, asked, bytes };
         once(&self.0, call, move |api, id| async move {
-            let payment = api.commands.create(id, order(request, pairs)).await.map_err(status)?;
+            let payment = api.commands.create(id, order).await.map_err(status)?;
             Ok(proto::CreatePaymentResponse { payment: Some(payment.into()) })
         })
         .await
@@ -77,10 +80,12 @@ impl PaymentService for PaymentGrpc {
         let sent = key(&request);
         let mut request = request.into_inner();
         let key = request.idempotency_key.take().or(sent);
-        let call = Call { method: "ProcessPayment", key, request: request.encode_to_vec() };
+        let (id, token) = (id(&request.id)?, request.payment_token.as_deref());
+        let asked = json!({ "id": id, "charge": canonical::charge(token).map_err(status)? });
+        let token = Token::parse(token).map_err(status)?;
+        let call = Call { method: "ProcessPayment", key, asked, bytes: request.encode_to_vec() };
         once(&self.0, call, move |api, operation| async move {
-            let token = Token::parse(request.payment_token.as_deref()).map_err(status)?;
-            let command = Process { id: id(&request.id)?, operation, token };
+            let command = Process { id, operation, token, expected: Expected::default() };
             let payment = api.commands.process(command).await.map_err(status)?;
             Ok(proto::ProcessPaymentResponse { payment: Some(payment.into()) })
         })
@@ -93,9 +98,10 @@ impl PaymentService for PaymentGrpc {
     ) -> Answer<proto::CancelPaymentResponse> {
         let key = key(&request);
         let request = request.into_inner();
-        let call = Call { method: "CancelPayment", key, request: request.encode_to_vec() };
+        let id = id(&request.id)?;
+        let call = Call { method: "CancelPayment", key, asked: json!({ "id": id }), bytes: request.encode_to_vec() };
         once(&self.0, call, move |api, operation| async move {
-            let payment = api.commands.cancel(id(&request.id)?, operation).await.map_err(status)?;
+            let payment = api.commands.cancel(id, operation, &Expected::default()).await.map_err(status)?;
             Ok(proto::CancelPaymentResponse { payment: Some(payment.into()) })
         })
         .await
@@ -108,15 +114,14 @@ impl PaymentService for PaymentGrpc {
         let sent = key(&request);
         let mut request = request.into_inner();
         let key = request.idempotency_key.take().or(sent);
-        let call = Call { method: "RefundPayment", key, request: request.encode_to_vec() };
+        let bytes = request.encode_to_vec();
+        let (id, amount) = (id(&request.id)?, request.amount.as_ref().map(amount).transpose()?);
+        let proto::RefundPaymentRequest { reason, restock, .. } = request;
+        let refund = canonical::refund(amount.as_ref(), reason.as_deref(), restock).map_err(status)?;
+        let call = Call { method: "RefundPayment", key, asked: json!({ "id": id, "refund": refund }), bytes };
         once(&self.0, call, move |api, operation| async move {
-            let command = RefundPayment {
-                id: id(&request.id)?,
-                operation,
-                amount: request.amount.as_ref().map(amount).transpose()?,
-                reason: request.reason,
-                restock: request.restock,
-            };
+            let expected = Expected::default();
+            let command = RefundPayment { id, operation, amount, reason, restock, expected };
             let payment = api.commands.refund(command).await.map_err(status)?;
             Ok(proto::RefundPaymentResponse { payment: Some(payment.into()) })
         })
@@ -153,11 +158,11 @@ fn key<T>(request: &Request<T>) -> Option<String> {
 }
 
 fn id(text: &str) -> Result<Uuid, Status> {
-    Uuid::try_parse(text).map_err(|_| invalid("id", "must be a UUID"))
+    shop_input::read("id", text).map_err(|wrong| shop_rpc::status(Fault::invalid(vec![wrong])))
 }
 
 fn user(text: &str) -> Result<UserId, Status> {
-    UserId::parse(text).map_err(|field| shop_rpc::status(Fault::invalid(vec![field])))
+    shop_input::read("user_id", text).map_err(|wrong| shop_rpc::status(Fault::invalid(vec![wrong])))
 }
 
 fn amount(money: &shop_proto::common::v1::Money) -> Result<Amount, Status> {

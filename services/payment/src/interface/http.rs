@@ -8,9 +8,9 @@ use salvo::http::header::LOCATION;
 use salvo::oapi::{ToParameters, endpoint};
 use salvo::prelude::*;
 use serde::Deserialize;
-use shop_fault::{Fault, FieldError, Kind};
+use shop_fault::Fault;
 use shop_http::page::{Cursor, Limit, Page};
-use shop_http::{OptionalJson, Path, Problem, Query, StrictJson, etag, idempotency};
+use shop_http::{OptionalJson, Path, Problem, Query, StrictJson, etag, idempotency, precondition, schema};
 use uuid::Uuid;
 
 use self::body::{NewPayment, NewRefund, Tokens};
@@ -22,13 +22,14 @@ use crate::domain::{Error, Filter, Payment, Token, UserId};
 
 /// Every route of the service.
 pub(crate) fn routes(api: Api) -> Router {
-    let once = || idempotency::hoop(api.keys.clone());
+    let keys = || api.keys.clone();
     let payment = Router::with_path("{id}")
         .get(show)
-        .push(Router::with_path("process").hoop(once()).post(process))
-        .push(Router::with_path("cancel").hoop(once()).post(cancel))
-        .push(Router::with_path("refund").hoop(once()).post(refund));
-    let payments = Router::with_path("payments").get(list).push(Router::new().hoop(once()).post(create)).push(payment);
+        .push(Router::with_path("process").hoop(idempotency::hoop::<OptionalJson<Tokens>>(keys())).post(process))
+        .push(Router::with_path("cancel").hoop(idempotency::hoop::<()>(keys())).post(cancel))
+        .push(Router::with_path("refund").hoop(idempotency::hoop::<OptionalJson<NewRefund>>(keys())).post(refund));
+    let making = Router::new().hoop(idempotency::hoop::<StrictJson<NewPayment>>(keys())).post(create);
+    let payments = Router::with_path("payments").get(list).push(making).push(payment);
     let users = Router::with_path("users/{user_id}/payments").get(list_of_user);
     Router::new().hoop(affix_state::inject(api)).push(payments).push(users)
 }
@@ -41,7 +42,13 @@ impl From<Error> for Problem {
 
 /// Makes a pending payment from the user's basket and reserves its stock.
 #[endpoint(tags("payments"), responses((status_code = 201, description = "pending", body = PaymentView)))]
-async fn create(body: StrictJson<NewPayment>, depot: &mut Depot, res: &mut Response) -> Result<(), Problem> {
+async fn create(
+    body: StrictJson<NewPayment>,
+    req: &mut Request,
+    depot: &mut Depot,
+    res: &mut Response,
+) -> Result<(), Problem> {
+    precondition::of_list(req)?;
     let api = api(depot)?;
     let id = idempotency::operation(depot, &*api.clock);
     let commands = api.commands.clone();
@@ -56,11 +63,8 @@ async fn create(body: StrictJson<NewPayment>, depot: &mut Depot, res: &mut Respo
 #[endpoint(tags("payments"), responses(
     (status_code = 200, description = "the payment", body = PaymentView),
     (status_code = 304, description = "it still has the version of If-None-Match")))]
-async fn show(id: Path<Uuid>, req: &mut Request, depot: &mut Depot, res: &mut Response) -> Result<(), Problem> {
-    let payment = api(depot)?.queries.get(id.0).await?;
-    if !etag::not_modified(req, res, payment.version) {
-        render(payment, res);
-    }
+async fn show(id: Path<Uuid>, depot: &mut Depot, res: &mut Response) -> Result<(), Problem> {
+    render(api(depot)?.queries.get(id.0).await?, res);
     Ok(())
 }
 
@@ -71,12 +75,14 @@ async fn show(id: Path<Uuid>, req: &mut Request, depot: &mut Depot, res: &mut Re
 async fn process(
     id: Path<Uuid>,
     body: OptionalJson<Tokens>,
+    req: &mut Request,
     depot: &mut Depot,
     res: &mut Response,
 ) -> Result<(), Problem> {
     let api = api(depot)?;
     let token = Token::parse(body.0.payment_token.as_deref())?;
-    let command = Process { id: id.0, operation: idempotency::operation(depot, &*api.clock), token };
+    let operation = idempotency::operation(depot, &*api.clock);
+    let command = Process { id: id.0, operation, token, expected: precondition::of(req)? };
     let commands = api.commands.clone();
     render(detached(&api.tasks, async move { commands.process(command).await }).await??, res);
     Ok(())
@@ -84,10 +90,10 @@ async fn process(
 
 /// Gives up a pending payment and its reserved stock.
 #[endpoint(tags("payments"), responses((status_code = 200, description = "cancelled", body = PaymentView)))]
-async fn cancel(id: Path<Uuid>, depot: &mut Depot, res: &mut Response) -> Result<(), Problem> {
+async fn cancel(id: Path<Uuid>, req: &mut Request, depot: &mut Depot, res: &mut Response) -> Result<(), Problem> {
     let api = api(depot)?;
     let operation = idempotency::operation(depot, &*api.clock);
-    render(api.commands.cancel(id.0, operation).await?, res);
+    render(api.commands.cancel(id.0, operation, &precondition::of(req)?).await?, res);
     Ok(())
 }
 
@@ -96,11 +102,12 @@ async fn cancel(id: Path<Uuid>, depot: &mut Depot, res: &mut Response) -> Result
 async fn refund(
     id: Path<Uuid>,
     body: OptionalJson<NewRefund>,
+    req: &mut Request,
     depot: &mut Depot,
     res: &mut Response,
 ) -> Result<(), Problem> {
     let api = api(depot)?;
-    let command = body.0.command(id.0, idempotency::operation(depot, &*api.clock));
+    let command = body.0.command(id.0, idempotency::operation(depot, &*api.clock), precondition::of(req)?);
     let commands = api.commands.clone();
     render(detached(&api.tasks, async move { commands.refund(command).await }).await??, res);
     Ok(())
@@ -112,7 +119,8 @@ async fn refund(
 #[salvo(parameters(default_parameter_in = Query))]
 struct ListQuery {
     /// Only this user's.
-    user_id: Option<String>,
+    #[salvo(parameter(value_type = Option<schema::UserId>))]
+    user_id: Option<UserId>,
     /// Only with this status.
     status: Option<StatusName>,
     /// Size of the page.
@@ -138,7 +146,6 @@ struct PageQuery {
 #[endpoint(tags("payments"))]
 async fn list(query: Query<ListQuery>, depot: &mut Depot) -> Result<Json<Page<PaymentView>>, Problem> {
     let ListQuery { user_id, status, limit, cursor } = query.0;
-    let user_id = user_id.as_deref().map(user).transpose()?;
     let filter = Filter { user_id, status: status.map(Into::into) };
     page(api(depot)?, filter, limit, cursor.as_deref()).await
 }
@@ -146,11 +153,11 @@ async fn list(query: Query<ListQuery>, depot: &mut Depot) -> Result<Json<Page<Pa
 /// A user's payments, newest first.
 #[endpoint(tags("payments"))]
 async fn list_of_user(
-    user_id: Path<String>,
+    user_id: Path<UserId>,
     query: Query<PageQuery>,
     depot: &mut Depot,
 ) -> Result<Json<Page<PaymentView>>, Problem> {
-    let filter = Filter { user_id: Some(user(&user_id.0)?), status: None };
+    let filter = Filter { user_id: Some(user_id.0), status: None };
     page(api(depot)?, filter, query.0.limit, query.0.cursor.as_deref()).await
 }
 
@@ -174,14 +181,6 @@ pub(super) fn scope(filter: &Filter) -> String {
     let user = filter.user_id.as_ref().map_or("", UserId::as_str);
     let status = filter.status.map_or("", crate::domain::Status::as_str);
     format!("payments user_id={user} status={status}")
-}
-
-fn user(text: &str) -> Result<UserId, Problem> {
-    UserId::parse(text).map_err(|FieldError { field, message, .. }| {
-        Fault::new(Kind::Malformed, "invalid_parameter", format!("parameter {field}: {message}"))
-            .with_field(FieldError::new(field, "invalid_parameter", message))
-            .into()
-    })
 }
 
 fn api(depot: &Depot) -> Result<&Api, Problem> {

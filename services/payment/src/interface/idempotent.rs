@@ -4,9 +4,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use prost::Message;
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 use shop_fault::{Fault, FieldError, Kind};
-use shop_http::idempotency::{Begin, Stored};
+use shop_http::idempotency::{Begin, Fingerprint, Stored};
 use tonic::{Code, Response, Status};
 use uuid::Uuid;
 
@@ -21,13 +21,17 @@ pub(super) struct Call {
     pub(super) method: &'static str,
     /// From the request or the metadata.
     pub(super) key: Option<String>,
-    /// The request in a form that is the same for the same request.
-    pub(super) request: Vec<u8>,
+    /// What it asks for.
+    pub(super) asked: Value,
+    /// What versions of the service before `asked` told it by.
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Call {
-    fn fingerprint(&self) -> [u8; 32] {
-        Sha256::new().chain_update(self.method).chain_update([0]).chain_update(&self.request).finalize().into()
+    /// A key belongs to the door it came in by: an answer of the other one could not be given here, so the method
+    /// of a call and that of a request over HTTP are never the same.
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::new(self.method, &self.asked, [self.method.as_bytes(), &self.bytes])
     }
 }
 

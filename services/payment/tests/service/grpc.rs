@@ -91,6 +91,34 @@ async fn a_repeat_under_the_same_key_gets_the_same_answer() {
 }
 
 #[tokio::test]
+async fn a_repeat_is_known_by_what_it_asks_for_and_by_its_door() {
+    let world = World::new().await;
+    let mut client = client(&world).await;
+    let first = client.create_payment(order(Some("k-1"))).await.expect("makes").into_inner();
+    let spelled_out = proto::CreatePaymentRequest {
+        user_id: " ada".to_owned(),
+        provider: Some("sandbox".to_owned()),
+        description: Some(String::new()),
+        ..order(Some("k-1"))
+    };
+    let again = client.create_payment(spelled_out).await.expect("the same request");
+    assert!(again.metadata().contains_key("idempotency-replayed"));
+    assert_eq!(again.into_inner(), first);
+
+    // An answer of one door is none at the other.
+    let metadata: serde_json::Value = (0..9).map(|n| (format!("k{n}"), "v")).collect();
+    let body = serde_json::json!({"user_id": "ada", "method": "credit_card", "metadata": metadata});
+    let _ = world.post_once("/payments", "k-1", &body).await.problem(422, "idempotency_key_reused");
+    assert_eq!(world.post_once("/payments", "k-2", &body).await.status, 201);
+    let refused = client.create_payment(order(Some("k-2"))).await.expect_err("the key of another door");
+    assert_eq!(fault(refused).code(), "idempotency_key_reused");
+
+    let invalid = proto::CreatePaymentRequest { user_id: "a b".to_owned(), ..order(Some("k-3")) };
+    assert_eq!(client.create_payment(invalid).await.expect_err("is refused").code(), Code::InvalidArgument);
+    client.create_payment(order(Some("k-3"))).await.expect("the key is still free");
+}
+
+#[tokio::test]
 async fn lists_are_paged_and_what_is_wrong_is_named() {
     let world = World::new().await;
     let mut client = client(&world).await;

@@ -81,6 +81,12 @@ fn sent() -> impl Strategy<Value = Sent> {
     (method, path(), body(), headers).prop_map(|(method, path, body, headers)| Sent { method, path, body, headers })
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_refuses_in_words_for_people() {
+    let world = World::new().await;
+    shop_testing::hostile::every_field(&world.api).await;
+}
+
 #[test]
 fn no_request_makes_the_service_fail() {
     let runtime =

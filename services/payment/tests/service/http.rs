@@ -3,10 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use shop_proto::basket::v1::{BasketChange, BasketChangeKind};
 use shop_proto::common::v1::Money;
 use shop_testing::eventually;
+use shop_testing::preconditions::{Operation, every_operation};
 
 use crate::neighbours::{BASKET, hanging, short};
 use crate::world::{World, steady};
@@ -112,7 +114,7 @@ async fn every_wrong_field_is_named_at_once() {
       {
         "code": "invalid",
         "field": "user_id",
-        "message": "must be 1 to 128 letters, digits or any of . _ @ -"
+        "message": "must be 1 to 255 letters, digits or any of @ . _ - + : |, and not . or .."
       },
       {
         "code": "unknown",
@@ -343,4 +345,62 @@ async fn the_interface_describes_itself() {
         ]
     );
     assert_eq!(world.api.get("/health/ready").await.0, 200);
+}
+
+#[tokio::test]
+async fn every_operation_minds_what_is_expected() {
+    let world = World::new().await;
+    let (pending, paid) =
+        (format!("/payments/{}", world.pending().await), format!("/payments/{}", world.completed().await));
+    let order = json!({"user_id": "ada", "method": "credit_card"});
+    let operations = [
+        Operation::new(Method::GET, "/payments", "/payments"),
+        Operation::new(Method::POST, "/payments", "/payments").with(order),
+        Operation::new(Method::GET, "/payments/{id}", &pending),
+        Operation::new(Method::POST, "/payments/{id}/process", format!("{pending}/process")).with(json!({})),
+        Operation::new(Method::POST, "/payments/{id}/cancel", format!("{pending}/cancel")),
+        Operation::new(Method::POST, "/payments/{id}/refund", format!("{paid}/refund")).with(json!({})),
+        Operation::new(Method::GET, "/users/{user_id}/payments", "/users/ada/payments"),
+    ];
+    every_operation(&world.api, &operations).await;
+    let process = |tags: &str| {
+        let request = world.api.request(Method::POST, &format!("{pending}/process")).header("if-match", tags);
+        world.api.send(request.json(&json!({})))
+    };
+    assert_eq!(process("\"v7\", \"v1\"").await.status, 200);
+    // It would be refused without any condition, so that is what is said (RFC 9110, section 13.2.1).
+    let _ = process("\"v1\"").await.problem(409, "invalid_state");
+}
+
+#[tokio::test]
+async fn a_repeat_under_a_key_may_be_written_otherwise() {
+    let world = World::new().await;
+    let send = |path: &str, key: &str, body: &str| {
+        let request = world.api.request(Method::POST, path).header("idempotency-key", key);
+        world.api.send(request.header("content-type", "application/json").body(body.to_owned()))
+    };
+    let first = send("/payments", "k", r#"{"user_id": "ada", "method": "paypal"}"#).await;
+    assert_eq!(first.status, 201, "{first:?}");
+    for same in [
+        r#"{"method":"paypal","user_id":"ada"}"#,
+        r#"{"method":"paypal","user_id":"ada","description":null,"provider":"sandbox","metadata":{}}"#,
+    ] {
+        let again = send("/payments", "k", same).await;
+        assert_eq!((again.header("idempotency-replayed"), &again.text), ("true", &first.text), "{same}");
+    }
+    let other = send("/payments", "k", r#"{"method":"stripe","user_id":"ada"}"#).await;
+    let _ = other.problem(422, "idempotency_key_reused");
+    let twice = r#"{"method":"paypal","user_id":"ada","metadata":{"a":"1","a":"2"}}"#;
+    let refused = send("/payments", "l", twice).await.problem(422, "validation_failed");
+    assert_eq!(refused["errors"][0]["field"], "metadata");
+
+    let paid = format!("/payments/{}/refund", world.completed().await);
+    let refunded = send(&paid, "r", r#"{"amount": 1.50, "reason": "a scratch"}"#).await;
+    assert_eq!(refunded.status, 200, "{refunded:?}");
+    for same in
+        [r#"{"reason":"a scratch","amount":"1.5"}"#, r#"{"reason":" a scratch","amount":1.500,"restock":false}"#]
+    {
+        assert_eq!(send(&paid, "r", same).await.text, refunded.text, "{same}");
+    }
+    let _ = send(&paid, "r", r#"{"amount": 1.05, "reason": "a scratch"}"#).await.problem(422, "idempotency_key_reused");
 }

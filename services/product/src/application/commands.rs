@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shop_clock::SharedClock;
 use uuid::Uuid;
 
-use crate::domain::{Details, Draft, Line, Lines, Product, Result, Settlement, Store};
+use crate::domain::{Details, Draft, Expected, Line, Lines, Product, Result, Settlement, Store};
 
 /// Everything that changes the catalogue or its stock.
 #[derive(Clone)]
@@ -32,16 +32,16 @@ impl Commands {
         self.store.add(operation, &details, self.clock.now()).await
     }
 
-    /// Replaces everything a client may write, if the product still has the version that was `seen`.
-    pub(crate) async fn update(&self, id: i64, seen: Option<i64>, draft: Draft) -> Result<Product> {
+    /// Replaces everything a client may write, if the product is in the state that is expected.
+    pub(crate) async fn update(&self, id: i64, expected: &Expected, draft: Draft) -> Result<Product> {
         let details = Details::parse(draft)?;
         let now = self.clock.now();
-        self.store.change(id, &|product| product.replace(details.clone(), seen, now)).await
+        self.store.change(id, &|product| product.replace(details.clone(), expected, now)).await
     }
 
-    /// Removes a product that nobody holds, if it still has the version that was `seen`.
-    pub(crate) async fn delete(&self, id: i64, seen: Option<i64>) -> Result<()> {
-        self.store.remove(id, &|product| product.check_removable(seen)).await
+    /// Removes a product that nobody holds, if it is in the state that is expected.
+    pub(crate) async fn delete(&self, id: i64, expected: &Expected) -> Result<()> {
+        self.store.remove(id, &|product| product.check_removable(expected)).await
     }
 
     /// Holds stock for a payment, all lines or none; true when the reservation is new.

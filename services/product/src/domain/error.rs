@@ -15,16 +15,9 @@ pub(crate) enum Error {
     /// The input breaks these rules.
     #[error("{} fields are not valid", .0.len())]
     Invalid(Vec<FieldError>),
-    /// The caller's version is not the current one.
-    #[error("product {id} has version {current}, not {wanted}: read it again")]
-    Changed {
-        /// Which product.
-        id: i64,
-        /// The version it has.
-        current: i64,
-        /// The version the caller saw.
-        wanted: i64,
-    },
+    /// The caller expects another version than the current one.
+    #[error("product {0} is not in the state that was asked for: read it again")]
+    Changed(i64),
     /// Open reservations hold the product.
     #[error("product {id} has {reserved} units reserved and cannot be deleted yet")]
     Reserved {
@@ -155,7 +148,7 @@ mod tests {
         for (error, status, code) in [
             (Error::NotFound(7), 404, "product_not_found"),
             (Error::Invalid(vec![FieldError::new("name", "required", "must not be empty")]), 422, "validation_failed"),
-            (Error::Changed { id: 7, current: 3, wanted: 2 }, 412, "precondition_failed"),
+            (Error::Changed(7), 412, "precondition_failed"),
             (Error::Reserved { id: 7, reserved: 1 }, 409, "product_reserved"),
             (Error::StockBelowReserved { id: 7, reserved: 3, wanted: 2 }, 409, "stock_below_reserved"),
             (Error::Insufficient(vec![]), 409, "insufficient_stock"),

@@ -6,7 +6,7 @@ use shop_text::{Text, is_hidden};
 use time::OffsetDateTime;
 
 use super::fold::composed;
-use super::{Error, Result};
+use super::{Error, Expected, Result};
 
 const NAME: Text = Text::line(1, 200);
 const DESCRIPTION: Text = Text::lines(0, 5000);
@@ -81,9 +81,9 @@ impl Product {
         self.details.stock_quantity - self.reserved_quantity
     }
 
-    /// Puts new details in place of the old, if the product still is what the caller saw and keeps its promises.
-    pub(crate) fn replace(&mut self, details: Details, seen: Option<i64>, now: OffsetDateTime) -> Result<()> {
-        self.check_version(seen)?;
+    /// Puts new details in place of the old, if the product is in the state that is expected and keeps its promises.
+    pub(crate) fn replace(&mut self, details: Details, expected: &Expected, now: OffsetDateTime) -> Result<()> {
+        self.expect(expected)?;
         if details.stock_quantity < self.reserved_quantity {
             return Err(Error::StockBelowReserved {
                 id: self.id,
@@ -97,22 +97,17 @@ impl Product {
         Ok(())
     }
 
-    /// Whether the product may go: the caller saw it as it is, and nobody holds units of it.
-    pub(crate) fn check_removable(&self, seen: Option<i64>) -> Result<()> {
-        self.check_version(seen)?;
+    /// Whether the product may go: it is in the state that is expected, and nobody holds units of it.
+    pub(crate) fn check_removable(&self, expected: &Expected) -> Result<()> {
+        self.expect(expected)?;
         match self.reserved_quantity {
             0 => Ok(()),
             reserved => Err(Error::Reserved { id: self.id, reserved }),
         }
     }
 
-    fn check_version(&self, seen: Option<i64>) -> Result<()> {
-        match seen {
-            Some(wanted) if wanted != self.version => {
-                Err(Error::Changed { id: self.id, current: self.version, wanted })
-            }
-            _ => Ok(()),
-        }
+    fn expect(&self, expected: &Expected) -> Result<()> {
+        if expected.admits(self.version) { Ok(()) } else { Err(Error::Changed(self.id)) }
     }
 }
 
@@ -309,18 +304,21 @@ mod tests {
         let later = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(1);
         let mut product = product(7, 3);
         let details = Details { stock_quantity: 2, ..product.details.clone() };
-        let refused = product.replace(details.clone(), None, later);
+        let refused = product.replace(details.clone(), &Expected::default(), later);
         assert!(matches!(refused, Err(Error::StockBelowReserved { reserved: 3, wanted: 2, .. })));
         let details = Details { stock_quantity: 3, ..details };
-        assert!(matches!(product.replace(details.clone(), Some(2), later), Err(Error::Changed { current: 3, .. })));
-        product.replace(details, Some(3), later).expect("allowed");
+        assert!(matches!(product.replace(details.clone(), &Some(2).into(), later), Err(Error::Changed(7))));
+        product.replace(details, &Some(3).into(), later).expect("allowed");
         assert_eq!((product.version, product.available(), product.updated_at), (4, 0, later));
     }
 
     #[test]
     fn a_product_with_held_units_stays() {
-        assert!(matches!(product(7, 1).check_removable(None), Err(Error::Reserved { reserved: 1, .. })));
-        assert!(matches!(product(7, 0).check_removable(Some(2)), Err(Error::Changed { .. })));
-        assert!(product(7, 0).check_removable(Some(3)).is_ok());
+        assert!(matches!(
+            product(7, 1).check_removable(&Expected::default()),
+            Err(Error::Reserved { reserved: 1, .. })
+        ));
+        assert!(matches!(product(7, 0).check_removable(&Some(2).into()), Err(Error::Changed(_))));
+        assert!(product(7, 0).check_removable(&Some(3).into()).is_ok());
     }
 }

@@ -1,7 +1,7 @@
 //! The gRPC API of the catalogue: the same commands and queries, and the stock side of a checkout.
 
 use prost_types::Timestamp;
-use shop_fault::{Fault, FieldError};
+use shop_fault::Fault;
 use shop_money::Currency;
 use shop_proto::common::v1::Money;
 use shop_proto::product::v1 as proto;
@@ -62,8 +62,8 @@ impl ProductService for Api {
         request: Request<proto::UpdateProductRequest>,
     ) -> Result<Response<proto::UpdateProductResponse>, Status> {
         let request = request.into_inner();
-        let (id, seen) = (request.id, request.expected_version);
-        let product = self.commands.update(id, seen, request.into()).await.map_err(shop_rpc::status)?;
+        let (id, expected) = (request.id, request.expected_version.into());
+        let product = self.commands.update(id, &expected, request.into()).await.map_err(shop_rpc::status)?;
         Ok(Response::new(proto::UpdateProductResponse { product: Some(product.into()) }))
     }
 
@@ -72,7 +72,7 @@ impl ProductService for Api {
         request: Request<proto::DeleteProductRequest>,
     ) -> Result<Response<proto::DeleteProductResponse>, Status> {
         let request = request.into_inner();
-        self.commands.delete(request.id, request.expected_version).await.map_err(shop_rpc::status)?;
+        self.commands.delete(request.id, &request.expected_version.into()).await.map_err(shop_rpc::status)?;
         Ok(Response::new(proto::DeleteProductResponse {}))
     }
 
@@ -99,8 +99,7 @@ impl ProductService for Api {
 }
 
 fn reservation_id(text: &str) -> Result<Uuid, Status> {
-    let wrong = |_| FieldError::new("reservation_id", "invalid_id", "must be a UUID");
-    text.parse().map_err(|error| shop_rpc::status(Fault::invalid(vec![wrong(error)])))
+    shop_input::read("reservation_id", text).map_err(|wrong| shop_rpc::status(Fault::invalid(vec![wrong])))
 }
 
 fn asked(request: proto::GetProductsRequest) -> Result<Asked, Fault> {

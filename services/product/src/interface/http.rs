@@ -11,7 +11,7 @@ use serde::Deserialize;
 use shop_fault::Fault;
 use shop_http::idempotency::{self, Store as Keys};
 use shop_http::page::{Limit, Page};
-use shop_http::{Path, Problem, Query, StrictJson, etag};
+use shop_http::{Path, Problem, Query, StrictJson, etag, precondition};
 
 use super::listing::{Asked, bound, refused};
 use super::view::{ProductBody, ProductView};
@@ -29,7 +29,7 @@ pub(crate) fn router(commands: Commands, queries: Queries, keys: Arc<dyn Keys>) 
     let api = Api { commands, queries };
     Router::with_path("products")
         .get(api.list())
-        .push(Router::new().hoop(idempotency::hoop(keys)).post(api.create()))
+        .push(Router::new().hoop(idempotency::hoop::<StrictJson<ProductBody>>(keys)).post(api.create()))
         .push(Router::with_path("{id}").get(api.show()).put(api.replace()).delete(api.remove()))
 }
 
@@ -112,9 +112,11 @@ impl Api {
     async fn create(
         &self,
         body: StrictJson<ProductBody>,
+        req: &mut Request,
         depot: &mut Depot,
         res: &mut Response,
     ) -> Result<Json<ProductView>, Problem> {
+        precondition::of_list(req)?;
         let operation = idempotency::operation(depot, self.commands.clock().as_ref());
         let product = self.commands.create(operation, body.0.into()).await?;
         res.status_code(StatusCode::CREATED);
@@ -136,8 +138,8 @@ impl Api {
         req: &mut Request,
         res: &mut Response,
     ) -> Result<Json<ProductView>, Problem> {
-        let seen = etag::if_match(req)?;
-        Ok(shown(self.commands.update(id.0, seen, body.0.into()).await?, res))
+        let expected = precondition::of(req)?;
+        Ok(shown(self.commands.update(id.0, &expected, body.0.into()).await?, res))
     }
 
     /// Removes a product that no reservation holds.
@@ -147,7 +149,7 @@ impl Api {
         parameters(("If-Match" = Option<String>, Header, description = "The ETag of the product as it was read")),
     ))]
     async fn remove(&self, id: Path<i64>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
-        self.commands.delete(id.0, etag::if_match(req)?).await?;
+        self.commands.delete(id.0, &precondition::of(req)?).await?;
         res.status_code(StatusCode::NO_CONTENT);
         Ok(())
     }

@@ -2,11 +2,14 @@
 
 use salvo::oapi::ToSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use shop_http::Problem;
+use shop_http::idempotency::Canonical;
 use shop_http::page::Listed;
 use shop_money::{Amount, Currency, Decimal};
 use time::OffsetDateTime;
 
-use crate::domain::{Draft, Price, Product};
+use crate::domain::{Details, Draft, Price, Product};
 
 /// A product as the catalogue shows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -96,6 +99,21 @@ pub(crate) struct ProductBody {
     category: String,
     /// An http or https URL, or null.
     image_url: Option<String>,
+}
+
+impl Canonical for ProductBody {
+    fn canonical(self) -> Result<Value, Problem> {
+        let Details { name, description, price, stock_quantity, category, image_url } = Details::parse(self.into())?;
+        Ok(json!({
+            "name": name,
+            "description": description,
+            "price": price.minor,
+            "currency": price.currency.to_string(),
+            "stock_quantity": stock_quantity,
+            "category": category,
+            "image_url": image_url,
+        }))
+    }
 }
 
 impl From<ProductBody> for Draft {

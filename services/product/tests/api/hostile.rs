@@ -4,22 +4,14 @@ use http::Method;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
-use shop_testing::{Reply, backend};
+use shop_testing::backend;
+use shop_testing::hostile::{check, every_field};
 use tokio::runtime::Runtime;
 
 use crate::harness::{Running, desk, desk_with};
 
 /// Requests per kind of hostility.
 const CASES: u32 = 150;
-
-fn check(reply: &Reply, what: &str) {
-    assert!(reply.status < 500, "{what}: {reply:?}");
-    assert!(!reply.header("content-type").contains("html"), "{what}: {reply:?}");
-    if reply.status >= 400 {
-        assert_eq!(reply.header("content-type"), "application/problem+json", "{what}: {reply:?}");
-        assert!(reply.json()["code"].is_string(), "{what}: {reply:?}");
-    }
-}
 
 /// Sends one request per generated value to a service of its own, on SQLite and on a real PostgreSQL.
 fn assault<S: Strategy>(values: S, send: impl AsyncFn(&Running, S::Value) + Copy) {
@@ -68,6 +60,14 @@ fn json() -> impl Strategy<Value = Value> {
 
 fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02x}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_refuses_in_words_for_people() {
+    let service = Running::start().await;
+    service.add(&desk()).await;
+    every_field(&service.api).await;
+    service.stop().await;
 }
 
 #[test]

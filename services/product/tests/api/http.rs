@@ -1,7 +1,9 @@
 //! Every route with what it answers.
 
+use http::Method;
 use serde_json::{Value, json};
 use shop_testing::Reply;
+use shop_testing::preconditions::{Operation, every_operation};
 
 use crate::harness::{Running, desk, desk_with};
 
@@ -209,6 +211,54 @@ async fn the_service_documents_itself_and_says_how_it_is() {
     assert_eq!(service.api.get("/health/ready").await.0, 200);
     let metrics = service.api.send(service.api.request(http::Method::GET, "/metrics")).await;
     assert!(metrics.text.contains("http_server_requests_total"), "{}", metrics.text);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_minds_what_is_expected() {
+    let service = Running::start().await;
+    let one = format!("/products/{}", service.add(&desk()).await);
+    let operations = [
+        Operation::new(Method::GET, "/products", "/products"),
+        Operation::new(Method::POST, "/products", "/products").with(desk()),
+        Operation::new(Method::GET, "/products/{id}", &one),
+        Operation::new(Method::PUT, "/products/{id}", &one).with(desk()),
+        Operation::new(Method::DELETE, "/products/{id}", &one),
+    ];
+    every_operation(&service.api, &operations).await;
+    // One of several versions will do, and what is not there is 404 whatever is expected of it.
+    let put = |path: &str, tags: &str| service.api.request(Method::PUT, path).json(&desk()).header("if-match", tags);
+    assert_eq!(service.api.send(put(&one, "\"v9\", \"v1\"")).await.status, 200);
+    for tags in ["*", "\"v1\"", "W/\"v1\""] {
+        let _ = service.api.send(put("/products/999", tags)).await.problem(404, "product_not_found");
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_under_a_key_may_be_written_otherwise() {
+    let service = Running::start().await;
+    let add = |body: &str| {
+        let request = service.api.request(Method::POST, "/products").header("idempotency-key", "desk");
+        service.api.send(request.header("content-type", "application/json").body(body.to_owned()))
+    };
+    let body = r#"{"name":"Desk","price":12.50,"stock_quantity":7,"category":"furniture","image_url":null}"#;
+    let first = add(body).await;
+    assert_eq!(first.status, 201, "{first:?}");
+    for same in [
+        r#"{"category":"furniture","stock_quantity":7,"price":12.5,"name":"Desk"}"#,
+        r#"{"name":" Desk ","price":"12.500","currency":"USD","stock_quantity":7,"category":"furniture","description":""}"#,
+    ] {
+        let again = add(same).await;
+        assert_eq!((again.header("idempotency-replayed"), &again.text), ("true", &first.text), "{same}");
+    }
+    for other in [
+        r#"{"name":"Desk","price":12.51,"stock_quantity":7,"category":"furniture"}"#,
+        r#"{"name":"Desk","price":12.5,"currency":"EUR","stock_quantity":7,"category":"furniture"}"#,
+        r#"{"name":"Desk","price":12.5,"stock_quantity":7,"category":"furniture","description":"oak"}"#,
+    ] {
+        let _ = add(other).await.problem(422, "idempotency_key_reused");
+    }
     service.stop().await;
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use shop_http::idempotency::{Begin, KEEP, LEASE, Stored};
+use shop_http::idempotency::{Begin, Fingerprint, KEEP, LEASE, Stored};
 use uuid::Uuid;
 
 use super::{Stage, on_both};
@@ -12,6 +12,7 @@ on_both! {
     of_many_with_one_key_one_runs
     an_answer_is_replayed_to_the_byte_for_a_day
     a_key_belongs_to_its_first_request
+    a_key_that_an_earlier_version_took_knows_its_request
     a_run_that_died_goes_on_under_the_same_operation
 }
 
@@ -20,8 +21,13 @@ fn answer() -> Stored {
     Stored { status: 200, headers, body: b"{\"name\":\"caf\xc3\xa9\"}\x00\xff".to_vec() }
 }
 
+/// A request that is told from others by this.
+pub(super) fn request(hash: u8) -> Fingerprint {
+    Fingerprint { asked: [hash; 32], bytes: [0; 32] }
+}
+
 async fn begin(stage: &Stage, key: &str, fingerprint: u8) -> Begin {
-    stage.store.keys.begin(key, &[fingerprint; 32]).await.expect("the store answers")
+    stage.store.keys.begin(key, &request(fingerprint)).await.expect("the store answers")
 }
 
 fn operation(begin: Begin) -> Uuid {
@@ -49,6 +55,15 @@ async fn a_key_belongs_to_its_first_request(stage: &Stage) {
     operation(begin(stage, "k", 1).await);
     assert_eq!(begin(stage, "k", 2).await, Begin::Mismatch);
     operation(begin(stage, "K", 2).await);
+}
+
+async fn a_key_that_an_earlier_version_took_knows_its_request(stage: &Stage) {
+    // It kept the hash of the bytes.
+    operation(begin(stage, "k", 9).await);
+    let same = Fingerprint { asked: [1; 32], bytes: [9; 32] };
+    assert_eq!(stage.store.keys.begin("k", &same).await.expect("the store answers"), Begin::InFlight);
+    let other = Fingerprint { asked: [1; 32], bytes: [8; 32] };
+    assert_eq!(stage.store.keys.begin("k", &other).await.expect("the store answers"), Begin::Mismatch);
 }
 
 async fn a_run_that_died_goes_on_under_the_same_operation(stage: &Stage) {

@@ -49,7 +49,7 @@ async fn a_basket_and_its_marks_live_as_long_as_promised_in_one_slot() {
 async fn a_key_of_an_idempotent_request_goes_by_itself() {
     let Some(keys) = shop_testing::backend::redis().await else { return };
     let stage = stage(&keys).await;
-    stage.store.keys.begin("k", &[1; 32]).await.expect("begun");
+    stage.store.keys.begin("k", &super::keys::request(1)).await.expect("begun");
     let left: i64 = asked(&keys.url(), ::redis::cmd("TTL").arg(format!("{}idempotency:k", keys.prefix()))).await;
     assert!((86_340..=86_400).contains(&left), "{left}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::{Pipeline, Script};
 use shop_clock::{SharedClock, millis};
-use shop_http::idempotency::{Begin, BoxError, KEEP, Store, Stored};
+use shop_http::idempotency::{Begin, BoxError, Fingerprint, KEEP, Store, Stored};
 
 use super::link::Link;
 
@@ -30,11 +30,11 @@ impl RedisIdempotency {
 
 #[async_trait]
 impl Store for RedisIdempotency {
-    async fn begin(&self, key: &str, fingerprint: &[u8; 32]) -> Result<Begin, BoxError> {
+    async fn begin(&self, key: &str, fingerprint: &Fingerprint) -> Result<Begin, BoxError> {
         let now = self.clock.now();
         let mut call = self.begin.key(self.name(key));
-        call.arg(&fingerprint[..]).arg(self.clock.new_id().to_string());
-        call.arg(millis(now)).arg(millis(now + self.lease)).arg(life());
+        call.arg(&fingerprint.asked[..]).arg(self.clock.new_id().to_string());
+        call.arg(millis(now)).arg(millis(now + self.lease)).arg(life()).arg(&fingerprint.bytes[..]);
         let (what, first, headers, body): (String, String, String, Vec<u8>) = self.link.script(&call).await?;
         Ok(match what.as_str() {
             "run" => Begin::Run { operation: first.parse()? },

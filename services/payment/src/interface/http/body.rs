@@ -1,21 +1,27 @@
 //! The bodies of requests. What may hold a card number by mistake is never echoed, not even in an error.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use salvo::oapi::ToSchema;
-use serde::{Deserialize, Deserializer, de};
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use shop_http::idempotency::Canonical;
+use shop_http::{Problem, schema};
 use shop_money::Decimal;
 use uuid::Uuid;
 
+use super::super::canonical;
 use crate::application::{Amount, RefundPayment};
-use crate::domain::RawOrder;
+use crate::domain::{Expected, RawOrder};
 
 /// A basket to be paid.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewPayment {
-    /// Whose basket: 1 to 128 of `[A-Za-z0-9._@-]`.
+    /// Whose basket: 1 to 255 of `A-Z a-z 0-9 @ . _ - + : |`.
+    #[salvo(schema(value_type = schema::UserId))]
     user_id: String,
     /// Refused unless it is the id of the user's basket.
     basket_id: Option<String>,
@@ -31,6 +37,12 @@ pub(super) struct NewPayment {
     /// Up to 50 pairs of the caller's own; keys up to 40, values up to 500 characters.
     #[serde(default, deserialize_with = "quiet_pairs")]
     metadata: Option<BTreeMap<String, String>>,
+}
+
+impl Canonical for NewPayment {
+    fn canonical(self) -> Result<Value, Problem> {
+        Ok(canonical::order(self.into())?)
+    }
 }
 
 impl From<NewPayment> for RawOrder {
@@ -56,6 +68,12 @@ pub(super) struct Tokens {
     pub(super) payment_token: Option<String>,
 }
 
+impl Canonical for Tokens {
+    fn canonical(self) -> Result<Value, Problem> {
+        Ok(canonical::charge(self.payment_token.as_deref())?)
+    }
+}
+
 /// What is paid back.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -71,10 +89,17 @@ pub(super) struct NewRefund {
     restock: bool,
 }
 
+impl Canonical for NewRefund {
+    fn canonical(self) -> Result<Value, Problem> {
+        let Self { amount, reason, restock } = self;
+        Ok(canonical::refund(amount.map(Amount::Decimal).as_ref(), reason.as_deref(), restock)?)
+    }
+}
+
 impl NewRefund {
-    pub(super) fn command(self, id: Uuid, operation: Uuid) -> RefundPayment {
-        let amount = self.amount.map(Amount::Decimal);
-        RefundPayment { id, operation, amount, reason: self.reason, restock: self.restock }
+    pub(super) fn command(self, id: Uuid, operation: Uuid, expected: Expected) -> RefundPayment {
+        let Self { amount, reason, restock } = self;
+        RefundPayment { id, operation, amount: amount.map(Amount::Decimal), reason, restock, expected }
     }
 }
 
@@ -87,17 +112,33 @@ fn quiet_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Strin
 }
 
 fn quiet_pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeMap<String, String>>, D::Error> {
-    let wrong = || de::Error::custom("must be an object whose values are strings");
-    match Value::deserialize(deserializer)? {
-        Value::Null => Ok(None),
-        Value::Object(pairs) => pairs
-            .into_iter()
-            .map(|(key, value)| match value {
-                Value::String(text) => Ok((key, text)),
-                _ => Err(wrong()),
-            })
-            .collect::<Result<_, _>>()
-            .map(Some),
-        _ => Err(wrong()),
+    deserializer.deserialize_any(Pairs)
+}
+
+/// An object of strings, or null; a name that comes twice is refused, since nobody knows which one is meant.
+struct Pairs;
+
+impl<'de> Visitor<'de> for Pairs {
+    type Value = Option<BTreeMap<String, String>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object whose values are strings")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = BTreeMap::new();
+        while let Some(name) = members.next_key::<String>()? {
+            let Value::String(text) = members.next_value()? else {
+                return Err(de::Error::custom("must be an object whose values are strings"));
+            };
+            if pairs.insert(name, text).is_some() {
+                return Err(de::Error::custom("has a name more than once"));
+            }
+        }
+        Ok(Some(pairs))
     }
 }

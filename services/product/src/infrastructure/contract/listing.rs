@@ -218,7 +218,10 @@ async fn pieces_of_names_are_found_when_no_word_matches(store: &dyn Store) {
 
 async fn the_search_follows_edits_and_removals(store: &dyn Store) {
     let made = add(store, &details("harbour cups", 1)).await;
-    store.change(made.id, &|product| product.replace(details("kettle", 1), None, at(2))).await.expect("is changed");
+    store
+        .change(made.id, &|product| product.replace(details("kettle", 1), &None.into(), at(2)))
+        .await
+        .expect("is changed");
     assert_eq!(names(store, looking_for("cups")).await, Vec::<String>::new());
     assert_eq!(names(store, looking_for("kettles")).await, ["kettle"]);
     store.remove(made.id, &|_| Ok(())).await.expect("is removed");

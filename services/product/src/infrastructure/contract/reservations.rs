@@ -153,7 +153,7 @@ async fn a_sale_outlives_its_product(store: &dyn Store) {
     let desk = add(store, &details("desk", 3)).await;
     let id = held(store, &desk, 3).await;
     store.settle(&settlement(id, line(&desk, 3), Movement::Sell), at(3)).await.expect("is sold");
-    store.remove(desk.id, &|product| product.check_removable(None)).await.expect("is removed");
+    store.remove(desk.id, &|product| product.check_removable(&None.into())).await.expect("is removed");
     store.settle(&settlement(id, line(&desk, 1), Movement::Restock), at(4)).await.expect("has nowhere to go");
 }
 

@@ -1,0 +1,18 @@
+//! What clients send, read strictly and answered in words for people.
+//!
+//! The services and the gateway read ids, entity tags, queries and JSON alike, so it is written here once and knows no
+//! server: domains check a [`UserId`] or an [`Expected`] version with it, the doors parse bodies and queries.
+
+mod expected;
+mod id;
+pub mod json;
+mod query;
+mod tags;
+mod user;
+pub mod words;
+
+pub use expected::{Expected, Versions};
+pub use id::{Id, read};
+pub use query::{NotUtf8, pairs};
+pub use tags::{Malformed, Tags};
+pub use user::{NotUserId, UserId};

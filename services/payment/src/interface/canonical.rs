@@ -1,0 +1,91 @@
+//! What requests ask for, the same however they were written, so that a repeat is known for one.
+
+use serde_json::{Value, json};
+
+use crate::application::Amount;
+use crate::domain::{Error, Note, Order, RawOrder, Token};
+
+/// Of a payment to make.
+pub(super) fn order(order: RawOrder) -> Result<Value, Error> {
+    let Order { user_id, basket_id, method, provider, currency, description, metadata } = order.check()?;
+    Ok(json!({
+        "user_id": user_id.as_str(),
+        "basket_id": basket_id,
+        "method": method.as_str(),
+        "provider": provider,
+        "currency": currency.map(|currency| currency.to_string()),
+        "description": description.as_ref().map(Note::as_str),
+        "metadata": metadata.pairs(),
+    }))
+}
+
+/// Of a charge.
+pub(super) fn charge(token: Option<&str>) -> Result<Value, Error> {
+    Ok(json!({ "payment_token": Token::parse(token)?.expose() }))
+}
+
+/// Of a refund.
+pub(super) fn refund(amount: Option<&Amount>, reason: Option<&str>, restock: bool) -> Result<Value, Error> {
+    let amount = amount.map(|amount| match amount {
+        Amount::Decimal(decimal) => json!(plain(decimal.as_str())),
+        Amount::Exact(money) => json!([money.minor, money.currency.to_string()]),
+    });
+    let reason = Note::reason(reason)?;
+    Ok(json!({ "amount": amount, "reason": reason.as_ref().map(Note::as_str), "restock": restock }))
+}
+
+/// The decimal in its one spelling: digits that begin and end with no zero, and where the point is.
+fn plain(text: &str) -> String {
+    let (sign, rest) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
+    let (mantissa, exponent) = rest.split_once(['e', 'E']).unwrap_or((rest, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let (digits, places) = ([whole, fraction].concat(), i64::try_from(fraction.len()).unwrap_or(i64::MAX));
+    let digits = digits.trim_start_matches('0');
+    let kept = digits.trim_end_matches('0');
+    let dropped = i64::try_from(digits.len() - kept.len()).unwrap_or(i64::MAX);
+    match exponent.parse::<i64>().ok().and_then(|exponent| exponent.checked_sub(places)?.checked_add(dropped)) {
+        _ if kept.is_empty() => "0".to_owned(),
+        Some(exponent) => format!("{sign}{kept}e{exponent}"),
+        // Far out of any range.
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_of_one_size_are_the_same() {
+        for (text, same) in [
+            ("1.5", &["1.50", "1.500", "01.5", "15e-1", "0.15E+1", "150e-2"][..]),
+            ("100", &["1e2", "100.0", "0100", "1E+2"]),
+            ("0.1", &["0.10", "1e-1", ".1"]),
+            ("0", &["0.00", "-0", "0e5"]),
+            ("-1.5", &["-1.50"]),
+        ] {
+            for other in same {
+                assert_eq!(plain(other), plain(text), "{other}");
+            }
+        }
+        for other in ["15", "-1.5", "1.05", "10.5", "1", "1.5e1", "0", "1e99999999999999999999"] {
+            assert_ne!(plain(other), plain("1.5"), "{other}");
+        }
+    }
+
+    #[test]
+    fn defaults_may_be_spelled_out() {
+        let short = RawOrder { user_id: "ada".to_owned(), method: "paypal".to_owned(), ..RawOrder::default() };
+        let long = RawOrder {
+            user_id: " ada ".to_owned(),
+            method: "paypal ".to_owned(),
+            provider: Some("sandbox".to_owned()),
+            description: Some("  ".to_owned()),
+            ..RawOrder::default()
+        };
+        assert_eq!(order(short).expect("valid"), order(long).expect("valid"));
+        assert_eq!(charge(None).expect("valid"), charge(Some("tok_approve")).expect("valid"));
+        assert_ne!(charge(None).expect("valid"), charge(Some("tok_decline")).expect("valid"));
+        assert!(charge(Some("4111 1111 1111 1111")).is_err() && order(RawOrder::default()).is_err());
+    }
+}
