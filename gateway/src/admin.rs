@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use self::change::{Change, Order};
 use self::guard::Caller;
-use self::input::Query;
+use self::input::{Precondition, Query};
 use crate::client::Client;
 use crate::feed::Listener;
 use crate::front::Incoming;
@@ -190,14 +190,14 @@ async fn whole(
     }
     let what = format!("{method} {}", asked.path);
     let understood = understand(route, &asked, body).await;
-    let (change, dry_run, if_match) = match understood {
+    let (change, dry_run, precondition) = match understood {
         Ok(understood) => understood,
         Err(refusal) => {
             audit::refused(&caller, &what, live.revision, &refusal);
             return Err(refusal);
         }
     };
-    let order = Order { dry_run, if_match, caller };
+    let order = Order { dry_run, precondition, caller };
     let is_new = matches!(change, Change::Add { .. }) && !order.dry_run;
     let place = is_new.then(|| change.place()).flatten();
     let done = {
@@ -219,11 +219,11 @@ async fn understand(
     route: Route<'_>,
     asked: &Asked<'_>,
     body: Incoming,
-) -> Result<(Change, bool, Option<Vec<String>>), Refusal> {
+) -> Result<(Change, bool, Precondition), Refusal> {
     let Parts { method, uri, headers, .. } = asked.head;
     let query = Query::of(uri.query(), &[route.parameters(), &["dry_run"]].concat())?;
-    let (dry_run, if_match) = (query.flag("dry_run")?, input::if_match(headers)?);
-    Ok((change_of(route, method, &query, headers, body).await?, dry_run, if_match))
+    let (dry_run, precondition) = (query.flag("dry_run")?, Precondition::of(headers)?);
+    Ok((change_of(route, method, &query, headers, body).await?, dry_run, precondition))
 }
 
 /// Opens a stream of events (`text/event-stream`, WHATWG HTML, section 9.2).

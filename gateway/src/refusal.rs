@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
+use shop_fault::FieldError;
 
 use crate::path::push_escaped;
 use crate::reason::Reason;
@@ -27,21 +28,6 @@ struct Problem<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
-}
-
-/// One field that is wrong.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct FieldError {
-    pub(crate) field: String,
-    code: &'static str,
-    message: String,
-}
-
-impl FieldError {
-    /// `field` is wrong; `message` says how, and what to do.
-    pub(crate) fn new(field: &str, code: &'static str, message: impl Into<String>) -> Self {
-        Self { field: field.to_owned(), code, message: message.into() }
-    }
 }
 
 /// A request the gateway answers itself, and why.

@@ -7,16 +7,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use shop_config::{Duration, Problems};
+use shop_fault::FieldError;
 
 use super::audit::{self, Deed};
 use super::guard::Caller;
+use super::input::Precondition;
 use super::{breakers, input};
 use crate::check::Protocol;
 use crate::config::{BackendUrl, Strategy};
 use crate::live::Live;
 use crate::overlay::ServiceChanges;
 use crate::reason::Reason;
-use crate::refusal::{FieldError, Refusal};
+use crate::refusal::Refusal;
 use crate::shared::Shared;
 use crate::wanted::Wanted;
 
@@ -132,8 +134,8 @@ pub(super) enum Change {
 /// How a change is to be made.
 pub(super) struct Order {
     pub(super) dry_run: bool,
-    /// Only in one of these states.
-    pub(super) if_match: Option<Vec<String>>,
+    /// Only in a state that it admits.
+    pub(super) precondition: Precondition,
     pub(super) caller: Caller,
 }
 
@@ -238,7 +240,7 @@ fn attempt(
 ) -> Result<Done, Refusal> {
     let before = draft.before.revision;
     let tag = shared.etag(before);
-    if order.if_match.as_ref().is_some_and(|tags| !tags.contains(&tag)) {
+    if !order.precondition.admits(&tag) {
         let detail = format!("the state is {tag} by now; look at it again");
         return Err(Refusal::new(Reason::PreconditionFailed, detail));
     }
@@ -275,7 +277,41 @@ fn attempt(
 
 /// What checks of settings found, named by the settings' keys.
 fn refusal_of(problems: &Problems) -> Refusal {
-    let errors = problems.iter().map(|problem| FieldError::new(&problem.key, "invalid", problem.message.clone()));
+    let errors =
+        problems.iter().map(|problem| FieldError::new(problem.key.clone(), "invalid", problem.message.clone()));
     let first = problems.iter().next().map(|problem| format!("{}: {}", problem.key, problem.message));
     Refusal::new(Reason::ValidationFailed, first.unwrap_or_default()).fields(errors.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_testing::hostile::{VALUES, assert_for_people};
+
+    use super::*;
+
+    /// What is said of `body`, when it is refused.
+    fn said<T: DeserializeOwned>(body: &str) -> Vec<String> {
+        let Err(refusal) = input::parse::<T>(body.as_bytes()) else { return Vec::new() };
+        let errors = refusal.errors.into_iter().map(|error| error.message);
+        errors.chain([refusal.detail.into_owned()]).collect()
+    }
+
+    #[test]
+    fn every_field_refuses_in_words_for_people() {
+        for field in
+            ["enabled", "strategy", "url", "weight", "draining", "protocol", "requests", "window", "burst", "x"]
+        {
+            for value in VALUES {
+                let body = format!("{{\"{field}\":{value}}}");
+                let refused = [
+                    said::<ServiceWish>(&body),
+                    said::<NewBackend>(&body),
+                    said::<BackendWish>(&body),
+                    said::<LimitWish>(&body),
+                ];
+                assert!(refused.iter().any(|said| !said.is_empty()), "{body} is refused by some");
+                refused.iter().flatten().for_each(|text| assert_for_people(text, &body));
+            }
+        }
+    }
 }

@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
-use serde_json::error::Category;
+use shop_fault::FieldError;
+use shop_input::{Malformed, Tags, json};
 
 use crate::check::Protocol;
 use crate::config::BackendUrl;
 use crate::front::Incoming;
 use crate::live::Live;
 use crate::reason::Reason;
-use crate::refusal::{FieldError, Refusal};
+use crate::refusal::Refusal;
 use crate::service::{Group, Member, Service};
 
 /// Far above any change there is.
@@ -29,16 +30,17 @@ impl<'a> Query<'a> {
     /// Reads them; only those `known`, each once.
     pub(super) fn of(query: Option<&str>, known: &[&'a str]) -> Result<Self, Refusal> {
         let mut found = BTreeMap::new();
-        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        for pair in shop_input::pairs(query.unwrap_or_default()) {
+            let (name, value) = pair.map_err(|wrong| invalid(&wrong.parameter, "invalid", wrong.to_string()))?;
             let Some(known) = known.iter().find(|known| **known == name) else {
                 let message = match known {
-                    [] => "there are no parameters here".to_owned(),
-                    _ => format!("is not a parameter; known here: {}", known.join(", ")),
+                    [] => "is not known here; this path takes no parameters".to_owned(),
+                    _ => format!("is not known here; known are {}", known.join(", ")),
                 };
                 return Err(invalid(&name, "unknown_parameter", message));
             };
             if found.insert(*known, value.into_owned()).is_some() {
-                return Err(invalid(&name, "repeated", "is there more than once".to_owned()));
+                return Err(invalid(&name, "repeated", "is given more than once".to_owned()));
             }
         }
         Ok(Self(found))
@@ -54,7 +56,7 @@ impl<'a> Query<'a> {
         match self.get(name) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(_) => Err(invalid(name, "invalid", "write true or false".to_owned())),
+            Some(_) => Err(invalid(name, "invalid", "must be true or false".to_owned())),
         }
     }
 
@@ -64,14 +66,14 @@ impl<'a> Query<'a> {
             None => Ok(None),
             Some("http") => Ok(Some(Protocol::Http)),
             Some("grpc") => Ok(Some(Protocol::Grpc)),
-            Some(_) => Err(invalid("protocol", "invalid", "write http or grpc".to_owned())),
+            Some(_) => Err(invalid("protocol", "invalid", "must be http or grpc".to_owned())),
         }
     }
 }
 
 /// A parameter that is wrong.
 pub(super) fn invalid(name: &str, code: &'static str, message: String) -> Refusal {
-    Refusal::new(Reason::InvalidParameter, format!("the parameter {name} {message}"))
+    Refusal::new(Reason::InvalidParameter, format!("parameter {name}: {message}"))
         .fields(vec![FieldError::new(name, code, message)])
 }
 
@@ -126,17 +128,36 @@ pub(super) fn find<'a>(
     }
 }
 
-/// The tags of `If-Match`, if there is one; a star is none, since there always is a state.
-pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<Vec<String>>, Refusal> {
-    let mut tags = Vec::new();
-    for value in headers.get_all(header::IF_MATCH) {
-        let Ok(text) = value.to_str() else {
-            return Err(Refusal::new(Reason::PreconditionFailed, "If-Match is not a list of tags"));
-        };
-        tags.extend(text.split(',').map(|tag| tag.trim().to_owned()));
+/// The states that a caller wants changed, as `If-Match` and `If-None-Match` name them (RFC 9110, section 13).
+pub(super) struct Precondition(HeaderMap);
+
+impl Precondition {
+    /// Reads both headers, so that one that makes no sense is refused before anything else.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let mut kept = HeaderMap::new();
+        for name in [header::IF_MATCH, header::IF_NONE_MATCH] {
+            Self::tags(headers, &name).map_err(|malformed| {
+                let field = if name == header::IF_MATCH { "If-Match" } else { "If-None-Match" };
+                let detail = format!("header {field}: {malformed}");
+                let error = FieldError::new(field, "invalid", malformed.to_string());
+                Refusal::new(Reason::InvalidParameter, detail).fields(vec![error])
+            })?;
+            kept.extend(headers.get_all(&name).iter().map(|line| (name.clone(), line.clone())));
+        }
+        Ok(Self(kept))
     }
-    let anything = tags.is_empty() || tags.iter().any(|tag| tag == "*");
-    Ok((!anything).then_some(tags))
+
+    /// Whether the state tagged `current` may be changed.
+    pub(super) fn admits(&self, current: &str) -> bool {
+        let current = Some(current.as_bytes());
+        let tags = |name| Self::tags(&self.0, &name).ok().flatten();
+        tags(header::IF_MATCH).is_none_or(|tags| tags.match_strongly(current))
+            && !tags(header::IF_NONE_MATCH).is_some_and(|tags| tags.match_weakly(current))
+    }
+
+    fn tags<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<Tags<'a>>, Malformed> {
+        Tags::read(headers.get_all(name).iter().map(HeaderValue::as_bytes))
+    }
 }
 
 /// The body, as strict JSON.
@@ -157,27 +178,17 @@ pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Incomin
     parse(&bytes)
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let malformed =
-        |error: &serde_json::Error| Refusal::new(Reason::MalformedJson, format!("the body is not valid JSON: {error}"));
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        let inner = error.into_inner();
-        if inner.classify() != Category::Data {
-            return malformed(&inner);
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    json::parse(bytes).map_err(|refused| match refused {
+        json::Refused::Malformed(detail) => Refusal::new(Reason::MalformedJson, detail),
+        json::Refused::Fields(fields) => {
+            let detail = match fields.as_slice() {
+                [only] => format!("{}: {}", only.field, only.message),
+                many => format!("{} fields are not valid", many.len()),
+            };
+            Refusal::new(Reason::ValidationFailed, detail).fields(fields)
         }
-        let text = inner.to_string();
-        let message = text.split(" at line ").next().unwrap_or_default();
-        // Of a field nobody knows, only the words know the name.
-        let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
-        match unknown {
-            Some(field) => wrong(field, "unknown_field", message),
-            None => wrong(&path, "invalid", message),
-        }
-    })?;
-    reader.end().map_err(|error| malformed(&error))?;
-    Ok(value)
+    })
 }
 
 #[cfg(test)]
@@ -201,7 +212,8 @@ mod tests {
             (r#"{"weight": 300}"#, Some(("validation_failed", "weight"))),
             (r#"{"weight": "1"}"#, Some(("validation_failed", "weight"))),
             (r#"{"wieght": 1}"#, Some(("validation_failed", "wieght"))),
-            (r#"{"weight": 1, "weight": 2}"#, Some(("validation_failed", "."))),
+            (r#"{"weight": 1, "weight": 2}"#, Some(("validation_failed", "weight"))),
+            (r#"{"weight": 1e400}"#, Some(("validation_failed", "weight"))),
             ("", Some(("malformed_json", ""))),
         ];
         for (text, expected) in table {
@@ -221,6 +233,36 @@ mod tests {
         let query = Query::of(Some("dry_run=yes"), &["dry_run"]).unwrap_or_else(|_| unreachable!("it is known"));
         assert!(query.flag("dry_run").is_err());
         assert!(Query::of(Some("x=1"), &[]).is_err() && Query::of(None, &[]).is_ok());
+    }
+
+    #[test]
+    fn refusals_are_in_words_for_people() {
+        let said = |query: &str| Query::of(Some(query), &[]).err().map(|refusal| refusal.detail.into_owned());
+        assert_eq!(said("x=1").as_deref(), Some("parameter x: is not known here; this path takes no parameters"));
+        let refused = Query::of(Some("path=%ff"), &["path"]).err().map(|refusal| refusal.detail.into_owned());
+        assert_eq!(refused.as_deref(), Some("parameter path: is not UTF-8"));
+        let refused = parse::<Sample>(br#"{"weight": "1"}"#).err().map(|refusal| refusal.detail.into_owned());
+        assert_eq!(refused.as_deref(), Some("weight: must be a whole number from 0 to 255"));
+    }
+
+    #[test]
+    fn a_precondition_is_read_as_a_list_of_tags() {
+        for (name, value, admits) in [
+            ("if-match", "\"a-1\"", Some(true)),
+            ("if-match", "\"x\", \"a-1\"", Some(true)),
+            ("if-match", "*", Some(true)),
+            ("if-match", "W/\"a-1\"", Some(false)),
+            ("if-match", "\"a-2\"", Some(false)),
+            ("if-match", "", Some(false)),
+            ("if-match", "a-1", None),
+            ("if-none-match", "*", Some(false)),
+            ("if-none-match", "W/\"a-1\"", Some(false)),
+            ("if-none-match", "\"a-2\"", Some(true)),
+        ] {
+            let headers = HeaderMap::from_iter([(name.parse().expect("a name"), HeaderValue::from_static(value))]);
+            let judged = Precondition::of(&headers).ok().map(|precondition| precondition.admits("\"a-1\""));
+            assert_eq!(judged, admits, "{name}: {value}");
+        }
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl FromStr for BackendUrl {
         // Not `Authority::port`, which takes a number over 65535 for no port at all.
         let port = match rest.strip_prefix(authority.host()) {
             Some("") => 80,
-            Some(port) => port.strip_prefix(':').and_then(|port| port.parse().ok()).unwrap_or(0),
+            Some(port) => port.strip_prefix(':').and_then(port_number).unwrap_or(0),
             None => 0,
         };
         if host.is_empty() || port == 0 {
@@ -100,6 +100,11 @@ impl FromStr for BackendUrl {
         }
         Ok(Self { host, port, weight, draining })
     }
+}
+
+/// A port in its one spelling: no plus sign, no leading zeros.
+fn port_number(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|port: &u16| port.to_string() == text)
 }
 
 /// A list of backends, and of places where more are looked up.
