@@ -109,29 +109,60 @@ async fn a_reader_in_a_broken_transaction_is_replaced() {
     }
 }
 
-/// Gives up a BEGIN after longer and longer times, and writes on the same pool each time.
+/// Gives up `$work` after longer and longer times, and writes on the same pool each time: what was written is there for
+/// others, whatever was given up.
 macro_rules! give_up_and_write {
-    ($pool:expr, $other:expr, $engine:expr) => {{
+    ($pool:expr, $other:expr, $engine:expr, $work:expr) => {{
         sqlx::query("CREATE TABLE notes (id INTEGER NOT NULL)").execute($pool).await.expect("makes the table");
         for n in 0..150_i32 {
-            let patience = Duration::from_micros(10 * u64::try_from(n).expect("small"));
-            drop(tokio::time::timeout(patience, shop_sql::begin($pool)).await);
-            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("INSERT INTO notes VALUES ({n})")))
-                .execute($pool)
-                .await
-                .expect("writes");
-            let seen: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM notes").fetch_one($other).await.expect("reads");
-            assert_eq!(seen, i64::from(n) + 1, "{}: what was written is there for others", $engine);
+            let patience = Duration::from_micros(20 * u64::try_from(n).expect("small"));
+            drop(tokio::time::timeout(patience, $work).await);
+            let insert = sqlx::AssertSqlSafe(format!("INSERT INTO notes VALUES ({n})"));
+            sqlx::raw_sql(insert).execute($pool).await.expect("writes");
+            let seen = sqlx::query_scalar("SELECT COUNT(*) FROM notes WHERE id >= 0").fetch_one($other);
+            let seen: i64 = seen.await.expect("reads");
+            assert_eq!(seen, i64::from(n) + 1, "{}", $engine);
         }
+        sqlx::query("DROP TABLE notes").execute($pool).await.expect("drops the table");
     }};
+}
+
+/// Writes and commits.
+macro_rules! transaction {
+    ($pool:expr) => {
+        async {
+            let mut tx = shop_sql::begin($pool).await?;
+            sqlx::query("INSERT INTO notes VALUES (-1)").execute(&mut *tx).await?;
+            shop_sql::commit(tx).await
+        }
+    };
 }
 
 #[tokio::test]
 async fn a_begin_whose_caller_went_away_loses_no_later_write() {
     for place in servers().await {
         match (&place.store, &place.replica().await) {
-            (Store::Postgres(pool), Store::Postgres(other)) => give_up_and_write!(pool, other, place.engine),
-            (Store::MariaDb(pool), Store::MariaDb(other)) => give_up_and_write!(pool, other, place.engine),
+            (Store::Postgres(pool), Store::Postgres(other)) => {
+                give_up_and_write!(pool, other, place.engine, shop_sql::begin(pool));
+            }
+            (Store::MariaDb(pool), Store::MariaDb(other)) => {
+                give_up_and_write!(pool, other, place.engine, shop_sql::begin(pool));
+            }
+            _ => unreachable!("servers"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_whose_caller_went_away_anywhere_loses_no_later_write() {
+    for place in servers().await {
+        match (&place.store, &place.replica().await) {
+            (Store::Postgres(pool), Store::Postgres(other)) => {
+                give_up_and_write!(pool, other, place.engine, transaction!(pool));
+            }
+            (Store::MariaDb(pool), Store::MariaDb(other)) => {
+                give_up_and_write!(pool, other, place.engine, transaction!(pool));
+            }
             _ => unreachable!("servers"),
         }
     }

@@ -163,6 +163,17 @@ mod tests {
     }
 
     #[test]
+    fn a_blank_address_is_not_one_that_was_left_out() {
+        let mut ada = Preferences::unsaid("ada");
+        for blank in ["", " ", "\u{3000}"] {
+            let draft = PreferencesDraft { email: Some(blank.to_owned()), ..PreferencesDraft::default() };
+            assert!(matches!(ada.replace(&draft, None, NOW), Err(Error::Invalid(_))), "{blank:?}");
+        }
+        ada.replace(&PreferencesDraft::default(), None, NOW).expect("none is fine");
+        assert_eq!(ada.email, None);
+    }
+
+    #[test]
     fn everything_wrong_is_named_at_once() {
         let draft = PreferencesDraft {
             email: Some("ada".to_owned()),

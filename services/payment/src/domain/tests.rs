@@ -251,6 +251,24 @@ fn every_wrong_field_of_an_order_is_reported_at_once() {
 }
 
 #[test]
+fn texts_keep_to_the_rule_of_all_texts() {
+    let pairs = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+    for (order, field, code) in [
+        (RawOrder { description: Some("\u{200b}".to_owned()), ..raw_order() }, "description", "invisible"),
+        (RawOrder { description: Some("a\u{202e}b".to_owned()), ..raw_order() }, "description", "bidi_control"),
+        (RawOrder { metadata: pairs(" ", "x"), ..raw_order() }, "metadata", "required"),
+        (RawOrder { metadata: pairs("k", "a\nb"), ..raw_order() }, "metadata.k", "control_character"),
+        (RawOrder { metadata: pairs("k", &"x".repeat(501)), ..raw_order() }, "metadata.k", "too_long"),
+    ] {
+        let fault = order.check().expect_err("refused").fault();
+        let told: Vec<_> = fault.fields().iter().map(|error| (error.field.as_str(), error.code.as_str())).collect();
+        assert_eq!(told, [(field, code)]);
+    }
+    let blank = RawOrder { description: Some(" ".to_owned()), ..raw_order() };
+    assert_eq!(blank.check().expect("nothing was said").description, None);
+}
+
+#[test]
 fn card_numbers_are_refused_and_never_repeated() {
     const CARD: &str = "4242 4242 4242 4242";
     let pairs = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
