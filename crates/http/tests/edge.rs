@@ -435,12 +435,26 @@ async fn the_interface_describes_itself() {
 }
 
 #[tokio::test]
-async fn the_page_to_try_it_needs_nothing_from_outside() {
+async fn the_page_to_try_it_comes_with_all_its_parts_and_needs_nothing_from_outside() {
     let mut res = ask(TestClient::get(url("/docs"))).await;
     assert!(header(&res, "content-type").starts_with("text/html"));
-    assert!(header(&res, "content-security-policy").contains("default-src 'none'"));
+    assert!(
+        header(&res, "content-security-policy").contains("default-src 'none'; script-src 'self'; style-src 'self'")
+    );
     let page = res.take_string().await.expect("text");
-    assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("src="));
+    assert!(!page.contains("http://") && !page.contains("https://"));
+    let parts: Vec<_> = page.split('"').filter(|text| text.starts_with("docs/")).collect();
+    assert_eq!(parts.len(), 4, "{page}");
+    for part in parts {
+        let part = url(&format!("/{part}"));
+        let res = ask(TestClient::get(&part).add_header("accept-encoding", "gzip", true)).await;
+        assert_eq!(res.status_code, Some(StatusCode::OK), "{part}");
+        assert_eq!(header(&res, "content-encoding"), "gzip", "{part}");
+        assert!(header(&res, "cache-control").contains("immutable"), "{part}");
+        let again = TestClient::get(&part).add_header("if-none-match", header(&res, "etag"), true);
+        assert_eq!(ask(again).await.status_code, Some(StatusCode::NOT_MODIFIED), "{part}");
+    }
+    assert_eq!(ask(TestClient::get(url("/docs/nowhere.js"))).await.status_code, Some(StatusCode::NOT_FOUND));
 }
 
 #[tokio::test]
