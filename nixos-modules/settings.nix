@@ -139,6 +139,7 @@ let
         grpc_urls = urls other "grpc" "gRPC";
       }
     ) behind;
+    docs.enabled = default types.bool "Whether `/docs` and `/openapi.json` describe the whole API.";
     trusted_proxies = default (types.listOf types.str) "Addresses of proxies in front, whose word on the client's address counts.";
     workers = default types.ints.unsigned "Threads that serve; 0 is one per core.";
   };

@@ -3,6 +3,7 @@
 mod admin;
 mod backends;
 mod browser;
+mod docs;
 mod origin;
 mod rate_limit;
 mod resilience;
@@ -12,6 +13,7 @@ mod tls;
 pub use admin::Admin;
 pub use backends::{BackendUrl, Backends, InvalidBackend};
 pub use browser::{Cors, Csrf, SecurityHeaders};
+pub use docs::Docs;
 pub(crate) use origin::is_host_byte;
 pub use origin::{AllowedOrigin, InvalidOrigin};
 pub use rate_limit::{ApiKeys, ClientKey, Jwt, RateLimit, RedisLimit, RouteLimit};
@@ -63,6 +65,8 @@ pub struct Config {
     /// Proxies in front of the gateway whose `X-Forwarded-*` and `Forwarded` are believed; none by default, because a
     /// client could write anything there.
     pub trusted_proxies: Vec<Network>,
+    /// The reference of the whole API.
+    pub docs: Docs,
     /// The admin API.
     pub admin: Admin,
     /// Threads that serve connections; 0 is one per core.
@@ -97,6 +101,7 @@ impl Default for Config {
             csrf: Csrf::default(),
             security_headers: SecurityHeaders::default(),
             trusted_proxies: Vec::new(),
+            docs: Docs::default(),
             admin: Admin::default(),
             workers: 0,
             stop: Stop::default(),
@@ -402,6 +407,7 @@ impl Settings for Config {
             Var::new("CSRF_ENABLED", "csrf.enabled", "whether changes sent by other sites' pages are refused"),
             Var::new("CSRF_TRUSTED_ORIGINS", "csrf.trusted_origins", "comma list of sites that may send them"),
             Var::new("SECURITY_HEADERS_ENABLED", "security_headers.enabled", "whether answers get security headers"),
+            Var::new("DOCS_ENABLED", "docs.enabled", "whether /docs and /openapi.json describe the whole API"),
             Var::new("ADMIN_TOKEN", "admin.token", "bearer token of the admin API; without one, this machine only"),
             Var::new("ADMIN_STATE_FILE", "admin.state_file", "file that keeps the admin API's changes over a restart"),
         ];
@@ -457,6 +463,7 @@ impl Config {
         problems.within("cors", |p| self.cors.check(p));
         problems.within("csrf", |p| self.csrf.check(p));
         problems.within("security_headers", |p| self.security_headers.check(p));
+        problems.within("docs", |p| self.docs.check(p));
         problems.within("health_check", |p| self.health_check.check(p));
         problems.within("retries", |p| self.retries.check(p));
         problems.within("rate_limit", |p| self.rate_limit.check(p));

@@ -11,6 +11,7 @@ pub mod config;
 mod cors;
 mod csrf;
 mod discovery;
+mod docs;
 mod doors;
 mod draft;
 mod exchange;

@@ -20,6 +20,7 @@ use crate::body::{Body, Download, Upload};
 use crate::client::Client;
 use crate::config::Config;
 use crate::cors;
+use crate::docs;
 use crate::exchange::Exchange;
 use crate::feed::Listener;
 use crate::front::{Incoming, Watch, Worker};
@@ -216,6 +217,13 @@ impl Visit {
         {
             self.exchange.own(cors::PREFLIGHT);
             return Ok(Reply::Own(cors.preflight(verdict)));
+        }
+        if let Some(route) = docs::Route::find(live, &normal).filter(|_| !self.is_grpc) {
+            self.exchange.own(route.pattern());
+            if route.is_counted() {
+                self.limit(live, &head, &normal).await?;
+            }
+            return route.answer(&worker.shared.docs, live, &head).await.map(Reply::Own);
         }
         let target = self.route(&live.table, &normal, &head.headers)?;
         if self.is_late {

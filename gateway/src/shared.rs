@@ -10,6 +10,7 @@ use shop_clock::{Clock as _, SystemClock};
 use tokio::sync::{Notify, watch};
 
 use crate::admin::{Failures, StateFile};
+use crate::docs::Docs;
 use crate::draft::Draft;
 use crate::feed::Feed;
 use crate::live::Live;
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) recent: Recent,
     /// Tells pages what goes on.
     pub(crate) feed: Feed,
+    /// The reference of the API.
+    pub(crate) docs: Docs,
     pub(crate) workers: usize,
     /// The signal to stop came: not ready any more.
     draining: AtomicBool,
@@ -79,6 +82,7 @@ impl Shared {
             begun,
             recent: Recent::new(begun),
             feed: Feed::default(),
+            docs: Docs::default(),
             workers,
             draining: AtomicBool::new(false),
             closed: AtomicBool::new(false),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::input::{self, Query};
 use crate::check::Protocol;
 use crate::cors;
+use crate::docs;
 use crate::limit::Call;
 use crate::live::Live;
 use crate::own::Own;
@@ -44,7 +45,7 @@ pub(super) fn explain(live: &Live, query: &Query<'_>) -> Result<Value, Refusal> 
     };
     answer["normal_path"] = normal.as_ref().into();
     answer["browser"] = browser(live, &asked);
-    if let Some(route) = own_route(&normal) {
+    if let Some(route) = own_route(live, &normal) {
         answer["route"] = json!({"pattern": route, "answered_by": "gateway"});
         return Ok(answer);
     }
@@ -102,8 +103,9 @@ fn backends(group: &Group) -> Value {
     group.outlook().into_iter().map(one).collect()
 }
 
-fn own_route(path: &str) -> Option<&'static str> {
-    Own::find(path).map(Own::path).or_else(|| super::route(path))
+fn own_route(live: &Live, path: &str) -> Option<&'static str> {
+    let docs = || docs::Route::find(live, path).map(docs::Route::pattern);
+    Own::find(path).map(Own::path).or_else(|| super::route(path)).or_else(docs)
 }
 
 fn imagine(query: &Query<'_>) -> Result<Imagined, Refusal> {

@@ -11,6 +11,7 @@ mod browser;
 mod checks;
 mod conversations;
 mod discovery;
+mod docs;
 mod drain;
 mod follow;
 mod frames;

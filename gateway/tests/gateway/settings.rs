@@ -59,6 +59,7 @@ fn every_variable_reaches_its_setting() {
         ("CSRF_ENABLED", "false"),
         ("CSRF_TRUSTED_ORIGINS", "https://pay.example"),
         ("SECURITY_HEADERS_ENABLED", "false"),
+        ("DOCS_ENABLED", "false"),
         ("ADMIN_TOKEN", "secret"),
     ]))
     .expect("loads")
@@ -87,6 +88,7 @@ fn every_variable_reaches_its_setting() {
         ("/cors/origins", serde_json::json!(["https://a.example", "https://*.b.example"])),
         ("/cors/credentials", true.into()),
         ("/csrf/enabled", false.into()),
+        ("/docs/enabled", false.into()),
         ("/csrf/trusted_origins", serde_json::json!(["https://pay.example"])),
         ("/security_headers/enabled", false.into()),
         ("/admin/token", "***".into()),
@@ -153,6 +155,9 @@ fn backends_are_checked_and_failed_calls_repeated_unless_settings_say_otherwise(
     assert_eq!((retries.attempts, retries.budget_percent, retries.least_per_second), (2, 20, 3));
     assert_eq!(config.load_balancer.slow_start.get().as_secs(), 10);
     let set = [
+        ("docs.path", "openapi.json"),
+        ("docs.timeout", "0s"),
+        ("docs.max_age", "0s"),
         ("health_check.path", "health"),
         ("health_check.interval", "0s"),
         ("health_check.timeout", "0s"),

@@ -64,7 +64,7 @@ imagePullSecrets:
 {{- define "shop.settings.fixed" -}}
 {{- $settings := dict -}}
 {{- include "shop.settings" (dict "root" .root "name" .name "out" $settings) -}}
-{{- if eq .name "gateway" }}{{ $settings = omit $settings "services" "circuit_breaker" "load_balancer" "health_check" "retries" "rate_limit" "cors" "csrf" "security_headers" "trusted_proxies" "upstream" "drain_delay" }}{{ end -}}
+{{- if eq .name "gateway" }}{{ $settings = omit $settings "services" "circuit_breaker" "load_balancer" "health_check" "retries" "rate_limit" "cors" "csrf" "security_headers" "docs" "trusted_proxies" "upstream" "drain_delay" }}{{ end -}}
 {{ include "shop.toml" $settings }}
 {{- end }}
 

@@ -75,10 +75,11 @@ fn table(at: &Addresses) -> String {
         }
     }
     if let Some(gateway) = at.gateway {
-        let api = format!("http://localhost:{}/api", gateway.port());
+        let at = format!("http://localhost:{}", gateway.port());
+        let api = format!("{at}/api");
         let _ = write!(
             out,
-            "\n  Try:\n  curl '{api}/products?limit=3'\n  \
+            "\n  Read and try the API: {at}/docs\n\n  Or:\n  curl '{api}/products?limit=3'\n  \
              curl {api}/baskets/ada/items --json '{{\"product_id\": 1, \"quantity\": 2}}'\n  \
              curl {api}/payments --json '{{\"user_id\": \"ada\", \"method\": \"credit_card\"}}'\n\n"
         );
