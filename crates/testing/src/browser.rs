@@ -141,6 +141,13 @@ impl Browser {
         self.call(Method::POST, &format!("{element}/value"), &json!({"text": text})).await;
     }
 
+    /// Puts text in a field in place of what is there, at once, as from the clipboard.
+    pub async fn paste(&self, selector: &str, text: &str) {
+        // Control and A, in WebDriver's codes.
+        self.write(selector, "\u{e009}a").await;
+        self.devtools("Input.insertText", json!({"text": text})).await;
+    }
+
     /// What the console has said since it was asked last: errors of scripts, of the network, and of the page's policy.
     pub async fn console(&self) -> Vec<String> {
         let entries = self.call(Method::POST, "/se/log", &json!({"type": "browser"})).await;
@@ -148,9 +155,12 @@ impl Browser {
         entries.as_array().map(|entries| entries.iter().map(line).collect()).unwrap_or_default()
     }
 
-    /// What the window shows, as PNG in base64.
-    pub async fn screenshot(&self) -> String {
-        self.call(Method::GET, "/screenshot", &Value::Null).await.as_str().unwrap_or_default().to_owned()
+    /// Keeps what the window shows where `SHOP_TEST_SCREENSHOTS` says, for whoever wants to look at it: PNG in base64.
+    pub async fn keep(&self, name: &str) {
+        let Some(folder) = crate::variable("SHOP_TEST_SCREENSHOTS") else { return };
+        let shown = self.call(Method::GET, "/screenshot", &Value::Null).await;
+        let file = std::path::Path::new(&folder).join(format!("{name}.png.base64"));
+        std::fs::write(file, shown.as_str().unwrap_or_default()).expect("writes");
     }
 }
 

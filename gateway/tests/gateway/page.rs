@@ -36,14 +36,6 @@ async fn overflows(browser: &Browser) -> Value {
         .await
 }
 
-/// Screenshots go where `SHOP_TEST_SCREENSHOTS` says, for whoever wants to look at them.
-#[expect(clippy::disallowed_methods, reason = "tests have no settings file")]
-async fn keep(browser: &Browser, name: &str) {
-    let Ok(folder) = std::env::var("SHOP_TEST_SCREENSHOTS") else { return };
-    let file = std::path::Path::new(&folder).join(format!("{name}.png.base64"));
-    std::fs::write(file, browser.screenshot().await).expect("writes");
-}
-
 #[tokio::test]
 async fn the_page_shows_what_happens_while_it_happens() {
     let Some(browser) = Browser::start().await else { return };
@@ -80,23 +72,23 @@ async fn the_page_shows_what_happens_while_it_happens() {
     eventually!(says(&browser, "#refusals", "breaker_open").await);
     says(&browser, "#refusals", "/api/products/*").await.expect("the route");
     eventually!(says(&browser, "#tiles", "p99").await);
-    keep(&browser, "desktop-light").await;
+    browser.keep("desktop-light").await;
     browser.prefer("dark").await;
-    keep(&browser, "desktop-dark").await;
+    browser.keep("desktop-dark").await;
     assert_eq!(overflows(&browser).await, json!([]));
     for (name, scheme) in [("phone-dark", "dark"), ("phone-light", "light")] {
         browser.prefer(scheme).await;
         browser.resize(360, 780, true).await;
         assert_eq!(overflows(&browser).await, json!([]), "{name}");
-        keep(&browser, name).await;
+        browser.keep(name).await;
     }
     browser.run("document.querySelector('#refusals-title').scrollIntoView()").await;
-    keep(&browser, "phone-refusals").await;
+    browser.keep("phone-refusals").await;
 
     let _again = Mortal::at(address);
     browser.run(&format!("document.querySelector('{product}').scrollIntoView({{block: 'center'}})")).await;
     browser.click(&format!("{product} [data-is=reset]")).await;
-    keep(&browser, "phone-question").await;
+    browser.keep("phone-question").await;
     browser.click("#yes").await;
     eventually!({
         gateway.get("/api/products").await;
@@ -143,7 +135,7 @@ async fn the_token_is_asked_for_and_stays_in_the_tab() {
     let gateway = Running::start(settings).await;
     browser.open(&page(&gateway)).await;
     eventually!(says(&browser, "#login", "Admin token").await);
-    keep(&browser, "login").await;
+    browser.keep("login").await;
     browser.write("#token", "wrong").await;
     browser.click("#login button").await;
     eventually!(says(&browser, "#notice", "not the token").await);
@@ -174,7 +166,7 @@ async fn what_is_old_is_marked_and_the_page_finds_back() {
     gateway.shutdown.soft.cancel();
     eventually!(says(&browser, "[data-link=stale] #link", "stale since").await);
     gateway.ended.await.expect("no panic").expect("a clean end");
-    keep(&browser, "stale").await;
+    browser.keep("stale").await;
     settings.http.port = gateway.addr.port();
     let _again = Running::start(settings).await;
     eventually!(says(&browser, "[data-link=live] #link", "live").await);

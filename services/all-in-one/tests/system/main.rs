@@ -7,6 +7,7 @@ mod grpc;
 mod ids;
 mod notices;
 mod purchase;
+mod reference;
 mod shop;
 
 /// Runs each named situation on both sets of stores.
