@@ -166,6 +166,18 @@ pub fn openmetrics() -> Option<String> {
     server("SHOP_TEST_OPENMETRICS", "Python with prometheus_client")
 }
 
+/// The folder of what makes clients out of documents and protos, and compiles them. Where it cannot be, because nothing can
+/// be installed there, `off` says so, and that nobody wants it.
+#[must_use]
+pub fn clients() -> Option<String> {
+    let folder = server("SHOP_TEST_CLIENTS", "generator of clients")?;
+    if folder == "off" {
+        stderr().write_all(b"SKIPPED: no clients are made (SHOP_TEST_CLIENTS=off)\n").ok();
+        return None;
+    }
+    Some(folder)
+}
+
 /// Whether a missing server fails the tests that need it.
 #[must_use]
 pub fn required() -> bool {

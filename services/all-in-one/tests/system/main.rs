@@ -2,6 +2,7 @@
 //! PostgreSQL, Redis, MariaDB and Kafka.
 
 mod blame;
+mod clients;
 mod contention;
 mod grpc;
 mod ids;
