@@ -17,7 +17,7 @@ const STALE: &str = "SELECT id, name, description, category FROM products WHERE 
 const FOLD: &str = "UPDATE products SET name_folded = $1, words = $2, category = $3, folding = $4 \
      WHERE id = $5 AND name = $6 AND description = $7 AND category = $8";
 
-#[derive(sqlx::FromRow)]
+#[derive(shop_sql::FromRow)]
 struct Row {
     id: i64,
     name: String,
