@@ -24,7 +24,8 @@ end_contained() {
   local first
   read -r first _ <"/proc/$CONTAINED/task/$CONTAINED/children" || first=$CONTAINED
   kill -KILL "${first:-$CONTAINED}" 2>/dev/null || true
-  wait "$CONTAINED" 2>/dev/null || true
+  # Not by `wait`: in the trap of one that was interrupted it may wait for ever.
+  while kill -0 "$CONTAINED" 2>/dev/null; do sleep 0.05; done
 }
 
 # The other processes of what is contained, `PID COMMAND` on each line. To be asked by its first process, which is given a
