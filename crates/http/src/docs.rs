@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use salvo::http::ResBody;
-use salvo::oapi::{Info, OpenApi};
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, Router, async_trait};
 use shop_reference::Document;
 
+use crate::document::{self, About};
+
 /// The routes for what `router` documents about itself.
-pub(crate) fn routes(title: &str, router: &Router) -> Router {
-    let info = Info::new(title, env!("CARGO_PKG_VERSION"));
-    let document = OpenApi::with_info(info).merge_router(router).to_json().unwrap_or_default();
+pub(crate) fn routes(about: About, router: &Router) -> Router {
+    let document = document::of(about, router);
     Router::new()
         .push(Router::with_path("openapi.json").get(Described(Document::new(document))))
         .push(Router::with_path("docs").get(Page))

@@ -28,7 +28,7 @@ const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// Longest key taken.
-const MAX_KEY: usize = 255;
+pub(crate) const MAX_KEY: usize = 255;
 
 /// The headers that belong to the answer and are stored with it.
 const KEPT: [HeaderName; 3] = [CONTENT_TYPE, LOCATION, ETAG];
@@ -200,7 +200,8 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut sent = headers.get_all(KEY).iter();
     let Some(value) = sent.next() else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
-    if sent.next().is_some() || text.is_empty() || text.len() > MAX_KEY {
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if sent.next().is_some() || !visible || text.is_empty() || text.len() > MAX_KEY {
         let detail = format!("send one Idempotency-Key of 1 to {MAX_KEY} visible ASCII characters");
         return Err(Fault::new(Kind::Malformed, "invalid_idempotency_key", detail).into());
     }

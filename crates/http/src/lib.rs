@@ -5,7 +5,9 @@
 //! errors) happens in one hoop, so the way of a request reads top to bottom in `edge.rs`.
 
 mod accept;
+pub mod describe;
 mod docs;
+mod document;
 mod doors;
 mod edge;
 pub mod etag;
@@ -22,6 +24,7 @@ pub mod schema;
 mod serve;
 mod service;
 
+pub use document::About;
 pub use doors::Doors;
 pub use extract::{OptionalJson, Path, StrictJson, id, invalid_parameter};
 pub use problem::Problem;

@@ -2,14 +2,14 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use salvo::oapi::{Array, BasicType, Components, ComposeSchema, Object, RefOr, Schema, SchemaType, ToSchema};
+use salvo::oapi::{Array, Components, ComposeSchema, Object, RefOr, Schema, ToSchema};
 use serde::de::DeserializeOwned;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 use shop_fault::{Fault, FieldError, Kind};
 
-use crate::Problem;
+use crate::{Problem, describe};
 
 /// How many items a page has at most: 1–100, 20 when not asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +52,8 @@ impl<'de> Deserialize<'de> for Limit {
 
 impl ToSchema for Limit {
     fn to_schema(_components: &mut Components) -> RefOr<Schema> {
-        let limit = Object::with_type(BasicType::Integer).minimum(1.0).maximum(f64::from(Self::MAX));
-        RefOr::Type(limit.default_value(20.into()).into())
+        let limit = describe::integer(1..=Self::MAX.into()).default_value(Self::default().get().into());
+        RefOr::Type(limit.into())
     }
 }
 
@@ -72,6 +72,14 @@ const TAG: usize = 8;
 
 /// Longest cursor taken: a sort key of 200 characters, escaped, stays under it.
 const MAX: usize = 4096;
+
+/// The letters of a cursor.
+const PATTERN: &str = "^[A-Za-z0-9_-]+$";
+
+crate::describe! {
+    /// A cursor as a list takes it.
+    pub CursorText = describe::string(1..=MAX).pattern(PATTERN);
+}
 
 impl Cursor {
     /// The cursor after the item with sort key `key`, in the list named by `scope`.
@@ -116,6 +124,9 @@ fn tag(scope: &str, key: &[u8]) -> [u8; TAG] {
 pub trait Listed {
     /// The member that holds the items: the plural, such as `products`.
     const PLURAL: &'static str;
+
+    /// What a page of them is called in the document, such as `ProductPage`.
+    const PAGE: &'static str;
 }
 
 /// One page: `{"<plural>": […], "count": n, "next_cursor": "…"|null}`.
@@ -156,15 +167,20 @@ impl<T: Serialize + Listed> Serialize for Page<T> {
 
 impl<T: ToSchema + Listed> ToSchema for Page<T> {
     fn to_schema(components: &mut Components) -> RefOr<Schema> {
-        let cursor = Object::with_type(SchemaType::from_iter([BasicType::String, BasicType::Null]));
+        let most = Limit::MAX as usize;
+        let items = Array::new().items(T::to_schema(components)).max_items(most);
+        let count = describe::integer(0..=Limit::MAX.into()).description("How many are on this page");
+        let cursor = describe::nullable(describe::string(1..=MAX).pattern(PATTERN));
+        let cursor = cursor.description("Where the next page starts; null on the last one");
         let page = Object::new()
-            .property(T::PLURAL, Array::new().items(T::to_schema(components)))
-            .property("count", Object::with_type(BasicType::Integer))
+            .description("A page of a list")
+            .property(T::PLURAL, items.description("In order"))
+            .property("count", count)
             .property("next_cursor", cursor)
             .required(T::PLURAL)
             .required("count")
             .required("next_cursor");
-        RefOr::Type(page.into())
+        describe::component(components, T::PAGE, RefOr::Type(page.into()))
     }
 }
 

@@ -7,12 +7,14 @@ use std::fmt;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use salvo::http::ResBody;
-use salvo::oapi::{self, BasicType, Components, Content, EndpointOutRegister, Object, Operation, RefOr, Schema};
+use salvo::oapi::schema::AdditionalProperties;
+use salvo::oapi::{Array, Components, EndpointOutRegister, Object, Operation, RefOr};
 use salvo::{Depot, Request, Response, Writer, async_trait};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shop_fault::{Fault, FieldError, Kind, Scope, Violation};
 
+use crate::describe;
 use crate::request_id::request_id;
 
 /// Of whom a failure of ours speaks, for who stands in front.
@@ -59,13 +61,9 @@ impl Writer for Problem {
 }
 
 impl EndpointOutRegister for Problem {
-    fn register(components: &mut Components, operation: &mut Operation) {
-        let schema = schema(components);
-        operation.responses.insert(
-            "default",
-            oapi::Response::new("A problem (RFC 9457); `code` says which one")
-                .add_content("application/problem+json", Content::new(schema)),
-        );
+    fn register(components: &mut Components, _operation: &mut Operation) {
+        // Which operation refuses what is in its document; all refusals are of this form.
+        describe(components);
     }
 }
 
@@ -225,33 +223,45 @@ fn chain(error: &Fault) -> String {
     if text.is_empty() { error.to_string() } else { text }
 }
 
-fn schema(components: &mut Components) -> RefOr<Schema> {
-    const NAME: &str = "Problem";
-    if !components.schemas.contains_key(NAME) {
-        let text = || Object::with_type(BasicType::String);
-        let field = Object::new()
-            .property("field", text())
-            .property("code", text())
-            .property("message", text())
-            .required("field")
-            .required("code")
-            .required("message");
-        let mut problem = Object::new()
-            .description("Problem details, RFC 9457")
-            .property("type", text())
-            .property("title", text())
-            .property("status", Object::with_type(BasicType::Integer))
-            .property("detail", text())
-            .property("instance", text())
-            .property("code", text().description("stable, snake_case"))
-            .property("request_id", text())
-            .property("errors", oapi::Array::new().items(field));
-        for name in ["type", "title", "status", "detail", "instance", "code", "request_id"] {
-            problem = problem.required(name);
-        }
-        components.schemas.insert(NAME.to_owned(), RefOr::Type(problem.into()));
-    }
-    RefOr::Ref(oapi::Ref::from_schema_name(NAME))
+/// More fields or violations are never listed: there is one for a field, a line of a basket or an unknown field at most.
+const MOST_LISTED: usize = 200;
+
+/// The schema `Problem`, which every response from 400 on refers to.
+fn describe(components: &mut Components) {
+    let text = |most: usize| describe::string(0..=most);
+    let code = || describe::string(1..=64).pattern("^[a-z][a-z0-9_.]*$");
+    let field = Object::new()
+        .description("A field or parameter that is not valid")
+        .property("field", text(1000).description("Its path, such as `items[0].quantity`"))
+        .property("code", code().description("Stable, snake_case"))
+        .property("message", text(2000).description("What to do about it"));
+    let violation = Object::new()
+        .description("Something whose state stands in the way")
+        .property("type", code().description("Stable, snake_case"))
+        .property("subject", text(1000).description("Which thing, such as `products/7`"))
+        .property("description", text(2000).description("What is the matter with it"));
+    let mut list = |name, object: Object, required: [&str; 3]| {
+        let object = required.into_iter().fold(object, Object::required);
+        Array::new().items(describe::component(components, name, RefOr::Type(object.into())))
+    };
+    let errors = list("FieldError", field, ["field", "code", "message"]);
+    let violations = list("Violation", violation, ["type", "subject", "description"]);
+    let problem = Object::new()
+        .description("What went wrong (RFC 9457). Some codes come with members of their own")
+        .property("type", text(100).description("Says no more than the status").example("about:blank"))
+        .property("title", text(100).description("Of the status"))
+        .property("status", describe::integer(400..=599).description("The HTTP status"))
+        .property("detail", text(8000).description("For people"))
+        .property("instance", text(8000).description("The path that was asked"))
+        .property("code", code().description("Stable, snake_case: what programs decide by"))
+        .property("request_id", text(128).description("Find it in the logs"))
+        .property("errors", errors.max_items(MOST_LISTED).description("Every field that is not valid"))
+        .property("violations", violations.max_items(MOST_LISTED).description("What stands in the way"))
+        .additional_properties(AdditionalProperties::FreeForm(true));
+    let problem = ["type", "title", "status", "detail", "instance", "code", "request_id"]
+        .into_iter()
+        .fold(problem, Object::required);
+    describe::component(components, "Problem", RefOr::Type(problem.into()));
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use shop_config::Http;
 use shop_runtime::Health;
 use shop_telemetry::Metrics;
 
+use crate::document::About;
 use crate::edge::Edge;
 use crate::metrics::HttpMetrics;
 use crate::{docs, operations, problem};
@@ -16,8 +17,8 @@ use crate::{docs, operations, problem};
 /// What [`service`] needs beside the router.
 #[derive(Clone)]
 pub struct Parts {
-    /// The title of the interface in its documentation.
-    pub title: &'static str,
+    /// What the documentation says of the interface beside its operations.
+    pub about: About,
     /// Where request metrics are registered, and what `/metrics` shows.
     pub metrics: Metrics,
     /// What `/health` and `/health/ready` ask.
@@ -31,8 +32,8 @@ pub struct Parts {
 ///
 /// A route of `router` wins over one of ours with the same path.
 pub fn service(router: Router, parts: Parts) -> Service {
-    let Parts { title, metrics, health, settings } = parts;
-    let docs = docs::routes(title, &router);
+    let Parts { about, metrics, health, settings } = parts;
+    let docs = docs::routes(about, &router);
     let mut router = Router::new().push(router).push(operations::routes(health.clone(), metrics.clone())).push(docs);
     answer_head(&mut router);
     let measured = HttpMetrics::new(&metrics, &router);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use shop_config::Http;
 use shop_fault::{Fault, FieldError, Kind};
 use shop_http::page::{Limit, Listed, Page};
-use shop_http::{Health, OptionalJson, Parts, Path, Problem, Query, StrictJson, etag, service};
+use shop_http::{About, Health, OptionalJson, Parts, Path, Problem, Query, StrictJson, etag, service};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 
@@ -43,6 +43,7 @@ struct Thing {
 
 impl Listed for Thing {
     const PLURAL: &'static str = "things";
+    const PAGE: &'static str = "ThingPage";
 }
 
 #[derive(Deserialize, ToParameters)]
@@ -127,7 +128,10 @@ fn app_with(settings: Http, health: Health) -> Service {
         .push(Router::with_path("down").get(down))
         .push(Router::with_path("state").get(trace_state))
         .push(Router::with_path("bare").get(bare));
-    service(router, Parts { title: "Things", metrics: Metrics::new("things"), health, settings })
+    service(
+        router,
+        Parts { about: About { title: "Things", tags: &[] }, metrics: Metrics::new("things"), health, settings },
+    )
 }
 
 fn app() -> Service {
@@ -428,9 +432,16 @@ async fn the_interface_describes_itself() {
     assert_eq!((&doc["openapi"], &doc["info"]["title"]), (&json!("3.1.0"), &json!("Things")));
     let post = &doc["paths"]["/things"]["post"];
     assert!(post["requestBody"]["content"]["application/json"]["schema"].is_object(), "{post}");
-    assert!(post["responses"]["default"]["content"]["application/problem+json"].is_object(), "{post}");
-    let parameters = doc["paths"]["/things"]["get"]["parameters"].as_array().expect("two").len();
-    assert_eq!(parameters, 2);
+    for status in ["400", "413", "415", "422", "500", "503", "504"] {
+        let problem = &post["responses"][status]["content"]["application/problem+json"];
+        assert_eq!(problem["schema"]["$ref"], "#/components/schemas/Problem", "{status}: {post}");
+    }
+    let listing = &doc["paths"]["/things"]["get"];
+    assert_eq!(listing["parameters"].as_array().expect("two").len(), 2);
+    assert_eq!(
+        listing["responses"]["200"]["content"]["application/json"]["schema"]["$ref"],
+        "#/components/schemas/ThingPage"
+    );
     assert_eq!(doc["paths"]["/things/{id}"]["get"]["parameters"][0]["in"], "path");
 }
 

@@ -10,7 +10,7 @@ use salvo::test::{RequestBuilder, ResponseExt};
 use serde::Deserialize;
 use shop_config::Http;
 use shop_http::page::{Cursor, Limit};
-use shop_http::{Health, OptionalJson, Parts, Path, Problem, Query, StrictJson, precondition, service};
+use shop_http::{About, Health, OptionalJson, Parts, Path, Problem, Query, StrictJson, precondition, service};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 
@@ -61,7 +61,10 @@ static APP: LazyLock<Service> = LazyLock::new(|| {
     let router =
         Router::with_path("things").get(list).post(create).push(Router::with_path("{id}").put(change).delete(change));
     let health = Health::new(&Shutdown::new());
-    service(router, Parts { title: "t", metrics: Metrics::new("t"), health, settings: Http::on(0) })
+    service(
+        router,
+        Parts { about: About { title: "t", tags: &[] }, metrics: Metrics::new("t"), health, settings: Http::on(0) },
+    )
 });
 
 static RUNTIME: LazyLock<tokio::runtime::Runtime> =

@@ -12,7 +12,7 @@ use shop_clock::SystemClock;
 use shop_config::Http;
 use shop_fault::{Fault, Kind};
 use shop_http::idempotency::{self, Begin, BoxError, Canonical, Fingerprint, Store, Stored};
-use shop_http::{Health, OptionalJson, Parts, Problem, service};
+use shop_http::{About, Health, OptionalJson, Parts, Problem, service};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use tokio::sync::Notify;
@@ -121,7 +121,10 @@ fn app(create: &Create, keys: Keys) -> Arc<Service> {
             .push(Router::with_path("more").post(create.clone())),
     );
     let health = Health::new(&Shutdown::new());
-    Arc::new(service(router, Parts { title: "t", metrics: Metrics::new("t"), health, settings: Http::on(0) }))
+    Arc::new(service(
+        router,
+        Parts { about: About { title: "t", tags: &[] }, metrics: Metrics::new("t"), health, settings: Http::on(0) },
+    ))
 }
 
 fn post(key: &str, body: &str) -> RequestBuilder {

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 use salvo::prelude::*;
 use shop_config::Http;
-use shop_http::{Health, Parts, serve, service};
+use shop_http::{About, Health, Parts, serve, service};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -53,8 +53,12 @@ fn start(settings: Http) -> Running {
     let router =
         Router::new().push(Router::with_path("hold").get(hold.clone())).push(Router::with_path("echo").post(echo));
     let shutdown = Shutdown::new();
-    let parts =
-        Parts { title: "t", metrics: Metrics::new("t"), health: Health::new(&shutdown), settings: settings.clone() };
+    let parts = Parts {
+        about: About { title: "t", tags: &[] },
+        metrics: Metrics::new("t"),
+        health: Health::new(&shutdown),
+        settings: settings.clone(),
+    };
     let listening = shop_runtime::listen(([127, 0, 0, 1], 0).into(), "http.port (PORT)");
     let listener = listening.now_or_never().expect("at once").expect("a free port");
     let addr = listener.local_addr().expect("bound");

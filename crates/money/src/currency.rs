@@ -23,6 +23,11 @@ impl Currency {
     /// The US dollar: what an amount is in when nothing is said.
     pub const USD: Self = Self(*b"USD");
 
+    /// The codes of all of them.
+    pub fn codes() -> impl Iterator<Item = &'static str> {
+        [TWO, NONE, THREE].into_iter().flat_map(|list| list.split(' '))
+    }
+
     /// How many decimals an amount has: 0, 2 or 3.
     pub const fn decimals(self) -> u32 {
         match &self.0 {
@@ -53,7 +58,7 @@ impl FromStr for Currency {
         let unknown = || MoneyError::UnknownCurrency(text.chars().take(10).collect());
         let mut code: [u8; 3] = text.as_bytes().try_into().map_err(|_| unknown())?;
         code.make_ascii_uppercase();
-        let known = [TWO, NONE, THREE].iter().flat_map(|list| list.split(' ')).any(|known| known.as_bytes() == code);
+        let known = Self::codes().any(|known| known.as_bytes() == code);
         if known { Ok(Self(code)) } else { Err(unknown()) }
     }
 }

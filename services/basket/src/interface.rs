@@ -7,4 +7,4 @@ mod http;
 
 pub(crate) use events::Clearing;
 pub(crate) use grpc::BasketGrpc;
-pub(crate) use http::{Api, routes};
+pub(crate) use http::{ABOUT, Api, routes};

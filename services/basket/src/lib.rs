@@ -83,7 +83,7 @@ impl Basket {
         let queries = Queries::new(store.baskets);
         let api = Api { commands: commands.clone(), queries: queries.clone(), keys: store.keys, clock: clock.clone() };
         let parts = shop_http::Parts {
-            title: "Basket service",
+            about: interface::ABOUT,
             metrics: metrics.clone(),
             health: health.clone(),
             settings: config.http.clone(),

@@ -49,7 +49,7 @@ impl Stage {
         let queries = Queries::new(store.baskets.clone());
         let api = Api { commands: commands.clone(), queries, keys: store.keys, clock: clock.clone() };
         let parts = shop_http::Parts {
-            title: "Basket service",
+            about: interface::ABOUT,
             metrics: Metrics::new("basket-service"),
             health: Health::new(&Shutdown::new()),
             settings: Http::on(0),

@@ -11,9 +11,9 @@ mod preferences;
 mod signing;
 
 pub(crate) use channel::{Channel, EventType, Status};
-pub(crate) use endpoint::{Endpoint, EndpointDraft, EndpointSettings, MAX_ENDPOINTS};
+pub(crate) use endpoint::{DESCRIPTION, Endpoint, EndpointDraft, EndpointSettings, MAX_ENDPOINTS};
 pub(crate) use error::{Error, Result};
-pub(crate) use hook::{HookUrl, Reach};
+pub(crate) use hook::{HookUrl, MAX_URL, Reach};
 pub(crate) use notification::{Failure, Next, Notification, Outcome, Policy};
 #[cfg(test)]
 pub(crate) use plan::tests;
@@ -22,6 +22,6 @@ pub(crate) use ports::{
     Call, Change, Claim, Endpoints, Filter, Hooks, Letter, Listed, Mail, Notifications, Plan, PreferenceStore, Store,
     Waiting,
 };
-pub(crate) use preferences::{Preferences, PreferencesDraft};
+pub(crate) use preferences::{EMAIL, MAX_EMAIL, MAX_EVENT_TYPES, Preferences, PreferencesDraft};
 pub(crate) use shop_input::{Expected, UserId};
 pub(crate) use signing::SigningSecret;

@@ -76,7 +76,7 @@ impl Notification {
         // Longer than any request may take, so that a key is free again only when its request is over.
         let lease = config.http.timeout.get() * 2;
         let keys = Arc::new(shop_sql::Idempotency::new(opened.shared.clone(), clock.clone()).with_lease(lease));
-        let parts = shop_http::Parts { title: "Notification service", metrics, health, settings: config.http.clone() };
+        let parts = shop_http::Parts { about: interface::http::ABOUT, metrics, health, settings: config.http.clone() };
         let service = shop_http::service(interface::http::router(commands.clone(), queries, keys), parts);
         let heard = shutdown.soft.clone();
         let subscription = interface::events::subscription(&commands);

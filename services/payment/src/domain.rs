@@ -14,7 +14,9 @@ pub(crate) mod samples;
 mod tests;
 
 pub(crate) use error::{Error, FieldErrors, Shortage};
-pub(crate) use input::{Metadata, Note, Order, RawOrder, Token};
+pub(crate) use input::{
+    DESCRIPTION, KEY, MAX_PAIRS, MAX_TOKEN, Metadata, Note, Order, REASON, RawOrder, SANDBOX, Token, VALUE,
+};
 pub(crate) use payment::{Failure, Item, Method, Payment, Status, Verdict};
 pub(crate) use ports::{
     Basket, BasketChange, Baskets, Change, ChangeKind, Charge, Due, Filter, Line, Paid, Payback, Payments, Provider,

@@ -17,7 +17,7 @@ use shop_runtime::Tasks;
 use crate::application::{Commands, Queries};
 
 pub(crate) use grpc::PaymentGrpc;
-pub(crate) use http::routes;
+pub(crate) use http::{ABOUT, routes};
 pub(crate) use rounds::Rounds;
 
 /// What the handlers work with.

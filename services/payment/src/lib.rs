@@ -116,7 +116,7 @@ impl Payment {
         let service = shop_http::service(
             interface::routes(api.clone()),
             shop_http::Parts {
-                title: "Payment service",
+                about: interface::ABOUT,
                 metrics: metrics.clone(),
                 health: health.clone(),
                 settings: config.http.clone(),

@@ -11,6 +11,6 @@ pub(crate) use error::{Error, Result, Short};
 pub(crate) use fold::{FOLDING, composed, folded, place, words};
 pub(crate) use listing::{After, Direction, Filter, Key, Listing, Match, Order, Slice, Sort, thousandths};
 pub(crate) use ports::{Change, Permit, Products, Reservations, Store};
-pub(crate) use product::{Details, Draft, Price, Product};
+pub(crate) use product::{CATEGORY, DESCRIPTION, Details, Draft, MAX_STOCK, MAX_URL, NAME, Price, Product};
 pub(crate) use reservation::{Holding, Line, LineState, Lines, Movement, Settlement};
 pub(crate) use shop_input::Expected;

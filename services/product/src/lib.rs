@@ -78,7 +78,7 @@ impl Product {
         let lease = config.http.timeout.get().max(config.grpc.timeout.get()) * 2;
         let keys = Arc::new(shop_sql::Idempotency::new(opened.shared.clone(), clock.clone()).with_lease(lease));
         let parts = shop_http::Parts {
-            title: "Product service",
+            about: interface::http::ABOUT,
             metrics: metrics.clone(),
             health: health.clone(),
             settings: config.http.clone(),

@@ -13,12 +13,18 @@ use serde_json::{Value, json};
 use shop_clock::SharedClock;
 use shop_fault::Fault;
 use shop_http::idempotency::Canonical;
-use shop_http::{Path, Problem, StrictJson, etag, idempotency, precondition, schema};
+use shop_http::{About, Path, Problem, StrictJson, describe, etag, idempotency, precondition, schema};
 
-use self::view::BasketView;
+use self::view::{BasketView, UnitsOfLine};
 use super::fields::Fields;
 use crate::application::{AddItem, Commands, Queries, SetQuantity};
-use crate::domain::{Basket, Error, UserId};
+use crate::domain::{Basket, Error, Quantity, UserId};
+
+/// What the document says of the service.
+pub(crate) const ABOUT: About = About {
+    title: "Basket service",
+    tags: &[("baskets", "What a user is about to buy: one basket each"), ("items", "The products in a basket")],
+};
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -52,11 +58,16 @@ impl From<Error> for Problem {
     }
 }
 
+describe! {
+    UnitsToSet = describe::integer(0..=Quantity::MAX.into()).example(3);
+}
+
 /// A basket to make.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[salvo(schema(name = "NewBasket"))]
 struct NewBasket {
-    /// Whose: 1 to 255 of `A-Z a-z 0-9 @ . _ - + : |`.
+    /// Whose.
     #[salvo(schema(value_type = schema::UserId))]
     user_id: String,
 }
@@ -73,10 +84,13 @@ impl Canonical for NewBasket {
 /// Units to put in.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[salvo(schema(name = "NewBasketItem"))]
 struct NewItem {
     /// Which product.
+    #[salvo(schema(value_type = describe::ProductId))]
     product_id: i64,
-    /// How many more, 1 to 999.
+    /// How many more.
+    #[salvo(schema(value_type = UnitsOfLine))]
     quantity: u32,
 }
 
@@ -94,17 +108,24 @@ impl Canonical for NewItem {
 /// A quantity to set.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[salvo(schema(name = "BasketItemQuantity"))]
 struct NewQuantity {
-    /// How many, 0 to 999; 0 takes the product out.
+    /// How many; 0 takes the product out.
+    #[salvo(schema(value_type = UnitsToSet))]
     quantity: u32,
 }
 
 #[craft]
 impl Api {
     /// Makes a basket, or answers the one the user has.
-    #[craft(endpoint(tags("baskets"), responses(
-        (status_code = 201, description = "made", body = BasketView),
-        (status_code = 200, description = "the user had it already", body = BasketView))))]
+    #[craft(endpoint(
+        operation_id = "createBasket",
+        tags("baskets"),
+        responses(
+            (status_code = 201, description = "The new basket", body = BasketView),
+            (status_code = 200, description = "The basket that the user had already", body = BasketView)),
+        parameters(("Idempotency-Key" = Option<String>, Header)),
+    ))]
     async fn create(&self, body: StrictJson<NewBasket>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
         let mut fields = Fields::default();
         let Some(user) = fields.user(&body.0.user_id) else { return Err(fields.fault().into()) };
@@ -119,16 +140,27 @@ impl Api {
     }
 
     /// A user's basket.
-    #[craft(endpoint(tags("baskets"), responses(
-        (status_code = 200, description = "the basket", body = BasketView),
-        (status_code = 304, description = "it still has the version of If-None-Match"))))]
+    #[craft(endpoint(
+        operation_id = "getBasket",
+        tags("baskets"),
+        responses(
+            (status_code = 200, description = "The basket", body = BasketView),
+            (status_code = 404, description = "`basket_not_found`")),
+    ))]
     async fn show(&self, user_id: Path<UserId>, res: &mut Response) -> Result<(), Problem> {
         render(&self.queries.basket(&user_id.0).await?, res);
         Ok(())
     }
 
     /// Removes a user's basket.
-    #[craft(endpoint(tags("baskets"), responses((status_code = 204, description = "gone"))))]
+    #[craft(endpoint(
+        operation_id = "deleteBasket",
+        tags("baskets"),
+        responses(
+            (status_code = 204, description = "The basket is gone"),
+            (status_code = 404, description = "`basket_not_found`")),
+        parameters(("If-Match" = Option<String>, Header)),
+    ))]
     async fn delete(&self, user_id: Path<UserId>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
         self.commands.delete(&user_id.0, &precondition::of(req)?).await?;
         res.status_code(StatusCode::NO_CONTENT);
@@ -136,7 +168,19 @@ impl Api {
     }
 
     /// Puts units of a product in; the same product adds up, and the basket is made if there is none.
-    #[craft(endpoint(tags("items"), responses((status_code = 200, description = "the whole basket", body = BasketView))))]
+    #[craft(endpoint(
+        operation_id = "addBasketItem",
+        tags("items"),
+        responses(
+            (status_code = 200, description = "The whole basket", body = BasketView),
+            (status_code = 404, description = "`product_not_found`"),
+            (
+                status_code = 409,
+                description = "`insufficient_stock`, `currency_mismatch`, `basket_full`, `quantity_limit`, `total_out_of_range`"
+            ),
+            (status_code = 503, description = "`product_unavailable`, `basket_contended`")),
+        parameters(("Idempotency-Key" = Option<String>, Header)),
+    ))]
     async fn add_item(
         &self,
         user_id: Path<UserId>,
@@ -157,7 +201,19 @@ impl Api {
     }
 
     /// Sets how often a product is in the basket; 0 takes it out.
-    #[craft(endpoint(tags("items"), responses((status_code = 200, description = "the whole basket", body = BasketView))))]
+    #[craft(endpoint(
+        operation_id = "setBasketItemQuantity",
+        tags("items"),
+        responses(
+            (status_code = 200, description = "The whole basket", body = BasketView),
+            (status_code = 404, description = "`basket_not_found`, `item_not_found`, `product_not_found`"),
+            (
+                status_code = 409,
+                description = "`insufficient_stock`, `currency_mismatch`, `total_out_of_range`"
+            ),
+            (status_code = 503, description = "`product_unavailable`, `basket_contended`")),
+        parameters(("If-Match" = Option<String>, Header)),
+    ))]
     async fn set_quantity(
         &self,
         user_id: Path<UserId>,
@@ -176,7 +232,14 @@ impl Api {
     }
 
     /// Takes a product out.
-    #[craft(endpoint(tags("items"), responses((status_code = 200, description = "the whole basket", body = BasketView))))]
+    #[craft(endpoint(
+        operation_id = "removeBasketItem",
+        tags("items"),
+        responses(
+            (status_code = 200, description = "The whole basket", body = BasketView),
+            (status_code = 404, description = "`basket_not_found`, `item_not_found`")),
+        parameters(("If-Match" = Option<String>, Header)),
+    ))]
     async fn remove_item(
         &self,
         user_id: Path<UserId>,
@@ -191,7 +254,14 @@ impl Api {
     }
 
     /// Takes every product out and keeps the basket.
-    #[craft(endpoint(tags("items"), responses((status_code = 200, description = "the empty basket", body = BasketView))))]
+    #[craft(endpoint(
+        operation_id = "clearBasketItems",
+        tags("items"),
+        responses(
+            (status_code = 200, description = "The empty basket", body = BasketView),
+            (status_code = 404, description = "`basket_not_found`")),
+        parameters(("If-Match" = Option<String>, Header)),
+    ))]
     async fn clear(&self, user_id: Path<UserId>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
         let basket = self.commands.clear(&user_id.0, &precondition::of(req)?).await?;
         render(&basket, res);

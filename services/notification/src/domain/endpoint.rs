@@ -13,7 +13,7 @@ use super::{Error, EventType, Expected, HookUrl, Reach, Result, SigningSecret};
 /// Most endpoints: every event is sent to each of them.
 pub(crate) const MAX_ENDPOINTS: i64 = 100;
 
-const DESCRIPTION: Text = Text::line(0, 200);
+pub(crate) const DESCRIPTION: Text = Text::line(0, 200);
 
 /// An endpoint as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use shop_text::is_hidden;
 use url::{Host, Url};
 
 /// What browsers and proxies agree to carry.
-const MAX_URL: usize = 2048;
+pub(crate) const MAX_URL: usize = 2048;
 
 /// How far webhooks may reach.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,6 +37,11 @@ impl HookUrl {
             return Err("must not contain spaces, control characters or others that do not show");
         }
         let url = Url::parse(text).map_err(|_| "must be a URL such as https://shop.example/hooks")?;
+        if !is_uri(text, &url) {
+            return Err(
+                "must be written in ASCII, such as https://shop.example/hooks, with % and two digits for the rest",
+            );
+        }
         // As it is written down: what is not ASCII takes several characters.
         if url.as_str().len() > MAX_URL {
             return Err("must have at most 2048 characters");
@@ -74,6 +79,27 @@ impl HookUrl {
     pub(crate) fn as_str(&self) -> &str {
         self.0.as_str()
     }
+}
+
+/// Whether `text`, which was read as `url`, is written as RFC 3986 has it: in ASCII, after `//` a name of DNS or an
+/// address. (Browsers, and the parser that reads as they do, guess at much more.)
+fn is_uri(text: &str, url: &Url) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let named = match url.host() {
+        Some(Host::Domain(name)) => name.strip_suffix('.').unwrap_or(name).split('.').all(label),
+        host => host.is_some(),
+    };
+    let escaped = |after: &str| after.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    named
+        && text.bytes().all(plain)
+        && text.split('%').skip(1).all(escaped)
+        && text.get(url.scheme().len()..).is_some_and(|rest| rest.starts_with("://"))
 }
 
 /// Names that stand for this machine or its own network only (RFC 6761, RFC 6762, RFC 8375; ICANN keeps `internal` for that).

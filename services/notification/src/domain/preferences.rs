@@ -8,9 +8,15 @@ use time::OffsetDateTime;
 use super::{Error, EventType, Expected, Result};
 
 /// The longest address SMTP carries (RFC 5321, section 4.5.3.1.3, without its brackets).
-const MAX_EMAIL: usize = 254;
+pub(crate) const MAX_EMAIL: usize = 254;
 /// The longest part before the `@` (RFC 5321, section 4.5.3.1.1).
 const MAX_LOCAL: usize = 64;
+
+/// Most names of types taken at once: far more than there are.
+pub(crate) const MAX_EVENT_TYPES: usize = 100;
+/// The same as a pattern, but for the length of the part before the `@`.
+pub(crate) const EMAIL: &str = "^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}(\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}){0,2}\
+    @([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$";
 
 /// What a user wants to be told by e-mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,9 +58,6 @@ impl Preferences {
 
     /// Puts `draft` in place of what was, if that is in the state that is expected.
     pub(crate) fn replace(&mut self, draft: &PreferencesDraft, expected: &Expected, now: OffsetDateTime) -> Result<()> {
-        if !expected.admits(self.version) {
-            return Err(Error::Changed);
-        }
         let mut wrong = Vec::new();
         let email = draft.email.as_deref().map(str::trim);
         if email.is_some_and(|email| !is_email(email)) {
@@ -68,6 +71,10 @@ impl Preferences {
         if !wrong.is_empty() {
             return Err(Error::Invalid(wrong));
         }
+        // What is wrong is wrong whatever the caller expects (RFC 9110, section 13.2.1).
+        if !expected.admits(self.version) {
+            return Err(Error::Changed);
+        }
         self.email = email.map(str::to_owned);
         self.email_enabled = draft.email_enabled.unwrap_or(true);
         self.event_types = event_types;
@@ -80,6 +87,11 @@ impl Preferences {
 /// The types of these names; all of them when nothing was said.
 pub(super) fn event_types(names: Option<&[String]>, wrong: &mut Vec<FieldError>) -> BTreeSet<EventType> {
     let Some(names) = names else { return EventType::ALL.iter().copied().collect() };
+    if names.len() > MAX_EVENT_TYPES {
+        let message = format!("must name at most {MAX_EVENT_TYPES}, has {}", names.len());
+        wrong.push(FieldError::new("event_types", "too_many", message));
+        return BTreeSet::new();
+    }
     let types: Option<BTreeSet<_>> = names.iter().map(|name| EventType::named(name.trim())).collect();
     types.unwrap_or_else(|| {
         let all: Vec<_> = EventType::ALL.iter().map(|one| one.as_str()).collect();

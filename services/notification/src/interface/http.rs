@@ -4,19 +4,29 @@ use std::sync::Arc;
 
 use salvo::craft::craft;
 use salvo::http::StatusCode;
-use salvo::oapi::{ToParameters, ToSchema};
+use salvo::oapi::ToParameters;
 use salvo::writing::Json;
 use salvo::{Depot, Request, Response, Router, Writer};
 use serde::Deserialize;
 use shop_fault::Fault;
 use shop_http::idempotency::{self, Store as Keys};
-use shop_http::page::{Cursor, Limit, Page};
-use shop_http::{Path, Problem, Query, StrictJson, etag, precondition, schema};
+use shop_http::page::{Cursor, CursorText, Limit, Page};
+use shop_http::{About, Path, Problem, Query, StrictJson, etag, precondition, schema};
 use uuid::Uuid;
 
-use super::view::{EndpointBody, EndpointView, NotificationView, PreferencesBody, PreferencesView};
+use super::view::{self, EndpointBody, EndpointView, NotificationView, PreferencesBody, PreferencesView};
 use crate::application::{Commands, Queries};
 use crate::domain::{Channel, Endpoint, Error, Filter, Status, UserId};
+
+/// What the document says of the service.
+pub(crate) const ABOUT: About = About {
+    title: "Notification service",
+    tags: &[
+        ("notifications", "What users and receivers were told"),
+        ("preferences", "What a user wants to be told"),
+        ("webhooks", "Where signed webhooks go"),
+    ],
+};
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
@@ -52,7 +62,7 @@ pub struct Api {
 }
 
 /// A status by its name.
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum StatusName {
     Pending,
@@ -75,7 +85,7 @@ impl From<StatusName> for Status {
 }
 
 /// A channel by its name.
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum ChannelName {
     Email,
@@ -102,13 +112,16 @@ struct ListQuery {
     #[salvo(parameter(value_type = Option<schema::UserId>))]
     user_id: Option<UserId>,
     /// Only with this status.
+    #[salvo(parameter(value_type = Option<view::StatusName>))]
     status: Option<StatusName>,
     /// Only by this channel.
+    #[salvo(parameter(value_type = Option<view::ChannelName>))]
     channel: Option<ChannelName>,
     /// Size of the page.
     #[serde(default)]
     limit: Limit,
     /// `next_cursor` of the page before.
+    #[salvo(parameter(value_type = Option<CursorText>))]
     cursor: Option<String>,
 }
 
@@ -121,13 +134,19 @@ struct PageQuery {
     #[serde(default)]
     limit: Limit,
     /// `next_cursor` of the page before.
+    #[salvo(parameter(value_type = Option<CursorText>))]
     cursor: Option<String>,
 }
 
 #[craft]
 impl Api {
     /// Lists notifications, the newest first.
-    #[craft(endpoint(tags("notifications")))]
+    #[craft(endpoint(
+        operation_id = "listNotifications",
+        tags("notifications"),
+        responses(
+            (status_code = 200, description = "A page of notifications", body = Page<NotificationView>)),
+    ))]
     async fn list(&self, query: Query<ListQuery>) -> Result<Json<Page<NotificationView>>, Problem> {
         let ListQuery { user_id, status, channel, limit, cursor } = query.0;
         let user_id = user_id.map(|user| user.to_string());
@@ -142,7 +161,13 @@ impl Api {
     }
 
     /// Reads a notification.
-    #[craft(endpoint(tags("notifications")))]
+    #[craft(endpoint(
+        operation_id = "getNotification",
+        tags("notifications"),
+        responses(
+            (status_code = 200, description = "The notification", body = NotificationView),
+            (status_code = 404, description = "`notification_not_found`")),
+    ))]
     async fn show(&self, id: Path<Uuid>, res: &mut Response) -> Result<Json<NotificationView>, Problem> {
         let notification = self.queries.notification(id.0).await?;
         etag::set(res, notification.version);
@@ -150,7 +175,14 @@ impl Api {
     }
 
     /// Makes a notification due at once: one that was given up, or one that waits for its next attempt.
-    #[craft(endpoint(tags("notifications")))]
+    #[craft(endpoint(
+        operation_id = "retryNotification",
+        tags("notifications"),
+        responses(
+            (status_code = 200, description = "The notification, due now", body = NotificationView),
+            (status_code = 404, description = "`notification_not_found`"),
+            (status_code = 409, description = "`invalid_state`")),
+    ))]
     async fn retry(
         &self,
         id: Path<Uuid>,
@@ -162,8 +194,15 @@ impl Api {
         Ok(Json(notification.into()))
     }
 
-    /// What a user wants to be told. Who has said nothing is told everything, at a user id that is an e-mail address.
-    #[craft(endpoint(tags("preferences")))]
+    /// What a user wants to be told.
+    ///
+    /// Who has said nothing is told everything, at a user id that is an e-mail address.
+    #[craft(endpoint(
+        operation_id = "getNotificationPreferences",
+        tags("preferences"),
+        responses(
+            (status_code = 200, description = "The preferences", body = PreferencesView)),
+    ))]
     async fn preferences(&self, user_id: Path<UserId>, res: &mut Response) -> Result<Json<PreferencesView>, Problem> {
         let preferences = self.queries.preferences(user_id.0.as_str()).await?;
         etag::set(res, preferences.version);
@@ -172,8 +211,11 @@ impl Api {
 
     /// Replaces what a user wants to be told; with `If-Match` only if nobody changed it since.
     #[craft(endpoint(
+        operation_id = "replaceNotificationPreferences",
         tags("preferences"),
-        parameters(("If-Match" = Option<String>, Header, description = "The ETag of the preferences as they were read")),
+        responses(
+            (status_code = 200, description = "The preferences as they are now", body = PreferencesView)),
+        parameters(("If-Match" = Option<String>, Header)),
     ))]
     async fn prefer(
         &self,
@@ -189,7 +231,12 @@ impl Api {
     }
 
     /// Lists the endpoints that webhooks go to, the newest first.
-    #[craft(endpoint(tags("webhooks")))]
+    #[craft(endpoint(
+        operation_id = "listWebhookEndpoints",
+        tags("webhooks"),
+        responses(
+            (status_code = 200, description = "A page of endpoints", body = Page<EndpointView>)),
+    ))]
     async fn endpoints(&self, query: Query<PageQuery>) -> Result<Json<Page<EndpointView>>, Problem> {
         let scope = "endpoints";
         let after = query.0.cursor.map(|cursor| Cursor::decode(scope, &cursor)).transpose()?;
@@ -200,11 +247,16 @@ impl Api {
         }))
     }
 
-    /// Adds an endpoint. The answer holds its secret, which is not shown again.
+    /// Adds an endpoint.
+    ///
+    /// The answer holds its secret, which is not shown again.
     #[craft(endpoint(
+        operation_id = "createWebhookEndpoint",
         tags("webhooks"),
-        responses((status_code = 201, description = "The endpoint, with its secret", body = EndpointView)),
-        parameters(("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same key gets the first answer")),
+        responses(
+            (status_code = 201, description = "The endpoint, with its secret", body = EndpointView),
+            (status_code = 409, description = "`too_many_endpoints`")),
+        parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn add_endpoint(
         &self,
@@ -212,7 +264,7 @@ impl Api {
         req: &mut Request,
         depot: &mut Depot,
         res: &mut Response,
-    ) -> Result<Json<EndpointView>, Problem> {
+    ) -> Result<(), Problem> {
         precondition::of_list(req)?;
         let id = idempotency::operation(depot, self.commands.clock.as_ref());
         let endpoint = self.commands.add_endpoint(id, &body.0.into()).await?;
@@ -221,19 +273,30 @@ impl Api {
             res.headers_mut().insert(http::header::LOCATION, location);
         }
         etag::set(res, endpoint.version);
-        Ok(Json(EndpointView::with_secret(endpoint)))
+        res.render(Json(EndpointView::with_secret(endpoint)));
+        Ok(())
     }
 
     /// Reads an endpoint.
-    #[craft(endpoint(tags("webhooks")))]
+    #[craft(endpoint(
+        operation_id = "getWebhookEndpoint",
+        tags("webhooks"),
+        responses(
+            (status_code = 200, description = "The endpoint", body = EndpointView),
+            (status_code = 404, description = "`endpoint_not_found`")),
+    ))]
     async fn endpoint(&self, id: Path<Uuid>, res: &mut Response) -> Result<Json<EndpointView>, Problem> {
         Ok(shown(self.queries.endpoint(id.0).await?, res))
     }
 
     /// Replaces an endpoint's settings, not its secret; with `If-Match` only if nobody changed it since.
     #[craft(endpoint(
+        operation_id = "replaceWebhookEndpoint",
         tags("webhooks"),
-        parameters(("If-Match" = Option<String>, Header, description = "The ETag of the endpoint as it was read")),
+        responses(
+            (status_code = 200, description = "The endpoint as it is now", body = EndpointView),
+            (status_code = 404, description = "`endpoint_not_found`")),
+        parameters(("If-Match" = Option<String>, Header)),
     ))]
     async fn change_endpoint(
         &self,
@@ -246,13 +309,17 @@ impl Api {
         Ok(shown(self.commands.change_endpoint(id.0, &expected, &body.0.into()).await?, res))
     }
 
-    /// Gives an endpoint a new secret, which is in the answer. The one before still signs as well for a day, or what
-    /// the settings say.
+    /// Gives an endpoint a new secret, which is in the answer.
+    ///
+    /// The one before still signs as well for a day, or what the settings say.
     #[craft(endpoint(
+        operation_id = "rotateWebhookEndpointSecret",
         tags("webhooks"),
-        parameters(
-            ("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same key gets the first answer"),
-            ("If-Match" = Option<String>, Header, description = "The ETag of the endpoint as it was read")),
+        responses(
+            (status_code = 200, description = "The endpoint, with its new secret", body = EndpointView),
+            (status_code = 404, description = "`endpoint_not_found`")),
+        parameters(("Idempotency-Key" = Option<String>, Header),
+            ("If-Match" = Option<String>, Header)),
     ))]
     async fn rotate_secret(
         &self,
@@ -267,9 +334,12 @@ impl Api {
 
     /// Removes an endpoint. What waits to be sent there is given up.
     #[craft(endpoint(
+        operation_id = "deleteWebhookEndpoint",
         tags("webhooks"),
-        responses((status_code = 204, description = "The endpoint is gone")),
-        parameters(("If-Match" = Option<String>, Header, description = "The ETag of the endpoint as it was read")),
+        responses(
+            (status_code = 204, description = "The endpoint is gone"),
+            (status_code = 404, description = "`endpoint_not_found`")),
+        parameters(("If-Match" = Option<String>, Header)),
     ))]
     async fn remove_endpoint(&self, id: Path<Uuid>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
         self.commands.remove_endpoint(id.0, &precondition::of(req)?).await?;

@@ -13,12 +13,12 @@ use super::{Error, FieldErrors, Method, UserId};
 
 /// The only provider built in.
 pub(crate) const SANDBOX: &str = "sandbox";
-const DESCRIPTION: Text = Text::line(0, 1000);
-const REASON: Text = Text::line(0, 500);
-const MAX_TOKEN: usize = 255;
-const MAX_PAIRS: usize = 50;
-const KEY: Text = Text::line(1, 40);
-const VALUE: Text = Text::line(0, 500);
+pub(crate) const DESCRIPTION: Text = Text::line(0, 1000);
+pub(crate) const REASON: Text = Text::line(0, 500);
+pub(crate) const MAX_TOKEN: usize = 255;
+pub(crate) const MAX_PAIRS: usize = 50;
+pub(crate) const KEY: Text = Text::line(1, 40);
+pub(crate) const VALUE: Text = Text::line(0, 500);
 
 /// The provider's token for what is charged; never a card number, never printed.
 #[derive(Clone, PartialEq, Eq)]

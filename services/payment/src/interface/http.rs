@@ -9,16 +9,21 @@ use salvo::oapi::{ToParameters, endpoint};
 use salvo::prelude::*;
 use serde::Deserialize;
 use shop_fault::Fault;
-use shop_http::page::{Cursor, Limit, Page};
-use shop_http::{OptionalJson, Path, Problem, Query, StrictJson, etag, idempotency, precondition, schema};
+use shop_http::page::{Cursor, CursorText, Limit, Page};
+use shop_http::{About, OptionalJson, Path, Problem, Query, StrictJson, etag, idempotency, precondition, schema};
 use uuid::Uuid;
 
+pub(super) use self::body::{Description, MethodName, OwnPairs, Provider, Reason};
 use self::body::{NewPayment, NewRefund, Tokens};
 use super::Api;
 use super::detached::detached;
 use super::view::{PaymentView, StatusName};
 use crate::application::{List, Process};
 use crate::domain::{Error, Filter, Payment, Token, UserId};
+
+/// What the document says of the service.
+pub(crate) const ABOUT: About =
+    About { title: "Payment service", tags: &[("payments", "From a basket to a completed payment, and back")] };
 
 /// Every route of the service.
 pub(crate) fn routes(api: Api) -> Router {
@@ -41,7 +46,19 @@ impl From<Error> for Problem {
 }
 
 /// Makes a pending payment from the user's basket and reserves its stock.
-#[endpoint(tags("payments"), responses((status_code = 201, description = "pending", body = PaymentView)))]
+#[endpoint(
+    operation_id = "createPayment",
+    tags("payments"),
+    responses(
+        (status_code = 201, description = "The pending payment", body = PaymentView),
+        (status_code = 404, description = "`basket_not_found`"),
+        (
+            status_code = 409,
+            description = "`basket_empty`, `basket_changed`, `currency_mismatch`, `insufficient_stock`"
+        ),
+        (status_code = 422, description = "`card_data_not_accepted`")),
+    parameters(("Idempotency-Key" = Option<String>, Header)),
+)]
 async fn create(
     body: StrictJson<NewPayment>,
     req: &mut Request,
@@ -60,18 +77,31 @@ async fn create(
 }
 
 /// One payment.
-#[endpoint(tags("payments"), responses(
-    (status_code = 200, description = "the payment", body = PaymentView),
-    (status_code = 304, description = "it still has the version of If-None-Match")))]
+#[endpoint(
+    operation_id = "getPayment",
+    tags("payments"),
+    responses(
+        (status_code = 200, description = "The payment", body = PaymentView),
+        (status_code = 404, description = "`payment_not_found`")),
+)]
 async fn show(id: Path<Uuid>, depot: &mut Depot, res: &mut Response) -> Result<(), Problem> {
     render(api(depot)?.queries.get(id.0).await?, res);
     Ok(())
 }
 
 /// Charges a pending payment. Of concurrent calls exactly one charges.
-#[endpoint(tags("payments"), responses(
-    (status_code = 200, description = "completed", body = PaymentView),
-    (status_code = 402, description = "declined; the payment is failed")))]
+#[endpoint(
+    operation_id = "processPayment",
+    tags("payments"),
+    responses(
+        (status_code = 200, description = "The completed payment", body = PaymentView),
+        (status_code = 402, description = "`payment_declined`: the payment is failed"),
+        (status_code = 404, description = "`payment_not_found`"),
+        (status_code = 409, description = "`invalid_state`, `insufficient_stock`"),
+        (status_code = 422, description = "`card_data_not_accepted`"),
+        (status_code = 503, description = "`payment_unsettled`, `reservation_unknown`")),
+    parameters(("Idempotency-Key" = Option<String>, Header)),
+)]
 async fn process(
     id: Path<Uuid>,
     body: OptionalJson<Tokens>,
@@ -89,7 +119,15 @@ async fn process(
 }
 
 /// Gives up a pending payment and its reserved stock.
-#[endpoint(tags("payments"), responses((status_code = 200, description = "cancelled", body = PaymentView)))]
+#[endpoint(
+    operation_id = "cancelPayment",
+    tags("payments"),
+    responses(
+        (status_code = 200, description = "The cancelled payment", body = PaymentView),
+        (status_code = 404, description = "`payment_not_found`"),
+        (status_code = 409, description = "`invalid_state`")),
+    parameters(("Idempotency-Key" = Option<String>, Header)),
+)]
 async fn cancel(id: Path<Uuid>, req: &mut Request, depot: &mut Depot, res: &mut Response) -> Result<(), Problem> {
     let api = api(depot)?;
     let operation = idempotency::operation(depot, &*api.clock);
@@ -98,7 +136,19 @@ async fn cancel(id: Path<Uuid>, req: &mut Request, depot: &mut Depot, res: &mut 
 }
 
 /// Pays a completed payment back, in full or in part.
-#[endpoint(tags("payments"), responses((status_code = 200, description = "with the refund listed", body = PaymentView)))]
+#[endpoint(
+    operation_id = "refundPayment",
+    tags("payments"),
+    responses(
+        (status_code = 200, description = "The payment, with the refund listed", body = PaymentView),
+        (status_code = 404, description = "`payment_not_found`"),
+        (status_code = 409, description = "`invalid_state`, `refund_refused`"),
+        (
+            status_code = 422,
+            description = "`refund_exceeds_payment`, `restock_needs_full_refund`, `card_data_not_accepted`"
+        )),
+    parameters(("Idempotency-Key" = Option<String>, Header)),
+)]
 async fn refund(
     id: Path<Uuid>,
     body: OptionalJson<NewRefund>,
@@ -127,6 +177,7 @@ struct ListQuery {
     #[serde(default)]
     limit: Limit,
     /// `next_cursor` of the page before.
+    #[salvo(parameter(value_type = Option<CursorText>))]
     cursor: Option<String>,
 }
 
@@ -139,11 +190,16 @@ struct PageQuery {
     #[serde(default)]
     limit: Limit,
     /// `next_cursor` of the page before.
+    #[salvo(parameter(value_type = Option<CursorText>))]
     cursor: Option<String>,
 }
 
 /// Payments, newest first.
-#[endpoint(tags("payments"))]
+#[endpoint(
+    operation_id = "listPayments",
+    tags("payments"),
+    responses((status_code = 200, description = "A page of payments", body = Page<PaymentView>)),
+)]
 async fn list(query: Query<ListQuery>, depot: &mut Depot) -> Result<Json<Page<PaymentView>>, Problem> {
     let ListQuery { user_id, status, limit, cursor } = query.0;
     let filter = Filter { user_id, status: status.map(Into::into) };
@@ -151,7 +207,11 @@ async fn list(query: Query<ListQuery>, depot: &mut Depot) -> Result<Json<Page<Pa
 }
 
 /// A user's payments, newest first.
-#[endpoint(tags("payments"))]
+#[endpoint(
+    operation_id = "listUserPayments",
+    tags("payments"),
+    responses((status_code = 200, description = "A page of payments", body = Page<PaymentView>)),
+)]
 async fn list_of_user(
     user_id: Path<UserId>,
     query: Query<PageQuery>,

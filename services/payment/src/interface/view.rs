@@ -5,11 +5,22 @@ use std::collections::BTreeMap;
 use salvo::oapi::ToSchema;
 use serde::{Deserialize, Serialize};
 use shop_http::page::Listed;
+use shop_http::{describe, schema};
 use shop_money::{Amount, Currency};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::http::{Description, MethodName, OwnPairs, Provider, Reason};
 use crate::domain::{Failure, Item, Note, Payment, Refund, RefundStatus, Status};
+
+describe! {
+    ProviderId = describe::string(1..=255).example("sandbox_019b7c2e");
+    FailureCode = describe::string(1..=64).pattern("^[a-z][a-z0-9_]*$").example("card_declined");
+    FailureMessage = describe::string(1..=500).example("the card was declined");
+    Units = describe::integer(1..=999).example(2);
+    ProductName = describe::string(1..=200).example("Walnut standing desk");
+    ProductCategory = describe::string(1..=100).example("furniture");
+}
 
 /// Where a payment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -58,53 +69,63 @@ impl From<StatusName> for Status {
 #[salvo(schema(name = "Payment"))]
 pub(super) struct PaymentView {
     /// Also the id of its stock reservation.
+    #[salvo(schema(value_type = describe::Id))]
     id: Uuid,
     /// Who pays.
+    #[salvo(schema(value_type = schema::UserId))]
     user_id: String,
     /// The basket that is paid.
+    #[salvo(schema(value_type = describe::Id))]
     basket_id: Uuid,
     /// What is charged.
-    #[salvo(schema(value_type = f64))]
+    #[salvo(schema(value_type = describe::Amount))]
     amount: Amount,
     /// What went back so far.
-    #[salvo(schema(value_type = f64))]
+    #[salvo(schema(value_type = describe::Amount))]
     refunded_amount: Amount,
     /// ISO 4217 code of every amount here.
-    #[salvo(schema(value_type = String, example = "USD"))]
+    #[salvo(schema(value_type = describe::CurrencyCode))]
     currency: Currency,
     /// Where it stands.
     status: StatusName,
     /// What the user pays with.
+    #[salvo(schema(value_type = MethodName))]
     method: &'static str,
     /// Who charges.
+    #[salvo(schema(value_type = Provider))]
     provider: String,
     /// The provider's own id of the charge.
+    #[salvo(schema(value_type = Option<ProviderId>))]
     provider_id: Option<String>,
     /// Free text for people.
+    #[salvo(schema(value_type = Option<Description>))]
     description: Option<String>,
     /// The caller's own pairs.
+    #[salvo(schema(value_type = OwnPairs))]
     metadata: BTreeMap<String, String>,
     /// What is bought.
+    #[salvo(schema(max_items = 100))]
     items: Vec<ItemView>,
     /// Why it failed.
     failure: Option<FailureView>,
     /// What was paid back, oldest first.
+    #[salvo(schema(max_items = 100))]
     refunds: Vec<RefundView>,
     /// When it was made.
     #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = String, format = "date-time"))]
+    #[salvo(schema(value_type = describe::Time))]
     created_at: OffsetDateTime,
     /// When it last changed.
     #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = String, format = "date-time"))]
+    #[salvo(schema(value_type = describe::Time))]
     updated_at: OffsetDateTime,
     /// When the provider approved or declined.
     #[serde(with = "shop_clock::serde_rfc3339::option")]
-    #[salvo(schema(value_type = Option<String>, format = "date-time"))]
+    #[salvo(schema(value_type = Option<describe::Time>))]
     processed_at: Option<OffsetDateTime>,
     /// When it fails by itself unless it is processed before.
     #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = String, format = "date-time"))]
+    #[salvo(schema(value_type = describe::Time))]
     expires_at: OffsetDateTime,
 }
 
@@ -112,17 +133,30 @@ pub(super) struct PaymentView {
 #[derive(Debug, Serialize, ToSchema)]
 #[salvo(schema(name = "PaymentItem"))]
 struct ItemView {
+    /// The line's own id.
+    #[salvo(schema(value_type = describe::Id))]
     id: Uuid,
+    /// Which product.
+    #[salvo(schema(value_type = describe::ProductId))]
     product_id: i64,
+    /// Its name when the payment was made.
+    #[salvo(schema(value_type = ProductName))]
     name: String,
+    /// How many.
+    #[salvo(schema(value_type = Units))]
     quantity: u32,
-    #[salvo(schema(value_type = f64))]
+    /// Price of one.
+    #[salvo(schema(value_type = describe::Amount))]
     price: Amount,
-    #[salvo(schema(value_type = f64))]
+    /// Price times quantity.
+    #[salvo(schema(value_type = describe::Amount))]
     subtotal: Amount,
+    /// Its category when the payment was made.
+    #[salvo(schema(value_type = ProductCategory))]
     category: String,
+    /// When it was put into the basket.
     #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = String, format = "date-time"))]
+    #[salvo(schema(value_type = describe::Time))]
     created_at: OffsetDateTime,
 }
 
@@ -131,8 +165,10 @@ struct ItemView {
 #[salvo(schema(name = "PaymentFailure"))]
 struct FailureView {
     /// Stable, `snake_case`.
+    #[salvo(schema(value_type = FailureCode))]
     code: String,
     /// For people.
+    #[salvo(schema(value_type = FailureMessage))]
     message: String,
 }
 
@@ -140,17 +176,24 @@ struct FailureView {
 #[derive(Debug, Serialize, ToSchema)]
 #[salvo(schema(name = "Refund"))]
 struct RefundView {
+    /// Its own id.
+    #[salvo(schema(value_type = describe::Id))]
     id: Uuid,
-    #[salvo(schema(value_type = f64))]
+    /// How much.
+    #[salvo(schema(value_type = describe::Amount))]
     amount: Amount,
+    /// Why, for people.
+    #[salvo(schema(value_type = Option<Reason>))]
     reason: Option<String>,
+    /// When it was asked for.
     #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = String, format = "date-time"))]
+    #[salvo(schema(value_type = describe::Time))]
     created_at: OffsetDateTime,
 }
 
 impl Listed for PaymentView {
     const PLURAL: &'static str = "payments";
+    const PAGE: &'static str = "PaymentPage";
 }
 
 impl From<Payment> for PaymentView {

@@ -10,13 +10,19 @@ use salvo::{Depot, Request, Response, Router, Writer};
 use serde::Deserialize;
 use shop_fault::Fault;
 use shop_http::idempotency::{self, Store as Keys};
-use shop_http::page::{Limit, Page};
-use shop_http::{Path, Problem, Query, StrictJson, etag, precondition};
+use shop_http::page::{CursorText, Limit, Page};
+use shop_http::{About, Path, Problem, Query, StrictJson, describe, etag, precondition};
 
-use super::listing::{Asked, bound, refused};
+use super::listing::{Asked, BOUND, MAX_CATEGORY, MAX_TEXT, bound, refused};
 use super::view::{ProductBody, ProductView};
 use crate::application::{Commands, Queries};
 use crate::domain::{Error, Filter, Order, Product};
+
+/// What the document says of the service.
+pub(crate) const ABOUT: About = About {
+    title: "Product service",
+    tags: &[("products", "What is sold, at which price, and how much of it is there")],
+};
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
@@ -41,6 +47,13 @@ pub struct Api {
     queries: Queries,
 }
 
+describe! {
+    SortName = describe::names(Order::ALL.map(|(name, _)| name)).description("What a list is sorted by, `-` for the other way round").example("-price") => "ProductSort";
+    CategoryFilter = describe::string(0..=MAX_CATEGORY).pattern(describe::LINE);
+    Words = describe::string(0..=MAX_TEXT).pattern(describe::LINE).example("walnut desk");
+    PriceBound = describe::string(1..=40).pattern(BOUND).example("12.50");
+}
+
 /// What to list.
 #[derive(Debug, Deserialize, ToParameters)]
 #[salvo(parameters(default_parameter_in = Query))]
@@ -49,18 +62,24 @@ struct ListParameters {
     #[serde(default)]
     limit: Limit,
     /// `next_cursor` of the page before.
+    #[salvo(parameter(value_type = Option<CursorText>))]
     cursor: Option<String>,
     /// Exactly this category.
+    #[salvo(parameter(value_type = Option<CategoryFilter>))]
     category: Option<String>,
     /// Words to look for in name and description; a piece of the name when no word matches.
+    #[salvo(parameter(value_type = Option<Words>))]
     q: Option<String>,
     /// Lowest price, as the number it shows.
+    #[salvo(parameter(value_type = Option<PriceBound>))]
     min_price: Option<String>,
     /// Highest price, as the number it shows.
+    #[salvo(parameter(value_type = Option<PriceBound>))]
     max_price: Option<String>,
     /// `true`: something is available; `false`: nothing is.
     in_stock: Option<bool>,
     /// `id`, `price`, `name`, `created_at`, `units_sold`, each also with `-` for the other way round.
+    #[salvo(parameter(value_type = Option<SortName>))]
     sort: Option<String>,
 }
 
@@ -89,7 +108,11 @@ fn unknown_sort() -> Fault {
 #[craft]
 impl Api {
     /// Lists products, page by page.
-    #[craft(endpoint(tags("products")))]
+    #[craft(endpoint(
+        operation_id = "listProducts",
+        tags("products"),
+        responses((status_code = 200, description = "A page of products", body = Page<ProductView>)),
+    ))]
     async fn list(&self, query: Query<ListParameters>) -> Result<Json<Page<ProductView>>, Problem> {
         let wanted = Asked::try_from(query.0)?.check()?;
         let slice = self.queries.products(&wanted.listing).await?;
@@ -97,17 +120,26 @@ impl Api {
         Ok(Json(Page { items: slice.products.into_iter().map(ProductView::from).collect(), next_cursor }))
     }
 
-    /// Reads a product. Its `ETag` stands for what a PUT replaces; reservations do not change it.
-    #[craft(endpoint(tags("products")))]
+    /// Reads a product.
+    ///
+    /// Its `ETag` stands for what a PUT replaces; reservations do not change it.
+    #[craft(endpoint(
+        operation_id = "getProduct",
+        tags("products"),
+        responses(
+            (status_code = 200, description = "The product", body = ProductView),
+            (status_code = 404, description = "`product_not_found`")),
+    ))]
     async fn show(&self, id: Path<i64>, res: &mut Response) -> Result<Json<ProductView>, Problem> {
         Ok(shown(self.queries.product(id.0).await?, res))
     }
 
     /// Adds a product.
     #[craft(endpoint(
+        operation_id = "createProduct",
         tags("products"),
         responses((status_code = 201, description = "The product that was added", body = ProductView)),
-        parameters(("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same key gets the first answer")),
+        parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn create(
         &self,
@@ -115,7 +147,7 @@ impl Api {
         req: &mut Request,
         depot: &mut Depot,
         res: &mut Response,
-    ) -> Result<Json<ProductView>, Problem> {
+    ) -> Result<(), Problem> {
         precondition::of_list(req)?;
         let operation = idempotency::operation(depot, self.commands.clock().as_ref());
         let product = self.commands.create(operation, body.0.into()).await?;
@@ -123,13 +155,20 @@ impl Api {
         if let Ok(location) = format!("/products/{}", product.id).parse() {
             res.headers_mut().insert(http::header::LOCATION, location);
         }
-        Ok(shown(product, res))
+        let shown = shown(product, res);
+        res.render(shown);
+        Ok(())
     }
 
     /// Replaces a product; with `If-Match` only if nobody changed it since.
     #[craft(endpoint(
+        operation_id = "replaceProduct",
         tags("products"),
-        parameters(("If-Match" = Option<String>, Header, description = "The ETag of the product as it was read")),
+        responses(
+            (status_code = 200, description = "The product as it is now", body = ProductView),
+            (status_code = 404, description = "`product_not_found`"),
+            (status_code = 409, description = "`stock_below_reserved`")),
+        parameters(("If-Match" = Option<String>, Header)),
     ))]
     async fn replace(
         &self,
@@ -144,9 +183,13 @@ impl Api {
 
     /// Removes a product that no reservation holds.
     #[craft(endpoint(
+        operation_id = "deleteProduct",
         tags("products"),
-        responses((status_code = 204, description = "The product is gone")),
-        parameters(("If-Match" = Option<String>, Header, description = "The ETag of the product as it was read")),
+        responses(
+            (status_code = 204, description = "The product is gone"),
+            (status_code = 404, description = "`product_not_found`"),
+            (status_code = 409, description = "`product_reserved`")),
+        parameters(("If-Match" = Option<String>, Header)),
     ))]
     async fn remove(&self, id: Path<i64>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
         self.commands.delete(id.0, &precondition::of(req)?).await?;

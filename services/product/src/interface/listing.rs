@@ -7,8 +7,10 @@ use shop_money::{Currency, Decimal, Money};
 use crate::domain::{After, Filter, Listing, Order, Slice, composed};
 
 /// The longest text to look for: a name's length. Far below where a search engine gives up on a word.
-const MAX_TEXT: usize = 200;
-const MAX_CATEGORY: usize = 100;
+pub(super) const MAX_TEXT: usize = 200;
+pub(super) const MAX_CATEGORY: usize = 100;
+/// The form of a price to compare with: at most as many digits as the largest price has.
+pub(super) const BOUND: &str = r"^-?[0-9]{1,10}(\.[0-9]{1,3})?$";
 
 /// A page as a client asks for it, to be checked.
 #[derive(Debug, Default)]

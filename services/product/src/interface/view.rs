@@ -3,54 +3,71 @@
 use salvo::oapi::ToSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shop_http::Problem;
 use shop_http::idempotency::Canonical;
 use shop_http::page::Listed;
+use shop_http::{Problem, describe};
 use shop_money::{Amount, Currency, Decimal};
 use time::OffsetDateTime;
 
-use crate::domain::{Details, Draft, Price, Product};
+use crate::domain::{CATEGORY, DESCRIPTION, Details, Draft, MAX_STOCK, MAX_URL, NAME, Price, Product};
+
+describe! {
+    Name = describe::text(NAME).example("Walnut standing desk");
+    Description = describe::text(DESCRIPTION).example("Oiled by hand.\nTwo drawers.");
+    Category = describe::text(CATEGORY).example("furniture");
+    Stock = describe::integer(0..=MAX_STOCK).example(12);
+    Sold = describe::integer(0..=i64::MAX).example(3);
+    ImageUrl = describe::string(1..=MAX_URL).format(describe::format("uri")).pattern(describe::WEB)
+        .example("https://img.example/desk.jpg");
+}
 
 /// A product as the catalogue shows it.
 #[derive(Debug, Serialize, ToSchema)]
 #[salvo(schema(name = "Product"))]
 pub(crate) struct ProductView {
     /// Assigned by the catalogue.
+    #[salvo(schema(value_type = describe::ProductId))]
     id: i64,
-    /// 1 to 200 characters.
-    #[salvo(schema(example = "Walnut standing desk"))]
+    /// What it is called.
+    #[salvo(schema(value_type = Name))]
     name: String,
-    /// Up to 5000 characters.
+    /// What it is like.
+    #[salvo(schema(value_type = Description))]
     description: String,
     /// Price of one unit, with the currency's decimals.
-    #[salvo(schema(value_type = f64, example = 1299.99))]
+    #[salvo(schema(value_type = describe::Amount))]
     price: Amount,
     /// ISO 4217 code.
-    #[salvo(schema(value_type = String, example = "USD"))]
+    #[salvo(schema(value_type = describe::CurrencyCode))]
     currency: Currency,
     /// Units on hand, reserved ones included.
+    #[salvo(schema(value_type = Stock))]
     stock_quantity: i64,
     /// Units that can still be bought: on hand minus reserved.
+    #[salvo(schema(value_type = Stock))]
     available_quantity: i64,
     /// Units sold in completed payments.
+    #[salvo(schema(value_type = Sold))]
     units_sold: i64,
-    /// 1 to 100 characters.
-    #[salvo(schema(example = "furniture"))]
+    /// Which part of the shop it is in.
+    #[salvo(schema(value_type = Category))]
     category: String,
-    /// An http or https URL.
+    /// A picture of it, if there is one.
+    #[salvo(schema(value_type = Option<ImageUrl>))]
     image_url: Option<String>,
     /// When it was added.
     #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = String, format = "date-time", example = "2026-01-02T03:04:05.678Z"))]
+    #[salvo(schema(value_type = describe::Time))]
     created_at: OffsetDateTime,
     /// When it, or its stock on hand, was last changed.
     #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = String, format = "date-time", example = "2026-01-02T03:04:05.678Z"))]
+    #[salvo(schema(value_type = describe::Time))]
     updated_at: OffsetDateTime,
 }
 
 impl Listed for ProductView {
     const PLURAL: &'static str = "products";
+    const PAGE: &'static str = "ProductPage";
 }
 
 impl From<Product> for ProductView {
@@ -76,28 +93,32 @@ impl From<Product> for ProductView {
 
 /// A product to add, or the new content of one. Fields left out are judged with the others, so that one answer
 /// names everything that is missing or wrong.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[salvo(schema(name = "ProductBody"))]
 pub(crate) struct ProductBody {
-    /// 1 to 200 characters.
-    #[salvo(schema(required = true, example = "Walnut standing desk"))]
+    /// What it is called.
+    #[serde(default)]
+    #[salvo(schema(required = true, value_type = Name))]
     name: String,
-    /// Up to 5000 characters; line breaks are kept.
+    /// What it is like; line breaks are kept.
+    #[serde(default)]
+    #[salvo(schema(value_type = Description))]
     description: String,
-    /// Price of one unit, above zero: a number or a string, with no more decimals than the currency has.
-    #[salvo(schema(required = true, value_type = f64, example = 1299.99))]
+    /// Price of one unit, with no more decimals than the currency has.
+    #[salvo(schema(required = true, value_type = describe::AmountSent))]
     price: Option<Decimal>,
     /// ISO 4217 code; USD when left out.
-    #[salvo(schema(example = "USD"))]
+    #[salvo(schema(value_type = Option<describe::CurrencyCode>))]
     currency: Option<String>,
-    /// Units on hand, zero or more, never below what is reserved.
-    #[salvo(schema(required = true, example = 12))]
+    /// Units on hand, never below what is reserved.
+    #[salvo(schema(required = true, value_type = Stock))]
     stock_quantity: Option<i64>,
-    /// 1 to 100 characters.
-    #[salvo(schema(required = true, example = "furniture"))]
+    /// Which part of the shop it is in.
+    #[serde(default)]
+    #[salvo(schema(required = true, value_type = Category))]
     category: String,
-    /// An http or https URL, or null.
+    /// A picture of it, if there is one.
+    #[salvo(schema(value_type = Option<ImageUrl>))]
     image_url: Option<String>,
 }
 

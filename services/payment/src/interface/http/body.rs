@@ -8,33 +8,51 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use shop_http::idempotency::Canonical;
-use shop_http::{Problem, schema};
+use shop_http::{Problem, describe, schema};
 use shop_money::Decimal;
 use uuid::Uuid;
 
 use super::super::canonical;
 use crate::application::{Amount, RefundPayment};
-use crate::domain::{Expected, RawOrder};
+use crate::domain::{DESCRIPTION, Expected, KEY, MAX_PAIRS, MAX_TOKEN, Method, REASON, RawOrder, SANDBOX, VALUE};
+
+describe! {
+    pub(in crate::interface) MethodName = describe::names(Method::ALL.map(Method::as_str))
+        .description("What a user pays with") => "PaymentMethod";
+    pub(in crate::interface) Provider = describe::names([SANDBOX]);
+    pub(in crate::interface) Description = describe::text(DESCRIPTION).example("two desks");
+    pub(in crate::interface) Reason = describe::text(REASON).example("came damaged");
+    pub(in crate::interface) OwnPairs =
+        describe::pairs(MAX_PAIRS, describe::text(KEY), describe::text(VALUE));
+    PaymentToken = describe::string(1..=MAX_TOKEN).pattern("^[!-~]+$").example("tok_approve");
+}
 
 /// A basket to be paid.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[salvo(schema(name = "NewPayment"))]
 pub(super) struct NewPayment {
-    /// Whose basket: 1 to 255 of `A-Z a-z 0-9 @ . _ - + : |`.
+    /// Whose basket.
     #[salvo(schema(value_type = schema::UserId))]
     user_id: String,
     /// Refused unless it is the id of the user's basket.
+    #[salvo(schema(value_type = Option<describe::Id>))]
     basket_id: Option<String>,
-    /// `credit_card`, `debit_card`, `paypal`, `stripe`, `bank_transfer` or `crypto`.
+    /// What the user pays with.
+    #[salvo(schema(value_type = MethodName))]
     method: String,
     /// Who charges; `sandbox` when absent.
+    #[salvo(schema(value_type = Option<Provider>))]
     provider: Option<String>,
     /// Refused unless the basket is in this currency.
+    #[salvo(schema(value_type = Option<describe::CurrencyCode>))]
     currency: Option<String>,
-    /// Free text for people, up to 1000 characters.
+    /// Free text for people, without card numbers.
+    #[salvo(schema(value_type = Option<Description>))]
     #[serde(default, deserialize_with = "quiet_text")]
     description: Option<String>,
-    /// Up to 50 pairs of the caller's own; keys up to 40, values up to 500 characters.
+    /// Pairs of the caller's own, without card numbers.
+    #[salvo(schema(value_type = Option<OwnPairs>))]
     #[serde(default, deserialize_with = "quiet_pairs")]
     metadata: Option<BTreeMap<String, String>>,
 }
@@ -62,8 +80,10 @@ impl From<NewPayment> for RawOrder {
 /// What is charged.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[salvo(schema(name = "Charge"))]
 pub(super) struct Tokens {
     /// The provider's token; never a card number. `tok_approve` when absent.
+    #[salvo(schema(value_type = Option<PaymentToken>))]
     #[serde(default, deserialize_with = "quiet_text")]
     pub(super) payment_token: Option<String>,
 }
@@ -77,11 +97,13 @@ impl Canonical for Tokens {
 /// What is paid back.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[salvo(schema(name = "NewRefund"))]
 pub(super) struct NewRefund {
     /// How much; all that is left when absent.
-    #[salvo(schema(value_type = Option<f64>))]
+    #[salvo(schema(value_type = Option<describe::AmountSent>))]
     amount: Option<Decimal>,
-    /// Why, for people, up to 500 characters.
+    /// Why, for people.
+    #[salvo(schema(value_type = Option<Reason>))]
     #[serde(default, deserialize_with = "quiet_text")]
     reason: Option<String>,
     /// Put the units back on the shelf; only with the refund that pays back all that is left.
