@@ -4,19 +4,21 @@ SHELL := bash
 
 # More for cargo test, such as ARGS="--test crash" or ARGS="-- part_of_a_name".
 ARGS ?=
+# How many requests api-test makes by chance; 2000 are more than 40 000 in all, and take half an hour or longer.
+CASES ?= 2000
 # How Kafka runs in the tests: kraft (unless one runs already) or zookeeper.
 KAFKA ?=
 # Points where tests kill a process; compiled in for tests only.
 TEST_FEATURES := --features shop/crash-points
 
-.PHONY: help setup install-deps proto dev build test lint chart-test metrics-docs nix-docs docker-build docker-run services-start services-stop services-restart clean
+.PHONY: help setup install-deps proto dev build test api-test lint chart-test metrics-docs nix-docs docker-build docker-run services-start services-stop services-restart clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: install-deps proto ## Get a fresh checkout ready: tools, servers, dependencies, generated code
 
-install-deps: ## Install what tests and checks use: servers (apt, Maven Central), Go, h2spec, Chromium, prometheus_client, shellcheck, cargo-deny
+install-deps: ## Install what tests and checks use: servers (apt, Maven Central), Go, h2spec, Chromium, prometheus_client, Schemathesis, shellcheck, cargo-deny
 	scripts/backends install
 	scripts/lint --install
 	cargo fetch --locked
@@ -33,6 +35,11 @@ build: ## Build every binary as packages have them, into target/dist
 
 test: ## Run all tests, on embedded and on real stores
 	SHOP_TEST_REQUIRE_BACKENDS=1 scripts/backends run $(if $(KAFKA),--kafka $(KAFKA)) -- cargo test --locked --workspace $(TEST_FEATURES) $(ARGS)
+
+api-test: ## Try the services on their own descriptions, CASES=2000 for each operation and phase
+	scripts/backends install
+	eval "$$(scripts/backends env)" && SHOP_TEST_REQUIRE_BACKENDS=1 SHOP_TEST_SCHEMATHESIS_CASES=$(CASES) \
+	  cargo test --locked -p shop --test described -- --nocapture
 
 lint: ## Check formatting, lints, dependencies, the gRPC interface and scripts
 	scripts/lint

@@ -8,7 +8,7 @@
 # and a server also start, ready and url. scripts/test tries `missing` of each.
 
 ALL_SERVERS=(postgres mariadb redis kafka)
-TOOLS=(programs h2spec chromium aiosmtpd openmetrics clients)
+TOOLS=(programs h2spec chromium aiosmtpd openmetrics clients schemathesis)
 
 for part in "${ALL_SERVERS[@]}" "${TOOLS[@]}"; do
   # shellcheck source=/dev/null

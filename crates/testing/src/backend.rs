@@ -166,6 +166,12 @@ pub fn openmetrics() -> Option<String> {
     server("SHOP_TEST_OPENMETRICS", "Python with prometheus_client")
 }
 
+/// The folder of the programs that try an interface on its description: `schemathesis` and `openapi-spec-validator`.
+#[must_use]
+pub fn schemathesis() -> Option<std::path::PathBuf> {
+    server("SHOP_TEST_SCHEMATHESIS", "Schemathesis").map(Into::into)
+}
+
 /// The folder of what makes clients out of documents and protos, and compiles them. Where it cannot be, because nothing can
 /// be installed there, `off` says so, and that nobody wants it.
 #[must_use]

@@ -23,6 +23,7 @@ pub use receiver::Receiver;
 
 /// A variable of the environment, when it is set and not empty.
 #[expect(clippy::disallowed_methods, reason = "tests have no settings file; the servers to use come by environment")]
-fn variable(name: &str) -> Option<String> {
+#[must_use]
+pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -1,0 +1,95 @@
+//! Schemathesis makes requests of the documents, good and bad ones, and compares the answers.
+//!
+//! `SHOP_TEST_SCHEMATHESIS_CASES` is how many for each operation in each of the phases that make them by chance,
+//! `SHOP_TEST_SCHEMATHESIS_SEED` which; `SHOP_TEST_SCHEMATHESIS_HEADER` is sent with each. What differs is printed with
+//! a `curl` to see it.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::json;
+use shop_testing::{Api, backend, variable};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::Shop;
+
+/// Few enough for every change, on top of the some hundred that are the same in every run.
+const CASES: &str = "10";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_do_what_their_documents_say() {
+    let Some(tools) = backend::schemathesis() else { return };
+    let shop = Shop::start().await;
+    something_there(&shop).await;
+    let documents = tempfile::tempdir().expect("a folder");
+    let document = |name: &str| documents.path().join(format!("{name}.json"));
+    for (name, base, _) in shop.services() {
+        let text = Api::new(&base).get("/openapi.json").await.1.to_string();
+        std::fs::write(document(name), text).expect("writes the document");
+        let validated = Command::new(tools.join("openapi-spec-validator")).arg(document(name)).output().await;
+        let validated = validated.expect("openapi-spec-validator starts");
+        assert!(validated.status.success(), "the document of {name} is not OpenAPI:\n{}", told(&validated));
+    }
+    let gateway = format!("{}/api", shop.gateway());
+    // Two at a time: the tool and what it asks take about as long.
+    let direct = async {
+        for (name, base, _) in shop.services() {
+            agrees(&tools, &document(name), &base, "^/").await;
+        }
+    };
+    let behind = async {
+        for (name, _, paths) in shop.services() {
+            agrees(&tools, &document(name), &gateway, paths).await;
+        }
+    };
+    tokio::join!(direct, behind);
+    shop.stop().await;
+}
+
+/// Runs all phases over the operations whose path begins so.
+async fn agrees(tools: &Path, document: &Path, base: &str, paths: &str) {
+    let given = |name: &str, default: &str| variable(name).unwrap_or_else(|| default.to_owned());
+    let folder = workplace();
+    let mut run = Command::new(tools.join("schemathesis"));
+    run.current_dir(folder.path()).arg("run").arg(document);
+    run.args(["--url", base, "--include-path-regex", paths, "--no-color", "--continue-on-failure"]);
+    run.args(["--phases", "examples,coverage,fuzzing,stateful", "--generation-database", "none"]);
+    run.args(["--max-examples", &given("SHOP_TEST_SCHEMATHESIS_CASES", CASES)]);
+    run.args(["--seed", &given("SHOP_TEST_SCHEMATHESIS_SEED", "1")]);
+    if let Some(header) = variable("SHOP_TEST_SCHEMATHESIS_HEADER") {
+        run.args(["--header", &header]);
+    }
+    let output = run.kill_on_drop(true).output().await.expect("schemathesis starts");
+    let told = told(&output);
+    assert!(output.status.success(), "{base} does not do what {} says:\n{told}", document.display());
+    println!("{base} {paths}: {}", told.lines().rfind(|line| line.contains("generated")).unwrap_or_default());
+}
+
+/// A folder with our settings for the tool, which otherwise keeps what it found, and would begin with it the next time.
+fn workplace() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    for name in ["schemathesis.toml", "scripts"] {
+        symlink(root.join(name), folder.path().join(name)).expect("links to our files");
+    }
+    folder
+}
+
+/// A basket that can be changed and a payment that was completed, so that not everything is a 404.
+async fn something_there(shop: &Shop) {
+    let gateway = Api::new(shop.gateway());
+    let item = json!({"product_id": 1, "quantity": 1});
+    assert_eq!(gateway.post("/api/baskets/ada/items", &item).await.0, 200);
+    let (status, payment) = gateway.post("/api/payments", &json!({"user_id": "ada", "method": "credit_card"})).await;
+    assert_eq!(status, 201, "{payment}");
+    let process = format!("/api/payments/{}/process", payment["id"].as_str().expect("an id"));
+    assert_eq!(gateway.post(&process, &json!({})).await.0, 200);
+    assert_eq!(gateway.post("/api/baskets/grace/items", &item).await.0, 200);
+}
+
+fn told(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}{}", text(&output.stdout), text(&output.stderr))
+}
