@@ -13,7 +13,10 @@ use shop_testing::Program;
 const BOUND: Duration = Duration::from_mins(2);
 
 fn demo(folder: &Path, flags: &[&str]) -> Program {
-    let shop = Program::new(env!("CARGO_BIN_EXE_shop"));
+    of_own(Program::new(env!("CARGO_BIN_EXE_shop")), folder, flags)
+}
+
+fn of_own(shop: Program, folder: &Path, flags: &[&str]) -> Program {
     let mut shop = shop.arg("demo").args(flags).env("TMPDIR", folder).env("PORT", "0");
     for section in ["PRODUCT", "BASKET", "PAYMENT"] {
         shop = shop.env(format!("SHOP_{section}__HTTP__PORT"), "0").env(format!("SHOP_{section}__GRPC__PORT"), "0");
@@ -21,8 +24,12 @@ fn demo(folder: &Path, flags: &[&str]) -> Program {
     shop.env("SHOP_NOTIFICATION__HTTP__PORT", "0")
 }
 
+async fn ended(demo: Program) -> Output {
+    tokio::time::timeout(BOUND, demo.output()).await.expect("it ends by itself")
+}
+
 async fn output(demo: Program) -> Output {
-    let output = tokio::time::timeout(BOUND, demo.output()).await.expect("it ends by itself");
+    let output = ended(demo).await;
     assert!(output.status.success(), "{output:?}");
     output
 }
@@ -151,8 +158,7 @@ async fn an_address_where_nobody_answers_is_an_error() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("http://{free}");
-    let mut command = demo(folder.path(), &["--url", &url, "--duration", "1s"]);
-    let output = tokio::time::timeout(BOUND, command.output()).await.expect("it ends by itself").expect("it runs");
+    let output = ended(demo(folder.path(), &["--url", &url, "--duration", "1s"])).await;
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains(&format!("no gateway answers at {url}")), "{error}");
@@ -161,10 +167,8 @@ async fn an_address_where_nobody_answers_is_an_error() {
 #[tokio::test]
 async fn a_summary_that_cannot_be_written_is_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
-    let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux");
-    let mut command = demo(folder.path(), &["--json", "--duration", "1s"]);
-    let output = command.stdout(full).stderr(Stdio::piped()).spawn().expect("runs").wait_with_output();
-    let output = tokio::time::timeout(BOUND, output).await.expect("it ends by itself").expect("it runs");
+    let shell = Program::new("sh").args(["-c", "exec \"$0\" \"$@\" >/dev/full", env!("CARGO_BIN_EXE_shop")]);
+    let output = ended(of_own(shell, folder.path(), &["--json", "--duration", "1s"])).await;
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("the summary cannot be written"), "{error}");
