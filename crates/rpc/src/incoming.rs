@@ -1,5 +1,6 @@
 //! The way in and out of every call, top to bottom: id, trace, deadline, the method, one error form, log, metrics.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use tower::{Layer, Service};
 use crate::call::with_deadline;
 use crate::manners::{self, Deadline};
 use crate::metrics::{RpcMetrics, UNMATCHED, name};
+use crate::one_message::OneMessage;
 use crate::status;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -34,6 +36,8 @@ const MAX_ID: usize = 128;
 #[derive(Clone)]
 pub(crate) struct IncomingLayer {
     pub(crate) metrics: Arc<RpcMetrics>,
+    /// Methods that take one message.
+    pub(crate) unary: Arc<HashSet<String>>,
     /// Deadline of calls that bring none; theirs is never longer than this.
     pub(crate) timeout: Duration,
     /// Ends what still runs: tonic's own stop would wait for it.
@@ -88,6 +92,8 @@ where
         let refusal = manners::refusal(request.headers());
         let mut visit = Visit::new(self.layer.metrics.clone(), &request, &context, span);
         let hard = self.layer.hard.clone();
+        let request =
+            if self.layer.unary.contains(request.uri().path()) { request.map(OneMessage::of) } else { request };
         let work = async move {
             let call = async {
                 match refusal {

@@ -10,6 +10,7 @@ mod health;
 mod incoming;
 mod manners;
 mod metrics;
+mod one_message;
 mod server;
 mod status;
 

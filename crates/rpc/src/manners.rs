@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use shop_fault::{Fault, FieldError, Kind, Scope};
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -51,7 +51,7 @@ pub(crate) fn refusal(headers: &HeaderMap) -> Option<Response<Body>> {
 /// What is wrong with the content type. Of the formats there are in gRPC, ours is protobuf; who names none of them does not
 /// speak gRPC, and is answered in HTTP (gRPC over HTTP/2, "Content-Type").
 fn medium(headers: &HeaderMap) -> Option<(Fault, StatusCode)> {
-    let medium = headers.get(CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
+    let medium = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let fault = |detail| Fault::new(Kind::UnsupportedMedia, "unsupported_media_type", detail);
     let format = medium.split_at_checked(GRPC.len()).filter(|(begin, _)| begin.eq_ignore_ascii_case(GRPC));
     let format = format.map(|(_, rest)| rest.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii());
@@ -114,8 +114,6 @@ pub(crate) fn put_right(answer: Response<Body>) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-
-    use http::HeaderValue;
 
     use super::*;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use prost::Message;
-use prost_types::FileDescriptorSet;
+use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use shop_telemetry::{Histogram, Histograms, Metrics, TraceParent};
 use tonic::Code;
 
@@ -23,6 +23,8 @@ pub(crate) struct Interface {
     pub(crate) services: HashSet<String>,
     /// `/shop.basket.v1.BasketService/GetBasket`.
     methods: Vec<String>,
+    /// Those of them that take one message, not a stream.
+    pub(crate) unary: HashSet<String>,
 }
 
 impl Interface {
@@ -32,7 +34,9 @@ impl Interface {
             for file in FileDescriptorSet::decode(*set)?.file {
                 for service in &file.service {
                     let name = format!("{}.{}", file.package(), service.name());
-                    interface.methods.extend(service.method.iter().map(|method| format!("/{name}/{}", method.name())));
+                    let path = |method: &MethodDescriptorProto| format!("/{name}/{}", method.name());
+                    interface.methods.extend(service.method.iter().map(path));
+                    interface.unary.extend(service.method.iter().filter(|method| !method.client_streaming()).map(path));
                     interface.services.insert(name);
                 }
             }

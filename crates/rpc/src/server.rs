@@ -62,7 +62,12 @@ pub async fn serve(
         .prepare();
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot watch the listening socket")?;
     let serving = Server::builder()
-        .layer(IncomingLayer { metrics, timeout: settings.timeout.get(), hard: shutdown.hard.clone() })
+        .layer(IncomingLayer {
+            metrics,
+            unary: Arc::new(interface.unary),
+            timeout: settings.timeout.get(),
+            hard: shutdown.hard.clone(),
+        })
         .http2_keepalive_interval(Some(settings.keepalive.get()))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_STREAMS)

@@ -395,6 +395,22 @@ async fn the_hard_stop_does_not_wait() {
 }
 
 #[tokio::test]
+async fn a_method_that_takes_one_message_refuses_none_and_two() {
+    let server = start().await;
+    for (ids, expected) in [(&[7][..], Code::Ok), (&[], Code::InvalidArgument), (&[7, 8], Code::InvalidArgument)] {
+        let mut grpc = tonic::client::Grpc::new(server.channel());
+        grpc.ready().await.expect("connects");
+        let messages = tokio_stream::iter(ids.iter().map(|id| GetProductRequest { id: *id }).collect::<Vec<_>>());
+        let path = http::uri::PathAndQuery::from_static("/shop.product.v1.ProductService/GetProduct");
+        let codec = tonic_prost::ProstCodec::<GetProductRequest, GetProductResponse>::default();
+        let answer = grpc.client_streaming(Request::new(messages), path, codec).await;
+        assert_eq!(answer.map_or_else(|status| status.code(), |_| Code::Ok), expected, "{ids:?}");
+    }
+    assert_eq!(server.catalogue.calls.load(Ordering::SeqCst), 1, "the method ran for one message only");
+    server.end().await;
+}
+
+#[tokio::test]
 async fn calls_are_counted_by_method_and_code() {
     let server = start().await;
     server.get(7).await.expect("answers");

@@ -107,6 +107,7 @@ async fn a_call_that_cannot_be_read_is_its_callers_fault_however_often_it_comes(
             Bytes::from_static(&[0, 0, 0, 0, 2, 8, 1, 0, 0, 0, 0, 1, 0xff]),
             &["3"],
         ),
+        ("two messages", plain, Bytes::from_static(&[0, 0, 0, 0, 2, 8, 1, 0, 0, 0, 0, 2, 8, 1]), &["3"]),
         ("too large", plain, large, &["8"]),
         ("JSON", &[("content-type", "application/grpc+json")], Bytes::from_static(b"\0\0\0\0\x09{\"id\":12}"), &["3"]),
         ("an encoding nobody knows", &[("grpc-encoding", "tea")], whole(product), &["12"]),
