@@ -4,6 +4,7 @@
 //! keeps its own type.
 
 use std::ops::RangeInclusive;
+use std::sync::LazyLock;
 
 use salvo::oapi::schema::{AdditionalProperties, OneOf};
 use salvo::oapi::{BasicType, Components, Object, Ref, RefOr, Schema, SchemaFormat, SchemaType};
@@ -177,20 +178,37 @@ pub fn text(rule: Text) -> Object {
 }
 
 /// The pattern of a text of that rule, from what the rule says of each character.
-pub(crate) fn pattern(least: usize, lines: Lines) -> String {
-    let breaks = |c: char| lines == Lines::Many && is_break(c);
-    let taken = format!("[^{}]", class(|c| !is_line_safe(c) && !breaks(c)));
-    let seen = format!("[^{}]", class(|c| !is_line_safe(c) || is_hidden(c) || c.is_whitespace()));
+fn pattern(least: usize, lines: Lines) -> String {
+    let Classes { taken, taken_in_lines, seen, blank, blank_in_lines } = &*CLASSES;
+    let (taken, blank) = if lines == Lines::Many { (taken_in_lines, blank_in_lines) } else { (taken, blank) };
     match least {
-        0 => format!("^({}|{taken}*{seen}{taken}*)$", blank(lines)),
-        _ => format!("^{taken}*{seen}{taken}*$"),
+        0 => format!("^([{blank}]*|[^{taken}]*[^{seen}][^{taken}]*)$"),
+        _ => format!("^[^{taken}]*[^{seen}][^{taken}]*$"),
     }
 }
 
-/// Nothing but space, which is taken for nothing.
-fn blank(lines: Lines) -> String {
-    format!("[{}]*", class(|c| c.is_whitespace() && (is_line_safe(c) || (lines == Lines::Many && is_break(c)))))
+/// The insides of character classes.
+struct Classes {
+    /// What no line holds.
+    taken: String,
+    /// What no text of several lines holds.
+    taken_in_lines: String,
+    /// What a text is not made of alone.
+    seen: String,
+    /// Space, which is trimmed.
+    blank: String,
+    /// The same where lines are allowed.
+    blank_in_lines: String,
 }
+
+/// Made once: every character there is, is asked about.
+static CLASSES: LazyLock<Classes> = LazyLock::new(|| Classes {
+    taken: class(|c| !is_line_safe(c)),
+    taken_in_lines: class(|c| !is_line_safe(c) && !is_break(c)),
+    seen: class(|c| !is_line_safe(c) || is_hidden(c) || c.is_whitespace()),
+    blank: class(|c| c.is_whitespace() && is_line_safe(c)),
+    blank_in_lines: class(|c| c.is_whitespace() && (is_line_safe(c) || is_break(c))),
+});
 
 /// The characters that part lines and columns.
 fn is_break(c: char) -> bool {

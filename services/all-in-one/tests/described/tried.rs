@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::json;
-use shop_testing::{Api, backend, variable};
+use shop_testing::{Api, Program, backend, variable};
 use tempfile::TempDir;
-use tokio::process::Command;
 
 use super::Shop;
 
@@ -28,8 +27,7 @@ async fn services_do_what_their_documents_say() {
     for (name, base, _) in shop.services() {
         let text = Api::new(&base).get("/openapi.json").await.1.to_string();
         std::fs::write(document(name), text).expect("writes the document");
-        let validated = Command::new(tools.join("openapi-spec-validator")).arg(document(name)).output().await;
-        let validated = validated.expect("openapi-spec-validator starts");
+        let validated = Program::new(tools.join("openapi-spec-validator")).arg(document(name)).output().await;
         assert!(validated.status.success(), "the document of {name} is not OpenAPI:\n{}", told(&validated));
     }
     let gateway = format!("{}/api", shop.gateway());
@@ -52,16 +50,21 @@ async fn services_do_what_their_documents_say() {
 async fn agrees(tools: &Path, document: &Path, base: &str, paths: &str) {
     let given = |name: &str, default: &str| variable(name).unwrap_or_else(|| default.to_owned());
     let folder = workplace();
-    let mut run = Command::new(tools.join("schemathesis"));
-    run.current_dir(folder.path()).arg("run").arg(document);
-    run.args(["--url", base, "--include-path-regex", paths, "--no-color", "--continue-on-failure"]);
-    run.args(["--phases", "examples,coverage,fuzzing,stateful", "--generation-database", "none"]);
-    run.args(["--max-examples", &given("SHOP_TEST_SCHEMATHESIS_CASES", CASES)]);
-    run.args(["--seed", &given("SHOP_TEST_SCHEMATHESIS_SEED", "1")]);
+    // From the folder of our settings, which the tool looks for where it runs.
+    let mut run = Program::new("env")
+        .arg("-C")
+        .arg(folder.path())
+        .arg(tools.join("schemathesis"))
+        .arg("run")
+        .arg(document)
+        .args(["--url", base, "--include-path-regex", paths, "--no-color", "--continue-on-failure"])
+        .args(["--phases", "examples,coverage,fuzzing,stateful", "--generation-database", "none"])
+        .args(["--max-examples", &given("SHOP_TEST_SCHEMATHESIS_CASES", CASES)])
+        .args(["--seed", &given("SHOP_TEST_SCHEMATHESIS_SEED", "1")]);
     if let Some(header) = variable("SHOP_TEST_SCHEMATHESIS_HEADER") {
-        run.args(["--header", &header]);
+        run = run.args(["--header", &header]);
     }
-    let output = run.kill_on_drop(true).output().await.expect("schemathesis starts");
+    let output = run.output().await;
     let told = told(&output);
     assert!(output.status.success(), "{base} does not do what {} says:\n{told}", document.display());
     println!("{base} {paths}: {}", told.lines().rfind(|line| line.contains("generated")).unwrap_or_default());
