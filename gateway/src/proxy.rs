@@ -20,7 +20,7 @@ use crate::body::{Body, Download, Upload};
 use crate::client::Client;
 use crate::config::Config;
 use crate::cors;
-use crate::docs;
+use crate::docs::{self, Docs};
 use crate::exchange::Exchange;
 use crate::feed::Listener;
 use crate::front::{Incoming, Watch, Worker};
@@ -219,11 +219,7 @@ impl Visit {
             return Ok(Reply::Own(cors.preflight(verdict)));
         }
         if let Some(route) = docs::Route::find(live, &normal).filter(|_| !self.is_grpc) {
-            self.exchange.own(route.pattern());
-            if route.is_counted() {
-                self.limit(live, &head, &normal).await?;
-            }
-            return route.answer(&worker.shared.docs, live, &head).await.map(Reply::Own);
+            return self.refer(route, &worker.shared.docs, live, &head, &normal).await;
         }
         let target = self.route(&live.table, &normal, &head.headers)?;
         if self.is_late {
@@ -255,8 +251,7 @@ impl Visit {
         self.exchange.hand_on(&mut head.headers);
         let (mut onward, ()) = Request::new(()).into_parts();
         onward.uri = backend_uri(&head.uri, target.path, self.is_grpc.then_some(&host))?;
-        onward.method = head.method;
-        onward.headers = head.headers;
+        (onward.method, onward.headers) = (head.method, head.headers);
         if self.is_grpc {
             onward.version = Version::HTTP_2;
         }
@@ -277,6 +272,22 @@ impl Visit {
             return switch(live, call, &protocol);
         }
         Ok(self.reply(live, &target, call, &onward.headers, &patience))
+    }
+
+    /// Answers with the reference of the API.
+    async fn refer(
+        &mut self,
+        route: docs::Route<'_>,
+        docs: &Docs,
+        live: &Live,
+        head: &http::request::Parts,
+        path: &str,
+    ) -> Result<Reply, Refusal> {
+        self.exchange.own(route.pattern());
+        if route.is_counted() {
+            self.limit(live, head, path).await?;
+        }
+        route.answer(docs, live, head).await.map(Reply::Own)
     }
 
     fn route<'a>(&mut self, table: &'a Table, path: &'a str, headers: &HeaderMap) -> Result<Target<'a>, Refusal> {

@@ -227,7 +227,7 @@ mod tests {
         merge(&table(), &Refusals::all(), parts)
     }
 
-    fn of(id: &str, path: &str, schema: Value) -> Value {
+    fn of(id: &str, path: &str, schema: &Value) -> Value {
         json!({
             "openapi": "3.1.0",
             "info": {"title": "x", "version": "1", "description": "Money is exact."},
@@ -251,10 +251,10 @@ mod tests {
     #[test]
     fn each_service_contributes_what_is_routed_to_it_under_names_of_its_own() {
         let whole = merged(&[
-            part("product", State::Told, Some(of("products", "/products/{id}", json!({"type": "string"})))),
-            part("payment", State::Told, Some(of("payments", "/users/{id}/payments", json!({"type": "integer"})))),
+            part("product", State::Told, Some(of("products", "/products/{id}", &json!({"type": "string"})))),
+            part("payment", State::Told, Some(of("payments", "/users/{id}/payments", &json!({"type": "integer"})))),
             // Not its path: the gateway sends /api/users to payment.
-            part("notification", State::Told, Some(of("others", "/users/{id}/preferences", json!({"type": "null"})))),
+            part("notification", State::Told, Some(of("others", "/users/{id}/preferences", &json!({"type": "null"})))),
         ]);
         let paths: Vec<_> = whole["paths"].as_object().expect("paths").keys().collect();
         assert_eq!(paths, ["/api/products/{id}", "/api/users/{id}/payments"]);
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn who_is_away_is_named() {
-        let told = || Some(of("products", "/products", json!({"type": "string"})));
+        let told = || Some(of("products", "/products", &json!({"type": "string"})));
         let whole = merged(&[
             part("product", State::Earlier, told()),
             part("basket", State::Missing, None),

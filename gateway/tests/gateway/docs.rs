@@ -131,7 +131,7 @@ async fn whatever_a_service_says_the_others_are_described_in_time() {
         ("none", Upstream::saying("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await),
     ] {
         let mut settings = before(&product, &basket);
-        settings.docs.timeout = shop_config::Duration::millis(300);
+        settings.docs.timeout = shop_config::Duration::secs(3);
         let gateway = Running::start(settings).await;
         let begun = Instant::now();
         let (document, call) = tokio::join!(gateway.get("/openapi.json"), gateway.get("/api/products"));
@@ -142,7 +142,7 @@ async fn whatever_a_service_says_the_others_are_described_in_time() {
             ("described".into(), "missing".into()),
             "{what}"
         );
-        assert!(begun.elapsed() < Duration::from_secs(5), "{what} took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(15), "{what} took {:?}", begun.elapsed());
         assert!(!document.to_string().contains(&basket.addr.to_string()), "{what}: it names an address");
     }
 }
