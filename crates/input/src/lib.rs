@@ -8,6 +8,7 @@ mod id;
 pub mod json;
 mod query;
 mod tags;
+mod uri;
 mod user;
 pub mod words;
 
@@ -15,4 +16,5 @@ pub use expected::{Expected, Versions};
 pub use id::{Id, read};
 pub use query::{NotUtf8, pairs};
 pub use tags::{Malformed, Tags};
+pub use uri::is_uri;
 pub use user::{NotUserId, UserId};

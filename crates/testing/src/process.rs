@@ -99,15 +99,12 @@ impl Process {
         let program = match self.ignored {
             None => Program::new(&self.program),
             // What is ignored stays so in the program that takes the shell's place.
-            Some(signal) => Program::new("sh")
-                .args(["-c", &format!("trap '' {signal}; exec \"$0\" \"$@\"")])
-                .arg(&self.program),
+            Some(signal) => {
+                Program::new("sh").args(["-c", &format!("trap '' {signal}; exec \"$0\" \"$@\"")]).arg(&self.program)
+            }
         };
-        let program = program
-            .args(&self.arguments)
-            .env_clear()
-            .stdout(log.try_clone().expect("shares its log"))
-            .stderr(log);
+        let program =
+            program.args(&self.arguments).env_clear().stdout(log.try_clone().expect("shares its log")).stderr(log);
         let program = self.variables.iter().fold(program, |program, (name, value)| program.env(name, value));
         self.child = Some(program.spawn());
     }

@@ -8,7 +8,7 @@ use crate::idempotency;
 const TAGS: &str = r#"^(\*|((W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)?)$"#;
 
 /// The headers that requests may have, by name: where they are taken, what they mean.
-fn request_header(name: &str) -> Option<(&'static str, Value)> {
+fn request_header(method: &str, name: &str) -> Option<(&'static str, Value)> {
     let tags = || json!({"type": "string", "pattern": TAGS, "examples": ["\"v3\""]});
     let key = || {
         json!({"type": "string", "minLength": 1, "maxLength": idempotency::MAX_KEY, "pattern": "^[!-~]([ -~]*[!-~])?$",
@@ -16,7 +16,8 @@ fn request_header(name: &str) -> Option<(&'static str, Value)> {
     };
     Some(match name {
         "If-Match" => ("Only if it still has one of these ETags; otherwise 412", tags()),
-        "If-None-Match" => ("The ETags that the caller has; 304 if one is current", tags()),
+        "If-None-Match" if method == "get" => ("The ETags that the caller has; 304 if one is current", tags()),
+        "If-None-Match" => ("Only if it has none of these ETags; otherwise 412", tags()),
         "Idempotency-Key" => ("A repeat with the same key gets the first answer, for a day", key()),
         _ => return None,
     })
@@ -31,13 +32,15 @@ enum Given {
     Body,
     Key,
     Version,
+    OtherVersion,
 }
 
 /// The refusals that belong to it, with their codes.
-const REFUSALS: [(Given, u16, &str); 15] = [
+const REFUSALS: [(Given, u16, &str); 16] = [
     (Given::Parameter, 400, "invalid_parameter"),
     (Given::Cursor, 400, "invalid_cursor"),
     (Given::Version, 400, "invalid_if_match"),
+    (Given::OtherVersion, 400, "invalid_if_none_match"),
     (Given::Body, 400, "malformed_json"),
     (Given::Key, 400, "invalid_idempotency_key"),
     (Given::Key, 409, "idempotency_in_flight"),
@@ -61,6 +64,7 @@ impl Given {
             Self::Body => operation.get("requestBody").is_some(),
             Self::Key => parameters(operation).any(|(_, name)| name == "Idempotency-Key"),
             Self::Version => parameters(operation).any(|(_, name)| name == "If-Match"),
+            Self::OtherVersion => parameters(operation).any(|(_, name)| name == "If-None-Match"),
         }
     }
 }
@@ -68,15 +72,20 @@ impl Given {
 /// Adds to an operation what it shares with others.
 pub(super) fn complete(method: &str, operation: &mut Value) {
     without_empty_success(operation);
-    if method == "get" && tagged(operation, "200") {
-        if !parameters(operation).any(|(_, name)| name == "If-None-Match") {
-            let parameter = json!({"name": "If-None-Match", "in": "header", "required": false});
-            match operation["parameters"].as_array_mut() {
-                Some(parameters) => parameters.push(parameter),
-                None => operation["parameters"] = json!([parameter]),
-            }
+    let preconditions: &[&str] = match method {
+        "get" if tagged(operation, "200") => {
+            operation["responses"]["304"] = json!({"description": "It still has the version of If-None-Match"});
+            &["If-None-Match"]
         }
-        operation["responses"]["304"] = json!({"description": "It still has the version of If-None-Match"});
+        "get" => &[],
+        _ => &["If-Match", "If-None-Match"],
+    };
+    for name in preconditions {
+        let parameter = json!({"name": name, "in": "header", "required": false});
+        match operation["parameters"].as_array_mut() {
+            Some(parameters) => parameters.push(parameter),
+            None => operation["parameters"] = json!([parameter]),
+        }
     }
     let refusals: Vec<_> = REFUSALS.iter().filter(|(given, ..)| given.to(operation)).collect();
     for (_, status, code) in refusals {
@@ -86,7 +95,7 @@ pub(super) fn complete(method: &str, operation: &mut Value) {
     }
     for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
         let name = parameter["name"].as_str().unwrap_or_default();
-        if let Some((description, schema)) = request_header(name) {
+        if let Some((description, schema)) = request_header(method, name) {
             (parameter["description"], parameter["schema"]) = (description.into(), schema);
         } else if parameter["in"] == "path" {
             id_in_path(parameter);

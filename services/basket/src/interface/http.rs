@@ -159,7 +159,6 @@ impl Api {
         responses(
             (status_code = 204, description = "The basket is gone"),
             (status_code = 404, description = "`basket_not_found`")),
-        parameters(("If-Match" = Option<String>, Header)),
     ))]
     async fn delete(&self, user_id: Path<UserId>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
         self.commands.delete(&user_id.0, &precondition::of(req)?).await?;
@@ -212,7 +211,6 @@ impl Api {
                 description = "`insufficient_stock`, `currency_mismatch`, `total_out_of_range`"
             ),
             (status_code = 503, description = "`product_unavailable`, `basket_contended`")),
-        parameters(("If-Match" = Option<String>, Header)),
     ))]
     async fn set_quantity(
         &self,
@@ -238,7 +236,6 @@ impl Api {
         responses(
             (status_code = 200, description = "The whole basket", body = BasketView),
             (status_code = 404, description = "`basket_not_found`, `item_not_found`")),
-        parameters(("If-Match" = Option<String>, Header)),
     ))]
     async fn remove_item(
         &self,
@@ -260,7 +257,6 @@ impl Api {
         responses(
             (status_code = 200, description = "The empty basket", body = BasketView),
             (status_code = 404, description = "`basket_not_found`")),
-        parameters(("If-Match" = Option<String>, Header)),
     ))]
     async fn clear(&self, user_id: Path<UserId>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
         let basket = self.commands.clear(&user_id.0, &precondition::of(req)?).await?;

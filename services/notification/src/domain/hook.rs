@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use shop_input::is_uri;
 use shop_text::is_hidden;
 use url::{Host, Url};
 
@@ -79,27 +80,6 @@ impl HookUrl {
     pub(crate) fn as_str(&self) -> &str {
         self.0.as_str()
     }
-}
-
-/// Whether `text`, which was read as `url`, is written as RFC 3986 has it: in ASCII, after `//` a name of DNS or an
-/// address. (Browsers, and the parser that reads as they do, guess at much more.)
-fn is_uri(text: &str, url: &Url) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    let named = match url.host() {
-        Some(Host::Domain(name)) => name.strip_suffix('.').unwrap_or(name).split('.').all(label),
-        host => host.is_some(),
-    };
-    let escaped = |after: &str| after.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
-    named
-        && text.bytes().all(plain)
-        && text.split('%').skip(1).all(escaped)
-        && text.get(url.scheme().len()..).is_some_and(|rest| rest.starts_with("://"))
 }
 
 /// Names that stand for this machine or its own network only (RFC 6761, RFC 6762, RFC 8375; ICANN keeps `internal` for that).

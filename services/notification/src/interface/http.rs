@@ -215,7 +215,6 @@ impl Api {
         tags("preferences"),
         responses(
             (status_code = 200, description = "The preferences as they are now", body = PreferencesView)),
-        parameters(("If-Match" = Option<String>, Header)),
     ))]
     async fn prefer(
         &self,
@@ -296,7 +295,6 @@ impl Api {
         responses(
             (status_code = 200, description = "The endpoint as it is now", body = EndpointView),
             (status_code = 404, description = "`endpoint_not_found`")),
-        parameters(("If-Match" = Option<String>, Header)),
     ))]
     async fn change_endpoint(
         &self,
@@ -318,8 +316,7 @@ impl Api {
         responses(
             (status_code = 200, description = "The endpoint, with its new secret", body = EndpointView),
             (status_code = 404, description = "`endpoint_not_found`")),
-        parameters(("Idempotency-Key" = Option<String>, Header),
-            ("If-Match" = Option<String>, Header)),
+        parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn rotate_secret(
         &self,
@@ -339,7 +336,6 @@ impl Api {
         responses(
             (status_code = 204, description = "The endpoint is gone"),
             (status_code = 404, description = "`endpoint_not_found`")),
-        parameters(("If-Match" = Option<String>, Header)),
     ))]
     async fn remove_endpoint(&self, id: Path<Uuid>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
         self.commands.remove_endpoint(id.0, &precondition::of(req)?).await?;

@@ -1,10 +1,11 @@
 //! A product, what may be written into it, and the rules of an edit.
 
 use shop_fault::FieldError;
+use shop_input::is_uri;
 use shop_money::{Currency, Decimal, Money, MoneyError};
 use shop_text::{Text, is_hidden};
 use time::OffsetDateTime;
-use url::{Host, Url};
+use url::Url;
 
 use super::fold::composed;
 use super::{Error, Expected, Result};
@@ -201,27 +202,6 @@ fn image_url(given: Option<String>, wrong: &mut Vec<FieldError>) -> Option<Strin
         wrong.push(FieldError::new("image_url", "not_a_url", "must be an http or https URL, or null"));
     }
     Some(given)
-}
-
-/// Whether `text`, which was read as `url`, is written as RFC 3986 has it: in ASCII, after `//` a name of DNS or an
-/// address. (Browsers, and the parser that reads as they do, guess at much more.)
-fn is_uri(text: &str, url: &Url) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    let named = match url.host() {
-        Some(Host::Domain(name)) => name.strip_suffix('.').unwrap_or(name).split('.').all(label),
-        host => host.is_some(),
-    };
-    let escaped = |after: &str| after.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
-    named
-        && text.bytes().all(plain)
-        && text.split('%').skip(1).all(escaped)
-        && text.get(url.scheme().len()..).is_some_and(|rest| rest.starts_with("://"))
 }
 
 #[cfg(test)]

@@ -168,7 +168,6 @@ impl Api {
             (status_code = 200, description = "The product as it is now", body = ProductView),
             (status_code = 404, description = "`product_not_found`"),
             (status_code = 409, description = "`stock_below_reserved`")),
-        parameters(("If-Match" = Option<String>, Header)),
     ))]
     async fn replace(
         &self,
@@ -189,7 +188,6 @@ impl Api {
             (status_code = 204, description = "The product is gone"),
             (status_code = 404, description = "`product_not_found`"),
             (status_code = 409, description = "`product_reserved`")),
-        parameters(("If-Match" = Option<String>, Header)),
     ))]
     async fn remove(&self, id: Path<i64>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
         self.commands.delete(id.0, &precondition::of(req)?).await?;
