@@ -221,7 +221,7 @@ fn class(is: impl Fn(char) -> bool) -> String {
     let mut run: Option<(char, char)> = None;
     let mut end = |run: Option<(char, char)>| match run {
         Some((first, last)) if first == last => class.push_str(&escaped(first)),
-        Some((first, last)) => class.push_str(&format!("{}-{}", escaped(first), escaped(last))),
+        Some((first, last)) => class.extend([&*escaped(first), "-", &*escaped(last)]),
         None => {}
     };
     for c in char::MIN..=char::MAX {

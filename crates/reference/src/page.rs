@@ -74,8 +74,10 @@ mod tests {
         let html = text("");
         let named: BTreeSet<_> =
             html.split('"').filter_map(|part| part.strip_prefix("docs/")?.split_once("?v=")).collect();
-        let names: BTreeSet<_> = named.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, PARTS.iter().map(|(name, _)| *name).collect());
+        assert_eq!(
+            named.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(),
+            PARTS.iter().map(|(name, _)| *name).collect()
+        );
         assert!(named.iter().all(|(_, digest)| digest.len() > 20 && !digest.contains('{')), "{html}");
     }
 

@@ -98,7 +98,7 @@ fn a_port_that_only_a_connection_has_is_waited_for() {
     // The far end closes first, so that nothing is left of the near one.
     drop(far.accept().expect("accepts"));
     drop(near);
-    let starts = started.until("Try:");
+    let starts = started.until("Read and try");
     assert!(starts.contains(&format!("localhost:{port}")), "{starts}");
     started.stop();
 }
@@ -111,7 +111,7 @@ fn warnings_are_logged_and_shown_by_check() {
     let warnings = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert_eq!((checked.status.code(), warnings.matches("shop: warning: ").count()), (Some(0), 2), "{warnings}");
     let mut started = Started::new(shop(data.path()).env("DB_HOST", "db"));
-    let log = started.until("Try:");
+    let log = started.until("Read and try");
     let line = log.lines().find(|line| line.contains("DB_HOST has no effect")).unwrap_or_else(|| panic!("{log}"));
     assert!(line.contains("\"WARN\"") && line.contains("SHOP_PRODUCT__DATABASE__HOST"), "{line}");
     started.stop();
@@ -133,7 +133,7 @@ fn what_cannot_be_printed_is_no_success() {
 fn signals_that_rotate_logs_elsewhere_end_nothing() {
     let data = tempfile::tempdir().expect("a folder");
     let mut started = Started::new(shop(data.path()));
-    started.until("Try:");
+    started.until("Read and try");
     for signal in ["USR1", "USR2"] {
         started.child.signal(signal);
         started.until(&format!("SIG{signal} ends nothing"));

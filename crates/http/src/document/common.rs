@@ -4,8 +4,13 @@ use serde_json::{Value, json};
 
 use crate::idempotency;
 
-/// `*`, or entity tags with commas between (RFC 9110, sections 8.8.3 and 13.1). Its length is that of a head at most.
-const TAGS: &str = r#"^(\*|((W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)?)$"#;
+/// `*`, or entity tags with commas between, where empty elements count for nothing (RFC 9110, sections 5.6.1.2, 8.8.3 and
+/// 13.1). Its length is that of a head at most.
+const TAGS: &str = concat!(
+    r"^[ \t,]*(\*[ \t,]*|",
+    r#"(W/)?"[!#-~\u0080-\u00ff]*"([ \t]*,[ \t,]*(W/)?"[!#-~\u0080-\u00ff]*")*[ \t,]*"#,
+    r")?$"
+);
 
 /// The headers that requests may have, by name: where they are taken, what they mean.
 fn request_header(method: &str, name: &str) -> Option<(&'static str, Value)> {
