@@ -109,8 +109,7 @@ let
     };
 
   # Which ports the kernel gives to no outgoing connection.
-  reserved =
-    shop: (with' shop).config.boot.kernel.sysctl."net.ipv4.ip_local_reserved_ports" or null;
+  reserved = shop: (with' shop).config.boot.kernel.sysctl."net.ipv4.ip_local_reserved_ports" or null;
 
   # What must be restarted for, and what must not.
   restarts =

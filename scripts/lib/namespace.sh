@@ -29,9 +29,9 @@ end_contained() {
 }
 
 # The other processes of what is contained, `PID COMMAND` on each line. To be asked by its first process, which is given a
-# moment (of so many seconds, or five): whoever was just told to end may need one.
+# moment (of so many seconds): whoever was just told to end may need one.
 left_over() {
-  local deadline=$((SECONDS + ${1:-5})) me=$BASHPID found
+  local deadline=$((SECONDS + $1)) me=$BASHPID found
   while found=$(others "$me") && [[ -n $found ]] && ((SECONDS < deadline)); do sleep 0.1; done
   [[ -z $found ]] || printf '%s\n' "$found"
 }

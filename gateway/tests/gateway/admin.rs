@@ -287,7 +287,7 @@ async fn trying_out_changes_nothing_and_what_is_wrong_is_named() {
         ("PUT", "/admin/services/product", r#"{"strategy": "best"}"#, 422, "validation_failed", "strategy"),
         ("PUT", "/admin/services/product", "{", 400, "malformed_json", ""),
         ("PUT", "/admin/services/search", "{}", 404, "not_found", ""),
-        ("POST", "/admin/services/product/backends", "{}", 422, "validation_failed", "."),
+        ("POST", "/admin/services/product/backends", "{}", 422, "validation_failed", "url"),
         ("POST", "/admin/services/product/backends", r#"{"url": "https://a"}"#, 422, "validation_failed", "url"),
         (
             "POST",
