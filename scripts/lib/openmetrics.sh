@@ -3,8 +3,9 @@
 
 openmetrics_python() {
   local python
-  # Not the first alone: what Debian installs is its own Python's.
-  for python in $(type -aP python3); do
+  # Not the first alone: what Debian installs is its own Python's. Of a program that was run before, bash tells the one place
+  # it remembers, unless it is made to forget.
+  for python in $(hash -r && type -aP python3); do
     if "$python" -c 'import prometheus_client.openmetrics.parser' 2>/dev/null; then
       echo "$python"
       return
