@@ -49,8 +49,11 @@ describe! {
     pub ProductId = integer(1..=i64::MAX).example(1);
 }
 
-/// The pattern of one line that is looked for: without control characters.
-pub const LINE: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
+/// The pattern of one line that is looked for: without control characters, but for the space around it, which is trimmed.
+pub fn line() -> String {
+    let space = &CLASSES.space;
+    format!("^[{space}]*[^\\u0000-\\u001f\\u007f-\\u009f]*[{space}]*$")
+}
 
 /// A label of a host's name.
 macro_rules! label {
@@ -171,7 +174,7 @@ pub fn string(length: RangeInclusive<usize>) -> Object {
     if *length.start() == 0 { string } else { string.min_length(*length.start()) }
 }
 
-/// Text for people, by the rule that checks it. (The rule looks at it without the space around it.)
+/// Text for people, by the rule that checks it. (The rule looks at it without the space around it, also when it counts.)
 pub fn text(rule: Text) -> Object {
     let Text { least, most, lines } = rule;
     string(least..=most).pattern(pattern(least, lines))
@@ -179,11 +182,11 @@ pub fn text(rule: Text) -> Object {
 
 /// The pattern of a text of that rule, from what the rule says of each character.
 fn pattern(least: usize, lines: Lines) -> String {
-    let Classes { taken, taken_in_lines, seen, blank, blank_in_lines } = &*CLASSES;
-    let (taken, blank) = if lines == Lines::Many { (taken_in_lines, blank_in_lines) } else { (taken, blank) };
+    let Classes { taken, taken_in_lines, seen, space } = &*CLASSES;
+    let taken = if lines == Lines::Many { taken_in_lines } else { taken };
     match least {
-        0 => format!("^([{blank}]*|[^{taken}]*[^{seen}][^{taken}]*)$"),
-        _ => format!("^[^{taken}]*[^{seen}][^{taken}]*$"),
+        0 => format!("^[{space}]*([^{taken}]*[^{seen}][^{taken}]*[{space}]*)?$"),
+        _ => format!("^[{space}]*[^{taken}]*[^{seen}][^{taken}]*[{space}]*$"),
     }
 }
 
@@ -196,9 +199,7 @@ struct Classes {
     /// What a text is not made of alone.
     seen: String,
     /// Space, which is trimmed.
-    blank: String,
-    /// The same where lines are allowed.
-    blank_in_lines: String,
+    space: String,
 }
 
 /// Made once: every character there is, is asked about.
@@ -206,8 +207,7 @@ static CLASSES: LazyLock<Classes> = LazyLock::new(|| Classes {
     taken: class(|c| !is_line_safe(c)),
     taken_in_lines: class(|c| !is_line_safe(c) && !is_break(c)),
     seen: class(|c| !is_line_safe(c) || is_hidden(c) || c.is_whitespace()),
-    blank: class(|c| c.is_whitespace() && is_line_safe(c)),
-    blank_in_lines: class(|c| c.is_whitespace() && (is_line_safe(c) || is_break(c))),
+    space: class(char::is_whitespace),
 });
 
 /// The characters that part lines and columns.

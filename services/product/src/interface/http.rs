@@ -49,8 +49,8 @@ pub struct Api {
 
 describe! {
     SortName = describe::names(Order::ALL.map(|(name, _)| name)).description("What a list is sorted by, `-` for the other way round").example("-price") => "ProductSort";
-    CategoryFilter = describe::string(0..=MAX_CATEGORY).pattern(describe::LINE);
-    Words = describe::string(0..=MAX_TEXT).pattern(describe::LINE).example("walnut desk");
+    CategoryFilter = describe::string(0..=MAX_CATEGORY).pattern(describe::line());
+    Words = describe::string(0..=MAX_TEXT).pattern(describe::line()).example("walnut desk");
     PriceBound = describe::string(1..=40).pattern(BOUND).example("12.50");
 }
 
