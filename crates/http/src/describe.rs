@@ -174,7 +174,7 @@ pub fn string(length: RangeInclusive<usize>) -> Object {
     if *length.start() == 0 { string } else { string.min_length(*length.start()) }
 }
 
-/// Text for people, by the rule that checks it. (The rule looks at it without the space around it, also when it counts.)
+/// Text for people, by the rule that checks it. (What it may hold it is asked without the space around it.)
 pub fn text(rule: Text) -> Object {
     let Text { least, most, lines } = rule;
     string(least..=most).pattern(pattern(least, lines))

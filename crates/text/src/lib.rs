@@ -61,15 +61,16 @@ impl Text {
         Self { least, most, lines: Lines::Many }
     }
 
-    /// The text without the space around it, if it keeps to the rule.
+    /// The text without the space around it, if it keeps to the rule; the space counts for the length, as whoever reads a
+    /// schema would count.
     ///
     /// Characters that Unicode has not assigned yet are taken: every year brings new ones.
     pub fn check(self, given: &str) -> Result<&str, TextError> {
         let text = given.trim();
-        let has = text.chars().count();
-        if has < self.least {
+        if self.least > 0 && text.is_empty() {
             return Err(TextError::Required);
         }
+        let has = given.chars().count();
         if has > self.most {
             return Err(TextError::TooLong { most: self.most, has });
         }
@@ -85,7 +86,7 @@ impl Text {
                 return Err(TextError::Noncharacter(c));
             }
         }
-        if has > 0 && text.chars().all(|c| c.is_whitespace() || is_hidden(c)) {
+        if !text.is_empty() && text.chars().all(|c| c.is_whitespace() || is_hidden(c)) {
             return Err(TextError::Invisible);
         }
         Ok(text)

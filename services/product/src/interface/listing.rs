@@ -49,10 +49,10 @@ impl Wanted {
 
 fn text(name: &str, given: Option<String>, most: usize) -> Result<Option<String>, Fault> {
     let Some(given) = given else { return Ok(None) };
-    let given = given.trim();
     if given.chars().count() > most {
         return Err(refused(name, format!("must have at most {most} characters")));
     }
+    let given = given.trim();
     if given.contains(char::is_control) {
         return Err(refused(name, "must not contain control characters".to_owned()));
     }
