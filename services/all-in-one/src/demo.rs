@@ -1,108 +1,133 @@
-//! `shop demo`: shoppers who browse and buy for as long as one likes, and switches that break things under them.
+//! Where `shop demo` takes place: a suite of its own, in a folder of its own, or somebody's gateway.
 
-mod breaks;
-mod client;
-mod figures;
-mod keys;
-mod own;
-mod play;
-mod relay;
-mod screen;
-mod shopper;
-mod summary;
-mod tally;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use std::fmt::Display;
-use std::ops::RangeInclusive;
-use std::str::FromStr;
+use anyhow::Context as _;
+use shop::{Addresses, Between, Config, Service, Suite};
+use shop_config::{Sources, Warnings, load};
+use shop_demo::{Consumer, Flags, Play, Screen, Stage, Switches};
+use shop_events::Bus;
+use shop_runtime::Shutdown;
 
-use shop::Config;
-use shop_config::{Duration, Sources};
+/// What the demo's suite has instead of the defaults, below everything that files, variables and flags say: one client makes
+/// all calls, so it may make many; and nobody waits half a minute to see a breaker open, or close again. 4 s are twice what the
+/// provider's slow charge takes.
+const DEFAULTS: &str = r#"
+[gateway.rate_limit]
+requests = 10000000
+burst = 100000
 
-use breaks::{Consumer, Percent};
+[gateway.upstream]
+first_byte_timeout = "4s"
 
-/// What `shop demo` can be told.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Flags {
-    /// Plays against this gateway instead of a suite of its own. Products that run out there are restocked
-    #[arg(long, value_name = "http://HOST:PORT", value_parser = address, conflicts_with_all = ["slow_product", "dead_consumer"])]
-    url: Option<String>,
-
-    /// How many shop at once, 1 to 1000
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = users)]
-    users: u16,
-
-    /// Calls a second, of all shoppers together, 1 to 100000
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = rate)]
-    rate: u32,
-
-    /// How long it goes on, such as 90s or 2m; until Ctrl-C when not given
-    #[arg(long)]
-    duration: Option<Duration>,
-
-    /// The product service answers later by this much. Over 4s the gateway gives up, and breakers open
-    #[arg(long, value_name = "DELAY")]
-    slow_product: Option<Duration>,
-
-    /// This share of charges is declined, slow, or loses its reply, such as 30%
-    #[arg(long, value_name = "SHARE")]
-    failing_provider: Option<Percent>,
-
-    /// The service that takes no events: they wait in the outbox of the payment service
-    #[arg(long, value_name = "SERVICE")]
-    dead_consumer: Option<Consumer>,
-
-    /// Shows no progress, and at the end the summary as one JSON object
-    #[arg(long)]
-    json: bool,
-}
+[gateway.circuit_breaker]
+interval = "10s"
+timeout = "5s"
+"#;
 
 /// Plays until time is up, a signal comes or somebody presses `q`.
 pub(crate) async fn run(flags: Flags, config: Config, sources: Sources) -> anyhow::Result<()> {
-    match flags.url.clone() {
-        Some(url) => own::visit(&flags, url, &config).await,
-        None => Box::pin(own::stage(&flags, sources)).await,
+    match flags.url() {
+        Some(url) => {
+            let shutdown = Shutdown::on_signals(config.stop.grace.get());
+            shop_demo::visit(&flags, url, token(&config), shutdown).await
+        }
+        None => Box::pin(stage(&flags, sources)).await,
     }
 }
 
-fn address(text: &str) -> Result<String, String> {
-    let is_plain = |url: &reqwest::Url| url.scheme() == "http" && url.host_str().is_some() && url.path() == "/";
-    match reqwest::Url::parse(text) {
-        Ok(url) if is_plain(&url) => Ok(text.trim_end_matches('/').to_owned()),
-        _ => Err("use http://HOST:PORT, where a gateway takes calls in cleartext".to_owned()),
-    }
-}
+/// The demo's switches between the parts of its suite.
+struct Sabotage(Arc<Switches>);
 
-fn users(text: &str) -> Result<u16, String> {
-    number(text, 1..=1000)
-}
-
-fn rate(text: &str) -> Result<u32, String> {
-    number(text, 1..=100_000)
-}
-
-fn number<N: FromStr + PartialOrd + Display>(text: &str, range: RangeInclusive<N>) -> Result<N, String> {
-    let number = text.parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| format!("use a whole number from {} to {}", range.start(), range.end()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_asked_for_in_words() {
-        assert_eq!((users("1"), users("1000"), rate("100000")), (Ok(1), Ok(1000), Ok(100_000)));
-        for wrong in ["0", "1001", "-1", "x", "", "1.5", "99999999999999999999"] {
-            assert_eq!(users(wrong).expect_err(wrong), "use a whole number from 1 to 1000");
+impl Between for Sabotage {
+    fn bus(&self, service: Service, bus: Arc<dyn Bus>) -> Arc<dyn Bus> {
+        match service {
+            Service::Basket => self.0.bus(Consumer::Basket, bus),
+            Service::Product => self.0.bus(Consumer::Product, bus),
+            Service::Notification => self.0.bus(Consumer::Notification, bus),
+            Service::Payment | Service::Gateway => bus,
         }
     }
 
-    #[test]
-    fn a_gateway_is_named_by_host_and_port() {
-        assert_eq!(address("http://localhost:8083/").as_deref(), Ok("http://localhost:8083"));
-        for wrong in ["localhost:8083", "https://shop.example", "http://localhost:8083/api", ""] {
-            assert!(address(wrong).is_err(), "{wrong}");
-        }
+    fn product(&self, at: SocketAddr) -> io::Result<SocketAddr> {
+        self.0.product(at)
     }
+}
+
+/// Starts a suite and plays against it.
+async fn stage(flags: &Flags, sources: Sources) -> anyhow::Result<()> {
+    let (config, sources, warnings) = settings(sources)?;
+    fs::create_dir_all(&config.data).with_context(|| format!("cannot make the folder {}", config.data.display()))?;
+    let log = config.data.join("shop.log");
+    // From here on standard output is the log, as telemetry knows it; the screen has what it was.
+    let screen = Screen::take(flags, Some(&log))?;
+    let telemetry = shop_telemetry::init("shop", &config.log, &config.otel)?;
+    warnings.log();
+    let shutdown = Shutdown::on_signals(config.stop.grace.get());
+    let switches = Switches::new(flags);
+    let sabotage = Sabotage(switches.clone());
+    let built = Box::pin(Suite::build_with(config.clone(), &sabotage));
+    let Some(suite) = shutdown.soft.run_until_cancelled(built).await.transpose()? else { return Ok(()) };
+    // The suite goes on after the first signal, until the play has come to its end.
+    let behind = Shutdown { soft: shutdown.hard.child_token(), hard: shutdown.hard.clone() };
+    let follow = suite.follow(config.clone(), sources, shutdown.clone())?;
+    let play = Play::new(flags, stage_of(&suite.addresses(), &config, log)?, switches, screen, shutdown.clone())?;
+
+    let serving = async {
+        let ended = suite.run(behind.clone()).await;
+        // Without a shop there is nothing to play.
+        shutdown.soft.cancel();
+        ended
+    };
+    let playing = async {
+        let ended = play.run().await;
+        behind.soft.cancel();
+        ended
+    };
+    let (served, played) = tokio::select! {
+        ended = async { tokio::join!(serving, playing) } => ended,
+        never = follow => match never {},
+    };
+    telemetry.shutdown().await;
+    served.and(played)
+}
+
+/// The settings of the demo's suite and where they come from. Its folder stays: it has the log.
+fn settings(mut sources: Sources) -> anyhow::Result<(Config, Sources, Warnings)> {
+    let folder = tempfile::Builder::new().prefix("shop-demo-").tempdir().context("cannot make a temporary folder")?;
+    let folder = folder.keep();
+    // JSON's texts are TOML's too.
+    let data = serde_json::to_string(&folder.join("data"))?;
+    let defaults = folder.join("demo.toml");
+    fs::write(&defaults, format!("data = {data}\n{DEFAULTS}"))
+        .with_context(|| format!("cannot write {}", defaults.display()))?;
+    sources.files.insert(0, defaults);
+    let loaded = load::<Config>(&sources);
+    let loaded = loaded.map_err(|problems| anyhow::anyhow!("the settings cannot be used: {problems}"))?;
+    let config = loaded.settings;
+    let whole = Service::ALL.iter().filter(|service| **service != Service::Notification);
+    anyhow::ensure!(
+        whole.into_iter().all(|service| config.runs(*service)),
+        "the demo needs product, basket, payment and gateway in this process: leave `services` as it is, or use --url"
+    );
+    Ok((config, sources, loaded.warnings))
+}
+
+fn stage_of(at: &Addresses, config: &Config, log: PathBuf) -> anyhow::Result<Stage> {
+    let url = |at: SocketAddr| match at.ip() {
+        ip if ip.is_unspecified() || ip.is_loopback() => format!("http://localhost:{}", at.port()),
+        _ => format!("http://{at}"),
+    };
+    let gateway = url(at.gateway.context("the suite has no gateway")?);
+    let (payment, notification) = (at.payment.map(url), at.notification.map(url));
+    let sources = shop_demo::Sources { gateway, token: token(config), payment, notification };
+    Ok(Stage { sources, log: Some(log) })
+}
+
+fn token(config: &Config) -> Option<String> {
+    Some(config.gateway.admin.token.expose()).filter(|token| !token.is_empty()).map(str::to_owned)
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use shop::{Addresses, Config, Suite};
 use shop_config::{Begun, Sources, Start, Warnings};
+use shop_demo::Flags;
 use shop_runtime::Shutdown;
 
 #[global_allocator]
@@ -17,7 +18,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Plays shoppers against a suite of its own that can be broken in several ways, and shows what becomes of it
-    Demo(demo::Flags),
+    Demo(Flags),
 }
 
 fn main() -> ExitCode {

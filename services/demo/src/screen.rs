@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::Flags;
 use super::breaks::Broken;
 use super::figures::Figures;
 use super::summary::Summary;
@@ -18,7 +19,7 @@ const SIZE: (u16, u16) = (80, 24);
 
 /// Standard output as it was when the program began.
 #[derive(Debug)]
-pub(super) struct Screen {
+pub struct Screen {
     out: File,
     style: Style,
     keys: bool,
@@ -51,14 +52,14 @@ pub(super) struct View<'a> {
 
 impl Screen {
     /// Takes standard output for itself; what others write there goes to the file `log` from now on.
-    pub(super) fn take(log: Option<&Path>, silent: bool) -> anyhow::Result<Self> {
+    pub fn take(flags: &Flags, log: Option<&Path>) -> anyhow::Result<Self> {
         let out = File::from(rustix::io::dup(rustix::stdio::stdout()).context("standard output is closed")?);
         if let Some(log) = log {
             let file = File::options().create(true).append(true).open(log);
             let file = file.with_context(|| format!("cannot write the log {}", log.display()))?;
             rustix::stdio::dup2_stdout(&file).context("standard output cannot become the log")?;
         }
-        let style = match (silent, out.is_terminal()) {
+        let style = match (flags.json, out.is_terminal()) {
             (true, _) => Style::Silent,
             (false, true) => Style::Block,
             (false, false) => Style::Lines,

@@ -10,7 +10,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use shop::{Between, Service};
 use shop_events::{Bus, BusError, Envelope, HandleError, Handler, Message, Subscription};
 use shop_runtime::CancellationToken;
 use tokio::sync::watch;
@@ -41,7 +40,7 @@ impl FromStr for Percent {
 
 /// Who takes events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Consumer {
+pub enum Consumer {
     /// Empties baskets that were paid for.
     Basket,
     /// Counts what was sold, and keeps the stock.
@@ -59,14 +58,6 @@ impl Consumer {
             Self::Notification => "notification",
         }
     }
-
-    const fn service(self) -> Service {
-        match self {
-            Self::Basket => Service::Basket,
-            Self::Product => Service::Product,
-            Self::Notification => Service::Notification,
-        }
-    }
 }
 
 /// What is broken at the moment.
@@ -82,7 +73,7 @@ pub(crate) struct Broken {
 
 /// The switches. A suite that is built with them feels them.
 #[derive(Debug)]
-pub(crate) struct Switches {
+pub struct Switches {
     now: watch::Sender<Broken>,
     asked: Broken,
     relays: Mutex<JoinSet<()>>,
@@ -92,7 +83,7 @@ pub(crate) struct Switches {
 
 impl Switches {
     /// As the flags say.
-    pub(crate) fn new(flags: &Flags) -> Arc<Self> {
+    pub fn new(flags: &Flags) -> Arc<Self> {
         let asked = Broken {
             slow: flags.slow_product.map(shop_config::Duration::get).unwrap_or_default(),
             failing: flags.failing_provider.unwrap_or_default(),
@@ -146,36 +137,33 @@ impl Switches {
         self.now.send_modify(|broken| broken.dead = broken.dead.is_none().then_some(dead));
     }
 
-    fn is_dead(&self, service: Service) -> bool {
-        self.now().dead.is_some_and(|consumer| consumer.service() == service)
-    }
-}
-
-/// The switches between the parts of a suite.
-pub(crate) struct Sabotage(pub(crate) Arc<Switches>);
-
-impl Between for Sabotage {
-    fn bus(&self, service: Service, bus: Arc<dyn Bus>) -> Arc<dyn Bus> {
-        Arc::new(Wire { bus, service, switches: self.0.clone() })
+    /// A bus whose subscribers, who are `consumer`, refuse what comes while the switch says so.
+    pub fn bus(self: &Arc<Self>, consumer: Consumer, bus: Arc<dyn Bus>) -> Arc<dyn Bus> {
+        Arc::new(Wire { bus, consumer, switches: self.clone() })
     }
 
-    fn product(&self, at: SocketAddr) -> io::Result<SocketAddr> {
+    /// Another address of product, which listens at `at`: what goes there takes as long as the switch says.
+    pub fn product(&self, at: SocketAddr) -> io::Result<SocketAddr> {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         listener.set_nonblocking(true)?;
         let front = listener.local_addr()?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let mut delay = self.0.now.subscribe();
+        let mut delay = self.now.subscribe();
         // A relay that begins while product is slow is slow at once.
         delay.mark_changed();
-        self.0.relays.lock().spawn(relay(listener, at, delay));
+        self.relays.lock().spawn(relay(listener, at, delay));
         Ok(front)
+    }
+
+    fn is_dead(&self, consumer: Consumer) -> bool {
+        self.now().dead == Some(consumer)
     }
 }
 
 /// A bus whose subscribers can be made to refuse what comes.
 struct Wire {
     bus: Arc<dyn Bus>,
-    service: Service,
+    consumer: Consumer,
     switches: Arc<Switches>,
 }
 
@@ -186,8 +174,8 @@ impl Bus for Wire {
     }
 
     fn subscribe(&self, subscription: Subscription, stop: CancellationToken) -> BoxFuture<'static, ()> {
-        let (service, switches) = (self.service, self.switches.clone());
-        let handler = Arc::new(Mortal { handler: subscription.handler, service, switches });
+        let (consumer, switches) = (self.consumer, self.switches.clone());
+        let handler = Arc::new(Mortal { handler: subscription.handler, consumer, switches });
         self.bus.subscribe(Subscription { handler, ..subscription }, stop)
     }
 
@@ -202,14 +190,14 @@ impl Bus for Wire {
 
 struct Mortal {
     handler: Arc<dyn Handler>,
-    service: Service,
+    consumer: Consumer,
     switches: Arc<Switches>,
 }
 
 #[async_trait]
 impl Handler for Mortal {
     async fn handle(&self, envelope: &Envelope) -> Result<(), HandleError> {
-        if self.switches.is_dead(self.service) {
+        if self.switches.is_dead(self.consumer) {
             return Err(HandleError::Transient("the demo has switched this consumer off".into()));
         }
         self.handler.handle(envelope).await

@@ -28,15 +28,15 @@ const FRESH: Duration = Duration::from_millis(1200);
 
 /// Where it takes place.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub struct Stage {
     /// Who says what goes on.
-    pub(super) sources: figures::Sources,
+    pub sources: figures::Sources,
     /// The log of the services, when they are the demo's own.
-    pub(super) log: Option<PathBuf>,
+    pub log: Option<PathBuf>,
 }
 
 /// Everything a play needs.
-pub(super) struct Play {
+pub struct Play {
     users: u16,
     duration: Option<Duration>,
     json: bool,
@@ -53,7 +53,7 @@ pub(super) struct Play {
 
 impl Play {
     /// Ready to begin.
-    pub(super) fn new(
+    pub fn new(
         flags: &Flags,
         stage: Stage,
         switches: Arc<Switches>,
@@ -78,7 +78,7 @@ impl Play {
     }
 
     /// Plays to the end and shows the summary.
-    pub(super) async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(self) -> anyhow::Result<()> {
         let over = self.shutdown.hard.child_token();
         let acts = async {
             let shoppers = (0..self.users).map(|_| Shopper::new(self.client.clone(), self.switches.clone()).shop());

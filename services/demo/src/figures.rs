@@ -14,15 +14,15 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// Whom to ask.
 #[derive(Debug, Clone)]
-pub(super) struct Sources {
+pub struct Sources {
     /// The gateway.
-    pub(super) gateway: String,
+    pub gateway: String,
     /// What its admin API asks for, if anything.
-    pub(super) token: Option<String>,
+    pub token: Option<String>,
     /// The payment service, when it can be reached.
-    pub(super) payment: Option<String>,
+    pub payment: Option<String>,
     /// The notification service, when it can be reached.
-    pub(super) notification: Option<String>,
+    pub notification: Option<String>,
 }
 
 /// What was heard last. What nobody told is none.
