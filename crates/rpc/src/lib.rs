@@ -2,11 +2,14 @@
 //!
 //! A service hands its generated servers to [`serve`] as [`Routes`](tonic::service::Routes); to call a neighbour it opens a
 //! [`channel`], puts [`Outgoing`] on its client and wraps every call in [`call`].
+//! Calls that may be repeats run in [`idempotency::Once`].
 
 mod arrivals;
 mod call;
 mod channel;
+mod detached;
 mod health;
+pub mod idempotency;
 mod incoming;
 mod manners;
 mod metrics;
@@ -16,5 +19,6 @@ mod status;
 
 pub use call::call;
 pub use channel::{Outgoing, channel};
+pub use detached::detached;
 pub use server::{Parts, serve};
 pub use status::{fault, status};

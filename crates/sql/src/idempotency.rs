@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_clock::{SharedClock, millis};
-use shop_http::idempotency::{self, Begin, BoxError, Fingerprint, KEEP, LEASE, Stored};
+use shop_idempotency::{Begin, BoxError, Fingerprint, KEEP, LEASE, Stored};
 
 use crate::store::{with_reader, with_writer};
 use crate::tables::{Answer, Attempt, Finished, Tables};
@@ -102,7 +102,7 @@ fn ms(duration: Duration) -> i64 {
 }
 
 #[async_trait]
-impl idempotency::Store for Idempotency {
+impl shop_idempotency::Store for Idempotency {
     async fn begin(&self, key: &str, fingerprint: &Fingerprint) -> Result<Begin, BoxError> {
         let begun = retry_transient(|| self.claim(key, fingerprint)).await;
         Ok(begun.inspect_err(|error| self.store.note(error))?)

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use shop_clock::SharedClock;
 use shop_config::{Redis, RedisTarget};
-use shop_http::idempotency;
 
 use self::redis::{Link, RedisBaskets, RedisIdempotency};
 use self::sqlite::SqliteBaskets;
@@ -28,7 +27,7 @@ pub(crate) struct Opened {
     /// The baskets.
     pub(crate) baskets: Arc<dyn Baskets>,
     /// The answers to idempotency keys.
-    pub(crate) keys: Arc<dyn idempotency::Store>,
+    pub(crate) keys: Arc<dyn shop_idempotency::Store>,
     /// The SQL store under both, if that is what it is: it wants housekeeping.
     pub(crate) sql: Option<shop_sql::Store>,
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use shop_clock::ManualClock;
 use shop_config::{Http, Redis};
 use shop_http::Health;
-use shop_http::idempotency::LEASE;
+use shop_idempotency::LEASE;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use tempfile::TempDir;

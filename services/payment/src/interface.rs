@@ -1,17 +1,15 @@
 //! The ways in: HTTP and gRPC, each a few lines from its wire to a command, and the rounds nobody asks for.
 
 mod canonical;
-mod detached;
 mod grpc;
 mod http;
-mod idempotent;
 mod rounds;
 mod view;
 
 use std::sync::Arc;
 
 use shop_clock::SharedClock;
-use shop_http::idempotency;
+use shop_idempotency::Store;
 use shop_runtime::Tasks;
 
 use crate::application::{Commands, Queries};
@@ -28,7 +26,7 @@ pub(crate) struct Api {
     /// Questions.
     pub(crate) queries: Queries,
     /// The answers to repeated requests.
-    pub(crate) keys: Arc<dyn idempotency::Store>,
+    pub(crate) keys: Arc<dyn Store>,
     /// Makes ids for requests without a key.
     pub(crate) clock: SharedClock,
     /// Where commands run that must not end half way.

@@ -122,7 +122,7 @@ impl Payment {
                 settings: config.http.clone(),
             },
         );
-        let grpc_service = PaymentServiceServer::new(PaymentGrpc(api));
+        let grpc_service = PaymentServiceServer::new(PaymentGrpc::new(api));
         let routes = Routes::new(grpc_service.max_decoding_message_size(config.grpc.message_bytes()));
         let descriptors = shop_proto::FILE_DESCRIPTOR_SET;
         let parts = shop_rpc::Parts { metrics, health, descriptors, settings: config.grpc.clone() };

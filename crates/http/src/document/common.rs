@@ -1,8 +1,7 @@
 //! What operations have in common: headers, and the refusals that belong to what an operation takes.
 
 use serde_json::{Value, json};
-
-use crate::idempotency;
+use shop_idempotency::MAX_KEY;
 
 /// `*`, or entity tags with commas between, where empty elements count for nothing (RFC 9110, sections 5.6.1.2, 8.8.3 and
 /// 13.1). Its length is that of a head at most.
@@ -16,7 +15,7 @@ const TAGS: &str = concat!(
 fn request_header(method: &str, name: &str) -> Option<(&'static str, Value)> {
     let tags = || json!({"type": "string", "pattern": TAGS, "examples": ["\"v3\""]});
     let key = || {
-        json!({"type": "string", "minLength": 1, "maxLength": idempotency::MAX_KEY, "pattern": "^[!-~]([ -~]*[!-~])?$",
+        json!({"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]([ -~]*[!-~])?$",
             "examples": ["8f14e45f-ceea-467a-9a36-dcf0a6f1c3e1"]})
     };
     Some(match name {

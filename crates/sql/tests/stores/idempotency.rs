@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_clock::{Clock, ManualClock, SystemClock};
-use shop_http::idempotency::{Begin, Fingerprint, KEEP, LEASE, Store as _, Stored};
+use shop_idempotency::{Begin, Fingerprint, KEEP, LEASE, Store as _, Stored};
 use shop_sql::{Idempotency, housekeeping};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;

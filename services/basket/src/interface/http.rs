@@ -35,7 +35,7 @@ pub struct Api {
     /// Questions.
     pub(crate) queries: Queries,
     /// The answers to repeated requests.
-    pub(crate) keys: Arc<dyn idempotency::Store>,
+    pub(crate) keys: Arc<dyn shop_idempotency::Store>,
     /// Makes ids for requests without a key.
     pub(crate) clock: SharedClock,
 }

@@ -9,9 +9,10 @@ use salvo::writing::Json;
 use salvo::{Depot, Request, Response, Router, Writer};
 use serde::Deserialize;
 use shop_fault::Fault;
-use shop_http::idempotency::{self, Store as Keys};
+use shop_http::idempotency;
 use shop_http::page::{Cursor, CursorText, Limit, Page};
 use shop_http::{About, Path, Problem, Query, StrictJson, etag, precondition, schema};
+use shop_idempotency::Store as Keys;
 use uuid::Uuid;
 
 use super::view::{self, EndpointBody, EndpointView, NotificationView, PreferencesBody, PreferencesView};

@@ -11,20 +11,24 @@ use shop_http::page::{Cursor, Limit};
 use shop_money::{Currency, Money};
 use shop_proto::payment::v1 as proto;
 use shop_proto::payment::v1::payment_service_server::PaymentService;
+use shop_rpc::idempotency::{Call, Once, key};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::http::scope;
-use super::idempotent::{Call, once};
 use super::{Api, canonical};
-use crate::application::{Amount, List, Process, RefundPayment};
+use crate::application::{Amount, Commands, List, Process, Queries, RefundPayment};
 use crate::domain::{Error, Expected, Filter, RawOrder, Token, UserId};
 
 type Answer<T> = Result<Response<T>, Status>;
 
 /// The service `shop.payment.v1.PaymentService`.
 #[derive(Clone)]
-pub(crate) struct PaymentGrpc(pub(crate) Api);
+pub(crate) struct PaymentGrpc {
+    commands: Commands,
+    queries: Queries,
+    once: Once,
+}
 
 #[tonic::async_trait]
 impl PaymentService for PaymentGrpc {
@@ -42,16 +46,18 @@ impl PaymentService for PaymentGrpc {
         let order = order(request, pairs);
         let asked = canonical::order(order.clone()).map_err(status)?;
         let call = Call { method: "CreatePayment", key, asked, bytes };
-        once(&self.0, call, move |api, id| async move {
-            let payment = api.commands.create(id, order).await.map_err(status)?;
-            Ok(proto::CreatePaymentResponse { payment: Some(payment.into()) })
-        })
-        .await
+        let commands = self.commands.clone();
+        self.once
+            .run(call, move |id| async move {
+                let payment = commands.create(id, order).await.map_err(status)?;
+                Ok(proto::CreatePaymentResponse { payment: Some(payment.into()) })
+            })
+            .await
     }
 
     async fn get_payment(&self, request: Request<proto::GetPaymentRequest>) -> Answer<proto::GetPaymentResponse> {
         let id = id(&request.get_ref().id)?;
-        let payment = self.0.queries.get(id).await.map_err(status)?;
+        let payment = self.queries.get(id).await.map_err(status)?;
         Ok(Response::new(proto::GetPaymentResponse { payment: Some(payment.into()) }))
     }
 
@@ -84,12 +90,14 @@ impl PaymentService for PaymentGrpc {
         let asked = json!({ "id": id, "charge": canonical::charge(token).map_err(status)? });
         let token = Token::parse(token).map_err(status)?;
         let call = Call { method: "ProcessPayment", key, asked, bytes: request.encode_to_vec() };
-        once(&self.0, call, move |api, operation| async move {
-            let command = Process { id, operation, token, expected: Expected::default() };
-            let payment = api.commands.process(command).await.map_err(status)?;
-            Ok(proto::ProcessPaymentResponse { payment: Some(payment.into()) })
-        })
-        .await
+        let commands = self.commands.clone();
+        self.once
+            .run(call, move |operation| async move {
+                let command = Process { id, operation, token, expected: Expected::default() };
+                let payment = commands.process(command).await.map_err(status)?;
+                Ok(proto::ProcessPaymentResponse { payment: Some(payment.into()) })
+            })
+            .await
     }
 
     async fn cancel_payment(
@@ -100,11 +108,13 @@ impl PaymentService for PaymentGrpc {
         let request = request.into_inner();
         let id = id(&request.id)?;
         let call = Call { method: "CancelPayment", key, asked: json!({ "id": id }), bytes: request.encode_to_vec() };
-        once(&self.0, call, move |api, operation| async move {
-            let payment = api.commands.cancel(id, operation, &Expected::default()).await.map_err(status)?;
-            Ok(proto::CancelPaymentResponse { payment: Some(payment.into()) })
-        })
-        .await
+        let commands = self.commands.clone();
+        self.once
+            .run(call, move |operation| async move {
+                let payment = commands.cancel(id, operation, &Expected::default()).await.map_err(status)?;
+                Ok(proto::CancelPaymentResponse { payment: Some(payment.into()) })
+            })
+            .await
     }
 
     async fn refund_payment(
@@ -119,17 +129,25 @@ impl PaymentService for PaymentGrpc {
         let proto::RefundPaymentRequest { reason, restock, .. } = request;
         let refund = canonical::refund(amount.as_ref(), reason.as_deref(), restock).map_err(status)?;
         let call = Call { method: "RefundPayment", key, asked: json!({ "id": id, "refund": refund }), bytes };
-        once(&self.0, call, move |api, operation| async move {
-            let expected = Expected::default();
-            let command = RefundPayment { id, operation, amount, reason, restock, expected };
-            let payment = api.commands.refund(command).await.map_err(status)?;
-            Ok(proto::RefundPaymentResponse { payment: Some(payment.into()) })
-        })
-        .await
+        let commands = self.commands.clone();
+        self.once
+            .run(call, move |operation| async move {
+                let expected = Expected::default();
+                let command = RefundPayment { id, operation, amount, reason, restock, expected };
+                let payment = commands.refund(command).await.map_err(status)?;
+                Ok(proto::RefundPaymentResponse { payment: Some(payment.into()) })
+            })
+            .await
     }
 }
 
 impl PaymentGrpc {
+    /// For what the handlers over HTTP work with.
+    pub(crate) fn new(api: Api) -> Self {
+        let Api { commands, queries, keys, clock, tasks } = api;
+        Self { commands, queries, once: Once::new(keys, clock, tasks) }
+    }
+
     async fn page(&self, filter: Filter, limit: u32, cursor: &str) -> Result<(Vec<proto::Payment>, String), Status> {
         let limit = match limit {
             0 => Limit::default(),
@@ -138,7 +156,7 @@ impl PaymentGrpc {
         let scope = scope(&filter);
         let after = Some(cursor).filter(|cursor| !cursor.is_empty()).map(|cursor| Cursor::decode(&scope, cursor));
         let after = after.transpose().map_err(shop_rpc::status)?;
-        let listed = self.0.queries.list(List { filter, after, limit: limit.get() }).await.map_err(status)?;
+        let listed = self.queries.list(List { filter, after, limit: limit.get() }).await.map_err(status)?;
         let next = listed.next.map(|last| Cursor::encode(&scope, &last)).unwrap_or_default();
         Ok((listed.payments.into_iter().map(Into::into).collect(), next))
     }
@@ -150,11 +168,6 @@ fn status(error: Error) -> Status {
 
 fn invalid(field: &str, message: &str) -> Status {
     shop_rpc::status(Fault::invalid(vec![FieldError::new(field, "invalid", message)]))
-}
-
-/// The key in the metadata, for callers that set it alike for all calls.
-fn key<T>(request: &Request<T>) -> Option<String> {
-    request.metadata().get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned)
 }
 
 fn id(text: &str) -> Result<Uuid, Status> {

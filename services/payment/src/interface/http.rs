@@ -11,12 +11,12 @@ use serde::Deserialize;
 use shop_fault::Fault;
 use shop_http::page::{Cursor, CursorText, Limit, Page};
 use shop_http::{About, OptionalJson, Path, Problem, Query, StrictJson, etag, idempotency, precondition, schema};
+use shop_rpc::detached;
 use uuid::Uuid;
 
 pub(super) use self::body::{Description, MethodName, OwnPairs, Provider, Reason};
 use self::body::{NewPayment, NewRefund, Tokens};
 use super::Api;
-use super::detached::detached;
 use super::view::{PaymentView, StatusName};
 use crate::application::{List, Process};
 use crate::domain::{Error, Filter, Payment, Token, UserId};

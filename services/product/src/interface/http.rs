@@ -9,9 +9,10 @@ use salvo::writing::Json;
 use salvo::{Depot, Request, Response, Router, Writer};
 use serde::Deserialize;
 use shop_fault::Fault;
-use shop_http::idempotency::{self, Store as Keys};
+use shop_http::idempotency;
 use shop_http::page::{CursorText, Limit, Page};
 use shop_http::{About, Path, Problem, Query, StrictJson, describe, etag, precondition};
+use shop_idempotency::Store as Keys;
 
 use super::listing::{Asked, BOUND, MAX_CATEGORY, MAX_TEXT, bound, refused};
 use super::view::{ProductBody, ProductView};

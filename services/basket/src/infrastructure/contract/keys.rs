@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use shop_http::idempotency::{Begin, Fingerprint, KEEP, LEASE, Stored};
+use shop_idempotency::{Begin, Fingerprint, KEEP, LEASE, Stored};
 use uuid::Uuid;
 
 use super::{Stage, on_both};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::{Pipeline, Script};
 use shop_clock::{SharedClock, millis};
-use shop_http::idempotency::{Begin, BoxError, Fingerprint, KEEP, Store, Stored};
+use shop_idempotency::{Begin, BoxError, Fingerprint, KEEP, Store, Stored};
 
 use super::link::Link;
 

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 /// Runs `work` to its end, also when the client that waits for it hangs up: a command that charges must not stop
 /// between the charge and the note of it. Keeps the request's context.
-pub(super) async fn detached<T, F>(tasks: &Tasks, work: F) -> Result<T, Fault>
+pub async fn detached<T, F>(tasks: &Tasks, work: F) -> Result<T, Fault>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,

@@ -1,0 +1,42 @@
+//! What a key may look like.
+
+use shop_input::Id;
+
+/// Longest key taken, in bytes.
+pub const MAX_KEY: usize = 255;
+
+/// A key as its caller chose it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key(String);
+
+impl Key {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Id for Key {
+    const FORM: &'static str = "1 to 255 visible ASCII characters";
+
+    fn read(text: &str) -> Option<Self> {
+        let visible = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+        (visible && (1..=MAX_KEY).contains(&text.len())).then(|| Self(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_short_and_visible() {
+        for text in ["1", "order 7", &"k".repeat(MAX_KEY)] {
+            assert_eq!(Key::read(text).as_ref().map(Key::as_str), Some(text));
+        }
+        for text in ["", "a\tb", "é", "\u{7f}", &"k".repeat(MAX_KEY + 1)] {
+            assert_eq!(Key::read(text), None, "{text:?}");
+        }
+        assert!(Key::FORM.contains(&format!(" {MAX_KEY} ")), "the words name the limit");
+    }
+}

@@ -1,0 +1,138 @@
+//! `idempotency_key` over gRPC: the same store and the same rules as the HTTP header.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use prost::Message;
+use serde_json::Value;
+use shop_clock::SharedClock;
+use shop_fault::Fault;
+use shop_idempotency::{Begun, Fingerprint, Key, Store, Stored};
+use shop_runtime::Tasks;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Request, Response, Status};
+use uuid::Uuid;
+
+use crate::{detached, status};
+
+/// A call that may be a repeat.
+pub struct Call {
+    /// Its method, as no other of the service is called.
+    pub method: &'static str,
+    /// From the request or the metadata ([`key`]).
+    pub key: Option<String>,
+    /// What it asks for.
+    pub asked: Value,
+    /// What versions of the service before `asked` told it by.
+    pub bytes: Vec<u8>,
+}
+
+/// The key in the metadata, for callers that set it alike for all calls.
+pub fn key<T>(request: &Request<T>) -> Option<String> {
+    request.metadata().get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned)
+}
+
+impl Call {
+    /// A key belongs to the door it came in by: an answer of the other one could not be given here, so the method
+    /// of a call and that of a request over HTTP are never the same.
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::new(self.method, &self.asked, [self.method.as_bytes(), &self.bytes])
+    }
+}
+
+/// Runs the calls of a service, each key once.
+#[derive(Clone)]
+pub struct Once {
+    store: Arc<dyn Store>,
+    clock: SharedClock,
+    tasks: Tasks,
+}
+
+impl Once {
+    /// Keys and answers are kept in `store`, `clock` makes ids for calls without a key, and `tasks` run.
+    pub fn new(store: Arc<dyn Store>, clock: SharedClock, tasks: Tasks) -> Self {
+        Self { store, clock, tasks }
+    }
+
+    /// Runs `work` under the operation id of the call's key, or under a new one without a key; a repeat gets the answer
+    /// of the first run. Failures that pass are not kept. Goes on to its end when the caller goes away.
+    pub async fn run<T, F, W>(&self, call: Call, work: W) -> Result<Response<T>, Status>
+    where
+        T: Message + Default + 'static,
+        F: Future<Output = Result<T, Status>> + Send + 'static,
+        W: FnOnce(Uuid) -> F + Send + 'static,
+    {
+        let Self { store, clock, tasks } = self.clone();
+        let run = async move {
+            match &call.key {
+                Some(key) => keyed(&store, key, &call, work).await,
+                None => work(clock.new_id()).await.map(Response::new),
+            }
+        };
+        detached(&tasks, run).await.map_err(status)?
+    }
+}
+
+async fn keyed<T, F, W>(store: &Arc<dyn Store>, key: &str, call: &Call, work: W) -> Result<Response<T>, Status>
+where
+    T: Message + Default,
+    F: Future<Output = Result<T, Status>>,
+    W: FnOnce(Uuid) -> F,
+{
+    let key: Key = shop_input::read("idempotency_key", key).map_err(|wrong| status(Fault::invalid(vec![wrong])))?;
+    let run = match shop_idempotency::begin(store, key, &call.fingerprint()).await.map_err(status)? {
+        Begun::Run(run) => run,
+        Begun::Replay(stored) => return replay(&stored),
+    };
+    let answer = work(run.operation()).await;
+    run.end(stored(&answer)).await;
+    answer.map(Response::new)
+}
+
+fn stored<T: Message>(answer: &Result<T, Status>) -> Option<Stored> {
+    match answer {
+        Ok(message) => Some(Stored { status: 200, headers: Vec::new(), body: message.encode_to_vec() }),
+        Err(status) if is_passing(status.code()) => None,
+        Err(status) => Some(Stored {
+            status: 400,
+            headers: vec![
+                ("grpc-status".to_owned(), i32::from(status.code()).to_string()),
+                ("grpc-message".to_owned(), status.message().to_owned()),
+            ],
+            body: status.details().to_vec(),
+        }),
+    }
+}
+
+/// Failures that a repeat may not meet again: ours, and what somebody else is at.
+const fn is_passing(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Internal
+            | Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Unknown
+            | Code::Cancelled
+            | Code::Aborted
+            | Code::ResourceExhausted
+    )
+}
+
+fn replay<T: Message + Default>(stored: &Stored) -> Result<Response<T>, Status> {
+    let header = |name: &str| stored.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let unreadable = || status(Fault::internal("a stored answer cannot be read"));
+    let mut replayed = match header("grpc-status") {
+        None => Ok(Response::new(T::decode(stored.body.as_slice()).map_err(|_| unreadable())?)),
+        Some(code) => {
+            let code = Code::from_i32(code.parse().map_err(|_| unreadable())?);
+            let details = stored.body.clone().into();
+            Err(Status::with_details(code, header("grpc-message").unwrap_or_default(), details))
+        }
+    };
+    let metadata = match &mut replayed {
+        Ok(response) => response.metadata_mut(),
+        Err(status) => status.metadata_mut(),
+    };
+    metadata.insert("idempotency-replayed", MetadataValue::from_static("true"));
+    replayed
+}
