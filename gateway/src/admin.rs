@@ -4,14 +4,11 @@ mod audit;
 mod breakers;
 mod change;
 mod explain;
-mod guard;
+pub(crate) mod feed;
 mod input;
+pub(crate) mod own;
 mod page;
 pub(crate) mod report;
-mod state;
-
-pub(crate) use guard::{Failures, Guard};
-pub(crate) use state::StateFile;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,15 +19,15 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::Value;
 
 use self::change::{Change, Order};
-use self::guard::Caller;
 use self::input::{Precondition, Query};
-use crate::client::Client;
-use crate::feed::Listener;
-use crate::front::Incoming;
-use crate::live::Live;
-use crate::reason::Reason;
-use crate::refusal::Refusal;
-use crate::shared::Shared;
+use crate::admin::feed::Listener;
+use crate::message::client::Client;
+use crate::message::reason::Reason;
+use crate::message::refusal::Refusal;
+use crate::server::Incoming;
+use crate::state::guard::Caller;
+use crate::state::live::Live;
+use crate::state::shared::Shared;
 
 const PREFIX: &str = "/admin/";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

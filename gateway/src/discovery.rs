@@ -1,9 +1,11 @@
 //! Looks up backends, again and again, in DNS and in files. What was found last stays in force while a source fails: that
 //! names cannot be resolved says nothing about those who had them.
 
+pub(crate) mod backends;
 mod file;
 mod known;
 mod names;
+pub(crate) mod source;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +17,14 @@ use tokio::time::Instant;
 
 use self::known::{Group, Knowledge};
 use self::names::Names;
+use crate::balance::rotation::MOST;
 use crate::chance;
-use crate::check::Protocol;
-use crate::config::{BackendUrl, Config, Discovery as Settings, SourceUrl};
-use crate::rotation::MOST;
-use crate::shared::Shared;
-use crate::wanted::Source;
+use crate::discovery::backends::BackendUrl;
+use crate::discovery::source::{Discovery as Settings, SourceUrl};
+use crate::services::check::Protocol;
+use crate::settings::Config;
+use crate::settings::wanted::Source;
+use crate::state::shared::Shared;
 
 /// However short or long a record says it may be kept: nobody is asked more than once a second, and a change is noticed
 /// within five minutes.

@@ -21,10 +21,10 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use self::merge::{Part, State};
-use crate::live::Live;
-use crate::reason::Reason;
-use crate::refusal::Refusal;
-use crate::service::Service;
+use crate::message::reason::Reason;
+use crate::message::refusal::Refusal;
+use crate::services::Service;
+use crate::state::live::Live;
 
 /// How long a document is good in which a service is missing: it may be back any moment.
 const SHORT: Duration = Duration::from_secs(5);

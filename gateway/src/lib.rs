@@ -1,62 +1,51 @@
 //! The gateway: one port for HTTP and gRPC in front of all services.
 
-mod admin;
-mod balance;
-mod body;
-mod breaker;
-mod chance;
-mod check;
-mod client;
-pub mod config;
-mod cors;
-mod csrf;
-mod discovery;
-mod docs;
-mod doors;
-mod draft;
-mod exchange;
-mod feed;
-mod front;
-mod grpc;
-mod headers;
-mod health;
-mod http1;
-mod interim;
-mod latency;
-mod limit;
-mod live;
-mod location;
-mod metrics;
-mod origins;
-mod outcome;
-mod overlay;
-mod own;
-mod path;
-mod proxy;
-mod ramp;
-mod reason;
-mod recent;
-mod redirect;
-mod refusal;
-mod reload;
-mod request_id;
-mod retry;
-mod rotation;
-mod routes;
-mod security;
-mod service;
-mod shared;
-mod timer;
-mod tls;
-mod tunnel;
-mod upgrade;
-mod upstream;
-mod wanted;
-mod worker;
+// The rooms, in the order in which a reader meets them: each may know those below it.
 
-pub use config::Config;
-pub use doors::Doors;
-pub use reload::{Applied, Handle, follow};
+// The way of a request.
+mod proxy;
+
+// The reference of the API, put together from those of the services.
+mod docs;
+
+// What operators ask and change, and what the gateway answers by itself.
+mod admin;
+
+// Listeners, threads and clients' connections.
+mod server;
+
+// Generations of what settings decide, and how one replaces the other.
+mod state;
+
+// What is logged, counted and traced of one request.
+mod record;
+
+// Routes, services and their backends.
+mod services;
+
+// The numbers, and the latest refusals.
+mod metrics;
+
+// One call to one backend.
+mod upstream;
+
+// What was asked for.
+pub mod settings;
+
+// What a proxy reads, writes and refuses in a message.
+mod message;
+
+// Parts that know nothing of a gateway.
+mod balance;
+mod browser;
+mod chance;
+mod discovery;
+mod http1;
+mod limit;
+
+pub use server::doors::Doors;
+pub use settings::Config;
+pub use state::reload::{Applied, Handle, follow};
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -67,14 +56,16 @@ use shop_config::{Problems, Settings as _};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 
-use crate::admin::StateFile;
-use crate::config::Strategy;
+use crate::admin::feed;
 use crate::discovery::Discovery;
-use crate::overlay::Overlay;
-use crate::shared::Shared;
-use crate::tls::Tls;
-use crate::wanted::Wanted;
-use crate::worker::{Listeners, Stop};
+use crate::server::tls::Tls;
+use crate::server::worker::{self, Listeners, Stop};
+use crate::services::check;
+use crate::settings::Strategy;
+use crate::settings::overlay::Overlay;
+use crate::settings::wanted::Wanted;
+use crate::state::shared::Shared;
+use crate::state::state_file::StateFile;
 
 /// How often the rate limiter forgets clients that have not come back, and looks at its files.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);

@@ -8,6 +8,7 @@ mod file;
 #[cfg(test)]
 mod model;
 mod policy;
+pub(crate) mod settings;
 mod token;
 
 pub(crate) use cluster::Metrics;
@@ -26,8 +27,8 @@ use self::caller::Callers;
 use self::cluster::Cluster;
 use self::counter::Counter;
 use self::policy::Policy;
-use crate::config::RateLimit;
-use crate::shared::Shared;
+use crate::limit::settings::RateLimit;
+use crate::state::shared::Shared;
 
 /// The limiter, shared by all workers.
 pub(crate) struct Limiter {

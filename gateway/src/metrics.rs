@@ -1,5 +1,6 @@
 //! The gateway's numbers. Handles are resolved once per label set, so that counting is an atomic add.
 
+pub(crate) mod recent;
 mod totals;
 
 pub(crate) use totals::Totals;
@@ -11,7 +12,7 @@ use http::{Method, StatusCode};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use shop_telemetry::{Histogram, Histograms, TraceParent};
 
-use crate::reason::Reason;
+use crate::message::reason::Reason;
 
 /// The `service` label of what belongs to no service: own routes and requests without a route.
 pub(crate) const OWN: &str = "gateway";

@@ -1,7 +1,11 @@
 //! The way of a request through the gateway, in reading order: limits, request id, CORS, CSRF, route, rate limit, backend,
 //! breaker, call, answer with its security headers.
 
+pub(crate) mod download;
 mod forward;
+mod location;
+mod redirect;
+pub(crate) mod tunnel;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -15,30 +19,30 @@ use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
 use self::forward::{Call, Forward};
+use crate::admin::feed::Listener;
+use crate::admin::own::{self, Own};
 use crate::admin::{self, Answer, Asked};
-use crate::body::{Body, Download, Upload};
-use crate::client::Client;
-use crate::config::Config;
-use crate::cors;
+use crate::balance::outcome::Outcome;
+use crate::browser::cors;
 use crate::docs::{self, Docs};
-use crate::exchange::Exchange;
-use crate::feed::Listener;
-use crate::front::{Incoming, Watch, Worker};
-use crate::headers::{self, Onward};
 use crate::limit::{self, Ruling, Verdict};
-use crate::live::Live;
-use crate::location::{self, Inside};
-use crate::outcome::Outcome;
-use crate::own::{self, Own};
-use crate::reason::Reason;
-use crate::redirect;
-use crate::refusal::Refusal;
-use crate::request_id::X_REQUEST_ID;
-use crate::routes::{self, PREFIX, SHOP_SERVICE, Table};
-use crate::service::{Group, Service};
-use crate::tunnel::{Link, Tunnel};
+use crate::message::client::Client;
+use crate::message::headers::{self, Onward};
+use crate::message::reason::Reason;
+use crate::message::refusal::Refusal;
+use crate::message::request_id::X_REQUEST_ID;
+use crate::message::{grpc, path, upgrade};
+use crate::proxy::download::{Body, Download};
+use crate::proxy::location::Inside;
+use crate::proxy::tunnel::{Link, Tunnel};
+use crate::record::Exchange;
+use crate::server::{Incoming, Watch, Worker};
+use crate::services::routes::{self, PREFIX, SHOP_SERVICE, Table};
+use crate::services::{Group, Service};
+use crate::settings::Config;
+use crate::state::live::Live;
 use crate::upstream::Patience;
-use crate::{grpc, path, upgrade};
+use crate::upstream::body::Upload;
 
 /// Answers one request, whatever happens.
 pub(crate) async fn serve(
@@ -390,7 +394,7 @@ impl Visit {
             longest_pause: (!self.is_grpc).then(|| live.config.upstream.idle_timeout.get()),
             end: patience.end,
             grpc: self.is_grpc && decided.is_none(),
-            state: crate::body::Flow::default(),
+            state: crate::proxy::download::Flow::default(),
         };
         Reply::Backend(head, Box::new(download))
     }

@@ -1,8 +1,12 @@
 //! Calls to backends over pooled connections.
 
+pub(crate) mod body;
 mod channel;
 mod http1;
+pub(crate) mod interim;
 mod pool;
+pub(crate) mod retry;
+pub(crate) mod timer;
 
 pub(crate) use channel::Channel;
 pub(crate) use pool::{Lease, Pool};
@@ -21,10 +25,9 @@ use hyper::client::conn::TrySendError;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::body::{Progress, Upload};
-use crate::reason::Reason;
-use crate::service::Backend;
-use crate::timer;
+use crate::message::reason::Reason;
+use crate::services::Backend;
+use crate::upstream::body::{Progress, Upload};
 
 /// How long a call may take, and where its body is watched.
 pub(crate) struct Patience {

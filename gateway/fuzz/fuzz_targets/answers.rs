@@ -6,17 +6,17 @@
 mod decoder;
 #[path = "../../src/http1/fields.rs"]
 mod fields;
-#[path = "../../src/upstream/http1/head.rs"]
-mod head;
+#[path = "../../src/http1/response_head.rs"]
+mod response_head;
 
 use bytes::Bytes;
 use decoder::Piece;
-use head::{LARGEST_HEAD, Reader};
 use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, Method, Request, Version};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use libfuzzer_sys::fuzz_target;
+use response_head::{LARGEST_HEAD, Reader};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// As in the module that the others belong to.
@@ -49,7 +49,7 @@ fn read(method: &Method, wire: &[u8], size: usize, seen: &mut Seen) -> Result<()
             bytes = head.rest;
             let status = head.parts.status.as_u16();
             if !(100..200).contains(&status) || status == 101 {
-                decoder = Some(head::body(&head.parts, method)?);
+                decoder = Some(response_head::body(&head.parts, method)?);
                 seen.head = Some((status, head.parts.version, head.parts.headers));
             }
         }

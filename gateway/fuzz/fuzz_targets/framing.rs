@@ -2,16 +2,21 @@
 #![no_main]
 #![allow(dead_code, reason = "the gateway uses all of it")]
 
-#[path = "../../src/front/http1/beside.rs"]
+#[path = "../../src/http1/beside.rs"]
 mod beside;
 #[path = "../../src/http1/decoder.rs"]
 mod decoder;
 #[path = "../../src/http1/fields.rs"]
 mod fields;
-#[path = "../../src/front/http1/head.rs"]
-mod head;
-#[path = "../../src/reason.rs"]
+#[path = "../../src/message/reason.rs"]
 mod reason;
+#[path = "../../src/http1/request_head.rs"]
+mod request_head;
+
+/// Where the files look for it.
+mod message {
+    pub(crate) use super::reason;
+}
 
 use libfuzzer_sys::fuzz_target;
 

@@ -1,8 +1,8 @@
 //! The lines that say who changed what, under the target `admin.audit`.
 
 use super::Asked;
-use super::guard::Caller;
-use crate::refusal::Refusal;
+use crate::message::refusal::Refusal;
+use crate::state::guard::Caller;
 
 /// What was done, for the line.
 pub(super) struct Deed<'a> {

@@ -10,17 +10,18 @@ use shop_config::{Duration, Problems};
 use shop_fault::FieldError;
 
 use super::audit::{self, Deed};
-use super::guard::Caller;
-use super::input::Precondition;
-use super::{breakers, input};
-use crate::check::Protocol;
-use crate::config::{BackendUrl, Strategy};
-use crate::live::Live;
-use crate::overlay::ServiceChanges;
-use crate::reason::Reason;
-use crate::refusal::Refusal;
-use crate::shared::Shared;
-use crate::wanted::Wanted;
+use super::breakers;
+use super::input::{self, Precondition};
+use crate::discovery::backends::BackendUrl;
+use crate::message::reason::Reason;
+use crate::message::refusal::Refusal;
+use crate::services::check::Protocol;
+use crate::settings::Strategy;
+use crate::settings::overlay::ServiceChanges;
+use crate::settings::wanted::Wanted;
+use crate::state::guard::Caller;
+use crate::state::live::Live;
+use crate::state::shared::Shared;
 
 /// What a field of a change says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -212,7 +213,7 @@ impl Change {
             }
             // What it does is done elsewhere.
             Self::Reset { .. } => {}
-            Self::Forget => wanted.overlay = crate::overlay::Overlay::default(),
+            Self::Forget => wanted.overlay = crate::settings::overlay::Overlay::default(),
         }
         wanted.overlay.services.retain(|_, changes| *changes != ServiceChanges::default());
         Ok(())
@@ -233,7 +234,7 @@ pub(super) fn carry_out(shared: &Shared, change: Change, order: &Order) -> Resul
 
 fn attempt(
     shared: &Shared,
-    mut draft: crate::draft::Draft<'_>,
+    mut draft: crate::state::draft::Draft<'_>,
     change: Change,
     order: &Order,
     what: &str,

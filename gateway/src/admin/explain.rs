@@ -6,16 +6,16 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
 
 use super::input::{self, Query};
-use crate::check::Protocol;
-use crate::cors;
+use crate::admin::own::Own;
+use crate::browser::cors;
 use crate::docs;
 use crate::limit::Call;
-use crate::live::Live;
-use crate::own::Own;
-use crate::path;
-use crate::refusal::Refusal;
-use crate::routes::Route;
-use crate::service::Group;
+use crate::message::path;
+use crate::message::refusal::Refusal;
+use crate::services::Group;
+use crate::services::check::Protocol;
+use crate::services::routes::Route;
+use crate::state::live::Live;
 
 /// What a browser would name as host: nobody can say from here, and no page has it.
 const HOST: HeaderValue = HeaderValue::from_static("this-gateway");
@@ -81,7 +81,7 @@ fn routed(answer: &mut Value, live: &Live, route: &Route, inner: &str, protocol:
 
 /// In the order in which they would be tried; those that would not be tried come last.
 fn backends(group: &Group) -> Value {
-    let one = |(member, standing, breaker): (&crate::service::Member, &'static str, Option<&'static str>)| {
+    let one = |(member, standing, breaker): (&crate::services::Member, &'static str, Option<&'static str>)| {
         let why = match (standing, breaker) {
             ("draining", _) => Some("it is draining: it gets no new calls"),
             ("out", _) => Some("its health checks fail, and others are well"),

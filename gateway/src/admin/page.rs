@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use ring::digest::{SHA256, digest};
 
-use crate::reason::Reason;
-use crate::refusal::Refusal;
+use crate::message::reason::Reason;
+use crate::message::refusal::Refusal;
 
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");

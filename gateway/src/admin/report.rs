@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::check::Protocol;
-use crate::live::Live;
-use crate::own;
-use crate::service::{Group, Member, Service};
-use crate::shared::Shared;
+use crate::admin::own;
+use crate::services::check::Protocol;
+use crate::services::{Group, Member, Service};
+use crate::state::live::Live;
+use crate::state::shared::Shared;
 
 /// `GET /admin/status`.
 pub(crate) fn status(shared: &Shared, live: &Live) -> Value {

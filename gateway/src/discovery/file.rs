@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::check::Protocol;
-use crate::config::{BackendUrl, Backends};
+use crate::discovery::backends::{BackendUrl, Backends};
+use crate::services::check::Protocol;
 
 /// Far above any list; what is larger is something else.
 const LARGEST: u64 = 1024 * 1024;

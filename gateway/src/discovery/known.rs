@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 use super::Place;
-use crate::check::Protocol;
-use crate::config::BackendUrl;
-use crate::wanted::Source;
+use crate::discovery::backends::BackendUrl;
+use crate::services::check::Protocol;
+use crate::settings::wanted::Source;
 
 /// What is put into force together: the backends that one kind of source knows of for one service and protocol.
 pub(super) type Group = (&'static str, Protocol, Source);

@@ -17,7 +17,8 @@ use hickory_resolver::system_conf::parse_resolv_conf;
 use parking_lot::Mutex;
 
 use super::{Found, LONGEST, SHORTEST};
-use crate::config::{BackendUrl, Discovery as Settings, NameServer};
+use crate::discovery::backends::BackendUrl;
+use crate::discovery::source::{Discovery as Settings, NameServer};
 
 /// What the system says of names. Either may change while the gateway runs, with a network, say.
 const RESOLV_CONF: &str = "/etc/resolv.conf";

@@ -10,8 +10,8 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
-use crate::health::Seen;
-use crate::service::{Backend, Member};
+use crate::balance::health::Seen;
+use crate::services::{Backend, Member};
 
 const AGENT: HeaderValue = HeaderValue::from_static("shop-gateway-docs");
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::names::{Clashes, Name, capital, references};
 use super::own::Refusals;
-use crate::routes::{PREFIX, Table};
+use crate::services::routes::{PREFIX, Table};
 
 /// What a path can have beside operations.
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
@@ -210,8 +210,8 @@ fn object(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
-    use crate::service::Site;
-    use crate::wanted::Wanted;
+    use crate::services::Site;
+    use crate::settings::wanted::Wanted;
 
     fn table() -> Table {
         let metrics = Metrics::new(shop_telemetry::Metrics::new("gateway"));

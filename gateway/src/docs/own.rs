@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::live::Live;
-use crate::reason::Reason;
+use crate::message::reason::Reason;
+use crate::state::live::Live;
 
 /// Which calls a refusal can meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +184,7 @@ mod tests {
         let described = Refusals::all().components();
         let problem = schema();
         for (reason, ..) in REFUSALS {
-            let refusal = crate::refusal::Refusal::new(reason, "why");
+            let refusal = crate::message::refusal::Refusal::new(reason, "why");
             let answer = refusal.problem("/api/products", &http::HeaderValue::from_static("r1"));
             let response = &described["components"]["responses"][name(answer.status().as_u16())];
             let kind = answer.headers()["content-type"].to_str().expect("text");

@@ -11,8 +11,8 @@ use http_body::Body;
 use tokio::io::AsyncWrite;
 
 use super::fields;
-use crate::body::Upload;
-use crate::headers::is_vouched_for;
+use crate::message::headers::is_vouched_for;
+use crate::upstream::body::Upload;
 
 /// Larger buffers than this are not kept for the next head.
 const LARGEST_SPARE: usize = 16 * 1024;

@@ -18,7 +18,7 @@ use super::counter::Counter;
 use super::file::Watched;
 use super::policy::{Rate, Verdict};
 use super::token::{Shown, Tokens};
-use crate::config::{ApiKeys, ClientKey, RateLimit};
+use crate::limit::settings::{ApiKeys, ClientKey, RateLimit};
 
 /// A client, and below which policy its calls are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

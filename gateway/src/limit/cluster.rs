@@ -21,7 +21,7 @@ use super::caller::Key;
 use super::counter::Counter;
 use super::policy::{Policy, Rate, Verdict};
 use crate::chance;
-use crate::config::RedisLimit;
+use crate::limit::settings::RedisLimit;
 
 /// What Redis runs.
 const SCRIPT: &str = include_str!("gcra.lua");

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use futures_util::FutureExt;
 
 use super::*;
-use crate::config::RouteLimit;
+use crate::limit::settings::RouteLimit;
 
 fn settings() -> RateLimit {
     RateLimit {
@@ -81,7 +81,7 @@ fn it_is_told_who_counts_now_whatever_a_former_limiter_finds() {
     let metrics = metrics();
     let counts = || (metrics.local.get(), metrics.redis.get());
     let together = RateLimit {
-        redis: crate::config::RedisLimit { url: "redis://127.0.0.1:1".into(), ..Default::default() },
+        redis: crate::limit::settings::RedisLimit { url: "redis://127.0.0.1:1".into(), ..Default::default() },
         ..settings()
     };
     let former = Limiter::new(&together, metrics.clone(), None).expect("is on");

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::caller::Key;
 use super::file::Watched;
-use crate::config::Jwt;
+use crate::limit::settings::Jwt;
 
 /// Longer ones are not looked at.
 const LONGEST: usize = 8 * 1024;

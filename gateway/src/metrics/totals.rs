@@ -6,7 +6,7 @@ use prometheus::core::Metric as _;
 use shop_telemetry::LATENCY_BUCKETS;
 
 use super::{METHODS, STATUSES, ServiceMetrics};
-use crate::reason::Reason;
+use crate::message::reason::Reason;
 
 /// The numbers of a service at one moment, or the difference of two.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,19 +8,18 @@ use http::request::Parts;
 use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
 
-use crate::body::Upload;
-use crate::breaker::Permit;
-use crate::config::Retries;
-use crate::exchange::{Exchange, trace};
-use crate::front::Watch;
-use crate::headers;
-use crate::interim::Interim;
-use crate::outcome::Outcome;
-use crate::reason::Reason;
-use crate::refusal::Refusal;
-use crate::retry::{self, Replay};
-use crate::service::{Backend, Group, InFlight, Tried};
-use crate::upgrade;
+use crate::balance::breaker::Permit;
+use crate::balance::outcome::Outcome;
+use crate::balance::settings::Retries;
+use crate::message::reason::Reason;
+use crate::message::refusal::Refusal;
+use crate::message::{headers, upgrade};
+use crate::record::{Exchange, trace};
+use crate::server::Watch;
+use crate::services::{Backend, Group, InFlight, Tried};
+use crate::upstream::body::Upload;
+use crate::upstream::interim::Interim;
+use crate::upstream::retry::{self, Replay};
 use crate::upstream::{Answer, Arriving, Failed, Patience};
 
 /// An answer nobody wants is read up to here to keep its connection; beyond, a new connection is cheaper.

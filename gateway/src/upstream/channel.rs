@@ -11,9 +11,9 @@ use tokio::sync::Mutex;
 
 use super::pool::unsent;
 use super::{Answer, Arriving, Failed, Patience, Sent, connect, settle, within};
-use crate::body::Upload;
-use crate::retry::Replay;
-use crate::service::Backend;
+use crate::services::Backend;
+use crate::upstream::body::Upload;
+use crate::upstream::retry::Replay;
 
 /// A vanished backend is noticed within this and [`PING_TIMEOUT`] while calls wait for it.
 const PING_INTERVAL: Duration = Duration::from_secs(20);

@@ -4,9 +4,6 @@
 //! as long as it is open.
 
 mod arriving;
-mod head;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use arriving::Arriving;
 
@@ -20,14 +17,14 @@ use http::{Method, Response, StatusCode};
 use tokio::net::TcpStream;
 
 use self::arriving::Overtime;
-use self::head::{Head, Reader};
 use super::{Failed, Lease, Patience, TooLate, await_head, too_late, unfinished};
-use crate::body::Upload;
-use crate::headers;
 use crate::http1::outgoing::{Framing, Outgoing, Trouble};
-use crate::http1::{Invalid, decoder, fields, room};
-use crate::interim::Interim;
-use crate::reason::Reason;
+use crate::http1::response_head::{self, Head, Reader};
+use crate::http1::{Invalid, fields, room};
+use crate::message::headers;
+use crate::message::reason::Reason;
+use crate::upstream::body::Upload;
+use crate::upstream::interim::Interim;
 
 /// What became of a request handed to a connection.
 pub(super) enum Sent {
@@ -72,7 +69,7 @@ fn outgoing(head: &Parts, body: Upload) -> Outgoing<Upload> {
     } else {
         fields::length(&head.headers).filter(|length| *length > 0).map_or(Framing::Ended, Framing::Length)
     };
-    Outgoing::request(framing, body, |lines| head::write(head, lines))
+    Outgoing::request(framing, body, |lines| response_head::write(head, lines))
 }
 
 /// A call until its answer begins.
@@ -153,7 +150,7 @@ impl Call {
         let Head { mut parts, keeps, rest } = head;
         // Before the connection can be used again: after an answer that nobody may have, nobody may use it.
         let settled = headers::settle_length(&mut parts.headers).map_err(Invalid);
-        let decoder = match settled.and_then(|()| head::body(&parts, method)) {
+        let decoder = match settled.and_then(|()| response_head::body(&parts, method)) {
             Ok(decoder) => decoder,
             Err(Invalid(why)) => return Sent::Failed(Failed::sent(Reason::UpstreamInvalid, why)),
         };

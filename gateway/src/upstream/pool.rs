@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::http1::{self, Sent};
 use super::{Answer, Arriving, Failed, Patience, connect};
-use crate::body::Upload;
-use crate::interim::Interim;
-use crate::reason::Reason;
-use crate::retry::Replay;
-use crate::service::Backend;
+use crate::message::reason::Reason;
+use crate::services::Backend;
+use crate::upstream::body::Upload;
+use crate::upstream::interim::Interim;
+use crate::upstream::retry::Replay;
 
 /// Unused connections, the latest used last.
 #[derive(Default)]

@@ -15,7 +15,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::proto::serialize::binary::{BinDecodable, BinEncodable};
 use parking_lot::Mutex;
 use shop_gateway::Config;
-use shop_gateway::config::{Backends, NameServer, Strategy};
+use shop_gateway::settings::{Backends, NameServer, Strategy};
 use shop_testing::eventually;
 use tokio::net::UdpSocket;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use shop_gateway::config::Cors;
+use shop_gateway::settings::Cors;
 
 /// Of no use to pages, or never in their hands; each line with its reason.
 const OTHERS: [(&str, &[&str]); 8] = [

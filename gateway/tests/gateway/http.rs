@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
-use shop_gateway::config::{BackendUrl, Backends};
+use shop_gateway::settings::{BackendUrl, Backends};
 use shop_testing::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
-use shop_gateway::config::{ClientKey, Strategy};
+use shop_gateway::settings::{ClientKey, Strategy};
 use shop_testing::eventually;
 
 use crate::support::{Running, Upstream, backends, config, get, nobody, request};

@@ -2,7 +2,7 @@
 
 use shop_config::{Sources, load};
 use shop_gateway::Config;
-use shop_gateway::config::Strategy;
+use shop_gateway::settings::Strategy;
 
 fn sources(env: &[(&str, &str)]) -> Sources {
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -13,7 +13,7 @@ fn sources(env: &[(&str, &str)]) -> Sources {
 fn without_variables_the_documents_defaults_hold() {
     let config = load::<Config>(&sources(&[])).expect("loads").settings;
     assert_eq!(config.http.port, 8083);
-    let urls = |service: &shop_gateway::config::Service| serde_json::to_value(&service.urls).expect("serialises");
+    let urls = |service: &shop_gateway::settings::Service| serde_json::to_value(&service.urls).expect("serialises");
     assert_eq!(urls(&config.services.product), serde_json::json!(["http://product-service:8080"]));
     assert_eq!(urls(&config.services.basket), serde_json::json!(["http://basket-service:8081"]));
     assert_eq!(urls(&config.services.payment), serde_json::json!(["http://payment-service:8082"]));

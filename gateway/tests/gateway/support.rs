@@ -16,7 +16,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
-use shop_gateway::config::{BackendUrl, Backends};
+use shop_gateway::settings::{BackendUrl, Backends};
 use shop_gateway::{Config, Gateway, Handle};
 use shop_runtime::Shutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

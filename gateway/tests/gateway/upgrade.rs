@@ -305,7 +305,7 @@ async fn the_least_busy_backend_is_the_one_without_tunnels() {
     let (one, other) = (echo().await, echo().await);
     let mut settings = config(one.addr);
     settings.services.notification.urls = crate::support::backends(&[one.addr, other.addr]);
-    settings.load_balancer.strategy = shop_gateway::config::Strategy::LeastConnections;
+    settings.load_balancer.strategy = shop_gateway::settings::Strategy::LeastConnections;
     let gateway = Running::start(settings).await;
     let mut sockets = Vec::new();
     for _ in 0..6 {

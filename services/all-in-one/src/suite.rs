@@ -10,7 +10,7 @@ use shop_basket::Basket;
 use shop_config::{Change, Sources};
 use shop_events::{Bus, MemoryBus};
 use shop_gateway::Gateway;
-use shop_gateway::config::{BackendUrl, Backends};
+use shop_gateway::settings::{BackendUrl, Backends};
 use shop_kafka::KafkaBus;
 use shop_notification::Notification;
 use shop_payment::Payment;

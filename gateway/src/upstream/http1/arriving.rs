@@ -14,12 +14,12 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::body::Upload;
 use crate::http1::decoder::{Decoder, Piece};
 use crate::http1::outgoing::{Outgoing, Trouble};
 use crate::http1::{Invalid, room};
-use crate::service::Backend;
+use crate::services::Backend;
 use crate::upstream::Lease;
+use crate::upstream::body::Upload;
 
 /// Why the rest of an answer is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

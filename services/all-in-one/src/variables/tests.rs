@@ -66,7 +66,7 @@ fn the_gateways_variables_do_what_they_do_there() {
     let gateway = &config.gateway;
     assert!(!gateway.rate_limit.enabled && !gateway.security_headers.enabled && !gateway.services.product.enabled);
     assert_eq!((gateway.rate_limit.requests.get(), gateway.circuit_breaker.timeout.get().as_secs()), (7, 5));
-    assert_eq!(gateway.load_balancer.strategy, shop_gateway::config::Strategy::Random);
+    assert_eq!(gateway.load_balancer.strategy, shop_gateway::settings::Strategy::Random);
     assert_eq!(gateway.cors.origins.len(), 1);
     assert_eq!(warnings, Vec::<String>::new());
     let tls = [("TLS_CERT_FILE", "/nowhere.pem"), ("TLS_KEY_FILE", "/nowhere.key")];

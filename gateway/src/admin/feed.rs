@@ -1,0 +1,189 @@
+//! What goes on in the gateway, told once a second to whoever listens. A snapshot is made once for all of them, and none
+//! while nobody listens.
+
+mod snapshot;
+mod window;
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::MissedTickBehavior;
+
+use self::window::Window;
+use crate::message::reason::Reason;
+use crate::message::refusal::Refusal;
+use crate::state::shared::Shared;
+
+/// How often listeners are told. What people watch need not be newer.
+const TICK: Duration = Duration::from_secs(1);
+/// Listeners at once: more people than look after one gateway, and less than it would notice.
+const MOST: usize = 32;
+/// Events that wait for a listener who is slow to take them. Later ones pass it by: it gets the newest after those.
+const WAITING: usize = 2;
+/// What is sent first: browsers shall try again after two seconds when the connection is lost.
+const GREETING: Bytes = Bytes::from_static(b"retry: 2000\n\n");
+
+/// The listeners.
+#[derive(Default)]
+pub(crate) struct Feed {
+    state: Mutex<State>,
+    /// Somebody listens again.
+    wanted: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    ears: Vec<Ear>,
+    /// The latest event, as long as it is not older than a tick.
+    latest: Option<Bytes>,
+    closed: bool,
+}
+
+struct Ear {
+    sender: mpsc::Sender<Bytes>,
+    /// The guard's [`key`](crate::state::guard::Guard::key) that the listener passed.
+    key: Option<[u8; 32]>,
+}
+
+/// Hears every event until it is dropped.
+pub(crate) struct Listener(mpsc::Receiver<Bytes>);
+
+impl Listener {
+    /// The next event; none when there will be no more.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+impl Feed {
+    /// Somebody listens who passed the guard with `key`.
+    pub(crate) fn listen(&self, key: Option<[u8; 32]>) -> Result<Listener, Refusal> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Refusal::new(Reason::Draining, "the gateway is shutting down").retry_after(TICK));
+        }
+        state.ears.retain(|ear| !ear.sender.is_closed());
+        if state.ears.len() >= MOST {
+            let detail = format!("{MOST} listen already; close another page, or come back later");
+            return Err(Refusal::new(Reason::RateLimited, detail).retry_after(Duration::from_secs(10)));
+        }
+        let (sender, receiver) = mpsc::channel(WAITING);
+        // There is room for both.
+        for event in std::iter::once(GREETING).chain(state.latest.clone()) {
+            let _ = sender.try_send(event);
+        }
+        state.ears.push(Ear { sender, key });
+        self.wanted.notify_one();
+        Ok(Listener(receiver))
+    }
+
+    /// No more events, and nobody else may listen.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.ears.clear();
+    }
+
+    /// Whether anybody listens. Who passed a guard that the one with `key` has replaced does not any more.
+    fn is_wanted(&self, key: Option<[u8; 32]>) -> bool {
+        let mut state = self.state.lock();
+        state.ears.retain(|ear| !ear.sender.is_closed() && ear.key == key);
+        if state.ears.is_empty() {
+            state.latest = None;
+        }
+        !state.ears.is_empty()
+    }
+
+    fn tell(&self, event: &Bytes) {
+        let mut state = self.state.lock();
+        for ear in &state.ears {
+            // One that is slow hears the next one.
+            let _ = ear.sender.try_send(event.clone());
+        }
+        state.latest = (!state.ears.is_empty()).then(|| event.clone());
+    }
+}
+
+/// Tells listeners what goes on, for ever.
+pub(crate) async fn run(shared: &Shared) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut window = Window::default();
+    loop {
+        let live = shared.live();
+        if !shared.feed.is_wanted(live.guard.key()) {
+            drop(live);
+            window.clear();
+            shared.feed.wanted.notified().await;
+            ticks.reset_immediately();
+            // Whoever it was may be gone again.
+            ticks.tick().await;
+            continue;
+        }
+        window.look(shared, &live);
+        let snapshot = snapshot::make(shared, &live, &window);
+        drop(live);
+        shared.feed.tell(&Bytes::from(format!("data: {snapshot}\n\n")));
+        ticks.tick().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    fn heard(listener: &mut Listener) -> Vec<String> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut all = Vec::new();
+        while let Poll::Ready(Some(event)) = listener.poll_next(&mut cx) {
+            all.push(String::from_utf8_lossy(&event).trim().to_owned());
+        }
+        all
+    }
+
+    #[test]
+    fn who_comes_late_hears_the_latest_and_who_is_slow_misses_some() {
+        let feed = Feed::default();
+        assert!(!feed.is_wanted(None));
+        let mut slow = feed.listen(None).expect("room");
+        for event in ["1", "2", "3"] {
+            feed.tell(&Bytes::from_static(event.as_bytes()));
+        }
+        let mut late = feed.listen(None).expect("room");
+        assert_eq!(heard(&mut late), ["retry: 2000", "3"]);
+        assert_eq!(heard(&mut slow), ["retry: 2000", "1"]);
+        feed.tell(&Bytes::from_static(b"4"));
+        assert_eq!((heard(&mut slow), heard(&mut late)), (vec!["4".to_owned()], vec!["4".to_owned()]));
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_for_others_when_they_leave() {
+        let feed = Feed::default();
+        let mut all: Vec<_> = (0..MOST).map(|_| feed.listen(None).expect("room")).collect();
+        assert!(feed.listen(None).is_err_and(|refusal| refusal.reason == Reason::RateLimited));
+        all.pop();
+        all.push(feed.listen(None).expect("room again"));
+        feed.close();
+        assert!(feed.listen(None).is_err_and(|refusal| refusal.reason == Reason::Draining));
+        let mut cx = Context::from_waker(Waker::noop());
+        for listener in &mut all {
+            heard(listener);
+            assert_eq!(listener.poll_next(&mut cx), Poll::Ready(None), "it ends");
+        }
+    }
+
+    #[test]
+    fn a_new_token_ends_what_the_old_one_opened() {
+        let feed = Feed::default();
+        let mut old = feed.listen(Some([1; 32])).expect("room");
+        let _new = feed.listen(Some([2; 32])).expect("room");
+        assert!(feed.is_wanted(Some([2; 32])));
+        heard(&mut old);
+        assert_eq!(old.poll_next(&mut Context::from_waker(Waker::noop())), Poll::Ready(None));
+        assert!(!feed.is_wanted(None), "the other way round too");
+    }
+}

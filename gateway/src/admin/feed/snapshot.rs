@@ -1,0 +1,80 @@
+//! One snapshot: what the admin API tells of services and backends, with rates and durations of the last seconds.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use shop_clock::{Clock as _, SystemClock};
+
+use super::window::Window;
+use crate::admin::report;
+use crate::message::reason::Reason;
+use crate::metrics::Totals;
+use crate::services::{Group, Service};
+use crate::state::live::Live;
+use crate::state::shared::Shared;
+
+/// Refusals shown: a screen or two.
+const REFUSALS: usize = 60;
+
+/// The state now, with what the `window` saw.
+pub(super) fn make(shared: &Shared, live: &Live, window: &Window) -> Value {
+    let services = live.table.services().iter().enumerate();
+    let services: Value = services.map(|(place, one)| service(one, live, window, place)).collect();
+    let all = window.all();
+    let mut snapshot = report::status(shared, live);
+    snapshot["at"] = shop_clock::millis(SystemClock.now()).into();
+    snapshot["etag"] = shared.etag(live.revision).into();
+    snapshot["window_seconds"] = window.length().map(|length| length.as_secs_f64().round()).into();
+    write(&mut snapshot, &all, window);
+    snapshot["refused_by_reason"] = by_reason(&all, window);
+    snapshot["refusals"] = json!(shared.recent.latest(REFUSALS));
+    snapshot["services"] = services;
+    snapshot
+}
+
+fn service(service: &Arc<Service>, live: &Live, window: &Window, place: usize) -> Value {
+    let mut snapshot = report::service(service, live);
+    write(&mut snapshot, &window.of(place).unwrap_or(Totals::NONE), window);
+    let groups: Vec<_> = service.groups().into_iter().flat_map(|group| members(group, window)).collect();
+    if let Some(fields) = snapshot.as_object_mut() {
+        // All of them are in one list here.
+        fields.remove("grpc_backends");
+    }
+    snapshot["backends"] = groups.into();
+    snapshot
+}
+
+fn members<'a>(group: &'a Group, window: &'a Window) -> impl Iterator<Item = Value> + 'a {
+    group.members().iter().zip(group.standings()).map(|(member, standing)| {
+        let backend = &member.backend;
+        let mut snapshot = report::backend(group.protocol(), member);
+        snapshot["standing"] = standing.into();
+        snapshot["requests_per_second"] = window.sent(backend).into();
+        snapshot["latency_ms"] = backend.latency.millis().into();
+        snapshot["warmed_up"] = backend.warmth().into();
+        if let Some(breaker) = &member.breaker {
+            let standing = breaker.standing();
+            snapshot["failures_in_a_row"] = standing.in_a_row.into();
+            snapshot["tried_again_in_seconds"] = standing.left.map(|left| left.as_secs_f64().ceil()).into();
+        }
+        snapshot
+    })
+}
+
+fn write(snapshot: &mut Value, seen: &Totals, window: &Window) {
+    snapshot["requests_per_second"] = window.rate(seen.requests).into();
+    snapshot["failed_per_second"] = window.rate(seen.failed).into();
+    snapshot["refused_per_second"] = window.rate(seen.refused()).into();
+    snapshot["retried_per_second"] = window.rate(seen.retries).into();
+    let millis = |share| seen.quantile(share).map(|millis| (millis * 100.0).round() / 100.0);
+    snapshot["p50_ms"] = millis(0.5).into();
+    snapshot["p99_ms"] = millis(0.99).into();
+}
+
+/// The reasons there were, by second.
+fn by_reason(all: &Totals, window: &Window) -> Value {
+    let seen = Reason::ALL.into_iter().zip(all.refusals).filter(|(_, count)| *count > 0);
+    let pairs: serde_json::Map<_, _> =
+        seen.map(|(reason, count)| (reason.word().to_owned(), window.rate(count).into())).collect();
+    pairs.into()
+}

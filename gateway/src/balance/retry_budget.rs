@@ -1,0 +1,125 @@
+//! How many retries a service may cost: a share of its calls, so that an outage is not multiplied.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::balance::settings::Retries;
+
+/// Calls and retries are forgotten over this time; as in Finagle.
+const MEMORY: Duration = Duration::from_secs(10);
+
+/// The budget of one service. A call costs one addition; all else is done when a retry is wanted, which is rare.
+pub(crate) struct Budget {
+    share: f64,
+    least: f64,
+    calls: AtomicU64,
+    state: Mutex<State>,
+}
+
+/// Both numbers fade with [`MEMORY`]: at a steady rate they stand at ten seconds' worth.
+struct State {
+    at: Instant,
+    seen: u64,
+    calls: f64,
+    retries: f64,
+}
+
+impl Budget {
+    /// The budget that `settings` allow.
+    pub(crate) fn new(settings: &Retries) -> Self {
+        Self::new_at(settings, Instant::now())
+    }
+
+    fn new_at(settings: &Retries, now: Instant) -> Self {
+        Self {
+            share: f64::from(settings.budget_percent) / 100.0,
+            least: f64::from(settings.least_per_second) * MEMORY.as_secs_f64(),
+            calls: AtomicU64::new(0),
+            state: Mutex::new(State { at: now, seen: 0, calls: 0.0, retries: 0.0 }),
+        }
+    }
+
+    /// One more call.
+    pub(crate) fn call(&self) {
+        self.calls.fetch_add(1, Relaxed);
+    }
+
+    /// Whether one more retry is allowed; takes it.
+    pub(crate) fn take(&self) -> bool {
+        self.take_at(Instant::now())
+    }
+
+    fn take_at(&self, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        state.advance(now, self.calls.load(Relaxed));
+        let allowed = (self.share * state.calls).max(self.least);
+        let granted = state.retries + 1.0 <= allowed;
+        if granted {
+            state.retries += 1.0;
+        }
+        granted
+    }
+}
+
+impl State {
+    /// Fades what was, and adds the calls since, as if they had come evenly.
+    fn advance(&mut self, now: Instant, calls: u64) {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64() / MEMORY.as_secs_f64();
+        let keep = (-passed).exp();
+        let new = f64::from(u32::try_from(calls.saturating_sub(self.seen)).unwrap_or(u32::MAX));
+        let left_of_new = if passed > 0.0 { (1.0 - keep) / passed } else { 1.0 };
+        self.calls = self.calls * keep + new * left_of_new;
+        self.retries *= keep;
+        self.seen = calls;
+        self.at = self.at.max(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `seconds` with so many calls each second, of which every one wants a retry; the retries granted.
+    fn outage(budget: &Budget, begun: Instant, seconds: u32, calls: u32) -> u32 {
+        let step = |second: u32, call: u32| {
+            budget.call();
+            let at = f64::from(second) + f64::from(call) / f64::from(calls);
+            u32::from(budget.take_at(begun + Duration::from_secs_f64(at)))
+        };
+        (0..seconds).flat_map(|second| (0..calls).map(move |call| (second, call))).map(|(s, c)| step(s, c)).sum()
+    }
+
+    #[test]
+    fn a_busy_service_may_retry_a_fifth() {
+        let begun = Instant::now();
+        let budget = Budget::new_at(&Retries::default(), begun);
+        let granted = outage(&budget, begun, 100, 1000);
+        let share = f64::from(granted) / 100_000.0;
+        assert!((0.19..=0.2).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn a_quiet_service_may_retry_three_times_a_second() {
+        let begun = Instant::now();
+        let budget = Budget::new_at(&Retries::default(), begun);
+        assert!((0..30).all(|_| budget.take_at(begun)), "ten seconds' worth at once");
+        assert!(!budget.take_at(begun));
+        let later = begun + Duration::from_millis(1);
+        let granted = outage(&budget, later, 100, 10);
+        assert!((280..=310).contains(&granted), "{granted} in 100 s of 10 calls each");
+    }
+
+    #[test]
+    fn calls_of_long_ago_pay_for_nothing() {
+        let begun = Instant::now();
+        let settings = Retries { least_per_second: 0, ..Retries::default() };
+        let budget = Budget::new_at(&settings, begun);
+        (0..10_000).for_each(|_| budget.call());
+        assert!(budget.take_at(begun), "just now");
+        assert!(!budget.take_at(begun + Duration::from_secs(200)));
+        let quiet = Budget::new_at(&settings, begun);
+        assert!(!quiet.take_at(begun), "no calls, no retries");
+    }
+}

@@ -1,0 +1,88 @@
+//! Settings for backends that fail: health checks, retries.
+
+use std::num::NonZeroU32;
+
+use http::uri::PathAndQuery;
+use serde::{Deserialize, Serialize};
+use shop_config::{Duration, Problems};
+
+/// Asking backends whether they take calls.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthCheck {
+    /// Off: only live traffic tells.
+    pub enabled: bool,
+    /// Where HTTP backends are asked; gRPC backends are asked by `grpc.health.v1`.
+    pub path: String,
+    /// From one check to the next, a tenth more or less by chance. With [`HealthCheck::fall`], a silent backend is out
+    /// within 15 s; live traffic notices far sooner.
+    pub interval: Duration,
+    /// For the whole check, connecting included; a healthy service answers within milliseconds.
+    pub timeout: Duration,
+    /// Good checks in a row that bring a backend back: one may be luck.
+    pub rise: NonZeroU32,
+    /// Silent checks in a row that take a backend out: one or two may be a lost packet or a pause.
+    pub fall: NonZeroU32,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            path: "/health/ready".to_owned(),
+            interval: Duration::secs(5),
+            timeout: Duration::secs(2),
+            rise: NonZeroU32::MIN.saturating_add(1),
+            fall: NonZeroU32::MIN.saturating_add(2),
+        }
+    }
+}
+
+impl HealthCheck {
+    pub(crate) fn check(&self, problems: &mut Problems) {
+        let is_path = self.path.starts_with('/') && self.path.parse::<PathAndQuery>().is_ok();
+        problems.ensure(is_path, "path", "write a path such as /health/ready");
+        problems.ensure(self.interval >= Duration::millis(10), "interval", "must be at least 10ms");
+        problems.ensure(!self.timeout.is_zero(), "timeout", "must be more than 0");
+    }
+}
+
+/// Sending a call once more when a backend failed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retries {
+    /// Off: a call goes out again only if nothing of it was sent, or if nobody can tell.
+    pub enabled: bool,
+    /// How often one call goes out again; two get past a bad backend and a bad moment.
+    pub attempts: u32,
+    /// Most retries in percent of all calls of a service over ten seconds: an outage costs the backends a fifth more, no
+    /// multiple.
+    pub budget_percent: u32,
+    /// Retries per second that are always allowed, so that a quiet service has any.
+    pub least_per_second: u32,
+    /// Largest body kept for a retry, in bytes; orders and forms fit, uploads do not.
+    pub body_limit: usize,
+    /// A backend that says `Retry-After` is not asked again when it wants more than this, else not before.
+    pub longest_wait: Duration,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            attempts: 2,
+            budget_percent: 20,
+            least_per_second: 3,
+            body_limit: 64 * 1024,
+            longest_wait: Duration::secs(1),
+        }
+    }
+}
+
+impl Retries {
+    pub(crate) fn check(&self, problems: &mut Problems) {
+        problems.ensure((1..=10).contains(&self.attempts), "attempts", "use 1 to 10, or set enabled = false");
+        problems.ensure(self.budget_percent <= 100, "budget_percent", "use at most 100: more multiplies an outage");
+        problems.ensure(self.body_limit <= 1024 * 1024, "body_limit", "use at most 1048576 bytes: they are held");
+    }
+}

@@ -1,0 +1,134 @@
+//! Headers that tell browsers to be careful with an answer.
+
+use http::header::{self, Entry, HeaderName};
+use http::{HeaderMap, HeaderValue};
+
+use crate::browser::settings::SecurityHeaders;
+
+const X_POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
+
+/// The headers, ready to be copied.
+pub(crate) struct Security {
+    /// A backend that knows better keeps its own: a page needs another policy than data.
+    defaults: Vec<(HeaderName, HeaderValue)>,
+    hsts: Option<HeaderValue>,
+    server: Option<HeaderValue>,
+}
+
+impl Security {
+    /// The headers of `settings`, unless they are switched off.
+    pub(crate) fn new(settings: &SecurityHeaders) -> Option<Self> {
+        let value = |text: &str| HeaderValue::from_str(text).ok().filter(|value| !value.is_empty());
+        let defaults = [
+            (header::CONTENT_SECURITY_POLICY, &settings.content_security_policy),
+            (header::X_FRAME_OPTIONS, &settings.frame_options),
+            (header::REFERRER_POLICY, &settings.referrer_policy),
+        ];
+        settings.enabled.then(|| Self {
+            defaults: defaults.into_iter().filter_map(|(name, text)| Some((name, value(text)?))).collect(),
+            hsts: value(&settings.strict_transport_security),
+            server: value(&settings.server),
+        })
+    }
+
+    /// Writes them; `secure` says whether the client's connection is TLS.
+    pub(crate) fn write(&self, headers: &mut HeaderMap, secure: bool) {
+        // No more than is needed: a map that has just enough room would be made twice as large.
+        let rare = usize::from(secure && self.hsts.is_some()) + usize::from(self.server.is_some());
+        headers.reserve(self.defaults.len() + 2 + rare);
+        for (name, value) in &self.defaults {
+            if let Entry::Vacant(place) = headers.entry(name) {
+                place.insert(value.clone());
+            }
+        }
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        // The filters this controlled leaked what pages contain; browsers that still have one shall not use it.
+        headers.insert(header::X_XSS_PROTECTION, HeaderValue::from_static("0"));
+        // Over cleartext anybody on the way could write it, so it must not be there (RFC 6797, section 7.2).
+        replace(headers, header::STRICT_TRANSPORT_SECURITY, self.hsts.as_ref().filter(|_| secure));
+        replace(headers, header::SERVER, self.server.as_ref());
+        headers.remove(X_POWERED_BY);
+    }
+}
+
+fn replace(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>) {
+    match value {
+        Some(value) => headers.insert(name, value.clone()),
+        None => headers.remove(name),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(
+        settings: &SecurityHeaders,
+        own: &[(&'static str, &'static str)],
+        secure: bool,
+    ) -> Vec<(String, String)> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in own {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        if let Some(security) = Security::new(settings) {
+            security.write(&mut headers, secure);
+        }
+        let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+        let mut pairs: Vec<_> = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        pairs.sort_unstable();
+        pairs
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    const CSP: (&str, &str) = ("content-security-policy", "default-src 'none'; frame-ancestors 'none'");
+    const REFERRER: (&str, &str) = ("referrer-policy", "no-referrer");
+    const NOSNIFF: (&str, &str) = ("x-content-type-options", "nosniff");
+    const FRAME: (&str, &str) = ("x-frame-options", "DENY");
+    const XSS: (&str, &str) = ("x-xss-protection", "0");
+    const HSTS: (&str, &str) = ("strict-transport-security", "max-age=31536000");
+
+    #[test]
+    fn an_answer_without_them_gets_them_all() {
+        let settings = SecurityHeaders::default();
+        assert_eq!(written(&settings, &[], false), pairs(&[CSP, REFERRER, NOSNIFF, FRAME, XSS]));
+        assert_eq!(written(&settings, &[], true), pairs(&[CSP, REFERRER, HSTS, NOSNIFF, FRAME, XSS]));
+    }
+
+    #[test]
+    fn a_backends_policy_stays_and_what_weakens_goes() {
+        let own = [
+            ("content-security-policy", "default-src 'self'"),
+            ("x-frame-options", "SAMEORIGIN"),
+            ("x-content-type-options", "none"),
+            ("x-xss-protection", "1"),
+            ("strict-transport-security", "max-age=1"),
+            ("server", "salvo/1"),
+            ("x-powered-by", "PHP/5"),
+        ];
+        let csp = ("content-security-policy", "default-src 'self'");
+        let frame = ("x-frame-options", "SAMEORIGIN");
+        let settings = SecurityHeaders::default();
+        assert_eq!(written(&settings, &own, false), pairs(&[csp, REFERRER, NOSNIFF, frame, XSS]));
+        assert_eq!(written(&settings, &own, true), pairs(&[csp, REFERRER, HSTS, NOSNIFF, frame, XSS]));
+    }
+
+    #[test]
+    fn settings_change_them_or_leave_them_out() {
+        let settings = SecurityHeaders {
+            content_security_policy: String::new(),
+            frame_options: "SAMEORIGIN".to_owned(),
+            referrer_policy: String::new(),
+            strict_transport_security: String::new(),
+            server: "shop".to_owned(),
+            ..SecurityHeaders::default()
+        };
+        let expected = [("server", "shop"), NOSNIFF, ("x-frame-options", "SAMEORIGIN"), XSS];
+        assert_eq!(written(&settings, &[("server", "salvo/1")], true), pairs(&expected));
+        let off = SecurityHeaders { enabled: false, ..SecurityHeaders::default() };
+        assert_eq!(written(&off, &[("server", "salvo/1")], true), pairs(&[("server", "salvo/1")]));
+    }
+}

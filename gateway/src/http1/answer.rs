@@ -1,0 +1,116 @@
+//! An answer as an HTTP/1.1 client gets it: its head, and how its body is delimited (RFC 9112, sections 6 and 9).
+
+use std::cell::RefCell;
+use std::time::SystemTime;
+
+use http::header;
+use http::response::Parts;
+use http::{Response, StatusCode, Version};
+use http_body::Body as _;
+use hyper::ext::ReasonPhrase;
+use shop_clock::{Clock as _, SystemClock};
+
+use super::fields;
+use super::outgoing::{Framing, Outgoing};
+use crate::proxy::download::Body;
+
+/// What matters of a request for its answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) version: Version,
+    pub(crate) is_head: bool,
+    pub(crate) takes_trailers: bool,
+    /// Whether the connection is kept, unless the answer says otherwise.
+    pub(crate) keeps: bool,
+}
+
+/// `response` on its way to the client, behind `before`; and whether the connection is kept after it.
+pub(crate) fn outgoing(before: &[u8], response: Response<Body>, asked: Asked) -> (Outgoing<Body>, bool) {
+    let (mut parts, mut body) = response.into_parts();
+    let is_http_11 = asked.version == Version::HTTP_11;
+    let mut keeps = asked.keeps;
+    if parts.status != StatusCode::SWITCHING_PROTOCOLS
+        && let Some(connection) = parts.headers.remove(header::CONNECTION)
+    {
+        // The gateway's own: a backend's went no further than here.
+        keeps &= !connection.as_bytes().eq_ignore_ascii_case(b"close");
+    }
+    let has_no_length = parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT;
+    let has_no_body = has_no_length || asked.is_head || parts.status == StatusCode::NOT_MODIFIED;
+    let size = body.size_hint().exact();
+    if has_no_length {
+        parts.headers.remove(header::CONTENT_LENGTH);
+    }
+    let said = fields::length(&parts.headers);
+    let framing = match said.or(size) {
+        _ if has_no_body => Framing::Ended,
+        Some(0) => Framing::Ended,
+        Some(length) => Framing::Length(length),
+        None if is_http_11 && asked.takes_trailers => Framing::Chunked(fields::announced(&parts.headers)),
+        None if is_http_11 => Framing::Chunked(Vec::new()),
+        None => {
+            keeps = false;
+            Framing::Close
+        }
+    };
+    // A head alone may say what its body would have, unless nobody knows.
+    let unsaid = size.filter(|size| said.is_none() && (!has_no_body || asked.is_head && !has_no_length && *size > 0));
+    if has_no_body {
+        body.skip();
+    }
+    let is_chunked = matches!(framing, Framing::Chunked(_));
+    if !matches!(&framing, Framing::Chunked(trailers) if !trailers.is_empty()) {
+        parts.headers.remove(header::TRAILER);
+    }
+    let outgoing = Outgoing::answer(framing, body, |lines| {
+        lines.extend_from_slice(before);
+        begin(&parts, is_http_11, lines);
+        fields::write(&parts.headers, lines);
+        if let Some(length) = unsaid {
+            lines.extend_from_slice(b"content-length: ");
+            lines.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+            lines.extend_from_slice(b"\r\n");
+        }
+        if is_chunked {
+            lines.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
+        match (is_http_11, keeps) {
+            _ if parts.status == StatusCode::SWITCHING_PROTOCOLS => {}
+            (true, false) => lines.extend_from_slice(b"connection: close\r\n"),
+            (false, true) => lines.extend_from_slice(b"connection: keep-alive\r\n"),
+            _ => {}
+        }
+        if !parts.headers.contains_key(header::DATE) {
+            write_date(lines);
+        }
+        lines.extend_from_slice(b"\r\n");
+    });
+    (outgoing, keeps)
+}
+
+/// The status line.
+fn begin(parts: &Parts, is_http_11: bool, lines: &mut Vec<u8>) {
+    lines.extend_from_slice(if is_http_11 { b"HTTP/1.1 " } else { b"HTTP/1.0 " });
+    lines.extend_from_slice(parts.status.as_str().as_bytes());
+    lines.push(b' ');
+    let usual = || parts.status.canonical_reason().unwrap_or_default().as_bytes();
+    let reason = if parts.extensions.is_empty() { None } else { parts.extensions.get::<ReasonPhrase>() };
+    lines.extend_from_slice(reason.map_or_else(usual, ReasonPhrase::as_bytes));
+    lines.extend_from_slice(b"\r\n");
+}
+
+/// The line `Date`, which an origin with a clock sends (RFC 9110, section 6.6.1): made once a second.
+fn write_date(lines: &mut Vec<u8>) {
+    thread_local! {
+        static LINE: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = SystemClock.now();
+    let second = now.unix_timestamp();
+    LINE.with_borrow_mut(|(made, line)| {
+        if *made != second || line.is_empty() {
+            *made = second;
+            *line = format!("date: {}\r\n", httpdate::fmt_http_date(SystemTime::from(now)));
+        }
+        lines.extend_from_slice(line.as_bytes());
+    });
+}

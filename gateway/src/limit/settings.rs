@@ -1,0 +1,282 @@
+//! How often a client may call, and what tells one client from another.
+
+use std::collections::{BTreeSet, HashSet};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use http::{HeaderName, Method};
+use serde::{Deserialize, Serialize};
+use shop_config::{Duration, Problems, Redis, RedisTarget, Secret};
+
+/// How often one client may call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimit {
+    /// Off: as often as it likes.
+    pub enabled: bool,
+    /// Calls a client may make per window, in the long run.
+    pub requests: NonZeroU32,
+    /// The window.
+    pub window: Duration,
+    /// Calls a client may make at once.
+    pub burst: NonZeroU32,
+    /// What a client is known by, the first that a call has; `ip` is the last. By default there is nothing else, because
+    /// the gateway is not told which keys are real.
+    pub key: Vec<ClientKey>,
+    /// The tokens whose subjects clients may be known by.
+    pub jwt: Jwt,
+    /// The API keys that clients may be known by.
+    pub api_keys: ApiKeys,
+    /// Paths with budgets of their own, or with none.
+    pub routes: Vec<RouteLimit>,
+    /// Budgets remembered at once, over all routes. A million take about 35 MB, and are as many clients as call within
+    /// the few seconds that a budget takes to fill up again.
+    pub max_clients: usize,
+    /// Counting together with other gateways.
+    pub redis: RedisLimit,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            requests: NonZeroU32::MIN.saturating_add(99),
+            window: Duration::secs(60),
+            burst: NonZeroU32::MIN.saturating_add(9),
+            key: vec![ClientKey::Ip],
+            jwt: Jwt::default(),
+            api_keys: ApiKeys::default(),
+            routes: Vec::new(),
+            max_clients: 1_000_000,
+            redis: RedisLimit::default(),
+        }
+    }
+}
+
+/// What a client is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientKey {
+    /// Issuer and subject of a bearer token, if its signature is good by [`RateLimit::jwt`].
+    Subject,
+    /// The API key, if it is one of [`RateLimit::api_keys`].
+    ApiKey,
+    /// The address; of IPv6 its /64, which is what one household or server has.
+    Ip,
+}
+
+/// How it is found out that a token is real. It must have `sub` and `exp`, which may be over for a minute: clocks differ.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Jwt {
+    /// The secret that tokens are signed with (HS256), of 32 bytes at least.
+    pub secret: Secret,
+    /// A file with the issuer's public keys, as its JWK set has them: P-256 (ES256), RSA (RS256) or Ed25519 (`EdDSA`). It is
+    /// read again when it changes.
+    pub keys_file: Option<PathBuf>,
+    /// Only tokens whose `iss` it is; any when it is empty.
+    pub issuer: String,
+    /// Only tokens whose `aud` has it; any when it is empty.
+    pub audience: String,
+}
+
+impl Jwt {
+    fn check(&self, p: &mut Problems) {
+        let none = self.secret.is_empty() && self.keys_file.is_none();
+        p.ensure(
+            !none,
+            "keys_file",
+            "name the keys of tokens, or a secret: tokens that cannot be checked do not count",
+        );
+        let short = !self.secret.is_empty() && self.secret.expose().len() < 32;
+        p.ensure(!short, "secret", "use at least 32 bytes: shorter ones can be guessed from a token");
+        if let Some(Err(error)) = self.keys_file.as_ref().map(|_| crate::limit::keys(self)) {
+            p.add("keys_file", error);
+        }
+    }
+}
+
+/// Which API keys are real. Only their hashes are known here: who reads the settings cannot call with them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiKeys {
+    /// The header that has the key.
+    pub header: String,
+    /// SHA-256 of each key, in hexadecimal digits: `printf %s KEY | sha256sum`.
+    pub hashes: Vec<String>,
+    /// A file with more of them, one to a line, empty lines and those with `#` in front left out. It is read again when
+    /// it changes.
+    pub file: Option<PathBuf>,
+}
+
+impl Default for ApiKeys {
+    fn default() -> Self {
+        Self { header: "X-API-Key".to_owned(), hashes: Vec::new(), file: None }
+    }
+}
+
+/// A limit for some paths.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteLimit {
+    /// The path and all below it, as clients write it, such as `/api/payments`, or a gRPC service.
+    pub path: String,
+    /// Only these methods; all when it is empty.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Off: calls are not counted.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Instead of [`RateLimit::requests`].
+    #[serde(default)]
+    pub requests: Option<NonZeroU32>,
+    /// Instead of [`RateLimit::window`].
+    #[serde(default)]
+    pub window: Option<Duration>,
+    /// Instead of [`RateLimit::burst`].
+    #[serde(default)]
+    pub burst: Option<NonZeroU32>,
+}
+
+/// Counting in Redis, so that all gateways together allow what one would.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedisLimit {
+    /// `redis://…` or `rediss://…`; by default there is none, and each gateway counts by itself.
+    pub url: Secret,
+    /// The longest that a call waits for Redis, which answers within one millisecond or is not well. After one call that
+    /// waited in vain nobody waits until Redis was seen to answer again.
+    pub timeout: Duration,
+    /// Put before every key: gateways with the same share their budgets.
+    pub key_prefix: String,
+}
+
+impl Default for RedisLimit {
+    fn default() -> Self {
+        Self { url: Secret::default(), timeout: Duration::millis(50), key_prefix: "shop:rate:".to_owned() }
+    }
+}
+
+impl RedisLimit {
+    fn check(&self, p: &mut Problems) {
+        let url = self.url.expose();
+        let is_redis = matches!(Redis::at(url).target(), Ok(RedisTarget::Redis(_)));
+        let fine = self.url.is_empty() || (is_redis && redis::Client::open(url.trim()).is_ok());
+        p.ensure(fine, "url", "use redis://:password@host:6379/0 or rediss://…");
+        let wait = (Duration::millis(1)..=Duration::secs(10)).contains(&self.timeout);
+        p.ensure(wait, "timeout", "use 1ms to 10s: it is what a call waits when Redis hangs");
+    }
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl RouteLimit {
+    /// Methods and path, which is what clients see as the name of the policy.
+    pub fn name(&self) -> String {
+        match self.methods.as_slice() {
+            [] => self.path.clone(),
+            methods => format!("{} {}", methods.join(","), self.path),
+        }
+    }
+
+    /// What is wrong, and with which of the keys.
+    fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'?' | b'#');
+        let normal = crate::message::path::normalise(&self.path);
+        if !self.path.bytes().all(is_plain) || !normal.is_ok_and(|normal| normal == self.path) {
+            found.push(("path", format!("{:?} is not a path such as /api/payments", self.path)));
+        }
+        if self.name().len() > 128 {
+            found.push(("path", "is too long: use at most 128 characters, methods included".to_owned()));
+        }
+        for method in &self.methods {
+            if Method::from_bytes(method.as_bytes()).is_err() || *method != method.to_ascii_uppercase() {
+                found.push(("methods", format!("{method} is not a method in capital letters")));
+            }
+        }
+        if self.window.is_some_and(Duration::is_zero) {
+            found.push(("window", "must be more than 0".to_owned()));
+        }
+        found
+    }
+}
+
+impl RateLimit {
+    pub(crate) fn check(&self, problems: &mut Problems) {
+        problems.ensure(!self.window.is_zero(), "window", "must be more than 0");
+        problems.ensure(self.max_clients >= 1000, "max_clients", "must be at least 1000");
+        let known: BTreeSet<_> = self.key.iter().collect();
+        let once = known.len() == self.key.len();
+        problems.ensure(
+            once && self.key.last() == Some(&ClientKey::Ip),
+            "key",
+            "name each once and end with ip: who has nothing else is known by its address",
+        );
+        problems.within("redis", |p| self.redis.check(p));
+        if self.key.contains(&ClientKey::Subject) {
+            problems.within("jwt", |p| self.jwt.check(p));
+        }
+        problems.within("api_keys", |p| self.api_keys.check(self.key.contains(&ClientKey::ApiKey), p));
+        let mut names = BTreeSet::new();
+        for (index, route) in self.routes.iter().enumerate() {
+            for (key, message) in route.problems() {
+                problems.add(&format!("routes.{index}.{key}"), message);
+            }
+            let name = route.name();
+            let is_new = names.insert(name.clone());
+            problems.ensure(is_new, &format!("routes.{index}.path"), format!("{name} is there twice"));
+        }
+    }
+}
+
+impl ApiKeys {
+    fn check(&self, used: bool, p: &mut Problems) {
+        p.ensure(HeaderName::from_bytes(self.header.as_bytes()).is_ok(), "header", "is not the name of a header");
+        let bad = self.hashes.iter().position(|hash| parse_hash(hash).is_none());
+        if let Some(bad) = bad {
+            let number = bad + 1;
+            p.add("hashes", format!("number {number} is not a SHA-256 in 64 hexadecimal digits"));
+        }
+        let none = self.hashes.is_empty() && self.file.is_none();
+        p.ensure(!used || !none, "hashes", "name the keys here or in api_keys.file: unknown ones do not count");
+        if let Some(Err(error)) = self.file.as_deref().filter(|_| used).map(Self::read) {
+            p.add("file", error);
+        }
+    }
+
+    /// What the settings and the file list; the error says what is wrong with the file.
+    pub(crate) fn all(&self) -> Result<HashSet<Hash>, String> {
+        let listed = self.hashes.iter().filter_map(|hash| parse_hash(hash));
+        let file = self.file.as_deref().map(Self::read).transpose()?.unwrap_or_default();
+        Ok(file.into_iter().chain(listed).collect())
+    }
+
+    fn read(file: &Path) -> Result<Vec<Hash>, String> {
+        let text = shop_config::read_text(file).map_err(|error| format!("cannot be read: {error}"))?;
+        let lines = text.lines().map(str::trim).enumerate();
+        let hash = |(index, line): (usize, &str)| {
+            parse_hash(line).ok_or_else(|| format!("line {} is not a SHA-256 in 64 hexadecimal digits", index + 1))
+        };
+        lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).map(hash).collect()
+    }
+}
+
+/// A SHA-256.
+type Hash = [u8; 32];
+
+/// From 64 hexadecimal digits.
+fn parse_hash(text: &str) -> Option<Hash> {
+    let digits = text.trim().as_bytes();
+    if digits.len() != 64 {
+        return None;
+    }
+    let mut hash = [0; 32];
+    for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
+        let pair = std::str::from_utf8(pair).ok().filter(|pair| !pair.starts_with('+'))?;
+        *byte = u8::from_str_radix(pair, 16).ok()?;
+    }
+    Some(hash)
+}

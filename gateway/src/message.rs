@@ -1,0 +1,10 @@
+//! What a proxy reads, writes and refuses in a message, whatever carries it.
+
+pub(crate) mod client;
+pub(crate) mod grpc;
+pub(crate) mod headers;
+pub(crate) mod path;
+pub(crate) mod reason;
+pub(crate) mod refusal;
+pub(crate) mod request_id;
+pub(crate) mod upgrade;

@@ -1,0 +1,696 @@
+//! Header hygiene: what belongs to one connection stays on it, and what the gateway vouches for is written by it alone.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderName};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+
+use crate::admin::own;
+use crate::balance::outcome::FAULT_SCOPE;
+use crate::http1::fields::MOST_HEADERS;
+use crate::message::client::{Client, X_FORWARDED_FOR};
+use crate::message::reason::Reason;
+use crate::message::refusal::{Refusal, X_GATEWAY_REASON};
+use crate::message::upgrade;
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Headers of one connection (RFC 9110, section 7.6.1), also when `Connection` does not name them. `Trailer` is not
+/// among them: the gateway hands trailers on.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HTTP2_SETTINGS,
+    header::PROXY_AUTHORIZATION,
+];
+
+/// Longest host: a name of 253 characters, a dot at its end, a colon and a port. Backends get it three times.
+const LONGEST_HOST: usize = 260;
+
+/// Headers that say who asks, or for what, and that only a proxy can know: taken from anybody, backends that believe them would
+/// believe a client. Those that end with a dash stand for all that begin so.
+const CLAIMS: [&str; 21] = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "client-cert",
+    "client-cert-chain",
+    "client-ip",
+    "fastly-client-ip",
+    "forwarded",
+    "front-end-https",
+    "true-client-ip",
+    "x-client-cert",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-",
+    "x-forwarded",
+    "x-forwarded-",
+    "x-host",
+    "x-original-",
+    "x-real-ip",
+    "x-rewrite-url",
+    "x-scheme",
+    "x-ssl-",
+];
+
+/// What the client named as host, checked: the request target's authority, else `Host`.
+///
+/// HTTP/1.1 demands exactly one `Host` (RFC 9112, section 3.2); two would let a backend see another host than we do.
+pub(crate) fn host(request: &http::request::Parts) -> Result<HeaderValue, Refusal> {
+    let bad = |detail: &'static str| Refusal::new(Reason::BadRequest, detail);
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return Err(bad("the request has more than one Host header")),
+        (host, None) => host,
+    };
+    let is_long = |host: &[u8]| host.len() > LONGEST_HOST;
+    if host.is_some_and(|host| is_long(host.as_bytes()))
+        || request.uri.authority().is_some_and(|host| is_long(host.as_str().as_bytes()))
+    {
+        return Err(bad("the host is longer than a name can be"));
+    }
+    if let Some(authority) = request.uri.authority() {
+        if host.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())) {
+            return Err(bad("the request target and the Host header disagree"));
+        }
+        if authority.as_str().contains('@') {
+            return Err(bad("the request target names a user"));
+        }
+        if host.is_none() && request.version < Version::HTTP_2 && request.version != Version::HTTP_10 {
+            return Err(bad("the request has no Host header"));
+        }
+        if request.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
+            return Err(bad("the request target is of another protocol"));
+        }
+        return HeaderValue::from_str(authority.as_str()).map_err(|_| bad("the request target's host is not valid"));
+    }
+    match host {
+        Some(host) if is_authority(host) => Ok(host.clone()),
+        Some(_) => Err(bad("the Host header is not a host")),
+        None if request.version == Version::HTTP_10 => Ok(HeaderValue::from_static("localhost")),
+        None => Err(bad("the request has no Host header")),
+    }
+}
+
+/// The host that a browser asked for: a trusted proxy in between may call us by another name.
+pub(crate) fn public_host<'a>(headers: &'a HeaderMap, client: Client, host: &'a HeaderValue) -> &'a HeaderValue {
+    headers.get(X_FORWARDED_HOST).filter(|_| client.through_proxy).unwrap_or(host)
+}
+
+/// Whether the client speaks TLS: what a trusted proxy in between says, in the right-most word, which that proxy wrote; else
+/// whether the connection is `encrypted`.
+pub(crate) fn is_secure(headers: &HeaderMap, client: Client, encrypted: bool) -> bool {
+    let proto = headers.get_all(X_FORWARDED_PROTO).iter().next_back().filter(|_| client.through_proxy);
+    let last = proto.and_then(|proto| proto.as_bytes().rsplit(|byte| *byte == b',').next());
+    last.map_or(encrypted, |proto| proto.trim_ascii().eq_ignore_ascii_case(b"https"))
+}
+
+/// A host and perhaps a port, and nothing that another parser could read otherwise.
+fn is_authority(host: &HeaderValue) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_');
+    if !host.is_empty() && host.as_bytes().iter().all(plain) && host.as_bytes()[0] != b':' {
+        // The common case without a parser; at most one colon, and digits after it.
+        let mut parts = host.as_bytes().split(|byte| *byte == b':');
+        let (_, port, more) = (parts.next(), parts.next(), parts.next());
+        return more.is_none() && port.is_none_or(|port| port.iter().all(u8::is_ascii_digit));
+    }
+    !host.as_bytes().contains(&b'@') && Authority::try_from(host.as_bytes()).is_ok_and(|host| !host.host().is_empty())
+}
+
+/// Refuses what hyper lets through but a proxy must not forward.
+pub(crate) fn check(request: &http::request::Parts) -> Result<(), Refusal> {
+    if matches!(request.method, Method::CONNECT | Method::TRACE) {
+        // hyper leaves `Connection` out over HTTP/2.
+        return Err(Refusal::new(Reason::MethodRefused, format!("{} is not forwarded", request.method))
+            .header(header::ALLOW, own::METHODS)
+            .header(header::CONNECTION, HeaderValue::from_static("close")));
+    }
+    let headers = &request.headers;
+    // HTTP/1.1 was counted as it was read. Over HTTP/2 a cookie may come in pieces, which backends get as one.
+    if headers.len() > MOST_HEADERS
+        && headers.len() - headers.get_all(header::COOKIE).iter().count().saturating_sub(1) > MOST_HEADERS
+    {
+        return Err(Refusal::new(Reason::HeadTooLarge, "the head has too many lines"));
+    }
+    if headers.get_all(header::CONNECTION).iter().flat_map(options).any(is_vouched_for) {
+        return Err(Refusal::new(Reason::BadRequest, "Connection names a header that is not the connection's"));
+    }
+    match headers.get(header::EXPECT) {
+        Some(expect) if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+            Err(Refusal::new(Reason::ExpectationFailed, "the only expectation understood is 100-continue"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The words of a `Connection`.
+fn options(connection: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    connection.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Whether backends rely on the header of this name: dropped on a client's word, they would miss what a proxy before us
+/// said, or where the request ends.
+pub(crate) fn is_vouched_for(name: &[u8]) -> bool {
+    let known = [b"host".as_slice(), b"content-length", b"via", b"x-request-id", b"traceparent"];
+    is_claim(name) || known.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Whether a header of this name is one of [`CLAIMS`], in any spelling: what becomes a variable, as in CGI and WSGI, has
+/// underscores for dashes.
+fn is_claim(name: &[u8]) -> bool {
+    // The first letter tells most names apart.
+    if !name.first().is_some_and(|first| matches!(first | 0x20, b'c' | b'f' | b't' | b'x')) {
+        return false;
+    }
+    let same = |(byte, known): (&u8, u8)| byte.eq_ignore_ascii_case(&known) || (*byte == b'_' && known == b'-');
+    CLAIMS.iter().any(|claim| {
+        let fits = if claim.ends_with('-') { name.len() > claim.len() } else { name.len() == claim.len() };
+        fits && name.iter().zip(claim.bytes()).all(same)
+    })
+}
+
+/// Removes what clients may not say: only a trusted proxy knows it, and no proxy spells it with underscores.
+fn remove_claims(headers: &mut HeaderMap, through_proxy: bool) {
+    let is_refused = |name: &HeaderName| {
+        let text = name.as_str().as_bytes();
+        *name == FAULT_SCOPE || (is_claim(text) && (!through_proxy || text.contains(&b'_')))
+    };
+    while let Some(name) = headers.keys().find(|name| is_refused(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// Removes the headers of one connection and those that `Connection` names. True when the sender takes trailers.
+fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
+    let takes_trailers = headers.get_all(header::TE).iter().any(names_trailers);
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(options)
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    // Most requests have none or one of them: comparing the names that are there costs less than looking up each of these.
+    while let Some(name) = headers.keys().find(|name| HOP_BY_HOP.contains(name)).cloned() {
+        headers.remove(name);
+    }
+    takes_trailers
+}
+
+fn names_trailers(te: &HeaderValue) -> bool {
+    te.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// What the gateway says about a request to the backend.
+pub(crate) struct Onward<'a> {
+    pub(crate) client: Client,
+    pub(crate) peer: IpAddr,
+    /// Whether the peer speaks TLS.
+    pub(crate) encrypted: bool,
+    pub(crate) host: &'a HeaderValue,
+    /// What was cut off the path, such as `/api`.
+    pub(crate) prefix: Option<&'static str>,
+    /// With a body of unknown length.
+    pub(crate) is_unsized: bool,
+    /// Over HTTP/2, where `Host` travels as `:authority`.
+    pub(crate) http2: bool,
+    /// The protocol to ask the backend for.
+    pub(crate) upgrade: Option<&'a HeaderValue>,
+}
+
+/// So many lines a request gets on its way. A map that grows step by step is copied at each.
+const MORE_TO_BACKEND: usize = 8;
+
+/// Turns a client's headers into those sent to the backend.
+pub(crate) fn to_backend(headers: &mut HeaderMap, onward: &Onward<'_>) {
+    headers.reserve(MORE_TO_BACKEND);
+    let takes_trailers = remove_hop_by_hop(headers);
+    remove_claims(headers, onward.client.through_proxy);
+    one_length(headers, onward.is_unsized);
+    // The gateway itself answers `Expect: 100-continue`, when the backend asks for the body.
+    headers.remove(header::EXPECT);
+    if onward.http2 {
+        headers.remove(header::HOST);
+        if takes_trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+    } else {
+        headers.insert(header::HOST, onward.host.clone());
+        if onward.is_unsized {
+            // Said for us unless the method is GET: hyper would drop its body.
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        join_cookies(headers);
+        if let Some(protocol) = onward.upgrade {
+            upgrade::write(headers, protocol);
+        } else if takes_trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        }
+    }
+    forwarded(headers, onward);
+}
+
+/// Leaves one length, or none. HTTP/2 clients may say the same twice or an empty one, as frames delimit anyway; beside the
+/// coding of a body of unknown length it would be a second reading.
+fn one_length(headers: &mut HeaderMap, is_unsized: bool) {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return };
+    let is_number = !first.is_empty() && first.as_bytes().iter().all(u8::is_ascii_digit);
+    if is_unsized || !is_number {
+        headers.remove(header::CONTENT_LENGTH);
+    } else if lengths.next().is_some() {
+        let first = first.clone();
+        headers.insert(header::CONTENT_LENGTH, first);
+    }
+}
+
+/// HTTP/2 clients may send one cookie per line; HTTP/1.1 wants one line (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(header::COOKIE).iter();
+    if cookies.next().is_none() || cookies.next().is_none() {
+        return;
+    }
+    let lines: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// `X-Forwarded-*` and `Forwarded` (RFC 7239): begun anew, or continued when a trusted proxy began them.
+fn forwarded(headers: &mut HeaderMap, onward: &Onward<'_>) {
+    let proto = if onward.encrypted { "https" } else { "http" };
+    let (peer, element) = element(onward, proto);
+    if onward.client.through_proxy {
+        append(headers, &X_FORWARDED_FOR, &peer);
+        append(headers, &header::FORWARDED, &element);
+        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(proto));
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| onward.host.clone());
+    } else {
+        set(headers, X_FORWARDED_FOR, peer);
+        set(headers, header::FORWARDED, element);
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+        headers.insert(X_FORWARDED_HOST, onward.host.clone());
+    }
+    match onward.prefix {
+        Some(prefix) => headers.insert(X_FORWARDED_PREFIX, HeaderValue::from_static(prefix)),
+        None => headers.remove(X_FORWARDED_PREFIX),
+    };
+    headers.append(header::VIA, HeaderValue::from_static("1.1 shop-gateway"));
+}
+
+/// The peer's address, and what `Forwarded` says of it: one allocation for both.
+fn element(onward: &Onward<'_>, proto: &str) -> (Bytes, Bytes) {
+    let host = onward.host.to_str().unwrap_or_default();
+    let mut text = BytesMut::with_capacity(80 + host.len());
+    let (before, after) = match onward.peer.to_canonical() {
+        IpAddr::V4(v4) => {
+            // Writing to a buffer that grows cannot fail, here and below.
+            let _ = write!(text, "for={v4}");
+            ("for=", "")
+        }
+        IpAddr::V6(v6) => {
+            let _ = write!(text, "for=\"[{v6}");
+            ("for=\"[", "]\"")
+        }
+    };
+    let peer = before.len()..text.len();
+    for part in [after, ";host=\"", host, "\";proto=", proto] {
+        text.extend_from_slice(part.as_bytes());
+    }
+    let element = text.freeze();
+    (element.slice(peer), element)
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: Bytes) {
+    match HeaderValue::from_maybe_shared(value) {
+        Ok(value) => headers.insert(name, value),
+        Err(_) => headers.remove(name),
+    };
+}
+
+/// Adds to the end of a list header, all of it on one line: some readers look at the first line only.
+fn append(headers: &mut HeaderMap, name: &HeaderName, last: &[u8]) {
+    let texts = headers.get_all(name).iter().filter(|value| value.to_str().is_ok());
+    let mut values: Vec<_> = texts.map(HeaderValue::as_bytes).collect();
+    values.push(last);
+    let line = values.join(&b", "[..]);
+    set(headers, name.clone(), line.into());
+}
+
+/// Turns a backend's headers into those sent to the client.
+pub(crate) fn to_client(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    overrule(headers);
+}
+
+/// Takes off an answer, or its trailers, what is between backends and gateway: only the gateway itself gives reasons.
+pub(crate) fn overrule(headers: &mut HeaderMap) {
+    headers.remove(X_GATEWAY_REASON);
+    headers.remove(FAULT_SCOPE);
+}
+
+/// A head as HTTP/1.1 writes it, for what hyper does not write.
+pub(crate) fn lines(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+    let first = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
+    let mut lines = first.into_bytes();
+    for (name, value) in headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            lines.extend_from_slice(part);
+        }
+    }
+    lines.extend_from_slice(b"\r\n");
+    lines
+}
+
+/// Refuses an answer whose length is said twice or in another coding, and leaves one length in the others. hyper takes
+/// the coding, and the length would reach the client beside a body that it does not fit.
+pub(crate) fn settle_length(headers: &mut HeaderMap) -> Result<(), &'static str> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err("the backend's transfer coding is not chunked");
+        }
+        if headers.contains_key(header::CONTENT_LENGTH) {
+            return Err("the backend's answer has both Content-Length and Transfer-Encoding");
+        }
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next() {
+        let is_number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+        let mut others = lengths.peekable();
+        let is_alone = others.peek().is_none();
+        if !is_number || others.any(|other| other != length) {
+            return Err("the backend's Content-Length is not one number");
+        }
+        if !is_alone {
+            let length = length.clone();
+            headers.insert(header::CONTENT_LENGTH, length);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn parts(uri: &str, pairs: &[(&'static str, &'static str)]) -> http::request::Parts {
+        let (mut parts, ()) = http::Request::builder().uri(uri).body(()).expect("request").into_parts();
+        parts.headers = headers(pairs);
+        parts
+    }
+
+    fn onward(host: &HeaderValue, peer: &str, through_proxy: bool, http2: bool) -> HeaderMap {
+        let mut sent = headers(&[
+            ("connection", "close, X-Secret"),
+            ("connection", "te"),
+            ("x-secret", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic eDp5"),
+            ("te", "gzip, Trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABk"),
+            ("expect", "100-continue"),
+            ("trailer", "x-sum"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "shop.example"),
+            ("x-forwarded-prefix", "/evil"),
+            ("forwarded", "for=6.6.6.6"),
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("x-kept", "yes"),
+        ]);
+        let peer = peer.parse().expect("peer");
+        let client = Client { address: peer, through_proxy };
+        to_backend(
+            &mut sent,
+            &Onward {
+                client,
+                peer,
+                encrypted: false,
+                host,
+                prefix: Some("/api"),
+                is_unsized: false,
+                http2,
+                upgrade: None,
+            },
+        );
+        sent
+    }
+
+    fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+        let mut values = headers.get_all(name).iter();
+        let value = values.next().map(|value| value.to_str().expect("text"));
+        assert!(values.next().is_none(), "{name} is there twice");
+        value
+    }
+
+    #[test]
+    fn what_belongs_to_the_clients_connection_stays_there() {
+        let host = HeaderValue::from_static("gw.example");
+        let sent = onward(&host, "1.2.3.4", false, false);
+        let table = [
+            ("x-secret", None),
+            ("keep-alive", None),
+            ("proxy-connection", None),
+            ("proxy-authorization", None),
+            ("transfer-encoding", None),
+            ("upgrade", None),
+            ("http2-settings", None),
+            ("expect", None),
+            ("connection", Some("te")),
+            ("te", Some("trailers")),
+            ("trailer", Some("x-sum")),
+            ("host", Some("gw.example")),
+            ("cookie", Some("a=1; b=2")),
+            ("x-forwarded-for", Some("1.2.3.4")),
+            ("x-forwarded-proto", Some("http")),
+            ("x-forwarded-host", Some("gw.example")),
+            ("x-forwarded-prefix", Some("/api")),
+            ("forwarded", Some("for=1.2.3.4;host=\"gw.example\";proto=http")),
+            ("via", Some("1.1 shop-gateway")),
+            ("x-kept", Some("yes")),
+        ];
+        for (name, expected) in table {
+            assert_eq!(value(&sent, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_proxys_word_is_continued() {
+        let host = HeaderValue::from_static("gw.example");
+        let sent = onward(&host, "::1", true, false);
+        let table = [
+            ("x-forwarded-for", "6.6.6.6, ::1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "shop.example"),
+            ("forwarded", "for=6.6.6.6, for=\"[::1]\";host=\"gw.example\";proto=http"),
+        ];
+        for (name, expected) in table {
+            assert_eq!(value(&sent, name), Some(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_body_has_one_length_or_none() {
+        let table = [
+            (&[][..], false, None),
+            (&["3"][..], false, Some("3")),
+            (&["3", "3"], false, Some("3")),
+            (&[""], false, None),
+            (&["0", ""], true, None),
+            (&["", "0"], true, None),
+            (&["3"], true, None),
+        ];
+        for (lengths, is_unsized, expected) in table {
+            let pairs: Vec<_> = lengths.iter().map(|length| ("content-length", *length)).collect();
+            let mut sent = headers(&pairs);
+            one_length(&mut sent, is_unsized);
+            assert_eq!(value(&sent, "content-length"), expected, "{lengths:?} {is_unsized}");
+        }
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_what_the_browser_sees() {
+        let client = |through_proxy| Client { address: IpAddr::from([1, 2, 3, 4]), through_proxy };
+        let table = [
+            (&[][..], false),
+            (&[("x-forwarded-proto", "https")], true),
+            (&[("x-forwarded-proto", "HTTPS")], true),
+            (&[("x-forwarded-proto", "http, https")], true),
+            (&[("x-forwarded-proto", "https, http")], false),
+            (&[("x-forwarded-proto", "https"), ("x-forwarded-proto", "http")], false),
+            (&[("x-forwarded-proto", "httpsx")], false),
+        ];
+        for (pairs, expected) in table {
+            for encrypted in [false, true] {
+                let through_proxy = is_secure(&headers(pairs), client(true), encrypted);
+                assert_eq!(through_proxy, if pairs.is_empty() { encrypted } else { expected }, "{pairs:?}");
+                assert_eq!(is_secure(&headers(pairs), client(false), encrypted), encrypted, "{pairs:?}");
+            }
+        }
+        let (host, sent) = (HeaderValue::from_static("gw"), headers(&[("x-forwarded-host", "shop.example")]));
+        assert_eq!(public_host(&sent, client(true), &host), "shop.example");
+        assert_eq!(public_host(&sent, client(false), &host), "gw");
+        assert_eq!(public_host(&HeaderMap::new(), client(true), &host), "gw");
+    }
+
+    #[test]
+    fn over_http2_te_trailers_is_kept_and_nothing_names_the_connection() {
+        let host = HeaderValue::from_static("gw.example");
+        let sent = onward(&host, "1.2.3.4", false, true);
+        assert_eq!(value(&sent, "te"), Some("trailers"));
+        assert_eq!((value(&sent, "connection"), value(&sent, "host")), (None, None));
+    }
+
+    #[test]
+    fn a_backends_connection_headers_and_reasons_do_not_reach_the_client() {
+        let mut answer = headers(&[
+            ("connection", "x-internal"),
+            ("x-internal", "1"),
+            ("keep-alive", "timeout=5"),
+            ("x-gateway-reason", "no_route"),
+            ("trailer", "x-sum"),
+            ("etag", "\"1\""),
+        ]);
+        to_client(&mut answer);
+        let mut names: Vec<_> = answer.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["etag", "trailer"]);
+    }
+
+    #[test]
+    fn a_host_is_no_longer_than_a_name_can_be() {
+        let long = format!("{}:65535", "a".repeat(LONGEST_HOST - 6));
+        for (host, fits) in [(long.clone(), true), (format!("a{long}"), false)] {
+            let mut request = parts("/", &[]);
+            request.headers.insert("host", HeaderValue::try_from(&host).expect("a value"));
+            assert_eq!(super::host(&request).is_ok(), fits, "{host}");
+            let absolute = parts(&format!("http://{host}/"), &[]);
+            let mut absolute = absolute;
+            absolute.headers.insert("host", HeaderValue::try_from(&host).expect("a value"));
+            assert_eq!(super::host(&absolute).is_ok(), fits, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_one_host_and_the_targets_own() {
+        let good = [
+            ("/", &[("host", "gw.example:8083")][..], "gw.example:8083"),
+            ("/", &[("host", "[::1]:8083")], "[::1]:8083"),
+            ("http://a.example/x", &[("host", "A.example")], "a.example"),
+        ];
+        for (uri, pairs, expected) in good {
+            assert_eq!(host(&parts(uri, pairs)).expect(uri), expected, "{uri} {pairs:?}");
+        }
+        let bad = [
+            ("/", &[][..]),
+            ("/", &[("host", "a"), ("host", "a")]),
+            ("/", &[("host", "")]),
+            ("/", &[("host", "a b")]),
+            ("/", &[("host", "a/b")]),
+            ("/", &[("host", "u@a")]),
+            ("/", &[("host", "a:1:2")]),
+            ("/", &[("host", "a:b")]),
+            ("/", &[("host", ":80")]),
+            ("http://a.example/x", &[("host", "b.example")]),
+            ("http://u@a.example/x", &[("host", "u@a.example")]),
+            ("http://a.example/x", &[]),
+            ("ftp://a.example/x", &[("host", "a.example")]),
+        ];
+        for (uri, pairs) in bad {
+            let refusal = host(&parts(uri, pairs)).expect_err(uri);
+            assert_eq!(refusal.reason, Reason::BadRequest, "{uri} {pairs:?}");
+        }
+    }
+
+    #[test]
+    fn connections_and_expectations_beyond_the_client_are_refused() {
+        let table = [
+            (&[("connection", "keep-alive, X-Mine")][..], None),
+            (&[("connection", "close"), ("connection", "te , Host")], Some(Reason::BadRequest)),
+            (&[("connection", "X-Forwarded-For")], Some(Reason::BadRequest)),
+            (&[("expect", "100-Continue")], None),
+            (&[("expect", "200-ok")], Some(Reason::ExpectationFailed)),
+        ];
+        for (pairs, expected) in table {
+            assert_eq!(check(&parts("/", pairs)).err().map(|refusal| refusal.reason), expected, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_claim_is_known_in_every_spelling() {
+        for name in ["x-real-ip", "X_Real_IP", "x-forwarded-port", "x_forwarded-server", "x-forwarded", "forwarded"]
+            .into_iter()
+            .chain([
+                "X-Original-URL",
+                "x-envoy-internal",
+                "true-client-ip",
+                "CF-Connecting-IP",
+                "client-cert",
+                "x-ssl-cert",
+            ])
+        {
+            assert!(is_claim(name.as_bytes()), "{name}");
+        }
+        for name in ["", "x", "x-", "x-request-id", "x-real-ips", "x-forward", "x-forwarded-", "x-envoy-", "cookie"]
+            .into_iter()
+            .chain(["content-type", "cache-control", "from", "te", "trailer", "x-api-key", "forwarded-x", "host"])
+        {
+            assert!(!is_claim(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn claims_are_a_trusted_proxys_own_and_in_one_spelling() {
+        let sent = || headers(&[("x-real-ip", "1"), ("x_real_ip", "2"), ("x-fault-scope", "request"), ("x-kept", "3")]);
+        for (through_proxy, left) in [(false, &["x-kept"][..]), (true, &["x-real-ip", "x-kept"])] {
+            let mut headers = sent();
+            remove_claims(&mut headers, through_proxy);
+            assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), left);
+        }
+    }
+
+    #[test]
+    fn more_lines_than_backends_take_are_too_many_but_a_cookie_is_one() {
+        let with = |name: fn(usize) -> String, count: usize| {
+            let (mut request, ()) = http::Request::get("http://gw.test/").body(()).expect("a request").into_parts();
+            for number in 0..count {
+                let name = HeaderName::try_from(name(number)).expect("a name");
+                request.headers.append(name, HeaderValue::from_static("1"));
+            }
+            check(&request).map_err(|refusal| refusal.reason)
+        };
+        assert_eq!(with(|number| format!("x-{number}"), MOST_HEADERS), Ok(()));
+        assert_eq!(with(|number| format!("x-{number}"), MOST_HEADERS + 1), Err(Reason::HeadTooLarge));
+        assert_eq!(with(|_| "cookie".to_owned(), 10 * MOST_HEADERS), Ok(()));
+    }
+}

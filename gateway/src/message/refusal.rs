@@ -1,0 +1,176 @@
+//! The gateway's own failures: a problem (RFC 9457) for HTTP, a trailers-only status for gRPC.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+use shop_fault::FieldError;
+
+use crate::message::path::push_escaped;
+use crate::message::reason::Reason;
+
+/// Carries [`Reason::word`] on everything the gateway answers by itself.
+pub(crate) const X_GATEWAY_REASON: HeaderName = HeaderName::from_static("x-gateway-reason");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// The members of a problem, in the order the services write them.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    code: &'static str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+/// A request the gateway answers itself, and why.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) reason: Reason,
+    pub(crate) detail: Cow<'static, str>,
+    pub(crate) retry_after: Option<Duration>,
+    /// Further headers, such as `Allow`.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// What of a change is wrong.
+    pub(crate) errors: Vec<FieldError>,
+    /// What a browser shows instead of the problem.
+    page: Option<&'static str>,
+}
+
+impl Refusal {
+    /// A refusal; `detail` is for people.
+    pub(crate) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, detail: detail.into(), retry_after: None, headers: Vec::new(), errors: Vec::new(), page: None }
+    }
+
+    /// Says when a retry makes sense.
+    pub(crate) fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// Names the fields that are wrong.
+    pub(crate) fn fields(mut self, errors: Vec<FieldError>) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// Answers with this HTML, in which a person can do something about it.
+    pub(crate) fn page(mut self, html: &'static str) -> Self {
+        self.page = Some(html);
+        self
+    }
+
+    /// Adds a header to the answer.
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The answer to an HTTP client.
+    pub(crate) fn problem(self, instance: &str, request_id: &HeaderValue) -> Response<Bytes> {
+        let status = self.reason.status();
+        if let Some(page) = self.page {
+            let mut response = Response::new(Bytes::from_static(page.as_bytes()));
+            *response.status_mut() = status;
+            self.common_headers(response.headers_mut(), HeaderValue::from_static("text/html; charset=utf-8"));
+            return response;
+        }
+        let problem = Problem {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Refused"),
+            status: status.as_u16(),
+            detail: &self.detail,
+            instance,
+            code: self.reason.word(),
+            request_id: request_id.to_str().unwrap_or_default(),
+            errors: &self.errors,
+        };
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = status;
+        self.common_headers(response.headers_mut(), HeaderValue::from_static("application/problem+json"));
+        response
+    }
+
+    /// The answer to a gRPC client: HTTP 200 with the status in the head and no body.
+    pub(crate) fn grpc(self) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::OK;
+        let status = grpc_status(self.reason, &self.detail);
+        self.common_headers(response.headers_mut(), HeaderValue::from_static("application/grpc"));
+        response.headers_mut().extend(status);
+        response
+    }
+
+    fn common_headers(self, headers: &mut HeaderMap, content_type: HeaderValue) {
+        headers.insert(header::CONTENT_TYPE, content_type);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_GATEWAY_REASON, self.reason.header());
+        if let Some(after) = self.retry_after {
+            // Whole seconds, rounded up: a client that waits as told must not come too early.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        headers.extend(self.headers);
+    }
+}
+
+/// `grpc-status` and `grpc-message` for a failure of the gateway's, in a head or in trailers.
+pub(crate) fn grpc_status(reason: Reason, detail: &str) -> HeaderMap {
+    let mut status = HeaderMap::with_capacity(3);
+    status.insert(GRPC_STATUS, HeaderValue::from(u16::from(reason.grpc())));
+    if let Ok(message) = HeaderValue::from_str(&percent_encode(detail)) {
+        status.insert(GRPC_MESSAGE, message);
+    }
+    status.insert(X_GATEWAY_REASON, reason.header());
+    status
+}
+
+/// The encoding of `grpc-message`: printable ASCII but `%` stays, the rest is escaped byte by byte.
+fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'$' | b'&'..=b'~' => out.push(char::from(byte)),
+            _ => push_escaped(&mut out, byte),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_names_its_reason_three_times() {
+        let refusal =
+            Refusal::new(Reason::NoHealthyBackend, "product has no backend").retry_after(Duration::from_millis(1500));
+        let response = refusal.problem("/api/products", &HeaderValue::from_static("r-1"));
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()[X_GATEWAY_REASON], "no_healthy_backend");
+        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        let body: serde_json::Value = serde_json::from_slice(response.body()).expect("json");
+        assert_eq!(body["code"], "no_healthy_backend");
+        assert_eq!((&body["status"], &body["request_id"]), (&503.into(), &"r-1".into()));
+    }
+
+    #[test]
+    fn a_grpc_refusal_is_trailers_only() {
+        let response = Refusal::new(Reason::UpstreamTimeout, "100 % späť").grpc();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["grpc-status"], "4");
+        assert_eq!(response.headers()["grpc-message"], "100 %25 sp%C3%A4%C5%A5");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/grpc");
+        assert!(response.body().is_empty());
+    }
+}

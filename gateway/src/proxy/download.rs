@@ -1,0 +1,239 @@
+//! An answer's body on its way to the client. It carries the [`Exchange`], which is recorded when the body ends.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use crate::admin::feed::Listener;
+use crate::balance::breaker::Permit;
+use crate::balance::outcome::Outcome;
+use crate::message::headers;
+use crate::message::reason::Reason;
+use crate::message::refusal::grpc_status;
+use crate::record::Exchange;
+use crate::services::InFlight;
+use crate::upstream::Arriving;
+use crate::upstream::body::Broken;
+
+/// What the client is sent.
+pub(crate) struct Body(Source);
+
+enum Source {
+    /// Nothing; the record goes on elsewhere.
+    None,
+    /// The gateway's own words.
+    Own(Option<Bytes>, Exchange),
+    /// The gateway's own, event by event.
+    Events(Listener, Exchange),
+    /// A backend's.
+    Backend(Box<Download>, Exchange),
+}
+
+/// A backend's body, with what must be held as long as it flows.
+pub(crate) struct Download {
+    pub(crate) incoming: Arriving,
+    /// The breaker's verdict is still open: for gRPC, trailers decide.
+    pub(crate) permit: Option<Permit>,
+    pub(crate) in_flight: InFlight,
+    /// Longest pause between two pieces.
+    pub(crate) longest_pause: Option<Duration>,
+    /// When it must be over.
+    pub(crate) end: Option<Instant>,
+    pub(crate) grpc: bool,
+    pub(crate) state: Flow,
+}
+
+/// The timer of a [`Download`], made when it first has to wait.
+#[derive(Default)]
+pub(crate) struct Flow {
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+    ended: bool,
+}
+
+impl Body {
+    /// What follows a 101.
+    pub(crate) const fn none() -> Self {
+        Self(Source::None)
+    }
+
+    /// An answer of the gateway's own.
+    pub(crate) fn own(bytes: Bytes, exchange: Exchange) -> Self {
+        Self(Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty()), exchange))
+    }
+
+    /// What the gateway has to tell as long as the client listens.
+    pub(crate) fn events(listener: Listener, mut exchange: Exchange) -> Self {
+        exchange.goes_on();
+        Self(Source::Events(listener, exchange))
+    }
+
+    /// The client is not sent it, which makes it whole: as to HEAD.
+    pub(crate) fn skip(&mut self) {
+        if let Source::Own(bytes, _) = &mut self.0 {
+            *bytes = None;
+        }
+    }
+
+    /// A backend's answer.
+    pub(crate) fn backend(download: Box<Download>, exchange: Exchange) -> Self {
+        Self(Source::Backend(download, exchange))
+    }
+}
+
+type Next = Option<Result<Frame<Bytes>, Broken>>;
+
+impl Download {
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let flow = &mut self.state;
+        if !flow.waiting {
+            flow.waiting = true;
+            let pause = self.longest_pause.map(|longest| Instant::now() + longest);
+            let Some(due) = pause.into_iter().chain(self.end).min() else { return Poll::Pending };
+            match &mut flow.timer {
+                Some(timer) => timer.as_mut().reset(due),
+                none => *none = Some(Box::pin(tokio::time::sleep_until(due))),
+            }
+        }
+        match &mut flow.timer {
+            Some(timer) => timer.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<Next> {
+        if self.state.ended {
+            return Poll::Ready(None);
+        }
+        let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            ready!(self.poll_wait(cx));
+            // A client that takes its time, or gave little of it, uses up the whole exchange's too.
+            let is_over = self.end.is_some_and(|end| end <= Instant::now());
+            let outcome = if is_over { Outcome::Silent } else { Outcome::Ill };
+            let end = self.broke_off(Reason::UpstreamTimeout, "the backend stopped sending", outcome, exchange);
+            return Poll::Ready(Some(end));
+        };
+        self.state.waiting = false;
+        let mut frame = match next {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => {
+                // Half a request makes half an answer.
+                let (reason, detail, outcome) = match exchange.upload_broke_off() {
+                    Some(reason) => (reason, "the request broke off", Outcome::Silent),
+                    None => (Reason::UpstreamReset, "the backend broke off its answer", Outcome::Ill),
+                };
+                return Poll::Ready(Some(self.broke_off(reason, detail, outcome, exchange)));
+            }
+            None => {
+                self.complete(None, exchange);
+                return Poll::Ready(None);
+            }
+        };
+        if let Some(data) = frame.data_ref() {
+            exchange.sent(data.len());
+        } else if let Some(trailers) = frame.trailers_mut() {
+            self.complete(Some(trailers), exchange);
+            headers::overrule(trailers);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    /// The body is whole.
+    fn complete(&mut self, trailers: Option<&HeaderMap>, exchange: &mut Exchange) {
+        self.state.ended = true;
+        if self.grpc {
+            let status = trailers.and_then(crate::message::grpc::status);
+            exchange.grpc_status(status);
+            if let Some(permit) = self.permit.take() {
+                let none = HeaderMap::new();
+                permit.judge(Outcome::grpc(status, trailers.unwrap_or(&none), self.end.is_some()));
+            }
+        }
+        exchange.complete();
+    }
+
+    /// A gRPC client is told why in trailers; any other sees the connection break, as there is no other way to say it.
+    fn broke_off(
+        &mut self,
+        reason: Reason,
+        detail: &'static str,
+        outcome: Outcome,
+        exchange: &mut Exchange,
+    ) -> Result<Frame<Bytes>, Broken> {
+        self.state.ended = true;
+        if let Some(permit) = self.permit.take() {
+            permit.judge(outcome);
+        }
+        if outcome.is_ill() {
+            self.in_flight.failed(reason, detail);
+        }
+        exchange.broke_off(reason);
+        if self.grpc {
+            exchange.grpc_status(Some(reason.grpc()));
+            return Ok(Frame::trailers(grpc_status(reason, detail)));
+        }
+        Err(Broken(reason))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
+        match &mut self.0 {
+            Source::None => Poll::Ready(None),
+            Source::Own(bytes, exchange) => {
+                let bytes = bytes.take();
+                exchange.sent(bytes.as_ref().map_or(0, Bytes::len));
+                exchange.complete();
+                Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+            }
+            Source::Events(listener, exchange) => {
+                let event = ready!(listener.poll_next(cx));
+                exchange.sent(event.as_ref().map_or(0, Bytes::len));
+                Poll::Ready(event.map(|event| Ok(Frame::data(event))))
+            }
+            Source::Backend(download, exchange) => download.poll(cx, exchange),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Source::None => true,
+            Source::Own(bytes, _) => bytes.is_none(),
+            Source::Events(..) => false,
+            Source::Backend(download, _) => download.state.ended || download.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Source::None => SizeHint::with_exact(0),
+            Source::Own(bytes, _) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(0)))
+            }
+            Source::Events(..) => SizeHint::default(),
+            Source::Backend(download, _) => download.incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for Body {
+    /// A body whose end is known is dropped without asking for the end: that is a whole body too.
+    fn drop(&mut self) {
+        let whole = self.is_end_stream();
+        match &mut self.0 {
+            Source::Backend(download, exchange) if whole && !download.state.ended => download.complete(None, exchange),
+            Source::Own(_, exchange) if whole => exchange.complete(),
+            // Events have no end of their own: who leaves has heard what it wanted.
+            Source::Events(_, exchange) => exchange.complete(),
+            _ => {}
+        }
+    }
+}

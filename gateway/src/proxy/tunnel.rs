@@ -1,0 +1,222 @@
+//! What a connection is after a 101: bytes both ways, as they come, until both sides have ended.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use crate::message::reason::Reason;
+use crate::record::Exchange;
+use crate::server::Watch;
+use crate::services::InFlight;
+use crate::settings::Upstream;
+
+/// A tunnel between a client and a backend, with what must be held as long as it is open.
+pub(crate) struct Tunnel {
+    link: Option<Link>,
+    exchange: Exchange,
+    limits: Limits,
+    traffic: Arc<Traffic>,
+}
+
+/// The backend's side.
+pub(crate) struct Link {
+    pub(crate) backend: TcpStream,
+    /// What it has said already.
+    pub(crate) early: Bytes,
+    pub(crate) in_flight: InFlight,
+}
+
+/// How long nothing may move.
+#[derive(Clone, Copy)]
+struct Limits {
+    open: Duration,
+    /// After one side has ended: what is left is the rest of an answer.
+    half_closed: Duration,
+}
+
+/// What moved, and when last.
+struct Traffic {
+    begun: Instant,
+    /// Milliseconds from `begun` to the latest byte.
+    latest: AtomicU64,
+    client: Side,
+    backend: Side,
+}
+
+/// What came from one side.
+#[derive(Default)]
+struct Side {
+    bytes: AtomicU64,
+    ended: AtomicBool,
+    broke: AtomicBool,
+}
+
+impl Traffic {
+    fn moved(&self) {
+        self.latest.store(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    fn is_half_closed(&self) -> bool {
+        self.client.ended.load(Relaxed) || self.backend.ended.load(Relaxed)
+    }
+
+    /// When it has been quiet for too long, as things are.
+    fn due(&self, limits: Limits) -> Instant {
+        let limit = if self.is_half_closed() { limits.half_closed.min(limits.open) } else { limits.open };
+        self.begun + Duration::from_millis(self.latest.load(Relaxed)) + limit
+    }
+}
+
+impl Tunnel {
+    /// The tunnel to `link`, recorded in `exchange`.
+    pub(crate) fn new(link: Link, exchange: Exchange, settings: &Upstream) -> Box<Self> {
+        let traffic = Traffic {
+            begun: Instant::now(),
+            latest: AtomicU64::new(0),
+            client: Side::default(),
+            backend: Side::default(),
+        };
+        let limits = Limits { open: settings.tunnel_idle.get(), half_closed: settings.idle_timeout.get() };
+        Box::new(Self { link: Some(link), exchange, limits, traffic: Arc::new(traffic) })
+    }
+
+    /// Passes bytes on until both sides have ended, one breaks, nothing moves for too long, or `watch` says to cut.
+    /// `early` is what the client sent before it had its 101.
+    pub(crate) async fn run<C>(mut self: Box<Self>, client: C, early: Bytes, watch: &Watch)
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        // Counted among the backend's calls to the end.
+        let Some(Link { backend, early: answered, in_flight: _in_flight }) = self.link.take() else { return };
+        let traffic = Arc::clone(&self.traffic);
+        let mut client = Metered { stream: client, early, side: &traffic.client, traffic: &traffic };
+        let mut backend = Metered { stream: backend, early: answered, side: &traffic.backend, traffic: &traffic };
+        let mut copy = pin!(copy_bidirectional(&mut client, &mut backend));
+        let mut quiet = pin!(Quiet::new(&traffic, self.limits));
+        let end = std::future::poll_fn(|cx| {
+            if watch.is_cut(cx) {
+                return Poll::Ready(Some(self.exchange.cut_reason()));
+            }
+            match copy.as_mut().poll(cx) {
+                Poll::Ready(Ok(_)) => Poll::Ready(None),
+                Poll::Ready(Err(_)) if traffic.backend.broke.load(Relaxed) => Poll::Ready(Some(Reason::UpstreamReset)),
+                Poll::Ready(Err(_)) => Poll::Ready(Some(Reason::ClientClosed)),
+                Poll::Pending => quiet.as_mut().poll(cx).map(|()| Some(Reason::TunnelIdle)),
+            }
+        });
+        match end.await {
+            None => self.exchange.complete(),
+            Some(reason) => self.exchange.broke_off(reason),
+        }
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        let bytes = |side: &Side| side.bytes.load(Relaxed);
+        self.exchange.tunnelled(bytes(&self.traffic.client), bytes(&self.traffic.backend));
+    }
+}
+
+/// Ends when nothing moved for too long.
+struct Quiet<'a> {
+    traffic: &'a Traffic,
+    limits: Limits,
+    timer: Pin<Box<Sleep>>,
+    half_closed: bool,
+}
+
+impl<'a> Quiet<'a> {
+    fn new(traffic: &'a Traffic, limits: Limits) -> Self {
+        let timer = Box::pin(tokio::time::sleep_until(traffic.due(limits)));
+        Self { traffic, limits, timer, half_closed: false }
+    }
+}
+
+impl Future for Quiet<'_> {
+    type Output = ();
+
+    /// The timer is moved on only when it fires, not with each byte.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if this.traffic.is_half_closed() && !this.half_closed {
+            this.half_closed = true;
+            this.timer.as_mut().reset(this.traffic.due(this.limits));
+        }
+        loop {
+            ready!(this.timer.as_mut().poll(cx));
+            let due = this.traffic.due(this.limits);
+            if due <= Instant::now() {
+                return Poll::Ready(());
+            }
+            this.timer.as_mut().reset(due);
+        }
+    }
+}
+
+/// One side's stream, which notes what moves.
+struct Metered<'a, S> {
+    stream: S,
+    /// Read before the tunnel began.
+    early: Bytes,
+    side: &'a Side,
+    traffic: &'a Traffic,
+}
+
+impl<S> Metered<'_, S> {
+    fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &result {
+            Poll::Ready(Ok(_)) => self.traffic.moved(),
+            Poll::Ready(Err(_)) => self.side.broke.store(true, Relaxed),
+            Poll::Pending => {}
+        }
+        result
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<'_, S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = if self.early.has_remaining() {
+            let size = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early.split_to(size));
+            Poll::Ready(Ok(()))
+        } else {
+            Pin::new(&mut self.stream).poll_read(cx, buf)
+        };
+        let size = buf.filled().len() - before;
+        if result.is_ready() && size == 0 {
+            self.side.ended.store(true, Relaxed);
+        }
+        self.side.bytes.fetch_add(u64::try_from(size).unwrap_or(u64::MAX), Relaxed);
+        self.note(result)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<'_, S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(result)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        if let Poll::Ready(Err(_)) = result {
+            self.side.broke.store(true, Relaxed);
+        }
+        result
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.note(result)
+    }
+}

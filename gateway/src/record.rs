@@ -1,0 +1,298 @@
+//! One request from its head to the end of its answer: what is logged, counted and traced of it, once, however it ends.
+
+pub(crate) mod trace;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
+use shop_clock::{Clock as _, SystemClock};
+use shop_telemetry::{Span, SpanKind, TraceParent, TraceState};
+
+use crate::message::reason::Reason;
+use crate::message::request_id;
+use crate::metrics::ServiceMetrics;
+use crate::metrics::recent::Entry;
+use crate::server::Occupied;
+use crate::services::Backend;
+use crate::state::shared::Shared;
+use crate::upstream::body::Progress;
+
+/// The route of requests without one. Paths themselves are not logged: they name users.
+const UNMATCHED: &str = "unmatched";
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The record of one request. Dropped before [`Exchange::complete`], it says that the client left.
+pub(crate) struct Exchange {
+    shared: Arc<Shared>,
+    _occupied: Occupied,
+    /// Whose numbers it is counted in, once that is known.
+    service: Option<Arc<ServiceMetrics>>,
+    begun: Instant,
+    method: Method,
+    version: Version,
+    route: &'static str,
+    request_id: HeaderValue,
+    traceparent: HeaderValue,
+    trace: TraceParent,
+    /// Sent to the collector when it ends, if the trace is recorded.
+    span: Span,
+    backend: Option<Arc<Backend>>,
+    upload: Option<Arc<Progress>>,
+    status: Option<StatusCode>,
+    grpc_status: Option<u8>,
+    reason: Option<Reason>,
+    sent: usize,
+    /// Bytes that came through a tunnel, when it is one.
+    received: u64,
+    retries: u32,
+    /// It lasts as long as the client likes.
+    endless: bool,
+    complete: bool,
+}
+
+impl Exchange {
+    /// Begins the record: request id and trace are taken from the request, or made. `encrypted`: it came over TLS.
+    pub(crate) fn begin<B>(shared: &Arc<Shared>, occupied: Occupied, request: &Request<B>, encrypted: bool) -> Self {
+        let headers = request.headers();
+        shared.enter();
+        let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        // Probes and scrapes come every few seconds for ever.
+        let is_quiet = shop_telemetry::is_exporting() && crate::admin::own::is_quiet(request.uri().path());
+        let (mut span, trace) = if is_quiet {
+            (Span::none(), shop_telemetry::pass_by(traceparent))
+        } else {
+            shop_telemetry::arrive(traceparent, SpanKind::Server, || trace::about(request, encrypted))
+        };
+        let (request_id, traceparent) = request_id::beside(&trace.text(), headers);
+        if span.is_recorded() {
+            span.set("shop.request.id", request_id.to_str().unwrap_or("-").to_owned());
+        }
+        Self {
+            service: None,
+            begun: Instant::now(),
+            method: request.method().clone(),
+            _occupied: occupied,
+            version: request.version(),
+            route: UNMATCHED,
+            request_id,
+            traceparent,
+            trace,
+            span,
+            backend: None,
+            upload: None,
+            status: None,
+            grpc_status: None,
+            reason: None,
+            sent: 0,
+            received: 0,
+            retries: 0,
+            endless: false,
+            complete: false,
+            shared: Arc::clone(shared),
+        }
+    }
+
+    /// The request is one of `service`'s, under `route`.
+    pub(crate) fn routed(&mut self, route: &'static str, service: &Arc<ServiceMetrics>) {
+        self.span.rename(|| format!("{} {route}", trace::verb(&self.method)).into());
+        self.span.set("http.route", route);
+        self.route = route;
+        service.active.inc();
+        self.service = Some(Arc::clone(service));
+    }
+
+    /// The request is one of the gateway's own.
+    pub(crate) fn own(&mut self, route: &'static str) {
+        let own = Arc::clone(&self.shared.own);
+        self.routed(route, &own);
+    }
+
+    /// Whose numbers it is counted in: the gateway's own, as long as it belongs to no service.
+    fn counted(&self) -> &ServiceMetrics {
+        self.service.as_ref().unwrap_or(&self.shared.own)
+    }
+
+    /// The body to count.
+    pub(crate) fn uploads(&mut self, progress: Option<Arc<Progress>>) {
+        self.upload = progress;
+    }
+
+    /// Why the request's body broke off, if it did.
+    pub(crate) fn upload_broke_off(&self) -> Option<Reason> {
+        self.upload.as_ref()?.broken()
+    }
+
+    /// The request goes to `backend`.
+    pub(crate) fn goes_to(&mut self, backend: &Arc<Backend>) {
+        self.backend = Some(Arc::clone(backend));
+    }
+
+    /// The request goes out once more.
+    pub(crate) fn retried(&mut self) {
+        self.retries += 1;
+        self.counted().retries.inc();
+    }
+
+    /// It does not, because the service's budget is used up.
+    pub(crate) fn unaffordable(&self) {
+        self.counted().unaffordable.inc();
+    }
+
+    /// The head of the answer.
+    pub(crate) fn answered(&mut self, status: StatusCode, reason: Option<Reason>) {
+        self.status = Some(status);
+        self.reason = reason;
+    }
+
+    /// The outcome of a gRPC call.
+    pub(crate) fn grpc_status(&mut self, status: Option<u8>) {
+        self.grpc_status = status;
+    }
+
+    /// So many more bytes of the answer's body.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes;
+    }
+
+    /// So many bytes went through the tunnel: from the client, and to it.
+    pub(crate) fn tunnelled(&mut self, received: u64, sent: u64) {
+        self.received = received;
+        self.sent = usize::try_from(sent).unwrap_or(usize::MAX);
+    }
+
+    /// Why the gateway cuts it now.
+    pub(crate) fn cut_reason(&self) -> Reason {
+        if self.shared.is_draining() { Reason::Draining } else { Reason::ClientClosed }
+    }
+
+    /// The answer goes on until somebody has enough of it, so that its duration means nothing.
+    pub(crate) fn goes_on(&mut self) {
+        self.endless = true;
+    }
+
+    /// The answer is whole.
+    pub(crate) fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    /// The answer broke off after its head.
+    pub(crate) fn broke_off(&mut self, reason: Reason) {
+        self.reason = Some(reason);
+        self.complete = true;
+    }
+
+    /// The id of the request.
+    pub(crate) fn request_id(&self) -> &HeaderValue {
+        &self.request_id
+    }
+
+    /// Ids that the backend is to know, in place of the client's. What other tracing systems said of the client's trace goes on
+    /// with it.
+    pub(crate) fn hand_on(&self, headers: &mut HeaderMap) {
+        if headers.contains_key(TRACESTATE) {
+            let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+            let lines = headers.get_all(TRACESTATE).iter().map(HeaderValue::as_bytes);
+            if TraceState::beside(traceparent, lines).is_none() {
+                headers.remove(TRACESTATE);
+            }
+        }
+        headers.insert(request_id::X_REQUEST_ID, self.request_id.clone());
+        headers.insert(TRACEPARENT, self.traceparent.clone());
+    }
+
+    /// The second part of the `traceparent` (W3C Trace Context).
+    fn trace_id(&self) -> &str {
+        self.traceparent.to_str().ok().and_then(|text| text.get(3..35)).unwrap_or_default()
+    }
+
+    /// Begins the span of a call to `backend`, the part of this request that it gets to know of.
+    pub(crate) fn calls(&self, backend: &Backend, path: &str) -> Span {
+        self.span.part_of(SpanKind::Client, || trace::call(&self.method, backend, path, self.retries))
+    }
+
+    /// The request in its trace, for what the gateway does by itself before it calls a backend.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// What people who watch are shown of a refusal.
+    fn entry(&self, status: StatusCode, reason: Reason) -> Entry {
+        Entry {
+            at: shop_clock::millis(SystemClock.now()),
+            service: self.counted().name().to_owned(),
+            route: self.route,
+            reason: reason.word(),
+            status: status.as_u16(),
+            backend: self.backend.as_ref().map(|backend| backend.label().to_owned()),
+        }
+    }
+
+    fn log(&self, status: StatusCode, reason: Option<Reason>, took: Duration) {
+        let (method, route, status) = (self.method.as_str(), self.route, status.as_u16());
+        let duration_ms = f64::from(u32::try_from(took.as_micros()).unwrap_or(u32::MAX)) / 1000.0;
+        macro_rules! line {
+            ($level:expr) => {
+                tracing::event!(
+                    target: "http.access",
+                    $level,
+                    method,
+                    route,
+                    status,
+                    duration_ms,
+                    request_id = self.request_id.to_str().unwrap_or("-"),
+                    trace_id = self.trace_id(),
+                    backend = self.backend.as_ref().map(|backend| backend.label()),
+                    reason = reason.map(Reason::word),
+                    grpc_status = self.grpc_status,
+                    bytes_in = self.upload.as_ref().map_or(self.received, |upload| upload.bytes()),
+                    bytes = self.sent,
+                    retries = self.retries,
+                    protocol = protocol(self.version),
+                    "{method} {route} {status}",
+                )
+            };
+        }
+        // Probes and scrapes come every few seconds for ever; they are worth a line only to somebody who looks for them.
+        if crate::admin::own::is_quiet(self.route) && (200..300).contains(&status) {
+            line!(tracing::Level::DEBUG);
+        } else {
+            line!(tracing::Level::INFO);
+        }
+    }
+}
+
+/// As `Debug` writes it, which takes a formatter.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "-",
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let (status, reason) = if self.complete {
+            (self.status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), self.reason)
+        } else {
+            (Reason::ClientClosed.status(), self.reason.or(Some(Reason::ClientClosed)))
+        };
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.begun);
+        // How long a tunnel was open says nothing about speed either.
+        let timed = !self.endless && status != StatusCode::SWITCHING_PROTOCOLS;
+        self.counted().finished(&self.method, status, timed.then_some(took), reason, self.trace);
+        if let Some(reason) = reason {
+            self.shared.recent.note(reason, now, || self.entry(status, reason));
+        }
+        if let Some(service) = &self.service {
+            service.active.dec();
+        }
+        self.shared.leave();
+        trace::end(&mut self.span, status, self.grpc_status, reason);
+        self.log(status, reason, took);
+    }
+}

@@ -1,0 +1,421 @@
+//! A client's connection over HTTP/1.1, in one task: a head is read, the request served while its body comes, the answer
+//! written, and so on.
+//!
+//! A codec of the gateway's own. hyper's server reads every head a second time, behind the check that keeps ambiguous ones
+//! out, and keeps buffers for as long as a connection is open. Here one that waits holds none.
+
+mod body;
+mod spare;
+
+pub(crate) use body::Receiver;
+
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use tokio::io::AsyncWrite;
+
+use self::body::{Demand, Sender};
+use self::spare::Serving;
+use super::farewell::{self, Farewell};
+use super::incoming::Incoming;
+use super::socket::{Socket, Watched};
+use super::watch::Order;
+use super::{Watch, Worker};
+use crate::http1::answer::{self, Asked};
+use crate::http1::decoder::{self, Decoder};
+use crate::http1::outgoing::{Outgoing, Trouble};
+use crate::http1::request_head::{Fault, Head, Reader};
+use crate::http1::{Invalid, room};
+use crate::message::reason::Reason;
+use crate::proxy;
+use crate::proxy::download::Body;
+
+/// So much of a body that nobody reads is waited for: to close a connection costs the client more.
+const MOST_SKIPPED: u64 = 64 * 1024;
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// A client's connection.
+pub(super) struct Connection {
+    socket: Socket,
+    /// Read and not looked at.
+    ahead: Bytes,
+    reader: Reader,
+    watch: Arc<Watch>,
+    /// What is still to come of the body of the request being served.
+    rest: Option<Rest>,
+    /// The client broke off in a body, or sent one that is not valid: what follows is no request.
+    is_spoilt: bool,
+    /// Informational answers being sent.
+    interim: Vec<u8>,
+}
+
+/// What follows an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Next,
+    /// The connection ends.
+    End,
+    /// It ends, and something may be on its way that will not be read.
+    Leave,
+    /// The client is gone, or is to be cut off.
+    Cut,
+}
+
+/// What is still to come of a body.
+struct Rest {
+    decoder: Decoder,
+    sender: Sender,
+    /// The client waits for a 100.
+    expects: bool,
+}
+
+/// What a look at the client's side came to.
+enum Came {
+    /// Whoever reads the body has more of it.
+    Piece,
+    /// The client is gone.
+    Gone,
+}
+
+impl Connection {
+    /// The connection over `socket`, whose first bytes are `ahead`. Heads over `largest_head` bytes are refused.
+    pub(super) fn new(socket: Socket, ahead: Bytes, watch: Arc<Watch>, largest_head: usize) -> Self {
+        let reader = Reader::new(largest_head);
+        Self { socket, ahead, reader, watch, rest: None, is_spoilt: false, interim: Vec::new() }
+    }
+
+    /// Serves `peer` to the connection's end.
+    pub(super) async fn run(mut self, worker: &Arc<Worker>, peer: IpAddr) {
+        loop {
+            let head = match poll_fn(|cx| self.poll_next(cx)).await {
+                Ok(Some(head)) => head,
+                Ok(None) => return self.end().await,
+                Err(fault) => {
+                    let answer = farewell::refuse(&worker.shared, &self.watch, &fault);
+                    return self.leave(answer).await;
+                }
+            };
+            match self.serve(worker, peer, head).await {
+                Then::Next => {}
+                Then::End => return self.end().await,
+                Then::Leave => return self.leave(Bytes::new()).await,
+                Then::Cut => return,
+            }
+            if let Some(tunnel) = self.watch.take_tunnel() {
+                let Self { socket, ahead, watch, .. } = self;
+                return Box::pin(tunnel.run(socket, ahead, &watch)).await;
+            }
+        }
+    }
+
+    /// The next head; none when no request comes any more.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Head>, Fault>> {
+        loop {
+            let order = self.watch.ordered(cx);
+            if order == Order::Cut {
+                return Poll::Ready(Ok(None));
+            }
+            if !self.ahead.is_empty() {
+                self.watch.reads();
+                match self.reader.read(&mut self.ahead) {
+                    Ok(None) => {}
+                    head => return Poll::Ready(head),
+                }
+            }
+            match room::poll_read(&mut self.socket, None, cx) {
+                Poll::Ready(Ok(bytes)) if !bytes.is_empty() => self.ahead = bytes,
+                Poll::Ready(_) => return Poll::Ready(Ok(None)),
+                // What had come before an idle connection is closed was read: it could have been a request.
+                Poll::Pending if order == Order::Finish && !self.watch.is_unfinished() => {
+                    return Poll::Ready(Ok(None));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Serves one request.
+    async fn serve(&mut self, worker: &Arc<Worker>, peer: IpAddr, head: Head) -> Then {
+        let Head { parts, body, keeps, expects, takes_trailers } = head;
+        let is_head = parts.method == Method::HEAD;
+        let mut asked = Asked { version: parts.version, is_head, takes_trailers, keeps };
+        let incoming = self.receive(body, expects);
+        // Kept connections end with an answer that says so while it drains, rather than under a request later.
+        if worker.shared.is_draining() {
+            self.watch.order(Order::Finish);
+        }
+        let request = Request::from_parts(parts, incoming);
+        let serving = proxy::serve(Arc::clone(worker), Arc::clone(&self.watch), peer, request);
+        let mut serving = spare::room_for(serving);
+        let answer = poll_fn(|cx| self.poll_answer(&mut serving, cx)).await;
+        let Some(answer) = answer else { return Then::Cut };
+        spare::leave(serving);
+        asked.keeps &= self.may_go_on();
+        let (mut outgoing, keeps) = answer::outgoing(&self.last_interim(), answer, asked);
+        let sent = poll_fn(|cx| self.poll_send(&mut outgoing, cx)).await;
+        drop(outgoing);
+        if sent != Then::Next || self.watch.is_tunnel() {
+            return sent;
+        }
+        if self.rest.is_some() {
+            if poll_fn(|cx| self.poll_rest(keeps, cx)).await.is_err() {
+                return Then::Cut;
+            }
+            self.watch.idles();
+        }
+        if self.is_spoilt || self.rest.is_some() {
+            Then::Leave
+        } else if keeps {
+            Then::Next
+        } else if self.ahead.is_empty() {
+            Then::End
+        } else {
+            Then::Leave
+        }
+    }
+
+    /// The body that `decoder` finds in what comes.
+    fn receive(&mut self, decoder: Decoder, expects: bool) -> Incoming {
+        if decoder.is_done() {
+            return Incoming::None;
+        }
+        let (sender, receiver) = body::channel(&decoder);
+        self.rest = Some(Rest { decoder, sender, expects });
+        // What came with the head need not be asked for.
+        self.give();
+        Incoming::Http1(receiver)
+    }
+
+    fn poll_answer(&mut self, serving: &mut Serving, cx: &mut Context<'_>) -> Poll<Option<Response<Body>>> {
+        loop {
+            if self.watch.is_cut(cx) {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(answer) = serving.poll(cx) {
+                return Poll::Ready(Some(answer));
+            }
+            match self.poll_client(cx) {
+                Poll::Ready(Came::Piece) => {}
+                Poll::Ready(Came::Gone) => return Poll::Ready(None),
+                Poll::Pending => {
+                    return if let Poll::Ready(Err(_)) = self.poll_interim(cx) {
+                        Poll::Ready(None)
+                    } else {
+                        Poll::Pending
+                    };
+                }
+            }
+        }
+    }
+
+    fn poll_send(&mut self, outgoing: &mut Outgoing<Body>, cx: &mut Context<'_>) -> Poll<Then> {
+        loop {
+            if self.watch.is_cut(cx) {
+                return Poll::Ready(Then::Cut);
+            }
+            let mut socket = Watched { socket: &mut self.socket, watch: &self.watch, is_stalled: false };
+            let sent = outgoing.poll_send(&mut socket, cx);
+            let is_stalled = socket.is_stalled;
+            // TLS keeps what the socket beneath did not take.
+            let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+            self.watch.writes(is_stalled || flushed.is_pending());
+            match (sent, flushed) {
+                (Poll::Ready(Err(Trouble::Connection(_))), _) | (_, Poll::Ready(Err(_))) => {
+                    return Poll::Ready(Then::Cut);
+                }
+                (Poll::Ready(Err(Trouble::Body)), _) if outgoing.is_delimited() => return Poll::Ready(Then::End),
+                (Poll::Ready(Err(Trouble::Body)), _) => {
+                    self.socket.will_reset();
+                    return Poll::Ready(Then::Cut);
+                }
+                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Then::Next),
+                _ => {}
+            }
+            match ready!(self.poll_client(cx)) {
+                Came::Piece => {}
+                Came::Gone => return Poll::Ready(Then::Cut),
+            }
+        }
+    }
+
+    /// Ready when all of the body has come; or when nobody reads it any more, unless what is left is little and another
+    /// request may follow.
+    fn poll_rest(&mut self, keeps: bool, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        loop {
+            if self.watch.is_cut(cx) {
+                return Poll::Ready(Err(()));
+            }
+            let Some(rest) = &self.rest else { return Poll::Ready(Ok(())) };
+            if rest.sender.demand(cx) != Demand::Abandoned {
+                match ready!(self.poll_client(cx)) {
+                    Came::Piece => continue,
+                    Came::Gone => return Poll::Ready(Err(())),
+                }
+            }
+            if self.has_skipped_rest() || !keeps || !self.can_skip_rest() {
+                return Poll::Ready(Ok(()));
+            }
+            // The client has its answer, and no more time than one that was refused.
+            self.watch.leaves();
+            match ready!(room::poll_read(&mut self.socket, None, cx)) {
+                Ok(bytes) if !bytes.is_empty() => self.ahead = bytes,
+                _ => return Poll::Ready(Err(())),
+            }
+        }
+    }
+
+    /// Reads of the body what is wanted. When nothing is due, it sees whether the client leaves: who leaves does not want
+    /// its answer.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Came> {
+        let Some(rest) = &mut self.rest else {
+            if !self.ahead.is_empty() || self.is_spoilt {
+                return Poll::Pending;
+            }
+            return match ready!(room::poll_read(&mut self.socket, None, cx)) {
+                Ok(bytes) if !bytes.is_empty() => {
+                    // The next request, or the first bytes of a tunnel.
+                    self.ahead = bytes;
+                    Poll::Pending
+                }
+                _ => Poll::Ready(Came::Gone),
+            };
+        };
+        if rest.sender.demand(cx) != Demand::More {
+            return Poll::Pending;
+        }
+        while !self.give() {
+            let Some(rest) = &mut self.rest else { break };
+            match room::poll_read(&mut self.socket, rest.decoder.left(), cx) {
+                Poll::Ready(Ok(bytes)) if !bytes.is_empty() => self.ahead = bytes,
+                Poll::Ready(_) => self.spoil(Reason::ClientClosed),
+                Poll::Pending => {
+                    if std::mem::take(&mut rest.expects) {
+                        self.interim.extend_from_slice(CONTINUE);
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Came::Piece)
+    }
+
+    /// Gives the next piece of the body, or its end, to whoever reads it; false when it is still to come.
+    fn give(&mut self) -> bool {
+        let Some(rest) = &mut self.rest else { return true };
+        match rest.decoder.next(&mut self.ahead) {
+            Ok(None) if !rest.decoder.is_done() => return false,
+            Ok(piece) => {
+                let is_last = rest.decoder.is_done();
+                rest.sender.give(piece, is_last);
+                if is_last {
+                    self.rest = None;
+                }
+            }
+            Err(Invalid(why)) => {
+                tracing::debug!(why, "the body of a request is not valid");
+                self.spoil(Reason::BadRequest);
+            }
+        }
+        true
+    }
+
+    /// The rest of the body is lost, for `reason`.
+    fn spoil(&mut self, reason: Reason) {
+        self.is_spoilt = true;
+        if let Some(rest) = self.rest.take() {
+            rest.sender.fail(reason);
+        }
+    }
+
+    /// Whether another request may follow on this connection, as far as is known when the answer begins.
+    fn may_go_on(&mut self) -> bool {
+        if self.is_spoilt || self.watch.is_ending() {
+            return false;
+        }
+        let Some(rest) = &mut self.rest else { return true };
+        // It need not send what it was not asked for (RFC 9110, section 10.1.1), and nobody asks now.
+        let expects = std::mem::take(&mut rest.expects);
+        !expects && (!rest.sender.is_abandoned() || self.has_skipped_rest() || self.can_skip_rest())
+    }
+
+    /// Throws away what has come of a body that nobody reads any more; whether that was all of it.
+    fn has_skipped_rest(&mut self) -> bool {
+        let Some(rest) = &mut self.rest else { return true };
+        loop {
+            match rest.decoder.next(&mut self.ahead) {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(Invalid(_)) => {
+                    self.is_spoilt = true;
+                    break;
+                }
+            }
+        }
+        if rest.decoder.is_done() {
+            self.rest = None;
+        }
+        self.rest.is_none()
+    }
+
+    /// Whether it is worth waiting for the rest of a body that nobody reads.
+    fn can_skip_rest(&self) -> bool {
+        let left = self.rest.as_ref().map_or(Some(0), |rest| rest.decoder.left());
+        !self.is_spoilt && left.is_some_and(|left| left <= MOST_SKIPPED)
+    }
+
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.interim.is_empty() {
+            self.interim.extend(self.watch.take_interim().into_iter().flatten());
+        }
+        while !self.interim.is_empty() {
+            let written = Pin::new(&mut self.socket).poll_write(cx, &self.interim);
+            self.watch.writes(written.is_pending());
+            let size = ready!(written)?;
+            if size == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.interim.drain(..size);
+        }
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    /// What is left of informational answers when the final one is there.
+    fn last_interim(&mut self) -> Vec<u8> {
+        let mut interim = std::mem::take(&mut self.interim);
+        interim.extend(self.watch.take_interim().into_iter().flatten());
+        interim
+    }
+
+    /// Says that nothing more is sent.
+    async fn end(mut self) {
+        self.watch.leaves();
+        let shut = |cx: &mut Context<'_>| {
+            if self.watch.is_cut(cx) {
+                return Poll::Ready(());
+            }
+            // A client that is gone need not be told.
+            Pin::new(&mut self.socket).poll_shutdown(cx).map(drop)
+        };
+        poll_fn(shut).await;
+    }
+
+    /// Sends `answer`, and waits until the client has seen it: to close with unread bytes would reset the connection.
+    async fn leave(mut self, answer: Bytes) {
+        self.watch.leaves();
+        let mut farewell = Farewell::new(answer);
+        let mut leave = |cx: &mut Context<'_>| {
+            if self.watch.is_cut(cx) {
+                return Poll::Ready(());
+            }
+            farewell.poll(Pin::new(&mut self.socket), cx)
+        };
+        poll_fn(|cx| leave(cx)).await;
+    }
+}

@@ -1,0 +1,346 @@
+//! Watches one client connection for slowness, at the price of a few relaxed stores per request: connections note what
+//! they do, and the worker's sweep compares the notes with the limits once a second.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+
+use crate::proxy::tunnel::Tunnel;
+use crate::settings::Config;
+
+/// Informational answers kept for a client that takes nothing; beyond, they are dropped, being no more than hints.
+const MOST_INTERIM: usize = 16 * 1024;
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    /// Some of a request's head is due.
+    Head = 0,
+    /// A request is being served.
+    Busy = 1,
+    /// Nothing is due.
+    Idle = 2,
+    /// What it speaks is not known yet. The worker itself waits for that, and no longer than for a head.
+    Opening = 3,
+    /// It was refused: what still comes is thrown away, until the client has seen why.
+    Leaving = 4,
+}
+
+/// What a connection is told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Order {
+    /// Go on.
+    None = 0,
+    /// Take no further request and close after the running ones.
+    Finish = 1,
+    /// Close at once.
+    Cut = 2,
+}
+
+/// The notes about one connection. Times are milliseconds since it was accepted.
+pub(crate) struct Watch {
+    accepted: Instant,
+    phase: AtomicU8,
+    since: AtomicU64,
+    /// Requests being served: at most one over HTTP/1.1.
+    open: AtomicUsize,
+    /// Since when the client has taken nothing of what is to be sent, plus one; 0 when it takes what it gets.
+    stalled: AtomicU64,
+    order: AtomicU8,
+    http2: AtomicBool,
+    late: bool,
+    encrypted: bool,
+    waker: AtomicWaker,
+    /// Informational answers that were not sent yet.
+    interim: Mutex<Vec<u8>>,
+    has_interim: AtomicBool,
+    /// What the connection becomes after the answer being sent.
+    tunnel: Mutex<Option<Box<Tunnel>>>,
+    is_tunnel: AtomicBool,
+}
+
+impl Watch {
+    /// A connection just accepted; `late` when the gateway takes no new requests any more, `encrypted` over TLS.
+    pub(crate) fn new(late: bool, encrypted: bool) -> Self {
+        Self {
+            accepted: Instant::now(),
+            phase: AtomicU8::new(Phase::Opening as u8),
+            since: AtomicU64::new(0),
+            open: AtomicUsize::new(0),
+            stalled: AtomicU64::new(0),
+            order: AtomicU8::new(Order::None as u8),
+            http2: AtomicBool::new(false),
+            late,
+            encrypted,
+            waker: AtomicWaker::new(),
+            interim: Mutex::new(Vec::new()),
+            has_interim: AtomicBool::new(false),
+            tunnel: Mutex::new(None),
+            is_tunnel: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether it came when the gateway took no new requests any more.
+    pub(crate) fn is_late(&self) -> bool {
+        self.late
+    }
+
+    /// Whether it is over TLS.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.encrypted
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+        self.since.store(self.now(), Relaxed);
+    }
+
+    fn is_in(&self, phase: Phase) -> bool {
+        self.phase.load(Relaxed) == phase as u8
+    }
+
+    /// What it speaks is known; the first head is due, in what is left of its time.
+    pub(super) fn is_opened(&self) {
+        self.phase.store(Phase::Head as u8, Relaxed);
+    }
+
+    /// It is an HTTP/2 connection. Heads come in frames there and idle clients send pings, so bytes say little.
+    pub(super) fn speaks_http2(&self) {
+        self.http2.store(true, Relaxed);
+        self.enter(Phase::Idle);
+    }
+
+    /// Bytes came.
+    pub(super) fn reads(&self) {
+        if self.is_in(Phase::Idle) && !self.http2.load(Relaxed) {
+            self.enter(Phase::Head);
+        }
+    }
+
+    /// Nothing is due from now on.
+    pub(super) fn idles(&self) {
+        self.enter(Phase::Idle);
+    }
+
+    /// Nothing of what it sends counts any more.
+    pub(super) fn leaves(&self) {
+        if !self.is_in(Phase::Leaving) {
+            self.enter(Phase::Leaving);
+        }
+    }
+
+    /// Bytes were to be sent, and the client took some or none.
+    pub(super) fn writes(&self, stalled: bool) {
+        if !stalled {
+            if self.stalled.load(Relaxed) != 0 {
+                self.stalled.store(0, Relaxed);
+            }
+        } else if self.stalled.load(Relaxed) == 0 {
+            self.stalled.store(self.now() + 1, Relaxed);
+        }
+    }
+
+    /// A request is being served until the guard is dropped.
+    pub(crate) fn occupy(self: &Arc<Self>) -> Occupied {
+        if self.open.fetch_add(1, Relaxed) == 0 {
+            self.phase.store(Phase::Busy as u8, Relaxed);
+        }
+        Occupied(Arc::clone(self))
+    }
+
+    /// Sends `head`, an informational answer, when there is room for it before the final one.
+    pub(crate) fn inform(&self, head: &[u8]) {
+        let mut interim = self.interim.lock();
+        if interim.len() + head.len() <= MOST_INTERIM {
+            interim.extend_from_slice(head);
+            self.has_interim.store(true, Relaxed);
+            self.waker.wake();
+        }
+    }
+
+    /// Informational answers to send now.
+    pub(super) fn take_interim(&self) -> Option<Vec<u8>> {
+        let has_some = self.has_interim.load(Relaxed) && self.has_interim.swap(false, Relaxed);
+        has_some.then(|| std::mem::take(&mut *self.interim.lock()))
+    }
+
+    /// After the answer now due, a 101, the connection is `tunnel`.
+    pub(crate) fn tunnel(&self, tunnel: Box<Tunnel>) {
+        self.is_tunnel.store(true, Relaxed);
+        *self.tunnel.lock() = Some(tunnel);
+    }
+
+    /// Whether it is a tunnel, or will be after the answer now due.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.is_tunnel.load(Relaxed)
+    }
+
+    /// What was said to follow.
+    pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.is_tunnel().then(|| self.tunnel.lock().take()).flatten()
+    }
+
+    /// Closes it at once if it is a tunnel: these have no end of their own to wait for.
+    pub(super) fn cut_tunnel(&self) {
+        if self.is_tunnel() {
+            self.order(Order::Cut);
+        }
+    }
+
+    /// Whether it is to be closed at once; `cx` is woken when that changes.
+    pub(crate) fn is_cut(&self, cx: &mut Context<'_>) -> bool {
+        self.ordered(cx) == Order::Cut
+    }
+
+    /// Whether it takes no further request.
+    pub(super) fn is_ending(&self) -> bool {
+        self.order.load(Relaxed) != Order::None as u8
+    }
+
+    /// Whether closing now would lose a request that may be on its way, or the words to a client that was refused.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.is_in(Phase::Head) || self.is_in(Phase::Leaving)
+    }
+
+    /// Tells the connection what to do. A weaker order does not replace a stronger one.
+    pub(super) fn order(&self, order: Order) {
+        self.order.fetch_max(order as u8, Relaxed);
+        self.waker.wake();
+    }
+
+    /// What it is told to do; `cx` is woken when that changes.
+    pub(super) fn ordered(&self, cx: &mut Context<'_>) -> Order {
+        self.waker.register(cx.waker());
+        match self.order.load(Relaxed) {
+            0 => Order::None,
+            1 => Order::Finish,
+            _ => Order::Cut,
+        }
+    }
+
+    /// Compares the notes with the limits; the reason when the connection is cut, unless it was refused with one before.
+    pub(super) fn look(&self, config: &Config) -> Option<&'static str> {
+        let now = self.now();
+        let over = |since: u64, limit: Duration| u128::from(now.saturating_sub(since)) > limit.as_millis();
+        let stalled = self.stalled.load(Relaxed);
+        let since = self.since.load(Relaxed);
+        let reason = if stalled != 0 && over(stalled - 1, config.limits.write_stall.get()) {
+            "write_stalled"
+        } else if self.is_in(Phase::Head) && over(since, config.http.header_timeout.get()) {
+            "head_timeout"
+        } else {
+            if self.is_in(Phase::Leaving) && over(since, config.http.header_timeout.get()) {
+                self.order(Order::Cut);
+            }
+            if self.is_in(Phase::Idle) && over(since, config.http.idle_timeout.get()) {
+                self.order(Order::Finish);
+            }
+            return None;
+        };
+        let cut_before = self.order.load(Relaxed) == Order::Cut as u8;
+        self.order(Order::Cut);
+        (!cut_before).then_some(reason)
+    }
+}
+
+/// A request being served on a connection.
+pub(crate) struct Occupied(Arc<Watch>);
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        if self.0.open.fetch_sub(1, Relaxed) == 1 {
+            self.0.enter(Phase::Idle);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    fn config() -> Config {
+        let mut config = Config::default();
+        config.http.header_timeout = shop_config::Duration::millis(0);
+        config.http.idle_timeout = shop_config::Duration::millis(0);
+        config.limits.write_stall = shop_config::Duration::millis(0);
+        config
+    }
+
+    /// Lets a millisecond pass, so that a limit of none is over.
+    fn later(watch: &Watch) {
+        let now = watch.now();
+        while watch.now() <= now + 1 {
+            std::hint::spin_loop();
+        }
+    }
+
+    fn ordered(watch: &Watch) -> Order {
+        watch.ordered(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_slow_head_is_cut_once() {
+        let watch = Watch::new(false, false);
+        watch.is_opened();
+        later(&watch);
+        assert_eq!(watch.look(&config()), Some("head_timeout"));
+        assert_eq!(watch.look(&config()), None);
+        assert_eq!(ordered(&watch), Order::Cut);
+    }
+
+    #[test]
+    fn an_opening_is_cut_by_others_and_who_was_refused_without_a_reason() {
+        let watch = Watch::new(false, false);
+        later(&watch);
+        assert_eq!((watch.look(&config()), ordered(&watch)), (None, Order::None));
+        watch.is_opened();
+        watch.leaves();
+        assert!(watch.is_unfinished());
+        later(&watch);
+        assert_eq!((watch.look(&config()), ordered(&watch)), (None, Order::Cut));
+    }
+
+    #[test]
+    fn a_busy_connection_is_left_alone_and_an_idle_one_finishes() {
+        let watch = Arc::new(Watch::new(false, false));
+        let request = watch.occupy();
+        later(&watch);
+        assert_eq!((watch.look(&config()), ordered(&watch)), (None, Order::None));
+        drop(request);
+        later(&watch);
+        assert_eq!((watch.look(&config()), ordered(&watch)), (None, Order::Finish));
+    }
+
+    #[test]
+    fn bytes_on_an_idle_connection_begin_a_head() {
+        let watch = Arc::new(Watch::new(false, false));
+        drop(watch.occupy());
+        assert!(!watch.is_unfinished());
+        watch.reads();
+        assert!(watch.is_unfinished());
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_cut_and_one_that_takes_is_not() {
+        let watch = Arc::new(Watch::new(false, false));
+        let _request = watch.occupy();
+        watch.writes(true);
+        watch.writes(false);
+        later(&watch);
+        assert_eq!(watch.look(&config()), None);
+        watch.writes(true);
+        later(&watch);
+        assert_eq!(watch.look(&config()), Some("write_stalled"));
+    }
+}

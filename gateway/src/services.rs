@@ -1,0 +1,77 @@
+//! The services behind the gateway and their backends, as one generation of settings has them.
+
+mod backend;
+pub(crate) mod check;
+mod group;
+pub(crate) mod routes;
+
+pub(crate) use backend::{Backend, InFlight};
+pub(crate) use group::{Group, Member, Tried};
+
+use std::sync::Arc;
+
+use crate::metrics::{Metrics, ServiceMetrics};
+use crate::services::check::Protocol;
+use crate::settings::wanted::Merged;
+
+/// What every part of a generation is built with.
+pub(crate) struct Site<'a> {
+    pub(crate) merged: &'a Merged,
+    /// How many pools each backend needs.
+    pub(crate) workers: usize,
+    pub(crate) metrics: &'a Metrics,
+}
+
+/// One service.
+pub(crate) struct Service {
+    pub(crate) name: &'static str,
+    pub(crate) enabled: bool,
+    /// Backends of its HTTP API.
+    pub(crate) http: Arc<Group>,
+    /// Backends of its gRPC API.
+    pub(crate) grpc: Arc<Group>,
+    pub(crate) metrics: Arc<ServiceMetrics>,
+}
+
+impl Service {
+    /// The service `name` as it is wanted; of the `previous` one it keeps all that is the same.
+    pub(crate) fn new(
+        name: &'static str,
+        settings: &crate::settings::Service,
+        site: &Site<'_>,
+        previous: Option<&Self>,
+    ) -> Arc<Self> {
+        let group = |protocol| Group::new(name, protocol, site, previous.map(|service| service.group(protocol)));
+        Arc::new(Self {
+            name,
+            enabled: settings.enabled,
+            http: group(Protocol::Http),
+            grpc: group(Protocol::Grpc),
+            metrics: previous
+                .map_or_else(|| Arc::new(site.metrics.service(name)), |service| Arc::clone(&service.metrics)),
+        })
+    }
+
+    /// The backends that speak `protocol`.
+    pub(crate) fn group(&self, protocol: Protocol) -> &Arc<Group> {
+        match protocol {
+            Protocol::Http => &self.http,
+            Protocol::Grpc => &self.grpc,
+        }
+    }
+
+    /// Both groups.
+    pub(crate) fn groups(&self) -> [&Arc<Group>; 2] {
+        [&self.http, &self.grpc]
+    }
+
+    /// All backends.
+    pub(crate) fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.members().map(|member| &member.backend)
+    }
+
+    /// All backends with what this generation says about them.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.http.members().iter().chain(self.grpc.members())
+    }
+}

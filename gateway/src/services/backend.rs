@@ -1,0 +1,207 @@
+//! One backend: its connections and all that is known about it, for as long as settings name it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::Site;
+use crate::balance::breaker::{Breaker, Rules};
+use crate::balance::health::{Health, Seen};
+use crate::balance::latency::Latency;
+use crate::balance::ramp::Ramp;
+use crate::balance::record::{Record, Verdict};
+use crate::balance::settings::HealthCheck;
+use crate::chance;
+use crate::message::reason::Reason;
+use crate::metrics::BackendMetrics;
+use crate::services::check::{Protocol, Trouble};
+use crate::settings::wanted::Spec;
+use crate::upstream::{Channel, Pool};
+
+/// One backend. Generations of settings that name it share it.
+pub(crate) struct Backend {
+    host: String,
+    port: u16,
+    label: String,
+    protocol: Protocol,
+    /// Unused HTTP/1.1 connections, one pool per worker: a connection stays on the core that opened it.
+    pub(crate) pools: Box<[Pool]>,
+    /// HTTP/2 connections for gRPC, one per worker.
+    pub(crate) channels: Box<[Channel]>,
+    pub(crate) metrics: BackendMetrics,
+    /// What live traffic tells.
+    pub(crate) health: Health,
+    /// What checks tell.
+    pub(crate) checks: Record,
+    ramp: Arc<Ramp>,
+    pub(crate) latency: Latency,
+    in_flight: AtomicUsize,
+    /// No generation names it any more.
+    retired: AtomicBool,
+}
+
+impl Backend {
+    /// A backend of which nothing is known yet.
+    pub(super) fn new(service: &str, spec: &Spec, protocol: Protocol, slow_start: Duration, site: &Site<'_>) -> Self {
+        let label = spec.label();
+        Self {
+            pools: (0..site.workers).map(|_| Pool::default()).collect(),
+            channels: (0..site.workers).map(|_| Channel::default()).collect(),
+            health: Health::new(),
+            checks: Record::default(),
+            ramp: Arc::new(Ramp::new(slow_start)),
+            latency: Latency::new(),
+            in_flight: AtomicUsize::new(0),
+            retired: AtomicBool::new(false),
+            metrics: site.metrics.backend(service, &label),
+            host: spec.host.clone(),
+            port: spec.port,
+            label,
+            protocol,
+        }
+    }
+
+    /// A closed breaker for it.
+    pub(super) fn new_breaker(&self, rules: Rules) -> Arc<Breaker> {
+        Breaker::new(rules, &self.label, self.metrics.breaker.clone(), Arc::clone(&self.ramp))
+    }
+
+    /// How long its share grows after it recovered.
+    pub(super) fn grow_within(&self, slow_start: Duration) {
+        self.ramp.set_window(slow_start);
+    }
+
+    /// No generation names it any more: connections are closed as soon as no call uses them.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Relaxed);
+        self.pools.iter().for_each(Pool::clear);
+        self.channels.iter().for_each(Channel::clear);
+    }
+
+    /// Whether unused connections to it are to be closed.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Relaxed)
+    }
+
+    /// `http://host:port`.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
+    /// How much of its usual share it gets while it warms up, from 0 to 1.
+    pub(crate) fn warmth(&self) -> f64 {
+        (self.ramp.share() * 100.0).round() / 100.0
+    }
+
+    /// Calls that it has not finished.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// What one more call would cost here.
+    pub(crate) fn load(&self) -> f64 {
+        self.latency.load(self.in_flight())
+    }
+
+    /// Counts a call until the guard is dropped, which is when the answer's body has ended.
+    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// What it speaks.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Whether it takes a call that is its turn: always, except now and then while it warms up.
+    pub(super) fn takes(&self) -> bool {
+        let share = self.ramp.share();
+        share >= 1.0 || chance::fraction() < share
+    }
+
+    /// It answered.
+    pub(crate) fn answered(&self) {
+        match self.health.seen(Seen::Up, None) {
+            Seen::Up => return,
+            // No news: it was never down.
+            Seen::Never => {}
+            Seen::Down => tracing::info!(backend = self.label, "backend is up"),
+        }
+        self.show();
+    }
+
+    /// It could not be reached, or broke off.
+    pub(crate) fn failed(&self, reason: Reason, detail: &str) {
+        if self.health.seen(Seen::Down, Some(detail)) != Seen::Down {
+            self.show();
+            tracing::warn!(backend = self.label, reason = reason.word(), error = detail, "backend is down");
+        }
+    }
+
+    /// Notes what a check found; returns whether that changed the verdict.
+    pub(super) fn checked(&self, outcome: Result<(), Trouble>, settings: &HealthCheck) -> bool {
+        if outcome.is_ok() {
+            self.health.forgive();
+        }
+        let (before, after) = self.checks.note(outcome, settings);
+        self.show();
+        if before == after {
+            return false;
+        }
+        let error = self.checks.report().error;
+        match (before, after) {
+            (Verdict::Unknown, Verdict::Healthy) => tracing::debug!(backend = self.label, "backend is healthy"),
+            (_, Verdict::Healthy) => {
+                if before != Verdict::Never {
+                    self.ramp.begin();
+                }
+                tracing::info!(backend = self.label, "backend is healthy");
+            }
+            // Others may still be starting.
+            (_, Verdict::Never) => tracing::info!(backend = self.label, error, "backend is not healthy yet"),
+            _ => tracing::warn!(backend = self.label, error, "backend fails its health checks"),
+        }
+        true
+    }
+
+    /// How it looks, by checks and live traffic together: either can speak against it.
+    pub(crate) fn state(&self) -> Seen {
+        match (self.checks.verdict(), self.health.last()) {
+            (verdict, _) if verdict.is_bad() => Seen::Down,
+            (_, Seen::Down) => Seen::Down,
+            (Verdict::Healthy, _) | (_, Seen::Up) => Seen::Up,
+            _ => Seen::Never,
+        }
+    }
+
+    fn show(&self) {
+        self.metrics.health.set(i64::from(self.state() != Seen::Down));
+    }
+}
+
+/// A call to a backend that is not over.
+pub(crate) struct InFlight(Arc<Backend>);
+
+impl InFlight {
+    /// The backend.
+    pub(crate) fn backend(&self) -> &Arc<Backend> {
+        &self.0
+    }
+
+    /// The backend broke off.
+    pub(crate) fn failed(&self, reason: Reason, detail: &str) {
+        self.0.failed(reason, detail);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,134 @@
+//! One question to one backend, over a connection of its own: whether new connections work is part of the question.
+
+use std::pin::pin;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body_util::{BodyExt, Empty, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+
+use super::Trouble;
+use crate::services::Backend;
+
+/// What a backend speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Protocol {
+    /// HTTP/1.1: asked with `GET`.
+    Http,
+    /// gRPC: asked with `grpc.health.v1.Health/Check`, the service unnamed.
+    Grpc,
+}
+
+impl Protocol {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Http, Self::Grpc];
+
+    /// As answers and logs name it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Grpc => "grpc",
+        }
+    }
+}
+
+const CHECK: &str = "/grpc.health.v1.Health/Check";
+const AGENT: HeaderValue = HeaderValue::from_static("shop-gateway-health");
+/// An empty `HealthCheckRequest` in its frame: uncompressed, no bytes.
+const QUESTION: &[u8] = &[0, 0, 0, 0, 0];
+/// `HealthCheckResponse { status: SERVING }` in its frame: uncompressed, two bytes, field 1, value 1.
+const SERVING: &[u8] = &[0, 0, 0, 0, 2, 8, 1];
+/// An answer to a check has a few bytes.
+const LONGEST_ANSWER: usize = 4096;
+const UNIMPLEMENTED: u8 = 12;
+const UNAVAILABLE: u8 = 14;
+
+/// Asks; the caller limits the time.
+pub(crate) async fn ask(backend: &Backend, path: &str) -> Result<(), Trouble> {
+    let stream = shop_runtime::dial(backend.address()).await.map_err(silent)?;
+    match backend.protocol() {
+        Protocol::Http => http(stream, backend, path).await,
+        Protocol::Grpc => grpc(stream, backend).await,
+    }
+}
+
+async fn http(stream: TcpStream, backend: &Backend, path: &str) -> Result<(), Trouble> {
+    let authority = backend.label().trim_start_matches("http://");
+    let request = Request::builder()
+        .uri(path)
+        .header(header::HOST, authority)
+        .header(header::USER_AGENT, AGENT)
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(silent)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(silent)?;
+    let answer = alongside(connection, sender.send_request(request)).await.map_err(silent)?;
+    match answer.status() {
+        status if status.is_success() => Ok(()),
+        status @ StatusCode::SERVICE_UNAVAILABLE => Err(Trouble::Declines(format!("{path} answered {status}"))),
+        status => Err(Trouble::Silent(format!("{path} answered {status}"))),
+    }
+}
+
+async fn grpc(stream: TcpStream, backend: &Backend) -> Result<(), Trouble> {
+    let request = Request::builder()
+        .method(Method::POST)
+        .version(Version::HTTP_2)
+        .uri(format!("{}{CHECK}", backend.label()))
+        .header(header::CONTENT_TYPE, "application/grpc")
+        .header(header::TE, "trailers")
+        .header(header::USER_AGENT, AGENT)
+        .body(Full::new(Bytes::from_static(QUESTION)))
+        .map_err(silent)?;
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(silent)?;
+    let exchange = async {
+        let answer = sender.send_request(request).await.map_err(silent)?;
+        verdict(answer).await
+    };
+    alongside(connection, exchange).await
+}
+
+/// Whether the service is up. One without the health service is: it speaks gRPC, and nobody asked for more.
+async fn verdict(answer: Response<Incoming>) -> Result<(), Trouble> {
+    let (head, body) = answer.into_parts();
+    if head.status != StatusCode::OK {
+        return Err(Trouble::Silent(format!("the health check answered {}", head.status)));
+    }
+    let mut status = crate::message::grpc::status(&head.headers);
+    let mut answer = Bytes::new();
+    if status.is_none() {
+        let whole = Limited::new(body, LONGEST_ANSWER).collect().await;
+        let whole = whole.map_err(|error| Trouble::Silent(error.to_string()))?;
+        status = whole.trailers().and_then(crate::message::grpc::status);
+        answer = whole.to_bytes();
+    }
+    match status {
+        Some(0) if *answer == *SERVING => Ok(()),
+        Some(0) => Err(Trouble::Declines("the health check answered that it is not serving".to_owned())),
+        Some(UNIMPLEMENTED) => Ok(()),
+        Some(UNAVAILABLE) => Err(Trouble::Declines("the health check answered that it is unavailable".to_owned())),
+        Some(status) => Err(Trouble::Silent(format!("the health check failed with gRPC status {status}"))),
+        None => Err(Trouble::Silent("the health check answered without a gRPC status".to_owned())),
+    }
+}
+
+/// Drives `connection` until `work` is done. How the connection ends is seen in what becomes of the work.
+async fn alongside<T>(connection: impl Future<Output = hyper::Result<()>>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => done,
+        _ = connection => work.await,
+    }
+}
+
+fn silent(error: impl std::error::Error) -> Trouble {
+    let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    Trouble::Silent(cause)
+}

@@ -1,0 +1,329 @@
+//! Backends that can stand in for each other, and the choice among them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Backend, Site};
+use crate::balance::balancer::Balancer;
+use crate::balance::breaker::{Breaker, Permit, Rules, State};
+use crate::balance::retry_budget::Budget;
+use crate::balance::rotation::{MOST, Places, Rotation};
+use crate::balance::settings::{HealthCheck, Retries};
+use crate::message::reason::Reason;
+use crate::message::refusal::Refusal;
+use crate::services::check::{Protocol, Trouble};
+use crate::settings::wanted::{Source, Spec};
+use crate::settings::{CircuitBreaker, LoadBalancer};
+
+/// Backends that can stand in for each other, as one generation has them. A generation in which nothing of a group is
+/// different shares it with the one before.
+pub(crate) struct Group {
+    service: &'static str,
+    protocol: Protocol,
+    members: Vec<Member>,
+    balancer: Balancer,
+    rotation: Rotation,
+    /// Members that get no new calls.
+    draining: Places,
+    /// What retries may cost; none when there are no retries.
+    pub(crate) budget: Option<Arc<Budget>>,
+    trial_after: Duration,
+    made_of: MadeOf,
+}
+
+/// One backend and what this generation says about it.
+pub(crate) struct Member {
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) breaker: Option<Arc<Breaker>>,
+    /// Its share under `weighted_round_robin`.
+    pub(crate) weight: i64,
+    /// It gets no new calls.
+    pub(crate) draining: bool,
+    /// Who named it.
+    pub(crate) source: Source,
+}
+
+/// The settings that a group was made of.
+#[derive(PartialEq)]
+struct MadeOf {
+    specs: Vec<Spec>,
+    balancer: LoadBalancer,
+    breaker: CircuitBreaker,
+    retries: Retries,
+    checked: bool,
+    /// Whether there are places where more may be found.
+    looked_up: bool,
+}
+
+/// Backends already tried for a call, one bit each.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tried(Places);
+
+impl Group {
+    /// The backends of `service` that speak `protocol`; of the `previous` group it keeps all that is the same.
+    pub(super) fn new(
+        service: &'static str,
+        protocol: Protocol,
+        site: &Site<'_>,
+        previous: Option<&Arc<Self>>,
+    ) -> Arc<Self> {
+        let config = &site.merged.config;
+        let made_of = MadeOf {
+            specs: site.merged.specs(service, protocol).to_vec(),
+            balancer: config.balancer_of(service),
+            breaker: config.circuit_breaker.clone(),
+            retries: config.retries.clone(),
+            checked: config.health_check.enabled,
+            looked_up: config
+                .services
+                .by_name()
+                .into_iter()
+                .any(|(name, settings)| name == service && !settings.urls_of(protocol).1.is_empty()),
+        };
+        if let Some(same) = previous.filter(|previous| previous.made_of == made_of) {
+            return Arc::clone(same);
+        }
+        let before = previous.map(|group| &group.made_of);
+        let members: Vec<_> = made_of
+            .specs
+            .iter()
+            .map(|spec| {
+                let known = previous.and_then(|group| group.find(&spec.host, spec.port));
+                let same_rules = before.is_some_and(|before| before.breaker == made_of.breaker);
+                Member::new(service, protocol, spec, site, known.map(|known| (known, same_rules)))
+            })
+            .collect();
+        let retries = made_of.retries.enabled && protocol == Protocol::Http;
+        let budget = previous
+            .filter(|group| group.made_of.retries == made_of.retries)
+            .and_then(|group| group.budget.clone())
+            .or_else(|| retries.then(|| Arc::new(Budget::new(&made_of.retries))));
+        let draining = members.iter().enumerate().filter(|(_, member)| member.draining);
+        let group = Self {
+            service,
+            protocol,
+            balancer: Balancer::new(&made_of.balancer, members.len()),
+            rotation: Rotation::new(),
+            draining: draining.fold(0, |all, (place, _)| all | 1 << place),
+            budget,
+            trial_after: made_of.breaker.timeout.get(),
+            members,
+            made_of,
+        };
+        group.refresh();
+        Arc::new(group)
+    }
+
+    /// Whether it matters how long its members take.
+    pub(crate) fn wants_latency(&self) -> bool {
+        matches!(self.balancer, Balancer::PowerOfTwo)
+    }
+
+    /// All members, at most 64.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// What its members speak.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Where each member stands, in a word: `first`, `failed_lately`, `reserve`, `out` or `draining`.
+    pub(crate) fn standings(&self) -> impl Iterator<Item = &'static str> {
+        let (usable, spare) = self.left(Tried::default());
+        let fit = self.fit(usable);
+        self.members.iter().enumerate().map(move |(place, member)| match 1 << place {
+            _ if member.draining => "draining",
+            bit if fit & bit != 0 => "first",
+            bit if usable & bit != 0 => "failed_lately",
+            bit if spare & bit != 0 => "reserve",
+            _ => "out",
+        })
+    }
+
+    /// Members in the order in which a call would try them, as far as chance is not part of it: each with where it stands
+    /// and the state of its breaker. Nobody's turn is taken.
+    pub(crate) fn outlook(&self) -> Vec<(&Member, &'static str, Option<&'static str>)> {
+        let standings: Vec<_> = self.standings().collect();
+        let mut order = Vec::with_capacity(self.members.len());
+        for wanted in ["first", "failed_lately", "reserve", "out", "draining"] {
+            let places = standings.iter().enumerate().filter(|(_, standing)| **standing == wanted);
+            let places = places.fold(0, |all, (place, _)| all | 1 << place);
+            order.extend(self.balancer.order(&self.members, places));
+        }
+        let state = |member: &Member| member.breaker.as_ref().map(|breaker| breaker.state().word());
+        let one = |place: usize| {
+            let member = self.members.get(place)?;
+            Some((member, *standings.get(place)?, state(member)))
+        };
+        order.into_iter().filter_map(one).collect()
+    }
+
+    /// Why a call would be refused now, if it would.
+    pub(crate) fn refuses(&self) -> Option<Reason> {
+        let (usable, spare) = self.left(Tried::default());
+        let open = |member: &Member| member.breaker.as_ref().is_some_and(|breaker| breaker.state() == State::Open);
+        let takers = self.members.iter().enumerate().filter(|(place, _)| (usable | spare) & (1 << place) != 0);
+        let mut takers = takers.map(|(_, member)| open(member)).peekable();
+        if takers.peek().is_none() {
+            return Some(Reason::NoHealthyBackend);
+        }
+        takers.all(|is_open| is_open).then_some(Reason::BreakerOpen)
+    }
+
+    /// What its members were made of.
+    pub(crate) fn specs(&self) -> &[Spec] {
+        &self.made_of.specs
+    }
+
+    /// The member at this address.
+    pub(crate) fn find(&self, host: &str, port: u16) -> Option<&Member> {
+        self.members.iter().find(|member| member.backend.address() == (host, port))
+    }
+
+    /// The next backend that is not in `tried`, with its breaker's permission.
+    ///
+    /// Checks say who is in rotation. Of these, backends that failed a moment ago are passed over first and asked only when
+    /// there is no other: they may have recovered, and a refusal would be certain. Last come those that checks threw out.
+    pub(crate) fn pick(&self, tried: &mut Tried) -> Result<(Arc<Backend>, Option<Permit>), Refusal> {
+        let (usable, spare) = self.left(*tried);
+        let fit = self.fit(usable);
+        // A call takes one turn, however many backends it needs.
+        let mut repeat = tried.0 != 0;
+        let mut refused = false;
+        for mut left in [fit, usable & !fit, spare] {
+            while left != 0 {
+                let place = self.choose(left, repeat);
+                repeat = true;
+                left &= !(1 << place);
+                let member = &self.members[place];
+                let permit = match &member.breaker {
+                    None => None,
+                    Some(breaker) => match breaker.permit() {
+                        None => {
+                            refused = true;
+                            continue;
+                        }
+                        some => some,
+                    },
+                };
+                tried.0 |= 1 << place;
+                return Ok((Arc::clone(&member.backend), permit));
+            }
+        }
+        Err(if refused {
+            Refusal::new(Reason::BreakerOpen, format!("the circuit breakers of {} are open", self.service))
+                .retry_after(self.trial_after)
+        } else {
+            let detail = if self.members.is_empty() && self.made_of.looked_up {
+                format!("the backends of {} have not been found yet", self.service)
+            } else {
+                format!("{} has no backend for this call", self.service)
+            };
+            Refusal::new(Reason::NoHealthyBackend, detail).retry_after(Duration::from_secs(1))
+        })
+    }
+
+    /// Whether a backend in rotation has not been tried.
+    pub(crate) fn has_other(&self, tried: Tried) -> bool {
+        self.left(tried).0 != 0
+    }
+
+    /// Who is in rotation, and who in reserve, of those not tried.
+    fn left(&self, tried: Tried) -> (Places, Places) {
+        let count = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        let all = Places::MAX.checked_shr(Places::BITS.saturating_sub(count)).unwrap_or(0);
+        let open = all & !self.draining & !tried.0;
+        let (usable, spare) = self.rotation.get();
+        (usable & open, spare & open)
+    }
+
+    /// Those of `places` that did not fail a moment ago.
+    fn fit(&self, places: Places) -> Places {
+        let members = self.members.iter().take(MOST).enumerate();
+        members
+            .filter(|(place, member)| places & (1 << place) != 0 && !member.backend.health.is_fit())
+            .fold(places, |fit, (place, _)| fit & !(1 << place))
+    }
+
+    /// The balancer's choice among `places`; who recovered lately gives part of its share to the others.
+    fn choose(&self, places: Places, repeat: bool) -> usize {
+        let first = self.balancer.choose(&self.members, places, repeat);
+        let mut place = first;
+        let mut others = places;
+        while !self.members[place].backend.takes() {
+            others &= !(1 << place);
+            if others == 0 {
+                // All of them recovered lately; nobody is left to spare them.
+                return first;
+            }
+            place = self.balancer.choose(&self.members, others, true);
+        }
+        place
+    }
+
+    /// Notes what a check of `backend` found.
+    pub(crate) fn checked(&self, backend: &Backend, outcome: Result<(), Trouble>, settings: &HealthCheck) {
+        if backend.checked(outcome, settings) {
+            self.tell(self.refresh());
+        }
+    }
+
+    /// Works out anew who is in rotation; returns whether the panic rule applies now, when that has changed.
+    pub(crate) fn refresh(&self) -> Option<bool> {
+        // Without checks their last word is nobody's.
+        if !self.made_of.checked {
+            return None;
+        }
+        let verdict = |member: &Member| (!member.draining).then(|| member.backend.checks.verdict());
+        self.rotation.update(self.members.iter().map(verdict))
+    }
+
+    fn tell(&self, panics: Option<bool>) {
+        // With one backend there is nobody to choose from anyway.
+        match panics.filter(|_| self.members.len() > 1) {
+            Some(true) => tracing::warn!(
+                service = self.service,
+                "half or more of the backends of {} fail their health checks: failed checks are ignored",
+                self.service
+            ),
+            Some(false) => tracing::info!(
+                service = self.service,
+                "most backends of {} pass their health checks again",
+                self.service
+            ),
+            None => {}
+        }
+    }
+}
+
+impl Member {
+    /// The backend of `spec`, with what a `known` one and its breaker, if its rules are the same, have learnt.
+    fn new(
+        service: &'static str,
+        protocol: Protocol,
+        spec: &Spec,
+        site: &Site<'_>,
+        known: Option<(&Self, bool)>,
+    ) -> Self {
+        let config = &site.merged.config;
+        let slow_start = config.load_balancer.slow_start.get();
+        let backend = match known {
+            Some((known, _)) => Arc::clone(&known.backend),
+            None => Arc::new(Backend::new(service, spec, protocol, slow_start, site)),
+        };
+        backend.grow_within(slow_start);
+        let settings = &config.circuit_breaker;
+        let rules = Rules {
+            trials: settings.max_requests.get(),
+            window: settings.interval.get(),
+            open_for: settings.timeout.get(),
+        };
+        let breaker = match known.filter(|(_, same_rules)| *same_rules) {
+            Some((known, _)) => known.breaker.clone(),
+            None => settings.enabled.then(|| backend.new_breaker(rules)),
+        };
+        Self { backend, breaker, weight: spec.weight.get().into(), draining: spec.draining, source: spec.source }
+    }
+}

@@ -1,0 +1,468 @@
+//! Everything the gateway can be told, with the architecture document's variables and defaults.
+
+mod admin;
+mod docs;
+pub(crate) mod overlay;
+mod tls;
+pub(crate) mod wanted;
+
+pub use admin::Admin;
+pub use docs::Docs;
+pub use tls::Tls;
+
+pub use crate::balance::settings::{HealthCheck, Retries};
+pub use crate::browser::origin::{AllowedOrigin, InvalidOrigin};
+pub use crate::browser::settings::{Cors, Csrf, SecurityHeaders};
+pub use crate::discovery::backends::{BackendUrl, Backends, InvalidBackend};
+pub use crate::discovery::source::{Discovery, NameServer, SourceUrl};
+pub use crate::limit::settings::{ApiKeys, ClientKey, Jwt, RateLimit, RedisLimit, RouteLimit};
+
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+use shop_config::{Duration, Http, Log, Otel, Problems, Settings, Stop, Var};
+
+use crate::balance::rotation::MOST;
+use crate::message::client::Network;
+use crate::services::check::Protocol;
+
+/// Settings of the gateway.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where clients connect, and how long the gateway waits for them.
+    pub http: Http,
+    /// Where clients connect with TLS.
+    pub tls: Tls,
+    /// Limits that [`Config::http`] does not have.
+    pub limits: Limits,
+    /// How long the gateway waits for backends.
+    pub upstream: Upstream,
+    /// The services behind the gateway.
+    pub services: Services,
+    /// Looking up backends.
+    pub discovery: Discovery,
+    /// Keeping calls away from backends that fail.
+    pub circuit_breaker: CircuitBreaker,
+    /// Sharing calls among the backends of a service.
+    pub load_balancer: LoadBalancer,
+    /// Asking backends whether they take calls.
+    pub health_check: HealthCheck,
+    /// Sending a call once more when a backend failed it.
+    pub retries: Retries,
+    /// How often one client may call.
+    pub rate_limit: RateLimit,
+    /// Which other sites' pages may call and read.
+    pub cors: Cors,
+    /// Refusing changes that other sites' pages send.
+    pub csrf: Csrf,
+    /// Headers that tell browsers to be careful with answers.
+    pub security_headers: SecurityHeaders,
+    /// Proxies in front of the gateway whose `X-Forwarded-*` and `Forwarded` are believed; none by default, because a
+    /// client could write anything there.
+    pub trusted_proxies: Vec<Network>,
+    /// The reference of the whole API.
+    pub docs: Docs,
+    /// The admin API.
+    pub admin: Admin,
+    /// Threads that serve connections; 0 is one per core.
+    pub workers: usize,
+    /// How the process stops.
+    pub stop: Stop,
+    /// After the signal to stop, go on serving everything for this long while `/health/ready` says 503, so that balancers
+    /// turn away first. Nothing by default; a few seconds behind a balancer that polls.
+    pub drain_delay: Duration,
+    /// Log lines.
+    pub log: Log,
+    /// Traces.
+    pub otel: Otel,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            // 10 MiB: far above any call of the shop, still bounded. Bodies are streamed, not held.
+            http: Http { body_limit: 10 * 1024 * 1024, ..Http::on(8083) },
+            tls: Tls::default(),
+            limits: Limits::default(),
+            upstream: Upstream::default(),
+            services: Services::default(),
+            discovery: Discovery::default(),
+            circuit_breaker: CircuitBreaker::default(),
+            load_balancer: LoadBalancer::default(),
+            health_check: HealthCheck::default(),
+            retries: Retries::default(),
+            rate_limit: RateLimit::default(),
+            cors: Cors::default(),
+            csrf: Csrf::default(),
+            security_headers: SecurityHeaders::default(),
+            trusted_proxies: Vec::new(),
+            docs: Docs::default(),
+            admin: Admin::default(),
+            workers: 0,
+            stop: Stop::default(),
+            drain_delay: Duration::secs(0),
+            log: Log::default(),
+            otel: Otel::default(),
+        }
+    }
+}
+
+impl Config {
+    /// How calls are shared among the backends of `service`.
+    pub(crate) fn balancer_of(&self, service: &str) -> LoadBalancer {
+        let own = self.services.by_name().into_iter().find(|(name, _)| *name == service);
+        let strategy = own.and_then(|(_, settings)| settings.strategy).unwrap_or(self.load_balancer.strategy);
+        LoadBalancer { strategy, ..self.load_balancer.clone() }
+    }
+}
+
+/// Limits on what a client may send.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest request head in bytes; four times nginx's default, enough for any cookie jar.
+    pub head: u32,
+    /// Longest request target in bytes; nginx's default.
+    pub uri: usize,
+    /// Longest pause in a request body.
+    pub body_idle: Duration,
+    /// Longest time a client may refuse to take more of an answer.
+    pub write_stall: Duration,
+    /// Calls one HTTP/2 connection may have open at once; hyper's default.
+    pub h2_streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: 32 * 1024,
+            uri: 8 * 1024,
+            body_idle: Duration::secs(30),
+            write_stall: Duration::secs(30),
+            h2_streams: 200,
+        }
+    }
+}
+
+/// How long the gateway waits for backends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstream {
+    /// To connect; a backend in the same data centre answers within milliseconds or not at all.
+    pub connect_timeout: Duration,
+    /// From the last byte of the request to the head of the answer. Above the services' own 30 s, so that their answer wins.
+    pub first_byte_timeout: Duration,
+    /// Longest pause in an answer's body.
+    pub idle_timeout: Duration,
+    /// Longest silence in a tunnel, such as a WebSocket. One hour, as is usual: they are meant to wait, and what is really
+    /// gone shows by itself when either side sends.
+    pub tunnel_idle: Duration,
+    /// The whole exchange, of HTTP calls only: a gRPC stream lives as long as its `grpc-timeout` says.
+    pub total_timeout: Duration,
+    /// How long an unused connection is kept; below the services' 75 s, so that the gateway closes first.
+    pub pool_idle: Duration,
+    /// Unused connections kept per backend and worker.
+    pub pool_size: usize,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::secs(2),
+            first_byte_timeout: Duration::secs(35),
+            idle_timeout: Duration::secs(60),
+            tunnel_idle: Duration::secs(3600),
+            total_timeout: Duration::secs(300),
+            pool_idle: Duration::secs(60),
+            pool_size: 256,
+        }
+    }
+}
+
+/// The services behind the gateway.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Services {
+    /// `/api/products` and `shop.product.v1`.
+    pub product: Service,
+    /// `/api/baskets` and `shop.basket.v1`.
+    pub basket: Service,
+    /// `/api/payments`, `/api/users` and `shop.payment.v1`.
+    pub payment: Service,
+    /// `/api/notifications`.
+    pub notification: Service,
+}
+
+impl Services {
+    /// Each service with its name.
+    pub fn by_name(&self) -> [(&'static str, &Service); 4] {
+        [
+            ("product", &self.product),
+            ("basket", &self.basket),
+            ("payment", &self.payment),
+            ("notification", &self.notification),
+        ]
+    }
+
+    pub(crate) fn by_name_mut(&mut self) -> [(&'static str, &mut Service); 4] {
+        [
+            ("product", &mut self.product),
+            ("basket", &mut self.basket),
+            ("payment", &mut self.payment),
+            ("notification", &mut self.notification),
+        ]
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        for (name, service) in self.by_name() {
+            let key = format!("services.{name}.urls");
+            problems.ensure(
+                !service.enabled || !service.urls.is_empty(),
+                &key,
+                format!("name at least one URL, or set services.{name}.enabled = false"),
+            );
+            for (key, urls) in [(key, &service.urls), (format!("services.{name}.grpc_urls"), &service.grpc_urls)] {
+                let count = urls.0.len();
+                problems.ensure(
+                    count <= MOST,
+                    &key,
+                    format!(
+                        "names {count} backends; use at most {MOST}, or put a balancer of its own in front of them"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        // The container names of the architecture document.
+        Self {
+            product: Service::at("product-service", 8080, Some(50050)),
+            basket: Service::at("basket-service", 8081, Some(50051)),
+            payment: Service::at("payment-service", 8082, Some(50052)),
+            notification: Service::at("notification-service", 8084, None),
+        }
+    }
+}
+
+/// One service behind the gateway.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Service {
+    /// Off: every call is answered 503 `service_disabled`.
+    pub enabled: bool,
+    /// Where its HTTP API is: `http://host:port`, optionally `;weight=N`; or where to look that up, see [`SourceUrl`].
+    pub urls: Backends,
+    /// Where its gRPC API is.
+    pub grpc_urls: Backends,
+    /// Which backend is next; as `load_balancer.strategy` says when not set.
+    pub strategy: Option<Strategy>,
+}
+
+impl Service {
+    fn at(host: &str, port: u16, grpc_port: Option<u16>) -> Self {
+        Self {
+            enabled: true,
+            urls: vec![BackendUrl::new(host, port)].into(),
+            grpc_urls: grpc_port.map(|port| BackendUrl::new(host, port)).into_iter().collect::<Vec<_>>().into(),
+            strategy: None,
+        }
+    }
+
+    pub(crate) fn urls_of_mut(&mut self, protocol: Protocol) -> &mut Backends {
+        match protocol {
+            Protocol::Http => &mut self.urls,
+            Protocol::Grpc => &mut self.grpc_urls,
+        }
+    }
+
+    /// The backends that speak `protocol`.
+    pub(crate) fn urls_of(&self, protocol: Protocol) -> &Backends {
+        match protocol {
+            Protocol::Http => &self.urls,
+            Protocol::Grpc => &self.grpc_urls,
+        }
+    }
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self { enabled: true, urls: Backends::default(), grpc_urls: Backends::default(), strategy: None }
+    }
+}
+
+/// Keeping calls away from backends that fail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CircuitBreaker {
+    /// Off: every backend is always tried.
+    pub enabled: bool,
+    /// Calls let through at once to find out whether a backend has recovered.
+    pub max_requests: NonZeroU32,
+    /// Window over which the share of failures is judged.
+    pub interval: Duration,
+    /// How long a backend is left alone before it is tried again; grows with each failed trial.
+    pub timeout: Duration,
+}
+
+impl Default for CircuitBreaker {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_requests: NonZeroU32::MIN.saturating_add(9),
+            interval: Duration::secs(60),
+            timeout: Duration::secs(30),
+        }
+    }
+}
+
+/// Sharing calls among the backends of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoadBalancer {
+    /// Off: the first backend gets every call, the others only what it cannot take.
+    pub enabled: bool,
+    /// Which backend is next.
+    pub strategy: Strategy,
+    /// How long the share of a backend that recovered grows to its full size; 0 gives it at once. Ten seconds fill the
+    /// caches and pools of a service of the shop.
+    pub slow_start: Duration,
+}
+
+impl Default for LoadBalancer {
+    fn default() -> Self {
+        Self { enabled: true, strategy: Strategy::RoundRobin, slow_start: Duration::secs(10) }
+    }
+}
+
+/// Which backend is next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Each in turn.
+    RoundRobin,
+    /// The one with the fewest calls in flight.
+    LeastConnections,
+    /// Each in turn, as often as its weight says, evenly spread.
+    WeightedRoundRobin,
+    /// Any.
+    Random,
+    /// The better of two by recent latency.
+    P2cEwma,
+}
+
+impl Settings for Config {
+    const NAME: &'static str = "gateway";
+    const ABOUT: &'static str = "The shop's API gateway: one port for HTTP and gRPC in front of all services.";
+
+    fn vars() -> Vec<Var> {
+        let ours = [
+            Var::new("PORT", "http.port", "port for HTTP and gRPC"),
+            Var::new("TLS_CERT_FILE", "tls.cert_file", "PEM file with the certificate; no TLS when unset"),
+            Var::new("TLS_KEY_FILE", "tls.key_file", "PEM file with its key"),
+            Var::new("TLS_PORT", "tls.port", "port for HTTPS and gRPC over TLS"),
+            Var::new("LOG_LEVEL", "log.level", "error, warn, info, debug or trace"),
+            Var::new("LOG_FORMAT", "log.format", "json or text"),
+            Var::new("PRODUCT_SERVICE_ENABLED", "services.product.enabled", "whether product is served"),
+            Var::new("PRODUCT_SERVICE_URLS", "services.product.urls", "comma list of URL[;weight=N]"),
+            Var::new("PRODUCT_SERVICE_GRPC_URLS", "services.product.grpc_urls", "the same for gRPC"),
+            Var::new("BASKET_SERVICE_ENABLED", "services.basket.enabled", "whether basket is served"),
+            Var::new("BASKET_SERVICE_URLS", "services.basket.urls", "comma list of URL[;weight=N]"),
+            Var::new("BASKET_SERVICE_GRPC_URLS", "services.basket.grpc_urls", "the same for gRPC"),
+            Var::new("PAYMENT_SERVICE_ENABLED", "services.payment.enabled", "whether payment is served"),
+            Var::new("PAYMENT_SERVICE_URLS", "services.payment.urls", "comma list of URL[;weight=N]"),
+            Var::new("PAYMENT_SERVICE_GRPC_URLS", "services.payment.grpc_urls", "the same for gRPC"),
+            Var::new("NOTIFICATION_SERVICE_ENABLED", "services.notification.enabled", "whether notification is served"),
+            Var::new("NOTIFICATION_SERVICE_URLS", "services.notification.urls", "comma list of URL[;weight=N]"),
+            Var::new("NOTIFICATION_SERVICE_GRPC_URLS", "services.notification.grpc_urls", "the same for gRPC"),
+            Var::new("CIRCUIT_BREAKER_ENABLED", "circuit_breaker.enabled", "whether failing backends are left alone"),
+            Var::new("CIRCUIT_BREAKER_MAX_REQUESTS", "circuit_breaker.max_requests", "calls at once on trial"),
+            Var::new("CIRCUIT_BREAKER_INTERVAL", "circuit_breaker.interval", "window in which failures are counted"),
+            Var::new("CIRCUIT_BREAKER_TIMEOUT", "circuit_breaker.timeout", "how long a failing backend is left alone"),
+            Var::new("LOAD_BALANCER_ENABLED", "load_balancer.enabled", "whether calls are shared among backends"),
+            Var::new("LOAD_BALANCER_STRATEGY", "load_balancer.strategy", "round_robin, least_connections, …"),
+            Var::new("RATE_LIMIT_ENABLED", "rate_limit.enabled", "whether clients are limited"),
+            Var::new("RATE_LIMIT_REQUESTS", "rate_limit.requests", "calls per client and window"),
+            Var::new("RATE_LIMIT_WINDOW", "rate_limit.window", "the window"),
+            Var::new("RATE_LIMIT_BURST", "rate_limit.burst", "calls per client at once"),
+            Var::new(
+                "RATE_LIMIT_REDIS_URL",
+                "rate_limit.redis.url",
+                "redis://…, to count together with other gateways",
+            ),
+            Var::new(
+                "RATE_LIMIT_JWT_SECRET",
+                "rate_limit.jwt.secret",
+                "secret of the tokens whose subjects clients are known by, if they are signed with one",
+            ),
+            Var::new("CORS_ORIGINS", "cors.origins", "comma list of sites whose pages may call; none by default"),
+            Var::new("CORS_CREDENTIALS", "cors.credentials", "whether these pages' calls carry cookies"),
+            Var::new("CSRF_ENABLED", "csrf.enabled", "whether changes sent by other sites' pages are refused"),
+            Var::new("CSRF_TRUSTED_ORIGINS", "csrf.trusted_origins", "comma list of sites that may send them"),
+            Var::new("SECURITY_HEADERS_ENABLED", "security_headers.enabled", "whether answers get security headers"),
+            Var::new("DOCS_ENABLED", "docs.enabled", "whether /docs and /openapi.json describe the whole API"),
+            Var::new("ADMIN_TOKEN", "admin.token", "bearer token of the admin API; without one, this machine only"),
+            Var::new("ADMIN_STATE_FILE", "admin.state_file", "file that keeps the admin API's changes over a restart"),
+        ];
+        ours.into_iter().chain(Otel::vars()).collect()
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        self.check_values(problems);
+        problems.within("tls", |p| self.tls.check_files(p));
+    }
+}
+
+impl Config {
+    /// Finds wrong values without looking at anything else: files may change at any time, and what a running process
+    /// does about that is its own affair.
+    pub(crate) fn check_values(&self, problems: &mut Problems) {
+        self.http.check("http", problems);
+        problems.ensure(
+            self.http.timeout == Http::default().timeout,
+            "http.timeout",
+            "has no effect here; set upstream.first_byte_timeout or upstream.total_timeout",
+        );
+        problems.ensure(self.http.linger.is_zero(), "http.linger", "has no effect here; set drain_delay");
+        problems.within("tls", |p| self.tls.check(self.http.port, p));
+        self.log.check("log", problems);
+        self.otel.check("otel", problems);
+        problems.within("limits", |p| {
+            let head = "use 1024 to 61440 bytes: services take 64 KiB, with the lines that are added here";
+            p.ensure((1024..=60 * 1024).contains(&self.limits.head), "head", head);
+            p.ensure((64..=65_000).contains(&self.limits.uri), "uri", "use 64 to 65000 bytes");
+            p.ensure(!self.limits.body_idle.is_zero(), "body_idle", "must be more than 0");
+            p.ensure(!self.limits.write_stall.is_zero(), "write_stall", "must be more than 0");
+            p.ensure(self.limits.h2_streams > 0, "h2_streams", "must be at least 1");
+        });
+        problems.within("upstream", |p| {
+            for (key, value) in [
+                ("connect_timeout", self.upstream.connect_timeout),
+                ("first_byte_timeout", self.upstream.first_byte_timeout),
+                ("idle_timeout", self.upstream.idle_timeout),
+                ("tunnel_idle", self.upstream.tunnel_idle),
+                ("total_timeout", self.upstream.total_timeout),
+            ] {
+                p.ensure(!value.is_zero(), key, "must be more than 0");
+            }
+        });
+        self.services.check(problems);
+        problems.within("discovery", |p| self.discovery.check(p));
+        problems.within("circuit_breaker", |p| {
+            let second = Duration::secs(1);
+            p.ensure(self.circuit_breaker.interval >= second, "interval", "must be at least 1s");
+            p.ensure(!self.circuit_breaker.timeout.is_zero(), "timeout", "must be more than 0");
+        });
+        problems.within("cors", |p| self.cors.check(p));
+        problems.within("csrf", |p| self.csrf.check(p));
+        problems.within("security_headers", |p| self.security_headers.check(p));
+        problems.within("docs", |p| self.docs.check(p));
+        problems.within("health_check", |p| self.health_check.check(p));
+        problems.within("retries", |p| self.retries.check(p));
+        problems.within("rate_limit", |p| self.rate_limit.check(p));
+        problems.ensure(self.workers <= 1024, "workers", "use at most 1024, or 0 for one per core");
+    }
+}

@@ -1,0 +1,269 @@
+//! What is wanted: settings, the backends that others than settings know of, and what the admin API changed on top.
+//! [`crate::state::live::Live`] is made of it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+
+use serde::Serialize;
+
+use crate::balance::rotation::MOST;
+use crate::discovery::backends::{BackendUrl, Backends};
+use crate::services::check::Protocol;
+use crate::settings::Config;
+use crate::settings::overlay::Overlay;
+
+/// Who named a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Source {
+    /// Files, variables and flags.
+    Static,
+    /// Names that were resolved.
+    Dns,
+    /// Files that list them.
+    File,
+    /// The admin API.
+    Admin,
+}
+
+/// One backend that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spec {
+    /// Name or address; an IPv6 address without its brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) weight: NonZeroU16,
+    pub(crate) draining: bool,
+    pub(crate) source: Source,
+}
+
+impl Spec {
+    pub(crate) fn new(url: &BackendUrl, source: Source) -> Self {
+        Self { host: url.host.clone(), port: url.port, weight: url.weight, draining: url.draining, source }
+    }
+
+    /// As settings write it.
+    fn url(&self) -> BackendUrl {
+        BackendUrl { host: self.host.clone(), port: self.port, weight: self.weight, draining: self.draining }
+    }
+
+    /// Whether it is at the same address.
+    pub(crate) fn is_at(&self, url: &BackendUrl) -> bool {
+        (&self.host, self.port) == (&url.host, url.port)
+    }
+
+    /// `http://host:port`.
+    pub(crate) fn label(&self) -> String {
+        self.url().to_string()
+    }
+}
+
+/// Backends that one source found for one service and protocol.
+type Found = BTreeMap<(&'static str, Protocol, Source), Vec<BackendUrl>>;
+
+/// What is wanted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
+    /// Files, variables and flags.
+    pub(crate) settings: Config,
+    found: Found,
+    /// Backends that settings named before they named places to look instead, of which none has answered yet.
+    kept: BTreeMap<(&'static str, Protocol), Vec<BackendUrl>>,
+    /// What the admin API changed.
+    pub(crate) overlay: Overlay,
+}
+
+/// All that is wanted, in one.
+#[derive(Debug, Clone)]
+pub(crate) struct Merged {
+    /// The settings as they are to be in force, with every backend there is to be.
+    pub(crate) config: Config,
+    specs: BTreeMap<(&'static str, Protocol), Vec<Spec>>,
+}
+
+impl Wanted {
+    /// What settings want, with `overlay` on top.
+    pub(crate) fn new(settings: Config, overlay: Overlay) -> Self {
+        Self { settings, found: Found::default(), kept: BTreeMap::new(), overlay }
+    }
+
+    /// From now on settings want this. Where they name places to look instead of backends, those stay until one of the places
+    /// answers.
+    pub(crate) fn take(&mut self, settings: Config) {
+        let before = self.settings.services.by_name();
+        for ((name, new), (_, old)) in settings.services.by_name().into_iter().zip(before) {
+            for protocol in Protocol::ALL {
+                let Backends(urls, sources) = new.urls_of(protocol);
+                let Backends(old_urls, old_sources) = old.urls_of(protocol);
+                let mut found = self.found.iter().filter(|((of, speaks, _), _)| (*of, *speaks) == (name, protocol));
+                let is_found = found.any(|(_, urls)| !urls.is_empty());
+                // A place that is known already will not come as news.
+                let is_awaited = sources.iter().any(|source| !old_sources.contains(source));
+                if !urls.is_empty() || is_found || sources.is_empty() {
+                    self.kept.remove(&(name, protocol));
+                } else if is_awaited && !old_urls.is_empty() {
+                    self.kept.insert((name, protocol), old_urls.clone());
+                }
+            }
+        }
+        self.settings = settings;
+    }
+
+    /// A place to look for backends of `service` has answered: those from before are not needed any more.
+    pub(crate) fn answered(&mut self, service: &'static str, protocol: Protocol) {
+        self.kept.remove(&(service, protocol));
+    }
+
+    /// From now on `source` knows of these backends of `service`, and of no others.
+    pub(crate) fn found(
+        &mut self,
+        service: &'static str,
+        protocol: Protocol,
+        source: Source,
+        backends: Vec<BackendUrl>,
+    ) {
+        self.found.insert((service, protocol, source), backends);
+    }
+
+    /// Brings all of it together.
+    pub(crate) fn merged(&self) -> Merged {
+        let mut config = self.settings.clone();
+        self.overlay.rate_limit.apply(&mut config.rate_limit);
+        let mut specs = BTreeMap::new();
+        for (name, service) in config.services.by_name_mut() {
+            let changes = self.overlay.services.get(name);
+            if let Some(changes) = changes {
+                service.enabled = changes.enabled.unwrap_or(service.enabled);
+                service.strategy = changes.strategy.or(service.strategy);
+            }
+            for protocol in Protocol::ALL {
+                let mut list = self.named(name, protocol);
+                if let Some(changes) = changes {
+                    changes.apply(protocol, &mut list);
+                }
+                cut(&mut list, |spec| changes.is_some_and(|changes| changes.adds(protocol, &spec.label())));
+                service.urls_of_mut(protocol).0 = list.iter().map(Spec::url).collect();
+                specs.insert((name, protocol), list);
+            }
+        }
+        Merged { config, specs }
+    }
+
+    /// Whether settings or another source name `url`, whatever the admin API made of that.
+    pub(crate) fn names(&self, service: &'static str, protocol: Protocol, url: &BackendUrl) -> bool {
+        self.named(service, protocol).iter().any(|spec| spec.is_at(url))
+    }
+
+    /// The backends of `service` that speak `protocol`: those of the settings, then what others found, each once.
+    fn named(&self, service: &'static str, protocol: Protocol) -> Vec<Spec> {
+        let mut specs: Vec<Spec> = Vec::new();
+        let mut add = |url: &BackendUrl, source| {
+            if !specs.iter().any(|spec| spec.is_at(url)) {
+                specs.push(Spec::new(url, source));
+            }
+        };
+        if let Some((_, settings)) = self.settings.services.by_name().into_iter().find(|(name, _)| *name == service) {
+            for url in &settings.urls_of(protocol).0 {
+                add(url, Source::Static);
+            }
+        }
+        for url in self.kept.get(&(service, protocol)).into_iter().flatten() {
+            add(url, Source::Static);
+        }
+        let found = self.found.iter().filter(|((name, of, _), _)| (*name, *of) == (service, protocol));
+        for ((_, _, source), urls) in found {
+            for url in urls {
+                add(url, *source);
+            }
+        }
+        specs
+    }
+}
+
+/// Drops what was found beyond [`MOST`]. What people named stays, in settings or, as `is_added` says, through the admin API:
+/// if that alone is too much, it is refused.
+fn cut(specs: &mut Vec<Spec>, is_added: impl Fn(&Spec) -> bool) {
+    if specs.len() <= MOST {
+        return;
+    }
+    let is_found = |spec: &Spec| matches!(spec.source, Source::Dns | Source::File) && !is_added(spec);
+    let mut room = MOST.saturating_sub(specs.iter().filter(|spec| !is_found(spec)).count());
+    specs.retain(|spec| {
+        if !is_found(spec) {
+            return true;
+        }
+        let fits = room > 0;
+        room = room.saturating_sub(1);
+        fits
+    });
+}
+
+impl Merged {
+    /// The backends of `service` that speak `protocol`.
+    pub(crate) fn specs(&self, service: &str, protocol: Protocol) -> &[Spec] {
+        let found = self.specs.iter().find(|((name, of), _)| (*name, *of) == (service, protocol));
+        found.map(|(_, specs)| specs.as_slice()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_name_places_to_look_keep_the_backends_from_before_until_one_answers() {
+        let config = |urls: &str| {
+            let mut config = Config::default();
+            config.services.product.urls = urls.parse().expect("a list");
+            config
+        };
+        let hosts = |wanted: &Wanted| {
+            let merged = wanted.merged();
+            merged.specs("product", Protocol::Http).iter().map(|spec| spec.host.clone()).collect::<Vec<_>>().join(" ")
+        };
+        let mut wanted = Wanted::new(config("http://a:1"), Overlay::default());
+        for (urls, expected) in [
+            ("dns://b:1", "a"),
+            ("dns://c:1, file:///x", "a"),
+            ("http://d:1", "d"),
+            ("http://e:1, dns://c:1", "e"),
+            ("dns://c:1", ""),
+            ("http://f:1", "f"),
+            ("dns://c:1", "f"),
+        ] {
+            wanted.take(config(urls));
+            assert_eq!(hosts(&wanted), expected, "{urls}");
+        }
+        wanted.found("product", Protocol::Http, Source::Dns, vec![BackendUrl::new("g", 1)]);
+        wanted.answered("product", Protocol::Http);
+        assert_eq!(hosts(&wanted), "g");
+    }
+
+    #[test]
+    fn a_backend_named_twice_is_wanted_once_and_what_is_found_is_bounded() {
+        let mut config = Config::default();
+        config.services.product.urls = "http://a:1;weight=2, http://b:1, http://a:1".parse().expect("a list");
+        let mut wanted = Wanted::new(config, Overlay::default());
+        let labels = |wanted: &Wanted| -> Vec<_> {
+            let merged = wanted.merged();
+            merged.specs("product", Protocol::Http).iter().map(|spec| (spec.label(), spec.weight.get())).collect()
+        };
+        assert_eq!(labels(&wanted), [("http://a:1".to_owned(), 2), ("http://b:1".to_owned(), 1)]);
+        let many = (1..=100).map(|port| BackendUrl::new("c", port)).collect();
+        wanted.found("product", Protocol::Http, Source::Dns, many);
+        assert_eq!(labels(&wanted).len(), MOST);
+        assert_eq!(wanted.merged().config.services.product.urls.0.len(), MOST);
+        assert_eq!(wanted.merged().specs("product", Protocol::Grpc).len(), 1);
+        // Those that somebody added come first, be they found as well or not.
+        for url in ["http://d:1", "http://c:99"] {
+            wanted.overlay.service("product").add(Protocol::Http, &url.parse().expect("a backend"), false);
+        }
+        let all = labels(&wanted);
+        assert_eq!(all.len(), MOST);
+        for label in ["http://a:1", "http://b:1", "http://c:60", "http://c:99", "http://d:1"] {
+            assert!(all.iter().any(|(one, _)| one == label), "{label}: {all:?}");
+        }
+        wanted.found("product", Protocol::Http, Source::Dns, Vec::new());
+        assert_eq!(labels(&wanted).len(), 4);
+    }
+}

@@ -1,0 +1,8 @@
+//! Generations of what settings decide: the one in force, the next, how one replaces the other, and what is kept on disk.
+
+pub(crate) mod draft;
+pub(crate) mod guard;
+pub(crate) mod live;
+pub(crate) mod reload;
+pub(crate) mod shared;
+pub(crate) mod state_file;

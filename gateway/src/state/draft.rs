@@ -1,0 +1,68 @@
+//! A change of what is wanted, from the wish to the generation that is made of it.
+
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+use shop_config::{Change, Problems};
+
+use crate::settings::wanted::{Merged, Wanted};
+use crate::state::live::Live;
+use crate::state::shared::Shared;
+
+/// A change in the making. Nobody else changes anything meanwhile; dropped, it leaves everything as it was.
+pub(crate) struct Draft<'a> {
+    shared: &'a Shared,
+    current: MutexGuard<'a, Wanted>,
+    /// To be changed at will.
+    pub(crate) wanted: Wanted,
+    /// The generation in force.
+    pub(crate) before: Arc<Live>,
+}
+
+/// A change that passed every check.
+pub(crate) struct Settled<'a> {
+    draft: Draft<'a>,
+    merged: Merged,
+    /// What is different from the generation in force.
+    pub(crate) changed: Vec<Change>,
+}
+
+impl<'a> Draft<'a> {
+    /// Waits for its turn; changes are quick.
+    pub(crate) fn begin(shared: &'a Shared, current: MutexGuard<'a, Wanted>) -> Self {
+        Self { wanted: current.clone(), before: shared.live(), shared, current }
+    }
+
+    /// Checks what is wanted now as settings are checked at the start.
+    pub(crate) fn settle(self) -> Result<Settled<'a>, Problems> {
+        let merged = self.wanted.merged();
+        let mut problems = Problems::default();
+        merged.config.check_values(&mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let changed = shop_config::diff(&self.before.config, &merged.config);
+        Ok(Settled { draft: self, merged, changed })
+    }
+}
+
+impl Settled<'_> {
+    /// What is wanted.
+    pub(crate) fn wanted(&self) -> &Wanted {
+        &self.draft.wanted
+    }
+
+    /// Puts a generation that is made of it into force. Requests that have begun, and streams, stay with theirs. When
+    /// nothing is different, nothing happens.
+    pub(crate) fn commit(self) -> Arc<Live> {
+        let Draft { shared, mut current, wanted, before } = self.draft;
+        shared.note_overlay(&wanted.overlay);
+        *current = wanted;
+        if self.changed.is_empty() && before.is_made_of(&self.merged) {
+            return before;
+        }
+        let next = Arc::new(before.next(&self.merged, shared.workers, &shared.metrics));
+        shared.put_into_force(&before, &next);
+        next
+    }
+}

@@ -1,0 +1,101 @@
+//! One generation of everything that settings decide. A request works with one from beginning to end; a change makes a
+//! new one beside it and swaps.
+
+use std::sync::Arc;
+
+use crate::browser::cors::Cors;
+use crate::browser::csrf::Csrf;
+use crate::browser::security::Security;
+use crate::limit::Limiter;
+use crate::metrics::Metrics;
+use crate::services::check::Protocol;
+use crate::services::routes::Table;
+use crate::services::{Backend, Group, Site};
+use crate::settings::Config;
+use crate::settings::wanted::Merged;
+use crate::state::guard::Guard;
+
+/// One generation.
+pub(crate) struct Live {
+    /// Counts generations, from 1.
+    pub(crate) revision: u64,
+    pub(crate) config: Config,
+    pub(crate) table: Table,
+    pub(crate) limiter: Option<Arc<Limiter>>,
+    pub(crate) security: Option<Security>,
+    pub(crate) cors: Option<Cors>,
+    pub(crate) csrf: Option<Csrf>,
+    /// Who may call the admin API.
+    pub(crate) guard: Guard,
+}
+
+impl Live {
+    /// The first generation.
+    pub(crate) fn first(merged: &Merged, workers: usize, metrics: &Metrics) -> Self {
+        Self::make(None, &Site { merged, workers, metrics })
+    }
+
+    /// The generation after this one. What both want alike goes on: backends with their connections, breakers and health,
+    /// the limiter with what clients have used, counters.
+    pub(crate) fn next(&self, merged: &Merged, workers: usize, metrics: &Metrics) -> Self {
+        Self::make(Some(self), &Site { merged, workers, metrics })
+    }
+
+    fn make(previous: Option<&Self>, site: &Site<'_>) -> Self {
+        let config = site.merged.config.clone();
+        let same_limits = previous.filter(|previous| previous.config.rate_limit == config.rate_limit);
+        let live = Self {
+            revision: previous.map_or(1, |previous| previous.revision + 1),
+            table: Table::new(site, previous.map(|previous| &previous.table)),
+            limiter: if let Some(previous) = same_limits {
+                previous.limiter.clone()
+            } else {
+                let previous = previous.and_then(|previous| previous.limiter.as_deref());
+                Limiter::new(&config.rate_limit, site.metrics.limiter(), previous).map(Arc::new)
+            },
+            security: Security::new(&config.security_headers),
+            cors: Cors::new(&config.cors),
+            csrf: Csrf::new(&config.csrf),
+            guard: Guard::new(&config.admin),
+            config,
+        };
+        if !live.config.health_check.enabled {
+            live.backends().for_each(|backend| backend.checks.forget());
+        }
+        live
+    }
+
+    /// Whether it has the backends of `merged`, each as it is wanted there.
+    pub(crate) fn is_made_of(&self, merged: &Merged) -> bool {
+        self.table.services().iter().all(|service| {
+            Protocol::ALL.into_iter().all(|of| service.group(of).specs() == merged.specs(service.name, of))
+        })
+    }
+
+    /// All groups of backends.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.table.services().iter().flat_map(|service| service.groups())
+    }
+
+    /// All backends.
+    pub(crate) fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.table.services().iter().flat_map(|service| service.backends())
+    }
+
+    /// Lets go of the backends that `next` does not have, with their connections and their numbers.
+    pub(crate) fn retire(&self, next: &Self, metrics: &Metrics) {
+        for service in self.table.services() {
+            let stays = |backend: &Arc<Backend>| next.backends().any(|other| Arc::ptr_eq(other, backend));
+            for backend in service.backends().filter(|backend| !stays(backend)) {
+                backend.retire();
+                // The same address may stay as a backend of the other protocol; numbers go by address.
+                let namesake = |other: &crate::services::Service| {
+                    other.name == service.name && other.backends().any(|other| other.label() == backend.label())
+                };
+                if !next.table.services().iter().any(|other| namesake(other)) {
+                    metrics.forget_backend(service.name, backend.label());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! New settings for a gateway that runs.
+
+mod follow;
+mod record;
+mod watched;
+
+pub use follow::follow;
+pub(crate) use record::Reloads;
+
+use std::sync::Arc;
+
+use shop_config::{Change, Problems};
+
+use crate::settings::{Config, Tls};
+use crate::state::shared::Shared;
+
+/// Settings that hold for the life of the process: listeners, threads and what writes the log are made once.
+const FIXED: [&str; 13] = [
+    "http.host",
+    "http.port",
+    "tls.cert_file",
+    "tls.key_file",
+    "tls.port",
+    "tls.reload_interval",
+    "workers",
+    "limits.head",
+    "limits.h2_streams",
+    "admin.state_file",
+    "log.",
+    "otel.",
+    "stop.",
+];
+
+/// Changes the settings of a running gateway. Clones change the same one.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+/// What came of new settings.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// The generation that is in force now.
+    pub revision: u64,
+    /// What is different from before.
+    pub changed: Vec<Change>,
+    /// What is different in the settings but not in force: it holds from the next start on.
+    pub needs_restart: Vec<Change>,
+}
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Puts `config` into force for all that begins from now on: requests that have begun, and streams, stay with the
+    /// settings they began with. What the admin API changed stays changed. Settings that are wrong change nothing.
+    pub fn apply(&self, config: Config) -> Result<Applied, Problems> {
+        let mut problems = Problems::default();
+        config.check_values(&mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mut draft = self.shared.draft();
+        let running = &draft.wanted.settings;
+        let needs_restart = shop_config::diff(running, &config).into_iter().filter(is_fixed).collect();
+        let config = keep_fixed(running, config);
+        draft.wanted.take(config);
+        let settled = draft.settle().map_err(|found| {
+            let mut problems = Problems::default();
+            for problem in &found {
+                let message = format!("{}; changes made through the admin API are on top", problem.message);
+                problems.add(&problem.key, message);
+            }
+            problems
+        })?;
+        let changed = settled.changed.clone();
+        Ok(Applied { revision: settled.commit().revision, changed, needs_restart })
+    }
+}
+
+fn is_fixed(change: &Change) -> bool {
+    FIXED.iter().any(|fixed| match fixed.strip_suffix('.') {
+        Some(_) => change.key.starts_with(fixed),
+        None => change.key == *fixed,
+    })
+}
+
+/// `next` with what cannot change as it is in `running`.
+fn keep_fixed(running: &Config, mut next: Config) -> Config {
+    next.http.host = running.http.host;
+    next.http.port = running.http.port;
+    next.tls = Tls { redirect: next.tls.redirect, public_port: next.tls.public_port, ..running.tls.clone() };
+    next.workers = running.workers;
+    next.limits.head = running.limits.head;
+    next.limits.h2_streams = running.limits.h2_streams;
+    next.admin.state_file.clone_from(&running.admin.state_file);
+    next.log = running.log.clone();
+    next.otel = running.otel.clone();
+    next.stop = running.stop.clone();
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// The settings with another value at every key that is fixed.
+    fn other() -> Config {
+        let mut config = serde_json::to_value(Config::default()).expect("serialises");
+        for (key, value) in [
+            ("/http/host", json!("127.0.0.9")),
+            ("/http/port", json!(1)),
+            ("/tls/cert_file", json!("/c")),
+            ("/tls/key_file", json!("/k")),
+            ("/tls/port", json!(1)),
+            ("/tls/reload_interval", json!("9s")),
+            ("/workers", json!(9)),
+            ("/limits/head", json!(2048)),
+            ("/limits/h2_streams", json!(9)),
+            ("/admin/state_file", json!("x.json")),
+            ("/log/level", json!("debug")),
+            ("/otel/endpoint", json!("http://collector:4317")),
+            ("/stop/grace", json!("9s")),
+        ] {
+            *config.pointer_mut(key).unwrap_or(&mut Value::Null) = value;
+        }
+        serde_json::from_value(config).expect("settings")
+    }
+
+    #[test]
+    fn what_is_called_fixed_is_kept_and_nothing_else() {
+        let running = Config::default();
+        let mut next = other();
+        next.limits.uri = 99;
+        let fixed = shop_config::diff(&running, &next).into_iter().filter(is_fixed).count();
+        assert_eq!(fixed, FIXED.len());
+        let kept = shop_config::diff(&running, &keep_fixed(&running, next));
+        assert_eq!(kept.iter().map(|change| change.key.as_str()).collect::<Vec<_>>(), ["limits.uri"]);
+    }
+}

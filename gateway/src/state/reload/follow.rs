@@ -1,0 +1,138 @@
+//! When settings are read again: on SIGHUP, and when a file they come from holds something else.
+
+use std::convert::Infallible;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use shop_config::{Change, Problems, Settings, Sources};
+use shop_runtime::Shutdown;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::watched::Watched;
+use super::{Applied, Handle};
+use crate::settings::Config;
+
+/// Reads the settings of this process again, from the same `sources`, whenever SIGHUP comes or a file changes, until the
+/// soft stop. `take` takes the gateway's out of them, and says what else is different and so waits for a restart.
+/// Settings that are wrong are logged, each with its source, and change nothing. Nor does anything when one of the sources is
+/// a pipe: a second reader finds it empty, and empty settings are fine ones.
+///
+/// Call it before anybody can know that the process runs: from then on SIGHUP does not end it any more. The future does
+/// the work and never ends. Needs a runtime.
+pub fn follow<S: Settings + 'static>(
+    handle: Handle,
+    sources: Sources,
+    take: impl Fn(S) -> (Config, Vec<Change>) + Send + Sync + 'static,
+    shutdown: Shutdown,
+) -> anyhow::Result<impl Future<Output = Infallible>> {
+    let hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
+    let pipe = sources.files_of::<S>().into_iter().find(is_spent);
+    Ok(work(handle, sources, take, shutdown, hangups, pipe))
+}
+
+/// Whether what was read from it is gone. One that is away may come back.
+fn is_spent(file: &PathBuf) -> bool {
+    std::fs::metadata(file).is_ok_and(|data| !data.is_file())
+}
+
+async fn work<S: Settings + 'static>(
+    handle: Handle,
+    sources: Sources,
+    take: impl Fn(S) -> (Config, Vec<Change>) + Send + Sync + 'static,
+    shutdown: Shutdown,
+    mut hangups: Signal,
+    pipe: Option<PathBuf>,
+) -> Infallible {
+    let had_terminal = std::io::stdin().is_terminal();
+    let refusal = pipe.map(|pipe| format!("{} is not a file, so settings cannot be read again", pipe.display()));
+    let files = if refusal.is_none() { sources.files_of::<S>() } else { Vec::new() };
+    let mut watched = Watched::new(files).await;
+    let all = Arc::new((handle, sources, take));
+    let again = |is_start| {
+        let all = Arc::clone(&all);
+        // Files may be on a disk that hangs, and another change may be on its way to one.
+        let once = move || reload(&all.0, &all.1, &all.2, is_start);
+        async move {
+            if tokio::task::spawn_blocking(once).await.is_err() {
+                tracing::error!("the settings could not be read again");
+            }
+        }
+    };
+    match &refusal {
+        Some(refusal) => tracing::info!("{refusal}; a restart reads them"),
+        // What changed between the start and now.
+        None => again(true).await,
+    }
+    loop {
+        let cause = tokio::select! {
+            () = shutdown.soft.cancelled() => break,
+            _ = hangups.recv() => "SIGHUP",
+            () = watched.changed() => "a file changed",
+        };
+        if cause == "SIGHUP" {
+            // `Shutdown` makes that the end.
+            if had_terminal && !std::io::stdin().is_terminal() {
+                break;
+            }
+            watched.note().await;
+        }
+        shop_runtime::notify_reloading();
+        if let Some(refusal) = &refusal {
+            let mut problems = Problems::default();
+            problems.add("", refusal.clone());
+            refuse(&all.0, &problems);
+        } else {
+            tracing::info!("reading the settings again: {cause}");
+            again(false).await;
+        }
+        shop_runtime::notify_reloaded();
+    }
+    std::future::pending().await
+}
+
+/// Once. The first time, at the start, it is no news that nothing is different.
+fn reload<S: Settings>(handle: &Handle, sources: &Sources, take: &impl Fn(S) -> (Config, Vec<Change>), is_start: bool) {
+    let (reloads, metrics) = (&handle.shared.reloads, &handle.shared.metrics);
+    let applied = shop_config::load::<S>(sources).and_then(|loaded| {
+        if !is_start {
+            loaded.warnings.log();
+        }
+        let (config, others) = take(loaded.settings);
+        let applied = handle.apply(config)?;
+        let needs_restart = others.into_iter().chain(applied.needs_restart).collect();
+        Ok(Applied { needs_restart, ..applied })
+    });
+    match applied {
+        Ok(applied) => {
+            let is_news = !applied.changed.is_empty() || !applied.needs_restart.is_empty();
+            if is_news || !is_start {
+                tell(&applied);
+                let keys = applied.needs_restart.iter().map(|change| change.key.clone()).collect();
+                reloads.succeeded(!applied.changed.is_empty(), keys, metrics);
+            }
+        }
+        Err(problems) => refuse(handle, &problems),
+    }
+}
+
+fn tell(applied: &Applied) {
+    for change in &applied.changed {
+        tracing::info!(key = change.key, "setting changed: {change}");
+    }
+    for change in &applied.needs_restart {
+        tracing::warn!(key = change.key, "{} holds from the next start on: {change}", change.key);
+    }
+    let (revision, count) = (applied.revision, applied.changed.len());
+    tracing::info!(revision, changed = count, "settings are in force, {count} of them different");
+}
+
+fn refuse(handle: &Handle, problems: &Problems) {
+    for problem in problems {
+        tracing::error!(key = problem.key, "setting is wrong: {problem}");
+    }
+    tracing::error!("the settings stay as they were: {}", problems.count());
+    let shared = &handle.shared;
+    shared.reloads.failed(problems.iter().map(ToString::to_string).collect(), &shared.metrics);
+}

@@ -1,0 +1,14 @@
+//! The bodies on their way: [`Upload`] from the client to a backend, [`Body`] from whoever answers to the client.
+
+mod kept;
+mod upload;
+
+pub(crate) use kept::Kept;
+pub(crate) use upload::{Progress, Upload};
+
+use crate::message::reason::Reason;
+
+/// Why a body broke off; makes hyper close the connection or reset the stream, so that nobody takes half for whole.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("{}", .0.word())]
+pub(crate) struct Broken(pub(crate) Reason);
