@@ -4,6 +4,7 @@
 //! server: domains check a [`UserId`] or an [`Expected`] version with it, the doors parse bodies and queries.
 
 mod expected;
+mod fields;
 mod id;
 pub mod json;
 mod query;
@@ -13,6 +14,7 @@ mod user;
 pub mod words;
 
 pub use expected::{Expected, Versions};
+pub use fields::Fields;
 pub use id::{Id, read};
 pub use query::{NotUtf8, pairs};
 pub use tags::{Malformed, Tags};

@@ -191,7 +191,7 @@ impl Checkout {
 }
 
 fn code<T: std::fmt::Debug>(outcome: Result<T, Error>) -> (u16, String) {
-    let fault = outcome.expect_err("refused").fault();
+    let fault = Fault::from(outcome.expect_err("refused"));
     (fault.kind().status(), fault.code().to_owned())
 }
 
@@ -200,7 +200,7 @@ async fn of_sixteen_that_process_one_charges(place: Place) {
     checkout.create().await;
     let calls = (0..16).map(|n| {
         let checkout = checkout.clone();
-        tokio::task::spawn(async move { checkout.process(100 + n, "tok_approve").await.map_err(Error::fault) })
+        tokio::task::spawn(async move { checkout.process(100 + n, "tok_approve").await.map_err(Fault::from) })
     });
     let outcomes: Vec<_> =
         futures_util::future::join_all(calls).await.into_iter().map(|joined| joined.expect("runs")).collect();
@@ -220,7 +220,7 @@ async fn of_twenty_that_refund_no_more_get_it_than_there_is(place: Place) {
     checkout.process(2, "tok_approve").await.expect("charges");
     let calls = (0..20).map(|n| {
         let checkout = checkout.clone();
-        tokio::task::spawn(async move { checkout.refund(100 + n, Some("2.00")).await.map_err(Error::fault) })
+        tokio::task::spawn(async move { checkout.refund(100 + n, Some("2.00")).await.map_err(Fault::from) })
     });
     let outcomes: Vec<_> =
         futures_util::future::join_all(calls).await.into_iter().map(|joined| joined.expect("runs")).collect();
@@ -352,7 +352,7 @@ async fn a_basket_that_moved_is_not_paid(place: Place) {
     let checkout = Checkout::at(place);
     let kind = ChangeKind::Price { old: usd(100), new: usd(250) };
     *checkout.neighbours.changes.lock() = vec![BasketChange { product_id: 3, name: "Laptop".to_owned(), kind }];
-    let fault = checkout.commands.create(PAYMENT, raw_order()).await.expect_err("moved").fault();
+    let fault = Fault::from(checkout.commands.create(PAYMENT, raw_order()).await.expect_err("moved"));
     assert_eq!((fault.kind().status(), fault.code()), (409, "basket_changed"));
     assert_eq!(fault.members()["changes"][0]["new_price"], serde_json::json!(2.5));
     assert_eq!(checkout.commands.payments.get(PAYMENT).await.expect("reads"), None);

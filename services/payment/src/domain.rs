@@ -13,7 +13,7 @@ pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use error::{Error, FieldErrors, Shortage};
+pub(crate) use error::{Error, Shortage};
 pub(crate) use input::{
     DESCRIPTION, KEY, MAX_PAIRS, MAX_TOKEN, Metadata, Note, Order, REASON, RawOrder, SANDBOX, Token, VALUE,
 };

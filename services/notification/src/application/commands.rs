@@ -72,7 +72,7 @@ impl Commands {
         let retry = |notification: &mut Notification| {
             let seen = notification.version;
             notification.retry(policy, now)?;
-            if expected.admits(seen) { Ok(()) } else { Err(Error::Changed) }
+            if expected.admits(seen) { Ok(()) } else { Err(Error::VersionMismatch) }
         };
         let notification = self.store.change(id, &retry).await?;
         self.wake.send_replace(());

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use shop_fault::FieldError;
+use shop_input::Fields;
 use shop_text::Text;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -61,11 +62,10 @@ pub(crate) struct EndpointDraft {
 impl EndpointSettings {
     /// Checks a draft and says everything that is wrong with it at once.
     pub(crate) fn parse(draft: &EndpointDraft, reach: Reach) -> Result<Self> {
-        let mut wrong = Vec::new();
-        let url = HookUrl::parse(&draft.url, reach)
-            .map_err(|message| wrong.push(FieldError::new("url", "invalid", message)))
-            .ok();
-        let description = DESCRIPTION.check(&draft.description).map_err(|error| wrong.push(error.on("description")));
+        let mut wrong = Fields::default();
+        let url = HookUrl::parse(&draft.url, reach).map_err(|message| FieldError::new("url", "invalid", message));
+        let url = wrong.keep(url);
+        let description = wrong.keep(DESCRIPTION.check(&draft.description).map_err(|error| error.on("description")));
         let event_types = event_types(draft.event_types.as_deref(), &mut wrong);
         match (url, wrong.is_empty()) {
             (Some(url), true) => Ok(Self {
@@ -138,7 +138,7 @@ impl Endpoint {
 
     /// Whether it is in the state that is expected.
     pub(crate) fn expect(&self, expected: &Expected) -> Result<()> {
-        if expected.admits(self.version) { Ok(()) } else { Err(Error::Changed) }
+        if expected.admits(self.version) { Ok(()) } else { Err(Error::VersionMismatch) }
     }
 
     fn changed(&mut self, now: OffsetDateTime) {
@@ -178,7 +178,7 @@ mod tests {
         let Err(Error::Invalid(fields)) = EndpointSettings::parse(&draft, Reach::default()) else {
             panic!("is refused")
         };
-        let names: Vec<_> = fields.iter().map(|field| field.field.as_str()).collect();
+        let names: Vec<_> = fields.errors().iter().map(|field| field.field.as_str()).collect();
         assert_eq!(names, ["url", "description", "event_types"]);
     }
 

@@ -1,6 +1,7 @@
 //! Why the service says no, with the stable code each reason has outside.
 
-use shop_fault::{Fault, FieldError, Kind};
+use shop_fault::{Fault, Kind};
+use shop_input::Fields;
 use uuid::Uuid;
 
 use super::{MAX_ENDPOINTS, Status};
@@ -18,11 +19,11 @@ pub(crate) enum Error {
     #[error("webhook endpoint {0} does not exist")]
     EndpointNotFound(Uuid),
     /// The input breaks these rules.
-    #[error("{} fields are not valid", .0.len())]
-    Invalid(Vec<FieldError>),
+    #[error(transparent)]
+    Invalid(#[from] Fields),
     /// The caller expects another version than the current one.
     #[error("it is not in the state that was asked for: read it again")]
-    Changed,
+    VersionMismatch,
     /// Its status does not allow a retry.
     #[error("notification {id} is {status}, so it cannot be tried again")]
     InvalidState {
@@ -45,10 +46,10 @@ impl From<Error> for Fault {
         let fault = |kind, code: &'static str| Self::new(kind, code, detail);
         match error {
             Error::Store(fault) => fault,
-            Error::Invalid(fields) => Self::invalid(fields),
+            Error::Invalid(fields) => fields.into(),
             Error::NotFound(_) => fault(Kind::NotFound, "notification_not_found"),
             Error::EndpointNotFound(_) => fault(Kind::NotFound, "endpoint_not_found"),
-            Error::Changed => fault(Kind::Precondition, "precondition_failed"),
+            Error::VersionMismatch => fault(Kind::Precondition, "precondition_failed"),
             Error::InvalidState { status, .. } => {
                 fault(Kind::Conflict, "invalid_state").with_member("notification_status", status.as_str().into())
             }
@@ -59,6 +60,8 @@ impl From<Error> for Fault {
 
 #[cfg(test)]
 mod tests {
+    use shop_fault::FieldError;
+
     use super::*;
 
     #[test]
@@ -67,8 +70,8 @@ mod tests {
         for (error, status, code) in [
             (Error::NotFound(id), 404, "notification_not_found"),
             (Error::EndpointNotFound(id), 404, "endpoint_not_found"),
-            (Error::Invalid(vec![FieldError::new("url", "invalid", "must be a URL")]), 422, "validation_failed"),
-            (Error::Changed, 412, "precondition_failed"),
+            (Error::Invalid(FieldError::new("url", "invalid", "must be a URL").into()), 422, "validation_failed"),
+            (Error::VersionMismatch, 412, "precondition_failed"),
             (Error::InvalidState { id, status: Status::Sent }, 409, "invalid_state"),
             (Error::TooManyEndpoints, 409, "too_many_endpoints"),
             (Error::Store(Fault::new(Kind::Unavailable, "store_unavailable", "down")), 503, "store_unavailable"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shop_fault::FieldError;
+use shop_input::Fields;
 use time::OffsetDateTime;
 
 use super::{Error, EventType, Expected, Result};
@@ -58,14 +58,10 @@ impl Preferences {
 
     /// Puts `draft` in place of what was, if that is in the state that is expected.
     pub(crate) fn replace(&mut self, draft: &PreferencesDraft, expected: &Expected, now: OffsetDateTime) -> Result<()> {
-        let mut wrong = Vec::new();
+        let mut wrong = Fields::default();
         let email = draft.email.as_deref().map(str::trim);
         if email.is_some_and(|email| !is_email(email)) {
-            wrong.push(FieldError::new(
-                "email",
-                "invalid",
-                "must be an e-mail address such as ada@shop.example, or null",
-            ));
+            wrong.refuse("email", "invalid", "must be an e-mail address such as ada@shop.example, or null");
         }
         let event_types = event_types(draft.event_types.as_deref(), &mut wrong);
         if !wrong.is_empty() {
@@ -73,7 +69,7 @@ impl Preferences {
         }
         // What is wrong is wrong whatever the caller expects (RFC 9110, section 13.2.1).
         if !expected.admits(self.version) {
-            return Err(Error::Changed);
+            return Err(Error::VersionMismatch);
         }
         self.email = email.map(str::to_owned);
         self.email_enabled = draft.email_enabled.unwrap_or(true);
@@ -85,17 +81,17 @@ impl Preferences {
 }
 
 /// The types of these names; all of them when nothing was said.
-pub(super) fn event_types(names: Option<&[String]>, wrong: &mut Vec<FieldError>) -> BTreeSet<EventType> {
+pub(super) fn event_types(names: Option<&[String]>, wrong: &mut Fields) -> BTreeSet<EventType> {
     let Some(names) = names else { return EventType::ALL.iter().copied().collect() };
     if names.len() > MAX_EVENT_TYPES {
         let message = format!("must name at most {MAX_EVENT_TYPES}, has {}", names.len());
-        wrong.push(FieldError::new("event_types", "too_many", message));
+        wrong.refuse("event_types", "too_many", message);
         return BTreeSet::new();
     }
     let types: Option<BTreeSet<_>> = names.iter().map(|name| EventType::named(name.trim())).collect();
     types.unwrap_or_else(|| {
         let all: Vec<_> = EventType::ALL.iter().map(|one| one.as_str()).collect();
-        wrong.push(FieldError::new("event_types", "unknown", format!("must be of {}", all.join(", "))));
+        wrong.refuse("event_types", "unknown", format!("must be of {}", all.join(", ")));
         BTreeSet::new()
     })
 }
@@ -171,7 +167,7 @@ mod tests {
         ada.replace(&draft, &Some(0).into(), NOW).expect("is taken");
         assert_eq!((ada.version, ada.email.as_deref(), ada.email_enabled), (1, Some("ada@shop.example"), false));
         assert_eq!(ada.event_types, [EventType::Refunded].into());
-        assert!(matches!(ada.replace(&draft, &Some(0).into(), NOW), Err(Error::Changed)));
+        assert!(matches!(ada.replace(&draft, &Some(0).into(), NOW), Err(Error::VersionMismatch)));
     }
 
     #[test]
@@ -194,7 +190,10 @@ mod tests {
         };
         let mut ada = Preferences::unsaid("ada");
         let Err(Error::Invalid(fields)) = ada.replace(&draft, &Expected::default(), NOW) else { panic!("is refused") };
-        assert_eq!(fields.iter().map(|field| field.field.as_str()).collect::<Vec<_>>(), ["email", "event_types"]);
+        assert_eq!(
+            fields.errors().iter().map(|field| field.field.as_str()).collect::<Vec<_>>(),
+            ["email", "event_types"]
+        );
         assert_eq!(ada, Preferences::unsaid("ada"), "nothing was changed");
     }
 }

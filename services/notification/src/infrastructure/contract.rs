@@ -211,7 +211,7 @@ async fn preferences_are_kept_and_changed_one_after_the_other(store: &dyn Store)
     let kept = store.preferences("ada").await.expect("is there");
     assert_eq!((kept.version, kept.email.as_deref()), (8, Some("ada@shop.example")));
     let seen = store.change_preferences("ada", &|wants| wants.replace(&draft, &Some(7).into(), at(9))).await;
-    assert!(matches!(seen, Err(Error::Changed)));
+    assert!(matches!(seen, Err(Error::VersionMismatch)));
 
     announce(store, &event("ada"), "ada", at(10)).await;
     let mail = all(store, &Filter { channel: Some(Channel::Email), ..Filter::default() }).await.pop().expect("one");
@@ -261,7 +261,7 @@ async fn endpoints_are_added_once_changed_and_removed(store: &dyn Store) {
     let targets: HashSet<_> = hooks.into_iter().map(|one| one.target).collect();
     assert_eq!(targets, ["settings".to_owned(), first.id.to_string(), second.id.to_string()].into());
 
-    assert!(matches!(store.remove_endpoint(first.id, &Some(1).into()).await, Err(Error::Changed)));
+    assert!(matches!(store.remove_endpoint(first.id, &Some(1).into()).await, Err(Error::VersionMismatch)));
     store.remove_endpoint(first.id, &Some(2).into()).await.expect("is removed");
     assert!(matches!(store.endpoint(first.id).await, Err(Error::EndpointNotFound(_))));
     assert!(matches!(store.remove_endpoint(first.id, &Expected::default()).await, Err(Error::EndpointNotFound(_))));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_clock::SharedClock;
+use shop_fault::Fault;
 use uuid::Uuid;
 
 use crate::crash::{self, Point};
@@ -81,7 +82,7 @@ impl Commands {
             }
             Err(short @ Error::InsufficientStock { .. }) => Err(short),
             Err(unknown) => {
-                let cause = unknown.fault();
+                let cause = Fault::from(unknown);
                 tracing::warn!(payment.id = %payment.id, cause = ?cause, "the reservation's outcome is unknown, payment fails");
                 let failure = Failure::new(Failure::UNRESERVED, "the stock could not be reserved in time");
                 self.abandon(payment.id, failure).await?;

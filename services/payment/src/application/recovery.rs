@@ -2,6 +2,7 @@
 //!
 //! Safe with several replicas: every step is a change of one payment that does nothing when another was faster.
 
+use shop_fault::Fault;
 use uuid::Uuid;
 
 use super::Commands;
@@ -110,7 +111,7 @@ impl Recovery {
 /// One if it worked. A payment that cannot be taken further now is left to the next round, not in the way of others.
 fn count(id: Uuid, step: Result<bool, Error>) -> u64 {
     step.unwrap_or_else(|error| {
-        tracing::warn!(payment.id = %id, cause = ?error.fault(), "payment could not be taken further, trying later");
+        tracing::warn!(payment.id = %id, cause = ?Fault::from(error), "payment could not be taken further, trying later");
         false
     })
     .into()

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Commands;
 use crate::crash::{self, Point};
-use crate::domain::{Error, Expected, FieldErrors, Note, Paid, Payback, Payment, Refund, RefundStatus, Refunding};
+use crate::domain::{Error, Expected, Note, Paid, Payback, Payment, Refund, RefundStatus, Refunding};
 
 /// How much to pay back, as it was written.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ impl Amount {
         match self {
             Self::Exact(money) => Ok(*money),
             Self::Decimal(decimal) => Money::parse(decimal, currency)
-                .map_err(|error| FieldErrors::one(FieldError::new("amount", "invalid", error.to_string()))),
+                .map_err(|error| FieldError::new("amount", "invalid", error.to_string()).into()),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use shop_fault::{Fault, FieldError, Kind, Violation};
+use shop_input::Fields;
 use shop_money::{Currency, Money};
 use uuid::Uuid;
 
@@ -10,34 +11,6 @@ use super::{BasketChange, ChangeKind, Failure, Status};
 
 /// When to ask again what became of a payment that the provider is at.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// Fields that are not valid, collected so that all are reported at once.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct FieldErrors(Vec<FieldError>);
-
-impl FieldErrors {
-    /// An error about one field.
-    pub(crate) fn one(field: FieldError) -> Error {
-        Error::Invalid(Self(vec![field]))
-    }
-
-    /// The value, or notes what is wrong with it.
-    pub(crate) fn keep<T>(&mut self, parsed: Result<T, FieldError>) -> Option<T> {
-        parsed.map_err(|error| self.0.push(error)).ok()
-    }
-
-    /// The value, or takes over what is wrong with it; any other error stands at once.
-    pub(crate) fn merge<T>(&mut self, parsed: Result<T, Error>) -> Result<Option<T>, Error> {
-        match parsed {
-            Ok(value) => Ok(Some(value)),
-            Err(Error::Invalid(more)) => {
-                self.0.extend(more.0);
-                Ok(None)
-            }
-            Err(other) => Err(other),
-        }
-    }
-}
 
 /// A product with fewer units than the basket asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,11 +47,11 @@ pub(crate) enum Error {
     #[error("refund {refund} of payment {payment} was refused by the provider")]
     RefundRefused { payment: Uuid, refund: Uuid },
     #[error("payment {0} is not in the state that was asked for: read it again")]
-    Changed(Uuid),
+    VersionMismatch(Uuid),
     #[error("{0} looks like a card number; send the provider's token instead")]
     CardData(String),
-    #[error("the request is not valid")]
-    Invalid(FieldErrors),
+    #[error(transparent)]
+    Invalid(#[from] Fields),
     #[error("the provider has not answered for payment {0} yet; it will be settled without charging again")]
     Unsettled(Uuid),
     #[error(
@@ -90,44 +63,44 @@ pub(crate) enum Error {
     Other(Fault),
 }
 
-impl Error {
+impl From<Error> for Fault {
     /// The failure as the outside sees it: class, stable code, details.
-    pub(crate) fn fault(self) -> Fault {
-        let detail = self.to_string();
-        let fault = |kind, code: &'static str| Fault::new(kind, code, detail);
-        match self {
-            Self::Other(fault) => fault,
-            Self::Invalid(FieldErrors(fields)) => Fault::invalid(fields),
-            Self::NotFound(_) => fault(Kind::NotFound, "payment_not_found"),
-            Self::BasketNotFound(_) => fault(Kind::NotFound, "basket_not_found"),
-            Self::BasketEmpty(_) => fault(Kind::Conflict, "basket_empty"),
-            Self::CurrencyMismatch { .. } => fault(Kind::Conflict, "currency_mismatch"),
-            Self::BasketChanged(changes) => {
+    fn from(error: Error) -> Self {
+        let detail = error.to_string();
+        let fault = |kind, code: &'static str| Self::new(kind, code, detail);
+        match error {
+            Error::Other(fault) => fault,
+            Error::Invalid(fields) => fields.into(),
+            Error::NotFound(_) => fault(Kind::NotFound, "payment_not_found"),
+            Error::BasketNotFound(_) => fault(Kind::NotFound, "basket_not_found"),
+            Error::BasketEmpty(_) => fault(Kind::Conflict, "basket_empty"),
+            Error::CurrencyMismatch { .. } => fault(Kind::Conflict, "currency_mismatch"),
+            Error::BasketChanged(changes) => {
                 let list = changes.iter().map(change_json).collect();
                 changes
                     .iter()
                     .map(change_violation)
-                    .fold(fault(Kind::Conflict, "basket_changed"), Fault::with_violation)
+                    .fold(fault(Kind::Conflict, "basket_changed"), Self::with_violation)
                     .with_member("changes", list)
             }
-            Self::InsufficientStock { payment, short } => short
+            Error::InsufficientStock { payment, short } => short
                 .into_iter()
                 .map(|short| Violation::new("insufficient_stock", short.subject, short.description))
-                .fold(fault(Kind::Conflict, "insufficient_stock"), Fault::with_violation)
+                .fold(fault(Kind::Conflict, "insufficient_stock"), Self::with_violation)
                 .with_member("payment_id", payment.to_string().into()),
-            Self::InvalidState { payment, status, .. } => fault(Kind::Conflict, "invalid_state")
+            Error::InvalidState { payment, status, .. } => fault(Kind::Conflict, "invalid_state")
                 .with_violation(Violation::new(
                     "invalid_state",
                     format!("payments/{payment}"),
                     format!("it is {status}"),
                 ))
                 .with_member("payment_status", status.as_str().into()),
-            Self::Declined { payment, failure } => fault(Kind::PaymentRequired, "payment_declined")
+            Error::Declined { payment, failure } => fault(Kind::PaymentRequired, "payment_declined")
                 .with_member("payment_id", payment.to_string().into())
                 .with_member("decline_code", failure.code.into()),
-            Self::RefundExceedsPayment { left, .. } => fault(Kind::Invalid, "refund_exceeds_payment")
+            Error::RefundExceedsPayment { left, .. } => fault(Kind::Invalid, "refund_exceeds_payment")
                 .with_field(FieldError::new("amount", "refund_exceeds_payment", format!("must be at most {left}"))),
-            Self::RestockNeedsFullRefund(_) => {
+            Error::RestockNeedsFullRefund(_) => {
                 let message = "must be false unless all that is left is refunded";
                 fault(Kind::Invalid, "restock_needs_full_refund").with_field(FieldError::new(
                     "restock",
@@ -135,16 +108,22 @@ impl Error {
                     message,
                 ))
             }
-            Self::Changed(_) => fault(Kind::Precondition, "precondition_failed"),
-            Self::RefundRefused { .. } => fault(Kind::Conflict, "refund_refused"),
-            Self::CardData(field) => fault(Kind::Invalid, "card_data_not_accepted").with_field(FieldError::new(
+            Error::VersionMismatch(_) => fault(Kind::Precondition, "precondition_failed"),
+            Error::RefundRefused { .. } => fault(Kind::Conflict, "refund_refused"),
+            Error::CardData(field) => fault(Kind::Invalid, "card_data_not_accepted").with_field(FieldError::new(
                 field,
                 "card_data_not_accepted",
                 "must not hold a card number",
             )),
-            Self::Unsettled(_) => fault(Kind::Busy, "payment_unsettled").with_retry_after(RETRY),
-            Self::ReservationUnknown(_) => fault(Kind::Conflict, "reservation_unknown"),
+            Error::Unsettled(_) => fault(Kind::Busy, "payment_unsettled").with_retry_after(RETRY),
+            Error::ReservationUnknown(_) => fault(Kind::Conflict, "reservation_unknown"),
         }
+    }
+}
+
+impl From<FieldError> for Error {
+    fn from(wrong: FieldError) -> Self {
+        Self::Invalid(wrong.into())
     }
 }
 

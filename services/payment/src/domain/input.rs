@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use shop_fault::FieldError;
+use shop_input::Fields;
 use shop_money::Currency;
 use shop_text::Text;
 use uuid::Uuid;
 
 use super::card::holds_card_number;
-use super::{Error, FieldErrors, Method, UserId};
+use super::{Error, Method, UserId};
 
 /// The only provider built in.
 pub(crate) const SANDBOX: &str = "sandbox";
@@ -34,7 +35,7 @@ impl Token {
         }
         if !visible {
             let message = format!("must be 1 to {MAX_TOKEN} visible ASCII characters");
-            return Err(FieldErrors::one(FieldError::new("payment_token", "invalid", message)));
+            return Err(FieldError::new("payment_token", "invalid", message).into());
         }
         Ok(Self(text.to_owned()))
     }
@@ -100,7 +101,7 @@ impl Metadata {
         }
         if kept.len() > MAX_PAIRS {
             let message = format!("must have at most {MAX_PAIRS} pairs");
-            return Err(FieldErrors::one(FieldError::new("metadata", "too_many", message)));
+            return Err(FieldError::new("metadata", "too_many", message).into());
         }
         Ok(Self(kept))
     }
@@ -119,7 +120,7 @@ fn bounded(field: &str, text: &str, rule: Text) -> Result<String, Error> {
     if holds_card_number(text) {
         return Err(Error::CardData(field.to_owned()));
     }
-    rule.check(text).map(str::to_owned).map_err(|error| FieldErrors::one(error.on(field)))
+    rule.check(text).map(str::to_owned).map_err(|error| error.on(field).into())
 }
 
 /// What a buyer asks for: pay my basket.
@@ -149,15 +150,15 @@ pub(crate) struct RawOrder {
 impl RawOrder {
     /// Checks every field and reports all that are wrong at once; card numbers come before anything else.
     pub(crate) fn check(self) -> Result<Order, Error> {
-        let mut wrong = FieldErrors::default();
-        let user_id = wrong.keep(shop_input::read("user_id", self.user_id.trim()));
+        let mut wrong = Fields::default();
+        let user_id = wrong.id("user_id", self.user_id.trim());
         let basket_id = self.basket_id.as_deref().map(|id| shop_input::read("basket_id", id.trim()));
         let basket_id = wrong.keep(basket_id.transpose());
         let method = wrong.keep(Method::parse(&self.method));
         let provider = wrong.keep(parse_provider(self.provider.as_deref()));
         let currency = wrong.keep(self.currency.as_deref().map(parse_currency).transpose());
-        let description = wrong.merge(Note::description(self.description.as_deref()))?;
-        let metadata = wrong.merge(Metadata::parse(self.metadata))?;
+        let description = merge(&mut wrong, Note::description(self.description.as_deref()))?;
+        let metadata = merge(&mut wrong, Metadata::parse(self.metadata))?;
         match (user_id, basket_id, method, provider, currency, description, metadata) {
             (
                 Some(user_id),
@@ -170,6 +171,15 @@ impl RawOrder {
             ) => Ok(Order { user_id, basket_id, method, provider, currency, description, metadata }),
             _ => Err(Error::Invalid(wrong)),
         }
+    }
+}
+
+/// The value, or takes over what is wrong with it; any other error, such as a card number, stands at once.
+fn merge<T>(wrong: &mut Fields, read: Result<T, Error>) -> Result<Option<T>, Error> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::Invalid(more)) => Ok(wrong.merge(Err(more))),
+        Err(other) => Err(other),
     }
 }
 

@@ -232,7 +232,7 @@ impl Payment {
 
     /// Whether it is in the state that is expected.
     pub(crate) fn expect(&self, expected: &Expected) -> Result<(), Error> {
-        if expected.admits(self.version) { Ok(()) } else { Err(Error::Changed(self.id)) }
+        if expected.admits(self.version) { Ok(()) } else { Err(Error::VersionMismatch(self.id)) }
     }
 
     pub(super) fn invalid_state(&self, action: &'static str) -> Error {
@@ -325,7 +325,8 @@ impl Payment {
 }
 
 fn total(items: &[Item], currency: Currency) -> Result<Money, Error> {
-    items.iter().try_fold(Money::zero(currency), |sum, item| sum.checked_add(item.subtotal)).map_err(|_| {
-        super::FieldErrors::one(FieldError::new("amount", "out_of_range", "the basket's total is out of range"))
-    })
+    items
+        .iter()
+        .try_fold(Money::zero(currency), |sum, item| sum.checked_add(item.subtotal))
+        .map_err(|_| FieldError::new("amount", "out_of_range", "the basket's total is out of range").into())
 }

@@ -6,7 +6,7 @@ use shop_money::Money;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, Expected, FieldErrors, Note, Payment, Status, events};
+use super::{Error, Expected, Note, Payment, Status, events};
 
 /// Refunds of one payment at most: they travel with it in every answer.
 const MAX_REFUNDS: usize = 100;
@@ -83,7 +83,7 @@ impl Payment {
         }
         if self.refunds.len() >= MAX_REFUNDS {
             let message = format!("a payment has at most {MAX_REFUNDS} refunds");
-            return Err(FieldErrors::one(FieldError::new("amount", "too_many_refunds", message)));
+            return Err(FieldError::new("amount", "too_many_refunds", message).into());
         }
         self.expect(&asked.expected)?;
         self.refunds.push(Refund {
@@ -101,13 +101,13 @@ impl Payment {
     fn check_amount(&self, asked: Money, left: Money) -> Result<Money, Error> {
         if asked.currency != self.amount.currency {
             let message = format!("must be in {}", self.amount.currency);
-            return Err(FieldErrors::one(FieldError::new("amount", "currency_mismatch", message)));
+            return Err(FieldError::new("amount", "currency_mismatch", message).into());
         }
         if asked.minor > left.minor || left.minor <= 0 {
             return Err(Error::RefundExceedsPayment { payment: self.id, asked, left });
         }
         if asked.minor <= 0 {
-            return Err(FieldErrors::one(FieldError::new("amount", "too_small", "must be over 0")));
+            return Err(FieldError::new("amount", "too_small", "must be over 0").into());
         }
         Ok(asked)
     }

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use shop_events::{Event, StockOperation};
+use shop_fault::Fault;
 use uuid::Uuid;
 
 use super::payment::LIFETIME;
@@ -68,11 +69,11 @@ fn an_empty_basket_or_one_in_another_currency_is_not_paid() {
     let mut empty = basket();
     empty.items.clear();
     let error = Payment::open(OPERATION, order(), empty, NOON).expect_err("empty");
-    assert_eq!(error.fault().code(), "basket_empty");
+    assert_eq!(Fault::from(error).code(), "basket_empty");
     let order = RawOrder { currency: Some("eur".to_owned()), ..raw_order() }.check().expect("valid");
     let error = Payment::open(OPERATION, order, basket(), NOON).expect_err("euros");
     assert_eq!(
-        (error.to_string().as_str(), error.fault().code()),
+        (error.to_string().as_str(), Fault::from(error).code()),
         ("the basket is in USD, not in EUR", "currency_mismatch")
     );
 }
@@ -97,7 +98,7 @@ fn every_move_that_is_not_in_the_picture_is_refused_and_names_the_status() {
             }
             let error = outcome.expect_err(name);
             assert_eq!(error.to_string(), format!("payment {} is {status}, so it cannot be {name}", payment.id));
-            let fault = error.fault();
+            let fault = Fault::from(error);
             assert_eq!((fault.kind().status(), fault.code()), (409, "invalid_state"));
             assert_eq!(payment, before, "a refused move changes nothing");
         }
@@ -162,7 +163,7 @@ fn a_payment_processed_or_cancelled_too_late_expires_instead() {
     let mut payment = pending();
     assert_eq!(kinds(&payment.begin(OPERATION, late).expect("expires"))[0], "payment.failed");
     assert_eq!(payment.status, Status::Failed);
-    assert_eq!(payment.refusal("processed").fault().code(), "invalid_state");
+    assert_eq!(Fault::from(payment.refusal("processed")).code(), "invalid_state");
     let mut payment = pending();
     payment.cancel(OPERATION, late).expect("expires");
     assert_eq!(payment.status, Status::Failed);
@@ -178,7 +179,7 @@ fn refunds_add_up_to_the_amount_and_no_further() {
         error.to_string(),
         format!("a refund of 20.01 USD exceeds the 20.00 that are left of payment {}", payment.id)
     );
-    assert_eq!((error.fault().kind().status(), "refund_exceeds_payment"), (422, "refund_exceeds_payment"));
+    assert_eq!((Fault::from(error).kind().status(), "refund_exceeds_payment"), (422, "refund_exceeds_payment"));
     refund(&mut payment, 3, None).expect("all that is left");
     assert_eq!((payment.status, payment.refunded(), payment.left()), (Status::Refunded, usd(2700), usd(0)));
 }
@@ -188,7 +189,7 @@ fn a_refund_on_its_way_counts_as_gone_until_it_is_refused() {
     let mut payment = in_status(Status::Completed);
     payment.request_refund(&asked(1, Some(2700), false), NOON).expect("requested");
     assert_eq!((payment.status, payment.refunded(), payment.left()), (Status::Completed, usd(0), usd(0)));
-    assert_eq!(refund(&mut payment, 2, None).expect_err("nothing left").fault().code(), "refund_exceeds_payment");
+    assert_eq!(Fault::from(refund(&mut payment, 2, None).expect_err("nothing left")).code(), "refund_exceeds_payment");
     assert!(payment.settle_refund(Uuid::from_u128(1), false, NOON).expect("refused").is_empty());
     assert_eq!(payment.left(), usd(2700));
     refund(&mut payment, 3, None).expect("it may be refunded now");
@@ -217,7 +218,7 @@ fn refunds_of_nothing_less_than_nothing_or_other_money_are_refused() {
             expected: Expected::default(),
         };
         let error = in_status(Status::Completed).request_refund(&asked, NOON).expect_err("refused");
-        assert_eq!(error.fault().code(), "validation_failed");
+        assert_eq!(Fault::from(error).code(), "validation_failed");
     }
 }
 
@@ -225,7 +226,7 @@ fn refunds_of_nothing_less_than_nothing_or_other_money_are_refused() {
 fn units_come_back_once_and_only_when_all_is_paid_back() {
     let mut payment = in_status(Status::Completed);
     let error = payment.request_refund(&asked(1, Some(100), true), NOON).expect_err("part");
-    assert_eq!(error.fault().code(), "restock_needs_full_refund");
+    assert_eq!(Fault::from(error).code(), "restock_needs_full_refund");
     payment.request_refund(&asked(2, Some(100), false), NOON).expect("on its way");
     payment.request_refund(&asked(3, None, true), NOON).expect("the rest");
     let first = payment.settle_refund(Uuid::from_u128(3), true, NOON).expect("settled");
@@ -245,7 +246,7 @@ fn every_wrong_field_of_an_order_is_reported_at_once() {
         description: Some("a\u{0}b".to_owned()),
         metadata: (0..51).map(|n| (n.to_string(), String::new())).collect(),
     };
-    let fault = order.check().expect_err("all wrong").fault();
+    let fault = Fault::from(order.check().expect_err("all wrong"));
     let fields: Vec<_> = fault.fields().iter().map(|error| error.field.as_str()).collect();
     assert_eq!(fields, ["user_id", "basket_id", "method", "provider", "currency", "description", "metadata"]);
 }
@@ -260,7 +261,7 @@ fn texts_keep_to_the_rule_of_all_texts() {
         (RawOrder { metadata: pairs("k", "a\nb"), ..raw_order() }, "metadata.k", "control_character"),
         (RawOrder { metadata: pairs("k", &"x".repeat(501)), ..raw_order() }, "metadata.k", "too_long"),
     ] {
-        let fault = order.check().expect_err("refused").fault();
+        let fault = Fault::from(order.check().expect_err("refused"));
         let told: Vec<_> = fault.fields().iter().map(|error| (error.field.as_str(), error.code.as_str())).collect();
         assert_eq!(told, [(field, code)]);
     }
@@ -281,7 +282,7 @@ fn card_numbers_are_refused_and_never_repeated() {
     errors.push(Token::parse(Some(CARD)).expect_err("refused"));
     errors.push(super::Note::reason(Some(CARD)).expect_err("refused"));
     for error in errors {
-        let fault = error.fault();
+        let fault = Fault::from(error);
         assert_eq!((fault.kind().status(), fault.code()), (422, "card_data_not_accepted"));
         assert!(!format!("{fault:?} {:?}", fault.fields()).contains("4242"), "{fault:?}");
     }
@@ -385,7 +386,7 @@ proptest! {
             description: text(5),
             metadata: pairs,
         };
-        let refused = order.check().err().map(|error| error.fault().kind().status());
+        let refused = order.check().err().map(|error| Fault::from(error).kind().status());
         prop_assert!(refused.is_none_or(|status| status == 422));
         Token::parse(texts[0].as_deref()).ok();
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use shop_clock::ManualClock;
 use shop_config::Database;
 use shop_events::MemoryBus;
+use shop_fault::Fault;
 use shop_sql::Store;
 use shop_telemetry::Metrics;
 use shop_testing::backend::Db;
@@ -189,7 +190,7 @@ async fn a_refused_change_leaves_nothing_behind(place: Place) {
     assert_eq!((payments.get(before.id).await.expect("reads"), nothing), (Some(before.clone()), before));
     assert_eq!(place.events().await, events);
     let missing = payments.change(Uuid::from_u128(404), &begin).await.expect_err("missing");
-    assert_eq!(missing.fault().code(), "payment_not_found");
+    assert_eq!(Fault::from(missing).code(), "payment_not_found");
 }
 
 async fn changes_of_one_payment_happen_one_after_the_other(place: Place) {
@@ -198,7 +199,7 @@ async fn changes_of_one_payment_happen_one_after_the_other(place: Place) {
         let (payments, id) = (place.opened.payments.clone(), payment.id);
         tokio::task::spawn(async move {
             let request = |payment: &mut Payment| payment.request_refund(&asked(n, 200), NOON);
-            payments.change(id, &request).await.map_err(|error| error.fault().code().to_owned())
+            payments.change(id, &request).await.map_err(|error| Fault::from(error).code().to_owned())
         })
     });
     let outcomes = futures_util::future::join_all(requests).await;

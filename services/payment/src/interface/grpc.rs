@@ -163,7 +163,7 @@ impl PaymentGrpc {
 }
 
 fn status(error: Error) -> Status {
-    shop_rpc::status(error.fault())
+    shop_rpc::status(Fault::from(error))
 }
 
 fn invalid(field: &str, message: &str) -> Status {

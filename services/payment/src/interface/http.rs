@@ -41,7 +41,7 @@ pub(crate) fn routes(api: Api) -> Router {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        error.fault().into()
+        Fault::from(error).into()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use prometheus::IntCounterVec;
+use shop_fault::Fault;
 use shop_runtime::CancellationToken;
 use shop_telemetry::Metrics;
 
@@ -46,7 +47,7 @@ impl Rounds {
                 }
             }
             Err(error) => {
-                tracing::warn!(cause = ?error.fault(), "could not look for payments left behind, trying later");
+                tracing::warn!(cause = ?Fault::from(error), "could not look for payments left behind, trying later");
             }
         }
     }

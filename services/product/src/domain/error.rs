@@ -1,6 +1,7 @@
 //! Why the catalogue says no, with the stable code each reason has outside.
 
-use shop_fault::{Fault, FieldError, Kind, Violation};
+use shop_fault::{Fault, Kind, Violation};
+use shop_input::Fields;
 use uuid::Uuid;
 
 /// What a rule or a store answers.
@@ -13,11 +14,11 @@ pub(crate) enum Error {
     #[error("product {0} does not exist")]
     NotFound(i64),
     /// The input breaks these rules.
-    #[error("{} fields are not valid", .0.len())]
-    Invalid(Vec<FieldError>),
+    #[error(transparent)]
+    Invalid(#[from] Fields),
     /// The caller expects another version than the current one.
     #[error("product {0} is not in the state that was asked for: read it again")]
-    Changed(i64),
+    VersionMismatch(i64),
     /// Open reservations hold the product.
     #[error("product {id} has {reserved} units reserved and cannot be deleted yet")]
     Reserved {
@@ -97,7 +98,7 @@ impl Error {
         match self {
             Self::NotFound(_) => Kind::NotFound,
             Self::Invalid(_) => Kind::Invalid,
-            Self::Changed { .. } => Kind::Precondition,
+            Self::VersionMismatch(_) => Kind::Precondition,
             Self::Reserved { .. }
             | Self::StockBelowReserved { .. }
             | Self::Insufficient(_)
@@ -112,7 +113,7 @@ impl Error {
         match self {
             Self::NotFound(_) => "product_not_found",
             Self::Invalid(_) => "validation_failed",
-            Self::Changed { .. } => "precondition_failed",
+            Self::VersionMismatch(_) => "precondition_failed",
             Self::Reserved { .. } => "product_reserved",
             Self::StockBelowReserved { .. } => "stock_below_reserved",
             Self::Insufficient(_) => "insufficient_stock",
@@ -129,7 +130,7 @@ impl From<Error> for Fault {
         let fault = Self::new(error.kind(), error.code(), error.to_string());
         match error {
             Error::Store(fault) => fault,
-            Error::Invalid(fields) => Self::invalid(fields),
+            Error::Invalid(fields) => fields.into(),
             Error::Insufficient(short) => {
                 short.iter().fold(fault, |fault, short| fault.with_violation(short.violation()))
             }
@@ -140,6 +141,8 @@ impl From<Error> for Fault {
 
 #[cfg(test)]
 mod tests {
+    use shop_fault::FieldError;
+
     use super::*;
 
     #[test]
@@ -147,8 +150,8 @@ mod tests {
         let id = Uuid::nil();
         for (error, status, code) in [
             (Error::NotFound(7), 404, "product_not_found"),
-            (Error::Invalid(vec![FieldError::new("name", "required", "must not be empty")]), 422, "validation_failed"),
-            (Error::Changed(7), 412, "precondition_failed"),
+            (Error::Invalid(FieldError::new("name", "required", "must not be empty").into()), 422, "validation_failed"),
+            (Error::VersionMismatch(7), 412, "precondition_failed"),
             (Error::Reserved { id: 7, reserved: 1 }, 409, "product_reserved"),
             (Error::StockBelowReserved { id: 7, reserved: 3, wanted: 2 }, 409, "stock_below_reserved"),
             (Error::Insufficient(vec![]), 409, "insufficient_stock"),

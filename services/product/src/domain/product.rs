@@ -1,7 +1,7 @@
 //! A product, what may be written into it, and the rules of an edit.
 
 use shop_fault::FieldError;
-use shop_input::is_uri;
+use shop_input::{Fields, is_uri};
 use shop_money::{Currency, Decimal, Money, MoneyError};
 use shop_text::{Text, is_hidden};
 use time::OffsetDateTime;
@@ -109,14 +109,14 @@ impl Product {
     }
 
     fn expect(&self, expected: &Expected) -> Result<()> {
-        if expected.admits(self.version) { Ok(()) } else { Err(Error::Changed(self.id)) }
+        if expected.admits(self.version) { Ok(()) } else { Err(Error::VersionMismatch(self.id)) }
     }
 }
 
 impl Details {
     /// Checks a draft and says everything that is wrong with it at once.
     pub(crate) fn parse(draft: Draft) -> Result<Self> {
-        let mut wrong = Vec::new();
+        let mut wrong = Fields::default();
         let name = text("name", &draft.name, NAME, &mut wrong);
         let description = text("description", &draft.description, DESCRIPTION, &mut wrong);
         // Compared as it is, by filters too: so the same to a store when it is the same to a reader.
@@ -131,17 +131,16 @@ impl Details {
     }
 }
 
-fn text(field: &str, given: &str, rule: Text, wrong: &mut Vec<FieldError>) -> String {
-    let checked = rule.check(given).map_err(|error| wrong.push(error.on(field)));
-    checked.unwrap_or_default().to_owned()
+fn text(field: &str, given: &str, rule: Text, wrong: &mut Fields) -> String {
+    wrong.keep(rule.check(given).map_err(|error| error.on(field))).unwrap_or_default().to_owned()
 }
 
-fn price(given: Option<Price>, currency: Option<&str>, wrong: &mut Vec<FieldError>) -> Option<Money> {
+fn price(given: Option<Price>, currency: Option<&str>, wrong: &mut Fields) -> Option<Money> {
     // Only what was left out is the default: a blank is a mistake, such as a form's field that nobody filled in.
     let currency = match currency.map_or(Ok(Currency::default()), |code| code.trim().parse()) {
         Ok(currency) => currency,
         Err(error) => {
-            wrong.push(FieldError::new("currency", "unknown_currency", MoneyError::to_string(&error)));
+            wrong.refuse("currency", "unknown_currency", MoneyError::to_string(&error));
             return None;
         }
     };
@@ -156,17 +155,10 @@ fn price(given: Option<Price>, currency: Option<&str>, wrong: &mut Vec<FieldErro
             Money::parse(&decimal, currency).map_err(|error| refused(code(&error), error.to_string()))
         }
     };
-    match price {
-        Ok(price) if price.minor > 0 => Some(price),
-        Ok(_) => {
-            wrong.push(refused("too_small", "must be above zero".to_owned()));
-            None
-        }
-        Err(error) => {
-            wrong.push(error);
-            None
-        }
-    }
+    wrong.keep(price.and_then(|price| match price.minor {
+        ..=0 => Err(refused("too_small", "must be above zero".to_owned())),
+        _ => Ok(price),
+    }))
 }
 
 fn code(error: &MoneyError) -> &'static str {
@@ -177,8 +169,8 @@ fn code(error: &MoneyError) -> &'static str {
     }
 }
 
-fn stock(given: Option<i64>, wrong: &mut Vec<FieldError>) -> i64 {
-    let mut refuse = |code: &str, message: String| wrong.push(FieldError::new("stock_quantity", code, message));
+fn stock(given: Option<i64>, wrong: &mut Fields) -> i64 {
+    let mut refuse = |code: &str, message: String| wrong.refuse("stock_quantity", code, message);
     match given {
         None => refuse("required", "must be given".to_owned()),
         Some(units) if units < 0 => refuse("too_small", "must be zero or more".to_owned()),
@@ -188,7 +180,7 @@ fn stock(given: Option<i64>, wrong: &mut Vec<FieldError>) -> i64 {
     given.unwrap_or_default()
 }
 
-fn image_url(given: Option<String>, wrong: &mut Vec<FieldError>) -> Option<String> {
+fn image_url(given: Option<String>, wrong: &mut Fields) -> Option<String> {
     let given = given?.trim().to_owned();
     let sound = Url::parse(&given).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https")
@@ -197,9 +189,9 @@ fn image_url(given: Option<String>, wrong: &mut Vec<FieldError>) -> Option<Strin
             && is_uri(&given, &url)
     });
     if given.chars().count() > MAX_URL {
-        wrong.push(FieldError::new("image_url", "too_long", format!("must have at most {MAX_URL} characters")));
+        wrong.refuse("image_url", "too_long", format!("must have at most {MAX_URL} characters"));
     } else if !sound || given.contains(|c: char| c.is_control() || c.is_whitespace() || is_hidden(c)) {
-        wrong.push(FieldError::new("image_url", "not_a_url", "must be an http or https URL, or null"));
+        wrong.refuse("image_url", "not_a_url", "must be an http or https URL, or null");
     }
     Some(given)
 }
@@ -236,7 +228,9 @@ mod tests {
 
     fn complaints(draft: Draft) -> Vec<(String, String)> {
         match Details::parse(draft) {
-            Err(Error::Invalid(fields)) => fields.into_iter().map(|field| (field.field, field.code)).collect(),
+            Err(Error::Invalid(fields)) => {
+                fields.errors().iter().map(|field| (field.field.clone(), field.code.clone())).collect()
+            }
             other => panic!("not refused: {other:?}"),
         }
     }
@@ -319,7 +313,7 @@ mod tests {
         let refused = product.replace(details.clone(), &Expected::default(), later);
         assert!(matches!(refused, Err(Error::StockBelowReserved { reserved: 3, wanted: 2, .. })));
         let details = Details { stock_quantity: 3, ..details };
-        assert!(matches!(product.replace(details.clone(), &Some(2).into(), later), Err(Error::Changed(7))));
+        assert!(matches!(product.replace(details.clone(), &Some(2).into(), later), Err(Error::VersionMismatch(7))));
         product.replace(details, &Some(3).into(), later).expect("allowed");
         assert_eq!((product.version, product.available(), product.updated_at), (4, 0, later));
     }
@@ -330,7 +324,7 @@ mod tests {
             product(7, 1).check_removable(&Expected::default()),
             Err(Error::Reserved { reserved: 1, .. })
         ));
-        assert!(matches!(product(7, 0).check_removable(&Some(2).into()), Err(Error::Changed(_))));
+        assert!(matches!(product(7, 0).check_removable(&Some(2).into()), Err(Error::VersionMismatch(_))));
         assert!(product(7, 0).check_removable(&Some(3).into()).is_ok());
     }
 }

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use shop_fault::FieldError;
+use shop_input::Fields;
 use uuid::Uuid;
 
 use super::{Error, Result, Short};
@@ -34,20 +35,20 @@ pub(crate) struct Lines(Vec<Line>);
 impl Lines {
     /// Checks and sorts the lines of a reservation.
     pub(crate) fn parse(mut lines: Vec<Line>) -> Result<Self> {
-        let mut wrong = Vec::new();
+        let mut wrong = Fields::default();
         if lines.is_empty() || lines.len() > MAX_LINES {
             let message = format!("must have 1 to {MAX_LINES} lines, has {}", lines.len());
-            return Err(Error::Invalid(vec![FieldError::new("lines", "out_of_range", message)]));
+            return Err(Fields::from(FieldError::new("lines", "out_of_range", message)).into());
         }
         let mut seen = HashMap::new();
         for (index, line) in lines.iter().enumerate() {
             if !(1..=MAX_UNITS).contains(&line.quantity) {
                 let message = format!("must be 1 to {MAX_UNITS}");
-                wrong.push(FieldError::new(format!("lines[{index}].quantity"), "out_of_range", message));
+                wrong.refuse(format!("lines[{index}].quantity"), "out_of_range", message);
             }
             if let Some(first) = seen.insert(line.product, index) {
                 let message = format!("product {} is in lines[{first}] already", line.product);
-                wrong.push(FieldError::new(format!("lines[{index}].product_id"), "duplicate", message));
+                wrong.refuse(format!("lines[{index}].product_id"), "duplicate", message);
             }
         }
         lines.sort_unstable_by_key(|line| line.product);
@@ -197,7 +198,7 @@ mod tests {
             (vec![line(1, 1), line(1, 1)], "lines[1].product_id"),
         ] {
             let Err(Error::Invalid(fields)) = Lines::parse(lines) else { panic!("{field} was not refused") };
-            assert_eq!(fields[0].field, field);
+            assert_eq!(fields.errors()[0].field, field);
         }
     }
 

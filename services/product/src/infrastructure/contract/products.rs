@@ -70,7 +70,7 @@ async fn an_edit_is_a_new_version(store: &dyn Store) {
 async fn an_edit_that_is_refused_changes_nothing(store: &dyn Store) {
     let made = add(store, &details("desk", 7)).await;
     let refused = store.change(made.id, &|product| product.replace(details("x", 1), &Some(9).into(), at(5))).await;
-    assert!(matches!(refused, Err(Error::Changed(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::VersionMismatch(_))), "{refused:?}");
     assert_eq!(store.get(made.id).await.expect("is there"), made);
     let missing = store.change(made.id + 1, &|_| Ok(())).await;
     assert!(matches!(missing, Err(Error::NotFound(_))), "{missing:?}");
