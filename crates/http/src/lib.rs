@@ -1,35 +1,9 @@
-//! The HTTP edge that every service shares: problems, extractors, paging, idempotency, health, the server.
-//!
-//! A service builds a [`Router`](salvo::Router) of `#[endpoint]` handlers, hands it to [`service`] and runs the
-//! result with [`serve`]. Everything in between (request id, trace context, access log, metrics, limits, uniform
-//! errors) happens in one hoop, so the way of a request reads top to bottom in `edge.rs`.
+//! What everything that answers over HTTP says alike, whatever server it stands on: the form of a problem, ids of requests,
+//! media types, preconditions, methods as they are counted, and the routes that operators ask.
 
-mod accept;
-pub mod describe;
-mod docs;
-mod document;
-mod doors;
-mod edge;
-pub mod etag;
-mod extract;
-pub mod idempotency;
-mod metrics;
-mod operations;
-pub mod page;
+pub mod media;
+pub mod method;
+pub mod operations;
 pub mod precondition;
-mod problem;
-mod query;
-mod request_id;
-pub mod schema;
-mod serve;
-mod service;
-
-pub use document::About;
-pub use doors::Doors;
-pub use extract::{OptionalJson, Path, StrictJson, id, invalid_parameter};
-pub use problem::Problem;
-pub use query::Query;
-pub use request_id::request_id;
-pub use serve::serve;
-pub use service::{Parts, service};
-pub use shop_runtime::Health;
+pub mod problem;
+pub mod request_id;

@@ -1,86 +1,68 @@
-//! `If-Match` and `If-None-Match` (RFC 9110, section 13), for every route alike.
+//! `If-Match` and `If-None-Match` (RFC 9110, section 13), and the entity tags they name.
 //!
-//! A read is judged when its answer leaves, by the `ETag` the handler set; no handler needs to know. A change hands what
-//! the caller expects to its command with [`of`], for only the store can judge it without somebody coming in between.
-//! Either way an answer that would not be 2xx anyhow stays what it is, as section 13.2.1 asks: what is not there is 404,
-//! whatever was expected of it. Nothing here has a modification date, so `If-(Un)Modified-Since` are not looked at
-//! (sections 13.1.3 and 13.1.4).
+//! An answer that would not be 2xx anyhow stays what it is, as section 13.2.1 asks: what is not there is 404, whatever was
+//! expected of it. Nothing here has a modification date, so `If-(Un)Modified-Since` are not looked at (sections 13.1.3 and
+//! 13.1.4).
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use salvo::http::ResBody;
-use salvo::{Request, Response};
+use http::header::{IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use shop_fault::{Fault, FieldError, Kind};
 use shop_input::{Expected, Tags};
 
-use crate::Problem;
-use crate::problem::render;
+/// The strong entity tag of `version`, quotes included (RFC 9110, section 8.8.3).
+pub fn tag(version: i64) -> String {
+    format!("\"v{version}\"")
+}
 
 /// What the caller expects of the resource it wants to change; 400 `invalid_if_match` or `invalid_if_none_match` when
 /// a header cannot be read.
-pub fn of(req: &Request) -> Result<Expected, Problem> {
-    let one_of = tags(req.headers(), IF_MATCH)?.map(|tags| tags.versions(true));
-    let none_of = tags(req.headers(), IF_NONE_MATCH)?.map(|tags| tags.versions(false));
+pub fn of(headers: &HeaderMap) -> Result<Expected, Fault> {
+    let one_of = tags(headers, IF_MATCH)?.map(|tags| tags.versions(true));
+    let none_of = tags(headers, IF_NONE_MATCH)?.map(|tags| tags.versions(false));
     Ok(Expected { one_of, none_of })
 }
 
 /// The same for a change of a list, which is always there and has no tag: no tag matches it, a star does.
-pub fn of_list(req: &Request) -> Result<(), Problem> {
-    let expected = of(req)?;
+pub fn of_list(headers: &HeaderMap) -> Result<(), Fault> {
+    let expected = of(headers)?;
     // No resource has a version below zero.
-    if expected.admits(-1) { Ok(()) } else { Err(failed().into()) }
-}
-
-/// Judges the answer to a read: 412 when it is not what `If-Match` names, 304 when it is what `If-None-Match` names.
-pub(crate) fn judge(req: &Request, res: &mut Response) {
-    let headers = req.headers();
-    if !(headers.contains_key(IF_NONE_MATCH) || headers.contains_key(IF_MATCH))
-        || !matches!(*req.method(), Method::GET | Method::HEAD)
-        || !res.status_code.map_or(!res.body.is_none(), |status| status.is_success())
-    {
-        return;
-    }
-    match verdict(headers, res.headers().get(ETAG).map(HeaderValue::as_bytes)) {
-        Ok(Verdict::Send) => {}
-        Ok(Verdict::NotModified) => {
-            res.status_code(StatusCode::NOT_MODIFIED);
-            res.body = ResBody::None;
-            // What describes the content goes with it; `ETag`, `Vary`, `Cache-Control` and the like stay (section 15.4.5).
-            for header in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
-                res.headers_mut().remove(header);
-            }
-        }
-        Err(problem) => render(&problem.into(), req, res),
-    }
+    if expected.admits(-1) { Ok(()) } else { Err(failed()) }
 }
 
 /// What becomes of an answer that is ready to be sent.
-enum Verdict {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is sent.
     Send,
+    /// The caller has it: 304 without content.
     NotModified,
 }
 
-/// In the order of section 13.2.2.
-fn verdict(sent: &HeaderMap, current: Option<&[u8]>) -> Result<Verdict, Problem> {
+/// Judges the answer to a read, of what has the entity tag `current`, in the order of section 13.2.2: 412 when it is not
+/// what `If-Match` names.
+pub fn judge(sent: &HeaderMap, current: Option<&[u8]>) -> Result<Verdict, Fault> {
     if tags(sent, IF_MATCH)?.is_some_and(|tags| !tags.match_strongly(current)) {
-        return Err(failed().into());
+        return Err(failed());
     }
     let known = tags(sent, IF_NONE_MATCH)?.is_some_and(|tags| tags.match_weakly(current));
     Ok(if known { Verdict::NotModified } else { Verdict::Send })
 }
 
+/// 412 `precondition_failed`.
 fn failed() -> Fault {
     let detail = "it is not in the state that If-Match or If-None-Match asks for; read it again";
     Fault::new(Kind::Precondition, "precondition_failed", detail)
 }
 
-fn tags(headers: &HeaderMap, name: HeaderName) -> Result<Option<Tags<'_>>, Problem> {
+fn tags(headers: &HeaderMap, name: HeaderName) -> Result<Option<Tags<'_>>, Fault> {
     let (field, code) =
         if name == IF_MATCH { ("If-Match", "invalid_if_match") } else { ("If-None-Match", "invalid_if_none_match") };
     Tags::read(headers.get_all(name).iter().map(HeaderValue::as_bytes)).map_err(|malformed| {
-        Fault::new(Kind::Malformed, code, format!("header {field}: {malformed}"))
-            .with_field(FieldError::new(field, code, malformed.to_string()))
-            .into()
+        Fault::new(Kind::Malformed, code, format!("header {field}: {malformed}")).with_field(FieldError::new(
+            field,
+            code,
+            malformed.to_string(),
+        ))
     })
 }
 
@@ -90,19 +72,19 @@ mod tests {
 
     use super::*;
 
-    fn with(lines: &[(HeaderName, &'static str)]) -> Request {
-        let mut req = Request::new();
+    fn with(lines: &[(HeaderName, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
         for (name, value) in lines {
-            req.headers_mut().append(name, HeaderValue::from_static(value));
+            headers.append(name, HeaderValue::from_static(value));
         }
-        req
+        headers
     }
 
     #[test]
     fn what_is_expected_comes_from_every_line() {
-        assert_eq!(of(&Request::new()).expect("absent"), Expected::default());
-        let req = with(&[(IF_MATCH, "\"v7\", W/\"v8\""), (IF_MATCH, "\"v9\", \"x\""), (IF_NONE_MATCH, "W/\"v1\"")]);
-        let expected = of(&req).expect("both");
+        assert_eq!(of(&HeaderMap::new()).expect("absent"), Expected::default());
+        let headers = with(&[(IF_MATCH, "\"v7\", W/\"v8\""), (IF_MATCH, "\"v9\", \"x\""), (IF_NONE_MATCH, "W/\"v1\"")]);
+        let expected = of(&headers).expect("both");
         assert_eq!(expected.one_of, Some(Versions::Of(vec![7, 9])));
         assert_eq!(expected.none_of, Some(Versions::Of(vec![1])));
         assert_eq!(of(&with(&[(IF_NONE_MATCH, "*")])).expect("a star").none_of, Some(Versions::Any));
@@ -113,7 +95,7 @@ mod tests {
         for (name, field, code) in
             [(IF_MATCH, "If-Match", "invalid_if_match"), (IF_NONE_MATCH, "If-None-Match", "invalid_if_none_match")]
         {
-            let fault = Fault::from(of(&with(&[(name, "v7")])).expect_err("no quotes"));
+            let fault = of(&with(&[(name, "v7")])).expect_err("no quotes");
             assert_eq!((fault.kind().status(), fault.code(), &*fault.fields()[0].field), (400, code, field));
         }
     }

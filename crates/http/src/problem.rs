@@ -1,24 +1,19 @@
-//! Every failure leaves as `application/problem+json` (RFC 9457); this is the one place that writes it.
+//! The form of every failure: `application/problem+json` (RFC 9457), with what the house adds to it.
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::fmt;
+use std::time::Duration;
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use salvo::http::ResBody;
-use salvo::oapi::schema::AdditionalProperties;
-use salvo::oapi::{Array, Components, EndpointOutRegister, Object, Operation, RefOr};
-use salvo::{Depot, Request, Response, Writer, async_trait};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shop_fault::{Fault, FieldError, Kind, Scope, Violation};
 
-use crate::describe;
-use crate::request_id::request_id;
+/// Its media type.
+pub const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// Of whom a failure of ours speaks, for who stands in front.
-const SCOPE: HeaderName = HeaderName::from_static(Scope::HEADER);
+pub const SCOPE: HeaderName = HeaderName::from_static(Scope::HEADER);
 
 /// What a gateway cut off the path.
 const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
@@ -26,72 +21,71 @@ const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 /// Longest prefix that is believed.
 const MAX_PREFIX: usize = 64;
 
-/// A [`Fault`] on its way to an HTTP client; what handlers return, so that `?` is all they need.
-///
-/// A service writes `impl From<domain::Error> for Problem` next to its routes.
-pub struct Problem(pub(crate) Fault);
+/// The members of a problem in the order people read them.
+#[derive(Debug, Serialize)]
+pub struct Body<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    violations: &'a [Violation],
+    #[serde(flatten)]
+    members: Option<&'a Map<String, Value>>,
+}
 
-impl From<Fault> for Problem {
-    fn from(fault: Fault) -> Self {
-        Self(fault)
+impl<'a> Body<'a> {
+    /// A problem of `status`, whose phrase is `title`: `code` for programs and `detail` for people.
+    pub fn new(status: StatusCode, title: &'a str, code: &'a str, detail: &'a str) -> Self {
+        Self {
+            r#type: "about:blank",
+            title,
+            status: status.as_u16(),
+            detail,
+            instance: "",
+            code,
+            request_id: "-",
+            errors: &[],
+            violations: &[],
+            members: None,
+        }
+    }
+
+    /// All that `fault` says to the outside, under that status.
+    pub fn of(fault: &'a Fault, status: StatusCode, title: &'a str) -> Self {
+        Self {
+            errors: fault.fields(),
+            violations: fault.violations(),
+            members: Some(fault.members()),
+            ..Self::new(status, title, fault.code(), fault.detail())
+        }
+    }
+
+    /// Where it was met: the path that was asked, and the request's id.
+    #[must_use]
+    pub fn at(self, instance: &'a str, request_id: &'a str) -> Self {
+        Self { instance, request_id, ..self }
+    }
+
+    /// The fields that are wrong.
+    #[must_use]
+    pub fn with_fields(self, errors: &'a [FieldError]) -> Self {
+        Self { errors, ..self }
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
     }
 }
 
-impl From<Problem> for Fault {
-    fn from(problem: Problem) -> Self {
-        problem.0
-    }
-}
-
-impl fmt::Debug for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// The code of the error a response carries, for the metric that counts errors by code.
-#[derive(Clone)]
-pub(crate) struct ErrorCode(pub(crate) Cow<'static, str>);
-
-#[async_trait]
-impl Writer for Problem {
-    async fn write(self, req: &mut Request, _depot: &mut Depot, res: &mut Response) {
-        render(&self.0, req, res);
-    }
-}
-
-impl EndpointOutRegister for Problem {
-    fn register(components: &mut Components, _operation: &mut Operation) {
-        // Which operation refuses what is in its document; all refusals are of this form.
-        describe(components);
-    }
-}
-
-/// Writes `fault` as the response, whatever was there before, and logs the cause once if the server is to blame.
-pub(crate) fn render(fault: &Fault, req: &Request, res: &mut Response) {
-    log(fault);
-    let status = StatusCode::from_u16(fault.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    write(status, fault.kind().title(), fault, req, res);
-}
-
-/// Gives an error response without a body (salvo's own 404, 405, 413 …) the uniform one.
-pub(crate) fn fill_bare(req: &Request, res: &mut Response) {
-    let Some(status) = res.status_code.filter(|status| status.is_client_error() || status.is_server_error()) else {
-        return;
-    };
-    if !(res.body.is_none() || res.body.is_error()) {
-        return;
-    }
-    if let Some(fault) = bare_fault(status, req) {
-        return render(&fault, req, res);
-    }
-    let title = status.canonical_reason().unwrap_or("Error");
-    let fault = Fault::new(Kind::Malformed, format!("http_{}", status.as_u16()), title.to_lowercase());
-    write(status, title, &fault, req, res);
-}
-
-fn bare_fault(status: StatusCode, req: &Request) -> Option<Fault> {
-    let path = public_path(req);
+/// What an error response without words (a server's own 404, 405, 413 …) stands for; none when the status alone is known.
+pub fn bare(status: StatusCode, method: &Method, path: &str) -> Option<Fault> {
     Some(match status.as_u16() {
         400 => Fault::new(Kind::Malformed, "malformed_request", "the request cannot be read"),
         401 => Fault::new(Kind::Unauthenticated, "unauthenticated", "no valid credentials were sent"),
@@ -100,7 +94,7 @@ fn bare_fault(status: StatusCode, req: &Request) -> Option<Fault> {
         405 => Fault::new(
             Kind::MethodNotAllowed,
             "method_not_allowed",
-            format!("{path} does not take {}; see the Allow header", req.method()),
+            format!("{path} does not take {method}; see the Allow header"),
         ),
         406 => Fault::new(Kind::NotAcceptable, "not_acceptable", "no acceptable representation exists"),
         409 => Fault::new(Kind::Conflict, "conflict", "the current state forbids it"),
@@ -117,58 +111,9 @@ fn bare_fault(status: StatusCode, req: &Request) -> Option<Fault> {
     })
 }
 
-/// The members of a problem in the order people read them.
-#[derive(Serialize)]
-struct Body<'a> {
-    r#type: &'static str,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    instance: &'a str,
-    code: &'a str,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [FieldError],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    violations: &'a [Violation],
-    #[serde(flatten)]
-    members: &'a Map<String, Value>,
-}
-
-fn write(status: StatusCode, title: &str, fault: &Fault, req: &Request, res: &mut Response) {
-    let body = Body {
-        r#type: "about:blank",
-        title,
-        status: status.as_u16(),
-        detail: fault.detail(),
-        instance: &public_path(req),
-        code: fault.code(),
-        request_id: request_id(req),
-        errors: fault.fields(),
-        violations: fault.violations(),
-        members: fault.members(),
-    };
-    let body = serde_json::to_vec(&body).unwrap_or_default();
-    let headers = res.headers_mut();
-    for stale in [CONTENT_LENGTH, CONTENT_ENCODING, ETAG, LOCATION] {
-        headers.remove(stale);
-    }
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if let Some(seconds) = retry_after(status, fault) {
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if fault.kind().is_server() {
-        headers.insert(SCOPE, HeaderValue::from_static(fault.scope().word()));
-    }
-    res.status_code(status);
-    res.body = ResBody::Once(body.into());
-    res.extensions.insert(ErrorCode(fault.code().to_owned().into()));
-}
-
 /// Where the client asked, as far as its gateway says.
-fn public_path(req: &Request) -> Cow<'_, str> {
-    let path = req.uri().path();
-    match prefix(req.headers()) {
+pub fn public_path<'a>(path: &'a str, headers: &HeaderMap) -> Cow<'a, str> {
+    match prefix(headers) {
         Some(prefix) => format!("{prefix}{path}").into(),
         None => path.into(),
     }
@@ -187,9 +132,14 @@ fn prefix(headers: &HeaderMap) -> Option<&str> {
     plain.map(|_| prefix)
 }
 
-/// Seconds, rounded up; a 503, a 429 and what is busy always say when to come back.
-fn retry_after(status: StatusCode, fault: &Fault) -> Option<u64> {
-    let asked = fault.retry_after().map(|after| after.as_secs() + u64::from(after.subsec_nanos() > 0));
+/// Whole seconds, rounded up: who waits as told must not come too early.
+pub fn seconds(after: Duration) -> u64 {
+    after.as_secs() + u64::from(after.subsec_nanos() > 0)
+}
+
+/// `Retry-After`: a 503, a 429 and what is busy always say when to come back.
+pub fn retry_after(status: StatusCode, fault: &Fault) -> Option<u64> {
+    let asked = fault.retry_after().map(seconds);
     match status.as_u16() {
         429 | 503 => Some(asked.unwrap_or(1).max(1)),
         _ if fault.kind() == Kind::Busy => Some(asked.unwrap_or(1).max(1)),
@@ -197,7 +147,8 @@ fn retry_after(status: StatusCode, fault: &Fault) -> Option<u64> {
     }
 }
 
-fn log(fault: &Fault) {
+/// Logs a failure once: the cause if the server is to blame, else only the code.
+pub fn log(fault: &Fault) {
     let cause = || chain(fault);
     match fault.kind() {
         Kind::Internal => tracing::error!(code = fault.code(), error = cause(), "request failed: {}", cause()),
@@ -221,47 +172,6 @@ fn chain(error: &Fault) -> String {
         cause = next.source();
     }
     if text.is_empty() { error.to_string() } else { text }
-}
-
-/// More fields or violations are never listed: there is one for a field, a line of a basket or an unknown field at most.
-const MOST_LISTED: usize = 200;
-
-/// The schema `Problem`, which every response from 400 on refers to.
-fn describe(components: &mut Components) {
-    let text = |most: usize| describe::string(0..=most);
-    let code = || describe::string(1..=64).pattern("^[a-z][a-z0-9_.]*$");
-    let field = Object::new()
-        .description("A field or parameter that is not valid")
-        .property("field", text(1000).description("Its path, such as `items[0].quantity`"))
-        .property("code", code().description("Stable, snake_case"))
-        .property("message", text(2000).description("What to do about it"));
-    let violation = Object::new()
-        .description("Something whose state stands in the way")
-        .property("type", code().description("Stable, snake_case"))
-        .property("subject", text(1000).description("Which thing, such as `products/7`"))
-        .property("description", text(2000).description("What is the matter with it"));
-    let mut list = |name, object: Object, required: [&str; 3]| {
-        let object = required.into_iter().fold(object, Object::required);
-        Array::new().items(describe::component(components, name, RefOr::Type(object.into())))
-    };
-    let errors = list("FieldError", field, ["field", "code", "message"]);
-    let violations = list("Violation", violation, ["type", "subject", "description"]);
-    let problem = Object::new()
-        .description("What went wrong (RFC 9457). Some codes come with members of their own")
-        .property("type", text(100).description("Says no more than the status").example("about:blank"))
-        .property("title", text(100).description("Of the status"))
-        .property("status", describe::integer(400..=599).description("The HTTP status"))
-        .property("detail", text(8000).description("For people"))
-        .property("instance", text(8000).description("The path that was asked"))
-        .property("code", code().description("Stable, snake_case: what programs decide by"))
-        .property("request_id", text(128).description("Find it in the logs"))
-        .property("errors", errors.max_items(MOST_LISTED).description("Every field that is not valid"))
-        .property("violations", violations.max_items(MOST_LISTED).description("What stands in the way"))
-        .additional_properties(AdditionalProperties::FreeForm(true));
-    let problem = ["type", "title", "status", "detail", "instance", "code", "request_id"]
-        .into_iter()
-        .fold(problem, Object::required);
-    describe::component(components, "Problem", RefOr::Type(problem.into()));
 }
 
 #[cfg(test)]

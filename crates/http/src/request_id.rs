@@ -1,72 +1,61 @@
 //! The id of a request: the caller's when it is usable, else a new one.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use salvo::Request;
 use shop_clock::{Clock, SystemClock};
 
 /// `X-Request-Id`.
-pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest id taken from a caller; longer ones would bloat every log line.
 const MAX: usize = 128;
 
-/// The id of the request being served, as text.
-#[derive(Debug, Clone)]
-pub(crate) struct RequestId(pub(crate) HeaderValue);
-
-impl RequestId {
-    /// The caller's id if it is 1–128 visible ASCII characters and sent once, else a new `UUIDv7`.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let mut sent = headers.get_all(HEADER).iter();
-        match (sent.next(), sent.next()) {
-            (Some(value), None) if is_usable(value.as_bytes()) => Self(value.clone()),
-            _ => Self::fresh(),
-        }
+/// The caller's id if it is 1–128 visible ASCII characters and sent once.
+pub fn sent(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut sent = headers.get_all(HEADER).iter();
+    match (sent.next(), sent.next()) {
+        (Some(value), None) if is_usable(value.as_bytes()) => Some(value),
+        _ => None,
     }
+}
 
-    fn fresh() -> Self {
-        let mut text = uuid::Uuid::encode_buffer();
-        let id = SystemClock.new_id();
-        let text = id.hyphenated().encode_lower(&mut text);
-        Self(HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("-")))
-    }
+/// The caller's id, else a new `UUIDv7`.
+pub fn of(headers: &HeaderMap) -> HeaderValue {
+    sent(headers).cloned().unwrap_or_else(fresh)
+}
 
-    pub(crate) fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or("-")
-    }
+fn fresh() -> HeaderValue {
+    let mut text = uuid::Uuid::encode_buffer();
+    let id = SystemClock.new_id();
+    let text = id.hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 fn is_usable(id: &[u8]) -> bool {
     (1..=MAX).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
 }
 
-/// The id of `req`; `-` when it did not come through [`service`](crate::service).
-pub fn request_id(req: &Request) -> &str {
-    req.extensions().get::<RequestId>().map_or("-", RequestId::as_str)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(value: &[u8]) -> String {
+    fn kept(value: &[u8]) -> String {
         let mut headers = HeaderMap::new();
         if let Ok(value) = HeaderValue::from_bytes(value) {
             headers.insert(HEADER, value);
         }
-        RequestId::of(&headers).as_str().to_owned()
+        of(&headers).to_str().expect("visible").to_owned()
     }
 
     #[test]
     fn a_visible_ascii_id_is_kept() {
-        assert_eq!(of(b"abc-123_~!"), "abc-123_~!");
-        assert_eq!(of(&[b'x'; 128]), "x".repeat(128));
+        assert_eq!(kept(b"abc-123_~!"), "abc-123_~!");
+        assert_eq!(kept(&[b'x'; 128]), "x".repeat(128));
     }
 
     #[test]
     fn an_id_that_is_empty_long_or_not_visible_ascii_is_replaced() {
         for bad in [&b""[..], &[b'x'; 129], b"two words", "h\u{e9}".as_bytes()] {
-            let made = of(bad);
+            let made = kept(bad);
             assert_eq!(uuid::Uuid::parse_str(&made).map(|id| id.get_version_num()), Ok(7), "{made}");
         }
     }
@@ -76,6 +65,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(HEADER, HeaderValue::from_static("a"));
         headers.append(HEADER, HeaderValue::from_static("b"));
-        assert_eq!(RequestId::of(&headers).as_str().len(), 36);
+        assert_eq!(of(&headers).len(), 36);
     }
 }

@@ -1,8 +1,12 @@
-//! The pairs of a query string, whose bytes must be text.
+//! A query string, read strictly: its pairs, whose bytes must be text, or a typed struct of them.
+
+mod typed;
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
+
+pub use typed::parse;
 
 /// A parameter whose name or value is not UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

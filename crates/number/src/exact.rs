@@ -15,13 +15,19 @@ use crate::{Number, Unfit};
 #[derive(Debug)]
 pub struct Exact<T>(pub T);
 
-macro_rules! whole {
-    ($($method:ident $visit:ident $type:ty,)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-            let raw = <&RawValue>::deserialize(self.0)?.get();
-            let value = read(raw, <$type>::MIN.into(), <$type>::MAX.into())?;
-            // Within the bounds, so it fits.
-            visitor.$visit(<$type>::try_from(value).unwrap_or_default())
+/// In an `impl<'de> Deserializer<'de>`: the methods for the integers of up to 64 bits, each of which asks `$read::<i8>`
+/// and so on, a function from the deserializer to the number or `$error`.
+#[macro_export]
+macro_rules! deserialize_whole {
+    ($error:ty, $read:expr) => {
+        $crate::deserialize_whole! { $error, $read,
+            deserialize_i8 visit_i8, deserialize_i16 visit_i16, deserialize_i32 visit_i32, deserialize_i64 visit_i64,
+            deserialize_u8 visit_u8, deserialize_u16 visit_u16, deserialize_u32 visit_u32, deserialize_u64 visit_u64,
+        }
+    };
+    ($error:ty, $read:expr, $($method:ident $visit:ident,)*) => {$(
+        fn $method<V: ::serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, $error> {
+            visitor.$visit($read(self)?)
         }
     )*};
 }
@@ -37,16 +43,7 @@ macro_rules! through {
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Exact<D> {
     type Error = D::Error;
 
-    whole! {
-        deserialize_i8 visit_i8 i8,
-        deserialize_i16 visit_i16 i16,
-        deserialize_i32 visit_i32 i32,
-        deserialize_i64 visit_i64 i64,
-        deserialize_u8 visit_u8 u8,
-        deserialize_u16 visit_u16 u16,
-        deserialize_u32 visit_u32 u32,
-        deserialize_u64 visit_u64 u64,
-    }
+    deserialize_whole!(D::Error, whole);
 
     through! {
         deserialize_any(), deserialize_bool(), deserialize_i128(), deserialize_u128(), deserialize_f32(),
@@ -71,6 +68,31 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Exact<D> {
         self.0.is_human_readable()
     }
 }
+
+/// The number in `json`, which has to be one of `T`.
+fn whole<'de, D: Deserializer<'de>, T: Whole>(json: Exact<D>) -> Result<T, D::Error> {
+    let raw = <&RawValue>::deserialize(json.0)?.get();
+    let value = read(raw, T::LEAST, T::MOST)?;
+    // Within the bounds, so it fits.
+    Ok(T::try_from(value).unwrap_or_default())
+}
+
+/// A type of whole numbers.
+trait Whole: TryFrom<i128> + Default {
+    const LEAST: i128;
+    const MOST: i128;
+}
+
+macro_rules! bounds {
+    ($($type:ty)*) => {$(
+        impl Whole for $type {
+            const LEAST: i128 = <$type>::MIN as i128;
+            const MOST: i128 = <$type>::MAX as i128;
+        }
+    )*};
+}
+
+bounds! { i8 i16 i32 i64 u8 u16 u32 u64 }
 
 /// The number that `json` spells, from `least` to `most`.
 fn read<E: de::Error>(json: &str, least: i128, most: i128) -> Result<i128, E> {

@@ -28,6 +28,7 @@ const RULES: [(&str, &[&str]); 4] = [
             "shop_telemetry",
             "shop_runtime",
             "shop_http",
+            "shop_web",
             "shop_rpc",
             "shop_sql",
             "shop_kafka",
@@ -48,13 +49,14 @@ const RULES: [(&str, &[&str]); 4] = [
             "reqwest",
             "shop_proto",
             "shop_http",
+            "shop_web",
             "shop_rpc",
             "shop_sql",
             "shop_kafka",
         ],
     ),
     ("interface", &["infrastructure", "sqlx", "redis", "rdkafka", "reqwest", "shop_sql", "shop_kafka"]),
-    ("infrastructure", &["interface", "application", "rdkafka", "salvo", "shop_kafka"]),
+    ("infrastructure", &["interface", "application", "rdkafka", "salvo", "shop_http", "shop_web", "shop_kafka"]),
 ];
 
 /// The services' crates: none may know another.

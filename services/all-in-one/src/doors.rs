@@ -8,9 +8,9 @@ use crate::config::{Config, Service};
 
 /// The ports of this process, all taken before any of its parts connects anywhere: none of its own connections can get one.
 pub(crate) struct Doors {
-    pub(crate) product: Option<shop_http::Doors>,
-    pub(crate) basket: Option<shop_http::Doors>,
-    pub(crate) payment: Option<shop_http::Doors>,
+    pub(crate) product: Option<shop_web::Doors>,
+    pub(crate) basket: Option<shop_web::Doors>,
+    pub(crate) payment: Option<shop_web::Doors>,
     pub(crate) notification: Option<TcpListener>,
     pub(crate) gateway: Option<shop_gateway::Doors>,
 }
@@ -42,13 +42,13 @@ impl Doors {
     }
 }
 
-async fn pair(config: &Config, service: Service, http: &Http, grpc: &Grpc) -> anyhow::Result<Option<shop_http::Doors>> {
+async fn pair(config: &Config, service: Service, http: &Http, grpc: &Grpc) -> anyhow::Result<Option<shop_web::Doors>> {
     if !config.runs(service) {
         return Ok(None);
     }
     let [http_setting, grpc_setting] =
         ["http", "grpc"].map(|kind| setting(&format!("{}.{kind}.port", service.section())));
-    shop_http::Doors::open(http, grpc, [&http_setting, &grpc_setting]).await.map(Some)
+    shop_web::Doors::open(http, grpc, [&http_setting, &grpc_setting]).await.map(Some)
 }
 
 /// A setting with its variable, such as `product.grpc.port (SHOP_PRODUCT__GRPC__PORT)`.

@@ -20,10 +20,10 @@ use futures_util::future::BoxFuture;
 use salvo::Service;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::{Bus, Subscription, Topic};
-use shop_http::{Doors, Health};
 use shop_proto::basket::v1::basket_service_server::BasketServiceServer;
 use shop_runtime::{CancellationToken, Shutdown, Tasks};
 use shop_telemetry::Metrics;
+use shop_web::{Doors, Health};
 use tonic::service::Routes;
 
 use self::application::{Commands, Queries};
@@ -82,13 +82,13 @@ impl Basket {
         let commands = Commands::new(store.baskets.clone(), catalog, clock.clone(), config.basket.ttl.get());
         let queries = Queries::new(store.baskets);
         let api = Api { commands: commands.clone(), queries: queries.clone(), keys: store.keys, clock: clock.clone() };
-        let parts = shop_http::Parts {
+        let parts = shop_web::Parts {
             about: interface::ABOUT,
             metrics: metrics.clone(),
             health: health.clone(),
             settings: config.http.clone(),
         };
-        let service = shop_http::service(interface::routes(&api), parts);
+        let service = shop_web::service(interface::routes(&api), parts);
         let grpc_service = BasketServiceServer::new(BasketGrpc::new(commands.clone(), queries));
         let routes = Routes::new(grpc_service.max_decoding_message_size(config.grpc.message_bytes()));
         let descriptors = shop_proto::FILE_DESCRIPTOR_SET;
@@ -127,7 +127,7 @@ impl Basket {
             tasks.spawn("housekeeping", shop_sql::housekeeping(sql, self.clock, shutdown.soft.clone()));
         }
         let (listener, service) = self.http;
-        let http = shop_http::serve(listener, service, &self.config.http, shutdown.clone());
+        let http = shop_web::serve(listener, service, &self.config.http, shutdown.clone());
         let (listener, routes, parts) = self.grpc;
         let grpc = shop_rpc::serve(listener, routes, parts, shutdown.clone());
         tasks.underlie(&shutdown.soft, Box::pin(async { tokio::try_join!(http, grpc) })).await?;

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use shop_basket::{Basket, Config};
 use shop_config::{Start, Warnings};
-use shop_http::Doors;
 use shop_kafka::KafkaBus;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
+use shop_web::Doors;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

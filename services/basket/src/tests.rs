@@ -15,10 +15,10 @@ use salvo::test::{RequestBuilder, ResponseExt};
 use serde_json::Value;
 use shop_clock::ManualClock;
 use shop_config::{Http, Redis};
-use shop_http::Health;
 use shop_idempotency::LEASE;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
+use shop_web::Health;
 use tempfile::TempDir;
 use time::macros::datetime;
 
@@ -48,13 +48,13 @@ impl Stage {
         let commands = Commands::new(store.baskets.clone(), shelf.clone(), clock.clone(), day);
         let queries = Queries::new(store.baskets.clone());
         let api = Api { commands: commands.clone(), queries, keys: store.keys, clock: clock.clone() };
-        let parts = shop_http::Parts {
+        let parts = shop_web::Parts {
             about: interface::ABOUT,
             metrics: Metrics::new("basket-service"),
             health: Health::new(&Shutdown::new()),
             settings: Http::on(0),
         };
-        let service = shop_http::service(interface::routes(&api), parts);
+        let service = shop_web::service(interface::routes(&api), parts);
         Self { service, shelf, clock, baskets: store.baskets, commands, _folder: folder }
     }
 

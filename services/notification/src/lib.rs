@@ -17,9 +17,9 @@ use futures_util::future::BoxFuture;
 use salvo::Service;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
-use shop_http::Health;
 use shop_runtime::{CancellationToken, Shutdown, Tasks};
 use shop_telemetry::Metrics;
+use shop_web::Health;
 
 use application::{Commands, Configured, Delivery, Limits, Queries, Rules};
 use domain::{Channel, Mail, SigningSecret};
@@ -76,8 +76,8 @@ impl Notification {
         // Longer than any request may take, so that a key is free again only when its request is over.
         let lease = config.http.timeout.get() * 2;
         let keys = Arc::new(shop_sql::Idempotency::new(opened.shared.clone(), clock.clone()).with_lease(lease));
-        let parts = shop_http::Parts { about: interface::http::ABOUT, metrics, health, settings: config.http.clone() };
-        let service = shop_http::service(interface::http::router(commands.clone(), queries, keys), parts);
+        let parts = shop_web::Parts { about: interface::http::ABOUT, metrics, health, settings: config.http.clone() };
+        let service = shop_web::service(interface::http::router(commands.clone(), queries, keys), parts);
         let heard = shutdown.soft.clone();
         let subscription = interface::events::subscription(&commands);
         Ok(Self {
@@ -107,7 +107,7 @@ impl Notification {
             tasks.spawn(name, self.rounds.clone().run(channel, self.heard.clone()));
         }
         let (listener, service) = self.http;
-        let http = shop_http::serve(listener, service, &self.config.http, shutdown.clone());
+        let http = shop_web::serve(listener, service, &self.config.http, shutdown.clone());
         tasks.underlie(&shutdown.soft, Box::pin(http)).await?;
         tasks.wait(&shutdown.hard).await
     }

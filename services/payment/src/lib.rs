@@ -19,11 +19,11 @@ use anyhow::Context;
 use salvo::Service;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
-use shop_http::{Doors, Health};
 use shop_proto::payment::v1::payment_service_server::PaymentServiceServer;
 use shop_runtime::{CancellationToken, Shutdown, Tasks};
 use shop_sql::{Idempotency, Relay, Store};
 use shop_telemetry::Metrics;
+use shop_web::{Doors, Health};
 use tonic::service::Routes;
 
 use self::application::{Commands, Queries, Recovery};
@@ -113,9 +113,9 @@ impl Payment {
             tasks: tasks.clone(),
         };
         let health = health(shutdown, &store, bus);
-        let service = shop_http::service(
+        let service = shop_web::service(
             interface::routes(api.clone()),
-            shop_http::Parts {
+            shop_web::Parts {
                 about: interface::ABOUT,
                 metrics: metrics.clone(),
                 health: health.clone(),
@@ -154,7 +154,7 @@ impl Payment {
         background.spawn("housekeeping", shop_sql::housekeeping(self.store.clone(), self.clock, shutdown.soft.clone()));
 
         let (listener, service) = self.http;
-        let http = shop_http::serve(listener, service, &self.config.http, shutdown.clone());
+        let http = shop_web::serve(listener, service, &self.config.http, shutdown.clone());
         let (listener, routes, parts) = self.grpc;
         let grpc = shop_rpc::serve(listener, routes, parts, shutdown.clone());
         let served = background.underlie(&shutdown.soft, futures_util::future::try_join(http, grpc)).await;

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use shop_config::{Settings, Start, Warnings};
-use shop_http::Doors;
 use shop_kafka::KafkaBus;
 use shop_payment::{Config, Payment};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
+use shop_web::Doors;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -17,9 +17,9 @@ use futures_util::future::BoxFuture;
 use salvo::Service;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
-use shop_http::{Doors, Health};
 use shop_runtime::{Shutdown, Tasks};
 use shop_telemetry::Metrics;
+use shop_web::{Doors, Health};
 use tonic::service::Routes;
 
 use application::{Commands, Queries};
@@ -77,13 +77,13 @@ impl Product {
         // Longer than any request may take, so that a key is free again only when its request is over.
         let lease = config.http.timeout.get().max(config.grpc.timeout.get()) * 2;
         let keys = Arc::new(shop_sql::Idempotency::new(opened.shared.clone(), clock.clone()).with_lease(lease));
-        let parts = shop_http::Parts {
+        let parts = shop_web::Parts {
             about: interface::http::ABOUT,
             metrics: metrics.clone(),
             health: health.clone(),
             settings: config.http.clone(),
         };
-        let service = shop_http::service(interface::http::router(commands.clone(), queries.clone(), keys), parts);
+        let service = shop_web::service(interface::http::router(commands.clone(), queries.clone(), keys), parts);
         let grpc_service = interface::grpc::service(commands.clone(), queries);
         let routes = Routes::new(grpc_service.max_decoding_message_size(config.grpc.message_bytes()));
         let descriptors = shop_proto::FILE_DESCRIPTOR_SET;
@@ -130,7 +130,7 @@ impl Product {
         tasks.spawn("folding", application::keep_folded(self.store, shutdown.soft.clone()));
         tasks.spawn("housekeeping", shop_sql::housekeeping(self.shared, self.clock, shutdown.soft.clone()));
         let (listener, service) = self.http;
-        let http = shop_http::serve(listener, service, &self.config.http, shutdown.clone());
+        let http = shop_web::serve(listener, service, &self.config.http, shutdown.clone());
         let (listener, routes, parts) = self.grpc;
         let grpc = shop_rpc::serve(listener, routes, parts, shutdown.clone());
         tasks.underlie(&shutdown.soft, Box::pin(async { tokio::try_join!(http, grpc) })).await?;

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use shop_clock::SharedClock;
 use shop_fault::Fault;
-use shop_http::idempotency::Canonical;
-use shop_http::{About, Path, Problem, StrictJson, describe, etag, idempotency, precondition, schema};
+use shop_web::idempotency::Canonical;
+use shop_web::{About, Path, Problem, StrictJson, describe, etag, idempotency, precondition, schema};
 
 use self::view::{BasketView, UnitsOfLine};
 use super::fields::Fields;

@@ -9,10 +9,11 @@ use salvo::writing::Json;
 use salvo::{Depot, Request, Response, Router, Writer};
 use serde::Deserialize;
 use shop_fault::Fault;
-use shop_http::idempotency;
-use shop_http::page::{Cursor, CursorText, Limit, Page};
-use shop_http::{About, Path, Problem, Query, StrictJson, etag, precondition, schema};
 use shop_idempotency::Store as Keys;
+use shop_page::{Cursor, Limit};
+use shop_web::idempotency;
+use shop_web::page::{CursorText, Page, PageSize};
+use shop_web::{About, Path, Problem, Query, StrictJson, etag, precondition, schema};
 use uuid::Uuid;
 
 use super::view::{self, EndpointBody, EndpointView, NotificationView, PreferencesBody, PreferencesView};
@@ -120,6 +121,7 @@ struct ListQuery {
     channel: Option<ChannelName>,
     /// Size of the page.
     #[serde(default)]
+    #[salvo(parameter(value_type = PageSize))]
     limit: Limit,
     /// `next_cursor` of the page before.
     #[salvo(parameter(value_type = Option<CursorText>))]
@@ -133,6 +135,7 @@ struct ListQuery {
 struct PageQuery {
     /// Size of the page.
     #[serde(default)]
+    #[salvo(parameter(value_type = PageSize))]
     limit: Limit,
     /// `next_cursor` of the page before.
     #[salvo(parameter(value_type = Option<CursorText>))]

@@ -3,9 +3,9 @@
 use salvo::oapi::{Array, Components, ToSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shop_http::idempotency::Canonical;
-use shop_http::page::Listed;
-use shop_http::{Problem, describe, schema};
+use shop_web::idempotency::Canonical;
+use shop_web::page::Listed;
+use shop_web::{Problem, describe, schema};
 use time::OffsetDateTime;
 use uuid::Uuid;
 

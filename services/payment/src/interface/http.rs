@@ -9,9 +9,10 @@ use salvo::oapi::{ToParameters, endpoint};
 use salvo::prelude::*;
 use serde::Deserialize;
 use shop_fault::Fault;
-use shop_http::page::{Cursor, CursorText, Limit, Page};
-use shop_http::{About, OptionalJson, Path, Problem, Query, StrictJson, etag, idempotency, precondition, schema};
+use shop_page::{Cursor, Limit};
 use shop_rpc::detached;
+use shop_web::page::{CursorText, Page, PageSize};
+use shop_web::{About, OptionalJson, Path, Problem, Query, StrictJson, etag, idempotency, precondition, schema};
 use uuid::Uuid;
 
 pub(super) use self::body::{Description, MethodName, OwnPairs, Provider, Reason};
@@ -175,6 +176,7 @@ struct ListQuery {
     status: Option<StatusName>,
     /// Size of the page.
     #[serde(default)]
+    #[salvo(parameter(value_type = PageSize))]
     limit: Limit,
     /// `next_cursor` of the page before.
     #[salvo(parameter(value_type = Option<CursorText>))]
@@ -188,6 +190,7 @@ struct ListQuery {
 struct PageQuery {
     /// Size of the page.
     #[serde(default)]
+    #[salvo(parameter(value_type = PageSize))]
     limit: Limit,
     /// `next_cursor` of the page before.
     #[salvo(parameter(value_type = Option<CursorText>))]

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use salvo::oapi::ToSchema;
 use serde::{Deserialize, Serialize};
-use shop_http::page::Listed;
-use shop_http::{describe, schema};
 use shop_money::{Amount, Currency};
+use shop_web::page::Listed;
+use shop_web::{describe, schema};
 use time::OffsetDateTime;
 use uuid::Uuid;
 

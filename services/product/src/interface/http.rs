@@ -9,10 +9,11 @@ use salvo::writing::Json;
 use salvo::{Depot, Request, Response, Router, Writer};
 use serde::Deserialize;
 use shop_fault::Fault;
-use shop_http::idempotency;
-use shop_http::page::{CursorText, Limit, Page};
-use shop_http::{About, Path, Problem, Query, StrictJson, describe, etag, precondition};
 use shop_idempotency::Store as Keys;
+use shop_page::Limit;
+use shop_web::idempotency;
+use shop_web::page::{CursorText, Page, PageSize};
+use shop_web::{About, Path, Problem, Query, StrictJson, describe, etag, precondition};
 
 use super::listing::{Asked, BOUND, MAX_CATEGORY, MAX_TEXT, bound, refused};
 use super::view::{ProductBody, ProductView};
@@ -61,6 +62,7 @@ describe! {
 struct ListParameters {
     /// Products per page.
     #[serde(default)]
+    #[salvo(parameter(value_type = PageSize))]
     limit: Limit,
     /// `next_cursor` of the page before.
     #[salvo(parameter(value_type = Option<CursorText>))]

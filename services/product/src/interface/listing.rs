@@ -1,8 +1,8 @@
 //! What both APIs share about lists: bounds of the filters, and cursors tied to the list they came from.
 
 use shop_fault::{Fault, FieldError, Kind};
-use shop_http::page::Cursor;
 use shop_money::{Currency, Decimal, Money};
+use shop_page::Cursor;
 
 use crate::domain::{After, Filter, Listing, Order, Slice, composed};
 

@@ -3,10 +3,10 @@
 use salvo::oapi::ToSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shop_http::idempotency::Canonical;
-use shop_http::page::Listed;
-use shop_http::{Problem, describe};
 use shop_money::{Amount, Currency, Decimal};
+use shop_web::idempotency::Canonical;
+use shop_web::page::Listed;
+use shop_web::{Problem, describe};
 use time::OffsetDateTime;
 
 use crate::domain::{CATEGORY, DESCRIPTION, Details, Draft, MAX_STOCK, MAX_URL, NAME, Price, Product};

@@ -2,8 +2,8 @@
 
 use salvo::oapi::ToSchema;
 use serde::Serialize;
-use shop_http::{describe, schema};
 use shop_money::{Amount, Currency};
+use shop_web::{describe, schema};
 use time::OffsetDateTime;
 use uuid::Uuid;
 

@@ -7,9 +7,9 @@ use salvo::oapi::ToSchema;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use shop_http::idempotency::Canonical;
-use shop_http::{Problem, describe, schema};
 use shop_money::Decimal;
+use shop_web::idempotency::Canonical;
+use shop_web::{Problem, describe, schema};
 use uuid::Uuid;
 
 use super::super::canonical;

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use shop_clock::SystemClock;
 use shop_config::Http;
 use shop_fault::{Fault, Kind};
-use shop_http::idempotency::{self, Canonical};
-use shop_http::{About, Health, OptionalJson, Parts, Problem, service};
 use shop_idempotency::{Begin, BoxError, Fingerprint, Store, Stored};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
+use shop_web::idempotency::{self, Canonical};
+use shop_web::{About, Health, OptionalJson, Parts, Problem, service};
 use tokio::sync::Notify;
 use uuid::Uuid;
 

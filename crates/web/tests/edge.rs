@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shop_config::Http;
 use shop_fault::{Fault, FieldError, Kind};
-use shop_http::page::{Limit, Listed, Page};
-use shop_http::{About, Health, OptionalJson, Parts, Path, Problem, Query, StrictJson, etag, service};
+use shop_page::Limit;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
+use shop_web::page::{Listed, Page, PageSize};
+use shop_web::{About, Health, OptionalJson, Parts, Path, Problem, Query, StrictJson, etag, service};
 
 #[derive(Deserialize, ToSchema)]
 struct New {
@@ -50,6 +51,7 @@ impl Listed for Thing {
 #[salvo(parameters(default_parameter_in = Query))]
 struct Filter {
     #[serde(default)]
+    #[salvo(parameter(value_type = PageSize))]
     limit: Limit,
     q: Option<String>,
 }

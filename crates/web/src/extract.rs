@@ -1,13 +1,15 @@
-//! Typed request parts: a JSON body and a path parameter, strict and with errors that name the field.
+//! Typed request parts: a JSON body, a path parameter and the query, strict and with errors that name the field.
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use salvo::extract::{Extractible, Metadata};
 use salvo::http::ParseError;
-use salvo::oapi::{Components, Content, EndpointArgRegister, Operation, Parameter, ParameterIn, RequestBody, ToSchema};
+use salvo::oapi::{
+    Components, Content, EndpointArgRegister, Operation, Parameter, ParameterIn, RequestBody, ToParameters, ToSchema,
+};
 use salvo::{Depot, Request};
 use serde::de::DeserializeOwned;
-use shop_fault::{Fault, FieldError, Kind};
-use shop_input::{Id, json};
+use shop_fault::{Fault, Kind};
+use shop_http::media;
+use shop_input::{Id, json, query};
 
 use crate::Problem;
 use crate::schema::Described;
@@ -28,6 +30,12 @@ pub struct OptionalJson<T>(pub T);
 #[derive(Debug)]
 pub struct Path<T>(pub T);
 
+/// The query string; 400 `invalid_parameter` naming the parameter when one is unknown, repeated or ill-typed.
+///
+/// A field of type `Vec` takes a parameter that is given several times. An `Option` is `None` when it is absent.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
 static METADATA: Metadata = Metadata::new("");
 
 impl<'ex, T: DeserializeOwned + Send> Extractible<'ex> for StrictJson<T> {
@@ -37,7 +45,7 @@ impl<'ex, T: DeserializeOwned + Send> Extractible<'ex> for StrictJson<T> {
 
     #[expect(refining_impl_trait, reason = "the error type is part of the contract")]
     async fn extract(req: &'ex mut Request, _depot: &'ex mut Depot) -> Result<Self, Problem> {
-        check_headers(req)?;
+        media::check_json(req.headers())?;
         Ok(Self(parse(read(req).await?)?))
     }
 }
@@ -52,8 +60,19 @@ impl<'ex, T: DeserializeOwned + Default + Send> Extractible<'ex> for OptionalJso
         if read(req).await?.is_empty() {
             return Ok(Self(T::default()));
         }
-        check_headers(req)?;
+        media::check_json(req.headers())?;
         Ok(Self(parse(read(req).await?)?))
+    }
+}
+
+impl<'ex, T: DeserializeOwned + Send> Extractible<'ex> for Query<T> {
+    fn metadata() -> &'static Metadata {
+        &METADATA
+    }
+
+    #[expect(refining_impl_trait, reason = "the error type is part of the contract")]
+    async fn extract(req: &'ex mut Request, _depot: &'ex mut Depot) -> Result<Self, Problem> {
+        Ok(Self(query::parse(req.uri().query().unwrap_or_default())?))
     }
 }
 
@@ -75,20 +94,7 @@ impl<'ex, T: Id + Send> Extractible<'ex> for Path<T> {
 
 /// The path parameter `name`; 400 `invalid_parameter` when it is no id of that kind.
 fn path<T: Id>(req: &Request, name: &str) -> Result<T, Problem> {
-    id(name, req.params().get(name).map_or("", String::as_str))
-}
-
-/// The id in the path or query parameter `name`; 400 `invalid_parameter` when it is none.
-pub fn id<T: Id>(name: &str, text: &str) -> Result<T, Problem> {
-    shop_input::read(name, text).map_err(|wrong| invalid_parameter(name, wrong.message))
-}
-
-/// 400 `invalid_parameter` on the path or query parameter `name`.
-pub fn invalid_parameter(name: &str, message: impl Into<String>) -> Problem {
-    let message = message.into();
-    Fault::new(Kind::Malformed, "invalid_parameter", format!("parameter {name}: {message}"))
-        .with_field(FieldError::new(name, "invalid_parameter", message))
-        .into()
+    Ok(shop_input::parameter(name, req.params().get(name).map_or("", String::as_str))?)
 }
 
 /// The whole body, at most the limit of the service; cached, so reading it twice is free.
@@ -96,7 +102,7 @@ pub(crate) async fn read(req: &mut Request) -> Result<&[u8], Problem> {
     let limit = req.secure_max_size();
     match req.payload().await {
         Ok(body) => Ok(body),
-        Err(ParseError::PayloadTooLarge) => Err(too_large(limit)),
+        Err(ParseError::PayloadTooLarge) => Err(too_large(limit).into()),
         Err(error) => Err(Fault::new(Kind::Malformed, "unreadable_body", "the body ended early or came too slowly")
             .with_source(error)
             .into()),
@@ -104,39 +110,12 @@ pub(crate) async fn read(req: &mut Request) -> Result<&[u8], Problem> {
 }
 
 /// 413 `body_too_large`, naming the limit.
-pub(crate) fn too_large(limit: usize) -> Problem {
-    Fault::new(Kind::TooLarge, "body_too_large", format!("the body is over the limit of {limit} bytes")).into()
+pub(crate) fn too_large(limit: usize) -> Fault {
+    Fault::new(Kind::TooLarge, "body_too_large", format!("the body is over the limit of {limit} bytes"))
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     json::parse(body).map_err(|refused| Fault::from(refused).into())
-}
-
-fn check_headers(req: &Request) -> Result<(), Problem> {
-    let refuse = |code, detail: String| Err(Fault::new(Kind::UnsupportedMedia, code, detail).into());
-    if let Some(coding) = req.headers().get(CONTENT_ENCODING)
-        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        return refuse("unsupported_content_encoding", "send the body without a content encoding".to_owned());
-    }
-    let sent = req.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if is_json(sent) {
-        return Ok(());
-    }
-    let detail = if sent.is_empty() { "no content type was sent" } else { "this content type is not read here" };
-    refuse("unsupported_media_type", format!("{detail}; send application/json"))
-}
-
-fn is_json(content_type: &str) -> bool {
-    let mut parts = content_type.split(';');
-    let essence = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_json = essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
-    // RFC 8259: JSON between systems is UTF-8; a caller who says otherwise would be misread.
-    let is_utf8 = parts.all(|parameter| match parameter.trim().to_ascii_lowercase().split_once('=') {
-        Some(("charset", charset)) => matches!(charset.trim_matches('"'), "utf-8" | "utf8" | "us-ascii"),
-        _ => true,
-    });
-    is_json && is_utf8
 }
 
 impl<T: ToSchema> EndpointArgRegister for StrictJson<T> {
@@ -157,5 +136,13 @@ impl<T: Described> EndpointArgRegister for Path<T> {
     fn register(_components: &mut Components, operation: &mut Operation, arg: &str) {
         let parameter = Parameter::new(arg).location(ParameterIn::Path).schema(T::schema()).required(true);
         operation.parameters.insert(parameter);
+    }
+}
+
+impl<'de, T: ToParameters<'de>> EndpointArgRegister for Query<T> {
+    fn register(components: &mut Components, operation: &mut Operation, _arg: &str) {
+        for parameter in T::to_parameters(components) {
+            operation.parameters.insert(parameter);
+        }
     }
 }

@@ -11,15 +11,16 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 use shop_config::Http;
 use shop_fault::{Fault, Kind};
+use shop_http::{method, request_id};
 use shop_runtime::Health;
 use shop_telemetry::context::{self, RequestContext};
 use shop_telemetry::{About, KeyValue, Span, SpanKind, TraceParent, TraceState};
 
 use crate::extract::too_large;
-use crate::metrics::{HttpMetrics, UNMATCHED, known_method};
+use crate::metrics::{HttpMetrics, UNMATCHED};
 use crate::precondition;
 use crate::problem::{ErrorCode, fill_bare, render};
-use crate::request_id::{self, RequestId};
+use crate::request_id::RequestId;
 
 /// Client closed the connection before the answer (nginx's number; it never goes over the wire).
 const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
@@ -47,7 +48,7 @@ impl Edge {
     async fn run(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         if announced(req).is_some_and(|length| length > self.body_limit as u64) {
             ctrl.skip_rest();
-            return render(&too_large(self.body_limit).into(), req, res);
+            return render(&too_large(self.body_limit), req, res);
         }
         req.limit_body(self.body_limit);
         let handler = AssertUnwindSafe(ctrl.call_next(req, depot, res)).catch_unwind();
@@ -67,7 +68,7 @@ impl Edge {
 #[async_trait]
 impl Handler for Edge {
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
-        let id = RequestId::of(req.headers());
+        let id = RequestId::of(req);
         let route = route(req);
         let caller = header(req, "traceparent");
         let (span, trace) = if shop_telemetry::is_exporting() && is_probe(&route) {
@@ -113,11 +114,11 @@ fn is_probe(route: &str) -> bool {
 
 /// The request's span. Without the query, in which people search for what is theirs.
 fn about(req: &Request, route: &str, id: &RequestId) -> About {
-    let method = known_method(req.method());
+    let verb = method::known(req.method());
     let authority = req.uri().authority().map(http::uri::Authority::as_str).or_else(|| header(req, "host"));
     let authority: Option<http::uri::Authority> = authority.and_then(|host| host.parse().ok());
     let mut attributes = vec![
-        KeyValue::new("http.request.method", method),
+        KeyValue::new("http.request.method", verb),
         KeyValue::new("url.scheme", "http"),
         KeyValue::new("url.path", req.uri().path().to_owned()),
         KeyValue::new("network.protocol.version", if req.version() == Version::HTTP_2 { "2" } else { "1.1" }),
@@ -127,7 +128,7 @@ fn about(req: &Request, route: &str, id: &RequestId) -> About {
         attributes.push(KeyValue::new("server.address", authority.host().to_owned()));
         attributes.extend(authority.port_u16().map(|port| KeyValue::new("server.port", i64::from(port))));
     }
-    let verb = if method == "_OTHER" { "HTTP" } else { method };
+    let verb = if verb == "_OTHER" { "HTTP" } else { verb };
     if route == UNMATCHED {
         return (verb.into(), attributes);
     }

@@ -8,13 +8,11 @@ use http::{Method, StatusCode};
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use salvo::Router;
 use salvo::routing::FilterInfo;
+use shop_http::method::{self, NAMES};
 use shop_telemetry::{Histogram, Histograms, Metrics, TraceParent};
 
 /// The route label of what no route matches: made-up paths must not make series.
 pub(crate) const UNMATCHED: &str = "unmatched";
-
-/// Methods with a label of their own; the last one stands for all others.
-const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "OTHER"];
 
 /// Statuses worth a ready handle; others are looked up.
 const STATUSES: [u16; 24] = [
@@ -33,7 +31,7 @@ pub(crate) struct HttpMetrics {
 
 /// The handles of one route, one slot per method.
 #[derive(Default)]
-struct Series([OnceLock<Slot>; METHODS.len()]);
+struct Series([OnceLock<Slot>; NAMES.len()]);
 
 struct Slot {
     duration: Histogram,
@@ -68,9 +66,9 @@ impl HttpMetrics {
 
     /// Counts one answered request; `route` is a template of the router or [`UNMATCHED`].
     pub(crate) fn record(&self, method: &Method, route: &str, status: StatusCode, took: Duration, trace: TraceParent) {
-        let method = method_index(method);
-        let duration = || self.duration.with_label_values(&[METHODS[method], route]);
-        let count = || self.requests.with_label_values(&[METHODS[method], route, status.as_str()]);
+        let method = method::index(method);
+        let duration = || self.duration.with_label_values(&[NAMES[method], route]);
+        let count = || self.requests.with_label_values(&[NAMES[method], route, status.as_str()]);
         let Some(series) = self.routes.get(route) else {
             // A template the walk over the router could not foresee, such as one with a pattern in it.
             duration().observe_in(took.as_secs_f64(), trace);
@@ -88,15 +86,6 @@ impl HttpMetrics {
     pub(crate) fn error(&self, code: &str) {
         self.errors.with_label_values(&[code]).inc();
     }
-}
-
-/// The method as spans name it: made-up ones are `_OTHER`.
-pub(crate) fn known_method(method: &Method) -> &'static str {
-    METHODS[..METHODS.len() - 1].iter().find(|known| **known == method.as_str()).copied().unwrap_or("_OTHER")
-}
-
-fn method_index(method: &Method) -> usize {
-    METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1)
 }
 
 /// The templates of all routes in `tree`, as the matched path of a request shows them, with a leading slash.

@@ -9,10 +9,11 @@ use salvo::prelude::*;
 use salvo::test::{RequestBuilder, ResponseExt};
 use serde::Deserialize;
 use shop_config::Http;
-use shop_http::page::{Cursor, Limit};
-use shop_http::{About, Health, OptionalJson, Parts, Path, Problem, Query, StrictJson, precondition, service};
+use shop_page::{Cursor, Limit};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
+use shop_web::page::PageSize;
+use shop_web::{About, Health, OptionalJson, Parts, Path, Problem, Query, StrictJson, precondition, service};
 
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "only read from the outside")]
@@ -33,6 +34,7 @@ struct Maybe {
 #[expect(dead_code, reason = "only read from the outside")]
 struct Filter {
     #[serde(default)]
+    #[salvo(parameter(value_type = PageSize))]
     limit: Limit,
     cursor: Option<String>,
     in_stock: Option<bool>,

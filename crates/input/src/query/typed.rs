@@ -1,51 +1,27 @@
 //! The query string as a typed struct, strictly: what is unknown, repeated or ill-typed is refused by name.
 
+use std::any::type_name;
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
-use salvo::extract::{Extractible, Metadata};
-use salvo::oapi::{Components, EndpointArgRegister, Operation, ToParameters};
-use salvo::{Depot, Request};
 use serde::de::value::StrDeserializer;
 use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess,
     Unexpected, Visitor,
 };
-use shop_input::words;
+use shop_fault::Fault;
 
-use crate::Problem;
-use crate::extract::invalid_parameter;
-
-/// The query string; 400 `invalid_parameter` naming the parameter when one is unknown, repeated or ill-typed.
-///
-/// A field of type `Vec` takes a parameter that is given several times. An `Option` is `None` when it is absent.
-#[derive(Debug)]
-pub struct Query<T>(pub T);
-
-impl<'ex, T: DeserializeOwned + Send> Extractible<'ex> for Query<T> {
-    fn metadata() -> &'static Metadata {
-        static METADATA: Metadata = Metadata::new("");
-        &METADATA
-    }
-
-    #[expect(refining_impl_trait, reason = "the error type is part of the contract")]
-    async fn extract(req: &'ex mut Request, _depot: &'ex mut Depot) -> Result<Self, Problem> {
-        parse(req.uri().query().unwrap_or_default()).map(Self)
-    }
-}
-
-impl<'de, T: ToParameters<'de>> EndpointArgRegister for Query<T> {
-    fn register(components: &mut Components, operation: &mut Operation, _arg: &str) {
-        for parameter in T::to_parameters(components) {
-            operation.parameters.insert(parameter);
-        }
-    }
-}
+use super::pairs;
+use crate::{invalid_parameter, words};
 
 /// Most parameters taken, repeats included: no list has more, and each is looked for among those before it.
 const MAX: usize = 128;
 
-fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+/// The parameters of `query`; 400 `invalid_parameter` naming one when it is unknown, repeated or ill-typed.
+///
+/// A field of type `Vec` takes a parameter that is given several times. An `Option` is `None` when it is absent.
+pub fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Fault> {
     T::deserialize(Pairs::of(query)?)
         .map_err(|Refused { parameter, message }| invalid_parameter(parameter.as_deref().unwrap_or("query"), message))
 }
@@ -57,9 +33,9 @@ struct Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
-    fn of(query: &'a str) -> Result<Self, Problem> {
+    fn of(query: &'a str) -> Result<Self, Fault> {
         let mut all: Vec<(Cow<'a, str>, Vec<Cow<'a, str>>)> = Vec::new();
-        for (count, pair) in shop_input::pairs(query).enumerate() {
+        for (count, pair) in pairs(query).enumerate() {
             if count == MAX {
                 return Err(invalid_parameter("query", format!("has more than {MAX} parameters")));
             }
@@ -166,17 +142,13 @@ impl Values<'_> {
             _ => Err(de::Error::custom("is given more than once")),
         }
     }
-}
 
-macro_rules! whole {
-    ($($method:ident $visit:ident $type:ident,)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
-            let text = self.one()?;
-            // A number has one spelling: no plus sign, no leading zeros.
-            let read = text.parse::<$type>().ok().filter(|value| value.to_string() == text);
-            visitor.$visit(read.ok_or_else(|| <Refused as de::Error>::custom(words::must_be(stringify!($type))))?)
-        }
-    )*};
+    /// A number has one spelling: no plus sign, no leading zeros.
+    fn whole<T: FromStr + ToString>(self) -> Result<T, Refused> {
+        let text = self.one()?;
+        let read = text.parse().ok().filter(|value: &T| value.to_string() == text);
+        read.ok_or_else(|| de::Error::custom(words::must_be(type_name::<T>())))
+    }
 }
 
 impl<'de> Deserializer<'de> for Values<'_> {
@@ -194,16 +166,7 @@ impl<'de> Deserializer<'de> for Values<'_> {
         }
     }
 
-    whole! {
-        deserialize_i8 visit_i8 i8,
-        deserialize_i16 visit_i16 i16,
-        deserialize_i32 visit_i32 i32,
-        deserialize_i64 visit_i64 i64,
-        deserialize_u8 visit_u8 u8,
-        deserialize_u16 visit_u16 u16,
-        deserialize_u32 visit_u32 u32,
-        deserialize_u64 visit_u64 u64,
-    }
+    shop_number::deserialize_whole!(Refused, Self::whole);
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
         visitor.visit_some(self)
@@ -250,10 +213,10 @@ impl<'de> SeqAccess<'de> for Each<'_> {
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
-    use shop_fault::{Fault, Kind};
+    use shop_fault::Kind;
+    use shop_page::Limit;
 
     use super::*;
-    use crate::page::Limit;
 
     #[derive(Debug, PartialEq, Deserialize)]
     #[serde(rename_all = "snake_case")]
@@ -275,7 +238,7 @@ mod tests {
     }
 
     fn refused(query: &str) -> (String, String) {
-        let fault = Fault::from(parse::<Filter>(query).expect_err(query));
+        let fault = parse::<Filter>(query).expect_err(query);
         assert_eq!((fault.kind(), fault.code()), (Kind::Malformed, "invalid_parameter"), "{query}");
         (fault.fields()[0].field.clone(), fault.fields()[0].message.clone())
     }

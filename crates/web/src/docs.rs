@@ -1,10 +1,9 @@
 //! `/openapi.json`, and `/docs`, where people read it and try it out.
 
-use bytes::Bytes;
-use salvo::http::ResBody;
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, Router, async_trait};
 use shop_reference::Document;
 
+use crate::answer::answer;
 use crate::document::{self, About};
 
 /// The routes for what `router` documents about itself.
@@ -40,11 +39,4 @@ impl Handler for Page {
             }
         }
     }
-}
-
-fn answer(from: http::Response<Bytes>, res: &mut Response) {
-    let (head, body) = from.into_parts();
-    res.status_code(head.status);
-    res.headers_mut().extend(head.headers);
-    res.body = if body.is_empty() { ResBody::None } else { ResBody::Once(body) };
 }

@@ -1,13 +1,10 @@
-//! Entity tags of single resources, made from the version that every change counts up (RFC 9110, section 8.8.3).
+//! Entity tags of single resources, made from the version that every change counts up.
 
 use http::HeaderValue;
 use http::header::ETAG;
 use salvo::Response;
 
-/// The strong entity tag of `version`, quotes included.
-pub fn of(version: i64) -> String {
-    format!("\"v{version}\"")
-}
+pub use shop_http::precondition::tag as of;
 
 /// Sets the `ETag` of a response; whether the caller has that very version is looked at when the answer leaves.
 pub fn set(res: &mut Response, version: i64) {
