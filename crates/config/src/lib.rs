@@ -32,7 +32,7 @@ pub use section::kafka::Kafka;
 pub use section::log::{Log, LogFormat, Otel, Sampler};
 pub use section::neighbour::Neighbour;
 pub use section::redis::{Redis, RedisTarget};
-pub use section::server::{Grpc, Http, Stop, distinct_ports};
+pub use section::server::{Grpc, Http, Stop, check_servers, distinct_ports};
 pub use section::url::sqlite;
 pub use span::Duration;
 pub use text::{read_text, text_from, without_mark};

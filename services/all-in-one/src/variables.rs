@@ -1,6 +1,6 @@
 //! Which variables `shop` hears: its own, and those of each program in it as far as they mean one thing here.
 
-use shop_config::{Otel, Settings, Var};
+use shop_config::{Log, Otel, Settings, Var};
 
 use crate::config::Service;
 
@@ -59,7 +59,7 @@ fn is_own(name: &str) -> bool {
 
 /// Those that have a meaning of their own here, or that the process has one of.
 fn own() -> Vec<Var> {
-    vec![
+    let mut vars = vec![
         Var::new("PORT", "gateway.http.port", "port of the gateway, HTTP and gRPC"),
         Var::new("SHOP_PRODUCT__HTTP__PORT", "product.http.port", "port of the product service, HTTP"),
         Var::new("SHOP_PRODUCT__GRPC__PORT", "product.grpc.port", "the same, gRPC"),
@@ -69,8 +69,6 @@ fn own() -> Vec<Var> {
         Var::new("SHOP_PAYMENT__GRPC__PORT", "payment.grpc.port", "the same, gRPC"),
         Var::new("SHOP_NOTIFICATION__HTTP__PORT", "notification.http.port", "port of the notification service, HTTP"),
         Var::new("SHOP_DATA", "data", "folder of the embedded stores and of dead letters"),
-        Var::new("LOG_LEVEL", "log.level", "what is logged: error, warn, info, debug, trace, or a filter"),
-        Var::new("LOG_FORMAT", "log.format", "json, text, or auto (text on a terminal)"),
         Var::new(
             "KAFKA_BROKERS",
             "kafka.brokers",
@@ -80,7 +78,9 @@ fn own() -> Vec<Var> {
         Var::new("BASKET_REDIS_URL", "basket.redis.url", "store of the basket service"),
         Var::new("PAYMENT_DATABASE_URL", "payment.database.url", "store of the payment service"),
         Var::new("NOTIFICATION_DATABASE_URL", "notification.database.url", "store of the notification service"),
-    ]
+    ];
+    vars.extend(Log::vars());
+    vars
 }
 
 #[cfg(test)]

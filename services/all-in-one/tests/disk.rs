@@ -65,7 +65,7 @@ impl Shop {
         assert_eq!(refused, 20, "it never fills up");
         eventually!(self.readiness().await.0 == 503);
         let (status, said) = self.readiness().await;
-        assert_eq!((status, &said["checks"]["database"]["status"]), (503, &json!("down")), "{said}");
+        assert_eq!((status, &said["checks"]["store"]["status"]), (503, &json!("down")), "{said}");
         assert!(!self.add().await, "there is still no room");
 
         grow(&self);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use shop_config::{
-    Duration, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Redis, Settings, Stop, Var, distinct_ports,
+    Duration, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Redis, Settings, Stop, Var, check_servers,
 };
 
 /// Everything the basket service can be told.
@@ -64,25 +64,20 @@ impl Settings for Config {
     const ABOUT: &'static str = "Keeps one basket per user and looks its products up in the catalogue";
 
     fn vars() -> Vec<Var> {
-        let ours = [
-            Var::new("PORT", "http.port", "port of the HTTP server"),
-            Var::new("GRPC_PORT", "grpc.port", "port of the gRPC server"),
-            Var::new("REDIS_URL", "redis.url", "redis://… or sqlite://PATH; wins over the other REDIS_ variables"),
-            Var::new("REDIS_HOST", "redis.host", "host of the Redis server"),
-            Var::new("REDIS_PORT", "redis.port", "port of the Redis server"),
-            Var::new("REDIS_PASSWORD", "redis.password", "password of the Redis server; empty for none"),
-            Var::new("REDIS_DB", "redis.db", "number of the Redis database"),
-            Var::new("PRODUCT_SERVICE_URL", "product.url", "host:port of the product service's gRPC server"),
-            Var::new("KAFKA_BROKERS", "kafka.brokers", "Kafka brokers, host:port, separated by commas"),
-            Var::new("LOG_LEVEL", "log.level", "error, warn, info, debug or trace, also per target"),
-            Var::new("LOG_FORMAT", "log.format", "json, text, or auto: text on a terminal"),
-        ];
-        ours.into_iter().chain(Otel::vars()).collect()
+        let product =
+            [Var::new("PRODUCT_SERVICE_URL", "product.url", "host:port of the product service's gRPC server")];
+        let servers = Http::vars().into_iter().chain(Grpc::vars());
+        servers
+            .chain(Redis::vars())
+            .chain(product)
+            .chain(Kafka::vars())
+            .chain(Log::vars())
+            .chain(Otel::vars())
+            .collect()
     }
 
     fn check(&self, problems: &mut Problems) {
-        self.http.check("http", problems);
-        self.grpc.check("grpc", problems);
+        check_servers(&self.http, &self.grpc, problems);
         self.redis.check("redis", problems);
         self.product.check("product", problems);
         self.kafka.check("kafka", problems);
@@ -91,6 +86,5 @@ impl Settings for Config {
         if self.basket.ttl.is_zero() {
             problems.add("basket.ttl", "must be more than 0");
         }
-        distinct_ports(&[("http.port", self.http.addr()), ("grpc.port", self.grpc.addr())], problems);
     }
 }

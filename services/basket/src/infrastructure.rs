@@ -22,8 +22,6 @@ pub(crate) use self::catalog::GrpcCatalog;
 
 /// An open store: where baskets and the answers to idempotency keys are kept.
 pub(crate) struct Opened {
-    /// Its name in health reports.
-    pub(crate) name: &'static str,
     /// The baskets.
     pub(crate) baskets: Arc<dyn Baskets>,
     /// The answers to idempotency keys.
@@ -38,7 +36,6 @@ pub(crate) async fn open(settings: &Redis, clock: SharedClock, lease: Duration) 
         RedisTarget::Redis(url) => {
             let link = Link::open(&url, settings).await?;
             Ok(Opened {
-                name: "redis",
                 baskets: Arc::new(RedisBaskets::new(link.clone(), clock.clone())),
                 keys: Arc::new(RedisIdempotency::new(link, clock, lease)),
                 sql: None,
@@ -48,7 +45,6 @@ pub(crate) async fn open(settings: &Redis, clock: SharedClock, lease: Duration) 
             let baskets = SqliteBaskets::open(&path, clock.clone()).await?;
             let sql = shop_sql::Store::from(baskets.store().clone());
             Ok(Opened {
-                name: "sqlite",
                 baskets: Arc::new(baskets),
                 keys: Arc::new(shop_sql::Idempotency::new(sql.clone(), clock).with_lease(lease)),
                 sql: Some(sql),

@@ -5,6 +5,27 @@ mod fields;
 mod grpc;
 mod http;
 
-pub(crate) use events::Clearing;
+use std::sync::Arc;
+
+use shop_clock::SharedClock;
+use shop_idempotency::Store;
+
+use crate::application::{Commands, Queries};
+
+pub(crate) use events::subscriptions;
 pub(crate) use grpc::BasketGrpc;
-pub(crate) use http::{ABOUT, Api, routes};
+pub(crate) use http::{ABOUT, routes};
+
+/// What the handlers work with.
+#[derive(Clone)]
+#[expect(unreachable_pub, reason = "the handlers that `craft` makes of the methods are public")]
+pub struct Api {
+    /// Changes.
+    pub(crate) commands: Commands,
+    /// Questions.
+    pub(crate) queries: Queries,
+    /// The answers to repeated requests.
+    pub(crate) keys: Arc<dyn Store>,
+    /// Makes ids for requests without a key.
+    pub(crate) clock: SharedClock,
+}

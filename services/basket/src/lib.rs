@@ -12,23 +12,24 @@ mod interface;
 #[cfg(test)]
 mod tests;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use salvo::Service;
 use shop_clock::{SharedClock, SystemClock};
-use shop_events::{Bus, Subscription, Topic};
+use shop_events::Bus;
 use shop_proto::basket::v1::basket_service_server::BasketServiceServer;
-use shop_runtime::{CancellationToken, Shutdown, Tasks};
+use shop_runtime::{CancellationToken, Health, Shutdown, Tasks};
+use shop_servers::{Parts, Servers};
 use shop_telemetry::Metrics;
-use shop_web::{Doors, Health};
+use shop_web::Doors;
 use tonic::service::Routes;
 
 use self::application::{Commands, Queries};
-use self::infrastructure::{GrpcCatalog, Opened};
-use self::interface::{Api, BasketGrpc, Clearing};
+use self::domain::Baskets;
+use self::infrastructure::GrpcCatalog;
+use self::interface::{Api, BasketGrpc};
 
 pub use self::config::{Baskets as BasketRules, Config};
 
@@ -37,12 +38,8 @@ const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// The basket service, built and bound but not yet serving.
 pub struct Basket {
-    config: Config,
-    http: (TcpListener, Service),
-    grpc: (TcpListener, Routes, shop_rpc::Parts),
-    http_addr: SocketAddr,
-    grpc_addr: SocketAddr,
-    events: BoxFuture<'static, ()>,
+    servers: Servers,
+    events: [(&'static str, BoxFuture<'static, ()>); 1],
     commands: Commands,
     sql: Option<shop_sql::Store>,
     clock: SharedClock,
@@ -68,86 +65,65 @@ impl Basket {
         metrics: Metrics,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        let (http_addr, grpc_addr) = doors.addrs()?;
         let clock: SharedClock = Arc::new(SystemClock);
-        // Longer than any request may take, so that a key is free again only when its request is over.
-        let lease = config.http.timeout.get().max(config.grpc.timeout.get()) * 2;
-        let store = infrastructure::open(&config.redis, clock.clone(), lease).await?;
-        if let Some(sql) = &store.sql {
+        let lease = shop_servers::lease([config.http.timeout, config.grpc.timeout]);
+        let opened = infrastructure::open(&config.redis, clock.clone(), lease).await?;
+        if let Some(sql) = &opened.sql {
             shop_sql::watch(&metrics, sql)?;
         }
-        let health = health(&store, &bus, shutdown);
+        let health = health(opened.baskets.clone(), bus.clone(), shutdown);
 
-        let catalog = Arc::new(GrpcCatalog::new(config.product.clone())?);
-        let commands = Commands::new(store.baskets.clone(), catalog, clock.clone(), config.basket.ttl.get());
-        let queries = Queries::new(store.baskets);
-        let api = Api { commands: commands.clone(), queries: queries.clone(), keys: store.keys, clock: clock.clone() };
-        let parts = shop_web::Parts {
-            about: interface::ABOUT,
-            metrics: metrics.clone(),
-            health: health.clone(),
-            settings: config.http.clone(),
+        let catalog = Arc::new(GrpcCatalog::new(config.product)?);
+        let api = Api {
+            commands: Commands::new(opened.baskets.clone(), catalog, clock.clone(), config.basket.ttl.get()),
+            queries: Queries::new(opened.baskets),
+            keys: opened.keys,
+            clock: clock.clone(),
         };
-        let service = shop_web::service(interface::routes(&api), parts);
-        let grpc_service = BasketServiceServer::new(BasketGrpc::new(commands.clone(), queries));
-        let routes = Routes::new(grpc_service.max_decoding_message_size(config.grpc.message_bytes()));
-        let descriptors = shop_proto::FILE_DESCRIPTOR_SET;
-        let parts = shop_rpc::Parts { metrics, health, descriptors, settings: config.grpc.clone() };
-        let handler = Arc::new(Clearing::new(commands.clone()));
-        let subscription = Subscription { group: "basket".to_owned(), topics: vec![Topic::Basket], handler };
-        Ok(Self {
-            http_addr,
-            grpc_addr,
-            http: (doors.http, service),
-            grpc: (doors.grpc, routes, parts),
-            events: bus.subscribe(subscription, shutdown.soft.clone()),
-            commands,
-            sql: store.sql,
-            clock,
-            config,
-        })
+        let commands = api.commands.clone();
+        let events = interface::subscriptions(&commands)
+            .map(|(name, subscription)| (name, bus.subscribe(subscription, shutdown.soft.clone())));
+        let routes = interface::routes(&api);
+        let calls = BasketServiceServer::new(BasketGrpc::new(api));
+        let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
+        let parts = Parts { about: interface::ABOUT, metrics, health };
+        let servers = Servers::new(doors, (routes, config.http), (calls, config.grpc), parts)?;
+        Ok(Self { servers, events, commands, sql: opened.sql, clock })
     }
 
     /// Where HTTP is served.
     pub fn http_addr(&self) -> SocketAddr {
-        self.http_addr
+        self.servers.http_addr()
     }
 
     /// Where gRPC is served.
     pub fn grpc_addr(&self) -> SocketAddr {
-        self.grpc_addr
+        self.servers.grpc_addr()
     }
 
     /// Serves until the soft stop, then finishes what runs.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let tasks = Tasks::new();
-        tasks.spawn("events", self.events);
+        for (name, events) in self.events {
+            tasks.spawn(name, events);
+        }
         if let Some(sql) = self.sql {
             tasks.spawn("sweep", sweep(self.commands, shutdown.soft.clone()));
             tasks.spawn("housekeeping", shop_sql::housekeeping(sql, self.clock, shutdown.soft.clone()));
         }
-        let (listener, service) = self.http;
-        let http = shop_web::serve(listener, service, &self.config.http, shutdown.clone());
-        let (listener, routes, parts) = self.grpc;
-        let grpc = shop_rpc::serve(listener, routes, parts, shutdown.clone());
-        tasks.underlie(&shutdown.soft, Box::pin(async { tokio::try_join!(http, grpc) })).await?;
+        tasks.underlie(&shutdown.soft, Box::pin(self.servers.run(shutdown.clone()))).await?;
         tasks.wait(&shutdown.hard).await
     }
 }
 
-/// What this service cannot work without, and the events, which it can: while no bus answers, baskets are filled and
-/// paid for as ever, and what was paid for leaves them later. The product service is not asked for: reading and
-/// emptying baskets goes on while it is away.
-fn health(store: &Opened, bus: &Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
-    let health = Health::new(shutdown);
-    let (baskets, bus) = (store.baskets.clone(), bus.clone());
-    health.check(store.name, move || {
-        let baskets = baskets.clone();
-        async move { baskets.check().await }
-    });
-    health.check_optional("events", move || {
-        let bus = bus.clone();
-        async move { bus.check().await.map_err(|error| error.to_string()) }
+/// What this service cannot work without is its store. While no bus answers, baskets are filled and paid for as ever, and
+/// what was paid for leaves them later. The product service is not asked for: reading and emptying baskets goes on while
+/// it is away.
+fn health(store: Arc<dyn Baskets>, bus: Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
+    let health = shop_servers::health(bus, shutdown);
+    health.check("store", move || {
+        let store = store.clone();
+        async move { store.check().await }
     });
     health
 }

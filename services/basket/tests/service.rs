@@ -211,7 +211,7 @@ async fn what_was_paid_leaves_the_basket_by_event_once() {
 async fn the_process_tells_how_it_is() {
     let service = Running::start().await;
     let (status, health) = service.api.get("/health/ready").await;
-    assert_eq!((status, health["checks"]["sqlite"]["status"].as_str()), (200, Some("up")), "{health}");
+    assert_eq!((status, health["checks"]["store"]["status"].as_str()), (200, Some("up")), "{health}");
     service.add(1, 1).await;
     let metrics = service.api.send(service.api.request(reqwest::Method::GET, "/metrics")).await.text;
     for name in [

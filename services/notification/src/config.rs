@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use shop_config::{Database, Duration, Http, Kafka, Log, Otel, Problems, Secret, Settings, Stop, Target, Var};
+use shop_config::{Database, Duration, Engine, Http, Kafka, Log, Otel, Problems, Secret, Settings, Stop, Target, Var};
 
 use crate::domain::{Channels, HookUrl, Policy, Reach, SigningSecret};
 
@@ -234,23 +234,13 @@ impl Settings for Config {
     const ABOUT: &'static str = "Tells users and other systems what became of payments";
 
     fn vars() -> Vec<Var> {
-        let ours = [
-            Var::new("PORT", "http.port", "port of the HTTP server"),
-            Var::new("DATABASE_URL", "database.url", "postgres://… or sqlite://PATH; wins over the DB_ variables"),
-            Var::new("DB_HOST", "database.host", "host of the PostgreSQL server"),
-            Var::new("DB_PORT", "database.port", "port of the PostgreSQL server"),
-            Var::new("DB_USER", "database.user", "user of the PostgreSQL server"),
-            Var::new("DB_PASSWORD", "database.password", "password of that user"),
-            Var::new("DB_NAME", "database.name", "name of the database"),
-            Var::new("DB_SSL_MODE", "database.ssl_mode", "false, true, disable, prefer, require or verify-full"),
-            Var::new("KAFKA_BROKERS", "kafka.brokers", "Kafka brokers, host:port, separated by commas"),
+        let channels = [
             Var::new("SMTP_URL", "email.smtp_url", "mail server, smtps://user:password@host; no e-mail when unset"),
             Var::new("WEBHOOK_URL", "webhook.url", "endpoint that gets every event; none when unset"),
             Var::new("WEBHOOK_SECRET", "webhook.secret", "what is signed with for it: whsec_ and base64"),
-            Var::new("LOG_LEVEL", "log.level", "error, warn, info, debug or trace, also per target"),
-            Var::new("LOG_FORMAT", "log.format", "json, text, or auto: text on a terminal"),
         ];
-        ours.into_iter().chain(Otel::vars()).collect()
+        let database = Http::vars().into_iter().chain(Database::vars(Engine::Postgres));
+        database.chain(Kafka::vars()).chain(channels).chain(Log::vars()).chain(Otel::vars()).collect()
     }
 
     fn check(&self, problems: &mut Problems) {

@@ -1,8 +1,31 @@
-//! The three doors: HTTP, events, and the rounds that send what is due.
+//! The ways in: HTTP and events, each a few lines from its wire to a command, and the rounds that send what is due.
 
-pub(crate) mod events;
-pub(crate) mod http;
+mod events;
+mod http;
 mod rounds;
 mod view;
 
+use std::sync::Arc;
+
+use shop_clock::SharedClock;
+use shop_idempotency::Store;
+
+use crate::application::{Commands, Queries};
+
+pub(crate) use events::subscriptions;
+pub(crate) use http::{ABOUT, routes};
 pub(crate) use rounds::Rounds;
+
+/// What the handlers work with.
+#[derive(Clone)]
+#[expect(unreachable_pub, reason = "the handlers that `craft` makes of the methods are public")]
+pub struct Api {
+    /// Changes.
+    pub(crate) commands: Commands,
+    /// Questions.
+    pub(crate) queries: Queries,
+    /// The answers to repeated requests.
+    pub(crate) keys: Arc<dyn Store>,
+    /// Makes ids for requests without a key.
+    pub(crate) clock: SharedClock,
+}

@@ -14,26 +14,23 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
-use salvo::Service;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
-use shop_runtime::{CancellationToken, Shutdown, Tasks};
+use shop_runtime::{Health, Shutdown, Tasks};
+use shop_servers::{HttpServer, Parts};
+use shop_sql::Idempotency;
 use shop_telemetry::Metrics;
-use shop_web::Health;
 
-use application::{Commands, Configured, Delivery, Limits, Queries, Rules};
-use domain::{Channel, Mail, SigningSecret};
-use interface::Rounds;
+use self::application::{Commands, Configured, Delivery, Limits, Queries, Rules};
+use self::domain::{Channel, Mail, SigningSecret};
+use self::interface::{Api, Rounds};
 
-pub use config::{Config, DeliverySettings, EmailSettings, LogChannelSettings, WebhookSettings};
+pub use self::config::{Config, DeliverySettings, EmailSettings, LogChannelSettings, WebhookSettings};
 
 /// The notification service, built and bound but not yet serving.
 pub struct Notification {
-    config: Config,
-    http: (TcpListener, Service),
-    http_addr: SocketAddr,
-    events: BoxFuture<'static, ()>,
-    heard: CancellationToken,
+    server: HttpServer,
+    events: [(&'static str, BoxFuture<'static, ()>); 1],
     rounds: Rounds,
     shared: shop_sql::Store,
     clock: SharedClock,
@@ -63,52 +60,41 @@ impl Notification {
         let opened = infrastructure::open(&config.database).await?;
         shop_sql::watch(&metrics, &opened.shared)?;
 
-        let commands = Commands {
-            store: opened.store.clone(),
+        let health = health(opened.shared.clone(), bus.clone(), shutdown);
+
+        let lease = shop_servers::lease([config.http.timeout]);
+        let api = Api {
+            commands: Commands::new(opened.store.clone(), clock.clone(), rules(&config)),
+            queries: Queries::new(opened.store),
+            keys: Arc::new(Idempotency::new(opened.shared.clone(), clock.clone()).with_lease(lease)),
             clock: clock.clone(),
-            rules: rules(&config),
-            wake: tokio::sync::watch::Sender::new(()),
         };
-        let queries = Queries { store: opened.store };
-        let delivery = delivery(&config, commands.clone())?;
-        let rounds = Rounds::new(delivery, queries.clone(), config.delivery.interval.get(), &metrics);
-        let health = health(&opened.shared, &bus, shutdown);
-        // Longer than any request may take, so that a key is free again only when its request is over.
-        let lease = config.http.timeout.get() * 2;
-        let keys = Arc::new(shop_sql::Idempotency::new(opened.shared.clone(), clock.clone()).with_lease(lease));
-        let parts = shop_web::Parts { about: interface::http::ABOUT, metrics, health, settings: config.http.clone() };
-        let service = shop_web::service(interface::http::router(commands.clone(), queries, keys), parts);
-        let heard = shutdown.soft.clone();
-        let subscription = interface::events::subscription(&commands);
-        Ok(Self {
-            http_addr: door.local_addr()?,
-            http: (door, service),
-            events: bus.subscribe(subscription, heard.clone()),
-            heard,
-            rounds,
-            shared: opened.shared,
-            clock,
-            config,
-        })
+        let events = interface::subscriptions(&api.commands)
+            .map(|(name, subscription)| (name, bus.subscribe(subscription, shutdown.soft.clone())));
+        let delivery = delivery(&config, api.commands.clone())?;
+        let rounds = Rounds::new(delivery, api.queries.clone(), config.delivery.interval.get(), &metrics);
+        let parts = Parts { about: interface::ABOUT, metrics, health };
+        let server = HttpServer::new(door, interface::routes(&api), parts, config.http)?;
+        Ok(Self { server, events, rounds, shared: opened.shared, clock })
     }
 
     /// Where HTTP is served.
     pub fn http_addr(&self) -> SocketAddr {
-        self.http_addr
+        self.server.addr()
     }
 
     /// Serves and sends until the soft stop, then finishes what is under way.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let tasks = Tasks::new();
-        tasks.spawn("payment events", self.events);
+        for (name, events) in self.events {
+            tasks.spawn(name, events);
+        }
         tasks.spawn("housekeeping", shop_sql::housekeeping(self.shared, self.clock, shutdown.soft.clone()));
         tasks.spawn("forgetting", self.rounds.clone().forget(shutdown.soft.clone()));
         for (name, channel) in [("e-mails", Channel::Email), ("webhooks", Channel::Webhook), ("log", Channel::Log)] {
-            tasks.spawn(name, self.rounds.clone().run(channel, self.heard.clone()));
+            tasks.spawn(name, self.rounds.clone().run(channel, shutdown.soft.clone()));
         }
-        let (listener, service) = self.http;
-        let http = shop_web::serve(listener, service, &self.config.http, shutdown.clone());
-        tasks.underlie(&shutdown.soft, Box::pin(http)).await?;
+        tasks.underlie(&shutdown.soft, Box::pin(self.server.run(shutdown.clone()))).await?;
         tasks.wait(&shutdown.hard).await
     }
 }
@@ -149,17 +135,12 @@ fn delivery(config: &Config, commands: Commands) -> anyhow::Result<Delivery> {
     })
 }
 
-/// What this service cannot work without, and the events, which it can: while no bus answers, it sends what it has.
-fn health(store: &shop_sql::Store, bus: &Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
-    let health = Health::new(shutdown);
-    let (store, bus) = (store.clone(), bus.clone());
-    health.check("database", move || {
+/// What this service cannot work without is its store. While no bus answers, it sends what it has.
+fn health(store: shop_sql::Store, bus: Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
+    let health = shop_servers::health(bus, shutdown);
+    health.check("store", move || {
         let store = store.clone();
         async move { shop_sql::check(&store).await }
-    });
-    health.check_optional("events", move || {
-        let bus = bus.clone();
-        async move { bus.check().await.map_err(|error| error.to_string()) }
     });
     health
 }

@@ -2,35 +2,36 @@
 
 use serde::{Deserialize, Serialize};
 use shop_config::{
-    Database, Duration, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Settings, Stop, Target, Var, distinct_ports,
+    Database, Duration, Engine, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Settings, Stop, Target, Var,
+    check_servers,
 };
 
-/// Everything that can be set.
+/// Everything the payment service can be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The HTTP API.
+    /// The HTTP server.
     pub http: Http,
-    /// The gRPC API.
+    /// The gRPC server.
     pub grpc: Grpc,
-    /// Where payments live: MariaDB or a SQLite file.
+    /// Where payments are kept: MariaDB or SQLite.
     pub database: Database,
+    /// Where baskets are read.
+    pub basket: Neighbour,
+    /// Where stock is reserved.
+    pub product: Neighbour,
     /// Where events go.
     pub kafka: Kafka,
-    /// The basket service.
-    pub basket: Neighbour,
-    /// The product service, which keeps the stock.
-    pub product: Neighbour,
     /// Who moves the money.
     pub provider: ProviderSettings,
     /// What is done for payments that nobody asks about.
     pub recovery: RecoverySettings,
-    /// How the process ends.
-    pub stop: Stop,
     /// Log lines.
     pub log: Log,
     /// Traces.
     pub otel: Otel,
+    /// How the process stops.
+    pub stop: Stop,
 }
 
 /// The payment provider.
@@ -74,45 +75,34 @@ impl Default for Config {
             http: Http::on(8082),
             grpc: Grpc::on(50052),
             database: Database::mariadb("payment", "payment_service"),
-            kafka: Kafka::default(),
             basket: Neighbour::at("localhost:50051"),
             product: Neighbour::at("localhost:50050"),
+            kafka: Kafka::default(),
             provider: ProviderSettings::default(),
             recovery: RecoverySettings::default(),
-            stop: Stop::default(),
             log: Log::default(),
             otel: Otel::default(),
+            stop: Stop::default(),
         }
     }
 }
 
 impl Settings for Config {
     const NAME: &'static str = "payment-service";
-    const ABOUT: &'static str = "Charges baskets, once each, and pays back.";
+    const ABOUT: &'static str = "Charges baskets, once each, and pays back";
 
     fn vars() -> Vec<Var> {
-        let ours = [
-            Var::new("PORT", "http.port", "port of the HTTP API"),
-            Var::new("GRPC_PORT", "grpc.port", "port of the gRPC API"),
-            Var::new("DATABASE_URL", "database.url", "mysql://… or sqlite://PATH; wins over the DB_ parts"),
-            Var::new("DB_HOST", "database.host", "host of the MariaDB server"),
-            Var::new("DB_PORT", "database.port", "port of the MariaDB server"),
-            Var::new("DB_USER", "database.user", "user to log in as"),
-            Var::new("DB_PASSWORD", "database.password", "that user's password"),
-            Var::new("DB_NAME", "database.name", "name of the database"),
-            Var::new("DB_SSL_MODE", "database.ssl_mode", "whether the connection is encrypted"),
-            Var::new("BASKET_SERVICE_URL", "basket.url", "gRPC address of the basket service"),
-            Var::new("PRODUCT_SERVICE_URL", "product.url", "gRPC address of the product service"),
-            Var::new("KAFKA_BROKERS", "kafka.brokers", "Kafka brokers, a comma list of host:port"),
-            Var::new("LOG_LEVEL", "log.level", "error, warn, info, debug or trace"),
-            Var::new("LOG_FORMAT", "log.format", "json, text or auto"),
+        let neighbours = [
+            Var::new("BASKET_SERVICE_URL", "basket.url", "host:port of the basket service's gRPC server"),
+            Var::new("PRODUCT_SERVICE_URL", "product.url", "host:port of the product service's gRPC server"),
         ];
-        ours.into_iter().chain(Otel::vars()).collect()
+        let servers = Http::vars().into_iter().chain(Grpc::vars());
+        let database = Database::vars(Engine::MariaDb);
+        servers.chain(database).chain(neighbours).chain(Kafka::vars()).chain(Log::vars()).chain(Otel::vars()).collect()
     }
 
     fn check(&self, problems: &mut Problems) {
-        self.http.check("http", problems);
-        self.grpc.check("grpc", problems);
+        check_servers(&self.http, &self.grpc, problems);
         self.database.check("database", problems);
         self.kafka.check("kafka", problems);
         self.basket.check("basket", problems);
@@ -122,7 +112,6 @@ impl Settings for Config {
         if matches!(self.database.target(), Ok(Target::Postgres(_))) {
             problems.add("database.url", "payment keeps its data in mysql://… or sqlite://PATH");
         }
-        distinct_ports(&[("http.port", self.http.addr()), ("grpc.port", self.grpc.addr())], problems);
         problems.within("provider", |p| p.ensure(!self.provider.timeout.is_zero(), "timeout", "must be more than 0"));
         problems.within("recovery", |p| {
             p.ensure(!self.recovery.interval.is_zero(), "interval", "must be more than 0");
@@ -187,10 +176,14 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_reported_all_at_once() {
-        let wrong =
-            [("DATABASE_URL", "postgres://a@b/c"), ("PRODUCT_SERVICE_URL", "nowhere"), ("SHOP_PROVIDER__TIMEOUT", "0")];
+        let wrong = [
+            ("GRPC_PORT", "8082"),
+            ("DATABASE_URL", "postgres://a@b/c"),
+            ("PRODUCT_SERVICE_URL", "nowhere"),
+            ("SHOP_PROVIDER__TIMEOUT", "0"),
+        ];
         let problems = load::<Config>(&with(&wrong)).map(drop).expect_err("refused");
         let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
-        assert_eq!(keys, ["product.url", "database.url", "provider.timeout"]);
+        assert_eq!(keys, ["grpc.port", "product.url", "database.url", "provider.timeout"]);
     }
 }

@@ -1,7 +1,9 @@
 //! The settings of the product service.
 
 use serde::{Deserialize, Serialize};
-use shop_config::{Database, Grpc, Http, Kafka, Log, Otel, Problems, Settings, Stop, Target, Var, distinct_ports};
+use shop_config::{
+    Database, Engine, Grpc, Http, Kafka, Log, Otel, Problems, Settings, Stop, Target, Var, check_servers,
+};
 
 /// Everything the product service can be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,26 +44,13 @@ impl Settings for Config {
     const ABOUT: &'static str = "Keeps the catalogue and the stock that checkouts reserve";
 
     fn vars() -> Vec<Var> {
-        let ours = [
-            Var::new("PORT", "http.port", "port of the HTTP server"),
-            Var::new("GRPC_PORT", "grpc.port", "port of the gRPC server"),
-            Var::new("DATABASE_URL", "database.url", "postgres://… or sqlite://PATH; wins over the DB_ variables"),
-            Var::new("DB_HOST", "database.host", "host of the PostgreSQL server"),
-            Var::new("DB_PORT", "database.port", "port of the PostgreSQL server"),
-            Var::new("DB_USER", "database.user", "user of the PostgreSQL server"),
-            Var::new("DB_PASSWORD", "database.password", "password of that user"),
-            Var::new("DB_NAME", "database.name", "name of the database"),
-            Var::new("DB_SSL_MODE", "database.ssl_mode", "false, true, disable, prefer, require or verify-full"),
-            Var::new("KAFKA_BROKERS", "kafka.brokers", "Kafka brokers, host:port, separated by commas"),
-            Var::new("LOG_LEVEL", "log.level", "error, warn, info, debug or trace, also per target"),
-            Var::new("LOG_FORMAT", "log.format", "json, text, or auto: text on a terminal"),
-        ];
-        ours.into_iter().chain(Otel::vars()).collect()
+        let servers = Http::vars().into_iter().chain(Grpc::vars());
+        let database = Database::vars(Engine::Postgres);
+        servers.chain(database).chain(Kafka::vars()).chain(Log::vars()).chain(Otel::vars()).collect()
     }
 
     fn check(&self, problems: &mut Problems) {
-        self.http.check("http", problems);
-        self.grpc.check("grpc", problems);
+        check_servers(&self.http, &self.grpc, problems);
         self.database.check("database", problems);
         self.kafka.check("kafka", problems);
         self.log.check("log", problems);
@@ -70,7 +59,6 @@ impl Settings for Config {
             problems
                 .add("database.url", "the catalogue keeps to PostgreSQL or SQLite: use postgres://… or sqlite://PATH");
         }
-        distinct_ports(&[("http.port", self.http.addr()), ("grpc.port", self.grpc.addr())], problems);
     }
 }
 

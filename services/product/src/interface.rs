@@ -1,7 +1,32 @@
-//! The three doors: HTTP, gRPC, events. Each turns what it gets into a command or a query and the answer back.
+//! The ways in: HTTP, gRPC and events, each a few lines from its wire to a command.
 
-pub(crate) mod events;
-pub(crate) mod grpc;
-pub(crate) mod http;
+mod events;
+mod grpc;
+mod http;
 mod listing;
 mod view;
+
+use std::sync::Arc;
+
+use shop_clock::SharedClock;
+use shop_idempotency::Store;
+
+use crate::application::{Commands, Queries};
+
+pub(crate) use events::subscriptions;
+pub(crate) use grpc::ProductGrpc;
+pub(crate) use http::{ABOUT, routes};
+
+/// What the handlers work with.
+#[derive(Clone)]
+#[expect(unreachable_pub, reason = "the handlers that `craft` makes of the methods are public")]
+pub struct Api {
+    /// Changes.
+    pub(crate) commands: Commands,
+    /// Questions.
+    pub(crate) queries: Queries,
+    /// The answers to repeated requests.
+    pub(crate) keys: Arc<dyn Store>,
+    /// Makes ids for requests without a key.
+    pub(crate) clock: SharedClock,
+}

@@ -9,34 +9,33 @@ mod domain;
 mod infrastructure;
 mod interface;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use salvo::Service;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
-use shop_runtime::{Shutdown, Tasks};
+use shop_proto::product::v1::product_service_server::ProductServiceServer;
+use shop_runtime::{Health, Shutdown, Tasks};
+use shop_servers::{Parts, Servers};
+use shop_sql::Idempotency;
 use shop_telemetry::Metrics;
-use shop_web::{Doors, Health};
+use shop_web::Doors;
 use tonic::service::Routes;
 
-use application::{Commands, Queries};
-use domain::Store;
+use self::application::{Commands, Queries};
+use self::domain::Store;
+use self::interface::{Api, ProductGrpc};
 
-pub use config::Config;
+pub use self::config::Config;
 
 /// How long the start waits for products that another version folded; what is left is folded while others are served.
 const FOLD_FIRST: Duration = Duration::from_secs(10);
 
 /// The product service, built and bound but not yet serving.
 pub struct Product {
-    config: Config,
-    http: (TcpListener, Service),
-    grpc: (TcpListener, Routes, shop_rpc::Parts),
-    http_addr: SocketAddr,
-    grpc_addr: SocketAddr,
+    servers: Servers,
     events: [(&'static str, BoxFuture<'static, ()>); 2],
     store: Arc<dyn Store>,
     shared: shop_sql::Store,
@@ -64,56 +63,39 @@ impl Product {
         metrics: Metrics,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        let (http_addr, grpc_addr) = doors.addrs()?;
         let clock: SharedClock = Arc::new(SystemClock);
         let opened = infrastructure::open(&config.database).await?;
         shop_sql::watch(&metrics, &opened.shared)?;
         // After an upgrade, so that a catalogue of usual size is found from the first request on.
         application::fold(opened.store.as_ref(), FOLD_FIRST).await?;
+        let health = health(opened.shared.clone(), bus.clone(), shutdown);
 
-        let commands = Commands::new(opened.store.clone(), clock.clone());
-        let queries = Queries::new(opened.store.clone());
-        let health = health(&opened.shared, &bus, shutdown);
-        // Longer than any request may take, so that a key is free again only when its request is over.
-        let lease = config.http.timeout.get().max(config.grpc.timeout.get()) * 2;
-        let keys = Arc::new(shop_sql::Idempotency::new(opened.shared.clone(), clock.clone()).with_lease(lease));
-        let parts = shop_web::Parts {
-            about: interface::http::ABOUT,
-            metrics: metrics.clone(),
-            health: health.clone(),
-            settings: config.http.clone(),
+        let lease = shop_servers::lease([config.http.timeout, config.grpc.timeout]);
+        let api = Api {
+            commands: Commands::new(opened.store.clone(), clock.clone()),
+            queries: Queries::new(opened.store.clone()),
+            keys: Arc::new(Idempotency::new(opened.shared.clone(), clock.clone()).with_lease(lease)),
+            clock: clock.clone(),
         };
-        let service = shop_web::service(interface::http::router(commands.clone(), queries.clone(), keys), parts);
-        let grpc_service = interface::grpc::service(commands.clone(), queries);
-        let routes = Routes::new(grpc_service.max_decoding_message_size(config.grpc.message_bytes()));
-        let descriptors = shop_proto::FILE_DESCRIPTOR_SET;
-        let parts = shop_rpc::Parts { metrics, health, descriptors, settings: config.grpc.clone() };
-        let [stock, sales] = interface::events::subscriptions(&commands);
-        Ok(Self {
-            http_addr,
-            grpc_addr,
-            http: (doors.http, service),
-            grpc: (doors.grpc, routes, parts),
-            events: [
-                ("stock events", bus.subscribe(stock, shutdown.soft.clone())),
-                ("payment events", bus.subscribe(sales, shutdown.soft.clone())),
-            ],
-            store: opened.store,
-            shared: opened.shared,
-            commands,
-            clock,
-            config,
-        })
+        let commands = api.commands.clone();
+        let events = interface::subscriptions(&commands)
+            .map(|(name, subscription)| (name, bus.subscribe(subscription, shutdown.soft.clone())));
+        let routes = interface::routes(&api);
+        let calls = ProductServiceServer::new(ProductGrpc::new(api));
+        let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
+        let parts = Parts { about: interface::ABOUT, metrics, health };
+        let servers = Servers::new(doors, (routes, config.http), (calls, config.grpc), parts)?;
+        Ok(Self { servers, events, store: opened.store, shared: opened.shared, commands, clock })
     }
 
     /// Where HTTP is served.
     pub fn http_addr(&self) -> SocketAddr {
-        self.http_addr
+        self.servers.http_addr()
     }
 
     /// Where gRPC is served.
     pub fn grpc_addr(&self) -> SocketAddr {
-        self.grpc_addr
+        self.servers.grpc_addr()
     }
 
     /// Adds ten demo products when the catalogue is empty; how many were added.
@@ -129,26 +111,17 @@ impl Product {
         }
         tasks.spawn("folding", application::keep_folded(self.store, shutdown.soft.clone()));
         tasks.spawn("housekeeping", shop_sql::housekeeping(self.shared, self.clock, shutdown.soft.clone()));
-        let (listener, service) = self.http;
-        let http = shop_web::serve(listener, service, &self.config.http, shutdown.clone());
-        let (listener, routes, parts) = self.grpc;
-        let grpc = shop_rpc::serve(listener, routes, parts, shutdown.clone());
-        tasks.underlie(&shutdown.soft, Box::pin(async { tokio::try_join!(http, grpc) })).await?;
+        tasks.underlie(&shutdown.soft, Box::pin(self.servers.run(shutdown.clone()))).await?;
         tasks.wait(&shutdown.hard).await
     }
 }
 
-/// What this service cannot work without, and the events, which it can: while no bus answers, it sells on and catches up.
-fn health(store: &shop_sql::Store, bus: &Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
-    let health = Health::new(shutdown);
-    let (store, bus) = (store.clone(), bus.clone());
-    health.check("database", move || {
+/// What this service cannot work without is its store. While no bus answers, it sells on and catches up.
+fn health(store: shop_sql::Store, bus: Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
+    let health = shop_servers::health(bus, shutdown);
+    health.check("store", move || {
         let store = store.clone();
         async move { shop_sql::check(&store).await }
-    });
-    health.check_optional("events", move || {
-        let bus = bus.clone();
-        async move { bus.check().await.map_err(|error| error.to_string()) }
     });
     health
 }

@@ -7,7 +7,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::url;
-use crate::{Duration, Problems, Secret};
+use crate::{Duration, Problems, Secret, Var};
 
 /// Where the data lives.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -116,6 +116,31 @@ impl Database {
     /// All defaults, at this URL.
     pub fn at(url: &str) -> Self {
         Self { url: Some(Secret::from(url)), ..Self::postgres("shop") }
+    }
+
+    /// The variables of this section, when it is at the top level of a service that keeps to `engine` or SQLite.
+    pub fn vars(engine: Engine) -> [Var; 7] {
+        let (url, host, port) = match engine {
+            Engine::Postgres => (
+                "postgres://… or sqlite://PATH; wins over the DB_ variables",
+                "host of the PostgreSQL server",
+                "port of the PostgreSQL server",
+            ),
+            Engine::MariaDb => (
+                "mysql://… or sqlite://PATH; wins over the DB_ variables",
+                "host of the MariaDB server",
+                "port of the MariaDB server",
+            ),
+        };
+        [
+            Var::new("DATABASE_URL", "database.url", url),
+            Var::new("DB_HOST", "database.host", host),
+            Var::new("DB_PORT", "database.port", port),
+            Var::new("DB_USER", "database.user", "user to log in as"),
+            Var::new("DB_PASSWORD", "database.password", "password of that user"),
+            Var::new("DB_NAME", "database.name", "name of the database"),
+            Var::new("DB_SSL_MODE", "database.ssl_mode", "false, true, disable, prefer, require or verify-full"),
+        ]
     }
 
     /// Keys that describe a server when there is no URL.

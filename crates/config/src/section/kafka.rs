@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, Problems};
+use crate::{Duration, Problems, Var};
 
 /// Apache Kafka.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,6 +42,11 @@ impl Default for Kafka {
 }
 
 impl Kafka {
+    /// The variables of this section, when it is at the top level.
+    pub fn vars() -> [Var; 1] {
+        [Var::new("KAFKA_BROKERS", "kafka.brokers", "Kafka brokers, host:port, separated by commas")]
+    }
+
     /// Refuses an empty or malformed broker list. `section` is the dotted key of this section.
     pub fn check(&self, section: &'static str, problems: &mut Problems) {
         let dialable = |broker: &String| {

@@ -36,6 +36,14 @@ pub enum LogFormat {
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 impl Log {
+    /// The variables of this section, when it is at the top level.
+    pub fn vars() -> [Var; 2] {
+        [
+            Var::new("LOG_LEVEL", "log.level", "error, warn, info, debug or trace, also per target"),
+            Var::new("LOG_FORMAT", "log.format", "json, text, or auto: text on a terminal"),
+        ]
+    }
+
     /// Refuses a level nobody understands. `section` is the dotted key of this section.
     pub fn check(&self, section: &'static str, problems: &mut Problems) {
         let known = |level: &str| LEVELS.contains(&level.to_ascii_lowercase().as_str());

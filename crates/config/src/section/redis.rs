@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::url;
-use crate::{Duration, Problems, Secret};
+use crate::{Duration, Problems, Secret, Var};
 
 /// Where short-lived data lives.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -70,6 +70,17 @@ impl fmt::Debug for RedisTarget {
 }
 
 impl Redis {
+    /// The variables of this section, when it is at the top level.
+    pub fn vars() -> [Var; 5] {
+        [
+            Var::new("REDIS_URL", "redis.url", "redis://… or sqlite://PATH; wins over the other REDIS_ variables"),
+            Var::new("REDIS_HOST", "redis.host", "host of the Redis server"),
+            Var::new("REDIS_PORT", "redis.port", "port of the Redis server"),
+            Var::new("REDIS_PASSWORD", "redis.password", "password of the Redis server; empty for none"),
+            Var::new("REDIS_DB", "redis.db", "number of the Redis database"),
+        ]
+    }
+
     /// All defaults, at this URL.
     pub fn at(url: &str) -> Self {
         Self { url: Some(Secret::from(url)), ..Self::default() }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, Problems};
+use crate::{Duration, Problems, Var};
 
 /// The HTTP server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +40,11 @@ impl Http {
             idle_timeout: Duration::secs(75),
             linger: Duration::secs(0),
         }
+    }
+
+    /// The variables of this section, when it is at the top level.
+    pub fn vars() -> [Var; 1] {
+        [Var::new("PORT", "http.port", "port of the HTTP server")]
     }
 
     /// Address and port together.
@@ -92,6 +97,11 @@ impl Grpc {
         }
     }
 
+    /// The variables of this section, when it is at the top level.
+    pub fn vars() -> [Var; 1] {
+        [Var::new("GRPC_PORT", "grpc.port", "port of the gRPC server")]
+    }
+
     /// Address and port together.
     pub const fn addr(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.port)
@@ -116,6 +126,13 @@ impl Default for Grpc {
     fn default() -> Self {
         Self::on(50050)
     }
+}
+
+/// Refuses, for the sections `http` and `grpc` at the top level of a service, what each refuses, and one port for both.
+pub fn check_servers(http: &Http, grpc: &Grpc, problems: &mut Problems) {
+    http.check("http", problems);
+    grpc.check("grpc", problems);
+    distinct_ports(&[("http.port", http.addr()), ("grpc.port", grpc.addr())], problems);
 }
 
 /// Refuses ports that two listeners of one process would have to share, where their addresses meet. Each is given by the key

@@ -1,23 +1,23 @@
 //! Events that change baskets: what was paid for leaves the basket.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use shop_events::{Envelope, Event, HandleError, Handler};
+use shop_events::{Envelope, Event, HandleError, Handler, Subscription, Topic};
 use shop_fault::Fault;
 
 use crate::application::Commands;
 use crate::domain::UserId;
 
-/// Applies `basket.cleared`; every other event is none of ours.
-pub(crate) struct Clearing {
-    commands: Commands,
+/// What is listened to, with the name of the task that does.
+pub(crate) fn subscriptions(commands: &Commands) -> [(&'static str, Subscription); 1] {
+    let handler = Arc::new(Clearing(commands.clone()));
+    let subscription = Subscription { group: "basket".to_owned(), topics: vec![Topic::Basket], handler };
+    [("basket events", subscription)]
 }
 
-impl Clearing {
-    /// Through these commands.
-    pub(crate) fn new(commands: Commands) -> Self {
-        Self { commands }
-    }
-}
+/// Applies `basket.cleared`; every other event is none of ours.
+struct Clearing(Commands);
 
 #[async_trait]
 impl Handler for Clearing {
@@ -28,7 +28,7 @@ impl Handler for Clearing {
             .parse()
             .map_err(|error| HandleError::Rejected(format!("user_id of the event: {error}").into()))?;
         let paid: Vec<(i64, u32)> = cleared.lines.iter().map(|line| (line.product_id, line.quantity)).collect();
-        self.commands.subtract(envelope.id, &user, cleared.basket_id, &paid).await.map_err(|error| {
+        self.0.subtract(envelope.id, &user, cleared.basket_id, &paid).await.map_err(|error| {
             let fault = Fault::from(error);
             if fault.kind().is_passing() {
                 HandleError::Transient(fault.into())

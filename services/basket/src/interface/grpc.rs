@@ -9,6 +9,7 @@ use shop_proto::common::v1::Money as ProtoMoney;
 use time::OffsetDateTime;
 use tonic::{Request, Response, Status};
 
+use super::Api;
 use super::fields::Fields;
 use crate::application::{AddItem, Commands, Queries, SetQuantity};
 use crate::domain::{Basket, Difference, Error, Expected, Finding, Line, UserId};
@@ -23,8 +24,9 @@ pub(crate) struct BasketGrpc {
 }
 
 impl BasketGrpc {
-    /// On these commands and queries.
-    pub(crate) fn new(commands: Commands, queries: Queries) -> Self {
+    /// For what the handlers over HTTP work with.
+    pub(crate) fn new(api: Api) -> Self {
+        let Api { commands, queries, .. } = api;
         Self { commands, queries }
     }
 }

@@ -2,22 +2,20 @@
 
 mod view;
 
-use std::sync::Arc;
-
 use salvo::http::StatusCode;
 use salvo::http::header::LOCATION;
 use salvo::oapi::ToSchema;
 use salvo::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shop_clock::SharedClock;
 use shop_fault::Fault;
 use shop_web::idempotency::Canonical;
 use shop_web::{About, Path, Problem, StrictJson, describe, etag, idempotency, precondition, schema};
 
 use self::view::{BasketView, UnitsOfLine};
+use super::Api;
 use super::fields::Fields;
-use crate::application::{AddItem, Commands, Queries, SetQuantity};
+use crate::application::{AddItem, SetQuantity};
 use crate::domain::{Basket, Error, Quantity, UserId};
 
 /// What the document says of the service.
@@ -25,20 +23,6 @@ pub(crate) const ABOUT: About = About {
     title: "Basket service",
     tags: &[("baskets", "What a user is about to buy: one basket each"), ("items", "The products in a basket")],
 };
-
-/// What the handlers work with.
-#[derive(Clone)]
-#[expect(unreachable_pub, reason = "the handlers that `craft` makes of the methods are public")]
-pub struct Api {
-    /// Changes.
-    pub(crate) commands: Commands,
-    /// Questions.
-    pub(crate) queries: Queries,
-    /// The answers to repeated requests.
-    pub(crate) keys: Arc<dyn shop_idempotency::Store>,
-    /// Makes ids for requests without a key.
-    pub(crate) clock: SharedClock,
-}
 
 /// Every route of the service.
 pub(crate) fn routes(api: &Api) -> Router {

@@ -6,8 +6,9 @@ use shop_events::{BasketCleared, BasketLine, Context, Envelope, Event, HandleErr
 use uuid::Uuid;
 
 use super::*;
+use crate::application::Commands;
 use crate::domain::Finding;
-use crate::interface::Clearing;
+use crate::interface;
 
 #[tokio::test]
 async fn a_refresh_stores_what_changed_in_one_look_up() {
@@ -74,13 +75,18 @@ async fn id_of(stage: &Stage) -> Uuid {
     stage.get("/baskets/ann").await.json()["id"].as_str().and_then(|id| id.parse().ok()).expect("an id")
 }
 
+fn handler(commands: &Commands) -> Arc<dyn Handler> {
+    let [(_, subscription)] = interface::subscriptions(commands);
+    subscription.handler
+}
+
 #[tokio::test]
 async fn what_was_paid_leaves_once_and_what_came_since_stays() {
     let stage = Stage::new().await;
     stage.post("/baskets/ann/items", r#"{"product_id":1,"quantity":5}"#).await;
     stage.post("/baskets/ann/items", r#"{"product_id":2,"quantity":1}"#).await;
     let event = cleared("ann", id_of(&stage).await, &[(1, 2), (2, 1)]);
-    let handler = Arc::new(Clearing::new(stage.commands.clone()));
+    let handler = handler(&stage.commands);
     for _ in 0..3 {
         handler.handle(&event).await.expect("applied");
     }
@@ -90,7 +96,7 @@ async fn what_was_paid_leaves_once_and_what_came_since_stays() {
 #[tokio::test]
 async fn another_basket_of_the_user_and_a_missing_one_stay_as_they_are() {
     let stage = Stage::new().await;
-    let handler = Clearing::new(stage.commands.clone());
+    let handler = handler(&stage.commands);
     let early = cleared("ann", Uuid::now_v7(), &[(1, 1)]);
     handler.handle(&early).await.expect("applied");
     stage.post("/baskets/ann/items", r#"{"product_id":1,"quantity":1}"#).await;
@@ -102,6 +108,6 @@ async fn another_basket_of_the_user_and_a_missing_one_stay_as_they_are() {
 #[tokio::test]
 async fn an_event_for_no_possible_user_is_rejected() {
     let stage = Stage::new().await;
-    let outcome = Clearing::new(stage.commands.clone()).handle(&cleared("a b", Uuid::now_v7(), &[])).await;
+    let outcome = handler(&stage.commands).handle(&cleared("a b", Uuid::now_v7(), &[])).await;
     assert!(matches!(outcome, Err(HandleError::Rejected(_))));
 }

@@ -40,6 +40,11 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
+    /// Changes to `store`, dated by `clock`, under these rules.
+    pub(crate) fn new(store: Arc<dyn Store>, clock: SharedClock, rules: Rules) -> Self {
+        Self { store, clock, rules, wake: watch::Sender::new(()) }
+    }
+
     /// Makes a notification of an event for everybody who is to be told, once per event id.
     pub(crate) async fn announce(&self, event: &Envelope) -> Result<()> {
         let user_id = match &event.event {

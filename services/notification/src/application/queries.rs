@@ -9,10 +9,15 @@ use crate::domain::{Channel, Endpoint, Filter, Listed, Notification, Preferences
 /// Everything that can be asked.
 #[derive(Clone)]
 pub(crate) struct Queries {
-    pub(crate) store: Arc<dyn Store>,
+    store: Arc<dyn Store>,
 }
 
 impl Queries {
+    /// Questions to `store`.
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
     /// One notification.
     pub(crate) async fn notification(&self, id: Uuid) -> Result<Notification> {
         self.store.get(id).await

@@ -9,10 +9,11 @@ use shop_runtime::crash_point;
 
 use crate::application::Commands;
 
-/// One group: its members share the payments.
-pub(crate) fn subscription(commands: &Commands) -> Subscription {
+/// What is listened to, with the name of the task that does. One group: its members share the payments.
+pub(crate) fn subscriptions(commands: &Commands) -> [(&'static str, Subscription); 1] {
     let handler = Arc::new(Payments(commands.clone()));
-    Subscription { group: "notification".to_owned(), topics: vec![Topic::Payment], handler }
+    let subscription = Subscription { group: "notification".to_owned(), topics: vec![Topic::Payment], handler };
+    [("payment events", subscription)]
 }
 
 /// Makes notifications of payment events.

@@ -1,6 +1,4 @@
-//! The HTTP API.
-
-use std::sync::Arc;
+//! Notifications, preferences and endpoints over HTTP.
 
 use salvo::craft::craft;
 use salvo::http::StatusCode;
@@ -9,15 +7,14 @@ use salvo::writing::Json;
 use salvo::{Depot, Request, Response, Router, Writer};
 use serde::Deserialize;
 use shop_fault::Fault;
-use shop_idempotency::Store as Keys;
 use shop_page::{Cursor, Limit};
 use shop_web::idempotency;
 use shop_web::page::{CursorText, Page, PageSize};
 use shop_web::{About, Path, Problem, Query, StrictJson, etag, precondition, schema};
 use uuid::Uuid;
 
+use super::Api;
 use super::view::{self, EndpointBody, EndpointView, NotificationView, PreferencesBody, PreferencesView};
-use crate::application::{Commands, Queries};
 use crate::domain::{Channel, Endpoint, Error, Filter, Status, UserId};
 
 /// What the document says of the service.
@@ -36,31 +33,25 @@ impl From<Error> for Problem {
     }
 }
 
-/// The routes, with `keys` behind `Idempotency-Key`.
-pub(crate) fn router(commands: Commands, queries: Queries, keys: Arc<dyn Keys>) -> Router {
-    let api = Api { commands, queries };
+/// Every route of the service.
+pub(crate) fn routes(api: &Api) -> Router {
+    let adding = idempotency::hoop::<StrictJson<EndpointBody>>(api.keys.clone());
+    let rotating = idempotency::hoop::<()>(api.keys.clone());
     let notifications = Router::with_path("notifications")
         .get(api.list())
         .push(Router::with_path("{id}").get(api.show()).push(Router::with_path("retry").post(api.retry())));
     let preferences =
         Router::with_path("users/{user_id}/notification-preferences").get(api.preferences()).put(api.prefer());
-    let endpoint =
-        Router::with_path("{id}").get(api.endpoint()).put(api.change_endpoint()).delete(api.remove_endpoint()).push(
-            Router::with_path("rotate-secret").hoop(idempotency::hoop::<()>(keys.clone())).post(api.rotate_secret()),
-        );
+    let endpoint = Router::with_path("{id}")
+        .get(api.endpoint())
+        .put(api.change_endpoint())
+        .delete(api.remove_endpoint())
+        .push(Router::with_path("rotate-secret").hoop(rotating).post(api.rotate_secret()));
     let endpoints = Router::with_path("webhooks/endpoints")
         .get(api.endpoints())
-        .push(Router::new().hoop(idempotency::hoop::<StrictJson<EndpointBody>>(keys)).post(api.add_endpoint()))
+        .push(Router::new().hoop(adding).post(api.add_endpoint()))
         .push(endpoint);
     Router::new().push(notifications).push(preferences).push(endpoints)
-}
-
-/// The handlers, with what they call.
-#[derive(Clone)]
-#[expect(unreachable_pub, reason = "the macro's own types are public and hold this one")]
-pub struct Api {
-    commands: Commands,
-    queries: Queries,
 }
 
 /// A status by its name.
@@ -269,7 +260,7 @@ impl Api {
         res: &mut Response,
     ) -> Result<(), Problem> {
         precondition::of_list(req)?;
-        let id = idempotency::operation(depot, self.commands.clock.as_ref());
+        let id = idempotency::operation(depot, &*self.clock);
         let endpoint = self.commands.add_endpoint(id, &body.0.into()).await?;
         res.status_code(StatusCode::CREATED);
         if let Ok(location) = format!("/webhooks/endpoints/{}", endpoint.id).parse() {

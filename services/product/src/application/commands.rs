@@ -21,11 +21,6 @@ impl Commands {
         Self { store, clock }
     }
 
-    /// Where the time and new ids come from.
-    pub(crate) fn clock(&self) -> &SharedClock {
-        &self.clock
-    }
-
     /// Adds a product; a repeat of the same `operation` finds the first one.
     pub(crate) async fn create(&self, operation: Uuid, draft: Draft) -> Result<Product> {
         let details = Details::parse(draft)?;

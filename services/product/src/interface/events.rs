@@ -10,13 +10,15 @@ use shop_runtime::crash_point;
 use crate::application::Commands;
 use crate::domain::{Error, Line, Movement, Settlement};
 
-/// Two groups, so that stock never waits for statistics.
-pub(crate) fn subscriptions(commands: &Commands) -> [Subscription; 2] {
+/// What is listened to, with the name of the task that does. Two groups, so that stock never waits for statistics.
+pub(crate) fn subscriptions(commands: &Commands) -> [(&'static str, Subscription); 2] {
     let subscription =
         |group: &str, topic, handler| Subscription { group: group.to_owned(), topics: vec![topic], handler };
+    let stock: Arc<dyn Handler> = Arc::new(Stock(commands.clone()));
+    let sales: Arc<dyn Handler> = Arc::new(Sales(commands.clone()));
     [
-        subscription("product-stock", Topic::Stock, Arc::new(Stock(commands.clone())) as Arc<dyn Handler>),
-        subscription("product-sales", Topic::Payment, Arc::new(Sales(commands.clone()))),
+        ("stock events", subscription("product-stock", Topic::Stock, stock)),
+        ("payment events", subscription("product-sales", Topic::Payment, sales)),
     ]
 }
 

@@ -1,15 +1,17 @@
-//! The gRPC API of the catalogue: the same commands and queries, and the stock side of a checkout.
+//! The catalogue over gRPC: the same commands, the same codes, and the stock side of a checkout.
 
 use prost_types::Timestamp;
+use shop_clock::SharedClock;
 use shop_fault::Fault;
 use shop_money::Currency;
 use shop_proto::common::v1::Money;
 use shop_proto::product::v1 as proto;
-use shop_proto::product::v1::product_service_server::{ProductService, ProductServiceServer};
+use shop_proto::product::v1::product_service_server::ProductService;
 use time::OffsetDateTime;
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use super::Api;
 use super::listing::{Asked, refused};
 use crate::application::{Commands, Queries};
 use crate::domain::{Direction, Draft, Filter, Line, Order, Price, Product, Sort, thousandths};
@@ -17,39 +19,41 @@ use crate::domain::{Direction, Draft, Filter, Line, Order, Price, Product, Sort,
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 100;
 
-/// The service, ready to be served.
-pub(crate) fn service(commands: Commands, queries: Queries) -> ProductServiceServer<impl ProductService> {
-    ProductServiceServer::new(Api { commands, queries })
-}
+type Answer<T> = Result<Response<T>, Status>;
 
-struct Api {
+/// The service `shop.product.v1.ProductService`.
+#[derive(Clone)]
+pub(crate) struct ProductGrpc {
     commands: Commands,
     queries: Queries,
+    clock: SharedClock,
 }
 
-#[async_trait]
-impl ProductService for Api {
+impl ProductGrpc {
+    /// For what the handlers over HTTP work with.
+    pub(crate) fn new(api: Api) -> Self {
+        let Api { commands, queries, clock, .. } = api;
+        Self { commands, queries, clock }
+    }
+}
+
+#[tonic::async_trait]
+impl ProductService for ProductGrpc {
     async fn create_product(
         &self,
         request: Request<proto::CreateProductRequest>,
-    ) -> Result<Response<proto::CreateProductResponse>, Status> {
-        let operation = self.commands.clock().new_id();
+    ) -> Answer<proto::CreateProductResponse> {
+        let operation = self.clock.new_id();
         let product = self.commands.create(operation, request.into_inner().into()).await.map_err(shop_rpc::status)?;
         Ok(Response::new(proto::CreateProductResponse { product: Some(product.into()) }))
     }
 
-    async fn get_product(
-        &self,
-        request: Request<proto::GetProductRequest>,
-    ) -> Result<Response<proto::GetProductResponse>, Status> {
+    async fn get_product(&self, request: Request<proto::GetProductRequest>) -> Answer<proto::GetProductResponse> {
         let product = self.queries.product(request.into_inner().id).await.map_err(shop_rpc::status)?;
         Ok(Response::new(proto::GetProductResponse { product: Some(product.into()) }))
     }
 
-    async fn get_products(
-        &self,
-        request: Request<proto::GetProductsRequest>,
-    ) -> Result<Response<proto::GetProductsResponse>, Status> {
+    async fn get_products(&self, request: Request<proto::GetProductsRequest>) -> Answer<proto::GetProductsResponse> {
         let wanted = asked(request.into_inner()).and_then(Asked::check).map_err(shop_rpc::status)?;
         let slice = self.queries.products(&wanted.listing).await.map_err(shop_rpc::status)?;
         let next_cursor = wanted.next_cursor(&slice).unwrap_or_default();
@@ -60,7 +64,7 @@ impl ProductService for Api {
     async fn update_product(
         &self,
         request: Request<proto::UpdateProductRequest>,
-    ) -> Result<Response<proto::UpdateProductResponse>, Status> {
+    ) -> Answer<proto::UpdateProductResponse> {
         let request = request.into_inner();
         let (id, expected) = (request.id, request.expected_version.into());
         let product = self.commands.update(id, &expected, request.into()).await.map_err(shop_rpc::status)?;
@@ -70,16 +74,13 @@ impl ProductService for Api {
     async fn delete_product(
         &self,
         request: Request<proto::DeleteProductRequest>,
-    ) -> Result<Response<proto::DeleteProductResponse>, Status> {
+    ) -> Answer<proto::DeleteProductResponse> {
         let request = request.into_inner();
         self.commands.delete(request.id, &request.expected_version.into()).await.map_err(shop_rpc::status)?;
         Ok(Response::new(proto::DeleteProductResponse {}))
     }
 
-    async fn reserve_stock(
-        &self,
-        request: Request<proto::ReserveStockRequest>,
-    ) -> Result<Response<proto::ReserveStockResponse>, Status> {
+    async fn reserve_stock(&self, request: Request<proto::ReserveStockRequest>) -> Answer<proto::ReserveStockResponse> {
         let request = request.into_inner();
         let id = reservation_id(&request.reservation_id)?;
         let line = |line: proto::StockLine| Line { product: line.product_id, quantity: line.quantity.into() };
@@ -88,10 +89,7 @@ impl ProductService for Api {
         Ok(Response::new(proto::ReserveStockResponse { created }))
     }
 
-    async fn release_stock(
-        &self,
-        request: Request<proto::ReleaseStockRequest>,
-    ) -> Result<Response<proto::ReleaseStockResponse>, Status> {
+    async fn release_stock(&self, request: Request<proto::ReleaseStockRequest>) -> Answer<proto::ReleaseStockResponse> {
         let id = reservation_id(&request.into_inner().reservation_id)?;
         let released = self.commands.release(id).await.map_err(shop_rpc::status)?;
         Ok(Response::new(proto::ReleaseStockResponse { released }))

@@ -1,6 +1,4 @@
-//! The HTTP API of the catalogue.
-
-use std::sync::Arc;
+//! The catalogue over HTTP.
 
 use salvo::craft::craft;
 use salvo::http::StatusCode;
@@ -9,15 +7,14 @@ use salvo::writing::Json;
 use salvo::{Depot, Request, Response, Router, Writer};
 use serde::Deserialize;
 use shop_fault::Fault;
-use shop_idempotency::Store as Keys;
 use shop_page::Limit;
 use shop_web::idempotency;
 use shop_web::page::{CursorText, Page, PageSize};
 use shop_web::{About, Path, Problem, Query, StrictJson, describe, etag, precondition};
 
+use super::Api;
 use super::listing::{Asked, BOUND, MAX_CATEGORY, MAX_TEXT, bound, refused};
 use super::view::{ProductBody, ProductView};
-use crate::application::{Commands, Queries};
 use crate::domain::{Error, Filter, Order, Product};
 
 /// What the document says of the service.
@@ -32,21 +29,11 @@ impl From<Error> for Problem {
     }
 }
 
-/// The routes, with `keys` behind `Idempotency-Key`.
-pub(crate) fn router(commands: Commands, queries: Queries, keys: Arc<dyn Keys>) -> Router {
-    let api = Api { commands, queries };
-    Router::with_path("products")
-        .get(api.list())
-        .push(Router::new().hoop(idempotency::hoop::<StrictJson<ProductBody>>(keys)).post(api.create()))
-        .push(Router::with_path("{id}").get(api.show()).put(api.replace()).delete(api.remove()))
-}
-
-/// The handlers, with what they call.
-#[derive(Clone)]
-#[expect(unreachable_pub, reason = "the macro's own types are public and hold this one")]
-pub struct Api {
-    commands: Commands,
-    queries: Queries,
+/// Every route of the service.
+pub(crate) fn routes(api: &Api) -> Router {
+    let making = idempotency::hoop::<StrictJson<ProductBody>>(api.keys.clone());
+    let product = Router::with_path("{id}").get(api.show()).put(api.replace()).delete(api.remove());
+    Router::with_path("products").get(api.list()).push(Router::new().hoop(making).post(api.create())).push(product)
 }
 
 describe! {
@@ -152,7 +139,7 @@ impl Api {
         res: &mut Response,
     ) -> Result<(), Problem> {
         precondition::of_list(req)?;
-        let operation = idempotency::operation(depot, self.commands.clock().as_ref());
+        let operation = idempotency::operation(depot, &*self.clock);
         let product = self.commands.create(operation, body.0.into()).await?;
         res.status_code(StatusCode::CREATED);
         if let Ok(location) = format!("/products/{}", product.id).parse() {

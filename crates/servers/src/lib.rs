@@ -1,0 +1,116 @@
+//! The servers of a service: HTTP, or HTTP and gRPC, bound before they serve and stopped together.
+//!
+//! A service makes its routes and hands them over; what every service has around them is the same and stands here.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use salvo::{Router, Service};
+use shop_config::{Grpc, Http};
+use shop_events::Bus;
+use shop_web::{About, Doors};
+use shop_runtime::{Health, Shutdown};
+use shop_telemetry::Metrics;
+use tonic::service::Routes;
+
+/// What the servers of a service have in common.
+#[derive(Clone)]
+pub struct Parts {
+    /// What the documentation says of the interface beside its operations.
+    pub about: About,
+    /// Where requests and calls are counted, and what `/metrics` shows.
+    pub metrics: Metrics,
+    /// What probes ask.
+    pub health: Health,
+}
+
+/// The HTTP server of a service, bound and not yet serving.
+pub struct HttpServer {
+    listener: TcpListener,
+    addr: SocketAddr,
+    service: Service,
+    settings: Http,
+}
+
+impl HttpServer {
+    /// Of these routes, behind this door.
+    pub fn new(door: TcpListener, routes: Router, parts: Parts, settings: Http) -> std::io::Result<Self> {
+        let Parts { about, metrics, health } = parts;
+        let addr = door.local_addr()?;
+        let service =
+            shop_web::service(routes, shop_web::Parts { about, metrics, health, settings: settings.clone() });
+        Ok(Self { listener: door, addr, service, settings })
+    }
+
+    /// Where HTTP is served.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until the soft stop, then finishes what runs.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        shop_web::serve(self.listener, self.service, &self.settings, shutdown).await
+    }
+}
+
+/// The servers of a service that has both, bound and not yet serving.
+pub struct Servers {
+    http: HttpServer,
+    grpc: (TcpListener, Routes, shop_rpc::Parts),
+    grpc_addr: SocketAddr,
+}
+
+impl Servers {
+    /// Of `routes` over HTTP and `calls` over gRPC, behind these doors.
+    pub fn new(
+        doors: Doors,
+        (routes, http): (Router, Http),
+        (calls, grpc): (Routes, Grpc),
+        parts: Parts,
+    ) -> std::io::Result<Self> {
+        let grpc_addr = doors.grpc.local_addr()?;
+        let rpc = shop_rpc::Parts {
+            metrics: parts.metrics.clone(),
+            health: parts.health.clone(),
+            descriptors: shop_proto::FILE_DESCRIPTOR_SET,
+            settings: grpc,
+        };
+        let http = HttpServer::new(doors.http, routes, parts, http)?;
+        Ok(Self { http, grpc: (doors.grpc, calls, rpc), grpc_addr })
+    }
+
+    /// Where HTTP is served.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http.addr()
+    }
+
+    /// Where gRPC is served.
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.grpc_addr
+    }
+
+    /// Serves until the soft stop, then finishes what runs. One that fails ends the other.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let (listener, calls, parts) = self.grpc;
+        let http = self.http.run(shutdown.clone());
+        let grpc = shop_rpc::serve(listener, calls, parts, shutdown);
+        tokio::try_join!(http, grpc).map(|_| ())
+    }
+}
+
+/// How long a request may hold its idempotency key: longer than any may take, so that a key is free again only when
+/// its request is over.
+pub fn lease(timeouts: impl IntoIterator<Item = shop_config::Duration>) -> Duration {
+    timeouts.into_iter().map(shop_config::Duration::get).max().unwrap_or_default() * 2
+}
+
+/// The health of a service, with the one check that all have: `bus`, which each can do without for a while.
+pub fn health(bus: Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
+    let health = Health::new(shutdown);
+    health.check_optional("bus", move || {
+        let bus = bus.clone();
+        async move { bus.check().await.map_err(|error| error.to_string()) }
+    });
+    health
+}
