@@ -9,9 +9,9 @@ use std::time::Duration;
 use salvo::{Router, Service};
 use shop_config::{Grpc, Http};
 use shop_events::Bus;
-use shop_web::{About, Doors};
 use shop_runtime::{Health, Shutdown};
 use shop_telemetry::Metrics;
+use shop_web::{About, Doors};
 use tonic::service::Routes;
 
 /// What the servers of a service have in common.
@@ -38,8 +38,7 @@ impl HttpServer {
     pub fn new(door: TcpListener, routes: Router, parts: Parts, settings: Http) -> std::io::Result<Self> {
         let Parts { about, metrics, health } = parts;
         let addr = door.local_addr()?;
-        let service =
-            shop_web::service(routes, shop_web::Parts { about, metrics, health, settings: settings.clone() });
+        let service = shop_web::service(routes, shop_web::Parts { about, metrics, health, settings: settings.clone() });
         Ok(Self { listener: door, addr, service, settings })
     }
 

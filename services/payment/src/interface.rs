@@ -20,7 +20,8 @@ pub(crate) use rounds::Rounds;
 
 /// What the handlers work with.
 #[derive(Clone)]
-pub(crate) struct Api {
+#[expect(unreachable_pub, reason = "the handlers that `craft` makes of the methods are public")]
+pub struct Api {
     /// Changes.
     pub(crate) commands: Commands,
     /// Questions.

@@ -4,26 +4,27 @@
 //! the rounds of recovery), `infrastructure` the stores, the neighbours and the provider. This file wires them.
 
 mod application;
-#[cfg(test)]
-mod checkout;
 mod config;
 mod crash;
 mod domain;
 mod infrastructure;
 mod interface;
 
-use std::net::{SocketAddr, TcpListener};
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Context;
-use salvo::Service;
+use anyhow::Context as _;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
 use shop_proto::payment::v1::payment_service_server::PaymentServiceServer;
-use shop_runtime::{CancellationToken, Shutdown, Tasks};
+use shop_runtime::{CancellationToken, Health, Shutdown, Tasks};
+use shop_servers::{Parts, Servers};
 use shop_sql::{Idempotency, Relay, Store};
 use shop_telemetry::Metrics;
-use shop_web::{Doors, Health};
+use shop_web::Doors;
 use tonic::service::Routes;
 
 use self::application::{Commands, Queries, Recovery};
@@ -36,9 +37,7 @@ pub use self::crash::POINTS as CRASH_POINTS;
 
 /// The payment service, built and bound but not yet serving.
 pub struct Payment {
-    config: Config,
-    http: (TcpListener, Service),
-    grpc: (TcpListener, Routes, shop_rpc::Parts),
+    servers: Servers,
     store: Store,
     relay: Relay,
     rounds: Rounds,
@@ -81,7 +80,7 @@ impl Payment {
     }
 
     async fn build_with(
-        Doors { http, grpc }: Doors,
+        doors: Doors,
         config: Config,
         bus: Arc<dyn Bus>,
         metrics: Metrics,
@@ -93,50 +92,38 @@ impl Payment {
         let Opened { payments, provider, store, relay } = infrastructure::open(&config.database, with).await?;
         shop_sql::watch(&metrics, &store)?;
 
-        let commands = Commands {
-            payments: payments.clone(),
-            baskets: Arc::new(GrpcBaskets::new(config.basket.clone())?),
-            stock: Arc::new(GrpcStock::new(config.product.clone())?),
-            provider,
-            clock: clock.clone(),
-            settle_after: config.recovery.settle_after.get(),
-        };
-        let rounds = Rounds::new(Recovery { commands: commands.clone() }, config.recovery.interval.get(), &metrics);
+        let health = health(store.clone(), bus, shutdown);
+
+        let baskets = Arc::new(GrpcBaskets::new(config.basket)?);
+        let stock = Arc::new(GrpcStock::new(config.product)?);
+        let settle_after = config.recovery.settle_after.get();
+        let lease = shop_servers::lease([config.http.timeout, config.grpc.timeout]);
         let tasks = Tasks::new();
-        // Longer than any request may take, so that a key is free again only when its request is over.
-        let lease = config.http.timeout.get().max(config.grpc.timeout.get()) * 2;
         let api = Api {
-            commands,
-            queries: Queries { payments },
+            commands: Commands::new(payments.clone(), baskets, stock, provider, clock.clone(), settle_after),
+            queries: Queries::new(payments),
             keys: Arc::new(Idempotency::new(store.clone(), clock.clone()).with_lease(lease)),
             clock: clock.clone(),
             tasks: tasks.clone(),
         };
-        let health = health(shutdown, &store, bus);
-        let service = shop_web::service(
-            interface::routes(api.clone()),
-            shop_web::Parts {
-                about: interface::ABOUT,
-                metrics: metrics.clone(),
-                health: health.clone(),
-                settings: config.http.clone(),
-            },
-        );
-        let grpc_service = PaymentServiceServer::new(PaymentGrpc::new(api));
-        let routes = Routes::new(grpc_service.max_decoding_message_size(config.grpc.message_bytes()));
-        let descriptors = shop_proto::FILE_DESCRIPTOR_SET;
-        let parts = shop_rpc::Parts { metrics, health, descriptors, settings: config.grpc.clone() };
-        Ok(Self { config, http: (http, service), grpc: (grpc, routes, parts), store, relay, rounds, tasks, clock })
+        let recovery = Recovery::new(api.commands.clone());
+        let rounds = Rounds::new(recovery, config.recovery.interval.get(), &metrics);
+        let routes = interface::routes(&api);
+        let calls = PaymentServiceServer::new(PaymentGrpc::new(api));
+        let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
+        let parts = Parts { about: interface::ABOUT, metrics, health };
+        let servers = Servers::new(doors, (routes, config.http), (calls, config.grpc), parts)?;
+        Ok(Self { servers, store, relay, rounds, tasks, clock })
     }
 
     /// Where HTTP is served.
     pub fn http_addr(&self) -> SocketAddr {
-        self.http.0.local_addr().unwrap_or_else(|_| self.config.http.addr())
+        self.servers.http_addr()
     }
 
     /// Where gRPC is served.
     pub fn grpc_addr(&self) -> SocketAddr {
-        self.grpc.0.local_addr().unwrap_or_else(|_| self.config.grpc.addr())
+        self.servers.grpc_addr()
     }
 
     /// How many events wait for the bus.
@@ -153,31 +140,23 @@ impl Payment {
         background.spawn("recovery", self.rounds.run(shutdown.soft.clone()));
         background.spawn("housekeeping", shop_sql::housekeeping(self.store.clone(), self.clock, shutdown.soft.clone()));
 
-        let (listener, service) = self.http;
-        let http = shop_web::serve(listener, service, &self.config.http, shutdown.clone());
-        let (listener, routes, parts) = self.grpc;
-        let grpc = shop_rpc::serve(listener, routes, parts, shutdown.clone());
-        let served = background.underlie(&shutdown.soft, futures_util::future::try_join(http, grpc)).await;
+        let served = background.underlie(&shutdown.soft, Box::pin(self.servers.run(shutdown.clone()))).await;
         // A server that failed ends the rest, too.
         shutdown.soft.cancel();
         let finished = self.tasks.wait(&shutdown.hard).await;
         drained.cancel();
         let ended = background.wait(&shutdown.hard).await;
-        served.map(drop).and(finished).and(ended)
+        served.and(finished).and(ended)
     }
 }
 
-fn health(shutdown: &Shutdown, store: &Store, bus: Arc<dyn Bus>) -> Health {
-    let health = Health::new(shutdown);
-    let store = store.clone();
+/// What this service cannot work without is its store. While no bus answers, the outbox keeps the events: no request
+/// fails for it.
+fn health(store: Store, bus: Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
+    let health = shop_servers::health(bus, shutdown);
     health.check("store", move || {
         let store = store.clone();
         async move { shop_sql::check(&store).await }
-    });
-    // The outbox keeps events while the bus is away: no request fails for it.
-    health.check_optional("bus", move || {
-        let bus = bus.clone();
-        async move { bus.check().await.map_err(|error| error.to_string()) }
     });
     health
 }

@@ -28,16 +28,29 @@ pub(crate) struct Process {
 /// Everything that changes payments on somebody's behalf.
 #[derive(Clone)]
 pub(crate) struct Commands {
-    pub(crate) payments: Arc<dyn Payments>,
-    pub(crate) baskets: Arc<dyn Baskets>,
-    pub(crate) stock: Arc<dyn Stock>,
-    pub(crate) provider: Arc<dyn Provider>,
-    pub(crate) clock: SharedClock,
+    pub(super) payments: Arc<dyn Payments>,
+    pub(super) baskets: Arc<dyn Baskets>,
+    pub(super) stock: Arc<dyn Stock>,
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) clock: SharedClock,
     /// How long a payment may be in the hands of a request before it counts as left behind.
-    pub(crate) settle_after: Duration,
+    pub(super) settle_after: Duration,
 }
 
 impl Commands {
+    /// On this store, these neighbours and this provider; what is in the hands of a request for longer than
+    /// `settle_after` counts as left behind.
+    pub(crate) fn new(
+        payments: Arc<dyn Payments>,
+        baskets: Arc<dyn Baskets>,
+        stock: Arc<dyn Stock>,
+        provider: Arc<dyn Provider>,
+        clock: SharedClock,
+        settle_after: Duration,
+    ) -> Self {
+        Self { payments, baskets, stock, provider, clock, settle_after }
+    }
+
     /// Makes the payment `id` from the user's basket and reserves its stock.
     pub(crate) async fn create(&self, id: Uuid, order: RawOrder) -> Result<Payment, Error> {
         let order = order.check()?;

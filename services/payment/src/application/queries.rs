@@ -26,10 +26,15 @@ pub(crate) struct Listed {
 /// Everything that reads payments.
 #[derive(Clone)]
 pub(crate) struct Queries {
-    pub(crate) payments: Arc<dyn Payments>,
+    payments: Arc<dyn Payments>,
 }
 
 impl Queries {
+    /// Questions to `payments`.
+    pub(crate) fn new(payments: Arc<dyn Payments>) -> Self {
+        Self { payments }
+    }
+
     /// One payment.
     pub(crate) async fn get(&self, id: Uuid) -> Result<Payment, Error> {
         self.payments.get(id).await?.ok_or(Error::NotFound(id))

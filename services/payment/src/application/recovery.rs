@@ -23,10 +23,15 @@ pub(crate) struct Recovered {
 /// Takes payments further that would otherwise stand still.
 #[derive(Clone)]
 pub(crate) struct Recovery {
-    pub(crate) commands: Commands,
+    commands: Commands,
 }
 
 impl Recovery {
+    /// By these commands.
+    pub(crate) fn new(commands: Commands) -> Self {
+        Self { commands }
+    }
+
     /// Right after start: settles at once what the provider has a charge for. A payment without one may be in the
     /// hands of another replica, so it has [`Commands::settle_after`] before [`Recovery::round`] voids it.
     pub(crate) async fn at_start(&self) -> Result<Recovered, Error> {

@@ -2,10 +2,9 @@
 
 mod body;
 
-use salvo::affix_state;
 use salvo::http::StatusCode;
 use salvo::http::header::LOCATION;
-use salvo::oapi::{ToParameters, endpoint};
+use salvo::oapi::ToParameters;
 use salvo::prelude::*;
 use serde::Deserialize;
 use shop_fault::Fault;
@@ -27,141 +26,26 @@ pub(crate) const ABOUT: About =
     About { title: "Payment service", tags: &[("payments", "From a basket to a completed payment, and back")] };
 
 /// Every route of the service.
-pub(crate) fn routes(api: Api) -> Router {
-    let keys = || api.keys.clone();
+pub(crate) fn routes(api: &Api) -> Router {
+    let making = idempotency::hoop::<StrictJson<NewPayment>>(api.keys.clone());
+    let charging = idempotency::hoop::<OptionalJson<Tokens>>(api.keys.clone());
+    let cancelling = idempotency::hoop::<()>(api.keys.clone());
+    let refunding = idempotency::hoop::<OptionalJson<NewRefund>>(api.keys.clone());
     let payment = Router::with_path("{id}")
-        .get(show)
-        .push(Router::with_path("process").hoop(idempotency::hoop::<OptionalJson<Tokens>>(keys())).post(process))
-        .push(Router::with_path("cancel").hoop(idempotency::hoop::<()>(keys())).post(cancel))
-        .push(Router::with_path("refund").hoop(idempotency::hoop::<OptionalJson<NewRefund>>(keys())).post(refund));
-    let making = Router::new().hoop(idempotency::hoop::<StrictJson<NewPayment>>(keys())).post(create);
-    let payments = Router::with_path("payments").get(list).push(making).push(payment);
-    let users = Router::with_path("users/{user_id}/payments").get(list_of_user);
-    Router::new().hoop(affix_state::inject(api)).push(payments).push(users)
+        .get(api.show())
+        .push(Router::with_path("process").hoop(charging).post(api.process()))
+        .push(Router::with_path("cancel").hoop(cancelling).post(api.cancel()))
+        .push(Router::with_path("refund").hoop(refunding).post(api.refund()));
+    let payments =
+        Router::with_path("payments").get(api.list()).push(Router::new().hoop(making).post(api.create())).push(payment);
+    let users = Router::with_path("users/{user_id}/payments").get(api.list_of_user());
+    Router::new().push(payments).push(users)
 }
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         Fault::from(error).into()
     }
-}
-
-/// Makes a pending payment from the user's basket and reserves its stock.
-#[endpoint(
-    operation_id = "createPayment",
-    tags("payments"),
-    responses(
-        (status_code = 201, description = "The pending payment", body = PaymentView),
-        (status_code = 404, description = "`basket_not_found`"),
-        (
-            status_code = 409,
-            description = "`basket_empty`, `basket_changed`, `currency_mismatch`, `insufficient_stock`"
-        ),
-        (status_code = 422, description = "`card_data_not_accepted`")),
-    parameters(("Idempotency-Key" = Option<String>, Header)),
-)]
-async fn create(
-    body: StrictJson<NewPayment>,
-    req: &mut Request,
-    depot: &mut Depot,
-    res: &mut Response,
-) -> Result<(), Problem> {
-    precondition::of_list(req)?;
-    let api = api(depot)?;
-    let id = idempotency::operation(depot, &*api.clock);
-    let commands = api.commands.clone();
-    let payment = detached(&api.tasks, async move { commands.create(id, body.0.into()).await }).await??;
-    res.status_code(StatusCode::CREATED);
-    res.add_header(LOCATION, format!("/payments/{}", payment.id), true).ok();
-    render(payment, res);
-    Ok(())
-}
-
-/// One payment.
-#[endpoint(
-    operation_id = "getPayment",
-    tags("payments"),
-    responses(
-        (status_code = 200, description = "The payment", body = PaymentView),
-        (status_code = 404, description = "`payment_not_found`")),
-)]
-async fn show(id: Path<Uuid>, depot: &mut Depot, res: &mut Response) -> Result<(), Problem> {
-    render(api(depot)?.queries.get(id.0).await?, res);
-    Ok(())
-}
-
-/// Charges a pending payment. Of concurrent calls exactly one charges.
-#[endpoint(
-    operation_id = "processPayment",
-    tags("payments"),
-    responses(
-        (status_code = 200, description = "The completed payment", body = PaymentView),
-        (status_code = 402, description = "`payment_declined`: the payment is failed"),
-        (status_code = 404, description = "`payment_not_found`"),
-        (status_code = 409, description = "`invalid_state`, `insufficient_stock`"),
-        (status_code = 422, description = "`card_data_not_accepted`"),
-        (status_code = 503, description = "`payment_unsettled`, `reservation_unknown`")),
-    parameters(("Idempotency-Key" = Option<String>, Header)),
-)]
-async fn process(
-    id: Path<Uuid>,
-    body: OptionalJson<Tokens>,
-    req: &mut Request,
-    depot: &mut Depot,
-    res: &mut Response,
-) -> Result<(), Problem> {
-    let api = api(depot)?;
-    let token = Token::parse(body.0.payment_token.as_deref())?;
-    let operation = idempotency::operation(depot, &*api.clock);
-    let command = Process { id: id.0, operation, token, expected: precondition::of(req)? };
-    let commands = api.commands.clone();
-    render(detached(&api.tasks, async move { commands.process(command).await }).await??, res);
-    Ok(())
-}
-
-/// Gives up a pending payment and its reserved stock.
-#[endpoint(
-    operation_id = "cancelPayment",
-    tags("payments"),
-    responses(
-        (status_code = 200, description = "The cancelled payment", body = PaymentView),
-        (status_code = 404, description = "`payment_not_found`"),
-        (status_code = 409, description = "`invalid_state`")),
-    parameters(("Idempotency-Key" = Option<String>, Header)),
-)]
-async fn cancel(id: Path<Uuid>, req: &mut Request, depot: &mut Depot, res: &mut Response) -> Result<(), Problem> {
-    let api = api(depot)?;
-    let operation = idempotency::operation(depot, &*api.clock);
-    render(api.commands.cancel(id.0, operation, &precondition::of(req)?).await?, res);
-    Ok(())
-}
-
-/// Pays a completed payment back, in full or in part.
-#[endpoint(
-    operation_id = "refundPayment",
-    tags("payments"),
-    responses(
-        (status_code = 200, description = "The payment, with the refund listed", body = PaymentView),
-        (status_code = 404, description = "`payment_not_found`"),
-        (status_code = 409, description = "`invalid_state`, `refund_refused`"),
-        (
-            status_code = 422,
-            description = "`refund_exceeds_payment`, `restock_needs_full_refund`, `card_data_not_accepted`"
-        )),
-    parameters(("Idempotency-Key" = Option<String>, Header)),
-)]
-async fn refund(
-    id: Path<Uuid>,
-    body: OptionalJson<NewRefund>,
-    req: &mut Request,
-    depot: &mut Depot,
-    res: &mut Response,
-) -> Result<(), Problem> {
-    let api = api(depot)?;
-    let command = body.0.command(id.0, idempotency::operation(depot, &*api.clock), precondition::of(req)?);
-    let commands = api.commands.clone();
-    render(detached(&api.tasks, async move { commands.refund(command).await }).await??, res);
-    Ok(())
 }
 
 /// Which payments to list.
@@ -197,46 +81,174 @@ struct PageQuery {
     cursor: Option<String>,
 }
 
-/// Payments, newest first.
-#[endpoint(
-    operation_id = "listPayments",
-    tags("payments"),
-    responses((status_code = 200, description = "A page of payments", body = Page<PaymentView>)),
-)]
-async fn list(query: Query<ListQuery>, depot: &mut Depot) -> Result<Json<Page<PaymentView>>, Problem> {
-    let ListQuery { user_id, status, limit, cursor } = query.0;
-    let filter = Filter { user_id, status: status.map(Into::into) };
-    page(api(depot)?, filter, limit, cursor.as_deref()).await
+#[craft]
+impl Api {
+    /// Makes a pending payment from the user's basket and reserves its stock.
+    #[craft(endpoint(
+        operation_id = "createPayment",
+        tags("payments"),
+        responses(
+            (status_code = 201, description = "The pending payment", body = PaymentView),
+            (status_code = 404, description = "`basket_not_found`"),
+            (
+                status_code = 409,
+                description = "`basket_empty`, `basket_changed`, `currency_mismatch`, `insufficient_stock`"
+            ),
+            (status_code = 422, description = "`card_data_not_accepted`")),
+        parameters(("Idempotency-Key" = Option<String>, Header)),
+    ))]
+    async fn create(
+        &self,
+        body: StrictJson<NewPayment>,
+        req: &mut Request,
+        depot: &mut Depot,
+        res: &mut Response,
+    ) -> Result<(), Problem> {
+        precondition::of_list(req)?;
+        let id = idempotency::operation(depot, &*self.clock);
+        let commands = self.commands.clone();
+        let payment = detached(&self.tasks, async move { commands.create(id, body.0.into()).await }).await??;
+        res.status_code(StatusCode::CREATED);
+        res.add_header(LOCATION, format!("/payments/{}", payment.id), true).ok();
+        render(payment, res);
+        Ok(())
+    }
+
+    /// One payment.
+    #[craft(endpoint(
+        operation_id = "getPayment",
+        tags("payments"),
+        responses(
+            (status_code = 200, description = "The payment", body = PaymentView),
+            (status_code = 404, description = "`payment_not_found`")),
+    ))]
+    async fn show(&self, id: Path<Uuid>, res: &mut Response) -> Result<(), Problem> {
+        render(self.queries.get(id.0).await?, res);
+        Ok(())
+    }
+
+    /// Charges a pending payment. Of concurrent calls exactly one charges.
+    #[craft(endpoint(
+        operation_id = "processPayment",
+        tags("payments"),
+        responses(
+            (status_code = 200, description = "The completed payment", body = PaymentView),
+            (status_code = 402, description = "`payment_declined`: the payment is failed"),
+            (status_code = 404, description = "`payment_not_found`"),
+            (status_code = 409, description = "`invalid_state`, `insufficient_stock`"),
+            (status_code = 422, description = "`card_data_not_accepted`"),
+            (status_code = 503, description = "`payment_unsettled`, `reservation_unknown`")),
+        parameters(("Idempotency-Key" = Option<String>, Header)),
+    ))]
+    async fn process(
+        &self,
+        id: Path<Uuid>,
+        body: OptionalJson<Tokens>,
+        req: &mut Request,
+        depot: &mut Depot,
+        res: &mut Response,
+    ) -> Result<(), Problem> {
+        let token = Token::parse(body.0.payment_token.as_deref())?;
+        let operation = idempotency::operation(depot, &*self.clock);
+        let command = Process { id: id.0, operation, token, expected: precondition::of(req)? };
+        let commands = self.commands.clone();
+        render(detached(&self.tasks, async move { commands.process(command).await }).await??, res);
+        Ok(())
+    }
+
+    /// Gives up a pending payment and its reserved stock.
+    #[craft(endpoint(
+        operation_id = "cancelPayment",
+        tags("payments"),
+        responses(
+            (status_code = 200, description = "The cancelled payment", body = PaymentView),
+            (status_code = 404, description = "`payment_not_found`"),
+            (status_code = 409, description = "`invalid_state`")),
+        parameters(("Idempotency-Key" = Option<String>, Header)),
+    ))]
+    async fn cancel(
+        &self,
+        id: Path<Uuid>,
+        req: &mut Request,
+        depot: &mut Depot,
+        res: &mut Response,
+    ) -> Result<(), Problem> {
+        let operation = idempotency::operation(depot, &*self.clock);
+        render(self.commands.cancel(id.0, operation, &precondition::of(req)?).await?, res);
+        Ok(())
+    }
+
+    /// Pays a completed payment back, in full or in part.
+    #[craft(endpoint(
+        operation_id = "refundPayment",
+        tags("payments"),
+        responses(
+            (status_code = 200, description = "The payment, with the refund listed", body = PaymentView),
+            (status_code = 404, description = "`payment_not_found`"),
+            (status_code = 409, description = "`invalid_state`, `refund_refused`"),
+            (
+                status_code = 422,
+                description = "`refund_exceeds_payment`, `restock_needs_full_refund`, `card_data_not_accepted`"
+            )),
+        parameters(("Idempotency-Key" = Option<String>, Header)),
+    ))]
+    async fn refund(
+        &self,
+        id: Path<Uuid>,
+        body: OptionalJson<NewRefund>,
+        req: &mut Request,
+        depot: &mut Depot,
+        res: &mut Response,
+    ) -> Result<(), Problem> {
+        let command = body.0.command(id.0, idempotency::operation(depot, &*self.clock), precondition::of(req)?);
+        let commands = self.commands.clone();
+        render(detached(&self.tasks, async move { commands.refund(command).await }).await??, res);
+        Ok(())
+    }
+
+    /// Payments, newest first.
+    #[craft(endpoint(
+        operation_id = "listPayments",
+        tags("payments"),
+        responses((status_code = 200, description = "A page of payments", body = Page<PaymentView>)),
+    ))]
+    async fn list(&self, query: Query<ListQuery>) -> Result<Json<Page<PaymentView>>, Problem> {
+        let ListQuery { user_id, status, limit, cursor } = query.0;
+        let filter = Filter { user_id, status: status.map(Into::into) };
+        self.page(filter, limit, cursor.as_deref()).await
+    }
+
+    /// A user's payments, newest first.
+    #[craft(endpoint(
+        operation_id = "listUserPayments",
+        tags("payments"),
+        responses((status_code = 200, description = "A page of payments", body = Page<PaymentView>)),
+    ))]
+    async fn list_of_user(
+        &self,
+        user_id: Path<UserId>,
+        query: Query<PageQuery>,
+    ) -> Result<Json<Page<PaymentView>>, Problem> {
+        let filter = Filter { user_id: Some(user_id.0), status: None };
+        self.page(filter, query.0.limit, query.0.cursor.as_deref()).await
+    }
 }
 
-/// A user's payments, newest first.
-#[endpoint(
-    operation_id = "listUserPayments",
-    tags("payments"),
-    responses((status_code = 200, description = "A page of payments", body = Page<PaymentView>)),
-)]
-async fn list_of_user(
-    user_id: Path<UserId>,
-    query: Query<PageQuery>,
-    depot: &mut Depot,
-) -> Result<Json<Page<PaymentView>>, Problem> {
-    let filter = Filter { user_id: Some(user_id.0), status: None };
-    page(api(depot)?, filter, query.0.limit, query.0.cursor.as_deref()).await
-}
-
-async fn page(
-    api: &Api,
-    filter: Filter,
-    limit: Limit,
-    cursor: Option<&str>,
-) -> Result<Json<Page<PaymentView>>, Problem> {
-    let scope = scope(&filter);
-    let after = cursor.map(|cursor| Cursor::decode(&scope, cursor)).transpose()?;
-    let listed = api.queries.list(List { filter, after, limit: limit.get() }).await?;
-    Ok(Json(Page {
-        items: listed.payments.into_iter().map(PaymentView::from).collect(),
-        next_cursor: listed.next.map(|last| Cursor::encode(&scope, &last)),
-    }))
+impl Api {
+    async fn page(
+        &self,
+        filter: Filter,
+        limit: Limit,
+        cursor: Option<&str>,
+    ) -> Result<Json<Page<PaymentView>>, Problem> {
+        let scope = scope(&filter);
+        let after = cursor.map(|cursor| Cursor::decode(&scope, cursor)).transpose()?;
+        let listed = self.queries.list(List { filter, after, limit: limit.get() }).await?;
+        Ok(Json(Page {
+            items: listed.payments.into_iter().map(PaymentView::from).collect(),
+            next_cursor: listed.next.map(|last| Cursor::encode(&scope, &last)),
+        }))
+    }
 }
 
 /// The list a cursor belongs to: one user's payments are the same list by either path, and over gRPC.
@@ -244,10 +256,6 @@ pub(super) fn scope(filter: &Filter) -> String {
     let user = filter.user_id.as_ref().map_or("", UserId::as_str);
     let status = filter.status.map_or("", crate::domain::Status::as_str);
     format!("payments user_id={user} status={status}")
-}
-
-fn api(depot: &Depot) -> Result<&Api, Problem> {
-    depot.get_typed::<Api>().map_err(|_| Fault::internal("the routes were built without their state").into())
 }
 
 fn render(payment: Payment, res: &mut Response) {
