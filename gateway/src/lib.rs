@@ -40,7 +40,6 @@ mod balance;
 mod browser;
 mod chance;
 mod discovery;
-mod http1;
 mod limit;
 
 pub use server::doors::Doors;

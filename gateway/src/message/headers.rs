@@ -7,10 +7,10 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use shop_http1::fields::MOST_HEADERS;
 
 use crate::admin::own;
 use crate::balance::outcome::FAULT_SCOPE;
-use crate::http1::fields::MOST_HEADERS;
 use crate::message::client::{Client, X_FORWARDED_FOR};
 use crate::message::reason::Reason;
 use crate::message::refusal::{Refusal, X_GATEWAY_REASON};

@@ -1,6 +1,7 @@
 //! Why the gateway itself answered: one stable word, the same in the answer, the log and the metric.
 
 use http::{HeaderValue, StatusCode};
+use shop_http1::request_head::FaultKind;
 
 /// Why a request was not answered by a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,16 @@ pub(crate) enum Reason {
     ValidationFailed,
     /// A change could not be kept, so it was not made.
     StateNotSaved,
+}
+
+impl From<FaultKind> for Reason {
+    fn from(kind: FaultKind) -> Self {
+        match kind {
+            FaultKind::Invalid => Self::BadRequest,
+            FaultKind::HeadTooLarge => Self::HeadTooLarge,
+            FaultKind::UriTooLong => Self::UriTooLong,
+        }
+    }
 }
 
 impl Reason {

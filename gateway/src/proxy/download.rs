@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use shop_http1::response::Skip;
 use tokio::time::{Instant, Sleep};
 
 use crate::admin::feed::Listener;
@@ -71,13 +72,6 @@ impl Body {
     pub(crate) fn events(listener: Listener, mut exchange: Exchange) -> Self {
         exchange.goes_on();
         Self(Source::Events(listener, exchange))
-    }
-
-    /// The client is not sent it, which makes it whole: as to HEAD.
-    pub(crate) fn skip(&mut self) {
-        if let Source::Own(bytes, _) = &mut self.0 {
-            *bytes = None;
-        }
     }
 
     /// A backend's answer.
@@ -178,6 +172,14 @@ impl Download {
             return Ok(Frame::trailers(grpc_status(reason, detail)));
         }
         Err(Broken(reason))
+    }
+}
+
+impl Skip for Body {
+    fn skip(&mut self) {
+        if let Source::Own(bytes, _) = &mut self.0 {
+            *bytes = None;
+        }
     }
 }
 

@@ -7,11 +7,12 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Version};
+use shop_http1::request_head::Fault;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Watch;
-use crate::http1::request_head::Fault;
 use crate::message::headers;
+use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::message::request_id::X_REQUEST_ID;
 use crate::record::Exchange;
@@ -72,7 +73,8 @@ pub(super) fn refuse(shared: &std::sync::Arc<Shared>, watch: &std::sync::Arc<Wat
     *request.version_mut() = Version::HTTP_11;
     let mut exchange = Exchange::begin(shared, watch.occupy(), &request, watch.is_encrypted());
     let id = exchange.request_id().clone();
-    let mut response = Refusal::new(fault.reason, fault.detail).problem(&fault.path, &id);
+    let reason = Reason::from(fault.kind);
+    let mut response = Refusal::new(reason, fault.detail).problem(&fault.path, &id);
     let size = response.body().len();
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -81,7 +83,7 @@ pub(super) fn refuse(shared: &std::sync::Arc<Shared>, watch: &std::sync::Arc<Wat
     if let Some(security) = &shared.live().security {
         security.write(headers, watch.is_encrypted());
     }
-    exchange.answered(response.status(), Some(fault.reason));
+    exchange.answered(response.status(), Some(reason));
     exchange.complete();
     if !fault.speaks_http {
         return Bytes::new();

@@ -1,7 +1,7 @@
 //! A client's connection over HTTP/1.1, in one task: a head is read, the request served while its body comes, the answer
 //! written, and so on.
 //!
-//! A codec of the gateway's own. hyper's server reads every head a second time, behind the check that keeps ambiguous ones
+//! The codec is `shop_http1`. hyper's server reads every head a second time, behind the check that keeps ambiguous ones
 //! out, and keeps buffers for as long as a connection is open. Here one that waits holds none.
 
 mod body;
@@ -18,6 +18,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
+use shop_http1::request_head::{Fault, Head, Reader};
+use shop_http1::response::{self, RequestInfo};
+use shop_http1::{Decoder, Invalid, Outgoing, Trouble, read_buffer};
 use tokio::io::AsyncWrite;
 
 use self::body::{Demand, Sender};
@@ -27,11 +30,7 @@ use super::incoming::Incoming;
 use super::socket::{Socket, Watched};
 use super::watch::Order;
 use super::{Watch, Worker};
-use crate::http1::answer::{self, Asked};
-use crate::http1::decoder::{self, Decoder};
-use crate::http1::outgoing::{Outgoing, Trouble};
-use crate::http1::request_head::{Fault, Head, Reader};
-use crate::http1::{Invalid, room};
+use crate::message::headers::is_vouched_for;
 use crate::message::reason::Reason;
 use crate::proxy;
 use crate::proxy::download::Body;
@@ -129,7 +128,7 @@ impl Connection {
                     head => return Poll::Ready(head),
                 }
             }
-            match room::poll_read(&mut self.socket, None, cx) {
+            match read_buffer::poll_read(&mut self.socket, None, cx) {
                 Poll::Ready(Ok(bytes)) if !bytes.is_empty() => self.ahead = bytes,
                 Poll::Ready(_) => return Poll::Ready(Ok(None)),
                 // What had come before an idle connection is closed was read: it could have been a request.
@@ -145,7 +144,7 @@ impl Connection {
     async fn serve(&mut self, worker: &Arc<Worker>, peer: IpAddr, head: Head) -> Then {
         let Head { parts, body, keeps, expects, takes_trailers } = head;
         let is_head = parts.method == Method::HEAD;
-        let mut asked = Asked { version: parts.version, is_head, takes_trailers, keeps };
+        let mut info = RequestInfo { version: parts.version, is_head, takes_trailers, keeps };
         let incoming = self.receive(body, expects);
         // Kept connections end with an answer that says so while it drains, rather than under a request later.
         if worker.shared.is_draining() {
@@ -157,8 +156,8 @@ impl Connection {
         let answer = poll_fn(|cx| self.poll_answer(&mut serving, cx)).await;
         let Some(answer) = answer else { return Then::Cut };
         spare::leave(serving);
-        asked.keeps &= self.may_go_on();
-        let (mut outgoing, keeps) = answer::outgoing(&self.last_interim(), answer, asked);
+        info.keeps &= self.may_go_on();
+        let (mut outgoing, keeps) = response::outgoing(&self.last_interim(), answer, info, is_vouched_for);
         let sent = poll_fn(|cx| self.poll_send(&mut outgoing, cx)).await;
         drop(outgoing);
         if sent != Then::Next || self.watch.is_tunnel() {
@@ -264,7 +263,7 @@ impl Connection {
             }
             // The client has its answer, and no more time than one that was refused.
             self.watch.leaves();
-            match ready!(room::poll_read(&mut self.socket, None, cx)) {
+            match ready!(read_buffer::poll_read(&mut self.socket, None, cx)) {
                 Ok(bytes) if !bytes.is_empty() => self.ahead = bytes,
                 _ => return Poll::Ready(Err(())),
             }
@@ -278,7 +277,7 @@ impl Connection {
             if !self.ahead.is_empty() || self.is_spoilt {
                 return Poll::Pending;
             }
-            return match ready!(room::poll_read(&mut self.socket, None, cx)) {
+            return match ready!(read_buffer::poll_read(&mut self.socket, None, cx)) {
                 Ok(bytes) if !bytes.is_empty() => {
                     // The next request, or the first bytes of a tunnel.
                     self.ahead = bytes;
@@ -292,7 +291,7 @@ impl Connection {
         }
         while !self.give() {
             let Some(rest) = &mut self.rest else { break };
-            match room::poll_read(&mut self.socket, rest.decoder.left(), cx) {
+            match read_buffer::poll_read(&mut self.socket, rest.decoder.left(), cx) {
                 Poll::Ready(Ok(bytes)) if !bytes.is_empty() => self.ahead = bytes,
                 Poll::Ready(_) => self.spoil(Reason::ClientClosed),
                 Poll::Pending => {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use shop_http1::read_buffer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Watch;
 use super::socket::Socket;
-use crate::http1::room;
 
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -20,7 +20,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) async fn sniff(stream: &mut Socket) -> io::Result<Option<(Bytes, bool)>> {
     let mut seen = Bytes::new();
     loop {
-        let more = poll_fn(|cx| room::poll_read(stream, None, cx)).await?;
+        let more = poll_fn(|cx| read_buffer::poll_read(stream, None, cx)).await?;
         if more.is_empty() {
             return Ok((!seen.is_empty()).then_some((seen, false)));
         }

@@ -1,6 +1,6 @@
 //! Calls over HTTP/1.1, in the task of whoever calls: one write, one read, and no buffer while nothing comes.
 //!
-//! A codec of the gateway's own. hyper's client needs a task for each connection, channels to and from it, and buffers for
+//! The codec is `shop_http1`. hyper's client needs a task for each connection, channels to and from it, and buffers for
 //! as long as it is open.
 
 mod arriving;
@@ -14,13 +14,12 @@ use bytes::Bytes;
 use http::header;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
+use shop_http1::response_head::{self, Head, Reader};
+use shop_http1::{Framing, Invalid, Outgoing, Trouble, fields, read_buffer, request_head};
 use tokio::net::TcpStream;
 
 use self::arriving::Overtime;
 use super::{Failed, Lease, Patience, TooLate, await_head, too_late, unfinished};
-use crate::http1::outgoing::{Framing, Outgoing, Trouble};
-use crate::http1::response_head::{self, Head, Reader};
-use crate::http1::{Invalid, fields, room};
 use crate::message::headers;
 use crate::message::reason::Reason;
 use crate::upstream::body::Upload;
@@ -65,11 +64,11 @@ fn outgoing(head: &Parts, body: Upload) -> Outgoing<Upload> {
     let framing = if body.is_none() {
         Framing::Ended
     } else if head.headers.contains_key(header::TRANSFER_ENCODING) {
-        Framing::Chunked(fields::announced(&head.headers))
+        Framing::Chunked(fields::announced(&head.headers, headers::is_vouched_for))
     } else {
         fields::length(&head.headers).filter(|length| *length > 0).map_or(Framing::Ended, Framing::Length)
     };
-    Outgoing::request(framing, body, |lines| response_head::write(head, lines))
+    Outgoing::request(framing, body, |lines| request_head::write(head, lines))
 }
 
 /// A call until its answer begins.
@@ -113,7 +112,7 @@ impl Call {
             }
         }
         loop {
-            let bytes = match room::poll_read(&mut self.stream, None, cx) {
+            let bytes = match read_buffer::poll_read(&mut self.stream, None, cx) {
                 Poll::Ready(Ok(bytes)) if bytes.is_empty() => {
                     return Poll::Ready(Err(End::Closed(io::ErrorKind::UnexpectedEof.into())));
                 }

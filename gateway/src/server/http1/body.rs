@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body::Frame;
 use parking_lot::Mutex;
+use shop_http1::{Decoder, Piece};
 
-use super::decoder::{Decoder, Piece};
 use crate::message::reason::Reason;
 use crate::upstream::body::Broken;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use shop_http1::PutBack;
 use tokio::time::{Instant, Sleep};
 
 use super::{Broken, Kept};
@@ -116,19 +117,6 @@ impl Upload {
         Self(Source::Again(pieces, rest))
     }
 
-    /// Takes back `piece`, the latest that it gave: it did not go out.
-    pub(crate) fn put_back(&mut self, piece: Bytes) {
-        match &mut self.0 {
-            Source::Again(pieces, _) => pieces.push(piece),
-            Source::Stream(_) => {
-                if let Source::Stream(stream) = std::mem::replace(&mut self.0, Source::None) {
-                    self.0 = Source::Again(vec![piece], Some(stream));
-                }
-            }
-            Source::None => self.0 = Source::Again(vec![piece], None),
-        }
-    }
-
     /// Keeps what goes out from now on; none when it is known to be longer than `limit`.
     pub(crate) fn keep(&mut self, limit: usize) -> Option<Arc<Kept>> {
         let Source::Stream(stream) = &mut self.0 else { return None };
@@ -193,6 +181,20 @@ impl Stream {
             self.end();
         }
         Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl PutBack for Upload {
+    fn put_back(&mut self, piece: Bytes) {
+        match &mut self.0 {
+            Source::Again(pieces, _) => pieces.push(piece),
+            Source::Stream(_) => {
+                if let Source::Stream(stream) = std::mem::replace(&mut self.0, Source::None) {
+                    self.0 = Source::Again(vec![piece], Some(stream));
+                }
+            }
+            Source::None => self.0 = Source::Again(vec![piece], None),
+        }
     }
 }
 

@@ -8,15 +8,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::future::{AbortHandle, abortable};
 use http_body::{Body, Frame, SizeHint};
+use shop_http1::{Decoder, Invalid, Outgoing, Piece, Trouble, read_buffer};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::http1::decoder::{Decoder, Piece};
-use crate::http1::outgoing::{Outgoing, Trouble};
-use crate::http1::{Invalid, room};
 use crate::services::Backend;
 use crate::upstream::Lease;
 use crate::upstream::body::Upload;
@@ -161,8 +159,8 @@ impl Arriving {
             }
             let wanted = self.decoder.left();
             let read = match &mut self.link {
-                Link::Whole(stream) => ready!(room::poll_read(stream, wanted, cx)),
-                Link::Shared(stream, _) => ready!(room::poll_read(stream, wanted, cx)),
+                Link::Whole(stream) => ready!(read_buffer::poll_read(stream, wanted, cx)),
+                Link::Shared(stream, _) => ready!(read_buffer::poll_read(stream, wanted, cx)),
                 Link::Gone => Ok(Bytes::new()),
             };
             match read {

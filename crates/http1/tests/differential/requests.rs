@@ -1,9 +1,9 @@
 //! Requests as the codec reads them, in one piece and in any two, and beside hyper's server.
 
 use proptest::prelude::*;
+use shop_http1::request_head::Reader;
 
-use super::beside::{LARGEST_HEAD, agree, read};
-use super::request_head::Reader;
+use crate::hyper_server::{LARGEST_HEAD, agree, read};
 
 /// Something like requests: mostly right, with any part replaced.
 fn requests() -> impl Strategy<Value = Vec<u8>> {

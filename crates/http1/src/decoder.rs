@@ -3,8 +3,8 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::HeaderMap;
 
-use super::Invalid;
-use super::fields::{self, MOST_HEADERS};
+use crate::Invalid;
+use crate::fields::{self, MOST_HEADERS};
 
 /// Most bytes of chunk extensions in one body, and of trailers: neither is of use to a proxy in bulk.
 const MOST_EXTENSIONS: usize = 16 * 1024;
@@ -15,9 +15,10 @@ const LAST: &[u8] = b"\r\n0\r\n\r\n";
 
 /// What is still to come of a body.
 #[derive(Debug)]
-pub(crate) enum Decoder {
+pub enum Decoder {
     /// So many bytes.
     Length(u64),
+    /// As many as its chunks say.
     Chunked(Box<Chunked>),
     /// Whatever comes until the connection ends.
     Close,
@@ -27,14 +28,16 @@ pub(crate) enum Decoder {
 
 /// A part of a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
+pub enum Piece {
+    /// Some of its bytes.
     Data(Bytes),
+    /// What follows the last chunk.
     Trailers(HeaderMap),
 }
 
 /// Where in a chunked body.
 #[derive(Debug, Default)]
-pub(crate) struct Chunked {
+pub struct Chunked {
     at: At,
     /// Of a client: nothing is tolerated that another reader could delimit differently.
     is_strict: bool,
@@ -66,28 +69,30 @@ enum At {
 
 impl Decoder {
     /// Of a body of `length` bytes.
-    pub(crate) fn length(length: u64) -> Self {
+    pub fn length(length: u64) -> Self {
         if length == 0 { Self::Done } else { Self::Length(length) }
     }
 
     /// Of an answer in chunks.
-    pub(crate) fn chunked() -> Self {
+    pub fn chunked() -> Self {
         Self::Chunked(Box::default())
     }
 
-    /// Of a request in chunks. A proxy before or behind the gateway may be less tolerant than it is, or more so: then one of
+    /// Of a request in chunks. A reader before or behind this one may be less tolerant than it is, or more so: then one of
     /// them sees a request where the other sees a body.
-    pub(crate) fn strictly_chunked() -> Self {
+    pub fn strictly_chunked() -> Self {
         Self::Chunked(Box::new(Chunked { is_strict: true, ..Chunked::default() }))
     }
 
     /// Whether the body is whole.
-    pub(crate) fn is_done(&self) -> bool {
+    #[inline]
+    pub fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }
 
     /// How many bytes are still to come, if that is known.
-    pub(crate) fn left(&self) -> Option<u64> {
+    #[inline]
+    pub fn left(&self) -> Option<u64> {
         match self {
             Self::Length(left) => Some(*left),
             Self::Done => Some(0),
@@ -96,7 +101,7 @@ impl Decoder {
     }
 
     /// The next part of what came, taken from `bytes`; none when more is needed or the body is whole.
-    pub(crate) fn next(&mut self, bytes: &mut Bytes) -> Result<Option<Piece>, Invalid> {
+    pub fn next(&mut self, bytes: &mut Bytes) -> Result<Option<Piece>, Invalid> {
         match self {
             Self::Done => Ok(None),
             _ if bytes.is_empty() => Ok(None),
@@ -119,7 +124,7 @@ impl Decoder {
     }
 
     /// The connection ended; whether that is the body's end.
-    pub(crate) fn end(&mut self) -> bool {
+    pub fn end(&mut self) -> bool {
         let is_whole = matches!(self, Self::Close | Self::Done);
         *self = Self::Done;
         is_whole

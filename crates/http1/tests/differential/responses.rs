@@ -1,111 +1,13 @@
 //! Answers as the codec reads them, in one piece and in any two, and beside hyper's client.
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, Method, Request, Version};
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::rt::TokioIo;
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderName, Method};
 use proptest::prelude::*;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use shop_http1::Decoder;
+use shop_http1::fields::MOST_HEADERS;
+use shop_http1::response_head::LARGEST_HEAD;
 
-use super::Invalid;
-use super::decoder::{Decoder, Piece};
-use super::fields::MOST_HEADERS;
-use super::response_head::{self, LARGEST_HEAD, Reader};
-
-/// What was made of an answer.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Seen {
-    head: Option<(u16, Version, Option<Bytes>, HeaderMap)>,
-    body: Vec<u8>,
-    trailers: Option<HeaderMap>,
-    is_whole: bool,
-    /// Bytes behind the answer, and whether the connection would be kept.
-    left: usize,
-    keeps: bool,
-    fault: Option<&'static str>,
-}
-
-/// What the codec makes of `pieces`, after which the connection ends.
-fn read(method: &Method, pieces: &[&[u8]]) -> Seen {
-    let mut seen = Seen::default();
-    if let Err(Invalid(fault)) = try_read(method, pieces, &mut seen) {
-        seen.fault = Some(fault);
-    }
-    seen
-}
-
-fn try_read(method: &Method, pieces: &[&[u8]], seen: &mut Seen) -> Result<(), Invalid> {
-    let (mut reader, mut decoder, mut bytes) = (Reader::default(), None, Bytes::new());
-    for piece in pieces {
-        bytes = [&bytes, *piece].concat().into();
-        while decoder.is_none() && !bytes.is_empty() {
-            let Some(head) = reader.read(std::mem::take(&mut bytes))? else { break };
-            bytes = head.rest;
-            let status = head.parts.status.as_u16();
-            if !(100..200).contains(&status) || status == 101 {
-                decoder = Some(response_head::body(&head.parts, method)?);
-                let reason = head.parts.extensions.get::<hyper::ext::ReasonPhrase>().cloned().map(Bytes::from);
-                seen.keeps = head.keeps;
-                seen.head = Some((status, head.parts.version, reason, head.parts.headers));
-            }
-        }
-        let Some(decoder) = &mut decoder else { continue };
-        while let Some(piece) = decoder.next(&mut bytes)? {
-            match piece {
-                Piece::Data(data) => seen.body.extend_from_slice(&data),
-                Piece::Trailers(trailers) => seen.trailers = Some(trailers),
-            }
-        }
-    }
-    seen.is_whole = decoder.is_some_and(|mut decoder| decoder.is_done() || decoder.end());
-    seen.left = bytes.len();
-    Ok(())
-}
-
-/// What hyper's client makes of it.
-async fn hyper_reads(method: &Method, wire: &[u8]) -> Seen {
-    let (ours, mut theirs) = tokio::io::duplex(1 << 20);
-    let mut builder = hyper::client::conn::http1::Builder::new();
-    builder.max_header_size(LARGEST_HEAD).max_buf_size(LARGEST_HEAD);
-    let (mut sender, connection) = builder.handshake(TokioIo::new(ours)).await.expect("shakes hands");
-    let backend = async move {
-        let mut request = Vec::new();
-        while !request.ends_with(b"\r\n\r\n") {
-            request.push(theirs.read_u8().await.expect("a request"));
-        }
-        theirs.write_all(wire).await.expect("it fits");
-    };
-    let client = async move {
-        let request = Request::builder().method(method).uri("/").body(Empty::<Bytes>::new()).expect("a request");
-        let mut seen = Seen::default();
-        let Ok(response) = sender.send_request(request).await else { return seen };
-        let (head, mut body) = response.into_parts();
-        let reason = head.extensions.get::<hyper::ext::ReasonPhrase>().cloned().map(Bytes::from);
-        seen.head = Some((head.status.as_u16(), head.version, reason, head.headers));
-        while let Some(frame) = body.frame().await {
-            match frame.map(http_body::Frame::into_data) {
-                Ok(Ok(data)) => seen.body.extend_from_slice(&data),
-                Ok(Err(frame)) => seen.trailers = frame.into_trailers().ok(),
-                Err(_) => return seen,
-            }
-        }
-        seen.is_whole = true;
-        seen
-    };
-    let (seen, ..) = tokio::join!(client, backend, async { drop(connection.await) });
-    seen
-}
-
-fn agree(method: &Method, wire: &[u8]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let theirs = runtime.block_on(hyper_reads(method, wire));
-    let ours = Seen { left: 0, keeps: false, fault: None, ..read(method, &[wire]) };
-    // Of an answer that is not whole, it is chance how much was read before.
-    if ours.is_whole || theirs.is_whole {
-        assert_eq!(ours, theirs, "{method} {:?}", Bytes::copy_from_slice(wire));
-    }
-    assert_eq!(ours.head, theirs.head, "{method} {:?}", Bytes::copy_from_slice(wire));
-}
+use crate::hyper_client::{Seen, agree, read};
 
 fn whole(wire: &str) -> Seen {
     let seen = read(&Method::GET, &[wire.as_bytes()]);

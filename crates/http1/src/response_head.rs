@@ -1,53 +1,55 @@
-//! Heads on a backend's connection: a request's is written, an answer's is read.
+//! Heads of responses, as a backend sends them.
 
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 use http::header;
-use http::{Method, Response, StatusCode, Version, request, response};
+use http::{Method, Response, StatusCode, Version, response};
 use httparse::{Header, Status};
-use hyper::ext::ReasonPhrase;
 
-use super::Invalid;
-use super::decoder::Decoder;
-use super::fields::{self, MOST_HEADERS};
+use crate::Invalid;
+use crate::decoder::Decoder;
+use crate::fields::{self, MOST_HEADERS};
 
 /// Largest head of an answer; twice what clients may send, since services set cookies and links.
-pub(crate) const LARGEST_HEAD: usize = 64 * 1024;
+pub const LARGEST_HEAD: usize = 64 * 1024;
 
 /// So many lines an answer gets on its way: the request's id, two of the limiter, those for browsers. A map that grows step
 /// by step is copied at each.
 const MORE: usize = 9;
 
-/// Writes the head of a request.
-pub(crate) fn write(head: &request::Parts, out: &mut Vec<u8>) {
-    let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    for part in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
-        out.extend_from_slice(part.as_bytes());
-    }
-    fields::write(&head.headers, out);
-    out.extend_from_slice(b"\r\n");
+/// The head of an answer.
+#[derive(Debug)]
+pub struct Head {
+    /// All but the body.
+    pub parts: response::Parts,
+    /// Whether the connection may serve another call after this answer.
+    pub keeps: bool,
+    /// What came along behind it.
+    pub rest: Bytes,
 }
 
-/// The head of an answer.
-pub(crate) struct Head {
-    pub(crate) parts: response::Parts,
-    /// Whether the connection may serve another call after this answer.
-    pub(crate) keeps: bool,
-    /// What came along behind it.
-    pub(crate) rest: Bytes,
+/// What a status line says for people, among the extensions of a response; only if it is not the usual for its status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReasonPhrase(Bytes);
+
+impl ReasonPhrase {
+    /// As it came, without a line break.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Reads what comes of a head.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
+pub struct Reader {
     /// Looked at in vain.
     held: BytesMut,
 }
 
 impl Reader {
     /// The head that ends in `bytes`; none when some of it is still to come.
-    pub(crate) fn read(&mut self, bytes: Bytes) -> Result<Option<Head>, Invalid> {
+    pub fn read(&mut self, bytes: Bytes) -> Result<Option<Head>, Invalid> {
         if self.held.is_empty() {
             let head = parse(&bytes)?;
             if head.is_none() {
@@ -97,8 +99,9 @@ fn parse(bytes: &Bytes) -> Result<Option<Head>, Invalid> {
     parts.status = status;
     parts.version = if answer.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     parts.headers = fields::read(bytes, answer.headers, MORE)?;
-    if let Some(reason) = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok()) {
-        parts.extensions.insert(reason);
+    if let Some(reason) = reason {
+        // A copy, or whoever keeps it would hold all of the head.
+        parts.extensions.insert(ReasonPhrase(Bytes::copy_from_slice(reason.as_bytes())));
     }
     let keeps = keeps(&parts);
     Ok(Some(Head { parts, keeps, rest: bytes.slice(length..) }))
@@ -116,9 +119,9 @@ fn keeps(head: &response::Parts) -> bool {
     !names("close") && (head.version == Version::HTTP_11 || names("keep-alive"))
 }
 
-/// How the body of the answer to a `method` ends (RFC 9112, section 6.3). What a proxy may not hand on at all, such as two
-/// lengths, [`settle_length`](crate::message::headers::settle_length) refuses.
-pub(crate) fn body(head: &response::Parts, method: &Method) -> Result<Decoder, Invalid> {
+/// How the body of the answer to a `method` ends (RFC 9112, section 6.3). Of several equal lengths
+/// it takes one.
+pub fn body(head: &response::Parts, method: &Method) -> Result<Decoder, Invalid> {
     let status = head.status;
     let is_bare = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if is_bare || *method == Method::HEAD {

@@ -1,5 +1,5 @@
-//! Heads on a client's connection. A request that two readers could delimit differently is refused here, because whoever
-//! stands before or behind the gateway may be the other reader.
+//! Heads of requests: a client's is read, that to a backend written. A request that two readers could delimit differently is
+//! refused here, because whoever stands before or behind may be the other reader.
 //!
 //! The rules are those of RFC 9112, without what it lets a recipient tolerate.
 
@@ -9,9 +9,8 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Uri, Version, request};
 use httparse::{Header, Status};
 
-use super::decoder::Decoder;
-use super::fields::{self, MOST_HEADERS, has_word};
-use crate::message::reason::Reason;
+use crate::decoder::Decoder;
+use crate::fields::{self, MOST_HEADERS, has_word};
 
 /// Longest target that [`Uri`] takes.
 const LONGEST_TARGET: usize = 65_534;
@@ -21,19 +20,31 @@ const MORE: usize = 8;
 
 /// Why a client's bytes are not handed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) reason: Reason,
+pub struct Fault {
+    /// What to answer.
+    pub kind: FaultKind,
     /// For people.
-    pub(crate) detail: &'static str,
+    pub detail: &'static str,
     /// The path that was asked for, as far as it is known.
-    pub(crate) path: String,
+    pub path: String,
     /// Whether the client may be told: one that speaks something else could take the answer for something else.
-    pub(crate) speaks_http: bool,
+    pub speaks_http: bool,
+}
+
+/// The three answers to a head that is not handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// It is not valid, or not in one way: 400.
+    Invalid,
+    /// Too many bytes or lines: 431.
+    HeadTooLarge,
+    /// A target longer than any reader takes: 414.
+    UriTooLong,
 }
 
 impl Fault {
-    const fn new(reason: Reason, detail: &'static str) -> Self {
-        Self { reason, detail, path: String::new(), speaks_http: true }
+    const fn new(kind: FaultKind, detail: &'static str) -> Self {
+        Self { kind, detail, path: String::new(), speaks_http: true }
     }
 
     /// The same of a request for `target`.
@@ -43,25 +54,37 @@ impl Fault {
 }
 
 const fn bad(detail: &'static str) -> Fault {
-    Fault::new(Reason::BadRequest, detail)
+    Fault::new(FaultKind::Invalid, detail)
 }
 
 /// The head of a request.
 #[derive(Debug)]
-pub(crate) struct Head {
-    pub(crate) parts: request::Parts,
+pub struct Head {
+    /// All but the body.
+    pub parts: request::Parts,
     /// Where its body ends.
-    pub(crate) body: Decoder,
+    pub body: Decoder,
     /// Whether the client would send another request over the connection (RFC 9112, section 9.3).
-    pub(crate) keeps: bool,
+    pub keeps: bool,
     /// Whether the client waits for a 100 before it sends the body (RFC 9110, section 10.1.1).
-    pub(crate) expects: bool,
+    pub expects: bool,
     /// Whether it takes trailers (RFC 9110, section 10.1.4).
-    pub(crate) takes_trailers: bool,
+    pub takes_trailers: bool,
+}
+
+/// Writes the head of a request to a backend, whose target is a path.
+pub fn write(head: &request::Parts, out: &mut Vec<u8>) {
+    let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    for part in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    fields::write(&head.headers, out);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Reads what comes of a head.
-pub(crate) struct Reader {
+#[derive(Debug)]
+pub struct Reader {
     /// Looked at in vain.
     held: BytesMut,
     seen: Seen,
@@ -79,12 +102,12 @@ struct Seen {
 
 impl Reader {
     /// Of heads up to `largest` bytes.
-    pub(crate) fn new(largest: usize) -> Self {
+    pub fn new(largest: usize) -> Self {
         Self { held: BytesMut::new(), seen: Seen::default(), largest }
     }
 
     /// The head that ends in `bytes`, of which what follows it is left; none, and nothing left, while it is incomplete.
-    pub(crate) fn read(&mut self, bytes: &mut Bytes) -> Result<Option<Head>, Fault> {
+    pub fn read(&mut self, bytes: &mut Bytes) -> Result<Option<Head>, Fault> {
         if self.held.is_empty() {
             let Some(end) = self.end(bytes)? else {
                 // A copy, or a slow client would hold all of the room that its first bytes were read into.
@@ -107,7 +130,7 @@ impl Reader {
 
     /// Where the head in `bytes` ends, if all of it is there.
     fn end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
-        let too_large = Fault::new(Reason::HeadTooLarge, "the head is larger than allowed");
+        let too_large = Fault::new(FaultKind::HeadTooLarge, "the head is larger than allowed");
         match end_of_head(bytes, self.seen.lines)? {
             Search::End(end) if end > self.largest => Err(too_large),
             Search::End(end) => {
@@ -200,7 +223,7 @@ fn read(bytes: &Bytes, request: &httparse::Request<'_, '_>) -> Result<Head, Faul
 
 fn target(text: &Bytes) -> Result<Uri, Fault> {
     if text.len() > LONGEST_TARGET {
-        return Err(Fault::new(Reason::UriTooLong, "the request target is too long"));
+        return Err(Fault::new(FaultKind::UriTooLong, "the request target is too long"));
     }
     Uri::from_maybe_shared(text.clone()).map_err(|_| bad(culprit(text)))
 }
@@ -324,7 +347,7 @@ fn names_another_protocol(bytes: &[u8]) -> bool {
 
 fn fault_of(error: httparse::Error) -> Fault {
     match error {
-        httparse::Error::TooManyHeaders => Fault::new(Reason::HeadTooLarge, "the head has too many lines"),
+        httparse::Error::TooManyHeaders => Fault::new(FaultKind::HeadTooLarge, "the head has too many lines"),
         httparse::Error::HeaderName => bad("a header's name is not valid, or its line is folded"),
         httparse::Error::HeaderValue => bad("a header's value has a control character"),
         httparse::Error::NewLine => bad("a line does not end with CRLF"),

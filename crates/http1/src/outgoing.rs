@@ -6,13 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName};
 use http_body::Body;
 use tokio::io::AsyncWrite;
 
-use super::fields;
-use crate::message::headers::is_vouched_for;
-use crate::upstream::body::Upload;
+use crate::fields;
 
 /// Larger buffers than this are not kept for the next head.
 const LARGEST_SPARE: usize = 16 * 1024;
@@ -25,9 +23,15 @@ thread_local! {
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// A body that takes back what it gave.
+pub trait PutBack: Body<Data = Bytes> + Unpin {
+    /// Takes back `piece`, the latest that it gave: it did not go out.
+    fn put_back(&mut self, piece: Bytes);
+}
+
 /// Why a message did not go out whole.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub enum Trouble {
     /// The connection broke.
     Connection(io::Error),
     /// The body did.
@@ -35,7 +39,8 @@ pub(crate) enum Trouble {
 }
 
 /// What is left of a message.
-pub(crate) struct Outgoing<B> {
+#[derive(Debug)]
+pub struct Outgoing<B> {
     /// The head, then the sizes of chunks.
     lines: Vec<u8>,
     /// So much of the lines is gone.
@@ -51,10 +56,11 @@ pub(crate) struct Outgoing<B> {
 }
 
 /// How a body is delimited.
-pub(crate) enum Framing {
+#[derive(Debug)]
+pub enum Framing {
     /// So many bytes are to come.
     Length(u64),
-    /// With these trailers allowed.
+    /// With these trailers allowed, as [`fields::announced`] finds them.
     Chunked(Vec<HeaderName>),
     /// By the end of the connection.
     Close,
@@ -65,8 +71,8 @@ pub(crate) enum Framing {
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
 impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
-    /// An answer: `body`, delimited by `framing`, behind the head that `write` writes.
-    pub(crate) fn answer(framing: Framing, body: B, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+    /// A response: `body`, delimited by `framing`, behind the head that `write` writes.
+    pub fn response(framing: Framing, body: B, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut outgoing = Self::returnable(framing, body, write);
         outgoing.may_return = false;
         if matches!(outgoing.framing, Framing::Ended) {
@@ -93,12 +99,13 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
     }
 
     /// Whether something of it may have been sent.
-    pub(crate) fn is_begun(&self) -> bool {
+    #[inline]
+    pub fn is_begun(&self) -> bool {
         self.is_begun
     }
 
     /// Sends until all is sent. To be asked again after it was ready is an error of ours and ready at once.
-    pub(crate) fn poll_send<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>>
+    pub fn poll_send<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>>
     where
         S: AsyncWrite + Unpin,
     {
@@ -127,7 +134,8 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
     }
 
     /// Whether a reader can tell where the body ends by itself.
-    pub(crate) fn is_delimited(&self) -> bool {
+    #[inline]
+    pub fn is_delimited(&self) -> bool {
         !matches!(self.framing, Framing::Close)
     }
 
@@ -175,7 +183,7 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
             (Framing::Ended, _) => {}
             (Framing::Length(left), Some(Ok(data))) => {
                 let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
-                // The client's side sees to it that the length is right; a wrong one must not go on as the next request.
+                // Who gives the body sees to it that the length is right; a wrong one must not go on as the next request.
                 *left = left.checked_sub(size).ok_or(Trouble::Body)?;
                 let is_last = *left == 0;
                 self.piece = data;
@@ -239,14 +247,14 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
     }
 }
 
-impl Outgoing<Upload> {
-    /// A request, whose body can be had back as long as nothing of it went out.
-    pub(crate) fn request(framing: Framing, body: Upload, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+impl<B: PutBack> Outgoing<B> {
+    /// A request, whose body can be had back as long as nothing of it went out. `write` writes its head.
+    pub fn request(framing: Framing, body: B, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         Self::returnable(framing, body, write)
     }
 
     /// The body as it was, if nothing of the request was sent.
-    pub(crate) fn back(self) -> Option<Upload> {
+    pub fn back(self) -> Option<B> {
         if self.is_begun {
             return None;
         }
@@ -265,35 +273,14 @@ fn write_size(size: usize, out: &mut Vec<u8>) {
     let _ = write!(out, "{size:X}\r\n");
 }
 
-/// Leaves those `trailers` that were announced, have no meaning for framing, routing or access (RFC 9110, 6.5.1), and are
-/// not the gateway's to say: a reader that merges them into the head would take them for its word.
+/// Leaves those `trailers` that are `allowed`.
 fn retain(trailers: &mut HeaderMap, allowed: &[HeaderName]) {
     let all = std::mem::take(trailers);
     let mut name = None;
     for (next, value) in all {
         name = next.or(name);
-        if let Some(name) = name.as_ref().filter(|name| allowed.contains(name) && !is_refused(name)) {
+        if let Some(name) = name.as_ref().filter(|name| allowed.contains(name)) {
             trailers.append(name, value);
         }
     }
-}
-
-fn is_refused(name: &HeaderName) -> bool {
-    let is_known = [
-        header::AUTHORIZATION,
-        header::CACHE_CONTROL,
-        header::CONNECTION,
-        header::CONTENT_ENCODING,
-        header::CONTENT_RANGE,
-        header::CONTENT_TYPE,
-        header::COOKIE,
-        header::MAX_FORWARDS,
-        header::PROXY_AUTHORIZATION,
-        header::SET_COOKIE,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-    ]
-    .contains(name);
-    is_known || is_vouched_for(name.as_str().as_bytes())
 }

@@ -1,38 +1,56 @@
-//! An answer as an HTTP/1.1 client gets it: its head, and how its body is delimited (RFC 9112, sections 6 and 9).
+//! A response as a client gets it: its head, and how its body is delimited (RFC 9112, sections 6 and 9).
 
 use std::cell::RefCell;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use http::header;
 use http::response::Parts;
 use http::{Response, StatusCode, Version};
-use http_body::Body as _;
-use hyper::ext::ReasonPhrase;
+use http_body::Body;
 use shop_clock::{Clock as _, SystemClock};
 
-use super::fields;
-use super::outgoing::{Framing, Outgoing};
-use crate::proxy::download::Body;
+use crate::fields;
+use crate::outgoing::{Framing, Outgoing};
+use crate::response_head::ReasonPhrase;
 
-/// What matters of a request for its answer.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked {
-    pub(crate) version: Version,
-    pub(crate) is_head: bool,
-    pub(crate) takes_trailers: bool,
-    /// Whether the connection is kept, unless the answer says otherwise.
-    pub(crate) keeps: bool,
+/// A body that can be left out.
+pub trait Skip {
+    /// The client is not sent it, which makes it whole: as to HEAD.
+    fn skip(&mut self);
 }
 
-/// `response` on its way to the client, behind `before`; and whether the connection is kept after it.
-pub(crate) fn outgoing(before: &[u8], response: Response<Body>, asked: Asked) -> (Outgoing<Body>, bool) {
+/// What matters of a request for its response.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestInfo {
+    /// What the client speaks.
+    pub version: Version,
+    /// Whether it asked for a head alone.
+    pub is_head: bool,
+    /// Whether it takes trailers.
+    pub takes_trailers: bool,
+    /// Whether the connection is kept, unless the response says otherwise.
+    pub keeps: bool,
+}
+
+/// `response` on its way to the client, behind `before`; and whether the connection is kept after it. Trailers that are
+/// `refused` stay behind.
+pub fn outgoing<B>(
+    before: &[u8],
+    response: Response<B>,
+    asked: RequestInfo,
+    refused: impl Fn(&[u8]) -> bool,
+) -> (Outgoing<B>, bool)
+where
+    B: Body<Data = Bytes> + Skip + Unpin,
+{
     let (mut parts, mut body) = response.into_parts();
     let is_http_11 = asked.version == Version::HTTP_11;
     let mut keeps = asked.keeps;
     if parts.status != StatusCode::SWITCHING_PROTOCOLS
         && let Some(connection) = parts.headers.remove(header::CONNECTION)
     {
-        // The gateway's own: a backend's went no further than here.
+        // Of whoever answers: a backend's goes no further than to its proxy.
         keeps &= !connection.as_bytes().eq_ignore_ascii_case(b"close");
     }
     let has_no_length = parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT;
@@ -46,7 +64,7 @@ pub(crate) fn outgoing(before: &[u8], response: Response<Body>, asked: Asked) ->
         _ if has_no_body => Framing::Ended,
         Some(0) => Framing::Ended,
         Some(length) => Framing::Length(length),
-        None if is_http_11 && asked.takes_trailers => Framing::Chunked(fields::announced(&parts.headers)),
+        None if is_http_11 && asked.takes_trailers => Framing::Chunked(fields::announced(&parts.headers, refused)),
         None if is_http_11 => Framing::Chunked(Vec::new()),
         None => {
             keeps = false;
@@ -62,7 +80,7 @@ pub(crate) fn outgoing(before: &[u8], response: Response<Body>, asked: Asked) ->
     if !matches!(&framing, Framing::Chunked(trailers) if !trailers.is_empty()) {
         parts.headers.remove(header::TRAILER);
     }
-    let outgoing = Outgoing::answer(framing, body, |lines| {
+    let outgoing = Outgoing::response(framing, body, |lines| {
         lines.extend_from_slice(before);
         begin(&parts, is_http_11, lines);
         fields::write(&parts.headers, lines);

@@ -24,7 +24,7 @@ thread_local! {
 }
 
 /// What `stream` has; nothing at its end. `wanted` is how much is due, if that is known.
-pub(crate) fn poll_read<S>(stream: &mut S, wanted: Option<u64>, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>>
+pub fn poll_read<S>(stream: &mut S, wanted: Option<u64>, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>>
 where
     S: AsyncRead + Unpin,
 {

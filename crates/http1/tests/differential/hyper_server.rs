@@ -8,23 +8,22 @@ use http::{HeaderMap, Method, Uri, Version, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use shop_http1::Piece;
+use shop_http1::request_head::{Head, Reader};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::decoder::Piece;
-use super::request_head::{Head, Reader};
-
-pub(super) const LARGEST_HEAD: usize = 4096;
+pub(crate) const LARGEST_HEAD: usize = 4096;
 
 /// A request and what came of its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) head: (Method, Uri, Version, HeaderMap),
-    pub(super) body: Vec<u8>,
-    pub(super) trailers: Option<HeaderMap>,
+pub(crate) struct Seen {
+    pub(crate) head: (Method, Uri, Version, HeaderMap),
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Option<HeaderMap>,
 }
 
 /// What the codec makes of `pieces`: the requests that are whole, and whether one of them, or what follows, is refused.
-pub(super) fn read(pieces: &[&[u8]]) -> (Vec<Seen>, bool) {
+pub(crate) fn read(pieces: &[&[u8]]) -> (Vec<Seen>, bool) {
     let (mut reader, mut current, mut seen) = (Reader::new(LARGEST_HEAD), None, Vec::new());
     let mut bytes = Bytes::new();
     for piece in pieces {
@@ -90,7 +89,7 @@ fn keeps(request: &Seen) -> bool {
 }
 
 /// Both read the same requests, as far as both read any.
-pub(super) fn agree(wire: &[u8]) {
+pub(crate) fn agree(wire: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let theirs = runtime.block_on(hyper_reads(wire));
     let (ours, _) = read(&[wire]);

@@ -1,0 +1,7 @@
+//! The codec beside hyper's, on what is generated and on what fuzzing begins with.
+
+mod hyper_client;
+mod hyper_server;
+mod requests;
+mod responses;
+mod seeds;
