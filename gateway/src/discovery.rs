@@ -12,13 +12,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use shop_clock::{Clock, SystemClock};
+use shop_balance::MOST;
+use shop_clock::{Clock, SystemClock, chance};
 use tokio::time::Instant;
 
 use self::known::{Group, Knowledge};
 use self::names::Names;
-use crate::balance::rotation::MOST;
-use crate::chance;
 use crate::discovery::backends::BackendUrl;
 use crate::discovery::source::{Discovery as Settings, SourceUrl};
 use crate::services::check::Protocol;

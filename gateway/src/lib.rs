@@ -36,9 +36,7 @@ pub mod settings;
 mod message;
 
 // Parts that know nothing of a gateway.
-mod balance;
 mod browser;
-mod chance;
 mod discovery;
 mod limit;
 

@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod grpc;
 pub(crate) mod headers;
+pub(crate) mod outcome;
 pub(crate) mod path;
 pub(crate) mod reason;
 pub(crate) mod refusal;

@@ -22,7 +22,6 @@ use self::forward::{Call, Forward};
 use crate::admin::feed::Listener;
 use crate::admin::own::{self, Own};
 use crate::admin::{self, Answer, Asked};
-use crate::balance::outcome::Outcome;
 use crate::browser::cors;
 use crate::docs::{self, Docs};
 use crate::limit::{self, Ruling, Verdict};
@@ -31,7 +30,7 @@ use crate::message::headers::{self, Onward};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::message::request_id::X_REQUEST_ID;
-use crate::message::{grpc, path, upgrade};
+use crate::message::{grpc, outcome, path, upgrade};
 use crate::proxy::download::{Body, Download};
 use crate::proxy::location::Inside;
 use crate::proxy::tunnel::{Link, Tunnel};
@@ -365,12 +364,12 @@ impl Visit {
             let status = grpc::status(&head.headers);
             self.exchange.grpc_status(status);
             if head.status == StatusCode::OK {
-                status.map(|status| Outcome::grpc(Some(status), &head.headers, patience.end.is_some()))
+                status.map(|status| outcome::of_grpc(Some(status), &head.headers, patience.end.is_some()))
             } else {
-                Some(Outcome::http(head.status, &head.headers))
+                Some(outcome::of_http(head.status, &head.headers))
             }
         } else {
-            Some(Outcome::http(head.status, &head.headers))
+            Some(outcome::of_http(head.status, &head.headers))
         };
         if let Some(outcome) = decided
             && let Some(permit) = permit.take()

@@ -10,19 +10,18 @@ pub use admin::Admin;
 pub use docs::Docs;
 pub use tls::Tls;
 
-pub use crate::balance::settings::{HealthCheck, Retries};
+pub use shop_balance::settings::{CircuitBreaker, HealthCheck, LoadBalancer, Retries, Strategy};
+
 pub use crate::browser::origin::{AllowedOrigin, InvalidOrigin};
 pub use crate::browser::settings::{Cors, Csrf, SecurityHeaders};
 pub use crate::discovery::backends::{BackendUrl, Backends, InvalidBackend};
 pub use crate::discovery::source::{Discovery, NameServer, SourceUrl};
 pub use crate::limit::settings::{ApiKeys, ClientKey, Jwt, RateLimit, RedisLimit, RouteLimit};
 
-use std::num::NonZeroU32;
-
 use serde::{Deserialize, Serialize};
+use shop_balance::MOST;
 use shop_config::{Duration, Http, Log, Otel, Problems, Settings, Stop, Var};
 
-use crate::balance::rotation::MOST;
 use crate::message::client::Network;
 use crate::services::check::Protocol;
 
@@ -294,66 +293,6 @@ impl Default for Service {
     }
 }
 
-/// Keeping calls away from backends that fail.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct CircuitBreaker {
-    /// Off: every backend is always tried.
-    pub enabled: bool,
-    /// Calls let through at once to find out whether a backend has recovered.
-    pub max_requests: NonZeroU32,
-    /// Window over which the share of failures is judged.
-    pub interval: Duration,
-    /// How long a backend is left alone before it is tried again; grows with each failed trial.
-    pub timeout: Duration,
-}
-
-impl Default for CircuitBreaker {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            max_requests: NonZeroU32::MIN.saturating_add(9),
-            interval: Duration::secs(60),
-            timeout: Duration::secs(30),
-        }
-    }
-}
-
-/// Sharing calls among the backends of a service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LoadBalancer {
-    /// Off: the first backend gets every call, the others only what it cannot take.
-    pub enabled: bool,
-    /// Which backend is next.
-    pub strategy: Strategy,
-    /// How long the share of a backend that recovered grows to its full size; 0 gives it at once. Ten seconds fill the
-    /// caches and pools of a service of the shop.
-    pub slow_start: Duration,
-}
-
-impl Default for LoadBalancer {
-    fn default() -> Self {
-        Self { enabled: true, strategy: Strategy::RoundRobin, slow_start: Duration::secs(10) }
-    }
-}
-
-/// Which backend is next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    /// Each in turn.
-    RoundRobin,
-    /// The one with the fewest calls in flight.
-    LeastConnections,
-    /// Each in turn, as often as its weight says, evenly spread.
-    WeightedRoundRobin,
-    /// Any.
-    Random,
-    /// The better of two by recent latency.
-    P2cEwma,
-}
-
 impl Settings for Config {
     const NAME: &'static str = "gateway";
     const ABOUT: &'static str = "The shop's API gateway: one port for HTTP and gRPC in front of all services.";
@@ -451,11 +390,7 @@ impl Config {
         });
         self.services.check(problems);
         problems.within("discovery", |p| self.discovery.check(p));
-        problems.within("circuit_breaker", |p| {
-            let second = Duration::secs(1);
-            p.ensure(self.circuit_breaker.interval >= second, "interval", "must be at least 1s");
-            p.ensure(!self.circuit_breaker.timeout.is_zero(), "timeout", "must be more than 0");
-        });
+        problems.within("circuit_breaker", |p| self.circuit_breaker.check(p));
         problems.within("cors", |p| self.cors.check(p));
         problems.within("csrf", |p| self.csrf.check(p));
         problems.within("security_headers", |p| self.security_headers.check(p));

@@ -1,4 +1,7 @@
-//! Time and identity as parameters: nothing else in the suite reads the wall clock or makes an id.
+//! Time and identity as parameters: nothing else in the suite reads the wall clock or makes an id. Chance that only spreads
+//! things out is here too.
+
+pub mod chance;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use shop_clock::chance;
 use shop_fault::{Fault, Kind};
 
 /// How long a client should stay away while the store cannot be reached.
@@ -170,6 +171,5 @@ where
 /// 5, 10, 20 … ms, each up to half longer, so that two that collided do not collide again.
 fn pause(attempt: u32) -> Duration {
     let base = 5_u64 << (attempt - 1).min(8);
-    let chance = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), attempt);
-    Duration::from_millis(base + chance % (base / 2 + 1))
+    Duration::from_millis(base).mul_f64(1.0 + 0.5 * chance::fraction())
 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
+use shop_balance::Seen;
 
-use crate::balance::health::Seen;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::services::{Backend, Member, Service};

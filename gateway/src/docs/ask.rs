@@ -9,8 +9,8 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use shop_balance::Seen;
 
-use crate::balance::health::Seen;
 use crate::services::{Backend, Member};
 
 const AGENT: HeaderValue = HeaderValue::from_static("shop-gateway-docs");

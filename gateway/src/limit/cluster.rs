@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisError, Script};
+use shop_clock::chance;
 use shop_telemetry::{About, KeyValue, Span, SpanKind};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -20,7 +21,6 @@ use tokio::time::Instant;
 use super::caller::Key;
 use super::counter::Counter;
 use super::policy::{Policy, Rate, Verdict};
-use crate::chance;
 use crate::limit::settings::RedisLimit;
 
 /// What Redis runs.

@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use shop_http1::fields::MOST_HEADERS;
 
 use crate::admin::own;
-use crate::balance::outcome::FAULT_SCOPE;
 use crate::message::client::{Client, X_FORWARDED_FOR};
+use crate::message::outcome::FAULT_SCOPE;
 use crate::message::reason::Reason;
 use crate::message::refusal::{Refusal, X_GATEWAY_REASON};
 use crate::message::upgrade;

@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use shop_balance::Permit;
 use shop_http1::response::Skip;
 use tokio::time::{Instant, Sleep};
 
 use crate::admin::feed::Listener;
-use crate::balance::breaker::Permit;
-use crate::balance::outcome::Outcome;
 use crate::message::headers;
+use crate::message::outcome::{self, Outcome};
 use crate::message::reason::Reason;
 use crate::message::refusal::grpc_status;
 use crate::record::Exchange;
@@ -145,7 +145,7 @@ impl Download {
             exchange.grpc_status(status);
             if let Some(permit) = self.permit.take() {
                 let none = HeaderMap::new();
-                permit.judge(Outcome::grpc(status, trailers.unwrap_or(&none), self.end.is_some()));
+                permit.judge(outcome::of_grpc(status, trailers.unwrap_or(&none), self.end.is_some()));
             }
         }
         exchange.complete();

@@ -6,14 +6,13 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::request::Parts;
 use http_body_util::{BodyExt, Limited};
+use shop_balance::Permit;
+use shop_balance::settings::Retries;
 use tokio::time::Instant;
 
-use crate::balance::breaker::Permit;
-use crate::balance::outcome::Outcome;
-use crate::balance::settings::Retries;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::message::{headers, upgrade};
+use crate::message::{headers, outcome, upgrade};
 use crate::record::{Exchange, trace};
 use crate::server::Watch;
 use crate::services::{Backend, Group, InFlight, Tried};
@@ -174,7 +173,7 @@ impl Forward<'_> {
         let status = answer.response.status();
         backend.answered();
         if self.group.wants_latency() {
-            let outcome = Outcome::http(status, answer.response.headers());
+            let outcome = outcome::of_http(status, answer.response.headers());
             backend.latency.observe(begun.elapsed(), !outcome.is_ill());
         }
         if answer.resent {

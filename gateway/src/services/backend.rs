@@ -4,17 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use shop_balance::breaker::Rules;
+use shop_balance::settings::HealthCheck;
+use shop_balance::{Breaker, HealthRecord, PassiveHealth, PeakEwma, Seen, SlowStart, Trouble, Verdict};
+
 use super::Site;
-use crate::balance::breaker::{Breaker, Rules};
-use crate::balance::health::{Health, Seen};
-use crate::balance::latency::Latency;
-use crate::balance::ramp::Ramp;
-use crate::balance::record::{Record, Verdict};
-use crate::balance::settings::HealthCheck;
-use crate::chance;
 use crate::message::reason::Reason;
 use crate::metrics::BackendMetrics;
-use crate::services::check::{Protocol, Trouble};
+use crate::services::check::Protocol;
 use crate::settings::wanted::Spec;
 use crate::upstream::{Channel, Pool};
 
@@ -30,11 +27,11 @@ pub(crate) struct Backend {
     pub(crate) channels: Box<[Channel]>,
     pub(crate) metrics: BackendMetrics,
     /// What live traffic tells.
-    pub(crate) health: Health,
+    pub(crate) health: PassiveHealth,
     /// What checks tell.
-    pub(crate) checks: Record,
-    ramp: Arc<Ramp>,
-    pub(crate) latency: Latency,
+    pub(crate) checks: HealthRecord,
+    slow_start: Arc<SlowStart>,
+    pub(crate) latency: PeakEwma,
     in_flight: AtomicUsize,
     /// No generation names it any more.
     retired: AtomicBool,
@@ -47,10 +44,10 @@ impl Backend {
         Self {
             pools: (0..site.workers).map(|_| Pool::default()).collect(),
             channels: (0..site.workers).map(|_| Channel::default()).collect(),
-            health: Health::new(),
-            checks: Record::default(),
-            ramp: Arc::new(Ramp::new(slow_start)),
-            latency: Latency::new(),
+            health: PassiveHealth::new(),
+            checks: HealthRecord::default(),
+            slow_start: Arc::new(SlowStart::new(slow_start)),
+            latency: PeakEwma::new(),
             in_flight: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
             metrics: site.metrics.backend(service, &label),
@@ -63,12 +60,13 @@ impl Backend {
 
     /// A closed breaker for it.
     pub(super) fn new_breaker(&self, rules: Rules) -> Arc<Breaker> {
-        Breaker::new(rules, &self.label, self.metrics.breaker.clone(), Arc::clone(&self.ramp))
+        let gauge = self.metrics.breaker.clone();
+        Breaker::new(rules, &self.label, Arc::clone(&self.slow_start), move |state| gauge.set(i64::from(state as u8)))
     }
 
     /// How long its share grows after it recovered.
     pub(super) fn grow_within(&self, slow_start: Duration) {
-        self.ramp.set_window(slow_start);
+        self.slow_start.set_window(slow_start);
     }
 
     /// No generation names it any more: connections are closed as soon as no call uses them.
@@ -95,7 +93,7 @@ impl Backend {
 
     /// How much of its usual share it gets while it warms up, from 0 to 1.
     pub(crate) fn warmth(&self) -> f64 {
-        (self.ramp.share() * 100.0).round() / 100.0
+        (self.slow_start.share() * 100.0).round() / 100.0
     }
 
     /// Calls that it has not finished.
@@ -119,15 +117,14 @@ impl Backend {
         self.protocol
     }
 
-    /// Whether it takes a call that is its turn: always, except now and then while it warms up.
-    pub(super) fn takes(&self) -> bool {
-        let share = self.ramp.share();
-        share >= 1.0 || chance::fraction() < share
+    /// Whether it takes a call that is its turn: always, except now and then while it warms up, when chance decides.
+    pub(super) fn admit(&self) -> bool {
+        self.slow_start.admit()
     }
 
     /// It answered.
     pub(crate) fn answered(&self) {
-        match self.health.seen(Seen::Up, None) {
+        match self.health.note(Seen::Up, None) {
             Seen::Up => return,
             // No news: it was never down.
             Seen::Never => {}
@@ -138,7 +135,7 @@ impl Backend {
 
     /// It could not be reached, or broke off.
     pub(crate) fn failed(&self, reason: Reason, detail: &str) {
-        if self.health.seen(Seen::Down, Some(detail)) != Seen::Down {
+        if self.health.note(Seen::Down, Some(detail)) != Seen::Down {
             self.show();
             tracing::warn!(backend = self.label, reason = reason.word(), error = detail, "backend is down");
         }
@@ -159,7 +156,7 @@ impl Backend {
             (Verdict::Unknown, Verdict::Healthy) => tracing::debug!(backend = self.label, "backend is healthy"),
             (_, Verdict::Healthy) => {
                 if before != Verdict::Never {
-                    self.ramp.begin();
+                    self.slow_start.begin();
                 }
                 tracing::info!(backend = self.label, "backend is healthy");
             }

@@ -8,20 +8,12 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use shop_balance::Trouble;
+use shop_clock::chance;
 
-use crate::chance;
 use crate::services::{Backend, Group};
 use crate::state::live::Live;
 use crate::state::shared::Shared;
-
-/// Why a check failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    /// The backend itself says that it wants no calls.
-    Declines(String),
-    /// No answer, or none that makes sense.
-    Silent(String),
-}
 
 /// Checks until dropped, whatever generation is in force. A check that runs while generations change goes on: where they
 /// change often, a backend that hangs would never be found to.

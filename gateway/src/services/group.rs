@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shop_balance::breaker::State;
+use shop_balance::settings::{CircuitBreaker, HealthCheck, LoadBalancer, Retries};
+use shop_balance::{Availability, BackendSet, Balancer, Breaker, Candidate, Permit, RetryBudget, Trouble};
+
 use super::{Backend, Site};
-use crate::balance::balancer::Balancer;
-use crate::balance::breaker::{Breaker, Permit, Rules, State};
-use crate::balance::retry_budget::Budget;
-use crate::balance::rotation::{MOST, Places, Rotation};
-use crate::balance::settings::{HealthCheck, Retries};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::services::check::{Protocol, Trouble};
+use crate::services::check::Protocol;
 use crate::settings::wanted::{Source, Spec};
-use crate::settings::{CircuitBreaker, LoadBalancer};
 
 /// Backends that can stand in for each other, as one generation has them. A generation in which nothing of a group is
 /// different shares it with the one before.
@@ -22,11 +20,11 @@ pub(crate) struct Group {
     protocol: Protocol,
     members: Vec<Member>,
     balancer: Balancer,
-    rotation: Rotation,
+    availability: Availability,
     /// Members that get no new calls.
-    draining: Places,
+    draining: BackendSet,
     /// What retries may cost; none when there are no retries.
-    pub(crate) budget: Option<Arc<Budget>>,
+    pub(crate) budget: Option<Arc<RetryBudget>>,
     trial_after: Duration,
     made_of: MadeOf,
 }
@@ -57,7 +55,7 @@ struct MadeOf {
 
 /// Backends already tried for a call, one bit each.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tried(Places);
+pub(crate) struct Tried(BackendSet);
 
 impl Group {
     /// The backends of `service` that speak `protocol`; of the `previous` group it keeps all that is the same.
@@ -97,14 +95,15 @@ impl Group {
         let budget = previous
             .filter(|group| group.made_of.retries == made_of.retries)
             .and_then(|group| group.budget.clone())
-            .or_else(|| retries.then(|| Arc::new(Budget::new(&made_of.retries))));
+            .or_else(|| retries.then(|| Arc::new(RetryBudget::new(&made_of.retries))));
         let draining = members.iter().enumerate().filter(|(_, member)| member.draining);
+        let draining = draining.map(|(place, _)| place).collect();
         let group = Self {
             service,
             protocol,
             balancer: Balancer::new(&made_of.balancer, members.len()),
-            rotation: Rotation::new(),
-            draining: draining.fold(0, |all, (place, _)| all | 1 << place),
+            availability: Availability::new(),
+            draining,
             budget,
             trial_after: made_of.breaker.timeout.get(),
             members,
@@ -133,11 +132,11 @@ impl Group {
     pub(crate) fn standings(&self) -> impl Iterator<Item = &'static str> {
         let (usable, spare) = self.left(Tried::default());
         let fit = self.fit(usable);
-        self.members.iter().enumerate().map(move |(place, member)| match 1 << place {
+        self.members.iter().enumerate().map(move |(place, member)| match place {
             _ if member.draining => "draining",
-            bit if fit & bit != 0 => "first",
-            bit if usable & bit != 0 => "failed_lately",
-            bit if spare & bit != 0 => "reserve",
+            place if fit.has(place) => "first",
+            place if usable.has(place) => "failed_lately",
+            place if spare.has(place) => "reserve",
             _ => "out",
         })
     }
@@ -149,7 +148,7 @@ impl Group {
         let mut order = Vec::with_capacity(self.members.len());
         for wanted in ["first", "failed_lately", "reserve", "out", "draining"] {
             let places = standings.iter().enumerate().filter(|(_, standing)| **standing == wanted);
-            let places = places.fold(0, |all, (place, _)| all | 1 << place);
+            let places = places.map(|(place, _)| place).collect();
             order.extend(self.balancer.order(&self.members, places));
         }
         let state = |member: &Member| member.breaker.as_ref().map(|breaker| breaker.state().word());
@@ -164,7 +163,7 @@ impl Group {
     pub(crate) fn refuses(&self) -> Option<Reason> {
         let (usable, spare) = self.left(Tried::default());
         let open = |member: &Member| member.breaker.as_ref().is_some_and(|breaker| breaker.state() == State::Open);
-        let takers = self.members.iter().enumerate().filter(|(place, _)| (usable | spare) & (1 << place) != 0);
+        let takers = self.members.iter().enumerate().filter(|(place, _)| (usable | spare).has(*place));
         let mut takers = takers.map(|(_, member)| open(member)).peekable();
         if takers.peek().is_none() {
             return Some(Reason::NoHealthyBackend);
@@ -190,13 +189,13 @@ impl Group {
         let (usable, spare) = self.left(*tried);
         let fit = self.fit(usable);
         // A call takes one turn, however many backends it needs.
-        let mut repeat = tried.0 != 0;
+        let mut repeat = !tried.0.is_empty();
         let mut refused = false;
-        for mut left in [fit, usable & !fit, spare] {
-            while left != 0 {
+        for mut left in [fit, usable.without(fit), spare] {
+            while !left.is_empty() {
                 let place = self.choose(left, repeat);
                 repeat = true;
-                left &= !(1 << place);
+                left.remove(place);
                 let member = &self.members[place];
                 let permit = match &member.breaker {
                     None => None,
@@ -208,7 +207,7 @@ impl Group {
                         some => some,
                     },
                 };
-                tried.0 |= 1 << place;
+                tried.0.insert(place);
                 return Ok((Arc::clone(&member.backend), permit));
             }
         }
@@ -227,34 +226,31 @@ impl Group {
 
     /// Whether a backend in rotation has not been tried.
     pub(crate) fn has_other(&self, tried: Tried) -> bool {
-        self.left(tried).0 != 0
+        !self.left(tried).0.is_empty()
     }
 
     /// Who is in rotation, and who in reserve, of those not tried.
-    fn left(&self, tried: Tried) -> (Places, Places) {
-        let count = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
-        let all = Places::MAX.checked_shr(Places::BITS.saturating_sub(count)).unwrap_or(0);
-        let open = all & !self.draining & !tried.0;
-        let (usable, spare) = self.rotation.get();
+    fn left(&self, tried: Tried) -> (BackendSet, BackendSet) {
+        let open = BackendSet::first(self.members.len()).without(self.draining | tried.0);
+        let (usable, spare) = self.availability.get();
         (usable & open, spare & open)
     }
 
     /// Those of `places` that did not fail a moment ago.
-    fn fit(&self, places: Places) -> Places {
-        let members = self.members.iter().take(MOST).enumerate();
-        members
-            .filter(|(place, member)| places & (1 << place) != 0 && !member.backend.health.is_fit())
-            .fold(places, |fit, (place, _)| fit & !(1 << place))
+    fn fit(&self, places: BackendSet) -> BackendSet {
+        let members = self.members.iter().enumerate();
+        let unfit = members.filter(|(place, member)| places.has(*place) && !member.backend.health.is_fit());
+        places.without(unfit.map(|(place, _)| place).collect())
     }
 
     /// The balancer's choice among `places`; who recovered lately gives part of its share to the others.
-    fn choose(&self, places: Places, repeat: bool) -> usize {
+    fn choose(&self, places: BackendSet, repeat: bool) -> usize {
         let first = self.balancer.choose(&self.members, places, repeat);
         let mut place = first;
         let mut others = places;
-        while !self.members[place].backend.takes() {
-            others &= !(1 << place);
-            if others == 0 {
+        while !self.members[place].backend.admit() {
+            others.remove(place);
+            if others.is_empty() {
                 // All of them recovered lately; nobody is left to spare them.
                 return first;
             }
@@ -277,7 +273,7 @@ impl Group {
             return None;
         }
         let verdict = |member: &Member| (!member.draining).then(|| member.backend.checks.verdict());
-        self.rotation.update(self.members.iter().map(verdict))
+        self.availability.update(self.members.iter().map(verdict))
     }
 
     fn tell(&self, panics: Option<bool>) {
@@ -298,6 +294,23 @@ impl Group {
     }
 }
 
+impl Candidate for Member {
+    #[inline]
+    fn in_flight(&self) -> usize {
+        self.backend.in_flight()
+    }
+
+    #[inline]
+    fn load(&self) -> f64 {
+        self.backend.load()
+    }
+
+    #[inline]
+    fn weight(&self) -> i64 {
+        self.weight
+    }
+}
+
 impl Member {
     /// The backend of `spec`, with what a `known` one and its breaker, if its rules are the same, have learnt.
     fn new(
@@ -315,14 +328,9 @@ impl Member {
         };
         backend.grow_within(slow_start);
         let settings = &config.circuit_breaker;
-        let rules = Rules {
-            trials: settings.max_requests.get(),
-            window: settings.interval.get(),
-            open_for: settings.timeout.get(),
-        };
         let breaker = match known.filter(|(_, same_rules)| *same_rules) {
             Some((known, _)) => known.breaker.clone(),
-            None => settings.enabled.then(|| backend.new_breaker(rules)),
+            None => settings.rules().map(|rules| backend.new_breaker(rules)),
         };
         Self { backend, breaker, weight: spec.weight.get().into(), draining: spec.draining, source: spec.source }
     }

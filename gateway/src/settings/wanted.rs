@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
 use serde::Serialize;
+use shop_balance::MOST;
 
-use crate::balance::rotation::MOST;
 use crate::discovery::backends::{BackendUrl, Backends};
 use crate::services::check::Protocol;
 use crate::settings::Config;

@@ -7,9 +7,9 @@ pub(crate) use replay::Replay;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use shop_clock::chance;
 
-use crate::balance::outcome::Outcome;
-use crate::chance;
+use crate::message::outcome;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Before the same backend is asked again; doubled each time. Long enough for a restart of a worker or a pool, too short
@@ -26,7 +26,7 @@ pub(crate) fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
 /// How long to wait before a call with this answer goes out again; none when the answer is the client's. Only where the backend
 /// is ill may another do better: what speaks of the request itself would be the same again.
 pub(crate) fn wait_after(status: StatusCode, headers: &HeaderMap, longest: Duration) -> Option<Duration> {
-    if !Outcome::http(status, headers).is_ill() {
+    if !outcome::of_http(status, headers).is_ill() {
         return None;
     }
     let asked = match headers.get(header::RETRY_AFTER) {

@@ -9,9 +9,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::{Deserialize, Serialize};
+use shop_balance::Trouble;
 use tokio::net::TcpStream;
 
-use super::Trouble;
 use crate::services::Backend;
 
 /// What a backend speaks.

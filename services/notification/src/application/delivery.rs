@@ -5,12 +5,12 @@
 //! under the same id.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use shop_clock::chance;
 use shop_fault::{Fault, Kind};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -100,7 +100,7 @@ impl Delivery {
         let seen = notification.version;
         let mut settled = notification;
         let lease = settled.due_at;
-        settled.settle(outcome, self.commands.rules.policy, chance(), self.commands.clock.now());
+        settled.settle(outcome, self.commands.rules.policy, chance::fraction(), self.commands.clock.now());
         if !self.keep_outcome(&settled, seen, lease).await? {
             return Ok(Delivered::Lost);
         }
@@ -181,9 +181,4 @@ impl Delivery {
         }
         Ok(outcome)
     }
-}
-
-/// From 0 to 1; nothing secret hangs on it.
-fn chance() -> f64 {
-    f64::from(u32::try_from(RandomState::new().hash_one(0) >> 32).unwrap_or_default()) / f64::from(u32::MAX)
 }

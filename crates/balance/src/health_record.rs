@@ -4,12 +4,20 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::balance::settings::HealthCheck;
-use crate::services::check::Trouble;
+use crate::settings::HealthCheck;
+
+/// Why a check failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// The backend itself says that it wants no calls.
+    Declines(String),
+    /// No answer, or none that makes sense.
+    Silent(String),
+}
 
 /// What checks say about a backend.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// Not checked yet.
     #[default]
     Unknown,
@@ -25,12 +33,12 @@ pub(crate) enum Verdict {
 
 impl Verdict {
     /// Whether checks speak against the backend.
-    pub(crate) const fn is_bad(self) -> bool {
+    pub const fn is_bad(self) -> bool {
         matches!(self, Self::Never | Self::Silent | Self::Declines)
     }
 
-    /// The verdict as health pages name it.
-    pub(crate) const fn word(self) -> &'static str {
+    /// The verdict in a word.
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
             Self::Healthy => "healthy",
@@ -42,10 +50,10 @@ impl Verdict {
 }
 
 /// The checks of one backend. Written once per interval; calls do not read it.
-#[derive(Default)]
-pub(crate) struct Record(Mutex<State>);
+#[derive(Debug, Default)]
+pub struct HealthRecord(Mutex<State>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     verdict: Verdict,
     /// Results in a row that speak against the verdict.
@@ -54,18 +62,20 @@ struct State {
     error: Option<String>,
 }
 
-/// What health pages show of the checks of a backend.
-pub(crate) struct Report {
-    pub(crate) verdict: Verdict,
+/// What there is to say about the checks of a backend.
+#[derive(Debug)]
+pub struct Report {
+    /// What they say.
+    pub verdict: Verdict,
     /// Since the latest check.
-    pub(crate) age: Option<Duration>,
+    pub age: Option<Duration>,
     /// What was wrong with it.
-    pub(crate) error: Option<String>,
+    pub error: Option<String>,
 }
 
-impl Record {
+impl HealthRecord {
     /// Notes one result; returns the verdict before and after.
-    pub(crate) fn note(&self, outcome: Result<(), Trouble>, settings: &HealthCheck) -> (Verdict, Verdict) {
+    pub fn note(&self, outcome: Result<(), Trouble>, settings: &HealthCheck) -> (Verdict, Verdict) {
         let mut state = self.0.lock();
         let before = state.verdict;
         let (found, error) = match outcome {
@@ -80,22 +90,22 @@ impl Record {
     }
 
     /// Forgets everything: nobody checks any more.
-    pub(crate) fn forget(&self) {
+    pub fn forget(&self) {
         *self.0.lock() = State::default();
     }
 
     /// Since the latest check; none before the first.
-    pub(crate) fn age(&self) -> Option<Duration> {
+    pub fn age(&self) -> Option<Duration> {
         self.0.lock().at.map(|at| at.elapsed())
     }
 
     /// The verdict now.
-    pub(crate) fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> Verdict {
         self.0.lock().verdict
     }
 
     /// All there is to say.
-    pub(crate) fn report(&self) -> Report {
+    pub fn report(&self) -> Report {
         let state = self.0.lock();
         Report { verdict: state.verdict, age: state.at.map(|at| at.elapsed()), error: state.error.clone() }
     }
@@ -138,7 +148,7 @@ mod tests {
     fn verdicts(results: &str) -> String {
         let settings = HealthCheck::default();
         assert_eq!((settings.rise.get(), settings.fall.get()), (2, 3));
-        let record = Record::default();
+        let record = HealthRecord::default();
         let verdict = |result| {
             let outcome = match result {
                 '+' => Ok(()),
@@ -178,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_report_tells_what_was_wrong_with_the_latest_check() {
-        let record = Record::default();
+        let record = HealthRecord::default();
         assert!(record.report().age.is_none());
         record.note(Ok(()), &HealthCheck::default());
         record.note(Err(Trouble::Silent("refused".to_owned())), &HealthCheck::default());

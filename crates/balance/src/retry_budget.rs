@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::balance::settings::Retries;
+use crate::settings::Retries;
 
 /// Calls and retries are forgotten over this time; as in Finagle.
 const MEMORY: Duration = Duration::from_secs(10);
 
 /// The budget of one service. A call costs one addition; all else is done when a retry is wanted, which is rare.
-pub(crate) struct Budget {
+#[derive(Debug)]
+pub struct RetryBudget {
     share: f64,
     least: f64,
     calls: AtomicU64,
@@ -19,6 +20,7 @@ pub(crate) struct Budget {
 }
 
 /// Both numbers fade with [`MEMORY`]: at a steady rate they stand at ten seconds' worth.
+#[derive(Debug)]
 struct State {
     at: Instant,
     seen: u64,
@@ -26,9 +28,9 @@ struct State {
     retries: f64,
 }
 
-impl Budget {
+impl RetryBudget {
     /// The budget that `settings` allow.
-    pub(crate) fn new(settings: &Retries) -> Self {
+    pub fn new(settings: &Retries) -> Self {
         Self::new_at(settings, Instant::now())
     }
 
@@ -42,12 +44,13 @@ impl Budget {
     }
 
     /// One more call.
-    pub(crate) fn call(&self) {
+    #[inline]
+    pub fn call(&self) {
         self.calls.fetch_add(1, Relaxed);
     }
 
     /// Whether one more retry is allowed; takes it.
-    pub(crate) fn take(&self) -> bool {
+    pub fn take(&self) -> bool {
         self.take_at(Instant::now())
     }
 
@@ -82,7 +85,7 @@ mod tests {
     use super::*;
 
     /// Runs `seconds` with so many calls each second, of which every one wants a retry; the retries granted.
-    fn outage(budget: &Budget, begun: Instant, seconds: u32, calls: u32) -> u32 {
+    fn outage(budget: &RetryBudget, begun: Instant, seconds: u32, calls: u32) -> u32 {
         let step = |second: u32, call: u32| {
             budget.call();
             let at = f64::from(second) + f64::from(call) / f64::from(calls);
@@ -94,7 +97,7 @@ mod tests {
     #[test]
     fn a_busy_service_may_retry_a_fifth() {
         let begun = Instant::now();
-        let budget = Budget::new_at(&Retries::default(), begun);
+        let budget = RetryBudget::new_at(&Retries::default(), begun);
         let granted = outage(&budget, begun, 100, 1000);
         let share = f64::from(granted) / 100_000.0;
         assert!((0.19..=0.2).contains(&share), "{share}");
@@ -103,7 +106,7 @@ mod tests {
     #[test]
     fn a_quiet_service_may_retry_three_times_a_second() {
         let begun = Instant::now();
-        let budget = Budget::new_at(&Retries::default(), begun);
+        let budget = RetryBudget::new_at(&Retries::default(), begun);
         assert!((0..30).all(|_| budget.take_at(begun)), "ten seconds' worth at once");
         assert!(!budget.take_at(begun));
         let later = begun + Duration::from_millis(1);
@@ -115,11 +118,11 @@ mod tests {
     fn calls_of_long_ago_pay_for_nothing() {
         let begun = Instant::now();
         let settings = Retries { least_per_second: 0, ..Retries::default() };
-        let budget = Budget::new_at(&settings, begun);
+        let budget = RetryBudget::new_at(&settings, begun);
         (0..10_000).for_each(|_| budget.call());
         assert!(budget.take_at(begun), "just now");
         assert!(!budget.take_at(begun + Duration::from_secs(200)));
-        let quiet = Budget::new_at(&settings, begun);
+        let quiet = RetryBudget::new_at(&settings, begun);
         assert!(!quiet.take_at(begun), "no calls, no retries");
     }
 }

@@ -5,6 +5,7 @@
 //! gateway failures: a backend that answers 500 or `INTERNAL` is there, and has met a defect in what it was asked.
 
 use http::{HeaderMap, HeaderName, StatusCode};
+pub(crate) use shop_balance::Outcome;
 use shop_fault::Scope;
 
 /// Read here and taken off every answer: it is between services and gateway.
@@ -13,47 +14,29 @@ pub(crate) const FAULT_SCOPE: HeaderName = HeaderName::from_static(Scope::HEADER
 const DEADLINE_EXCEEDED: u8 = 4;
 const UNAVAILABLE: u8 = 14;
 
-/// What an answer says about its backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It does its work.
-    Well,
-    /// It does not.
-    Ill,
-    /// Nothing: the caller had no more time, or left.
-    Silent,
+/// Of an answer over HTTP.
+pub(crate) fn of_http(status: StatusCode, headers: &HeaderMap) -> Outcome {
+    if !status.is_server_error() {
+        return Outcome::Well;
+    }
+    scope(headers).unwrap_or(match status {
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Outcome::Ill,
+        _ => Outcome::Well,
+    })
 }
 
-impl Outcome {
-    /// Of an answer over HTTP.
-    pub(crate) fn http(status: StatusCode, headers: &HeaderMap) -> Self {
-        if !status.is_server_error() {
-            return Self::Well;
-        }
-        scope(headers).unwrap_or(match status {
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Self::Ill,
-            _ => Self::Well,
-        })
-    }
-
-    /// Of a gRPC call, by its head or its trailers. Without a status it broke off. `is_timed`: the caller set a deadline.
-    pub(crate) fn grpc(status: Option<u8>, headers: &HeaderMap, is_timed: bool) -> Self {
-        match status {
-            None => Self::Ill,
-            Some(0) => Self::Well,
-            Some(1) => Self::Silent,
-            Some(status) => scope(headers).unwrap_or(match status {
-                // The caller's, or the backend's own limit: only the backend knows.
-                DEADLINE_EXCEEDED if is_timed => Self::Silent,
-                UNAVAILABLE | DEADLINE_EXCEEDED => Self::Ill,
-                _ => Self::Well,
-            }),
-        }
-    }
-
-    /// Whether it speaks against the backend.
-    pub(crate) const fn is_ill(self) -> bool {
-        matches!(self, Self::Ill)
+/// Of a gRPC call, by its head or its trailers. Without a status it broke off. `is_timed`: the caller set a deadline.
+pub(crate) fn of_grpc(status: Option<u8>, headers: &HeaderMap, is_timed: bool) -> Outcome {
+    match status {
+        None => Outcome::Ill,
+        Some(0) => Outcome::Well,
+        Some(1) => Outcome::Silent,
+        Some(status) => scope(headers).unwrap_or(match status {
+            // The caller's, or the backend's own limit: only the backend knows.
+            DEADLINE_EXCEEDED if is_timed => Outcome::Silent,
+            UNAVAILABLE | DEADLINE_EXCEEDED => Outcome::Ill,
+            _ => Outcome::Well,
+        }),
     }
 }
 
@@ -77,7 +60,7 @@ mod tests {
     }
 
     fn http(status: u16, scope: Option<&'static str>) -> Outcome {
-        Outcome::http(StatusCode::from_u16(status).expect("a status"), &said(scope))
+        of_http(StatusCode::from_u16(status).expect("a status"), &said(scope))
     }
 
     #[test]
@@ -106,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_grpc_backend_likewise() {
-        let of = |status, scope, is_timed| Outcome::grpc(Some(status), &said(scope), is_timed);
+        let of = |status, scope, is_timed| of_grpc(Some(status), &said(scope), is_timed);
         for status in 2..=16 {
             let expected = if matches!(status, 4 | 14) { Outcome::Ill } else { Outcome::Well };
             assert_eq!(of(status, None, false), expected, "{}", grpc::code(status));
@@ -116,7 +99,7 @@ mod tests {
         assert_eq!(of(4, None, true), Outcome::Silent, "a caller in a hurry");
         assert_eq!(of(0, Some("service"), false), Outcome::Well, "it is well");
         assert_eq!(of(1, Some("service"), false), Outcome::Silent, "the caller left");
-        assert_eq!(Outcome::grpc(None, &HeaderMap::new(), false), Outcome::Ill);
+        assert_eq!(of_grpc(None, &HeaderMap::new(), false), Outcome::Ill);
     }
 
     /// The tables of the documentation are the ones here.
@@ -146,7 +129,7 @@ mod tests {
             for status in numbers(&row[0]).into_iter().filter(|_| row[0].starts_with("gRPC")) {
                 let status = u8::try_from(status).expect("a code");
                 let is_timed = row[0].contains("with a deadline");
-                assert_eq!(Outcome::grpc(Some(status), &HeaderMap::new(), is_timed), words(&row[1]), "{status}");
+                assert_eq!(of_grpc(Some(status), &HeaderMap::new(), is_timed), words(&row[1]), "{status}");
                 listed_grpc.push(status);
             }
         }

@@ -11,7 +11,7 @@ const PASS_OVER: Duration = Duration::from_secs(5);
 /// How a backend was last seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Seen {
+pub enum Seen {
     /// Not tried yet.
     Never = 0,
     /// It answered.
@@ -21,8 +21,8 @@ pub(crate) enum Seen {
 }
 
 impl Seen {
-    /// The state as health pages name it.
-    pub(crate) const fn word(self) -> &'static str {
+    /// The state in a word.
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Never => "unknown",
             Self::Up => "up",
@@ -40,7 +40,8 @@ impl Seen {
 }
 
 /// What live traffic tells about a backend.
-pub(crate) struct Health {
+#[derive(Debug)]
+pub struct PassiveHealth {
     begun: Instant,
     seen: AtomicU8,
     /// Milliseconds from `begun`.
@@ -48,16 +49,22 @@ pub(crate) struct Health {
     error: Mutex<Option<String>>,
 }
 
-impl Health {
+impl Default for PassiveHealth {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PassiveHealth {
     /// Nothing was seen yet.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self { begun: Instant::now(), seen: AtomicU8::new(0), at: AtomicU64::new(0), error: Mutex::new(None) }
     }
 
     /// Notes what was seen and returns what was seen before.
-    pub(crate) fn seen(&self, seen: Seen, error: Option<&str>) -> Seen {
+    pub fn note(&self, seen: Seen, error: Option<&str>) -> Seen {
         let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        // Every call of every worker comes by: written only when it changes, so that they do not wait for each other.
+        // Every call of every thread comes by: written only when it changes, so that they do not wait for each other.
         if self.at.load(Relaxed) != now {
             self.at.store(now, Relaxed);
         }
@@ -71,30 +78,50 @@ impl Health {
     }
 
     /// How the backend was last seen.
-    pub(crate) fn last(&self) -> Seen {
+    #[inline]
+    pub fn last(&self) -> Seen {
         Seen::from_u8(self.seen.load(Relaxed))
     }
 
     /// How long ago that was; none when it was never tried.
-    pub(crate) fn age(&self) -> Option<Duration> {
+    pub fn age(&self) -> Option<Duration> {
         let at = Duration::from_millis(self.at.load(Relaxed));
         (self.last() != Seen::Never).then(|| self.begun.elapsed().saturating_sub(at))
     }
 
     /// The latest failure, also when it is over.
-    pub(crate) fn error(&self) -> Option<String> {
+    pub fn error(&self) -> Option<String> {
         self.error.lock().clone()
     }
 
     /// It passed a check: a failure that is no longer held against it is forgotten.
-    pub(crate) fn forgive(&self) {
+    pub fn forgive(&self) {
         if self.last() == Seen::Down && self.is_fit() {
-            self.seen(Seen::Up, None);
+            self.note(Seen::Up, None);
         }
     }
 
     /// Whether to prefer this backend over one that failed a moment ago.
-    pub(crate) fn is_fit(&self) -> bool {
+    #[inline]
+    pub fn is_fit(&self) -> bool {
         self.last() != Seen::Down || self.age().is_none_or(|age| age >= PASS_OVER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_held_against_it_until_it_answers() {
+        let health = PassiveHealth::new();
+        assert_eq!((health.last(), health.age(), health.is_fit()), (Seen::Never, None, true));
+        assert_eq!(health.note(Seen::Down, Some("refused")), Seen::Never);
+        assert!(!health.is_fit() && health.age().is_some());
+        health.forgive();
+        assert_eq!(health.last(), Seen::Down, "a moment ago is too early");
+        assert_eq!(health.note(Seen::Up, None), Seen::Down);
+        assert!(health.is_fit());
+        assert_eq!(health.error().as_deref(), Some("refused"), "still to be seen");
     }
 }

@@ -11,21 +11,29 @@ const MEMORY: Duration = Duration::from_secs(10);
 const FAILURE: Duration = Duration::from_secs(5);
 
 /// The average of one backend.
-pub(crate) struct Latency(Mutex<State>);
+#[derive(Debug)]
+pub struct PeakEwma(Mutex<State>);
 
+#[derive(Debug)]
 struct State {
     seconds: f64,
     at: Instant,
 }
 
-impl Latency {
+impl Default for PeakEwma {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PeakEwma {
     /// Nothing is known: as good as the best.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self(Mutex::new(State { seconds: 0.0, at: Instant::now() }))
     }
 
     /// A call took this long to be answered, or failed.
-    pub(crate) fn observe(&self, took: Duration, success: bool) {
+    pub fn observe(&self, took: Duration, success: bool) {
         let took = if success { took } else { took.max(FAILURE) };
         self.observe_at(took.as_secs_f64(), Instant::now());
     }
@@ -42,13 +50,13 @@ impl Latency {
     }
 
     /// The average now, in milliseconds.
-    pub(crate) fn millis(&self) -> f64 {
+    pub fn millis(&self) -> f64 {
         let state = self.0.lock();
         (state.seconds * state.decay(Instant::now()) * 1e5).round() / 100.0
     }
 
     /// What one more call would cost here.
-    pub(crate) fn load(&self, in_flight: usize) -> f64 {
+    pub fn load(&self, in_flight: usize) -> f64 {
         self.load_at(in_flight, Instant::now())
     }
 
@@ -76,22 +84,22 @@ mod tests {
     fn a_peak_counts_at_once_and_fades() {
         let begun = Instant::now();
         let after = |seconds| begun + Duration::from_secs(seconds);
-        let latency = Latency::new();
-        latency.observe_at(0.010, begun);
-        latency.observe_at(1.0, begun);
-        assert!((latency.load_at(0, begun) - 1.0).abs() < 1e-9);
-        latency.observe_at(0.010, after(10));
-        let faded = latency.load_at(0, after(10));
+        let average = PeakEwma::new();
+        average.observe_at(0.010, begun);
+        average.observe_at(1.0, begun);
+        assert!((average.load_at(0, begun) - 1.0).abs() < 1e-9);
+        average.observe_at(0.010, after(10));
+        let faded = average.load_at(0, after(10));
         assert!((0.3..0.4).contains(&faded), "{faded}");
-        assert!(latency.load_at(0, after(100)) < 0.001);
+        assert!(average.load_at(0, after(100)) < 0.001);
     }
 
     #[test]
     fn calls_in_flight_multiply_and_failures_are_slow() {
         let begun = Instant::now();
-        let latency = Latency::new();
-        assert!(latency.load_at(3, begun) > latency.load_at(2, begun));
-        latency.observe(Duration::from_millis(1), false);
-        assert!(latency.load(0) > 4.0);
+        let average = PeakEwma::new();
+        assert!(average.load_at(3, begun) > average.load_at(2, begun));
+        average.observe(Duration::from_millis(1), false);
+        assert!(average.load(0) > 4.0);
     }
 }

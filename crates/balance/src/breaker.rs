@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 
 use failsafe::{FailurePolicy, Instrument, StateMachine};
 use parking_lot::Mutex;
-use prometheus::IntGauge;
+use shop_clock::chance;
 
-use crate::balance::outcome::Outcome;
-use crate::balance::ramp::Ramp;
-use crate::chance;
+use crate::outcome::Outcome;
+use crate::slow_start::SlowStart;
 
 /// Fewest calls in the window on which a share is judged.
 const FEWEST_CALLS: u32 = 3;
@@ -28,7 +27,7 @@ const LONGEST_OPEN: Duration = Duration::from_mins(5);
 /// What a breaker lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum State {
+pub enum State {
     /// Everything.
     Closed = 0,
     /// A few calls on trial.
@@ -38,8 +37,8 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// The state as the admin pages name it.
-    pub(crate) const fn word(self) -> &'static str {
+    /// The state in a word.
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::HalfOpen => "half_open",
@@ -50,17 +49,17 @@ impl State {
 
 /// Numbers of one breaker.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rules {
+pub struct Rules {
     /// Calls on trial at once, and how many of them must succeed in a row.
-    pub(crate) trials: u32,
+    pub trials: u32,
     /// Window over which the share of failures is judged.
-    pub(crate) window: Duration,
+    pub window: Duration,
     /// How long it stays open the first time.
-    pub(crate) open_for: Duration,
+    pub open_for: Duration,
 }
 
 /// Decides whether a backend may be called.
-pub(crate) struct Breaker {
+pub struct Breaker {
     machine: StateMachine<Policy, Observer>,
     seen: Arc<Seen>,
     trials: u32,
@@ -79,13 +78,19 @@ struct Seen {
     /// When a call may be tried again.
     until: Mutex<Option<Instant>>,
     backend: String,
-    gauge: IntGauge,
-    ramp: Arc<Ramp>,
+    /// Told of every change.
+    show: Box<dyn Fn(State) + Send + Sync>,
+    slow_start: Arc<SlowStart>,
 }
 
 impl Breaker {
-    /// A closed breaker for `backend`; `gauge` shows its state (0 closed, 1 half open, 2 open), `ramp` begins when it closes.
-    pub(crate) fn new(rules: Rules, backend: &str, gauge: IntGauge, ramp: Arc<Ramp>) -> Arc<Self> {
+    /// A closed breaker for `backend`; `show` is told its state whenever that changes, `slow_start` begins when it closes.
+    pub fn new(
+        rules: Rules,
+        backend: &str,
+        slow_start: Arc<SlowStart>,
+        show: impl Fn(State) + Send + Sync + 'static,
+    ) -> Arc<Self> {
         let seen = Arc::new(Seen {
             state: AtomicU8::new(0),
             generation: AtomicU64::new(0),
@@ -95,15 +100,16 @@ impl Breaker {
             opened: AtomicU32::new(0),
             until: Mutex::new(None),
             backend: backend.to_owned(),
-            gauge,
-            ramp,
+            show: Box::new(show),
+            slow_start,
         });
         let machine = StateMachine::new(Policy::new(rules, Arc::clone(&seen)), Observer(Arc::clone(&seen)));
         Arc::new(Self { machine, seen, trials: rules.trials })
     }
 
     /// The state now.
-    pub(crate) fn state(&self) -> State {
+    #[inline]
+    pub fn state(&self) -> State {
         match self.seen.state.load(SeqCst) {
             0 => State::Closed,
             1 => State::HalfOpen,
@@ -112,7 +118,7 @@ impl Breaker {
     }
 
     /// What there is to say beside the state.
-    pub(crate) fn standing(&self) -> Standing {
+    pub fn standing(&self) -> Standing {
         let seen = &self.seen;
         let until = seen.until.lock().filter(|_| self.state() == State::Open);
         Standing {
@@ -125,12 +131,12 @@ impl Breaker {
     }
 
     /// Closes it, whatever it has seen. Outcomes of calls that began before count no more.
-    pub(crate) fn reset(&self) {
+    pub fn reset(&self) {
         self.machine.reset();
     }
 
     /// Permission for one call, unless the breaker is open or enough calls are on trial.
-    pub(crate) fn permit(self: &Arc<Self>) -> Option<Permit> {
+    pub fn permit(self: &Arc<Self>) -> Option<Permit> {
         // Closed, it permits everything: no need to ask, which takes a lock.
         if self.state() != State::Closed && !self.machine.is_call_permitted() {
             return None;
@@ -146,21 +152,22 @@ impl Breaker {
 }
 
 /// What there is to say about a breaker.
-pub(crate) struct Standing {
+#[derive(Debug)]
+pub struct Standing {
     /// Failures in a row.
-    pub(crate) in_a_row: u32,
+    pub in_a_row: u32,
     /// How often it opened since it last recovered.
-    pub(crate) opened: u32,
+    pub opened: u32,
     /// Calls on trial now.
-    pub(crate) on_trial: u32,
+    pub on_trial: u32,
     /// Trials that went well.
-    pub(crate) passed: u32,
+    pub passed: u32,
     /// Until a call may be tried again, while it is open.
-    pub(crate) left: Option<Duration>,
+    pub left: Option<Duration>,
 }
 
 /// One permitted call. Dropped without an outcome it counts neither way.
-pub(crate) struct Permit {
+pub struct Permit {
     breaker: Arc<Breaker>,
     on_trial: bool,
     generation: u64,
@@ -168,7 +175,7 @@ pub(crate) struct Permit {
 
 impl Permit {
     /// Says what its answer tells.
-    pub(crate) fn judge(self, outcome: Outcome) {
+    pub fn judge(self, outcome: Outcome) {
         match outcome {
             Outcome::Well => self.done(true),
             Outcome::Ill => self.done(false),
@@ -177,7 +184,7 @@ impl Permit {
     }
 
     /// Says how the call went.
-    pub(crate) fn done(self, success: bool) {
+    pub fn done(self, success: bool) {
         let seen = &self.breaker.seen;
         if seen.generation.load(SeqCst) != self.generation {
             return;
@@ -204,13 +211,13 @@ impl Observer {
     fn change(&self, state: State) {
         let seen = &self.0;
         seen.passed.store(0, SeqCst);
-        seen.gauge.set(i64::from(state as u8));
+        (seen.show)(state);
         let before = seen.state.swap(state as u8, SeqCst);
         seen.generation.fetch_add(1, SeqCst);
         if before != state as u8 {
             tracing::warn!(backend = seen.backend, state = state.word(), "circuit breaker changed");
             if state == State::Closed {
-                seen.ramp.begin();
+                seen.slow_start.begin();
             }
         }
     }
@@ -276,7 +283,7 @@ impl Policy {
         self.in_a_row >= MOST_IN_A_ROW || (calls >= FEWEST_CALLS && share >= WORST_SHARE)
     }
 
-    /// Doubles with each failed trial up to [`LONGEST_OPEN`], with up to a fifth less so that gateways do not probe in step.
+    /// Doubles with each failed trial up to [`LONGEST_OPEN`], with up to a fifth less so that callers do not probe in step.
     fn open_for(&mut self) -> Duration {
         let longest = LONGEST_OPEN.max(self.rules.open_for);
         let full = self.rules.open_for.saturating_mul(1 << self.opened.min(10)).min(longest);
@@ -332,8 +339,7 @@ mod tests {
     const RULES: Rules = Rules { trials: 2, window: Duration::from_mins(1), open_for: Duration::from_secs(30) };
 
     fn breaker() -> Arc<Breaker> {
-        let ramp = Arc::new(Ramp::new(Duration::ZERO));
-        Breaker::new(RULES, "http://a:1", IntGauge::new("state", "state").expect("gauge"), ramp)
+        Breaker::new(RULES, "http://a:1", Arc::new(SlowStart::new(Duration::ZERO)), |_| {})
     }
 
     fn call(breaker: &Arc<Breaker>, success: bool) -> bool {

@@ -1,10 +1,12 @@
-//! Settings for backends that fail: health checks, retries.
+//! Settings: which backend is next, and what happens to those that fail.
 
 use std::num::NonZeroU32;
 
 use http::uri::PathAndQuery;
 use serde::{Deserialize, Serialize};
 use shop_config::{Duration, Problems};
+
+use crate::breaker::Rules;
 
 /// Asking backends whether they take calls.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -39,7 +41,8 @@ impl Default for HealthCheck {
 }
 
 impl HealthCheck {
-    pub(crate) fn check(&self, problems: &mut Problems) {
+    /// Finds wrong values.
+    pub fn check(&self, problems: &mut Problems) {
         let is_path = self.path.starts_with('/') && self.path.parse::<PathAndQuery>().is_ok();
         problems.ensure(is_path, "path", "write a path such as /health/ready");
         problems.ensure(self.interval >= Duration::millis(10), "interval", "must be at least 10ms");
@@ -80,9 +83,84 @@ impl Default for Retries {
 }
 
 impl Retries {
-    pub(crate) fn check(&self, problems: &mut Problems) {
+    /// Finds wrong values.
+    pub fn check(&self, problems: &mut Problems) {
         problems.ensure((1..=10).contains(&self.attempts), "attempts", "use 1 to 10, or set enabled = false");
         problems.ensure(self.budget_percent <= 100, "budget_percent", "use at most 100: more multiplies an outage");
         problems.ensure(self.body_limit <= 1024 * 1024, "body_limit", "use at most 1048576 bytes: they are held");
     }
+}
+
+/// Keeping calls away from backends that fail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CircuitBreaker {
+    /// Off: every backend is always tried.
+    pub enabled: bool,
+    /// Calls let through at once to find out whether a backend has recovered.
+    pub max_requests: NonZeroU32,
+    /// Window over which the share of failures is judged.
+    pub interval: Duration,
+    /// How long a backend is left alone before it is tried again; grows with each failed trial.
+    pub timeout: Duration,
+}
+
+impl Default for CircuitBreaker {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_requests: NonZeroU32::MIN.saturating_add(9),
+            interval: Duration::secs(60),
+            timeout: Duration::secs(30),
+        }
+    }
+}
+
+impl CircuitBreaker {
+    /// Finds wrong values.
+    pub fn check(&self, problems: &mut Problems) {
+        problems.ensure(self.interval >= Duration::secs(1), "interval", "must be at least 1s");
+        problems.ensure(!self.timeout.is_zero(), "timeout", "must be more than 0");
+    }
+
+    /// The numbers of a breaker, if there is to be one.
+    pub fn rules(&self) -> Option<Rules> {
+        let Self { enabled, max_requests, interval, timeout } = self;
+        enabled.then(|| Rules { trials: max_requests.get(), window: interval.get(), open_for: timeout.get() })
+    }
+}
+
+/// Sharing calls among the backends of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoadBalancer {
+    /// Off: the first backend gets every call, the others only what it cannot take.
+    pub enabled: bool,
+    /// Which backend is next.
+    pub strategy: Strategy,
+    /// How long the share of a backend that recovered grows to its full size; 0 gives it at once. Ten seconds fill the
+    /// caches and pools of most services.
+    pub slow_start: Duration,
+}
+
+impl Default for LoadBalancer {
+    fn default() -> Self {
+        Self { enabled: true, strategy: Strategy::RoundRobin, slow_start: Duration::secs(10) }
+    }
+}
+
+/// Which backend is next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Each in turn.
+    RoundRobin,
+    /// The one with the fewest calls in flight.
+    LeastConnections,
+    /// Each in turn, as often as its weight says, evenly spread.
+    WeightedRoundRobin,
+    /// Any.
+    Random,
+    /// The better of two by recent latency.
+    P2cEwma,
 }

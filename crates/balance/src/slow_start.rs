@@ -3,28 +3,31 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use shop_clock::chance;
+
 /// The share it begins with: enough to warm up, little enough to fail unnoticed.
 const LEAST: f64 = 0.1;
 
 /// How much of its usual share one backend gets.
-pub(crate) struct Ramp {
+#[derive(Debug)]
+pub struct SlowStart {
     base: Instant,
     /// Milliseconds.
     window: AtomicU64,
-    /// 1 + milliseconds from `base` to the recovery; 0 when there is nothing to ramp, which is nearly always.
+    /// 1 + milliseconds from `base` to the recovery; 0 when nothing is slowed down, which is nearly always.
     recovered: AtomicU64,
 }
 
-impl Ramp {
-    /// A full share from the start: a gateway that has just begun sees everybody for the first time.
-    pub(crate) fn new(window: Duration) -> Self {
-        let ramp = Self { base: Instant::now(), window: AtomicU64::new(0), recovered: AtomicU64::new(0) };
-        ramp.set_window(window);
-        ramp
+impl SlowStart {
+    /// A full share from the start: who has just begun sees everybody for the first time.
+    pub fn new(window: Duration) -> Self {
+        let slow_start = Self { base: Instant::now(), window: AtomicU64::new(0), recovered: AtomicU64::new(0) };
+        slow_start.set_window(window);
+        slow_start
     }
 
     /// How long the share grows from now on; nothing gives all at once.
-    pub(crate) fn set_window(&self, window: Duration) {
+    pub fn set_window(&self, window: Duration) {
         self.window.store(u64::try_from(window.as_millis()).unwrap_or(u64::MAX), Relaxed);
     }
 
@@ -33,7 +36,7 @@ impl Ramp {
     }
 
     /// The backend recovered just now.
-    pub(crate) fn begin(&self) {
+    pub fn begin(&self) {
         self.begin_at(Instant::now());
     }
 
@@ -45,9 +48,17 @@ impl Ramp {
     }
 
     /// From [`LEAST`] up to 1, in proportion to the time since the recovery.
-    pub(crate) fn share(&self) -> f64 {
-        // The clock is read only while there is a ramp.
+    #[inline]
+    pub fn share(&self) -> f64 {
+        // The clock is read only while there is a slow_start.
         if self.recovered.load(Relaxed) == 0 { 1.0 } else { self.share_at(Instant::now()) }
+    }
+
+    /// Whether it takes a call that is its turn: always, except now and then while its share grows. Chance decides.
+    #[inline]
+    pub fn admit(&self) -> bool {
+        let share = self.share();
+        share >= 1.0 || chance::fraction() < share
     }
 
     fn share_at(&self, now: Instant) -> f64 {
@@ -68,25 +79,27 @@ impl Ramp {
 mod tests {
     use super::*;
 
-    fn shares(ramp: &Ramp, at: impl IntoIterator<Item = u64>) -> Vec<f64> {
+    fn shares(slow_start: &SlowStart, at: impl IntoIterator<Item = u64>) -> Vec<f64> {
         let round = |share: f64| (share * 100.0).round() / 100.0;
-        at.into_iter().map(|seconds| round(ramp.share_at(ramp.base + Duration::from_secs(seconds)))).collect()
+        at.into_iter()
+            .map(|seconds| round(slow_start.share_at(slow_start.base + Duration::from_secs(seconds))))
+            .collect()
     }
 
     #[test]
     fn the_share_grows_in_proportion_and_then_stays_whole() {
-        let ramp = Ramp::new(Duration::from_secs(10));
-        assert_eq!(shares(&ramp, [0, 100]), [1.0, 1.0], "nothing recovered yet");
-        ramp.begin_at(ramp.base + Duration::from_secs(100));
-        assert_eq!(shares(&ramp, [100, 101, 102, 105, 109, 110, 111]), [0.1, 0.1, 0.2, 0.5, 0.9, 1.0, 1.0]);
-        ramp.begin_at(ramp.base + Duration::from_secs(200));
-        assert_eq!(shares(&ramp, [200, 205, 300]), [0.1, 0.5, 1.0], "each recovery begins anew");
+        let slow_start = SlowStart::new(Duration::from_secs(10));
+        assert_eq!(shares(&slow_start, [0, 100]), [1.0, 1.0], "nothing recovered yet");
+        slow_start.begin_at(slow_start.base + Duration::from_secs(100));
+        assert_eq!(shares(&slow_start, [100, 101, 102, 105, 109, 110, 111]), [0.1, 0.1, 0.2, 0.5, 0.9, 1.0, 1.0]);
+        slow_start.begin_at(slow_start.base + Duration::from_secs(200));
+        assert_eq!(shares(&slow_start, [200, 205, 300]), [0.1, 0.5, 1.0], "each recovery begins anew");
     }
 
     #[test]
     fn without_a_window_there_is_no_ramp() {
-        let ramp = Ramp::new(Duration::ZERO);
-        ramp.begin_at(ramp.base);
-        assert_eq!(shares(&ramp, [0, 1]), [1.0, 1.0]);
+        let slow_start = SlowStart::new(Duration::ZERO);
+        slow_start.begin_at(slow_start.base);
+        assert_eq!(shares(&slow_start, [0, 1]), [1.0, 1.0]);
     }
 }

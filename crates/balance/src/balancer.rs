@@ -1,0 +1,184 @@
+//! Which backend is next.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use shop_clock::chance;
+
+use crate::availability::BackendSet;
+use crate::settings::{LoadBalancer, Strategy};
+
+/// A backend as the [`Balancer`] sees it.
+pub trait Candidate {
+    /// Calls that it has not finished.
+    fn in_flight(&self) -> usize;
+    /// What one more call would cost there, as [`PeakEwma::load`](crate::PeakEwma::load) says; compared with others', nothing else.
+    fn load(&self) -> f64;
+    /// Its share under `weighted_round_robin`, compared with others'.
+    fn weight(&self) -> i64;
+}
+
+/// Chooses among the backends of one service.
+#[derive(Debug)]
+pub enum Balancer {
+    /// Always the first.
+    FirstFit,
+    /// The next in turn.
+    RoundRobin(AtomicUsize),
+    /// The one with the fewest calls in flight.
+    LeastConnections(AtomicUsize),
+    /// Smooth weighted round robin (nginx): current weights, one per backend.
+    Weighted(Mutex<Vec<i64>>),
+    /// Any.
+    Random,
+    /// The less loaded of two taken at random, by recent latency and calls in flight.
+    PowerOfTwo,
+}
+
+impl Balancer {
+    /// The balancer the settings ask for, for `count` backends.
+    pub fn new(settings: &LoadBalancer, count: usize) -> Self {
+        match settings.strategy {
+            _ if !settings.enabled => Self::FirstFit,
+            Strategy::RoundRobin => Self::RoundRobin(AtomicUsize::new(0)),
+            Strategy::LeastConnections => Self::LeastConnections(AtomicUsize::new(0)),
+            Strategy::WeightedRoundRobin => Self::Weighted(Mutex::new(vec![0; count])),
+            Strategy::Random => Self::Random,
+            Strategy::P2cEwma => Self::PowerOfTwo,
+        }
+    }
+
+    /// The place of one of `among`, which must not be empty; a `repeat` of a call takes nobody's turn.
+    pub fn choose<C: Candidate>(&self, candidates: &[C], among: BackendSet, repeat: bool) -> usize {
+        let count = among.len();
+        let nth = |n| among.nth(n);
+        if count <= 1 {
+            return nth(0);
+        }
+        // A repeat that moved the turn on could keep step with the failures and never reach somebody.
+        let turn = |next: &AtomicUsize| {
+            let turn = if repeat { next.load(Relaxed) } else { next.fetch_add(1, Relaxed) };
+            turn % count
+        };
+        match self {
+            Self::FirstFit => nth(0),
+            Self::RoundRobin(next) => nth(turn(next)),
+            Self::LeastConnections(next) => {
+                // Begin at another place each time, so that equals take turns.
+                let start = turn(next);
+                let order = (start..count).chain(0..start).map(|n| nth(n));
+                order.min_by_key(|place| candidates[*place].in_flight()).unwrap_or_else(|| nth(start))
+            }
+            Self::Weighted(current) => {
+                let weight = |(place, candidate): (usize, &C)| if among.has(place) { candidate.weight() } else { 0 };
+                smooth(&mut current.lock(), candidates.iter().enumerate().map(weight))
+            }
+            Self::Random => nth(chance::below(count)),
+            Self::PowerOfTwo => {
+                let one = chance::below(count);
+                let other = nth((one + 1 + chance::below(count - 1)) % count);
+                let one = nth(one);
+                if candidates[other].load() < candidates[one].load() { other } else { one }
+            }
+        }
+    }
+
+    /// The places of all of `among` in the order of the next turns, without taking one. Where chance decides, as they come.
+    pub fn order<C: Candidate>(&self, candidates: &[C], mut among: BackendSet) -> Vec<usize> {
+        let simulated = match self {
+            Self::Weighted(current) => Self::Weighted(Mutex::new(current.lock().clone())),
+            Self::RoundRobin(next) => Self::RoundRobin(AtomicUsize::new(next.load(Relaxed))),
+            Self::LeastConnections(next) => Self::LeastConnections(AtomicUsize::new(next.load(Relaxed))),
+            Self::FirstFit | Self::Random | Self::PowerOfTwo => Self::FirstFit,
+        };
+        let mut order = Vec::new();
+        while !among.is_empty() {
+            let place = simulated.choose(candidates, among, true);
+            among.remove(place);
+            order.push(place);
+        }
+        order
+    }
+}
+
+/// Every backend gains its weight; the richest is chosen and pays what all gained. Who has no weight takes no part.
+fn smooth(current: &mut [i64], weights: impl Iterator<Item = i64>) -> usize {
+    let mut total = 0;
+    let mut best = None;
+    for (place, weight) in weights.enumerate().take(current.len()).filter(|(_, weight)| *weight > 0) {
+        current[place] += weight;
+        total += weight;
+        if best.is_none_or(|best: usize| current[place] > current[best]) {
+            best = Some(place);
+        }
+    }
+    let best = best.unwrap_or_default();
+    current[best] -= total;
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Backend(usize, f64, i64);
+
+    impl Candidate for Backend {
+        fn in_flight(&self) -> usize {
+            self.0
+        }
+
+        fn load(&self) -> f64 {
+            self.1
+        }
+
+        fn weight(&self) -> i64 {
+            self.2
+        }
+    }
+
+    fn balancer(strategy: Strategy, count: usize) -> Balancer {
+        Balancer::new(&LoadBalancer { strategy, ..LoadBalancer::default() }, count)
+    }
+
+    #[test]
+    fn each_strategy_looks_at_its_own_number() {
+        let backends = [Backend(3, 1.0, 1), Backend(1, 3.0, 0), Backend(2, 2.0, 2)];
+        let all = BackendSet::first(3);
+        let turns = |strategy| {
+            let balancer = balancer(strategy, 3);
+            (0..6).map(|_| balancer.choose(&backends, all, false)).collect::<Vec<_>>()
+        };
+        assert_eq!(turns(Strategy::RoundRobin), [0, 1, 2, 0, 1, 2]);
+        assert_eq!(turns(Strategy::LeastConnections), [1; 6]);
+        assert_eq!(turns(Strategy::WeightedRoundRobin), [2, 0, 2, 2, 0, 2]);
+        assert!(turns(Strategy::P2cEwma).iter().all(|place| *place != 1), "of any two, another is quicker");
+        let off = Balancer::new(&LoadBalancer { enabled: false, ..LoadBalancer::default() }, 3);
+        assert_eq!(off.choose(&backends, all.without(BackendSet::one(0)), false), 1);
+    }
+
+    #[test]
+    fn a_repeat_takes_nobodys_turn_and_an_order_neither() {
+        let backends = [Backend(0, 0.0, 1), Backend(0, 0.0, 1), Backend(0, 0.0, 1)];
+        let (balancer, all) = (balancer(Strategy::RoundRobin, 3), BackendSet::first(3));
+        assert_eq!(balancer.choose(&backends, all, false), 0);
+        assert_eq!(balancer.choose(&backends, all, true), 1);
+        assert_eq!(balancer.order(&backends, all), [1, 2, 0].map(|place| place.min(2)).to_vec());
+        assert_eq!(balancer.choose(&backends, all, false), 1);
+    }
+
+    #[test]
+    fn weights_are_met_exactly_and_spread_out() {
+        let mut current = vec![0; 3];
+        let order: Vec<_> = (0..7).map(|_| smooth(&mut current, [5, 1, 1].into_iter())).collect();
+        assert_eq!(order, [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(current, [0, 0, 0]);
+    }
+
+    #[test]
+    fn who_has_no_weight_takes_no_part() {
+        let mut current = vec![7, 0, 0];
+        let order: Vec<_> = (0..4).map(|_| smooth(&mut current, [0, 2, 2].into_iter())).collect();
+        assert_eq!(order, [1, 2, 1, 2]);
+    }
+}
