@@ -36,7 +36,6 @@ pub mod settings;
 mod message;
 
 // Parts that know nothing of a gateway.
-mod browser;
 mod discovery;
 mod limit;
 

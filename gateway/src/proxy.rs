@@ -16,19 +16,19 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use shop_browser::cors;
 use tokio::time::Instant;
 
 use self::forward::{Call, Forward};
 use crate::admin::feed::Listener;
 use crate::admin::own::{self, Own};
 use crate::admin::{self, Answer, Asked};
-use crate::browser::cors;
 use crate::docs::{self, Docs};
 use crate::limit::{self, Ruling, Verdict};
 use crate::message::client::Client;
 use crate::message::headers::{self, Onward};
 use crate::message::reason::Reason;
-use crate::message::refusal::Refusal;
+use crate::message::refusal::{self, Refusal};
 use crate::message::request_id::X_REQUEST_ID;
 use crate::message::{grpc, outcome, path, upgrade};
 use crate::proxy::download::{Body, Download};
@@ -194,7 +194,8 @@ impl Visit {
         }
         if let Some(csrf) = &live.csrf {
             let host = headers::public_host(&head.headers, self.client, &host);
-            csrf.check(&head.method, &head.headers, host, self.browser.cors.as_ref())?;
+            let sender = csrf.judge(&head.method, &head.headers, host, self.browser.cors.as_ref());
+            refusal::own_pages_only(sender)?;
         }
         if let Some(own) = own {
             self.exchange.own(own.path());

@@ -12,8 +12,6 @@ pub use tls::Tls;
 
 pub use shop_balance::settings::{CircuitBreaker, HealthCheck, LoadBalancer, Retries, Strategy};
 
-pub use crate::browser::origin::{AllowedOrigin, InvalidOrigin};
-pub use crate::browser::settings::{Cors, Csrf, SecurityHeaders};
 pub use crate::discovery::backends::{BackendUrl, Backends, InvalidBackend};
 pub use crate::discovery::source::{Discovery, NameServer, SourceUrl};
 pub use crate::limit::settings::{ApiKeys, ClientKey, Jwt, RateLimit, RedisLimit, RouteLimit};
@@ -24,6 +22,8 @@ use shop_config::{Duration, Http, Log, Otel, Problems, Settings, Stop, Var};
 
 use crate::message::client::Network;
 use crate::services::check::Protocol;
+pub use shop_browser::origins::{AllowedOrigin, InvalidOrigin};
+pub use shop_browser::settings::{Cors, Csrf, SecurityHeaders};
 
 /// Settings of the gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]

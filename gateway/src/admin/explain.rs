@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
+use shop_browser::cors;
+use shop_browser::csrf::Sender;
 
 use super::input::{self, Query};
 use crate::admin::own::Own;
-use crate::browser::cors;
 use crate::docs;
 use crate::limit::Call;
 use crate::message::path;
@@ -138,9 +139,9 @@ fn browser(live: &Live, asked: &Imagined) -> Value {
     };
     let csrf = match &live.csrf {
         None => "off",
-        Some(csrf) => match csrf.check(&asked.method, &asked.headers, &HOST, verdict.as_ref()) {
-            Ok(()) => "passes",
-            Err(_) => "refused: cross_origin_refused",
+        Some(csrf) => match csrf.judge(&asked.method, &asked.headers, &HOST, verdict.as_ref()) {
+            Sender::Trusted => "passes",
+            Sender::Foreign => "refused: cross_origin_refused",
         },
     };
     json!({"cors": cors, "csrf": csrf})

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
+use shop_browser::csrf::Sender;
 use shop_fault::FieldError;
 
 use crate::message::path::push_escaped;
@@ -42,6 +43,16 @@ pub(crate) struct Refusal {
     pub(crate) errors: Vec<FieldError>,
     /// What a browser shows instead of the problem.
     page: Option<&'static str>,
+}
+
+/// Refuses a change that a page of another site makes.
+pub(crate) fn own_pages_only(sender: Sender) -> Result<(), Refusal> {
+    match sender {
+        Sender::Trusted => Ok(()),
+        Sender::Foreign => {
+            Err(Refusal::new(Reason::CrossOriginRefused, "a page of another site may not make this request"))
+        }
+    }
 }
 
 impl Refusal {

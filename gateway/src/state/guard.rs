@@ -8,14 +8,13 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
+use shop_browser::{Csrf, settings};
 use subtle::ConstantTimeEq;
 
 use crate::admin::Asked;
-use crate::browser::csrf::Csrf;
-use crate::browser::settings;
 use crate::message::client::X_FORWARDED_FOR;
 use crate::message::reason::Reason;
-use crate::message::refusal::Refusal;
+use crate::message::refusal::{self, Refusal};
 
 /// What proxies write into requests that they hand on.
 const FORWARDED: [HeaderName; 7] = [
@@ -68,7 +67,9 @@ impl Guard {
     /// Refuses what another site's page made a browser ask, reads included: for answers that cost something while they last.
     pub(crate) fn own_pages_only(&self, asked: &Asked<'_>) -> Result<(), Refusal> {
         let headers = &asked.head.headers;
-        self.csrf.as_ref().map_or(Ok(()), |csrf| csrf.check(&Method::POST, headers, asked.host, None))
+        self.csrf
+            .as_ref()
+            .map_or(Ok(()), |csrf| refusal::own_pages_only(csrf.judge(&Method::POST, headers, asked.host, None)))
     }
 
     /// Lets the caller in, or says why not.
@@ -81,7 +82,7 @@ impl Guard {
             None
         };
         if let Some(csrf) = &self.csrf {
-            csrf.check(&asked.head.method, headers, asked.host, None)?;
+            refusal::own_pages_only(csrf.judge(&asked.head.method, headers, asked.host, None))?;
         }
         Ok(Caller {
             peer: asked.peer,

@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::browser::cors::Cors;
-use crate::browser::csrf::Csrf;
-use crate::browser::security::Security;
+use shop_browser::{Cors, Csrf, SecurityHeaders};
+
 use crate::limit::Limiter;
 use crate::metrics::Metrics;
 use crate::services::check::Protocol;
@@ -22,7 +21,7 @@ pub(crate) struct Live {
     pub(crate) config: Config,
     pub(crate) table: Table,
     pub(crate) limiter: Option<Arc<Limiter>>,
-    pub(crate) security: Option<Security>,
+    pub(crate) security: Option<SecurityHeaders>,
     pub(crate) cors: Option<Cors>,
     pub(crate) csrf: Option<Csrf>,
     /// Who may call the admin API.
@@ -53,7 +52,7 @@ impl Live {
                 let previous = previous.and_then(|previous| previous.limiter.as_deref());
                 Limiter::new(&config.rate_limit, site.metrics.limiter(), previous).map(Arc::new)
             },
-            security: Security::new(&config.security_headers),
+            security: SecurityHeaders::new(&config.security_headers),
             cors: Cors::new(&config.cors),
             csrf: Csrf::new(&config.csrf),
             guard: Guard::new(&config.admin),

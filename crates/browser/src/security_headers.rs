@@ -3,21 +3,22 @@
 use http::header::{self, Entry, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
-use crate::browser::settings::SecurityHeaders;
+use crate::settings;
 
 const X_POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
 
 /// The headers, ready to be copied.
-pub(crate) struct Security {
+#[derive(Debug)]
+pub struct SecurityHeaders {
     /// A backend that knows better keeps its own: a page needs another policy than data.
     defaults: Vec<(HeaderName, HeaderValue)>,
     hsts: Option<HeaderValue>,
     server: Option<HeaderValue>,
 }
 
-impl Security {
+impl SecurityHeaders {
     /// The headers of `settings`, unless they are switched off.
-    pub(crate) fn new(settings: &SecurityHeaders) -> Option<Self> {
+    pub fn new(settings: &settings::SecurityHeaders) -> Option<Self> {
         let value = |text: &str| HeaderValue::from_str(text).ok().filter(|value| !value.is_empty());
         let defaults = [
             (header::CONTENT_SECURITY_POLICY, &settings.content_security_policy),
@@ -32,7 +33,7 @@ impl Security {
     }
 
     /// Writes them; `secure` says whether the client's connection is TLS.
-    pub(crate) fn write(&self, headers: &mut HeaderMap, secure: bool) {
+    pub fn write(&self, headers: &mut HeaderMap, secure: bool) {
         // No more than is needed: a map that has just enough room would be made twice as large.
         let rare = usize::from(secure && self.hsts.is_some()) + usize::from(self.server.is_some());
         headers.reserve(self.defaults.len() + 2 + rare);
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     fn written(
-        settings: &SecurityHeaders,
+        settings: &settings::SecurityHeaders,
         own: &[(&'static str, &'static str)],
         secure: bool,
     ) -> Vec<(String, String)> {
@@ -71,7 +72,7 @@ mod tests {
         for (name, value) in own {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        if let Some(security) = Security::new(settings) {
+        if let Some(security) = SecurityHeaders::new(settings) {
             security.write(&mut headers, secure);
         }
         let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
@@ -93,7 +94,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_them_gets_them_all() {
-        let settings = SecurityHeaders::default();
+        let settings = settings::SecurityHeaders::default();
         assert_eq!(written(&settings, &[], false), pairs(&[CSP, REFERRER, NOSNIFF, FRAME, XSS]));
         assert_eq!(written(&settings, &[], true), pairs(&[CSP, REFERRER, HSTS, NOSNIFF, FRAME, XSS]));
     }
@@ -111,24 +112,24 @@ mod tests {
         ];
         let csp = ("content-security-policy", "default-src 'self'");
         let frame = ("x-frame-options", "SAMEORIGIN");
-        let settings = SecurityHeaders::default();
+        let settings = settings::SecurityHeaders::default();
         assert_eq!(written(&settings, &own, false), pairs(&[csp, REFERRER, NOSNIFF, frame, XSS]));
         assert_eq!(written(&settings, &own, true), pairs(&[csp, REFERRER, HSTS, NOSNIFF, frame, XSS]));
     }
 
     #[test]
     fn settings_change_them_or_leave_them_out() {
-        let settings = SecurityHeaders {
+        let settings = settings::SecurityHeaders {
             content_security_policy: String::new(),
             frame_options: "SAMEORIGIN".to_owned(),
             referrer_policy: String::new(),
             strict_transport_security: String::new(),
             server: "shop".to_owned(),
-            ..SecurityHeaders::default()
+            ..settings::SecurityHeaders::default()
         };
         let expected = [("server", "shop"), NOSNIFF, ("x-frame-options", "SAMEORIGIN"), XSS];
         assert_eq!(written(&settings, &[("server", "salvo/1")], true), pairs(&expected));
-        let off = SecurityHeaders { enabled: false, ..SecurityHeaders::default() };
+        let off = settings::SecurityHeaders { enabled: false, ..settings::SecurityHeaders::default() };
         assert_eq!(written(&off, &[("server", "salvo/1")], true), pairs(&[("server", "salvo/1")]));
     }
 }

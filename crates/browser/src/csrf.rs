@@ -7,37 +7,40 @@
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use super::settings;
-use crate::browser::cors::Verdict;
-use crate::browser::origins::{Known, Origin, Origins};
-use crate::message::reason::Reason;
-use crate::message::refusal::Refusal;
+use crate::cors::Verdict;
+use crate::origins::{Known, Origin, Origins};
+use crate::settings;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// Whose request it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// One of our own pages, the user, a trusted site, or no browser at all; or it changes nothing.
+    Trusted,
+    /// A page of another site: to be refused.
+    Foreign,
+}
+
 /// The rule.
-pub(crate) struct Csrf {
+#[derive(Debug)]
+pub struct Csrf {
     trusted: Origins,
 }
 
 impl Csrf {
     /// The rule, unless it is switched off.
-    pub(crate) fn new(settings: &settings::Csrf) -> Option<Self> {
+    pub fn new(settings: &settings::Csrf) -> Option<Self> {
         settings.enabled.then(|| Self { trusted: Origins::new(&settings.trusted_origins) })
     }
 
-    /// Refuses a change from another site. `host` is what the browser knows us as; `cors` what the list of origins says.
-    pub(crate) fn check(
-        &self,
-        method: &Method,
-        headers: &HeaderMap,
-        host: &HeaderValue,
-        cors: Option<&Verdict>,
-    ) -> Result<(), Refusal> {
+    /// Judges who makes a change. `host` is what the browser knows us as; `cors` what the list of origins says.
+    pub fn judge(&self, method: &Method, headers: &HeaderMap, host: &HeaderValue, cors: Option<&Verdict>) -> Sender {
         if is_safe(method, headers) || is_same_origin(headers, host) || self.is_trusted(headers, cors) {
-            return Ok(());
+            Sender::Trusted
+        } else {
+            Sender::Foreign
         }
-        Err(Refusal::new(Reason::CrossOriginRefused, "a page of another site may not make this request"))
     }
 
     fn is_trusted(&self, headers: &HeaderMap, cors: Option<&Verdict>) -> bool {
@@ -116,9 +119,7 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        let checked = csrf.check(method, &headers, &HeaderValue::from_static(host), cors);
-        assert!(checked.as_ref().err().is_none_or(|refusal| refusal.reason == Reason::CrossOriginRefused));
-        checked.is_ok()
+        csrf.judge(method, &headers, &HeaderValue::from_static(host), cors) == Sender::Trusted
     }
 
     #[test]

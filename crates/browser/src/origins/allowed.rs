@@ -107,7 +107,7 @@ fn is_domain(address: &str) -> bool {
 }
 
 /// What the labels of a host consist of, as browsers write them.
-pub(crate) const fn is_host_byte(byte: u8) -> bool {
+pub(super) const fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
 }
 

@@ -1,17 +1,17 @@
-//! What browsers may do with the shop: which other sites may call it, and what its answers may be used for.
+//! Settings: which other sites may call, and what answers may be used for.
 
 use http::{HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 use shop_config::{Duration, Problems};
 
-use super::origin::AllowedOrigin;
+use crate::origins::AllowedOrigin;
 
 /// Which other sites' pages may call the services and read the answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cors {
     /// `https://shop.example`, `https://*.shop.example`, `null` or `*`. None, which is the default, switches all of this
-    /// off: only the shop's own pages call it.
+    /// off: only one's own pages call.
     pub origins: Vec<AllowedOrigin>,
     /// Whether the browser may send cookies along; not together with `*` or `null`, which can be anybody.
     pub credentials: bool,
@@ -19,7 +19,7 @@ pub struct Cors {
     pub methods: Vec<String>,
     /// Request headers these pages may set; all that the services read.
     pub headers: Vec<String>,
-    /// Answer headers these pages may read; all that the services and the gateway set for callers.
+    /// Answer headers these pages may read; all that the services and the gateway in front of them set.
     pub exposed_headers: Vec<String>,
     /// How long a browser may remember this; ten minutes, after which a change of the lists has reached everybody.
     pub max_age: Duration,
@@ -63,7 +63,8 @@ impl Default for Cors {
 }
 
 impl Cors {
-    pub(crate) fn check(&self, problems: &mut Problems) {
+    /// Finds wrong values.
+    pub fn check(&self, problems: &mut Problems) {
         let anybody = self.origins.iter().any(|origin| !origin.is_named());
         problems.ensure(
             !(self.credentials && anybody),
@@ -112,7 +113,8 @@ impl Default for Csrf {
 }
 
 impl Csrf {
-    pub(crate) fn check(&self, problems: &mut Problems) {
+    /// Finds wrong values.
+    pub fn check(&self, problems: &mut Problems) {
         let named = self.trusted_origins.iter().all(AllowedOrigin::is_named);
         problems.ensure(
             named,
@@ -154,7 +156,8 @@ impl Default for SecurityHeaders {
 }
 
 impl SecurityHeaders {
-    pub(crate) fn check(&self, problems: &mut Problems) {
+    /// Finds wrong values.
+    pub fn check(&self, problems: &mut Problems) {
         for (key, text) in [
             ("content_security_policy", &self.content_security_policy),
             ("frame_options", &self.frame_options),

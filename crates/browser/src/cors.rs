@@ -5,18 +5,18 @@ use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
-use super::settings;
-use crate::browser::origins::{Known, Origin, Origins};
+use crate::origins::{AllowedOrigin, Known, Origin, Origins};
+use crate::settings;
 
 /// The route of preflights, as logs name it.
-pub(crate) const PREFLIGHT: &str = "cors_preflight";
+pub const PREFLIGHT: &str = "cors_preflight";
 
 const ORIGIN: HeaderValue = HeaderValue::from_static("origin");
 /// All that an answer to a preflight might depend on, for caches on the way.
 const PREFLIGHT_VARY: HeaderValue =
     HeaderValue::from_static("origin, access-control-request-method, access-control-request-headers");
 
-/// What a backend may not say when the gateway speaks for it: two of a kind, and browsers refuse the answer.
+/// What a backend may not say when a proxy speaks for it: two of a kind, and browsers refuse the answer.
 const OURS: [HeaderName; 6] = [
     header::ACCESS_CONTROL_ALLOW_ORIGIN,
     header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
@@ -27,7 +27,8 @@ const OURS: [HeaderName; 6] = [
 ];
 
 /// The rules, with every header of an answer ready to be copied.
-pub(crate) struct Cors {
+#[derive(Debug)]
+pub struct Cors {
     origins: Origins,
     credentials: bool,
     methods: Option<HeaderValue>,
@@ -38,7 +39,7 @@ pub(crate) struct Cors {
 
 /// What the rules say about one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// The origin is not in the list, or there is none: the answer carries no permission.
     Unlisted,
     /// The page may read the answer.
@@ -52,14 +53,14 @@ pub(crate) enum Verdict {
 
 impl Cors {
     /// The rules of `settings`; none when no origin is listed.
-    pub(crate) fn new(settings: &settings::Cors) -> Option<Self> {
+    pub fn new(settings: &settings::Cors) -> Option<Self> {
         if settings.origins.is_empty() {
             return None;
         }
         let origins = Origins::new(&settings.origins);
         Some(Self {
             // The check of the settings refuses this pair; here it cannot even be expressed.
-            credentials: settings.credentials && settings.origins.iter().all(super::origin::AllowedOrigin::is_named),
+            credentials: settings.credentials && settings.origins.iter().all(AllowedOrigin::is_named),
             origins,
             methods: list(&settings.methods),
             headers: list(&settings.headers),
@@ -69,7 +70,7 @@ impl Cors {
     }
 
     /// Judges a request by its `Origin`.
-    pub(crate) fn judge(&self, headers: &HeaderMap) -> Verdict {
+    pub fn judge(&self, headers: &HeaderMap) -> Verdict {
         let Origin::One(origin) = Origin::of(headers) else { return Verdict::Unlisted };
         let Some(known) = self.origins.find(origin.as_bytes()) else { return Verdict::Unlisted };
         let origin = if self.origins.is_open() { HeaderValue::from_static("*") } else { origin.clone() };
@@ -77,7 +78,7 @@ impl Cors {
     }
 
     /// The answer to a preflight, without a backend; [`Cors::write`] adds what every answer has.
-    pub(crate) fn preflight(&self, verdict: &Verdict) -> Response<Bytes> {
+    pub fn preflight(&self, verdict: &Verdict) -> Response<Bytes> {
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
@@ -95,7 +96,7 @@ impl Cors {
     }
 
     /// Writes the permission, or that there might have been one for another origin.
-    pub(crate) fn write(&self, verdict: Verdict, headers: &mut HeaderMap) {
+    pub fn write(&self, verdict: Verdict, headers: &mut HeaderMap) {
         if !self.origins.is_open() && !headers.get_all(header::VARY).iter().any(names_origin) {
             headers.append(header::VARY, ORIGIN);
         }
@@ -111,7 +112,7 @@ impl Cors {
 }
 
 /// Takes what a backend says about other origins off its answer.
-pub(crate) fn overrule(headers: &mut HeaderMap) {
+pub fn overrule(headers: &mut HeaderMap) {
     // There is hardly ever one: comparing the names that are there costs less than looking up each of these.
     while let Some(name) = headers.keys().find(|name| OURS.contains(name)).cloned() {
         headers.remove(name);
@@ -119,7 +120,7 @@ pub(crate) fn overrule(headers: &mut HeaderMap) {
 }
 
 /// Whether a browser asks before it sends the request proper.
-pub(crate) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS
         && headers.contains_key(header::ORIGIN)
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)

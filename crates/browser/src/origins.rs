@@ -1,12 +1,16 @@
-//! Finding a request's `Origin` in a list of settings.
+//! Web origins: which ones settings allow, and finding that of a request among them.
+
+mod allowed;
+
+pub use allowed::{AllowedOrigin, InvalidOrigin};
 
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::browser::origin::{AllowedOrigin, is_host_byte};
+use self::allowed::is_host_byte;
 
 /// What a request says about the page it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin<'a> {
+pub enum Origin<'a> {
     /// Nothing: no browser, or a browser's plain reading.
     Absent,
     /// One origin, perhaps `null`.
@@ -17,7 +21,7 @@ pub(crate) enum Origin<'a> {
 
 impl<'a> Origin<'a> {
     /// The request's.
-    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
+    pub fn of(headers: &'a HeaderMap) -> Self {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         match (origins.next(), origins.next()) {
             (None, _) => Self::Absent,
@@ -29,7 +33,7 @@ impl<'a> Origin<'a> {
 
 /// How well an origin is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Known {
+pub enum Known {
     /// By name.
     Named,
     /// Only because the list has `*` or `null`.
@@ -38,7 +42,7 @@ pub(crate) enum Known {
 
 /// A list, made for looking up.
 #[derive(Debug, Default)]
-pub(crate) struct Origins {
+pub struct Origins {
     /// Sorted.
     exact: Vec<Box<[u8]>>,
     /// Scheme and suffix.
@@ -49,7 +53,7 @@ pub(crate) struct Origins {
 
 impl Origins {
     /// The list of these.
-    pub(crate) fn new(allowed: &[AllowedOrigin]) -> Self {
+    pub fn new(allowed: &[AllowedOrigin]) -> Self {
         let mut origins = Self::default();
         for origin in allowed {
             match origin {
@@ -64,12 +68,12 @@ impl Origins {
     }
 
     /// Whether every origin is in the list.
-    pub(crate) const fn is_open(&self) -> bool {
+    pub const fn is_open(&self) -> bool {
         self.any
     }
 
     /// Looks up an `Origin`, byte by byte as browsers write it.
-    pub(crate) fn find(&self, origin: &[u8]) -> Option<Known> {
+    pub fn find(&self, origin: &[u8]) -> Option<Known> {
         let is_below = |(scheme, suffix): &(&str, Box<[u8]>)| {
             let name = origin.strip_prefix(scheme.as_bytes()).and_then(|host| host.strip_suffix(&suffix[..]));
             name.is_some_and(|name| name.split(|byte| *byte == b'.').all(is_label))
