@@ -37,7 +37,6 @@ mod message;
 
 // Parts that know nothing of a gateway.
 mod discovery;
-mod limit;
 
 pub use server::doors::Doors;
 pub use settings::Config;
@@ -150,7 +149,7 @@ impl Gateway {
             // They end with the signal: who stops as a whole must not report its own parts.
             () = check::run(&shared) => {}
             () = watch(tls) => {}
-            () = limit::run(&shared) => {}
+            () = shop_limit::run(shared.changes(), || shared.live().limiter.clone()) => {}
             () = discovery.run(&shared) => {}
             () = shutdown.soft.cancelled() => {}
         }

@@ -5,11 +5,12 @@ mod totals;
 
 pub(crate) use totals::Totals;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use shop_limit::{Counting, Observer};
 use shop_telemetry::{Histogram, Histograms, TraceParent};
 
 use crate::message::reason::Reason;
@@ -48,6 +49,24 @@ pub(crate) struct Metrics {
     pub(crate) connections: IntGauge,
     /// Client connections closed by the gateway because of what came, or did not come, over them.
     pub(crate) cut: IntCounterVec,
+}
+
+/// The numbers of a limiter.
+struct LimiterMetrics {
+    local: IntGauge,
+    redis: IntGauge,
+    fallbacks: IntCounter,
+}
+
+impl Observer for LimiterMetrics {
+    fn counting(&self, who: Counting) {
+        self.local.set(i64::from(who == Counting::Local));
+        self.redis.set(i64::from(who == Counting::Redis));
+    }
+
+    fn fell_back(&self) {
+        self.fallbacks.inc();
+    }
 }
 
 impl Metrics {
@@ -126,12 +145,12 @@ impl Metrics {
     }
 
     /// The handles of a limiter.
-    pub(crate) fn limiter(&self) -> crate::limit::Metrics {
-        crate::limit::Metrics {
+    pub(crate) fn limiter(&self) -> shop_limit::SharedObserver {
+        Arc::new(LimiterMetrics {
             local: self.limiter_mode.with_label_values(&["local"]),
             redis: self.limiter_mode.with_label_values(&["redis"]),
             fallbacks: self.limit_fallbacks.clone(),
-        }
+        })
     }
 
     /// The handles of one service.

@@ -17,6 +17,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use shop_browser::cors;
+use shop_limit::{Call as Counted, Ruling, Verdict};
 use tokio::time::Instant;
 
 use self::forward::{Call, Forward};
@@ -24,7 +25,6 @@ use crate::admin::feed::Listener;
 use crate::admin::own::{self, Own};
 use crate::admin::{self, Answer, Asked};
 use crate::docs::{self, Docs};
-use crate::limit::{self, Ruling, Verdict};
 use crate::message::client::Client;
 use crate::message::headers::{self, Onward};
 use crate::message::reason::Reason;
@@ -319,7 +319,7 @@ impl Visit {
     async fn limit(&mut self, live: &Live, head: &http::request::Parts, path: &str) -> Result<(), Refusal> {
         let Some(limiter) = &live.limiter else { return Ok(()) };
         let http::request::Parts { method, headers, .. } = head;
-        let call = limit::Call { method, path, headers, address: self.client.address };
+        let call = Counted { method, path, headers, address: self.client.address };
         let Some(Ruling { verdict, fields }) = limiter.check(&call, self.exchange.span()).await else { return Ok(()) };
         self.limits = Some(fields);
         match verdict {

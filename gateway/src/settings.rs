@@ -11,19 +11,20 @@ pub use docs::Docs;
 pub use tls::Tls;
 
 pub use shop_balance::settings::{CircuitBreaker, HealthCheck, LoadBalancer, Retries, Strategy};
+pub use shop_browser::origins::{AllowedOrigin, InvalidOrigin};
+pub use shop_browser::settings::{Cors, Csrf, SecurityHeaders};
+pub use shop_limit::settings::{ApiKeys, ClientKey, Jwt, RateLimit, RedisLimit, RouteLimit};
 
 pub use crate::discovery::backends::{BackendUrl, Backends, InvalidBackend};
 pub use crate::discovery::source::{Discovery, NameServer, SourceUrl};
-pub use crate::limit::settings::{ApiKeys, ClientKey, Jwt, RateLimit, RedisLimit, RouteLimit};
 
 use serde::{Deserialize, Serialize};
 use shop_balance::MOST;
 use shop_config::{Duration, Http, Log, Otel, Problems, Settings, Stop, Var};
 
 use crate::message::client::Network;
+use crate::message::path;
 use crate::services::check::Protocol;
-pub use shop_browser::origins::{AllowedOrigin, InvalidOrigin};
-pub use shop_browser::settings::{Cors, Csrf, SecurityHeaders};
 
 /// Settings of the gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -397,7 +398,7 @@ impl Config {
         problems.within("docs", |p| self.docs.check(p));
         problems.within("health_check", |p| self.health_check.check(p));
         problems.within("retries", |p| self.retries.check(p));
-        problems.within("rate_limit", |p| self.rate_limit.check(p));
+        problems.within("rate_limit", |p| self.rate_limit.check(path::is_normal, p));
         problems.ensure(self.workers <= 1024, "workers", "use at most 1024, or 0 for one per core");
     }
 }

@@ -6,11 +6,11 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
 use shop_browser::cors;
 use shop_browser::csrf::Sender;
+use shop_limit::Call;
 
 use super::input::{self, Query};
 use crate::admin::own::Own;
 use crate::docs;
-use crate::limit::Call;
 use crate::message::path;
 use crate::message::refusal::Refusal;
 use crate::services::Group;

@@ -25,6 +25,11 @@ pub(crate) enum BadPath {
     EncodedSlash,
 }
 
+/// Whether `path` is in its normal form already.
+pub(crate) fn is_normal(path: &str) -> bool {
+    normalise(path).is_ok_and(|normal| normal == path)
+}
+
 /// Brings `path` into its one normal form; borrows when it is in that form already.
 pub(crate) fn normalise(path: &str) -> Result<Cow<'_, str>, BadPath> {
     if !path.starts_with('/') {

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use shop_config::Duration;
 
 use crate::discovery::backends::BackendUrl;
-use crate::limit::settings::RateLimit;
 use crate::services::check::Protocol;
+use crate::settings::RateLimit;
 use crate::settings::Strategy;
 use crate::settings::wanted::{Source, Spec};
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use shop_browser::{Cors, Csrf, SecurityHeaders};
+use shop_limit::Limiter;
 
-use crate::limit::Limiter;
 use crate::metrics::Metrics;
 use crate::services::check::Protocol;
 use crate::services::routes::Table;

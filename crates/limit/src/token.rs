@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 use ring::digest::{Context, SHA256, digest};
 use serde::Deserialize;
 
-use super::caller::Key;
-use super::file::Watched;
-use crate::limit::settings::Jwt;
+use crate::key::Key;
+use crate::settings::Jwt;
+use crate::watched_file::WatchedFile;
 
 /// Longer ones are not looked at.
 const LONGEST: usize = 8 * 1024;
@@ -32,7 +32,7 @@ const MOST_TRIED: usize = 4;
 pub(crate) struct Tokens {
     settings: Jwt,
     keys: ArcSwap<Vec<Issued>>,
-    file: Watched,
+    file: WatchedFile,
     /// By the hash of the token.
     good: [Mutex<Good>; SHARDS],
 }
@@ -45,7 +45,7 @@ pub(crate) struct Issued {
     rules: Validation,
 }
 
-/// Tokens found good: whose they are, and until when. Two generations, as in [`super::budgets`].
+/// Tokens found good: whose they are, and until when. Two generations, as in [`crate::budgets`].
 #[derive(Default)]
 struct Good {
     young: HashMap<[u8; 32], (Key, u64)>,
@@ -86,7 +86,7 @@ impl Tokens {
         let tokens = Self {
             settings: settings.clone(),
             keys: ArcSwap::default(),
-            file: Watched::new(settings.keys_file.clone()),
+            file: WatchedFile::new(settings.keys_file.clone()),
             good: Default::default(),
         };
         tokens.refresh();

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 /// A file that a setting names, if it does.
-pub(crate) struct Watched {
+pub(crate) struct WatchedFile {
     path: Option<PathBuf>,
     seen: Mutex<Option<State>>,
 }
@@ -14,7 +14,7 @@ pub(crate) struct Watched {
 /// What tells one content from another; none when there is no such file.
 type State = Option<(SystemTime, u64)>;
 
-impl Watched {
+impl WatchedFile {
     /// The file at `path`, not looked at yet.
     pub(crate) fn new(path: Option<PathBuf>) -> Self {
         Self { path, seen: Mutex::default() }

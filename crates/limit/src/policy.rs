@@ -1,11 +1,11 @@
 //! One limit: for which calls it is, how it counts them, and how it is told to clients.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use crate::limit::settings::{RateLimit, RouteLimit};
+use crate::rate::{Rate, Verdict};
+use crate::settings::{RateLimit, RouteLimit};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -15,32 +15,6 @@ const DEFAULT: &str = "client";
 
 /// The longest name with its quotes, `;r=` and `;t=` with ten and twenty digits; the settings see to it.
 const FIELD: usize = 192;
-
-/// What a client may still do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Go on; this many more at once, and all that is allowed at once after this time.
-    Allowed {
-        /// Calls allowed at this very moment.
-        remaining: u32,
-        /// When as many are allowed as ever.
-        full_in: Duration,
-    },
-    /// Come back after this time.
-    Refused {
-        /// Until one more call is allowed.
-        retry_after: Duration,
-    },
-}
-
-/// How much, how fast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rate {
-    /// The time that one call takes to be made good.
-    pub(crate) per_call: Duration,
-    /// Calls at once.
-    pub(crate) burst: NonZeroU32,
-}
 
 /// One limit.
 pub(crate) struct Policy {
@@ -78,7 +52,7 @@ impl Policy {
     }
 
     /// Name, calls, window and calls at once.
-    pub(super) fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         format!("{};burst={}", self.terms.to_str().unwrap_or_default(), self.rate.burst)
     }
 
@@ -147,6 +121,8 @@ impl Field {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     fn route(path: &str, methods: &[&str]) -> RouteLimit {

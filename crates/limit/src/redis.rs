@@ -1,7 +1,7 @@
-//! Counting together with other gateways: one script in Redis takes a call off a client's budget, atomically and by the
+//! Counting together with other processes: one script in Redis takes a call off a client's budget, atomically and by the
 //! server's clock.
 //!
-//! Redis is a help, not a need. When it is away or slow the gateway counts by itself from that moment on, without asking
+//! Redis is a help, not a need. When it is away or slow this process counts by itself from that moment on, without asking
 //! again with each call: a task of its own looks whether Redis is back.
 
 use std::sync::Arc;
@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use prometheus::{IntCounter, IntGauge};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisError, Script};
 use shop_clock::chance;
@@ -18,13 +17,15 @@ use shop_telemetry::{About, KeyValue, Span, SpanKind};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::caller::Key;
-use super::counter::Counter;
-use super::policy::{Policy, Rate, Verdict};
-use crate::limit::settings::RedisLimit;
+use crate::key::Key;
+use crate::local::LocalCounter;
+use crate::policy::Policy;
+use crate::rate::{Rate, Verdict};
+use crate::settings::RedisLimit;
+use crate::{Counting, SharedObserver};
 
 /// What Redis runs.
-const SCRIPT: &str = include_str!("gcra.lua");
+const SCRIPT: &str = include_str!("redis/gcra.lua");
 
 /// The longest wait for a connection. Nobody waits for it.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -34,8 +35,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A connection that lasted as long was a good one.
 const STEADY: Duration = Duration::from_secs(30);
 
-/// Budgets in Redis, shared by all gateways with the same server and prefix.
-pub(crate) struct Cluster {
+/// Budgets in Redis, shared by all processes with the same server and prefix.
+pub(crate) struct RedisCounter {
     client: Client,
     /// Host and port.
     place: String,
@@ -49,31 +50,9 @@ pub(crate) struct Cluster {
     lost: Notify,
     /// Whether it was said that Redis is away.
     is_away: AtomicBool,
-    metrics: Metrics,
+    observer: SharedObserver,
     /// Another limiter counts now, and says who does. Calls that began before still end here.
     is_replaced: Mutex<bool>,
-}
-
-/// The numbers of a limiter.
-#[derive(Clone)]
-pub(crate) struct Metrics {
-    pub(crate) local: IntGauge,
-    pub(crate) redis: IntGauge,
-    pub(crate) fallbacks: IntCounter,
-}
-
-impl Metrics {
-    /// Says who counts.
-    pub(crate) fn counts_in_redis(&self, is_so: bool) {
-        self.local.set(i64::from(!is_so));
-        self.redis.set(i64::from(is_so));
-    }
-
-    /// Says that nobody does.
-    pub(crate) fn counts_nowhere(&self) {
-        self.local.set(0);
-        self.redis.set(0);
-    }
 }
 
 /// What the script says.
@@ -83,9 +62,9 @@ struct Count {
     full_in: Duration,
 }
 
-impl Cluster {
+impl RedisCounter {
     /// Not connected yet.
-    pub(crate) fn new(settings: &RedisLimit, metrics: Metrics) -> Result<Self, RedisError> {
+    pub(crate) fn new(settings: &RedisLimit, observer: SharedObserver) -> Result<Self, RedisError> {
         let client = Client::open(settings.url.expose().trim())?;
         Ok(Self {
             place: client.get_connection_info().addr().to_string(),
@@ -96,13 +75,13 @@ impl Cluster {
             link: ArcSwapOption::empty(),
             lost: Notify::new(),
             is_away: AtomicBool::new(false),
-            metrics,
+            observer,
             is_replaced: Mutex::new(false),
         })
     }
 
     /// Takes one call off what `key` may do: in Redis, as a part of `request`, or with `counter` when it is away.
-    pub(crate) async fn check(&self, policy: &Policy, counter: &Counter, key: Key, request: &Span) -> Verdict {
+    pub(crate) async fn check(&self, policy: &Policy, counter: &LocalCounter, key: Key, request: &Span) -> Verdict {
         if let Some(link) = self.link.load_full() {
             let span = request.part_of(SpanKind::Client, || self.about());
             let asked = self.ask(&link, &format!("{}{}:{key}", self.prefix, policy.name), policy.rate).await;
@@ -115,7 +94,7 @@ impl Cluster {
                 Err(error) => self.lose(link, &error),
             }
         }
-        self.metrics.fallbacks.inc();
+        self.observer.fell_back();
         counter.check(key)
     }
 
@@ -186,15 +165,15 @@ impl Cluster {
     }
 
     /// From now on another limiter says who counts.
-    pub(super) fn replace(&self) {
+    pub(crate) fn replace(&self) {
         *self.is_replaced.lock() = true;
     }
 
     /// Says who counts, unless another limiter does.
-    pub(super) fn counts(&self, is_so: bool) {
+    pub(crate) fn counts(&self, is_so: bool) {
         let is_replaced = self.is_replaced.lock();
         if !*is_replaced {
-            self.metrics.counts_in_redis(is_so);
+            self.observer.counting(if is_so { Counting::Redis } else { Counting::Local });
         }
     }
 
@@ -208,7 +187,7 @@ impl Cluster {
     fn missing(&self, error: &RedisError) {
         if !self.is_away.swap(true, SeqCst) {
             let place = &self.place;
-            tracing::warn!(%error, "Redis at {place} is away: this gateway counts clients' calls by itself");
+            tracing::warn!(%error, "Redis at {place} is away: this process counts clients' calls by itself");
         }
     }
 

@@ -9,19 +9,19 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 
-use super::budgets::Budgets;
-use super::caller::Key;
-use super::policy::{Rate, Verdict};
+use crate::budgets::Budgets;
+use crate::key::Key;
+use crate::rate::{Rate, Verdict};
 
 /// The calls of one policy.
-pub(crate) struct Counter<C: Clock = DefaultClock> {
+pub(crate) struct LocalCounter<C: Clock = DefaultClock> {
     limiter: RateLimiter<Key, Budgets, C, StateInformationMiddleware>,
     budgets: Budgets,
     burst: u32,
     begun: C::Instant,
 }
 
-impl<C: Clock> Counter<C> {
+impl<C: Clock> LocalCounter<C> {
     /// Counts in `budgets`.
     pub(crate) fn new(rate: Rate, budgets: &Budgets, clock: C) -> Self {
         let quota = Quota::with_period(rate.per_call).unwrap_or_else(|| Quota::per_second(rate.burst));
@@ -64,7 +64,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::limit::model::{Bucket, Step, steps};
+    use crate::model::{Bucket, Step, steps};
 
     fn cases() -> impl Strategy<Value = (u64, u32, Vec<Step>)> {
         (2_u64..10_000_000_000, 1_u32..20).prop_flat_map(|(token, burst)| (Just(token), Just(burst), steps(token)))
@@ -77,7 +77,7 @@ mod tests {
             let budgets = Budgets::new(1000);
             let per_call = Duration::from_nanos(token);
             let rate = Rate { per_call, burst: NonZeroU32::new(burst).expect("not zero") };
-            let counter = Counter::new(rate, &budgets, clock.clone());
+            let counter = LocalCounter::new(rate, &budgets, clock.clone());
             let mut buckets = [(); 4].map(|()| Bucket::new(token, burst));
             let mut now = 0;
             for step in steps {
@@ -112,7 +112,7 @@ mod tests {
         let (clock, budgets) = (FakeRelativeClock::default(), Budgets::new(1000));
         let per_call = Duration::from_secs(10);
         let rate = Rate { per_call, burst: NonZeroU32::new(3).expect("not zero") };
-        let counter = Counter::new(rate, &budgets, clock.clone());
+        let counter = LocalCounter::new(rate, &budgets, clock.clone());
         let key = Key::of_address(Ipv4Addr::LOCALHOST.into());
         clock.advance(Duration::from_secs(100));
         counter.learn(key, per_call * 2);

@@ -1,10 +1,9 @@
-//! Who calls: what tells one client from another, in 16 bytes.
+//! Who calls.
 //!
 //! Only what is known to be true counts. A key or token that anybody could make up would be a new client with every call.
 
 use std::collections::HashSet;
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -13,67 +12,13 @@ use governor::clock::DefaultClock;
 use http::{HeaderMap, HeaderName};
 use ring::digest::{SHA256, digest};
 
-use super::budgets::Budgets;
-use super::counter::Counter;
-use super::file::Watched;
-use super::policy::{Rate, Verdict};
-use super::token::{Shown, Tokens};
-use crate::limit::settings::{ApiKeys, ClientKey, RateLimit};
-
-/// A client, and below which policy its calls are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    /// The kind in the top eight bits, then 16 for the policy, then the first 40 of a hash.
-    top: u64,
-    low: u64,
-}
-
-const IPV4: u64 = 0;
-const IPV6: u64 = 1;
-const API_KEY: u64 = 2;
-const SUBJECT: u64 = 3;
-const KIND: u32 = 56;
-const POLICY: u32 = 40;
-
-impl Key {
-    /// A client known by its address.
-    pub(crate) fn of_address(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(v4) => Self { top: IPV4 << KIND, low: v4.to_bits().into() },
-            IpAddr::V6(v6) => Self { top: IPV6 << KIND, low: (v6.to_bits() >> 64) as u64 },
-        }
-    }
-
-    /// A client known by a secret of its own; 104 bits of its hash are enough to tell clients apart.
-    fn of_hash(kind: u64, hash: [u8; 32]) -> Self {
-        let part = |from: usize| u64::from_be_bytes(std::array::from_fn(|index| hash[from + index]));
-        Self { top: kind << KIND | part(0) >> (64 - POLICY), low: part(8) }
-    }
-
-    /// A client known by the hash of a token's subject.
-    pub(crate) fn of_subject(hash: [u8; 32]) -> Self {
-        Self::of_hash(SUBJECT, hash)
-    }
-
-    /// The same client below a policy.
-    pub(crate) fn below(self, policy: u16) -> Self {
-        Self { top: self.top | u64::from(policy) << POLICY, low: self.low }
-    }
-}
-
-/// Without the policy; the same in every gateway.
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.top >> KIND {
-            IPV4 => write!(f, "ip:{}", Ipv4Addr::from_bits(u32::try_from(self.low).unwrap_or_default())),
-            IPV6 => write!(f, "ip:{}/64", Ipv6Addr::from_bits(u128::from(self.low) << 64)),
-            kind => {
-                let name = if kind == API_KEY { "key" } else { "sub" };
-                write!(f, "{name}:{:010x}{:016x}", self.top & ((1 << POLICY) - 1), self.low)
-            }
-        }
-    }
-}
+use crate::budgets::Budgets;
+use crate::key::Key;
+use crate::local::LocalCounter;
+use crate::rate::{Rate, Verdict};
+use crate::settings::{ApiKeys, ClientKey, RateLimit};
+use crate::token::{Shown, Tokens};
+use crate::watched_file::WatchedFile;
 
 /// How clients are known.
 pub(crate) struct Callers {
@@ -81,10 +26,10 @@ pub(crate) struct Callers {
     header: HeaderName,
     settings: ApiKeys,
     api_keys: ArcSwap<HashSet<[u8; 32]>>,
-    file: Watched,
+    file: WatchedFile,
     tokens: Option<Tokens>,
-    /// Tokens that are checked for an address: whoever makes them up shall not keep the gateway busy with signatures.
-    checks: Counter,
+    /// Tokens that are checked for an address: whoever makes them up shall not keep everybody busy with signatures.
+    checks: LocalCounter,
 }
 
 /// The policy under which checks of tokens are counted; there are never as many others.
@@ -99,9 +44,9 @@ impl Callers {
             header: keys.header.parse().unwrap_or(HeaderName::from_static("x-api-key")),
             settings: keys.clone(),
             api_keys: ArcSwap::default(),
-            file: Watched::new(keys.file.clone()),
+            file: WatchedFile::new(keys.file.clone()),
             tokens: settings.key.contains(&ClientKey::Subject).then(|| Tokens::new(&settings.jwt)),
-            checks: Counter::new(
+            checks: LocalCounter::new(
                 // A hundred people behind one address may come at once, and ten more each second.
                 Rate { per_call: Duration::from_millis(100), burst: NonZeroU32::MIN.saturating_add(99) },
                 budgets,
@@ -148,7 +93,7 @@ impl Callers {
     fn by_api_key(&self, headers: &HeaderMap) -> Option<Key> {
         let key = headers.get(&self.header)?;
         let hash: [u8; 32] = digest(&SHA256, key.as_bytes()).as_ref().try_into().ok()?;
-        self.api_keys.load().contains(&hash).then(|| Key::of_hash(API_KEY, hash))
+        self.api_keys.load().contains(&hash).then(|| Key::of_api_key(hash))
     }
 }
 
@@ -171,18 +116,6 @@ mod tests {
 
     fn with_key(key: &str) -> HeaderMap {
         HeaderMap::from_iter([(HeaderName::from_static("x-api-key"), key.parse().expect("a value"))])
-    }
-
-    #[test]
-    fn an_ipv6_client_is_its_network_and_no_key_is_two_clients() {
-        let key = |text: &str| Key::of_address(address(text));
-        assert_eq!(key("2001:db8::1"), key("2001:db8::2"));
-        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
-        assert_ne!(key("1.2.3.4"), key("1.2.3.5"));
-        assert_ne!(key("0.0.0.0"), key("::"));
-        assert_ne!(key("1.2.3.4").below(1), key("1.2.3.4").below(2));
-        assert_eq!(key("1.2.3.4").below(3).to_string(), "ip:1.2.3.4");
-        assert_eq!(key("2001:db8:0:1::9").below(3).to_string(), "ip:2001:db8:0:1::/64");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use parking_lot::Mutex;
 
-use super::caller::Key;
+use crate::key::Key;
 
 /// Threads seldom wait for each other with as many.
 const SHARDS: usize = 16;

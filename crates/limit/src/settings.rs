@@ -21,7 +21,7 @@ pub struct RateLimit {
     /// Calls a client may make at once.
     pub burst: NonZeroU32,
     /// What a client is known by, the first that a call has; `ip` is the last. By default there is nothing else, because
-    /// the gateway is not told which keys are real.
+    /// nobody says which keys are real.
     pub key: Vec<ClientKey>,
     /// The tokens whose subjects clients may be known by.
     pub jwt: Jwt,
@@ -32,7 +32,7 @@ pub struct RateLimit {
     /// Budgets remembered at once, over all routes. A million take about 35 MB, and are as many clients as call within
     /// the few seconds that a budget takes to fill up again.
     pub max_clients: usize,
-    /// Counting together with other gateways.
+    /// Counting together with other processes.
     pub redis: RedisLimit,
 }
 
@@ -90,7 +90,7 @@ impl Jwt {
         );
         let short = !self.secret.is_empty() && self.secret.expose().len() < 32;
         p.ensure(!short, "secret", "use at least 32 bytes: shorter ones can be guessed from a token");
-        if let Some(Err(error)) = self.keys_file.as_ref().map(|_| crate::limit::keys(self)) {
+        if let Some(Err(error)) = self.keys_file.as_ref().map(|_| crate::token::keys(self)) {
             p.add("keys_file", error);
         }
     }
@@ -138,16 +138,16 @@ pub struct RouteLimit {
     pub burst: Option<NonZeroU32>,
 }
 
-/// Counting in Redis, so that all gateways together allow what one would.
+/// Counting in Redis, so that all processes together allow what one would.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedisLimit {
-    /// `redis://…` or `rediss://…`; by default there is none, and each gateway counts by itself.
+    /// `redis://…` or `rediss://…`; by default there is none, and each process counts by itself.
     pub url: Secret,
     /// The longest that a call waits for Redis, which answers within one millisecond or is not well. After one call that
     /// waited in vain nobody waits until Redis was seen to answer again.
     pub timeout: Duration,
-    /// Put before every key: gateways with the same share their budgets.
+    /// Put before every key: processes with the same share their budgets.
     pub key_prefix: String,
 }
 
@@ -182,11 +182,10 @@ impl RouteLimit {
     }
 
     /// What is wrong, and with which of the keys.
-    fn problems(&self) -> Vec<(&'static str, String)> {
+    fn problems(&self, is_normal: &impl Fn(&str) -> bool) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
         let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'?' | b'#');
-        let normal = crate::message::path::normalise(&self.path);
-        if !self.path.bytes().all(is_plain) || !normal.is_ok_and(|normal| normal == self.path) {
+        if !self.path.bytes().all(is_plain) || !is_normal(&self.path) {
             found.push(("path", format!("{:?} is not a path such as /api/payments", self.path)));
         }
         if self.name().len() > 128 {
@@ -205,7 +204,9 @@ impl RouteLimit {
 }
 
 impl RateLimit {
-    pub(crate) fn check(&self, problems: &mut Problems) {
+    /// Finds wrong values. `is_normal` says whether a path is written as calls come with it, see
+    /// [`Call::path`](crate::Call::path): a limit for another spelling would be for nothing.
+    pub fn check(&self, is_normal: impl Fn(&str) -> bool, problems: &mut Problems) {
         problems.ensure(!self.window.is_zero(), "window", "must be more than 0");
         problems.ensure(self.max_clients >= 1000, "max_clients", "must be at least 1000");
         let known: BTreeSet<_> = self.key.iter().collect();
@@ -222,7 +223,7 @@ impl RateLimit {
         problems.within("api_keys", |p| self.api_keys.check(self.key.contains(&ClientKey::ApiKey), p));
         let mut names = BTreeSet::new();
         for (index, route) in self.routes.iter().enumerate() {
-            for (key, message) in route.problems() {
+            for (key, message) in route.problems(&is_normal) {
                 problems.add(&format!("routes.{index}.{key}"), message);
             }
             let name = route.name();

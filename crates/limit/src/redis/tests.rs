@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
-use crate::limit::model::{Bucket, Step, steps};
+use crate::model::{Bucket, Step, steps};
 
 /// The script with a clock of the test's: seconds and microseconds come with each call.
 fn script() -> Script {

@@ -4,8 +4,11 @@ use std::num::NonZeroU32;
 
 use futures_util::FutureExt;
 
+use parking_lot::Mutex;
+
 use super::*;
-use crate::limit::settings::RouteLimit;
+use crate::Observer;
+use crate::settings::RouteLimit;
 
 fn settings() -> RateLimit {
     RateLimit {
@@ -15,12 +18,20 @@ fn settings() -> RateLimit {
     }
 }
 
-fn metrics() -> Metrics {
-    crate::metrics::Metrics::new(shop_telemetry::Metrics::new("gateway")).limiter()
+/// Who counts, as it was told last.
+#[derive(Default)]
+struct Told(Mutex<Option<Counting>>);
+
+impl Observer for Told {
+    fn counting(&self, who: Counting) {
+        *self.0.lock() = Some(who);
+    }
+
+    fn fell_back(&self) {}
 }
 
 fn limiter(settings: &RateLimit) -> Limiter {
-    Limiter::new(settings, metrics(), None).expect("is on")
+    Limiter::new(settings, Arc::new(Told::default()), None).expect("is on")
 }
 
 fn check(limiter: &Limiter, method: &str, path: &str, address: &str) -> Option<Ruling> {
@@ -73,28 +84,29 @@ fn routes_have_budgets_of_their_own_or_none() {
 
 #[test]
 fn switched_off_there_is_none() {
-    assert!(Limiter::new(&RateLimit { enabled: false, ..settings() }, metrics(), None).is_none());
+    assert!(Limiter::new(&RateLimit { enabled: false, ..settings() }, Arc::new(Told::default()), None).is_none());
 }
 
 #[test]
 fn it_is_told_who_counts_now_whatever_a_former_limiter_finds() {
-    let metrics = metrics();
-    let counts = || (metrics.local.get(), metrics.redis.get());
+    let told = Arc::new(Told::default());
+    let counts = || *told.0.lock();
+    let observer = || Arc::clone(&told) as SharedObserver;
     let together = RateLimit {
-        redis: crate::limit::settings::RedisLimit { url: "redis://127.0.0.1:1".into(), ..Default::default() },
+        redis: crate::settings::RedisLimit { url: "redis://127.0.0.1:1".into(), ..Default::default() },
         ..settings()
     };
-    let former = Limiter::new(&together, metrics.clone(), None).expect("is on");
-    let cluster = former.cluster.as_ref().expect("is named");
-    assert_eq!(counts(), (1, 0), "not connected yet");
-    cluster.counts(true);
-    assert_eq!(counts(), (0, 1));
-    let next = Limiter::new(&together, metrics.clone(), Some(&former)).expect("is on");
-    next.cluster.as_ref().expect("is named").counts(true);
-    cluster.counts(false);
-    assert_eq!(counts(), (0, 1), "a late call found the former link broken");
+    let former = Limiter::new(&together, observer(), None).expect("is on");
+    let redis = former.redis.as_ref().expect("is named");
+    assert_eq!(counts(), Some(Counting::Local), "not connected yet");
+    redis.counts(true);
+    assert_eq!(counts(), Some(Counting::Redis));
+    let next = Limiter::new(&together, observer(), Some(&former)).expect("is on");
+    next.redis.as_ref().expect("is named").counts(true);
+    redis.counts(false);
+    assert_eq!(counts(), Some(Counting::Redis), "a late call found the former link broken");
     let off = RateLimit { enabled: false, ..settings() };
-    assert!(Limiter::new(&off, metrics.clone(), Some(&next)).is_none());
-    next.cluster.as_ref().expect("is named").counts(false);
-    assert_eq!(counts(), (0, 0));
+    assert!(Limiter::new(&off, observer(), Some(&next)).is_none());
+    next.redis.as_ref().expect("is named").counts(false);
+    assert_eq!(counts(), Some(Counting::Nowhere));
 }
