@@ -36,7 +36,6 @@ pub mod settings;
 mod message;
 
 // Parts that know nothing of a gateway.
-mod discovery;
 
 pub use server::doors::Doors;
 pub use settings::Config;
@@ -48,11 +47,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use shop_config::{Problems, Settings as _};
+use shop_discovery::Discovery;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 
 use crate::admin::feed;
-use crate::discovery::Discovery;
 use crate::server::tls::Tls;
 use crate::server::worker::{self, Listeners, Stop};
 use crate::services::check;
@@ -150,7 +149,7 @@ impl Gateway {
             () = check::run(&shared) => {}
             () = watch(tls) => {}
             () = shop_limit::run(shared.changes(), || shared.live().limiter.clone()) => {}
-            () = discovery.run(&shared) => {}
+            () = discovery.run(&shared, shared.changes()) => {}
             () = shutdown.soft.cancelled() => {}
         }
         let drained = async {

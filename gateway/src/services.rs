@@ -11,8 +11,8 @@ pub(crate) use group::{Group, Member, Tried};
 use std::sync::Arc;
 
 use crate::metrics::{Metrics, ServiceMetrics};
-use crate::services::check::Protocol;
 use crate::settings::wanted::Merged;
+use shop_discovery::Protocol;
 
 /// What every part of a generation is built with.
 pub(crate) struct Site<'a> {

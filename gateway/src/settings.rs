@@ -13,10 +13,9 @@ pub use tls::Tls;
 pub use shop_balance::settings::{CircuitBreaker, HealthCheck, LoadBalancer, Retries, Strategy};
 pub use shop_browser::origins::{AllowedOrigin, InvalidOrigin};
 pub use shop_browser::settings::{Cors, Csrf, SecurityHeaders};
+pub use shop_discovery::settings::{Discovery, NameServer};
+pub use shop_discovery::{BackendUrl, Backends, InvalidBackend, SourceUrl};
 pub use shop_limit::settings::{ApiKeys, ClientKey, Jwt, RateLimit, RedisLimit, RouteLimit};
-
-pub use crate::discovery::backends::{BackendUrl, Backends, InvalidBackend};
-pub use crate::discovery::source::{Discovery, NameServer, SourceUrl};
 
 use serde::{Deserialize, Serialize};
 use shop_balance::MOST;
@@ -24,7 +23,7 @@ use shop_config::{Duration, Http, Log, Otel, Problems, Settings, Stop, Var};
 
 use crate::message::client::Network;
 use crate::message::path;
-use crate::services::check::Protocol;
+use shop_discovery::Protocol;
 
 /// Settings of the gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]

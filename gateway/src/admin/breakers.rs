@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::input;
-use crate::discovery::backends::BackendUrl;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::services::check::Protocol;
 use crate::services::{Group, Member, Service};
 use crate::state::live::Live;
+use shop_discovery::BackendUrl;
+use shop_discovery::Protocol;
 
 /// The breakers of a service.
 pub(super) fn report(service: &Service, live: &Live) -> Value {

@@ -12,16 +12,16 @@ use shop_fault::FieldError;
 use super::audit::{self, Deed};
 use super::breakers;
 use super::input::{self, Precondition};
-use crate::discovery::backends::BackendUrl;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::services::check::Protocol;
 use crate::settings::Strategy;
 use crate::settings::overlay::ServiceChanges;
 use crate::settings::wanted::Wanted;
 use crate::state::guard::Caller;
 use crate::state::live::Live;
 use crate::state::shared::Shared;
+use shop_discovery::BackendUrl;
+use shop_discovery::Protocol;
 
 /// What a field of a change says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

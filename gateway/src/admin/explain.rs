@@ -14,9 +14,9 @@ use crate::docs;
 use crate::message::path;
 use crate::message::refusal::Refusal;
 use crate::services::Group;
-use crate::services::check::Protocol;
 use crate::services::routes::Route;
 use crate::state::live::Live;
+use shop_discovery::Protocol;
 
 /// What a browser would name as host: nobody can say from here, and no page has it.
 const HOST: HeaderValue = HeaderValue::from_static("this-gateway");

@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 use shop_fault::FieldError;
 use shop_input::{Malformed, Tags, json};
 
-use crate::discovery::backends::BackendUrl;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::server::Incoming;
-use crate::services::check::Protocol;
 use crate::services::{Group, Member, Service};
 use crate::state::live::Live;
+use shop_discovery::BackendUrl;
+use shop_discovery::Protocol;
 
 /// Far above any change there is.
 const LONGEST_BODY: usize = 64 * 1024;

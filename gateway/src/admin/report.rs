@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::admin::own;
-use crate::services::check::Protocol;
 use crate::services::{Group, Member, Service};
 use crate::state::live::Live;
 use crate::state::shared::Shared;
+use shop_discovery::Protocol;
 
 /// `GET /admin/status`.
 pub(crate) fn status(shared: &Shared, live: &Live) -> Value {

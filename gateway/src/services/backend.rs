@@ -11,9 +11,9 @@ use shop_balance::{Breaker, HealthRecord, PassiveHealth, PeakEwma, Seen, SlowSta
 use super::Site;
 use crate::message::reason::Reason;
 use crate::metrics::BackendMetrics;
-use crate::services::check::Protocol;
 use crate::settings::wanted::Spec;
 use crate::upstream::{Channel, Pool};
+use shop_discovery::Protocol;
 
 /// One backend. Generations of settings that name it share it.
 pub(crate) struct Backend {

@@ -2,8 +2,6 @@
 
 mod probe;
 
-pub(crate) use probe::Protocol;
-
 use std::sync::Arc;
 
 use futures_util::StreamExt;

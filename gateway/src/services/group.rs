@@ -10,8 +10,8 @@ use shop_balance::{Availability, BackendSet, Balancer, Breaker, Candidate, Permi
 use super::{Backend, Site};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::services::check::Protocol;
 use crate::settings::wanted::{Source, Spec};
+use shop_discovery::Protocol;
 
 /// Backends that can stand in for each other, as one generation has them. A generation in which nothing of a group is
 /// different shares it with the one before.

@@ -7,11 +7,11 @@ use std::num::{NonZeroU16, NonZeroU32};
 use serde::{Deserialize, Serialize};
 use shop_config::Duration;
 
-use crate::discovery::backends::BackendUrl;
-use crate::services::check::Protocol;
 use crate::settings::RateLimit;
 use crate::settings::Strategy;
 use crate::settings::wanted::{Source, Spec};
+use shop_discovery::BackendUrl;
+use shop_discovery::Protocol;
 
 /// All changes; empty at first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,7 +187,7 @@ mod tests {
     }
 
     fn specs(list: &str) -> Vec<Spec> {
-        let list: crate::discovery::backends::Backends = list.parse().expect("a list");
+        let list: shop_discovery::Backends = list.parse().expect("a list");
         list.0.iter().map(|url| Spec::new(url, Source::Static)).collect()
     }
 

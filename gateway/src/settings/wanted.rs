@@ -7,10 +7,10 @@ use std::num::NonZeroU16;
 use serde::Serialize;
 use shop_balance::MOST;
 
-use crate::discovery::backends::{BackendUrl, Backends};
-use crate::services::check::Protocol;
 use crate::settings::Config;
 use crate::settings::overlay::Overlay;
+use shop_discovery::Protocol;
+use shop_discovery::{BackendUrl, Backends};
 
 /// Who named a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

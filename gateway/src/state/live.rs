@@ -7,12 +7,12 @@ use shop_browser::{Cors, Csrf, SecurityHeaders};
 use shop_limit::Limiter;
 
 use crate::metrics::Metrics;
-use crate::services::check::Protocol;
 use crate::services::routes::Table;
 use crate::services::{Backend, Group, Site};
 use crate::settings::Config;
 use crate::settings::wanted::Merged;
 use crate::state::guard::Guard;
+use shop_discovery::Protocol;
 
 /// One generation.
 pub(crate) struct Live {

@@ -8,34 +8,11 @@ use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use serde::{Deserialize, Serialize};
 use shop_balance::Trouble;
+use shop_discovery::Protocol;
 use tokio::net::TcpStream;
 
 use crate::services::Backend;
-
-/// What a backend speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Protocol {
-    /// HTTP/1.1: asked with `GET`.
-    Http,
-    /// gRPC: asked with `grpc.health.v1.Health/Check`, the service unnamed.
-    Grpc,
-}
-
-impl Protocol {
-    /// Both.
-    pub(crate) const ALL: [Self; 2] = [Self::Http, Self::Grpc];
-
-    /// As answers and logs name it.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Grpc => "grpc",
-        }
-    }
-}
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const AGENT: HeaderValue = HeaderValue::from_static("shop-gateway-health");

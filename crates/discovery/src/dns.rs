@@ -16,16 +16,16 @@ use hickory_resolver::proto::rr::{IntoName, RData, Record, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use parking_lot::Mutex;
 
-use super::{Found, LONGEST, SHORTEST};
-use crate::discovery::backends::BackendUrl;
-use crate::discovery::source::{Discovery as Settings, NameServer};
+use crate::backend_url::BackendUrl;
+use crate::discovery::{Found, LONGEST, SHORTEST};
+use crate::settings::{Discovery as Settings, NameServer};
 
-/// What the system says of names. Either may change while the gateway runs, with a network, say.
+/// What the system says of names. Either may change while the process runs, with a network, say.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
 
 /// Who resolves names.
-pub(super) struct Names {
+pub(crate) struct Names {
     settings: Settings,
     /// Where the system's name servers are named.
     system: PathBuf,
@@ -44,7 +44,7 @@ struct Addresses {
 
 impl Names {
     /// By the name servers of the settings, or the system's.
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         Self::of_system(settings, Path::new(RESOLV_CONF))
     }
 
@@ -84,7 +84,7 @@ impl Names {
     }
 
     /// Every address of `name`, at `port`.
-    pub(super) async fn addresses(&self, name: &str, port: u16, weight: NonZeroU16) -> Result<Found, String> {
+    pub(crate) async fn addresses(&self, name: &str, port: u16, weight: NonZeroU16) -> Result<Found, String> {
         let found = addresses(&self.resolver()?, name).await;
         let Addresses { all, lives } = found.map_err(|error| error.to_string())?;
         if all.is_empty() {
@@ -96,7 +96,7 @@ impl Names {
 
     /// What the SRV records of `name` say: those of the lowest priority, since the others are for when these are gone, which
     /// is for DNS to say. A weight of 0 becomes 1.
-    pub(super) async fn services(&self, name: &str) -> Result<Found, String> {
+    pub(crate) async fn services(&self, name: &str) -> Result<Found, String> {
         let resolver = &self.resolver()?;
         let lookup = resolver.srv_lookup(name).await.map_err(|error| error.to_string())?;
         let records: Vec<&SRV> = lookup.answers().iter().filter_map(srv).collect();

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::discovery::backends::{BackendUrl, Backends};
-use crate::services::check::Protocol;
+use crate::backend_url::{BackendUrl, Backends};
+use crate::place::Protocol;
 
 /// Far above any list; what is larger is something else.
 const LARGEST: u64 = 1024 * 1024;
@@ -24,7 +24,7 @@ struct Listing {
 }
 
 /// The backends in the file at `path` that speak `protocol`.
-pub(super) async fn read(path: &Path, protocol: Protocol) -> Result<Vec<BackendUrl>, String> {
+pub(crate) async fn read(path: &Path, protocol: Protocol) -> Result<Vec<BackendUrl>, String> {
     let path = path.to_owned();
     // Away from the runtime: a disk may hang.
     let read = tokio::task::spawn_blocking(move || parse(&path, &text(&path)?, protocol)).await;

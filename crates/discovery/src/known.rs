@@ -4,22 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
-use super::Place;
-use crate::discovery::backends::BackendUrl;
-use crate::services::check::Protocol;
-use crate::settings::wanted::Source;
-
-/// What is put into force together: the backends that one kind of source knows of for one service and protocol.
-pub(super) type Group = (&'static str, Protocol, Source);
+use crate::backend_url::BackendUrl;
+use crate::place::{Group, Place, Protocol};
 
 /// What is known of a place.
-pub(super) struct Known {
-    pub(super) place: Place,
+pub(crate) struct Known {
+    pub(crate) place: Place,
     /// In one order, so that the same set is no news. None before the first answer.
-    pub(super) found: Option<Vec<BackendUrl>>,
-    pub(super) due: Instant,
+    pub(crate) found: Option<Vec<BackendUrl>>,
+    pub(crate) due: Instant,
     /// In a row.
-    pub(super) failures: u32,
+    pub(crate) failures: u32,
 }
 
 /// What was found at a place that nobody asks any more, while the places that were named instead have yet to answer.
@@ -31,7 +26,7 @@ struct Left {
 
 /// All places.
 #[derive(Default)]
-pub(super) struct Knowledge {
+pub(crate) struct Knowledge {
     known: Vec<Known>,
     left: Vec<Left>,
     /// What was put into force at some time.
@@ -42,13 +37,13 @@ pub(super) struct Knowledge {
 
 /// What an answer means.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct News {
+pub(crate) struct News {
     /// The answers before it were failures.
-    pub(super) is_back: bool,
+    pub(crate) is_back: bool,
     /// The set is another than before.
-    pub(super) is_new: bool,
+    pub(crate) is_new: bool,
     /// What is to be put into force, in this order: who comes before who goes.
-    pub(super) groups: Vec<Group>,
+    pub(crate) groups: Vec<Group>,
 }
 
 impl Knowledge {
@@ -56,7 +51,7 @@ impl Knowledge {
     ///
     /// What was found at them is kept as long as places that came in their stead for the same service and protocol have
     /// not answered: an edited source is no reason to have no backends.
-    pub(super) fn adopt(&mut self, places: &[Place]) -> Vec<Place> {
+    pub(crate) fn adopt(&mut self, places: &[Place]) -> Vec<Place> {
         let (kept, gone): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.known).into_iter().partition(|known| places.contains(&known.place));
         self.known = kept;
@@ -73,7 +68,7 @@ impl Knowledge {
         }
         let silent = |place: &Place| self.known.iter().any(|known| known.place == *place && known.found.is_none());
         for Left { group, awaits, .. } in &mut self.left {
-            let replaces = |place: &&Place| (place.service, place.protocol) == (group.0, group.1);
+            let replaces = |place: &&Place| (&place.service, place.protocol) == (&group.service, group.protocol);
             awaits.extend(added.iter().filter(replaces).cloned());
             awaits.retain(|place| silent(place));
         }
@@ -82,29 +77,29 @@ impl Knowledge {
     }
 
     /// What was put into force at some time.
-    pub(super) fn published(&self) -> Vec<Group> {
-        self.published.iter().copied().collect()
+    pub(crate) fn published(&self) -> Vec<Group> {
+        self.published.iter().cloned().collect()
     }
 
     /// Looks at one place; none when it is not asked any more.
-    pub(super) fn with<T>(&mut self, place: &Place, see: impl FnOnce(&mut Known) -> T) -> Option<T> {
+    pub(crate) fn with<T>(&mut self, place: &Place, see: impl FnOnce(&mut Known) -> T) -> Option<T> {
         self.known.iter_mut().find(|known| known.place == *place).map(see)
     }
 
     /// Whether anything is known of the backends of `service` that speak `protocol`, even that there are none.
-    pub(super) fn has_answered(&self, service: &str, protocol: Protocol) -> bool {
+    pub(crate) fn has_answered(&self, service: &str, protocol: Protocol) -> bool {
         let mut known =
-            self.known.iter().filter(|known| (known.place.service, known.place.protocol) == (service, protocol));
+            self.known.iter().filter(|known| (&*known.place.service, known.place.protocol) == (service, protocol));
         known.any(|known| known.found.is_some())
     }
 
     /// How many backends stay in force until `place` answers.
-    pub(super) fn left_for(&self, place: &Place) -> usize {
+    pub(crate) fn left_for(&self, place: &Place) -> usize {
         self.left.iter().filter(|left| left.awaits.contains(place)).map(|left| left.backends.len()).sum()
     }
 
     /// `place` answered, and is to be asked again when it is `due`. None when it is not asked any more.
-    pub(super) fn found(&mut self, place: &Place, backends: Vec<BackendUrl>, due: Instant) -> Option<News> {
+    pub(crate) fn found(&mut self, place: &Place, backends: Vec<BackendUrl>, due: Instant) -> Option<News> {
         let mut news = self.with(place, |known| {
             known.due = due;
             let is_back = std::mem::take(&mut known.failures) > 0;
@@ -128,17 +123,17 @@ impl Knowledge {
         for left in &mut self.left {
             left.awaits.retain(|awaited| awaited != place);
             if left.awaits.is_empty() && !groups.contains(&left.group) {
-                groups.push(left.group);
+                groups.push(left.group.clone());
             }
         }
         self.left.retain(|left| !left.awaits.is_empty());
     }
 
     /// The backends of `group` that are to be in force now, each once, by address.
-    pub(super) fn publish(&mut self, group: Group) -> Vec<BackendUrl> {
-        self.published.insert(group);
-        let known = self.known.iter().filter(|known| known.place.group() == group);
-        let left = self.left.iter().filter(|left| left.group == group);
+    pub(crate) fn publish(&mut self, group: &Group) -> Vec<BackendUrl> {
+        self.published.insert(group.clone());
+        let known = self.known.iter().filter(|known| known.place.group() == *group);
+        let left = self.left.iter().filter(|left| left.group == *group);
         let mut all = BTreeMap::new();
         for backend in known.flat_map(|known| known.found.iter().flatten()).chain(left.flat_map(|left| &left.backends))
         {
@@ -148,21 +143,22 @@ impl Knowledge {
     }
 
     /// Notes what became of `group`; returns whether it is refused for a reason that was not told yet.
-    pub(super) fn settled(&mut self, group: Group, problems: Option<String>) -> bool {
+    pub(crate) fn settled(&mut self, group: &Group, problems: Option<String>) -> bool {
         let Some(problems) = problems else {
-            self.refused.remove(&group);
+            self.refused.remove(group);
             return false;
         };
-        self.refused.insert(group, problems.clone()) != Some(problems)
+        self.refused.insert(group.clone(), problems.clone()) != Some(problems)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::place::Kind;
 
     fn place(url: &str) -> Place {
-        Place { service: "product", protocol: Protocol::Http, url: url.parse().expect("a source") }
+        Place { service: "product".into(), protocol: Protocol::Http, url: url.parse().expect("a source") }
     }
 
     /// Asks at `urls` from now on.
@@ -172,16 +168,19 @@ mod tests {
     }
 
     /// `hosts` are found at `url`; the kinds of sources that are put into force then.
-    fn found(knowledge: &mut Knowledge, url: &str, hosts: &[&str]) -> Vec<Source> {
+    fn found(knowledge: &mut Knowledge, url: &str, hosts: &[&str]) -> Vec<Kind> {
         let backends = hosts.iter().map(|host| BackendUrl::new(*host, 1)).collect();
         let news = knowledge.found(&place(url), backends, Instant::now()).expect("it is asked");
-        news.groups.into_iter().map(|(_, _, kind)| kind).collect()
+        news.groups.into_iter().map(|group| group.kind).collect()
     }
 
     /// The hosts in force.
     fn hosts(knowledge: &mut Knowledge) -> String {
-        let kinds = [Source::Dns, Source::File];
-        let all = kinds.map(|kind| knowledge.publish(("product", Protocol::Http, kind)));
+        let kinds = [Kind::Dns, Kind::File];
+        let all = kinds.map(|kind| {
+            let group = Group { service: "product".into(), protocol: Protocol::Http, kind };
+            knowledge.publish(&group)
+        });
         all.into_iter().flatten().map(|backend| backend.host).collect::<Vec<_>>().join(" ")
     }
 
@@ -189,20 +188,20 @@ mod tests {
     async fn what_was_found_at_an_edited_place_stays_until_the_new_one_answers() {
         let mut knowledge = Knowledge::default();
         adopt(&mut knowledge, &["dns://a:1", "dns://z:1"]);
-        assert_eq!(found(&mut knowledge, "dns://a:1", &["a1", "a2"]), [Source::Dns]);
+        assert_eq!(found(&mut knowledge, "dns://a:1", &["a1", "a2"]), [Kind::Dns]);
         for urls in [["dns://a:1;weight=2", "dns://z:1"], ["dns://b:1", "dns://z:1"], ["dns://a:1", "dns://z:1"]] {
             adopt(&mut knowledge, &urls);
             assert_eq!(hosts(&mut knowledge), "a1 a2", "{urls:?}");
             assert_eq!(knowledge.left_for(&place(urls[0])), 2);
         }
-        assert_eq!(found(&mut knowledge, "dns://z:1", &["z"]), [Source::Dns]);
+        assert_eq!(found(&mut knowledge, "dns://z:1", &["z"]), [Kind::Dns]);
         assert_eq!(hosts(&mut knowledge), "a1 a2 z", "the other place does not speak for it");
-        assert_eq!(found(&mut knowledge, "dns://a:1", &["a3"]), [Source::Dns]);
+        assert_eq!(found(&mut knowledge, "dns://a:1", &["a3"]), [Kind::Dns]);
         assert_eq!(hosts(&mut knowledge), "a3 z");
         adopt(&mut knowledge, &["file:///x", "file:///y", "dns://z:1"]);
-        assert_eq!(found(&mut knowledge, "file:///x", &["x"]), [Source::File]);
+        assert_eq!(found(&mut knowledge, "file:///x", &["x"]), [Kind::File]);
         assert_eq!(hosts(&mut knowledge), "a3 z x");
-        assert_eq!(found(&mut knowledge, "file:///y", &[]), [Source::File, Source::Dns], "who comes before who goes");
+        assert_eq!(found(&mut knowledge, "file:///y", &[]), [Kind::File, Kind::Dns], "who comes before who goes");
         assert_eq!(hosts(&mut knowledge), "z x");
     }
 
@@ -213,11 +212,11 @@ mod tests {
         let group = place("dns://a:1").group();
         found(&mut knowledge, "dns://a:1", &["a"]);
         for is_told in [true, false] {
-            assert_eq!(knowledge.settled(group, Some("too many".to_owned())), is_told, "once");
-            assert_eq!(found(&mut knowledge, "dns://a:1", &["a"]), [Source::Dns]);
+            assert_eq!(knowledge.settled(&group, Some("too many".to_owned())), is_told, "once");
+            assert_eq!(found(&mut knowledge, "dns://a:1", &["a"]), [Kind::Dns]);
         }
-        assert_eq!(found(&mut knowledge, "file:///x", &["x"]), [Source::File]);
-        assert!(!knowledge.settled(group, None));
+        assert_eq!(found(&mut knowledge, "file:///x", &["x"]), [Kind::File]);
+        assert!(!knowledge.settled(&group, None));
         assert_eq!(found(&mut knowledge, "dns://a:1", &["a"]), []);
     }
 

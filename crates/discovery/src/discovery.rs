@@ -1,34 +1,26 @@
 //! Looks up backends, again and again, in DNS and in files. What was found last stays in force while a source fails: that
 //! names cannot be resolved says nothing about those who had them.
 
-pub(crate) mod backends;
-mod file;
-mod known;
-mod names;
-pub(crate) mod source;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use shop_balance::MOST;
-use shop_clock::{Clock, SystemClock, chance};
+use shop_clock::chance;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::known::{Group, Knowledge};
-use self::names::Names;
-use crate::discovery::backends::BackendUrl;
-use crate::discovery::source::{Discovery as Settings, SourceUrl};
-use crate::services::check::Protocol;
-use crate::settings::Config;
-use crate::settings::wanted::Source;
-use crate::state::shared::Shared;
+use crate::backend_url::BackendUrl;
+use crate::dns::Names;
+use crate::file;
+use crate::known::Knowledge;
+use crate::place::{Group, Place, Plan};
+use crate::source::SourceUrl;
 
 /// However short or long a record says it may be kept: nobody is asked more than once a second, and a change is noticed
 /// within five minutes.
-const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_mins(5);
+pub(crate) const SHORTEST: Duration = Duration::from_secs(1);
+pub(crate) const LONGEST: Duration = Duration::from_mins(5);
 /// After a failure a source is asked again after this, then twice that, and so on up to the second: often enough to be
 /// back soon, seldom enough for a name server that has trouble as it is.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -36,102 +28,82 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long a start waits for the first answers, so that the first requests find backends.
 const START: Duration = Duration::from_secs(1);
 
-/// Where one service looks for backends that speak one protocol.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
-    service: &'static str,
-    protocol: Protocol,
-    url: SourceUrl,
+/// Whoever uses what is found.
+pub trait Subscriber: Send + Sync + 'static {
+    /// Where to look now.
+    fn plan(&self) -> Plan;
+
+    /// Puts into force what is known of `group`, for which it may wait. When it is its turn it asks for the `latest`, so that
+    /// what is known last is what is last in force. An error says why that cannot be used; it is tried again.
+    fn publish(&self, group: &Group, latest: &dyn Fn() -> Latest) -> Result<(), String>;
+
+    /// A place answered.
+    fn answered(&self, _: &Place) {}
+
+    /// A place could not be looked up.
+    fn failed(&self, _: &Place) {}
+
+    /// A place is not asked any more.
+    fn forgotten(&self, _: &Place) {}
 }
 
-impl Place {
-    fn kind(&self) -> Source {
-        match self.url {
-            SourceUrl::Dns { .. } | SourceUrl::Srv { .. } => Source::Dns,
-            SourceUrl::File { .. } => Source::File,
-        }
-    }
-
-    /// What its backends are put into force with.
-    fn group(&self) -> Group {
-        (self.service, self.protocol, self.kind())
-    }
+/// What is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Latest {
+    /// All backends of the group, each once, by address.
+    pub backends: Vec<BackendUrl>,
+    /// Whether any place of the service has answered for this protocol, even that there are none.
+    pub has_answered: bool,
 }
 
 /// What was found for how long.
-struct Found {
-    backends: Vec<BackendUrl>,
-    lives: Duration,
+pub(crate) struct Found {
+    pub(crate) backends: Vec<BackendUrl>,
+    pub(crate) lives: Duration,
 }
 
 /// Everything that was looked up.
 #[derive(Default)]
-pub(crate) struct Discovery {
+pub struct Discovery {
     known: Arc<Mutex<Knowledge>>,
 }
 
 /// Whom to ask, and for what.
-struct Round<'a> {
-    shared: &'a Arc<Shared>,
-    settings: Settings,
-    /// What settings name.
-    named: Vec<Place>,
-    /// Those of services that are not switched off.
-    places: Vec<Place>,
+struct Round<'a, S> {
+    subscriber: &'a Arc<S>,
+    plan: Plan,
     names: Names,
 }
 
-impl<'a> Round<'a> {
-    fn new(shared: &'a Arc<Shared>) -> Self {
-        let live = shared.live();
-        let settings = live.config.discovery.clone();
-        let (named, places) = places(&live.config);
-        Self { shared, names: Names::new(&settings), settings, named, places }
+impl<'a, S: Subscriber> Round<'a, S> {
+    fn new(subscriber: &'a Arc<S>) -> Self {
+        let plan = subscriber.plan();
+        Self { subscriber, names: Names::new(&plan.settings), plan }
     }
 
-    /// Whether settings still ask for the same.
+    /// Whether it is still what is to be asked.
     fn is_current(&self) -> bool {
-        let live = self.shared.live();
-        let (named, places) = places(&live.config);
-        live.config.discovery == self.settings && named == self.named && places == self.places
+        self.subscriber.plan() == self.plan
     }
-}
-
-/// All places that are named, and those of them that are to be asked.
-fn places(config: &Config) -> (Vec<Place>, Vec<Place>) {
-    let (mut named, mut asked) = (Vec::new(), Vec::new());
-    for (service, settings) in config.services.by_name() {
-        for protocol in Protocol::ALL {
-            for url in &settings.urls_of(protocol).1 {
-                let place = Place { service, protocol, url: url.clone() };
-                if settings.enabled {
-                    asked.push(place.clone());
-                }
-                named.push(place);
-            }
-        }
-    }
-    (named, asked)
 }
 
 impl Discovery {
     /// Looks everywhere once, for a moment at most: who does not answer now is asked again by [`Discovery::run`].
-    pub(crate) async fn begin(&self, shared: &Arc<Shared>) {
-        let round = Round::new(shared);
+    pub async fn begin<S: Subscriber>(&self, subscriber: &Arc<S>) {
+        let round = Round::new(subscriber);
         self.adopt(&round).await;
-        let looks = join_all(round.places.iter().map(|place| self.look(&round, place)));
+        let looks = join_all(round.plan.asked.iter().map(|place| self.look(&round, place)));
         // What could not be found by now is told when it fails for good.
         let _ = tokio::time::timeout(START, looks).await;
     }
 
-    /// Looks until dropped, wherever settings say.
-    pub(crate) async fn run(&self, shared: &Arc<Shared>) {
-        let mut changes = shared.changes();
+    /// Looks until dropped, wherever `subscriber` says; `changes` tells when that may be elsewhere.
+    pub async fn run<S: Subscriber, T>(&self, subscriber: &Arc<S>, mut changes: watch::Receiver<T>) {
         loop {
             changes.mark_unchanged();
-            let round = Round::new(shared);
+            let round = Round::new(subscriber);
             self.adopt(&round).await;
-            let following = join_all(round.places.iter().map(|place| self.follow(&round, place)));
+            let following = join_all(round.plan.asked.iter().map(|place| self.follow(&round, place)));
             let outdated = async {
                 // What is found makes new generations too; they are no reason to begin anew.
                 while round.is_current() {
@@ -141,7 +113,7 @@ impl Discovery {
                 }
             };
             tokio::select! {
-                _ = following, if !round.places.is_empty() => {}
+                _ = following, if !round.plan.asked.is_empty() => {}
                 () = outdated => {}
             }
         }
@@ -149,19 +121,20 @@ impl Discovery {
 
     /// Forgets places that settings do not name any more, and what was found there unless others take their place. What is
     /// known of a service that is switched off is kept: it may be switched on when nobody answers.
-    async fn adopt(&self, round: &Round<'_>) {
-        let dropped = self.known.lock().adopt(&round.named);
-        for place in dropped.iter().chain(&round.named) {
-            let is_asked = round.places.iter().any(|other| (other.service, &other.url) == (place.service, &place.url));
+    async fn adopt<S: Subscriber>(&self, round: &Round<'_, S>) {
+        let dropped = self.known.lock().adopt(&round.plan.named);
+        for place in dropped.iter().chain(&round.plan.named) {
+            let is_asked =
+                round.plan.asked.iter().any(|other| (&other.service, &other.url) == (&place.service, &place.url));
             if !is_asked {
-                round.shared.metrics.forget_source(place.service, &place.url.to_string());
+                round.subscriber.forgotten(place);
             }
         }
         let published = self.known.lock().published();
         self.publish(round, published).await;
     }
 
-    async fn follow(&self, round: &Round<'_>, place: &Place) {
+    async fn follow<S: Subscriber>(&self, round: &Round<'_, S>, place: &Place) {
         loop {
             let due = self.known.lock().with(place, |known| known.due);
             tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await;
@@ -169,11 +142,11 @@ impl Discovery {
         }
     }
 
-    async fn look(&self, round: &Round<'_>, place: &Place) {
+    async fn look<S: Subscriber>(&self, round: &Round<'_, S>, place: &Place) {
         let found = match &place.url {
             SourceUrl::File { path } => file::read(path, place.protocol)
                 .await
-                .map(|backends| Found { backends, lives: round.settings.file_interval.get() }),
+                .map(|backends| Found { backends, lives: round.plan.settings.file_interval.get() }),
             SourceUrl::Dns { name, port, weight } => round.names.addresses(name, *port, *weight).await,
             SourceUrl::Srv { name } => round.names.services(name).await,
         };
@@ -183,13 +156,13 @@ impl Discovery {
         }
     }
 
-    async fn found(&self, round: &Round<'_>, place: &Place, found: Found) {
+    async fn found<S: Subscriber>(&self, round: &Round<'_, S>, place: &Place, found: Found) {
         let Found { mut backends, lives } = found;
         // DNS answers in any order.
         backends.sort_by(|one, other| (&one.host, one.port).cmp(&(&other.host, other.port)));
         backends.dedup_by(|one, other| (&one.host, one.port) == (&other.host, other.port));
-        let (service, source) = (place.service, place.url.to_string());
-        round.shared.metrics.source_answered(service, &source, SystemClock.now().unix_timestamp());
+        let (service, source) = (&*place.service, place.url.to_string());
+        round.subscriber.answered(place);
         let count = backends.len();
         let news = self.known.lock().found(place, backends, Instant::now() + lives);
         let Some(news) = news else { return };
@@ -199,9 +172,9 @@ impl Discovery {
         self.publish(round, news.groups).await;
     }
 
-    fn failed(&self, round: &Round<'_>, place: &Place, why: &str) {
-        let (service, source) = (place.service, place.url.to_string());
-        round.shared.metrics.source_failed(service, &source);
+    fn failed<S: Subscriber>(&self, round: &Round<'_, S>, place: &Place, why: &str) {
+        let (service, source) = (&*place.service, place.url.to_string());
+        round.subscriber.failed(place);
         let mut known = self.known.lock();
         let left = known.left_for(place);
         let news = known.with(place, |known| {
@@ -236,37 +209,23 @@ impl Discovery {
     }
 
     /// Puts into force what is known of these.
-    async fn publish(&self, round: &Round<'_>, groups: Vec<Group>) {
-        let (shared, known) = (Arc::clone(round.shared), Arc::clone(&self.known));
+    async fn publish<S: Subscriber>(&self, round: &Round<'_, S>, groups: Vec<Group>) {
+        let (subscriber, known) = (Arc::clone(round.subscriber), Arc::clone(&self.known));
         // Another change may be on its way to a disk. Should nobody wait for this one any more, it is made all the same.
-        let publish = move || groups.into_iter().for_each(|group| put_into_force(&shared, &known, group));
+        let publish = move || groups.into_iter().for_each(|group| put_into_force(&*subscriber, &known, &group));
         if tokio::task::spawn_blocking(publish).await.is_err() {
             tracing::error!("what was found could not be put into force");
         }
     }
 }
 
-fn put_into_force(shared: &Shared, known: &Mutex<Knowledge>, group @ (service, protocol, kind): Group) {
-    let mut draft = shared.draft();
-    // Not before it is our turn: what is known last shall be what is last in force.
-    let (mut backends, has_answered) = {
+fn put_into_force(subscriber: &impl Subscriber, known: &Mutex<Knowledge>, group: &Group) {
+    let latest = || {
         let mut known = known.lock();
-        (known.publish(group), known.has_answered(service, protocol))
+        Latest { backends: known.publish(group), has_answered: known.has_answered(&group.service, group.protocol) }
     };
-    if backends.len() > MOST {
-        tracing::warn!(
-            service,
-            "{} backends of {service} were found; the first {MOST} are used, put a balancer in front of the others",
-            backends.len()
-        );
-    }
-    backends.truncate(MOST);
-    draft.wanted.found(service, protocol, kind, backends);
-    if has_answered {
-        draft.wanted.answered(service, protocol);
-    }
-    let problems = draft.settle().map(|settled| drop(settled.commit())).err();
-    let problems = problems.map(|problems| problems.to_string());
+    let problems = subscriber.publish(group, &latest).err();
+    let service = &*group.service;
     if known.lock().settled(group, problems.clone()) {
         tracing::warn!(service, problems, "what was found for {service} cannot be used for now");
     }

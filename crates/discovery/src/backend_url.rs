@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::source::SourceUrl;
+use crate::source::SourceUrl;
 
 /// Where one backend is: `http://host:port`, optionally `;weight=N` and `;draining`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,7 +43,7 @@ impl fmt::Display for BackendUrl {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBackend {
     /// Another scheme than `http`.
-    #[error("{0} is not an http URL; the gateway speaks cleartext to backends")]
+    #[error("{0} is not an http URL; backends are called in cleartext")]
     Scheme(String),
     /// A path, a query or a user.
     #[error("{0} has more than host and port; write http://host:port")]
@@ -109,7 +109,12 @@ fn port_number(text: &str) -> Option<u16> {
 
 /// A list of backends, and of places where more are looked up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Backends(pub Vec<BackendUrl>, pub Vec<SourceUrl>);
+pub struct Backends(
+    /// Those written down.
+    pub Vec<BackendUrl>,
+    /// Where to look for more.
+    pub Vec<SourceUrl>,
+);
 
 impl From<Vec<BackendUrl>> for Backends {
     fn from(backends: Vec<BackendUrl>) -> Self {
@@ -119,7 +124,7 @@ impl From<Vec<BackendUrl>> for Backends {
 
 impl Backends {
     /// Whether nobody can ever be in it.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty() && self.1.is_empty()
     }
 

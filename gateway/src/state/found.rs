@@ -1,0 +1,67 @@
+//! Where backends are looked up, and how what was found comes into force.
+
+use shop_balance::MOST;
+use shop_clock::{Clock as _, SystemClock};
+use shop_discovery::{Group, Kind, Latest, Place, Plan, Protocol, Subscriber};
+
+use crate::settings::wanted::Source;
+use crate::state::shared::Shared;
+
+impl Subscriber for Shared {
+    fn plan(&self) -> Plan {
+        let live = self.live();
+        let mut plan = Plan { settings: live.config.discovery.clone(), named: Vec::new(), asked: Vec::new() };
+        for (service, settings) in live.config.services.by_name() {
+            for protocol in Protocol::ALL {
+                for url in &settings.urls_of(protocol).1 {
+                    let place = Place { service: service.into(), protocol, url: url.clone() };
+                    if settings.enabled {
+                        plan.asked.push(place.clone());
+                    }
+                    plan.named.push(place);
+                }
+            }
+        }
+        plan
+    }
+
+    fn publish(&self, group: &Group, latest: &dyn Fn() -> Latest) -> Result<(), String> {
+        let mut draft = self.draft();
+        let names = draft.wanted.settings.services.by_name().map(|(name, _)| name);
+        let Some(service) = names.into_iter().find(|name| **name == *group.service) else { return Ok(()) };
+        let Latest { mut backends, has_answered } = latest();
+        if backends.len() > MOST {
+            tracing::warn!(
+                service,
+                "{} backends of {service} were found; the first {MOST} are used, put a balancer in front of the others",
+                backends.len()
+            );
+        }
+        backends.truncate(MOST);
+        draft.wanted.found(service, group.protocol, source(group.kind), backends);
+        if has_answered {
+            draft.wanted.answered(service, group.protocol);
+        }
+        draft.settle().map(|settled| drop(settled.commit())).map_err(|problems| problems.to_string())
+    }
+
+    fn answered(&self, place: &Place) {
+        let now = SystemClock.now().unix_timestamp();
+        self.metrics.source_answered(&place.service, &place.url.to_string(), now);
+    }
+
+    fn failed(&self, place: &Place) {
+        self.metrics.source_failed(&place.service, &place.url.to_string());
+    }
+
+    fn forgotten(&self, place: &Place) {
+        self.metrics.forget_source(&place.service, &place.url.to_string());
+    }
+}
+
+const fn source(kind: Kind) -> Source {
+    match kind {
+        Kind::Dns => Source::Dns,
+        Kind::File => Source::File,
+    }
+}
