@@ -139,4 +139,21 @@ mod tests {
         let kept = shop_config::diff(&running, &keep_fixed(&running, next));
         assert_eq!(kept.iter().map(|change| change.key.as_str()).collect::<Vec<_>>(), ["limits.uri"]);
     }
+
+    #[test]
+    fn the_chart_and_the_module_start_anew_for_what_is_fixed_and_nothing_else() {
+        let chart = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../k8s/obs-tools-usage/templates/_pod.tpl"));
+        let (_, list) = chart.split_once("{{- define \"shop.gateway.fixed\" -}}").expect("the chart's list");
+        let chart: Vec<_> = list.lines().nth(1).expect("its line").split(' ').collect();
+
+        let module = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../nixos-modules/unit.nix"));
+        let (_, list) = module.split_once("untilRestarted = [").expect("the module's list");
+        let (list, _) = list.split_once("];").expect("its end");
+        let module: Vec<_> = list.split('"').skip(1).step_by(2).collect();
+
+        let mut fixed = FIXED;
+        fixed.sort_unstable();
+        assert_eq!(chart, fixed, "k8s/obs-tools-usage/templates/_pod.tpl");
+        assert_eq!(module, fixed, "nixos-modules/unit.nix");
+    }
 }

@@ -185,3 +185,45 @@ async fn names_from_elsewhere_are_text() {
     let refused = browser.run(&format!("try {{ {load}; return 'done' }} catch {{ return 'refused' }}")).await;
     assert_eq!(refused, "refused");
 }
+
+/// For the README, when somebody asks for pictures (`make pictures`): a shop that sells, and one backend of three that died.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_as_the_readme_shows_it() {
+    if shop_testing::variable("SHOP_TEST_SCREENSHOTS").is_none() {
+        return;
+    }
+    let Some(browser) = Browser::start().await else { return };
+    let mut all: Vec<_> = (0..8).map(|_| Mortal::start()).collect();
+    let addresses: Vec<_> = all.iter().map(|one| one.addr).collect();
+    let mut settings = config(addresses[0]);
+    settings.circuit_breaker.enabled = true;
+    let services = &mut settings.services;
+    for (service, own) in [
+        (&mut services.product, &addresses[..3]),
+        (&mut services.basket, &addresses[3..5]),
+        (&mut services.payment, &addresses[5..7]),
+        (&mut services.notification, &addresses[7..]),
+    ] {
+        service.urls = backends(own);
+        service.grpc_urls = backends(&[]);
+    }
+    let gateway = Running::start(settings).await;
+    browser.resize(1280, 800, false).await;
+    browser.open(&page(&gateway)).await;
+    eventually!(says(&browser, "#link", "live").await);
+    let sell = async |seconds: u32| {
+        for turn in 0..seconds * 40 {
+            let path = ["products", "products", "baskets/ada", "products", "payments", "notifications"];
+            gateway.get(&format!("/api/{}", path[turn as usize % path.len()])).await;
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+    };
+    sell(8).await;
+    all[1].kill();
+    sell(6).await;
+    for scheme in ["light", "dark"] {
+        browser.prefer(scheme).await;
+        sell(1).await;
+        browser.keep(&format!("live-{scheme}")).await;
+    }
+}

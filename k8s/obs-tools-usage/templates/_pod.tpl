@@ -60,11 +60,29 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{/* What the gateway does not read again while it runs, a dot at the end for all of a section: `FIXED` of its code, and a test there compares them. */}}
+{{- define "shop.gateway.fixed" -}}
+admin.state_file http.host http.port limits.h2_streams limits.head log. otel. stop. tls.cert_file tls.key_file tls.port tls.reload_interval workers
+{{- end }}
+
 {{/* The TOML that cannot be changed in a running process: for the gateway that excludes what it reads again by itself. */}}
 {{- define "shop.settings.fixed" -}}
 {{- $settings := dict -}}
 {{- include "shop.settings" (dict "root" .root "name" .name "out" $settings) -}}
-{{- if eq .name "gateway" }}{{ $settings = omit $settings "services" "circuit_breaker" "load_balancer" "health_check" "retries" "rate_limit" "cors" "csrf" "security_headers" "docs" "trusted_proxies" "upstream" "drain_delay" }}{{ end -}}
+{{- if eq .name "gateway" -}}
+{{- $fixed := dict -}}
+{{- range include "shop.gateway.fixed" . | splitList " " -}}
+{{- $section := splitList "." . | first -}}
+{{- $key := trimPrefix $section . | trimPrefix "." -}}
+{{- $value := get $settings $section -}}
+{{- if and (not $key) (hasKey $settings $section) -}}
+{{- $_ := set $fixed $section $value -}}
+{{- else if and (kindIs "map" $value) (hasKey $value $key) -}}
+{{- $_ := set $fixed $section (merge (dict $key (get $value $key)) (get $fixed $section | default dict)) -}}
+{{- end -}}
+{{- end -}}
+{{- $settings = $fixed -}}
+{{- end -}}
 {{ include "shop.toml" $settings }}
 {{- end }}
 
