@@ -11,7 +11,7 @@ KAFKA ?=
 # Points where tests kill a process; compiled in for tests only.
 TEST_FEATURES := --features shop/crash-points
 
-.PHONY: help setup install-deps proto dev build test api-test lint chart-test metrics-docs nix-docs docker-build docker-run services-start services-stop services-restart clean
+.PHONY: help setup install-deps proto dev build test api-test lint chart-test metrics-docs pictures nix-docs docker-build docker-run services-start services-stop services-restart clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -49,6 +49,11 @@ chart-test: ## Check and test the Helm chart, without a cluster
 
 metrics-docs: ## Write the reference of the metrics
 	SHOP_TEST_UPDATE=1 cargo test --locked -p shop --test metrics
+
+pictures: ## Make the README's pictures: of the architecture from its text, of the live page as Chromium shows it
+	SHOP_TEST_UPDATE=1 cargo test --locked -p shop --test house
+	SHOP_TEST_SCREENSHOTS=$(CURDIR)/target cargo test --locked -p shop-gateway --test gateway as_the_readme_shows_it
+	for scheme in light dark; do base64 -d target/live-$$scheme.png.base64 >docs/pictures/live-$$scheme.png; done
 
 nix-docs: ## Write the reference of the NixOS module's options
 	scripts/nix docs

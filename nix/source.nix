@@ -20,14 +20,20 @@ let
 in
 {
   build = of members;
-  # Tests also run the examples in the docs, on the servers that the scripts start.
+  # Tests also run the examples in the docs, on the servers that the scripts start, and compare what pages, chart and module name.
   test = of (
     members
     ++ [
+      ../CHANGELOG.md
+      ../CONTRIBUTING.md
       ../README.md
+      ../SECURITY.md
       ../clippy.toml
       ../deny.toml
       ../docs
+      ../k8s
+      ../nix
+      ../nixos-modules
       ../rustfmt.toml
       ../scripts
     ]
