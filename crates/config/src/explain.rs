@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::Settings;
-use crate::load::Merged;
+use crate::merged::Merged;
 
 /// One setting as it is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod env;
 mod explain;
 mod layer;
 mod load;
+mod merged;
 mod problem;
 mod read;
 #[cfg(test)]
@@ -24,7 +25,8 @@ mod text;
 
 pub use command::{Begun, Start, start, start_command, start_reloadable};
 pub use diff::{Change, diff};
-pub use load::{Given, Loaded, Sources, load};
+pub use load::{Loaded, Sources, load};
+pub use merged::Given;
 pub use problem::{Problem, Problems, Warnings};
 pub use secret::Secret;
 pub use section::database::{Database, Engine, Pool, SslMode, Target};
