@@ -1,5 +1,6 @@
 //! The way of spans to a collector: which are recorded, and how they leave without anybody waiting for it.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +16,15 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
     IdGenerator, RandomIdGenerator, Sampler as Decider, SamplingDecision, SdkTracer, SdkTracerProvider,
-    ShouldSample as _, SpanData, SpanExporter,
+    ShouldSample as _, Span, SpanData, SpanExporter,
 };
 use shop_config::{Otel, Sampler};
 
 use crate::TraceParent;
-use crate::span::{About, Span};
+
+/// What a span says when it begins: its name, of which there must be few, and attributes in the words of OpenTelemetry's
+/// semantic conventions.
+pub type About = (Cow<'static, str>, Vec<KeyValue>);
 
 /// The edition of the semantic conventions that our attributes keep to.
 const SCHEMA: &str = "https://opentelemetry.io/schemas/1.42.0";
@@ -74,7 +78,7 @@ impl Exporting {
 
     fn build(&self, parent: &Context, kind: SpanKind, (name, attributes): About) -> Span {
         let builder = SpanBuilder::from_name(name).with_kind(kind).with_attributes(attributes);
-        Span::of(self.tracer.build_with_context(builder, parent))
+        self.tracer.build_with_context(builder, parent)
     }
 }
 

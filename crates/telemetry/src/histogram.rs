@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 use prometheus::HistogramVec;
 use prometheus::proto::LabelPair;
 
-use crate::metrics::LATENCY_BUCKETS;
 use crate::{TraceParent, context};
+
+/// Bounds in seconds for what a client waits for: from a cache's answer to a time-out.
+pub const LATENCY_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Buckets with the one beyond all bounds.
 const SLOTS: usize = LATENCY_BUCKETS.len() + 1;

@@ -15,11 +15,12 @@ mod subscriber;
 mod trace;
 
 pub use context::RequestContext;
-pub use histogram::{Histogram, Histograms};
-pub use metrics::{Described, LATENCY_BUCKETS, Metrics};
+pub use export::About;
+pub use histogram::{Histogram, Histograms, LATENCY_BUCKETS};
+pub use metrics::{Described, Metrics};
 pub use opentelemetry::KeyValue;
 pub use opentelemetry::trace::SpanKind;
-pub use span::{About, Span, arrive, is_exporting, pass_by};
+pub use span::{Span, arrive, is_exporting, pass_by};
 pub use state::TraceState;
 pub use subscriber::{Guard, init};
 pub use trace::{TraceParent, TraceText, trace_id, traceparent};

@@ -12,11 +12,8 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::histogram::{Exemplars, Histogram, Histograms};
+use crate::histogram::{Exemplars, Histogram, Histograms, LATENCY_BUCKETS};
 use crate::{openmetrics, process};
-
-/// Bounds in seconds for what a client waits for: from a cache's answer to a time-out.
-pub const LATENCY_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The metrics of one service. Clones share them. Asking twice for the same name gives the same metric.
 ///

@@ -8,12 +8,8 @@ use std::borrow::Cow;
 use opentelemetry::trace::{Span as _, SpanKind, Status};
 use opentelemetry::{KeyValue, StringValue, Value};
 
-use crate::export::{Exporting, exporting};
+use crate::export::{About, Exporting, exporting};
 use crate::{TraceParent, context};
-
-/// What a span says when it begins: its name, of which there must be few, and attributes in the words of OpenTelemetry's
-/// semantic conventions.
-pub type About = (Cow<'static, str>, Vec<KeyValue>);
 
 /// A piece of work in a trace; ends when it is dropped. Nothing when the trace is not recorded, at the cost of a flag.
 #[derive(Debug, Default)]
@@ -31,8 +27,8 @@ pub fn arrive(traceparent: Option<&str>, kind: SpanKind, about: impl FnOnce() ->
         return (Span::none(), trace.child().unrecorded());
     }
     let span = match caller {
-        Some(caller) => exporting.begin(caller, true, kind, about()),
-        None => exporting.begin_root(trace, kind, about()),
+        Some(caller) => Span::of(exporting.begin(caller, true, kind, about())),
+        None => Span::of(exporting.begin_root(trace, kind, about())),
     };
     let own = span.trace().unwrap_or_else(|| trace.child());
     (span, own)
@@ -85,10 +81,10 @@ impl Span {
         kind: SpanKind,
         about: impl FnOnce() -> About,
     ) -> Self {
-        if parent.is_recorded() { exporting.begin(parent, is_remote, kind, about()) } else { Self::none() }
+        if parent.is_recorded() { Self::of(exporting.begin(parent, is_remote, kind, about())) } else { Self::none() }
     }
 
-    pub(crate) fn of(span: opentelemetry_sdk::trace::Span) -> Self {
+    fn of(span: opentelemetry_sdk::trace::Span) -> Self {
         // Not recorded once the export has ended.
         Self(span.is_recording().then(|| Box::new(span)))
     }
