@@ -20,10 +20,10 @@ use shop_telemetry::Metrics;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use crate::presence::Presence;
+use crate::availability::Availability;
 use crate::{consumer, topics, wire};
 
-pub(crate) type Producer = FutureProducer<Presence>;
+pub(crate) type Producer = FutureProducer<Availability>;
 
 /// As traces name it.
 pub(crate) const SYSTEM: &str = "kafka";
@@ -42,7 +42,7 @@ pub(crate) struct Link {
     pub(crate) policy: RetryPolicy,
     pub(crate) lag: IntGaugeVec,
     pub(crate) dead: IntCounterVec,
-    pub(crate) presence: Presence,
+    pub(crate) availability: Availability,
     producer: RwLock<Producer>,
     topics: OnceCell<()>,
 }
@@ -63,9 +63,9 @@ impl KafkaBus {
     ) -> anyhow::Result<Arc<Self>> {
         let client_id = if settings.client_id.is_empty() { client_id } else { &settings.client_id };
         let client = client(settings, client_id);
-        let presence = Presence::default();
-        let producer =
-            producer(&client, settings, &presence).context("kafka.brokers or another setting of kafka is unusable")?;
+        let availability = Availability::default();
+        let producer = producer(&client, settings, &availability)
+            .context("kafka.brokers or another setting of kafka is unusable")?;
         let lag = metrics.gauges(
             "kafka_consumer_lag",
             "Messages of a partition this process reads that did not take effect yet.",
@@ -77,7 +77,7 @@ impl KafkaBus {
             &["group", "topic"],
         );
         let (settings, producer, topics) = (settings.clone(), RwLock::new(producer), OnceCell::new());
-        Ok(Arc::new(Self(Arc::new(Link { settings, client, policy, lag, dead, presence, producer, topics }))))
+        Ok(Arc::new(Self(Arc::new(Link { settings, client, policy, lag, dead, availability, producer, topics }))))
     }
 }
 
@@ -85,7 +85,7 @@ impl Link {
     /// Makes the topics, once.
     pub(crate) async fn ready(&self) -> Result<(), BusError> {
         let ensured = self.topics.get_or_try_init(|| async {
-            topics::ensure(&self.producer(), &self.client, &self.settings, &self.presence).await
+            topics::ensure(&self.producer(), &self.client, &self.settings, &self.availability).await
         });
         ensured.await.map(drop)
     }
@@ -104,7 +104,7 @@ impl Link {
         let sent = producer.send(wire::record(&topic, message), patience).await;
         match sent {
             Ok(_) => {
-                self.presence.found();
+                self.availability.found();
                 Ok(())
             }
             Err((error, _)) => {
@@ -133,7 +133,7 @@ impl Link {
         if current.client().fatal_error().is_none() || failed.client().fatal_error().is_none() {
             return;
         }
-        match producer(&self.client, &self.settings, &self.presence) {
+        match producer(&self.client, &self.settings, &self.availability) {
             Ok(fresh) => {
                 tracing::warn!("the kafka producer failed for good, another one takes over");
                 *current = fresh;
@@ -163,7 +163,7 @@ fn client(settings: &Kafka, client_id: &str) -> ClientConfig {
 
 /// Idempotent, so that a retry inside the client neither doubles nor reorders; acknowledged by all replicas in sync,
 /// so that what is acknowledged survives the leader.
-fn producer(client: &ClientConfig, settings: &Kafka, presence: &Presence) -> KafkaResult<Producer> {
+fn producer(client: &ClientConfig, settings: &Kafka, availability: &Availability) -> KafkaResult<Producer> {
     let mut client = client.clone();
     client
         .set("enable.idempotence", "true")
@@ -171,7 +171,7 @@ fn producer(client: &ClientConfig, settings: &Kafka, presence: &Presence) -> Kaf
         .set("message.timeout.ms", settings.message_timeout.get().as_millis().to_string())
         // Events of one key go one after the other: waiting to fill a batch would only slow them down.
         .set("linger.ms", "0");
-    Producer::from_config_and_context(&client, presence.clone())
+    Producer::from_config_and_context(&client, availability.clone())
 }
 
 #[async_trait]

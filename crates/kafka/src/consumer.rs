@@ -65,7 +65,7 @@ impl Reader {
         let group = format!("{}{}", link.settings.group_prefix, subscription.group);
         // Ends the lanes when reading ends for another reason than `stop`, too.
         let stop = stop.child_token();
-        let lanes = Lanes::new(group.clone(), link.lag.clone(), link.presence.clone(), stop.clone());
+        let lanes = Lanes::new(group.clone(), link.lag.clone(), link.availability.clone(), stop.clone());
         let consumer = consumer(link, &group, lanes)?;
         let topics: Vec<_> = subscription.topics.iter().map(|topic| link.on_bus(topic.as_str())).collect();
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
@@ -98,7 +98,7 @@ impl Reader {
                     Err(error @ KafkaError::MessageConsumptionFatal(_)) => break Err(error),
                     Err(error) => {
                         // The client itself tries again; this is only news.
-                        self.link.presence.report(&error, &self.group);
+                        self.link.availability.report(&error, &self.group);
                         continue;
                     }
                 },

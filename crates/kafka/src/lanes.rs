@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use shop_events::Message;
 use tokio_util::sync::CancellationToken;
 
-use crate::presence::{self, Presence};
+use crate::availability::{self, Availability};
 use crate::wire::Place;
 
 /// Waiting messages at which a partition is paused, and down to which it is resumed.
@@ -60,7 +60,7 @@ struct Lane {
 pub(crate) struct Lanes {
     group: String,
     lag: IntGaugeVec,
-    presence: Presence,
+    availability: Availability,
     stop: CancellationToken,
     state: Mutex<State>,
 }
@@ -74,8 +74,8 @@ struct State {
 
 impl Lanes {
     /// No partitions yet. `stop` ends all of them.
-    pub(crate) fn new(group: String, lag: IntGaugeVec, presence: Presence, stop: CancellationToken) -> Self {
-        Self { group, lag, presence, stop, state: Mutex::default() }
+    pub(crate) fn new(group: String, lag: IntGaugeVec, availability: Availability, stop: CancellationToken) -> Self {
+        Self { group, lag, availability, stop, state: Mutex::default() }
     }
 
     /// Takes in a message just received.
@@ -167,16 +167,16 @@ pub(crate) fn positions<'a>(of: impl Iterator<Item = (&'a String, i32, Offset)>)
 
 impl ClientContext for Lanes {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        presence::log(level, facility, message);
+        availability::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.presence.report(&error, reason);
+        self.availability.report(&error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
         if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
-            self.presence.found();
+            self.availability.found();
         }
         for (topic, of) in &statistics.topics {
             for (partition, of) in of.partitions.iter().filter(|(_, of)| of.desired && of.consumer_lag >= 0) {

@@ -3,10 +3,10 @@
 //! Nothing here needs a broker to start. Topics are made as soon as one answers; until then publishing fails (the
 //! outbox keeps the event) and consumers wait.
 
+mod availability;
 mod bus;
 mod consumer;
 mod lanes;
-mod presence;
 mod topics;
 mod wire;
 

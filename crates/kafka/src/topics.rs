@@ -11,8 +11,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use shop_config::Kafka;
 use shop_events::{BusError, Topic};
 
+use crate::availability::Availability;
 use crate::bus::Producer;
-use crate::presence::Presence;
 use crate::wire::DEAD_LETTERS;
 
 /// How long a broker may take to answer.
@@ -36,16 +36,16 @@ pub(crate) async fn ensure(
     producer: &Producer,
     client: &ClientConfig,
     settings: &Kafka,
-    presence: &Presence,
+    availability: &Availability,
 ) -> Result<(), BusError> {
     let present = present(producer).await?;
-    presence.found();
+    availability.found();
     let missing: Vec<_> = names(&settings.topic_prefix).into_iter().filter(|name| !present.contains(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let admin: AdminClient<Presence> =
-        AdminClient::from_config_and_context(client, presence.clone()).map_err(BusError::new)?;
+    let admin: AdminClient<Availability> =
+        AdminClient::from_config_and_context(client, availability.clone()).map_err(BusError::new)?;
     let wanted: Vec<_> = missing.iter().map(|name| new_topic(name, settings)).collect();
     let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
     for made in admin.create_topics(&wanted, &options).await.map_err(BusError::new)? {

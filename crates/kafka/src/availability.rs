@@ -10,11 +10,11 @@ use rdkafka::types::RDKafkaErrorCode;
 
 /// What the clients of one bus know of the brokers. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Presence {
+pub(crate) struct Availability {
     away: Arc<AtomicBool>,
 }
 
-impl Presence {
+impl Availability {
     /// A client did something that needs a broker.
     pub(crate) fn found(&self) {
         if self.away.swap(false, Ordering::Relaxed) {
@@ -45,7 +45,7 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
 }
 
-impl ClientContext for Presence {
+impl ClientContext for Availability {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log(level, facility, message);
     }
