@@ -15,7 +15,7 @@ use shop_telemetry::context;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Link, SYSTEM};
-use crate::lanes::{Job, Lanes, Next};
+use crate::partitions::{Job, Next, Partitions};
 use crate::wire::{self, Place};
 
 /// First and longest pause before trying again what a broker did not do.
@@ -52,8 +52,8 @@ struct Reader {
     link: Arc<Link>,
     group: String,
     subscription: Subscription,
-    consumer: Arc<StreamConsumer<Lanes>>,
-    lanes: Arc<Lanes>,
+    consumer: Arc<StreamConsumer<Partitions>>,
+    partitions: Arc<Partitions>,
     stop: CancellationToken,
 }
 
@@ -63,15 +63,15 @@ type Settled = (Job, bool);
 impl Reader {
     fn open(link: &Arc<Link>, subscription: &Subscription, stop: &CancellationToken) -> KafkaResult<Self> {
         let group = format!("{}{}", link.settings.group_prefix, subscription.group);
-        // Ends the lanes when reading ends for another reason than `stop`, too.
+        // Ends the partitions when reading ends for another reason than `stop`, too.
         let stop = stop.child_token();
-        let lanes = Lanes::new(group.clone(), link.lag.clone(), link.availability.clone(), stop.clone());
-        let consumer = consumer(link, &group, lanes)?;
+        let partitions = Partitions::new(group.clone(), link.lag.clone(), link.availability.clone(), stop.clone());
+        let consumer = consumer(link, &group, partitions)?;
         let topics: Vec<_> = subscription.topics.iter().map(|topic| link.on_bus(topic.as_str())).collect();
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let lanes = consumer.context().clone();
+        let partitions = consumer.context().clone();
         let (link, subscription, consumer) = (link.clone(), subscription.clone(), Arc::new(consumer));
-        Ok(Self { link, group, subscription, consumer, lanes, stop })
+        Ok(Self { link, group, subscription, consumer, partitions, stop })
     }
 
     /// Polls all the time, also while handlers wait for a dependency: a consumer that does not poll for
@@ -85,8 +85,8 @@ impl Reader {
                 () = self.stop.cancelled() => break Ok(()),
                 Some((job, durable)) = jobs.next() => self.settle(&job, durable),
                 _ = commit_again.tick() => {
-                    if self.lanes.commit_failed() {
-                        self.commit(&self.lanes.done());
+                    if self.partitions.commit_failed() {
+                        self.commit(&self.partitions.done());
                     }
                     continue;
                 }
@@ -115,16 +115,16 @@ impl Reader {
 
     fn arrive(&self, place: Place, message: Message) -> Option<Job> {
         let partition = only(&place.topic, place.partition);
-        let next = self.lanes.arrive(place, message);
+        let next = self.partitions.arrive(place, message);
         self.act(&partition, next)
     }
 
     fn settle(&self, job: &Job, durable: bool) -> Option<Job> {
-        let next = self.lanes.settle(job, durable);
+        let next = self.partitions.settle(job, durable);
         self.act(&only(&job.place.topic, job.place.partition), next)
     }
 
-    /// Does what a lane asks for.
+    /// Does what a partition asks for.
     fn act(&self, partition: &TopicPartitionList, next: Next) -> Option<Job> {
         if let Some(offset) = next.commit {
             let mut position = partition.clone();
@@ -177,9 +177,9 @@ impl Reader {
 
     /// Commits what is done, waits for that, and leaves the group.
     async fn close(self) {
-        let done = self.lanes.done();
-        let Self { consumer, lanes, group, .. } = self;
-        drop(lanes);
+        let done = self.partitions.done();
+        let Self { consumer, partitions, group, .. } = self;
+        drop(partitions);
         let closed = tokio::task::spawn_blocking(move || {
             let committed = if done.count() > 0 { consumer.commit(&done, CommitMode::Sync) } else { Ok(()) };
             // Dropping the last handle leaves the group, which waits for the brokers.
@@ -212,7 +212,7 @@ async fn bury(link: &Link, job: &Job, group: &str, reason: &str) -> bool {
     true
 }
 
-fn consumer(link: &Link, group: &str, lanes: Lanes) -> KafkaResult<StreamConsumer<Lanes>> {
+fn consumer(link: &Link, group: &str, partitions: Partitions) -> KafkaResult<StreamConsumer<Partitions>> {
     let session = link.settings.session_timeout.get();
     let mut config = link.client.clone();
     config
@@ -230,7 +230,7 @@ fn consumer(link: &Link, group: &str, lanes: Lanes) -> KafkaResult<StreamConsume
         .set("fetch.error.backoff.ms", "200")
         // For the lag.
         .set("statistics.interval.ms", "5000");
-    StreamConsumer::from_config_and_context(&config, lanes)
+    StreamConsumer::from_config_and_context(&config, partitions)
 }
 
 /// A list of one partition.

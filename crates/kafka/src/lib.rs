@@ -4,9 +4,11 @@
 //! outbox keeps the event) and consumers wait.
 
 mod availability;
+mod availability;
 mod bus;
 mod consumer;
-mod lanes;
+mod partitions;
+mod partitions;
 mod topics;
 mod wire;
 

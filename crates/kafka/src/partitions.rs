@@ -33,7 +33,7 @@ pub(crate) struct Job {
     tenure: u64,
 }
 
-/// What the consumer has to do after a change of a lane.
+/// What the consumer has to do after a change of a partition.
 #[derive(Debug, Default)]
 pub(crate) struct Next {
     pub(crate) job: Option<Job>,
@@ -44,7 +44,7 @@ pub(crate) struct Next {
 
 /// One partition: its messages wait here while an earlier one is at the handler.
 #[derive(Debug)]
-struct Lane {
+struct Partition {
     /// Tells this hold of the partition from earlier ones, whose late results no longer count.
     tenure: u64,
     stop: CancellationToken,
@@ -57,7 +57,7 @@ struct Lane {
 }
 
 /// The partitions held, shared with the client's callbacks.
-pub(crate) struct Lanes {
+pub(crate) struct Partitions {
     group: String,
     lag: IntGaugeVec,
     availability: Availability,
@@ -67,12 +67,12 @@ pub(crate) struct Lanes {
 
 #[derive(Default)]
 struct State {
-    lanes: HashMap<(String, i32), Lane>,
+    held: HashMap<(String, i32), Partition>,
     tenures: u64,
     commit_failed: bool,
 }
 
-impl Lanes {
+impl Partitions {
     /// No partitions yet. `stop` ends all of them.
     pub(crate) fn new(group: String, lag: IntGaugeVec, availability: Availability, stop: CancellationToken) -> Self {
         Self { group, lag, availability, stop, state: Mutex::default() }
@@ -81,43 +81,43 @@ impl Lanes {
     /// Takes in a message just received.
     pub(crate) fn arrive(&self, place: Place, message: Message) -> Next {
         let mut state = self.state.lock();
-        let State { lanes, tenures, .. } = &mut *state;
-        let lane = lanes.entry((place.topic.clone(), place.partition)).or_insert_with(|| {
+        let State { held, tenures, .. } = &mut *state;
+        let partition = held.entry((place.topic.clone(), place.partition)).or_insert_with(|| {
             *tenures += 1;
-            Lane::new(*tenures, self.stop.child_token())
+            Partition::new(*tenures, self.stop.child_token())
         });
-        lane.waiting.push_back((place, message));
-        let pause = lane.waiting.len() >= PAUSE && !lane.paused;
-        lane.paused |= pause;
-        let job = if lane.busy { None } else { lane.next() };
+        partition.waiting.push_back((place, message));
+        let pause = partition.waiting.len() >= PAUSE && !partition.paused;
+        partition.paused |= pause;
+        let job = if partition.busy { None } else { partition.next() };
         Next { job, pause, ..Next::default() }
     }
 
     /// Notes what became of a job: its effect is durable, or it was stopped.
     pub(crate) fn settle(&self, job: &Job, durable: bool) -> Next {
         let mut state = self.state.lock();
-        let lane = state.lanes.get_mut(&(job.place.topic.clone(), job.place.partition));
-        let Some(lane) = lane.filter(|lane| lane.tenure == job.tenure) else { return Next::default() };
+        let partition = state.held.get_mut(&(job.place.topic.clone(), job.place.partition));
+        let Some(partition) = partition.filter(|held| held.tenure == job.tenure) else { return Next::default() };
         if durable {
-            lane.done = Some(job.place.next());
-            lane.uncommitted += 1;
+            partition.done = Some(job.place.next());
+            partition.uncommitted += 1;
         }
-        let next = if durable && !self.stop.is_cancelled() { lane.next() } else { None };
-        lane.busy = next.is_some();
-        let due = lane.uncommitted >= COMMIT_EVERY || (next.is_none() && lane.uncommitted > 0);
-        let commit = lane.done.filter(|_| due);
+        let next = if durable && !self.stop.is_cancelled() { partition.next() } else { None };
+        partition.busy = next.is_some();
+        let due = partition.uncommitted >= COMMIT_EVERY || (next.is_none() && partition.uncommitted > 0);
+        let commit = partition.done.filter(|_| due);
         if due {
-            lane.uncommitted = 0;
+            partition.uncommitted = 0;
         }
-        let resume = lane.paused && lane.waiting.len() <= RESUME;
-        lane.paused &= !resume;
+        let resume = partition.paused && partition.waiting.len() <= RESUME;
+        partition.paused &= !resume;
         Next { job: next, commit, pause: false, resume }
     }
 
     /// Every offset whose effect is durable.
     pub(crate) fn done(&self) -> TopicPartitionList {
         let state = self.state.lock();
-        positions(state.lanes.iter().filter_map(|((topic, partition), lane)| Some((topic, *partition, lane.done?))))
+        positions(state.held.iter().filter_map(|((topic, number), partition)| Some((topic, *number, partition.done?))))
     }
 
     /// Whether a commit failed since the last time this was asked.
@@ -126,23 +126,23 @@ impl Lanes {
     }
 
     /// Lets go of partitions: what waits is dropped (somebody else will get it), what runs is told to stop.
-    fn let_go(&self, partitions: &TopicPartitionList) -> TopicPartitionList {
+    fn let_go(&self, lost: &TopicPartitionList) -> TopicPartitionList {
         let mut state = self.state.lock();
         let mut done = Vec::new();
-        for element in partitions.elements() {
-            let (topic, partition) = (element.topic().to_owned(), element.partition());
+        for element in lost.elements() {
+            let (topic, number) = (element.topic().to_owned(), element.partition());
             // Fails only when there is no such gauge.
-            let _ = self.lag.remove_label_values(&[&self.group, &topic, &partition.to_string()]);
-            if let Some(lane) = state.lanes.remove(&(topic.clone(), partition)) {
-                lane.stop.cancel();
-                done.extend(lane.done.map(|offset| (topic, partition, offset)));
+            let _ = self.lag.remove_label_values(&[&self.group, &topic, &number.to_string()]);
+            if let Some(partition) = state.held.remove(&(topic.clone(), number)) {
+                partition.stop.cancel();
+                done.extend(partition.done.map(|offset| (topic, number, offset)));
             }
         }
         positions(done.iter().map(|(topic, partition, offset)| (topic, *partition, *offset)))
     }
 }
 
-impl Lane {
+impl Partition {
     fn new(tenure: u64, stop: CancellationToken) -> Self {
         let waiting = VecDeque::new();
         Self { tenure, stop, waiting, busy: false, paused: false, done: None, uncommitted: 0 }
@@ -165,7 +165,7 @@ pub(crate) fn positions<'a>(of: impl Iterator<Item = (&'a String, i32, Offset)>)
     list
 }
 
-impl ClientContext for Lanes {
+impl ClientContext for Partitions {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         availability::log(level, facility, message);
     }
@@ -187,7 +187,7 @@ impl ClientContext for Lanes {
     }
 }
 
-impl ConsumerContext for Lanes {
+impl ConsumerContext for Partitions {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let Rebalance::Revoke(partitions) = rebalance else { return };
         let done = self.let_go(partitions);
