@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
+use rdkafka::producer::FutureProducer;
 use rdkafka::types::RDKafkaErrorCode;
 
 /// What the clients of one bus know of the brokers. Clones share it.
@@ -39,6 +40,9 @@ impl Availability {
         }
     }
 }
+
+/// A producer that tells of them.
+pub(crate) type Producer = FutureProducer<Availability>;
 
 /// The client library's own log lines: it tells every refused connection as an error, so they are for debugging.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {

@@ -14,7 +14,7 @@ use shop_events::{Delivery, Message, Subscription, deliver};
 use shop_telemetry::context;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Link, SYSTEM};
+use crate::client::{Link, SYSTEM};
 use crate::partitions::{Job, Next, Partitions};
 use crate::wire::{self, Place};
 

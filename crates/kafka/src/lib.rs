@@ -4,10 +4,9 @@
 //! outbox keeps the event) and consumers wait.
 
 mod availability;
-mod availability;
 mod bus;
+mod client;
 mod consumer;
-mod partitions;
 mod partitions;
 mod topics;
 mod wire;

@@ -11,8 +11,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use shop_config::Kafka;
 use shop_events::{BusError, Topic};
 
-use crate::availability::Availability;
-use crate::bus::Producer;
+use crate::availability::{Availability, Producer};
 use crate::wire::DEAD_LETTERS;
 
 /// How long a broker may take to answer.

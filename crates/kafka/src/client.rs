@@ -1,0 +1,129 @@
+//! The clients: their settings, the producer that all share, and publishing with it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use prometheus::{IntCounterVec, IntGaugeVec};
+use rdkafka::ClientConfig;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::KafkaResult;
+use rdkafka::producer::Producer as _;
+use shop_config::Kafka;
+use shop_events::{BusError, Message, RetryPolicy, Topic};
+use tokio::sync::OnceCell;
+
+use crate::availability::{Availability, Producer};
+use crate::{topics, wire};
+
+/// As traces name it.
+pub(crate) const SYSTEM: &str = "kafka";
+
+/// How long [`Bus::check`] waits for a broker.
+const CHECK: Duration = Duration::from_millis(900);
+
+/// What publishing and all consumers share.
+pub(crate) struct Link {
+    pub(crate) settings: Kafka,
+    pub(crate) client: ClientConfig,
+    pub(crate) policy: RetryPolicy,
+    pub(crate) lag: IntGaugeVec,
+    pub(crate) dead: IntCounterVec,
+    pub(crate) availability: Availability,
+    pub(crate) producer: RwLock<Producer>,
+    pub(crate) topics: OnceCell<()>,
+}
+
+impl Link {
+    /// Makes the topics, once.
+    pub(crate) async fn ready(&self) -> Result<(), BusError> {
+        let ensured = self.topics.get_or_try_init(|| async {
+            topics::ensure(&self.producer(), &self.client, &self.settings, &self.availability).await
+        });
+        ensured.await.map(drop)
+    }
+
+    /// The name a topic has on this bus.
+    pub(crate) fn on_bus(&self, topic: &str) -> String {
+        format!("{}{topic}", self.settings.topic_prefix)
+    }
+
+    /// Sends one message; returns when the brokers have it, or within twice the message timeout.
+    pub(crate) async fn publish(&self, message: &Message) -> Result<(), BusError> {
+        let patience = self.settings.message_timeout.get();
+        within(patience, self.ready()).await?;
+        let topic = self.on_bus(&message.topic);
+        let producer = self.producer();
+        let sent = producer.send(wire::record(&topic, message), patience).await;
+        match sent {
+            Ok(_) => {
+                self.availability.found();
+                Ok(())
+            }
+            Err((error, _)) => {
+                self.renew(&producer);
+                Err(BusError::new(error))
+            }
+        }
+    }
+
+    /// Whether a broker answers.
+    pub(crate) async fn check(&self) -> Result<(), BusError> {
+        // Without the topics, asking for one would make it with the broker's defaults.
+        within(CHECK, self.ready()).await?;
+        let (producer, topic) = (self.producer(), self.on_bus(Topic::Payment.as_str()));
+        let asked =
+            tokio::task::spawn_blocking(move || producer.client().fetch_metadata(Some(&topic), CHECK).map(drop));
+        asked.await.map_err(BusError::new)?.map_err(BusError::new)
+    }
+
+    fn producer(&self) -> Producer {
+        self.producer.read().clone()
+    }
+
+    /// Replaces a producer that can no longer keep its promise of order: it refuses everything from then on.
+    fn renew(&self, failed: &Producer) {
+        let mut current = self.producer.write();
+        if current.client().fatal_error().is_none() || failed.client().fatal_error().is_none() {
+            return;
+        }
+        match producer(&self.client, &self.settings, &self.availability) {
+            Ok(fresh) => {
+                tracing::warn!("the kafka producer failed for good, another one takes over");
+                *current = fresh;
+            }
+            Err(error) => tracing::error!(error = %error, "no other kafka producer could be made"),
+        }
+    }
+}
+
+async fn within<T>(patience: Duration, work: impl Future<Output = Result<T, BusError>>) -> Result<T, BusError> {
+    tokio::time::timeout(patience, work).await.map_err(|_| BusError::new("no kafka broker answers"))?
+}
+
+/// What all clients share.
+pub(crate) fn client(settings: &Kafka, client_id: &str) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client
+        .set("bootstrap.servers", settings.brokers.join(","))
+        .set("client.id", client_id)
+        .set("socket.keepalive.enable", "true")
+        .set("socket.nagle.disable", "true")
+        // A broker that comes back is found again within 2 s (the default waits up to 10 s).
+        .set("reconnect.backoff.ms", "100")
+        .set("reconnect.backoff.max.ms", "2000");
+    client
+}
+
+/// Idempotent, so that a retry inside the client neither doubles nor reorders; acknowledged by all replicas in sync,
+/// so that what is acknowledged survives the leader.
+pub(crate) fn producer(client: &ClientConfig, settings: &Kafka, availability: &Availability) -> KafkaResult<Producer> {
+    let mut client = client.clone();
+    client
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("message.timeout.ms", settings.message_timeout.get().as_millis().to_string())
+        // Events of one key go one after the other: waiting to fill a batch would only slow them down.
+        .set("linger.ms", "0");
+    Producer::from_config_and_context(&client, availability.clone())
+}
