@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 
 use crate::Compare;
 use crate::contestant::{self, Contestant, free_port};
-use crate::load::{Clients, Load, Plan};
+use crate::gate::Plan;
+use crate::load::{Clients, Load};
 use crate::process::Process;
 use crate::report::{self, Figures};
 use crate::scenario::{self, Scenario, Wire};

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::load::Gate;
+use crate::gate::Gate;
 use crate::scenario::{HEADERS, Scenario};
 
 /// A connection, the request it sends, and the body it must get.

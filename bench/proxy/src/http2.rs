@@ -9,7 +9,7 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use crate::load::Gate;
+use crate::gate::Gate;
 use crate::scenario::{HEADERS, Scenario, Wire};
 
 /// A connection and what is sent over it.

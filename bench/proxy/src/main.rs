@@ -14,6 +14,7 @@
 
 mod compare;
 mod contestant;
+mod gate;
 mod http1;
 mod http2;
 mod load;

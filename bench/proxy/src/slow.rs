@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use crate::contestant::Contestant;
-use crate::load::{Clients, Load, Plan};
+use crate::gate::Plan;
+use crate::load::{Clients, Load};
 use crate::process::Process;
 use crate::scenario::{self, Scenario, Wire};
 
