@@ -7,6 +7,7 @@
 
 mod command;
 mod diff;
+mod duration;
 mod env;
 mod explain;
 mod layer;
@@ -19,12 +20,12 @@ mod sample;
 mod schema;
 mod secret;
 mod section;
-mod span;
 mod suggest;
 mod text;
 
 pub use command::{Begun, Start, start, start_command, start_reloadable};
 pub use diff::{Change, diff};
+pub use duration::Duration;
 pub use load::{Loaded, Sources, load};
 pub use merged::Given;
 pub use problem::{Problem, Problems, Warnings};
@@ -36,7 +37,6 @@ pub use section::neighbour::Neighbour;
 pub use section::redis::{Redis, RedisTarget};
 pub use section::server::{Grpc, Http, Stop, check_servers, distinct_ports};
 pub use section::url::sqlite;
-pub use span::Duration;
 pub use text::{read_text, text_from, without_mark};
 
 use std::borrow::Cow;
