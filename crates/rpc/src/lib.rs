@@ -4,7 +4,7 @@
 //! [`channel`], puts [`Outgoing`] on its client and wraps every call in [`call`].
 //! Calls that may be repeats run in [`idempotency::Once`].
 
-mod arrivals;
+mod accept;
 mod call;
 mod channel;
 mod detached;

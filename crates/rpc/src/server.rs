@@ -12,7 +12,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic_reflection::server::Builder;
 
-use crate::arrivals::arrivals;
+use crate::accept::accepted;
 use crate::health;
 use crate::incoming::IncomingLayer;
 use crate::metrics::{Interface, RpcMetrics};
@@ -73,7 +73,7 @@ pub async fn serve(
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEAD)
         .add_routes(routes)
-        .serve_with_incoming_shutdown(arrivals(listener), shutdown.soft.cancelled_owned());
+        .serve_with_incoming_shutdown(accepted(listener), shutdown.soft.cancelled_owned());
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended.context("the gRPC server failed"),

@@ -16,7 +16,7 @@ const FIRST_BYTE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What `listener` accepts. Dropped, it closes the listener and the connections that were silent so far.
-pub(crate) fn arrivals(listener: TcpListener) -> impl Stream<Item = std::io::Result<TcpStream>> {
+pub(crate) fn accepted(listener: TcpListener) -> impl Stream<Item = std::io::Result<TcpStream>> {
     stream::unfold((listener, FuturesUnordered::new()), async |(listener, mut silent)| {
         loop {
             tokio::select! {
@@ -59,8 +59,8 @@ mod tests {
         let mut spoken = TcpStream::connect(addr).await.expect("listens");
         spoken.write_all(b"PRI").await.expect("open");
         {
-            let mut arrivals = pin!(arrivals(listener));
-            let arrived = arrivals.next().await.expect("goes on").expect("accepted");
+            let mut all = pin!(accepted(listener));
+            let arrived = all.next().await.expect("goes on").expect("accepted");
             assert_eq!(arrived.peer_addr().expect("connected"), spoken.local_addr().expect("connected"));
         }
         assert_eq!(silent.read(&mut [0]).await.expect("closed in order"), 0);
