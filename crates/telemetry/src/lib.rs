@@ -3,8 +3,8 @@
 pub mod context;
 mod escape;
 mod export;
+mod format;
 mod histogram;
-mod line;
 mod metrics;
 mod openmetrics;
 mod output;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tracing::Level;
 
-use crate::line::Sink;
+use crate::format::Sink;
 
 /// How long a line may wait for others.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -11,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::export::{self, Export};
-use crate::line::{Lines, Style};
+use crate::format::{Lines, Style};
 use crate::output::Output;
 
 /// Libraries that say at `info` what we say ourselves (where we listen, how we stop) or what concerns nobody (that a table a

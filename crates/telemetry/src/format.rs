@@ -368,7 +368,7 @@ mod tests {
         assert_eq!(
             line,
             json!({
-                "timestamp": null, "level": "WARN", "target": "shop_telemetry::line::tests", "message": "it \\ is\nso",
+                "timestamp": null, "level": "WARN", "target": "shop_telemetry::format::tests", "message": "it \\ is\nso",
                 "service": "basket", "item.count": 3, "ok": true, "share": 0.5, "none": "NaN", "what": "a \"b\"",
                 "error": "disk full"
             })
@@ -398,7 +398,7 @@ mod tests {
     fn text_cannot_forge_lines_or_steer_the_terminal() {
         let line = written(Style::Text { colour: false }, || tracing::info!(who = "a\nb\x1b[31m", "hello"));
         assert_eq!(line.matches('\n').count(), 1);
-        assert!(line.ends_with(" INFO shop_telemetry::line::tests: hello who=a\\nb\\u{1b}[31m\n"), "{line}");
+        assert!(line.ends_with(" INFO shop_telemetry::format::tests: hello who=a\\nb\\u{1b}[31m\n"), "{line}");
     }
 
     #[test]
