@@ -7,12 +7,12 @@ mod format;
 mod histogram;
 mod metrics;
 mod openmetrics;
-mod output;
 mod process;
 mod span;
 mod state;
 mod subscriber;
 mod trace;
+mod writer;
 
 pub use context::RequestContext;
 pub use export::About;

@@ -12,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::export::{self, Export};
 use crate::format::{Lines, Style};
-use crate::output::Output;
+use crate::writer::Output;
 
 /// Libraries that say at `info` what we say ourselves (where we listen, how we stop) or what concerns nobody (that a table a
 /// migration wants is there already).
