@@ -9,9 +9,9 @@ mod metrics;
 mod openmetrics;
 mod process;
 mod span;
-mod state;
 mod subscriber;
 mod trace;
+mod tracestate;
 mod writer;
 
 pub use context::RequestContext;
@@ -21,6 +21,6 @@ pub use metrics::{Described, Metrics};
 pub use opentelemetry::KeyValue;
 pub use opentelemetry::trace::SpanKind;
 pub use span::{Span, arrive, is_exporting, pass_by};
-pub use state::TraceState;
 pub use subscriber::{Guard, init};
 pub use trace::{TraceParent, TraceText, trace_id, traceparent};
+pub use tracestate::TraceState;
