@@ -10,7 +10,7 @@ mod openmetrics;
 mod process;
 mod span;
 mod subscriber;
-mod trace;
+mod traceparent;
 mod tracestate;
 mod writer;
 
@@ -22,5 +22,5 @@ pub use opentelemetry::KeyValue;
 pub use opentelemetry::trace::SpanKind;
 pub use span::{Span, arrive, is_exporting, pass_by};
 pub use subscriber::{Guard, init};
-pub use trace::{TraceParent, TraceText, trace_id, traceparent};
+pub use traceparent::{TraceParent, TraceText, trace_id, traceparent};
 pub use tracestate::TraceState;
