@@ -16,8 +16,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use uuid::Uuid;
 
-use crate::Problem;
 use crate::problem::{fill_bare, render};
+use crate::{Problem, precondition};
 
 pub use asked::{Asked, Canonical};
 
@@ -70,6 +70,8 @@ impl<B: Asked> Idempotency<B> {
     /// `None` without a key: the request just goes on.
     async fn begin(&self, req: &mut Request) -> Result<Option<Begun>, Problem> {
         let Some(key) = key(req.headers())? else { return Ok(None) };
+        // Read for its errors alone: what cannot be read takes no key, here as in a body.
+        precondition::of(req)?;
         let asked = B::asked(req).await?;
         let fingerprint = asked::fingerprint(req, &asked).await?;
         Ok(Some(shop_idempotency::begin(&self.store, key, &fingerprint).await?))
@@ -88,10 +90,12 @@ fn key(headers: &HeaderMap) -> Result<Option<Key>, Problem> {
     }
 }
 
-/// The answer if it may be stored: not a failure of ours, not one that asks to come back, and not a stream.
+/// The answer if it may be stored: not a failure of ours, not one that asks to come back, and not a stream. Nor that the
+/// caller expected another state: it reads that again and asks for the same.
 fn capture(res: &Response) -> Option<Stored> {
     let status = res.status_code.unwrap_or(StatusCode::OK);
-    if status.is_server_error() || res.headers().contains_key(RETRY_AFTER) {
+    if status.is_server_error() || status == StatusCode::PRECONDITION_FAILED || res.headers().contains_key(RETRY_AFTER)
+    {
         return None;
     }
     let body = match &res.body {

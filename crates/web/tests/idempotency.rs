@@ -15,7 +15,7 @@ use shop_idempotency::{Begin, BoxError, Fingerprint, Store, Stored};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use shop_web::idempotency::{self, Canonical};
-use shop_web::{About, Health, OptionalJson, Parts, Problem, service};
+use shop_web::{About, Health, OptionalJson, Parts, Problem, precondition, service};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -100,6 +100,9 @@ impl Create {
             "refuse" => return Err(Fault::new(Kind::Conflict, "basket_empty", "the basket is empty").into()),
             "wait" if run == 1 => return Err(Fault::new(Kind::Busy, "payment_unsettled", "not yet").into()),
             "fail" if run == 1 => return Err(Fault::new(Kind::Unavailable, "store_unavailable", "down").into()),
+            "expect" if !precondition::of(req)?.admits(2) => {
+                return Err(Fault::new(Kind::Precondition, "precondition_failed", "it is at v2").into());
+            }
             "hold" => {
                 self.entered.notify_one();
                 self.go_on.notified().await;
@@ -219,9 +222,25 @@ async fn a_repeat_may_be_written_otherwise() {
 }
 
 #[tokio::test]
+async fn who_expected_another_state_may_ask_again_and_who_was_answered_may_expect_anything() {
+    let create = Create::default();
+    let app = app(&create, Keys::default());
+    let expecting = |tag: &'static str| post("k", r#"{"do": "expect"}"#).add_header("if-match", tag, true);
+    assert_eq!(answer(expecting("\"v1\"").send(&*app).await).await.0, 412);
+    let (status, body, replayed) = answer(expecting("\"v2\"").send(&*app).await).await;
+    assert_eq!((status, replayed), (201, false), "{body}");
+    for tag in ["\"v2\"", "\"v1\"", "*"] {
+        assert_eq!(answer(expecting(tag).send(&*app).await).await, (201, body.clone(), true), "{tag}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_takes_no_key() {
     let create = Create::default();
     let app = app(&create, Keys::default());
+    for name in ["if-match", "if-none-match"] {
+        assert_eq!(answer(post("k", "{}").add_header(name, "v1", true).send(&*app).await).await.0, 400, "{name}");
+    }
     for (body, status) in [(r#"{"do":"#, 400), (r#"{"x":1}"#, 422), (r#"{"a":1,"a":2}"#, 422), (r#"{"a":1e400}"#, 422)]
     {
         assert_eq!(answer(post("k", body).send(&*app).await).await.0, status, "{body}");
