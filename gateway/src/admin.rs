@@ -10,7 +10,6 @@ pub(crate) mod own;
 mod page;
 pub(crate) mod report;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,30 +19,16 @@ use serde_json::Value;
 
 use self::change::{Change, Order};
 use self::input::{Precondition, Query};
-use crate::admin::feed::Listener;
-use crate::message::client::Client;
+use crate::admin::feed::{Feed, Listener};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::server::Incoming;
-use crate::state::guard::Caller;
+use crate::state::State;
+use crate::state::guard::{Asked, Caller, Failures};
 use crate::state::live::Live;
-use crate::state::shared::Shared;
+use crate::upstream::body::Incoming;
 
 const PREFIX: &str = "/admin/";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// A request to the admin API.
-pub(crate) struct Asked<'a> {
-    pub(crate) head: &'a Parts,
-    /// In its normal form.
-    pub(crate) path: &'a str,
-    /// As the client named us.
-    pub(crate) host: &'a HeaderValue,
-    /// Who is at the other end of the connection.
-    pub(crate) peer: IpAddr,
-    pub(crate) client: Client,
-    pub(crate) request_id: &'a HeaderValue,
-}
 
 /// A path of the admin API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,15 +127,25 @@ pub(crate) enum Answer {
     Events(Response<()>, Listener),
 }
 
+/// What the admin API has of its own.
+#[derive(Default)]
+pub(crate) struct Admin {
+    /// Tells pages what goes on.
+    pub(crate) feed: Feed,
+    /// Wrong tokens.
+    failures: Failures,
+}
+
 /// Answers, after the guard let the caller in.
 pub(crate) async fn answer(
-    shared: &Arc<Shared>,
+    admin: &Admin,
+    state: &Arc<State>,
     live: &Live,
     asked: Asked<'_>,
     body: Incoming,
 ) -> Result<Answer, Refusal> {
     let route = Route::find(asked.path);
-    let caller = live.guard.admit(&asked, &shared.admin_failures).map_err(|refusal| {
+    let caller = live.guard.admit(&asked, &admin.failures).map_err(|refusal| {
         audit::denied(&asked, &refusal);
         // The page can ask for the token.
         if route == Some(Route::Ui) { page::instead_of(refusal) } else { refusal }
@@ -166,14 +161,14 @@ pub(crate) async fn answer(
     }
     if route == Route::Events && *method == Method::GET {
         Query::of(asked.head.uri.query(), &[])?;
-        return events(shared, live, &asked);
+        return events(&admin.feed, live, &asked);
     }
-    whole(shared, live, route, asked, body, caller).await.map(Answer::Whole)
+    whole(state, live, route, asked, body, caller).await.map(Answer::Whole)
 }
 
 /// Everything but events.
 async fn whole(
-    shared: &Arc<Shared>,
+    state: &Arc<State>,
     live: &Live,
     route: Route<'_>,
     asked: Asked<'_>,
@@ -183,7 +178,7 @@ async fn whole(
     let method = &asked.head.method;
     if matches!(*method, Method::GET | Method::HEAD) {
         let query = Query::of(asked.head.uri.query(), route.parameters())?;
-        return read(shared, live, route, &query);
+        return read(state, live, route, &query);
     }
     let what = format!("{method} {}", asked.path);
     let understood = understand(route, &asked, body).await;
@@ -198,12 +193,12 @@ async fn whole(
     let is_new = matches!(change, Change::Add { .. }) && !order.dry_run;
     let place = is_new.then(|| change.place()).flatten();
     let done = {
-        let shared = Arc::clone(shared);
+        let state = Arc::clone(state);
         // A generation takes a while to make and the state file longer to write: not on a thread that serves.
-        tokio::task::spawn_blocking(move || change::carry_out(&shared, change, &order)).await
+        tokio::task::spawn_blocking(move || change::carry_out(&state, change, &order)).await
     };
     let done = done.map_err(|_| Refusal::new(Reason::StateNotSaved, "the change could not be made"))??;
-    let mut response = json(shared, done.revision, &done.body);
+    let mut response = json(state, done.revision, &done.body);
     if let Some(place) = place.and_then(|place| HeaderValue::from_str(&place).ok()) {
         *response.status_mut() = StatusCode::CREATED;
         response.headers_mut().insert(header::LOCATION, place);
@@ -224,10 +219,10 @@ async fn understand(
 }
 
 /// Opens a stream of events (`text/event-stream`, WHATWG HTML, section 9.2).
-fn events(shared: &Shared, live: &Live, asked: &Asked<'_>) -> Result<Answer, Refusal> {
+fn events(feed: &Feed, live: &Live, asked: &Asked<'_>) -> Result<Answer, Refusal> {
     // There is not room for many, so that no other site shall make a browser take it.
     live.guard.own_pages_only(asked)?;
-    let listener = shared.feed.listen(live.guard.key())?;
+    let listener = feed.listen(live.guard.key())?;
     let mut response = Response::new(());
     stream_headers(response.headers_mut());
     Ok(Answer::Events(response, listener))
@@ -240,7 +235,7 @@ fn stream_headers(headers: &mut HeaderMap) {
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
 }
 
-fn read(shared: &Shared, live: &Live, route: Route<'_>, query: &Query<'_>) -> Result<Response<Bytes>, Refusal> {
+fn read(state: &State, live: &Live, route: Route<'_>, query: &Query<'_>) -> Result<Response<Bytes>, Refusal> {
     let body = match route {
         Route::Ui => return Ok(page::page()),
         Route::Events => {
@@ -248,7 +243,7 @@ fn read(shared: &Shared, live: &Live, route: Route<'_>, query: &Query<'_>) -> Re
             stream_headers(head.headers_mut());
             return Ok(head);
         }
-        Route::Status => report::status(shared, live),
+        Route::Status => report::status(state, live),
         Route::Services => report::services(live),
         Route::Service(service) | Route::Backends(service) => report::service(input::service(live, service)?, live),
         Route::Backend(service, backend) => {
@@ -259,13 +254,13 @@ fn read(shared: &Shared, live: &Live, route: Route<'_>, query: &Query<'_>) -> Re
         Route::LoadBalancer(service) => report::balancer(input::service(live, service)?, live),
         Route::Breaker(service) => breakers::report(input::service(live, service)?, live),
         Route::RateLimit => report::limits(live),
-        Route::Config => report::config(shared, live),
-        Route::Changes => report::changes(shared),
+        Route::Config => report::config(state, live),
+        Route::Changes => report::changes(state),
         Route::Explain => explain::explain(live, query)?,
         // Its methods have no GET.
         Route::Reset(_) => Value::Null,
     };
-    Ok(json(shared, live.revision, &body))
+    Ok(json(state, live.revision, &body))
 }
 
 async fn change_of(
@@ -300,12 +295,12 @@ async fn change_of(
 }
 
 /// JSON that no cache keeps, with the state it belongs to.
-fn json(shared: &Shared, revision: u64, body: &Value) -> Response<Bytes> {
+fn json(state: &State, revision: u64, body: &Value) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body.to_string()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, JSON);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(tag) = HeaderValue::from_str(&shared.etag(revision)) {
+    if let Ok(tag) = HeaderValue::from_str(&state.settings.etag(revision)) {
         headers.insert(header::ETAG, tag);
     }
     response

@@ -5,11 +5,11 @@
 // The way of a request.
 mod proxy;
 
-// The reference of the API, put together from those of the services.
-mod docs;
-
 // What operators ask and change, and what the gateway answers by itself.
 mod admin;
+
+// The reference of the API, put together from those of the services.
+mod docs;
 
 // Listeners, threads and clients' connections.
 mod server;
@@ -52,13 +52,14 @@ use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 
 use crate::admin::feed;
+use crate::proxy::Proxy;
 use crate::server::tls::Tls;
 use crate::server::worker::{self, Listeners, Stop};
 use crate::services::check;
 use crate::settings::Strategy;
 use crate::settings::overlay::Overlay;
 use crate::settings::wanted::Wanted;
-use crate::state::shared::Shared;
+use crate::state::State;
 use crate::state::state_file::StateFile;
 
 /// How often the rate limiter forgets clients that have not come back, and looks at its files.
@@ -70,7 +71,8 @@ const SHORT_TOKEN: usize = 16;
 
 /// A gateway that has its port and waits to be run.
 pub struct Gateway {
-    shared: Arc<Shared>,
+    state: Arc<State>,
+    proxy: Arc<Proxy>,
     listeners: Vec<Listeners>,
     addr: SocketAddr,
     tls: Option<(Arc<Tls>, SocketAddr)>,
@@ -97,17 +99,18 @@ impl Gateway {
         let settings = config.tls.clone();
         warn_about(&config);
         let (wanted, state) = kept(config)?;
-        let shared = Shared::new(wanted, state, workers, metrics);
+        let state = State::new(wanted, state, workers, metrics);
         let mut tls = None;
         if settings.is_on() {
-            tls = Some((Tls::new(&settings, &shared.metrics)?, local_addr(&encrypted)?));
+            tls = Some((Tls::new(&settings, &state.numbers.metrics)?, local_addr(&encrypted)?));
         }
         let mut encrypted = encrypted.into_iter();
         let of_worker = |cleartext| Listeners { cleartext, encrypted: encrypted.next() };
         let listeners = cleartext.into_iter().map(of_worker).collect();
         let discovery = Discovery::default();
-        discovery.begin(&shared).await;
-        Ok(Self { shared, listeners, addr, tls, discovery })
+        discovery.begin(&state).await;
+        let proxy = Proxy::new(Arc::clone(&state));
+        Ok(Self { state, proxy, listeners, addr, tls, discovery })
     }
 
     /// Where it listens, for HTTP and gRPC alike.
@@ -122,44 +125,44 @@ impl Gateway {
 
     /// What changes its settings while it runs.
     pub fn handle(&self) -> Handle {
-        Handle::new(Arc::clone(&self.shared))
+        Handle::new(Arc::clone(&self.state))
     }
 
     /// Serves until the soft stop; then not ready, after `drain_delay` nothing new, and an end when the last request is
     /// over or at the hard stop.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { shared, listeners, tls, discovery, .. } = self;
+        let Self { state, proxy, listeners, tls, discovery, .. } = self;
         let tls = tls.map(|(tls, _)| tls);
         let stop = Stop::default();
         // However this future ends, the threads end too.
         let _guard = (stop.finish.clone().drop_guard(), stop.end.clone().drop_guard());
         let mut workers = Vec::with_capacity(listeners.len());
         for (index, listener) in listeners.into_iter().enumerate() {
-            workers.push(worker::start(&shared, index, listener, tls.clone(), stop.clone())?);
+            workers.push(worker::start(&proxy, &state, index, listener, tls.clone(), stop.clone())?);
         }
         let all = futures_util::future::try_join_all(workers);
         tokio::pin!(all);
         // Who watches wants to see the end, too.
-        let mut feed = std::pin::pin!(feed::run(&shared));
+        let mut feed = std::pin::pin!(feed::run(&proxy.admin.feed, &state));
         tokio::select! {
             () = &mut feed => {}
             died = &mut all => return died.map(drop).context("a worker thread died"),
-            () = housekeep(&shared) => {}
+            () = housekeep(&state) => {}
             // They end with the signal: who stops as a whole must not report its own parts.
-            () = check::run(&shared) => {}
+            () = check::run(state.settings.changes(), || state.settings.live()) => {}
             () = watch(tls) => {}
-            () = shop_limit::run(shared.changes(), || shared.live().limiter.clone()) => {}
-            () = discovery.run(&shared, shared.changes()) => {}
+            () = shop_limit::run(state.settings.changes(), || state.settings.live().limiter.clone()) => {}
+            () = discovery.run(&state, state.settings.changes()) => {}
             () = shutdown.soft.cancelled() => {}
         }
         let drained = async {
-            drain(&shared, &stop).await;
+            drain(&state, &proxy, &stop).await;
         };
         tokio::select! {
             () = drained => {}
             () = feed => {}
             () = shutdown.hard.cancelled() => {
-                tracing::warn!(requests = shared.in_flight(), "the grace period is over with requests still running");
+                tracing::warn!(requests = state.lifecycle.in_flight(), "the grace period is over with requests still running");
             }
         }
         stop.finish.cancel();
@@ -183,12 +186,13 @@ fn kept(config: Config) -> anyhow::Result<(Wanted, Option<StateFile>)> {
 }
 
 /// Lets everything that was accepted come to its end.
-async fn drain(shared: &Shared, stop: &Stop) {
-    shared.drain();
-    tokio::time::sleep(shared.live().config.drain_delay.get()).await;
-    shared.close();
+async fn drain(state: &State, proxy: &Proxy, stop: &Stop) {
+    state.lifecycle.drain();
+    tokio::time::sleep(state.settings.live().config.drain_delay.get()).await;
+    state.lifecycle.close();
+    proxy.admin.feed.close();
     stop.finish.cancel();
-    shared.idle().await;
+    state.lifecycle.idle().await;
 }
 
 fn local_addr(listeners: &[TcpListener]) -> anyhow::Result<SocketAddr> {
@@ -203,11 +207,11 @@ async fn watch(tls: Option<Arc<Tls>>) {
     }
 }
 
-async fn housekeep(shared: &Shared) {
+async fn housekeep(state: &State) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
     loop {
         ticks.tick().await;
-        if let Some(limiter) = &shared.live().limiter {
+        if let Some(limiter) = &state.settings.live().limiter {
             limiter.refresh();
         }
     }
@@ -233,13 +237,4 @@ fn warn_about(config: &Config) {
             "admin.token (ADMIN_TOKEN) is short enough to be guessed; use at least {SHORT_TOKEN} characters"
         );
     }
-}
-
-/// Starts a task on the worker's own runtime, which drops it at the end.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "connections belong to their worker's runtime, not to the process's tasks"
-)]
-fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-    tokio::spawn(task);
 }

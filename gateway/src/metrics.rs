@@ -1,5 +1,6 @@
 //! The gateway's numbers. Handles are resolved once per label set, so that counting is an atomic add.
 
+pub(crate) mod numbers;
 pub(crate) mod recent;
 mod totals;
 

@@ -6,10 +6,12 @@ mod forward;
 mod location;
 mod redirect;
 pub(crate) mod tunnel;
+mod unreadable;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::thread::LocalKey;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,13 +19,14 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use shop_browser::cors;
+use shop_http1::request_head::Fault;
 use shop_limit::{Call as Counted, Ruling, Verdict};
 use tokio::time::Instant;
 
 use self::forward::{Call, Forward};
 use crate::admin::feed::Listener;
-use crate::admin::own::{self, Own};
-use crate::admin::{self, Answer, Asked};
+use crate::admin::own;
+use crate::admin::{self, Admin, Answer};
 use crate::docs::{self, Docs};
 use crate::message::client::Client;
 use crate::message::headers::{self, Onward};
@@ -35,25 +38,73 @@ use crate::proxy::download::{Body, Download};
 use crate::proxy::location::Inside;
 use crate::proxy::tunnel::{Link, Tunnel};
 use crate::record::Exchange;
-use crate::server::{Incoming, Watch, Worker};
+use crate::server::Watch;
+use crate::server::handler::{Handler, Served, Spare};
+use crate::services::own::{Own, SERVER};
 use crate::services::routes::{self, PREFIX, SHOP_SERVICE, Table};
 use crate::services::{Group, Service};
 use crate::settings::Config;
+use crate::state::State;
+use crate::state::guard::Asked;
 use crate::state::live::Live;
 use crate::upstream::Patience;
-use crate::upstream::body::Upload;
+use crate::upstream::body::{Incoming, Upload};
+
+/// Answers what clients ask.
+pub(crate) struct Proxy {
+    state: Arc<State>,
+    pub(crate) admin: Admin,
+    /// The reference of the API.
+    docs: Docs,
+}
+
+thread_local! {
+    /// Room of requests that are over, for those that come.
+    static SPARE: Spare<Proxy> = const { Spare::<Proxy>::new(Vec::new()) };
+}
+
+impl Proxy {
+    /// What answers with what `state` knows.
+    pub(crate) fn new(state: Arc<State>) -> Arc<Self> {
+        Arc::new(Self { state, admin: Admin::default(), docs: Docs::default() })
+    }
+}
+
+impl Handler for Proxy {
+    type Body = Body;
+    type Tunnel = Tunnel;
+
+    fn serve(
+        self: Arc<Self>,
+        worker: usize,
+        connection: Arc<Watch>,
+        peer: IpAddr,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Served<Body, Tunnel>> + Send + 'static {
+        serve(self, worker, connection, peer, request)
+    }
+
+    fn refuse(&self, connection: &Arc<Watch>, fault: &Fault) -> Bytes {
+        unreadable::refuse(&self.state, connection, fault)
+    }
+
+    fn spare() -> &'static LocalKey<Spare<Self>> {
+        &SPARE
+    }
+}
 
 /// Answers one request, whatever happens.
-pub(crate) async fn serve(
-    worker: Arc<Worker>,
+async fn serve(
+    proxy: Arc<Proxy>,
+    worker: usize,
     connection: Arc<Watch>,
     peer: IpAddr,
     request: Request<Incoming>,
-) -> Response<Body> {
+) -> Served<Body, Tunnel> {
     let is_grpc = grpc::is_call(request.version(), request.headers());
     let (uri, version) = (request.uri().clone(), request.version());
-    let shared = &worker.shared;
-    let live = shared.live();
+    let state = &proxy.state;
+    let live = state.settings.live();
     let client = Client::of(peer, request.headers(), &live.config.trusted_proxies);
     let browser = Browser {
         is_secure: headers::is_secure(request.headers(), client, connection.is_encrypted()),
@@ -62,7 +113,7 @@ pub(crate) async fn serve(
         cors: live.cors.as_ref().map(|cors| cors.judge(request.headers())),
     };
     let mut visit = Visit {
-        exchange: Exchange::begin(shared, connection.occupy(), &request, connection.is_encrypted()),
+        exchange: Exchange::begin(state, connection.occupy(), &request, connection.is_encrypted()),
         peer,
         client,
         browser,
@@ -72,9 +123,10 @@ pub(crate) async fn serve(
         is_grpc,
         limits: None,
     };
-    let answer = visit.answer(&worker, &live, request).await;
+    let answer = visit.answer(&proxy, worker, &live, request).await;
     let Visit { mut exchange, limits, browser, .. } = visit;
     let request_id = exchange.request_id().clone();
+    let mut tunnel = None;
     let mut response = match answer {
         Ok(Reply::Backend(head, download)) => {
             exchange.answered(head.status, None);
@@ -82,7 +134,7 @@ pub(crate) async fn serve(
         }
         Ok(Reply::Tunnel(head, link)) => {
             exchange.answered(head.status, None);
-            connection.tunnel(Tunnel::new(link, exchange, &live.config.upstream));
+            tunnel = Some(Tunnel::new(link, exchange, &live.config.upstream));
             Response::from_parts(head, Body::none())
         }
         Ok(Reply::Events(response, listener)) => {
@@ -111,7 +163,7 @@ pub(crate) async fn serve(
     response.headers_mut().insert(X_REQUEST_ID, request_id);
     response.headers_mut().extend(limits.into_iter().flatten());
     browser.instruct(response.headers_mut(), &live);
-    response
+    Served { response, tunnel }
 }
 
 /// What is known of a request while it is answered.
@@ -174,7 +226,13 @@ struct Target<'a> {
 }
 
 impl Visit {
-    async fn answer(&mut self, worker: &Worker, live: &Live, request: Request<Incoming>) -> Result<Reply, Refusal> {
+    async fn answer(
+        &mut self,
+        proxy: &Proxy,
+        worker: usize,
+        live: &Live,
+        request: Request<Incoming>,
+    ) -> Result<Reply, Refusal> {
         let config = &live.config;
         let (mut head, incoming) = request.into_parts();
         if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > config.limits.uri) {
@@ -199,7 +257,7 @@ impl Visit {
         }
         if let Some(own) = own {
             self.exchange.own(own.path());
-            return own.answer(&head.method, &head.headers, &worker.shared).map(Reply::Own);
+            return own::answer(own, &head.method, &head.headers, &proxy.state).map(Reply::Own);
         }
         // On this machine itself nobody listens in: operators need no certificate there.
         let may_be_open = admin.is_some() && self.peer.to_canonical().is_loopback();
@@ -211,7 +269,7 @@ impl Visit {
             self.exchange.own(route);
             let (peer, client, request_id) = (self.peer, self.client, self.exchange.request_id());
             let asked = Asked { head: &head, path: &normal, host: &host, peer, client, request_id };
-            return admin::answer(&worker.shared, live, asked, incoming).await.map(|answer| match answer {
+            return admin::answer(&proxy.admin, &proxy.state, live, asked, incoming).await.map(|answer| match answer {
                 Answer::Whole(response) => Reply::Own(response),
                 Answer::Events(response, listener) => Reply::Events(response, listener),
             });
@@ -223,7 +281,7 @@ impl Visit {
             return Ok(Reply::Own(cors.preflight(verdict)));
         }
         if let Some(route) = docs::Route::find(live, &normal).filter(|_| !self.is_grpc) {
-            return self.refer(route, &worker.shared.docs, live, &head, &normal).await;
+            return self.refer(route, &proxy.docs, live, &head, &normal).await;
         }
         let target = self.route(&live.table, &normal, &head.headers)?;
         if self.is_late {
@@ -262,7 +320,7 @@ impl Visit {
         let forward = Forward {
             exchange: &mut self.exchange,
             head: &mut onward,
-            worker: worker.index,
+            worker,
             group: target.group,
             patience: &patience,
             retries: &config.retries,
@@ -402,7 +460,7 @@ impl Visit {
 
 /// The one form of `path`; that of the server itself stays.
 fn normal(path: &str) -> Result<Cow<'_, str>, Refusal> {
-    if path == own::SERVER {
+    if path == SERVER {
         return Ok(path.into());
     }
     path::normalise(path).map_err(|error| Refusal::new(Reason::BadPath, error.to_string()))

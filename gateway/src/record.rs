@@ -15,7 +15,7 @@ use crate::metrics::ServiceMetrics;
 use crate::metrics::recent::Entry;
 use crate::server::Occupied;
 use crate::services::Backend;
-use crate::state::shared::Shared;
+use crate::state::State;
 use crate::upstream::body::Progress;
 
 /// The route of requests without one. Paths themselves are not logged: they name users.
@@ -25,7 +25,7 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The record of one request. Dropped before [`Exchange::complete`], it says that the client left.
 pub(crate) struct Exchange {
-    shared: Arc<Shared>,
+    state: Arc<State>,
     _occupied: Occupied,
     /// Whose numbers it is counted in, once that is known.
     service: Option<Arc<ServiceMetrics>>,
@@ -54,12 +54,12 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Begins the record: request id and trace are taken from the request, or made. `encrypted`: it came over TLS.
-    pub(crate) fn begin<B>(shared: &Arc<Shared>, occupied: Occupied, request: &Request<B>, encrypted: bool) -> Self {
+    pub(crate) fn begin<B>(state: &Arc<State>, occupied: Occupied, request: &Request<B>, encrypted: bool) -> Self {
         let headers = request.headers();
-        shared.enter();
+        state.lifecycle.enter();
         let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
         // Probes and scrapes come every few seconds for ever.
-        let is_quiet = shop_telemetry::is_exporting() && crate::admin::own::is_quiet(request.uri().path());
+        let is_quiet = shop_telemetry::is_exporting() && crate::services::own::is_quiet(request.uri().path());
         let (mut span, trace) = if is_quiet {
             (Span::none(), shop_telemetry::pass_by(traceparent))
         } else {
@@ -90,7 +90,7 @@ impl Exchange {
             retries: 0,
             endless: false,
             complete: false,
-            shared: Arc::clone(shared),
+            state: Arc::clone(state),
         }
     }
 
@@ -105,13 +105,13 @@ impl Exchange {
 
     /// The request is one of the gateway's own.
     pub(crate) fn own(&mut self, route: &'static str) {
-        let own = Arc::clone(&self.shared.own);
+        let own = Arc::clone(&self.state.numbers.own);
         self.routed(route, &own);
     }
 
     /// Whose numbers it is counted in: the gateway's own, as long as it belongs to no service.
     fn counted(&self) -> &ServiceMetrics {
-        self.service.as_ref().unwrap_or(&self.shared.own)
+        self.service.as_ref().unwrap_or(&self.state.numbers.own)
     }
 
     /// The body to count.
@@ -164,7 +164,7 @@ impl Exchange {
 
     /// Why the gateway cuts it now.
     pub(crate) fn cut_reason(&self) -> Reason {
-        if self.shared.is_draining() { Reason::Draining } else { Reason::ClientClosed }
+        if self.state.lifecycle.is_draining() { Reason::Draining } else { Reason::ClientClosed }
     }
 
     /// The answer goes on until somebody has enough of it, so that its duration means nothing.
@@ -255,7 +255,7 @@ impl Exchange {
             };
         }
         // Probes and scrapes come every few seconds for ever; they are worth a line only to somebody who looks for them.
-        if crate::admin::own::is_quiet(self.route) && (200..300).contains(&status) {
+        if crate::services::own::is_quiet(self.route) && (200..300).contains(&status) {
             line!(tracing::Level::DEBUG);
         } else {
             line!(tracing::Level::INFO);
@@ -286,12 +286,12 @@ impl Drop for Exchange {
         let timed = !self.endless && status != StatusCode::SWITCHING_PROTOCOLS;
         self.counted().finished(&self.method, status, timed.then_some(took), reason, self.trace);
         if let Some(reason) = reason {
-            self.shared.recent.note(reason, now, || self.entry(status, reason));
+            self.state.numbers.recent.note(reason, now, || self.entry(status, reason));
         }
         if let Some(service) = &self.service {
             service.active.dec();
         }
-        self.shared.leave();
+        self.state.lifecycle.leave();
         trace::end(&mut self.span, status, self.grpc_status, reason);
         self.log(status, reason, took);
     }

@@ -2,15 +2,14 @@
 
 pub(crate) mod doors;
 mod farewell;
+pub(crate) mod handler;
 mod http1;
-mod incoming;
 mod socket;
 mod stream;
 pub(crate) mod tls;
 mod watch;
 pub(crate) mod worker;
 
-pub(crate) use incoming::Incoming;
 pub(crate) use watch::{Occupied, Watch};
 
 use std::collections::HashMap;
@@ -32,13 +31,14 @@ use shop_runtime::CancellationToken;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
+use self::handler::Handler;
 use self::http1::Connection;
 use self::socket::Socket;
 use self::stream::{ClientStream, sniff};
 use self::watch::Order;
-use crate::proxy;
 use crate::server::tls::Tls;
-use crate::state::shared::Shared;
+use crate::state::State;
+use crate::upstream::body::Incoming;
 
 /// How often limits on connections are looked after.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -52,20 +52,21 @@ const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// One thread's share of the gateway.
-pub(crate) struct Worker {
-    pub(crate) shared: Arc<Shared>,
+pub(crate) struct Worker<H> {
+    handler: Arc<H>,
+    state: Arc<State>,
     /// Which of the backends' pools are this worker's.
-    pub(crate) index: usize,
+    index: usize,
     connections: Mutex<HashMap<u64, Arc<Watch>>>,
     next: AtomicU64,
     largest_head: usize,
     http2: http2::Builder<TokioExecutor>,
 }
 
-impl Worker {
-    /// The worker number `index`.
-    pub(crate) fn new(shared: Arc<Shared>, index: usize) -> Arc<Self> {
-        let live = shared.live();
+impl<H: Handler> Worker<H> {
+    /// The worker number `index`, for whose requests `handler` answers.
+    pub(crate) fn new(handler: Arc<H>, state: Arc<State>, index: usize) -> Arc<Self> {
+        let live = state.settings.live();
         let limits = &live.config.limits;
         let head = usize::try_from(limits.head).unwrap_or(usize::MAX);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
@@ -77,7 +78,8 @@ impl Worker {
             .initial_connection_window_size(H2_CONNECTION_WINDOW)
             .keep_alive_interval(H2_PING_INTERVAL);
         Arc::new(Self {
-            shared,
+            handler,
+            state,
             index,
             connections: Mutex::default(),
             next: AtomicU64::new(0),
@@ -95,7 +97,7 @@ impl Worker {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => crate::spawn(Arc::clone(&self).connection(stream, peer, tls.clone())),
+                Ok((stream, peer)) => shop_runtime::spawn_here(Arc::clone(&self).connection(stream, peer, tls.clone())),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -110,7 +112,7 @@ impl Worker {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let live = self.shared.live();
+            let live = self.state.settings.live();
             let config = &live.config;
             let watches: Vec<_> = self.connections.lock().values().cloned().collect();
             for some in watches.chunks(LOOKED_AT_ONCE) {
@@ -118,7 +120,7 @@ impl Worker {
                 tokio::task::yield_now().await;
             }
             let idle = config.upstream.pool_idle.get();
-            live.backends().for_each(|backend| backend.pools[self.index].sweep(idle));
+            live.backends().for_each(|backend| backend.connections.sweep(self.index, idle));
         }
     }
 
@@ -140,15 +142,15 @@ impl Worker {
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, tls: Option<Arc<Tls>>) {
         // A client that is gone already: whatever is wrong shows at the first read.
         let _ = stream.set_nodelay(true);
-        let watch = Arc::new(Watch::new(self.shared.is_closed(), tls.is_some()));
-        if self.shared.is_draining() {
+        let watch = Arc::new(Watch::new(self.state.lifecycle.is_closed(), tls.is_some()));
+        if self.state.lifecycle.is_draining() {
             watch.order(Order::Finish);
         }
         let id = self.next.fetch_add(1, Relaxed);
         self.connections.lock().insert(id, Arc::clone(&watch));
-        self.shared.metrics.connections.inc();
+        self.state.numbers.metrics.connections.inc();
         let _listed = Listed { worker: &self, id };
-        let due = Instant::now() + self.shared.live().config.http.header_timeout.get();
+        let due = Instant::now() + self.state.settings.live().config.http.header_timeout.get();
         let Some((stream, begin, is_http2)) = self.open_with(stream, tls.as_deref(), due).await else { return };
         watch.is_opened();
         if is_http2 {
@@ -163,12 +165,13 @@ impl Worker {
         watch.speaks_http2();
         let service = service_fn(|request: Request<hyper::body::Incoming>| {
             // Kept connections end with an answer that says so while it drains, rather than under a request later.
-            if self.shared.is_draining() {
+            if self.state.lifecycle.is_draining() {
                 watch.order(Order::Finish);
             }
             let request = request.map(Incoming::Http2);
-            let answer = proxy::serve(Arc::clone(self), Arc::clone(&watch), peer.ip(), request);
-            async move { Ok::<_, Infallible>(answer.await) }
+            let served = Arc::clone(&self.handler).serve(self.index, Arc::clone(&watch), peer.ip(), request);
+            // A tunnel is of HTTP/1.1.
+            async move { Ok::<_, Infallible>(served.await.response) }
         });
         let io = TokioIo::new(ClientStream::new(stream, begin, Arc::clone(&watch)));
         let mut connection = Box::pin(self.http2.serve_connection(io, service));
@@ -228,21 +231,19 @@ impl Worker {
 
     /// A client was cut off.
     fn count_cut(&self, reason: &str) {
-        self.shared.metrics.cut.with_label_values(&[reason]).inc();
+        self.state.numbers.metrics.cut.with_label_values(&[reason]).inc();
     }
 }
 
 /// Removes a connection from the worker's list when it is over.
-struct Listed<'a> {
-    worker: &'a Worker,
+struct Listed<'a, H> {
+    worker: &'a Worker<H>,
     id: u64,
 }
 
-impl Drop for Listed<'_> {
+impl<H> Drop for Listed<'_, H> {
     fn drop(&mut self) {
-        let watch = self.worker.connections.lock().remove(&self.id);
-        // A tunnel that was not begun knows its watch, which knows the tunnel.
-        drop(watch.and_then(|watch| watch.take_tunnel()));
-        self.worker.shared.metrics.connections.dec();
+        self.worker.connections.lock().remove(&self.id);
+        self.worker.state.numbers.metrics.connections.dec();
     }
 }

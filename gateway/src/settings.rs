@@ -1,6 +1,7 @@
 //! Everything the gateway can be told, with the architecture document's variables and defaults.
 
 mod admin;
+pub(crate) mod certificate;
 mod docs;
 pub(crate) mod overlay;
 mod tls;

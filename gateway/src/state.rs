@@ -1,9 +1,79 @@
-//! Generations of what settings decide: the one in force, the next, how one replaces the other, and what is kept on disk.
+//! What all workers share for the life of the process: generations of what settings decide, how one replaces the other and
+//! what is kept on disk; what is under way; and the numbers.
 
 pub(crate) mod draft;
 mod found;
 pub(crate) mod guard;
+mod lifecycle;
 pub(crate) mod live;
 pub(crate) mod reload;
-pub(crate) mod shared;
+mod settings;
 pub(crate) mod state_file;
+
+use std::sync::Arc;
+
+use self::draft::Draft;
+use self::lifecycle::Lifecycle;
+use self::settings::Settings;
+use self::state_file::StateFile;
+use crate::metrics::numbers::Numbers;
+use crate::settings::wanted::Wanted;
+
+/// What all workers share. Three things that know nothing of each other; together, because a request wants one pointer to
+/// them and not three.
+pub(crate) struct State {
+    pub(crate) settings: Settings,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) numbers: Numbers,
+}
+
+impl State {
+    /// The state at the start.
+    pub(crate) fn new(
+        wanted: Wanted,
+        file: Option<StateFile>,
+        workers: usize,
+        metrics: shop_telemetry::Metrics,
+    ) -> Arc<Self> {
+        let numbers = Numbers::new(metrics);
+        let settings = Settings::new(wanted, file, workers, &numbers.metrics);
+        Arc::new(Self { settings, lifecycle: Lifecycle::default(), numbers })
+    }
+
+    /// Begins to change what is wanted. It may wait for a disk: call it where that does not hold up others.
+    pub(crate) fn draft(&self) -> Draft<'_> {
+        Draft::begin(&self.settings, &self.numbers.metrics)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Config;
+    use crate::settings::overlay::Overlay;
+
+    fn overlay(state: &State) -> serde_json::Value {
+        serde_json::json!(*state.settings.overlay())
+    }
+
+    #[test]
+    fn a_change_in_the_making_holds_up_nobody_who_only_looks() {
+        let wanted = Wanted::new(Config::default(), Overlay::default());
+        let state = State::new(wanted, None, 1, shop_telemetry::Metrics::new("gateway"));
+        let mut draft = state.draft();
+        draft.wanted.overlay.service("product").enabled = Some(true);
+        let looked = std::thread::scope(|scope| {
+            let (tell, told) = std::sync::mpsc::channel();
+            let state = Arc::clone(&state);
+            scope.spawn(move || tell.send(overlay(&state)));
+            let looked = told.recv_timeout(std::time::Duration::from_secs(10));
+            // Were the looker waiting, this lets it go.
+            let settled = draft.settle().unwrap_or_else(|problems| unreachable!("{problems}"));
+            assert_eq!(settled.commit().revision, 1, "it was enabled before");
+            looked
+        });
+        assert_eq!(looked, Ok(serde_json::json!({"rate_limit": {}})));
+        let after = overlay(&state);
+        assert_eq!(after["services"]["product"]["enabled"], true, "{after}");
+    }
+}

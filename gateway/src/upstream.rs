@@ -2,14 +2,16 @@
 
 pub(crate) mod body;
 mod channel;
+mod connections;
+mod endpoint;
 mod http1;
 pub(crate) mod interim;
 mod pool;
 pub(crate) mod retry;
 pub(crate) mod timer;
 
-pub(crate) use channel::Channel;
-pub(crate) use pool::{Lease, Pool};
+pub(crate) use connections::Connections;
+pub(crate) use endpoint::Endpoint;
 
 use std::error::Error;
 use std::pin::{Pin, pin};
@@ -25,8 +27,9 @@ use hyper::client::conn::TrySendError;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use self::channel::Channel;
+use self::pool::{Lease, Pool};
 use crate::message::reason::Reason;
-use crate::services::Backend;
 use crate::upstream::body::{Progress, Upload};
 
 /// How long a call may take, and where its body is watched.
@@ -115,15 +118,15 @@ impl Failed {
 }
 
 /// Opens a connection. Small writes go out at once: a proxy must not add Nagle's delay to others' traffic.
-async fn connect(backend: &Backend, patience: &Patience) -> Result<TcpStream, String> {
+async fn connect(endpoint: &Endpoint, patience: &Patience) -> Result<TcpStream, String> {
     let due = Instant::now() + patience.connect;
     let due = patience.end.map_or(due, |end| end.min(due));
-    let stream = match timeout_at(due, shop_runtime::dial(backend.address())).await {
+    let stream = match timeout_at(due, shop_runtime::dial(endpoint.address())).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(error.to_string()),
         Err(_) => return Err("no connection within the time allowed".to_owned()),
     };
-    backend.metrics.opened.inc();
+    endpoint.opened.inc();
     Ok(stream)
 }
 

@@ -17,5 +17,5 @@ pub use health::{Health, Report, State, Status};
 pub use listen::{listen, listen_shared};
 pub use shutdown::Shutdown;
 pub use systemd::{notify_ready, notify_reloaded, notify_reloading, notify_stopping};
-pub use tasks::Tasks;
+pub use tasks::{Tasks, spawn_here};
 pub use tokio_util::sync::CancellationToken;

@@ -95,6 +95,15 @@ where
     tokio::spawn(work);
 }
 
+/// Starts a task on the runtime it is called on, which drops it at its end: work of one connection, not of the process.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "connections belong to their thread's runtime, not to the process's tasks"
+)]
+pub fn spawn_here(work: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(work);
+}
+
 /// What was said on panicking, where it was text.
 fn message(panic: &(dyn Any + Send)) -> &str {
     panic

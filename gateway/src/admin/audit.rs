@@ -1,8 +1,7 @@
 //! The lines that say who changed what, under the target `admin.audit`.
 
-use super::Asked;
 use crate::message::refusal::Refusal;
-use crate::state::guard::Caller;
+use crate::state::guard::{Asked, Caller};
 
 /// What was done, for the line.
 pub(super) struct Deed<'a> {

@@ -17,9 +17,9 @@ use crate::message::refusal::Refusal;
 use crate::settings::Strategy;
 use crate::settings::overlay::ServiceChanges;
 use crate::settings::wanted::Wanted;
+use crate::state::State;
 use crate::state::guard::Caller;
 use crate::state::live::Live;
-use crate::state::shared::Shared;
 use shop_discovery::BackendUrl;
 use shop_discovery::Protocol;
 
@@ -221,11 +221,11 @@ impl Change {
 }
 
 /// Makes `change`, or tries it out. It may write a file: call it where that does not hold up others.
-pub(super) fn carry_out(shared: &Shared, change: Change, order: &Order) -> Result<Done, Refusal> {
+pub(super) fn carry_out(state: &State, change: Change, order: &Order) -> Result<Done, Refusal> {
     let what = change.what();
-    let draft = shared.draft();
+    let draft = state.draft();
     let before = draft.before.revision;
-    let done = attempt(shared, draft, change, order, &what);
+    let done = attempt(state, draft, change, order, &what);
     if let Err(refusal) = &done {
         audit::refused(&order.caller, &what, before, refusal);
     }
@@ -233,14 +233,14 @@ pub(super) fn carry_out(shared: &Shared, change: Change, order: &Order) -> Resul
 }
 
 fn attempt(
-    shared: &Shared,
+    state: &State,
     mut draft: crate::state::draft::Draft<'_>,
     change: Change,
     order: &Order,
     what: &str,
 ) -> Result<Done, Refusal> {
     let before = draft.before.revision;
-    let tag = shared.etag(before);
+    let tag = state.settings.etag(before);
     if !order.precondition.admits(&tag) {
         let detail = format!("the state is {tag} by now; look at it again");
         return Err(Refusal::new(Reason::PreconditionFailed, detail));
@@ -258,9 +258,9 @@ fn attempt(
     let mut revision = before;
     if !order.dry_run {
         if settled.wanted().overlay != kept
-            && let Some(state) = &shared.state
+            && let Some(file) = &state.settings.file
         {
-            state.save(&settled.wanted().overlay).map_err(|error| {
+            file.save(&settled.wanted().overlay).map_err(|error| {
                 Refusal::new(
                     Reason::StateNotSaved,
                     format!("the state file cannot be written, nothing changed: {error}"),

@@ -9,11 +9,11 @@ use shop_browser::csrf::Sender;
 use shop_limit::Call;
 
 use super::input::{self, Query};
-use crate::admin::own::Own;
 use crate::docs;
 use crate::message::path;
 use crate::message::refusal::Refusal;
 use crate::services::Group;
+use crate::services::own::Own;
 use crate::services::routes::Route;
 use crate::state::live::Live;
 use shop_discovery::Protocol;

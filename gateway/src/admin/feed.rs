@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use self::window::Window;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::state::shared::Shared;
+use crate::state::State;
 
 /// How often listeners are told. What people watch need not be newer.
 const TICK: Duration = Duration::from_secs(1);
@@ -29,13 +29,13 @@ const GREETING: Bytes = Bytes::from_static(b"retry: 2000\n\n");
 /// The listeners.
 #[derive(Default)]
 pub(crate) struct Feed {
-    state: Mutex<State>,
+    state: Mutex<Ears>,
     /// Somebody listens again.
     wanted: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct Ears {
     ears: Vec<Ear>,
     /// The latest event, as long as it is not older than a tick.
     latest: Option<Bytes>,
@@ -108,25 +108,25 @@ impl Feed {
 }
 
 /// Tells listeners what goes on, for ever.
-pub(crate) async fn run(shared: &Shared) {
+pub(crate) async fn run(feed: &Feed, state: &State) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut window = Window::default();
     loop {
-        let live = shared.live();
-        if !shared.feed.is_wanted(live.guard.key()) {
+        let live = state.settings.live();
+        if !feed.is_wanted(live.guard.key()) {
             drop(live);
             window.clear();
-            shared.feed.wanted.notified().await;
+            feed.wanted.notified().await;
             ticks.reset_immediately();
             // Whoever it was may be gone again.
             ticks.tick().await;
             continue;
         }
-        window.look(shared, &live);
-        let snapshot = snapshot::make(shared, &live, &window);
+        window.look(state, &live);
+        let snapshot = snapshot::make(state, &live, &window);
         drop(live);
-        shared.feed.tell(&Bytes::from(format!("data: {snapshot}\n\n")));
+        feed.tell(&Bytes::from(format!("data: {snapshot}\n\n")));
         ticks.tick().await;
     }
 }

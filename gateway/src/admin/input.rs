@@ -13,9 +13,9 @@ use shop_input::{Malformed, Tags, json};
 
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::server::Incoming;
 use crate::services::{Group, Member, Service};
 use crate::state::live::Live;
+use crate::upstream::body::Incoming;
 use shop_discovery::BackendUrl;
 use shop_discovery::Protocol;
 

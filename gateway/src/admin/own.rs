@@ -5,92 +5,44 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 use shop_balance::Seen;
 
+use crate::message::headers::METHODS;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
+use crate::services::own::Own;
 use crate::services::{Backend, Member, Service};
-use crate::state::shared::Shared;
+use crate::state::State;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// The target of `OPTIONS` that means the server itself (RFC 9110, section 9.3.7), and its route, as logs name it.
-pub(crate) const SERVER: &str = "*";
-
-/// Methods that services may be asked by.
-pub(crate) const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-
-/// An own route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Own {
-    /// `/health`: how each backend was last seen.
-    Health,
-    /// `/health/detailed`: the same with everything there is to say.
-    Detailed,
-    /// `/health/ready`: whether to send requests here.
-    Ready,
-    /// `/health/live`: whether to leave the process running.
-    Live,
-    /// `/metrics`: Prometheus text, or `OpenMetrics` with examples for who prefers that.
-    Metrics,
-    /// `*`: what the server itself can do, whichever resources there are.
-    Server,
-}
-
-impl Own {
-    /// The own route at `path`.
-    pub(crate) fn find(path: &str) -> Option<Self> {
-        Some(match path {
-            "/health" => Self::Health,
-            "/health/detailed" => Self::Detailed,
-            "/health/ready" => Self::Ready,
-            "/health/live" => Self::Live,
-            "/metrics" => Self::Metrics,
-            SERVER => Self::Server,
-            _ => return None,
-        })
+/// The answer of an own route.
+pub(crate) fn answer(
+    own: Own,
+    method: &Method,
+    headers: &HeaderMap,
+    state: &State,
+) -> Result<Response<Bytes>, Refusal> {
+    if own != Own::Server && !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Refusal::new(Reason::MethodRefused, format!("{} does not take {method}", own.path()))
+            .header(header::ALLOW, HeaderValue::from_static("GET, HEAD")));
     }
-
-    /// Its path.
-    pub(crate) const fn path(self) -> &'static str {
-        match self {
-            Self::Health => "/health",
-            Self::Detailed => "/health/detailed",
-            Self::Ready => "/health/ready",
-            Self::Live => "/health/live",
-            Self::Metrics => "/metrics",
-            Self::Server => SERVER,
+    Ok(match own {
+        Own::Server => about_server(method)?,
+        Own::Health => page(StatusCode::OK, &summary(state)),
+        Own::Detailed => page(StatusCode::OK, &detailed(state)),
+        Own::Ready if state.lifecycle.is_draining() => {
+            let mut response = page(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "draining"}));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            response
         }
-    }
-
-    /// The answer.
-    pub(crate) fn answer(
-        self,
-        method: &Method,
-        headers: &HeaderMap,
-        shared: &Shared,
-    ) -> Result<Response<Bytes>, Refusal> {
-        if self != Self::Server && !matches!(*method, Method::GET | Method::HEAD) {
-            return Err(Refusal::new(Reason::MethodRefused, format!("{} does not take {method}", self.path()))
-                .header(header::ALLOW, HeaderValue::from_static("GET, HEAD")));
+        // Backends do not count: a gateway that cannot reach one still serves the others, and says 503 for that one.
+        Own::Live | Own::Ready => page(StatusCode::OK, &json!({"status": "up"})),
+        Own::Metrics => {
+            let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+            // Nobody keeps it (no-store), so that it need not say what it varies by.
+            let (kind, text) = state.numbers.metrics.all.render_for(accept);
+            response(StatusCode::OK, HeaderValue::from_static(kind), text)
         }
-        Ok(match self {
-            Self::Server => about_server(method)?,
-            Self::Health => page(StatusCode::OK, &summary(shared)),
-            Self::Detailed => page(StatusCode::OK, &detailed(shared)),
-            Self::Ready if shared.is_draining() => {
-                let mut response = page(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "draining"}));
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-                response
-            }
-            // Backends do not count: a gateway that cannot reach one still serves the others, and says 503 for that one.
-            Self::Live | Self::Ready => page(StatusCode::OK, &json!({"status": "up"})),
-            Self::Metrics => {
-                let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-                // Nobody keeps it (no-store), so that it need not say what it varies by.
-                let (kind, text) = shared.metrics.all.render_for(accept);
-                answer(StatusCode::OK, HeaderValue::from_static(kind), text)
-            }
-        })
-    }
+    })
 }
 
 /// What any resource may be asked.
@@ -105,16 +57,11 @@ fn about_server(method: &Method) -> Result<Response<Bytes>, Refusal> {
     Ok(response)
 }
 
-/// Whether `route` is asked every few seconds by machines.
-pub(crate) fn is_quiet(route: &str) -> bool {
-    Own::find(route).is_some()
-}
-
 fn page(status: StatusCode, body: &Value) -> Response<Bytes> {
-    answer(status, JSON, body.to_string())
+    response(status, JSON, body.to_string())
 }
 
-fn answer(status: StatusCode, content_type: HeaderValue, body: String) -> Response<Bytes> {
+fn response(status: StatusCode, content_type: HeaderValue, body: String) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
@@ -123,12 +70,17 @@ fn answer(status: StatusCode, content_type: HeaderValue, body: String) -> Respon
 }
 
 /// The gateway in a word.
-pub(crate) fn status(shared: &Shared) -> &'static str {
-    if shared.is_draining() {
+pub(crate) fn status(state: &State) -> &'static str {
+    if state.lifecycle.is_draining() {
         return "draining";
     }
-    let fine =
-        shared.live().table.services().iter().all(|service| !service.enabled || service_status(service) != "down");
+    let fine = state
+        .settings
+        .live()
+        .table
+        .services()
+        .iter()
+        .all(|service| !service.enabled || service_status(service) != "down");
     if fine { "up" } else { "degraded" }
 }
 
@@ -151,8 +103,8 @@ pub(crate) fn service_status(service: &Service) -> &'static str {
     }
 }
 
-fn summary(shared: &Shared) -> Value {
-    let live = shared.live();
+fn summary(state: &State) -> Value {
+    let live = state.settings.live();
     let services: serde_json::Map<_, _> = live
         .table
         .services()
@@ -162,7 +114,7 @@ fn summary(shared: &Shared) -> Value {
             (service.name.to_owned(), json!({"status": service_status(service), "backends": backends}))
         })
         .collect();
-    json!({"status": status(shared), "services": services})
+    json!({"status": status(state), "services": services})
 }
 
 fn backend_summary(backend: &Backend) -> Value {
@@ -183,8 +135,8 @@ fn backend_summary(backend: &Backend) -> Value {
     summary
 }
 
-fn detailed(shared: &Shared) -> Value {
-    let live = shared.live();
+fn detailed(state: &State) -> Value {
+    let live = state.settings.live();
     let services: serde_json::Map<_, _> = live
         .table
         .services()
@@ -202,12 +154,12 @@ fn detailed(shared: &Shared) -> Value {
         })
         .collect();
     json!({
-        "status": status(shared),
+        "status": status(state),
         "version": env!("CARGO_PKG_VERSION"),
-        "uptime_seconds": shared.begun.elapsed().as_secs(),
-        "workers": shared.workers,
-        "active_requests": shared.in_flight(),
-        "client_connections": shared.metrics.connections.get(),
+        "uptime_seconds": state.numbers.begun.elapsed().as_secs(),
+        "workers": state.settings.workers,
+        "active_requests": state.lifecycle.in_flight(),
+        "client_connections": state.numbers.metrics.connections.get(),
         "rate_limited_clients": live.limiter.as_ref().map(|limiter| limiter.clients()),
         "services": services,
     })
@@ -222,8 +174,8 @@ pub(crate) fn backend_detail(member: &Member) -> Value {
     detail["source"] = json!(member.source);
     detail["active_requests"] = backend.in_flight().into();
     detail["circuit_breaker"] = member.breaker.as_ref().map(|breaker| breaker.state().word()).into();
-    let pooled: usize = backend.pools.iter().map(crate::upstream::Pool::len).sum();
-    let open = backend.channels.iter().filter(|channel| channel.is_open()).count();
+    let pooled = backend.connections.pooled();
+    let open = backend.connections.open_channels();
     detail["idle_connections"] = (pooled + open).into();
     detail
 }

@@ -4,23 +4,23 @@ use serde_json::{Value, json};
 
 use crate::admin::own;
 use crate::services::{Group, Member, Service};
+use crate::state::State;
 use crate::state::live::Live;
-use crate::state::shared::Shared;
 use shop_discovery::Protocol;
 
 /// `GET /admin/status`.
-pub(crate) fn status(shared: &Shared, live: &Live) -> Value {
+pub(crate) fn status(state: &State, live: &Live) -> Value {
     json!({
-        "status": own::status(shared),
+        "status": own::status(state),
         "version": env!("CARGO_PKG_VERSION"),
         "revision": live.revision,
-        "uptime_seconds": shared.begun.elapsed().as_secs(),
-        "workers": shared.workers,
-        "active_requests": shared.in_flight(),
-        "client_connections": shared.metrics.connections.get(),
-        "last_reload": shared.reloads.latest(),
-        "needs_restart": shared.reloads.needs_restart(),
-        "state_kept": shared.state.is_some(),
+        "uptime_seconds": state.numbers.begun.elapsed().as_secs(),
+        "workers": state.settings.workers,
+        "active_requests": state.lifecycle.in_flight(),
+        "client_connections": state.numbers.metrics.connections.get(),
+        "last_reload": state.settings.reloads.latest(),
+        "needs_restart": state.settings.reloads.needs_restart(),
+        "state_kept": state.settings.file.is_some(),
     })
 }
 
@@ -92,15 +92,15 @@ pub(super) fn limits(live: &Live) -> Value {
 }
 
 /// `GET /admin/config`: secrets mask themselves.
-pub(super) fn config(shared: &Shared, live: &Live) -> Value {
+pub(super) fn config(state: &State, live: &Live) -> Value {
     json!({
         "revision": live.revision,
         "settings": live.config,
-        "needs_restart": shared.reloads.needs_restart(),
+        "needs_restart": state.settings.reloads.needs_restart(),
     })
 }
 
 /// `GET /admin/changes`.
-pub(crate) fn changes(shared: &Shared) -> Value {
-    json!(*shared.overlay())
+pub(crate) fn changes(state: &State) -> Value {
+    json!(*state.settings.overlay())
 }

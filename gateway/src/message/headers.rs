@@ -9,7 +9,6 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use shop_http1::fields::MOST_HEADERS;
 
-use crate::admin::own;
 use crate::message::client::{Client, X_FORWARDED_FOR};
 use crate::message::outcome::FAULT_SCOPE;
 use crate::message::reason::Reason;
@@ -35,6 +34,9 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     HTTP2_SETTINGS,
     header::PROXY_AUTHORIZATION,
 ];
+
+/// Methods that services may be asked by.
+pub(crate) const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 /// Longest host: a name of 253 characters, a dot at its end, a colon and a port. Backends get it three times.
 const LONGEST_HOST: usize = 260;
@@ -134,7 +136,7 @@ pub(crate) fn check(request: &http::request::Parts) -> Result<(), Refusal> {
     if matches!(request.method, Method::CONNECT | Method::TRACE) {
         // hyper leaves `Connection` out over HTTP/2.
         return Err(Refusal::new(Reason::MethodRefused, format!("{} is not forwarded", request.method))
-            .header(header::ALLOW, own::METHODS)
+            .header(header::ALLOW, METHODS)
             .header(header::CONNECTION, HeaderValue::from_static("close")));
     }
     let headers = &request.headers;

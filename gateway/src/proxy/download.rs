@@ -80,6 +80,14 @@ impl Body {
     }
 }
 
+impl Skip for Body {
+    fn skip(&mut self) {
+        if let Source::Own(bytes, _) = &mut self.0 {
+            *bytes = None;
+        }
+    }
+}
+
 type Next = Option<Result<Frame<Bytes>, Broken>>;
 
 impl Download {
@@ -172,14 +180,6 @@ impl Download {
             return Ok(Frame::trailers(grpc_status(reason, detail)));
         }
         Err(Broken(reason))
-    }
-}
-
-impl Skip for Body {
-    fn skip(&mut self) {
-        if let Source::Own(bytes, _) = &mut self.0 {
-            *bytes = None;
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::record::{Exchange, trace};
 use crate::server::Watch;
 use crate::services::{Backend, Group, InFlight, Tried};
 use crate::upstream::body::Upload;
-use crate::upstream::interim::Interim;
+use crate::upstream::interim::{Inform, Interim};
 use crate::upstream::retry::{self, Replay};
 use crate::upstream::{Answer, Arriving, Failed, Patience};
 
@@ -139,7 +139,7 @@ impl Forward<'_> {
         let in_flight = backend.begin();
         let begun = Instant::now();
         let outcome = if self.is_grpc {
-            backend.http2(self.worker, self.head, body, replay, self.patience).await
+            backend.connections.http2(self.worker, self.head, body, replay, self.patience).await
         } else {
             self.http1(backend, body).await
         };
@@ -191,8 +191,8 @@ impl Forward<'_> {
 
     /// A call over HTTP/1.1, with its informational answers.
     async fn http1(&self, backend: &Arc<Backend>, body: Upload) -> Result<Answer, Failed> {
-        let mut interim = Interim::new(self.informed.cloned());
-        backend.http1(self.worker, self.head, body, &mut interim, self.patience).await
+        let mut interim = Interim::new(self.informed.map(|client| Arc::clone(client) as Arc<dyn Inform>));
+        backend.connections.http1(self.worker, self.head, body, &mut interim, self.patience).await
     }
 
     /// The request's body once more, when it is time for it. None when it cannot be had, or costs too much.
@@ -281,7 +281,7 @@ impl Call {
             body @ Arriving::Http1(_) => Limited::new(body, WORTH_READING).collect(),
             Arriving::Http2(_) => return,
         };
-        crate::spawn(async move {
+        shop_runtime::spawn_here(async move {
             // What comes of it does not matter: read to its end, it frees the connection.
             let _ = tokio::time::timeout(WORTH_WAITING, whole).await;
             drop(in_flight);

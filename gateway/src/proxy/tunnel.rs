@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::message::reason::Reason;
 use crate::record::Exchange;
-use crate::server::Watch;
+use crate::server::{self, Watch};
 use crate::services::InFlight;
 use crate::settings::Upstream;
 
@@ -87,12 +87,13 @@ impl Tunnel {
         let limits = Limits { open: settings.tunnel_idle.get(), half_closed: settings.idle_timeout.get() };
         Box::new(Self { link: Some(link), exchange, limits, traffic: Arc::new(traffic) })
     }
+}
 
+impl server::handler::Tunnel for Tunnel {
     /// Passes bytes on until both sides have ended, one breaks, nothing moves for too long, or `watch` says to cut.
-    /// `early` is what the client sent before it had its 101.
-    pub(crate) async fn run<C>(mut self: Box<Self>, client: C, early: Bytes, watch: &Watch)
+    async fn run<C>(mut self: Box<Self>, client: C, early: Bytes, watch: &Watch)
     where
-        C: AsyncRead + AsyncWrite + Unpin,
+        C: AsyncRead + AsyncWrite + Unpin + Send,
     {
         // Counted among the backend's calls to the end.
         let Some(Link { backend, early: answered, in_flight: _in_flight }) = self.link.take() else { return };

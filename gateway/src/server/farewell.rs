@@ -5,19 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::header::{self, HeaderValue};
-use http::{Method, Request, Version};
-use shop_http1::request_head::Fault;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-use super::Watch;
-use crate::message::headers;
-use crate::message::reason::Reason;
-use crate::message::refusal::Refusal;
-use crate::message::request_id::X_REQUEST_ID;
-use crate::record::Exchange;
-use crate::state::shared::Shared;
-
 /// An answer, the end of the connection after it, and patience until the client has seen both: to close with unread bytes
 /// resets the connection, and the answer with it.
 pub(super) struct Farewell {
@@ -30,7 +18,7 @@ impl Farewell {
         Self { answer, is_closed: false }
     }
 
-    /// Ready when there is nothing left to do; how long that may take, the [`Watch`] decides.
+    /// Ready when there is nothing left to do; how long that may take, the connection's [`Watch`](super::Watch) decides.
     pub(super) fn poll<S>(&mut self, stream: Pin<&mut S>, cx: &mut Context<'_>) -> Poll<()>
     where
         S: AsyncRead + AsyncWrite,
@@ -63,33 +51,4 @@ impl Farewell {
             }
         }
     }
-}
-
-/// The answer to a head that must not be handed on, recorded like any other; empty if the client could not read it.
-pub(super) fn refuse(shared: &std::sync::Arc<Shared>, watch: &std::sync::Arc<Watch>, fault: &Fault) -> Bytes {
-    let mut request = Request::new(());
-    // Nothing of it can be relied on, its method neither.
-    *request.method_mut() = Method::from_bytes(b"-").unwrap_or_default();
-    *request.version_mut() = Version::HTTP_11;
-    let mut exchange = Exchange::begin(shared, watch.occupy(), &request, watch.is_encrypted());
-    let id = exchange.request_id().clone();
-    let reason = Reason::from(fault.kind);
-    let mut response = Refusal::new(reason, fault.detail).problem(&fault.path, &id);
-    let size = response.body().len();
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
-    headers.insert(X_REQUEST_ID, id);
-    if let Some(security) = &shared.live().security {
-        security.write(headers, watch.is_encrypted());
-    }
-    exchange.answered(response.status(), Some(reason));
-    exchange.complete();
-    if !fault.speaks_http {
-        return Bytes::new();
-    }
-    exchange.sent(size);
-    let mut bytes = headers::lines(response.status(), response.headers());
-    bytes.extend_from_slice(response.body());
-    Bytes::from(bytes)
 }

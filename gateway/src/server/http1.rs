@@ -4,10 +4,7 @@
 //! The codec is `shop_http1`. hyper's server reads every head a second time, behind the check that keeps ambiguous ones
 //! out, and keeps buffers for as long as a connection is open. Here one that waits holds none.
 
-mod body;
 mod spare;
-
-pub(crate) use body::Receiver;
 
 use std::future::poll_fn;
 use std::io;
@@ -17,23 +14,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request};
+use http_body::Body;
 use shop_http1::request_head::{Fault, Head, Reader};
 use shop_http1::response::{self, RequestInfo};
 use shop_http1::{Decoder, Invalid, Outgoing, Trouble, read_buffer};
 use tokio::io::AsyncWrite;
 
-use self::body::{Demand, Sender};
-use self::spare::Serving;
-use super::farewell::{self, Farewell};
-use super::incoming::Incoming;
+use super::farewell::Farewell;
+use super::handler::{Handler, Served, Serving, Tunnel as _};
 use super::socket::{Socket, Watched};
 use super::watch::Order;
 use super::{Watch, Worker};
 use crate::message::headers::is_vouched_for;
 use crate::message::reason::Reason;
-use crate::proxy;
-use crate::proxy::download::Body;
+use crate::upstream::body::Incoming;
+use crate::upstream::body::channel::{self, Demand, Sender};
 
 /// So much of a body that nobody reads is waited for: to close a connection costs the client more.
 const MOST_SKIPPED: u64 = 64 * 1024;
@@ -91,23 +87,24 @@ impl Connection {
     }
 
     /// Serves `peer` to the connection's end.
-    pub(super) async fn run(mut self, worker: &Arc<Worker>, peer: IpAddr) {
+    pub(super) async fn run<H: Handler>(mut self, worker: &Worker<H>, peer: IpAddr) {
         loop {
             let head = match poll_fn(|cx| self.poll_next(cx)).await {
                 Ok(Some(head)) => head,
                 Ok(None) => return self.end().await,
                 Err(fault) => {
-                    let answer = farewell::refuse(&worker.shared, &self.watch, &fault);
+                    let answer = worker.handler.refuse(&self.watch, &fault);
                     return self.leave(answer).await;
                 }
             };
-            match self.serve(worker, peer, head).await {
+            let (then, tunnel) = self.serve(worker, peer, head).await;
+            match then {
                 Then::Next => {}
                 Then::End => return self.end().await,
                 Then::Leave => return self.leave(Bytes::new()).await,
                 Then::Cut => return,
             }
-            if let Some(tunnel) = self.watch.take_tunnel() {
+            if let Some(tunnel) = tunnel {
                 let Self { socket, ahead, watch, .. } = self;
                 return Box::pin(tunnel.run(socket, ahead, &watch)).await;
             }
@@ -140,29 +137,42 @@ impl Connection {
         }
     }
 
-    /// Serves one request.
-    async fn serve(&mut self, worker: &Arc<Worker>, peer: IpAddr, head: Head) -> Then {
+    /// Serves one request; with what comes after it is what the connection is from then on, if that is no HTTP.
+    async fn serve<H: Handler>(
+        &mut self,
+        worker: &Worker<H>,
+        peer: IpAddr,
+        head: Head,
+    ) -> (Then, Option<Box<H::Tunnel>>) {
         let Head { parts, body, keeps, expects, takes_trailers } = head;
         let is_head = parts.method == Method::HEAD;
         let mut info = RequestInfo { version: parts.version, is_head, takes_trailers, keeps };
         let incoming = self.receive(body, expects);
         // Kept connections end with an answer that says so while it drains, rather than under a request later.
-        if worker.shared.is_draining() {
+        if worker.state.lifecycle.is_draining() {
             self.watch.order(Order::Finish);
         }
         let request = Request::from_parts(parts, incoming);
-        let serving = proxy::serve(Arc::clone(worker), Arc::clone(&self.watch), peer, request);
-        let mut serving = spare::room_for(serving);
-        let answer = poll_fn(|cx| self.poll_answer(&mut serving, cx)).await;
-        let Some(answer) = answer else { return Then::Cut };
-        spare::leave(serving);
+        let serving = Arc::clone(&worker.handler).serve(worker.index, Arc::clone(&self.watch), peer, request);
+        let mut serving: Serving<H> = spare::room_for::<H>(serving);
+        let served = poll_fn(|cx| self.poll_served::<H>(&mut serving, cx)).await;
+        let Some(Served { response, tunnel }) = served else { return (Then::Cut, None) };
+        spare::leave::<H>(serving);
+        if tunnel.is_some() {
+            self.watch.becomes_tunnel();
+        }
         info.keeps &= self.may_go_on();
-        let (mut outgoing, keeps) = response::outgoing(&self.last_interim(), answer, info, is_vouched_for);
+        let (mut outgoing, keeps) = response::outgoing(&self.last_interim(), response, info, is_vouched_for);
         let sent = poll_fn(|cx| self.poll_send(&mut outgoing, cx)).await;
         drop(outgoing);
-        if sent != Then::Next || self.watch.is_tunnel() {
-            return sent;
+        if sent != Then::Next || tunnel.is_some() {
+            return (sent, tunnel);
         }
+        (self.after(keeps).await, None)
+    }
+
+    /// What follows a response that was sent whole, once nothing of the request is left.
+    async fn after(&mut self, keeps: bool) -> Then {
         if self.rest.is_some() {
             if poll_fn(|cx| self.poll_rest(keeps, cx)).await.is_err() {
                 return Then::Cut;
@@ -185,20 +195,24 @@ impl Connection {
         if decoder.is_done() {
             return Incoming::None;
         }
-        let (sender, receiver) = body::channel(&decoder);
+        let (sender, receiver) = channel::channel(&decoder);
         self.rest = Some(Rest { decoder, sender, expects });
         // What came with the head need not be asked for.
         self.give();
         Incoming::Http1(receiver)
     }
 
-    fn poll_answer(&mut self, serving: &mut Serving, cx: &mut Context<'_>) -> Poll<Option<Response<Body>>> {
+    fn poll_served<H: Handler>(
+        &mut self,
+        serving: &mut Serving<H>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Served<H::Body, H::Tunnel>>> {
         loop {
             if self.watch.is_cut(cx) {
                 return Poll::Ready(None);
             }
-            if let Poll::Ready(answer) = serving.poll(cx) {
-                return Poll::Ready(Some(answer));
+            if let Poll::Ready(served) = serving.poll(cx) {
+                return Poll::Ready(Some(served));
             }
             match self.poll_client(cx) {
                 Poll::Ready(Came::Piece) => {}
@@ -214,7 +228,10 @@ impl Connection {
         }
     }
 
-    fn poll_send(&mut self, outgoing: &mut Outgoing<Body>, cx: &mut Context<'_>) -> Poll<Then> {
+    fn poll_send<B>(&mut self, outgoing: &mut Outgoing<B>, cx: &mut Context<'_>) -> Poll<Then>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
         loop {
             if self.watch.is_cut(cx) {
                 return Poll::Ready(Then::Cut);

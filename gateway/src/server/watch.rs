@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
-use crate::proxy::tunnel::Tunnel;
 use crate::settings::Config;
+use crate::upstream::interim::Inform;
 
 /// Informational answers kept for a client that takes nothing; beyond, they are dropped, being no more than hints.
 const MOST_INTERIM: usize = 16 * 1024;
@@ -60,8 +60,7 @@ pub(crate) struct Watch {
     /// Informational answers that were not sent yet.
     interim: Mutex<Vec<u8>>,
     has_interim: AtomicBool,
-    /// What the connection becomes after the answer being sent.
-    tunnel: Mutex<Option<Box<Tunnel>>>,
+    /// It is no HTTP any more, or will not be after the response being sent.
     is_tunnel: AtomicBool,
 }
 
@@ -81,7 +80,6 @@ impl Watch {
             waker: AtomicWaker::new(),
             interim: Mutex::new(Vec::new()),
             has_interim: AtomicBool::new(false),
-            tunnel: Mutex::new(None),
             is_tunnel: AtomicBool::new(false),
         }
     }
@@ -158,41 +156,20 @@ impl Watch {
         Occupied(Arc::clone(self))
     }
 
-    /// Sends `head`, an informational answer, when there is room for it before the final one.
-    pub(crate) fn inform(&self, head: &[u8]) {
-        let mut interim = self.interim.lock();
-        if interim.len() + head.len() <= MOST_INTERIM {
-            interim.extend_from_slice(head);
-            self.has_interim.store(true, Relaxed);
-            self.waker.wake();
-        }
-    }
-
     /// Informational answers to send now.
     pub(super) fn take_interim(&self) -> Option<Vec<u8>> {
         let has_some = self.has_interim.load(Relaxed) && self.has_interim.swap(false, Relaxed);
         has_some.then(|| std::mem::take(&mut *self.interim.lock()))
     }
 
-    /// After the answer now due, a 101, the connection is `tunnel`.
-    pub(crate) fn tunnel(&self, tunnel: Box<Tunnel>) {
+    /// After the response now due, a 101, it is a tunnel.
+    pub(super) fn becomes_tunnel(&self) {
         self.is_tunnel.store(true, Relaxed);
-        *self.tunnel.lock() = Some(tunnel);
-    }
-
-    /// Whether it is a tunnel, or will be after the answer now due.
-    pub(super) fn is_tunnel(&self) -> bool {
-        self.is_tunnel.load(Relaxed)
-    }
-
-    /// What was said to follow.
-    pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
-        self.is_tunnel().then(|| self.tunnel.lock().take()).flatten()
     }
 
     /// Closes it at once if it is a tunnel: these have no end of their own to wait for.
     pub(super) fn cut_tunnel(&self) {
-        if self.is_tunnel() {
+        if self.is_tunnel.load(Relaxed) {
             self.order(Order::Cut);
         }
     }
@@ -250,6 +227,17 @@ impl Watch {
         let cut_before = self.order.load(Relaxed) == Order::Cut as u8;
         self.order(Order::Cut);
         (!cut_before).then_some(reason)
+    }
+}
+
+impl Inform for Watch {
+    fn inform(&self, head: &[u8]) {
+        let mut interim = self.interim.lock();
+        if interim.len() + head.len() <= MOST_INTERIM {
+            interim.extend_from_slice(head);
+            self.has_interim.store(true, Relaxed);
+            self.waker.wake();
+        }
     }
 }
 

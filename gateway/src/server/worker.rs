@@ -10,8 +10,9 @@ use shop_runtime::CancellationToken;
 use tokio::sync::oneshot;
 
 use crate::server::Worker;
+use crate::server::handler::Handler;
 use crate::server::tls::Tls;
-use crate::state::shared::Shared;
+use crate::state::State;
 
 /// After the last request, how long connections get to take the end of their answers.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -31,9 +32,10 @@ pub(crate) struct Stop {
     pub(crate) end: CancellationToken,
 }
 
-/// Starts the thread of worker `index`; the receiver fails if the thread dies.
-pub(crate) fn start(
-    shared: &Arc<Shared>,
+/// Starts the thread of worker `index`, whose requests `handler` answers; the receiver fails if the thread dies.
+pub(crate) fn start<H: Handler>(
+    handler: &Arc<H>,
+    state: &Arc<State>,
     index: usize,
     listeners: Listeners,
     tls: Option<Arc<Tls>>,
@@ -43,7 +45,7 @@ pub(crate) fn start(
         .enable_all()
         .build()
         .context("cannot start a worker's runtime")?;
-    let worker = Worker::new(Arc::clone(shared), index);
+    let worker = Worker::new(Arc::clone(handler), Arc::clone(state), index);
     let (done, ended) = oneshot::channel();
     let work = move || {
         let served = runtime.block_on(serve(worker, listeners, tls, stop));
@@ -58,15 +60,20 @@ pub(crate) fn start(
     Ok(ended)
 }
 
-async fn serve(worker: Arc<Worker>, listeners: Listeners, tls: Option<Arc<Tls>>, stop: Stop) -> anyhow::Result<()> {
+async fn serve<H: Handler>(
+    worker: Arc<Worker<H>>,
+    listeners: Listeners,
+    tls: Option<Arc<Tls>>,
+    stop: Stop,
+) -> anyhow::Result<()> {
     let watched = |listener| tokio::net::TcpListener::from_std(listener).context("cannot watch a listening socket");
     let Listeners { cleartext, encrypted } = listeners;
     let cleartext = watched(cleartext)?;
     let encrypted = encrypted.map(watched).transpose()?;
-    crate::spawn(Arc::clone(&worker).sweep());
-    crate::spawn(Arc::clone(&worker).accept(cleartext, None, stop.end.clone()));
+    shop_runtime::spawn_here(Arc::clone(&worker).sweep());
+    shop_runtime::spawn_here(Arc::clone(&worker).accept(cleartext, None, stop.end.clone()));
     if let Some(encrypted) = encrypted {
-        crate::spawn(Arc::clone(&worker).accept(encrypted, tls, stop.end.clone()));
+        shop_runtime::spawn_here(Arc::clone(&worker).accept(encrypted, tls, stop.end.clone()));
     }
     stop.finish.cancelled().await;
     worker.finish();

@@ -1,7 +1,6 @@
 //! One backend: its connections and all that is known about it, for as long as settings name it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use shop_balance::breaker::Rules;
@@ -12,19 +11,13 @@ use super::Site;
 use crate::message::reason::Reason;
 use crate::metrics::BackendMetrics;
 use crate::settings::wanted::Spec;
-use crate::upstream::{Channel, Pool};
+use crate::upstream::{Connections, Endpoint};
 use shop_discovery::Protocol;
 
 /// One backend. Generations of settings that name it share it.
 pub(crate) struct Backend {
-    host: String,
-    port: u16,
-    label: String,
+    pub(crate) connections: Arc<Connections>,
     protocol: Protocol,
-    /// Unused HTTP/1.1 connections, one pool per worker: a connection stays on the core that opened it.
-    pub(crate) pools: Box<[Pool]>,
-    /// HTTP/2 connections for gRPC, one per worker.
-    pub(crate) channels: Box<[Channel]>,
     pub(crate) metrics: BackendMetrics,
     /// What live traffic tells.
     pub(crate) health: PassiveHealth,
@@ -32,28 +25,22 @@ pub(crate) struct Backend {
     pub(crate) checks: HealthRecord,
     slow_start: Arc<SlowStart>,
     pub(crate) latency: PeakEwma,
-    in_flight: AtomicUsize,
-    /// No generation names it any more.
-    retired: AtomicBool,
 }
 
 impl Backend {
     /// A backend of which nothing is known yet.
     pub(super) fn new(service: &str, spec: &Spec, protocol: Protocol, slow_start: Duration, site: &Site<'_>) -> Self {
         let label = spec.label();
+        let metrics = site.metrics.backend(service, &label);
+        let (opened, reused) = (metrics.opened.clone(), metrics.reused.clone());
+        let endpoint = Endpoint::new(spec.host.clone(), spec.port, label, opened, reused);
         Self {
-            pools: (0..site.workers).map(|_| Pool::default()).collect(),
-            channels: (0..site.workers).map(|_| Channel::default()).collect(),
+            connections: Connections::new(endpoint, site.workers),
             health: PassiveHealth::new(),
             checks: HealthRecord::default(),
             slow_start: Arc::new(SlowStart::new(slow_start)),
             latency: PeakEwma::new(),
-            in_flight: AtomicUsize::new(0),
-            retired: AtomicBool::new(false),
-            metrics: site.metrics.backend(service, &label),
-            host: spec.host.clone(),
-            port: spec.port,
-            label,
+            metrics,
             protocol,
         }
     }
@@ -61,7 +48,7 @@ impl Backend {
     /// A closed breaker for it.
     pub(super) fn new_breaker(&self, rules: Rules) -> Arc<Breaker> {
         let gauge = self.metrics.breaker.clone();
-        Breaker::new(rules, &self.label, Arc::clone(&self.slow_start), move |state| gauge.set(i64::from(state as u8)))
+        Breaker::new(rules, self.label(), Arc::clone(&self.slow_start), move |state| gauge.set(i64::from(state as u8)))
     }
 
     /// How long its share grows after it recovered.
@@ -71,24 +58,17 @@ impl Backend {
 
     /// No generation names it any more: connections are closed as soon as no call uses them.
     pub(crate) fn retire(&self) {
-        self.retired.store(true, Relaxed);
-        self.pools.iter().for_each(Pool::clear);
-        self.channels.iter().for_each(Channel::clear);
-    }
-
-    /// Whether unused connections to it are to be closed.
-    pub(crate) fn is_retired(&self) -> bool {
-        self.retired.load(Relaxed)
+        self.connections.retire();
     }
 
     /// `http://host:port`.
     pub(crate) fn label(&self) -> &str {
-        &self.label
+        self.connections.endpoint.label()
     }
 
     /// Where it is.
     pub(crate) fn address(&self) -> (&str, u16) {
-        (&self.host, self.port)
+        self.connections.endpoint.address()
     }
 
     /// How much of its usual share it gets while it warms up, from 0 to 1.
@@ -98,7 +78,7 @@ impl Backend {
 
     /// Calls that it has not finished.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Relaxed)
+        self.connections.endpoint.in_flight()
     }
 
     /// What one more call would cost here.
@@ -108,7 +88,7 @@ impl Backend {
 
     /// Counts a call until the guard is dropped, which is when the answer's body has ended.
     pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Relaxed);
+        self.connections.endpoint.enter();
         InFlight(Arc::clone(self))
     }
 
@@ -128,7 +108,7 @@ impl Backend {
             Seen::Up => return,
             // No news: it was never down.
             Seen::Never => {}
-            Seen::Down => tracing::info!(backend = self.label, "backend is up"),
+            Seen::Down => tracing::info!(backend = self.label(), "backend is up"),
         }
         self.show();
     }
@@ -137,7 +117,7 @@ impl Backend {
     pub(crate) fn failed(&self, reason: Reason, detail: &str) {
         if self.health.note(Seen::Down, Some(detail)) != Seen::Down {
             self.show();
-            tracing::warn!(backend = self.label, reason = reason.word(), error = detail, "backend is down");
+            tracing::warn!(backend = self.label(), reason = reason.word(), error = detail, "backend is down");
         }
     }
 
@@ -153,16 +133,16 @@ impl Backend {
         }
         let error = self.checks.report().error;
         match (before, after) {
-            (Verdict::Unknown, Verdict::Healthy) => tracing::debug!(backend = self.label, "backend is healthy"),
+            (Verdict::Unknown, Verdict::Healthy) => tracing::debug!(backend = self.label(), "backend is healthy"),
             (_, Verdict::Healthy) => {
                 if before != Verdict::Never {
                     self.slow_start.begin();
                 }
-                tracing::info!(backend = self.label, "backend is healthy");
+                tracing::info!(backend = self.label(), "backend is healthy");
             }
             // Others may still be starting.
-            (_, Verdict::Never) => tracing::info!(backend = self.label, error, "backend is not healthy yet"),
-            _ => tracing::warn!(backend = self.label, error, "backend fails its health checks"),
+            (_, Verdict::Never) => tracing::info!(backend = self.label(), error, "backend is not healthy yet"),
+            _ => tracing::warn!(backend = self.label(), error, "backend fails its health checks"),
         }
         true
     }
@@ -199,6 +179,6 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Relaxed);
+        self.0.connections.endpoint.leave();
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use shop_config::{Duration, Problems};
 
-use crate::server::tls;
+use super::certificate::{self, Unusable};
 
 /// A second port, for TLS. Off while no certificate is named.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,9 +72,9 @@ impl Tls {
         if !self.is_on() || self.key_file.as_os_str().is_empty() {
             return;
         }
-        match tls::read(self) {
+        match certificate::read(self) {
             Ok(_) => {}
-            Err(error @ tls::Unusable::Key { .. }) => problems.add("key_file", error.to_string()),
+            Err(error @ Unusable::Key { .. }) => problems.add("key_file", error.to_string()),
             Err(error) => problems.add("cert_file", error.to_string()),
         }
     }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use parking_lot::MutexGuard;
 use shop_config::{Change, Problems};
 
+use super::live::Live;
+use super::settings::Settings;
+use crate::metrics::Metrics;
 use crate::settings::wanted::{Merged, Wanted};
-use crate::state::live::Live;
-use crate::state::shared::Shared;
 
 /// A change in the making. Nobody else changes anything meanwhile; dropped, it leaves everything as it was.
 pub(crate) struct Draft<'a> {
-    shared: &'a Shared,
+    settings: &'a Settings,
+    metrics: &'a Metrics,
     current: MutexGuard<'a, Wanted>,
     /// To be changed at will.
     pub(crate) wanted: Wanted,
@@ -29,8 +31,9 @@ pub(crate) struct Settled<'a> {
 
 impl<'a> Draft<'a> {
     /// Waits for its turn; changes are quick.
-    pub(crate) fn begin(shared: &'a Shared, current: MutexGuard<'a, Wanted>) -> Self {
-        Self { wanted: current.clone(), before: shared.live(), shared, current }
+    pub(super) fn begin(settings: &'a Settings, metrics: &'a Metrics) -> Self {
+        let current = settings.lock();
+        Self { wanted: current.clone(), before: settings.live(), settings, metrics, current }
     }
 
     /// Checks what is wanted now as settings are checked at the start.
@@ -55,14 +58,14 @@ impl Settled<'_> {
     /// Puts a generation that is made of it into force. Requests that have begun, and streams, stay with theirs. When
     /// nothing is different, nothing happens.
     pub(crate) fn commit(self) -> Arc<Live> {
-        let Draft { shared, mut current, wanted, before } = self.draft;
-        shared.note_overlay(&wanted.overlay);
+        let Draft { settings, metrics, mut current, wanted, before } = self.draft;
+        settings.note_overlay(&wanted.overlay);
         *current = wanted;
         if self.changed.is_empty() && before.is_made_of(&self.merged) {
             return before;
         }
-        let next = Arc::new(before.next(&self.merged, shared.workers, &shared.metrics));
-        shared.put_into_force(&before, &next);
+        let next = Arc::new(before.next(&self.merged, settings.workers, metrics));
+        settings.put_into_force(&before, &next, metrics);
         next
     }
 }

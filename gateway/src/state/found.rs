@@ -5,11 +5,11 @@ use shop_clock::{Clock as _, SystemClock};
 use shop_discovery::{Group, Kind, Latest, Place, Plan, Protocol, Subscriber};
 
 use crate::settings::wanted::Source;
-use crate::state::shared::Shared;
+use crate::state::State;
 
-impl Subscriber for Shared {
+impl Subscriber for State {
     fn plan(&self) -> Plan {
-        let live = self.live();
+        let live = self.settings.live();
         let mut plan = Plan { settings: live.config.discovery.clone(), named: Vec::new(), asked: Vec::new() };
         for (service, settings) in live.config.services.by_name() {
             for protocol in Protocol::ALL {
@@ -47,15 +47,15 @@ impl Subscriber for Shared {
 
     fn answered(&self, place: &Place) {
         let now = SystemClock.now().unix_timestamp();
-        self.metrics.source_answered(&place.service, &place.url.to_string(), now);
+        self.numbers.metrics.source_answered(&place.service, &place.url.to_string(), now);
     }
 
     fn failed(&self, place: &Place) {
-        self.metrics.source_failed(&place.service, &place.url.to_string());
+        self.numbers.metrics.source_failed(&place.service, &place.url.to_string());
     }
 
     fn forgotten(&self, place: &Place) {
-        self.metrics.forget_source(&place.service, &place.url.to_string());
+        self.numbers.metrics.forget_source(&place.service, &place.url.to_string());
     }
 }
 

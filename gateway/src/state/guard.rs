@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
+use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use parking_lot::Mutex;
@@ -11,8 +12,7 @@ use ring::digest::{SHA256, digest};
 use shop_browser::{Csrf, settings};
 use subtle::ConstantTimeEq;
 
-use crate::admin::Asked;
-use crate::message::client::X_FORWARDED_FOR;
+use crate::message::client::{Client, X_FORWARDED_FOR};
 use crate::message::reason::Reason;
 use crate::message::refusal::{self, Refusal};
 
@@ -32,6 +32,19 @@ const AT_ONCE: u32 = 10;
 const EACH: Duration = Duration::from_secs(6);
 /// Addresses remembered; beyond, all new ones count as one.
 const MOST_ADDRESSES: usize = 4096;
+
+/// A request to the admin API.
+pub(crate) struct Asked<'a> {
+    pub(crate) head: &'a Parts,
+    /// In its normal form.
+    pub(crate) path: &'a str,
+    /// As the client named us.
+    pub(crate) host: &'a HeaderValue,
+    /// Who is at the other end of the connection.
+    pub(crate) peer: IpAddr,
+    pub(crate) client: Client,
+    pub(crate) request_id: &'a HeaderValue,
+}
 
 /// Decides who may call, in one generation.
 pub(crate) struct Guard {

@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use shop_browser::{Cors, Csrf, SecurityHeaders};
-use shop_limit::Limiter;
-
 use crate::metrics::Metrics;
+use crate::services::check::Targets;
 use crate::services::routes::Table;
-use crate::services::{Backend, Group, Site};
-use crate::settings::Config;
+use crate::services::{Backend, Service, Site};
 use crate::settings::wanted::Merged;
+use crate::settings::{Config, HealthCheck};
 use crate::state::guard::Guard;
+use shop_browser::{Cors, Csrf, SecurityHeaders};
 use shop_discovery::Protocol;
+use shop_limit::Limiter;
 
 /// One generation.
 pub(crate) struct Live {
@@ -71,11 +71,6 @@ impl Live {
         })
     }
 
-    /// All groups of backends.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
-        self.table.services().iter().flat_map(|service| service.groups())
-    }
-
     /// All backends.
     pub(crate) fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
         self.table.services().iter().flat_map(|service| service.backends())
@@ -88,7 +83,7 @@ impl Live {
             for backend in service.backends().filter(|backend| !stays(backend)) {
                 backend.retire();
                 // The same address may stay as a backend of the other protocol; numbers go by address.
-                let namesake = |other: &crate::services::Service| {
+                let namesake = |other: &Service| {
                     other.name == service.name && other.backends().any(|other| other.label() == backend.label())
                 };
                 if !next.table.services().iter().any(|other| namesake(other)) {
@@ -96,5 +91,15 @@ impl Live {
                 }
             }
         }
+    }
+}
+
+impl Targets for Live {
+    fn services(&self) -> &[Arc<Service>] {
+        self.table.services()
+    }
+
+    fn health_check(&self) -> &HealthCheck {
+        &self.config.health_check
     }
 }

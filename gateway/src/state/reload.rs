@@ -12,7 +12,7 @@ use std::sync::Arc;
 use shop_config::{Change, Problems};
 
 use crate::settings::{Config, Tls};
-use crate::state::shared::Shared;
+use crate::state::State;
 
 /// Settings that hold for the life of the process: listeners, threads and what writes the log are made once.
 const FIXED: [&str; 13] = [
@@ -34,7 +34,7 @@ const FIXED: [&str; 13] = [
 /// Changes the settings of a running gateway. Clones change the same one.
 #[derive(Clone)]
 pub struct Handle {
-    shared: Arc<Shared>,
+    state: Arc<State>,
 }
 
 /// What came of new settings.
@@ -49,8 +49,8 @@ pub struct Applied {
 }
 
 impl Handle {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) fn new(state: Arc<State>) -> Self {
+        Self { state }
     }
 
     /// Puts `config` into force for all that begins from now on: requests that have begun, and streams, stay with the
@@ -61,7 +61,7 @@ impl Handle {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut draft = self.shared.draft();
+        let mut draft = self.state.draft();
         let running = &draft.wanted.settings;
         let needs_restart = shop_config::diff(running, &config).into_iter().filter(is_fixed).collect();
         let config = keep_fixed(running, config);

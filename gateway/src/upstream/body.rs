@@ -1,8 +1,11 @@
 //! The bodies on their way: [`Upload`] from the client to a backend, [`Body`] from whoever answers to the client.
 
+pub(crate) mod channel;
+mod incoming;
 mod kept;
 mod upload;
 
+pub(crate) use incoming::Incoming;
 pub(crate) use kept::Kept;
 pub(crate) use upload::{Progress, Upload};
 

@@ -10,8 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 
 use super::pool::unsent;
-use super::{Answer, Arriving, Failed, Patience, Sent, connect, settle, within};
-use crate::services::Backend;
+use super::{Answer, Arriving, Connections, Endpoint, Failed, Patience, Sent, connect, settle, within};
 use crate::upstream::body::Upload;
 use crate::upstream::retry::Replay;
 
@@ -26,7 +25,7 @@ const LARGEST_HEAD: u32 = 64 * 1024;
 
 /// The connection, once somebody needed it. The lock is held while connecting, so that callers share one attempt.
 #[derive(Default)]
-pub(crate) struct Channel(Mutex<Slot>);
+pub(super) struct Channel(Mutex<Slot>);
 
 /// The connection, and how many there were before it.
 #[derive(Default)]
@@ -39,7 +38,7 @@ impl Channel {
     /// The connection and its generation; any but the one of generation `stale`, which is going away.
     async fn get(
         &self,
-        backend: &Backend,
+        endpoint: &Endpoint,
         patience: &Patience,
         stale: Option<u64>,
     ) -> Result<(SendRequest<Upload>, u64, bool), String> {
@@ -48,14 +47,14 @@ impl Channel {
         {
             return Ok((sender.clone(), slot.generation, true));
         }
-        let sender = open(backend, patience).await?;
+        let sender = open(endpoint, patience).await?;
         slot.sender = Some(sender.clone());
         slot.generation += 1;
         Ok((sender, slot.generation, false))
     }
 
     /// Lets go of the connection: it closes with the last call over it.
-    pub(crate) fn clear(&self) {
+    pub(super) fn clear(&self) {
         // While somebody connects the lock is held; that connection goes with the backend.
         if let Ok(mut slot) = self.0.try_lock() {
             slot.sender = None;
@@ -63,13 +62,13 @@ impl Channel {
     }
 
     /// Whether a connection is open.
-    pub(crate) fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.0.try_lock().is_ok_and(|slot| slot.sender.as_ref().is_some_and(|sender| !sender.is_closed()))
     }
 }
 
-async fn open(backend: &Backend, patience: &Patience) -> Result<SendRequest<Upload>, String> {
-    let stream = connect(backend, patience).await?;
+async fn open(endpoint: &Endpoint, patience: &Patience) -> Result<SendRequest<Upload>, String> {
+    let stream = connect(endpoint, patience).await?;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -79,14 +78,14 @@ async fn open(backend: &Backend, patience: &Patience) -> Result<SendRequest<Uplo
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
     let (sender, connection) = within(builder.handshake(TokioIo::new(stream)), patience).await?;
-    crate::spawn(async move {
+    shop_runtime::spawn_here(async move {
         // Failures reach whoever waits for an answer; the connection has nothing to add.
         let _ = connection.await;
     });
     Ok(sender)
 }
 
-impl Backend {
+impl Connections {
     /// Sends a request over the worker's HTTP/2 connection. If that was going away and took nothing of the request,
     /// over a new one; what was sent of it comes from `replay` then.
     pub(crate) async fn http2(
@@ -99,14 +98,15 @@ impl Backend {
     ) -> Result<Answer, Failed> {
         let mut stale = None;
         loop {
-            let (mut sender, generation, reused) = match self.channels[worker].get(self, patience, stale).await {
-                Ok(found) => found,
-                Err(error) => return Err(unsent(body, error)),
-            };
+            let (mut sender, generation, reused) =
+                match self.channels[worker].get(&self.endpoint, patience, stale).await {
+                    Ok(found) => found,
+                    Err(error) => return Err(unsent(body, error)),
+                };
             match settle(sender.try_send_request(Request::from_parts(head.clone(), body)), patience).await {
                 Sent::Answered(response) => {
                     if reused {
-                        self.metrics.reused.inc();
+                        self.endpoint.reused.inc();
                     }
                     let response = response.map(Arriving::Http2);
                     return Ok(Answer { response, resent: stale.is_some() });

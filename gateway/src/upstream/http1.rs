@@ -8,6 +8,7 @@ mod arriving;
 pub(crate) use arriving::Arriving;
 
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -154,7 +155,8 @@ impl Call {
             Err(Invalid(why)) => return Sent::Failed(Failed::sent(Reason::UpstreamInvalid, why)),
         };
         let is_switched = parts.status == StatusCode::SWITCHING_PROTOCOLS;
-        let overtime = (sending == Sending::Running).then(|| Overtime { backend: lease.backend(), end: patience.end });
+        let overtime = (sending == Sending::Running)
+            .then(|| Overtime { connections: Arc::clone(lease.connections()), end: patience.end });
         let lease = Some(lease).filter(|_| keeps && !is_switched && sending != Sending::Stuck);
         let body = if let Some(overtime) = overtime {
             Arriving::beside(outgoing, decoder, rest, stream, lease, overtime)

@@ -6,20 +6,25 @@ use std::sync::Arc;
 use http::{HeaderMap, StatusCode};
 
 use crate::message::headers;
-use crate::server::Watch;
 
 /// More than these before one answer are a fault: real ones are one or two, or one every few seconds.
 const MOST: u32 = 100;
 
+/// Who is told of informational answers.
+pub(crate) trait Inform: Send + Sync {
+    /// Sends `head`, an informational answer, when there is room for it before the final one.
+    fn inform(&self, head: &[u8]);
+}
+
 /// What a call's informational answers do.
 pub(crate) struct Interim {
-    client: Option<Arc<Watch>>,
+    client: Option<Arc<dyn Inform>>,
     count: u32,
 }
 
 impl Interim {
     /// Of a call for `client`, if it can be told.
-    pub(crate) fn new(client: Option<Arc<Watch>>) -> Self {
+    pub(crate) fn new(client: Option<Arc<dyn Inform>>) -> Self {
         Self { client, count: 0 }
     }
 

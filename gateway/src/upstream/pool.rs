@@ -10,16 +10,15 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::http1::{self, Sent};
-use super::{Answer, Arriving, Failed, Patience, connect};
+use super::{Answer, Arriving, Connections, Failed, Patience, connect};
 use crate::message::reason::Reason;
-use crate::services::Backend;
 use crate::upstream::body::Upload;
 use crate::upstream::interim::Interim;
 use crate::upstream::retry::Replay;
 
 /// Unused connections, the latest used last.
 #[derive(Default)]
-pub(crate) struct Pool(Mutex<Vec<Idle>>);
+pub(super) struct Pool(Mutex<Vec<Idle>>);
 
 struct Idle {
     stream: TcpStream,
@@ -53,49 +52,49 @@ impl Pool {
     }
 
     /// Closes connections unused for longer than `limit`, and those that the backend closed.
-    pub(crate) fn sweep(&self, limit: std::time::Duration) {
+    pub(super) fn sweep(&self, limit: std::time::Duration) {
         self.0.lock().retain(|idle| idle.since.elapsed() < limit && idle.is_usable());
     }
 
     /// Closes all of them.
-    pub(crate) fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.0.lock().clear();
     }
 
     /// How many connections are unused.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.lock().len()
     }
 }
 
 /// Where a connection goes when it can be used again.
-pub(crate) struct Lease {
-    backend: Arc<Backend>,
+pub(super) struct Lease {
+    connections: Arc<Connections>,
     worker: usize,
     size: usize,
 }
 
 impl Lease {
-    /// Whose connection it is.
-    pub(super) fn backend(&self) -> Arc<Backend> {
-        Arc::clone(&self.backend)
+    /// Which it belongs to.
+    pub(super) fn connections(&self) -> &Arc<Connections> {
+        &self.connections
     }
 
     /// The answer is whole: the connection may serve another call.
     pub(super) fn give_back(self, stream: TcpStream) {
-        if self.backend.is_retired() {
+        if self.connections.endpoint.is_retired() {
             return;
         }
-        let pool = &self.backend.pools[self.worker];
+        let pool = &self.connections.pools[self.worker];
         pool.give(stream, self.size);
         // It may have been retired, and the pool cleared, just before.
-        if self.backend.is_retired() {
+        if self.connections.endpoint.is_retired() {
             pool.clear();
         }
     }
 }
 
-impl Backend {
+impl Connections {
     /// Sends a request over an unused connection, or a new one.
     ///
     /// A backend may close an unused connection just when it is taken. Then the request goes out again over a new
@@ -110,12 +109,12 @@ impl Backend {
         patience: &Patience,
     ) -> Result<Answer, Failed> {
         let is_unnoticed = Replay::is_unnoticed(&head.method, &body);
-        let lease = || Lease { backend: Arc::clone(self), worker, size: patience.pool_size };
+        let lease = || Lease { connections: Arc::clone(self), worker, size: patience.pool_size };
         let mut resent = false;
         while let Some(stream) = self.pools[worker].take() {
             match http1::call(stream, head, body, lease(), interim, patience).await {
                 Sent::Answered(response) => {
-                    self.metrics.reused.inc();
+                    self.endpoint.reused.inc();
                     return Ok(answer(response, resent));
                 }
                 Sent::Back(back) => body = back,
@@ -130,7 +129,7 @@ impl Backend {
                 Sent::Failed(failed) => return Err(failed),
             }
         }
-        let stream = match connect(self, patience).await {
+        let stream = match connect(&self.endpoint, patience).await {
             Ok(stream) => stream,
             Err(error) => return Err(unsent(body, error)),
         };

@@ -10,24 +10,24 @@ use crate::admin::report;
 use crate::message::reason::Reason;
 use crate::metrics::Totals;
 use crate::services::{Group, Service};
+use crate::state::State;
 use crate::state::live::Live;
-use crate::state::shared::Shared;
 
 /// Refusals shown: a screen or two.
 const REFUSALS: usize = 60;
 
 /// The state now, with what the `window` saw.
-pub(super) fn make(shared: &Shared, live: &Live, window: &Window) -> Value {
+pub(super) fn make(state: &State, live: &Live, window: &Window) -> Value {
     let services = live.table.services().iter().enumerate();
     let services: Value = services.map(|(place, one)| service(one, live, window, place)).collect();
     let all = window.all();
-    let mut snapshot = report::status(shared, live);
+    let mut snapshot = report::status(state, live);
     snapshot["at"] = shop_clock::millis(SystemClock.now()).into();
-    snapshot["etag"] = shared.etag(live.revision).into();
+    snapshot["etag"] = state.settings.etag(live.revision).into();
     snapshot["window_seconds"] = window.length().map(|length| length.as_secs_f64().round()).into();
     write(&mut snapshot, &all, window);
     snapshot["refused_by_reason"] = by_reason(&all, window);
-    snapshot["refusals"] = json!(shared.recent.latest(REFUSALS));
+    snapshot["refusals"] = json!(state.numbers.recent.latest(REFUSALS));
     snapshot["services"] = services;
     snapshot
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::metrics::Totals;
 use crate::services::Backend;
+use crate::state::State;
 use crate::state::live::Live;
-use crate::state::shared::Shared;
 
 /// Looks kept, one a second; the first and the last are compared.
 const KEPT: usize = 11;
@@ -31,8 +31,8 @@ impl Window {
     }
 
     /// One more look.
-    pub(super) fn look(&mut self, shared: &Shared, live: &Live) {
-        let services = live.table.services().iter().map(|service| &service.metrics).chain([&shared.own]);
+    pub(super) fn look(&mut self, state: &State, live: &Live) {
+        let services = live.table.services().iter().map(|service| &service.metrics).chain([&state.numbers.own]);
         let look = Look {
             at: Instant::now(),
             services: services.map(|metrics| metrics.totals()).collect(),

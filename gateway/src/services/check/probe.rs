@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 
+use crate::services::Backend;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Empty, Full, Limited};
@@ -11,8 +12,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use shop_balance::Trouble;
 use shop_discovery::Protocol;
 use tokio::net::TcpStream;
-
-use crate::services::Backend;
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const AGENT: HeaderValue = HeaderValue::from_static("shop-gateway-health");

@@ -94,7 +94,7 @@ async fn work<S: Settings + 'static>(
 
 /// Once. The first time, at the start, it is no news that nothing is different.
 fn reload<S: Settings>(handle: &Handle, sources: &Sources, take: &impl Fn(S) -> (Config, Vec<Change>), is_start: bool) {
-    let (reloads, metrics) = (&handle.shared.reloads, &handle.shared.metrics);
+    let (reloads, metrics) = (&handle.state.settings.reloads, &handle.state.numbers.metrics);
     let applied = shop_config::load::<S>(sources).and_then(|loaded| {
         if !is_start {
             loaded.warnings.log();
@@ -133,6 +133,6 @@ fn refuse(handle: &Handle, problems: &Problems) {
         tracing::error!(key = problem.key, "setting is wrong: {problem}");
     }
     tracing::error!("the settings stay as they were: {}", problems.count());
-    let shared = &handle.shared;
-    shared.reloads.failed(problems.iter().map(ToString::to_string).collect(), &shared.metrics);
+    let state = &handle.state;
+    state.settings.reloads.failed(problems.iter().map(ToString::to_string).collect(), &state.numbers.metrics);
 }

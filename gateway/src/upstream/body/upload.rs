@@ -11,9 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 use shop_http1::PutBack;
 use tokio::time::{Instant, Sleep};
 
-use super::{Broken, Kept};
+use super::{Broken, Incoming, Kept};
 use crate::message::reason::Reason;
-use crate::server::Incoming;
 
 /// A request's body; costs nothing when there is none.
 pub(crate) struct Upload(Source);

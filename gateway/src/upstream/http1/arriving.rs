@@ -15,9 +15,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::services::Backend;
-use crate::upstream::Lease;
+use crate::upstream::Connections;
 use crate::upstream::body::Upload;
+use crate::upstream::pool::Lease;
 
 /// Why the rest of an answer is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +64,7 @@ struct Sending {
 
 /// What bounds and counts a request that outlasts its answer.
 pub(super) struct Overtime {
-    pub(super) backend: Arc<Backend>,
+    pub(super) connections: Arc<Connections>,
     /// When it must be over.
     pub(super) end: Option<Instant>,
 }
@@ -91,7 +91,7 @@ impl Arriving {
         let (read, write) = stream.into_split();
         let (tell, done) = oneshot::channel();
         let (task, handle) = abortable(send(outgoing, write, tell));
-        crate::spawn(async move {
+        shop_runtime::spawn_here(async move {
             // Whoever ended it needs no telling.
             let _ = task.await;
         });
@@ -175,9 +175,9 @@ impl Arriving {
 impl Sending {
     /// The answer is whole. What the client still sends goes on to the backend as long as it takes it, in the call's time.
     fn outlast(self, mut read: OwnedReadHalf) {
-        let Self { task, done, overtime: Overtime { backend, end } } = self;
-        let in_flight = backend.begin();
-        crate::spawn(async move {
+        let Self { task, done, overtime: Overtime { connections, end } } = self;
+        let in_flight = connections.occupy();
+        shop_runtime::spawn_here(async move {
             // A backend that has said all it has to say may still take the rest; one that is gone does not.
             let reset = async {
                 if read.peek(&mut [0]).await.is_ok() {

@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::http1::Receiver;
+use super::Broken;
+use super::channel::Receiver;
 use crate::message::reason::Reason;
-use crate::upstream::body::Broken;
 
 /// The body of a request.
 pub(crate) enum Incoming {

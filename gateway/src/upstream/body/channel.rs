@@ -9,11 +9,11 @@ use http_body::Frame;
 use parking_lot::Mutex;
 use shop_http1::{Decoder, Piece};
 
+use super::Broken;
 use crate::message::reason::Reason;
-use crate::upstream::body::Broken;
 
 /// The two ends of a body that `decoder` delimits.
-pub(super) fn channel(decoder: &Decoder) -> (Sender, Receiver) {
+pub(crate) fn channel(decoder: &Decoder) -> (Sender, Receiver) {
     let shared = Arc::new(Mutex::new(State::default()));
     (Sender(Arc::clone(&shared)), Receiver { shared, left: decoder.left(), is_over: decoder.is_done() })
 }
@@ -31,7 +31,7 @@ struct State {
 
 /// What the reader of a body does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Demand {
+pub(crate) enum Demand {
     /// It has no use for more yet.
     None,
     More,
@@ -40,11 +40,11 @@ pub(super) enum Demand {
 }
 
 /// The connection's end.
-pub(super) struct Sender(Arc<Mutex<State>>);
+pub(crate) struct Sender(Arc<Mutex<State>>);
 
 impl Sender {
     /// What the reader wants; `cx` is woken when that changes.
-    pub(super) fn demand(&self, cx: &Context<'_>) -> Demand {
+    pub(crate) fn demand(&self, cx: &Context<'_>) -> Demand {
         let mut state = self.0.lock();
         match &mut state.sender {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -58,17 +58,17 @@ impl Sender {
     }
 
     /// Whether nobody reads it any more.
-    pub(super) fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.0.lock().is_abandoned
     }
 
     /// Gives the next piece, or the end; `is_last` when nothing follows.
-    pub(super) fn give(&self, piece: Option<Piece>, is_last: bool) {
+    pub(crate) fn give(&self, piece: Option<Piece>, is_last: bool) {
         self.put(piece.map(Ok), is_last);
     }
 
     /// The rest will never come.
-    pub(super) fn fail(&self, reason: Reason) {
+    pub(crate) fn fail(&self, reason: Reason) {
         self.put(Some(Err(reason)), true);
     }
 
@@ -106,7 +106,7 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    pub(in crate::server) fn poll_frame(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    pub(super) fn poll_frame(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if self.is_over {
             return Poll::Ready(None);
         }
@@ -141,7 +141,7 @@ impl Receiver {
         }
     }
 
-    pub(in crate::server) fn is_end_stream(&self) -> bool {
+    pub(super) fn is_end_stream(&self) -> bool {
         self.is_over || {
             let state = self.shared.lock();
             state.is_last && state.next.is_none()
@@ -149,7 +149,7 @@ impl Receiver {
     }
 
     /// Bytes that are still to come, if their number is known.
-    pub(in crate::server) fn left(&self) -> Option<u64> {
+    pub(super) fn left(&self) -> Option<u64> {
         self.left
     }
 }

@@ -1,0 +1,45 @@
+//! What is said to a client whose head cannot be read, before its connection is closed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Version};
+use shop_http1::request_head::Fault;
+
+use crate::message::headers;
+use crate::message::reason::Reason;
+use crate::message::refusal::Refusal;
+use crate::message::request_id::X_REQUEST_ID;
+use crate::record::Exchange;
+use crate::server::Watch;
+use crate::state::State;
+
+/// The answer to a head that must not be handed on, recorded like any other; empty if the client could not read it.
+pub(super) fn refuse(state: &Arc<State>, watch: &Arc<Watch>, fault: &Fault) -> Bytes {
+    let mut request = Request::new(());
+    // Nothing of it can be relied on, its method neither.
+    *request.method_mut() = Method::from_bytes(b"-").unwrap_or_default();
+    *request.version_mut() = Version::HTTP_11;
+    let mut exchange = Exchange::begin(state, watch.occupy(), &request, watch.is_encrypted());
+    let id = exchange.request_id().clone();
+    let reason = Reason::from(fault.kind);
+    let mut response = Refusal::new(reason, fault.detail).problem(&fault.path, &id);
+    let size = response.body().len();
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+    headers.insert(X_REQUEST_ID, id);
+    if let Some(security) = &state.settings.live().security {
+        security.write(headers, watch.is_encrypted());
+    }
+    exchange.answered(response.status(), Some(reason));
+    exchange.complete();
+    if !fault.speaks_http {
+        return Bytes::new();
+    }
+    exchange.sent(size);
+    let mut bytes = headers::lines(response.status(), response.headers());
+    bytes.extend_from_slice(response.body());
+    Bytes::from(bytes)
+}

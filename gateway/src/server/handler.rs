@@ -1,0 +1,63 @@
+//! What the server needs of whoever answers: it knows connections, and nothing of what is said over them.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::thread::LocalKey;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use shop_http1::request_head::Fault;
+use shop_http1::response::Skip;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::ReusableBoxFuture;
+
+use super::Watch;
+use crate::upstream::body::Incoming;
+
+/// Answers the requests of all connections.
+pub(crate) trait Handler: Send + Sync + Sized + 'static {
+    /// Of its responses.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Skip + Unpin + Send + 'static;
+    /// What a connection may become.
+    type Tunnel: Tunnel;
+
+    /// Answers one request, whatever happens. `worker` is the number of the thread.
+    fn serve(
+        self: Arc<Self>,
+        worker: usize,
+        connection: Arc<Watch>,
+        peer: IpAddr,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Served<Self::Body, Self::Tunnel>> + Send + 'static;
+
+    /// The bytes of the response to a head that must not be handed on; none if the client could not read it.
+    fn refuse(&self, connection: &Arc<Watch>, fault: &Fault) -> Bytes;
+
+    /// Where each thread keeps the room of requests that are over: a generic function cannot have a place of its own.
+    fn spare() -> &'static LocalKey<Spare<Self>>;
+}
+
+/// What came of a request.
+pub(crate) struct Served<B, T> {
+    pub(crate) response: Response<B>,
+    /// What the connection is after the response, a 101.
+    pub(crate) tunnel: Option<Box<T>>,
+}
+
+/// A request being served, in room that is used again.
+pub(crate) type Serving<H> = ReusableBoxFuture<'static, Served<<H as Handler>::Body, <H as Handler>::Tunnel>>;
+
+/// Room of requests that are over.
+pub(crate) type Spare<H> = RefCell<Vec<Serving<H>>>;
+
+/// What follows a 101 on a connection, to its end.
+pub(crate) trait Tunnel: Send + 'static {
+    /// Goes on until there is nothing more to pass on, or `watch` says to cut. `early` is what the client sent before it had
+    /// its 101.
+    fn run<C>(self: Box<Self>, client: C, early: Bytes, watch: &Watch) -> impl Future<Output = ()> + Send
+    where
+        C: AsyncRead + AsyncWrite + Unpin + Send;
+}

@@ -1,0 +1,92 @@
+//! The store of generations: the one in force, what it was made of, and how the next one replaces it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, MutexGuard};
+use shop_clock::{Clock as _, SystemClock};
+use tokio::sync::watch;
+
+use super::live::Live;
+use super::reload::Reloads;
+use super::state_file::StateFile;
+use crate::metrics::Metrics;
+use crate::settings::overlay::Overlay;
+use crate::settings::wanted::Wanted;
+
+/// The store of generations.
+pub(crate) struct Settings {
+    live: ArcSwap<Live>,
+    /// What the live generation was made of. Locked while the next is made, so that changes come one after the other, and
+    /// while the state file is written: never wait for it on a thread that serves.
+    wanted: Mutex<Wanted>,
+    /// What the admin API changed, for those who only look.
+    overlay: ArcSwap<Overlay>,
+    /// The revision of the live generation.
+    changes: watch::Sender<u64>,
+    /// How the latest reload went.
+    pub(crate) reloads: Reloads,
+    /// Where changes of the admin API are kept, if they are.
+    pub(crate) file: Option<StateFile>,
+    /// Tells tags of this process from those of another.
+    id: String,
+    pub(crate) workers: usize,
+}
+
+impl Settings {
+    /// The first generation is in force.
+    pub(super) fn new(wanted: Wanted, file: Option<StateFile>, workers: usize, metrics: &Metrics) -> Self {
+        let live = Live::first(&wanted.merged(), workers, metrics);
+        metrics.revision.set(1);
+        Self {
+            changes: watch::Sender::new(live.revision),
+            reloads: Reloads::new(metrics),
+            file,
+            id: SystemClock.new_id().simple().to_string(),
+            live: ArcSwap::from_pointee(live),
+            overlay: ArcSwap::from_pointee(wanted.overlay.clone()),
+            wanted: Mutex::new(wanted),
+            workers,
+        }
+    }
+
+    /// The generation in force. Whoever answers a request takes it once.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Tells when another generation comes into force, by its revision.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The tag of a state of the settings. Those from before a restart fit none.
+    pub(crate) fn etag(&self, revision: u64) -> String {
+        format!("\"{}-{revision}\"", self.id)
+    }
+
+    /// What the admin API changed.
+    pub(crate) fn overlay(&self) -> Arc<Overlay> {
+        self.overlay.load_full()
+    }
+
+    /// What the live generation was made of, and the right to change it.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock()
+    }
+
+    /// Notes what the admin API changed; as with generations, whoever has the [`lock`](Self::lock) alone does.
+    pub(super) fn note_overlay(&self, overlay: &Overlay) {
+        if **self.overlay.load() != *overlay {
+            self.overlay.store(Arc::new(overlay.clone()));
+        }
+    }
+
+    /// Swaps generations; whoever has the [`lock`](Self::lock) alone does.
+    pub(super) fn put_into_force(&self, before: &Live, next: &Arc<Live>, metrics: &Metrics) {
+        self.live.store(Arc::clone(next));
+        before.retire(next, metrics);
+        metrics.revision.set(i64::try_from(next.revision).unwrap_or(i64::MAX));
+        self.changes.send_replace(next.revision);
+    }
+}
