@@ -9,8 +9,6 @@ mod ports;
 mod refund;
 
 #[cfg(test)]
-pub(crate) mod samples;
-#[cfg(test)]
 mod tests;
 
 pub(crate) use error::{Error, Shortage};
@@ -24,3 +22,5 @@ pub(crate) use ports::{
 };
 pub(crate) use refund::{Refund, RefundStatus, Refunding};
 pub(crate) use shop_input::{Expected, UserId};
+#[cfg(test)]
+pub(crate) use tests::samples;

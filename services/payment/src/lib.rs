@@ -9,6 +9,8 @@ mod crash;
 mod domain;
 mod infrastructure;
 mod interface;
+#[cfg(test)]
+mod tests;
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,14 @@
 //! The moves of a payment: as a table, and against a model that is too simple to be wrong.
 
+pub(crate) mod samples;
+
 use proptest::prelude::*;
 use shop_events::{Event, StockOperation};
 use shop_fault::Fault;
 use uuid::Uuid;
 
+use self::samples::{NOON, basket, numbered, order, pending, raw_order, usd};
 use super::payment::LIFETIME;
-use super::samples::{NOON, basket, numbered, order, pending, raw_order, usd};
 use super::{Error, Expected, Failure, Payment, RawOrder, Refunding, Status, Token, Verdict};
 
 const OPERATION: Uuid = Uuid::from_u128(77);

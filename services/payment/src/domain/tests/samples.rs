@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 use uuid::Uuid;
 
-use super::{Basket, Item, Order, Payment, RawOrder};
+use super::super::{Basket, Item, Order, Payment, RawOrder};
 
 pub(crate) const NOON: OffsetDateTime = datetime!(2026-03-01 12:00 UTC);
 
