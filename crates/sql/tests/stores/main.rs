@@ -2,6 +2,7 @@
 
 mod bus;
 mod check;
+mod ddl;
 mod idempotency;
 mod inbox;
 mod open;
