@@ -7,7 +7,7 @@
 //! A change and its events are one transaction:
 //!
 //! ```ignore
-//! let mut tx = shop_sql::begin(&pool).await?; // `Sqlite::begin` on an embedded store
+//! let mut tx = engine.begin().await?; // any `Engine`: a pool of a server, or `Sqlite`
 //! // … the change …
 //! shop_sql::outbox::append(&mut *tx, &[envelope]).await?;
 //! shop_sql::commit(tx).await?;
@@ -17,6 +17,7 @@
 mod check;
 mod condition;
 pub mod ddl;
+mod engine;
 mod error;
 mod housekeeping;
 mod idempotency;
@@ -36,12 +37,13 @@ mod watch;
 pub use sqlx_macros::{FromRow, migrate as migrations};
 
 pub use check::check;
+pub use engine::Engine;
 pub use error::{Failure, Refusal, Transient, fault, is_transient, retry_transient};
 pub use housekeeping::housekeeping;
 pub use idempotency::Idempotency;
 pub use migrate::{Migrating, migrate};
-pub use pool::{begin, begin_with, mariadb, postgres};
-pub use query::{Connection, Row, Value};
+pub use pool::{begin, mariadb, postgres};
+pub use query::{Connection, Row, Value, marks};
 pub use relay::{Relay, Wake};
 pub use sqlite::{Sqlite, sqlite};
 pub use statement::{Statement, commit, statement};

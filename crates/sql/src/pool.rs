@@ -8,7 +8,7 @@ use shop_config::{Database, Target};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::pool::{PoolConnectionMetadata, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, Executor, MySql, MySqlPool, PgPool, Pool, Postgres, SqlSafeStr, Transaction};
+use sqlx::{Connection, Executor, MySql, MySqlPool, PgPool, Pool, Postgres, Transaction};
 use tokio::time::Instant;
 
 use crate::statement::{Place, is_at};
@@ -110,24 +110,9 @@ fn pool<DB: sqlx::Database>(options: PoolOptions<DB>, settings: &Database) -> Po
 /// connection would go back to the pool within a transaction that nobody ends, and what others write on it would be lost.
 /// So the statement is waited for in a task of its own, and a transaction that nobody takes is rolled back.
 pub async fn begin<DB: sqlx::Database>(pool: &Pool<DB>) -> sqlx::Result<Transaction<'static, DB>> {
-    begin_in_a_task(pool, None).await
-}
-
-/// The same by another statement than BEGIN.
-pub async fn begin_with<DB: sqlx::Database>(
-    pool: &Pool<DB>,
-    statement: &'static str,
-) -> sqlx::Result<Transaction<'static, DB>> {
-    begin_in_a_task(pool, Some(statement)).await
-}
-
-async fn begin_in_a_task<DB: sqlx::Database>(
-    pool: &Pool<DB>,
-    statement: Option<&'static str>,
-) -> sqlx::Result<Transaction<'static, DB>> {
     let conn = pool.acquire().await?;
     #[expect(clippy::disallowed_methods, reason = "it ends with one answer of the server, or with the connection")]
-    let begun = tokio::spawn(Transaction::begin(conn, statement.map(SqlSafeStr::into_sql_str)));
+    let begun = tokio::spawn(Transaction::begin(conn, None));
     begun.await.map_err(|_| sqlx::Error::WorkerCrashed)?
 }
 

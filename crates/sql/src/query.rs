@@ -1,17 +1,20 @@
-//! What PostgreSQL and SQLite have in common, so that a statement is written once for both.
+//! What the engines have in common, so that a statement is written once for all that keep it.
 //!
-//! Both read `$n`, `RETURNING`, `ON CONFLICT` and common table expressions.
+//! All take `$n`; PostgreSQL and SQLite also have `ON CONFLICT`, `RETURNING` and common table expressions in common.
+
+use std::borrow::Cow;
 
 use async_trait::async_trait;
+use sqlx::mysql::MySqlRow;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, PgConnection, SqlSafeStr, SqliteConnection};
+use sqlx::{AssertSqlSafe, FromRow, MySqlConnection, PgConnection, SqlSafeStr, SqlStr, SqliteConnection};
 use uuid::Uuid;
 
 use crate::{Tables, statement};
 
 /// A parameter.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value<'a> {
     /// A whole number.
     Int(i64),
@@ -23,14 +26,27 @@ pub enum Value<'a> {
     MaybeInt(Option<i64>),
     /// A UUID.
     Id(Uuid),
+    /// A UUID, or null.
+    MaybeId(Option<Uuid>),
 }
 
-/// A row that both engines can give.
-pub trait Row: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static {}
+/// A row that every engine can give.
+pub trait Row:
+    for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, MySqlRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static
+{
+}
 
-impl<R> Row for R where R: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin + 'static {}
+impl<R> Row for R where
+    R: for<'r> FromRow<'r, PgRow>
+        + for<'r> FromRow<'r, MySqlRow>
+        + for<'r> FromRow<'r, SqliteRow>
+        + Send
+        + Unpin
+        + 'static
+{
+}
 
-/// A connection of either engine.
+/// A connection of any engine.
 #[async_trait]
 pub trait Connection: Tables {
     /// Runs a statement and reads its rows.
@@ -50,18 +66,65 @@ pub trait Connection: Tables {
     async fn row<R: Row>(&mut self, sql: impl SqlSafeStr + Send, values: &[Value<'_>]) -> sqlx::Result<Option<R>> {
         Ok(self.rows(sql, values).await?.pop())
     }
+
+    /// Adds a row; false when its key is taken. Within a transaction roll back then: PostgreSQL does nothing more in it.
+    async fn add(&mut self, sql: impl SqlSafeStr + Send, values: &[Value<'_>]) -> sqlx::Result<bool> {
+        match self.run(sql, values).await {
+            Ok(_) => Ok(true),
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// `$first, …`, `count` of them.
+pub fn marks(first: usize, count: usize) -> String {
+    (first..first + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
+}
+
+/// For engines that read `$n` themselves.
+fn numbered<'a, 'v>(sql: SqlStr, values: &'a [Value<'v>]) -> (SqlStr, Cow<'a, [Value<'v>]>) {
+    (sql, Cow::Borrowed(values))
+}
+
+/// For `MariaDB`, which has `?` alone: the parameters in the order in which the statement names them. No statement has a `$`
+/// in a literal.
+fn positional<'a, 'v>(sql: SqlStr, values: &'a [Value<'v>]) -> (SqlStr, Cow<'a, [Value<'v>]>) {
+    let mut text = String::with_capacity(sql.as_str().len());
+    let mut named = Vec::with_capacity(values.len());
+    let mut rest = sql.as_str();
+    while let Some((before, after)) = rest.split_once('$') {
+        text.push_str(before);
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        let number = after[..digits].parse::<usize>().ok();
+        match number.and_then(|n| values.get(n.checked_sub(1)?)) {
+            Some(value) => {
+                text.push('?');
+                named.push(*value);
+                rest = &after[digits..];
+            }
+            // The server says what is wrong with it.
+            None => {
+                text.push('$');
+                rest = after;
+            }
+        }
+    }
+    text.push_str(rest);
+    (AssertSqlSafe(text).into_sql_str(), Cow::Owned(named))
 }
 
 macro_rules! bind {
     ($query:expr, $values:expr) => {{
         let mut query = $query;
-        for value in $values {
+        for value in $values.iter() {
             query = match *value {
                 Value::Int(value) => query.bind(value),
                 Value::Text(value) => query.bind(value),
                 Value::Maybe(value) => query.bind(value),
                 Value::Id(value) => query.bind(value),
                 Value::MaybeInt(value) => query.bind(value),
+                Value::MaybeId(value) => query.bind(value),
             };
         }
         query
@@ -69,7 +132,7 @@ macro_rules! bind {
 }
 
 macro_rules! connection {
-    ($connection:ty) => {
+    ($connection:ty, $spelled:ident) => {
         #[async_trait]
         impl Connection for $connection {
             async fn rows<R: Row>(
@@ -77,7 +140,7 @@ macro_rules! connection {
                 sql: impl SqlSafeStr + Send,
                 values: &[Value<'_>],
             ) -> sqlx::Result<Vec<R>> {
-                let sql = sql.into_sql_str();
+                let (sql, values) = $spelled(sql.into_sql_str(), values);
                 let statement = statement::<Self>(sql.as_str());
                 statement.run(bind!(sqlx::query_as(sql), values).fetch_all(self)).await
             }
@@ -87,18 +150,41 @@ macro_rules! connection {
                 sql: impl SqlSafeStr + Send,
                 values: &[Value<'_>],
             ) -> sqlx::Result<Vec<R>> {
-                let sql = sql.into_sql_str();
+                let (sql, values) = $spelled(sql.into_sql_str(), values);
                 let statement = statement::<Self>(sql.as_str());
                 statement.run(bind!(sqlx::query_as(sql), values).persistent(false).fetch_all(self)).await
             }
 
             async fn run(&mut self, sql: impl SqlSafeStr + Send, values: &[Value<'_>]) -> sqlx::Result<u64> {
-                let sql = sql.into_sql_str();
+                let (sql, values) = $spelled(sql.into_sql_str(), values);
                 let statement = statement::<Self>(sql.as_str());
                 Ok(statement.run(bind!(sqlx::query(sql), values).execute(self)).await?.rows_affected())
             }
         }
     };
 }
-connection!(PgConnection);
-connection!(SqliteConnection);
+connection!(PgConnection, numbered);
+connection!(SqliteConnection, numbered);
+connection!(MySqlConnection, positional);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_become_places_in_the_order_in_which_they_are_named() {
+        let (one, two) = (Value::Int(1), Value::Text("two"));
+        let given = [one, two];
+        for (sql, text, named) in [
+            ("SELECT 1", "SELECT 1", vec![]),
+            ("a = $1 AND b = $2", "a = ? AND b = ?", vec![one, two]),
+            ("b = $2, a = $1, c = $2", "b = ?, a = ?, c = ?", vec![two, one, two]),
+            // One that is not given stays, for the server to refuse.
+            ("a = $0 OR a = $3 OR a = $x OR a = $", "a = $0 OR a = $3 OR a = $x OR a = $", vec![]),
+        ] {
+            let (spelled, values) = positional(AssertSqlSafe(sql.to_owned()).into_sql_str(), &given);
+            assert_eq!((spelled.as_str(), values.as_ref()), (text, named.as_slice()));
+        }
+        assert_eq!(marks(3, 2), "$3, $4");
+    }
+}

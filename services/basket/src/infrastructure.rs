@@ -13,21 +13,25 @@ use std::time::Duration;
 
 use shop_clock::SharedClock;
 use shop_config::{Redis, RedisTarget};
+use shop_sql::migrate;
+use sqlx::migrate::Migrator;
 
 use self::redis::{Link, RedisBaskets, RedisIdempotency};
 use self::sqlite::SqliteBaskets;
-use crate::domain::Baskets;
+use crate::domain::{Baskets, Error};
 
 pub(crate) use self::catalog::GrpcCatalog;
 
-/// An open store: where baskets and the answers to idempotency keys are kept.
+static SQLITE: Migrator = shop_sql::migrations!("migrations/sqlite");
+
+/// A store, open and at the present schema.
 pub(crate) struct Opened {
     /// The baskets.
-    pub(crate) baskets: Arc<dyn Baskets>,
+    pub(crate) store: Arc<dyn Baskets>,
+    /// The same store for the parts that every service shares, if it is one in SQL.
+    pub(crate) shared: Option<shop_sql::Store>,
     /// The answers to idempotency keys.
     pub(crate) keys: Arc<dyn shop_idempotency::Store>,
-    /// The SQL store under both, if that is what it is: it wants housekeeping.
-    pub(crate) sql: Option<shop_sql::Store>,
 }
 
 /// Opens the store that the settings' URL names; `lease` is how long a request holds its idempotency key.
@@ -36,19 +40,31 @@ pub(crate) async fn open(settings: &Redis, clock: SharedClock, lease: Duration) 
         RedisTarget::Redis(url) => {
             let link = Link::open(&url, settings).await?;
             Ok(Opened {
-                baskets: Arc::new(RedisBaskets::new(link.clone(), clock.clone())),
+                store: Arc::new(RedisBaskets::new(link.clone(), clock.clone())),
+                shared: None,
                 keys: Arc::new(RedisIdempotency::new(link, clock, lease)),
-                sql: None,
             })
         }
         RedisTarget::Sqlite(path) => {
-            let baskets = SqliteBaskets::open(&path, clock.clone()).await?;
-            let sql = shop_sql::Store::from(baskets.store().clone());
+            let pools = shop_sql::sqlite(&path).await?;
+            migrate(&pools.write, &SQLITE).await?;
+            let shared = shop_sql::Store::from(pools.clone());
             Ok(Opened {
-                baskets: Arc::new(baskets),
-                keys: Arc::new(shop_sql::Idempotency::new(sql.clone(), clock).with_lease(lease)),
-                sql: Some(sql),
+                store: Arc::new(SqliteBaskets { engine: pools, clock: clock.clone() }),
+                keys: Arc::new(shop_sql::Idempotency::new(shared.clone(), clock).with_lease(lease)),
+                shared: Some(shared),
             })
         }
+    }
+}
+
+/// Why a transaction ended without effect.
+type Failure = shop_sql::Failure<Error>;
+
+impl shop_sql::Refusal for Error {}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        failure.told()
     }
 }

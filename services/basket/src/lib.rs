@@ -68,15 +68,15 @@ impl Basket {
         let clock: SharedClock = Arc::new(SystemClock);
         let lease = shop_servers::lease([config.http.timeout, config.grpc.timeout]);
         let opened = infrastructure::open(&config.redis, clock.clone(), lease).await?;
-        if let Some(sql) = &opened.sql {
-            shop_sql::watch(&metrics, sql)?;
+        if let Some(shared) = &opened.shared {
+            shop_sql::watch(&metrics, shared)?;
         }
-        let health = health(opened.baskets.clone(), bus.clone(), shutdown);
+        let health = health(opened.store.clone(), bus.clone(), shutdown);
 
         let catalog = Arc::new(GrpcCatalog::new(config.product)?);
         let api = Api {
-            commands: Commands::new(opened.baskets.clone(), catalog, clock.clone(), config.basket.ttl.get()),
-            queries: Queries::new(opened.baskets),
+            commands: Commands::new(opened.store.clone(), catalog, clock.clone(), config.basket.ttl.get()),
+            queries: Queries::new(opened.store),
             keys: opened.keys,
             clock: clock.clone(),
         };
@@ -88,7 +88,7 @@ impl Basket {
         let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
         let parts = Parts { about: interface::ABOUT, metrics, health };
         let servers = Servers::new(doors, (routes, config.http), (calls, config.grpc), parts)?;
-        Ok(Self { servers, events, commands, sql: opened.sql, clock })
+        Ok(Self { servers, events, commands, sql: opened.shared, clock })
     }
 
     /// Where HTTP is served.

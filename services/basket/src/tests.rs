@@ -42,12 +42,12 @@ impl Stage {
         let folder = tempfile::tempdir().expect("a folder");
         let clock = Arc::new(ManualClock::at(datetime!(2026-01-02 12:00 UTC)));
         let url = format!("sqlite://{}", folder.path().join("basket.db").display());
-        let store = crate::infrastructure::open(&Redis::at(&url), clock.clone(), LEASE).await.expect("a store");
+        let opened = crate::infrastructure::open(&Redis::at(&url), clock.clone(), LEASE).await.expect("a store");
         let shelf = Arc::new(Shelf::default());
         let day = Duration::from_hours(24);
-        let commands = Commands::new(store.baskets.clone(), shelf.clone(), clock.clone(), day);
-        let queries = Queries::new(store.baskets.clone());
-        let api = Api { commands: commands.clone(), queries, keys: store.keys, clock: clock.clone() };
+        let commands = Commands::new(opened.store.clone(), shelf.clone(), clock.clone(), day);
+        let queries = Queries::new(opened.store.clone());
+        let api = Api { commands: commands.clone(), queries, keys: opened.keys, clock: clock.clone() };
         let parts = shop_web::Parts {
             about: interface::ABOUT,
             metrics: Metrics::new("basket-service"),
@@ -55,7 +55,7 @@ impl Stage {
             settings: Http::on(0),
         };
         let service = shop_web::service(interface::routes(&api), parts);
-        Self { service, shelf, clock, baskets: store.baskets, commands, _folder: folder }
+        Self { service, shelf, clock, baskets: opened.store, commands, _folder: folder }
     }
 
     async fn call(&self, method: Method, path: &str, headers: &[(&'static str, &str)], body: Option<&str>) -> Answer {

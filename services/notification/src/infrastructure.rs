@@ -2,25 +2,28 @@
 
 #[cfg(test)]
 mod contract;
-mod engine;
+mod error;
 mod hooks;
 mod mail;
 mod receivers;
 mod row;
 mod store;
-mod trouble;
 
 use std::sync::Arc;
 
 use anyhow::bail;
 use shop_config::{Database, Target};
 use shop_sql::migrate;
+use sqlx::migrate::Migrator;
 
 use self::store::Sql;
-use crate::domain::{SigningSecret, Store};
+use crate::domain::{Error, SigningSecret, Store};
 
 pub(crate) use self::hooks::HttpHooks;
 pub(crate) use self::mail::SmtpMail;
+
+static POSTGRES: Migrator = shop_sql::migrations!("migrations/postgres");
+static SQLITE: Migrator = shop_sql::migrations!("migrations/sqlite");
 
 /// A store, open and at the present schema.
 pub(crate) struct Opened {
@@ -35,15 +38,26 @@ pub(crate) async fn open(database: &Database) -> anyhow::Result<Opened> {
     match database.target().map_err(anyhow::Error::msg)? {
         Target::Postgres(_) => {
             let pool = shop_sql::postgres(database).await?;
-            migrate(&pool, &engine::POSTGRES).await?;
+            migrate(&pool, &POSTGRES).await?;
             Ok(Opened { store: Arc::new(Sql { engine: pool.clone() }), shared: pool.into() })
         }
         Target::Sqlite(path) => {
             let pools = shop_sql::sqlite(&path).await?;
-            migrate(&pools.write, &engine::SQLITE).await?;
+            migrate(&pools.write, &SQLITE).await?;
             Ok(Opened { store: Arc::new(Sql { engine: pools.clone() }), shared: pools.into() })
         }
         Target::MariaDb(_) => bail!("notifications are kept in PostgreSQL or SQLite: set database.url to one of them"),
+    }
+}
+
+/// Why a transaction ended without effect.
+type Failure = shop_sql::Failure<Error>;
+
+impl shop_sql::Refusal for Error {}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        failure.told()
     }
 }
 

@@ -4,9 +4,8 @@ mod baskets;
 mod ledger;
 mod neighbour;
 mod provider;
-mod rows;
+mod row;
 mod sandbox;
-mod statements;
 mod stock;
 mod store;
 
@@ -15,31 +14,34 @@ pub(crate) mod contract;
 
 use std::sync::Arc;
 
+use anyhow::bail;
 use shop_clock::SharedClock;
 use shop_config::{Database, Target};
 use shop_events::Bus;
-use shop_sql::{Relay, Store, Wake};
+use shop_sql::{Engine, Relay, Store, migrate};
 use shop_telemetry::Metrics;
-use sqlx::Pool;
 use sqlx::migrate::Migrator;
 
-pub(crate) use baskets::GrpcBaskets;
-pub(crate) use stock::GrpcStock;
-
+use self::provider::Watched;
+use self::sandbox::Sandbox;
+use self::store::Sql;
 use crate::config::ProviderSettings;
-use crate::domain::{Payments, Provider};
-use provider::Watched;
-use sandbox::Sandbox;
-use store::SqlPayments;
+use crate::domain::{Error, Payments, Provider};
+
+pub(crate) use self::baskets::GrpcBaskets;
+pub(crate) use self::stock::GrpcStock;
 
 static MARIADB: Migrator = shop_sql::migrations!("migrations/mariadb");
 static SQLITE: Migrator = shop_sql::migrations!("migrations/sqlite");
 
-/// What lives in the database.
+/// A store, open and at the present schema, and what lives beside it in the same database.
 pub(crate) struct Opened {
-    pub(crate) payments: Arc<dyn Payments>,
+    /// The payments.
+    pub(crate) store: Arc<dyn Payments>,
+    /// The same store for the parts that every service shares.
+    pub(crate) shared: Store,
+    /// The provider, whose books are here, too.
     pub(crate) provider: Arc<dyn Provider>,
-    pub(crate) store: Store,
     /// Carries the outbox to the bus; to be run.
     pub(crate) relay: Relay,
 }
@@ -52,66 +54,48 @@ pub(crate) struct With<'a> {
     pub(crate) metrics: &'a Metrics,
 }
 
-/// Opens the store that the URL's scheme names, and brings it to the present schema.
+/// Opens the store that the settings name; MariaDB or SQLite.
 pub(crate) async fn open(database: &Database, with: With<'_>) -> anyhow::Result<Opened> {
     match database.target().map_err(anyhow::Error::msg)? {
         Target::MariaDb(_) => {
             let pool = shop_sql::mariadb(database).await?;
-            shop_sql::migrate(&pool, &MARIADB).await?;
-            let relay = relay(pool.clone().into(), &with);
-            let parts =
-                Parts { read: pool.clone(), write: pool.clone(), begin: "START TRANSACTION", wake: relay.wake() };
-            Ok(Opened {
-                payments: Arc::new(payments(&parts, &with)),
-                provider: Arc::new(Watched::new(sandbox(parts, &with), with.provider, with.metrics)),
-                store: pool.into(),
-                relay,
-            })
+            migrate(&pool, &MARIADB).await?;
+            Ok(with.on(pool))
         }
         Target::Sqlite(path) => {
             let pools = shop_sql::sqlite(&path).await?;
-            shop_sql::migrate(&pools.write, &SQLITE).await?;
-            let relay = relay(pools.clone().into(), &with);
-            let (read, write) = (pools.read.clone(), pools.write.clone());
-            let parts = Parts { read, write, begin: "BEGIN IMMEDIATE", wake: relay.wake() };
-            Ok(Opened {
-                payments: Arc::new(payments(&parts, &with)),
-                provider: Arc::new(Watched::new(sandbox(parts, &with), with.provider, with.metrics)),
-                store: pools.into(),
-                relay,
-            })
+            migrate(&pools.write, &SQLITE).await?;
+            Ok(with.on(pools))
         }
-        Target::Postgres(_) => {
-            anyhow::bail!("payment keeps its data in mysql://… or sqlite://…, not in PostgreSQL (database.url)")
-        }
+        Target::Postgres(_) => bail!("payments are kept in MariaDB or SQLite: set database.url to one of them"),
     }
 }
 
-/// An engine's pools and how a writing transaction begins on it.
-struct Parts<DB: sqlx::Database> {
-    read: Pool<DB>,
-    write: Pool<DB>,
-    begin: &'static str,
-    wake: Wake,
-}
-
-fn relay(store: Store, with: &With<'_>) -> Relay {
-    Relay::new("payment", store, with.bus.clone(), with.clock.clone(), with.metrics)
-}
-
-fn payments<DB: sqlx::Database>(parts: &Parts<DB>, with: &With<'_>) -> SqlPayments<DB> {
-    let help = "Payments that came into a status.";
-    SqlPayments {
-        read: parts.read.clone(),
-        write: parts.write.clone(),
-        begin: parts.begin,
-        clock: with.clock.clone(),
-        wake: parts.wake.clone(),
-        entered: with.metrics.counters("payments_total", help, &["status"]),
+impl With<'_> {
+    /// The store and its company on `engine`.
+    fn on<E: Engine + Clone + Into<Store>>(&self, engine: E) -> Opened {
+        let shared: Store = engine.clone().into();
+        let relay = Relay::new("payment", shared.clone(), self.bus.clone(), self.clock.clone(), self.metrics);
+        let help = "Payments that came into a status.";
+        let store = Sql {
+            engine: engine.clone(),
+            clock: self.clock.clone(),
+            wake: relay.wake(),
+            entered: self.metrics.counters("payments_total", help, &["status"]),
+        };
+        let sandbox = Sandbox { engine, clock: self.clock.clone(), slow: self.provider.slow.get() };
+        let provider = Watched::new(sandbox, self.provider, self.metrics);
+        Opened { store: Arc::new(store), shared, provider: Arc::new(provider), relay }
     }
 }
 
-fn sandbox<DB: sqlx::Database>(parts: Parts<DB>, with: &With<'_>) -> Sandbox<DB> {
-    let Parts { read, write, begin, .. } = parts;
-    Sandbox { read, write, begin, clock: with.clock.clone(), slow: with.provider.slow.get() }
+/// Why a transaction ended without effect.
+type Failure = shop_sql::Failure<Error>;
+
+impl shop_sql::Refusal for Error {}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        failure.told()
+    }
 }

@@ -91,10 +91,10 @@ impl Payment {
     ) -> anyhow::Result<Self> {
         let bus = crash::at_publish(bus);
         let with = With { provider: &config.provider, bus: bus.clone(), clock: clock.clone(), metrics: &metrics };
-        let Opened { payments, provider, store, relay } = infrastructure::open(&config.database, with).await?;
-        shop_sql::watch(&metrics, &store)?;
+        let Opened { store, shared, provider, relay } = infrastructure::open(&config.database, with).await?;
+        shop_sql::watch(&metrics, &shared)?;
 
-        let health = health(store.clone(), bus, shutdown);
+        let health = health(shared.clone(), bus, shutdown);
 
         let baskets = Arc::new(GrpcBaskets::new(config.basket)?);
         let stock = Arc::new(GrpcStock::new(config.product)?);
@@ -102,9 +102,9 @@ impl Payment {
         let lease = shop_servers::lease([config.http.timeout, config.grpc.timeout]);
         let tasks = Tasks::new();
         let api = Api {
-            commands: Commands::new(payments.clone(), baskets, stock, provider, clock.clone(), settle_after),
-            queries: Queries::new(payments),
-            keys: Arc::new(Idempotency::new(store.clone(), clock.clone()).with_lease(lease)),
+            commands: Commands::new(store.clone(), baskets, stock, provider, clock.clone(), settle_after),
+            queries: Queries::new(store),
+            keys: Arc::new(Idempotency::new(shared.clone(), clock.clone()).with_lease(lease)),
             clock: clock.clone(),
             tasks: tasks.clone(),
         };
@@ -115,7 +115,7 @@ impl Payment {
         let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
         let parts = Parts { about: interface::ABOUT, metrics, health };
         let servers = Servers::new(doors, (routes, config.http), (calls, config.grpc), parts)?;
-        Ok(Self { servers, store, relay, rounds, tasks, clock })
+        Ok(Self { servers, store: shared, relay, rounds, tasks, clock })
     }
 
     /// Where HTTP is served.

@@ -3,13 +3,11 @@
 mod catalogue;
 #[cfg(test)]
 mod contract;
-mod engine;
-mod postgres;
 mod reads;
 mod refold;
 mod row;
+mod search;
 mod select;
-mod sqlite;
 mod stock;
 
 use std::sync::Arc;
@@ -17,9 +15,14 @@ use std::sync::Arc;
 use anyhow::bail;
 use shop_config::{Database, Target};
 use shop_sql::migrate;
+use sqlx::migrate::Migrator;
 
-use crate::domain::Store;
-use catalogue::Sql;
+use self::catalogue::Sql;
+use self::search::TextSearch;
+use crate::domain::{Error, Store};
+
+static POSTGRES: Migrator = shop_sql::migrations!("migrations/postgres");
+static SQLITE: Migrator = shop_sql::migrations!("migrations/sqlite");
 
 /// A store, open and at the present schema.
 pub(crate) struct Opened {
@@ -34,16 +37,26 @@ pub(crate) async fn open(database: &Database) -> anyhow::Result<Opened> {
     match database.target().map_err(anyhow::Error::msg)? {
         Target::Postgres(_) => {
             let pool = shop_sql::postgres(database).await?;
-            migrate(&pool, &postgres::MIGRATIONS).await?;
-            let engine = postgres::PostgresEngine::new(pool.clone()).await?;
-            Ok(Opened { store: Arc::new(Sql { engine }), shared: pool.into() })
+            migrate(&pool, &POSTGRES).await?;
+            let search = TextSearch::of(&pool).await?;
+            Ok(Opened { store: Arc::new(Sql::new(pool.clone(), search)), shared: pool.into() })
         }
         Target::Sqlite(path) => {
             let pools = shop_sql::sqlite(&path).await?;
-            migrate(&pools.write, &sqlite::MIGRATIONS).await?;
-            let engine = sqlite::SqliteEngine::new(pools.clone());
-            Ok(Opened { store: Arc::new(Sql { engine }), shared: pools.into() })
+            migrate(&pools.write, &SQLITE).await?;
+            Ok(Opened { store: Arc::new(Sql::new(pools.clone(), TextSearch::Fts5)), shared: pools.into() })
         }
         Target::MariaDb(_) => bail!("the catalogue keeps to PostgreSQL or SQLite: set database.url to one of them"),
+    }
+}
+
+/// Why a transaction ended without effect.
+type Failure = shop_sql::Failure<Error>;
+
+impl shop_sql::Refusal for Error {}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        failure.told()
     }
 }

@@ -22,7 +22,7 @@ const TTL: time::Duration = time::Duration::hours(24);
 
 /// An empty store with a clock that stands still, and what must outlive it.
 struct Stage {
-    store: Opened,
+    opened: Opened,
     clock: Arc<ManualClock>,
     _keep: Box<dyn std::any::Any>,
 }
@@ -30,8 +30,8 @@ struct Stage {
 impl Stage {
     async fn open(settings: Redis, keep: impl std::any::Any) -> Self {
         let clock = Arc::new(ManualClock::at(datetime!(2026-01-02 12:00 UTC)));
-        let store = super::open(&settings, clock.clone(), shop_idempotency::LEASE).await.expect("the store opens");
-        Self { store, clock, _keep: Box::new(keep) }
+        let opened = super::open(&settings, clock.clone(), shop_idempotency::LEASE).await.expect("the store opens");
+        Self { opened, clock, _keep: Box::new(keep) }
     }
 
     async fn sqlite() -> Self {
@@ -51,7 +51,7 @@ impl Stage {
     }
 
     async fn get(&self, user: &UserId) -> Option<Basket> {
-        self.store.baskets.get(user).await.expect("read")
+        self.opened.store.get(user).await.expect("read")
     }
 
     /// Adds one unit of `product`, as the command does it.
@@ -63,7 +63,7 @@ impl Stage {
             basket.touch(now, TTL);
             Ok(())
         };
-        self.store.baskets.change(user, operation, &change).await
+        self.opened.store.change(user, operation, &change).await
     }
 
     async fn remove(&self, user: &UserId) {
@@ -71,7 +71,7 @@ impl Stage {
             *slot = None;
             Ok(())
         };
-        let gone = self.store.baskets.change(user, None, &change).await.expect("removed");
+        let gone = self.opened.store.change(user, None, &change).await.expect("removed");
         assert_eq!(gone, Changed::Applied(None));
     }
 }
@@ -129,7 +129,7 @@ async fn what_is_stored_comes_back_to_the_letter(stage: &Stage) {
         basket.lines.iter_mut().for_each(|line| line.price = yen);
         Ok(())
     };
-    let changed = stage.store.baskets.change(&ann, None, &prices).await.expect("changed").into_basket();
+    let changed = stage.opened.store.change(&ann, None, &prices).await.expect("changed").into_basket();
     assert_eq!(
         changed.as_ref().map(|basket| (basket.currency().to_string(), basket.lines.len())),
         Some(("JPY".into(), 50))
@@ -144,9 +144,9 @@ async fn a_refused_change_and_one_that_changes_nothing_leave_what_was_there(stag
         *slot = None;
         Err(Error::Full)
     };
-    assert!(matches!(stage.store.baskets.change(&ann, None, &refuse).await, Err(Error::Full)));
+    assert!(matches!(stage.opened.store.change(&ann, None, &refuse).await, Err(Error::Full)));
     stage.clock.advance(Duration::from_mins(1));
-    let same = stage.store.baskets.change(&ann, None, &|_| Ok(())).await.expect("the same");
+    let same = stage.opened.store.change(&ann, None, &|_| Ok(())).await.expect("the same");
     assert_eq!(same, Changed::Applied(before.clone()));
     assert_eq!(stage.get(&ann).await, before);
 }
@@ -186,7 +186,7 @@ async fn fifty_who_make_a_basket_at_once_make_one(stage: &Stage) {
                 slot.get_or_insert_with(|| fresh.clone());
                 Ok(())
             };
-            let made = stage.store.baskets.change(&ann, None, &change).await.expect("made");
+            let made = stage.opened.store.change(&ann, None, &change).await.expect("made");
             made.into_basket().expect("a basket").id
         }
     });
@@ -206,7 +206,7 @@ async fn an_operation_takes_effect_once_however_often_it_comes(stage: &Stage) {
 
 async fn an_operation_on_a_basket_that_is_gone_counts_as_done(stage: &Stage) {
     let (ann, operation) = (user("ann"), Uuid::now_v7());
-    let nothing = stage.store.baskets.change(&ann, Some(operation), &|_| Ok(())).await.expect("taken");
+    let nothing = stage.opened.store.change(&ann, Some(operation), &|_| Ok(())).await.expect("taken");
     assert_eq!(nothing, Changed::Applied(None));
     let again = stage.add(&ann, 1, Some(operation)).await.expect("taken");
     assert_eq!(again, Changed::Repeated(None));
@@ -215,7 +215,7 @@ async fn an_operation_on_a_basket_that_is_gone_counts_as_done(stage: &Stage) {
 
 async fn an_operation_that_was_refused_may_come_again(stage: &Stage) {
     let (ann, operation) = (user("ann"), Uuid::now_v7());
-    let refused = stage.store.baskets.change(&ann, Some(operation), &|_| Err(Error::Full)).await;
+    let refused = stage.opened.store.change(&ann, Some(operation), &|_| Err(Error::Full)).await;
     assert!(matches!(refused, Err(Error::Full)));
     let taken = stage.add(&ann, 1, Some(operation)).await.expect("taken");
     assert!(matches!(taken, Changed::Applied(Some(_))));
@@ -234,7 +234,7 @@ async fn a_basket_that_nobody_changed_for_a_day_is_gone(stage: &Stage) {
     assert_eq!(stage.get(&ann).await, Some(second));
 
     stage.clock.advance(Duration::from_hours(23));
-    stage.store.baskets.sweep().await.expect("swept");
+    stage.opened.store.sweep().await.expect("swept");
     assert_eq!(stage.get(&bob).await, None);
     assert!(stage.get(&ann).await.is_some());
 }
@@ -247,5 +247,5 @@ async fn users_do_not_meet(stage: &Stage) {
         let basket = stage.get(&user(name)).await.expect("a basket");
         assert_eq!(basket.lines.iter().map(|line| line.product).collect::<Vec<_>>(), [product], "{name}");
     }
-    stage.store.baskets.check().await.expect("the store answers");
+    stage.opened.store.check().await.expect("the store answers");
 }

@@ -62,7 +62,7 @@ pub(super) fn read(user: &UserId, text: &str) -> Result<Basket, Fault> {
             id: line.id,
             product: line.product_id,
             name: line.name,
-            quantity: quantity(line.quantity)?,
+            quantity: quantity(line.quantity.into())?,
             price: Money::new(line.price, document.currency),
             category: line.category,
             created_at: from_millis(line.created_at),
@@ -80,8 +80,11 @@ pub(super) fn read(user: &UserId, text: &str) -> Result<Basket, Fault> {
 }
 
 /// A stored quantity; one that no rule allows means that something else wrote to the store.
-pub(super) fn quantity(units: u32) -> Result<Quantity, Fault> {
-    Quantity::new(units).ok_or_else(|| Fault::internal(format!("a stored line holds {units} units")))
+pub(super) fn quantity(units: i64) -> Result<Quantity, Fault> {
+    u32::try_from(units)
+        .ok()
+        .and_then(Quantity::new)
+        .ok_or_else(|| Fault::internal(format!("a stored line holds {units} units")))
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ mod fault;
 mod samples;
 mod server;
 mod settings;
+mod templates;
 #[cfg(test)]
 mod tests;
-mod words;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,13 +28,13 @@ use crate::domain::{Letter, Mail, Outcome};
 use connections::Connections;
 use fault::Fault;
 use server::Server;
-use words::Words;
+use templates::Templates;
 
 /// Sends e-mail by the server of the settings.
 #[derive(Debug)]
 pub(crate) struct SmtpMail {
     connections: Connections,
-    words: Words,
+    templates: Templates,
     from: Mailbox,
     timeout: Duration,
     /// Whether the log says already that the settings are to blame.
@@ -56,14 +56,14 @@ impl SmtpMail {
         let url = settings.smtp_url.as_ref().context("email.smtp_url is not set")?;
         let server = Server::parse(url.expose()).map_err(|message| anyhow!("email.smtp_url: {message}"))?;
         let from = settings::from(&settings.from).map_err(|message| anyhow!("email.from: {message}"))?;
-        let words = Words::load(settings.templates.as_deref())
+        let templates = Templates::load(settings.templates.as_deref())
             .map_err(|wrong| anyhow!("email.templates: {}", wrong.join("; ")))?;
         let tls = TlsParameters::builder(server.host.clone()).certificate_store(CertificateStore::WebpkiRoots);
         let tls =
             roots.into_iter().fold(tls, lettre::transport::smtp::client::TlsParametersBuilder::add_root_certificate);
         let timeout = settings.timeout.get();
         let connections = Connections::new(server, tls.build()?, timeout);
-        Ok(Self { connections, words, from, timeout, warned: AtomicBool::new(false) })
+        Ok(Self { connections, templates, from, timeout, warned: AtomicBool::new(false) })
     }
 
     /// The e-mail, or why it cannot be written.
@@ -72,7 +72,7 @@ impl SmtpMail {
             letter.to.parse().map_err(|_| Outcome::give_up("mailbox_refused", "the address cannot be written to"))?;
         let unwritten = |message: String| Outcome::retry("not_written", message);
         let words =
-            self.words.write(letter.event).map_err(|error| unwritten(format!("the template failed: {error}")))?;
+            self.templates.write(letter.event).map_err(|error| unwritten(format!("the template failed: {error}")))?;
         let message = Message::builder()
             .message_id(Some(message_id(letter.id, &self.from)))
             // When it happened: the same on every attempt, like everything else.

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use shop_clock::millis;
-use shop_sql::{Connection, Value, retry_transient};
+use shop_sql::{Connection, Engine, Value, retry_transient};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::engine::{Engine, Failure};
+use super::Failure;
 use super::row::{EndpointRow, PreferencesRow, endpoint_columns, listed};
 use super::store::Sql;
 use crate::domain::{

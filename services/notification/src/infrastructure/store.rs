@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use shop_clock::{from_millis, millis};
 use shop_fault::Fault;
-use shop_sql::{Connection, Value, inbox, retry_transient};
+use shop_sql::{Connection, Engine, Value, inbox, marks, retry_transient};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::engine::{Engine, Failure};
+use super::Failure;
 use super::row::{GIVE_UP, INSERT, Kept, NotificationRow, UPDATE, columns, inserted, updated};
 use crate::domain::{
     Change, Channel, Claim, Error, Filter, Listed, Notification, Notifications, Plan, Recipients, Result, Status,
@@ -133,11 +133,11 @@ impl<E: Engine> Sql<E> {
             Value::Text(claim.channel.as_str()),
             Value::Int(i64::try_from(claim.limit).unwrap_or(i64::MAX)),
         ];
-        let first = values.len() + 1;
+        let others = match claim.except.len() {
+            0 => String::new(),
+            count => format!(" AND target NOT IN ({})", marks(values.len() + 1, count)),
+        };
         values.extend(claim.except.iter().map(|target| Value::Text(target)));
-        let marks: Vec<_> = (first..=values.len()).map(|n| format!("${n}")).collect();
-        let others =
-            if marks.is_empty() { String::new() } else { format!(" AND target NOT IN ({})", marks.join(", ")) };
         let sql = format!(
             "WITH due AS MATERIALIZED (SELECT id AS due_id FROM notifications \
              WHERE channel = $3 AND status IN ('pending', 'sending') AND due_at <= $2{others} \

@@ -56,13 +56,13 @@ impl Place {
 
     /// How many events wait.
     pub(crate) async fn events(&self) -> i64 {
-        shop_sql::outbox::pending(&self.opened.store).await.expect("counts")
+        shop_sql::outbox::pending(&self.opened.shared).await.expect("counts")
     }
 
     /// Charges asked of the sandbox under `key`, by its own books.
     pub(crate) async fn charges(&self, key: Uuid) -> i64 {
         let sql = "SELECT attempts FROM sandbox_charges WHERE charge_key = ? AND outcome = 'approved'";
-        let found = match &self.opened.store {
+        let found = match &self.opened.shared {
             Store::MariaDb(pool) => sqlx::query_scalar(sql).bind(key).fetch_optional(pool).await,
             Store::Sqlite(pools) => sqlx::query_scalar(sql).bind(key).fetch_optional(&pools.read).await,
             Store::Postgres(_) => Ok(None),
@@ -73,7 +73,7 @@ impl Place {
     /// What the sandbox paid back of `charge`, by its own books.
     pub(crate) async fn paid_back(&self, charge: Uuid) -> i64 {
         let sql = "SELECT amount FROM sandbox_refunds WHERE charge_key = ?";
-        let found: Result<Vec<i64>, _> = match &self.opened.store {
+        let found: Result<Vec<i64>, _> = match &self.opened.shared {
             Store::MariaDb(pool) => sqlx::query_scalar(sql).bind(charge).fetch_all(pool).await,
             Store::Sqlite(pools) => sqlx::query_scalar(sql).bind(charge).fetch_all(&pools.read).await,
             Store::Postgres(_) => Ok(Vec::new()),
@@ -136,14 +136,14 @@ fn asked(id: u128, minor: i64) -> Refunding {
 }
 
 async fn completed(place: &Place) -> Payment {
-    let payments = &place.opened.payments;
+    let payments = &place.opened.store;
     payments.add(&pending()).await.expect("adds");
     payments.change(pending().id, &begin).await.expect("begins");
     payments.change(pending().id, &approve).await.expect("settles")
 }
 
 async fn a_payment_comes_back_as_it_was_kept(place: Place) {
-    let payments = &place.opened.payments;
+    let payments = &place.opened.store;
     assert_eq!(payments.get(pending().id).await.expect("reads"), None);
     assert!(payments.add(&pending()).await.expect("adds"));
     assert_eq!(payments.get(pending().id).await.expect("reads"), Some(pending()));
@@ -153,20 +153,20 @@ async fn a_payment_comes_back_as_it_was_kept(place: Place) {
 async fn the_longest_user_id_has_room(place: Place) {
     let user: UserId = "u".repeat(UserId::MAX).parse().expect("is an id");
     let payment = Payment { user_id: user.clone(), ..numbered(1) };
-    assert!(place.opened.payments.add(&payment).await.expect("is kept"));
+    assert!(place.opened.store.add(&payment).await.expect("is kept"));
     let theirs = Filter { user_id: Some(user), status: None };
-    assert_eq!(place.opened.payments.list(&theirs, None, 10).await.expect("lists"), [payment]);
+    assert_eq!(place.opened.store.list(&theirs, None, 10).await.expect("lists"), [payment]);
 }
 
 async fn an_id_is_taken_once(place: Place) {
-    let payments = &place.opened.payments;
+    let payments = &place.opened.store;
     assert!(payments.add(&pending()).await.expect("adds"));
     assert!(!payments.add(&pending()).await.expect("is told"));
     assert_eq!(payments.get(pending().id).await.expect("reads").expect("one").items.len(), 2);
 }
 
 async fn a_change_its_refunds_and_its_events_are_kept_together(place: Place) {
-    let payments = &place.opened.payments;
+    let payments = &place.opened.store;
     let mut expected = completed(&place).await;
     assert_eq!((expected.status, expected.version, place.events().await), (Status::Completed, 3, 4));
     assert_eq!(payments.get(expected.id).await.expect("reads"), Some(expected.clone()));
@@ -182,7 +182,7 @@ async fn a_change_its_refunds_and_its_events_are_kept_together(place: Place) {
 }
 
 async fn a_refused_change_leaves_nothing_behind(place: Place) {
-    let payments = &place.opened.payments;
+    let payments = &place.opened.store;
     let before = completed(&place).await;
     let events = place.events().await;
     payments.change(before.id, &begin).await.expect_err("refused");
@@ -196,7 +196,7 @@ async fn a_refused_change_leaves_nothing_behind(place: Place) {
 async fn changes_of_one_payment_happen_one_after_the_other(place: Place) {
     let payment = completed(&place).await;
     let requests = (0..20).map(|n| {
-        let (payments, id) = (place.opened.payments.clone(), payment.id);
+        let (payments, id) = (place.opened.store.clone(), payment.id);
         tokio::task::spawn(async move {
             let request = |payment: &mut Payment| payment.request_refund(&asked(n, 200), NOON);
             payments.change(id, &request).await.map_err(|error| Fault::from(error).code().to_owned())
@@ -206,12 +206,12 @@ async fn changes_of_one_payment_happen_one_after_the_other(place: Place) {
     let outcomes: Vec<_> = outcomes.into_iter().map(|joined| joined.expect("runs").map(drop)).collect();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 13, "27.00 is thirteen times 2.00");
     assert!(outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).all(|code| code == "refund_exceeds_payment"));
-    let stored = place.opened.payments.get(payment.id).await.expect("reads").expect("there");
+    let stored = place.opened.store.get(payment.id).await.expect("reads").expect("there");
     assert_eq!((stored.refunds.len(), stored.left()), (13, usd(100)));
 }
 
 async fn lists_are_newest_first_and_go_on_where_the_page_ended(place: Place) {
-    let payments = &place.opened.payments;
+    let payments = &place.opened.store;
     for id in 1..=5 {
         payments.add(&numbered(id)).await.expect("adds");
     }
@@ -238,7 +238,7 @@ async fn lists_are_newest_first_and_go_on_where_the_page_ended(place: Place) {
 }
 
 async fn what_is_due_is_found_and_nothing_else(place: Place) {
-    let payments = &place.opened.payments;
+    let payments = &place.opened.store;
     let paid = completed(&place).await;
     for id in 2..=3 {
         payments.add(&numbered(id)).await.expect("adds");

@@ -1,8 +1,7 @@
 //! The statements on the sandbox provider's books.
 
-use async_trait::async_trait;
-use shop_sql::statement;
-use sqlx::{MySqlConnection, SqliteConnection};
+use shop_sql::{Connection, Value};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 /// A row of `sandbox_charges`.
@@ -18,80 +17,63 @@ pub(super) struct Entry {
     pub(super) created_at: i64,
 }
 
-/// A connection that knows the books.
-#[async_trait]
-pub(super) trait Ledger: Send {
-    /// Enters the outcome of a key; false when it has one already, which stands.
-    async fn enter(&mut self, entry: &Entry) -> sqlx::Result<bool>;
-    /// What is written under a key; `lock` keeps it for this transaction.
-    async fn entry(&mut self, key: Uuid, lock: bool) -> sqlx::Result<Option<Entry>>;
-    /// Counts one more charge asked for under a key.
-    async fn asked_again(&mut self, key: Uuid) -> sqlx::Result<()>;
-    /// The amount paid back under a refund's key.
-    async fn paid_back(&mut self, key: Uuid) -> sqlx::Result<Option<i64>>;
-    /// All that was paid back of a charge.
-    async fn paid_back_of(&mut self, charge: Uuid) -> sqlx::Result<i64>;
-    /// Enters a refund.
-    async fn enter_refund(&mut self, key: Uuid, charge: Uuid, amount: i64, now: i64) -> sqlx::Result<()>;
-}
-
-const ENTER: &str = "INTO sandbox_charges \
-    (charge_key, outcome, code, message, amount, currency, attempts, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+const ENTER: &str = "INSERT INTO sandbox_charges \
+    (charge_key, outcome, code, message, amount, currency, attempts, created_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+const ENTRY: &str = "SELECT charge_key, outcome, code, message, amount, currency, attempts, created_at \
+    FROM sandbox_charges WHERE charge_key = $1";
+const ASKED_AGAIN: &str = "UPDATE sandbox_charges SET attempts = attempts + 1 WHERE charge_key = $1";
+const PAID_BACK: &str = "SELECT amount FROM sandbox_refunds WHERE refund_key = $1";
+const PAID_BACK_OF: &str = "SELECT amount FROM sandbox_refunds WHERE charge_key = $1";
 const ENTER_REFUND: &str =
-    "INSERT INTO sandbox_refunds (refund_key, charge_key, amount, created_at) VALUES (?, ?, ?, ?)";
+    "INSERT INTO sandbox_refunds (refund_key, charge_key, amount, created_at) VALUES ($1, $2, $3, $4)";
 
-macro_rules! ledger {
-    ($connection:ty, $insert_new:literal, $lock:literal, $integer:literal) => {
-        #[async_trait]
-        impl Ledger for $connection {
-            async fn enter(&mut self, entry: &Entry) -> sqlx::Result<bool> {
-                let sql = sqlx::AssertSqlSafe(format!("{} {ENTER}", $insert_new));
-                let query = sqlx::query(sql)
-                    .bind(entry.charge_key)
-                    .bind(entry.outcome.as_str())
-                    .bind(entry.code.as_deref())
-                    .bind(entry.message.as_deref())
-                    .bind(entry.amount)
-                    .bind(entry.currency.as_str())
-                    .bind(entry.attempts)
-                    .bind(entry.created_at);
-                let done = statement::<Self>("INSERT INTO sandbox_charges").run(query.execute(self)).await?;
-                Ok(done.rows_affected() == 1)
-            }
-
-            async fn entry(&mut self, key: Uuid, lock: bool) -> sqlx::Result<Option<Entry>> {
-                const READ: &str = "SELECT * FROM sandbox_charges WHERE charge_key = ?";
-                let sql =
-                    if lock { concat!("SELECT * FROM sandbox_charges WHERE charge_key = ?", $lock) } else { READ };
-                statement::<Self>(sql).run(sqlx::query_as(sql).bind(key).fetch_optional(self)).await
-            }
-
-            async fn asked_again(&mut self, key: Uuid) -> sqlx::Result<()> {
-                let sql = "UPDATE sandbox_charges SET attempts = attempts + 1 WHERE charge_key = ?";
-                statement::<Self>(sql).run(sqlx::query(sql).bind(key).execute(self)).await.map(drop)
-            }
-
-            async fn paid_back(&mut self, key: Uuid) -> sqlx::Result<Option<i64>> {
-                let sql = "SELECT amount FROM sandbox_refunds WHERE refund_key = ?";
-                statement::<Self>(sql).run(sqlx::query_scalar(sql).bind(key).fetch_optional(self)).await
-            }
-
-            async fn paid_back_of(&mut self, charge: Uuid) -> sqlx::Result<i64> {
-                let sql = concat!(
-                    "SELECT CAST(COALESCE(SUM(amount), 0) AS ",
-                    $integer,
-                    ") FROM sandbox_refunds WHERE charge_key = ?"
-                );
-                statement::<Self>(sql).run(sqlx::query_scalar(sql).bind(charge).fetch_one(self)).await
-            }
-
-            async fn enter_refund(&mut self, key: Uuid, charge: Uuid, amount: i64, now: i64) -> sqlx::Result<()> {
-                let query = sqlx::query(ENTER_REFUND).bind(key).bind(charge).bind(amount).bind(now);
-                statement::<Self>(ENTER_REFUND).run(query.execute(self)).await.map(drop)
-            }
-        }
-    };
+/// Enters a charge; false when its key has an entry.
+pub(super) async fn enter<C: Connection>(conn: &mut C, entry: &Entry) -> sqlx::Result<bool> {
+    let values = [
+        Value::Id(entry.charge_key),
+        Value::Text(&entry.outcome),
+        Value::Maybe(entry.code.as_deref()),
+        Value::Maybe(entry.message.as_deref()),
+        Value::Int(entry.amount),
+        Value::Text(&entry.currency),
+        Value::Int(entry.attempts),
+        Value::Int(entry.created_at),
+    ];
+    conn.add(ENTER, &values).await
 }
 
-ledger!(MySqlConnection, "INSERT IGNORE", " FOR UPDATE", "SIGNED");
-ledger!(SqliteConnection, "INSERT OR IGNORE", "", "INTEGER");
+/// The entry under a key; `lock` makes it this transaction's or is empty.
+pub(super) async fn entry<C: Connection>(conn: &mut C, key: Uuid, lock: &str) -> sqlx::Result<Option<Entry>> {
+    conn.row(AssertSqlSafe(format!("{ENTRY}{lock}")), &[Value::Id(key)]).await
+}
+
+/// Counts another charge asked for under a key.
+pub(super) async fn asked_again<C: Connection>(conn: &mut C, key: Uuid) -> sqlx::Result<()> {
+    conn.run(ASKED_AGAIN, &[Value::Id(key)]).await.map(drop)
+}
+
+/// The amount paid back under a refund's key.
+pub(super) async fn paid_back<C: Connection>(conn: &mut C, key: Uuid) -> sqlx::Result<Option<i64>> {
+    let amount: Option<(i64,)> = conn.row(PAID_BACK, &[Value::Id(key)]).await?;
+    Ok(amount.map(|(amount,)| amount))
+}
+
+/// All that was paid back of a charge.
+pub(super) async fn paid_back_of<C: Connection>(conn: &mut C, charge: Uuid) -> sqlx::Result<i64> {
+    // Summed here: engines differ in the type of a sum, and a charge has few refunds.
+    let amounts: Vec<(i64,)> = conn.rows(PAID_BACK_OF, &[Value::Id(charge)]).await?;
+    Ok(amounts.iter().map(|(amount,)| amount).sum())
+}
+
+/// Enters a refund.
+pub(super) async fn enter_refund<C: Connection>(
+    conn: &mut C,
+    key: Uuid,
+    charge: Uuid,
+    amount: i64,
+    now: i64,
+) -> sqlx::Result<()> {
+    let values = [Value::Id(key), Value::Id(charge), Value::Int(amount), Value::Int(now)];
+    conn.run(ENTER_REFUND, &values).await.map(drop)
+}

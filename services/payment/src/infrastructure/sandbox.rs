@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_clock::{SharedClock, millis};
-use sqlx::{Database, Pool};
+use shop_sql::Engine;
 use uuid::Uuid;
 
-use super::ledger::{Entry, Ledger};
+use super::ledger::{self, Entry};
 use crate::domain::{Charge, Failure, Paid, Payback, Provider, ProviderError, Token, Verdict};
 
 const APPROVED: &str = "approved";
@@ -18,11 +18,8 @@ const DECLINED: &str = "declined";
 const VOID: &str = "void";
 
 /// The provider whose outcome depends on nothing but the token.
-pub(super) struct Sandbox<DB: Database> {
-    pub(super) read: Pool<DB>,
-    pub(super) write: Pool<DB>,
-    /// How a transaction that will write begins.
-    pub(super) begin: &'static str,
+pub(super) struct Sandbox<E> {
+    pub(super) engine: E,
     pub(super) clock: SharedClock,
     /// How long `tok_slow` takes.
     pub(super) slow: Duration,
@@ -57,18 +54,14 @@ impl From<sqlx::Error> for ProviderError {
     }
 }
 
-impl<DB> Sandbox<DB>
-where
-    DB: Database,
-    DB::Connection: Ledger,
-{
+impl<E: Engine> Sandbox<E> {
     /// Enters `entry` unless its key has an outcome; what then stands under the key.
     async fn enter(&self, entry: Entry) -> sqlx::Result<(bool, Entry)> {
-        let mut conn = self.write.acquire().await?;
-        if conn.enter(&entry).await? {
+        let mut conn = self.engine.writer().await?;
+        if ledger::enter(&mut *conn, &entry).await? {
             return Ok((true, entry));
         }
-        let known = conn.entry(entry.charge_key, false).await?.ok_or(sqlx::Error::RowNotFound)?;
+        let known = ledger::entry(&mut *conn, entry.charge_key, "").await?.ok_or(sqlx::Error::RowNotFound)?;
         Ok((false, known))
     }
 
@@ -86,15 +79,15 @@ where
     }
 
     async fn pay_back(&self, payback: &Payback) -> sqlx::Result<Paid> {
-        let mut tx = shop_sql::begin_with(&self.write, self.begin).await?;
-        let charge = tx.entry(payback.charge, true).await?.filter(|entry| entry.outcome == APPROVED);
-        let known = tx.paid_back(payback.key).await?;
-        let already = tx.paid_back_of(payback.charge).await?;
+        let mut tx = self.engine.begin().await?;
+        let charge = ledger::entry(&mut *tx, payback.charge, E::LOCK).await?.filter(|entry| entry.outcome == APPROVED);
+        let known = ledger::paid_back(&mut *tx, payback.key).await?;
+        let already = ledger::paid_back_of(&mut *tx, payback.charge).await?;
         let paid = match (charge, known) {
             (_, Some(amount)) if amount == payback.amount.minor => Paid::Back,
             (Some(charge), None) if payback.amount.minor <= charge.amount - already => {
                 let now = millis(self.clock.now());
-                tx.enter_refund(payback.key, payback.charge, payback.amount.minor, now).await?;
+                ledger::enter_refund(&mut *tx, payback.key, payback.charge, payback.amount.minor, now).await?;
                 Paid::Back
             }
             _ => Paid::Refused,
@@ -117,11 +110,7 @@ fn verdict(entry: &Entry) -> Verdict {
 }
 
 #[async_trait]
-impl<DB> Provider for Sandbox<DB>
-where
-    DB: Database,
-    DB::Connection: Ledger,
-{
+impl<E: Engine> Provider for Sandbox<E> {
     async fn charge(&self, charge: &Charge) -> Result<Verdict, ProviderError> {
         let script = Script::of(&charge.token);
         if matches!(script, Script::Slow) {
@@ -141,8 +130,8 @@ where
         let (new, entry) = self.enter(entry).await?;
         if !new {
             // A key is charged once; whoever asks again hears what came of it then.
-            let mut conn = self.write.acquire().await?;
-            conn.asked_again(charge.key).await?;
+            let mut conn = self.engine.writer().await?;
+            ledger::asked_again(&mut *conn, charge.key).await?;
         }
         match script {
             Script::LoseReply => Err(ProviderError("the reply was lost".to_owned())),
@@ -151,8 +140,8 @@ where
     }
 
     async fn find(&self, key: Uuid) -> Result<Option<Verdict>, ProviderError> {
-        let mut conn = self.read.acquire().await?;
-        Ok(conn.entry(key, false).await?.as_ref().map(verdict))
+        let mut conn = self.engine.reader().await?;
+        Ok(ledger::entry(&mut *conn, key, "").await?.as_ref().map(verdict))
     }
 
     async fn void(&self, key: Uuid) -> Result<Verdict, ProviderError> {

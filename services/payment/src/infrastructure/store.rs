@@ -6,24 +6,32 @@ use async_trait::async_trait;
 use prometheus::IntCounterVec;
 use shop_clock::{SharedClock, millis};
 use shop_events::{Context, Envelope, Event};
-use shop_sql::{Tables, Transient, Wake, outbox, retry_transient};
-use sqlx::{Database, Pool, Transaction};
+use shop_sql::{Connection, Engine, Value, Wake, marks, outbox, retry_transient};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::rows::{ItemRow, PaymentRow, RefundRow};
-use super::statements::{Page, Statements};
+use super::Failure;
+use super::row::{
+    INSERT, INSERT_REFUND, ItemRow, PaymentRow, RefundRow, UPDATE, UPDATE_REFUND, columns, insert_items, inserted,
+    inserted_refund, item_columns, pairs, refund_columns, updated,
+};
 use crate::crash;
-use crate::domain::{Change, Due, Error, Filter, Payment, Payments, Status};
+use crate::domain::{Change, Due, Error, Filter, Payment, Payments, Status, UserId};
 
 /// The name events carry as their source.
 const SOURCE: &str = "payment-service";
 
-/// The payments of one database.
-pub(super) struct SqlPayments<DB: Database> {
-    pub(super) read: Pool<DB>,
-    pub(super) write: Pool<DB>,
-    /// How a transaction that will write begins.
-    pub(super) begin: &'static str,
+const GET: &str = concat!("SELECT ", columns!(), " FROM payments WHERE id = $1");
+const EXPIRED: &str =
+    "SELECT id FROM payments WHERE status = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT $2";
+const PROCESSING: &str =
+    "SELECT id FROM payments WHERE status = 'processing' AND updated_at <= $1 ORDER BY id LIMIT $2";
+const REFUNDING: &str = "SELECT DISTINCT payment_id FROM refunds \
+    WHERE status = 'requested' AND created_at <= $1 ORDER BY payment_id LIMIT $2";
+
+/// The payments on one engine.
+pub(super) struct Sql<E> {
+    pub(super) engine: E,
     pub(super) clock: SharedClock,
     /// Tells the relay that there is something to send.
     pub(super) wake: Wake,
@@ -39,110 +47,59 @@ struct Applied {
     told: bool,
 }
 
-/// Why an attempt at a transaction ended.
-enum Failed {
-    Store(sqlx::Error),
-    Domain(Error),
-}
-
-impl Transient for Failed {
-    fn transient(&self) -> bool {
-        matches!(self, Self::Store(error) if shop_sql::is_transient(error))
-    }
-}
-
-impl From<sqlx::Error> for Failed {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self::Domain(error)
-    }
-}
-
-impl From<Failed> for Error {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::Store(error) => store_error(error),
-            Failed::Domain(error) => error,
+impl<E: Engine> Sql<E> {
+    async fn insert(&self, payment: &Payment) -> Result<bool, Failure> {
+        let pairs = pairs(payment)?;
+        let (items, values) = insert_items(payment);
+        let mut tx = self.engine.begin().await?;
+        if !tx.add(INSERT, &inserted(payment, &pairs)).await? {
+            tx.rollback().await?;
+            return Ok(false);
         }
-    }
-}
-
-fn store_error(error: sqlx::Error) -> Error {
-    Error::Other(shop_sql::fault(error))
-}
-
-impl<DB> SqlPayments<DB>
-where
-    DB: Database,
-    DB::Connection: Statements + Tables,
-{
-    async fn begin(&self) -> sqlx::Result<Transaction<'static, DB>> {
-        shop_sql::begin_with(&self.write, self.begin).await
-    }
-
-    async fn insert(&self, payment: &Payment) -> Result<bool, Failed> {
-        let (row, items) = (PaymentRow::of(payment)?, ItemRow::of(payment));
-        let mut tx = self.begin().await?;
-        match tx.insert_payment(&row).await {
-            Ok(()) => {}
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-                tx.rollback().await?;
-                return Ok(false);
-            }
-            Err(error) => return Err(error.into()),
-        }
-        tx.insert_items(&items).await?;
+        tx.run(AssertSqlSafe(items), &values).await?;
         shop_sql::commit(tx).await?;
         Ok(true)
     }
 
-    async fn apply(&self, id: Uuid, change: Change<'_>) -> Result<Applied, Failed> {
-        let mut tx = self.begin().await?;
-        match self.apply_in(&mut tx, id, change).await {
+    async fn apply(&self, id: Uuid, change: Change<'_>) -> Result<Applied, Failure> {
+        let mut tx = self.engine.begin().await?;
+        match self.apply_in(&mut *tx, id, change).await {
             Ok(applied) => {
                 crash::before_commit(applied.before, &applied.after);
                 shop_sql::commit(tx).await?;
                 Ok(applied)
             }
-            Err(failed) => {
+            Err(failure) => {
                 // Lets go of the row at once, not when the connection is next used.
                 tx.rollback().await.ok();
-                Err(failed)
+                Err(failure)
             }
         }
     }
 
-    async fn apply_in(
-        &self,
-        tx: &mut Transaction<'static, DB>,
-        id: Uuid,
-        change: Change<'_>,
-    ) -> Result<Applied, Failed> {
-        let row = tx.payment(id, true).await?.ok_or(Error::NotFound(id))?;
-        let before = complete(&mut **tx, vec![row]).await?.pop().ok_or(Error::NotFound(id))?;
+    async fn apply_in<C: Connection>(&self, conn: &mut C, id: Uuid, change: Change<'_>) -> Result<Applied, Failure> {
+        let sql = AssertSqlSafe(format!("{GET}{}", E::LOCK));
+        let row: PaymentRow = conn.row(sql, &[Value::Id(id)]).await?.ok_or(Error::NotFound(id))?;
+        let before = complete(conn, vec![row]).await?.pop().ok_or(Error::NotFound(id))?;
         let mut after = before.clone();
         let events = change(&mut after)?;
         if after == before && events.is_empty() {
             return Ok(Applied { before: before.status, after, told: false });
         }
         after.version += 1;
-        tx.update_payment(&PaymentRow::of(&after)?).await?;
+        conn.run(UPDATE, &updated(&after)).await?;
         for refund in &after.refunds {
-            let row = RefundRow::of(id, refund);
             match before.refund(refund.id) {
-                None => tx.insert_refund(&row).await?,
-                Some(known) if known != refund => tx.update_refund(&row).await?,
+                None => drop(conn.run(INSERT_REFUND, &inserted_refund(id, refund)).await?),
+                Some(known) if known != refund => {
+                    conn.run(UPDATE_REFUND, &[Value::Text(refund.status.as_str()), Value::Id(refund.id)]).await?;
+                }
                 Some(_) => {}
             }
         }
         let told = !events.is_empty();
         let envelopes: Vec<_> = events.into_iter().map(|event| self.envelope(event)).collect();
-        outbox::append(&mut **tx, &envelopes).await?;
+        outbox::append(conn, &envelopes).await?;
         Ok(Applied { before: before.status, after, told })
     }
 
@@ -158,19 +115,19 @@ where
 }
 
 /// Joins rows of `payments` with their lines and refunds, keeping their order.
-async fn complete<C: Statements>(conn: &mut C, rows: Vec<PaymentRow>) -> Result<Vec<Payment>, Failed> {
+async fn complete<C: Connection>(conn: &mut C, rows: Vec<PaymentRow>) -> Result<Vec<Payment>, Failure> {
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     if ids.is_empty() {
         return Ok(Vec::new());
     }
     let mut items: HashMap<Uuid, Vec<ItemRow>> = HashMap::new();
-    for row in conn.items(&ids).await? {
+    for row in items_of(conn, &ids).await? {
         items.entry(row.payment_id).or_default().push(row);
     }
     let refunded: Vec<_> = rows.iter().filter(|row| row.may_have_refunds()).map(|row| row.id).collect();
     let mut refunds: HashMap<Uuid, Vec<RefundRow>> = HashMap::new();
     if !refunded.is_empty() {
-        for row in conn.refunds(&refunded).await? {
+        for row in refunds_of(conn, &refunded).await? {
             refunds.entry(row.payment_id).or_default().push(row);
         }
     }
@@ -178,15 +135,69 @@ async fn complete<C: Statements>(conn: &mut C, rows: Vec<PaymentRow>) -> Result<
         let (items, refunds) = (items.remove(&row.id), refunds.remove(&row.id));
         row.into_payment(items.unwrap_or_default(), refunds.unwrap_or_default())
     };
-    rows.into_iter().map(|row| join(row).map_err(Failed::Domain)).collect()
+    Ok(rows.into_iter().map(&mut join).collect::<Result<_, Error>>()?)
+}
+
+/// The lines of these payments, each payment's in order; at least one id.
+async fn items_of<C: Connection>(conn: &mut C, payments: &[Uuid]) -> sqlx::Result<Vec<ItemRow>> {
+    let sql = format!(
+        concat!(
+            "SELECT ",
+            item_columns!(),
+            " FROM payment_items WHERE payment_id IN ({}) ORDER BY payment_id, position"
+        ),
+        marks(1, payments.len())
+    );
+    conn.rows(AssertSqlSafe(sql), &ids(payments)).await
+}
+
+/// The refunds of these payments, each payment's oldest first; at least one id.
+async fn refunds_of<C: Connection>(conn: &mut C, payments: &[Uuid]) -> sqlx::Result<Vec<RefundRow>> {
+    let sql = format!(
+        concat!(
+            "SELECT ",
+            refund_columns!(),
+            " FROM refunds WHERE payment_id IN ({}) ORDER BY payment_id, created_at, id"
+        ),
+        marks(1, payments.len())
+    );
+    conn.rows(AssertSqlSafe(sql), &ids(payments)).await
+}
+
+fn ids(payments: &[Uuid]) -> Vec<Value<'static>> {
+    payments.iter().copied().map(Value::Id).collect()
+}
+
+/// A page, the newest id first.
+async fn page<C: Connection>(
+    conn: &mut C,
+    filter: &Filter,
+    after: Option<Uuid>,
+    limit: u32,
+) -> sqlx::Result<Vec<PaymentRow>> {
+    let mut values = Vec::new();
+    let mut conditions = Vec::new();
+    let texts =
+        [("user_id", filter.user_id.as_ref().map(UserId::as_str)), ("status", filter.status.map(Status::as_str))];
+    for (column, text) in texts {
+        if let Some(text) = text {
+            values.push(Value::Text(text));
+            conditions.push(format!("{column} = ${}", values.len()));
+        }
+    }
+    if let Some(after) = after {
+        values.push(Value::Id(after));
+        conditions.push(format!("id < ${}", values.len()));
+    }
+    let filters = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+    values.push(Value::Int(limit.into()));
+    let sql =
+        format!(concat!("SELECT ", columns!(), " FROM payments{} ORDER BY id DESC LIMIT ${}"), filters, values.len());
+    conn.rows(AssertSqlSafe(sql), &values).await
 }
 
 #[async_trait]
-impl<DB> Payments for SqlPayments<DB>
-where
-    DB: Database,
-    DB::Connection: Statements + Tables,
-{
+impl<E: Engine> Payments for Sql<E> {
     async fn add(&self, payment: &Payment) -> Result<bool, Error> {
         let added = retry_transient(|| self.insert(payment)).await?;
         if added {
@@ -196,9 +207,12 @@ where
     }
 
     async fn get(&self, id: Uuid) -> Result<Option<Payment>, Error> {
-        let mut conn = self.read.acquire().await.map_err(store_error)?;
-        let row = conn.payment(id, false).await.map_err(store_error)?;
-        Ok(complete(&mut *conn, row.into_iter().collect()).await?.pop())
+        let found = async {
+            let mut reader = self.engine.reader().await?;
+            let rows = reader.rows(GET, &[Value::Id(id)]).await?;
+            complete(&mut *reader, rows).await
+        };
+        Ok(found.await?.pop())
     }
 
     async fn change(&self, id: Uuid, change: Change<'_>) -> Result<Payment, Error> {
@@ -214,25 +228,23 @@ where
     }
 
     async fn list(&self, filter: &Filter, after: Option<Uuid>, limit: u32) -> Result<Vec<Payment>, Error> {
-        let page = Page {
-            user_id: filter.user_id.as_ref().map(crate::domain::UserId::as_str),
-            status: filter.status.map(Status::as_str),
-            after,
-            limit: limit.into(),
+        let found = async {
+            let mut reader = self.engine.reader().await?;
+            let rows = page(&mut *reader, filter, after, limit).await?;
+            complete(&mut *reader, rows).await
         };
-        let mut conn = self.read.acquire().await.map_err(store_error)?;
-        let rows = conn.page(page).await.map_err(store_error)?;
-        Ok(complete(&mut *conn, rows).await?)
+        Ok(found.await?)
     }
 
     async fn due(&self, due: Due, limit: u32) -> Result<Vec<Uuid>, Error> {
-        let mut conn = self.read.acquire().await.map_err(store_error)?;
-        let limit = limit.into();
-        let ids = match due {
-            Due::Expired(now) => conn.expired(millis(now), limit).await,
-            Due::Processing(before) => conn.processing(millis(before), limit).await,
-            Due::Refunds(before) => conn.refunding(millis(before), limit).await,
+        let (sql, at) = match due {
+            Due::Expired(now) => (EXPIRED, now),
+            Due::Processing(before) => (PROCESSING, before),
+            Due::Refunds(before) => (REFUNDING, before),
         };
-        ids.map_err(store_error)
+        let values = [Value::Int(millis(at)), Value::Int(limit.into())];
+        let found = async { self.engine.reader().await?.rows(sql, &values).await };
+        let ids: Vec<(Uuid,)> = found.await.map_err(Failure::from)?;
+        Ok(ids.into_iter().map(|(id,)| id).collect())
     }
 }

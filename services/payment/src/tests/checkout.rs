@@ -131,7 +131,7 @@ impl Checkout {
         let neighbours = Arc::new(Neighbours::default());
         let provider = Arc::new(Flaky { inner: place.opened.provider.clone(), down: AtomicBool::new(false) });
         let commands = Commands::new(
-            place.opened.payments.clone(),
+            place.opened.store.clone(),
             neighbours.clone(),
             neighbours.clone(),
             provider.clone(),

@@ -2,13 +2,15 @@
 
 use async_trait::async_trait;
 use shop_clock::millis;
-use shop_sql::{Connection, Value, retry_transient};
+use shop_sql::{Connection, Engine, Value, retry_transient};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::engine::{Engine, Failure};
+use super::Failure;
+use super::reads::Reads;
 use super::row::{INSERT, ProductRow, UPDATE, Written, columns, edit};
+use super::search::TextSearch;
 use super::select::Select;
 use crate::domain::{After, Change, Details, Error, Listing, Match, Permit, Product, Products, Result, Slice};
 
@@ -16,15 +18,23 @@ const GET: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = $1")
 const GET_MADE_BY: &str = concat!("SELECT ", columns!(), " FROM products WHERE operation = $1");
 
 /// The catalogue and its stock on one engine.
-pub(super) struct Sql<E> {
-    /// The engine.
+pub(super) struct Sql<E: Engine> {
     pub(super) engine: E,
+    reads: Reads<E::Db>,
+    search: TextSearch,
+}
+
+impl<E: Engine> Sql<E> {
+    /// The catalogue in these pools.
+    pub(super) fn new(engine: E, search: TextSearch) -> Self {
+        Self { reads: Reads::new(engine.readers().clone()), engine, search }
+    }
 }
 
 #[async_trait]
 impl<E: Engine> Products for Sql<E> {
     async fn get(&self, id: i64) -> Result<Product> {
-        let found = self.engine.product(id).await.map_err(Failure::from)?;
+        let found = self.reads.product(id).await.map_err(Failure::from)?;
         found.ok_or(Error::NotFound(id))?.try_into()
     }
 
@@ -65,7 +75,7 @@ impl<E: Engine> Products for Sql<E> {
 
 impl<E: Engine> Sql<E> {
     async fn page(&self, listing: &Listing, matching: Match) -> std::result::Result<Slice, Failure> {
-        let Some(select) = Select::page(&self.engine, listing, matching) else {
+        let Some(select) = Select::page(self.search, listing, matching) else {
             return Ok(Slice { products: Vec::new(), next: None });
         };
         let mut reader = self.engine.reader().await?;
@@ -119,7 +129,7 @@ impl<E: Engine> Sql<E> {
     }
 
     async fn locked<C: Connection>(&self, conn: &mut C, id: i64) -> std::result::Result<Product, Failure> {
-        let sql = format!("{GET}{}", self.engine.lock());
+        let sql = format!("{GET}{}", E::LOCK);
         let row: Option<ProductRow> = conn.row(AssertSqlSafe(sql), &[Value::Int(id)]).await?;
         Ok(row.ok_or(Error::NotFound(id))?.try_into()?)
     }

@@ -6,12 +6,12 @@
 //! and a busy one needs fewer statements the busier it is.
 
 use parking_lot::Mutex;
-use shop_sql::{Connection, Value};
+use shop_sql::{Connection, Value, marks};
 use sqlx::{AssertSqlSafe, ConnectOptions, Database, Pool};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::row::{ProductRow, columns};
-use super::select::{marks, padded};
+use super::select::padded;
 
 const GET: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = $1");
 
@@ -122,13 +122,13 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::infrastructure::sqlite::MIGRATIONS;
+    use crate::infrastructure::SQLITE;
 
     #[tokio::test]
     async fn readers_that_went_away_take_nobodys_place() {
         let folder = tempfile::tempdir().expect("a folder");
         let pools = shop_sql::sqlite(&folder.path().join("products.db")).await.expect("opens");
-        shop_sql::migrate(&pools.write, &MIGRATIONS).await.expect("migrates");
+        shop_sql::migrate(&pools.write, &SQLITE).await.expect("migrates");
         let reads = Reads::new(pools.read.clone());
         // The store is slow: both lanes are taken, and more than a batch of readers gives up.
         let lanes = reads.lanes.acquire_many(u32::try_from(LANES).expect("few")).await.expect("takes both");

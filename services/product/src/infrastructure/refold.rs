@@ -1,9 +1,9 @@
 //! Rows that another folding wrote: of the version before, which may still run beside this one.
 
-use shop_sql::{Connection, Value, retry_transient};
+use shop_sql::{Connection, Engine, Value, retry_transient};
 
+use super::Failure;
 use super::catalogue::Sql;
-use super::engine::{Engine, Failure};
 use super::row::sought;
 use crate::domain::{FOLDING, composed, place};
 

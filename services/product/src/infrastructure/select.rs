@@ -1,9 +1,9 @@
 //! The SQL of a listing: filters, order and the place where the page begins.
 
-use shop_sql::Value;
+use shop_sql::{Value, marks};
 
-use super::engine::Engine;
 use super::row::columns;
+use super::search::TextSearch;
 use crate::domain::{Direction, Key, Listing, Match, Sort, folded, words};
 
 /// A statement being put together. Only texts of this file go into the SQL; what a client sent goes into parameters.
@@ -23,7 +23,7 @@ enum Owned {
 impl Select {
     /// The statement for one page and one row more, which tells that there is a next page. None when the text to look
     /// for cannot match in this way.
-    pub(super) fn page<E: Engine>(engine: &E, listing: &Listing, matching: Match) -> Option<Self> {
+    pub(super) fn page(search: TextSearch, listing: &Listing, matching: Match) -> Option<Self> {
         let filter = &listing.filter;
         let mut select = Self {
             sql: concat!("SELECT ", columns!(), " FROM products").to_owned(),
@@ -34,12 +34,12 @@ impl Select {
         select.filter(listing);
         if let Some(text) = &filter.text {
             let n = select.values.len() + 1;
-            let search = match matching {
-                Match::Words => engine.words(&some(words(text))?, n),
-                Match::Pieces => engine.pieces(&some(folded(text))?, n),
+            let found = match matching {
+                Match::Words => search.words(&some(words(text))?, n),
+                Match::Pieces => search.pieces(&some(folded(text))?, n),
             };
-            select.condition(&search.condition);
-            select.values.extend(search.values.into_iter().map(Owned::Text));
+            select.condition(&found.sql);
+            select.values.extend(found.values.into_iter().map(Owned::Text));
         }
         select.order(listing);
         Some(select)
@@ -144,23 +144,4 @@ fn some(text: String) -> Option<String> {
 /// to prepare.
 pub(super) fn padded(count: usize) -> usize {
     count.next_power_of_two()
-}
-
-/// `$first, …`, `count` of them.
-pub(super) fn marks(first: usize, count: usize) -> String {
-    (first..first + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
-}
-
-/// `text` for LIKE with `\` as its escape: anywhere, every character itself.
-pub(super) fn like(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len() + 2);
-    pattern.push('%');
-    for c in text.chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('%');
-    pattern
 }

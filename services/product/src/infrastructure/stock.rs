@@ -8,14 +8,14 @@ use std::result::Result as Outcome;
 
 use async_trait::async_trait;
 use shop_clock::millis;
-use shop_sql::{Connection, Value, inbox, retry_transient};
+use shop_sql::{Connection, Engine, Value, inbox, marks, retry_transient};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::Failure;
 use super::catalogue::Sql;
-use super::engine::{Engine, Failure};
-use super::select::{marks, padded};
+use super::select::padded;
 use crate::domain::{Error, Holding, Line, LineState, Lines, Movement, Reservations, Result, Settlement};
 
 const OPEN: &str = "INSERT INTO reservations (id, state, created_at, updated_at) \
@@ -147,7 +147,7 @@ impl<E: Engine> Sql<E> {
 
     /// Locks the reservation and says its state.
     async fn lock_reservation<C: Connection>(&self, conn: &mut C, id: Uuid) -> sqlx::Result<Option<String>> {
-        let sql = format!("SELECT state FROM reservations WHERE id = $1{}", self.engine.lock());
+        let sql = format!("SELECT state FROM reservations WHERE id = $1{}", E::LOCK);
         let state: Option<(String,)> = conn.row(AssertSqlSafe(sql), &[Value::Id(id)]).await?;
         Ok(state.map(|(state,)| state))
     }
@@ -158,7 +158,7 @@ impl<E: Engine> Sql<E> {
         let sql = format!(
             "SELECT id, stock_quantity - reserved_quantity FROM products WHERE id IN ({}) ORDER BY id{}",
             marks(1, count),
-            self.engine.lock()
+            E::LOCK
         );
         // Product 0 does not exist: it only fills the statement up.
         let ids = lines.iter().map(|line| line.product).chain(std::iter::repeat(0)).take(count);

@@ -27,7 +27,7 @@ pub(super) fn request(hash: u8) -> Fingerprint {
 }
 
 async fn begin(stage: &Stage, key: &str, fingerprint: u8) -> Begin {
-    stage.store.keys.begin(key, &request(fingerprint)).await.expect("the store answers")
+    stage.opened.keys.begin(key, &request(fingerprint)).await.expect("the store answers")
 }
 
 fn operation(begin: Begin) -> Uuid {
@@ -45,7 +45,7 @@ async fn of_many_with_one_key_one_runs(stage: &Stage) {
 
 async fn an_answer_is_replayed_to_the_byte_for_a_day(stage: &Stage) {
     operation(begin(stage, "k", 1).await);
-    stage.store.keys.finish("k", &answer()).await.expect("kept");
+    stage.opened.keys.finish("k", &answer()).await.expect("kept");
     assert_eq!(begin(stage, "k", 1).await, Begin::Replay(answer()));
     stage.clock.advance(KEEP.saturating_sub(Duration::from_secs(1)));
     assert_eq!(begin(stage, "k", 1).await, Begin::Replay(answer()));
@@ -61,9 +61,9 @@ async fn a_key_that_an_earlier_version_took_knows_its_request(stage: &Stage) {
     // It kept the hash of the bytes.
     operation(begin(stage, "k", 9).await);
     let same = Fingerprint { asked: [1; 32], bytes: [9; 32] };
-    assert_eq!(stage.store.keys.begin("k", &same).await.expect("the store answers"), Begin::InFlight);
+    assert_eq!(stage.opened.keys.begin("k", &same).await.expect("the store answers"), Begin::InFlight);
     let other = Fingerprint { asked: [1; 32], bytes: [8; 32] };
-    assert_eq!(stage.store.keys.begin("k", &other).await.expect("the store answers"), Begin::Mismatch);
+    assert_eq!(stage.opened.keys.begin("k", &other).await.expect("the store answers"), Begin::Mismatch);
 }
 
 async fn a_run_that_died_goes_on_under_the_same_operation(stage: &Stage) {
@@ -71,6 +71,6 @@ async fn a_run_that_died_goes_on_under_the_same_operation(stage: &Stage) {
     stage.clock.advance(LEASE);
     assert_eq!(operation(begin(stage, "k", 1).await), first);
     assert_eq!(begin(stage, "k", 1).await, Begin::InFlight);
-    stage.store.keys.abandon("k").await.expect("let go");
+    stage.opened.keys.abandon("k").await.expect("let go");
     assert_eq!(operation(begin(stage, "k", 1).await), first);
 }

@@ -49,7 +49,7 @@ async fn a_basket_and_its_marks_live_as_long_as_promised_in_one_slot() {
 async fn a_key_of_an_idempotent_request_goes_by_itself() {
     let Some(keys) = shop_testing::backend::redis().await else { return };
     let stage = stage(&keys).await;
-    stage.store.keys.begin("k", &super::keys::request(1)).await.expect("begun");
+    stage.opened.keys.begin("k", &super::keys::request(1)).await.expect("begun");
     let left: i64 = asked(&keys.url(), ::redis::cmd("TTL").arg(format!("{}idempotency:k", keys.prefix()))).await;
     assert!((86_340..=86_400).contains(&left), "{left}");
 }
@@ -119,14 +119,14 @@ async fn without_redis_a_call_fails_fast_and_with_it_back_goes_on() {
     stage.add(&ann, 1, None).await.expect("added");
 
     wire.cut();
-    shop_testing::eventually!(stage.store.baskets.check().await.is_err());
+    shop_testing::eventually!(stage.opened.store.check().await.is_err());
     let started = Instant::now();
     let fault = Fault::from(stage.add(&ann, 1, None).await.expect_err("redis is away"));
     assert_eq!((fault.kind(), fault.code()), (Kind::Unavailable, "store_unavailable"));
     assert!(fault.retry_after().is_some() && started.elapsed() < Duration::from_secs(1));
 
     let _wire = wire.mend().await;
-    shop_testing::eventually!(stage.store.baskets.check().await.is_ok());
+    shop_testing::eventually!(stage.opened.store.check().await.is_ok());
     let basket = stage.add(&ann, 1, None).await.expect("added").into_basket().expect("a basket");
     assert_eq!(basket.item_count(), 2);
 }

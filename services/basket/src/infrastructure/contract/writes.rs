@@ -17,7 +17,7 @@ async fn tell(redis: &Own, words: &[&str]) {
 async fn a_redis_that_takes_no_writes_is_down_until_it_does() {
     let Some(redis) = Own::start("redis").await else { return };
     let stage = Stage::open(Redis::at(redis.variable("SHOP_TEST_REDIS_URL")), ()).await;
-    let (ann, baskets) = (user("ann"), &stage.store.baskets);
+    let (ann, baskets) = (user("ann"), &stage.opened.store);
     stage.add(&ann, 1, None).await.expect("added");
     baskets.check().await.expect("is up");
     for (spoil, mend, said) in [

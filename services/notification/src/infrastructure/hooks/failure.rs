@@ -4,7 +4,7 @@ use std::io;
 
 use hyper_util::client::legacy;
 
-use super::super::trouble::{find, tls};
+use super::super::error::{find, tls};
 use super::connect::Trouble;
 use crate::domain::Outcome;
 

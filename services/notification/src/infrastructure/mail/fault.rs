@@ -6,7 +6,7 @@ use std::io;
 
 use lettre::transport::smtp;
 
-use super::super::trouble::{find, tls};
+use super::super::error::{find, tls};
 use crate::domain::Outcome;
 
 /// What was being said when it failed.

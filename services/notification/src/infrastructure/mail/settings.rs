@@ -4,7 +4,7 @@ use lettre::message::Mailbox;
 use shop_config::Problems;
 
 use super::server::Server;
-use super::words::Words;
+use super::templates::Templates;
 use crate::config::EmailSettings;
 
 impl EmailSettings {
@@ -17,7 +17,7 @@ impl EmailSettings {
         if let Some(Err(message)) = self.smtp_url.as_ref().map(|url| Server::parse(url.expose())) {
             problems.add("smtp_url", message);
         }
-        for message in Words::load(self.templates.as_deref()).err().into_iter().flatten() {
+        for message in Templates::load(self.templates.as_deref()).err().into_iter().flatten() {
             problems.add("templates", message);
         }
     }

@@ -8,7 +8,7 @@ use shop_testing::backend;
 use sqlx::AssertSqlSafe;
 use sqlx::migrate::Migrator;
 
-use super::super::{Opened, open, postgres, sqlite};
+use super::super::{Opened, POSTGRES, SQLITE, open};
 use crate::domain::{Filter, Listing, Order, Store};
 
 /// The last version of the schema without words.
@@ -101,7 +101,7 @@ async fn products_in_sqlite_are_found_after_an_upgrade() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("product.db");
     let pools = shop_sql::sqlite(&path).await.expect("opens");
-    migrate(&pools.write, &schema_before(&sqlite::MIGRATIONS)).await.expect("migrates");
+    migrate(&pools.write, &schema_before(&SQLITE)).await.expect("migrates");
     write_before(&pools.clone().into()).await;
     pools.close().await;
     after_an_upgrade(open(&Database::at(&format!("sqlite://{}", path.display()))).await.expect("opens")).await;
@@ -112,7 +112,7 @@ async fn products_in_postgres_are_found_after_an_upgrade_and_beside_the_version_
     let Some(database) = backend::postgres().await else { return };
     let settings = Database::at(&database.url());
     let pool = shop_sql::postgres(&settings).await.expect("connects");
-    migrate(&pool, &schema_before(&postgres::MIGRATIONS)).await.expect("migrates");
+    migrate(&pool, &schema_before(&POSTGRES)).await.expect("migrates");
     write_before(&pool.clone().into()).await;
     pool.close().await;
     after_an_upgrade(open(&settings).await.expect("opens")).await;

@@ -39,7 +39,7 @@ const MAX_SUBJECT: usize = 160;
 
 /// The templates, compiled.
 #[derive(Debug)]
-pub(super) struct Words {
+pub(super) struct Templates {
     engine: Environment<'static>,
 }
 
@@ -77,7 +77,7 @@ struct Line {
     subtotal: String,
 }
 
-impl Words {
+impl Templates {
     /// Reads and compiles the templates, those in `folder` in place of the built-in ones of the same names, and tries
     /// them on an event of each kind. The error names everything that is wrong.
     pub(super) fn load(folder: Option<&Path>) -> Result<Self, Vec<String>> {
@@ -108,14 +108,14 @@ impl Words {
                 wrong.push(error.to_string());
             }
         }
-        let words = Self { engine };
+        let templates = Self { engine };
         if wrong.is_empty() {
-            let tried = samples::events().into_iter().filter_map(|event| words.write(&event).err());
+            let tried = samples::events().into_iter().filter_map(|event| templates.write(&event).err());
             wrong.extend(tried.map(|error| error.to_string()));
             // A mistake in the layout is one mistake, however many e-mails share it.
             wrong.dedup();
         }
-        if wrong.is_empty() { Ok(words) } else { Err(wrong) }
+        if wrong.is_empty() { Ok(templates) } else { Err(wrong) }
     }
 
     /// The e-mail about `event`.
@@ -206,8 +206,8 @@ mod tests {
     use super::*;
 
     fn written(name: &str) -> [Written; 3] {
-        let words = Words::load(None).expect("the built-in ones are fine");
-        samples::events_of(name).map(|event| words.write(&event).expect("is written"))
+        let templates = Templates::load(None).expect("the built-in ones are fine");
+        samples::events_of(name).map(|event| templates.write(&event).expect("is written"))
     }
 
     #[test]
@@ -314,24 +314,24 @@ mod tests {
         let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("is written");
         put("payment.failed.subject", "Sorry: {{ reason }}");
         put("README.md", "{{ not a template }}");
-        let words = Words::load(Some(folder.path())).expect("is fine");
-        let [completed, failed, _] = samples::events().map(|event| words.write(&event).expect("is written"));
+        let templates = Templates::load(Some(folder.path())).expect("is fine");
+        let [completed, failed, _] = samples::events().map(|event| templates.write(&event).expect("is written"));
         assert_eq!(failed.subject, "Sorry: the card was declined");
         assert!(completed.subject.starts_with("Your order"));
 
         put("payment.complete.txt", "a name that is wrong");
         put("payment.failed.txt", "{% if %}");
-        let wrong = Words::load(Some(folder.path())).expect_err("is not fine").join("\n");
+        let wrong = Templates::load(Some(folder.path())).expect_err("is not fine").join("\n");
         assert!(wrong.contains("payment.complete.txt is none of layout.html"), "{wrong}");
         assert!(wrong.contains("in payment.failed.txt:1"), "{wrong}");
 
         fs::remove_file(folder.path().join("payment.complete.txt")).expect("is removed");
         put("payment.failed.txt", "{{ resaon }}");
-        let wrong = Words::load(Some(folder.path())).expect_err("is not fine").join("\n");
+        let wrong = Templates::load(Some(folder.path())).expect_err("is not fine").join("\n");
         assert!(wrong.contains("undefined value (in payment.failed.txt:1)"), "{wrong}");
 
         let missing = folder.path().join("nowhere");
-        let wrong = Words::load(Some(&missing)).expect_err("is not fine").join("\n");
+        let wrong = Templates::load(Some(&missing)).expect_err("is not fine").join("\n");
         assert!(wrong.contains("cannot read"), "{wrong}");
     }
 }

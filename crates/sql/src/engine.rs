@@ -1,0 +1,84 @@
+//! The three engines as the stores of the services see them, so that every statement and every transaction is written once.
+
+use std::future::Future;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{Database, MySql, MySqlPool, PgPool, Pool, Postgres, Transaction};
+
+use crate::{Connection, Sqlite, begin};
+
+/// An engine that a store is kept on: its pools, how a transaction begins, and how rows are locked.
+pub trait Engine: Send + Sync + 'static {
+    /// The driver.
+    type Db: Database<Connection: Connection>;
+
+    /// What makes a SELECT keep its rows for the transaction.
+    const LOCK: &'static str;
+
+    /// The same, passing over rows that another transaction keeps.
+    const LOCK_FREE: &'static str;
+
+    /// The connections that read.
+    fn readers(&self) -> &Pool<Self::Db>;
+
+    /// The connections that write single statements.
+    fn writers(&self) -> &Pool<Self::Db>;
+
+    /// A transaction that will write.
+    fn begin(&self) -> impl Future<Output = sqlx::Result<Transaction<'static, Self::Db>>> + Send;
+
+    /// A connection that only reads.
+    fn reader(&self) -> impl Future<Output = sqlx::Result<PoolConnection<Self::Db>>> + Send {
+        self.readers().acquire()
+    }
+
+    /// A connection that writes single statements.
+    fn writer(&self) -> impl Future<Output = sqlx::Result<PoolConnection<Self::Db>>> + Send {
+        self.writers().acquire()
+    }
+}
+
+macro_rules! server {
+    ($pool:ty, $db:ty) => {
+        impl Engine for $pool {
+            type Db = $db;
+
+            const LOCK: &'static str = " FOR UPDATE";
+            const LOCK_FREE: &'static str = " FOR UPDATE SKIP LOCKED";
+
+            fn readers(&self) -> &Self {
+                self
+            }
+
+            fn writers(&self) -> &Self {
+                self
+            }
+
+            fn begin(&self) -> impl Future<Output = sqlx::Result<Transaction<'static, $db>>> + Send {
+                begin(self)
+            }
+        }
+    };
+}
+server!(PgPool, Postgres);
+server!(MySqlPool, MySql);
+
+/// One writer at a time, so a transaction needs no row locks.
+impl Engine for Sqlite {
+    type Db = sqlx::Sqlite;
+
+    const LOCK: &'static str = "";
+    const LOCK_FREE: &'static str = "";
+
+    fn readers(&self) -> &Pool<sqlx::Sqlite> {
+        &self.read
+    }
+
+    fn writers(&self) -> &Pool<sqlx::Sqlite> {
+        &self.write
+    }
+
+    fn begin(&self) -> impl Future<Output = sqlx::Result<Transaction<'static, sqlx::Sqlite>>> + Send {
+        Self::begin(self)
+    }
+}
