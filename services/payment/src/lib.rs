@@ -12,9 +12,6 @@ mod interface;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
-mod tests;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! What every store of baskets must do; the same tests run on SQLite and on a real Redis.
 
+mod entity;
 mod keys;
 mod redis;
 mod writes;

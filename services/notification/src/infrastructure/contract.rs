@@ -42,6 +42,8 @@ macro_rules! contract {
     };
 }
 
+mod entity;
+
 contract!(
     an_event_is_announced_once_however_often_and_at_once,
     what_is_stored_is_read_as_it_was,

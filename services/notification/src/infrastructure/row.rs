@@ -85,8 +85,8 @@ impl TryFrom<NotificationRow> for Notification {
 /// Adds a notification.
 pub(super) const INSERT: &str = "INSERT INTO notifications (id, event_id, event_type, user_id, payment_id, channel, \
      target, status, attempts, due_at, give_up_at, failure_code, failure_message, payload, headers, version, \
-     created_at, updated_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+     created_at, updated_at, sent_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
 
 /// An event as it is kept with each of its notifications.
 pub(super) struct Kept {
@@ -105,7 +105,7 @@ impl Kept {
 }
 
 /// The parameters of [`INSERT`].
-pub(super) fn inserted<'a>(new: &'a Notification, kept: &'a Kept) -> [Value<'a>; 18] {
+pub(super) fn inserted<'a>(new: &'a Notification, kept: &'a Kept) -> [Value<'a>; 19] {
     [
         Value::Id(new.id),
         Value::Id(new.event.id),
@@ -125,6 +125,7 @@ pub(super) fn inserted<'a>(new: &'a Notification, kept: &'a Kept) -> [Value<'a>;
         Value::Int(new.version),
         Value::Int(millis(new.created_at)),
         Value::Int(millis(new.updated_at)),
+        Value::MaybeInt(new.sent_at.map(millis)),
     ]
 }
 

@@ -103,6 +103,8 @@ macro_rules! on_each_store {
 }
 pub(crate) use on_each_store;
 
+mod entity;
+
 on_each_store! {
     a_payment_comes_back_as_it_was_kept
     the_longest_user_id_has_room

@@ -174,7 +174,7 @@ impl Checkout {
 
     /// Moves the payment to `processing` and leaves it there, as a process that dies would.
     async fn leave_processing(&self) {
-        begin_elsewhere(self.place.opened.payments.as_ref()).await;
+        begin_elsewhere(self.place.opened.store.as_ref()).await;
     }
 
     fn charge() -> Charge {
@@ -186,7 +186,7 @@ impl Checkout {
     }
 
     async fn stored(&self) -> Payment {
-        self.place.opened.payments.get(PAYMENT).await.expect("reads").expect("there")
+        self.place.opened.store.get(PAYMENT).await.expect("reads").expect("there")
     }
 }
 
@@ -267,7 +267,7 @@ async fn a_request_overtaken_by_another_is_refused(place: Place) {
 async fn overtaken(place: Place, operation: u128) -> (u16, String) {
     let checkout = Checkout::at(place);
     checkout.create().await;
-    *checkout.neighbours.overtaken.lock() = Some(checkout.place.opened.payments.clone());
+    *checkout.neighbours.overtaken.lock() = Some(checkout.place.opened.store.clone());
     let heard = code(checkout.process(operation, "tok_approve").await);
     assert_eq!(checkout.place.charges(PAYMENT).await, 0, "the late one does not charge");
     heard
@@ -355,7 +355,7 @@ async fn a_basket_that_moved_is_not_paid(place: Place) {
     let fault = Fault::from(checkout.commands.create(PAYMENT, raw_order()).await.expect_err("moved"));
     assert_eq!((fault.kind().status(), fault.code()), (409, "basket_changed"));
     assert_eq!(fault.members()["changes"][0]["new_price"], serde_json::json!(2.5));
-    assert_eq!(checkout.place.opened.payments.get(PAYMENT).await.expect("reads"), None);
+    assert_eq!(checkout.place.opened.store.get(PAYMENT).await.expect("reads"), None);
 }
 
 async fn stock_that_is_short_fails_the_payment(place: Place) {
