@@ -33,7 +33,7 @@ use crate::message::headers::{self, Onward};
 use crate::message::reason::Reason;
 use crate::message::refusal::{self, Refusal};
 use crate::message::request_id::X_REQUEST_ID;
-use crate::message::{grpc, outcome, path, upgrade};
+use crate::message::{grpc, path, upgrade};
 use crate::proxy::download::{Body, Download};
 use crate::proxy::location::Inside;
 use crate::proxy::tunnel::{Link, Tunnel};
@@ -327,7 +327,7 @@ impl Visit {
             is_grpc: self.is_grpc,
             informed: self.informed.as_ref(),
             upgrade: upgrade.as_ref(),
-            leisure: config.retries.longest_wait.get(),
+            retry_wait_left: config.retries.longest_wait.get(),
         };
         let call = forward.call(upload).await?;
         if let Some(protocol) = upgrade.filter(|_| call.answer.response.status() == StatusCode::SWITCHING_PROTOCOLS) {
@@ -416,24 +416,10 @@ impl Visit {
 
     /// What becomes of a backend's answer to a request with the headers `sent`.
     fn reply(&mut self, live: &Live, target: &Target<'_>, call: Call, sent: &HeaderMap, patience: &Patience) -> Reply {
-        let Call { answer, mut permit, in_flight } = call;
+        let Call { answer, outcome, permit, in_flight } = call;
         let (mut head, incoming) = answer.response.into_parts();
-        let decided = if self.is_grpc {
-            // Trailers decide, unless the head is all there is.
-            let status = grpc::status(&head.headers);
-            self.exchange.grpc_status(status);
-            if head.status == StatusCode::OK {
-                status.map(|status| outcome::of_grpc(Some(status), &head.headers, patience.end.is_some()))
-            } else {
-                Some(outcome::of_http(head.status, &head.headers))
-            }
-        } else {
-            Some(outcome::of_http(head.status, &head.headers))
-        };
-        if let Some(outcome) = decided
-            && let Some(permit) = permit.take()
-        {
-            permit.judge(outcome);
+        if self.is_grpc {
+            self.exchange.grpc_status(grpc::status(&head.headers));
         }
         // Of the connection to the backend (RFC 9110, section 2.5): an old backend's clients may keep theirs.
         head.version = Version::HTTP_11;
@@ -451,7 +437,7 @@ impl Visit {
             in_flight,
             longest_pause: (!self.is_grpc).then(|| live.config.upstream.idle_timeout.get()),
             end: patience.end,
-            grpc: self.is_grpc && decided.is_none(),
+            grpc: self.is_grpc && outcome.is_none(),
             state: crate::proxy::download::Flow::default(),
         };
         Reply::Backend(head, Box::new(download))
@@ -468,10 +454,7 @@ fn normal(path: &str) -> Result<Cow<'_, str>, Refusal> {
 
 /// The backend agreed to speak another protocol.
 fn switch(live: &Live, call: Call, protocol: &HeaderValue) -> Result<Reply, Refusal> {
-    let Call { answer, permit, in_flight } = call;
-    if let Some(permit) = permit {
-        permit.done(true);
-    }
+    let Call { answer, in_flight, .. } = call;
     let (mut head, body) = answer.response.into_parts();
     let (backend, early) = body.into_stream().ok_or_else(|| {
         Refusal::new(Reason::UpstreamInvalid, "the service switched protocols where there is none to switch to")

@@ -135,6 +135,15 @@ impl Breaker {
         self.machine.reset();
     }
 
+    /// Whether a call would be permitted now. Nothing is taken: by the time of the call it may be otherwise.
+    pub fn would_permit(&self) -> bool {
+        match self.state() {
+            State::Closed => true,
+            State::HalfOpen => self.seen.on_trial.load(SeqCst) < self.trials,
+            State::Open => self.seen.until.lock().is_none_or(|until| until <= failsafe_now()),
+        }
+    }
+
     /// Permission for one call, unless the breaker is open or enough calls are on trial.
     pub fn permit(self: &Arc<Self>) -> Option<Permit> {
         // Closed, it permits everything: no need to ask, which takes a lock.
@@ -394,10 +403,12 @@ mod tests {
             assert!((0..3).all(|_| call(&breaker, false)));
             time.advance(Duration::from_secs(23));
             assert!(breaker.permit().is_none(), "a fifth off thirty seconds at most");
+            assert!(!breaker.would_permit());
             time.advance(Duration::from_secs(8));
+            assert!(breaker.would_permit() && breaker.state() == State::Open, "asking is not trying");
             let first = breaker.permit().expect("first trial");
             let second = breaker.permit().expect("second trial");
-            assert!(breaker.permit().is_none(), "no third at once");
+            assert!(breaker.permit().is_none() && !breaker.would_permit(), "no third at once");
             assert_eq!(breaker.state(), State::HalfOpen);
             first.done(true);
             assert_eq!(breaker.state(), State::HalfOpen);

@@ -90,5 +90,5 @@ pub use health_record::{HealthRecord, Report, Trouble, Verdict};
 pub use outcome::Outcome;
 pub use passive_health::{PassiveHealth, Seen};
 pub use peak_ewma::PeakEwma;
-pub use retry_budget::RetryBudget;
+pub use retry_budget::{Reservation, RetryBudget};
 pub use slow_start::SlowStart;

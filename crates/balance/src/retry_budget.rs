@@ -49,9 +49,9 @@ impl RetryBudget {
         self.calls.fetch_add(1, Relaxed);
     }
 
-    /// Whether one more retry is allowed; takes it.
-    pub fn take(&self) -> bool {
-        self.take_at(Instant::now())
+    /// Room for one more retry, if there is any; given back unless it is [spent](Reservation::spend).
+    pub fn reserve(&self) -> Option<Reservation<'_>> {
+        self.take_at(Instant::now()).then(|| Reservation(self))
     }
 
     fn take_at(&self, now: Instant) -> bool {
@@ -63,6 +63,26 @@ impl RetryBudget {
             state.retries += 1.0;
         }
         granted
+    }
+}
+
+/// Room for one retry.
+#[derive(Debug)]
+#[must_use = "what is not spent is given back"]
+pub struct Reservation<'a>(&'a RetryBudget);
+
+impl Reservation<'_> {
+    /// The retry goes out.
+    pub fn spend(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Reservation<'_> {
+    /// No call went out, and none was paid for.
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.retries = (state.retries - 1.0).max(0.0);
     }
 }
 
@@ -112,6 +132,16 @@ mod tests {
         let later = begun + Duration::from_millis(1);
         let granted = outage(&budget, later, 100, 10);
         assert!((280..=310).contains(&granted), "{granted} in 100 s of 10 calls each");
+    }
+
+    #[test]
+    fn what_does_not_go_out_costs_nothing() {
+        let budget = RetryBudget::new(&Retries { least_per_second: 1, ..Retries::default() });
+        for _ in 0..100 {
+            assert!(budget.reserve().is_some());
+        }
+        let spent = (0..100).filter(|_| budget.reserve().map(Reservation::spend).is_some()).count();
+        assert_eq!(spent, 10, "ten seconds' worth");
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Reader {
     /// The head that ends in `bytes`, of which what follows it is left; none, and nothing left, while it is incomplete.
     pub fn read(&mut self, bytes: &mut Bytes) -> Result<Option<Head>, Fault> {
         if self.held.is_empty() {
-            let Some(end) = self.end(bytes)? else {
+            let Some(end) = self.find_end(bytes)? else {
                 // A copy, or a slow client would hold all of the room that its first bytes were read into.
                 self.held = BytesMut::from(&bytes[..]);
                 *bytes = Bytes::new();
@@ -119,7 +119,7 @@ impl Reader {
         }
         let mut held = std::mem::take(&mut self.held);
         held.extend_from_slice(bytes);
-        let Some(end) = self.end(&held)? else {
+        let Some(end) = self.find_end(&held)? else {
             self.held = held;
             *bytes = Bytes::new();
             return Ok(None);
@@ -129,7 +129,7 @@ impl Reader {
     }
 
     /// Where the head in `bytes` ends, if all of it is there.
-    fn end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+    fn find_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
         let too_large = Fault::new(FaultKind::HeadTooLarge, "the head is larger than allowed");
         match end_of_head(bytes, self.seen.lines)? {
             Search::End(end) if end > self.largest => Err(too_large),

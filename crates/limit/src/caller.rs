@@ -62,7 +62,7 @@ impl Callers {
         if let Some(tokens) = &self.tokens {
             tokens.refresh();
         }
-        if !self.order.contains(&ClientKey::ApiKey) || !self.file.changed() {
+        if !self.order.contains(&ClientKey::ApiKey) || !self.file.look() {
             return;
         }
         match self.settings.all() {

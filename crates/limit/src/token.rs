@@ -95,7 +95,7 @@ impl Tokens {
 
     /// Reads files again that changed. What cannot be read changes nothing, and is said once.
     pub(crate) fn refresh(&self) {
-        if !self.file.changed() {
+        if !self.file.look() {
             return;
         }
         match keys(&self.settings) {

@@ -20,9 +20,9 @@ impl WatchedFile {
         Self { path, seen: Mutex::default() }
     }
 
-    /// Whether it is another than at the last look; true at the first. A file that is away is no other: it is being
+    /// Looks at it: whether it is another than at the last look; true at the first. A file that is away is no other: it is being
     /// replaced.
-    pub(crate) fn changed(&self) -> bool {
+    pub(crate) fn look(&self) -> bool {
         let data = self.path.as_ref().and_then(|path| std::fs::metadata(path).ok());
         let state = data.and_then(|data| Some((data.modified().ok()?, data.len())));
         let mut seen = self.seen.lock();

@@ -1,10 +1,11 @@
 //! Who the client is: the right-most address that is not one of the trusted proxies.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use http::HeaderMap;
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// `X-Forwarded-For`.
@@ -12,25 +13,15 @@ pub(crate) const X_FORWARDED_FOR: http::HeaderName = http::HeaderName::from_stat
 
 /// A range of addresses: `10.0.0.0/8`, `fd00::/8`, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    base: u128,
-    mask: u128,
-    prefix: u8,
-    v4: bool,
-}
+pub struct Network(IpNet);
 
 impl Network {
-    /// Whether `address` is in the range; an IPv4 address mapped into IPv6 counts as IPv4.
+    /// Whether `address` is in the range; an IPv4 address mapped into IPv6 counts as IPv4, and is in ranges of either family.
     pub fn contains(&self, address: IpAddr) -> bool {
-        bits(address) & self.mask == self.base
-    }
-}
-
-/// Both families in one number: IPv4 as IPv4-mapped IPv6, so that one mask fits all.
-fn bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(v6) => v6.to_bits(),
+        match (self.0, address.to_canonical()) {
+            (IpNet::V6(range), IpAddr::V4(v4)) => range.contains(&v4.to_ipv6_mapped()),
+            (range, address) => range.contains(&address),
+        }
     }
 }
 
@@ -43,30 +34,15 @@ impl FromStr for Network {
     type Err = InvalidNetwork;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidNetwork(text.to_owned());
-        let (address, prefix) = match text.trim().split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix.parse::<u8>().map_err(|_| invalid())?)),
-            None => (text.trim(), None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| invalid())?;
-        let width = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.unwrap_or(width);
-        if prefix > width {
-            return Err(invalid());
-        }
-        let host_bits = u32::from(width - prefix);
-        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
-        Ok(Self { base: bits(address) & mask, mask, prefix, v4: address.is_ipv4() })
+        let text = text.trim();
+        let range = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        range.map(|range| Self(range.trunc())).ok_or_else(|| InvalidNetwork(text.to_owned()))
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let base = Ipv6Addr::from_bits(self.base);
-        match base.to_ipv4_mapped().filter(|_| self.v4) {
-            Some(v4) => write!(f, "{v4}/{}", self.prefix),
-            None => write!(f, "{base}/{}", self.prefix),
-        }
+        self.0.fmt(f)
     }
 }
 
@@ -142,6 +118,8 @@ mod tests {
             ("0.0.0.0/0", "8.8.8.8", true),
             ("0.0.0.0/0", "2001:db8::1", false),
             ("::/0", "2001:db8::1", true),
+            ("::/0", "8.8.8.8", true),
+            ("::ffff:10.0.0.0/104", "10.1.1.1", true),
         ];
         for (range, address, inside) in table {
             assert_eq!(network(range).contains(address.parse().expect("address")), inside, "{address} in {range}");

@@ -3,22 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use shop_balance::Permit;
 use shop_balance::settings::Retries;
+use shop_balance::{Permit, Reservation};
 use tokio::time::Instant;
 
+use crate::message::outcome::{self, Outcome};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::message::{headers, outcome, upgrade};
+use crate::message::{grpc, headers, upgrade};
 use crate::record::{Exchange, trace};
 use crate::server::Watch;
 use crate::services::{Backend, Group, InFlight, Tried};
 use crate::upstream::body::Upload;
 use crate::upstream::interim::{Inform, Interim};
-use crate::upstream::retry::{self, Replay};
+use crate::upstream::retry::{self, Attempt, Chances, Replay, Step};
 use crate::upstream::{Answer, Arriving, Failed, Patience};
 
 /// An answer nobody wants is read up to here to keep its connection; beyond, a new connection is cheaper.
@@ -40,73 +41,95 @@ pub(super) struct Forward<'a> {
     pub(super) informed: Option<&'a Arc<Watch>>,
     /// The protocol that the backend may switch to.
     pub(super) upgrade: Option<&'a HeaderValue>,
-    /// How much longer backends may make it wait.
-    pub(super) leisure: Duration,
+    /// How much longer backends may make it wait before it is repeated.
+    pub(super) retry_wait_left: Duration,
 }
 
 /// A call that a backend took.
 pub(super) struct Call {
     pub(super) answer: Answer,
+    /// What the head says of the backend; none when a gRPC call's trailers decide, which its permit waits for.
+    pub(super) outcome: Option<Outcome>,
     pub(super) permit: Option<Permit>,
     pub(super) in_flight: InFlight,
 }
 
-/// What to do after an attempt.
-enum Next {
-    /// That was it.
-    Done,
-    /// Nothing was sent: another backend can have it, at no cost.
-    Elsewhere(Upload),
-    /// Once more, if the request can be had again and the budget allows, after this time.
-    Again(Duration),
-}
-
 impl Forward<'_> {
-    /// Calls until it is settled.
+    /// Calls until there is an answer, or what there is has to do.
     pub(super) async fn call(mut self, mut body: Upload) -> Result<Call, Refusal> {
+        let group = self.group;
         let replay = self.replay(&mut body);
-        if let Some(budget) = &self.group.budget {
+        if let Some(budget) = &group.budget {
             budget.call();
         }
         let mut tried = Tried::default();
         let mut repeats = 0;
         let mut best: Option<Result<Call, Refusal>> = None;
+        let mut cost: Option<Reservation<'_>> = None;
         loop {
-            let (backend, permit) = match self.group.pick(&mut tried) {
+            let (backend, permit) = match group.pick(&mut tried) {
                 Ok(picked) => picked,
                 // What went wrong says more than that nothing is left to try.
-                Err(refusal) => return self.settle(best, Err(refusal), true),
+                Err(refusal) => return self.better(best, Err(refusal), true),
             };
+            // Now it goes out.
+            if let Some(cost) = cost.take() {
+                cost.spend();
+            }
             if best.is_some() {
                 self.exchange.retried();
             }
             self.exchange.goes_to(&backend);
-            let (result, next) = self.attempt(&backend, permit, body, replay.as_ref()).await;
-            let again = match next {
-                Next::Done => None,
-                Next::Elsewhere(unsent) => Some(unsent),
-                Next::Again(wait) => {
-                    let again = self.again(replay.as_ref(), &mut tried, repeats, wait).await;
-                    repeats += 1;
-                    again
-                }
+            let (result, after, unsent) = self.attempt(&backend, permit, body, replay.as_ref()).await;
+            let result = self.better(best, result, false);
+            let Some(after) = after else { return result };
+            let again =
+                if matches!(after, Attempt::Failed(_)) { replay.as_ref().and_then(Replay::body) } else { unsent };
+            let chances = Chances {
+                repeats,
+                most: self.retries.attempts,
+                is_replayable: again.is_some(),
+                time_left: self.patience.end.map(|end| end.saturating_duration_since(Instant::now())),
+                has_other: group.has_other(tried),
+                budget: group.budget.as_deref(),
             };
-            let Some(again) = again else { return self.settle(best, result, false) };
+            match retry::next_step(after, &chances) {
+                Step::Stop => return result,
+                Step::Unaffordable => {
+                    self.exchange.unaffordable();
+                    return result;
+                }
+                Step::Elsewhere => {}
+                Step::Repeat { wait, anew, cost: reserved } => {
+                    if let Attempt::Failed(asked) = after {
+                        self.retry_wait_left = self.retry_wait_left.saturating_sub(asked);
+                    }
+                    if anew {
+                        tried = Tried::default();
+                    }
+                    if !wait.is_zero() {
+                        tokio::time::sleep(wait).await;
+                    }
+                    cost = Some(reserved);
+                    repeats += 1;
+                }
+            }
+            let Some(again) = again else { return result };
             body = again;
-            best = Some(self.settle(best, result, false));
+            best = Some(result);
         }
     }
 
     /// What is needed to send `body` again, unless that is never done.
     fn replay(&self, body: &mut Upload) -> Option<Replay> {
-        let repeats = self.retries.enabled && retry::is_idempotent(&self.head.method, &self.head.headers);
+        let repeats = self.group.budget.is_some() && retry::is_idempotent(&self.head.method, &self.head.headers);
         let wanted = self.is_grpc || (repeats || Replay::is_unnoticed(&self.head.method, body));
         wanted.then(|| Replay::of(body, self.retries.body_limit)).flatten()
     }
 
     /// The better of what there was and what there is: a backend's words before the gateway's, then the latest; or the
     /// earliest, when the latest only says that nobody is left.
-    fn settle(
+    fn better(
         &mut self,
         before: Option<Result<Call, Refusal>>,
         now: Result<Call, Refusal>,
@@ -127,13 +150,14 @@ impl Forward<'_> {
         }
     }
 
+    /// One attempt at one backend: what came of it, whether there may be another, and the body if nothing was sent.
     async fn attempt(
         &mut self,
         backend: &Arc<Backend>,
         permit: Option<Permit>,
         body: Upload,
         replay: Option<&Replay>,
-    ) -> (Result<Call, Refusal>, Next) {
+    ) -> (Result<Call, Refusal>, Option<Attempt>, Option<Upload>) {
         let span = self.exchange.calls(backend, self.head.uri.path());
         trace::hand_on(&span, &mut self.head.headers);
         let in_flight = backend.begin();
@@ -147,46 +171,58 @@ impl Forward<'_> {
         let failed = match outcome {
             Ok(mut answer) => match fault(&mut answer, self.upgrade) {
                 Some(fault) => Failed::sent(Reason::UpstreamInvalid, fault),
-                None => return self.answered(answer, begun, backend, permit, in_flight),
+                None => {
+                    let (call, after) = self.answered(answer, permit, in_flight, begun.elapsed());
+                    return (Ok(call), after, None);
+                }
             },
             Err(failed) => failed,
         };
-        let refusal = self.judge(&failed, backend, permit, begun.elapsed());
-        let next = match failed.unsent {
-            Some(unsent) if self.has_time(Duration::ZERO) => Next::Elsewhere(unsent),
+        let refusal = self.failed(&failed, backend, permit, begun.elapsed());
+        let after = match &failed.unsent {
+            Some(_) => Some(Attempt::Unsent),
             // Not after a time-out: the backend may still be at it, and the client has waited long enough.
-            None if failed.reason == Reason::UpstreamReset && !self.is_grpc => Next::Again(Duration::ZERO),
-            _ => Next::Done,
+            None if failed.reason == Reason::UpstreamReset && !self.is_grpc => Some(Attempt::Failed(Duration::ZERO)),
+            None => None,
         };
-        (Err(refusal), next)
+        (Err(refusal), after, failed.unsent)
     }
 
-    /// What an answer that is valid leads to.
+    /// What an answer that is valid leads to. Its breaker is told here, unless the trailers decide.
     fn answered(
         &mut self,
         answer: Answer,
-        begun: Instant,
-        backend: &Backend,
         mut permit: Option<Permit>,
         in_flight: InFlight,
-    ) -> (Result<Call, Refusal>, Next) {
-        let status = answer.response.status();
+        took: Duration,
+    ) -> (Call, Option<Attempt>) {
+        let (status, headers) = (answer.response.status(), answer.response.headers());
+        let backend = in_flight.backend();
         backend.answered();
         if self.group.wants_latency() {
-            let outcome = outcome::of_http(status, answer.response.headers());
-            backend.latency.observe(begun.elapsed(), !outcome.is_ill());
+            backend.latency.observe(took, !outcome::of_http(status, headers).is_ill());
         }
         if answer.resent {
             self.exchange.retried();
         }
-        let wait = retry::wait_after(status, answer.response.headers(), self.leisure);
-        let next = wait.filter(|_| !self.is_grpc).map_or(Next::Done, Next::Again);
-        if matches!(next, Next::Again(_))
+        let outcome = self.outcome(status, headers);
+        if let Some(outcome) = outcome
             && let Some(permit) = permit.take()
         {
-            permit.done(false);
+            permit.judge(outcome);
         }
-        (Ok(Call { answer, permit, in_flight }), next)
+        let wait = retry::wait_after(status, headers, self.retry_wait_left);
+        let after = wait.filter(|_| !self.is_grpc).map(Attempt::Failed);
+        (Call { answer, outcome, permit, in_flight }, after)
+    }
+
+    /// What a head says of the backend, if it does.
+    fn outcome(&self, status: StatusCode, headers: &HeaderMap) -> Option<Outcome> {
+        if !self.is_grpc || status != StatusCode::OK {
+            return Some(outcome::of_http(status, headers));
+        }
+        // Trailers decide, unless the head is all there is.
+        grpc::status(headers).map(|status| outcome::of_grpc(Some(status), headers, self.patience.end.is_some()))
     }
 
     /// A call over HTTP/1.1, with its informational answers.
@@ -195,42 +231,8 @@ impl Forward<'_> {
         backend.connections.http1(self.worker, self.head, body, &mut interim, self.patience).await
     }
 
-    /// The request's body once more, when it is time for it. None when it cannot be had, or costs too much.
-    async fn again(
-        &mut self,
-        replay: Option<&Replay>,
-        tried: &mut Tried,
-        repeats: u32,
-        wait: Duration,
-    ) -> Option<Upload> {
-        if repeats >= self.retries.attempts {
-            return None;
-        }
-        let budget = self.group.budget.as_ref()?;
-        let is_alone = !self.group.has_other(*tried);
-        self.leisure = self.leisure.saturating_sub(wait);
-        let wait = if is_alone { wait.max(retry::pause(repeats)) } else { wait };
-        let body = replay?.body().filter(|_| self.has_time(wait))?;
-        if !budget.take() {
-            self.exchange.unaffordable();
-            return None;
-        }
-        if is_alone {
-            *tried = Tried::default();
-        }
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
-        Some(body)
-    }
-
-    /// Whether there is time left after `wait`.
-    fn has_time(&self, wait: Duration) -> bool {
-        self.patience.end.is_none_or(|end| end > Instant::now() + wait)
-    }
-
     /// Tells backend and breaker about a failure, and words it for the client, who learns nothing of addresses.
-    fn judge(&self, failed: &Failed, backend: &Backend, permit: Option<Permit>, took: Duration) -> Refusal {
+    fn failed(&self, failed: &Failed, backend: &Backend, permit: Option<Permit>, took: Duration) -> Refusal {
         let detail = match failed.reason {
             Reason::ConnectFailed => "the service cannot be reached",
             Reason::UpstreamReset => "the service broke off before it answered",

@@ -4,7 +4,7 @@
 //! The codec is `shop_http1`. hyper's server reads every head a second time, behind the check that keeps ambiguous ones
 //! out, and keeps buffers for as long as a connection is open. Here one that waits holds none.
 
-mod spare;
+mod future_pool;
 
 use std::future::poll_fn;
 use std::io;
@@ -154,10 +154,10 @@ impl Connection {
         }
         let request = Request::from_parts(parts, incoming);
         let serving = Arc::clone(&worker.handler).serve(worker.index, Arc::clone(&self.watch), peer, request);
-        let mut serving: Serving<H> = spare::room_for::<H>(serving);
+        let mut serving: Serving<H> = future_pool::room_for::<H>(serving);
         let served = poll_fn(|cx| self.poll_served::<H>(&mut serving, cx)).await;
         let Some(Served { response, tunnel }) = served else { return (Then::Cut, None) };
-        spare::leave::<H>(serving);
+        future_pool::leave::<H>(serving);
         if tunnel.is_some() {
             self.watch.becomes_tunnel();
         }

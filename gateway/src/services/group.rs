@@ -224,9 +224,11 @@ impl Group {
         })
     }
 
-    /// Whether a backend in rotation has not been tried.
+    /// Whether a backend in rotation has not been tried and its breaker would let a call through.
     pub(crate) fn has_other(&self, tried: Tried) -> bool {
-        !self.left(tried).0.is_empty()
+        let (usable, _) = self.left(tried);
+        let mut others = self.members.iter().enumerate().filter(|(place, _)| usable.has(*place));
+        others.any(|(_, member)| member.breaker.as_ref().is_none_or(|breaker| breaker.would_permit()))
     }
 
     /// Who is in rotation, and who in reserve, of those not tried.

@@ -77,7 +77,8 @@ const OTHERS: [(&str, &[&str]); 8] = [
 ];
 
 /// Where else than in services headers are read and written.
-const PARTS: [&str; 5] = ["gateway", "crates/http", "crates/http1", "crates/browser", "crates/limit"];
+const PARTS: [&str; 7] =
+    ["gateway", "crates/http", "crates/web", "crates/idempotency", "crates/http1", "crates/browser", "crates/limit"];
 
 /// The names in `text`: made of a text, or the constants of `http::header`.
 fn names_in(text: &str) -> BTreeSet<String> {

@@ -144,6 +144,40 @@ async fn what_a_backend_said_is_worth_more_than_that_another_is_gone() {
     assert_eq!(&reply.body[..], b"failed");
 }
 
+/// The other backend is known to be ill: nobody may take it for a reason not to ask the good one again.
+#[tokio::test]
+async fn beside_a_backend_whose_breaker_is_open_the_good_one_is_asked_again() {
+    let bad = failing(503, 100_000, None).await;
+    // Fails the first call that it gets after the breaker of the other is open, and none before or after.
+    let fails_next = Arc::new(AtomicUsize::new(0));
+    let fails = Arc::clone(&fails_next);
+    let good = Upstream::serving(move |_| {
+        let fails = fails.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        async move {
+            let mut answer = Response::new(Full::new(Bytes::from_static(b"well")));
+            if fails {
+                *answer.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+            }
+            answer
+        }
+    })
+    .await;
+    let mut settings = repeating(&[bad.addr, good.addr]);
+    settings.circuit_breaker.enabled = true;
+    let gateway = Running::start(settings).await;
+    let breaker = format!(r#"gateway_circuit_breaker_state{{backend="http://{}",service="product"}}"#, bad.addr);
+    while gateway.metric(&breaker) != Some(2.0) {
+        assert_eq!(gateway.get("/api/products").await.status(), 200);
+    }
+    let retries = || gateway.metric(r#"gateway_retries_total{service="product"}"#);
+    let (calls, before) = ((count(&bad), count(&good)), retries());
+    fails_next.store(1, SeqCst);
+    let reply = gateway.get("/api/products").await;
+    assert_eq!((reply.status(), &reply.body[..]), (200, &b"well"[..]));
+    assert_eq!((count(&bad) - calls.0, count(&good) - calls.1), (0, 2), "the breaker stays respected");
+    assert_eq!(retries(), before.map(|before| before + 1.0));
+}
+
 #[tokio::test]
 async fn an_outage_is_not_multiplied() {
     let upstream = failing(503, 100_000, None).await;

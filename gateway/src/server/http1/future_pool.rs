@@ -23,9 +23,9 @@ pub(super) fn room_for<H: Handler>(
 
 /// Keeps the room of one that is over.
 pub(super) fn leave<H: Handler>(room: Serving<H>) {
-    H::spare().with_borrow_mut(|spare| {
-        if spare.len() < MOST {
-            spare.push(room);
+    H::spare().with_borrow_mut(|pool| {
+        if pool.len() < MOST {
+            pool.push(room);
         }
     });
 }
