@@ -33,6 +33,16 @@ pub fn key<T>(request: &Request<T>) -> Option<String> {
 }
 
 impl Call {
+    /// The call of `method`, with what it asks for if there is a key to compare it by; for methods that took no key before.
+    pub fn new(
+        method: &'static str,
+        key: Option<String>,
+        asked: impl FnOnce() -> Result<Value, Status>,
+    ) -> Result<Self, Status> {
+        let asked = if key.is_some() { asked()? } else { Value::Null };
+        Ok(Self { method, key, asked, bytes: Vec::new() })
+    }
+
     /// A key belongs to the door it came in by: an answer of the other one could not be given here, so the method
     /// of a call and that of a request over HTTP are never the same.
     fn fingerprint(&self) -> Fingerprint {
@@ -70,6 +80,20 @@ impl Once {
             }
         };
         detached(&tasks, run).await.map_err(status)?
+    }
+}
+
+/// Runs `work` under the operation id of the call's key, or under none without a key; a repeat gets the answer of the first
+/// run. Unlike in [`Once`] it ends when its caller goes away, and lets go of the key: for work that may stop anywhere.
+pub async fn once<T, F, W>(store: &Arc<dyn Store>, call: Call, work: W) -> Result<Response<T>, Status>
+where
+    T: Message + Default,
+    F: Future<Output = Result<T, Status>>,
+    W: FnOnce(Option<Uuid>) -> F,
+{
+    match &call.key {
+        Some(key) => keyed(store, key, &call, |operation| work(Some(operation))).await,
+        None => work(None).await.map(Response::new),
     }
 }
 

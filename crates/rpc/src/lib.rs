@@ -5,6 +5,7 @@
 //! Calls that may be repeats run in [`idempotency::Once`].
 
 mod accept;
+mod away;
 mod call;
 mod channel;
 mod detached;
@@ -17,6 +18,7 @@ mod one_message;
 mod server;
 mod status;
 
+pub use away::away;
 pub use call::call;
 pub use channel::{Outgoing, channel};
 pub use detached::detached;

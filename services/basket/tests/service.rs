@@ -120,6 +120,34 @@ async fn both_interfaces_show_one_basket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_repeated_under_its_key_takes_effect_once() {
+    let mut service = Running::start().await;
+    let keyed = |quantity| {
+        let mut request =
+            tonic::Request::new(proto::AddItemRequest { user_id: "ann".to_owned(), product_id: 1, quantity });
+        request.metadata_mut().insert("idempotency-key", "tea-1".parse().expect("a key"));
+        request
+    };
+    let first = service.rpc.add_item(keyed(2)).await.expect("added").into_inner();
+    let again = service.rpc.add_item(keyed(2)).await.expect("the same answer");
+    assert!(again.metadata().contains_key("idempotency-replayed"));
+    assert_eq!(again.into_inner(), first);
+    let other = service.rpc.add_item(keyed(3)).await.expect_err("another request");
+    assert_eq!(code(&other), (Code::InvalidArgument, "idempotency_key_reused".to_owned()));
+    assert_eq!(service.api.get("/baskets/ann").await.1["item_count"], 2);
+
+    let create = || {
+        let mut request = tonic::Request::new(proto::CreateBasketRequest { user_id: "bob".to_owned() });
+        request.metadata_mut().insert("idempotency-key", "bob-1".parse().expect("a key"));
+        request
+    };
+    for _ in 0..2 {
+        assert!(service.rpc.create_basket(create()).await.expect("made").into_inner().created);
+    }
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_lists_what_moved() {
     let mut service = Running::start().await;
     for product in [1, 2, 3] {

@@ -1,7 +1,5 @@
 //! The catalogue over gRPC: a deadline, a few retries while it is unavailable, and one clear failure after that.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use shop_config::Neighbour;
 use shop_fault::{Fault, Kind};
@@ -13,9 +11,6 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use crate::domain::{Catalog, Error, Product};
-
-/// How long a client should stay away while the product service cannot be reached.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The product service.
 #[derive(Clone)]
@@ -62,11 +57,10 @@ impl Catalog for GrpcCatalog {
 
 fn read(product: proto::Product) -> Result<Product, Error> {
     let price = product.price.unwrap_or_default();
-    let currency = price.currency.parse().map_err(|error| unavailable(Fault::internal(error)))?;
     Ok(Product {
         id: product.id,
         name: product.name,
-        price: Money::new(price.minor_units, currency),
+        price: Money::try_from(price).map_err(|error| unavailable(Fault::internal(error)))?,
         category: product.category,
         available: product.available_quantity,
     })
@@ -74,8 +68,5 @@ fn read(product: proto::Product) -> Result<Product, Error> {
 
 /// Whatever kept the catalogue from answering, the caller can only try again later.
 fn unavailable(cause: Fault) -> Error {
-    Fault::new(Kind::Unavailable, "product_service_unavailable", "the product service cannot be reached just now")
-        .with_retry_after(RETRY_AFTER)
-        .with_source(cause)
-        .into()
+    shop_rpc::away("product", cause).into()
 }

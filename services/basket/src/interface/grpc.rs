@@ -1,12 +1,14 @@
 //! Baskets over gRPC: the same commands, the same codes.
 
-use prost_types::Timestamp;
+use std::sync::Arc;
+
+use serde_json::json;
 use shop_fault::Fault;
-use shop_money::Money;
+use shop_idempotency::Store;
 use shop_proto::basket::v1 as proto;
 use shop_proto::basket::v1::basket_service_server::BasketService;
-use shop_proto::common::v1::Money as ProtoMoney;
-use time::OffsetDateTime;
+use shop_proto::timestamp;
+use shop_rpc::idempotency::{Call, key, once};
 use tonic::{Request, Response, Status};
 
 use super::Api;
@@ -21,13 +23,14 @@ type Answer<T> = Result<Response<T>, Status>;
 pub(crate) struct BasketGrpc {
     commands: Commands,
     queries: Queries,
+    keys: Arc<dyn Store>,
 }
 
 impl BasketGrpc {
     /// For what the handlers over HTTP work with.
     pub(crate) fn new(api: Api) -> Self {
-        let Api { commands, queries, .. } = api;
-        Self { commands, queries }
+        let Api { commands, queries, keys, .. } = api;
+        Self { commands, queries, keys }
     }
 }
 
@@ -47,9 +50,14 @@ impl BasketService for BasketGrpc {
     }
 
     async fn create_basket(&self, request: Request<proto::CreateBasketRequest>) -> Answer<proto::CreateBasketResponse> {
+        let key = key(&request);
         let user = user(&request.into_inner().user_id)?;
-        let (basket, created) = self.commands.create(&user).await.map_err(status)?;
-        Ok(Response::new(proto::CreateBasketResponse { basket: Some((&basket).into()), created }))
+        let call = Call::new("CreateBasket", key, || Ok(json!({ "user_id": user.as_str() })))?;
+        once(&self.keys, call, async |_| {
+            let (basket, created) = self.commands.create(&user).await.map_err(status)?;
+            Ok(proto::CreateBasketResponse { basket: Some((&basket).into()), created })
+        })
+        .await
     }
 
     async fn delete_basket(&self, request: Request<proto::DeleteBasketRequest>) -> Answer<proto::DeleteBasketResponse> {
@@ -59,6 +67,7 @@ impl BasketService for BasketGrpc {
     }
 
     async fn add_item(&self, request: Request<proto::AddItemRequest>) -> Answer<proto::AddItemResponse> {
+        let key = key(&request);
         let request = request.into_inner();
         let mut fields = Fields::default();
         let user = fields.user(&request.user_id);
@@ -66,9 +75,14 @@ impl BasketService for BasketGrpc {
         let (Some(user), Some(product), Some(quantity)) = (user, product, quantity) else {
             return Err(shop_rpc::status(fields.fault()));
         };
-        let command = AddItem { user, product, quantity, operation: None, expected: Expected::default() };
-        let basket = self.commands.add(command).await.map_err(status)?;
-        Ok(Response::new(proto::AddItemResponse { basket: Some((&basket).into()) }))
+        let asked = || Ok(json!({ "user_id": user.as_str(), "product_id": product, "quantity": quantity.get() }));
+        let call = Call::new("AddItem", key, asked)?;
+        once(&self.keys, call, async |operation| {
+            let command = AddItem { user, product, quantity, operation, expected: Expected::default() };
+            let basket = self.commands.add(command).await.map_err(status)?;
+            Ok(proto::AddItemResponse { basket: Some((&basket).into()) })
+        })
+        .await
     }
 
     async fn update_item(&self, request: Request<proto::UpdateItemRequest>) -> Answer<proto::UpdateItemResponse> {
@@ -109,14 +123,6 @@ fn user(text: &str) -> Result<UserId, Status> {
     fields.user(text).ok_or_else(|| shop_rpc::status(fields.fault()))
 }
 
-fn money(money: Money) -> ProtoMoney {
-    ProtoMoney { minor_units: money.minor, currency: money.currency.to_string() }
-}
-
-fn timestamp(at: OffsetDateTime) -> Timestamp {
-    Timestamp { seconds: at.unix_timestamp(), nanos: i32::try_from(at.nanosecond()).unwrap_or_default() }
-}
-
 impl From<&Basket> for proto::Basket {
     fn from(basket: &Basket) -> Self {
         Self {
@@ -124,7 +130,7 @@ impl From<&Basket> for proto::Basket {
             user_id: basket.user.to_string(),
             items: basket.lines.iter().map(Into::into).collect(),
             item_count: basket.item_count(),
-            total: Some(money(basket.total())),
+            total: Some(basket.total().into()),
             currency: basket.currency().to_string(),
             created_at: Some(timestamp(basket.created_at)),
             updated_at: Some(timestamp(basket.updated_at)),
@@ -141,8 +147,8 @@ impl From<&Line> for proto::BasketItem {
             product_id: line.product,
             name: line.name.clone(),
             quantity: line.quantity.get(),
-            price: Some(money(line.price)),
-            subtotal: Some(money(line.subtotal())),
+            price: Some(line.price.into()),
+            subtotal: Some(line.subtotal().into()),
             category: line.category.clone(),
             created_at: Some(timestamp(line.created_at)),
         }
@@ -161,8 +167,8 @@ impl From<Difference> for proto::BasketChange {
             product_id: difference.product,
             kind: kind.into(),
             name: difference.name,
-            old_price: prices.map(|(old, _)| money(old)),
-            new_price: prices.map(|(_, new)| money(new)),
+            old_price: prices.map(|(old, _)| old.into()),
+            new_price: prices.map(|(_, new)| new.into()),
             quantity: difference.quantity,
             available_quantity: difference.available,
         }

@@ -107,7 +107,7 @@ impl Payment {
             return Err(Error::RefundExceedsPayment { payment: self.id, asked, left });
         }
         if asked.minor <= 0 {
-            return Err(FieldError::new("amount", "too_small", "must be over 0").into());
+            return Err(FieldError::new("amount", "out_of_range", "must be over 0").into());
         }
         Ok(asked)
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 use serde_json::json;
 use shop_fault::{Fault, FieldError};
+use shop_input::{invalid_parameter, parameter};
 use shop_money::{Currency, Money};
 use shop_page::{Cursor, Limit};
 use shop_proto::payment::v1 as proto;
@@ -63,7 +64,8 @@ impl PaymentService for PaymentGrpc {
 
     async fn get_payments(&self, request: Request<proto::GetPaymentsRequest>) -> Answer<proto::GetPaymentsResponse> {
         let request = request.into_inner();
-        let user_id = request.user_id.as_deref().map(user).transpose()?;
+        let user_id =
+            request.user_id.as_deref().map(|text| parameter("user_id", text)).transpose().map_err(shop_rpc::status)?;
         let status = message::status_filter(request.status)?;
         let (payments, next_cursor) = self.page(Filter { user_id, status }, request.limit, &request.cursor).await?;
         Ok(Response::new(proto::GetPaymentsResponse { payments, next_cursor }))
@@ -151,7 +153,7 @@ impl PaymentGrpc {
     async fn page(&self, filter: Filter, limit: u32, cursor: &str) -> Result<(Vec<proto::Payment>, String), Status> {
         let limit = match limit {
             0 => Limit::default(),
-            n => Limit::new(n).ok_or_else(|| invalid("limit", "must be between 1 and 100"))?,
+            n => Limit::new(n).ok_or_else(|| shop_rpc::status(invalid_parameter("limit", "must be 0 to 100")))?,
         };
         let scope = scope(&filter);
         let after = Some(cursor).filter(|cursor| !cursor.is_empty()).map(|cursor| Cursor::decode(&scope, cursor));
@@ -166,10 +168,6 @@ fn status(error: Error) -> Status {
     shop_rpc::status(Fault::from(error))
 }
 
-fn invalid(field: &str, message: &str) -> Status {
-    shop_rpc::status(Fault::invalid(vec![FieldError::new(field, "invalid", message)]))
-}
-
 fn id(text: &str) -> Result<Uuid, Status> {
     shop_input::read("id", text).map_err(|wrong| shop_rpc::status(Fault::invalid(vec![wrong])))
 }
@@ -182,7 +180,9 @@ fn amount(money: &shop_proto::common::v1::Money) -> Result<Amount, Status> {
     let currency = match money.currency.as_str() {
         "" => Currency::USD,
         code => {
-            code.parse().map_err(|_| invalid("amount.currency", "must be an ISO 4217 currency code such as USD"))?
+            let message = "must be an ISO 4217 currency code such as USD";
+            let unknown = || Fault::invalid(vec![FieldError::new("amount.currency", "unknown", message)]);
+            code.parse().map_err(|_| shop_rpc::status(unknown()))?
         }
     };
     Ok(Amount::Exact(Money::new(money.minor_units, currency)))

@@ -140,7 +140,7 @@ fn price(given: Option<Price>, currency: Option<&str>, wrong: &mut Fields) -> Op
     let currency = match currency.map_or(Ok(Currency::default()), |code| code.trim().parse()) {
         Ok(currency) => currency,
         Err(error) => {
-            wrong.refuse("currency", "unknown_currency", MoneyError::to_string(&error));
+            wrong.refuse("currency", "unknown", MoneyError::to_string(&error));
             return None;
         }
     };
@@ -156,7 +156,7 @@ fn price(given: Option<Price>, currency: Option<&str>, wrong: &mut Fields) -> Op
         }
     };
     wrong.keep(price.and_then(|price| match price.minor {
-        ..=0 => Err(refused("too_small", "must be above zero".to_owned())),
+        ..=0 => Err(refused("out_of_range", "must be above zero".to_owned())),
         _ => Ok(price),
     }))
 }
@@ -173,8 +173,8 @@ fn stock(given: Option<i64>, wrong: &mut Fields) -> i64 {
     let mut refuse = |code: &str, message: String| wrong.refuse("stock_quantity", code, message);
     match given {
         None => refuse("required", "must be given".to_owned()),
-        Some(units) if units < 0 => refuse("too_small", "must be zero or more".to_owned()),
-        Some(units) if units > MAX_STOCK => refuse("too_large", format!("must be at most {MAX_STOCK}")),
+        Some(units) if units < 0 => refuse("out_of_range", "must be zero or more".to_owned()),
+        Some(units) if units > MAX_STOCK => refuse("out_of_range", format!("must be at most {MAX_STOCK}")),
         Some(_) => {}
     }
     given.unwrap_or_default()
@@ -191,7 +191,7 @@ fn image_url(given: Option<String>, wrong: &mut Fields) -> Option<String> {
     if given.chars().count() > MAX_URL {
         wrong.refuse("image_url", "too_long", format!("must have at most {MAX_URL} characters"));
     } else if !sound || given.contains(|c: char| c.is_control() || c.is_whitespace() || is_hidden(c)) {
-        wrong.refuse("image_url", "not_a_url", "must be an http or https URL, or null");
+        wrong.refuse("image_url", "invalid", "must be an http or https URL, or null");
     }
     Some(given)
 }
@@ -253,7 +253,7 @@ mod tests {
                 ("category", "required"),
                 ("price", "required"),
                 ("stock_quantity", "required"),
-                ("image_url", "not_a_url"),
+                ("image_url", "invalid"),
             ]
         );
     }
@@ -273,8 +273,8 @@ mod tests {
             (Draft { description: "x".repeat(5001), ..draft() }, "description", "too_long"),
             (Draft { description: "bell\u{7}".to_owned(), ..draft() }, "description", "control_character"),
             (Draft { category: " ".to_owned(), ..draft() }, "category", "required"),
-            (Draft { price: decimal("0"), ..draft() }, "price", "too_small"),
-            (Draft { price: decimal("-1"), ..draft() }, "price", "too_small"),
+            (Draft { price: decimal("0"), ..draft() }, "price", "out_of_range"),
+            (Draft { price: decimal("-1"), ..draft() }, "price", "out_of_range"),
             (Draft { price: decimal("1.005"), ..draft() }, "price", "too_many_decimals"),
             (
                 Draft { price: decimal("1.5"), currency: Some("JPY".to_owned()), ..draft() },
@@ -285,20 +285,20 @@ mod tests {
             (Draft { price: decimal("1e999999"), ..draft() }, "price", "out_of_range"),
             (Draft { price: decimal("1e-999999"), ..draft() }, "price", "too_many_decimals"),
             (Draft { price: Some(Price::Minor(i64::MAX)), ..draft() }, "price", "out_of_range"),
-            (Draft { currency: Some("XXX".to_owned()), ..draft() }, "currency", "unknown_currency"),
-            (Draft { currency: Some(String::new()), ..draft() }, "currency", "unknown_currency"),
-            (Draft { currency: Some(" ".to_owned()), ..draft() }, "currency", "unknown_currency"),
-            (Draft { stock_quantity: Some(-1), ..draft() }, "stock_quantity", "too_small"),
-            (Draft { stock_quantity: Some(MAX_STOCK + 1), ..draft() }, "stock_quantity", "too_large"),
-            (Draft { image_url: Some("javascript:alert(1)".to_owned()), ..draft() }, "image_url", "not_a_url"),
-            (Draft { image_url: Some("https://a b".to_owned()), ..draft() }, "image_url", "not_a_url"),
-            (Draft { image_url: Some("https://a.example*/".to_owned()), ..draft() }, "image_url", "not_a_url"),
-            (Draft { image_url: Some("https://a..example/".to_owned()), ..draft() }, "image_url", "not_a_url"),
-            (Draft { image_url: Some("https:a.example/".to_owned()), ..draft() }, "image_url", "not_a_url"),
-            (Draft { image_url: Some("https://a.example/ć".to_owned()), ..draft() }, "image_url", "not_a_url"),
-            (Draft { image_url: Some("https://a.example/%zz".to_owned()), ..draft() }, "image_url", "not_a_url"),
-            (Draft { image_url: Some("https://u:p@a.example/".to_owned()), ..draft() }, "image_url", "not_a_url"),
-            (Draft { image_url: Some("https://a/\u{202e}b".to_owned()), ..draft() }, "image_url", "not_a_url"),
+            (Draft { currency: Some("XXX".to_owned()), ..draft() }, "currency", "unknown"),
+            (Draft { currency: Some(String::new()), ..draft() }, "currency", "unknown"),
+            (Draft { currency: Some(" ".to_owned()), ..draft() }, "currency", "unknown"),
+            (Draft { stock_quantity: Some(-1), ..draft() }, "stock_quantity", "out_of_range"),
+            (Draft { stock_quantity: Some(MAX_STOCK + 1), ..draft() }, "stock_quantity", "out_of_range"),
+            (Draft { image_url: Some("javascript:alert(1)".to_owned()), ..draft() }, "image_url", "invalid"),
+            (Draft { image_url: Some("https://a b".to_owned()), ..draft() }, "image_url", "invalid"),
+            (Draft { image_url: Some("https://a.example*/".to_owned()), ..draft() }, "image_url", "invalid"),
+            (Draft { image_url: Some("https://a..example/".to_owned()), ..draft() }, "image_url", "invalid"),
+            (Draft { image_url: Some("https:a.example/".to_owned()), ..draft() }, "image_url", "invalid"),
+            (Draft { image_url: Some("https://a.example/ć".to_owned()), ..draft() }, "image_url", "invalid"),
+            (Draft { image_url: Some("https://a.example/%zz".to_owned()), ..draft() }, "image_url", "invalid"),
+            (Draft { image_url: Some("https://u:p@a.example/".to_owned()), ..draft() }, "image_url", "invalid"),
+            (Draft { image_url: Some("https://a/\u{202e}b".to_owned()), ..draft() }, "image_url", "invalid"),
         ];
         for (draft, field, code) in cases {
             assert_eq!(complaints(draft), [(field.to_owned(), code.to_owned())]);

@@ -1,18 +1,23 @@
 //! The catalogue over gRPC: the same commands, the same codes, and the stock side of a checkout.
 
-use prost_types::Timestamp;
+use std::sync::Arc;
+
 use shop_clock::SharedClock;
 use shop_fault::Fault;
+use shop_idempotency::Store;
+use shop_input::invalid_parameter;
 use shop_money::Currency;
 use shop_proto::common::v1::Money;
 use shop_proto::product::v1 as proto;
 use shop_proto::product::v1::product_service_server::ProductService;
-use time::OffsetDateTime;
+use shop_proto::timestamp;
+use shop_rpc::idempotency::{Call, key, once};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::Api;
-use super::listing::{Asked, refused};
+use super::listing::Asked;
+use super::view::canonical;
 use crate::application::{Commands, Queries};
 use crate::domain::{Direction, Draft, Filter, Line, Order, Price, Product, Sort, thousandths};
 
@@ -26,14 +31,15 @@ type Answer<T> = Result<Response<T>, Status>;
 pub(crate) struct ProductGrpc {
     commands: Commands,
     queries: Queries,
+    keys: Arc<dyn Store>,
     clock: SharedClock,
 }
 
 impl ProductGrpc {
     /// For what the handlers over HTTP work with.
     pub(crate) fn new(api: Api) -> Self {
-        let Api { commands, queries, clock, .. } = api;
-        Self { commands, queries, clock }
+        let Api { commands, queries, keys, clock } = api;
+        Self { commands, queries, keys, clock }
     }
 }
 
@@ -43,9 +49,15 @@ impl ProductService for ProductGrpc {
         &self,
         request: Request<proto::CreateProductRequest>,
     ) -> Answer<proto::CreateProductResponse> {
-        let operation = self.clock.new_id();
-        let product = self.commands.create(operation, request.into_inner().into()).await.map_err(shop_rpc::status)?;
-        Ok(Response::new(proto::CreateProductResponse { product: Some(product.into()) }))
+        let key = key(&request);
+        let draft: Draft = request.into_inner().into();
+        let call = Call::new("CreateProduct", key, || canonical(draft.clone()).map_err(shop_rpc::status))?;
+        once(&self.keys, call, async |operation| {
+            let operation = operation.unwrap_or_else(|| self.clock.new_id());
+            let product = self.commands.create(operation, draft).await.map_err(shop_rpc::status)?;
+            Ok(proto::CreateProductResponse { product: Some(product.into()) })
+        })
+        .await
     }
 
     async fn get_product(&self, request: Request<proto::GetProductRequest>) -> Answer<proto::GetProductResponse> {
@@ -105,16 +117,16 @@ fn asked(request: proto::GetProductsRequest) -> Result<Asked, Fault> {
         0 if request.ids.is_empty() => DEFAULT_LIMIT,
         0 => MAX_LIMIT,
         limit @ 1..=MAX_LIMIT => limit,
-        _ => return Err(refused("limit", format!("must be 0 to {MAX_LIMIT}"))),
+        _ => return Err(invalid_parameter("limit", format!("must be 0 to {MAX_LIMIT}"))),
     };
     if request.ids.len() > MAX_LIMIT {
-        return Err(refused("ids", format!("must be at most {MAX_LIMIT} ids")));
+        return Err(invalid_parameter("ids", format!("must be at most {MAX_LIMIT} ids")));
     }
     let order = order(request.sort)?;
     let (min_price, lowest_in) = bound("min_price", request.min_price)?.unzip();
     let (max_price, highest_in) = bound("max_price", request.max_price)?.unzip();
     if lowest_in.zip(highest_in).is_some_and(|(lowest, highest)| lowest != highest) {
-        return Err(refused("max_price", "must be of the same currency as min_price".to_owned()));
+        return Err(invalid_parameter("max_price", "must be of the same currency as min_price".to_owned()));
     }
     let filter = Filter {
         ids: request.ids,
@@ -131,7 +143,7 @@ fn asked(request: proto::GetProductsRequest) -> Result<Asked, Fault> {
 
 fn order(sort: i32) -> Result<Order, Fault> {
     use proto::ProductSort as Named;
-    let known = Named::try_from(sort).map_err(|_| refused("sort", "is not a known order".to_owned()))?;
+    let known = Named::try_from(sort).map_err(|_| invalid_parameter("sort", "is not a known order".to_owned()))?;
     Ok(match known {
         Named::Unspecified | Named::IdAsc => Order::new(Sort::Id, Direction::Up),
         Named::IdDesc => Order::new(Sort::Id, Direction::Down),
@@ -151,7 +163,7 @@ fn bound(name: &str, money: Option<Money>) -> Result<Option<(i64, Currency)>, Fa
     let Some(money) = money else { return Ok(None) };
     let currency = match money.currency.as_str() {
         "" => Currency::default(),
-        code => code.parse().map_err(|error: shop_money::MoneyError| refused(name, error.to_string()))?,
+        code => code.parse().map_err(|error: shop_money::MoneyError| invalid_parameter(name, error.to_string()))?,
     };
     Ok(Some((thousandths(shop_money::Money::new(money.minor_units, currency)), currency)))
 }
@@ -200,7 +212,7 @@ impl From<Product> for proto::Product {
             id: product.id,
             name: details.name,
             description: details.description,
-            price: Some(Money { minor_units: details.price.minor, currency: details.price.currency.to_string() }),
+            price: Some(details.price.into()),
             stock_quantity: details.stock_quantity,
             available_quantity,
             category: details.category,
@@ -211,9 +223,4 @@ impl From<Product> for proto::Product {
             version: product.version,
         }
     }
-}
-
-fn timestamp(at: OffsetDateTime) -> Timestamp {
-    // Nanoseconds of a second always fit.
-    Timestamp { seconds: at.unix_timestamp(), nanos: i32::try_from(at.nanosecond()).unwrap_or_default() }
 }

@@ -7,13 +7,14 @@ use salvo::writing::Json;
 use salvo::{Depot, Request, Response, Router, Writer};
 use serde::Deserialize;
 use shop_fault::Fault;
+use shop_input::invalid_parameter;
 use shop_page::Limit;
 use shop_web::idempotency;
 use shop_web::page::{CursorText, Page, PageSize};
 use shop_web::{About, Path, Problem, Query, StrictJson, describe, etag, precondition};
 
 use super::Api;
-use super::listing::{Asked, BOUND, MAX_CATEGORY, MAX_TEXT, bound, refused};
+use super::listing::{Asked, BOUND, MAX_CATEGORY, MAX_TEXT, bound};
 use super::view::{ProductBody, ProductView};
 use crate::domain::{Error, Filter, Order, Product};
 
@@ -92,7 +93,7 @@ impl TryFrom<ListParameters> for Asked {
 
 fn unknown_sort() -> Fault {
     let names: Vec<_> = Order::ALL.iter().map(|(name, _)| *name).collect();
-    refused("sort", format!("must be one of {}", names.join(", ")))
+    invalid_parameter("sort", format!("must be one of {}", names.join(", ")))
 }
 
 #[craft]

@@ -1,6 +1,7 @@
 //! What both APIs share about lists: bounds of the filters, and cursors tied to the list they came from.
 
 use shop_fault::{Fault, FieldError, Kind};
+use shop_input::invalid_parameter;
 use shop_money::{Currency, Decimal, Money};
 use shop_page::Cursor;
 
@@ -50,11 +51,11 @@ impl Wanted {
 fn text(name: &str, given: Option<String>, most: usize) -> Result<Option<String>, Fault> {
     let Some(given) = given else { return Ok(None) };
     if given.chars().count() > most {
-        return Err(refused(name, format!("must have at most {most} characters")));
+        return Err(invalid_parameter(name, format!("must have at most {most} characters")));
     }
     let given = given.trim();
     if given.contains(char::is_control) {
-        return Err(refused(name, "must not contain control characters".to_owned()));
+        return Err(invalid_parameter(name, "must not contain control characters".to_owned()));
     }
     Ok(Some(given.to_owned()))
 }
@@ -78,13 +79,7 @@ pub(super) fn bound(name: &str, text: &str) -> Result<i64, Fault> {
     decimal
         .and_then(|decimal| Money::parse(&decimal, finest))
         .map(|money| money.minor)
-        .map_err(|_| refused(name, "must be an amount such as 12.50".to_owned()))
-}
-
-/// 400 `invalid_parameter` on the parameter `name`.
-pub(super) fn refused(name: &str, message: String) -> Fault {
-    Fault::new(Kind::Malformed, "invalid_parameter", format!("parameter {name}: {message}"))
-        .with_field(FieldError::new(name, "invalid_parameter", message))
+        .map_err(|_| invalid_parameter(name, "must be an amount such as 12.50".to_owned()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use shop_web::page::Listed;
 use shop_web::{Problem, describe};
 use time::OffsetDateTime;
 
-use crate::domain::{CATEGORY, DESCRIPTION, Details, Draft, MAX_STOCK, MAX_URL, NAME, Price, Product};
+use crate::domain::{CATEGORY, DESCRIPTION, Details, Draft, Error, MAX_STOCK, MAX_URL, NAME, Price, Product};
 
 describe! {
     Name = describe::text(NAME).example("Walnut standing desk");
@@ -124,17 +124,22 @@ pub(crate) struct ProductBody {
 
 impl Canonical for ProductBody {
     fn canonical(self) -> Result<Value, Problem> {
-        let Details { name, description, price, stock_quantity, category, image_url } = Details::parse(self.into())?;
-        Ok(json!({
-            "name": name,
-            "description": description,
-            "price": price.minor,
-            "currency": price.currency.to_string(),
-            "stock_quantity": stock_quantity,
-            "category": category,
-            "image_url": image_url,
-        }))
+        Ok(canonical(self.into())?)
     }
+}
+
+/// What a product to add asks for, the same however it was written.
+pub(super) fn canonical(draft: Draft) -> Result<Value, Error> {
+    let Details { name, description, price, stock_quantity, category, image_url } = Details::parse(draft)?;
+    Ok(json!({
+        "name": name,
+        "description": description,
+        "price": price.minor,
+        "currency": price.currency.to_string(),
+        "stock_quantity": stock_quantity,
+        "category": category,
+        "image_url": image_url,
+    }))
 }
 
 impl From<ProductBody> for Draft {

@@ -173,3 +173,22 @@ async fn a_currency_is_left_out_by_an_empty_text_and_not_by_a_blank_one() {
     assert_eq!(refused, (Code::InvalidArgument, "validation_failed".to_owned()));
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_under_the_same_key_gets_the_same_answer() {
+    let mut service = Running::start().await;
+    let keyed = |name: &str| {
+        let mut request = tonic::Request::new(new(name, 7));
+        request.metadata_mut().insert("idempotency-key", "desk-1".parse().expect("a key"));
+        request
+    };
+    let first = service.grpc.create_product(keyed("desk")).await.expect("is made").into_inner();
+    let again = service.grpc.create_product(keyed(" desk ")).await.expect("is the same request");
+    assert!(again.metadata().contains_key("idempotency-replayed"));
+    assert_eq!(again.into_inner(), first);
+    let other = service.grpc.create_product(keyed("lamp")).await.expect_err("is another request");
+    assert_eq!(codes(other), (Code::InvalidArgument, "idempotency_key_reused".to_owned()));
+    let (_, page) = service.api.get("/products").await;
+    assert_eq!(page["products"].as_array().map(Vec::len), Some(1), "{page}");
+    service.stop().await;
+}

@@ -1,13 +1,10 @@
 //! Payments as gRPC messages.
 
-use prost_types::Timestamp;
-use shop_money::Money;
-use shop_proto::common::v1::Money as ProtoMoney;
+use shop_input::invalid_parameter;
 use shop_proto::payment::v1 as proto;
-use time::OffsetDateTime;
+use shop_proto::timestamp;
 use tonic::Status as Refusal;
 
-use super::invalid;
 use crate::domain::{Item, Method, Note, Payment, Refund, RefundStatus, Status};
 
 impl From<Payment> for proto::Payment {
@@ -17,8 +14,8 @@ impl From<Payment> for proto::Payment {
             id: payment.id.to_string(),
             user_id: payment.user_id.as_str().to_owned(),
             basket_id: payment.basket_id.to_string(),
-            amount: Some(money(payment.amount)),
-            refunded_amount: Some(money(payment.refunded())),
+            amount: Some(payment.amount.into()),
+            refunded_amount: Some(payment.refunded().into()),
             currency: payment.amount.currency.to_string(),
             status: status(payment.status).into(),
             method: method(payment.method).into(),
@@ -43,8 +40,8 @@ fn item(item: &Item) -> proto::PaymentItem {
         product_id: item.product_id,
         name: item.name.clone(),
         quantity: item.quantity,
-        price: Some(money(item.price)),
-        subtotal: Some(money(item.subtotal)),
+        price: Some(item.price.into()),
+        subtotal: Some(item.subtotal.into()),
         category: item.category.clone(),
         created_at: Some(timestamp(item.created_at)),
     }
@@ -53,18 +50,10 @@ fn item(item: &Item) -> proto::PaymentItem {
 fn refund(refund: &Refund) -> proto::Refund {
     proto::Refund {
         id: refund.id.to_string(),
-        amount: Some(money(refund.amount)),
+        amount: Some(refund.amount.into()),
         reason: refund.reason.as_ref().map(Note::as_str).unwrap_or_default().to_owned(),
         created_at: Some(timestamp(refund.created_at)),
     }
-}
-
-fn money(money: Money) -> ProtoMoney {
-    ProtoMoney { minor_units: money.minor, currency: money.currency.to_string() }
-}
-
-fn timestamp(at: OffsetDateTime) -> Timestamp {
-    Timestamp { seconds: at.unix_timestamp(), nanos: i32::try_from(at.nanosecond()).unwrap_or_default() }
 }
 
 const fn status(status: Status) -> proto::PaymentStatus {
@@ -101,5 +90,5 @@ pub(super) fn status_filter(sent: i32) -> Result<Option<Status>, Refusal> {
         return Ok(None);
     }
     let known = Status::ALL.into_iter().find(|known| i32::from(status(*known)) == sent);
-    known.map(Some).ok_or_else(|| invalid("status", "is not a payment status"))
+    known.map(Some).ok_or_else(|| shop_rpc::status(invalid_parameter("status", "is not a payment status")))
 }
