@@ -1,5 +1,7 @@
 //! Hostile values in every field and parameter of every operation that a service describes of itself.
 
+use std::collections::BTreeSet;
+
 use reqwest::Method;
 use serde_json::Value;
 
@@ -113,6 +115,24 @@ pub async fn every_field(api: &Api) -> usize {
     }
     assert!(refused > 0, "something is refused");
     refused
+}
+
+/// Holds lists written by hand to what the service describes of itself: `paths` to every path it has under one of `roots`, as
+/// the document writes them, and `members` to every member of their bodies. Panics with what is missing or no longer there.
+pub fn is_complete(document: &Value, roots: &[&str], paths: &[&str], members: &[&str]) {
+    let (mut known_paths, mut known_members) = (BTreeSet::new(), BTreeSet::new());
+    for (path, operations) in document["paths"].as_object().expect("paths") {
+        if !roots.iter().any(|root| path.starts_with(root)) {
+            continue;
+        }
+        known_paths.insert(path.as_str());
+        for operation in operations.as_object().expect("operations").values() {
+            known_members.extend(fields(document, &operation["requestBody"]["content"]["application/json"]["schema"]));
+        }
+    }
+    assert_eq!(paths.iter().copied().collect::<BTreeSet<_>>(), known_paths, "the paths that hostile requests go to");
+    let members: BTreeSet<_> = members.iter().map(|member| (*member).to_owned()).collect();
+    assert_eq!(members, known_members, "the members that hostile bodies have");
 }
 
 /// Targets and bodies for one operation.

@@ -5,6 +5,13 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 
+/// Every path of the service, as its document writes them.
+const PATHS: [&str; 4] =
+    ["/baskets", "/baskets/{user_id}", "/baskets/{user_id}/items", "/baskets/{user_id}/items/{product_id}"];
+
+/// Every member that a body may have; `any_body` makes bodies of them.
+const MEMBERS: [&str; 3] = ["user_id", "product_id", "quantity"];
+
 #[derive(Debug, Clone)]
 struct Sent {
     method: Method,
@@ -35,10 +42,11 @@ fn any_segment() -> impl Strategy<Value = String> {
 }
 
 fn any_path() -> impl Strategy<Value = String> {
-    let known = prop::sample::select(vec!["/baskets", "/baskets/ann", "/baskets/ann/items", "/baskets/ann/items/1"]);
+    let known = prop::sample::select(PATHS.to_vec())
+        .prop_map(|path| path.replace("{user_id}", "ann").replace("{product_id}", "1"));
     let made = prop::collection::vec(any_segment(), 0..6).prop_map(|segments| format!("/{}", segments.join("/")));
     let query = prop_oneof![Just(String::new()), "\\?[a-z0-9=&%+]{0,30}"];
-    (prop_oneof![known.prop_map(str::to_owned), made], query).prop_map(|(path, query)| path + &query)
+    (prop_oneof![known, made], query).prop_map(|(path, query)| path + &query)
 }
 
 fn any_body() -> impl Strategy<Value = String> {
@@ -46,7 +54,8 @@ fn any_body() -> impl Strategy<Value = String> {
     prop_oneof![
         (number(), number()).prop_map(|(id, units)| format!(r#"{{"product_id":{id},"quantity":{units}}}"#)),
         number().prop_map(|units| format!(r#"{{"quantity":{units}}}"#)),
-        any::<String>().prop_map(|user| serde_json::json!({ "user_id": user }).to_string()),
+        (prop::sample::select(MEMBERS.to_vec()), any::<String>())
+            .prop_map(|(member, text)| serde_json::json!({ (member): text }).to_string()),
         "[\\[\\]{}\":,0-9a-z\\\\]{0,60}",
         any::<String>(),
         Just("[".repeat(5000)),
@@ -75,6 +84,12 @@ fn any_request() -> impl Strategy<Value = Sent> {
         headers,
         body,
     })
+}
+
+#[tokio::test]
+async fn every_path_and_member_is_among_what_is_sent() {
+    let document = Stage::new().await.get("/openapi.json").await.json();
+    shop_testing::hostile::is_complete(&document, &["/baskets"], &PATHS, &MEMBERS);
 }
 
 #[test]

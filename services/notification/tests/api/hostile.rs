@@ -6,6 +6,30 @@ use shop_testing::hostile::every_field;
 
 use crate::harness::{Running, quick};
 
+/// Every path of the service, as its document writes them; each is below.
+const PATHS: [&str; 7] = [
+    "/notifications",
+    "/notifications/{id}",
+    "/notifications/{id}/retry",
+    "/users/{user_id}/notification-preferences",
+    "/webhooks/endpoints",
+    "/webhooks/endpoints/{id}",
+    "/webhooks/endpoints/{id}/rotate-secret",
+];
+
+/// Every member that a body may have; each is below.
+const MEMBERS: [&str; 6] = ["email", "email_enabled", "event_types", "url", "description", "enabled"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_path_and_member_is_among_what_is_sent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let service = Running::start(quick(folder.path())).await;
+    let (_, document) = service.api.get("/openapi.json").await;
+    let roots = ["/notifications", "/users", "/webhooks"];
+    shop_testing::hostile::is_complete(&document, &roots, &PATHS, &MEMBERS);
+    service.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_comes_in_breaks_it() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -31,6 +55,9 @@ async fn nothing_that_comes_in_breaks_it() {
         ] {
             check(&service, service.api.request(Method::GET, &path), &path).await;
         }
+        for path in [format!("/notifications/{text}/retry"), format!("/webhooks/endpoints/{text}/rotate-secret")] {
+            check(&service, service.api.request(Method::POST, &path), &path).await;
+        }
     }
     let bodies = [
         json!(null),
@@ -50,6 +77,7 @@ async fn nothing_that_comes_in_breaks_it() {
         json!({"event_types": [[[]]]}),
         json!({"event_types": [""]}),
         json!({"email_enabled": "yes"}),
+        json!({"url": "https://a.example/", "enabled": "yes"}),
         json!({"url": "https://a.example/", "description": "\u{7}"}),
     ];
     for body in &bodies {

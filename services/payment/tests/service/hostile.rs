@@ -7,6 +7,31 @@ use reqwest::header::{HeaderName, HeaderValue};
 
 use crate::world::World;
 
+/// Every path of the service, as its document writes them.
+const PATHS: [&str; 6] = [
+    "/payments",
+    "/payments/{id}",
+    "/payments/{id}/process",
+    "/payments/{id}/cancel",
+    "/payments/{id}/refund",
+    "/users/{user_id}/payments",
+];
+
+/// Every member that a body may have.
+const MEMBERS: [&str; 11] = [
+    "user_id",
+    "basket_id",
+    "method",
+    "provider",
+    "currency",
+    "description",
+    "metadata",
+    "payment_token",
+    "amount",
+    "reason",
+    "restock",
+];
+
 #[derive(Debug, Clone)]
 struct Sent {
     method: Method,
@@ -26,9 +51,9 @@ fn path() -> impl Strategy<Value = String> {
         "\\?(limit|cursor|user_id|status)=[a-zA-Z0-9%+._~-]{0,60}",
         "\\?[a-zA-Z0-9%&=+._~-]{0,60}",
     ];
-    let tail = prop_oneof![Just(""), Just("/process"), Just("/cancel"), Just("/refund"), Just("/payments"), Just("/x")];
-    (prop_oneof![Just("/payments"), Just("/users"), Just("")], id, tail, query)
-        .prop_map(|(head, id, tail, query)| format!("{head}/{id}{tail}{query}").replace("/?", "?"))
+    let made = prop_oneof![Just("/{id}"), Just("/users/{id}"), Just("/payments/{id}/x"), Just("/payments/")];
+    (prop_oneof![4 => proptest::sample::select(PATHS.to_vec()), 1 => made], id, query)
+        .prop_map(|(path, id, query)| path.replace("{id}", &id).replace("{user_id}", &id) + &query)
 }
 
 fn body() -> impl Strategy<Value = Vec<u8>> {
@@ -42,19 +67,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
         Just(serde_json::Value::Null),
         Just(serde_json::json!({"a": {"b": []}})),
     ];
-    let name = prop_oneof![
-        Just("user_id"),
-        Just("method"),
-        Just("basket_id"),
-        Just("metadata"),
-        Just("description"),
-        Just("payment_token"),
-        Just("amount"),
-        Just("reason"),
-        Just("restock"),
-        Just("currency"),
-        Just("x"),
-    ];
+    let name = prop_oneof![11 => proptest::sample::select(MEMBERS.to_vec()), 1 => Just("x")];
     let object = proptest::collection::btree_map(name, json, 0..6)
         .prop_map(|members| serde_json::to_vec(&members).expect("json"));
     prop_oneof![object, proptest::collection::vec(any::<u8>(), 0..200)]
@@ -79,6 +92,13 @@ fn sent() -> impl Strategy<Value = Sent> {
     let value = prop_oneof![Just(b"application/json".to_vec()), proptest::collection::vec(any::<u8>(), 0..80)];
     let headers = proptest::collection::vec((name, value), 0..4);
     (method, path(), body(), headers).prop_map(|(method, path, body, headers)| Sent { method, path, body, headers })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_path_and_member_is_among_what_is_sent() {
+    let world = World::new().await;
+    let (_, document) = world.api.get("/openapi.json").await;
+    shop_testing::hostile::is_complete(&document, &["/payments", "/users"], &PATHS, &MEMBERS);
 }
 
 #[tokio::test(flavor = "multi_thread")]
