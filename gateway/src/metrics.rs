@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use shop_http::method::{self, NAMES};
 use shop_limit::{Counting, Observer};
 use shop_telemetry::{Histogram, Histograms, TraceParent};
 
@@ -19,8 +20,6 @@ use crate::message::reason::Reason;
 /// The `service` label of what belongs to no service: own routes and requests without a route.
 pub(crate) const OWN: &str = "gateway";
 
-/// Methods with a label of their own; any other is `OTHER`, so that clients cannot invent label values.
-const METHODS: [&str; 8] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "OTHER"];
 const STATUSES: usize = 500;
 
 /// All families of metrics.
@@ -161,9 +160,9 @@ impl Metrics {
             active: self.active.with_label_values(&[name]),
             retries: self.retries.with_label_values(&[name]),
             unaffordable: self.unaffordable.with_label_values(&[name]),
-            durations: METHODS.map(|method| self.durations.with_label_values(&[name, method])),
+            durations: NAMES.map(|method| self.durations.with_label_values(&[name, method])),
             refusals: Reason::ALL.map(|reason| self.refusals.with_label_values(&[name, reason.word()])),
-            counts: (0..METHODS.len() * STATUSES).map(|_| OnceLock::new()).collect(),
+            counts: (0..NAMES.len() * STATUSES).map(|_| OnceLock::new()).collect(),
             requests: self.requests.clone(),
         }
     }
@@ -218,7 +217,7 @@ pub(crate) struct ServiceMetrics {
     pub(crate) active: IntGauge,
     pub(crate) retries: IntCounter,
     pub(crate) unaffordable: IntCounter,
-    durations: [Histogram; METHODS.len()],
+    durations: [Histogram; NAMES.len()],
     refusals: [IntCounter; Reason::ALL.len()],
     /// One per method and status, made when first needed.
     counts: Box<[OnceLock<IntCounter>]>,
@@ -240,7 +239,7 @@ impl ServiceMetrics {
         reason: Option<Reason>,
         trace: TraceParent,
     ) {
-        let method = method_index(method);
+        let method = method::index(method);
         if let Some(took) = took {
             self.durations[method].observe_in(took.as_secs_f64(), trace);
         }
@@ -248,22 +247,13 @@ impl ServiceMetrics {
         self.counts[method * STATUSES + status]
             .get_or_init(|| {
                 let status = (status + 100).to_string();
-                self.requests.with_label_values(&[&self.name, METHODS[method], &status])
+                self.requests.with_label_values(&[&self.name, NAMES[method], &status])
             })
             .inc();
         if let Some(reason) = reason {
             self.refusals[reason.index()].inc();
         }
     }
-}
-
-/// The method's name, unless a client made it up.
-pub(crate) fn known_method(method: &Method) -> Option<&'static str> {
-    METHODS[..METHODS.len() - 1].iter().find(|name| **name == method.as_str()).copied()
-}
-
-fn method_index(method: &Method) -> usize {
-    METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1)
 }
 
 /// The handles of one backend.

@@ -32,7 +32,6 @@ use crate::message::client::Client;
 use crate::message::headers::{self, Onward};
 use crate::message::reason::Reason;
 use crate::message::refusal::{self, Refusal};
-use crate::message::request_id::X_REQUEST_ID;
 use crate::message::{grpc, path, upgrade};
 use crate::proxy::download::{Body, Download};
 use crate::proxy::location::Inside;
@@ -160,7 +159,7 @@ async fn serve(
             response.map(|bytes| Body::own(bytes, exchange))
         }
     };
-    response.headers_mut().insert(X_REQUEST_ID, request_id);
+    response.headers_mut().insert(shop_http::request_id::HEADER, request_id);
     response.headers_mut().extend(limits.into_iter().flatten());
     browser.instruct(response.headers_mut(), &live);
     Served { response, tunnel }

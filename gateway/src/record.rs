@@ -96,7 +96,7 @@ impl Exchange {
 
     /// The request is one of `service`'s, under `route`.
     pub(crate) fn routed(&mut self, route: &'static str, service: &Arc<ServiceMetrics>) {
-        self.span.rename(|| format!("{} {route}", trace::verb(&self.method)).into());
+        self.span.rename(|| format!("{} {route}", shop_http::method::verb(&self.method)).into());
         self.span.set("http.route", route);
         self.route = route;
         service.active.inc();
@@ -198,7 +198,7 @@ impl Exchange {
                 headers.remove(TRACESTATE);
             }
         }
-        headers.insert(request_id::X_REQUEST_ID, self.request_id.clone());
+        headers.insert(shop_http::request_id::HEADER, self.request_id.clone());
         headers.insert(TRACEPARENT, self.traceparent.clone());
     }
 

@@ -20,6 +20,15 @@ pub fn known(method: &Method) -> &'static str {
     }
 }
 
+/// The method in the name of a span, which has no place for made-up ones.
+#[inline]
+pub fn verb(method: &Method) -> &'static str {
+    match known(method) {
+        "_OTHER" => "HTTP",
+        known => known,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -54,7 +54,8 @@ fn failed() -> Fault {
     Fault::new(Kind::Precondition, "precondition_failed", detail)
 }
 
-fn tags(headers: &HeaderMap, name: HeaderName) -> Result<Option<Tags<'_>>, Fault> {
+/// The tags that `If-Match` or `If-None-Match` names; 400 `invalid_if_match` or `invalid_if_none_match`.
+pub fn tags(headers: &HeaderMap, name: HeaderName) -> Result<Option<Tags<'_>>, Fault> {
     let (field, code) =
         if name == IF_MATCH { ("If-Match", "invalid_if_match") } else { ("If-None-Match", "invalid_if_none_match") };
     Tags::read(headers.get_all(name).iter().map(HeaderValue::as_bytes)).map_err(|malformed| {

@@ -114,11 +114,10 @@ fn is_probe(route: &str) -> bool {
 
 /// The request's span. Without the query, in which people search for what is theirs.
 fn about(req: &Request, route: &str, id: &RequestId) -> About {
-    let verb = method::known(req.method());
     let authority = req.uri().authority().map(http::uri::Authority::as_str).or_else(|| header(req, "host"));
     let authority: Option<http::uri::Authority> = authority.and_then(|host| host.parse().ok());
     let mut attributes = vec![
-        KeyValue::new("http.request.method", verb),
+        KeyValue::new("http.request.method", method::known(req.method())),
         KeyValue::new("url.scheme", "http"),
         KeyValue::new("url.path", req.uri().path().to_owned()),
         KeyValue::new("network.protocol.version", if req.version() == Version::HTTP_2 { "2" } else { "1.1" }),
@@ -128,7 +127,7 @@ fn about(req: &Request, route: &str, id: &RequestId) -> About {
         attributes.push(KeyValue::new("server.address", authority.host().to_owned()));
         attributes.extend(authority.port_u16().map(|port| KeyValue::new("server.port", i64::from(port))));
     }
-    let verb = if verb == "_OTHER" { "HTTP" } else { verb };
+    let verb = method::verb(req.method());
     if route == UNMATCHED {
         return (verb.into(), attributes);
     }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
-use shop_fault::FieldError;
-use shop_input::{Malformed, Tags, json};
+use shop_fault::{Fault, FieldError};
+use shop_http::precondition::{self, Verdict};
+use shop_input::json;
 
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
@@ -136,11 +137,10 @@ impl Precondition {
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         let mut kept = HeaderMap::new();
         for name in [header::IF_MATCH, header::IF_NONE_MATCH] {
-            Self::tags(headers, &name).map_err(|malformed| {
-                let field = if name == header::IF_MATCH { "If-Match" } else { "If-None-Match" };
-                let detail = format!("header {field}: {malformed}");
-                let error = FieldError::new(field, "invalid", malformed.to_string());
-                Refusal::new(Reason::InvalidParameter, detail).fields(vec![error])
+            precondition::tags(headers, name.clone()).map_err(|fault| {
+                let wrong =
+                    fault.fields().iter().map(|wrong| FieldError { code: "invalid".to_owned(), ..wrong.clone() });
+                Refusal::new(Reason::InvalidParameter, fault.detail().to_owned()).fields(wrong.collect())
             })?;
             kept.extend(headers.get_all(&name).iter().map(|line| (name.clone(), line.clone())));
         }
@@ -149,14 +149,7 @@ impl Precondition {
 
     /// Whether the state tagged `current` may be changed.
     pub(super) fn admits(&self, current: &str) -> bool {
-        let current = Some(current.as_bytes());
-        let tags = |name| Self::tags(&self.0, &name).ok().flatten();
-        tags(header::IF_MATCH).is_none_or(|tags| tags.match_strongly(current))
-            && !tags(header::IF_NONE_MATCH).is_some_and(|tags| tags.match_weakly(current))
-    }
-
-    fn tags<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<Tags<'a>>, Malformed> {
-        Tags::read(headers.get_all(name).iter().map(HeaderValue::as_bytes))
+        matches!(precondition::judge(&self.0, Some(current.as_bytes())), Ok(Verdict::Send))
     }
 }
 
@@ -179,20 +172,17 @@ pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Incomin
 }
 
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
-    json::parse(bytes).map_err(|refused| match refused {
-        json::Refused::Malformed(detail) => Refusal::new(Reason::MalformedJson, detail),
-        json::Refused::Fields(fields) => {
-            let detail = match fields.as_slice() {
-                [only] => format!("{}: {}", only.field, only.message),
-                many => format!("{} fields are not valid", many.len()),
-            };
-            Refusal::new(Reason::ValidationFailed, detail).fields(fields)
-        }
+    json::parse(bytes).map_err(|refused| {
+        let fault = Fault::from(refused);
+        let reason = if fault.fields().is_empty() { Reason::MalformedJson } else { Reason::ValidationFailed };
+        Refusal::new(reason, fault.detail().to_owned()).fields(fault.fields().to_vec())
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
     use serde::Deserialize;
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 use shop_balance::Seen;
+use shop_http::operations;
 
 use crate::message::headers::METHODS;
 use crate::message::reason::Reason;
@@ -11,8 +12,6 @@ use crate::message::refusal::Refusal;
 use crate::services::own::Own;
 use crate::services::{Backend, Member, Service};
 use crate::state::State;
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The answer of an own route.
 pub(crate) fn answer(
@@ -27,21 +26,12 @@ pub(crate) fn answer(
     }
     Ok(match own {
         Own::Server => about_server(method)?,
-        Own::Health => page(StatusCode::OK, &summary(state)),
-        Own::Detailed => page(StatusCode::OK, &detailed(state)),
-        Own::Ready if state.lifecycle.is_draining() => {
-            let mut response = page(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "draining"}));
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            response
-        }
+        Own::Health => operations::json(&summary(state)),
+        Own::Detailed => operations::json(&detailed(state)),
+        Own::Ready if state.lifecycle.is_draining() => operations::unready(&json!({"status": "draining"})),
         // Backends do not count: a gateway that cannot reach one still serves the others, and says 503 for that one.
-        Own::Live | Own::Ready => page(StatusCode::OK, &json!({"status": "up"})),
-        Own::Metrics => {
-            let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-            // Nobody keeps it (no-store), so that it need not say what it varies by.
-            let (kind, text) = state.numbers.metrics.all.render_for(accept);
-            response(StatusCode::OK, HeaderValue::from_static(kind), text)
-        }
+        Own::Live | Own::Ready => operations::live(),
+        Own::Metrics => operations::metrics(&state.numbers.metrics.all, headers),
     })
 }
 
@@ -55,18 +45,6 @@ fn about_server(method: &Method) -> Result<Response<Bytes>, Refusal> {
     *response.status_mut() = StatusCode::NO_CONTENT;
     response.headers_mut().insert(header::ALLOW, METHODS);
     Ok(response)
-}
-
-fn page(status: StatusCode, body: &Value) -> Response<Bytes> {
-    response(status, JSON, body.to_string())
-}
-
-fn response(status: StatusCode, content_type: HeaderValue, body: String) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 /// The gateway in a word.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use serde::Serialize;
 use shop_browser::csrf::Sender;
 use shop_fault::FieldError;
+use shop_http::problem::{self, Body};
 
 use crate::message::path::push_escaped;
 use crate::message::reason::Reason;
@@ -16,20 +16,6 @@ use crate::message::reason::Reason;
 pub(crate) const X_GATEWAY_REASON: HeaderName = HeaderName::from_static("x-gateway-reason");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-
-/// The members of a problem, in the order the services write them.
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: &'static str,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    instance: &'a str,
-    code: &'static str,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [FieldError],
-}
 
 /// A request the gateway answers itself, and why.
 #[derive(Debug)]
@@ -94,20 +80,14 @@ impl Refusal {
             self.common_headers(response.headers_mut(), HeaderValue::from_static("text/html; charset=utf-8"));
             return response;
         }
-        let problem = Problem {
-            r#type: "about:blank",
-            title: status.canonical_reason().unwrap_or("Refused"),
-            status: status.as_u16(),
-            detail: &self.detail,
-            instance,
-            code: self.reason.word(),
-            request_id: request_id.to_str().unwrap_or_default(),
-            errors: &self.errors,
-        };
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let title = status.canonical_reason().unwrap_or("Refused");
+        let body = Body::new(status, title, self.reason.word(), &self.detail)
+            .at(instance, request_id.to_str().unwrap_or_default())
+            .with_fields(&self.errors)
+            .to_json();
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = status;
-        self.common_headers(response.headers_mut(), HeaderValue::from_static("application/problem+json"));
+        self.common_headers(response.headers_mut(), problem::MEDIA_TYPE);
         response
     }
 
@@ -126,9 +106,7 @@ impl Refusal {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_GATEWAY_REASON, self.reason.header());
         if let Some(after) = self.retry_after {
-            // Whole seconds, rounded up: a client that waits as told must not come too early.
-            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(problem::seconds(after).max(1)));
         }
         headers.extend(self.headers);
     }

@@ -1,17 +1,12 @@
 //! The id of a request: the client's when it is usable, else a new one.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use shop_clock::{Clock, SystemClock};
+use shop_http::request_id;
 use shop_telemetry::TraceText;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
-
-/// `X-Request-Id`.
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Longest id taken from a client; longer ones would bloat every log line.
-const LONGEST: usize = 128;
 
 /// The client's id if it is 1 to 128 visible ASCII characters and sent once, else a new `UUIDv7`; and `trace` beside it, since
 /// copies of both travel together: they share one allocation.
@@ -19,20 +14,15 @@ pub(crate) fn beside(trace: &TraceText, headers: &HeaderMap) -> (HeaderValue, He
     let mut text = BytesMut::with_capacity(trace.as_str().len() + Hyphenated::LENGTH);
     text.extend_from_slice(trace.as_str().as_bytes());
     let trace = value(text.split().freeze());
-    let mut sent = headers.get_all(X_REQUEST_ID).iter();
-    let id = match (sent.next(), sent.next()) {
-        (Some(id), None) if is_usable(id.as_bytes()) => id.clone(),
-        _ => {
+    let id = match request_id::sent(headers) {
+        Some(id) => id.clone(),
+        None => {
             let mut id = Uuid::encode_buffer();
             text.extend_from_slice(SystemClock.new_id().hyphenated().encode_lower(&mut id).as_bytes());
             value(text.freeze())
         }
     };
     (id, trace)
-}
-
-fn is_usable(id: &[u8]) -> bool {
-    (1..=LONGEST).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
 }
 
 fn value(text: Bytes) -> HeaderValue {
@@ -48,7 +38,7 @@ mod tests {
         let kept = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {
-                headers.append(X_REQUEST_ID, HeaderValue::from_str(value).expect("value"));
+                headers.append(request_id::HEADER, HeaderValue::from_str(value).expect("value"));
             }
             let trace = shop_telemetry::TraceParent::random().text();
             let (id, traceparent) = beside(&trace, &headers);

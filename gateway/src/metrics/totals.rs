@@ -3,9 +3,10 @@
 use std::sync::OnceLock;
 
 use prometheus::core::Metric as _;
+use shop_http::method::NAMES;
 use shop_telemetry::LATENCY_BUCKETS;
 
-use super::{METHODS, STATUSES, ServiceMetrics};
+use super::{STATUSES, ServiceMetrics};
 use crate::message::reason::Reason;
 
 /// The numbers of a service at one moment, or the difference of two.
@@ -100,7 +101,7 @@ impl ServiceMetrics {
         }
         totals.retries = self.retries.get();
         totals.refusals = std::array::from_fn(|place| self.refusals.get(place).map_or(0, prometheus::IntCounter::get));
-        for histogram in self.durations.iter().take(METHODS.len()) {
+        for histogram in self.durations.iter().take(NAMES.len()) {
             let metric = histogram.plain().metric();
             let seen = metric.get_histogram();
             let mut below = 0;

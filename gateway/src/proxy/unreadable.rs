@@ -10,7 +10,6 @@ use shop_http1::request_head::Fault;
 use crate::message::headers;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::message::request_id::X_REQUEST_ID;
 use crate::record::Exchange;
 use crate::server::Watch;
 use crate::state::State;
@@ -29,7 +28,7 @@ pub(super) fn refuse(state: &Arc<State>, watch: &Arc<Watch>, fault: &Fault) -> B
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
-    headers.insert(X_REQUEST_ID, id);
+    headers.insert(shop_http::request_id::HEADER, id);
     if let Some(security) = &state.settings.live().security {
         security.write(headers, watch.is_encrypted());
     }

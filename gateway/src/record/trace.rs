@@ -3,22 +3,13 @@
 use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use shop_http::method;
 use shop_telemetry::{About, KeyValue, Span};
 
 use super::TRACEPARENT;
 use crate::message::grpc;
 use crate::message::reason::Reason;
 use crate::services::Backend;
-
-/// The method's name; made-up ones share one, as there must be few.
-fn method(method: &Method) -> &'static str {
-    crate::metrics::known_method(method).unwrap_or("_OTHER")
-}
-
-/// The method in the name of a span.
-pub(super) fn verb(method: &Method) -> &'static str {
-    crate::metrics::known_method(method).unwrap_or("HTTP")
-}
 
 fn version(version: Version) -> &'static str {
     match version {
@@ -31,7 +22,7 @@ fn version(version: Version) -> &'static str {
 /// A request from a client. Without the query, in which people search for what is theirs, and without their address.
 pub(super) fn about<B>(request: &Request<B>, encrypted: bool) -> About {
     let mut attributes = vec![
-        KeyValue::new("http.request.method", method(request.method())),
+        KeyValue::new("http.request.method", method::known(request.method())),
         KeyValue::new("url.scheme", if encrypted { "https" } else { "http" }),
         KeyValue::new("url.path", request.uri().path().to_owned()),
         KeyValue::new("network.protocol.version", version(request.version())),
@@ -42,14 +33,14 @@ pub(super) fn about<B>(request: &Request<B>, encrypted: bool) -> About {
         attributes.push(KeyValue::new("server.address", authority.host().to_owned()));
         attributes.extend(authority.port_u16().map(|port| KeyValue::new("server.port", i64::from(port))));
     }
-    (verb(request.method()).into(), attributes)
+    (method::verb(request.method()).into(), attributes)
 }
 
 /// A call to a backend; `retries` came before it.
 pub(super) fn call(verb_of: &Method, backend: &Backend, path: &str, retries: u32) -> About {
     let (host, port) = backend.address();
     let mut attributes = vec![
-        KeyValue::new("http.request.method", method(verb_of)),
+        KeyValue::new("http.request.method", method::known(verb_of)),
         KeyValue::new("server.address", host.to_owned()),
         KeyValue::new("server.port", i64::from(port)),
         KeyValue::new("url.full", format!("{}{path}", backend.label())),
@@ -57,7 +48,7 @@ pub(super) fn call(verb_of: &Method, backend: &Backend, path: &str, retries: u32
     if retries > 0 {
         attributes.push(KeyValue::new("http.request.resend_count", i64::from(retries)));
     }
-    (verb(verb_of).into(), attributes)
+    (method::verb(verb_of).into(), attributes)
 }
 
 /// Lets the backend go on from `span`.
