@@ -1,7 +1,8 @@
 //! One vocabulary of failure: what went wrong, for whom, and the HTTP status and gRPC code that say so.
 //!
-//! Domain errors turn into a [`Fault`]; `shop-http` renders it as a problem (RFC 9457) and `shop-rpc` as a
-//! status with details (`google.rpc.*`). Nothing else decides on status codes.
+//! Domain errors turn into a [`Fault`]; `shop-web` renders it as a problem (RFC 9457) and `shop-rpc` as a
+//! status with details (`google.rpc.*`). The gateway's reasons are of these kinds too, but for the few that only a proxy
+//! meets. Nothing else decides on status codes.
 
 mod scope;
 

@@ -1,6 +1,7 @@
 //! Why the gateway itself answered: one stable word, the same in the answer, the log and the metric.
 
 use http::{HeaderValue, StatusCode};
+use shop_fault::Kind;
 use shop_http1::request_head::FaultKind;
 
 /// Why a request was not answered by a backend.
@@ -157,64 +158,62 @@ impl Reason {
         }
     }
 
-    /// The status of the problem; 499 (nginx's number) stands for a client that left.
-    pub(crate) fn status(self) -> StatusCode {
-        match self {
-            Self::TlsRequired => StatusCode::PERMANENT_REDIRECT,
-            Self::BadRequest | Self::BadPath | Self::MalformedJson | Self::InvalidParameter => StatusCode::BAD_REQUEST,
-            Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::UriTooLong => StatusCode::URI_TOO_LONG,
-            Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
-            Self::NoRoute | Self::NotFound => StatusCode::NOT_FOUND,
-            Self::CrossOriginRefused | Self::AdminForbidden => StatusCode::FORBIDDEN,
-            Self::AdminUnauthorized => StatusCode::UNAUTHORIZED,
-            Self::AlreadyExists => StatusCode::CONFLICT,
-            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-            Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::ValidationFailed => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+    /// Its kind in the vocabulary of all failures; none is what only a proxy meets.
+    pub(crate) const fn kind(self) -> Option<Kind> {
+        Some(match self {
+            Self::BadRequest | Self::BadPath | Self::MalformedJson | Self::InvalidParameter => Kind::Malformed,
+            Self::MethodRefused => Kind::MethodNotAllowed,
+            Self::BodyTooLarge => Kind::TooLarge,
+            Self::NoRoute | Self::NotFound => Kind::NotFound,
+            Self::CrossOriginRefused | Self::AdminForbidden => Kind::Forbidden,
+            Self::AdminUnauthorized => Kind::Unauthenticated,
+            Self::AlreadyExists => Kind::Conflict,
+            Self::PreconditionFailed => Kind::Precondition,
+            Self::UnsupportedMedia => Kind::UnsupportedMedia,
+            Self::ValidationFailed => Kind::Invalid,
+            Self::RateLimited => Kind::TooManyRequests,
             Self::ServiceDisabled
             | Self::BreakerOpen
             | Self::NoHealthyBackend
             | Self::Draining
-            | Self::StateNotSaved => StatusCode::SERVICE_UNAVAILABLE,
-            Self::ConnectFailed | Self::UpstreamReset | Self::UpstreamInvalid => StatusCode::BAD_GATEWAY,
-            Self::UpstreamTimeout | Self::TunnelIdle => StatusCode::GATEWAY_TIMEOUT,
-            Self::ClientClosed => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-        }
-    }
-
-    /// The `grpc-status` number: `NO_ROUTE` is `UNIMPLEMENTED`, as gRPC maps a 404.
-    pub(crate) const fn grpc(self) -> u8 {
-        match self {
-            Self::ClientClosed => 1,
-            Self::BadRequest
-            | Self::BadPath
+            | Self::StateNotSaved => Kind::Unavailable,
+            Self::ConnectFailed | Self::UpstreamReset | Self::UpstreamInvalid => Kind::BadGateway,
+            Self::UpstreamTimeout | Self::TunnelIdle => Kind::Timeout,
+            Self::TlsRequired
+            | Self::BodyTimeout
+            | Self::HeadTooLarge
             | Self::UriTooLong
             | Self::ExpectationFailed
-            | Self::UnsupportedMedia
-            | Self::MalformedJson
-            | Self::InvalidParameter
-            | Self::ValidationFailed => 3,
-            Self::UpstreamTimeout | Self::TunnelIdle | Self::BodyTimeout => 4,
-            Self::NotFound => 5,
+            | Self::ClientClosed => return None,
+        })
+    }
+
+    /// The status of the problem, its kind's if it has one; 499 (nginx's number) stands for a client that left.
+    pub(crate) fn status(self) -> StatusCode {
+        let status = match self {
+            Self::TlsRequired => 308,
+            Self::BodyTimeout => 408,
+            Self::UriTooLong => 414,
+            Self::ExpectationFailed => 417,
+            Self::HeadTooLarge => 431,
+            Self::ClientClosed => 499,
+            _ => self.kind().unwrap_or(Kind::Internal).status(),
+        };
+        StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST)
+    }
+
+    /// The `grpc-status` number, where gRPC has no closer one its kind's: `NO_ROUTE` is `UNIMPLEMENTED`, as gRPC maps a 404.
+    pub(crate) fn grpc(self) -> u8 {
+        match self {
+            Self::ClientClosed => 1,
+            Self::UriTooLong | Self::ExpectationFailed => 3,
+            Self::BodyTimeout => 4,
             Self::AlreadyExists => 6,
-            Self::CrossOriginRefused | Self::AdminForbidden => 7,
-            Self::AdminUnauthorized => 16,
-            Self::HeadTooLarge | Self::BodyTooLarge | Self::RateLimited => 8,
+            Self::HeadTooLarge => 8,
             Self::TlsRequired | Self::PreconditionFailed => 9,
-            Self::NoRoute | Self::MethodRefused => 12,
+            Self::NoRoute => 12,
             Self::UpstreamInvalid => 13,
-            Self::ServiceDisabled
-            | Self::BreakerOpen
-            | Self::NoHealthyBackend
-            | Self::ConnectFailed
-            | Self::UpstreamReset
-            | Self::Draining
-            | Self::StateNotSaved => 14,
+            _ => u8::try_from(self.kind().unwrap_or(Kind::Internal).grpc()).unwrap_or(u8::MAX),
         }
     }
 
