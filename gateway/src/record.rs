@@ -231,7 +231,7 @@ impl Exchange {
 
     fn log(&self, status: StatusCode, reason: Option<Reason>, took: Duration) {
         let (method, route, status) = (self.method.as_str(), self.route, status.as_u16());
-        let duration_ms = f64::from(u32::try_from(took.as_micros()).unwrap_or(u32::MAX)) / 1000.0;
+        let duration_ms = shop_telemetry::millis(took);
         macro_rules! line {
             ($level:expr) => {
                 tracing::event!(

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
-use shop_clock::{Clock, SystemClock};
+use shop_clock::chance;
 use shop_config::Neighbour;
 use shop_fault::{Fault, Kind};
 use shop_telemetry::{KeyValue, Span, SpanKind};
@@ -128,8 +128,7 @@ fn is_passing(status: &Status) -> bool {
 /// Between half and all of the doubled pause: callers that failed together must not come back together.
 fn pause(repeats: u32) -> Duration {
     let full = BACKOFF.saturating_mul(1 << repeats.min(10)).min(BACKOFF_MAX);
-    let chance = f64::from(SystemClock.new_id().as_bytes()[15]) / f64::from(u8::MAX);
-    full.mul_f64(0.5 + chance / 2.0)
+    full.mul_f64(0.5 + chance::fraction() / 2.0)
 }
 
 /// A refusal stays what it is; a failure says which neighbour failed.

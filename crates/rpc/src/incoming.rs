@@ -226,7 +226,7 @@ impl Drop for Visit {
         if is_failure(self.code) {
             self.span.fail(code);
         }
-        let duration_ms = f64::from(u32::try_from(took.as_micros()).unwrap_or(u32::MAX)) / 1000.0;
+        let duration_ms = shop_telemetry::millis(took);
         macro_rules! log {
             ($level:ident) => {
                 tracing::$level!(

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
@@ -14,6 +15,12 @@ use tracing_subscriber::layer::Context;
 
 use crate::context;
 use crate::escape::{Plain, Plainly, Quoting, quoted};
+
+/// How long something took, as access lines say it: milliseconds, to the microsecond.
+#[inline]
+pub fn millis(took: Duration) -> f64 {
+    f64::from(u32::try_from(took.as_micros()).unwrap_or(u32::MAX)) / 1000.0
+}
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,6 +16,7 @@ mod writer;
 
 pub use context::RequestContext;
 pub use export::About;
+pub use format::millis;
 pub use histogram::{Histogram, Histograms, LATENCY_BUCKETS};
 pub use metrics::{Described, Metrics};
 pub use opentelemetry::KeyValue;
