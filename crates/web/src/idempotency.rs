@@ -81,13 +81,11 @@ impl<B: Asked> Idempotency<B> {
 fn key(headers: &HeaderMap) -> Result<Option<Key>, Problem> {
     let mut sent = headers.get_all(KEY).iter();
     let Some(value) = sent.next() else { return Ok(None) };
-    match (Key::read(value.to_str().unwrap_or_default().trim()), sent.next()) {
-        (Some(key), None) => Ok(Some(key)),
-        _ => {
-            let detail = format!("send one Idempotency-Key of {}", Key::FORM);
-            Err(Fault::new(Kind::Malformed, "invalid_idempotency_key", detail).into())
-        }
-    }
+    let key = Key::read(value.to_str().unwrap_or_default().trim()).filter(|_| sent.next().is_none());
+    key.map(Some).ok_or_else(|| {
+        let detail = format!("send one Idempotency-Key of {}", Key::FORM);
+        Fault::new(Kind::Malformed, "invalid_idempotency_key", detail).into()
+    })
 }
 
 /// The answer if it may be stored: not a failure of ours, not one that asks to come back, and not a stream. Nor that the
