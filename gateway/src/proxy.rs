@@ -251,8 +251,7 @@ impl Visit {
         }
         if let Some(csrf) = &live.csrf {
             let host = headers::public_host(&head.headers, self.client, &host);
-            let sender = csrf.judge(&head.method, &head.headers, host, self.browser.cors.as_ref());
-            refusal::own_pages_only(sender)?;
+            refusal::own_pages_only(csrf.judge(&head.method, &head.headers, host, self.browser.cors.as_ref()))?;
         }
         if let Some(own) = own {
             self.exchange.own(own.path());

@@ -123,6 +123,12 @@ struct Plan {
     panics: bool,
 }
 
+impl Default for Availability {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Availability {
     /// Before the first verdict everybody takes calls: a start refuses nothing.
     pub const fn new() -> Self {

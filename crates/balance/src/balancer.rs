@@ -66,7 +66,7 @@ impl Balancer {
             Self::LeastConnections(next) => {
                 // Begin at another place each time, so that equals take turns.
                 let start = turn(next);
-                let order = (start..count).chain(0..start).map(|n| nth(n));
+                let order = (start..count).chain(0..start).map(nth);
                 order.min_by_key(|place| candidates[*place].in_flight()).unwrap_or_else(|| nth(start))
             }
             Self::Weighted(current) => {

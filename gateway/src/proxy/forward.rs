@@ -169,13 +169,13 @@ impl Forward<'_> {
         };
         trace::answered(span, outcome.as_ref().map(|answer| &answer.response).map_err(|failed| failed.reason));
         let failed = match outcome {
-            Ok(mut answer) => match fault(&mut answer, self.upgrade) {
-                Some(fault) => Failed::sent(Reason::UpstreamInvalid, fault),
-                None => {
+            Ok(mut answer) => {
+                let Some(fault) = fault(&mut answer, self.upgrade) else {
                     let (call, after) = self.answered(answer, permit, in_flight, begun.elapsed());
                     return (Ok(call), after, None);
-                }
-            },
+                };
+                Failed::sent(Reason::UpstreamInvalid, fault)
+            }
             Err(failed) => failed,
         };
         let refusal = self.failed(&failed, backend, permit, begun.elapsed());
