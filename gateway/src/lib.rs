@@ -1,8 +1,9 @@
 //! The gateway: one port for HTTP and gRPC in front of all services.
 
-// The rooms, in the order in which a reader meets them: each may know those below it.
+// The rooms, in the order in which a reader meets them. Each may know those below it, which `tests/layers.rs` keeps so. What
+// knows nothing of a gateway is a crate: `shop-http1`, `shop-limit`, `shop-balance`, `shop-discovery`, `shop-browser`.
 
-// The way of a request.
+// The way of a request: who answers it, and with what.
 mod proxy;
 
 // What operators ask and change, and what the gateway answers by itself.
@@ -11,31 +12,29 @@ mod admin;
 // The reference of the API, put together from those of the services.
 mod docs;
 
-// Listeners, threads and clients' connections.
-mod server;
-
-// Generations of what settings decide, and how one replaces the other.
-mod state;
-
 // What is logged, counted and traced of one request.
 mod record;
 
-// Routes, services and their backends.
+// Listeners, threads and clients' connections, for any handler.
+mod server;
+
+// Generations of what settings decide, how one replaces the other; what is under way.
+mod state;
+
+// Routes, services and their backends in one generation, and checking them.
 mod services;
+
+// One call to one endpoint over its connections.
+mod upstream;
 
 // The numbers, and the latest refusals.
 mod metrics;
 
-// One call to one backend.
-mod upstream;
-
-// What was asked for.
+// What was asked for: by files, by what was found, by operators.
 pub mod settings;
 
 // What a proxy reads, writes and refuses in a message.
 mod message;
-
-// Parts that know nothing of a gateway.
 
 pub use server::doors::Doors;
 pub use settings::Config;

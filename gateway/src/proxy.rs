@@ -2,6 +2,7 @@
 //! breaker, call, answer with its security headers.
 
 pub(crate) mod download;
+mod finish;
 mod forward;
 mod location;
 mod redirect;
@@ -15,7 +16,7 @@ use std::thread::LocalKey;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use shop_browser::cors;
@@ -23,6 +24,7 @@ use shop_http1::request_head::Fault;
 use shop_limit::{Call as Counted, Ruling, Verdict};
 use tokio::time::Instant;
 
+use self::finish::{Browser, Limits, finish};
 use self::forward::{Call, Forward};
 use crate::admin::feed::Listener;
 use crate::admin::own;
@@ -159,9 +161,7 @@ async fn serve(
             response.map(|bytes| Body::own(bytes, exchange))
         }
     };
-    response.headers_mut().insert(shop_http::request_id::HEADER, request_id);
-    response.headers_mut().extend(limits.into_iter().flatten());
-    browser.instruct(response.headers_mut(), &live);
+    finish(response.headers_mut(), request_id, limits, browser, &live);
     Served { response, tunnel }
 }
 
@@ -177,31 +177,7 @@ struct Visit {
     is_encrypted: bool,
     is_grpc: bool,
     /// What the limiter tells the client.
-    limits: Option<[(HeaderName, HeaderValue); 2]>,
-}
-
-/// What matters when the client is a browser.
-struct Browser {
-    is_possible: bool,
-    /// Whether it speaks TLS.
-    is_secure: bool,
-    /// What the rules for other sites' pages say; none when there are no rules for this request.
-    cors: Option<cors::Verdict>,
-}
-
-impl Browser {
-    /// Tells it what it may do with the answer.
-    fn instruct(self, headers: &mut HeaderMap, live: &Live) {
-        if !self.is_possible {
-            return;
-        }
-        if let Some(security) = &live.security {
-            security.write(headers, self.is_secure);
-        }
-        if let (Some(cors), Some(verdict)) = (&live.cors, self.cors) {
-            cors.write(verdict, headers);
-        }
-    }
+    limits: Option<Limits>,
 }
 
 /// Who answers.

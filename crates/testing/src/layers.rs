@@ -1,4 +1,5 @@
-//! The rule of who may know whom inside a service, checked on its source text.
+//! The rules of who may know whom inside a crate, checked on its source text: the layers of a service, the rooms of the
+//! gateway.
 
 use std::{
     collections::BTreeSet,
@@ -65,14 +66,48 @@ const SERVICES: [&str; 4] = ["shop_product", "shop_basket", "shop_payment", "sho
 /// Panics with every place where a layer of the service in `crate_dir` knows what it must not. For a test:
 /// `shop_testing::layers::check(env!("CARGO_MANIFEST_DIR"))`.
 pub fn check(crate_dir: impl AsRef<Path>) {
-    let src = crate_dir.as_ref().join("src");
+    check_by(crate_dir.as_ref(), |room| match room {
+        "main" => Vec::new(),
+        _ => {
+            let rule = RULES.iter().find(|(name, _)| *name == room);
+            rule.map_or(&[][..], |(_, names)| names).iter().chain(&SERVICES).map(|name| (*name).to_owned()).collect()
+        }
+    });
+}
+
+/// A folder (or file) at the root of a crate, and which others it may know.
+pub type Room<'a> = (&'a str, &'a [&'a str]);
+
+/// Panics with every place in the crate in `crate_dir` where one of its `rooms` knows another that it must not. They come in
+/// reading order: each may know only such as follow it, so there is no circle. The root may know all of them.
+pub fn check_rooms(crate_dir: impl AsRef<Path>, rooms: &[Room<'_>]) {
+    for (place, (name, knows)) in rooms.iter().enumerate() {
+        for known in *knows {
+            let is_below = rooms[place + 1..].iter().any(|(below, _)| below == known);
+            assert!(is_below, "`{name}` may not know `{known}`, which does not follow it");
+        }
+    }
+    let must_not = |room: &str| -> Vec<String> {
+        if ["lib", "main"].contains(&room) {
+            return Vec::new();
+        }
+        let (_, knows) = rooms.iter().find(|(name, _)| *name == room).expect("every room has its place in the list");
+        let others = rooms.iter().map(|(name, _)| *name).filter(|other| *other != room && !knows.contains(other));
+        others.map(|other| format!("crate::{other}")).collect()
+    };
+    check_by(crate_dir.as_ref(), must_not);
+}
+
+/// Panics with every place where a room knows one of the names that it must not.
+fn check_by(crate_dir: &Path, must_not: impl Fn(&str) -> Vec<String>) {
+    let src = crate_dir.join("src");
     let mut wrong = Vec::new();
     let files = sources(&src);
     assert!(!files.is_empty(), "no sources in {}", src.display());
     for file in &files {
         let within = file.strip_prefix(&src).expect("is under src");
         let text = fs::read_to_string(file).expect("is readable");
-        for name in violations(within, &text) {
+        for name in violations(within, &text, &must_not) {
             wrong.push(format!("{} must not know `{name}`", within.display()));
         }
     }
@@ -80,14 +115,54 @@ pub fn check(crate_dir: impl AsRef<Path>) {
 }
 
 /// The forbidden names in one file, whose path starts at `src`.
-fn violations(within: &Path, text: &str) -> BTreeSet<String> {
-    let layer = within.iter().next().and_then(|part| part.to_str()).unwrap_or("").trim_end_matches(".rs");
-    if layer == "main" {
-        return BTreeSet::new();
+fn violations(within: &Path, text: &str, must_not: impl Fn(&str) -> Vec<String>) -> BTreeSet<String> {
+    let room = within.iter().next().and_then(|part| part.to_str()).unwrap_or("").trim_end_matches(".rs");
+    let tokens = tokens(text);
+    let known = known(&tokens, within.iter().count());
+    must_not(room).into_iter().filter(|name| known.contains(name)).collect()
+}
+
+/// Every identifier; and as `crate::name` what is named from the root of the crate, by a file `depth` modules below it.
+fn known(tokens: &[&str], depth: usize) -> BTreeSet<String> {
+    let is_name = |token: &str| token.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    let mut found: BTreeSet<_> =
+        tokens.iter().filter(|token| is_name(token)).map(|token| (*token).to_owned()).collect();
+    for (place, _) in tokens.iter().enumerate() {
+        let Some(mut rest) = from_root(&tokens[place..], depth) else { continue };
+        if rest.first() != Some(&"{") {
+            found.extend(rest.first().filter(|token| is_name(token)).map(|name| format!("crate::{name}")));
+            continue;
+        }
+        // `use crate::{one, other::{…}}`: what stands first in each branch.
+        let (mut open, mut is_first) = (0_usize, true);
+        while let Some((token, after)) = rest.split_first() {
+            match *token {
+                "{" => open += 1,
+                "}" => open -= 1,
+                "," => is_first |= open == 1,
+                name if is_first && open == 1 => {
+                    found.insert(format!("crate::{name}"));
+                    is_first = false;
+                }
+                _ => {}
+            }
+            if open == 0 {
+                break;
+            }
+            rest = after;
+        }
     }
-    let forbidden = RULES.iter().find(|(name, _)| *name == layer).map_or(&[][..], |(_, names)| names);
-    let known = identifiers(text);
-    forbidden.iter().chain(&SERVICES).filter(|name| known.contains(**name)).map(|name| (*name).to_owned()).collect()
+    found
+}
+
+/// What follows `crate::`, or as many `super::` as lead to the root, if `tokens` begin so.
+fn from_root<'a, 'b>(tokens: &'a [&'b str], depth: usize) -> Option<&'a [&'b str]> {
+    match tokens {
+        ["crate", "::", rest @ ..] => Some(rest),
+        ["super", "::", rest @ ..] if depth == 1 => Some(rest),
+        ["super", "::", rest @ ..] => from_root(rest, depth - 1).filter(|_| rest.first() == Some(&"super")),
+        _ => None,
+    }
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
@@ -103,10 +178,10 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Every identifier of the code, without comments, strings and the tests at the end of the file.
-fn identifiers(text: &str) -> BTreeSet<&str> {
+/// Identifiers, `::`, braces and commas of the code, without comments, strings and the tests at the end of the file.
+fn tokens(text: &str) -> Vec<&str> {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
-    let mut found = BTreeSet::new();
+    let mut found = Vec::new();
     let mut rest = code;
     while let Some(first) = rest.chars().next() {
         let length = if rest.starts_with("//") {
@@ -119,9 +194,15 @@ fn identifiers(text: &str) -> BTreeSet<&str> {
             character(rest)
         } else if first.is_alphabetic() || first == '_' {
             let length = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-            found.insert(&rest[..length]);
+            found.push(&rest[..length]);
             length
+        } else if rest.starts_with("::") {
+            found.push(&rest[..2]);
+            2
         } else {
+            if "{},".contains(first) {
+                found.push(&rest[..1]);
+            }
             first.len_utf8()
         };
         rest = &rest[length..];
@@ -169,8 +250,52 @@ fn character(text: &str) -> usize {
 mod tests {
     use super::*;
 
+    fn layer(room: &str) -> Vec<String> {
+        let rule = RULES.iter().find(|(name, _)| *name == room);
+        rule.map_or(&[][..], |(_, names)| names).iter().chain(&SERVICES).map(|name| (*name).to_owned()).collect()
+    }
+
     fn found(path: &str, text: &str) -> Vec<String> {
-        violations(Path::new(path), text).into_iter().collect()
+        violations(Path::new(path), text, layer).into_iter().collect()
+    }
+
+    fn rooms(texts: [(&str, &str); 2]) {
+        let place = tempfile::tempdir().expect("a folder");
+        fs::create_dir_all(place.path().join("src/upper")).expect("a folder");
+        for (file, text) in texts {
+            fs::write(place.path().join("src").join(file), text).expect("a file");
+        }
+        check_rooms(place.path(), &[("upper", &["lower"]), ("lower", &[])]);
+    }
+
+    #[test]
+    fn a_room_knows_those_below_it() {
+        rooms([("upper.rs", "use crate::lower::Thing;"), ("lower.rs", "fn f(upper: u8) { upper } // crate::upper")]);
+        rooms([("upper/one.rs", "use super::super::lower;"), ("lower.rs", "use std::upper; let a = \"crate::upper\";")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "lower.rs must not know `crate::upper`")]
+    fn an_arrow_that_was_turned_is_seen() {
+        rooms([("upper.rs", ""), ("lower.rs", "use crate::{other, lower::{Thing, a}, upper::Thing};")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "lower.rs must not know `crate::upper`")]
+    fn a_path_within_the_code_is_an_arrow_too() {
+        rooms([("upper.rs", ""), ("lower.rs", "fn f() { crate::upper::g() }")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "lower.rs must not know `crate::upper`")]
+    fn the_way_round_by_super_leads_there_too() {
+        rooms([("upper.rs", ""), ("lower.rs", "use super::upper;")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "which does not follow it")]
+    fn a_list_that_looks_up_is_no_list() {
+        check_rooms(".", &[("upper", &[]), ("lower", &["upper"])]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use http::header::{self, HeaderValue};
 use http::{Method, Request, Version};
 use shop_http1::request_head::Fault;
 
+use super::finish::{Browser, finish};
 use crate::message::headers;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
@@ -28,10 +29,9 @@ pub(super) fn refuse(state: &Arc<State>, watch: &Arc<Watch>, fault: &Fault) -> B
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
-    headers.insert(shop_http::request_id::HEADER, id);
-    if let Some(security) = &state.settings.live().security {
-        security.write(headers, watch.is_encrypted());
-    }
+    // What cannot be read may have come from a browser, too; of which site, nobody knows.
+    let browser = Browser { is_possible: true, is_secure: watch.is_encrypted(), cors: None };
+    finish(headers, id, None, browser, &state.settings.live());
     exchange.answered(response.status(), Some(reason));
     exchange.complete();
     if !fault.speaks_http {

@@ -114,6 +114,8 @@ impl Connection {
     /// The next head; none when no request comes any more.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Head>, Fault>> {
         loop {
+            // First of all, so that the waker is known before anything is found to be pending: an order that comes in between
+            // would wake nobody.
             let order = self.watch.ordered(cx);
             if order == Order::Cut {
                 return Poll::Ready(Ok(None));
@@ -211,12 +213,15 @@ impl Connection {
             if self.watch.is_cut(cx) {
                 return Poll::Ready(None);
             }
+            // The handler before the client: it may be what asks for a piece of the body, in this very task.
             if let Poll::Ready(served) = serving.poll(cx) {
                 return Poll::Ready(Some(served));
             }
             match self.poll_client(cx) {
+                // Whoever reads it is perhaps polled by this task alone, so round again.
                 Poll::Ready(Came::Piece) => {}
                 Poll::Ready(Came::Gone) => return Poll::Ready(None),
+                // Only now: hints are worth no delay of the response.
                 Poll::Pending => {
                     return if let Poll::Ready(Err(_)) = self.poll_interim(cx) {
                         Poll::Ready(None)
@@ -246,7 +251,9 @@ impl Connection {
                 (Poll::Ready(Err(Trouble::Connection(_))), _) | (_, Poll::Ready(Err(_))) => {
                     return Poll::Ready(Then::Cut);
                 }
+                // The client counts, and sees that some is missing.
                 (Poll::Ready(Err(Trouble::Body)), _) if outgoing.is_delimited() => return Poll::Ready(Then::End),
+                // The end of the connection is the end of this body: only a reset says that it is not whole.
                 (Poll::Ready(Err(Trouble::Body)), _) => {
                     self.socket.will_reset();
                     return Poll::Ready(Then::Cut);
@@ -254,6 +261,7 @@ impl Connection {
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Then::Next),
                 _ => {}
             }
+            // A backend that answers while it still reads needs the rest of the body to come to its end.
             match ready!(self.poll_client(cx)) {
                 Came::Piece => {}
                 Came::Gone => return Poll::Ready(Then::Cut),

@@ -1,0 +1,48 @@
+//! The last headers of every response, whoever made it: a backend, the gateway, or the refusal of a head that nobody could read.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use shop_browser::cors;
+use shop_http::request_id::HEADER as X_REQUEST_ID;
+
+use crate::state::live::Live;
+
+/// What the limiter tells the client.
+pub(super) type Limits = [(HeaderName, HeaderValue); 2];
+
+/// Writes them. They come last, so that a backend cannot say otherwise.
+pub(super) fn finish(
+    headers: &mut HeaderMap,
+    request_id: HeaderValue,
+    limits: Option<Limits>,
+    browser: Browser,
+    live: &Live,
+) {
+    headers.insert(X_REQUEST_ID, request_id);
+    headers.extend(limits.into_iter().flatten());
+    browser.instruct(headers, live);
+}
+
+/// What matters when the client is a browser.
+pub(super) struct Browser {
+    /// Whether it may be one at all.
+    pub(super) is_possible: bool,
+    /// Whether it speaks TLS.
+    pub(super) is_secure: bool,
+    /// What the rules for other sites' pages say; none when there are no rules for this request.
+    pub(super) cors: Option<cors::Verdict>,
+}
+
+impl Browser {
+    /// Tells it what it may do with the answer.
+    fn instruct(self, headers: &mut HeaderMap, live: &Live) {
+        if !self.is_possible {
+            return;
+        }
+        if let Some(security) = &live.security {
+            security.write(headers, self.is_secure);
+        }
+        if let (Some(cors), Some(verdict)) = (&live.cors, self.cors) {
+            cors.write(verdict, headers);
+        }
+    }
+}
