@@ -38,7 +38,7 @@ use crate::message::{grpc, path, upgrade};
 use crate::proxy::download::{Body, Download};
 use crate::proxy::location::Inside;
 use crate::proxy::tunnel::{Link, Tunnel};
-use crate::record::Exchange;
+use crate::record::RequestRecord;
 use crate::server::Watch;
 use crate::server::handler::{Handler, Served, Spare};
 use crate::services::own::{Own, SERVER};
@@ -114,7 +114,7 @@ async fn serve(
         cors: live.cors.as_ref().map(|cors| cors.judge(request.headers())),
     };
     let mut visit = Visit {
-        exchange: Exchange::begin(state, connection.occupy(), &request, connection.is_encrypted()),
+        record: RequestRecord::begin(state, connection.occupy(), &request, connection.is_encrypted()),
         peer,
         client,
         browser,
@@ -125,31 +125,31 @@ async fn serve(
         limits: None,
     };
     let answer = visit.answer(&proxy, worker, &live, request).await;
-    let Visit { mut exchange, limits, browser, .. } = visit;
-    let request_id = exchange.request_id().clone();
+    let Visit { mut record, limits, browser, .. } = visit;
+    let request_id = record.request_id().clone();
     let mut tunnel = None;
     let mut response = match answer {
         Ok(Reply::Backend(head, download)) => {
-            exchange.answered(head.status, None);
-            Response::from_parts(head, Body::backend(download, exchange))
+            record.answered(head.status, None);
+            Response::from_parts(head, Body::backend(download, record))
         }
         Ok(Reply::Tunnel(head, link)) => {
-            exchange.answered(head.status, None);
-            tunnel = Some(Tunnel::new(link, exchange, &live.config.upstream));
+            record.answered(head.status, None);
+            tunnel = Some(Tunnel::new(link, record, &live.config.upstream));
             Response::from_parts(head, Body::none())
         }
         Ok(Reply::Events(response, listener)) => {
-            exchange.answered(response.status(), None);
-            response.map(|()| Body::events(listener, exchange))
+            record.answered(response.status(), None);
+            response.map(|()| Body::events(listener, record))
         }
         Ok(Reply::Own(response)) => {
-            exchange.answered(response.status(), None);
-            response.map(|bytes| Body::own(bytes, exchange))
+            record.answered(response.status(), None);
+            response.map(|bytes| Body::own(bytes, record))
         }
         Err(refusal) => {
             let reason = refusal.reason;
             let mut response = if is_grpc {
-                exchange.grpc_status(Some(reason.grpc()));
+                record.grpc_status(Some(reason.grpc()));
                 refusal.grpc()
             } else {
                 refusal.problem(uri.path(), &request_id)
@@ -157,8 +157,8 @@ async fn serve(
             if reason.closes() && version < Version::HTTP_2 {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            exchange.answered(response.status(), Some(reason));
-            response.map(|bytes| Body::own(bytes, exchange))
+            record.answered(response.status(), Some(reason));
+            response.map(|bytes| Body::own(bytes, record))
         }
     };
     finish(response.headers_mut(), request_id, limits, browser, &live);
@@ -167,7 +167,7 @@ async fn serve(
 
 /// What is known of a request while it is answered.
 struct Visit {
-    exchange: Exchange,
+    record: RequestRecord,
     peer: IpAddr,
     client: Client,
     browser: Browser,
@@ -230,7 +230,7 @@ impl Visit {
             refusal::own_pages_only(csrf.judge(&head.method, &head.headers, host, self.browser.cors.as_ref()))?;
         }
         if let Some(own) = own {
-            self.exchange.own(own.path());
+            self.record.own(own.path());
             return own::answer(own, &head.method, &head.headers, &proxy.state).map(Reply::Own);
         }
         // On this machine itself nobody listens in: operators need no certificate there.
@@ -240,8 +240,8 @@ impl Visit {
             return Err(redirect::to_tls(&config.tls, host, &head.uri));
         }
         if let Some(route) = admin {
-            self.exchange.own(route);
-            let (peer, client, request_id) = (self.peer, self.client, self.exchange.request_id());
+            self.record.own(route);
+            let (peer, client, request_id) = (self.peer, self.client, self.record.request_id());
             let asked = Asked { head: &head, path: &normal, host: &host, peer, client, request_id };
             return admin::answer(&proxy.admin, &proxy.state, live, asked, incoming).await.map(|answer| match answer {
                 Answer::Whole(response) => Reply::Own(response),
@@ -251,7 +251,7 @@ impl Visit {
         if let (Some(cors), Some(verdict)) = (&live.cors, &self.browser.cors)
             && cors::is_preflight(&head.method, &head.headers)
         {
-            self.exchange.own(cors::PREFLIGHT);
+            self.record.own(cors::PREFLIGHT);
             return Ok(Reply::Own(cors.preflight(verdict)));
         }
         if let Some(route) = docs::Route::find(live, &normal).filter(|_| !self.is_grpc) {
@@ -284,7 +284,7 @@ impl Visit {
             upgrade: upgrade.as_ref(),
         };
         headers::to_backend(&mut head.headers, &onward);
-        self.exchange.hand_on(&mut head.headers);
+        self.record.hand_on(&mut head.headers);
         let (mut onward, ()) = Request::new(()).into_parts();
         onward.uri = backend_uri(&head.uri, target.path, self.is_grpc.then_some(&host))?;
         (onward.method, onward.headers) = (head.method, head.headers);
@@ -292,7 +292,7 @@ impl Visit {
             onward.version = Version::HTTP_2;
         }
         let forward = Forward {
-            exchange: &mut self.exchange,
+            record: &mut self.record,
             head: &mut onward,
             worker,
             group: target.group,
@@ -319,7 +319,7 @@ impl Visit {
         head: &http::request::Parts,
         path: &str,
     ) -> Result<Reply, Refusal> {
-        self.exchange.own(route.pattern());
+        self.record.own(route.pattern());
         if route.is_counted() {
             self.limit(live, head, path).await?;
         }
@@ -344,7 +344,7 @@ impl Visit {
             let (route, inner) = table.http(path).ok_or_else(no_route)?;
             (route, inner, &route.service.http)
         };
-        self.exchange.routed(route.pattern, &route.service.metrics);
+        self.record.routed(route.pattern, &route.service.metrics);
         Ok(Target { service: &route.service, group, path: inner, is_prefixed: !self.is_grpc })
     }
 
@@ -352,7 +352,7 @@ impl Visit {
         let Some(limiter) = &live.limiter else { return Ok(()) };
         let http::request::Parts { method, headers, .. } = head;
         let call = Counted { method, path, headers, address: self.client.address };
-        let Some(Ruling { verdict, fields }) = limiter.check(&call, self.exchange.span()).await else { return Ok(()) };
+        let Some(Ruling { verdict, fields }) = limiter.check(&call, self.record.span()).await else { return Ok(()) };
         self.limits = Some(fields);
         match verdict {
             Verdict::Allowed { .. } => Ok(()),
@@ -372,7 +372,7 @@ impl Visit {
         }
         let longest_pause = (!self.is_grpc).then(|| config.limits.body_idle.get());
         let upload = Upload::new(incoming, limit, longest_pause);
-        self.exchange.uploads(upload.progress());
+        self.record.uploads(upload.progress());
         Ok(upload)
     }
 
@@ -393,7 +393,7 @@ impl Visit {
         let Call { answer, outcome, permit, in_flight } = call;
         let (mut head, incoming) = answer.response.into_parts();
         if self.is_grpc {
-            self.exchange.grpc_status(grpc::status(&head.headers));
+            self.record.grpc_status(grpc::status(&head.headers));
         }
         // Of the connection to the backend (RFC 9110, section 2.5): an old backend's clients may keep theirs.
         head.version = Version::HTTP_11;

@@ -23,8 +23,8 @@ const UNMATCHED: &str = "unmatched";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The record of one request. Dropped before [`Exchange::complete`], it says that the client left.
-pub(crate) struct Exchange {
+/// The record of one request. Dropped before [`RequestRecord::complete`], it says that the client left.
+pub(crate) struct RequestRecord {
     state: Arc<State>,
     _occupied: Occupied,
     /// Whose numbers it is counted in, once that is known.
@@ -52,7 +52,7 @@ pub(crate) struct Exchange {
     complete: bool,
 }
 
-impl Exchange {
+impl RequestRecord {
     /// Begins the record: request id and trace are taken from the request, or made. `encrypted`: it came over TLS.
     pub(crate) fn begin<B>(state: &Arc<State>, occupied: Occupied, request: &Request<B>, encrypted: bool) -> Self {
         let headers = request.headers();
@@ -273,7 +273,7 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-impl Drop for Exchange {
+impl Drop for RequestRecord {
     fn drop(&mut self) {
         let (status, reason) = if self.complete {
             (self.status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), self.reason)

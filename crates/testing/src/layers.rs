@@ -271,7 +271,10 @@ mod tests {
     #[test]
     fn a_room_knows_those_below_it() {
         rooms([("upper.rs", "use crate::lower::Thing;"), ("lower.rs", "fn f(upper: u8) { upper } // crate::upper")]);
-        rooms([("upper/one.rs", "use super::super::lower;"), ("lower.rs", "use std::upper; let a = \"crate::upper\";")]);
+        rooms([
+            ("upper/one.rs", "use super::super::lower;"),
+            ("lower.rs", "use std::upper; let a = \"crate::upper\";"),
+        ]);
     }
 
     #[test]

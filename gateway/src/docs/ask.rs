@@ -67,7 +67,7 @@ async fn ask_one(backend: &Backend, path: &str) -> Result<Value, Error> {
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let exchange = async {
+    let record = async {
         let answer = sender.send_request(request).await?;
         if answer.status() != StatusCode::OK {
             return Err(Error::Status(answer.status()));
@@ -75,11 +75,11 @@ async fn ask_one(backend: &Backend, path: &str) -> Result<Value, Error> {
         let body = Limited::new(answer.into_body(), LONGEST).collect().await.map_err(|_| Error::Body)?;
         understand(&body.to_bytes())
     };
-    let mut exchange = pin!(exchange);
+    let mut record = pin!(record);
     tokio::select! {
         biased;
-        done = &mut exchange => done,
-        _ = connection => exchange.await,
+        done = &mut record => done,
+        _ = connection => record.await,
     }
 }
 

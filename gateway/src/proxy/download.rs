@@ -1,4 +1,4 @@
-//! An answer's body on its way to the client. It carries the [`Exchange`], which is recorded when the body ends.
+//! An answer's body on its way to the client. It carries the [`RequestRecord`], which is recorded when the body ends.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,7 +16,7 @@ use crate::message::headers;
 use crate::message::outcome::{self, Outcome};
 use crate::message::reason::Reason;
 use crate::message::refusal::grpc_status;
-use crate::record::Exchange;
+use crate::record::RequestRecord;
 use crate::services::InFlight;
 use crate::upstream::Arriving;
 use crate::upstream::body::Broken;
@@ -28,11 +28,11 @@ enum Source {
     /// Nothing; the record goes on elsewhere.
     None,
     /// The gateway's own words.
-    Own(Option<Bytes>, Exchange),
+    Own(Option<Bytes>, RequestRecord),
     /// The gateway's own, event by event.
-    Events(Listener, Exchange),
+    Events(Listener, RequestRecord),
     /// A backend's.
-    Backend(Box<Download>, Exchange),
+    Backend(Box<Download>, RequestRecord),
 }
 
 /// A backend's body, with what must be held as long as it flows.
@@ -64,19 +64,19 @@ impl Body {
     }
 
     /// An answer of the gateway's own.
-    pub(crate) fn own(bytes: Bytes, exchange: Exchange) -> Self {
-        Self(Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty()), exchange))
+    pub(crate) fn own(bytes: Bytes, record: RequestRecord) -> Self {
+        Self(Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty()), record))
     }
 
     /// What the gateway has to tell as long as the client listens.
-    pub(crate) fn events(listener: Listener, mut exchange: Exchange) -> Self {
-        exchange.goes_on();
-        Self(Source::Events(listener, exchange))
+    pub(crate) fn events(listener: Listener, mut record: RequestRecord) -> Self {
+        record.goes_on();
+        Self(Source::Events(listener, record))
     }
 
     /// A backend's answer.
-    pub(crate) fn backend(download: Box<Download>, exchange: Exchange) -> Self {
-        Self(Source::Backend(download, exchange))
+    pub(crate) fn backend(download: Box<Download>, record: RequestRecord) -> Self {
+        Self(Source::Backend(download, record))
     }
 }
 
@@ -108,7 +108,7 @@ impl Download {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Poll<Next> {
+    fn poll(&mut self, cx: &mut Context<'_>, record: &mut RequestRecord) -> Poll<Next> {
         if self.state.ended {
             return Poll::Ready(None);
         }
@@ -117,7 +117,7 @@ impl Download {
             // A client that takes its time, or gave little of it, uses up the whole exchange's too.
             let is_over = self.end.is_some_and(|end| end <= Instant::now());
             let outcome = if is_over { Outcome::Silent } else { Outcome::Ill };
-            let end = self.broke_off(Reason::UpstreamTimeout, "the backend stopped sending", outcome, exchange);
+            let end = self.broke_off(Reason::UpstreamTimeout, "the backend stopped sending", outcome, record);
             return Poll::Ready(Some(end));
         };
         self.state.waiting = false;
@@ -125,38 +125,38 @@ impl Download {
             Some(Ok(frame)) => frame,
             Some(Err(_)) => {
                 // Half a request makes half an answer.
-                let (reason, detail, outcome) = match exchange.upload_broke_off() {
+                let (reason, detail, outcome) = match record.upload_broke_off() {
                     Some(reason) => (reason, "the request broke off", Outcome::Silent),
                     None => (Reason::UpstreamReset, "the backend broke off its answer", Outcome::Ill),
                 };
-                return Poll::Ready(Some(self.broke_off(reason, detail, outcome, exchange)));
+                return Poll::Ready(Some(self.broke_off(reason, detail, outcome, record)));
             }
             None => {
-                self.complete(None, exchange);
+                self.complete(None, record);
                 return Poll::Ready(None);
             }
         };
         if let Some(data) = frame.data_ref() {
-            exchange.sent(data.len());
+            record.sent(data.len());
         } else if let Some(trailers) = frame.trailers_mut() {
-            self.complete(Some(trailers), exchange);
+            self.complete(Some(trailers), record);
             headers::overrule(trailers);
         }
         Poll::Ready(Some(Ok(frame)))
     }
 
     /// The body is whole.
-    fn complete(&mut self, trailers: Option<&HeaderMap>, exchange: &mut Exchange) {
+    fn complete(&mut self, trailers: Option<&HeaderMap>, record: &mut RequestRecord) {
         self.state.ended = true;
         if self.grpc {
             let status = trailers.and_then(crate::message::grpc::status);
-            exchange.grpc_status(status);
+            record.grpc_status(status);
             if let Some(permit) = self.permit.take() {
                 let none = HeaderMap::new();
                 permit.judge(outcome::of_grpc(status, trailers.unwrap_or(&none), self.end.is_some()));
             }
         }
-        exchange.complete();
+        record.complete();
     }
 
     /// A gRPC client is told why in trailers; any other sees the connection break, as there is no other way to say it.
@@ -165,7 +165,7 @@ impl Download {
         reason: Reason,
         detail: &'static str,
         outcome: Outcome,
-        exchange: &mut Exchange,
+        record: &mut RequestRecord,
     ) -> Result<Frame<Bytes>, Broken> {
         self.state.ended = true;
         if let Some(permit) = self.permit.take() {
@@ -174,9 +174,9 @@ impl Download {
         if outcome.is_ill() {
             self.in_flight.failed(reason, detail);
         }
-        exchange.broke_off(reason);
+        record.broke_off(reason);
         if self.grpc {
-            exchange.grpc_status(Some(reason.grpc()));
+            record.grpc_status(Some(reason.grpc()));
             return Ok(Frame::trailers(grpc_status(reason, detail)));
         }
         Err(Broken(reason))
@@ -190,18 +190,18 @@ impl HttpBody for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
         match &mut self.0 {
             Source::None => Poll::Ready(None),
-            Source::Own(bytes, exchange) => {
+            Source::Own(bytes, record) => {
                 let bytes = bytes.take();
-                exchange.sent(bytes.as_ref().map_or(0, Bytes::len));
-                exchange.complete();
+                record.sent(bytes.as_ref().map_or(0, Bytes::len));
+                record.complete();
                 Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
-            Source::Events(listener, exchange) => {
+            Source::Events(listener, record) => {
                 let event = ready!(listener.poll_next(cx));
-                exchange.sent(event.as_ref().map_or(0, Bytes::len));
+                record.sent(event.as_ref().map_or(0, Bytes::len));
                 Poll::Ready(event.map(|event| Ok(Frame::data(event))))
             }
-            Source::Backend(download, exchange) => download.poll(cx, exchange),
+            Source::Backend(download, record) => download.poll(cx, record),
         }
     }
 
@@ -231,10 +231,10 @@ impl Drop for Body {
     fn drop(&mut self) {
         let whole = self.is_end_stream();
         match &mut self.0 {
-            Source::Backend(download, exchange) if whole && !download.state.ended => download.complete(None, exchange),
-            Source::Own(_, exchange) if whole => exchange.complete(),
+            Source::Backend(download, record) if whole && !download.state.ended => download.complete(None, record),
+            Source::Own(_, record) if whole => record.complete(),
             // Events have no end of their own: who leaves has heard what it wanted.
-            Source::Events(_, exchange) => exchange.complete(),
+            Source::Events(_, record) => record.complete(),
             _ => {}
         }
     }

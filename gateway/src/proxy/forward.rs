@@ -14,7 +14,7 @@ use crate::message::outcome::{self, Outcome};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::message::{grpc, headers, upgrade};
-use crate::record::{Exchange, trace};
+use crate::record::{RequestRecord, trace};
 use crate::server::Watch;
 use crate::services::{Backend, Group, InFlight, Tried};
 use crate::upstream::body::Upload;
@@ -28,7 +28,7 @@ const WORTH_WAITING: Duration = Duration::from_secs(1);
 
 /// One call on its way to a backend.
 pub(super) struct Forward<'a> {
-    pub(super) exchange: &'a mut Exchange,
+    pub(super) record: &'a mut RequestRecord,
     /// Of the request, as the backend sees it.
     pub(super) head: &'a mut Parts,
     /// Whose connections are used.
@@ -77,9 +77,9 @@ impl Forward<'_> {
                 cost.spend();
             }
             if best.is_some() {
-                self.exchange.retried();
+                self.record.retried();
             }
-            self.exchange.goes_to(&backend);
+            self.record.goes_to(&backend);
             let (result, after, unsent) = self.attempt(&backend, permit, body, replay.as_ref()).await;
             let result = self.better(best, result, false);
             let Some(after) = after else { return result };
@@ -96,7 +96,7 @@ impl Forward<'_> {
             match retry::next_step(after, &chances) {
                 Step::Stop => return result,
                 Step::Unaffordable => {
-                    self.exchange.unaffordable();
+                    self.record.unaffordable();
                     return result;
                 }
                 Step::Elsewhere => {}
@@ -137,7 +137,7 @@ impl Forward<'_> {
     ) -> Result<Call, Refusal> {
         match (before, now) {
             (Some(Ok(call)), Err(_)) => {
-                self.exchange.goes_to(call.in_flight.backend());
+                self.record.goes_to(call.in_flight.backend());
                 Ok(call)
             }
             (Some(Err(before)), Err(_)) if nobody_left => Err(before),
@@ -158,7 +158,7 @@ impl Forward<'_> {
         body: Upload,
         replay: Option<&Replay>,
     ) -> (Result<Call, Refusal>, Option<Attempt>, Option<Upload>) {
-        let span = self.exchange.calls(backend, self.head.uri.path());
+        let span = self.record.calls(backend, self.head.uri.path());
         trace::hand_on(&span, &mut self.head.headers);
         let in_flight = backend.begin();
         let begun = Instant::now();
@@ -203,7 +203,7 @@ impl Forward<'_> {
             backend.latency.observe(took, !outcome::of_http(status, headers).is_ill());
         }
         if answer.resent {
-            self.exchange.retried();
+            self.record.retried();
         }
         let outcome = self.outcome(status, headers);
         if let Some(outcome) = outcome

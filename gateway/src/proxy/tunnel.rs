@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::message::reason::Reason;
-use crate::record::Exchange;
+use crate::record::RequestRecord;
 use crate::server::{self, Watch};
 use crate::services::InFlight;
 use crate::settings::Upstream;
@@ -21,7 +21,7 @@ use crate::settings::Upstream;
 /// A tunnel between a client and a backend, with what must be held as long as it is open.
 pub(crate) struct Tunnel {
     link: Option<Link>,
-    exchange: Exchange,
+    record: RequestRecord,
     limits: Limits,
     traffic: Arc<Traffic>,
 }
@@ -77,7 +77,7 @@ impl Traffic {
 
 impl Tunnel {
     /// The tunnel to `link`, recorded in `exchange`.
-    pub(crate) fn new(link: Link, exchange: Exchange, settings: &Upstream) -> Box<Self> {
+    pub(crate) fn new(link: Link, record: RequestRecord, settings: &Upstream) -> Box<Self> {
         let traffic = Traffic {
             begun: Instant::now(),
             latest: AtomicU64::new(0),
@@ -85,7 +85,7 @@ impl Tunnel {
             backend: Side::default(),
         };
         let limits = Limits { open: settings.tunnel_idle.get(), half_closed: settings.idle_timeout.get() };
-        Box::new(Self { link: Some(link), exchange, limits, traffic: Arc::new(traffic) })
+        Box::new(Self { link: Some(link), record, limits, traffic: Arc::new(traffic) })
     }
 }
 
@@ -104,7 +104,7 @@ impl server::handler::Tunnel for Tunnel {
         let mut quiet = pin!(Quiet::new(&traffic, self.limits));
         let end = std::future::poll_fn(|cx| {
             if watch.is_cut(cx) {
-                return Poll::Ready(Some(self.exchange.cut_reason()));
+                return Poll::Ready(Some(self.record.cut_reason()));
             }
             match copy.as_mut().poll(cx) {
                 Poll::Ready(Ok(_)) => Poll::Ready(None),
@@ -114,8 +114,8 @@ impl server::handler::Tunnel for Tunnel {
             }
         });
         match end.await {
-            None => self.exchange.complete(),
-            Some(reason) => self.exchange.broke_off(reason),
+            None => self.record.complete(),
+            Some(reason) => self.record.broke_off(reason),
         }
     }
 }
@@ -123,7 +123,7 @@ impl server::handler::Tunnel for Tunnel {
 impl Drop for Tunnel {
     fn drop(&mut self) {
         let bytes = |side: &Side| side.bytes.load(Relaxed);
-        self.exchange.tunnelled(bytes(&self.traffic.client), bytes(&self.traffic.backend));
+        self.record.tunnelled(bytes(&self.traffic.client), bytes(&self.traffic.backend));
     }
 }
 

@@ -11,7 +11,7 @@ use super::finish::{Browser, finish};
 use crate::message::headers;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::record::Exchange;
+use crate::record::RequestRecord;
 use crate::server::Watch;
 use crate::state::State;
 
@@ -21,8 +21,8 @@ pub(super) fn refuse(state: &Arc<State>, watch: &Arc<Watch>, fault: &Fault) -> B
     // Nothing of it can be relied on, its method neither.
     *request.method_mut() = Method::from_bytes(b"-").unwrap_or_default();
     *request.version_mut() = Version::HTTP_11;
-    let mut exchange = Exchange::begin(state, watch.occupy(), &request, watch.is_encrypted());
-    let id = exchange.request_id().clone();
+    let mut record = RequestRecord::begin(state, watch.occupy(), &request, watch.is_encrypted());
+    let id = record.request_id().clone();
     let reason = Reason::from(fault.kind);
     let mut response = Refusal::new(reason, fault.detail).problem(&fault.path, &id);
     let size = response.body().len();
@@ -32,12 +32,12 @@ pub(super) fn refuse(state: &Arc<State>, watch: &Arc<Watch>, fault: &Fault) -> B
     // What cannot be read may have come from a browser, too; of which site, nobody knows.
     let browser = Browser { is_possible: true, is_secure: watch.is_encrypted(), cors: None };
     finish(headers, id, None, browser, &state.settings.live());
-    exchange.answered(response.status(), Some(reason));
-    exchange.complete();
+    record.answered(response.status(), Some(reason));
+    record.complete();
     if !fault.speaks_http {
         return Bytes::new();
     }
-    exchange.sent(size);
+    record.sent(size);
     let mut bytes = headers::lines(response.status(), response.headers());
     bytes.extend_from_slice(response.body());
     Bytes::from(bytes)
