@@ -56,8 +56,8 @@ use crate::server::tls::Tls;
 use crate::server::worker::{self, Listeners, Stop};
 use crate::services::check;
 use crate::settings::Strategy;
+use crate::settings::desired::Desired;
 use crate::settings::overlay::Overlay;
-use crate::settings::wanted::Wanted;
 use crate::state::State;
 use crate::state::state_file::StateFile;
 
@@ -97,8 +97,8 @@ impl Gateway {
         let addr = local_addr(&cleartext)?;
         let settings = config.tls.clone();
         warn_about(&config);
-        let (wanted, state) = kept(config)?;
-        let state = State::new(wanted, state, workers, metrics);
+        let (desired, state) = kept(config)?;
+        let state = State::new(desired, state, workers, metrics);
         let mut tls = None;
         if settings.is_on() {
             tls = Some((Tls::new(&settings, &state.numbers.metrics)?, local_addr(&encrypted)?));
@@ -171,17 +171,17 @@ impl Gateway {
 }
 
 /// What `config` wants, with the changes of the admin API that were kept on top.
-fn kept(config: Config) -> anyhow::Result<(Wanted, Option<StateFile>)> {
-    let Some(path) = &config.admin.state_file else { return Ok((Wanted::new(config, Overlay::default()), None)) };
+fn kept(config: Config) -> anyhow::Result<(Desired, Option<StateFile>)> {
+    let Some(path) = &config.admin.state_file else { return Ok((Desired::new(config, Overlay::default()), None)) };
     let (file, overlay) = StateFile::open(path)?;
-    let wanted = Wanted::new(config, overlay);
+    let desired = Desired::new(config, overlay);
     let mut problems = Problems::default();
-    wanted.merged().config.check(&mut problems);
+    desired.merged().config.check(&mut problems);
     anyhow::ensure!(
         problems.is_empty(),
         "the changes in the state file (admin.state_file) do not fit the settings any more: {problems}"
     );
-    Ok((wanted, Some(file)))
+    Ok((desired, Some(file)))
 }
 
 /// Lets everything that was accepted come to its end.

@@ -12,7 +12,7 @@ pub(crate) use group::{Group, Member, Tried};
 use std::sync::Arc;
 
 use crate::metrics::{Metrics, ServiceMetrics};
-use crate::settings::wanted::Merged;
+use crate::settings::desired::Merged;
 use shop_discovery::Protocol;
 
 /// What every part of a generation is built with.

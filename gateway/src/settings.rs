@@ -2,10 +2,10 @@
 
 mod admin;
 pub(crate) mod certificate;
+pub(crate) mod desired;
 mod docs;
 pub(crate) mod overlay;
 mod tls;
-pub(crate) mod wanted;
 
 pub use admin::Admin;
 pub use docs::Docs;

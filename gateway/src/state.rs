@@ -17,7 +17,7 @@ use self::lifecycle::Lifecycle;
 use self::settings::Settings;
 use self::state_file::StateFile;
 use crate::metrics::numbers::Numbers;
-use crate::settings::wanted::Wanted;
+use crate::settings::desired::Desired;
 
 /// What all workers share. Three things that know nothing of each other; together, because a request wants one pointer to
 /// them and not three.
@@ -30,13 +30,13 @@ pub(crate) struct State {
 impl State {
     /// The state at the start.
     pub(crate) fn new(
-        wanted: Wanted,
+        desired: Desired,
         file: Option<StateFile>,
         workers: usize,
         metrics: shop_telemetry::Metrics,
     ) -> Arc<Self> {
         let numbers = Numbers::new(metrics);
-        let settings = Settings::new(wanted, file, workers, &numbers.metrics);
+        let settings = Settings::new(desired, file, workers, &numbers.metrics);
         Arc::new(Self { settings, lifecycle: Lifecycle::default(), numbers })
     }
 
@@ -58,10 +58,10 @@ mod tests {
 
     #[test]
     fn a_change_in_the_making_holds_up_nobody_who_only_looks() {
-        let wanted = Wanted::new(Config::default(), Overlay::default());
-        let state = State::new(wanted, None, 1, shop_telemetry::Metrics::new("gateway"));
+        let desired = Desired::new(Config::default(), Overlay::default());
+        let state = State::new(desired, None, 1, shop_telemetry::Metrics::new("gateway"));
         let mut draft = state.draft();
-        draft.wanted.overlay.service("product").enabled = Some(true);
+        draft.desired.overlay.service("product").enabled = Some(true);
         let looked = std::thread::scope(|scope| {
             let (tell, told) = std::sync::mpsc::channel();
             let state = Arc::clone(&state);

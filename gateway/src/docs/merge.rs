@@ -211,11 +211,11 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
     use crate::services::Site;
-    use crate::settings::wanted::Wanted;
+    use crate::settings::desired::Desired;
 
     fn table() -> Table {
         let metrics = Metrics::new(shop_telemetry::Metrics::new("gateway"));
-        let merged = Wanted::default().merged();
+        let merged = Desired::default().merged();
         Table::new(&Site { merged: &merged, workers: 1, metrics: &metrics }, None)
     }
 

@@ -10,7 +10,7 @@ use shop_balance::{Breaker, HealthRecord, PassiveHealth, PeakEwma, Seen, SlowSta
 use super::Site;
 use crate::message::reason::Reason;
 use crate::metrics::BackendMetrics;
-use crate::settings::wanted::Spec;
+use crate::settings::desired::BackendSpec;
 use crate::upstream::{Connections, Endpoint};
 use shop_discovery::Protocol;
 
@@ -29,7 +29,13 @@ pub(crate) struct Backend {
 
 impl Backend {
     /// A backend of which nothing is known yet.
-    pub(super) fn new(service: &str, spec: &Spec, protocol: Protocol, slow_start: Duration, site: &Site<'_>) -> Self {
+    pub(super) fn new(
+        service: &str,
+        spec: &BackendSpec,
+        protocol: Protocol,
+        slow_start: Duration,
+        site: &Site<'_>,
+    ) -> Self {
         let label = spec.label();
         let metrics = site.metrics.backend(service, &label);
         let (opened, reused) = (metrics.opened.clone(), metrics.reused.clone());

@@ -10,7 +10,7 @@ use shop_balance::{Availability, BackendSet, Balancer, Breaker, Candidate, Permi
 use super::{Backend, Site};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::settings::wanted::{Source, Spec};
+use crate::settings::desired::{BackendSpec, Source};
 use shop_discovery::Protocol;
 
 /// Backends that can stand in for each other, as one generation has them. A generation in which nothing of a group is
@@ -44,7 +44,7 @@ pub(crate) struct Member {
 /// The settings that a group was made of.
 #[derive(PartialEq)]
 struct MadeOf {
-    specs: Vec<Spec>,
+    specs: Vec<BackendSpec>,
     balancer: LoadBalancer,
     breaker: CircuitBreaker,
     retries: Retries,
@@ -146,8 +146,8 @@ impl Group {
     pub(crate) fn outlook(&self) -> Vec<(&Member, &'static str, Option<&'static str>)> {
         let standings: Vec<_> = self.standings().collect();
         let mut order = Vec::with_capacity(self.members.len());
-        for wanted in ["first", "failed_lately", "reserve", "out", "draining"] {
-            let places = standings.iter().enumerate().filter(|(_, standing)| **standing == wanted);
+        for desired in ["first", "failed_lately", "reserve", "out", "draining"] {
+            let places = standings.iter().enumerate().filter(|(_, standing)| **standing == desired);
             let places = places.map(|(place, _)| place).collect();
             order.extend(self.balancer.order(&self.members, places));
         }
@@ -172,7 +172,7 @@ impl Group {
     }
 
     /// What its members were made of.
-    pub(crate) fn specs(&self) -> &[Spec] {
+    pub(crate) fn specs(&self) -> &[BackendSpec] {
         &self.made_of.specs
     }
 
@@ -318,7 +318,7 @@ impl Member {
     fn new(
         service: &'static str,
         protocol: Protocol,
-        spec: &Spec,
+        spec: &BackendSpec,
         site: &Site<'_>,
         known: Option<(&Self, bool)>,
     ) -> Self {

@@ -139,12 +139,12 @@ impl Table {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
-    use crate::settings::wanted::Wanted;
+    use crate::settings::desired::Desired;
 
     #[test]
     fn a_path_belongs_to_the_route_whose_whole_segments_it_begins_with() {
         let metrics = Metrics::new(shop_telemetry::Metrics::new("gateway"));
-        let merged = Wanted::default().merged();
+        let merged = Desired::default().merged();
         let table = Table::new(&Site { merged: &merged, workers: 1, metrics: &metrics }, None);
         let cases = [
             ("/api/products", Some(("product", "/products"))),

@@ -9,7 +9,7 @@ use shop_config::Duration;
 
 use crate::settings::RateLimit;
 use crate::settings::Strategy;
-use crate::settings::wanted::{Source, Spec};
+use crate::settings::desired::{BackendSpec, Source};
 use shop_discovery::BackendUrl;
 use shop_discovery::Protocol;
 
@@ -124,7 +124,7 @@ impl ServiceChanges {
     }
 
     /// Makes the changes to the backends that speak `protocol`.
-    pub(crate) fn apply(&self, protocol: Protocol, specs: &mut Vec<Spec>) {
+    pub(crate) fn apply(&self, protocol: Protocol, specs: &mut Vec<BackendSpec>) {
         for (label, edit) in self.of(protocol) {
             let place = specs.iter().position(|spec| spec.label() == *label);
             match (*edit, place) {
@@ -135,7 +135,7 @@ impl ServiceChanges {
                 (Edit::Added { weight, draining }, None) => {
                     // Labels were checked when they came in.
                     if let Ok(url) = label.parse::<BackendUrl>() {
-                        specs.push(Spec { weight, draining, ..Spec::new(&url, Source::Admin) });
+                        specs.push(BackendSpec { weight, draining, ..BackendSpec::new(&url, Source::Admin) });
                     }
                 }
                 (Edit::Changed { weight, draining }, Some(place)) => {
@@ -186,9 +186,9 @@ mod tests {
         text.parse().expect("a backend")
     }
 
-    fn specs(list: &str) -> Vec<Spec> {
+    fn specs(list: &str) -> Vec<BackendSpec> {
         let list: shop_discovery::Backends = list.parse().expect("a list");
-        list.0.iter().map(|url| Spec::new(url, Source::Static)).collect()
+        list.0.iter().map(|url| BackendSpec::new(url, Source::Static)).collect()
     }
 
     /// What becomes of `base`.

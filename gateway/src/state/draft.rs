@@ -8,15 +8,15 @@ use shop_config::{Change, Problems};
 use super::live::Live;
 use super::settings::Settings;
 use crate::metrics::Metrics;
-use crate::settings::wanted::{Merged, Wanted};
+use crate::settings::desired::{Desired, Merged};
 
 /// A change in the making. Nobody else changes anything meanwhile; dropped, it leaves everything as it was.
 pub(crate) struct Draft<'a> {
     settings: &'a Settings,
     metrics: &'a Metrics,
-    current: MutexGuard<'a, Wanted>,
+    current: MutexGuard<'a, Desired>,
     /// To be changed at will.
-    pub(crate) wanted: Wanted,
+    pub(crate) desired: Desired,
     /// The generation in force.
     pub(crate) before: Arc<Live>,
 }
@@ -33,12 +33,12 @@ impl<'a> Draft<'a> {
     /// Waits for its turn; changes are quick.
     pub(super) fn begin(settings: &'a Settings, metrics: &'a Metrics) -> Self {
         let current = settings.lock();
-        Self { wanted: current.clone(), before: settings.live(), settings, metrics, current }
+        Self { desired: current.clone(), before: settings.live(), settings, metrics, current }
     }
 
     /// Checks what is wanted now as settings are checked at the start.
     pub(crate) fn settle(self) -> Result<Settled<'a>, Problems> {
-        let merged = self.wanted.merged();
+        let merged = self.desired.merged();
         let mut problems = Problems::default();
         merged.config.check_values(&mut problems);
         if !problems.is_empty() {
@@ -51,16 +51,16 @@ impl<'a> Draft<'a> {
 
 impl Settled<'_> {
     /// What is wanted.
-    pub(crate) fn wanted(&self) -> &Wanted {
-        &self.draft.wanted
+    pub(crate) fn desired(&self) -> &Desired {
+        &self.draft.desired
     }
 
     /// Puts a generation that is made of it into force. Requests that have begun, and streams, stay with theirs. When
     /// nothing is different, nothing happens.
     pub(crate) fn commit(self) -> Arc<Live> {
-        let Draft { settings, metrics, mut current, wanted, before } = self.draft;
-        settings.note_overlay(&wanted.overlay);
-        *current = wanted;
+        let Draft { settings, metrics, mut current, desired, before } = self.draft;
+        settings.note_overlay(&desired.overlay);
+        *current = desired;
         if self.changed.is_empty() && before.is_made_of(&self.merged) {
             return before;
         }

@@ -4,7 +4,7 @@ use shop_balance::MOST;
 use shop_clock::{Clock as _, SystemClock};
 use shop_discovery::{Group, Kind, Latest, Place, Plan, Protocol, Subscriber};
 
-use crate::settings::wanted::Source;
+use crate::settings::desired::Source;
 use crate::state::State;
 
 impl Subscriber for State {
@@ -27,7 +27,7 @@ impl Subscriber for State {
 
     fn publish(&self, group: &Group, latest: &dyn Fn() -> Latest) -> Result<(), String> {
         let mut draft = self.draft();
-        let names = draft.wanted.settings.services.by_name().map(|(name, _)| name);
+        let names = draft.desired.settings.services.by_name().map(|(name, _)| name);
         let Some(service) = names.into_iter().find(|name| **name == *group.service) else { return Ok(()) };
         let Latest { mut backends, has_answered } = latest();
         if backends.len() > MOST {
@@ -38,9 +38,9 @@ impl Subscriber for State {
             );
         }
         backends.truncate(MOST);
-        draft.wanted.found(service, group.protocol, source(group.kind), backends);
+        draft.desired.found(service, group.protocol, source(group.kind), backends);
         if has_answered {
-            draft.wanted.answered(service, group.protocol);
+            draft.desired.answered(service, group.protocol);
         }
         draft.settle().map(|settled| drop(settled.commit())).map_err(|problems| problems.to_string())
     }

@@ -7,7 +7,7 @@ use crate::metrics::Metrics;
 use crate::services::check::Targets;
 use crate::services::routes::Table;
 use crate::services::{Backend, Service, Site};
-use crate::settings::wanted::Merged;
+use crate::settings::desired::Merged;
 use crate::settings::{Config, HealthCheck};
 use crate::state::guard::Guard;
 use shop_browser::{Cors, Csrf, SecurityHeaders};

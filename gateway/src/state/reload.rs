@@ -62,10 +62,10 @@ impl Handle {
             return Err(problems);
         }
         let mut draft = self.state.draft();
-        let running = &draft.wanted.settings;
+        let running = &draft.desired.settings;
         let needs_restart = shop_config::diff(running, &config).into_iter().filter(is_fixed).collect();
         let config = keep_fixed(running, config);
-        draft.wanted.take(config);
+        draft.desired.take(config);
         let settled = draft.settle().map_err(|found| {
             let mut problems = Problems::default();
             for problem in &found {

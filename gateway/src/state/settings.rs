@@ -11,15 +11,15 @@ use super::live::Live;
 use super::reload::Reloads;
 use super::state_file::StateFile;
 use crate::metrics::Metrics;
+use crate::settings::desired::Desired;
 use crate::settings::overlay::Overlay;
-use crate::settings::wanted::Wanted;
 
 /// The store of generations.
 pub(crate) struct Settings {
     live: ArcSwap<Live>,
     /// What the live generation was made of. Locked while the next is made, so that changes come one after the other, and
     /// while the state file is written: never wait for it on a thread that serves.
-    wanted: Mutex<Wanted>,
+    desired: Mutex<Desired>,
     /// What the admin API changed, for those who only look.
     overlay: ArcSwap<Overlay>,
     /// The revision of the live generation.
@@ -35,8 +35,8 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// The first generation is in force.
-    pub(super) fn new(wanted: Wanted, file: Option<StateFile>, workers: usize, metrics: &Metrics) -> Self {
-        let live = Live::first(&wanted.merged(), workers, metrics);
+    pub(super) fn new(desired: Desired, file: Option<StateFile>, workers: usize, metrics: &Metrics) -> Self {
+        let live = Live::first(&desired.merged(), workers, metrics);
         metrics.revision.set(1);
         Self {
             changes: watch::Sender::new(live.revision),
@@ -44,8 +44,8 @@ impl Settings {
             file,
             id: SystemClock.new_id().simple().to_string(),
             live: ArcSwap::from_pointee(live),
-            overlay: ArcSwap::from_pointee(wanted.overlay.clone()),
-            wanted: Mutex::new(wanted),
+            overlay: ArcSwap::from_pointee(desired.overlay.clone()),
+            desired: Mutex::new(desired),
             workers,
         }
     }
@@ -71,8 +71,8 @@ impl Settings {
     }
 
     /// What the live generation was made of, and the right to change it.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Wanted> {
-        self.wanted.lock()
+    pub(super) fn lock(&self) -> MutexGuard<'_, Desired> {
+        self.desired.lock()
     }
 
     /// Notes what the admin API changed; as with generations, whoever has the [`lock`](Self::lock) alone does.

@@ -157,10 +157,10 @@ impl Arriving {
                 Ok(None) => {}
                 Err(invalid) => return Poll::Ready(Some(Err(self.broke_off(invalid.into())))),
             }
-            let wanted = self.decoder.left();
+            let desired = self.decoder.left();
             let read = match &mut self.link {
-                Link::Whole(stream) => ready!(read_buffer::poll_read(stream, wanted, cx)),
-                Link::Shared(stream, _) => ready!(read_buffer::poll_read(stream, wanted, cx)),
+                Link::Whole(stream) => ready!(read_buffer::poll_read(stream, desired, cx)),
+                Link::Shared(stream, _) => ready!(read_buffer::poll_read(stream, desired, cx)),
                 Link::Gone => Ok(Bytes::new()),
             };
             match read {

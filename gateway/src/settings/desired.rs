@@ -28,7 +28,7 @@ pub(crate) enum Source {
 
 /// One backend that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Spec {
+pub(crate) struct BackendSpec {
     /// Name or address; an IPv6 address without its brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
@@ -37,7 +37,7 @@ pub(crate) struct Spec {
     pub(crate) source: Source,
 }
 
-impl Spec {
+impl BackendSpec {
     pub(crate) fn new(url: &BackendUrl, source: Source) -> Self {
         Self { host: url.host.clone(), port: url.port, weight: url.weight, draining: url.draining, source }
     }
@@ -63,7 +63,7 @@ type Found = BTreeMap<(&'static str, Protocol, Source), Vec<BackendUrl>>;
 
 /// What is wanted.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct Desired {
     /// Files, variables and flags.
     pub(crate) settings: Config,
     found: Found,
@@ -78,10 +78,10 @@ pub(crate) struct Wanted {
 pub(crate) struct Merged {
     /// The settings as they are to be in force, with every backend there is to be.
     pub(crate) config: Config,
-    specs: BTreeMap<(&'static str, Protocol), Vec<Spec>>,
+    specs: BTreeMap<(&'static str, Protocol), Vec<BackendSpec>>,
 }
 
-impl Wanted {
+impl Desired {
     /// What settings want, with `overlay` on top.
     pub(crate) fn new(settings: Config, overlay: Overlay) -> Self {
         Self { settings, found: Found::default(), kept: BTreeMap::new(), overlay }
@@ -142,7 +142,7 @@ impl Wanted {
                     changes.apply(protocol, &mut list);
                 }
                 cut(&mut list, |spec| changes.is_some_and(|changes| changes.adds(protocol, &spec.label())));
-                service.urls_of_mut(protocol).0 = list.iter().map(Spec::url).collect();
+                service.urls_of_mut(protocol).0 = list.iter().map(BackendSpec::url).collect();
                 specs.insert((name, protocol), list);
             }
         }
@@ -155,11 +155,11 @@ impl Wanted {
     }
 
     /// The backends of `service` that speak `protocol`: those of the settings, then what others found, each once.
-    fn named(&self, service: &'static str, protocol: Protocol) -> Vec<Spec> {
-        let mut specs: Vec<Spec> = Vec::new();
+    fn named(&self, service: &'static str, protocol: Protocol) -> Vec<BackendSpec> {
+        let mut specs: Vec<BackendSpec> = Vec::new();
         let mut add = |url: &BackendUrl, source| {
             if !specs.iter().any(|spec| spec.is_at(url)) {
-                specs.push(Spec::new(url, source));
+                specs.push(BackendSpec::new(url, source));
             }
         };
         if let Some((_, settings)) = self.settings.services.by_name().into_iter().find(|(name, _)| *name == service) {
@@ -182,11 +182,11 @@ impl Wanted {
 
 /// Drops what was found beyond [`MOST`]. What people named stays, in settings or, as `is_added` says, through the admin API:
 /// if that alone is too much, it is refused.
-fn cut(specs: &mut Vec<Spec>, is_added: impl Fn(&Spec) -> bool) {
+fn cut(specs: &mut Vec<BackendSpec>, is_added: impl Fn(&BackendSpec) -> bool) {
     if specs.len() <= MOST {
         return;
     }
-    let is_found = |spec: &Spec| matches!(spec.source, Source::Dns | Source::File) && !is_added(spec);
+    let is_found = |spec: &BackendSpec| matches!(spec.source, Source::Dns | Source::File) && !is_added(spec);
     let mut room = MOST.saturating_sub(specs.iter().filter(|spec| !is_found(spec)).count());
     specs.retain(|spec| {
         if !is_found(spec) {
@@ -200,7 +200,7 @@ fn cut(specs: &mut Vec<Spec>, is_added: impl Fn(&Spec) -> bool) {
 
 impl Merged {
     /// The backends of `service` that speak `protocol`.
-    pub(crate) fn specs(&self, service: &str, protocol: Protocol) -> &[Spec] {
+    pub(crate) fn specs(&self, service: &str, protocol: Protocol) -> &[BackendSpec] {
         let found = self.specs.iter().find(|((name, of), _)| (*name, *of) == (service, protocol));
         found.map(|(_, specs)| specs.as_slice()).unwrap_or_default()
     }
@@ -217,11 +217,11 @@ mod tests {
             config.services.product.urls = urls.parse().expect("a list");
             config
         };
-        let hosts = |wanted: &Wanted| {
-            let merged = wanted.merged();
+        let hosts = |desired: &Desired| {
+            let merged = desired.merged();
             merged.specs("product", Protocol::Http).iter().map(|spec| spec.host.clone()).collect::<Vec<_>>().join(" ")
         };
-        let mut wanted = Wanted::new(config("http://a:1"), Overlay::default());
+        let mut desired = Desired::new(config("http://a:1"), Overlay::default());
         for (urls, expected) in [
             ("dns://b:1", "a"),
             ("dns://c:1, file:///x", "a"),
@@ -231,39 +231,39 @@ mod tests {
             ("http://f:1", "f"),
             ("dns://c:1", "f"),
         ] {
-            wanted.take(config(urls));
-            assert_eq!(hosts(&wanted), expected, "{urls}");
+            desired.take(config(urls));
+            assert_eq!(hosts(&desired), expected, "{urls}");
         }
-        wanted.found("product", Protocol::Http, Source::Dns, vec![BackendUrl::new("g", 1)]);
-        wanted.answered("product", Protocol::Http);
-        assert_eq!(hosts(&wanted), "g");
+        desired.found("product", Protocol::Http, Source::Dns, vec![BackendUrl::new("g", 1)]);
+        desired.answered("product", Protocol::Http);
+        assert_eq!(hosts(&desired), "g");
     }
 
     #[test]
     fn a_backend_named_twice_is_wanted_once_and_what_is_found_is_bounded() {
         let mut config = Config::default();
         config.services.product.urls = "http://a:1;weight=2, http://b:1, http://a:1".parse().expect("a list");
-        let mut wanted = Wanted::new(config, Overlay::default());
-        let labels = |wanted: &Wanted| -> Vec<_> {
-            let merged = wanted.merged();
+        let mut desired = Desired::new(config, Overlay::default());
+        let labels = |desired: &Desired| -> Vec<_> {
+            let merged = desired.merged();
             merged.specs("product", Protocol::Http).iter().map(|spec| (spec.label(), spec.weight.get())).collect()
         };
-        assert_eq!(labels(&wanted), [("http://a:1".to_owned(), 2), ("http://b:1".to_owned(), 1)]);
+        assert_eq!(labels(&desired), [("http://a:1".to_owned(), 2), ("http://b:1".to_owned(), 1)]);
         let many = (1..=100).map(|port| BackendUrl::new("c", port)).collect();
-        wanted.found("product", Protocol::Http, Source::Dns, many);
-        assert_eq!(labels(&wanted).len(), MOST);
-        assert_eq!(wanted.merged().config.services.product.urls.0.len(), MOST);
-        assert_eq!(wanted.merged().specs("product", Protocol::Grpc).len(), 1);
+        desired.found("product", Protocol::Http, Source::Dns, many);
+        assert_eq!(labels(&desired).len(), MOST);
+        assert_eq!(desired.merged().config.services.product.urls.0.len(), MOST);
+        assert_eq!(desired.merged().specs("product", Protocol::Grpc).len(), 1);
         // Those that somebody added come first, be they found as well or not.
         for url in ["http://d:1", "http://c:99"] {
-            wanted.overlay.service("product").add(Protocol::Http, &url.parse().expect("a backend"), false);
+            desired.overlay.service("product").add(Protocol::Http, &url.parse().expect("a backend"), false);
         }
-        let all = labels(&wanted);
+        let all = labels(&desired);
         assert_eq!(all.len(), MOST);
         for label in ["http://a:1", "http://b:1", "http://c:60", "http://c:99", "http://d:1"] {
             assert!(all.iter().any(|(one, _)| one == label), "{label}: {all:?}");
         }
-        wanted.found("product", Protocol::Http, Source::Dns, Vec::new());
-        assert_eq!(labels(&wanted).len(), 4);
+        desired.found("product", Protocol::Http, Source::Dns, Vec::new());
+        assert_eq!(labels(&desired).len(), 4);
     }
 }
