@@ -57,7 +57,7 @@ use crate::server::worker::{self, Listeners, Stop};
 use crate::services::check;
 use crate::settings::Strategy;
 use crate::settings::desired::Desired;
-use crate::settings::overlay::Overlay;
+use crate::settings::overrides::Overrides;
 use crate::state::State;
 use crate::state::state_file::StateFile;
 
@@ -172,9 +172,9 @@ impl Gateway {
 
 /// What `config` wants, with the changes of the admin API that were kept on top.
 fn kept(config: Config) -> anyhow::Result<(Desired, Option<StateFile>)> {
-    let Some(path) = &config.admin.state_file else { return Ok((Desired::new(config, Overlay::default()), None)) };
-    let (file, overlay) = StateFile::open(path)?;
-    let desired = Desired::new(config, overlay);
+    let Some(path) = &config.admin.state_file else { return Ok((Desired::new(config, Overrides::default()), None)) };
+    let (file, overrides) = StateFile::open(path)?;
+    let desired = Desired::new(config, overrides);
     let mut problems = Problems::default();
     desired.merged().config.check(&mut problems);
     anyhow::ensure!(

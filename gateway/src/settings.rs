@@ -4,7 +4,7 @@ mod admin;
 pub(crate) mod certificate;
 pub(crate) mod desired;
 mod docs;
-pub(crate) mod overlay;
+pub(crate) mod overrides;
 mod tls;
 
 pub use admin::Admin;

@@ -50,22 +50,22 @@ impl State {
 mod tests {
     use super::*;
     use crate::settings::Config;
-    use crate::settings::overlay::Overlay;
+    use crate::settings::overrides::Overrides;
 
-    fn overlay(state: &State) -> serde_json::Value {
-        serde_json::json!(*state.settings.overlay())
+    fn overrides(state: &State) -> serde_json::Value {
+        serde_json::json!(*state.settings.overrides())
     }
 
     #[test]
     fn a_change_in_the_making_holds_up_nobody_who_only_looks() {
-        let desired = Desired::new(Config::default(), Overlay::default());
+        let desired = Desired::new(Config::default(), Overrides::default());
         let state = State::new(desired, None, 1, shop_telemetry::Metrics::new("gateway"));
         let mut draft = state.draft();
-        draft.desired.overlay.service("product").enabled = Some(true);
+        draft.desired.overrides.service("product").enabled = Some(true);
         let looked = std::thread::scope(|scope| {
             let (tell, told) = std::sync::mpsc::channel();
             let state = Arc::clone(&state);
-            scope.spawn(move || tell.send(overlay(&state)));
+            scope.spawn(move || tell.send(overrides(&state)));
             let looked = told.recv_timeout(std::time::Duration::from_secs(10));
             // Were the looker waiting, this lets it go.
             let settled = draft.settle().unwrap_or_else(|problems| unreachable!("{problems}"));
@@ -73,7 +73,7 @@ mod tests {
             looked
         });
         assert_eq!(looked, Ok(serde_json::json!({"rate_limit": {}})));
-        let after = overlay(&state);
+        let after = overrides(&state);
         assert_eq!(after["services"]["product"]["enabled"], true, "{after}");
     }
 }

@@ -16,7 +16,7 @@ use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::settings::Strategy;
 use crate::settings::desired::Desired;
-use crate::settings::overlay::ServiceChanges;
+use crate::settings::overrides::ServiceChanges;
 use crate::state::State;
 use crate::state::guard::Caller;
 use crate::state::live::Live;
@@ -177,7 +177,7 @@ impl Change {
     fn make(self, desired: &mut Desired, live: &Live) -> Result<(), Refusal> {
         match self {
             Self::Service { service, wish } => {
-                let changes = desired.overlay.service(input::service(live, &service)?.name);
+                let changes = desired.overrides.service(input::service(live, &service)?.name);
                 wish.enabled.note(&mut changes.enabled);
                 wish.strategy.note(&mut changes.strategy);
             }
@@ -191,21 +191,21 @@ impl Change {
                 url.weight = wish.weight.unwrap_or(url.weight);
                 url.draining = wish.draining.unwrap_or(url.draining);
                 let is_named = desired.names(service.name, wish.protocol, &url);
-                desired.overlay.service(service.name).add(wish.protocol, &url, is_named);
+                desired.overrides.service(service.name).add(wish.protocol, &url, is_named);
             }
             Self::Alter { service, url, protocol, wish } => {
                 let service = input::service(live, &service)?;
                 let (group, member) = input::find(service, &url, protocol.or(wish.protocol))?;
-                let changes = desired.overlay.service(service.name);
+                let changes = desired.overrides.service(service.name);
                 changes.change(group.protocol(), member.backend.label(), wish.weight, wish.draining);
             }
             Self::Remove { service, url, protocol } => {
                 let service = input::service(live, &service)?;
                 let (group, member) = input::find(service, &url, protocol)?;
-                desired.overlay.service(service.name).remove(group.protocol(), member.backend.label(), member.source);
+                desired.overrides.service(service.name).remove(group.protocol(), member.backend.label(), member.source);
             }
             Self::Limit(wish) => {
-                let limit = &mut desired.overlay.rate_limit;
+                let limit = &mut desired.overrides.rate_limit;
                 wish.enabled.note(&mut limit.enabled);
                 wish.requests.note(&mut limit.requests);
                 wish.window.note(&mut limit.window);
@@ -213,9 +213,9 @@ impl Change {
             }
             // What it does is done elsewhere.
             Self::Reset { .. } => {}
-            Self::Forget => desired.overlay = crate::settings::overlay::Overlay::default(),
+            Self::Forget => desired.overrides = crate::settings::overrides::Overrides::default(),
         }
-        desired.overlay.services.retain(|_, changes| *changes != ServiceChanges::default());
+        desired.overrides.services.retain(|_, changes| *changes != ServiceChanges::default());
         Ok(())
     }
 }
@@ -251,16 +251,16 @@ fn attempt(
         audit::done(&order.caller, &Deed { what, dry_run: order.dry_run, before, after: before, changed: &lines });
         return Ok(Done { revision: before, body });
     }
-    let kept = draft.desired.overlay.clone();
+    let kept = draft.desired.overrides.clone();
     change.make(&mut draft.desired, &live)?;
     let settled = draft.settle().map_err(|problems| refusal_of(&problems))?;
     let changed = settled.changed.clone();
     let mut revision = before;
     if !order.dry_run {
-        if settled.desired().overlay != kept
+        if settled.desired().overrides != kept
             && let Some(file) = &state.settings.file
         {
-            file.save(&settled.desired().overlay).map_err(|error| {
+            file.save(&settled.desired().overrides).map_err(|error| {
                 Refusal::new(
                     Reason::StateNotSaved,
                     format!("the state file cannot be written, nothing changed: {error}"),

@@ -102,5 +102,5 @@ pub(super) fn config(state: &State, live: &Live) -> Value {
 
 /// `GET /admin/changes`.
 pub(crate) fn changes(state: &State) -> Value {
-    json!(*state.settings.overlay())
+    json!(*state.settings.overrides())
 }

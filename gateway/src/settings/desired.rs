@@ -8,7 +8,7 @@ use serde::Serialize;
 use shop_balance::MOST;
 
 use crate::settings::Config;
-use crate::settings::overlay::Overlay;
+use crate::settings::overrides::Overrides;
 use shop_discovery::Protocol;
 use shop_discovery::{BackendUrl, Backends};
 
@@ -70,7 +70,7 @@ pub(crate) struct Desired {
     /// Backends that settings named before they named places to look instead, of which none has answered yet.
     kept: BTreeMap<(&'static str, Protocol), Vec<BackendUrl>>,
     /// What the admin API changed.
-    pub(crate) overlay: Overlay,
+    pub(crate) overrides: Overrides,
 }
 
 /// All that is wanted, in one.
@@ -83,8 +83,8 @@ pub(crate) struct Merged {
 
 impl Desired {
     /// What settings want, with `overlay` on top.
-    pub(crate) fn new(settings: Config, overlay: Overlay) -> Self {
-        Self { settings, found: Found::default(), kept: BTreeMap::new(), overlay }
+    pub(crate) fn new(settings: Config, overrides: Overrides) -> Self {
+        Self { settings, found: Found::default(), kept: BTreeMap::new(), overrides }
     }
 
     /// From now on settings want this. Where they name places to look instead of backends, those stay until one of the places
@@ -128,10 +128,10 @@ impl Desired {
     /// Brings all of it together.
     pub(crate) fn merged(&self) -> Merged {
         let mut config = self.settings.clone();
-        self.overlay.rate_limit.apply(&mut config.rate_limit);
+        self.overrides.rate_limit.apply(&mut config.rate_limit);
         let mut specs = BTreeMap::new();
         for (name, service) in config.services.by_name_mut() {
-            let changes = self.overlay.services.get(name);
+            let changes = self.overrides.services.get(name);
             if let Some(changes) = changes {
                 service.enabled = changes.enabled.unwrap_or(service.enabled);
                 service.strategy = changes.strategy.or(service.strategy);
@@ -221,7 +221,7 @@ mod tests {
             let merged = desired.merged();
             merged.specs("product", Protocol::Http).iter().map(|spec| spec.host.clone()).collect::<Vec<_>>().join(" ")
         };
-        let mut desired = Desired::new(config("http://a:1"), Overlay::default());
+        let mut desired = Desired::new(config("http://a:1"), Overrides::default());
         for (urls, expected) in [
             ("dns://b:1", "a"),
             ("dns://c:1, file:///x", "a"),
@@ -243,7 +243,7 @@ mod tests {
     fn a_backend_named_twice_is_wanted_once_and_what_is_found_is_bounded() {
         let mut config = Config::default();
         config.services.product.urls = "http://a:1;weight=2, http://b:1, http://a:1".parse().expect("a list");
-        let mut desired = Desired::new(config, Overlay::default());
+        let mut desired = Desired::new(config, Overrides::default());
         let labels = |desired: &Desired| -> Vec<_> {
             let merged = desired.merged();
             merged.specs("product", Protocol::Http).iter().map(|spec| (spec.label(), spec.weight.get())).collect()
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(desired.merged().specs("product", Protocol::Grpc).len(), 1);
         // Those that somebody added come first, be they found as well or not.
         for url in ["http://d:1", "http://c:99"] {
-            desired.overlay.service("product").add(Protocol::Http, &url.parse().expect("a backend"), false);
+            desired.overrides.service("product").add(Protocol::Http, &url.parse().expect("a backend"), false);
         }
         let all = labels(&desired);
         assert_eq!(all.len(), MOST);

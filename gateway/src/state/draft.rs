@@ -59,7 +59,7 @@ impl Settled<'_> {
     /// nothing is different, nothing happens.
     pub(crate) fn commit(self) -> Arc<Live> {
         let Draft { settings, metrics, mut current, desired, before } = self.draft;
-        settings.note_overlay(&desired.overlay);
+        settings.note_overrides(&desired.overrides);
         *current = desired;
         if self.changed.is_empty() && before.is_made_of(&self.merged) {
             return before;

@@ -12,7 +12,7 @@ use super::reload::Reloads;
 use super::state_file::StateFile;
 use crate::metrics::Metrics;
 use crate::settings::desired::Desired;
-use crate::settings::overlay::Overlay;
+use crate::settings::overrides::Overrides;
 
 /// The store of generations.
 pub(crate) struct Settings {
@@ -21,7 +21,7 @@ pub(crate) struct Settings {
     /// while the state file is written: never wait for it on a thread that serves.
     desired: Mutex<Desired>,
     /// What the admin API changed, for those who only look.
-    overlay: ArcSwap<Overlay>,
+    overrides: ArcSwap<Overrides>,
     /// The revision of the live generation.
     changes: watch::Sender<u64>,
     /// How the latest reload went.
@@ -44,7 +44,7 @@ impl Settings {
             file,
             id: SystemClock.new_id().simple().to_string(),
             live: ArcSwap::from_pointee(live),
-            overlay: ArcSwap::from_pointee(desired.overlay.clone()),
+            overrides: ArcSwap::from_pointee(desired.overrides.clone()),
             desired: Mutex::new(desired),
             workers,
         }
@@ -66,8 +66,8 @@ impl Settings {
     }
 
     /// What the admin API changed.
-    pub(crate) fn overlay(&self) -> Arc<Overlay> {
-        self.overlay.load_full()
+    pub(crate) fn overrides(&self) -> Arc<Overrides> {
+        self.overrides.load_full()
     }
 
     /// What the live generation was made of, and the right to change it.
@@ -76,9 +76,9 @@ impl Settings {
     }
 
     /// Notes what the admin API changed; as with generations, whoever has the [`lock`](Self::lock) alone does.
-    pub(super) fn note_overlay(&self, overlay: &Overlay) {
-        if **self.overlay.load() != *overlay {
-            self.overlay.store(Arc::new(overlay.clone()));
+    pub(super) fn note_overrides(&self, overrides: &Overrides) {
+        if **self.overrides.load() != *overrides {
+            self.overrides.store(Arc::new(overrides.clone()));
         }
     }
 

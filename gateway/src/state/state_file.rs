@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::Services;
-use crate::settings::overlay::Overlay;
+use crate::settings::overrides::Overrides;
 
 /// The format. Another one is not understood.
 const VERSION: u32 = 1;
@@ -20,12 +20,12 @@ pub(crate) struct StateFile(PathBuf);
 #[serde(deny_unknown_fields)]
 struct Content {
     version: u32,
-    changes: Overlay,
+    changes: Overrides,
 }
 
 impl StateFile {
     /// Opens the file, with the changes that are in it; none when it is not there yet.
-    pub(crate) fn open(path: &Path) -> anyhow::Result<(Self, Overlay)> {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<(Self, Overrides)> {
         let file = Self(path.to_owned());
         let advice = || {
             let path = path.display();
@@ -35,7 +35,7 @@ impl StateFile {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 anyhow::ensure!(file.folder().is_dir(), "{}: its folder does not exist", advice());
-                return Ok((file, Overlay::default()));
+                return Ok((file, Overrides::default()));
             }
             Err(error) => return Err(error).with_context(advice),
         };
@@ -52,12 +52,12 @@ impl StateFile {
     }
 
     /// Writes `changes`: after a crash either they are there or those before. An error says that those before are.
-    pub(crate) fn save(&self, changes: &Overlay) -> io::Result<()> {
+    pub(crate) fn save(&self, changes: &Overrides) -> io::Result<()> {
         self.replace(changes, File::sync_all)
     }
 
     /// `settle` makes it outlive a crash of the system that the folder names the new file.
-    fn replace(&self, changes: &Overlay, settle: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    fn replace(&self, changes: &Overrides, settle: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
         let text = serde_json::to_string_pretty(&Content { version: VERSION, changes: changes.clone() })?;
         let folder = File::open(self.folder())?;
         let mut file = tempfile::NamedTempFile::new_in(self.folder())?;
@@ -91,7 +91,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("state.json");
         let (file, _) = StateFile::open(&path).expect("opens");
-        let mut changes = Overlay::default();
+        let mut changes = Overrides::default();
         changes.service("product").enabled = Some(false);
         file.replace(&changes, |_| Err(io::ErrorKind::StorageFull.into())).expect("it is there");
         assert_eq!(StateFile::open(&path).expect("opens").1, changes);
@@ -102,8 +102,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("state.json");
         let (file, none) = StateFile::open(&path).expect("opens");
-        assert_eq!(none, Overlay::default());
-        let mut changes = Overlay::default();
+        assert_eq!(none, Overrides::default());
+        let mut changes = Overrides::default();
         changes.service("product").enabled = Some(false);
         changes.rate_limit.window = Some(shop_config::Duration::secs(7));
         for _ in 0..2 {

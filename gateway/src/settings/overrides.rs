@@ -16,7 +16,7 @@ use shop_discovery::Protocol;
 /// All changes; empty at first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Overlay {
+pub(crate) struct Overrides {
     /// By the name of the service.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) services: BTreeMap<String, ServiceChanges>,
@@ -69,7 +69,7 @@ pub(crate) struct LimitChanges {
     pub(crate) burst: Option<NonZeroU32>,
 }
 
-impl Overlay {
+impl Overrides {
     /// The changes to `service`, made when there are none yet.
     pub(crate) fn service(&mut self, service: &str) -> &mut ServiceChanges {
         self.services.entry(service.to_owned()).or_default()
