@@ -23,8 +23,8 @@ use crate::admin::feed::{Feed, Listener};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::state::State;
+use crate::state::generation::Generation;
 use crate::state::guard::{Asked, Caller, Failures};
-use crate::state::live::Live;
 use crate::upstream::body::Incoming;
 
 const PREFIX: &str = "/admin/";
@@ -140,12 +140,12 @@ pub(crate) struct Admin {
 pub(crate) async fn answer(
     admin: &Admin,
     state: &Arc<State>,
-    live: &Live,
+    generation: &Generation,
     asked: Asked<'_>,
     body: Incoming,
 ) -> Result<Answer, Refusal> {
     let route = Route::find(asked.path);
-    let caller = live.guard.admit(&asked, &admin.failures).map_err(|refusal| {
+    let caller = generation.guard.admit(&asked, &admin.failures).map_err(|refusal| {
         audit::denied(&asked, &refusal);
         // The page can ask for the token.
         if route == Some(Route::Ui) { page::instead_of(refusal) } else { refusal }
@@ -161,15 +161,15 @@ pub(crate) async fn answer(
     }
     if route == Route::Events && *method == Method::GET {
         Query::of(asked.head.uri.query(), &[])?;
-        return events(&admin.feed, live, &asked);
+        return events(&admin.feed, generation, &asked);
     }
-    whole(state, live, route, asked, body, caller).await.map(Answer::Whole)
+    whole(state, generation, route, asked, body, caller).await.map(Answer::Whole)
 }
 
 /// Everything but events.
 async fn whole(
     state: &Arc<State>,
-    live: &Live,
+    generation: &Generation,
     route: Route<'_>,
     asked: Asked<'_>,
     body: Incoming,
@@ -178,14 +178,14 @@ async fn whole(
     let method = &asked.head.method;
     if matches!(*method, Method::GET | Method::HEAD) {
         let query = Query::of(asked.head.uri.query(), route.parameters())?;
-        return read(state, live, route, &query);
+        return read(state, generation, route, &query);
     }
     let what = format!("{method} {}", asked.path);
     let understood = understand(route, &asked, body).await;
     let (change, dry_run, precondition) = match understood {
         Ok(understood) => understood,
         Err(refusal) => {
-            audit::refused(&caller, &what, live.revision, &refusal);
+            audit::refused(&caller, &what, generation.revision, &refusal);
             return Err(refusal);
         }
     };
@@ -219,10 +219,10 @@ async fn understand(
 }
 
 /// Opens a stream of events (`text/event-stream`, WHATWG HTML, section 9.2).
-fn events(feed: &Feed, live: &Live, asked: &Asked<'_>) -> Result<Answer, Refusal> {
+fn events(feed: &Feed, generation: &Generation, asked: &Asked<'_>) -> Result<Answer, Refusal> {
     // There is not room for many, so that no other site shall make a browser take it.
-    live.guard.own_pages_only(asked)?;
-    let listener = feed.listen(live.guard.key())?;
+    generation.guard.own_pages_only(asked)?;
+    let listener = feed.listen(generation.guard.key())?;
     let mut response = Response::new(());
     stream_headers(response.headers_mut());
     Ok(Answer::Events(response, listener))
@@ -235,7 +235,12 @@ fn stream_headers(headers: &mut HeaderMap) {
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
 }
 
-fn read(state: &State, live: &Live, route: Route<'_>, query: &Query<'_>) -> Result<Response<Bytes>, Refusal> {
+fn read(
+    state: &State,
+    generation: &Generation,
+    route: Route<'_>,
+    query: &Query<'_>,
+) -> Result<Response<Bytes>, Refusal> {
     let body = match route {
         Route::Ui => return Ok(page::page()),
         Route::Events => {
@@ -243,24 +248,26 @@ fn read(state: &State, live: &Live, route: Route<'_>, query: &Query<'_>) -> Resu
             stream_headers(head.headers_mut());
             return Ok(head);
         }
-        Route::Status => report::status(state, live),
-        Route::Services => report::services(live),
-        Route::Service(service) | Route::Backends(service) => report::service(input::service(live, service)?, live),
+        Route::Status => report::status(state, generation),
+        Route::Services => report::services(generation),
+        Route::Service(service) | Route::Backends(service) => {
+            report::service(input::service(generation, service)?, generation)
+        }
         Route::Backend(service, backend) => {
-            let service = input::service(live, service)?;
+            let service = input::service(generation, service)?;
             let (group, member) = input::backend(service, backend, query.protocol()?)?;
             report::backend(group.protocol(), member)
         }
-        Route::LoadBalancer(service) => report::balancer(input::service(live, service)?, live),
-        Route::Breaker(service) => breakers::report(input::service(live, service)?, live),
-        Route::RateLimit => report::limits(live),
-        Route::Config => report::config(state, live),
+        Route::LoadBalancer(service) => report::balancer(input::service(generation, service)?, generation),
+        Route::Breaker(service) => breakers::report(input::service(generation, service)?, generation),
+        Route::RateLimit => report::limits(generation),
+        Route::Config => report::config(state, generation),
         Route::Changes => report::changes(state),
-        Route::Explain => explain::explain(live, query)?,
+        Route::Explain => explain::explain(generation, query)?,
         // Its methods have no GET.
         Route::Reset(_) => Value::Null,
     };
-    Ok(json(state, live.revision, &body))
+    Ok(json(state, generation.revision, &body))
 }
 
 async fn change_of(

@@ -24,7 +24,7 @@ use self::merge::{Part, State};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::services::Service;
-use crate::state::live::Live;
+use crate::state::generation::Generation;
 
 /// How long a document is good in which a service is missing: it may be back any moment.
 const SHORT: Duration = Duration::from_secs(5);
@@ -40,8 +40,8 @@ pub(crate) enum Route<'a> {
 
 impl<'a> Route<'a> {
     /// The route at `path`, if the reference is switched on.
-    pub(crate) fn find(live: &Live, path: &'a str) -> Option<Self> {
-        if !live.config.docs.enabled {
+    pub(crate) fn find(generation: &Generation, path: &'a str) -> Option<Self> {
+        if !generation.config.docs.enabled {
             return None;
         }
         match path {
@@ -66,14 +66,19 @@ impl<'a> Route<'a> {
     }
 
     /// The answer.
-    pub(crate) async fn answer(self, docs: &Docs, live: &Live, head: &Parts) -> Result<Response<Bytes>, Refusal> {
+    pub(crate) async fn answer(
+        self,
+        docs: &Docs,
+        generation: &Generation,
+        head: &Parts,
+    ) -> Result<Response<Bytes>, Refusal> {
         if !matches!(head.method, Method::GET | Method::HEAD) {
             let detail = format!("{} does not take {}", self.pattern(), head.method);
             return Err(Refusal::new(Reason::MethodRefused, detail)
                 .header(header::ALLOW, HeaderValue::from_static("GET, HEAD")));
         }
         match self {
-            Self::Document => Ok(docs.edition(live).await.document.answer(&head.headers)),
+            Self::Document => Ok(docs.edition(generation).await.document.answer(&head.headers)),
             // The page names what is next to it, and next to `/docs/` there is nothing.
             Self::Page("") if head.uri.path().ends_with('/') => Ok(moved()),
             Self::Page(part) => shop_reference::page(part, &head.headers)
@@ -106,29 +111,32 @@ struct Edition {
 }
 
 impl Edition {
-    fn holds(&self, live: &Live) -> bool {
-        self.revision == live.revision && Instant::now() < self.until
+    fn holds(&self, generation: &Generation) -> bool {
+        self.revision == generation.revision && Instant::now() < self.until
     }
 }
 
 impl Docs {
     /// The document of this generation, made now when it is old.
-    async fn edition(&self, live: &Live) -> Arc<Edition> {
-        if let Some(latest) = self.latest.load_full().filter(|latest| latest.holds(live)) {
+    async fn edition(&self, generation: &Generation) -> Arc<Edition> {
+        if let Some(latest) = self.latest.load_full().filter(|latest| latest.holds(generation)) {
             return latest;
         }
         // Should its client leave, the next in line asks again.
         let mut told = self.told.lock().await;
-        if let Some(latest) = self.latest.load_full().filter(|latest| latest.holds(live)) {
+        if let Some(latest) = self.latest.load_full().filter(|latest| latest.holds(generation)) {
             return latest;
         }
-        let parts = join_all(live.table.services().iter().map(|service| ask_one(live, service, &told))).await;
+        let parts =
+            join_all(generation.table.services().iter().map(|service| ask_one(generation, service, &told))).await;
         told.extend(parts.iter().filter_map(|part| Some((part.service, part.document.clone()?))));
         let is_whole = parts.iter().all(|part| matches!(part.state, State::Told | State::Disabled));
-        let age = live.config.docs.max_age.get();
+        let age = generation.config.docs.max_age.get();
         let edition = Arc::new(Edition {
-            document: Document::new(merge::merge(&live.table, &own::Refusals::of(live), &parts).to_string()),
-            revision: live.revision,
+            document: Document::new(
+                merge::merge(&generation.table, &own::Refusals::of(generation), &parts).to_string(),
+            ),
+            revision: generation.revision,
             until: Instant::now() + if is_whole { age } else { age.min(SHORT) },
         });
         self.latest.store(Some(Arc::clone(&edition)));
@@ -137,12 +145,12 @@ impl Docs {
 }
 
 /// What a service says of itself now, or said when it last answered: names in the document must not depend on who is away.
-async fn ask_one(live: &Live, service: &Service, told: &BTreeMap<&'static str, Arc<Value>>) -> Part {
+async fn ask_one(generation: &Generation, service: &Service, told: &BTreeMap<&'static str, Arc<Value>>) -> Part {
     let part = |state, document| Part { service: service.name, state, document };
     if !service.enabled {
         return part(State::Disabled, None);
     }
-    let settings = &live.config.docs;
+    let settings = &generation.config.docs;
     let error = match timeout(settings.timeout.get(), ask::ask(service.http.members(), &settings.path)).await {
         Ok(Ok(document)) => return part(State::Told, Some(Arc::new(document))),
         Ok(Err(error)) => error.to_string(),

@@ -148,9 +148,9 @@ impl Gateway {
             died = &mut all => return died.map(drop).context("a worker thread died"),
             () = housekeep(&state) => {}
             // They end with the signal: who stops as a whole must not report its own parts.
-            () = check::run(state.settings.changes(), || state.settings.live()) => {}
+            () = check::run(state.settings.changes(), || state.settings.current()) => {}
             () = watch(tls) => {}
-            () = shop_limit::run(state.settings.changes(), || state.settings.live().limiter.clone()) => {}
+            () = shop_limit::run(state.settings.changes(), || state.settings.current().limiter.clone()) => {}
             () = discovery.run(&state, state.settings.changes()) => {}
             () = shutdown.soft.cancelled() => {}
         }
@@ -187,7 +187,7 @@ fn kept(config: Config) -> anyhow::Result<(Desired, Option<StateFile>)> {
 /// Lets everything that was accepted come to its end.
 async fn drain(state: &State, proxy: &Proxy, stop: &Stop) {
     state.lifecycle.drain();
-    tokio::time::sleep(state.settings.live().config.drain_delay.get()).await;
+    tokio::time::sleep(state.settings.current().config.drain_delay.get()).await;
     state.lifecycle.close();
     proxy.admin.feed.close();
     stop.finish.cancel();
@@ -210,7 +210,7 @@ async fn housekeep(state: &State) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING);
     loop {
         ticks.tick().await;
-        if let Some(limiter) = &state.settings.live().limiter {
+        if let Some(limiter) = &state.settings.current().limiter {
             limiter.refresh();
         }
     }

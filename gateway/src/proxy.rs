@@ -46,8 +46,8 @@ use crate::services::routes::{self, PREFIX, SHOP_SERVICE, Table};
 use crate::services::{Group, Service};
 use crate::settings::Config;
 use crate::state::State;
+use crate::state::generation::Generation;
 use crate::state::guard::Asked;
-use crate::state::live::Live;
 use crate::upstream::Patience;
 use crate::upstream::body::{Incoming, Upload};
 
@@ -105,13 +105,13 @@ async fn serve(
     let is_grpc = grpc::is_call(request.version(), request.headers());
     let (uri, version) = (request.uri().clone(), request.version());
     let state = &proxy.state;
-    let live = state.settings.live();
-    let client = Client::of(peer, request.headers(), &live.config.trusted_proxies);
+    let generation = state.settings.current();
+    let client = Client::of(peer, request.headers(), &generation.config.trusted_proxies);
     let browser = Browser {
         is_secure: headers::is_secure(request.headers(), client, connection.is_encrypted()),
         // What speaks gRPC and names no origin is none, and has no use for headers that make browsers careful.
         is_possible: !is_grpc || request.headers().contains_key(header::ORIGIN),
-        cors: live.cors.as_ref().map(|cors| cors.judge(request.headers())),
+        cors: generation.cors.as_ref().map(|cors| cors.judge(request.headers())),
     };
     let mut visit = Visit {
         record: RequestRecord::begin(state, connection.occupy(), &request, connection.is_encrypted()),
@@ -124,7 +124,7 @@ async fn serve(
         is_grpc,
         limits: None,
     };
-    let answer = visit.answer(&proxy, worker, &live, request).await;
+    let answer = visit.answer(&proxy, worker, &generation, request).await;
     let Visit { mut record, limits, browser, .. } = visit;
     let request_id = record.request_id().clone();
     let mut tunnel = None;
@@ -135,7 +135,7 @@ async fn serve(
         }
         Ok(Reply::Tunnel(head, link)) => {
             record.answered(head.status, None);
-            tunnel = Some(Tunnel::new(link, record, &live.config.upstream));
+            tunnel = Some(Tunnel::new(link, record, &generation.config.upstream));
             Response::from_parts(head, Body::none())
         }
         Ok(Reply::Events(response, listener)) => {
@@ -161,7 +161,7 @@ async fn serve(
             response.map(|bytes| Body::own(bytes, record))
         }
     };
-    finish(response.headers_mut(), request_id, limits, browser, &live);
+    finish(response.headers_mut(), request_id, limits, browser, &generation);
     Served { response, tunnel }
 }
 
@@ -205,10 +205,10 @@ impl Visit {
         &mut self,
         proxy: &Proxy,
         worker: usize,
-        live: &Live,
+        generation: &Generation,
         request: Request<Incoming>,
     ) -> Result<Reply, Refusal> {
-        let config = &live.config;
+        let config = &generation.config;
         let (mut head, incoming) = request.into_parts();
         if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > config.limits.uri) {
             return Err(Refusal::new(
@@ -225,7 +225,7 @@ impl Visit {
             // Health, metrics and the admin API are for operators, not for other sites' pages.
             self.browser.cors = None;
         }
-        if let Some(csrf) = &live.csrf {
+        if let Some(csrf) = &generation.csrf {
             let host = headers::public_host(&head.headers, self.client, &host);
             refusal::own_pages_only(csrf.judge(&head.method, &head.headers, host, self.browser.cors.as_ref()))?;
         }
@@ -243,27 +243,29 @@ impl Visit {
             self.record.own(route);
             let (peer, client, request_id) = (self.peer, self.client, self.record.request_id());
             let asked = Asked { head: &head, path: &normal, host: &host, peer, client, request_id };
-            return admin::answer(&proxy.admin, &proxy.state, live, asked, incoming).await.map(|answer| match answer {
-                Answer::Whole(response) => Reply::Own(response),
-                Answer::Events(response, listener) => Reply::Events(response, listener),
+            return admin::answer(&proxy.admin, &proxy.state, generation, asked, incoming).await.map(|answer| {
+                match answer {
+                    Answer::Whole(response) => Reply::Own(response),
+                    Answer::Events(response, listener) => Reply::Events(response, listener),
+                }
             });
         }
-        if let (Some(cors), Some(verdict)) = (&live.cors, &self.browser.cors)
+        if let (Some(cors), Some(verdict)) = (&generation.cors, &self.browser.cors)
             && cors::is_preflight(&head.method, &head.headers)
         {
             self.record.own(cors::PREFLIGHT);
             return Ok(Reply::Own(cors.preflight(verdict)));
         }
-        if let Some(route) = docs::Route::find(live, &normal).filter(|_| !self.is_grpc) {
-            return self.refer(route, &proxy.docs, live, &head, &normal).await;
+        if let Some(route) = docs::Route::find(generation, &normal).filter(|_| !self.is_grpc) {
+            return self.refer(route, &proxy.docs, generation, &head, &normal).await;
         }
-        let target = self.route(&live.table, &normal, &head.headers)?;
+        let target = self.route(&generation.table, &normal, &head.headers)?;
         if self.is_late {
             return Err(
                 Refusal::new(Reason::Draining, "the gateway is shutting down").retry_after(Duration::from_secs(1))
             );
         }
-        self.limit(live, &head, &normal).await?;
+        self.limit(generation, &head, &normal).await?;
         if !target.service.enabled {
             return Err(Refusal::new(
                 Reason::ServiceDisabled,
@@ -305,9 +307,9 @@ impl Visit {
         };
         let call = forward.call(upload).await?;
         if let Some(protocol) = upgrade.filter(|_| call.answer.response.status() == StatusCode::SWITCHING_PROTOCOLS) {
-            return switch(live, call, &protocol);
+            return switch(generation, call, &protocol);
         }
-        Ok(self.reply(live, &target, call, &onward.headers, &patience))
+        Ok(self.reply(generation, &target, call, &onward.headers, &patience))
     }
 
     /// Answers with the reference of the API.
@@ -315,15 +317,15 @@ impl Visit {
         &mut self,
         route: docs::Route<'_>,
         docs: &Docs,
-        live: &Live,
+        generation: &Generation,
         head: &http::request::Parts,
         path: &str,
     ) -> Result<Reply, Refusal> {
         self.record.own(route.pattern());
         if route.is_counted() {
-            self.limit(live, head, path).await?;
+            self.limit(generation, head, path).await?;
         }
-        route.answer(docs, live, head).await.map(Reply::Own)
+        route.answer(docs, generation, head).await.map(Reply::Own)
     }
 
     fn route<'a>(&mut self, table: &'a Table, path: &'a str, headers: &HeaderMap) -> Result<Target<'a>, Refusal> {
@@ -348,8 +350,8 @@ impl Visit {
         Ok(Target { service: &route.service, group, path: inner, is_prefixed: !self.is_grpc })
     }
 
-    async fn limit(&mut self, live: &Live, head: &http::request::Parts, path: &str) -> Result<(), Refusal> {
-        let Some(limiter) = &live.limiter else { return Ok(()) };
+    async fn limit(&mut self, generation: &Generation, head: &http::request::Parts, path: &str) -> Result<(), Refusal> {
+        let Some(limiter) = &generation.limiter else { return Ok(()) };
         let http::request::Parts { method, headers, .. } = head;
         let call = Counted { method, path, headers, address: self.client.address };
         let Some(Ruling { verdict, fields }) = limiter.check(&call, self.record.span()).await else { return Ok(()) };
@@ -389,7 +391,14 @@ impl Visit {
     }
 
     /// What becomes of a backend's answer to a request with the headers `sent`.
-    fn reply(&mut self, live: &Live, target: &Target<'_>, call: Call, sent: &HeaderMap, patience: &Patience) -> Reply {
+    fn reply(
+        &mut self,
+        generation: &Generation,
+        target: &Target<'_>,
+        call: Call,
+        sent: &HeaderMap,
+        patience: &Patience,
+    ) -> Reply {
         let Call { answer, outcome, permit, in_flight } = call;
         let (mut head, incoming) = answer.response.into_parts();
         if self.is_grpc {
@@ -398,7 +407,7 @@ impl Visit {
         // Of the connection to the backend (RFC 9110, section 2.5): an old backend's clients may keep theirs.
         head.version = Version::HTTP_11;
         headers::to_client(&mut head.headers);
-        if live.cors.is_some() {
+        if generation.cors.is_some() {
             cors::overrule(&mut head.headers);
         }
         if target.is_prefixed {
@@ -409,7 +418,7 @@ impl Visit {
             incoming,
             permit,
             in_flight,
-            longest_pause: (!self.is_grpc).then(|| live.config.upstream.idle_timeout.get()),
+            longest_pause: (!self.is_grpc).then(|| generation.config.upstream.idle_timeout.get()),
             end: patience.end,
             grpc: self.is_grpc && outcome.is_none(),
             state: crate::proxy::download::Flow::default(),
@@ -427,7 +436,7 @@ fn normal(path: &str) -> Result<Cow<'_, str>, Refusal> {
 }
 
 /// The backend agreed to speak another protocol.
-fn switch(live: &Live, call: Call, protocol: &HeaderValue) -> Result<Reply, Refusal> {
+fn switch(generation: &Generation, call: Call, protocol: &HeaderValue) -> Result<Reply, Refusal> {
     let Call { answer, in_flight, .. } = call;
     let (mut head, body) = answer.response.into_parts();
     let (backend, early) = body.into_stream().ok_or_else(|| {
@@ -435,7 +444,7 @@ fn switch(live: &Live, call: Call, protocol: &HeaderValue) -> Result<Reply, Refu
     })?;
     headers::to_client(&mut head.headers);
     upgrade::write(&mut head.headers, protocol);
-    if live.cors.is_some() {
+    if generation.cors.is_some() {
         cors::overrule(&mut head.headers);
     }
     Ok(Reply::Tunnel(head, Link { backend, early, in_flight }))

@@ -66,8 +66,8 @@ pub(crate) struct Worker<H> {
 impl<H: Handler> Worker<H> {
     /// The worker number `index`, for whose requests `handler` answers.
     pub(crate) fn new(handler: Arc<H>, state: Arc<State>, index: usize) -> Arc<Self> {
-        let live = state.settings.live();
-        let limits = &live.config.limits;
+        let generation = state.settings.current();
+        let limits = &generation.config.limits;
         let head = usize::try_from(limits.head).unwrap_or(usize::MAX);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
@@ -112,15 +112,15 @@ impl<H: Handler> Worker<H> {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let live = self.state.settings.live();
-            let config = &live.config;
+            let generation = self.state.settings.current();
+            let config = &generation.config;
             let watches: Vec<_> = self.connections.lock().values().cloned().collect();
             for some in watches.chunks(LOOKED_AT_ONCE) {
                 some.iter().filter_map(|watch| watch.look(config)).for_each(|reason| self.count_cut(reason));
                 tokio::task::yield_now().await;
             }
             let idle = config.upstream.pool_idle.get();
-            live.backends().for_each(|backend| backend.connections.sweep(self.index, idle));
+            generation.backends().for_each(|backend| backend.connections.sweep(self.index, idle));
         }
     }
 
@@ -150,7 +150,7 @@ impl<H: Handler> Worker<H> {
         self.connections.lock().insert(id, Arc::clone(&watch));
         self.state.numbers.metrics.connections.inc();
         let _listed = Listed { worker: &self, id };
-        let due = Instant::now() + self.state.settings.live().config.http.header_timeout.get();
+        let due = Instant::now() + self.state.settings.current().config.http.header_timeout.get();
         let Some((stream, begin, is_http2)) = self.open_with(stream, tls.as_deref(), due).await else { return };
         watch.is_opened();
         if is_http2 {

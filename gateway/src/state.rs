@@ -3,9 +3,9 @@
 
 pub(crate) mod draft;
 mod found;
+pub(crate) mod generation;
 pub(crate) mod guard;
 mod lifecycle;
-pub(crate) mod live;
 pub(crate) mod reload;
 mod settings;
 pub(crate) mod state_file;

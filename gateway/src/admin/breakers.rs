@@ -6,13 +6,13 @@ use super::input;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::services::{Group, Member, Service};
-use crate::state::live::Live;
+use crate::state::generation::Generation;
 use shop_discovery::BackendUrl;
 use shop_discovery::Protocol;
 
 /// The breakers of a service.
-pub(super) fn report(service: &Service, live: &Live) -> Value {
-    let settings = &live.config.circuit_breaker;
+pub(super) fn report(service: &Service, generation: &Generation) -> Value {
+    let settings = &generation.config.circuit_breaker;
     let breakers: Value = of(service).map(|(group, member)| one(group, member)).collect();
     json!({
         "service": service.name,
@@ -44,13 +44,13 @@ fn one(group: &Group, member: &Member) -> Value {
 
 /// Closes the breakers of a service, or of one backend; returns what was done, and each in words. A `dry_run` only tells.
 pub(super) fn reset(
-    live: &Live,
+    generation: &Generation,
     service: &str,
     backend: Option<&BackendUrl>,
     protocol: Option<Protocol>,
     dry_run: bool,
 ) -> Result<(Value, Vec<String>), Refusal> {
-    let service = input::service(live, service)?;
+    let service = input::service(generation, service)?;
     let chosen: Vec<_> = match backend {
         Some(url) => {
             let (group, member) = input::find(service, url, protocol)?;

@@ -18,8 +18,8 @@ use crate::settings::Strategy;
 use crate::settings::desired::Desired;
 use crate::settings::overrides::ServiceChanges;
 use crate::state::State;
+use crate::state::generation::Generation;
 use crate::state::guard::Caller;
-use crate::state::live::Live;
 use shop_discovery::BackendUrl;
 use shop_discovery::Protocol;
 
@@ -174,15 +174,15 @@ impl Change {
     }
 
     /// Makes it in `wanted`; `live` is what there is.
-    fn make(self, desired: &mut Desired, live: &Live) -> Result<(), Refusal> {
+    fn make(self, desired: &mut Desired, generation: &Generation) -> Result<(), Refusal> {
         match self {
             Self::Service { service, wish } => {
-                let changes = desired.overrides.service(input::service(live, &service)?.name);
+                let changes = desired.overrides.service(input::service(generation, &service)?.name);
                 wish.enabled.note(&mut changes.enabled);
                 wish.strategy.note(&mut changes.strategy);
             }
             Self::Add { service, wish } => {
-                let service = input::service(live, &service)?;
+                let service = input::service(generation, &service)?;
                 if service.group(wish.protocol).find(&wish.url.host, wish.url.port).is_some() {
                     let detail = format!("{} has a backend {} already", service.name, wish.url);
                     return Err(Refusal::new(Reason::AlreadyExists, detail));
@@ -194,13 +194,13 @@ impl Change {
                 desired.overrides.service(service.name).add(wish.protocol, &url, is_named);
             }
             Self::Alter { service, url, protocol, wish } => {
-                let service = input::service(live, &service)?;
+                let service = input::service(generation, &service)?;
                 let (group, member) = input::find(service, &url, protocol.or(wish.protocol))?;
                 let changes = desired.overrides.service(service.name);
                 changes.change(group.protocol(), member.backend.label(), wish.weight, wish.draining);
             }
             Self::Remove { service, url, protocol } => {
-                let service = input::service(live, &service)?;
+                let service = input::service(generation, &service)?;
                 let (group, member) = input::find(service, &url, protocol)?;
                 desired.overrides.service(service.name).remove(group.protocol(), member.backend.label(), member.source);
             }
@@ -245,14 +245,14 @@ fn attempt(
         let detail = format!("the state is {tag} by now; look at it again");
         return Err(Refusal::new(Reason::PreconditionFailed, detail));
     }
-    let live = Arc::clone(&draft.before);
+    let generation = Arc::clone(&draft.before);
     if let Change::Reset { service, backend, protocol } = &change {
-        let (body, lines) = breakers::reset(&live, service, backend.as_ref(), *protocol, order.dry_run)?;
+        let (body, lines) = breakers::reset(&generation, service, backend.as_ref(), *protocol, order.dry_run)?;
         audit::done(&order.caller, &Deed { what, dry_run: order.dry_run, before, after: before, changed: &lines });
         return Ok(Done { revision: before, body });
     }
     let kept = draft.desired.overrides.clone();
-    change.make(&mut draft.desired, &live)?;
+    change.make(&mut draft.desired, &generation)?;
     let settled = draft.settle().map_err(|problems| refusal_of(&problems))?;
     let changed = settled.changed.clone();
     let mut revision = before;

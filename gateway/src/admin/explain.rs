@@ -15,7 +15,7 @@ use crate::message::refusal::Refusal;
 use crate::services::Group;
 use crate::services::own::Own;
 use crate::services::routes::Route;
-use crate::state::live::Live;
+use crate::state::generation::Generation;
 use shop_discovery::Protocol;
 
 /// What a browser would name as host: nobody can say from here, and no page has it.
@@ -30,7 +30,7 @@ struct Imagined {
 }
 
 /// The answer.
-pub(super) fn explain(live: &Live, query: &Query<'_>) -> Result<Value, Refusal> {
+pub(super) fn explain(generation: &Generation, query: &Query<'_>) -> Result<Value, Refusal> {
     let Some(target) = query.get("path") else {
         return Err(input::invalid("path", "missing", "is needed, such as /api/products/7".to_owned()));
     };
@@ -45,13 +45,13 @@ pub(super) fn explain(live: &Live, query: &Query<'_>) -> Result<Value, Refusal> 
         }
     };
     answer["normal_path"] = normal.as_ref().into();
-    answer["browser"] = browser(live, &asked);
-    if let Some(route) = own_route(live, &normal) {
+    answer["browser"] = browser(generation, &asked);
+    if let Some(route) = own_route(generation, &normal) {
         answer["route"] = json!({"pattern": route, "answered_by": "gateway"});
         return Ok(answer);
     }
-    let grpc = live.table.grpc(&normal).filter(|_| asked.protocol != Some(Protocol::Http));
-    let http = live.table.http(&normal).filter(|_| asked.protocol != Some(Protocol::Grpc));
+    let grpc = generation.table.grpc(&normal).filter(|_| asked.protocol != Some(Protocol::Http));
+    let http = generation.table.http(&normal).filter(|_| asked.protocol != Some(Protocol::Grpc));
     let (route, inner, protocol) = match (http, grpc) {
         (Some((route, inner)), _) => (route, inner, Protocol::Http),
         (None, Some(route)) => (route, &*normal, Protocol::Grpc),
@@ -60,17 +60,17 @@ pub(super) fn explain(live: &Live, query: &Query<'_>) -> Result<Value, Refusal> 
             return Ok(answer);
         }
     };
-    answer["limit"] = limit(live, &asked, &normal);
-    routed(&mut answer, live, route, inner, protocol);
+    answer["limit"] = limit(generation, &asked, &normal);
+    routed(&mut answer, generation, route, inner, protocol);
     Ok(answer)
 }
 
-fn routed(answer: &mut Value, live: &Live, route: &Route, inner: &str, protocol: Protocol) {
+fn routed(answer: &mut Value, generation: &Generation, route: &Route, inner: &str, protocol: Protocol) {
     let service = &route.service;
     let group = service.group(protocol);
     answer["route"] = json!({"pattern": route.pattern, "service": service.name, "protocol": protocol});
     answer["path_at_backend"] = inner.into();
-    answer["strategy"] = json!(live.config.balancer_of(service.name).strategy);
+    answer["strategy"] = json!(generation.config.balancer_of(service.name).strategy);
     answer["backends"] = backends(group);
     if !service.enabled {
         let detail = format!("the {} service is switched off", service.name);
@@ -104,8 +104,8 @@ fn backends(group: &Group) -> Value {
     group.outlook().into_iter().map(one).collect()
 }
 
-fn own_route(live: &Live, path: &str) -> Option<&'static str> {
-    let docs = || docs::Route::find(live, path).map(docs::Route::pattern);
+fn own_route(generation: &Generation, path: &str) -> Option<&'static str> {
+    let docs = || docs::Route::find(generation, path).map(docs::Route::pattern);
     Own::find(path).map(Own::path).or_else(|| super::route(path)).or_else(docs)
 }
 
@@ -130,14 +130,14 @@ fn imagine(query: &Query<'_>) -> Result<Imagined, Refusal> {
 }
 
 /// What the rules for other sites' pages say to `origin`.
-fn browser(live: &Live, asked: &Imagined) -> Value {
-    let verdict = live.cors.as_ref().map(|cors| cors.judge(&asked.headers));
+fn browser(generation: &Generation, asked: &Imagined) -> Value {
+    let verdict = generation.cors.as_ref().map(|cors| cors.judge(&asked.headers));
     let cors = match &verdict {
         None => "off: pages of other sites may not read answers",
         Some(cors::Verdict::Unlisted) => "the origin is not listed",
         Some(cors::Verdict::Allowed { .. }) => "the page may read the answer",
     };
-    let csrf = match &live.csrf {
+    let csrf = match &generation.csrf {
         None => "off",
         Some(csrf) => match csrf.judge(&asked.method, &asked.headers, &HOST, verdict.as_ref()) {
             Sender::Trusted => "passes",
@@ -148,9 +148,9 @@ fn browser(live: &Live, asked: &Imagined) -> Value {
 }
 
 /// Which limit is for it, and as whom the client is counted; nothing is counted.
-fn limit(live: &Live, asked: &Imagined, path: &str) -> Value {
+fn limit(generation: &Generation, asked: &Imagined, path: &str) -> Value {
     let call = Call { method: &asked.method, path, headers: &asked.headers, address: asked.client };
-    match live.limiter.as_ref().and_then(|limiter| limiter.explain(&call)) {
+    match generation.limiter.as_ref().and_then(|limiter| limiter.explain(&call)) {
         None => json!({"counted": false}),
         Some((policy, client)) => json!({"counted": true, "policy": policy, "client": client}),
     }

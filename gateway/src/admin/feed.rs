@@ -113,9 +113,9 @@ pub(crate) async fn run(feed: &Feed, state: &State) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut window = Window::default();
     loop {
-        let live = state.settings.live();
-        if !feed.is_wanted(live.guard.key()) {
-            drop(live);
+        let generation = state.settings.current();
+        if !feed.is_wanted(generation.guard.key()) {
+            drop(generation);
             window.clear();
             feed.wanted.notified().await;
             ticks.reset_immediately();
@@ -123,9 +123,9 @@ pub(crate) async fn run(feed: &Feed, state: &State) {
             ticks.tick().await;
             continue;
         }
-        window.look(state, &live);
-        let snapshot = snapshot::make(state, &live, &window);
-        drop(live);
+        window.look(state, &generation);
+        let snapshot = snapshot::make(state, &generation, &window);
+        drop(generation);
         feed.tell(&Bytes::from(format!("data: {snapshot}\n\n")));
         ticks.tick().await;
     }

@@ -15,7 +15,7 @@ use shop_input::json;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::services::{Group, Member, Service};
-use crate::state::live::Live;
+use crate::state::generation::Generation;
 use crate::upstream::body::Incoming;
 use shop_discovery::BackendUrl;
 use shop_discovery::Protocol;
@@ -86,9 +86,9 @@ pub(super) fn wrong(field: &str, code: &'static str, message: impl Into<String>)
 }
 
 /// The service of this name.
-pub(super) fn service<'a>(live: &'a Live, name: &str) -> Result<&'a Arc<Service>, Refusal> {
-    live.table.service(name).ok_or_else(|| {
-        let names: Vec<_> = live.table.services().iter().map(|service| service.name).collect();
+pub(super) fn service<'a>(generation: &'a Generation, name: &str) -> Result<&'a Arc<Service>, Refusal> {
+    generation.table.service(name).ok_or_else(|| {
+        let names: Vec<_> = generation.table.services().iter().map(|service| service.name).collect();
         Refusal::new(Reason::NotFound, format!("there is no service {name}; there are {}", names.join(", ")))
     })
 }

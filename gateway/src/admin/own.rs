@@ -30,7 +30,7 @@ pub(crate) fn answer(
         Own::Detailed => operations::json(&detailed(state)),
         Own::Ready if state.lifecycle.is_draining() => operations::unready(&json!({"status": "draining"})),
         // Backends do not count: a gateway that cannot reach one still serves the others, and says 503 for that one.
-        Own::Live | Own::Ready => operations::live(),
+        Own::Live | Own::Ready => operations::generation(),
         Own::Metrics => operations::metrics(&state.numbers.metrics.all, headers),
     })
 }
@@ -54,7 +54,7 @@ pub(crate) fn status(state: &State) -> &'static str {
     }
     let fine = state
         .settings
-        .live()
+        .current()
         .table
         .services()
         .iter()
@@ -82,8 +82,8 @@ pub(crate) fn service_status(service: &Service) -> &'static str {
 }
 
 fn summary(state: &State) -> Value {
-    let live = state.settings.live();
-    let services: serde_json::Map<_, _> = live
+    let generation = state.settings.current();
+    let services: serde_json::Map<_, _> = generation
         .table
         .services()
         .iter()
@@ -114,8 +114,8 @@ fn backend_summary(backend: &Backend) -> Value {
 }
 
 fn detailed(state: &State) -> Value {
-    let live = state.settings.live();
-    let services: serde_json::Map<_, _> = live
+    let generation = state.settings.current();
+    let services: serde_json::Map<_, _> = generation
         .table
         .services()
         .iter()
@@ -138,7 +138,7 @@ fn detailed(state: &State) -> Value {
         "workers": state.settings.workers,
         "active_requests": state.lifecycle.in_flight(),
         "client_connections": state.numbers.metrics.connections.get(),
-        "rate_limited_clients": live.limiter.as_ref().map(|limiter| limiter.clients()),
+        "rate_limited_clients": generation.limiter.as_ref().map(|limiter| limiter.clients()),
         "services": services,
     })
 }

@@ -5,15 +5,15 @@ use serde_json::{Value, json};
 use crate::admin::own;
 use crate::services::{Group, Member, Service};
 use crate::state::State;
-use crate::state::live::Live;
+use crate::state::generation::Generation;
 use shop_discovery::Protocol;
 
 /// `GET /admin/status`.
-pub(crate) fn status(state: &State, live: &Live) -> Value {
+pub(crate) fn status(state: &State, generation: &Generation) -> Value {
     json!({
         "status": own::status(state),
         "version": env!("CARGO_PKG_VERSION"),
-        "revision": live.revision,
+        "revision": generation.revision,
         "uptime_seconds": state.numbers.begun.elapsed().as_secs(),
         "workers": state.settings.workers,
         "active_requests": state.lifecycle.in_flight(),
@@ -25,22 +25,22 @@ pub(crate) fn status(state: &State, live: &Live) -> Value {
 }
 
 /// `GET /admin/services`.
-pub(super) fn services(live: &Live) -> Value {
-    let services: Value = live.table.services().iter().map(|one| service(one, live)).collect();
-    json!({"revision": live.revision, "services": services})
+pub(super) fn services(generation: &Generation) -> Value {
+    let services: Value = generation.table.services().iter().map(|one| service(one, generation)).collect();
+    json!({"revision": generation.revision, "services": services})
 }
 
 /// `GET /admin/services/{service}`.
-pub(crate) fn service(service: &Service, live: &Live) -> Value {
+pub(crate) fn service(service: &Service, generation: &Generation) -> Value {
     let list =
         |group: &Group| -> Value { group.members().iter().map(|member| backend(group.protocol(), member)).collect() };
     json!({
         "name": service.name,
         "enabled": service.enabled,
         "status": own::service_status(service),
-        "strategy": live.config.balancer_of(service.name).strategy,
+        "strategy": generation.config.balancer_of(service.name).strategy,
         "active_requests": service.metrics.active.get(),
-        "routes": live.table.patterns(service.name),
+        "routes": generation.table.patterns(service.name),
         "backends": list(&service.http),
         "grpc_backends": list(&service.grpc),
     })
@@ -54,8 +54,8 @@ pub(crate) fn backend(protocol: Protocol, member: &Member) -> Value {
 }
 
 /// `GET /admin/loadbalancer/{service}`.
-pub(super) fn balancer(service: &Service, live: &Live) -> Value {
-    let settings = live.config.balancer_of(service.name);
+pub(super) fn balancer(service: &Service, generation: &Generation) -> Value {
+    let settings = generation.config.balancer_of(service.name);
     json!({
         "service": service.name,
         "enabled": settings.enabled,
@@ -86,16 +86,16 @@ fn group(group: &Group) -> Value {
 }
 
 /// `GET /admin/ratelimit`.
-pub(super) fn limits(live: &Live) -> Value {
-    let clients = live.limiter.as_ref().map(|limiter| limiter.clients());
-    json!({"settings": live.config.rate_limit, "clients": clients})
+pub(super) fn limits(generation: &Generation) -> Value {
+    let clients = generation.limiter.as_ref().map(|limiter| limiter.clients());
+    json!({"settings": generation.config.rate_limit, "clients": clients})
 }
 
 /// `GET /admin/config`: secrets mask themselves.
-pub(super) fn config(state: &State, live: &Live) -> Value {
+pub(super) fn config(state: &State, generation: &Generation) -> Value {
     json!({
-        "revision": live.revision,
-        "settings": live.config,
+        "revision": generation.revision,
+        "settings": generation.config,
         "needs_restart": state.settings.reloads.needs_restart(),
     })
 }

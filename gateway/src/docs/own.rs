@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::message::reason::Reason;
-use crate::state::live::Live;
+use crate::state::generation::Generation;
 
 /// Which calls a refusal can meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +45,8 @@ pub(super) struct Refusals(Vec<(Reason, Meets, &'static str)>);
 
 impl Refusals {
     /// Those of this generation.
-    pub(super) fn of(live: &Live) -> Self {
-        Self::with(live.csrf.is_some(), live.limiter.is_some())
+    pub(super) fn of(generation: &Generation) -> Self {
+        Self::with(generation.csrf.is_some(), generation.limiter.is_some())
     }
 
     fn with(csrf: bool, limits: bool) -> Self {

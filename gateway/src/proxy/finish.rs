@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use shop_browser::cors;
 use shop_http::request_id::HEADER as X_REQUEST_ID;
 
-use crate::state::live::Live;
+use crate::state::generation::Generation;
 
 /// What the limiter tells the client.
 pub(super) type Limits = [(HeaderName, HeaderValue); 2];
@@ -15,11 +15,11 @@ pub(super) fn finish(
     request_id: HeaderValue,
     limits: Option<Limits>,
     browser: Browser,
-    live: &Live,
+    generation: &Generation,
 ) {
     headers.insert(X_REQUEST_ID, request_id);
     headers.extend(limits.into_iter().flatten());
-    browser.instruct(headers, live);
+    browser.instruct(headers, generation);
 }
 
 /// What matters when the client is a browser.
@@ -34,14 +34,14 @@ pub(super) struct Browser {
 
 impl Browser {
     /// Tells it what it may do with the answer.
-    fn instruct(self, headers: &mut HeaderMap, live: &Live) {
+    fn instruct(self, headers: &mut HeaderMap, generation: &Generation) {
         if !self.is_possible {
             return;
         }
-        if let Some(security) = &live.security {
+        if let Some(security) = &generation.security {
             security.write(headers, self.is_secure);
         }
-        if let (Some(cors), Some(verdict)) = (&live.cors, self.cors) {
+        if let (Some(cors), Some(verdict)) = (&generation.cors, self.cors) {
             cors.write(verdict, headers);
         }
     }

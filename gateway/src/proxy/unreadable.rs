@@ -31,7 +31,7 @@ pub(super) fn refuse(state: &Arc<State>, watch: &Arc<Watch>, fault: &Fault) -> B
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
     // What cannot be read may have come from a browser, too; of which site, nobody knows.
     let browser = Browser { is_possible: true, is_secure: watch.is_encrypted(), cors: None };
-    finish(headers, id, None, browser, &state.settings.live());
+    finish(headers, id, None, browser, &state.settings.current());
     record.answered(response.status(), Some(reason));
     record.complete();
     if !fault.speaks_http {

@@ -29,28 +29,32 @@ pub(crate) async fn run<T: Targets>(mut changes: watch::Receiver<u64>, current: 
     let mut checks = FuturesUnordered::new();
     loop {
         changes.mark_unchanged();
-        let live = current();
+        let generation = current();
         // What the last generation's checks found may have come too late for this one's lists.
-        for group in live.services().iter().flat_map(|service| service.groups()) {
+        for group in generation.services().iter().flat_map(|service| service.groups()) {
             group.refresh();
         }
-        if !live.health_check().enabled {
+        if !generation.health_check().enabled {
             // Checks that ended while they were being switched off may have left word; from here on none will.
-            live.services().iter().flat_map(|service| service.backends()).for_each(|backend| backend.checks.forget());
+            generation
+                .services()
+                .iter()
+                .flat_map(|service| service.backends())
+                .for_each(|backend| backend.checks.forget());
         }
         // All at once the first time, so that none is preferred because it was asked earlier.
-        for backend in live
+        for backend in generation
             .services()
             .iter()
             .flat_map(|service| service.backends())
-            .filter(|backend| group_of(&*live, backend).is_some())
+            .filter(|backend| group_of(&*generation, backend).is_some())
         {
             if !attended.iter().any(|known| Arc::ptr_eq(known, backend)) {
                 attended.push(Arc::clone(backend));
                 checks.push(attend(changes.clone(), &current, Arc::clone(backend)));
             }
         }
-        drop(live);
+        drop(generation);
         tokio::select! {
             Some(done) = checks.next() => attended.retain(|backend| !Arc::ptr_eq(backend, &done)),
             _ = changes.changed() => {}
@@ -59,8 +63,8 @@ pub(crate) async fn run<T: Targets>(mut changes: watch::Receiver<u64>, current: 
 }
 
 /// Where the checks of `backend` count now; nowhere when it is not to be checked.
-fn group_of<'a>(live: &'a impl Targets, backend: &Arc<Backend>) -> Option<&'a Arc<Group>> {
-    let services = live.services().iter().filter(|service| service.enabled && live.health_check().enabled);
+fn group_of<'a>(generation: &'a impl Targets, backend: &Arc<Backend>) -> Option<&'a Arc<Group>> {
+    let services = generation.services().iter().filter(|service| service.enabled && generation.health_check().enabled);
     let mut groups = services.flat_map(|service| service.groups());
     groups.find(|group| group.members().iter().any(|member| Arc::ptr_eq(&member.backend, backend)))
 }
@@ -73,12 +77,12 @@ async fn attend<T: Targets>(
 ) -> Arc<Backend> {
     loop {
         changes.mark_unchanged();
-        let live = current();
-        if group_of(&*live, &backend).is_none() {
+        let generation = current();
+        if group_of(&*generation, &backend).is_none() {
             return backend;
         }
-        let settings = live.health_check().clone();
-        drop(live);
+        let settings = generation.health_check().clone();
+        drop(generation);
         if let Some(age) = backend.checks.age() {
             let rest = chance::around(settings.interval.get()).saturating_sub(age);
             tokio::select! {
@@ -89,8 +93,8 @@ async fn attend<T: Targets>(
         }
         let asked = tokio::time::timeout(settings.timeout.get(), probe::ask(&backend, &settings.path)).await;
         let outcome = asked.unwrap_or_else(|_| Err(Trouble::Silent("no answer within the time allowed".to_owned())));
-        let live = current();
-        let Some(group) = group_of(&*live, &backend) else { return backend };
-        group.checked(&backend, outcome, live.health_check());
+        let generation = current();
+        let Some(group) = group_of(&*generation, &backend) else { return backend };
+        group.checked(&backend, outcome, generation.health_check());
     }
 }

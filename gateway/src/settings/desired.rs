@@ -1,5 +1,5 @@
 //! What is wanted: settings, the backends that others than settings know of, and what the admin API changed on top.
-//! [`crate::state::live::Live`] is made of it.
+//! [`crate::state::generation::Generation`] is made of it.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::MutexGuard;
 use shop_config::{Change, Problems};
 
-use super::live::Live;
+use super::generation::Generation;
 use super::settings::Settings;
 use crate::metrics::Metrics;
 use crate::settings::desired::{Desired, Merged};
@@ -18,7 +18,7 @@ pub(crate) struct Draft<'a> {
     /// To be changed at will.
     pub(crate) desired: Desired,
     /// The generation in force.
-    pub(crate) before: Arc<Live>,
+    pub(crate) before: Arc<Generation>,
 }
 
 /// A change that passed every check.
@@ -33,7 +33,7 @@ impl<'a> Draft<'a> {
     /// Waits for its turn; changes are quick.
     pub(super) fn begin(settings: &'a Settings, metrics: &'a Metrics) -> Self {
         let current = settings.lock();
-        Self { desired: current.clone(), before: settings.live(), settings, metrics, current }
+        Self { desired: current.clone(), before: settings.current(), settings, metrics, current }
     }
 
     /// Checks what is wanted now as settings are checked at the start.
@@ -57,7 +57,7 @@ impl Settled<'_> {
 
     /// Puts a generation that is made of it into force. Requests that have begun, and streams, stay with theirs. When
     /// nothing is different, nothing happens.
-    pub(crate) fn commit(self) -> Arc<Live> {
+    pub(crate) fn commit(self) -> Arc<Generation> {
         let Draft { settings, metrics, mut current, desired, before } = self.draft;
         settings.note_overrides(&desired.overrides);
         *current = desired;

@@ -9,9 +9,9 @@ use crate::state::State;
 
 impl Subscriber for State {
     fn plan(&self) -> Plan {
-        let live = self.settings.live();
-        let mut plan = Plan { settings: live.config.discovery.clone(), named: Vec::new(), asked: Vec::new() };
-        for (service, settings) in live.config.services.by_name() {
+        let generation = self.settings.current();
+        let mut plan = Plan { settings: generation.config.discovery.clone(), named: Vec::new(), asked: Vec::new() };
+        for (service, settings) in generation.config.services.by_name() {
             for protocol in Protocol::ALL {
                 for url in &settings.urls_of(protocol).1 {
                     let place = Place { service: service.into(), protocol, url: url.clone() };

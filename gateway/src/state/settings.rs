@@ -7,7 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 use shop_clock::{Clock as _, SystemClock};
 use tokio::sync::watch;
 
-use super::live::Live;
+use super::generation::Generation;
 use super::reload::Reloads;
 use super::state_file::StateFile;
 use crate::metrics::Metrics;
@@ -16,7 +16,7 @@ use crate::settings::overrides::Overrides;
 
 /// The store of generations.
 pub(crate) struct Settings {
-    live: ArcSwap<Live>,
+    generation: ArcSwap<Generation>,
     /// What the live generation was made of. Locked while the next is made, so that changes come one after the other, and
     /// while the state file is written: never wait for it on a thread that serves.
     desired: Mutex<Desired>,
@@ -36,14 +36,14 @@ pub(crate) struct Settings {
 impl Settings {
     /// The first generation is in force.
     pub(super) fn new(desired: Desired, file: Option<StateFile>, workers: usize, metrics: &Metrics) -> Self {
-        let live = Live::first(&desired.merged(), workers, metrics);
+        let generation = Generation::first(&desired.merged(), workers, metrics);
         metrics.revision.set(1);
         Self {
-            changes: watch::Sender::new(live.revision),
+            changes: watch::Sender::new(generation.revision),
             reloads: Reloads::new(metrics),
             file,
             id: SystemClock.new_id().simple().to_string(),
-            live: ArcSwap::from_pointee(live),
+            generation: ArcSwap::from_pointee(generation),
             overrides: ArcSwap::from_pointee(desired.overrides.clone()),
             desired: Mutex::new(desired),
             workers,
@@ -51,8 +51,8 @@ impl Settings {
     }
 
     /// The generation in force. Whoever answers a request takes it once.
-    pub(crate) fn live(&self) -> Arc<Live> {
-        self.live.load_full()
+    pub(crate) fn current(&self) -> Arc<Generation> {
+        self.generation.load_full()
     }
 
     /// Tells when another generation comes into force, by its revision.
@@ -83,8 +83,8 @@ impl Settings {
     }
 
     /// Swaps generations; whoever has the [`lock`](Self::lock) alone does.
-    pub(super) fn put_into_force(&self, before: &Live, next: &Arc<Live>, metrics: &Metrics) {
-        self.live.store(Arc::clone(next));
+    pub(super) fn put_into_force(&self, before: &Generation, next: &Arc<Generation>, metrics: &Metrics) {
+        self.generation.store(Arc::clone(next));
         before.retire(next, metrics);
         metrics.revision.set(i64::try_from(next.revision).unwrap_or(i64::MAX));
         self.changes.send_replace(next.revision);

@@ -11,19 +11,19 @@ use crate::message::reason::Reason;
 use crate::metrics::Totals;
 use crate::services::{Group, Service};
 use crate::state::State;
-use crate::state::live::Live;
+use crate::state::generation::Generation;
 
 /// Refusals shown: a screen or two.
 const REFUSALS: usize = 60;
 
 /// The state now, with what the `window` saw.
-pub(super) fn make(state: &State, live: &Live, window: &Window) -> Value {
-    let services = live.table.services().iter().enumerate();
-    let services: Value = services.map(|(place, one)| service(one, live, window, place)).collect();
+pub(super) fn make(state: &State, generation: &Generation, window: &Window) -> Value {
+    let services = generation.table.services().iter().enumerate();
+    let services: Value = services.map(|(place, one)| service(one, generation, window, place)).collect();
     let all = window.all();
-    let mut snapshot = report::status(state, live);
+    let mut snapshot = report::status(state, generation);
     snapshot["at"] = shop_clock::millis(SystemClock.now()).into();
-    snapshot["etag"] = state.settings.etag(live.revision).into();
+    snapshot["etag"] = state.settings.etag(generation.revision).into();
     snapshot["window_seconds"] = window.length().map(|length| length.as_secs_f64().round()).into();
     write(&mut snapshot, &all, window);
     snapshot["refused_by_reason"] = by_reason(&all, window);
@@ -32,8 +32,8 @@ pub(super) fn make(state: &State, live: &Live, window: &Window) -> Value {
     snapshot
 }
 
-fn service(service: &Arc<Service>, live: &Live, window: &Window, place: usize) -> Value {
-    let mut snapshot = report::service(service, live);
+fn service(service: &Arc<Service>, generation: &Generation, window: &Window, place: usize) -> Value {
+    let mut snapshot = report::service(service, generation);
     write(&mut snapshot, &window.of(place).unwrap_or(Totals::NONE), window);
     let groups: Vec<_> = service.groups().into_iter().flat_map(|group| members(group, window)).collect();
     if let Some(fields) = snapshot.as_object_mut() {

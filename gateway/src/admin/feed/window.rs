@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::metrics::Totals;
 use crate::services::Backend;
 use crate::state::State;
-use crate::state::live::Live;
+use crate::state::generation::Generation;
 
 /// Looks kept, one a second; the first and the last are compared.
 const KEPT: usize = 11;
@@ -31,12 +31,12 @@ impl Window {
     }
 
     /// One more look.
-    pub(super) fn look(&mut self, state: &State, live: &Live) {
-        let services = live.table.services().iter().map(|service| &service.metrics).chain([&state.numbers.own]);
+    pub(super) fn look(&mut self, state: &State, generation: &Generation) {
+        let services = generation.table.services().iter().map(|service| &service.metrics).chain([&state.numbers.own]);
         let look = Look {
             at: Instant::now(),
             services: services.map(|metrics| metrics.totals()).collect(),
-            sent: live.backends().map(|backend| (key(backend), sent(backend))).collect(),
+            sent: generation.backends().map(|backend| (key(backend), sent(backend))).collect(),
         };
         if self.0.len() == KEPT {
             self.0.pop_front();

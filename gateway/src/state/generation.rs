@@ -15,7 +15,7 @@ use shop_discovery::Protocol;
 use shop_limit::Limiter;
 
 /// One generation.
-pub(crate) struct Live {
+pub(crate) struct Generation {
     /// Counts generations, from 1.
     pub(crate) revision: u64,
     pub(crate) config: Config,
@@ -28,7 +28,7 @@ pub(crate) struct Live {
     pub(crate) guard: Guard,
 }
 
-impl Live {
+impl Generation {
     /// The first generation.
     pub(crate) fn first(merged: &Merged, workers: usize, metrics: &Metrics) -> Self {
         Self::make(None, &Site { merged, workers, metrics })
@@ -43,7 +43,7 @@ impl Live {
     fn make(previous: Option<&Self>, site: &Site<'_>) -> Self {
         let config = site.merged.config.clone();
         let same_limits = previous.filter(|previous| previous.config.rate_limit == config.rate_limit);
-        let live = Self {
+        let generation = Self {
             revision: previous.map_or(1, |previous| previous.revision + 1),
             table: Table::new(site, previous.map(|previous| &previous.table)),
             limiter: if let Some(previous) = same_limits {
@@ -58,10 +58,10 @@ impl Live {
             guard: Guard::new(&config.admin),
             config,
         };
-        if !live.config.health_check.enabled {
-            live.backends().for_each(|backend| backend.checks.forget());
+        if !generation.config.health_check.enabled {
+            generation.backends().for_each(|backend| backend.checks.forget());
         }
-        live
+        generation
     }
 
     /// Whether it has the backends of `merged`, each as it is wanted there.
@@ -94,7 +94,7 @@ impl Live {
     }
 }
 
-impl Targets for Live {
+impl Targets for Generation {
     fn services(&self) -> &[Arc<Service>] {
         self.table.services()
     }
