@@ -3,8 +3,8 @@
 mod audit;
 mod breakers;
 mod change;
+pub(crate) mod events;
 mod explain;
-pub(crate) mod feed;
 mod input;
 pub(crate) mod own;
 mod page;
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use self::change::{Change, Order};
 use self::input::{Precondition, Query};
-use crate::admin::feed::{Feed, Listener};
+use crate::admin::events::{Events, Listener};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::state::State;
@@ -131,7 +131,7 @@ pub(crate) enum Answer {
 #[derive(Default)]
 pub(crate) struct Admin {
     /// Tells pages what goes on.
-    pub(crate) feed: Feed,
+    pub(crate) events: Events,
     /// Wrong tokens.
     failures: Failures,
 }
@@ -161,7 +161,7 @@ pub(crate) async fn answer(
     }
     if route == Route::Events && *method == Method::GET {
         Query::of(asked.head.uri.query(), &[])?;
-        return events(&admin.feed, generation, &asked);
+        return events(&admin.events, generation, &asked);
     }
     whole(state, generation, route, asked, body, caller).await.map(Answer::Whole)
 }
@@ -219,10 +219,10 @@ async fn understand(
 }
 
 /// Opens a stream of events (`text/event-stream`, WHATWG HTML, section 9.2).
-fn events(feed: &Feed, generation: &Generation, asked: &Asked<'_>) -> Result<Answer, Refusal> {
+fn events(events: &Events, generation: &Generation, asked: &Asked<'_>) -> Result<Answer, Refusal> {
     // There is not room for many, so that no other site shall make a browser take it.
     generation.guard.own_pages_only(asked)?;
-    let listener = feed.listen(generation.guard.key())?;
+    let listener = events.listen(generation.guard.key())?;
     let mut response = Response::new(());
     stream_headers(response.headers_mut());
     Ok(Answer::Events(response, listener))

@@ -50,7 +50,7 @@ use shop_discovery::Discovery;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 
-use crate::admin::feed;
+use crate::admin::events;
 use crate::proxy::Proxy;
 use crate::server::tls::Tls;
 use crate::server::worker::{self, Listeners, Stop};
@@ -142,9 +142,9 @@ impl Gateway {
         let all = futures_util::future::try_join_all(workers);
         tokio::pin!(all);
         // Who watches wants to see the end, too.
-        let mut feed = std::pin::pin!(feed::run(&proxy.admin.feed, &state));
+        let mut events = std::pin::pin!(events::run(&proxy.admin.events, &state));
         tokio::select! {
-            () = &mut feed => {}
+            () = &mut events => {}
             died = &mut all => return died.map(drop).context("a worker thread died"),
             () = housekeep(&state) => {}
             // They end with the signal: who stops as a whole must not report its own parts.
@@ -159,7 +159,7 @@ impl Gateway {
         };
         tokio::select! {
             () = drained => {}
-            () = feed => {}
+            () = events => {}
             () = shutdown.hard.cancelled() => {
                 tracing::warn!(requests = state.lifecycle.in_flight(), "the grace period is over with requests still running");
             }
@@ -189,7 +189,7 @@ async fn drain(state: &State, proxy: &Proxy, stop: &Stop) {
     state.lifecycle.drain();
     tokio::time::sleep(state.settings.current().config.drain_delay.get()).await;
     state.lifecycle.close();
-    proxy.admin.feed.close();
+    proxy.admin.events.close();
     stop.finish.cancel();
     state.lifecycle.idle().await;
 }

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use self::finish::{Browser, Limits, finish};
 use self::forward::{Call, Forward};
-use crate::admin::feed::Listener;
+use crate::admin::events::Listener;
 use crate::admin::own;
 use crate::admin::{self, Admin, Answer};
 use crate::docs::{self, Docs};

@@ -11,7 +11,7 @@ use shop_balance::Permit;
 use shop_http1::response::Skip;
 use tokio::time::{Instant, Sleep};
 
-use crate::admin::feed::Listener;
+use crate::admin::events::Listener;
 use crate::message::headers;
 use crate::message::outcome::{self, Outcome};
 use crate::message::reason::Reason;

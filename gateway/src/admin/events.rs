@@ -28,21 +28,21 @@ const GREETING: Bytes = Bytes::from_static(b"retry: 2000\n\n");
 
 /// The listeners.
 #[derive(Default)]
-pub(crate) struct Feed {
-    state: Mutex<Ears>,
+pub(crate) struct Events {
+    state: Mutex<Subscribers>,
     /// Somebody listens again.
     wanted: Notify,
 }
 
 #[derive(Default)]
-struct Ears {
-    ears: Vec<Ear>,
+struct Subscribers {
+    subscribers: Vec<Subscriber>,
     /// The latest event, as long as it is not older than a tick.
     latest: Option<Bytes>,
     closed: bool,
 }
 
-struct Ear {
+struct Subscriber {
     sender: mpsc::Sender<Bytes>,
     /// The guard's [`key`](crate::state::guard::Guard::key) that the listener passed.
     key: Option<[u8; 32]>,
@@ -58,15 +58,15 @@ impl Listener {
     }
 }
 
-impl Feed {
+impl Events {
     /// Somebody listens who passed the guard with `key`.
     pub(crate) fn listen(&self, key: Option<[u8; 32]>) -> Result<Listener, Refusal> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(Refusal::new(Reason::Draining, "the gateway is shutting down").retry_after(TICK));
         }
-        state.ears.retain(|ear| !ear.sender.is_closed());
-        if state.ears.len() >= MOST {
+        state.subscribers.retain(|subscriber| !subscriber.sender.is_closed());
+        if state.subscribers.len() >= MOST {
             let detail = format!("{MOST} listen already; close another page, or come back later");
             return Err(Refusal::new(Reason::RateLimited, detail).retry_after(Duration::from_secs(10)));
         }
@@ -75,7 +75,7 @@ impl Feed {
         for event in std::iter::once(GREETING).chain(state.latest.clone()) {
             let _ = sender.try_send(event);
         }
-        state.ears.push(Ear { sender, key });
+        state.subscribers.push(Subscriber { sender, key });
         self.wanted.notify_one();
         Ok(Listener(receiver))
     }
@@ -84,40 +84,40 @@ impl Feed {
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        state.ears.clear();
+        state.subscribers.clear();
     }
 
     /// Whether anybody listens. Who passed a guard that the one with `key` has replaced does not any more.
-    fn is_wanted(&self, key: Option<[u8; 32]>) -> bool {
+    fn keep_subscribers(&self, key: Option<[u8; 32]>) -> bool {
         let mut state = self.state.lock();
-        state.ears.retain(|ear| !ear.sender.is_closed() && ear.key == key);
-        if state.ears.is_empty() {
+        state.subscribers.retain(|subscriber| !subscriber.sender.is_closed() && subscriber.key == key);
+        if state.subscribers.is_empty() {
             state.latest = None;
         }
-        !state.ears.is_empty()
+        !state.subscribers.is_empty()
     }
 
     fn tell(&self, event: &Bytes) {
         let mut state = self.state.lock();
-        for ear in &state.ears {
+        for subscriber in &state.subscribers {
             // One that is slow hears the next one.
-            let _ = ear.sender.try_send(event.clone());
+            let _ = subscriber.sender.try_send(event.clone());
         }
-        state.latest = (!state.ears.is_empty()).then(|| event.clone());
+        state.latest = (!state.subscribers.is_empty()).then(|| event.clone());
     }
 }
 
 /// Tells listeners what goes on, for ever.
-pub(crate) async fn run(feed: &Feed, state: &State) {
+pub(crate) async fn run(events: &Events, state: &State) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut window = Window::default();
     loop {
         let generation = state.settings.current();
-        if !feed.is_wanted(generation.guard.key()) {
+        if !events.keep_subscribers(generation.guard.key()) {
             drop(generation);
             window.clear();
-            feed.wanted.notified().await;
+            events.wanted.notified().await;
             ticks.reset_immediately();
             // Whoever it was may be gone again.
             ticks.tick().await;
@@ -126,7 +126,7 @@ pub(crate) async fn run(feed: &Feed, state: &State) {
         window.look(state, &generation);
         let snapshot = snapshot::make(state, &generation, &window);
         drop(generation);
-        feed.tell(&Bytes::from(format!("data: {snapshot}\n\n")));
+        events.tell(&Bytes::from(format!("data: {snapshot}\n\n")));
         ticks.tick().await;
     }
 }
@@ -147,28 +147,28 @@ mod tests {
 
     #[test]
     fn who_comes_late_hears_the_latest_and_who_is_slow_misses_some() {
-        let feed = Feed::default();
-        assert!(!feed.is_wanted(None));
-        let mut slow = feed.listen(None).expect("room");
+        let events = Events::default();
+        assert!(!events.keep_subscribers(None));
+        let mut slow = events.listen(None).expect("room");
         for event in ["1", "2", "3"] {
-            feed.tell(&Bytes::from_static(event.as_bytes()));
+            events.tell(&Bytes::from_static(event.as_bytes()));
         }
-        let mut late = feed.listen(None).expect("room");
+        let mut late = events.listen(None).expect("room");
         assert_eq!(heard(&mut late), ["retry: 2000", "3"]);
         assert_eq!(heard(&mut slow), ["retry: 2000", "1"]);
-        feed.tell(&Bytes::from_static(b"4"));
+        events.tell(&Bytes::from_static(b"4"));
         assert_eq!((heard(&mut slow), heard(&mut late)), (vec!["4".to_owned()], vec!["4".to_owned()]));
     }
 
     #[test]
     fn there_is_room_for_so_many_and_for_others_when_they_leave() {
-        let feed = Feed::default();
-        let mut all: Vec<_> = (0..MOST).map(|_| feed.listen(None).expect("room")).collect();
-        assert!(feed.listen(None).is_err_and(|refusal| refusal.reason == Reason::RateLimited));
+        let events = Events::default();
+        let mut all: Vec<_> = (0..MOST).map(|_| events.listen(None).expect("room")).collect();
+        assert!(events.listen(None).is_err_and(|refusal| refusal.reason == Reason::RateLimited));
         all.pop();
-        all.push(feed.listen(None).expect("room again"));
-        feed.close();
-        assert!(feed.listen(None).is_err_and(|refusal| refusal.reason == Reason::Draining));
+        all.push(events.listen(None).expect("room again"));
+        events.close();
+        assert!(events.listen(None).is_err_and(|refusal| refusal.reason == Reason::Draining));
         let mut cx = Context::from_waker(Waker::noop());
         for listener in &mut all {
             heard(listener);
@@ -178,12 +178,12 @@ mod tests {
 
     #[test]
     fn a_new_token_ends_what_the_old_one_opened() {
-        let feed = Feed::default();
-        let mut old = feed.listen(Some([1; 32])).expect("room");
-        let _new = feed.listen(Some([2; 32])).expect("room");
-        assert!(feed.is_wanted(Some([2; 32])));
+        let events = Events::default();
+        let mut old = events.listen(Some([1; 32])).expect("room");
+        let _new = events.listen(Some([2; 32])).expect("room");
+        assert!(events.keep_subscribers(Some([2; 32])));
         heard(&mut old);
         assert_eq!(old.poll_next(&mut Context::from_waker(Waker::noop())), Poll::Ready(None));
-        assert!(!feed.is_wanted(None), "the other way round too");
+        assert!(!events.keep_subscribers(None), "the other way round too");
     }
 }
