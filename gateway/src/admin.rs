@@ -6,7 +6,7 @@ mod change;
 pub(crate) mod events;
 mod explain;
 mod input;
-pub(crate) mod own;
+pub(crate) mod operations;
 mod page;
 pub(crate) mod report;
 

@@ -4,7 +4,7 @@
 mod ask;
 mod merge;
 mod names;
-mod own;
+mod refusals;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -134,7 +134,7 @@ impl Docs {
         let age = generation.config.docs.max_age.get();
         let edition = Arc::new(Edition {
             document: Document::new(
-                merge::merge(&generation.table, &own::Refusals::of(generation), &parts).to_string(),
+                merge::merge(&generation.table, &refusals::Refusals::of(generation), &parts).to_string(),
             ),
             revision: generation.revision,
             until: Instant::now() + if is_whole { age } else { age.min(SHORT) },

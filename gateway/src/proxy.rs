@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use self::finish::{Browser, Limits, finish};
 use self::forward::{Call, Forward};
 use crate::admin::events::Listener;
-use crate::admin::own;
+use crate::admin::operations;
 use crate::admin::{self, Admin, Answer};
 use crate::docs::{self, Docs};
 use crate::message::client::Client;
@@ -41,7 +41,7 @@ use crate::proxy::tunnel::{Link, Tunnel};
 use crate::record::RequestRecord;
 use crate::server::Watch;
 use crate::server::handler::{Handler, Served, Spare};
-use crate::services::own::{Own, SERVER};
+use crate::services::operation::{Operation, SERVER};
 use crate::services::routes::{self, PREFIX, SHOP_SERVICE, Table};
 use crate::services::{Group, Service};
 use crate::settings::Config;
@@ -219,7 +219,7 @@ impl Visit {
         headers::check(&head)?;
         let host = headers::host(&head)?;
         let normal = normal(head.uri.path())?;
-        let own = Own::find(&normal).filter(|_| !self.is_grpc);
+        let own = Operation::find(&normal).filter(|_| !self.is_grpc);
         let admin = admin::route(&normal).filter(|_| !self.is_grpc);
         if own.is_some() || admin.is_some() {
             // Health, metrics and the admin API are for operators, not for other sites' pages.
@@ -231,7 +231,7 @@ impl Visit {
         }
         if let Some(own) = own {
             self.record.own(own.path());
-            return own::answer(own, &head.method, &head.headers, &proxy.state).map(Reply::Own);
+            return operations::answer(own, &head.method, &head.headers, &proxy.state).map(Reply::Own);
         }
         // On this machine itself nobody listens in: operators need no certificate there.
         let may_be_open = admin.is_some() && self.peer.to_canonical().is_loopback();

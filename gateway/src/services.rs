@@ -3,7 +3,7 @@
 mod backend;
 pub(crate) mod check;
 mod group;
-pub(crate) mod own;
+pub(crate) mod operation;
 pub(crate) mod routes;
 
 pub(crate) use backend::{Backend, InFlight};

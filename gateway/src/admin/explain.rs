@@ -13,7 +13,7 @@ use crate::docs;
 use crate::message::path;
 use crate::message::refusal::Refusal;
 use crate::services::Group;
-use crate::services::own::Own;
+use crate::services::operation::Operation;
 use crate::services::routes::Route;
 use crate::state::generation::Generation;
 use shop_discovery::Protocol;
@@ -106,7 +106,7 @@ fn backends(group: &Group) -> Value {
 
 fn own_route(generation: &Generation, path: &str) -> Option<&'static str> {
     let docs = || docs::Route::find(generation, path).map(docs::Route::pattern);
-    Own::find(path).map(Own::path).or_else(|| super::route(path)).or_else(docs)
+    Operation::find(path).map(Operation::path).or_else(|| super::route(path)).or_else(docs)
 }
 
 fn imagine(query: &Query<'_>) -> Result<Imagined, Refusal> {

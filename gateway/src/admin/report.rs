@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::admin::own;
+use crate::admin::operations;
 use crate::services::{Group, Member, Service};
 use crate::state::State;
 use crate::state::generation::Generation;
@@ -11,7 +11,7 @@ use shop_discovery::Protocol;
 /// `GET /admin/status`.
 pub(crate) fn status(state: &State, generation: &Generation) -> Value {
     json!({
-        "status": own::status(state),
+        "status": operations::status(state),
         "version": env!("CARGO_PKG_VERSION"),
         "revision": generation.revision,
         "uptime_seconds": state.numbers.begun.elapsed().as_secs(),
@@ -37,7 +37,7 @@ pub(crate) fn service(service: &Service, generation: &Generation) -> Value {
     json!({
         "name": service.name,
         "enabled": service.enabled,
-        "status": own::service_status(service),
+        "status": operations::service_status(service),
         "strategy": generation.config.balancer_of(service.name).strategy,
         "active_requests": service.metrics.active.get(),
         "routes": generation.table.patterns(service.name),
@@ -48,7 +48,7 @@ pub(crate) fn service(service: &Service, generation: &Generation) -> Value {
 
 /// `GET /admin/services/{service}/backends/{backend}`.
 pub(crate) fn backend(protocol: Protocol, member: &Member) -> Value {
-    let mut detail = own::backend_detail(member);
+    let mut detail = operations::backend_detail(member);
     detail["protocol"] = json!(protocol);
     detail
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::names::{Clashes, Name, capital, references};
-use super::own::Refusals;
+use super::refusals::Refusals;
 use crate::services::routes::{PREFIX, Table};
 
 /// What a path can have beside operations.

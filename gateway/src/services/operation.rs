@@ -5,7 +5,7 @@ pub(crate) const SERVER: &str = "*";
 
 /// An own route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Own {
+pub(crate) enum Operation {
     /// `/health`: how each backend was last seen.
     Health,
     /// `/health/detailed`: the same with everything there is to say.
@@ -20,7 +20,7 @@ pub(crate) enum Own {
     Server,
 }
 
-impl Own {
+impl Operation {
     /// The own route at `path`.
     pub(crate) fn find(path: &str) -> Option<Self> {
         Some(match path {
@@ -49,5 +49,5 @@ impl Own {
 
 /// Whether `route` is asked every few seconds by machines.
 pub(crate) fn is_quiet(route: &str) -> bool {
-    Own::find(route).is_some()
+    Operation::find(route).is_some()
 }

@@ -9,29 +9,29 @@ use shop_http::operations;
 use crate::message::headers::METHODS;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::services::own::Own;
+use crate::services::operation::Operation;
 use crate::services::{Backend, Member, Service};
 use crate::state::State;
 
 /// The answer of an own route.
 pub(crate) fn answer(
-    own: Own,
+    operation: Operation,
     method: &Method,
     headers: &HeaderMap,
     state: &State,
 ) -> Result<Response<Bytes>, Refusal> {
-    if own != Own::Server && !matches!(*method, Method::GET | Method::HEAD) {
-        return Err(Refusal::new(Reason::MethodRefused, format!("{} does not take {method}", own.path()))
+    if operation != Operation::Server && !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Refusal::new(Reason::MethodRefused, format!("{} does not take {method}", operation.path()))
             .header(header::ALLOW, HeaderValue::from_static("GET, HEAD")));
     }
-    Ok(match own {
-        Own::Server => about_server(method)?,
-        Own::Health => operations::json(&summary(state)),
-        Own::Detailed => operations::json(&detailed(state)),
-        Own::Ready if state.lifecycle.is_draining() => operations::unready(&json!({"status": "draining"})),
+    Ok(match operation {
+        Operation::Server => about_server(method)?,
+        Operation::Health => operations::json(&summary(state)),
+        Operation::Detailed => operations::json(&detailed(state)),
+        Operation::Ready if state.lifecycle.is_draining() => operations::unready(&json!({"status": "draining"})),
         // Backends do not count: a gateway that cannot reach one still serves the others, and says 503 for that one.
-        Own::Live | Own::Ready => operations::generation(),
-        Own::Metrics => operations::metrics(&state.numbers.metrics.all, headers),
+        Operation::Live | Operation::Ready => operations::live(),
+        Operation::Metrics => operations::metrics(&state.numbers.metrics.all, headers),
     })
 }
 
