@@ -255,8 +255,8 @@ fn read(
         }
         Route::Backend(service, backend) => {
             let service = input::service(generation, service)?;
-            let (group, member) = input::backend(service, backend, query.protocol()?)?;
-            report::backend(group.protocol(), member)
+            let (cluster, member) = input::backend(service, backend, query.protocol()?)?;
+            report::backend(cluster.protocol(), member)
         }
         Route::LoadBalancer(service) => report::balancer(input::service(generation, service)?, generation),
         Route::Breaker(service) => breakers::report(input::service(generation, service)?, generation),

@@ -43,7 +43,7 @@ use crate::server::Watch;
 use crate::server::handler::{Handler, Served, Spare};
 use crate::services::operation::{Operation, SERVER};
 use crate::services::routes::{self, PREFIX, SHOP_SERVICE, Table};
-use crate::services::{Group, Service};
+use crate::services::{Cluster, Service};
 use crate::settings::Config;
 use crate::state::State;
 use crate::state::generation::Generation;
@@ -193,7 +193,7 @@ enum Reply {
 /// Where a request goes, and what is changed on the way.
 struct Target<'a> {
     service: &'a Service,
-    group: &'a Group,
+    cluster: &'a Cluster,
     /// As the backend sees it.
     path: &'a str,
     /// Whether a prefix was cut off.
@@ -297,7 +297,7 @@ impl Visit {
             record: &mut self.record,
             head: &mut onward,
             worker,
-            group: target.group,
+            cluster: target.cluster,
             patience: &patience,
             retries: &config.retries,
             is_grpc: self.is_grpc,
@@ -330,7 +330,7 @@ impl Visit {
 
     fn route<'a>(&mut self, table: &'a Table, path: &'a str, headers: &HeaderMap) -> Result<Target<'a>, Refusal> {
         let no_route = || Refusal::new(Reason::NoRoute, format!("no route leads to {path}"));
-        let (route, inner, group) = if self.is_grpc {
+        let (route, inner, cluster) = if self.is_grpc {
             let route = match table.grpc(path) {
                 None if routes::is_everybodys(path) => {
                     let service = headers.get(SHOP_SERVICE).and_then(|name| name.to_str().ok()).unwrap_or_default();
@@ -347,7 +347,7 @@ impl Visit {
             (route, inner, &route.service.http)
         };
         self.record.routed(route.pattern, &route.service.metrics);
-        Ok(Target { service: &route.service, group, path: inner, is_prefixed: !self.is_grpc })
+        Ok(Target { service: &route.service, cluster, path: inner, is_prefixed: !self.is_grpc })
     }
 
     async fn limit(&mut self, generation: &Generation, head: &http::request::Parts, path: &str) -> Result<(), Refusal> {

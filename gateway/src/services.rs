@@ -2,12 +2,12 @@
 
 mod backend;
 pub(crate) mod check;
-mod group;
+mod cluster;
 pub(crate) mod operation;
 pub(crate) mod routes;
 
 pub(crate) use backend::{Backend, InFlight};
-pub(crate) use group::{Group, Member, Tried};
+pub(crate) use cluster::{Cluster, Member, Tried};
 
 use std::sync::Arc;
 
@@ -28,9 +28,9 @@ pub(crate) struct Service {
     pub(crate) name: &'static str,
     pub(crate) enabled: bool,
     /// Backends of its HTTP API.
-    pub(crate) http: Arc<Group>,
+    pub(crate) http: Arc<Cluster>,
     /// Backends of its gRPC API.
-    pub(crate) grpc: Arc<Group>,
+    pub(crate) grpc: Arc<Cluster>,
     pub(crate) metrics: Arc<ServiceMetrics>,
 }
 
@@ -42,19 +42,19 @@ impl Service {
         site: &Site<'_>,
         previous: Option<&Self>,
     ) -> Arc<Self> {
-        let group = |protocol| Group::new(name, protocol, site, previous.map(|service| service.group(protocol)));
+        let cluster = |protocol| Cluster::new(name, protocol, site, previous.map(|service| service.cluster(protocol)));
         Arc::new(Self {
             name,
             enabled: settings.enabled,
-            http: group(Protocol::Http),
-            grpc: group(Protocol::Grpc),
+            http: cluster(Protocol::Http),
+            grpc: cluster(Protocol::Grpc),
             metrics: previous
                 .map_or_else(|| Arc::new(site.metrics.service(name)), |service| Arc::clone(&service.metrics)),
         })
     }
 
     /// The backends that speak `protocol`.
-    pub(crate) fn group(&self, protocol: Protocol) -> &Arc<Group> {
+    pub(crate) fn cluster(&self, protocol: Protocol) -> &Arc<Cluster> {
         match protocol {
             Protocol::Http => &self.http,
             Protocol::Grpc => &self.grpc,
@@ -62,7 +62,7 @@ impl Service {
     }
 
     /// Both groups.
-    pub(crate) fn groups(&self) -> [&Arc<Group>; 2] {
+    pub(crate) fn clusters(&self) -> [&Arc<Cluster>; 2] {
         [&self.http, &self.grpc]
     }
 

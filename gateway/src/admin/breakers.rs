@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::input;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::services::{Group, Member, Service};
+use crate::services::{Cluster, Member, Service};
 use crate::state::generation::Generation;
 use shop_discovery::BackendUrl;
 use shop_discovery::Protocol;
@@ -13,7 +13,7 @@ use shop_discovery::Protocol;
 /// The breakers of a service.
 pub(super) fn report(service: &Service, generation: &Generation) -> Value {
     let settings = &generation.config.circuit_breaker;
-    let breakers: Value = of(service).map(|(group, member)| one(group, member)).collect();
+    let breakers: Value = of(service).map(|(cluster, member)| one(cluster, member)).collect();
     json!({
         "service": service.name,
         "enabled": settings.enabled,
@@ -24,12 +24,12 @@ pub(super) fn report(service: &Service, generation: &Generation) -> Value {
     })
 }
 
-fn of(service: &Service) -> impl Iterator<Item = (&Group, &Member)> {
-    service.groups().into_iter().flat_map(|group| group.members().iter().map(move |member| (&**group, member)))
+fn of(service: &Service) -> impl Iterator<Item = (&Cluster, &Member)> {
+    service.clusters().into_iter().flat_map(|cluster| cluster.members().iter().map(move |member| (&**cluster, member)))
 }
 
-fn one(group: &Group, member: &Member) -> Value {
-    let mut one = json!({"url": member.backend.label(), "protocol": group.protocol(), "state": null});
+fn one(cluster: &Cluster, member: &Member) -> Value {
+    let mut one = json!({"url": member.backend.label(), "protocol": cluster.protocol(), "state": null});
     if let Some(breaker) = &member.breaker {
         let standing = breaker.standing();
         one["state"] = breaker.state().word().into();
@@ -53,26 +53,26 @@ pub(super) fn reset(
     let service = input::service(generation, service)?;
     let chosen: Vec<_> = match backend {
         Some(url) => {
-            let (group, member) = input::find(service, url, protocol)?;
-            vec![(&**group, member)]
+            let (cluster, member) = input::find(service, url, protocol)?;
+            vec![(&**cluster, member)]
         }
-        None => of(service).filter(|(group, _)| protocol.is_none_or(|of| of == group.protocol())).collect(),
+        None => of(service).filter(|(cluster, _)| protocol.is_none_or(|of| of == cluster.protocol())).collect(),
     };
     let with: Vec<_> =
-        chosen.into_iter().filter_map(|(group, member)| Some((group, member, member.breaker.as_ref()?))).collect();
+        chosen.into_iter().filter_map(|(cluster, member)| Some((cluster, member, member.breaker.as_ref()?))).collect();
     if with.is_empty() {
         let detail = format!("{} has no circuit breakers to reset: they are switched off", service.name);
         return Err(Refusal::new(Reason::NotFound, detail));
     }
     let mut lines = Vec::new();
     let mut list = Vec::new();
-    for (group, member, breaker) in with {
+    for (cluster, member, breaker) in with {
         let (label, before) = (member.backend.label(), breaker.state().word());
         if !dry_run {
             breaker.reset();
         }
         lines.push(format!("{label}: {before} -> closed"));
-        list.push(json!({"url": label, "protocol": group.protocol(), "before": before, "after": "closed"}));
+        list.push(json!({"url": label, "protocol": cluster.protocol(), "before": before, "after": "closed"}));
     }
     Ok((json!({"dry_run": dry_run, "reset": list}), lines))
 }

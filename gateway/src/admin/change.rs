@@ -183,7 +183,7 @@ impl Change {
             }
             Self::Add { service, wish } => {
                 let service = input::service(generation, &service)?;
-                if service.group(wish.protocol).find(&wish.url.host, wish.url.port).is_some() {
+                if service.cluster(wish.protocol).find(&wish.url.host, wish.url.port).is_some() {
                     let detail = format!("{} has a backend {} already", service.name, wish.url);
                     return Err(Refusal::new(Reason::AlreadyExists, detail));
                 }
@@ -195,14 +195,18 @@ impl Change {
             }
             Self::Alter { service, url, protocol, wish } => {
                 let service = input::service(generation, &service)?;
-                let (group, member) = input::find(service, &url, protocol.or(wish.protocol))?;
+                let (cluster, member) = input::find(service, &url, protocol.or(wish.protocol))?;
                 let changes = desired.overrides.service(service.name);
-                changes.change(group.protocol(), member.backend.label(), wish.weight, wish.draining);
+                changes.change(cluster.protocol(), member.backend.label(), wish.weight, wish.draining);
             }
             Self::Remove { service, url, protocol } => {
                 let service = input::service(generation, &service)?;
-                let (group, member) = input::find(service, &url, protocol)?;
-                desired.overrides.service(service.name).remove(group.protocol(), member.backend.label(), member.source);
+                let (cluster, member) = input::find(service, &url, protocol)?;
+                desired.overrides.service(service.name).remove(
+                    cluster.protocol(),
+                    member.backend.label(),
+                    member.source,
+                );
             }
             Self::Limit(wish) => {
                 let limit = &mut desired.overrides.rate_limit;

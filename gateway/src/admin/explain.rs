@@ -12,7 +12,7 @@ use super::input::{self, Query};
 use crate::docs;
 use crate::message::path;
 use crate::message::refusal::Refusal;
-use crate::services::Group;
+use crate::services::Cluster;
 use crate::services::operation::Operation;
 use crate::services::routes::Route;
 use crate::state::generation::Generation;
@@ -67,21 +67,21 @@ pub(super) fn explain(generation: &Generation, query: &Query<'_>) -> Result<Valu
 
 fn routed(answer: &mut Value, generation: &Generation, route: &Route, inner: &str, protocol: Protocol) {
     let service = &route.service;
-    let group = service.group(protocol);
+    let cluster = service.cluster(protocol);
     answer["route"] = json!({"pattern": route.pattern, "service": service.name, "protocol": protocol});
     answer["path_at_backend"] = inner.into();
     answer["strategy"] = json!(generation.config.balancer_of(service.name).strategy);
-    answer["backends"] = backends(group);
+    answer["backends"] = backends(cluster);
     if !service.enabled {
         let detail = format!("the {} service is switched off", service.name);
         answer["refused"] = json!({"reason": "service_disabled", "detail": detail});
-    } else if let Some(reason) = group.refuses() {
+    } else if let Some(reason) = cluster.refuses() {
         answer["refused"] = json!({"reason": reason.word(), "detail": "no backend would take the call"});
     }
 }
 
 /// In the order in which they would be tried; those that would not be tried come last.
-fn backends(group: &Group) -> Value {
+fn backends(cluster: &Cluster) -> Value {
     let one = |(member, standing, breaker): (&crate::services::Member, &'static str, Option<&'static str>)| {
         let why = match (standing, breaker) {
             ("draining", _) => Some("it is draining: it gets no new calls"),
@@ -101,7 +101,7 @@ fn backends(group: &Group) -> Value {
             "why": why,
         })
     };
-    group.outlook().into_iter().map(one).collect()
+    cluster.outlook().into_iter().map(one).collect()
 }
 
 fn own_route(generation: &Generation, path: &str) -> Option<&'static str> {

@@ -14,7 +14,7 @@ use shop_input::json;
 
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::services::{Group, Member, Service};
+use crate::services::{Cluster, Member, Service};
 use crate::state::generation::Generation;
 use crate::upstream::body::Incoming;
 use shop_discovery::BackendUrl;
@@ -108,7 +108,7 @@ pub(super) fn backend<'a>(
     service: &'a Service,
     text: &str,
     protocol: Option<Protocol>,
-) -> Result<(&'a Arc<Group>, &'a Member), Refusal> {
+) -> Result<(&'a Arc<Cluster>, &'a Member), Refusal> {
     find(service, &address(text)?, protocol)
 }
 
@@ -117,9 +117,9 @@ pub(super) fn find<'a>(
     service: &'a Service,
     url: &BackendUrl,
     protocol: Option<Protocol>,
-) -> Result<(&'a Arc<Group>, &'a Member), Refusal> {
-    let groups = service.groups().into_iter().filter(|group| protocol.is_none_or(|of| of == group.protocol()));
-    let mut found = groups.filter_map(|group| Some((group, group.find(&url.host, url.port)?)));
+) -> Result<(&'a Arc<Cluster>, &'a Member), Refusal> {
+    let clusters = service.clusters().into_iter().filter(|cluster| protocol.is_none_or(|of| of == cluster.protocol()));
+    let mut found = clusters.filter_map(|cluster| Some((cluster, cluster.find(&url.host, url.port)?)));
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
         (Some(_), Some(_)) => {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::admin::operations;
-use crate::services::{Group, Member, Service};
+use crate::services::{Cluster, Member, Service};
 use crate::state::State;
 use crate::state::generation::Generation;
 use shop_discovery::Protocol;
@@ -32,8 +32,9 @@ pub(super) fn services(generation: &Generation) -> Value {
 
 /// `GET /admin/services/{service}`.
 pub(crate) fn service(service: &Service, generation: &Generation) -> Value {
-    let list =
-        |group: &Group| -> Value { group.members().iter().map(|member| backend(group.protocol(), member)).collect() };
+    let list = |cluster: &Cluster| -> Value {
+        cluster.members().iter().map(|member| backend(cluster.protocol(), member)).collect()
+    };
     json!({
         "name": service.name,
         "enabled": service.enabled,
@@ -61,13 +62,13 @@ pub(super) fn balancer(service: &Service, generation: &Generation) -> Value {
         "enabled": settings.enabled,
         "strategy": settings.strategy,
         "slow_start": settings.slow_start,
-        "http": group(&service.http),
-        "grpc": group(&service.grpc),
+        "http": cluster(&service.http),
+        "grpc": cluster(&service.grpc),
     })
 }
 
-fn group(group: &Group) -> Value {
-    let all: i64 = group.members().iter().filter(|member| !member.draining).map(|member| member.weight).sum();
+fn cluster(cluster: &Cluster) -> Value {
+    let all: i64 = cluster.members().iter().filter(|member| !member.draining).map(|member| member.weight).sum();
     let one = |(member, standing): (&Member, &'static str)| {
         let backend = &member.backend;
         json!({
@@ -82,7 +83,7 @@ fn group(group: &Group) -> Value {
             "latency_ms": backend.latency.millis(),
         })
     };
-    group.members().iter().zip(group.standings()).map(one).collect()
+    cluster.members().iter().zip(cluster.standings()).map(one).collect()
 }
 
 /// `GET /admin/ratelimit`.

@@ -16,7 +16,7 @@ use crate::message::refusal::Refusal;
 use crate::message::{grpc, headers, upgrade};
 use crate::record::{RequestRecord, trace};
 use crate::server::Watch;
-use crate::services::{Backend, Group, InFlight, Tried};
+use crate::services::{Backend, Cluster, InFlight, Tried};
 use crate::upstream::body::Upload;
 use crate::upstream::interim::{Inform, Interim};
 use crate::upstream::retry::{self, Attempt, Chances, Replay, Step};
@@ -33,7 +33,7 @@ pub(super) struct Forward<'a> {
     pub(super) head: &'a mut Parts,
     /// Whose connections are used.
     pub(super) worker: usize,
-    pub(super) group: &'a Group,
+    pub(super) cluster: &'a Cluster,
     pub(super) patience: &'a Patience,
     pub(super) retries: &'a Retries,
     pub(super) is_grpc: bool,
@@ -57,9 +57,9 @@ pub(super) struct Call {
 impl Forward<'_> {
     /// Calls until there is an answer, or what there is has to do.
     pub(super) async fn call(mut self, mut body: Upload) -> Result<Call, Refusal> {
-        let group = self.group;
+        let cluster = self.cluster;
         let replay = self.replay(&mut body);
-        if let Some(budget) = &group.budget {
+        if let Some(budget) = &cluster.budget {
             budget.call();
         }
         let mut tried = Tried::default();
@@ -67,7 +67,7 @@ impl Forward<'_> {
         let mut best: Option<Result<Call, Refusal>> = None;
         let mut cost: Option<Reservation<'_>> = None;
         loop {
-            let (backend, permit) = match group.pick(&mut tried) {
+            let (backend, permit) = match cluster.pick(&mut tried) {
                 Ok(picked) => picked,
                 // What went wrong says more than that nothing is left to try.
                 Err(refusal) => return self.better(best, Err(refusal), true),
@@ -90,8 +90,8 @@ impl Forward<'_> {
                 most: self.retries.attempts,
                 is_replayable: again.is_some(),
                 time_left: self.patience.end.map(|end| end.saturating_duration_since(Instant::now())),
-                has_other: group.has_other(tried),
-                budget: group.budget.as_deref(),
+                has_other: cluster.has_other(tried),
+                budget: cluster.budget.as_deref(),
             };
             match retry::next_step(after, &chances) {
                 Step::Stop => return result,
@@ -122,7 +122,7 @@ impl Forward<'_> {
 
     /// What is needed to send `body` again, unless that is never done.
     fn replay(&self, body: &mut Upload) -> Option<Replay> {
-        let repeats = self.group.budget.is_some() && retry::is_idempotent(&self.head.method, &self.head.headers);
+        let repeats = self.cluster.budget.is_some() && retry::is_idempotent(&self.head.method, &self.head.headers);
         let wanted = self.is_grpc || (repeats || Replay::is_unnoticed(&self.head.method, body));
         wanted.then(|| Replay::of(body, self.retries.body_limit)).flatten()
     }
@@ -199,7 +199,7 @@ impl Forward<'_> {
         let (status, headers) = (answer.response.status(), answer.response.headers());
         let backend = in_flight.backend();
         backend.answered();
-        if self.group.wants_latency() {
+        if self.cluster.wants_latency() {
             backend.latency.observe(took, !outcome::of_http(status, headers).is_ill());
         }
         if answer.resent {

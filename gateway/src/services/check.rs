@@ -10,7 +10,7 @@ use shop_balance::Trouble;
 use shop_clock::chance;
 use tokio::sync::watch;
 
-use crate::services::{Backend, Group, Service};
+use crate::services::{Backend, Cluster, Service};
 use crate::settings::HealthCheck;
 
 /// One generation, as far as checks are concerned.
@@ -31,8 +31,8 @@ pub(crate) async fn run<T: Targets>(mut changes: watch::Receiver<u64>, current: 
         changes.mark_unchanged();
         let generation = current();
         // What the last generation's checks found may have come too late for this one's lists.
-        for group in generation.services().iter().flat_map(|service| service.groups()) {
-            group.refresh();
+        for cluster in generation.services().iter().flat_map(|service| service.clusters()) {
+            cluster.refresh();
         }
         if !generation.health_check().enabled {
             // Checks that ended while they were being switched off may have left word; from here on none will.
@@ -47,7 +47,7 @@ pub(crate) async fn run<T: Targets>(mut changes: watch::Receiver<u64>, current: 
             .services()
             .iter()
             .flat_map(|service| service.backends())
-            .filter(|backend| group_of(&*generation, backend).is_some())
+            .filter(|backend| cluster_of(&*generation, backend).is_some())
         {
             if !attended.iter().any(|known| Arc::ptr_eq(known, backend)) {
                 attended.push(Arc::clone(backend));
@@ -63,10 +63,10 @@ pub(crate) async fn run<T: Targets>(mut changes: watch::Receiver<u64>, current: 
 }
 
 /// Where the checks of `backend` count now; nowhere when it is not to be checked.
-fn group_of<'a>(generation: &'a impl Targets, backend: &Arc<Backend>) -> Option<&'a Arc<Group>> {
+fn cluster_of<'a>(generation: &'a impl Targets, backend: &Arc<Backend>) -> Option<&'a Arc<Cluster>> {
     let services = generation.services().iter().filter(|service| service.enabled && generation.health_check().enabled);
-    let mut groups = services.flat_map(|service| service.groups());
-    groups.find(|group| group.members().iter().any(|member| Arc::ptr_eq(&member.backend, backend)))
+    let mut clusters = services.flat_map(|service| service.clusters());
+    clusters.find(|cluster| cluster.members().iter().any(|member| Arc::ptr_eq(&member.backend, backend)))
 }
 
 /// Checks `backend` as long as it is to be.
@@ -78,7 +78,7 @@ async fn attend<T: Targets>(
     loop {
         changes.mark_unchanged();
         let generation = current();
-        if group_of(&*generation, &backend).is_none() {
+        if cluster_of(&*generation, &backend).is_none() {
             return backend;
         }
         let settings = generation.health_check().clone();
@@ -94,7 +94,7 @@ async fn attend<T: Targets>(
         let asked = tokio::time::timeout(settings.timeout.get(), probe::ask(&backend, &settings.path)).await;
         let outcome = asked.unwrap_or_else(|_| Err(Trouble::Silent("no answer within the time allowed".to_owned())));
         let generation = current();
-        let Some(group) = group_of(&*generation, &backend) else { return backend };
-        group.checked(&backend, outcome, generation.health_check());
+        let Some(cluster) = cluster_of(&*generation, &backend) else { return backend };
+        cluster.checked(&backend, outcome, generation.health_check());
     }
 }

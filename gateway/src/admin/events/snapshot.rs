@@ -9,7 +9,7 @@ use super::window::Window;
 use crate::admin::report;
 use crate::message::reason::Reason;
 use crate::metrics::Totals;
-use crate::services::{Group, Service};
+use crate::services::{Cluster, Service};
 use crate::state::State;
 use crate::state::generation::Generation;
 
@@ -35,19 +35,19 @@ pub(super) fn make(state: &State, generation: &Generation, window: &Window) -> V
 fn service(service: &Arc<Service>, generation: &Generation, window: &Window, place: usize) -> Value {
     let mut snapshot = report::service(service, generation);
     write(&mut snapshot, &window.of(place).unwrap_or(Totals::NONE), window);
-    let groups: Vec<_> = service.groups().into_iter().flat_map(|group| members(group, window)).collect();
+    let clusters: Vec<_> = service.clusters().into_iter().flat_map(|cluster| members(cluster, window)).collect();
     if let Some(fields) = snapshot.as_object_mut() {
         // All of them are in one list here.
         fields.remove("grpc_backends");
     }
-    snapshot["backends"] = groups.into();
+    snapshot["backends"] = clusters.into();
     snapshot
 }
 
-fn members<'a>(group: &'a Group, window: &'a Window) -> impl Iterator<Item = Value> + 'a {
-    group.members().iter().zip(group.standings()).map(|(member, standing)| {
+fn members<'a>(cluster: &'a Cluster, window: &'a Window) -> impl Iterator<Item = Value> + 'a {
+    cluster.members().iter().zip(cluster.standings()).map(|(member, standing)| {
         let backend = &member.backend;
-        let mut snapshot = report::backend(group.protocol(), member);
+        let mut snapshot = report::backend(cluster.protocol(), member);
         snapshot["standing"] = standing.into();
         snapshot["requests_per_second"] = window.sent(backend).into();
         snapshot["latency_ms"] = backend.latency.millis().into();

@@ -15,7 +15,7 @@ use shop_discovery::Protocol;
 
 /// Backends that can stand in for each other, as one generation has them. A generation in which nothing of a group is
 /// different shares it with the one before.
-pub(crate) struct Group {
+pub(crate) struct Cluster {
     service: &'static str,
     protocol: Protocol,
     members: Vec<Member>,
@@ -57,7 +57,7 @@ struct MadeOf {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tried(BackendSet);
 
-impl Group {
+impl Cluster {
     /// The backends of `service` that speak `protocol`; of the `previous` group it keeps all that is the same.
     pub(super) fn new(
         service: &'static str,
@@ -81,24 +81,24 @@ impl Group {
         if let Some(same) = previous.filter(|previous| previous.made_of == made_of) {
             return Arc::clone(same);
         }
-        let before = previous.map(|group| &group.made_of);
+        let before = previous.map(|cluster| &cluster.made_of);
         let members: Vec<_> = made_of
             .specs
             .iter()
             .map(|spec| {
-                let known = previous.and_then(|group| group.find(&spec.host, spec.port));
+                let known = previous.and_then(|cluster| cluster.find(&spec.host, spec.port));
                 let same_rules = before.is_some_and(|before| before.breaker == made_of.breaker);
                 Member::new(service, protocol, spec, site, known.map(|known| (known, same_rules)))
             })
             .collect();
         let retries = made_of.retries.enabled && protocol == Protocol::Http;
         let budget = previous
-            .filter(|group| group.made_of.retries == made_of.retries)
-            .and_then(|group| group.budget.clone())
+            .filter(|cluster| cluster.made_of.retries == made_of.retries)
+            .and_then(|cluster| cluster.budget.clone())
             .or_else(|| retries.then(|| Arc::new(RetryBudget::new(&made_of.retries))));
         let draining = members.iter().enumerate().filter(|(_, member)| member.draining);
         let draining = draining.map(|(place, _)| place).collect();
-        let group = Self {
+        let cluster = Self {
             service,
             protocol,
             balancer: Balancer::new(&made_of.balancer, members.len()),
@@ -109,8 +109,8 @@ impl Group {
             members,
             made_of,
         };
-        group.refresh();
-        Arc::new(group)
+        cluster.refresh();
+        Arc::new(cluster)
     }
 
     /// Whether it matters how long its members take.
