@@ -48,7 +48,7 @@ use crate::settings::Config;
 use crate::state::State;
 use crate::state::generation::Generation;
 use crate::state::guard::Asked;
-use crate::upstream::Patience;
+use crate::upstream::Timeouts;
 use crate::upstream::body::{Incoming, Upload};
 
 /// Answers what clients ask.
@@ -274,7 +274,7 @@ impl Visit {
         }
         let upload = self.upload(config, &head, incoming)?;
         let upgrade = upgrade::asked(&head, !upload.is_none());
-        let patience = self.patience(config, &head, &upload);
+        let timeouts = self.timeouts(config, &head, &upload);
         let onward = Onward {
             client: self.client,
             peer: self.peer,
@@ -298,7 +298,7 @@ impl Visit {
             head: &mut onward,
             worker,
             cluster: target.cluster,
-            patience: &patience,
+            timeouts: &timeouts,
             retries: &config.retries,
             is_grpc: self.is_grpc,
             informed: self.informed.as_ref(),
@@ -309,7 +309,7 @@ impl Visit {
         if let Some(protocol) = upgrade.filter(|_| call.answer.response.status() == StatusCode::SWITCHING_PROTOCOLS) {
             return switch(generation, call, &protocol);
         }
-        Ok(self.reply(generation, &target, call, &onward.headers, &patience))
+        Ok(self.reply(generation, &target, call, &onward.headers, &timeouts))
     }
 
     /// Answers with the reference of the API.
@@ -378,10 +378,10 @@ impl Visit {
         Ok(upload)
     }
 
-    fn patience(&self, config: &Config, head: &http::request::Parts, upload: &Upload) -> Patience {
+    fn timeouts(&self, config: &Config, head: &http::request::Parts, upload: &Upload) -> Timeouts {
         let upstream = &config.upstream;
         let whole = if self.is_grpc { grpc::timeout(&head.headers) } else { Some(upstream.total_timeout.get()) };
-        Patience {
+        Timeouts {
             connect: upstream.connect_timeout.get(),
             head: (!self.is_grpc).then(|| upstream.first_byte_timeout.get()),
             end: whole.map(|whole| Instant::now() + whole),
@@ -397,7 +397,7 @@ impl Visit {
         target: &Target<'_>,
         call: Call,
         sent: &HeaderMap,
-        patience: &Patience,
+        timeouts: &Timeouts,
     ) -> Reply {
         let Call { answer, outcome, permit, in_flight } = call;
         let (mut head, incoming) = answer.response.into_parts();
@@ -419,7 +419,7 @@ impl Visit {
             permit,
             in_flight,
             longest_pause: (!self.is_grpc).then(|| generation.config.upstream.idle_timeout.get()),
-            end: patience.end,
+            end: timeouts.end,
             grpc: self.is_grpc && outcome.is_none(),
             state: crate::proxy::download::Flow::default(),
         };

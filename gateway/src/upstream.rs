@@ -33,7 +33,7 @@ use crate::message::reason::Reason;
 use crate::upstream::body::{Progress, Upload};
 
 /// How long a call may take, and where its body is watched.
-pub(crate) struct Patience {
+pub(crate) struct Timeouts {
     /// To connect.
     pub(crate) connect: Duration,
     /// From the last byte of the request to the answer's head; without a limit for gRPC, whose streams may begin late.
@@ -118,9 +118,9 @@ impl Failed {
 }
 
 /// Opens a connection. Small writes go out at once: a proxy must not add Nagle's delay to others' traffic.
-async fn connect(endpoint: &Endpoint, patience: &Patience) -> Result<TcpStream, String> {
-    let due = Instant::now() + patience.connect;
-    let due = patience.end.map_or(due, |end| end.min(due));
+async fn connect(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<TcpStream, String> {
+    let due = Instant::now() + timeouts.connect;
+    let due = timeouts.end.map_or(due, |end| end.min(due));
     let stream = match timeout_at(due, shop_runtime::dial(endpoint.address())).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(error.to_string()),
@@ -134,17 +134,17 @@ async fn connect(endpoint: &Endpoint, patience: &Patience) -> Result<TcpStream, 
 struct TooLate;
 
 /// Waits for the head of an answer. While the request's body still moves, the backend's time has not begun.
-async fn await_head<T>(answer: impl Future<Output = T>, patience: &Patience) -> Result<T, TooLate> {
+async fn await_head<T>(answer: impl Future<Output = T>, timeouts: &Timeouts) -> Result<T, TooLate> {
     let mut answer = pin!(answer);
     let begun = Instant::now();
     loop {
-        let since = patience.upload.as_ref().map_or(begun, |upload| upload.latest().max(begun));
-        let due = patience.head.map(|head| since + head).into_iter().chain(patience.end).min();
+        let since = timeouts.upload.as_ref().map_or(begun, |upload| upload.latest().max(begun));
+        let due = timeouts.head.map(|head| since + head).into_iter().chain(timeouts.end).min();
         let Some(due) = due else { return Ok(answer.await) };
         match timer::until(due, answer.as_mut()).await {
             Some(value) => return Ok(value),
-            None if patience.end.is_some_and(|end| end <= Instant::now()) => return Err(TooLate),
-            None if patience.upload.as_ref().is_some_and(|upload| upload.latest() > since) => {}
+            None if timeouts.end.is_some_and(|end| end <= Instant::now()) => return Err(TooLate),
+            None if timeouts.upload.as_ref().is_some_and(|upload| upload.latest() > since) => {}
             None => return Err(TooLate),
         }
     }
@@ -152,9 +152,9 @@ async fn await_head<T>(answer: impl Future<Output = T>, patience: &Patience) -> 
 
 /// No answer came in time. That is the backend's fault, unless the request itself was still on its way when the time for the
 /// whole exchange was over: then nobody knows who was slow.
-fn too_late(patience: &Patience) -> Failed {
-    let is_over = patience.end.is_some_and(|end| end <= Instant::now());
-    match &patience.upload {
+fn too_late(timeouts: &Timeouts) -> Failed {
+    let is_over = timeouts.end.is_some_and(|end| end <= Instant::now());
+    match &timeouts.upload {
         Some(upload) if is_over && !upload.has_ended() => {
             Failed::sent(Reason::BodyTimeout, "the request was not whole when its time was over")
         }
@@ -163,8 +163,8 @@ fn too_late(patience: &Patience) -> Failed {
 }
 
 /// Why a request's body did not go out whole, if it did not.
-fn unfinished(patience: &Patience) -> Option<Failed> {
-    let reason = patience.upload.as_ref()?.broken()?;
+fn unfinished(timeouts: &Timeouts) -> Option<Failed> {
+    let reason = timeouts.upload.as_ref()?.broken()?;
     let detail = match reason {
         Reason::BodyTooLarge => "the body is larger than allowed",
         Reason::BodyTimeout => "the body did not arrive in time",
@@ -175,8 +175,8 @@ fn unfinished(patience: &Patience) -> Option<Failed> {
 }
 
 /// Why hyper gave no answer to a request of which something may have been sent.
-fn failure(error: &hyper::Error, patience: &Patience) -> Failed {
-    if let Some(failed) = unfinished(patience) {
+fn failure(error: &hyper::Error, timeouts: &Timeouts) -> Failed {
+    if let Some(failed) = unfinished(timeouts) {
         return failed;
     }
     if error.is_parse() || error.is_parse_too_large() {
@@ -209,27 +209,27 @@ enum Sent {
 
 type Outcome = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
 
-async fn settle(call: impl Future<Output = Outcome>, patience: &Patience) -> Sent {
-    match await_head(call, patience).await {
+async fn settle(call: impl Future<Output = Outcome>, timeouts: &Timeouts) -> Sent {
+    match await_head(call, timeouts).await {
         Ok(Ok(response)) => Sent::Answered(response),
         Ok(Err(mut error)) => {
             if let Some(request) = error.take_message() {
                 return Sent::Back(request);
             }
             let error = error.into_error();
-            let failed = failure(&error, patience);
+            let failed = failure(&error, timeouts);
             match failed.reason {
                 Reason::UpstreamReset if !error.is_timeout() => Sent::Dropped(failed),
                 _ => Sent::Failed(failed),
             }
         }
-        Err(TooLate) => Sent::Failed(too_late(patience)),
+        Err(TooLate) => Sent::Failed(too_late(timeouts)),
     }
 }
 
 /// A handshake is local work for HTTP/1.1 and one flight for HTTP/2; neither may hang on a peer that says nothing.
-async fn within<T>(handshake: impl Future<Output = hyper::Result<T>>, patience: &Patience) -> Result<T, String> {
-    match timeout(patience.connect, handshake).await {
+async fn within<T>(handshake: impl Future<Output = hyper::Result<T>>, timeouts: &Timeouts) -> Result<T, String> {
+    match timeout(timeouts.connect, handshake).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("no handshake within the time allowed".to_owned()),

@@ -20,7 +20,7 @@ use crate::services::{Backend, Cluster, InFlight, Tried};
 use crate::upstream::body::Upload;
 use crate::upstream::interim::{Inform, Interim};
 use crate::upstream::retry::{self, Attempt, Chances, Replay, Step};
-use crate::upstream::{Answer, Arriving, Failed, Patience};
+use crate::upstream::{Answer, Arriving, Failed, Timeouts};
 
 /// An answer nobody wants is read up to here to keep its connection; beyond, a new connection is cheaper.
 const WORTH_READING: usize = 16 * 1024;
@@ -34,7 +34,7 @@ pub(super) struct Forward<'a> {
     /// Whose connections are used.
     pub(super) worker: usize,
     pub(super) cluster: &'a Cluster,
-    pub(super) patience: &'a Patience,
+    pub(super) timeouts: &'a Timeouts,
     pub(super) retries: &'a Retries,
     pub(super) is_grpc: bool,
     /// Who is told what backends say ahead of their answers.
@@ -89,7 +89,7 @@ impl Forward<'_> {
                 repeats,
                 most: self.retries.attempts,
                 is_replayable: again.is_some(),
-                time_left: self.patience.end.map(|end| end.saturating_duration_since(Instant::now())),
+                time_left: self.timeouts.end.map(|end| end.saturating_duration_since(Instant::now())),
                 has_other: cluster.has_other(tried),
                 budget: cluster.budget.as_deref(),
             };
@@ -163,7 +163,7 @@ impl Forward<'_> {
         let in_flight = backend.begin();
         let begun = Instant::now();
         let outcome = if self.is_grpc {
-            backend.connections.http2(self.worker, self.head, body, replay, self.patience).await
+            backend.connections.http2(self.worker, self.head, body, replay, self.timeouts).await
         } else {
             self.http1(backend, body).await
         };
@@ -222,13 +222,13 @@ impl Forward<'_> {
             return Some(outcome::of_http(status, headers));
         }
         // Trailers decide, unless the head is all there is.
-        grpc::status(headers).map(|status| outcome::of_grpc(Some(status), headers, self.patience.end.is_some()))
+        grpc::status(headers).map(|status| outcome::of_grpc(Some(status), headers, self.timeouts.end.is_some()))
     }
 
     /// A call over HTTP/1.1, with its informational answers.
     async fn http1(&self, backend: &Arc<Backend>, body: Upload) -> Result<Answer, Failed> {
         let mut interim = Interim::new(self.informed.map(|client| Arc::clone(client) as Arc<dyn Inform>));
-        backend.connections.http1(self.worker, self.head, body, &mut interim, self.patience).await
+        backend.connections.http1(self.worker, self.head, body, &mut interim, self.timeouts).await
     }
 
     /// Tells backend and breaker about a failure, and words it for the client, who learns nothing of addresses.

@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 
 use super::pool::unsent;
-use super::{Answer, Arriving, Connections, Endpoint, Failed, Patience, Sent, connect, settle, within};
+use super::{Answer, Arriving, Connections, Endpoint, Failed, Sent, Timeouts, connect, settle, within};
 use crate::upstream::body::Upload;
 use crate::upstream::retry::Replay;
 
@@ -39,7 +39,7 @@ impl Channel {
     async fn get(
         &self,
         endpoint: &Endpoint,
-        patience: &Patience,
+        timeouts: &Timeouts,
         stale: Option<u64>,
     ) -> Result<(SendRequest<Upload>, u64, bool), String> {
         let mut slot = self.0.lock().await;
@@ -47,7 +47,7 @@ impl Channel {
         {
             return Ok((sender.clone(), slot.generation, true));
         }
-        let sender = open(endpoint, patience).await?;
+        let sender = open(endpoint, timeouts).await?;
         slot.sender = Some(sender.clone());
         slot.generation += 1;
         Ok((sender, slot.generation, false))
@@ -67,8 +67,8 @@ impl Channel {
     }
 }
 
-async fn open(endpoint: &Endpoint, patience: &Patience) -> Result<SendRequest<Upload>, String> {
-    let stream = connect(endpoint, patience).await?;
+async fn open(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<SendRequest<Upload>, String> {
+    let stream = connect(endpoint, timeouts).await?;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -77,7 +77,7 @@ async fn open(endpoint: &Endpoint, patience: &Patience) -> Result<SendRequest<Up
         .max_header_list_size(LARGEST_HEAD)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
-    let (sender, connection) = within(builder.handshake(TokioIo::new(stream)), patience).await?;
+    let (sender, connection) = within(builder.handshake(TokioIo::new(stream)), timeouts).await?;
     shop_runtime::spawn_here(async move {
         // Failures reach whoever waits for an answer; the connection has nothing to add.
         let _ = connection.await;
@@ -94,16 +94,16 @@ impl Connections {
         head: &Parts,
         mut body: Upload,
         replay: Option<&Replay>,
-        patience: &Patience,
+        timeouts: &Timeouts,
     ) -> Result<Answer, Failed> {
         let mut stale = None;
         loop {
             let (mut sender, generation, reused) =
-                match self.channels[worker].get(&self.endpoint, patience, stale).await {
+                match self.channels[worker].get(&self.endpoint, timeouts, stale).await {
                     Ok(found) => found,
                     Err(error) => return Err(unsent(body, error)),
                 };
-            match settle(sender.try_send_request(Request::from_parts(head.clone(), body)), patience).await {
+            match settle(sender.try_send_request(Request::from_parts(head.clone(), body)), timeouts).await {
                 Sent::Answered(response) => {
                     if reused {
                         self.endpoint.reused.inc();

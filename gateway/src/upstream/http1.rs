@@ -20,7 +20,7 @@ use shop_http1::{Framing, Invalid, Outgoing, Trouble, fields, read_buffer, reque
 use tokio::net::TcpStream;
 
 use self::arriving::Overtime;
-use super::{Failed, Lease, Patience, TooLate, await_head, too_late, unfinished};
+use super::{Failed, Lease, Timeouts, TooLate, await_head, too_late, unfinished};
 use crate::message::headers;
 use crate::message::reason::Reason;
 use crate::upstream::body::Upload;
@@ -44,7 +44,7 @@ pub(super) async fn call(
     body: Upload,
     lease: Lease,
     interim: &mut Interim,
-    patience: &Patience,
+    timeouts: &Timeouts,
 ) -> Sent {
     let mut call = Call {
         stream,
@@ -53,10 +53,10 @@ pub(super) async fn call(
         reader: Reader::default(),
         is_answered: false,
     };
-    match await_head(std::future::poll_fn(|cx| call.poll_head(interim, cx)), patience).await {
-        Ok(Ok(answer)) => call.answer(answer, &head.method, lease, patience),
-        Ok(Err(end)) => call.failed(end, patience),
-        Err(TooLate) => Sent::Failed(too_late(patience)),
+    match await_head(std::future::poll_fn(|cx| call.poll_head(interim, cx)), timeouts).await {
+        Ok(Ok(answer)) => call.answer(answer, &head.method, lease, timeouts),
+        Ok(Err(end)) => call.failed(end, timeouts),
+        Err(TooLate) => Sent::Failed(too_late(timeouts)),
     }
 }
 
@@ -145,7 +145,7 @@ impl Call {
         Ok(None)
     }
 
-    fn answer(self, head: Head, method: &Method, lease: Lease, patience: &Patience) -> Sent {
+    fn answer(self, head: Head, method: &Method, lease: Lease, timeouts: &Timeouts) -> Sent {
         let Self { stream, outgoing, sending, .. } = self;
         let Head { mut parts, keeps, rest } = head;
         // Before the connection can be used again: after an answer that nobody may have, nobody may use it.
@@ -156,7 +156,7 @@ impl Call {
         };
         let is_switched = parts.status == StatusCode::SWITCHING_PROTOCOLS;
         let overtime = (sending == Sending::Running)
-            .then(|| Overtime { connections: Arc::clone(lease.connections()), end: patience.end });
+            .then(|| Overtime { connections: Arc::clone(lease.connections()), end: timeouts.end });
         let lease = Some(lease).filter(|_| keeps && !is_switched && sending != Sending::Stuck);
         let body = if let Some(overtime) = overtime {
             Arriving::beside(outgoing, decoder, rest, stream, lease, overtime)
@@ -166,10 +166,10 @@ impl Call {
         Sent::Answered(Response::from_parts(parts, body))
     }
 
-    fn failed(self, end: End, patience: &Patience) -> Sent {
+    fn failed(self, end: End, timeouts: &Timeouts) -> Sent {
         match end {
             End::Invalid(why) => Sent::Failed(Failed::sent(Reason::UpstreamInvalid, why)),
-            End::Body => Sent::Failed(unfinished(patience).unwrap_or_else(|| {
+            End::Body => Sent::Failed(unfinished(timeouts).unwrap_or_else(|| {
                 Failed::sent(Reason::ClientClosed, "the body of the request is not as long as announced")
             })),
             End::Closed(error) => {

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::http1::{self, Sent};
-use super::{Answer, Arriving, Connections, Failed, Patience, connect};
+use super::{Answer, Arriving, Connections, Failed, Timeouts, connect};
 use crate::message::reason::Reason;
 use crate::upstream::body::Upload;
 use crate::upstream::interim::Interim;
@@ -106,13 +106,13 @@ impl Connections {
         head: &Parts,
         mut body: Upload,
         interim: &mut Interim,
-        patience: &Patience,
+        timeouts: &Timeouts,
     ) -> Result<Answer, Failed> {
         let is_unnoticed = Replay::is_unnoticed(&head.method, &body);
-        let lease = || Lease { connections: Arc::clone(self), worker, size: patience.pool_size };
+        let lease = || Lease { connections: Arc::clone(self), worker, size: timeouts.pool_size };
         let mut resent = false;
         while let Some(stream) = self.pools[worker].take() {
-            match http1::call(stream, head, body, lease(), interim, patience).await {
+            match http1::call(stream, head, body, lease(), interim, timeouts).await {
                 Sent::Answered(response) => {
                     self.endpoint.reused.inc();
                     return Ok(answer(response, resent));
@@ -129,11 +129,11 @@ impl Connections {
                 Sent::Failed(failed) => return Err(failed),
             }
         }
-        let stream = match connect(&self.endpoint, patience).await {
+        let stream = match connect(&self.endpoint, timeouts).await {
             Ok(stream) => stream,
             Err(error) => return Err(unsent(body, error)),
         };
-        match http1::call(stream, head, body, lease(), interim, patience).await {
+        match http1::call(stream, head, body, lease(), interim, timeouts).await {
             Sent::Answered(response) => Ok(answer(response, resent)),
             Sent::Back(back) => Err(unsent(back, "the connection closed at once".to_owned())),
             Sent::Dropped(failed) | Sent::Failed(failed) => Err(failed),
