@@ -1,10 +1,10 @@
 //! The way of a request through the gateway, in reading order: limits, request id, CORS, CSRF, route, rate limit, backend,
 //! breaker, call, answer with its security headers.
 
-pub(crate) mod download;
 mod finish;
 mod forward;
 mod location;
+pub(crate) mod proxied_body;
 mod redirect;
 pub(crate) mod tunnel;
 mod unreadable;
@@ -35,8 +35,8 @@ use crate::message::headers::{self, Onward};
 use crate::message::reason::Reason;
 use crate::message::refusal::{self, Refusal};
 use crate::message::{grpc, path, upgrade};
-use crate::proxy::download::{Body, Download};
 use crate::proxy::location::Inside;
+use crate::proxy::proxied_body::{Body, ProxiedBody};
 use crate::proxy::tunnel::{Link, Tunnel};
 use crate::record::RequestRecord;
 use crate::server::Watch;
@@ -49,7 +49,7 @@ use crate::state::State;
 use crate::state::generation::Generation;
 use crate::state::guard::Asked;
 use crate::upstream::Timeouts;
-use crate::upstream::body::{Incoming, Upload};
+use crate::upstream::body::{Incoming, RequestBody};
 
 /// Answers what clients ask.
 pub(crate) struct Proxy {
@@ -187,7 +187,7 @@ enum Reply {
     Events(Response<()>, Listener),
     /// A backend, with 101.
     Tunnel(http::response::Parts, Link),
-    Backend(http::response::Parts, Box<Download>),
+    Backend(http::response::Parts, Box<ProxiedBody>),
 }
 
 /// Where a request goes, and what is changed on the way.
@@ -365,7 +365,12 @@ impl Visit {
     }
 
     /// The body, refused before a backend is bothered when its announced size is over the limit.
-    fn upload(&mut self, config: &Config, head: &http::request::Parts, incoming: Incoming) -> Result<Upload, Refusal> {
+    fn upload(
+        &mut self,
+        config: &Config,
+        head: &http::request::Parts,
+        incoming: Incoming,
+    ) -> Result<RequestBody, Refusal> {
         // A stream of gRPC messages has no size; the services limit each message.
         let limit = if self.is_grpc { u64::MAX } else { config.http.body_limit };
         let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
@@ -373,12 +378,12 @@ impl Visit {
             return Err(Refusal::new(Reason::BodyTooLarge, format!("the body is larger than {limit} bytes")));
         }
         let longest_pause = (!self.is_grpc).then(|| config.limits.body_idle.get());
-        let upload = Upload::new(incoming, limit, longest_pause);
+        let upload = RequestBody::new(incoming, limit, longest_pause);
         self.record.uploads(upload.progress());
         Ok(upload)
     }
 
-    fn timeouts(&self, config: &Config, head: &http::request::Parts, upload: &Upload) -> Timeouts {
+    fn timeouts(&self, config: &Config, head: &http::request::Parts, upload: &RequestBody) -> Timeouts {
         let upstream = &config.upstream;
         let whole = if self.is_grpc { grpc::timeout(&head.headers) } else { Some(upstream.total_timeout.get()) };
         Timeouts {
@@ -414,14 +419,14 @@ impl Visit {
             let inside = Inside { backend: in_flight.backend().address(), sent };
             location::rewrite(&mut head.headers, &inside);
         }
-        let download = Download {
+        let download = ProxiedBody {
             incoming,
             permit,
             in_flight,
             longest_pause: (!self.is_grpc).then(|| generation.config.upstream.idle_timeout.get()),
             end: timeouts.end,
             grpc: self.is_grpc && outcome.is_none(),
-            state: crate::proxy::download::Flow::default(),
+            state: crate::proxy::proxied_body::Flow::default(),
         };
         Reply::Backend(head, Box::new(download))
     }

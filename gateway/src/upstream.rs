@@ -30,7 +30,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::channel::Channel;
 use self::pool::{Lease, Pool};
 use crate::message::reason::Reason;
-use crate::upstream::body::{Progress, Upload};
+use crate::upstream::body::{Progress, RequestBody};
 
 /// How long a call may take, and where its body is watched.
 pub(crate) struct Timeouts {
@@ -48,18 +48,18 @@ pub(crate) struct Timeouts {
 
 /// A backend's answer.
 pub(crate) struct Answer {
-    pub(crate) response: Response<Arriving>,
+    pub(crate) response: Response<ResponseBody>,
     /// A connection was found closed and the request sent over another.
     pub(crate) resent: bool,
 }
 
 /// The body of an answer. Read to its end, it frees the connection for other calls; dropped before, it closes it.
-pub(crate) enum Arriving {
-    Http1(http1::Arriving),
+pub(crate) enum ResponseBody {
+    Http1(http1::ResponseBody),
     Http2(Incoming),
 }
 
-impl Arriving {
+impl ResponseBody {
     /// The connection when the backend switched protocols over it, with what it has said already.
     pub(crate) fn into_stream(self) -> Option<(TcpStream, Bytes)> {
         match self {
@@ -74,7 +74,7 @@ impl Arriving {
 #[error("the backend broke off its answer")]
 pub(crate) struct Lost;
 
-impl Body for Arriving {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Lost;
 
@@ -105,7 +105,7 @@ pub(crate) struct Failed {
     pub(crate) reason: Reason,
     pub(crate) detail: String,
     /// The request's body, when nothing of it left the gateway: another backend can have it.
-    pub(crate) unsent: Option<Upload>,
+    pub(crate) unsent: Option<RequestBody>,
     /// It went out, and the backend said that it did nothing with it.
     is_untouched: bool,
 }
@@ -200,14 +200,14 @@ fn is_untouched(error: &hyper::Error) -> bool {
 enum Sent {
     Answered(Response<Incoming>),
     /// The connection was gone before the request went out.
-    Back(Request<Upload>),
+    Back(Request<RequestBody>),
     /// It went out, and the connection closed without a byte in return.
     Dropped(Failed),
     /// Any other failure.
     Failed(Failed),
 }
 
-type Outcome = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
+type Outcome = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 async fn settle(call: impl Future<Output = Outcome>, timeouts: &Timeouts) -> Sent {
     match await_head(call, timeouts).await {

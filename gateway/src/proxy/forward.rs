@@ -17,10 +17,10 @@ use crate::message::{grpc, headers, upgrade};
 use crate::record::{RequestRecord, trace};
 use crate::server::Watch;
 use crate::services::{Backend, Cluster, InFlight, Tried};
-use crate::upstream::body::Upload;
+use crate::upstream::body::RequestBody;
 use crate::upstream::interim::{Inform, Interim};
 use crate::upstream::retry::{self, Attempt, Chances, Replay, Step};
-use crate::upstream::{Answer, Arriving, Failed, Timeouts};
+use crate::upstream::{Answer, Failed, ResponseBody, Timeouts};
 
 /// An answer nobody wants is read up to here to keep its connection; beyond, a new connection is cheaper.
 const WORTH_READING: usize = 16 * 1024;
@@ -56,7 +56,7 @@ pub(super) struct Call {
 
 impl Forward<'_> {
     /// Calls until there is an answer, or what there is has to do.
-    pub(super) async fn call(mut self, mut body: Upload) -> Result<Call, Refusal> {
+    pub(super) async fn call(mut self, mut body: RequestBody) -> Result<Call, Refusal> {
         let cluster = self.cluster;
         let replay = self.replay(&mut body);
         if let Some(budget) = &cluster.budget {
@@ -121,7 +121,7 @@ impl Forward<'_> {
     }
 
     /// What is needed to send `body` again, unless that is never done.
-    fn replay(&self, body: &mut Upload) -> Option<Replay> {
+    fn replay(&self, body: &mut RequestBody) -> Option<Replay> {
         let repeats = self.cluster.budget.is_some() && retry::is_idempotent(&self.head.method, &self.head.headers);
         let wanted = self.is_grpc || (repeats || Replay::is_unnoticed(&self.head.method, body));
         wanted.then(|| Replay::of(body, self.retries.body_limit)).flatten()
@@ -155,9 +155,9 @@ impl Forward<'_> {
         &mut self,
         backend: &Arc<Backend>,
         permit: Option<Permit>,
-        body: Upload,
+        body: RequestBody,
         replay: Option<&Replay>,
-    ) -> (Result<Call, Refusal>, Option<Attempt>, Option<Upload>) {
+    ) -> (Result<Call, Refusal>, Option<Attempt>, Option<RequestBody>) {
         let span = self.record.calls(backend, self.head.uri.path());
         trace::hand_on(&span, &mut self.head.headers);
         let in_flight = backend.begin();
@@ -226,7 +226,7 @@ impl Forward<'_> {
     }
 
     /// A call over HTTP/1.1, with its informational answers.
-    async fn http1(&self, backend: &Arc<Backend>, body: Upload) -> Result<Answer, Failed> {
+    async fn http1(&self, backend: &Arc<Backend>, body: RequestBody) -> Result<Answer, Failed> {
         let mut interim = Interim::new(self.informed.map(|client| Arc::clone(client) as Arc<dyn Inform>));
         backend.connections.http1(self.worker, self.head, body, &mut interim, self.timeouts).await
     }
@@ -268,7 +268,7 @@ fn fault(answer: &mut Answer, upgrade: Option<&HeaderValue>) -> Option<String> {
         return Some(format!("the backend answered {status}"));
     }
     // HTTP/1.1 has to know before it keeps the connection, and does it itself.
-    if matches!(answer.response.body(), Arriving::Http1(_)) {
+    if matches!(answer.response.body(), ResponseBody::Http1(_)) {
         return None;
     }
     headers::settle_length(answer.response.headers_mut()).err().map(str::to_owned)
@@ -280,8 +280,8 @@ impl Call {
     fn discard(self) {
         let Self { answer, in_flight, .. } = self;
         let whole = match answer.response.into_body() {
-            body @ Arriving::Http1(_) => Limited::new(body, WORTH_READING).collect(),
-            Arriving::Http2(_) => return,
+            body @ ResponseBody::Http1(_) => Limited::new(body, WORTH_READING).collect(),
+            ResponseBody::Http2(_) => return,
         };
         shop_runtime::spawn_here(async move {
             // What comes of it does not matter: read to its end, it frees the connection.

@@ -1,13 +1,13 @@
-//! The bodies on their way: [`Upload`] from the client to a backend, [`Body`] from whoever answers to the client.
+//! The bodies on their way: [`RequestBody`] from the client to a backend, [`Body`] from whoever answers to the client.
 
 pub(crate) mod channel;
 mod incoming;
 mod kept;
-mod upload;
+mod request_body;
 
 pub(crate) use incoming::Incoming;
 pub(crate) use kept::Kept;
-pub(crate) use upload::{Progress, Upload};
+pub(crate) use request_body::{Progress, RequestBody};
 
 use crate::message::reason::Reason;
 

@@ -10,8 +10,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 
 use super::pool::unsent;
-use super::{Answer, Arriving, Connections, Endpoint, Failed, Sent, Timeouts, connect, settle, within};
-use crate::upstream::body::Upload;
+use super::{Answer, Connections, Endpoint, Failed, ResponseBody, Sent, Timeouts, connect, settle, within};
+use crate::upstream::body::RequestBody;
 use crate::upstream::retry::Replay;
 
 /// A vanished backend is noticed within this and [`PING_TIMEOUT`] while calls wait for it.
@@ -30,7 +30,7 @@ pub(super) struct Channel(Mutex<Slot>);
 /// The connection, and how many there were before it.
 #[derive(Default)]
 struct Slot {
-    sender: Option<SendRequest<Upload>>,
+    sender: Option<SendRequest<RequestBody>>,
     generation: u64,
 }
 
@@ -41,7 +41,7 @@ impl Channel {
         endpoint: &Endpoint,
         timeouts: &Timeouts,
         stale: Option<u64>,
-    ) -> Result<(SendRequest<Upload>, u64, bool), String> {
+    ) -> Result<(SendRequest<RequestBody>, u64, bool), String> {
         let mut slot = self.0.lock().await;
         if let Some(sender) = slot.sender.as_ref().filter(|sender| stale != Some(slot.generation) && sender.is_ready())
         {
@@ -67,7 +67,7 @@ impl Channel {
     }
 }
 
-async fn open(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<SendRequest<Upload>, String> {
+async fn open(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<SendRequest<RequestBody>, String> {
     let stream = connect(endpoint, timeouts).await?;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -92,7 +92,7 @@ impl Connections {
         self: &Arc<Self>,
         worker: usize,
         head: &Parts,
-        mut body: Upload,
+        mut body: RequestBody,
         replay: Option<&Replay>,
         timeouts: &Timeouts,
     ) -> Result<Answer, Failed> {
@@ -108,7 +108,7 @@ impl Connections {
                     if reused {
                         self.endpoint.reused.inc();
                     }
-                    let response = response.map(Arriving::Http2);
+                    let response = response.map(ResponseBody::Http2);
                     return Ok(Answer { response, resent: stale.is_some() });
                 }
                 Sent::Back(back) if reused && stale.is_none() => {

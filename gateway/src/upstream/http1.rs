@@ -3,9 +3,9 @@
 //! The codec is `shop_http1`. hyper's client needs a task for each connection, channels to and from it, and buffers for
 //! as long as it is open.
 
-mod arriving;
+mod response_body;
 
-pub(crate) use arriving::Arriving;
+pub(crate) use response_body::ResponseBody;
 
 use std::io;
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use shop_http1::response_head::{self, Head, Reader};
 use shop_http1::{Framing, Invalid, Outgoing, Trouble, fields, read_buffer, request_head};
 use tokio::net::TcpStream;
 
-use self::arriving::Overtime;
+use self::response_body::Overtime;
 use super::{Failed, Lease, Timeouts, TooLate, await_head, too_late, unfinished};
 use crate::message::headers;
 use crate::message::reason::Reason;
-use crate::upstream::body::Upload;
+use crate::upstream::body::RequestBody;
 use crate::upstream::interim::Interim;
 
 /// What became of a request handed to a connection.
 pub(super) enum Sent {
-    Answered(Response<Arriving>),
+    Answered(Response<ResponseBody>),
     /// The connection was gone before anything of the request went out.
-    Back(Upload),
+    Back(RequestBody),
     /// It went out, and the connection closed without a byte in return.
     Dropped(Failed),
     /// Any other failure.
@@ -41,7 +41,7 @@ pub(super) enum Sent {
 pub(super) async fn call(
     stream: TcpStream,
     head: &Parts,
-    body: Upload,
+    body: RequestBody,
     lease: Lease,
     interim: &mut Interim,
     timeouts: &Timeouts,
@@ -61,7 +61,7 @@ pub(super) async fn call(
 }
 
 /// One of the two that delimit a body is said for every body: see [`headers::to_backend`].
-fn outgoing(head: &Parts, body: Upload) -> Outgoing<Upload> {
+fn outgoing(head: &Parts, body: RequestBody) -> Outgoing<RequestBody> {
     let framing = if body.is_none() {
         Framing::Ended
     } else if head.headers.contains_key(header::TRANSFER_ENCODING) {
@@ -75,7 +75,7 @@ fn outgoing(head: &Parts, body: Upload) -> Outgoing<Upload> {
 /// A call until its answer begins.
 struct Call {
     stream: TcpStream,
-    outgoing: Outgoing<Upload>,
+    outgoing: Outgoing<RequestBody>,
     sending: Sending,
     reader: Reader,
     /// Something came.
@@ -159,9 +159,9 @@ impl Call {
             .then(|| Overtime { connections: Arc::clone(lease.connections()), end: timeouts.end });
         let lease = Some(lease).filter(|_| keeps && !is_switched && sending != Sending::Stuck);
         let body = if let Some(overtime) = overtime {
-            Arriving::beside(outgoing, decoder, rest, stream, lease, overtime)
+            ResponseBody::beside(outgoing, decoder, rest, stream, lease, overtime)
         } else {
-            Arriving::new(decoder, rest, stream, lease)
+            ResponseBody::new(decoder, rest, stream, lease)
         };
         Sent::Answered(Response::from_parts(parts, body))
     }

@@ -10,9 +10,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::http1::{self, Sent};
-use super::{Answer, Arriving, Connections, Failed, Timeouts, connect};
+use super::{Answer, Connections, Failed, ResponseBody, Timeouts, connect};
 use crate::message::reason::Reason;
-use crate::upstream::body::Upload;
+use crate::upstream::body::RequestBody;
 use crate::upstream::interim::Interim;
 use crate::upstream::retry::Replay;
 
@@ -104,7 +104,7 @@ impl Connections {
         self: &Arc<Self>,
         worker: usize,
         head: &Parts,
-        mut body: Upload,
+        mut body: RequestBody,
         interim: &mut Interim,
         timeouts: &Timeouts,
     ) -> Result<Answer, Failed> {
@@ -122,7 +122,7 @@ impl Connections {
                     if !is_unnoticed {
                         return Err(failed);
                     }
-                    body = Upload::none();
+                    body = RequestBody::none();
                     resent = true;
                     break;
                 }
@@ -141,10 +141,10 @@ impl Connections {
     }
 }
 
-fn answer(response: Response<http1::Arriving>, resent: bool) -> Answer {
-    Answer { response: response.map(Arriving::Http1), resent }
+fn answer(response: Response<http1::ResponseBody>, resent: bool) -> Answer {
+    Answer { response: response.map(ResponseBody::Http1), resent }
 }
 
-pub(super) fn unsent(body: Upload, detail: String) -> Failed {
+pub(super) fn unsent(body: RequestBody, detail: String) -> Failed {
     Failed { unsent: Some(body), ..Failed::sent(Reason::ConnectFailed, detail) }
 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::Upload;
-use super::upload::Stream;
+use super::RequestBody;
+use super::request_body::Stream;
 
 /// The pieces of a body as they came; sharing them copies nothing.
 pub(crate) struct Kept(Mutex<State>);
@@ -64,16 +64,16 @@ impl Kept {
     }
 
     /// The body once more, if it is whole.
-    pub(crate) fn again(&self) -> Option<Upload> {
+    pub(crate) fn again(&self) -> Option<RequestBody> {
         let state = self.0.lock();
-        (state.is == Is::Whole).then(|| Upload::again(state.pieces.clone(), None))
+        (state.is == Is::Whole).then(|| RequestBody::again(state.pieces.clone(), None))
     }
 
     /// The body once more, if it is whole or what is missing can still be had. Only once in the second case.
-    pub(crate) fn resume(&self) -> Option<Upload> {
+    pub(crate) fn resume(&self) -> Option<RequestBody> {
         let rest = self.0.lock().rest.take();
         let Some(rest) = rest else { return self.again() };
-        Some(Upload::again(self.0.lock().pieces.clone(), Some(rest)))
+        Some(RequestBody::again(self.0.lock().pieces.clone(), Some(rest)))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::message::reason::Reason;
 use crate::message::refusal::grpc_status;
 use crate::record::RequestRecord;
 use crate::services::InFlight;
-use crate::upstream::Arriving;
+use crate::upstream::ResponseBody;
 use crate::upstream::body::Broken;
 
 /// What the client is sent.
@@ -32,12 +32,12 @@ enum Source {
     /// The gateway's own, event by event.
     Events(Listener, RequestRecord),
     /// A backend's.
-    Backend(Box<Download>, RequestRecord),
+    Backend(Box<ProxiedBody>, RequestRecord),
 }
 
 /// A backend's body, with what must be held as long as it flows.
-pub(crate) struct Download {
-    pub(crate) incoming: Arriving,
+pub(crate) struct ProxiedBody {
+    pub(crate) incoming: ResponseBody,
     /// The breaker's verdict is still open: for gRPC, trailers decide.
     pub(crate) permit: Option<Permit>,
     pub(crate) in_flight: InFlight,
@@ -49,7 +49,7 @@ pub(crate) struct Download {
     pub(crate) state: Flow,
 }
 
-/// The timer of a [`Download`], made when it first has to wait.
+/// The timer of a [`ProxiedBody`], made when it first has to wait.
 #[derive(Default)]
 pub(crate) struct Flow {
     timer: Option<Pin<Box<Sleep>>>,
@@ -75,7 +75,7 @@ impl Body {
     }
 
     /// A backend's answer.
-    pub(crate) fn backend(download: Box<Download>, record: RequestRecord) -> Self {
+    pub(crate) fn backend(download: Box<ProxiedBody>, record: RequestRecord) -> Self {
         Self(Source::Backend(download, record))
     }
 }
@@ -90,7 +90,7 @@ impl Skip for Body {
 
 type Next = Option<Result<Frame<Bytes>, Broken>>;
 
-impl Download {
+impl ProxiedBody {
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let flow = &mut self.state;
         if !flow.waiting {

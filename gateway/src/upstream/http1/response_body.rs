@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::upstream::Connections;
-use crate::upstream::body::Upload;
+use crate::upstream::body::RequestBody;
 use crate::upstream::pool::Lease;
 
 /// Why the rest of an answer is missing.
@@ -37,7 +37,7 @@ impl From<Invalid> for Lost {
 }
 
 /// A body, and the connection that it comes over.
-pub(crate) struct Arriving {
+pub(crate) struct ResponseBody {
     decoder: Decoder,
     /// Read and not handed on.
     bytes: Bytes,
@@ -69,7 +69,7 @@ pub(super) struct Overtime {
     pub(super) end: Option<Instant>,
 }
 
-impl Arriving {
+impl ResponseBody {
     /// The body that `decoder` finds in `bytes` and what comes over `stream`.
     pub(super) fn new(decoder: Decoder, bytes: Bytes, stream: TcpStream, lease: Option<Lease>) -> Self {
         let mut body = Self { decoder, bytes, link: Link::Whole(stream), lease };
@@ -81,7 +81,7 @@ impl Arriving {
 
     /// The same while `outgoing` is still being sent.
     pub(super) fn beside(
-        outgoing: Outgoing<Upload>,
+        outgoing: Outgoing<RequestBody>,
         decoder: Decoder,
         bytes: Bytes,
         stream: TcpStream,
@@ -200,7 +200,7 @@ impl Sending {
     }
 }
 
-impl Drop for Arriving {
+impl Drop for ResponseBody {
     /// Nobody wants the rest: no more of the request is sent either.
     fn drop(&mut self) {
         if let Link::Shared(_, sending) = &self.link {
@@ -209,7 +209,7 @@ impl Drop for Arriving {
     }
 }
 
-impl Body for Arriving {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Lost;
 
@@ -231,7 +231,7 @@ impl Body for Arriving {
 
 /// Sends the rest of a request.
 async fn send(
-    mut outgoing: Outgoing<Upload>,
+    mut outgoing: Outgoing<RequestBody>,
     mut stream: OwnedWriteHalf,
     done: oneshot::Sender<Result<OwnedWriteHalf, Trouble>>,
 ) {

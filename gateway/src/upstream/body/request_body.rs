@@ -15,7 +15,7 @@ use super::{Broken, Incoming, Kept};
 use crate::message::reason::Reason;
 
 /// A request's body; costs nothing when there is none.
-pub(crate) struct Upload(Source);
+pub(crate) struct RequestBody(Source);
 
 enum Source {
     None,
@@ -35,7 +35,7 @@ pub(super) struct Stream {
     kept: Option<Arc<Kept>>,
 }
 
-/// How far an [`Upload`] has come, for whoever waits for the backend's answer.
+/// How far an [`RequestBody`] has come, for whoever waits for the backend's answer.
 pub(crate) struct Progress {
     begun: Instant,
     /// Milliseconds from `begun` to the latest piece.
@@ -69,7 +69,7 @@ impl Progress {
     }
 }
 
-impl Upload {
+impl RequestBody {
     /// No body.
     pub(crate) const fn none() -> Self {
         Self(Source::None)
@@ -183,7 +183,7 @@ impl Stream {
     }
 }
 
-impl PutBack for Upload {
+impl PutBack for RequestBody {
     fn put_back(&mut self, piece: Bytes) {
         match &mut self.0 {
             Source::Again(pieces, _) => pieces.push(piece),
@@ -197,7 +197,7 @@ impl PutBack for Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for RequestBody {
     /// What has not gone out can still go out elsewhere.
     fn drop(&mut self) {
         if let Source::Stream(stream) = &mut self.0
@@ -209,7 +209,7 @@ impl Drop for Upload {
     }
 }
 
-impl Body for Upload {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = Broken;
 
