@@ -1,9 +1,9 @@
 //! Client connections: accepted by each worker on its own listener, told apart by preface. Those over HTTP/2 are hyper's.
 
 pub(crate) mod doors;
-mod farewell;
 pub(crate) mod handler;
 mod http1;
+mod lingering_close;
 mod socket;
 mod stream;
 pub(crate) mod tls;

@@ -21,8 +21,8 @@ use shop_http1::response::{self, RequestInfo};
 use shop_http1::{Decoder, Invalid, Outgoing, Trouble, read_buffer};
 use tokio::io::AsyncWrite;
 
-use super::farewell::Farewell;
 use super::handler::{Handler, Served, Serving, Tunnel as _};
+use super::lingering_close::LingeringClose;
 use super::socket::{Socket, Watched};
 use super::watch::Order;
 use super::{Watch, Worker};
@@ -433,12 +433,12 @@ impl Connection {
     /// Sends `answer`, and waits until the client has seen it: to close with unread bytes would reset the connection.
     async fn leave(mut self, answer: Bytes) {
         self.watch.leaves();
-        let mut farewell = Farewell::new(answer);
+        let mut lingering = LingeringClose::new(answer);
         let mut leave = |cx: &mut Context<'_>| {
             if self.watch.is_cut(cx) {
                 return Poll::Ready(());
             }
-            farewell.poll(Pin::new(&mut self.socket), cx)
+            lingering.poll(Pin::new(&mut self.socket), cx)
         };
         poll_fn(|cx| leave(cx)).await;
     }

@@ -8,12 +8,12 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// An answer, the end of the connection after it, and patience until the client has seen both: to close with unread bytes
 /// resets the connection, and the answer with it.
-pub(super) struct Farewell {
+pub(super) struct LingeringClose {
     answer: Bytes,
     is_closed: bool,
 }
 
-impl Farewell {
+impl LingeringClose {
     pub(super) fn new(answer: Bytes) -> Self {
         Self { answer, is_closed: false }
     }
