@@ -1,24 +1,24 @@
 //! The checks of what clients send, the same for HTTP and gRPC.
 
-use shop_fault::{Fault, FieldError};
+use shop_fault::Fault;
 
 use crate::application::Target;
 use crate::domain::{Quantity, UserId};
 
 /// Turns what a client sent into domain types, noting every field that is not valid, so that all are told at once.
 #[derive(Debug, Default)]
-pub(crate) struct Fields(Vec<FieldError>);
+pub(crate) struct Fields(shop_input::Fields);
 
 impl Fields {
     /// A user id.
     pub(crate) fn user(&mut self, text: &str) -> Option<UserId> {
-        shop_input::read("user_id", text.trim()).map_err(|wrong| self.0.push(wrong)).ok()
+        self.0.id("user_id", text.trim())
     }
 
     /// A product id.
     pub(crate) fn product(&mut self, id: i64) -> Option<i64> {
         if id < 1 {
-            self.note("product_id", "out_of_range", "must be 1 or more".to_owned());
+            self.0.refuse("product_id", "out_of_range", "must be 1 or more");
         }
         (id >= 1).then_some(id)
     }
@@ -27,7 +27,7 @@ impl Fields {
     pub(crate) fn quantity(&mut self, units: u32) -> Option<Quantity> {
         let quantity = Quantity::new(units);
         if quantity.is_none() {
-            self.note("quantity", "out_of_range", format!("must be 1 to {}", Quantity::MAX));
+            self.0.refuse("quantity", "out_of_range", format!("must be 1 to {}", Quantity::MAX));
         }
         quantity
     }
@@ -39,10 +39,6 @@ impl Fields {
 
     /// `validation_failed` with every field noted.
     pub(crate) fn fault(self) -> Fault {
-        Fault::invalid(self.0)
-    }
-
-    fn note(&mut self, field: &str, code: &str, message: String) {
-        self.0.push(FieldError::new(field, code, message));
+        self.0.into()
     }
 }
