@@ -89,6 +89,7 @@ fn numbered<'a, 'v>(sql: SqlStr, values: &'a [Value<'v>]) -> (SqlStr, Cow<'a, [V
 
 /// For `MariaDB`, which has `?` alone: the parameters in the order in which the statement names them. No statement has a `$`
 /// in a literal.
+#[expect(clippy::needless_pass_by_value, reason = "as the one above, which gives it back")]
 fn positional<'a, 'v>(sql: SqlStr, values: &'a [Value<'v>]) -> (SqlStr, Cow<'a, [Value<'v>]>) {
     let mut text = String::with_capacity(sql.as_str().len());
     let mut named = Vec::with_capacity(values.len());
@@ -97,17 +98,14 @@ fn positional<'a, 'v>(sql: SqlStr, values: &'a [Value<'v>]) -> (SqlStr, Cow<'a, 
         text.push_str(before);
         let digits = after.bytes().take_while(u8::is_ascii_digit).count();
         let number = after[..digits].parse::<usize>().ok();
-        match number.and_then(|n| values.get(n.checked_sub(1)?)) {
-            Some(value) => {
-                text.push('?');
-                named.push(*value);
-                rest = &after[digits..];
-            }
+        if let Some(value) = number.and_then(|n| values.get(n.checked_sub(1)?)) {
+            text.push('?');
+            named.push(*value);
+            rest = &after[digits..];
+        } else {
             // The server says what is wrong with it.
-            None => {
-                text.push('$');
-                rest = after;
-            }
+            text.push('$');
+            rest = after;
         }
     }
     text.push_str(rest);

@@ -36,9 +36,9 @@ fn full(user: &UserId, now: OffsetDateTime) -> Basket {
         id: Uuid::from_u128(77),
         user: user.clone(),
         lines: vec![line(1, now), line(2, now)],
-        created_at: now - Duration::from_secs(60),
+        created_at: now - Duration::from_mins(1),
         updated_at: now - Duration::from_secs(20),
-        expires_at: now + Duration::from_secs(3600),
+        expires_at: now + Duration::from_hours(1),
         version: 5,
     };
     let Basket { id, user, lines, created_at, updated_at, expires_at, version } = &full;
