@@ -190,6 +190,13 @@ enum Reply {
     Backend(http::response::Parts, Box<ProxiedBody>),
 }
 
+fn within_limit(uri: &Uri, most: usize) -> Result<(), Refusal> {
+    if uri.path_and_query().is_some_and(|target| target.as_str().len() > most) {
+        return Err(Refusal::new(Reason::UriTooLong, format!("the request target is longer than {most} bytes")));
+    }
+    Ok(())
+}
+
 /// Where a request goes, and what is changed on the way.
 struct Target<'a> {
     service: &'a Service,
@@ -210,12 +217,7 @@ impl Visit {
     ) -> Result<Reply, Refusal> {
         let config = &generation.config;
         let (mut head, incoming) = request.into_parts();
-        if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > config.limits.uri) {
-            return Err(Refusal::new(
-                Reason::UriTooLong,
-                format!("the request target is longer than {} bytes", config.limits.uri),
-            ));
-        }
+        within_limit(&head.uri, config.limits.uri)?;
         headers::check(&head)?;
         let host = headers::host(&head)?;
         let normal = normal(head.uri.path())?;
@@ -261,16 +263,13 @@ impl Visit {
         }
         let target = self.route(&generation.table, &normal, &head.headers)?;
         if self.is_late {
-            return Err(
-                Refusal::new(Reason::Draining, "the gateway is shutting down").retry_after(Duration::from_secs(1))
-            );
+            let refusal = Refusal::new(Reason::Draining, "the gateway is shutting down");
+            return Err(refusal.retry_after(Duration::from_secs(1)));
         }
         self.limit(generation, &head, &normal).await?;
         if !target.service.enabled {
-            return Err(Refusal::new(
-                Reason::ServiceDisabled,
-                format!("the {} service is switched off", target.service.name),
-            ));
+            let detail = format!("the {} service is switched off", target.service.name);
+            return Err(Refusal::new(Reason::ServiceDisabled, detail));
         }
         let upload = self.upload(config, &head, incoming)?;
         let upgrade = upgrade::asked(&head, !upload.is_none());

@@ -36,7 +36,7 @@ pub(crate) struct Events {
 
 #[derive(Default)]
 struct Subscribers {
-    subscribers: Vec<Subscriber>,
+    all: Vec<Subscriber>,
     /// The latest event, as long as it is not older than a tick.
     latest: Option<Bytes>,
     closed: bool,
@@ -65,8 +65,8 @@ impl Events {
         if state.closed {
             return Err(Refusal::new(Reason::Draining, "the gateway is shutting down").retry_after(TICK));
         }
-        state.subscribers.retain(|subscriber| !subscriber.sender.is_closed());
-        if state.subscribers.len() >= MOST {
+        state.all.retain(|subscriber| !subscriber.sender.is_closed());
+        if state.all.len() >= MOST {
             let detail = format!("{MOST} listen already; close another page, or come back later");
             return Err(Refusal::new(Reason::RateLimited, detail).retry_after(Duration::from_secs(10)));
         }
@@ -75,7 +75,7 @@ impl Events {
         for event in std::iter::once(GREETING).chain(state.latest.clone()) {
             let _ = sender.try_send(event);
         }
-        state.subscribers.push(Subscriber { sender, key });
+        state.all.push(Subscriber { sender, key });
         self.wanted.notify_one();
         Ok(Listener(receiver))
     }
@@ -84,26 +84,26 @@ impl Events {
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        state.subscribers.clear();
+        state.all.clear();
     }
 
     /// Whether anybody listens. Who passed a guard that the one with `key` has replaced does not any more.
     fn keep_subscribers(&self, key: Option<[u8; 32]>) -> bool {
         let mut state = self.state.lock();
-        state.subscribers.retain(|subscriber| !subscriber.sender.is_closed() && subscriber.key == key);
-        if state.subscribers.is_empty() {
+        state.all.retain(|subscriber| !subscriber.sender.is_closed() && subscriber.key == key);
+        if state.all.is_empty() {
             state.latest = None;
         }
-        !state.subscribers.is_empty()
+        !state.all.is_empty()
     }
 
     fn tell(&self, event: &Bytes) {
         let mut state = self.state.lock();
-        for subscriber in &state.subscribers {
+        for subscriber in &state.all {
             // One that is slow hears the next one.
             let _ = subscriber.sender.try_send(event.clone());
         }
-        state.latest = (!state.subscribers.is_empty()).then(|| event.clone());
+        state.latest = (!state.all.is_empty()).then(|| event.clone());
     }
 }
 

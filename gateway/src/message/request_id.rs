@@ -14,13 +14,12 @@ pub(crate) fn beside(trace: &TraceText, headers: &HeaderMap) -> (HeaderValue, He
     let mut text = BytesMut::with_capacity(trace.as_str().len() + Hyphenated::LENGTH);
     text.extend_from_slice(trace.as_str().as_bytes());
     let trace = value(text.split().freeze());
-    let id = match request_id::sent(headers) {
-        Some(id) => id.clone(),
-        None => {
-            let mut id = Uuid::encode_buffer();
-            text.extend_from_slice(SystemClock.new_id().hyphenated().encode_lower(&mut id).as_bytes());
-            value(text.freeze())
-        }
+    let id = if let Some(id) = request_id::sent(headers) {
+        id.clone()
+    } else {
+        let mut id = Uuid::encode_buffer();
+        text.extend_from_slice(SystemClock.new_id().hyphenated().encode_lower(&mut id).as_bytes());
+        value(text.freeze())
     };
     (id, trace)
 }
