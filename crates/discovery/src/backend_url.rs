@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::invalid_backend::InvalidBackend;
 use crate::source::SourceUrl;
 
 /// Where one backend is: `http://host:port`, optionally `;weight=N` and `;draining`.
@@ -37,26 +38,6 @@ impl fmt::Display for BackendUrl {
             write!(f, "http://{}:{}", self.host, self.port)
         }
     }
-}
-
-/// Why a text is not a backend's URL.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidBackend {
-    /// Another scheme than `http`.
-    #[error("{0} is not an http URL; backends are called in cleartext")]
-    Scheme(String),
-    /// A path, a query or a user.
-    #[error("{0} has more than host and port; write http://host:port")]
-    Extra(String),
-    /// No host, or a port that is none.
-    #[error("{0} has no usable host and port; write http://host:port")]
-    Address(String),
-    /// Something other than `weight=N` or `draining` after a semicolon.
-    #[error("{0} has an unknown option; write ;weight=N with N from 1 to 65535, or ;draining")]
-    Option(String),
-    /// Something looked up, without what is needed for that.
-    #[error("{0} cannot be looked up; write dns://name:port, srv://_http._tcp.name or file:///path")]
-    Source(String),
 }
 
 impl FromStr for BackendUrl {

@@ -13,14 +13,11 @@ use tokio::time::Instant;
 use crate::backend_url::BackendUrl;
 use crate::dns::Names;
 use crate::file;
+use crate::found::Found;
 use crate::known::Knowledge;
 use crate::place::{Group, Place, Plan};
 use crate::source::SourceUrl;
 
-/// However short or long a record says it may be kept: nobody is asked more than once a second, and a change is noticed
-/// within five minutes.
-pub(crate) const SHORTEST: Duration = Duration::from_secs(1);
-pub(crate) const LONGEST: Duration = Duration::from_mins(5);
 /// After a failure a source is asked again after this, then twice that, and so on up to the second: often enough to be
 /// back soon, seldom enough for a name server that has trouble as it is.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -54,12 +51,6 @@ pub struct Latest {
     pub backends: Vec<BackendUrl>,
     /// Whether any place of the service has answered for this protocol, even that there are none.
     pub has_answered: bool,
-}
-
-/// What was found for how long.
-pub(crate) struct Found {
-    pub(crate) backends: Vec<BackendUrl>,
-    pub(crate) lives: Duration,
 }
 
 /// Everything that was looked up.

@@ -17,12 +17,16 @@ use hickory_resolver::system_conf::parse_resolv_conf;
 use parking_lot::Mutex;
 
 use crate::backend_url::BackendUrl;
-use crate::discovery::{Found, LONGEST, SHORTEST};
+use crate::found::Found;
 use crate::settings::{Discovery as Settings, NameServer};
 
 /// What the system says of names. Either may change while the process runs, with a network, say.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
+/// However short or long a record says it may be kept: nobody is asked more than once a second, and a change is noticed
+/// within five minutes.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// Who resolves names.
 pub(crate) struct Names {

@@ -52,12 +52,15 @@ mod backend_url;
 mod discovery;
 mod dns;
 mod file;
+mod found;
+mod invalid_backend;
 mod known;
 mod place;
 pub mod settings;
 mod source;
 
-pub use backend_url::{BackendUrl, Backends, InvalidBackend};
+pub use backend_url::{BackendUrl, Backends};
 pub use discovery::{Discovery, Latest, Subscriber};
+pub use invalid_backend::InvalidBackend;
 pub use place::{Group, Kind, Place, Plan, Protocol};
 pub use source::SourceUrl;

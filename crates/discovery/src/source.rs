@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::backend_url::InvalidBackend;
+use crate::invalid_backend::InvalidBackend;
 
 /// Where backends can be looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
