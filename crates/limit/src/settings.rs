@@ -1,5 +1,9 @@
 //! How often a client may call, and what tells one client from another.
 
+pub(crate) mod jwt;
+
+pub use jwt::Jwt;
+
 use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -7,6 +11,8 @@ use std::path::{Path, PathBuf};
 use http::{HeaderName, Method};
 use serde::{Deserialize, Serialize};
 use shop_config::{Duration, Problems, Redis, RedisTarget, Secret};
+
+use crate::token;
 
 /// How often one client may call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,37 +69,6 @@ pub enum ClientKey {
     ApiKey,
     /// The address; of IPv6 its /64, which is what one household or server has.
     Ip,
-}
-
-/// How it is found out that a token is real. It must have `sub` and `exp`, which may be over for a minute: clocks differ.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Jwt {
-    /// The secret that tokens are signed with (HS256), of 32 bytes at least.
-    pub secret: Secret,
-    /// A file with the issuer's public keys, as its JWK set has them: P-256 (ES256), RSA (RS256) or Ed25519 (`EdDSA`). It is
-    /// read again when it changes.
-    pub keys_file: Option<PathBuf>,
-    /// Only tokens whose `iss` it is; any when it is empty.
-    pub issuer: String,
-    /// Only tokens whose `aud` has it; any when it is empty.
-    pub audience: String,
-}
-
-impl Jwt {
-    fn check(&self, p: &mut Problems) {
-        let none = self.secret.is_empty() && self.keys_file.is_none();
-        p.ensure(
-            !none,
-            "keys_file",
-            "name the keys of tokens, or a secret: tokens that cannot be checked do not count",
-        );
-        let short = !self.secret.is_empty() && self.secret.expose().len() < 32;
-        p.ensure(!short, "secret", "use at least 32 bytes: shorter ones can be guessed from a token");
-        if let Some(Err(error)) = self.keys_file.as_ref().map(|_| crate::token::keys(self)) {
-            p.add("keys_file", error);
-        }
-    }
 }
 
 /// Which API keys are real. Only their hashes are known here: who reads the settings cannot call with them.
@@ -218,7 +193,12 @@ impl RateLimit {
         );
         problems.within("redis", |p| self.redis.check(p));
         if self.key.contains(&ClientKey::Subject) {
-            problems.within("jwt", |p| self.jwt.check(p));
+            problems.within("jwt", |p| {
+                self.jwt.check(p);
+                if let Some(Err(error)) = self.jwt.keys_file.as_ref().map(|_| token::keys(&self.jwt)) {
+                    p.add("keys_file", error);
+                }
+            });
         }
         problems.within("api_keys", |p| self.api_keys.check(self.key.contains(&ClientKey::ApiKey), p));
         let mut names = BTreeSet::new();

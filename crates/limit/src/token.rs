@@ -14,7 +14,7 @@ use ring::digest::{Context, SHA256, digest};
 use serde::Deserialize;
 
 use crate::key::Key;
-use crate::settings::Jwt;
+use crate::settings::jwt::Jwt;
 use crate::watched_file::WatchedFile;
 
 /// Longer ones are not looked at.
