@@ -1,6 +1,7 @@
 //! Everything the gateway can be told, with the architecture document's variables and defaults.
 
 mod admin;
+pub(crate) mod backend_spec;
 pub(crate) mod certificate;
 pub(crate) mod desired;
 mod docs;

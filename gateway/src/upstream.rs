@@ -6,6 +6,7 @@ mod connections;
 mod endpoint;
 mod http1;
 pub(crate) mod interim;
+mod lease;
 mod pool;
 pub(crate) mod retry;
 pub(crate) mod timer;
@@ -28,7 +29,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::channel::Channel;
-use self::pool::{Lease, Pool};
+use self::lease::Lease;
+use self::pool::Pool;
 use crate::message::reason::Reason;
 use crate::upstream::body::{Progress, RequestBody};
 
@@ -115,6 +117,11 @@ impl Failed {
     pub(crate) fn sent(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into(), unsent: None, is_untouched: false }
     }
+}
+
+/// A call of which nothing was sent, with the body that another backend can have.
+fn unsent(body: RequestBody, detail: String) -> Failed {
+    Failed { unsent: Some(body), ..Failed::sent(Reason::ConnectFailed, detail) }
 }
 
 /// Opens a connection. Small writes go out at once: a proxy must not add Nagle's delay to others' traffic.

@@ -10,7 +10,7 @@ use shop_balance::{Breaker, HealthRecord, PassiveHealth, PeakEwma, Seen, SlowSta
 use super::Site;
 use crate::message::reason::Reason;
 use crate::metrics::BackendMetrics;
-use crate::settings::desired::BackendSpec;
+use crate::settings::backend_spec::BackendSpec;
 use crate::upstream::{Connections, Endpoint};
 use shop_discovery::Protocol;
 

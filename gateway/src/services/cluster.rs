@@ -10,7 +10,7 @@ use shop_balance::{Availability, BackendSet, Balancer, Breaker, Candidate, Permi
 use super::{Backend, Site};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::settings::desired::{BackendSpec, Source};
+use crate::settings::backend_spec::{BackendSpec, Source};
 use shop_discovery::Protocol;
 
 /// Backends that can stand in for each other, as one generation has them. A generation in which nothing of a group is

@@ -2,61 +2,14 @@
 //! [`crate::state::generation::Generation`] is made of it.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU16;
 
-use serde::Serialize;
 use shop_balance::MOST;
 
 use crate::settings::Config;
+use crate::settings::backend_spec::{BackendSpec, Source};
 use crate::settings::overrides::Overrides;
 use shop_discovery::Protocol;
 use shop_discovery::{BackendUrl, Backends};
-
-/// Who named a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Source {
-    /// Files, variables and flags.
-    Static,
-    /// Names that were resolved.
-    Dns,
-    /// Files that list them.
-    File,
-    /// The admin API.
-    Admin,
-}
-
-/// One backend that is wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BackendSpec {
-    /// Name or address; an IPv6 address without its brackets.
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) weight: NonZeroU16,
-    pub(crate) draining: bool,
-    pub(crate) source: Source,
-}
-
-impl BackendSpec {
-    pub(crate) fn new(url: &BackendUrl, source: Source) -> Self {
-        Self { host: url.host.clone(), port: url.port, weight: url.weight, draining: url.draining, source }
-    }
-
-    /// As settings write it.
-    fn url(&self) -> BackendUrl {
-        BackendUrl { host: self.host.clone(), port: self.port, weight: self.weight, draining: self.draining }
-    }
-
-    /// Whether it is at the same address.
-    pub(crate) fn is_at(&self, url: &BackendUrl) -> bool {
-        (&self.host, self.port) == (&url.host, url.port)
-    }
-
-    /// `http://host:port`.
-    pub(crate) fn label(&self) -> String {
-        self.url().to_string()
-    }
-}
 
 /// Backends that one source found for one service and protocol.
 type Found = BTreeMap<(&'static str, Protocol, Source), Vec<BackendUrl>>;
@@ -82,7 +35,7 @@ pub(crate) struct Merged {
 }
 
 impl Desired {
-    /// What settings want, with `overlay` on top.
+    /// What settings want, with `overrides` on top.
     pub(crate) fn new(settings: Config, overrides: Overrides) -> Self {
         Self { settings, found: Found::default(), kept: BTreeMap::new(), overrides }
     }

@@ -9,7 +9,7 @@ use shop_config::Duration;
 
 use crate::settings::RateLimit;
 use crate::settings::Strategy;
-use crate::settings::desired::{BackendSpec, Source};
+use crate::settings::backend_spec::{BackendSpec, Source};
 use shop_discovery::BackendUrl;
 use shop_discovery::Protocol;
 

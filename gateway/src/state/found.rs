@@ -4,7 +4,7 @@ use shop_balance::MOST;
 use shop_clock::{Clock as _, SystemClock};
 use shop_discovery::{Group, Kind, Latest, Place, Plan, Protocol, Subscriber};
 
-use crate::settings::desired::Source;
+use crate::settings::backend_spec::Source;
 use crate::state::State;
 
 impl Subscriber for State {

@@ -9,8 +9,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 
-use super::pool::unsent;
-use super::{Answer, Connections, Endpoint, Failed, ResponseBody, Sent, Timeouts, connect, settle, within};
+use super::{Answer, Connections, Endpoint, Failed, ResponseBody, Sent, Timeouts, connect, settle, unsent, within};
 use crate::upstream::body::RequestBody;
 use crate::upstream::retry::Replay;
 

@@ -20,14 +20,15 @@ use shop_http1::{Framing, Invalid, Outgoing, Trouble, fields, read_buffer, reque
 use tokio::net::TcpStream;
 
 use self::response_body::Overtime;
-use super::{Failed, Lease, Timeouts, TooLate, await_head, too_late, unfinished};
+use super::{Answer, Connections, Failed, Lease, Timeouts, TooLate, await_head, connect, too_late, unfinished, unsent};
 use crate::message::headers;
 use crate::message::reason::Reason;
 use crate::upstream::body::RequestBody;
 use crate::upstream::interim::Interim;
+use crate::upstream::retry::Replay;
 
 /// What became of a request handed to a connection.
-pub(super) enum Sent {
+enum Sent {
     Answered(Response<ResponseBody>),
     /// The connection was gone before anything of the request went out.
     Back(RequestBody),
@@ -37,8 +38,59 @@ pub(super) enum Sent {
     Failed(Failed),
 }
 
+impl Connections {
+    /// Sends a request over an unused connection, or a new one.
+    ///
+    /// A backend may close an unused connection just when it is taken. Then the request goes out again over a new
+    /// connection if nothing of it was sent, or if nobody can tell that it was sent twice. Informational
+    /// answers go to `interim` in each case.
+    pub(crate) async fn http1(
+        self: &Arc<Self>,
+        worker: usize,
+        head: &Parts,
+        mut body: RequestBody,
+        interim: &mut Interim,
+        timeouts: &Timeouts,
+    ) -> Result<Answer, Failed> {
+        let is_unnoticed = Replay::is_unnoticed(&head.method, &body);
+        let lease = || Lease { connections: Arc::clone(self), worker, size: timeouts.pool_size };
+        let mut resent = false;
+        while let Some(stream) = self.pools[worker].take() {
+            match call(stream, head, body, lease(), interim, timeouts).await {
+                Sent::Answered(response) => {
+                    self.endpoint.reused.inc();
+                    return Ok(answered(response, resent));
+                }
+                Sent::Back(back) => body = back,
+                Sent::Dropped(failed) => {
+                    if !is_unnoticed {
+                        return Err(failed);
+                    }
+                    body = RequestBody::none();
+                    resent = true;
+                    break;
+                }
+                Sent::Failed(failed) => return Err(failed),
+            }
+        }
+        let stream = match connect(&self.endpoint, timeouts).await {
+            Ok(stream) => stream,
+            Err(error) => return Err(unsent(body, error)),
+        };
+        match call(stream, head, body, lease(), interim, timeouts).await {
+            Sent::Answered(response) => Ok(answered(response, resent)),
+            Sent::Back(back) => Err(unsent(back, "the connection closed at once".to_owned())),
+            Sent::Dropped(failed) | Sent::Failed(failed) => Err(failed),
+        }
+    }
+}
+
+fn answered(response: Response<ResponseBody>, resent: bool) -> Answer {
+    Answer { response: response.map(super::ResponseBody::Http1), resent }
+}
+
 /// Sends a request over `stream` and waits for the head of the answer. After the answer the connection goes with `lease`.
-pub(super) async fn call(
+async fn call(
     stream: TcpStream,
     head: &Parts,
     body: RequestBody,
@@ -156,7 +208,7 @@ impl Call {
         };
         let is_switched = parts.status == StatusCode::SWITCHING_PROTOCOLS;
         let overtime = (sending == Sending::Running)
-            .then(|| Overtime { connections: Arc::clone(lease.connections()), end: timeouts.end });
+            .then(|| Overtime { connections: Arc::clone(&lease.connections), end: timeouts.end });
         let lease = Some(lease).filter(|_| keeps && !is_switched && sending != Sending::Stuck);
         let body = if let Some(overtime) = overtime {
             ResponseBody::beside(outgoing, decoder, rest, stream, lease, overtime)

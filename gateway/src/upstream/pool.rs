@@ -1,20 +1,10 @@
 //! HTTP/1.1 connections to one backend from one worker, the latest used first.
 
 use std::io::ErrorKind;
-use std::sync::Arc;
 
-use http::Response;
-use http::request::Parts;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-
-use super::http1::{self, Sent};
-use super::{Answer, Connections, Failed, ResponseBody, Timeouts, connect};
-use crate::message::reason::Reason;
-use crate::upstream::body::RequestBody;
-use crate::upstream::interim::Interim;
-use crate::upstream::retry::Replay;
 
 /// Unused connections, the latest used last.
 #[derive(Default)]
@@ -34,7 +24,7 @@ impl Idle {
 
 impl Pool {
     /// The connection used last: the fewer stay warm, the more of the rest can be closed.
-    fn take(&self) -> Option<TcpStream> {
+    pub(super) fn take(&self) -> Option<TcpStream> {
         let mut idle = self.0.lock();
         while let Some(found) = idle.pop() {
             if found.is_usable() {
@@ -44,7 +34,7 @@ impl Pool {
         None
     }
 
-    fn give(&self, stream: TcpStream, size: usize) {
+    pub(super) fn give(&self, stream: TcpStream, size: usize) {
         let mut idle = self.0.lock();
         if idle.len() < size {
             idle.push(Idle { stream, since: Instant::now() });
@@ -65,86 +55,4 @@ impl Pool {
     pub(super) fn len(&self) -> usize {
         self.0.lock().len()
     }
-}
-
-/// Where a connection goes when it can be used again.
-pub(super) struct Lease {
-    connections: Arc<Connections>,
-    worker: usize,
-    size: usize,
-}
-
-impl Lease {
-    /// Which it belongs to.
-    pub(super) fn connections(&self) -> &Arc<Connections> {
-        &self.connections
-    }
-
-    /// The answer is whole: the connection may serve another call.
-    pub(super) fn give_back(self, stream: TcpStream) {
-        if self.connections.endpoint.is_retired() {
-            return;
-        }
-        let pool = &self.connections.pools[self.worker];
-        pool.give(stream, self.size);
-        // It may have been retired, and the pool cleared, just before.
-        if self.connections.endpoint.is_retired() {
-            pool.clear();
-        }
-    }
-}
-
-impl Connections {
-    /// Sends a request over an unused connection, or a new one.
-    ///
-    /// A backend may close an unused connection just when it is taken. Then the request goes out again over a new
-    /// connection if nothing of it was sent, or if nobody can tell that it was sent twice. Informational
-    /// answers go to `interim` in each case.
-    pub(crate) async fn http1(
-        self: &Arc<Self>,
-        worker: usize,
-        head: &Parts,
-        mut body: RequestBody,
-        interim: &mut Interim,
-        timeouts: &Timeouts,
-    ) -> Result<Answer, Failed> {
-        let is_unnoticed = Replay::is_unnoticed(&head.method, &body);
-        let lease = || Lease { connections: Arc::clone(self), worker, size: timeouts.pool_size };
-        let mut resent = false;
-        while let Some(stream) = self.pools[worker].take() {
-            match http1::call(stream, head, body, lease(), interim, timeouts).await {
-                Sent::Answered(response) => {
-                    self.endpoint.reused.inc();
-                    return Ok(answer(response, resent));
-                }
-                Sent::Back(back) => body = back,
-                Sent::Dropped(failed) => {
-                    if !is_unnoticed {
-                        return Err(failed);
-                    }
-                    body = RequestBody::none();
-                    resent = true;
-                    break;
-                }
-                Sent::Failed(failed) => return Err(failed),
-            }
-        }
-        let stream = match connect(&self.endpoint, timeouts).await {
-            Ok(stream) => stream,
-            Err(error) => return Err(unsent(body, error)),
-        };
-        match http1::call(stream, head, body, lease(), interim, timeouts).await {
-            Sent::Answered(response) => Ok(answer(response, resent)),
-            Sent::Back(back) => Err(unsent(back, "the connection closed at once".to_owned())),
-            Sent::Dropped(failed) | Sent::Failed(failed) => Err(failed),
-        }
-    }
-}
-
-fn answer(response: Response<http1::ResponseBody>, resent: bool) -> Answer {
-    Answer { response: response.map(ResponseBody::Http1), resent }
-}
-
-pub(super) fn unsent(body: RequestBody, detail: String) -> Failed {
-    Failed { unsent: Some(body), ..Failed::sent(Reason::ConnectFailed, detail) }
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::upstream::Connections;
 use crate::upstream::body::RequestBody;
-use crate::upstream::pool::Lease;
+use crate::upstream::lease::Lease;
 
 /// Why the rest of an answer is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
