@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use shop_config::{Database, Given, Kafka, Log, Otel, Problems, Redis, Secret, Settings, Stop, Var, distinct_ports};
 
+use crate::service::Service;
 use crate::variables;
 
 /// The suite's settings.
@@ -41,38 +42,6 @@ pub struct Config {
     /// Services whose store is a server that is given by its parts instead of a URL; filled in when settings are read.
     #[serde(skip)]
     pub on_servers: Vec<Service>,
-}
-
-/// A part of the suite that can run here or elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Service {
-    /// The catalogue and its stock.
-    Product,
-    /// The baskets.
-    Basket,
-    /// The payments.
-    Payment,
-    /// E-mails and webhooks.
-    Notification,
-    /// The gateway in front.
-    Gateway,
-}
-
-impl Service {
-    /// The section of its settings.
-    pub const fn section(self) -> &'static str {
-        match self {
-            Self::Product => "product",
-            Self::Basket => "basket",
-            Self::Payment => "payment",
-            Self::Notification => "notification",
-            Self::Gateway => "gateway",
-        }
-    }
-
-    /// Every service, in the order they start.
-    pub const ALL: [Self; 5] = [Self::Product, Self::Basket, Self::Payment, Self::Notification, Self::Gateway];
 }
 
 /// What carries events.

@@ -4,7 +4,8 @@ use std::net::TcpListener;
 
 use shop_config::{Grpc, Http, Settings as _};
 
-use crate::config::{Config, Service};
+use crate::config::Config;
+use crate::service::Service;
 
 /// The ports of this process, all taken before any of its parts connects anywhere: none of its own connections can get one.
 pub(crate) struct Doors {

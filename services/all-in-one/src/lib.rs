@@ -3,9 +3,11 @@
 mod between;
 mod config;
 mod doors;
+mod service;
 mod suite;
 mod variables;
 
 pub use between::Between;
-pub use config::{BusKind, Config, Service};
+pub use config::{BusKind, Config};
+pub use service::Service;
 pub use suite::{Addresses, Suite};

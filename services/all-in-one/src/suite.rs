@@ -19,8 +19,9 @@ use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 
 use crate::between::{Between, Nothing};
-use crate::config::{BusKind, Config, Service};
+use crate::config::{BusKind, Config};
 use crate::doors::Doors;
+use crate::service::Service;
 
 /// The services of this process, built and bound, not yet serving.
 pub struct Suite {

@@ -2,7 +2,7 @@
 
 use shop_config::{Log, Otel, Settings, Var};
 
-use crate::config::Service;
+use crate::service::Service;
 
 /// Variables of several programs that nevertheless mean one thing: where product answers, to all who ask it.
 const SHARED: [&str; 1] = ["PRODUCT_SERVICE_URL"];
