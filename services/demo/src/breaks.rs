@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Flags;
+use super::broken::{Broken, Consumer, Percent};
 use super::relay::relay;
 
 /// The delay of the key when no flag says another: felt by whoever waits, and yet an answer.
@@ -24,52 +24,6 @@ const SLOW: Duration = Duration::from_millis(800);
 const STUCK: Duration = Duration::from_secs(10);
 /// The share when no flag says another: a bad day, on which most purchases still go through.
 const FAILING: Percent = Percent(30);
-
-/// A share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Percent(pub(crate) u8);
-
-impl FromStr for Percent {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number = text.strip_suffix('%').unwrap_or(text).parse().ok().filter(|number| *number <= 100);
-        number.map(Self).ok_or_else(|| "use a whole number from 0% to 100%".to_owned())
-    }
-}
-
-/// Who takes events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Consumer {
-    /// Empties baskets that were paid for.
-    Basket,
-    /// Counts what was sold, and keeps the stock.
-    Product,
-    /// Tells buyers and other systems.
-    Notification,
-}
-
-impl Consumer {
-    /// Its name.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Basket => "basket",
-            Self::Product => "product",
-            Self::Notification => "notification",
-        }
-    }
-}
-
-/// What is broken at the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Broken {
-    /// By how much product answers later.
-    pub(crate) slow: Duration,
-    /// How many charges go wrong.
-    pub(crate) failing: Percent,
-    /// Who takes no events.
-    pub(crate) dead: Option<Consumer>,
-}
 
 /// The switches. A suite that is built with them feels them.
 #[derive(Debug)]

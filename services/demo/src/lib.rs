@@ -4,6 +4,7 @@
 //! a suite that knows nothing of it.
 
 mod breaks;
+mod broken;
 mod client;
 mod figures;
 mod keys;
@@ -21,9 +22,10 @@ use std::str::FromStr;
 use shop_config::Duration;
 use shop_runtime::Shutdown;
 
-use breaks::Percent;
+use broken::Percent;
 
-pub use breaks::{Consumer, Switches};
+pub use breaks::Switches;
+pub use broken::Consumer;
 pub use figures::Sources;
 pub use play::{Play, Stage};
 pub use screen::Screen;

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::breaks::Broken;
+use super::broken::Broken;
 
 /// Pieces on their way at once over one connection; beyond, the caller waits, as with a real line.
 const PIECES: usize = 256;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::Flags;
-use super::breaks::Broken;
+use super::broken::Broken;
 use super::figures::Figures;
 use super::summary::Summary;
 use super::tally::Count;
@@ -261,7 +261,7 @@ fn failing(broken: Broken) -> String {
 }
 
 fn dead(broken: Broken) -> &'static str {
-    broken.dead.map_or("off", super::breaks::Consumer::word)
+    broken.dead.map_or("off", super::broken::Consumer::word)
 }
 
 fn clock(elapsed: Duration) -> String {
