@@ -1,6 +1,6 @@
 //! Payments over HTTP.
 
-mod body;
+pub(super) mod body;
 
 use salvo::http::StatusCode;
 use salvo::http::header::LOCATION;
@@ -14,7 +14,6 @@ use shop_web::page::{CursorText, Page, PageSize};
 use shop_web::{About, OptionalJson, Path, Problem, Query, StrictJson, etag, idempotency, precondition, schema};
 use uuid::Uuid;
 
-pub(super) use self::body::{Description, MethodName, OwnPairs, Provider, Reason};
 use self::body::{NewPayment, NewRefund, Tokens};
 use super::Api;
 use super::view::{PaymentView, StatusName};

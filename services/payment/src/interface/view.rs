@@ -10,7 +10,7 @@ use shop_web::{describe, schema};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::http::{Description, MethodName, OwnPairs, Provider, Reason};
+use super::http::body::{Description, MethodName, OwnPairs, Provider, Reason};
 use crate::domain::{Failure, Item, Note, Payment, Refund, RefundStatus, Status};
 
 describe! {
