@@ -1,4 +1,4 @@
-//! What can be done with notifications, each once: HTTP, events and the delivery rounds all enter here.
+//! What can be done with notifications, each once: HTTP, events and the worker all enter here.
 
 mod commands;
 mod delivery;

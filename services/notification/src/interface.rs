@@ -1,9 +1,9 @@
-//! The ways in: HTTP and events, each a few lines from its wire to a command, and the rounds that send what is due.
+//! The ways in: HTTP and events, each a few lines from its wire to a command, and the worker that sends what is due.
 
 mod events;
 mod http;
-mod rounds;
 mod view;
+mod worker;
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::application::{Commands, Queries};
 
 pub(crate) use events::subscriptions;
 pub(crate) use http::{ABOUT, routes};
-pub(crate) use rounds::Rounds;
+pub(crate) use worker::Worker;
 
 /// What the handlers work with.
 #[derive(Clone)]

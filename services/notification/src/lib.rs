@@ -1,7 +1,7 @@
 //! The notification service: tells users and other systems what became of payments.
 //!
 //! Four layers: `domain` has the rules, `application` the commands and queries, `interface` the ways in (HTTP, events,
-//! the rounds that send), `infrastructure` the stores and the ways out. This file wires them.
+//! the worker that sends), `infrastructure` the stores and the ways out. This file wires them.
 
 mod application;
 mod config;
@@ -23,7 +23,7 @@ use shop_telemetry::Metrics;
 
 use self::application::{Commands, Configured, Delivery, Limits, Queries, Rules};
 use self::domain::{Channel, Mail, SigningSecret};
-use self::interface::{Api, Rounds};
+use self::interface::{Api, Worker};
 
 pub use self::config::{Config, DeliverySettings, EmailSettings, LogChannelSettings, WebhookSettings};
 
@@ -31,7 +31,7 @@ pub use self::config::{Config, DeliverySettings, EmailSettings, LogChannelSettin
 pub struct Notification {
     server: HttpServer,
     events: [(&'static str, BoxFuture<'static, ()>); 1],
-    rounds: Rounds,
+    worker: Worker,
     shared: shop_sql::Store,
     clock: SharedClock,
 }
@@ -72,10 +72,10 @@ impl Notification {
         let events = interface::subscriptions(&api.commands)
             .map(|(name, subscription)| (name, bus.subscribe(subscription, shutdown.soft.clone())));
         let delivery = delivery(&config, api.commands.clone())?;
-        let rounds = Rounds::new(delivery, api.queries.clone(), config.delivery.interval.get(), &metrics);
+        let worker = Worker::new(delivery, api.queries.clone(), config.delivery.interval.get(), &metrics);
         let parts = Parts { about: interface::ABOUT, metrics, health };
         let server = HttpServer::new(door, interface::routes(&api), parts, config.http)?;
-        Ok(Self { server, events, rounds, shared: opened.shared, clock })
+        Ok(Self { server, events, worker, shared: opened.shared, clock })
     }
 
     /// Where HTTP is served.
@@ -90,9 +90,9 @@ impl Notification {
             tasks.spawn(name, events);
         }
         tasks.spawn("housekeeping", shop_sql::housekeeping(self.shared, self.clock, shutdown.soft.clone()));
-        tasks.spawn("forgetting", self.rounds.clone().forget(shutdown.soft.clone()));
+        tasks.spawn("forgetting", self.worker.clone().forget(shutdown.soft.clone()));
         for (name, channel) in [("e-mails", Channel::Email), ("webhooks", Channel::Webhook), ("log", Channel::Log)] {
-            tasks.spawn(name, self.rounds.clone().run(channel, shutdown.soft.clone()));
+            tasks.spawn(name, self.worker.clone().run(channel, shutdown.soft.clone()));
         }
         tasks.underlie(&shutdown.soft, Box::pin(self.server.run(shutdown.clone()))).await?;
         tasks.wait(&shutdown.hard).await

@@ -1,4 +1,4 @@
-//! The rounds of sending, one for each channel, from start to stop.
+//! Sends what is due, channel by channel, from start to stop; and forgets what is old.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const FORGET_EVERY: Duration = Duration::from_mins(10);
 
 /// Sends what is due.
 #[derive(Clone)]
-pub(crate) struct Rounds {
+pub(crate) struct Worker {
     delivery: Delivery,
     queries: Queries,
     interval: Duration,
@@ -33,7 +33,7 @@ pub(crate) struct Rounds {
     oldest: IntGaugeVec,
 }
 
-impl Rounds {
+impl Worker {
     /// Looks for what is due every `interval` and whenever something new came.
     pub(crate) fn new(delivery: Delivery, queries: Queries, interval: Duration, metrics: &Metrics) -> Self {
         let attempts = "Attempts to send, by how they ended: sent, later, dead.";
