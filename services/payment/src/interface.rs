@@ -1,9 +1,9 @@
-//! The ways in: HTTP and gRPC, each a few lines from its wire to a command, and the rounds nobody asks for.
+//! The ways in: HTTP and gRPC, each a few lines from its wire to a command, and the scheduler of what nobody asks for.
 
 mod canonical;
 mod grpc;
 mod http;
-mod rounds;
+mod scheduler;
 mod view;
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::application::{Commands, Queries};
 
 pub(crate) use grpc::PaymentGrpc;
 pub(crate) use http::{ABOUT, routes};
-pub(crate) use rounds::Rounds;
+pub(crate) use scheduler::Scheduler;
 
 /// What the handlers work with.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! The payment service: charges baskets, once each, and pays back.
 //!
 //! Four layers: `domain` has the rules, `application` the commands and queries, `interface` the ways in (HTTP, gRPC,
-//! the rounds of recovery), `infrastructure` the stores, the neighbours and the provider. This file wires them.
+//! the scheduler of recovery), `infrastructure` the stores, the neighbours and the provider. This file wires them.
 
 mod application;
 mod config;
@@ -28,7 +28,7 @@ use tonic::service::Routes;
 
 use self::application::{Commands, Queries, Recovery};
 use self::infrastructure::{GrpcBaskets, GrpcStock, Opened, With};
-use self::interface::{Api, PaymentGrpc, Rounds};
+use self::interface::{Api, PaymentGrpc, Scheduler};
 
 pub use self::config::{Config, ProviderSettings, RecoverySettings};
 #[cfg(feature = "crash-points")]
@@ -39,7 +39,7 @@ pub struct Payment {
     servers: Servers,
     store: Store,
     relay: Relay,
-    rounds: Rounds,
+    scheduler: Scheduler,
     tasks: Tasks,
     clock: SharedClock,
 }
@@ -106,13 +106,13 @@ impl Payment {
             tasks: tasks.clone(),
         };
         let recovery = Recovery::new(api.commands.clone());
-        let rounds = Rounds::new(recovery, config.recovery.interval.get(), &metrics);
+        let scheduler = Scheduler::new(recovery, config.recovery.interval.get(), &metrics);
         let routes = interface::routes(&api);
         let calls = PaymentServiceServer::new(PaymentGrpc::new(api));
         let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
         let parts = Parts { about: interface::ABOUT, metrics, health };
         let servers = Servers::new(doors, (routes, config.http), (calls, config.grpc), parts)?;
-        Ok(Self { servers, store: shared, relay, rounds, tasks, clock })
+        Ok(Self { servers, store: shared, relay, scheduler, tasks, clock })
     }
 
     /// Where HTTP is served.
@@ -136,7 +136,7 @@ impl Payment {
         let background = Tasks::new();
         let drained = CancellationToken::new();
         background.spawn("relay", self.relay.run(drained.clone()));
-        background.spawn("recovery", self.rounds.run(shutdown.soft.clone()));
+        background.spawn("recovery", self.scheduler.run(shutdown.soft.clone()));
         background.spawn("housekeeping", shop_sql::housekeeping(self.store.clone(), self.clock, shutdown.soft.clone()));
 
         let served = background.underlie(&shutdown.soft, Box::pin(self.servers.run(shutdown.clone()))).await;

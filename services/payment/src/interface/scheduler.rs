@@ -1,4 +1,4 @@
-//! The rounds of recovery and expiry, from start to stop.
+//! Starts a round of recovery and expiry at regular times, from start to stop.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use shop_telemetry::Metrics;
 use crate::application::{Recovered, Recovery};
 use crate::domain::Error;
 
-/// Makes the rounds.
-pub(crate) struct Rounds {
+/// Starts the rounds.
+pub(crate) struct Scheduler {
     recovery: Recovery,
     interval: Duration,
     recovered: IntCounterVec,
 }
 
-impl Rounds {
+impl Scheduler {
     /// One round every `interval`.
     pub(crate) fn new(recovery: Recovery, interval: Duration, metrics: &Metrics) -> Self {
         let help =
