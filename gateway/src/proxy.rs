@@ -39,7 +39,7 @@ use crate::proxy::location::Inside;
 use crate::proxy::proxied_body::{Body, ProxiedBody};
 use crate::proxy::tunnel::{Link, Tunnel};
 use crate::record::RequestRecord;
-use crate::server::Watch;
+use crate::server::ConnectionState;
 use crate::server::handler::{Handler, Served, Spare};
 use crate::services::operation::{Operation, SERVER};
 use crate::services::routes::{self, PREFIX, SHOP_SERVICE, Table};
@@ -78,14 +78,14 @@ impl Handler for Proxy {
     fn serve(
         self: Arc<Self>,
         worker: usize,
-        connection: Arc<Watch>,
+        connection: Arc<ConnectionState>,
         peer: IpAddr,
         request: Request<Incoming>,
     ) -> impl Future<Output = Served<Body, Tunnel>> + Send + 'static {
         serve(self, worker, connection, peer, request)
     }
 
-    fn refuse(&self, connection: &Arc<Watch>, fault: &Fault) -> Bytes {
+    fn refuse(&self, connection: &Arc<ConnectionState>, fault: &Fault) -> Bytes {
         unreadable::refuse(&self.state, connection, fault)
     }
 
@@ -98,7 +98,7 @@ impl Handler for Proxy {
 async fn serve(
     proxy: Arc<Proxy>,
     worker: usize,
-    connection: Arc<Watch>,
+    connection: Arc<ConnectionState>,
     peer: IpAddr,
     request: Request<Incoming>,
 ) -> Served<Body, Tunnel> {
@@ -173,7 +173,7 @@ struct Visit {
     browser: Browser,
     is_late: bool,
     /// The connection of a client that takes informational answers.
-    informed: Option<Arc<Watch>>,
+    informed: Option<Arc<ConnectionState>>,
     is_encrypted: bool,
     is_grpc: bool,
     /// What the limiter tells the client.

@@ -208,7 +208,7 @@ impl RequestRecord {
     }
 
     /// Begins the span of a call to `backend`, the part of this request that it gets to know of.
-    pub(crate) fn calls(&self, backend: &Backend, path: &str) -> Span {
+    pub(crate) fn begin_call(&self, backend: &Backend, path: &str) -> Span {
         self.span.part_of(SpanKind::Client, || trace::call(&self.method, backend, path, self.retries))
     }
 

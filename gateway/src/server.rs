@@ -1,5 +1,6 @@
 //! Client connections: accepted by each worker on its own listener, told apart by preface. Those over HTTP/2 are hyper's.
 
+mod connection_state;
 pub(crate) mod doors;
 pub(crate) mod handler;
 mod http1;
@@ -7,10 +8,9 @@ mod lingering_close;
 mod socket;
 mod stream;
 pub(crate) mod tls;
-mod watch;
 pub(crate) mod worker;
 
-pub(crate) use watch::{Occupied, Watch};
+pub(crate) use connection_state::{ConnectionState, Occupied};
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -31,11 +31,11 @@ use shop_runtime::CancellationToken;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
+use self::connection_state::Command;
 use self::handler::Handler;
 use self::http1::Connection;
 use self::socket::Socket;
 use self::stream::{ClientStream, sniff};
-use self::watch::Order;
 use crate::server::tls::Tls;
 use crate::state::State;
 use crate::upstream::body::Incoming;
@@ -57,7 +57,7 @@ pub(crate) struct Worker<H> {
     state: Arc<State>,
     /// Which of the backends' pools are this worker's.
     index: usize,
-    connections: Mutex<HashMap<u64, Arc<Watch>>>,
+    connections: Mutex<HashMap<u64, Arc<ConnectionState>>>,
     next: AtomicU64,
     largest_head: usize,
     http2: http2::Builder<TokioExecutor>,
@@ -116,7 +116,7 @@ impl<H: Handler> Worker<H> {
             let config = &generation.config;
             let watches: Vec<_> = self.connections.lock().values().cloned().collect();
             for some in watches.chunks(LOOKED_AT_ONCE) {
-                some.iter().filter_map(|watch| watch.look(config)).for_each(|reason| self.count_cut(reason));
+                some.iter().filter_map(|one| one.look(config)).for_each(|reason| self.count_cut(reason));
                 tokio::task::yield_now().await;
             }
             let idle = config.upstream.pool_idle.get();
@@ -126,12 +126,12 @@ impl<H: Handler> Worker<H> {
 
     /// Lets connections end with the request they are serving.
     pub(crate) fn finish(&self) {
-        self.connections.lock().values().for_each(|watch| watch.order(Order::Finish));
+        self.connections.lock().values().for_each(|connection| connection.command(Command::Finish));
     }
 
     /// Cuts tunnels: nothing that they carry tells when they could end.
     pub(crate) fn cut_tunnels(&self) {
-        self.connections.lock().values().for_each(|watch| watch.cut_tunnel());
+        self.connections.lock().values().for_each(|connection| connection.cut_tunnel());
     }
 
     /// Connections open now.
@@ -142,51 +142,57 @@ impl<H: Handler> Worker<H> {
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, tls: Option<Arc<Tls>>) {
         // A client that is gone already: whatever is wrong shows at the first read.
         let _ = stream.set_nodelay(true);
-        let watch = Arc::new(Watch::new(self.state.lifecycle.is_closed(), tls.is_some()));
+        let connection = Arc::new(ConnectionState::new(self.state.lifecycle.is_closed(), tls.is_some()));
         if self.state.lifecycle.is_draining() {
-            watch.order(Order::Finish);
+            connection.command(Command::Finish);
         }
         let id = self.next.fetch_add(1, Relaxed);
-        self.connections.lock().insert(id, Arc::clone(&watch));
+        self.connections.lock().insert(id, Arc::clone(&connection));
         self.state.numbers.metrics.connections.inc();
         let _listed = Listed { worker: &self, id };
         let due = Instant::now() + self.state.settings.current().config.http.header_timeout.get();
         let Some((stream, begin, is_http2)) = self.open_with(stream, tls.as_deref(), due).await else { return };
-        watch.is_opened();
+        connection.opened();
         if is_http2 {
             // Large, and rare.
-            Box::pin(self.serve_http2(stream, begin, peer, watch)).await;
+            Box::pin(self.serve_http2(stream, begin, peer, connection)).await;
         } else {
-            Connection::new(stream, begin, watch, self.largest_head).run(&self, peer.ip()).await;
+            Connection::new(stream, begin, connection, self.largest_head).run(&self, peer.ip()).await;
         }
     }
 
-    async fn serve_http2(self: &Arc<Self>, stream: Socket, begin: Bytes, peer: SocketAddr, watch: Arc<Watch>) {
-        watch.speaks_http2();
+    async fn serve_http2(
+        self: &Arc<Self>,
+        stream: Socket,
+        begin: Bytes,
+        peer: SocketAddr,
+        connection_state: Arc<ConnectionState>,
+    ) {
+        connection_state.speaks_http2();
         let service = service_fn(|request: Request<hyper::body::Incoming>| {
             // Kept connections end with an answer that says so while it drains, rather than under a request later.
             if self.state.lifecycle.is_draining() {
-                watch.order(Order::Finish);
+                connection_state.command(Command::Finish);
             }
             let request = request.map(Incoming::Http2);
-            let served = Arc::clone(&self.handler).serve(self.index, Arc::clone(&watch), peer.ip(), request);
+            let served = Arc::clone(&self.handler).serve(self.index, Arc::clone(&connection_state), peer.ip(), request);
             // A tunnel is of HTTP/1.1.
             async move { Ok::<_, Infallible>(served.await.response) }
         });
-        let io = TokioIo::new(ClientStream::new(stream, begin, Arc::clone(&watch)));
+        let io = TokioIo::new(ClientStream::new(stream, begin, Arc::clone(&connection_state)));
         let mut connection = Box::pin(self.http2.serve_connection(io, service));
         let mut finishing = false;
         let mut step = |cx: &mut Context<'_>| {
             loop {
-                let order = watch.ordered(cx);
-                if order == Order::Cut {
+                let command = connection_state.poll_command(cx);
+                if command == Command::Cut {
                     return Poll::Ready(Ok(()));
                 }
                 // Read what has arrived before an idle connection is closed: it may be a request.
                 if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                     return Poll::Ready(ended);
                 }
-                if finishing || order != Order::Finish {
+                if finishing || command != Command::Finish {
                     return Poll::Pending;
                 }
                 finishing = true;

@@ -35,7 +35,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// The service `name` as it is wanted; of the `previous` one it keeps all that is the same.
+    /// The service `name` as it is desired; of the `previous` one it keeps all that is the same.
     pub(crate) fn new(
         name: &'static str,
         settings: &crate::settings::Service,
@@ -61,7 +61,7 @@ impl Service {
         }
     }
 
-    /// Both groups.
+    /// Both clusters.
     pub(crate) fn clusters(&self) -> [&Arc<Cluster>; 2] {
         [&self.http, &self.grpc]
     }

@@ -1,19 +1,19 @@
 //! What all workers share for the life of the process: generations of what settings decide, how one replaces the other and
 //! what is kept on disk; what is under way; and the numbers.
 
-pub(crate) mod draft;
 mod found;
 pub(crate) mod generation;
 pub(crate) mod guard;
 mod lifecycle;
+pub(crate) mod pending_change;
 pub(crate) mod reload;
 mod settings;
 pub(crate) mod state_file;
 
 use std::sync::Arc;
 
-use self::draft::Draft;
 use self::lifecycle::Lifecycle;
+use self::pending_change::PendingChange;
 use self::settings::Settings;
 use self::state_file::StateFile;
 use crate::metrics::numbers::Numbers;
@@ -40,9 +40,9 @@ impl State {
         Arc::new(Self { settings, lifecycle: Lifecycle::default(), numbers })
     }
 
-    /// Begins to change what is wanted. It may wait for a disk: call it where that does not hold up others.
-    pub(crate) fn draft(&self) -> Draft<'_> {
-        Draft::begin(&self.settings, &self.numbers.metrics)
+    /// Begins to change what is desired. It may wait for a disk: call it where that does not hold up others.
+    pub(crate) fn begin_change(&self) -> PendingChange<'_> {
+        PendingChange::begin(&self.settings, &self.numbers.metrics)
     }
 }
 
@@ -60,16 +60,16 @@ mod tests {
     fn a_change_in_the_making_holds_up_nobody_who_only_looks() {
         let desired = Desired::new(Config::default(), Overrides::default());
         let state = State::new(desired, None, 1, shop_telemetry::Metrics::new("gateway"));
-        let mut draft = state.draft();
-        draft.desired.overrides.service("product").enabled = Some(true);
+        let mut pending = state.begin_change();
+        pending.desired.overrides.service("product").enabled = Some(true);
         let looked = std::thread::scope(|scope| {
             let (tell, told) = std::sync::mpsc::channel();
             let state = Arc::clone(&state);
             scope.spawn(move || tell.send(overrides(&state)));
             let looked = told.recv_timeout(std::time::Duration::from_secs(10));
             // Were the looker waiting, this lets it go.
-            let settled = draft.settle().unwrap_or_else(|problems| unreachable!("{problems}"));
-            assert_eq!(settled.commit().revision, 1, "it was enabled before");
+            let validated = pending.validate().unwrap_or_else(|problems| unreachable!("{problems}"));
+            assert_eq!(validated.commit().revision, 1, "it was enabled before");
             looked
         });
         assert_eq!(looked, Ok(serde_json::json!({"rate_limit": {}})));

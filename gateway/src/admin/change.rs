@@ -20,6 +20,7 @@ use crate::settings::overrides::ServiceChanges;
 use crate::state::State;
 use crate::state::generation::Generation;
 use crate::state::guard::Caller;
+use crate::state::pending_change::PendingChange;
 use shop_discovery::BackendUrl;
 use shop_discovery::Protocol;
 
@@ -122,7 +123,7 @@ pub(super) enum Change {
         protocol: Option<Protocol>,
     },
     Limit(LimitWish),
-    /// Circuit breakers are closed: no change of what is wanted, but one of what is.
+    /// Circuit breakers are closed: no change of what is desired, but one of what is.
     Reset {
         service: String,
         backend: Option<BackendUrl>,
@@ -173,7 +174,7 @@ impl Change {
         Some(format!("/admin/services/{service}/backends/{address}?protocol={}", wish.protocol.word()))
     }
 
-    /// Makes it in `wanted`; `live` is what there is.
+    /// Makes it in `desired`; `generation` is what there is.
     fn make(self, desired: &mut Desired, generation: &Generation) -> Result<(), Refusal> {
         match self {
             Self::Service { service, wish } => {
@@ -227,9 +228,9 @@ impl Change {
 /// Makes `change`, or tries it out. It may write a file: call it where that does not hold up others.
 pub(super) fn carry_out(state: &State, change: Change, order: &Order) -> Result<Done, Refusal> {
     let what = change.what();
-    let draft = state.draft();
-    let before = draft.before.revision;
-    let done = attempt(state, draft, change, order, &what);
+    let pending = state.begin_change();
+    let before = pending.before.revision;
+    let done = attempt(state, pending, change, order, &what);
     if let Err(refusal) = &done {
         audit::refused(&order.caller, &what, before, refusal);
     }
@@ -238,40 +239,40 @@ pub(super) fn carry_out(state: &State, change: Change, order: &Order) -> Result<
 
 fn attempt(
     state: &State,
-    mut draft: crate::state::draft::Draft<'_>,
+    mut pending: PendingChange<'_>,
     change: Change,
     order: &Order,
     what: &str,
 ) -> Result<Done, Refusal> {
-    let before = draft.before.revision;
+    let before = pending.before.revision;
     let tag = state.settings.etag(before);
     if !order.precondition.admits(&tag) {
         let detail = format!("the state is {tag} by now; look at it again");
         return Err(Refusal::new(Reason::PreconditionFailed, detail));
     }
-    let generation = Arc::clone(&draft.before);
+    let generation = Arc::clone(&pending.before);
     if let Change::Reset { service, backend, protocol } = &change {
         let (body, lines) = breakers::reset(&generation, service, backend.as_ref(), *protocol, order.dry_run)?;
         audit::done(&order.caller, &Deed { what, dry_run: order.dry_run, before, after: before, changed: &lines });
         return Ok(Done { revision: before, body });
     }
-    let kept = draft.desired.overrides.clone();
-    change.make(&mut draft.desired, &generation)?;
-    let settled = draft.settle().map_err(|problems| refusal_of(&problems))?;
-    let changed = settled.changed.clone();
+    let kept = pending.desired.overrides.clone();
+    change.make(&mut pending.desired, &generation)?;
+    let validated = pending.validate().map_err(|problems| refusal_of(&problems))?;
+    let changed = validated.changed.clone();
     let mut revision = before;
     if !order.dry_run {
-        if settled.desired().overrides != kept
+        if validated.desired().overrides != kept
             && let Some(file) = &state.settings.file
         {
-            file.save(&settled.desired().overrides).map_err(|error| {
+            file.save(&validated.desired().overrides).map_err(|error| {
                 Refusal::new(
                     Reason::StateNotSaved,
                     format!("the state file cannot be written, nothing changed: {error}"),
                 )
             })?;
         }
-        revision = settled.commit().revision;
+        revision = validated.commit().revision;
     }
     let lines: Vec<_> = changed.iter().map(ToString::to_string).collect();
     let deed = Deed { what, dry_run: order.dry_run, before, after: revision, changed: &lines };

@@ -15,7 +15,7 @@ use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::message::{grpc, headers, upgrade};
 use crate::record::{RequestRecord, trace};
-use crate::server::Watch;
+use crate::server::ConnectionState;
 use crate::services::{Backend, Cluster, InFlight, Tried};
 use crate::upstream::body::RequestBody;
 use crate::upstream::interim::{Inform, Interim};
@@ -38,7 +38,7 @@ pub(super) struct Forward<'a> {
     pub(super) retries: &'a Retries,
     pub(super) is_grpc: bool,
     /// Who is told what backends say ahead of their answers.
-    pub(super) informed: Option<&'a Arc<Watch>>,
+    pub(super) informed: Option<&'a Arc<ConnectionState>>,
     /// The protocol that the backend may switch to.
     pub(super) upgrade: Option<&'a HeaderValue>,
     /// How much longer backends may make it wait before it is repeated.
@@ -58,6 +58,7 @@ impl Forward<'_> {
     /// Calls until there is an answer, or what there is has to do.
     pub(super) async fn call(mut self, mut body: RequestBody) -> Result<Call, Refusal> {
         let cluster = self.cluster;
+        // Before the first byte goes out: what was not kept from the beginning cannot go out again.
         let replay = self.replay(&mut body);
         if let Some(budget) = &cluster.budget {
             budget.call();
@@ -72,7 +73,7 @@ impl Forward<'_> {
                 // What went wrong says more than that nothing is left to try.
                 Err(refusal) => return self.better(best, Err(refusal), true),
             };
-            // Now it goes out.
+            // Now it goes out. What was reserved for it is given back, not spent, when nobody was left to take it.
             if let Some(cost) = cost.take() {
                 cost.spend();
             }
@@ -83,6 +84,8 @@ impl Forward<'_> {
             let (result, after, unsent) = self.attempt(&backend, permit, body, replay.as_ref()).await;
             let result = self.better(best, result, false);
             let Some(after) = after else { return result };
+            // A backend may have read some of a failed request, so the kept copy goes out next; of one that was never sent the
+            // body itself is still there, kept or not.
             let again =
                 if matches!(after, Attempt::Failed(_)) { replay.as_ref().and_then(Replay::body) } else { unsent };
             let chances = Chances {
@@ -104,6 +107,7 @@ impl Forward<'_> {
                     if let Attempt::Failed(asked) = after {
                         self.retry_wait_left = self.retry_wait_left.saturating_sub(asked);
                     }
+                    // Everybody has failed once: after the wait each may be asked again.
                     if anew {
                         tried = Tried::default();
                     }
@@ -116,6 +120,7 @@ impl Forward<'_> {
             }
             let Some(again) = again else { return result };
             body = again;
+            // Kept for the case that nobody else can be asked: then it is what the client gets.
             best = Some(result);
         }
     }
@@ -158,8 +163,9 @@ impl Forward<'_> {
         body: RequestBody,
         replay: Option<&Replay>,
     ) -> (Result<Call, Refusal>, Option<Attempt>, Option<RequestBody>) {
-        let span = self.record.calls(backend, self.head.uri.path());
+        let span = self.record.begin_call(backend, self.head.uri.path());
         trace::hand_on(&span, &mut self.head.headers);
+        // Before the call: whoever picks meanwhile has to see it as load.
         let in_flight = backend.begin();
         let begun = Instant::now();
         let outcome = if self.is_grpc {
@@ -206,6 +212,7 @@ impl Forward<'_> {
             self.record.retried();
         }
         let outcome = self.outcome(status, headers);
+        // A permit that is still here afterwards goes with the body, and is judged by the trailers.
         if let Some(outcome) = outcome
             && let Some(permit) = permit.take()
         {

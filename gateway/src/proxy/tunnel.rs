@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::message::reason::Reason;
 use crate::record::RequestRecord;
-use crate::server::{self, Watch};
+use crate::server::{self, ConnectionState};
 use crate::services::InFlight;
 use crate::settings::Upstream;
 
@@ -76,7 +76,7 @@ impl Traffic {
 }
 
 impl Tunnel {
-    /// The tunnel to `link`, recorded in `exchange`.
+    /// The tunnel to `link`, recorded in `record`.
     pub(crate) fn new(link: Link, record: RequestRecord, settings: &Upstream) -> Box<Self> {
         let traffic = Traffic {
             begun: Instant::now(),
@@ -90,8 +90,8 @@ impl Tunnel {
 }
 
 impl server::handler::Tunnel for Tunnel {
-    /// Passes bytes on until both sides have ended, one breaks, nothing moves for too long, or `watch` says to cut.
-    async fn run<C>(mut self: Box<Self>, client: C, early: Bytes, watch: &Watch)
+    /// Passes bytes on until both sides have ended, one breaks, nothing moves for too long, or `connection` says to cut.
+    async fn run<C>(mut self: Box<Self>, client: C, early: Bytes, connection: &ConnectionState)
     where
         C: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -103,7 +103,7 @@ impl server::handler::Tunnel for Tunnel {
         let mut copy = pin!(copy_bidirectional(&mut client, &mut backend));
         let mut quiet = pin!(Quiet::new(&traffic, self.limits));
         let end = std::future::poll_fn(|cx| {
-            if watch.is_cut(cx) {
+            if connection.is_cut(cx) {
                 return Poll::Ready(Some(self.record.cut_reason()));
             }
             match copy.as_mut().poll(cx) {

@@ -14,7 +14,7 @@ use shop_http1::response::Skip;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::ReusableBoxFuture;
 
-use super::Watch;
+use super::ConnectionState;
 use crate::upstream::body::Incoming;
 
 /// Answers the requests of all connections.
@@ -28,13 +28,13 @@ pub(crate) trait Handler: Send + Sync + Sized + 'static {
     fn serve(
         self: Arc<Self>,
         worker: usize,
-        connection: Arc<Watch>,
+        connection: Arc<ConnectionState>,
         peer: IpAddr,
         request: Request<Incoming>,
     ) -> impl Future<Output = Served<Self::Body, Self::Tunnel>> + Send + 'static;
 
     /// The bytes of the response to a head that must not be handed on; none if the client could not read it.
-    fn refuse(&self, connection: &Arc<Watch>, fault: &Fault) -> Bytes;
+    fn refuse(&self, connection: &Arc<ConnectionState>, fault: &Fault) -> Bytes;
 
     /// Where each thread keeps the room of requests that are over: a generic function cannot have a place of its own.
     fn spare() -> &'static LocalKey<Spare<Self>>;
@@ -55,9 +55,14 @@ pub(crate) type Spare<H> = RefCell<Vec<Serving<H>>>;
 
 /// What follows a 101 on a connection, to its end.
 pub(crate) trait Tunnel: Send + 'static {
-    /// Goes on until there is nothing more to pass on, or `watch` says to cut. `early` is what the client sent before it had
-    /// its 101.
-    fn run<C>(self: Box<Self>, client: C, early: Bytes, watch: &Watch) -> impl Future<Output = ()> + Send
+    /// Goes on until there is nothing more to pass on, or `connection` says to cut. `early` is what the client sent before it
+    /// had its 101.
+    fn run<C>(
+        self: Box<Self>,
+        client: C,
+        early: Bytes,
+        connection: &ConnectionState,
+    ) -> impl Future<Output = ()> + Send
     where
         C: AsyncRead + AsyncWrite + Unpin + Send;
 }

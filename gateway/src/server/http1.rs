@@ -21,11 +21,11 @@ use shop_http1::response::{self, RequestInfo};
 use shop_http1::{Decoder, Invalid, Outgoing, Trouble, read_buffer};
 use tokio::io::AsyncWrite;
 
+use super::connection_state::Command;
 use super::handler::{Handler, Served, Serving, Tunnel as _};
 use super::lingering_close::LingeringClose;
 use super::socket::{Socket, Watched};
-use super::watch::Order;
-use super::{Watch, Worker};
+use super::{ConnectionState, Worker};
 use crate::message::headers::is_vouched_for;
 use crate::message::reason::Reason;
 use crate::upstream::body::Incoming;
@@ -42,7 +42,7 @@ pub(super) struct Connection {
     /// Read and not looked at.
     ahead: Bytes,
     reader: Reader,
-    watch: Arc<Watch>,
+    state: Arc<ConnectionState>,
     /// What is still to come of the body of the request being served.
     rest: Option<Rest>,
     /// The client broke off in a body, or sent one that is not valid: what follows is no request.
@@ -81,9 +81,9 @@ enum Came {
 
 impl Connection {
     /// The connection over `socket`, whose first bytes are `ahead`. Heads over `largest_head` bytes are refused.
-    pub(super) fn new(socket: Socket, ahead: Bytes, watch: Arc<Watch>, largest_head: usize) -> Self {
+    pub(super) fn new(socket: Socket, ahead: Bytes, state: Arc<ConnectionState>, largest_head: usize) -> Self {
         let reader = Reader::new(largest_head);
-        Self { socket, ahead, reader, watch, rest: None, is_spoilt: false, interim: Vec::new() }
+        Self { socket, ahead, reader, state, rest: None, is_spoilt: false, interim: Vec::new() }
     }
 
     /// Serves `peer` to the connection's end.
@@ -93,7 +93,7 @@ impl Connection {
                 Ok(Some(head)) => head,
                 Ok(None) => return self.end().await,
                 Err(fault) => {
-                    let answer = worker.handler.refuse(&self.watch, &fault);
+                    let answer = worker.handler.refuse(&self.state, &fault);
                     return self.leave(answer).await;
                 }
             };
@@ -105,8 +105,8 @@ impl Connection {
                 Then::Cut => return,
             }
             if let Some(tunnel) = tunnel {
-                let Self { socket, ahead, watch, .. } = self;
-                return Box::pin(tunnel.run(socket, ahead, &watch)).await;
+                let Self { socket, ahead, state, .. } = self;
+                return Box::pin(tunnel.run(socket, ahead, &state)).await;
             }
         }
     }
@@ -116,12 +116,12 @@ impl Connection {
         loop {
             // First of all, so that the waker is known before anything is found to be pending: an order that comes in between
             // would wake nobody.
-            let order = self.watch.ordered(cx);
-            if order == Order::Cut {
+            let command = self.state.poll_command(cx);
+            if command == Command::Cut {
                 return Poll::Ready(Ok(None));
             }
             if !self.ahead.is_empty() {
-                self.watch.reads();
+                self.state.reads();
                 match self.reader.read(&mut self.ahead) {
                     Ok(None) => {}
                     head => return Poll::Ready(head),
@@ -131,7 +131,7 @@ impl Connection {
                 Poll::Ready(Ok(bytes)) if !bytes.is_empty() => self.ahead = bytes,
                 Poll::Ready(_) => return Poll::Ready(Ok(None)),
                 // What had come before an idle connection is closed was read: it could have been a request.
-                Poll::Pending if order == Order::Finish && !self.watch.is_unfinished() => {
+                Poll::Pending if command == Command::Finish && !self.state.is_unfinished() => {
                     return Poll::Ready(Ok(None));
                 }
                 Poll::Pending => return Poll::Pending,
@@ -152,18 +152,18 @@ impl Connection {
         let incoming = self.receive(body, expects);
         // Kept connections end with an answer that says so while it drains, rather than under a request later.
         if worker.state.lifecycle.is_draining() {
-            self.watch.order(Order::Finish);
+            self.state.command(Command::Finish);
         }
         let request = Request::from_parts(parts, incoming);
-        let serving = Arc::clone(&worker.handler).serve(worker.index, Arc::clone(&self.watch), peer, request);
+        let serving = Arc::clone(&worker.handler).serve(worker.index, Arc::clone(&self.state), peer, request);
         let mut serving: Serving<H> = future_pool::room_for::<H>(serving);
         let served = poll_fn(|cx| self.poll_served::<H>(&mut serving, cx)).await;
         let Some(Served { response, tunnel }) = served else { return (Then::Cut, None) };
         future_pool::leave::<H>(serving);
         if tunnel.is_some() {
-            self.watch.becomes_tunnel();
+            self.state.becomes_tunnel();
         }
-        info.keeps &= self.may_go_on();
+        info.keeps &= self.prepare_next();
         let (mut outgoing, keeps) = response::outgoing(&self.last_interim(), response, info, is_vouched_for);
         let sent = poll_fn(|cx| self.poll_send(&mut outgoing, cx)).await;
         drop(outgoing);
@@ -179,7 +179,7 @@ impl Connection {
             if poll_fn(|cx| self.poll_rest(keeps, cx)).await.is_err() {
                 return Then::Cut;
             }
-            self.watch.idles();
+            self.state.idles();
         }
         if self.is_spoilt || self.rest.is_some() {
             Then::Leave
@@ -210,7 +210,7 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Served<H::Body, H::Tunnel>>> {
         loop {
-            if self.watch.is_cut(cx) {
+            if self.state.is_cut(cx) {
                 return Poll::Ready(None);
             }
             // The handler before the client: it may be what asks for a piece of the body, in this very task.
@@ -238,15 +238,15 @@ impl Connection {
         B: Body<Data = Bytes> + Unpin,
     {
         loop {
-            if self.watch.is_cut(cx) {
+            if self.state.is_cut(cx) {
                 return Poll::Ready(Then::Cut);
             }
-            let mut socket = Watched { socket: &mut self.socket, watch: &self.watch, is_stalled: false };
+            let mut socket = Watched { socket: &mut self.socket, state: &self.state, is_stalled: false };
             let sent = outgoing.poll_send(&mut socket, cx);
             let is_stalled = socket.is_stalled;
             // TLS keeps what the socket beneath did not take.
             let flushed = Pin::new(&mut self.socket).poll_flush(cx);
-            self.watch.writes(is_stalled || flushed.is_pending());
+            self.state.writes(is_stalled || flushed.is_pending());
             match (sent, flushed) {
                 (Poll::Ready(Err(Trouble::Connection(_))), _) | (_, Poll::Ready(Err(_))) => {
                     return Poll::Ready(Then::Cut);
@@ -273,7 +273,7 @@ impl Connection {
     /// request may follow.
     fn poll_rest(&mut self, keeps: bool, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
         loop {
-            if self.watch.is_cut(cx) {
+            if self.state.is_cut(cx) {
                 return Poll::Ready(Err(()));
             }
             let Some(rest) = &self.rest else { return Poll::Ready(Ok(())) };
@@ -283,11 +283,11 @@ impl Connection {
                     Came::Gone => return Poll::Ready(Err(())),
                 }
             }
-            if self.has_skipped_rest() || !keeps || !self.can_skip_rest() {
+            if self.skip_rest() || !keeps || !self.can_skip_rest() {
                 return Poll::Ready(Ok(()));
             }
             // The client has its answer, and no more time than one that was refused.
-            self.watch.leaves();
+            self.state.leaves();
             match ready!(read_buffer::poll_read(&mut self.socket, None, cx)) {
                 Ok(bytes) if !bytes.is_empty() => self.ahead = bytes,
                 _ => return Poll::Ready(Err(())),
@@ -358,19 +358,19 @@ impl Connection {
         }
     }
 
-    /// Whether another request may follow on this connection, as far as is known when the answer begins.
-    fn may_go_on(&mut self) -> bool {
-        if self.is_spoilt || self.watch.is_ending() {
+    /// Makes ready for another request on this connection; whether one may follow, as far as is known when the answer begins.
+    fn prepare_next(&mut self) -> bool {
+        if self.is_spoilt || self.state.is_ending() {
             return false;
         }
         let Some(rest) = &mut self.rest else { return true };
         // It need not send what it was not asked for (RFC 9110, section 10.1.1), and nobody asks now.
         let expects = std::mem::take(&mut rest.expects);
-        !expects && (!rest.sender.is_abandoned() || self.has_skipped_rest() || self.can_skip_rest())
+        !expects && (!rest.sender.is_abandoned() || self.skip_rest() || self.can_skip_rest())
     }
 
     /// Throws away what has come of a body that nobody reads any more; whether that was all of it.
-    fn has_skipped_rest(&mut self) -> bool {
+    fn skip_rest(&mut self) -> bool {
         let Some(rest) = &mut self.rest else { return true };
         loop {
             match rest.decoder.next(&mut self.ahead) {
@@ -396,11 +396,11 @@ impl Connection {
 
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.interim.is_empty() {
-            self.interim.extend(self.watch.take_interim().into_iter().flatten());
+            self.interim.extend(self.state.take_interim().into_iter().flatten());
         }
         while !self.interim.is_empty() {
             let written = Pin::new(&mut self.socket).poll_write(cx, &self.interim);
-            self.watch.writes(written.is_pending());
+            self.state.writes(written.is_pending());
             let size = ready!(written)?;
             if size == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -413,15 +413,15 @@ impl Connection {
     /// What is left of informational answers when the final one is there.
     fn last_interim(&mut self) -> Vec<u8> {
         let mut interim = std::mem::take(&mut self.interim);
-        interim.extend(self.watch.take_interim().into_iter().flatten());
+        interim.extend(self.state.take_interim().into_iter().flatten());
         interim
     }
 
     /// Says that nothing more is sent.
     async fn end(mut self) {
-        self.watch.leaves();
+        self.state.leaves();
         let shut = |cx: &mut Context<'_>| {
-            if self.watch.is_cut(cx) {
+            if self.state.is_cut(cx) {
                 return Poll::Ready(());
             }
             // A client that is gone need not be told.
@@ -432,10 +432,10 @@ impl Connection {
 
     /// Sends `answer`, and waits until the client has seen it: to close with unread bytes would reset the connection.
     async fn leave(mut self, answer: Bytes) {
-        self.watch.leaves();
+        self.state.leaves();
         let mut lingering = LingeringClose::new(answer);
         let mut leave = |cx: &mut Context<'_>| {
-            if self.watch.is_cut(cx) {
+            if self.state.is_cut(cx) {
                 return Poll::Ready(());
             }
             lingering.poll(Pin::new(&mut self.socket), cx)

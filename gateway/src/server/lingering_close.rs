@@ -18,7 +18,8 @@ impl LingeringClose {
         Self { answer, is_closed: false }
     }
 
-    /// Ready when there is nothing left to do; how long that may take, the connection's [`Watch`](super::Watch) decides.
+    /// Ready when there is nothing left to do; how long that may take, the
+    /// [`ConnectionState`](super::ConnectionState) decides.
     pub(super) fn poll<S>(&mut self, stream: Pin<&mut S>, cx: &mut Context<'_>) -> Poll<()>
     where
         S: AsyncRead + AsyncWrite,

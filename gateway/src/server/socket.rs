@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::Watch;
+use super::ConnectionState;
 
 /// A client's socket.
 pub(super) enum Socket {
@@ -71,10 +71,10 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A socket that is written to under the eyes of a [`Watch`].
+/// A socket that is written to under the eyes of a [`ConnectionState`].
 pub(super) struct Watched<'a> {
     pub(super) socket: &'a mut Socket,
-    pub(super) watch: &'a Watch,
+    pub(super) state: &'a ConnectionState,
     /// The latest write found no room.
     pub(super) is_stalled: bool,
 }
@@ -82,7 +82,7 @@ pub(super) struct Watched<'a> {
 impl Watched<'_> {
     fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.is_stalled = written.is_pending();
-        self.watch.writes(self.is_stalled);
+        self.state.writes(self.is_stalled);
         written
     }
 }

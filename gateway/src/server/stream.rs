@@ -1,4 +1,4 @@
-//! A client's socket, as it is opened and as hyper reads it over HTTP/2; the [`Watch`] sees what moves.
+//! A client's socket, as it is opened and as hyper reads it over HTTP/2; the [`ConnectionState`] sees what moves.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use shop_http1::read_buffer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Watch;
+use super::ConnectionState;
 use super::socket::Socket;
 
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
@@ -40,17 +40,17 @@ pub(super) struct ClientStream {
     stream: Socket,
     /// Read before it was known what it is.
     begin: Bytes,
-    watch: Arc<Watch>,
+    state: Arc<ConnectionState>,
 }
 
 impl ClientStream {
     /// The socket of a client that has sent `begin`.
-    pub(super) fn new(stream: Socket, begin: Bytes, watch: Arc<Watch>) -> Self {
-        Self { stream, begin, watch }
+    pub(super) fn new(stream: Socket, begin: Bytes, state: Arc<ConnectionState>) -> Self {
+        Self { stream, begin, state }
     }
 
     fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.watch.writes(result.is_pending());
+        self.state.writes(result.is_pending());
         result
     }
 }

@@ -13,7 +13,7 @@ use crate::message::refusal::Refusal;
 use crate::settings::backend_spec::{BackendSpec, Source};
 use shop_discovery::Protocol;
 
-/// Backends that can stand in for each other, as one generation has them. A generation in which nothing of a group is
+/// Backends that can stand in for each other, as one generation has them. A generation in which nothing of a cluster is
 /// different shares it with the one before.
 pub(crate) struct Cluster {
     service: &'static str,
@@ -41,7 +41,7 @@ pub(crate) struct Member {
     pub(crate) source: Source,
 }
 
-/// The settings that a group was made of.
+/// The settings that a cluster was made of.
 #[derive(PartialEq)]
 struct MadeOf {
     specs: Vec<BackendSpec>,
@@ -58,7 +58,7 @@ struct MadeOf {
 pub(crate) struct Tried(BackendSet);
 
 impl Cluster {
-    /// The backends of `service` that speak `protocol`; of the `previous` group it keeps all that is the same.
+    /// The backends of `service` that speak `protocol`; of the `previous` cluster it keeps all that is the same.
     pub(super) fn new(
         service: &'static str,
         protocol: Protocol,

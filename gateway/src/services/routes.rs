@@ -72,7 +72,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// The routes to the services that are wanted; of the `previous` table it keeps all that is the same.
+    /// The routes to the services that are desired; of the `previous` table it keeps all that is the same.
     pub(crate) fn new(site: &Site<'_>, previous: Option<&Self>) -> Self {
         let services: Vec<_> = site
             .merged

@@ -19,7 +19,7 @@ pub(crate) enum Source {
     Admin,
 }
 
-/// One backend that is wanted.
+/// One backend that is desired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BackendSpec {
     /// Name or address; an IPv6 address without its brackets.

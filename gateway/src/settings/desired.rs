@@ -1,4 +1,4 @@
-//! What is wanted: settings, the backends that others than settings know of, and what the admin API changed on top.
+//! What is desired: settings, the backends that others than settings know of, and what the admin API changed on top.
 //! [`crate::state::generation::Generation`] is made of it.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use shop_discovery::{BackendUrl, Backends};
 /// Backends that one source found for one service and protocol.
 type Found = BTreeMap<(&'static str, Protocol, Source), Vec<BackendUrl>>;
 
-/// What is wanted.
+/// What is desired.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Desired {
     /// Files, variables and flags.
@@ -26,7 +26,7 @@ pub(crate) struct Desired {
     pub(crate) overrides: Overrides,
 }
 
-/// All that is wanted, in one.
+/// All that is desired, in one.
 #[derive(Debug, Clone)]
 pub(crate) struct Merged {
     /// The settings as they are to be in force, with every backend there is to be.

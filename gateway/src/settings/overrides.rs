@@ -51,7 +51,7 @@ pub(crate) enum Edit {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         draining: Option<bool>,
     },
-    /// Whoever names it, it is not wanted.
+    /// Whoever names it, it is not desired.
     Removed,
 }
 
@@ -113,7 +113,7 @@ impl ServiceChanges {
         self.edits(protocol).insert(label.to_owned(), edit);
     }
 
-    /// A backend is not wanted any more. Of one that only the admin API names, its `source`, nothing has to be remembered.
+    /// A backend is not desired any more. Of one that only the admin API names, its `source`, nothing has to be remembered.
     pub(crate) fn remove(&mut self, protocol: Protocol, label: &str, source: Source) {
         let edits = self.edits(protocol);
         if source == Source::Admin {

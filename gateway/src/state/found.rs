@@ -26,8 +26,8 @@ impl Subscriber for State {
     }
 
     fn publish(&self, group: &Group, latest: &dyn Fn() -> Latest) -> Result<(), String> {
-        let mut draft = self.draft();
-        let names = draft.desired.settings.services.by_name().map(|(name, _)| name);
+        let mut pending = self.begin_change();
+        let names = pending.desired.settings.services.by_name().map(|(name, _)| name);
         let Some(service) = names.into_iter().find(|name| **name == *group.service) else { return Ok(()) };
         let Latest { mut backends, has_answered } = latest();
         if backends.len() > MOST {
@@ -38,11 +38,11 @@ impl Subscriber for State {
             );
         }
         backends.truncate(MOST);
-        draft.desired.found(service, group.protocol, source(group.kind), backends);
+        pending.desired.found(service, group.protocol, source(group.kind), backends);
         if has_answered {
-            draft.desired.answered(service, group.protocol);
+            pending.desired.answered(service, group.protocol);
         }
-        draft.settle().map(|settled| drop(settled.commit())).map_err(|problems| problems.to_string())
+        pending.validate().map(|validated| drop(validated.commit())).map_err(|problems| problems.to_string())
     }
 
     fn answered(&self, place: &Place) {

@@ -64,7 +64,7 @@ impl Generation {
         generation
     }
 
-    /// Whether it has the backends of `merged`, each as it is wanted there.
+    /// Whether it has the backends of `merged`, each as it is desired there.
     pub(crate) fn is_made_of(&self, merged: &Merged) -> bool {
         self.table.services().iter().all(|service| {
             Protocol::ALL.into_iter().all(|of| service.cluster(of).specs() == merged.specs(service.name, of))

@@ -61,12 +61,12 @@ impl Handle {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut draft = self.state.draft();
-        let running = &draft.desired.settings;
+        let mut pending = self.state.begin_change();
+        let running = &pending.desired.settings;
         let needs_restart = shop_config::diff(running, &config).into_iter().filter(is_fixed).collect();
         let config = keep_fixed(running, config);
-        draft.desired.take(config);
-        let settled = draft.settle().map_err(|found| {
+        pending.desired.take(config);
+        let validated = pending.validate().map_err(|found| {
             let mut problems = Problems::default();
             for problem in &found {
                 let message = format!("{}; changes made through the admin API are on top", problem.message);
@@ -74,8 +74,8 @@ impl Handle {
             }
             problems
         })?;
-        let changed = settled.changed.clone();
-        Ok(Applied { revision: settled.commit().revision, changed, needs_restart })
+        let changed = validated.changed.clone();
+        Ok(Applied { revision: validated.commit().revision, changed, needs_restart })
     }
 }
 

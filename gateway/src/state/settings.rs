@@ -17,12 +17,12 @@ use crate::settings::overrides::Overrides;
 /// The store of generations.
 pub(crate) struct Settings {
     generation: ArcSwap<Generation>,
-    /// What the live generation was made of. Locked while the next is made, so that changes come one after the other, and
+    /// What the generation in force was made of. Locked while the next is made, so that changes come one after the other, and
     /// while the state file is written: never wait for it on a thread that serves.
     desired: Mutex<Desired>,
     /// What the admin API changed, for those who only look.
     overrides: ArcSwap<Overrides>,
-    /// The revision of the live generation.
+    /// The revision of the generation in force.
     changes: watch::Sender<u64>,
     /// How the latest reload went.
     pub(crate) reloads: Reloads,
@@ -70,7 +70,7 @@ impl Settings {
         self.overrides.load_full()
     }
 
-    /// What the live generation was made of, and the right to change it.
+    /// What the generation in force was made of, and the right to change it.
     pub(super) fn lock(&self) -> MutexGuard<'_, Desired> {
         self.desired.lock()
     }

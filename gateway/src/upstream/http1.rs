@@ -153,6 +153,7 @@ enum End {
 
 impl Call {
     fn poll_head(&mut self, interim: &mut Interim, cx: &mut Context<'_>) -> Poll<Result<Head, End>> {
+        // Sending never keeps from reading: a backend may refuse a body before it has all of it, and would not be heard.
         if self.sending == Sending::Running {
             match self.outgoing.poll_send(&mut self.stream, cx) {
                 Poll::Ready(Ok(())) => self.sending = Sending::Done,
@@ -173,6 +174,7 @@ impl Call {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(End::Closed(error))),
                 Poll::Pending => return Poll::Pending,
             };
+            // From the first byte on the backend has seen the request: it must not go out again by itself.
             self.is_answered = true;
             if let Some(head) = self.final_head(bytes, interim).transpose() {
                 return Poll::Ready(head);

@@ -112,6 +112,7 @@ impl RequestBody {
 
     /// A body of which `pieces` went out before.
     pub(super) fn again(mut pieces: Vec<Bytes>, rest: Option<Box<Stream>>) -> Self {
+        // Taken from the end, so that a piece that could not be written can be put back without moving the others.
         pieces.reverse();
         Self(Source::Again(pieces, rest))
     }
@@ -141,6 +142,7 @@ impl Stream {
         let Some(longest) = self.longest_pause else { return Poll::Pending };
         let due = self.progress.latest() + longest;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        // Pieces only note when they came. The timer is moved here, where somebody waits: once a pause, not once a piece.
         if timer.deadline() != due {
             timer.as_mut().reset(due);
         }
@@ -148,6 +150,7 @@ impl Stream {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        // The body first: a piece that is there counts, even if the pause before it was too long.
         let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             ready!(self.poll_pause(cx));
             return self.fail(Reason::BodyTimeout);

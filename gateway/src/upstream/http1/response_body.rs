@@ -148,6 +148,7 @@ impl ResponseBody {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Lost>>> {
         loop {
             let next = self.decoder.next(&mut self.bytes);
+            // With the last piece, not after it: who knows the length does not ask again, and the connection would stay away.
             if next.is_ok() && self.decoder.is_done() {
                 self.finish();
             }
@@ -165,6 +166,7 @@ impl ResponseBody {
             };
             match read {
                 Ok(bytes) if !bytes.is_empty() => self.bytes = bytes,
+                // The end of the connection is the end of a body that says no length, unless this side caused it.
                 Ok(_) if self.decoder.end() && !self.is_cut() => self.lease = None,
                 _ => return Poll::Ready(Some(Err(self.broke_off(Lost::Ended)))),
             }

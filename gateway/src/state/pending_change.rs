@@ -1,4 +1,4 @@
-//! A change of what is wanted, from the wish to the generation that is made of it.
+//! A change of what is desired, from the wish to the generation that is made of it.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::metrics::Metrics;
 use crate::settings::desired::{Desired, Merged};
 
 /// A change in the making. Nobody else changes anything meanwhile; dropped, it leaves everything as it was.
-pub(crate) struct Draft<'a> {
+pub(crate) struct PendingChange<'a> {
     settings: &'a Settings,
     metrics: &'a Metrics,
     current: MutexGuard<'a, Desired>,
@@ -22,22 +22,22 @@ pub(crate) struct Draft<'a> {
 }
 
 /// A change that passed every check.
-pub(crate) struct Settled<'a> {
-    draft: Draft<'a>,
+pub(crate) struct Validated<'a> {
+    pending: PendingChange<'a>,
     merged: Merged,
     /// What is different from the generation in force.
     pub(crate) changed: Vec<Change>,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> PendingChange<'a> {
     /// Waits for its turn; changes are quick.
     pub(super) fn begin(settings: &'a Settings, metrics: &'a Metrics) -> Self {
         let current = settings.lock();
         Self { desired: current.clone(), before: settings.current(), settings, metrics, current }
     }
 
-    /// Checks what is wanted now as settings are checked at the start.
-    pub(crate) fn settle(self) -> Result<Settled<'a>, Problems> {
+    /// Checks what is desired now as settings are checked at the start.
+    pub(crate) fn validate(self) -> Result<Validated<'a>, Problems> {
         let merged = self.desired.merged();
         let mut problems = Problems::default();
         merged.config.check_values(&mut problems);
@@ -45,20 +45,20 @@ impl<'a> Draft<'a> {
             return Err(problems);
         }
         let changed = shop_config::diff(&self.before.config, &merged.config);
-        Ok(Settled { draft: self, merged, changed })
+        Ok(Validated { pending: self, merged, changed })
     }
 }
 
-impl Settled<'_> {
-    /// What is wanted.
+impl Validated<'_> {
+    /// What is desired.
     pub(crate) fn desired(&self) -> &Desired {
-        &self.draft.desired
+        &self.pending.desired
     }
 
     /// Puts a generation that is made of it into force. Requests that have begun, and streams, stay with theirs. When
     /// nothing is different, nothing happens.
     pub(crate) fn commit(self) -> Arc<Generation> {
-        let Draft { settings, metrics, mut current, desired, before } = self.draft;
+        let PendingChange { settings, metrics, mut current, desired, before } = self.pending;
         settings.note_overrides(&desired.overrides);
         *current = desired;
         if self.changed.is_empty() && before.is_made_of(&self.merged) {

@@ -1,4 +1,4 @@
-//! Watches one client connection for slowness, at the price of a few relaxed stores per request: connections note what
+//! What one client connection does and is told to do, at the price of a few relaxed stores per request: connections note what
 //! they do, and the worker's sweep compares the notes with the limits once a second.
 
 use std::sync::Arc;
@@ -34,7 +34,7 @@ enum Phase {
 /// What a connection is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(super) enum Order {
+pub(super) enum Command {
     /// Go on.
     None = 0,
     /// Take no further request and close after the running ones.
@@ -44,7 +44,7 @@ pub(super) enum Order {
 }
 
 /// The notes about one connection. Times are milliseconds since it was accepted.
-pub(crate) struct Watch {
+pub(crate) struct ConnectionState {
     accepted: Instant,
     phase: AtomicU8,
     since: AtomicU64,
@@ -52,7 +52,7 @@ pub(crate) struct Watch {
     open: AtomicUsize,
     /// Since when the client has taken nothing of what is to be sent, plus one; 0 when it takes what it gets.
     stalled: AtomicU64,
-    order: AtomicU8,
+    command: AtomicU8,
     http2: AtomicBool,
     late: bool,
     encrypted: bool,
@@ -64,7 +64,7 @@ pub(crate) struct Watch {
     is_tunnel: AtomicBool,
 }
 
-impl Watch {
+impl ConnectionState {
     /// A connection just accepted; `late` when the gateway takes no new requests any more, `encrypted` over TLS.
     pub(crate) fn new(late: bool, encrypted: bool) -> Self {
         Self {
@@ -73,7 +73,7 @@ impl Watch {
             since: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             stalled: AtomicU64::new(0),
-            order: AtomicU8::new(Order::None as u8),
+            command: AtomicU8::new(Command::None as u8),
             http2: AtomicBool::new(false),
             late,
             encrypted,
@@ -108,7 +108,7 @@ impl Watch {
     }
 
     /// What it speaks is known; the first head is due, in what is left of its time.
-    pub(super) fn is_opened(&self) {
+    pub(super) fn opened(&self) {
         self.phase.store(Phase::Head as u8, Relaxed);
     }
 
@@ -170,18 +170,18 @@ impl Watch {
     /// Closes it at once if it is a tunnel: these have no end of their own to wait for.
     pub(super) fn cut_tunnel(&self) {
         if self.is_tunnel.load(Relaxed) {
-            self.order(Order::Cut);
+            self.command(Command::Cut);
         }
     }
 
     /// Whether it is to be closed at once; `cx` is woken when that changes.
     pub(crate) fn is_cut(&self, cx: &mut Context<'_>) -> bool {
-        self.ordered(cx) == Order::Cut
+        self.poll_command(cx) == Command::Cut
     }
 
     /// Whether it takes no further request.
     pub(super) fn is_ending(&self) -> bool {
-        self.order.load(Relaxed) != Order::None as u8
+        self.command.load(Relaxed) != Command::None as u8
     }
 
     /// Whether closing now would lose a request that may be on its way, or the words to a client that was refused.
@@ -189,19 +189,19 @@ impl Watch {
         self.is_in(Phase::Head) || self.is_in(Phase::Leaving)
     }
 
-    /// Tells the connection what to do. A weaker order does not replace a stronger one.
-    pub(super) fn order(&self, order: Order) {
-        self.order.fetch_max(order as u8, Relaxed);
+    /// Tells the connection what to do. A weaker command does not replace a stronger one.
+    pub(super) fn command(&self, command: Command) {
+        self.command.fetch_max(command as u8, Relaxed);
         self.waker.wake();
     }
 
     /// What it is told to do; `cx` is woken when that changes.
-    pub(super) fn ordered(&self, cx: &mut Context<'_>) -> Order {
+    pub(super) fn poll_command(&self, cx: &mut Context<'_>) -> Command {
         self.waker.register(cx.waker());
-        match self.order.load(Relaxed) {
-            0 => Order::None,
-            1 => Order::Finish,
-            _ => Order::Cut,
+        match self.command.load(Relaxed) {
+            0 => Command::None,
+            1 => Command::Finish,
+            _ => Command::Cut,
         }
     }
 
@@ -217,20 +217,20 @@ impl Watch {
             "head_timeout"
         } else {
             if self.is_in(Phase::Leaving) && over(since, config.http.header_timeout.get()) {
-                self.order(Order::Cut);
+                self.command(Command::Cut);
             }
             if self.is_in(Phase::Idle) && over(since, config.http.idle_timeout.get()) {
-                self.order(Order::Finish);
+                self.command(Command::Finish);
             }
             return None;
         };
-        let cut_before = self.order.load(Relaxed) == Order::Cut as u8;
-        self.order(Order::Cut);
+        let cut_before = self.command.load(Relaxed) == Command::Cut as u8;
+        self.command(Command::Cut);
         (!cut_before).then_some(reason)
     }
 }
 
-impl Inform for Watch {
+impl Inform for ConnectionState {
     fn inform(&self, head: &[u8]) {
         let mut interim = self.interim.lock();
         if interim.len() + head.len() <= MOST_INTERIM {
@@ -242,7 +242,7 @@ impl Inform for Watch {
 }
 
 /// A request being served on a connection.
-pub(crate) struct Occupied(Arc<Watch>);
+pub(crate) struct Occupied(Arc<ConnectionState>);
 
 impl Drop for Occupied {
     fn drop(&mut self) {
@@ -266,69 +266,69 @@ mod tests {
     }
 
     /// Lets a millisecond pass, so that a limit of none is over.
-    fn later(watch: &Watch) {
-        let now = watch.now();
-        while watch.now() <= now + 1 {
+    fn later(state: &ConnectionState) {
+        let now = state.now();
+        while state.now() <= now + 1 {
             std::hint::spin_loop();
         }
     }
 
-    fn ordered(watch: &Watch) -> Order {
-        watch.ordered(&mut Context::from_waker(Waker::noop()))
+    fn commanded(state: &ConnectionState) -> Command {
+        state.poll_command(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
     fn a_slow_head_is_cut_once() {
-        let watch = Watch::new(false, false);
-        watch.is_opened();
-        later(&watch);
-        assert_eq!(watch.look(&config()), Some("head_timeout"));
-        assert_eq!(watch.look(&config()), None);
-        assert_eq!(ordered(&watch), Order::Cut);
+        let state = ConnectionState::new(false, false);
+        state.opened();
+        later(&state);
+        assert_eq!(state.look(&config()), Some("head_timeout"));
+        assert_eq!(state.look(&config()), None);
+        assert_eq!(commanded(&state), Command::Cut);
     }
 
     #[test]
     fn an_opening_is_cut_by_others_and_who_was_refused_without_a_reason() {
-        let watch = Watch::new(false, false);
-        later(&watch);
-        assert_eq!((watch.look(&config()), ordered(&watch)), (None, Order::None));
-        watch.is_opened();
-        watch.leaves();
-        assert!(watch.is_unfinished());
-        later(&watch);
-        assert_eq!((watch.look(&config()), ordered(&watch)), (None, Order::Cut));
+        let state = ConnectionState::new(false, false);
+        later(&state);
+        assert_eq!((state.look(&config()), commanded(&state)), (None, Command::None));
+        state.opened();
+        state.leaves();
+        assert!(state.is_unfinished());
+        later(&state);
+        assert_eq!((state.look(&config()), commanded(&state)), (None, Command::Cut));
     }
 
     #[test]
     fn a_busy_connection_is_left_alone_and_an_idle_one_finishes() {
-        let watch = Arc::new(Watch::new(false, false));
-        let request = watch.occupy();
-        later(&watch);
-        assert_eq!((watch.look(&config()), ordered(&watch)), (None, Order::None));
+        let state = Arc::new(ConnectionState::new(false, false));
+        let request = state.occupy();
+        later(&state);
+        assert_eq!((state.look(&config()), commanded(&state)), (None, Command::None));
         drop(request);
-        later(&watch);
-        assert_eq!((watch.look(&config()), ordered(&watch)), (None, Order::Finish));
+        later(&state);
+        assert_eq!((state.look(&config()), commanded(&state)), (None, Command::Finish));
     }
 
     #[test]
     fn bytes_on_an_idle_connection_begin_a_head() {
-        let watch = Arc::new(Watch::new(false, false));
-        drop(watch.occupy());
-        assert!(!watch.is_unfinished());
-        watch.reads();
-        assert!(watch.is_unfinished());
+        let state = Arc::new(ConnectionState::new(false, false));
+        drop(state.occupy());
+        assert!(!state.is_unfinished());
+        state.reads();
+        assert!(state.is_unfinished());
     }
 
     #[test]
     fn a_client_that_takes_nothing_is_cut_and_one_that_takes_is_not() {
-        let watch = Arc::new(Watch::new(false, false));
-        let _request = watch.occupy();
-        watch.writes(true);
-        watch.writes(false);
-        later(&watch);
-        assert_eq!(watch.look(&config()), None);
-        watch.writes(true);
-        later(&watch);
-        assert_eq!(watch.look(&config()), Some("write_stalled"));
+        let state = Arc::new(ConnectionState::new(false, false));
+        let _request = state.occupy();
+        state.writes(true);
+        state.writes(false);
+        later(&state);
+        assert_eq!(state.look(&config()), None);
+        state.writes(true);
+        later(&state);
+        assert_eq!(state.look(&config()), Some("write_stalled"));
     }
 }
