@@ -11,6 +11,7 @@ mod unreadable;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread::LocalKey;
 use std::time::Duration;
@@ -102,28 +103,11 @@ async fn serve(
     peer: IpAddr,
     request: Request<Incoming>,
 ) -> Served<Body, Tunnel> {
-    let is_grpc = grpc::is_call(request.version(), request.headers());
     let (uri, version) = (request.uri().clone(), request.version());
     let state = &proxy.state;
     let generation = state.settings.current();
-    let client = Client::of(peer, request.headers(), &generation.config.trusted_proxies);
-    let browser = Browser {
-        is_secure: headers::is_secure(request.headers(), client, connection.is_encrypted()),
-        // What speaks gRPC and names no origin is none, and has no use for headers that make browsers careful.
-        is_possible: !is_grpc || request.headers().contains_key(header::ORIGIN),
-        cors: generation.cors.as_ref().map(|cors| cors.judge(request.headers())),
-    };
-    let mut visit = Visit {
-        record: RequestRecord::begin(state, connection.occupy(), &request, connection.is_encrypted()),
-        peer,
-        client,
-        browser,
-        is_late: connection.is_late(),
-        informed: (version == Version::HTTP_11).then(|| Arc::clone(&connection)),
-        is_encrypted: connection.is_encrypted(),
-        is_grpc,
-        limits: None,
-    };
+    let mut visit = Visit::begin(state, &generation, &connection, peer, &request);
+    let is_grpc = visit.is_grpc;
     let answer = visit.answer(&proxy, worker, &generation, request).await;
     let Visit { mut record, limits, browser, .. } = visit;
     let request_id = record.request_id().clone();
@@ -208,6 +192,35 @@ struct Target<'a> {
 }
 
 impl Visit {
+    /// Of a request that has just come.
+    fn begin(
+        state: &Arc<State>,
+        generation: &Generation,
+        connection: &Arc<ConnectionState>,
+        peer: IpAddr,
+        request: &Request<Incoming>,
+    ) -> Self {
+        let is_grpc = grpc::is_call(request.version(), request.headers());
+        let client = Client::of(peer, request.headers(), &generation.config.trusted_proxies);
+        let browser = Browser {
+            is_secure: headers::is_secure(request.headers(), client, connection.is_encrypted()),
+            // What speaks gRPC and names no origin is none, and has no use for headers that make browsers careful.
+            is_possible: !is_grpc || request.headers().contains_key(header::ORIGIN),
+            cors: generation.cors.as_ref().map(|cors| cors.judge(request.headers())),
+        };
+        Self {
+            record: RequestRecord::begin(state, connection.occupy(), request, connection.is_encrypted()),
+            peer,
+            client,
+            browser,
+            is_late: connection.is_late(),
+            informed: (request.version() == Version::HTTP_11).then(|| Arc::clone(connection)),
+            is_encrypted: connection.is_encrypted(),
+            is_grpc,
+            limits: None,
+        }
+    }
+
     async fn answer(
         &mut self,
         proxy: &Proxy,
@@ -221,46 +234,10 @@ impl Visit {
         headers::check(&head)?;
         let host = headers::host(&head)?;
         let normal = normal(head.uri.path())?;
-        let own = Operation::find(&normal).filter(|_| !self.is_grpc);
-        let admin = admin::route(&normal).filter(|_| !self.is_grpc);
-        if own.is_some() || admin.is_some() {
-            // Health, metrics and the admin API are for operators, not for other sites' pages.
-            self.browser.cors = None;
-        }
-        if let Some(csrf) = &generation.csrf {
-            let host = headers::public_host(&head.headers, self.client, &host);
-            refusal::own_pages_only(csrf.judge(&head.method, &head.headers, host, self.browser.cors.as_ref()))?;
-        }
-        if let Some(own) = own {
-            self.record.own(own.path());
-            return operations::answer(own, &head.method, &head.headers, &proxy.state).map(Reply::Own);
-        }
-        // On this machine itself nobody listens in: operators need no certificate there.
-        let may_be_open = admin.is_some() && self.peer.to_canonical().is_loopback();
-        if config.tls.redirect && !self.browser.is_secure && !may_be_open {
-            let host = headers::public_host(&head.headers, self.client, &host);
-            return Err(redirect::to_tls(&config.tls, host, &head.uri));
-        }
-        if let Some(route) = admin {
-            self.record.own(route);
-            let (peer, client, request_id) = (self.peer, self.client, self.record.request_id());
-            let asked = Asked { head: &head, path: &normal, host: &host, peer, client, request_id };
-            return admin::answer(&proxy.admin, &proxy.state, generation, asked, incoming).await.map(|answer| {
-                match answer {
-                    Answer::Whole(response) => Reply::Own(response),
-                    Answer::Events(response, listener) => Reply::Events(response, listener),
-                }
-            });
-        }
-        if let (Some(cors), Some(verdict)) = (&generation.cors, &self.browser.cors)
-            && cors::is_preflight(&head.method, &head.headers)
-        {
-            self.record.own(cors::PREFLIGHT);
-            return Ok(Reply::Own(cors.preflight(verdict)));
-        }
-        if let Some(route) = docs::Route::find(generation, &normal).filter(|_| !self.is_grpc) {
-            return self.refer(route, &proxy.docs, generation, &head, &normal).await;
-        }
+        let incoming = match self.by_itself(proxy, generation, &head, &host, &normal, incoming).await? {
+            ControlFlow::Break(reply) => return Ok(reply),
+            ControlFlow::Continue(incoming) => incoming,
+        };
         let target = self.route(&generation.table, &normal, &head.headers)?;
         if self.is_late {
             let refusal = Refusal::new(Reason::Draining, "the gateway is shutting down");
@@ -309,6 +286,61 @@ impl Visit {
             return switch(generation, call, &protocol);
         }
         Ok(self.reply(generation, &target, call, &onward.headers, &timeouts))
+    }
+
+    /// What the gateway answers by itself: its own routes, the admin API, redirects, preflights, the reference. Otherwise the
+    /// request goes on with its body.
+    async fn by_itself(
+        &mut self,
+        proxy: &Proxy,
+        generation: &Generation,
+        head: &http::request::Parts,
+        host: &HeaderValue,
+        normal: &str,
+        incoming: Incoming,
+    ) -> Result<ControlFlow<Reply, Incoming>, Refusal> {
+        let config = &generation.config;
+        let own = Operation::find(normal).filter(|_| !self.is_grpc);
+        let admin = admin::route(normal).filter(|_| !self.is_grpc);
+        if own.is_some() || admin.is_some() {
+            // Health, metrics and the admin API are for operators, not for other sites' pages.
+            self.browser.cors = None;
+        }
+        if let Some(csrf) = &generation.csrf {
+            let host = headers::public_host(&head.headers, self.client, host);
+            refusal::own_pages_only(csrf.judge(&head.method, &head.headers, host, self.browser.cors.as_ref()))?;
+        }
+        if let Some(own) = own {
+            self.record.own(own.path());
+            let response = operations::answer(own, &head.method, &head.headers, &proxy.state)?;
+            return Ok(ControlFlow::Break(Reply::Own(response)));
+        }
+        // On this machine itself nobody listens in: operators need no certificate there.
+        let may_be_open = admin.is_some() && self.peer.to_canonical().is_loopback();
+        if config.tls.redirect && !self.browser.is_secure && !may_be_open {
+            let host = headers::public_host(&head.headers, self.client, host);
+            return Err(redirect::to_tls(&config.tls, host, &head.uri));
+        }
+        if let Some(route) = admin {
+            self.record.own(route);
+            let (peer, client, request_id) = (self.peer, self.client, self.record.request_id());
+            let asked = Asked { head, path: normal, host, peer, client, request_id };
+            let answer = admin::answer(&proxy.admin, &proxy.state, generation, asked, incoming).await?;
+            return Ok(ControlFlow::Break(match answer {
+                Answer::Whole(response) => Reply::Own(response),
+                Answer::Events(response, listener) => Reply::Events(response, listener),
+            }));
+        }
+        if let (Some(cors), Some(verdict)) = (&generation.cors, &self.browser.cors)
+            && cors::is_preflight(&head.method, &head.headers)
+        {
+            self.record.own(cors::PREFLIGHT);
+            return Ok(ControlFlow::Break(Reply::Own(cors.preflight(verdict))));
+        }
+        if let Some(route) = docs::Route::find(generation, normal).filter(|_| !self.is_grpc) {
+            return self.refer(route, &proxy.docs, generation, head, normal).await.map(ControlFlow::Break);
+        }
+        Ok(ControlFlow::Continue(incoming))
     }
 
     /// Answers with the reference of the API.
