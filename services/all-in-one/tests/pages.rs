@@ -1,5 +1,4 @@
-//! What the pages say of the sources is so: the codes of docs/api.md are those of the code, and the files that CONTRIBUTING.md
-//! names are there.
+//! The codes of docs/api.md are those of the code.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -114,21 +113,4 @@ fn every_code_of_a_field_is_on_the_page() {
     assert!(missing.is_empty(), "these have no row in docs/api.md: {missing:?}");
     let gone: Vec<_> = known.iter().filter(|code| !sources.contains(&format!("\"{code}\""))).collect();
     assert!(gone.is_empty(), "nothing makes these: {gone:?}");
-}
-
-#[test]
-fn every_file_that_contributing_names_is_there() {
-    let page = page("CONTRIBUTING.md");
-    let quoted = page.split('`').skip(1).step_by(2);
-    let linked = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let is_path = |text: &&str| {
-        text.contains('/') && !text.contains([' ', '{', ':', '…', '<']) && !text.starts_with('/') && *text != "foo/"
-    };
-    // Made by `scripts/backends`.
-    let missing: Vec<_> = quoted
-        .chain(linked)
-        .filter(is_path)
-        .filter(|path| !path.starts_with(".backends") && !root().join(path).exists())
-        .collect();
-    assert!(missing.is_empty(), "CONTRIBUTING.md names what is not there: {missing:?}");
 }
