@@ -202,9 +202,9 @@ async fn the_service_documents_itself_and_says_how_it_is() {
     let service = Running::start().await;
     let (status, document) = service.api.get("/openapi.json").await;
     assert_eq!(status, 200);
-    for (path, methods) in [("/products", vec!["get", "post"]), ("/products/{id}", vec!["delete", "get", "put"])] {
-        for method in methods {
-            let summary = &document["paths"][path][method]["summary"];
+    for (path, operations) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in operations.as_object().expect("operations") {
+            let summary = &operation["summary"];
             assert!(summary.as_str().is_some_and(|text| !text.is_empty()), "{method} {path}: {document}");
         }
     }
