@@ -119,7 +119,7 @@ impl Play {
     async fn listen(&self) {
         let keys = self.screen.lock().is_live().then(Keys::listen).flatten();
         let Some(mut keys) = keys else { return std::future::pending().await };
-        self.screen.lock().has_keys();
+        self.screen.lock().offer_keys();
         loop {
             match keys.next().await {
                 b's' if self.stage.log.is_some() => self.switches.turn_product(),

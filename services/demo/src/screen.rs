@@ -73,7 +73,7 @@ impl Screen {
     }
 
     /// Shows from now on which keys there are.
-    pub(super) fn has_keys(&mut self) {
+    pub(super) fn offer_keys(&mut self) {
         self.keys = true;
     }
 
