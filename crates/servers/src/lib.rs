@@ -61,18 +61,18 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Of `routes` over HTTP and `calls` over gRPC, behind these doors.
+    /// Of `routes` over HTTP and `calls` over gRPC with the descriptors that reflection tells of, behind these doors.
     pub fn new(
         doors: Doors,
         (routes, http): (Router, Http),
-        (calls, grpc): (Routes, Grpc),
+        (calls, descriptors, grpc): (Routes, &'static [u8], Grpc),
         parts: Parts,
     ) -> std::io::Result<Self> {
         let grpc_addr = doors.grpc.local_addr()?;
         let rpc = shop_rpc::Parts {
             metrics: parts.metrics.clone(),
             health: parts.health.clone(),
-            descriptors: shop_proto::FILE_DESCRIPTOR_SET,
+            descriptors,
             settings: grpc,
         };
         let http = HttpServer::new(doors.http, routes, parts, http)?;

@@ -19,6 +19,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
+use shop_proto::FILE_DESCRIPTOR_SET;
 use shop_proto::basket::v1::basket_service_server::BasketServiceServer;
 use shop_runtime::{CancellationToken, Health, Shutdown, Tasks};
 use shop_servers::{Parts, Servers};
@@ -87,7 +88,7 @@ impl Basket {
         let calls = BasketServiceServer::new(BasketGrpc::new(api));
         let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
         let parts = Parts { about: interface::ABOUT, metrics, health };
-        let servers = Servers::new(doors, (routes, config.http), (calls, config.grpc), parts)?;
+        let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
         Ok(Self { servers, events, commands, sql: opened.shared, clock })
     }
 

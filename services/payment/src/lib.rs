@@ -18,6 +18,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
+use shop_proto::FILE_DESCRIPTOR_SET;
 use shop_proto::payment::v1::payment_service_server::PaymentServiceServer;
 use shop_runtime::{CancellationToken, Health, Shutdown, Tasks};
 use shop_servers::{Parts, Servers};
@@ -111,7 +112,7 @@ impl Payment {
         let calls = PaymentServiceServer::new(PaymentGrpc::new(api));
         let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
         let parts = Parts { about: interface::ABOUT, metrics, health };
-        let servers = Servers::new(doors, (routes, config.http), (calls, config.grpc), parts)?;
+        let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
         Ok(Self { servers, store: shared, relay, scheduler, tasks, clock })
     }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
+use shop_proto::FILE_DESCRIPTOR_SET;
 use shop_proto::product::v1::product_service_server::ProductServiceServer;
 use shop_runtime::{Health, Shutdown, Tasks};
 use shop_servers::{Parts, Servers};
@@ -84,7 +85,7 @@ impl Product {
         let calls = ProductServiceServer::new(ProductGrpc::new(api));
         let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
         let parts = Parts { about: interface::ABOUT, metrics, health };
-        let servers = Servers::new(doors, (routes, config.http), (calls, config.grpc), parts)?;
+        let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
         Ok(Self { servers, events, store: opened.store, shared: opened.shared, commands, clock })
     }
 
