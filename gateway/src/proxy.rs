@@ -49,8 +49,8 @@ use crate::settings::Config;
 use crate::state::State;
 use crate::state::generation::Generation;
 use crate::state::guard::Asked;
-use crate::upstream::Timeouts;
 use crate::upstream::body::{Incoming, RequestBody};
+use crate::upstream::{ResponseBody, Timeouts};
 
 /// Answers what clients ask.
 pub(crate) struct Proxy {
@@ -76,14 +76,57 @@ impl Handler for Proxy {
     type Body = Body;
     type Tunnel = Tunnel;
 
-    fn serve(
+    async fn serve(
         self: Arc<Self>,
         worker: usize,
         connection: Arc<ConnectionState>,
         peer: IpAddr,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Served<Body, Tunnel>> + Send + 'static {
-        serve(self, worker, connection, peer, request)
+    ) -> Served<Body, Tunnel> {
+        let (uri, version) = (request.uri().clone(), request.version());
+        let state = &self.state;
+        let generation = state.settings.current();
+        let mut visit = Visit::begin(state, &generation, &connection, peer, &request);
+        let is_grpc = visit.is_grpc;
+        let answer = visit.answer(&self, worker, &generation, request).await;
+        let Visit { mut record, limits, browser, .. } = visit;
+        let request_id = record.request_id().clone();
+        let mut tunnel = None;
+        let mut response = match answer {
+            Ok(Reply::Backend(head, download)) => {
+                record.answered(head.status, None);
+                Response::from_parts(head, Body::backend(download, record))
+            }
+            Ok(Reply::Tunnel(head, link)) => {
+                record.answered(head.status, None);
+                tunnel = Some(Tunnel::new(link, record, &generation.config.upstream));
+                Response::from_parts(head, Body::none())
+            }
+            Ok(Reply::Events(response, listener)) => {
+                record.answered(response.status(), None);
+                response.map(|()| Body::events(listener, record))
+            }
+            Ok(Reply::Own(response)) => {
+                record.answered(response.status(), None);
+                response.map(|bytes| Body::own(bytes, record))
+            }
+            Err(refusal) => {
+                let reason = refusal.reason;
+                let mut response = if is_grpc {
+                    record.grpc_status(Some(reason.grpc()));
+                    refusal.grpc()
+                } else {
+                    refusal.problem(uri.path(), &request_id)
+                };
+                if reason.closes() && version < Version::HTTP_2 {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                record.answered(response.status(), Some(reason));
+                response.map(|bytes| Body::own(bytes, record))
+            }
+        };
+        finish(response.headers_mut(), request_id, limits, browser, &generation);
+        Served { response, tunnel }
     }
 
     fn refuse(&self, connection: &Arc<ConnectionState>, fault: &Fault) -> Bytes {
@@ -93,60 +136,6 @@ impl Handler for Proxy {
     fn spare() -> &'static LocalKey<Spare<Self>> {
         &SPARE
     }
-}
-
-/// Answers one request, whatever happens.
-async fn serve(
-    proxy: Arc<Proxy>,
-    worker: usize,
-    connection: Arc<ConnectionState>,
-    peer: IpAddr,
-    request: Request<Incoming>,
-) -> Served<Body, Tunnel> {
-    let (uri, version) = (request.uri().clone(), request.version());
-    let state = &proxy.state;
-    let generation = state.settings.current();
-    let mut visit = Visit::begin(state, &generation, &connection, peer, &request);
-    let is_grpc = visit.is_grpc;
-    let answer = visit.answer(&proxy, worker, &generation, request).await;
-    let Visit { mut record, limits, browser, .. } = visit;
-    let request_id = record.request_id().clone();
-    let mut tunnel = None;
-    let mut response = match answer {
-        Ok(Reply::Backend(head, download)) => {
-            record.answered(head.status, None);
-            Response::from_parts(head, Body::backend(download, record))
-        }
-        Ok(Reply::Tunnel(head, link)) => {
-            record.answered(head.status, None);
-            tunnel = Some(Tunnel::new(link, record, &generation.config.upstream));
-            Response::from_parts(head, Body::none())
-        }
-        Ok(Reply::Events(response, listener)) => {
-            record.answered(response.status(), None);
-            response.map(|()| Body::events(listener, record))
-        }
-        Ok(Reply::Own(response)) => {
-            record.answered(response.status(), None);
-            response.map(|bytes| Body::own(bytes, record))
-        }
-        Err(refusal) => {
-            let reason = refusal.reason;
-            let mut response = if is_grpc {
-                record.grpc_status(Some(reason.grpc()));
-                refusal.grpc()
-            } else {
-                refusal.problem(uri.path(), &request_id)
-            };
-            if reason.closes() && version < Version::HTTP_2 {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            record.answered(response.status(), Some(reason));
-            response.map(|bytes| Body::own(bytes, record))
-        }
-    };
-    finish(response.headers_mut(), request_id, limits, browser, &generation);
-    Served { response, tunnel }
 }
 
 /// What is known of a request while it is answered.
@@ -475,7 +464,11 @@ fn normal(path: &str) -> Result<Cow<'_, str>, Refusal> {
 fn switch(generation: &Generation, call: Call, protocol: &HeaderValue) -> Result<Reply, Refusal> {
     let Call { answer, in_flight, .. } = call;
     let (mut head, body) = answer.response.into_parts();
-    let (backend, early) = body.into_stream().ok_or_else(|| {
+    let stream = match body {
+        ResponseBody::Left(body) => body.into_stream(),
+        ResponseBody::Right(_) => None,
+    };
+    let (backend, early) = stream.ok_or_else(|| {
         Refusal::new(Reason::UpstreamInvalid, "the service switched protocols where there is none to switch to")
     })?;
     headers::to_client(&mut head.headers);

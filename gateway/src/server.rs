@@ -34,8 +34,8 @@ use tokio::time::{Instant, timeout_at};
 use self::connection_state::Command;
 use self::handler::Handler;
 use self::http1::Connection;
-use self::socket::Socket;
-use self::stream::{ClientStream, sniff};
+use self::socket::{Socket, Watched};
+use self::stream::sniff;
 use crate::server::tls::Tls;
 use crate::state::State;
 use crate::upstream::body::Incoming;
@@ -179,7 +179,8 @@ impl<H: Handler> Worker<H> {
             // A tunnel is of HTTP/1.1.
             async move { Ok::<_, Infallible>(served.await.response) }
         });
-        let io = TokioIo::new(ClientStream::new(stream, begin, Arc::clone(&connection_state)));
+        let io =
+            TokioIo::new(Watched { socket: stream, begin, state: Arc::clone(&connection_state), is_stalled: false });
         let mut connection = Box::pin(self.http2.serve_connection(io, service));
         let mut finishing = false;
         let mut step = |cx: &mut Context<'_>| {
@@ -207,10 +208,10 @@ impl<H: Handler> Worker<H> {
     /// Finds out until `due` what the client speaks, after TLS if there is any. Nothing when it will not come to a request.
     async fn open_with(&self, stream: TcpStream, tls: Option<&Tls>, due: Instant) -> Option<(Socket, Bytes, bool)> {
         let (mut stream, agreed) = match tls {
-            None => (Socket::Plain(stream), None),
+            None => (Socket::Left(stream), None),
             // On the heap: what a handshake needs, a connection does not keep.
             Some(tls) => match timeout_at(due, Box::pin(tls.accept(stream))).await {
-                Ok(Ok((stream, agreed))) => (Socket::Tls(Box::new(stream)), agreed),
+                Ok(Ok((stream, agreed))) => (Socket::Right(Box::new(stream)), agreed),
                 // Probes connect and close; that is no failure.
                 Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => return None,
                 Ok(Err(error)) => {

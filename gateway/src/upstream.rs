@@ -15,14 +15,12 @@ pub(crate) use connections::Connections;
 pub(crate) use endpoint::Endpoint;
 
 use std::error::Error;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::net::TcpStream;
@@ -55,52 +53,9 @@ pub(crate) struct Answer {
     pub(crate) resent: bool,
 }
 
-/// The body of an answer. Read to its end, it frees the connection for other calls; dropped before, it closes it.
-pub(crate) enum ResponseBody {
-    Http1(http1::ResponseBody),
-    Http2(Incoming),
-}
-
-impl ResponseBody {
-    /// The connection when the backend switched protocols over it, with what it has said already.
-    pub(crate) fn into_stream(self) -> Option<(TcpStream, Bytes)> {
-        match self {
-            Self::Http1(body) => body.into_stream(),
-            Self::Http2(_) => None,
-        }
-    }
-}
-
-/// The rest of an answer is missing.
-#[derive(Debug, thiserror::Error)]
-#[error("the backend broke off its answer")]
-pub(crate) struct Lost;
-
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = Lost;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
-        match self.get_mut() {
-            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(|_| Lost),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|_| Lost),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Http1(body) => body.is_end_stream(),
-            Self::Http2(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Http1(body) => body.size_hint(),
-            Self::Http2(body) => body.size_hint(),
-        }
-    }
-}
+/// The body of a response, over HTTP/1.1 or, on the right, HTTP/2. Read to its end, it frees the connection for other calls;
+/// dropped before, it closes it.
+pub(crate) type ResponseBody = Either<http1::ResponseBody, Incoming>;
 
 /// A call without an answer.
 pub(crate) struct Failed {
@@ -204,10 +159,10 @@ fn is_untouched(error: &hyper::Error) -> bool {
 }
 
 /// What became of a request handed to a connection.
-enum Sent {
-    Answered(Response<Incoming>),
-    /// The connection was gone before the request went out.
-    Back(Request<RequestBody>),
+enum Sent<B> {
+    Answered(Response<B>),
+    /// The connection was gone before anything of the request went out.
+    Back(RequestBody),
     /// It went out, and the connection closed without a byte in return.
     Dropped(Failed),
     /// Any other failure.
@@ -216,12 +171,12 @@ enum Sent {
 
 type Outcome = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
-async fn settle(call: impl Future<Output = Outcome>, timeouts: &Timeouts) -> Sent {
+async fn settle(call: impl Future<Output = Outcome>, timeouts: &Timeouts) -> Sent<Incoming> {
     match await_head(call, timeouts).await {
         Ok(Ok(response)) => Sent::Answered(response),
         Ok(Err(mut error)) => {
             if let Some(request) = error.take_message() {
-                return Sent::Back(request);
+                return Sent::Back(request.into_body());
             }
             let error = error.into_error();
             let failed = failure(&error, timeouts);

@@ -213,8 +213,8 @@ fn told(mut span: Span, asked: Result<Count, RedisError>) -> Result<Count, Redis
     asked
 }
 
-fn late(patience: Duration) -> RedisError {
-    std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer within {patience:?}")).into()
+fn late(timeout: Duration) -> RedisError {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer within {timeout:?}")).into()
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ mod armed {
             Self { name: name.to_owned(), left: AtomicU64::new(nth) }
         }
 
-        /// Whether now is the time.
-        pub(super) fn is_due(&self, name: &str) -> bool {
+        /// Counts that `name` was reached; whether now is the time.
+        pub(super) fn count_down(&self, name: &str) -> bool {
             name == self.name && self.left.fetch_sub(1, Ordering::SeqCst) == 1
         }
     }
@@ -43,7 +43,7 @@ mod armed {
         static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
         #[expect(clippy::disallowed_methods, reason = "a switch of tests, not a setting")]
         let plan = PLAN.get_or_init(|| std::env::var("SHOP_CRASH_AT").ok().map(|text| Plan::parse(&text)));
-        if plan.as_ref().is_some_and(|plan| plan.is_due(name)) {
+        if plan.as_ref().is_some_and(|plan| plan.count_down(name)) {
             die();
         }
     }
@@ -62,14 +62,14 @@ mod armed {
         fn a_point_is_due_at_the_time_asked_for_and_never_again() {
             let plan = Plan::parse("after_charge:2");
             let due: Vec<bool> =
-                ["after_charge", "other", "after_charge", "after_charge"].map(|name| plan.is_due(name)).into();
+                ["after_charge", "other", "after_charge", "after_charge"].map(|name| plan.count_down(name)).into();
             assert_eq!(due, [false, false, true, false]);
         }
 
         #[test]
         fn without_a_number_the_first_time_counts() {
-            assert!(Plan::parse("here").is_due("here"));
-            assert!(Plan::parse("odd:name").is_due("odd:name"));
+            assert!(Plan::parse("here").count_down("here"));
+            assert!(Plan::parse("odd:name").count_down("odd:name"));
         }
     }
 }

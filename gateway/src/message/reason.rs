@@ -4,73 +4,94 @@ use http::{HeaderValue, StatusCode};
 use shop_fault::Kind;
 use shop_http1::request_head::FaultKind;
 
-/// Why a request was not answered by a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
+/// Makes [`Reason`] of a list of names and words.
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $word:literal,)+) => {
+        /// Why a request was not answered by a backend.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Reason {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of their discriminants.
+            pub(crate) const ALL: [Self; [$($word),+].len()] = [$(Self::$name),+];
+
+            /// The word: `code` of the problem, `X-Gateway-Reason`, field of the log, label of the metric.
+            pub(crate) const fn word(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
     /// The head is not one a proxy may forward: bad host, ambiguous framing.
-    BadRequest,
+    BadRequest = "bad_request",
     /// The path has a malformed escape or tries to leave its prefix.
-    BadPath,
+    BadPath = "bad_path",
     /// `CONNECT` and `TRACE`, or a method that an own route does not have.
-    MethodRefused,
+    MethodRefused = "method_refused",
     /// The client stopped sending its body.
-    BodyTimeout,
+    BodyTimeout = "body_timeout",
     /// The body is over the limit.
-    BodyTooLarge,
+    BodyTooLarge = "body_too_large",
     /// The request's head is over the limit, in bytes or in lines.
-    HeadTooLarge,
+    HeadTooLarge = "head_too_large",
     /// The request target is over the limit.
-    UriTooLong,
+    UriTooLong = "uri_too_long",
     /// An `Expect` other than `100-continue`.
-    ExpectationFailed,
+    ExpectationFailed = "expectation_failed",
     /// Came in cleartext, and settings send such clients to TLS.
-    TlsRequired,
+    TlsRequired = "tls_required",
     /// No route has this prefix.
-    NoRoute,
+    NoRoute = "no_route",
     /// Another site's page made the user's browser send a change.
-    CrossOriginRefused,
+    CrossOriginRefused = "cross_origin_refused",
     /// The service is switched off by a setting.
-    ServiceDisabled,
+    ServiceDisabled = "service_disabled",
     /// The client is over its rate.
-    RateLimited,
+    RateLimited = "rate_limited",
     /// The circuit breakers of all backends are open.
-    BreakerOpen,
+    BreakerOpen = "breaker_open",
     /// The service has no backend to send this to.
-    NoHealthyBackend,
+    NoHealthyBackend = "no_healthy_backend",
     /// No connection to the backend could be made.
-    ConnectFailed,
+    ConnectFailed = "connect_failed",
     /// The backend closed or broke the connection before its answer was complete.
-    UpstreamReset,
+    UpstreamReset = "upstream_reset",
     /// The backend's answer is not HTTP, or not one a proxy may forward.
-    UpstreamInvalid,
+    UpstreamInvalid = "upstream_invalid",
     /// The backend did not answer in time.
-    UpstreamTimeout,
+    UpstreamTimeout = "upstream_timeout",
     /// Nothing moved through a tunnel for too long; seen in logs and metrics only.
-    TunnelIdle,
+    TunnelIdle = "tunnel_idle",
     /// The gateway is shutting down.
-    Draining,
+    Draining = "draining",
     /// The client went away; seen in logs and metrics only.
-    ClientClosed,
+    ClientClosed = "client_closed",
     /// The admin API wants a token, and this is none or another.
-    AdminUnauthorized,
+    AdminUnauthorized = "admin_unauthorized",
     /// The admin API answers this machine only, as long as no token is set.
-    AdminForbidden,
+    AdminForbidden = "admin_forbidden",
     /// The admin API knows no such service or backend.
-    NotFound,
+    NotFound = "not_found",
     /// The backend to add is there already.
-    AlreadyExists,
+    AlreadyExists = "already_exists",
     /// The state is not the one that `If-Match` names.
-    PreconditionFailed,
+    PreconditionFailed = "precondition_failed",
     /// A change is not JSON.
-    UnsupportedMedia,
+    UnsupportedMedia = "unsupported_media_type",
     /// A change is not valid JSON.
-    MalformedJson,
+    MalformedJson = "malformed_json",
     /// A query parameter of the admin API is unknown or makes no sense.
-    InvalidParameter,
+    InvalidParameter = "invalid_parameter",
     /// A change is not one that settings could have.
-    ValidationFailed,
+    ValidationFailed = "validation_failed",
     /// A change could not be kept, so it was not made.
-    StateNotSaved,
+    StateNotSaved = "state_not_saved",
 }
 
 impl From<FaultKind> for Reason {
@@ -84,80 +105,6 @@ impl From<FaultKind> for Reason {
 }
 
 impl Reason {
-    /// Every reason, in the order of their discriminants.
-    pub(crate) const ALL: [Self; 32] = [
-        Self::BadRequest,
-        Self::BadPath,
-        Self::MethodRefused,
-        Self::BodyTimeout,
-        Self::BodyTooLarge,
-        Self::HeadTooLarge,
-        Self::UriTooLong,
-        Self::ExpectationFailed,
-        Self::TlsRequired,
-        Self::NoRoute,
-        Self::CrossOriginRefused,
-        Self::ServiceDisabled,
-        Self::RateLimited,
-        Self::BreakerOpen,
-        Self::NoHealthyBackend,
-        Self::ConnectFailed,
-        Self::UpstreamReset,
-        Self::UpstreamInvalid,
-        Self::UpstreamTimeout,
-        Self::TunnelIdle,
-        Self::Draining,
-        Self::ClientClosed,
-        Self::AdminUnauthorized,
-        Self::AdminForbidden,
-        Self::NotFound,
-        Self::AlreadyExists,
-        Self::PreconditionFailed,
-        Self::UnsupportedMedia,
-        Self::MalformedJson,
-        Self::InvalidParameter,
-        Self::ValidationFailed,
-        Self::StateNotSaved,
-    ];
-
-    /// The word: `code` of the problem, `X-Gateway-Reason`, field of the log, label of the metric.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::BadRequest => "bad_request",
-            Self::BadPath => "bad_path",
-            Self::MethodRefused => "method_refused",
-            Self::BodyTimeout => "body_timeout",
-            Self::BodyTooLarge => "body_too_large",
-            Self::HeadTooLarge => "head_too_large",
-            Self::UriTooLong => "uri_too_long",
-            Self::ExpectationFailed => "expectation_failed",
-            Self::TlsRequired => "tls_required",
-            Self::NoRoute => "no_route",
-            Self::CrossOriginRefused => "cross_origin_refused",
-            Self::ServiceDisabled => "service_disabled",
-            Self::RateLimited => "rate_limited",
-            Self::BreakerOpen => "breaker_open",
-            Self::NoHealthyBackend => "no_healthy_backend",
-            Self::ConnectFailed => "connect_failed",
-            Self::UpstreamReset => "upstream_reset",
-            Self::UpstreamInvalid => "upstream_invalid",
-            Self::UpstreamTimeout => "upstream_timeout",
-            Self::TunnelIdle => "tunnel_idle",
-            Self::Draining => "draining",
-            Self::ClientClosed => "client_closed",
-            Self::AdminUnauthorized => "admin_unauthorized",
-            Self::AdminForbidden => "admin_forbidden",
-            Self::NotFound => "not_found",
-            Self::AlreadyExists => "already_exists",
-            Self::PreconditionFailed => "precondition_failed",
-            Self::UnsupportedMedia => "unsupported_media_type",
-            Self::MalformedJson => "malformed_json",
-            Self::InvalidParameter => "invalid_parameter",
-            Self::ValidationFailed => "validation_failed",
-            Self::StateNotSaved => "state_not_saved",
-        }
-    }
-
     /// Its kind in the vocabulary of all failures; none is what only a proxy meets.
     pub(crate) const fn kind(self) -> Option<Kind> {
         Some(match self {

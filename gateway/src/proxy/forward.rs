@@ -275,7 +275,7 @@ fn fault(answer: &mut Answer, upgrade: Option<&HeaderValue>) -> Option<String> {
         return Some(format!("the backend answered {status}"));
     }
     // HTTP/1.1 has to know before it keeps the connection, and does it itself.
-    if matches!(answer.response.body(), ResponseBody::Http1(_)) {
+    if matches!(answer.response.body(), ResponseBody::Left(_)) {
         return None;
     }
     headers::settle_length(answer.response.headers_mut()).err().map(str::to_owned)
@@ -287,8 +287,8 @@ impl Call {
     fn discard(self) {
         let Self { answer, in_flight, .. } = self;
         let whole = match answer.response.into_body() {
-            body @ ResponseBody::Http1(_) => Limited::new(body, WORTH_READING).collect(),
-            ResponseBody::Http2(_) => return,
+            body @ ResponseBody::Left(_) => Limited::new(body, WORTH_READING).collect(),
+            ResponseBody::Right(_) => return,
         };
         shop_runtime::spawn_here(async move {
             // What comes of it does not matter: read to its end, it frees the connection.

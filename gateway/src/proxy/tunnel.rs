@@ -103,7 +103,7 @@ impl server::handler::Tunnel for Tunnel {
         let mut copy = pin!(copy_bidirectional(&mut client, &mut backend));
         let mut quiet = pin!(Quiet::new(&traffic, self.limits));
         let end = std::future::poll_fn(|cx| {
-            if connection.is_cut(cx) {
+            if connection.poll_cut(cx).is_ready() {
                 return Poll::Ready(Some(self.record.cut_reason()));
             }
             match copy.as_mut().poll(cx) {

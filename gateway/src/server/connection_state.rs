@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
@@ -174,9 +174,9 @@ impl ConnectionState {
         }
     }
 
-    /// Whether it is to be closed at once; `cx` is woken when that changes.
-    pub(crate) fn is_cut(&self, cx: &mut Context<'_>) -> bool {
-        self.poll_command(cx) == Command::Cut
+    /// Ready when it is to be closed at once.
+    pub(crate) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_command(cx) == Command::Cut { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Whether it takes no further request.

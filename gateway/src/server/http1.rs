@@ -24,7 +24,7 @@ use tokio::io::AsyncWrite;
 use super::connection_state::Command;
 use super::handler::{Handler, Served, Serving, Tunnel as _};
 use super::lingering_close::LingeringClose;
-use super::socket::{Socket, Watched};
+use super::socket::{Socket, Watched, will_reset};
 use super::{ConnectionState, Worker};
 use crate::message::headers::is_vouched_for;
 use crate::message::reason::Reason;
@@ -210,7 +210,7 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Served<H::Body, H::Tunnel>>> {
         loop {
-            if self.state.is_cut(cx) {
+            if self.state.poll_cut(cx).is_ready() {
                 return Poll::Ready(None);
             }
             // The handler before the client: it may be what asks for a piece of the body, in this very task.
@@ -238,10 +238,11 @@ impl Connection {
         B: Body<Data = Bytes> + Unpin,
     {
         loop {
-            if self.state.is_cut(cx) {
+            if self.state.poll_cut(cx).is_ready() {
                 return Poll::Ready(Then::Cut);
             }
-            let mut socket = Watched { socket: &mut self.socket, state: &self.state, is_stalled: false };
+            let (socket, state) = (&mut self.socket, &*self.state);
+            let mut socket = Watched { socket, begin: Bytes::new(), state, is_stalled: false };
             let sent = outgoing.poll_send(&mut socket, cx);
             let is_stalled = socket.is_stalled;
             // TLS keeps what the socket beneath did not take.
@@ -255,7 +256,7 @@ impl Connection {
                 (Poll::Ready(Err(Trouble::Body)), _) if outgoing.is_delimited() => return Poll::Ready(Then::End),
                 // The end of the connection is the end of this body: only a reset says that it is not whole.
                 (Poll::Ready(Err(Trouble::Body)), _) => {
-                    self.socket.will_reset();
+                    will_reset(&self.socket);
                     return Poll::Ready(Then::Cut);
                 }
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Then::Next),
@@ -273,7 +274,7 @@ impl Connection {
     /// request may follow.
     fn poll_rest(&mut self, keeps: bool, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
         loop {
-            if self.state.is_cut(cx) {
+            if self.state.poll_cut(cx).is_ready() {
                 return Poll::Ready(Err(()));
             }
             let Some(rest) = &self.rest else { return Poll::Ready(Ok(())) };
@@ -421,7 +422,7 @@ impl Connection {
     async fn end(mut self) {
         self.state.leaves();
         let shut = |cx: &mut Context<'_>| {
-            if self.state.is_cut(cx) {
+            if self.state.poll_cut(cx).is_ready() {
                 return Poll::Ready(());
             }
             // A client that is gone need not be told.
@@ -435,7 +436,7 @@ impl Connection {
         self.state.leaves();
         let mut lingering = LingeringClose::new(answer);
         let mut leave = |cx: &mut Context<'_>| {
-            if self.state.is_cut(cx) {
+            if self.state.poll_cut(cx).is_ready() {
                 return Poll::Ready(());
             }
             lingering.poll(Pin::new(&mut self.socket), cx)

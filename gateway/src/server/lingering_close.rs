@@ -6,16 +6,17 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-/// An answer, the end of the connection after it, and patience until the client has seen both: to close with unread bytes
-/// resets the connection, and the answer with it.
+
+/// A response, the end of the connection after it, and a wait until the client has seen both: to close with unread bytes
+/// resets the connection, and the response with it.
 pub(super) struct LingeringClose {
-    answer: Bytes,
+    response: Bytes,
     is_closed: bool,
 }
 
 impl LingeringClose {
-    pub(super) fn new(answer: Bytes) -> Self {
-        Self { answer, is_closed: false }
+    pub(super) fn new(response: Bytes) -> Self {
+        Self { response, is_closed: false }
     }
 
     /// Ready when there is nothing left to do; how long that may take, the
@@ -32,12 +33,12 @@ impl LingeringClose {
     where
         S: AsyncRead + AsyncWrite,
     {
-        while self.answer.has_remaining() {
-            let size = ready!(stream.as_mut().poll_write(cx, &self.answer))?;
+        while self.response.has_remaining() {
+            let size = ready!(stream.as_mut().poll_write(cx, &self.response))?;
             if size == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.answer.advance(size);
+            self.response.advance(size);
         }
         if !self.is_closed {
             ready!(stream.as_mut().poll_shutdown(cx))?;

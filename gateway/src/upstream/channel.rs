@@ -107,14 +107,14 @@ impl Connections {
                     if reused {
                         self.endpoint.reused.inc();
                     }
-                    let response = response.map(ResponseBody::Http2);
+                    let response = response.map(ResponseBody::Right);
                     return Ok(Answer { response, resent: stale.is_some() });
                 }
                 Sent::Back(back) if reused && stale.is_none() => {
-                    body = back.into_body();
+                    body = back;
                     stale = Some(generation);
                 }
-                Sent::Back(back) => return Err(unsent(back.into_body(), "the connection closed at once".to_owned())),
+                Sent::Back(back) => return Err(unsent(back, "the connection closed at once".to_owned())),
                 Sent::Dropped(failed) if failed.is_untouched && stale.is_none() => {
                     let Some(again) = replay.and_then(Replay::resume) else { return Err(failed) };
                     body = again;

@@ -20,23 +20,14 @@ use shop_http1::{Framing, Invalid, Outgoing, Trouble, fields, read_buffer, reque
 use tokio::net::TcpStream;
 
 use self::response_body::Overtime;
-use super::{Answer, Connections, Failed, Lease, Timeouts, TooLate, await_head, connect, too_late, unfinished, unsent};
+use super::{
+    Answer, Connections, Failed, Lease, Sent, Timeouts, TooLate, await_head, connect, too_late, unfinished, unsent,
+};
 use crate::message::headers;
 use crate::message::reason::Reason;
 use crate::upstream::body::RequestBody;
 use crate::upstream::interim::Interim;
 use crate::upstream::retry::Replay;
-
-/// What became of a request handed to a connection.
-enum Sent {
-    Answered(Response<ResponseBody>),
-    /// The connection was gone before anything of the request went out.
-    Back(RequestBody),
-    /// It went out, and the connection closed without a byte in return.
-    Dropped(Failed),
-    /// Any other failure.
-    Failed(Failed),
-}
 
 impl Connections {
     /// Sends a request over an unused connection, or a new one.
@@ -86,7 +77,7 @@ impl Connections {
 }
 
 fn answered(response: Response<ResponseBody>, resent: bool) -> Answer {
-    Answer { response: response.map(super::ResponseBody::Http1), resent }
+    Answer { response: response.map(super::ResponseBody::Left), resent }
 }
 
 /// Sends a request over `stream` and waits for the head of the answer. After the answer the connection goes with `lease`.
@@ -97,7 +88,7 @@ async fn call(
     lease: Lease,
     interim: &mut Interim,
     timeouts: &Timeouts,
-) -> Sent {
+) -> Sent<ResponseBody> {
     let mut call = Call {
         stream,
         outgoing: outgoing(head, body),
@@ -199,7 +190,7 @@ impl Call {
         Ok(None)
     }
 
-    fn answer(self, head: Head, method: &Method, lease: Lease, timeouts: &Timeouts) -> Sent {
+    fn answer(self, head: Head, method: &Method, lease: Lease, timeouts: &Timeouts) -> Sent<ResponseBody> {
         let Self { stream, outgoing, sending, .. } = self;
         let Head { mut parts, keeps, rest } = head;
         // Before the connection can be used again: after an answer that nobody may have, nobody may use it.
@@ -220,7 +211,7 @@ impl Call {
         Sent::Answered(Response::from_parts(parts, body))
     }
 
-    fn failed(self, end: End, timeouts: &Timeouts) -> Sent {
+    fn failed(self, end: End, timeouts: &Timeouts) -> Sent<ResponseBody> {
         match end {
             End::Invalid(why) => Sent::Failed(Failed::sent(Reason::UpstreamInvalid, why)),
             End::Body => Sent::Failed(unfinished(timeouts).unwrap_or_else(|| {

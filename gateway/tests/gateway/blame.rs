@@ -21,7 +21,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 use crate::grpc::{Codec, Number, channel_to, method, number};
-use crate::support::{Running, Upstream, config, get, request};
+use crate::support::{Running, Upstream, config, get, http2, request};
 
 /// As often as an impatient customer asks.
 const OFTEN: usize = 50;
@@ -317,15 +317,6 @@ async fn an_address_of_the_backends_leads_through_the_gateway_and_shows_nothing_
     ] {
         assert_eq!(reply.header(name), Some(expected), "{name}");
     }
-}
-
-/// A client over HTTP/2 that sends its headers as they are.
-pub(crate) async fn http2(addr: SocketAddr) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
-    let stream = TcpStream::connect(addr).await.expect("connects");
-    let shaken = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
-    let (sender, connection) = shaken.expect("shakes hands");
-    tokio::spawn(connection);
-    sender
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use shop_gateway::settings::{BackendUrl, Backends};
@@ -403,4 +403,13 @@ pub(crate) async fn read_head(stream: &mut TcpStream) -> Vec<u8> {
 pub(crate) fn reset(stream: TcpStream) {
     let stream = stream.into_std().expect("a socket");
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("lingers not");
+}
+
+/// A client over HTTP/2 that sends its headers as they are.
+pub(crate) async fn http2(addr: SocketAddr) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
+    let stream = TcpStream::connect(addr).await.expect("connects");
+    let shaken = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let (sender, connection) = shaken.expect("shakes hands");
+    tokio::spawn(connection);
+    sender
 }

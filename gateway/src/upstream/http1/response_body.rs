@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::future::{AbortHandle, abortable};
 use http_body::{Body, Frame, SizeHint};
-use shop_http1::{Decoder, Invalid, Outgoing, Piece, Trouble, read_buffer};
+use shop_http1::{Decoder, Outgoing, Piece, Trouble, read_buffer};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -19,22 +19,10 @@ use crate::upstream::Connections;
 use crate::upstream::body::RequestBody;
 use crate::upstream::lease::Lease;
 
-/// Why the rest of an answer is missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Lost {
-    /// The connection ended before it.
-    #[error("the connection ended before the answer")]
-    Ended,
-    /// It is not HTTP.
-    #[error("{0}")]
-    Invalid(&'static str),
-}
-
-impl From<Invalid> for Lost {
-    fn from(Invalid(why): Invalid) -> Self {
-        Self::Invalid(why)
-    }
-}
+/// The rest of a response is missing.
+#[derive(Debug, thiserror::Error)]
+#[error("the backend broke off its response")]
+pub(crate) struct Lost;
 
 /// A body, and the connection that it comes over.
 pub(crate) struct ResponseBody {
@@ -131,16 +119,16 @@ impl ResponseBody {
         }
     }
 
-    fn broke_off(&mut self, lost: Lost) -> Lost {
+    fn broke_off(&mut self) -> Poll<Option<Result<Piece, Lost>>> {
         self.decoder = Decoder::Done;
         if let Link::Shared(_, sending) = std::mem::replace(&mut self.link, Link::Gone) {
             sending.task.abort();
         }
-        lost
+        Poll::Ready(Some(Err(Lost)))
     }
 
-    /// Whether what was to be the body's end is not, because the client broke off its request.
-    fn is_cut(&mut self) -> bool {
+    /// Looks whether the client broke off its request: then what was to be the body's end is not. The news comes only once.
+    fn notice_break_off(&mut self) -> bool {
         let Link::Shared(_, sending) = &mut self.link else { return false };
         matches!(sending.done.try_recv(), Ok(Err(_)))
     }
@@ -156,7 +144,7 @@ impl ResponseBody {
                 Ok(Some(piece)) => return Poll::Ready(Some(Ok(piece))),
                 Ok(None) if self.decoder.is_done() => return Poll::Ready(None),
                 Ok(None) => {}
-                Err(invalid) => return Poll::Ready(Some(Err(self.broke_off(invalid.into())))),
+                Err(_) => return self.broke_off(),
             }
             let desired = self.decoder.left();
             let read = match &mut self.link {
@@ -167,8 +155,8 @@ impl ResponseBody {
             match read {
                 Ok(bytes) if !bytes.is_empty() => self.bytes = bytes,
                 // The end of the connection is the end of a body that says no length, unless this side caused it.
-                Ok(_) if self.decoder.end() && !self.is_cut() => self.lease = None,
-                _ => return Poll::Ready(Some(Err(self.broke_off(Lost::Ended)))),
+                Ok(_) if self.decoder.end() && !self.notice_break_off() => self.lease = None,
+                _ => return self.broke_off(),
             }
         }
     }
