@@ -28,7 +28,6 @@ use crate::state::guard::{Asked, Caller, Failures};
 use crate::upstream::body::Incoming;
 
 const PREFIX: &str = "/admin/";
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A path of the admin API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,13 +119,6 @@ pub(crate) fn route(path: &str) -> Option<&'static str> {
     is_ours.then(|| Route::find(path).map_or("/admin/*", Route::pattern))
 }
 
-/// What the admin API answers.
-pub(crate) enum Answer {
-    Whole(Response<Bytes>),
-    /// As long as the caller listens.
-    Events(Response<()>, Listener),
-}
-
 /// What the admin API has of its own.
 #[derive(Default)]
 pub(crate) struct Admin {
@@ -136,34 +128,34 @@ pub(crate) struct Admin {
     failures: Failures,
 }
 
-/// Answers, after the guard let the caller in.
+/// Answers, after the guard let the caller in. With a listener, what it hears goes on as long as the caller listens.
 pub(crate) async fn answer(
     admin: &Admin,
     state: &Arc<State>,
     generation: &Generation,
     asked: Asked<'_>,
     body: Incoming,
-) -> Result<Answer, Refusal> {
+) -> Result<(Response<Bytes>, Option<Listener>), Refusal> {
     let route = Route::find(asked.path);
     let caller = generation.guard.admit(&asked, &admin.failures).map_err(|refusal| {
         audit::denied(&asked, &refusal);
         // The page can ask for the token.
         if route == Some(Route::Ui) { page::instead_of(refusal) } else { refusal }
     })?;
-    let Some(route) = Route::find(asked.path) else {
+    let Some(route) = route else {
         return Err(Refusal::new(Reason::NoRoute, format!("no route of the admin API is {}", asked.path)));
     };
     let method = &asked.head.method;
     if !route.methods().split(", ").any(|allowed| allowed == method.as_str()) {
-        let allow = HeaderValue::from_static(route.methods());
-        return Err(Refusal::new(Reason::MethodRefused, format!("{} does not take {method}", route.pattern()))
-            .header(header::ALLOW, allow));
+        return Err(Refusal::of_method(route.pattern(), method, route.methods()));
     }
     if route == Route::Events && *method == Method::GET {
         Query::of(asked.head.uri.query(), &[])?;
-        return events(&admin.events, generation, &asked);
+        // There is not room for many, so that no other site shall make a browser take it.
+        generation.guard.own_pages_only(&asked)?;
+        return Ok((stream_head(), Some(admin.events.listen(generation.guard.key())?)));
     }
-    whole(state, generation, route, asked, body, caller).await.map(Answer::Whole)
+    whole(state, generation, route, asked, body, caller).await.map(|response| (response, None))
 }
 
 /// Everything but events.
@@ -218,21 +210,15 @@ async fn understand(
     Ok((change_of(route, method, &query, headers, body).await?, dry_run, precondition))
 }
 
-/// Opens a stream of events (`text/event-stream`, WHATWG HTML, section 9.2).
-fn events(events: &Events, generation: &Generation, asked: &Asked<'_>) -> Result<Answer, Refusal> {
-    // There is not room for many, so that no other site shall make a browser take it.
-    generation.guard.own_pages_only(asked)?;
-    let listener = events.listen(generation.guard.key())?;
-    let mut response = Response::new(());
-    stream_headers(response.headers_mut());
-    Ok(Answer::Events(response, listener))
-}
-
-fn stream_headers(headers: &mut HeaderMap) {
+/// The head of a stream of events (`text/event-stream`, WHATWG HTML, section 9.2).
+fn stream_head() -> Response<Bytes> {
+    let mut response = Response::default();
+    let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx, and those that do as it does, would collect events before they hand them on.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
 }
 
 fn read(
@@ -243,11 +229,7 @@ fn read(
 ) -> Result<Response<Bytes>, Refusal> {
     let body = match route {
         Route::Ui => return Ok(page::page()),
-        Route::Events => {
-            let mut head = Response::default();
-            stream_headers(head.headers_mut());
-            return Ok(head);
-        }
+        Route::Events => return Ok(stream_head()),
         Route::Status => report::status(state, generation),
         Route::Services => report::services(generation),
         Route::Service(service) | Route::Backends(service) => {
@@ -303,12 +285,9 @@ async fn change_of(
 
 /// JSON that no cache keeps, with the state it belongs to.
 fn json(state: &State, revision: u64, body: &Value) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body.to_string()));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, JSON);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut response = shop_http::operations::json(body);
     if let Ok(tag) = HeaderValue::from_str(&state.settings.etag(revision)) {
-        headers.insert(header::ETAG, tag);
+        response.headers_mut().insert(header::ETAG, tag);
     }
     response
 }

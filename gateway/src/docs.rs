@@ -73,9 +73,7 @@ impl<'a> Route<'a> {
         head: &Parts,
     ) -> Result<Response<Bytes>, Refusal> {
         if !matches!(head.method, Method::GET | Method::HEAD) {
-            let detail = format!("{} does not take {}", self.pattern(), head.method);
-            return Err(Refusal::new(Reason::MethodRefused, detail)
-                .header(header::ALLOW, HeaderValue::from_static("GET, HEAD")));
+            return Err(Refusal::of_method(self.pattern(), &head.method, "GET, HEAD"));
         }
         match self {
             Self::Document => Ok(docs.edition(generation).await.document.answer(&head.headers)),

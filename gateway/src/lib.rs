@@ -154,11 +154,8 @@ impl Gateway {
             () = discovery.run(&state, state.settings.changes()) => {}
             () = shutdown.soft.cancelled() => {}
         }
-        let drained = async {
-            drain(&state, &proxy, &stop).await;
-        };
         tokio::select! {
-            () = drained => {}
+            () = drain(&state, &proxy, &stop) => {}
             () = events => {}
             () = shutdown.hard.cancelled() => {
                 tracing::warn!(requests = state.lifecycle.in_flight(), "the grace period is over with requests still running");

@@ -29,7 +29,7 @@ use self::finish::{Browser, Limits, finish};
 use self::forward::{Call, Forward};
 use crate::admin::events::Listener;
 use crate::admin::operations;
-use crate::admin::{self, Admin, Answer};
+use crate::admin::{self, Admin};
 use crate::docs::{self, Docs};
 use crate::message::client::Client;
 use crate::message::headers::{self, Onward};
@@ -88,11 +88,11 @@ impl Handler for Proxy {
         let generation = state.settings.current();
         let mut visit = Visit::begin(state, &generation, &connection, peer, &request);
         let is_grpc = visit.is_grpc;
-        let answer = visit.answer(&self, worker, &generation, request).await;
+        let reply = visit.answer(&self, worker, &generation, request).await;
         let Visit { mut record, limits, browser, .. } = visit;
         let request_id = record.request_id().clone();
         let mut tunnel = None;
-        let mut response = match answer {
+        let mut response = match reply {
             Ok(Reply::Backend(head, download)) => {
                 record.answered(head.status, None);
                 Response::from_parts(head, Body::backend(download, record))
@@ -104,7 +104,7 @@ impl Handler for Proxy {
             }
             Ok(Reply::Events(response, listener)) => {
                 record.answered(response.status(), None);
-                response.map(|()| Body::events(listener, record))
+                response.map(|_| Body::events(listener, record))
             }
             Ok(Reply::Own(response)) => {
                 record.answered(response.status(), None);
@@ -157,7 +157,7 @@ struct Visit {
 enum Reply {
     Own(Response<Bytes>),
     /// As long as the client listens.
-    Events(Response<()>, Listener),
+    Events(Response<Bytes>, Listener),
     /// A backend, with 101.
     Tunnel(http::response::Parts, Link),
     Backend(http::response::Parts, Box<ProxiedBody>),
@@ -271,7 +271,7 @@ impl Visit {
             retry_wait_left: config.retries.longest_wait.get(),
         };
         let call = forward.call(upload).await?;
-        if let Some(protocol) = upgrade.filter(|_| call.answer.response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+        if let Some(protocol) = upgrade.filter(|_| call.response.status() == StatusCode::SWITCHING_PROTOCOLS) {
             return switch(generation, call, &protocol);
         }
         Ok(self.reply(generation, &target, call, &onward.headers, &timeouts))
@@ -314,10 +314,10 @@ impl Visit {
             self.record.own(route);
             let (peer, client, request_id) = (self.peer, self.client, self.record.request_id());
             let asked = Asked { head, path: normal, host, peer, client, request_id };
-            let answer = admin::answer(&proxy.admin, &proxy.state, generation, asked, incoming).await?;
-            return Ok(ControlFlow::Break(match answer {
-                Answer::Whole(response) => Reply::Own(response),
-                Answer::Events(response, listener) => Reply::Events(response, listener),
+            let (response, listener) = admin::answer(&proxy.admin, &proxy.state, generation, asked, incoming).await?;
+            return Ok(ControlFlow::Break(match listener {
+                None => Reply::Own(response),
+                Some(listener) => Reply::Events(response, listener),
             }));
         }
         if let (Some(cors), Some(verdict)) = (&generation.cors, &self.browser.cors)
@@ -424,8 +424,8 @@ impl Visit {
         sent: &HeaderMap,
         timeouts: &Timeouts,
     ) -> Reply {
-        let Call { answer, outcome, permit, in_flight } = call;
-        let (mut head, incoming) = answer.response.into_parts();
+        let Call { response, outcome, permit, in_flight } = call;
+        let (mut head, incoming) = response.into_parts();
         if self.is_grpc {
             self.record.grpc_status(grpc::status(&head.headers));
         }
@@ -462,8 +462,8 @@ fn normal(path: &str) -> Result<Cow<'_, str>, Refusal> {
 
 /// The backend agreed to speak another protocol.
 fn switch(generation: &Generation, call: Call, protocol: &HeaderValue) -> Result<Reply, Refusal> {
-    let Call { answer, in_flight, .. } = call;
-    let (mut head, body) = answer.response.into_parts();
+    let Call { response, in_flight, .. } = call;
+    let (mut head, body) = response.into_parts();
     let stream = match body {
         ResponseBody::Left(body) => body.into_stream(),
         ResponseBody::Right(_) => None,

@@ -112,8 +112,8 @@ impl Default for Config {
 impl Config {
     /// How calls are shared among the backends of `service`.
     pub(crate) fn balancer_of(&self, service: &str) -> LoadBalancer {
-        let own = self.services.by_name().into_iter().find(|(name, _)| *name == service);
-        let strategy = own.and_then(|(_, settings)| settings.strategy).unwrap_or(self.load_balancer.strategy);
+        let own = self.services.get(service).and_then(|settings| settings.strategy);
+        let strategy = own.unwrap_or(self.load_balancer.strategy);
         LoadBalancer { strategy, ..self.load_balancer.clone() }
     }
 }
@@ -204,6 +204,11 @@ impl Services {
             ("payment", &self.payment),
             ("notification", &self.notification),
         ]
+    }
+
+    /// The service of this name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Service> {
+        self.by_name().into_iter().find_map(|(known, service)| (known == name).then_some(service))
     }
 
     pub(crate) fn by_name_mut(&mut self) -> [(&'static str, &mut Service); 4] {

@@ -46,8 +46,8 @@ pub(crate) struct Timeouts {
     pub(crate) pool_size: usize,
 }
 
-/// A backend's answer.
-pub(crate) struct Answer {
+/// What came of a call.
+pub(crate) struct Received {
     pub(crate) response: Response<ResponseBody>,
     /// A connection was found closed and the request sent over another.
     pub(crate) resent: bool,
@@ -96,14 +96,14 @@ async fn connect(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<TcpStream, 
 struct TooLate;
 
 /// Waits for the head of an answer. While the request's body still moves, the backend's time has not begun.
-async fn await_head<T>(answer: impl Future<Output = T>, timeouts: &Timeouts) -> Result<T, TooLate> {
-    let mut answer = pin!(answer);
+async fn await_head<T>(response: impl Future<Output = T>, timeouts: &Timeouts) -> Result<T, TooLate> {
+    let mut response = pin!(response);
     let begun = Instant::now();
     loop {
         let since = timeouts.upload.as_ref().map_or(begun, |upload| upload.latest().max(begun));
         let due = timeouts.head.map(|head| since + head).into_iter().chain(timeouts.end).min();
-        let Some(due) = due else { return Ok(answer.await) };
-        match timer::until(due, answer.as_mut()).await {
+        let Some(due) = due else { return Ok(response.await) };
+        match timer::until(due, response.as_mut()).await {
             Some(value) => return Ok(value),
             None if timeouts.end.is_some_and(|end| end <= Instant::now()) => return Err(TooLate),
             None if timeouts.upload.as_ref().is_some_and(|upload| upload.latest() > since) => {}

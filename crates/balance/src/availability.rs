@@ -124,24 +124,21 @@ struct Plan {
 }
 
 impl Default for Availability {
+    /// Before the first verdict everybody takes calls: a start refuses nothing.
     fn default() -> Self {
-        Self::new()
+        Self { usable: AtomicU64::new(u64::MAX), spare: AtomicU64::new(0), panics: AtomicBool::new(false) }
     }
 }
 
 impl Availability {
-    /// Before the first verdict everybody takes calls: a start refuses nothing.
-    pub const fn new() -> Self {
-        Self { usable: AtomicU64::new(u64::MAX), spare: AtomicU64::new(0), panics: AtomicBool::new(false) }
-    }
-
     /// Who takes calls, and who does when they all failed.
     #[inline]
     pub fn get(&self) -> (BackendSet, BackendSet) {
         (BackendSet(self.usable.load(Relaxed)), BackendSet(self.spare.load(Relaxed)))
     }
 
-    /// Works it out anew from what checks say of each; nothing for one that takes no part. Returns whether the panic rule applies now, when that has changed.
+    /// Works it out anew from what checks say of each; nothing for one that takes no part. Returns whether the panic rule applies
+    /// now, when that has changed.
     pub fn update(&self, verdicts: impl Iterator<Item = Option<Verdict>>) -> Option<bool> {
         let plan = plan(verdicts);
         self.usable.store(plan.usable.0, Relaxed);
@@ -223,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_change_of_the_panic_rule_is_told_once() {
-        let availability = Availability::new();
+        let availability = Availability::default();
         assert_eq!(availability.update([H, H].into_iter().map(Some)), None);
         assert_eq!(availability.update([H, S].into_iter().map(Some)), Some(true));
         assert_eq!(availability.update([S, S].into_iter().map(Some)), None);

@@ -255,22 +255,14 @@ struct Policy {
     steps: [(u32, u32); STEPS as usize],
     begun: Instant,
     step: u64,
-    in_a_row: u32,
-    /// How often it opened since it last recovered.
-    opened: u32,
-    /// Where it shows what it counts.
+    /// Where it counts failures in a row, and how often it opened.
     seen: Arc<Seen>,
 }
 
 impl Policy {
     fn new(rules: Rules, seen: Arc<Seen>) -> Self {
         let begun = failsafe_now();
-        Self { rules, steps: Default::default(), begun, step: 0, in_a_row: 0, opened: 0, seen }
-    }
-
-    fn show(&self) {
-        self.seen.in_a_row.store(self.in_a_row, SeqCst);
-        self.seen.opened.store(self.opened, SeqCst);
+        Self { rules, steps: Default::default(), begun, step: 0, seen }
     }
 
     /// The step of the window that is now, with what has left the window forgotten.
@@ -289,14 +281,14 @@ impl Policy {
     fn has_tripped(&self) -> bool {
         let (calls, failures) = self.steps.iter().fold((0, 0), |(c, f), step| (c + step.0, f + step.1));
         let share = f64::from(failures) / f64::from(calls.max(1));
-        self.in_a_row >= MOST_IN_A_ROW || (calls >= FEWEST_CALLS && share >= WORST_SHARE)
+        self.seen.in_a_row.load(SeqCst) >= MOST_IN_A_ROW || (calls >= FEWEST_CALLS && share >= WORST_SHARE)
     }
 
     /// Doubles with each failed trial up to [`LONGEST_OPEN`], with up to a fifth less so that callers do not probe in step.
-    fn open_for(&mut self) -> Duration {
+    fn open_for(&self) -> Duration {
         let longest = LONGEST_OPEN.max(self.rules.open_for);
-        let full = self.rules.open_for.saturating_mul(1 << self.opened.min(10)).min(longest);
-        self.opened += 1;
+        let before = self.seen.opened.fetch_add(1, SeqCst);
+        let full = self.rules.open_for.saturating_mul(1 << before.min(10)).min(longest);
         full.mul_f64(1.0 - 0.2 * chance::fraction())
     }
 }
@@ -312,31 +304,28 @@ fn failsafe_now() -> Instant {
 
 impl FailurePolicy for Policy {
     fn record_success(&mut self) {
-        if self.in_a_row != 0 {
-            self.in_a_row = 0;
-            self.show();
+        if self.seen.in_a_row.load(SeqCst) != 0 {
+            self.seen.in_a_row.store(0, SeqCst);
         }
         self.current().0 += 1;
     }
 
     fn mark_dead_on_failure(&mut self) -> Option<Duration> {
-        self.in_a_row += 1;
+        self.seen.in_a_row.fetch_add(1, SeqCst);
         let step = self.current();
         *step = (step.0 + 1, step.1 + 1);
         // Once it has opened, only a recovery clears the count: a failed trial opens it again.
-        let open_for = (self.opened > 0 || self.has_tripped()).then(|| self.open_for());
+        let open_for = (self.seen.opened.load(SeqCst) > 0 || self.has_tripped()).then(|| self.open_for());
         if let Some(open_for) = open_for {
             *self.seen.until.lock() = Some(failsafe_now() + open_for);
         }
-        self.show();
         open_for
     }
 
     fn revived(&mut self) {
         self.steps = Default::default();
-        self.in_a_row = 0;
-        self.opened = 0;
-        self.show();
+        self.seen.in_a_row.store(0, SeqCst);
+        self.seen.opened.store(0, SeqCst);
     }
 }
 

@@ -50,17 +50,13 @@ pub struct PassiveHealth {
 }
 
 impl Default for PassiveHealth {
+    /// Nothing was seen yet.
     fn default() -> Self {
-        Self::new()
+        Self { begun: Instant::now(), seen: AtomicU8::new(0), at: AtomicU64::new(0), error: Mutex::new(None) }
     }
 }
 
 impl PassiveHealth {
-    /// Nothing was seen yet.
-    pub fn new() -> Self {
-        Self { begun: Instant::now(), seen: AtomicU8::new(0), at: AtomicU64::new(0), error: Mutex::new(None) }
-    }
-
     /// Notes what was seen and returns what was seen before.
     pub fn note(&self, seen: Seen, error: Option<&str>) -> Seen {
         let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -114,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_held_against_it_until_it_answers() {
-        let health = PassiveHealth::new();
+        let health = PassiveHealth::default();
         assert_eq!((health.last(), health.age(), health.is_fit()), (Seen::Never, None, true));
         assert_eq!(health.note(Seen::Down, Some("refused")), Seen::Never);
         assert!(!health.is_fit() && health.age().is_some());

@@ -21,17 +21,13 @@ struct State {
 }
 
 impl Default for PeakEwma {
+    /// Nothing is known: as good as the best.
     fn default() -> Self {
-        Self::new()
+        Self(Mutex::new(State { seconds: 0.0, at: Instant::now() }))
     }
 }
 
 impl PeakEwma {
-    /// Nothing is known: as good as the best.
-    pub fn new() -> Self {
-        Self(Mutex::new(State { seconds: 0.0, at: Instant::now() }))
-    }
-
     /// A call took this long to be answered, or failed.
     pub fn observe(&self, took: Duration, success: bool) {
         let took = if success { took } else { took.max(FAILURE) };
@@ -84,7 +80,7 @@ mod tests {
     fn a_peak_counts_at_once_and_fades() {
         let begun = Instant::now();
         let after = |seconds| begun + Duration::from_secs(seconds);
-        let average = PeakEwma::new();
+        let average = PeakEwma::default();
         average.observe_at(0.010, begun);
         average.observe_at(1.0, begun);
         assert!((average.load_at(0, begun) - 1.0).abs() < 1e-9);
@@ -97,7 +93,7 @@ mod tests {
     #[test]
     fn calls_in_flight_multiply_and_failures_are_slow() {
         let begun = Instant::now();
-        let average = PeakEwma::new();
+        let average = PeakEwma::default();
         assert!(average.load_at(3, begun) > average.load_at(2, begun));
         average.observe(Duration::from_millis(1), false);
         assert!(average.load(0) > 4.0);

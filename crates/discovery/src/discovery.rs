@@ -175,28 +175,15 @@ impl Discovery {
             (known.failures == 1).then(|| known.found.as_ref().map(Vec::len))
         });
         drop(known);
-        match news.flatten() {
-            Some(Some(count)) => tracing::warn!(
-                service,
-                source,
-                error = why,
-                "{source} cannot be looked up; the {count} backends of {service} known from it are kept"
-            ),
-            Some(None) if left > 0 => tracing::warn!(
-                service,
-                source,
-                error = why,
-                "{source} cannot be looked up yet; the {left} backends of {service} from where it was looked up before \
-                 are kept"
-            ),
-            Some(None) => tracing::warn!(
-                service,
-                source,
-                error = why,
-                "{source} cannot be looked up yet; {service} has no backends from it"
-            ),
-            None => {}
-        }
+        let kept = match news.flatten() {
+            None => return,
+            Some(Some(count)) => format!("; the {count} backends of {service} known from it are kept"),
+            Some(None) if left > 0 => {
+                format!(" yet; the {left} backends of {service} from where it was looked up before are kept")
+            }
+            Some(None) => format!(" yet; {service} has no backends from it"),
+        };
+        tracing::warn!(service, source, error = why, "{source} cannot be looked up{kept}");
     }
 
     /// Puts into force what is known of these.

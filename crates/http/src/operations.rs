@@ -16,7 +16,7 @@ pub fn health(report: &Report) -> Response<Bytes> {
 
 /// 200 as long as the process answers at all.
 pub fn live() -> Response<Bytes> {
-    answer(JSON, r#"{"status":"up"}"#)
+    response(JSON, r#"{"status":"up"}"#)
 }
 
 /// 503 while a dependency is down or the process drains: a load balancer sends its requests elsewhere.
@@ -37,15 +37,15 @@ pub fn unready(state: &impl Serialize) -> Response<Bytes> {
 pub fn metrics(metrics: &Metrics, headers: &HeaderMap) -> Response<Bytes> {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let (kind, text) = metrics.render_for(accept);
-    answer(HeaderValue::from_static(kind), text)
+    response(HeaderValue::from_static(kind), text)
 }
 
 /// A state as JSON, which nobody keeps.
 pub fn json(state: &impl Serialize) -> Response<Bytes> {
-    answer(JSON, serde_json::to_vec(state).unwrap_or_default())
+    response(JSON, serde_json::to_vec(state).unwrap_or_default())
 }
 
-fn answer(kind: HeaderValue, body: impl Into<Bytes>) -> Response<Bytes> {
+fn response(kind: HeaderValue, body: impl Into<Bytes>) -> Response<Bytes> {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

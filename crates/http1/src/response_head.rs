@@ -83,22 +83,22 @@ fn may_end(bytes: &[u8], seen: usize) -> bool {
 /// The head that `bytes` begin with; its values share their memory.
 fn parse(bytes: &Bytes) -> Result<Option<Head>, Invalid> {
     let mut room = [const { MaybeUninit::<Header<'_>>::uninit() }; MOST_HEADERS];
-    let mut answer = httparse::Response::new(&mut []);
+    let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    let length = match config.parse_response_with_uninit_headers(&mut answer, bytes, &mut room) {
+    let length = match config.parse_response_with_uninit_headers(&mut response, bytes, &mut room) {
         Ok(Status::Complete(length)) if length > LARGEST_HEAD => return Err(TOO_LARGE),
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(Invalid("the head of the answer has too many lines")),
         Err(_) => return Err(Invalid("the head of the answer is not HTTP/1.1")),
     };
-    let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(Invalid("the status of the answer is not one"))?;
-    let reason = answer.reason.filter(|reason| status.canonical_reason() != Some(reason));
+    let reason = response.reason.filter(|reason| status.canonical_reason() != Some(reason));
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = status;
-    parts.version = if answer.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    parts.headers = fields::read(bytes, answer.headers, MORE)?;
+    parts.version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    parts.headers = fields::read(bytes, response.headers, MORE)?;
     if let Some(reason) = reason {
         // A copy, or whoever keeps it would hold all of the head.
         parts.extensions.insert(ReasonPhrase(Bytes::copy_from_slice(reason.as_bytes())));

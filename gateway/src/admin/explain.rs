@@ -12,9 +12,9 @@ use super::input::{self, Query};
 use crate::docs;
 use crate::message::path;
 use crate::message::refusal::Refusal;
-use crate::services::Cluster;
 use crate::services::operation::Operation;
 use crate::services::routes::Route;
+use crate::services::{Cluster, Member};
 use crate::state::generation::Generation;
 use shop_discovery::Protocol;
 
@@ -32,7 +32,7 @@ struct Imagined {
 /// The answer.
 pub(super) fn explain(generation: &Generation, query: &Query<'_>) -> Result<Value, Refusal> {
     let Some(target) = query.get("path") else {
-        return Err(input::invalid("path", "missing", "is needed, such as /api/products/7".to_owned()));
+        return Err(input::invalid("path", "missing", "is needed, such as /api/products/7"));
     };
     let asked = imagine(query)?;
     let raw = target.split('?').next().unwrap_or_default();
@@ -82,7 +82,7 @@ fn routed(answer: &mut Value, generation: &Generation, route: &Route, inner: &st
 
 /// In the order in which they would be tried; those that would not be tried come last.
 fn backends(cluster: &Cluster) -> Value {
-    let one = |(member, standing, breaker): (&crate::services::Member, &'static str, Option<&'static str>)| {
+    let one = |(member, standing, breaker): (&Member, _, _)| {
         let why = match (standing, breaker) {
             ("draining", _) => Some("it is draining: it gets no new calls"),
             ("out", _) => Some("its health checks fail, and others are well"),
@@ -110,21 +110,14 @@ fn own_route(generation: &Generation, path: &str) -> Option<&'static str> {
 }
 
 fn imagine(query: &Query<'_>) -> Result<Imagined, Refusal> {
-    let method = query.get("method").unwrap_or("GET");
-    let Ok(method) = method.to_ascii_uppercase().parse::<Method>() else {
-        return Err(input::invalid("method", "invalid", "is not a method".to_owned()));
-    };
-    let client = match query.get("client").map(str::parse) {
-        None => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        Some(Ok(client)) => client,
-        Some(Err(_)) => return Err(input::invalid("client", "invalid", "is not an address".to_owned())),
-    };
+    let method = query.get("method").unwrap_or("GET").to_ascii_uppercase().parse();
+    let method = method.map_err(|_| input::invalid("method", "invalid", "is not a method"))?;
+    let client = query.get("client").map_or(Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)), str::parse);
+    let client = client.map_err(|_| input::invalid("client", "invalid", "is not an address"))?;
     let mut headers = HeaderMap::new();
     if let Some(origin) = query.get("origin") {
-        let Ok(origin) = HeaderValue::from_str(origin) else {
-            return Err(input::invalid("origin", "invalid", "is not an origin".to_owned()));
-        };
-        headers.insert(header::ORIGIN, origin);
+        let origin = HeaderValue::from_str(origin);
+        headers.insert(header::ORIGIN, origin.map_err(|_| input::invalid("origin", "invalid", "is not an origin"))?);
     }
     Ok(Imagined { method, headers, client, protocol: query.protocol()? })
 }

@@ -41,7 +41,7 @@ impl<'a> Query<'a> {
                 return Err(invalid(&name, "unknown_parameter", message));
             };
             if found.insert(*known, value.into_owned()).is_some() {
-                return Err(invalid(&name, "repeated", "is given more than once".to_owned()));
+                return Err(invalid(&name, "repeated", "is given more than once"));
             }
         }
         Ok(Self(found))
@@ -57,7 +57,7 @@ impl<'a> Query<'a> {
         match self.get(name) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(_) => Err(invalid(name, "invalid", "must be true or false".to_owned())),
+            Some(_) => Err(invalid(name, "invalid", "must be true or false")),
         }
     }
 
@@ -67,13 +67,14 @@ impl<'a> Query<'a> {
             None => Ok(None),
             Some("http") => Ok(Some(Protocol::Http)),
             Some("grpc") => Ok(Some(Protocol::Grpc)),
-            Some(_) => Err(invalid("protocol", "invalid", "must be http or grpc".to_owned())),
+            Some(_) => Err(invalid("protocol", "invalid", "must be http or grpc")),
         }
     }
 }
 
 /// A parameter that is wrong.
-pub(super) fn invalid(name: &str, code: &'static str, message: String) -> Refusal {
+pub(super) fn invalid(name: &str, code: &'static str, message: impl Into<String>) -> Refusal {
+    let message = message.into();
     Refusal::new(Reason::InvalidParameter, format!("parameter {name}: {message}"))
         .fields(vec![FieldError::new(name, code, message)])
 }

@@ -1,7 +1,7 @@
 //! The gateway's own routes: health for probes and people, metrics for scrapers.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 use shop_balance::Seen;
 use shop_http::operations;
@@ -12,6 +12,7 @@ use crate::message::refusal::Refusal;
 use crate::services::operation::Operation;
 use crate::services::{Backend, Member, Service};
 use crate::state::State;
+use crate::state::generation::Generation;
 
 /// The answer of an own route.
 pub(crate) fn answer(
@@ -21,8 +22,7 @@ pub(crate) fn answer(
     state: &State,
 ) -> Result<Response<Bytes>, Refusal> {
     if operation != Operation::Server && !matches!(*method, Method::GET | Method::HEAD) {
-        return Err(Refusal::new(Reason::MethodRefused, format!("{} does not take {method}", operation.path()))
-            .header(header::ALLOW, HeaderValue::from_static("GET, HEAD")));
+        return Err(Refusal::of_method(operation.path(), method, "GET, HEAD"));
     }
     Ok(match operation {
         Operation::Server => about_server(method)?,
@@ -52,13 +52,8 @@ pub(crate) fn status(state: &State) -> &'static str {
     if state.lifecycle.is_draining() {
         return "draining";
     }
-    let fine = state
-        .settings
-        .current()
-        .table
-        .services()
-        .iter()
-        .all(|service| !service.enabled || service_status(service) != "down");
+    let generation = state.settings.current();
+    let fine = generation.table.services().iter().all(|service| !service.enabled || service_status(service) != "down");
     if fine { "up" } else { "degraded" }
 }
 
@@ -67,11 +62,7 @@ pub(crate) fn service_status(service: &Service) -> &'static str {
     if !service.enabled {
         return "disabled";
     }
-    let mut backends = service.backends().map(|backend| backend.state()).peekable();
-    if backends.peek().is_none() {
-        return "down";
-    }
-    let states: Vec<_> = backends.collect();
+    let states: Vec<_> = service.backends().map(|backend| backend.state()).collect();
     if states.iter().all(|seen| *seen == Seen::Down) {
         "down"
     } else if states.contains(&Seen::Up) {
@@ -81,17 +72,15 @@ pub(crate) fn service_status(service: &Service) -> &'static str {
     }
 }
 
+fn by_service(generation: &Generation, tell: impl Fn(&Service) -> Value) -> Value {
+    generation.table.services().iter().map(|service| (service.name, tell(service))).collect()
+}
+
 fn summary(state: &State) -> Value {
-    let generation = state.settings.current();
-    let services: serde_json::Map<_, _> = generation
-        .table
-        .services()
-        .iter()
-        .map(|service| {
-            let backends: Vec<_> = service.backends().map(|backend| backend_summary(backend)).collect();
-            (service.name.to_owned(), json!({"status": service_status(service), "backends": backends}))
-        })
-        .collect();
+    let services = by_service(&state.settings.current(), |service| {
+        let backends: Value = service.backends().map(|backend| backend_summary(backend)).collect();
+        json!({"status": service_status(service), "backends": backends})
+    });
     json!({"status": status(state), "services": services})
 }
 
@@ -115,22 +104,16 @@ fn backend_summary(backend: &Backend) -> Value {
 
 fn detailed(state: &State) -> Value {
     let generation = state.settings.current();
-    let services: serde_json::Map<_, _> = generation
-        .table
-        .services()
-        .iter()
-        .map(|service| {
-            let list = |members: &[Member]| -> Value { members.iter().map(backend_detail).collect() };
-            let detail = json!({
-                "status": service_status(service),
-                "enabled": service.enabled,
-                "active_requests": service.metrics.active.get(),
-                "backends": list(service.http.members()),
-                "grpc_backends": list(service.grpc.members()),
-            });
-            (service.name.to_owned(), detail)
+    let services = by_service(&generation, |service| {
+        let list = |members: &[Member]| -> Value { members.iter().map(backend_detail).collect() };
+        json!({
+            "status": service_status(service),
+            "enabled": service.enabled,
+            "active_requests": service.metrics.active.get(),
+            "backends": list(service.http.members()),
+            "grpc_backends": list(service.grpc.members()),
         })
-        .collect();
+    });
     json!({
         "status": status(state),
         "version": env!("CARGO_PKG_VERSION"),
@@ -152,8 +135,6 @@ pub(crate) fn backend_detail(member: &Member) -> Value {
     detail["source"] = json!(member.source);
     detail["active_requests"] = backend.in_flight().into();
     detail["circuit_breaker"] = member.breaker.as_ref().map(|breaker| breaker.state().word()).into();
-    let pooled = backend.connections.pooled();
-    let open = backend.connections.open_channels();
-    detail["idle_connections"] = (pooled + open).into();
+    detail["idle_connections"] = backend.connections.unused().into();
     detail
 }

@@ -1,16 +1,14 @@
 //! Asking a service for its description, over a connection of its own: it takes nothing from the pools of calls, and says
 //! nothing about breakers and health.
 
-use std::pin::pin;
-
-use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use shop_balance::Seen;
 
+use crate::services::check::probe::{alongside, request};
 use crate::services::{Backend, Member};
 
 const AGENT: HeaderValue = HeaderValue::from_static("shop-gateway-docs");
@@ -59,28 +57,18 @@ pub(super) async fn ask(members: &[Member], path: &str) -> Result<Value, Error> 
 async fn ask_one(backend: &Backend, path: &str) -> Result<Value, Error> {
     let stream = shop_runtime::dial(backend.address()).await?;
     stream.set_nodelay(true)?;
-    let request = Request::builder()
-        .uri(path)
-        .header(header::HOST, backend.label().trim_start_matches("http://"))
-        .header(header::USER_AGENT, AGENT)
-        .header(header::ACCEPT, "application/json")
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())?;
+    let mut request = request(backend, path, AGENT)?;
+    request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let record = async {
-        let answer = sender.send_request(request).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(Error::Status(answer.status()));
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(Error::Status(response.status()));
         }
-        let body = Limited::new(answer.into_body(), LONGEST).collect().await.map_err(|_| Error::Body)?;
+        let body = Limited::new(response.into_body(), LONGEST).collect().await.map_err(|_| Error::Body)?;
         understand(&body.to_bytes())
     };
-    let mut record = pin!(record);
-    tokio::select! {
-        biased;
-        done = &mut record => done,
-        _ = connection => record.await,
-    }
+    alongside(connection, exchange).await
 }
 
 fn understand(body: &[u8]) -> Result<Value, Error> {

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
-use shop_http1::fields::MOST_HEADERS;
+use shop_http1::fields::{self, MOST_HEADERS, has_word};
 
 use crate::message::client::{Client, X_FORWARDED_FOR};
 use crate::message::outcome::FAULT_SCOPE;
@@ -196,7 +196,7 @@ fn remove_claims(headers: &mut HeaderMap, through_proxy: bool) {
 
 /// Removes the headers of one connection and those that `Connection` names. True when the sender takes trailers.
 fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
-    let takes_trailers = headers.get_all(header::TE).iter().any(names_trailers);
+    let takes_trailers = headers.get_all(header::TE).iter().any(|te| has_word(te.as_bytes(), "trailers"));
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
@@ -213,10 +213,6 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
         headers.remove(name);
     }
     takes_trailers
-}
-
-fn names_trailers(te: &HeaderValue) -> bool {
-    te.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// What the gateway says about a request to the backend.
@@ -372,11 +368,7 @@ pub(crate) fn overrule(headers: &mut HeaderMap) {
 pub(crate) fn lines(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     let first = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
     let mut lines = first.into_bytes();
-    for (name, value) in headers {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            lines.extend_from_slice(part);
-        }
-    }
+    fields::write(headers, &mut lines);
     lines.extend_from_slice(b"\r\n");
     lines
 }

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::percent_encode_byte;
+
 /// A path that has two readings, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadPath {
@@ -39,9 +41,8 @@ pub(crate) fn normalise(path: &str) -> Result<Cow<'_, str>, BadPath> {
         return Ok(Cow::Borrowed(path));
     }
     let mut segments: Vec<String> = Vec::new();
-    let mut pieces = path[1..].split('/').peekable();
     let mut ends_in_slash = false;
-    while let Some(piece) = pieces.next() {
+    for piece in path[1..].split('/') {
         ends_in_slash = false;
         match piece {
             "" | "." => ends_in_slash = true,
@@ -50,9 +51,6 @@ pub(crate) fn normalise(path: &str) -> Result<Cow<'_, str>, BadPath> {
                 ends_in_slash = true;
             }
             _ => segments.push(segment(piece)?),
-        }
-        if pieces.peek().is_none() {
-            break;
         }
     }
     let mut normal = String::with_capacity(path.len());
@@ -105,7 +103,7 @@ fn segment(raw: &str) -> Result<String, BadPath> {
             if byte.is_ascii() {
                 normal.push(char::from(byte));
             } else {
-                push_escaped(&mut normal, byte);
+                normal.push_str(percent_encode_byte(byte));
             }
             byte
         };
@@ -134,21 +132,9 @@ fn check_decoded(decoded: &[u8]) -> Result<(), BadPath> {
     Ok(())
 }
 
-/// Writes `byte` as a percent sign and two hexadecimal digits.
-pub(crate) fn push_escaped(text: &mut String, byte: u8) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    text.push('%');
-    text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-    text.push(char::from(DIGITS[usize::from(byte & 15)]));
-}
-
 fn hex(digit: u8) -> Result<u8, BadPath> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        b'A'..=b'F' => Ok(digit - b'A' + 10),
-        _ => Err(BadPath::BadEscape),
-    }
+    let value = char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    value.ok_or(BadPath::BadEscape)
 }
 
 const fn is_unreserved(byte: u8) -> bool {

@@ -4,18 +4,20 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use shop_browser::csrf::Sender;
 use shop_fault::FieldError;
 use shop_http::problem::{self, Body};
 
-use crate::message::path::push_escaped;
 use crate::message::reason::Reason;
 
 /// Carries [`Reason::word`] on everything the gateway answers by itself.
 pub(crate) const X_GATEWAY_REASON: HeaderName = HeaderName::from_static("x-gateway-reason");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// What `grpc-message` escapes beside bytes over 0x7f: the rest of printable ASCII stays.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// A request the gateway answers itself, and why.
 #[derive(Debug)]
@@ -45,6 +47,12 @@ impl Refusal {
     /// A refusal; `detail` is for people.
     pub(crate) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { reason, detail: detail.into(), retry_after: None, headers: Vec::new(), errors: Vec::new(), page: None }
+    }
+
+    /// Of a request to `route` with a `method` that it does not take; `allowed` are those it does.
+    pub(crate) fn of_method(route: &str, method: &Method, allowed: &'static str) -> Self {
+        Self::new(Reason::MethodRefused, format!("{route} does not take {method}"))
+            .header(header::ALLOW, HeaderValue::from_static(allowed))
     }
 
     /// Says when a retry makes sense.
@@ -116,23 +124,11 @@ impl Refusal {
 pub(crate) fn grpc_status(reason: Reason, detail: &str) -> HeaderMap {
     let mut status = HeaderMap::with_capacity(3);
     status.insert(GRPC_STATUS, HeaderValue::from(u16::from(reason.grpc())));
-    if let Ok(message) = HeaderValue::from_str(&percent_encode(detail)) {
+    if let Ok(message) = HeaderValue::from_str(&utf8_percent_encode(detail, ESCAPED).to_string()) {
         status.insert(GRPC_MESSAGE, message);
     }
     status.insert(X_GATEWAY_REASON, reason.header());
     status
-}
-
-/// The encoding of `grpc-message`: printable ASCII but `%` stays, the rest is escaped byte by byte.
-fn percent_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b' '..=b'$' | b'&'..=b'~' => out.push(char::from(byte)),
-            _ => push_escaped(&mut out, byte),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

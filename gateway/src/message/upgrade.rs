@@ -7,6 +7,7 @@
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode, Version};
+use shop_http1::fields::has_word;
 
 /// The protocol that the request asks for and that may be passed on; `has_body` when it has a body.
 pub(crate) fn asked(request: &Parts, has_body: bool) -> Option<HeaderValue> {
@@ -35,10 +36,7 @@ pub(crate) fn write(headers: &mut HeaderMap, protocol: &HeaderValue) {
 }
 
 fn names_upgrade(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::CONNECTION).iter();
-    lines
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    headers.get_all(header::CONNECTION).iter().any(|line| has_word(line.as_bytes(), "upgrade"))
 }
 
 /// One protocol, perhaps with a version, that is not HTTP itself: over `h2c` a client could speak to the backend past every

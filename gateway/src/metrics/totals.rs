@@ -38,27 +38,22 @@ impl Totals {
     /// What was counted after `earlier`.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let mut since = self.clone();
-        since.requests = since.requests.saturating_sub(earlier.requests);
-        since.failed = since.failed.saturating_sub(earlier.failed);
-        since.retries = since.retries.saturating_sub(earlier.retries);
-        since.endless = since.endless.saturating_sub(earlier.endless);
-        let lists = since.refusals.iter_mut().zip(&earlier.refusals);
-        for (count, before) in lists.chain(since.durations.iter_mut().zip(&earlier.durations)) {
-            *count = count.saturating_sub(*before);
-        }
+        since.each(earlier, |count, before| *count = count.saturating_sub(before));
         since
     }
 
     /// Adds those of another service.
     pub(crate) fn add(&mut self, other: &Self) {
-        self.requests += other.requests;
-        self.failed += other.failed;
-        self.retries += other.retries;
-        self.endless += other.endless;
+        self.each(other, |count, more| *count += more);
+    }
+
+    fn each(&mut self, other: &Self, change: impl Fn(&mut u64, u64)) {
+        change(&mut self.requests, other.requests);
+        change(&mut self.failed, other.failed);
+        change(&mut self.retries, other.retries);
+        change(&mut self.endless, other.endless);
         let lists = self.refusals.iter_mut().zip(&other.refusals);
-        for (count, more) in lists.chain(self.durations.iter_mut().zip(&other.durations)) {
-            *count += more;
-        }
+        lists.chain(self.durations.iter_mut().zip(&other.durations)).for_each(|(count, by)| change(count, *by));
     }
 
     /// Refusals of whatever reason.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use shop_balance::settings::Retries;
 use shop_balance::{Permit, Reservation};
@@ -20,7 +20,7 @@ use crate::services::{Backend, Cluster, InFlight, Tried};
 use crate::upstream::body::RequestBody;
 use crate::upstream::interim::{Inform, Interim};
 use crate::upstream::retry::{self, Attempt, Chances, Replay, Step};
-use crate::upstream::{Answer, Failed, ResponseBody, Timeouts};
+use crate::upstream::{Failed, Received, ResponseBody, Timeouts};
 
 /// An answer nobody wants is read up to here to keep its connection; beyond, a new connection is cheaper.
 const WORTH_READING: usize = 16 * 1024;
@@ -47,7 +47,7 @@ pub(super) struct Forward<'a> {
 
 /// A call that a backend took.
 pub(super) struct Call {
-    pub(super) answer: Answer,
+    pub(super) response: Response<ResponseBody>,
     /// What the head says of the backend; none when a gRPC call's trailers decide, which its permit waits for.
     pub(super) outcome: Option<Outcome>,
     pub(super) permit: Option<Permit>,
@@ -173,11 +173,11 @@ impl Forward<'_> {
         } else {
             self.http1(backend, body).await
         };
-        trace::answered(span, outcome.as_ref().map(|answer| &answer.response).map_err(|failed| failed.reason));
+        trace::answered(span, outcome.as_ref().map(|received| &received.response).map_err(|failed| failed.reason));
         let failed = match outcome {
-            Ok(mut answer) => {
-                let Some(fault) = fault(&mut answer, self.upgrade) else {
-                    let (call, after) = self.answered(answer, permit, in_flight, begun.elapsed());
+            Ok(mut received) => {
+                let Some(fault) = fault(&mut received.response, self.upgrade) else {
+                    let (call, after) = self.answered(received, permit, in_flight, begun.elapsed());
                     return (Ok(call), after, None);
                 };
                 Failed::sent(Reason::UpstreamInvalid, fault)
@@ -197,18 +197,19 @@ impl Forward<'_> {
     /// What an answer that is valid leads to. Its breaker is told here, unless the trailers decide.
     fn answered(
         &mut self,
-        answer: Answer,
+        received: Received,
         mut permit: Option<Permit>,
         in_flight: InFlight,
         took: Duration,
     ) -> (Call, Option<Attempt>) {
-        let (status, headers) = (answer.response.status(), answer.response.headers());
+        let Received { response, resent } = received;
+        let (status, headers) = (response.status(), response.headers());
         let backend = in_flight.backend();
         backend.answered();
         if self.cluster.wants_latency() {
             backend.latency.observe(took, !outcome::of_http(status, headers).is_ill());
         }
-        if answer.resent {
+        if resent {
             self.record.retried();
         }
         let outcome = self.outcome(status, headers);
@@ -220,7 +221,7 @@ impl Forward<'_> {
         }
         let wait = retry::wait_after(status, headers, self.retry_wait_left);
         let after = wait.filter(|_| !self.is_grpc).map(Attempt::Failed);
-        (Call { answer, outcome, permit, in_flight }, after)
+        (Call { response, outcome, permit, in_flight }, after)
     }
 
     /// What a head says of the backend, if it does.
@@ -233,7 +234,7 @@ impl Forward<'_> {
     }
 
     /// A call over HTTP/1.1, with its informational answers.
-    async fn http1(&self, backend: &Arc<Backend>, body: RequestBody) -> Result<Answer, Failed> {
+    async fn http1(&self, backend: &Arc<Backend>, body: RequestBody) -> Result<Received, Failed> {
         let mut interim = Interim::new(self.informed.map(|client| Arc::clone(client) as Arc<dyn Inform>));
         backend.connections.http1(self.worker, self.head, body, &mut interim, self.timeouts).await
     }
@@ -269,24 +270,24 @@ impl Forward<'_> {
 }
 
 /// What is wrong with an answer that a proxy may not hand on.
-fn fault(answer: &mut Answer, upgrade: Option<&HeaderValue>) -> Option<String> {
-    let status = answer.response.status();
-    if status.is_informational() && !upgrade::agrees(&answer.response, upgrade) {
+fn fault(response: &mut Response<ResponseBody>, upgrade: Option<&HeaderValue>) -> Option<String> {
+    let status = response.status();
+    if status.is_informational() && !upgrade::agrees(response, upgrade) {
         return Some(format!("the backend answered {status}"));
     }
     // HTTP/1.1 has to know before it keeps the connection, and does it itself.
-    if matches!(answer.response.body(), ResponseBody::Left(_)) {
+    if matches!(response.body(), ResponseBody::Left(_)) {
         return None;
     }
-    headers::settle_length(answer.response.headers_mut()).err().map(str::to_owned)
+    headers::settle_length(response.headers_mut()).err().map(str::to_owned)
 }
 
 impl Call {
     /// Another answer is better. What this one still sends is read if it is little, so that its connection can be used
     /// again: to close connections in an outage makes it worse.
     fn discard(self) {
-        let Self { answer, in_flight, .. } = self;
-        let whole = match answer.response.into_body() {
+        let Self { response, in_flight, .. } = self;
+        let whole = match response.into_body() {
             body @ ResponseBody::Left(_) => Limited::new(body, WORTH_READING).collect(),
             ResponseBody::Right(_) => return,
         };

@@ -172,7 +172,7 @@ impl ProxiedBody {
             permit.judge(outcome);
         }
         if outcome.is_ill() {
-            self.in_flight.failed(reason, detail);
+            self.in_flight.backend().failed(reason, detail);
         }
         record.broke_off(reason);
         if self.grpc {

@@ -61,11 +61,11 @@ pub(crate) fn hand_on(span: &Span, headers: &mut HeaderMap) {
 }
 
 /// What a backend answered, or why it did not.
-pub(crate) fn answered<B>(mut span: Span, answer: Result<&Response<B>, Reason>) {
+pub(crate) fn answered<B>(mut span: Span, response: Result<&Response<B>, Reason>) {
     if !span.is_recorded() {
         return;
     }
-    match answer {
+    match response {
         Ok(response) => {
             let status = response.status();
             span.set("http.response.status_code", i64::from(status.as_u16()));

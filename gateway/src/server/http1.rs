@@ -93,8 +93,8 @@ impl Connection {
                 Ok(Some(head)) => head,
                 Ok(None) => return self.end().await,
                 Err(fault) => {
-                    let answer = worker.handler.refuse(&self.state, &fault);
-                    return self.leave(answer).await;
+                    let response = worker.handler.refuse(&self.state, &fault);
+                    return self.leave(response).await;
                 }
             };
             let (then, tunnel) = self.serve(worker, peer, head).await;
@@ -431,10 +431,10 @@ impl Connection {
         poll_fn(shut).await;
     }
 
-    /// Sends `answer`, and waits until the client has seen it: to close with unread bytes would reset the connection.
-    async fn leave(mut self, answer: Bytes) {
+    /// Sends `response`, and waits until the client has seen it: to close with unread bytes would reset the connection.
+    async fn leave(mut self, response: Bytes) {
         self.state.leaves();
-        let mut lingering = LingeringClose::new(answer);
+        let mut lingering = LingeringClose::new(response);
         let mut leave = |cx: &mut Context<'_>| {
             if self.state.poll_cut(cx).is_ready() {
                 return Poll::Ready(());

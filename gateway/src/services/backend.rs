@@ -42,10 +42,10 @@ impl Backend {
         let endpoint = Endpoint::new(spec.host.clone(), spec.port, label, opened, reused);
         Self {
             connections: Connections::new(endpoint, site.workers),
-            health: PassiveHealth::new(),
+            health: PassiveHealth::default(),
             checks: HealthRecord::default(),
             slow_start: Arc::new(SlowStart::new(slow_start)),
-            latency: PeakEwma::new(),
+            latency: PeakEwma::default(),
             metrics,
             protocol,
         }
@@ -60,11 +60,6 @@ impl Backend {
     /// How long its share grows after it recovered.
     pub(super) fn grow_within(&self, slow_start: Duration) {
         self.slow_start.set_window(slow_start);
-    }
-
-    /// No generation names it any more: connections are closed as soon as no call uses them.
-    pub(crate) fn retire(&self) {
-        self.connections.retire();
     }
 
     /// `http://host:port`.
@@ -85,11 +80,6 @@ impl Backend {
     /// Calls that it has not finished.
     pub(crate) fn in_flight(&self) -> usize {
         self.connections.endpoint.in_flight()
-    }
-
-    /// What one more call would cost here.
-    pub(crate) fn load(&self) -> f64 {
-        self.latency.load(self.in_flight())
     }
 
     /// Counts a call until the guard is dropped, which is when the answer's body has ended.
@@ -175,11 +165,6 @@ impl InFlight {
     /// The backend.
     pub(crate) fn backend(&self) -> &Arc<Backend> {
         &self.0
-    }
-
-    /// The backend broke off.
-    pub(crate) fn failed(&self, reason: Reason, detail: &str) {
-        self.0.failed(reason, detail);
     }
 }
 

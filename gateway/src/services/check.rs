@@ -1,6 +1,6 @@
 //! Active health checks: every backend is asked at intervals, by one task away from the threads that serve.
 
-mod probe;
+pub(crate) mod probe;
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ pub(crate) trait Targets {
     fn health_check(&self) -> &HealthCheck;
 }
 
-/// Checks until dropped, whatever generation is in force: `current` gives it, and `changes` tells when there is another. A check that runs while generations change goes on: where they
-/// change often, a backend that hangs would never be found to.
+/// Checks until dropped, whatever generation is in force: `current` gives it, and `changes` tells when there is another. A check
+/// that runs while generations change goes on: where they change often, a backend that hangs would never be found to.
 pub(crate) async fn run<T: Targets>(mut changes: watch::Receiver<u64>, current: impl Fn() -> Arc<T>) {
     let mut attended: Vec<Arc<Backend>> = Vec::new();
     let mut checks = FuturesUnordered::new();
@@ -34,21 +34,13 @@ pub(crate) async fn run<T: Targets>(mut changes: watch::Receiver<u64>, current: 
         for cluster in generation.services().iter().flat_map(|service| service.clusters()) {
             cluster.refresh();
         }
+        let backends = || generation.services().iter().flat_map(|service| service.backends());
         if !generation.health_check().enabled {
             // Checks that ended while they were being switched off may have left word; from here on none will.
-            generation
-                .services()
-                .iter()
-                .flat_map(|service| service.backends())
-                .for_each(|backend| backend.checks.forget());
+            backends().for_each(|backend| backend.checks.forget());
         }
         // All at once the first time, so that none is preferred because it was asked earlier.
-        for backend in generation
-            .services()
-            .iter()
-            .flat_map(|service| service.backends())
-            .filter(|backend| cluster_of(&*generation, backend).is_some())
-        {
+        for backend in backends().filter(|backend| cluster_of(&*generation, backend).is_some()) {
             if !attended.iter().any(|known| Arc::ptr_eq(known, backend)) {
                 attended.push(Arc::clone(backend));
                 checks.push(attend(changes.clone(), &current, Arc::clone(backend)));

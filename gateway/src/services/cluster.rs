@@ -72,11 +72,7 @@ impl Cluster {
             breaker: config.circuit_breaker.clone(),
             retries: config.retries.clone(),
             checked: config.health_check.enabled,
-            looked_up: config
-                .services
-                .by_name()
-                .into_iter()
-                .any(|(name, settings)| name == service && !settings.urls_of(protocol).1.is_empty()),
+            looked_up: config.services.get(service).is_some_and(|settings| !settings.urls_of(protocol).1.is_empty()),
         };
         if let Some(same) = previous.filter(|previous| previous.made_of == made_of) {
             return Arc::clone(same);
@@ -102,7 +98,7 @@ impl Cluster {
             service,
             protocol,
             balancer: Balancer::new(&made_of.balancer, members.len()),
-            availability: Availability::new(),
+            availability: Availability::default(),
             draining,
             budget,
             trial_after: made_of.breaker.timeout.get(),
@@ -197,18 +193,13 @@ impl Cluster {
                 repeat = true;
                 left.remove(place);
                 let member = &self.members[place];
-                let permit = match &member.breaker {
-                    None => None,
-                    Some(breaker) => match breaker.permit() {
-                        None => {
-                            refused = true;
-                            continue;
-                        }
-                        some => some,
-                    },
-                };
+                let permit = member.breaker.as_ref().map(|breaker| breaker.permit());
+                if let Some(None) = permit {
+                    refused = true;
+                    continue;
+                }
                 tried.0.insert(place);
-                return Ok((Arc::clone(&member.backend), permit));
+                return Ok((Arc::clone(&member.backend), permit.flatten()));
             }
         }
         Err(if refused {
@@ -304,7 +295,7 @@ impl Candidate for Member {
 
     #[inline]
     fn load(&self) -> f64 {
-        self.backend.load()
+        self.backend.latency.load(self.in_flight())
     }
 
     #[inline]

@@ -115,7 +115,7 @@ impl Desired {
                 specs.push(BackendSpec::new(url, source));
             }
         };
-        if let Some((_, settings)) = self.settings.services.by_name().into_iter().find(|(name, _)| *name == service) {
+        if let Some(settings) = self.settings.services.get(service) {
             for url in &settings.urls_of(protocol).0 {
                 add(url, Source::Static);
             }

@@ -29,18 +29,9 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    /// The first generation.
-    pub(crate) fn first(merged: &Merged, workers: usize, metrics: &Metrics) -> Self {
-        Self::make(None, &Site { merged, workers, metrics })
-    }
-
-    /// The generation after this one. What both want alike goes on: backends with their connections, breakers and health,
-    /// the limiter with what clients have used, counters.
-    pub(crate) fn next(&self, merged: &Merged, workers: usize, metrics: &Metrics) -> Self {
-        Self::make(Some(self), &Site { merged, workers, metrics })
-    }
-
-    fn make(previous: Option<&Self>, site: &Site<'_>) -> Self {
+    /// The generation after the `previous` one, if there is one. What both want alike goes on: backends with their connections,
+    /// breakers and health, the limiter with what clients have used, counters.
+    pub(crate) fn new(previous: Option<&Self>, site: &Site<'_>) -> Self {
         let config = site.merged.config.clone();
         let same_limits = previous.filter(|previous| previous.config.rate_limit == config.rate_limit);
         let generation = Self {
@@ -81,7 +72,7 @@ impl Generation {
         for service in self.table.services() {
             let stays = |backend: &Arc<Backend>| next.backends().any(|other| Arc::ptr_eq(other, backend));
             for backend in service.backends().filter(|backend| !stays(backend)) {
-                backend.retire();
+                backend.connections.retire();
                 // The same address may stay as a backend of the other protocol; numbers go by address.
                 let namesake = |other: &Service| {
                     other.name == service.name && other.backends().any(|other| other.label() == backend.label())

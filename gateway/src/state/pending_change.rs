@@ -8,6 +8,7 @@ use shop_config::{Change, Problems};
 use super::generation::Generation;
 use super::settings::Settings;
 use crate::metrics::Metrics;
+use crate::services::Site;
 use crate::settings::desired::{Desired, Merged};
 
 /// A change in the making. Nobody else changes anything meanwhile; dropped, it leaves everything as it was.
@@ -64,7 +65,8 @@ impl Validated<'_> {
         if self.changed.is_empty() && before.is_made_of(&self.merged) {
             return before;
         }
-        let next = Arc::new(before.next(&self.merged, settings.workers, metrics));
+        let site = Site { merged: &self.merged, workers: settings.workers, metrics };
+        let next = Arc::new(Generation::new(Some(&before), &site));
         settings.put_into_force(&before, &next, metrics);
         next
     }

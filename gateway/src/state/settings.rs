@@ -11,6 +11,7 @@ use super::generation::Generation;
 use super::reload::Reloads;
 use super::state_file::StateFile;
 use crate::metrics::Metrics;
+use crate::services::Site;
 use crate::settings::desired::Desired;
 use crate::settings::overrides::Overrides;
 
@@ -36,7 +37,7 @@ pub(crate) struct Settings {
 impl Settings {
     /// The first generation is in force.
     pub(super) fn new(desired: Desired, file: Option<StateFile>, workers: usize, metrics: &Metrics) -> Self {
-        let generation = Generation::first(&desired.merged(), workers, metrics);
+        let generation = Generation::new(None, &Site { merged: &desired.merged(), workers, metrics });
         metrics.revision.set(1);
         Self {
             changes: watch::Sender::new(generation.revision),

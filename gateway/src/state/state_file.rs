@@ -42,8 +42,7 @@ impl StateFile {
         let content: Content = serde_json::from_str(&text).with_context(advice)?;
         anyhow::ensure!(content.version == VERSION, "{}: version {} is not known", advice(), content.version);
         for (name, changes) in &content.changes.services {
-            let known = Services::default().by_name().iter().any(|(known, _)| known == name);
-            anyhow::ensure!(known, "{}: there is no service {name}", advice());
+            anyhow::ensure!(Services::default().get(name).is_some(), "{}: there is no service {name}", advice());
             if let Some(stray) = changes.strays().next() {
                 anyhow::bail!("{}: {stray:?} is not http://host:port", advice());
             }

@@ -9,7 +9,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 
-use super::{Answer, Connections, Endpoint, Failed, ResponseBody, Sent, Timeouts, connect, settle, unsent, within};
+use super::{Connections, Endpoint, Failed, Received, ResponseBody, Sent, Timeouts, connect, settle, unsent, within};
 use crate::upstream::body::RequestBody;
 use crate::upstream::retry::Replay;
 
@@ -94,7 +94,7 @@ impl Connections {
         mut body: RequestBody,
         replay: Option<&Replay>,
         timeouts: &Timeouts,
-    ) -> Result<Answer, Failed> {
+    ) -> Result<Received, Failed> {
         let mut stale = None;
         loop {
             let (mut sender, generation, reused) =
@@ -108,7 +108,7 @@ impl Connections {
                         self.endpoint.reused.inc();
                     }
                     let response = response.map(ResponseBody::Right);
-                    return Ok(Answer { response, resent: stale.is_some() });
+                    return Ok(Received { response, resent: stale.is_some() });
                 }
                 Sent::Back(back) if reused && stale.is_none() => {
                     body = back;

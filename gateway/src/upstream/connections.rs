@@ -37,14 +37,10 @@ impl Connections {
         self.pools[worker].sweep(limit);
     }
 
-    /// Unused HTTP/1.1 connections.
-    pub(crate) fn pooled(&self) -> usize {
-        self.pools.iter().map(Pool::len).sum()
-    }
-
-    /// Open HTTP/2 connections.
-    pub(crate) fn open_channels(&self) -> usize {
-        self.channels.iter().filter(|channel| channel.is_open()).count()
+    /// Unused HTTP/1.1 connections, and HTTP/2 connections that are open.
+    pub(crate) fn unused(&self) -> usize {
+        let open = self.channels.iter().filter(|channel| channel.is_open()).count();
+        open + self.pools.iter().map(Pool::len).sum::<usize>()
     }
 
     /// Counts as a call until the guard is dropped.

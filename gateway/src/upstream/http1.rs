@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 
 use self::response_body::Overtime;
 use super::{
-    Answer, Connections, Failed, Lease, Sent, Timeouts, TooLate, await_head, connect, too_late, unfinished, unsent,
+    Connections, Failed, Lease, Received, Sent, Timeouts, TooLate, await_head, connect, too_late, unfinished, unsent,
 };
 use crate::message::headers;
 use crate::message::reason::Reason;
@@ -42,7 +42,7 @@ impl Connections {
         mut body: RequestBody,
         interim: &mut Interim,
         timeouts: &Timeouts,
-    ) -> Result<Answer, Failed> {
+    ) -> Result<Received, Failed> {
         let is_unnoticed = Replay::is_unnoticed(&head.method, &body);
         let lease = || Lease { connections: Arc::clone(self), worker, size: timeouts.pool_size };
         let mut resent = false;
@@ -50,7 +50,7 @@ impl Connections {
             match call(stream, head, body, lease(), interim, timeouts).await {
                 Sent::Answered(response) => {
                     self.endpoint.reused.inc();
-                    return Ok(answered(response, resent));
+                    return Ok(received(response, resent));
                 }
                 Sent::Back(back) => body = back,
                 Sent::Dropped(failed) => {
@@ -69,15 +69,15 @@ impl Connections {
             Err(error) => return Err(unsent(body, error)),
         };
         match call(stream, head, body, lease(), interim, timeouts).await {
-            Sent::Answered(response) => Ok(answered(response, resent)),
+            Sent::Answered(response) => Ok(received(response, resent)),
             Sent::Back(back) => Err(unsent(back, "the connection closed at once".to_owned())),
             Sent::Dropped(failed) | Sent::Failed(failed) => Err(failed),
         }
     }
 }
 
-fn answered(response: Response<ResponseBody>, resent: bool) -> Answer {
-    Answer { response: response.map(super::ResponseBody::Left), resent }
+fn received(response: Response<ResponseBody>, resent: bool) -> Received {
+    Received { response: response.map(super::ResponseBody::Left), resent }
 }
 
 /// Sends a request over `stream` and waits for the head of the answer. After the answer the connection goes with `lease`.
@@ -97,7 +97,7 @@ async fn call(
         is_answered: false,
     };
     match await_head(std::future::poll_fn(|cx| call.poll_head(interim, cx)), timeouts).await {
-        Ok(Ok(answer)) => call.answer(answer, &head.method, lease, timeouts),
+        Ok(Ok(response)) => call.respond(response, &head.method, lease, timeouts),
         Ok(Err(end)) => call.failed(end, timeouts),
         Err(TooLate) => Sent::Failed(too_late(timeouts)),
     }
@@ -190,7 +190,7 @@ impl Call {
         Ok(None)
     }
 
-    fn answer(self, head: Head, method: &Method, lease: Lease, timeouts: &Timeouts) -> Sent<ResponseBody> {
+    fn respond(self, head: Head, method: &Method, lease: Lease, timeouts: &Timeouts) -> Sent<ResponseBody> {
         let Self { stream, outgoing, sending, .. } = self;
         let Head { mut parts, keeps, rest } = head;
         // Before the connection can be used again: after an answer that nobody may have, nobody may use it.

@@ -10,7 +10,7 @@ use crate::message::headers;
 /// More than these before one answer are a fault: real ones are one or two, or one every few seconds.
 const MOST: u32 = 100;
 
-/// Who is told of informational answers.
+/// Who is told of informational answers: a client's connection, of which nothing down here may know.
 pub(crate) trait Inform: Send + Sync {
     /// Sends `head`, an informational answer, when there is room for it before the final one.
     fn inform(&self, head: &[u8]);
@@ -39,6 +39,7 @@ impl Interim {
             && status != StatusCode::CONTINUE
         {
             headers::to_client(&mut headers);
+            // Not written here: the connection itself polls this, and writes when there is nothing else to do.
             client.inform(&headers::lines(status, &headers));
         }
         true

@@ -74,7 +74,5 @@ fn write(snapshot: &mut Value, seen: &Totals, window: &Window) {
 /// The reasons there were, by second.
 fn by_reason(all: &Totals, window: &Window) -> Value {
     let seen = Reason::ALL.into_iter().zip(all.refusals).filter(|(_, count)| *count > 0);
-    let pairs: serde_json::Map<_, _> =
-        seen.map(|(reason, count)| (reason.word().to_owned(), window.rate(count).into())).collect();
-    pairs.into()
+    seen.map(|(reason, count)| (reason.word(), window.rate(count))).collect()
 }

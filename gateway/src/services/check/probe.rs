@@ -34,17 +34,10 @@ pub(crate) async fn ask(backend: &Backend, path: &str) -> Result<(), Trouble> {
 }
 
 async fn http(stream: TcpStream, backend: &Backend, path: &str) -> Result<(), Trouble> {
-    let authority = backend.label().trim_start_matches("http://");
-    let request = Request::builder()
-        .uri(path)
-        .header(header::HOST, authority)
-        .header(header::USER_AGENT, AGENT)
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(silent)?;
+    let request = request(backend, path, AGENT).map_err(silent)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(silent)?;
-    let answer = alongside(connection, sender.send_request(request)).await.map_err(silent)?;
-    match answer.status() {
+    let response = alongside(connection, sender.send_request(request)).await.map_err(silent)?;
+    match response.status() {
         status if status.is_success() => Ok(()),
         status @ StatusCode::SERVICE_UNAVAILABLE => Err(Trouble::Declines(format!("{path} answered {status}"))),
         status => Err(Trouble::Silent(format!("{path} answered {status}"))),
@@ -64,28 +57,28 @@ async fn grpc(stream: TcpStream, backend: &Backend) -> Result<(), Trouble> {
     let (mut sender, connection) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(silent)?;
     let exchange = async {
-        let answer = sender.send_request(request).await.map_err(silent)?;
-        verdict(answer).await
+        let response = sender.send_request(request).await.map_err(silent)?;
+        verdict(response).await
     };
     alongside(connection, exchange).await
 }
 
 /// Whether the service is up. One without the health service is: it speaks gRPC, and nobody asked for more.
-async fn verdict(answer: Response<Incoming>) -> Result<(), Trouble> {
-    let (head, body) = answer.into_parts();
+async fn verdict(response: Response<Incoming>) -> Result<(), Trouble> {
+    let (head, body) = response.into_parts();
     if head.status != StatusCode::OK {
         return Err(Trouble::Silent(format!("the health check answered {}", head.status)));
     }
     let mut status = crate::message::grpc::status(&head.headers);
-    let mut answer = Bytes::new();
+    let mut message = Bytes::new();
     if status.is_none() {
         let whole = Limited::new(body, LONGEST_ANSWER).collect().await;
         let whole = whole.map_err(|error| Trouble::Silent(error.to_string()))?;
         status = whole.trailers().and_then(crate::message::grpc::status);
-        answer = whole.to_bytes();
+        message = whole.to_bytes();
     }
     match status {
-        Some(0) if *answer == *SERVING => Ok(()),
+        Some(0) if *message == *SERVING => Ok(()),
         Some(0) => Err(Trouble::Declines("the health check answered that it is not serving".to_owned())),
         Some(UNIMPLEMENTED) => Ok(()),
         Some(UNAVAILABLE) => Err(Trouble::Declines("the health check answered that it is unavailable".to_owned())),
@@ -94,8 +87,21 @@ async fn verdict(answer: Response<Incoming>) -> Result<(), Trouble> {
     }
 }
 
+/// A request of the gateway's own for what is at `path`, over a connection that nobody else uses.
+pub(crate) fn request(backend: &Backend, path: &str, agent: HeaderValue) -> http::Result<Request<Empty<Bytes>>> {
+    Request::builder()
+        .uri(path)
+        .header(header::HOST, backend.label().trim_start_matches("http://"))
+        .header(header::USER_AGENT, agent)
+        .header(header::CONNECTION, "close")
+        .body(Empty::new())
+}
+
 /// Drives `connection` until `work` is done. How the connection ends is seen in what becomes of the work.
-async fn alongside<T>(connection: impl Future<Output = hyper::Result<()>>, work: impl Future<Output = T>) -> T {
+pub(crate) async fn alongside<T>(
+    connection: impl Future<Output = hyper::Result<()>>,
+    work: impl Future<Output = T>,
+) -> T {
     let mut work = pin!(work);
     tokio::select! {
         biased;

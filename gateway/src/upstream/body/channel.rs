@@ -23,6 +23,7 @@ struct State {
     next: Option<Result<Piece, Reason>>,
     /// Nothing follows `next`.
     is_last: bool,
+    /// The reader found nothing and waits. Only then the connection reads on, so that a slow backend slows its client.
     is_wanted: bool,
     is_abandoned: bool,
     sender: Option<Waker>,
@@ -80,6 +81,7 @@ impl Sender {
         let receiver = state.receiver.take();
         // In the connection's own task, it is polled anyway.
         let receiver = receiver.filter(|receiver| !state.sender.as_ref().is_some_and(|own| own.will_wake(receiver)));
+        // Who is woken on another thread wants the lock at once.
         drop(state);
         if let Some(receiver) = receiver {
             receiver.wake();
@@ -90,6 +92,7 @@ impl Sender {
 impl Drop for Sender {
     /// A connection that is gone sends no more.
     fn drop(&mut self) {
+        // The lock is let go before `fail` takes it.
         let is_over = self.0.lock().is_last;
         if !is_over {
             self.fail(Reason::ClientClosed);
@@ -114,6 +117,7 @@ impl Receiver {
         match state.next.take() {
             Some(next) => {
                 self.is_over = state.is_last;
+                // Counted here, as the connection's decoder may be a piece ahead of the reader.
                 if let (Some(left), Ok(Piece::Data(data))) = (&mut self.left, &next) {
                     *left = left.saturating_sub(u64::try_from(data.len()).unwrap_or(u64::MAX));
                 }
