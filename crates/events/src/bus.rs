@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use shop_fault::Fault;
 use shop_telemetry::Span;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +39,14 @@ pub enum HandleError {
     /// This event cannot take effect: tried a few times more, then dead-lettered.
     #[error("{0}")]
     Rejected(BoxError),
+}
+
+impl HandleError {
+    /// What a fault means for the event: a store that is away comes back; anything else is for people to look at.
+    pub fn of(fault: impl Into<Fault>) -> Self {
+        let fault = fault.into();
+        if fault.kind().is_passing() { Self::Transient(fault.into()) } else { Self::Rejected(fault.into()) }
+    }
 }
 
 /// Applies events. Each must take effect once per [`Envelope::id`], however often it is delivered.

@@ -7,6 +7,7 @@ mod expected;
 mod fields;
 mod id;
 pub mod json;
+mod names;
 mod parameter;
 pub mod query;
 mod tags;

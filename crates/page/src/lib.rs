@@ -24,11 +24,6 @@ impl Limit {
     pub const fn get(self) -> u32 {
         self.0
     }
-
-    /// The number of items for a store's query, one more than the page: the extra one says that a next page exists.
-    pub const fn plus_one(self) -> i64 {
-        self.0 as i64 + 1
-    }
 }
 
 impl Default for Limit {
@@ -72,11 +67,14 @@ impl Cursor {
 
     /// The sort key in `cursor`; 400 `invalid_cursor` when it is not one of the list named by `scope`.
     pub fn decode<T: DeserializeOwned>(scope: &str, cursor: &str) -> Result<T, Fault> {
-        Self::read(scope, cursor).ok_or_else(|| {
-            let message = "is not a cursor of this list; start again without it";
-            Fault::new(Kind::Malformed, "invalid_cursor", format!("parameter cursor: {message}"))
-                .with_field(FieldError::new("cursor", "invalid_cursor", message))
-        })
+        Self::read(scope, cursor).ok_or_else(Self::foreign)
+    }
+
+    /// 400 `invalid_cursor`: it is none of this list.
+    pub fn foreign() -> Fault {
+        let message = "is not a cursor of this list; start again without it";
+        Fault::new(Kind::Malformed, "invalid_cursor", format!("parameter cursor: {message}"))
+            .with_field(FieldError::new("cursor", "invalid_cursor", message))
     }
 
     fn read<T: DeserializeOwned>(scope: &str, cursor: &str) -> Option<T> {
@@ -86,6 +84,33 @@ impl Cursor {
             return None;
         }
         serde_json::from_slice(key).ok()
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slice<T, K> {
+    /// The items in order.
+    pub items: Vec<T>,
+    /// The sort key of the last item, when there are more behind it.
+    pub next: Option<K>,
+}
+
+impl<T, K> Slice<T, K> {
+    /// Cuts `items`, of which one more was read to know whether there are more, to `size`.
+    pub fn cut(mut items: Vec<T>, size: usize, key: impl FnOnce(&T) -> K) -> Self {
+        let more = items.len() > size;
+        items.truncate(size);
+        let next = items.last().filter(|_| more).map(key);
+        Self { items, next }
+    }
+
+    /// Where the next page of the list named by `scope` starts.
+    pub fn cursor(&self, scope: &str) -> Option<String>
+    where
+        K: Serialize,
+    {
+        self.next.as_ref().map(|key| Cursor::encode(scope, key))
     }
 }
 
@@ -119,5 +144,14 @@ mod tests {
         }
         let other_key = Cursor::encode("a", &"text");
         assert!(Cursor::decode::<(i64, i64)>("a", &other_key).is_err());
+    }
+
+    #[test]
+    fn only_a_full_part_with_more_behind_it_goes_on() {
+        let cut = |n: i64| Slice::cut((1..=n).collect(), 2, |id: &i64| *id);
+        assert_eq!(cut(2), Slice { items: vec![1, 2], next: None });
+        assert_eq!(cut(3), Slice { items: vec![1, 2], next: Some(2) });
+        let cursor = cut(3).cursor("s").expect("a third item");
+        assert_eq!(Cursor::decode::<i64>("s", &cursor).expect("own cursor"), 2);
     }
 }

@@ -1,7 +1,7 @@
 //! Words for schemas: what a field may hold, told with the constants that its check uses.
 //!
-//! A type made by [`describe!`](crate::describe!) stands for a field in the document (`value_type = Name`); the field
-//! keeps its own type.
+//! A type made by [`describe!`](crate::describe!) stands for a field in the document (`value_type = Name`), and the field
+//! keeps its own type; or it is what the field is (`Time(OffsetDateTime)`), where answers have it again and again.
 
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
@@ -11,15 +11,32 @@ use salvo::oapi::{BasicType, Components, Object, Ref, RefOr, Schema, SchemaForma
 use serde_json::{Value, json};
 use shop_money::Currency;
 use shop_text::{Lines, Text, is_hidden, is_line_safe};
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 /// Makes types that only say what a field holds: `Name = text(1..=200);`, or, as a schema that the document names and
-/// refers to, `Status = names(["paid"]) => "PaymentStatus";`.
+/// refers to, `Status = names(["paid"]) => "PaymentStatus";`. `Id(Uuid) = …;` holds it, too.
 #[macro_export]
 macro_rules! describe {
-    ($($(#[$doc:meta])* $vis:vis $name:ident = $schema:expr $(=> $component:literal)?;)+) => {$(
+    (@type $(#[$doc:meta])* $vis:vis $name:ident) => {
         $(#[$doc])*
         #[derive(Debug)]
         $vis enum $name {}
+    };
+    (@type $(#[$doc:meta])* $vis:vis $name:ident $(#[$written:meta])? $held:ty) => {
+        $(#[$doc])*
+        #[derive(Debug, ::serde::Serialize)]
+        #[serde(transparent)]
+        $vis struct $name($(#[$written])? $held);
+
+        impl From<$held> for $name {
+            fn from(value: $held) -> Self {
+                Self(value)
+            }
+        }
+    };
+    ($($(#[$doc:meta])* $vis:vis $name:ident $(($($held:tt)+))? = $schema:expr $(=> $component:literal)?;)+) => {$(
+        $crate::describe!(@type $(#[$doc])* $vis $name $($($held)+)?);
 
         impl ::salvo::oapi::ToSchema for $name {
             fn to_schema(components: &mut ::salvo::oapi::Components) -> ::salvo::oapi::RefOr<::salvo::oapi::Schema> {
@@ -34,19 +51,19 @@ macro_rules! describe {
 
 describe! {
     /// An instant.
-    pub Time = string(24..=24).format(format("date-time"))
+    pub Time(#[serde(with = "shop_clock::serde_rfc3339")] OffsetDateTime) = string(24..=24).format(format("date-time"))
         .pattern("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$")
         .example("2026-01-02T03:04:05.678Z");
     /// An amount in an answer: a number with exactly its currency's decimals.
-    pub Amount = Object::with_type(BasicType::Number).minimum(0).maximum(isize::MAX).example(number("1299.99"));
+    pub Amount(shop_money::Amount) = Object::with_type(BasicType::Number).minimum(0).maximum(isize::MAX).example(number("1299.99"));
     /// An amount above zero as it is sent in.
     pub AmountSent = amount_sent() => "AmountSent";
     /// An ISO 4217 code.
-    pub CurrencyCode = names(Currency::codes()).description("ISO 4217 code").example("USD") => "Currency";
+    pub CurrencyCode(Currency) = names(Currency::codes()).description("ISO 4217 code").example("USD") => "Currency";
     /// An id that a service makes.
-    pub Id = string(36..=36).format(format("uuid")).example("019b7c2e-5d14-7b3a-8c55-2f6e1d0a9b47");
+    pub Id(Uuid) = string(36..=36).format(format("uuid")).example("019b7c2e-5d14-7b3a-8c55-2f6e1d0a9b47");
     /// A product's number.
-    pub ProductId = integer(1..=i64::MAX).example(1);
+    pub ProductId(i64) = integer(1..=i64::MAX).example(1);
 }
 
 /// The pattern of one line that is looked for: without control characters, but for the space around it, which is trimmed.

@@ -1,9 +1,9 @@
 //! The page of a list, and what its parameters are described as.
 
-use salvo::oapi::{Array, Components, Object, RefOr, Schema, ToSchema};
+use salvo::oapi::{Array, Components, Object, RefOr, Schema, ToParameters, ToSchema};
 use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
-use shop_page::{Cursor, Limit};
+use serde::{Deserialize, Serialize, Serializer};
+use shop_page::{Cursor, Limit, Slice};
 
 use crate::describe;
 
@@ -16,6 +16,20 @@ crate::describe! {
 
 fn cursor() -> Object {
     describe::string(1..=Cursor::MAX).pattern(Cursor::PATTERN)
+}
+
+/// Which page to list.
+#[derive(Debug, Deserialize, ToParameters)]
+#[serde(deny_unknown_fields)]
+#[salvo(parameters(default_parameter_in = Query))]
+pub struct PageQuery {
+    /// Size of the page.
+    #[serde(default)]
+    #[salvo(parameter(value_type = PageSize))]
+    pub limit: Limit,
+    /// `next_cursor` of the page before.
+    #[salvo(parameter(value_type = Option<CursorText>))]
+    pub cursor: Option<String>,
 }
 
 /// What a list is a list of.
@@ -37,19 +51,10 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// Cuts `items`, read with [`Limit::plus_one`], to `limit`, and makes the next cursor from the last one kept.
-    pub fn cut<R>(
-        mut items: Vec<R>,
-        limit: Limit,
-        scope: &str,
-        key: impl Fn(&R) -> serde_json::Value,
-        view: impl Fn(R) -> T,
-    ) -> Self {
-        let size = limit.get() as usize;
-        let more = items.len() > size;
-        items.truncate(size);
-        let next_cursor = items.last().filter(|_| more).map(|last| Cursor::encode(scope, &key(last)));
-        Self { items: items.into_iter().map(view).collect(), next_cursor }
+    /// Of a part of the list named by `scope`.
+    pub fn of<R: Into<T>, K: Serialize>(slice: Slice<R, K>, scope: &str) -> Self {
+        let next_cursor = slice.cursor(scope);
+        Self { items: slice.items.into_iter().map(Into::into).collect(), next_cursor }
     }
 }
 
@@ -79,23 +84,5 @@ impl<T: ToSchema + Listed> ToSchema for Page<T> {
             .required("count")
             .required("next_cursor");
         describe::component(components, T::PAGE, RefOr::Type(page.into()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_full_page_with_more_behind_it_has_a_next_cursor() {
-        let page = |n: i64| {
-            let limit = Limit::new(2).expect("within bounds");
-            Page::cut((1..=n).collect(), limit, "s", |id: &i64| (*id).into(), |id| id)
-        };
-        assert_eq!((page(2).items, page(2).next_cursor), (vec![1, 2], None));
-        let full = page(3);
-        assert_eq!(full.items, [1, 2]);
-        let after: i64 = Cursor::decode("s", &full.next_cursor.expect("a third item")).expect("own cursor");
-        assert_eq!(after, 2);
     }
 }

@@ -15,20 +15,15 @@ use shop_http::problem::{self, Body};
 use crate::describe;
 use crate::request_id::request_id;
 
-/// A [`Fault`] on its way to an HTTP client; what handlers return, so that `?` is all they need.
-///
-/// A service writes `impl From<domain::Error> for Problem` next to its routes.
+/// A [`Fault`], or what becomes one, on its way to an HTTP client; what handlers return, so that `?` is all they need.
 pub struct Problem(pub(crate) Fault);
 
-impl From<Fault> for Problem {
-    fn from(fault: Fault) -> Self {
-        Self(fault)
-    }
-}
-
-impl From<Problem> for Fault {
-    fn from(problem: Problem) -> Self {
-        problem.0
+impl<E> From<E> for Problem
+where
+    Fault: From<E>,
+{
+    fn from(error: E) -> Self {
+        Self(error.into())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the ids of [`shop_input`] look like in the description of an interface.
 
-use salvo::oapi::{BasicType, Components, ComposeSchema, KnownFormat, Object, RefOr, Schema, SchemaFormat, ToSchema};
+use salvo::oapi::{BasicType, KnownFormat, Object, SchemaFormat};
 use shop_input::Id;
 use uuid::Uuid;
 
@@ -29,18 +29,7 @@ impl Described for shop_input::UserId {
     }
 }
 
-/// Stands for a [`shop_input::UserId`] where a schema is asked for: `#[salvo(schema(value_type = UserId))]`.
-#[derive(Debug)]
-pub struct UserId;
-
-impl ToSchema for UserId {
-    fn to_schema(_components: &mut Components) -> RefOr<Schema> {
-        RefOr::Type(shop_input::UserId::schema().into())
-    }
-}
-
-impl ComposeSchema for UserId {
-    fn compose(components: &mut Components, _generics: Vec<RefOr<Schema>>) -> RefOr<Schema> {
-        Self::to_schema(components)
-    }
+crate::describe! {
+    /// A [`shop_input::UserId`].
+    pub UserId(String) = shop_input::UserId::schema();
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use shop_config::Http;
 use shop_fault::{Fault, FieldError, Kind};
 use shop_page::Limit;
+use shop_page::Slice;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use shop_web::page::{Listed, Page, PageSize};
@@ -76,9 +77,9 @@ async fn show(id: Path<i64>, res: &mut Response) -> Result<Json<Thing>, Problem>
 #[endpoint]
 async fn list(filter: Query<Filter>) -> Json<Page<Thing>> {
     let Filter { limit, q } = filter.0;
-    let ids: Vec<u32> = (1..=u32::try_from(limit.plus_one()).expect("small")).collect();
     let name = q.unwrap_or_default();
-    Json(Page::cut(ids, limit, "things", |id| json!(id), |id| Thing { id, name: name.clone() }))
+    let things = (1..=limit.get() + 1).map(|id| Thing { id, name: name.clone() }).collect();
+    Json(Page::of(Slice::cut(things, limit.get() as usize, |thing| thing.id), "things"))
 }
 
 #[endpoint]

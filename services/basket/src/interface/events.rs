@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_events::{Envelope, Event, HandleError, Handler, Subscription, Topic};
-use shop_fault::Fault;
 
 use crate::application::Commands;
 use crate::domain::UserId;
@@ -28,13 +27,6 @@ impl Handler for Clearing {
             .parse()
             .map_err(|error| HandleError::Rejected(format!("user_id of the event: {error}").into()))?;
         let paid: Vec<(i64, u32)> = cleared.lines.iter().map(|line| (line.product_id, line.quantity)).collect();
-        self.0.subtract(envelope.id, &user, cleared.basket_id, &paid).await.map_err(|error| {
-            let fault = Fault::from(error);
-            if fault.kind().is_passing() {
-                HandleError::Transient(fault.into())
-            } else {
-                HandleError::Rejected(fault.into())
-            }
-        })
+        self.0.subtract(envelope.id, &user, cleared.basket_id, &paid).await.map_err(HandleError::of)
     }
 }

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use shop_fault::Fault;
 use shop_idempotency::Store;
 use shop_proto::basket::v1 as proto;
 use shop_proto::basket::v1::basket_service_server::BasketService;
 use shop_proto::timestamp;
 use shop_rpc::idempotency::{Call, key, once};
+use shop_rpc::status;
 use tonic::{Request, Response, Status};
 
 use super::Api;
 use super::fields::Fields;
 use crate::application::{AddItem, Commands, Queries, SetQuantity};
-use crate::domain::{Basket, Difference, Error, Expected, Finding, Line, UserId};
+use crate::domain::{Basket, Difference, Expected, Finding, Line, UserId};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -73,7 +73,7 @@ impl BasketService for BasketGrpc {
         let user = fields.user(&request.user_id);
         let (product, quantity) = (fields.product(request.product_id), fields.quantity(request.quantity));
         let (Some(user), Some(product), Some(quantity)) = (user, product, quantity) else {
-            return Err(shop_rpc::status(fields.fault()));
+            return Err(status(fields.fault()));
         };
         let asked = || Ok(json!({ "user_id": user.as_str(), "product_id": product, "quantity": quantity.get() }));
         let call = Call::new("AddItem", key, asked)?;
@@ -91,7 +91,7 @@ impl BasketService for BasketGrpc {
         let user = fields.user(&request.user_id);
         let (product, target) = (fields.product(request.product_id), fields.target(request.quantity));
         let (Some(user), Some(product), Some(target)) = (user, product, target) else {
-            return Err(shop_rpc::status(fields.fault()));
+            return Err(status(fields.fault()));
         };
         let command = SetQuantity { user, product, target, expected: request.expected_version.into() };
         let basket = self.commands.set_quantity(command).await.map_err(status)?;
@@ -114,13 +114,9 @@ impl BasketService for BasketGrpc {
     }
 }
 
-fn status(error: Error) -> Status {
-    shop_rpc::status(Fault::from(error))
-}
-
 fn user(text: &str) -> Result<UserId, Status> {
     let mut fields = Fields::default();
-    fields.user(text).ok_or_else(|| shop_rpc::status(fields.fault()))
+    fields.user(text).ok_or_else(|| status(fields.fault()))
 }
 
 impl From<&Basket> for proto::Basket {

@@ -8,7 +8,6 @@ use salvo::oapi::ToSchema;
 use salvo::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shop_fault::Fault;
 use shop_web::idempotency::Canonical;
 use shop_web::{About, Path, Problem, StrictJson, describe, etag, idempotency, precondition, schema};
 
@@ -16,7 +15,7 @@ use self::view::{BasketView, UnitsOfLine};
 use super::Api;
 use super::fields::Fields;
 use crate::application::{AddItem, SetQuantity};
-use crate::domain::{Basket, Error, Quantity, UserId};
+use crate::domain::{Basket, Quantity, UserId};
 
 /// What the document says of the service.
 pub(crate) const ABOUT: About = About {
@@ -34,12 +33,6 @@ pub(crate) fn routes(api: &Api) -> Router {
         .push(Router::with_path("{product_id}").put(api.set_quantity()).delete(api.remove_item()));
     let basket = Router::with_path("{user_id}").get(api.show()).delete(api.delete()).push(items);
     Router::with_path("baskets").push(Router::new().hoop(making).post(api.create())).push(basket)
-}
-
-impl From<Error> for Problem {
-    fn from(error: Error) -> Self {
-        Fault::from(error).into()
-    }
 }
 
 describe! {

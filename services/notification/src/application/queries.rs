@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use shop_page::Slice;
 use uuid::Uuid;
 
-use crate::domain::{Channel, Endpoint, Filter, Listed, Notification, Preferences, Result, Store, Waiting};
+use crate::domain::{Channel, Endpoint, Filter, Notification, Preferences, Result, Store, Waiting};
 
 /// Everything that can be asked.
 #[derive(Clone)]
@@ -29,7 +30,7 @@ impl Queries {
         filter: &Filter,
         after: Option<Uuid>,
         limit: usize,
-    ) -> Result<Listed<Notification>> {
+    ) -> Result<Slice<Notification, Uuid>> {
         self.store.list(filter, after, limit).await
     }
 
@@ -44,7 +45,7 @@ impl Queries {
     }
 
     /// A page of endpoints, the newest first.
-    pub(crate) async fn endpoints(&self, after: Option<Uuid>, limit: usize) -> Result<Listed<Endpoint>> {
+    pub(crate) async fn endpoints(&self, after: Option<Uuid>, limit: usize) -> Result<Slice<Endpoint, Uuid>> {
         self.store.list_endpoints(after, limit).await
     }
 

@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn only_what_waits_or_was_given_up_can_be_retried() {
         for status in Status::ALL {
-            let mut notification = Notification { status: *status, ..claimed(1) };
+            let mut notification = Notification { status, ..claimed(1) };
             let allowed = notification.retry(POLICY, OffsetDateTime::UNIX_EPOCH).is_ok();
             assert_eq!(allowed, matches!(status, Status::Pending | Status::Dead), "{status}");
         }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use shop_events::Envelope;
+use shop_page::Slice;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -24,15 +25,6 @@ pub(crate) struct Filter {
     pub(crate) status: Option<Status>,
     /// Only by this way.
     pub(crate) channel: Option<Channel>,
-}
-
-/// One page of a list, the newest first.
-#[derive(Debug)]
-pub(crate) struct Listed<T> {
-    /// The page.
-    pub(crate) items: Vec<T>,
-    /// The last id of the page, when there is another one.
-    pub(crate) next: Option<Uuid>,
 }
 
 /// Which notifications to take for sending.
@@ -69,7 +61,7 @@ pub(crate) trait Notifications: Send + Sync {
     async fn get(&self, id: Uuid) -> Result<Notification>;
 
     /// One page; its cost does not depend on how deep it lies.
-    async fn list(&self, filter: &Filter, after: Option<Uuid>, limit: usize) -> Result<Listed<Notification>>;
+    async fn list(&self, filter: &Filter, after: Option<Uuid>, limit: usize) -> Result<Slice<Notification, Uuid>>;
 
     /// Changes a notification while nobody else can.
     async fn change(&self, id: Uuid, change: Change<'_, Notification>) -> Result<Notification>;
@@ -107,7 +99,7 @@ pub(crate) trait Endpoints: Send + Sync {
     async fn endpoint(&self, id: Uuid) -> Result<Endpoint>;
 
     /// One page, the newest first.
-    async fn list_endpoints(&self, after: Option<Uuid>, limit: usize) -> Result<Listed<Endpoint>>;
+    async fn list_endpoints(&self, after: Option<Uuid>, limit: usize) -> Result<Slice<Endpoint, Uuid>>;
 
     /// Changes an endpoint while nobody else can.
     async fn change_endpoint(&self, id: Uuid, change: Change<'_, Endpoint>) -> Result<Endpoint>;

@@ -50,7 +50,7 @@ impl Preferences {
             user_id: user_id.to_owned(),
             email: Some(user_id.to_owned()).filter(|id| is_email(id)),
             email_enabled: true,
-            event_types: EventType::ALL.iter().copied().collect(),
+            event_types: EventType::ALL.into(),
             version: 0,
             updated_at: None,
         }
@@ -82,7 +82,7 @@ impl Preferences {
 
 /// The types of these names; all of them when nothing was said.
 pub(super) fn event_types(names: Option<&[String]>, wrong: &mut Fields) -> BTreeSet<EventType> {
-    let Some(names) = names else { return EventType::ALL.iter().copied().collect() };
+    let Some(names) = names else { return EventType::ALL.into() };
     if names.len() > MAX_EVENT_TYPES {
         let message = format!("must name at most {MAX_EVENT_TYPES}, has {}", names.len());
         wrong.refuse("event_types", "too_many", message);
@@ -90,8 +90,11 @@ pub(super) fn event_types(names: Option<&[String]>, wrong: &mut Fields) -> BTree
     }
     let types: Option<BTreeSet<_>> = names.iter().map(|name| EventType::named(name.trim())).collect();
     types.unwrap_or_else(|| {
-        let all: Vec<_> = EventType::ALL.iter().map(|one| one.as_str()).collect();
-        wrong.refuse("event_types", "unknown", format!("must be of {}", all.join(", ")));
+        wrong.refuse(
+            "event_types",
+            "unknown",
+            format!("must be of {}", EventType::ALL.map(EventType::as_str).join(", ")),
+        );
         BTreeSet::new()
     })
 }

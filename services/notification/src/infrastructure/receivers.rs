@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use shop_clock::millis;
+use shop_page::Slice;
 use shop_sql::{Connection, Engine, Value, retry_transient};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
@@ -10,7 +11,7 @@ use super::Failure;
 use super::row::{EndpointRow, PreferencesRow, endpoint_columns, listed};
 use super::store::Sql;
 use crate::domain::{
-    Change, Endpoint, Endpoints, Error, Expected, Listed, MAX_ENDPOINTS, PreferenceStore, Preferences, Result,
+    Change, Endpoint, Endpoints, Error, Expected, MAX_ENDPOINTS, PreferenceStore, Preferences, Result,
 };
 
 const GET_PREFERENCES: &str =
@@ -71,7 +72,7 @@ impl<E: Engine> Endpoints for Sql<E> {
         found.await?.ok_or(Error::EndpointNotFound(id))?.try_into()
     }
 
-    async fn list_endpoints(&self, after: Option<Uuid>, limit: usize) -> Result<Listed<Endpoint>> {
+    async fn list_endpoints(&self, after: Option<Uuid>, limit: usize) -> Result<Slice<Endpoint, Uuid>> {
         // One more than the page: it tells that there is another one.
         let count = Value::Int(i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1);
         let found = async {
@@ -82,11 +83,8 @@ impl<E: Engine> Endpoints for Sql<E> {
             };
             Ok::<_, Failure>(rows)
         };
-        let rows = found.await?;
-        let more = rows.len() > limit;
-        let items: Vec<Endpoint> = rows.into_iter().take(limit).map(Endpoint::try_from).collect::<Result<_>>()?;
-        let next = items.last().map(|last| last.id).filter(|_| more);
-        Ok(Listed { items, next })
+        let Slice { items, next } = Slice::cut(found.await?, limit, |last| last.id);
+        Ok(Slice { items: items.into_iter().map(Endpoint::try_from).collect::<Result<_>>()?, next })
     }
 
     async fn change_endpoint(&self, id: Uuid, change: Change<'_, Endpoint>) -> Result<Endpoint> {

@@ -185,7 +185,7 @@ impl TryFrom<PreferencesRow> for Preferences {
 /// A row of `webhook_endpoints`.
 #[derive(Debug, shop_sql::FromRow)]
 pub(super) struct EndpointRow {
-    id: Uuid,
+    pub(super) id: Uuid,
     url: String,
     description: String,
     event_types: String,

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use shop_clock::{from_millis, millis};
 use shop_fault::Fault;
+use shop_page::Slice;
 use shop_sql::{Connection, Engine, Value, inbox, marks, retry_transient};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
@@ -11,8 +12,7 @@ use uuid::Uuid;
 use super::Failure;
 use super::row::{GIVE_UP, INSERT, Kept, NotificationRow, UPDATE, columns, inserted, updated};
 use crate::domain::{
-    Change, Channel, Claim, Error, Filter, Listed, Notification, Notifications, Plan, Recipients, Result, Status,
-    Waiting,
+    Change, Channel, Claim, Error, Filter, Notification, Notifications, Plan, Recipients, Result, Status, Waiting,
 };
 
 const GET: &str = concat!("SELECT ", columns!(), " FROM notifications WHERE id = $1");
@@ -41,7 +41,7 @@ impl<E: Engine> Notifications for Sql<E> {
         row.ok_or(Error::NotFound(id))?.try_into()
     }
 
-    async fn list(&self, filter: &Filter, after: Option<Uuid>, limit: usize) -> Result<Listed<Notification>> {
+    async fn list(&self, filter: &Filter, after: Option<Uuid>, limit: usize) -> Result<Slice<Notification, Uuid>> {
         Ok(self.page(filter, after, limit).await?)
     }
 
@@ -167,7 +167,7 @@ impl<E: Engine> Sql<E> {
         filter: &Filter,
         after: Option<Uuid>,
         limit: usize,
-    ) -> std::result::Result<Listed<Notification>, Failure> {
+    ) -> std::result::Result<Slice<Notification, Uuid>, Failure> {
         let mut values = Vec::new();
         let mut conditions = Vec::new();
         let texts = [
@@ -191,10 +191,8 @@ impl<E: Engine> Sql<E> {
         values.push(Value::Int(i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1));
         let sql = format!("SELECT {} FROM notifications{filters} ORDER BY id DESC LIMIT ${}", columns!(), values.len());
         let rows: Vec<NotificationRow> = self.engine.reader().await?.rows(AssertSqlSafe(sql), &values).await?;
-        let more = rows.len() > limit;
-        let next = rows.iter().take(limit).next_back().map(|last| last.id).filter(|_| more);
-        let items = rows.into_iter().take(limit).filter_map(read).collect();
-        Ok(Listed { items, next })
+        let Slice { items, next } = Slice::cut(rows, limit, |last| last.id);
+        Ok(Slice { items: items.into_iter().filter_map(read).collect(), next })
     }
 }
 

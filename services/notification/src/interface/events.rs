@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_events::{Envelope, HandleError, Handler, Subscription, Topic};
-use shop_fault::Fault;
 use shop_runtime::crash_point;
 
 use crate::application::Commands;
@@ -22,15 +21,7 @@ struct Payments(Commands);
 #[async_trait]
 impl Handler for Payments {
     async fn handle(&self, envelope: &Envelope) -> Result<(), HandleError> {
-        self.0.announce(envelope).await.map_err(|error| {
-            let fault = Fault::from(error);
-            // A store that is away comes back; anything else is for people to look at.
-            if fault.kind().is_passing() {
-                HandleError::Transient(fault.into())
-            } else {
-                HandleError::Rejected(fault.into())
-            }
-        })?;
+        self.0.announce(envelope).await.map_err(HandleError::of)?;
         // The effect is stored, the bus does not know it yet: a restart gets the event again and must drop it.
         crash_point("notification.after_effect");
         Ok(())

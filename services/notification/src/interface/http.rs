@@ -6,16 +6,17 @@ use salvo::oapi::ToParameters;
 use salvo::writing::Json;
 use salvo::{Depot, Request, Response, Router, Writer};
 use serde::Deserialize;
-use shop_fault::Fault;
 use shop_page::{Cursor, Limit};
 use shop_web::idempotency;
-use shop_web::page::{CursorText, Page, PageSize};
+use shop_web::page::{CursorText, Page, PageQuery, PageSize};
 use shop_web::{About, Path, Problem, Query, StrictJson, etag, precondition, schema};
 use uuid::Uuid;
 
 use super::Api;
-use super::view::{self, EndpointBody, EndpointView, NotificationView, PreferencesBody, PreferencesView};
-use crate::domain::{Channel, Endpoint, Error, Filter, Status, UserId};
+use super::view::{
+    ChannelName, EndpointBody, EndpointView, NotificationView, PreferencesBody, PreferencesView, StatusName,
+};
+use crate::domain::{Channel, Endpoint, Filter, Status, UserId};
 
 /// What the document says of the service.
 pub(crate) const ABOUT: About = About {
@@ -26,12 +27,6 @@ pub(crate) const ABOUT: About = About {
         ("webhooks", "Where signed webhooks go"),
     ],
 };
-
-impl From<Error> for Problem {
-    fn from(error: Error) -> Self {
-        Fault::from(error).into()
-    }
-}
 
 /// Every route of the service.
 pub(crate) fn routes(api: &Api) -> Router {
@@ -54,48 +49,6 @@ pub(crate) fn routes(api: &Api) -> Router {
     Router::new().push(notifications).push(preferences).push(endpoints)
 }
 
-/// A status by its name.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum StatusName {
-    Pending,
-    Sending,
-    Sent,
-    Skipped,
-    Dead,
-}
-
-impl From<StatusName> for Status {
-    fn from(name: StatusName) -> Self {
-        match name {
-            StatusName::Pending => Self::Pending,
-            StatusName::Sending => Self::Sending,
-            StatusName::Sent => Self::Sent,
-            StatusName::Skipped => Self::Skipped,
-            StatusName::Dead => Self::Dead,
-        }
-    }
-}
-
-/// A channel by its name.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ChannelName {
-    Email,
-    Webhook,
-    Log,
-}
-
-impl From<ChannelName> for Channel {
-    fn from(name: ChannelName) -> Self {
-        match name {
-            ChannelName::Email => Self::Email,
-            ChannelName::Webhook => Self::Webhook,
-            ChannelName::Log => Self::Log,
-        }
-    }
-}
-
 /// What to list.
 #[derive(Debug, Deserialize, ToParameters)]
 #[serde(deny_unknown_fields)]
@@ -105,25 +58,11 @@ struct ListQuery {
     #[salvo(parameter(value_type = Option<schema::UserId>))]
     user_id: Option<UserId>,
     /// Only with this status.
-    #[salvo(parameter(value_type = Option<view::StatusName>))]
-    status: Option<StatusName>,
+    #[salvo(parameter(value_type = Option<StatusName>))]
+    status: Option<Status>,
     /// Only by this channel.
-    #[salvo(parameter(value_type = Option<view::ChannelName>))]
-    channel: Option<ChannelName>,
-    /// Size of the page.
-    #[serde(default)]
-    #[salvo(parameter(value_type = PageSize))]
-    limit: Limit,
-    /// `next_cursor` of the page before.
-    #[salvo(parameter(value_type = Option<CursorText>))]
-    cursor: Option<String>,
-}
-
-/// Which page to list.
-#[derive(Debug, Deserialize, ToParameters)]
-#[serde(deny_unknown_fields)]
-#[salvo(parameters(default_parameter_in = Query))]
-struct PageQuery {
+    #[salvo(parameter(value_type = Option<ChannelName>))]
+    channel: Option<Channel>,
     /// Size of the page.
     #[serde(default)]
     #[salvo(parameter(value_type = PageSize))]
@@ -144,15 +83,11 @@ impl Api {
     ))]
     async fn list(&self, query: Query<ListQuery>) -> Result<Json<Page<NotificationView>>, Problem> {
         let ListQuery { user_id, status, channel, limit, cursor } = query.0;
-        let user_id = user_id.map(|user| user.to_string());
-        let filter = Filter { user_id, status: status.map(Into::into), channel: channel.map(Into::into) };
+        let filter = Filter { user_id: user_id.map(|user| user.to_string()), status, channel };
         let scope = format!("notifications {filter:?}");
         let after = cursor.map(|cursor| Cursor::decode(&scope, &cursor)).transpose()?;
         let listed = self.queries.notifications(&filter, after, limit.get() as usize).await?;
-        Ok(Json(Page {
-            items: listed.items.into_iter().map(NotificationView::from).collect(),
-            next_cursor: listed.next.map(|last| Cursor::encode(&scope, &last)),
-        }))
+        Ok(Json(Page::of(listed, &scope)))
     }
 
     /// Reads a notification.
@@ -235,10 +170,7 @@ impl Api {
         let scope = "endpoints";
         let after = query.0.cursor.map(|cursor| Cursor::decode(scope, &cursor)).transpose()?;
         let listed = self.queries.endpoints(after, query.0.limit.get() as usize).await?;
-        Ok(Json(Page {
-            items: listed.items.into_iter().map(EndpointView::from).collect(),
-            next_cursor: listed.next.map(|last| Cursor::encode(scope, &last)),
-        }))
+        Ok(Json(Page::of(listed, scope)))
     }
 
     /// Adds an endpoint.

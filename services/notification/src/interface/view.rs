@@ -6,8 +6,6 @@ use serde_json::{Value, json};
 use shop_web::idempotency::Canonical;
 use shop_web::page::Listed;
 use shop_web::{Problem, describe, schema};
-use time::OffsetDateTime;
-use uuid::Uuid;
 
 use crate::domain::{
     Channel, DESCRIPTION, EMAIL, Endpoint, EndpointDraft, EndpointSettings, EventType, MAX_EMAIL, MAX_EVENT_TYPES,
@@ -15,24 +13,24 @@ use crate::domain::{
 };
 
 describe! {
-    pub(super) StatusName = describe::names(Status::ALL.iter().map(|one| one.as_str()))
+    pub(super) StatusName(&'static str) = describe::names(Status::ALL.map(Status::as_str))
         .description("Where a notification stands") => "NotificationStatus";
-    pub(super) ChannelName = describe::names(Channel::ALL.iter().map(|one| one.as_str()))
+    pub(super) ChannelName(&'static str) = describe::names(Channel::ALL.map(Channel::as_str))
         .description("How a notification is sent") => "NotificationChannel";
-    EventTypeName = describe::names(EventType::ALL.iter().map(|one| one.as_str()))
+    EventTypeName(&'static str) = describe::names(EventType::ALL.map(EventType::as_str))
         .description("What users and receivers are told of") => "EventType";
     EventTypeNames = Array::new().items(EventTypeName::to_schema(&mut Components::new())).max_items(MAX_EVENT_TYPES);
-    Attempts = describe::integer(0..=i64::from(i32::MAX)).example(1);
-    Recipient = describe::string(1..=MAX_EMAIL).example("a…@shop.example");
-    FailureCode = describe::string(1..=64).pattern("^[a-z][a-z0-9_]*$").example("timeout");
-    FailureMessage = describe::string(1..=2000).example("the mail server did not answer in time");
-    Email = describe::string(3..=MAX_EMAIL).format(describe::format("email")).example("ada@shop.example");
+    Attempts(i64) = describe::integer(0..=i64::from(i32::MAX)).example(1);
+    Recipient(String) = describe::string(1..=MAX_EMAIL).example("a…@shop.example");
+    FailureCode(String) = describe::string(1..=64).pattern("^[a-z][a-z0-9_]*$").example("timeout");
+    FailureMessage(String) = describe::string(1..=2000).example("the mail server did not answer in time");
+    Email(String) = describe::string(3..=MAX_EMAIL).format(describe::format("email")).example("ada@shop.example");
     EmailSent = describe::string(3..=MAX_EMAIL).pattern(EMAIL).example("ada@shop.example");
-    HookUrlText = describe::string(8..=MAX_URL).format(describe::format("uri")).example("https://shop.example/hooks");
+    HookUrlText(String) = describe::string(8..=MAX_URL).format(describe::format("uri")).example("https://shop.example/hooks");
     HookUrlSent = describe::string(8..=MAX_URL - 1).format(describe::format("uri")).pattern(describe::PUBLIC)
         .example("https://shop.example/hooks");
-    Description = describe::text(DESCRIPTION).example("the order desk");
-    DisabledReason = describe::string(1..=500).example("it answered 410 Gone");
+    Description(String) = describe::text(DESCRIPTION).example("the order desk");
+    DisabledReason(String) = describe::string(1..=500).example("it answered 410 Gone");
     Secret = describe::string(1..=200).pattern("^whsec_[A-Za-z0-9+/=]+$").example("whsec_c2hvcC1leGFtcGxlLXNlY3JldA==");
 }
 
@@ -41,50 +39,33 @@ describe! {
 #[salvo(schema(name = "Notification"))]
 pub(crate) struct NotificationView {
     /// Receivers see it too: in `Message-ID` or `webhook-id`, the same on every attempt.
-    #[salvo(schema(value_type = describe::Id))]
-    id: Uuid,
+    id: describe::Id,
     /// The event it tells of.
-    #[salvo(schema(value_type = describe::Id))]
-    event_id: Uuid,
+    event_id: describe::Id,
     /// What happened.
-    #[salvo(schema(value_type = EventTypeName))]
-    event_type: &'static str,
+    event_type: EventTypeName,
     /// Which payment.
-    #[salvo(schema(value_type = describe::Id))]
-    payment_id: Uuid,
+    payment_id: describe::Id,
     /// Whose payment.
-    #[salvo(schema(value_type = schema::UserId))]
-    user_id: String,
+    user_id: schema::UserId,
     /// How it is sent.
-    #[salvo(schema(value_type = ChannelName))]
-    channel: &'static str,
+    channel: ChannelName,
     /// An address with its middle left out, or an endpoint's id; null where there is none.
-    #[salvo(schema(value_type = Option<Recipient>))]
-    recipient: Option<String>,
+    recipient: Option<Recipient>,
     /// Where it stands; skipped is opted out or without an address, dead is given up.
-    #[salvo(schema(value_type = StatusName))]
-    status: &'static str,
+    status: StatusName,
     /// Attempts begun.
-    #[salvo(schema(value_type = Attempts))]
-    attempts: i64,
+    attempts: Attempts,
     /// When it is tried next; null when it is not.
-    #[serde(with = "shop_clock::serde_rfc3339::option")]
-    #[salvo(schema(value_type = Option<describe::Time>))]
-    next_attempt_at: Option<OffsetDateTime>,
+    next_attempt_at: Option<describe::Time>,
     /// What the last attempt ran into, or why it was skipped.
     failure: Option<FailureView>,
     /// When the event came.
-    #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = describe::Time))]
-    created_at: OffsetDateTime,
+    created_at: describe::Time,
     /// When it was last changed.
-    #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = describe::Time))]
-    updated_at: OffsetDateTime,
+    updated_at: describe::Time,
     /// When the other side took it.
-    #[serde(with = "shop_clock::serde_rfc3339::option")]
-    #[salvo(schema(value_type = Option<describe::Time>))]
-    sent_at: Option<OffsetDateTime>,
+    sent_at: Option<describe::Time>,
 }
 
 /// What an attempt ran into.
@@ -92,11 +73,9 @@ pub(crate) struct NotificationView {
 #[salvo(schema(name = "NotificationFailure"))]
 pub(crate) struct FailureView {
     /// For programs.
-    #[salvo(schema(value_type = FailureCode))]
-    code: String,
+    code: FailureCode,
     /// For people.
-    #[salvo(schema(value_type = FailureMessage))]
-    message: String,
+    message: FailureMessage,
 }
 
 impl Listed for NotificationView {
@@ -112,20 +91,24 @@ impl From<Notification> for NotificationView {
             Channel::Log => None,
         };
         Self {
-            id: notification.id,
-            event_id: notification.event.id,
-            event_type: notification.event.event.event_type(),
-            payment_id: notification.payment_id,
-            user_id: notification.user_id,
-            channel: notification.channel.as_str(),
-            recipient,
-            status: notification.status.as_str(),
-            attempts: notification.attempts,
-            next_attempt_at: Some(notification.due_at).filter(|_| notification.status == Status::Pending),
-            failure: notification.failure.map(|failure| FailureView { code: failure.code, message: failure.message }),
-            created_at: notification.created_at,
-            updated_at: notification.updated_at,
-            sent_at: notification.sent_at,
+            id: notification.id.into(),
+            event_id: notification.event.id.into(),
+            event_type: notification.event.event.event_type().into(),
+            payment_id: notification.payment_id.into(),
+            user_id: notification.user_id.into(),
+            channel: notification.channel.as_str().into(),
+            recipient: recipient.map(Into::into),
+            status: notification.status.as_str().into(),
+            attempts: notification.attempts.into(),
+            next_attempt_at: Some(notification.due_at)
+                .filter(|_| notification.status == Status::Pending)
+                .map(Into::into),
+            failure: notification
+                .failure
+                .map(|failure| FailureView { code: failure.code.into(), message: failure.message.into() }),
+            created_at: notification.created_at.into(),
+            updated_at: notification.updated_at.into(),
+            sent_at: notification.sent_at.map(Into::into),
         }
     }
 }
@@ -141,30 +124,26 @@ fn masked(address: &str) -> Option<String> {
 #[salvo(schema(name = "NotificationPreferences"))]
 pub(crate) struct PreferencesView {
     /// Whose.
-    #[salvo(schema(value_type = schema::UserId))]
-    user_id: String,
+    user_id: schema::UserId,
     /// Where e-mails go; none are sent without one.
-    #[salvo(schema(value_type = Option<Email>))]
-    email: Option<String>,
+    email: Option<Email>,
     /// Whether e-mails are wanted at all.
     email_enabled: bool,
     /// About what.
     #[salvo(schema(value_type = Vec<EventTypeName>, max_items = 3))]
     event_types: Vec<&'static str>,
     /// When they were last changed; null while the user has said nothing.
-    #[serde(with = "shop_clock::serde_rfc3339::option")]
-    #[salvo(schema(value_type = Option<describe::Time>))]
-    updated_at: Option<OffsetDateTime>,
+    updated_at: Option<describe::Time>,
 }
 
 impl From<Preferences> for PreferencesView {
     fn from(preferences: Preferences) -> Self {
         Self {
-            user_id: preferences.user_id,
-            email: preferences.email,
+            user_id: preferences.user_id.into(),
+            email: preferences.email.map(Into::into),
             email_enabled: preferences.email_enabled,
             event_types: names(preferences.event_types),
-            updated_at: preferences.updated_at,
+            updated_at: preferences.updated_at.map(Into::into),
         }
     }
 }
@@ -194,34 +173,26 @@ impl From<PreferencesBody> for PreferencesDraft {
 #[salvo(schema(name = "WebhookEndpoint"))]
 pub(crate) struct EndpointView {
     /// Its id.
-    #[salvo(schema(value_type = describe::Id))]
-    id: Uuid,
+    id: describe::Id,
     /// Where webhooks go.
-    #[salvo(schema(value_type = HookUrlText))]
-    url: String,
+    url: HookUrlText,
     /// For people.
-    #[salvo(schema(value_type = Description))]
-    description: String,
+    description: Description,
     /// What is sent.
     #[salvo(schema(value_type = Vec<EventTypeName>, max_items = 3))]
     event_types: Vec<&'static str>,
     /// Whether anything is sent.
     enabled: bool,
     /// Why the service itself turned it off; null when it did not.
-    #[salvo(schema(value_type = Option<DisabledReason>))]
-    disabled_reason: Option<String>,
+    disabled_reason: Option<DisabledReason>,
     /// What is signed with: only in the answers that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[salvo(schema(required = false, value_type = Secret))]
     secret: Option<String>,
     /// When it was added.
-    #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = describe::Time))]
-    created_at: OffsetDateTime,
+    created_at: describe::Time,
     /// When it was last changed.
-    #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = describe::Time))]
-    updated_at: OffsetDateTime,
+    updated_at: describe::Time,
 }
 
 impl Listed for EndpointView {
@@ -240,15 +211,15 @@ impl EndpointView {
 impl From<Endpoint> for EndpointView {
     fn from(endpoint: Endpoint) -> Self {
         Self {
-            id: endpoint.id,
-            url: endpoint.settings.url.as_str().to_owned(),
-            description: endpoint.settings.description,
+            id: endpoint.id.into(),
+            url: endpoint.settings.url.as_str().to_owned().into(),
+            description: endpoint.settings.description.into(),
             event_types: names(endpoint.settings.event_types),
             enabled: endpoint.settings.enabled,
-            disabled_reason: endpoint.disabled_reason,
+            disabled_reason: endpoint.disabled_reason.map(Into::into),
             secret: None,
-            created_at: endpoint.created_at,
-            updated_at: endpoint.updated_at,
+            created_at: endpoint.created_at.into(),
+            updated_at: endpoint.updated_at.into(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use shop_page::Slice;
 use uuid::Uuid;
 
 use crate::domain::{Error, Filter, Payment, Payments};
@@ -13,14 +14,6 @@ pub(crate) struct List {
     /// The last id of the page before.
     pub(crate) after: Option<Uuid>,
     pub(crate) limit: u32,
-}
-
-/// A page of payments.
-#[derive(Debug)]
-pub(crate) struct Listed {
-    pub(crate) payments: Vec<Payment>,
-    /// Where the next page goes on; `None` on the last one.
-    pub(crate) next: Option<Uuid>,
 }
 
 /// Everything that reads payments.
@@ -41,12 +34,8 @@ impl Queries {
     }
 
     /// A page, newest first. One more than asked for is read, to know whether there is a next page.
-    pub(crate) async fn list(&self, query: List) -> Result<Listed, Error> {
-        let mut payments = self.payments.list(&query.filter, query.after, query.limit + 1).await?;
-        let wanted = usize::try_from(query.limit).unwrap_or(usize::MAX);
-        let more = payments.len() > wanted;
-        payments.truncate(wanted);
-        let next = payments.last().filter(|_| more).map(|payment| payment.id);
-        Ok(Listed { payments, next })
+    pub(crate) async fn list(&self, query: List) -> Result<Slice<Payment, Uuid>, Error> {
+        let payments = self.payments.list(&query.filter, query.after, query.limit + 1).await?;
+        Ok(Slice::cut(payments, query.limit as usize, |last| last.id))
     }
 }

@@ -1,10 +1,11 @@
 //! A payment and its moves; each move is a pure function that answers the events it causes.
 
-use std::fmt;
 use std::time::Duration;
 
 use shop_events::Event;
 use shop_fault::FieldError;
+use shop_input::names;
+use shop_input::words::one_of;
 use shop_money::{Currency, Money};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -14,85 +15,36 @@ use super::{Basket, Error, Expected, Metadata, Note, Order, Refund, RefundStatus
 /// How long a buyer has to pay; then the reserved units go back on the shelf.
 pub(crate) const LIFETIME: Duration = Duration::from_mins(30);
 
-/// Where a payment stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Status {
-    Pending,
-    Processing,
-    Completed,
-    PartiallyRefunded,
-    Refunded,
-    Failed,
-    Cancelled,
-}
-
-impl Status {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Pending,
-        Self::Processing,
-        Self::Completed,
-        Self::PartiallyRefunded,
-        Self::Refunded,
-        Self::Failed,
-        Self::Cancelled,
-    ];
-
-    /// The name outside and in the store.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Processing => "processing",
-            Self::Completed => "completed",
-            Self::PartiallyRefunded => "partially_refunded",
-            Self::Refunded => "refunded",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text)
+names! {
+    /// Where a payment stands.
+    pub(crate) enum Status {
+        Pending = "pending",
+        Processing = "processing",
+        Completed = "completed",
+        PartiallyRefunded = "partially_refunded",
+        Refunded = "refunded",
+        Failed = "failed",
+        Cancelled = "cancelled",
     }
 }
 
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+names! {
+    /// What the buyer pays with.
+    pub(crate) enum Method {
+        CreditCard = "credit_card",
+        DebitCard = "debit_card",
+        Paypal = "paypal",
+        Stripe = "stripe",
+        BankTransfer = "bank_transfer",
+        Crypto = "crypto",
     }
-}
-
-/// What the buyer pays with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Method {
-    CreditCard,
-    DebitCard,
-    Paypal,
-    Stripe,
-    BankTransfer,
-    Crypto,
 }
 
 impl Method {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::CreditCard, Self::DebitCard, Self::Paypal, Self::Stripe, Self::BankTransfer, Self::Crypto];
-
-    /// The name outside and in the store.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::CreditCard => "credit_card",
-            Self::DebitCard => "debit_card",
-            Self::Paypal => "paypal",
-            Self::Stripe => "stripe",
-            Self::BankTransfer => "bank_transfer",
-            Self::Crypto => "crypto",
-        }
-    }
-
+    /// The one that a client names.
     pub(crate) fn parse(text: &str) -> Result<Self, FieldError> {
-        Self::ALL.into_iter().find(|method| method.as_str() == text.trim()).ok_or_else(|| {
-            let names = Self::ALL.map(Self::as_str).join(", ");
-            FieldError::new("method", "unknown", format!("must be one of {names}"))
-        })
+        let unknown = || FieldError::new("method", "unknown", one_of(Self::ALL.map(Self::as_str)));
+        Self::named(text.trim()).ok_or_else(unknown)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use shop_events::Event;
 use shop_fault::FieldError;
+use shop_input::names;
 use shop_money::Money;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -11,29 +12,15 @@ use super::{Error, Expected, Note, Payment, Status, events};
 /// Refunds of one payment at most: they travel with it in every answer.
 const MAX_REFUNDS: usize = 100;
 
-/// How far a refund got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RefundStatus {
-    /// Noted; the provider has not confirmed it.
-    Requested,
-    /// The money went back.
-    Settled,
-    /// The provider said no; the amount may be refunded again.
-    Refused,
-}
-
-impl RefundStatus {
-    /// The name in the store.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Requested => "requested",
-            Self::Settled => "settled",
-            Self::Refused => "refused",
-        }
-    }
-
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        [Self::Requested, Self::Settled, Self::Refused].into_iter().find(|status| status.as_str() == text)
+names! {
+    /// How far a refund got.
+    pub(crate) enum RefundStatus {
+        /// Noted; the provider has not confirmed it.
+        Requested = "requested",
+        /// The money went back.
+        Settled = "settled",
+        /// The provider said no; the amount may be refunded again.
+        Refused = "refused",
     }
 }
 

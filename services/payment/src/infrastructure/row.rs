@@ -106,8 +106,8 @@ impl PaymentRow {
             user_id: UserId::stored(self.user_id),
             basket_id: self.basket_id,
             amount: Money::new(self.amount, currency),
-            status: Status::parse(&self.status).ok_or_else(|| unreadable("status", id))?,
-            method: Method::parse(&self.method).map_err(|_| unreadable("method", id))?,
+            status: Status::named(&self.status).ok_or_else(|| unreadable("status", id))?,
+            method: Method::named(&self.method).ok_or_else(|| unreadable("method", id))?,
             provider: self.provider,
             provider_id: self.provider_id,
             description: Note::stored(self.description),
@@ -147,7 +147,7 @@ impl RefundRow {
             amount: Money::new(self.amount, currency),
             reason: Note::stored(self.reason),
             restock: self.restock,
-            status: RefundStatus::parse(&self.status).ok_or_else(|| unreadable("refund", self.payment_id))?,
+            status: RefundStatus::named(&self.status).ok_or_else(|| unreadable("refund", self.payment_id))?,
             created_at: from_millis(self.created_at),
         })
     }

@@ -13,13 +13,14 @@ use shop_page::{Cursor, Limit};
 use shop_proto::payment::v1 as proto;
 use shop_proto::payment::v1::payment_service_server::PaymentService;
 use shop_rpc::idempotency::{Call, Once, key};
+use shop_rpc::status;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::http::scope;
 use super::{Api, canonical};
 use crate::application::{Amount, Commands, List, Process, Queries, RefundPayment};
-use crate::domain::{Error, Expected, Filter, RawOrder, Token, UserId};
+use crate::domain::{Expected, Filter, RawOrder, Token, UserId};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -64,8 +65,7 @@ impl PaymentService for PaymentGrpc {
 
     async fn get_payments(&self, request: Request<proto::GetPaymentsRequest>) -> Answer<proto::GetPaymentsResponse> {
         let request = request.into_inner();
-        let user_id =
-            request.user_id.as_deref().map(|text| parameter("user_id", text)).transpose().map_err(shop_rpc::status)?;
+        let user_id = request.user_id.as_deref().map(|text| parameter("user_id", text)).transpose().map_err(status)?;
         let status = message::status_filter(request.status)?;
         let (payments, next_cursor) = self.page(Filter { user_id, status }, request.limit, &request.cursor).await?;
         Ok(Response::new(proto::GetPaymentsResponse { payments, next_cursor }))
@@ -153,27 +153,23 @@ impl PaymentGrpc {
     async fn page(&self, filter: Filter, limit: u32, cursor: &str) -> Result<(Vec<proto::Payment>, String), Status> {
         let limit = match limit {
             0 => Limit::default(),
-            n => Limit::new(n).ok_or_else(|| shop_rpc::status(invalid_parameter("limit", "must be 0 to 100")))?,
+            n => Limit::new(n).ok_or_else(|| status(invalid_parameter("limit", "must be 0 to 100")))?,
         };
         let scope = scope(&filter);
         let after = Some(cursor).filter(|cursor| !cursor.is_empty()).map(|cursor| Cursor::decode(&scope, cursor));
-        let after = after.transpose().map_err(shop_rpc::status)?;
+        let after = after.transpose().map_err(status)?;
         let listed = self.queries.list(List { filter, after, limit: limit.get() }).await.map_err(status)?;
-        let next = listed.next.map(|last| Cursor::encode(&scope, &last)).unwrap_or_default();
-        Ok((listed.payments.into_iter().map(Into::into).collect(), next))
+        let next = listed.cursor(&scope).unwrap_or_default();
+        Ok((listed.items.into_iter().map(Into::into).collect(), next))
     }
 }
 
-fn status(error: Error) -> Status {
-    shop_rpc::status(Fault::from(error))
-}
-
 fn id(text: &str) -> Result<Uuid, Status> {
-    shop_input::read("id", text).map_err(|wrong| shop_rpc::status(Fault::invalid(vec![wrong])))
+    shop_input::read("id", text).map_err(|wrong| status(Fault::invalid(vec![wrong])))
 }
 
 fn user(text: &str) -> Result<UserId, Status> {
-    shop_input::read("user_id", text).map_err(|wrong| shop_rpc::status(Fault::invalid(vec![wrong])))
+    shop_input::read("user_id", text).map_err(|wrong| status(Fault::invalid(vec![wrong])))
 }
 
 fn amount(money: &shop_proto::common::v1::Money) -> Result<Amount, Status> {
@@ -182,7 +178,7 @@ fn amount(money: &shop_proto::common::v1::Money) -> Result<Amount, Status> {
         code => {
             let message = "must be an ISO 4217 currency code such as USD";
             let unknown = || Fault::invalid(vec![FieldError::new("amount.currency", "unknown", message)]);
-            code.parse().map_err(|_| shop_rpc::status(unknown()))?
+            code.parse().map_err(|_| status(unknown()))?
         }
     };
     Ok(Amount::Exact(Money::new(money.minor_units, currency)))

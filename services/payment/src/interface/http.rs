@@ -7,10 +7,9 @@ use salvo::http::header::LOCATION;
 use salvo::oapi::ToParameters;
 use salvo::prelude::*;
 use serde::Deserialize;
-use shop_fault::Fault;
 use shop_page::{Cursor, Limit};
 use shop_rpc::detached;
-use shop_web::page::{CursorText, Page, PageSize};
+use shop_web::page::{CursorText, Page, PageQuery, PageSize};
 use shop_web::{About, OptionalJson, Path, Problem, Query, StrictJson, etag, idempotency, precondition, schema};
 use uuid::Uuid;
 
@@ -18,7 +17,7 @@ use self::body::{NewPayment, NewRefund, Tokens};
 use super::Api;
 use super::view::{PaymentView, StatusName};
 use crate::application::{List, Process};
-use crate::domain::{Error, Filter, Payment, Token, UserId};
+use crate::domain::{Filter, Payment, Status, Token, UserId};
 
 /// What the document says of the service.
 pub(crate) const ABOUT: About =
@@ -41,12 +40,6 @@ pub(crate) fn routes(api: &Api) -> Router {
     Router::new().push(payments).push(users)
 }
 
-impl From<Error> for Problem {
-    fn from(error: Error) -> Self {
-        Fault::from(error).into()
-    }
-}
-
 /// Which payments to list.
 #[derive(Deserialize, ToParameters)]
 #[serde(deny_unknown_fields)]
@@ -56,21 +49,8 @@ struct ListQuery {
     #[salvo(parameter(value_type = Option<schema::UserId>))]
     user_id: Option<UserId>,
     /// Only with this status.
-    status: Option<StatusName>,
-    /// Size of the page.
-    #[serde(default)]
-    #[salvo(parameter(value_type = PageSize))]
-    limit: Limit,
-    /// `next_cursor` of the page before.
-    #[salvo(parameter(value_type = Option<CursorText>))]
-    cursor: Option<String>,
-}
-
-/// Which page of a user's payments to list.
-#[derive(Deserialize, ToParameters)]
-#[serde(deny_unknown_fields)]
-#[salvo(parameters(default_parameter_in = Query))]
-struct PageQuery {
+    #[salvo(parameter(value_type = Option<StatusName>))]
+    status: Option<Status>,
     /// Size of the page.
     #[serde(default)]
     #[salvo(parameter(value_type = PageSize))]
@@ -213,8 +193,7 @@ impl Api {
     ))]
     async fn list(&self, query: Query<ListQuery>) -> Result<Json<Page<PaymentView>>, Problem> {
         let ListQuery { user_id, status, limit, cursor } = query.0;
-        let filter = Filter { user_id, status: status.map(Into::into) };
-        self.page(filter, limit, cursor.as_deref()).await
+        self.page(Filter { user_id, status }, limit, cursor.as_deref()).await
     }
 
     /// A user's payments, newest first.
@@ -243,17 +222,14 @@ impl Api {
         let scope = scope(&filter);
         let after = cursor.map(|cursor| Cursor::decode(&scope, cursor)).transpose()?;
         let listed = self.queries.list(List { filter, after, limit: limit.get() }).await?;
-        Ok(Json(Page {
-            items: listed.payments.into_iter().map(PaymentView::from).collect(),
-            next_cursor: listed.next.map(|last| Cursor::encode(&scope, &last)),
-        }))
+        Ok(Json(Page::of(listed, &scope)))
     }
 }
 
 /// The list a cursor belongs to: one user's payments are the same list by either path, and over gRPC.
 pub(super) fn scope(filter: &Filter) -> String {
     let user = filter.user_id.as_ref().map_or("", UserId::as_str);
-    let status = filter.status.map_or("", crate::domain::Status::as_str);
+    let status = filter.status.map_or("", Status::as_str);
     format!("payments user_id={user} status={status}")
 }
 

@@ -3,65 +3,22 @@
 use std::collections::BTreeMap;
 
 use salvo::oapi::ToSchema;
-use serde::{Deserialize, Serialize};
-use shop_money::{Amount, Currency};
+use serde::Serialize;
 use shop_web::page::Listed;
 use shop_web::{describe, schema};
-use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::http::body::{Description, MethodName, OwnPairs, Provider, Reason};
 use crate::domain::{Failure, Item, Note, Payment, Refund, RefundStatus, Status};
 
 describe! {
-    ProviderId = describe::string(1..=255).example("sandbox_019b7c2e");
-    FailureCode = describe::string(1..=64).pattern("^[a-z][a-z0-9_]*$").example("card_declined");
-    FailureMessage = describe::string(1..=500).example("the card was declined");
-    Units = describe::integer(1..=999).example(2);
-    ProductName = describe::string(1..=200).example("Walnut standing desk");
-    ProductCategory = describe::string(1..=100).example("furniture");
-}
-
-/// Where a payment stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[salvo(schema(name = "PaymentStatus"))]
-pub(super) enum StatusName {
-    Pending,
-    Processing,
-    Completed,
-    PartiallyRefunded,
-    Refunded,
-    Failed,
-    Cancelled,
-}
-
-impl From<Status> for StatusName {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::Pending => Self::Pending,
-            Status::Processing => Self::Processing,
-            Status::Completed => Self::Completed,
-            Status::PartiallyRefunded => Self::PartiallyRefunded,
-            Status::Refunded => Self::Refunded,
-            Status::Failed => Self::Failed,
-            Status::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
-impl From<StatusName> for Status {
-    fn from(name: StatusName) -> Self {
-        match name {
-            StatusName::Pending => Self::Pending,
-            StatusName::Processing => Self::Processing,
-            StatusName::Completed => Self::Completed,
-            StatusName::PartiallyRefunded => Self::PartiallyRefunded,
-            StatusName::Refunded => Self::Refunded,
-            StatusName::Failed => Self::Failed,
-            StatusName::Cancelled => Self::Cancelled,
-        }
-    }
+    pub(super) StatusName(Status) = describe::names(Status::ALL.map(Status::as_str))
+        .description("Where a payment stands") => "PaymentStatus";
+    ProviderId(String) = describe::string(1..=255).example("sandbox_019b7c2e");
+    FailureCode(String) = describe::string(1..=64).pattern("^[a-z][a-z0-9_]*$").example("card_declined");
+    FailureMessage(String) = describe::string(1..=500).example("the card was declined");
+    Units(u32) = describe::integer(1..=999).example(2);
+    ProductName(String) = describe::string(1..=200).example("Walnut standing desk");
+    ProductCategory(String) = describe::string(1..=100).example("furniture");
 }
 
 /// A payment with everything that happened to it.
@@ -69,23 +26,17 @@ impl From<StatusName> for Status {
 #[salvo(schema(name = "Payment"))]
 pub(super) struct PaymentView {
     /// Also the id of its stock reservation.
-    #[salvo(schema(value_type = describe::Id))]
-    id: Uuid,
+    id: describe::Id,
     /// Who pays.
-    #[salvo(schema(value_type = schema::UserId))]
-    user_id: String,
+    user_id: schema::UserId,
     /// The basket that is paid.
-    #[salvo(schema(value_type = describe::Id))]
-    basket_id: Uuid,
+    basket_id: describe::Id,
     /// What is charged.
-    #[salvo(schema(value_type = describe::Amount))]
-    amount: Amount,
+    amount: describe::Amount,
     /// What went back so far.
-    #[salvo(schema(value_type = describe::Amount))]
-    refunded_amount: Amount,
+    refunded_amount: describe::Amount,
     /// ISO 4217 code of every amount here.
-    #[salvo(schema(value_type = describe::CurrencyCode))]
-    currency: Currency,
+    currency: describe::CurrencyCode,
     /// Where it stands.
     status: StatusName,
     /// What the user pays with.
@@ -95,8 +46,7 @@ pub(super) struct PaymentView {
     #[salvo(schema(value_type = Provider))]
     provider: String,
     /// The provider's own id of the charge.
-    #[salvo(schema(value_type = Option<ProviderId>))]
-    provider_id: Option<String>,
+    provider_id: Option<ProviderId>,
     /// Free text for people.
     #[salvo(schema(value_type = Option<Description>))]
     description: Option<String>,
@@ -112,21 +62,13 @@ pub(super) struct PaymentView {
     #[salvo(schema(max_items = 100))]
     refunds: Vec<RefundView>,
     /// When it was made.
-    #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = describe::Time))]
-    created_at: OffsetDateTime,
+    created_at: describe::Time,
     /// When it last changed.
-    #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = describe::Time))]
-    updated_at: OffsetDateTime,
+    updated_at: describe::Time,
     /// When the provider approved or declined.
-    #[serde(with = "shop_clock::serde_rfc3339::option")]
-    #[salvo(schema(value_type = Option<describe::Time>))]
-    processed_at: Option<OffsetDateTime>,
+    processed_at: Option<describe::Time>,
     /// When it fails by itself unless it is processed before.
-    #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = describe::Time))]
-    expires_at: OffsetDateTime,
+    expires_at: describe::Time,
 }
 
 /// One line of what is bought.
@@ -134,30 +76,21 @@ pub(super) struct PaymentView {
 #[salvo(schema(name = "PaymentItem"))]
 struct ItemView {
     /// The line's own id.
-    #[salvo(schema(value_type = describe::Id))]
-    id: Uuid,
+    id: describe::Id,
     /// Which product.
-    #[salvo(schema(value_type = describe::ProductId))]
-    product_id: i64,
+    product_id: describe::ProductId,
     /// Its name when the payment was made.
-    #[salvo(schema(value_type = ProductName))]
-    name: String,
+    name: ProductName,
     /// How many.
-    #[salvo(schema(value_type = Units))]
-    quantity: u32,
+    quantity: Units,
     /// Price of one.
-    #[salvo(schema(value_type = describe::Amount))]
-    price: Amount,
+    price: describe::Amount,
     /// Price times quantity.
-    #[salvo(schema(value_type = describe::Amount))]
-    subtotal: Amount,
+    subtotal: describe::Amount,
     /// Its category when the payment was made.
-    #[salvo(schema(value_type = ProductCategory))]
-    category: String,
+    category: ProductCategory,
     /// When it was put into the basket.
-    #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = describe::Time))]
-    created_at: OffsetDateTime,
+    created_at: describe::Time,
 }
 
 /// Why a payment failed.
@@ -165,11 +98,9 @@ struct ItemView {
 #[salvo(schema(name = "PaymentFailure"))]
 struct FailureView {
     /// Stable, `snake_case`.
-    #[salvo(schema(value_type = FailureCode))]
-    code: String,
+    code: FailureCode,
     /// For people.
-    #[salvo(schema(value_type = FailureMessage))]
-    message: String,
+    message: FailureMessage,
 }
 
 /// Money that went back.
@@ -177,18 +108,14 @@ struct FailureView {
 #[salvo(schema(name = "Refund"))]
 struct RefundView {
     /// Its own id.
-    #[salvo(schema(value_type = describe::Id))]
-    id: Uuid,
+    id: describe::Id,
     /// How much.
-    #[salvo(schema(value_type = describe::Amount))]
-    amount: Amount,
+    amount: describe::Amount,
     /// Why, for people.
     #[salvo(schema(value_type = Option<Reason>))]
     reason: Option<String>,
     /// When it was asked for.
-    #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = describe::Time))]
-    created_at: OffsetDateTime,
+    created_at: describe::Time,
 }
 
 impl Listed for PaymentView {
@@ -200,25 +127,27 @@ impl From<Payment> for PaymentView {
     fn from(payment: Payment) -> Self {
         let settled = |refund: &&Refund| refund.status == RefundStatus::Settled;
         Self {
-            id: payment.id,
-            user_id: payment.user_id.as_str().to_owned(),
-            basket_id: payment.basket_id,
-            amount: payment.amount.amount(),
-            refunded_amount: payment.refunded().amount(),
-            currency: payment.amount.currency,
+            id: payment.id.into(),
+            user_id: payment.user_id.as_str().to_owned().into(),
+            basket_id: payment.basket_id.into(),
+            amount: payment.amount.amount().into(),
+            refunded_amount: payment.refunded().amount().into(),
+            currency: payment.amount.currency.into(),
             status: payment.status.into(),
             method: payment.method.as_str(),
             description: payment.description.as_ref().map(Note::as_str).map(str::to_owned),
             metadata: payment.metadata.pairs().clone(),
             items: payment.items.iter().map(ItemView::from).collect(),
-            failure: payment.failure.map(|Failure { code, message }| FailureView { code, message }),
+            failure: payment
+                .failure
+                .map(|Failure { code, message }| FailureView { code: code.into(), message: message.into() }),
             refunds: payment.refunds.iter().filter(settled).map(RefundView::from).collect(),
             provider: payment.provider,
-            provider_id: payment.provider_id,
-            created_at: payment.created_at,
-            updated_at: payment.updated_at,
-            processed_at: payment.processed_at,
-            expires_at: payment.expires_at,
+            provider_id: payment.provider_id.map(Into::into),
+            created_at: payment.created_at.into(),
+            updated_at: payment.updated_at.into(),
+            processed_at: payment.processed_at.map(Into::into),
+            expires_at: payment.expires_at.into(),
         }
     }
 }
@@ -226,14 +155,14 @@ impl From<Payment> for PaymentView {
 impl From<&Item> for ItemView {
     fn from(item: &Item) -> Self {
         Self {
-            id: item.id,
-            product_id: item.product_id,
-            name: item.name.clone(),
-            quantity: item.quantity,
-            price: item.price.amount(),
-            subtotal: item.subtotal.amount(),
-            category: item.category.clone(),
-            created_at: item.created_at,
+            id: item.id.into(),
+            product_id: item.product_id.into(),
+            name: item.name.clone().into(),
+            quantity: item.quantity.into(),
+            price: item.price.amount().into(),
+            subtotal: item.subtotal.amount().into(),
+            category: item.category.clone().into(),
+            created_at: item.created_at.into(),
         }
     }
 }
@@ -241,10 +170,10 @@ impl From<&Item> for ItemView {
 impl From<&Refund> for RefundView {
     fn from(refund: &Refund) -> Self {
         Self {
-            id: refund.id,
-            amount: refund.amount.amount(),
+            id: refund.id.into(),
+            amount: refund.amount.amount().into(),
             reason: refund.reason.as_ref().map(Note::as_str).map(str::to_owned),
-            created_at: refund.created_at,
+            created_at: refund.created_at.into(),
         }
     }
 }

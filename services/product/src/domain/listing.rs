@@ -156,13 +156,7 @@ pub(crate) struct Listing {
 }
 
 /// One page.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Slice {
-    /// The products, in order.
-    pub(crate) products: Vec<Product>,
-    /// Where the next page begins; absent on the last one.
-    pub(crate) next: Option<After>,
-}
+pub(crate) type Slice = shop_page::Slice<Product, After>;
 
 /// The number a price shows, in thousandths of its currency's unit: what price filters and sorting compare, since
 /// minor units of currencies with other decimals do not compare.

@@ -42,7 +42,7 @@ impl<E: Engine> Products for Sql<E> {
         let matching = listing.after.as_ref().map_or(Match::Words, |after| after.matching);
         let slice = self.page(listing, matching).await?;
         // Only the first page may change the way of matching: later ones follow their cursor.
-        if slice.products.is_empty() && listing.after.is_none() && listing.filter.text.is_some() {
+        if slice.items.is_empty() && listing.after.is_none() && listing.filter.text.is_some() {
             return Ok(self.page(listing, Match::Pieces).await?);
         }
         Ok(slice)
@@ -76,7 +76,7 @@ impl<E: Engine> Products for Sql<E> {
 impl<E: Engine> Sql<E> {
     async fn page(&self, listing: &Listing, matching: Match) -> std::result::Result<Slice, Failure> {
         let Some(select) = Select::page(self.search, listing, matching) else {
-            return Ok(Slice { products: Vec::new(), next: None });
+            return Ok(Slice { items: Vec::new(), next: None });
         };
         let mut reader = self.engine.reader().await?;
         let (sql, values) = (AssertSqlSafe(select.sql()), select.values());
@@ -85,12 +85,11 @@ impl<E: Engine> Sql<E> {
         } else {
             reader.rows(sql, &values).await?
         };
-        let more = rows.len() > listing.limit;
-        let products: Vec<Product> =
-            rows.into_iter().take(listing.limit).map(Product::try_from).collect::<Result<_>>()?;
-        let last = products.last().filter(|_| more);
+        let shop_page::Slice { items, next } = shop_page::Slice::cut(rows, listing.limit, |_| ());
+        let items: Vec<Product> = items.into_iter().map(Product::try_from).collect::<Result<_>>()?;
+        let last = next.and(items.last());
         let next = last.map(|last| After { key: listing.order.key(last), id: last.id, matching });
-        Ok(Slice { products, next })
+        Ok(Slice { items, next })
     }
 
     async fn try_add(

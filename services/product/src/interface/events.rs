@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_events::{Envelope, Event, HandleError, Handler, StockOperation, Subscription, Topic};
-use shop_fault::Fault;
 use shop_runtime::crash_point;
 
 use crate::application::Commands;
-use crate::domain::{Error, Line, Movement, Settlement};
+use crate::domain::{Line, Movement, Settlement};
 
 /// What is listened to, with the name of the task that does. Two groups, so that stock never waits for statistics.
 pub(crate) fn subscriptions(commands: &Commands) -> [(&'static str, Subscription); 2] {
@@ -36,7 +35,7 @@ impl Handler for Stock {
         };
         let line = Line { product: body.product_id, quantity: body.quantity.into() };
         let settlement = Settlement { event: envelope.id, reservation: body.payment_id, line, movement };
-        self.0.settle(settlement).await.map_err(outcome)?;
+        self.0.settle(settlement).await.map_err(HandleError::of)?;
         // The effect is stored, the bus does not know it yet: a restart gets the event again and must drop it.
         crash_point("product.after_effect");
         Ok(())
@@ -51,12 +50,6 @@ impl Handler for Sales {
     async fn handle(&self, envelope: &Envelope) -> Result<(), HandleError> {
         let Event::PaymentCompleted(body) = &envelope.event else { return Ok(()) };
         let lines = body.items.iter().map(|item| Line { product: item.product_id, quantity: item.quantity.into() });
-        self.0.count_sold(envelope.id, lines).await.map_err(outcome)
+        self.0.count_sold(envelope.id, lines).await.map_err(HandleError::of)
     }
-}
-
-/// A store that is away comes back; anything else is for people to look at.
-fn outcome(error: Error) -> HandleError {
-    let fault = Fault::from(error);
-    if fault.kind().is_passing() { HandleError::Transient(fault.into()) } else { HandleError::Rejected(fault.into()) }
 }

@@ -12,6 +12,7 @@ use shop_proto::product::v1 as proto;
 use shop_proto::product::v1::product_service_server::ProductService;
 use shop_proto::timestamp;
 use shop_rpc::idempotency::{Call, key, once};
+use shop_rpc::status;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -51,25 +52,25 @@ impl ProductService for ProductGrpc {
     ) -> Answer<proto::CreateProductResponse> {
         let key = key(&request);
         let draft: Draft = request.into_inner().into();
-        let call = Call::new("CreateProduct", key, || canonical(draft.clone()).map_err(shop_rpc::status))?;
+        let call = Call::new("CreateProduct", key, || canonical(draft.clone()).map_err(status))?;
         once(&self.keys, call, async |operation| {
             let operation = operation.unwrap_or_else(|| self.clock.new_id());
-            let product = self.commands.create(operation, draft).await.map_err(shop_rpc::status)?;
+            let product = self.commands.create(operation, draft).await.map_err(status)?;
             Ok(proto::CreateProductResponse { product: Some(product.into()) })
         })
         .await
     }
 
     async fn get_product(&self, request: Request<proto::GetProductRequest>) -> Answer<proto::GetProductResponse> {
-        let product = self.queries.product(request.into_inner().id).await.map_err(shop_rpc::status)?;
+        let product = self.queries.product(request.into_inner().id).await.map_err(status)?;
         Ok(Response::new(proto::GetProductResponse { product: Some(product.into()) }))
     }
 
     async fn get_products(&self, request: Request<proto::GetProductsRequest>) -> Answer<proto::GetProductsResponse> {
-        let wanted = asked(request.into_inner()).and_then(Asked::check).map_err(shop_rpc::status)?;
-        let slice = self.queries.products(&wanted.listing).await.map_err(shop_rpc::status)?;
-        let next_cursor = wanted.next_cursor(&slice).unwrap_or_default();
-        let products = slice.products.into_iter().map(Into::into).collect();
+        let wanted = asked(request.into_inner()).and_then(Asked::check).map_err(status)?;
+        let slice = self.queries.products(&wanted.listing).await.map_err(status)?;
+        let next_cursor = slice.cursor(&wanted.scope).unwrap_or_default();
+        let products = slice.items.into_iter().map(Into::into).collect();
         Ok(Response::new(proto::GetProductsResponse { products, next_cursor }))
     }
 
@@ -79,7 +80,7 @@ impl ProductService for ProductGrpc {
     ) -> Answer<proto::UpdateProductResponse> {
         let request = request.into_inner();
         let (id, expected) = (request.id, request.expected_version.into());
-        let product = self.commands.update(id, &expected, request.into()).await.map_err(shop_rpc::status)?;
+        let product = self.commands.update(id, &expected, request.into()).await.map_err(status)?;
         Ok(Response::new(proto::UpdateProductResponse { product: Some(product.into()) }))
     }
 
@@ -88,7 +89,7 @@ impl ProductService for ProductGrpc {
         request: Request<proto::DeleteProductRequest>,
     ) -> Answer<proto::DeleteProductResponse> {
         let request = request.into_inner();
-        self.commands.delete(request.id, &request.expected_version.into()).await.map_err(shop_rpc::status)?;
+        self.commands.delete(request.id, &request.expected_version.into()).await.map_err(status)?;
         Ok(Response::new(proto::DeleteProductResponse {}))
     }
 
@@ -97,19 +98,19 @@ impl ProductService for ProductGrpc {
         let id = reservation_id(&request.reservation_id)?;
         let line = |line: proto::StockLine| Line { product: line.product_id, quantity: line.quantity.into() };
         let lines = request.lines.into_iter().map(line).collect();
-        let created = self.commands.reserve(id, lines).await.map_err(shop_rpc::status)?;
+        let created = self.commands.reserve(id, lines).await.map_err(status)?;
         Ok(Response::new(proto::ReserveStockResponse { created }))
     }
 
     async fn release_stock(&self, request: Request<proto::ReleaseStockRequest>) -> Answer<proto::ReleaseStockResponse> {
         let id = reservation_id(&request.into_inner().reservation_id)?;
-        let released = self.commands.release(id).await.map_err(shop_rpc::status)?;
+        let released = self.commands.release(id).await.map_err(status)?;
         Ok(Response::new(proto::ReleaseStockResponse { released }))
     }
 }
 
 fn reservation_id(text: &str) -> Result<Uuid, Status> {
-    shop_input::read("reservation_id", text).map_err(|wrong| shop_rpc::status(Fault::invalid(vec![wrong])))
+    shop_input::read("reservation_id", text).map_err(|wrong| status(Fault::invalid(vec![wrong])))
 }
 
 fn asked(request: proto::GetProductsRequest) -> Result<Asked, Fault> {

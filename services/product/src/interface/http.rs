@@ -16,19 +16,13 @@ use shop_web::{About, Path, Problem, Query, StrictJson, describe, etag, precondi
 use super::Api;
 use super::listing::{Asked, BOUND, MAX_CATEGORY, MAX_TEXT, bound};
 use super::view::{ProductBody, ProductView};
-use crate::domain::{Error, Filter, Order, Product};
+use crate::domain::{Filter, Order, Product};
 
 /// What the document says of the service.
 pub(crate) const ABOUT: About = About {
     title: "Product service",
     tags: &[("products", "What is sold, at which price, and how much of it is there")],
 };
-
-impl From<Error> for Problem {
-    fn from(error: Error) -> Self {
-        Fault::from(error).into()
-    }
-}
 
 /// Every route of the service.
 pub(crate) fn routes(api: &Api) -> Router {
@@ -107,8 +101,7 @@ impl Api {
     async fn list(&self, query: Query<ListParameters>) -> Result<Json<Page<ProductView>>, Problem> {
         let wanted = Asked::try_from(query.0)?.check()?;
         let slice = self.queries.products(&wanted.listing).await?;
-        let next_cursor = wanted.next_cursor(&slice);
-        Ok(Json(Page { items: slice.products.into_iter().map(ProductView::from).collect(), next_cursor }))
+        Ok(Json(Page::of(slice, &wanted.scope)))
     }
 
     /// Reads a product.

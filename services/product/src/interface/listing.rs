@@ -1,11 +1,11 @@
 //! What both APIs share about lists: bounds of the filters, and cursors tied to the list they came from.
 
-use shop_fault::{Fault, FieldError, Kind};
+use shop_fault::Fault;
 use shop_input::invalid_parameter;
 use shop_money::{Currency, Decimal, Money};
 use shop_page::Cursor;
 
-use crate::domain::{After, Filter, Listing, Order, Slice, composed};
+use crate::domain::{After, Filter, Listing, Order, composed};
 
 /// The longest text to look for: a name's length. Far below where a search engine gives up on a word.
 pub(super) const MAX_TEXT: usize = 200;
@@ -22,11 +22,12 @@ pub(super) struct Asked {
     pub(super) limit: usize,
 }
 
-/// A checked page, with the name of the list it belongs to.
+/// A checked page.
 pub(super) struct Wanted {
     /// What to ask the catalogue.
     pub(super) listing: Listing,
-    scope: String,
+    /// The list it belongs to, which cursors are tied to.
+    pub(super) scope: String,
 }
 
 impl Asked {
@@ -38,13 +39,6 @@ impl Asked {
         let scope = format!("products {filter:?} {order:?}");
         let after = cursor.map(|cursor| after(&scope, &cursor, order)).transpose()?;
         Ok(Wanted { listing: Listing { filter, order, after, limit }, scope })
-    }
-}
-
-impl Wanted {
-    /// The cursor of the page after `slice`.
-    pub(super) fn next_cursor(&self, slice: &Slice) -> Option<String> {
-        slice.next.as_ref().map(|after| Cursor::encode(&self.scope, after))
     }
 }
 
@@ -66,9 +60,7 @@ fn after(scope: &str, cursor: &str, order: Order) -> Result<After, Fault> {
         return Ok(after);
     }
     // A cursor is no secret: anybody can make one up. What it asks for must still make sense to the store.
-    let message = "is not a cursor of this list; start again without it";
-    let fault = Fault::new(Kind::Malformed, "invalid_cursor", format!("parameter cursor: {message}"));
-    Err(fault.with_field(FieldError::new("cursor", "invalid_cursor", message)))
+    Err(Cursor::foreign())
 }
 
 /// A bound of a price filter as the number that a price shows, in thousandths.
@@ -85,7 +77,7 @@ pub(super) fn bound(name: &str, text: &str) -> Result<i64, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Direction, Key, Match, Sort};
+    use crate::domain::{Direction, Key, Match, Slice, Sort};
 
     fn asked(text: &str, cursor: Option<String>) -> Asked {
         let filter = Filter { text: Some(text.to_owned()), ..Filter::default() };
@@ -93,13 +85,13 @@ mod tests {
     }
 
     fn slice(key: Key) -> Slice {
-        Slice { products: Vec::new(), next: Some(After { key, id: 7, matching: Match::Pieces }) }
+        Slice { items: Vec::new(), next: Some(After { key, id: 7, matching: Match::Pieces }) }
     }
 
     #[test]
     fn a_cursor_leads_on_in_its_own_list_only() {
         let wanted = asked(" desk ", None).check().expect("valid");
-        let cursor = wanted.next_cursor(&slice(Key::Text("walnut desk".to_owned())));
+        let cursor = slice(Key::Text("walnut desk".to_owned())).cursor(&wanted.scope);
         let after = asked("desk", cursor.clone()).check().expect("the same list").listing.after;
         assert_eq!(after, slice(Key::Text("walnut desk".to_owned())).next);
         let refused = asked("lamp", cursor).check().err().expect("another list");
@@ -110,7 +102,7 @@ mod tests {
     fn a_made_up_cursor_never_reaches_the_store() {
         let wanted = asked("desk", None).check().expect("valid");
         for key in [Key::Number(1), Key::Text("\0".to_owned())] {
-            let refused = asked("desk", wanted.next_cursor(&slice(key))).check().err().expect("made up");
+            let refused = asked("desk", slice(key).cursor(&wanted.scope)).check().err().expect("made up");
             assert_eq!(refused.code(), "invalid_cursor");
         }
     }

@@ -3,21 +3,20 @@
 use salvo::oapi::ToSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shop_money::{Amount, Currency, Decimal};
+use shop_money::Decimal;
 use shop_web::idempotency::Canonical;
 use shop_web::page::Listed;
 use shop_web::{Problem, describe};
-use time::OffsetDateTime;
 
 use crate::domain::{CATEGORY, DESCRIPTION, Details, Draft, Error, MAX_STOCK, MAX_URL, NAME, Price, Product};
 
 describe! {
-    Name = describe::text(NAME).example("Walnut standing desk");
-    Description = describe::text(DESCRIPTION).example("Oiled by hand.\nTwo drawers.");
-    Category = describe::text(CATEGORY).example("furniture");
-    Stock = describe::integer(0..=MAX_STOCK).example(12);
-    Sold = describe::integer(0..=i64::MAX).example(3);
-    ImageUrl = describe::string(1..=MAX_URL).format(describe::format("uri")).pattern(describe::WEB)
+    Name(String) = describe::text(NAME).example("Walnut standing desk");
+    Description(String) = describe::text(DESCRIPTION).example("Oiled by hand.\nTwo drawers.");
+    Category(String) = describe::text(CATEGORY).example("furniture");
+    Stock(i64) = describe::integer(0..=MAX_STOCK).example(12);
+    Sold(i64) = describe::integer(0..=i64::MAX).example(3);
+    ImageUrl(String) = describe::string(1..=MAX_URL).format(describe::format("uri")).pattern(describe::WEB)
         .example("https://img.example/desk.jpg");
 }
 
@@ -26,43 +25,29 @@ describe! {
 #[salvo(schema(name = "Product"))]
 pub(crate) struct ProductView {
     /// Assigned by the catalogue.
-    #[salvo(schema(value_type = describe::ProductId))]
-    id: i64,
+    id: describe::ProductId,
     /// What it is called.
-    #[salvo(schema(value_type = Name))]
-    name: String,
+    name: Name,
     /// What it is like.
-    #[salvo(schema(value_type = Description))]
-    description: String,
+    description: Description,
     /// Price of one unit, with the currency's decimals.
-    #[salvo(schema(value_type = describe::Amount))]
-    price: Amount,
+    price: describe::Amount,
     /// ISO 4217 code.
-    #[salvo(schema(value_type = describe::CurrencyCode))]
-    currency: Currency,
+    currency: describe::CurrencyCode,
     /// Units on hand, reserved ones included.
-    #[salvo(schema(value_type = Stock))]
-    stock_quantity: i64,
+    stock_quantity: Stock,
     /// Units that can still be bought: on hand minus reserved.
-    #[salvo(schema(value_type = Stock))]
-    available_quantity: i64,
+    available_quantity: Stock,
     /// Units sold in completed payments.
-    #[salvo(schema(value_type = Sold))]
-    units_sold: i64,
+    units_sold: Sold,
     /// Which part of the shop it is in.
-    #[salvo(schema(value_type = Category))]
-    category: String,
+    category: Category,
     /// A picture of it, if there is one.
-    #[salvo(schema(value_type = Option<ImageUrl>))]
-    image_url: Option<String>,
+    image_url: Option<ImageUrl>,
     /// When it was added.
-    #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = describe::Time))]
-    created_at: OffsetDateTime,
+    created_at: describe::Time,
     /// When it, or its stock on hand, was last changed.
-    #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = describe::Time))]
-    updated_at: OffsetDateTime,
+    updated_at: describe::Time,
 }
 
 impl Listed for ProductView {
@@ -75,18 +60,18 @@ impl From<Product> for ProductView {
         let available_quantity = product.available();
         let details = product.details;
         Self {
-            id: product.id,
-            name: details.name,
-            description: details.description,
-            price: details.price.amount(),
-            currency: details.price.currency,
-            stock_quantity: details.stock_quantity,
-            available_quantity,
-            units_sold: product.units_sold,
-            category: details.category,
-            image_url: details.image_url,
-            created_at: product.created_at,
-            updated_at: product.updated_at,
+            id: product.id.into(),
+            name: details.name.into(),
+            description: details.description.into(),
+            price: details.price.amount().into(),
+            currency: details.price.currency.into(),
+            stock_quantity: details.stock_quantity.into(),
+            available_quantity: available_quantity.into(),
+            units_sold: product.units_sold.into(),
+            category: details.category.into(),
+            image_url: details.image_url.map(Into::into),
+            created_at: product.created_at.into(),
+            updated_at: product.updated_at.into(),
         }
     }
 }

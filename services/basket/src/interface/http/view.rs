@@ -2,18 +2,15 @@
 
 use salvo::oapi::ToSchema;
 use serde::Serialize;
-use shop_money::{Amount, Currency};
 use shop_web::{describe, schema};
-use time::OffsetDateTime;
-use uuid::Uuid;
 
 use crate::domain::{Basket, Line, Quantity};
 
 describe! {
-    pub(super) UnitsOfLine = describe::integer(1..=Quantity::MAX.into()).example(2);
-    ItemCount = describe::integer(0..=i64::from(Quantity::MAX) * i64::try_from(Basket::MAX_LINES).unwrap_or(i64::MAX)).example(2);
-    ProductName = describe::string(1..=200).example("Walnut standing desk");
-    ProductCategory = describe::string(1..=100).example("furniture");
+    pub(super) UnitsOfLine(u32) = describe::integer(1..=Quantity::MAX.into()).example(2);
+    ItemCount(u32) = describe::integer(0..=i64::from(Quantity::MAX) * i64::try_from(Basket::MAX_LINES).unwrap_or(i64::MAX)).example(2);
+    ProductName(String) = describe::string(1..=200).example("Walnut standing desk");
+    ProductCategory(String) = describe::string(1..=100).example("furniture");
 }
 
 /// A user's basket.
@@ -21,35 +18,24 @@ describe! {
 #[salvo(schema(name = "Basket"))]
 pub(crate) struct BasketView {
     /// New with every new basket of the user.
-    #[salvo(schema(value_type = describe::Id))]
-    id: Uuid,
+    id: describe::Id,
     /// Whose it is.
-    #[salvo(schema(value_type = schema::UserId))]
-    user_id: String,
+    user_id: schema::UserId,
     /// Oldest first, each product once.
     #[salvo(schema(max_items = 100))]
     items: Vec<ItemView>,
     /// Units over all lines.
-    #[salvo(schema(value_type = ItemCount))]
-    item_count: u32,
+    item_count: ItemCount,
     /// The sum of the subtotals.
-    #[salvo(schema(value_type = describe::Amount))]
-    total: Amount,
+    total: describe::Amount,
     /// ISO 4217 code of every amount here.
-    #[salvo(schema(value_type = describe::CurrencyCode))]
-    currency: Currency,
+    currency: describe::CurrencyCode,
     /// When it was made.
-    #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = describe::Time))]
-    created_at: OffsetDateTime,
+    created_at: describe::Time,
     /// When it was last changed.
-    #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = describe::Time))]
-    updated_at: OffsetDateTime,
+    updated_at: describe::Time,
     /// When it is gone unless it is changed before.
-    #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = describe::Time))]
-    expires_at: OffsetDateTime,
+    expires_at: describe::Time,
 }
 
 /// One product in a basket.
@@ -57,44 +43,35 @@ pub(crate) struct BasketView {
 #[salvo(schema(name = "BasketItem"))]
 pub(crate) struct ItemView {
     /// The line's own id.
-    #[salvo(schema(value_type = describe::Id))]
-    id: Uuid,
+    id: describe::Id,
     /// Which product.
-    #[salvo(schema(value_type = describe::ProductId))]
-    product_id: i64,
+    product_id: describe::ProductId,
     /// Its name when it was last looked up.
-    #[salvo(schema(value_type = ProductName))]
-    name: String,
+    name: ProductName,
     /// How many.
-    #[salvo(schema(value_type = UnitsOfLine))]
-    quantity: u32,
+    quantity: UnitsOfLine,
     /// Price of one when it was last looked up.
-    #[salvo(schema(value_type = describe::Amount))]
-    price: Amount,
+    price: describe::Amount,
     /// Price times quantity.
-    #[salvo(schema(value_type = describe::Amount))]
-    subtotal: Amount,
+    subtotal: describe::Amount,
     /// Its category when it was last looked up.
-    #[salvo(schema(value_type = ProductCategory))]
-    category: String,
+    category: ProductCategory,
     /// When the product was added.
-    #[serde(with = "shop_clock::serde_rfc3339")]
-    #[salvo(schema(value_type = describe::Time))]
-    created_at: OffsetDateTime,
+    created_at: describe::Time,
 }
 
 impl From<&Basket> for BasketView {
     fn from(basket: &Basket) -> Self {
         Self {
-            id: basket.id,
-            user_id: basket.user.to_string(),
+            id: basket.id.into(),
+            user_id: basket.user.to_string().into(),
             items: basket.lines.iter().map(ItemView::from).collect(),
-            item_count: basket.item_count(),
-            total: basket.total().amount(),
-            currency: basket.currency(),
-            created_at: basket.created_at,
-            updated_at: basket.updated_at,
-            expires_at: basket.expires_at,
+            item_count: basket.item_count().into(),
+            total: basket.total().amount().into(),
+            currency: basket.currency().into(),
+            created_at: basket.created_at.into(),
+            updated_at: basket.updated_at.into(),
+            expires_at: basket.expires_at.into(),
         }
     }
 }
@@ -102,14 +79,14 @@ impl From<&Basket> for BasketView {
 impl From<&Line> for ItemView {
     fn from(line: &Line) -> Self {
         Self {
-            id: line.id,
-            product_id: line.product,
-            name: line.name.clone(),
-            quantity: line.quantity.get(),
-            price: line.price.amount(),
-            subtotal: line.subtotal().amount(),
-            category: line.category.clone(),
-            created_at: line.created_at,
+            id: line.id.into(),
+            product_id: line.product.into(),
+            name: line.name.clone().into(),
+            quantity: line.quantity.get().into(),
+            price: line.price.amount().into(),
+            subtotal: line.subtotal().amount().into(),
+            category: line.category.clone().into(),
+            created_at: line.created_at.into(),
         }
     }
 }

@@ -52,7 +52,7 @@ async fn found(store: &dyn Store, text: &str) -> Vec<String> {
 async fn listed(store: &dyn Store, filter: Filter) -> Vec<String> {
     let order = Order::named("name").expect("an order");
     let slice = store.list(&Listing { filter, order, limit: 1000, ..Listing::default() }).await.expect("answers");
-    slice.products.into_iter().map(|product| product.details.name).collect()
+    slice.items.into_iter().map(|product| product.details.name).collect()
 }
 
 async fn fold_all(store: &dyn Store) {
@@ -85,7 +85,7 @@ async fn after_an_upgrade(opened: Opened) {
         assert_eq!(found(store, "lodz").await, Vec::<String>::new());
     }
     assert_eq!(store.refold().await.expect("folds"), usize::from(matches!(opened.shared, Shared::Sqlite(_))));
-    let id = store.list(&Listing { limit: 1, ..Listing::default() }).await.expect("answers").products[0].id;
+    let id = store.list(&Listing { limit: 1, ..Listing::default() }).await.expect("answers").items[0].id;
     store.remove(id, &|_| Ok(())).await.expect("is removed from every index");
 }
 

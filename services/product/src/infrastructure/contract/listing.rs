@@ -23,7 +23,7 @@ async fn list(store: &dyn Store, listing: &Listing) -> Slice {
 
 async fn names(store: &dyn Store, filter: Filter) -> Vec<String> {
     let slice = list(store, &Listing { filter, limit: 100, ..Listing::default() }).await;
-    slice.products.into_iter().map(|product| product.details.name).collect()
+    slice.items.into_iter().map(|product| product.details.name).collect()
 }
 
 fn looking_for(text: &str) -> Filter {
@@ -37,7 +37,7 @@ async fn walk(store: &dyn Store, order: Order, filter: &Filter) -> (Vec<i64>, us
     loop {
         let slice = list(store, &listing).await;
         pages += 1;
-        ids.extend(slice.products.iter().map(|product| product.id));
+        ids.extend(slice.items.iter().map(|product| product.id));
         listing.after = slice.next;
         if listing.after.is_none() {
             return (ids, pages);
@@ -99,7 +99,7 @@ async fn a_product_added_or_removed_between_pages_moves_no_other(store: &dyn Sto
     add(store, &details("a", 1)).await;
     store.remove(ids[2], &|_| Ok(())).await.expect("is removed");
     let second = list(store, &Listing { order, limit: 3, after: first.next, ..Listing::default() }).await;
-    let found: Vec<i64> = second.products.iter().map(|product| product.id).collect();
+    let found: Vec<i64> = second.items.iter().map(|product| product.id).collect();
     assert_eq!((found, second.next), (ids[3..].to_vec(), None));
 }
 
@@ -169,7 +169,7 @@ async fn what_reads_alike_is_found_however_it_is_written(store: &dyn Store) {
         add(store, &details(name, 1)).await;
         for text in texts {
             let listing = Listing { filter: looking_for(text), limit: 100, ..Listing::default() };
-            let found = list(store, &listing).await.products;
+            let found = list(store, &listing).await.items;
             let found: Vec<_> = found.iter().map(|product| product.details.name.as_str()).collect();
             assert_eq!(found, [name], "{text}");
         }
@@ -189,7 +189,7 @@ async fn names_with_accents_stand_with_their_base_letters(store: &dyn Store) {
         let mut found = Vec::new();
         loop {
             let slice = list(store, &listing).await;
-            found.extend(slice.products.into_iter().map(|product| product.details.name));
+            found.extend(slice.items.into_iter().map(|product| product.details.name));
             listing.after = slice.next;
             if listing.after.is_none() {
                 break;
@@ -206,11 +206,11 @@ async fn pieces_of_names_are_found_when_no_word_matches(store: &dyn Store) {
     add(store, &details("100% wool", 1)).await;
     let listing = Listing { filter: looking_for("ŻÓŁ"), limit: 4, ..Listing::default() };
     let first = list(store, &listing).await;
-    assert_eq!(first.products.len(), 4);
+    assert_eq!(first.items.len(), 4);
     let after = first.next.expect("a second page");
     assert_eq!(after.matching, Match::Pieces);
     let second = list(store, &Listing { after: Some(after), ..listing }).await;
-    assert_eq!((second.products.len(), second.next), (2, None));
+    assert_eq!((second.items.len(), second.next), (2, None));
     // Nothing in the text is a wildcard.
     assert_eq!(names(store, looking_for("0% w")).await, ["100% wool"]);
     assert_eq!(names(store, looking_for("1_0%")).await, Vec::<String>::new());
