@@ -238,7 +238,7 @@ fn read(
         Route::Backend(service, backend) => {
             let service = input::service(generation, service)?;
             let (cluster, member) = input::backend(service, backend, query.protocol()?)?;
-            report::backend(cluster.protocol(), member)
+            report::backend(cluster.protocol, member)
         }
         Route::LoadBalancer(service) => report::balancer(input::service(generation, service)?, generation),
         Route::Breaker(service) => breakers::report(input::service(generation, service)?, generation),

@@ -117,16 +117,16 @@ impl Edition {
 impl Docs {
     /// The document of this generation, made now when it is old.
     async fn edition(&self, generation: &Generation) -> Arc<Edition> {
-        if let Some(latest) = self.latest.load_full().filter(|latest| latest.holds(generation)) {
+        let good = || self.latest.load_full().filter(|latest| latest.holds(generation));
+        if let Some(latest) = good() {
             return latest;
         }
         // Should its client leave, the next in line asks again.
         let mut told = self.told.lock().await;
-        if let Some(latest) = self.latest.load_full().filter(|latest| latest.holds(generation)) {
+        if let Some(latest) = good() {
             return latest;
         }
-        let parts =
-            join_all(generation.table.services().iter().map(|service| ask_one(generation, service, &told))).await;
+        let parts = join_all(generation.table.services.iter().map(|service| ask_one(generation, service, &told))).await;
         told.extend(parts.iter().filter_map(|part| Some((part.service, part.document.clone()?))));
         let is_whole = parts.iter().all(|part| matches!(part.state, State::Told | State::Disabled));
         let age = generation.config.docs.max_age.get();
@@ -149,7 +149,7 @@ async fn ask_one(generation: &Generation, service: &Service, told: &BTreeMap<&'s
         return part(State::Disabled, None);
     }
     let settings = &generation.config.docs;
-    let error = match timeout(settings.timeout.get(), ask::ask(service.http.members(), &settings.path)).await {
+    let error = match timeout(settings.timeout.get(), ask::ask(&service.http.members, &settings.path)).await {
         Ok(Ok(document)) => return part(State::Told, Some(Arc::new(document))),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("it did not answer within {}", settings.timeout),

@@ -148,7 +148,7 @@ impl Gateway {
             died = &mut all => return died.map(drop).context("a worker thread died"),
             () = housekeep(&state) => {}
             // They end with the signal: who stops as a whole must not report its own parts.
-            () = check::run(state.settings.changes(), || state.settings.current()) => {}
+            () = check::run(state.settings.changes(), || Arc::clone(&state.settings.current().table)) => {}
             () = watch(tls) => {}
             () = shop_limit::run(state.settings.changes(), || state.settings.current().limiter.clone()) => {}
             () = discovery.run(&state, state.settings.changes()) => {}

@@ -1,13 +1,12 @@
 //! The gateway's numbers. Handles are resolved once per label set, so that counting is an atomic add.
 
-pub(crate) mod numbers;
 pub(crate) mod recent;
 mod totals;
 
 pub(crate) use totals::Totals;
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
@@ -15,12 +14,33 @@ use shop_http::method::{self, NAMES};
 use shop_limit::{Counting, Observer};
 use shop_telemetry::{Histogram, Histograms, TraceParent};
 
+use self::recent::Recent;
 use crate::message::reason::Reason;
 
 /// The `service` label of what belongs to no service: own routes and requests without a route.
-pub(crate) const OWN: &str = "gateway";
+const OWN: &str = "gateway";
 
 const STATUSES: usize = 500;
+
+/// What is counted for the life of the process.
+pub(crate) struct Numbers {
+    pub(crate) metrics: Metrics,
+    /// Counts what belongs to no service.
+    pub(crate) own: Arc<ServiceMetrics>,
+    /// When counting began.
+    pub(crate) begun: Instant,
+    /// The latest refusals.
+    pub(crate) recent: Recent,
+}
+
+impl Numbers {
+    /// Counts from now on.
+    pub(crate) fn new(metrics: shop_telemetry::Metrics) -> Self {
+        let metrics = Metrics::new(metrics);
+        let begun = Instant::now();
+        Self { own: Arc::new(metrics.service(OWN)), begun, recent: Recent::new(begun), metrics }
+    }
+}
 
 /// All families of metrics.
 pub(crate) struct Metrics {
@@ -213,7 +233,7 @@ impl Metrics {
 
 /// The handles of one service.
 pub(crate) struct ServiceMetrics {
-    name: String,
+    pub(crate) name: String,
     pub(crate) active: IntGauge,
     pub(crate) retries: IntCounter,
     pub(crate) unaffordable: IntCounter,
@@ -225,11 +245,6 @@ pub(crate) struct ServiceMetrics {
 }
 
 impl ServiceMetrics {
-    /// Whose they are.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Counts one finished request of `trace`; `took` is none when how long it took says nothing about speed.
     pub(crate) fn finished(
         &self,

@@ -192,19 +192,19 @@ impl Visit {
         let is_grpc = grpc::is_call(request.version(), request.headers());
         let client = Client::of(peer, request.headers(), &generation.config.trusted_proxies);
         let browser = Browser {
-            is_secure: headers::is_secure(request.headers(), client, connection.is_encrypted()),
+            is_secure: headers::is_secure(request.headers(), client, connection.is_encrypted),
             // What speaks gRPC and names no origin is none, and has no use for headers that make browsers careful.
             is_possible: !is_grpc || request.headers().contains_key(header::ORIGIN),
             cors: generation.cors.as_ref().map(|cors| cors.judge(request.headers())),
         };
         Self {
-            record: RequestRecord::begin(state, connection.occupy(), request, connection.is_encrypted()),
+            record: RequestRecord::begin(state, connection.occupy(), request, connection.is_encrypted),
             peer,
             client,
             browser,
-            is_late: connection.is_late(),
+            is_late: connection.is_late,
             informed: (request.version() == Version::HTTP_11).then(|| Arc::clone(connection)),
-            is_encrypted: connection.is_encrypted(),
+            is_encrypted: connection.is_encrypted,
             is_grpc,
             limits: None,
         }

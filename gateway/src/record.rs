@@ -221,7 +221,7 @@ impl RequestRecord {
     fn entry(&self, status: StatusCode, reason: Reason) -> Entry {
         Entry {
             at: shop_clock::millis(SystemClock.now()),
-            service: self.counted().name().to_owned(),
+            service: self.counted().name.clone(),
             route: self.route,
             reason: reason.word(),
             status: status.as_u16(),

@@ -73,6 +73,6 @@ impl Service {
 
     /// All backends with what this generation says about them.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
-        self.http.members().iter().chain(self.grpc.members())
+        self.http.members.iter().chain(&self.grpc.members)
     }
 }

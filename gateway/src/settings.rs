@@ -363,9 +363,16 @@ impl Settings for Config {
 }
 
 impl Config {
+    /// The problems that [`check_values`](Self::check_values) finds, if there are any.
+    pub(crate) fn valid(&self) -> Result<(), Problems> {
+        let mut problems = Problems::default();
+        self.check_values(&mut problems);
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
     /// Finds wrong values without looking at anything else: files may change at any time, and what a running process
     /// does about that is its own affair.
-    pub(crate) fn check_values(&self, problems: &mut Problems) {
+    fn check_values(&self, problems: &mut Problems) {
         self.http.check("http", problems);
         problems.ensure(
             self.http.timeout == Http::default().timeout,

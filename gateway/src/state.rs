@@ -16,7 +16,7 @@ use self::lifecycle::Lifecycle;
 use self::pending_change::PendingChange;
 use self::settings::Settings;
 use self::state_file::StateFile;
-use crate::metrics::numbers::Numbers;
+use crate::metrics::Numbers;
 use crate::settings::desired::Desired;
 
 /// What all workers share. Three things that know nothing of each other; together, because a request wants one pointer to

@@ -2,16 +2,13 @@
 
 pub(crate) mod body;
 mod channel;
-mod connections;
 mod endpoint;
 mod http1;
 pub(crate) mod interim;
-mod lease;
 mod pool;
 pub(crate) mod retry;
 pub(crate) mod timer;
 
-pub(crate) use connections::Connections;
 pub(crate) use endpoint::Endpoint;
 
 use std::error::Error;
@@ -27,8 +24,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::channel::Channel;
-use self::lease::Lease;
-use self::pool::Pool;
+use self::pool::{Lease, Pool};
 use crate::message::reason::Reason;
 use crate::upstream::body::{Progress, RequestBody};
 

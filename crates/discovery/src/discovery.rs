@@ -11,9 +11,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::backend_url::BackendUrl;
-use crate::dns::Names;
+use crate::dns::{Found, Names};
 use crate::file;
-use crate::found::Found;
 use crate::known::Knowledge;
 use crate::place::{Group, Place, Plan};
 use crate::source::SourceUrl;

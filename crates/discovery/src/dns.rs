@@ -17,7 +17,6 @@ use hickory_resolver::system_conf::parse_resolv_conf;
 use parking_lot::Mutex;
 
 use crate::backend_url::BackendUrl;
-use crate::found::Found;
 use crate::settings::{Discovery as Settings, NameServer};
 
 /// What the system says of names. Either may change while the process runs, with a network, say.
@@ -39,6 +38,12 @@ pub(crate) struct Names {
 
 /// What tells one content of the system's files from another.
 type Files = [Option<(SystemTime, u64, u64)>; 2];
+
+/// What one look at a source brings, and how long it may be believed.
+pub(crate) struct Found {
+    pub(crate) backends: Vec<BackendUrl>,
+    pub(crate) lives: Duration,
+}
 
 /// Addresses, and how long they live.
 struct Addresses {

@@ -52,7 +52,6 @@ mod backend_url;
 mod discovery;
 mod dns;
 mod file;
-mod found;
 mod invalid_backend;
 mod known;
 mod place;

@@ -307,6 +307,30 @@ impl Error for Fault {
     }
 }
 
+/// A `grpc-status` in the words of the gRPC documents; one that they do not have is `_OTHER`, as OpenTelemetry has it.
+pub fn grpc_word(status: usize) -> &'static str {
+    const CODES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    CODES.get(status).copied().unwrap_or("_OTHER")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

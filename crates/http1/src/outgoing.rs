@@ -73,7 +73,7 @@ const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
     /// A response: `body`, delimited by `framing`, behind the head that `write` writes.
     pub fn response(framing: Framing, body: B, write: impl FnOnce(&mut Vec<u8>)) -> Self {
-        let mut outgoing = Self::returnable(framing, body, write);
+        let mut outgoing = Self::request(framing, body, write);
         outgoing.may_return = false;
         if matches!(outgoing.framing, Framing::Ended) {
             outgoing.end();
@@ -81,8 +81,8 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
         outgoing
     }
 
-    /// The same when the body is wanted back if nothing of it went out.
-    fn returnable(framing: Framing, body: B, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+    /// A request, whose body can be had [`back`](Self::back) as long as nothing of it went out. `write` writes its head.
+    pub fn request(framing: Framing, body: B, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut lines = SPARE.take();
         lines.clear();
         write(&mut lines);
@@ -248,11 +248,6 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
 }
 
 impl<B: PutBack> Outgoing<B> {
-    /// A request, whose body can be had back as long as nothing of it went out. `write` writes its head.
-    pub fn request(framing: Framing, body: B, write: impl FnOnce(&mut Vec<u8>)) -> Self {
-        Self::returnable(framing, body, write)
-    }
-
     /// The body as it was, if nothing of the request was sent.
     pub fn back(self) -> Option<B> {
         if self.is_begun {

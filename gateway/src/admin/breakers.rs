@@ -1,5 +1,7 @@
 //! Circuit breakers: what they say, and how they are reset.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::input;
@@ -24,12 +26,12 @@ pub(super) fn report(service: &Service, generation: &Generation) -> Value {
     })
 }
 
-fn of(service: &Service) -> impl Iterator<Item = (&Cluster, &Member)> {
-    service.clusters().into_iter().flat_map(|cluster| cluster.members().iter().map(move |member| (&**cluster, member)))
+fn of(service: &Service) -> impl Iterator<Item = (&Arc<Cluster>, &Member)> {
+    service.clusters().into_iter().flat_map(|cluster| cluster.members.iter().map(move |member| (cluster, member)))
 }
 
 fn one(cluster: &Cluster, member: &Member) -> Value {
-    let mut one = json!({"url": member.backend.label(), "protocol": cluster.protocol(), "state": null});
+    let mut one = json!({"url": member.backend.label(), "protocol": cluster.protocol, "state": null});
     if let Some(breaker) = &member.breaker {
         let standing = breaker.standing();
         one["state"] = breaker.state().word().into();
@@ -52,27 +54,23 @@ pub(super) fn reset(
 ) -> Result<(Value, Vec<String>), Refusal> {
     let service = input::service(generation, service)?;
     let chosen: Vec<_> = match backend {
-        Some(url) => {
-            let (cluster, member) = input::find(service, url, protocol)?;
-            vec![(&**cluster, member)]
-        }
-        None => of(service).filter(|(cluster, _)| protocol.is_none_or(|of| of == cluster.protocol())).collect(),
+        Some(url) => vec![input::find(service, url, protocol)?],
+        None => of(service).filter(|(cluster, _)| protocol.is_none_or(|of| of == cluster.protocol)).collect(),
     };
-    let with: Vec<_> =
-        chosen.into_iter().filter_map(|(cluster, member)| Some((cluster, member, member.breaker.as_ref()?))).collect();
-    if with.is_empty() {
-        let detail = format!("{} has no circuit breakers to reset: they are switched off", service.name);
-        return Err(Refusal::new(Reason::NotFound, detail));
-    }
     let mut lines = Vec::new();
     let mut list = Vec::new();
-    for (cluster, member, breaker) in with {
+    for (cluster, member) in chosen {
+        let Some(breaker) = &member.breaker else { continue };
         let (label, before) = (member.backend.label(), breaker.state().word());
         if !dry_run {
             breaker.reset();
         }
         lines.push(format!("{label}: {before} -> closed"));
-        list.push(json!({"url": label, "protocol": cluster.protocol(), "before": before, "after": "closed"}));
+        list.push(json!({"url": label, "protocol": cluster.protocol, "before": before, "after": "closed"}));
+    }
+    if list.is_empty() {
+        let detail = format!("{} has no circuit breakers to reset: they are switched off", service.name);
+        return Err(Refusal::new(Reason::NotFound, detail));
     }
     Ok((json!({"dry_run": dry_run, "reset": list}), lines))
 }

@@ -198,16 +198,12 @@ impl Change {
                 let service = input::service(generation, &service)?;
                 let (cluster, member) = input::find(service, &url, protocol.or(wish.protocol))?;
                 let changes = desired.overrides.service(service.name);
-                changes.change(cluster.protocol(), member.backend.label(), wish.weight, wish.draining);
+                changes.change(cluster.protocol, member.backend.label(), wish.weight, wish.draining);
             }
             Self::Remove { service, url, protocol } => {
                 let service = input::service(generation, &service)?;
                 let (cluster, member) = input::find(service, &url, protocol)?;
-                desired.overrides.service(service.name).remove(
-                    cluster.protocol(),
-                    member.backend.label(),
-                    member.source,
-                );
+                desired.overrides.service(service.name).remove(cluster.protocol, member.backend.label(), member.source);
             }
             Self::Limit(wish) => {
                 let limit = &mut desired.overrides.rate_limit;

@@ -4,7 +4,6 @@
 mod snapshot;
 mod window;
 
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,14 +48,7 @@ struct Subscriber {
 }
 
 /// Hears every event until it is dropped.
-pub(crate) struct Listener(mpsc::Receiver<Bytes>);
-
-impl Listener {
-    /// The next event; none when there will be no more.
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        self.0.poll_recv(cx)
-    }
-}
+pub(crate) type Listener = mpsc::Receiver<Bytes>;
 
 impl Events {
     /// Somebody listens who passed the guard with `key`.
@@ -77,7 +69,7 @@ impl Events {
         }
         state.all.push(Subscriber { sender, key });
         self.wanted.notify_one();
-        Ok(Listener(receiver))
+        Ok(receiver)
     }
 
     /// No more events, and nobody else may listen.
@@ -134,12 +126,12 @@ pub(crate) async fn run(events: &Events, state: &State) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::task::Waker;
+    use std::task::{Context, Poll, Waker};
 
     fn heard(listener: &mut Listener) -> Vec<String> {
         let mut cx = Context::from_waker(Waker::noop());
         let mut all = Vec::new();
-        while let Poll::Ready(Some(event)) = listener.poll_next(&mut cx) {
+        while let Poll::Ready(Some(event)) = listener.poll_recv(&mut cx) {
             all.push(String::from_utf8_lossy(&event).trim().to_owned());
         }
         all
@@ -172,7 +164,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         for listener in &mut all {
             heard(listener);
-            assert_eq!(listener.poll_next(&mut cx), Poll::Ready(None), "it ends");
+            assert_eq!(listener.poll_recv(&mut cx), Poll::Ready(None), "it ends");
         }
     }
 
@@ -183,7 +175,7 @@ mod tests {
         let _new = events.listen(Some([2; 32])).expect("room");
         assert!(events.keep_subscribers(Some([2; 32])));
         heard(&mut old);
-        assert_eq!(old.poll_next(&mut Context::from_waker(Waker::noop())), Poll::Ready(None));
+        assert_eq!(old.poll_recv(&mut Context::from_waker(Waker::noop())), Poll::Ready(None));
         assert!(!events.keep_subscribers(None), "the other way round too");
     }
 }

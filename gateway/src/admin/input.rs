@@ -89,7 +89,7 @@ pub(super) fn wrong(field: &str, code: &'static str, message: impl Into<String>)
 /// The service of this name.
 pub(super) fn service<'a>(generation: &'a Generation, name: &str) -> Result<&'a Arc<Service>, Refusal> {
     generation.table.service(name).ok_or_else(|| {
-        let names: Vec<_> = generation.table.services().iter().map(|service| service.name).collect();
+        let names: Vec<_> = generation.table.services.iter().map(|service| service.name).collect();
         Refusal::new(Reason::NotFound, format!("there is no service {name}; there are {}", names.join(", ")))
     })
 }
@@ -119,7 +119,7 @@ pub(super) fn find<'a>(
     url: &BackendUrl,
     protocol: Option<Protocol>,
 ) -> Result<(&'a Arc<Cluster>, &'a Member), Refusal> {
-    let clusters = service.clusters().into_iter().filter(|cluster| protocol.is_none_or(|of| of == cluster.protocol()));
+    let clusters = service.clusters().into_iter().filter(|cluster| protocol.is_none_or(|of| of == cluster.protocol));
     let mut found = clusters.filter_map(|cluster| Some((cluster, cluster.find(&url.host, url.port)?)));
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),

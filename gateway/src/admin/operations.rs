@@ -53,7 +53,7 @@ pub(crate) fn status(state: &State) -> &'static str {
         return "draining";
     }
     let generation = state.settings.current();
-    let fine = generation.table.services().iter().all(|service| !service.enabled || service_status(service) != "down");
+    let fine = generation.table.services.iter().all(|service| !service.enabled || service_status(service) != "down");
     if fine { "up" } else { "degraded" }
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn service_status(service: &Service) -> &'static str {
 }
 
 fn by_service(generation: &Generation, tell: impl Fn(&Service) -> Value) -> Value {
-    generation.table.services().iter().map(|service| (service.name, tell(service))).collect()
+    generation.table.services.iter().map(|service| (service.name, tell(service))).collect()
 }
 
 fn summary(state: &State) -> Value {
@@ -110,8 +110,8 @@ fn detailed(state: &State) -> Value {
             "status": service_status(service),
             "enabled": service.enabled,
             "active_requests": service.metrics.active.get(),
-            "backends": list(service.http.members()),
-            "grpc_backends": list(service.grpc.members()),
+            "backends": list(&service.http.members),
+            "grpc_backends": list(&service.grpc.members),
         })
     });
     json!({
@@ -135,6 +135,6 @@ pub(crate) fn backend_detail(member: &Member) -> Value {
     detail["source"] = json!(member.source);
     detail["active_requests"] = backend.in_flight().into();
     detail["circuit_breaker"] = member.breaker.as_ref().map(|breaker| breaker.state().word()).into();
-    detail["idle_connections"] = backend.connections.unused().into();
+    detail["idle_connections"] = backend.endpoint.unused().into();
     detail
 }

@@ -26,14 +26,14 @@ pub(crate) fn status(state: &State, generation: &Generation) -> Value {
 
 /// `GET /admin/services`.
 pub(super) fn services(generation: &Generation) -> Value {
-    let services: Value = generation.table.services().iter().map(|one| service(one, generation)).collect();
+    let services: Value = generation.table.services.iter().map(|one| service(one, generation)).collect();
     json!({"revision": generation.revision, "services": services})
 }
 
 /// `GET /admin/services/{service}`.
 pub(crate) fn service(service: &Service, generation: &Generation) -> Value {
     let list = |cluster: &Cluster| -> Value {
-        cluster.members().iter().map(|member| backend(cluster.protocol(), member)).collect()
+        cluster.members.iter().map(|member| backend(cluster.protocol, member)).collect()
     };
     json!({
         "name": service.name,
@@ -68,7 +68,7 @@ pub(super) fn balancer(service: &Service, generation: &Generation) -> Value {
 }
 
 fn cluster(cluster: &Cluster) -> Value {
-    let all: i64 = cluster.members().iter().filter(|member| !member.draining).map(|member| member.weight).sum();
+    let all: i64 = cluster.members.iter().filter(|member| !member.draining).map(|member| member.weight).sum();
     let one = |(member, standing): (&Member, &'static str)| {
         let backend = &member.backend;
         json!({
@@ -83,7 +83,7 @@ fn cluster(cluster: &Cluster) -> Value {
             "latency_ms": backend.latency.millis(),
         })
     };
-    cluster.members().iter().zip(cluster.standings()).map(one).collect()
+    cluster.members.iter().zip(cluster.standings()).map(one).collect()
 }
 
 /// `GET /admin/ratelimit`.

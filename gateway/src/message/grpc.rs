@@ -41,30 +41,6 @@ pub(crate) fn status(headers: &HeaderMap) -> Option<u8> {
     headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
-/// A status in the words of the gRPC documents.
-pub(crate) fn code(status: u8) -> &'static str {
-    const CODES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    CODES.get(usize::from(status)).copied().unwrap_or("_OTHER")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

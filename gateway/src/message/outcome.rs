@@ -53,7 +53,6 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::message::grpc;
 
     fn said(scope: Option<&'static str>) -> HeaderMap {
         scope.map(|scope| (FAULT_SCOPE, HeaderValue::from_static(scope))).into_iter().collect()
@@ -92,9 +91,9 @@ mod tests {
         let of = |status, scope, is_timed| of_grpc(Some(status), &said(scope), is_timed);
         for status in 2..=16 {
             let expected = if matches!(status, 4 | 14) { Outcome::Ill } else { Outcome::Well };
-            assert_eq!(of(status, None, false), expected, "{}", grpc::code(status));
-            assert_eq!(of(status, Some("request"), false), Outcome::Well, "{}", grpc::code(status));
-            assert_eq!(of(status, Some("service"), true), Outcome::Ill, "{}", grpc::code(status));
+            assert_eq!(of(status, None, false), expected, "{}", shop_fault::grpc_word(status.into()));
+            assert_eq!(of(status, Some("request"), false), Outcome::Well, "{}", shop_fault::grpc_word(status.into()));
+            assert_eq!(of(status, Some("service"), true), Outcome::Ill, "{}", shop_fault::grpc_word(status.into()));
         }
         assert_eq!(of(4, None, true), Outcome::Silent, "a caller in a hurry");
         assert_eq!(of(0, Some("service"), false), Outcome::Well, "it is well");

@@ -169,7 +169,7 @@ impl Forward<'_> {
         let in_flight = backend.begin();
         let begun = Instant::now();
         let outcome = if self.is_grpc {
-            backend.connections.http2(self.worker, self.head, body, replay, self.timeouts).await
+            backend.endpoint.http2(self.worker, self.head, body, replay, self.timeouts).await
         } else {
             self.http1(backend, body).await
         };
@@ -236,7 +236,7 @@ impl Forward<'_> {
     /// A call over HTTP/1.1, with its informational answers.
     async fn http1(&self, backend: &Arc<Backend>, body: RequestBody) -> Result<Received, Failed> {
         let mut interim = Interim::new(self.informed.map(|client| Arc::clone(client) as Arc<dyn Inform>));
-        backend.connections.http1(self.worker, self.head, body, &mut interim, self.timeouts).await
+        backend.endpoint.http1(self.worker, self.head, body, &mut interim, self.timeouts).await
     }
 
     /// Tells backend and breaker about a failure, and words it for the client, who learns nothing of addresses.

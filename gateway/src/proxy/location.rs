@@ -31,15 +31,13 @@ enum Whose {
 pub(crate) fn rewrite(headers: &mut HeaderMap, inside: &Inside<'_>) {
     // Most answers have none: looking at the names that are there costs less than looking up each of these.
     for (name, value) in headers.iter_mut() {
-        let rewritten = if *name == header::LOCATION || *name == header::CONTENT_LOCATION {
-            value.to_str().ok().and_then(|address| inside.seen_from_outside(address))
-        } else if *name == header::LINK {
-            value.to_str().ok().and_then(|links| inside.links(links))
-        } else if *name == REFRESH {
-            value.to_str().ok().and_then(|refresh| inside.refresh(refresh))
-        } else {
-            None
+        let rewrite = match name {
+            name if *name == header::LOCATION || *name == header::CONTENT_LOCATION => Inside::seen_from_outside,
+            name if *name == header::LINK => Inside::links,
+            name if *name == REFRESH => Inside::refresh,
+            _ => continue,
         };
+        let rewritten = value.to_str().ok().and_then(|text| rewrite(inside, text));
         if let Some(rewritten) =
             rewritten.and_then(|text| HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok())
         {

@@ -197,7 +197,7 @@ impl HttpBody for Body {
                 Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
             Source::Events(listener, record) => {
-                let event = ready!(listener.poll_next(cx));
+                let event = ready!(listener.poll_recv(cx));
                 record.sent(event.as_ref().map_or(0, Bytes::len));
                 Poll::Ready(event.map(|event| Ok(Frame::data(event))))
             }

@@ -73,6 +73,22 @@ impl Traffic {
         let limit = if self.is_half_closed() { limits.half_closed.min(limits.open) } else { limits.open };
         self.begun + Duration::from_millis(self.latest.load(Relaxed)) + limit
     }
+
+    /// Ready when nothing moved for too long. The timer is moved on only when it fires, not with each byte, and back when a side
+    /// has ended.
+    fn poll_quiet(&self, limits: Limits, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let due = self.due(limits);
+            if due < timer.deadline() {
+                timer.as_mut().reset(due);
+            }
+            ready!(timer.as_mut().poll(cx));
+            if due <= Instant::now() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due);
+        }
+    }
 }
 
 impl Tunnel {
@@ -101,7 +117,7 @@ impl server::handler::Tunnel for Tunnel {
         let mut client = Metered { stream: client, early, side: &traffic.client, traffic: &traffic };
         let mut backend = Metered { stream: backend, early: answered, side: &traffic.backend, traffic: &traffic };
         let mut copy = pin!(copy_bidirectional(&mut client, &mut backend));
-        let mut quiet = pin!(Quiet::new(&traffic, self.limits));
+        let mut timer = pin!(tokio::time::sleep_until(traffic.due(self.limits)));
         let end = std::future::poll_fn(|cx| {
             if connection.poll_cut(cx).is_ready() {
                 return Poll::Ready(Some(self.record.cut_reason()));
@@ -110,7 +126,7 @@ impl server::handler::Tunnel for Tunnel {
                 Poll::Ready(Ok(_)) => Poll::Ready(None),
                 Poll::Ready(Err(_)) if traffic.backend.broke.load(Relaxed) => Poll::Ready(Some(Reason::UpstreamReset)),
                 Poll::Ready(Err(_)) => Poll::Ready(Some(Reason::ClientClosed)),
-                Poll::Pending => quiet.as_mut().poll(cx).map(|()| Some(Reason::TunnelIdle)),
+                Poll::Pending => traffic.poll_quiet(self.limits, timer.as_mut(), cx).map(|()| Some(Reason::TunnelIdle)),
             }
         });
         match end.await {
@@ -124,42 +140,6 @@ impl Drop for Tunnel {
     fn drop(&mut self) {
         let bytes = |side: &Side| side.bytes.load(Relaxed);
         self.record.tunnelled(bytes(&self.traffic.client), bytes(&self.traffic.backend));
-    }
-}
-
-/// Ends when nothing moved for too long.
-struct Quiet<'a> {
-    traffic: &'a Traffic,
-    limits: Limits,
-    timer: Pin<Box<Sleep>>,
-    half_closed: bool,
-}
-
-impl<'a> Quiet<'a> {
-    fn new(traffic: &'a Traffic, limits: Limits) -> Self {
-        let timer = Box::pin(tokio::time::sleep_until(traffic.due(limits)));
-        Self { traffic, limits, timer, half_closed: false }
-    }
-}
-
-impl Future for Quiet<'_> {
-    type Output = ();
-
-    /// The timer is moved on only when it fires, not with each byte.
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        if this.traffic.is_half_closed() && !this.half_closed {
-            this.half_closed = true;
-            this.timer.as_mut().reset(this.traffic.due(this.limits));
-        }
-        loop {
-            ready!(this.timer.as_mut().poll(cx));
-            let due = this.traffic.due(this.limits);
-            if due <= Instant::now() {
-                return Poll::Ready(());
-            }
-            this.timer.as_mut().reset(due);
-        }
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn answered<B>(mut span: Span, response: Result<&Response<B>, Reason>
             span.set("http.response.status_code", i64::from(status.as_u16()));
             span.set("network.protocol.version", version(response.version()));
             if let Some(status) = grpc::status(response.headers()) {
-                span.set("rpc.response.status_code", grpc::code(status));
+                span.set("rpc.response.status_code", shop_fault::grpc_word(status.into()));
             }
             if status.is_client_error() || status.is_server_error() {
                 span.fail(status.as_u16().to_string());
@@ -89,7 +89,7 @@ pub(super) fn end(span: &mut Span, status: StatusCode, grpc_status: Option<u8>, 
     span.set("http.response.status_code", i64::from(status.as_u16()));
     if let Some(status) = grpc_status {
         span.set("rpc.system.name", "grpc");
-        span.set("rpc.response.status_code", grpc::code(status));
+        span.set("rpc.response.status_code", shop_fault::grpc_word(status.into()));
     }
     if let Some(reason) = reason {
         span.set("shop.reason", reason.word());

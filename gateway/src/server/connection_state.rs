@@ -54,8 +54,10 @@ pub(crate) struct ConnectionState {
     stalled: AtomicU64,
     command: AtomicU8,
     http2: AtomicBool,
-    late: bool,
-    encrypted: bool,
+    /// It came when the gateway took no new requests any more.
+    pub(crate) is_late: bool,
+    /// It is over TLS.
+    pub(crate) is_encrypted: bool,
     waker: AtomicWaker,
     /// Informational answers that were not sent yet.
     interim: Mutex<Vec<u8>>,
@@ -65,8 +67,8 @@ pub(crate) struct ConnectionState {
 }
 
 impl ConnectionState {
-    /// A connection just accepted; `late` when the gateway takes no new requests any more, `encrypted` over TLS.
-    pub(crate) fn new(late: bool, encrypted: bool) -> Self {
+    /// A connection just accepted.
+    pub(crate) fn new(is_late: bool, is_encrypted: bool) -> Self {
         Self {
             accepted: Instant::now(),
             phase: AtomicU8::new(Phase::Opening as u8),
@@ -75,23 +77,13 @@ impl ConnectionState {
             stalled: AtomicU64::new(0),
             command: AtomicU8::new(Command::None as u8),
             http2: AtomicBool::new(false),
-            late,
-            encrypted,
+            is_late,
+            is_encrypted,
             waker: AtomicWaker::new(),
             interim: Mutex::new(Vec::new()),
             has_interim: AtomicBool::new(false),
             is_tunnel: AtomicBool::new(false),
         }
-    }
-
-    /// Whether it came when the gateway took no new requests any more.
-    pub(crate) fn is_late(&self) -> bool {
-        self.late
-    }
-
-    /// Whether it is over TLS.
-    pub(crate) fn is_encrypted(&self) -> bool {
-        self.encrypted
     }
 
     fn now(&self) -> u64 {

@@ -11,13 +11,14 @@ use super::Site;
 use crate::message::reason::Reason;
 use crate::metrics::BackendMetrics;
 use crate::settings::backend_spec::BackendSpec;
-use crate::upstream::{Connections, Endpoint};
+use crate::upstream::Endpoint;
 use shop_discovery::Protocol;
 
 /// One backend. Generations of settings that name it share it.
 pub(crate) struct Backend {
-    pub(crate) connections: Arc<Connections>,
-    protocol: Protocol,
+    pub(crate) endpoint: Arc<Endpoint>,
+    /// What it speaks.
+    pub(crate) protocol: Protocol,
     pub(crate) metrics: BackendMetrics,
     /// What live traffic tells.
     pub(crate) health: PassiveHealth,
@@ -39,9 +40,8 @@ impl Backend {
         let label = spec.label();
         let metrics = site.metrics.backend(service, &label);
         let (opened, reused) = (metrics.opened.clone(), metrics.reused.clone());
-        let endpoint = Endpoint::new(spec.host.clone(), spec.port, label, opened, reused);
         Self {
-            connections: Connections::new(endpoint, site.workers),
+            endpoint: Endpoint::new((spec.host.clone(), spec.port), label, opened, reused, site.workers),
             health: PassiveHealth::default(),
             checks: HealthRecord::default(),
             slow_start: Arc::new(SlowStart::new(slow_start)),
@@ -64,12 +64,12 @@ impl Backend {
 
     /// `http://host:port`.
     pub(crate) fn label(&self) -> &str {
-        self.connections.endpoint.label()
+        self.endpoint.label()
     }
 
     /// Where it is.
     pub(crate) fn address(&self) -> (&str, u16) {
-        self.connections.endpoint.address()
+        self.endpoint.address()
     }
 
     /// How much of its usual share it gets while it warms up, from 0 to 1.
@@ -79,18 +79,13 @@ impl Backend {
 
     /// Calls that it has not finished.
     pub(crate) fn in_flight(&self) -> usize {
-        self.connections.endpoint.in_flight()
+        self.endpoint.in_flight()
     }
 
     /// Counts a call until the guard is dropped, which is when the answer's body has ended.
     pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
-        self.connections.endpoint.enter();
+        self.endpoint.enter();
         InFlight(Arc::clone(self))
-    }
-
-    /// What it speaks.
-    pub(crate) fn protocol(&self) -> Protocol {
-        self.protocol
     }
 
     /// Whether it takes a call that is its turn: always, except now and then while it warms up, when chance decides.
@@ -170,6 +165,6 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.connections.endpoint.leave();
+        self.0.endpoint.leave();
     }
 }

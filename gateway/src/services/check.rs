@@ -10,43 +10,34 @@ use shop_balance::Trouble;
 use shop_clock::chance;
 use tokio::sync::watch;
 
-use crate::services::{Backend, Cluster, Service};
-use crate::settings::HealthCheck;
-
-/// One generation, as far as checks are concerned.
-pub(crate) trait Targets {
-    /// Whose backends may be checked.
-    fn services(&self) -> &[Arc<Service>];
-
-    /// Whether and how.
-    fn health_check(&self) -> &HealthCheck;
-}
+use crate::services::routes::Table;
+use crate::services::{Backend, Cluster};
 
 /// Checks until dropped, whatever generation is in force: `current` gives it, and `changes` tells when there is another. A check
 /// that runs while generations change goes on: where they change often, a backend that hangs would never be found to.
-pub(crate) async fn run<T: Targets>(mut changes: watch::Receiver<u64>, current: impl Fn() -> Arc<T>) {
+pub(crate) async fn run(mut changes: watch::Receiver<u64>, current: impl Fn() -> Arc<Table>) {
     let mut attended: Vec<Arc<Backend>> = Vec::new();
     let mut checks = FuturesUnordered::new();
     loop {
         changes.mark_unchanged();
-        let generation = current();
+        let table = current();
         // What the last generation's checks found may have come too late for this one's lists.
-        for cluster in generation.services().iter().flat_map(|service| service.clusters()) {
+        for cluster in table.services.iter().flat_map(|service| service.clusters()) {
             cluster.refresh();
         }
-        let backends = || generation.services().iter().flat_map(|service| service.backends());
-        if !generation.health_check().enabled {
+        let backends = || table.services.iter().flat_map(|service| service.backends());
+        if !table.health_check.enabled {
             // Checks that ended while they were being switched off may have left word; from here on none will.
             backends().for_each(|backend| backend.checks.forget());
         }
         // All at once the first time, so that none is preferred because it was asked earlier.
-        for backend in backends().filter(|backend| cluster_of(&*generation, backend).is_some()) {
+        for backend in backends().filter(|backend| cluster_of(&table, backend).is_some()) {
             if !attended.iter().any(|known| Arc::ptr_eq(known, backend)) {
                 attended.push(Arc::clone(backend));
                 checks.push(attend(changes.clone(), &current, Arc::clone(backend)));
             }
         }
-        drop(generation);
+        drop(table);
         tokio::select! {
             Some(done) = checks.next() => attended.retain(|backend| !Arc::ptr_eq(backend, &done)),
             _ = changes.changed() => {}
@@ -55,26 +46,26 @@ pub(crate) async fn run<T: Targets>(mut changes: watch::Receiver<u64>, current: 
 }
 
 /// Where the checks of `backend` count now; nowhere when it is not to be checked.
-fn cluster_of<'a>(generation: &'a impl Targets, backend: &Arc<Backend>) -> Option<&'a Arc<Cluster>> {
-    let services = generation.services().iter().filter(|service| service.enabled && generation.health_check().enabled);
+fn cluster_of<'a>(table: &'a Table, backend: &Arc<Backend>) -> Option<&'a Arc<Cluster>> {
+    let services = table.services.iter().filter(|service| service.enabled && table.health_check.enabled);
     let mut clusters = services.flat_map(|service| service.clusters());
-    clusters.find(|cluster| cluster.members().iter().any(|member| Arc::ptr_eq(&member.backend, backend)))
+    clusters.find(|cluster| cluster.members.iter().any(|member| Arc::ptr_eq(&member.backend, backend)))
 }
 
 /// Checks `backend` as long as it is to be.
-async fn attend<T: Targets>(
+async fn attend(
     mut changes: watch::Receiver<u64>,
-    current: &impl Fn() -> Arc<T>,
+    current: &impl Fn() -> Arc<Table>,
     backend: Arc<Backend>,
 ) -> Arc<Backend> {
     loop {
         changes.mark_unchanged();
-        let generation = current();
-        if cluster_of(&*generation, &backend).is_none() {
+        let table = current();
+        if cluster_of(&table, &backend).is_none() {
             return backend;
         }
-        let settings = generation.health_check().clone();
-        drop(generation);
+        let settings = table.health_check.clone();
+        drop(table);
         if let Some(age) = backend.checks.age() {
             let rest = chance::around(settings.interval.get()).saturating_sub(age);
             tokio::select! {
@@ -85,8 +76,8 @@ async fn attend<T: Targets>(
         }
         let asked = tokio::time::timeout(settings.timeout.get(), probe::ask(&backend, &settings.path)).await;
         let outcome = asked.unwrap_or_else(|_| Err(Trouble::Silent("no answer within the time allowed".to_owned())));
-        let generation = current();
-        let Some(cluster) = cluster_of(&*generation, &backend) else { return backend };
-        cluster.checked(&backend, outcome, generation.health_check());
+        let table = current();
+        let Some(cluster) = cluster_of(&table, &backend) else { return backend };
+        cluster.checked(&backend, outcome, &table.health_check);
     }
 }

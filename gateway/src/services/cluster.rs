@@ -17,8 +17,10 @@ use shop_discovery::Protocol;
 /// different shares it with the one before.
 pub(crate) struct Cluster {
     service: &'static str,
-    protocol: Protocol,
-    members: Vec<Member>,
+    /// What its members speak.
+    pub(crate) protocol: Protocol,
+    /// At most 64.
+    pub(crate) members: Vec<Member>,
     balancer: Balancer,
     availability: Availability,
     /// Members that get no new calls.
@@ -114,16 +116,6 @@ impl Cluster {
         matches!(self.balancer, Balancer::PowerOfTwo)
     }
 
-    /// All members, at most 64.
-    pub(crate) fn members(&self) -> &[Member] {
-        &self.members
-    }
-
-    /// What its members speak.
-    pub(crate) fn protocol(&self) -> Protocol {
-        self.protocol
-    }
-
     /// Where each member stands, in a word: `first`, `failed_lately`, `reserve`, `out` or `draining`.
     pub(crate) fn standings(&self) -> impl Iterator<Item = &'static str> {
         let (usable, spare) = self.left(Tried::default());
@@ -193,7 +185,7 @@ impl Cluster {
                 repeat = true;
                 left.remove(place);
                 let member = &self.members[place];
-                let permit = member.breaker.as_ref().map(|breaker| breaker.permit());
+                let permit = member.breaker.as_ref().map(Breaker::permit);
                 if let Some(None) = permit {
                     refused = true;
                     continue;
@@ -271,17 +263,13 @@ impl Cluster {
 
     fn tell(&self, panics: Option<bool>) {
         // With one backend there is nobody to choose from anyway.
+        let service = self.service;
         match panics.filter(|_| self.members.len() > 1) {
             Some(true) => tracing::warn!(
-                service = self.service,
-                "half or more of the backends of {} fail their health checks: failed checks are ignored",
-                self.service
+                service,
+                "half or more of the backends of {service} fail their health checks: failed checks are ignored"
             ),
-            Some(false) => tracing::info!(
-                service = self.service,
-                "most backends of {} pass their health checks again",
-                self.service
-            ),
+            Some(false) => tracing::info!(service, "most backends of {service} pass their health checks again"),
             None => {}
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::services::{Service, Site};
+use crate::settings::HealthCheck;
 
 /// What is cut off the path of every HTTP route.
 pub(crate) const PREFIX: &str = "/api";
@@ -68,7 +69,9 @@ pub(crate) struct Table {
     grpc: Vec<Route>,
     /// Of each service, those of [`EVERY`].
     every: Vec<Route>,
-    services: Vec<Arc<Service>>,
+    pub(crate) services: Vec<Arc<Service>>,
+    /// Whether and how their backends are checked.
+    pub(crate) health_check: HealthCheck,
 }
 
 impl Table {
@@ -96,7 +99,13 @@ impl Table {
             EVERY.map(move |Rule { path, pattern, .. }| Route { path, pattern, service: Arc::clone(&service) })
         };
         let every = services.iter().flat_map(of).collect();
-        Self { http: routes(&HTTP), grpc: routes(&GRPC), every, services }
+        Self {
+            http: routes(&HTTP),
+            grpc: routes(&GRPC),
+            every,
+            services,
+            health_check: site.merged.config.health_check.clone(),
+        }
     }
 
     /// The route of a normalised path, and the path that its backend gets.
@@ -127,11 +136,6 @@ impl Table {
     /// The service of this name.
     pub(crate) fn service(&self, name: &str) -> Option<&Arc<Service>> {
         self.services.iter().find(|service| service.name == name)
-    }
-
-    /// All services.
-    pub(crate) fn services(&self) -> &[Arc<Service>] {
-        &self.services
     }
 }
 

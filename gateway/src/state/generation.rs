@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use crate::metrics::Metrics;
-use crate::services::check::Targets;
 use crate::services::routes::Table;
 use crate::services::{Backend, Service, Site};
+use crate::settings::Config;
 use crate::settings::desired::Merged;
-use crate::settings::{Config, HealthCheck};
 use crate::state::guard::Guard;
 use shop_browser::{Cors, Csrf, SecurityHeaders};
 use shop_discovery::Protocol;
@@ -19,7 +18,7 @@ pub(crate) struct Generation {
     /// Counts generations, from 1.
     pub(crate) revision: u64,
     pub(crate) config: Config,
-    pub(crate) table: Table,
+    pub(crate) table: Arc<Table>,
     pub(crate) limiter: Option<Arc<Limiter>>,
     pub(crate) security: Option<SecurityHeaders>,
     pub(crate) cors: Option<Cors>,
@@ -36,7 +35,7 @@ impl Generation {
         let same_limits = previous.filter(|previous| previous.config.rate_limit == config.rate_limit);
         let generation = Self {
             revision: previous.map_or(1, |previous| previous.revision + 1),
-            table: Table::new(site, previous.map(|previous| &previous.table)),
+            table: Arc::new(Table::new(site, previous.map(|previous| &*previous.table))),
             limiter: if let Some(previous) = same_limits {
                 previous.limiter.clone()
             } else {
@@ -57,40 +56,30 @@ impl Generation {
 
     /// Whether it has the backends of `merged`, each as it is desired there.
     pub(crate) fn is_made_of(&self, merged: &Merged) -> bool {
-        self.table.services().iter().all(|service| {
+        self.table.services.iter().all(|service| {
             Protocol::ALL.into_iter().all(|of| service.cluster(of).specs() == merged.specs(service.name, of))
         })
     }
 
     /// All backends.
     pub(crate) fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
-        self.table.services().iter().flat_map(|service| service.backends())
+        self.table.services.iter().flat_map(|service| service.backends())
     }
 
     /// Lets go of the backends that `next` does not have, with their connections and their numbers.
     pub(crate) fn retire(&self, next: &Self, metrics: &Metrics) {
-        for service in self.table.services() {
+        for service in &self.table.services {
             let stays = |backend: &Arc<Backend>| next.backends().any(|other| Arc::ptr_eq(other, backend));
             for backend in service.backends().filter(|backend| !stays(backend)) {
-                backend.connections.retire();
+                backend.endpoint.retire();
                 // The same address may stay as a backend of the other protocol; numbers go by address.
                 let namesake = |other: &Service| {
                     other.name == service.name && other.backends().any(|other| other.label() == backend.label())
                 };
-                if !next.table.services().iter().any(|other| namesake(other)) {
+                if !next.table.services.iter().any(|other| namesake(other)) {
                     metrics.forget_backend(service.name, backend.label());
                 }
             }
         }
-    }
-}
-
-impl Targets for Generation {
-    fn services(&self) -> &[Arc<Service>] {
-        self.table.services()
-    }
-
-    fn health_check(&self) -> &HealthCheck {
-        &self.config.health_check
     }
 }

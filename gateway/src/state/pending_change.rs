@@ -40,11 +40,7 @@ impl<'a> PendingChange<'a> {
     /// Checks what is desired now as settings are checked at the start.
     pub(crate) fn validate(self) -> Result<Validated<'a>, Problems> {
         let merged = self.desired.merged();
-        let mut problems = Problems::default();
-        merged.config.check_values(&mut problems);
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        merged.config.valid()?;
         let changed = shop_config::diff(&self.before.config, &merged.config);
         Ok(Validated { pending: self, merged, changed })
     }

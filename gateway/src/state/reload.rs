@@ -56,11 +56,7 @@ impl Handle {
     /// Puts `config` into force for all that begins from now on: requests that have begun, and streams, stay with the
     /// settings they began with. What the admin API changed stays changed. Settings that are wrong change nothing.
     pub fn apply(&self, config: Config) -> Result<Applied, Problems> {
-        let mut problems = Problems::default();
-        config.check_values(&mut problems);
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        config.valid()?;
         let mut pending = self.state.begin_change();
         let running = &pending.desired.settings;
         let needs_restart = shop_config::diff(running, &config).into_iter().filter(is_fixed).collect();

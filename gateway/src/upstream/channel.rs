@@ -9,7 +9,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 
-use super::{Connections, Endpoint, Failed, Received, ResponseBody, Sent, Timeouts, connect, settle, unsent, within};
+use super::{Endpoint, Failed, Received, ResponseBody, Sent, Timeouts, connect, settle, unsent, within};
 use crate::upstream::body::RequestBody;
 use crate::upstream::retry::Replay;
 
@@ -84,7 +84,7 @@ async fn open(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<SendRequest<Re
     Ok(sender)
 }
 
-impl Connections {
+impl Endpoint {
     /// Sends a request over the worker's HTTP/2 connection. If that was going away and took nothing of the request,
     /// over a new one; what was sent of it comes from `replay` then.
     pub(crate) async fn http2(
@@ -97,15 +97,14 @@ impl Connections {
     ) -> Result<Received, Failed> {
         let mut stale = None;
         loop {
-            let (mut sender, generation, reused) =
-                match self.channels[worker].get(&self.endpoint, timeouts, stale).await {
-                    Ok(found) => found,
-                    Err(error) => return Err(unsent(body, error)),
-                };
+            let (mut sender, generation, reused) = match self.channels[worker].get(self, timeouts, stale).await {
+                Ok(found) => found,
+                Err(error) => return Err(unsent(body, error)),
+            };
             match settle(sender.try_send_request(Request::from_parts(head.clone(), body)), timeouts).await {
                 Sent::Answered(response) => {
                     if reused {
-                        self.endpoint.reused.inc();
+                        self.reused.inc();
                     }
                     let response = response.map(ResponseBody::Right);
                     return Ok(Received { response, resent: stale.is_some() });

@@ -1,28 +1,52 @@
-//! One place to call, as the calls see it: plain data, of which the connections are made.
+//! One place to call, and the connections to it: a pool and a channel for each worker, so that a connection stays on the core
+//! that opened it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use prometheus::IntCounter;
 
-/// Where a backend is, and what is counted there.
+use super::{Channel, Pool};
+
+/// Where a backend is, what is counted there, and the connections to it.
 pub(crate) struct Endpoint {
     host: String,
     port: u16,
     label: String,
     /// Connections opened.
-    pub(crate) opened: IntCounter,
+    pub(super) opened: IntCounter,
     /// Calls over a connection that had been used before.
-    pub(crate) reused: IntCounter,
+    pub(super) reused: IntCounter,
     in_flight: AtomicUsize,
     /// Nobody calls it any more.
     retired: AtomicBool,
+    /// Unused HTTP/1.1 connections.
+    pub(super) pools: Box<[Pool]>,
+    /// HTTP/2 connections for gRPC.
+    pub(super) channels: Box<[Channel]>,
 }
 
 impl Endpoint {
-    /// An endpoint that nobody has called yet; `label` is how answers and logs name it.
-    pub(crate) fn new(host: String, port: u16, label: String, opened: IntCounter, reused: IntCounter) -> Self {
-        let (in_flight, retired) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { host, port, label, opened, reused, in_flight, retired }
+    /// An endpoint that none of the `workers` has called yet; `label` is how answers and logs name it.
+    pub(crate) fn new(
+        (host, port): (String, u16),
+        label: String,
+        opened: IntCounter,
+        reused: IntCounter,
+        workers: usize,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            host,
+            port,
+            label,
+            opened,
+            reused,
+            in_flight: AtomicUsize::new(0),
+            retired: AtomicBool::new(false),
+            pools: (0..workers).map(|_| Pool::default()).collect(),
+            channels: (0..workers).map(|_| Channel::default()).collect(),
+        })
     }
 
     /// `http://host:port`.
@@ -50,13 +74,41 @@ impl Endpoint {
         self.in_flight.fetch_sub(1, Relaxed);
     }
 
+    /// Counts as a call until the guard is dropped.
+    pub(super) fn occupy(self: &Arc<Self>) -> Occupied {
+        self.enter();
+        Occupied(Arc::clone(self))
+    }
+
     /// Whether unused connections to it are to be closed.
-    pub(crate) fn is_retired(&self) -> bool {
+    pub(super) fn is_retired(&self) -> bool {
         self.retired.load(Relaxed)
     }
 
-    /// Nobody calls it any more.
-    pub(super) fn retire(&self) {
+    /// Nobody calls it any more: connections are closed as soon as no call uses them.
+    pub(crate) fn retire(&self) {
         self.retired.store(true, Relaxed);
+        self.pools.iter().for_each(Pool::clear);
+        self.channels.iter().for_each(Channel::clear);
+    }
+
+    /// Closes connections of `worker` unused for longer than `limit`, and those that the backend closed.
+    pub(crate) fn sweep(&self, worker: usize, limit: Duration) {
+        self.pools[worker].sweep(limit);
+    }
+
+    /// Unused HTTP/1.1 connections, and HTTP/2 connections that are open.
+    pub(crate) fn unused(&self) -> usize {
+        let open = self.channels.iter().filter(|channel| channel.is_open()).count();
+        open + self.pools.iter().map(Pool::len).sum::<usize>()
+    }
+}
+
+/// A call that is not over.
+pub(super) struct Occupied(Arc<Endpoint>);
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }

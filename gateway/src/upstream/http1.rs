@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 
 use self::response_body::Overtime;
 use super::{
-    Connections, Failed, Lease, Received, Sent, Timeouts, TooLate, await_head, connect, too_late, unfinished, unsent,
+    Endpoint, Failed, Lease, Received, Sent, Timeouts, TooLate, await_head, connect, too_late, unfinished, unsent,
 };
 use crate::message::headers;
 use crate::message::reason::Reason;
@@ -29,7 +29,7 @@ use crate::upstream::body::RequestBody;
 use crate::upstream::interim::Interim;
 use crate::upstream::retry::Replay;
 
-impl Connections {
+impl Endpoint {
     /// Sends a request over an unused connection, or a new one.
     ///
     /// A backend may close an unused connection just when it is taken. Then the request goes out again over a new
@@ -44,12 +44,12 @@ impl Connections {
         timeouts: &Timeouts,
     ) -> Result<Received, Failed> {
         let is_unnoticed = Replay::is_unnoticed(&head.method, &body);
-        let lease = || Lease { connections: Arc::clone(self), worker, size: timeouts.pool_size };
+        let lease = || Lease { endpoint: Arc::clone(self), worker, size: timeouts.pool_size };
         let mut resent = false;
         while let Some(stream) = self.pools[worker].take() {
             match call(stream, head, body, lease(), interim, timeouts).await {
                 Sent::Answered(response) => {
-                    self.endpoint.reused.inc();
+                    self.reused.inc();
                     return Ok(received(response, resent));
                 }
                 Sent::Back(back) => body = back,
@@ -64,7 +64,7 @@ impl Connections {
                 Sent::Failed(failed) => return Err(failed),
             }
         }
-        let stream = match connect(&self.endpoint, timeouts).await {
+        let stream = match connect(self, timeouts).await {
             Ok(stream) => stream,
             Err(error) => return Err(unsent(body, error)),
         };
@@ -201,7 +201,7 @@ impl Call {
         };
         let is_switched = parts.status == StatusCode::SWITCHING_PROTOCOLS;
         let overtime = (sending == Sending::Running)
-            .then(|| Overtime { connections: Arc::clone(&lease.connections), end: timeouts.end });
+            .then(|| Overtime { endpoint: Arc::clone(&lease.endpoint), end: timeouts.end });
         let lease = Some(lease).filter(|_| keeps && !is_switched && sending != Sending::Stuck);
         let body = if let Some(overtime) = overtime {
             ResponseBody::beside(outgoing, decoder, rest, stream, lease, overtime)

@@ -1,10 +1,13 @@
-//! HTTP/1.1 connections to one backend from one worker, the latest used first.
+//! HTTP/1.1 connections to one backend from one worker, the latest used first; and the way back of one that is in use.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+
+use super::Endpoint;
 
 /// Unused connections, the latest used last.
 #[derive(Default)]
@@ -54,5 +57,27 @@ impl Pool {
     /// How many connections are unused.
     pub(super) fn len(&self) -> usize {
         self.0.lock().len()
+    }
+}
+
+/// Where a connection goes when it can be used again.
+pub(super) struct Lease {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) worker: usize,
+    pub(super) size: usize,
+}
+
+impl Lease {
+    /// The answer is whole: the connection may serve another call.
+    pub(super) fn give_back(self, stream: TcpStream) {
+        if self.endpoint.is_retired() {
+            return;
+        }
+        let pool = &self.endpoint.pools[self.worker];
+        pool.give(stream, self.size);
+        // It may have been retired, and the pool cleared, just before.
+        if self.endpoint.is_retired() {
+            pool.clear();
+        }
     }
 }

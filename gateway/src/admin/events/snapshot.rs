@@ -18,7 +18,7 @@ const REFUSALS: usize = 60;
 
 /// The state now, with what the `window` saw.
 pub(super) fn make(state: &State, generation: &Generation, window: &Window) -> Value {
-    let services = generation.table.services().iter().enumerate();
+    let services = generation.table.services.iter().enumerate();
     let services: Value = services.map(|(place, one)| service(one, generation, window, place)).collect();
     let all = window.all();
     let mut snapshot = report::status(state, generation);
@@ -45,9 +45,9 @@ fn service(service: &Arc<Service>, generation: &Generation, window: &Window, pla
 }
 
 fn members<'a>(cluster: &'a Cluster, window: &'a Window) -> impl Iterator<Item = Value> + 'a {
-    cluster.members().iter().zip(cluster.standings()).map(|(member, standing)| {
+    cluster.members.iter().zip(cluster.standings()).map(|(member, standing)| {
         let backend = &member.backend;
-        let mut snapshot = report::backend(cluster.protocol(), member);
+        let mut snapshot = report::backend(cluster.protocol, member);
         snapshot["standing"] = standing.into();
         snapshot["requests_per_second"] = window.sent(backend).into();
         snapshot["latency_ms"] = backend.latency.millis().into();

@@ -32,7 +32,7 @@ impl Window {
 
     /// One more look.
     pub(super) fn look(&mut self, state: &State, generation: &Generation) {
-        let services = generation.table.services().iter().map(|service| &service.metrics).chain([&state.numbers.own]);
+        let services = generation.table.services.iter().map(|service| &service.metrics).chain([&state.numbers.own]);
         let look = Look {
             at: Instant::now(),
             services: services.map(|metrics| metrics.totals()).collect(),

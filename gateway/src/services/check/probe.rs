@@ -27,7 +27,7 @@ const UNAVAILABLE: u8 = 14;
 /// Asks; the caller limits the time.
 pub(crate) async fn ask(backend: &Backend, path: &str) -> Result<(), Trouble> {
     let stream = shop_runtime::dial(backend.address()).await.map_err(silent)?;
-    match backend.protocol() {
+    match backend.protocol {
         Protocol::Http => http(stream, backend, path).await,
         Protocol::Grpc => grpc(stream, backend).await,
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use shop_config::{Change, Problems, Settings, Sources};
 use shop_runtime::Shutdown;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::watched::Watched;
 use super::{Applied, Handle};
@@ -27,69 +27,60 @@ pub fn follow<S: Settings + 'static>(
     take: impl Fn(S) -> (Config, Vec<Change>) + Send + Sync + 'static,
     shutdown: Shutdown,
 ) -> anyhow::Result<impl Future<Output = Infallible>> {
-    let hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
+    let mut hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?;
     let pipe = sources.files_of::<S>().into_iter().find(is_spent);
-    Ok(work(handle, sources, take, shutdown, hangups, pipe))
+    Ok(async move {
+        let had_terminal = std::io::stdin().is_terminal();
+        let refusal = pipe.map(|pipe| format!("{} is not a file, so settings cannot be read again", pipe.display()));
+        let files = if refusal.is_none() { sources.files_of::<S>() } else { Vec::new() };
+        let mut watched = Watched::new(files).await;
+        let all = Arc::new((handle, sources, take));
+        let again = |is_start| {
+            let all = Arc::clone(&all);
+            // Files may be on a disk that hangs, and another change may be on its way to one.
+            let once = move || reload(&all.0, &all.1, &all.2, is_start);
+            async move {
+                if tokio::task::spawn_blocking(once).await.is_err() {
+                    tracing::error!("the settings could not be read again");
+                }
+            }
+        };
+        match &refusal {
+            Some(refusal) => tracing::info!("{refusal}; a restart reads them"),
+            // What changed between the start and now.
+            None => again(true).await,
+        }
+        loop {
+            let cause = tokio::select! {
+                () = shutdown.soft.cancelled() => break,
+                _ = hangups.recv() => "SIGHUP",
+                () = watched.changed() => "a file changed",
+            };
+            if cause == "SIGHUP" {
+                // `Shutdown` makes that the end.
+                if had_terminal && !std::io::stdin().is_terminal() {
+                    break;
+                }
+                watched.note().await;
+            }
+            shop_runtime::notify_reloading();
+            if let Some(refusal) = &refusal {
+                let mut problems = Problems::default();
+                problems.add("", refusal.clone());
+                refuse(&all.0, &problems);
+            } else {
+                tracing::info!("reading the settings again: {cause}");
+                again(false).await;
+            }
+            shop_runtime::notify_reloaded();
+        }
+        std::future::pending().await
+    })
 }
 
 /// Whether what was read from it is gone. One that is away may come back.
 fn is_spent(file: &PathBuf) -> bool {
     std::fs::metadata(file).is_ok_and(|data| !data.is_file())
-}
-
-async fn work<S: Settings + 'static>(
-    handle: Handle,
-    sources: Sources,
-    take: impl Fn(S) -> (Config, Vec<Change>) + Send + Sync + 'static,
-    shutdown: Shutdown,
-    mut hangups: Signal,
-    pipe: Option<PathBuf>,
-) -> Infallible {
-    let had_terminal = std::io::stdin().is_terminal();
-    let refusal = pipe.map(|pipe| format!("{} is not a file, so settings cannot be read again", pipe.display()));
-    let files = if refusal.is_none() { sources.files_of::<S>() } else { Vec::new() };
-    let mut watched = Watched::new(files).await;
-    let all = Arc::new((handle, sources, take));
-    let again = |is_start| {
-        let all = Arc::clone(&all);
-        // Files may be on a disk that hangs, and another change may be on its way to one.
-        let once = move || reload(&all.0, &all.1, &all.2, is_start);
-        async move {
-            if tokio::task::spawn_blocking(once).await.is_err() {
-                tracing::error!("the settings could not be read again");
-            }
-        }
-    };
-    match &refusal {
-        Some(refusal) => tracing::info!("{refusal}; a restart reads them"),
-        // What changed between the start and now.
-        None => again(true).await,
-    }
-    loop {
-        let cause = tokio::select! {
-            () = shutdown.soft.cancelled() => break,
-            _ = hangups.recv() => "SIGHUP",
-            () = watched.changed() => "a file changed",
-        };
-        if cause == "SIGHUP" {
-            // `Shutdown` makes that the end.
-            if had_terminal && !std::io::stdin().is_terminal() {
-                break;
-            }
-            watched.note().await;
-        }
-        shop_runtime::notify_reloading();
-        if let Some(refusal) = &refusal {
-            let mut problems = Problems::default();
-            problems.add("", refusal.clone());
-            refuse(&all.0, &problems);
-        } else {
-            tracing::info!("reading the settings again: {cause}");
-            again(false).await;
-        }
-        shop_runtime::notify_reloaded();
-    }
-    std::future::pending().await
 }
 
 /// Once. The first time, at the start, it is no news that nothing is different.

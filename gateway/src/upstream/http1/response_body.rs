@@ -15,9 +15,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::upstream::Connections;
+use crate::upstream::Endpoint;
 use crate::upstream::body::RequestBody;
-use crate::upstream::lease::Lease;
+use crate::upstream::pool::Lease;
 
 /// The rest of a response is missing.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ struct Sending {
 
 /// What bounds and counts a request that outlasts its answer.
 pub(super) struct Overtime {
-    pub(super) connections: Arc<Connections>,
+    pub(super) endpoint: Arc<Endpoint>,
     /// When it must be over.
     pub(super) end: Option<Instant>,
 }
@@ -165,8 +165,8 @@ impl ResponseBody {
 impl Sending {
     /// The answer is whole. What the client still sends goes on to the backend as long as it takes it, in the call's time.
     fn outlast(self, mut read: OwnedReadHalf) {
-        let Self { task, done, overtime: Overtime { connections, end } } = self;
-        let in_flight = connections.occupy();
+        let Self { task, done, overtime: Overtime { endpoint, end } } = self;
+        let in_flight = endpoint.occupy();
         shop_runtime::spawn_here(async move {
             // A backend that has said all it has to say may still take the rest; one that is gone does not.
             let reset = async {
