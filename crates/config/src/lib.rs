@@ -22,6 +22,7 @@ mod secret;
 mod section;
 mod suggest;
 mod text;
+mod watched_file;
 
 pub use command::{Begun, Start, start, start_command, start_reloadable};
 pub use diff::{Change, diff};
@@ -35,9 +36,10 @@ pub use section::kafka::Kafka;
 pub use section::log::{Log, LogFormat, Otel, Sampler};
 pub use section::neighbour::Neighbour;
 pub use section::redis::{Redis, RedisTarget};
-pub use section::server::{Grpc, Http, Stop, check_servers, distinct_ports};
+pub use section::server::{Grpc, Http, Stop, check_servers, distinct_ports, settle_hosts};
 pub use section::url::sqlite;
 pub use text::{read_text, text_from, without_mark};
+pub use watched_file::WatchedFile;
 
 use std::borrow::Cow;
 

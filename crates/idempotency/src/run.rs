@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_fault::{Fault, Kind};
+use shop_identity::Caller;
 use uuid::Uuid;
 
 use crate::{Begin, Fingerprint, Key, Store, Stored};
@@ -16,9 +17,10 @@ pub enum Begun {
     Replay(Stored),
 }
 
-/// Takes `key` for the request of that fingerprint. Refused while another request holds it, when it was used for something
+/// Takes `key`, which is the caller's alone, for the request of that fingerprint. Refused while another request holds it, when it was used for something
 /// else, and when the store is away.
 pub async fn begin(store: &Arc<dyn Store>, key: Key, fingerprint: &Fingerprint) -> Result<Begun, Fault> {
+    let key = key.within(&Caller::current().key_space());
     let begun = store.begin(key.as_str(), fingerprint).await.map_err(|error| {
         Fault::new(Kind::Unavailable, "store_unavailable", "the store of idempotency keys is not available")
             .with_source(error)

@@ -18,7 +18,7 @@ use crate::local::LocalCounter;
 use crate::rate::{Rate, Verdict};
 use crate::settings::{ApiKeys, ClientKey, RateLimit};
 use crate::token::{Shown, Tokens};
-use crate::watched_file::WatchedFile;
+use shop_config::WatchedFile;
 
 /// How clients are known.
 pub(crate) struct Callers {

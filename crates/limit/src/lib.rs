@@ -50,7 +50,6 @@ mod rate;
 mod redis;
 pub mod settings;
 mod token;
-mod watched_file;
 
 use std::sync::Arc;
 

@@ -1,7 +1,5 @@
 //! The subject of a bearer token, believed only when the token's signature is good.
 
-mod verify;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -15,7 +13,7 @@ use serde::Deserialize;
 
 use crate::key::Key;
 use crate::settings::jwt::Jwt;
-use crate::watched_file::WatchedFile;
+use shop_config::WatchedFile;
 
 /// Longer ones are not looked at.
 const LONGEST: usize = 8 * 1024;
@@ -82,7 +80,7 @@ impl<'a> Shown<'a> {
 impl Tokens {
     /// Reads the keys that the settings name.
     pub(crate) fn new(settings: &Jwt) -> Self {
-        verify::install();
+        shop_identity::install_crypto();
         let tokens = Self {
             settings: settings.clone(),
             keys: ArcSwap::default(),
@@ -172,7 +170,7 @@ impl Good {
 pub(crate) fn keys(settings: &Jwt) -> Result<Vec<Issued>, String> {
     let mut keys = Vec::new();
     if !settings.secret.is_empty() {
-        let key = DecodingKey::from_secret(settings.secret.expose().as_bytes());
+        let key = DecodingKey::from_secret(settings.secret.expose().as_bytes()).map_err(|error| error.to_string())?;
         keys.push(Issued { id: None, key, algorithm: Algorithm::HS256, rules: rules(settings, Algorithm::HS256) });
     }
     if let Some(file) = &settings.keys_file {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use hyper_util::client::legacy::connect::HttpConnector;
 use shop_config::Neighbour;
+use shop_identity::Credential;
 use shop_telemetry::context;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::service::Interceptor;
@@ -50,9 +51,18 @@ fn connector() -> HttpConnector {
     connector
 }
 
-/// Hands on the request id, the trace and the deadline of the work at hand.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Outgoing;
+/// Hands on the request id, the trace and the deadline of the work at hand, and shows the service's credential.
+#[derive(Clone, Default)]
+pub struct Outgoing {
+    credential: Credential,
+}
+
+impl Outgoing {
+    /// For calls to the neighbour that this credential is for.
+    pub const fn new(credential: Credential) -> Self {
+        Self { credential }
+    }
+}
 
 impl Interceptor for Outgoing {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -66,6 +76,10 @@ impl Interceptor for Outgoing {
         });
         if let Some(traceparent) = traceparent {
             insert(metadata, "traceparent", &traceparent);
+        }
+        if let Some(authorization) = self.credential.authorization().and_then(|value| value.to_str().ok()?.parse().ok())
+        {
+            metadata.insert("authorization", authorization);
         }
         if let Some(left) = call::time_left() {
             request.set_timeout(left);

@@ -3,12 +3,13 @@
 use std::future::Future;
 
 use shop_fault::Fault;
+use shop_identity::Caller;
 use shop_runtime::Tasks;
 use shop_telemetry::context;
 use tokio::sync::oneshot;
 
 /// Runs `work` to its end, also when the client that waits for it hangs up: a command that charges must not stop
-/// between the charge and the note of it. Keeps the request's context.
+/// between the charge and the note of it. Keeps the request's context and caller.
 pub async fn detached<T, F>(tasks: &Tasks, work: F) -> Result<T, Fault>
 where
     T: Send + 'static,
@@ -16,6 +17,7 @@ where
 {
     let (answer, answered) = oneshot::channel();
     let context = context::current();
+    let work = Caller::current().calls(work);
     let work = async move {
         let done = match context {
             Some(context) => context::scope(context, work).await,

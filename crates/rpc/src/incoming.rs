@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use shop_clock::{Clock, SystemClock};
 use shop_fault::{Fault, Kind};
+use shop_identity::{Caller, Guard, audit};
 use shop_runtime::CancellationToken;
 use shop_telemetry::context::{self, RequestContext};
 use shop_telemetry::{About, KeyValue, Span, SpanKind, TraceParent, TraceState};
@@ -36,6 +37,8 @@ const MAX_ID: usize = 128;
 #[derive(Clone)]
 pub(crate) struct IncomingLayer {
     pub(crate) metrics: Arc<RpcMetrics>,
+    /// Lets callers in.
+    pub(crate) guard: Guard,
     /// Methods that take one message.
     pub(crate) unary: Arc<HashSet<String>>,
     /// Deadline of calls that bring none; theirs is never longer than this.
@@ -92,13 +95,33 @@ where
         let refusal = manners::refusal(request.headers());
         let mut visit = Visit::new(self.layer.metrics.clone(), &request, &context, span);
         let hard = self.layer.hard.clone();
+        let (guard, path) = (self.layer.guard.clone(), request.uri().path().to_owned());
+        // What no service has is told from what is not for the caller by the routes.
+        let is_known = self.layer.metrics.method(&path) != UNMATCHED || path.starts_with("/grpc.");
+        let audited = guard.is_on() && is_known && !is_read(&path);
         let request =
             if self.layer.unary.contains(request.uri().path()) { request.map(OneMessage::of) } else { request };
         let work = async move {
             let call = async {
                 match refusal {
                     Some(refusal) => Ok(refusal),
-                    None => inner.call(request).await.map(manners::put_right),
+                    None => {
+                        let caller = if is_known {
+                            match guard.admit(guard.grpc(&path), request.headers()).await {
+                                Ok(caller) => caller,
+                                Err(refusal) => return Ok(refuse(refusal.into())),
+                            }
+                        } else {
+                            Caller::nobody()
+                        };
+                        let answer = caller.clone().calls(inner.call(request)).await.map(manners::put_right);
+                        if audited && let Ok(answer) = &answer {
+                            let code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |said| said.code());
+                            let id = context::with(|context| context.request_id.clone());
+                            audit(&caller, path.trim_start_matches('/'), "", name(code), id.as_deref().unwrap_or("-"));
+                        }
+                        answer
+                    }
                 }
             };
             let answer = tokio::select! {
@@ -116,6 +139,11 @@ where
         };
         Box::pin(context::scope(context, with_deadline(deadline.at, work)))
     }
+}
+
+/// Whether a method only reads, as their names say (`GetBasket`), or belongs to every server.
+fn is_read(path: &str) -> bool {
+    path.starts_with("/grpc.") || path.rsplit('/').next().is_some_and(|method| method.starts_with("Get"))
 }
 
 /// Probes come every few seconds and say nothing while they go well.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use shop_config::Grpc;
+use shop_identity::Guard;
 use shop_runtime::{Health, Shutdown};
 use shop_telemetry::Metrics;
 use tokio::time::timeout;
@@ -36,6 +37,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// What `grpc.health.v1` asks.
     pub health: Health,
+    /// What lets callers in.
+    pub guard: Guard,
     /// The encoded `FileDescriptorSet` of the interface, for reflection and for the labels of metrics.
     pub descriptors: &'static [u8],
     /// Limits and keepalive.
@@ -49,7 +52,7 @@ pub async fn serve(
     parts: Parts,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let Parts { metrics, health, descriptors, settings } = parts;
+    let Parts { metrics, health, guard, descriptors, settings } = parts;
     let all = [descriptors, tonic_health::pb::FILE_DESCRIPTOR_SET];
     let interface = Interface::read(&all).context("the descriptors of the gRPC interface cannot be read")?;
     let reflection =
@@ -64,6 +67,7 @@ pub async fn serve(
     let serving = Server::builder()
         .layer(IncomingLayer {
             metrics,
+            guard,
             unary: Arc::new(interface.unary),
             timeout: settings.timeout.get(),
             hard: shutdown.hard.clone(),

@@ -119,6 +119,7 @@ async fn start() -> Running {
     let parts = Parts {
         metrics: metrics.clone(),
         health: health.clone(),
+        guard: shop_identity::Guard::open(),
         descriptors: FILE_DESCRIPTOR_SET,
         settings: Grpc::on(0),
     };
@@ -133,11 +134,13 @@ impl Running {
     }
 
     async fn get(&self, id: i64) -> Result<Response<GetProductResponse>, Status> {
-        ProductServiceClient::with_interceptor(self.channel(), Outgoing).get_product(GetProductRequest { id }).await
+        ProductServiceClient::with_interceptor(self.channel(), Outgoing::default())
+            .get_product(GetProductRequest { id })
+            .await
     }
 
     async fn call(&self, id: i64) -> Result<GetProductResponse, Fault> {
-        let client = ProductServiceClient::with_interceptor(self.channel(), Outgoing);
+        let client = ProductServiceClient::with_interceptor(self.channel(), Outgoing::default());
         call(&self.neighbour, "product", || {
             let mut client = client.clone();
             async move { client.get_product(GetProductRequest { id }).await }
@@ -260,7 +263,7 @@ async fn a_connection_that_ends_under_a_call_is_made_anew() {
             tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut there).await });
         }
     };
-    let client = ProductServiceClient::with_interceptor(channel(&neighbour).expect("an address"), Outgoing);
+    let client = ProductServiceClient::with_interceptor(channel(&neighbour).expect("an address"), Outgoing::default());
     let ask = call(&neighbour, "product", || {
         let mut client = client.clone();
         async move { client.get_product(GetProductRequest { id: 7 }).await }
@@ -277,7 +280,7 @@ async fn a_connection_that_ends_under_a_call_is_made_anew() {
 async fn a_neighbour_that_is_not_there_is_unavailable_by_name() {
     let server = start().await;
     let gone = Neighbour::at("127.0.0.1:1");
-    let client = ProductServiceClient::with_interceptor(channel(&gone).expect("an address"), Outgoing);
+    let client = ProductServiceClient::with_interceptor(channel(&gone).expect("an address"), Outgoing::default());
     let fault = call(&gone, "product", || {
         let mut client = client.clone();
         async move { client.get_product(GetProductRequest { id: 7 }).await }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use salvo::{Router, Service};
 use shop_config::{Grpc, Http};
 use shop_events::Bus;
+use shop_identity::Guard;
 use shop_runtime::{Health, Shutdown};
 use shop_telemetry::Metrics;
 use shop_web::{About, Doors};
@@ -23,6 +24,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// What probes ask.
     pub health: Health,
+    /// What lets callers in.
+    pub guard: Guard,
 }
 
 /// The HTTP server of a service, bound and not yet serving.
@@ -36,9 +39,10 @@ pub struct HttpServer {
 impl HttpServer {
     /// Of these routes, behind this door.
     pub fn new(door: TcpListener, routes: Router, parts: Parts, settings: Http) -> std::io::Result<Self> {
-        let Parts { about, metrics, health } = parts;
+        let Parts { about, metrics, health, guard } = parts;
         let addr = door.local_addr()?;
-        let service = shop_web::service(routes, shop_web::Parts { about, metrics, health, settings: settings.clone() });
+        let parts = shop_web::Parts { about, metrics, health, guard, settings: settings.clone() };
+        let service = shop_web::service(routes, parts);
         Ok(Self { listener: door, addr, service, settings })
     }
 
@@ -72,6 +76,7 @@ impl Servers {
         let rpc = shop_rpc::Parts {
             metrics: parts.metrics.clone(),
             health: parts.health.clone(),
+            guard: parts.guard.clone(),
             descriptors,
             settings: grpc,
         };

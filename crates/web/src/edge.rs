@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::header::{CONNECTION, CONTENT_LENGTH, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 use shop_config::Http;
 use shop_fault::{Fault, Kind};
 use shop_http::{method, request_id};
+use shop_identity::{Caller, Guard, Refusal, Rule, audit};
 use shop_runtime::Health;
 use shop_telemetry::context::{self, RequestContext};
 use shop_telemetry::{About, KeyValue, Span, SpanKind, TraceParent, TraceState};
@@ -28,20 +29,55 @@ const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
     Err(_) => StatusCode::BAD_REQUEST,
 };
 
+/// The parameter of paths that says whose something is.
+const USER: &str = "user_id";
+
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The one hoop around everything.
 pub(crate) struct Edge {
     metrics: Arc<HttpMetrics>,
     health: Health,
+    guard: Guard,
     timeout: Duration,
     body_limit: usize,
 }
 
 impl Edge {
-    pub(crate) fn new(metrics: Arc<HttpMetrics>, health: Health, settings: &Http) -> Self {
+    pub(crate) fn new(metrics: Arc<HttpMetrics>, health: Health, guard: Guard, settings: &Http) -> Self {
         let body_limit = usize::try_from(settings.body_limit).unwrap_or(usize::MAX);
-        Self { metrics, health, timeout: settings.timeout.get(), body_limit }
+        Self { metrics, health, guard, timeout: settings.timeout.get(), body_limit }
+    }
+
+    /// Lets the caller in, if the operation is for him, runs the handler for him, and leaves a line for the audit of what may
+    /// have changed something.
+    async fn admit(&self, route: &str, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        if route == UNMATCHED {
+            return Caller::nobody().calls(self.run(req, depot, res, ctrl)).await;
+        }
+        let rule = self.guard.http(req.method().as_str(), route);
+        let caller = match self.guard.admit(rule, req.headers()).await {
+            Ok(caller) => caller,
+            Err(refusal) => {
+                ctrl.skip_rest();
+                return refuse(refusal, req, res);
+            }
+        };
+        match about_somebody_else(rule, &caller, req) {
+            Some(fault) => {
+                ctrl.skip_rest();
+                render(&fault, req, res);
+            }
+            None => caller.clone().calls(self.run(req, depot, res, ctrl)).await,
+        }
+        if self.guard.is_on() && !req.method().is_safe() {
+            let status = res.status_code.unwrap_or(StatusCode::OK);
+            let made = res.headers().get(LOCATION).and_then(|made| made.to_str().ok());
+            let object = made.unwrap_or_else(|| req.uri().path());
+            let operation = format!("{} {route}", req.method());
+            let id = req.extensions().get::<RequestId>().map_or("-", RequestId::as_str);
+            audit(&caller, &operation, object, status.as_str(), id);
+        }
     }
 
     /// Runs the handler within its limits; whatever goes wrong is a problem afterwards.
@@ -80,9 +116,9 @@ impl Handler for Edge {
         let state = TraceState::beside(caller, lines);
         let context = RequestContext::new(id.as_str(), trace).with_state(state);
         res.headers_mut().insert(request_id::HEADER, id.0.clone());
-        let mut visit = Visit::new(self.metrics.clone(), req, route, &context, span);
+        let mut visit = Visit::new(self.metrics.clone(), req, route.clone(), &context, span);
         req.extensions_mut().insert(id);
-        context::scope(context, self.run(req, depot, res, ctrl)).await;
+        context::scope(context, self.admit(&route, req, depot, res, ctrl)).await;
         // 304 has no content, and what the content's length would be is not known any more.
         if req.method() == Method::HEAD
             && res.status_code != Some(StatusCode::NOT_MODIFIED)
@@ -96,6 +132,25 @@ impl Handler for Edge {
         }
         visit.answered(res);
     }
+}
+
+/// Answers a caller who is not let in. What he sent is not read.
+fn refuse(refusal: Refusal, req: &Request, res: &mut Response) {
+    render(&refusal.into(), req, res);
+    if let Some(challenge) = refusal.challenge() {
+        res.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+}
+
+/// Puts the caller's own name where the path says `me`. Of what belongs to somebody else whom he does not reach, he hears
+/// what is heard of a user who has nothing.
+fn about_somebody_else(rule: Option<&Rule>, caller: &Caller, req: &mut Request) -> Option<Fault> {
+    let given = req.params().get(USER)?;
+    let user = caller.named(Some(given)).unwrap_or(given).to_owned();
+    let missing = rule.and_then(|rule| rule.missing).filter(|_| !caller.reaches(&user));
+    let fault = missing.map(|missing| missing(&user));
+    req.params_mut().insert(USER, user);
+    fault
 }
 
 /// The template that matched, with a leading slash: what metrics and logs may be grouped by.

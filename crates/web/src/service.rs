@@ -6,6 +6,7 @@ use salvo::catcher::Catcher;
 use salvo::routing::{Filter, FilterInfo, filters};
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, Router, Service, async_trait};
 use shop_config::Http;
+use shop_identity::Guard;
 use shop_runtime::Health;
 use shop_telemetry::Metrics;
 
@@ -23,6 +24,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// What `/health` and `/health/ready` ask.
     pub health: Health,
+    /// What lets callers in.
+    pub guard: Guard,
     /// Limits: body size and time.
     pub settings: Http,
 }
@@ -32,12 +35,12 @@ pub struct Parts {
 ///
 /// A route of `router` wins over one of ours with the same path.
 pub fn service(router: Router, parts: Parts) -> Service {
-    let Parts { about, metrics, health, settings } = parts;
+    let Parts { about, metrics, health, guard, settings } = parts;
     let docs = docs::routes(about, &router);
     let mut router = Router::new().push(router).push(operations::routes(health.clone(), metrics.clone())).push(docs);
     answer_head(&mut router);
     let measured = HttpMetrics::new(&metrics, &router);
-    Service::new(router).hoop(Edge::new(Arc::new(measured), health, &settings)).catcher(Catcher::new(Bare))
+    Service::new(router).hoop(Edge::new(Arc::new(measured), health, guard, &settings)).catcher(Catcher::new(Bare))
 }
 
 /// Lets every GET route answer HEAD too (RFC 9110, section 9.3.2); the server drops the body.

@@ -133,7 +133,13 @@ fn app_with(settings: Http, health: Health) -> Service {
         .push(Router::with_path("bare").get(bare));
     service(
         router,
-        Parts { about: About { title: "Things", tags: &[] }, metrics: Metrics::new("things"), health, settings },
+        Parts {
+            about: About { title: "Things", tags: &[] },
+            metrics: Metrics::new("things"),
+            health,
+            guard: shop_identity::Guard::open(),
+            settings,
+        },
     )
 }
 

@@ -65,7 +65,13 @@ static APP: LazyLock<Service> = LazyLock::new(|| {
     let health = Health::new(&Shutdown::new());
     service(
         router,
-        Parts { about: About { title: "t", tags: &[] }, metrics: Metrics::new("t"), health, settings: Http::on(0) },
+        Parts {
+            about: About { title: "t", tags: &[] },
+            metrics: Metrics::new("t"),
+            health,
+            guard: shop_identity::Guard::open(),
+            settings: Http::on(0),
+        },
     )
 });
 

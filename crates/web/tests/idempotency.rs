@@ -127,7 +127,13 @@ fn app(create: &Create, keys: Keys) -> Arc<Service> {
     let health = Health::new(&Shutdown::new());
     Arc::new(service(
         router,
-        Parts { about: About { title: "t", tags: &[] }, metrics: Metrics::new("t"), health, settings: Http::on(0) },
+        Parts {
+            about: About { title: "t", tags: &[] },
+            metrics: Metrics::new("t"),
+            health,
+            guard: shop_identity::Guard::open(),
+            settings: Http::on(0),
+        },
     ))
 }
 

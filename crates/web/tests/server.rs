@@ -57,6 +57,7 @@ fn start(settings: Http) -> Running {
         about: About { title: "t", tags: &[] },
         metrics: Metrics::new("t"),
         health: Health::new(&shutdown),
+        guard: shop_identity::Guard::open(),
         settings: settings.clone(),
     };
     let listening = shop_runtime::listen(([127, 0, 0, 1], 0).into(), "http.port (PORT)");

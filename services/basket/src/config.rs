@@ -1,14 +1,20 @@
 //! The settings of the basket service.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use shop_config::{
-    Duration, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Redis, Settings, Stop, Var, check_servers,
+    Duration, Given, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Redis, Settings, Stop, Var, check_servers,
+    settle_hosts,
 };
+use shop_identity::IdentitySettings;
 
 /// Everything the basket service can be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Address that every listener has which is given none of its own; this machine alone by default.
+    pub host: Option<IpAddr>,
     /// The HTTP server.
     pub http: Http,
     /// The gRPC server.
@@ -21,6 +27,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// Rules of baskets.
     pub basket: Baskets,
+    /// Who may call.
+    pub identity: IdentitySettings,
     /// Log lines.
     pub log: Log,
     /// Traces.
@@ -46,12 +54,14 @@ impl Default for Baskets {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            host: None,
             http: Http::on(8081),
             grpc: Grpc::on(50051),
             redis: Redis::default(),
             product: Neighbour::at("localhost:50050"),
             kafka: Kafka::default(),
             basket: Baskets::default(),
+            identity: IdentitySettings::default(),
             log: Log::default(),
             otel: Otel::default(),
             stop: Stop::default(),
@@ -71,13 +81,19 @@ impl Settings for Config {
             .chain(Redis::vars())
             .chain(product)
             .chain(Kafka::vars())
+            .chain(IdentitySettings::vars())
             .chain(Log::vars())
             .chain(Otel::vars())
             .collect()
     }
 
+    fn settle(&mut self, given: &Given<'_>) {
+        settle_hosts(self.host, given, [("http.host", &mut self.http.host), ("grpc.host", &mut self.grpc.host)]);
+    }
+
     fn check(&self, problems: &mut Problems) {
         check_servers(&self.http, &self.grpc, problems);
+        self.identity.check(&[("http.host", self.http.addr()), ("grpc.host", self.grpc.addr())], problems);
         self.redis.check("redis", problems);
         self.product.check("product", problems);
         self.kafka.check("kafka", problems);

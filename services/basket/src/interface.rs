@@ -1,5 +1,6 @@
 //! The ways in: HTTP, gRPC and events, each a few lines from its wire to a command.
 
+mod access;
 mod events;
 mod fields;
 mod grpc;
@@ -12,6 +13,7 @@ use shop_idempotency::Store;
 
 use crate::application::{Commands, Queries};
 
+pub(crate) use access::ACCESS;
 pub(crate) use events::subscriptions;
 pub(crate) use grpc::BasketGrpc;
 pub(crate) use http::{ABOUT, routes};

@@ -19,6 +19,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
+use shop_identity::Identity;
 use shop_proto::FILE_DESCRIPTOR_SET;
 use shop_proto::basket::v1::basket_service_server::BasketServiceServer;
 use shop_runtime::{CancellationToken, Health, Shutdown, Tasks};
@@ -44,6 +45,7 @@ pub struct Basket {
     commands: Commands,
     sql: Option<shop_sql::Store>,
     clock: SharedClock,
+    identity: Identity,
 }
 
 impl Basket {
@@ -73,8 +75,10 @@ impl Basket {
             shop_sql::watch(&metrics, shared)?;
         }
         let health = health(opened.store.clone(), bus.clone(), shutdown);
+        let identity = Identity::open(&config.identity, "basket")?;
+        identity.watch(&health);
 
-        let catalog = Arc::new(GrpcCatalog::new(config.product)?);
+        let catalog = Arc::new(GrpcCatalog::new(config.product, identity.credential("product"))?);
         let api = Api {
             commands: Commands::new(opened.store.clone(), catalog, clock.clone(), config.basket.ttl.get()),
             queries: Queries::new(opened.store),
@@ -87,9 +91,9 @@ impl Basket {
         let routes = interface::routes(&api);
         let calls = BasketServiceServer::new(BasketGrpc::new(api));
         let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
-        let parts = Parts { about: interface::ABOUT, metrics, health };
+        let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
         let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
-        Ok(Self { servers, events, commands, sql: opened.shared, clock })
+        Ok(Self { servers, events, commands, sql: opened.shared, clock, identity })
     }
 
     /// Where HTTP is served.
@@ -108,6 +112,7 @@ impl Basket {
         for (name, events) in self.events {
             tasks.spawn(name, events);
         }
+        tasks.spawn("identity", self.identity.run(shutdown.soft.clone()));
         if let Some(sql) = self.sql {
             tasks.spawn("sweep", sweep(self.commands, shutdown.soft.clone()));
             tasks.spawn("housekeeping", shop_sql::housekeeping(sql, self.clock, shutdown.soft.clone()));

@@ -52,6 +52,7 @@ impl Stage {
             about: interface::ABOUT,
             metrics: Metrics::new("basket-service"),
             health: Health::new(&Shutdown::new()),
+            guard: shop_identity::Guard::open(),
             settings: Http::on(0),
         };
         let service = shop_web::service(interface::routes(&api), parts);

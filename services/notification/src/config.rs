@@ -1,9 +1,14 @@
 //! The settings of the notification service.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use shop_config::{Database, Duration, Engine, Http, Kafka, Log, Otel, Problems, Secret, Settings, Stop, Target, Var};
+use shop_config::{
+    Database, Duration, Engine, Given, Http, Kafka, Log, Otel, Problems, Secret, Settings, Stop, Target, Var,
+    settle_hosts,
+};
+use shop_identity::IdentitySettings;
 
 use crate::domain::{Channels, HookUrl, Policy, Reach, SigningSecret};
 
@@ -11,6 +16,8 @@ use crate::domain::{Channels, HookUrl, Policy, Reach, SigningSecret};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Address that every listener has which is given none of its own; this machine alone by default.
+    pub host: Option<IpAddr>,
     /// The HTTP server.
     pub http: Http,
     /// Where notifications are kept: PostgreSQL or SQLite.
@@ -25,6 +32,8 @@ pub struct Config {
     pub log_channel: LogChannelSettings,
     /// How often and how long sending is tried.
     pub delivery: DeliverySettings,
+    /// Who may call.
+    pub identity: IdentitySettings,
     /// Log lines.
     pub log: Log,
     /// Traces.
@@ -215,6 +224,7 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            host: None,
             http: Http::on(8084),
             database: Database::postgres("notification_service"),
             kafka: Kafka::default(),
@@ -222,6 +232,7 @@ impl Default for Config {
             webhook: WebhookSettings::default(),
             log_channel: LogChannelSettings::default(),
             delivery: DeliverySettings::default(),
+            identity: IdentitySettings::default(),
             log: Log::default(),
             otel: Otel::default(),
             stop: Stop::default(),
@@ -240,11 +251,22 @@ impl Settings for Config {
             Var::new("WEBHOOK_SECRET", "webhook.secret", "what is signed with for it: whsec_ and base64"),
         ];
         let database = Http::vars().into_iter().chain(Database::vars(Engine::Postgres));
-        database.chain(Kafka::vars()).chain(channels).chain(Log::vars()).chain(Otel::vars()).collect()
+        database
+            .chain(Kafka::vars())
+            .chain(channels)
+            .chain(IdentitySettings::vars())
+            .chain(Log::vars())
+            .chain(Otel::vars())
+            .collect()
+    }
+
+    fn settle(&mut self, given: &Given<'_>) {
+        settle_hosts(self.host, given, [("http.host", &mut self.http.host)]);
     }
 
     fn check(&self, problems: &mut Problems) {
         self.http.check("http", problems);
+        self.identity.check(&[("http.host", self.http.addr())], problems);
         self.database.check("database", problems);
         self.kafka.check("kafka", problems);
         self.log.check("log", problems);

@@ -1,5 +1,6 @@
 //! The ways in: HTTP and events, each a few lines from its wire to a command, and the worker that sends what is due.
 
+mod access;
 mod events;
 mod http;
 mod view;
@@ -12,6 +13,7 @@ use shop_idempotency::Store;
 
 use crate::application::{Commands, Queries};
 
+pub(crate) use access::ACCESS;
 pub(crate) use events::subscriptions;
 pub(crate) use http::{ABOUT, routes};
 pub(crate) use worker::Worker;

@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
+use shop_identity::Identity;
 use shop_runtime::{Health, Shutdown, Tasks};
 use shop_servers::{HttpServer, Parts};
 use shop_sql::Idempotency;
@@ -34,6 +35,7 @@ pub struct Notification {
     worker: Worker,
     shared: shop_sql::Store,
     clock: SharedClock,
+    identity: Identity,
 }
 
 impl Notification {
@@ -61,6 +63,8 @@ impl Notification {
         shop_sql::watch(&metrics, &opened.shared)?;
 
         let health = health(opened.shared.clone(), bus.clone(), shutdown);
+        let identity = Identity::open(&config.identity, "notification")?;
+        identity.watch(&health);
 
         let lease = shop_servers::lease([config.http.timeout]);
         let api = Api {
@@ -73,9 +77,9 @@ impl Notification {
             .map(|(name, subscription)| (name, bus.subscribe(subscription, shutdown.soft.clone())));
         let delivery = delivery(&config, api.commands.clone())?;
         let worker = Worker::new(delivery, api.queries.clone(), config.delivery.interval.get(), &metrics);
-        let parts = Parts { about: interface::ABOUT, metrics, health };
+        let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
         let server = HttpServer::new(door, interface::routes(&api), parts, config.http)?;
-        Ok(Self { server, events, worker, shared: opened.shared, clock })
+        Ok(Self { server, events, worker, shared: opened.shared, clock, identity })
     }
 
     /// Where HTTP is served.
@@ -89,6 +93,7 @@ impl Notification {
         for (name, events) in self.events {
             tasks.spawn(name, events);
         }
+        tasks.spawn("identity", self.identity.run(shutdown.soft.clone()));
         tasks.spawn("housekeeping", shop_sql::housekeeping(self.shared, self.clock, shutdown.soft.clone()));
         tasks.spawn("forgetting", self.worker.clone().forget(shutdown.soft.clone()));
         for (name, channel) in [("e-mails", Channel::Email), ("webhooks", Channel::Webhook), ("log", Channel::Log)] {

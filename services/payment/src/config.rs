@@ -1,15 +1,20 @@
 //! The settings of the payment service.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use shop_config::{
-    Database, Duration, Engine, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Settings, Stop, Target, Var,
-    check_servers,
+    Database, Duration, Engine, Given, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Settings, Stop, Target, Var,
+    check_servers, settle_hosts,
 };
+use shop_identity::IdentitySettings;
 
 /// Everything the payment service can be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Address that every listener has which is given none of its own; this machine alone by default.
+    pub host: Option<IpAddr>,
     /// The HTTP server.
     pub http: Http,
     /// The gRPC server.
@@ -26,6 +31,8 @@ pub struct Config {
     pub provider: ProviderSettings,
     /// What is done for payments that nobody asks about.
     pub recovery: RecoverySettings,
+    /// Who may call.
+    pub identity: IdentitySettings,
     /// Log lines.
     pub log: Log,
     /// Traces.
@@ -72,6 +79,7 @@ impl Default for RecoverySettings {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            host: None,
             http: Http::on(8082),
             grpc: Grpc::on(50052),
             database: Database::mariadb("payment", "payment_service"),
@@ -80,6 +88,7 @@ impl Default for Config {
             kafka: Kafka::default(),
             provider: ProviderSettings::default(),
             recovery: RecoverySettings::default(),
+            identity: IdentitySettings::default(),
             log: Log::default(),
             otel: Otel::default(),
             stop: Stop::default(),
@@ -98,11 +107,23 @@ impl Settings for Config {
         ];
         let servers = Http::vars().into_iter().chain(Grpc::vars());
         let database = Database::vars(Engine::MariaDb);
-        servers.chain(database).chain(neighbours).chain(Kafka::vars()).chain(Log::vars()).chain(Otel::vars()).collect()
+        servers
+            .chain(database)
+            .chain(neighbours)
+            .chain(Kafka::vars())
+            .chain(IdentitySettings::vars())
+            .chain(Log::vars())
+            .chain(Otel::vars())
+            .collect()
+    }
+
+    fn settle(&mut self, given: &Given<'_>) {
+        settle_hosts(self.host, given, [("http.host", &mut self.http.host), ("grpc.host", &mut self.grpc.host)]);
     }
 
     fn check(&self, problems: &mut Problems) {
         check_servers(&self.http, &self.grpc, problems);
+        self.identity.check(&[("http.host", self.http.addr()), ("grpc.host", self.grpc.addr())], problems);
         self.database.check("database", problems);
         self.kafka.check("kafka", problems);
         self.basket.check("basket", problems);

@@ -1,5 +1,6 @@
 //! The ways in: HTTP and gRPC, each a few lines from its wire to a command, and the scheduler of what nobody asks for.
 
+mod access;
 mod canonical;
 mod grpc;
 mod http;
@@ -14,6 +15,7 @@ use shop_runtime::Tasks;
 
 use crate::application::{Commands, Queries};
 
+pub(crate) use access::ACCESS;
 pub(crate) use grpc::PaymentGrpc;
 pub(crate) use http::{ABOUT, routes};
 pub(crate) use scheduler::Scheduler;

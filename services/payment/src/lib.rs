@@ -18,6 +18,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
+use shop_identity::Identity;
 use shop_proto::FILE_DESCRIPTOR_SET;
 use shop_proto::payment::v1::payment_service_server::PaymentServiceServer;
 use shop_runtime::{CancellationToken, Health, Shutdown, Tasks};
@@ -43,6 +44,7 @@ pub struct Payment {
     scheduler: Scheduler,
     tasks: Tasks,
     clock: SharedClock,
+    identity: Identity,
 }
 
 impl Payment {
@@ -93,9 +95,11 @@ impl Payment {
         shop_sql::watch(&metrics, &shared)?;
 
         let health = health(shared.clone(), bus, shutdown);
+        let identity = Identity::open(&config.identity, "payment")?;
+        identity.watch(&health);
 
-        let baskets = Arc::new(GrpcBaskets::new(config.basket)?);
-        let stock = Arc::new(GrpcStock::new(config.product)?);
+        let baskets = Arc::new(GrpcBaskets::new(config.basket, identity.credential("basket"))?);
+        let stock = Arc::new(GrpcStock::new(config.product, identity.credential("product"))?);
         let settle_after = config.recovery.settle_after.get();
         let lease = shop_servers::lease([config.http.timeout, config.grpc.timeout]);
         let tasks = Tasks::new();
@@ -111,9 +115,9 @@ impl Payment {
         let routes = interface::routes(&api);
         let calls = PaymentServiceServer::new(PaymentGrpc::new(api));
         let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
-        let parts = Parts { about: interface::ABOUT, metrics, health };
+        let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
         let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
-        Ok(Self { servers, store: shared, relay, scheduler, tasks, clock })
+        Ok(Self { servers, store: shared, relay, scheduler, tasks, clock, identity })
     }
 
     /// Where HTTP is served.
@@ -138,6 +142,7 @@ impl Payment {
         let drained = CancellationToken::new();
         background.spawn("relay", self.relay.run(drained.clone()));
         background.spawn("recovery", self.scheduler.run(shutdown.soft.clone()));
+        background.spawn("identity", self.identity.run(shutdown.soft.clone()));
         background.spawn("housekeeping", shop_sql::housekeeping(self.store.clone(), self.clock, shutdown.soft.clone()));
 
         let served = background.underlie(&shutdown.soft, Box::pin(self.servers.run(shutdown.clone()))).await;

@@ -1,14 +1,20 @@
 //! The settings of the product service.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use shop_config::{
-    Database, Engine, Grpc, Http, Kafka, Log, Otel, Problems, Settings, Stop, Target, Var, check_servers,
+    Database, Engine, Given, Grpc, Http, Kafka, Log, Otel, Problems, Settings, Stop, Target, Var, check_servers,
+    settle_hosts,
 };
+use shop_identity::IdentitySettings;
 
 /// Everything the product service can be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Address that every listener has which is given none of its own; this machine alone by default.
+    pub host: Option<IpAddr>,
     /// The HTTP server.
     pub http: Http,
     /// The gRPC server.
@@ -17,6 +23,8 @@ pub struct Config {
     pub database: Database,
     /// Where events come from.
     pub kafka: Kafka,
+    /// Who may call.
+    pub identity: IdentitySettings,
     /// Log lines.
     pub log: Log,
     /// Traces.
@@ -28,10 +36,12 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            host: None,
             http: Http::on(8080),
             grpc: Grpc::on(50050),
             database: Database::postgres("product_service"),
             kafka: Kafka::default(),
+            identity: IdentitySettings::default(),
             log: Log::default(),
             otel: Otel::default(),
             stop: Stop::default(),
@@ -46,11 +56,22 @@ impl Settings for Config {
     fn vars() -> Vec<Var> {
         let servers = Http::vars().into_iter().chain(Grpc::vars());
         let database = Database::vars(Engine::Postgres);
-        servers.chain(database).chain(Kafka::vars()).chain(Log::vars()).chain(Otel::vars()).collect()
+        servers
+            .chain(database)
+            .chain(Kafka::vars())
+            .chain(IdentitySettings::vars())
+            .chain(Log::vars())
+            .chain(Otel::vars())
+            .collect()
+    }
+
+    fn settle(&mut self, given: &Given<'_>) {
+        settle_hosts(self.host, given, [("http.host", &mut self.http.host), ("grpc.host", &mut self.grpc.host)]);
     }
 
     fn check(&self, problems: &mut Problems) {
         check_servers(&self.http, &self.grpc, problems);
+        self.identity.check(&[("http.host", self.http.addr()), ("grpc.host", self.grpc.addr())], problems);
         self.database.check("database", problems);
         self.kafka.check("kafka", problems);
         self.log.check("log", problems);

@@ -1,5 +1,6 @@
 //! The ways in: HTTP, gRPC and events, each a few lines from its wire to a command.
 
+mod access;
 mod events;
 mod grpc;
 mod http;
@@ -13,6 +14,7 @@ use shop_idempotency::Store;
 
 use crate::application::{Commands, Queries};
 
+pub(crate) use access::ACCESS;
 pub(crate) use events::subscriptions;
 pub(crate) use grpc::ProductGrpc;
 pub(crate) use http::{ABOUT, routes};

@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
+use shop_identity::Identity;
 use shop_proto::FILE_DESCRIPTOR_SET;
 use shop_proto::product::v1::product_service_server::ProductServiceServer;
 use shop_runtime::{Health, Shutdown, Tasks};
@@ -42,6 +43,7 @@ pub struct Product {
     shared: shop_sql::Store,
     commands: Commands,
     clock: SharedClock,
+    identity: Identity,
 }
 
 impl Product {
@@ -70,6 +72,8 @@ impl Product {
         // After an upgrade, so that a catalogue of usual size is found from the first request on.
         application::fold(opened.store.as_ref(), FOLD_FIRST).await?;
         let health = health(opened.shared.clone(), bus.clone(), shutdown);
+        let identity = Identity::open(&config.identity, "product")?;
+        identity.watch(&health);
 
         let lease = shop_servers::lease([config.http.timeout, config.grpc.timeout]);
         let api = Api {
@@ -84,9 +88,9 @@ impl Product {
         let routes = interface::routes(&api);
         let calls = ProductServiceServer::new(ProductGrpc::new(api));
         let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
-        let parts = Parts { about: interface::ABOUT, metrics, health };
+        let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
         let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
-        Ok(Self { servers, events, store: opened.store, shared: opened.shared, commands, clock })
+        Ok(Self { servers, events, store: opened.store, shared: opened.shared, commands, clock, identity })
     }
 
     /// Where HTTP is served.
@@ -111,6 +115,7 @@ impl Product {
             tasks.spawn(name, events);
         }
         tasks.spawn("folding", application::keep_folded(self.store, shutdown.soft.clone()));
+        tasks.spawn("identity", self.identity.run(shutdown.soft.clone()));
         tasks.spawn("housekeeping", shop_sql::housekeeping(self.shared, self.clock, shutdown.soft.clone()));
         tasks.underlie(&shutdown.soft, Box::pin(self.servers.run(shutdown.clone()))).await?;
         tasks.wait(&shutdown.hard).await

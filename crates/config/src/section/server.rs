@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, Problems, Var};
+use crate::{Duration, Given, Problems, Var};
 
 /// The HTTP server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -133,6 +133,16 @@ pub fn check_servers(http: &Http, grpc: &Grpc, problems: &mut Problems) {
     http.check("http", problems);
     grpc.check("grpc", problems);
     distinct_ports(&[("http.port", http.addr()), ("grpc.port", grpc.addr())], problems);
+}
+
+/// Gives the address `host`, if there is one, to every listener whose own was not given by its key.
+pub fn settle_hosts<const N: usize>(host: Option<IpAddr>, given: &Given<'_>, listeners: [(&str, &mut IpAddr); N]) {
+    let Some(host) = host else { return };
+    for (key, listener) in listeners {
+        if !given.has(key) {
+            *listener = host;
+        }
+    }
 }
 
 /// Refuses ports that two listeners of one process would have to share, where their addresses meet. Each is given by the key

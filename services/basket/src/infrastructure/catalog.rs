@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use shop_config::Neighbour;
 use shop_fault::{Fault, Kind};
+use shop_identity::Credential;
 use shop_money::Money;
 use shop_proto::product::v1 as proto;
 use shop_proto::product::v1::product_service_client::ProductServiceClient;
@@ -21,9 +22,9 @@ pub(crate) struct GrpcCatalog {
 
 impl GrpcCatalog {
     /// At this address; connects with the first call, so that services may start in any order.
-    pub(crate) fn new(neighbour: Neighbour) -> anyhow::Result<Self> {
+    pub(crate) fn new(neighbour: Neighbour, credential: Credential) -> anyhow::Result<Self> {
         let channel = shop_rpc::channel(&neighbour)?;
-        let client = ProductServiceClient::with_interceptor(channel, Outgoing);
+        let client = ProductServiceClient::with_interceptor(channel, Outgoing::new(credential));
         Ok(Self { neighbour, client })
     }
 }

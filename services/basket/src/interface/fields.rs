@@ -1,6 +1,7 @@
 //! The checks of what clients send, the same for HTTP and gRPC.
 
 use shop_fault::Fault;
+use shop_identity::Caller;
 
 use crate::application::Target;
 use crate::domain::{Quantity, UserId};
@@ -10,9 +11,9 @@ use crate::domain::{Quantity, UserId};
 pub(crate) struct Fields(shop_input::Fields);
 
 impl Fields {
-    /// A user id.
+    /// A user id; `me` and the empty one are the caller's own.
     pub(crate) fn user(&mut self, text: &str) -> Option<UserId> {
-        self.0.id("user_id", text.trim())
+        self.0.id("user_id", Caller::current().named(Some(text.trim())).unwrap_or_default())
     }
 
     /// A product id.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use shop_idempotency::Store;
+use shop_identity::Caller;
 use shop_proto::basket::v1 as proto;
 use shop_proto::basket::v1::basket_service_server::BasketService;
 use shop_proto::timestamp;
@@ -14,7 +15,7 @@ use tonic::{Request, Response, Status};
 use super::Api;
 use super::fields::Fields;
 use crate::application::{AddItem, Commands, Queries, SetQuantity};
-use crate::domain::{Basket, Difference, Expected, Finding, Line, UserId};
+use crate::domain::{Basket, Difference, Error, Expected, Finding, Line, UserId};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -75,6 +76,7 @@ impl BasketService for BasketGrpc {
         let (Some(user), Some(product), Some(quantity)) = (user, product, quantity) else {
             return Err(status(fields.fault()));
         };
+        let user = own(user)?;
         let asked = || Ok(json!({ "user_id": user.as_str(), "product_id": product, "quantity": quantity.get() }));
         let call = Call::new("AddItem", key, asked)?;
         once(&self.keys, call, async |operation| {
@@ -93,6 +95,7 @@ impl BasketService for BasketGrpc {
         let (Some(user), Some(product), Some(target)) = (user, product, target) else {
             return Err(status(fields.fault()));
         };
+        let user = own(user)?;
         let command = SetQuantity { user, product, target, expected: request.expected_version.into() };
         let basket = self.commands.set_quantity(command).await.map_err(status)?;
         Ok(Response::new(proto::UpdateItemResponse { basket: Some((&basket).into()) }))
@@ -114,9 +117,15 @@ impl BasketService for BasketGrpc {
     }
 }
 
+/// The user that a call is about, if what is his is the caller's, too.
 fn user(text: &str) -> Result<UserId, Status> {
     let mut fields = Fields::default();
-    fields.user(text).ok_or_else(|| status(fields.fault()))
+    fields.user(text).ok_or_else(|| status(fields.fault())).and_then(own)
+}
+
+/// Of somebody else's basket is heard what is heard of one that is not there.
+fn own(user: UserId) -> Result<UserId, Status> {
+    if Caller::current().reaches(user.as_str()) { Ok(user) } else { Err(status(Error::NoBasket(user))) }
 }
 
 impl From<&Basket> for proto::Basket {

@@ -8,6 +8,8 @@ use salvo::oapi::ToSchema;
 use salvo::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use shop_fault::Fault;
+use shop_identity::{Caller, Refusal};
 use shop_web::idempotency::Canonical;
 use shop_web::{About, Path, Problem, StrictJson, describe, etag, idempotency, precondition, schema};
 
@@ -44,17 +46,26 @@ describe! {
 #[serde(deny_unknown_fields)]
 #[salvo(schema(name = "NewBasket"))]
 struct NewBasket {
-    /// Whose.
-    #[salvo(schema(value_type = schema::UserId))]
-    user_id: String,
+    /// Whose; the caller's own when it is left out.
+    #[serde(default)]
+    #[salvo(schema(value_type = Option<schema::UserId>))]
+    user_id: Option<String>,
+}
+
+impl NewBasket {
+    /// Whose it is to be, if that is the caller's to say.
+    fn user(&self) -> Result<UserId, Problem> {
+        let mut fields = Fields::default();
+        let text = self.user_id.as_deref().unwrap_or_default();
+        let Some(user) = fields.user(text) else { return Err(fields.fault().into()) };
+        let is_own = Caller::current().reaches(user.as_str());
+        is_own.then_some(user).ok_or_else(|| Fault::from(Refusal::Forbidden).into())
+    }
 }
 
 impl Canonical for NewBasket {
     fn canonical(self) -> Result<Value, Problem> {
-        let Self { user_id } = self;
-        let mut fields = Fields::default();
-        let Some(user) = fields.user(&user_id) else { return Err(fields.fault().into()) };
-        Ok(json!({ "user_id": user.as_str() }))
+        Ok(json!({ "user_id": self.user()?.as_str() }))
     }
 }
 
@@ -104,8 +115,7 @@ impl Api {
         parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn create(&self, body: StrictJson<NewBasket>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
-        let mut fields = Fields::default();
-        let Some(user) = fields.user(&body.0.user_id) else { return Err(fields.fault().into()) };
+        let user = body.0.user()?;
         precondition::of_list(req)?;
         let (basket, made) = self.commands.create(&user).await?;
         if made {

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use shop_config::Neighbour;
 use shop_fault::{Fault, Kind};
+use shop_identity::Credential;
 use shop_proto::basket::v1 as proto;
 use shop_proto::basket::v1::basket_service_client::BasketServiceClient;
 use shop_rpc::Outgoing;
@@ -20,8 +21,8 @@ pub(crate) struct GrpcBaskets {
 
 impl GrpcBaskets {
     /// At this address; connects with the first call, so that services may start in any order.
-    pub(crate) fn new(neighbour: Neighbour) -> anyhow::Result<Self> {
-        let client = BasketServiceClient::with_interceptor(shop_rpc::channel(&neighbour)?, Outgoing);
+    pub(crate) fn new(neighbour: Neighbour, credential: Credential) -> anyhow::Result<Self> {
+        let client = BasketServiceClient::with_interceptor(shop_rpc::channel(&neighbour)?, Outgoing::new(credential));
         Ok(Self { neighbour, client })
     }
 }

@@ -6,7 +6,8 @@ use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::signature::{self, Verifier};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PSS_2048_8192_SHA256, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
 
 static PROVIDER: CryptoProvider = CryptoProvider {
@@ -17,7 +18,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 };
 
 /// Makes ring check what `jsonwebtoken` decodes, in the whole process.
-pub(super) fn install() {
+pub(crate) fn install() {
     // The second time it is there already.
     let _ = PROVIDER.install_default();
 }
@@ -36,6 +37,26 @@ struct Signed {
     key: DecodingKey,
 }
 
+/// How a public key of one part is used.
+fn of_point(algorithm: Algorithm) -> Option<&'static dyn VerificationAlgorithm> {
+    match algorithm {
+        Algorithm::ES256 => Some(&ECDSA_P256_SHA256_FIXED),
+        Algorithm::ES384 => Some(&ECDSA_P384_SHA384_FIXED),
+        Algorithm::EdDSA => Some(&ED25519),
+        _ => None,
+    }
+}
+
+/// How an RSA key is used. Keys of less than 2048 bits are not.
+fn of_rsa(algorithm: Algorithm) -> Option<&'static RsaParameters> {
+    match algorithm {
+        Algorithm::RS256 => Some(&RSA_PKCS1_2048_8192_SHA256),
+        Algorithm::RS384 => Some(&RSA_PKCS1_2048_8192_SHA384),
+        Algorithm::PS256 => Some(&RSA_PSS_2048_8192_SHA256),
+        _ => None,
+    }
+}
+
 impl Verifier<Vec<u8>> for Signed {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
         let checked = match (self.algorithm, self.key.kind()) {
@@ -43,16 +64,12 @@ impl Verifier<Vec<u8>> for Signed {
                 let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
                 ring::hmac::verify(&key, message, signature)
             }
-            (Algorithm::ES256, DecodingKeyKind::SecretOrDer(point)) => {
-                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
-            }
-            (Algorithm::EdDSA, DecodingKeyKind::SecretOrDer(point)) => {
-                UnparsedPublicKey::new(&ED25519, point).verify(message, signature)
-            }
-            (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { n, e }) => {
-                RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
-            }
-            _ => Err(ring::error::Unspecified),
+            (algorithm, DecodingKeyKind::SecretOrDer(point)) => of_point(algorithm)
+                .ok_or(ring::error::Unspecified)
+                .and_then(|algorithm| UnparsedPublicKey::new(algorithm, point).verify(message, signature)),
+            (algorithm, DecodingKeyKind::RsaModulusExponent { n, e }) => of_rsa(algorithm)
+                .ok_or(ring::error::Unspecified)
+                .and_then(|algorithm| RsaPublicKeyComponents { n, e }.verify(algorithm, message, signature)),
         };
         checked.map_err(|_| signature::Error::new())
     }
