@@ -75,7 +75,7 @@ async fn stage(flags: &Flags, sources: Sources) -> anyhow::Result<()> {
     // The suite goes on after the first signal, until the play has come to its end.
     let behind = Shutdown { soft: shutdown.hard.child_token(), hard: shutdown.hard.clone() };
     let follow = suite.follow(config.clone(), sources, shutdown.clone())?;
-    let play = Play::new(flags, stage_of(&suite.addresses(), &config, log)?, switches, screen, shutdown.clone())?;
+    let play = Play::new(flags, stage_of(&suite.addresses(), &config, log)?, switches, screen, shutdown.clone());
 
     let serving = async {
         let ended = suite.run(behind.clone()).await;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use bytes::Bytes;
+use http::{Method, Request, Response, header};
 use parking_lot::Mutex;
-use reqwest::{Method, header};
 use serde_json::Value;
 use shop_clock::{Clock as _, SystemClock};
 use shop_runtime::CancellationToken;
 
+use super::calls::{Http, Silence};
 use super::tally::{Outcome, Tally};
 
 /// A person waits no longer for a page.
@@ -22,7 +23,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Calls the gateway for all shoppers.
 #[derive(Clone)]
 pub(super) struct Client {
-    http: reqwest::Client,
+    http: Http,
     base: Arc<str>,
     pace: Arc<Pace>,
     tally: Arc<Tally>,
@@ -84,13 +85,24 @@ impl Answer {
     }
 }
 
+impl From<Response<Bytes>> for Answer {
+    fn from(response: Response<Bytes>) -> Self {
+        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let retry_after = text(header::RETRY_AFTER).and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+        Self {
+            status: response.status().as_u16(),
+            body: serde_json::from_slice(response.body()).unwrap_or(Value::Null),
+            etag: text(header::ETAG).map(str::to_owned),
+            retry_after,
+        }
+    }
+}
+
 impl Client {
     /// A client that makes `rate` calls a second at most, until `stop`.
-    pub(super) fn new(base: &str, rate: u32, tally: Arc<Tally>, stop: CancellationToken) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
-        let http = http.context("the shoppers' HTTP client cannot be made")?;
+    pub(super) fn new(base: &str, rate: u32, tally: Arc<Tally>, stop: CancellationToken) -> Self {
         let pace = Arc::new(Pace { step: Duration::from_secs(1) / rate.max(1), next: Mutex::new(Instant::now()) });
-        Ok(Self { http, base: base.into(), pace, tally, stop })
+        Self { http: Http::new(PATIENCE), base: base.into(), pace, tally, stop }
     }
 
     /// What was counted.
@@ -129,39 +141,26 @@ impl Client {
     }
 
     async fn once(&self, call: &Call, key: &str) -> Option<Answer> {
-        let mut request = self.http.request(call.method.clone(), format!("{}{}", self.base, call.path));
+        let mut request = Request::builder().method(&call.method).uri(format!("{}{}", self.base, call.path));
         if call.method == Method::POST {
             request = request.header("idempotency-key", key);
         }
         if let Some(etag) = &call.if_match {
             request = request.header(header::IF_MATCH, etag);
         }
-        if let Some(body) = &call.body {
-            request = request.json(body);
+        if call.body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
         }
+        let body = call.body.as_ref().map(Value::to_string).unwrap_or_default();
         let begun = Instant::now();
-        let answer = read(request).await;
+        let answer = self.http.send(request, body).await.map(Answer::from);
         let outcome = match &answer {
             Ok(answer) => Outcome::Answer(answer.status, answer.code()),
-            Err(error) if error.is_timeout() => Outcome::Silence("client_timeout"),
-            Err(error) if error.is_connect() => Outcome::Silence("not_connected"),
-            Err(_) => Outcome::Silence("broken_off"),
+            Err(Silence(reason)) => Outcome::Silence(reason),
         };
         self.tally.call(outcome, begun.elapsed());
         answer.ok()
     }
-}
-
-async fn read(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
-    let response = request.send().await?;
-    let status = response.status().as_u16();
-    let text = |name: header::HeaderName| {
-        response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-    };
-    let etag = text(header::ETAG);
-    let retry_after = text(header::RETRY_AFTER).and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-    let body = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
-    Ok(Answer { status, body, etag, retry_after })
 }
 
 /// Lets one call through every so often. Who comes late does not make up for it: a shop that was down is not stormed.

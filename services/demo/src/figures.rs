@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use http::{Request, header};
 use parking_lot::Mutex;
 use serde_json::Value;
 use shop_runtime::CancellationToken;
 use tokio::time::Instant;
+
+use super::calls::Http;
 
 /// Time between two looks: breakers of the demo are open for a few seconds, and must not slip through.
 const EVERY: Duration = Duration::from_millis(500);
@@ -46,24 +49,23 @@ pub(super) struct Figures {
 
 /// Makes sure that somebody answers at `gateway`.
 pub(super) async fn reach(gateway: &str) -> anyhow::Result<()> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
-    let answer = http.get(format!("{gateway}/health/live")).send().await;
+    let request = Request::get(format!("{gateway}/health/live"));
+    let answer = Http::new(Duration::from_secs(5)).send(request, "").await;
     answer.map(drop).with_context(|| format!("no gateway answers at {gateway}; start one, or correct --url"))
 }
 
 /// Looks regularly.
 #[derive(Debug)]
 pub(super) struct Watch {
-    http: reqwest::Client,
+    http: Http,
     sources: Sources,
     latest: Mutex<Figures>,
 }
 
 impl Watch {
     /// Has not looked yet.
-    pub(super) fn new(sources: Sources) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
-        Ok(Self { http, sources, latest: Mutex::default() })
+    pub(super) fn new(sources: Sources) -> Self {
+        Self { http: Http::new(Duration::from_secs(2)), sources, latest: Mutex::default() }
     }
 
     /// What was heard last.
@@ -113,12 +115,12 @@ impl Watch {
     }
 
     async fn read(&self, base: Option<&String>, path: &str) -> Option<String> {
-        let mut request = self.http.get(format!("{}{path}", base?));
+        let mut request = Request::get(format!("{}{path}", base?));
         if let Some(token) = self.sources.token.as_ref().filter(|_| path.starts_with("/admin/")) {
-            request = request.bearer_auth(token);
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let response = request.send().await.ok()?.error_for_status().ok()?;
-        response.text().await.ok()
+        let answer = self.http.send(request, "").await.ok().filter(|answer| answer.status().is_success())?;
+        String::from_utf8(answer.into_body().into()).ok()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod breaks;
 mod broken;
+mod calls;
 mod client;
 mod figures;
 mod keys;
@@ -82,12 +83,12 @@ pub async fn visit(flags: &Flags, url: &str, token: Option<String>, shutdown: Sh
     }
     let screen = Screen::take(flags, None)?;
     let sources = Sources { gateway: url.to_owned(), token, payment: None, notification: None };
-    Play::new(flags, Stage { sources, log: None }, Switches::new(flags), screen, shutdown)?.run().await
+    Play::new(flags, Stage { sources, log: None }, Switches::new(flags), screen, shutdown).run().await
 }
 
 fn address(text: &str) -> Result<String, String> {
-    let is_plain = |url: &reqwest::Url| url.scheme() == "http" && url.host_str().is_some() && url.path() == "/";
-    match reqwest::Url::parse(text) {
+    let is_plain = |url: &url::Url| url.scheme() == "http" && url.host_str().is_some() && url.path() == "/";
+    match url::Url::parse(text) {
         Ok(url) if is_plain(&url) => Ok(text.trim_end_matches('/').to_owned()),
         _ => Err("use http://HOST:PORT, where a gateway takes calls in cleartext".to_owned()),
     }

@@ -53,28 +53,22 @@ pub struct Play {
 
 impl Play {
     /// Ready to begin.
-    pub fn new(
-        flags: &Flags,
-        stage: Stage,
-        switches: Arc<Switches>,
-        screen: Screen,
-        shutdown: Shutdown,
-    ) -> anyhow::Result<Self> {
+    pub fn new(flags: &Flags, stage: Stage, switches: Arc<Switches>, screen: Screen, shutdown: Shutdown) -> Self {
         let tally = Arc::new(Tally::new());
         let stop = shutdown.soft.child_token();
-        Ok(Self {
+        Self {
             users: flags.users,
             duration: flags.duration.map(shop_config::Duration::get),
             json: flags.json,
-            client: Client::new(&stage.sources.gateway, flags.rate, tally.clone(), stop.clone())?,
+            client: Client::new(&stage.sources.gateway, flags.rate, tally.clone(), stop.clone()),
             tally,
-            watch: Watch::new(stage.sources.clone())?,
+            watch: Watch::new(stage.sources.clone()),
             switches,
             screen: Mutex::new(screen),
             stage,
             stop,
             shutdown,
-        })
+        }
     }
 
     /// Plays to the end and shows the summary.
