@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use uuid::{NoContext, Timestamp, Uuid};
 
 /// Where the time and new ids come from.
@@ -98,46 +97,6 @@ pub fn rfc3339(at: OffsetDateTime) -> String {
         at.second(),
         at.millisecond()
     )
-}
-
-/// Serde for a time as [`rfc3339`] writes it: `#[serde(with = "shop_clock::serde_rfc3339")]`.
-pub mod serde_rfc3339 {
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    use super::{OffsetDateTime, Rfc3339, rfc3339};
-
-    /// Writes the time.
-    pub fn serialize<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&rfc3339(*at))
-    }
-
-    /// Reads any RFC 3339 time.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OffsetDateTime, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        OffsetDateTime::parse(&text, &Rfc3339).map_err(de::Error::custom)
-    }
-
-    /// The same for an optional time.
-    pub mod option {
-        use serde::{Deserialize, Deserializer, Serializer, de};
-
-        use super::super::{OffsetDateTime, Rfc3339, rfc3339};
-
-        /// Writes the time or null.
-        pub fn serialize<S: Serializer>(at: &Option<OffsetDateTime>, serializer: S) -> Result<S::Ok, S::Error> {
-            match at {
-                Some(at) => serializer.serialize_some(&rfc3339(*at)),
-                None => serializer.serialize_none(),
-            }
-        }
-
-        /// Reads any RFC 3339 time or null.
-        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error> {
-            Option::<String>::deserialize(deserializer)?
-                .map(|text| OffsetDateTime::parse(&text, &Rfc3339).map_err(de::Error::custom))
-                .transpose()
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,18 +3,15 @@
 /// The candidate nearest to `name`, if any is near enough to be what was meant.
 pub(crate) fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     // A third of the letters may be wrong, but two always: `prot` for `port` is two in four.
-    let tolerance = (name.chars().count() / 3).max(2);
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= tolerance && *distance < candidate.len())
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    within((name.chars().count() / 3).max(2), name, candidates)
 }
 
 /// The candidate that `name` is, but for a slip of the finger: narrower than [`nearest`], for names that may be other people's.
 pub(crate) fn slip<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    let tolerance = (name.chars().count() / 4).max(1);
+    within((name.chars().count() / 4).max(1), name, candidates)
+}
+
+fn within<'c>(tolerance: usize, name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))

@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::LabelPair;
 use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::histogram::{Exemplars, Histogram, Histograms, LATENCY_BUCKETS};
@@ -131,11 +130,6 @@ impl Metrics {
     /// A number with fractions, such as an age in seconds.
     pub fn float_gauge(&self, name: &str, help: &str) -> Gauge {
         self.shared(name, || Gauge::new(name, help))
-    }
-
-    /// A number with fractions per combination of labels.
-    pub fn float_gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-        self.shared(name, || GaugeVec::new(Opts::new(name, help), labels))
     }
 
     /// Durations in seconds, in [`LATENCY_BUCKETS`].

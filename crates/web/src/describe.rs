@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use salvo::oapi::schema::{AdditionalProperties, OneOf};
 use salvo::oapi::{BasicType, Components, Object, Ref, RefOr, Schema, SchemaFormat, SchemaType};
+use serde::Serializer;
 use serde_json::{Value, json};
 use shop_money::Currency;
 use shop_text::{Lines, Text, is_hidden, is_line_safe};
@@ -51,7 +52,7 @@ macro_rules! describe {
 
 describe! {
     /// An instant.
-    pub Time(#[serde(with = "shop_clock::serde_rfc3339")] OffsetDateTime) = string(24..=24).format(format("date-time"))
+    pub Time(#[serde(serialize_with = "rfc3339")] OffsetDateTime) = string(24..=24).format(format("date-time"))
         .pattern("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$")
         .example("2026-01-02T03:04:05.678Z");
     /// An amount in an answer: a number with exactly its currency's decimals.
@@ -64,6 +65,10 @@ describe! {
     pub Id(Uuid) = string(36..=36).format(format("uuid")).example("019b7c2e-5d14-7b3a-8c55-2f6e1d0a9b47");
     /// A product's number.
     pub ProductId(i64) = integer(1..=i64::MAX).example(1);
+}
+
+fn rfc3339<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&shop_clock::rfc3339(*at))
 }
 
 /// The pattern of one line that is looked for: without control characters, but for the space around it, which is trimmed.

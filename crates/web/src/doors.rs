@@ -1,6 +1,6 @@
 //! The ports of a service.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 
 use shop_config::{Grpc, Http};
 use shop_runtime::listen;
@@ -26,10 +26,5 @@ impl Doors {
     /// The same for a service that is a process of its own.
     pub async fn of_process(http: &Http, grpc: &Grpc) -> anyhow::Result<Self> {
         Self::open(http, grpc, ["http.port (PORT)", "grpc.port (GRPC_PORT)"]).await
-    }
-
-    /// Where they are.
-    pub fn addrs(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
-        Ok((self.http.local_addr()?, self.grpc.local_addr()?))
     }
 }
