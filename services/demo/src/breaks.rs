@@ -163,15 +163,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_a_percentage_with_or_without_its_sign() {
-        assert_eq!("30%".parse(), Ok(Percent(30)));
-        assert_eq!("100".parse(), Ok(Percent(100)));
-        for wrong in ["101%", "-1", "0.3", "%", ""] {
-            assert!(wrong.parse::<Percent>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn charges_fail_in_each_way_in_turn_and_only_the_share_that_is_asked_for() {
         let asked = Broken { failing: Percent(30), ..Broken::default() };
         let switches = switches(asked);

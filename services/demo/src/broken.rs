@@ -48,3 +48,17 @@ pub(crate) struct Broken {
     /// Who takes no events.
     pub(crate) dead: Option<Consumer>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_a_percentage_with_or_without_its_sign() {
+        assert_eq!("30%".parse(), Ok(Percent(30)));
+        assert_eq!("100".parse(), Ok(Percent(100)));
+        for wrong in ["101%", "-1", "0.3", "%", ""] {
+            assert!(wrong.parse::<Percent>().is_err(), "{wrong}");
+        }
+    }
+}
