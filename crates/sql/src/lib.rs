@@ -43,7 +43,7 @@ pub use housekeeping::housekeeping;
 pub use idempotency::Idempotency;
 pub use migrate::{Migrating, migrate};
 pub use pool::{begin, mariadb, postgres};
-pub use query::{Connection, Row, Value, marks};
+pub use query::{Connection, Row, Value, filters, marks};
 pub use relay::{Relay, Wake};
 pub use sqlite::{Sqlite, sqlite};
 pub use statement::{Statement, commit, statement};

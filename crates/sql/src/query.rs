@@ -77,6 +77,17 @@ pub trait Connection: Tables {
     }
 }
 
+/// The `WHERE` of a list, the newest id first: the columns that have to be as they are given, and the id that the page
+/// comes after; with its parameters.
+pub fn filters<'a>(columns: &[(&str, Option<&'a str>)], after: Option<Uuid>) -> (String, Vec<Value<'a>>) {
+    let texts = columns.iter().filter_map(|(column, text)| Some((format!("{column} ="), Value::Text((*text)?))));
+    let after = after.map(|after| ("id <".to_owned(), Value::Id(after)));
+    let (comparisons, values): (Vec<_>, Vec<_>) = texts.chain(after).unzip();
+    let conditions = comparisons.iter().zip(1..).map(|(compared, n)| format!("{compared} ${n}"));
+    let conditions = conditions.collect::<Vec<_>>().join(" AND ");
+    (if conditions.is_empty() { conditions } else { format!(" WHERE {conditions}") }, values)
+}
+
 /// `$first, …`, `count` of them.
 pub fn marks(first: usize, count: usize) -> String {
     (first..first + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")

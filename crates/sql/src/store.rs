@@ -47,47 +47,31 @@ impl Store {
 /// Runs `$body` with `$conn`, a connection that may write, on whichever engine the store is.
 macro_rules! with_writer {
     ($store:expr, $conn:ident => $body:expr) => {
-        match $store {
-            $crate::Store::Postgres(pool) => {
-                let mut held = pool.acquire().await?;
-                let $conn = &mut *held;
-                $body
-            }
-            $crate::Store::MariaDb(pool) => {
-                let mut held = pool.acquire().await?;
-                let $conn = &mut *held;
-                $body
-            }
-            $crate::Store::Sqlite(pools) => {
-                let mut held = pools.write.acquire().await?;
-                let $conn = &mut *held;
-                $body
-            }
-        }
+        $crate::store::with!($store, write, $conn => $body)
     };
 }
 
 /// The same for a connection that only reads.
 macro_rules! with_reader {
     ($store:expr, $conn:ident => $body:expr) => {
-        match $store {
-            $crate::Store::Postgres(pool) => {
-                let mut held = pool.acquire().await?;
-                let $conn = &mut *held;
-                $body
-            }
-            $crate::Store::MariaDb(pool) => {
-                let mut held = pool.acquire().await?;
-                let $conn = &mut *held;
-                $body
-            }
-            $crate::Store::Sqlite(pools) => {
-                let mut held = pools.read.acquire().await?;
-                let $conn = &mut *held;
-                $body
-            }
-        }
+        $crate::store::with!($store, read, $conn => $body)
     };
 }
 
-pub(crate) use {with_reader, with_writer};
+/// The same for the connections of an SQLite file that `$pool` has; a server has them of one kind.
+macro_rules! with {
+    ($store:expr, $pool:ident, $conn:ident => $body:expr) => {
+        match $store {
+            $crate::Store::Postgres(pool) => $crate::store::with!(pool, $conn => $body),
+            $crate::Store::MariaDb(pool) => $crate::store::with!(pool, $conn => $body),
+            $crate::Store::Sqlite(pools) => $crate::store::with!(pools.$pool, $conn => $body),
+        }
+    };
+    ($pool:expr, $conn:ident => $body:expr) => {{
+        let mut held = $pool.acquire().await?;
+        let $conn = &mut *held;
+        $body
+    }};
+}
+
+pub(crate) use {with, with_reader, with_writer};

@@ -7,7 +7,7 @@ use shop_sql::{Connection, Engine, Value, retry_transient};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::Failure;
+use super::Tried;
 use super::row::{EndpointRow, PreferencesRow, endpoint_columns, listed};
 use super::store::Sql;
 use crate::domain::{
@@ -67,7 +67,7 @@ impl<E: Engine> Endpoints for Sql<E> {
     async fn endpoint(&self, id: Uuid) -> Result<Endpoint> {
         let found = async {
             let row: Option<EndpointRow> = self.engine.reader().await?.row(GET, &[Value::Id(id)]).await?;
-            Ok::<_, Failure>(row)
+            Tried::Ok(row)
         };
         found.await?.ok_or(Error::EndpointNotFound(id))?.try_into()
     }
@@ -81,7 +81,7 @@ impl<E: Engine> Endpoints for Sql<E> {
                 Some(after) => reader.rows(PAGE_AFTER, &[count, Value::Id(after)]).await?,
                 None => reader.rows(PAGE, &[count]).await?,
             };
-            Ok::<_, Failure>(rows)
+            Tried::Ok(rows)
         };
         let Slice { items, next } = Slice::cut(found.await?, limit, |last| last.id);
         Ok(Slice { items: items.into_iter().map(Endpoint::try_from).collect::<Result<_>>()?, next })
@@ -98,20 +98,13 @@ impl<E: Engine> Endpoints for Sql<E> {
 
 impl<E: Engine> Sql<E> {
     /// What the user said, read on this connection.
-    pub(super) async fn preferences_of<C: Connection>(
-        &self,
-        conn: &mut C,
-        user_id: &str,
-    ) -> std::result::Result<Preferences, Failure> {
+    pub(super) async fn preferences_of<C: Connection>(&self, conn: &mut C, user_id: &str) -> Tried<Preferences> {
         let row: Option<PreferencesRow> = conn.row(GET_PREFERENCES, &[Value::Text(user_id)]).await?;
         Ok(row.map_or_else(|| Ok(Preferences::unsaid(user_id)), Preferences::try_from)?)
     }
 
     /// Every endpoint, read on this connection.
-    pub(super) async fn all_endpoints<C: Connection>(
-        &self,
-        conn: &mut C,
-    ) -> std::result::Result<Vec<Endpoint>, Failure> {
+    pub(super) async fn all_endpoints<C: Connection>(&self, conn: &mut C) -> Tried<Vec<Endpoint>> {
         let rows: Vec<EndpointRow> = conn.rows(ALL, &[]).await?;
         let read = |row| {
             let endpoint = Endpoint::try_from(row);
@@ -124,7 +117,7 @@ impl<E: Engine> Sql<E> {
         &self,
         user_id: &str,
         change: Change<'_, Preferences>,
-    ) -> std::result::Result<Option<Preferences>, Failure> {
+    ) -> Tried<Option<Preferences>> {
         let mut tx = self.engine.begin().await?;
         let mut preferences = self.preferences_of(&mut *tx, user_id).await?;
         let seen = preferences.version;
@@ -146,7 +139,7 @@ impl<E: Engine> Sql<E> {
         Ok(Some(preferences))
     }
 
-    async fn try_add(&self, endpoint: &Endpoint) -> std::result::Result<Endpoint, Failure> {
+    async fn try_add(&self, endpoint: &Endpoint) -> Tried<Endpoint> {
         let mut tx = self.engine.begin().await?;
         let types = listed(&endpoint.settings.event_types);
         let mut values = values(endpoint, &types).to_vec();
@@ -158,11 +151,7 @@ impl<E: Engine> Sql<E> {
         Ok(made)
     }
 
-    async fn try_change_endpoint(
-        &self,
-        id: Uuid,
-        change: Change<'_, Endpoint>,
-    ) -> std::result::Result<Endpoint, Failure> {
+    async fn try_change_endpoint(&self, id: Uuid, change: Change<'_, Endpoint>) -> Tried<Endpoint> {
         let mut tx = self.engine.begin().await?;
         let mut endpoint = self.locked(&mut *tx, id).await?;
         change(&mut endpoint)?;
@@ -172,14 +161,14 @@ impl<E: Engine> Sql<E> {
         Ok(endpoint)
     }
 
-    async fn try_remove(&self, id: Uuid, expected: &Expected) -> std::result::Result<(), Failure> {
+    async fn try_remove(&self, id: Uuid, expected: &Expected) -> Tried<()> {
         let mut tx = self.engine.begin().await?;
         self.locked(&mut *tx, id).await?.expect(expected)?;
         tx.run("DELETE FROM webhook_endpoints WHERE id = $1", &[Value::Id(id)]).await?;
         Ok(shop_sql::commit(tx).await?)
     }
 
-    async fn locked<C: Connection>(&self, conn: &mut C, id: Uuid) -> std::result::Result<Endpoint, Failure> {
+    async fn locked<C: Connection>(&self, conn: &mut C, id: Uuid) -> Tried<Endpoint> {
         let row: Option<EndpointRow> = conn.row(AssertSqlSafe(format!("{GET}{}", E::LOCK)), &[Value::Id(id)]).await?;
         Ok(row.ok_or(Error::EndpointNotFound(id))?.try_into()?)
     }

@@ -4,13 +4,13 @@ use async_trait::async_trait;
 use shop_clock::{from_millis, millis};
 use shop_fault::Fault;
 use shop_page::Slice;
-use shop_sql::{Connection, Engine, Value, inbox, marks, retry_transient};
+use shop_sql::{Connection, Engine, Value, filters, inbox, marks, retry_transient};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Failure;
 use super::row::{GIVE_UP, INSERT, Kept, NotificationRow, UPDATE, columns, inserted, updated};
+use super::{Failure, Tried};
 use crate::domain::{
     Change, Channel, Claim, Error, Filter, Notification, Notifications, Plan, Recipients, Result, Status, Waiting,
 };
@@ -82,13 +82,7 @@ impl<E: Engine> Notifications for Sql<E> {
 }
 
 impl<E: Engine> Sql<E> {
-    async fn try_announce(
-        &self,
-        event: Uuid,
-        user_id: &str,
-        plan: Plan<'_>,
-        now: OffsetDateTime,
-    ) -> std::result::Result<bool, Failure> {
+    async fn try_announce(&self, event: Uuid, user_id: &str, plan: Plan<'_>, now: OffsetDateTime) -> Tried<bool> {
         let mut tx = self.engine.begin().await?;
         if !inbox::first_time(&mut *tx, event, millis(now)).await? {
             return Ok(false);
@@ -111,11 +105,7 @@ impl<E: Engine> Sql<E> {
         Ok(true)
     }
 
-    async fn try_change(
-        &self,
-        id: Uuid,
-        change: Change<'_, Notification>,
-    ) -> std::result::Result<Notification, Failure> {
+    async fn try_change(&self, id: Uuid, change: Change<'_, Notification>) -> Tried<Notification> {
         let mut tx = self.engine.begin().await?;
         let row: Option<NotificationRow> = tx.row(AssertSqlSafe(format!("{GET}{}", E::LOCK)), &[Value::Id(id)]).await?;
         let mut notification = Notification::try_from(row.ok_or(Error::NotFound(id))?)?;
@@ -126,7 +116,7 @@ impl<E: Engine> Sql<E> {
         Ok(notification)
     }
 
-    async fn try_claim(&self, claim: &Claim<'_>) -> std::result::Result<Vec<Notification>, Failure> {
+    async fn try_claim(&self, claim: &Claim<'_>) -> Tried<Vec<Notification>> {
         let mut values = vec![
             Value::Int(millis(claim.until)),
             Value::Int(millis(claim.now)),
@@ -162,31 +152,13 @@ impl<E: Engine> Sql<E> {
         Ok(claimed)
     }
 
-    async fn page(
-        &self,
-        filter: &Filter,
-        after: Option<Uuid>,
-        limit: usize,
-    ) -> std::result::Result<Slice<Notification, Uuid>, Failure> {
-        let mut values = Vec::new();
-        let mut conditions = Vec::new();
+    async fn page(&self, filter: &Filter, after: Option<Uuid>, limit: usize) -> Tried<Slice<Notification, Uuid>> {
         let texts = [
             ("user_id", filter.user_id.as_deref()),
             ("status", filter.status.map(Status::as_str)),
             ("channel", filter.channel.map(Channel::as_str)),
         ];
-        for (column, text) in texts {
-            if let Some(text) = text {
-                values.push(Value::Text(text));
-                conditions.push(format!("{column} = ${}", values.len()));
-            }
-        }
-        if let Some(after) = after {
-            values.push(Value::Id(after));
-            conditions.push(format!("id < ${}", values.len()));
-        }
-        let filters =
-            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+        let (filters, mut values) = filters(&texts, after);
         // One more than the page: it tells that there is another one.
         values.push(Value::Int(i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1));
         let sql = format!("SELECT {} FROM notifications{filters} ORDER BY id DESC LIMIT ${}", columns!(), values.len());

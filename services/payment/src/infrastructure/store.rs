@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use prometheus::IntCounterVec;
 use shop_clock::{SharedClock, millis};
 use shop_events::{Context, Envelope, Event};
-use shop_sql::{Connection, Engine, Value, Wake, marks, outbox, retry_transient};
+use shop_sql::{Connection, Engine, Value, Wake, filters, marks, outbox, retry_transient};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
@@ -175,21 +175,9 @@ async fn page<C: Connection>(
     after: Option<Uuid>,
     limit: u32,
 ) -> sqlx::Result<Vec<PaymentRow>> {
-    let mut values = Vec::new();
-    let mut conditions = Vec::new();
     let texts =
         [("user_id", filter.user_id.as_ref().map(UserId::as_str)), ("status", filter.status.map(Status::as_str))];
-    for (column, text) in texts {
-        if let Some(text) = text {
-            values.push(Value::Text(text));
-            conditions.push(format!("{column} = ${}", values.len()));
-        }
-    }
-    if let Some(after) = after {
-        values.push(Value::Id(after));
-        conditions.push(format!("id < ${}", values.len()));
-    }
-    let filters = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+    let (filters, mut values) = filters(&texts, after);
     values.push(Value::Int(limit.into()));
     let sql =
         format!(concat!("SELECT ", columns!(), " FROM payments{} ORDER BY id DESC LIMIT ${}"), filters, values.len());

@@ -7,11 +7,11 @@ use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Failure;
 use super::reads::Reads;
 use super::row::{INSERT, ProductRow, UPDATE, Written, columns, edit};
 use super::search::TextSearch;
 use super::select::Select;
+use super::{Failure, Tried};
 use crate::domain::{After, Change, Details, Error, Listing, Match, Permit, Product, Products, Result, Slice};
 
 const GET: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = $1");
@@ -63,7 +63,7 @@ impl<E: Engine> Products for Sql<E> {
     async fn is_empty(&self) -> Result<bool> {
         let found = async {
             let first: Option<(i64,)> = self.engine.reader().await?.row("SELECT id FROM products LIMIT 1", &[]).await?;
-            Ok::<_, Failure>(first)
+            Tried::Ok(first)
         };
         Ok(found.await?.is_none())
     }
@@ -74,7 +74,7 @@ impl<E: Engine> Products for Sql<E> {
 }
 
 impl<E: Engine> Sql<E> {
-    async fn page(&self, listing: &Listing, matching: Match) -> std::result::Result<Slice, Failure> {
+    async fn page(&self, listing: &Listing, matching: Match) -> Tried<Slice> {
         let Some(select) = Select::page(self.search, listing, matching) else {
             return Ok(Slice { items: Vec::new(), next: None });
         };
@@ -92,12 +92,7 @@ impl<E: Engine> Sql<E> {
         Ok(Slice { items, next })
     }
 
-    async fn try_add(
-        &self,
-        operation: Uuid,
-        details: &Details,
-        now: OffsetDateTime,
-    ) -> std::result::Result<Product, Failure> {
+    async fn try_add(&self, operation: Uuid, details: &Details, now: OffsetDateTime) -> Tried<Product> {
         let mut tx = self.engine.begin().await?;
         let written = Written::new(details);
         let values = written.values([Value::Id(operation), Value::Int(millis(now))]);
@@ -109,7 +104,7 @@ impl<E: Engine> Sql<E> {
         Ok(made.ok_or(sqlx::Error::RowNotFound)?.try_into()?)
     }
 
-    async fn try_change(&self, id: i64, change: Change<'_>) -> std::result::Result<Product, Failure> {
+    async fn try_change(&self, id: i64, change: Change<'_>) -> Tried<Product> {
         let mut tx = self.engine.begin().await?;
         let mut product = self.locked(&mut *tx, id).await?;
         change(&mut product)?;
@@ -119,7 +114,7 @@ impl<E: Engine> Sql<E> {
         Ok(product)
     }
 
-    async fn try_remove(&self, id: i64, permit: Permit<'_>) -> std::result::Result<(), Failure> {
+    async fn try_remove(&self, id: i64, permit: Permit<'_>) -> Tried<()> {
         let mut tx = self.engine.begin().await?;
         let product = self.locked(&mut *tx, id).await?;
         permit(&product)?;
@@ -127,7 +122,7 @@ impl<E: Engine> Sql<E> {
         Ok(shop_sql::commit(tx).await?)
     }
 
-    async fn locked<C: Connection>(&self, conn: &mut C, id: i64) -> std::result::Result<Product, Failure> {
+    async fn locked<C: Connection>(&self, conn: &mut C, id: i64) -> Tried<Product> {
         let sql = format!("{GET}{}", E::LOCK);
         let row: Option<ProductRow> = conn.row(AssertSqlSafe(sql), &[Value::Int(id)]).await?;
         Ok(row.ok_or(Error::NotFound(id))?.try_into()?)
