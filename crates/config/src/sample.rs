@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Database, Duration, Http, Kafka, Log, Otel, Problems, Redis, Settings, Var};
+use crate::{Database, Duration, Engine, Http, Kafka, Log, Otel, Problems, Redis, Settings, Var};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -86,7 +86,7 @@ impl Settings for Suite {
     fn check(&self, problems: &mut Problems) {
         problems.within("product", |p| {
             self.product.http.check("http", p);
-            self.product.database.check("database", p);
+            self.product.database.check("database", Engine::Postgres, p);
             self.product.kafka.check("kafka", p);
         });
         problems.within("basket", |p| {

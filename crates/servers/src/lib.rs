@@ -109,12 +109,17 @@ pub fn lease(timeouts: impl IntoIterator<Item = shop_config::Duration>) -> Durat
     timeouts.into_iter().map(shop_config::Duration::get).max().unwrap_or_default() * 2
 }
 
-/// The health of a service, with the one check that all have: `bus`, which each can do without for a while.
-pub fn health(bus: Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
+/// The health of a service, with the two checks that all have: `store`, without which none can work, and `bus`, without
+/// which each can for a while.
+pub fn health<A>(store: impl Fn() -> A + Send + Sync + 'static, bus: Arc<dyn Bus>, shutdown: &Shutdown) -> Health
+where
+    A: Future<Output = Result<(), String>> + Send + 'static,
+{
     let health = Health::new(shutdown);
     health.check_optional("bus", move || {
         let bus = bus.clone();
         async move { bus.check().await.map_err(|error| error.to_string()) }
     });
+    health.check("store", store);
     health
 }

@@ -9,10 +9,10 @@ use crate::{Store, Tables, fault};
 /// An embedded store is written to (little, and not each time). On a server a statement that may write but finds nothing
 /// to write tells a server that only reads from one that writes. That a server's disk fills up is for those to watch who
 /// run it.
-pub async fn check(store: &Store) -> Result<(), String> {
+pub async fn check(store: Store) -> Result<(), String> {
     let checked = match store {
-        Store::Postgres(pool) => server(pool).await,
-        Store::MariaDb(pool) => server(pool).await,
+        Store::Postgres(pool) => server(&pool).await,
+        Store::MariaDb(pool) => server(&pool).await,
         Store::Sqlite(pools) => pools.check().await,
     };
     checked.map_err(|error| words(error).to_owned())

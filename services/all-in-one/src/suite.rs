@@ -105,18 +105,18 @@ impl Suite {
             notification: Shutdown::new(),
         };
         let memory = Arc::new(MemoryBus::new(Some(config.data.join("dead-letters"))));
-        let bus = |service: Service, name: &'static str, metrics: &Metrics| -> anyhow::Result<Arc<dyn Bus>> {
+        let company = |service: Service, name: &'static str| -> anyhow::Result<(Arc<dyn Bus>, Metrics)> {
+            let metrics = Metrics::new(name);
             let bus: Arc<dyn Bus> = match config.bus {
                 BusKind::Memory => memory.clone(),
-                BusKind::Kafka => KafkaBus::open(&config.kafka, name, metrics)?,
+                BusKind::Kafka => KafkaBus::open(&config.kafka, name, &metrics)?,
             };
-            Ok(between.bus(service, bus))
+            Ok((between.bus(service, bus), metrics))
         };
 
         let product = if let Some(doors) = doors.product {
-            let metrics = Metrics::new("product-service");
-            let bus = bus(Service::Product, "product-service", &metrics)?;
-            let built = Box::pin(Product::build_behind(doors, config.product.clone(), bus, metrics, &stages.product));
+            let (bus, metrics) = company(Service::Product, "product-service")?;
+            let built = Box::pin(Product::build(doors, config.product.clone(), bus, metrics, &stages.product));
             let product = built.await.context("product cannot start")?;
             if config.demo {
                 product.seed_demo().await.context("the demo products cannot be added")?;
@@ -135,9 +135,8 @@ impl Suite {
         }
 
         let basket = if let Some(doors) = doors.basket {
-            let metrics = Metrics::new("basket-service");
-            let bus = bus(Service::Basket, "basket-service", &metrics)?;
-            let built = Box::pin(Basket::build_behind(doors, config.basket.clone(), bus, metrics, &stages.basket));
+            let (bus, metrics) = company(Service::Basket, "basket-service")?;
+            let built = Box::pin(Basket::build(doors, config.basket.clone(), bus, metrics, &stages.basket));
             Some(built.await.context("basket cannot start")?)
         } else {
             None
@@ -147,19 +146,17 @@ impl Suite {
         }
 
         let payment = if let Some(doors) = doors.payment {
-            let metrics = Metrics::new("payment-service");
-            let bus = bus(Service::Payment, "payment-service", &metrics)?;
-            let built = Box::pin(Payment::build_behind(doors, config.payment.clone(), bus, metrics, &stages.payment));
+            let (bus, metrics) = company(Service::Payment, "payment-service")?;
+            let built = Box::pin(Payment::build(doors, config.payment.clone(), bus, metrics, &stages.payment));
             Some(built.await.context("payment cannot start")?)
         } else {
             None
         };
 
         let notification = if let Some(door) = doors.notification {
-            let metrics = Metrics::new("notification-service");
-            let bus = bus(Service::Notification, "notification-service", &metrics)?;
+            let (bus, metrics) = company(Service::Notification, "notification-service")?;
             let config = config.notification.clone();
-            let built = Box::pin(Notification::build_behind(door, config, bus, metrics, &stages.notification));
+            let built = Box::pin(Notification::build(door, config, bus, metrics, &stages.notification));
             Some(built.await.context("notification cannot start")?)
         } else {
             None

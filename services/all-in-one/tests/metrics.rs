@@ -7,11 +7,16 @@ use std::sync::Arc;
 
 use reqwest::Method;
 use shop::{Config, Suite};
+use shop_basket::Basket;
 use shop_events::MemoryBus;
 use shop_kafka::KafkaBus;
+use shop_notification::Notification;
+use shop_payment::Payment;
+use shop_product::Product;
 use shop_runtime::Shutdown;
 use shop_telemetry::{Described, Metrics};
 use shop_testing::{Api, Program, backend, eventually};
+use shop_web::Doors;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
 
@@ -148,14 +153,14 @@ async fn collect() -> All {
     let shutdown = Shutdown::new();
     let all = [(); 5].map(|()| Metrics::new("any"));
     let [product, basket, payment, notification, gateway] = &all;
-    let product =
-        shop_product::Product::build(config.product, bus.clone(), product.clone(), &shutdown).await.expect("product");
-    let basket =
-        shop_basket::Basket::build(config.basket, bus.clone(), basket.clone(), &shutdown).await.expect("basket");
-    let payment =
-        shop_payment::Payment::build(config.payment, bus.clone(), payment.clone(), &shutdown).await.expect("payment");
-    let notification =
-        shop_notification::Notification::build(config.notification, bus, notification.clone(), &shutdown);
+    let at = Doors::of_process(&config.product.http, &config.product.grpc).await.expect("two ports");
+    let product = Product::build(at, config.product, bus.clone(), product.clone(), &shutdown).await.expect("product");
+    let at = Doors::of_process(&config.basket.http, &config.basket.grpc).await.expect("two ports");
+    let basket = Basket::build(at, config.basket, bus.clone(), basket.clone(), &shutdown).await.expect("basket");
+    let at = Doors::of_process(&config.payment.http, &config.payment.grpc).await.expect("two ports");
+    let payment = Payment::build(at, config.payment, bus.clone(), payment.clone(), &shutdown).await.expect("payment");
+    let at = shop_runtime::listen(config.notification.http.addr(), "http.port").await.expect("a port");
+    let notification = Notification::build(at, config.notification, bus, notification.clone(), &shutdown);
     let notification = notification.await.expect("notification");
     let gateway = shop_gateway::Gateway::build(config.gateway, gateway.clone(), &shutdown).await.expect("gateway");
     let serving = [

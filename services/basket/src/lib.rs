@@ -22,14 +22,13 @@ use shop_events::Bus;
 use shop_identity::Identity;
 use shop_proto::FILE_DESCRIPTOR_SET;
 use shop_proto::basket::v1::basket_service_server::BasketServiceServer;
-use shop_runtime::{CancellationToken, Health, Shutdown, Tasks};
+use shop_runtime::{CancellationToken, Shutdown, Tasks};
 use shop_servers::{Parts, Servers};
 use shop_telemetry::Metrics;
 use shop_web::Doors;
 use tonic::service::Routes;
 
 use self::application::{Commands, Queries};
-use self::domain::Baskets;
 use self::infrastructure::GrpcCatalog;
 use self::interface::{Api, BasketGrpc};
 
@@ -49,19 +48,8 @@ pub struct Basket {
 }
 
 impl Basket {
-    /// Takes the ports (0 is any that is free) and goes on as [`Basket::build_behind`].
+    /// Opens the store and subscribes to events. `doors` are what it listens on.
     pub async fn build(
-        config: Config,
-        bus: Arc<dyn Bus>,
-        metrics: Metrics,
-        shutdown: &Shutdown,
-    ) -> anyhow::Result<Self> {
-        let doors = Doors::of_process(&config.http, &config.grpc).await?;
-        Box::pin(Self::build_behind(doors, config, bus, metrics, shutdown)).await
-    }
-
-    /// Opens the store and subscribes to events.
-    pub async fn build_behind(
         doors: Doors,
         config: Config,
         bus: Arc<dyn Bus>,
@@ -74,7 +62,15 @@ impl Basket {
         if let Some(shared) = &opened.shared {
             shop_sql::watch(&metrics, shared)?;
         }
-        let health = health(opened.store.clone(), bus.clone(), shutdown);
+        // What this service cannot work without is its store. While no bus answers, baskets are filled and paid for as
+        // ever, and what was paid for leaves them later. The product service is not asked for: reading and emptying
+        // baskets goes on while it is away.
+        let store = opened.store.clone();
+        let checked = move || {
+            let store = store.clone();
+            async move { store.check().await }
+        };
+        let health = shop_servers::health(checked, bus.clone(), shutdown);
         let identity = Identity::open(&config.identity, "basket")?;
         identity.watch(&health);
 
@@ -120,18 +116,6 @@ impl Basket {
         tasks.underlie(&shutdown.soft, Box::pin(self.servers.run(shutdown.clone()))).await?;
         tasks.wait(&shutdown.hard).await
     }
-}
-
-/// What this service cannot work without is its store. While no bus answers, baskets are filled and paid for as ever, and
-/// what was paid for leaves them later. The product service is not asked for: reading and emptying baskets goes on while
-/// it is away.
-fn health(store: Arc<dyn Baskets>, bus: Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
-    let health = shop_servers::health(bus, shutdown);
-    health.check("store", move || {
-        let store = store.clone();
-        async move { store.check().await }
-    });
-    health
 }
 
 /// Deletes expired baskets from time to time.

@@ -38,5 +38,5 @@ async fn build(config: Config, shutdown: &Shutdown) -> anyhow::Result<Basket> {
     let doors = Doors::of_process(&config.http, &config.grpc).await?;
     let metrics = Metrics::new("basket-service");
     let bus = KafkaBus::open(&config.kafka, "basket-service", &metrics)?;
-    Basket::build_behind(doors, config, bus, metrics, shutdown).await
+    Basket::build(doors, config, bus, metrics, shutdown).await
 }

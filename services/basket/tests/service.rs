@@ -18,6 +18,7 @@ use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use shop_testing::preconditions::{Operation, every_operation};
 use shop_testing::{Api, hostile};
+use shop_web::Doors;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -55,7 +56,8 @@ impl Running {
         let config = Config { http, grpc, redis, product, ..Config::default() };
         let (bus, shutdown) = (Arc::new(MemoryBus::new(None)), Shutdown::new());
         let metrics = Metrics::new("basket-service");
-        let basket = Basket::build(config, bus.clone(), metrics, &shutdown).await.expect("the service builds");
+        let doors = Doors::of_process(&config.http, &config.grpc).await.expect("two ports");
+        let basket = Basket::build(doors, config, bus.clone(), metrics, &shutdown).await.expect("the service builds");
         let (http, grpc) = (basket.http_addr().port(), basket.grpc_addr().port());
         let serving = tokio::task::spawn(basket.run(shutdown.clone()));
         let rpc = BasketServiceClient::connect(format!("http://127.0.0.1:{grpc}")).await.expect("connected");

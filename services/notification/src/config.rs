@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use shop_config::{
-    Database, Duration, Engine, Given, Http, Kafka, Log, Otel, Problems, Secret, Settings, Stop, Target, Var,
-    settle_hosts,
+    Database, Duration, Engine, Given, Http, Kafka, Log, Otel, Problems, Secret, Settings, Stop, Var, settle_hosts,
 };
 use shop_identity::IdentitySettings;
 
@@ -267,13 +266,10 @@ impl Settings for Config {
     fn check(&self, problems: &mut Problems) {
         self.http.check("http", problems);
         self.identity.check(&[("http.host", self.http.addr())], problems);
-        self.database.check("database", problems);
+        self.database.check("database", Engine::Postgres, problems);
         self.kafka.check("kafka", problems);
         self.log.check("log", problems);
         self.otel.check("otel", problems);
-        if matches!(self.database.target(), Ok(Target::MariaDb(_))) {
-            problems.add("database.url", "notifications are kept in postgres://… or sqlite://PATH");
-        }
         problems.within("email", |problems| self.email.check(problems));
         problems.within("webhook", |problems| self.webhook.check(problems));
         problems.within("delivery", |problems| self.delivery.check(problems));
@@ -283,6 +279,8 @@ impl Settings for Config {
 #[cfg(test)]
 mod tests {
     use shop_config::{Sources, load};
+
+    use shop_config::Target;
 
     use super::*;
 

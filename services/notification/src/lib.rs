@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
 use shop_identity::Identity;
-use shop_runtime::{Health, Shutdown, Tasks};
+use shop_runtime::{Shutdown, Tasks};
 use shop_servers::{HttpServer, Parts};
 use shop_sql::Idempotency;
 use shop_telemetry::Metrics;
@@ -39,19 +39,8 @@ pub struct Notification {
 }
 
 impl Notification {
-    /// Takes the port (0 is any that is free) and goes on as [`Notification::build_behind`].
-    pub async fn build(
-        config: Config,
-        bus: Arc<dyn Bus>,
-        metrics: Metrics,
-        shutdown: &Shutdown,
-    ) -> anyhow::Result<Self> {
-        let door = shop_runtime::listen(config.http.addr(), "http.port (PORT)").await?;
-        Box::pin(Self::build_behind(door, config, bus, metrics, shutdown)).await
-    }
-
     /// Opens the store at the present schema and subscribes to events. `door` is what it listens on.
-    pub async fn build_behind(
+    pub async fn build(
         door: TcpListener,
         config: Config,
         bus: Arc<dyn Bus>,
@@ -61,8 +50,9 @@ impl Notification {
         let clock: SharedClock = Arc::new(SystemClock);
         let opened = infrastructure::open(&config.database).await?;
         shop_sql::watch(&metrics, &opened.shared)?;
-
-        let health = health(opened.shared.clone(), bus.clone(), shutdown);
+        // What this service cannot work without is its store. While no bus answers, it sends what it has.
+        let checked = opened.shared.clone();
+        let health = shop_servers::health(move || shop_sql::check(checked.clone()), bus.clone(), shutdown);
         let identity = Identity::open(&config.identity, "notification")?;
         identity.watch(&health);
 
@@ -138,14 +128,4 @@ fn delivery(config: &Config, commands: Commands) -> anyhow::Result<Delivery> {
         hooks: Arc::new(infrastructure::HttpHooks::open(&config.webhook)?),
         configured,
     })
-}
-
-/// What this service cannot work without is its store. While no bus answers, it sends what it has.
-fn health(store: shop_sql::Store, bus: Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
-    let health = shop_servers::health(bus, shutdown);
-    health.check("store", move || {
-        let store = store.clone();
-        async move { shop_sql::check(&store).await }
-    });
-    health
 }

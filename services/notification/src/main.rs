@@ -37,5 +37,5 @@ async fn build(config: Config, shutdown: &Shutdown) -> anyhow::Result<Notificati
     let door = shop_runtime::listen(config.http.addr(), "http.port (PORT)").await?;
     let metrics = Metrics::new("notification-service");
     let bus = KafkaBus::open(&config.kafka, "notification-service", &metrics)?;
-    Notification::build_behind(door, config, bus, metrics, shutdown).await
+    Notification::build(door, config, bus, metrics, shutdown).await
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use shop_config::{
-    Database, Duration, Engine, Given, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Settings, Stop, Target, Var,
+    Database, Duration, Engine, Given, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Settings, Stop, Var,
     check_servers, settle_hosts,
 };
 use shop_identity::IdentitySettings;
@@ -124,15 +124,12 @@ impl Settings for Config {
     fn check(&self, problems: &mut Problems) {
         check_servers(&self.http, &self.grpc, problems);
         self.identity.check(&[("http.host", self.http.addr()), ("grpc.host", self.grpc.addr())], problems);
-        self.database.check("database", problems);
+        self.database.check("database", Engine::MariaDb, problems);
         self.kafka.check("kafka", problems);
         self.basket.check("basket", problems);
         self.product.check("product", problems);
         self.log.check("log", problems);
         self.otel.check("otel", problems);
-        if matches!(self.database.target(), Ok(Target::Postgres(_))) {
-            problems.add("database.url", "payment keeps its data in mysql://… or sqlite://PATH");
-        }
         problems.within("provider", |p| p.ensure(!self.provider.timeout.is_zero(), "timeout", "must be more than 0"));
         problems.within("recovery", |p| {
             p.ensure(!self.recovery.interval.is_zero(), "interval", "must be more than 0");
@@ -145,6 +142,8 @@ impl Settings for Config {
 #[cfg(test)]
 mod tests {
     use shop_config::{Sources, load};
+
+    use shop_config::Target;
 
     use super::*;
 
@@ -205,6 +204,6 @@ mod tests {
         ];
         let problems = load::<Config>(&with(&wrong)).map(drop).expect_err("refused");
         let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
-        assert_eq!(keys, ["grpc.port", "product.url", "database.url", "provider.timeout"]);
+        assert_eq!(keys, ["grpc.port", "database.url", "product.url", "provider.timeout"]);
     }
 }

@@ -14,7 +14,6 @@ pub(crate) mod contract;
 
 use std::sync::Arc;
 
-use anyhow::bail;
 use shop_clock::SharedClock;
 use shop_config::{Database, Target};
 use shop_events::Bus;
@@ -57,7 +56,7 @@ pub(crate) struct With<'a> {
 /// Opens the store that the settings name; MariaDB or SQLite.
 pub(crate) async fn open(database: &Database, with: With<'_>) -> anyhow::Result<Opened> {
     match database.target().map_err(anyhow::Error::msg)? {
-        Target::MariaDb(_) => {
+        Target::Postgres(_) | Target::MariaDb(_) => {
             let pool = shop_sql::mariadb(database).await?;
             migrate(&pool, &MARIADB).await?;
             Ok(with.on(pool))
@@ -67,7 +66,6 @@ pub(crate) async fn open(database: &Database, with: With<'_>) -> anyhow::Result<
             migrate(&pools.write, &SQLITE).await?;
             Ok(with.on(pools))
         }
-        Target::Postgres(_) => bail!("payments are kept in MariaDB or SQLite: set database.url to one of them"),
     }
 }
 

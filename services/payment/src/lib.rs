@@ -21,7 +21,7 @@ use shop_events::Bus;
 use shop_identity::Identity;
 use shop_proto::FILE_DESCRIPTOR_SET;
 use shop_proto::payment::v1::payment_service_server::PaymentServiceServer;
-use shop_runtime::{CancellationToken, Health, Shutdown, Tasks};
+use shop_runtime::{CancellationToken, Shutdown, Tasks};
 use shop_servers::{Parts, Servers};
 use shop_sql::{Idempotency, Relay, Store};
 use shop_telemetry::Metrics;
@@ -48,40 +48,19 @@ pub struct Payment {
 }
 
 impl Payment {
-    /// Takes the ports (0 is any that is free) and opens the store.
+    /// Opens the store. `doors` are what it listens on.
     pub async fn build(
-        config: Config,
-        bus: Arc<dyn Bus>,
-        metrics: Metrics,
-        shutdown: &Shutdown,
-    ) -> anyhow::Result<Self> {
-        Box::pin(Self::build_at(config, bus, metrics, shutdown, Arc::new(SystemClock))).await
-    }
-
-    /// Opens the store.
-    pub async fn build_behind(
         doors: Doors,
         config: Config,
         bus: Arc<dyn Bus>,
         metrics: Metrics,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        Box::pin(Self::build_with(doors, config, bus, metrics, shutdown, Arc::new(SystemClock))).await
+        Box::pin(Self::build_at(doors, config, bus, metrics, shutdown, Arc::new(SystemClock))).await
     }
 
     /// As [`Payment::build`] on another clock.
     pub async fn build_at(
-        config: Config,
-        bus: Arc<dyn Bus>,
-        metrics: Metrics,
-        shutdown: &Shutdown,
-        clock: SharedClock,
-    ) -> anyhow::Result<Self> {
-        let doors = Doors::of_process(&config.http, &config.grpc).await?;
-        Box::pin(Self::build_with(doors, config, bus, metrics, shutdown, clock)).await
-    }
-
-    async fn build_with(
         doors: Doors,
         config: Config,
         bus: Arc<dyn Bus>,
@@ -93,8 +72,10 @@ impl Payment {
         let with = With { provider: &config.provider, bus: bus.clone(), clock: clock.clone(), metrics: &metrics };
         let Opened { store, shared, provider, relay } = infrastructure::open(&config.database, with).await?;
         shop_sql::watch(&metrics, &shared)?;
-
-        let health = health(shared.clone(), bus, shutdown);
+        // What this service cannot work without is its store. While no bus answers, the outbox keeps the events: no
+        // request fails for it.
+        let checked = shared.clone();
+        let health = shop_servers::health(move || shop_sql::check(checked.clone()), bus, shutdown);
         let identity = Identity::open(&config.identity, "payment")?;
         identity.watch(&health);
 
@@ -153,15 +134,4 @@ impl Payment {
         let ended = background.wait(&shutdown.hard).await;
         served.and(finished).and(ended)
     }
-}
-
-/// What this service cannot work without is its store. While no bus answers, the outbox keeps the events: no request
-/// fails for it.
-fn health(store: Store, bus: Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
-    let health = shop_servers::health(bus, shutdown);
-    health.check("store", move || {
-        let store = store.clone();
-        async move { shop_sql::check(&store).await }
-    });
-    health
 }

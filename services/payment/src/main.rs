@@ -38,5 +38,5 @@ async fn build(config: Config, shutdown: &Shutdown) -> anyhow::Result<Payment> {
     let doors = Doors::of_process(&config.http, &config.grpc).await?;
     let metrics = Metrics::new(Config::NAME);
     let bus = KafkaBus::open(&config.kafka, Config::NAME, &metrics)?;
-    Payment::build_behind(doors, config, bus, metrics, shutdown).await
+    Payment::build(doors, config, bus, metrics, shutdown).await
 }

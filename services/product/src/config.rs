@@ -4,8 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use shop_config::{
-    Database, Engine, Given, Grpc, Http, Kafka, Log, Otel, Problems, Settings, Stop, Target, Var, check_servers,
-    settle_hosts,
+    Database, Engine, Given, Grpc, Http, Kafka, Log, Otel, Problems, Settings, Stop, Var, check_servers, settle_hosts,
 };
 use shop_identity::IdentitySettings;
 
@@ -72,14 +71,10 @@ impl Settings for Config {
     fn check(&self, problems: &mut Problems) {
         check_servers(&self.http, &self.grpc, problems);
         self.identity.check(&[("http.host", self.http.addr()), ("grpc.host", self.grpc.addr())], problems);
-        self.database.check("database", problems);
+        self.database.check("database", Engine::Postgres, problems);
         self.kafka.check("kafka", problems);
         self.log.check("log", problems);
         self.otel.check("otel", problems);
-        if matches!(self.database.target(), Ok(Target::MariaDb(_))) {
-            problems
-                .add("database.url", "the catalogue keeps to PostgreSQL or SQLite: use postgres://… or sqlite://PATH");
-        }
     }
 }
 

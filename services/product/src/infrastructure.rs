@@ -12,7 +12,6 @@ mod stock;
 
 use std::sync::Arc;
 
-use anyhow::bail;
 use shop_config::{Database, Target};
 use shop_sql::migrate;
 use sqlx::migrate::Migrator;
@@ -35,7 +34,7 @@ pub(crate) struct Opened {
 /// Opens the store that the settings name; PostgreSQL or SQLite.
 pub(crate) async fn open(database: &Database) -> anyhow::Result<Opened> {
     match database.target().map_err(anyhow::Error::msg)? {
-        Target::Postgres(_) => {
+        Target::Postgres(_) | Target::MariaDb(_) => {
             let pool = shop_sql::postgres(database).await?;
             migrate(&pool, &POSTGRES).await?;
             let search = TextSearch::of(&pool).await?;
@@ -46,12 +45,14 @@ pub(crate) async fn open(database: &Database) -> anyhow::Result<Opened> {
             migrate(&pools.write, &SQLITE).await?;
             Ok(Opened { store: Arc::new(Sql::new(pools.clone(), TextSearch::Fts5)), shared: pools.into() })
         }
-        Target::MariaDb(_) => bail!("the catalogue keeps to PostgreSQL or SQLite: set database.url to one of them"),
     }
 }
 
 /// Why a transaction ended without effect.
 type Failure = shop_sql::Failure<Error>;
+
+/// What became of a transaction.
+type Tried<T> = Result<T, Failure>;
 
 impl shop_sql::Refusal for Error {}
 

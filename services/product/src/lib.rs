@@ -19,7 +19,7 @@ use shop_events::Bus;
 use shop_identity::Identity;
 use shop_proto::FILE_DESCRIPTOR_SET;
 use shop_proto::product::v1::product_service_server::ProductServiceServer;
-use shop_runtime::{Health, Shutdown, Tasks};
+use shop_runtime::{Shutdown, Tasks};
 use shop_servers::{Parts, Servers};
 use shop_sql::Idempotency;
 use shop_telemetry::Metrics;
@@ -47,19 +47,8 @@ pub struct Product {
 }
 
 impl Product {
-    /// Takes the ports (0 is any that is free) and goes on as [`Product::build_behind`].
+    /// Opens the store at the present schema and subscribes to events. `doors` are what it listens on.
     pub async fn build(
-        config: Config,
-        bus: Arc<dyn Bus>,
-        metrics: Metrics,
-        shutdown: &Shutdown,
-    ) -> anyhow::Result<Self> {
-        let doors = Doors::of_process(&config.http, &config.grpc).await?;
-        Box::pin(Self::build_behind(doors, config, bus, metrics, shutdown)).await
-    }
-
-    /// Opens the store at the present schema and subscribes to events.
-    pub async fn build_behind(
         doors: Doors,
         config: Config,
         bus: Arc<dyn Bus>,
@@ -71,7 +60,9 @@ impl Product {
         shop_sql::watch(&metrics, &opened.shared)?;
         // After an upgrade, so that a catalogue of usual size is found from the first request on.
         application::fold(opened.store.as_ref(), FOLD_FIRST).await?;
-        let health = health(opened.shared.clone(), bus.clone(), shutdown);
+        // What this service cannot work without is its store. While no bus answers, it sells on and catches up.
+        let checked = opened.shared.clone();
+        let health = shop_servers::health(move || shop_sql::check(checked.clone()), bus.clone(), shutdown);
         let identity = Identity::open(&config.identity, "product")?;
         identity.watch(&health);
 
@@ -120,14 +111,4 @@ impl Product {
         tasks.underlie(&shutdown.soft, Box::pin(self.servers.run(shutdown.clone()))).await?;
         tasks.wait(&shutdown.hard).await
     }
-}
-
-/// What this service cannot work without is its store. While no bus answers, it sells on and catches up.
-fn health(store: shop_sql::Store, bus: Arc<dyn Bus>, shutdown: &Shutdown) -> Health {
-    let health = shop_servers::health(bus, shutdown);
-    health.check("store", move || {
-        let store = store.clone();
-        async move { shop_sql::check(&store).await }
-    });
-    health
 }

@@ -38,5 +38,5 @@ async fn build(config: Config, shutdown: &Shutdown) -> anyhow::Result<Product> {
     let doors = Doors::of_process(&config.http, &config.grpc).await?;
     let metrics = Metrics::new("product-service");
     let bus = KafkaBus::open(&config.kafka, "product-service", &metrics)?;
-    Product::build_behind(doors, config, bus, metrics, shutdown).await
+    Product::build(doors, config, bus, metrics, shutdown).await
 }

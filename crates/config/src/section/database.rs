@@ -172,11 +172,15 @@ impl Database {
         }
     }
 
-    /// Refuses what no server could be reached with. `section` is the dotted key of this section.
-    pub fn check(&self, section: &'static str, problems: &mut Problems) {
+    /// Refuses what no server could be reached with, and the other server where a service keeps to `engine` or SQLite.
+    /// `section` is the dotted key of this section.
+    pub fn check(&self, section: &'static str, engine: Engine, problems: &mut Problems) {
         problems.within(section, |p| {
-            if let Err(message) = self.target() {
-                p.add("url", message);
+            match (self.target(), engine) {
+                (Err(message), _) => p.add("url", message),
+                (Ok(Target::MariaDb(_)), Engine::Postgres) => p.add("url", "use postgres://… or sqlite://PATH here"),
+                (Ok(Target::Postgres(_)), Engine::MariaDb) => p.add("url", "use mysql://… or sqlite://PATH here"),
+                (Ok(_), _) => {}
             }
             if self.url.is_some() {
                 for part in Self::PARTS {

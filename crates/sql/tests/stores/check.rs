@@ -49,20 +49,20 @@ async fn a_full_store_loses_the_transaction_and_not_the_writer() {
 async fn a_full_store_is_down_until_there_is_room_again() {
     let place = sqlite().await;
     let pools = pools(&place);
-    check(&place.store).await.expect("is up");
+    check(place.store.clone()).await.expect("is up");
     let roomy = (*pools.write.connect_options()).clone();
     pools.write.set_connect_options(roomy.clone().pragma("max_page_count", "1"));
     pools.write.acquire().await.expect("the writer").close().await.expect("closes");
 
     write(pools, MUCH).await.expect_err("there is no room");
-    eventually!(check(&place.store).await.is_err());
+    eventually!(check(place.store.clone()).await.is_err());
     for _ in 0..3 {
-        assert_eq!(check(&place.store).await, Err("the store's disk is full".to_owned()));
+        assert_eq!(check(place.store.clone()).await, Err("the store's disk is full".to_owned()));
     }
     pools.write.set_connect_options(roomy);
-    eventually!(check(&place.store).await.is_ok());
+    eventually!(check(place.store.clone()).await.is_ok());
     write(pools, MUCH).await.expect("writes again");
-    check(&place.store).await.expect("is up");
+    check(place.store.clone()).await.expect("is up");
     assert_eq!(written(pools).await, 0, "a trial leaves nothing behind");
 }
 
@@ -70,11 +70,11 @@ async fn a_full_store_is_down_until_there_is_room_again() {
 async fn a_store_that_is_asked_often_is_written_to_seldom() {
     let place = sqlite().await;
     let pools = pools(&place);
-    check(&place.store).await.expect("is up");
+    check(place.store.clone()).await.expect("is up");
     // The writer is busy and stays so: the answer is still good.
     let writer = pools.write.acquire().await.expect("the writer");
     for _ in 0..100 {
-        check(&place.store).await.expect("is up");
+        check(place.store.clone()).await.expect("is up");
     }
     drop(writer);
 }
@@ -84,9 +84,9 @@ async fn a_writer_that_never_comes_back_is_told_from_a_long_queue() {
     let place = sqlite().await;
     let pools = pools(&place);
     let stuck = pools.write.acquire().await.expect("the writer");
-    assert_eq!(check(&place.store).await, Err("the store cannot be reached just now".to_owned()));
+    assert_eq!(check(place.store.clone()).await, Err("the store cannot be reached just now".to_owned()));
     drop(stuck);
-    eventually!(check(&place.store).await.is_ok());
+    eventually!(check(place.store.clone()).await.is_ok());
 }
 
 #[tokio::test]
@@ -184,15 +184,15 @@ macro_rules! demote {
 #[tokio::test]
 async fn a_server_that_only_reads_is_down_and_its_connections_are_given_up() {
     for place in servers().await {
-        check(&place.store).await.expect("is up");
+        check(place.store.clone()).await.expect("is up");
         match &place.store {
             Store::Postgres(pool) => demote!(pool, "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"),
             Store::MariaDb(pool) => demote!(pool, "SET SESSION TRANSACTION READ ONLY"),
             Store::Sqlite(_) => continue,
         }
-        let told = check(&place.store).await;
+        let told = check(place.store.clone()).await;
         assert_eq!(told, Err("the store only reads: it is a replica, or its disk does".to_owned()), "{}", place.engine);
         // The sessions are gone: a new connection leads to the server that writes.
-        check(&place.store).await.expect("is up again");
+        check(place.store.clone()).await.expect("is up again");
     }
 }

@@ -60,40 +60,6 @@ pub(crate) enum Error {
     Outside(#[from] Fault),
 }
 
-impl Error {
-    /// The class of the failure.
-    pub(crate) fn kind(&self) -> Kind {
-        match self {
-            Self::NoBasket(_) | Self::NoLine(_) | Self::NoProduct(_) => Kind::NotFound,
-            Self::InsufficientStock { .. }
-            | Self::CurrencyMismatch { .. }
-            | Self::Full
-            | Self::TooMany(_)
-            | Self::TotalOutOfRange => Kind::Conflict,
-            Self::VersionMismatch => Kind::Precondition,
-            Self::Contended(_) => Kind::Busy,
-            Self::Outside(fault) => fault.kind(),
-        }
-    }
-
-    /// The stable code; that of a failure outside is its own.
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NoBasket(_) => "basket_not_found",
-            Self::NoLine(_) => "item_not_found",
-            Self::NoProduct(_) => "product_not_found",
-            Self::InsufficientStock { .. } => "insufficient_stock",
-            Self::CurrencyMismatch { .. } => "currency_mismatch",
-            Self::Full => "basket_full",
-            Self::TooMany(_) => "quantity_limit",
-            Self::TotalOutOfRange => "total_out_of_range",
-            Self::VersionMismatch => "precondition_failed",
-            Self::Contended(_) => "basket_contended",
-            Self::Outside(_) => "outside",
-        }
-    }
-}
-
 impl From<MoneyError> for Error {
     /// Rules check the currency before they add, so only the range is left to fail.
     fn from(_: MoneyError) -> Self {
@@ -103,10 +69,14 @@ impl From<MoneyError> for Error {
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        let fault = Self::new(error.kind(), error.code(), error.to_string());
+        let detail = error.to_string();
+        let fault = |kind, code: &'static str| Self::new(kind, code, detail);
         match error {
             Error::Outside(fault) => fault,
-            Error::InsufficientStock { product, requested, available } => fault
+            Error::NoBasket(_) => fault(Kind::NotFound, "basket_not_found"),
+            Error::NoLine(_) => fault(Kind::NotFound, "item_not_found"),
+            Error::NoProduct(_) => fault(Kind::NotFound, "product_not_found"),
+            Error::InsufficientStock { product, requested, available } => fault(Kind::Conflict, "insufficient_stock")
                 .with_violation(Violation::new(
                     "insufficient_stock",
                     format!("products/{product}"),
@@ -115,8 +85,12 @@ impl From<Error> for Fault {
                 .with_member("product_id", json!(product))
                 .with_member("requested_quantity", json!(requested))
                 .with_member("available_quantity", json!(available)),
-            Error::Contended(_) => fault.with_retry_after(Duration::from_secs(1)),
-            _ => fault,
+            Error::CurrencyMismatch { .. } => fault(Kind::Conflict, "currency_mismatch"),
+            Error::Full => fault(Kind::Conflict, "basket_full"),
+            Error::TooMany(_) => fault(Kind::Conflict, "quantity_limit"),
+            Error::TotalOutOfRange => fault(Kind::Conflict, "total_out_of_range"),
+            Error::VersionMismatch => fault(Kind::Precondition, "precondition_failed"),
+            Error::Contended(_) => fault(Kind::Busy, "basket_contended").with_retry_after(Duration::from_secs(1)),
         }
     }
 }

@@ -203,6 +203,6 @@ impl Baskets for SqliteBaskets {
     }
 
     async fn check(&self) -> Result<(), String> {
-        shop_sql::check(&self.engine.clone().into()).await
+        shop_sql::check(self.engine.clone().into()).await
     }
 }

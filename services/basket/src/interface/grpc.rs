@@ -1,9 +1,6 @@
 //! Baskets over gRPC: the same commands, the same codes.
 
-use std::sync::Arc;
-
 use serde_json::json;
-use shop_idempotency::Store;
 use shop_identity::Caller;
 use shop_proto::basket::v1 as proto;
 use shop_proto::basket::v1::basket_service_server::BasketService;
@@ -14,24 +11,19 @@ use tonic::{Request, Response, Status};
 
 use super::Api;
 use super::fields::Fields;
-use crate::application::{AddItem, Commands, Queries, SetQuantity};
+use crate::application::{AddItem, SetQuantity};
 use crate::domain::{Basket, Difference, Error, Expected, Finding, Line, UserId};
 
 type Answer<T> = Result<Response<T>, Status>;
 
 /// The service `shop.basket.v1.BasketService`.
 #[derive(Clone)]
-pub(crate) struct BasketGrpc {
-    commands: Commands,
-    queries: Queries,
-    keys: Arc<dyn Store>,
-}
+pub(crate) struct BasketGrpc(Api);
 
 impl BasketGrpc {
     /// For what the handlers over HTTP work with.
-    pub(crate) fn new(api: Api) -> Self {
-        let Api { commands, queries, keys, .. } = api;
-        Self { commands, queries, keys }
+    pub(crate) const fn new(api: Api) -> Self {
+        Self(api)
     }
 }
 
@@ -41,10 +33,10 @@ impl BasketService for BasketGrpc {
         let request = request.into_inner();
         let user = user(&request.user_id)?;
         let (basket, differences) = if request.refresh {
-            let refreshed = self.commands.refresh(&user).await.map_err(status)?;
+            let refreshed = self.0.commands.refresh(&user).await.map_err(status)?;
             (refreshed.basket, refreshed.differences)
         } else {
-            (self.queries.basket(&user).await.map_err(status)?, Vec::new())
+            (self.0.queries.basket(&user).await.map_err(status)?, Vec::new())
         };
         let changes = differences.into_iter().map(Into::into).collect();
         Ok(Response::new(proto::GetBasketResponse { basket: Some((&basket).into()), changes }))
@@ -54,8 +46,8 @@ impl BasketService for BasketGrpc {
         let key = key(&request);
         let user = user(&request.into_inner().user_id)?;
         let call = Call::new("CreateBasket", key, || Ok(json!({ "user_id": user.as_str() })))?;
-        once(&self.keys, call, async |_| {
-            let (basket, created) = self.commands.create(&user).await.map_err(status)?;
+        once(&self.0.keys, call, async |_| {
+            let (basket, created) = self.0.commands.create(&user).await.map_err(status)?;
             Ok(proto::CreateBasketResponse { basket: Some((&basket).into()), created })
         })
         .await
@@ -63,7 +55,7 @@ impl BasketService for BasketGrpc {
 
     async fn delete_basket(&self, request: Request<proto::DeleteBasketRequest>) -> Answer<proto::DeleteBasketResponse> {
         let request = request.into_inner();
-        self.commands.delete(&user(&request.user_id)?, &request.expected_version.into()).await.map_err(status)?;
+        self.0.commands.delete(&user(&request.user_id)?, &request.expected_version.into()).await.map_err(status)?;
         Ok(Response::new(proto::DeleteBasketResponse {}))
     }
 
@@ -79,9 +71,9 @@ impl BasketService for BasketGrpc {
         let user = own(user)?;
         let asked = || Ok(json!({ "user_id": user.as_str(), "product_id": product, "quantity": quantity.get() }));
         let call = Call::new("AddItem", key, asked)?;
-        once(&self.keys, call, async |operation| {
+        once(&self.0.keys, call, async |operation| {
             let command = AddItem { user, product, quantity, operation, expected: Expected::default() };
-            let basket = self.commands.add(command).await.map_err(status)?;
+            let basket = self.0.commands.add(command).await.map_err(status)?;
             Ok(proto::AddItemResponse { basket: Some((&basket).into()) })
         })
         .await
@@ -97,14 +89,14 @@ impl BasketService for BasketGrpc {
         };
         let user = own(user)?;
         let command = SetQuantity { user, product, target, expected: request.expected_version.into() };
-        let basket = self.commands.set_quantity(command).await.map_err(status)?;
+        let basket = self.0.commands.set_quantity(command).await.map_err(status)?;
         Ok(Response::new(proto::UpdateItemResponse { basket: Some((&basket).into()) }))
     }
 
     async fn remove_item(&self, request: Request<proto::RemoveItemRequest>) -> Answer<proto::RemoveItemResponse> {
         let request = request.into_inner();
         let user = user(&request.user_id)?;
-        let removed = self.commands.remove(&user, request.product_id, &request.expected_version.into()).await;
+        let removed = self.0.commands.remove(&user, request.product_id, &request.expected_version.into()).await;
         let basket = removed.map_err(status)?;
         Ok(Response::new(proto::RemoveItemResponse { basket: Some((&basket).into()) }))
     }
@@ -112,7 +104,7 @@ impl BasketService for BasketGrpc {
     async fn clear_items(&self, request: Request<proto::ClearItemsRequest>) -> Answer<proto::ClearItemsResponse> {
         let request = request.into_inner();
         let user = user(&request.user_id)?;
-        let basket = self.commands.clear(&user, &request.expected_version.into()).await.map_err(status)?;
+        let basket = self.0.commands.clear(&user, &request.expected_version.into()).await.map_err(status)?;
         Ok(Response::new(proto::ClearItemsResponse { basket: Some((&basket).into()) }))
     }
 }

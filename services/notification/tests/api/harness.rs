@@ -47,7 +47,8 @@ impl Running {
         let bus = Arc::new(MemoryBus::with_policy(None, quick));
         let shutdown = Shutdown::new();
         let metrics = Metrics::new("notification-service");
-        let built = shop_notification::Notification::build(config, bus.clone(), metrics, &shutdown).await;
+        let door = shop_runtime::listen(config.http.addr(), "http.port").await.expect("a port");
+        let built = shop_notification::Notification::build(door, config, bus.clone(), metrics, &shutdown).await;
         let service = built.expect("is built");
         let api = Api::new(service.http_addr());
         let mut serving = JoinSet::new();

@@ -59,8 +59,8 @@ pub(crate) enum Error {
     )]
     ReservationUnknown(Uuid),
     /// A store or a neighbour failed; the fault says how.
-    #[error("{0}")]
-    Other(Fault),
+    #[error(transparent)]
+    Other(#[from] Fault),
 }
 
 impl From<Error> for Fault {
@@ -124,12 +124,6 @@ impl From<Error> for Fault {
 impl From<FieldError> for Error {
     fn from(wrong: FieldError) -> Self {
         Self::Invalid(wrong.into())
-    }
-}
-
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
-        Self::Other(fault)
     }
 }
 

@@ -159,18 +159,12 @@ impl RawOrder {
         let currency = wrong.keep(self.currency.as_deref().map(parse_currency).transpose());
         let description = merge(&mut wrong, Note::description(self.description.as_deref()))?;
         let metadata = merge(&mut wrong, Metadata::parse(self.metadata))?;
-        match (user_id, basket_id, method, provider, currency, description, metadata) {
-            (
-                Some(user_id),
-                Some(basket_id),
-                Some(method),
-                Some(provider),
-                Some(currency),
-                Some(description),
-                Some(metadata),
-            ) => Ok(Order { user_id, basket_id, method, provider, currency, description, metadata }),
-            _ => Err(Error::Invalid(wrong)),
-        }
+        let order = || {
+            let (user_id, basket_id, method, provider) = (user_id?, basket_id?, method?, provider?);
+            let (currency, description, metadata) = (currency?, description?, metadata?);
+            Some(Order { user_id, basket_id, method, provider, currency, description, metadata })
+        };
+        order().ok_or(Error::Invalid(wrong))
     }
 }
 

@@ -12,6 +12,7 @@ use shop_payment::{Config, Payment};
 use shop_runtime::{CancellationToken, Shutdown};
 use shop_telemetry::Metrics;
 use shop_testing::{Api, Reply};
+use shop_web::Doors;
 use time::macros::datetime;
 
 use crate::neighbours::Neighbours;
@@ -79,8 +80,9 @@ impl World {
         let shutdown = Shutdown::new();
         let clock = Arc::new(ManualClock::at(datetime!(2026-03-01 12:00 UTC)));
         let metrics = Metrics::new("payment-service");
-        let payment =
-            Payment::build_at(config, bus, metrics, &shutdown, clock.clone()).await.expect("builds the service");
+        let doors = Doors::of_process(&config.http, &config.grpc).await.expect("two ports");
+        let built = Payment::build_at(doors, config, bus, metrics, &shutdown, clock.clone()).await;
+        let payment = built.expect("builds the service");
         let (http, grpc) = (payment.http_addr(), payment.grpc_addr());
         let stop = shutdown.clone();
         tokio::task::spawn(async move { payment.run(stop).await.expect("runs") });

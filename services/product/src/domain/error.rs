@@ -93,48 +93,24 @@ fn shortage(short: &[Short]) -> String {
     short.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-impl Error {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::NotFound(_) => Kind::NotFound,
-            Self::Invalid(_) => Kind::Invalid,
-            Self::VersionMismatch(_) => Kind::Precondition,
-            Self::Reserved { .. }
-            | Self::StockBelowReserved { .. }
-            | Self::Insufficient(_)
-            | Self::Closed(_)
-            | Self::OtherLines(_)
-            | Self::Unfit { .. } => Kind::Conflict,
-            Self::Store(fault) => fault.kind(),
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::NotFound(_) => "product_not_found",
-            Self::Invalid(_) => "validation_failed",
-            Self::VersionMismatch(_) => "precondition_failed",
-            Self::Reserved { .. } => "product_reserved",
-            Self::StockBelowReserved { .. } => "stock_below_reserved",
-            Self::Insufficient(_) => "insufficient_stock",
-            Self::Closed(_) => "reservation_closed",
-            Self::OtherLines(_) => "reservation_mismatch",
-            Self::Unfit { .. } => "reservation_unfit",
-            Self::Store(_) => "internal",
-        }
-    }
-}
-
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        let fault = Self::new(error.kind(), error.code(), error.to_string());
+        let detail = error.to_string();
+        let fault = |kind, code: &'static str| Self::new(kind, code, detail);
         match error {
             Error::Store(fault) => fault,
             Error::Invalid(fields) => fields.into(),
+            Error::NotFound(_) => fault(Kind::NotFound, "product_not_found"),
+            Error::VersionMismatch(_) => fault(Kind::Precondition, "precondition_failed"),
+            Error::Reserved { .. } => fault(Kind::Conflict, "product_reserved"),
+            Error::StockBelowReserved { .. } => fault(Kind::Conflict, "stock_below_reserved"),
             Error::Insufficient(short) => {
-                short.iter().fold(fault, |fault, short| fault.with_violation(short.violation()))
+                let fault = fault(Kind::Conflict, "insufficient_stock");
+                short.iter().map(Short::violation).fold(fault, Self::with_violation)
             }
-            _ => fault,
+            Error::Closed(_) => fault(Kind::Conflict, "reservation_closed"),
+            Error::OtherLines(_) => fault(Kind::Conflict, "reservation_mismatch"),
+            Error::Unfit { .. } => fault(Kind::Conflict, "reservation_unfit"),
         }
     }
 }

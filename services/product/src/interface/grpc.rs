@@ -1,10 +1,6 @@
 //! The catalogue over gRPC: the same commands, the same codes, and the stock side of a checkout.
 
-use std::sync::Arc;
-
-use shop_clock::SharedClock;
 use shop_fault::Fault;
-use shop_idempotency::Store;
 use shop_input::invalid_parameter;
 use shop_money::Currency;
 use shop_proto::common::v1::Money;
@@ -19,7 +15,6 @@ use uuid::Uuid;
 use super::Api;
 use super::listing::Asked;
 use super::view::canonical;
-use crate::application::{Commands, Queries};
 use crate::domain::{Direction, Draft, Filter, Line, Order, Price, Product, Sort, thousandths};
 
 const DEFAULT_LIMIT: usize = 20;
@@ -29,18 +24,12 @@ type Answer<T> = Result<Response<T>, Status>;
 
 /// The service `shop.product.v1.ProductService`.
 #[derive(Clone)]
-pub(crate) struct ProductGrpc {
-    commands: Commands,
-    queries: Queries,
-    keys: Arc<dyn Store>,
-    clock: SharedClock,
-}
+pub(crate) struct ProductGrpc(Api);
 
 impl ProductGrpc {
     /// For what the handlers over HTTP work with.
-    pub(crate) fn new(api: Api) -> Self {
-        let Api { commands, queries, keys, clock } = api;
-        Self { commands, queries, keys, clock }
+    pub(crate) const fn new(api: Api) -> Self {
+        Self(api)
     }
 }
 
@@ -53,22 +42,22 @@ impl ProductService for ProductGrpc {
         let key = key(&request);
         let draft: Draft = request.into_inner().into();
         let call = Call::new("CreateProduct", key, || canonical(draft.clone()).map_err(status))?;
-        once(&self.keys, call, async |operation| {
-            let operation = operation.unwrap_or_else(|| self.clock.new_id());
-            let product = self.commands.create(operation, draft).await.map_err(status)?;
+        once(&self.0.keys, call, async |operation| {
+            let operation = operation.unwrap_or_else(|| self.0.clock.new_id());
+            let product = self.0.commands.create(operation, draft).await.map_err(status)?;
             Ok(proto::CreateProductResponse { product: Some(product.into()) })
         })
         .await
     }
 
     async fn get_product(&self, request: Request<proto::GetProductRequest>) -> Answer<proto::GetProductResponse> {
-        let product = self.queries.product(request.into_inner().id).await.map_err(status)?;
+        let product = self.0.queries.product(request.into_inner().id).await.map_err(status)?;
         Ok(Response::new(proto::GetProductResponse { product: Some(product.into()) }))
     }
 
     async fn get_products(&self, request: Request<proto::GetProductsRequest>) -> Answer<proto::GetProductsResponse> {
         let wanted = asked(request.into_inner()).and_then(Asked::check).map_err(status)?;
-        let slice = self.queries.products(&wanted.listing).await.map_err(status)?;
+        let slice = self.0.queries.products(&wanted.listing).await.map_err(status)?;
         let next_cursor = slice.cursor(&wanted.scope).unwrap_or_default();
         let products = slice.items.into_iter().map(Into::into).collect();
         Ok(Response::new(proto::GetProductsResponse { products, next_cursor }))
@@ -80,7 +69,7 @@ impl ProductService for ProductGrpc {
     ) -> Answer<proto::UpdateProductResponse> {
         let request = request.into_inner();
         let (id, expected) = (request.id, request.expected_version.into());
-        let product = self.commands.update(id, &expected, request.into()).await.map_err(status)?;
+        let product = self.0.commands.update(id, &expected, request.into()).await.map_err(status)?;
         Ok(Response::new(proto::UpdateProductResponse { product: Some(product.into()) }))
     }
 
@@ -89,7 +78,7 @@ impl ProductService for ProductGrpc {
         request: Request<proto::DeleteProductRequest>,
     ) -> Answer<proto::DeleteProductResponse> {
         let request = request.into_inner();
-        self.commands.delete(request.id, &request.expected_version.into()).await.map_err(status)?;
+        self.0.commands.delete(request.id, &request.expected_version.into()).await.map_err(status)?;
         Ok(Response::new(proto::DeleteProductResponse {}))
     }
 
@@ -98,13 +87,13 @@ impl ProductService for ProductGrpc {
         let id = reservation_id(&request.reservation_id)?;
         let line = |line: proto::StockLine| Line { product: line.product_id, quantity: line.quantity.into() };
         let lines = request.lines.into_iter().map(line).collect();
-        let created = self.commands.reserve(id, lines).await.map_err(status)?;
+        let created = self.0.commands.reserve(id, lines).await.map_err(status)?;
         Ok(Response::new(proto::ReserveStockResponse { created }))
     }
 
     async fn release_stock(&self, request: Request<proto::ReleaseStockRequest>) -> Answer<proto::ReleaseStockResponse> {
         let id = reservation_id(&request.into_inner().reservation_id)?;
-        let released = self.commands.release(id).await.map_err(status)?;
+        let released = self.0.commands.release(id).await.map_err(status)?;
         Ok(Response::new(proto::ReleaseStockResponse { released }))
     }
 }
@@ -175,35 +164,21 @@ fn price(money: Option<Money>) -> (Option<Price>, Option<String>) {
     (Some(Price::Minor(minor_units)), Some(currency).filter(|code| !code.is_empty()))
 }
 
-impl From<proto::CreateProductRequest> for Draft {
-    fn from(sent: proto::CreateProductRequest) -> Self {
-        let (price, currency) = price(sent.price);
-        Self {
-            name: sent.name,
-            description: sent.description,
-            price,
-            currency,
-            stock_quantity: Some(sent.stock_quantity),
-            category: sent.category,
-            image_url: sent.image_url,
+/// Both requests hold a draft, member by member.
+macro_rules! draft {
+    ($request:ident) => {
+        impl From<proto::$request> for Draft {
+            fn from(sent: proto::$request) -> Self {
+                let (price, currency) = price(sent.price);
+                let stock_quantity = Some(sent.stock_quantity);
+                let proto::$request { name, description, category, image_url, .. } = sent;
+                Self { name, description, price, currency, stock_quantity, category, image_url }
+            }
         }
-    }
+    };
 }
-
-impl From<proto::UpdateProductRequest> for Draft {
-    fn from(sent: proto::UpdateProductRequest) -> Self {
-        let (price, currency) = price(sent.price);
-        Self {
-            name: sent.name,
-            description: sent.description,
-            price,
-            currency,
-            stock_quantity: Some(sent.stock_quantity),
-            category: sent.category,
-            image_url: sent.image_url,
-        }
-    }
-}
+draft!(CreateProductRequest);
+draft!(UpdateProductRequest);
 
 impl From<Product> for proto::Product {
     fn from(product: Product) -> Self {

@@ -12,6 +12,7 @@ use shop_proto::product::v1::product_service_client::ProductServiceClient;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use shop_testing::Api;
+use shop_web::Doors;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
@@ -51,8 +52,9 @@ impl Running {
         let quick = RetryPolicy { attempts: 2, first: Duration::from_millis(1), longest: Duration::from_millis(1) };
         let bus = Arc::new(MemoryBus::with_policy(Some(folder.path().to_owned()), quick));
         let shutdown = Shutdown::new();
-        let product =
-            Product::build(config, bus.clone(), Metrics::new("product-service"), &shutdown).await.expect("is built");
+        let doors = Doors::of_process(&config.http, &config.grpc).await.expect("two ports");
+        let metrics = Metrics::new("product-service");
+        let product = Product::build(doors, config, bus.clone(), metrics, &shutdown).await.expect("is built");
         let api = Api::new(product.http_addr());
         let channel = Channel::from_shared(format!("http://{}", product.grpc_addr())).expect("a URL").connect_lazy();
         let mut serving = JoinSet::new();
