@@ -11,6 +11,11 @@ use serde_json::{Map, Number, Value};
 pub(crate) struct Claims(Map<String, Value>);
 
 impl Claims {
+    /// Whether there is anything under `name`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// The text under `name`; an error if it is there and no text.
     pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, NotText> {
         match self.0.get(name) {

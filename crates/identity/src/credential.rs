@@ -55,7 +55,8 @@ impl Credential {
         let shown = self.0.as_ref()?;
         let now = get_current_timestamp();
         let mut last = shown.last.lock();
-        if now >= last.1 {
+        // Clocks are also put back.
+        if now >= last.1 || last.1 - now > SERVICE_LIFETIME.as_secs() {
             match &shown.source {
                 Source::Signer { signer, name, callee } => {
                     *last = (bearer(&signer.service(name, callee)), now + SERVICE_LIFETIME.as_secs() - MARGIN);

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use shop_config::WatchedFile;
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::claims::{Claims, NotText};
 use crate::fetch::Fetch;
@@ -33,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_WAITING: usize = 1024;
 /// Keys tried for one token: sets in which so many fit have names for them.
 const MOST_TRIED: usize = 4;
+/// What keys of a set are for. Nobody is asked for the key of a token that is signed in another way.
+const PUBLIC: [Algorithm; 6] =
+    [Algorithm::RS256, Algorithm::RS384, Algorithm::PS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
 
 /// One issuer.
 pub(crate) struct Issuer {
@@ -41,21 +44,24 @@ pub(crate) struct Issuer {
     keys: ArcSwap<Vec<Key>>,
     /// Until when the keys are good, in seconds since 1970.
     good_until: AtomicU64,
-    /// Counts the answers of the issuer, whether they were good or not.
-    answers: watch::Sender<Answers>,
+    answers: watch::Sender<Answer>,
     wanted: Notify,
     waiting: Semaphore,
     schedule: Mutex<Schedule>,
 }
 
+/// The last answer of the issuer: to which question, and whether it had keys.
 #[derive(Debug, Clone, Copy, Default)]
-struct Answers {
-    count: u64,
-    is_last_good: bool,
+struct Answer {
+    to: u64,
+    is_good: bool,
 }
 
-/// When the issuer may be asked again, and what it was found not to have.
+/// When the issuer may be asked again, and what it did not have when it was asked last.
 struct Schedule {
+    /// Counts the questions.
+    asked: u64,
+    is_asking: bool,
     next: Instant,
     absent: HashSet<String>,
 }
@@ -168,7 +174,7 @@ impl Issuer {
             answers: watch::Sender::default(),
             wanted: Notify::new(),
             waiting: Semaphore::new(MOST_WAITING),
-            schedule: Mutex::new(Schedule { next: Instant::now(), absent: HashSet::new() }),
+            schedule: Mutex::new(Schedule { asked: 0, is_asking: false, next: Instant::now(), absent: HashSet::new() }),
         };
         issuer.look();
         issuer
@@ -240,10 +246,15 @@ impl Issuer {
         max_stale: Duration,
         changed: &impl Fn(),
     ) -> Duration {
-        self.schedule.lock().next = Instant::now() + cooldown;
-        let asked = remote.keys().await;
-        let is_last_good = asked.is_ok();
-        let pause = match asked {
+        let to = {
+            let mut schedule = self.schedule.lock();
+            schedule.is_asking = true;
+            schedule.asked += 1;
+            schedule.asked
+        };
+        let answer = remote.keys().await;
+        let is_good = answer.is_ok();
+        let pause = match answer {
             Ok((news, max_age)) => {
                 let until = get_current_timestamp().saturating_add(max_stale.as_secs());
                 if let Some(keys) = news {
@@ -252,7 +263,7 @@ impl Issuer {
                     changed();
                 }
                 self.good_until.store(until, Ordering::Release);
-                max_age
+                max_age.max(cooldown)
             }
             Err(error) => {
                 let issuer = self.name();
@@ -262,30 +273,39 @@ impl Issuer {
         };
         {
             let mut schedule = self.schedule.lock();
+            schedule.is_asking = false;
             schedule.next = Instant::now() + cooldown;
             schedule.absent.clear();
         }
-        self.answers.send_modify(|answers| *answers = Answers { count: answers.count + 1, is_last_good });
+        self.answers.send_replace(Answer { to, is_good });
         pause
     }
 
     /// Whose the token is; waits for keys when none fits.
     pub(crate) async fn check(&self, token: &str, algorithm: Algorithm, id: Option<&str>) -> Result<Checked, Refusal> {
         // An answer that comes while the keys at hand are tried is one to try them again with.
-        let answers = self.answers.subscribe();
+        let mut answers = self.answers.subscribe();
         if let Some(checked) = self.try_check(token, algorithm, id) {
             return checked;
         }
-        self.news(answers, id).await?;
-        self.try_check(token, algorithm, id).unwrap_or_else(|| {
-            if let Some(id) = id {
-                let mut schedule = self.schedule.lock();
-                if schedule.absent.len() < MOST_WAITING {
-                    schedule.absent.insert(id.to_owned());
-                }
+        let asked = self.worth_waiting(algorithm, id)?;
+        let _waiting = self.waiting.try_acquire().map_err(|_| Refusal::Unavailable(Duration::from_secs(1)))?;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            self.answer(&mut answers, until).await?;
+            if let Some(checked) = self.try_check(token, algorithm, id) {
+                return checked;
             }
-            Err(Refusal::Invalid)
-        })
+            // What was asked for before the token came may be older than its key.
+            if answers.borrow().to > asked {
+                break;
+            }
+        }
+        let mut schedule = self.schedule.lock();
+        if let Some(id) = id.filter(|_| schedule.absent.len() < MOST_WAITING) {
+            schedule.absent.insert(id.to_owned());
+        }
+        Err(Refusal::Invalid)
     }
 
     /// The same with the keys at hand; nothing when there is none that fits.
@@ -295,39 +315,54 @@ impl Issuer {
         }
         let keys = self.keys.load();
         let fitting = keys.iter().filter(|key| key.fits(algorithm, id)).take(MOST_TRIED);
-        let mut refusal = None;
+        // The key of this name may be for another algorithm.
+        let is_known = id.is_some() && keys.iter().any(|key| key.id.as_deref() == id);
+        let mut refusal = is_known.then_some(Refusal::Invalid);
         for key in fitting {
             match jsonwebtoken::decode::<Claims>(token, &key.key, &self.rules.validation(algorithm)) {
                 Ok(token) => return Some(self.rules.judge(&token.claims)),
                 Err(error) => refusal = Some(refused(error.kind())),
             }
         }
+        if refusal == Some(Refusal::Invalid) {
+            // Perhaps there is another key in the place of this one: it is looked up, but nobody waits for that.
+            self.wanted.notify_one();
+        }
         refusal.map(Err)
     }
 
-    /// Waits until the issuer was asked again, if it may be soon.
-    async fn news(&self, mut answers: watch::Receiver<Answers>, id: Option<&str>) -> Result<(), Refusal> {
-        let Source::Url { .. } = self.source else { return Err(Refusal::Invalid) };
-        if answers.has_changed().unwrap_or_default() && answers.borrow().is_last_good {
-            return Ok(());
+    /// Whether the issuer may have the key: how often it was asked until now.
+    fn worth_waiting(&self, algorithm: Algorithm, id: Option<&str>) -> Result<u64, Refusal> {
+        let is_remote = matches!(self.source, Source::Url { .. });
+        // Without a name every key was tried that there is.
+        if !is_remote || !PUBLIC.contains(&algorithm) || id.is_none() && self.has_keys() {
+            return Err(Refusal::Invalid);
         }
-        let left = {
+        let schedule = self.schedule.lock();
+        // Only until it may be asked again: what is not there now may come, and others know its name before.
+        let is_fresh = !schedule.is_asking && Instant::now() < schedule.next;
+        if self.has_keys() && is_fresh && id.is_some_and(|id| schedule.absent.contains(id)) {
+            return Err(Refusal::Invalid);
+        }
+        Ok(schedule.asked)
+    }
+
+    /// Waits for a good answer of the issuer, if there may be one until then.
+    async fn answer(&self, answers: &mut watch::Receiver<Answer>, until: Instant) -> Result<(), Refusal> {
+        let (is_asking, next) = {
             let schedule = self.schedule.lock();
-            let is_absent = id.is_some_and(|id| schedule.absent.contains(id));
-            // Without a name every key was tried that there is.
-            if self.has_keys() && (is_absent || id.is_none()) {
-                return Err(Refusal::Invalid);
-            }
-            schedule.next.saturating_duration_since(Instant::now())
+            (schedule.is_asking, schedule.next)
         };
+        let left = next.saturating_duration_since(Instant::now());
         let later = Refusal::Unavailable(left.max(Duration::from_secs(1)));
-        let _waiting = self.waiting.try_acquire().map_err(|_| later)?;
-        self.wanted.notify_one();
-        if left > PATIENCE {
-            return Err(later);
+        if !is_asking {
+            self.wanted.notify_one();
+            if next > until && !answers.has_changed().unwrap_or_default() {
+                return Err(later);
+            }
         }
-        match timeout(PATIENCE, answers.changed()).await {
-            Ok(Ok(())) if answers.borrow().is_last_good => Ok(()),
+        match timeout_at(until, answers.changed()).await {
+            Ok(Ok(())) if answers.borrow().is_good => Ok(()),
             _ => Err(later),
         }
     }
@@ -365,6 +400,10 @@ impl Rules {
             return Err(Refusal::Invalid);
         }
         let (kind, user, roles) = self.whose.of(subject, claims)?;
+        // They stand in logs.
+        if [subject, &user].iter().any(|name| name.contains(char::is_control)) {
+            return Err(Refusal::Invalid);
+        }
         let principal = Principal { issuer: issuer.into(), subject: subject.into(), user: user.into(), kind, roles };
         let id = claims.text("jti")?.map(str::to_owned);
         Ok(Checked { principal, id, issued, expires: expires.saturating_add(self.leeway) })
@@ -423,31 +462,28 @@ struct Remote<'a> {
 impl Remote<'_> {
     /// The keys, if they are others than the last time, and how long they are good.
     async fn keys(&mut self) -> anyhow::Result<(Option<Vec<Key>>, Duration)> {
-        let url = match (self.given, &self.found) {
+        let url = match (self.given, self.found.take()) {
             (Some(given), _) => given.to_owned(),
-            (None, Some(found)) => found.clone(),
+            (None, Some(found)) => found,
             (None, None) => self.discover().await?,
         };
-        let fetched = match self.fetch.get(&url).await {
-            Ok(fetched) => fetched,
-            Err(error) => {
-                // They may have moved.
-                self.found = None;
-                return Err(error);
-            }
-        };
+        let fetched = self.fetch.get(&url).await?;
         let (least, most) = REFRESH_BOUNDS;
         let max_age = fetched.max_age.map_or(REFRESH, |age| age.clamp(least, most));
-        if self.last.as_ref() == Some(&fetched.body) {
-            return Ok((None, max_age));
-        }
-        let keys = keys::of_set(&fetched.body).map_err(|error| anyhow::anyhow!("what {url} answers {error}"))?;
+        let is_same = self.last.as_ref() == Some(&fetched.body);
+        let keys = if is_same {
+            None
+        } else {
+            Some(keys::of_set(&fetched.body).map_err(|error| anyhow::anyhow!("what {url} answers {error}"))?)
+        };
         self.last = Some(fetched.body);
-        Ok((Some(keys), max_age))
+        // Whatever else is answered there, the keys may have moved.
+        self.found = Some(url);
+        Ok((keys, max_age))
     }
 
     /// Where the keys are (OpenID Connect Discovery 1.0, section 4).
-    async fn discover(&mut self) -> anyhow::Result<String> {
+    async fn discover(&self) -> anyhow::Result<String> {
         #[derive(Deserialize)]
         struct Document {
             issuer: String,
@@ -463,7 +499,6 @@ impl Remote<'_> {
             document.issuer,
             self.issuer
         );
-        self.found = Some(document.jwks_uri.clone());
         Ok(document.jwks_uri)
     }
 }

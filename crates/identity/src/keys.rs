@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
@@ -68,7 +68,10 @@ impl Key {
             }
             _ => return None,
         };
-        if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
+        let is_to_verify = |uses: &Vec<KeyOperations>| uses.contains(&KeyOperations::Verify);
+        if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature))
+            || !jwk.common.key_operations.as_ref().is_none_or(is_to_verify)
+        {
             return None;
         }
         let key = DecodingKey::from_jwk(jwk).ok()?;

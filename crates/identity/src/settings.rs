@@ -349,5 +349,7 @@ pub(crate) fn is_safe(url: &str) -> bool {
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
         None => return false,
     };
-    url.username().is_empty() && (url.scheme() == "https" || url.scheme() == "http" && is_here)
+    url.username().is_empty()
+        && url.password().is_none()
+        && (url.scheme() == "https" || url.scheme() == "http" && is_here)
 }

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use shop_clock::{Clock, SystemClock};
 use shop_fault::{Fault, Kind};
-use shop_identity::{Caller, Guard, audit};
+use shop_identity::{Guard, audit};
 use shop_runtime::CancellationToken;
 use shop_telemetry::context::{self, RequestContext};
 use shop_telemetry::{About, KeyValue, Span, SpanKind, TraceParent, TraceState};
@@ -96,7 +96,7 @@ where
         let mut visit = Visit::new(self.layer.metrics.clone(), &request, &context, span);
         let hard = self.layer.hard.clone();
         let (guard, path) = (self.layer.guard.clone(), request.uri().path().to_owned());
-        // What no service has is told from what is not for the caller by the routes.
+        // What no service tells of is not there, whatever the routes have.
         let is_known = self.layer.metrics.method(&path) != UNMATCHED || path.starts_with("/grpc.");
         let audited = guard.is_on() && is_known && !is_read(&path);
         let request =
@@ -106,13 +106,12 @@ where
                 match refusal {
                     Some(refusal) => Ok(refusal),
                     None => {
-                        let caller = if is_known {
-                            match guard.admit(guard.grpc(&path), request.headers()).await {
-                                Ok(caller) => caller,
-                                Err(refusal) => return Ok(refuse(refusal.into())),
-                            }
-                        } else {
-                            Caller::nobody()
+                        if !is_known {
+                            return Ok(Status::unimplemented("").into_http());
+                        }
+                        let caller = match guard.admit(guard.grpc(&path), request.headers()).await {
+                            Ok(caller) => caller,
+                            Err(refusal) => return Ok(refuse(refusal.into())),
                         };
                         let answer = caller.clone().calls(inner.call(request)).await.map(manners::put_right);
                         if audited && let Ok(answer) = &answer {
