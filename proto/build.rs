@@ -2,9 +2,10 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "shop/common/v1/money.proto",
     "shop/product/v1/product.proto",
+    "shop/product/v1/stock.proto",
     "shop/basket/v1/basket.proto",
     "shop/payment/v1/payment.proto",
 ];

@@ -57,7 +57,12 @@ mod tests {
             .collect();
         assert_eq!(
             services,
-            ["shop.product.v1.ProductService", "shop.basket.v1.BasketService", "shop.payment.v1.PaymentService"]
+            [
+                "shop.product.v1.ProductService",
+                "shop.product.v1.StockService",
+                "shop.basket.v1.BasketService",
+                "shop.payment.v1.PaymentService"
+            ]
         );
     }
 }

@@ -93,12 +93,6 @@ impl ProductService for Catalogue {
     async fn delete_product(&self, _: Request<DeleteProductRequest>) -> Answer<DeleteProductResponse> {
         Err(Status::unimplemented(""))
     }
-    async fn reserve_stock(&self, _: Request<ReserveStockRequest>) -> Answer<ReserveStockResponse> {
-        Err(Status::unimplemented(""))
-    }
-    async fn release_stock(&self, _: Request<ReleaseStockRequest>) -> Answer<ReleaseStockResponse> {
-        Err(Status::unimplemented(""))
-    }
 }
 
 struct Running {

@@ -17,7 +17,7 @@ const STATIONS: [(&str, &str); 12] = [
     ("product", "/shop.product.v1.ProductService/GetProduct"),
     ("payment", "/payments"),
     ("basket", "/shop.basket.v1.BasketService/GetBasket"),
-    ("product", "/shop.product.v1.ProductService/ReserveStock"),
+    ("product", "/shop.product.v1.StockService/ReserveStock"),
     ("payment", "/payments/{id}/process"),
     ("product", "stock.updated"),
     ("product", "payment.completed"),
@@ -215,7 +215,7 @@ fn expected(stores: &Stores) -> Vec<(Who, Who, Attributes)> {
     const BASKET: &str = "basket-service";
     const PAYMENT: &str = "payment-service";
     const NOTIFICATION: &str = "notification-service";
-    const RESERVE: &str = "shop.product.v1.ProductService/ReserveStock";
+    const RESERVE: &str = "shop.product.v1.StockService/ReserveStock";
     let sql = |system| vec![("db.system.name", system)];
     let filled = ("SERVER", "POST /baskets/{user_id}/items", BASKET);
     let paid = ("SERVER", "POST /payments/{id}/process", PAYMENT);

@@ -5,6 +5,7 @@ mod events;
 mod grpc;
 mod http;
 mod listing;
+mod stock;
 mod view;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub(crate) use access::ACCESS;
 pub(crate) use events::subscriptions;
 pub(crate) use grpc::ProductGrpc;
 pub(crate) use http::{ABOUT, routes};
+pub(crate) use stock::StockGrpc;
 
 /// What the handlers work with.
 #[derive(Clone)]

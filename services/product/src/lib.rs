@@ -19,6 +19,7 @@ use shop_events::Bus;
 use shop_identity::Identity;
 use shop_proto::FILE_DESCRIPTOR_SET;
 use shop_proto::product::v1::product_service_server::ProductServiceServer;
+use shop_proto::product::v1::stock_service_server::StockServiceServer;
 use shop_runtime::{Shutdown, Tasks};
 use shop_servers::{Parts, Servers};
 use shop_sql::Idempotency;
@@ -28,7 +29,7 @@ use tonic::service::Routes;
 
 use self::application::{Commands, Queries};
 use self::domain::Store;
-use self::interface::{Api, ProductGrpc};
+use self::interface::{Api, ProductGrpc, StockGrpc};
 
 pub use self::config::Config;
 
@@ -77,8 +78,11 @@ impl Product {
         let events = interface::subscriptions(&commands)
             .map(|(name, subscription)| (name, bus.subscribe(subscription, shutdown.soft.clone())));
         let routes = interface::routes(&api);
+        let stock = StockServiceServer::new(StockGrpc::new(&api));
         let calls = ProductServiceServer::new(ProductGrpc::new(api));
-        let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
+        let most = config.grpc.message_bytes();
+        let calls = Routes::new(calls.max_decoding_message_size(most));
+        let calls = calls.add_service(stock.max_decoding_message_size(most));
         let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
         let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
         Ok(Self { servers, events, store: opened.store, shared: opened.shared, commands, clock, identity })

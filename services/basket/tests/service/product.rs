@@ -8,8 +8,7 @@ use shop_proto::common::v1::Money;
 use shop_proto::product::v1::product_service_server::{ProductService, ProductServiceServer};
 use shop_proto::product::v1::{
     CreateProductRequest, CreateProductResponse, DeleteProductRequest, DeleteProductResponse, GetProductRequest,
-    GetProductResponse, GetProductsRequest, GetProductsResponse, Product, ReleaseStockRequest, ReleaseStockResponse,
-    ReserveStockRequest, ReserveStockResponse, UpdateProductRequest, UpdateProductResponse,
+    GetProductResponse, GetProductsRequest, GetProductsResponse, Product, UpdateProductRequest, UpdateProductResponse,
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -122,14 +121,6 @@ impl ProductService for Shelf {
     }
 
     async fn delete_product(&self, _: Request<DeleteProductRequest>) -> Answer<DeleteProductResponse> {
-        unplayed()
-    }
-
-    async fn reserve_stock(&self, _: Request<ReserveStockRequest>) -> Answer<ReserveStockResponse> {
-        unplayed()
-    }
-
-    async fn release_stock(&self, _: Request<ReleaseStockRequest>) -> Answer<ReleaseStockResponse> {
         unplayed()
     }
 }

@@ -5,7 +5,7 @@ use shop_config::Neighbour;
 use shop_fault::{Fault, Kind};
 use shop_identity::Credential;
 use shop_proto::product::v1 as proto;
-use shop_proto::product::v1::product_service_client::ProductServiceClient;
+use shop_proto::product::v1::stock_service_client::StockServiceClient;
 use shop_rpc::Outgoing;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -17,13 +17,13 @@ use crate::domain::{Error, Line, Reserved, Shortage, Stock};
 /// The product service, as far as it keeps the stock.
 pub(crate) struct GrpcStock {
     neighbour: Neighbour,
-    client: ProductServiceClient<InterceptedService<Channel, Outgoing>>,
+    client: StockServiceClient<InterceptedService<Channel, Outgoing>>,
 }
 
 impl GrpcStock {
     /// At this address; connects with the first call, so that services may start in any order.
     pub(crate) fn new(neighbour: Neighbour, credential: Credential) -> anyhow::Result<Self> {
-        let client = ProductServiceClient::with_interceptor(shop_rpc::channel(&neighbour)?, Outgoing::new(credential));
+        let client = StockServiceClient::with_interceptor(shop_rpc::channel(&neighbour)?, Outgoing::new(credential));
         Ok(Self { neighbour, client })
     }
 }

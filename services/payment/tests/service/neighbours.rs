@@ -1,4 +1,4 @@
-//! A basket and a product service that say what a test tells them to.
+//! A basket and a stock service that say what a test tells them to.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use shop_proto::basket::v1 as basket;
 use shop_proto::basket::v1::basket_service_server::{BasketService, BasketServiceServer};
 use shop_proto::common::v1::Money;
 use shop_proto::product::v1 as product;
-use shop_proto::product::v1::product_service_server::{ProductService, ProductServiceServer};
+use shop_proto::product::v1::stock_service_server::{StockService, StockServiceServer};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -35,7 +35,7 @@ impl Neighbours {
         let address = listener.local_addr().expect("has an address");
         let server = tonic::transport::Server::builder()
             .add_service(BasketServiceServer::new(self.clone()))
-            .add_service(ProductServiceServer::new(self.clone()))
+            .add_service(StockServiceServer::new(self.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::task::spawn(server);
         address
@@ -135,7 +135,7 @@ impl BasketService for Neighbours {
 }
 
 #[tonic::async_trait]
-impl ProductService for Neighbours {
+impl StockService for Neighbours {
     async fn reserve_stock(
         &self,
         request: Request<product::ReserveStockRequest>,
@@ -152,41 +152,6 @@ impl ProductService for Neighbours {
         &self,
         _: Request<product::ReleaseStockRequest>,
     ) -> Result<Response<product::ReleaseStockResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn create_product(
-        &self,
-        _: Request<product::CreateProductRequest>,
-    ) -> Result<Response<product::CreateProductResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn get_product(
-        &self,
-        _: Request<product::GetProductRequest>,
-    ) -> Result<Response<product::GetProductResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn get_products(
-        &self,
-        _: Request<product::GetProductsRequest>,
-    ) -> Result<Response<product::GetProductsResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn update_product(
-        &self,
-        _: Request<product::UpdateProductRequest>,
-    ) -> Result<Response<product::UpdateProductResponse>, Status> {
-        Err(Status::unimplemented(""))
-    }
-
-    async fn delete_product(
-        &self,
-        _: Request<product::DeleteProductRequest>,
-    ) -> Result<Response<product::DeleteProductResponse>, Status> {
         Err(Status::unimplemented(""))
     }
 }

@@ -1,6 +1,20 @@
-//! Who may do what. An operation without a row here is for nobody.
+//! Who may do what with products and their stock. An operation without a row here is for nobody.
 
-use shop_identity::Rule;
+use shop_identity::{Access, Role, Rule, Who};
+
+/// Everybody reads the catalogue.
+const READ: Access = Access::Open;
+const CHANGE: Access = Access::Only(&[Who::Has(Role::Catalogue)]);
+/// A reservation belongs to a payment.
+const STOCK: Access = Access::Only(&[Who::Service("payment")]);
 
 /// Every operation.
-pub(crate) const ACCESS: &[Rule] = &[];
+pub(crate) const ACCESS: &[Rule] = &[
+    Rule::new("GET /products", "shop.product.v1.ProductService/GetProducts", READ),
+    Rule::new("GET /products/{id}", "shop.product.v1.ProductService/GetProduct", READ),
+    Rule::new("POST /products", "shop.product.v1.ProductService/CreateProduct", CHANGE),
+    Rule::new("PUT /products/{id}", "shop.product.v1.ProductService/UpdateProduct", CHANGE),
+    Rule::new("DELETE /products/{id}", "shop.product.v1.ProductService/DeleteProduct", CHANGE),
+    Rule::new("", "shop.product.v1.StockService/ReserveStock", STOCK),
+    Rule::new("", "shop.product.v1.StockService/ReleaseStock", STOCK),
+];

@@ -1,4 +1,4 @@
-//! The catalogue over gRPC: the same commands, the same codes, and the stock side of a checkout.
+//! The catalogue over gRPC: the same commands, the same codes.
 
 use shop_fault::Fault;
 use shop_input::invalid_parameter;
@@ -10,17 +10,16 @@ use shop_proto::timestamp;
 use shop_rpc::idempotency::{Call, key, once};
 use shop_rpc::status;
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 
 use super::Api;
 use super::listing::Asked;
 use super::view::canonical;
-use crate::domain::{Direction, Draft, Filter, Line, Order, Price, Product, Sort, thousandths};
+use crate::domain::{Direction, Draft, Filter, Order, Price, Product, Sort, thousandths};
 
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 100;
 
-type Answer<T> = Result<Response<T>, Status>;
+pub(super) type Answer<T> = Result<Response<T>, Status>;
 
 /// The service `shop.product.v1.ProductService`.
 #[derive(Clone)]
@@ -81,25 +80,6 @@ impl ProductService for ProductGrpc {
         self.0.commands.delete(request.id, &request.expected_version.into()).await.map_err(status)?;
         Ok(Response::new(proto::DeleteProductResponse {}))
     }
-
-    async fn reserve_stock(&self, request: Request<proto::ReserveStockRequest>) -> Answer<proto::ReserveStockResponse> {
-        let request = request.into_inner();
-        let id = reservation_id(&request.reservation_id)?;
-        let line = |line: proto::StockLine| Line { product: line.product_id, quantity: line.quantity.into() };
-        let lines = request.lines.into_iter().map(line).collect();
-        let created = self.0.commands.reserve(id, lines).await.map_err(status)?;
-        Ok(Response::new(proto::ReserveStockResponse { created }))
-    }
-
-    async fn release_stock(&self, request: Request<proto::ReleaseStockRequest>) -> Answer<proto::ReleaseStockResponse> {
-        let id = reservation_id(&request.into_inner().reservation_id)?;
-        let released = self.0.commands.release(id).await.map_err(status)?;
-        Ok(Response::new(proto::ReleaseStockResponse { released }))
-    }
-}
-
-fn reservation_id(text: &str) -> Result<Uuid, Status> {
-    shop_input::read("reservation_id", text).map_err(|wrong| status(Fault::invalid(vec![wrong])))
 }
 
 fn asked(request: proto::GetProductsRequest) -> Result<Asked, Fault> {

@@ -55,7 +55,7 @@ async fn a_purchase_and_its_refund_move_stock_once_however_often_they_are_told()
     let payment = Uuid::new_v4();
     let lines = vec![StockLine { product_id: id, quantity: 3 }];
     let reserve = ReserveStockRequest { reservation_id: payment.to_string(), lines };
-    service.grpc.reserve_stock(reserve).await.expect("is held");
+    service.stock.reserve_stock(reserve).await.expect("is held");
     assert_eq!(numbers(&service.product(id).await), [7, 4, 0]);
 
     let sold = [stock(id, 3, StockOperation::Decrease, payment), completed(payment, id, 3)].map(|event| event.encode());

@@ -73,7 +73,7 @@ async fn what_is_wrong_with_a_request_is_named_field_by_field() {
     let fault = shop_rpc::fault(refused);
     let fields: Vec<_> = fault.fields().iter().map(|field| field.field.as_str()).collect();
     assert_eq!(fields, ["name", "category", "price"]);
-    let refused = service.grpc.release_stock(ReleaseStockRequest { reservation_id: "x".to_owned() }).await;
+    let refused = service.stock.release_stock(ReleaseStockRequest { reservation_id: "x".to_owned() }).await;
     assert_eq!(codes(refused.expect_err("no id")), (Code::InvalidArgument, "validation_failed".to_owned()));
     service.stop().await;
 }
@@ -122,7 +122,7 @@ async fn a_checkout_holds_stock_and_gives_it_back() {
     let mut service = Running::start().await;
     let id = add(&mut service, "desk", 7).await;
     let reservation = Uuid::new_v4();
-    let mut held = async |quantity| service.grpc.reserve_stock(reserve(reservation, id, quantity)).await;
+    let mut held = async |quantity| service.stock.reserve_stock(reserve(reservation, id, quantity)).await;
     assert!(held(3).await.expect("is held").into_inner().created);
     assert!(!held(3).await.expect("stands already").into_inner().created);
     assert_eq!(
@@ -136,9 +136,9 @@ async fn a_checkout_holds_stock_and_gives_it_back() {
     assert_eq!((status, &problem["code"]), (409, &"product_reserved".into()));
 
     let release = || ReleaseStockRequest { reservation_id: reservation.to_string() };
-    assert!(service.grpc.release_stock(release()).await.expect("is released").into_inner().released);
-    assert!(!service.grpc.release_stock(release()).await.expect("a repeat").into_inner().released);
-    let late = service.grpc.reserve_stock(reserve(reservation, id, 3)).await.expect_err("is closed");
+    assert!(service.stock.release_stock(release()).await.expect("is released").into_inner().released);
+    assert!(!service.stock.release_stock(release()).await.expect("a repeat").into_inner().released);
+    let late = service.stock.reserve_stock(reserve(reservation, id, 3)).await.expect_err("is closed");
     assert_eq!(codes(late), (Code::FailedPrecondition, "reservation_closed".to_owned()));
     assert_eq!(service.product(id).await["available_quantity"], 7);
     service.stop().await;
@@ -148,7 +148,7 @@ async fn a_checkout_holds_stock_and_gives_it_back() {
 async fn the_short_lines_come_as_violations() {
     let mut service = Running::start().await;
     let id = add(&mut service, "desk", 2).await;
-    let short = service.grpc.reserve_stock(reserve(Uuid::new_v4(), id, 3)).await.expect_err("is short");
+    let short = service.stock.reserve_stock(reserve(Uuid::new_v4(), id, 3)).await.expect_err("is short");
     assert_eq!(short.code(), Code::FailedPrecondition);
     let fault = shop_rpc::fault(short);
     assert_eq!(fault.code(), "insufficient_stock");

@@ -9,6 +9,7 @@ use shop_config::{Database, Grpc, Http};
 use shop_events::{MemoryBus, RetryPolicy};
 use shop_product::{Config, Product};
 use shop_proto::product::v1::product_service_client::ProductServiceClient;
+use shop_proto::product::v1::stock_service_client::StockServiceClient;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use shop_testing::Api;
@@ -25,6 +26,8 @@ pub(crate) struct Running {
     pub(crate) api: Api,
     /// Its gRPC side.
     pub(crate) grpc: ProductServiceClient<Channel>,
+    /// Its stock, over gRPC.
+    pub(crate) stock: StockServiceClient<Channel>,
     /// Where its events come from.
     pub(crate) bus: Arc<MemoryBus>,
     /// Where its dead letters go, and its store is.
@@ -59,7 +62,8 @@ impl Running {
         let channel = Channel::from_shared(format!("http://{}", product.grpc_addr())).expect("a URL").connect_lazy();
         let mut serving = JoinSet::new();
         serving.spawn(product.run(shutdown.clone()));
-        Self { api, grpc: ProductServiceClient::new(channel), bus, folder, shutdown, serving }
+        let (grpc, stock) = (ProductServiceClient::new(channel.clone()), StockServiceClient::new(channel));
+        Self { api, grpc, stock, bus, folder, shutdown, serving }
     }
 
     /// Adds a product and says its id.
