@@ -16,7 +16,7 @@ const COMMON: [Rule; 11] = [
     Rule::new("GET /metrics", "", Access::Open),
     Rule::new("GET /openapi.json", "", Access::Open),
     Rule::new("GET /docs", "", Access::Open),
-    Rule::new("GET /docs/{**file}", "", Access::Open),
+    Rule::new("GET /docs/{part}", "", Access::Open),
     Rule::new("", "grpc.health.v1.Health/Check", Access::Open),
     Rule::new("", "grpc.health.v1.Health/Watch", Access::Open),
     Rule::new("", "grpc.reflection.v1.ServerReflection/ServerReflectionInfo", REFLECTION),
