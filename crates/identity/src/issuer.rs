@@ -263,7 +263,7 @@ impl Issuer {
                     changed();
                 }
                 self.good_until.store(until, Ordering::Release);
-                max_age.max(cooldown)
+                max_age.min(max_stale / 2).max(cooldown)
             }
             Err(error) => {
                 let issuer = self.name();

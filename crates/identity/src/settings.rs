@@ -275,7 +275,12 @@ impl IdentitySettings {
         let leeway = self.leeway.get().as_secs();
         p.ensure(leeway <= 600, "leeway", "use at most 10m: tokens that expired are good for so long");
         p.ensure(!self.cooldown.is_zero(), "cooldown", "must be more than 0");
-        p.ensure(!self.max_stale.is_zero(), "max_stale", "must be more than 0");
+        let least = self.cooldown.get().saturating_mul(2).max(std::time::Duration::from_secs(2));
+        p.ensure(
+            self.max_stale.get() >= least,
+            "max_stale",
+            "use two cooldowns at least, and 2s: keys are asked for meanwhile",
+        );
         if let Some(Err(error)) = self.revoked_file.as_deref().map(revoked::read) {
             p.add("revoked_file", error);
         }
