@@ -8,6 +8,8 @@
 # and a server also start, ready and url. scripts/test tries `missing` of each.
 
 ALL_SERVERS=(postgres mariadb redis kafka)
+# It comes from npm. Where nothing can be installed, nobody wants it.
+[[ ${SHOP_TEST_OIDC_ISSUER:-} == off ]] || ALL_SERVERS+=(oidc)
 TOOLS=(programs h2spec chromium aiosmtpd openmetrics clients schemathesis)
 
 for part in "${ALL_SERVERS[@]}" "${TOOLS[@]}"; do

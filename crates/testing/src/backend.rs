@@ -176,12 +176,22 @@ pub fn schemathesis() -> Option<std::path::PathBuf> {
 /// be installed there, `off` says so, and that nobody wants it.
 #[must_use]
 pub fn clients() -> Option<String> {
-    let folder = server("SHOP_TEST_CLIENTS", "generator of clients")?;
-    if folder == "off" {
-        stderr().write_all(b"SKIPPED: no clients are made (SHOP_TEST_CLIENTS=off)\n").ok();
+    unless_off("SHOP_TEST_CLIENTS", "generator of clients")
+}
+
+/// The name (`iss`) of an OpenID provider whose keys change by `POST /rotate`; `off` says that it is not wanted.
+#[must_use]
+pub fn oidc() -> Option<String> {
+    unless_off("SHOP_TEST_OIDC_ISSUER", "OpenID provider")
+}
+
+fn unless_off(variable: &str, name: &str) -> Option<String> {
+    let found = server(variable, name)?;
+    if found == "off" {
+        stderr().write_all(format!("SKIPPED: no {name} ({variable}=off)\n").as_bytes()).ok();
         return None;
     }
-    Some(folder)
+    Some(found)
 }
 
 /// Whether a missing server fails the tests that need it.
