@@ -12,7 +12,7 @@ use jsonwebtoken::{Algorithm, get_current_timestamp};
 use shop_config::WatchedFile;
 use tokio::time::sleep;
 
-use crate::bearer::bearer;
+use crate::bearer::{bearer, is_compact_jws};
 use crate::claims::Claims;
 use crate::issuer::{Checked, Issuer};
 use crate::memory::{Hash, Memory};
@@ -94,10 +94,19 @@ impl Authenticator {
     pub async fn of(&self, headers: &HeaderMap) -> Result<Option<Arc<Principal>>, Refusal> {
         match bearer(headers)? {
             None => Ok(None),
-            Some(token) => match self.known(token) {
-                Some(principal) => Ok(Some(principal)),
-                None => self.check(token).await.map(Some),
-            },
+            Some(token) => self.found(token).await.map(Some),
+        }
+    }
+
+    /// Whose a token is that came by another way than the header for it.
+    pub async fn whose(&self, token: &str) -> Result<Arc<Principal>, Refusal> {
+        if is_compact_jws(token) { self.found(token).await } else { Err(Refusal::Invalid) }
+    }
+
+    async fn found(&self, token: &str) -> Result<Arc<Principal>, Refusal> {
+        match self.known(token) {
+            Some(principal) => Ok(principal),
+            None => self.check(token).await,
         }
     }
 

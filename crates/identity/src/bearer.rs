@@ -23,7 +23,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
 }
 
 /// Whether it has three parts of base64url without padding: not five, which would be encrypted.
-fn is_compact_jws(token: &str) -> bool {
+pub(crate) fn is_compact_jws(token: &str) -> bool {
     let mut dots = 0;
     let plain = token.bytes().all(|byte| {
         dots += usize::from(byte == b'.');

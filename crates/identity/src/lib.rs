@@ -37,6 +37,7 @@ mod command;
 mod credential;
 mod fetch;
 mod guard;
+mod guest;
 mod issuer;
 mod keys;
 mod memory;

@@ -100,7 +100,7 @@ impl Signer {
 
     /// A token for a new guest.
     pub fn guest(&self) -> Guest {
-        let user = format!("{GUEST}{}", SystemClock.new_id().simple());
+        let user = crate::guest::new_name();
         let token = self.sign(&user, AUDIENCE, GUEST_LIFETIME, &json!({ "guest": true }));
         Guest { user, token, lifetime: GUEST_LIFETIME }
     }

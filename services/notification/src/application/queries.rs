@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shop_page::Slice;
 use uuid::Uuid;
 
-use crate::domain::{Channel, Endpoint, Filter, Notification, Preferences, Result, Store, Waiting};
+use crate::domain::{Channel, Endpoint, Error, Filter, Notification, Preferences, Result, Store, Waiting};
 
 /// Everything that can be asked.
 #[derive(Clone)]
@@ -19,9 +19,10 @@ impl Queries {
         Self { store }
     }
 
-    /// One notification.
-    pub(crate) async fn notification(&self, id: Uuid) -> Result<Notification> {
-        self.store.get(id).await
+    /// One notification; of `owner`'s alone, if there is one: others' are not there.
+    pub(crate) async fn notification(&self, id: Uuid, owner: Option<&str>) -> Result<Notification> {
+        let found = self.store.get(id).await?;
+        if owner.is_none_or(|owner| owner == found.user_id) { Ok(found) } else { Err(Error::NotFound(id)) }
     }
 
     /// A page of notifications, the newest first.

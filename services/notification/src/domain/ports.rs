@@ -19,6 +19,8 @@ pub(crate) type Change<'a, T> = &'a (dyn Fn(&mut T) -> Result<()> + Sync);
 /// Which notifications to list.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {
+    /// Only what belongs to this user, whoever is asked for.
+    pub(crate) owner: Option<String>,
     /// Only this user's.
     pub(crate) user_id: Option<String>,
     /// Only with this status.

@@ -115,6 +115,10 @@ async fn lists_are_filtered_and_paged_newest_first(store: &dyn Store) {
     let count = |filter: Filter| async move { all(store, &filter).await.len() };
     assert_eq!(count(Filter::default()).await, 9);
     assert_eq!(count(Filter { user_id: Some("ada".to_owned()), ..Filter::default() }).await, 6);
+    // Who reaches his own alone gets nothing of others, whoever he asks for.
+    let owner = Some("ada".to_owned());
+    assert_eq!(count(Filter { owner: owner.clone(), ..Filter::default() }).await, 6);
+    assert_eq!(count(Filter { owner, user_id: Some("bob".to_owned()), ..Filter::default() }).await, 0);
     // No address: the e-mails are skipped.
     assert_eq!(count(Filter { status: Some(Status::Skipped), ..Filter::default() }).await, 3);
     let both = Filter { user_id: Some("ada".to_owned()), channel: Some(Channel::Log), ..Filter::default() };

@@ -154,6 +154,7 @@ impl<E: Engine> Sql<E> {
 
     async fn page(&self, filter: &Filter, after: Option<Uuid>, limit: usize) -> Tried<Slice<Notification, Uuid>> {
         let texts = [
+            ("user_id", filter.owner.as_deref()),
             ("user_id", filter.user_id.as_deref()),
             ("status", filter.status.map(Status::as_str)),
             ("channel", filter.channel.map(Channel::as_str)),

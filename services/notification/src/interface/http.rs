@@ -6,6 +6,7 @@ use salvo::oapi::ToParameters;
 use salvo::writing::Json;
 use salvo::{Depot, Request, Response, Router, Writer};
 use serde::Deserialize;
+use shop_identity::Caller;
 use shop_page::{Cursor, Limit};
 use shop_web::idempotency;
 use shop_web::page::{CursorText, Page, PageQuery, PageSize};
@@ -83,7 +84,10 @@ impl Api {
     ))]
     async fn list(&self, query: Query<ListQuery>) -> Result<Json<Page<NotificationView>>, Problem> {
         let ListQuery { user_id, status, channel, limit, cursor } = query.0;
-        let filter = Filter { user_id: user_id.map(|user| user.to_string()), status, channel };
+        let caller = Caller::current();
+        let asked = user_id.as_ref().map(UserId::as_str);
+        let user_id = asked.map(|user| caller.named(Some(user)).unwrap_or(user).to_owned());
+        let filter = Filter { owner: caller.confined_to().map(str::to_owned), user_id, status, channel };
         let scope = format!("notifications {filter:?}");
         let after = cursor.map(|cursor| Cursor::decode(&scope, &cursor)).transpose()?;
         let listed = self.queries.notifications(&filter, after, limit.get() as usize).await?;
@@ -99,7 +103,7 @@ impl Api {
             (status_code = 404, description = "`notification_not_found`")),
     ))]
     async fn show(&self, id: Path<Uuid>, res: &mut Response) -> Result<Json<NotificationView>, Problem> {
-        let notification = self.queries.notification(id.0).await?;
+        let notification = self.queries.notification(id.0, Caller::current().confined_to()).await?;
         etag::set(res, notification.version);
         Ok(Json(notification.into()))
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use shop_clock::{Clock as _, SystemClock};
 use shop_config::{Database, Http};
 use shop_events::{Bus, Context, Envelope, Event, Item, MemoryBus, PaymentCompleted, RetryPolicy};
+use shop_identity::IdentitySettings;
 use shop_notification::Config;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
@@ -31,8 +32,9 @@ pub(crate) struct Running {
 /// Settings under which a test is over soon, and may send to itself.
 pub(crate) fn quick(folder: &Path) -> Config {
     let url = format!("sqlite://{}", folder.join("notification.db").display());
+    let http = Http { host: LOCAL, ..Http::on(0) };
     let mut config =
-        Config { http: Http { host: LOCAL, ..Http::on(0) }, database: Database::at(&url), ..Config::default() };
+        Config { http, database: Database::at(&url), identity: IdentitySettings::off(), ..Config::default() };
     (config.webhook.allow_private, config.webhook.allow_http) = (true, true);
     config.delivery.interval = shop_config::Duration::millis(20);
     config.delivery.first_pause = shop_config::Duration::millis(10);
