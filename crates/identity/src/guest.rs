@@ -5,6 +5,11 @@ use shop_clock::{Clock, SystemClock};
 use crate::signer::{GUEST, GUEST_LIFETIME, Guest};
 use crate::{Identity, Kind, Refusal};
 
+/// Whether this is the name of a guest, which nobody else can have.
+pub fn is_guest(name: &str) -> bool {
+    name.starts_with(GUEST)
+}
+
 /// The name of a new guest.
 pub(crate) fn new_name() -> String {
     format!("{GUEST}{}", SystemClock.new_id().simple())
@@ -23,7 +28,7 @@ impl Identity {
     /// The name of the guest whose token this is. What is no guest's is [`Refusal::Invalid`].
     pub async fn guest(&self, token: &str) -> Result<String, Refusal> {
         let Some(authenticator) = &self.authenticator else {
-            return token.starts_with(GUEST).then(|| token.to_owned()).ok_or(Refusal::Invalid);
+            return is_guest(token).then(|| token.to_owned()).ok_or(Refusal::Invalid);
         };
         let principal = authenticator.whose(token).await?;
         if principal.kind == Kind::Guest { Ok(principal.user.to_string()) } else { Err(Refusal::Invalid) }

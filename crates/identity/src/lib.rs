@@ -55,6 +55,7 @@ pub use bearer::bearer;
 pub use command::TokenFlags;
 pub use credential::Credential;
 pub use guard::Guard;
+pub use guest::is_guest;
 pub use principal::{Kind, Principal, Role, Roles};
 pub use refusal::Refusal;
 pub use settings::{IdentitySettings, Internal, Mode, Provider};

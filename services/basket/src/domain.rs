@@ -2,6 +2,7 @@
 
 mod basket;
 mod error;
+mod merge;
 mod ports;
 mod refresh;
 

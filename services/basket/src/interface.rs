@@ -4,12 +4,14 @@ mod access;
 mod events;
 mod fields;
 mod grpc;
+mod guests;
 mod http;
 
 use std::sync::Arc;
 
 use shop_clock::SharedClock;
 use shop_idempotency::Store;
+use shop_identity::Identity;
 
 use crate::application::{Commands, Queries};
 
@@ -30,4 +32,6 @@ pub struct Api {
     pub(crate) keys: Arc<dyn Store>,
     /// Makes ids for requests without a key.
     pub(crate) clock: SharedClock,
+    /// Makes guests, and knows them again.
+    pub(crate) identity: Identity,
 }

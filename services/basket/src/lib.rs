@@ -80,6 +80,7 @@ impl Basket {
             queries: Queries::new(opened.store),
             keys: opened.keys,
             clock: clock.clone(),
+            identity: identity.clone(),
         };
         let commands = api.commands.clone();
         let events = interface::subscriptions(&commands)

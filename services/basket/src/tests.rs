@@ -3,6 +3,7 @@
 
 mod catalog;
 mod hostile;
+mod merge;
 mod refresh;
 mod routes;
 
@@ -16,6 +17,7 @@ use serde_json::Value;
 use shop_clock::ManualClock;
 use shop_config::{Http, Redis};
 use shop_idempotency::LEASE;
+use shop_identity::{Identity, IdentitySettings};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use shop_web::Health;
@@ -47,7 +49,8 @@ impl Stage {
         let day = Duration::from_hours(24);
         let commands = Commands::new(opened.store.clone(), shelf.clone(), clock.clone(), day);
         let queries = Queries::new(opened.store.clone());
-        let api = Api { commands: commands.clone(), queries, keys: opened.keys, clock: clock.clone() };
+        let identity = Identity::open(&IdentitySettings::off(), "basket").expect("is off");
+        let api = Api { commands: commands.clone(), queries, keys: opened.keys, clock: clock.clone(), identity };
         let parts = shop_web::Parts {
             about: interface::ABOUT,
             metrics: Metrics::new("basket-service"),

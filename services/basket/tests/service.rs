@@ -1,5 +1,7 @@
 //! The whole service on ports of its own, beside a product service that tests play.
 
+#[path = "service/access.rs"]
+mod access;
 #[path = "service/product.rs"]
 mod product;
 
@@ -11,6 +13,7 @@ use serde_json::json;
 use shop_basket::{Basket, Config};
 use shop_config::{Grpc, Http, Neighbour, Redis};
 use shop_events::{BasketCleared, BasketLine, Bus, Context, Envelope, Event, MemoryBus};
+use shop_identity::IdentitySettings;
 use shop_proto::basket::v1 as proto;
 use shop_proto::basket::v1::BasketChangeKind::{Availability, Gone, Price};
 use shop_proto::basket::v1::basket_service_client::BasketServiceClient;
@@ -43,17 +46,17 @@ impl Running {
     async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let url = format!("sqlite://{}", folder.path().join("basket.db").display());
-        Self::start_on(Redis::at(&url), folder).await
+        Self::start_on(Redis::at(&url), IdentitySettings::off(), folder).await
     }
 
-    async fn start_on(redis: Redis, folder: TempDir) -> Self {
+    async fn start_on(redis: Redis, identity: IdentitySettings, folder: TempDir) -> Self {
         let shelf = Shelf::serve().await;
         let timeout = shop_config::Duration::millis(500);
         let product = Neighbour { timeout, ..Neighbour::at(shelf.address().to_string()) };
         // A spare connection of the client that never sent a byte would hold up the end for so long.
         let header_timeout = shop_config::Duration::millis(500);
         let (http, grpc) = (Http { header_timeout, ..Http::on(0) }, Grpc::on(0));
-        let config = Config { http, grpc, redis, product, ..Config::default() };
+        let config = Config { http, grpc, redis, product, identity, ..Config::default() };
         let (bus, shutdown) = (Arc::new(MemoryBus::new(None)), Shutdown::new());
         let metrics = Metrics::new("basket-service");
         let doors = Doors::of_process(&config.http, &config.grpc).await.expect("two ports");
@@ -203,7 +206,7 @@ async fn a_product_service_that_stumbles_is_asked_again_and_one_that_is_down_is_
 async fn fifty_buyers_in_one_basket_lose_nothing_on_redis() {
     let Some(keys) = shop_testing::backend::redis().await else { return };
     let redis = Redis { key_prefix: keys.prefix().to_owned(), ..Redis::at(&keys.url()) };
-    let service = Running::start_on(redis, tempfile::tempdir().expect("a folder")).await;
+    let service = Running::start_on(redis, IdentitySettings::off(), tempfile::tempdir().expect("a folder")).await;
     service.shelf.set(1, |product| product.available_quantity = 100);
     let adding = (0..50).map(|_| service.add(1, 1));
     for (status, body) in futures_util::future::join_all(adding).await {
@@ -266,7 +269,10 @@ async fn every_operation_minds_what_is_expected() {
     service.add(1, 2).await;
     let (basket, items, item) =
         ("/baskets/{user_id}", "/baskets/{user_id}/items", "/baskets/{user_id}/items/{product_id}");
+    let merge = "/baskets/{user_id}/merge";
     let operations = [
+        Operation::new(Method::POST, "/guests", "/guests"),
+        Operation::new(Method::POST, merge, "/baskets/ann/merge").with(json!({ "guest_token": "guest-1" })),
         Operation::new(Method::POST, "/baskets", "/baskets").with(json!({ "user_id": "ann" })),
         Operation::new(Method::GET, basket, "/baskets/ann"),
         Operation::new(Method::POST, items, "/baskets/ann/items").with(json!({ "product_id": 2, "quantity": 1 })),

@@ -1,5 +1,7 @@
 //! Changing baskets: look the product up, then apply one rule of the basket as a change of the store.
 
+mod merge;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shop_clock::SharedClock;
@@ -7,6 +9,8 @@ use time::Duration;
 use uuid::Uuid;
 
 use crate::domain::{Basket, Baskets, Catalog, Difference, Error, Expected, Product, Quantity, UserId};
+
+pub(crate) use merge::Merge;
 
 /// Every change, one method each.
 #[derive(Clone)]
@@ -102,10 +106,7 @@ impl Commands {
         let product = self.product(product).await?;
         let (fresh, line, now) = (self.fresh(&user), self.clock.new_id(), self.clock.now());
         let change = |slot: &mut Option<Basket>| {
-            if !expected.admits(slot.as_ref().map(|basket| basket.version)) {
-                return Err(Error::VersionMismatch);
-            }
-            let basket = slot.get_or_insert_with(|| fresh.clone());
+            let basket = self::expected(slot, &expected, &fresh)?;
             basket.add(&product, quantity, line, now)?;
             basket.touch(now, self.ttl);
             Ok(())
@@ -171,6 +172,7 @@ impl Commands {
         let differences = Mutex::new(Vec::new());
         let change = |slot: &mut Option<Basket>| {
             let basket = slot.as_mut().ok_or_else(none)?;
+            basket.expect(&Expected::default())?;
             let before = basket.lines.clone();
             let different = basket.refresh(&asked, &found)?;
             if basket.lines != before {
@@ -212,4 +214,14 @@ impl Commands {
     async fn product(&self, id: i64) -> Result<Product, Error> {
         self.catalog.product(id).await?.ok_or(Error::NoProduct(id))
     }
+}
+
+/// The basket that is there, in the state the caller expects, or the fresh one if he expects none.
+fn expected<'a>(slot: &'a mut Option<Basket>, expected: &Expected, fresh: &Basket) -> Result<&'a mut Basket, Error> {
+    match slot {
+        Some(basket) => basket.expect(expected)?,
+        None if expected.admits(None) => {}
+        None => return Err(Error::VersionMismatch),
+    }
+    Ok(slot.get_or_insert_with(|| fresh.clone()))
 }

@@ -24,6 +24,8 @@ pub(crate) struct Basket {
     /// Grows with every change. Starts at the millisecond of making, so that the basket a user gets after a
     /// removed or expired one does not repeat a version that a client may still hold.
     pub(crate) version: i64,
+    /// Whose basket the lines are on their way to. Until they are there nobody changes them.
+    pub(crate) merging_into: Option<UserId>,
 }
 
 /// One product in a basket.
@@ -89,7 +91,16 @@ impl Basket {
     /// An empty basket made at `now`.
     pub(crate) fn new(id: Uuid, user: UserId, now: OffsetDateTime, ttl: Duration) -> Self {
         let version = i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
-        Self { id, user, lines: Vec::new(), created_at: now, updated_at: now, expires_at: now + ttl, version }
+        Self {
+            id,
+            user,
+            lines: Vec::new(),
+            created_at: now,
+            updated_at: now,
+            expires_at: now + ttl,
+            version,
+            merging_into: None,
+        }
     }
 
     /// The currency of every line; that of the shop while there is none.
@@ -171,9 +182,12 @@ impl Basket {
         }
     }
 
-    /// Refuses a caller who expects another version.
+    /// Refuses a caller who expects another version, and everybody while the lines are on their way.
     pub(crate) fn expect(&self, expected: &Expected) -> Result<(), Error> {
-        if expected.admits(self.version) { Ok(()) } else { Err(Error::VersionMismatch) }
+        if !expected.admits(self.version) {
+            return Err(Error::VersionMismatch);
+        }
+        if self.merging_into.is_some() { Err(Error::Merging(self.user.clone())) } else { Ok(()) }
     }
 
     /// Marks the basket as changed at `now`: a new version, and the expiry slides.
@@ -205,7 +219,7 @@ impl Basket {
             .try_fold(Money::zero(self.currency()), |sum, line| Ok(sum.checked_add(line.checked_subtotal()?)?))
     }
 
-    fn line(&self, product: i64) -> Option<&Line> {
+    pub(super) fn line(&self, product: i64) -> Option<&Line> {
         self.lines.iter().find(|line| line.product == product)
     }
 

@@ -55,6 +55,9 @@ pub(crate) enum Error {
     /// So many change this basket at once that every attempt lost.
     #[error("the basket of user {0} is being changed by too many at once")]
     Contended(UserId),
+    /// The lines are on their way into the basket of somebody who signed in.
+    #[error("the basket of {0} is being merged into another: try again, or repeat the merge if it failed")]
+    Merging(UserId),
     /// A store or a neighbour failed.
     #[error(transparent)]
     Outside(#[from] Fault),
@@ -91,6 +94,7 @@ impl From<Error> for Fault {
             Error::TotalOutOfRange => fault(Kind::Conflict, "total_out_of_range"),
             Error::VersionMismatch => fault(Kind::Precondition, "precondition_failed"),
             Error::Contended(_) => fault(Kind::Busy, "basket_contended").with_retry_after(Duration::from_secs(1)),
+            Error::Merging(_) => fault(Kind::Busy, "basket_merging").with_retry_after(Duration::from_secs(1)),
         }
     }
 }

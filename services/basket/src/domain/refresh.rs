@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use shop_money::Money;
 
-use super::{Basket, Error, Product};
+use super::{Basket, Error, Line, Product};
 
 /// One difference between a line as the user last saw it and the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,18 +69,25 @@ impl Basket {
                     }
                     line.update(product);
                 }
-                _ => differences.push(Difference {
-                    product: line.product,
-                    name: line.name.clone(),
-                    quantity: line.quantity.get(),
-                    available: 0,
-                    finding: Finding::Gone,
-                }),
+                _ => differences.push(line.gone()),
             }
             kept.is_some()
         });
         self.checked_total()?;
         Ok(differences)
+    }
+}
+
+impl Line {
+    /// That it is no longer sold, or not in the basket's currency.
+    pub(super) fn gone(&self) -> Difference {
+        Difference {
+            product: self.product,
+            name: self.name.clone(),
+            quantity: self.quantity.get(),
+            available: 0,
+            finding: Finding::Gone,
+        }
     }
 }
 

@@ -18,6 +18,8 @@ struct Document {
     updated_at: i64,
     expires_at: i64,
     lines: Vec<LineDocument>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    merging_into: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,6 +52,7 @@ pub(super) fn write(basket: &Basket) -> Result<String, Fault> {
         updated_at: millis(basket.updated_at),
         expires_at: millis(basket.expires_at),
         lines: lines.collect(),
+        merging_into: basket.merging_into.as_ref().map(UserId::to_string),
     };
     serde_json::to_string(&document).map_err(Fault::internal)
 }
@@ -76,6 +79,7 @@ pub(super) fn read(user: &UserId, text: &str) -> Result<Basket, Fault> {
         updated_at: from_millis(document.updated_at),
         expires_at: from_millis(document.expires_at),
         version: document.version,
+        merging_into: document.merging_into.map(UserId::stored),
     })
 }
 

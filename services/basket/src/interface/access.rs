@@ -12,6 +12,7 @@ const CHANGE: Access = Access::Owner(&[]);
 
 /// Every operation.
 pub(crate) const ACCESS: &[Rule] = &[
+    Rule::new("POST /guests", "shop.basket.v1.BasketService/CreateGuest", Access::Open),
     Rule::new("POST /baskets", "shop.basket.v1.BasketService/CreateBasket", CHANGE),
     Rule::new("GET /baskets/{user_id}", "shop.basket.v1.BasketService/GetBasket", READ).or_else(missing),
     Rule::new("DELETE /baskets/{user_id}", "shop.basket.v1.BasketService/DeleteBasket", CHANGE).or_else(missing),
@@ -21,6 +22,7 @@ pub(crate) const ACCESS: &[Rule] = &[
         .or_else(missing),
     Rule::new("DELETE /baskets/{user_id}/items/{product_id}", "shop.basket.v1.BasketService/RemoveItem", CHANGE)
         .or_else(missing),
+    Rule::new("POST /baskets/{user_id}/merge", "shop.basket.v1.BasketService/MergeBasket", CHANGE).or_else(missing),
 ];
 
 /// What is heard of the basket of a user who has none; of what is no user, what the operation would say.

@@ -1,10 +1,13 @@
 //! The checks of what clients send, the same for HTTP and gRPC.
 
 use shop_fault::Fault;
-use shop_identity::Caller;
+use shop_identity::{Caller, Refusal};
 
 use crate::application::Target;
 use crate::domain::{Quantity, UserId};
+
+/// Where the token of a guest is.
+const GUEST: &str = "guest_token";
 
 /// Turns what a client sent into domain types, noting every field that is not valid, so that all are told at once.
 #[derive(Debug, Default)]
@@ -14,6 +17,21 @@ impl Fields {
     /// A user id; `me` and the empty one are the caller's own.
     pub(crate) fn user(&mut self, text: &str) -> Option<UserId> {
         self.0.id("user_id", Caller::current().named(Some(text.trim())).unwrap_or_default())
+    }
+
+    /// The name of the guest whom a token is of.
+    pub(crate) fn guest(&mut self, name: &str) -> Option<UserId> {
+        self.0.id(GUEST, name)
+    }
+
+    /// That a token is of no guest.
+    pub(crate) fn no_guest(&mut self, refusal: Refusal) -> Option<UserId> {
+        let message = match refusal {
+            Refusal::Expired => "has expired: start another guest",
+            _ => "must be the token of a guest of this shop",
+        };
+        self.0.refuse(GUEST, "invalid", message);
+        None
     }
 
     /// A product id.

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::Api;
 use super::fields::Fields;
-use crate::application::{AddItem, SetQuantity};
+use crate::application::{AddItem, Merge, SetQuantity};
 use crate::domain::{Basket, Difference, Error, Expected, Finding, Line, UserId};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -29,6 +29,16 @@ impl BasketGrpc {
 
 #[tonic::async_trait]
 impl BasketService for BasketGrpc {
+    async fn create_guest(&self, _request: Request<proto::CreateGuestRequest>) -> Answer<proto::CreateGuestResponse> {
+        let guest = self.0.new_guest().map_err(status)?;
+        Ok(Response::new(proto::CreateGuestResponse {
+            user_id: guest.user,
+            access_token: guest.token,
+            token_type: "Bearer".to_owned(),
+            expires_in: i64::try_from(guest.lifetime.as_secs()).unwrap_or(i64::MAX),
+        }))
+    }
+
     async fn get_basket(&self, request: Request<proto::GetBasketRequest>) -> Answer<proto::GetBasketResponse> {
         let request = request.into_inner();
         let user = user(&request.user_id)?;
@@ -106,6 +116,22 @@ impl BasketService for BasketGrpc {
         let user = user(&request.user_id)?;
         let basket = self.0.commands.clear(&user, &request.expected_version.into()).await.map_err(status)?;
         Ok(Response::new(proto::ClearItemsResponse { basket: Some((&basket).into()) }))
+    }
+
+    async fn merge_basket(&self, request: Request<proto::MergeBasketRequest>) -> Answer<proto::MergeBasketResponse> {
+        let key = key(&request);
+        let request = request.into_inner();
+        let user = user(&request.user_id)?;
+        let (token, expected) = (request.guest_token, request.expected_version.into());
+        let asked = || Ok(json!({ "user_id": user.as_str(), "guest_token": token.trim() }));
+        let call = Call::new("MergeBasket", key, asked)?;
+        once(&self.0.keys, call, async |_| {
+            let guest = self.0.guest(&token, &user).await.map_err(status)?;
+            let merged = self.0.commands.merge(Merge { user, guest, expected }).await.map_err(status)?;
+            let changes = merged.differences.into_iter().map(Into::into).collect();
+            Ok(proto::MergeBasketResponse { basket: Some((&merged.basket).into()), changes })
+        })
+        .await
     }
 }
 

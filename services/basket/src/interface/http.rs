@@ -3,7 +3,7 @@
 mod view;
 
 use salvo::http::StatusCode;
-use salvo::http::header::LOCATION;
+use salvo::http::header::{CACHE_CONTROL, LOCATION};
 use salvo::oapi::ToSchema;
 use salvo::prelude::*;
 use serde::Deserialize;
@@ -13,31 +13,39 @@ use shop_identity::{Caller, Refusal};
 use shop_web::idempotency::Canonical;
 use shop_web::{About, Path, Problem, StrictJson, describe, etag, idempotency, precondition, schema};
 
-use self::view::{BasketView, UnitsOfLine};
+use self::view::{BasketView, GuestView, MergedView, UnitsOfLine};
 use super::Api;
 use super::fields::Fields;
-use crate::application::{AddItem, SetQuantity};
+use crate::application::{AddItem, Merge, SetQuantity};
 use crate::domain::{Basket, Quantity, UserId};
 
 /// What the document says of the service.
 pub(crate) const ABOUT: About = About {
     title: "Basket service",
-    tags: &[("baskets", "What a user is about to buy: one basket each"), ("items", "The products in a basket")],
+    tags: &[
+        ("guests", "Who buys without signing in"),
+        ("baskets", "What a user is about to buy: one basket each"),
+        ("items", "The products in a basket"),
+    ],
 };
 
 /// Every route of the service.
 pub(crate) fn routes(api: &Api) -> Router {
     let making = idempotency::hoop::<StrictJson<NewBasket>>(api.keys.clone());
     let adding = idempotency::hoop::<StrictJson<NewItem>>(api.keys.clone());
+    let merging = idempotency::hoop::<StrictJson<GuestToMerge>>(api.keys.clone());
     let items = Router::with_path("items")
         .delete(api.clear())
         .push(Router::new().hoop(adding).post(api.add_item()))
         .push(Router::with_path("{product_id}").put(api.set_quantity()).delete(api.remove_item()));
-    let basket = Router::with_path("{user_id}").get(api.show()).delete(api.delete()).push(items);
-    Router::with_path("baskets").push(Router::new().hoop(making).post(api.create())).push(basket)
+    let merge = Router::with_path("merge").hoop(merging).post(api.merge());
+    let basket = Router::with_path("{user_id}").get(api.show()).delete(api.delete()).push(items).push(merge);
+    let baskets = Router::with_path("baskets").push(Router::new().hoop(making).post(api.create())).push(basket);
+    Router::new().push(Router::with_path("guests").post(api.start_guest())).push(baskets)
 }
 
 describe! {
+    GuestToken = describe::string(1..=8192).pattern("^[A-Za-z0-9_.-]+$").example("eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJndWVzdC0xIn0.c2ln");
     UnitsToSet = describe::integer(0..=Quantity::MAX.into()).example(3);
 }
 
@@ -93,6 +101,22 @@ impl Canonical for NewItem {
     }
 }
 
+/// Whose basket to merge.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[salvo(schema(name = "GuestToMerge"))]
+struct GuestToMerge {
+    /// The token that the guest got when he was made.
+    #[salvo(schema(value_type = GuestToken))]
+    guest_token: String,
+}
+
+impl Canonical for GuestToMerge {
+    fn canonical(self) -> Result<Value, Problem> {
+        Ok(json!({ "guest_token": self.guest_token.trim() }))
+    }
+}
+
 /// A quantity to set.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +129,26 @@ struct NewQuantity {
 
 #[craft]
 impl Api {
+    /// Makes a guest, with a token that proves it.
+    ///
+    /// He has a basket and payments of his own as long as the token is good. Nothing is kept of him before he fills a basket.
+    #[craft(endpoint(
+        operation_id = "createGuest",
+        tags("guests"),
+        responses(
+            (status_code = 201, description = "The guest", body = GuestView),
+            (status_code = 503, description = "`guests_unavailable`")),
+    ))]
+    async fn start_guest(&self, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
+        precondition::of_list(req)?;
+        let guest = self.new_guest()?;
+        res.status_code(StatusCode::CREATED);
+        // RFC 6749, section 5.1.
+        res.add_header(CACHE_CONTROL, "no-store", true).ok();
+        res.render(Json(GuestView::from(guest)));
+        Ok(())
+    }
+
     /// Makes a basket, or answers the one the user has.
     #[craft(endpoint(
         operation_id = "createBasket",
@@ -150,6 +194,35 @@ impl Api {
     async fn delete(&self, user_id: Path<UserId>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
         self.commands.delete(&user_id.0, &precondition::of(req)?).await?;
         res.status_code(StatusCode::NO_CONTENT);
+        Ok(())
+    }
+
+    /// Puts what a guest has into the basket of who he turned out to be; the guest's is gone then.
+    ///
+    /// Takes the token of each: the guest's is in the body. The same product adds up, to what is available and a line holds;
+    /// the basket is made if there is none. A repeat changes nothing, and finishes what was left half done.
+    #[craft(endpoint(
+        operation_id = "mergeBasket",
+        tags("baskets"),
+        responses(
+            (status_code = 200, description = "The basket, and what was not taken over as it was", body = MergedView),
+            (status_code = 403, description = "`forbidden`: the basket is a guest's"),
+            (status_code = 409, description = "`currency_mismatch`, `basket_full`, `total_out_of_range`"),
+            (status_code = 503, description = "`product_unavailable`, `basket_contended`")),
+        parameters(("Idempotency-Key" = Option<String>, Header)),
+    ))]
+    async fn merge(
+        &self,
+        user_id: Path<UserId>,
+        body: StrictJson<GuestToMerge>,
+        req: &mut Request,
+        res: &mut Response,
+    ) -> Result<(), Problem> {
+        let (user, expected) = (user_id.0, precondition::of(req)?);
+        let guest = self.guest(&body.0.guest_token, &user).await?;
+        let merged = self.commands.merge(Merge { user, guest, expected }).await?;
+        etag::set(res, merged.basket.version);
+        res.render(Json(MergedView::from(&merged)));
         Ok(())
     }
 

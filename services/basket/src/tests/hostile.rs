@@ -6,11 +6,17 @@ use proptest::test_runner::{Config, TestRunner};
 use super::*;
 
 /// Every path of the service, as its document writes them.
-const PATHS: [&str; 4] =
-    ["/baskets", "/baskets/{user_id}", "/baskets/{user_id}/items", "/baskets/{user_id}/items/{product_id}"];
+const PATHS: [&str; 6] = [
+    "/guests",
+    "/baskets",
+    "/baskets/{user_id}",
+    "/baskets/{user_id}/items",
+    "/baskets/{user_id}/items/{product_id}",
+    "/baskets/{user_id}/merge",
+];
 
 /// Every member that a body may have; `any_body` makes bodies of them.
-const MEMBERS: [&str; 3] = ["user_id", "product_id", "quantity"];
+const MEMBERS: [&str; 4] = ["user_id", "product_id", "quantity", "guest_token"];
 
 #[derive(Debug, Clone)]
 struct Sent {
@@ -89,7 +95,7 @@ fn any_request() -> impl Strategy<Value = Sent> {
 #[tokio::test]
 async fn every_path_and_member_is_among_what_is_sent() {
     let document = Stage::new().await.get("/openapi.json").await.json();
-    shop_testing::hostile::is_complete(&document, &["/baskets"], &PATHS, &MEMBERS);
+    shop_testing::hostile::is_complete(&document, &["/baskets", "/guests"], &PATHS, &MEMBERS);
 }
 
 #[test]

@@ -272,7 +272,7 @@ async fn the_interface_describes_itself() {
         })
         .filter(|call| call.contains("/baskets"))
         .collect();
-    assert_eq!(calls.len(), 7, "{calls:?}");
+    assert_eq!(calls.len(), 8, "{calls:?}");
     assert!(document["components"]["schemas"]["Basket"]["properties"]["expires_at"].is_object(), "{document:#}");
 }
 

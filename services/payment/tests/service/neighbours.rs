@@ -94,6 +94,20 @@ impl BasketService for Neighbours {
         Ok(Response::new(basket::GetBasketResponse { basket: Some(found), changes }))
     }
 
+    async fn create_guest(
+        &self,
+        _: Request<basket::CreateGuestRequest>,
+    ) -> Result<Response<basket::CreateGuestResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn merge_basket(
+        &self,
+        _: Request<basket::MergeBasketRequest>,
+    ) -> Result<Response<basket::MergeBasketResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn create_basket(
         &self,
         _: Request<basket::CreateBasketRequest>,

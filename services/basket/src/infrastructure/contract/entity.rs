@@ -40,18 +40,19 @@ fn full(user: &UserId, now: OffsetDateTime) -> Basket {
         updated_at: now - Duration::from_secs(20),
         expires_at: now + Duration::from_hours(1),
         version: 5,
+        merging_into: Some(super::user("grace")),
     };
-    let Basket { id, user, lines, created_at, updated_at, expires_at, version } = &full;
+    let Basket { id, user, lines, created_at, updated_at, expires_at, version, merging_into } = &full;
     let new = Basket::new(Uuid::nil(), super::user("nobody"), now, super::TTL);
     assert!(*id != new.id && *user != new.user && *lines != new.lines && full.currency() != new.currency());
     assert!(*created_at != new.created_at && *updated_at != new.updated_at && *expires_at != new.expires_at);
-    assert_ne!(*version, new.version);
+    assert!(*version != new.version && *merging_into != new.merging_into);
     full
 }
 
 /// Changes whatever may change.
 fn alter(basket: &mut Basket) {
-    let Basket { id: _, user: _, lines, created_at: _, updated_at, expires_at, version } = basket;
+    let Basket { id: _, user: _, lines, created_at: _, updated_at, expires_at, version, merging_into } = basket;
     for one in lines {
         let Line { id: _, product: _, name, quantity, price, category, created_at: _ } = one;
         name.push_str(", green");
@@ -62,6 +63,7 @@ fn alter(basket: &mut Basket) {
     *updated_at += Duration::from_secs(1);
     *expires_at += Duration::from_secs(2);
     *version += 3;
+    *merging_into = None;
 }
 
 async fn put(stage: &Stage, basket: &Basket) {

@@ -2,11 +2,18 @@
 
 use salvo::oapi::ToSchema;
 use serde::Serialize;
+use shop_identity::Guest;
 use shop_web::{describe, schema};
 
-use crate::domain::{Basket, Line, Quantity};
+use crate::application::Refreshed;
+use crate::domain::{Basket, Difference, Finding, Line, Quantity};
 
 describe! {
+    AccessToken(String) = describe::string(1..=8192).example("eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJndWVzdC0xIn0.c2ln");
+    TokenType(&'static str) = describe::names(["Bearer"]);
+    Seconds(u64) = describe::integer(1..=i64::MAX).example(86400);
+    Units(i64) = describe::integer(0..=i64::MAX).example(1);
+    ChangeName(&'static str) = describe::names(["price", "name", "availability", "gone"]) => "BasketChangeKind";
     pub(super) UnitsOfLine(u32) = describe::integer(1..=Quantity::MAX.into()).example(2);
     ItemCount(u32) = describe::integer(0..=i64::from(Quantity::MAX) * i64::try_from(Basket::MAX_LINES).unwrap_or(i64::MAX)).example(2);
     ProductName(String) = describe::string(1..=200).example("Walnut standing desk");
@@ -58,6 +65,90 @@ pub(crate) struct ItemView {
     category: ProductCategory,
     /// When the product was added.
     created_at: describe::Time,
+}
+
+/// A guest, and what proves that it is he.
+#[derive(Serialize, ToSchema)]
+#[salvo(schema(name = "Guest"))]
+pub(crate) struct GuestView {
+    /// The user id of the guest, whose basket and payments are his.
+    user_id: schema::UserId,
+    /// What to send as `Authorization: Bearer …`.
+    access_token: AccessToken,
+    /// How to send it.
+    token_type: TokenType,
+    /// Seconds for which it is good.
+    expires_in: Seconds,
+}
+
+/// A shopper's basket after a guest's was merged into it.
+#[derive(Debug, Serialize, ToSchema)]
+#[salvo(schema(name = "MergedBasket"))]
+pub(crate) struct MergedView {
+    /// As it is now.
+    basket: BasketView,
+    /// What of the guest's basket was not taken over as it was. Empty when the merge was done before.
+    #[salvo(schema(max_items = 200))]
+    changes: Vec<ChangeView>,
+}
+
+/// One thing that was not taken over as it was.
+#[derive(Debug, Serialize, ToSchema)]
+#[salvo(schema(name = "BasketChange"))]
+pub(crate) struct ChangeView {
+    /// Which product.
+    product_id: describe::ProductId,
+    /// Its name.
+    name: ProductName,
+    /// `availability`: cut to what can be bought and a line holds; `gone`: left out, for it is no longer sold or does not fit;
+    /// `price`: it is another than the guest saw.
+    change: ChangeName,
+    /// The price that the guest saw, of `price`.
+    old_price: Option<describe::Amount>,
+    /// The price now, of `price`.
+    new_price: Option<describe::Amount>,
+    /// Units that both baskets had.
+    quantity: Units,
+    /// Units that the basket can hold.
+    available_quantity: Units,
+}
+
+impl From<Guest> for GuestView {
+    fn from(guest: Guest) -> Self {
+        Self {
+            user_id: guest.user.into(),
+            access_token: guest.token.into(),
+            token_type: "Bearer".into(),
+            expires_in: guest.lifetime.as_secs().into(),
+        }
+    }
+}
+
+impl From<&Refreshed> for MergedView {
+    fn from(merged: &Refreshed) -> Self {
+        let changes = merged.differences.iter().map(ChangeView::from).collect();
+        Self { basket: (&merged.basket).into(), changes }
+    }
+}
+
+impl From<&Difference> for ChangeView {
+    fn from(difference: &Difference) -> Self {
+        let (change, prices) = match difference.finding {
+            Finding::Price { old, new } => ("price", Some((old, new))),
+            Finding::Name => ("name", None),
+            Finding::Availability => ("availability", None),
+            Finding::Gone => ("gone", None),
+        };
+        Self {
+            product_id: difference.product.into(),
+            name: difference.name.clone().into(),
+            change: change.into(),
+            old_price: prices.map(|(old, _)| old.amount().into()),
+            new_price: prices.map(|(_, new)| new.amount().into()),
+            quantity: i64::from(difference.quantity).into(),
+            available_quantity: difference.available.into(),
+        }
+    }
 }
 
 impl From<&Basket> for BasketView {
