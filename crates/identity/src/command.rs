@@ -1,12 +1,32 @@
 //! `token`: a token for a person, where the suite's own key is at hand.
 
+use std::io::Write as _;
+
 use anyhow::{Context as _, ensure};
+use serde_json::json;
+use shop_clock::{Clock as _, SystemClock};
 use shop_config::Duration;
+use time::format_description::well_known::Rfc3339;
 
 use crate::settings::IdentitySettings;
 use crate::{Role, Signer};
 
-/// Prints a token for somebody, signed with the suite's own key.
+/// What a program that may have the suite's key does instead of serving.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Command {
+    /// Prints a token for somebody, signed with the suite's own key
+    Token(TokenFlags),
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(&self, settings: &IdentitySettings) -> anyhow::Result<()> {
+        let Self::Token(flags) = self;
+        flags.print(settings)
+    }
+}
+
+/// Prints a token for somebody, signed with the suite's own key
 #[derive(Debug, Clone, clap::Args)]
 pub struct TokenFlags {
     /// Whose: the name that baskets and payments belong to
@@ -31,8 +51,28 @@ fn lifetime(text: &str) -> Result<Duration, String> {
 }
 
 impl TokenFlags {
-    /// The token. Each use leaves a line for the audit on standard error.
-    pub fn token(&self, settings: &IdentitySettings) -> anyhow::Result<String> {
+    /// Prints the token and nothing else, so that a variable of a shell can take it. Each use leaves a line for the audit on
+    /// standard error.
+    pub fn print(&self, settings: &IdentitySettings) -> anyhow::Result<()> {
+        let token = self.token(settings)?;
+        // With standard error closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{}", self.line());
+        let mut stdout = std::io::stdout();
+        writeln!(stdout, "{token}").and_then(|()| stdout.flush()).context("standard output cannot be written")
+    }
+
+    /// As the log has the lines of the audit.
+    fn line(&self) -> serde_json::Value {
+        let Self { user, role, lifetime } = self;
+        // A clock beyond the year 9999 is no time for tokens.
+        let timestamp = SystemClock.now().format(&Rfc3339).unwrap_or_default();
+        json!({
+            "timestamp": timestamp, "level": "INFO", "target": "audit", "operation": "token", "object": user,
+            "roles": role, "lifetime": lifetime.to_string(), "message": format!("token for {user}"),
+        })
+    }
+
+    fn token(&self, settings: &IdentitySettings) -> anyhow::Result<String> {
         let file = settings.internal.key_file.as_deref().context(
             "there is no key to sign with: name the suite's own in identity.internal.key_file (IDENTITY_KEY_FILE), and run \
              this where that file is",
@@ -41,9 +81,6 @@ impl TokenFlags {
         ensure!(!self.user.is_empty(), "name whose token it shall be: --user NAME");
         let is_taken = self.user.starts_with(crate::signer::GUEST) || self.user.starts_with(crate::signer::SERVICE);
         ensure!(!is_taken && self.user != crate::ME, "{} is no name for a person", self.user);
-        let roles: Vec<_> = self.role.iter().map(|role| role.word()).collect();
-        let (user, lifetime) = (&self.user, self.lifetime);
-        tracing::info!(target: "audit", operation = "token", object = user, ?roles, "token for {user} {roles:?} for {lifetime}");
-        Ok(signer.person(user, &self.role, lifetime.get()))
+        Ok(signer.person(&self.user, &self.role, self.lifetime.get()))
     }
 }

@@ -52,7 +52,7 @@ pub use access::{Access, Caller, ME, Rule, Who, decide};
 pub use audit::audit;
 pub use authenticator::Authenticator;
 pub use bearer::bearer;
-pub use command::TokenFlags;
+pub use command::{Command, TokenFlags};
 pub use credential::Credential;
 pub use guard::Guard;
 pub use guest::is_guest;

@@ -218,10 +218,22 @@ impl IdentitySettings {
         !self.providers().is_empty() || key_file.is_some() || trusted_file.is_some()
     }
 
+    /// Whether they are those of one's own machine: nobody said whose tokens are trusted, and nobody else reaches `listeners`.
+    pub fn is_at_home(&self, listeners: &[(&str, SocketAddr)]) -> bool {
+        self.mode == Mode::Required && !self.is_given() && open(listeners).is_none()
+    }
+
+    /// These, for one's own machine: the suite's own key is in `key_file`, and whoever asks gets tokens signed with it.
+    #[must_use]
+    pub fn at_home(&self, key_file: PathBuf) -> Self {
+        let mut settings = Self { development: true, ..self.clone() };
+        settings.internal.key_file = Some(key_file);
+        settings
+    }
+
     /// Finds wrong values. `listeners` are all that the process has, each by the key of its address.
     pub fn check(&self, listeners: &[(&str, SocketAddr)], problems: &mut Problems) {
-        let open = listeners.iter().find(|(_, addr)| !addr.ip().to_canonical().is_loopback());
-        if let Some((key, addr)) = open {
+        if let Some((key, addr)) = open(listeners) {
             let ip = addr.ip();
             problems.ensure(
                 self.mode == Mode::Required || self.allow_anonymous,
@@ -249,6 +261,11 @@ impl IdentitySettings {
              suite's own key in identity.internal.key_file (IDENTITY_KEY_FILE); or, on 127.0.0.1, identity.mode = off \
              (IDENTITY_MODE=off)",
         );
+        self.check_values(problems);
+    }
+
+    /// Finds values that are wrong wherever the process listens.
+    pub fn check_values(&self, problems: &mut Problems) {
         problems.within("identity", |p| self.check_inside(p));
     }
 
@@ -343,6 +360,11 @@ impl Provider {
         }
         found
     }
+}
+
+/// One of the listeners that others can reach.
+fn open<'a>(listeners: &[(&'a str, SocketAddr)]) -> Option<(&'a str, SocketAddr)> {
+    listeners.iter().copied().find(|(_, addr)| !addr.ip().to_canonical().is_loopback())
 }
 
 /// Whether what comes from there can be believed: nobody stands between, or nobody can change it.

@@ -1,5 +1,6 @@
 //! The suite's own issuer: tokens for guests, for its services, and for people where the key is at hand.
 
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -62,6 +63,26 @@ impl Signer {
     pub fn read(file: &Path) -> anyhow::Result<Self> {
         let text = shop_config::read_text(file).with_context(|| format!("{} cannot be read", file.display()))?;
         Self::parse(&text).with_context(|| format!("{} has no good key", file.display()))
+    }
+
+    /// Reads them, after making one where there is no file yet. Whoever comes first makes it; nobody finds half of one.
+    pub fn make(file: &Path) -> anyhow::Result<Self> {
+        let make = || {
+            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            std::fs::create_dir_all(folder)?;
+            // Readable for its owner alone.
+            let mut made = tempfile::NamedTempFile::new_in(folder)?;
+            made.write_all(Self::generate()?.as_bytes())?;
+            made.as_file().sync_all()?;
+            match made.persist_noclobber(file) {
+                Err(error) if error.error.kind() != ErrorKind::AlreadyExists => Err(error.error.into()),
+                _ => anyhow::Ok(()),
+            }
+        };
+        if !file.exists() {
+            make().with_context(|| format!("{} cannot be made", file.display()))?;
+        }
+        Self::read(file)
     }
 
     fn parse(pem: &str) -> anyhow::Result<Self> {
@@ -143,4 +164,27 @@ fn wrapped(sec1: &[u8]) -> Vec<u8> {
     der.push(length);
     der.extend_from_slice(sec1);
     der
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_by_whoever_comes_first_and_for_its_owner_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("data").join("identity.pem");
+        let made = std::thread::scope(|scope| {
+            let threads = [(); 8].map(|()| scope.spawn(|| Signer::make(&file).expect("a key").id));
+            threads.map(|thread| thread.join().expect("no panic"))
+        });
+        assert!(made.iter().all(|id| *id == made[0]), "{made:?}");
+        assert_eq!(std::fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path().join("data")).expect("a folder").count(), 1);
+        assert_eq!(Signer::make(&file).expect("the same").id, made[0]);
+        std::fs::write(&file, "").expect("writes");
+        assert!(Signer::make(&file).is_err(), "what is there is not replaced");
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use shop_config::{Start, Warnings};
+use shop_config::{Begun, Start, Warnings};
+use shop_identity::Command;
 use shop_kafka::KafkaBus;
 use shop_notification::{Config, Notification};
 use shop_runtime::Shutdown;
@@ -12,8 +13,11 @@ use shop_telemetry::Metrics;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match shop_config::start::<Config>(env!("CARGO_PKG_VERSION")) {
-        Start::Run((config, warnings)) => shop_runtime::block_on(run(config, warnings)),
+    match shop_config::start_command::<Config, Command>(env!("CARGO_PKG_VERSION")) {
+        Start::Run(Begun { settings, command: Some(command), .. }) => {
+            shop_runtime::block_on(async move { command.run(&settings.identity) })
+        }
+        Start::Run(Begun { settings, warnings, .. }) => shop_runtime::block_on(run(settings, warnings)),
         Start::Exit(code) => code,
     }
 }
