@@ -1,10 +1,13 @@
 //! Settings of the whole suite: what runs, on which bus, and each service's own section.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use shop_config::{Database, Given, Kafka, Log, Otel, Problems, Redis, Secret, Settings, Stop, Var, distinct_ports};
+use shop_config::{
+    Database, Given, Kafka, Log, Otel, Problems, Redis, Secret, Settings, Stop, Var, distinct_ports, settle_hosts,
+};
+use shop_identity::{IdentitySettings, Signer};
 
 use crate::service::Service;
 use crate::variables;
@@ -21,6 +24,10 @@ pub struct Config {
     pub bus: BusKind,
     /// Whether an empty catalogue gets ten demo products.
     pub demo: bool,
+    /// Address that every listener has which is given none of its own; this machine alone by default.
+    pub host: Option<IpAddr>,
+    /// Who may call.
+    pub identity: IdentitySettings,
     /// Kafka, when `bus = "kafka"`.
     pub kafka: Kafka,
     /// Logging of the process.
@@ -61,6 +68,8 @@ impl Default for Config {
             services: Service::ALL.to_vec(),
             bus: BusKind::Memory,
             demo: true,
+            host: None,
+            identity: IdentitySettings::default(),
             kafka: Kafka::default(),
             log: Log::default(),
             otel: Otel::default(),
@@ -93,6 +102,59 @@ impl Config {
                 let file = self.data.join(service.section()).with_extension("db");
                 *url = Some(Secret::from(shop_config::sqlite(&file)));
             }
+        }
+    }
+
+    /// Who may call, as every service of the process takes it. On one's own machine that is whoever has a token signed with
+    /// a key in the data folder, which is made when it is not there.
+    pub fn identity_here(&self) -> anyhow::Result<IdentitySettings> {
+        if !self.is_at_home() {
+            return Ok(self.identity.clone());
+        }
+        let file = self.data.join("identity.pem");
+        Signer::make(&file)?;
+        Ok(self.identity.at_home(file))
+    }
+
+    /// Whether nobody said whose tokens are trusted, nobody else reaches this process, and none of those that trust each
+    /// other runs elsewhere, with another key.
+    fn is_at_home(&self) -> bool {
+        let are_here = [Service::Product, Service::Basket, Service::Payment].iter().all(|service| self.runs(*service));
+        are_here && self.identity.is_at_home(&self.hosts())
+    }
+
+    /// Gives every service what the process has one of.
+    pub(crate) fn share(&mut self, identity: &IdentitySettings) {
+        for theirs in [
+            &mut self.product.identity,
+            &mut self.basket.identity,
+            &mut self.payment.identity,
+            &mut self.notification.identity,
+        ] {
+            theirs.clone_from(identity);
+        }
+    }
+
+    /// Where this process listens, by the keys of addresses.
+    fn hosts(&self) -> Vec<(&'static str, SocketAddr)> {
+        let listeners = [
+            (Service::Product, "product.http.host", self.product.http.addr()),
+            (Service::Product, "product.grpc.host", self.product.grpc.addr()),
+            (Service::Basket, "basket.http.host", self.basket.http.addr()),
+            (Service::Basket, "basket.grpc.host", self.basket.grpc.addr()),
+            (Service::Payment, "payment.http.host", self.payment.http.addr()),
+            (Service::Payment, "payment.grpc.host", self.payment.grpc.addr()),
+            (Service::Notification, "notification.http.host", self.notification.http.addr()),
+            (Service::Gateway, "gateway.http.host", self.gateway.http.addr()),
+        ];
+        listeners.into_iter().filter(|(service, ..)| self.runs(*service)).map(|(_, key, addr)| (key, addr)).collect()
+    }
+
+    fn check_identity(&self, problems: &mut Problems) {
+        if self.is_at_home() {
+            self.identity.check_values(problems);
+        } else {
+            self.identity.check(&self.hosts(), problems);
         }
     }
 
@@ -187,6 +249,21 @@ impl Settings for Config {
                 self.on_servers.push(service);
             }
         }
+        let Self { product, basket, payment, notification, gateway, .. } = self;
+        settle_hosts(
+            self.host,
+            given,
+            [
+                ("product.http.host", &mut product.http.host),
+                ("product.grpc.host", &mut product.grpc.host),
+                ("basket.http.host", &mut basket.http.host),
+                ("basket.grpc.host", &mut basket.grpc.host),
+                ("payment.http.host", &mut payment.http.host),
+                ("payment.grpc.host", &mut payment.grpc.host),
+                ("notification.http.host", &mut notification.http.host),
+                ("gateway.http.host", &mut gateway.http.host),
+            ],
+        );
     }
 
     fn check(&self, problems: &mut Problems) {
@@ -226,7 +303,7 @@ impl Settings for Config {
             ("notification", section(&self.notification), section(&shop_notification::Config::default())),
             ("gateway", section(&self.gateway), section(&shop_gateway::Config::default())),
         ] {
-            for shared in ["kafka", "log", "otel", "stop"] {
+            for shared in ["host", "identity", "kafka", "log", "otel", "stop"] {
                 let same = ours.get(shared) == theirs.get(shared);
                 problems.ensure(
                     same,
@@ -235,8 +312,11 @@ impl Settings for Config {
                 );
             }
         }
+        self.check_identity(problems);
         let mut effective = self.clone();
         effective.embed();
+        // Looked at already, with the keys that it has here.
+        effective.share(&IdentitySettings { allow_anonymous: true, ..IdentitySettings::off() });
         problems.within("product", |problems| effective.product.check(problems));
         problems.within("basket", |problems| effective.basket.check(problems));
         problems.within("payment", |problems| effective.payment.check(problems));

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use shop::{Addresses, Config, Suite};
 use shop_config::{Begun, Sources, Start, Warnings};
 use shop_demo::Flags;
+use shop_identity::TokenFlags;
 use shop_runtime::Shutdown;
 
 #[global_allocator]
@@ -19,6 +20,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 enum Command {
     /// Plays shoppers against a suite of its own that can be broken in several ways, and shows what becomes of it
     Demo(Flags),
+
+    /// Prints a token for somebody, signed with the suite's own key; made in the data folder if there is none
+    Token(TokenFlags),
 }
 
 fn main() -> ExitCode {
@@ -28,6 +32,9 @@ fn main() -> ExitCode {
         }
         Start::Run(Begun { settings, sources, command: Some(Command::Demo(flags)), .. }) => {
             shop_runtime::block_on(demo::run(flags, settings, sources))
+        }
+        Start::Run(Begun { settings, command: Some(Command::Token(flags)), .. }) => {
+            shop_runtime::block_on(async move { flags.print(&settings.identity_here()?) })
         }
         Start::Exit(code) => code,
     }

@@ -96,6 +96,7 @@ impl Suite {
     /// The same with `between` between its parts.
     pub async fn build_with(mut config: Config, between: &dyn Between) -> anyhow::Result<Self> {
         config.embed();
+        config.share(&config.identity_here()?);
         let doors = Doors::open(&config).await?;
         let stages = Stages {
             gateway: Shutdown::new(),

@@ -1,6 +1,7 @@
 //! Which variables `shop` hears: its own, and those of each program in it as far as they mean one thing here.
 
 use shop_config::{Log, Otel, Settings, Var};
+use shop_identity::IdentitySettings;
 
 use crate::service::Service;
 
@@ -68,7 +69,8 @@ fn own() -> Vec<Var> {
         Var::new("SHOP_PAYMENT__HTTP__PORT", "payment.http.port", "port of the payment service, HTTP"),
         Var::new("SHOP_PAYMENT__GRPC__PORT", "payment.grpc.port", "the same, gRPC"),
         Var::new("SHOP_NOTIFICATION__HTTP__PORT", "notification.http.port", "port of the notification service, HTTP"),
-        Var::new("SHOP_DATA", "data", "folder of the embedded stores and of dead letters"),
+        Var::new("SHOP_DATA", "data", "folder of the embedded stores, of dead letters and of the suite's own key"),
+        Var::new("SHOP_HOST", "host", "address that everything listens on; 127.0.0.1, this machine alone, by default"),
         Var::new(
             "KAFKA_BROKERS",
             "kafka.brokers",
@@ -79,6 +81,7 @@ fn own() -> Vec<Var> {
         Var::new("PAYMENT_DATABASE_URL", "payment.database.url", "store of the payment service"),
         Var::new("NOTIFICATION_DATABASE_URL", "notification.database.url", "store of the notification service"),
     ];
+    vars.extend(IdentitySettings::vars());
     vars.extend(Log::vars());
     vars
 }
