@@ -72,15 +72,33 @@ impl TokenFlags {
         })
     }
 
+    /// For this user: without roles, for an hour.
+    pub fn of(user: impl Into<String>) -> Self {
+        Self { user: user.into(), role: Vec::new(), lifetime: Duration::secs(60 * 60) }
+    }
+
+    /// The same, good for as long as the text says, such as 15m.
+    pub fn lasting(self, text: &str) -> Result<Self, String> {
+        Ok(Self { lifetime: lifetime(text)?, ..self })
+    }
+
+    /// The token, by the key that the settings name.
     fn token(&self, settings: &IdentitySettings) -> anyhow::Result<String> {
         let file = settings.internal.key_file.as_deref().context(
             "there is no key to sign with: name the suite's own in identity.internal.key_file (IDENTITY_KEY_FILE), and run \
              this where that file is",
         )?;
-        let signer = Signer::read(file)?;
-        ensure!(!self.user.is_empty(), "name whose token it shall be: --user NAME");
+        self.sign(&Signer::read(file)?)
+    }
+
+    /// The token, signed. Each leaves a line for the audit.
+    pub fn sign(&self, signer: &Signer) -> anyhow::Result<String> {
+        ensure!(!self.user.is_empty(), "name whose token it shall be");
         let is_taken = self.user.starts_with(crate::signer::GUEST) || self.user.starts_with(crate::signer::SERVICE);
         ensure!(!is_taken && self.user != crate::ME, "{} is no name for a person", self.user);
-        Ok(signer.person(&self.user, &self.role, self.lifetime.get()))
+        let roles: Vec<_> = self.role.iter().map(|role| role.word()).collect();
+        let (user, lifetime) = (&self.user, self.lifetime);
+        tracing::info!(target: "audit", operation = "token", object = user, ?roles, "token for {user} {roles:?} for {lifetime}");
+        Ok(signer.person(user, &self.role, lifetime.get()))
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use shop_config::{
     Database, Given, Kafka, Log, Otel, Problems, Redis, Secret, Settings, Stop, Var, distinct_ports, settle_hosts,
 };
-use shop_identity::{IdentitySettings, Signer};
+use shop_identity::{IdentitySettings, Mode, Signer};
 
 use crate::service::Service;
 use crate::variables;
@@ -315,8 +315,7 @@ impl Settings for Config {
         self.check_identity(problems);
         let mut effective = self.clone();
         effective.embed();
-        // Looked at already, with the keys that it has here.
-        effective.share(&IdentitySettings { allow_anonymous: true, ..IdentitySettings::off() });
+        effective.share(&looked_at(self.identity.mode));
         problems.within("product", |problems| effective.product.check(problems));
         problems.within("basket", |problems| effective.basket.check(problems));
         problems.within("payment", |problems| effective.payment.check(problems));
@@ -325,6 +324,12 @@ impl Settings for Config {
         self.check_ports(problems);
         self.check_effect(problems);
     }
+}
+
+/// In the place of the identity that a service gets, which was looked at already, by the keys that it has here.
+fn looked_at(mode: Mode) -> IdentitySettings {
+    let (issuer, audience) = ("https://localhost".to_owned(), "shop".to_owned());
+    IdentitySettings { mode, allow_anonymous: true, issuer, audience, ..IdentitySettings::default() }
 }
 
 /// A service's settings, to compare parts of them.
