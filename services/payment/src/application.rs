@@ -5,7 +5,7 @@ mod queries;
 mod recovery;
 mod refunds;
 
-pub(crate) use commands::{Commands, Process};
+pub(crate) use commands::{Cancel, Commands, Process};
 pub(crate) use queries::{List, Queries};
 pub(crate) use recovery::{Recovered, Recovery};
 pub(crate) use refunds::{Amount, RefundPayment};

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::crash::{self, Point};
 use crate::domain::{
     Baskets, Charge, Error, Expected, Failure, Line, Order, Payment, Payments, Provider, RawOrder, Reserved, Status,
-    Stock, Token, Verdict,
+    Stock, Token, UserId, Verdict,
 };
 
 /// Charge a pending payment.
@@ -23,6 +23,20 @@ pub(crate) struct Process {
     pub(crate) token: Token,
     /// The state the caller wants to change.
     pub(crate) expected: Expected,
+    /// Only if it is this user's: to others it is not there.
+    pub(crate) of: Option<UserId>,
+}
+
+/// Give up a pending payment.
+#[derive(Debug)]
+pub(crate) struct Cancel {
+    pub(crate) id: Uuid,
+    /// Which request asks; a repeat of it gets the answer of the first.
+    pub(crate) operation: Uuid,
+    /// The state the caller wants to change.
+    pub(crate) expected: Expected,
+    /// Only if it is this user's: to others it is not there.
+    pub(crate) of: Option<UserId>,
 }
 
 /// Everything that changes payments on somebody's behalf.
@@ -125,8 +139,9 @@ impl Commands {
 
     /// Charges a pending payment, once: of many callers the one that moves it to `processing` charges.
     pub(crate) async fn process(&self, command: Process) -> Result<Payment, Error> {
-        let Process { id, operation, token, expected } = command;
+        let Process { id, operation, token, expected, of } = command;
         let payment = self.find(id).await?;
+        payment.expect_of(of.as_ref())?;
         if payment.operation == Some(operation) {
             return self.resume(payment).await;
         }
@@ -216,15 +231,17 @@ impl Commands {
     }
 
     /// Gives up a pending payment; its stock is released by event.
-    pub(crate) async fn cancel(&self, id: Uuid, operation: Uuid, expected: &Expected) -> Result<Payment, Error> {
+    pub(crate) async fn cancel(&self, command: Cancel) -> Result<Payment, Error> {
+        let Cancel { id, operation, expected, of } = command;
         let now = self.clock.now();
-        let cancel = |payment: &mut Payment| match (payment.status, payment.operation) {
-            (Status::Cancelled, Some(by)) if by == operation => Ok(Vec::new()),
-            _ => {
-                payment.expect_pending("cancelled")?;
-                payment.expect(expected)?;
-                payment.cancel(operation, now)
+        let cancel = |payment: &mut Payment| {
+            payment.expect_of(of.as_ref())?;
+            if (payment.status, payment.operation) == (Status::Cancelled, Some(operation)) {
+                return Ok(Vec::new());
             }
+            payment.expect_pending("cancelled")?;
+            payment.expect(&expected)?;
+            payment.cancel(operation, now)
         };
         let payment = self.payments.change(id, &cancel).await?;
         crash::at(Point::CancelAfterCommit);

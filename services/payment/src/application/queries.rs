@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shop_page::Slice;
 use uuid::Uuid;
 
-use crate::domain::{Error, Filter, Payment, Payments};
+use crate::domain::{Error, Filter, Payment, Payments, UserId};
 
 /// Which page of payments to read.
 #[derive(Debug)]
@@ -28,9 +28,11 @@ impl Queries {
         Self { payments }
     }
 
-    /// One payment.
-    pub(crate) async fn get(&self, id: Uuid) -> Result<Payment, Error> {
-        self.payments.get(id).await?.ok_or(Error::NotFound(id))
+    /// One payment; of this user's alone, if one is named.
+    pub(crate) async fn get(&self, id: Uuid, of: Option<&UserId>) -> Result<Payment, Error> {
+        let payment = self.payments.get(id).await?.ok_or(Error::NotFound(id))?;
+        payment.expect_of(of)?;
+        Ok(payment)
     }
 
     /// A page, newest first. One more than asked for is read, to know whether there is a next page.

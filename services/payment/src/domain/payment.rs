@@ -182,6 +182,11 @@ impl Payment {
         }
     }
 
+    /// This user's only, if one is named; to others it is not there.
+    pub(crate) fn expect_of(&self, user: Option<&UserId>) -> Result<(), Error> {
+        if user.is_none_or(|user| *user == self.user_id) { Ok(()) } else { Err(Error::NotFound(self.id)) }
+    }
+
     /// Whether it is in the state that is expected.
     pub(crate) fn expect(&self, expected: &Expected) -> Result<(), Error> {
         if expected.admits(self.version) { Ok(()) } else { Err(Error::VersionMismatch(self.id)) }

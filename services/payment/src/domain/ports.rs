@@ -15,6 +15,8 @@ pub(crate) type Change<'a> = &'a (dyn Fn(&mut Payment) -> Result<Vec<Event>, Err
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
     pub(crate) user_id: Option<UserId>,
+    /// Only this user's, whatever else is asked for: who asks reaches no others.
+    pub(crate) of: Option<UserId>,
     pub(crate) status: Option<Status>,
 }
 

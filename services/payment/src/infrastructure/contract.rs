@@ -156,7 +156,7 @@ async fn the_longest_user_id_has_room(place: Place) {
     let user: UserId = "u".repeat(UserId::MAX).parse().expect("is an id");
     let payment = Payment { user_id: user.clone(), ..numbered(1) };
     assert!(place.opened.store.add(&payment).await.expect("is kept"));
-    let theirs = Filter { user_id: Some(user), status: None };
+    let theirs = Filter { user_id: Some(user), ..Filter::default() };
     assert_eq!(place.opened.store.list(&theirs, None, 10).await.expect("lists"), [payment]);
 }
 
@@ -219,9 +219,12 @@ async fn lists_are_newest_first_and_go_on_where_the_page_ended(place: Place) {
     }
     payments.change(Uuid::from_u128(2), &begin).await.expect("begins");
     let ids = |found: Vec<Payment>| found.iter().map(|payment| payment.id.as_u128()).collect::<Vec<_>>();
-    let ada = Filter { user_id: Some("ada".parse().expect("valid")), status: None };
-    let bob = Filter { user_id: Some("ADA".parse().expect("valid")), status: None };
+    let ada = Filter { user_id: Some("ada".parse().expect("valid")), ..Filter::default() };
+    let bob = Filter { user_id: Some("ADA".parse().expect("valid")), ..Filter::default() };
     let processing = Filter { status: Some(Status::Processing), ..Filter::default() };
+    let of = |user: &str| Some(user.parse().expect("valid"));
+    let own = Filter { of: of("ada"), ..Filter::default() };
+    let anothers = Filter { of: of("bob"), ..ada.clone() };
     let ada_pending = Filter { status: Some(Status::Pending), ..ada.clone() };
     for (filter, after, limit, expected) in [
         (&Filter::default(), None, 10, vec![5, 4, 3, 2, 1]),
@@ -229,6 +232,8 @@ async fn lists_are_newest_first_and_go_on_where_the_page_ended(place: Place) {
         (&Filter::default(), Some(4), 2, vec![3, 2]),
         (&ada, Some(2), 10, vec![1]),
         (&bob, None, 10, vec![]),
+        (&own, None, 2, vec![5, 4]),
+        (&anothers, None, 10, vec![]),
         (&processing, None, 10, vec![2]),
         (&ada_pending, Some(5), 2, vec![4, 3]),
         (&ada_pending, Some(3), 2, vec![1]),

@@ -175,8 +175,11 @@ async fn page<C: Connection>(
     after: Option<Uuid>,
     limit: u32,
 ) -> sqlx::Result<Vec<PaymentRow>> {
-    let texts =
-        [("user_id", filter.user_id.as_ref().map(UserId::as_str)), ("status", filter.status.map(Status::as_str))];
+    let texts = [
+        ("user_id", filter.user_id.as_ref().map(UserId::as_str)),
+        ("user_id", filter.of.as_ref().map(UserId::as_str)),
+        ("status", filter.status.map(Status::as_str)),
+    ];
     let (filters, mut values) = filters(&texts, after);
     values.push(Value::Int(limit.into()));
     let sql =

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 use serde_json::json;
 use shop_fault::{Fault, FieldError};
+use shop_identity::Caller;
 use shop_input::{invalid_parameter, parameter};
 use shop_money::{Currency, Money};
 use shop_page::{Cursor, Limit};
@@ -17,9 +18,9 @@ use shop_rpc::status;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::http::scope;
-use super::{Api, canonical};
-use crate::application::{Amount, Commands, List, Process, Queries, RefundPayment};
+use super::http::{filter, scope};
+use super::{Api, access, canonical};
+use crate::application::{Amount, Cancel, Commands, List, Process, Queries, RefundPayment};
 use crate::domain::{Expected, Filter, RawOrder, Token, UserId};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -45,7 +46,7 @@ impl PaymentService for PaymentGrpc {
         let pairs: BTreeMap<_, _> = std::mem::take(&mut request.metadata).into_iter().collect();
         let mut bytes = request.encode_to_vec();
         bytes.extend_from_slice(format!("{pairs:?}").as_bytes());
-        let order = order(request, pairs);
+        let order = access::own(order(request, pairs)).map_err(status)?;
         let asked = canonical::order(order.clone()).map_err(status)?;
         let call = Call { method: "CreatePayment", key, asked, bytes };
         let commands = self.commands.clone();
@@ -59,7 +60,7 @@ impl PaymentService for PaymentGrpc {
 
     async fn get_payment(&self, request: Request<proto::GetPaymentRequest>) -> Answer<proto::GetPaymentResponse> {
         let id = id(&request.get_ref().id)?;
-        let payment = self.queries.get(id).await.map_err(status)?;
+        let payment = self.queries.get(id, access::reached().as_ref()).await.map_err(status)?;
         Ok(Response::new(proto::GetPaymentResponse { payment: Some(payment.into()) }))
     }
 
@@ -67,7 +68,7 @@ impl PaymentService for PaymentGrpc {
         let request = request.into_inner();
         let user_id = request.user_id.as_deref().map(|text| parameter("user_id", text)).transpose().map_err(status)?;
         let status = message::status_filter(request.status)?;
-        let (payments, next_cursor) = self.page(Filter { user_id, status }, request.limit, &request.cursor).await?;
+        let (payments, next_cursor) = self.page(filter(user_id, status), request.limit, &request.cursor).await?;
         Ok(Response::new(proto::GetPaymentsResponse { payments, next_cursor }))
     }
 
@@ -76,7 +77,7 @@ impl PaymentService for PaymentGrpc {
         request: Request<proto::GetUserPaymentsRequest>,
     ) -> Answer<proto::GetUserPaymentsResponse> {
         let request = request.into_inner();
-        let filter = Filter { user_id: Some(user(&request.user_id)?), status: None };
+        let filter = filter(Some(user(&request.user_id)?), None);
         let (payments, next_cursor) = self.page(filter, request.limit, &request.cursor).await?;
         Ok(Response::new(proto::GetUserPaymentsResponse { payments, next_cursor }))
     }
@@ -91,11 +92,12 @@ impl PaymentService for PaymentGrpc {
         let (id, token) = (id(&request.id)?, request.payment_token.as_deref());
         let asked = json!({ "id": id, "charge": canonical::charge(token).map_err(status)? });
         let token = Token::parse(token).map_err(status)?;
+        let of = access::reached();
         let call = Call { method: "ProcessPayment", key, asked, bytes: request.encode_to_vec() };
         let commands = self.commands.clone();
         self.once
             .run(call, move |operation| async move {
-                let command = Process { id, operation, token, expected: Expected::default() };
+                let command = Process { id, operation, token, expected: Expected::default(), of };
                 let payment = commands.process(command).await.map_err(status)?;
                 Ok(proto::ProcessPaymentResponse { payment: Some(payment.into()) })
             })
@@ -108,12 +110,13 @@ impl PaymentService for PaymentGrpc {
     ) -> Answer<proto::CancelPaymentResponse> {
         let key = key(&request);
         let request = request.into_inner();
-        let id = id(&request.id)?;
+        let (id, of) = (id(&request.id)?, access::reached());
         let call = Call { method: "CancelPayment", key, asked: json!({ "id": id }), bytes: request.encode_to_vec() };
         let commands = self.commands.clone();
         self.once
             .run(call, move |operation| async move {
-                let payment = commands.cancel(id, operation, &Expected::default()).await.map_err(status)?;
+                let command = Cancel { id, operation, expected: Expected::default(), of };
+                let payment = commands.cancel(command).await.map_err(status)?;
                 Ok(proto::CancelPaymentResponse { payment: Some(payment.into()) })
             })
             .await
@@ -169,7 +172,8 @@ fn id(text: &str) -> Result<Uuid, Status> {
 }
 
 fn user(text: &str) -> Result<UserId, Status> {
-    shop_input::read("user_id", text).map_err(|wrong| status(Fault::invalid(vec![wrong])))
+    let text = Caller::current().named(Some(text)).unwrap_or(text).to_owned();
+    shop_input::read("user_id", &text).map_err(|wrong| status(Fault::invalid(vec![wrong])))
 }
 
 fn amount(money: &shop_proto::common::v1::Money) -> Result<Amount, Status> {

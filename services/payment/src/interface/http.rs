@@ -7,6 +7,7 @@ use salvo::http::header::LOCATION;
 use salvo::oapi::ToParameters;
 use salvo::prelude::*;
 use serde::Deserialize;
+use shop_fault::Fault;
 use shop_page::{Cursor, Limit};
 use shop_rpc::detached;
 use shop_web::page::{CursorText, Page, PageQuery, PageSize};
@@ -14,9 +15,9 @@ use shop_web::{About, OptionalJson, Path, Problem, Query, StrictJson, etag, idem
 use uuid::Uuid;
 
 use self::body::{NewPayment, NewRefund, Tokens};
-use super::Api;
 use super::view::{PaymentView, StatusName};
-use crate::application::{List, Process};
+use super::{Api, access};
+use crate::application::{Cancel, List, Process};
 use crate::domain::{Filter, Payment, Status, Token, UserId};
 
 /// What the document says of the service.
@@ -68,6 +69,7 @@ impl Api {
         tags("payments"),
         responses(
             (status_code = 201, description = "The pending payment", body = PaymentView),
+            (status_code = 403, description = "`forbidden`: somebody else's basket"),
             (status_code = 404, description = "`basket_not_found`"),
             (
                 status_code = 409,
@@ -84,9 +86,10 @@ impl Api {
         res: &mut Response,
     ) -> Result<(), Problem> {
         precondition::of_list(req)?;
+        let order = access::own(body.0.into()).map_err(Fault::from)?;
         let id = idempotency::operation(depot, &*self.clock);
         let commands = self.commands.clone();
-        let payment = detached(&self.tasks, async move { commands.create(id, body.0.into()).await }).await??;
+        let payment = detached(&self.tasks, async move { commands.create(id, order).await }).await??;
         res.status_code(StatusCode::CREATED);
         res.add_header(LOCATION, format!("/payments/{}", payment.id), true).ok();
         render(payment, res);
@@ -102,7 +105,7 @@ impl Api {
             (status_code = 404, description = "`payment_not_found`")),
     ))]
     async fn show(&self, id: Path<Uuid>, res: &mut Response) -> Result<(), Problem> {
-        render(self.queries.get(id.0).await?, res);
+        render(self.queries.get(id.0, access::reached().as_ref()).await?, res);
         Ok(())
     }
 
@@ -129,7 +132,7 @@ impl Api {
     ) -> Result<(), Problem> {
         let token = Token::parse(body.0.payment_token.as_deref())?;
         let operation = idempotency::operation(depot, &*self.clock);
-        let command = Process { id: id.0, operation, token, expected: precondition::of(req)? };
+        let command = Process { id: id.0, operation, token, expected: precondition::of(req)?, of: access::reached() };
         let commands = self.commands.clone();
         render(detached(&self.tasks, async move { commands.process(command).await }).await??, res);
         Ok(())
@@ -153,7 +156,8 @@ impl Api {
         res: &mut Response,
     ) -> Result<(), Problem> {
         let operation = idempotency::operation(depot, &*self.clock);
-        render(self.commands.cancel(id.0, operation, &precondition::of(req)?).await?, res);
+        let command = Cancel { id: id.0, operation, expected: precondition::of(req)?, of: access::reached() };
+        render(self.commands.cancel(command).await?, res);
         Ok(())
     }
 
@@ -193,7 +197,7 @@ impl Api {
     ))]
     async fn list(&self, query: Query<ListQuery>) -> Result<Json<Page<PaymentView>>, Problem> {
         let ListQuery { user_id, status, limit, cursor } = query.0;
-        self.page(Filter { user_id, status }, limit, cursor.as_deref()).await
+        self.page(filter(user_id, status), limit, cursor.as_deref()).await
     }
 
     /// A user's payments, newest first.
@@ -207,8 +211,7 @@ impl Api {
         user_id: Path<UserId>,
         query: Query<PageQuery>,
     ) -> Result<Json<Page<PaymentView>>, Problem> {
-        let filter = Filter { user_id: Some(user_id.0), status: None };
-        self.page(filter, query.0.limit, query.0.cursor.as_deref()).await
+        self.page(filter(Some(user_id.0), None), query.0.limit, query.0.cursor.as_deref()).await
     }
 }
 
@@ -226,9 +229,14 @@ impl Api {
     }
 }
 
+/// The payments to list, as far as the caller reaches them.
+pub(super) fn filter(user: Option<UserId>, status: Option<Status>) -> Filter {
+    Filter { user_id: user.map(access::named), of: access::reached(), status }
+}
+
 /// The list a cursor belongs to: one user's payments are the same list by either path, and over gRPC.
 pub(super) fn scope(filter: &Filter) -> String {
-    let user = filter.user_id.as_ref().map_or("", UserId::as_str);
+    let user = filter.user_id.as_ref().or(filter.of.as_ref()).map_or("", UserId::as_str);
     let status = filter.status.map_or("", Status::as_str);
     format!("payments user_id={user} status={status}")
 }

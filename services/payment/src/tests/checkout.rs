@@ -153,6 +153,7 @@ impl Checkout {
                 operation: Uuid::from_u128(operation),
                 token,
                 expected: Expected::default(),
+                of: None,
             })
             .await
     }

@@ -3,6 +3,7 @@
 mod grpc;
 mod hostile;
 mod http;
+mod identity;
 mod moves;
 mod neighbours;
 mod world;

@@ -12,6 +12,7 @@ use shop_proto::product::v1 as product;
 use shop_proto::product::v1::stock_service_server::{StockService, StockServiceServer};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 /// Makes a refusal.
@@ -24,6 +25,8 @@ pub(crate) struct Neighbours {
     /// Why `ReserveStock` fails, if it does.
     pub(crate) refusal: Arc<Mutex<Option<Refusal>>>,
     pub(crate) reservations: Arc<AtomicUsize>,
+    /// What was shown with the last call to each: to baskets and to the stock.
+    pub(crate) shown: Arc<Mutex<[Option<MetadataMap>; 2]>>,
 }
 
 pub(crate) const BASKET: &str = "0190f8a0-5a3e-7c11-8d5b-3f6a2c1e4d70";
@@ -71,16 +74,19 @@ pub(crate) fn hanging() -> Status {
 
 #[tonic::async_trait]
 impl BasketService for Neighbours {
-    /// Ada and everybody whose name starts so has two laptops and a mouse, `empty` has nothing, others have no basket.
+    /// Ada, grace, guests and everybody whose name starts so has two laptops and a mouse, `empty` has nothing, others have no basket.
     async fn get_basket(
         &self,
         request: Request<basket::GetBasketRequest>,
     ) -> Result<Response<basket::GetBasketResponse>, Status> {
+        self.shown.lock().expect("no panic")[0] = Some(request.metadata().clone());
         let request = request.into_inner();
         assert!(request.refresh, "the basket is read as the catalogue sees it now");
         let items = match request.user_id.as_str() {
             "empty" => Vec::new(),
-            name if name.starts_with("ada") => vec![line(3, "Laptop", 2, 1200), line(4, "Mouse", 1, 300)],
+            name if ["ada", "grace", "guest-"].iter().any(|known| name.starts_with(known)) => {
+                vec![line(3, "Laptop", 2, 1200), line(4, "Mouse", 1, 300)]
+            }
             _ => return Err(Status::not_found("no basket")),
         };
         let found = basket::Basket {
@@ -154,6 +160,7 @@ impl StockService for Neighbours {
         &self,
         request: Request<product::ReserveStockRequest>,
     ) -> Result<Response<product::ReserveStockResponse>, Status> {
+        self.shown.lock().expect("no panic")[1] = Some(request.metadata().clone());
         assert_eq!(request.get_ref().lines.len(), 2);
         self.reservations.fetch_add(1, Ordering::SeqCst);
         match *self.refusal.lock().expect("no panic") {

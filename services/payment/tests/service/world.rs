@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use shop_clock::ManualClock;
 use shop_config::{Database, Duration, Neighbour};
 use shop_events::{Bus, Envelope, Event, HandleError, Handler, MemoryBus, Subscription, Topic};
+use shop_identity::IdentitySettings;
 use shop_payment::{Config, Payment};
 use shop_runtime::{CancellationToken, Shutdown};
 use shop_telemetry::Metrics;
@@ -55,8 +56,13 @@ impl Events {
 }
 
 impl World {
-    /// A service at noon, with nothing in it.
+    /// A service at noon, with nothing in it, where anybody may do anything.
     pub(crate) async fn new() -> Self {
+        Self::with(IdentitySettings::off()).await
+    }
+
+    /// A service at noon, with nothing in it.
+    pub(crate) async fn with(identity: IdentitySettings) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let neighbours = Neighbours::default();
         let neighbour = Neighbour { retries: 0, ..Neighbour::at(neighbours.serve().await.to_string()) };
@@ -64,6 +70,7 @@ impl World {
             database: Database::at(&format!("sqlite://{}", folder.path().join("payment.db").display())),
             basket: neighbour.clone(),
             product: neighbour,
+            identity,
             ..Config::default()
         };
         config.http.host = [127, 0, 0, 1].into();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shop_config::{Database, Grpc, Http};
 use shop_events::{MemoryBus, RetryPolicy};
+use shop_identity::IdentitySettings;
 use shop_product::{Config, Product};
 use shop_proto::product::v1::product_service_client::ProductServiceClient;
 use shop_proto::product::v1::stock_service_client::StockServiceClient;
@@ -46,10 +47,16 @@ impl Running {
 
     /// Starts a service on the store at `url`; its dead letters go to `folder`.
     pub(crate) async fn start_on(url: &str, folder: TempDir) -> Self {
+        Self::start_with(url, folder, IdentitySettings::off()).await
+    }
+
+    /// The same for callers who may have to say who they are.
+    pub(crate) async fn start_with(url: &str, folder: TempDir, identity: IdentitySettings) -> Self {
         let config = Config {
             http: Http { host: LOCAL, ..Http::on(0) },
             grpc: Grpc { host: LOCAL, ..Grpc::on(0) },
             database: Database::at(url),
+            identity,
             ..Config::default()
         };
         let quick = RetryPolicy { attempts: 2, first: Duration::from_millis(1), longest: Duration::from_millis(1) };

@@ -5,3 +5,4 @@ mod grpc;
 mod harness;
 mod hostile;
 mod http;
+mod identity;

@@ -7,12 +7,13 @@ use salvo::oapi::ToSchema;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use shop_fault::Fault;
 use shop_money::Decimal;
 use shop_web::idempotency::Canonical;
 use shop_web::{Problem, describe, schema};
 use uuid::Uuid;
 
-use super::super::canonical;
+use super::super::{access, canonical};
 use crate::application::{Amount, RefundPayment};
 use crate::domain::{DESCRIPTION, Expected, KEY, MAX_PAIRS, MAX_TOKEN, Method, REASON, RawOrder, SANDBOX, VALUE};
 
@@ -32,9 +33,10 @@ describe! {
 #[serde(deny_unknown_fields)]
 #[salvo(schema(name = "NewPayment"))]
 pub(super) struct NewPayment {
-    /// Whose basket.
-    #[salvo(schema(value_type = schema::UserId))]
-    user_id: String,
+    /// Whose basket; the caller's own when it is left out.
+    #[serde(default)]
+    #[salvo(schema(value_type = Option<schema::UserId>))]
+    user_id: Option<String>,
     /// Refused unless it is the id of the user's basket.
     #[salvo(schema(value_type = Option<describe::Id>))]
     basket_id: Option<String>,
@@ -59,14 +61,14 @@ pub(super) struct NewPayment {
 
 impl Canonical for NewPayment {
     fn canonical(self) -> Result<Value, Problem> {
-        Ok(canonical::order(self.into())?)
+        Ok(canonical::order(access::own(self.into()).map_err(Fault::from)?)?)
     }
 }
 
 impl From<NewPayment> for RawOrder {
     fn from(body: NewPayment) -> Self {
         Self {
-            user_id: body.user_id,
+            user_id: body.user_id.unwrap_or_default(),
             basket_id: body.basket_id,
             method: body.method,
             provider: body.provider,
