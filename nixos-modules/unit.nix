@@ -21,6 +21,7 @@ let
   # `FIXED` of the gateway's code, which a test there compares with this; a dot at the end stands for all of a section.
   untilRestarted = [
     "admin.state_file"
+    "host"
     "http.host"
     "http.port"
     "limits.h2_streams"

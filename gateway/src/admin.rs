@@ -3,6 +3,7 @@
 mod audit;
 mod breakers;
 mod change;
+pub(crate) mod dev_token;
 pub(crate) mod events;
 mod explain;
 mod input;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::Value;
+use shop_limit::Attempts;
 
 use self::change::{Change, Order};
 use self::input::{Precondition, Query};
@@ -24,7 +26,7 @@ use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::state::State;
 use crate::state::generation::Generation;
-use crate::state::guard::{Asked, Caller, Failures};
+use crate::state::guard::{self, Asked, Caller};
 use crate::upstream::body::Incoming;
 
 const PREFIX: &str = "/admin/";
@@ -120,12 +122,17 @@ pub(crate) fn route(path: &str) -> Option<&'static str> {
 }
 
 /// What the admin API has of its own.
-#[derive(Default)]
 pub(crate) struct Admin {
     /// Tells pages what goes on.
     pub(crate) events: Events,
     /// Wrong tokens.
-    failures: Failures,
+    attempts: Attempts,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { events: Events::default(), attempts: guard::attempts() }
+    }
 }
 
 /// Answers, after the guard let the caller in. With a listener, what it hears goes on as long as the caller listens.
@@ -137,7 +144,7 @@ pub(crate) async fn answer(
     body: Incoming,
 ) -> Result<(Response<Bytes>, Option<Listener>), Refusal> {
     let route = Route::find(asked.path);
-    let caller = generation.guard.admit(&asked, &admin.failures).map_err(|refusal| {
+    let (caller, pass) = generation.guard.admit(&asked, &admin.attempts).await.map_err(|refusal| {
         audit::denied(&asked, &refusal);
         // The page can ask for the token.
         if route == Some(Route::Ui) { page::instead_of(refusal) } else { refusal }
@@ -153,7 +160,7 @@ pub(crate) async fn answer(
         Query::of(asked.head.uri.query(), &[])?;
         // There is not room for many, so that no other site shall make a browser take it.
         generation.guard.own_pages_only(&asked)?;
-        return Ok((stream_head(), Some(admin.events.listen(generation.guard.key())?)));
+        return Ok((stream_head(), Some(admin.events.listen(pass)?)));
     }
     whole(state, generation, route, asked, body, caller).await.map(|response| (response, None))
 }

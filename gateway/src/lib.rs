@@ -47,7 +47,7 @@ use std::time::Duration;
 use anyhow::Context;
 use shop_config::{Problems, Settings as _};
 use shop_discovery::Discovery;
-use shop_runtime::Shutdown;
+use shop_runtime::{CancellationToken, Shutdown};
 use shop_telemetry::Metrics;
 
 use crate::admin::events;
@@ -97,8 +97,9 @@ impl Gateway {
         let addr = local_addr(&cleartext)?;
         let settings = config.tls.clone();
         warn_about(&config);
+        let identity = state::open_identity(&config.identity)?;
         let (desired, state) = kept(config)?;
-        let state = State::new(desired, state, workers, metrics);
+        let state = State::new(desired, identity, state, workers, metrics);
         let mut tls = None;
         if settings.is_on() {
             tls = Some((Tls::new(&settings, &state.numbers.metrics)?, local_addr(&encrypted)?));
@@ -150,6 +151,7 @@ impl Gateway {
             // They end with the signal: who stops as a whole must not report its own parts.
             () = check::run(state.settings.changes(), || Arc::clone(&state.settings.current().table)) => {}
             () = watch(tls) => {}
+            () = keep_keys(&state) => {}
             () = shop_limit::run(state.settings.changes(), || state.settings.current().limiter.clone()) => {}
             () = discovery.run(&state, state.settings.changes()) => {}
             () = shutdown.soft.cancelled() => {}
@@ -200,6 +202,25 @@ async fn watch(tls: Option<Arc<Tls>>) {
     match tls {
         Some(tls) => tls.watch().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Keeps the keys of tokens as their issuers have them, whoever those are.
+async fn keep_keys(state: &State) {
+    let mut changes = state.settings.changes();
+    loop {
+        let (settings, identity) = {
+            let generation = state.settings.current();
+            (generation.config.identity.clone(), generation.identity.clone())
+        };
+        let keep = async {
+            identity.run(CancellationToken::new()).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = keep => {}
+            _ = changes.wait_for(|_| state.settings.current().config.identity != settings) => {}
+        }
     }
 }
 

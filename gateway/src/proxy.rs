@@ -1,4 +1,4 @@
-//! The way of a request through the gateway, in reading order: limits, request id, CORS, CSRF, route, rate limit, backend,
+//! The way of a request through the gateway, in reading order: limits, request id, CORS, CSRF, route, token, rate limit, backend,
 //! breaker, call, answer with its security headers.
 
 mod finish;
@@ -22,14 +22,15 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use shop_browser::cors;
 use shop_http1::request_head::Fault;
-use shop_limit::{Call as Counted, Ruling, Verdict};
+use shop_identity::Principal;
+use shop_limit::{Attempts, Call as Counted, Ruling, Subject, Verdict};
 use tokio::time::Instant;
 
 use self::finish::{Browser, Limits, finish};
 use self::forward::{Call, Forward};
 use crate::admin::events::Listener;
 use crate::admin::operations;
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, dev_token};
 use crate::docs::{self, Docs};
 use crate::message::client::Client;
 use crate::message::headers::{self, Onward};
@@ -43,12 +44,13 @@ use crate::record::RequestRecord;
 use crate::server::ConnectionState;
 use crate::server::handler::{Handler, Served, Spare};
 use crate::services::operation::{Operation, SERVER};
-use crate::services::routes::{self, PREFIX, SHOP_SERVICE, Table};
+use crate::services::routes::{PREFIX, SHOP_SERVICE, Table};
 use crate::services::{Cluster, Service};
 use crate::settings::Config;
 use crate::state::State;
 use crate::state::generation::Generation;
 use crate::state::guard::Asked;
+use crate::state::token;
 use crate::upstream::body::{Incoming, RequestBody};
 use crate::upstream::{ResponseBody, Timeouts};
 
@@ -58,6 +60,8 @@ pub(crate) struct Proxy {
     pub(crate) admin: Admin,
     /// The reference of the API.
     docs: Docs,
+    /// Bad tokens that clients showed.
+    attempts: Attempts,
 }
 
 thread_local! {
@@ -68,7 +72,7 @@ thread_local! {
 impl Proxy {
     /// What answers with what `state` knows.
     pub(crate) fn new(state: Arc<State>) -> Arc<Self> {
-        Arc::new(Self { state, admin: Admin::default(), docs: Docs::default() })
+        Arc::new(Self { state, admin: Admin::default(), docs: Docs::default(), attempts: token::attempts() })
     }
 }
 
@@ -144,6 +148,8 @@ struct Visit {
     peer: IpAddr,
     client: Client,
     browser: Browser,
+    /// Who it is, if a token says so.
+    principal: Option<Arc<Principal>>,
     is_late: bool,
     /// The connection of a client that takes informational answers.
     informed: Option<Arc<ConnectionState>>,
@@ -202,6 +208,7 @@ impl Visit {
             peer,
             client,
             browser,
+            principal: None,
             is_late: connection.is_late,
             informed: (request.version() == Version::HTTP_11).then(|| Arc::clone(connection)),
             is_encrypted: connection.is_encrypted,
@@ -232,6 +239,7 @@ impl Visit {
             let refusal = Refusal::new(Reason::Draining, "the gateway is shutting down");
             return Err(refusal.retry_after(Duration::from_secs(1)));
         }
+        self.identify(proxy, generation, &head.headers).await?;
         self.limit(generation, &head, &normal).await?;
         if !target.service.enabled {
             let detail = format!("the {} service is switched off", target.service.name);
@@ -291,8 +299,9 @@ impl Visit {
         let config = &generation.config;
         let own = Operation::find(normal).filter(|_| !self.is_grpc);
         let admin = admin::route(normal).filter(|_| !self.is_grpc);
-        if own.is_some() || admin.is_some() {
-            // Health, metrics and the admin API are for operators, not for other sites' pages.
+        let is_dev_token = dev_token::is_at(generation, normal) && !self.is_grpc;
+        if own.is_some() || admin.is_some() || is_dev_token {
+            // Health, metrics, tokens and the admin API are for operators, not for other sites' pages.
             self.browser.cors = None;
         }
         if let Some(csrf) = &generation.csrf {
@@ -305,15 +314,18 @@ impl Visit {
             return Ok(ControlFlow::Break(Reply::Own(response)));
         }
         // On this machine itself nobody listens in: operators need no certificate there.
-        let may_be_open = admin.is_some() && self.peer.to_canonical().is_loopback();
+        let may_be_open = (admin.is_some() || is_dev_token) && self.peer.to_canonical().is_loopback();
         if config.tls.redirect && !self.browser.is_secure && !may_be_open {
             let host = headers::public_host(&head.headers, self.client, host);
             return Err(redirect::to_tls(&config.tls, host, &head.uri));
         }
-        if let Some(route) = admin {
+        if let Some(route) = admin.or(is_dev_token.then_some(dev_token::PATH)) {
             self.record.own(route);
             let (peer, client, request_id) = (self.peer, self.client, self.record.request_id());
             let asked = Asked { head, path: normal, host, peer, client, request_id };
+            if is_dev_token {
+                return dev_token::answer(generation, &asked).map(|response| ControlFlow::Break(Reply::Own(response)));
+            }
             let (response, listener) = admin::answer(&proxy.admin, &proxy.state, generation, asked, incoming).await?;
             return Ok(ControlFlow::Break(match listener {
                 None => Reply::Own(response),
@@ -352,7 +364,7 @@ impl Visit {
         let no_route = || Refusal::new(Reason::NoRoute, format!("no route leads to {path}"));
         let (route, inner, cluster) = if self.is_grpc {
             let route = match table.grpc(path) {
-                None if routes::is_everybodys(path) => {
+                None if table.is_everybodys(path) => {
                     let service = headers.get(SHOP_SERVICE).and_then(|name| name.to_str().ok()).unwrap_or_default();
                     table.everybodys(path, service).ok_or_else(|| {
                         let detail = "every service has this one; say whose with the metadata shop-service: product";
@@ -370,10 +382,24 @@ impl Visit {
         Ok(Target { service: &route.service, cluster, path: inner, is_prefixed: !self.is_grpc })
     }
 
+    /// Finds out whose token comes with the request, before its body is read and a backend is chosen. The token goes on as it
+    /// came: what its bearer may do is for the service to say, and nothing else about him is told or believed.
+    async fn identify(&mut self, proxy: &Proxy, generation: &Generation, headers: &HeaderMap) -> Result<(), Refusal> {
+        let Some(authenticator) = generation.identity.authenticator() else { return Ok(()) };
+        let Some(token) = shop_identity::bearer(headers)? else { return Ok(()) };
+        self.principal = Some(match authenticator.known(token) {
+            Some(principal) => principal,
+            // Boxed: calls with tokens that are known shall not carry the room for it.
+            None => Box::pin(token::check(authenticator, token, self.client.address, &proxy.attempts)).await?,
+        });
+        Ok(())
+    }
+
     async fn limit(&mut self, generation: &Generation, head: &http::request::Parts, path: &str) -> Result<(), Refusal> {
         let Some(limiter) = &generation.limiter else { return Ok(()) };
         let http::request::Parts { method, headers, .. } = head;
-        let call = Counted { method, path, headers, address: self.client.address };
+        let subject = self.principal.as_deref().map(|who| Subject { issuer: &who.issuer, name: &who.subject });
+        let call = Counted { method, path, headers, address: self.client.address, subject };
         let Some(Ruling { verdict, fields }) = limiter.check(&call, self.record.span()).await else { return Ok(()) };
         self.limits = Some(fields);
         match verdict {

@@ -17,11 +17,14 @@ pub use shop_browser::origins::{AllowedOrigin, InvalidOrigin};
 pub use shop_browser::settings::{Cors, Csrf, SecurityHeaders};
 pub use shop_discovery::settings::{Discovery, NameServer};
 pub use shop_discovery::{BackendUrl, Backends, InvalidBackend, SourceUrl};
-pub use shop_limit::settings::{ApiKeys, ClientKey, Jwt, RateLimit, RedisLimit, RouteLimit};
+pub use shop_limit::settings::{ApiKeys, ClientKey, RateLimit, RedisLimit, RouteLimit};
+
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use shop_balance::MOST;
-use shop_config::{Duration, Http, Log, Otel, Problems, Settings, Stop, Var};
+use shop_config::{Duration, Given, Http, Log, Otel, Problems, Settings, Stop, Var, settle_hosts};
+use shop_identity::{IdentitySettings, Mode};
 
 use crate::message::client::Network;
 use crate::message::path;
@@ -31,6 +34,8 @@ use shop_discovery::Protocol;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Address of every listener that is given none of its own; this machine alone by default.
+    pub host: Option<IpAddr>,
     /// Where clients connect, and how long the gateway waits for them.
     pub http: Http,
     /// Where clients connect with TLS.
@@ -53,6 +58,11 @@ pub struct Config {
     pub retries: Retries,
     /// How often one client may call.
     pub rate_limit: RateLimit,
+    /// Whose tokens are good. Bad ones are refused before a service is asked; who may do what is for services to say.
+    pub identity: IdentitySettings,
+    /// Lets clients call reflection and health of each gRPC service, by the metadata `shop-service`. Off by default: they tell
+    /// of methods that are between services.
+    pub grpc_introspection: bool,
     /// Which other sites' pages may call and read.
     pub cors: Cors,
     /// Refusing changes that other sites' pages send.
@@ -82,6 +92,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            host: None,
             // 10 MiB: far above any call of the shop, still bounded. Bodies are streamed, not held.
             http: Http { body_limit: 10 * 1024 * 1024, ..Http::on(8083) },
             tls: Tls::default(),
@@ -94,6 +105,8 @@ impl Default for Config {
             health_check: HealthCheck::default(),
             retries: Retries::default(),
             rate_limit: RateLimit::default(),
+            identity: IdentitySettings::default(),
+            grpc_introspection: false,
             cors: Cors::default(),
             csrf: Csrf::default(),
             security_headers: SecurityHeaders::default(),
@@ -339,11 +352,6 @@ impl Settings for Config {
                 "rate_limit.redis.url",
                 "redis://…, to count together with other gateways",
             ),
-            Var::new(
-                "RATE_LIMIT_JWT_SECRET",
-                "rate_limit.jwt.secret",
-                "secret of the tokens whose subjects clients are known by, if they are signed with one",
-            ),
             Var::new("CORS_ORIGINS", "cors.origins", "comma list of sites whose pages may call; none by default"),
             Var::new("CORS_CREDENTIALS", "cors.credentials", "whether these pages' calls carry cookies"),
             Var::new("CSRF_ENABLED", "csrf.enabled", "whether changes sent by other sites' pages are refused"),
@@ -353,11 +361,22 @@ impl Settings for Config {
             Var::new("ADMIN_TOKEN", "admin.token", "bearer token of the admin API; without one, this machine only"),
             Var::new("ADMIN_STATE_FILE", "admin.state_file", "file that keeps the admin API's changes over a restart"),
         ];
-        ours.into_iter().chain(Otel::vars()).collect()
+        ours.into_iter().chain(IdentitySettings::vars()).chain(Otel::vars()).collect()
+    }
+
+    fn gone() -> Vec<(&'static str, &'static str)> {
+        let instead = "tokens are checked as identity says, for all they are good for; a shared secret is identity.secret, a \
+                       file of keys identity.jwks_file, each beside identity.issuer and identity.audience";
+        ["rate_limit.jwt", "RATE_LIMIT_JWT_SECRET"].map(|name| (name, instead)).into()
+    }
+
+    fn settle(&mut self, given: &Given<'_>) {
+        settle_hosts(self.host, given, [("http.host", &mut self.http.host)]);
     }
 
     fn check(&self, problems: &mut Problems) {
         self.check_values(problems);
+        self.check_identity(problems);
         problems.within("tls", |p| self.tls.check_files(p));
     }
 }
@@ -368,6 +387,11 @@ impl Config {
         let mut problems = Problems::default();
         self.check_values(&mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// Finds what is wrong with whose tokens are good, in the files that name them, too.
+    pub(crate) fn check_identity(&self, problems: &mut Problems) {
+        self.identity.check(&[("http.host", self.http.addr())], problems);
     }
 
     /// Finds wrong values without looking at anything else: files may change at any time, and what a running process
@@ -412,6 +436,11 @@ impl Config {
         problems.within("health_check", |p| self.health_check.check(p));
         problems.within("retries", |p| self.retries.check(p));
         problems.within("rate_limit", |p| self.rate_limit.check(path::is_normal, p));
+        problems.ensure(
+            !self.rate_limit.key.contains(&ClientKey::Subject) || self.identity.mode == Mode::Required,
+            "rate_limit.key",
+            "subject needs identity.mode = required: else nobody looks whether tokens are good",
+        );
         problems.ensure(self.workers <= 1024, "workers", "use at most 1024, or 0 for one per core");
     }
 }

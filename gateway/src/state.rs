@@ -9,8 +9,11 @@ pub(crate) mod pending_change;
 pub(crate) mod reload;
 mod settings;
 pub(crate) mod state_file;
+pub(crate) mod token;
 
 use std::sync::Arc;
+
+use shop_identity::{Identity, IdentitySettings};
 
 use self::lifecycle::Lifecycle;
 use self::pending_change::PendingChange;
@@ -18,6 +21,11 @@ use self::settings::Settings;
 use self::state_file::StateFile;
 use crate::metrics::Numbers;
 use crate::settings::desired::Desired;
+
+/// Whose tokens are good by these settings.
+pub(crate) fn open_identity(settings: &IdentitySettings) -> anyhow::Result<Identity> {
+    Identity::open(settings, "gateway")
+}
 
 /// What all workers share. Three things that know nothing of each other; together, because a request wants one pointer to
 /// them and not three.
@@ -31,12 +39,13 @@ impl State {
     /// The state at the start.
     pub(crate) fn new(
         desired: Desired,
+        identity: Identity,
         file: Option<StateFile>,
         workers: usize,
         metrics: shop_telemetry::Metrics,
     ) -> Arc<Self> {
         let numbers = Numbers::new(metrics);
-        let settings = Settings::new(desired, file, workers, &numbers.metrics);
+        let settings = Settings::new(desired, identity, file, workers, &numbers.metrics);
         Arc::new(Self { settings, lifecycle: Lifecycle::default(), numbers })
     }
 
@@ -59,7 +68,8 @@ mod tests {
     #[test]
     fn a_change_in_the_making_holds_up_nobody_who_only_looks() {
         let desired = Desired::new(Config::default(), Overrides::default());
-        let state = State::new(desired, None, 1, shop_telemetry::Metrics::new("gateway"));
+        let identity = open_identity(&shop_identity::IdentitySettings::off()).expect("opens");
+        let state = State::new(desired, identity, None, 1, shop_telemetry::Metrics::new("gateway"));
         let mut pending = state.begin_change();
         pending.desired.overrides.service("product").enabled = Some(true);
         let looked = std::thread::scope(|scope| {

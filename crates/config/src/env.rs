@@ -36,6 +36,7 @@ pub(crate) fn layers<S: Settings>(
     }
     reading.prefixed();
     reading.unheard::<S>();
+    reading.gone::<S>();
     reading.misspelt::<S>();
     reading.told_links();
 }
@@ -177,6 +178,15 @@ impl Reading<'_> {
                         ));
                     }
                 }
+            }
+        }
+    }
+
+    fn gone<S: Settings>(&mut self) {
+        for (name, instead) in S::gone() {
+            let twin = format!("{name}_FILE");
+            if let Some((name, _)) = self.env.get_key_value(name).or_else(|| self.env.get_key_value(twin.as_str())) {
+                self.warn(format!("{name} has no effect any more: {instead}"));
             }
         }
     }

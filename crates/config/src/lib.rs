@@ -89,6 +89,12 @@ pub trait Settings: Serialize + DeserializeOwned + Default + Send + 'static {
         Vec::new()
     }
 
+    /// Keys and variables that there used to be, each with what to do instead. A key is refused with that, a variable warned
+    /// about.
+    fn gone() -> Vec<(&'static str, &'static str)> {
+        Vec::new()
+    }
+
     /// Notes what follows from a setting having been given at all, whatever its value. Nothing, usually.
     fn settle(&mut self, _given: &Given<'_>) {}
 

@@ -127,7 +127,7 @@ fn read<S: Settings>(mut layers: Vec<Layer>, schema: &Schema, problems: &mut Pro
         let follows = matches!(error.kind, Kind::MissingField(_))
             && skip.iter().any(|skipped: &String| skipped.starts_with(&below));
         if !follows {
-            problems.push(problem(&error, &merged, schema));
+            problems.push(problem(&error, &merged, schema, &S::gone()));
         }
         if merged.is_in_list(&error.path) && skip.insert(at) {
             continue;
@@ -150,12 +150,12 @@ fn remove(layers: &mut [Layer], path: &[String]) -> bool {
         .fold(false, std::ops::BitOr::bitor)
 }
 
-fn problem(error: &Error, merged: &Merged, schema: &Schema) -> Problem {
+fn problem(error: &Error, merged: &Merged, schema: &Schema, gone: &[(&str, &str)]) -> Problem {
     let key = error.path.join(".");
     let unknown = matches!(error.kind, Kind::UnknownField(..));
     // The value of an unknown key may be a secret under a misspelt name.
     let value = if unknown { None } else { merged.find(&error.path).map(|value| shown(value, &key, schema)) };
-    Problem { message: message(error, schema), value, source: merged.source(&error.path), key }
+    Problem { message: message(error, &key, schema, gone), value, source: merged.source(&error.path), key }
 }
 
 fn shown(value: &Value, key: &str, schema: &Schema) -> String {
@@ -167,8 +167,13 @@ fn shown(value: &Value, key: &str, schema: &Schema) -> String {
     }
 }
 
-fn message(error: &Error, schema: &Schema) -> String {
+fn message(error: &Error, key: &str, schema: &Schema, gone: &[(&str, &str)]) -> String {
+    // In a program with more sections its own stands in front.
+    let is = |known: &str| key.strip_suffix(known).is_some_and(|before| before.is_empty() || before.ends_with('.'));
     match &error.kind {
+        Kind::UnknownField(..) if let Some((_, instead)) = gone.iter().find(|(known, _)| is(known)) => {
+            format!("is not a setting any more: {instead}")
+        }
         Kind::UnknownField(name, siblings) => {
             let section = error.path.get(..error.path.len().saturating_sub(1)).unwrap_or_default().join(".");
             match suggest::key(&section, name, siblings, &schema.keys) {

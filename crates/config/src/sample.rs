@@ -83,6 +83,10 @@ impl Settings for Suite {
         vec![("PASSWORD", instead.into()), ("GREETING", Vec::new())]
     }
 
+    fn gone() -> Vec<(&'static str, &'static str)> {
+        vec![("basket.cache", "set basket.redis"), ("CACHE_PASSWORD", "set REDIS_PASSWORD")]
+    }
+
     fn check(&self, problems: &mut Problems) {
         problems.within("product", |p| {
             self.product.http.check("http", p);

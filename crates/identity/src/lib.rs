@@ -65,11 +65,6 @@ use std::sync::Arc;
 
 use shop_runtime::{CancellationToken, Health};
 
-/// Makes ring check signatures of tokens, in the whole process.
-pub fn install_crypto() {
-    ring::install();
-}
-
 /// Who calls a process and how it is known to others. Clones share it.
 #[derive(Clone)]
 pub struct Identity {

@@ -291,6 +291,11 @@ impl IdentitySettings {
         }
         let leeway = self.leeway.get().as_secs();
         p.ensure(leeway <= 600, "leeway", "use at most 10m: tokens that expired are good for so long");
+        p.ensure(
+            !self.development || self.internal.key_file.is_some(),
+            "internal.key_file",
+            "name the key that tokens handed out by identity.development are signed with",
+        );
         p.ensure(!self.cooldown.is_zero(), "cooldown", "must be more than 0");
         let least = self.cooldown.get().saturating_mul(2).max(std::time::Duration::from_secs(2));
         p.ensure(

@@ -3,21 +3,14 @@
 //! Only what is known to be true counts. A key or token that anybody could make up would be a new client with every call.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
-use std::num::NonZeroU32;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use governor::clock::DefaultClock;
 use http::{HeaderMap, HeaderName};
-use ring::digest::{SHA256, digest};
+use ring::digest::{Context, SHA256, digest};
 
-use crate::budgets::Budgets;
 use crate::key::Key;
-use crate::local::LocalCounter;
-use crate::rate::{Rate, Verdict};
+use crate::limiter::{Call, Subject};
 use crate::settings::{ApiKeys, ClientKey, RateLimit};
-use crate::token::{Shown, Tokens};
 use shop_config::WatchedFile;
 
 /// How clients are known.
@@ -27,17 +20,11 @@ pub(crate) struct Callers {
     settings: ApiKeys,
     api_keys: ArcSwap<HashSet<[u8; 32]>>,
     file: WatchedFile,
-    tokens: Option<Tokens>,
-    /// Tokens that are checked for an address: whoever makes them up shall not keep everybody busy with signatures.
-    checks: LocalCounter,
 }
-
-/// The policy under which checks of tokens are counted; there are never as many others.
-const CHECKS: u16 = u16::MAX;
 
 impl Callers {
     /// Reads what the settings name.
-    pub(crate) fn new(settings: &RateLimit, budgets: &Budgets) -> Self {
+    pub(crate) fn new(settings: &RateLimit) -> Self {
         let keys = &settings.api_keys;
         let callers = Self {
             order: settings.key.clone(),
@@ -45,13 +32,6 @@ impl Callers {
             settings: keys.clone(),
             api_keys: ArcSwap::default(),
             file: WatchedFile::new(keys.file.clone()),
-            tokens: settings.key.contains(&ClientKey::Subject).then(|| Tokens::new(&settings.jwt)),
-            checks: LocalCounter::new(
-                // A hundred people behind one address may come at once, and ten more each second.
-                Rate { per_call: Duration::from_millis(100), burst: NonZeroU32::MIN.saturating_add(99) },
-                budgets,
-                DefaultClock::default(),
-            ),
         };
         callers.refresh();
         callers
@@ -59,9 +39,6 @@ impl Callers {
 
     /// Reads files again that changed. What cannot be read changes nothing, and is said once.
     pub(crate) fn refresh(&self) {
-        if let Some(tokens) = &self.tokens {
-            tokens.refresh();
-        }
         if !self.order.contains(&ClientKey::ApiKey) || !self.file.look() {
             return;
         }
@@ -72,22 +49,13 @@ impl Callers {
     }
 
     /// Who calls.
-    pub(crate) fn of(&self, headers: &HeaderMap, address: IpAddr) -> Key {
+    pub(crate) fn of(&self, call: &Call<'_>) -> Key {
         let by = |kind: &ClientKey| match kind {
-            ClientKey::Subject => self.by_token(headers, address),
-            ClientKey::ApiKey => self.by_api_key(headers),
-            ClientKey::Ip => Some(Key::of_address(address)),
+            ClientKey::Subject => call.subject.map(by_subject),
+            ClientKey::ApiKey => self.by_api_key(call.headers),
+            ClientKey::Ip => Some(Key::of_address(call.address)),
         };
-        self.order.iter().find_map(by).unwrap_or_else(|| Key::of_address(address))
-    }
-
-    fn by_token(&self, headers: &HeaderMap, address: IpAddr) -> Option<Key> {
-        let tokens = self.tokens.as_ref()?;
-        let shown = Shown::of(headers)?;
-        tokens.known(&shown).or_else(|| {
-            let busy = self.checks.check(Key::of_address(address).below(CHECKS));
-            matches!(busy, Verdict::Allowed { .. }).then(|| tokens.check(&shown))?
-        })
+        self.order.iter().find_map(by).unwrap_or_else(|| Key::of_address(call.address))
     }
 
     fn by_api_key(&self, headers: &HeaderMap) -> Option<Key> {
@@ -97,8 +65,21 @@ impl Callers {
     }
 }
 
+/// Two issuers' subjects of one name are two clients.
+fn by_subject(Subject { issuer, name }: Subject<'_>) -> Key {
+    let mut hash = Context::new(&SHA256);
+    hash.update(&(issuer.len() as u64).to_be_bytes());
+    hash.update(issuer.as_bytes());
+    hash.update(name.as_bytes());
+    Key::of_subject(hash.finish().as_ref().try_into().unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use http::Method;
+
     use super::*;
 
     fn address(text: &str) -> IpAddr {
@@ -111,7 +92,11 @@ mod tests {
     fn callers(file: Option<std::path::PathBuf>) -> Callers {
         let api_keys = ApiKeys { hashes: vec![HASH.to_uppercase()], file, ..ApiKeys::default() };
         let settings = RateLimit { key: vec![ClientKey::ApiKey, ClientKey::Ip], api_keys, ..RateLimit::default() };
-        Callers::new(&settings, &Budgets::new(1000))
+        Callers::new(&settings)
+    }
+
+    fn call(headers: &HeaderMap, address: IpAddr) -> Call<'_> {
+        Call { method: &Method::GET, path: "/", headers, address, subject: None }
     }
 
     fn with_key(key: &str) -> HeaderMap {
@@ -122,11 +107,11 @@ mod tests {
     fn a_known_api_key_is_a_client_and_an_invented_one_is_not() {
         let callers = callers(None);
         let (here, there) = (address("1.2.3.4"), address("5.6.7.8"));
-        let known = callers.of(&with_key("secret"), here);
-        assert_eq!(known, callers.of(&with_key("secret"), there), "wherever it comes from");
+        let known = callers.of(&call(&with_key("secret"), here));
+        assert_eq!(known, callers.of(&call(&with_key("secret"), there)), "wherever it comes from");
         assert_eq!(known.to_string(), format!("key:{}{}", &HASH[..10], &HASH[16..32]));
-        assert_eq!(callers.of(&with_key("invented"), here), Key::of_address(here));
-        assert_eq!(callers.of(&HeaderMap::new(), here), Key::of_address(here));
+        assert_eq!(callers.of(&call(&with_key("invented"), here)), Key::of_address(here));
+        assert_eq!(callers.of(&call(&HeaderMap::new(), here)), Key::of_address(here));
     }
 
     #[test]
@@ -136,7 +121,7 @@ mod tests {
         std::fs::write(&path, "# nobody yet\n\n").expect("writes");
         let callers = callers(Some(path.clone()));
         let here = address("1.2.3.4");
-        let is_known = |key: &str| callers.of(&with_key(key), here) != Key::of_address(here);
+        let is_known = |key: &str| callers.of(&call(&with_key(key), here)) != Key::of_address(here);
         assert!(is_known("secret") && !is_known("other"));
         // SHA-256 of `other`.
         let other = "d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa";
@@ -149,34 +134,22 @@ mod tests {
     }
 
     #[test]
-    fn made_up_tokens_are_no_clients_and_are_checked_only_so_often() {
-        use base64::Engine;
-        let secret = "0123456789abcdef0123456789abcdef";
-        let token = |subject: &str| {
-            let encode = |text: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
-            let claims = format!(r#"{{"sub":"{subject}","exp":4102444800}}"#);
-            let message = format!("{}.{}", encode(br#"{"alg":"HS256"}"#), encode(claims.as_bytes()));
-            let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
-            let signature = encode(ring::hmac::sign(&key, message.as_bytes()).as_ref());
-            let value = format!("bearer {message}.{signature}").parse().expect("a value");
-            HeaderMap::from_iter([(http::header::AUTHORIZATION, value)])
+    fn a_subject_is_a_client_wherever_it_comes_from_and_another_one_with_each_issuer() {
+        let settings = RateLimit { key: vec![ClientKey::Subject, ClientKey::Ip], ..RateLimit::default() };
+        let callers = Callers::new(&settings);
+        let headers = HeaderMap::new();
+        let of = |issuer, name, from| {
+            let subject = Some(Subject { issuer, name });
+            callers.of(&Call { subject, ..call(&headers, address(from)) })
         };
-        let mut settings = RateLimit { key: vec![ClientKey::Subject, ClientKey::Ip], ..RateLimit::default() };
-        settings.jwt.secret = shop_config::Secret::from(secret);
-        let callers = Callers::new(&settings, &Budgets::new(1000));
-        let (here, there) = (address("1.2.3.4"), address("5.6.7.8"));
-        let ann = callers.of(&token("ann"), here);
-        assert_ne!(ann, Key::of_address(here));
-        assert_eq!(callers.of(&token("ann"), there), ann);
-        for number in 0..1000 {
-            let value = format!("Bearer e30.{number}.x").parse().expect("a value");
-            let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]);
-            assert_eq!(callers.of(&headers, here), Key::of_address(here));
-        }
-        // The test may be so slow that some checks are allowed again meanwhile.
-        let checked = (0..300).filter(|who| callers.of(&token(&format!("new{who}")), here) != Key::of_address(here));
-        assert!(checked.count() < 200, "too many signatures are checked for one address");
-        assert_eq!(callers.of(&token("ann"), here), ann, "who is known still is");
-        assert_ne!(callers.of(&token("bob"), there), Key::of_address(there), "elsewhere all goes on");
+        let ann = of("here", "ann", "1.2.3.4");
+        assert_eq!(of("here", "ann", "5.6.7.8"), ann);
+        assert!(
+            [of("here", "bob", "1.2.3.4"), of("there", "ann", "1.2.3.4"), of("her", "eann", "1.2.3.4")]
+                .iter()
+                .all(|other| *other != ann)
+        );
+        let nobody = callers.of(&call(&headers, address("1.2.3.4")));
+        assert_eq!(nobody, Key::of_address(address("1.2.3.4")));
     }
 }

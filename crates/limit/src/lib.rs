@@ -1,7 +1,8 @@
 //! How often one client may call: a budget for each client and policy, by GCRA, in bounded memory; alone, or together with other
 //! processes through Redis.
 //!
-//! A client is known by its address, or by what only it can have: an API key that is listed, a token whose signature is good. Who
+//! A client is known by its address, or by what only it can have: an API key that is listed, a name that the caller of this crate found
+//! to be its own. Who
 //! calls under which policy is explained as well as counted, and what is left is told in `RateLimit` fields
 //! (draft-ietf-httpapi-ratelimit-headers-10). Redis is a help, not a need: while it is away each process counts by itself.
 //!
@@ -20,7 +21,7 @@
 //! let limiter = Limiter::new(&settings, Arc::new(Unobserved), None).expect("on by default");
 //! let headers = HeaderMap::new();
 //! let address = "192.0.2.7".parse().expect("an address");
-//! let call = Call { method: &Method::GET, path: "/orders", headers: &headers, address };
+//! let call = Call { method: &Method::GET, path: "/orders", headers: &headers, address, subject: None };
 //!
 //! for remaining in [1, 0] {
 //!     let ruling = limiter.check(&call, &Span::none()).await.expect("such calls are counted");
@@ -38,6 +39,7 @@
 //! # }
 //! ```
 
+mod attempts;
 mod budgets;
 mod caller;
 mod key;
@@ -49,11 +51,11 @@ mod policy;
 mod rate;
 mod redis;
 pub mod settings;
-mod token;
 
 use std::sync::Arc;
 
-pub use limiter::{Call, Limiter, Ruling, run};
+pub use attempts::Attempts;
+pub use limiter::{Call, Limiter, Ruling, Subject, run};
 pub use rate::Verdict;
 
 /// Who counts clients' calls.

@@ -38,6 +38,17 @@ pub struct Call<'a> {
     pub headers: &'a HeaderMap,
     /// The client's.
     pub address: IpAddr,
+    /// Who it is, if that is known to be true.
+    pub subject: Option<Subject<'a>>,
+}
+
+/// Somebody whom an issuer of tokens knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Who says so.
+    pub issuer: &'a str,
+    /// Whom it means: somebody else than another issuer's of that name.
+    pub name: &'a str,
 }
 
 /// What the limiter says, and what the client is told.
@@ -72,7 +83,7 @@ impl Limiter {
             tracing::error!(%error, "rate_limit.redis.url cannot be used: this process counts clients' calls by itself");
             None
         });
-        Some(Self { callers: Callers::new(settings, &budgets), policies, budgets, redis })
+        Some(Self { callers: Callers::new(settings), policies, budgets, redis })
     }
 
     /// Takes one call off what the client may do, as a part of `request`. None when such calls are not counted.
@@ -81,7 +92,7 @@ impl Limiter {
         if !policy.enabled {
             return None;
         }
-        let key = self.callers.of(call.headers, call.address).below(policy.number);
+        let key = self.callers.of(call).below(policy.number);
         let verdict = match &self.redis {
             None => counter.check(key),
             // Boxed: without Redis, calls shall not carry the room for it.
@@ -94,7 +105,7 @@ impl Limiter {
     /// when such calls are not.
     pub fn explain(&self, call: &Call<'_>) -> Option<(String, String)> {
         let (policy, _) = self.policies.iter().find(|(policy, _)| policy.fits(call.method, call.path))?;
-        let client = self.callers.of(call.headers, call.address);
+        let client = self.callers.of(call);
         policy.enabled.then(|| (policy.words(), client.to_string()))
     }
 

@@ -1,9 +1,5 @@
 //! How often a client may call, and what tells one client from another.
 
-pub(crate) mod jwt;
-
-pub use jwt::Jwt;
-
 use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -11,8 +7,6 @@ use std::path::{Path, PathBuf};
 use http::{HeaderName, Method};
 use serde::{Deserialize, Serialize};
 use shop_config::{Duration, Problems, Redis, RedisTarget, Secret};
-
-use crate::token;
 
 /// How often one client may call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +23,6 @@ pub struct RateLimit {
     /// What a client is known by, the first that a call has; `ip` is the last. By default there is nothing else, because
     /// nobody says which keys are real.
     pub key: Vec<ClientKey>,
-    /// The tokens whose subjects clients may be known by.
-    pub jwt: Jwt,
     /// The API keys that clients may be known by.
     pub api_keys: ApiKeys,
     /// Paths with budgets of their own, or with none.
@@ -50,7 +42,6 @@ impl Default for RateLimit {
             window: Duration::secs(60),
             burst: NonZeroU32::MIN.saturating_add(9),
             key: vec![ClientKey::Ip],
-            jwt: Jwt::default(),
             api_keys: ApiKeys::default(),
             routes: Vec::new(),
             max_clients: 1_000_000,
@@ -63,7 +54,7 @@ impl Default for RateLimit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientKey {
-    /// Issuer and subject of a bearer token, if its signature is good by [`RateLimit::jwt`].
+    /// Issuer and subject of the call's token, see [`Call::subject`](crate::Call::subject).
     Subject,
     /// The API key, if it is one of [`RateLimit::api_keys`].
     ApiKey,
@@ -192,14 +183,6 @@ impl RateLimit {
             "name each once and end with ip: who has nothing else is known by its address",
         );
         problems.within("redis", |p| self.redis.check(p));
-        if self.key.contains(&ClientKey::Subject) {
-            problems.within("jwt", |p| {
-                self.jwt.check(p);
-                if let Some(Err(error)) = self.jwt.keys_file.as_ref().map(|_| token::keys(&self.jwt)) {
-                    p.add("keys_file", error);
-                }
-            });
-        }
         problems.within("api_keys", |p| self.api_keys.check(self.key.contains(&ClientKey::ApiKey), p));
         let mut names = BTreeSet::new();
         for (index, route) in self.routes.iter().enumerate() {

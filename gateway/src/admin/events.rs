@@ -15,6 +15,7 @@ use self::window::Window;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::state::State;
+use crate::state::guard::Pass;
 
 /// How often listeners are told. What people watch need not be newer.
 const TICK: Duration = Duration::from_secs(1);
@@ -43,16 +44,16 @@ struct Subscribers {
 
 struct Subscriber {
     sender: mpsc::Sender<Bytes>,
-    /// The guard's [`key`](crate::state::guard::Guard::key) that the listener passed.
-    key: Option<[u8; 32]>,
+    /// What let the listener in.
+    pass: Pass,
 }
 
 /// Hears every event until it is dropped.
 pub(crate) type Listener = mpsc::Receiver<Bytes>;
 
 impl Events {
-    /// Somebody listens who passed the guard with `key`.
-    pub(crate) fn listen(&self, key: Option<[u8; 32]>) -> Result<Listener, Refusal> {
+    /// Somebody listens who was let in with `pass`.
+    pub(crate) fn listen(&self, pass: Pass) -> Result<Listener, Refusal> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(Refusal::new(Reason::Draining, "the gateway is shutting down").retry_after(TICK));
@@ -67,7 +68,7 @@ impl Events {
         for event in std::iter::once(GREETING).chain(state.latest.clone()) {
             let _ = sender.try_send(event);
         }
-        state.all.push(Subscriber { sender, key });
+        state.all.push(Subscriber { sender, pass });
         self.wanted.notify_one();
         Ok(receiver)
     }
@@ -79,10 +80,10 @@ impl Events {
         state.all.clear();
     }
 
-    /// Whether anybody listens. Who passed a guard that the one with `key` has replaced does not any more.
-    fn keep_subscribers(&self, key: Option<[u8; 32]>) -> bool {
+    /// Whether anybody listens. Who came in with what does not hold now does not any more.
+    fn keep_subscribers(&self, holds: impl Fn(&Pass) -> bool) -> bool {
         let mut state = self.state.lock();
-        state.all.retain(|subscriber| !subscriber.sender.is_closed() && subscriber.key == key);
+        state.all.retain(|subscriber| !subscriber.sender.is_closed() && holds(&subscriber.pass));
         if state.all.is_empty() {
             state.latest = None;
         }
@@ -106,7 +107,7 @@ pub(crate) async fn run(events: &Events, state: &State) {
     let mut window = Window::default();
     loop {
         let generation = state.settings.current();
-        if !events.keep_subscribers(generation.guard.key()) {
+        if !events.keep_subscribers(|pass| generation.guard.holds(pass)) {
             drop(generation);
             window.clear();
             events.wanted.notified().await;
@@ -140,12 +141,12 @@ mod tests {
     #[test]
     fn who_comes_late_hears_the_latest_and_who_is_slow_misses_some() {
         let events = Events::default();
-        assert!(!events.keep_subscribers(None));
-        let mut slow = events.listen(None).expect("room");
+        assert!(!events.keep_subscribers(|_| true));
+        let mut slow = events.listen(Pass::Here).expect("room");
         for event in ["1", "2", "3"] {
             events.tell(&Bytes::from_static(event.as_bytes()));
         }
-        let mut late = events.listen(None).expect("room");
+        let mut late = events.listen(Pass::Here).expect("room");
         assert_eq!(heard(&mut late), ["retry: 2000", "3"]);
         assert_eq!(heard(&mut slow), ["retry: 2000", "1"]);
         events.tell(&Bytes::from_static(b"4"));
@@ -155,12 +156,12 @@ mod tests {
     #[test]
     fn there_is_room_for_so_many_and_for_others_when_they_leave() {
         let events = Events::default();
-        let mut all: Vec<_> = (0..MOST).map(|_| events.listen(None).expect("room")).collect();
-        assert!(events.listen(None).is_err_and(|refusal| refusal.reason == Reason::RateLimited));
+        let mut all: Vec<_> = (0..MOST).map(|_| events.listen(Pass::Here).expect("room")).collect();
+        assert!(events.listen(Pass::Here).is_err_and(|refusal| refusal.reason == Reason::RateLimited));
         all.pop();
-        all.push(events.listen(None).expect("room again"));
+        all.push(events.listen(Pass::Here).expect("room again"));
         events.close();
-        assert!(events.listen(None).is_err_and(|refusal| refusal.reason == Reason::Draining));
+        assert!(events.listen(Pass::Here).is_err_and(|refusal| refusal.reason == Reason::Draining));
         let mut cx = Context::from_waker(Waker::noop());
         for listener in &mut all {
             heard(listener);
@@ -171,11 +172,11 @@ mod tests {
     #[test]
     fn a_new_token_ends_what_the_old_one_opened() {
         let events = Events::default();
-        let mut old = events.listen(Some([1; 32])).expect("room");
-        let _new = events.listen(Some([2; 32])).expect("room");
-        assert!(events.keep_subscribers(Some([2; 32])));
+        let mut old = events.listen(Pass::Token([1; 32])).expect("room");
+        let _new = events.listen(Pass::Token([2; 32])).expect("room");
+        assert!(events.keep_subscribers(|pass| *pass == Pass::Token([2; 32])));
         heard(&mut old);
         assert_eq!(old.poll_recv(&mut Context::from_waker(Waker::noop())), Poll::Ready(None));
-        assert!(!events.keep_subscribers(None), "the other way round too");
+        assert!(!events.keep_subscribers(|pass| *pass == Pass::Here), "the other way round too");
     }
 }

@@ -8,6 +8,7 @@ use shop_browser::cors;
 use shop_browser::csrf::Sender;
 use shop_limit::Call;
 
+use super::dev_token;
 use super::input::{self, Query};
 use crate::docs;
 use crate::message::path;
@@ -106,7 +107,8 @@ fn backends(cluster: &Cluster) -> Value {
 
 fn own_route(generation: &Generation, path: &str) -> Option<&'static str> {
     let docs = || docs::Route::find(generation, path).map(docs::Route::pattern);
-    Operation::find(path).map(Operation::path).or_else(|| super::route(path)).or_else(docs)
+    let dev_token = || dev_token::is_at(generation, path).then_some(dev_token::PATH);
+    Operation::find(path).map(Operation::path).or_else(|| super::route(path)).or_else(dev_token).or_else(docs)
 }
 
 fn imagine(query: &Query<'_>) -> Result<Imagined, Refusal> {
@@ -142,7 +144,7 @@ fn browser(generation: &Generation, asked: &Imagined) -> Value {
 
 /// Which limit is for it, and as whom the client is counted; nothing is counted.
 fn limit(generation: &Generation, asked: &Imagined, path: &str) -> Value {
-    let call = Call { method: &asked.method, path, headers: &asked.headers, address: asked.client };
+    let call = Call { method: &asked.method, path, headers: &asked.headers, address: asked.client, subject: None };
     match generation.limiter.as_ref().and_then(|limiter| limiter.explain(&call)) {
         None => json!({"counted": false}),
         Some((policy, client)) => json!({"counted": true, "policy": policy, "client": client}),

@@ -16,8 +16,10 @@ enum Meets {
 }
 
 /// Refusals of calls to services; `docs/gateway.md` has all there are.
-const REFUSALS: [(Reason, Meets, &str); 15] = [
+const REFUSALS: [(Reason, Meets, &str); 18] = [
     (Reason::BadPath, Meets::All, "the path has two readings"),
+    (Reason::TokenInvalid, Meets::All, "the token is not valid here"),
+    (Reason::TokenExpired, Meets::All, "the token has expired"),
     (Reason::CrossOriginRefused, Meets::Changes, "a page of another site made a user's browser send it"),
     (Reason::BodyTimeout, Meets::Bodies, "the body paused for too long"),
     (Reason::BodyTooLarge, Meets::Bodies, "the body is over the limit"),
@@ -27,6 +29,7 @@ const REFUSALS: [(Reason, Meets, &str); 15] = [
     (Reason::ConnectFailed, Meets::All, "the service cannot be reached"),
     (Reason::UpstreamReset, Meets::All, "the service broke off"),
     (Reason::UpstreamInvalid, Meets::All, "the service's answer is not HTTP"),
+    (Reason::IdentityUnavailable, Meets::All, "the keys of tokens cannot be had"),
     (Reason::ServiceDisabled, Meets::All, "the service is switched off"),
     (Reason::BreakerOpen, Meets::All, "the service failed too often lately"),
     (Reason::NoHealthyBackend, Meets::All, "nobody serves this at the moment"),
@@ -46,13 +49,19 @@ pub(super) struct Refusals(Vec<(Reason, Meets, &'static str)>);
 impl Refusals {
     /// Those of this generation.
     pub(super) fn of(generation: &Generation) -> Self {
-        Self::with(generation.csrf.is_some(), generation.limiter.is_some())
+        Self::with(
+            generation.csrf.is_some(),
+            generation.limiter.is_some(),
+            generation.identity.authenticator().is_some(),
+        )
     }
 
-    fn with(csrf: bool, limits: bool) -> Self {
+    fn with(csrf: bool, limits: bool, tokens: bool) -> Self {
         let is_possible = |reason: Reason| match reason {
             Reason::CrossOriginRefused => csrf,
-            Reason::RateLimited => limits,
+            // Who shows bad tokens meets it, too.
+            Reason::RateLimited => limits || tokens,
+            Reason::TokenInvalid | Reason::TokenExpired | Reason::IdentityUnavailable => tokens,
             _ => true,
         };
         Self(REFUSALS.into_iter().filter(|(reason, ..)| is_possible(*reason)).collect())
@@ -61,7 +70,7 @@ impl Refusals {
     /// All of them.
     #[cfg(test)]
     pub(super) fn all() -> Self {
-        Self::with(true, true)
+        Self::with(true, true, true)
     }
 
     /// What operations refer to, as a document of the gateway's own.
@@ -123,6 +132,10 @@ impl Refusals {
             headers["Retry-After"] =
                 json!({"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 1}});
         }
+        if status == 401 {
+            headers["WWW-Authenticate"] = json!({"description": "What is wrong with the token (RFC 6750, section 3)",
+                "schema": {"type": "string"}});
+        }
         let schema = json!({"$ref": format!("#/components/schemas/{PROBLEM}")});
         json!({
             "description": format!("By the gateway: {}", self.words(status)),
@@ -168,10 +181,10 @@ mod tests {
         let mut get = json!({"responses": {"200": {"description": "fine"}, "503": full}});
         refusals.add_to("get", &mut get);
         let statuses: Vec<_> = get["responses"].as_object().expect("responses").keys().cloned().collect();
-        assert_eq!(statuses, ["200", "400", "414", "429", "431", "502", "503", "504"]);
+        assert_eq!(statuses, ["200", "400", "401", "414", "429", "431", "502", "503", "504"]);
         assert_eq!(get["responses"]["429"]["$ref"], "#/components/responses/Gateway429");
         let full = get["responses"]["503"]["description"].as_str().expect("text");
-        assert!(full.starts_with("full; by the gateway: `service_disabled`"), "{full}");
+        assert!(full.starts_with("full; by the gateway: `identity_unavailable`"), "{full}");
         let headers = &get["responses"]["503"]["headers"];
         assert_eq!((&headers["Retry-After"], &headers["X-Request-Id"]["required"]), (&json!({}), &json!(true)));
         let mut post = json!({"requestBody": {}, "responses": {}});
@@ -203,10 +216,10 @@ mod tests {
 
     #[test]
     fn what_settings_rule_out_is_not_promised() {
-        let refusals = Refusals::with(false, false);
+        let refusals = Refusals::with(false, false, false);
         let mut post = json!({"responses": {}});
         refusals.add_to("post", &mut post);
-        assert!(post["responses"]["403"].is_null() && post["responses"]["429"].is_null(), "{post}");
+        assert!(["401", "403", "429"].iter().all(|status| post["responses"][status].is_null()), "{post}");
         assert!(refusals.components()["components"]["responses"]["Gateway429"].is_null());
     }
 }

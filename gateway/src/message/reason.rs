@@ -52,6 +52,14 @@ reasons! {
     CrossOriginRefused = "cross_origin_refused",
     /// The service is switched off by a setting.
     ServiceDisabled = "service_disabled",
+    /// The token is none, not for the shop, or not signed by anybody whom it trusts.
+    TokenInvalid = "token_invalid",
+    /// The token was good once.
+    TokenExpired = "token_expired",
+    /// The keys to check tokens with cannot be had.
+    IdentityUnavailable = "identity_unavailable",
+    /// Only for callers on this machine itself.
+    LocalOnly = "local_only",
     /// The client is over its rate.
     RateLimited = "rate_limited",
     /// The circuit breakers of all backends are open.
@@ -112,14 +120,15 @@ impl Reason {
             Self::MethodRefused => Kind::MethodNotAllowed,
             Self::BodyTooLarge => Kind::TooLarge,
             Self::NoRoute | Self::NotFound => Kind::NotFound,
-            Self::CrossOriginRefused | Self::AdminForbidden => Kind::Forbidden,
-            Self::AdminUnauthorized => Kind::Unauthenticated,
+            Self::CrossOriginRefused | Self::AdminForbidden | Self::LocalOnly => Kind::Forbidden,
+            Self::AdminUnauthorized | Self::TokenInvalid | Self::TokenExpired => Kind::Unauthenticated,
             Self::AlreadyExists => Kind::Conflict,
             Self::PreconditionFailed => Kind::Precondition,
             Self::UnsupportedMedia => Kind::UnsupportedMedia,
             Self::ValidationFailed => Kind::Invalid,
             Self::RateLimited => Kind::TooManyRequests,
-            Self::ServiceDisabled
+            Self::IdentityUnavailable
+            | Self::ServiceDisabled
             | Self::BreakerOpen
             | Self::NoHealthyBackend
             | Self::Draining

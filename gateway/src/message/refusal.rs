@@ -43,6 +43,25 @@ pub(crate) fn own_pages_only(sender: Sender) -> Result<(), Refusal> {
     }
 }
 
+/// What is said of a token. The gateway itself asks nobody for one: that there is none, or that its bearer may not do this, is
+/// for services to say.
+impl From<shop_identity::Refusal> for Refusal {
+    fn from(refusal: shop_identity::Refusal) -> Self {
+        use shop_identity::Refusal as Token;
+        let reason = match refusal {
+            Token::Missing | Token::Invalid | Token::Forbidden => Reason::TokenInvalid,
+            Token::Expired => Reason::TokenExpired,
+            Token::Unavailable(_) => Reason::IdentityUnavailable,
+        };
+        let mut found = Self::new(reason, refusal.detail());
+        if let Token::Unavailable(after) = refusal {
+            found.retry_after = Some(after);
+        }
+        found.headers.extend(refusal.challenge().map(|challenge| (header::WWW_AUTHENTICATE, challenge)));
+        found
+    }
+}
+
 impl Refusal {
     /// A refusal; `detail` is for people.
     pub(crate) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {

@@ -19,21 +19,24 @@ struct Rule {
     service: &'static str,
 }
 
-const HTTP: [Rule; 5] = [
+const HTTP: [Rule; 6] = [
     Rule { path: "/products", pattern: "/api/products/*", service: "product" },
     Rule { path: "/baskets", pattern: "/api/baskets/*", service: "basket" },
+    Rule { path: "/guests", pattern: "/api/guests/*", service: "basket" },
     Rule { path: "/payments", pattern: "/api/payments/*", service: "payment" },
     Rule { path: "/users", pattern: "/api/users/*", service: "payment" },
     Rule { path: "/notifications", pattern: "/api/notifications/*", service: "notification" },
 ];
 
+/// The gRPC services for clients, one by one: what else a backend has is between services.
 const GRPC: [Rule; 3] = [
-    Rule { path: "/shop.product.v1.", pattern: "/shop.product.v1.*", service: "product" },
-    Rule { path: "/shop.basket.v1.", pattern: "/shop.basket.v1.*", service: "basket" },
-    Rule { path: "/shop.payment.v1.", pattern: "/shop.payment.v1.*", service: "payment" },
+    Rule { path: "/shop.product.v1.ProductService/", pattern: "/shop.product.v1.ProductService/*", service: "product" },
+    Rule { path: "/shop.basket.v1.BasketService/", pattern: "/shop.basket.v1.BasketService/*", service: "basket" },
+    Rule { path: "/shop.payment.v1.PaymentService/", pattern: "/shop.payment.v1.PaymentService/*", service: "payment" },
 ];
 
-/// gRPC services that every backend has: a header says whose is meant.
+/// gRPC services that every backend has: a header says whose is meant. They tell of what is between services, too, so that
+/// [`grpc_introspection`](crate::settings::Config::grpc_introspection) has to open them.
 const EVERY: [Rule; 3] = [
     Rule { path: "/grpc.health.v1.Health/", pattern: "/grpc.health.v1.Health/*", service: "" },
     Rule { path: "/grpc.reflection.v1.", pattern: "/grpc.reflection.v1.*", service: "" },
@@ -49,11 +52,6 @@ pub(crate) fn is_inner(path: &str) -> bool {
     HTTP.iter().any(|rule| path.strip_prefix(rule.path).is_some_and(fits))
 }
 
-/// Whether a gRPC method is one that every backend has.
-pub(crate) fn is_everybodys(path: &str) -> bool {
-    EVERY.iter().any(|rule| path.starts_with(rule.path))
-}
-
 /// A route that matched.
 pub(crate) struct Route {
     /// The path as the backend knows its root of this route, such as `/products`.
@@ -67,7 +65,7 @@ pub(crate) struct Route {
 pub(crate) struct Table {
     http: Vec<Route>,
     grpc: Vec<Route>,
-    /// Of each service, those of [`EVERY`].
+    /// Of each service, those of [`EVERY`], if they are open.
     every: Vec<Route>,
     pub(crate) services: Vec<Arc<Service>>,
     /// Whether and how their backends are checked.
@@ -98,7 +96,8 @@ impl Table {
             let service = Arc::clone(service);
             EVERY.map(move |Rule { path, pattern, .. }| Route { path, pattern, service: Arc::clone(&service) })
         };
-        let every = services.iter().flat_map(of).collect();
+        let is_open = site.merged.config.grpc_introspection;
+        let every = services.iter().filter(|_| is_open).flat_map(of).collect();
         Self {
             http: routes(&HTTP),
             grpc: routes(&GRPC),
@@ -119,13 +118,19 @@ impl Table {
 
     /// The route of a gRPC method.
     pub(crate) fn grpc(&self, path: &str) -> Option<&Route> {
-        self.grpc.iter().find(|route| path.starts_with(route.path))
+        let is_method = |rest: &str| !rest.is_empty() && !rest.contains('/');
+        self.grpc.iter().find(|route| path.strip_prefix(route.path).is_some_and(is_method))
     }
 
     /// The patterns of all routes to a service.
     pub(crate) fn patterns(&self, service: &str) -> Vec<&'static str> {
         let routes = self.http.iter().chain(&self.grpc);
         routes.filter(|route| route.service.name == service).map(|route| route.pattern).collect()
+    }
+
+    /// Whether a gRPC method is one that every backend has, and that clients may call.
+    pub(crate) fn is_everybodys(&self, path: &str) -> bool {
+        self.every.iter().any(|route| path.starts_with(route.path))
     }
 
     /// The route of a gRPC method that every backend has, to the service of that name.
@@ -155,6 +160,7 @@ mod tests {
             ("/api/products/", Some(("product", "/products/"))),
             ("/api/products/7/x", Some(("product", "/products/7/x"))),
             ("/api/baskets/u1/items", Some(("basket", "/baskets/u1/items"))),
+            ("/api/guests", Some(("basket", "/guests"))),
             ("/api/payments", Some(("payment", "/payments"))),
             ("/api/users/u1/payments", Some(("payment", "/users/u1/payments"))),
             ("/api/notifications", Some(("notification", "/notifications"))),
@@ -169,7 +175,17 @@ mod tests {
             let found = table.http(path).map(|(route, inner)| (route.service.name, inner));
             assert_eq!(found, expected, "{path}");
         }
-        assert_eq!(table.grpc("/shop.basket.v1.BasketService/GetBasket").map(|r| r.service.name), Some("basket"));
-        assert!(table.grpc("/shop.basket.v2.BasketService/GetBasket").is_none());
+        for (path, expected) in [
+            ("/shop.basket.v1.BasketService/GetBasket", Some("basket")),
+            ("/shop.basket.v2.BasketService/GetBasket", None),
+            ("/shop.product.v1.StockService/ReserveStock", None),
+            ("/shop.product.v1.productservice/GetProduct", None),
+            ("/shop.product.v1.ProductServiceX/GetProduct", None),
+            ("/shop.product.v1.ProductService", None),
+            ("/grpc.health.v1.Health/Check", None),
+        ] {
+            assert_eq!(table.grpc(path).map(|route| route.service.name), expected, "{path}");
+            assert!(!table.is_everybodys(path), "{path}");
+        }
     }
 }

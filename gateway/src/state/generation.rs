@@ -11,6 +11,7 @@ use crate::settings::desired::Merged;
 use crate::state::guard::Guard;
 use shop_browser::{Cors, Csrf, SecurityHeaders};
 use shop_discovery::Protocol;
+use shop_identity::Identity;
 use shop_limit::Limiter;
 
 /// One generation.
@@ -23,6 +24,8 @@ pub(crate) struct Generation {
     pub(crate) security: Option<SecurityHeaders>,
     pub(crate) cors: Option<Cors>,
     pub(crate) csrf: Option<Csrf>,
+    /// Whose tokens are good.
+    pub(crate) identity: Identity,
     /// Who may call the admin API.
     pub(crate) guard: Guard,
 }
@@ -30,7 +33,7 @@ pub(crate) struct Generation {
 impl Generation {
     /// The generation after the `previous` one, if there is one. What both want alike goes on: backends with their connections,
     /// breakers and health, the limiter with what clients have used, counters.
-    pub(crate) fn new(previous: Option<&Self>, site: &Site<'_>) -> Self {
+    pub(crate) fn new(previous: Option<&Self>, site: &Site<'_>, identity: Identity) -> Self {
         let config = site.merged.config.clone();
         let same_limits = previous.filter(|previous| previous.config.rate_limit == config.rate_limit);
         let generation = Self {
@@ -45,7 +48,8 @@ impl Generation {
             security: SecurityHeaders::new(&config.security_headers),
             cors: Cors::new(&config.cors),
             csrf: Csrf::new(&config.csrf),
-            guard: Guard::new(&config.admin),
+            guard: Guard::new(&config.admin, &identity),
+            identity,
             config,
         };
         if !generation.config.health_check.enabled {

@@ -1,15 +1,16 @@
-//! Who may call the admin API: who shows the token; without a token set, this machine itself and nobody through it.
+//! Who may call the admin API: who shows its token, and operators; without a token set, this machine itself and nobody through it.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::time::{Duration, Instant};
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
 use shop_browser::{Csrf, settings};
+use shop_identity::{Authenticator, Identity, Refusal as Bad, Role, bearer};
+use shop_limit::Attempts;
 use subtle::ConstantTimeEq;
 
 use crate::message::client::{Client, X_FORWARDED_FOR};
@@ -30,8 +31,6 @@ const FORWARDED: [HeaderName; 7] = [
 /// not stopped, who guesses gets nowhere.
 const AT_ONCE: u32 = 10;
 const EACH: Duration = Duration::from_secs(6);
-/// Addresses remembered; beyond, all new ones count as one.
-const MOST_ADDRESSES: usize = 4096;
 
 /// A request to the admin API.
 pub(crate) struct Asked<'a> {
@@ -46,11 +45,28 @@ pub(crate) struct Asked<'a> {
     pub(crate) request_id: &'a HeaderValue,
 }
 
+/// Counts the wrong tokens that callers of the admin API show.
+pub(crate) fn attempts() -> Attempts {
+    Attempts::new(AT_ONCE, EACH)
+}
+
 /// Decides who may call, in one generation.
 pub(crate) struct Guard {
     /// SHA-256 of the token: comparing hashes tells nothing of the length, either.
     token: Option<[u8; 32]>,
+    identity: Identity,
     csrf: Option<Csrf>,
+}
+
+/// What lets a caller in.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// No token is set, and the caller is on this machine.
+    Here,
+    /// The token, by its hash.
+    Token([u8; 32]),
+    /// The token of an operator, and who that is.
+    Operator(String, String),
 }
 
 /// Who calls, as the audit names them.
@@ -60,21 +76,35 @@ pub(crate) struct Caller {
     pub(crate) client: IpAddr,
     /// The beginning of the token's hash.
     pub(crate) token: Option<String>,
+    /// Which operator it is.
+    pub(crate) principal: Option<String>,
     pub(crate) request_id: String,
 }
 
 impl Guard {
     /// The guard that `settings` ask for.
-    pub(crate) fn new(settings: &crate::settings::Admin) -> Self {
+    pub(crate) fn new(settings: &crate::settings::Admin, identity: &Identity) -> Self {
         let token = Some(settings.token.expose()).filter(|token| !token.is_empty());
         // Whatever the settings for services say, nobody but our own pages may send changes here.
         let own_pages_only = settings::Csrf { enabled: true, trusted_origins: Vec::new() };
-        Self { token: token.map(|token| hash(token.as_bytes())), csrf: Csrf::new(&own_pages_only) }
+        Self {
+            token: token.map(|token| hash(token.as_bytes())),
+            identity: identity.clone(),
+            csrf: Csrf::new(&own_pages_only),
+        }
     }
 
-    /// What tells whom it lets in: guards with the same key let in the same.
-    pub(crate) fn key(&self) -> Option<[u8; 32]> {
-        self.token
+    /// Whether who came in with this would be let in now.
+    pub(crate) fn holds(&self, pass: &Pass) -> bool {
+        match pass {
+            Pass::Here => self.token.is_none(),
+            Pass::Token(hash) => self.token.as_ref() == Some(hash),
+            Pass::Operator(token, _) => self
+                .identity
+                .authenticator()
+                .and_then(|authenticator| authenticator.known(token))
+                .is_some_and(|principal| principal.roles.has(Role::Operator)),
+        }
     }
 
     /// Refuses what another site's page made a browser ask, reads included: for answers that cost something while they last.
@@ -86,66 +116,113 @@ impl Guard {
     }
 
     /// Lets the caller in, or says why not.
-    pub(crate) fn admit(&self, asked: &Asked<'_>, failures: &Failures) -> Result<Caller, Refusal> {
+    pub(crate) async fn admit(&self, asked: &Asked<'_>, attempts: &Attempts) -> Result<(Caller, Pass), Refusal> {
         let headers = &asked.head.headers;
-        let token = if let Some(token) = &self.token {
-            Some(admit_token(token, headers, asked.client.address, failures)?)
-        } else {
-            admit_local(headers, asked.host, asked.peer)?;
-            None
-        };
+        let pass = self.pass(asked, attempts).await?;
         if let Some(csrf) = &self.csrf {
             refusal::own_pages_only(csrf.judge(&asked.head.method, headers, asked.host, None))?;
         }
-        Ok(Caller {
-            peer: asked.peer,
-            client: asked.client.address,
-            token,
-            request_id: asked.request_id.to_str().unwrap_or_default().to_owned(),
+        let (token, principal) = match &pass {
+            Pass::Here => (None, None),
+            Pass::Token([a, b, c, d, ..]) => (Some(format!("{:08x}", u32::from_be_bytes([*a, *b, *c, *d]))), None),
+            Pass::Operator(_, name) => (None, Some(name.clone())),
+        };
+        let request_id = asked.request_id.to_str().unwrap_or_default().to_owned();
+        Ok((Caller { peer: asked.peer, client: asked.client.address, token, principal, request_id }, pass))
+    }
+
+    async fn pass(&self, asked: &Asked<'_>, attempts: &Attempts) -> Result<Pass, Refusal> {
+        let (headers, address) = (&asked.head.headers, asked.client.address);
+        let authenticator = self.identity.authenticator();
+        let is_anonymous = authenticator.is_none() || !headers.contains_key(header::AUTHORIZATION);
+        if self.token.is_none() && is_anonymous {
+            let detail = match local(headers, asked.host, asked.peer) {
+                Ok(()) => return Ok(Pass::Here),
+                Err(detail) => format!("{detail}; set admin.token (ADMIN_TOKEN) to let others in, too"),
+            };
+            return Err(match authenticator {
+                None => Refusal::new(Reason::AdminForbidden, detail),
+                Some(_) => unauthorized(detail, "Bearer realm=\"admin\""),
+            });
+        }
+        if let Some(wait) = attempts.wait(address) {
+            return Err(Refusal::new(Reason::RateLimited, "too many wrong tokens; wait").retry_after(wait));
+        }
+        let Some(given) = shown(headers) else {
+            return Err(unauthorized("show the admin token as Authorization: Bearer", "Bearer realm=\"admin\""));
+        };
+        let given = hash(given);
+        if self.token.is_some_and(|token| bool::from(given.ct_eq(&token))) {
+            return Ok(Pass::Token(given));
+        }
+        match authenticator {
+            Some(authenticator) => operator(authenticator, headers).await,
+            None => Err(wrong()),
+        }
+        .inspect_err(|refusal| {
+            if refusal.reason == Reason::AdminUnauthorized {
+                attempts.note(address);
+            }
         })
     }
 }
 
-/// The token's fingerprint, if the right one is shown.
-fn admit_token(token: &[u8; 32], headers: &HeaderMap, address: IpAddr, failures: &Failures) -> Result<String, Refusal> {
-    let now = Instant::now();
-    if let Some(wait) = failures.blocked(address, now) {
-        return Err(Refusal::new(Reason::RateLimited, "too many wrong tokens; wait").retry_after(wait));
-    }
+/// What is behind `Bearer`, if there is one.
+fn shown(headers: &HeaderMap) -> Option<&[u8]> {
     let mut shown = headers.get_all(header::AUTHORIZATION).iter();
     let (first, second) = (shown.next(), shown.next());
-    let Some(given) = first.filter(|_| second.is_none()).and_then(bearer) else {
-        return Err(unauthorized("show the admin token as Authorization: Bearer", "Bearer realm=\"admin\""));
-    };
-    let given = hash(given);
-    if !bool::from(given.ct_eq(token)) {
-        failures.note(address, now);
-        let challenge = "Bearer realm=\"admin\", error=\"invalid_token\"";
-        return Err(unauthorized("the admin token is not this one", challenge));
-    }
-    let [a, b, c, d, ..] = given;
-    Ok(format!("{:08x}", u32::from_be_bytes([a, b, c, d])))
+    let (scheme, token) = first.filter(|_| second.is_none())?.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-fn unauthorized(detail: &'static str, challenge: &'static str) -> Refusal {
+/// Lets in whose token says operator.
+async fn operator(authenticator: &Authenticator, headers: &HeaderMap) -> Result<Pass, Refusal> {
+    let found = async {
+        let token = bearer(headers)?.ok_or(Bad::Missing)?;
+        let principal = match authenticator.known(token) {
+            Some(principal) => principal,
+            None => authenticator.check(token).await?,
+        };
+        Ok((token, principal))
+    };
+    // Boxed: other requests shall not carry the room for it.
+    match Box::pin(found).await {
+        Ok((token, principal)) if principal.roles.has(Role::Operator) => {
+            Ok(Pass::Operator(token.to_owned(), principal.to_string()))
+        }
+        Ok(_) => Err(Refusal::new(Reason::AdminForbidden, "the token is good, but its bearer is no operator")),
+        Err(unavailable @ Bad::Unavailable(_)) => Err(unavailable.into()),
+        Err(_) => Err(wrong()),
+    }
+}
+
+fn wrong() -> Refusal {
+    unauthorized("the admin token is not this one", "Bearer realm=\"admin\", error=\"invalid_token\"")
+}
+
+fn unauthorized(detail: impl Into<Cow<'static, str>>, challenge: &'static str) -> Refusal {
     let challenge = HeaderValue::from_static(challenge);
     Refusal::new(Reason::AdminUnauthorized, detail).header(header::WWW_AUTHENTICATE, challenge)
 }
 
-/// Without a token the connection itself must come from this machine, on nobody else's behalf. A browser here that was
-/// talked into another name for us (DNS rebinding) names that in `Host`.
-fn admit_local(headers: &HeaderMap, host: &HeaderValue, peer: IpAddr) -> Result<(), Refusal> {
-    let refused = |detail: &'static str| Err(Refusal::new(Reason::AdminForbidden, detail));
+/// Whether the connection itself comes from this machine, on nobody else's behalf; else why not. A browser here that was talked
+/// into another name for us (DNS rebinding) names that in `Host`.
+fn local(headers: &HeaderMap, host: &HeaderValue, peer: IpAddr) -> Result<(), &'static str> {
     if !peer.to_canonical().is_loopback() {
-        return refused("without admin.token (ADMIN_TOKEN) set, the admin API answers callers on this machine only");
+        return Err("this answers callers on this machine only");
     }
     if FORWARDED.iter().any(|name| headers.contains_key(name)) {
-        return refused("the request came through a proxy; set admin.token (ADMIN_TOKEN) to allow that");
+        return Err("the request came through a proxy");
     }
     if !is_local(host) {
-        return refused("call the admin API as localhost or by a loopback address, or set admin.token (ADMIN_TOKEN)");
+        return Err("the request names another host than localhost or a loopback address");
     }
     Ok(())
+}
+
+/// Refuses whoever is not on this machine.
+pub(crate) fn local_only(asked: &Asked<'_>) -> Result<(), Refusal> {
+    local(&asked.head.headers, asked.host, asked.peer).map_err(|detail| Refusal::new(Reason::LocalOnly, detail))
 }
 
 fn is_local(host: &HeaderValue) -> bool {
@@ -154,57 +231,9 @@ fn is_local(host: &HeaderValue) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-/// What is behind `Bearer`.
-fn bearer(value: &HeaderValue) -> Option<&[u8]> {
-    let (scheme, token) = value.as_bytes().split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
-}
-
 fn hash(text: &[u8]) -> [u8; 32] {
     let digest = digest(&SHA256, text);
     std::array::from_fn(|place| digest.as_ref().get(place).copied().unwrap_or_default())
-}
-
-/// Wrong tokens by address, for the life of the process.
-#[derive(Default)]
-pub(crate) struct Failures(Mutex<Failed>);
-
-/// When all wrong tokens will be forgiven.
-#[derive(Default)]
-struct Failed {
-    by_address: HashMap<IpAddr, Instant>,
-    /// To those who came when there was no room for another address: they share what one may do.
-    others: Option<Instant>,
-}
-
-impl Failures {
-    /// How long `address` has to wait before it may try again.
-    fn blocked(&self, address: IpAddr, now: Instant) -> Option<Duration> {
-        let failed = self.0.lock();
-        let others = || failed.others.filter(|_| failed.by_address.len() >= MOST_ADDRESSES);
-        let forgiven = failed.by_address.get(&key(address)).copied().or_else(others)?;
-        let left = forgiven.saturating_duration_since(now);
-        left.checked_sub(EACH * (AT_ONCE - 1)).filter(|wait| !wait.is_zero())
-    }
-
-    /// `address` showed a wrong token.
-    fn note(&self, address: IpAddr, now: Instant) {
-        let Failed { by_address, others } = &mut *self.0.lock();
-        if by_address.len() >= MOST_ADDRESSES {
-            by_address.retain(|_, forgiven| *forgiven > now);
-        }
-        let is_full = by_address.len() >= MOST_ADDRESSES && !by_address.contains_key(&key(address));
-        let forgiven = if is_full { others.get_or_insert(now) } else { by_address.entry(key(address)).or_insert(now) };
-        *forgiven = (*forgiven).max(now) + EACH;
-    }
-}
-
-/// One household or server usually holds a whole IPv6 /64.
-fn key(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
-    }
 }
 
 #[cfg(test)]
@@ -221,6 +250,27 @@ mod tests {
         headers
     }
 
+    /// Whether a guard whose token is `s3cret` lets in who sends this.
+    fn admitted(pairs: Pairs) -> bool {
+        let settings = crate::settings::Admin { token: "s3cret".into(), ..Default::default() };
+        let identity = crate::state::open_identity(&shop_identity::IdentitySettings::off()).expect("opens");
+        let mut request = http::Request::new(());
+        *request.headers_mut() = headers(pairs);
+        let (head, ()) = request.into_parts();
+        let peer = IpAddr::from([9, 9, 9, 9]);
+        let asked = Asked {
+            head: &head,
+            path: "/admin/status",
+            host: &HeaderValue::from_static("gw.test"),
+            peer,
+            client: Client { address: peer, through_proxy: false },
+            request_id: &HeaderValue::from_static("r"),
+        };
+        let guard = Guard::new(&settings, &identity);
+        let admitted = futures_util::FutureExt::now_or_never(guard.admit(&asked, &attempts()));
+        admitted.expect("nobody is asked").is_ok()
+    }
+
     #[test]
     fn only_the_token_itself_opens() {
         let table: [(Pairs, bool); 9] = [
@@ -235,9 +285,8 @@ mod tests {
             (&[("authorization", "Bearer s3cret"), ("authorization", "Bearer s3cret")], false),
         ];
         for (pairs, opens) in table {
-            let admitted =
-                admit_token(&hash(b"s3cret"), &headers(pairs), IpAddr::from([9, 9, 9, 9]), &Failures::default());
-            assert_eq!(admitted.is_ok(), opens, "{pairs:?}");
+            let admitted = admitted(pairs);
+            assert_eq!(admitted, opens, "{pairs:?}");
         }
     }
 
@@ -262,40 +311,8 @@ mod tests {
         ];
         for (peer, host, pairs, opens) in table {
             let peer = peer.parse().expect("an address");
-            let admitted = admit_local(&headers(pairs), &HeaderValue::from_static(host), peer);
+            let admitted = local(&headers(pairs), &HeaderValue::from_static(host), peer);
             assert_eq!(admitted.is_ok(), opens, "{peer} {host} {pairs:?}");
         }
-    }
-
-    #[test]
-    fn who_guesses_is_slowed_down_and_nobody_else() {
-        let (failures, now) = (Failures::default(), Instant::now());
-        let (guesser, other) = (IpAddr::from([1, 1, 1, 1]), IpAddr::from([2, 2, 2, 2]));
-        for _ in 0..AT_ONCE {
-            assert_eq!(failures.blocked(guesser, now), None);
-            failures.note(guesser, now);
-        }
-        assert_eq!(failures.blocked(guesser, now), Some(EACH));
-        assert_eq!(failures.blocked(other, now), None);
-        assert_eq!(failures.blocked(guesser, now + EACH), None);
-        failures.note(guesser, now + EACH);
-        assert!(failures.blocked(guesser, now + EACH).is_some());
-    }
-
-    #[test]
-    fn many_addresses_do_not_fill_the_memory() {
-        let (failures, now) = (Failures::default(), Instant::now());
-        for number in 0..20_000_u32 {
-            failures.note(IpAddr::from(number.to_be_bytes()), now);
-        }
-        assert_eq!(failures.0.lock().by_address.len(), MOST_ADDRESSES);
-        let (early, late) = (IpAddr::from([0, 0, 0, 1]), IpAddr::from([9, 9, 9, 9]));
-        assert_eq!(failures.blocked(early, now), None, "it showed one");
-        assert!(failures.blocked(late, now).is_some(), "all that came late share what one may do");
-        // When the others are forgiven there is room again.
-        let later = now + EACH;
-        failures.note(late, later);
-        assert_eq!(failures.0.lock().by_address.len(), 1);
-        assert_eq!(failures.blocked(late, later), None);
     }
 }

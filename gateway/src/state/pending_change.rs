@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 use shop_config::{Change, Problems};
+use shop_identity::Identity;
 
 use super::generation::Generation;
 use super::settings::Settings;
@@ -26,6 +27,7 @@ pub(crate) struct PendingChange<'a> {
 pub(crate) struct Validated<'a> {
     pending: PendingChange<'a>,
     merged: Merged,
+    identity: Identity,
     /// What is different from the generation in force.
     pub(crate) changed: Vec<Change>,
 }
@@ -42,7 +44,18 @@ impl<'a> PendingChange<'a> {
         let merged = self.desired.merged();
         merged.config.valid()?;
         let changed = shop_config::diff(&self.before.config, &merged.config);
-        Ok(Validated { pending: self, merged, changed })
+        let identity = if merged.config.identity == self.before.config.identity {
+            self.before.identity.clone()
+        } else {
+            let mut problems = Problems::default();
+            merged.config.check_identity(&mut problems);
+            let opened = super::open_identity(&merged.config.identity);
+            match opened.map_err(|error| problems.add("identity", format!("{error:#}"))) {
+                Ok(identity) if problems.is_empty() => identity,
+                _ => return Err(problems),
+            }
+        };
+        Ok(Validated { pending: self, merged, identity, changed })
     }
 }
 
@@ -62,7 +75,7 @@ impl Validated<'_> {
             return before;
         }
         let site = Site { merged: &self.merged, workers: settings.workers, metrics };
-        let next = Arc::new(Generation::new(Some(&before), &site));
+        let next = Arc::new(Generation::new(Some(&before), &site, self.identity));
         settings.put_into_force(&before, &next, metrics);
         next
     }

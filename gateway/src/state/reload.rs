@@ -15,7 +15,8 @@ use crate::settings::{Config, Tls};
 use crate::state::State;
 
 /// Settings that hold for the life of the process: listeners, threads and what writes the log are made once.
-const FIXED: [&str; 13] = [
+const FIXED: [&str; 14] = [
+    "host",
     "http.host",
     "http.port",
     "tls.cert_file",
@@ -84,6 +85,7 @@ fn is_fixed(change: &Change) -> bool {
 
 /// `next` with what cannot change as it is in `running`.
 fn keep_fixed(running: &Config, mut next: Config) -> Config {
+    next.host = running.host;
     next.http.host = running.http.host;
     next.http.port = running.http.port;
     next.tls = Tls { redirect: next.tls.redirect, public_port: next.tls.public_port, ..running.tls.clone() };
@@ -106,6 +108,7 @@ mod tests {
     fn other() -> Config {
         let mut config = serde_json::to_value(Config::default()).expect("serialises");
         for (key, value) in [
+            ("/host", json!("127.0.0.9")),
             ("/http/host", json!("127.0.0.9")),
             ("/http/port", json!(1)),
             ("/tls/cert_file", json!("/c")),

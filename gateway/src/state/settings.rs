@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 use shop_clock::{Clock as _, SystemClock};
+use shop_identity::Identity;
 use tokio::sync::watch;
 
 use super::generation::Generation;
@@ -36,8 +37,14 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// The first generation is in force.
-    pub(super) fn new(desired: Desired, file: Option<StateFile>, workers: usize, metrics: &Metrics) -> Self {
-        let generation = Generation::new(None, &Site { merged: &desired.merged(), workers, metrics });
+    pub(super) fn new(
+        desired: Desired,
+        identity: Identity,
+        file: Option<StateFile>,
+        workers: usize,
+        metrics: &Metrics,
+    ) -> Self {
+        let generation = Generation::new(None, &Site { merged: &desired.merged(), workers, metrics }, identity);
         metrics.revision.set(1);
         Self {
             changes: watch::Sender::new(generation.revision),

@@ -146,7 +146,7 @@ impl Caller {
     }
 
     async fn call(&mut self, timeout: &str) -> Told {
-        let request = hyper::Request::post(format!("http://{}/shop.product.v1.Any/Call", self.1))
+        let request = hyper::Request::post(format!("http://{}/shop.product.v1.ProductService/Call", self.1))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .header("grpc-timeout", timeout)

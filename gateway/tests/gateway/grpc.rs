@@ -36,7 +36,7 @@ pub(crate) fn number(id: i64) -> Number {
 struct Arithmetic;
 
 impl NamedService for Arithmetic {
-    const NAME: &'static str = "shop.product.v1.Arithmetic";
+    const NAME: &'static str = "shop.product.v1.ProductService";
 }
 
 impl Service<http::Request<Body>> for Arithmetic {
@@ -136,7 +136,7 @@ pub(crate) async fn channel_to(addr: std::net::SocketAddr) -> tonic::client::Grp
 }
 
 pub(crate) fn method(name: &str) -> PathAndQuery {
-    format!("/shop.product.v1.Arithmetic/{name}").parse().expect("a path")
+    format!("/shop.product.v1.ProductService/{name}").parse().expect("a path")
 }
 
 pub(crate) async fn twice(
@@ -298,7 +298,7 @@ async fn a_deadline_is_kept_before_the_head_and_in_the_middle_of_a_stream() {
     let shaken = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await;
     let (mut sender, connection) = shaken.expect("shakes hands");
     tokio::spawn(connection);
-    let request = http::Request::post(format!("http://{}/shop.product.v1.Arithmetic/Any", gateway.addr))
+    let request = http::Request::post(format!("http://{}/shop.product.v1.ProductService/Any", gateway.addr))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .header("grpc-timeout", "200m")

@@ -21,6 +21,7 @@ mod h2spec;
 mod header_names;
 mod hostile;
 mod http;
+mod identity;
 mod informational;
 mod own;
 mod page;

@@ -53,7 +53,6 @@ fn every_variable_reaches_its_setting() {
         ("RATE_LIMIT_WINDOW", "30s"),
         ("RATE_LIMIT_BURST", "5"),
         ("RATE_LIMIT_REDIS_URL", "redis://:secret@r:6379/1"),
-        ("RATE_LIMIT_JWT_SECRET", "secret"),
         ("CORS_ORIGINS", "https://a.example:443, https://*.B.example"),
         ("CORS_CREDENTIALS", "true"),
         ("CSRF_ENABLED", "false"),
@@ -84,7 +83,6 @@ fn every_variable_reaches_its_setting() {
         ("/rate_limit/window", "30s".into()),
         ("/rate_limit/burst", 5.into()),
         ("/rate_limit/redis/url", "***".into()),
-        ("/rate_limit/jwt/secret", "***".into()),
         ("/cors/origins", serde_json::json!(["https://a.example", "https://*.b.example"])),
         ("/cors/credentials", true.into()),
         ("/csrf/enabled", false.into()),
@@ -197,12 +195,8 @@ fn limits_that_cannot_be_meant_are_refused() {
             &[("SHOP_RATE_LIMIT__KEY", "api_key,ip"), ("SHOP_RATE_LIMIT__API_KEYS__FILE", "/nowhere/keys")],
             "rate_limit.api_keys.file",
         ),
-        (&[("SHOP_RATE_LIMIT__KEY", "subject,ip")], "rate_limit.jwt.keys_file"),
-        (&[("SHOP_RATE_LIMIT__KEY", "subject,ip"), ("RATE_LIMIT_JWT_SECRET", "short")], "rate_limit.jwt.secret"),
-        (
-            &[("SHOP_RATE_LIMIT__KEY", "subject,ip"), ("SHOP_RATE_LIMIT__JWT__KEYS_FILE", "/nowhere/keys")],
-            "rate_limit.jwt.keys_file",
-        ),
+        (&[("IDENTITY_MODE", "off"), ("SHOP_RATE_LIMIT__KEY", "subject,ip")], "rate_limit.key"),
+        (&[("SHOP_RATE_LIMIT__JWT__KEYS_FILE", "/keys")], "identity.jwks_file"),
         (&[("SHOP_RATE_LIMIT__API_KEYS__HEADER", "x y")], "rate_limit.api_keys.header"),
         (&routes(r#"[{"path": "payments"}]"#), "rate_limit.routes.0.path"),
         (&routes(r#"[{"path": "/api/../x"}]"#), "rate_limit.routes.0.path"),
@@ -242,7 +236,10 @@ fn files_may_begin_with_a_byte_order_mark() {
         ("ADMIN_TOKEN_FILE", &token),
         ("SHOP_RATE_LIMIT__KEY", "subject,api_key,ip"),
         ("SHOP_RATE_LIMIT__API_KEYS__FILE", &keys),
-        ("SHOP_RATE_LIMIT__JWT__KEYS_FILE", &jwks),
+        ("IDENTITY_MODE", "required"),
+        ("IDENTITY_ISSUER", "https://login.example"),
+        ("IDENTITY_AUDIENCE", "shop"),
+        ("IDENTITY_JWKS_FILE", &jwks),
     ]));
     let config = loaded.unwrap_or_else(|problems| panic!("{problems}")).settings;
     assert_eq!(config.admin.token.expose(), "sixteen letters.");

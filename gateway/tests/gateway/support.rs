@@ -18,6 +18,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use shop_gateway::settings::{BackendUrl, Backends};
 use shop_gateway::{Config, Gateway, Handle};
+use shop_identity::IdentitySettings;
 use shop_runtime::Shutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -50,6 +51,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
     config.http.host = IpAddr::V4(Ipv4Addr::LOCALHOST);
     config.http.port = 0;
     config.workers = 2;
+    config.identity = IdentitySettings::off();
     config.rate_limit.enabled = false;
     config.circuit_breaker.enabled = false;
     config.health_check.enabled = false;

@@ -237,6 +237,10 @@ impl Settings for Config {
         variables::unheard()
     }
 
+    fn gone() -> Vec<(&'static str, &'static str)> {
+        shop_gateway::Config::gone()
+    }
+
     fn settle(&mut self, given: &Given<'_>) {
         let server = |section: &str, keys: &[&str]| keys.iter().any(|key| given.has(&format!("{section}.{key}")));
         for (service, section, keys) in [

@@ -136,6 +136,14 @@ fn an_unknown_key_suggests_the_nearest_one() {
 }
 
 #[test]
+fn what_there_used_to_be_is_told_from_what_never_was() {
+    insta::assert_snapshot!(bad_file("[basket.cache]\nport = 3\n"), @"basket.cache (file x.toml): is not a setting any more: set basket.redis");
+    for name in ["CACHE_PASSWORD", "CACHE_PASSWORD_FILE"] {
+        assert_eq!(warned(&env(&[(name, "x")])), format!("{name} has no effect any more: set REDIS_PASSWORD"));
+    }
+}
+
+#[test]
 fn a_broken_or_missing_file_is_one_problem_among_others() {
     insta::assert_snapshot!(bad_file("[product\n"), @"file x.toml: line 1: invalid table header, expected `.`, `]`");
     let sources = Sources { files: vec!["/nowhere/x.toml".into()], ..env(&[("PORT", "x")]) };

@@ -37,7 +37,7 @@ fn limiter(settings: &RateLimit) -> Limiter {
 fn check(limiter: &Limiter, method: &str, path: &str, address: &str) -> Option<Ruling> {
     let (method, address) = (method.parse().expect("a method"), address.parse().expect("an address"));
     let headers = HeaderMap::new();
-    let call = Call { method: &method, path, headers: &headers, address };
+    let call = Call { method: &method, path, headers: &headers, address, subject: None };
     // Without Redis there is nothing to wait for.
     std::pin::pin!(limiter.check(&call, &Span::none())).now_or_never().expect("is ready")
 }

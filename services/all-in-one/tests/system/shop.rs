@@ -103,6 +103,7 @@ impl Shop {
         (config.gateway.http.host, config.gateway.http.port) = ([127, 0, 0, 1].into(), 0);
         // The situations come from one client address and are not about limits.
         config.gateway.rate_limit.enabled = false;
+        config.gateway.grpc_introspection = true;
         // The situations are about what happens, not how fast on a machine that builds and tests at once.
         for neighbour in [&mut config.basket.product, &mut config.payment.product, &mut config.payment.basket] {
             neighbour.timeout = shop_config::Duration::secs(15);
