@@ -1,7 +1,7 @@
 //! Baskets over gRPC: the same commands, the same codes.
 
 use serde_json::json;
-use shop_identity::Caller;
+use shop_identity::{Caller, Refusal};
 use shop_proto::basket::v1 as proto;
 use shop_proto::basket::v1::basket_service_server::BasketService;
 use shop_proto::timestamp;
@@ -43,6 +43,7 @@ impl BasketService for BasketGrpc {
         let request = request.into_inner();
         let user = user(&request.user_id)?;
         let (basket, differences) = if request.refresh {
+            may_refresh(&user)?;
             let refreshed = self.0.commands.refresh(&user).await.map_err(status)?;
             (refreshed.basket, refreshed.differences)
         } else {
@@ -139,6 +140,12 @@ impl BasketService for BasketGrpc {
 fn user(text: &str) -> Result<UserId, Status> {
     let mut fields = Fields::default();
     fields.user(text).ok_or_else(|| status(fields.fault())).and_then(own)
+}
+
+/// A refresh writes: of people, only the basket's own user has it done.
+fn may_refresh(user: &UserId) -> Result<(), Status> {
+    let is_others = Caller::current().user().is_some_and(|name| name != user.as_str());
+    if is_others { Err(status(Refusal::Forbidden.into())) } else { Ok(()) }
 }
 
 /// Of somebody else's basket is heard what is heard of one that is not there.
