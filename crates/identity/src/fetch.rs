@@ -98,7 +98,7 @@ fn add(roots: &mut RootCertStore, file: &Path) -> anyhow::Result<()> {
 
 /// `max-age` (RFC 9111, section 5.2.2.1).
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
-    let directives = headers.get(CACHE_CONTROL)?.to_str().ok()?.split(',');
-    let seconds = directives.filter_map(|directive| directive.trim().strip_prefix("max-age=")).next()?;
+    let mut directives = headers.get(CACHE_CONTROL)?.to_str().ok()?.split(',');
+    let seconds = directives.find_map(|directive| directive.trim().strip_prefix("max-age="))?;
     seconds.parse().ok().map(Duration::from_secs)
 }

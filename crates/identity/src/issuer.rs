@@ -89,6 +89,7 @@ enum Whose {
 }
 
 /// Where keys come from.
+#[expect(clippy::large_enum_variant, reason = "there is one for each issuer")]
 enum Source {
     Fixed,
     File(WatchedFile, PathBuf, fn(&str) -> Result<Vec<Key>, String>, Vec<Key>),
@@ -319,7 +320,7 @@ impl Issuer {
         let is_known = id.is_some() && keys.iter().any(|key| key.id.as_deref() == id);
         let mut refusal = is_known.then_some(Refusal::Invalid);
         for key in fitting {
-            match jsonwebtoken::decode::<Claims>(token, &key.key, &self.rules.validation(algorithm)) {
+            match jsonwebtoken::decode::<Claims>(token, &key.material, &self.rules.validation(algorithm)) {
                 Ok(token) => return Some(self.rules.judge(&token.claims)),
                 Err(error) => refusal = Some(refused(error.kind())),
             }
@@ -392,10 +393,10 @@ impl Rules {
         let subject = claims.text("sub")?.filter(|subject| !subject.is_empty()).ok_or(Refusal::Invalid)?;
         let issuer = claims.text("iss")?.filter(|issuer| **issuer == *self.issuer).ok_or(Refusal::Invalid)?;
         let expires = claims.time("exp")?.ok_or(Refusal::Invalid)?;
-        let issued = claims.time("iat")?;
-        let is_early = issued.is_some_and(|issued| issued > now + self.leeway);
+        let issued_at = claims.time("iat")?;
+        let is_early = issued_at.is_some_and(|at| at > now + self.leeway);
         let is_long =
-            self.max_lifetime.is_some_and(|most| issued.is_none_or(|issued| expires > issued.saturating_add(most)));
+            self.max_lifetime.is_some_and(|most| issued_at.is_none_or(|at| expires > at.saturating_add(most)));
         if is_early || is_long {
             return Err(Refusal::Invalid);
         }
@@ -406,7 +407,7 @@ impl Rules {
         }
         let principal = Principal { issuer: issuer.into(), subject: subject.into(), user: user.into(), kind, roles };
         let id = claims.text("jti")?.map(str::to_owned);
-        Ok(Checked { principal, id, issued, expires: expires.saturating_add(self.leeway) })
+        Ok(Checked { principal, id, issued: issued_at, expires: expires.saturating_add(self.leeway) })
     }
 }
 
@@ -482,7 +483,7 @@ impl Remote<'_> {
         Ok((keys, max_age))
     }
 
-    /// Where the keys are (OpenID Connect Discovery 1.0, section 4).
+    /// Where the keys are (`OpenID` Connect Discovery 1.0, section 4).
     async fn discover(&self) -> anyhow::Result<String> {
         #[derive(Deserialize)]
         struct Document {

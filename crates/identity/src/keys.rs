@@ -19,19 +19,19 @@ const SHORTEST_RSA: usize = 256;
 pub(crate) struct Key {
     pub(crate) id: Option<String>,
     pub(crate) algorithm: Algorithm,
-    pub(crate) key: DecodingKey,
+    pub(crate) material: DecodingKey,
 }
 
 impl Key {
     /// A secret that an issuer shares with us (HS256).
     pub(crate) fn secret(secret: &str) -> Option<Self> {
         let key = DecodingKey::from_secret(secret.as_bytes()).ok()?;
-        Some(Self { id: None, algorithm: Algorithm::HS256, key })
+        Some(Self { id: None, algorithm: Algorithm::HS256, material: key })
     }
 
     /// A point on P-256, by its fingerprint.
     pub(crate) fn point(point: &[u8]) -> Self {
-        Self { id: Some(fingerprint(point)), algorithm: Algorithm::ES256, key: DecodingKey::from_ec_der(point) }
+        Self { id: Some(fingerprint(point)), algorithm: Algorithm::ES256, material: DecodingKey::from_ec_der(point) }
     }
 
     /// Whether a token whose head says so may be signed with it.
@@ -75,7 +75,7 @@ impl Key {
             return None;
         }
         let key = DecodingKey::from_jwk(jwk).ok()?;
-        Some(Self { id: jwk.common.key_id.clone(), algorithm, key })
+        Some(Self { id: jwk.common.key_id.clone(), algorithm, material: key })
     }
 }
 

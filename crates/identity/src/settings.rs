@@ -31,7 +31,7 @@ pub struct IdentitySettings {
     /// Takes the blame for `mode = off` on addresses that others can reach.
     pub allow_anonymous: bool,
     /// Who issues people's tokens: `iss`, to the letter. Where neither `jwks_url` nor `jwks_file` is set, its discovery document
-    /// says where its keys are (OpenID Connect Discovery 1.0).
+    /// says where its keys are (`OpenID` Connect Discovery 1.0).
     pub issuer: String,
     /// What its tokens have to have in `aud`: the name that this shop has there.
     pub audience: String,

@@ -103,25 +103,23 @@ where
             if self.layer.unary.contains(request.uri().path()) { request.map(OneMessage::of) } else { request };
         let work = async move {
             let call = async {
-                match refusal {
-                    Some(refusal) => Ok(refusal),
-                    None => {
-                        if !is_known {
-                            return Ok(Status::unimplemented("").into_http());
-                        }
-                        let caller = match guard.admit(guard.grpc(&path), request.headers()).await {
-                            Ok(caller) => caller,
-                            Err(refusal) => return Ok(refuse(refusal.into())),
-                        };
-                        let answer = caller.clone().calls(inner.call(request)).await.map(manners::put_right);
-                        if audited && let Ok(answer) = &answer {
-                            let code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |said| said.code());
-                            let id = context::with(|context| context.request_id.clone());
-                            audit(&caller, path.trim_start_matches('/'), "", name(code), id.as_deref().unwrap_or("-"));
-                        }
-                        answer
-                    }
+                if let Some(refusal) = refusal {
+                    return Ok(refusal);
                 }
+                if !is_known {
+                    return Ok(Status::unimplemented("").into_http());
+                }
+                let caller = match guard.admit(guard.grpc(&path), request.headers()).await {
+                    Ok(caller) => caller,
+                    Err(refusal) => return Ok(refuse(refusal.into())),
+                };
+                let answer = caller.clone().calls(inner.call(request)).await.map(manners::put_right);
+                if audited && let Ok(answer) = &answer {
+                    let code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |said| said.code());
+                    let id = context::with(|context| context.request_id.clone());
+                    audit(&caller, path.trim_start_matches('/'), "", name(code), id.as_deref().unwrap_or("-"));
+                }
+                answer
             };
             let answer = tokio::select! {
                 answer = timeout_at(deadline.at, AssertUnwindSafe(call).catch_unwind()) => answer,

@@ -179,7 +179,7 @@ pub fn clients() -> Option<String> {
     unless_off("SHOP_TEST_CLIENTS", "generator of clients")
 }
 
-/// The name (`iss`) of an OpenID provider whose keys change by `POST /rotate`; `off` says that it is not wanted.
+/// The name (`iss`) of an `OpenID` provider whose keys change by `POST /rotate`; `off` says that it is not wanted.
 #[must_use]
 pub fn oidc() -> Option<String> {
     unless_off("SHOP_TEST_OIDC_ISSUER", "OpenID provider")

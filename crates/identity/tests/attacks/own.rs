@@ -133,6 +133,6 @@ async fn keys_of_other_processes_are_trusted_by_file_and_those_that_signed_befor
         assert!(bears(authenticator, &own(pair, "ada", r#""shop""#, &[])).await.is_ok(), "{}", pair.id);
     }
     refused(authenticator, &own(&Pair::new("ES256", "k4"), "ada", r#""shop""#, &[]), "nobody's").await;
-    let signed = identity.signer().expect("a key").person("ada", &[], Duration::from_secs(60));
+    let signed = identity.signer().expect("a key").person("ada", &[], Duration::from_mins(1));
     assert!(bears(authenticator, &signed).await.is_ok());
 }

@@ -1,6 +1,7 @@
 //! Baskets over gRPC: the same commands, the same codes.
 
 use serde_json::json;
+use shop_fault::Fault;
 use shop_identity::{Caller, Refusal};
 use shop_proto::basket::v1 as proto;
 use shop_proto::basket::v1::basket_service_server::BasketService;
@@ -145,7 +146,7 @@ fn user(text: &str) -> Result<UserId, Status> {
 /// A refresh writes: of people, only the basket's own user has it done.
 fn may_refresh(user: &UserId) -> Result<(), Status> {
     let is_others = Caller::current().user().is_some_and(|name| name != user.as_str());
-    if is_others { Err(status(Refusal::Forbidden.into())) } else { Ok(()) }
+    if is_others { Err(status(Fault::from(Refusal::Forbidden))) } else { Ok(()) }
 }
 
 /// Of somebody else's basket is heard what is heard of one that is not there.

@@ -176,8 +176,8 @@ async fn only_a_guests_token_merges_and_never_into_a_guests_basket() {
     let into_own = stage.post(&format!("/baskets/{guest}/merge"), &by(&guest)).await;
     assert_eq!(into_own.code(), (403, "forbidden".to_owned()));
     put(&stage, "ann", &[(1, 1)]).await;
-    let stale = stage.call(Method::POST, MERGE, &[("if-match", "\"v1\"")], Some(&by(&guest))).await;
-    assert_eq!(stale.code(), (412, "precondition_failed".to_owned()));
+    let late = stage.call(Method::POST, MERGE, &[("if-match", "\"v1\"")], Some(&by(&guest))).await;
+    assert_eq!(late.code(), (412, "precondition_failed".to_owned()));
 }
 
 #[tokio::test]
@@ -319,8 +319,9 @@ async fn many_merges_and_a_guest_who_goes_on_lose_and_double_nothing() {
         async { u32::from(commands.add(add).await.is_ok()) }
     });
     let merges = (0..20).map(|_| async { commands.merge(merging("ann")).await.map(drop) });
-    let (added, merged) = tokio::join!(futures_util::future::join_all(adding), futures_util::future::join_all(merges));
-    assert!(merged.iter().any(Result::is_ok), "{merged:?}");
+    let (added, outcomes) =
+        tokio::join!(futures_util::future::join_all(adding), futures_util::future::join_all(merges));
+    assert!(outcomes.iter().any(Result::is_ok), "{outcomes:?}");
     let basket = commands.merge(merging("ann")).await.expect("merged").basket;
     assert_eq!(basket.item_count(), added.iter().sum::<u32>());
 }
