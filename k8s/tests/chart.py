@@ -45,8 +45,18 @@ FEATURES = {
     "registry": ["image.registry=registry.example/shop", "image.pullSecrets={registry}", "gateway.image.digest=sha256:" + "0" * 64],
     "own-secrets": [
         "gateway.admin.existingSecret=a", "postgresql.auth.existingSecret=b", "redis.auth.existingSecret=c",
-        "mariadb.auth.existingSecret=d",
+        "mariadb.auth.existingSecret=d", "identity.internal.existingSecret=e",
     ],
+    "identity-provider": [
+        "identity.issuer=https://id.example/realms/shop", "identity.audience=shop", "identity.jwks.caSecret=authority",
+        "identity.rolesClaim=realm_access.roles", "settings.identity.roles.shop-admins=operator",
+    ],
+    "identity-files": [
+        "identity.issuer=https://id.example", "identity.audience=shop", "identity.jwks.existingConfigMap=keys",
+        "identity.revoked.existingConfigMap=revoked",
+    ],
+    "identity-service-accounts": ["identity.internal.serviceAccountTokens=true"],
+    "identity-off": ["identity.mode=off", "identity.allowAnonymous=true"],
     "names": ["fullnameOverride=shop", "nameOverride=market"],
     **{f"external-{store}": [f"{store}.enabled=false", *values] for store, values in EXTERNAL.items()},
 }

@@ -17,12 +17,29 @@ one rendering, the answer is the same: (list $ "redis" "redis-password" $given).
 {{ get $root.Values.made $place }}
 {{- end }}
 
+{{/*
+The suite's own key, made as secrets are, and a certificate of it, which is no more than its public half: that is what others
+check with, and how long it holds counts for nothing. As JSON: {"tls.key", "tls.crt"}.
+*/}}
+{{- define "shop.secret.identity" -}}
+{{- if not (hasKey .Values "made") }}{{ $_ := set .Values "made" dict }}{{ end -}}
+{{- if not (hasKey .Values.made "identity") -}}
+{{- $kept := default dict (lookup "v1" "Secret" .Release.Namespace (printf "%s-identity" (include "shop.fullname" .))).data -}}
+{{- $key := get $kept "tls.key" | b64dec | default (genPrivateKey "ecdsa") -}}
+{{- $certificate := get $kept "tls.crt" | b64dec -}}
+{{- if not $certificate }}{{ $certificate = (genSelfSignedCertWithKey "shop" nil nil 36500 $key).Cert }}{{ end -}}
+{{- $_ := set .Values.made "identity" (dict "tls.key" $key "tls.crt" $certificate) -}}
+{{- end -}}
+{{ toJson .Values.made.identity }}
+{{- end }}
+
 {{/* Every Secret of ours with its content: {"redis": {"redis-password": "…"}}. */}}
 {{- define "shop.secrets" -}}
 {{- $root := . -}}
 {{- $all := dict -}}
 {{- with .Values -}}
 {{- if not .gateway.admin.existingSecret }}{{ $_ := set $all "gateway" (dict "admin-token" (include "shop.secret.value" (list $root "gateway" "admin-token" .gateway.admin.token))) }}{{ end -}}
+{{- if and (include "shop.identity.required" $root) (not .identity.internal.existingSecret) }}{{ $_ := set $all "identity" (include "shop.secret.identity" $root | fromJson) }}{{ end -}}
 {{- with .postgresql -}}
 {{- if and .enabled (not .auth.existingSecret) -}}
 {{- $_ := set $all "postgresql" (dict
@@ -89,6 +106,10 @@ A row: the variable, somebody else's Secret and its key, or ours and its key.
 {{- if eq $name "notification" -}}
 {{- with .notification.smtp }}{{ if or .existingSecret .url }}{{ $rows = append $rows (list "SMTP_URL" .existingSecret .key "notification" "smtp-url") }}{{ end }}{{ end -}}
 {{- with .notification.webhook }}{{ if and .url (not .existingSecret) (not .secret) }}{{ fail "notification.webhook.url: what is posted there is signed; set notification.webhook.secret or .existingSecret" }}{{ end }}{{ if or .existingSecret .secret }}{{ $rows = append $rows (list "WEBHOOK_SECRET" .existingSecret .key "notification" "webhook-secret") }}{{ end }}{{ end -}}
+{{- end -}}
+{{- if include "shop.identity.required" $.root -}}
+{{- if include "shop.identity.signs" $ }}{{ $rows = append $rows (list "IDENTITY_KEY" .identity.internal.existingSecret "tls.key" "identity" "tls.key") }}{{ end -}}
+{{- $rows = append $rows (list "IDENTITY_TRUSTED" .identity.internal.existingSecret "tls.crt" "identity" "tls.crt") -}}
 {{- end -}}
 {{- end -}}
 {{- $items := list -}}

@@ -1,8 +1,12 @@
 {{/* What a binary reads: the same TOML keys as everywhere else. */}}
 
+{{- define "shop.toml.key" -}}
+{{ if regexMatch "^[A-Za-z0-9_-]+$" . }}{{ . }}{{ else }}{{ toJson . }}{{ end }}
+{{- end }}
+
 {{- define "shop.toml.value" -}}
 {{- if kindIs "map" . -}}
-{ {{- $first := true }}{{ range $key, $value := . }}{{ if not (kindIs "invalid" $value) }}{{ if not $first }},{{ end }} {{ $key }} = {{ include "shop.toml.value" $value }}{{ $first = false }}{{ end }}{{ end }} }
+{ {{- $first := true }}{{ range $key, $value := . }}{{ if not (kindIs "invalid" $value) }}{{ if not $first }},{{ end }} {{ include "shop.toml.key" $key }} = {{ include "shop.toml.value" $value }}{{ $first = false }}{{ end }}{{ end }} }
 {{- else if kindIs "slice" . -}}
 [{{ range $index, $value := . }}{{ if $index }}, {{ end }}{{ include "shop.toml.value" $value }}{{ end }}]
 {{- else -}}
@@ -104,7 +108,8 @@ a detour over JSON would turn whole numbers into fractions: (dict "root" $ "name
 {{- include "shop.settings.open" (dict "name" .name "path" (printf "%s.settings" .name) "section" "" "value" $own) -}}
 {{- with $root.Values.shutdown }}{{ if ge (int .lingerSeconds) (int .graceSeconds) }}{{ fail "shutdown.lingerSeconds: must be less than shutdown.graceSeconds, which begins at the same time" }}{{ end }}{{ end -}}
 {{- $linger := printf "%vs" $root.Values.shutdown.lingerSeconds -}}
-{{- $derived := dict "stop" (dict "grace" (printf "%vs" $root.Values.shutdown.graceSeconds)) -}}
+{{- $derived := dict "stop" (dict "grace" (printf "%vs" $root.Values.shutdown.graceSeconds)) "host" $root.Values.listen -}}
+{{- include "shop.identity.settings" (dict "root" $root "name" .name "out" $derived) -}}
 {{- if eq .name "gateway" -}}
 {{- $_ := set $derived "drain_delay" $linger -}}
 {{- $services := dict -}}
@@ -124,5 +129,8 @@ a detour over JSON would turn whole numbers into fractions: (dict "root" $ "name
 {{- if has .name (list "basket" "payment") }}{{ $_ := set $derived "product" (dict "url" (include "shop.address" (list $root "product" "grpc"))) }}{{ end -}}
 {{- if eq .name "payment" }}{{ $_ := set $derived "basket" (dict "url" (include "shop.address" (list $root "basket" "grpc"))) }}{{ end -}}
 {{- end -}}
+{{- $cluster := $derived.identity.others -}}
 {{- $_ := mergeOverwrite .out $derived (deepCopy $root.Values.settings) (deepCopy $own) -}}
+{{/* A list is replaced, not merged. */}}
+{{- if and $cluster (ne (toJson $cluster) (toJson .out.identity.others)) }}{{ $_ := set .out.identity "others" (concat $cluster .out.identity.others) }}{{ end -}}
 {{- end }}

@@ -20,7 +20,11 @@ import tempfile
 import threading
 import time
 
+from chart import RELEASE
+
 BINARIES = pathlib.Path(os.environ["SHOP_CHART_BINARIES"])
+# Where a pod's volumes are.
+MOUNTS = ["/etc/shop", "/run/secrets/shop", "/run/identity"]
 # How long kube-proxy and its like take to hear that a pod goes. Seconds on a busy cluster; preStop has to outlast it.
 NEWS_TAKES = 2.0
 
@@ -85,10 +89,12 @@ class Files:
     root: pathlib.Path
     config: str
     secrets: dict
+    # What the kubelet and others put there: keys and tokens.
+    identity: dict
 
     def write(self):
         self.root.mkdir(parents=True)
-        self.mount({"config.toml": self.config, **self.secrets})
+        self.mount({"config.toml": self.config, **self.secrets, **self.identity})
 
     def mount(self, contents):
         """As the kubelet does: files are links into a link to a folder, and the middle link is swapped."""
@@ -115,7 +121,7 @@ class Pod:
         files.write()
         self.files = files
         self.log = files.root / "log"
-        mounts = {"/etc/shop": str(files.root), "/run/secrets/shop": str(files.root)}
+        mounts = {place: str(files.root) for place in MOUNTS}
         arguments = [translate(argument, mounts) for argument in self.container["args"]]
         for name, port in self.ports.items():
             arguments += ["--set", f"{name}.host=127.0.0.1", "--set", f"{name}.port={port}"]
@@ -185,10 +191,15 @@ def translate(text, places):
 
 
 class Cluster:
-    """Runs the Deployments of a release. `addresses` are those of stores: (host, port) → host:port on this machine."""
+    """
+    Runs the Deployments of a release. `addresses` are those of stores: (host, port) → host:port on this machine. `account` makes
+    what is on the volume of a component's identity: file → content. `urls` are what else is elsewhere here.
+    """
 
-    def __init__(self, directory, addresses):
+    def __init__(self, directory, addresses, account=lambda component: {}, urls=None):
         self.directory = directory
+        self.urls = urls or {}
+        self.account = account
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
         self.addresses = dict(addresses)
@@ -241,7 +252,9 @@ class Cluster:
         component = deployment["metadata"]["labels"]["app.kubernetes.io/component"]
         template = deployment["spec"]["template"]
         number = next(self._number)
-        files = Files(self.directory / f"{component}-{number}", self._config(deployment, manifests), secrets(template, manifests))
+        root = self.directory / f"{component}-{number}"
+        config = self._config(deployment, manifests).replace("/run/identity", str(root))
+        files = Files(root, config, secrets(template, manifests), self.account(component))
         pod = Pod(component, template, files, number)
         self.pods[component].append(pod)
         return pod
@@ -250,7 +263,8 @@ class Cluster:
         """An upgrade that leaves the Deployment of the component as it is: only its ConfigMap changes."""
         (deployment,) = [d for d in deployments(manifests) if d["metadata"]["labels"]["app.kubernetes.io/component"] == component]
         for pod in self.pods[component]:
-            pod.files.mount({"config.toml": self._config(deployment, manifests), **pod.files.secrets})
+            files = pod.files
+            files.mount({"config.toml": self._config(deployment, manifests), **files.secrets, **files.identity})
 
     def _config(self, deployment, manifests):
         (found,) = [m for m in manifests if m["kind"] == "ConfigMap" and m["metadata"]["name"] == deployment["metadata"]["name"]]
@@ -258,11 +272,12 @@ class Cluster:
 
     def rewritten(self, text):
         """The text with every address on this machine."""
+        text = translate(text, self.urls)
         for (host, port), address in self.addresses.items():
             text = text.replace(f"{host}:{port}", address)
             here, number = address.split(":")
             text = re.sub(rf'host = "{host}"(.*?)port = {port}\n', rf'host = "{here}"\1port = {number}\n', text, flags=re.DOTALL)
-        assert "obs-tools-usage" not in text, text
+        assert not re.search("obs-tools-usage(?!-(basket|payment)\" = )", text.replace("shop.obs-tools-usage", "")), text
         return text
 
     def _remove(self, pod):
@@ -335,5 +350,14 @@ def secrets(template, manifests):
         item["path"]: secret(manifests, source["secret"]["name"], item["key"])
         for volume in template["spec"]["volumes"]
         for source in volume.get("projected", {}).get("sources", [])
-        for item in source["secret"]["items"]
+        for item in source.get("secret", {"items": []})["items"]
     }
+
+
+def key_files(manifests, directory):
+    """The suite's own key and what others check with, as variables of a program that has them."""
+    directory.mkdir(exist_ok=True)
+    made = {"IDENTITY_KEY": "tls.key", "IDENTITY_TRUSTED": "tls.crt"}
+    for variable, key in made.items():
+        (directory / variable).write_text(secret(manifests, f"{RELEASE}-identity", key))
+    return {f"{variable}_FILE": str(directory / variable) for variable in made}

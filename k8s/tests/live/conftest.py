@@ -2,12 +2,13 @@
 
 import pathlib
 import shutil
+import subprocess
 import tempfile
 
 import pytest
 
 from chart import render
-from cluster import Cluster
+from cluster import Cluster, binary, key_files
 from stores import VALUES, Stores
 
 
@@ -35,6 +36,12 @@ class Shop:
         self.stores.start()
         self.cluster = Cluster(self.directory / "pods", self.stores.addresses)
         self.cluster.apply(self.manifests)
+
+    def token(self, user, *roles):
+        """One for the staff, by the command that NOTES.txt shows."""
+        command = [binary("basket"), "token", "--user", user, *(word for role in roles for word in ("--role", role))]
+        environment = key_files(self.manifests, self.directory / "key")
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
     @property
     def gateway(self):

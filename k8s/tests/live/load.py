@@ -1,17 +1,17 @@
 """Buyers and lookers-on who go through the gateway and remember every answer that should not have been."""
 
 import http.client
-import itertools
 import json
 import threading
 import time
 
 
 class Caller:
-    """One connection kept open, as browsers and balancers keep theirs."""
+    """One connection kept open, as browsers and balancers keep theirs. Whoever has a token shows it."""
 
-    def __init__(self, port):
+    def __init__(self, port, token=None):
         self.port = port
+        self.token = token
         self.connection = None
 
     def call(self, method, path, body=None, headers=None):
@@ -29,7 +29,9 @@ class Caller:
         if self.connection is None:
             self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            headers = {"Content-Type": "application/json", **(headers or {})} if body is not None else headers or {}
+            headers = {"Content-Type": "application/json", **(headers or {})} if body is not None else dict(headers or {})
+            if self.token:
+                headers["Authorization"] = f"Bearer {self.token}"
             self.connection.request(method, path, json.dumps(body) if body is not None else None, headers)
             answer = self.connection.getresponse()
             text = answer.read().decode()
@@ -95,10 +97,12 @@ class Load:
         """Every call of a checkout, none of them with a key that would make it safe to send again; half over kept connections."""
         caller = Caller(self.port)
         call = caller.call if number % 2 else caller.fresh
-        for turn in itertools.count():
-            if self._stop.wait(0.02):
-                return
-            user = f"roll-{number}-{turn}"
+        while not self._stop.wait(0.02):
+            caller.token = None
+            guest = self._checked(call, "POST", "/api/guests", {})
+            if not guest:
+                continue
+            user, caller.token = guest["user_id"], guest["token"]
             self._checked(call, "POST", f"/api/baskets/{user}/items", {"product_id": self.product, "quantity": 1})
             payment = self._checked(call, "POST", "/api/payments", {"user_id": user, "method": "credit_card"})
             if payment and (paid := self._checked(call, "POST", f"/api/payments/{payment['id']}/process", {})):

@@ -16,7 +16,7 @@ def said_about(load, shop):
 
 
 def test_an_upgrade_loses_no_request(shop):
-    status, text = Caller(shop.gateway).call(
+    status, text = Caller(shop.gateway, shop.token("kim", "catalogue")).call(
         "POST", "/api/products", {"name": "Rolling pin", "price": "3.00", "stock_quantity": 1_000_000, "category": "kitchen"}
     )
     assert status == 201, text
@@ -40,7 +40,7 @@ def test_an_upgrade_loses_no_request(shop):
 
 def test_what_was_bought_meanwhile_is_sold_exactly_once(shop):
     """Orders taken during the upgrade reach the stock by events, whoever consumed them."""
-    caller = Caller(shop.gateway)
+    caller = Caller(shop.gateway, shop.token("sam", "support"))
 
     def page(path):
         status, text = caller.call("GET", path)

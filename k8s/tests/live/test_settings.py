@@ -1,39 +1,48 @@
 """Every rendered configuration, read by the binaries themselves."""
 
+import pathlib
 import subprocess
 
 import pytest
 
 from chart import RELEASE, VARIANTS, variant
-from cluster import binary, deployments, secret
+from cluster import MOUNTS, binary, deployments, key_files, secret, translate
+from issuer import Issuer
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_binaries_accept_their_settings(name, tmp_path):
     manifests = variant(name)
     checked = 0
+    keys = key_files(variant("values"), tmp_path / "keys")
+    places = {place: str(tmp_path) for place in MOUNTS}
+    # What a pod of these variants finds on its volumes.
+    for file, text in Issuer("https://id.example").files("product").items():
+        (tmp_path / file).write_text(text)
     for deployment in deployments(manifests):
         component = deployment["metadata"]["labels"]["app.kubernetes.io/component"]
         (config,) = [m for m in manifests if m["kind"] == "ConfigMap" and m["metadata"]["name"] == deployment["metadata"]["name"]]
         container = deployment["spec"]["template"]["spec"]["containers"][0]
-        (tmp_path / "config.toml").write_text(config["data"]["config.toml"])
+        (tmp_path / "config.toml").write_text(translate(config["data"]["config.toml"], places))
         # What belongs to Secrets of others is not in the manifests.
         made = {
             item["path"]: secret(manifests, source["secret"]["name"], item["key"])
             for volume in deployment["spec"]["template"]["spec"]["volumes"]
             for source in volume.get("projected", {}).get("sources", [])
-            for item in source["secret"]["items"]
+            for item in source.get("secret", {"items": []})["items"]
             if any(m["kind"] == "Secret" and m["metadata"]["name"] == source["secret"]["name"] for m in manifests)
         }
         environment = {}
         for variable in container.get("env", []):
             value = variable["value"]
             if variable["name"].endswith("_FILE"):
-                given = made.get(variable["name"].removesuffix("_FILE"), "secret")
+                # Keys of others are keys, too.
+                theirs = pathlib.Path(keys[variable["name"]]).read_text() if variable["name"] in keys else "secret"
+                given = made.get(variable["name"].removesuffix("_FILE"), theirs)
                 (tmp_path / variable["name"]).write_text(given)
                 value = str(tmp_path / variable["name"])
             environment[variable["name"]] = value
-        arguments = [argument.replace("/etc/shop", str(tmp_path)) for argument in container["args"]]
+        arguments = [translate(argument, places) for argument in container["args"]]
         done = subprocess.run([binary(component), *arguments, "--check"], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{component}\n{done.stderr}\n{config['data']['config.toml']}"
         shown = subprocess.run([binary(component), *arguments, "--explain"], env=environment, capture_output=True, text=True, check=True)

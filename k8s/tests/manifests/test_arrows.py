@@ -155,6 +155,9 @@ def outward(manifests, component):
         ("external-mariadb", {"payment": [3306]}),
         ("external-kafka", {"product": [9093], "basket": [9093], "payment": [9093]}),
         ("tracing", {"gateway": [4317], "product": [4317], "basket": [4317], "payment": [4317]}),
+        ("identity-provider", {"gateway": [443], "product": [443], "basket": [443], "payment": [443]}),
+        ("identity-files", {}),
+        ("identity-service-accounts", {"product": [443, 6443], "basket": [443, 6443], "payment": [443, 6443]}),
     ],
 )
 def test_only_what_is_elsewhere_is_reached_elsewhere(name, expected):

@@ -5,7 +5,7 @@ import pytest
 from chart import COMPONENTS, named, render
 
 FIXED = [
-    "gateway.admin.token=t", "redis.auth.password=p",
+    "gateway.admin.token=t", "redis.auth.password=p", "identity.internal.existingSecret=key",
     *[f"postgresql.auth.{key}=p" for key in ("password", "productPassword", "notificationPassword")],
     *[f"mariadb.auth.{key}=p" for key in ("rootPassword", "password")],
 ]
@@ -46,6 +46,8 @@ def before():
         ("mariadb.auth.password=other", ["payment"]),
         ("mariadb.auth.rootPassword=other", []),
         ("settings.log.level=debug", COMPONENTS),
+        ("listen=::", COMPONENTS),
+        ("identity.leeway=5s", [name for name in COMPONENTS if name != "gateway"]),
         ("gateway.replicas=7", []),
     ],
 )
