@@ -7,6 +7,7 @@
 #   calls           the services it calls itself
 #   placeholders    what stands for credentials when its settings are judged without them, where they belong together
 #   gatewayAt       where in its settings those of the gateway are, which it takes over without a restart
+#   signs           whether it signs tokens, and so needs the suite's own key
 #   embedded        whether it keeps its data in files of its own
 let
   # What goes to `webhook.url` is signed, and a check of the settings alone does not see the key.
@@ -40,6 +41,7 @@ in
     grpc = 50051;
     store = "redis";
     section = "basket";
+    signs = true;
     calls = [ "product" ];
   };
   payment = {
@@ -51,6 +53,7 @@ in
     grpc = 50052;
     store = "mariadb";
     section = "payment";
+    signs = true;
     calls = [
       "basket"
       "product"
@@ -74,6 +77,7 @@ in
     http = 8083;
     gatewayAt = [ "gateway" ];
     embedded = true;
+    signs = true;
     inherit placeholders;
   };
 }

@@ -23,6 +23,7 @@ in
 {
   imports = [
     ./backends.nix
+    ./identity.nix
     ./ports.nix
   ];
 

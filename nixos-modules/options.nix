@@ -22,7 +22,15 @@ let
   placeholders = lib.filterAttrs (
     variable: _: own.environmentFile != null || own.credentials ? ${variable}
   ) (service.placeholders or { });
-  checked = pkgs.runCommand "shop-${name}.toml" ({ inherit written; } // placeholders) ''
+  # Nobody has the private half of this one.
+  key = builtins.toFile "trusted.pem" ''
+    -----BEGIN PUBLIC KEY-----
+    MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE0V+S2Q/lMEV9VSI3BCXk0g+5xlSH
+    fJbSYDndmkH5aJhIB1SBrxOfSExhDTLm9zws5AEQDKCPxHVcRGVSBwv7kw==
+    -----END PUBLIC KEY-----
+  '';
+  trusted = lib.optionalAttrs (own.credentials ? IDENTITY_TRUSTED) { IDENTITY_TRUSTED_FILE = key; };
+  checked = pkgs.runCommand "shop-${name}.toml" ({ inherit written; } // placeholders // trusted) ''
     ${lib.getExe own.package} --check --config "$written"
     cp "$written" "$out"
   '';

@@ -60,6 +60,18 @@ let
       all-in-one.enable = true;
       gateway.enable = true;
     };
+    "services.shop.basket.credentials.IDENTITY_KEY" = {
+      basket.enable = true;
+      identity.keyFile = "${builtins.storeDir}/0123-key";
+    };
+    "services.shop.identity.trustedFile" = {
+      payment.enable = true;
+      identity.trustedFile = "/run/keys/shop.pub";
+    };
+    "services.shop.gateway.settings.identity.secret" = {
+      gateway.enable = true;
+      identity.settings.secret = "hunter2";
+    };
     "services.shop.gateway.settings.admin.token" = {
       gateway = {
         enable = true;
@@ -107,6 +119,18 @@ let
       }
       // settings;
     };
+
+  # What a service finds of the suite's own key, and whether that is made here.
+  keysOf = name: shop: lib.attrNames (with' shop).config.services.shop.${name}.credentials;
+  makesKey = shop: (with' shop).config.systemd.services ? shop-identity-key;
+  verifying = {
+    gateway.enable = true;
+    identity.trustedFile = "/run/keys/shop.pub";
+  };
+  off = {
+    basket.enable = true;
+    identity.settings.mode = "off";
+  };
 
   # Which ports the kernel gives to no outgoing connection.
   reserved = shop: (with' shop).config.boot.kernel.sysctl."net.ipv4.ip_local_reserved_ports" or null;
@@ -180,6 +204,33 @@ let
         reservePorts = false;
         product.enable = true;
       } == null;
+    "a key is made where nobody names one" = makesKey { product.enable = true; };
+    "those that sign have the key" =
+      keysOf "basket" { basket.enable = true; } == [
+        "IDENTITY_KEY"
+        "IDENTITY_TRUSTED"
+      ];
+    "others have what they check with" =
+      keysOf "product" { product.enable = true; } == [ "IDENTITY_TRUSTED" ];
+    "a gateway by itself needs no key" =
+      !makesKey verifying && keysOf "gateway" verifying == [ "IDENTITY_TRUSTED" ];
+    "nobody has a key where nobody asks who calls" = !makesKey off && keysOf "basket" off == [ ];
+    "what is said of identity once is every service's" =
+      (with' {
+        gateway.enable = true;
+        product.enable = true;
+        product.settings.identity.leeway = "5s";
+        identity.settings = {
+          issuer = "https://id.example";
+          audience = "shop";
+          leeway = "30s";
+        };
+      }).config.services.shop.product.settings.identity == {
+        mode = "required";
+        issuer = "https://id.example";
+        audience = "shop";
+        leeway = "5s";
+      };
     "another certificate needs a restart" = restarts { tls.cert_file = "/other.pem"; };
     "another file for the admin API's changes needs a restart" = restarts {
       admin.state_file = "changes";

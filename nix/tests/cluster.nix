@@ -8,9 +8,14 @@ let
     systemd.tmpfiles.rules = [ "f /run/keys/${name} 0400 root root - ${value}" ];
   };
 
+  # As systemd-tmpfiles reads them.
+  key = "-----BEGIN PRIVATE KEY-----\\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg/jf6ugM4rQVOtKoK\\nRqBLYBdQRq4/lGvglpNNvbtNdyahRANCAAR6CWr2h7VYDj387n+BI/hOD3KPMep6\\nvtxxRS1weJ8MzoE/rEHYPm6CMb4Ou9u+76fSCTyN+WFKG/tIQCQUZ6qX\\n-----END PRIVATE KEY-----\\n";
+  trusted = "-----BEGIN PUBLIC KEY-----\\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEeglq9oe1WA49/O5/gSP4Tg9yjzHq\\ner7ccUUtcHifDM6BP6xB2D5ugjG+Drvbvu+n0gk8jflhShv7SEAkFGeqlw==\\n-----END PUBLIC KEY-----\\n";
+
   replica = {
     imports = [
       self.nixosModules.default
+      (secret "shop.pem" key)
       (secret "product" "open-sesame")
       (secret "basket" "open-sesame")
       (secret "payment" "open-sesame")
@@ -18,6 +23,7 @@ let
     ];
     virtualisation.memorySize = 1024;
     services.shop = {
+      identity.keyFile = "/run/keys/shop.pem";
       product = {
         enable = true;
         openFirewall = true;
@@ -137,11 +143,15 @@ in
     gateway =
       { pkgs, ... }:
       {
-        imports = [ self.nixosModules.default ];
+        imports = [
+          self.nixosModules.default
+          (secret "shop.pub" trusted)
+        ];
         environment.systemPackages = [
           pkgs.curl
           pkgs.jq
         ];
+        services.shop.identity.trustedFile = "/run/keys/shop.pub";
         services.shop.gateway = {
           enable = true;
           openFirewall = true;
@@ -220,6 +230,7 @@ in
             machine.wait_until_succeeds(f"curl -sSf -m 5 localhost:{port}/health/ready", timeout=180)
     gateway.wait_for_unit("shop-gateway.service")
     wait_healthy(2)
+    keeper = two
 
     with subtest("somebody buys"):
         product = stock(gateway, shop, 1000)

@@ -1,5 +1,16 @@
-# What both tests do with the shop. Each function is given the machine to call from and the gateway's address.
+# What both tests do with the shop. Each function is given the machine to call from and the gateway's address; `keeper` is one
+# that has the suite's own key.
+import functools
 import json
+
+
+@functools.cache
+def token(user, role=None):
+    return keeper.succeed(f"shop-token --for 8h --user {user} {f'--role {role}' if role else ''}").strip()
+
+
+def bearer(*who):
+    return f"-H 'Authorization: Bearer {token(*who)}'"
 
 
 def call(machine, url, body=None, headers=""):
@@ -17,14 +28,14 @@ def stock(machine, gateway, units):
         "category": "kitchen",
         "image_url": None,
     }
-    return call(machine, f"{gateway}/api/products", product)["id"]
+    return call(machine, f"{gateway}/api/products", product, bearer("kim", "catalogue"))["id"]
 
 
 def buy(machine, gateway, user, product):
     """Basket, checkout, payment; returns the payment's id."""
-    call(machine, f"{gateway}/api/baskets/{user}/items", {"product_id": product, "quantity": 2})
-    payment = call(machine, f"{gateway}/api/payments", {"user_id": user, "method": "credit_card"})["id"]
-    done = call(machine, f"{gateway}/api/payments/{payment}/process", {}, f"-H 'Idempotency-Key: {payment}'")
+    call(machine, f"{gateway}/api/baskets/{user}/items", {"product_id": product, "quantity": 2}, bearer(user))
+    payment = call(machine, f"{gateway}/api/payments", {"user_id": user, "method": "credit_card"}, bearer(user))["id"]
+    done = call(machine, f"{gateway}/api/payments/{payment}/process", {}, f"-H 'Idempotency-Key: {payment}' {bearer(user)}")
     assert done["status"] == "completed", done
     return payment
 
@@ -32,7 +43,7 @@ def buy(machine, gateway, user, product):
 def wait_told(machine, gateway, user):
     """Until the user has been told of one completed payment, and of no second one."""
     machine.wait_until_succeeds(
-        f"curl -sSf -m 5 '{gateway}/api/notifications?user_id={user}&channel=log&status=sent' | "
+        f"curl -sSf -m 5 {bearer(user)} '{gateway}/api/notifications?user_id={user}&channel=log&status=sent' | "
         "jq -e '[.notifications[].event_type] == [\"payment.completed\"]'",
         timeout=180,
     )
@@ -42,6 +53,6 @@ def wait_settled(machine, gateway, user, product, sold):
     """Until Kafka has carried the news: so many units are sold, and the basket is empty."""
     machine.wait_until_succeeds(
         f"curl -sSf -m 5 {gateway}/api/products/{product} | jq -e '.units_sold == {sold}' && "
-        f"curl -sSf -m 5 {gateway}/api/baskets/{user} | jq -e '.items == []'",
+        f"curl -sSf -m 5 {bearer(user)} {gateway}/api/baskets/{user} | jq -e '.items == []'",
         timeout=180,
     )

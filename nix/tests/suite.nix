@@ -53,6 +53,15 @@
 
     machine.start()
     wait_for_all()
+    keeper = machine
+
+    with subtest("strangers change nothing, through the gateway or past it"):
+        for address in [f"{gateway}/api/products", "http://localhost:8080/products"]:
+            machine.succeed(f"curl -s -m 20 --json '{{}}' {address} | grep token_missing")
+
+    with subtest("the shop's own key is for those that sign"):
+        machine.succeed("test $(stat -c %a /var/lib/shop-identity/key.pem) = 600")
+        machine.fail("su nobody -s /bin/sh -c 'shop-token --user mallory --role operator'")
 
     with subtest("somebody buys"):
         product = stock(machine, gateway, 100)
@@ -78,7 +87,7 @@
         for server in servers:
             machine.succeed(f"systemctl kill -s KILL {server}.service || true", f"systemctl restart {server}.service")
         wait_for_all()
-        machine.wait_until_succeeds(f"curl -sSf -m 20 {gateway}/api/baskets/ada", timeout=60)
+        machine.wait_until_succeeds(f"curl -sSf -m 20 {bearer('ada')} {gateway}/api/baskets/ada", timeout=60)
         buy(machine, gateway, "bob", product)
         wait_settled(machine, gateway, "bob", product, 4)
         wait_told(machine, gateway, "bob")
@@ -93,17 +102,17 @@
     with subtest("other settings of the gateway need no restart"):
         before = machine.succeed("systemctl show -P MainPID shop-gateway")
         machine.succeed("/run/booted-system/specialisation/limited/bin/switch-to-configuration test")
-        machine.wait_until_succeeds(f"curl -s -m 5 {gateway}/api/payments | grep service_disabled", timeout=30)
+        machine.wait_until_succeeds(f"curl -s -m 5 {bearer('ada')} {gateway}/api/payments | grep service_disabled", timeout=30)
         assert before == machine.succeed("systemctl show -P MainPID shop-gateway")
         machine.succeed("/run/booted-system/bin/switch-to-configuration test")
-        machine.wait_until_fails(f"curl -s -m 5 {gateway}/api/payments | grep service_disabled", timeout=30)
+        machine.wait_until_fails(f"curl -s -m 5 {bearer('ada')} {gateway}/api/payments | grep service_disabled", timeout=30)
 
     with subtest("everything is still there after a restart of the machine"):
-        call(machine, f"{gateway}/api/baskets/eve/items", {"product_id": product, "quantity": 1})
+        call(machine, f"{gateway}/api/baskets/eve/items", {"product_id": product, "quantity": 1}, bearer("eve"))
         machine.shutdown()
         machine.start()
         wait_for_all()
-        machine.wait_until_succeeds(f"curl -sSf -m 20 {gateway}/api/baskets/eve | jq -e '.items | length == 1'", timeout=60)
+        machine.wait_until_succeeds(f"curl -sSf -m 20 {bearer('eve')} {gateway}/api/baskets/eve | jq -e '.items | length == 1'", timeout=60)
         assert call(machine, f"{gateway}/api/products/{product}")["units_sold"] == 4
         buy(machine, gateway, "eve", product)
 
