@@ -1,5 +1,6 @@
 # `nix run .#dev`: every service as a process of its own, on real servers with the settings the programs assume, under
-# process-compose. Data is kept in ./data/dev.
+# process-compose. Data is kept in ./data/dev, the key that all of them know each other by too; the gateway hands out tokens on
+# this machine: `curl 'localhost:8083/dev/token?user=ada'`.
 {
   apacheKafka,
   binaries,
@@ -9,6 +10,7 @@
   jdk_headless,
   lib,
   mariadb,
+  openssl,
   postgresql,
   process-compose,
   redis,
@@ -151,7 +153,7 @@ let
     environment = [
       "LOG_FORMAT=text"
     ]
-    ++ lib.optionals (name == "gateway") local;
+    ++ lib.optionals (name == "gateway") (local ++ [ "SHOP_IDENTITY__DEVELOPMENT=true" ]);
     readiness_probe = probe "${lib.getExe curl} -fsS -m 2 http://127.0.0.1:${toString service.http}/health/ready";
     availability.restart = "on_failure";
     shutdown.timeout_seconds = 30;
@@ -165,9 +167,17 @@ let
 in
 writeShellApplication {
   name = "shop-dev";
-  runtimeInputs = [ process-compose ];
+  runtimeInputs = [
+    openssl
+    process-compose
+  ];
   text = ''
     mkdir -p data/dev
+    export IDENTITY_KEY_FILE=$PWD/data/dev/identity.pem
+    if [ ! -s "$IDENTITY_KEY_FILE" ]; then
+      openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$IDENTITY_KEY_FILE.new"
+      mv "$IDENTITY_KEY_FILE.new" "$IDENTITY_KEY_FILE"
+    fi
     exec process-compose --config ${processes} --ordered-shutdown --no-server "$@"
   '';
   meta.description = "Every service on real servers, each in a process of its own";

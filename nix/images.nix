@@ -1,4 +1,5 @@
 # An image for each binary: the program, the libraries it links to, CA certificates, a user. No shell, nothing to write to.
+# It listens on every address, and so starts only when it is told whose tokens are good (or IDENTITY_MODE=off, said twice).
 # Each is a script that streams the image, so that no archive lies in the store: `$(nix build --print-out-paths .#image-gateway) | docker load`.
 {
   lib,
@@ -29,7 +30,9 @@ let
       # Never the same tag for other content: nodes keep what they have.
       tag = "${source.version}-${revision.short}";
       created = revision.date;
+      # The program also by its name, for whoever runs `token` in a container.
       contents = [
+        package
         dockerTools.caCertificates
         users
       ];
@@ -40,8 +43,13 @@ let
         User = "${id}:${id}";
         # From here the stores' folder, `data` unless set, is the one above.
         WorkingDir = "/";
-        # Nothing that is a setting: variables would win over settings files.
-        Env = [ "SSL_CERT_FILE=/etc/ssl/certs/ca-bundle.crt" ];
+        # Of settings only one, for variables win over settings files: in a container loopback is nobody's. An address that
+        # the file gives to one listener still holds.
+        Env = [
+          "PATH=/bin"
+          "SHOP_HOST=0.0.0.0"
+          "SSL_CERT_FILE=/etc/ssl/certs/ca-bundle.crt"
+        ];
         Volumes = lib.optionalAttrs embedded { "/data" = { }; };
         ExposedPorts = lib.genAttrs (map (port: "${toString port}/tcp") ports) (_: { });
         StopSignal = "SIGTERM";

@@ -108,7 +108,7 @@ a detour over JSON would turn whole numbers into fractions: (dict "root" $ "name
 {{- include "shop.settings.open" (dict "name" .name "path" (printf "%s.settings" .name) "section" "" "value" $own) -}}
 {{- with $root.Values.shutdown }}{{ if ge (int .lingerSeconds) (int .graceSeconds) }}{{ fail "shutdown.lingerSeconds: must be less than shutdown.graceSeconds, which begins at the same time" }}{{ end }}{{ end -}}
 {{- $linger := printf "%vs" $root.Values.shutdown.lingerSeconds -}}
-{{- $derived := dict "stop" (dict "grace" (printf "%vs" $root.Values.shutdown.graceSeconds)) "host" $root.Values.listen -}}
+{{- $derived := dict "stop" (dict "grace" (printf "%vs" $root.Values.shutdown.graceSeconds)) -}}
 {{- include "shop.identity.settings" (dict "root" $root "name" .name "out" $derived) -}}
 {{- if eq .name "gateway" -}}
 {{- $_ := set $derived "drain_delay" $linger -}}
