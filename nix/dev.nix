@@ -173,7 +173,7 @@ writeShellApplication {
   ];
   text = ''
     mkdir -p data/dev
-    export IDENTITY_KEY_FILE=$PWD/data/dev/identity.pem
+    export SHOP_HOST=127.0.0.1 IDENTITY_KEY_FILE=$PWD/data/dev/identity.pem
     if [ ! -s "$IDENTITY_KEY_FILE" ]; then
       openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$IDENTITY_KEY_FILE.new"
       mv "$IDENTITY_KEY_FILE.new" "$IDENTITY_KEY_FILE"

@@ -43,7 +43,7 @@ class Caller:
             self.connection = None
         return answer.status, text
 
-    def fresh(self, method, path, body):
+    def fresh(self, method, path, body=None):
         """The same over a connection of its own."""
         self.connection = None
         try:
@@ -99,10 +99,10 @@ class Load:
         call = caller.call if number % 2 else caller.fresh
         while not self._stop.wait(0.02):
             caller.token = None
-            guest = self._checked(call, "POST", "/api/guests", {})
+            guest = self._checked(call, "POST", "/api/guests")
             if not guest:
                 continue
-            user, caller.token = guest["user_id"], guest["token"]
+            user, caller.token = guest["user_id"], guest["access_token"]
             self._checked(call, "POST", f"/api/baskets/{user}/items", {"product_id": self.product, "quantity": 1})
             payment = self._checked(call, "POST", "/api/payments", {"user_id": user, "method": "credit_card"})
             if payment and (paid := self._checked(call, "POST", f"/api/payments/{payment['id']}/process", {})):
