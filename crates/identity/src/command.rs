@@ -1,6 +1,7 @@
 //! `token`: a token for a person, where the suite's own key is at hand.
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
@@ -40,6 +41,10 @@ pub struct TokenFlags {
     /// How long the token is good, such as 15m or 8h
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = lifetime)]
     pub lifetime: Duration,
+
+    /// A file to write it to, readable for its owner alone, instead of printing it
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// Longer ones cannot be taken back by waiting.
@@ -57,13 +62,16 @@ impl TokenFlags {
         let token = self.token(settings)?;
         // With standard error closed there is nobody to tell.
         let _ = writeln!(std::io::stderr(), "{}", self.line());
+        if let Some(file) = &self.out {
+            return write(file, &token).with_context(|| format!("{} cannot be written", file.display()));
+        }
         let mut stdout = std::io::stdout();
         writeln!(stdout, "{token}").and_then(|()| stdout.flush()).context("standard output cannot be written")
     }
 
     /// As the log has the lines of the audit.
     fn line(&self) -> serde_json::Value {
-        let Self { user, role, lifetime } = self;
+        let Self { user, role, lifetime, out: _ } = self;
         // A clock beyond the year 9999 is no time for tokens.
         let timestamp = SystemClock.now().format(&Rfc3339).unwrap_or_default();
         json!({
@@ -74,7 +82,7 @@ impl TokenFlags {
 
     /// For this user: without roles, for an hour.
     pub fn of(user: impl Into<String>) -> Self {
-        Self { user: user.into(), role: Vec::new(), lifetime: Duration::secs(60 * 60) }
+        Self { user: user.into(), role: Vec::new(), lifetime: Duration::secs(60 * 60), out: None }
     }
 
     /// The same, good for as long as the text says, such as 15m.
@@ -100,5 +108,39 @@ impl TokenFlags {
         let (user, lifetime) = (&self.user, self.lifetime);
         tracing::info!(target: "audit", operation = "token", object = user, ?roles, "token for {user} {roles:?} for {lifetime}");
         Ok(signer.person(user, &self.role, lifetime.get()))
+    }
+}
+
+/// Writes the token to a file, whole or not at all.
+fn write(file: &Path, token: &str) -> anyhow::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut made = tempfile::NamedTempFile::new_in(folder)?;
+    writeln!(made, "{token}")?;
+    made.persist(file)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_written_where_nobody_else_reads_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut settings = IdentitySettings::default();
+        settings.internal.key_file = Some(folder.path().join("key.pem"));
+        Signer::make(&folder.path().join("key.pem")).expect("a key");
+        let out = folder.path().join("token");
+        for user in ["ada", "grace"] {
+            TokenFlags { out: Some(out.clone()), ..TokenFlags::of(user) }.print(&settings).expect("a token");
+        }
+        let token = std::fs::read_to_string(&out).expect("a file");
+        assert_eq!(token.trim().split('.').count(), 3);
+        assert_eq!(std::fs::metadata(&out).expect("a file").permissions().mode() & 0o777, 0o600);
+        assert!(
+            TokenFlags { out: Some(folder.path().join("no/token")), ..TokenFlags::of("ada") }.print(&settings).is_err()
+        );
     }
 }
