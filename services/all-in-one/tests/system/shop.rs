@@ -155,6 +155,12 @@ impl Shop {
         self.send(if body.is_null() { request } else { request.json(&body) }).await
     }
 
+    /// The same by the bearer of a token.
+    pub(crate) async fn call_as(&self, token: &str, method: Method, path: &str, body: Value) -> Answer {
+        let request = self.gateway.request(method, path).bearer_auth(token);
+        self.send(if body.is_null() { request } else { request.json(&body) }).await
+    }
+
     /// A POST with an idempotency key.
     pub(crate) async fn keyed(&self, path: &str, key: &str, body: Value) -> Answer {
         let request = self.gateway.request(Method::POST, path).header("idempotency-key", key);
