@@ -1,14 +1,15 @@
 //! `/openapi.json`, and `/docs`, where people read it and try it out.
 
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, Router, async_trait};
+use shop_identity::Guard;
 use shop_reference::Document;
 
 use crate::answer::answer;
 use crate::document::{self, About};
 
 /// The routes for what `router` documents about itself.
-pub(crate) fn routes(about: About, router: &Router) -> Router {
-    let document = document::of(about, router);
+pub(crate) fn routes(about: About, guard: &Guard, router: &Router) -> Router {
+    let document = document::of(about, guard, router);
     Router::new()
         .push(Router::with_path("openapi.json").get(Described(Document::new(document))))
         .push(Router::with_path("docs").get(Page))

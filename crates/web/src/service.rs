@@ -36,7 +36,7 @@ pub struct Parts {
 /// A route of `router` wins over one of ours with the same path.
 pub fn service(router: Router, parts: Parts) -> Service {
     let Parts { about, metrics, health, guard, settings } = parts;
-    let docs = docs::routes(about, &router);
+    let docs = docs::routes(about, &guard, &router);
     let mut router = Router::new().push(router).push(operations::routes(health.clone(), metrics.clone())).push(docs);
     answer_head(&mut router);
     let measured = HttpMetrics::new(&metrics, &router);

@@ -164,6 +164,10 @@ fn headers(operation: &mut Value) {
             let schema = json!({"type": "string", "enum": ["true"]});
             put("Idempotency-Replayed", "On an answer that is given again", false, schema);
         }
+        if status == "401" {
+            let schema = json!({"type": "string", "pattern": "^Bearer", "maxLength": 256});
+            put("WWW-Authenticate", "What to send, and what was wrong with it (RFC 6750)", true, schema);
+        }
         if matches!(status.as_str(), "409" | "429" | "503") {
             let schema = json!({"type": "integer", "minimum": 1, "maximum": 3600});
             put("Retry-After", "Seconds to wait before the next try", status != "409", schema);

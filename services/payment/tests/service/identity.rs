@@ -8,7 +8,7 @@ use shop_identity::{Identity, IdentitySettings, Kind, Mode, Role, Signer};
 use shop_proto::payment::v1 as proto;
 use shop_proto::payment::v1::payment_service_client::PaymentServiceClient;
 use shop_rpc::fault;
-use shop_testing::Reply;
+use shop_testing::{Reply, eventually};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
@@ -371,4 +371,14 @@ async fn neighbours_are_shown_who_asks_by_the_services_own_credential() {
             neighbour.authenticator().expect("is on").of(&headers).await.expect("is good").expect("somebody");
         assert_eq!((principal.kind, &*principal.user), (Kind::Service, "payment"));
     }
+}
+
+#[tokio::test]
+async fn what_nobody_asks_for_goes_on_by_itself() {
+    let shop = Shop::new().await;
+    let ada = shop.token("ada", &[]);
+    let path = format!("/payments/{}", shop.buy(&ada).await);
+    shop.world.clock.advance(Duration::from_mins(30));
+    eventually!(shop.get(&ada, &path).await.json()["failure"]["code"] == "payment_expired");
+    eventually!(shop.world.events.kinds() == ["Release 1x4", "Release 2x3", "payment.failed"]);
 }

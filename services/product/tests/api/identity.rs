@@ -128,6 +128,28 @@ async fn everybody_reads_the_catalogue_and_its_keepers_change_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_document_says_what_asks_for_a_token() {
+    let shop = Shop::start().await;
+    let document = shop.ask("", "GET", "/openapi.json", &Value::Null).await.json();
+    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    let mut asked = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            let reply = shop.ask("", &method.to_uppercase(), &path.replace("{id}", "1"), &Value::Null).await;
+            let is_open = operation["security"][0] == serde_json::json!({});
+            assert_eq!(reply.status != 401, is_open, "{method} {path}: {reply:?}");
+            assert_eq!(operation["responses"]["403"].is_null(), is_open, "{method} {path}");
+            assert!(operation["responses"]["401"].is_object(), "{method} {path}");
+            asked += usize::from(!is_open);
+        }
+    }
+    assert_eq!(asked, 3, "who changes the catalogue says who he is");
+    let said = &document["paths"]["/products"]["post"]["responses"]["403"]["description"];
+    assert_eq!(said, "`forbidden`: for the role `catalogue`");
+    shop.service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stock_is_reserved_by_the_payment_service_alone() {
     let mut shop = Shop::start().await;
     let made = shop.service.grpc.create_product(by(&shop.person(&[Role::Catalogue]), new())).await.expect("is made");
