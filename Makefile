@@ -11,7 +11,7 @@ KAFKA ?=
 # Points where tests kill a process; compiled in for tests only.
 TEST_FEATURES := --features shop/crash-points
 
-.PHONY: help setup install-deps proto dev build test api-test lint chart-test metrics-docs pictures nix-docs docker-build docker-run services-start services-stop services-restart clean
+.PHONY: help setup install-deps proto dev build test api-test lint chart-test access-docs metrics-docs pictures nix-docs docker-build docker-run services-start services-stop services-restart clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -46,6 +46,9 @@ lint: ## Check formatting, lints, dependencies, the gRPC interface and scripts
 
 chart-test: ## Check and test the Helm chart, without a cluster
 	scripts/chart test
+
+access-docs: ## Write the table of who may do what
+	SHOP_TEST_UPDATE=1 cargo test --locked -p shop --test access
 
 metrics-docs: ## Write the reference of the metrics
 	SHOP_TEST_UPDATE=1 cargo test --locked -p shop --test metrics
