@@ -292,23 +292,9 @@ async fn dies_everywhere(settings: &Redis) {
     assert_eq!((held("ann").await, held("guest-1").await), (Some(vec![(1, 3), (2, 3)]), None));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_merge_that_dies_is_finished_by_its_repeat_on_sqlite() {
-    let folder = tempfile::tempdir().expect("a folder");
-    dies_everywhere(&Redis::at(&format!("sqlite://{}", folder.path().join("basket.db").display()))).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_merge_that_dies_is_finished_by_its_repeat_on_redis() {
-    let Some(keys) = shop_testing::backend::redis().await else { return };
-    dies_everywhere(&Redis { key_prefix: keys.prefix().to_owned(), ..Redis::at(&keys.url()) }).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn many_merges_and_a_guest_who_goes_on_lose_and_double_nothing() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let settings = Redis::at(&format!("sqlite://{}", folder.path().join("basket.db").display()));
-    let opened = crate::infrastructure::open(&settings, Arc::new(SystemClock), LEASE).await.expect("a store");
+/// Many merge at once, and the guest goes on filling his basket: nothing is lost or doubled.
+async fn many_at_once(settings: &Redis) {
+    let opened = crate::infrastructure::open(settings, Arc::new(SystemClock), LEASE).await.expect("a store");
     let shelf = Arc::new(Shelf::default());
     shelf.set(1, |product| product.available = 1000);
     let commands = Commands::new(opened.store.clone(), shelf, Arc::new(SystemClock), Duration::from_hours(24));
@@ -324,4 +310,20 @@ async fn many_merges_and_a_guest_who_goes_on_lose_and_double_nothing() {
     assert!(outcomes.iter().any(Result::is_ok), "{outcomes:?}");
     let basket = commands.merge(merging("ann")).await.expect("merged").basket;
     assert_eq!(basket.item_count(), added.iter().sum::<u32>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn merges_lose_and_double_nothing_on_sqlite() {
+    let (first, second) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let at = |folder: &TempDir| Redis::at(&format!("sqlite://{}", folder.path().join("basket.db").display()));
+    dies_everywhere(&at(&first)).await;
+    many_at_once(&at(&second)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn merges_lose_and_double_nothing_on_redis() {
+    let Some(keys) = shop_testing::backend::redis().await else { return };
+    let at = |part: &str| Redis { key_prefix: format!("{}{part}:", keys.prefix()), ..Redis::at(&keys.url()) };
+    dies_everywhere(&at("dies")).await;
+    many_at_once(&at("many")).await;
 }

@@ -13,7 +13,8 @@ describe! {
     TokenType(&'static str) = describe::names(["Bearer"]);
     Seconds(u64) = describe::integer(1..=i64::MAX).example(86400);
     Units(i64) = describe::integer(0..=i64::MAX).example(1);
-    ChangeName(&'static str) = describe::names(["price", "name", "availability", "gone"]) => "BasketChangeKind";
+    ChangeName(&'static str) = describe::names(["price", "name", "availability", "gone"])
+        .description("What is different") => "BasketChangeKind";
     pub(super) UnitsOfLine(u32) = describe::integer(1..=Quantity::MAX.into()).example(2);
     ItemCount(u32) = describe::integer(0..=i64::from(Quantity::MAX) * i64::try_from(Basket::MAX_LINES).unwrap_or(i64::MAX)).example(2);
     ProductName(String) = describe::string(1..=200).example("Walnut standing desk");
