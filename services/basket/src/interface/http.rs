@@ -143,6 +143,8 @@ impl Api {
         precondition::of_list(req)?;
         let guest = self.new_guest()?;
         res.status_code(StatusCode::CREATED);
+        // Where his basket will be.
+        res.add_header(LOCATION, format!("/baskets/{}", guest.user), true).ok();
         // RFC 6749, section 5.1.
         res.add_header(CACHE_CONTROL, "no-store", true).ok();
         res.render(Json(GuestView::from(guest)));

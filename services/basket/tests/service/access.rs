@@ -58,7 +58,9 @@ impl Guarded {
     async fn guest(&self) -> (String, String) {
         let made = self.ask("", Method::POST, "/guests", &[], None).await;
         assert_eq!((made.status, made.header("cache-control")), (201, "no-store"), "{made:?}");
+        let place = made.header("location").to_owned();
         let made = made.json();
+        assert_eq!(Some(place.as_str()), made["user_id"].as_str().map(|user| format!("/baskets/{user}")).as_deref());
         assert_eq!((&made["token_type"], &made["expires_in"]), (&json!("Bearer"), &json!(86400)));
         let text = |name: &str| made[name].as_str().unwrap_or_else(|| panic!("{name} in {made}")).to_owned();
         (text("user_id"), format!("Bearer {}", text("access_token")))
