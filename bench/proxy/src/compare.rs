@@ -15,6 +15,7 @@ use crate::process::Process;
 use crate::report::{self, Figures};
 use crate::scenario::{self, Scenario, Wire};
 use crate::slow;
+use crate::tokens;
 
 /// Client connections when memory is read.
 const MANY: usize = 1000;
@@ -27,10 +28,12 @@ pub(crate) async fn run(what: &Compare) -> anyhow::Result<()> {
     command.args(["upstream", &port.to_string()]);
     let mut upstream = Process::start("upstream", &mut command, &what.dir.join("upstream.log"))?;
     upstream.listens(port).await?;
+    let token = tokens::make(&what.dir)?;
     let mut contestants = contestant::start(what, port).await?;
     contestants.push(Contestant::none(port));
     let wanted = |name: &str| what.only.is_empty() || what.only.iter().any(|wanted| wanted == name);
-    for scenario in scenario::ALL.iter().filter(|scenario| wanted(scenario.name)) {
+    let all = scenario::ALL.into_iter().chain([scenario::with_token(&token)]);
+    for scenario in &all.filter(|scenario| wanted(scenario.name)).collect::<Vec<_>>() {
         let figures = measure(what, scenario, &contestants, port).await?;
         report::loads(scenario, &contestants, &figures);
     }

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use crate::Compare;
 use crate::process::Process;
 use crate::scenario::Wire;
+use crate::tokens;
 
 /// A proxy, or nobody: then the load goes to the upstream itself.
 pub(crate) struct Contestant {
@@ -34,8 +35,9 @@ impl Contestant {
 }
 
 /// The name and the template of each proxy, ours first.
-const PROXIES: [(&str, &str); 5] = [
+const PROXIES: [(&str, &str); 6] = [
     ("gateway", "gateway.toml"),
+    ("identity", "identity.toml"),
     ("pass-through", "pass-through.toml"),
     ("nginx", "nginx.conf"),
     ("haproxy", "haproxy.cfg"),
@@ -65,6 +67,7 @@ async fn one(what: &Compare, name: &'static str, template: &str, upstream: u16) 
         .replace("@HTTP2@", &http2.to_string())
         .replace("@UPSTREAM@", &upstream.to_string())
         .replace("@WORKERS@", &workers.to_string())
+        .replace("@KEY@", &tokens::key_file(&what.dir).to_string_lossy())
         .replace("@DIR@", &dir.to_string_lossy());
     let config = dir.join(template);
     std::fs::write(&config, text)?;

@@ -37,6 +37,7 @@ pub(crate) async fn open(scenario: &Scenario, port: u16) -> anyhow::Result<Vec<C
 fn request(scenario: &Scenario) -> Bytes {
     let mut lines = vec![format!("{} {} HTTP/1.1", scenario.method(), scenario.path), "host: shop.example".to_owned()];
     lines.extend(HEADERS.iter().map(|(name, value)| format!("{name}: {value}")));
+    lines.extend(scenario.authorization.map(|value| format!("authorization: {value}")));
     if scenario.sends > 0 {
         lines.push("content-type: application/json".to_owned());
         lines.push(format!("content-length: {}", scenario.sends));

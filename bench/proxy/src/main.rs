@@ -22,6 +22,7 @@ mod process;
 mod report;
 mod scenario;
 mod slow;
+mod tokens;
 mod upstream;
 
 use std::path::PathBuf;
@@ -40,6 +41,12 @@ struct Args {
 enum What {
     /// Measures everything and prints the tables.
     Compare(Compare),
+    /// What it takes to check a token, without a gateway around it.
+    Tokens {
+        /// How many are made.
+        #[arg(long, default_value_t = 20_000)]
+        count: usize,
+    },
     /// The backend behind the proxies.
     Upstream {
         /// Port to listen on.
@@ -80,6 +87,7 @@ struct Compare {
 async fn main() -> anyhow::Result<()> {
     match Args::parse().what {
         What::Compare(what) => compare::run(&what).await,
+        What::Tokens { count } => tokens::measure(count).await,
         What::Upstream { port } => upstream::run(port).await,
     }
 }

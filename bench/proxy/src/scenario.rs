@@ -29,6 +29,8 @@ pub(crate) struct Scenario {
     pub(crate) streams: usize,
     /// The share of `--requests` that is made.
     pub(crate) share: f64,
+    /// What is sent as `Authorization`, over HTTP/1.1.
+    pub(crate) authorization: Option<&'static str>,
 }
 
 const GET: Scenario = Scenario {
@@ -41,6 +43,7 @@ const GET: Scenario = Scenario {
     connections: 128,
     streams: 1,
     share: 1.0,
+    authorization: None,
 };
 
 /// The first is the one that counts most.
@@ -91,8 +94,16 @@ pub(crate) const ALL: [Scenario; 6] = [
         connections: 8,
         streams: 16,
         share: 0.6,
+        ..GET
     },
 ];
+
+/// GET with this token, the same on every connection.
+pub(crate) fn with_token(token: &str) -> Scenario {
+    let title = "GET, 1 KiB, 128 connections, with a token (ES256)";
+    // For the life of the program, like all scenarios.
+    Scenario { name: "token", title, authorization: Some(format!("Bearer {token}").leak()), ..GET }
+}
 
 impl Scenario {
     /// The body of a request.
