@@ -27,13 +27,14 @@ pub(super) fn reached() -> Option<UserId> {
 }
 
 /// The user that a request names; `me` is the caller himself.
-pub(super) fn named(user: UserId) -> UserId {
+pub(super) fn named(user: &UserId) -> UserId {
     Caller::current().named(Some(user.as_str())).map_or_else(|| user.clone(), |name| UserId::stored(name.to_owned()))
 }
 
 /// The order, of the caller's own basket when it names no user; refused when it is of somebody else's.
 pub(super) fn own(mut order: RawOrder) -> Result<RawOrder, Refusal> {
     let caller = Caller::current();
-    order.user_id = caller.named(Some(order.user_id.trim())).unwrap_or_default().to_owned();
+    let user = caller.named(Some(order.user_id.trim())).unwrap_or_default().to_owned();
+    order.user_id = user;
     caller.reaches(&order.user_id).then_some(order).ok_or(Refusal::Forbidden)
 }

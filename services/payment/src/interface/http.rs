@@ -231,7 +231,7 @@ impl Api {
 
 /// The payments to list, as far as the caller reaches them.
 pub(super) fn filter(user: Option<UserId>, status: Option<Status>) -> Filter {
-    Filter { user_id: user.map(access::named), of: access::reached(), status }
+    Filter { user_id: user.as_ref().map(access::named), of: access::reached(), status }
 }
 
 /// The list a cursor belongs to: one user's payments are the same list by either path, and over gRPC.
