@@ -5,8 +5,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_LENGTH, LOCATION, WWW_AUTHENTICATE};
+use futures_util::{FutureExt, StreamExt};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 use shop_config::Http;
@@ -28,6 +28,11 @@ const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => StatusCode::BAD_REQUEST,
 };
+
+/// The most that is read of a body that nobody wanted, in bytes, and how long that may take: what clients have sent before they
+/// hear of the refusal, and no more.
+const DRAINED: usize = 64 * 1024;
+const DRAINING: Duration = Duration::from_secs(1);
 
 /// The parameter of paths that says whose something is.
 const USER: &str = "user_id";
@@ -119,6 +124,7 @@ impl Handler for Edge {
         let mut visit = Visit::new(self.metrics.clone(), req, route.clone(), &context, span);
         req.extensions_mut().insert(id);
         context::scope(context, self.admit(&route, req, depot, res, ctrl)).await;
+        drain(req).await;
         // 304 has no content, and what the content's length would be is not known any more.
         if req.method() == Method::HEAD
             && res.status_code != Some(StatusCode::NOT_MODIFIED)
@@ -132,6 +138,26 @@ impl Handler for Edge {
         }
         visit.answered(res);
     }
+}
+
+/// Reads what nobody read of a small body. The server closes a connection that has something left to read, and the kernel then
+/// takes back an answer that is under way (RFC 9112, section 9.6): who sent a body and was refused would not hear why. One that
+/// is long, or slow, or waits to be asked for, is not read: its connection is closed.
+async fn drain(req: &mut Request) {
+    let is_long = announced(req).is_some_and(|length| length > DRAINED as u64);
+    if req.version() >= Version::HTTP_2 || is_long || req.headers().contains_key(EXPECT) {
+        return;
+    }
+    let mut body = std::pin::pin!(req.take_body());
+    let rest = async {
+        let mut left = DRAINED;
+        while let Some(Ok(frame)) = body.next().await {
+            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, bytes::Bytes::len)) else { return };
+            left = rest;
+        }
+    };
+    // However that ends: there is nothing more to be done for him.
+    let _ = tokio::time::timeout(DRAINING, rest).await;
 }
 
 /// Answers a caller who is not let in. What he sent is not read.

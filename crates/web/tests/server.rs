@@ -127,6 +127,25 @@ async fn one_connection_serves_many_requests() {
     server.end().await;
 }
 
+/// One whose body is under way when it is refused would lose the answer with the connection.
+#[tokio::test]
+async fn what_a_refused_request_still_sends_costs_it_neither_the_answer_nor_the_connection() {
+    let server = start(Http::on(0));
+    let mut stream = server.connect().await;
+    for expected in ["HTTP/1.1 404", "HTTP/1.1 404"] {
+        send(&mut stream, "POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\nhalf").await;
+        send(&mut stream, "half").await;
+        let answer = answer(&mut stream).await;
+        assert!(answer.starts_with(expected) && !answer.contains("connection: close"), "{answer}");
+    }
+    // One that is long is not waited for.
+    send(&mut stream, "POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 999999\r\n\r\nhalf").await;
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 404"));
+    assert!(closes(&mut stream).await);
+    server.shutdown.soft.cancel();
+    server.end().await;
+}
+
 #[tokio::test]
 async fn http2_without_tls_works_on_the_same_port() {
     let server = start(Http::on(0));
