@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use crate::bearer::{bearer, is_compact_jws};
 use crate::claims::Claims;
 use crate::issuer::{Checked, Issuer};
-use crate::memory::{Hash, Memory};
+use crate::memory::Memory;
 use crate::revoked::{self, Revoked};
 use crate::settings::IdentitySettings;
 use crate::signer::Signer;
@@ -112,7 +112,7 @@ impl Authenticator {
 
     /// Whose token this is, if that was found out before and still holds.
     pub fn known(&self, token: &str) -> Option<Arc<Principal>> {
-        let hash = Hash::of(token);
+        let hash = self.memory.hash(token);
         let verified = self.memory.get(hash)?;
         if self.holds(&verified) {
             return Some(verified.principal.clone());
@@ -138,7 +138,7 @@ impl Authenticator {
         if self.is_revoked(&verified) {
             return Err(Refusal::Invalid);
         }
-        self.memory.put(Hash::of(token), Arc::new(verified));
+        self.memory.put(self.memory.hash(token), Arc::new(verified));
         Ok(principal)
     }
 

@@ -68,7 +68,8 @@ impl PaymentService for PaymentGrpc {
         let request = request.into_inner();
         let user_id = request.user_id.as_deref().map(|text| parameter("user_id", text)).transpose().map_err(status)?;
         let status = message::status_filter(request.status)?;
-        let (payments, next_cursor) = self.page(filter(user_id, status), request.limit, &request.cursor).await?;
+        let (payments, next_cursor) =
+            self.page(filter(user_id.as_ref(), status), request.limit, &request.cursor).await?;
         Ok(Response::new(proto::GetPaymentsResponse { payments, next_cursor }))
     }
 
@@ -77,7 +78,7 @@ impl PaymentService for PaymentGrpc {
         request: Request<proto::GetUserPaymentsRequest>,
     ) -> Answer<proto::GetUserPaymentsResponse> {
         let request = request.into_inner();
-        let filter = filter(Some(user(&request.user_id)?), None);
+        let filter = filter(Some(&user(&request.user_id)?), None);
         let (payments, next_cursor) = self.page(filter, request.limit, &request.cursor).await?;
         Ok(Response::new(proto::GetUserPaymentsResponse { payments, next_cursor }))
     }

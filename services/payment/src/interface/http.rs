@@ -197,7 +197,7 @@ impl Api {
     ))]
     async fn list(&self, query: Query<ListQuery>) -> Result<Json<Page<PaymentView>>, Problem> {
         let ListQuery { user_id, status, limit, cursor } = query.0;
-        self.page(filter(user_id, status), limit, cursor.as_deref()).await
+        self.page(filter(user_id.as_ref(), status), limit, cursor.as_deref()).await
     }
 
     /// A user's payments, newest first.
@@ -211,7 +211,7 @@ impl Api {
         user_id: Path<UserId>,
         query: Query<PageQuery>,
     ) -> Result<Json<Page<PaymentView>>, Problem> {
-        self.page(filter(Some(user_id.0), None), query.0.limit, query.0.cursor.as_deref()).await
+        self.page(filter(Some(&user_id.0), None), query.0.limit, query.0.cursor.as_deref()).await
     }
 }
 
@@ -230,8 +230,8 @@ impl Api {
 }
 
 /// The payments to list, as far as the caller reaches them.
-pub(super) fn filter(user: Option<UserId>, status: Option<Status>) -> Filter {
-    Filter { user_id: user.as_ref().map(access::named), of: access::reached(), status }
+pub(super) fn filter(user: Option<&UserId>, status: Option<Status>) -> Filter {
+    Filter { user_id: user.map(access::named), of: access::reached(), status }
 }
 
 /// The list a cursor belongs to: one user's payments are the same list by either path, and over gRPC.
