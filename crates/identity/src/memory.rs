@@ -50,9 +50,8 @@ impl Memory {
     }
 
     fn shard(&self, hash: Hash) -> &Mutex<Shard> {
-        #[expect(clippy::cast_possible_truncation, reason = "any bits will do")]
-        let bits = hash.0 as usize;
-        &self.shards[bits % SHARDS]
+        let [any, ..] = hash.0.to_le_bytes();
+        &self.shards[usize::from(any) % SHARDS]
     }
 
     pub(crate) fn get(&self, hash: Hash) -> Option<Arc<Verified>> {

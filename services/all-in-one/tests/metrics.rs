@@ -54,7 +54,7 @@ const UNITS: [(&str, &str); 3] =
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_of_metrics_is_current() {
-    let page = page(&collect().await);
+    let page = page(&Box::pin(collect()).await);
     if is_update() {
         return std::fs::write(PAGE, page).expect("writes the page");
     }
@@ -64,7 +64,7 @@ async fn the_page_of_metrics_is_current() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_keep_to_the_conventions() {
-    for (name, (metric, _)) in collect().await {
+    for (name, (metric, _)) in Box::pin(collect()).await {
         let words = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         assert!(words, "{name} has other letters than a-z");
         assert_eq!(metric.kind == "counter", name.ends_with("_total"), "{name} is a {}", metric.kind);

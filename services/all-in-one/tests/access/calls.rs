@@ -42,14 +42,17 @@ impl HttpOperation {
     pub(crate) fn body(&self, things: &Things) -> Option<Value> {
         let name = self.to_string();
         Some(match name.as_str() {
-            "POST /products" | "PUT /products/{id}" => json!({}),
             "POST /baskets" => json!({ "user_id": things.user }),
             "POST /baskets/{user_id}/items" => json!({ "product_id": things.product, "quantity": 1 }),
             "PUT /baskets/{user_id}/items/{product_id}" => json!({ "quantity": 1 }),
             "POST /baskets/{user_id}/merge" => json!({ "guest_token": "none" }),
             "POST /payments" => json!({ "user_id": things.user, "method": "credit_card" }),
-            "POST /payments/{id}/process" | "POST /payments/{id}/refund" | "POST /guests" => json!({}),
-            "PUT /users/{user_id}/notification-preferences"
+            "POST /products"
+            | "PUT /products/{id}"
+            | "POST /payments/{id}/process"
+            | "POST /payments/{id}/refund"
+            | "POST /guests"
+            | "PUT /users/{user_id}/notification-preferences"
             | "POST /webhooks/endpoints"
             | "PUT /webhooks/endpoints/{id}" => json!({}),
             _ => return None,
@@ -99,17 +102,13 @@ impl GrpcOperation {
             "GetProduct" => product::GetProductRequest { id: product_id }.encode_to_vec(),
             "GetProducts" => product::GetProductsRequest::default().encode_to_vec(),
             "UpdateProduct" => product::UpdateProductRequest { id: product_id, ..Default::default() }.encode_to_vec(),
-            "DeleteProduct" => {
-                product::DeleteProductRequest { id: product_id, expected_version, ..Default::default() }.encode_to_vec()
-            }
+            "DeleteProduct" => product::DeleteProductRequest { id: product_id, expected_version }.encode_to_vec(),
             "ReserveStock" => product::ReserveStockRequest::default().encode_to_vec(),
             "ReleaseStock" => product::ReleaseStockRequest::default().encode_to_vec(),
             "GetBasket" => basket::GetBasketRequest { user_id, ..Default::default() }.encode_to_vec(),
             "CreateBasket" => basket::CreateBasketRequest { user_id }.encode_to_vec(),
             "DeleteBasket" => basket::DeleteBasketRequest { user_id, expected_version }.encode_to_vec(),
-            "AddItem" => {
-                basket::AddItemRequest { user_id, product_id, quantity: 1, ..Default::default() }.encode_to_vec()
-            }
+            "AddItem" => basket::AddItemRequest { user_id, product_id, quantity: 1 }.encode_to_vec(),
             "UpdateItem" => {
                 basket::UpdateItemRequest { user_id, product_id, quantity: 1, expected_version }.encode_to_vec()
             }
@@ -131,7 +130,7 @@ impl GrpcOperation {
             "GetUserPayments" => payment::GetUserPaymentsRequest { user_id, ..Default::default() }.encode_to_vec(),
             // It is completed.
             "ProcessPayment" => payment::ProcessPaymentRequest { id, ..Default::default() }.encode_to_vec(),
-            "CancelPayment" => payment::CancelPaymentRequest { id, ..Default::default() }.encode_to_vec(),
+            "CancelPayment" => payment::CancelPaymentRequest { id }.encode_to_vec(),
             // More than there is.
             "RefundPayment" => payment::RefundPaymentRequest {
                 id,

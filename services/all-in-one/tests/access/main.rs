@@ -16,7 +16,7 @@ use crate::shop::Shop;
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_may_do_what_the_page_says_and_nothing_else() {
     let shop = Shop::start().await;
-    let mut rows = Vec::new();
+    let mut http = Vec::new();
     for operation in shop.http_operations().await {
         let mut cells = Vec::new();
         for caller in Caller::ALL {
@@ -31,10 +31,10 @@ async fn everybody_may_do_what_the_page_says_and_nothing_else() {
             });
         }
         shop.refuses_bad_tokens_http(&operation).await;
-        rows.push(Row { name: operation.to_string(), cells });
+        http.push(Row { name: operation.to_string(), cells });
     }
-    let mut calls = Vec::new();
-    for operation in shop.grpc_operations() {
+    let mut grpc = Vec::new();
+    for operation in shop::grpc_operations() {
         let mut cells = Vec::new();
         for caller in Caller::ALL {
             let direct = shop.ask_grpc(&operation, caller, false).await;
@@ -46,18 +46,18 @@ async fn everybody_may_do_what_the_page_says_and_nothing_else() {
             cells.push(direct);
         }
         shop.refuses_bad_tokens_grpc(&operation).await;
-        calls.push(Row { name: operation.to_string(), cells });
+        grpc.push(Row { name: operation.to_string(), cells });
     }
     shop.stop().await;
-    for row in rows.iter().chain(&calls) {
-        let is_for_somebody = row.cells.iter().any(|cell| *cell == Cell::LetIn);
+    for row in http.iter().chain(&grpc) {
+        let is_for_somebody = row.cells.contains(&Cell::LetIn);
         assert!(
             is_for_somebody,
             "{} has no row in its service's interface/access.rs, or one that is for nobody",
             row.name
         );
     }
-    page::compare(&rows, &calls);
+    page::compare(&http, &grpc);
 }
 
 /// What a stranger on the network can do: read products and health, and start a guest.
@@ -70,7 +70,7 @@ async fn a_stranger_can_read_products_and_start_a_guest_and_nothing_else() {
             open.push(operation.to_string());
         }
     }
-    for operation in shop.grpc_operations() {
+    for operation in shop::grpc_operations() {
         if shop.ask_grpc(&operation, Caller::Nobody, false).await == Cell::LetIn {
             open.push(operation.to_string());
         }

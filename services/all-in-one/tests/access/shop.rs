@@ -179,21 +179,6 @@ impl Shop {
         at.expect("it runs")
     }
 
-    /// What the protos describe.
-    pub(crate) fn grpc_operations(&self) -> Vec<GrpcOperation> {
-        let set = prost_types::FileDescriptorSet::decode(shop_proto::FILE_DESCRIPTOR_SET).expect("descriptors");
-        let mut all = Vec::new();
-        for file in &set.file {
-            let service = ["product", "basket", "payment"].into_iter().find(|name| file.package().contains(name));
-            for interface in &file.service {
-                let service = service.expect("a package of a service");
-                let path = |method: &str| format!("{}.{}/{method}", file.package(), interface.name());
-                all.extend(interface.method.iter().map(|m| GrpcOperation { service, path: path(m.name()) }));
-            }
-        }
-        all
-    }
-
     /// What the caller shows to this service, or to the gateway in front of it.
     fn token(&self, caller: Caller, service: &'static str) -> Option<String> {
         let role = |role| Some(self.signer.person("kim", &[role], HOUR));
@@ -236,7 +221,7 @@ impl Shop {
         let token = self.token(caller, operation.service);
         let ask = async |things: &Things| {
             let request = self.request(operation, things, gateway);
-            let request = token.iter().fold(request, |request, token| request.bearer_auth(token));
+            let request = token.iter().fold(request, RequestBuilder::bearer_auth);
             let response = request.send().await.expect("an answer");
             let challenge = response.headers().contains_key("www-authenticate");
             (response.status().as_u16(), challenge, response.text().await.expect("a body"))
@@ -358,6 +343,21 @@ impl Shop {
         let wrong = self.wrong.into_inner().expect("no panic");
         assert!(wrong.is_empty(), "{} things are wrong:\n{}", wrong.len(), wrong.join("\n"));
     }
+}
+
+/// What the protos describe.
+pub(crate) fn grpc_operations() -> Vec<GrpcOperation> {
+    let set = prost_types::FileDescriptorSet::decode(shop_proto::FILE_DESCRIPTOR_SET).expect("descriptors");
+    let mut all = Vec::new();
+    for file in &set.file {
+        let service = ["product", "basket", "payment"].into_iter().find(|name| file.package().contains(name));
+        for interface in &file.service {
+            let service = service.expect("a package of a service");
+            let path = |method: &str| format!("{}.{}/{method}", file.package(), interface.name());
+            all.extend(interface.method.iter().map(|m| GrpcOperation { service, path: path(m.name()) }));
+        }
+    }
+    all
 }
 
 /// Things that nobody has.
