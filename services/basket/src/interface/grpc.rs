@@ -56,7 +56,10 @@ impl BasketService for BasketGrpc {
 
     async fn create_basket(&self, request: Request<proto::CreateBasketRequest>) -> Answer<proto::CreateBasketResponse> {
         let key = key(&request);
-        let user = user(&request.into_inner().user_id)?;
+        let user = named(&request.into_inner().user_id)?;
+        if !Caller::current().reaches(user.as_str()) {
+            return Err(status(Fault::from(Refusal::Forbidden)));
+        }
         let call = Call::new("CreateBasket", key, || Ok(json!({ "user_id": user.as_str() })))?;
         once(&self.0.keys, call, async |_| {
             let (basket, created) = self.0.commands.create(&user).await.map_err(status)?;
@@ -139,8 +142,13 @@ impl BasketService for BasketGrpc {
 
 /// The user that a call is about, if what is his is the caller's, too.
 fn user(text: &str) -> Result<UserId, Status> {
+    named(text).and_then(own)
+}
+
+/// The user that a call is about.
+fn named(text: &str) -> Result<UserId, Status> {
     let mut fields = Fields::default();
-    fields.user(text).ok_or_else(|| status(fields.fault())).and_then(own)
+    fields.user(text).ok_or_else(|| status(fields.fault()))
 }
 
 /// A refresh writes: of people, only the basket's own user has it done.
