@@ -33,6 +33,7 @@ pub(crate) async fn services(size: Size) -> anyhow::Result<()> {
         ("SHOP_KAFKA__GROUP_PREFIX", prefix.clone()),
         ("SHOP_KAFKA__REPLICATION", "1".to_owned()),
         ("LOG_LEVEL", "info".to_owned()),
+        ("IDENTITY_MODE", "off".to_owned()),
     ];
     let with_bus = |own: &[(&'static str, String)]| [own, &bus].concat();
     let (product, _) = Process::start(
@@ -202,6 +203,7 @@ pub(crate) async fn shop(size: Size) -> anyhow::Result<()> {
     let port = |key: &'static str, index: usize| (key, ports[index].to_string());
     let variables = [
         ("SHOP_DATA", data.path().display().to_string()),
+        ("IDENTITY_MODE", "off".to_owned()),
         ("SHOP_GATEWAY__RATE_LIMIT__ENABLED", "false".to_owned()),
         port("SHOP_GATEWAY__HTTP__PORT", 0),
         port("SHOP_PRODUCT__HTTP__PORT", 1),

@@ -87,7 +87,11 @@ async fn start(
 ) -> anyhow::Result<Process> {
     let port = free_port()?;
     let mut variables = own.to_vec();
-    variables.extend([("PORT", port.to_string()), ("GRPC_PORT", free_port()?.to_string())]);
+    variables.extend([
+        ("PORT", port.to_string()),
+        ("GRPC_PORT", free_port()?.to_string()),
+        ("IDENTITY_MODE", "off".to_owned()),
+    ]);
     if let Some(ratio) = ratio {
         variables.extend([
             ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()),

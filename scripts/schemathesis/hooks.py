@@ -9,6 +9,8 @@ STATE = {
     "invalid_cursor",
     # The caller names a version that it saw; another one is stored.
     "precondition_failed",
+    # It is somebody else's.
+    "forbidden",
     # The provider says no.
     "payment_declined",
     # The payment has less left, or was not paid back in full.

@@ -26,10 +26,6 @@ const WRONG: u8 = 2;
 /// Exit code when what was asked for could not be printed.
 const UNSAID: u8 = 1;
 
-/// What a program without commands takes for one.
-#[derive(Debug, Subcommand)]
-enum Nothing {}
-
 /// Where settings come from; taken before and after the name of a command.
 #[derive(Debug, Args)]
 struct Given {
@@ -76,24 +72,9 @@ pub struct Begun<S, C> {
     pub command: Option<C>,
 }
 
-/// Reads arguments and environment. Problems are printed, all of them; the code is then 2.
-pub fn start<S: Settings>(version: &'static str) -> Start<(S, Warnings)> {
-    match start_reloadable(version) {
-        Start::Run((settings, _, warnings)) => Start::Run((settings, warnings)),
-        Start::Exit(code) => Start::Exit(code),
-    }
-}
-
-/// As [`start`], with what it takes to [`load`] the settings again while the process runs.
-pub fn start_reloadable<S: Settings>(version: &'static str) -> Start<(S, Sources, Warnings)> {
-    match start_command::<S, Nothing>(version) {
-        Start::Run(Begun { settings, sources, warnings, .. }) => Start::Run((settings, sources, warnings)),
-        Start::Exit(code) => Start::Exit(code),
-    }
-}
-
-/// As [`start_reloadable`], for a program that can also be told to do one of `C` instead of what it does without.
-pub fn start_command<S: Settings, C: Subcommand>(version: &'static str) -> Start<Begun<S, C>> {
+/// Reads arguments and environment of a program that can also be told to do one of `C` instead of what it does without.
+/// Problems are printed, all of them; the code is then 2.
+pub fn start<S: Settings, C: Subcommand>(version: &'static str) -> Start<Begun<S, C>> {
     let env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
@@ -274,13 +255,6 @@ mod tests {
         let (code, _, err) = run(&["dance"], &[]);
         assert_eq!(code, Some(2));
         assert!(err.contains("dance"), "{err}");
-    }
-
-    #[test]
-    fn a_program_without_commands_takes_none() {
-        let args = ["suite", "sing"].map(OsString::from);
-        let decided = decide::<Suite, Nothing>("1.2.3", args, Vec::new());
-        assert!(matches!(decided, Decision::Exit { code: 2, .. }));
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod suggest;
 mod text;
 mod watched_file;
 
-pub use command::{Begun, Start, start, start_command, start_reloadable};
+pub use command::{Begun, Start, start};
 pub use diff::{Change, diff};
 pub use duration::Duration;
 pub use load::{Loaded, Sources, load};

@@ -132,8 +132,8 @@ impl Default for IdentitySettings {
     fn default() -> Self {
         let one = Provider::default();
         Self {
-            mode: Mode::Off,
-            allow_anonymous: true,
+            mode: Mode::Required,
+            allow_anonymous: false,
             issuer: one.issuer,
             audience: one.audience,
             jwks_url: one.jwks_url,

@@ -8,6 +8,7 @@ use serde_json::Value;
 pub struct Api {
     base: String,
     client: Client,
+    token: Option<String>,
 }
 
 impl Api {
@@ -17,7 +18,13 @@ impl Api {
         let base = base.to_string();
         let base = if base.contains("://") { base } else { format!("http://{base}") };
         let client = Client::builder().no_proxy().build().expect("builds a client");
-        Self { base: base.trim_end_matches('/').to_owned(), client }
+        Self { base: base.trim_end_matches('/').to_owned(), client, token: None }
+    }
+
+    /// The same, called with this bearer token.
+    #[must_use]
+    pub fn by(self, token: impl Into<String>) -> Self {
+        Self { token: Some(token.into()), ..self }
     }
 
     /// `GET`: status and body (`null` when there is none or it is no JSON).
@@ -42,7 +49,11 @@ impl Api {
 
     /// A request to add headers or another body to; [`Api::send`] sends it.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.base))
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     /// Sends a request and reads the whole answer. Panics when there is none.

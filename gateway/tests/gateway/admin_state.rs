@@ -10,6 +10,7 @@ async fn changes_outlive_a_restart_and_the_log_says_who_made_them() {
     let folder = tempfile::tempdir().expect("a folder");
     let (state, port) = (folder.path().join("state.json"), free_port());
     let mut process = Process::new("gateway")
+        .env("IDENTITY_MODE", "off")
         .env("PORT", port.to_string())
         .env("SHOP_HTTP__HOST", "127.0.0.1")
         .env("LOG_FORMAT", "json")

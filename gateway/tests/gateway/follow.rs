@@ -29,7 +29,8 @@ impl Gateway {
         let folder = tempfile::tempdir().expect("a folder");
         let (file, port) = (folder.path().join("gateway.toml"), free_port());
         std::fs::write(&file, settings).expect("writes");
-        let process = Process::new("gateway").arg("--config").arg(file.display().to_string());
+        let process =
+            Process::new("gateway").env("IDENTITY_MODE", "off").arg("--config").arg(file.display().to_string());
         let mut process = process
             .env("PORT", port.to_string())
             .env("SHOP_HTTP__HOST", "127.0.0.1")
@@ -121,6 +122,7 @@ async fn settings_out_of_a_pipe_are_not_read_again() {
     assert!(Program::new("mkfifo").arg(&pipe).run().status.success(), "makes a pipe");
     let port = free_port();
     let mut process = Process::new("gateway")
+        .env("IDENTITY_MODE", "off")
         .arg("--config")
         .arg(pipe.display().to_string())
         .env("PORT", port.to_string())

@@ -197,7 +197,11 @@ async fn while_the_keys_cannot_be_had_tokens_are_neither_good_nor_bad() {
     settings.identity.secret = "".into();
     settings.identity.jwks_url = format!("http://{}/keys", nobody());
     let gateway = Running::start(settings).await;
-    let reply = show(&gateway, "/api/products", &token(json!({}))).await;
+    // One that such a key could have signed; of another kind it is none.
+    let unknown = token(json!({}));
+    let (_, rest) = unknown.split_once('.').expect("a head");
+    let unknown = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(br#"{"alg":"ES256"}"#));
+    let reply = show(&gateway, "/api/products", &unknown).await;
     reply.refused(503, "identity_unavailable");
     assert!(reply.header("retry-after").is_some_and(|after| after.parse::<u32>().is_ok()));
     assert_eq!(reply.header("www-authenticate"), None);
@@ -280,10 +284,9 @@ async fn what_is_between_services_has_no_path_through_here() {
         gateway.get(path).await.refused(404, "no_route");
     }
     assert_eq!(upstream.requests.load(SeqCst), 0);
-    for path in ["/api/products/..;/metrics", "/api/products/x%2Fmetrics"] {
-        let target = gateway.get(path).await.json()["target"].clone();
-        assert!(target.as_str().is_some_and(|target| target.starts_with("/products/")), "{path}: {target}");
-    }
+    gateway.get("/api/products/..;/metrics").await.refused(400, "bad_path");
+    let target = gateway.get("/api/products/x%2Fmetrics").await.json()["target"].clone();
+    assert!(target.as_str().is_some_and(|target| target.starts_with("/products/")), "{target}");
     assert_eq!(gateway.send(request("POST", "/api/guests", "")).await.json()["target"], "/guests");
 }
 

@@ -9,6 +9,7 @@ async fn the_process_serves_and_ends_well_on_sigterm() {
     let upstream = Upstream::echo().await;
     let port = free_port();
     let mut process = Process::new("gateway")
+        .env("IDENTITY_MODE", "off")
         .env("PORT", port.to_string())
         .env("LOG_FORMAT", "json")
         .env("PRODUCT_SERVICE_URLS", format!("http://{}", upstream.addr));
@@ -29,7 +30,8 @@ async fn the_process_serves_and_ends_well_on_sigterm() {
 
 #[tokio::test]
 async fn a_wrong_setting_is_named_and_ends_it_with_code_2() {
-    let mut process = Process::new("gateway").arg("--check").env("RATE_LIMIT_REQUESTS", "none");
+    let mut process =
+        Process::new("gateway").env("IDENTITY_MODE", "off").arg("--check").env("RATE_LIMIT_REQUESTS", "none");
     process.spawn();
     let ended = process.wait().await;
     assert_eq!(ended.code(), Some(2));

@@ -5,7 +5,11 @@ use shop_gateway::Config;
 use shop_gateway::settings::Strategy;
 
 fn sources(env: &[(&str, &str)]) -> Sources {
-    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let env = [("IDENTITY_MODE", "off")]
+        .iter()
+        .chain(env)
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
     Sources { env, ..Sources::default() }
 }
 

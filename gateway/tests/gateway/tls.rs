@@ -301,6 +301,7 @@ async fn hangup_reads_the_certificate_at_once_and_ends_nothing() {
     let folder = Folder::with(&old);
     let (port, tls_port) = (free_port(), free_port());
     let mut process = Process::new("gateway")
+        .env("IDENTITY_MODE", "off")
         .env("PORT", port.to_string())
         .env("TLS_PORT", tls_port.to_string())
         .env("TLS_CERT_FILE", folder.path("cert.pem").display().to_string())
@@ -334,7 +335,7 @@ async fn a_check_names_the_file_that_cannot_be_used() {
         ("", "key.pem", 2, "TLS_CERT_FILE"),
     ] {
         let path = |name: &str| if name.is_empty() { String::new() } else { folder.path(name).display().to_string() };
-        let mut process = Process::new("gateway").arg("--check");
+        let mut process = Process::new("gateway").env("IDENTITY_MODE", "off").arg("--check");
         process.set("TLS_CERT_FILE", path(cert));
         process.set("TLS_KEY_FILE", path(key));
         process.spawn();

@@ -99,6 +99,7 @@ async fn two_processes_share_one_budget() {
     let ports = [free_port(), free_port()];
     let mut processes = ports.map(|port| {
         Process::new("gateway")
+            .env("IDENTITY_MODE", "off")
             .env("PORT", port.to_string())
             .env("PRODUCT_SERVICE_URLS", format!("http://{}", upstream.addr))
             .env("RATE_LIMIT_BURST", "20")
@@ -129,6 +130,7 @@ async fn what_redis_is_asked_is_a_part_of_the_requests_trace() {
     let (upstream, collector) = (Upstream::echo().await, Collector::start().await);
     let port = free_port();
     let mut process = Process::new("gateway")
+        .env("IDENTITY_MODE", "off")
         .env("PORT", port.to_string())
         .env("PRODUCT_SERVICE_URLS", format!("http://{}", upstream.addr))
         .env("RATE_LIMIT_BURST", "1")

@@ -369,6 +369,7 @@ async fn the_access_log_says_what_went_through_a_tunnel() {
     let backend = switcher(SWITCHED).await;
     let port = free_port();
     let mut process = Process::new("gateway")
+        .env("IDENTITY_MODE", "off")
         .env("PORT", port.to_string())
         .env("LOG_FORMAT", "json")
         .env("SHOP_STOP__GRACE", "1s")

@@ -106,6 +106,7 @@ async fn ten_thousand_slow_clients_cost_bounded_memory_and_the_others_nothing() 
     let text = "[http]\nheader_timeout = \"5m\"\n[limits]\nbody_idle = \"5m\"\n[rate_limit]\nenabled = false\n[log]\nlevel = \"warn\"\n";
     settings.write_all(text.as_bytes()).expect("writes");
     let mut process = Process::new("gateway")
+        .env("IDENTITY_MODE", "off")
         .arg("--config")
         .arg(settings.path().to_str().expect("a path"))
         .env("PORT", port.to_string())

@@ -130,6 +130,7 @@ impl Config {
             &mut self.basket.identity,
             &mut self.payment.identity,
             &mut self.notification.identity,
+            &mut self.gateway.identity,
         ] {
             theirs.clone_from(identity);
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use shop::{Addresses, Between, Config, Service, Suite};
 use shop_config::{Sources, Warnings, load};
-use shop_demo::{Consumer, Flags, Play, Screen, Stage, Switches};
+use shop_demo::{Consumer, Flags, Play, Screen, Stage, Switches, Tokens};
 use shop_events::Bus;
 use shop_runtime::Shutdown;
 
@@ -34,7 +34,7 @@ pub(crate) async fn run(flags: Flags, config: Config, sources: Sources) -> anyho
     match flags.url() {
         Some(url) => {
             let shutdown = Shutdown::on_signals(config.stop.grace.get());
-            shop_demo::visit(&flags, url, token(&config), shutdown).await
+            shop_demo::visit(&flags, url, token(&config), &config.identity, shutdown).await
         }
         None => Box::pin(stage(&flags, sources)).await,
     }
@@ -125,7 +125,7 @@ fn stage_of(at: &Addresses, config: &Config, log: PathBuf) -> anyhow::Result<Sta
     let gateway = url(at.gateway.context("the suite has no gateway")?);
     let (payment, notification) = (at.payment.map(url), at.notification.map(url));
     let sources = shop_demo::Sources { gateway, token: token(config), payment, notification };
-    Ok(Stage { sources, log: Some(log) })
+    Ok(Stage { sources, log: Some(log), tokens: Tokens::of(&config.identity_here()?)? })
 }
 
 fn token(config: &Config) -> Option<String> {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use shop::{Addresses, Config, Suite};
 use shop_config::{Begun, Sources, Start, Warnings};
 use shop_demo::Flags;
-use shop_identity::TokenFlags;
+use shop_identity::{IdentitySettings, Mode, TokenFlags};
 use shop_runtime::Shutdown;
 
 #[global_allocator]
@@ -26,7 +26,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match shop_config::start_command::<Config, Command>(env!("CARGO_PKG_VERSION")) {
+    match shop_config::start::<Config, Command>(env!("CARGO_PKG_VERSION")) {
         Start::Run(Begun { settings, sources, warnings, command: None }) => {
             shop_runtime::block_on(serve(settings, sources, warnings))
         }
@@ -47,8 +47,9 @@ async fn serve(config: Config, sources: Sources, warnings: Warnings) -> anyhow::
     // A signal ends the wait for a store that is not there, too.
     let built = shutdown.soft.run_until_cancelled(Box::pin(Suite::build(config.clone()))).await;
     let Some(suite) = built.transpose()? else { return Ok(()) };
+    let identity = config.identity_here()?;
     let follow = suite.follow(config, sources, shutdown.clone())?;
-    welcome(&suite.addresses());
+    welcome(&suite.addresses(), &identity);
     shop_runtime::notify_ready();
     let ended = tokio::select! {
         ended = suite.run(shutdown) => ended,
@@ -59,14 +60,14 @@ async fn serve(config: Config, sources: Sources, warnings: Warnings) -> anyhow::
 }
 
 /// Tells a person at a terminal where everything is and what to try. One who cannot be told is no reason not to serve.
-fn welcome(at: &Addresses) {
+fn welcome(at: &Addresses, identity: &IdentitySettings) {
     let mut stdout = std::io::stdout();
-    if let Err(error) = stdout.write_all(table(at).as_bytes()).and_then(|()| stdout.flush()) {
+    if let Err(error) = stdout.write_all(table(at, identity).as_bytes()).and_then(|()| stdout.flush()) {
         tracing::warn!(%error, "the table of addresses cannot be shown");
     }
 }
 
-fn table(at: &Addresses) -> String {
+fn table(at: &Addresses, identity: &IdentitySettings) -> String {
     let rows = [
         ("gateway", at.gateway, at.gateway),
         ("product", at.product, at.product_grpc),
@@ -85,11 +86,19 @@ fn table(at: &Addresses) -> String {
     if let Some(gateway) = at.gateway {
         let at = format!("http://localhost:{}", gateway.port());
         let api = format!("{at}/api");
+        // Where the gateway hands none out, people know where theirs come from.
+        let (first, header) = match identity {
+            IdentitySettings { mode: Mode::Off, .. } => (String::new(), ""),
+            IdentitySettings { development: true, .. } => {
+                (format!("TOKEN=$(curl -s '{at}/dev/token?user=ada')\n  "), "-H \"Authorization: Bearer $TOKEN\" ")
+            }
+            _ => ("TOKEN=…\n  ".to_owned(), "-H \"Authorization: Bearer $TOKEN\" "),
+        };
         let _ = write!(
             out,
-            "\n  Read and try the API: {at}/docs\n\n  Or:\n  curl '{api}/products?limit=3'\n  \
-             curl {api}/baskets/ada/items --json '{{\"product_id\": 1, \"quantity\": 2}}'\n  \
-             curl {api}/payments --json '{{\"user_id\": \"ada\", \"method\": \"credit_card\"}}'\n\n"
+            "\n  Read and try the API: {at}/docs\n\n  Or:\n  {first}curl '{api}/products?limit=3'\n  \
+             curl {api}/baskets/ada/items {header}--json '{{\"product_id\": 1, \"quantity\": 2}}'\n  \
+             curl {api}/payments {header}--json '{{\"user_id\": \"ada\", \"method\": \"credit_card\"}}'\n\n"
         );
     }
     out

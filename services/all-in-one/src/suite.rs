@@ -203,10 +203,13 @@ impl Suite {
         shutdown: Shutdown,
     ) -> anyhow::Result<impl Future<Output = Infallible> + use<>> {
         let (handle, at) = (self.gateway.as_ref().map(Gateway::handle), self.called_at());
+        let identity = begun_with.identity_here()?;
         let take = move |mut config: Config| {
             let waits = |change: &Change| !change.key.starts_with("gateway.");
             let others = shop_config::diff(&begun_with, &config).into_iter().filter(waits).collect();
             at.put_behind(&mut config.gateway);
+            // The services keep theirs, too.
+            config.gateway.identity.clone_from(&identity);
             (config.gateway, others)
         };
         let follow = handle.map(|handle| shop_gateway::follow(handle, sources, take, shutdown)).transpose()?;

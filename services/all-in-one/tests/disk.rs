@@ -25,6 +25,7 @@ impl Shop {
         let names =
             ["PRODUCT__HTTP", "PRODUCT__GRPC", "BASKET__HTTP", "BASKET__GRPC", "PAYMENT__HTTP", "PAYMENT__GRPC"];
         let mut process = Process::new("shop")
+            .env("IDENTITY_MODE", "off")
             .ignoring("XFSZ")
             .env("SHOP_DATA", data.display().to_string())
             .env("SHOP_DEMO", "false")

@@ -6,11 +6,7 @@ use std::path::Path;
 use shop_testing::Program;
 
 fn shop(data: &Path, arguments: &[&str]) -> Program {
-    let program = Program::new(env!("CARGO_BIN_EXE_shop")).args(arguments).env("SHOP_DATA", data);
-    program
-        .env("IDENTITY_MODE", "required")
-        .env("SHOP_HOST", "127.0.0.1")
-        .env("SHOP_IDENTITY__ALLOW_ANONYMOUS", "false")
+    Program::new(env!("CARGO_BIN_EXE_shop")).args(arguments).env("SHOP_DATA", data)
 }
 
 /// What it says on standard output and on standard error.

@@ -41,8 +41,11 @@ async fn of_the_suite_on_servers_keep_secrets() {
 }
 
 fn shop() -> Process {
-    let mut shop =
-        Process::new("shop").env("LOG_FORMAT", "json").env("LOG_LEVEL", "debug").env("ADMIN_TOKEN", ADMIN_TOKEN);
+    let mut shop = Process::new("shop")
+        .env("IDENTITY_MODE", "off")
+        .env("LOG_FORMAT", "json")
+        .env("LOG_LEVEL", "debug")
+        .env("ADMIN_TOKEN", ADMIN_TOKEN);
     shop.set("SHOP_GATEWAY__RATE_LIMIT__ENABLED", "false");
     shop.set("SHOP_NOTIFICATION__HTTP__PORT", "0");
     for section in ["PRODUCT", "BASKET", "PAYMENT"] {

@@ -9,6 +9,7 @@ use reqwest::Method;
 use shop::{Config, Suite};
 use shop_basket::Basket;
 use shop_events::MemoryBus;
+use shop_identity::IdentitySettings;
 use shop_kafka::KafkaBus;
 use shop_notification::Notification;
 use shop_payment::Payment;
@@ -135,7 +136,7 @@ type All = BTreeMap<String, (Described, BTreeSet<&'static str>)>;
 /// What each part registers when it is built, on embedded stores and with a bus of both kinds.
 async fn collect() -> All {
     let data = tempfile::tempdir().expect("a folder");
-    let mut config = Config { data: data.path().to_owned(), ..Config::default() };
+    let mut config = Config { data: data.path().to_owned(), identity: IdentitySettings::off(), ..Config::default() };
     for http in [&mut config.product.http, &mut config.basket.http, &mut config.payment.http, &mut config.gateway.http]
     {
         http.port = 0;
@@ -196,7 +197,7 @@ async fn collect() -> All {
 
 /// A suite on ports of its own.
 fn embedded(data: &Path) -> Config {
-    let mut config = Config { data: data.to_owned(), ..Config::default() };
+    let mut config = Config { data: data.to_owned(), identity: IdentitySettings::off(), ..Config::default() };
     for http in [&mut config.product.http, &mut config.basket.http, &mut config.payment.http] {
         http.port = 0;
     }

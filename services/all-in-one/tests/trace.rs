@@ -124,7 +124,7 @@ fn tell(process: &mut Process, section: &str, receiver: &Receiver) {
 }
 
 fn logging(name: &str) -> Process {
-    Process::new(name).env("LOG_FORMAT", "json").env("LOG_LEVEL", "info,shop_events=debug")
+    Process::new(name).env("IDENTITY_MODE", "off").env("LOG_FORMAT", "json").env("LOG_LEVEL", "info,shop_events=debug")
 }
 
 /// Buys a unit of the first product; every call belongs to the trace, as those of one page of a shop do.

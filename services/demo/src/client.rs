@@ -12,6 +12,7 @@ use shop_runtime::CancellationToken;
 
 use super::calls::{Http, Silence};
 use super::tally::{Outcome, Tally};
+use super::tokens::{Pass, Tokens};
 
 /// A person waits no longer for a page.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,37 +28,43 @@ pub(super) struct Client {
     base: Arc<str>,
     pace: Arc<Pace>,
     tally: Arc<Tally>,
+    tokens: Arc<Tokens>,
     stop: CancellationToken,
 }
 
 /// One call.
-#[derive(Debug)]
 pub(super) struct Call {
     method: Method,
     path: String,
     body: Option<Value>,
     if_match: Option<String>,
+    by: Pass,
 }
 
 impl Call {
     /// Reads something.
     pub(super) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: None, if_match: None }
+        Self { method: Method::GET, path: path.into(), body: None, if_match: None, by: Pass::default() }
     }
 
     /// Does something, once however often it is sent.
     pub(super) fn post(path: impl Into<String>, body: Value) -> Self {
-        Self { method: Method::POST, path: path.into(), body: Some(body), if_match: None }
+        Self { method: Method::POST, path: path.into(), body: Some(body), if_match: None, by: Pass::default() }
     }
 
     /// Replaces something, unless it was changed since `etag`.
     pub(super) fn put(path: impl Into<String>, body: Value, etag: Option<String>) -> Self {
-        Self { method: Method::PUT, path: path.into(), body: Some(body), if_match: etag }
+        Self { method: Method::PUT, path: path.into(), body: Some(body), if_match: etag, by: Pass::default() }
     }
 
     /// Deletes something.
     pub(super) fn delete(path: impl Into<String>) -> Self {
-        Self { method: Method::DELETE, path: path.into(), body: None, if_match: None }
+        Self { method: Method::DELETE, path: path.into(), body: None, if_match: None, by: Pass::default() }
+    }
+
+    /// The same by whoever shows this.
+    pub(super) fn by(self, by: &Pass) -> Self {
+        Self { by: by.clone(), ..self }
     }
 }
 
@@ -100,9 +107,14 @@ impl From<Response<Bytes>> for Answer {
 
 impl Client {
     /// A client that makes `rate` calls a second at most, until `stop`.
-    pub(super) fn new(base: &str, rate: u32, tally: Arc<Tally>, stop: CancellationToken) -> Self {
+    pub(super) fn new(base: &str, tokens: Tokens, rate: u32, tally: Arc<Tally>, stop: CancellationToken) -> Self {
         let pace = Arc::new(Pace { step: Duration::from_secs(1) / rate.max(1), next: Mutex::new(Instant::now()) });
-        Self { http: Http::new(PATIENCE), base: base.into(), pace, tally, stop }
+        Self { http: Http::new(PATIENCE), base: base.into(), pace, tally, tokens: tokens.into(), stop }
+    }
+
+    /// Who shoppers and staff are.
+    pub(super) fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// What was counted.
@@ -144,6 +156,9 @@ impl Client {
         let mut request = Request::builder().method(&call.method).uri(format!("{}{}", self.base, call.path));
         if call.method == Method::POST {
             request = request.header("idempotency-key", key);
+        }
+        if let Some(token) = &call.by.0 {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         if let Some(etag) = &call.if_match {
             request = request.header(header::IF_MATCH, etag);

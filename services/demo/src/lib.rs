@@ -15,12 +15,14 @@ mod screen;
 mod shopper;
 mod summary;
 mod tally;
+mod tokens;
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use shop_config::Duration;
+use shop_identity::IdentitySettings;
 use shop_runtime::Shutdown;
 
 use broken::Percent;
@@ -30,11 +32,12 @@ pub use broken::Consumer;
 pub use figures::Sources;
 pub use play::{Play, Stage};
 pub use screen::Screen;
+pub use tokens::Tokens;
 
 /// What `shop demo` can be told.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
-    /// Plays against this gateway instead of a suite of its own. Products that run out there are restocked
+    /// Plays against this gateway instead of a suite of its own. Products that run out there are restocked, where staff's tokens are to be had
     #[arg(long, value_name = "http://HOST:PORT", value_parser = address, conflicts_with_all = ["slow_product", "dead_consumer"])]
     url: Option<String>,
 
@@ -75,15 +78,22 @@ impl Flags {
 }
 
 /// Plays against the gateway at `url`, whose admin API asks for `token`, until time is up, a signal comes or somebody
-/// presses `q`.
-pub async fn visit(flags: &Flags, url: &str, token: Option<String>, shutdown: Shutdown) -> anyhow::Result<()> {
+/// presses `q`. Shoppers are guests, unless `identity` has the key of the suite there.
+pub async fn visit(
+    flags: &Flags,
+    url: &str,
+    token: Option<String>,
+    identity: &IdentitySettings,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     match shutdown.soft.run_until_cancelled(figures::reach(url)).await {
         Some(reached) => reached?,
         None => return Ok(()),
     }
+    let tokens = if identity.internal.key_file.is_some() { Tokens::of(identity)? } else { Tokens::at(url).await };
     let screen = Screen::take(flags, None)?;
     let sources = Sources { gateway: url.to_owned(), token, payment: None, notification: None };
-    Play::new(flags, Stage { sources, log: None }, Switches::new(flags), screen, shutdown).run().await
+    Play::new(flags, Stage { sources, log: None, tokens }, Switches::new(flags), screen, shutdown).run().await
 }
 
 fn address(text: &str) -> Result<String, String> {

@@ -20,6 +20,7 @@ use super::screen::{Screen, View};
 use super::shopper::Shopper;
 use super::summary::Summary;
 use super::tally::Tally;
+use super::tokens::Tokens;
 
 /// How long what waits in the outbox may take at the end: the longest pause of a consumer is 5 s. Short of `stop.grace`.
 const SETTLE: Duration = Duration::from_secs(15);
@@ -27,12 +28,13 @@ const SETTLE: Duration = Duration::from_secs(15);
 const FRESH: Duration = Duration::from_millis(1200);
 
 /// Where it takes place.
-#[derive(Debug)]
 pub struct Stage {
     /// Who says what goes on.
     pub sources: figures::Sources,
     /// The log of the services, when they are the demo's own.
     pub log: Option<PathBuf>,
+    /// Who shoppers and staff are there.
+    pub tokens: Tokens,
 }
 
 /// Everything a play needs.
@@ -45,7 +47,8 @@ pub struct Play {
     watch: Watch,
     switches: Arc<Switches>,
     screen: Mutex<Screen>,
-    stage: Stage,
+    sources: figures::Sources,
+    log: Option<PathBuf>,
     /// Ends the shopping.
     stop: CancellationToken,
     shutdown: Shutdown,
@@ -56,16 +59,18 @@ impl Play {
     pub fn new(flags: &Flags, stage: Stage, switches: Arc<Switches>, screen: Screen, shutdown: Shutdown) -> Self {
         let tally = Arc::new(Tally::new());
         let stop = shutdown.soft.child_token();
+        let Stage { sources, log, tokens } = stage;
         Self {
             users: flags.users,
             duration: flags.duration.map(shop_config::Duration::get),
             json: flags.json,
-            client: Client::new(&stage.sources.gateway, flags.rate, tally.clone(), stop.clone()),
+            client: Client::new(&sources.gateway, tokens, flags.rate, tally.clone(), stop.clone()),
             tally,
-            watch: Watch::new(stage.sources.clone()),
+            watch: Watch::new(sources.clone()),
             switches,
             screen: Mutex::new(screen),
-            stage,
+            sources,
+            log,
             stop,
             shutdown,
         }
@@ -84,7 +89,7 @@ impl Play {
             _ = async { tokio::join!(acts, self.watch.run(&over), self.show(&over)) } => {}
             () = self.shutdown.hard.cancelled() => {}
         }
-        let summary = Summary::new(self.tally.count(), self.watch.latest(), self.stage.log.clone());
+        let summary = Summary::new(self.tally.count(), self.watch.latest(), self.log.clone());
         match self.screen.lock().conclude(&summary, self.json) {
             // Somebody who no longer reads has seen enough: no error.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("the summary cannot be written"),
@@ -116,9 +121,9 @@ impl Play {
         self.screen.lock().offer_keys();
         loop {
             match keys.next().await {
-                b's' if self.stage.log.is_some() => self.switches.turn_product(),
+                b's' if self.log.is_some() => self.switches.turn_product(),
                 b'p' => self.switches.turn_provider(),
-                b'c' if self.stage.log.is_some() => self.switches.turn_consumer(),
+                b'c' if self.log.is_some() => self.switches.turn_consumer(),
                 b'q' => return,
                 _ => continue,
             }
@@ -134,7 +139,7 @@ impl Play {
             let latest = self.watch.latest();
             latest.outbox == Some(0) && latest.at.is_some_and(|at| at >= begun + FRESH)
         };
-        while self.stage.sources.payment.is_some() && !is_settled() && begun.elapsed() < SETTLE {
+        while self.sources.payment.is_some() && !is_settled() && begun.elapsed() < SETTLE {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -153,8 +158,8 @@ impl Play {
             count: self.tally.count(),
             figures: self.watch.latest(),
             broken: self.switches.now(),
-            gateway: &self.stage.sources.gateway,
-            log: self.stage.log.as_deref(),
+            gateway: &self.sources.gateway,
+            log: self.log.as_deref(),
             settling: self.stop.is_cancelled(),
         };
         if self.screen.lock().draw(&view).is_err() {

@@ -1,21 +1,28 @@
 //! Somebody who shops: looks around, fills a basket, and mostly pays.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use shop_clock::{Clock as _, SystemClock};
 
 use super::breaks::Switches;
 use super::client::{Answer, Call, Client};
+use super::tokens::{Pass, Tokens};
 
 /// Shelves with fewer free units are filled again.
 const FEW: i64 = 10;
 /// By so many.
 const REFILL: i64 = 200;
+/// Before he knocks again where nobody is let in.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// One shopper, who comes back again and again.
 pub(super) struct Shopper {
     name: String,
+    /// What proves the name, and since when he has both.
+    pass: Pass,
+    since: Option<Instant>,
     client: Client,
     switches: Arc<Switches>,
     /// What was seen on the shelves last.
@@ -25,10 +32,10 @@ pub(super) struct Shopper {
 }
 
 impl Shopper {
-    /// A shopper with a name that nobody else has.
+    /// A shopper who has not come in yet.
     pub(super) fn new(client: Client, switches: Arc<Switches>) -> Self {
-        let name = format!("demo-{}", SystemClock.new_id().simple());
-        Self { name, client, switches, seen: Vec::new(), left: false }
+        let (name, pass) = (String::new(), Pass::default());
+        Self { name, pass, since: None, client, switches, seen: Vec::new(), left: false }
     }
 
     /// Shops until it is time to go.
@@ -39,9 +46,33 @@ impl Shopper {
         }
     }
 
+    /// Comes in as somebody with a name that nobody else has; as somebody new after a while, for tokens do not last.
+    async fn come_in(&mut self) -> Option<()> {
+        if self.since.is_some_and(|since| !Tokens::is_old(since)) {
+            return Some(());
+        }
+        let Some((name, pass)) = self.client.tokens().shopper().await else {
+            tokio::time::sleep(PAUSE).await;
+            return None;
+        };
+        (self.name, self.pass, self.since, self.left) = (name, pass, Some(Instant::now()), false);
+        Some(())
+    }
+
+    /// Makes a call as himself.
+    async fn ask(&self, call: Call) -> Option<Answer> {
+        self.client.ask(call.by(&self.pass)).await
+    }
+
+    /// Lets staff make a call.
+    async fn let_staff(&self, call: Call) -> Option<Answer> {
+        self.client.ask(call.by(&self.client.tokens().staff().await?)).await
+    }
+
     async fn trip(&mut self) -> Option<()> {
+        self.come_in().await?;
         if self.left {
-            self.client.ask(Call::delete(self.path("/items"))).await?;
+            self.ask(Call::delete(self.path("/items"))).await?;
             self.left = false;
         }
         for _ in 0..=below(4) {
@@ -60,7 +91,7 @@ impl Shopper {
         }
         let payment = self.check_out().await?;
         if below(100) < 5 {
-            self.client.ask(Call::post(format!("/api/payments/{payment}/cancel"), json!({}))).await?;
+            self.ask(Call::post(format!("/api/payments/{payment}/cancel"), json!({}))).await?;
             self.client.tally().wish(|wishes| wishes.abandoned += 1);
             return Some(());
         }
@@ -79,14 +110,14 @@ impl Shopper {
         match (below(3), word, id) {
             (0, Some(word), _) => {
                 let word: String = word.chars().filter(char::is_ascii_alphanumeric).collect();
-                self.client.ask(Call::get(format!("/api/products?q={word}&limit=5"))).await?;
+                self.ask(Call::get(format!("/api/products?q={word}&limit=5"))).await?;
             }
             (1, _, Some(id)) => {
-                self.client.ask(Call::get(format!("/api/products/{id}"))).await?;
+                self.ask(Call::get(format!("/api/products/{id}"))).await?;
             }
             _ => {
                 let sort = sorts[below(sorts.len())];
-                let answer = self.client.ask(Call::get(format!("/api/products?limit=20&sort={sort}"))).await?;
+                let answer = self.ask(Call::get(format!("/api/products?limit=20&sort={sort}"))).await?;
                 let products = answer.body["products"].as_array().cloned().unwrap_or_default();
                 if !products.is_empty() {
                     self.seen = products;
@@ -103,7 +134,7 @@ impl Shopper {
             self.restock(id).await?;
         }
         let body = json!({"product_id": id, "quantity": 1 + below(3)});
-        let answer = self.client.ask(Call::post(self.path("/items"), body)).await?;
+        let answer = self.ask(Call::post(self.path("/items"), body)).await?;
         if answer.code() == Some("insufficient_stock") {
             self.restock(id).await?;
         }
@@ -113,7 +144,7 @@ impl Shopper {
     async fn check_out(&mut self) -> Option<String> {
         let methods = ["credit_card", "debit_card", "paypal"];
         let body = json!({"user_id": self.name, "method": methods[below(methods.len())]});
-        let answer = self.client.ask(Call::post("/api/payments", body)).await?;
+        let answer = self.ask(Call::post("/api/payments", body)).await?;
         if answer.code() == Some("insufficient_stock") {
             // Somebody was faster. Whoever looks at the shelves next finds them empty and has them filled.
             self.browse().await?;
@@ -124,7 +155,7 @@ impl Shopper {
 
     async fn pay(&mut self, payment: &str) -> Option<()> {
         let body = json!({"payment_token": self.switches.token(below(100))});
-        let answer = self.client.ask(Call::post(format!("/api/payments/{payment}/process"), body)).await?;
+        let answer = self.ask(Call::post(format!("/api/payments/{payment}/process"), body)).await?;
         match answer.status {
             200 if answer.body["status"] == "completed" => {
                 // The event that tells of it empties the basket.
@@ -143,7 +174,7 @@ impl Shopper {
     async fn send_back(&mut self, payment: &str) -> Option<()> {
         let body =
             if below(2) == 0 { json!({"restock": true}) } else { json!({"amount": "1.00", "reason": "a scratch"}) };
-        let answer = self.client.ask(Call::post(format!("/api/payments/{payment}/refund"), body)).await?;
+        let answer = self.let_staff(Call::post(format!("/api/payments/{payment}/refund"), body)).await?;
         if answer.is_fine() {
             self.client.tally().wish(|wishes| wishes.refunded += 1);
         }
@@ -163,14 +194,14 @@ impl Shopper {
     /// Fills a shelf, unless somebody else just did.
     async fn restock(&mut self, id: i64) -> Option<()> {
         let path = format!("/api/products/{id}");
-        let Answer { body: now, etag, status: 200, .. } = self.client.ask(Call::get(&path)).await? else { return None };
+        let Answer { body: now, etag, status: 200, .. } = self.ask(Call::get(&path)).await? else { return None };
         if now["available_quantity"].as_i64()? < FEW {
             let stock = now["stock_quantity"].as_i64()? + REFILL;
             let mut product = json!({"stock_quantity": stock});
             for field in ["name", "description", "price", "currency", "category", "image_url"] {
                 product[field] = now[field].clone();
             }
-            if self.client.ask(Call::put(&path, product, etag)).await?.is_fine() {
+            if self.let_staff(Call::put(&path, product, etag)).await?.is_fine() {
                 self.client.tally().wish(|wishes| wishes.restocked += 1);
             }
         }

@@ -287,7 +287,8 @@ mod tests {
     const SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 
     fn with(variables: &[(&str, &str)]) -> Sources {
-        let env = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let variables = variables.iter().chain(&[("IDENTITY_MODE", "off")]);
+        let env = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Sources { env, ..Sources::default() }
     }
 

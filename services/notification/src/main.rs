@@ -13,7 +13,7 @@ use shop_telemetry::Metrics;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match shop_config::start_command::<Config, Command>(env!("CARGO_PKG_VERSION")) {
+    match shop_config::start::<Config, Command>(env!("CARGO_PKG_VERSION")) {
         Start::Run(Begun { settings, command: Some(command), .. }) => {
             shop_runtime::block_on(async move { command.run(&settings.identity) })
         }

@@ -148,7 +148,8 @@ mod tests {
     use super::*;
 
     fn with(variables: &[(&str, &str)]) -> Sources {
-        let env = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let variables = variables.iter().chain(&[("IDENTITY_MODE", "off")]);
+        let env = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Sources { env, ..Sources::default() }
     }
 

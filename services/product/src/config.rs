@@ -83,16 +83,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_sound() {
+    fn the_defaults_are_sound_once_it_is_said_who_may_call() {
         let mut problems = Problems::default();
-        Config::default().check(&mut problems);
+        Config { identity: IdentitySettings::off(), ..Config::default() }.check(&mut problems);
         assert!(problems.is_empty(), "{problems:?}");
+        Config::default().check(&mut problems);
+        let said = problems.to_string();
+        assert!(problems.len() == 1 && said.contains("IDENTITY_ISSUER"), "nobody did: {said}");
     }
 
     #[test]
     fn a_store_that_is_none_of_ours_and_a_shared_port_are_refused() {
-        let config =
-            Config { database: Database::at("mysql://shop@localhost/shop"), grpc: Grpc::on(8080), ..Config::default() };
+        let config = Config {
+            database: Database::at("mysql://shop@localhost/shop"),
+            grpc: Grpc::on(8080),
+            identity: IdentitySettings::off(),
+            ..Config::default()
+        };
         let mut problems = Problems::default();
         config.check(&mut problems);
         assert_eq!(problems.len(), 2, "{problems:?}");

@@ -10,7 +10,7 @@ use crate::{Duration, Given, Problems, Var};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
-    /// Address to listen on; all interfaces by default, as containers need.
+    /// Address to listen on; this machine alone by default. Containers need 0.0.0.0 or ::.
     pub host: IpAddr,
     /// Port to listen on; 0 takes any free one.
     pub port: u16,
@@ -32,7 +32,7 @@ impl Http {
     /// All defaults, on this port.
     pub const fn on(port: u16) -> Self {
         Self {
-            host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port,
             body_limit: 1024 * 1024,
             timeout: Duration::secs(30),
@@ -73,7 +73,7 @@ impl Default for Http {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Grpc {
-    /// Address to listen on; all interfaces by default, as containers need.
+    /// Address to listen on; this machine alone by default. Containers need 0.0.0.0 or ::.
     pub host: IpAddr,
     /// Port to listen on; 0 takes any free one.
     pub port: u16,
@@ -89,7 +89,7 @@ impl Grpc {
     /// All defaults, on this port.
     pub const fn on(port: u16) -> Self {
         Self {
-            host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port,
             message_limit: 4 * 1024 * 1024,
             timeout: Duration::secs(30),

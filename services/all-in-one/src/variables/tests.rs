@@ -19,8 +19,12 @@ fn good(variables: &[(&str, &str)]) -> (Config, Vec<String>) {
 fn is_heard(name: &str) -> bool {
     let source = format!("environment variable {name}");
     // Some are judged together with others only.
-    let beside = [("TLS_CERT_FILE", "TLS_KEY_FILE"), ("WEBHOOK_URL", "WEBHOOK_SECRET")];
-    let beside = beside.into_iter().find(|(one, _)| *one == name).map(|(_, other)| (other, "1"));
+    let beside = [
+        ("TLS_CERT_FILE", ("TLS_KEY_FILE", "1")),
+        ("WEBHOOK_URL", ("WEBHOOK_SECRET", "1")),
+        ("IDENTITY_AUDIENCE", ("IDENTITY_MODE", "off")),
+    ];
+    let beside = beside.into_iter().find(|(one, _)| *one == name).map(|(_, other)| other);
     match with(&std::iter::once((name, "1")).chain(beside).collect::<Vec<_>>()) {
         Ok(loaded) => loaded.explain().contains(&source),
         Err(problems) => problems.to_string().contains(&source),
@@ -110,11 +114,11 @@ fn what_does_nothing_in_this_process_is_told() {
     gateway.services.product.urls (environment variable PRODUCT_SERVICE_URLS): has no effect: product runs in this process, where it is found by itself
     payment.basket.url (environment variable BASKET_SERVICE_URL): has no effect: basket runs in this process, where it is found by itself
     ");
-    let parts = [("SHOP_SERVICES", "gateway,basket"), ("SHOP_BUS", "kafka")];
+    let parts = [("SHOP_SERVICES", "gateway,basket"), ("SHOP_BUS", "kafka"), ("IDENTITY_MODE", "off")];
     let elsewhere = [("PRODUCT_SERVICE_URL", "p:1"), ("PRODUCT_SERVICE_URLS", "http://p:1")];
-    assert_eq!(warned(&[parts, elsewhere].concat()), "");
+    assert_eq!(warned(&[&parts[..], &elsewhere].concat()), "");
     let not_here = [("SHOP_PAYMENT__HTTP__PORT", "1"), ("SMTP_URL", "smtps://u:p@mail.example")];
-    insta::assert_snapshot!(warned(&[parts, not_here].concat()), @"
+    insta::assert_snapshot!(warned(&[&parts[..], &not_here].concat()), @"
     payment.http.port (environment variable SHOP_PAYMENT__HTTP__PORT): has no effect: payment does not run in this process, see `services`
     notification.email.smtp_url (environment variable SMTP_URL): has no effect: notification does not run in this process, see `services`
     ");
@@ -130,7 +134,7 @@ fn no_two_services_share_a_port() {
     basket.grpc.port = "50050" (environment variable SHOP_BASKET__GRPC__PORT): product.grpc.port is 50050 too; choose another port for one of them
     notification.http.port = "50050" (environment variable SHOP_NOTIFICATION__HTTP__PORT): product.grpc.port is 50050 too; choose another port for one of them
     "#);
-    good(&[("PORT", "8080"), ("SHOP_SERVICES", "gateway")]);
+    good(&[("PORT", "8080"), ("SHOP_SERVICES", "gateway"), ("IDENTITY_MODE", "off")]);
     good(&[("PORT", "0"), ("SHOP_PRODUCT__HTTP__PORT", "0")]);
     good(&[("PORT", "8443")]);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,6 +44,7 @@ pub(crate) struct Shop {
     ada: (String, Things),
     expired: String,
     wrong: Mutex<Vec<String>>,
+    callers: AtomicU32,
     _data: TempDir,
 }
 
@@ -92,6 +94,7 @@ impl Shop {
             ada,
             expired: String::new(),
             wrong: Mutex::default(),
+            callers: AtomicU32::default(),
             _data: data,
         };
         shop.furnish().await;
@@ -198,6 +201,12 @@ impl Shop {
         }
     }
 
+    /// Another address each time: who tries many bad tokens is not answered any more.
+    fn elsewhere(&self) -> String {
+        let [_, a, b, c] = self.callers.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        format!("10.{a}.{b}.{c}")
+    }
+
     fn things(&self, caller: Caller) -> &Things {
         if caller == Caller::Guest { &self.guest.1 } else { &self.ada.1 }
     }
@@ -206,6 +215,9 @@ impl Shop {
         let base = if gateway { self.gateway("/api") } else { format!("http://{}", self.http(operation.service)) };
         let method: Method = operation.method.parse().expect("a method");
         let mut request = self.client.request(method, format!("{base}{}", operation.path(things)));
+        if gateway {
+            request = request.header("x-forwarded-for", self.elsewhere());
+        }
         if operation.expects() {
             request = request.header("if-match", "\"999999\"");
         }
@@ -291,6 +303,9 @@ impl Shop {
         let mut client = tonic::client::Grpc::new(channel.clone());
         client.ready().await.expect("connects");
         let mut request = Request::new(Bytes::from(operation.message(things)));
+        if gateway {
+            request.metadata_mut().insert("x-forwarded-for", self.elsewhere().parse().expect("a value"));
+        }
         if let Some(token) = token {
             request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("a value"));
         }
@@ -398,5 +413,6 @@ fn config(data: &TempDir, identity: IdentitySettings) -> Config {
     (config.gateway.http.host, config.gateway.http.port) = ([127, 0, 0, 1].into(), 0);
     // Hundreds of calls come from one address.
     config.gateway.rate_limit.enabled = false;
+    config.gateway.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
     config
 }

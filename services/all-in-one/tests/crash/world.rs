@@ -49,6 +49,7 @@ impl World {
         let data = tempfile::tempdir().expect("a folder");
         let ports = [(); 8].map(|()| free_port());
         let mut shop = Process::new("shop")
+            .env("IDENTITY_MODE", "off")
             .env("SHOP_DATA", data.path().display().to_string())
             .env("SHOP_DEMO", "false")
             .env("SHOP_GATEWAY__HTTP__PORT", ports[6].to_string());
@@ -97,6 +98,7 @@ impl World {
         let ports = [(); 8].map(|()| free_port());
         let service = |name: &str, index: usize| {
             Process::new(name)
+                .env("IDENTITY_MODE", "off")
                 .env("PORT", ports[2 * index].to_string())
                 .env("GRPC_PORT", ports[2 * index + 1].to_string())
                 .env("KAFKA_BROKERS", brokers)

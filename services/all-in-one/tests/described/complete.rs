@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use shop_identity::Mode;
 use shop_testing::Api;
 
 use super::Shop;
@@ -21,7 +22,7 @@ impl Missing {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn documents_leave_nothing_open() {
-    let shop = Shop::start().await;
+    let shop = Shop::start(Mode::Required).await;
     let mut missing = Missing::default();
     let mut ids: BTreeMap<String, &str> = BTreeMap::new();
     let mut names: BTreeMap<String, Value> = BTreeMap::new();
@@ -29,6 +30,7 @@ async fn documents_leave_nothing_open() {
         let (_, document) = Api::new(base).get("/openapi.json").await;
         missing.unless(document["openapi"] == "3.1.0", service, "is not OpenAPI 3.1");
         missing.unless(document["servers"][0]["url"].is_string(), service, "no server");
+        missing.unless(document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer", service, "no token");
         for (path, item) in members(&document["paths"]) {
             for (method, operation) in members(item) {
                 let id = operation["operationId"].as_str().unwrap_or_default();
@@ -100,7 +102,10 @@ fn complete(document: &Value, operation: &Value, place: &str, missing: &mut Miss
 fn expected(operation: &Value) -> Vec<&'static str> {
     let parameters: Vec<_> = operation["parameters"].as_array().into_iter().flatten().collect();
     let has = |name: &str| parameters.iter().any(|parameter| parameter["name"] == name);
-    let mut statuses = vec!["413", "500", "503", "504"];
+    let mut statuses = vec!["401", "413", "500", "503", "504"];
+    if operation["security"][0] != json!({}) {
+        statuses.push("403");
+    }
     if parameters.iter().any(|parameter| parameter["in"] != "header") {
         statuses.push("400");
     }

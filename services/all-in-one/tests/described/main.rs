@@ -4,6 +4,7 @@ mod complete;
 mod tried;
 
 use shop::{Addresses, Config, Suite};
+use shop_identity::{Mode, Role, Signer};
 use shop_runtime::Shutdown;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -13,11 +14,11 @@ struct Shop {
     at: Addresses,
     shutdown: Shutdown,
     serving: JoinHandle<anyhow::Result<()>>,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Shop {
-    async fn start() -> Self {
+    async fn start(mode: Mode) -> Self {
         let data = tempfile::tempdir().expect("a folder");
         let mut config = Config { data: data.path().to_owned(), ..Config::default() };
         let (product, basket, payment) = (&mut config.product, &mut config.basket, &mut config.payment);
@@ -28,12 +29,13 @@ impl Shop {
             (grpc.host, grpc.port) = ([127, 0, 0, 1].into(), 0);
         }
         (config.gateway.http.host, config.gateway.http.port) = ([127, 0, 0, 1].into(), 0);
+        config.identity.mode = mode;
         // Thousands of calls come from one address.
         config.gateway.rate_limit.enabled = false;
         let suite = Box::pin(Suite::build(config)).await.expect("the suite starts");
         let (at, shutdown) = (suite.addresses(), Shutdown::new());
         let serving = tokio::spawn(suite.run(shutdown.clone()));
-        Self { at, shutdown, serving, _data: data }
+        Self { at, shutdown, serving, data }
     }
 
     /// Each service with where it listens, and the paths of it that the gateway leads to, as a pattern.
@@ -45,6 +47,12 @@ impl Shop {
             ("payment", at(self.at.payment), "^/(payments|users)"),
             ("notification", at(self.at.notification), "^/notifications"),
         ]
+    }
+
+    /// A token of ada, who has every role.
+    fn token(&self) -> String {
+        let signer = Signer::read(&self.data.path().join("identity.pem")).expect("the suite made a key");
+        signer.person("ada", &Role::ALL, std::time::Duration::from_hours(2))
     }
 
     fn gateway(&self) -> String {

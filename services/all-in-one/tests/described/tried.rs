@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::json;
+use shop_identity::Mode;
 use shop_testing::{Api, Program, backend, variable};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use super::Shop;
 
@@ -20,40 +21,47 @@ const CASES: &str = "10";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn services_do_what_their_documents_say() {
     let Some(tools) = backend::schemathesis() else { return };
-    let shop = Shop::start().await;
-    something_there(&shop).await;
-    let documents = tempfile::tempdir().expect("a folder");
-    let document = |name: &str| documents.path().join(format!("{name}.json"));
-    for (name, base, _) in shop.services() {
-        let text = Api::new(&base).get("/openapi.json").await.1.to_string();
-        std::fs::write(document(name), text).expect("writes the document");
-        let validated = Program::new(tools.join("openapi-spec-validator")).arg(document(name)).output().await;
-        assert!(validated.status.success(), "the document of {name} is not OpenAPI:\n{}", told(&validated));
-    }
-    let gateway = format!("{}/api", shop.gateway());
+    // At the services' own ports anybody may do anything; by the gateway comes ada, who has every role.
+    let (open, closed) = (Shop::start(Mode::Off).await, Shop::start(Mode::Required).await);
+    let ada = closed.token();
+    something_there(&Api::new(open.gateway())).await;
+    something_there(&Api::new(closed.gateway()).by(&ada)).await;
     // Two at a time: the tool and what it asks take about as long.
     let direct = async {
         let mut differences = Vec::new();
-        for (name, base, _) in shop.services() {
-            differences.extend(difference(&tools, &document(name), &base, "^/").await);
+        for (name, base, _) in open.services() {
+            let document = document(&tools, name, &base).await;
+            differences.extend(difference(&tools, document.path(), &base, "^/", None).await);
         }
         differences
     };
     let behind = async {
-        let mut differences = Vec::new();
-        for (name, _, paths) in shop.services() {
-            differences.extend(difference(&tools, &document(name), &gateway, paths).await);
+        let (mut differences, gateway) = (Vec::new(), format!("{}/api", closed.gateway()));
+        for (name, base, paths) in closed.services() {
+            let document = document(&tools, name, &base).await;
+            differences.extend(difference(&tools, document.path(), &gateway, paths, Some(&ada)).await);
         }
         differences
     };
     let (direct, behind) = tokio::join!(direct, behind);
-    shop.stop().await;
+    open.stop().await;
+    closed.stop().await;
     let differences = [direct, behind].concat();
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
+/// What the service at `base` says of itself, which is OpenAPI.
+async fn document(tools: &Path, name: &str, base: &str) -> NamedTempFile {
+    let file = tempfile::Builder::new().prefix(name).suffix(".json").tempfile().expect("a file");
+    let text = Api::new(base).get("/openapi.json").await.1.to_string();
+    std::fs::write(file.path(), text).expect("writes the document");
+    let validated = Program::new(tools.join("openapi-spec-validator")).arg(file.path()).output().await;
+    assert!(validated.status.success(), "the document of {name} is not OpenAPI:\n{}", told(&validated));
+    file
+}
+
 /// Runs all phases over the operations whose path begins so; what is said of them, if it is not that all is well.
-async fn difference(tools: &Path, document: &Path, base: &str, paths: &str) -> Option<String> {
+async fn difference(tools: &Path, document: &Path, base: &str, paths: &str, who: Option<&str>) -> Option<String> {
     let given = |name: &str, default: &str| variable(name).unwrap_or_else(|| default.to_owned());
     let folder = workplace();
     // From the folder of our settings, which the tool looks for where it runs.
@@ -67,6 +75,9 @@ async fn difference(tools: &Path, document: &Path, base: &str, paths: &str) -> O
         .args(["--phases", "examples,coverage,fuzzing,stateful", "--generation-database", "none"])
         .args(["--max-examples", &given("SHOP_TEST_SCHEMATHESIS_CASES", CASES)])
         .args(["--seed", &given("SHOP_TEST_SCHEMATHESIS_SEED", "1")]);
+    if let Some(who) = who {
+        run = run.args(["--header", &format!("Authorization: Bearer {who}")]);
+    }
     if let Some(header) = variable("SHOP_TEST_SCHEMATHESIS_HEADER") {
         run = run.args(["--header", &header]);
     }
@@ -88,15 +99,14 @@ fn workplace() -> TempDir {
 }
 
 /// A basket that can be changed and a payment that was completed, so that not everything is a 404.
-async fn something_there(shop: &Shop) {
-    let gateway = Api::new(shop.gateway());
+async fn something_there(gateway: &Api) {
     let item = json!({"product_id": 1, "quantity": 1});
     assert_eq!(gateway.post("/api/baskets/ada/items", &item).await.0, 200);
     let (status, payment) = gateway.post("/api/payments", &json!({"user_id": "ada", "method": "credit_card"})).await;
     assert_eq!(status, 201, "{payment}");
     let process = format!("/api/payments/{}/process", payment["id"].as_str().expect("an id"));
     assert_eq!(gateway.post(&process, &json!({})).await.0, 200);
-    assert_eq!(gateway.post("/api/baskets/grace/items", &item).await.0, 200);
+    assert_eq!(gateway.post("/api/baskets/ada/items", &item).await.0, 200);
 }
 
 fn told(output: &Output) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use shop::{Addresses, Config, Suite};
+use shop_identity::IdentitySettings;
 use shop_runtime::Shutdown;
 use shop_testing::{Api, backend};
 use tempfile::TempDir;
@@ -90,7 +91,12 @@ impl Shop {
     }
 
     fn config(data: &TempDir) -> Config {
-        let mut config = Config { data: data.path().to_owned(), demo: false, ..Config::default() };
+        let mut config = Config {
+            data: data.path().to_owned(),
+            identity: IdentitySettings::off(),
+            demo: false,
+            ..Config::default()
+        };
         let notification = &mut config.notification;
         for http in
             [&mut config.product.http, &mut config.basket.http, &mut config.payment.http, &mut notification.http]

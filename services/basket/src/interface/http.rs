@@ -209,6 +209,7 @@ impl Api {
         responses(
             (status_code = 200, description = "The basket, and what was not taken over as it was", body = MergedView),
             (status_code = 403, description = "`forbidden`: the basket is a guest's"),
+            (status_code = 404, description = "`basket_not_found`: of somebody else's"),
             (status_code = 409, description = "`currency_mismatch`, `basket_full`, `total_out_of_range`"),
             (status_code = 503, description = "`product_unavailable`, `basket_contended`")),
         parameters(("Idempotency-Key" = Option<String>, Header)),
