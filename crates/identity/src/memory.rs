@@ -17,7 +17,7 @@ const SHARDS: usize = 16;
 
 /// By the hash of the whole token, signature included: what differs in one bit is another token. The hash is SipHash-2-4 of 128
 /// bits (Aumasson and Bernstein, 2012) under a key that nobody knows and that dies with the process, so that no two tokens can be
-/// made to share one; it takes a third of SHA-256's time.
+/// made to share one; it takes less than half of SHA-256's time.
 pub(crate) struct Memory {
     hasher: SipHasher24,
     shards: [Mutex<Shard>; SHARDS],
