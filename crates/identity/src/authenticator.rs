@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use crate::bearer::{bearer, is_compact_jws};
 use crate::claims::Claims;
 use crate::issuer::{Checked, Issuer};
-use crate::memory::Memory;
+use crate::memory::{Memory, Verified};
 use crate::revoked::{self, Revoked};
 use crate::settings::IdentitySettings;
 use crate::signer::Signer;
@@ -35,16 +35,6 @@ pub struct Authenticator {
     revoked: ArcSwap<Revoked>,
     revoked_file: WatchedFile,
     settings: IdentitySettings,
-}
-
-/// A token that was found good.
-pub(crate) struct Verified {
-    principal: Arc<Principal>,
-    id: Option<String>,
-    issued: Option<u64>,
-    expires: u64,
-    generation: u64,
-    issuer: usize,
 }
 
 /// What a token says of how it is signed.

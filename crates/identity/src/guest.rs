@@ -1,18 +1,11 @@
 //! Guests: who did not sign in, and is known by a token of the suite's own.
 
-use shop_clock::{Clock, SystemClock};
-
-use crate::signer::{GUEST, GUEST_LIFETIME, Guest};
+use crate::signer::{GUEST, GUEST_LIFETIME, Guest, guest_name};
 use crate::{Identity, Kind, Refusal};
 
 /// Whether this is the name of a guest, which nobody else can have.
 pub fn is_guest(name: &str) -> bool {
     name.starts_with(GUEST)
-}
-
-/// The name of a new guest.
-pub(crate) fn new_name() -> String {
-    format!("{GUEST}{}", SystemClock.new_id().simple())
 }
 
 impl Identity {
@@ -21,7 +14,7 @@ impl Identity {
         if self.authenticator.is_some() {
             return self.signer.as_ref().map(|signer| signer.guest());
         }
-        let user = new_name();
+        let user = guest_name();
         Some(Guest { token: user.clone(), user, lifetime: GUEST_LIFETIME })
     }
 

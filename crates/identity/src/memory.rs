@@ -8,12 +8,22 @@ use parking_lot::Mutex;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use uuid::Uuid;
 
-use crate::authenticator::Verified;
+use crate::principal::Principal;
 
 /// Tokens remembered. To check one takes a hundred times as long as to find it here.
 const REMEMBERED: usize = 32_768;
 /// Threads seldom wait for each other with as many.
 const SHARDS: usize = 16;
+
+/// A token that was found good.
+pub(crate) struct Verified {
+    pub(crate) principal: Arc<Principal>,
+    pub(crate) id: Option<String>,
+    pub(crate) issued: Option<u64>,
+    pub(crate) expires: u64,
+    pub(crate) generation: u64,
+    pub(crate) issuer: usize,
+}
 
 /// By the hash of the whole token, signature included: what differs in one bit is another token. The hash is SipHash-2-4 of 128
 /// bits (Aumasson and Bernstein, 2012) under a key that nobody knows and that dies with the process, so that no two tokens can be

@@ -121,7 +121,7 @@ impl Signer {
 
     /// A token for a new guest.
     pub fn guest(&self) -> Guest {
-        let user = crate::guest::new_name();
+        let user = guest_name();
         let token = self.sign(&user, AUDIENCE, GUEST_LIFETIME, &json!({ "guest": true }));
         Guest { user, token, lifetime: GUEST_LIFETIME }
     }
@@ -153,6 +153,11 @@ impl Signer {
         let signature = signature.map(|signature| URL_SAFE_NO_PAD.encode(signature)).unwrap_or_default();
         format!("{message}.{signature}")
     }
+}
+
+/// The name of a new guest.
+pub(crate) fn guest_name() -> String {
+    format!("{GUEST}{}", SystemClock.new_id().simple())
 }
 
 /// As PKCS #8.

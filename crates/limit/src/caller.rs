@@ -7,11 +7,11 @@ use std::collections::HashSet;
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName};
 use ring::digest::{Context, SHA256, digest};
-
-use crate::key::Key;
-use crate::limiter::{Call, Subject};
-use crate::settings::{ApiKeys, ClientKey, RateLimit};
 use shop_config::WatchedFile;
+
+use crate::call::{Call, Subject};
+use crate::key::Key;
+use crate::settings::{ApiKeys, ClientKey, RateLimit};
 
 /// How clients are known.
 pub(crate) struct Callers {

@@ -41,6 +41,7 @@
 
 mod attempts;
 mod budgets;
+mod call;
 mod caller;
 mod key;
 mod limiter;
@@ -55,7 +56,8 @@ pub mod settings;
 use std::sync::Arc;
 
 pub use attempts::Attempts;
-pub use limiter::{Call, Limiter, Ruling, Subject, run};
+pub use call::{Call, Subject};
+pub use limiter::{Limiter, Ruling, run};
 pub use rate::Verdict;
 
 /// Who counts clients' calls.

@@ -1,14 +1,14 @@
 //! The limiter as a whole: policies, who calls, and who counts.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use governor::clock::DefaultClock;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue};
 use shop_telemetry::Span;
 use tokio::sync::watch;
 
 use crate::budgets::Budgets;
+use crate::call::Call;
 use crate::caller::Callers;
 use crate::local::LocalCounter;
 use crate::policy::Policy;
@@ -25,30 +25,6 @@ pub struct Limiter {
     budgets: Budgets,
     /// Who counts, unless this process does by itself.
     redis: Option<RedisCounter>,
-}
-
-/// What of a request matters.
-#[derive(Debug, Clone, Copy)]
-pub struct Call<'a> {
-    /// Its method.
-    pub method: &'a Method,
-    /// In its normal form.
-    pub path: &'a str,
-    /// Among them what the client is known by.
-    pub headers: &'a HeaderMap,
-    /// The client's.
-    pub address: IpAddr,
-    /// Who it is, if that is known to be true.
-    pub subject: Option<Subject<'a>>,
-}
-
-/// Somebody whom an issuer of tokens knows.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// Who says so.
-    pub issuer: &'a str,
-    /// Whom it means: somebody else than another issuer's of that name.
-    pub name: &'a str,
 }
 
 /// What the limiter says, and what the client is told.

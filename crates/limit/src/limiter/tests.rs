@@ -6,6 +6,8 @@ use futures_util::FutureExt;
 
 use parking_lot::Mutex;
 
+use http::HeaderMap;
+
 use super::*;
 use crate::Observer;
 use crate::settings::RouteLimit;

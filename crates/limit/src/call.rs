@@ -1,0 +1,29 @@
+//! What the limiter is asked about.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Method};
+
+/// What of a request matters.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// In its normal form.
+    pub path: &'a str,
+    /// Among them what the client is known by.
+    pub headers: &'a HeaderMap,
+    /// The client's.
+    pub address: IpAddr,
+    /// Who it is, if that is known to be true.
+    pub subject: Option<Subject<'a>>,
+}
+
+/// Somebody whom an issuer of tokens knows.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Who says so.
+    pub issuer: &'a str,
+    /// Whom it means: somebody else than another issuer's of that name.
+    pub name: &'a str,
+}
