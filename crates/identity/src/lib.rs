@@ -111,7 +111,7 @@ impl Identity {
         }
     }
 
-    /// Asks, before work is taken, for the keys of every issuer once. Later on those at hand are good until they are stale.
+    /// Tells probes which issuer's keys cannot be had. Work is taken all the same: what asks for no token goes on.
     pub fn watch(&self, health: &Health) {
         let Some(authenticator) = self.authenticator.clone() else { return };
         health.check_optional("identity", move || {

@@ -3,10 +3,8 @@
 use std::num::NonZeroU32;
 
 use futures_util::FutureExt;
-
-use parking_lot::Mutex;
-
 use http::HeaderMap;
+use parking_lot::Mutex;
 
 use super::*;
 use crate::Observer;
