@@ -49,7 +49,7 @@ mod settings;
 mod signer;
 
 pub use access::{Access, Caller, ME, Rule, Who, decide};
-pub use audit::audit;
+pub use audit::Audit;
 pub use authenticator::Authenticator;
 pub use bearer::bearer;
 pub use command::{Command, TokenFlags};

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use shop_clock::{Clock, SystemClock};
 use shop_fault::{Fault, Kind};
-use shop_identity::{Guard, audit};
+use shop_identity::{Audit, Guard};
 use shop_runtime::CancellationToken;
 use shop_telemetry::context::{self, RequestContext};
 use shop_telemetry::{About, KeyValue, Span, SpanKind, TraceParent, TraceState};
@@ -113,11 +113,15 @@ where
                     Ok(caller) => caller,
                     Err(refusal) => return Ok(refuse(refusal.into())),
                 };
-                let answer = caller.clone().calls(inner.call(request)).await.map(manners::put_right);
-                if audited && let Ok(answer) = &answer {
-                    let code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |said| said.code());
+                let audit = audited.then(|| {
                     let id = context::with(|context| context.request_id.clone());
-                    audit(&caller, path.trim_start_matches('/'), "", name(code), id.as_deref().unwrap_or("-"));
+                    let operation = path.trim_start_matches('/').to_owned();
+                    Audit::begin(caller.clone(), operation, String::new(), id.as_deref().unwrap_or("-"))
+                });
+                let answer = caller.calls(inner.call(request)).await.map(manners::put_right);
+                if let (Some(audit), Ok(answer)) = (audit, &answer) {
+                    let code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |said| said.code());
+                    audit.end(name(code), None);
                 }
                 answer
             };

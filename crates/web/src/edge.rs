@@ -12,7 +12,7 @@ use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 use shop_config::Http;
 use shop_fault::{Fault, Kind};
 use shop_http::{method, request_id};
-use shop_identity::{Caller, Guard, Refusal, Rule, audit};
+use shop_identity::{Audit, Caller, Guard, Refusal, Rule};
 use shop_runtime::Health;
 use shop_telemetry::context::{self, RequestContext};
 use shop_telemetry::{About, KeyValue, Span, SpanKind, TraceParent, TraceState};
@@ -68,20 +68,21 @@ impl Edge {
                 return refuse(refusal, req, res);
             }
         };
+        let audit = (self.guard.is_on() && !req.method().is_safe()).then(|| {
+            let operation = format!("{} {route}", req.method());
+            let id = req.extensions().get::<RequestId>().map_or("-", RequestId::as_str);
+            Audit::begin(caller.clone(), operation, req.uri().path().to_owned(), id)
+        });
         match about_somebody_else(rule, &caller, req) {
             Some(fault) => {
                 ctrl.skip_rest();
                 render(&fault, req, res);
             }
-            None => caller.clone().calls(self.run(req, depot, res, ctrl)).await,
+            None => caller.calls(self.run(req, depot, res, ctrl)).await,
         }
-        if self.guard.is_on() && !req.method().is_safe() {
-            let status = res.status_code.unwrap_or(StatusCode::OK);
+        if let Some(audit) = audit {
             let made = res.headers().get(LOCATION).and_then(|made| made.to_str().ok());
-            let object = made.unwrap_or_else(|| req.uri().path());
-            let operation = format!("{} {route}", req.method());
-            let id = req.extensions().get::<RequestId>().map_or("-", RequestId::as_str);
-            audit(&caller, &operation, object, status.as_str(), id);
+            audit.end(res.status_code.unwrap_or(StatusCode::OK).as_str(), made);
         }
     }
 
