@@ -35,6 +35,7 @@ impl Stock for GrpcStock {
         let request = proto::ReserveStockRequest {
             reservation_id: reservation.to_string(),
             lines: lines.iter().map(line).collect(),
+            replaces: String::new(),
         };
         let call = || {
             let (mut client, request) = (self.client.clone(), request.clone());

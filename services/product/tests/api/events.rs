@@ -54,7 +54,7 @@ async fn a_purchase_and_its_refund_move_stock_once_however_often_they_are_told()
     let id = service.add(&desk()).await;
     let payment = Uuid::new_v4();
     let lines = vec![StockLine { product_id: id, quantity: 3 }];
-    let reserve = ReserveStockRequest { reservation_id: payment.to_string(), lines };
+    let reserve = ReserveStockRequest { reservation_id: payment.to_string(), lines, ..Default::default() };
     service.stock.reserve_stock(reserve).await.expect("is held");
     assert_eq!(numbers(&service.product(id).await), [7, 4, 0]);
 

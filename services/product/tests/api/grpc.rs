@@ -21,7 +21,8 @@ fn new(name: &str, stock_quantity: i64) -> CreateProductRequest {
 }
 
 fn reserve(id: Uuid, product_id: i64, quantity: u32) -> ReserveStockRequest {
-    ReserveStockRequest { reservation_id: id.to_string(), lines: vec![StockLine { product_id, quantity }] }
+    let lines = vec![StockLine { product_id, quantity }];
+    ReserveStockRequest { reservation_id: id.to_string(), lines, ..Default::default() }
 }
 
 /// The gRPC code and the stable code of a refusal.

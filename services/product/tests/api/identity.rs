@@ -158,6 +158,7 @@ async fn stock_is_reserved_by_the_payment_service_alone() {
     let reserve = || ReserveStockRequest {
         reservation_id: reservation.clone(),
         lines: vec![StockLine { product_id, quantity: 3 }],
+        ..Default::default()
     };
     let release = || ReleaseStockRequest { reservation_id: reservation.clone() };
     let payment = shop.service("payment", "product");
