@@ -1,23 +1,23 @@
 //! The gateway's own failures: a problem (RFC 9457) for HTTP, a trailers-only status for gRPC.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use shop_browser::csrf::Sender;
 use shop_fault::FieldError;
 use shop_http::problem::{self, Body};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::message::reason::Reason;
 
 /// Carries [`Reason::word`] on everything the gateway answers by itself.
 pub(crate) const X_GATEWAY_REASON: HeaderName = HeaderName::from_static("x-gateway-reason");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-/// What `grpc-message` escapes beside bytes over 0x7f: the rest of printable ASCII stays.
-const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+/// `ErrorInfo.domain` of the suite's own errors, the gateway's among them.
+const DOMAIN: &str = "shop";
 
 /// A request the gateway answers itself, and why.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl Refusal {
     pub(crate) fn grpc(self) -> Response<Bytes> {
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::OK;
-        let status = grpc_status(self.reason, &self.detail);
+        let status = status_headers(self.reason, &self.detail, self.retry_after);
         self.common_headers(response.headers_mut(), HeaderValue::from_static("application/grpc"));
         response.headers_mut().extend(status);
         response
@@ -139,15 +139,24 @@ impl Refusal {
     }
 }
 
-/// `grpc-status` and `grpc-message` for a failure of the gateway's, in a head or in trailers.
+/// The status of a failure of the gateway's, for trailers.
 pub(crate) fn grpc_status(reason: Reason, detail: &str) -> HeaderMap {
-    let mut status = HeaderMap::with_capacity(3);
-    status.insert(GRPC_STATUS, HeaderValue::from(u16::from(reason.grpc())));
-    if let Ok(message) = HeaderValue::from_str(&utf8_percent_encode(detail, ESCAPED).to_string()) {
-        status.insert(GRPC_MESSAGE, message);
+    status_headers(reason, detail, None)
+}
+
+/// `grpc-status`, `grpc-message` and `grpc-status-details-bin`, whose `ErrorInfo` has the reason as a service's has its code.
+fn status_headers(reason: Reason, detail: &str, retry_after: Option<Duration>) -> HeaderMap {
+    let mut details = ErrorDetails::with_error_info(reason.word(), DOMAIN, HashMap::new());
+    if let Some(after) = retry_after {
+        details.set_retry_info(Some(after));
     }
-    status.insert(X_GATEWAY_REASON, reason.header());
-    status
+    let status = Status::with_error_details(Code::from_i32(reason.grpc().into()), detail, details);
+    let mut headers = HeaderMap::with_capacity(4);
+    if let Err(error) = status.add_header(&mut headers) {
+        tracing::error!(error = %error, "a gRPC status could not be written");
+    }
+    headers.insert(X_GATEWAY_REASON, reason.header());
+    headers
 }
 
 #[cfg(test)]
@@ -170,11 +179,16 @@ mod tests {
 
     #[test]
     fn a_grpc_refusal_is_trailers_only() {
-        let response = Refusal::new(Reason::UpstreamTimeout, "100 % späť").grpc();
+        let response = Refusal::new(Reason::UpstreamTimeout, "100 % späť").retry_after(Duration::from_secs(2)).grpc();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["grpc-status"], "4");
-        assert_eq!(response.headers()["grpc-message"], "100 %25 sp%C3%A4%C5%A5");
+        let status = Status::from_header_map(response.headers()).expect("a status");
+        assert_eq!(status.message(), "100 % späť");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/grpc");
         assert!(response.body().is_empty());
+        let details = status.get_error_details();
+        let info = details.error_info().expect("says why");
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("upstream_timeout", DOMAIN));
+        assert_eq!(details.retry_info().and_then(|retry| retry.retry_delay), Some(Duration::from_secs(2)));
     }
 }

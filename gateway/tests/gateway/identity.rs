@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
+use tonic_types::StatusExt;
 
 use crate::grpc::{backend, channel_to, number, twice};
 use crate::support::{Reply, Running, Upstream, config, echoed, get, http2, nobody, request};
@@ -149,6 +150,8 @@ async fn a_grpc_call_with_a_bad_token_is_unauthenticated_and_identity_in_metadat
         let status = twice(&mut client, with(bad)).await.expect_err("is refused");
         assert_eq!(status.code(), Code::Unauthenticated);
         assert_eq!(status.metadata().get("x-gateway-reason").expect("a reason"), code);
+        let details = status.get_error_details();
+        assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some(code), "as a service would say it");
         assert!(status.metadata().contains_key("www-authenticate"));
     }
 }
