@@ -37,6 +37,18 @@ impl Connection {
         self.send(request, body).await
     }
 
+    /// A POST with a JSON body and a header of the caller's; the answer with its headers.
+    pub(crate) async fn post(
+        &mut self,
+        path: &str,
+        body: &str,
+        header: Option<(&str, &str)>,
+    ) -> anyhow::Result<http::Response<Bytes>> {
+        let request = http::Request::builder().method("POST").uri(path).header("content-type", "application/json");
+        let request = header.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        self.exchange(request, body).await
+    }
+
     /// A GET with a header of the caller's.
     pub(crate) async fn get(&mut self, path: &str, header: Option<(&str, &str)>) -> anyhow::Result<(u16, Bytes)> {
         let request = http::Request::builder().uri(path);
@@ -45,11 +57,15 @@ impl Connection {
     }
 
     async fn send(&mut self, request: http::request::Builder, body: &str) -> anyhow::Result<(u16, Bytes)> {
+        let response = self.exchange(request, body).await?;
+        Ok((response.status().as_u16(), response.into_body()))
+    }
+
+    async fn exchange(&mut self, request: http::request::Builder, body: &str) -> anyhow::Result<http::Response<Bytes>> {
         let request = request.header("host", &self.host).body(Full::new(Bytes::from(body.to_owned())))?;
         self.sender.ready().await?;
-        let response = self.sender.send_request(request).await?;
-        let status = response.status().as_u16();
-        Ok((status, response.into_body().collect().await?.to_bytes()))
+        let (head, body) = self.sender.send_request(request).await?.into_parts();
+        Ok(http::Response::from_parts(head, body.collect().await?.to_bytes()))
     }
 
     /// One call that must be answered with 2xx and JSON.

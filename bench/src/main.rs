@@ -13,9 +13,13 @@
 
 mod baseline;
 mod client;
+mod peers;
 mod process;
+mod purchases;
 mod report;
 mod scenario;
+mod stores;
+mod suite;
 mod tracing;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +36,10 @@ struct Args {
 enum What {
     /// The separate services on PostgreSQL, Redis, MariaDB and Kafka (`SHOP_TEST_*` name them).
     Services(Size),
+    /// What a purchase costs over everything that works for it, stores included.
+    Purchases(purchases::Plan),
+    /// The suite beside Vendure: the same purchases, scarce units, orders paid twice (`bench/peers/run` installs it).
+    Peers(peers::Plan),
     /// The all-in-one process: start, memory, purchases.
     Shop(Size),
     /// What traces cost product-service and the gateway, on PostgreSQL and Kafka.
@@ -68,6 +76,8 @@ struct Size {
 async fn main() -> anyhow::Result<()> {
     match Args::parse().what {
         What::Services(size) => scenario::services(size).await,
+        What::Purchases(plan) => purchases::purchases(plan).await,
+        What::Peers(plan) => peers::peers(plan).await,
         What::Shop(size) => scenario::shop(size).await,
         What::Tracing { size, rounds } => tracing::tracing(size, rounds).await,
         What::Bare { port, file, store } => baseline::bare(port, std::fs::read(file)?, store.as_deref()).await,

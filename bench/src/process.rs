@@ -1,10 +1,10 @@
 //! The processes under load: started on free ports, watched through /proc, ended with the benchmark.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use shop_testing::Program;
 use shop_testing::program::Child;
@@ -28,8 +28,24 @@ impl Process {
         host: String,
         ready: &str,
     ) -> anyhow::Result<(Self, Duration)> {
-        let path = beside(binary)?;
-        let log = std::fs::File::create(std::env::temp_dir().join(format!("shop-bench-{binary}.log")))?;
+        Self::start_from(&beside()?, binary, arguments, variables, host, ready).await
+    }
+
+    /// The same for a binary in `folder`.
+    pub(crate) async fn start_from(
+        folder: &Path,
+        binary: &'static str,
+        arguments: &[&str],
+        variables: &[(&str, String)],
+        host: String,
+        ready: &str,
+    ) -> anyhow::Result<(Self, Duration)> {
+        let path = folder.join(binary);
+        if !path.exists() {
+            bail!("{} is missing: run bench/run, which builds it", path.display());
+        }
+        let port = host.rsplit(':').next().unwrap_or_default();
+        let log = std::fs::File::create(std::env::temp_dir().join(format!("shop-bench-{binary}-{port}.log")))?;
         let began = Instant::now();
         let program = Program::new(&path).args(arguments).stdout(log.try_clone()?).stderr(log);
         let program = variables.iter().fold(program, |program, (name, value)| program.env(name, value));
@@ -54,6 +70,11 @@ impl Process {
         cpu(self.child.id())
     }
 
+    /// The same with what it started.
+    pub(crate) fn tree_cpu(&self) -> Duration {
+        tree_cpu(self.child.id())
+    }
+
     /// A line of /proc/PID/status in KiB, such as `VmRSS` or `VmHWM`.
     pub(crate) fn memory_kib(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
@@ -62,12 +83,26 @@ impl Process {
     }
 }
 
-/// CPU time of a process by its id (100 clock ticks a second on Linux).
+/// CPU time of a process by its id.
 pub(crate) fn cpu(id: u32) -> Duration {
+    ticks(id, 2)
+}
+
+/// CPU time of a process, of all it started, and of those among them that have ended.
+pub(crate) fn tree_cpu(id: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let children: Vec<u32> =
+        children.flat_map(|ids| ids.split_whitespace().map(str::parse).collect::<Vec<_>>()).flatten().collect();
+    ticks(id, 4) + children.into_iter().map(tree_cpu).sum::<Duration>()
+}
+
+/// The first `fields` of user and system time, and those of ended children (100 clock ticks a second on Linux).
+fn ticks(id: u32, fields: usize) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     // The second field may hold spaces: count from its closing bracket.
     let rest = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
-    let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let ticks: u64 = rest.split_whitespace().skip(11).take(fields).filter_map(|field| field.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 10)
 }
 
@@ -76,10 +111,8 @@ pub(crate) fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn beside(binary: &str) -> anyhow::Result<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name(binary);
-    if !path.exists() {
-        bail!("{} is missing: run bench/run, which builds it", path.display());
-    }
-    Ok(path)
+/// The folder of this program, where the binaries of the same build are.
+pub(crate) fn beside() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.parent().context("this program has no folder")?.to_owned())
 }

@@ -10,72 +10,23 @@ use serde_json::{Value, json};
 use crate::Size;
 use crate::baseline;
 use crate::client::{Connection, load};
-use crate::process::{Process, free_port};
+use crate::process::{Process, beside, free_port};
 use crate::report::{heading, measured, note, peer, row};
+use crate::stores::variable;
+use crate::suite::{Place, Shape, Suite};
 
 /// The separate services on real servers.
 #[expect(clippy::too_many_lines, reason = "the list of what is measured, in order")]
 pub(crate) async fn services(size: Size) -> anyhow::Result<()> {
     let Size { requests, connections } = size;
-    let server = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set: run bench/run"));
-    let postgres = baseline::database(&server("SHOP_TEST_POSTGRES_URL")?, "shop_bench").await?;
-    let pgbench_db = baseline::database(&server("SHOP_TEST_POSTGRES_URL")?, "shop_pgbench").await?;
-    let mariadb = baseline::database(&server("SHOP_TEST_MARIADB_URL")?, "shop_bench").await?;
-    let redis = server("SHOP_TEST_REDIS_URL")?;
-    let kafka = server("SHOP_TEST_KAFKA_BROKERS")?;
-    let prefix = format!("bench-{}-", std::process::id());
-
-    let ports: Vec<u16> = (0..8).map(|_| free_port()).collect::<Result<_, _>>()?;
+    let postgres = variable("SHOP_TEST_POSTGRES_URL")?;
+    let pgbench_db = baseline::database(&postgres, "shop_pgbench").await?;
+    let place = Place::make("services").await?;
+    let suite = Suite::start(&beside()?, Shape::Bare, &place).await?;
+    let named = |name: &str| suite.process(name).with_context(|| format!("{name} was not started"));
+    let (product, basket, payment) = (named("product-service")?, named("basket-service")?, named("payment-service")?);
+    let ports: Vec<u16> = (0..2).map(|_| free_port()).collect::<Result<_, _>>()?;
     let local = |port: u16| format!("127.0.0.1:{port}");
-    let bus = [
-        ("KAFKA_BROKERS", kafka),
-        ("SHOP_KAFKA__TOPIC_PREFIX", prefix.clone()),
-        ("SHOP_KAFKA__GROUP_PREFIX", prefix.clone()),
-        ("SHOP_KAFKA__REPLICATION", "1".to_owned()),
-        ("LOG_LEVEL", "info".to_owned()),
-        ("IDENTITY_MODE", "off".to_owned()),
-    ];
-    let with_bus = |own: &[(&'static str, String)]| [own, &bus].concat();
-    let (product, _) = Process::start(
-        "product-service",
-        &[],
-        &with_bus(&[
-            ("PORT", ports[0].to_string()),
-            ("GRPC_PORT", ports[1].to_string()),
-            ("DATABASE_URL", postgres.clone()),
-        ]),
-        local(ports[0]),
-        "/health/ready",
-    )
-    .await?;
-    let (basket, _) = Process::start(
-        "basket-service",
-        &[],
-        &with_bus(&[
-            ("PORT", ports[2].to_string()),
-            ("GRPC_PORT", ports[3].to_string()),
-            ("REDIS_URL", redis.clone()),
-            ("SHOP_REDIS__KEY_PREFIX", prefix.clone()),
-            ("PRODUCT_SERVICE_URL", local(ports[1])),
-        ]),
-        local(ports[2]),
-        "/health/ready",
-    )
-    .await?;
-    let (payment, _) = Process::start(
-        "payment-service",
-        &[],
-        &with_bus(&[
-            ("PORT", ports[4].to_string()),
-            ("GRPC_PORT", ports[5].to_string()),
-            ("DATABASE_URL", mariadb.clone()),
-            ("BASKET_SERVICE_URL", local(ports[3])),
-            ("PRODUCT_SERVICE_URL", local(ports[1])),
-        ]),
-        local(ports[4]),
-        "/health/ready",
-    )
-    .await?;
 
     let mut catalogue = Connection::open(&product.host).await?;
     let mut products = Vec::new();
@@ -90,7 +41,7 @@ pub(crate) async fn services(size: Size) -> anyhow::Result<()> {
     std::fs::write(sample.path(), &bytes)?;
     let file = sample.path().display().to_string();
     let (bare, _) =
-        Process::start("shop-bench", &["bare", &ports[6].to_string(), &file], &[], local(ports[6]), "/").await?;
+        Process::start("shop-bench", &["bare", &ports[0].to_string(), &file], &[], local(ports[0]), "/").await?;
     let (bare_load, bare_cpu) = measured(
         &[&bare],
         load(&[&bare.host], connections, requests, async |c: &mut [Connection], _| {
@@ -99,9 +50,14 @@ pub(crate) async fn services(size: Size) -> anyhow::Result<()> {
     )
     .await?;
     row("bare salvo handler, same bytes", &bare_load, &bare_cpu);
-    let (reader, _) =
-        Process::start("shop-bench", &["bare", &ports[7].to_string(), &file, &postgres], &[], local(ports[7]), "/")
-            .await?;
+    let (reader, _) = Process::start(
+        "shop-bench",
+        &["bare", &ports[1].to_string(), &file, &place.product],
+        &[],
+        local(ports[1]),
+        "/",
+    )
+    .await?;
     let (reader_load, reader_cpu) = measured(
         &[&reader],
         load(&[&reader.host], connections, requests, async |c: &mut [Connection], _| {
@@ -111,7 +67,7 @@ pub(crate) async fn services(size: Size) -> anyhow::Result<()> {
     .await?;
     row("the same after one read by sqlx", &reader_load, &reader_cpu);
 
-    let all = [&product, &basket, &payment];
+    let all = [product, basket, payment];
     let ids = products.clone();
     let (get_load, get_cpu) = measured(
         &all[..1],
@@ -137,7 +93,7 @@ pub(crate) async fn services(size: Size) -> anyhow::Result<()> {
     )
     .await?;
     row("POST /baskets/{user}/items", &add_load, &add_cpu);
-    for (name, rate) in baseline::redis_benchmark(&redis, connections, requests).await? {
+    for (name, rate) in baseline::redis_benchmark(&variable("SHOP_TEST_REDIS_URL")?, connections, requests).await? {
         peer(&format!("redis-benchmark {name}"), rate);
     }
 
@@ -165,7 +121,7 @@ pub(crate) async fn services(size: Size) -> anyhow::Result<()> {
     )
     .await?;
     row("POST /payments/{id}/process", &process_load, &process_cpu);
-    let inserts = baseline::mariadb_inserts(&mariadb, connections, orders).await?;
+    let inserts = baseline::mariadb_inserts(&place.mariadb, connections, orders).await?;
     row("MariaDB durable single-row inserts", &inserts, &[]);
 
     heading(&format!("The purchase path (browse, add, pay, process), {connections} connections, {orders} purchases"));

@@ -11,6 +11,7 @@ use crate::client::{Connection, load};
 use crate::process::{Process, free_port};
 use crate::report::{measured, note};
 use crate::scenario::{expect, make_product};
+use crate::stores::variable;
 use crate::{Size, report};
 
 /// What is compared: the share of new traces that a collector gets, if there is one, and the callers' `traceparent`.
@@ -42,11 +43,10 @@ struct Column {
 /// Product-service on PostgreSQL, and a gateway in front of the one without a collector.
 pub(crate) async fn tracing(size: Size, rounds: usize) -> anyhow::Result<()> {
     let collector = Collector::start().await;
-    let server = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set: run bench/run"));
-    let postgres = baseline::database(&server("SHOP_TEST_POSTGRES_URL")?, "shop_bench_traces").await?;
+    let postgres = baseline::database(&variable("SHOP_TEST_POSTGRES_URL")?, "shop_bench_traces").await?;
     let prefix = format!("traces-{}-", std::process::id());
     let bus = [
-        ("KAFKA_BROKERS", server("SHOP_TEST_KAFKA_BROKERS")?),
+        ("KAFKA_BROKERS", variable("SHOP_TEST_KAFKA_BROKERS")?),
         ("SHOP_KAFKA__TOPIC_PREFIX", prefix.clone()),
         ("SHOP_KAFKA__GROUP_PREFIX", prefix),
         ("SHOP_KAFKA__REPLICATION", "1".to_owned()),
