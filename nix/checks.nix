@@ -41,6 +41,7 @@ in
         pkgs.jdk_headless
         pkgs.locale
         pkgs.mariadb
+        pkgs.pgbouncer
         pkgs.postgresql
         pkgs.procps
         (pkgs.python3.withPackages (python: [

@@ -17,6 +17,7 @@ pkgs.mkShell {
     pkgs.kubeconform
     pkgs.kubernetes-helm
     pkgs.mariadb
+    pkgs.pgbouncer
     pkgs.postgresql
     pkgs.process-compose
     (pkgs.python3.withPackages (python: [

@@ -10,7 +10,7 @@
 ALL_SERVERS=(postgres mariadb redis kafka)
 # It comes from npm. Where nothing can be installed, nobody wants it.
 [[ ${SHOP_TEST_OIDC_ISSUER:-} == off ]] || ALL_SERVERS+=(oidc)
-TOOLS=(programs h2spec chromium aiosmtpd openmetrics clients schemathesis)
+TOOLS=(programs h2spec pgbouncer chromium aiosmtpd openmetrics clients schemathesis)
 
 for part in "${ALL_SERVERS[@]}" "${TOOLS[@]}"; do
   # shellcheck source=/dev/null

@@ -2,7 +2,8 @@
 
 use sqlx::{Database, Pool};
 
-use crate::{Store, Tables, fault};
+use crate::held::give_up_idle;
+use crate::{Store, Tables, acquire, fault};
 
 /// Whether `store` can be written, and if not why, in words that may be shown.
 ///
@@ -23,16 +24,14 @@ where
     DB: Database,
     DB::Connection: Tables,
 {
-    let mut conn = pool.acquire().await?;
+    let mut conn = acquire(pool).await?;
     // Nothing was received before all time.
     let Err(error) = conn.inbox_purge(i64::MIN, 1).await else { return Ok(()) };
     if crate::error::is_read_only(&error) {
         // After a failover the address may lead elsewhere by now: the pool must not stay with a server that became a
         // replica until its connections are old.
-        conn.close().await.ok();
-        while let Some(idle) = pool.try_acquire() {
-            idle.close().await.ok();
-        }
+        conn.give_up();
+        give_up_idle(pool);
     }
     Err(error)
 }

@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 use sqlx::{Connection, Executor, SqliteConnection};
 use tokio::time::{Instant, timeout};
 
-use crate::Sqlite;
+use crate::held::in_time;
+use crate::{Sqlite, acquire};
 
 /// A store that proved sound is not tried again for so long, unless something breaks.
 const SOUND_FOR: Duration = Duration::from_secs(10);
@@ -101,13 +102,14 @@ impl Sqlite {
             return Ok(Tried::Skipped);
         }
         let turns = self.condition.turns.load(Ordering::Relaxed);
-        let Ok(writer) = timeout(PATIENCE, self.write.acquire()).await else {
+        let Ok(writer) = timeout(PATIENCE, acquire(&self.write)).await else {
             // Many write, and the queue moves: that is work, not a fault.
             let moves = self.condition.turns.load(Ordering::Relaxed) != turns;
             return if moves { Ok(Tried::Skipped) } else { Err(sqlx::Error::PoolTimedOut) };
         };
         let mut writer = writer?;
-        if sound { small_trial(&mut writer).await } else { large_trial(&mut writer).await }.map(|()| Tried::Wrote)
+        let trial = async { if sound { small_trial(&mut writer).await } else { large_trial(&mut writer).await } };
+        in_time(trial).await.map(|()| Tried::Wrote)
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::future::Future;
 
-use sqlx::pool::PoolConnection;
-use sqlx::{Database, MySql, MySqlPool, PgPool, Pool, Postgres, Transaction};
+use sqlx::{Database, MySql, MySqlPool, PgPool, Pool, Postgres};
 
-use crate::{Connection, Sqlite, begin};
+use crate::{Connection, Held, Sqlite, Tx, acquire, begin};
 
 /// An engine that a store is kept on: its pools, how a transaction begins, and how rows are locked.
 pub trait Engine: Send + Sync + 'static {
@@ -25,16 +24,16 @@ pub trait Engine: Send + Sync + 'static {
     fn writers(&self) -> &Pool<Self::Db>;
 
     /// A transaction that will write.
-    fn begin(&self) -> impl Future<Output = sqlx::Result<Transaction<'static, Self::Db>>> + Send;
+    fn begin(&self) -> impl Future<Output = sqlx::Result<Tx<Self::Db>>> + Send;
 
     /// A connection that only reads.
-    fn reader(&self) -> impl Future<Output = sqlx::Result<PoolConnection<Self::Db>>> + Send {
-        self.readers().acquire()
+    fn reader(&self) -> impl Future<Output = sqlx::Result<Held<Self::Db>>> + Send {
+        acquire(self.readers())
     }
 
     /// A connection that writes single statements.
-    fn writer(&self) -> impl Future<Output = sqlx::Result<PoolConnection<Self::Db>>> + Send {
-        self.writers().acquire()
+    fn writer(&self) -> impl Future<Output = sqlx::Result<Held<Self::Db>>> + Send {
+        acquire(self.writers())
     }
 }
 
@@ -54,7 +53,7 @@ macro_rules! server {
                 self
             }
 
-            fn begin(&self) -> impl Future<Output = sqlx::Result<Transaction<'static, $db>>> + Send {
+            fn begin(&self) -> impl Future<Output = sqlx::Result<Tx<$db>>> + Send {
                 begin(self)
             }
         }
@@ -78,7 +77,7 @@ impl Engine for Sqlite {
         &self.write
     }
 
-    fn begin(&self) -> impl Future<Output = sqlx::Result<Transaction<'static, sqlx::Sqlite>>> + Send {
+    fn begin(&self) -> impl Future<Output = sqlx::Result<Tx<sqlx::Sqlite>>> + Send {
         Self::begin(self)
     }
 }

@@ -15,21 +15,26 @@
 //! ```
 
 mod check;
+#[expect(clippy::disallowed_methods, reason = "its trials have a deadline")]
 mod condition;
 pub mod ddl;
 mod engine;
 mod error;
+mod held;
 mod housekeeping;
 mod idempotency;
 pub mod inbox;
+#[expect(clippy::disallowed_methods, reason = "every step has a deadline")]
 mod migrate;
 pub mod outbox;
 mod pool;
+#[expect(clippy::disallowed_methods, reason = "here statements get their deadline")]
 mod query;
 mod relay;
 mod sqlite;
 mod statement;
 mod store;
+#[expect(clippy::disallowed_methods, reason = "here statements get their deadline")]
 mod tables;
 mod watch;
 
@@ -39,6 +44,7 @@ pub use sqlx_macros::{FromRow, migrate as migrations};
 pub use check::check;
 pub use engine::Engine;
 pub use error::{Failure, Refusal, Transient, fault, is_transient, retry_transient};
+pub use held::{Held, Tx, acquire, connect};
 pub use housekeeping::housekeeping;
 pub use idempotency::Idempotency;
 pub use migrate::{Migrating, migrate};

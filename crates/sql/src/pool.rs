@@ -8,10 +8,12 @@ use shop_config::{Database, Target};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::pool::{PoolConnectionMetadata, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, Executor, MySql, MySqlPool, PgPool, Pool, Postgres, Transaction};
+use sqlx::{Connection, Executor, MySql, MySqlPool, PgPool, Pool, Postgres};
 use tokio::time::Instant;
 
+use crate::held::within;
 use crate::statement::{Place, is_at};
+use crate::{Tx, acquire};
 
 /// Statements kept prepared per connection: more than a service has, so none is ever prepared twice.
 const STATEMENTS: usize = 256;
@@ -19,14 +21,17 @@ const STATEMENTS: usize = 256;
 /// A connection that was not used for so long is tried with a ping before a request gets it.
 const STALE: Duration = Duration::from_secs(5);
 
-/// What every PostgreSQL session starts with. The limits are far above what a request may take; they free locks
-/// that a vanished client would hold, among them the relay's.
+/// The longest that it may take to answer.
+const PING: Duration = Duration::from_secs(1);
+
+/// What every PostgreSQL session starts with. The limits are above what a request needs, and below those on our side
+/// (`held.rs`); they free locks that a vanished client would hold, among them the relay's.
 const POSTGRES_SESSION: [(&str, &str); 8] = [
     ("timezone", "UTC"),
     ("default_transaction_isolation", "read committed"),
-    ("statement_timeout", "30s"),
-    ("lock_timeout", "10s"),
-    ("idle_in_transaction_session_timeout", "120s"),
+    ("statement_timeout", "10s"),
+    ("lock_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "45s"),
     ("tcp_keepalives_idle", "30"),
     ("tcp_keepalives_interval", "10"),
     ("tcp_keepalives_count", "3"),
@@ -37,8 +42,8 @@ const POSTGRES_SESSION: [(&str, &str); 8] = [
 const MARIADB_SESSION: &str = "SET SESSION \
     sql_mode = 'STRICT_ALL_TABLES,ONLY_FULL_GROUP_BY,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,\
 NO_ENGINE_SUBSTITUTION', \
-    time_zone = '+00:00', tx_isolation = 'READ-COMMITTED', innodb_lock_wait_timeout = 10, \
-    max_statement_time = 30, idle_transaction_timeout = 120";
+    time_zone = '+00:00', tx_isolation = 'READ-COMMITTED', innodb_lock_wait_timeout = 5, \
+    max_statement_time = 10, idle_transaction_timeout = 45";
 
 /// Opens a pool on PostgreSQL; waits for the server until the settings' `startup_timeout`.
 pub async fn postgres(settings: &Database) -> anyhow::Result<PgPool> {
@@ -60,6 +65,7 @@ pub async fn postgres(settings: &Database) -> anyhow::Result<PgPool> {
 }
 
 /// Opens a pool on `MariaDB`; waits for the server until the settings' `startup_timeout`.
+#[expect(clippy::disallowed_methods, reason = "within the time for the connection")]
 pub async fn mariadb(settings: &Database) -> anyhow::Result<MySqlPool> {
     let Target::MariaDb(url) = settings.target().map_err(anyhow::Error::msg)? else {
         bail!("database.url is not a MariaDB address (mysql://…)");
@@ -97,7 +103,7 @@ fn pool<DB: sqlx::Database>(options: PoolOptions<DB>, settings: &Database) -> Po
         .before_acquire(|conn, meta: PoolConnectionMetadata| {
             Box::pin(async move {
                 if meta.idle_for > STALE {
-                    conn.ping().await?;
+                    within(PING, conn.ping()).await?;
                 }
                 Ok(true)
             })
@@ -105,15 +111,8 @@ fn pool<DB: sqlx::Database>(options: PoolOptions<DB>, settings: &Database) -> Po
 }
 
 /// Begins a transaction on a server's pool.
-///
-/// The driver forgets a BEGIN whose caller goes away before the answer, as a handler does when its client hangs up: the
-/// connection would go back to the pool within a transaction that nobody ends, and what others write on it would be lost.
-/// So the statement is waited for in a task of its own, and a transaction that nobody takes is rolled back.
-pub async fn begin<DB: sqlx::Database>(pool: &Pool<DB>) -> sqlx::Result<Transaction<'static, DB>> {
-    let conn = pool.acquire().await?;
-    #[expect(clippy::disallowed_methods, reason = "it ends with one answer of the server, or with the connection")]
-    let begun = tokio::spawn(Transaction::begin(conn, None));
-    begun.await.map_err(|_| sqlx::Error::WorkerCrashed)?
+pub async fn begin<DB: sqlx::Database>(pool: &Pool<DB>) -> sqlx::Result<Tx<DB>> {
+    Tx::begin(acquire(pool).await?).await
 }
 
 /// Connects, again and again while the server is not there yet, and says so in the log meanwhile.

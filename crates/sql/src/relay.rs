@@ -230,7 +230,7 @@ impl Relay {
         stuck: &HashSet<(String, String)>,
         stop: &CancellationToken,
     ) -> sqlx::Result<Batch> {
-        let rows = pools.read.acquire().await?.outbox_head(rows(limit)).await?;
+        let rows = crate::acquire(&pools.read).await?.outbox_head(rows(limit)).await?;
         let batch = self.carry(rows, stuck, stop).await;
         shop_runtime::crash_point("relay.before_delete");
         if !batch.acked.is_empty() {

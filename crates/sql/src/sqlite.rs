@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::Context;
 use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, SqlitePool};
+use sqlx::{Connection, SqlSafeStr as _, SqlitePool};
 
 use crate::condition::Condition;
+use crate::{Tx, acquire};
 
 /// Readers per file. Each is a thread with a page cache of its own; more than the cores of a small machine gain nothing.
 const READERS: u32 = 4;
@@ -96,15 +97,13 @@ fn pool(condition: &Arc<Condition>) -> PoolOptions<sqlx::Sqlite> {
 
 impl Sqlite {
     /// A transaction that holds the write lock from its start, so that what it read is still true when it writes.
-    #[expect(clippy::disallowed_methods, reason = "SQLite's driver rolls back a BEGIN whose caller went away")]
-    pub async fn begin(&self) -> sqlx::Result<sqlx::Transaction<'static, sqlx::Sqlite>> {
-        self.write.begin_with("BEGIN IMMEDIATE").await
+    pub async fn begin(&self) -> sqlx::Result<Tx<sqlx::Sqlite>> {
+        Tx::begin_with(acquire(&self.write).await?, "BEGIN IMMEDIATE".into_sql_str()).await
     }
 
     /// A transaction that only reads: what it reads is of one moment.
-    #[expect(clippy::disallowed_methods, reason = "SQLite's driver rolls back a BEGIN whose caller went away")]
-    pub async fn snapshot(&self) -> sqlx::Result<sqlx::Transaction<'static, sqlx::Sqlite>> {
-        self.read.begin().await
+    pub async fn snapshot(&self) -> sqlx::Result<Tx<sqlx::Sqlite>> {
+        Tx::begin_with(acquire(&self.read).await?, None).await
     }
 
     /// Closes both pools; the last connection folds the log into the file.

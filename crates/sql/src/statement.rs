@@ -8,7 +8,10 @@ use std::sync::LazyLock;
 
 use parking_lot::RwLock;
 use shop_telemetry::{About, KeyValue, Span, SpanKind};
-use sqlx::{Connection, Database, Transaction};
+use sqlx::{Connection, Database};
+
+use crate::Tx;
+use crate::held::in_time;
 
 /// The longest summary (semantic conventions for databases).
 const LONGEST: usize = 255;
@@ -46,9 +49,9 @@ pub fn statement<C: Connection>(sql: &str) -> Statement {
 }
 
 impl Statement {
-    /// Executes it.
+    /// Executes it. A store that does not answer in time is away.
     pub async fn run<T>(mut self, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-        let done = work.await;
+        let done = in_time(work).await;
         if let Err(error) = &done
             && self.0.is_recorded()
         {
@@ -62,7 +65,7 @@ impl Statement {
 }
 
 /// Commits a transaction, which is where a store waits for its disk.
-pub async fn commit<DB: Database>(tx: Transaction<'_, DB>) -> sqlx::Result<()> {
+pub async fn commit<DB: Database>(tx: Tx<DB>) -> sqlx::Result<()> {
     statement::<DB::Connection>("COMMIT").run(tx.commit()).await
 }
 

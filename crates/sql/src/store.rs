@@ -68,7 +68,7 @@ macro_rules! with {
         }
     };
     ($pool:expr, $conn:ident => $body:expr) => {{
-        let mut held = $pool.acquire().await?;
+        let mut held = $crate::acquire(&$pool).await?;
         let $conn = &mut *held;
         $body
     }};

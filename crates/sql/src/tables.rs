@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, MySqlConnection, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
+use crate::held::in_time;
 use crate::statement;
 
 /// A row to be added to the outbox.
@@ -183,7 +184,7 @@ macro_rules! tables {
             }
 
             async fn outbox_head(&mut self, limit: i64) -> sqlx::Result<Vec<Pending>> {
-                sqlx::query_as($text.head).bind(limit).fetch_all(self).await
+                in_time(sqlx::query_as($text.head).bind(limit).fetch_all(self)).await
             }
 
             async fn outbox_delete(&mut self, ids: &[i64]) -> sqlx::Result<()> {
@@ -195,22 +196,23 @@ macro_rules! tables {
                     for id in chunk.iter().chain(padding).take(DELETE_CHUNK) {
                         query = query.bind(*id);
                     }
-                    query.execute(&mut *self).await?;
+                    in_time(query.execute(&mut *self)).await?;
                 }
                 Ok(())
             }
 
             async fn outbox_oldest(&mut self) -> sqlx::Result<Option<i64>> {
-                sqlx::query_scalar("SELECT created_at FROM outbox ORDER BY id LIMIT 1").fetch_optional(self).await
+                in_time(sqlx::query_scalar("SELECT created_at FROM outbox ORDER BY id LIMIT 1").fetch_optional(self))
+                    .await
             }
 
             async fn outbox_count(&mut self) -> sqlx::Result<i64> {
-                sqlx::query_scalar($text.count).bind(COUNT_CAP).fetch_one(self).await
+                in_time(sqlx::query_scalar($text.count).bind(COUNT_CAP).fetch_one(self)).await
             }
 
             async fn relay_lock(&mut self) -> sqlx::Result<bool> {
                 match $text.relay_lock {
-                    Some(sql) => sqlx::query(sql).fetch_optional(self).await.map(|row| row.is_some()),
+                    Some(sql) => in_time(sqlx::query(sql).fetch_optional(self)).await.map(|row| row.is_some()),
                     None => Ok(true),
                 }
             }
@@ -222,7 +224,7 @@ macro_rules! tables {
             }
 
             async fn inbox_purge(&mut self, before: i64, limit: i64) -> sqlx::Result<u64> {
-                let done = sqlx::query($text.inbox_purge).bind(before).bind(limit).execute(self).await?;
+                let done = in_time(sqlx::query($text.inbox_purge).bind(before).bind(limit).execute(self)).await?;
                 Ok(done.rows_affected())
             }
 
@@ -268,7 +270,7 @@ macro_rules! tables {
             }
 
             async fn key_purge(&mut self, before: i64, limit: i64) -> sqlx::Result<u64> {
-                let done = sqlx::query($text.key_purge).bind(before).bind(limit).execute(self).await?;
+                let done = in_time(sqlx::query($text.key_purge).bind(before).bind(limit).execute(self)).await?;
                 Ok(done.rows_affected())
             }
         }

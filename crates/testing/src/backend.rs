@@ -154,6 +154,12 @@ pub fn h2spec() -> Option<String> {
     server("SHOP_TEST_H2SPEC", "h2spec")
 }
 
+/// The program that shares PostgreSQL's connections between clients.
+#[must_use]
+pub fn pgbouncer() -> Option<String> {
+    server("SHOP_TEST_PGBOUNCER", "pgbouncer")
+}
+
 /// The program that drives Chromium.
 #[must_use]
 pub fn chromedriver() -> Option<String> {

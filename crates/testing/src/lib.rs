@@ -3,6 +3,7 @@
 pub mod api;
 pub mod backend;
 pub mod browser;
+pub mod cable;
 pub mod collector;
 pub mod hostile;
 pub mod layers;
@@ -16,6 +17,7 @@ mod watch;
 
 pub use api::{Api, Reply, assert_problem};
 pub use browser::Browser;
+pub use cable::Cable;
 pub use collector::{Collector, Traced};
 pub use process::{Process, free_port};
 pub use program::{Child, Program};

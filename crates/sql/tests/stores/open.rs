@@ -43,22 +43,30 @@ pub(crate) async fn empty_servers() -> Vec<Place> {
         let store = connect(&db.url()).await;
         places.push(Place { store, engine: "postgres", home: Home::Server(db) });
     }
-    if let Some(db) = backend::mariadb().await {
-        let store = connect(&db.url()).await;
-        places.push(Place { store, engine: "mariadb", home: Home::Server(db) });
-    }
+    places.extend(empty_mariadb().await);
     places
 }
 
+/// An empty MariaDB alone.
+pub(crate) async fn empty_mariadb() -> Option<Place> {
+    let db = backend::mariadb().await?;
+    Some(Place { store: connect(&db.url()).await, engine: "mariadb", home: Home::Server(db) })
+}
+
 pub(crate) async fn sqlite() -> Place {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = shop_sql::sqlite(&folder.path().join("deep/store.db")).await.expect("opens").into();
-    let place = Place { store, engine: "sqlite", home: Home::Folder { _kept: folder } };
+    let place = empty_sqlite().await;
     place.migrate().await.expect("migrates");
     place
 }
 
-async fn connect(url: &str) -> Store {
+/// The same without any table.
+pub(crate) async fn empty_sqlite() -> Place {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = shop_sql::sqlite(&folder.path().join("deep/store.db")).await.expect("opens").into();
+    Place { store, engine: "sqlite", home: Home::Folder { _kept: folder } }
+}
+
+pub(crate) async fn connect(url: &str) -> Store {
     let settings = Database::at(url);
     if url.starts_with("postgres") {
         shop_sql::postgres(&settings).await.expect("connects").into()
@@ -76,23 +84,65 @@ impl Place {
         }
     }
 
+    /// Where the server has it.
+    pub(crate) fn url(&self) -> String {
+        match &self.home {
+            Home::Server(db) => db.url(),
+            Home::Folder { .. } => unreachable!("a server"),
+        }
+    }
+
     /// Brings the store to the present schema, like a service at its start.
     pub(crate) async fn migrate(&self) -> anyhow::Result<()> {
-        let folder = tempfile::tempdir()?;
-        let files = match self.engine {
-            "postgres" => ddl::POSTGRES,
-            "mariadb" => ddl::MARIADB,
-            _ => ddl::SQLITE,
-        };
-        for (number, text) in files.iter().enumerate() {
-            std::fs::write(folder.path().join(format!("{}_table.sql", number + 1)), text)?;
-        }
-        let migrator = Migrator::new(Path::new(folder.path())).await?;
+        migrate(&self.store).await
+    }
+
+    /// The same with files of its own.
+    pub(crate) async fn migrate_with(&self, migrator: &Migrator) -> anyhow::Result<()> {
+        migrate_with(&self.store, migrator).await
+    }
+
+    /// Runs statements that bring nothing back.
+    pub(crate) async fn run(&self, sql: &str) -> sqlx::Result<()> {
+        let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
         match &self.store {
-            Store::Postgres(pool) => shop_sql::migrate(pool, &migrator).await,
-            Store::MariaDb(pool) => shop_sql::migrate(pool, &migrator).await,
-            Store::Sqlite(pools) => shop_sql::migrate(&pools.write, &migrator).await,
+            Store::Postgres(pool) => sql.execute(pool).await.map(drop),
+            Store::MariaDb(pool) => sql.execute(pool).await.map(drop),
+            Store::Sqlite(pools) => sql.execute(&pools.write).await.map(drop),
         }
+    }
+
+    /// The texts in the one column that `sql` selects.
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        let texts = match &self.store {
+            Store::Postgres(pool) => sqlx::query_scalar(sql).fetch_all(pool).await,
+            Store::MariaDb(pool) => sqlx::query_scalar(sql).fetch_all(pool).await,
+            Store::Sqlite(pools) => sqlx::query_scalar(sql).fetch_all(&pools.write).await,
+        };
+        texts.expect("selects")
+    }
+}
+
+/// Makes the shared tables, like a service at its start.
+pub(crate) async fn migrate(store: &Store) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let files = match store {
+        Store::Postgres(_) => ddl::POSTGRES,
+        Store::MariaDb(_) => ddl::MARIADB,
+        Store::Sqlite(_) => ddl::SQLITE,
+    };
+    for (number, text) in files.iter().enumerate() {
+        std::fs::write(folder.path().join(format!("{}_table.sql", number + 1)), text)?;
+    }
+    migrate_with(store, &Migrator::new(Path::new(folder.path())).await?).await
+}
+
+async fn migrate_with(store: &Store, migrator: &Migrator) -> anyhow::Result<()> {
+    match store {
+        Store::Postgres(pool) => shop_sql::migrate(pool, migrator).await,
+        Store::MariaDb(pool) => shop_sql::migrate(pool, migrator).await,
+        Store::Sqlite(pools) => shop_sql::migrate(&pools.write, migrator).await,
     }
 }
 

@@ -6,6 +6,7 @@
 mod buyers;
 mod chance;
 mod kafka;
+mod migrations;
 mod world;
 
 use crate::world::World;

@@ -7,7 +7,7 @@
 
 use parking_lot::Mutex;
 use shop_sql::{Connection, Value, marks};
-use sqlx::{AssertSqlSafe, ConnectOptions, Database, Pool};
+use sqlx::{AssertSqlSafe, Database, Pool};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::row::{ProductRow, columns};
@@ -65,7 +65,7 @@ impl<Db: Database<Connection: Connection>> Reads<Db> {
         match row {
             Ok(row) => Ok(row),
             // Whoever read for us failed or went away: the pool tells how the store really is.
-            Err(_) => self.pool.acquire().await?.row(GET, &[Value::Int(id)]).await,
+            Err(_) => shop_sql::acquire(&self.pool).await?.row(GET, &[Value::Int(id)]).await,
         }
     }
 
@@ -99,7 +99,7 @@ impl<Db: Database<Connection: Connection>> Reads<Db> {
             self.idle.lock().push(connection);
             return Ok(rows);
         }
-        let mut connection = self.pool.connect_options().connect().await?;
+        let mut connection = shop_sql::connect(&self.pool).await?;
         let rows = select(&mut connection, batch).await?;
         self.idle.lock().push(connection);
         Ok(rows)

@@ -1,5 +1,6 @@
 //! How each engine looks for texts.
 
+use shop_sql::Connection as _;
 use sqlx::PgPool;
 
 /// What an engine looks for texts with.
@@ -25,8 +26,8 @@ pub(super) struct Condition {
 impl TextSearch {
     /// What this PostgreSQL can do.
     pub(super) async fn of(pool: &PgPool) -> sqlx::Result<Self> {
-        let trigrams = sqlx::query_scalar("SELECT to_regclass('products_name_trigrams') IS NOT NULL");
-        let trigrams: bool = trigrams.fetch_one(pool).await?;
+        let sql = "SELECT to_regclass('products_name_trigrams') IS NOT NULL";
+        let (trigrams,) = shop_sql::acquire(pool).await?.row::<(bool,)>(sql, &[]).await?.unwrap_or_default();
         if !trigrams {
             tracing::info!("pg_trgm is not available: a search that matches no word scans the names");
         }

@@ -1,0 +1,175 @@
+//! A connection of a pool while somebody has it, and a transaction on one: the only ways to run a statement.
+//!
+//! A server that vanishes, as its host does in a power cut, says nothing: neither does the kernel, for a quarter of an hour.
+//! So each step has a deadline of ours, here and in [`Statement`](crate::Statement), and a connection that let one pass is
+//! closed rather than given back, for the pool would wait for it without end.
+
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{ConnectOptions as _, Database, Pool, SqlStr};
+use sqlx_core::transaction::TransactionManager;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+/// The longest that a statement may take. More than the server gives it (see `pool.rs`): one that is there says itself that
+/// time is up, and its connection lives on.
+const STATEMENT: Duration = Duration::from_secs(12);
+
+/// The longest that a connection may take to show, as it is given back, that it works: it ends what a caller that went away
+/// left under way.
+const RETURN: Duration = Duration::from_secs(5);
+
+/// What `work` on a store comes to, if it does within the time for a statement.
+pub(crate) async fn in_time<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    within(STATEMENT, work).await
+}
+
+/// The same with a time of its own.
+pub(crate) async fn within<T>(time: Duration, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    timeout(time, work).await.unwrap_or_else(|_| {
+        let late = format!("the store did not answer within {time:?}");
+        Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, late)))
+    })
+}
+
+/// A connection that goes back to its pool when it is dropped, if it works.
+#[derive(Debug)]
+pub struct Held<DB: Database> {
+    /// Until it is dropped.
+    connection: Option<PoolConnection<DB>>,
+    pool: Pool<DB>,
+    /// Whether it may go back.
+    sound: bool,
+}
+
+/// Takes a connection from `pool`, within the time that its settings give.
+#[expect(clippy::disallowed_methods, reason = "the one place")]
+pub async fn acquire<DB: Database>(pool: &Pool<DB>) -> sqlx::Result<Held<DB>> {
+    Ok(Held { connection: Some(pool.acquire().await?), pool: pool.clone(), sound: true })
+}
+
+/// Makes a connection like those of `pool`, beside it and within the same time.
+#[expect(clippy::disallowed_methods, reason = "the one place")]
+pub async fn connect<DB: Database>(pool: &Pool<DB>) -> sqlx::Result<DB::Connection> {
+    within(pool.options().get_acquire_timeout(), pool.connect_options().connect()).await
+}
+
+/// Closes what lies idle in `pool`: it leads where nobody answers, or where nobody may write.
+pub(crate) fn give_up_idle<DB: Database>(pool: &Pool<DB>) {
+    #[expect(clippy::disallowed_methods, reason = "it is not used")]
+    while let Some(idle) = pool.try_acquire() {
+        drop(idle.detach());
+    }
+}
+
+impl<DB: Database> Held<DB> {
+    /// Closes it, without a word to the server.
+    pub(crate) fn give_up(mut self) {
+        self.sound = false;
+    }
+}
+
+const TAKEN: &str = "is there until it is dropped";
+
+impl<DB: Database> Deref for Held<DB> {
+    type Target = DB::Connection;
+
+    fn deref(&self) -> &DB::Connection {
+        self.connection.as_ref().expect(TAKEN)
+    }
+}
+
+impl<DB: Database> DerefMut for Held<DB> {
+    fn deref_mut(&mut self) -> &mut DB::Connection {
+        self.connection.as_mut().expect(TAKEN)
+    }
+}
+
+impl<DB: Database> Drop for Held<DB> {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        let runtime = Handle::try_current().ok().filter(|_| self.sound);
+        let Some(runtime) = runtime else {
+            drop(connection.detach());
+            return;
+        };
+        // What its own `drop` does, but for the deadline.
+        let returned = connection.return_to_pool();
+        let pool = self.pool.clone();
+        runtime.spawn(async move {
+            if timeout(RETURN, returned).await.is_err() {
+                tracing::warn!("the store does not answer: connections to it are closed");
+                give_up_idle(&pool);
+            }
+        });
+    }
+}
+
+/// A transaction, rolled back when it is dropped without [`commit`](crate::commit).
+#[derive(Debug)]
+pub struct Tx<DB: Database> {
+    held: Held<DB>,
+    open: bool,
+}
+
+impl<DB: Database> Tx<DB> {
+    /// Begins one on a server.
+    ///
+    /// The driver forgets a BEGIN whose caller goes away before the answer, as a handler does when its client hangs up: the
+    /// connection would go back to the pool within a transaction that nobody ends, and what others write on it would be
+    /// lost. So it is not given back until the answer is there.
+    pub(crate) async fn begin(mut held: Held<DB>) -> sqlx::Result<Self> {
+        held.sound = false;
+        in_time(DB::TransactionManager::begin(&mut held, None)).await?;
+        held.sound = true;
+        Ok(Self { held, open: true })
+    }
+
+    /// Begins one by a statement of its own, where the driver rolls back a BEGIN whose caller went away.
+    pub(crate) async fn begin_with(held: Held<DB>, statement: impl Into<Option<SqlStr>>) -> sqlx::Result<Self> {
+        // Before it begins, for what it began is rolled back with it.
+        let mut tx = Self { held, open: true };
+        in_time(DB::TransactionManager::begin(&mut tx.held, statement.into())).await?;
+        Ok(tx)
+    }
+
+    /// Commits it. An error without an answer of the store leaves open whether it was.
+    pub async fn commit(mut self) -> sqlx::Result<()> {
+        in_time(DB::TransactionManager::commit(&mut self.held)).await?;
+        self.open = false;
+        Ok(())
+    }
+
+    /// Rolls it back.
+    pub async fn rollback(mut self) -> sqlx::Result<()> {
+        in_time(DB::TransactionManager::rollback(&mut self.held)).await?;
+        self.open = false;
+        Ok(())
+    }
+}
+
+impl<DB: Database> Deref for Tx<DB> {
+    type Target = DB::Connection;
+
+    fn deref(&self) -> &DB::Connection {
+        &self.held
+    }
+}
+
+impl<DB: Database> DerefMut for Tx<DB> {
+    fn deref_mut(&mut self) -> &mut DB::Connection {
+        &mut self.held
+    }
+}
+
+impl<DB: Database> Drop for Tx<DB> {
+    fn drop(&mut self) {
+        if self.open {
+            // Sent with whatever comes next, which is the trial as it is given back.
+            DB::TransactionManager::start_rollback(&mut self.held);
+        }
+    }
+}
