@@ -103,6 +103,8 @@ mod tests {
     #[test]
     fn codes_are_read_in_any_case_and_unknown_ones_refused() {
         assert_eq!("eur".parse::<Currency>().map(|c| c.to_string()).as_deref(), Ok("EUR"));
+        let read: Currency = serde_json::from_str("\"eur\"").expect("a currency");
+        assert_eq!((format!("{read:?}"), read.as_str()), ("EUR".to_owned(), "EUR"));
         for code in ["", "US", "USDX", "XXX", "É1", "ZZZ"] {
             assert!(code.parse::<Currency>().is_err(), "{code}");
         }

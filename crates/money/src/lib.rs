@@ -186,6 +186,7 @@ mod tests {
     fn a_decimal_can_be_written_as_it_was_read() {
         for (text, json) in [("1E+2", "1E+2"), ("007.50", "7.50"), ("-00", "-0"), ("00e5", "0e5"), ("0.5", "0.5")] {
             let decimal: Decimal = text.parse().expect("a decimal");
+            assert_eq!(decimal.as_str(), json);
             assert_eq!(serde_json::to_string(&decimal).expect("json"), json);
         }
     }
@@ -196,6 +197,7 @@ mod tests {
             (129_990, "USD", "1299.90"),
             (5, "USD", "0.05"),
             (-5, "USD", "-0.05"),
+            (0, "USD", "0.00"),
             (1300, "JPY", "1300"),
             (1, "BHD", "0.001"),
         ] {
@@ -210,6 +212,7 @@ mod tests {
         assert_eq!(usd(i64::MAX).checked_add(usd(1)), Err(MoneyError::OutOfRange));
         assert_eq!(usd(i64::MAX).checked_mul(2), Err(MoneyError::OutOfRange));
         assert!(usd(1).checked_add(Money::new(1, "EUR".parse().expect("EUR"))).is_err());
+        assert_eq!(usd(250).checked_add(usd(50)), Ok(usd(300)));
         assert_eq!(usd(250).checked_mul(3).and_then(|sum| sum.checked_sub(usd(50))), Ok(usd(700)));
     }
 }
