@@ -3,5 +3,5 @@
 mod commands;
 mod queries;
 
-pub(crate) use commands::{AddItem, Commands, Merge, Refreshed, SetQuantity, Target};
+pub(crate) use commands::{AddItem, Commands, Merge, Refreshed, SetQuantity, Subtract, Target};
 pub(crate) use queries::Queries;

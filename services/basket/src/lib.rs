@@ -76,8 +76,8 @@ impl Basket {
 
         let catalog = Arc::new(GrpcCatalog::new(config.product, identity.credential("product"))?);
         let api = Api {
-            commands: Commands::new(opened.store.clone(), catalog, clock.clone(), config.basket.ttl.get()),
-            queries: Queries::new(opened.store),
+            commands: Commands::new(opened.store.clone(), catalog.clone(), clock.clone(), config.basket.ttl.get()),
+            queries: Queries::new(opened.store, catalog),
             keys: opened.keys,
             clock: clock.clone(),
             identity: identity.clone(),

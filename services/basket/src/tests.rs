@@ -36,6 +36,7 @@ struct Stage {
     clock: Arc<ManualClock>,
     baskets: Arc<dyn Baskets>,
     commands: Commands,
+    queries: Queries,
     _folder: TempDir,
 }
 
@@ -48,9 +49,15 @@ impl Stage {
         let shelf = Arc::new(Shelf::default());
         let day = Duration::from_hours(24);
         let commands = Commands::new(opened.store.clone(), shelf.clone(), clock.clone(), day);
-        let queries = Queries::new(opened.store.clone());
+        let queries = Queries::new(opened.store.clone(), shelf.clone());
         let identity = Identity::open(&IdentitySettings::off(), "basket").expect("is off");
-        let api = Api { commands: commands.clone(), queries, keys: opened.keys, clock: clock.clone(), identity };
+        let api = Api {
+            commands: commands.clone(),
+            queries: queries.clone(),
+            keys: opened.keys,
+            clock: clock.clone(),
+            identity,
+        };
         let parts = shop_web::Parts {
             about: interface::ABOUT,
             metrics: Metrics::new("basket-service"),
@@ -59,7 +66,7 @@ impl Stage {
             settings: Http::on(0),
         };
         let service = shop_web::service(interface::routes(&api), parts);
-        Self { service, shelf, clock, baskets: opened.store, commands, _folder: folder }
+        Self { service, shelf, clock, baskets: opened.store, commands, queries, _folder: folder }
     }
 
     async fn call(&self, method: Method, path: &str, headers: &[(&'static str, &str)], body: Option<&str>) -> Answer {

@@ -162,7 +162,11 @@ async fn a_refresh_lists_what_moved() {
     service.shelf.set(2, |product| product.available_quantity = 1);
     service.shelf.take_out(3);
     let request = proto::GetBasketRequest { user_id: "ann".to_owned(), refresh: true };
-    let answer = service.rpc.get_basket(request).await.expect("refreshed").into_inner();
+    let compared = service.rpc.get_basket(request).await.expect("is compared").into_inner();
+    assert_eq!(service.api.get("/baskets/ann").await.1["total"].as_f64(), Some(60.12), "as it was");
+    let request = proto::RefreshBasketRequest { user_id: "ann".to_owned(), expected_version: None };
+    let answer = service.rpc.refresh_basket(request).await.expect("refreshed").into_inner();
+    assert_eq!(answer.changes, compared.changes);
     let kinds: Vec<_> = answer.changes.iter().map(|change| (change.product_id, change.kind())).collect();
     assert_eq!(kinds, [(1, Price), (2, Availability), (3, Gone)]);
     let price = &answer.changes[0];

@@ -113,6 +113,7 @@ impl GrpcOperation {
                 basket::UpdateItemRequest { user_id, product_id, quantity: 1, expected_version }.encode_to_vec()
             }
             "RemoveItem" => basket::RemoveItemRequest { user_id, product_id, expected_version }.encode_to_vec(),
+            "RefreshBasket" => basket::RefreshBasketRequest { user_id, expected_version }.encode_to_vec(),
             "ClearItems" => basket::ClearItemsRequest { user_id, expected_version }.encode_to_vec(),
             "CreateGuest" => basket::CreateGuestRequest::default().encode_to_vec(),
             "MergeBasket" => {

@@ -58,7 +58,22 @@ pub(crate) enum Target {
     Gone,
 }
 
-/// A basket and how it differed from the catalogue.
+/// Take out what was paid for.
+#[derive(Debug)]
+pub(crate) struct Subtract {
+    /// The event that says so; it takes effect once.
+    pub(crate) event: Uuid,
+    /// Whose basket.
+    pub(crate) user: UserId,
+    /// Which of his baskets was paid.
+    pub(crate) basket: Uuid,
+    /// By which payment.
+    pub(crate) payment: Uuid,
+    /// Products and units.
+    pub(crate) paid: Vec<(i64, u32)>,
+}
+
+/// A basket and how it differs from the catalogue.
 #[derive(Debug)]
 pub(crate) struct Refreshed {
     /// As stored now.
@@ -137,31 +152,25 @@ impl Commands {
         .await
     }
 
-    /// Takes out of basket `id` what was paid for, once per `event`; another basket of the same user stays as it is.
-    pub(crate) async fn subtract(
-        &self,
-        event: Uuid,
-        user: &UserId,
-        id: Uuid,
-        paid: &[(i64, u32)],
-    ) -> Result<(), Error> {
+    /// Takes out of a basket what was paid for, once per event; another basket of the same user stays as it is.
+    pub(crate) async fn subtract(&self, command: Subtract) -> Result<(), Error> {
+        let Subtract { event, user, basket: id, payment, paid } = command;
         let now = self.clock.now();
         let change = |slot: &mut Option<Basket>| {
-            let Some(basket) = slot.as_mut().filter(|basket| basket.id == id) else { return Ok(()) };
-            let before = basket.lines.clone();
-            basket.subtract(paid);
-            if basket.lines != before {
+            if let Some(basket) = slot.as_mut().filter(|basket| basket.id == id) {
+                basket.subtract(payment, &paid);
                 basket.touch(now, self.ttl);
             }
             Ok(())
         };
-        self.baskets.change(user, Some(event), &change).await.map(drop)
+        self.baskets.change(&user, Some(event), &change).await.map(drop)
     }
 
-    /// Compares every line with the catalogue, stores what changed and lists it. Nothing different: nothing written.
-    pub(crate) async fn refresh(&self, user: &UserId) -> Result<Refreshed, Error> {
+    /// Takes over what the catalogue says of every line, and lists it. Nothing different: nothing written.
+    pub(crate) async fn refresh(&self, user: &UserId, expected: &Expected) -> Result<Refreshed, Error> {
         let none = || Error::NoBasket(user.clone());
         let basket = self.baskets.get(user).await?.ok_or_else(none)?;
+        basket.expect(expected)?;
         if basket.lines.is_empty() {
             return Ok(Refreshed { basket, differences: Vec::new() });
         }
@@ -172,7 +181,7 @@ impl Commands {
         let differences = Mutex::new(Vec::new());
         let change = |slot: &mut Option<Basket>| {
             let basket = slot.as_mut().ok_or_else(none)?;
-            basket.expect(&Expected::default())?;
+            basket.expect(expected)?;
             let before = basket.lines.clone();
             let different = basket.refresh(&asked, &found)?;
             if basket.lines != before {

@@ -26,6 +26,9 @@ pub(crate) struct Basket {
     pub(crate) version: i64,
     /// Whose basket the lines are on their way to. Until they are there nobody changes them.
     pub(crate) merging_into: Option<UserId>,
+    /// The payment whose lines were last taken out. Whoever is asked to pay for this basket knows by it that what was paid
+    /// before has left.
+    pub(crate) cleared_by: Option<Uuid>,
 }
 
 /// One product in a basket.
@@ -100,6 +103,7 @@ impl Basket {
             expires_at: now + ttl,
             version,
             merging_into: None,
+            cleared_by: None,
         }
     }
 
@@ -168,8 +172,9 @@ impl Basket {
         self.lines.clear();
     }
 
-    /// Takes out what was paid for; what was added since stays, what is no longer there is no error.
-    pub(crate) fn subtract(&mut self, paid: &[(i64, u32)]) {
+    /// Takes out what `payment` paid for; what was added since stays, what is no longer there is no error.
+    pub(crate) fn subtract(&mut self, payment: Uuid, paid: &[(i64, u32)]) {
+        self.cleared_by = Some(payment);
         for &(product, units) in paid {
             self.lines.retain_mut(|line| {
                 if line.product != product {

@@ -1,4 +1,5 @@
-//! What the catalogue says about a basket that has been standing for a while.
+//! What the catalogue says about a basket that has been standing for a while: looked at as often as somebody asks, taken over
+//! only when its user says so.
 
 use std::collections::HashMap;
 

@@ -20,6 +20,8 @@ struct Document {
     lines: Vec<LineDocument>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     merging_into: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cleared_by: Option<Uuid>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +55,7 @@ pub(super) fn write(basket: &Basket) -> Result<String, Fault> {
         expires_at: millis(basket.expires_at),
         lines: lines.collect(),
         merging_into: basket.merging_into.as_ref().map(UserId::to_string),
+        cleared_by: basket.cleared_by,
     };
     serde_json::to_string(&document).map_err(Fault::internal)
 }
@@ -80,6 +83,7 @@ pub(super) fn read(user: &UserId, text: &str) -> Result<Basket, Fault> {
         expires_at: from_millis(document.expires_at),
         version: document.version,
         merging_into: document.merging_into.map(UserId::stored),
+        cleared_by: document.cleared_by,
     })
 }
 

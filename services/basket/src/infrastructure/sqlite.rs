@@ -30,6 +30,7 @@ struct BasketRow {
     updated_at: i64,
     expires_at: i64,
     merging_into: Option<String>,
+    cleared_by: Option<Uuid>,
 }
 
 #[derive(shop_sql::FromRow)]
@@ -64,6 +65,7 @@ impl BasketRow {
             expires_at: from_millis(self.expires_at),
             version: self.version,
             merging_into: self.merging_into.map(UserId::stored),
+            cleared_by: self.cleared_by,
         })
     }
 }
@@ -82,17 +84,17 @@ impl LineRow {
     }
 }
 
-const BASKET: &str = "SELECT id, currency, version, created_at, updated_at, expires_at, merging_into FROM baskets \
-    WHERE user_id = $1";
+const BASKET: &str = "SELECT id, currency, version, created_at, updated_at, expires_at, merging_into, cleared_by \
+    FROM baskets WHERE user_id = $1";
 const LINES: &str = "SELECT id, product_id, name, quantity, price, category, created_at FROM basket_items \
     WHERE basket_id = $1 ORDER BY rowid";
 const DELETE_BASKET: &str = "DELETE FROM baskets WHERE id = $1";
 const DELETE_LINE: &str = "DELETE FROM basket_items WHERE id = $1";
 const PUT_BASKET: &str = "INSERT INTO baskets \
-    (id, user_id, total, currency, version, created_at, updated_at, expires_at, merging_into) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET total = excluded.total, \
+    (id, user_id, total, currency, version, created_at, updated_at, expires_at, merging_into, cleared_by) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET total = excluded.total, \
     currency = excluded.currency, version = excluded.version, updated_at = excluded.updated_at, \
-    expires_at = excluded.expires_at, merging_into = excluded.merging_into";
+    expires_at = excluded.expires_at, merging_into = excluded.merging_into, cleared_by = excluded.cleared_by";
 const PUT_LINE: &str = "INSERT INTO basket_items \
     (id, basket_id, product_id, name, quantity, price, subtotal, category, created_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET name = excluded.name, \
@@ -121,7 +123,7 @@ async fn save<C: Connection>(conn: &mut C, before: Option<&Basket>, after: Optio
 }
 
 /// The parameters of [`PUT_BASKET`].
-fn basket_values<'a>(basket: &'a Basket, currency: &'a Currency) -> [Value<'a>; 9] {
+fn basket_values<'a>(basket: &'a Basket, currency: &'a Currency) -> [Value<'a>; 10] {
     [
         Value::Id(basket.id),
         Value::Text(basket.user.as_str()),
@@ -132,6 +134,7 @@ fn basket_values<'a>(basket: &'a Basket, currency: &'a Currency) -> [Value<'a>; 
         Value::Int(millis(basket.updated_at)),
         Value::Int(millis(basket.expires_at)),
         Value::Maybe(basket.merging_into.as_ref().map(UserId::as_str)),
+        Value::MaybeId(basket.cleared_by),
     ]
 }
 

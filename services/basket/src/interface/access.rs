@@ -22,6 +22,7 @@ pub(crate) const ACCESS: &[Rule] = &[
         .or_else(missing),
     Rule::new("DELETE /baskets/{user_id}/items/{product_id}", "shop.basket.v1.BasketService/RemoveItem", CHANGE)
         .or_else(missing),
+    Rule::new("POST /baskets/{user_id}/refresh", "shop.basket.v1.BasketService/RefreshBasket", CHANGE).or_else(missing),
     Rule::new("POST /baskets/{user_id}/merge", "shop.basket.v1.BasketService/MergeBasket", CHANGE).or_else(missing),
 ];
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shop_events::{Envelope, Event, HandleError, Handler, Subscription, Topic};
 
-use crate::application::Commands;
+use crate::application::{Commands, Subtract};
 use crate::domain::UserId;
 
 /// What is listened to, with the name of the task that does.
@@ -26,7 +26,8 @@ impl Handler for Clearing {
             .user_id
             .parse()
             .map_err(|error| HandleError::Rejected(format!("user_id of the event: {error}").into()))?;
-        let paid: Vec<(i64, u32)> = cleared.lines.iter().map(|line| (line.product_id, line.quantity)).collect();
-        self.0.subtract(envelope.id, &user, cleared.basket_id, &paid).await.map_err(HandleError::of)
+        let paid = cleared.lines.iter().map(|line| (line.product_id, line.quantity)).collect();
+        let (event, basket, payment) = (envelope.id, cleared.basket_id, cleared.payment_id);
+        self.0.subtract(Subtract { event, user, basket, payment, paid }).await.map_err(HandleError::of)
     }
 }

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::Api;
 use super::fields::Fields;
-use crate::application::{AddItem, Merge, SetQuantity};
+use crate::application::{AddItem, Merge, Refreshed, SetQuantity};
 use crate::domain::{Basket, Difference, Error, Expected, Finding, Line, UserId};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -43,12 +43,10 @@ impl BasketService for BasketGrpc {
     async fn get_basket(&self, request: Request<proto::GetBasketRequest>) -> Answer<proto::GetBasketResponse> {
         let request = request.into_inner();
         let user = user(&request.user_id)?;
-        let (basket, differences) = if request.refresh {
-            may_refresh(&user)?;
-            let refreshed = self.0.commands.refresh(&user).await.map_err(status)?;
-            (refreshed.basket, refreshed.differences)
+        let Refreshed { basket, differences } = if request.refresh {
+            self.0.queries.compared(&user).await.map_err(status)?
         } else {
-            (self.0.queries.basket(&user).await.map_err(status)?, Vec::new())
+            Refreshed { basket: self.0.queries.basket(&user).await.map_err(status)?, differences: Vec::new() }
         };
         let changes = differences.into_iter().map(Into::into).collect();
         Ok(Response::new(proto::GetBasketResponse { basket: Some((&basket).into()), changes }))
@@ -123,6 +121,22 @@ impl BasketService for BasketGrpc {
         Ok(Response::new(proto::ClearItemsResponse { basket: Some((&basket).into()) }))
     }
 
+    async fn refresh_basket(
+        &self,
+        request: Request<proto::RefreshBasketRequest>,
+    ) -> Answer<proto::RefreshBasketResponse> {
+        let key = key(&request);
+        let request = request.into_inner();
+        let (user, expected) = (user(&request.user_id)?, request.expected_version.into());
+        let call = Call::new("RefreshBasket", key, || Ok(json!({ "user_id": user.as_str() })))?;
+        once(&self.0.keys, call, async |_| {
+            let refreshed = self.0.commands.refresh(&user, &expected).await.map_err(status)?;
+            let changes = refreshed.differences.into_iter().map(Into::into).collect();
+            Ok(proto::RefreshBasketResponse { basket: Some((&refreshed.basket).into()), changes })
+        })
+        .await
+    }
+
     async fn merge_basket(&self, request: Request<proto::MergeBasketRequest>) -> Answer<proto::MergeBasketResponse> {
         let key = key(&request);
         let request = request.into_inner();
@@ -151,12 +165,6 @@ fn named(text: &str) -> Result<UserId, Status> {
     fields.user(text).ok_or_else(|| status(fields.fault()))
 }
 
-/// A refresh writes: of people, only the basket's own user has it done.
-fn may_refresh(user: &UserId) -> Result<(), Status> {
-    let is_others = Caller::current().user().is_some_and(|name| name != user.as_str());
-    if is_others { Err(status(Fault::from(Refusal::Forbidden))) } else { Ok(()) }
-}
-
 /// Of somebody else's basket is heard what is heard of one that is not there.
 fn own(user: UserId) -> Result<UserId, Status> {
     if Caller::current().reaches(user.as_str()) { Ok(user) } else { Err(status(Error::NoBasket(user))) }
@@ -175,6 +183,7 @@ impl From<&Basket> for proto::Basket {
             updated_at: Some(timestamp(basket.updated_at)),
             expires_at: Some(timestamp(basket.expires_at)),
             version: basket.version,
+            cleared_by: basket.cleared_by.map(|id| id.to_string()),
         }
     }
 }

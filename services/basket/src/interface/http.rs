@@ -13,7 +13,7 @@ use shop_identity::{Caller, Refusal};
 use shop_web::idempotency::Canonical;
 use shop_web::{About, Path, Problem, StrictJson, describe, etag, idempotency, precondition, schema};
 
-use self::view::{BasketView, GuestView, MergedView, UnitsOfLine};
+use self::view::{BasketView, ChangedView, GuestView, UnitsOfLine};
 use super::Api;
 use super::fields::Fields;
 use crate::application::{AddItem, Merge, SetQuantity};
@@ -33,13 +33,16 @@ pub(crate) const ABOUT: About = About {
 pub(crate) fn routes(api: &Api) -> Router {
     let making = idempotency::hoop::<StrictJson<NewBasket>>(api.keys.clone());
     let adding = idempotency::hoop::<StrictJson<NewItem>>(api.keys.clone());
+    let refreshing = idempotency::hoop::<()>(api.keys.clone());
     let merging = idempotency::hoop::<StrictJson<GuestToMerge>>(api.keys.clone());
     let items = Router::with_path("items")
         .delete(api.clear())
         .push(Router::new().hoop(adding).post(api.add_item()))
         .push(Router::with_path("{product_id}").put(api.set_quantity()).delete(api.remove_item()));
+    let refresh = Router::with_path("refresh").hoop(refreshing).post(api.refresh());
     let merge = Router::with_path("merge").hoop(merging).post(api.merge());
-    let basket = Router::with_path("{user_id}").get(api.show()).delete(api.delete()).push(items).push(merge);
+    let basket =
+        Router::with_path("{user_id}").get(api.show()).delete(api.delete()).push(items).push(refresh).push(merge);
     let baskets = Router::with_path("baskets").push(Router::new().hoop(making).post(api.create())).push(basket);
     Router::new().push(Router::with_path("guests").post(api.start_guest())).push(baskets)
 }
@@ -199,6 +202,27 @@ impl Api {
         Ok(())
     }
 
+    /// Takes over what the catalogue says now, and lists it.
+    ///
+    /// Prices and names move, what is no longer sold goes; a line that asks for more than there is stays as it is. A checkout charges
+    /// what the basket says: it answers `basket_changed` until the basket was refreshed.
+    #[craft(endpoint(
+        operation_id = "refreshBasket",
+        tags("baskets"),
+        responses(
+            (status_code = 200, description = "The basket, and what was not as it is now", body = ChangedView),
+            (status_code = 404, description = "`basket_not_found`"),
+            (status_code = 409, description = "`total_out_of_range`"),
+            (status_code = 503, description = "`product_unavailable`, `basket_contended`")),
+        parameters(("Idempotency-Key" = Option<String>, Header)),
+    ))]
+    async fn refresh(&self, user_id: Path<UserId>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
+        let refreshed = self.commands.refresh(&user_id.0, &precondition::of(req)?).await?;
+        etag::set(res, refreshed.basket.version);
+        res.render(Json(ChangedView::from(&refreshed)));
+        Ok(())
+    }
+
     /// Puts what a guest has into the basket of who he turned out to be; the guest's is gone then.
     ///
     /// Takes the token of each: the guest's is in the body. The same product adds up, to what is available and a line holds;
@@ -207,7 +231,7 @@ impl Api {
         operation_id = "mergeBasket",
         tags("baskets"),
         responses(
-            (status_code = 200, description = "The basket, and what was not taken over as it was", body = MergedView),
+            (status_code = 200, description = "The basket, and what was not taken over as it was", body = ChangedView),
             (status_code = 403, description = "`forbidden`: the basket is a guest's"),
             (status_code = 404, description = "`basket_not_found`: of somebody else's"),
             (status_code = 409, description = "`currency_mismatch`, `basket_full`, `total_out_of_range`"),
@@ -225,7 +249,7 @@ impl Api {
         let guest = self.guest(&body.0.guest_token, &user).await?;
         let merged = self.commands.merge(Merge { user, guest, expected }).await?;
         etag::set(res, merged.basket.version);
-        res.render(Json(MergedView::from(&merged)));
+        res.render(Json(ChangedView::from(&merged)));
         Ok(())
     }
 

@@ -6,13 +6,14 @@ use proptest::test_runner::{Config, TestRunner};
 use super::*;
 
 /// Every path of the service, as its document writes them.
-const PATHS: [&str; 6] = [
+const PATHS: [&str; 7] = [
     "/guests",
     "/baskets",
     "/baskets/{user_id}",
     "/baskets/{user_id}/items",
     "/baskets/{user_id}/items/{product_id}",
     "/baskets/{user_id}/merge",
+    "/baskets/{user_id}/refresh",
 ];
 
 /// Every member that a body may have; `any_body` makes bodies of them.

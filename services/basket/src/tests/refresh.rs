@@ -1,4 +1,4 @@
-//! Refreshing a basket, and events that take out what was paid for.
+//! Comparing and refreshing a basket, and events that take out what was paid for.
 
 use std::sync::Arc;
 
@@ -7,8 +7,15 @@ use uuid::Uuid;
 
 use super::*;
 use crate::application::Commands;
-use crate::domain::Finding;
+use crate::application::Refreshed;
+use crate::domain::{Difference, Error, Expected, Finding};
 use crate::interface;
+
+impl Stage {
+    async fn refresh(&self, user: &str) -> Result<Refreshed, Error> {
+        self.commands.refresh(&user.parse().expect("a user"), &Expected::default()).await
+    }
+}
 
 #[tokio::test]
 async fn a_refresh_stores_what_changed_in_one_look_up() {
@@ -17,8 +24,7 @@ async fn a_refresh_stores_what_changed_in_one_look_up() {
         stage.post("/baskets/ann/items", &format!(r#"{{"product_id":{product},"quantity":2}}"#)).await;
     }
     let before = stage.get("/baskets/ann").await;
-    let ann = "ann".parse().expect("a user");
-    let same = stage.commands.refresh(&ann).await.expect("refreshed");
+    let same = stage.refresh("ann").await.expect("refreshed");
     assert_eq!(same.differences, []);
     assert_eq!(stage.get("/baskets/ann").await, before, "nothing different, nothing written");
 
@@ -28,7 +34,7 @@ async fn a_refresh_stores_what_changed_in_one_look_up() {
     stage.shelf.take_out(4);
     stage.clock.advance(Duration::from_mins(1));
     let calls = stage.shelf.calls();
-    let refreshed = stage.commands.refresh(&ann).await.expect("refreshed");
+    let refreshed = stage.refresh("ann").await.expect("refreshed");
     assert_eq!(stage.shelf.calls(), calls + 1);
     let kinds: Vec<_> = refreshed.differences.iter().map(|d| (d.product, d.finding)).collect();
     assert!(matches!(
@@ -39,18 +45,44 @@ async fn a_refresh_stores_what_changed_in_one_look_up() {
     assert_eq!(after.lines(), [(1, 2), (2, 2), (3, 2)]);
     assert_eq!(after.json()["updated_at"], "2026-01-02T12:01:00.000Z");
 
-    let again = stage.commands.refresh(&ann).await.expect("refreshed");
+    let again = stage.refresh("ann").await.expect("refreshed");
     assert_eq!(again.differences.len(), 1, "what is short stays short: {:?}", again.differences);
     assert_eq!(stage.get("/baskets/ann").await, after);
 }
 
 #[tokio::test]
+async fn a_buyer_is_told_of_a_new_price_as_often_as_anybody_asks_until_he_takes_it_over() {
+    let stage = Stage::new().await;
+    stage.post("/baskets/ann/items", r#"{"product_id":1,"quantity":2}"#).await;
+    let seen = stage.get("/baskets/ann").await;
+    stage.shelf.set(1, |product| product.price.minor = 1500);
+    for _ in 0..3 {
+        let compared = stage.queries.compared(&"ann".parse().expect("a user")).await.expect("is compared");
+        assert!(matches!(compared.differences[..], [Difference { finding: Finding::Price { .. }, .. }]));
+        assert_eq!(compared.basket.lines[0].price.minor, 1001, "as he saw it");
+    }
+    assert_eq!(stage.get("/baskets/ann").await, seen, "nothing is written");
+
+    let headers = [("if-match", "\"1\"")];
+    let late = stage.call(Method::POST, "/baskets/ann/refresh", &headers, None).await;
+    assert_eq!((late.status, stage.get("/baskets/ann").await), (412, seen.clone()), "not what he has in front of him");
+    let taken = stage.post("/baskets/ann/refresh", "").await;
+    assert_eq!((taken.status, &taken.json()["changes"][0]["change"]), (200, &"price".into()));
+    assert_eq!(taken.json()["changes"][0]["new_price"], 15.0);
+    let now = stage.get("/baskets/ann").await;
+    assert_eq!((&taken.json()["basket"], taken.etag), (&now.json(), now.etag.clone()));
+    assert_eq!(now.json()["version"].as_i64(), seen.json()["version"].as_i64().map(|version| version + 1));
+    let compared = stage.queries.compared(&"ann".parse().expect("a user")).await.expect("is compared");
+    assert_eq!(compared.differences, []);
+    assert_eq!(stage.post("/baskets/bob/refresh", "").await.status, 404);
+}
+
+#[tokio::test]
 async fn a_refresh_of_nothing_asks_nobody() {
     let stage = Stage::new().await;
-    let ann = "ann".parse().expect("a user");
-    assert!(stage.commands.refresh(&ann).await.is_err());
+    assert!(stage.refresh("ann").await.is_err());
     stage.post("/baskets", r#"{"user_id":"ann"}"#).await;
-    assert_eq!(stage.commands.refresh(&ann).await.expect("refreshed").differences, []);
+    assert_eq!(stage.refresh("ann").await.expect("refreshed").differences, []);
     assert_eq!(stage.shelf.calls(), 0);
 }
 
@@ -91,6 +123,9 @@ async fn what_was_paid_leaves_once_and_what_came_since_stays() {
         handler.handle(&event).await.expect("applied");
     }
     assert_eq!(stage.get("/baskets/ann").await.lines(), [(1, 3)]);
+    let Event::BasketCleared(cleared) = &event.event else { unreachable!("made so") };
+    let basket = stage.queries.basket(&"ann".parse().expect("a user")).await.expect("is there");
+    assert_eq!(basket.cleared_by, Some(cleared.payment_id), "who pays next knows that it has left");
 }
 
 #[tokio::test]

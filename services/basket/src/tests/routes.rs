@@ -39,7 +39,8 @@ async fn a_basket_is_filled_changed_and_emptied() {
     "currency":"USD",
     "created_at":"2026-01-02T12:00:00.000Z",
     "updated_at":"2026-01-02T12:01:00.000Z",
-    "expires_at":"2026-01-03T12:01:00.000Z"}
+    "expires_at":"2026-01-03T12:01:00.000Z",
+    "version":1767355200003}
     "#);
     assert_eq!(stage.get("/baskets/ann").await.text, filled.text);
 
@@ -61,7 +62,8 @@ async fn a_basket_is_filled_changed_and_emptied() {
     "currency":"USD",
     "created_at":"2026-01-02T12:00:00.000Z",
     "updated_at":"2026-01-02T12:01:00.000Z",
-    "expires_at":"2026-01-03T12:01:00.000Z"}
+    "expires_at":"2026-01-03T12:01:00.000Z",
+    "version":1767355200008}
     "#);
     let gone = stage.delete("/baskets/ann").await;
     assert_eq!((gone.status, gone.text.as_str()), (204, ""));
@@ -272,7 +274,7 @@ async fn the_interface_describes_itself() {
         })
         .filter(|call| call.contains("/baskets"))
         .collect();
-    assert_eq!(calls.len(), 8, "{calls:?}");
+    assert_eq!(calls.len(), 9, "{calls:?}");
     assert!(document["components"]["schemas"]["Basket"]["properties"]["expires_at"].is_object(), "{document:#}");
 }
 

@@ -184,9 +184,9 @@ async fn support_and_payment_read_any_basket_and_change_none() {
     let keeper = service.token("kim", &[Role::Catalogue, Role::Operator]);
     let _ = service.get(&keeper, "/baskets/ada").await.problem(404, "basket_not_found");
 
-    let refresh = proto::GetBasketRequest { refresh: true, ..basket_of("ada") };
-    let refused = service.running.rpc.get_basket(of(&support, refresh)).await.expect_err("it writes");
-    assert_eq!(code(&refused), (Code::PermissionDenied, "forbidden".to_owned()));
+    let refresh = proto::RefreshBasketRequest { user_id: "ada".to_owned(), expected_version: None };
+    let refused = service.running.rpc.refresh_basket(of(&support, refresh)).await.expect_err("it writes");
+    assert_eq!(code(&refused), (Code::NotFound, "basket_not_found".to_owned()));
     let read = service.running.rpc.get_basket(of(&support, basket_of("ada"))).await.expect("is read").into_inner();
     assert_eq!(read.basket.expect("a basket").item_count, 2);
 

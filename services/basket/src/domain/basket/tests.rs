@@ -117,8 +117,9 @@ fn paid_units_leave_and_what_was_added_since_stays() {
         for (id, quantity) in [(1, 2), (2, 3), (3, 1)] {
             add(&mut basket, &product(id, 100), quantity).expect("added");
         }
-        basket.subtract(&paid);
+        basket.subtract(Uuid::from_u128(7), &paid);
         assert_eq!(lines(&basket), left, "{paid:?}");
+        assert_eq!(basket.cleared_by, Some(Uuid::from_u128(7)));
     }
 }
 
@@ -226,7 +227,7 @@ proptest! {
                 Step::Add(product, quantity) => add(&mut next, &product, quantity.get()),
                 Step::Set(product, quantity) => next.set_quantity(&product, quantity),
                 Step::Remove(product) => next.remove(product),
-                Step::Subtract(paid) => { next.subtract(&paid); Ok(()) }
+                Step::Subtract(paid) => { next.subtract(Uuid::nil(), &paid); Ok(()) }
                 Step::Refresh(found) => {
                     let asked: Vec<i64> = next.lines.iter().map(|line| line.product).collect();
                     next.refresh(&asked, &found).map(drop)

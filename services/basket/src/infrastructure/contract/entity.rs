@@ -41,18 +41,21 @@ fn full(user: &UserId, now: OffsetDateTime) -> Basket {
         expires_at: now + Duration::from_hours(1),
         version: 5,
         merging_into: Some(super::user("grace")),
+        cleared_by: Some(Uuid::from_u128(78)),
     };
-    let Basket { id, user, lines, created_at, updated_at, expires_at, version, merging_into } = &full;
+    let Basket { id, user, lines, created_at, updated_at, expires_at, version, merging_into, cleared_by } = &full;
     let new = Basket::new(Uuid::nil(), super::user("nobody"), now, super::TTL);
     assert!(*id != new.id && *user != new.user && *lines != new.lines && full.currency() != new.currency());
     assert!(*created_at != new.created_at && *updated_at != new.updated_at && *expires_at != new.expires_at);
     assert!(*version != new.version && *merging_into != new.merging_into);
+    assert!(*cleared_by != new.cleared_by);
     full
 }
 
 /// Changes whatever may change.
 fn alter(basket: &mut Basket) {
-    let Basket { id: _, user: _, lines, created_at: _, updated_at, expires_at, version, merging_into } = basket;
+    let Basket { id: _, user: _, lines, created_at: _, updated_at, expires_at, version, merging_into, cleared_by } =
+        basket;
     for one in lines {
         let Line { id: _, product: _, name, quantity, price, category, created_at: _ } = one;
         name.push_str(", green");
@@ -64,6 +67,7 @@ fn alter(basket: &mut Basket) {
     *expires_at += Duration::from_secs(2);
     *version += 3;
     *merging_into = None;
+    *cleared_by = Some(Uuid::from_u128(79));
 }
 
 async fn put(stage: &Stage, basket: &Basket) {

@@ -12,6 +12,7 @@ describe! {
     AccessToken(String) = describe::string(1..=8192).example("eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJndWVzdC0xIn0.c2ln");
     TokenType(&'static str) = describe::names(["Bearer"]);
     Seconds(u64) = describe::integer(1..=i64::MAX).example(86400);
+    Version(i64) = describe::integer(1..=i64::MAX).example(1_767_355_200_001_i64);
     Units(i64) = describe::integer(0..=i64::MAX).example(1);
     ChangeName(&'static str) = describe::names(["price", "name", "availability", "gone"])
         .description("What is different") => "BasketChangeKind";
@@ -44,6 +45,8 @@ pub(crate) struct BasketView {
     updated_at: describe::Time,
     /// When it is gone unless it is changed before.
     expires_at: describe::Time,
+    /// Grows with every change: the number in the `ETag`, and what `POST /payments` takes as `basket_version`.
+    version: Version,
 }
 
 /// One product in a basket.
@@ -82,18 +85,19 @@ pub(crate) struct GuestView {
     expires_in: Seconds,
 }
 
-/// A shopper's basket after a guest's was merged into it.
+/// A basket after it was refreshed, or a guest's was merged into it.
 #[derive(Debug, Serialize, ToSchema)]
-#[salvo(schema(name = "MergedBasket"))]
-pub(crate) struct MergedView {
+#[salvo(schema(name = "ChangedBasket"))]
+pub(crate) struct ChangedView {
     /// As it is now.
     basket: BasketView,
-    /// What of the guest's basket was not taken over as it was. Empty when the merge was done before.
+    /// What is not as it was before; of a merge, what of the guest's basket was not taken over as it was. Empty when it was done
+    /// before.
     #[salvo(schema(max_items = 200))]
     changes: Vec<ChangeView>,
 }
 
-/// One thing that was not taken over as it was.
+/// One thing that is not as it was.
 #[derive(Debug, Serialize, ToSchema)]
 #[salvo(schema(name = "BasketChange"))]
 pub(crate) struct ChangeView {
@@ -101,16 +105,16 @@ pub(crate) struct ChangeView {
     product_id: describe::ProductId,
     /// Its name.
     name: ProductName,
-    /// `availability`: cut to what can be bought and a line holds; `gone`: left out, for it is no longer sold or does not fit;
-    /// `price`: it is another than the guest saw.
+    /// `price`, `name`: another than before. `availability`: less can be bought than the line asks for; a refresh leaves the line as
+    /// it is, a merge cuts it. `gone`: left out, for it is no longer sold or does not fit.
     change: ChangeName,
-    /// The price that the guest saw, of `price`.
+    /// The price before, of `price`.
     old_price: Option<describe::Amount>,
     /// The price now, of `price`.
     new_price: Option<describe::Amount>,
-    /// Units that both baskets had.
+    /// Units that the line asks for; of a merge, those that both baskets had.
     quantity: Units,
-    /// Units that the basket can hold.
+    /// Units that can be bought now.
     available_quantity: Units,
 }
 
@@ -125,10 +129,10 @@ impl From<Guest> for GuestView {
     }
 }
 
-impl From<&Refreshed> for MergedView {
-    fn from(merged: &Refreshed) -> Self {
-        let changes = merged.differences.iter().map(ChangeView::from).collect();
-        Self { basket: (&merged.basket).into(), changes }
+impl From<&Refreshed> for ChangedView {
+    fn from(refreshed: &Refreshed) -> Self {
+        let changes = refreshed.differences.iter().map(ChangeView::from).collect();
+        Self { basket: (&refreshed.basket).into(), changes }
     }
 }
 
@@ -164,6 +168,7 @@ impl From<&Basket> for BasketView {
             created_at: basket.created_at.into(),
             updated_at: basket.updated_at.into(),
             expires_at: basket.expires_at.into(),
+            version: basket.version.into(),
         }
     }
 }
