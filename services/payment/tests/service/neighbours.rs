@@ -107,6 +107,13 @@ impl BasketService for Neighbours {
         Err(Status::unimplemented(""))
     }
 
+    async fn refresh_basket(
+        &self,
+        _: Request<basket::RefreshBasketRequest>,
+    ) -> Result<Response<basket::RefreshBasketResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn merge_basket(
         &self,
         _: Request<basket::MergeBasketRequest>,
