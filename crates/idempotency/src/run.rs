@@ -1,13 +1,17 @@
-//! What becomes of a request with a key: it runs, is answered again, or is refused.
+//! A request that holds its key.
 
+use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use shop_fault::{Fault, Kind};
-use shop_identity::Caller;
 use uuid::Uuid;
 
-use crate::{Begin, Fingerprint, Key, Store, Stored};
+use crate::keys::Keys;
+use crate::{Claim, Lease, Stored};
+
+tokio::task_local! {
+    static CURRENT: Run;
+}
 
 /// A request that is not refused.
 pub enum Begun {
@@ -17,69 +21,82 @@ pub enum Begun {
     Replay(Stored),
 }
 
-/// Takes `key`, which is the caller's alone, for the request of that fingerprint. Refused while another request holds it, when it was used for something
-/// else, and when the store is away.
-pub async fn begin(store: &Arc<dyn Store>, key: Key, fingerprint: &Fingerprint) -> Result<Begun, Fault> {
-    let key = key.within(&Caller::current().key_space());
-    let begun = store.begin(key.as_str(), fingerprint).await.map_err(|error| {
-        Fault::new(Kind::Unavailable, "store_unavailable", "the store of idempotency keys is not available")
-            .with_source(error)
-    })?;
-    match begun {
-        Begin::Run { operation } => Ok(Begun::Run(Run { store: store.clone(), key: Some(key), operation })),
-        Begin::Replay(answer) => Ok(Begun::Replay(answer)),
-        Begin::InFlight => Err(Fault::new(
-            Kind::Busy,
-            "idempotency_in_flight",
-            "a request with this idempotency key is still running; try again",
-        )
-        .with_retry_after(Duration::from_secs(1))),
-        Begin::Mismatch => Err(Fault::new(
-            Kind::Invalid,
-            "idempotency_key_reused",
-            "this idempotency key was used for another request",
-        )),
-    }
-}
+/// A key held by this request and what goes on for it ([`following`]). When all of them are gone and none has ended it (the
+/// caller went away, the deadline passed), the key is let go.
+#[derive(Clone)]
+pub struct Run(Arc<Held>);
 
-/// A key held by this request. Dropped before its end (the caller went away, the deadline passed), it lets the key go.
-pub struct Run {
-    store: Arc<dyn Store>,
-    /// Until the end.
-    key: Option<Key>,
+struct Held {
+    keys: Keys,
+    claim: Claim,
+    lease: Lease,
     operation: Uuid,
+    /// Whether nothing was done under the operation's id before this run.
+    fresh: bool,
+    began: AtomicBool,
+    ended: AtomicBool,
 }
 
-impl Run {
-    /// The id of what the request makes.
-    pub fn operation(&self) -> Uuid {
-        self.operation
-    }
+/// Notes that what is done here has an effect from now on; the stores say so when they have committed. Does nothing for a
+/// request without a key.
+pub fn began() {
+    CURRENT.try_with(|run| run.0.began.store(true, Ordering::Release)).ok();
+}
 
-    /// Keeps the answer; without one that may be kept, lets the key go.
-    pub async fn end(mut self, answer: Option<Stored>) {
-        let Some(key) = &self.key else { return };
-        let kept = match &answer {
-            Some(answer) => self.store.finish(key.as_str(), answer).await,
-            None => self.store.abandon(key.as_str()).await,
-        };
-        self.key = None;
-        if let Err(error) = kept {
-            // The effect stands; a repeat runs again under the same operation id and finds it.
-            tracing::warn!(error = %error, "the answer to an idempotency key could not be stored");
+/// `work` as a part of the run at hand, though on a task of its own: while it goes on, the run's key stays held.
+pub fn following<F: Future + Send>(work: F) -> impl Future<Output = F::Output> + Send {
+    let current = CURRENT.try_with(Clone::clone).ok();
+    async move {
+        match current {
+            Some(run) => run.scope(work).await,
+            None => work.await,
         }
     }
 }
 
-impl Drop for Run {
+impl Run {
+    pub(crate) fn new(keys: Keys, claim: Claim, lease: Lease, operation: Uuid, fresh: bool) -> Self {
+        let (began, ended) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self(Arc::new(Held { keys, claim, lease, operation, fresh, began, ended }))
+    }
+
+    /// The id of what the request makes.
+    pub fn operation(&self) -> Uuid {
+        self.0.operation
+    }
+
+    /// Does the request's work.
+    pub async fn scope<F: Future>(&self, work: F) -> F::Output {
+        CURRENT.scope(self.clone(), work).await
+    }
+
+    /// Keeps the answer of a request that was done.
+    pub async fn done(self, answer: Stored) {
+        self.0.ended.store(true, Ordering::Release);
+        self.0.keys.keep(&self.0.claim, self.0.lease.clone(), answer).await;
+    }
+
+    /// Ends with a refusal that a repeat would meet again. It is kept if the request had begun; else the key is free for
+    /// another request, such as this one without its mistake.
+    pub async fn refused(self, answer: Stored) {
+        if self.0.began.load(Ordering::Acquire) {
+            return self.done(answer).await;
+        }
+        self.0.ended.store(true, Ordering::Release);
+        self.0.keys.let_go(self.0.lease.clone(), self.0.fresh).await;
+    }
+
+    /// Ends without an answer to keep: the next request with the key runs, under the same operation id.
+    pub async fn failed(self) {
+        self.0.ended.store(true, Ordering::Release);
+        self.0.keys.let_go(self.0.lease.clone(), false).await;
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
-        let Some(key) = self.key.take() else { return };
-        let store = self.store.clone();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
-            if let Err(error) = store.abandon(key.as_str()).await {
-                tracing::warn!(error = %error, "an idempotency key stays taken until its lease ends");
-            }
-        });
+        if !*self.ended.get_mut() {
+            self.keys.dropped(self.lease.clone());
+        }
     }
 }

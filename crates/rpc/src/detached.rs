@@ -9,7 +9,7 @@ use shop_telemetry::context;
 use tokio::sync::oneshot;
 
 /// Runs `work` to its end, also when the client that waits for it hangs up: a command that charges must not stop
-/// between the charge and the note of it. Keeps the request's context and caller.
+/// between the charge and the note of it. Keeps the request's context, its caller and its idempotency key.
 pub async fn detached<T, F>(tasks: &Tasks, work: F) -> Result<T, Fault>
 where
     T: Send + 'static,
@@ -17,7 +17,7 @@ where
 {
     let (answer, answered) = oneshot::channel();
     let context = context::current();
-    let work = Caller::current().calls(work);
+    let work = shop_idempotency::following(Caller::current().calls(work));
     let work = async move {
         let done = match context {
             Some(context) => context::scope(context, work).await,

@@ -1,13 +1,13 @@
 //! `idempotency_key` over gRPC: the same store and the same rules as the HTTP header.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use prost::Message;
 use serde_json::Value;
 use shop_clock::SharedClock;
-use shop_fault::Fault;
-use shop_idempotency::{Begun, Fingerprint, Key, Store, Stored};
+use shop_fault::{Fault, Kind};
+use shop_idempotency::{Begun, Fingerprint, Key, Keys, Stored};
+use shop_input::Id;
 use shop_runtime::Tasks;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status};
@@ -27,9 +27,15 @@ pub struct Call {
     pub bytes: Vec<u8>,
 }
 
-/// The key in the metadata, for callers that set it alike for all calls.
-pub fn key<T>(request: &Request<T>) -> Option<String> {
-    request.metadata().get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned)
+/// The key in the metadata, for callers that set it alike for all calls. Two keys, and what is none, are refused.
+pub fn key<T>(request: &Request<T>) -> Result<Option<String>, Status> {
+    let mut sent = request.metadata().get_all("idempotency-key").iter();
+    let Some(value) = sent.next() else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| Key::read(text).is_some() && sent.next().is_none());
+    text.map(|text| Some(text.to_owned())).ok_or_else(|| {
+        let detail = format!("send one idempotency-key of {}", Key::FORM);
+        status(Fault::new(Kind::Malformed, "invalid_idempotency_key", detail))
+    })
 }
 
 impl Call {
@@ -43,8 +49,8 @@ impl Call {
         Ok(Self { method, key, asked, bytes: Vec::new() })
     }
 
-    /// A key belongs to the door it came in by: an answer of the other one could not be given here, so the method
-    /// of a call and that of a request over HTTP are never the same.
+    /// A key belongs to the door it came in by: an answer of the other one could not be given here, so the fingerprints of a
+    /// call and of a request over HTTP are never the same.
     fn fingerprint(&self) -> Fingerprint {
         Fingerprint::new(self.method, &self.asked, [self.method.as_bytes(), &self.bytes])
     }
@@ -53,29 +59,30 @@ impl Call {
 /// Runs the calls of a service, each key once.
 #[derive(Clone)]
 pub struct Once {
-    store: Arc<dyn Store>,
+    keys: Keys,
     clock: SharedClock,
     tasks: Tasks,
 }
 
 impl Once {
-    /// Keys and answers are kept in `store`, `clock` makes ids for calls without a key, and `tasks` run.
-    pub fn new(store: Arc<dyn Store>, clock: SharedClock, tasks: Tasks) -> Self {
-        Self { store, clock, tasks }
+    /// Keys and answers are kept in `keys`, `clock` makes ids for calls without a key, and `tasks` run.
+    pub fn new(keys: Keys, clock: SharedClock, tasks: Tasks) -> Self {
+        Self { keys, clock, tasks }
     }
 
     /// Runs `work` under the operation id of the call's key, or under a new one without a key; a repeat gets the answer
-    /// of the first run. Failures that pass are not kept. Goes on to its end when the caller goes away.
+    /// of the first run. Failures that pass are not kept, nor refusals of what had not begun. Goes on to its end when the
+    /// caller goes away.
     pub async fn run<T, F, W>(&self, call: Call, work: W) -> Result<Response<T>, Status>
     where
         T: Message + Default + 'static,
         F: Future<Output = Result<T, Status>> + Send + 'static,
         W: FnOnce(Uuid) -> F + Send + 'static,
     {
-        let Self { store, clock, tasks } = self.clone();
+        let Self { keys, clock, tasks } = self.clone();
         let run = async move {
             match &call.key {
-                Some(key) => keyed(&store, key, &call, work).await,
+                Some(key) => keyed(&keys, key, &call, work).await,
                 None => work(clock.new_id()).await.map(Response::new),
             }
         };
@@ -85,47 +92,44 @@ impl Once {
 
 /// Runs `work` under the operation id of the call's key, or under none without a key; a repeat gets the answer of the first
 /// run. Unlike in [`Once`] it ends when its caller goes away, and lets go of the key: for work that may stop anywhere.
-pub async fn once<T, F, W>(store: &Arc<dyn Store>, call: Call, work: W) -> Result<Response<T>, Status>
+pub async fn once<T, F, W>(keys: &Keys, call: Call, work: W) -> Result<Response<T>, Status>
 where
     T: Message + Default,
     F: Future<Output = Result<T, Status>>,
     W: FnOnce(Option<Uuid>) -> F,
 {
     match &call.key {
-        Some(key) => keyed(store, key, &call, |operation| work(Some(operation))).await,
+        Some(key) => keyed(keys, key, &call, |operation| work(Some(operation))).await,
         None => work(None).await.map(Response::new),
     }
 }
 
-async fn keyed<T, F, W>(store: &Arc<dyn Store>, key: &str, call: &Call, work: W) -> Result<Response<T>, Status>
+async fn keyed<T, F, W>(keys: &Keys, key: &str, call: &Call, work: W) -> Result<Response<T>, Status>
 where
     T: Message + Default,
     F: Future<Output = Result<T, Status>>,
     W: FnOnce(Uuid) -> F,
 {
     let key: Key = shop_input::read("idempotency_key", key).map_err(|wrong| status(Fault::invalid(vec![wrong])))?;
-    let run = match shop_idempotency::begin(store, key, &call.fingerprint()).await.map_err(status)? {
+    let run = match keys.begin(call.method, key, call.fingerprint()).await.map_err(status)? {
         Begun::Run(run) => run,
         Begun::Replay(stored) => return replay(&stored),
     };
-    let answer = work(run.operation()).await;
-    run.end(stored(&answer)).await;
+    let answer = run.scope(work(run.operation())).await;
+    match &answer {
+        Ok(message) => run.done(Stored { status: 200, headers: Vec::new(), body: message.encode_to_vec() }).await,
+        Err(status) if is_passing(status.code()) => run.failed().await,
+        Err(status) => run.refused(stored(status)).await,
+    }
     answer.map(Response::new)
 }
 
-fn stored<T: Message>(answer: &Result<T, Status>) -> Option<Stored> {
-    match answer {
-        Ok(message) => Some(Stored { status: 200, headers: Vec::new(), body: message.encode_to_vec() }),
-        Err(status) if is_passing(status.code()) => None,
-        Err(status) => Some(Stored {
-            status: 400,
-            headers: vec![
-                ("grpc-status".to_owned(), i32::from(status.code()).to_string()),
-                ("grpc-message".to_owned(), status.message().to_owned()),
-            ],
-            body: status.details().to_vec(),
-        }),
-    }
+fn stored(status: &Status) -> Stored {
+    let headers = vec![
+        ("grpc-status".to_owned(), i32::from(status.code()).to_string()),
+        ("grpc-message".to_owned(), status.message().to_owned()),
+    ];
+    Stored { status: 400, headers, body: status.details().to_vec() }
 }
 
 /// Failures that a repeat may not meet again: ours, and what somebody else is at.

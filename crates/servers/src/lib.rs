@@ -4,7 +4,6 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use salvo::{Router, Service};
 use shop_config::{Grpc, Http};
@@ -101,12 +100,6 @@ impl Servers {
         let grpc = shop_rpc::serve(listener, calls, parts, shutdown);
         tokio::try_join!(http, grpc).map(|_| ())
     }
-}
-
-/// How long a request may hold its idempotency key: longer than any may take, so that a key is free again only when
-/// its request is over.
-pub fn lease(timeouts: impl IntoIterator<Item = shop_config::Duration>) -> Duration {
-    timeouts.into_iter().map(shop_config::Duration::get).max().unwrap_or_default() * 2
 }
 
 /// The health of a service, with the two checks that all have: `store`, without which none can work, and `bus`, without

@@ -1,120 +1,154 @@
 //! Idempotency keys in a service's own store, on all three engines.
 
-use std::time::Duration;
+use std::borrow::Cow;
 
 use async_trait::async_trait;
 use shop_clock::{SharedClock, millis};
-use shop_idempotency::{Begin, BoxError, Fingerprint, KEEP, LEASE, Stored};
+use shop_idempotency::{Begin, BoxError, Claim, KEEP, LEASE, Lease, Stored};
 
 use crate::store::{with_reader, with_writer};
-use crate::tables::{Answer, Attempt, Finished, Tables};
+use crate::tables::{Attempt, Finished, Known, Tables};
 use crate::{Store, retry_transient};
+
+/// What stands in the place of a fingerprint where the key is free for any request: no request has it.
+const VACANT: [u8; 32] = [0; 32];
 
 /// The keys and answers of one service.
 pub struct Idempotency {
     store: Store,
     clock: SharedClock,
-    lease: Duration,
 }
 
 /// What to do about a key that is known already.
-enum Known {
+enum Next {
     Answer(Begin),
-    /// Its lease is over: try to take it.
-    Take(Answer),
+    /// Nobody holds it: try to take it.
+    Take {
+        fresh: bool,
+    },
     /// It is older than promised: forget it and begin anew.
-    Forget(Answer),
+    Forget,
+    /// It is another operation's; this one's is kept beside it.
+    Beside,
 }
 
 impl Idempotency {
     /// Keys kept in the table `idempotency_keys` of `store`.
     pub fn new(store: impl Into<Store>, clock: SharedClock) -> Self {
-        Self { store: store.into(), clock, lease: LEASE }
-    }
-
-    /// The same, with keys held for `lease`: longer than any request may take, or it runs twice at once.
-    #[must_use]
-    pub fn with_lease(self, lease: Duration) -> Self {
-        Self { lease, ..self }
+        Self { store: store.into(), clock }
     }
 
     fn now(&self) -> i64 {
         millis(self.clock.now())
     }
 
-    async fn claim(&self, key: &str, fingerprint: &Fingerprint) -> sqlx::Result<Begin> {
+    async fn claim(&self, claim: &Claim) -> sqlx::Result<Begin> {
+        let mut name = Cow::Borrowed(claim.name());
         loop {
-            let now = self.now();
-            let leased_until = now + ms(self.lease);
-            let attempt =
-                Attempt { key, fingerprint: &fingerprint.asked, operation: self.clock.new_id(), now, leased_until };
+            let (now, owner, operation) = (self.now(), self.clock.new_id(), self.clock.new_id());
+            let attempt = Attempt {
+                key: &name,
+                method: claim.method,
+                fingerprint: &claim.fingerprint.asked,
+                operation,
+                owner,
+                now,
+                leased_until: now + ms(LEASE),
+            };
+            let lease = Lease { name: name.clone().into_owned(), owner };
             if with_writer!(&self.store, conn => conn.key_insert(&attempt).await?) {
-                return Ok(Begin::Run { operation: attempt.operation });
+                return Ok(Begin::Run { lease, operation, fresh: true });
             }
-            let found = with_reader!(&self.store, conn => conn.key_get(key).await?);
+            let found = with_reader!(&self.store, conn => conn.key_get(&name).await?);
             // Gone between the two statements: begin anew.
             let Some(found) = found else { continue };
-            match judge(found, fingerprint, now) {
-                Known::Answer(begin) => return Ok(begin),
-                Known::Take(known) => {
-                    let was = known.leased_until;
-                    let taken = with_writer!(&self.store, conn => conn.key_lease(key, leased_until, was).await?);
-                    if taken {
-                        return Ok(Begin::Run { operation: known.operation });
+            let (was, operation, created_at) = (found.leased_until, found.operation, found.created_at);
+            match judge(found, claim, now) {
+                Next::Answer(begin) => return Ok(begin),
+                Next::Take { fresh } => {
+                    if with_writer!(&self.store, conn => conn.key_take(&attempt, was).await?) {
+                        return Ok(Begin::Run { lease, operation, fresh });
                     }
                 }
-                Known::Forget(known) => {
-                    with_writer!(&self.store, conn => conn.key_delete(key, known.created_at).await?);
+                Next::Forget => with_writer!(&self.store, conn => conn.key_delete(&name, created_at).await?),
+                Next::Beside => {
+                    // It has to outlive what is kept beside it: were it gone first, the next repeat would look no further.
+                    if with_writer!(&self.store, conn => conn.key_touch(&name, now).await?) {
+                        name = Cow::Owned(claim.second_name());
+                    }
                 }
             }
         }
     }
 
-    async fn store_answer(&self, key: &str, answer: &Stored) -> sqlx::Result<()> {
-        let headers = serde_json::to_string(&answer.headers).map_err(|e| sqlx::Error::Encode(e.into()))?;
-        // An HTTP status has three digits.
-        let status = i16::try_from(answer.status).unwrap_or(i16::MAX);
-        let finished = Finished { status, headers, body: &answer.body };
-        with_writer!(&self.store, conn => conn.key_finish(key, &finished).await)
+    async fn store_answers(&self, answers: &[(Lease, Stored)]) -> sqlx::Result<()> {
+        let finished = answers.iter().map(|(lease, answer)| {
+            let headers = serde_json::to_string(&answer.headers).map_err(|e| sqlx::Error::Encode(e.into()))?;
+            // An HTTP status has three digits.
+            let status = i16::try_from(answer.status).unwrap_or(i16::MAX);
+            Ok(Finished { lease, status, headers, body: &answer.body })
+        });
+        let finished = finished.collect::<sqlx::Result<Vec<_>>>()?;
+        with_writer!(&self.store, conn => conn.key_finish(&finished).await)
+    }
+
+    async fn hold(&self, leases: &[Lease], until: i64) -> sqlx::Result<()> {
+        with_writer!(&self.store, conn => conn.key_hold(leases, until).await)
     }
 }
 
-fn judge(found: Answer, fingerprint: &Fingerprint, now: i64) -> Known {
+fn judge(found: Known, claim: &Claim, now: i64) -> Next {
     if found.created_at + ms(KEEP) <= now {
-        return Known::Forget(found);
+        return Next::Forget;
     }
-    if !fingerprint.is_of(&found.fingerprint) {
-        return Known::Answer(Begin::Mismatch);
+    // Versions that did not keep the operation are told apart by the fingerprint alone.
+    if found.method.is_some_and(|method| method != claim.method) {
+        return Next::Beside;
+    }
+    if found.fingerprint == VACANT {
+        return Next::Take { fresh: true };
+    }
+    if !claim.fingerprint.is_of(&found.fingerprint) {
+        return Next::Answer(Begin::Mismatch);
     }
     match found.status {
-        Some(status) => Known::Answer(Begin::Replay(Stored {
+        Some(status) => Next::Answer(Begin::Replay(Stored {
             status: u16::try_from(status).unwrap_or(200),
             headers: found.headers.and_then(|h| serde_json::from_str(&h).ok()).unwrap_or_default(),
             body: found.body.unwrap_or_default(),
         })),
-        None if found.leased_until <= now => Known::Take(found),
-        None => Known::Answer(Begin::InFlight),
+        None if found.leased_until <= now => Next::Take { fresh: false },
+        None => Next::Answer(Begin::InFlight),
     }
 }
 
-fn ms(duration: Duration) -> i64 {
+fn ms(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[async_trait]
 impl shop_idempotency::Store for Idempotency {
-    async fn begin(&self, key: &str, fingerprint: &Fingerprint) -> Result<Begin, BoxError> {
-        let begun = retry_transient(|| self.claim(key, fingerprint)).await;
+    async fn begin(&self, claim: &Claim) -> Result<Begin, BoxError> {
+        let begun = retry_transient(|| self.claim(claim)).await;
         Ok(begun.inspect_err(|error| self.store.note(error))?)
     }
 
-    async fn finish(&self, key: &str, answer: &Stored) -> Result<(), BoxError> {
-        let stored = retry_transient(|| self.store_answer(key, answer)).await;
+    async fn renew(&self, leases: &[Lease]) -> Result<(), BoxError> {
+        let until = self.now() + ms(LEASE);
+        Ok(retry_transient(|| self.hold(leases, until)).await?)
+    }
+
+    async fn finish(&self, answers: &[(Lease, Stored)]) -> Result<(), BoxError> {
+        let stored = retry_transient(|| self.store_answers(answers)).await;
         Ok(stored.inspect_err(|error| self.store.note(error))?)
     }
 
-    async fn abandon(&self, key: &str) -> Result<(), BoxError> {
-        with_writer!(&self.store, conn => conn.key_release(key).await?);
+    async fn release(&self, leases: &[Lease]) -> Result<(), BoxError> {
+        Ok(retry_transient(|| self.hold(leases, 0)).await?)
+    }
+
+    async fn forget(&self, lease: &Lease) -> Result<(), BoxError> {
+        with_writer!(&self.store, conn => conn.key_vacate(lease, &VACANT).await?);
         Ok(())
     }
 }

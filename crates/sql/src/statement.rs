@@ -64,8 +64,9 @@ impl Statement {
     }
 }
 
-/// Commits a transaction, which is where a store waits for its disk.
+/// Commits a transaction, which is where a store waits for its disk. A request with an idempotency key has begun with that.
 pub async fn commit<DB: Database>(tx: Tx<DB>) -> sqlx::Result<()> {
+    shop_idempotency::began();
     statement::<DB::Connection>("COMMIT").run(tx.commit()).await
 }
 

@@ -1,6 +1,7 @@
 //! The statements on the shared tables, once per engine, behind one trait on the engines' connections.
 
 use async_trait::async_trait;
+use shop_idempotency::Lease;
 use sqlx::{AssertSqlSafe, MySqlConnection, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
@@ -30,7 +31,8 @@ pub struct Pending {
 
 /// A row of the idempotency keys.
 #[derive(Debug, crate::FromRow)]
-pub struct Answer {
+pub struct Known {
+    pub(crate) method: Option<String>,
     pub(crate) fingerprint: Vec<u8>,
     pub(crate) operation: Uuid,
     pub(crate) created_at: i64,
@@ -40,12 +42,14 @@ pub struct Answer {
     pub(crate) body: Option<Vec<u8>>,
 }
 
-/// A first attempt under an idempotency key.
+/// A run that wants an idempotency key.
 #[derive(Debug)]
 pub struct Attempt<'a> {
     pub(crate) key: &'a str,
+    pub(crate) method: &'a str,
     pub(crate) fingerprint: &'a [u8],
     pub(crate) operation: Uuid,
+    pub(crate) owner: Uuid,
     pub(crate) now: i64,
     pub(crate) leased_until: i64,
 }
@@ -53,6 +57,7 @@ pub struct Attempt<'a> {
 /// What a finished request answered.
 #[derive(Debug)]
 pub struct Finished<'a> {
+    pub(crate) lease: &'a Lease,
     pub(crate) status: i16,
     pub(crate) headers: String,
     pub(crate) body: &'a [u8],
@@ -67,7 +72,12 @@ const DELETE_CHUNK: usize = 32;
 /// Events added by one statement: each length is a statement of its own for the connection to keep prepared.
 const APPEND_CHUNK: usize = 16;
 
+/// Keys changed by one statement: each number is a statement of its own, too.
+const KEYS_CHUNK: usize = 16;
+
 const APPEND: &str = "INSERT INTO outbox (event_id, topic, message_key, headers, payload, created_at) ";
+
+const HOLD: &str = "UPDATE idempotency_keys SET leased_until = ";
 
 /// A connection that knows the shared tables. Implemented for the connections of all three engines; what a service
 /// calls are the functions of [`crate::outbox`] and [`crate::inbox`].
@@ -92,13 +102,17 @@ pub trait Tables: Send {
     /// Claims a key; false when it is there already.
     async fn key_insert(&mut self, attempt: &Attempt<'_>) -> sqlx::Result<bool>;
     /// What is known under a key.
-    async fn key_get(&mut self, key: &str) -> sqlx::Result<Option<Answer>>;
+    async fn key_get(&mut self, key: &str) -> sqlx::Result<Option<Known>>;
     /// Takes over a key whose lease is still the one that was read; false when somebody else was faster.
-    async fn key_lease(&mut self, key: &str, leased_until: i64, was: i64) -> sqlx::Result<bool>;
-    /// Stores the answer of the request that runs under `key`.
-    async fn key_finish(&mut self, key: &str, finished: &Finished<'_>) -> sqlx::Result<()>;
-    /// Gives up the lease, so that the next attempt runs at once (and under the same operation).
-    async fn key_release(&mut self, key: &str) -> sqlx::Result<()>;
+    async fn key_take(&mut self, attempt: &Attempt<'_>, was: i64) -> sqlx::Result<bool>;
+    /// Lets a key live as long as one that is made now; false when it is gone.
+    async fn key_touch(&mut self, key: &str, now: i64) -> sqlx::Result<bool>;
+    /// Stores the answers of requests that still hold their keys.
+    async fn key_finish(&mut self, finished: &[Finished<'_>]) -> sqlx::Result<()>;
+    /// Sets the end of leases that are still held; 0, so that the next attempt runs at once (and under the same operation).
+    async fn key_hold(&mut self, leases: &[Lease], until: i64) -> sqlx::Result<()>;
+    /// Gives up a lease that is still held, and puts `fingerprint` in the place of the request's.
+    async fn key_vacate(&mut self, lease: &Lease, fingerprint: &[u8]) -> sqlx::Result<()>;
     /// Forgets one key if it is still the one created at `created_at`.
     async fn key_delete(&mut self, key: &str, created_at: i64) -> sqlx::Result<()>;
     /// Forgets up to `limit` keys created before `before`; how many.
@@ -114,9 +128,11 @@ struct Text {
     inbox_purge: &'static str,
     key_insert: &'static str,
     key_get: &'static str,
-    key_lease: &'static str,
-    key_finish: &'static str,
-    key_release: &'static str,
+    key_take: &'static str,
+    key_touch: &'static str,
+    /// Before and after the answers, which are a table `given`.
+    key_finish: [&'static str; 2],
+    key_vacate: &'static str,
     key_delete: &'static str,
     key_purge: &'static str,
 }
@@ -128,14 +144,21 @@ const POSTGRES: Text = Text {
     inbox_insert: "INSERT INTO inbox (event_id, received_at) VALUES ($1, $2) ON CONFLICT (event_id) DO NOTHING",
     inbox_purge: "DELETE FROM inbox WHERE event_id IN \
                   (SELECT event_id FROM inbox WHERE received_at < $1 ORDER BY received_at LIMIT $2)",
-    key_insert: "INSERT INTO idempotency_keys (idempotency_key, fingerprint, operation, created_at, leased_until) \
-                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (idempotency_key) DO NOTHING",
-    key_get: "SELECT fingerprint, operation, created_at, leased_until, status, headers, body \
+    key_insert: "INSERT INTO idempotency_keys \
+                 (idempotency_key, method, fingerprint, operation, owner, created_at, leased_until) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (idempotency_key) DO NOTHING",
+    key_get: "SELECT method, fingerprint, operation, created_at, leased_until, status, headers, body \
               FROM idempotency_keys WHERE idempotency_key = $1",
-    key_lease: "UPDATE idempotency_keys SET leased_until = $1 \
-                WHERE idempotency_key = $2 AND leased_until = $3 AND status IS NULL",
-    key_finish: "UPDATE idempotency_keys SET status = $1, headers = $2, body = $3 WHERE idempotency_key = $4",
-    key_release: "UPDATE idempotency_keys SET leased_until = 0 WHERE idempotency_key = $1 AND status IS NULL",
+    key_take: "UPDATE idempotency_keys SET method = $1, fingerprint = $2, owner = $3, leased_until = $4 \
+               WHERE idempotency_key = $5 AND leased_until = $6 AND status IS NULL",
+    key_touch: "UPDATE idempotency_keys SET created_at = $1 WHERE idempotency_key = $2",
+    key_finish: [
+        "UPDATE idempotency_keys SET status = given.status, headers = given.headers, body = given.body FROM (",
+        ") AS given WHERE idempotency_keys.idempotency_key = given.name AND idempotency_keys.owner = given.owner \
+         AND idempotency_keys.status IS NULL",
+    ],
+    key_vacate: "UPDATE idempotency_keys SET fingerprint = $1, leased_until = 0 \
+                 WHERE idempotency_key = $2 AND owner = $3 AND status IS NULL",
     key_delete: "DELETE FROM idempotency_keys WHERE idempotency_key = $1 AND created_at = $2",
     key_purge: "DELETE FROM idempotency_keys WHERE idempotency_key IN (SELECT idempotency_key FROM idempotency_keys \
                 WHERE created_at < $1 ORDER BY created_at LIMIT $2)",
@@ -152,13 +175,21 @@ const MARIADB: Text = Text {
     inbox_insert: "INSERT IGNORE INTO inbox (event_id, received_at) VALUES (?, ?)",
     inbox_purge: "DELETE FROM inbox WHERE received_at < ? ORDER BY received_at LIMIT ?",
     key_insert: "INSERT IGNORE INTO idempotency_keys \
-                 (idempotency_key, fingerprint, operation, created_at, leased_until) VALUES (?, ?, ?, ?, ?)",
-    key_get: "SELECT fingerprint, operation, created_at, leased_until, status, headers, body \
+                 (idempotency_key, method, fingerprint, operation, owner, created_at, leased_until) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?)",
+    key_get: "SELECT method, fingerprint, operation, created_at, leased_until, status, headers, body \
               FROM idempotency_keys WHERE idempotency_key = ?",
-    key_lease: "UPDATE idempotency_keys SET leased_until = ? \
-                WHERE idempotency_key = ? AND leased_until = ? AND status IS NULL",
-    key_finish: "UPDATE idempotency_keys SET status = ?, headers = ?, body = ? WHERE idempotency_key = ?",
-    key_release: "UPDATE idempotency_keys SET leased_until = 0 WHERE idempotency_key = ? AND status IS NULL",
+    key_take: "UPDATE idempotency_keys SET method = ?, fingerprint = ?, owner = ?, leased_until = ? \
+               WHERE idempotency_key = ? AND leased_until = ? AND status IS NULL",
+    key_touch: "UPDATE idempotency_keys SET created_at = ? WHERE idempotency_key = ?",
+    key_finish: [
+        "UPDATE idempotency_keys JOIN (",
+        ") AS given ON idempotency_keys.idempotency_key = given.name AND idempotency_keys.owner = given.owner \
+         SET idempotency_keys.status = given.status, idempotency_keys.headers = given.headers, \
+         idempotency_keys.body = given.body WHERE idempotency_keys.status IS NULL",
+    ],
+    key_vacate: "UPDATE idempotency_keys SET fingerprint = ?, leased_until = 0 \
+                 WHERE idempotency_key = ? AND owner = ? AND status IS NULL",
     key_delete: "DELETE FROM idempotency_keys WHERE idempotency_key = ? AND created_at = ?",
     key_purge: "DELETE FROM idempotency_keys WHERE created_at < ? ORDER BY created_at LIMIT ?",
 };
@@ -231,37 +262,74 @@ macro_rules! tables {
             async fn key_insert(&mut self, attempt: &Attempt<'_>) -> sqlx::Result<bool> {
                 let query = sqlx::query($text.key_insert)
                     .bind(attempt.key)
+                    .bind(attempt.method)
                     .bind(attempt.fingerprint)
                     .bind(attempt.operation)
+                    .bind(attempt.owner)
                     .bind(attempt.now)
                     .bind(attempt.leased_until);
                 let done = statement::<Self>($text.key_insert).run(query.execute(self)).await?;
                 Ok(done.rows_affected() == 1)
             }
 
-            async fn key_get(&mut self, key: &str) -> sqlx::Result<Option<Answer>> {
+            async fn key_get(&mut self, key: &str) -> sqlx::Result<Option<Known>> {
                 let query = sqlx::query_as($text.key_get).bind(key);
                 statement::<Self>($text.key_get).run(query.fetch_optional(self)).await
             }
 
-            async fn key_lease(&mut self, key: &str, leased_until: i64, was: i64) -> sqlx::Result<bool> {
-                let query = sqlx::query($text.key_lease).bind(leased_until).bind(key).bind(was);
-                let done = statement::<Self>($text.key_lease).run(query.execute(self)).await?;
+            async fn key_take(&mut self, attempt: &Attempt<'_>, was: i64) -> sqlx::Result<bool> {
+                let query = sqlx::query($text.key_take)
+                    .bind(attempt.method)
+                    .bind(attempt.fingerprint)
+                    .bind(attempt.owner)
+                    .bind(attempt.leased_until)
+                    .bind(attempt.key)
+                    .bind(was);
+                let done = statement::<Self>($text.key_take).run(query.execute(self)).await?;
                 Ok(done.rows_affected() == 1)
             }
 
-            async fn key_finish(&mut self, key: &str, finished: &Finished<'_>) -> sqlx::Result<()> {
-                let query = sqlx::query($text.key_finish)
-                    .bind(finished.status)
-                    .bind(finished.headers.as_str())
-                    .bind(finished.body)
-                    .bind(key);
-                statement::<Self>($text.key_finish).run(query.execute(self)).await.map(drop)
+            async fn key_touch(&mut self, key: &str, now: i64) -> sqlx::Result<bool> {
+                let done = sqlx::query($text.key_touch).bind(now).bind(key).execute(self).await?;
+                Ok(done.rows_affected() == 1)
             }
 
-            async fn key_release(&mut self, key: &str) -> sqlx::Result<()> {
-                let query = sqlx::query($text.key_release).bind(key);
-                statement::<Self>($text.key_release).run(query.execute(self)).await.map(drop)
+            async fn key_finish(&mut self, finished: &[Finished<'_>]) -> sqlx::Result<()> {
+                let [head, tail] = $text.key_finish;
+                for chunk in finished.chunks(KEYS_CHUNK) {
+                    let mut query = sqlx::QueryBuilder::new(head);
+                    for (position, one) in chunk.iter().enumerate() {
+                        query.push(if position == 0 { "SELECT " } else { " UNION ALL SELECT " });
+                        query.push_bind(one.lease.name.as_str()).push(" AS name, ");
+                        query.push_bind(one.lease.owner).push(" AS owner, ");
+                        query.push_bind(one.status).push(" AS status, ");
+                        query.push_bind(one.headers.as_str()).push(" AS headers, ");
+                        query.push_bind(one.body).push(" AS body");
+                    }
+                    query.push(tail);
+                    statement::<Self>(head).run(query.build().execute(&mut *self)).await?;
+                }
+                Ok(())
+            }
+
+            async fn key_hold(&mut self, leases: &[Lease], until: i64) -> sqlx::Result<()> {
+                for chunk in leases.chunks(KEYS_CHUNK) {
+                    let mut query = sqlx::QueryBuilder::new(HOLD);
+                    query.push_bind(until).push(" WHERE status IS NULL AND (");
+                    for (position, lease) in chunk.iter().enumerate() {
+                        query.push(if position == 0 { "" } else { " OR " });
+                        query.push("(idempotency_key = ").push_bind(lease.name.as_str());
+                        query.push(" AND owner = ").push_bind(lease.owner).push(")");
+                    }
+                    query.push(")");
+                    statement::<Self>(HOLD).run(query.build().execute(&mut *self)).await?;
+                }
+                Ok(())
+            }
+
+            async fn key_vacate(&mut self, lease: &Lease, fingerprint: &[u8]) -> sqlx::Result<()> {
+                let query = sqlx::query($text.key_vacate).bind(fingerprint).bind(lease.name.as_str()).bind(lease.owner);
+                statement::<Self>($text.key_vacate).run(query.execute(self)).await.map(drop)
             }
 
             async fn key_delete(&mut self, key: &str, created_at: i64) -> sqlx::Result<()> {

@@ -10,10 +10,9 @@ use salvo::http::ResBody;
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 use shop_clock::Clock;
 use shop_fault::{Fault, Kind};
-use shop_idempotency::{Begun, Key, Store, Stored};
+use shop_idempotency::{Begun, Key, Keys, Run, Stored};
 use shop_input::Id;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::problem::{fill_bare, render};
@@ -34,13 +33,15 @@ pub fn operation(depot: &Depot, clock: &dyn Clock) -> Uuid {
 
 struct Operation(Uuid);
 
-/// The hoop for routes that honour `Idempotency-Key`; `B` is the extractor of their body, `()` when they read none.
-pub fn hoop<B: Asked + 'static>(store: Arc<dyn Store>) -> impl Handler {
-    Idempotency::<B> { store, body: PhantomData }
+/// The hoop for routes that honour `Idempotency-Key`: of the operation that gRPC calls `method`, or would; `B` is the extractor of
+/// their body, `()` when they read none.
+pub fn hoop<B: Asked + 'static>(method: &'static str, keys: Keys) -> impl Handler {
+    Idempotency::<B> { method, keys, body: PhantomData }
 }
 
 struct Idempotency<B> {
-    store: Arc<dyn Store>,
+    method: &'static str,
+    keys: Keys,
     body: PhantomData<fn() -> B>,
 }
 
@@ -60,9 +61,9 @@ impl<B: Asked + 'static> Handler for Idempotency<B> {
             }
         };
         depot.insert_typed(Operation(run.operation()));
-        ctrl.call_next(req, depot, res).await;
+        run.scope(ctrl.call_next(req, depot, res)).await;
         fill_bare(req, res);
-        run.end(capture(res)).await;
+        end(run, res).await;
     }
 }
 
@@ -74,7 +75,7 @@ impl<B: Asked> Idempotency<B> {
         precondition::of(req)?;
         let asked = B::asked(req).await?;
         let fingerprint = asked::fingerprint(req, &asked).await?;
-        Ok(Some(shop_idempotency::begin(&self.store, key, &fingerprint).await?))
+        Ok(Some(self.keys.begin(self.method, key, fingerprint).await?))
     }
 }
 
@@ -88,14 +89,22 @@ fn key(headers: &HeaderMap) -> Result<Option<Key>, Problem> {
     })
 }
 
-/// The answer if it may be stored: not a failure of ours, not one that asks to come back, and not a stream. Nor that the
-/// caller expected another state: it reads that again and asks for the same.
-fn capture(res: &Response) -> Option<Stored> {
+/// Ends a run with its answer. A failure of ours is none to keep, nor one that asks to come back, nor that the caller expected
+/// another state: it reads that again and asks for the same.
+async fn end(run: Run, res: &Response) {
     let status = res.status_code.unwrap_or(StatusCode::OK);
-    if status.is_server_error() || status == StatusCode::PRECONDITION_FAILED || res.headers().contains_key(RETRY_AFTER)
-    {
-        return None;
+    let is_passing = status.is_server_error()
+        || status == StatusCode::PRECONDITION_FAILED
+        || res.headers().contains_key(RETRY_AFTER);
+    match capture(status, res).filter(|_| !is_passing) {
+        Some(answer) if status.is_client_error() => run.refused(answer).await,
+        Some(answer) => run.done(answer).await,
+        None => run.failed().await,
     }
+}
+
+/// The answer, unless it is a stream.
+fn capture(status: StatusCode, res: &Response) -> Option<Stored> {
     let body = match &res.body {
         ResBody::None => Vec::new(),
         ResBody::Once(bytes) => bytes.to_vec(),

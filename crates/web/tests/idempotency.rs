@@ -11,57 +11,81 @@ use serde_json::{Value, json};
 use shop_clock::SystemClock;
 use shop_config::Http;
 use shop_fault::{Fault, Kind};
-use shop_idempotency::{Begin, BoxError, Fingerprint, Store, Stored};
+use shop_idempotency::{Begin, Begun, BoxError, Claim, Fingerprint, Keys, Lease, Store, Stored, began, following};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use shop_web::idempotency::{self, Canonical};
 use shop_web::{About, Health, OptionalJson, Parts, Problem, precondition, service};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Keys in memory, kept as the contract asks.
-#[derive(Default)]
-struct Keys {
-    rows: Mutex<HashMap<String, Row>>,
+/// Keys in memory, kept as the contract asks. Clones share them, as processes share a store.
+#[derive(Clone, Default)]
+struct Memory {
+    rows: Arc<Mutex<HashMap<String, Row>>>,
     broken: bool,
 }
 
 struct Row {
     fingerprint: Fingerprint,
     operation: Uuid,
-    running: bool,
+    owner: Option<Uuid>,
     answer: Option<Stored>,
 }
 
+impl Memory {
+    fn end(&self, lease: &Lease, end: impl FnOnce(&mut Row)) {
+        let mut rows = self.rows.lock().expect("not poisoned");
+        let row = rows.get_mut(&lease.name).filter(|row| row.owner == Some(lease.owner));
+        if let Some(row) = row {
+            row.owner = None;
+            end(row);
+        }
+    }
+
+    fn stored(&self) -> usize {
+        self.rows.lock().expect("not poisoned").values().filter(|row| row.answer.is_some()).count()
+    }
+}
+
 #[async_trait]
-impl Store for Keys {
-    async fn begin(&self, key: &str, fingerprint: &Fingerprint) -> Result<Begin, BoxError> {
+impl Store for Memory {
+    async fn begin(&self, claim: &Claim) -> Result<Begin, BoxError> {
         if self.broken {
             return Err("disk full at /secret/path".into());
         }
         let mut rows = self.rows.lock().expect("not poisoned");
-        let fresh = || Row { fingerprint: *fingerprint, operation: Uuid::new_v4(), running: false, answer: None };
-        let row = rows.entry(key.to_owned()).or_insert_with(fresh);
+        let (name, owner, fresh) = (claim.second_name(), Uuid::new_v4(), !rows.contains_key(&claim.second_name()));
+        let new = || Row { fingerprint: claim.fingerprint, operation: Uuid::new_v4(), owner: None, answer: None };
+        let row = rows.entry(name.clone()).or_insert_with(new);
         Ok(match row {
-            row if !fingerprint.is_of(&row.fingerprint.asked) => Begin::Mismatch,
+            row if !claim.fingerprint.is_of(&row.fingerprint.asked) => Begin::Mismatch,
             Row { answer: Some(answer), .. } => Begin::Replay(answer.clone()),
-            Row { running: true, .. } => Begin::InFlight,
+            Row { owner: Some(_), .. } => Begin::InFlight,
             row => {
-                row.running = true;
-                Begin::Run { operation: row.operation }
+                row.owner = Some(owner);
+                Begin::Run { lease: Lease { name, owner }, operation: row.operation, fresh }
             }
         })
     }
 
-    async fn finish(&self, key: &str, answer: &Stored) -> Result<(), BoxError> {
-        let mut rows = self.rows.lock().expect("not poisoned");
-        let row = rows.get_mut(key).expect("begun");
-        (row.running, row.answer) = (false, Some(answer.clone()));
+    async fn renew(&self, _leases: &[Lease]) -> Result<(), BoxError> {
         Ok(())
     }
 
-    async fn abandon(&self, key: &str) -> Result<(), BoxError> {
-        self.rows.lock().expect("not poisoned").get_mut(key).expect("begun").running = false;
+    async fn finish(&self, answers: &[(Lease, Stored)]) -> Result<(), BoxError> {
+        answers.iter().for_each(|(lease, answer)| self.end(lease, |row| row.answer = Some(answer.clone())));
+        Ok(())
+    }
+
+    async fn release(&self, leases: &[Lease]) -> Result<(), BoxError> {
+        leases.iter().for_each(|lease| self.end(lease, |_| {}));
+        Ok(())
+    }
+
+    async fn forget(&self, lease: &Lease) -> Result<(), BoxError> {
+        self.rows.lock().expect("not poisoned").remove(&lease.name);
         Ok(())
     }
 }
@@ -97,6 +121,10 @@ impl Create {
         let operation = idempotency::operation(depot, &SystemClock);
         let asked: Value = req.parse_json().await.unwrap_or_default();
         match asked["do"].as_str().unwrap_or_default() {
+            "decline" => {
+                began();
+                return Err(Fault::new(Kind::PaymentRequired, "payment_declined", "the card was declined").into());
+            }
             "refuse" => return Err(Fault::new(Kind::Conflict, "basket_empty", "the basket is empty").into()),
             "wait" if run == 1 => return Err(Fault::new(Kind::Busy, "payment_unsettled", "not yet").into()),
             "fail" if run == 1 => return Err(Fault::new(Kind::Unavailable, "store_unavailable", "down").into()),
@@ -116,14 +144,17 @@ impl Create {
     }
 }
 
-fn app(create: &Create, keys: Keys) -> Arc<Service> {
-    let hoop = idempotency::hoop::<OptionalJson<Order>>(Arc::new(keys));
-    let router = Router::new().push(
-        Router::with_path("things")
-            .hoop(hoop)
-            .post(create.clone())
-            .push(Router::with_path("more").post(create.clone())),
-    );
+fn app(create: &Create, store: Memory) -> Arc<Service> {
+    app_of(create, &Keys::new(Arc::new(store)))
+}
+
+fn app_of(create: &Create, keys: &Keys) -> Arc<Service> {
+    let making = idempotency::hoop::<OptionalJson<Order>>("Create", keys.clone());
+    let mending = idempotency::hoop::<OptionalJson<Order>>("Mend", keys.clone());
+    let things = Router::with_path("things")
+        .push(Router::new().hoop(making).post(create.clone()).push(Router::with_path("more").post(create.clone())))
+        .push(Router::with_path("mend").hoop(mending).post(create.clone()));
+    let router = Router::new().push(things);
     let health = Health::new(&Shutdown::new());
     Arc::new(service(
         router,
@@ -150,7 +181,7 @@ async fn answer(mut res: Response) -> (u16, String, bool) {
 #[tokio::test]
 async fn an_answer_that_asks_to_come_back_is_not_the_one_to_keep() {
     let create = Create::default();
-    let app = app(&create, Keys::default());
+    let app = app(&create, Memory::default());
     let waits = post("k", r#"{"do": "wait"}"#).send(&*app).await;
     assert_eq!(
         (waits.status_code, &waits.headers()["retry-after"]),
@@ -163,7 +194,7 @@ async fn an_answer_that_asks_to_come_back_is_not_the_one_to_keep() {
 #[tokio::test]
 async fn a_repeat_gets_the_stored_answer() {
     let create = Create::default();
-    let app = app(&create, Keys::default());
+    let app = app(&create, Memory::default());
     let first = post("k", "{}").send(&*app).await;
     let location = first.headers()["location"].clone();
     let (status, body, replayed) = answer(first).await;
@@ -176,18 +207,107 @@ async fn a_repeat_gets_the_stored_answer() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_stored_too() {
+async fn a_decline_is_the_answer_to_keep() {
     let create = Create::default();
-    let app = app(&create, Keys::default());
-    let (status, body, _) = answer(post("k", r#"{"do":"refuse"}"#).send(&*app).await).await;
-    assert_eq!(status, 409);
-    assert_eq!(answer(post("k", r#"{"do":"refuse"}"#).send(&*app).await).await, (409, body, true));
+    let app = app(&create, Memory::default());
+    let (status, body, _) = answer(post("k", r#"{"do":"decline"}"#).send(&*app).await).await;
+    assert_eq!(status, 402);
+    assert_eq!(answer(post("k", r#"{"do":"decline"}"#).send(&*app).await).await, (402, body, true));
+    assert_eq!(create.runs.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn who_was_refused_before_anything_was_done_mends_it_under_the_same_key() {
+    let create = Create::default();
+    let app = app(&create, Memory::default());
+    for _ in 0..2 {
+        let (status, _, replayed) = answer(post("k", r#"{"do":"refuse"}"#).send(&*app).await).await;
+        assert_eq!((status, replayed), (409, false), "looked at anew each time");
+    }
+    let (status, body, replayed) = answer(post("k", "{}").send(&*app).await).await;
+    assert_eq!((status, replayed), (201, false), "{body}");
+    assert_eq!(answer(post("k", "{}").send(&*app).await).await, (201, body, true));
+}
+
+#[tokio::test]
+async fn a_refusal_after_a_run_that_may_have_done_something_frees_the_key_for_nothing_else() {
+    let create = Create::default();
+    let app = app(&create, Memory::default());
+    assert_eq!(answer(post("k", r#"{"do":"fail"}"#).send(&*app).await).await.0, 503);
+    // The caller cannot know whether it was done: under this key it is that request or none.
+    let other = answer(post("k", "{}").send(&*app).await).await;
+    assert!(other.0 == 422 && other.1.contains("idempotency_key_reused"), "{other:?}");
+}
+
+#[tokio::test]
+async fn one_key_may_serve_two_operations() {
+    let create = Create::default();
+    let app = app(&create, Memory::default());
+    let mend =
+        || TestClient::post("http://localhost/things/mend").raw_json("{}").add_header("idempotency-key", "k", true);
+    let (made, body, _) = answer(post("k", "{}").send(&*app).await).await;
+    let (mended, other, replayed) = answer(mend().send(&*app).await).await;
+    assert_eq!((made, mended, replayed), (201, 201, false));
+    assert_ne!(body, other);
+    assert_eq!(answer(mend().send(&*app).await).await, (201, other, true));
+    assert_eq!(answer(post("k", "{}").send(&*app).await).await, (201, body, true));
+}
+
+#[tokio::test]
+async fn answers_reach_the_store_together_and_at_the_latest_when_the_process_ends() {
+    let (create, store) = (Create::default(), Memory::default());
+    let keys = Keys::new(Arc::new(store.clone()));
+    let here = app_of(&create, &keys);
+    let stop = CancellationToken::new();
+    let storing = tokio::spawn(keys.run(stop.clone()));
+    let mut first = Vec::new();
+    for key in ["a", "b", "c"] {
+        first.push(answer(post(key, "{}").send(&*here).await).await.1);
+    }
+    stop.cancel();
+    storing.await.expect("ends");
+    assert_eq!(store.stored(), 3);
+    // Another process knows them from the store alone.
+    let elsewhere = app(&create, store);
+    for (key, body) in ["a", "b", "c"].into_iter().zip(first) {
+        assert_eq!(answer(post(key, "{}").send(&*elsewhere).await).await, (201, body, true), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn what_goes_on_for_a_caller_that_went_away_keeps_its_key() {
+    let keys = Keys::new(Arc::new(Memory::default()));
+    let stop = CancellationToken::new();
+    let storing = tokio::spawn(keys.clone().run(stop.clone()));
+    let key = || shop_input::Id::read("k").expect("a key");
+    let begin = async || keys.begin("Create", key(), Fingerprint { asked: [1; 32], bytes: [1; 32] }).await;
+    let Ok(Begun::Run(run)) = begin().await else { panic!("should run") };
+    // A command on a task of its own, as those that charge are.
+    let go_on = Arc::new(Notify::new());
+    let waiting = go_on.clone();
+    let command = run.scope(async { following(async move { waiting.notified().await }) }).await;
+    let command = tokio::spawn(command);
+    drop(run);
+    tokio::task::yield_now().await;
+    assert!(begin().await.is_err_and(|fault| fault.code() == "idempotency_in_flight"));
+    go_on.notify_one();
+    command.await.expect("ends");
+    let free = async {
+        while begin().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), free)
+        .await
+        .expect("the key is free with the command's end");
+    stop.cancel();
+    storing.await.expect("ends");
 }
 
 #[tokio::test]
 async fn a_failure_of_ours_is_not_stored_and_the_operation_stays() {
     let create = Create::default();
-    let app = app(&create, Keys::default());
+    let app = app(&create, Memory::default());
     assert_eq!(answer(post("k", r#"{"do":"fail"}"#).send(&*app).await).await.0, 503);
     let (status, body, replayed) = answer(post("k", r#"{"do":"fail"}"#).send(&*app).await).await;
     assert_eq!((status, replayed), (201, false), "{body}");
@@ -197,7 +317,7 @@ async fn a_failure_of_ours_is_not_stored_and_the_operation_stays() {
 #[tokio::test]
 async fn a_key_is_good_for_one_request_only() {
     let create = Create::default();
-    let app = app(&create, Keys::default());
+    let app = app(&create, Memory::default());
     post("k", "{}").send(&*app).await;
     let other_body = answer(post("k", r#"{"a":1}"#).send(&*app).await).await;
     assert!(other_body.0 == 422 && other_body.1.contains("idempotency_key_reused"), "{other_body:?}");
@@ -209,7 +329,7 @@ async fn a_key_is_good_for_one_request_only() {
 #[tokio::test]
 async fn a_repeat_may_be_written_otherwise() {
     let create = Create::default();
-    let app = app(&create, Keys::default());
+    let app = app(&create, Memory::default());
     let (status, body, _) = answer(post("k", r#"{"do":"x","a":1}"#).send(&*app).await).await;
     assert_eq!(status, 201);
     for same in [
@@ -230,7 +350,7 @@ async fn a_repeat_may_be_written_otherwise() {
 #[tokio::test]
 async fn who_expected_another_state_may_ask_again_and_who_was_answered_may_expect_anything() {
     let create = Create::default();
-    let app = app(&create, Keys::default());
+    let app = app(&create, Memory::default());
     let expecting = |tag: &'static str| post("k", r#"{"do": "expect"}"#).add_header("if-match", tag, true);
     assert_eq!(answer(expecting("\"v1\"").send(&*app).await).await.0, 412);
     let (status, body, replayed) = answer(expecting("\"v2\"").send(&*app).await).await;
@@ -243,7 +363,7 @@ async fn who_expected_another_state_may_ask_again_and_who_was_answered_may_expec
 #[tokio::test]
 async fn what_cannot_be_read_takes_no_key() {
     let create = Create::default();
-    let app = app(&create, Keys::default());
+    let app = app(&create, Memory::default());
     for name in ["if-match", "if-none-match"] {
         assert_eq!(answer(post("k", "{}").add_header(name, "v1", true).send(&*app).await).await.0, 400, "{name}");
     }
@@ -257,7 +377,7 @@ async fn what_cannot_be_read_takes_no_key() {
 #[tokio::test]
 async fn a_repeat_while_the_first_runs_is_a_conflict() {
     let create = Create::default();
-    let app = app(&create, Keys::default());
+    let app = app(&create, Memory::default());
     let first = tokio::spawn({
         let app = app.clone();
         async move { post("k", r#"{"do":"hold"}"#).send(&*app).await }
@@ -274,7 +394,10 @@ async fn a_repeat_while_the_first_runs_is_a_conflict() {
 #[tokio::test]
 async fn a_caller_that_goes_away_lets_the_key_go() {
     let create = Create::default();
-    let app = app(&create, Keys::default());
+    let keys = Keys::new(Arc::new(Memory::default()));
+    let app = app_of(&create, &keys);
+    let stop = CancellationToken::new();
+    let storing = tokio::spawn(keys.run(stop.clone()));
     let first = tokio::spawn({
         let app = app.clone();
         async move { post("k", r#"{"do":"hold"}"#).send(&*app).await }
@@ -283,7 +406,7 @@ async fn a_caller_that_goes_away_lets_the_key_go() {
     first.abort();
     first.await.expect_err("aborted");
     create.go_on.notify_one();
-    // The key is let go by a task of its own: ask until it was.
+    // The key is let go a little later: ask until it was.
     let status = async {
         loop {
             match answer(post("k", r#"{"do":"hold"}"#).send(&*app).await).await.0 {
@@ -293,12 +416,14 @@ async fn a_caller_that_goes_away_lets_the_key_go() {
         }
     };
     assert_eq!(tokio::time::timeout(std::time::Duration::from_secs(5), status).await, Ok(201));
+    stop.cancel();
+    storing.await.expect("ends");
 }
 
 #[tokio::test]
 async fn without_a_key_every_request_runs() {
     let create = Create::default();
-    let app = app(&create, Keys::default());
+    let app = app(&create, Memory::default());
     for _ in 0..2 {
         TestClient::post("http://localhost/things").raw_json("{}").send(&*app).await;
     }
@@ -308,7 +433,7 @@ async fn without_a_key_every_request_runs() {
 #[tokio::test]
 async fn a_key_that_is_empty_or_too_long_is_refused() {
     let create = Create::default();
-    let app = app(&create, Keys::default());
+    let app = app(&create, Memory::default());
     for key in ["", "   ", &"k".repeat(256)] {
         let (status, body, _) = answer(post(key, "{}").send(&*app).await).await;
         assert!(status == 400 && body.contains("invalid_idempotency_key"), "{key}: {status} {body}");
@@ -320,7 +445,7 @@ async fn a_key_that_is_empty_or_too_long_is_refused() {
 #[tokio::test]
 async fn a_store_that_is_down_is_503_and_nothing_runs() {
     let create = Create::default();
-    let app = app(&create, Keys { broken: true, ..Keys::default() });
+    let app = app(&create, Memory { broken: true, ..Memory::default() });
     let (status, body, _) = answer(post("k", "{}").send(&*app).await).await;
     assert!(status == 503 && body.contains("store_unavailable") && !body.contains("secret"), "{status} {body}");
     assert_eq!(create.runs.load(Ordering::SeqCst), 0);

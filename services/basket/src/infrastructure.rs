@@ -9,7 +9,6 @@ mod sqlite;
 mod contract;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use shop_clock::SharedClock;
 use shop_config::{Redis, RedisTarget};
@@ -30,19 +29,19 @@ pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Baskets>,
     /// The same store for the parts that every service shares, if it is one in SQL.
     pub(crate) shared: Option<shop_sql::Store>,
-    /// The answers to idempotency keys.
+    /// The idempotency keys and their answers.
     pub(crate) keys: Arc<dyn shop_idempotency::Store>,
 }
 
-/// Opens the store that the settings' URL names; `lease` is how long a request holds its idempotency key.
-pub(crate) async fn open(settings: &Redis, clock: SharedClock, lease: Duration) -> anyhow::Result<Opened> {
+/// Opens the store that the settings' URL names.
+pub(crate) async fn open(settings: &Redis, clock: SharedClock) -> anyhow::Result<Opened> {
     match settings.target().map_err(anyhow::Error::msg)? {
         RedisTarget::Redis(url) => {
             let link = Link::open(&url, settings).await?;
             Ok(Opened {
                 store: Arc::new(RedisBaskets::new(link.clone(), clock.clone())),
                 shared: None,
-                keys: Arc::new(RedisIdempotency::new(link, clock, lease)),
+                keys: Arc::new(RedisIdempotency::new(link, clock)),
             })
         }
         RedisTarget::Sqlite(path) => {
@@ -51,7 +50,7 @@ pub(crate) async fn open(settings: &Redis, clock: SharedClock, lease: Duration) 
             let shared = shop_sql::Store::from(pools.clone());
             Ok(Opened {
                 store: Arc::new(SqliteBaskets { engine: pools, clock: clock.clone() }),
-                keys: Arc::new(shop_sql::Idempotency::new(shared.clone(), clock).with_lease(lease)),
+                keys: Arc::new(shop_sql::Idempotency::new(shared.clone(), clock)),
                 shared: Some(shared),
             })
         }

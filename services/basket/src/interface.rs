@@ -7,10 +7,8 @@ mod grpc;
 mod guests;
 mod http;
 
-use std::sync::Arc;
-
 use shop_clock::SharedClock;
-use shop_idempotency::Store;
+use shop_idempotency::Keys;
 use shop_identity::Identity;
 
 use crate::application::{Commands, Queries};
@@ -29,7 +27,7 @@ pub struct Api {
     /// Questions.
     pub(crate) queries: Queries,
     /// The answers to repeated requests.
-    pub(crate) keys: Arc<dyn Store>,
+    pub(crate) keys: Keys,
     /// Makes ids for requests without a key.
     pub(crate) clock: SharedClock,
     /// Makes guests, and knows them again.

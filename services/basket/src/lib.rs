@@ -19,6 +19,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
+use shop_idempotency::Keys;
 use shop_identity::Identity;
 use shop_proto::FILE_DESCRIPTOR_SET;
 use shop_proto::basket::v1::basket_service_server::BasketServiceServer;
@@ -44,6 +45,7 @@ pub struct Basket {
     commands: Commands,
     sql: Option<shop_sql::Store>,
     clock: SharedClock,
+    keys: Keys,
     identity: Identity,
 }
 
@@ -57,8 +59,7 @@ impl Basket {
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
         let clock: SharedClock = Arc::new(SystemClock);
-        let lease = shop_servers::lease([config.http.timeout, config.grpc.timeout]);
-        let opened = infrastructure::open(&config.redis, clock.clone(), lease).await?;
+        let opened = infrastructure::open(&config.redis, clock.clone()).await?;
         if let Some(shared) = &opened.shared {
             shop_sql::watch(&metrics, shared)?;
         }
@@ -75,10 +76,11 @@ impl Basket {
         identity.watch(&health);
 
         let catalog = Arc::new(GrpcCatalog::new(config.product, identity.credential("product"))?);
+        let keys = Keys::new(opened.keys);
         let api = Api {
             commands: Commands::new(opened.store.clone(), catalog.clone(), clock.clone(), config.basket.ttl.get()),
             queries: Queries::new(opened.store, catalog),
-            keys: opened.keys,
+            keys: keys.clone(),
             clock: clock.clone(),
             identity: identity.clone(),
         };
@@ -90,7 +92,7 @@ impl Basket {
         let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
         let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
         let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
-        Ok(Self { servers, events, commands, sql: opened.shared, clock, identity })
+        Ok(Self { servers, events, commands, sql: opened.shared, clock, keys, identity })
     }
 
     /// Where HTTP is served.
@@ -105,7 +107,8 @@ impl Basket {
 
     /// Serves until the soft stop, then finishes what runs.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let tasks = Tasks::new();
+        let (tasks, served) = (Tasks::new(), CancellationToken::new());
+        tasks.spawn("keys", self.keys.run(served.clone()));
         for (name, events) in self.events {
             tasks.spawn(name, events);
         }
@@ -115,6 +118,7 @@ impl Basket {
             tasks.spawn("housekeeping", shop_sql::housekeeping(sql, self.clock, shutdown.soft.clone()));
         }
         tasks.underlie(&shutdown.soft, Box::pin(self.servers.run(shutdown.clone()))).await?;
+        served.cancel();
         tasks.wait(&shutdown.hard).await
     }
 }

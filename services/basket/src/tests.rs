@@ -16,7 +16,6 @@ use salvo::test::{RequestBuilder, ResponseExt};
 use serde_json::Value;
 use shop_clock::ManualClock;
 use shop_config::{Http, Redis};
-use shop_idempotency::LEASE;
 use shop_identity::{Identity, IdentitySettings};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
@@ -45,7 +44,7 @@ impl Stage {
         let folder = tempfile::tempdir().expect("a folder");
         let clock = Arc::new(ManualClock::at(datetime!(2026-01-02 12:00 UTC)));
         let url = format!("sqlite://{}", folder.path().join("basket.db").display());
-        let opened = crate::infrastructure::open(&Redis::at(&url), clock.clone(), LEASE).await.expect("a store");
+        let opened = crate::infrastructure::open(&Redis::at(&url), clock.clone()).await.expect("a store");
         let shelf = Arc::new(Shelf::default());
         let day = Duration::from_hours(24);
         let commands = Commands::new(opened.store.clone(), shelf.clone(), clock.clone(), day);
@@ -54,7 +53,7 @@ impl Stage {
         let api = Api {
             commands: commands.clone(),
             queries: queries.clone(),
-            keys: opened.keys,
+            keys: shop_idempotency::Keys::new(opened.keys),
             clock: clock.clone(),
             identity,
         };

@@ -6,10 +6,8 @@ mod http;
 mod view;
 mod worker;
 
-use std::sync::Arc;
-
 use shop_clock::SharedClock;
-use shop_idempotency::Store;
+use shop_idempotency::Keys;
 
 use crate::application::{Commands, Queries};
 
@@ -27,7 +25,7 @@ pub struct Api {
     /// Questions.
     pub(crate) queries: Queries,
     /// The answers to repeated requests.
-    pub(crate) keys: Arc<dyn Store>,
+    pub(crate) keys: Keys,
     /// Makes ids for requests without a key.
     pub(crate) clock: SharedClock,
 }

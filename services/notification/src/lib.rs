@@ -16,8 +16,9 @@ use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
+use shop_idempotency::Keys;
 use shop_identity::Identity;
-use shop_runtime::{Shutdown, Tasks};
+use shop_runtime::{CancellationToken, Shutdown, Tasks};
 use shop_servers::{HttpServer, Parts};
 use shop_sql::Idempotency;
 use shop_telemetry::Metrics;
@@ -35,6 +36,7 @@ pub struct Notification {
     worker: Worker,
     shared: shop_sql::Store,
     clock: SharedClock,
+    keys: Keys,
     identity: Identity,
 }
 
@@ -56,11 +58,11 @@ impl Notification {
         let identity = Identity::open(&config.identity, "notification")?;
         identity.watch(&health);
 
-        let lease = shop_servers::lease([config.http.timeout]);
+        let keys = Keys::new(Arc::new(Idempotency::new(opened.shared.clone(), clock.clone())));
         let api = Api {
             commands: Commands::new(opened.store.clone(), clock.clone(), rules(&config)),
             queries: Queries::new(opened.store),
-            keys: Arc::new(Idempotency::new(opened.shared.clone(), clock.clone()).with_lease(lease)),
+            keys: keys.clone(),
             clock: clock.clone(),
         };
         let events = interface::subscriptions(&api.commands)
@@ -69,7 +71,7 @@ impl Notification {
         let worker = Worker::new(delivery, api.queries.clone(), config.delivery.interval.get(), &metrics);
         let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
         let server = HttpServer::new(door, interface::routes(&api), parts, config.http)?;
-        Ok(Self { server, events, worker, shared: opened.shared, clock, identity })
+        Ok(Self { server, events, worker, shared: opened.shared, clock, keys, identity })
     }
 
     /// Where HTTP is served.
@@ -79,7 +81,8 @@ impl Notification {
 
     /// Serves and sends until the soft stop, then finishes what is under way.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let tasks = Tasks::new();
+        let (tasks, served) = (Tasks::new(), CancellationToken::new());
+        tasks.spawn("keys", self.keys.run(served.clone()));
         for (name, events) in self.events {
             tasks.spawn(name, events);
         }
@@ -90,6 +93,7 @@ impl Notification {
             tasks.spawn(name, self.worker.clone().run(channel, shutdown.soft.clone()));
         }
         tasks.underlie(&shutdown.soft, Box::pin(self.server.run(shutdown.clone()))).await?;
+        served.cancel();
         tasks.wait(&shutdown.hard).await
     }
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
+use shop_idempotency::Keys;
 use shop_identity::Identity;
 use shop_proto::FILE_DESCRIPTOR_SET;
 use shop_proto::payment::v1::payment_service_server::PaymentServiceServer;
@@ -44,6 +45,7 @@ pub struct Payment {
     scheduler: Scheduler,
     tasks: Tasks,
     clock: SharedClock,
+    keys: Keys,
     identity: Identity,
 }
 
@@ -82,12 +84,12 @@ impl Payment {
         let baskets = Arc::new(GrpcBaskets::new(config.basket, identity.credential("basket"))?);
         let stock = Arc::new(GrpcStock::new(config.product, identity.credential("product"))?);
         let settle_after = config.recovery.settle_after.get();
-        let lease = shop_servers::lease([config.http.timeout, config.grpc.timeout]);
         let tasks = Tasks::new();
+        let keys = Keys::new(Arc::new(Idempotency::new(shared.clone(), clock.clone())));
         let api = Api {
             commands: Commands::new(store.clone(), baskets, stock, provider, clock.clone(), settle_after),
             queries: Queries::new(store),
-            keys: Arc::new(Idempotency::new(shared.clone(), clock.clone()).with_lease(lease)),
+            keys: keys.clone(),
             clock: clock.clone(),
             tasks: tasks.clone(),
         };
@@ -98,7 +100,7 @@ impl Payment {
         let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
         let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
         let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
-        Ok(Self { servers, store: shared, relay, scheduler, tasks, clock, identity })
+        Ok(Self { servers, store: shared, relay, scheduler, tasks, clock, keys, identity })
     }
 
     /// Where HTTP is served.
@@ -122,6 +124,7 @@ impl Payment {
         let background = Tasks::new();
         let drained = CancellationToken::new();
         background.spawn("relay", self.relay.run(drained.clone()));
+        background.spawn("keys", self.keys.run(drained.clone()));
         background.spawn("recovery", self.scheduler.run(shutdown.soft.clone()));
         background.spawn("identity", self.identity.run(shutdown.soft.clone()));
         background.spawn("housekeeping", shop_sql::housekeeping(self.store.clone(), self.clock, shutdown.soft.clone()));

@@ -8,10 +8,8 @@ mod listing;
 mod stock;
 mod view;
 
-use std::sync::Arc;
-
 use shop_clock::SharedClock;
-use shop_idempotency::Store;
+use shop_idempotency::Keys;
 
 use crate::application::{Commands, Queries};
 
@@ -30,7 +28,7 @@ pub struct Api {
     /// Questions.
     pub(crate) queries: Queries,
     /// The answers to repeated requests.
-    pub(crate) keys: Arc<dyn Store>,
+    pub(crate) keys: Keys,
     /// Makes ids for requests without a key.
     pub(crate) clock: SharedClock,
 }

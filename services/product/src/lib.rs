@@ -16,11 +16,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
+use shop_idempotency::Keys;
 use shop_identity::Identity;
 use shop_proto::FILE_DESCRIPTOR_SET;
 use shop_proto::product::v1::product_service_server::ProductServiceServer;
 use shop_proto::product::v1::stock_service_server::StockServiceServer;
-use shop_runtime::{Shutdown, Tasks};
+use shop_runtime::{CancellationToken, Shutdown, Tasks};
 use shop_servers::{Parts, Servers};
 use shop_sql::Idempotency;
 use shop_telemetry::Metrics;
@@ -44,6 +45,7 @@ pub struct Product {
     shared: shop_sql::Store,
     commands: Commands,
     clock: SharedClock,
+    keys: Keys,
     identity: Identity,
 }
 
@@ -67,11 +69,11 @@ impl Product {
         let identity = Identity::open(&config.identity, "product")?;
         identity.watch(&health);
 
-        let lease = shop_servers::lease([config.http.timeout, config.grpc.timeout]);
+        let keys = Keys::new(Arc::new(Idempotency::new(opened.shared.clone(), clock.clone())));
         let api = Api {
             commands: Commands::new(opened.store.clone(), clock.clone()),
             queries: Queries::new(opened.store.clone()),
-            keys: Arc::new(Idempotency::new(opened.shared.clone(), clock.clone()).with_lease(lease)),
+            keys: keys.clone(),
             clock: clock.clone(),
         };
         let commands = api.commands.clone();
@@ -85,7 +87,7 @@ impl Product {
         let calls = calls.add_service(stock.max_decoding_message_size(most));
         let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
         let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
-        Ok(Self { servers, events, store: opened.store, shared: opened.shared, commands, clock, identity })
+        Ok(Self { servers, events, store: opened.store, shared: opened.shared, commands, clock, keys, identity })
     }
 
     /// Where HTTP is served.
@@ -105,7 +107,8 @@ impl Product {
 
     /// Serves until the soft stop, then finishes what runs.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let tasks = Tasks::new();
+        let (tasks, served) = (Tasks::new(), CancellationToken::new());
+        tasks.spawn("keys", self.keys.run(served.clone()));
         for (name, events) in self.events {
             tasks.spawn(name, events);
         }
@@ -113,6 +116,7 @@ impl Product {
         tasks.spawn("identity", self.identity.run(shutdown.soft.clone()));
         tasks.spawn("housekeeping", shop_sql::housekeeping(self.shared, self.clock, shutdown.soft.clone()));
         tasks.underlie(&shutdown.soft, Box::pin(self.servers.run(shutdown.clone()))).await?;
+        served.cancel();
         tasks.wait(&shutdown.hard).await
     }
 }

@@ -6,6 +6,7 @@
 
 mod callers;
 mod calls;
+mod keys;
 mod page;
 mod shop;
 

@@ -227,6 +227,32 @@ impl Shop {
         }
     }
 
+    /// Whether anybody who is let in hears that `Idempotency-Key: ` is none.
+    pub(crate) async fn reads_keys_http(&self, operation: &HttpOperation) -> bool {
+        for caller in Caller::ALL {
+            let request = self.request(operation, self.things(caller), false).header("idempotency-key", "");
+            let request = self.token(caller, operation.service).iter().fold(request, RequestBuilder::bearer_auth);
+            if self.asked(request).await.1["code"] == "invalid_idempotency_key" {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The same of a key over gRPC that is too long.
+    pub(crate) async fn reads_keys_grpc(&self, operation: &GrpcOperation) -> bool {
+        for caller in Caller::ALL {
+            let token = self.token(caller, operation.service);
+            let mut request = Request::new(Bytes::from(operation.message(self.things(caller))));
+            request.metadata_mut().insert("idempotency-key", "k".repeat(256).parse().expect("a value"));
+            let answer = self.send(operation, token.as_deref(), request, false).await;
+            if answer.is_err_and(|status| status.message().starts_with("send one idempotency-key of ")) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// What a caller hears over HTTP.
     pub(crate) async fn ask_http(&self, operation: &HttpOperation, caller: Caller, gateway: bool) -> Cell {
         let things = self.things(caller);
@@ -299,10 +325,20 @@ impl Shop {
         things: &Things,
         gateway: bool,
     ) -> Result<(), tonic::Status> {
+        let request = Request::new(Bytes::from(operation.message(things)));
+        self.send(operation, token, request, gateway).await
+    }
+
+    async fn send(
+        &self,
+        operation: &GrpcOperation,
+        token: Option<&str>,
+        mut request: Request<Bytes>,
+        gateway: bool,
+    ) -> Result<(), tonic::Status> {
         let channel = &self.channels[if gateway { "gateway" } else { operation.service }];
         let mut client = tonic::client::Grpc::new(channel.clone());
         client.ready().await.expect("connects");
-        let mut request = Request::new(Bytes::from(operation.message(things)));
         if gateway {
             request.metadata_mut().insert("x-forwarded-for", self.elsewhere().parse().expect("a value"));
         }

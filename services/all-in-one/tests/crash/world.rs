@@ -30,14 +30,9 @@ pub(crate) struct Apis {
     pub(crate) notification: Api,
 }
 
-/// A payment left half way is settled, and a key left in flight is free again, within seconds.
-const IMPATIENT: [(&str, &str); 5] = [
-    ("RECOVERY__INTERVAL", "200ms"),
-    ("RECOVERY__SETTLE_AFTER", "3s"),
-    ("PROVIDER__TIMEOUT", "1s"),
-    ("HTTP__TIMEOUT", "2s"),
-    ("GRPC__TIMEOUT", "2s"),
-];
+/// A payment left half way is settled within seconds. A key left in flight is free again within seconds whatever is set.
+const IMPATIENT: [(&str, &str); 3] =
+    [("RECOVERY__INTERVAL", "200ms"), ("RECOVERY__SETTLE_AFTER", "3s"), ("PROVIDER__TIMEOUT", "1s")];
 
 /// What a process that died was about to send is sent by the next one within seconds.
 const QUICK: [(&str, &str); 2] = [("EMAIL__TIMEOUT", "1s"), ("WEBHOOK__TIMEOUT", "1s")];
@@ -64,8 +59,6 @@ impl World {
             shop.set(&format!("SHOP_NOTIFICATION__{name}"), value);
         }
         shop.set("SHOP_NOTIFICATION__HTTP__PORT", ports[7].to_string());
-        shop.set("SHOP_BASKET__HTTP__TIMEOUT", "2s");
-        shop.set("SHOP_BASKET__GRPC__TIMEOUT", "2s");
         let books = format!("sqlite://{}", data.path().join("payment.db").display());
         let apis = Apis::at([ports[0], ports[2], ports[4], ports[7]]);
         Some(Self { victim: shop, victim_port: ports[4], others: Vec::new(), apis, books, _data: data, _stores: None })
@@ -111,8 +104,6 @@ impl World {
         let basket = service("basket-service", 1)
             .env("REDIS_URL", redis.url())
             .env("SHOP_REDIS__KEY_PREFIX", redis.prefix())
-            .env("SHOP_HTTP__TIMEOUT", "2s")
-            .env("SHOP_GRPC__TIMEOUT", "2s")
             .env("PRODUCT_SERVICE_URL", format!("127.0.0.1:{}", ports[1]));
         let mut payment = service("payment-service", 2)
             .env("DATABASE_URL", mariadb.url())

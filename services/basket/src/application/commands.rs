@@ -118,7 +118,11 @@ impl Commands {
     /// Puts units of a product in.
     pub(crate) async fn add(&self, command: AddItem) -> Result<Basket, Error> {
         let AddItem { user, product, quantity, operation, expected } = command;
-        let product = self.product(product).await?;
+        let product = match self.product(product).await {
+            Ok(product) => product,
+            // What was put in already needs no look at the catalogue: a repeat is answered though the product is gone.
+            Err(error) => return self.repeated(&user, operation).await?.ok_or(error),
+        };
         let (fresh, line, now) = (self.fresh(&user), self.clock.new_id(), self.clock.now());
         let change = |slot: &mut Option<Basket>| {
             let basket = self::expected(slot, &expected, &fresh)?;
@@ -128,6 +132,19 @@ impl Commands {
         };
         let changed = self.baskets.change(&user, operation, &change).await?;
         changed.into_basket().ok_or(Error::NoBasket(user))
+    }
+
+    /// The basket, if `operation` took effect on it before.
+    async fn repeated(&self, user: &UserId, operation: Option<Uuid>) -> Result<Option<Basket>, Error> {
+        if operation.is_none() {
+            return Ok(None);
+        }
+        let changed = self.baskets.change(user, operation, &|_| Err(Error::NoBasket(user.clone()))).await;
+        match changed {
+            Ok(changed) => Ok(changed.into_basket()),
+            Err(Error::NoBasket(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes a line hold a quantity, or takes it out.

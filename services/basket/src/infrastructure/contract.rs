@@ -31,7 +31,7 @@ struct Stage {
 impl Stage {
     async fn open(settings: Redis, keep: impl std::any::Any) -> Self {
         let clock = Arc::new(ManualClock::at(datetime!(2026-01-02 12:00 UTC)));
-        let opened = super::open(&settings, clock.clone(), shop_idempotency::LEASE).await.expect("the store opens");
+        let opened = super::open(&settings, clock.clone()).await.expect("the store opens");
         Self { opened, clock, _keep: Box::new(keep) }
     }
 

@@ -145,7 +145,10 @@ impl Baskets for RedisBaskets {
             };
             let (what, stored) = self.swap(user, operation, &held.revision, next).await?;
             match what.as_str() {
-                "applied" => return Ok(Changed::Applied(after)),
+                "applied" => {
+                    shop_idempotency::began();
+                    return Ok(Changed::Applied(after));
+                }
                 "repeated" => return Ok(Changed::Repeated(stored.basket)),
                 _ => held = stored,
             }

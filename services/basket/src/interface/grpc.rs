@@ -53,7 +53,7 @@ impl BasketService for BasketGrpc {
     }
 
     async fn create_basket(&self, request: Request<proto::CreateBasketRequest>) -> Answer<proto::CreateBasketResponse> {
-        let key = key(&request);
+        let key = key(&request)?;
         let user = named(&request.into_inner().user_id)?;
         if !Caller::current().reaches(user.as_str()) {
             return Err(status(Fault::from(Refusal::Forbidden)));
@@ -73,7 +73,7 @@ impl BasketService for BasketGrpc {
     }
 
     async fn add_item(&self, request: Request<proto::AddItemRequest>) -> Answer<proto::AddItemResponse> {
-        let key = key(&request);
+        let key = key(&request)?;
         let request = request.into_inner();
         let mut fields = Fields::default();
         let user = fields.user(&request.user_id);
@@ -125,7 +125,7 @@ impl BasketService for BasketGrpc {
         &self,
         request: Request<proto::RefreshBasketRequest>,
     ) -> Answer<proto::RefreshBasketResponse> {
-        let key = key(&request);
+        let key = key(&request)?;
         let request = request.into_inner();
         let (user, expected) = (user(&request.user_id)?, request.expected_version.into());
         let call = Call::new("RefreshBasket", key, || Ok(json!({ "user_id": user.as_str() })))?;
@@ -138,7 +138,7 @@ impl BasketService for BasketGrpc {
     }
 
     async fn merge_basket(&self, request: Request<proto::MergeBasketRequest>) -> Answer<proto::MergeBasketResponse> {
-        let key = key(&request);
+        let key = key(&request)?;
         let request = request.into_inner();
         let user = user(&request.user_id)?;
         let (token, expected) = (request.guest_token, request.expected_version.into());

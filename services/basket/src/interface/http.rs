@@ -31,10 +31,10 @@ pub(crate) const ABOUT: About = About {
 
 /// Every route of the service.
 pub(crate) fn routes(api: &Api) -> Router {
-    let making = idempotency::hoop::<StrictJson<NewBasket>>(api.keys.clone());
-    let adding = idempotency::hoop::<StrictJson<NewItem>>(api.keys.clone());
-    let refreshing = idempotency::hoop::<()>(api.keys.clone());
-    let merging = idempotency::hoop::<StrictJson<GuestToMerge>>(api.keys.clone());
+    let making = idempotency::hoop::<StrictJson<NewBasket>>("CreateBasket", api.keys.clone());
+    let adding = idempotency::hoop::<StrictJson<NewItem>>("AddItem", api.keys.clone());
+    let refreshing = idempotency::hoop::<()>("RefreshBasket", api.keys.clone());
+    let merging = idempotency::hoop::<StrictJson<GuestToMerge>>("MergeBasket", api.keys.clone());
     let items = Router::with_path("items")
         .delete(api.clear())
         .push(Router::new().hoop(adding).post(api.add_item()))

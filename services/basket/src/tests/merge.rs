@@ -242,7 +242,7 @@ fn merging(user_id: &str) -> Merge {
 
 /// Kills a merge at each of its writes, on a store that is empty each time.
 async fn dies_everywhere(settings: &Redis) {
-    let opened = crate::infrastructure::open(settings, Arc::new(SystemClock), LEASE).await.expect("a store");
+    let opened = crate::infrastructure::open(settings, Arc::new(SystemClock)).await.expect("a store");
     let shelf = Arc::new(Shelf::default());
     let commands =
         |store: Arc<dyn Baskets>| Commands::new(store, shelf.clone(), Arc::new(SystemClock), Duration::from_hours(24));
@@ -294,7 +294,7 @@ async fn dies_everywhere(settings: &Redis) {
 
 /// Many merge at once, and the guest goes on filling his basket: nothing is lost or doubled.
 async fn many_at_once(settings: &Redis) {
-    let opened = crate::infrastructure::open(settings, Arc::new(SystemClock), LEASE).await.expect("a store");
+    let opened = crate::infrastructure::open(settings, Arc::new(SystemClock)).await.expect("a store");
     let shelf = Arc::new(Shelf::default());
     shelf.set(1, |product| product.available = 1000);
     let commands = Commands::new(opened.store.clone(), shelf, Arc::new(SystemClock), Duration::from_hours(24));

@@ -1,6 +1,8 @@
 //! Every route: what it answers, and what it refuses.
 
 use super::*;
+use crate::application::AddItem;
+use crate::domain::{Error, Expected, Quantity};
 
 #[tokio::test]
 async fn a_basket_is_filled_changed_and_emptied() {
@@ -239,6 +241,36 @@ async fn an_item_sent_twice_under_one_key_is_added_once() {
     send("k2", body).await;
     stage.post("/baskets/ann/items", body).await;
     assert_eq!(stage.get("/baskets/ann").await.lines(), [(1, 3)]);
+}
+
+#[tokio::test]
+async fn a_repeat_whose_answer_was_not_kept_is_answered_though_the_product_is_gone() {
+    let stage = Stage::new().await;
+    let quantity = Quantity::new(2).expect("a quantity");
+    let operation = Some(uuid::Uuid::now_v7());
+    let add = async |operation| {
+        let (user, expected) = ("ann".parse().expect("a user"), Expected::default());
+        stage.commands.add(AddItem { user, product: 1, quantity, operation, expected }).await
+    };
+    let first = add(operation).await.expect("is added");
+    stage.shelf.take_out(1);
+    assert_eq!(add(operation).await.expect("was added"), first);
+    assert!(matches!(add(Some(uuid::Uuid::now_v7())).await, Err(Error::NoProduct(1))));
+    stage.shelf.close();
+    assert_eq!(add(operation).await.expect("was added"), first);
+}
+
+#[tokio::test]
+async fn a_typo_in_what_to_put_in_is_mended_under_the_same_key() {
+    let stage = Stage::new().await;
+    let send = async |body: &str| {
+        stage.call(Method::POST, "/baskets/ann/items", &[("idempotency-key", "k")], Some(body)).await
+    };
+    assert_eq!(send(r#"{"product_id":11,"quantity":1}"#).await.code(), (404, "product_not_found".to_owned()));
+    assert_eq!(send(r#"{"product_id":1,"quantity":99}"#).await.code(), (409, "insufficient_stock".to_owned()));
+    let mended = send(r#"{"product_id":1,"quantity":1}"#).await;
+    assert_eq!((mended.status, mended.replayed.as_deref(), mended.lines()), (200, None, vec![(1, 1)]));
+    assert_eq!(send(r#"{"product_id":1,"quantity":1}"#).await.replayed.as_deref(), Some("true"));
 }
 
 #[tokio::test]

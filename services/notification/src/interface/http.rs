@@ -31,8 +31,8 @@ pub(crate) const ABOUT: About = About {
 
 /// Every route of the service.
 pub(crate) fn routes(api: &Api) -> Router {
-    let adding = idempotency::hoop::<StrictJson<EndpointBody>>(api.keys.clone());
-    let rotating = idempotency::hoop::<()>(api.keys.clone());
+    let adding = idempotency::hoop::<StrictJson<EndpointBody>>("CreateWebhookEndpoint", api.keys.clone());
+    let rotating = idempotency::hoop::<()>("RotateWebhookEndpointSecret", api.keys.clone());
     let notifications = Router::with_path("notifications")
         .get(api.list())
         .push(Router::with_path("{id}").get(api.show()).push(Router::with_path("retry").post(api.retry())));

@@ -39,7 +39,7 @@ impl PaymentService for PaymentGrpc {
         &self,
         request: Request<proto::CreatePaymentRequest>,
     ) -> Answer<proto::CreatePaymentResponse> {
-        let sent = key(&request);
+        let sent = key(&request)?;
         let mut request = request.into_inner();
         let key = request.idempotency_key.take().or(sent);
         // Sorted, since a map has no order on the wire.
@@ -87,7 +87,7 @@ impl PaymentService for PaymentGrpc {
         &self,
         request: Request<proto::ProcessPaymentRequest>,
     ) -> Answer<proto::ProcessPaymentResponse> {
-        let sent = key(&request);
+        let sent = key(&request)?;
         let mut request = request.into_inner();
         let key = request.idempotency_key.take().or(sent);
         let (id, token) = (id(&request.id)?, request.payment_token.as_deref());
@@ -109,7 +109,7 @@ impl PaymentService for PaymentGrpc {
         &self,
         request: Request<proto::CancelPaymentRequest>,
     ) -> Answer<proto::CancelPaymentResponse> {
-        let key = key(&request);
+        let key = key(&request)?;
         let request = request.into_inner();
         let (id, of) = (id(&request.id)?, access::reached());
         let call = Call { method: "CancelPayment", key, asked: json!({ "id": id }), bytes: request.encode_to_vec() };
@@ -127,7 +127,7 @@ impl PaymentService for PaymentGrpc {
         &self,
         request: Request<proto::RefundPaymentRequest>,
     ) -> Answer<proto::RefundPaymentResponse> {
-        let sent = key(&request);
+        let sent = key(&request)?;
         let mut request = request.into_inner();
         let key = request.idempotency_key.take().or(sent);
         let bytes = request.encode_to_vec();

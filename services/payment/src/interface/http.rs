@@ -26,10 +26,10 @@ pub(crate) const ABOUT: About =
 
 /// Every route of the service.
 pub(crate) fn routes(api: &Api) -> Router {
-    let making = idempotency::hoop::<StrictJson<NewPayment>>(api.keys.clone());
-    let charging = idempotency::hoop::<OptionalJson<Tokens>>(api.keys.clone());
-    let cancelling = idempotency::hoop::<()>(api.keys.clone());
-    let refunding = idempotency::hoop::<OptionalJson<NewRefund>>(api.keys.clone());
+    let making = idempotency::hoop::<StrictJson<NewPayment>>("CreatePayment", api.keys.clone());
+    let charging = idempotency::hoop::<OptionalJson<Tokens>>("ProcessPayment", api.keys.clone());
+    let cancelling = idempotency::hoop::<()>("CancelPayment", api.keys.clone());
+    let refunding = idempotency::hoop::<OptionalJson<NewRefund>>("RefundPayment", api.keys.clone());
     let payment = Router::with_path("{id}")
         .get(api.show())
         .push(Router::with_path("process").hoop(charging).post(api.process()))

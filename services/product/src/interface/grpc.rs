@@ -38,7 +38,7 @@ impl ProductService for ProductGrpc {
         &self,
         request: Request<proto::CreateProductRequest>,
     ) -> Answer<proto::CreateProductResponse> {
-        let key = key(&request);
+        let key = key(&request)?;
         let draft: Draft = request.into_inner().into();
         let call = Call::new("CreateProduct", key, || canonical(draft.clone()).map_err(status))?;
         once(&self.0.keys, call, async |operation| {

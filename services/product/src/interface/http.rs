@@ -26,7 +26,7 @@ pub(crate) const ABOUT: About = About {
 
 /// Every route of the service.
 pub(crate) fn routes(api: &Api) -> Router {
-    let making = idempotency::hoop::<StrictJson<ProductBody>>(api.keys.clone());
+    let making = idempotency::hoop::<StrictJson<ProductBody>>("CreateProduct", api.keys.clone());
     let product = Router::with_path("{id}").get(api.show()).put(api.replace()).delete(api.remove());
     Router::with_path("products").get(api.list()).push(Router::new().hoop(making).post(api.create())).push(product)
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use shop_clock::millis;
 use shop_fault::{Fault, Kind};
+use shop_idempotency::{Begin, Claim, Lease, Stored};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -49,9 +50,54 @@ async fn a_basket_and_its_marks_live_as_long_as_promised_in_one_slot() {
 async fn a_key_of_an_idempotent_request_goes_by_itself() {
     let Some(keys) = shop_testing::backend::redis().await else { return };
     let stage = stage(&keys).await;
-    stage.opened.keys.begin("k", &super::keys::request(1)).await.expect("begun");
-    let left: i64 = asked(&keys.url(), ::redis::cmd("TTL").arg(format!("{}idempotency:k", keys.prefix()))).await;
+    let held = begun(&stage, &super::keys::claim("", "k", 1)).await;
+    let left: i64 = asked(&keys.url(), ::redis::cmd("TTL").arg(&held.name)).await;
     assert!((86_340..=86_400).contains(&left), "{left}");
+    assert!(held.name.ends_with("idempotency:k"), "as the version before names it: {}", held.name);
+}
+
+async fn begun(stage: &Stage, claim: &Claim) -> Lease {
+    match stage.opened.keys.begin(claim).await.expect("begun") {
+        Begin::Run { lease, .. } => lease,
+        other => panic!("no run but {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_redis_keeps_of_a_key_is_small_whatever_is_in_the_basket() {
+    let Some(keys) = shop_testing::backend::redis().await else { return };
+    let stage = stage(&keys).await;
+    for (key, length, is_kept) in [("small", 1024, true), ("large", 60_000, false)] {
+        let claim = super::keys::claim("ada", key, 1);
+        let held = begun(&stage, &claim).await;
+        let headers = ["content-type", "etag"].map(|name| (name.to_owned(), "application/json; v=\"1\"".to_owned()));
+        let answer = Stored { status: 200, headers: headers.to_vec(), body: vec![b'x'; length] };
+        stage.opened.keys.finish(&[(held.clone(), answer.clone())]).await.expect("kept");
+        let bytes: usize = asked(&keys.url(), ::redis::cmd("MEMORY").arg("USAGE").arg(&held.name)).await;
+        println!("{key}: {bytes} bytes");
+        assert!(bytes < 3072, "{key}: {bytes} bytes");
+        let again = stage.opened.keys.begin(&claim).await.expect("begun");
+        assert_eq!(again == Begin::Replay(answer), is_kept, "{key}: {again:?}");
+        // A repeat runs at once, under the operation by which the basket knows what was done.
+        assert!(is_kept || matches!(again, Begin::Run { fresh: false, .. }), "{again:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_takes_keys_without_end_fills_no_memory_for_a_day() {
+    let Some(keys) = shop_testing::backend::redis().await else { return };
+    let stage = stage(&keys).await;
+    let life = async |who: &str, key: &str| {
+        let held = begun(&stage, &super::keys::claim(who, key, 1)).await;
+        asked::<i64>(&keys.url(), ::redis::cmd("TTL").arg(&held.name)).await
+    };
+    for number in 0..500 {
+        begun(&stage, &super::keys::claim("mallory", &number.to_string(), 1)).await;
+    }
+    assert!(life("mallory", "one more").await <= 600);
+    assert!(life("ada", "hers").await > 86_000, "others are not touched");
+    stage.clock.advance(Duration::from_hours(1));
+    assert!(life("mallory", "an hour later").await > 86_000);
 }
 
 /// A way to Redis that can be cut.

@@ -1,20 +1,34 @@
 -- Takes an idempotency key for a run, or says what is known about it.
--- KEYS[1] the key   ARGV[1] fingerprint   ARGV[2] a new operation id   ARGV[3] now   ARGV[4] lease end   ARGV[5] life in ms
--- ARGV[6] the fingerprint an earlier version of the service would have kept
-local held = redis.call('HMGET', KEYS[1], 'fingerprint', 'operation', 'lease', 'status', 'headers', 'body')
-if not held[1] then
-  redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'operation', ARGV[2], 'lease', ARGV[4])
-  redis.call('PEXPIRE', KEYS[1], ARGV[5])
-  return {'run', ARGV[2], '', ''}
+-- KEYS[1] the key   KEYS[2] where this operation's is kept while another operation has the first; same cluster slot
+-- ARGV[1] the operation's name   ARGV[2] fingerprint   ARGV[3] a new operation id   ARGV[4] who takes it   ARGV[5] now
+-- ARGV[6] lease end   ARGV[7] life in ms   ARGV[8] the fingerprint an earlier version of the service would have kept
+-- Answers what is to be done, then for a run the key, the operation id and whether it is a new one; else the answer.
+local function read(name)
+  return redis.call('HMGET', name, 'fingerprint', 'operation', 'lease', 'status', 'headers', 'body', 'method', 'owner')
 end
-if held[1] ~= ARGV[1] and held[1] ~= ARGV[6] then
+local name = KEYS[1]
+local held = read(name)
+-- Versions that did not keep the operation are told apart by the fingerprint alone.
+if (held[1] and held[7] and held[7] ~= ARGV[1]) or (not held[1] and redis.call('EXISTS', KEYS[2]) == 1) then
+  name = KEYS[2]
+  held = read(name)
+end
+if not held[1] then
+  redis.call('HSET', name, 'method', ARGV[1], 'fingerprint', ARGV[2], 'operation', ARGV[3], 'owner', ARGV[4], 'lease', ARGV[6])
+  redis.call('PEXPIRE', name, ARGV[7])
+  return {'run', name, ARGV[3], 'fresh'}
+end
+if held[1] ~= ARGV[2] and held[1] ~= ARGV[8] then
   return {'mismatch', '', '', ''}
 end
 if held[4] then
   return {'replay', held[4], held[5], held[6]}
 end
-if tonumber(held[3]) > tonumber(ARGV[3]) then
+if held[8] == ARGV[4] then
+  return {'run', name, held[2], ''} -- to this very call, whose answer was lost with the connection
+end
+if tonumber(held[3]) > tonumber(ARGV[5]) then
   return {'in_flight', '', '', ''}
 end
-redis.call('HSET', KEYS[1], 'lease', ARGV[4])
-return {'run', held[2], '', ''}
+redis.call('HSET', name, 'owner', ARGV[4], 'lease', ARGV[6])
+return {'run', name, held[2], ''}

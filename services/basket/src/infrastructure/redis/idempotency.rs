@@ -1,73 +1,154 @@
 //! Idempotency keys in Redis: one hash per key, gone by itself when its time is over.
+//!
+//! What is kept is bounded, since baskets need the room: long answers are made again instead of kept, and keys beyond a
+//! generous number an hour live a short time.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{Pipeline, Script};
+use futures_util::future::try_join_all;
+use redis::{Script, ScriptInvocation};
 use shop_clock::{SharedClock, millis};
-use shop_idempotency::{Begin, BoxError, Fingerprint, KEEP, Store, Stored};
+use shop_idempotency::{Begin, BoxError, Claim, KEEP, LEASE, Lease, Store, Stored};
+use time::OffsetDateTime;
 
 use super::link::Link;
+
+/// Longest body that is kept. A longer one is of a long basket; its repeat runs again under the operation's id, by which the
+/// basket knows what was done, and answers with the basket as it is then.
+const LONGEST: usize = 1024;
+
+/// Keys that one caller may have in an hour at their full life: more than anybody's hands make.
+const KEYS_OF_ONE: u32 = 500;
+
+/// The same of all callers together, of each process: with what one takes at most in Redis (2.8 KiB) 330 MiB a day.
+const KEYS_OF_ALL: u32 = 5_000;
+
+/// How long a key beyond them lives: as long as a client may go on repeating.
+const SHORT: Duration = Duration::from_mins(10);
 
 /// Keys and answers in Redis.
 pub(crate) struct RedisIdempotency {
     link: Link,
     clock: SharedClock,
     begin: Script,
-    lease: Duration,
+    end: Script,
+    hour: Mutex<Hour>,
+}
+
+/// How many keys were taken in the hour at hand.
+#[derive(Default)]
+struct Hour {
+    number: i64,
+    all: u32,
+    of: HashMap<String, u32>,
+}
+
+impl Hour {
+    /// How long a key lives that `principal` takes now. Callers without a name, where nobody asks who calls, are not told apart.
+    fn life(&mut self, principal: &str, now: OffsetDateTime) -> Duration {
+        let number = now.unix_timestamp().div_euclid(3600);
+        if number != self.number {
+            *self = Self { number, ..Self::default() };
+        }
+        self.all += 1;
+        if self.all > KEYS_OF_ALL {
+            return SHORT;
+        }
+        if principal.is_empty() {
+            return KEEP;
+        }
+        let taken = self.of.entry(principal.to_owned()).or_default();
+        *taken += 1;
+        if *taken > KEYS_OF_ONE { SHORT } else { KEEP }
+    }
 }
 
 impl RedisIdempotency {
-    /// On an open connection; a run holds its key for `lease`.
-    pub(crate) fn new(link: Link, clock: SharedClock, lease: Duration) -> Self {
-        Self { link, clock, begin: Script::new(include_str!("begin.lua")), lease }
+    /// On an open connection.
+    pub(crate) fn new(link: Link, clock: SharedClock) -> Self {
+        let [begin, end] = [include_str!("begin.lua"), include_str!("end.lua")].map(Script::new);
+        Self { link, clock, begin, end, hour: Mutex::default() }
     }
 
-    fn name(&self, key: &str) -> String {
-        self.link.key(&format!("idempotency:{key}"))
+    /// What is done with a lease, and for whom.
+    fn end(&self, lease: &Lease, verb: &str) -> ScriptInvocation<'_> {
+        let mut call = self.end.key(&lease.name);
+        call.arg(lease.owner.to_string()).arg(verb);
+        call
+    }
+
+    async fn run(&self, calls: Vec<ScriptInvocation<'_>>) -> Result<(), BoxError> {
+        // Together: on the one connection they are a pipeline.
+        try_join_all(calls.iter().map(|call| self.link.script::<()>(call))).await?;
+        Ok(())
+    }
+
+    async fn hold(&self, leases: &[Lease], until: i64) -> Result<(), BoxError> {
+        let held = leases.iter().map(|lease| {
+            let mut call = self.end(lease, "hold");
+            call.arg(until);
+            call
+        });
+        self.run(held.collect()).await
     }
 }
 
 #[async_trait]
 impl Store for RedisIdempotency {
-    async fn begin(&self, key: &str, fingerprint: &Fingerprint) -> Result<Begin, BoxError> {
-        let now = self.clock.now();
-        let mut call = self.begin.key(self.name(key));
-        call.arg(&fingerprint.asked[..]).arg(self.clock.new_id().to_string());
-        call.arg(millis(now)).arg(millis(now + self.lease)).arg(life()).arg(&fingerprint.bytes[..]);
-        let (what, first, headers, body): (String, String, String, Vec<u8>) = self.link.script(&call).await?;
+    async fn begin(&self, claim: &Claim) -> Result<Begin, BoxError> {
+        let (now, owner) = (self.clock.now(), self.clock.new_id());
+        let life = self.hour.lock().unwrap_or_else(PoisonError::into_inner).life(&claim.principal, now);
+        let name = self.link.key(&format!("idempotency:{}", claim.name()));
+        // The braces are a hash tag: on Redis Cluster both keys are in one slot.
+        let second = format!("{{{name}}}:{}", claim.method);
+        let mut call = self.begin.key(name);
+        call.key(second).arg(claim.method).arg(&claim.fingerprint.asked[..]).arg(self.clock.new_id().to_string());
+        call.arg(owner.to_string()).arg(millis(now)).arg(millis(now + LEASE)).arg(ms(life));
+        call.arg(&claim.fingerprint.bytes[..]);
+        let (what, first, next, last): (String, String, String, Vec<u8>) = self.link.script(&call).await?;
         Ok(match what.as_str() {
-            "run" => Begin::Run { operation: first.parse()? },
+            "run" => {
+                Begin::Run { lease: Lease { name: first, owner }, operation: next.parse()?, fresh: last == b"fresh" }
+            }
             "replay" => {
-                Begin::Replay(Stored { status: first.parse()?, headers: serde_json::from_str(&headers)?, body })
+                Begin::Replay(Stored { status: first.parse()?, headers: serde_json::from_str(&next)?, body: last })
             }
             "in_flight" => Begin::InFlight,
             _ => Begin::Mismatch,
         })
     }
 
-    async fn finish(&self, key: &str, answer: &Stored) -> Result<(), BoxError> {
-        let (name, headers) = (self.name(key), serde_json::to_string(&answer.headers)?);
-        let fields = [("status", answer.status.to_string().into_bytes()), ("headers", headers.into_bytes())];
-        self.set(&name, fields.into_iter().chain([("body", answer.body.clone())])).await
+    async fn renew(&self, leases: &[Lease]) -> Result<(), BoxError> {
+        self.hold(leases, millis(self.clock.now() + LEASE)).await
     }
 
-    async fn abandon(&self, key: &str) -> Result<(), BoxError> {
-        self.set(&self.name(key), [("lease", b"0".to_vec())]).await
+    async fn finish(&self, answers: &[(Lease, Stored)]) -> Result<(), BoxError> {
+        let calls = answers.iter().map(|(lease, answer)| {
+            if answer.body.len() > LONGEST {
+                let mut call = self.end(lease, "hold");
+                call.arg(0);
+                return Ok(call);
+            }
+            let headers = serde_json::to_string(&answer.headers)?;
+            let mut call = self.end(lease, "finish");
+            call.arg(answer.status).arg(headers).arg(&answer.body[..]);
+            Ok(call)
+        });
+        self.run(calls.collect::<Result<_, BoxError>>()?).await
+    }
+
+    async fn release(&self, leases: &[Lease]) -> Result<(), BoxError> {
+        self.hold(leases, 0).await
+    }
+
+    async fn forget(&self, lease: &Lease) -> Result<(), BoxError> {
+        self.run(vec![self.end(lease, "forget")]).await
     }
 }
 
-impl RedisIdempotency {
-    /// Sets fields and starts the life over, so that a key that vanished meanwhile does not come back for ever.
-    async fn set(&self, name: &str, fields: impl IntoIterator<Item = (&str, Vec<u8>)>) -> Result<(), BoxError> {
-        let fields: Vec<_> = fields.into_iter().collect();
-        let mut both = Pipeline::new();
-        both.atomic().hset_multiple(name, &fields).ignore().pexpire(name, life()).ignore();
-        self.link.pipeline::<()>(&both).await?;
-        Ok(())
-    }
-}
-
-fn life() -> i64 {
-    i64::try_from(KEEP.as_millis()).unwrap_or(i64::MAX)
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
