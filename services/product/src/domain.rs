@@ -2,15 +2,19 @@
 
 mod error;
 mod fold;
+mod ledger;
 mod listing;
 mod ports;
 mod product;
 mod reservation;
+mod shelf;
 
 pub(crate) use error::{Error, Result, Short};
 pub(crate) use fold::{FOLDING, composed, folded, place, words};
+pub(crate) use ledger::{Entry, EntryKind, EntryPage, NewEntry};
 pub(crate) use listing::{After, Direction, Filter, Key, Listing, Match, Order, Slice, Sort, thousandths};
-pub(crate) use ports::{Change, Permit, Products, Reservations, Store};
+pub(crate) use ports::{Change, Ledger, Permit, Products, Reservations, Store};
 pub(crate) use product::{CATEGORY, DESCRIPTION, Details, Draft, MAX_STOCK, MAX_URL, NAME, Price, Product};
-pub(crate) use reservation::{Holding, Line, LineState, Lines, Movement, Settlement};
+pub(crate) use reservation::{Delta, Hold, Holding, Line, LineState, Lines, Movement, Settlement, Stored};
+pub(crate) use shelf::Shelf;
 pub(crate) use shop_input::Expected;

@@ -3,6 +3,8 @@
 mod catalogue;
 #[cfg(test)]
 mod contract;
+mod holding;
+mod ledger;
 mod reads;
 mod refold;
 mod row;

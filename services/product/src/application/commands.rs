@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shop_clock::SharedClock;
 use uuid::Uuid;
 
-use crate::domain::{Details, Draft, Expected, Line, Lines, Product, Result, Settlement, Store};
+use crate::domain::{Details, Draft, Expected, Hold, Line, Product, Result, Settlement, Store};
 
 /// Everything that changes the catalogue or its stock.
 #[derive(Clone)]
@@ -39,10 +39,9 @@ impl Commands {
         self.store.remove(id, &|product| product.check_removable(expected)).await
     }
 
-    /// Holds stock for a payment, all lines or none; true when the reservation is new.
-    pub(crate) async fn reserve(&self, id: Uuid, lines: Vec<Line>) -> Result<bool> {
-        let lines = Lines::parse(lines)?;
-        self.store.reserve(id, &lines, self.clock.now()).await
+    /// Holds stock for a payment, all lines or none, and gives back what `replaces` held; true when the reservation is new.
+    pub(crate) async fn reserve(&self, id: Uuid, replaces: Option<Uuid>, lines: Vec<Line>) -> Result<bool> {
+        self.store.reserve(Hold::parse(id, replaces, lines)?, self.clock.now()).await
     }
 
     /// Gives back what a reservation holds; true when that was anything.
@@ -55,13 +54,18 @@ impl Commands {
         self.store.settle(&settlement, self.clock.now()).await
     }
 
-    /// Counts a completed payment's units as sold, once per event.
-    pub(crate) async fn count_sold(&self, event: Uuid, items: impl Iterator<Item = Line> + Send) -> Result<()> {
+    /// Counts a completed payment's units as sold, once per event, unless the sale of its reservation does.
+    pub(crate) async fn count_sold(
+        &self,
+        event: Uuid,
+        payment: Uuid,
+        items: impl Iterator<Item = Line> + Send,
+    ) -> Result<()> {
         let mut sums = BTreeMap::new();
         for line in items {
             *sums.entry(line.product).or_default() += line.quantity;
         }
         let lines: Vec<Line> = sums.into_iter().map(|(product, quantity)| Line { product, quantity }).collect();
-        self.store.count_sold(event, &lines, self.clock.now()).await
+        self.store.count_sold(event, payment, &lines, self.clock.now()).await
     }
 }

@@ -43,6 +43,9 @@ pub(crate) enum Error {
     /// The reservation was released or sold before.
     #[error("reservation {0} is closed")]
     Closed(Uuid),
+    /// The reservation to be replaced was sold.
+    #[error("reservation {0} was sold, so nothing can take its place")]
+    Sold(Uuid),
     /// The same reservation id with other lines.
     #[error("reservation {0} stands with other lines")]
     OtherLines(Uuid),
@@ -109,6 +112,7 @@ impl From<Error> for Fault {
                 short.iter().map(Short::violation).fold(fault, Self::with_violation)
             }
             Error::Closed(_) => fault(Kind::Conflict, "reservation_closed"),
+            Error::Sold(_) => fault(Kind::Conflict, "reservation_sold"),
             Error::OtherLines(_) => fault(Kind::Conflict, "reservation_mismatch"),
             Error::Unfit { .. } => fault(Kind::Conflict, "reservation_unfit"),
         }
@@ -132,6 +136,7 @@ mod tests {
             (Error::StockBelowReserved { id: 7, reserved: 3, wanted: 2 }, 409, "stock_below_reserved"),
             (Error::Insufficient(vec![]), 409, "insufficient_stock"),
             (Error::Closed(id), 409, "reservation_closed"),
+            (Error::Sold(id), 409, "reservation_sold"),
             (Error::OtherLines(id), 409, "reservation_mismatch"),
             (Error::Store(Fault::new(Kind::Unavailable, "store_unavailable", "down")), 503, "store_unavailable"),
         ] {

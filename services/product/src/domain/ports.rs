@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Details, Line, Lines, Listing, Product, Result, Settlement, Slice};
+use super::{Details, Entry, EntryPage, Hold, Line, Listing, Product, Result, Settlement, Slice};
 
 /// A change of one product. The store owns the transaction and may run it twice, so it must be pure.
 pub(crate) type Change<'a> = &'a (dyn Fn(&mut Product) -> Result<()> + Sync);
@@ -41,8 +41,9 @@ pub(crate) trait Products: Send + Sync {
 /// Stock promised to payments. At any moment `0 ≤ reserved ≤ stock` holds for every product.
 #[async_trait]
 pub(crate) trait Reservations: Send + Sync {
-    /// Holds every line or none. True when it is new, false when it stood already with the same lines.
-    async fn reserve(&self, id: Uuid, lines: &Lines, now: OffsetDateTime) -> Result<bool>;
+    /// Holds every line or none. True when it is new, false when it stood already with the same lines. What it replaces
+    /// is given back in the same step, and closed for good as by [`release`](Self::release); `Sold` when that was sold.
+    async fn reserve(&self, hold: Hold, now: OffsetDateTime) -> Result<bool>;
 
     /// Gives back what is still held; true when that was anything. The id is closed for good, also when it was
     /// not known: a reservation that comes late finds it so.
@@ -51,11 +52,19 @@ pub(crate) trait Reservations: Send + Sync {
     /// Applies a stock event, once per event id.
     async fn settle(&self, settlement: &Settlement, now: OffsetDateTime) -> Result<()>;
 
-    /// Adds to the units sold of these products, once per event id. Products that are gone are left out.
-    async fn count_sold(&self, event: Uuid, lines: &[Line], now: OffsetDateTime) -> Result<()>;
+    /// Adds to the units sold of these products, once per event id, unless the sale of this reservation does. Products
+    /// that are gone are left out.
+    async fn count_sold(&self, event: Uuid, reservation: Uuid, lines: &[Line], now: OffsetDateTime) -> Result<()>;
 }
 
-/// A store is both, so that an event's effect and its inbox entry are one transaction.
-pub(crate) trait Store: Products + Reservations {}
+/// The ledger of stock.
+#[async_trait]
+pub(crate) trait Ledger: Send + Sync {
+    /// Entries of a product, the newest first; of one that is gone, too.
+    async fn entries(&self, product: i64, page: &EntryPage) -> Result<shop_page::Slice<Entry, i64>>;
+}
 
-impl<S: Products + Reservations> Store for S {}
+/// A store is all of these, so that an event's effect and its inbox entry are one transaction.
+pub(crate) trait Store: Products + Reservations + Ledger {}
+
+impl<S: Products + Reservations + Ledger> Store for S {}

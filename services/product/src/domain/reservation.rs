@@ -4,6 +4,9 @@
 //! held ──decrease──▶ sold ──increase──▶ sold, some restocked
 //!   └────release───▶ released
 //! ```
+//!
+//! An increase may come before its decrease, as when a topic got more partitions in between: only what was sold comes back,
+//! so the sale is under way. It is applied at once, and the sale takes its units when it comes; the sums are the same.
 
 use std::collections::HashMap;
 
@@ -11,7 +14,7 @@ use shop_fault::FieldError;
 use shop_input::Fields;
 use uuid::Uuid;
 
-use super::{Error, Result, Short};
+use super::{Error, Result};
 
 /// As many lines as a basket has at most.
 const MAX_LINES: usize = 100;
@@ -59,16 +62,63 @@ impl Lines {
     pub(crate) fn as_slice(&self) -> &[Line] {
         &self.0
     }
+}
 
-    /// All or none: every line fits into what is available, or each that does not is named.
-    pub(crate) fn check_available(&self, available: &HashMap<i64, i64>) -> Result<()> {
-        let short = |line: &Line| {
-            let left = available.get(&line.product).copied();
-            let fits = left.is_some_and(|left| left >= line.quantity);
-            (!fits).then_some(Short { product: line.product, wanted: line.quantity, available: left })
-        };
-        let short: Vec<_> = self.0.iter().filter_map(short).collect();
-        if short.is_empty() { Ok(()) } else { Err(Error::Insufficient(short)) }
+/// A reservation to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hold {
+    /// Chosen by the caller: the payment's id.
+    pub(crate) id: Uuid,
+    /// Another reservation, whose place it takes: what that holds is free for this one, and it is closed.
+    pub(crate) replaces: Option<Uuid>,
+    /// What to hold.
+    pub(crate) lines: Lines,
+}
+
+impl Hold {
+    /// Checks a reservation that is asked for.
+    pub(crate) fn parse(id: Uuid, replaces: Option<Uuid>, lines: Vec<Line>) -> Result<Self> {
+        if replaces == Some(id) {
+            let message = "must be another reservation than the one that is made";
+            return Err(Fields::from(FieldError::new("replaces", "invalid", message)).into());
+        }
+        Ok(Self { id, replaces, lines: Lines::parse(lines)? })
+    }
+
+    /// The reservations it changes.
+    pub(crate) fn touches(&self) -> impl Iterator<Item = Uuid> {
+        [self.id].into_iter().chain(self.replaces)
+    }
+}
+
+/// A reservation as the store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Stored {
+    /// Whether something may still be held under its id.
+    pub(crate) is_open: bool,
+    /// Its lines, by product id.
+    pub(crate) holdings: Vec<Holding>,
+}
+
+impl Stored {
+    /// Whether `hold` is a repeat of what stands: it is open and asks for the same.
+    pub(crate) fn check_repeat(&self, hold: &Hold) -> Result<()> {
+        if !self.is_open {
+            return Err(Error::Closed(hold.id));
+        }
+        let same = self.holdings.iter().map(Holding::line).eq(hold.lines.as_slice().iter().copied());
+        if same { Ok(()) } else { Err(Error::OtherLines(hold.id)) }
+    }
+
+    /// What is given back when another reservation takes the place of this one, `id`.
+    pub(crate) fn given_up(&self, id: Uuid) -> Result<Vec<Line>> {
+        // Units that came back have been sold, whether or not the sale was heard of yet.
+        if self.holdings.iter().any(|holding| holding.state == LineState::Sold || holding.restocked > 0) {
+            return Err(Error::Sold(id));
+        }
+        // Closed means that every line is settled, or that its own event is on the way.
+        let held = self.holdings.iter().filter(|holding| self.is_open && holding.state == LineState::Held);
+        Ok(held.map(Holding::line).collect())
     }
 }
 
@@ -155,16 +205,17 @@ impl Holding {
             }
             (Movement::Sell, LineState::Released) => Err(unfit("sold after it was released")),
             (Movement::Release, LineState::Sold) => Err(unfit("released after it was sold")),
+            (Movement::Release, LineState::Held) if self.restocked > 0 => Err(unfit("released after it was restocked")),
             (Movement::Release, LineState::Held) => {
                 self.state = LineState::Released;
                 Ok(Delta { stock: 0, reserved: -self.quantity })
             }
-            (Movement::Restock, LineState::Sold) => {
+            (Movement::Restock, LineState::Held | LineState::Sold) => {
                 let back = settlement.line.quantity.min(self.quantity - self.restocked);
                 self.restocked += back;
                 Ok(Delta { stock: back, reserved: 0 })
             }
-            (Movement::Restock, _) => Err(unfit("restocked though it was not sold")),
+            (Movement::Restock, LineState::Released) => Err(unfit("restocked after it was released")),
             (Movement::Sell, LineState::Sold) | (Movement::Release, LineState::Released) => Ok(Delta::default()),
         }
     }
@@ -203,16 +254,6 @@ mod tests {
     }
 
     #[test]
-    fn every_short_line_is_named_not_only_the_first() {
-        let lines = Lines::parse(vec![line(1, 3), line(2, 1), line(3, 1)]).expect("valid");
-        let Err(Error::Insufficient(short)) = lines.check_available(&HashMap::from([(1, 2), (2, 1)])) else {
-            panic!("not refused")
-        };
-        let named: Vec<_> = short.iter().map(|short| (short.product, short.available)).collect();
-        assert_eq!(named, [(1, Some(2)), (3, None)]);
-    }
-
-    #[test]
     fn held_units_are_sold_or_given_back_once() {
         for (movement, end, delta) in [
             (Movement::Sell, LineState::Sold, Delta { stock: -3, reserved: -3 }),
@@ -233,12 +274,24 @@ mod tests {
     }
 
     #[test]
+    fn what_came_back_before_its_sale_was_heard_of_is_sold_all_the_same() {
+        let (mut early, mut late) = (holding(LineState::Held), holding(LineState::Held));
+        let sums = |deltas: [Delta; 2]| (deltas[0].stock + deltas[1].stock, deltas[0].reserved + deltas[1].reserved);
+        let settle = |holding: &mut Holding, movement| holding.settle(&settlement(movement, 3)).expect("fits");
+        let sold_first = [settle(&mut late, Movement::Sell), settle(&mut late, Movement::Restock)];
+        let sold_last = [settle(&mut early, Movement::Restock), settle(&mut early, Movement::Sell)];
+        assert_eq!(sums(sold_first), sums(sold_last));
+        assert_eq!(early, late);
+        let mut early = Holding { restocked: 1, ..holding(LineState::Held) };
+        assert!(matches!(early.settle(&settlement(Movement::Release, 3)), Err(Error::Unfit { .. })));
+    }
+
+    #[test]
     fn what_contradicts_the_line_is_refused() {
         for (state, movement, quantity) in [
             (LineState::Held, Movement::Sell, 2),
             (LineState::Released, Movement::Sell, 3),
             (LineState::Sold, Movement::Release, 3),
-            (LineState::Held, Movement::Restock, 1),
             (LineState::Released, Movement::Restock, 1),
         ] {
             let mut holding = holding(state);

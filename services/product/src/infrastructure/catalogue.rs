@@ -7,6 +7,7 @@ use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::holding::Holds;
 use super::reads::Reads;
 use super::row::{INSERT, ProductRow, UPDATE, Written, columns, edit};
 use super::search::TextSearch;
@@ -20,14 +21,16 @@ const GET_MADE_BY: &str = concat!("SELECT ", columns!(), " FROM products WHERE o
 /// The catalogue and its stock on one engine.
 pub(super) struct Sql<E: Engine> {
     pub(super) engine: E,
+    pub(super) holds: Holds<E>,
     reads: Reads<E::Db>,
     search: TextSearch,
 }
 
-impl<E: Engine> Sql<E> {
+impl<E: Engine + Clone> Sql<E> {
     /// The catalogue in these pools.
     pub(super) fn new(engine: E, search: TextSearch) -> Self {
-        Self { reads: Reads::new(engine.readers().clone()), engine, search }
+        let (holds, reads) = (Holds::new(engine.clone()), Reads::new(engine.readers().clone()));
+        Self { engine, holds, reads, search }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod entity;
 mod folding;
+mod ledger;
 mod listing;
 mod products;
 mod reads;
@@ -14,7 +15,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Opened;
-use crate::domain::{Details, Line, Lines, Product, Store};
+use crate::domain::{Details, Hold, Line, Movement, Product, Settlement, Store};
 
 /// Runs each of these functions on a fresh store of either engine.
 macro_rules! contract {
@@ -77,6 +78,10 @@ fn line(product: &Product, quantity: i64) -> Line {
     Line { product: product.id, quantity }
 }
 
-fn lines<const N: usize>(lines: [Line; N]) -> Lines {
-    Lines::parse(lines.to_vec()).expect("valid lines")
+fn hold<const N: usize>(id: Uuid, lines: [Line; N]) -> Hold {
+    Hold::parse(id, None, lines.to_vec()).expect("valid lines")
+}
+
+fn settlement(reservation: Uuid, line: Line, movement: Movement) -> Settlement {
+    Settlement { event: Uuid::new_v4(), reservation, line, movement }
 }

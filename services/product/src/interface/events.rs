@@ -42,7 +42,8 @@ impl Handler for Stock {
     }
 }
 
-/// Counts what `payment.completed` sold.
+/// Counts what `payment.completed` sold of reservations that the version before made; the others are counted as they leave
+/// the shelf.
 struct Sales(Commands);
 
 #[async_trait]
@@ -50,6 +51,6 @@ impl Handler for Sales {
     async fn handle(&self, envelope: &Envelope) -> Result<(), HandleError> {
         let Event::PaymentCompleted(body) = &envelope.event else { return Ok(()) };
         let lines = body.items.iter().map(|item| Line { product: item.product_id, quantity: item.quantity.into() });
-        self.0.count_sold(envelope.id, lines).await.map_err(HandleError::of)
+        self.0.count_sold(envelope.id, body.payment_id, lines).await.map_err(HandleError::of)
     }
 }

@@ -3,7 +3,7 @@
 use shop_money::Money;
 use uuid::Uuid;
 
-use super::{add, at, contract, details, line, lines};
+use super::{add, at, contract, details, hold, line};
 use crate::domain::{Details, Error, Movement, Product, Settlement, Store};
 
 contract![every_field_of_a_product_is_kept, every_field_that_changes_is_written];
@@ -37,10 +37,10 @@ async fn full(store: &dyn Store) -> Product {
     store.change(made.id, &edit).await.expect("is changed");
     (kept.version, kept.updated_at) = (2, at(2));
     is_kept(store, &kept, "an edit that says the same").await;
-    store.reserve(Uuid::new_v4(), &lines([line(&made, 3)]), at(3)).await.expect("is held");
+    store.reserve(hold(Uuid::new_v4(), [line(&made, 3)]), at(3)).await.expect("is held");
     kept.reserved_quantity = 3;
     is_kept(store, &kept, "a reservation").await;
-    store.count_sold(Uuid::new_v4(), &[line(&made, 2)], at(4)).await.expect("is counted");
+    store.count_sold(Uuid::new_v4(), Uuid::new_v4(), &[line(&made, 2)], at(4)).await.expect("is counted");
     kept.units_sold = 2;
     is_kept(store, &kept, "a sale").await;
     differs_from_a_new_one(&kept);
@@ -68,14 +68,14 @@ async fn every_field_of_a_product_is_kept(store: &dyn Store) {
     is_kept(store, &kept, "a refused change").await;
     let other = add(store, &details("desk", 7)).await;
     store.change(other.id, &|product| product.replace(details("x", 1), &None.into(), at(9))).await.expect("is changed");
-    store.reserve(Uuid::new_v4(), &lines([line(&other, 1)]), at(9)).await.expect("is held");
-    store.count_sold(Uuid::new_v4(), &[line(&other, 1)], at(9)).await.expect("is counted");
+    store.reserve(hold(Uuid::new_v4(), [line(&other, 1)]), at(9)).await.expect("is held");
+    store.count_sold(Uuid::new_v4(), Uuid::new_v4(), &[line(&other, 1)], at(9)).await.expect("is counted");
     is_kept(store, &kept, "another product").await;
-    let short = store.reserve(Uuid::new_v4(), &lines([line(&kept, 7)]), at(9)).await;
+    let short = store.reserve(hold(Uuid::new_v4(), [line(&kept, 7)]), at(9)).await;
     assert!(matches!(short, Err(Error::Insufficient(_))));
     is_kept(store, &kept, "a reservation that finds too few").await;
     let brief = Uuid::new_v4();
-    store.reserve(brief, &lines([line(&kept, 1)]), at(9)).await.expect("is held");
+    store.reserve(hold(brief, [line(&kept, 1)]), at(9)).await.expect("is held");
     assert!(store.release(brief, at(9)).await.expect("is released"));
     is_kept(store, &kept, "a reservation that was released").await;
     store.refold().await.expect("folds");
@@ -99,10 +99,11 @@ async fn every_field_that_changes_is_written(store: &dyn Store) {
     is_kept(store, &kept, "edited").await;
 
     let reservation = Uuid::new_v4();
-    store.reserve(reservation, &lines([line(&kept, 2)]), at(8)).await.expect("is held");
+    store.reserve(hold(reservation, [line(&kept, 2)]), at(8)).await.expect("is held");
     let sold = Settlement { event: Uuid::new_v4(), reservation, line: line(&kept, 2), movement: Movement::Sell };
     store.settle(&sold, at(9)).await.expect("is settled");
     kept.details.stock_quantity -= 2;
+    kept.units_sold += 2;
     kept.version += 1;
     kept.updated_at = at(9);
     is_kept(store, &kept, "sold").await;

@@ -1,6 +1,6 @@
 //! Lists: every order pages through everything once, every filter selects, no text breaks the search.
 
-use super::{add, at, contract, details, line, lines};
+use super::{add, at, contract, details, hold, line};
 use crate::domain::{Details, Filter, Listing, Match, Order, Product, Slice, Sort, Store, place, thousandths};
 use shop_money::Money;
 use uuid::Uuid;
@@ -57,7 +57,7 @@ async fn shelf(store: &dyn Store) -> Vec<Product> {
         };
         let added = store.add(Uuid::new_v4(), &details, at(n / 3)).await.expect("is added");
         let sold = [line(&added, n % 3)];
-        store.count_sold(Uuid::new_v4(), &sold, at(9)).await.expect("is counted");
+        store.count_sold(Uuid::new_v4(), Uuid::new_v4(), &sold, at(9)).await.expect("is counted");
         products.push(store.get(added.id).await.expect("is there"));
     }
     products
@@ -112,7 +112,7 @@ async fn every_filter_selects(store: &dyn Store) {
     add(store, &priced("dear", 100_000, "USD")).await;
     add(store, &priced("yen", 1000, "JPY")).await;
     add(store, &Details { category: "Other".to_owned(), ..priced("other", 5000, "EUR") }).await;
-    store.reserve(Uuid::new_v4(), &lines([line(&cheap, 2)]), at(2)).await.expect("is held");
+    store.reserve(hold(Uuid::new_v4(), [line(&cheap, 2)]), at(2)).await.expect("is held");
 
     let cases = [
         (Filter { category: Some("Other".to_owned()), ..Filter::default() }, vec!["other"]),

@@ -1,6 +1,6 @@
 //! Single products: stored whole, changed under the rules, removed when nobody holds them.
 
-use super::{add, at, contract, details, line, lines, stock};
+use super::{add, at, contract, details, hold, line, stock};
 use crate::domain::{Details, Error, Store};
 use shop_money::Money;
 use uuid::Uuid;
@@ -96,7 +96,7 @@ async fn a_removed_product_is_gone(store: &dyn Store) {
 async fn a_held_product_cannot_be_removed_or_cut(store: &dyn Store) {
     let made = add(store, &details("desk", 7)).await;
     let reservation = Uuid::new_v4();
-    store.reserve(reservation, &lines([line(&made, 3)]), at(2)).await.expect("is held");
+    store.reserve(hold(reservation, [line(&made, 3)]), at(2)).await.expect("is held");
     let removed = store.remove(made.id, &|product| product.check_removable(&None.into())).await;
     assert!(matches!(removed, Err(Error::Reserved { reserved: 3, .. })), "{removed:?}");
     let cut = store.change(made.id, &|product| product.replace(details("desk", 2), &None.into(), at(3))).await;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{add, at, contract, details, line, lines, stock};
-use crate::domain::{Error, Line, Movement, Product, Settlement, Store};
+use super::{add, at, contract, details, hold, line, settlement, stock};
+use crate::domain::{Error, Hold, Line, Movement, Product, Store};
 use uuid::Uuid;
 
 contract![
@@ -18,22 +18,24 @@ contract![
     an_event_that_does_not_fit_is_refused_and_may_come_again,
     sales_are_counted_once,
     a_sale_outlives_its_product,
+    a_buyer_who_changes_his_order_is_not_locked_out_by_himself,
+    what_was_sold_is_not_replaced,
+    what_is_replaced_before_it_came_is_closed,
+    a_refused_replacement_keeps_what_was_held,
+    a_refund_that_overtakes_its_sale_loses_no_unit,
+    a_sale_counts_its_units_itself,
 ];
-
-fn settlement(reservation: Uuid, line: Line, movement: Movement) -> Settlement {
-    Settlement { event: Uuid::new_v4(), reservation, line, movement }
-}
 
 async fn held(store: &dyn Store, product: &Product, quantity: i64) -> Uuid {
     let id = Uuid::new_v4();
-    assert!(store.reserve(id, &lines([line(product, quantity)]), at(2)).await.expect("is held"));
+    assert!(store.reserve(hold(id, [line(product, quantity)]), at(2)).await.expect("is held"));
     id
 }
 
 async fn a_reservation_holds_all_lines(store: &dyn Store) {
     let (desk, lamp) = (add(store, &details("desk", 7)).await, add(store, &details("lamp", 2)).await);
     let id = Uuid::new_v4();
-    assert!(store.reserve(id, &lines([line(&lamp, 2), line(&desk, 3)]), at(2)).await.expect("is held"));
+    assert!(store.reserve(hold(id, [line(&lamp, 2), line(&desk, 3)]), at(2)).await.expect("is held"));
     assert_eq!((stock(store, desk.id).await, stock(store, lamp.id).await), ((7, 3), (2, 2)));
     let read = store.get(desk.id).await.expect("is there");
     assert_eq!((read.version, read.updated_at), (desk.version, desk.updated_at), "a reservation is no edit");
@@ -43,20 +45,20 @@ async fn a_short_line_holds_nothing(store: &dyn Store) {
     let (desk, lamp) = (add(store, &details("desk", 7)).await, add(store, &details("lamp", 2)).await);
     let id = Uuid::new_v4();
     let gone = Line { product: lamp.id + 100, quantity: 1 };
-    let refused = store.reserve(id, &lines([line(&desk, 1), line(&lamp, 3), gone]), at(2)).await;
+    let refused = store.reserve(hold(id, [line(&desk, 1), line(&lamp, 3), gone]), at(2)).await;
     let Err(Error::Insufficient(short)) = refused else { panic!("not refused: {refused:?}") };
     let named: Vec<_> = short.iter().map(|short| (short.product, short.wanted, short.available)).collect();
     assert_eq!(named, [(lamp.id, 3, Some(2)), (gone.product, 1, None)]);
     assert_eq!((stock(store, desk.id).await, stock(store, lamp.id).await), ((7, 0), (2, 0)));
     // Nothing of the attempt is left: the same id may try again with less.
-    assert!(store.reserve(id, &lines([line(&desk, 1)]), at(3)).await.expect("is held"));
+    assert!(store.reserve(hold(id, [line(&desk, 1)]), at(3)).await.expect("is held"));
 }
 
 async fn a_repeat_holds_nothing_more(store: &dyn Store) {
     let desk = add(store, &details("desk", 7)).await;
     let id = held(store, &desk, 3).await;
-    assert!(!store.reserve(id, &lines([line(&desk, 3)]), at(3)).await.expect("stands already"));
-    let other = store.reserve(id, &lines([line(&desk, 4)]), at(3)).await;
+    assert!(!store.reserve(hold(id, [line(&desk, 3)]), at(3)).await.expect("stands already"));
+    let other = store.reserve(hold(id, [line(&desk, 4)]), at(3)).await;
     assert!(matches!(other, Err(Error::OtherLines(_))), "{other:?}");
     assert_eq!(stock(store, desk.id).await, (7, 3));
 }
@@ -67,7 +69,7 @@ async fn a_release_gives_back_once_and_for_good(store: &dyn Store) {
     assert!(store.release(id, at(3)).await.expect("is released"));
     assert!(!store.release(id, at(3)).await.expect("a repeat"));
     assert_eq!(stock(store, desk.id).await, (7, 0));
-    let again = store.reserve(id, &lines([line(&desk, 3)]), at(4)).await;
+    let again = store.reserve(hold(id, [line(&desk, 3)]), at(4)).await;
     assert!(matches!(again, Err(Error::Closed(_))), "{again:?}");
 }
 
@@ -78,7 +80,7 @@ async fn a_late_reservation_finds_its_tombstone(store: &dyn Store) {
     let release = settlement(by_event, line(&desk, 1), Movement::Release);
     store.settle(&release, at(2)).await.expect("is remembered");
     for id in [by_call, by_event] {
-        let late = store.reserve(id, &lines([line(&desk, 1)]), at(3)).await;
+        let late = store.reserve(hold(id, [line(&desk, 1)]), at(3)).await;
         assert!(matches!(late, Err(Error::Closed(_))), "{late:?}");
     }
     assert_eq!(stock(store, desk.id).await, (7, 0));
@@ -102,7 +104,7 @@ async fn sold_units_leave_the_shelf_once(store: &dyn Store) {
 async fn a_release_by_event_frees_line_by_line(store: &dyn Store) {
     let (desk, lamp) = (add(store, &details("desk", 7)).await, add(store, &details("lamp", 2)).await);
     let id = Uuid::new_v4();
-    store.reserve(id, &lines([line(&desk, 3), line(&lamp, 1)]), at(2)).await.expect("is held");
+    store.reserve(hold(id, [line(&desk, 3), line(&lamp, 1)]), at(2)).await.expect("is held");
     store.settle(&settlement(id, line(&desk, 3), Movement::Release), at(3)).await.expect("is released");
     assert_eq!((stock(store, desk.id).await, stock(store, lamp.id).await), ((7, 0), (2, 1)));
     store.settle(&settlement(id, line(&lamp, 1), Movement::Release), at(3)).await.expect("is released");
@@ -130,7 +132,7 @@ async fn an_event_that_does_not_fit_is_refused_and_may_come_again(store: &dyn St
     let sale = settlement(id, line(&desk, 3), Movement::Sell);
     let refused = store.settle(&sale, at(3)).await;
     assert!(matches!(refused, Err(Error::Unfit { .. })), "{refused:?}");
-    store.reserve(id, &lines([line(&desk, 3)]), at(3)).await.expect("is held");
+    store.reserve(hold(id, [line(&desk, 3)]), at(3)).await.expect("is held");
     store.settle(&sale, at(4)).await.expect("the refusal was not remembered");
     assert_eq!(stock(store, desk.id).await, (4, 0));
 }
@@ -140,10 +142,13 @@ async fn sales_are_counted_once(store: &dyn Store) {
     let event = Uuid::new_v4();
     let gone = Line { product: lamp.id + 100, quantity: 5 };
     for _ in 0..2 {
-        store.count_sold(event, &[line(&desk, 3), line(&lamp, 1), gone], at(3)).await.expect("is counted");
+        store
+            .count_sold(event, Uuid::new_v4(), &[line(&desk, 3), line(&lamp, 1), gone], at(3))
+            .await
+            .expect("is counted");
     }
-    store.count_sold(Uuid::new_v4(), &[line(&desk, 1)], at(3)).await.expect("is counted");
-    store.count_sold(Uuid::new_v4(), &[], at(3)).await.expect("nothing to count");
+    store.count_sold(Uuid::new_v4(), Uuid::new_v4(), &[line(&desk, 1)], at(3)).await.expect("is counted");
+    store.count_sold(Uuid::new_v4(), Uuid::new_v4(), &[], at(3)).await.expect("nothing to count");
     let sold =
         [store.get(desk.id).await, store.get(lamp.id).await].map(|product| product.expect("is there").units_sold);
     assert_eq!(sold, [4, 1]);
@@ -157,6 +162,86 @@ async fn a_sale_outlives_its_product(store: &dyn Store) {
     store.settle(&settlement(id, line(&desk, 1), Movement::Restock), at(4)).await.expect("has nowhere to go");
 }
 
+fn replacing<const N: usize>(id: Uuid, replaces: Uuid, lines: [Line; N]) -> Hold {
+    Hold { replaces: Some(replaces), ..hold(id, lines) }
+}
+
+async fn a_buyer_who_changes_his_order_is_not_locked_out_by_himself(store: &dyn Store) {
+    let (desk, lamp) = (add(store, &details("desk", 3)).await, add(store, &details("lamp", 1)).await);
+    let first = held(store, &desk, 3).await;
+    let second = replacing(Uuid::new_v4(), first, [line(&desk, 2), line(&lamp, 1)]);
+    assert!(store.reserve(second.clone(), at(3)).await.expect("takes the place of the first"));
+    assert_eq!((stock(store, desk.id).await, stock(store, lamp.id).await), ((3, 2), (1, 1)));
+    assert!(!store.reserve(second, at(3)).await.expect("a repeat"));
+    let again = store.reserve(hold(first, [line(&desk, 1)]), at(4)).await;
+    assert!(matches!(again, Err(Error::Closed(_))), "{again:?}");
+    assert!(!store.release(first, at(4)).await.expect("nothing is left of it"));
+    assert_eq!(stock(store, desk.id).await, (3, 2));
+    // Under a second call of its own, for the same goods: nothing else moves.
+    let late = store.settle(&settlement(first, line(&desk, 3), Movement::Release), at(5)).await;
+    late.expect("its own event comes late");
+    assert_eq!(stock(store, desk.id).await, (3, 2));
+}
+
+async fn what_was_sold_is_not_replaced(store: &dyn Store) {
+    let desk = add(store, &details("desk", 7)).await;
+    let first = held(store, &desk, 3).await;
+    store.settle(&settlement(first, line(&desk, 3), Movement::Sell), at(3)).await.expect("is sold");
+    let second = Uuid::new_v4();
+    let refused = store.reserve(replacing(second, first, [line(&desk, 1)]), at(4)).await;
+    assert!(matches!(refused, Err(Error::Sold(id)) if id == first), "{refused:?}");
+    assert_eq!(stock(store, desk.id).await, (4, 0));
+    assert!(store.reserve(hold(second, [line(&desk, 1)]), at(5)).await.expect("nothing of the attempt is left"));
+}
+
+async fn what_is_replaced_before_it_came_is_closed(store: &dyn Store) {
+    let desk = add(store, &details("desk", 7)).await;
+    let (late, second) = (Uuid::new_v4(), Uuid::new_v4());
+    assert!(store.reserve(replacing(second, late, [line(&desk, 1)]), at(2)).await.expect("is held"));
+    let refused = store.reserve(hold(late, [line(&desk, 1)]), at(3)).await;
+    assert!(matches!(refused, Err(Error::Closed(_))), "{refused:?}");
+    assert!(store.reserve(replacing(Uuid::new_v4(), late, [line(&desk, 1)]), at(4)).await.expect("closed already"));
+    assert_eq!(stock(store, desk.id).await, (7, 2));
+}
+
+async fn a_refused_replacement_keeps_what_was_held(store: &dyn Store) {
+    let (desk, lamp) = (add(store, &details("desk", 3)).await, add(store, &details("lamp", 1)).await);
+    let first = held(store, &desk, 3).await;
+    let refused = store.reserve(replacing(Uuid::new_v4(), first, [line(&desk, 1), line(&lamp, 2)]), at(3)).await;
+    assert!(matches!(&refused, Err(Error::Insufficient(short)) if short.len() == 1), "{refused:?}");
+    assert_eq!(stock(store, desk.id).await, (3, 3));
+    assert!(store.release(first, at(4)).await.expect("was held all the time"));
+    let unknown = Uuid::new_v4();
+    store.reserve(replacing(Uuid::new_v4(), unknown, [line(&lamp, 2)]), at(5)).await.expect_err("is short");
+    assert!(store.reserve(hold(unknown, [line(&lamp, 1)]), at(6)).await.expect("no tombstone of the attempt is left"));
+}
+
+async fn a_refund_that_overtakes_its_sale_loses_no_unit(store: &dyn Store) {
+    let desk = add(store, &details("desk", 7)).await;
+    let id = held(store, &desk, 3).await;
+    store.settle(&settlement(id, line(&desk, 2), Movement::Restock), at(3)).await.expect("comes first");
+    assert_eq!(store.get(desk.id).await.expect("is there").available(), 6, "as it will be");
+    assert!(!store.release(id, at(3)).await.expect("is under way to its buyer"));
+    store.settle(&settlement(id, line(&desk, 3), Movement::Sell), at(4)).await.expect("comes second");
+    assert_eq!(stock(store, desk.id).await, (6, 0));
+    assert_eq!(store.get(desk.id).await.expect("is there").units_sold, 3);
+}
+
+/// The payment's event tells of the same units, before or after.
+async fn a_sale_counts_its_units_itself(store: &dyn Store) {
+    let desk = add(store, &details("desk", 7)).await;
+    for told_first in [true, false] {
+        let id = held(store, &desk, 3).await;
+        let sale = settlement(id, line(&desk, 3), Movement::Sell);
+        if !told_first {
+            store.settle(&sale, at(3)).await.expect("is sold");
+        }
+        store.count_sold(Uuid::new_v4(), id, &[line(&desk, 3)], at(3)).await.expect("is known");
+        store.settle(&sale, at(3)).await.expect("is sold");
+    }
+    assert_eq!(store.get(desk.id).await.expect("is there").units_sold, 6);
+}
+
 /// Forty buyers of one of seven units and of one of plenty, listed in either order.
 async fn forty_reservers_of_seven_units(store: Arc<dyn Store>) {
     let (few, many) = (add(store.as_ref(), &details("few", 7)).await, add(store.as_ref(), &details("many", 400)).await);
@@ -164,7 +249,7 @@ async fn forty_reservers_of_seven_units(store: Arc<dyn Store>) {
     for buyer in 0..40 {
         let store = store.clone();
         let wanted = if buyer % 2 == 0 { [line(&few, 1), line(&many, 2)] } else { [line(&many, 2), line(&few, 1)] };
-        buyers.spawn(async move { store.reserve(Uuid::new_v4(), &lines(wanted), at(2)).await });
+        buyers.spawn(async move { store.reserve(hold(Uuid::new_v4(), wanted), at(2)).await });
     }
     let outcomes = buyers.join_all().await;
     let held = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
@@ -186,14 +271,14 @@ async fn events_delivered_at_once_take_effect_once(store: Arc<dyn Store>) {
         let (store, sold) = (store.clone(), [line(&desk, 3)]);
         deliveries.spawn(async move {
             store.settle(&sale, at(3)).await?;
-            store.count_sold(event, &sold, at(3)).await
+            store.count_sold(event, Uuid::new_v4(), &sold, at(3)).await
         });
     }
     for outcome in deliveries.join_all().await {
         outcome.expect("takes effect or is known");
     }
     assert_eq!(stock(store.as_ref(), desk.id).await, (4, 0));
-    assert_eq!(store.get(desk.id).await.expect("is there").units_sold, 3);
+    assert_eq!(store.get(desk.id).await.expect("is there").units_sold, 6, "by the sale, and by an event of another");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,95 @@
+//! The ledger of stock in SQL. Whoever writes an entry counts `products.moves` on; for who does not, a trigger writes one.
+
+use async_trait::async_trait;
+use shop_clock::from_millis;
+use shop_fault::Fault;
+use shop_page::Slice;
+use shop_sql::{Connection, Engine, Value};
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use super::Tried;
+use super::catalogue::Sql;
+use super::select::padded;
+use crate::domain::{Entry, EntryKind, EntryPage, Error, Ledger, NewEntry, Result};
+
+const LIST: &str = "SELECT id, product_id, kind, stock_delta, reserved_delta, reservation_id, reason, reference, \
+                    created_at FROM stock_movements WHERE product_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
+
+/// Writes entries, in one statement whatever their number.
+pub(super) async fn write<C: Connection>(conn: &mut C, entries: &[NewEntry], now: i64) -> sqlx::Result<()> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let count = padded(entries.len());
+    let row = |n: usize| {
+        let place = |column: usize| 5 * n + column + 2;
+        format!("(${}, ${}, ${}, ${}, ${})", place(0), place(1), place(2), place(3), place(4))
+    };
+    let rows = (0..count).map(row).collect::<Vec<_>>().join(", ");
+    // Product 0 does not exist: it only fills the statement up.
+    let sql = format!(
+        "WITH entry (product, kind, stock, reserved, reservation) AS (VALUES {rows}) INSERT INTO stock_movements \
+         (product_id, kind, stock_delta, reserved_delta, reservation_id, created_at) \
+         SELECT product, kind, stock, reserved, reservation, $1 FROM entry WHERE product > 0"
+    );
+    let filling = NewEntry { product: 0, kind: EntryKind::Sale, stock: 0, reserved: 0, reservation: Uuid::nil() };
+    let values = entries.iter().chain(std::iter::repeat(&filling)).take(count).flat_map(|entry| {
+        let NewEntry { product, kind, stock, reserved, reservation } = *entry;
+        let kind = Value::Text(kind.name());
+        [Value::Int(product), kind, Value::Int(stock), Value::Int(reserved), Value::Id(reservation)]
+    });
+    let values: Vec<_> = [Value::Int(now)].into_iter().chain(values).collect();
+    conn.run(AssertSqlSafe(sql), &values).await.map(drop)
+}
+
+/// A row of `stock_movements`.
+#[derive(shop_sql::FromRow)]
+struct EntryRow {
+    id: i64,
+    product_id: i64,
+    kind: String,
+    stock_delta: i64,
+    reserved_delta: i64,
+    reservation_id: Option<Uuid>,
+    reason: Option<String>,
+    reference: Option<String>,
+    created_at: i64,
+}
+
+impl TryFrom<EntryRow> for Entry {
+    type Error = Error;
+
+    fn try_from(row: EntryRow) -> Result<Self> {
+        let kind = EntryKind::ALL.into_iter().find_map(|(name, kind)| (name == row.kind).then_some(kind));
+        Ok(Self {
+            id: row.id,
+            product: row.product_id,
+            kind: kind.ok_or_else(|| Fault::internal("a stock movement has an unknown kind"))?,
+            stock: row.stock_delta,
+            reserved: row.reserved_delta,
+            reason: row.reason,
+            reference: row.reference.or_else(|| row.reservation_id.map(|id| id.to_string())),
+            at: from_millis(row.created_at),
+        })
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Ledger for Sql<E> {
+    async fn entries(&self, product: i64, page: &EntryPage) -> Result<Slice<Entry, i64>> {
+        Ok(self.list_entries(product, page).await?)
+    }
+}
+
+impl<E: Engine> Sql<E> {
+    async fn list_entries(&self, product: i64, page: &EntryPage) -> Tried<Slice<Entry, i64>> {
+        let EntryPage { before, limit } = *page;
+        // One more tells that there is a next page.
+        let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+        let values = [product, before.unwrap_or(i64::MAX), most].map(Value::Int);
+        let rows: Vec<EntryRow> = self.engine.reader().await?.rows(LIST, &values).await?;
+        let entries: Vec<Entry> = rows.into_iter().map(Entry::try_from).collect::<Result<_>>()?;
+        Ok(Slice::cut(entries, limit, |last| last.id))
+    }
+}
