@@ -74,6 +74,9 @@ transaction.state.log.num.partitions=3
 group.initial.rebalance.delay.ms=0
 controlled.shutdown.enable=false
 CONF
+  # Where clients are told to go, such as a proxy before it.
+  [[ -z ${SHOP_BACKENDS_KAFKA_AT:-} ]] ||
+    echo "advertised.listeners=PLAINTEXT://$SHOP_BACKENDS_KAFKA_AT" >>"$dir/server.properties"
   "kafka_configure_$mode" "$user"
   echo "$mode" >"$dir/mode"
   java_run kafka "$user" 512m kafka.Kafka "$dir/server.properties"

@@ -109,6 +109,9 @@ pub(crate) fn client(settings: &Kafka, client_id: &str) -> ClientConfig {
         .set("client.id", client_id)
         .set("socket.keepalive.enable", "true")
         .set("socket.nagle.disable", "true")
+        // A broker that vanished without a word is left (the defaults wait for a minute, and for half of one).
+        .set("socket.timeout.ms", "8000")
+        .set("socket.connection.setup.timeout.ms", "3000")
         // A broker that comes back is found again within 2 s (the default waits up to 10 s).
         .set("reconnect.backoff.ms", "100")
         .set("reconnect.backoff.max.ms", "2000");
@@ -122,6 +125,8 @@ pub(crate) fn producer(client: &ClientConfig, settings: &Kafka, availability: &A
     client
         .set("enable.idempotence", "true")
         .set("acks", "all")
+        // The brokers' own wait for their replicas; a request over the wire has as long.
+        .set("request.timeout.ms", "5000")
         .set("message.timeout.ms", settings.message_timeout.get().as_millis().to_string())
         // Events of one key go one after the other: waiting to fill a batch would only slow them down.
         .set("linger.ms", "0");

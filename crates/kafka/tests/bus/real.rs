@@ -6,7 +6,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use shop_events::{Bus, Topic};
 use shop_telemetry::Metrics;
-use shop_testing::{backend, eventually};
+use shop_testing::{Cable, backend, eventually};
 
 use crate::handler::{Notebook, POISON, event};
 use crate::place::{Consuming, PARTITIONS, bus, publish, read, settings};
@@ -73,6 +73,31 @@ async fn a_broker_that_is_killed_and_comes_back_costs_time_only() {
     eventually!(within LONG, bus.publish(&event(1, 11).encode()).await);
     publish(&bus, 1, [12]).await;
     eventually!(within LONG, handler.quantities(1).last() == Some(&12));
+    let mut quantities = handler.quantities(1);
+    quantities.dedup();
+    assert_eq!(quantities, (1..=12).collect::<Vec<_>>());
+    consumer.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_vanished_without_a_word_is_left_when_its_name_leads_to_one_that_answers() {
+    const WELL: Duration = Duration::from_secs(25);
+    let cable = Cable::to("127.0.0.1:1").await;
+    let Some(own) = backend::Own::kafka_at(cable.at()).await else { return };
+    let brokers = own.variable("SHOP_TEST_KAFKA_BROKERS").to_owned();
+    cable.lead_to(&brokers).await;
+    let bus = bus(&settings(&cable.at().to_string(), "own."), &Metrics::new("test"));
+    let handler = Notebook::new();
+    let consumer = Consuming::start(&bus, "one", &handler);
+    publish(&bus, 1, 1..=10).await;
+    eventually!(within LONG, handler.applied().len() == 10);
+    cable.go_silent();
+    bus.publish(&event(1, 11).encode()).await.expect_err("nobody took it");
+    bus.check().await.expect_err("nobody answers");
+    cable.lead_to(&brokers).await;
+    eventually!(within WELL, bus.publish(&event(1, 11).encode()).await);
+    publish(&bus, 1, [12]).await;
+    eventually!(within WELL, handler.quantities(1).last() == Some(&12));
     let mut quantities = handler.quantities(1);
     quantities.dedup();
     assert_eq!(quantities, (1..=12).collect::<Vec<_>>());

@@ -14,6 +14,7 @@ pub struct Own {
     servers: &'static str,
     folder: TempDir,
     variables: BTreeMap<String, String>,
+    settings: Vec<(&'static str, String)>,
     _watched: Watched,
 }
 
@@ -21,11 +22,20 @@ impl Own {
     /// Starts servers (a comma list such as `kafka`) and waits until they answer. `None`, said loudly, when
     /// this run does not use real servers. `SHOP_TEST_KAFKA_MODE=zookeeper` chooses Kafka's other mode.
     pub async fn start(servers: &'static str) -> Option<Self> {
+        Self::start_with(servers, Vec::new()).await
+    }
+
+    /// A Kafka whose clients are sent to `at`, which leads to it.
+    pub async fn kafka_at(at: std::net::SocketAddr) -> Option<Self> {
+        Self::start_with("kafka", vec![("SHOP_BACKENDS_KAFKA_AT", at.to_string())]).await
+    }
+
+    async fn start_with(servers: &'static str, settings: Vec<(&'static str, String)>) -> Option<Self> {
         super::server("SHOP_TEST_BACKENDS_DIR", servers)?;
         let folder = tempfile::Builder::new().prefix("shop-own-").tempdir().expect("makes a folder");
         let purge =
             [SCRIPT, "purge", "--dir", &folder.path().to_string_lossy(), "--only", servers].map(quoted).join(" ");
-        let mut own = Self { servers, folder, variables: BTreeMap::new(), _watched: Watched::new(&purge) };
+        let mut own = Self { servers, folder, variables: BTreeMap::new(), settings, _watched: Watched::new(&purge) };
         own.resume().await;
         let printed = own.script("env").await;
         own.variables = printed
@@ -61,6 +71,7 @@ impl Own {
 
     fn program(&self, command: &str) -> Program {
         let program = Program::new(SCRIPT).args([command, "--only", self.servers, "--dir"]).arg(self.folder.path());
+        let program = self.settings.iter().fold(program, |program, (name, value)| program.env(name, value));
         match crate::variable("SHOP_TEST_KAFKA_MODE") {
             Some(mode) => program.args(["--kafka", &mode]),
             None => program,

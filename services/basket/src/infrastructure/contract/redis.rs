@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use shop_clock::millis;
 use shop_fault::{Fault, Kind};
 use shop_idempotency::{Begin, Claim, Lease, Stored};
+use shop_testing::Cable;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -195,6 +196,65 @@ async fn connections_that_break_under_load_lose_and_double_nothing() {
     });
     futures_util::stream::iter(adding).buffer_unordered(4).collect::<Vec<()>>().await;
     assert_eq!(stage.get(&ann).await.expect("a basket").item_count(), 200);
+}
+
+/// The same server at the end of a cable.
+async fn through_a_cable(url: &str) -> (Cable, String) {
+    let (login, place) = url.rsplit_once('@').expect("has a password");
+    let (server, database) = place.split_once('/').unwrap_or((place, "0"));
+    let cable = Cable::to(server).await;
+    let url = format!("{login}@{}/{database}", cable.at());
+    (cable, url)
+}
+
+fn server(url: &str) -> &str {
+    let place = url.rsplit_once('@').map_or(url, |(_, place)| place);
+    place.split('/').next().unwrap_or(place)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_vanished_without_a_word_is_left_when_its_name_leads_elsewhere() {
+    let Some(keys) = shop_testing::backend::redis().await else { return };
+    let (cable, url) = through_a_cable(&keys.url()).await;
+    let settings = Redis { key_prefix: keys.prefix().to_owned(), ..Redis::at(&url) };
+    let (stage, ann) = (Stage::open(settings, ()).await, user("ann"));
+    stage.add(&ann, 1, None).await.expect("added");
+
+    cable.go_silent();
+    let started = Instant::now();
+    let fault = Fault::from(stage.add(&ann, 1, Some(Uuid::now_v7())).await.expect_err("nobody answers"));
+    assert_eq!(fault.code(), "store_unavailable");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    stage.opened.store.check().await.expect_err("nobody answers");
+
+    cable.lead_to(server(&keys.url())).await;
+    let operation = Some(Uuid::now_v7());
+    shop_testing::eventually!(within Duration::from_secs(5), stage.add(&ann, 1, operation).await);
+    assert!(stage.get(&ann).await.expect("what was acknowledged is there").item_count() >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_became_a_replica_under_a_standing_connection_is_left_at_once() {
+    let Some(keys) = shop_testing::backend::redis().await else { return };
+    let Some(old) = shop_testing::backend::Own::start("redis").await else { return };
+    let old = old.variable("SHOP_TEST_REDIS_URL").to_owned();
+    let (cable, _) = through_a_cable(&old).await;
+    // The password is that of whichever server the cable leads to, so both get the same.
+    let (login, place) =
+        keys.url().rsplit_once('@').map(|(l, p)| (l.to_owned(), p.to_owned())).expect("has a password");
+    let password = login.rsplit_once(':').expect("has a password").1;
+    asked::<()>(&old, ::redis::cmd("CONFIG").arg("SET").arg("requirepass").arg(password)).await;
+    let database = place.split_once('/').map_or("0", |(_, database)| database);
+    let settings =
+        Redis { key_prefix: keys.prefix().to_owned(), ..Redis::at(&format!("{login}@{}/{database}", cable.at())) };
+    let (stage, ann) = (Stage::open(settings, ()).await, user("ann"));
+    stage.add(&ann, 1, None).await.expect("added");
+
+    let demoted = format!("{login}@{}/0", server(&old));
+    asked::<()>(&demoted, ::redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1)).await;
+    cable.lead_to(server(&keys.url())).await;
+    stage.add(&ann, 1, None).await.expect("the call that heard READONLY went on elsewhere");
+    stage.opened.store.check().await.expect("takes writes");
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
-//! The connection to Redis: one, shared and pipelined, with short deadlines and made anew when it breaks.
+//! The connection to Redis: one, shared and pipelined, with short deadlines, and made anew when it breaks, when nothing comes
+//! over it, and when it leads to a replica.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{
-    Arg, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
+    Arg, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
     ScriptInvocation, ServerErrorKind,
 };
 use shop_config::Redis;
@@ -23,7 +25,8 @@ const START_PAUSE: Duration = Duration::from_millis(500);
 /// A connection that many share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Link {
-    manager: ConnectionManager,
+    manager: Arc<ArcSwap<ConnectionManager>>,
+    anew: Arc<(Client, ConnectionManagerConfig)>,
     prefix: String,
     place: Arc<Place>,
 }
@@ -43,11 +46,12 @@ impl Link {
             .set_response_timeout(Some(settings.response_timeout.get()))
             // A request never waits for a second attempt: it fails, and the next one finds a new attempt under way.
             .set_number_of_retries(0);
-        let client = redis::Client::open(url).context("redis.url is not the address of a Redis server")?;
+        let client = Client::open(url).context("redis.url is not the address of a Redis server")?;
         let info = client.get_connection_info();
         let (place, at) = (format!("Redis at {}", info.addr()), Arc::new(Place::of(info)));
-        let manager = ConnectionManager::new_lazy_with_config(client, config)?;
-        let link = Self { manager, prefix: settings.key_prefix.clone(), place: at };
+        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config.clone())?;
+        let (manager, anew) = (Arc::new(ArcSwap::from_pointee(manager)), Arc::new((client, config)));
+        let link = Self { manager, anew, prefix: settings.key_prefix.clone(), place: at };
         link.wait(&place, settings.startup_timeout.get()).await?;
         Ok(link)
     }
@@ -86,25 +90,13 @@ impl Link {
     pub(super) async fn check(&self) -> RedisResult<()> {
         let mut write = redis::cmd("SET");
         write.arg(self.key("write-check")).arg("").arg("XX").arg("PX").arg(1);
-        let checked = self.query(&write).await;
-        if let Err(error) = &checked
-            && error.code() == Some("READONLY")
-        {
-            // After a failover the address may lead elsewhere by now, and a connection stays where it is. Redis closes it
-            // when told so; the next command opens one anew.
-            self.query::<()>(&redis::cmd("QUIT")).await.ok();
-        }
-        checked
+        self.query(&write).await
     }
 
     /// Runs a command that may be run twice.
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
         let span = Span::child(SpanKind::Client, || self.place.about(name(command), 1));
-        let answer = match command.query_async(&mut self.manager.clone()).await {
-            Err(error) if is_stale(&error) => command.query_async(&mut self.manager.clone()).await,
-            answer => answer,
-        };
-        told(span, answer)
+        told(span, self.run(|mut manager| async move { command.query_async(&mut manager).await }).await)
     }
 
     /// Runs commands that may be run twice.
@@ -117,21 +109,44 @@ impl Link {
             let operation = if alike { format!("{together} {first}") } else { together.to_owned() };
             self.place.about(operation, commands.len())
         });
-        let answer = match commands.query_async(&mut self.manager.clone()).await {
-            Err(error) if is_stale(&error) => commands.query_async(&mut self.manager.clone()).await,
-            answer => answer,
-        };
-        told(span, answer)
+        told(span, self.run(|mut manager| async move { commands.query_async(&mut manager).await }).await)
     }
 
     /// Runs a script that may be run twice.
     pub(super) async fn script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> RedisResult<T> {
         let span = Span::child(SpanKind::Client, || self.place.about("EVALSHA".to_owned(), 1));
-        let answer = match script.invoke_async(&mut self.manager.clone()).await {
-            Err(error) if is_stale(&error) => script.invoke_async(&mut self.manager.clone()).await,
-            answer => answer,
-        };
-        told(span, answer)
+        told(span, self.run(|mut manager| async move { script.invoke_async(&mut manager).await }).await)
+    }
+
+    /// Runs what may run twice: again when the connection broke, or leads to a server that only reads.
+    ///
+    /// After a failover the address may lead elsewhere by now, and a connection stays where it is: to a server that became a
+    /// replica, or to one that is gone without a word. The manager makes another when one breaks, and only then.
+    async fn run<T, Fut>(&self, work: impl Fn(ConnectionManager) -> Fut) -> RedisResult<T>
+    where
+        Fut: Future<Output = RedisResult<T>>,
+    {
+        let used = self.manager.load_full();
+        let answer = work(ConnectionManager::clone(&used)).await;
+        let Err(error) = &answer else { return answer };
+        let only_reads = only_reads(error);
+        if only_reads || error.is_timeout() {
+            self.replace(&used);
+        }
+        // Who waited in vain waits no second time.
+        if only_reads || is_stale(error) {
+            return work(ConnectionManager::clone(&self.manager.load())).await;
+        }
+        answer
+    }
+
+    /// Lets the next call make a connection, unless another call did. The old one closes when nobody waits on it any more.
+    fn replace(&self, used: &Arc<ConnectionManager>) {
+        let (client, config) = &*self.anew;
+        match ConnectionManager::new_lazy_with_config(client.clone(), config.clone()) {
+            Ok(fresh) => drop(self.manager.compare_and_swap(used, Arc::new(fresh))),
+            Err(error) => tracing::error!(error = %error, "no other connection to Redis could be made"),
+        }
     }
 }
 
@@ -178,6 +193,11 @@ fn told<T>(mut span: Span, answer: RedisResult<T>) -> RedisResult<T> {
         span.fail(error.code().map_or_else(|| error.category().replace(' ', "_"), str::to_owned));
     }
     answer
+}
+
+/// Whether it leads to a replica. The code of what a script or a transaction ran into is in the words only.
+fn only_reads(error: &RedisError) -> bool {
+    error.code() == Some("READONLY") || error.to_string().contains("READONLY")
 }
 
 /// Whether the connection broke, as every connection does when Redis restarts: worth one more try on a new one.
