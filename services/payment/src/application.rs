@@ -4,8 +4,9 @@ mod commands;
 mod queries;
 mod recovery;
 mod refunds;
+mod releasing;
 
-pub(crate) use commands::{Cancel, Commands, Process};
+pub(crate) use commands::{Cancel, Commands, Made, Neighbours, Process};
 pub(crate) use queries::{List, Queries};
 pub(crate) use recovery::{Recovered, Recovery};
-pub(crate) use refunds::{Amount, RefundPayment};
+pub(crate) use refunds::RefundPayment;

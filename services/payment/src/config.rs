@@ -9,6 +9,11 @@ use shop_config::{
 };
 use shop_identity::IdentitySettings;
 
+use crate::domain::Limits;
+
+/// The shortest window: a charge that began in time must have an end before the stock is anybody's.
+const MIN_WINDOW: std::time::Duration = std::time::Duration::from_mins(1);
+
 /// Everything the payment service can be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -29,6 +34,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// Who moves the money.
     pub provider: ProviderSettings,
+    /// How much one buyer may hold of the shelf, and for how long.
+    pub checkout: CheckoutSettings,
     /// What is done for payments that nobody asks about.
     pub recovery: RecoverySettings,
     /// Who may call.
@@ -55,6 +62,33 @@ impl Default for ProviderSettings {
     fn default() -> Self {
         // Card networks answer within seconds; a buyer waits no longer than this for a button.
         Self { timeout: Duration::secs(10), slow: Duration::secs(2) }
+    }
+}
+
+/// How much one buyer may hold of the shelf, and for how long.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckoutSettings {
+    /// How long a buyer has to pay; then the reserved units go back on the shelf.
+    pub window: Duration,
+    /// Payments of one user that may be open at once; one basket has one.
+    pub max_open_payments: u32,
+    /// Units in one payment, over all its lines.
+    pub max_units: u32,
+}
+
+impl Default for CheckoutSettings {
+    fn default() -> Self {
+        // Half an hour is what payment pages commonly give. One basket at a time is what people have; a few more are for those who
+        // began anew. More units than a household buys, fewer than empty a warehouse.
+        Self { window: Duration::secs(30 * 60), max_open_payments: 5, max_units: 1000 }
+    }
+}
+
+impl From<&CheckoutSettings> for Limits {
+    fn from(settings: &CheckoutSettings) -> Self {
+        let CheckoutSettings { window, max_open_payments, max_units } = settings;
+        Self { window: window.get(), open_payments: (*max_open_payments).into(), units: (*max_units).into() }
     }
 }
 
@@ -87,6 +121,7 @@ impl Default for Config {
             product: Neighbour::at("localhost:50050"),
             kafka: Kafka::default(),
             provider: ProviderSettings::default(),
+            checkout: CheckoutSettings::default(),
             recovery: RecoverySettings::default(),
             identity: IdentitySettings::default(),
             log: Log::default(),
@@ -131,6 +166,12 @@ impl Settings for Config {
         self.log.check("log", problems);
         self.otel.check("otel", problems);
         problems.within("provider", |p| p.ensure(!self.provider.timeout.is_zero(), "timeout", "must be more than 0"));
+        problems.within("checkout", |p| {
+            let window = self.checkout.window.get();
+            p.ensure(window >= MIN_WINDOW, "window", "must be at least 1m: people pay by hand");
+            p.ensure(self.checkout.max_open_payments > 0, "max_open_payments", "must be more than 0");
+            p.ensure(self.checkout.max_units > 0, "max_units", "must be more than 0");
+        });
         problems.within("recovery", |p| {
             p.ensure(!self.recovery.interval.is_zero(), "interval", "must be more than 0");
             let patient = self.recovery.settle_after.get() > self.provider.timeout.get();

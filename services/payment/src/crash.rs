@@ -30,6 +30,7 @@ macro_rules! points {
 
 points! {
     CreateAfterInsert: "create.after_insert",
+    ReplaceBeforeCommit: "replace.before_commit",
     CreateAfterReserve: "create.after_reserve",
     ProcessAfterReserve: "process.after_reserve",
     ProcessBeforeCommit1: "process.before_commit1",

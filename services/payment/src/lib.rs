@@ -29,11 +29,11 @@ use shop_telemetry::Metrics;
 use shop_web::Doors;
 use tonic::service::Routes;
 
-use self::application::{Commands, Queries, Recovery};
+use self::application::{Commands, Neighbours, Queries, Recovery};
 use self::infrastructure::{GrpcBaskets, GrpcStock, Opened, With};
 use self::interface::{Api, PaymentGrpc, Scheduler};
 
-pub use self::config::{Config, ProviderSettings, RecoverySettings};
+pub use self::config::{CheckoutSettings, Config, ProviderSettings, RecoverySettings};
 #[cfg(feature = "crash-points")]
 pub use self::crash::POINTS as CRASH_POINTS;
 
@@ -83,11 +83,12 @@ impl Payment {
 
         let baskets = Arc::new(GrpcBaskets::new(config.basket, identity.credential("basket"))?);
         let stock = Arc::new(GrpcStock::new(config.product, identity.credential("product"))?);
+        let neighbours = Neighbours { baskets, stock, provider };
         let settle_after = config.recovery.settle_after.get();
         let tasks = Tasks::new();
         let keys = Keys::new(Arc::new(Idempotency::new(shared.clone(), clock.clone())));
         let api = Api {
-            commands: Commands::new(store.clone(), baskets, stock, provider, clock.clone(), settle_after),
+            commands: Commands::new(store.clone(), neighbours, clock.clone(), settle_after, (&config.checkout).into()),
             queries: Queries::new(store),
             keys: keys.clone(),
             clock: clock.clone(),

@@ -1,3 +1,4 @@
 //! Tests of the service as a whole, behind its doors.
 
 mod checkout;
+mod one_payment;

@@ -1,18 +1,22 @@
 //! Make, process and cancel a payment. Each may be asked again under the same operation after a crash and then takes
 //! up where it left off.
 
+mod create;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use shop_clock::SharedClock;
-use shop_fault::Fault;
 use uuid::Uuid;
 
+use super::releasing::Releasing;
 use crate::crash::{self, Point};
 use crate::domain::{
-    Baskets, Charge, Error, Expected, Failure, Line, Order, Payment, Payments, Provider, RawOrder, Reserved, Status,
-    Stock, Token, UserId, Verdict,
+    Baskets, Charge, Error, Expected, Failure, Limits, Line, Payment, Payments, Provider, Reserved, Status, Stock,
+    Token, UserId, Verdict,
 };
+
+pub(crate) use create::Made;
 
 /// Charge a pending payment.
 #[derive(Debug)]
@@ -49,80 +53,35 @@ pub(crate) struct Commands {
     pub(super) clock: SharedClock,
     /// How long a payment may be in the hands of a request before it counts as left behind.
     pub(super) settle_after: Duration,
+    limits: Limits,
+}
+
+/// What payments are made, charged and stocked by.
+pub(crate) struct Neighbours {
+    pub(crate) baskets: Arc<dyn Baskets>,
+    pub(crate) stock: Arc<dyn Stock>,
+    pub(crate) provider: Arc<dyn Provider>,
 }
 
 impl Commands {
-    /// On this store, these neighbours and this provider; what is in the hands of a request for longer than
-    /// `settle_after` counts as left behind.
+    /// On this store and these neighbours; what is in the hands of a request for longer than `settle_after` counts as left behind.
     pub(crate) fn new(
         payments: Arc<dyn Payments>,
-        baskets: Arc<dyn Baskets>,
-        stock: Arc<dyn Stock>,
-        provider: Arc<dyn Provider>,
+        neighbours: Neighbours,
         clock: SharedClock,
         settle_after: Duration,
+        limits: Limits,
     ) -> Self {
-        Self { payments, baskets, stock, provider, clock, settle_after }
-    }
-
-    /// Makes the payment `id` from the user's basket and reserves its stock.
-    pub(crate) async fn create(&self, id: Uuid, order: RawOrder) -> Result<Payment, Error> {
-        let order = order.check()?;
-        let payment = match self.payments.get(id).await? {
-            Some(earlier) => earlier,
-            None => self.open(id, order).await?,
-        };
-        crash::at(Point::CreateAfterInsert);
-        match payment.status {
-            Status::Pending => self.hold_or_fail(payment).await,
-            Status::Failed | Status::Cancelled => Err(payment.refusal("paid")),
-            Status::Processing | Status::Completed | Status::PartiallyRefunded | Status::Refunded => Ok(payment),
-        }
-    }
-
-    async fn open(&self, id: Uuid, order: Order) -> Result<Payment, Error> {
-        let user = order.user_id.as_str().to_owned();
-        let Some(basket) = self.baskets.refreshed(&order.user_id).await? else {
-            return Err(Error::BasketNotFound(user));
-        };
-        if order.basket_id.is_some_and(|asked| asked != basket.id) {
-            return Err(Error::BasketNotFound(user));
-        }
-        if !basket.changes.is_empty() {
-            return Err(Error::BasketChanged(basket.changes));
-        }
-        let payment = Payment::open(id, order, basket, self.clock.now())?;
-        if self.payments.add(&payment).await? {
-            return Ok(payment);
-        }
-        // Another attempt of the same operation was faster.
-        self.find(id).await
-    }
-
-    /// Reserves the stock of a new payment. When it stays open whether it is reserved, the payment fails, and with it
-    /// goes the event that releases whatever was reserved.
-    async fn hold_or_fail(&self, payment: Payment) -> Result<Payment, Error> {
-        match self.hold(&payment).await {
-            Ok(()) => {
-                crash::at(Point::CreateAfterReserve);
-                Ok(payment)
-            }
-            Err(short @ Error::InsufficientStock { .. }) => Err(short),
-            Err(unknown) => {
-                let cause = Fault::from(unknown);
-                tracing::warn!(payment.id = %payment.id, cause = ?cause, "the reservation's outcome is unknown, payment fails");
-                let failure = Failure::new(Failure::UNRESERVED, "the stock could not be reserved in time");
-                self.abandon(payment.id, failure).await?;
-                Err(Error::ReservationUnknown(payment.id))
-            }
-        }
+        let Neighbours { baskets, stock, provider } = neighbours;
+        let payments = Arc::new(Releasing::new(payments, stock.clone()));
+        Self { payments, baskets, stock, provider, clock, settle_after, limits }
     }
 
     /// Makes sure the reservation stands; short of stock, the payment fails.
     async fn hold(&self, payment: &Payment) -> Result<(), Error> {
         let line = |item: &crate::domain::Item| Line { product_id: item.product_id, quantity: item.quantity };
         let lines: Vec<_> = payment.items.iter().map(line).collect();
-        match self.stock.reserve(payment.id, &lines).await? {
+        match self.stock.reserve(payment.id, &lines, payment.replaces).await? {
             Reserved::Held => Ok(()),
             Reserved::Short(short) => {
                 let failure = Failure::new(Failure::SHORT, "there is not enough stock");

@@ -1,31 +1,10 @@
 //! Pay a completed payment back: note it, ask the provider, write down what it said.
 
-use shop_fault::FieldError;
-use shop_money::{Currency, Decimal, Money};
 use uuid::Uuid;
 
 use super::Commands;
 use crate::crash::{self, Point};
-use crate::domain::{Error, Expected, Note, Paid, Payback, Payment, Refund, RefundStatus, Refunding};
-
-/// How much to pay back, as it was written.
-#[derive(Debug, Clone)]
-pub(crate) enum Amount {
-    /// A decimal of the payment's currency.
-    Decimal(Decimal),
-    /// An exact amount with its own currency.
-    Exact(Money),
-}
-
-impl Amount {
-    fn of(&self, currency: Currency) -> Result<Money, Error> {
-        match self {
-            Self::Exact(money) => Ok(*money),
-            Self::Decimal(decimal) => Money::parse(decimal, currency)
-                .map_err(|error| FieldError::new("amount", "invalid", error.to_string()).into()),
-        }
-    }
-}
+use crate::domain::{Amount, Error, Expected, Note, Paid, Payback, Payment, Refund, RefundStatus, Refunding};
 
 /// Pay a completed payment back, in full or in part.
 #[derive(Debug)]
@@ -46,7 +25,7 @@ impl Commands {
     pub(crate) async fn refund(&self, command: RefundPayment) -> Result<Payment, Error> {
         let reason = Note::reason(command.reason.as_deref())?;
         let payment = self.find(command.id).await?;
-        let amount = command.amount.map(|amount| amount.of(payment.amount.currency)).transpose()?;
+        let amount = command.amount.map(|amount| amount.of("amount", payment.amount.currency)).transpose()?;
         let asked =
             Refunding { id: command.operation, amount, reason, restock: command.restock, expected: command.expected };
         let now = self.clock.now();

@@ -30,8 +30,20 @@ pub(crate) enum Error {
     BasketNotFound(String),
     #[error("the basket of {0} is empty")]
     BasketEmpty(String),
-    #[error("the basket changed since it was last seen; look at it again before paying")]
+    #[error("the catalogue is not what the basket says; refresh the basket, look at it, and pay again")]
     BasketChanged(Vec<BasketChange>),
+    #[error("the basket is no longer the one that was seen; look at it, and pay again")]
+    BasketMoved { total: Money, version: i64 },
+    #[error("the basket costs {now} {}, not {expected} {}; look at it, and pay again", now.currency, expected.currency)]
+    TotalChanged { expected: Money, now: Money, version: i64 },
+    #[error("the basket was paid by payment {0}; what was bought leaves it in a moment")]
+    BasketPaid(Uuid),
+    #[error("{limit} payments are open; pay or cancel one first")]
+    TooManyOpen { limit: u64 },
+    #[error("the basket has {units} units, and a payment at most {limit}; take some out")]
+    TooManyUnits { units: u64, limit: u64 },
+    #[error("other requests are paying for the same basket; try again")]
+    Contended,
     #[error("the basket is in {basket}, not in {asked}")]
     CurrencyMismatch { basket: Currency, asked: Currency },
     #[error("there is not enough stock for payment {payment}")]
@@ -55,7 +67,7 @@ pub(crate) enum Error {
     #[error("the provider has not answered for payment {0} yet; it will be settled without charging again")]
     Unsettled(Uuid),
     #[error(
-        "payment {0} is failed: its stock could not be reserved in time, nothing was charged; make another, with a new key"
+        "it is not known yet whether the stock of payment {0} is reserved, nothing was charged; send the same request again"
     )]
     ReservationUnknown(Uuid),
     /// A store or a neighbour failed; the fault says how.
@@ -83,6 +95,22 @@ impl From<Error> for Fault {
                     .fold(fault(Kind::Conflict, "basket_changed"), Self::with_violation)
                     .with_member("changes", list)
             }
+            Error::BasketMoved { total, version } => seen(
+                fault(Kind::Conflict, "basket_changed").with_member("changes", serde_json::json!([])),
+                total,
+                version,
+            ),
+            Error::TotalChanged { now, version, .. } => seen(fault(Kind::Conflict, "total_changed"), now, version),
+            Error::BasketPaid(payment) => {
+                fault(Kind::Conflict, "basket_paid").with_member("payment_id", payment.to_string().into())
+            }
+            Error::TooManyOpen { limit } => {
+                fault(Kind::Conflict, "too_many_open_payments").with_member("limit", limit.into())
+            }
+            Error::TooManyUnits { limit, .. } => {
+                fault(Kind::Conflict, "too_many_units").with_member("limit", limit.into())
+            }
+            Error::Contended => fault(Kind::Busy, "basket_contended").with_retry_after(RETRY),
             Error::InsufficientStock { payment, short } => short
                 .into_iter()
                 .map(|short| Violation::new("insufficient_stock", short.subject, short.description))
@@ -116,7 +144,7 @@ impl From<Error> for Fault {
                 "must not hold a card number",
             )),
             Error::Unsettled(_) => fault(Kind::Busy, "payment_unsettled").with_retry_after(RETRY),
-            Error::ReservationUnknown(_) => fault(Kind::Conflict, "reservation_unknown"),
+            Error::ReservationUnknown(_) => fault(Kind::Unavailable, "reservation_unknown").with_retry_after(RETRY),
         }
     }
 }
@@ -125,6 +153,11 @@ impl From<FieldError> for Error {
     fn from(wrong: FieldError) -> Self {
         Self::Invalid(wrong.into())
     }
+}
+
+/// Says what the basket is now.
+fn seen(fault: Fault, total: Money, version: i64) -> Fault {
+    fault.with_member("total", serde_json::json!(total.amount())).with_member("basket_version", version.into())
 }
 
 fn change_json(change: &BasketChange) -> serde_json::Value {

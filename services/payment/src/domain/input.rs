@@ -5,12 +5,12 @@ use std::fmt;
 
 use shop_fault::FieldError;
 use shop_input::Fields;
-use shop_money::Currency;
+use shop_money::{Currency, Decimal, Money};
 use shop_text::Text;
 use uuid::Uuid;
 
 use super::card::holds_card_number;
-use super::{Error, Method, UserId};
+use super::{Basket, Error, Method, UserId};
 
 /// The only provider built in.
 pub(crate) const SANDBOX: &str = "sandbox";
@@ -123,6 +123,26 @@ fn bounded(field: &str, text: &str, rule: Text) -> Result<String, Error> {
     rule.check(text).map(str::to_owned).map_err(|error| error.on(field).into())
 }
 
+/// An amount as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Amount {
+    /// A decimal of a currency that is still to be found out.
+    Decimal(Decimal),
+    /// An exact amount with its own currency.
+    Exact(Money),
+}
+
+impl Amount {
+    /// What it is in `currency`; what is wrong with it is said of `field`.
+    pub(crate) fn of(&self, field: &str, currency: Currency) -> Result<Money, Error> {
+        match self {
+            Self::Exact(money) => Ok(*money),
+            Self::Decimal(decimal) => Money::parse(decimal, currency)
+                .map_err(|error| FieldError::new(field, "invalid", error.to_string()).into()),
+        }
+    }
+}
+
 /// What a buyer asks for: pay my basket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Order {
@@ -133,6 +153,23 @@ pub(crate) struct Order {
     pub(crate) currency: Option<Currency>,
     pub(crate) description: Option<Note>,
     pub(crate) metadata: Metadata,
+    /// What he saw that it costs.
+    pub(crate) expected_total: Option<Amount>,
+    /// The version of the basket that he saw.
+    pub(crate) basket_version: Option<i64>,
+}
+
+impl Order {
+    /// Refuses to pay for another basket than the buyer saw.
+    pub(crate) fn check_seen(&self, basket: &Basket) -> Result<(), Error> {
+        let (total, version) = (basket.total()?, basket.version);
+        let expected = self.expected_total.as_ref().map(|amount| amount.of("expected_total", basket.currency));
+        match expected.transpose()? {
+            Some(expected) if expected != total => Err(Error::TotalChanged { expected, now: total, version }),
+            _ if self.basket_version.is_some_and(|seen| seen != version) => Err(Error::BasketMoved { total, version }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// An order as it was written.
@@ -145,6 +182,8 @@ pub(crate) struct RawOrder {
     pub(crate) currency: Option<String>,
     pub(crate) description: Option<String>,
     pub(crate) metadata: Vec<(String, String)>,
+    pub(crate) expected_total: Option<Amount>,
+    pub(crate) basket_version: Option<i64>,
 }
 
 impl RawOrder {
@@ -162,7 +201,18 @@ impl RawOrder {
         let order = || {
             let (user_id, basket_id, method, provider) = (user_id?, basket_id?, method?, provider?);
             let (currency, description, metadata) = (currency?, description?, metadata?);
-            Some(Order { user_id, basket_id, method, provider, currency, description, metadata })
+            let (expected_total, basket_version) = (self.expected_total, self.basket_version);
+            Some(Order {
+                user_id,
+                basket_id,
+                method,
+                provider,
+                currency,
+                description,
+                metadata,
+                expected_total,
+                basket_version,
+            })
         };
         order().ok_or(Error::Invalid(wrong))
     }

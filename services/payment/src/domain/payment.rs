@@ -6,14 +6,22 @@ use shop_events::Event;
 use shop_fault::FieldError;
 use shop_input::names;
 use shop_input::words::one_of;
-use shop_money::{Currency, Money};
+use shop_money::Money;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Basket, Error, Expected, Metadata, Note, Order, Refund, RefundStatus, UserId, events};
 
-/// How long a buyer has to pay; then the reserved units go back on the shelf.
-pub(crate) const LIFETIME: Duration = Duration::from_mins(30);
+/// How much one buyer may hold of the shelf, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// How long he has to pay; then the reserved units go back on the shelf.
+    pub(crate) window: Duration,
+    /// Payments of his that may be open at once.
+    pub(crate) open_payments: u64,
+    /// Units in one payment.
+    pub(crate) units: u64,
+}
 
 names! {
     /// Where a payment stands.
@@ -73,7 +81,10 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) const EXPIRED: &'static str = "payment_expired";
     pub(crate) const SHORT: &'static str = "insufficient_stock";
+    /// Of versions before, which failed a payment whose reservation was not answered for.
     pub(crate) const UNRESERVED: &'static str = "reservation_unknown";
+    /// Its basket changed, and the buyer asked for another payment of it.
+    pub(crate) const SUPERSEDED: &'static str = "superseded";
     /// The provider was asked to refuse the charge before it saw it.
     pub(crate) const VOIDED: &'static str = "charge_voided";
 
@@ -122,18 +133,34 @@ pub(crate) struct Payment {
     pub(crate) expires_at: OffsetDateTime,
     /// Grows with every change.
     pub(crate) version: i64,
+    /// Whether no other payment of its basket may be made: from the start until it ends unpaid, is paid back in full, or is known
+    /// to have left the basket.
+    pub(crate) claims_basket: bool,
+    /// The payment of the same basket whose place it took; its reserved units are this one's.
+    pub(crate) replaces: Option<Uuid>,
 }
 
 impl Payment {
-    /// A pending payment for everything in `basket`.
-    pub(crate) fn open(id: Uuid, order: Order, basket: Basket, now: OffsetDateTime) -> Result<Self, Error> {
+    /// A pending payment for everything in `basket`, within the limits, in the place of `replaces`.
+    pub(crate) fn open(
+        id: Uuid,
+        order: Order,
+        basket: Basket,
+        replaces: Option<Uuid>,
+        limits: &Limits,
+        now: OffsetDateTime,
+    ) -> Result<Self, Error> {
         if let Some(asked) = order.currency.filter(|asked| *asked != basket.currency) {
             return Err(Error::CurrencyMismatch { basket: basket.currency, asked });
         }
         if basket.items.is_empty() {
             return Err(Error::BasketEmpty(order.user_id.as_str().to_owned()));
         }
-        let amount = total(&basket.items, basket.currency)?;
+        let units = basket.items.iter().map(|item| u64::from(item.quantity)).sum();
+        if units > limits.units {
+            return Err(Error::TooManyUnits { units, limit: limits.units });
+        }
+        let amount = basket.total()?;
         Ok(Self {
             id,
             user_id: order.user_id,
@@ -152,9 +179,25 @@ impl Payment {
             created_at: now,
             updated_at: now,
             processed_at: None,
-            expires_at: now + LIFETIME,
+            expires_at: now + limits.window,
             version: 1,
+            claims_basket: true,
+            replaces,
         })
+    }
+
+    /// Whether it is what `order` asks of `basket`.
+    pub(crate) fn is_for(&self, order: &Order, basket: &Basket) -> bool {
+        let line = |item: &Item| (item.product_id, item.quantity, item.price);
+        self.items.iter().map(line).eq(basket.items.iter().map(line))
+            && (self.method, &self.provider) == (order.method, &order.provider)
+            && (&self.description, &self.metadata) == (&order.description, &order.metadata)
+    }
+
+    /// How many units of a product it holds while it can still be paid.
+    pub(crate) fn held(&self, product: i64) -> i64 {
+        let item = self.items.iter().find(|item| item.product_id == product);
+        item.map_or(0, |item| item.quantity.into())
     }
 
     /// What went back so far.
@@ -254,12 +297,29 @@ impl Payment {
         }
         self.operation = Some(operation);
         self.status = Status::Cancelled;
+        self.claims_basket = false;
         self.updated_at = now;
         Ok(events::released(self, "payment cancelled"))
     }
 
+    /// `pending → cancelled`, for another payment takes its place.
+    pub(crate) fn supersede(&mut self, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
+        self.expect_pending("replaced")?;
+        self.status = Status::Cancelled;
+        self.claims_basket = false;
+        self.failure = Some(Failure::new(Failure::SUPERSEDED, "another payment of the same basket took its place"));
+        self.updated_at = now;
+        Ok(events::released(self, "payment superseded"))
+    }
+
+    /// Its basket may be paid again: what it paid for has left, or it will never be paid.
+    pub(crate) const fn let_go(&mut self) {
+        self.claims_basket = false;
+    }
+
     fn fail(&mut self, failure: Failure, now: OffsetDateTime) -> Vec<Event> {
         self.status = Status::Failed;
+        self.claims_basket = false;
         self.updated_at = now;
         let events = events::failed(self, &failure);
         self.failure = Some(failure);
@@ -272,18 +332,14 @@ impl Payment {
             Some(failure) if failure.code == Failure::SHORT => {
                 Error::InsufficientStock { payment: self.id, short: Vec::new() }
             }
-            Some(failure) if failure.code == Failure::UNRESERVED => Error::ReservationUnknown(self.id),
             // It never came to a charge, so it was not declined.
-            Some(failure) if failure.code == Failure::EXPIRED => self.invalid_state(action),
+            Some(failure)
+                if [Failure::EXPIRED, Failure::UNRESERVED, Failure::SUPERSEDED].contains(&failure.code.as_str()) =>
+            {
+                self.invalid_state(action)
+            }
             Some(failure) => Error::Declined { payment: self.id, failure: failure.clone() },
             None => self.invalid_state(action),
         }
     }
-}
-
-fn total(items: &[Item], currency: Currency) -> Result<Money, Error> {
-    items
-        .iter()
-        .try_fold(Money::zero(currency), |sum, item| sum.checked_add(item.subtotal))
-        .map_err(|_| FieldError::new("amount", "out_of_range", "the basket's total is out of range").into())
 }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use shop_events::Event;
+use shop_fault::FieldError;
 use shop_money::{Currency, Money};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -34,8 +35,15 @@ pub(crate) enum Due {
 /// The payments there are.
 #[async_trait]
 pub(crate) trait Payments: Send + Sync {
-    /// Keeps a new payment; false when its id is taken.
+    /// Keeps a new payment; false when its id is taken, or its basket claimed by another.
     async fn add(&self, payment: &Payment) -> Result<bool, Error>;
+
+    /// Applies `change` to payment `old` and keeps `new`, in one transaction; false, and nothing is done, when the id of the new
+    /// one is taken, or its basket still claimed.
+    async fn replace(&self, old: Uuid, change: Change<'_>, new: &Payment) -> Result<bool, Error>;
+
+    /// What stands in the way of a new payment.
+    async fn standing(&self, user: &UserId, basket: Uuid) -> Result<Standing, Error>;
 
     /// The payment with that id.
     async fn get(&self, id: Uuid) -> Result<Option<Payment>, Error>;
@@ -49,6 +57,15 @@ pub(crate) trait Payments: Send + Sync {
 
     /// Up to `limit` ids of payments that are due, those due longest first.
     async fn due(&self, due: Due, limit: u32) -> Result<Vec<Uuid>, Error>;
+}
+
+/// What stands in the way of a new payment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The payment that claims the basket.
+    pub(crate) of_basket: Option<Payment>,
+    /// How many payments of the user's other baskets are open.
+    pub(crate) others: u64,
 }
 
 /// A line of a basket that is not what it was.
@@ -78,21 +95,44 @@ impl ChangeKind {
     }
 }
 
-/// A user's basket, as the catalogue sees it now.
+/// A user's basket as he sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Basket {
     pub(crate) id: Uuid,
     pub(crate) currency: Currency,
     pub(crate) items: Vec<Item>,
-    /// What moved since the user last saw it.
+    /// What the catalogue says otherwise.
     pub(crate) changes: Vec<BasketChange>,
+    /// Grows with every change.
+    pub(crate) version: i64,
+    /// The payment whose lines were last taken out.
+    pub(crate) cleared_by: Option<Uuid>,
+}
+
+impl Basket {
+    /// What all of it costs.
+    pub(crate) fn total(&self) -> Result<Money, Error> {
+        self.items
+            .iter()
+            .try_fold(Money::zero(self.currency), |sum, item| sum.checked_add(item.subtotal))
+            .map_err(|_| FieldError::new("amount", "out_of_range", "the basket's total is out of range").into())
+    }
+
+    /// What keeps it from being paid: all changes but a shortage that only the buyer's own payment makes.
+    pub(crate) fn obstacles(&self, own: Option<&Payment>) -> Vec<BasketChange> {
+        let is_own = |change: &BasketChange| {
+            let ChangeKind::Availability { quantity, available } = change.kind else { return false };
+            own.is_some_and(|own| available + own.held(change.product_id) >= i64::from(quantity))
+        };
+        self.changes.iter().filter(|change| !is_own(change)).cloned().collect()
+    }
 }
 
 /// The baskets of the neighbour.
 #[async_trait]
 pub(crate) trait Baskets: Send + Sync {
-    /// The user's basket, refreshed from the catalogue; `None` when there is none.
-    async fn refreshed(&self, user: &UserId) -> Result<Option<Basket>, Error>;
+    /// The user's basket, compared with the catalogue; `None` when there is none. Nothing is changed by asking.
+    async fn compared(&self, user: &UserId) -> Result<Option<Basket>, Error>;
 }
 
 /// One line to reserve.
@@ -114,9 +154,12 @@ pub(crate) enum Reserved {
 /// The stock of the neighbour.
 #[async_trait]
 pub(crate) trait Stock: Send + Sync {
-    /// Holds all lines for `reservation`, or none. A repeat changes nothing, and a reservation that was sold or released
-    /// is never held again. An error leaves open whether it stands.
-    async fn reserve(&self, reservation: Uuid, lines: &[Line]) -> Result<Reserved, Error>;
+    /// Holds all lines for `reservation`, or none; what `replaces` held is free for them, and it is closed. A repeat changes
+    /// nothing, and a reservation that was sold or released is never held again. An error leaves open whether it stands.
+    async fn reserve(&self, reservation: Uuid, lines: &[Line], replaces: Option<Uuid>) -> Result<Reserved, Error>;
+
+    /// Gives back what `reservation` holds, if anything.
+    async fn release(&self, reservation: Uuid) -> Result<(), Error>;
 }
 
 /// Money to take.

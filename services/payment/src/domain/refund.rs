@@ -123,6 +123,7 @@ impl Payment {
             return Ok(caused);
         }
         self.status = Status::Refunded;
+        self.claims_basket = false;
         if self.refunds.iter().any(|refund| refund.restock && refund.status == RefundStatus::Settled) {
             caused.extend(events::restocked(self));
         }

@@ -3,13 +3,17 @@
 pub(crate) mod samples;
 
 use proptest::prelude::*;
+use serde_json::json;
 use shop_events::{Event, StockOperation};
 use shop_fault::Fault;
+use shop_money::Money;
 use uuid::Uuid;
 
-use self::samples::{NOON, basket, numbered, order, pending, raw_order, usd};
-use super::payment::LIFETIME;
-use super::{Error, Expected, Failure, Payment, RawOrder, Refunding, Status, Token, Verdict};
+use self::samples::{NOON, basket, limits, numbered, order, pending, raw_order, usd};
+use super::{
+    Amount, Basket, BasketChange, ChangeKind, Error, Expected, Failure, Limits, Payment, RawOrder, Refunding, Status,
+    Token, Verdict,
+};
 
 const OPERATION: Uuid = Uuid::from_u128(77);
 
@@ -64,16 +68,83 @@ fn a_new_payment_is_the_basket_at_its_price_for_half_an_hour() {
     assert_eq!((payment.status, payment.amount, payment.refunded()), (Status::Pending, usd(2700), usd(0)));
     assert_eq!(payment.expires_at - payment.created_at, time::Duration::minutes(30));
     assert_eq!(payment.items, basket().items);
+    assert!(payment.claims_basket);
+}
+
+#[test]
+fn a_payment_takes_no_more_of_the_shelf_than_one_buyer_may() {
+    let limits = Limits { units: 2, ..limits() };
+    let error = Payment::open(OPERATION, order(), basket(), None, &limits, NOON).expect_err("three units");
+    let fault = Fault::from(error);
+    assert_eq!((fault.kind().status(), fault.code(), &fault.members()["limit"]), (409, "too_many_units", &2.into()));
+}
+
+#[test]
+fn a_basket_can_be_paid_again_once_its_payment_is_over() {
+    for (status, claims) in [
+        (Status::Pending, true),
+        (Status::Processing, true),
+        (Status::Completed, true),
+        (Status::PartiallyRefunded, true),
+        (Status::Refunded, false),
+        (Status::Failed, false),
+        (Status::Cancelled, false),
+    ] {
+        assert_eq!(in_status(status).claims_basket, claims, "{status}");
+    }
+    let mut old = pending();
+    assert_eq!(kinds(&old.supersede(NOON).expect("is pending")), ["Release 2x3", "Release 1x4"]);
+    assert_eq!((old.status, old.claims_basket), (Status::Cancelled, false));
+    assert_eq!(Fault::from(old.refusal("paid")).code(), "invalid_state", "its card was not declined");
+    for status in Status::ALL.into_iter().filter(|status| *status != Status::Pending) {
+        assert!(in_status(status).supersede(NOON).is_err(), "{status}");
+    }
+}
+
+#[test]
+fn a_shortage_that_the_buyers_own_payment_makes_does_not_lock_him_out() {
+    let change = |product_id, kind| BasketChange { product_id, name: "Laptop".to_owned(), kind };
+    let short = |available| change(3, ChangeKind::Availability { quantity: 2, available });
+    for (available, own, locked_out) in [(0, true, false), (0, false, true), (-1, true, true)] {
+        let seen = Basket { changes: vec![short(available)], ..basket() };
+        let own = own.then(pending);
+        assert_eq!(!seen.obstacles(own.as_ref()).is_empty(), locked_out, "{available}");
+    }
+    let moved = change(3, ChangeKind::Price { old: usd(1), new: usd(2) });
+    let seen = Basket { changes: vec![short(0), moved.clone()], ..basket() };
+    assert_eq!(seen.obstacles(Some(&pending())), [moved]);
+}
+
+#[test]
+fn what_the_buyer_saw_is_what_he_pays() {
+    let decimal = |text: &str| Amount::Decimal(text.parse().expect("a decimal"));
+    for (total, version, code) in [
+        (None, None, None),
+        (Some(decimal("27")), Some(7), None),
+        (Some(Amount::Exact(usd(2700))), None, None),
+        (Some(decimal("27.01")), None, Some("total_changed")),
+        (Some(Amount::Exact(Money::new(2700, "EUR".parse().expect("euros")))), None, Some("total_changed")),
+        (Some(decimal("27.001")), None, Some("validation_failed")),
+        (None, Some(6), Some("basket_changed")),
+        (Some(decimal("27.00")), Some(8), Some("basket_changed")),
+    ] {
+        let order = RawOrder { expected_total: total.clone(), basket_version: version, ..raw_order() };
+        let refused = order.check().expect("valid").check_seen(&basket()).err().map(Fault::from);
+        assert_eq!(refused.as_ref().map(Fault::code), code, "{total:?} {version:?}");
+        if let Some(fault) = refused.filter(|fault| fault.kind().status() == 409) {
+            assert_eq!((&fault.members()["total"], &fault.members()["basket_version"]), (&json!(27.0), &json!(7)));
+        }
+    }
 }
 
 #[test]
 fn an_empty_basket_or_one_in_another_currency_is_not_paid() {
     let mut empty = basket();
     empty.items.clear();
-    let error = Payment::open(OPERATION, order(), empty, NOON).expect_err("empty");
+    let error = Payment::open(OPERATION, order(), empty, None, &limits(), NOON).expect_err("empty");
     assert_eq!(Fault::from(error).code(), "basket_empty");
     let order = RawOrder { currency: Some("eur".to_owned()), ..raw_order() }.check().expect("valid");
-    let error = Payment::open(OPERATION, order, basket(), NOON).expect_err("euros");
+    let error = Payment::open(OPERATION, order, basket(), None, &limits(), NOON).expect_err("euros");
     assert_eq!(
         (error.to_string().as_str(), Fault::from(error).code()),
         ("the basket is in USD, not in EUR", "currency_mismatch")
@@ -141,7 +212,7 @@ fn a_completed_payment_sells_its_stock_and_clears_its_basket() {
 fn a_payment_that_ends_without_money_releases_its_stock() {
     let failed = ["payment.failed", "Release 2x3", "Release 1x4"];
     assert_eq!(kinds(&in_status(Status::Processing).settle(&declined(), NOON).expect("settles")), failed);
-    assert_eq!(kinds(&pending().expire(NOON + LIFETIME)), failed);
+    assert_eq!(kinds(&pending().expire(NOON + limits().window)), failed);
     let cancelled = pending().cancel(OPERATION, NOON).expect("cancels");
     assert_eq!(kinds(&cancelled), ["Release 2x3", "Release 1x4"]);
 }
@@ -149,19 +220,19 @@ fn a_payment_that_ends_without_money_releases_its_stock() {
 #[test]
 fn a_payment_expires_at_its_time_and_not_before() {
     let mut payment = pending();
-    assert!(payment.expire(NOON + LIFETIME - std::time::Duration::from_millis(1)).is_empty());
+    assert!(payment.expire(NOON + limits().window - std::time::Duration::from_millis(1)).is_empty());
     assert_eq!(payment.status, Status::Pending);
-    payment.expire(NOON + LIFETIME);
+    payment.expire(NOON + limits().window);
     assert_eq!(payment.failure.as_ref().map(|why| why.code.as_str()), Some("payment_expired"));
-    assert!(payment.expire(NOON + LIFETIME * 2).is_empty(), "once");
+    assert!(payment.expire(NOON + limits().window * 2).is_empty(), "once");
     for status in Status::ALL.into_iter().filter(|status| *status != Status::Pending) {
-        assert!(in_status(status).expire(NOON + LIFETIME).is_empty(), "{status}");
+        assert!(in_status(status).expire(NOON + limits().window).is_empty(), "{status}");
     }
 }
 
 #[test]
 fn a_payment_processed_or_cancelled_too_late_expires_instead() {
-    let late = NOON + LIFETIME;
+    let late = NOON + limits().window;
     let mut payment = pending();
     assert_eq!(kinds(&payment.begin(OPERATION, late).expect("expires"))[0], "payment.failed");
     assert_eq!(payment.status, Status::Failed);
@@ -247,6 +318,7 @@ fn every_wrong_field_of_an_order_is_reported_at_once() {
         currency: Some("XXX".to_owned()),
         description: Some("a\u{0}b".to_owned()),
         metadata: (0..51).map(|n| (n.to_string(), String::new())).collect(),
+        ..RawOrder::default()
     };
     let fault = Fault::from(order.check().expect_err("all wrong"));
     let fields: Vec<_> = fault.fields().iter().map(|error| error.field.as_str()).collect();
@@ -320,7 +392,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn take(payment: &mut Payment, step: Step) -> Result<Vec<Event>, Error> {
-    let at = |late: bool| if late { NOON + LIFETIME } else { NOON };
+    let at = |late: bool| if late { NOON + limits().window } else { NOON };
     match step {
         Step::Begin { late } => payment.begin(OPERATION, at(late)),
         Step::Approve => payment.settle(&approved(), NOON),
@@ -387,6 +459,7 @@ proptest! {
             currency: text(4),
             description: text(5),
             metadata: pairs,
+            ..RawOrder::default()
         };
         let refused = order.check().err().map(|error| Fault::from(error).kind().status());
         prop_assert!(refused.is_none_or(|status| status == 422));

@@ -29,7 +29,7 @@ impl GrpcBaskets {
 
 #[async_trait]
 impl Baskets for GrpcBaskets {
-    async fn refreshed(&self, user: &UserId) -> Result<Option<Basket>, Error> {
+    async fn compared(&self, user: &UserId) -> Result<Option<Basket>, Error> {
         let call = || {
             let mut client = self.client.clone();
             let request = proto::GetBasketRequest { user_id: user.as_str().to_owned(), refresh: true };
@@ -50,6 +50,8 @@ fn read(basket: proto::Basket, changes: Vec<proto::BasketChange>) -> Result<Bask
         currency: currency(&basket.currency)?,
         items: basket.items.into_iter().map(item).collect::<Result<_, _>>()?,
         changes: changes.into_iter().flatten().collect(),
+        version: basket.version,
+        cleared_by: basket.cleared_by.as_deref().map(id).transpose()?,
     })
 }
 

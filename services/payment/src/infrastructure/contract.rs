@@ -16,7 +16,7 @@ use super::{Opened, With, open};
 use crate::config::ProviderSettings;
 use crate::domain::samples::{NOON, numbered, pending, usd};
 use crate::domain::{
-    Charge, Due, Error, Expected, Filter, Paid, Payback, Payment, Refunding, Status, Token, UserId, Verdict,
+    Charge, Due, Error, Expected, Filter, Paid, Payback, Payment, Refunding, Standing, Status, Token, UserId, Verdict,
 };
 
 /// An empty store and what keeps it there.
@@ -109,6 +109,8 @@ on_each_store! {
     a_payment_comes_back_as_it_was_kept
     the_longest_user_id_has_room
     an_id_is_taken_once
+    a_basket_is_claimed_once
+    one_payment_takes_the_place_of_another_or_nothing_is_done
     a_change_its_refunds_and_its_events_are_kept_together
     a_refused_change_leaves_nothing_behind
     changes_of_one_payment_happen_one_after_the_other
@@ -165,6 +167,52 @@ async fn an_id_is_taken_once(place: Place) {
     assert!(payments.add(&pending()).await.expect("adds"));
     assert!(!payments.add(&pending()).await.expect("is told"));
     assert_eq!(payments.get(pending().id).await.expect("reads").expect("one").items.len(), 2);
+}
+
+async fn a_basket_is_claimed_once(place: Place) {
+    let payments = &place.opened.store;
+    let (first, second) = (pending(), Payment { basket_id: pending().basket_id, ..numbered(2) });
+    assert_eq!(payments.standing(&first.user_id, first.basket_id).await.expect("looks"), Standing::default());
+    assert!(payments.add(&first).await.expect("adds"));
+    assert!(!payments.add(&second).await.expect("is told"));
+    assert!(payments.add(&numbered(3)).await.expect("adds"), "of another basket");
+    let standing = payments.standing(&first.user_id, first.basket_id).await.expect("looks");
+    assert_eq!(standing, Standing { of_basket: Some(first.clone()), others: 1 });
+    let stranger = payments.standing(&UserId::stored("bob".to_owned()), Uuid::from_u128(99)).await.expect("looks");
+    assert_eq!(stranger, Standing::default());
+
+    payments.change(first.id, &begin).await.expect("begins");
+    payments.change(first.id, &approve).await.expect("is approved");
+    let standing = payments.standing(&first.user_id, first.basket_id).await.expect("looks");
+    assert_eq!(standing.of_basket.map(|payment| payment.status), Some(Status::Completed), "until it has left");
+    assert!(!payments.add(&second).await.expect("is told"));
+    let let_go = |payment: &mut Payment| {
+        payment.let_go();
+        Ok(Vec::new())
+    };
+    payments.change(first.id, &let_go).await.expect("lets go");
+    assert!(payments.add(&second).await.expect("adds"));
+}
+
+async fn one_payment_takes_the_place_of_another_or_nothing_is_done(place: Place) {
+    let payments = &place.opened.store;
+    let (first, second) = (pending(), Payment { basket_id: pending().basket_id, ..numbered(2) });
+    assert!(payments.add(&first).await.expect("adds"));
+    assert!(payments.add(&numbered(3)).await.expect("adds"));
+    let taken = Payment { basket_id: numbered(3).basket_id, ..second.clone() };
+    let supersede = |payment: &mut Payment| payment.supersede(NOON);
+    assert!(!payments.replace(first.id, &supersede, &taken).await.expect("is told"));
+    assert!(!payments.replace(first.id, &supersede, &numbered(3)).await.expect("is told"));
+    assert_eq!((payments.get(first.id).await.expect("reads"), place.events().await), (Some(first.clone()), 0));
+
+    assert!(payments.replace(first.id, &supersede, &second).await.expect("takes its place"));
+    let old = payments.get(first.id).await.expect("reads").expect("there");
+    assert_eq!((old.status, old.version, place.events().await), (Status::Cancelled, 2, 2));
+    let standing = payments.standing(&first.user_id, first.basket_id).await.expect("looks").of_basket;
+    assert_eq!(standing.map(|payment| payment.id), Some(second.id));
+    let late = payments.replace(first.id, &supersede, &Payment { basket_id: Uuid::from_u128(9), ..numbered(4) }).await;
+    assert!(matches!(late, Err(Error::InvalidState { .. })), "{late:?}");
+    assert_eq!(payments.get(Uuid::from_u128(4)).await.expect("reads"), None);
 }
 
 async fn a_change_its_refunds_and_its_events_are_kept_together(place: Place) {

@@ -14,7 +14,8 @@ use crate::domain::{Error, Failure, Item, Metadata, Method, Note, Payment, Refun
 macro_rules! columns {
     () => {
         "id, user_id, basket_id, amount, currency, status, method, provider, provider_id, description, metadata, \
-         failure_code, failure_message, operation, created_at, updated_at, processed_at, expires_at, version"
+         failure_code, failure_message, operation, created_at, updated_at, processed_at, expires_at, version, \
+         open_basket, replaces"
     };
 }
 pub(super) use columns;
@@ -43,7 +44,7 @@ pub(super) struct PaymentRow {
     basket_id: Uuid,
     amount: i64,
     currency: String,
-    status: String,
+    pub(super) status: String,
     method: String,
     provider: String,
     provider_id: Option<String>,
@@ -57,6 +58,8 @@ pub(super) struct PaymentRow {
     processed_at: Option<i64>,
     expires_at: i64,
     version: i64,
+    pub(super) open_basket: Option<Uuid>,
+    replaces: Option<Uuid>,
 }
 
 /// A row of `payment_items`.
@@ -121,6 +124,8 @@ impl PaymentRow {
             processed_at: self.processed_at.map(from_millis),
             expires_at: from_millis(self.expires_at),
             version: self.version,
+            claims_basket: self.open_basket.is_some(),
+            replaces: self.replaces,
         })
     }
 }
@@ -157,7 +162,7 @@ impl RefundRow {
 pub(super) const INSERT: &str = concat!(
     "INSERT INTO payments (",
     columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
 );
 
 /// The caller's own pairs as they are kept.
@@ -166,7 +171,7 @@ pub(super) fn pairs(payment: &Payment) -> Result<String, Error> {
 }
 
 /// The parameters of [`INSERT`].
-pub(super) fn inserted<'a>(new: &'a Payment, pairs: &'a str) -> [Value<'a>; 19] {
+pub(super) fn inserted<'a>(new: &'a Payment, pairs: &'a str) -> [Value<'a>; 21] {
     let failure = new.failure.as_ref();
     [
         Value::Id(new.id),
@@ -188,7 +193,14 @@ pub(super) fn inserted<'a>(new: &'a Payment, pairs: &'a str) -> [Value<'a>; 19] 
         Value::MaybeInt(new.processed_at.map(millis)),
         Value::Int(millis(new.expires_at)),
         Value::Int(new.version),
+        open_basket(new),
+        Value::MaybeId(new.replaces),
     ]
+}
+
+/// The basket that no other payment can claim: the column is unique.
+fn open_basket(payment: &Payment) -> Value<'static> {
+    Value::MaybeId(payment.claims_basket.then_some(payment.basket_id))
 }
 
 /// The statement that adds the lines of a payment, of which it has one at least, and its parameters.
@@ -217,10 +229,10 @@ fn inserted_item(payment: Uuid, position: i64, item: &Item) -> [Value<'_>; 10] {
 
 /// Writes what can change of a payment.
 pub(super) const UPDATE: &str = "UPDATE payments SET status = $1, provider_id = $2, failure_code = $3, \
-     failure_message = $4, operation = $5, updated_at = $6, processed_at = $7, version = $8 WHERE id = $9";
+     failure_message = $4, operation = $5, updated_at = $6, processed_at = $7, version = $8, open_basket = $9 WHERE id = $10";
 
 /// The parameters of [`UPDATE`].
-pub(super) fn updated(changed: &Payment) -> [Value<'_>; 9] {
+pub(super) fn updated(changed: &Payment) -> [Value<'_>; 10] {
     let failure = changed.failure.as_ref();
     [
         Value::Text(changed.status.as_str()),
@@ -231,6 +243,7 @@ pub(super) fn updated(changed: &Payment) -> [Value<'_>; 9] {
         Value::Int(millis(changed.updated_at)),
         Value::MaybeInt(changed.processed_at.map(millis)),
         Value::Int(changed.version),
+        open_basket(changed),
         Value::Id(changed.id),
     ]
 }

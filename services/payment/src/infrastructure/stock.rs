@@ -30,12 +30,12 @@ impl GrpcStock {
 
 #[async_trait]
 impl Stock for GrpcStock {
-    async fn reserve(&self, reservation: Uuid, lines: &[Line]) -> Result<Reserved, Error> {
+    async fn reserve(&self, reservation: Uuid, lines: &[Line], replaces: Option<Uuid>) -> Result<Reserved, Error> {
         let line = |line: &Line| proto::StockLine { product_id: line.product_id, quantity: line.quantity };
         let request = proto::ReserveStockRequest {
             reservation_id: reservation.to_string(),
             lines: lines.iter().map(line).collect(),
-            replaces: String::new(),
+            replaces: replaces.map(|id| id.to_string()).unwrap_or_default(),
         };
         let call = || {
             let (mut client, request) = (self.client.clone(), request.clone());
@@ -47,6 +47,16 @@ impl Stock for GrpcStock {
             Err(fault) if matches!(fault.kind(), Kind::Conflict | Kind::NotFound) => Ok(Reserved::Short(short(&fault))),
             Err(fault) => Err(away("product", fault).into()),
         }
+    }
+
+    async fn release(&self, reservation: Uuid) -> Result<(), Error> {
+        let request = proto::ReleaseStockRequest { reservation_id: reservation.to_string() };
+        let call = || {
+            let (mut client, request) = (self.client.clone(), request.clone());
+            async move { client.release_stock(request).await }
+        };
+        let released = shop_rpc::call(&self.neighbour, "product", call).await;
+        released.map(drop).map_err(|fault| away("product", fault).into())
     }
 }
 

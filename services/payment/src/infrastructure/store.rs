@@ -15,13 +15,22 @@ use super::row::{
     INSERT, INSERT_REFUND, ItemRow, PaymentRow, RefundRow, UPDATE, UPDATE_REFUND, columns, insert_items, inserted,
     inserted_refund, item_columns, pairs, refund_columns, updated,
 };
-use crate::crash;
-use crate::domain::{Change, Due, Error, Filter, Payment, Payments, Status, UserId};
+use crate::crash::{self, Point};
+use crate::domain::{Change, Due, Error, Filter, Payment, Payments, Standing, Status, UserId};
 
 /// The name events carry as their source.
 const SOURCE: &str = "payment-service";
 
 const GET: &str = concat!("SELECT ", columns!(), " FROM payments WHERE id = $1");
+/// Those that are open, and the one that claims the basket. A union, for each half has an index.
+const STANDING: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM payments WHERE user_id = $1 AND status IN ('pending', 'processing') \
+     UNION SELECT ",
+    columns!(),
+    " FROM payments WHERE open_basket = $2"
+);
 const EXPIRED: &str =
     "SELECT id FROM payments WHERE status = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT $2";
 const PROCESSING: &str =
@@ -49,16 +58,46 @@ struct Applied {
 
 impl<E: Engine> Sql<E> {
     async fn insert(&self, payment: &Payment) -> Result<bool, Failure> {
-        let pairs = pairs(payment)?;
-        let (items, values) = insert_items(payment);
         let mut tx = self.engine.begin().await?;
-        if !tx.add(INSERT, &inserted(payment, &pairs)).await? {
+        if !insert_in(&mut *tx, payment).await? {
             tx.rollback().await?;
             return Ok(false);
         }
-        tx.run(AssertSqlSafe(items), &values).await?;
         shop_sql::commit(tx).await?;
         Ok(true)
+    }
+
+    /// What became of `old`; nothing, and nothing was done, when there was no room for `new`.
+    async fn exchange(&self, old: Uuid, change: Change<'_>, new: &Payment) -> Result<Option<Applied>, Failure> {
+        let mut tx = self.engine.begin().await?;
+        let exchanged = async {
+            let applied = self.apply_in(&mut *tx, old, change).await?;
+            Ok(insert_in(&mut *tx, new).await?.then_some(applied))
+        };
+        match exchanged.await {
+            Ok(Some(applied)) => {
+                crash::at(Point::ReplaceBeforeCommit);
+                shop_sql::commit(tx).await?;
+                Ok(Some(applied))
+            }
+            refused => {
+                // Lets go of the row at once, not when the connection is next used.
+                tx.rollback().await.ok();
+                refused
+            }
+        }
+    }
+
+    /// Tells whoever wants to know of a change that was committed.
+    fn tell(&self, id: Uuid, Applied { before, after, told }: Applied) -> Payment {
+        if told {
+            self.wake.wake();
+        }
+        if before != after.status {
+            tracing::info!(payment.id = %id, from = %before, to = %after.status, "payment {id} is {}", after.status);
+            self.entered.with_label_values(&[after.status.as_str()]).inc();
+        }
+        after
     }
 
     async fn apply(&self, id: Uuid, change: Change<'_>) -> Result<Applied, Failure> {
@@ -112,6 +151,17 @@ impl<E: Engine> Sql<E> {
             context: Context::default(),
         }
     }
+}
+
+/// Adds a payment; false when its id is taken, or its basket claimed.
+async fn insert_in<C: Connection>(conn: &mut C, payment: &Payment) -> Result<bool, Failure> {
+    let pairs = pairs(payment)?;
+    let (items, values) = insert_items(payment);
+    if !conn.add(INSERT, &inserted(payment, &pairs)).await? {
+        return Ok(false);
+    }
+    conn.run(AssertSqlSafe(items), &values).await?;
+    Ok(true)
 }
 
 /// Joins rows of `payments` with their lines and refunds, keeping their order.
@@ -197,6 +247,24 @@ impl<E: Engine> Payments for Sql<E> {
         Ok(added)
     }
 
+    async fn replace(&self, old: Uuid, change: Change<'_>, new: &Payment) -> Result<bool, Error> {
+        let Some(applied) = retry_transient(|| self.exchange(old, change, new)).await? else { return Ok(false) };
+        self.tell(old, applied);
+        self.entered.with_label_values(&[new.status.as_str()]).inc();
+        Ok(true)
+    }
+
+    async fn standing(&self, user: &UserId, basket: Uuid) -> Result<Standing, Error> {
+        let found = async {
+            let mut reader = self.engine.reader().await?;
+            let rows: Vec<PaymentRow> = reader.rows(STANDING, &[Value::Text(user.as_str()), Value::Id(basket)]).await?;
+            let (own, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.open_basket == Some(basket));
+            let of_basket = complete(&mut *reader, own).await?.pop();
+            Ok::<_, Failure>(Standing { of_basket, others: others.len().try_into().unwrap_or(u64::MAX) })
+        };
+        Ok(found.await?)
+    }
+
     async fn get(&self, id: Uuid) -> Result<Option<Payment>, Error> {
         let found = async {
             let mut reader = self.engine.reader().await?;
@@ -207,15 +275,8 @@ impl<E: Engine> Payments for Sql<E> {
     }
 
     async fn change(&self, id: Uuid, change: Change<'_>) -> Result<Payment, Error> {
-        let Applied { before, after, told } = retry_transient(|| self.apply(id, change)).await?;
-        if told {
-            self.wake.wake();
-        }
-        if before != after.status {
-            tracing::info!(payment.id = %id, from = %before, to = %after.status, "payment {id} is {}", after.status);
-            self.entered.with_label_values(&[after.status.as_str()]).inc();
-        }
-        Ok(after)
+        let applied = retry_transient(|| self.apply(id, change)).await?;
+        Ok(self.tell(id, applied))
     }
 
     async fn list(&self, filter: &Filter, after: Option<Uuid>, limit: u32) -> Result<Vec<Payment>, Error> {

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::application::Amount;
-use crate::domain::{Error, Note, Order, RawOrder, Token};
+use crate::domain::{Amount, Error, Note, Order, RawOrder, Token};
 
 /// Of a payment to make.
 pub(super) fn order(order: RawOrder) -> Result<Value, Error> {
-    let Order { user_id, basket_id, method, provider, currency, description, metadata } = order.check()?;
+    let Order { user_id, basket_id, method, provider, currency, description, metadata, expected_total, basket_version } =
+        order.check()?;
     Ok(json!({
         "user_id": user_id.as_str(),
         "basket_id": basket_id,
@@ -16,6 +16,8 @@ pub(super) fn order(order: RawOrder) -> Result<Value, Error> {
         "currency": currency.map(|currency| currency.to_string()),
         "description": description.as_ref().map(Note::as_str),
         "metadata": metadata.pairs(),
+        "expected_total": expected_total.as_ref().map(amount),
+        "basket_version": basket_version,
     }))
 }
 
@@ -25,13 +27,16 @@ pub(super) fn charge(token: Option<&str>) -> Result<Value, Error> {
 }
 
 /// Of a refund.
-pub(super) fn refund(amount: Option<&Amount>, reason: Option<&str>, restock: bool) -> Result<Value, Error> {
-    let amount = amount.map(|amount| match amount {
+pub(super) fn refund(asked: Option<&Amount>, reason: Option<&str>, restock: bool) -> Result<Value, Error> {
+    let reason = Note::reason(reason)?;
+    Ok(json!({ "amount": asked.map(amount), "reason": reason.as_ref().map(Note::as_str), "restock": restock }))
+}
+
+fn amount(amount: &Amount) -> Value {
+    match amount {
         Amount::Decimal(decimal) => json!(plain(decimal.as_str())),
         Amount::Exact(money) => json!([money.minor, money.currency.to_string()]),
-    });
-    let reason = Note::reason(reason)?;
-    Ok(json!({ "amount": amount, "reason": reason.as_ref().map(Note::as_str), "restock": restock }))
+    }
 }
 
 /// The decimal in its one spelling: digits that begin and end with no zero, and where the point is.

@@ -20,8 +20,8 @@ use uuid::Uuid;
 
 use super::http::{filter, scope};
 use super::{Api, access, canonical};
-use crate::application::{Amount, Cancel, Commands, List, Process, Queries, RefundPayment};
-use crate::domain::{Expected, Filter, RawOrder, Token, UserId};
+use crate::application::{Cancel, Commands, List, Made, Process, Queries, RefundPayment};
+use crate::domain::{Amount, Expected, Filter, RawOrder, Token, UserId};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -46,14 +46,14 @@ impl PaymentService for PaymentGrpc {
         let pairs: BTreeMap<_, _> = std::mem::take(&mut request.metadata).into_iter().collect();
         let mut bytes = request.encode_to_vec();
         bytes.extend_from_slice(format!("{pairs:?}").as_bytes());
-        let order = access::own(order(request, pairs)).map_err(status)?;
+        let order = access::own(order(request, pairs)?).map_err(status)?;
         let asked = canonical::order(order.clone()).map_err(status)?;
         let call = Call { method: "CreatePayment", key, asked, bytes };
         let commands = self.commands.clone();
         self.once
             .run(call, move |id| async move {
-                let payment = commands.create(id, order).await.map_err(status)?;
-                Ok(proto::CreatePaymentResponse { payment: Some(payment.into()) })
+                let Made { payment, is_new } = commands.create(id, order).await.map_err(status)?;
+                Ok(proto::CreatePaymentResponse { payment: Some(payment.into()), existed: !is_new })
             })
             .await
     }
@@ -131,7 +131,8 @@ impl PaymentService for PaymentGrpc {
         let mut request = request.into_inner();
         let key = request.idempotency_key.take().or(sent);
         let bytes = request.encode_to_vec();
-        let (id, amount) = (id(&request.id)?, request.amount.as_ref().map(amount).transpose()?);
+        let (id, amount) =
+            (id(&request.id)?, request.amount.as_ref().map(|money| amount("amount", money)).transpose()?);
         let proto::RefundPaymentRequest { reason, restock, .. } = request;
         let refund = canonical::refund(amount.as_ref(), reason.as_deref(), restock).map_err(status)?;
         let call = Call { method: "RefundPayment", key, asked: json!({ "id": id, "refund": refund }), bytes };
@@ -177,20 +178,20 @@ fn user(text: &str) -> Result<UserId, Status> {
     shop_input::read("user_id", &text).map_err(|wrong| status(Fault::invalid(vec![wrong])))
 }
 
-fn amount(money: &shop_proto::common::v1::Money) -> Result<Amount, Status> {
+fn amount(field: &str, money: &shop_proto::common::v1::Money) -> Result<Amount, Status> {
     let currency = match money.currency.as_str() {
         "" => Currency::USD,
         code => {
             let message = "must be an ISO 4217 currency code such as USD";
-            let unknown = || Fault::invalid(vec![FieldError::new("amount.currency", "unknown", message)]);
+            let unknown = || Fault::invalid(vec![FieldError::new(format!("{field}.currency"), "unknown", message)]);
             code.parse().map_err(|_| status(unknown()))?
         }
     };
     Ok(Amount::Exact(Money::new(money.minor_units, currency)))
 }
 
-fn order(request: proto::CreatePaymentRequest, pairs: BTreeMap<String, String>) -> RawOrder {
-    RawOrder {
+fn order(request: proto::CreatePaymentRequest, pairs: BTreeMap<String, String>) -> Result<RawOrder, Status> {
+    Ok(RawOrder {
         method: message::method_name(request.method()).to_owned(),
         user_id: request.user_id,
         basket_id: request.basket_id,
@@ -198,5 +199,7 @@ fn order(request: proto::CreatePaymentRequest, pairs: BTreeMap<String, String>) 
         currency: request.currency,
         description: request.description,
         metadata: pairs.into_iter().collect(),
-    }
+        expected_total: request.expected_total.map(|money| amount("expected_total", &money)).transpose()?,
+        basket_version: request.basket_version,
+    })
 }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use self::body::{NewPayment, NewRefund, Tokens};
 use super::view::{PaymentView, StatusName};
 use super::{Api, access};
-use crate::application::{Cancel, List, Process};
+use crate::application::{Cancel, List, Made, Process};
 use crate::domain::{Filter, Payment, Status, Token, UserId};
 
 /// What the document says of the service.
@@ -64,18 +64,23 @@ struct ListQuery {
 #[craft]
 impl Api {
     /// Makes a pending payment from the user's basket and reserves its stock.
+    ///
+    /// A basket has one payment: asked again for a basket that is as it was, the answer is that payment; for one that changed, another
+    /// takes its place. What is charged is what the basket says; `expected_total` and `basket_version` make sure that it is what was seen.
     #[craft(endpoint(
         operation_id = "createPayment",
         tags("payments"),
         responses(
             (status_code = 201, description = "The pending payment", body = PaymentView),
+            (status_code = 200, description = "The payment that the basket has already", body = PaymentView),
             (status_code = 403, description = "`forbidden`: somebody else's basket"),
             (status_code = 404, description = "`basket_not_found`"),
             (
                 status_code = 409,
-                description = "`basket_empty`, `basket_changed`, `currency_mismatch`, `insufficient_stock`"
+                description = "`basket_empty`, `basket_changed`, `basket_paid`, `total_changed`, `currency_mismatch`, `insufficient_stock`, `too_many_units`, `too_many_open_payments`, `payment_unsettled`"
             ),
-            (status_code = 422, description = "`card_data_not_accepted`")),
+            (status_code = 422, description = "`card_data_not_accepted`"),
+            (status_code = 503, description = "`reservation_unknown`")),
         parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn create(
@@ -89,8 +94,10 @@ impl Api {
         let order = access::own(body.0.into()).map_err(Fault::from)?;
         let id = idempotency::operation(depot, &*self.clock);
         let commands = self.commands.clone();
-        let payment = detached(&self.tasks, async move { commands.create(id, order).await }).await??;
-        res.status_code(StatusCode::CREATED);
+        let Made { payment, is_new } = detached(&self.tasks, async move { commands.create(id, order).await }).await??;
+        if is_new {
+            res.status_code(StatusCode::CREATED);
+        }
         res.add_header(LOCATION, format!("/payments/{}", payment.id), true).ok();
         render(payment, res);
         Ok(())
@@ -119,7 +126,7 @@ impl Api {
             (status_code = 404, description = "`payment_not_found`"),
             (status_code = 409, description = "`invalid_state`, `insufficient_stock`"),
             (status_code = 422, description = "`card_data_not_accepted`"),
-            (status_code = 503, description = "`payment_unsettled`, `reservation_unknown`")),
+            (status_code = 503, description = "`product_service_unavailable`")),
         parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn process(

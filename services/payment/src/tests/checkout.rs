@@ -10,10 +10,10 @@ use shop_fault::{Fault, Kind};
 use shop_money::Decimal;
 use uuid::Uuid;
 
-use crate::application::{Amount, Commands, Process, Recovered, Recovery, RefundPayment};
-use crate::domain::samples::{basket, raw_order, usd};
+use crate::application::{self, Commands, Process, Recovered, Recovery, RefundPayment};
+use crate::domain::samples::{basket, limits, raw_order, usd};
 use crate::domain::{
-    Basket, BasketChange, Baskets, ChangeKind, Charge, Error, Expected, Line, Paid, Payback, Payment, Payments,
+    Amount, Basket, BasketChange, Baskets, ChangeKind, Charge, Error, Expected, Line, Paid, Payback, Payment, Payments,
     Provider, ProviderError, RefundStatus, Reserved, Shortage, Status, Stock, Token, UserId, Verdict,
 };
 use crate::infrastructure::contract::{Place, on_each_store};
@@ -32,34 +32,40 @@ on_each_store! {
     a_payment_nobody_processes_expires
     a_basket_that_moved_is_not_paid
     stock_that_is_short_fails_the_payment
-    a_reservation_nobody_knows_of_fails_the_payment
+    a_reservation_nobody_knows_of_waits_for_the_same_request_again
     a_reservation_that_cannot_be_confirmed_leaves_the_payment_pending
     a_provider_that_is_down_leaves_the_payment_to_recovery
 }
 
 /// Neighbours that do as they are told.
 #[derive(Default)]
-struct Neighbours {
-    changes: Mutex<Vec<BasketChange>>,
-    short: AtomicBool,
-    unreachable: AtomicBool,
-    reservations: AtomicUsize,
+pub(super) struct Neighbours {
+    /// What is different about Ada's basket from the sample.
+    pub(super) altered: Mutex<Option<Basket>>,
+    pub(super) changes: Mutex<Vec<BasketChange>>,
+    pub(super) short: AtomicBool,
+    pub(super) unreachable: AtomicBool,
+    pub(super) reservations: AtomicUsize,
+    /// Each reservation asked for, and whose place it took.
+    pub(super) replaced: Mutex<Vec<(Uuid, Option<Uuid>)>>,
+    pub(super) released: Mutex<Vec<Uuid>>,
     /// While stock is reserved for one request, another one (operation 50) takes the payment on.
     overtaken: Mutex<Option<Arc<dyn Payments>>>,
 }
 
 #[async_trait]
 impl Baskets for Neighbours {
-    async fn refreshed(&self, user: &UserId) -> Result<Option<Basket>, Error> {
-        let changes = self.changes.lock().clone();
-        Ok((user.as_str() == "ada").then(|| Basket { changes, ..basket() }))
+    async fn compared(&self, user: &UserId) -> Result<Option<Basket>, Error> {
+        let (changes, altered) = (self.changes.lock().clone(), self.altered.lock().clone());
+        Ok((user.as_str() == "ada").then(|| Basket { changes, ..altered.unwrap_or_else(basket) }))
     }
 }
 
 #[async_trait]
 impl Stock for Neighbours {
-    async fn reserve(&self, _reservation: Uuid, lines: &[Line]) -> Result<Reserved, Error> {
+    async fn reserve(&self, reservation: Uuid, lines: &[Line], replaces: Option<Uuid>) -> Result<Reserved, Error> {
         assert_eq!(lines.len(), 2);
+        self.replaced.lock().push((reservation, replaces));
         self.reservations.fetch_add(1, Ordering::SeqCst);
         let overtaken = self.overtaken.lock().take();
         if let Some(payments) = overtaken {
@@ -73,6 +79,11 @@ impl Stock for Neighbours {
             return Ok(Reserved::Short(vec![Shortage { subject, description }]));
         }
         Ok(Reserved::Held)
+    }
+
+    async fn release(&self, reservation: Uuid) -> Result<(), Error> {
+        self.released.lock().push(reservation);
+        Ok(())
     }
 }
 
@@ -117,35 +128,34 @@ impl Provider for Flaky {
     }
 }
 
-struct Checkout {
-    place: Place,
-    commands: Commands,
-    neighbours: Arc<Neighbours>,
+pub(super) struct Checkout {
+    pub(super) place: Place,
+    pub(super) commands: Commands,
+    pub(super) neighbours: Arc<Neighbours>,
     provider: Arc<Flaky>,
 }
 
-const PAYMENT: Uuid = Uuid::from_u128(1);
+pub(super) const PAYMENT: Uuid = Uuid::from_u128(1);
 
 impl Checkout {
-    fn at(place: Place) -> Self {
+    pub(super) fn at(place: Place) -> Self {
         let neighbours = Arc::new(Neighbours::default());
         let provider = Arc::new(Flaky { inner: place.opened.provider.clone(), down: AtomicBool::new(false) });
-        let commands = Commands::new(
-            place.opened.store.clone(),
-            neighbours.clone(),
-            neighbours.clone(),
-            provider.clone(),
-            place.clock.clone(),
-            Duration::from_secs(30),
-        );
+        let around = application::Neighbours {
+            baskets: neighbours.clone(),
+            stock: neighbours.clone(),
+            provider: provider.clone(),
+        };
+        let (store, clock) = (place.opened.store.clone(), place.clock.clone());
+        let commands = Commands::new(store, around, clock, Duration::from_secs(30), limits());
         Self { place, commands, neighbours, provider }
     }
 
-    async fn create(&self) -> Payment {
-        self.commands.create(PAYMENT, raw_order()).await.expect("makes a payment")
+    pub(super) async fn create(&self) -> Payment {
+        self.commands.create(PAYMENT, raw_order()).await.expect("makes a payment").payment
     }
 
-    async fn process(&self, operation: u128, token: &str) -> Result<Payment, Error> {
+    pub(super) async fn process(&self, operation: u128, token: &str) -> Result<Payment, Error> {
         let token = Token::parse(Some(token)).expect("a token");
         self.commands
             .process(Process {
@@ -158,7 +168,7 @@ impl Checkout {
             .await
     }
 
-    async fn refund(&self, operation: u128, amount: Option<&str>) -> Result<Payment, Error> {
+    pub(super) async fn refund(&self, operation: u128, amount: Option<&str>) -> Result<Payment, Error> {
         let amount = amount.map(|text| Amount::Decimal(text.parse::<Decimal>().expect("a decimal")));
         let operation = Uuid::from_u128(operation);
         self.commands
@@ -182,16 +192,16 @@ impl Checkout {
         Charge { key: PAYMENT, amount: usd(2700), token: Token::parse(None).expect("a token") }
     }
 
-    fn recovery(&self) -> Recovery {
+    pub(super) fn recovery(&self) -> Recovery {
         Recovery::new(self.commands.clone())
     }
 
-    async fn stored(&self) -> Payment {
+    pub(super) async fn stored(&self) -> Payment {
         self.place.opened.store.get(PAYMENT).await.expect("reads").expect("there")
     }
 }
 
-fn code<T: std::fmt::Debug>(outcome: Result<T, Error>) -> (u16, String) {
+pub(super) fn code<T: std::fmt::Debug>(outcome: Result<T, Error>) -> (u16, String) {
     let fault = Fault::from(outcome.expect_err("refused"));
     (fault.kind().status(), fault.code().to_owned())
 }
@@ -369,13 +379,21 @@ async fn stock_that_is_short_fails_the_payment(place: Place) {
     assert_eq!((checkout.stored().await.status, checkout.place.events().await), (Status::Failed, 3));
 }
 
-async fn a_reservation_nobody_knows_of_fails_the_payment(place: Place) {
+async fn a_reservation_nobody_knows_of_waits_for_the_same_request_again(place: Place) {
     let checkout = Checkout::at(place);
     checkout.neighbours.unreachable.store(true, Ordering::SeqCst);
-    let refused = code(checkout.commands.create(PAYMENT, raw_order()).await);
-    assert_eq!(refused, (409, "reservation_unknown".to_owned()));
-    assert_eq!((checkout.stored().await.status, checkout.place.events().await), (Status::Failed, 3));
-    assert_eq!(code(checkout.commands.create(PAYMENT, raw_order()).await), refused, "the same request again");
+    for _ in 0..2 {
+        let fault = Fault::from(checkout.commands.create(PAYMENT, raw_order()).await.expect_err("unknown"));
+        assert_eq!((fault.kind().status(), fault.code()), (503, "reservation_unknown"));
+        assert!(fault.retry_after().is_some(), "so it is not the answer for ever");
+    }
+    assert_eq!((checkout.stored().await.status, checkout.place.events().await), (Status::Pending, 0));
+    checkout.neighbours.unreachable.store(false, Ordering::SeqCst);
+    let made = checkout.commands.create(PAYMENT, raw_order()).await.expect("goes on");
+    assert_eq!((made.payment.id, made.is_new), (PAYMENT, true));
+    let other = checkout.commands.create(Uuid::from_u128(2), raw_order()).await.expect("also without its key");
+    assert_eq!((other.payment.id, other.is_new), (PAYMENT, false));
+    checkout.process(3, "tok_approve").await.expect("is paid");
 }
 
 async fn a_reservation_that_cannot_be_confirmed_leaves_the_payment_pending(place: Place) {

@@ -18,7 +18,7 @@ const PATHS: [&str; 6] = [
 ];
 
 /// Every member that a body may have.
-const MEMBERS: [&str; 11] = [
+const MEMBERS: [&str; 13] = [
     "user_id",
     "basket_id",
     "method",
@@ -30,6 +30,8 @@ const MEMBERS: [&str; 11] = [
     "amount",
     "reason",
     "restock",
+    "expected_total",
+    "basket_version",
 ];
 
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! A basket and a stock service that say what a test tells them to.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use shop_fault::{Fault, Kind, Violation};
@@ -25,11 +25,20 @@ pub(crate) struct Neighbours {
     /// Why `ReserveStock` fails, if it does.
     pub(crate) refusal: Arc<Mutex<Option<Refusal>>>,
     pub(crate) reservations: Arc<AtomicUsize>,
+    /// Baskets that were shown: each is another one, as if the one before had been paid and emptied.
+    baskets: Arc<AtomicU64>,
     /// What was shown with the last call to each: to baskets and to the stock.
     pub(crate) shown: Arc<Mutex<[Option<MetadataMap>; 2]>>,
 }
 
+/// The first basket that is shown.
 pub(crate) const BASKET: &str = "0190f8a0-5a3e-7c11-8d5b-3f6a2c1e4d70";
+
+fn nth_basket(n: u64) -> String {
+    let first: uuid::Uuid = BASKET.parse().expect("an id");
+    let (high, low) = first.as_u64_pair();
+    uuid::Uuid::from_u64_pair(high, low + n).to_string()
+}
 
 impl Neighbours {
     /// Serves both on a free port until the test ends.
@@ -90,7 +99,7 @@ impl BasketService for Neighbours {
             _ => return Err(Status::not_found("no basket")),
         };
         let found = basket::Basket {
-            id: BASKET.to_owned(),
+            id: nth_basket(self.baskets.fetch_add(1, Ordering::SeqCst)),
             user_id: request.user_id,
             items,
             currency: "USD".to_owned(),
@@ -180,6 +189,6 @@ impl StockService for Neighbours {
         &self,
         _: Request<product::ReleaseStockRequest>,
     ) -> Result<Response<product::ReleaseStockResponse>, Status> {
-        Err(Status::unimplemented(""))
+        Ok(Response::new(product::ReleaseStockResponse { released: true }))
     }
 }

@@ -79,6 +79,7 @@ impl World {
         config.grpc.port = 0;
         config.provider.slow = Duration::millis(1);
         config.recovery.interval = Duration::millis(20);
+        config.checkout.max_open_payments = 1000;
         let bus = Arc::new(MemoryBus::new(None));
         let events = Arc::new(Events::default());
         let topics = Topic::ALL.to_vec();

@@ -1,11 +1,13 @@
 //! Payments for tests.
 
+use std::time::Duration;
+
 use shop_money::{Currency, Money};
 use time::OffsetDateTime;
 use time::macros::datetime;
 use uuid::Uuid;
 
-use super::super::{Basket, Item, Order, Payment, RawOrder};
+use super::super::{Basket, Item, Limits, Order, Payment, RawOrder};
 
 pub(crate) const NOON: OffsetDateTime = datetime!(2026-03-01 12:00 UTC);
 
@@ -44,7 +46,13 @@ pub(crate) fn basket() -> Basket {
         currency: Currency::USD,
         items: vec![item(3, "Laptop", 2, 1200), item(4, "Mouse", 1, 300)],
         changes: Vec::new(),
+        version: 7,
+        cleared_by: None,
     }
+}
+
+pub(crate) fn limits() -> Limits {
+    Limits { window: Duration::from_mins(30), open_payments: 3, units: 10 }
 }
 
 pub(crate) fn pending() -> Payment {
@@ -52,5 +60,13 @@ pub(crate) fn pending() -> Payment {
 }
 
 pub(crate) fn numbered(id: u128) -> Payment {
-    Payment::open(Uuid::from_u128(id), order(), basket(), NOON).expect("a payment")
+    Payment::open(
+        Uuid::from_u128(id),
+        order(),
+        Basket { id: Uuid::from_u128(1000 + id), ..basket() },
+        None,
+        &limits(),
+        NOON,
+    )
+    .expect("a payment")
 }

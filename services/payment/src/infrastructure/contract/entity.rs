@@ -68,6 +68,8 @@ fn full() -> Payment {
         processed_at: Some(NOON + Duration::from_secs(3)),
         expires_at: NOON + Duration::from_secs(4),
         version: 5,
+        claims_basket: false,
+        replaces: Some(Uuid::from_u128(76)),
     };
     differs_from_a_new_one(&full);
     full
@@ -94,6 +96,8 @@ fn differs_from_a_new_one(full: &Payment) {
         processed_at,
         expires_at,
         version,
+        claims_basket,
+        replaces,
     } = full;
     let new = pending();
     assert!(*id != new.id && *user_id != new.user_id && *basket_id != new.basket_id && *amount != new.amount);
@@ -102,6 +106,7 @@ fn differs_from_a_new_one(full: &Payment) {
     assert!(*metadata != new.metadata && *items != new.items && *failure != new.failure && *refunds != new.refunds);
     assert!(*operation != new.operation && *created_at != new.created_at && *updated_at != new.updated_at);
     assert!(*processed_at != new.processed_at && *expires_at != new.expires_at && *version != new.version);
+    assert!(*claims_basket != new.claims_basket && *replaces != new.replaces);
 }
 
 /// Changes whatever may change but the version, which the store counts.
@@ -126,6 +131,8 @@ fn alter(payment: &mut Payment) {
         processed_at,
         expires_at: _,
         version: _,
+        claims_basket,
+        replaces: _,
     } = payment;
     *status = Status::Refunded;
     *provider_id = Some("p-2".to_owned());
@@ -137,6 +144,7 @@ fn alter(payment: &mut Payment) {
     *operation = Some(Uuid::from_u128(80));
     *updated_at += Duration::from_secs(1);
     *processed_at = Some(NOON + Duration::from_secs(9));
+    *claims_basket = true;
 }
 
 /// Stores it; refunds come later than their payment.

@@ -14,8 +14,10 @@ use shop_web::{Problem, describe, schema};
 use uuid::Uuid;
 
 use super::super::{access, canonical};
-use crate::application::{Amount, RefundPayment};
-use crate::domain::{DESCRIPTION, Expected, KEY, MAX_PAIRS, MAX_TOKEN, Method, REASON, RawOrder, SANDBOX, VALUE};
+use crate::application::RefundPayment;
+use crate::domain::{
+    Amount, DESCRIPTION, Expected, KEY, MAX_PAIRS, MAX_TOKEN, Method, REASON, RawOrder, SANDBOX, VALUE,
+};
 
 describe! {
     pub(in crate::interface) MethodName = describe::names(Method::ALL.map(Method::as_str))
@@ -25,6 +27,7 @@ describe! {
     pub(in crate::interface) Reason = describe::text(REASON).example("came damaged");
     pub(in crate::interface) OwnPairs =
         describe::pairs(MAX_PAIRS, describe::text(KEY), describe::text(VALUE));
+    BasketVersion = describe::integer(1..=i64::MAX).example(1_767_355_200_001_i64);
     PaymentToken = describe::string(1..=MAX_TOKEN).pattern("^[!-~]+$").example("tok_approve");
 }
 
@@ -57,6 +60,12 @@ pub(super) struct NewPayment {
     #[salvo(schema(value_type = Option<OwnPairs>))]
     #[serde(default, deserialize_with = "quiet_pairs")]
     metadata: Option<BTreeMap<String, String>>,
+    /// What the buyer saw that the basket costs; refused when it is another sum by now.
+    #[salvo(schema(value_type = Option<describe::AmountSent>))]
+    expected_total: Option<Decimal>,
+    /// The `version` of the basket that the buyer saw; refused when the basket has changed since.
+    #[salvo(schema(value_type = Option<BasketVersion>))]
+    basket_version: Option<i64>,
 }
 
 impl Canonical for NewPayment {
@@ -75,6 +84,8 @@ impl From<NewPayment> for RawOrder {
             currency: body.currency,
             description: body.description,
             metadata: body.metadata.unwrap_or_default().into_iter().collect(),
+            expected_total: body.expected_total.map(Amount::Decimal),
+            basket_version: body.basket_version,
         }
     }
 }

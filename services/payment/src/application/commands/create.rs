@@ -1,0 +1,128 @@
+//! Make a payment of a basket: one at a time for each basket, of what its buyer has seen.
+
+use uuid::Uuid;
+
+use super::Commands;
+use crate::crash::{self, Point};
+use crate::domain::{Basket, Error, Order, Payment, RawOrder, Standing, Status};
+
+/// Looks at a basket whose payments others make and replace meanwhile.
+const ATTEMPTS: u32 = 8;
+
+/// The payment of a basket.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) payment: Payment,
+    /// False when there was one already.
+    pub(crate) is_new: bool,
+}
+
+/// What becomes of a request in the face of what stands.
+enum Next {
+    /// Another payment is asked for; the pending one it takes the place of.
+    Open(Option<Uuid>),
+    /// This one is what is asked for.
+    Same(Box<Payment>),
+}
+
+impl Commands {
+    /// The payment of the user's basket, with its stock reserved. Asked again for a basket that is as it was, it is the same one, by
+    /// whatever tab or request; for a basket that changed, another takes its place.
+    pub(crate) async fn create(&self, id: Uuid, order: RawOrder) -> Result<Made, Error> {
+        let order = order.check()?;
+        if let Some(payment) = self.payments.get(id).await? {
+            return self.made(payment, true).await;
+        }
+        for _ in 0..ATTEMPTS {
+            let basket = self.basket(&order).await?;
+            order.check_seen(&basket)?;
+            let Standing { of_basket, others } = self.payments.standing(&order.user_id, basket.id).await?;
+            let replaces = match self.next(of_basket, &order, &basket).await? {
+                Next::Same(payment) => return self.made(*payment, false).await,
+                Next::Open(replaces) => replaces,
+            };
+            if others >= self.limits.open_payments {
+                return Err(Error::TooManyOpen { limit: self.limits.open_payments });
+            }
+            let now = self.clock.now();
+            let payment = Payment::open(id, order.clone(), basket, replaces, &self.limits, now)?;
+            let kept = match replaces {
+                Some(old) => self.payments.replace(old, &|old| old.supersede(now), &payment).await,
+                None => self.payments.add(&payment).await,
+            };
+            match kept {
+                Ok(true) => return self.made(payment, true).await,
+                // Another attempt of the same operation was faster, another request, or the payment moved on.
+                Ok(false) | Err(Error::InvalidState { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            if let Some(payment) = self.payments.get(id).await? {
+                return self.made(payment, true).await;
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    async fn basket(&self, order: &Order) -> Result<Basket, Error> {
+        let basket = self.baskets.compared(&order.user_id).await?;
+        let asked = |basket: &Basket| order.basket_id.is_none_or(|asked| asked == basket.id);
+        basket.filter(asked).ok_or_else(|| Error::BasketNotFound(order.user_id.as_str().to_owned()))
+    }
+
+    /// What to do about the payment that claims the basket, if there is one.
+    async fn next(&self, standing: Option<Payment>, order: &Order, basket: &Basket) -> Result<Next, Error> {
+        let Some(payment) = standing else { return open(None, basket) };
+        let expired = payment.expires_at <= self.clock.now();
+        match payment.status {
+            Status::Pending if !expired => {
+                let obstacles = basket.obstacles(Some(&payment));
+                if !obstacles.is_empty() {
+                    return Err(Error::BasketChanged(obstacles));
+                }
+                let is_same = payment.is_for(order, basket);
+                Ok(if is_same { Next::Same(Box::new(payment)) } else { Next::Open(Some(payment.id)) })
+            }
+            Status::Processing if payment.is_for(order, basket) => Ok(Next::Same(Box::new(payment))),
+            Status::Processing => Err(Error::Unsettled(payment.id)),
+            Status::Completed | Status::PartiallyRefunded if basket.cleared_by != Some(payment.id) => {
+                Err(Error::BasketPaid(payment.id))
+            }
+            // Over, or its lines have left the basket: it claims nothing any more.
+            _ => {
+                let now = self.clock.now();
+                let let_go = |payment: &mut Payment| {
+                    let events = payment.expire(now);
+                    payment.let_go();
+                    Ok(events)
+                };
+                self.payments.change(payment.id, &let_go).await?;
+                open(None, basket)
+            }
+        }
+    }
+
+    /// Answers with a payment that is there, and whose stock is reserved as far as it is still to be paid. When that stays open, the
+    /// payment stays as it is: the same request again goes on, and expiry gives back what nobody goes on with.
+    async fn made(&self, payment: Payment, is_new: bool) -> Result<Made, Error> {
+        crash::at(Point::CreateAfterInsert);
+        match payment.status {
+            Status::Pending => match self.hold(&payment).await {
+                Ok(()) => {}
+                Err(Error::Other(cause)) if cause.kind().is_server() => {
+                    tracing::warn!(payment.id = %payment.id, cause = ?cause, "it is not known whether the stock is reserved");
+                    return Err(Error::ReservationUnknown(payment.id));
+                }
+                Err(refusal) => return Err(refusal),
+            },
+            Status::Failed | Status::Cancelled => return Err(payment.refusal("paid")),
+            Status::Processing | Status::Completed | Status::PartiallyRefunded | Status::Refunded => {}
+        }
+        crash::at(Point::CreateAfterReserve);
+        Ok(Made { payment, is_new })
+    }
+}
+
+fn open(replaces: Option<Uuid>, basket: &Basket) -> Result<Next, Error> {
+    let obstacles = basket.obstacles(None);
+    if obstacles.is_empty() { Ok(Next::Open(replaces)) } else { Err(Error::BasketChanged(obstacles)) }
+}

@@ -1,0 +1,81 @@
+//! Payments that give their stock back at once.
+//!
+//! The event that releases it is the guarantee, and waits for the bus; a buyer whose card was declined tries again in a minute.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use shop_fault::Fault;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::domain::{Change, Due, Error, Filter, Payment, Payments, Standing, Status, Stock, UserId};
+
+/// How long the answer to a request waits for it.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Payments whose stock is released as soon as they have ended unpaid.
+pub(super) struct Releasing {
+    payments: Arc<dyn Payments>,
+    stock: Arc<dyn Stock>,
+}
+
+impl Releasing {
+    /// These payments, and where their stock is.
+    pub(super) fn new(payments: Arc<dyn Payments>, stock: Arc<dyn Stock>) -> Self {
+        Self { payments, stock }
+    }
+
+    async fn release(&self, id: Uuid) {
+        let left = match timeout(PATIENCE, self.stock.release(id)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => Fault::from(error).to_string(),
+            Err(_) => "no answer yet".to_owned(),
+        };
+        tracing::info!(payment.id = %id, cause = left, "the stock is released by the event");
+    }
+}
+
+#[async_trait]
+impl Payments for Releasing {
+    async fn add(&self, payment: &Payment) -> Result<bool, Error> {
+        self.payments.add(payment).await
+    }
+
+    async fn replace(&self, old: Uuid, change: Change<'_>, new: &Payment) -> Result<bool, Error> {
+        self.payments.replace(old, change, new).await
+    }
+
+    async fn standing(&self, user: &UserId, basket: Uuid) -> Result<Standing, Error> {
+        self.payments.standing(user, basket).await
+    }
+
+    async fn get(&self, id: Uuid) -> Result<Option<Payment>, Error> {
+        self.payments.get(id).await
+    }
+
+    async fn change(&self, id: Uuid, change: Change<'_>) -> Result<Payment, Error> {
+        // The store may run the change again: the last run is the one that counts.
+        let before = Mutex::new(None);
+        let noting = |payment: &mut Payment| {
+            *before.lock() = Some(payment.status);
+            change(payment)
+        };
+        let after = self.payments.change(id, &noting).await?;
+        let was_open = matches!(*before.lock(), Some(Status::Pending | Status::Processing));
+        if was_open && matches!(after.status, Status::Failed | Status::Cancelled) {
+            self.release(id).await;
+        }
+        Ok(after)
+    }
+
+    async fn list(&self, filter: &Filter, after: Option<Uuid>, limit: u32) -> Result<Vec<Payment>, Error> {
+        self.payments.list(filter, after, limit).await
+    }
+
+    async fn due(&self, due: Due, limit: u32) -> Result<Vec<Uuid>, Error> {
+        self.payments.due(due, limit).await
+    }
+}
