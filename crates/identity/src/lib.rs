@@ -59,7 +59,7 @@ pub use guest::is_guest;
 pub use principal::{Kind, Principal, Role, Roles};
 pub use refusal::Refusal;
 pub use settings::{IdentitySettings, Internal, Mode, Provider};
-pub use signer::{AUDIENCE, GUEST_LIFETIME, Guest, ISSUER, Signer};
+pub use signer::{AUDIENCE, GUEST_LIFETIME, Guest, ISSUER, Signer, make_once};
 
 use std::sync::Arc;
 

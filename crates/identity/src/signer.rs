@@ -67,21 +67,7 @@ impl Signer {
 
     /// Reads them, after making one where there is no file yet. Whoever comes first makes it; nobody finds half of one.
     pub fn make(file: &Path) -> anyhow::Result<Self> {
-        let make = || {
-            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            std::fs::create_dir_all(folder)?;
-            // Readable for its owner alone.
-            let mut made = tempfile::NamedTempFile::new_in(folder)?;
-            made.write_all(Self::generate()?.as_bytes())?;
-            made.as_file().sync_all()?;
-            match made.persist_noclobber(file) {
-                Err(error) if error.error.kind() != ErrorKind::AlreadyExists => Err(error.error.into()),
-                _ => anyhow::Ok(()),
-            }
-        };
-        if !file.exists() {
-            make().with_context(|| format!("{} cannot be made", file.display()))?;
-        }
+        make_once(file, Self::generate)?;
         Self::read(file)
     }
 
@@ -153,6 +139,25 @@ impl Signer {
         let signature = signature.map(|signature| URL_SAFE_NO_PAD.encode(signature)).unwrap_or_default();
         format!("{message}.{signature}")
     }
+}
+
+/// Makes a file, readable for its owner alone, where there is none yet. Whoever comes first makes it; nobody finds half of one.
+pub fn make_once(file: &Path, content: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<()> {
+    let make = || {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)?;
+        let mut made = tempfile::NamedTempFile::new_in(folder)?;
+        made.write_all(content()?.as_bytes())?;
+        made.as_file().sync_all()?;
+        match made.persist_noclobber(file) {
+            Err(error) if error.error.kind() != ErrorKind::AlreadyExists => Err(error.error.into()),
+            _ => anyhow::Ok(()),
+        }
+    };
+    if file.exists() {
+        return Ok(());
+    }
+    make().with_context(|| format!("{} cannot be made", file.display()))
 }
 
 /// The name of a new guest.

@@ -31,7 +31,15 @@ pub fn operation(depot: &Depot, clock: &dyn Clock) -> Uuid {
     depot.get_typed::<Operation>().map_or_else(|_| clock.new_id(), |operation| operation.0)
 }
 
+/// Keeps the answer of this request out of the store, since it holds a secret. A repeat runs under the same operation id, finds
+/// what was done, and makes the answer again.
+pub fn made_again(depot: &mut Depot) {
+    depot.insert_typed(MadeAgain);
+}
+
 struct Operation(Uuid);
+
+struct MadeAgain;
 
 /// The hoop for routes that honour `Idempotency-Key`: of the operation that gRPC calls `method`, or would; `B` is the extractor of
 /// their body, `()` when they read none.
@@ -63,6 +71,9 @@ impl<B: Asked + 'static> Handler for Idempotency<B> {
         depot.insert_typed(Operation(run.operation()));
         run.scope(ctrl.call_next(req, depot, res)).await;
         fill_bare(req, res);
+        if depot.get_typed::<MadeAgain>().is_ok() {
+            return run.failed().await;
+        }
         end(run, res).await;
     }
 }

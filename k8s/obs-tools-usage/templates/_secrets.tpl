@@ -106,6 +106,7 @@ A row: the variable, somebody else's Secret and its key, or ours and its key.
 {{- if eq $name "notification" -}}
 {{- with .notification.smtp }}{{ if or .existingSecret .url }}{{ $rows = append $rows (list "SMTP_URL" .existingSecret .key "notification" "smtp-url") }}{{ end }}{{ end -}}
 {{- with .notification.webhook }}{{ if and .url (not .existingSecret) (not .secret) }}{{ fail "notification.webhook.url: what is posted there is signed; set notification.webhook.secret or .existingSecret" }}{{ end }}{{ if or .existingSecret .secret }}{{ $rows = append $rows (list "WEBHOOK_SECRET" .existingSecret .key "notification" "webhook-secret") }}{{ end }}{{ end -}}
+{{- with .notification.secrets }}{{ if .existingSecret }}{{ $rows = append $rows (list "SECRETS_KEY" .existingSecret .key "" "") }}{{ end }}{{ end -}}
 {{- end -}}
 {{- if include "shop.identity.required" $.root -}}
 {{- if include "shop.identity.signs" $ }}{{ $rows = append $rows (list "IDENTITY_KEY" .identity.internal.existingSecret "tls.key" "identity" "tls.key") }}{{ end -}}

@@ -31,6 +31,8 @@ pub struct Config {
     pub log_channel: LogChannelSettings,
     /// How often and how long sending is tried.
     pub delivery: DeliverySettings,
+    /// How secrets lie in the store.
+    pub secrets: SecretsSettings,
     /// Who may call.
     pub identity: IdentitySettings,
     /// Log lines.
@@ -103,6 +105,15 @@ pub struct DeliverySettings {
     pub give_up_after: Duration,
     /// How long finished notifications are kept; they hold users' addresses and purchases.
     pub keep: Duration,
+}
+
+/// How secrets lie in the store.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecretsSettings {
+    /// Keys that the secrets of webhook endpoints are encrypted with (AES-256-GCM), one a line: the base64 of 32 random bytes.
+    /// The first encrypts, all decrypt. With an SQLite store one is made beside it when this is not set.
+    pub key_file: Option<PathBuf>,
 }
 
 impl Default for EmailSettings {
@@ -231,6 +242,7 @@ impl Default for Config {
             webhook: WebhookSettings::default(),
             log_channel: LogChannelSettings::default(),
             delivery: DeliverySettings::default(),
+            secrets: SecretsSettings::default(),
             identity: IdentitySettings::default(),
             log: Log::default(),
             otel: Otel::default(),
@@ -248,6 +260,11 @@ impl Settings for Config {
             Var::new("SMTP_URL", "email.smtp_url", "mail server, smtps://user:password@host; no e-mail when unset"),
             Var::new("WEBHOOK_URL", "webhook.url", "endpoint that gets every event; none when unset"),
             Var::new("WEBHOOK_SECRET", "webhook.secret", "what is signed with for it: whsec_ and base64"),
+            Var::new(
+                "SECRETS_KEY_FILE",
+                "secrets.key_file",
+                "keys that webhook secrets are encrypted with in the store",
+            ),
         ];
         let database = Http::vars().into_iter().chain(Database::vars(Engine::Postgres));
         database
@@ -315,6 +332,7 @@ mod tests {
             ("SMTP_URL", "smtps://u:p@mail.example"),
             ("WEBHOOK_URL", "https://shop.example/hooks"),
             ("WEBHOOK_SECRET", SECRET),
+            ("SECRETS_KEY_FILE", "/run/keys"),
             ("LOG_LEVEL", "debug"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"),
             ("OTEL_TRACES_SAMPLER", "always_off"),
@@ -326,6 +344,7 @@ mod tests {
         assert_eq!((config.kafka.brokers.len(), config.log.level.as_str()), (2, "debug"));
         assert_eq!(config.channels(), Channels { email: true, webhook: true, log: true });
         assert_eq!(config.webhook.secret.as_ref().map(Secret::expose), Some(SECRET));
+        assert_eq!(config.secrets.key_file.as_deref(), Some(std::path::Path::new("/run/keys")));
         assert_eq!(config.otel.endpoint.as_deref(), Some("http://collector:4317"));
         assert_eq!((config.otel.sampler, config.otel.sample_ratio), (shop_config::Sampler::AlwaysOff, 0.5));
     }

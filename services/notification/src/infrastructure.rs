@@ -7,15 +7,19 @@ mod hooks;
 mod mail;
 mod receivers;
 mod row;
+mod seals;
 mod store;
 
 use std::sync::Arc;
 
 use shop_config::{Database, Target};
-use shop_sql::migrate;
+use shop_fault::Fault;
+use shop_sql::{Engine, migrate};
 use sqlx::migrate::Migrator;
 
+use self::seals::Seals;
 use self::store::Sql;
+use crate::config::SecretsSettings;
 use crate::domain::{Error, SigningSecret, Store};
 
 pub(crate) use self::hooks::HttpHooks;
@@ -32,20 +36,30 @@ pub(crate) struct Opened {
     pub(crate) shared: shop_sql::Store,
 }
 
-/// Opens the store that the settings name; PostgreSQL or SQLite.
-pub(crate) async fn open(database: &Database) -> anyhow::Result<Opened> {
+/// Opens the store that the settings name, PostgreSQL or SQLite, and seals what is not yet sealed as `secrets` says.
+pub(crate) async fn open(database: &Database, secrets: &SecretsSettings) -> anyhow::Result<Opened> {
     match database.target().map_err(anyhow::Error::msg)? {
         Target::Postgres(_) | Target::MariaDb(_) => {
+            let seals = Seals::given(secrets)?;
             let pool = shop_sql::postgres(database).await?;
             migrate(&pool, &POSTGRES).await?;
-            Ok(Opened { store: Arc::new(Sql { engine: pool.clone() }), shared: pool.into() })
+            opened(pool, seals).await
         }
         Target::Sqlite(path) => {
+            let seals = Seals::given_or_made(secrets, &path)?;
             let pools = shop_sql::sqlite(&path).await?;
             migrate(&pools.write, &SQLITE).await?;
-            Ok(Opened { store: Arc::new(Sql { engine: pools.clone() }), shared: pools.into() })
+            opened(pools, seals).await
         }
     }
+}
+
+async fn opened<E: Engine + Clone + Into<shop_sql::Store>>(engine: E, seals: Seals) -> anyhow::Result<Opened> {
+    let store = Sql { engine: engine.clone(), seals: Arc::new(seals) };
+    let stale = store.reseal().await.map_err(Fault::from);
+    let stale = stale.map_err(|fault| anyhow::Error::from(fault).context("secrets.key_file (SECRETS_KEY_FILE)"))?;
+    store.seals.tell(stale);
+    Ok(Opened { store: Arc::new(store), shared: engine.into() })
 }
 
 /// Why a transaction ended without effect.

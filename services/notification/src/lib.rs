@@ -27,7 +27,7 @@ use self::application::{Commands, Configured, Delivery, Limits, Queries, Rules};
 use self::domain::{Channel, Mail, SigningSecret};
 use self::interface::{Api, Worker};
 
-pub use self::config::{Config, DeliverySettings, EmailSettings, LogChannelSettings, WebhookSettings};
+pub use self::config::{Config, DeliverySettings, EmailSettings, LogChannelSettings, SecretsSettings, WebhookSettings};
 
 /// The notification service, built and bound but not yet serving.
 pub struct Notification {
@@ -50,7 +50,7 @@ impl Notification {
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
         let clock: SharedClock = Arc::new(SystemClock);
-        let opened = infrastructure::open(&config.database).await?;
+        let opened = infrastructure::open(&config.database, &config.secrets).await?;
         shop_sql::watch(&metrics, &opened.shared)?;
         // What this service cannot work without is its store. While no bus answers, it sends what it has.
         let checked = opened.shared.clone();

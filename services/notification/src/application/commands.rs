@@ -114,15 +114,11 @@ impl Commands {
         self.store.change_endpoint(id, &|endpoint| endpoint.replace(settings.clone(), expected, now)).await
     }
 
-    /// Gives an endpoint a new secret; the one before still signs for a while.
-    pub(crate) async fn rotate_secret(&self, id: Uuid, expected: &Expected) -> Result<Endpoint> {
+    /// Gives an endpoint a new secret, once for each `operation`; the one before still signs for a while.
+    pub(crate) async fn rotate_secret(&self, id: Uuid, operation: Uuid, expected: &Expected) -> Result<Endpoint> {
         let (secret, now) = ((self.rules.new_secret)(), self.clock.now());
         let overlap = time::Duration::try_from(self.rules.secret_overlap).unwrap_or(time::Duration::DAY);
-        let rotate = |endpoint: &mut Endpoint| {
-            endpoint.expect(expected)?;
-            endpoint.rotate(secret.clone(), overlap, now);
-            Ok(())
-        };
+        let rotate = |endpoint: &mut Endpoint| endpoint.rotate(operation, expected, secret.clone(), overlap, now);
         self.store.change_endpoint(id, &rotate).await
     }
 

@@ -14,6 +14,9 @@ use super::{Error, EventType, Expected, HookUrl, Reach, Result, SigningSecret};
 /// Most endpoints: every event is sent to each of them.
 pub(crate) const MAX_ENDPOINTS: i64 = 100;
 
+/// How long a rotation is known again: no shorter than a repeat of it may come under its idempotency key.
+const ROTATIONS_KEPT: Duration = Duration::hours(48);
+
 pub(crate) const DESCRIPTION: Text = Text::line(0, 200);
 
 /// An endpoint as it is stored.
@@ -29,6 +32,8 @@ pub(crate) struct Endpoint {
     pub(crate) secret: SigningSecret,
     /// What was signed with before, and until when it still is, beside the new one.
     pub(crate) old_secret: Option<(SigningSecret, OffsetDateTime)>,
+    /// Which requests changed the secret lately, and when, the last one last: a repeat changes nothing.
+    pub(crate) rotations: Vec<(Uuid, OffsetDateTime)>,
     /// Counts the changes, from 1.
     pub(crate) version: i64,
     /// When it was added.
@@ -88,6 +93,7 @@ impl Endpoint {
             disabled_reason: None,
             secret,
             old_secret: None,
+            rotations: Vec::new(),
             version: 1,
             created_at: now,
             updated_at: now,
@@ -116,11 +122,27 @@ impl Endpoint {
     }
 
     /// Signs with `secret` from now on, and with the one before as well for `overlap`, so that receivers can change
-    /// theirs in between.
-    pub(crate) fn rotate(&mut self, secret: SigningSecret, overlap: Duration, now: OffsetDateTime) {
+    /// theirs in between. Once for each `operation`: a repeat of the last one changes nothing, whatever it expects; one that
+    /// was followed by another is refused, for its secret cannot be told any more.
+    pub(crate) fn rotate(
+        &mut self,
+        operation: Uuid,
+        expected: &Expected,
+        secret: SigningSecret,
+        overlap: Duration,
+        now: OffsetDateTime,
+    ) -> Result<()> {
+        match self.rotations.iter().rposition(|(known, _)| *known == operation) {
+            Some(at) if at + 1 == self.rotations.len() => return Ok(()),
+            Some(_) => return Err(Error::RotatedSince(self.id)),
+            None => self.expect(expected)?,
+        }
         let before = std::mem::replace(&mut self.secret, secret);
         self.old_secret = Some((before, now + overlap));
+        self.rotations.retain(|(_, at)| *at + ROTATIONS_KEPT > now);
+        self.rotations.push((operation, now));
         self.changed(now);
+        Ok(())
     }
 
     /// Sends nothing there any more.
@@ -186,10 +208,32 @@ mod tests {
     fn a_rotated_secret_signs_beside_the_new_one_for_a_while() {
         let mut endpoint = endpoint();
         let new = SigningSecret::from_key([2; 32]);
-        endpoint.rotate(new.clone(), Duration::hours(24), NOW);
+        rotate(&mut endpoint, 1, &new, NOW).expect("is rotated");
         assert_eq!(endpoint.secrets(NOW), [new.clone(), SigningSecret::from_key([1; 32])]);
         assert_eq!(endpoint.secrets(NOW + Duration::hours(24)), [new]);
         assert_eq!(endpoint.version, 2);
+    }
+
+    fn rotate(endpoint: &mut Endpoint, operation: u128, new: &SigningSecret, now: OffsetDateTime) -> Result<()> {
+        let operation = Uuid::from_u128(operation);
+        endpoint.rotate(operation, &Expected::default(), new.clone(), Duration::hours(24), now)
+    }
+
+    #[test]
+    fn a_rotation_whose_answer_was_lost_is_repeated_without_a_third_secret() {
+        let (mut endpoint, [new, newer]) = (endpoint(), [2, 3].map(|n| SigningSecret::from_key([n; 32])));
+        rotate(&mut endpoint, 1, &new, NOW).expect("is rotated");
+        let once = endpoint.clone();
+        rotate(&mut endpoint, 1, &newer, NOW + Duration::HOUR).expect("is known");
+        // The first one moved the version on: the repeat still expects the one before.
+        let repeat = endpoint.rotate(Uuid::from_u128(1), &Some(1).into(), newer.clone(), Duration::HOUR, NOW);
+        repeat.expect("is known");
+        assert_eq!(endpoint, once);
+        rotate(&mut endpoint, 2, &newer, NOW).expect("is another one");
+        let late = rotate(&mut endpoint, 1, &new, NOW);
+        assert!(matches!(late, Err(Error::RotatedSince(_))), "its secret cannot be told any more");
+        rotate(&mut endpoint, 3, &new, NOW + Duration::hours(48)).expect("is another one");
+        assert_eq!(endpoint.rotations, [(Uuid::from_u128(3), NOW + Duration::hours(48))], "they do not pile up");
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub(crate) enum Error {
         /// The status it has.
         status: Status,
     },
+    /// The secret that was made then is not the present one any more.
+    #[error("the secret of endpoint {0} was rotated by this request, and again since: rotate it with another key")]
+    RotatedSince(Uuid),
     /// There are as many endpoints as there may be.
     #[error("there are {MAX_ENDPOINTS} webhook endpoints already: delete one first")]
     TooManyEndpoints,
@@ -53,6 +56,7 @@ impl From<Error> for Fault {
             Error::InvalidState { status, .. } => {
                 fault(Kind::Conflict, "invalid_state").with_member("notification_status", status.as_str().into())
             }
+            Error::RotatedSince(_) => fault(Kind::Conflict, "rotated_since"),
             Error::TooManyEndpoints => fault(Kind::Conflict, "too_many_endpoints"),
         }
     }
@@ -73,6 +77,7 @@ mod tests {
             (Error::Invalid(FieldError::new("url", "invalid", "must be a URL").into()), 422, "validation_failed"),
             (Error::VersionMismatch, 412, "precondition_failed"),
             (Error::InvalidState { id, status: Status::Sent }, 409, "invalid_state"),
+            (Error::RotatedSince(id), 409, "rotated_since"),
             (Error::TooManyEndpoints, 409, "too_many_endpoints"),
             (Error::Store(Fault::new(Kind::Unavailable, "store_unavailable", "down")), 503, "store_unavailable"),
         ] {

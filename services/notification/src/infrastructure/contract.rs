@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Opened;
+use crate::config::SecretsSettings;
 use crate::domain::tests::completed;
 use crate::domain::{
     Channel, Channels, Claim, Endpoint, EndpointDraft, EndpointSettings, Error, Expected, Failure, Filter,
@@ -43,6 +44,7 @@ macro_rules! contract {
 }
 
 mod entity;
+mod sealed;
 
 contract!(
     an_event_is_announced_once_however_often_and_at_once,
@@ -60,7 +62,7 @@ contract!(
 );
 
 async fn opened(url: &str) -> Opened {
-    super::open(&Database::at(url)).await.expect("opens")
+    super::open(&Database::at(url), &SecretsSettings::default()).await.expect("opens")
 }
 
 fn at(seconds: i64) -> OffsetDateTime {
@@ -255,8 +257,8 @@ async fn endpoints_are_added_once_changed_and_removed(store: &dyn Store) {
     assert_eq!((page.items, page.next), (vec![first.clone()], None));
 
     let rotated = store.change_endpoint(first.id, &|endpoint| {
-        endpoint.rotate(SigningSecret::from_key([9; 32]), time::Duration::DAY, at(2));
-        Ok(())
+        let (operation, secret) = (Uuid::from_u128(1), SigningSecret::from_key([9; 32]));
+        endpoint.rotate(operation, &Expected::default(), secret, time::Duration::DAY, at(2))
     });
     let rotated = rotated.await.expect("is changed");
     assert_eq!(store.endpoint(first.id).await.expect("is there"), rotated);

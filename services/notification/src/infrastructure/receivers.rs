@@ -8,7 +8,7 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::Tried;
-use super::row::{EndpointRow, PreferencesRow, endpoint_columns, listed};
+use super::row::{EndpointRow, PreferencesRow, Written, endpoint_columns, listed};
 use super::store::Sql;
 use crate::domain::{
     Change, Endpoint, Endpoints, Error, Expected, MAX_ENDPOINTS, PreferenceStore, Preferences, Result,
@@ -30,12 +30,14 @@ const PAGE_AFTER: &str =
 const ADD: &str = concat!(
     "INSERT INTO webhook_endpoints (",
     endpoint_columns!(),
-    ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 \
-     WHERE (SELECT COUNT(*) FROM webhook_endpoints) < $13 ON CONFLICT (id) DO NOTHING"
+    ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 \
+     WHERE (SELECT COUNT(*) FROM webhook_endpoints) < $14 ON CONFLICT (id) DO NOTHING"
 );
 const UPDATE: &str = "UPDATE webhook_endpoints SET url = $2, description = $3, event_types = $4, enabled = $5, \
      disabled_reason = $6, secret = $7, old_secret = $8, old_secret_until = $9, version = $10, created_at = $11, \
-     updated_at = $12 WHERE id = $1";
+     updated_at = $12, rotations = $13 WHERE id = $1";
+/// What is not sealed by the present key, which begins what it sealed so.
+const STALE: &str = "SELECT id FROM webhook_endpoints WHERE secret NOT LIKE $1 OR old_secret NOT LIKE $1";
 
 #[async_trait]
 impl<E: Engine> PreferenceStore for Sql<E> {
@@ -69,7 +71,7 @@ impl<E: Engine> Endpoints for Sql<E> {
             let row: Option<EndpointRow> = self.engine.reader().await?.row(GET, &[Value::Id(id)]).await?;
             Tried::Ok(row)
         };
-        found.await?.ok_or(Error::EndpointNotFound(id))?.try_into()
+        found.await?.ok_or(Error::EndpointNotFound(id))?.opened(&self.seals)
     }
 
     async fn list_endpoints(&self, after: Option<Uuid>, limit: usize) -> Result<Slice<Endpoint, Uuid>> {
@@ -84,7 +86,7 @@ impl<E: Engine> Endpoints for Sql<E> {
             Tried::Ok(rows)
         };
         let Slice { items, next } = Slice::cut(found.await?, limit, |last| last.id);
-        Ok(Slice { items: items.into_iter().map(Endpoint::try_from).collect::<Result<_>>()?, next })
+        Ok(Slice { items: items.into_iter().map(|row| row.opened(&self.seals)).collect::<Result<_>>()?, next })
     }
 
     async fn change_endpoint(&self, id: Uuid, change: Change<'_, Endpoint>) -> Result<Endpoint> {
@@ -107,7 +109,7 @@ impl<E: Engine> Sql<E> {
     pub(super) async fn all_endpoints<C: Connection>(&self, conn: &mut C) -> Tried<Vec<Endpoint>> {
         let rows: Vec<EndpointRow> = conn.rows(ALL, &[]).await?;
         let read = |row| {
-            let endpoint = Endpoint::try_from(row);
+            let endpoint = EndpointRow::opened(row, &self.seals);
             endpoint.inspect_err(|error| tracing::error!(%error, "a webhook endpoint cannot be read and hears nothing"))
         };
         Ok(rows.into_iter().filter_map(|row| read(row).ok()).collect())
@@ -141,12 +143,12 @@ impl<E: Engine> Sql<E> {
 
     async fn try_add(&self, endpoint: &Endpoint) -> Tried<Endpoint> {
         let mut tx = self.engine.begin().await?;
-        let types = listed(&endpoint.settings.event_types);
-        let mut values = values(endpoint, &types).to_vec();
+        let written = Written::new(endpoint, &self.seals)?;
+        let mut values = written.values(endpoint).to_vec();
         values.push(Value::Int(MAX_ENDPOINTS));
         tx.run(ADD, &values).await?;
         let row: Option<EndpointRow> = tx.row(GET, &[Value::Id(endpoint.id)]).await?;
-        let made = Endpoint::try_from(row.ok_or(Error::TooManyEndpoints)?)?;
+        let made = row.ok_or(Error::TooManyEndpoints)?.opened(&self.seals)?;
         shop_sql::commit(tx).await?;
         Ok(made)
     }
@@ -155,8 +157,7 @@ impl<E: Engine> Sql<E> {
         let mut tx = self.engine.begin().await?;
         let mut endpoint = self.locked(&mut *tx, id).await?;
         change(&mut endpoint)?;
-        let types = listed(&endpoint.settings.event_types);
-        tx.run(UPDATE, &values(&endpoint, &types)).await?;
+        tx.run(UPDATE, &Written::new(&endpoint, &self.seals)?.values(&endpoint)).await?;
         shop_sql::commit(tx).await?;
         Ok(endpoint)
     }
@@ -170,25 +171,28 @@ impl<E: Engine> Sql<E> {
 
     async fn locked<C: Connection>(&self, conn: &mut C, id: Uuid) -> Tried<Endpoint> {
         let row: Option<EndpointRow> = conn.row(AssertSqlSafe(format!("{GET}{}", E::LOCK)), &[Value::Id(id)]).await?;
-        Ok(row.ok_or(Error::EndpointNotFound(id))?.try_into()?)
+        Ok(row.ok_or(Error::EndpointNotFound(id))?.opened(&self.seals)?)
     }
-}
 
-/// The columns of an endpoint in their order.
-fn values<'a>(endpoint: &'a Endpoint, types: &'a str) -> [Value<'a>; 12] {
-    let old = endpoint.old_secret.as_ref();
-    [
-        Value::Id(endpoint.id),
-        Value::Text(endpoint.settings.url.as_str()),
-        Value::Text(&endpoint.settings.description),
-        Value::Text(types),
-        Value::Int(endpoint.settings.enabled.into()),
-        Value::Maybe(endpoint.disabled_reason.as_deref()),
-        Value::Text(endpoint.secret.expose()),
-        Value::Maybe(old.map(|(secret, _)| secret.expose())),
-        Value::MaybeInt(old.map(|(_, until)| millis(*until))),
-        Value::Int(endpoint.version),
-        Value::Int(millis(endpoint.created_at)),
-        Value::Int(millis(endpoint.updated_at)),
-    ]
+    /// Seals every secret with the present key that is not yet; how many endpoints had one. An error when one cannot be opened.
+    pub(super) async fn reseal(&self) -> Result<usize> {
+        let Some(begin) = self.seals.begin() else {
+            self.list_endpoints(None, MAX_ENDPOINTS as usize).await?;
+            return Ok(0);
+        };
+        let like = format!("{begin}%");
+        let found = async {
+            let rows: Vec<(Uuid,)> = self.engine.reader().await?.rows(STALE, &[Value::Text(&like)]).await?;
+            Tried::Ok(rows)
+        };
+        let stale = found.await?;
+        for (id,) in &stale {
+            match self.change_endpoint(*id, &|_| Ok(())).await {
+                // Removed meanwhile.
+                Ok(_) | Err(Error::EndpointNotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(stale.len())
+    }
 }

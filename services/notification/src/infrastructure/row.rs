@@ -8,6 +8,7 @@ use shop_fault::Fault;
 use shop_sql::Value;
 use uuid::Uuid;
 
+use super::seals::Seals;
 use crate::domain::{
     Channel, Endpoint, EndpointSettings, Error, EventType, Failure, HookUrl, Notification, Preferences, Result,
     SigningSecret, Status,
@@ -26,7 +27,7 @@ pub(super) use columns;
 macro_rules! endpoint_columns {
     () => {
         "id, url, description, event_types, enabled, disabled_reason, secret, old_secret, old_secret_until, version, \
-         created_at, updated_at"
+         created_at, updated_at, rotations"
     };
 }
 pub(super) use endpoint_columns;
@@ -197,18 +198,27 @@ pub(super) struct EndpointRow {
     version: i64,
     created_at: i64,
     updated_at: i64,
+    /// JSON: [[operation, milliseconds], …]
+    rotations: Option<String>,
 }
 
-impl TryFrom<EndpointRow> for Endpoint {
-    type Error = Error;
-
-    fn try_from(row: EndpointRow) -> Result<Self> {
-        let secret = |text: &str| SigningSecret::parse(text).map_err(Fault::internal);
+impl EndpointRow {
+    /// The endpoint, its secrets opened.
+    pub(super) fn opened(self, seals: &Seals) -> Result<Endpoint> {
+        let row = self;
+        let secret = |text: &str| {
+            let opened = seals.open(row.id, text).map_err(Fault::internal)?;
+            SigningSecret::parse(&opened).map_err(Fault::internal)
+        };
         let old_secret = match (row.old_secret, row.old_secret_until) {
             (Some(text), Some(until)) => Some((secret(&text)?, from_millis(until))),
             _ => None,
         };
-        Ok(Self {
+        let rotations: Vec<(Uuid, i64)> = row
+            .rotations
+            .map_or_else(|| Ok(Vec::new()), |text| serde_json::from_str(&text))
+            .map_err(Fault::internal)?;
+        Ok(Endpoint {
             id: row.id,
             settings: EndpointSettings {
                 url: known(HookUrl::stored(&row.url), "url")?,
@@ -219,10 +229,51 @@ impl TryFrom<EndpointRow> for Endpoint {
             disabled_reason: row.disabled_reason,
             secret: secret(&row.secret)?,
             old_secret,
+            rotations: rotations.into_iter().map(|(operation, at)| (operation, from_millis(at))).collect(),
             version: row.version,
             created_at: from_millis(row.created_at),
             updated_at: from_millis(row.updated_at),
         })
+    }
+}
+
+/// An endpoint as it is written, its secrets sealed.
+pub(super) struct Written {
+    types: String,
+    secret: String,
+    old_secret: Option<String>,
+    rotations: String,
+}
+
+impl Written {
+    pub(super) fn new(endpoint: &Endpoint, seals: &Seals) -> Result<Self> {
+        let seal = |secret: &SigningSecret| seals.seal(endpoint.id, secret.expose()).map_err(Fault::internal);
+        let rotations: Vec<_> = endpoint.rotations.iter().map(|(operation, at)| (operation, millis(*at))).collect();
+        Ok(Self {
+            types: listed(&endpoint.settings.event_types),
+            secret: seal(&endpoint.secret)?,
+            old_secret: endpoint.old_secret.as_ref().map(|(secret, _)| seal(secret)).transpose()?,
+            rotations: serde_json::to_string(&rotations).map_err(Fault::internal)?,
+        })
+    }
+
+    /// The columns of `endpoint` in their order.
+    pub(super) fn values<'a>(&'a self, endpoint: &'a Endpoint) -> [Value<'a>; 13] {
+        [
+            Value::Id(endpoint.id),
+            Value::Text(endpoint.settings.url.as_str()),
+            Value::Text(&endpoint.settings.description),
+            Value::Text(&self.types),
+            Value::Int(endpoint.settings.enabled.into()),
+            Value::Maybe(endpoint.disabled_reason.as_deref()),
+            Value::Text(&self.secret),
+            Value::Maybe(self.old_secret.as_deref()),
+            Value::MaybeInt(endpoint.old_secret.as_ref().map(|(_, until)| millis(*until))),
+            Value::Int(endpoint.version),
+            Value::Int(millis(endpoint.created_at)),
+            Value::Int(millis(endpoint.updated_at)),
+            Value::Text(&self.rotations),
+        ]
     }
 }
 

@@ -1,5 +1,7 @@
 //! Notifications in SQL.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use shop_clock::{from_millis, millis};
 use shop_fault::Fault;
@@ -10,6 +12,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::row::{GIVE_UP, INSERT, Kept, NotificationRow, UPDATE, columns, inserted, updated};
+use super::seals::Seals;
 use super::{Failure, Tried};
 use crate::domain::{
     Change, Channel, Claim, Error, Filter, Notification, Notifications, Plan, Recipients, Result, Status, Waiting,
@@ -27,6 +30,8 @@ const FORGET: &str = "DELETE FROM notifications WHERE id IN (SELECT id FROM noti
 pub(super) struct Sql<E> {
     /// The engine.
     pub(super) engine: E,
+    /// What secrets are sealed with.
+    pub(super) seals: Arc<Seals>,
 }
 
 #[async_trait]

@@ -198,6 +198,7 @@ impl Api {
         precondition::of_list(req)?;
         let id = idempotency::operation(depot, &*self.clock);
         let endpoint = self.commands.add_endpoint(id, &body.0.into()).await?;
+        idempotency::made_again(depot);
         res.status_code(StatusCode::CREATED);
         if let Ok(location) = format!("/webhooks/endpoints/{}", endpoint.id).parse() {
             res.headers_mut().insert(http::header::LOCATION, location);
@@ -246,16 +247,20 @@ impl Api {
         tags("webhooks"),
         responses(
             (status_code = 200, description = "The endpoint, with its new secret", body = EndpointView),
-            (status_code = 404, description = "`endpoint_not_found`")),
+            (status_code = 404, description = "`endpoint_not_found`"),
+            (status_code = 409, description = "`rotated_since`: a repeat, and another rotation came in between")),
         parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn rotate_secret(
         &self,
         id: Path<Uuid>,
         req: &mut Request,
+        depot: &mut Depot,
         res: &mut Response,
     ) -> Result<Json<EndpointView>, Problem> {
-        let endpoint = self.commands.rotate_secret(id.0, &precondition::of(req)?).await?;
+        let operation = idempotency::operation(depot, &*self.clock);
+        let endpoint = self.commands.rotate_secret(id.0, operation, &precondition::of(req)?).await?;
+        idempotency::made_again(depot);
         etag::set(res, endpoint.version);
         Ok(Json(EndpointView::with_secret(endpoint)))
     }

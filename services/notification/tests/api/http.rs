@@ -158,6 +158,38 @@ async fn an_endpoint_is_added_shown_changed_and_removed() {
     service.stop().await;
 }
 
+/// Every byte of every file below `folder`.
+fn stored(folder: &std::path::Path) -> Vec<u8> {
+    let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    files.flat_map(|file| std::fs::read(file).expect("is read")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_keeps_hearing_when_the_answer_to_a_rotation_is_lost_and_its_secrets_lie_nowhere_in_clear() {
+    let (folder, service) = started().await;
+    let post = |path: String, key: &'static str| {
+        let body = json!({"url": "https://shop.example/hooks"});
+        let request = service.api.request(Method::POST, &path).header("idempotency-key", key);
+        service.api.send(if path.ends_with("rotate-secret") { request } else { request.json(&body) })
+    };
+    let made = post("/webhooks/endpoints".to_owned(), "add").await.json();
+    let rotate = format!("/webhooks/endpoints/{}/rotate-secret", made["id"].as_str().expect("an id"));
+    let first = post(rotate.clone(), "rotate").await;
+    let again = post(rotate.clone(), "rotate").await;
+    assert_eq!((first.status, again.status, again.json()), (200, 200, first.json()), "the same secret");
+    assert_eq!(again.header("etag"), "\"v2\"", "one rotation, and the secret before it signs on");
+
+    let other = post(rotate.clone(), "rotate once more").await;
+    let _ = post(rotate, "rotate").await.problem(409, "rotated_since");
+    let secrets =
+        [made, first.json(), other.json()].map(|endpoint| endpoint["secret"].as_str().expect("one").to_owned());
+    service.stop().await;
+    let bytes = stored(folder.path());
+    for secret in &secrets {
+        assert!(!bytes.windows(secret.len()).any(|part| part == secret.as_bytes()), "{secret} is in a file");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn endpoints_inside_the_network_are_refused_unless_the_settings_allow_them() {
     let folder = tempfile::tempdir().expect("a folder");

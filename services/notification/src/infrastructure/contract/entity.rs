@@ -150,6 +150,7 @@ async fn every_field_of_an_endpoint_is_kept(store: &dyn Store) {
         disabled_reason: Some("gone".to_owned()),
         secret: SigningSecret::from_key([7; 32]),
         old_secret: Some((SigningSecret::from_key([8; 32]), at(100))),
+        rotations: vec![(Uuid::from_u128(5), at(1))],
         version: 5,
         created_at: at(1),
         updated_at: at(2),
@@ -161,8 +162,17 @@ async fn every_field_of_an_endpoint_is_kept(store: &dyn Store) {
     assert_eq!(store.endpoint(kept.id).await.expect("is there"), kept, "what others do");
     assert_eq!(store.list_endpoints(None, 10).await.expect("is listed").items, [kept.clone()]);
 
-    let Endpoint { id: _, settings, disabled_reason, secret, old_secret, version, created_at: _, updated_at } =
-        &mut kept;
+    let Endpoint {
+        id: _,
+        settings,
+        disabled_reason,
+        secret,
+        old_secret,
+        rotations,
+        version,
+        created_at: _,
+        updated_at,
+    } = &mut kept;
     let EndpointSettings { url, description, event_types, enabled } = settings;
     *url = HookUrl::stored("https://b.example/").expect("a URL");
     *description = "the shop".to_owned();
@@ -171,6 +181,7 @@ async fn every_field_of_an_endpoint_is_kept(store: &dyn Store) {
     *disabled_reason = Some("elsewhere".to_owned());
     *secret = SigningSecret::from_key([9; 32]);
     *old_secret = Some((SigningSecret::from_key([7; 32]), at(200)));
+    rotations.push((Uuid::from_u128(6), at(3)));
     *version += 1;
     *updated_at = at(3);
     let change = |endpoint: &mut Endpoint| {
