@@ -132,21 +132,27 @@ fn arguments<S: Settings, C: Subcommand>(
     version: &'static str,
     args: impl IntoIterator<Item = OsString>,
 ) -> Result<(Arguments, Option<C>), clap::Error> {
-    // What is added brings a description of its own along.
-    let with_given = |command: clap::Command| {
-        let about = command.get_about().cloned();
-        Given::augment_args(command).about(about.unwrap_or_default())
-    };
     let program = C::augment_subcommands(Arguments::command()).subcommand_required(false).arg_required_else_help(false);
     let program = program.disable_help_subcommand(true).mut_subcommands(with_given);
     let program = program.name(S::NAME).version(version).about(S::ABOUT).after_help(variables::<S>());
     let matches = program.try_get_matches_from(args)?;
     let mut arguments = Arguments::from_arg_matches(&matches)?;
-    let Some((_, inner)) = matches.subcommand() else { return Ok((arguments, None)) };
-    let given = Given::from_arg_matches(inner)?;
-    arguments.given.config.extend(given.config);
-    arguments.given.set.extend(given.set);
-    Ok((arguments, Some(C::from_arg_matches(&matches)?)))
+    let mut outer = &matches;
+    while let Some((_, inner)) = outer.subcommand() {
+        let given = Given::from_arg_matches(inner)?;
+        arguments.given.config.extend(given.config);
+        arguments.given.set.extend(given.set);
+        outer = inner;
+    }
+    let command = matches.subcommand().map(|_| C::from_arg_matches(&matches)).transpose()?;
+    Ok((arguments, command))
+}
+
+/// A command and those below it, each with the flags that say where settings come from.
+fn with_given(command: clap::Command) -> clap::Command {
+    // What is added brings a description of its own along.
+    let about = command.get_about().cloned();
+    Given::augment_args(command).about(about.unwrap_or_default()).mut_subcommands(with_given)
 }
 
 fn listed(program: &str, problems: &Problems) -> String {
@@ -220,6 +226,15 @@ mod tests {
             #[arg(long, default_value_t = 40)]
             loud: u8,
         },
+        /// Plays something
+        #[command(subcommand)]
+        Play(Instrument),
+    }
+
+    #[derive(Debug, PartialEq, Subcommand)]
+    enum Instrument {
+        /// Plays the drum
+        Drum,
     }
 
     fn told(args: &[&str]) -> (u16, Option<Verb>) {
@@ -235,6 +250,8 @@ mod tests {
         assert_eq!(told(&[]), (8080, None));
         assert_eq!(told(&["sing"]), (8080, Some(Verb::Sing { loud: 40 })));
         assert_eq!(told(&["--set", "product.http.port=1", "sing"]).0, 1);
+        let inner = ["play", "--set", "product.http.port=1", "drum", "--set", "product.http.port=2"];
+        assert_eq!(told(&inner), (2, Some(Verb::Play(Instrument::Drum))));
         let both = ["--set", "product.http.port=1", "sing", "--loud", "7", "--set", "product.http.port=2"];
         assert_eq!(told(&both), (2, Some(Verb::Sing { loud: 7 })));
     }

@@ -47,6 +47,10 @@ pub enum Event {
 }
 
 impl Event {
+    /// All types, as [`Event::event_type`] names them.
+    pub const TYPES: [&str; 5] =
+        ["payment.completed", "payment.failed", "payment.refunded", "stock.updated", "basket.cleared"];
+
     /// The stream the event goes to.
     pub const fn topic(&self) -> Topic {
         match self {

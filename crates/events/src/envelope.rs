@@ -165,7 +165,11 @@ impl Envelope {
     /// Reads the wire form; fields that are not known are passed over, so producers may add some.
     pub fn decode(message: &Message) -> Result<Self, DecodeError> {
         let payload = message.payload.as_slice();
-        let head: Head = serde_json::from_slice(payload)?;
+        let head: Head = serde_json::from_slice(payload).map_err(|error| match message.header("ce_type") {
+            // A stranger's event need not have a body like ours.
+            Some(kind) if !Event::TYPES.contains(&kind) => DecodeError::UnknownType(kind.to_owned()),
+            _ => error.into(),
+        })?;
         let event = match head.event_type.as_str() {
             "payment.completed" => Event::PaymentCompleted(serde_json::from_slice(payload)?),
             "payment.failed" => Event::PaymentFailed(serde_json::from_slice(payload)?),

@@ -6,13 +6,19 @@
 
 mod bus;
 mod catalogue;
+mod delivery;
 mod envelope;
+mod letter_files;
+mod letters;
 mod memory;
 
-pub use bus::{BoxError, Bus, BusError, Delivery, HandleError, Handler, RetryPolicy, Subscription, deliver};
+pub use bus::{BoxError, Bus, BusError, HandleError, Handler, Subscription};
 pub use catalogue::{
     BasketCleared, BasketLine, Event, Item, PaymentCompleted, PaymentFailed, PaymentRefunded, StockOperation,
     StockUpdated, Topic,
 };
+pub use delivery::{Delivery, REPLAY_FOR, RetryPolicy, deliver};
 pub use envelope::{Context, DecodeError, Envelope, Message};
+pub use letter_files::LetterFiles;
+pub use letters::{Letter, LetterState, Letters, Origin};
 pub use memory::MemoryBus;

@@ -1,8 +1,7 @@
 //! The bus of a single process: a publisher waits until every subscriber's effect is durable.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -10,14 +9,16 @@ use parking_lot::RwLock;
 use shop_telemetry::context;
 use tokio_util::sync::CancellationToken;
 
-use crate::Message;
-use crate::bus::{Bus, BusError, Delivery, RetryPolicy, Subscription, deliver};
+use crate::{Bus, BusError, Delivery, Letter, LetterFiles, Message, RetryPolicy, Subscription, deliver};
+
+/// How often to look for dead letters that somebody wants tried again.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// A bus without a server: what is published is applied before the publisher's outbox lets go of it, so a
 /// crash loses nothing. One handler a group; order per key is the publisher's, who waits for each message.
 pub struct MemoryBus {
     subscribers: RwLock<Vec<Subscriber>>,
-    dead_letters: Option<PathBuf>,
+    dead_letters: Option<LetterFiles>,
     policy: RetryPolicy,
 }
 
@@ -34,30 +35,51 @@ impl MemoryBus {
 
     /// The same with a retry policy of one's own.
     pub fn with_policy(dead_letters: Option<PathBuf>, policy: RetryPolicy) -> Self {
-        Self { subscribers: RwLock::default(), dead_letters, policy }
+        Self { subscribers: RwLock::default(), dead_letters: dead_letters.map(LetterFiles::new), policy }
     }
 
     fn bury(&self, message: &Message, group: &str, reason: &str) -> Result<(), BusError> {
         tracing::error!(topic = %message.topic, group, reason, "event went to the dead letters");
-        let Some(folder) = &self.dead_letters else { return Ok(()) };
-        append(folder, message, group, reason).map_err(BusError::new)
+        let Some(letters) = &self.dead_letters else { return Ok(()) };
+        letters.bury(message, group, reason).map_err(BusError::new)
     }
 }
 
-fn append(folder: &Path, message: &Message, group: &str, reason: &str) -> std::io::Result<()> {
-    let line = serde_json::json!({
-        "topic": message.topic,
-        "key": message.key,
-        "group": group,
-        "reason": reason,
-        "headers": message.headers,
-        "payload": String::from_utf8_lossy(&message.payload),
-    });
-    std::fs::create_dir_all(folder)?;
-    let path = folder.join(format!("{}.dlq.jsonl", message.topic));
-    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-    file.write_all(format!("{line}\n").as_bytes())?;
-    file.sync_data()
+/// Tries again what people asked for, until `stop`.
+async fn replay(letters: LetterFiles, subscription: Subscription, policy: RetryPolicy, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+        let asked = letters.asked(&subscription.group).unwrap_or_else(|error| {
+            tracing::warn!(error = %error, "dead letters cannot be looked at");
+            Vec::new()
+        });
+        for letter in asked {
+            if let Err(error) = again(&letters, &letter, &subscription, policy, &stop).await {
+                tracing::warn!(error = %error, letter = letter.id, "the dead letter was not tried again");
+            }
+        }
+    }
+}
+
+/// Tries one letter again. Killed in the middle, it is tried once more: what took effect is known by the event's id.
+async fn again(
+    letters: &LetterFiles,
+    letter: &Letter,
+    to: &Subscription,
+    policy: RetryPolicy,
+    stop: &CancellationToken,
+) -> std::io::Result<()> {
+    let (group, message) = (&to.group, letter.again());
+    match deliver(to.handler.as_ref(), group, &message, policy, stop, || {}).await {
+        Delivery::Stopped => return Ok(()),
+        Delivery::Dead(reason) => {
+            tracing::error!(letter = letter.id, group, reason, "event went to the dead letters again");
+            letters.bury(&message, group, &reason)?;
+        }
+        Delivery::Done | Delivery::NotOurs | Delivery::Unknown(_) => {
+            tracing::info!(letter = letter.id, group, "a dead letter took effect");
+        }
+    }
+    letters.settle(letter)
 }
 
 #[async_trait]
@@ -73,10 +95,11 @@ impl Bus for MemoryBus {
         for (subscription, stop) in interested {
             let (mut span, context) = message.arrived(self.system(), &subscription.group);
             let work = async {
-                let delivery = deliver(subscription.handler.as_ref(), message, self.policy, &stop).await;
+                let (group, handler) = (&subscription.group, subscription.handler.as_ref());
+                let delivery = deliver(handler, group, message, self.policy, &stop, || {}).await;
                 delivery.tell(&mut span);
                 match delivery {
-                    Delivery::Done => Ok(()),
+                    Delivery::Done | Delivery::NotOurs | Delivery::Unknown(_) => Ok(()),
                     Delivery::Dead(reason) => self.bury(message, &subscription.group, &reason),
                     Delivery::Stopped => Err(BusError::new("the subscriber stopped before the event took effect")),
                 }
@@ -87,10 +110,13 @@ impl Bus for MemoryBus {
     }
 
     fn subscribe(&self, subscription: Subscription, stop: CancellationToken) -> BoxFuture<'static, ()> {
-        self.subscribers.write().push(Subscriber { subscription, stop: stop.clone() });
+        self.subscribers.write().push(Subscriber { subscription: subscription.clone(), stop: stop.clone() });
         // The subscriber stays registered after `stop`: a message must not pass it by on the way down, so
         // publishing fails from then on and the outbox keeps what is left for the next start.
-        Box::pin(async move { stop.cancelled().await })
+        match &self.dead_letters {
+            Some(letters) => Box::pin(replay(letters.clone(), subscription, self.policy, stop)),
+            None => Box::pin(async move { stop.cancelled().await }),
+        }
     }
 
     async fn check(&self) -> Result<(), BusError> {
@@ -109,12 +135,11 @@ impl std::fmt::Debug for MemoryBus {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use uuid::Uuid;
 
     use super::*;
-    use crate::{Envelope, Event, HandleError, Handler, StockOperation, StockUpdated, Topic};
+    use crate::{Envelope, Event, HandleError, Handler, LetterState, Letters as _, StockOperation, StockUpdated, Topic};
 
     /// Fails so many times before it succeeds.
     struct Stubborn {
@@ -205,6 +230,36 @@ mod tests {
         bus.publish(&message()).await.expect("buried");
         let buried = std::fs::read_to_string(folder.path().join("stock-events.dlq.jsonl")).expect("dead letters");
         assert!(buried.contains("the handler panicked"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_letter_that_is_tried_again_takes_effect_and_is_open_no_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let letters = LetterFiles::new(folder.path().to_owned());
+        let (handler, stop) = (Stubborn::new(6, false), CancellationToken::new());
+        let bus = MemoryBus::new(Some(folder.path().to_owned()));
+        let (group, topics) = ("g".to_owned(), vec![Topic::Stock]);
+        let driven = bus.subscribe(Subscription { group, topics, handler: handler.clone() }, stop.clone());
+        bus.publish(&message()).await.expect("buried");
+        // A crash cut a line off.
+        let file = folder.path().join("stock-events.dlq.jsonl");
+        let cut = format!("{}{{\"topic\":\"sto", std::fs::read_to_string(&file).expect("letters"));
+        std::fs::write(&file, cut).expect("is written");
+
+        let states = async || {
+            let read = letters.read().await.expect("reads");
+            read.into_iter().map(|letter| (letter.id, letter.state)).collect::<Vec<_>>()
+        };
+        assert_eq!(states().await, [("stock-events/1".to_owned(), LetterState::Open)]);
+        letters.replay(&letters.read().await.expect("reads")[0]).await.expect("is asked for");
+        assert_eq!(states().await, [("stock-events/1".to_owned(), LetterState::Asked)]);
+        let work = async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(handler.handled.load(Ordering::SeqCst), 1);
+            stop.cancel();
+        };
+        tokio::join!(driven, work);
+        assert_eq!(states().await, [("stock-events/1".to_owned(), LetterState::Replayed)]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,8 +14,11 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::availability::Availability;
+use crate::burial::Unburied;
 use crate::client::{Link, SYSTEM, client, producer};
 use crate::consumer;
+use crate::counts::Counts;
+use crate::letters::KafkaLetters;
 
 /// Events over Kafka. Clones share the producer.
 #[derive(Clone)]
@@ -40,18 +43,15 @@ impl KafkaBus {
         let availability = Availability::default();
         let producer = producer(&client, settings, &availability)
             .context("kafka.brokers or another setting of kafka is unusable")?;
-        let lag = metrics.gauges(
-            "kafka_consumer_lag",
-            "Messages of a partition this process reads that did not take effect yet.",
-            &["group", "topic", "partition"],
-        );
-        let dead = metrics.counters(
-            "kafka_dead_letters_total",
-            "Messages given up on and moved to the dead-letter topic.",
-            &["group", "topic"],
-        );
+        let counts = Counts::new(metrics);
         let (settings, producer, topics) = (settings.clone(), RwLock::new(producer), OnceCell::new());
-        Ok(Arc::new(Self(Arc::new(Link { settings, client, policy, lag, dead, availability, producer, topics }))))
+        let unburied = Unburied::default();
+        Ok(Arc::new(Self(Arc::new(Link { settings, client, policy, counts, unburied, availability, producer, topics }))))
+    }
+
+    /// The dead letters of these topics: of `groups`, without the installation's prefix.
+    pub fn letters(&self, groups: &[&str]) -> KafkaLetters {
+        KafkaLetters::new(self.0.clone(), groups)
     }
 }
 

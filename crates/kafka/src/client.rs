@@ -4,7 +4,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use prometheus::{IntCounterVec, IntGaugeVec};
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::KafkaResult;
@@ -14,6 +13,8 @@ use shop_events::{BusError, Message, RetryPolicy, Topic};
 use tokio::sync::OnceCell;
 
 use crate::availability::{Availability, Producer};
+use crate::burial::Unburied;
+use crate::counts::Counts;
 use crate::{topics, wire};
 
 /// As traces name it.
@@ -27,8 +28,8 @@ pub(crate) struct Link {
     pub(crate) settings: Kafka,
     pub(crate) client: ClientConfig,
     pub(crate) policy: RetryPolicy,
-    pub(crate) lag: IntGaugeVec,
-    pub(crate) dead: IntCounterVec,
+    pub(crate) counts: Counts,
+    pub(crate) unburied: Unburied,
     pub(crate) availability: Availability,
     pub(crate) producer: RwLock<Producer>,
     pub(crate) topics: OnceCell<()>,
@@ -71,13 +72,14 @@ impl Link {
     pub(crate) async fn check(&self) -> Result<(), BusError> {
         // Without the topics, asking for one would make it with the broker's defaults.
         within(CHECK, self.ready()).await?;
+        self.unburied.check()?;
         let (producer, topic) = (self.producer(), self.on_bus(Topic::Payment.as_str()));
         let asked =
             tokio::task::spawn_blocking(move || producer.client().fetch_metadata(Some(&topic), CHECK).map(drop));
         asked.await.map_err(BusError::new)?.map_err(BusError::new)
     }
 
-    fn producer(&self) -> Producer {
+    pub(crate) fn producer(&self) -> Producer {
         self.producer.read().clone()
     }
 
@@ -97,7 +99,7 @@ impl Link {
     }
 }
 
-async fn within<T>(patience: Duration, work: impl Future<Output = Result<T, BusError>>) -> Result<T, BusError> {
+pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = Result<T, BusError>>) -> Result<T, BusError> {
     tokio::time::timeout(patience, work).await.map_err(|_| BusError::new("no kafka broker answers"))?
 }
 

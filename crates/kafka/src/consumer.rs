@@ -12,14 +12,16 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
 use shop_events::{Delivery, Message, Subscription, deliver};
 use shop_telemetry::context;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
+use crate::burial::bury;
 use crate::client::{Link, SYSTEM};
-use crate::partitions::{Job, Next, Partitions};
+use crate::partitions::{Job, JobId, Next, Partitions};
 use crate::wire::{self, Place};
 
 /// First and longest pause before trying again what a broker did not do.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+pub(crate) const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// How often to look for a failed commit and try it again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(5);
@@ -42,8 +44,8 @@ pub(crate) async fn run(link: Arc<Link>, subscription: Subscription, stop: Cance
 
 /// Reads until `stop` (then leaves the group in order) or until the client cannot go on.
 async fn read(link: &Arc<Link>, subscription: &Subscription, stop: &CancellationToken) -> KafkaResult<()> {
-    let reader = Reader::open(link, subscription, stop)?;
-    let ended = reader.read().await;
+    let (reader, asides) = Reader::open(link, subscription, stop)?;
+    let ended = reader.read(asides).await;
     reader.close().await;
     ended
 }
@@ -55,28 +57,30 @@ struct Reader {
     consumer: Arc<StreamConsumer<Partitions>>,
     partitions: Arc<Partitions>,
     stop: CancellationToken,
+    asides: UnboundedSender<JobId>,
 }
 
 /// A finished job and whether its effect is durable.
 type Settled = (Job, bool);
 
 impl Reader {
-    fn open(link: &Arc<Link>, subscription: &Subscription, stop: &CancellationToken) -> KafkaResult<Self> {
+    fn open(link: &Arc<Link>, subscription: &Subscription, stop: &CancellationToken) -> KafkaResult<(Self, UnboundedReceiver<JobId>)> {
         let group = format!("{}{}", link.settings.group_prefix, subscription.group);
         // Ends the partitions when reading ends for another reason than `stop`, too.
         let stop = stop.child_token();
-        let partitions = Partitions::new(group.clone(), link.lag.clone(), link.availability.clone(), stop.clone());
+        let partitions = Partitions::new(group.clone(), link.counts.lag.clone(), link.availability.clone(), stop.clone());
         let consumer = consumer(link, &group, partitions)?;
         let topics: Vec<_> = subscription.topics.iter().map(|topic| link.on_bus(topic.as_str())).collect();
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
         let partitions = consumer.context().clone();
         let (link, subscription, consumer) = (link.clone(), subscription.clone(), Arc::new(consumer));
-        Ok(Self { link, group, subscription, consumer, partitions, stop })
+        let (asides, stepped) = mpsc::unbounded_channel();
+        Ok((Self { link, group, subscription, consumer, partitions, stop, asides }, stepped))
     }
 
     /// Polls all the time, also while handlers wait for a dependency: a consumer that does not poll for
     /// `max.poll.interval.ms` is thrown out of its group.
-    async fn read(&self) -> KafkaResult<()> {
+    async fn read(&self, mut asides: UnboundedReceiver<JobId>) -> KafkaResult<()> {
         let mut jobs = FuturesUnordered::new();
         let mut commit_again = tokio::time::interval(COMMIT_AGAIN);
         let ended = loop {
@@ -84,6 +88,7 @@ impl Reader {
                 biased;
                 () = self.stop.cancelled() => break Ok(()),
                 Some((job, durable)) = jobs.next() => self.settle(&job, durable),
+                Some(id) = asides.recv() => self.step_aside(&id),
                 _ = commit_again.tick() => {
                     if self.partitions.commit_failed() {
                         self.commit(&self.partitions.done());
@@ -124,6 +129,11 @@ impl Reader {
         self.act(&only(&job.place.topic, job.place.partition), next)
     }
 
+    fn step_aside(&self, id: &JobId) -> Option<Job> {
+        let next = self.partitions.step_aside(id);
+        self.act(&only(&id.topic, id.partition), next)
+    }
+
     /// Does what a partition asks for.
     fn act(&self, partition: &TopicPartitionList, next: Next) -> Option<Job> {
         if let Some(offset) = next.commit {
@@ -160,13 +170,20 @@ impl Reader {
         if span.is_recorded() {
             span.set("messaging.destination.partition.id", job.place.partition.to_string());
         }
+        let asides = self.asides.clone();
         let work = async move {
-            let delivery = deliver(handler.as_ref(), &job.message, link.policy, &job.stop).await;
+            // Fails when reading has ended; nothing new starts then.
+            let aside = || drop(asides.send(job.id()));
+            let delivery = deliver(handler.as_ref(), &group, &job.message, link.policy, &job.stop, &aside).await;
             delivery.tell(&mut span);
             drop(span);
             let durable = match delivery {
-                Delivery::Done => true,
-                Delivery::Dead(reason) => bury(&link, &job, &group, &reason).await,
+                Delivery::Done | Delivery::NotOurs => true,
+                Delivery::Unknown(_) => {
+                    link.counts.passed_over.with_label_values(&[group.as_str(), &job.place.topic]).inc();
+                    true
+                }
+                Delivery::Dead(reason) => bury(&link, &job, &group, &reason, &aside).await,
                 Delivery::Stopped => false,
             };
             shop_runtime::crash_point("consumer.before_commit");
@@ -192,24 +209,6 @@ impl Reader {
             Err(error) => tracing::error!(error = %error, group = %group, "leaving the group failed"),
         }
     }
-}
-
-/// Moves a message to the dead letters; true when the brokers have it there, false when stopped before.
-async fn bury(link: &Link, job: &Job, group: &str, reason: &str) -> bool {
-    let dead = wire::dead_letter(&job.message, &job.place, group, reason);
-    let mut pause = BACK_OFF.0;
-    while let Err(error) = link.publish(&dead).await {
-        tracing::warn!(error = %error, topic = %dead.topic, "the dead letter was not taken, trying again");
-        sleep(pause, &job.stop).await;
-        if job.stop.is_cancelled() {
-            return false;
-        }
-        pause = (pause * 2).min(BACK_OFF.1);
-    }
-    link.dead.with_label_values(&[group, &job.place.topic]).inc();
-    tracing::error!(topic = %job.place.topic, partition = job.place.partition, offset = job.place.offset, group, reason,
-        "event went to the dead letters");
-    true
 }
 
 fn consumer(link: &Link, group: &str, partitions: Partitions) -> KafkaResult<StreamConsumer<Partitions>> {
@@ -241,7 +240,7 @@ fn only(topic: &str, partition: i32) -> TopicPartitionList {
     list
 }
 
-async fn sleep(pause: Duration, stop: &CancellationToken) {
+pub(crate) async fn sleep(pause: Duration, stop: &CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = tokio::time::sleep(pause) => {}

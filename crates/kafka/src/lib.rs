@@ -4,11 +4,15 @@
 //! outbox keeps the event) and consumers wait.
 
 mod availability;
+mod burial;
 mod bus;
 mod client;
 mod consumer;
+mod counts;
+mod letters;
 mod partitions;
 mod topics;
 mod wire;
 
 pub use bus::KafkaBus;
+pub use letters::KafkaLetters;

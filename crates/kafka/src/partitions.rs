@@ -23,6 +23,18 @@ const RESUME: usize = 64;
 /// Effects after which the offset is committed although more messages wait.
 const COMMIT_EVERY: u32 = 64;
 
+/// Messages of a partition that may wait for a defect to be mended while others go on: with more, everything is broken.
+const ASIDE: usize = 8;
+
+/// Which message is meant, during which hold of its partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JobId {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    offset: i64,
+    tenure: u64,
+}
+
 /// A message on its way to the handler.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -31,6 +43,13 @@ pub(crate) struct Job {
     /// Fires when the partition is taken away or the consumer stops.
     pub(crate) stop: CancellationToken,
     tenure: u64,
+}
+
+impl Job {
+    pub(crate) fn id(&self) -> JobId {
+        let Place { topic, partition, offset } = self.place.clone();
+        JobId { topic, partition, offset, tenure: self.tenure }
+    }
 }
 
 /// What the consumer has to do after a change of a partition.
@@ -49,10 +68,13 @@ struct Partition {
     tenure: u64,
     stop: CancellationToken,
     waiting: VecDeque<(Place, Message)>,
-    busy: bool,
+    /// What is at the handler: its offset and key.
+    running: Option<(i64, String)>,
+    /// What is still at the handler and lets others pass, but for those with its key.
+    aside: Vec<(i64, String)>,
     paused: bool,
-    /// The offset to commit.
-    done: Option<Offset>,
+    /// The offset after the last one whose effect is durable.
+    reached: Option<i64>,
     uncommitted: u32,
 }
 
@@ -89,23 +111,34 @@ impl Partitions {
         partition.waiting.push_back((place, message));
         let pause = partition.waiting.len() >= PAUSE && !partition.paused;
         partition.paused |= pause;
-        let job = if partition.busy { None } else { partition.next() };
-        Next { job, pause, ..Next::default() }
+        Next { job: partition.next(), pause, ..Next::default() }
+    }
+
+    /// Lets other keys go on while that job takes its time.
+    pub(crate) fn step_aside(&self, id: &JobId) -> Next {
+        let mut state = self.state.lock();
+        let Some(partition) = state.held(&id.topic, id.partition, id.tenure) else { return Next::default() };
+        if partition.aside.len() < ASIDE
+            && let Some(running) = partition.running.take_if(|(offset, _)| *offset == id.offset)
+        {
+            partition.aside.push(running);
+        }
+        let job = if self.stop.is_cancelled() { None } else { partition.next() };
+        Next { job, ..Next::default() }
     }
 
     /// Notes what became of a job: its effect is durable, or it was stopped.
     pub(crate) fn settle(&self, job: &Job, durable: bool) -> Next {
         let mut state = self.state.lock();
-        let partition = state.held.get_mut(&(job.place.topic.clone(), job.place.partition));
-        let Some(partition) = partition.filter(|held| held.tenure == job.tenure) else { return Next::default() };
+        let Some(partition) = state.held(&job.place.topic, job.place.partition, job.tenure) else {
+            return Next::default();
+        };
         if durable {
-            partition.done = Some(job.place.next());
-            partition.uncommitted += 1;
+            partition.settled(job.place.offset);
         }
         let next = if durable && !self.stop.is_cancelled() { partition.next() } else { None };
-        partition.busy = next.is_some();
         let due = partition.uncommitted >= COMMIT_EVERY || (next.is_none() && partition.uncommitted > 0);
-        let commit = partition.done.filter(|_| due);
+        let commit = partition.done().filter(|_| due);
         if due {
             partition.uncommitted = 0;
         }
@@ -117,7 +150,7 @@ impl Partitions {
     /// Every offset whose effect is durable.
     pub(crate) fn done(&self) -> TopicPartitionList {
         let state = self.state.lock();
-        positions(state.held.iter().filter_map(|((topic, number), partition)| Some((topic, *number, partition.done?))))
+        positions(state.held.iter().filter_map(|((topic, number), partition)| Some((topic, *number, partition.done()?))))
     }
 
     /// Whether a commit failed since the last time this was asked.
@@ -135,7 +168,7 @@ impl Partitions {
             let _ = self.lag.remove_label_values(&[&self.group, &topic, &number.to_string()]);
             if let Some(partition) = state.held.remove(&(topic.clone(), number)) {
                 partition.stop.cancel();
-                done.extend(partition.done.map(|offset| (topic, number, offset)));
+                done.extend(partition.done().map(|offset| (topic, number, offset)));
             }
         }
         positions(done.iter().map(|(topic, partition, offset)| (topic, *partition, *offset)))
@@ -144,14 +177,41 @@ impl Partitions {
 
 impl Partition {
     fn new(tenure: u64, stop: CancellationToken) -> Self {
-        let waiting = VecDeque::new();
-        Self { tenure, stop, waiting, busy: false, paused: false, done: None, uncommitted: 0 }
+        let (waiting, aside) = (VecDeque::new(), Vec::new());
+        Self { tenure, stop, waiting, running: None, aside, paused: false, reached: None, uncommitted: 0 }
     }
 
+    /// What to begin now: the first message whose key has nothing at the handler.
     fn next(&mut self) -> Option<Job> {
-        let (place, message) = self.waiting.pop_front()?;
-        self.busy = true;
+        if self.running.is_some() {
+            return None;
+        }
+        let free = |(_, message): &(Place, Message)| self.aside.iter().all(|(_, key)| *key != message.key);
+        let (place, message) = self.waiting.remove(self.waiting.iter().position(free)?)?;
+        self.running = Some((place.offset, message.key.clone()));
         Some(Job { place, message, stop: self.stop.clone(), tenure: self.tenure })
+    }
+
+    fn settled(&mut self, offset: i64) {
+        self.running.take_if(|(running, _)| *running == offset);
+        self.aside.retain(|(aside, _)| *aside != offset);
+        self.reached = self.reached.max(Some(offset + 1));
+        self.uncommitted += 1;
+    }
+
+    /// The offset to commit: nothing before it is without its effect.
+    fn done(&self) -> Option<Offset> {
+        let at_the_handler = self.running.iter().chain(&self.aside).map(|(offset, _)| *offset);
+        let unsettled = at_the_handler.chain(self.waiting.front().map(|(place, _)| place.offset)).min();
+        let reached = self.reached?;
+        Some(Offset::Offset(unsettled.map_or(reached, |unsettled| unsettled.min(reached))))
+    }
+}
+
+impl State {
+    /// A partition, if it is still held as it was then.
+    fn held(&mut self, topic: &str, partition: i32, tenure: u64) -> Option<&mut Partition> {
+        self.held.get_mut(&(topic.to_owned(), partition)).filter(|held| held.tenure == tenure)
     }
 }
 

@@ -2,14 +2,31 @@
 
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
-use rdkafka::{Message as _, Offset};
-use shop_events::Message;
+use rdkafka::Message as _;
+use shop_events::{Message, REPLAY_FOR};
 
 /// Ends the name of a topic's dead-letter topic.
 pub(crate) const DEAD_LETTERS: &str = ".dlq";
 
 /// The most characters of a dead letter's reason that go into its header.
 const REASON: usize = 1000;
+
+/// The longest name or reason in a letter that has to be small.
+const NAME: usize = 200;
+
+/// Headers that name an event.
+const NAMING: [&str; 6] = ["ce_id", "ce_type", "event_type", "ce_source", "ce_time", "x-request-id"];
+
+pub(crate) const HEADER_REASON: &str = "dlq_reason";
+pub(crate) const HEADER_GROUP: &str = "dlq_group";
+pub(crate) const HEADER_TOPIC: &str = "dlq_topic";
+pub(crate) const HEADER_PARTITION: &str = "dlq_partition";
+pub(crate) const HEADER_OFFSET: &str = "dlq_offset";
+pub(crate) const HEADER_BODY: &str = "dlq_body";
+pub(crate) const HEADER_REPLAYED: &str = "dlq_replayed";
+
+/// What [`HEADER_BODY`] says when the letter has none.
+pub(crate) const LEFT_OUT: &str = "left out";
 
 /// Where a message stands on the bus.
 #[derive(Debug, Clone)]
@@ -18,13 +35,6 @@ pub(crate) struct Place {
     pub(crate) topic: String,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
-}
-
-impl Place {
-    /// The offset to commit when this message took effect: that of the next one.
-    pub(crate) fn next(&self) -> Offset {
-        Offset::Offset(self.offset + 1)
-    }
 }
 
 /// Reads a message; `prefix` is cut off its topic.
@@ -50,22 +60,61 @@ pub(crate) fn record<'a>(topic: &'a str, message: &'a Message) -> FutureRecord<'
     FutureRecord::to(topic).key(message.key.as_str()).payload(message.payload.as_slice()).headers(owned(headers))
 }
 
+/// How much of a message goes to the dead letters. The topic may take less than the one it came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// All of it, with a reason for people.
+    Whole,
+    /// All of it, with the beginning of the reason.
+    Terse,
+    /// What names it: its body has to be read where it came from.
+    Bare,
+}
+
+impl Size {
+    /// The next smaller one.
+    pub(crate) fn smaller(self) -> Self {
+        if self == Self::Whole { Self::Terse } else { Self::Bare }
+    }
+}
+
 /// The dead letter for `message`: as it came, with the reason and the place it was taken from.
-pub(crate) fn dead_letter(message: &Message, place: &Place, group: &str, reason: &str) -> Message {
-    let reason: String = reason.chars().take(REASON).collect();
+pub(crate) fn dead_letter(message: &Message, place: &Place, group: &str, reason: &str, size: Size) -> Message {
+    let short = |text: &str, most: usize| text.chars().take(most).collect::<String>();
     let mut dead = message.clone();
     dead.topic.push_str(DEAD_LETTERS);
+    // It may have been here before.
+    dead.headers.retain(|(name, _)| !is_ours(name) && name != REPLAY_FOR);
+    if size == Size::Bare {
+        dead.headers.retain(|(name, value)| NAMING.contains(&name.as_str()) && value.len() <= NAME);
+        (dead.key, dead.payload) = (short(&dead.key, NAME), Vec::new());
+    }
+    let reason = short(reason, if size == Size::Whole { REASON } else { NAME });
     dead.headers.extend(
         [
-            ("dlq_reason", reason),
-            ("dlq_group", group.to_owned()),
-            ("dlq_topic", place.topic.clone()),
-            ("dlq_partition", place.partition.to_string()),
-            ("dlq_offset", place.offset.to_string()),
+            (HEADER_REASON, reason),
+            (HEADER_GROUP, group.to_owned()),
+            (HEADER_TOPIC, place.topic.clone()),
+            (HEADER_PARTITION, place.partition.to_string()),
+            (HEADER_OFFSET, place.offset.to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
+    if size == Size::Bare {
+        dead.headers.push((HEADER_BODY.to_owned(), LEFT_OUT.to_owned()));
+    }
     dead
+}
+
+/// Says among the dead letters that the one at `place` was tried again.
+pub(crate) fn receipt(topic: &str, key: &str, place: &str) -> Message {
+    let headers = vec![(HEADER_REPLAYED.to_owned(), place.to_owned())];
+    Message { topic: format!("{topic}{DEAD_LETTERS}"), key: key.to_owned(), headers, payload: Vec::new() }
+}
+
+/// Whether burying put that header there.
+pub(crate) fn is_ours(header: &str) -> bool {
+    header.starts_with("dlq_")
 }
 
 fn owned<'a>(headers: impl ExactSizeIterator<Item = (&'a str, &'a str)>) -> OwnedHeaders {

@@ -17,8 +17,9 @@ const CHUNK: i64 = 500;
 /// Idempotency keys are promised for 24 hours.
 const KEYS_KEPT_MS: i64 = 24 * 3600 * 1000;
 
-/// The bus keeps messages for 7 days, so nothing older can come again; one more day for clocks that differ.
-const INBOX_KEPT_MS: i64 = 8 * 24 * 3600 * 1000;
+/// What can come again is known. A dead letter can be tried again for as long as it is kept: 30 days, and up to 7 more until
+/// Kafka closes the segment it lies in. One more week for clocks that differ and for who asks on the last day.
+pub const INBOX_KEPT: Duration = Duration::from_hours(45 * 24);
 
 /// Deletes old idempotency keys and inbox entries from time to time, until `stop`.
 pub async fn housekeeping(store: Store, clock: SharedClock, stop: CancellationToken) {

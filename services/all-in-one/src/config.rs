@@ -85,6 +85,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The folder of the dead letters of events that this process itself carries.
+    pub fn dead_letters(&self) -> PathBuf {
+        self.data.join("dead-letters")
+    }
+
     /// Whether `service` runs in this process.
     pub fn runs(&self, service: Service) -> bool {
         self.services.contains(&service)

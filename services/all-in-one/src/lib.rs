@@ -10,4 +10,4 @@ mod variables;
 pub use between::Between;
 pub use config::{BusKind, Config};
 pub use service::Service;
-pub use suite::{Addresses, Suite};
+pub use suite::{Addresses, Suite, groups};

@@ -6,10 +6,12 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use shop::{Addresses, Config, Suite};
+use shop::{Addresses, BusKind, Config, Suite};
 use shop_config::{Begun, Sources, Start, Warnings};
 use shop_demo::Flags;
+use shop_events::LetterFiles;
 use shop_identity::{IdentitySettings, Mode, TokenFlags};
+use shop_letters::DeadLetters;
 use shop_runtime::Shutdown;
 
 #[global_allocator]
@@ -23,6 +25,10 @@ enum Command {
 
     /// Prints a token for somebody, signed with the suite's own key; made in the data folder if there is none
     Token(TokenFlags),
+
+    /// Shows the events that could not take effect, and tries them again
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
 }
 
 fn main() -> ExitCode {
@@ -36,7 +42,18 @@ fn main() -> ExitCode {
         Start::Run(Begun { settings, command: Some(Command::Token(flags)), .. }) => {
             shop_runtime::block_on(async move { flags.print(&settings.identity_here()?) })
         }
+        Start::Run(Begun { settings, command: Some(Command::DeadLetters(command)), .. }) => {
+            shop_runtime::block_on(dead_letters(command, settings))
+        }
         Start::Exit(code) => code,
+    }
+}
+
+/// Those of every consumer, wherever the bus of these settings has them.
+async fn dead_letters(command: DeadLetters, config: Config) -> anyhow::Result<()> {
+    match config.bus {
+        BusKind::Memory => command.run(&LetterFiles::new(config.dead_letters())).await,
+        BusKind::Kafka => command.run_on_kafka(&config.kafka, &shop::groups()).await,
     }
 }
 

@@ -105,7 +105,7 @@ impl Suite {
             product: Shutdown::new(),
             notification: Shutdown::new(),
         };
-        let memory = Arc::new(MemoryBus::new(Some(config.data.join("dead-letters"))));
+        let memory = Arc::new(MemoryBus::new(Some(config.dead_letters())));
         let company = |service: Service, name: &'static str| -> anyhow::Result<(Arc<dyn Bus>, Metrics)> {
             let metrics = Metrics::new(name);
             let bus: Arc<dyn Bus> = match config.bus {
@@ -266,6 +266,11 @@ impl Suite {
         hard.abort();
         outcome
     }
+}
+
+/// The groups of all consumers.
+pub fn groups() -> Vec<&'static str> {
+    [&Product::GROUPS[..], &Basket::GROUPS, &Notification::GROUPS].concat()
 }
 
 fn backend(at: SocketAddr) -> Backends {

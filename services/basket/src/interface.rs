@@ -14,7 +14,7 @@ use shop_identity::Identity;
 use crate::application::{Commands, Queries};
 
 pub(crate) use access::ACCESS;
-pub(crate) use events::subscriptions;
+pub(crate) use events::{GROUPS, subscriptions};
 pub(crate) use grpc::BasketGrpc;
 pub(crate) use http::{ABOUT, routes};
 

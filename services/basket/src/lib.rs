@@ -50,6 +50,9 @@ pub struct Basket {
 }
 
 impl Basket {
+    /// The groups of its consumers.
+    pub const GROUPS: [&str; 1] = interface::GROUPS;
+
     /// Opens the store and subscribes to events. `doors` are what it listens on.
     pub async fn build(
         doors: Doors,

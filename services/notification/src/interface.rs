@@ -12,7 +12,7 @@ use shop_idempotency::Keys;
 use crate::application::{Commands, Queries};
 
 pub(crate) use access::ACCESS;
-pub(crate) use events::subscriptions;
+pub(crate) use events::{GROUPS, subscriptions};
 pub(crate) use http::{ABOUT, routes};
 pub(crate) use worker::Worker;
 

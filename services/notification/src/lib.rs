@@ -41,6 +41,9 @@ pub struct Notification {
 }
 
 impl Notification {
+    /// The groups of its consumers.
+    pub const GROUPS: [&str; 1] = interface::GROUPS;
+
     /// Opens the store at the present schema and subscribes to events. `door` is what it listens on.
     pub async fn build(
         door: TcpListener,

@@ -50,6 +50,9 @@ pub struct Product {
 }
 
 impl Product {
+    /// The groups of its consumers.
+    pub const GROUPS: [&str; 2] = interface::GROUPS;
+
     /// Opens the store at the present schema and subscribes to events. `doors` are what it listens on.
     pub async fn build(
         doors: Doors,

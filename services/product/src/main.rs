@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use shop_config::{Begun, Start, Warnings};
-use shop_identity::Command;
 use shop_kafka::KafkaBus;
+use shop_letters::Command;
 use shop_product::{Config, Product};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
@@ -16,7 +16,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match shop_config::start::<Config, Command>(env!("CARGO_PKG_VERSION")) {
         Start::Run(Begun { settings, command: Some(command), .. }) => {
-            shop_runtime::block_on(async move { command.run(&settings.identity) })
+            let Config { identity, kafka, .. } = settings;
+            shop_runtime::block_on(async move { command.run(&identity, &kafka, &Product::GROUPS).await })
         }
         Start::Run(Begun { settings, warnings, .. }) => shop_runtime::block_on(run(settings, warnings)),
         Start::Exit(code) => code,

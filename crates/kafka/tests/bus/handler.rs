@@ -18,6 +18,8 @@ pub(crate) struct Notebook {
     applied: Mutex<Vec<(i64, u32)>>,
     requests: Mutex<Vec<String>>,
     store_down: AtomicBool,
+    broken: AtomicBool,
+    lenient: AtomicBool,
     begun: AtomicUsize,
     gate: Option<Semaphore>,
 }
@@ -37,6 +39,8 @@ impl Notebook {
             applied: Mutex::default(),
             requests: Mutex::default(),
             store_down: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            lenient: AtomicBool::new(false),
             begun: AtomicUsize::new(0),
             gate,
         }
@@ -51,6 +55,16 @@ impl Notebook {
     /// While down, events of odd products wait for their store.
     pub(crate) fn set_store_down(&self, down: bool) {
         self.store_down.store(down, Ordering::SeqCst);
+    }
+
+    /// While broken, events of product 1 meet a defect.
+    pub(crate) fn set_broken(&self, broken: bool) {
+        self.broken.store(broken, Ordering::SeqCst);
+    }
+
+    /// From now on poison takes effect, too.
+    pub(crate) fn take_poison(&self) {
+        self.lenient.store(true, Ordering::SeqCst);
     }
 
     /// How often the handler was called.
@@ -81,7 +95,10 @@ impl Handler for Notebook {
         let Event::StockUpdated(stock) = &envelope.event else {
             return Err(HandleError::Rejected("not about stock".into()));
         };
-        if stock.quantity == POISON {
+        if stock.product_id == 1 && self.broken.load(Ordering::SeqCst) {
+            return Err(HandleError::Internal("a table is missing".into()));
+        }
+        if stock.quantity == POISON && !self.lenient.load(Ordering::SeqCst) {
             return Err(HandleError::Rejected("no such quantity".into()));
         }
         if stock.product_id % 2 == 1 && self.store_down.load(Ordering::SeqCst) {

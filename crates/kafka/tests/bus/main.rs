@@ -1,6 +1,7 @@
 //! The bus against Kafka's protocol: a mock cluster in this process always, a real one when the tests are given it.
 
 mod handler;
+mod letters;
 mod mock;
 mod outage;
 mod place;

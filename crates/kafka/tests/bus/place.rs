@@ -45,7 +45,8 @@ pub(crate) fn settings(brokers: &str, prefix: &str) -> Kafka {
 
 /// A bus that gives up on poison soon.
 pub(crate) fn bus(settings: &Kafka, metrics: &Metrics) -> Arc<KafkaBus> {
-    let policy = RetryPolicy { attempts: 3, first: Duration::from_millis(5), longest: Duration::from_millis(50) };
+    let (first, longest) = (Duration::from_millis(5), Duration::from_millis(50));
+    let policy = RetryPolicy { attempts: 3, first, longest, ..RetryPolicy::default() };
     KafkaBus::with_policy(settings, "test", metrics, policy).expect("a bus")
 }
 

@@ -25,8 +25,8 @@ use crate::domain::{Basket, Baskets, Change, Changed, Error, UserId};
 pub(crate) use self::idempotency::RedisIdempotency;
 pub(crate) use self::link::Link;
 
-/// How long it is remembered that an operation took effect: longer than Kafka keeps an event by default (7 days).
-const MARK_LIFE: Duration = Duration::from_hours(8 * 24);
+/// How long it is remembered that an operation took effect: longer than a dead letter can be tried again.
+const MARK_LIFE: Duration = shop_sql::INBOX_KEPT;
 
 /// Attempts at one change. One writer wins every round, so this is about how many may fight over one basket at once.
 const ATTEMPTS: u32 = 64;

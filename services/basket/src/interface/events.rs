@@ -8,10 +8,13 @@ use shop_events::{Envelope, Event, HandleError, Handler, Subscription, Topic};
 use crate::application::{Commands, Subtract};
 use crate::domain::UserId;
 
+/// Who listens.
+pub(crate) const GROUPS: [&str; 1] = ["basket"];
+
 /// What is listened to, with the name of the task that does.
 pub(crate) fn subscriptions(commands: &Commands) -> [(&'static str, Subscription); 1] {
     let handler = Arc::new(Clearing(commands.clone()));
-    let subscription = Subscription { group: "basket".to_owned(), topics: vec![Topic::Basket], handler };
+    let subscription = Subscription { group: GROUPS[0].to_owned(), topics: vec![Topic::Basket], handler };
     [("basket events", subscription)]
 }
 

@@ -8,10 +8,13 @@ use shop_runtime::crash_point;
 
 use crate::application::Commands;
 
+/// Who listens.
+pub(crate) const GROUPS: [&str; 1] = ["notification"];
+
 /// What is listened to, with the name of the task that does. One group: its members share the payments.
 pub(crate) fn subscriptions(commands: &Commands) -> [(&'static str, Subscription); 1] {
     let handler = Arc::new(Payments(commands.clone()));
-    let subscription = Subscription { group: "notification".to_owned(), topics: vec![Topic::Payment], handler };
+    let subscription = Subscription { group: GROUPS[0].to_owned(), topics: vec![Topic::Payment], handler };
     [("payment events", subscription)]
 }
 

@@ -45,7 +45,8 @@ pub(crate) fn quick(folder: &Path) -> Config {
 impl Running {
     /// Starts a service with these settings.
     pub(crate) async fn start(config: Config) -> Self {
-        let quick = RetryPolicy { attempts: 2, first: Duration::from_millis(1), longest: Duration::from_millis(1) };
+        let pause = Duration::from_millis(1);
+        let quick = RetryPolicy { attempts: 2, first: pause, longest: pause, internal: pause, ..RetryPolicy::default() };
         let bus = Arc::new(MemoryBus::with_policy(None, quick));
         let shutdown = Shutdown::new();
         let metrics = Metrics::new("notification-service");

@@ -9,15 +9,19 @@ use shop_runtime::crash_point;
 use crate::application::Commands;
 use crate::domain::{Line, Movement, Settlement};
 
+/// Who listens.
+pub(crate) const GROUPS: [&str; 2] = ["product-stock", "product-sales"];
+
 /// What is listened to, with the name of the task that does. Two groups, so that stock never waits for statistics.
 pub(crate) fn subscriptions(commands: &Commands) -> [(&'static str, Subscription); 2] {
     let subscription =
         |group: &str, topic, handler| Subscription { group: group.to_owned(), topics: vec![topic], handler };
+    let [stock_group, sales_group] = GROUPS;
     let stock: Arc<dyn Handler> = Arc::new(Stock(commands.clone()));
     let sales: Arc<dyn Handler> = Arc::new(Sales(commands.clone()));
     [
-        ("stock events", subscription("product-stock", Topic::Stock, stock)),
-        ("payment events", subscription("product-sales", Topic::Payment, sales)),
+        ("stock events", subscription(stock_group, Topic::Stock, stock)),
+        ("payment events", subscription(sales_group, Topic::Payment, sales)),
     ]
 }
 
