@@ -139,7 +139,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{Envelope, Event, HandleError, Handler, LetterState, Letters as _, StockOperation, StockUpdated, Topic};
+    use crate::{
+        Envelope, Event, HandleError, Handler, LetterState, Letters as _, StockOperation, StockUpdated, Topic,
+    };
 
     /// Fails so many times before it succeeds.
     struct Stubborn {

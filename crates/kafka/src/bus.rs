@@ -46,7 +46,16 @@ impl KafkaBus {
         let counts = Counts::new(metrics);
         let (settings, producer, topics) = (settings.clone(), RwLock::new(producer), OnceCell::new());
         let unburied = Unburied::default();
-        Ok(Arc::new(Self(Arc::new(Link { settings, client, policy, counts, unburied, availability, producer, topics }))))
+        Ok(Arc::new(Self(Arc::new(Link {
+            settings,
+            client,
+            policy,
+            counts,
+            unburied,
+            availability,
+            producer,
+            topics,
+        }))))
     }
 
     /// The dead letters of these topics: of `groups`, without the installation's prefix.

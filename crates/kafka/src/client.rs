@@ -99,7 +99,10 @@ impl Link {
     }
 }
 
-pub(crate) async fn within<T>(patience: Duration, work: impl Future<Output = Result<T, BusError>>) -> Result<T, BusError> {
+pub(crate) async fn within<T>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, BusError>>,
+) -> Result<T, BusError> {
     tokio::time::timeout(patience, work).await.map_err(|_| BusError::new("no kafka broker answers"))?
 }
 

@@ -64,11 +64,16 @@ struct Reader {
 type Settled = (Job, bool);
 
 impl Reader {
-    fn open(link: &Arc<Link>, subscription: &Subscription, stop: &CancellationToken) -> KafkaResult<(Self, UnboundedReceiver<JobId>)> {
+    fn open(
+        link: &Arc<Link>,
+        subscription: &Subscription,
+        stop: &CancellationToken,
+    ) -> KafkaResult<(Self, UnboundedReceiver<JobId>)> {
         let group = format!("{}{}", link.settings.group_prefix, subscription.group);
         // Ends the partitions when reading ends for another reason than `stop`, too.
         let stop = stop.child_token();
-        let partitions = Partitions::new(group.clone(), link.counts.lag.clone(), link.availability.clone(), stop.clone());
+        let partitions =
+            Partitions::new(group.clone(), link.counts.lag.clone(), link.availability.clone(), stop.clone());
         let consumer = consumer(link, &group, partitions)?;
         let topics: Vec<_> = subscription.topics.iter().map(|topic| link.on_bus(topic.as_str())).collect();
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;

@@ -21,10 +21,7 @@ impl Counts {
                 "Messages of a partition this process reads that did not take effect yet.",
                 &["group", "topic", "partition"],
             ),
-            dead: counters(
-                "kafka_dead_letters_total",
-                "Messages given up on and moved to the dead-letter topic.",
-            ),
+            dead: counters("kafka_dead_letters_total", "Messages given up on and moved to the dead-letter topic."),
             refused: counters(
                 "kafka_dead_letters_refused_total",
                 "Attempts to move a message to the dead-letter topic that failed.",

@@ -116,7 +116,9 @@ impl KafkaLetters {
 
     /// The message that a letter without a body stands for, as long as its topic keeps it.
     async fn original(&self, letter: &Letter) -> Result<Message, BusError> {
-        let gone = || BusError::new(format!("the body of {} had no room among the dead letters and is kept no longer", letter.id));
+        let gone = || {
+            BusError::new(format!("the body of {} had no room among the dead letters and is kept no longer", letter.id))
+        };
         let origin = letter.origin.as_ref().ok_or_else(gone)?;
         let mut from = TopicPartitionList::new();
         let offset = Offset::Offset(origin.offset);

@@ -150,7 +150,9 @@ impl Partitions {
     /// Every offset whose effect is durable.
     pub(crate) fn done(&self) -> TopicPartitionList {
         let state = self.state.lock();
-        positions(state.held.iter().filter_map(|((topic, number), partition)| Some((topic, *number, partition.done()?))))
+        positions(
+            state.held.iter().filter_map(|((topic, number), partition)| Some((topic, *number, partition.done()?))),
+        )
     }
 
     /// Whether a commit failed since the last time this was asked.

@@ -1,8 +1,8 @@
 //! Messages of ours as Kafka's and back.
 
+use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
-use rdkafka::Message as _;
 use shop_events::{Message, REPLAY_FOR};
 
 /// Ends the name of a topic's dead-letter topic.

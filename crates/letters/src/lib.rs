@@ -38,6 +38,7 @@ impl Command {
 pub enum DeadLetters {
     /// Lists those that nobody did anything about yet
     List {
+        /// Among them.
         #[command(flatten)]
         which: Which,
 
@@ -64,6 +65,7 @@ pub enum DeadLetters {
         #[arg(long)]
         all: bool,
 
+        /// Among them.
         #[command(flatten)]
         which: Which,
     },
@@ -106,7 +108,8 @@ impl DeadLetters {
         let all = letters.read().await.context("the dead letters cannot be read")?;
         match self {
             Self::List { which, all: replayed, json } => {
-                let wanted = |letter: &&Letter| which.takes(letter) && (replayed || letter.state != LetterState::Replayed);
+                let wanted =
+                    |letter: &&Letter| which.takes(letter) && (replayed || letter.state != LetterState::Replayed);
                 let listed: Vec<_> = all.iter().filter(wanted).collect();
                 Ok(if json { view::lines(&listed) } else { view::table(&listed) })
             }
@@ -150,7 +153,7 @@ mod tests {
 
     /// Three letters, and which of them were tried again.
     #[derive(Default)]
-    struct Box(Mutex<Vec<String>>);
+    struct Pile(Mutex<Vec<String>>);
 
     fn letter(id: &str, group: &str, kind: &str, state: LetterState) -> Letter {
         let headers = [("ce_id", "7"), ("ce_type", kind)].map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -168,7 +171,7 @@ mod tests {
     }
 
     #[async_trait]
-    impl Letters for Box {
+    impl Letters for Pile {
         async fn read(&self) -> Result<Vec<Letter>, BusError> {
             Ok(vec![
                 letter("payment-events/0/1", "notification", "payment.completed", LetterState::Open),
@@ -189,7 +192,7 @@ mod tests {
         command: DeadLetters,
     }
 
-    async fn said(letters: &Box, words: &str) -> String {
+    async fn said(letters: &Pile, words: &str) -> String {
         let words = std::iter::once("dead-letters").chain(words.split(' '));
         let program = <Program as clap::Parser>::try_parse_from(words).expect("is understood");
         program.command.answer(letters).await.unwrap_or_else(|error| format!("{error:#}"))
@@ -197,15 +200,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_person_sees_what_is_open_and_why() {
-        insta::assert_snapshot!(said(&Box::default(), "list").await, @r"
+        insta::assert_snapshot!(said(&Pile::default(), "list").await, @r"
         LETTER              BURIED                GROUP          TYPE               EVENT  STATE  REASON
         payment-events/0/1  2026-01-02T03:04:05Z  notification   payment.completed  7      open   no such line at all
         payment-events/0/2  2026-01-02T03:04:05Z  product-sales  payment.failed     7      open   no such line at all
         ");
-        assert_eq!(said(&Box::default(), "list --all").await.lines().count(), 4);
-        let json = said(&Box::default(), "list --json --group product-sales").await;
+        assert_eq!(said(&Pile::default(), "list --all").await.lines().count(), 4);
+        let json = said(&Pile::default(), "list --json --group product-sales").await;
         insta::assert_snapshot!(json, @r#"{"body":{"a":1},"buried_at":"2026-01-02T03:04:05Z","event_id":"7","group":"product-sales","headers":[["ce_id","7"],["ce_type","payment.failed"]],"key":"3","letter":"payment-events/0/2","origin":null,"reason":"no such line\nat all","state":"open","topic":"payment-events","type":"payment.failed","whole":true}"#);
-        let shown = said(&Box::default(), "show payment-events/0/1").await;
+        let shown = said(&Pile::default(), "show payment-events/0/1").await;
         assert!(shown.contains("  ce_type: payment.completed\n") && shown.ends_with("{\"a\":1}\n"), "{shown}");
     }
 
@@ -219,11 +222,11 @@ mod tests {
             ("replay --all --group basket", ""),
             ("replay payment-events/9/9", ""),
         ] {
-            let letters = Box::default();
+            let letters = Pile::default();
             let said = said(&letters, words).await;
             assert_eq!(letters.0.lock().join(" "), tried, "{words}: {said}");
         }
-        assert_eq!(said(&Box::default(), "show x/1").await, "there is no dead letter x/1: see the list");
+        assert_eq!(said(&Pile::default(), "show x/1").await, "there is no dead letter x/1: see the list");
         assert!(<Program as clap::Parser>::try_parse_from(["dead-letters", "replay"]).is_err());
     }
 }

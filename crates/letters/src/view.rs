@@ -96,7 +96,11 @@ pub(crate) fn whole(letter: &Letter) -> String {
     }
     say("body", "");
     let body = String::from_utf8_lossy(&letter.message.payload).into_owned();
-    let body = if letter.is_whole { visible(&body) } else { "(had no room here; a replay reads it where it came from)".to_owned() };
+    let body = if letter.is_whole {
+        visible(&body)
+    } else {
+        "(had no room here; a replay reads it where it came from)".to_owned()
+    };
     out + &body + "\n"
 }
 

@@ -39,10 +39,11 @@ pub async fn housekeeping(store: Store, clock: SharedClock, stop: CancellationTo
 
 /// Deletes what is too old at `now`, in chunks; how many rows.
 async fn sweep(store: &Store, now: i64) -> sqlx::Result<u64> {
+    let inbox_kept = i64::try_from(INBOX_KEPT.as_millis()).unwrap_or(i64::MAX);
     let mut total = 0;
     loop {
         let keys = with_writer!(store, conn => crate::Tables::key_purge(conn, now - KEYS_KEPT_MS, CHUNK).await?);
-        let seen = with_writer!(store, conn => crate::Tables::inbox_purge(conn, now - INBOX_KEPT_MS, CHUNK).await?);
+        let seen = with_writer!(store, conn => crate::Tables::inbox_purge(conn, now - inbox_kept, CHUNK).await?);
         total += keys + seen;
         if keys + seen == 0 {
             return Ok(total);

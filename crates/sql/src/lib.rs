@@ -45,7 +45,7 @@ pub use check::check;
 pub use engine::Engine;
 pub use error::{Failure, Refusal, Transient, fault, is_transient, retry_transient};
 pub use held::{Held, Tx, acquire, connect};
-pub use housekeeping::housekeeping;
+pub use housekeeping::{INBOX_KEPT, housekeeping};
 pub use idempotency::Idempotency;
 pub use migrate::{Migrating, migrate};
 pub use pool::{begin, mariadb, postgres};

@@ -1,7 +1,11 @@
 //! The inbox.
 
-use shop_clock::{Clock, SystemClock};
-use shop_sql::inbox;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shop_clock::{Clock, ManualClock, SystemClock, millis};
+use shop_sql::{housekeeping, inbox};
+use tokio_util::sync::CancellationToken;
 
 use crate::open::{in_transaction, places};
 
@@ -27,5 +31,25 @@ async fn of_several_at_once_one_finds_it_new() {
         });
         let new = futures_util::future::join_all(tries).await.into_iter().filter(|new| *new).count();
         assert_eq!(new, 1, "{}", place.engine);
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_known_for_longer_than_its_dead_letter_can_be_tried_again() {
+    const DAY: Duration = Duration::from_hours(24);
+    for place in places().await {
+        let (id, clock) = (SystemClock.new_id(), Arc::new(ManualClock::at(SystemClock.now())));
+        let is_new = async || {
+            let now = millis(clock.now());
+            in_transaction!(&place.store, conn => inbox::first_time(conn, id, now).await.expect("notes"))
+        };
+        assert!(is_new().await);
+        for (days, expected) in [(9, false), (28, false), (9, true)] {
+            clock.advance(DAY * days);
+            let stop = CancellationToken::new();
+            stop.cancel(); // one sweep
+            housekeeping(place.store.clone(), clock.clone(), stop).await;
+            assert_eq!(is_new().await, expected, "{}: {days} days later", place.engine);
+        }
     }
 }

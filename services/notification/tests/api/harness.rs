@@ -46,7 +46,8 @@ impl Running {
     /// Starts a service with these settings.
     pub(crate) async fn start(config: Config) -> Self {
         let pause = Duration::from_millis(1);
-        let quick = RetryPolicy { attempts: 2, first: pause, longest: pause, internal: pause, ..RetryPolicy::default() };
+        let quick =
+            RetryPolicy { attempts: 2, first: pause, longest: pause, internal: pause, ..RetryPolicy::default() };
         let bus = Arc::new(MemoryBus::with_policy(None, quick));
         let shutdown = Shutdown::new();
         let metrics = Metrics::new("notification-service");

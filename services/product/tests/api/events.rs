@@ -1,8 +1,12 @@
 //! What the service does when events come, come again, and cannot be applied.
 
 use serde_json::{Value, json};
-use shop_events::{Bus, Context, Envelope, Event, Item, PaymentCompleted, StockOperation, StockUpdated};
+use shop_events::{
+    Bus, Context, Envelope, Event, Item, LetterFiles, LetterState, Letters as _, PaymentCompleted, REPLAY_FOR,
+    StockOperation, StockUpdated,
+};
 use shop_proto::product::v1::{ReserveStockRequest, StockLine};
+use shop_testing::eventually;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -84,5 +88,42 @@ async fn an_event_that_fits_nothing_is_a_dead_letter_and_the_next_one_is_handled
     let letter: Value = serde_json::from_str(letters.trim()).expect("JSON");
     assert_eq!((&letter["group"], &letter["key"]), (&json!("product-stock"), &json!(id.to_string())));
     assert!(letter["reason"].as_str().expect("a reason").contains("no such line"), "{letter}");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_mailer_gave_up_counts_no_unit_as_sold_again_on_day_nine_or_ever() {
+    let service = Running::start().await;
+    let id = service.add(&desk()).await;
+    let event = completed(Uuid::new_v4(), id, 1);
+    service.bus.publish(&event.encode()).await.expect("takes effect");
+    assert_eq!(numbers(&service.product(id).await), [7, 7, 1]);
+    // Everything the service remembers of it is gone: it comes as a new one would.
+    let mut replay = Envelope { id: Uuid::new_v4(), ..event }.encode();
+    replay.headers.push((REPLAY_FOR.to_owned(), "notification".to_owned()));
+    service.bus.publish(&replay).await.expect("is passed over");
+    assert_eq!(numbers(&service.product(id).await), [7, 7, 1]);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_that_a_reservation_lacked_is_sold_by_a_replay_once() {
+    let mut service = Running::start().await;
+    let id = service.add(&desk()).await;
+    let payment = Uuid::new_v4();
+    let sold = stock(id, 3, StockOperation::Decrease, payment).encode();
+    service.bus.publish(&sold).await.expect("is put aside");
+    let lines = vec![StockLine { product_id: id, quantity: 3 }];
+    let reserve = ReserveStockRequest { reservation_id: payment.to_string(), lines, ..Default::default() };
+    service.stock.reserve_stock(reserve).await.expect("is held");
+
+    let letters = LetterFiles::new(service.folder.path().to_owned());
+    for _ in 0..2 {
+        let letter = letters.read().await.expect("reads").remove(0);
+        letters.replay(&letter).await.expect("is asked for");
+        eventually!(letters.read().await.expect("reads")[0].state == LetterState::Replayed);
+        let [stock, available, _] = numbers(&service.product(id).await);
+        assert_eq!([stock, available], [4, 4]);
+    }
     service.stop().await;
 }

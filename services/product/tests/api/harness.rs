@@ -60,7 +60,8 @@ impl Running {
             ..Config::default()
         };
         let pause = Duration::from_millis(1);
-        let quick = RetryPolicy { attempts: 2, first: pause, longest: pause, internal: pause, ..RetryPolicy::default() };
+        let quick =
+            RetryPolicy { attempts: 2, first: pause, longest: pause, internal: pause, ..RetryPolicy::default() };
         let bus = Arc::new(MemoryBus::with_policy(Some(folder.path().to_owned()), quick));
         let shutdown = Shutdown::new();
         let doors = Doors::of_process(&config.http, &config.grpc).await.expect("two ports");
