@@ -204,3 +204,127 @@ impl Keys {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use shop_input::Id;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::BoxError;
+
+    /// A store that takes every key and notes what else it is asked.
+    #[derive(Default)]
+    struct Notes {
+        renewed: Mutex<Vec<Vec<Lease>>>,
+        finished: Mutex<Vec<Vec<(Lease, Stored)>>>,
+        released: Mutex<Vec<Lease>>,
+    }
+
+    #[async_trait]
+    impl Store for Notes {
+        async fn begin(&self, claim: &Claim) -> Result<Begin, BoxError> {
+            let lease = Lease { name: claim.name().to_owned(), owner: Uuid::from_u128(7) };
+            Ok(Begin::Run { lease, operation: Uuid::from_u128(8), fresh: true })
+        }
+
+        async fn renew(&self, leases: &[Lease]) -> Result<(), BoxError> {
+            self.renewed.lock().expect("whole").push(leases.to_vec());
+            Ok(())
+        }
+
+        async fn finish(&self, answers: &[(Lease, Stored)]) -> Result<(), BoxError> {
+            self.finished.lock().expect("whole").push(answers.to_vec());
+            Ok(())
+        }
+
+        async fn release(&self, leases: &[Lease]) -> Result<(), BoxError> {
+            self.released.lock().expect("whole").extend_from_slice(leases);
+            Ok(())
+        }
+
+        async fn forget(&self, _lease: &Lease) -> Result<(), BoxError> {
+            Ok(())
+        }
+    }
+
+    const ASKED: Fingerprint = Fingerprint { asked: [1; 32], bytes: [2; 32] };
+
+    async fn run(keys: &Keys, key: &str) -> Run {
+        match keys.begin("CreatePayment", Key::read(key).expect("a key"), ASKED).await {
+            Ok(Begun::Run(run)) => run,
+            _ => panic!("{key} should run"),
+        }
+    }
+
+    fn answer() -> Stored {
+        Stored { status: 201, headers: Vec::new(), body: b"{}".to_vec() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_charge_keeps_its_key_and_a_quick_one_is_never_renewed() {
+        let store = Arc::new(Notes::default());
+        let (keys, stop) = (Keys::new(store.clone()), CancellationToken::new());
+        let work = async {
+            run(&keys, "quick").await.done(answer()).await;
+            let (slow, other) = (run(&keys, "slow").await, run(&keys, "slow, too").await);
+            tokio::time::sleep(LEASE * 2).await;
+            drop((slow, other));
+            tokio::time::sleep(LEASE * 2).await;
+            stop.cancel();
+        };
+        tokio::join!(keys.clone().run(stop.clone()), work);
+        let renewed = store.renewed.lock().expect("whole");
+        // At least once in each half of a lease, both in one statement, and not once more after their end.
+        assert!((4..=6).contains(&renewed.len()), "{renewed:?}");
+        assert!(renewed.iter().all(|leases| leases.len() == 2), "{renewed:?}");
+        assert_eq!(store.released.lock().expect("whole").len(), 2);
+        assert!(keys.state().held.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_given_close_together_are_one_commit_that_no_buyer_waits_for() {
+        let store = Arc::new(Notes::default());
+        let (keys, stop) = (Keys::new(store.clone()), CancellationToken::new());
+        let work = async {
+            let start = Instant::now();
+            for number in 0..50 {
+                run(&keys, &number.to_string()).await.done(answer()).await;
+            }
+            assert_eq!(start.elapsed(), Duration::ZERO);
+            tokio::time::sleep(LINGER * 2).await;
+            assert_eq!(store.finished.lock().expect("whole").iter().map(Vec::len).collect::<Vec<_>>(), [50]);
+            assert!(keys.state().answers.is_empty() && keys.state().held.is_empty());
+            stop.cancel();
+        };
+        tokio::join!(keys.clone().run(stop.clone()), work);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_answers_slowly_costs_no_memory_without_bound() {
+        let store = Arc::new(Notes::default());
+        let keys = Keys::new(store.clone());
+        for number in 0..MOST_WAITING + 5 {
+            run(&keys, &number.to_string()).await.done(answer()).await;
+        }
+        assert_eq!((keys.state().answers.len(), store.finished.lock().expect("whole").len()), (MOST_WAITING, 5));
+    }
+
+    #[tokio::test]
+    async fn a_repeat_gets_an_answer_that_is_not_stored_yet() {
+        let keys = Keys::new(Arc::new(Notes::default()));
+        run(&keys, "k").await.done(answer()).await;
+        let again = |method, asked| {
+            let keys = keys.clone();
+            async move { keys.begin(method, Key::read("k").expect("a key"), Fingerprint { asked, bytes: [3; 32] }).await }
+        };
+        assert!(matches!(again("CreatePayment", [1; 32]).await, Ok(Begun::Replay(stored)) if stored == answer()));
+        let reused = again("CreatePayment", [9; 32]).await.err();
+        assert_eq!(reused.map(|fault| fault.code().to_owned()).as_deref(), Some("idempotency_key_reused"));
+        assert!(
+            matches!(again("RefundPayment", [1; 32]).await, Ok(Begun::Run(_))),
+            "another operation's is another key"
+        );
+    }
+}

@@ -17,5 +17,5 @@ mod store;
 pub use fingerprint::Fingerprint;
 pub use key::{Key, MAX_KEY};
 pub use keys::Keys;
-pub use run::{Begun, Run, began, following};
+pub use run::{Begun, Run, began, following, is_keyed};
 pub use store::{Begin, BoxError, Claim, KEEP, LEASE, Lease, Store, Stored};

@@ -43,6 +43,11 @@ pub fn began() {
     CURRENT.try_with(|run| run.0.began.store(true, Ordering::Release)).ok();
 }
 
+/// Whether `operation` is that of the run at hand, so that nobody asks for it again once the run's key is forgotten.
+pub fn is_keyed(operation: Uuid) -> bool {
+    CURRENT.try_with(|run| run.operation() == operation).unwrap_or(false)
+}
+
 /// `work` as a part of the run at hand, though on a task of its own: while it goes on, the run's key stays held.
 pub fn following<F: Future + Send>(work: F) -> impl Future<Output = F::Output> + Send {
     let current = CURRENT.try_with(Clone::clone).ok();

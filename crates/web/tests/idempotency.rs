@@ -75,12 +75,16 @@ impl Store for Memory {
     }
 
     async fn finish(&self, answers: &[(Lease, Stored)]) -> Result<(), BoxError> {
-        answers.iter().for_each(|(lease, answer)| self.end(lease, |row| row.answer = Some(answer.clone())));
+        for (lease, answer) in answers {
+            self.end(lease, |row| row.answer = Some(answer.clone()));
+        }
         Ok(())
     }
 
     async fn release(&self, leases: &[Lease]) -> Result<(), BoxError> {
-        leases.iter().for_each(|lease| self.end(lease, |_| {}));
+        for lease in leases {
+            self.end(lease, |_| {});
+        }
         Ok(())
     }
 
@@ -285,13 +289,14 @@ async fn what_goes_on_for_a_caller_that_went_away_keeps_its_key() {
     // A command on a task of its own, as those that charge are.
     let go_on = Arc::new(Notify::new());
     let waiting = go_on.clone();
-    let command = run.scope(async { following(async move { waiting.notified().await }) }).await;
-    let command = tokio::spawn(command);
+    let mut command = None;
+    let spawn = async { command = Some(tokio::spawn(following(async move { waiting.notified().await }))) };
+    run.scope(spawn).await;
     drop(run);
     tokio::task::yield_now().await;
     assert!(begin().await.is_err_and(|fault| fault.code() == "idempotency_in_flight"));
     go_on.notify_one();
-    command.await.expect("ends");
+    command.expect("begun").await.expect("ends");
     let free = async {
         while begin().await.is_err() {
             tokio::task::yield_now().await;

@@ -28,6 +28,9 @@ pub(crate) use self::link::Link;
 /// How long it is remembered that an operation took effect: longer than a dead letter can be tried again.
 const MARK_LIFE: Duration = shop_sql::INBOX_KEPT;
 
+/// The same for one under an idempotency key: longer than the key lives, and than any request takes.
+const KEYED_MARK_LIFE: Duration = Duration::from_hours(24 + 1);
+
 /// Attempts at one change. One writer wins every round, so this is about how many may fight over one basket at once.
 const ATTEMPTS: u32 = 64;
 
@@ -96,7 +99,9 @@ impl RedisBaskets {
         };
         call.arg(read).arg(self.clock.new_id().to_string()).arg(verb).arg(text);
         // A life of zero would delete at once; a basket whose clock ran ahead of ours still gets its millisecond.
-        call.arg(life.whole_milliseconds().max(1).to_string()).arg(MARK_LIFE.as_millis().to_string());
+        let is_keyed = operation.is_some_and(shop_idempotency::is_keyed);
+        let mark_life = if is_keyed { KEYED_MARK_LIFE } else { MARK_LIFE };
+        call.arg(life.whole_milliseconds().max(1).to_string()).arg(mark_life.as_millis().to_string());
         let (what, revision, text): (String, String, String) = self.link.script(&call).await.map_err(fault)?;
         Ok((what, self.held(user, revision, &text)?))
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use shop_clock::millis;
 use shop_fault::{Fault, Kind};
-use shop_idempotency::{Begin, Claim, Lease, Stored};
+use shop_idempotency::{Begin, Begun, Claim, Lease, Stored};
 use shop_testing::Cable;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -82,6 +82,21 @@ async fn what_redis_keeps_of_a_key_is_small_whatever_is_in_the_basket() {
         // A repeat runs at once, under the operation by which the basket knows what was done.
         assert!(is_kept || matches!(again, Begin::Run { fresh: false, .. }), "{again:?}");
     }
+}
+
+#[tokio::test]
+async fn what_was_put_in_under_a_key_is_remembered_as_long_as_the_key() {
+    let Some(keys) = shop_testing::backend::redis().await else { return };
+    let (stage, ann) = (stage(&keys).await, user("ann"));
+    let claim = super::keys::claim("ada", "k", 1);
+    let (key, fingerprint) = (claim.key, claim.fingerprint);
+    let taken = shop_idempotency::Keys::new(stage.opened.keys.clone()).begin("AddItem", key, fingerprint).await;
+    let Ok(Begun::Run(run)) = taken else { panic!("should run") };
+    let operation = run.operation();
+    run.scope(stage.add(&ann, 1, Some(operation))).await.expect("added");
+    let mark = format!("{}basket-done:{{ann}}:{operation}", keys.prefix());
+    let left: i64 = asked(&keys.url(), ::redis::cmd("TTL").arg(mark)).await;
+    assert!((24 * 3600..=25 * 3600).contains(&left), "{left} s");
 }
 
 #[tokio::test]
