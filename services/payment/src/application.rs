@@ -5,8 +5,10 @@ mod queries;
 mod recovery;
 mod refunds;
 mod releasing;
+mod retention;
 
 pub(crate) use commands::{Cancel, Commands, Made, Neighbours, Process};
 pub(crate) use queries::{List, Queries};
 pub(crate) use recovery::{Recovered, Recovery};
 pub(crate) use refunds::RefundPayment;
+pub(crate) use retention::Retention;

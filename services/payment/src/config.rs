@@ -38,6 +38,8 @@ pub struct Config {
     pub checkout: CheckoutSettings,
     /// What is done for payments that nobody asks about.
     pub recovery: RecoverySettings,
+    /// How long payments are kept.
+    pub retention: RetentionSettings,
     /// Who may call.
     pub identity: IdentitySettings,
     /// Log lines.
@@ -110,6 +112,27 @@ impl Default for RecoverySettings {
     }
 }
 
+/// How long payments are kept, counted from when they were made. For ever where nothing is set.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionSettings {
+    /// When payments are deleted that failed or were cancelled; at least 2 days.
+    pub unpaid: Option<Duration>,
+    /// When the buyer is taken out of payments that were made: his id, what the client noted, and reasons for refunds. Amounts and
+    /// lines stay, for the books. At least 30 days.
+    pub buyers: Option<Duration>,
+}
+
+impl RetentionSettings {
+    fn check(&self, problems: &mut Problems) {
+        // Longer than anything that may still come for a payment: answers to keys, events, letters that are replayed.
+        for (key, length, days) in [("unpaid", self.unpaid, 2), ("buyers", self.buyers, 30)] {
+            let long = length.is_none_or(|length| length.get().as_secs() >= days * 86_400);
+            problems.ensure(long, key, format!("use at least {days} days, or leave it out to keep them"));
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -123,6 +146,7 @@ impl Default for Config {
             provider: ProviderSettings::default(),
             checkout: CheckoutSettings::default(),
             recovery: RecoverySettings::default(),
+            retention: RetentionSettings::default(),
             identity: IdentitySettings::default(),
             log: Log::default(),
             otel: Otel::default(),
@@ -172,6 +196,7 @@ impl Settings for Config {
             p.ensure(self.checkout.max_open_payments > 0, "max_open_payments", "must be more than 0");
             p.ensure(self.checkout.max_units > 0, "max_units", "must be more than 0");
         });
+        problems.within("retention", |p| self.retention.check(p));
         problems.within("recovery", |p| {
             p.ensure(!self.recovery.interval.is_zero(), "interval", "must be more than 0");
             let patient = self.recovery.settle_after.get() > self.provider.timeout.get();
@@ -243,9 +268,12 @@ mod tests {
             ("DATABASE_URL", "postgres://a@b/c"),
             ("PRODUCT_SERVICE_URL", "nowhere"),
             ("SHOP_PROVIDER__TIMEOUT", "0"),
+            ("SHOP_RETENTION__UNPAID", "1d"),
+            ("SHOP_RETENTION__BUYERS", "29d"),
         ];
         let problems = load::<Config>(&with(&wrong)).map(drop).expect_err("refused");
         let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
-        assert_eq!(keys, ["grpc.port", "database.url", "product.url", "provider.timeout"]);
+        let retention = ["retention.unpaid", "retention.buyers"];
+        assert_eq!(keys, [&["grpc.port", "database.url", "product.url", "provider.timeout"], &retention[..]].concat());
     }
 }

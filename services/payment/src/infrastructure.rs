@@ -1,5 +1,6 @@
 //! The outside of the service: its store, its neighbours, the provider that moves the money.
 
+mod aged;
 mod baskets;
 mod ledger;
 mod neighbour;
@@ -25,7 +26,7 @@ use self::provider::Watched;
 use self::sandbox::Sandbox;
 use self::store::Sql;
 use crate::config::ProviderSettings;
-use crate::domain::{Error, Payments, Provider};
+use crate::domain::{Aged, Error, Payments, Provider};
 
 pub(crate) use self::baskets::GrpcBaskets;
 pub(crate) use self::stock::GrpcStock;
@@ -37,6 +38,8 @@ static SQLITE: Migrator = shop_sql::migrations!("migrations/sqlite");
 pub(crate) struct Opened {
     /// The payments.
     pub(crate) store: Arc<dyn Payments>,
+    /// The same, to forget old ones.
+    pub(crate) aged: Arc<dyn Aged>,
     /// The same store for the parts that every service shares.
     pub(crate) shared: Store,
     /// The provider, whose books are here, too.
@@ -75,15 +78,15 @@ impl With<'_> {
         let shared: Store = engine.clone().into();
         let relay = Relay::new("payment", shared.clone(), self.bus.clone(), self.clock.clone(), self.metrics);
         let help = "Payments that came into a status.";
-        let store = Sql {
+        let store = Arc::new(Sql {
             engine: engine.clone(),
             clock: self.clock.clone(),
             wake: relay.wake(),
             entered: self.metrics.counters("payments_total", help, &["status"]),
-        };
+        });
         let sandbox = Sandbox { engine, clock: self.clock.clone(), slow: self.provider.slow.get() };
         let provider = Watched::new(sandbox, self.provider, self.metrics);
-        Opened { store: Arc::new(store), shared, provider: Arc::new(provider), relay }
+        Opened { aged: store.clone(), store, shared, provider: Arc::new(provider), relay }
     }
 }
 

@@ -29,11 +29,11 @@ use shop_telemetry::Metrics;
 use shop_web::Doors;
 use tonic::service::Routes;
 
-use self::application::{Commands, Neighbours, Queries, Recovery};
+use self::application::{Commands, Neighbours, Queries, Recovery, Retention};
 use self::infrastructure::{GrpcBaskets, GrpcStock, Opened, With};
 use self::interface::{Api, PaymentGrpc, Scheduler};
 
-pub use self::config::{CheckoutSettings, Config, ProviderSettings, RecoverySettings};
+pub use self::config::{CheckoutSettings, Config, ProviderSettings, RecoverySettings, RetentionSettings};
 #[cfg(feature = "crash-points")]
 pub use self::crash::POINTS as CRASH_POINTS;
 
@@ -43,6 +43,7 @@ pub struct Payment {
     store: Store,
     relay: Relay,
     scheduler: Scheduler,
+    retention: Retention,
     tasks: Tasks,
     clock: SharedClock,
     keys: Keys,
@@ -72,7 +73,7 @@ impl Payment {
     ) -> anyhow::Result<Self> {
         let bus = crash::at_publish(bus);
         let with = With { provider: &config.provider, bus: bus.clone(), clock: clock.clone(), metrics: &metrics };
-        let Opened { store, shared, provider, relay } = infrastructure::open(&config.database, with).await?;
+        let Opened { store, aged, shared, provider, relay } = infrastructure::open(&config.database, with).await?;
         shop_sql::watch(&metrics, &shared)?;
         // What this service cannot work without is its store. While no bus answers, the outbox keeps the events: no
         // request fails for it.
@@ -96,12 +97,19 @@ impl Payment {
         };
         let recovery = Recovery::new(api.commands.clone());
         let scheduler = Scheduler::new(recovery, config.recovery.interval.get(), &metrics);
+        let RetentionSettings { unpaid, buyers } = config.retention;
+        let retention = Retention::new(
+            aged,
+            clock.clone(),
+            unpaid.map(shop_config::Duration::get),
+            buyers.map(shop_config::Duration::get),
+        );
         let routes = interface::routes(&api);
         let calls = PaymentServiceServer::new(PaymentGrpc::new(api));
         let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
         let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
         let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
-        Ok(Self { servers, store: shared, relay, scheduler, tasks, clock, keys, identity })
+        Ok(Self { servers, store: shared, relay, scheduler, retention, tasks, clock, keys, identity })
     }
 
     /// Where HTTP is served.
@@ -127,6 +135,10 @@ impl Payment {
         background.spawn("relay", self.relay.run(drained.clone()));
         background.spawn("keys", self.keys.run(drained.clone()));
         background.spawn("recovery", self.scheduler.run(shutdown.soft.clone()));
+        let (retention, stop) = (self.retention.run(), shutdown.soft.clone());
+        background.spawn("retention", async move {
+            stop.run_until_cancelled(retention).await;
+        });
         background.spawn("identity", self.identity.run(shutdown.soft.clone()));
         background.spawn("housekeeping", shop_sql::housekeeping(self.store.clone(), self.clock, shutdown.soft.clone()));
 

@@ -177,7 +177,8 @@ impl<E: Engine> Sql<E> {
     /// Seals every secret with the present key that is not yet; how many endpoints had one. An error when one cannot be opened.
     pub(super) async fn reseal(&self) -> Result<usize> {
         let Some(begin) = self.seals.begin() else {
-            self.list_endpoints(None, MAX_ENDPOINTS as usize).await?;
+            let all = usize::try_from(MAX_ENDPOINTS).unwrap_or(usize::MAX);
+            self.list_endpoints(None, all).await?;
             return Ok(0);
         };
         let like = format!("{begin}%");

@@ -12,6 +12,9 @@ use uuid::Uuid;
 
 use super::{Basket, Error, Expected, Metadata, Note, Order, Refund, RefundStatus, UserId, events};
 
+/// Whose payments are of whom nobody knows any more: of a guest that there never is, and people's names do not begin so.
+pub(crate) const FORGOTTEN: &str = "guest-forgotten";
+
 /// How much one buyer may hold of the shelf, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Limits {

@@ -59,6 +59,23 @@ pub(crate) trait Payments: Send + Sync {
     async fn due(&self, due: Due, limit: u32) -> Result<Vec<Uuid>, Error>;
 }
 
+/// Payments that are old.
+#[async_trait]
+pub(crate) trait Aged: Send + Sync {
+    /// Deletes up to `limit` payments made before `before` that failed or were cancelled; how many.
+    async fn delete_unpaid(&self, before: OffsetDateTime, limit: u32) -> Result<u64, Error>;
+
+    /// Takes the buyer out of up to `limit` payments with this status that were made before `before`, those after `after` (an id)
+    /// only, the oldest first. Answers the last one's id; none when there are no more.
+    async fn forget_buyers(
+        &self,
+        status: Status,
+        before: OffsetDateTime,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Option<Uuid>, Error>;
+}
+
 /// What stands in the way of a new payment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Standing {

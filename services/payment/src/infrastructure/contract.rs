@@ -103,6 +103,7 @@ macro_rules! on_each_store {
 }
 pub(crate) use on_each_store;
 
+mod aged;
 mod entity;
 
 on_each_store! {

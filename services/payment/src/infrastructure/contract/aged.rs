@@ -1,0 +1,80 @@
+//! What is old goes, and takes nothing with it that is not.
+
+use std::time::Duration;
+
+use shop_clock::millis;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Place, asked};
+use crate::application::Retention;
+use crate::domain::samples::{NOON, basket, limits, order};
+use crate::domain::{Basket, FORGOTTEN, Failure, Filter, Payment, Status, UserId};
+
+on_each_store! {
+    a_payment_that_came_to_nothing_is_gone_after_its_time_and_others_stay
+    a_buyer_of_long_ago_is_no_longer_known_and_his_money_still_is
+}
+
+const DAY: time::Duration = time::Duration::DAY;
+
+/// A payment made at that time, kept.
+async fn made(place: &Place, at: OffsetDateTime) -> Payment {
+    let made = u128::try_from(millis(at)).expect("after 1970");
+    let basket = Basket { id: Uuid::from_u128(made), ..basket() };
+    let id = Uuid::from_u128((made << 80) | 7);
+    let payment = Payment::open(id, order(), basket, None, &limits(), at).expect("a payment");
+    assert!(place.opened.store.add(&payment).await.expect("kept"));
+    payment
+}
+
+async fn round(place: &Place, unpaid: Option<u64>, buyers: Option<u64>) {
+    let days = |days: Option<u64>| days.map(|days| Duration::from_hours(24 * days));
+    let retention = Retention::new(place.opened.aged.clone(), place.clock.clone(), days(unpaid), days(buyers));
+    retention.round().await.expect("a round");
+}
+
+async fn of_ada(place: &Place) -> Vec<Payment> {
+    let filter = Filter { user_id: Some(UserId::stored("ada".to_owned())), ..Filter::default() };
+    place.opened.store.list(&filter, None, 100).await.expect("listed")
+}
+
+async fn a_payment_that_came_to_nothing_is_gone_after_its_time_and_others_stay(place: Place) {
+    let store = &place.opened.store;
+    let [failed, cancelled, pending, recent] = [40, 39, 38, 29].map(|days| NOON - DAY * days);
+    for at in [failed, recent] {
+        let id = made(&place, at).await.id;
+        let fail = |payment: &mut Payment| payment.abandon(Failure::new("payment_declined", "no"), at);
+        store.change(id, &fail).await.expect("failed");
+    }
+    let id = made(&place, cancelled).await.id;
+    let cancel = |payment: &mut Payment| payment.cancel(Uuid::from_u128(9), cancelled);
+    store.change(id, &cancel).await.expect("cancelled");
+    made(&place, pending).await;
+    round(&place, None, None).await;
+    assert_eq!(of_ada(&place).await.len(), 4, "nothing is forgotten unless somebody says so");
+    round(&place, Some(30), None).await;
+    let left: Vec<_> = of_ada(&place).await.into_iter().map(|payment| (payment.created_at, payment.status)).collect();
+    assert_eq!(left, [(recent, Status::Failed), (pending, Status::Pending)]);
+}
+
+async fn a_buyer_of_long_ago_is_no_longer_known_and_his_money_still_is(place: Place) {
+    let store = &place.opened.store;
+    let [old, recent] = [400, 100].map(|days| NOON - DAY * days);
+    for at in [old, recent] {
+        let id = made(&place, at).await.id;
+        store.change(id, &|payment| payment.begin(Uuid::from_u128(9), at)).await.expect("begun");
+        store.change(id, &super::approve).await.expect("completed");
+        let mut refund = asked(u128::try_from(millis(at)).expect("after 1970"), 100);
+        refund.reason = order().description;
+        store.change(id, &|payment| payment.request_refund(&refund, at)).await.expect("asked back");
+    }
+    let before = of_ada(&place).await;
+    round(&place, None, Some(365)).await;
+    round(&place, None, Some(365)).await;
+    assert_eq!(of_ada(&place).await, before[..1], "what is not old stays as it was");
+    let kept = store.get(before[1].id).await.expect("read").expect("is there");
+    assert_eq!((kept.user_id.as_str(), kept.amount, &kept.items), (FORGOTTEN, before[1].amount, &before[1].items));
+    assert_eq!((kept.status, kept.refunds.len()), (before[1].status, 1));
+    assert!(kept.description.is_none() && kept.metadata.pairs().is_empty() && kept.refunds[0].reason.is_none());
+}
