@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::domain::{
-    Channels, Endpoint, EndpointDraft, EndpointSettings, Error, Expected, Notification, Policy, Preferences,
+    Channel, Channels, Endpoint, EndpointDraft, EndpointSettings, Error, Expected, Notification, Policy, Preferences,
     PreferencesDraft, Reach, Result, SigningSecret, Store, plan,
 };
 
@@ -36,13 +36,32 @@ pub(crate) struct Commands {
     pub(crate) clock: SharedClock,
     pub(crate) rules: Rules,
     /// Tells the delivery that something is due.
-    pub(crate) wake: watch::Sender<()>,
+    pub(crate) wakes: Wakes,
+}
+
+/// Tells the delivery of a channel that something of it is due; the others go on sleeping.
+#[derive(Clone, Default)]
+pub(crate) struct Wakes {
+    email: watch::Sender<()>,
+    webhook: watch::Sender<()>,
+    log: watch::Sender<()>,
+}
+
+impl Wakes {
+    /// What wakes the delivery of `channel`.
+    pub(crate) const fn of(&self, channel: Channel) -> &watch::Sender<()> {
+        match channel {
+            Channel::Email => &self.email,
+            Channel::Webhook => &self.webhook,
+            Channel::Log => &self.log,
+        }
+    }
 }
 
 impl Commands {
     /// Changes to `store`, dated by `clock`, under these rules.
     pub(crate) fn new(store: Arc<dyn Store>, clock: SharedClock, rules: Rules) -> Self {
-        Self { store, clock, rules, wake: watch::Sender::new(()) }
+        Self { store, clock, rules, wakes: Wakes::default() }
     }
 
     /// Makes a notification of an event for everybody who is to be told, once per event id.
@@ -65,8 +84,8 @@ impl Commands {
         let made = |recipients: &_| {
             plan(&event, rules.channels, recipients, rules.policy.give_up_after, now, || clock.new_id())
         };
-        if self.store.announce(event.id, user_id, &made, now).await? {
-            self.wake.send_replace(());
+        for channel in self.store.announce(event.id, user_id, &made, now).await?.unwrap_or_default() {
+            self.wakes.of(channel).send_replace(());
         }
         Ok(())
     }
@@ -80,7 +99,7 @@ impl Commands {
             if expected.admits(seen) { Ok(()) } else { Err(Error::VersionMismatch) }
         };
         let notification = self.store.change(id, &retry).await?;
-        self.wake.send_replace(());
+        self.wakes.of(notification.channel).send_replace(());
         Ok(notification)
     }
 

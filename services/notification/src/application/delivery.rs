@@ -85,6 +85,12 @@ impl Delivery {
         self.commands.store.claim(&claim).await
     }
 
+    /// Whether some that are due may wait for one that is under way to end.
+    pub(crate) fn is_full(&self, busy: &HashMap<String, usize>) -> bool {
+        busy.values().sum::<usize>() >= self.limits.concurrency
+            || busy.values().any(|count| *count >= self.limits.per_target)
+    }
+
     /// Sends a claimed notification and keeps what became of it.
     pub(crate) async fn deliver(&self, notification: Notification) -> Result<Delivered> {
         // A defect that one notification meets must not make it come back for ever, nor be felt by others.

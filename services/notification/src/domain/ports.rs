@@ -1,5 +1,7 @@
 //! What the service needs: a store, and the ways out.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use shop_events::Envelope;
 use shop_page::Slice;
@@ -56,8 +58,15 @@ pub(crate) struct Waiting {
 /// The notifications.
 #[async_trait]
 pub(crate) trait Notifications: Send + Sync {
-    /// Stores what `plan` makes of an event of `user_id`'s, once per event id: false when it was done before.
-    async fn announce(&self, event: Uuid, user_id: &str, plan: Plan<'_>, now: OffsetDateTime) -> Result<bool>;
+    /// Stores what `plan` makes of an event of `user_id`'s, once per event id: none when it was done before. The ways by
+    /// which something is to be sent.
+    async fn announce(
+        &self,
+        event: Uuid,
+        user_id: &str,
+        plan: Plan<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Option<BTreeSet<Channel>>>;
 
     /// The notification of that id; `NotFound` when there is none.
     async fn get(&self, id: Uuid) -> Result<Notification>;

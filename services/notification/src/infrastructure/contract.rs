@@ -76,7 +76,7 @@ fn event(user: &str) -> Envelope {
 /// Announces what `user` bought, by all channels; whether it was new.
 async fn announce(store: &dyn Store, event: &Envelope, user: &str, now: OffsetDateTime) -> bool {
     let made = |to: &Recipients| plan(event, ALL, to, POLICY.give_up_after, now, Uuid::now_v7);
-    store.announce(event.id, user, &made, now).await.expect("is stored")
+    store.announce(event.id, user, &made, now).await.expect("is stored").is_some()
 }
 
 fn claim(channel: Channel, now: i64) -> Claim<'static> {

@@ -1,5 +1,6 @@
 //! Notifications in SQL.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -36,7 +37,13 @@ pub(super) struct Sql<E> {
 
 #[async_trait]
 impl<E: Engine> Notifications for Sql<E> {
-    async fn announce(&self, event: Uuid, user_id: &str, plan: Plan<'_>, now: OffsetDateTime) -> Result<bool> {
+    async fn announce(
+        &self,
+        event: Uuid,
+        user_id: &str,
+        plan: Plan<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Option<BTreeSet<Channel>>> {
         Ok(retry_transient(|| self.try_announce(event, user_id, plan, now)).await?)
     }
 
@@ -60,9 +67,7 @@ impl<E: Engine> Notifications for Sql<E> {
 
     async fn settle(&self, settled: &Notification, seen: i64) -> Result<bool> {
         let written = retry_transient(|| async {
-            let mut tx = self.engine.begin().await?;
-            let rows = tx.run(UPDATE, &updated(settled, seen)).await?;
-            shop_sql::commit(tx).await?;
+            let rows = self.engine.writer().await?.run(UPDATE, &updated(settled, seen)).await?;
             Ok::<_, sqlx::Error>(rows == 1)
         });
         Ok(written.await.map_err(Failure::from)?)
@@ -87,15 +92,21 @@ impl<E: Engine> Notifications for Sql<E> {
 }
 
 impl<E: Engine> Sql<E> {
-    async fn try_announce(&self, event: Uuid, user_id: &str, plan: Plan<'_>, now: OffsetDateTime) -> Tried<bool> {
+    async fn try_announce(
+        &self,
+        event: Uuid,
+        user_id: &str,
+        plan: Plan<'_>,
+        now: OffsetDateTime,
+    ) -> Tried<Option<BTreeSet<Channel>>> {
         let mut tx = self.engine.begin().await?;
         if !inbox::first_time(&mut *tx, event, millis(now)).await? {
-            return Ok(false);
+            return Ok(None);
         }
         // The inbox forgets sooner than a dead letter is brought back by hand.
         let told: Option<(Uuid,)> = tx.row(TOLD, &[Value::Id(event)]).await?;
         if told.is_some() {
-            return Ok(false);
+            return Ok(None);
         }
         let preferences = self.preferences_of(&mut *tx, user_id).await?;
         let endpoints = self.all_endpoints(&mut *tx).await?;
@@ -107,7 +118,8 @@ impl<E: Engine> Sql<E> {
             }
         }
         shop_sql::commit(tx).await?;
-        Ok(true)
+        let to_send = plan.iter().filter(|notification| notification.status == Status::Pending);
+        Ok(Some(to_send.map(|notification| notification.channel).collect()))
     }
 
     async fn try_change(&self, id: Uuid, change: Change<'_, Notification>) -> Tried<Notification> {
@@ -142,18 +154,17 @@ impl<E: Engine> Sql<E> {
             E::LOCK_FREE,
             columns!(),
         );
-        let mut tx = self.engine.begin().await?;
-        let rows: Vec<NotificationRow> = tx.rows(AssertSqlSafe(sql), &values).await?;
+        let mut writer = self.engine.writer().await?;
+        let rows: Vec<NotificationRow> = writer.rows(AssertSqlSafe(sql), &values).await?;
         let mut claimed = Vec::with_capacity(rows.len());
         for row in rows {
             let seen = [Value::Id(row.id), Value::Int(row.version)];
             match read(row) {
                 Some(notification) => claimed.push(notification),
                 // The others must not wait for it.
-                None => drop(tx.run(GIVE_UP, &seen).await?),
+                None => drop(writer.run(GIVE_UP, &seen).await?),
             }
         }
-        shop_sql::commit(tx).await?;
         Ok(claimed)
     }
 

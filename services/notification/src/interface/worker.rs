@@ -51,7 +51,7 @@ impl Worker {
 
     /// Sends what is due by `channel` until `stop`; then what is under way is finished.
     pub(crate) async fn run(self, channel: Channel, stop: CancellationToken) {
-        let mut wake = self.delivery.commands.wake.subscribe();
+        let mut wake = self.delivery.commands.wakes.of(channel).subscribe();
         let mut measured = None;
         let mut busy: HashMap<String, usize> = HashMap::new();
         let mut under_way: JoinSet<String> = JoinSet::new();
@@ -80,15 +80,26 @@ impl Worker {
                 self.measure(channel).await;
                 measured = Some(Instant::now());
             }
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                Ok(()) = wake.changed() => {}
-                () = tokio::time::sleep(pause) => {}
-                Some(ended) = under_way.join_next() => free(&mut busy, ended.ok()),
+            // When one ends, others have its place only if there was none.
+            let (held_back, again) = (self.delivery.is_full(&busy), Instant::now() + pause);
+            let mut freed = false;
+            while !(freed && held_back) {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => break,
+                    Ok(()) = wake.changed() => break,
+                    Some(ended) = under_way.join_next() => {
+                        free(&mut busy, ended.ok());
+                        freed = true;
+                    }
+                    () = tokio::time::sleep_until(again) => break,
+                }
             }
             while let Some(ended) = under_way.try_join_next() {
                 free(&mut busy, ended.ok());
+            }
+            if stop.is_cancelled() {
+                break;
             }
         }
         while under_way.join_next().await.is_some() {}

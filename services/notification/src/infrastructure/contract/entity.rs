@@ -86,7 +86,7 @@ async fn others(store: &dyn Store) {
 async fn every_field_of_a_notification_is_kept(store: &dyn Store) {
     let mut kept = notification();
     let plan = |_: &crate::domain::Recipients| vec![kept.clone()];
-    assert!(store.announce(kept.event.id, "grace", &plan, at(1)).await.expect("is stored"));
+    assert!(store.announce(kept.event.id, "grace", &plan, at(1)).await.expect("is stored").is_some());
     assert_eq!(store.get(kept.id).await.expect("is there"), kept, "announced");
     others(store).await;
     store.change(kept.id, &|_| Err(Error::VersionMismatch)).await.expect_err("is refused");
