@@ -32,6 +32,10 @@ const DOWN: usize = 8;
 /// A look for events that nobody announced: another replica's, or those of a process that died.
 const POLL: Duration = Duration::from_secs(1);
 
+/// From the start of one pass to that of the next, however much is announced meanwhile: what gathers then shares a transaction
+/// here, a request to the bus, and a transaction of those who hear of it. After a rest, an event leaves at once.
+const GATHER: Duration = Duration::from_millis(50);
+
 /// Until another try for the lock while another replica relays.
 const ELSEWHERE: Duration = Duration::from_millis(250);
 
@@ -121,9 +125,10 @@ impl Relay {
     }
 
     async fn carry_all(&self, stop: &CancellationToken) {
-        let mut pause = BACK_OFF.0;
+        let (mut pause, mut announced) = (BACK_OFF.0, false);
         while !stop.is_cancelled() {
-            let pass = self.pass(stop).await.unwrap_or_else(|error| {
+            let gathered = Instant::now() + GATHER;
+            let pass = self.pass(announced, stop).await.unwrap_or_else(|error| {
                 tracing::warn!(error = %error, "the outbox cannot be read, trying again");
                 Pass::Down
             });
@@ -135,11 +140,11 @@ impl Relay {
                 Pass::Down => (pause, false, longer(pause)),
             };
             pause = next;
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = self.wake.0.notified(), if wakeable => {}
-                () = tokio::time::sleep(nap) => {}
-            }
+            announced = tokio::select! {
+                () = stop.cancelled() => false,
+                () = async { tokio::join!(self.wake.0.notified(), tokio::time::sleep_until(gathered)); }, if wakeable => true,
+                () = tokio::time::sleep(nap) => false,
+            };
         }
     }
 
@@ -154,11 +159,15 @@ impl Relay {
         }
     }
 
-    /// Carries what is there, batch by batch.
-    async fn pass(&self, stop: &CancellationToken) -> sqlx::Result<Pass> {
+    /// Carries what is there, batch by batch; unless something was `announced`, it looks first whether there is anything.
+    async fn pass(&self, announced: bool, stop: &CancellationToken) -> sqlx::Result<Pass> {
         let mut stuck = HashSet::new();
         let mut left = 0;
         let mut any = false;
+        // Most looks find nothing: then neither a lock nor a transaction is needed.
+        if !announced && outbox::oldest(&self.store).await?.is_none() {
+            return Ok(Pass::Clean);
+        }
         loop {
             let limit = BATCH + left.min(READ_OVER);
             let Some(batch) = self.batch(limit, &stuck, stop).await? else { return Ok(Pass::Elsewhere) };
@@ -187,10 +196,6 @@ impl Relay {
         stuck: &HashSet<(String, String)>,
         stop: &CancellationToken,
     ) -> sqlx::Result<Option<Batch>> {
-        // Most looks find nothing: then neither a lock nor a transaction is needed.
-        if outbox::oldest(&self.store).await?.is_none() {
-            return Ok(Some(Batch::default()));
-        }
         match &self.store {
             Store::Postgres(pool) => self.locked(pool, limit, stuck, stop).await,
             Store::MariaDb(pool) => self.locked(pool, limit, stuck, stop).await,

@@ -48,6 +48,7 @@ mod sealed;
 
 contract!(
     an_event_is_announced_once_however_often_and_at_once,
+    only_channels_with_something_to_send_are_told_of_it,
     what_is_stored_is_read_as_it_was,
     lists_are_filtered_and_paged_newest_first,
     no_two_claims_get_the_same_notification,
@@ -93,6 +94,15 @@ async fn an_event_is_announced_once_however_often_and_at_once(store: &dyn Store)
     let new = join_all(tries).await.into_iter().filter(|new| *new).count();
     assert_eq!(new, 1);
     assert_eq!(all(store, &Filter::default()).await.len(), 3);
+}
+
+async fn only_channels_with_something_to_send_are_told_of_it(store: &dyn Store) {
+    let event = event("ada");
+    let made = |to: &Recipients| plan(&event, ALL, to, POLICY.give_up_after, at(1), Uuid::now_v7);
+    let told = store.announce(event.id, "ada", &made, at(1)).await.expect("is stored");
+    // She has no address, so that no e-mail goes out.
+    assert_eq!(told, Some([Channel::Webhook, Channel::Log].into()));
+    assert_eq!(store.announce(event.id, "ada", &made, at(1)).await.expect("is stored"), None);
 }
 
 async fn what_is_stored_is_read_as_it_was(store: &dyn Store) {
