@@ -130,16 +130,16 @@ impl Commands {
             self.hold(&payment).await?;
         }
         crash::at(Point::ProcessAfterReserve);
-        let payment = self.begin(id, operation, expected).await?;
+        let payment = self.begin(&payment, operation, expected).await?;
         crash::at(Point::ProcessAfterProcessing);
         let verdict = self.charge(&payment, token).await?;
         crash::at(Point::ProcessAfterCharge);
-        let payment = self.settle(id, &verdict).await?;
+        let payment = self.settle(id, Some(&payment), &verdict).await?;
         crash::at(Point::ProcessAfterCommit2);
         answer(payment)
     }
 
-    async fn begin(&self, id: Uuid, operation: Uuid, expected: &Expected) -> Result<Payment, Error> {
+    async fn begin(&self, known: &Payment, operation: Uuid, expected: &Expected) -> Result<Payment, Error> {
         let now = self.clock.now();
         let begin = |payment: &mut Payment| {
             // Moved on is the first thing to say; what was expected of it comes after (RFC 9110, section 13.2.1).
@@ -147,7 +147,7 @@ impl Commands {
             payment.expect(expected)?;
             payment.begin(operation, now)
         };
-        let payment = self.payments.change(id, &begin).await?;
+        let payment = self.payments.change_from(known.id, Some(known), &begin).await?;
         match payment.status {
             Status::Processing => Ok(payment),
             _ => Err(payment.refusal("processed")),
@@ -167,7 +167,7 @@ impl Commands {
             self.provider.find(payment.id).await
         };
         match found {
-            Ok(Some(verdict)) => answer(self.settle(payment.id, &verdict).await?),
+            Ok(Some(verdict)) => answer(self.settle(payment.id, Some(&payment), &verdict).await?),
             Ok(None) | Err(_) => Err(Error::Unsettled(payment.id)),
         }
     }
@@ -183,10 +183,10 @@ impl Commands {
         self.provider.void(payment.id).await.map_err(|_| Error::Unsettled(payment.id))
     }
 
-    /// Writes down the provider's word.
-    pub(super) async fn settle(&self, id: Uuid, verdict: &Verdict) -> Result<Payment, Error> {
+    /// Writes down the provider's word on a payment, which may be known already.
+    pub(super) async fn settle(&self, id: Uuid, known: Option<&Payment>, verdict: &Verdict) -> Result<Payment, Error> {
         let now = self.clock.now();
-        self.payments.change(id, &|payment| payment.settle(verdict, now)).await
+        self.payments.change_from(id, known, &|payment| payment.settle(verdict, now)).await
     }
 
     /// Gives up a pending payment; its stock is released by event.

@@ -92,7 +92,7 @@ impl Recovery {
 
     async fn write(&self, id: Uuid, verdict: &Verdict) -> Result<bool, Error> {
         crash::at(Point::RecoveryAfterVerdict);
-        let payment = self.commands.settle(id, verdict).await?;
+        let payment = self.commands.settle(id, None, verdict).await?;
         tracing::info!(payment.id = %id, status = %payment.status, "payment that was left in processing is settled");
         Ok(true)
     }

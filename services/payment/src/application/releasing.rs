@@ -56,14 +56,14 @@ impl Payments for Releasing {
         self.payments.get(id).await
     }
 
-    async fn change(&self, id: Uuid, change: Change<'_>) -> Result<Payment, Error> {
+    async fn change_from(&self, id: Uuid, known: Option<&Payment>, change: Change<'_>) -> Result<Payment, Error> {
         // The store may run the change again: the last run is the one that counts.
         let before = Mutex::new(None);
         let noting = |payment: &mut Payment| {
             *before.lock() = Some(payment.status);
             change(payment)
         };
-        let after = self.payments.change(id, &noting).await?;
+        let after = self.payments.change_from(id, known, &noting).await?;
         let was_open = matches!(*before.lock(), Some(Status::Pending | Status::Processing));
         if was_open && matches!(after.status, Status::Failed | Status::Cancelled) {
             self.release(id).await;

@@ -50,7 +50,12 @@ pub(crate) trait Payments: Send + Sync {
 
     /// Applies `change` to the payment, alone: the new state and the events are kept in one transaction, or nothing
     /// is. Answers the new state; a change that changes nothing and causes nothing costs no write.
-    async fn change(&self, id: Uuid, change: Change<'_>) -> Result<Payment, Error>;
+    async fn change(&self, id: Uuid, change: Change<'_>) -> Result<Payment, Error> {
+        self.change_from(id, None, change).await
+    }
+
+    /// The same for a payment that was read before: unless somebody changed it meanwhile, it is not read again.
+    async fn change_from(&self, id: Uuid, known: Option<&Payment>, change: Change<'_>) -> Result<Payment, Error>;
 
     /// Up to `limit` payments, newest id first, those after `after` (an id) only.
     async fn list(&self, filter: &Filter, after: Option<Uuid>, limit: u32) -> Result<Vec<Payment>, Error>;

@@ -114,6 +114,7 @@ on_each_store! {
     one_payment_takes_the_place_of_another_or_nothing_is_done
     a_change_its_refunds_and_its_events_are_kept_together
     a_refused_change_leaves_nothing_behind
+    a_payment_that_moved_on_is_not_changed_as_it_was_read
     changes_of_one_payment_happen_one_after_the_other
     lists_are_newest_first_and_go_on_where_the_page_ended
     what_is_due_is_found_and_nothing_else
@@ -241,6 +242,28 @@ async fn a_refused_change_leaves_nothing_behind(place: Place) {
     assert_eq!((payments.get(before.id).await.expect("reads"), nothing), (Some(before.clone()), before));
     assert_eq!(place.events().await, events);
     let missing = payments.change(Uuid::from_u128(404), &begin).await.expect_err("missing");
+    assert_eq!(Fault::from(missing).code(), "payment_not_found");
+}
+
+async fn a_payment_that_moved_on_is_not_changed_as_it_was_read(place: Place) {
+    let payments = &place.opened.store;
+    let (id, read) = (pending().id, pending());
+    assert!(payments.add(&read).await.expect("adds"));
+    let begun = payments.change_from(id, Some(&read), &begin).await.expect("begins");
+    assert_eq!((begun.version, payments.get(id).await.expect("reads")), (2, Some(begun.clone())));
+    // As it was read it could begin once more, and be cancelled.
+    for change in [begin, |payment: &mut Payment| payment.cancel(Uuid::from_u128(8), NOON)] {
+        let late = payments.change_from(id, Some(&read), &change).await;
+        assert!(matches!(late, Err(Error::InvalidState { .. })), "{late:?}");
+    }
+    assert_eq!((payments.get(id).await.expect("reads"), place.events().await), (Some(begun.clone()), 0));
+
+    let paid = payments.change_from(id, Some(&begun), &approve).await.expect("settles");
+    assert_eq!((paid.version, payments.get(id).await.expect("reads"), place.events().await), (3, Some(paid), 4));
+    // Done already: the provider's word changes nothing the second time.
+    payments.change_from(id, Some(&begun), &approve).await.expect("is settled");
+    assert_eq!(place.events().await, 4);
+    let missing = payments.change_from(Uuid::from_u128(404), Some(&read), &begin).await.expect_err("missing");
     assert_eq!(Fault::from(missing).code(), "payment_not_found");
 }
 

@@ -26,7 +26,15 @@ macro_rules! item_columns {
         "payment_id, position, id, product_id, name, quantity, price, subtotal, category, created_at"
     };
 }
-pub(super) use item_columns;
+
+/// The same as an [`ItemRow`] reads them, so that they can stand beside those of a payment.
+macro_rules! named_item_columns {
+    () => {
+        "payment_id, position, id AS item_id, product_id, name, quantity, price, subtotal, category, \
+         created_at AS item_created_at"
+    };
+}
+pub(super) use named_item_columns;
 
 /// The columns of a [`RefundRow`], for `concat!`.
 macro_rules! refund_columns {
@@ -66,6 +74,7 @@ pub(super) struct PaymentRow {
 #[derive(Debug, shop_sql::FromRow)]
 pub(super) struct ItemRow {
     pub(super) payment_id: Uuid,
+    #[sqlx(rename = "item_id")]
     id: Uuid,
     product_id: i64,
     name: String,
@@ -73,7 +82,17 @@ pub(super) struct ItemRow {
     price: i64,
     subtotal: i64,
     category: String,
+    #[sqlx(rename = "item_created_at")]
     created_at: i64,
+}
+
+/// A line beside its payment.
+#[derive(Debug, shop_sql::FromRow)]
+pub(super) struct WholeRow {
+    #[sqlx(flatten)]
+    pub(super) payment: PaymentRow,
+    #[sqlx(flatten)]
+    pub(super) item: ItemRow,
 }
 
 /// A row of `refunds`.
@@ -230,6 +249,11 @@ fn inserted_item(payment: Uuid, position: i64, item: &Item) -> [Value<'_>; 10] {
 /// Writes what can change of a payment.
 pub(super) const UPDATE: &str = "UPDATE payments SET status = $1, provider_id = $2, failure_code = $3, \
      failure_message = $4, operation = $5, updated_at = $6, processed_at = $7, version = $8, open_basket = $9 WHERE id = $10";
+
+/// The same, if it still is as it was read: in the version of the last parameter.
+pub(super) const UPDATE_SEEN: &str = "UPDATE payments SET status = $1, provider_id = $2, failure_code = $3, \
+     failure_message = $4, operation = $5, updated_at = $6, processed_at = $7, version = $8, open_basket = $9 \
+     WHERE id = $10 AND version = $11";
 
 /// The parameters of [`UPDATE`].
 pub(super) fn updated(changed: &Payment) -> [Value<'_>; 10] {

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::row::{
-    INSERT, INSERT_REFUND, ItemRow, PaymentRow, RefundRow, UPDATE, UPDATE_REFUND, columns, insert_items, inserted,
-    inserted_refund, item_columns, pairs, refund_columns, updated,
+    INSERT, INSERT_REFUND, ItemRow, PaymentRow, RefundRow, UPDATE, UPDATE_REFUND, UPDATE_SEEN, WholeRow, columns,
+    insert_items, inserted, inserted_refund, named_item_columns, pairs, refund_columns, updated,
 };
 use crate::crash::{self, Point};
 use crate::domain::{Change, Due, Error, Filter, Payment, Payments, Standing, Status, UserId};
@@ -22,6 +22,14 @@ use crate::domain::{Change, Due, Error, Filter, Payment, Payments, Standing, Sta
 const SOURCE: &str = "payment-service";
 
 const GET: &str = concat!("SELECT ", columns!(), " FROM payments WHERE id = $1");
+/// With its lines, of which it has one at least.
+const GET_WHOLE: &str = concat!(
+    "SELECT * FROM (SELECT ",
+    columns!(),
+    " FROM payments WHERE id = $1) AS payment JOIN (SELECT ",
+    named_item_columns!(),
+    " FROM payment_items) AS item ON item.payment_id = payment.id ORDER BY position"
+);
 /// Those that are open, and the one that claims the basket. A union, for each half has an index.
 const STANDING: &str = concat!(
     "SELECT ",
@@ -116,6 +124,37 @@ impl<E: Engine> Sql<E> {
         }
     }
 
+    /// Applies a change to a payment as it was read before. None, and nothing was done, when it may be another by now: also a
+    /// refusal may be of what once was so.
+    async fn apply_to(&self, known: &Payment, change: Change<'_>) -> Result<Option<Applied>, Failure> {
+        let mut after = known.clone();
+        let Ok(events) = change(&mut after) else { return Ok(None) };
+        if after == *known || after.refunds != known.refunds {
+            return Ok(None);
+        }
+        after.version += 1;
+        let values = [updated(&after).as_slice(), &[Value::Int(known.version)]].concat();
+        let told = !events.is_empty();
+        if told {
+            let envelopes: Vec<_> = events.into_iter().map(|event| self.envelope(event)).collect();
+            let mut tx = self.engine.begin().await?;
+            if tx.run(UPDATE_SEEN, &values).await? == 0 {
+                tx.rollback().await?;
+                return Ok(None);
+            }
+            outbox::append(&mut *tx, &envelopes).await?;
+            crash::before_commit(known.status, &after);
+            shop_sql::commit(tx).await?;
+        } else {
+            // One statement is a transaction by itself.
+            crash::before_commit(known.status, &after);
+            if self.engine.writer().await?.run(UPDATE_SEEN, &values).await? == 0 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Applied { before: known.status, after, told }))
+    }
+
     async fn apply_in<C: Connection>(&self, conn: &mut C, id: Uuid, change: Change<'_>) -> Result<Applied, Failure> {
         let sql = AssertSqlSafe(format!("{GET}{}", E::LOCK));
         let row: PaymentRow = conn.row(sql, &[Value::Id(id)]).await?.ok_or(Error::NotFound(id))?;
@@ -193,7 +232,7 @@ async fn items_of<C: Connection>(conn: &mut C, payments: &[Uuid]) -> sqlx::Resul
     let sql = format!(
         concat!(
             "SELECT ",
-            item_columns!(),
+            named_item_columns!(),
             " FROM payment_items WHERE payment_id IN ({}) ORDER BY payment_id, position"
         ),
         marks(1, payments.len())
@@ -268,14 +307,24 @@ impl<E: Engine> Payments for Sql<E> {
     async fn get(&self, id: Uuid) -> Result<Option<Payment>, Error> {
         let found = async {
             let mut reader = self.engine.reader().await?;
-            let rows = reader.rows(GET, &[Value::Id(id)]).await?;
-            complete(&mut *reader, rows).await
+            let mut rows: Vec<WholeRow> = reader.rows(GET_WHOLE, &[Value::Id(id)]).await?;
+            let Some(WholeRow { payment, item }) = rows.pop() else { return Ok(None) };
+            let items = rows.into_iter().map(|row| row.item).chain([item]).collect();
+            let refunds = if payment.may_have_refunds() { refunds_of(&mut *reader, &[id]).await? } else { Vec::new() };
+            Ok::<_, Failure>(Some(payment.into_payment(items, refunds)?))
         };
-        Ok(found.await?.pop())
+        Ok(found.await?)
     }
 
-    async fn change(&self, id: Uuid, change: Change<'_>) -> Result<Payment, Error> {
-        let applied = retry_transient(|| self.apply(id, change)).await?;
+    async fn change_from(&self, id: Uuid, known: Option<&Payment>, change: Change<'_>) -> Result<Payment, Error> {
+        let applied = match known {
+            Some(known) => retry_transient(|| self.apply_to(known, change)).await?,
+            None => None,
+        };
+        let applied = match applied {
+            Some(applied) => applied,
+            None => retry_transient(|| self.apply(id, change)).await?,
+        };
         Ok(self.tell(id, applied))
     }
 
