@@ -7,6 +7,7 @@ mod contention;
 mod grpc;
 mod ids;
 mod notices;
+mod paid_once;
 mod provider;
 mod purchase;
 mod reference;
