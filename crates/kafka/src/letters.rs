@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::Producer as _;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 use shop_events::{BusError, Letter, LetterState, Letters, Message, Origin, Topic};
@@ -45,7 +46,7 @@ impl KafkaLetters {
         let asked = tokio::task::spawn_blocking(move || producer.client().fetch_metadata(None, PATIENCE));
         let metadata = asked.await.map_err(BusError::new)?.map_err(BusError::new)?;
         let topic = metadata.topics().iter().find(|found| found.name() == topic);
-        Ok(topic.map_or_else(Vec::new, |topic| topic.partitions().iter().map(|partition| partition.id()).collect()))
+        Ok(topic.map_or_else(Vec::new, |topic| topic.partitions().iter().map(MetadataPartition::id).collect()))
     }
 
     /// A consumer that begins at these places and is in no group: it neither commits nor takes part in sharing out.
@@ -108,7 +109,7 @@ impl KafkaLetters {
         let is_whole = read.header(wire::HEADER_BODY) != Some(wire::LEFT_OUT);
         topic.clone_into(&mut read.topic);
         read.headers.retain(|(name, _)| !wire::is_ours(name));
-        let buried_at = message.timestamp().to_millis().and_then(|millis| at(millis));
+        let buried_at = message.timestamp().to_millis().and_then(at);
         let id = format!("{topic}/{}/{}", place.partition, place.offset);
         let state = LetterState::Open;
         Record::Letter(Box::new(Letter { id, group, reason, buried_at, state, origin, message: read, is_whole }))

@@ -133,14 +133,17 @@ fn find<'a>(all: &'a [Letter], id: &str) -> anyhow::Result<&'a Letter> {
 
 /// Tries them again, the oldest first, as far as it goes.
 async fn replay(letters: &dyn Letters, chosen: &[&Letter]) -> anyhow::Result<String> {
-    let mut said = String::new();
+    if chosen.is_empty() {
+        return Ok("there is nothing to try again\n".to_owned());
+    }
+    let mut said = Vec::new();
     for (index, letter) in chosen.iter().enumerate() {
         ensure!(!letter.group.is_empty(), "{} does not say who gave it up", letter.id);
         let asked = letters.replay(letter).await;
         asked.with_context(|| format!("{index} of {} are tried again, {} is not", chosen.len(), letter.id))?;
-        said += &format!("{} is tried again by {}\n", letter.id, letter.group);
+        said.push(format!("{} is tried again by {}\n", letter.id, letter.group));
     }
-    Ok(if said.is_empty() { "there is nothing to try again\n".to_owned() } else { said })
+    Ok(said.concat())
 }
 
 #[cfg(test)]
