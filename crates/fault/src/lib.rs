@@ -39,6 +39,8 @@ pub enum Kind {
     Busy,
     /// The caller's version is not the current one (412, `ABORTED`).
     Precondition,
+    /// The change needs to say which version it is of (428 of RFC 6585, `FAILED_PRECONDITION`).
+    PreconditionRequired,
     /// Body or head over the limit (413, `RESOURCE_EXHAUSTED`).
     TooLarge,
     /// Not a media type the endpoint reads (415, `INVALID_ARGUMENT`).
@@ -70,6 +72,7 @@ impl Kind {
             Self::NotAcceptable => 406,
             Self::Conflict | Self::Busy => 409,
             Self::Precondition => 412,
+            Self::PreconditionRequired => 428,
             Self::TooLarge => 413,
             Self::UnsupportedMedia => 415,
             Self::Invalid => 422,
@@ -93,6 +96,7 @@ impl Kind {
             Self::NotAcceptable => "Not Acceptable",
             Self::Conflict | Self::Busy => "Conflict",
             Self::Precondition => "Precondition Failed",
+            Self::PreconditionRequired => "Precondition Required",
             Self::TooLarge => "Content Too Large",
             Self::UnsupportedMedia => "Unsupported Media Type",
             Self::Invalid => "Unprocessable Content",
@@ -112,7 +116,7 @@ impl Kind {
             Self::NotFound => 5,
             Self::Forbidden => 7,
             Self::TooLarge | Self::TooManyRequests => 8,
-            Self::PaymentRequired | Self::Conflict => 9,
+            Self::PaymentRequired | Self::Conflict | Self::PreconditionRequired => 9,
             Self::Busy | Self::Precondition => 10,
             Self::MethodNotAllowed => 12,
             Self::Internal => 13,

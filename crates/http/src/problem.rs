@@ -99,6 +99,7 @@ pub fn bare(status: StatusCode, method: &Method, path: &str) -> Option<Fault> {
         406 => Fault::new(Kind::NotAcceptable, "not_acceptable", "no acceptable representation exists"),
         409 => Fault::new(Kind::Conflict, "conflict", "the current state forbids it"),
         412 => Fault::new(Kind::Precondition, "precondition_failed", "the resource has another version"),
+        428 => Fault::new(Kind::PreconditionRequired, "precondition_required", "say which version it is with If-Match"),
         413 => Fault::new(Kind::TooLarge, "body_too_large", "the body is too large"),
         415 => Fault::new(Kind::UnsupportedMedia, "unsupported_media_type", "send application/json"),
         422 => Fault::new(Kind::Invalid, "validation_failed", "the request is not valid"),

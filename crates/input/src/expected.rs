@@ -29,6 +29,11 @@ pub struct Expected {
 }
 
 impl Expected {
+    /// Whether a version is named: a star is whatever is there.
+    pub fn names_version(&self) -> bool {
+        matches!(self.one_of, Some(Versions::Of(_)))
+    }
+
     /// Whether the thing may be changed that is there with version `current`, or made when it is not there.
     pub fn admits(&self, current: impl Into<Option<i64>>) -> bool {
         let current = current.into();
@@ -71,6 +76,7 @@ mod tests {
         assert!(made_only.admits(None) && Expected::default().admits(None));
         let changed_only = Expected { one_of: Some(Versions::Any), none_of: None };
         assert!(!changed_only.admits(None) && !Expected::from(Some(7)).admits(None), "nothing is there to match");
+        assert!(Expected::from(Some(7)).names_version() && !changed_only.names_version() && !made_only.names_version());
         assert!(
             Expected::from(Some(7)).admits(7) && !Expected::from(Some(6)).admits(7) && Expected::from(None).admits(7)
         );

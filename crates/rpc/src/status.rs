@@ -77,7 +77,7 @@ pub fn fault(status: Status) -> Fault {
     fault.with_source(status)
 }
 
-const KINDS: [Kind; 18] = [
+const KINDS: [Kind; 19] = [
     Kind::Malformed,
     Kind::Unauthenticated,
     Kind::PaymentRequired,
@@ -88,6 +88,7 @@ const KINDS: [Kind; 18] = [
     Kind::Conflict,
     Kind::Busy,
     Kind::Precondition,
+    Kind::PreconditionRequired,
     Kind::TooLarge,
     Kind::UnsupportedMedia,
     Kind::Invalid,

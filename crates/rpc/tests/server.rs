@@ -90,6 +90,12 @@ impl ProductService for Catalogue {
     async fn update_product(&self, _: Request<UpdateProductRequest>) -> Answer<UpdateProductResponse> {
         Err(Status::unimplemented(""))
     }
+    async fn adjust_stock(&self, _: Request<AdjustStockRequest>) -> Answer<AdjustStockResponse> {
+        Err(Status::unimplemented(""))
+    }
+    async fn list_stock_movements(&self, _: Request<ListStockMovementsRequest>) -> Answer<ListStockMovementsResponse> {
+        Err(Status::unimplemented(""))
+    }
     async fn delete_product(&self, _: Request<DeleteProductRequest>) -> Answer<DeleteProductResponse> {
         Err(Status::unimplemented(""))
     }

@@ -15,9 +15,9 @@ use shop_telemetry::{Histogram, Histograms, Metrics, TraceParent};
 pub(crate) const UNMATCHED: &str = "unmatched";
 
 /// Statuses worth a ready handle; others are looked up.
-const STATUSES: [u16; 24] = [
-    200, 201, 202, 204, 302, 304, 307, 400, 401, 402, 403, 404, 405, 409, 412, 413, 415, 422, 429, 499, 500, 502, 503,
-    504,
+const STATUSES: [u16; 25] = [
+    200, 201, 202, 204, 302, 304, 307, 400, 401, 402, 403, 404, 405, 409, 412, 413, 415, 422, 428, 429, 499, 500, 502,
+    503, 504,
 ];
 
 /// The `http_server_*` metrics of one listener.

@@ -11,7 +11,9 @@ mod shelf;
 
 pub(crate) use error::{Error, Result, Short};
 pub(crate) use fold::{FOLDING, composed, folded, place, words};
-pub(crate) use ledger::{Entry, EntryKind, EntryPage, NewEntry};
+pub(crate) use ledger::{
+    Adjustment, AdjustmentDraft, Entries, Entry, EntryKind, EntryPage, NewEntry, REASON, REFERENCE,
+};
 pub(crate) use listing::{After, Direction, Filter, Key, Listing, Match, Order, Slice, Sort, thousandths};
 pub(crate) use ports::{Change, Ledger, Permit, Products, Reservations, Store};
 pub(crate) use product::{CATEGORY, DESCRIPTION, Details, Draft, MAX_STOCK, MAX_URL, NAME, Price, Product};

@@ -5,6 +5,7 @@ mod events;
 mod grpc;
 mod http;
 mod listing;
+mod movements;
 mod stock;
 mod view;
 

@@ -49,6 +49,7 @@ impl HttpOperation {
             "POST /payments" => json!({ "user_id": things.user, "method": "credit_card" }),
             "POST /products"
             | "PUT /products/{id}"
+            | "POST /products/{id}/stock-adjustments"
             | "POST /payments/{id}/process"
             | "POST /payments/{id}/refund"
             | "POST /guests"
@@ -103,6 +104,12 @@ impl GrpcOperation {
             "GetProducts" => product::GetProductsRequest::default().encode_to_vec(),
             "UpdateProduct" => product::UpdateProductRequest { id: product_id, ..Default::default() }.encode_to_vec(),
             "DeleteProduct" => product::DeleteProductRequest { id: product_id, expected_version }.encode_to_vec(),
+            "AdjustStock" => {
+                product::AdjustStockRequest { id: product_id, expected_version, ..Default::default() }.encode_to_vec()
+            }
+            "ListStockMovements" => {
+                product::ListStockMovementsRequest { id: product_id, ..Default::default() }.encode_to_vec()
+            }
             "ReserveStock" => product::ReserveStockRequest::default().encode_to_vec(),
             "ReleaseStock" => product::ReleaseStockRequest::default().encode_to_vec(),
             "GetBasket" => basket::GetBasketRequest { user_id, ..Default::default() }.encode_to_vec(),

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use shop_proto::common::v1::Money;
 use shop_proto::product::v1::product_service_server::{ProductService, ProductServiceServer};
 use shop_proto::product::v1::{
-    CreateProductRequest, CreateProductResponse, DeleteProductRequest, DeleteProductResponse, GetProductRequest,
-    GetProductResponse, GetProductsRequest, GetProductsResponse, Product, UpdateProductRequest, UpdateProductResponse,
+    AdjustStockRequest, AdjustStockResponse, CreateProductRequest, CreateProductResponse, DeleteProductRequest,
+    DeleteProductResponse, GetProductRequest, GetProductResponse, GetProductsRequest, GetProductsResponse,
+    ListStockMovementsRequest, ListStockMovementsResponse, Product, UpdateProductRequest, UpdateProductResponse,
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -117,6 +118,14 @@ impl ProductService for Shelf {
     }
 
     async fn update_product(&self, _: Request<UpdateProductRequest>) -> Answer<UpdateProductResponse> {
+        unplayed()
+    }
+
+    async fn adjust_stock(&self, _: Request<AdjustStockRequest>) -> Answer<AdjustStockResponse> {
+        unplayed()
+    }
+
+    async fn list_stock_movements(&self, _: Request<ListStockMovementsRequest>) -> Answer<ListStockMovementsResponse> {
         unplayed()
     }
 

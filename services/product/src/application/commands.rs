@@ -6,7 +6,9 @@ use std::sync::Arc;
 use shop_clock::SharedClock;
 use uuid::Uuid;
 
-use crate::domain::{Details, Draft, Expected, Hold, Line, Product, Result, Settlement, Store};
+use crate::domain::{
+    Adjustment, AdjustmentDraft, Details, Draft, Expected, Hold, Line, Product, Result, Settlement, Store,
+};
 
 /// Everything that changes the catalogue or its stock.
 #[derive(Clone)]
@@ -32,6 +34,19 @@ impl Commands {
         let details = Details::parse(draft)?;
         let now = self.clock.now();
         self.store.change(id, &|product| product.replace(details.clone(), expected, now)).await
+    }
+
+    /// Counts units in or out, once per `operation`, if the product is in the state that is expected.
+    pub(crate) async fn adjust(
+        &self,
+        operation: Uuid,
+        id: i64,
+        expected: &Expected,
+        draft: AdjustmentDraft,
+    ) -> Result<Product> {
+        let (adjustment, now) = (Adjustment::parse(draft)?, self.clock.now());
+        let change = |product: &mut Product| product.adjust(adjustment.delta, expected, now);
+        self.store.adjust(operation, id, &adjustment, &change).await
     }
 
     /// Removes a product that nobody holds, if it is in the state that is expected.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::{Listing, Product, Result, Slice, Store};
+use crate::domain::{Entries, EntryPage, Listing, Product, Result, Slice, Store};
 
 /// Everything that only reads.
 #[derive(Clone)]
@@ -24,5 +24,15 @@ impl Queries {
     /// One page of products.
     pub(crate) async fn products(&self, listing: &Listing) -> Result<Slice> {
         self.store.list(listing).await
+    }
+
+    /// One page of a product's stock movements; of one that is gone, too.
+    pub(crate) async fn entries(&self, product: i64, page: &EntryPage) -> Result<Entries> {
+        let entries = self.store.entries(product, page).await?;
+        // A product that never had a unit has no entry.
+        if entries.items.is_empty() && page.before.is_none() {
+            self.store.get(product).await?;
+        }
+        Ok(entries)
     }
 }

@@ -37,6 +37,12 @@ pub(crate) enum Error {
         /// The stock the caller asked for.
         wanted: i64,
     },
+    /// An edit would change the stock and names no version of the product.
+    #[error(
+        "the stock of product {0} is {1} now: to set it, send the product's ETag as If-Match (expected_version over gRPC); \
+         to count units in or out, adjust it"
+    )]
+    VersionRequired(i64, i64),
     /// Not every line can be held.
     #[error("{}", shortage(.0))]
     Insufficient(Vec<Short>),
@@ -107,6 +113,7 @@ impl From<Error> for Fault {
             Error::VersionMismatch(_) => fault(Kind::Precondition, "precondition_failed"),
             Error::Reserved { .. } => fault(Kind::Conflict, "product_reserved"),
             Error::StockBelowReserved { .. } => fault(Kind::Conflict, "stock_below_reserved"),
+            Error::VersionRequired(..) => fault(Kind::PreconditionRequired, "precondition_required"),
             Error::Insufficient(short) => {
                 let fault = fault(Kind::Conflict, "insufficient_stock");
                 short.iter().map(Short::violation).fold(fault, Self::with_violation)
@@ -134,6 +141,7 @@ mod tests {
             (Error::VersionMismatch(7), 412, "precondition_failed"),
             (Error::Reserved { id: 7, reserved: 1 }, 409, "product_reserved"),
             (Error::StockBelowReserved { id: 7, reserved: 3, wanted: 2 }, 409, "stock_below_reserved"),
+            (Error::VersionRequired(7, 3), 428, "precondition_required"),
             (Error::Insufficient(vec![]), 409, "insufficient_stock"),
             (Error::Closed(id), 409, "reservation_closed"),
             (Error::Sold(id), 409, "reservation_sold"),

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Details, Entry, EntryPage, Hold, Line, Listing, Product, Result, Settlement, Slice};
+use super::{Adjustment, Details, Entries, EntryPage, Hold, Line, Listing, Product, Result, Settlement, Slice};
 
 /// A change of one product. The store owns the transaction and may run it twice, so it must be pure.
 pub(crate) type Change<'a> = &'a (dyn Fn(&mut Product) -> Result<()> + Sync);
@@ -60,8 +60,11 @@ pub(crate) trait Reservations: Send + Sync {
 /// The ledger of stock.
 #[async_trait]
 pub(crate) trait Ledger: Send + Sync {
+    /// Changes the stock of a product once per `operation`: a repeat finds it done. `change` is what it does to the product.
+    async fn adjust(&self, operation: Uuid, id: i64, adjustment: &Adjustment, change: Change<'_>) -> Result<Product>;
+
     /// Entries of a product, the newest first; of one that is gone, too.
-    async fn entries(&self, product: i64, page: &EntryPage) -> Result<shop_page::Slice<Entry, i64>>;
+    async fn entries(&self, product: i64, page: &EntryPage) -> Result<Entries>;
 }
 
 /// A store is all of these, so that an event's effect and its inbox entry are one transaction.

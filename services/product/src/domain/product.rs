@@ -86,16 +86,36 @@ impl Product {
     /// Puts new details in place of the old, if the product is in the state that is expected and keeps its promises.
     pub(crate) fn replace(&mut self, details: Details, expected: &Expected, now: OffsetDateTime) -> Result<()> {
         self.expect(expected)?;
-        if details.stock_quantity < self.reserved_quantity {
-            return Err(Error::StockBelowReserved {
-                id: self.id,
-                reserved: self.reserved_quantity,
-                wanted: details.stock_quantity,
-            });
+        // Whoever sets an absolute number has read another one: units sold in between would be there again.
+        if details.stock_quantity != self.details.stock_quantity && !expected.names_version() {
+            return Err(Error::VersionRequired(self.id, self.details.stock_quantity));
         }
+        self.check_stock(details.stock_quantity)?;
         self.details = details;
         self.version += 1;
         self.updated_at = now;
+        Ok(())
+    }
+
+    /// Counts units in or out, if the product is in the state that is expected and keeps its promises.
+    pub(crate) fn adjust(&mut self, delta: i64, expected: &Expected, now: OffsetDateTime) -> Result<()> {
+        self.expect(expected)?;
+        let stock = self.details.stock_quantity.saturating_add(delta);
+        self.check_stock(stock)?;
+        if stock > MAX_STOCK {
+            let message = format!("would make {stock} units, and {MAX_STOCK} are the most");
+            return Err(Fields::from(FieldError::new("delta", "out_of_range", message)).into());
+        }
+        self.details.stock_quantity = stock;
+        self.version += 1;
+        self.updated_at = now;
+        Ok(())
+    }
+
+    fn check_stock(&self, wanted: i64) -> Result<()> {
+        if wanted < self.reserved_quantity {
+            return Err(Error::StockBelowReserved { id: self.id, reserved: self.reserved_quantity, wanted });
+        }
         Ok(())
     }
 
@@ -198,6 +218,8 @@ fn image_url(given: Option<String>, wrong: &mut Fields) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use shop_input::Versions;
+
     use super::*;
 
     fn draft() -> Draft {
@@ -310,12 +332,42 @@ mod tests {
         let later = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(1);
         let mut product = product(7, 3);
         let details = Details { stock_quantity: 2, ..product.details.clone() };
-        let refused = product.replace(details.clone(), &Expected::default(), later);
+        let refused = product.replace(details.clone(), &Some(3).into(), later);
         assert!(matches!(refused, Err(Error::StockBelowReserved { reserved: 3, wanted: 2, .. })));
         let details = Details { stock_quantity: 3, ..details };
         assert!(matches!(product.replace(details.clone(), &Some(2).into(), later), Err(Error::VersionMismatch(7))));
         product.replace(details, &Some(3).into(), later).expect("allowed");
         assert_eq!((product.version, product.available(), product.updated_at), (4, 0, later));
+    }
+
+    #[test]
+    fn an_editor_who_read_before_a_sale_brings_no_sold_unit_back() {
+        let (mut product, later) = (product(7, 0), OffsetDateTime::UNIX_EPOCH);
+        let described = Details { name: "Wide desk".to_owned(), ..product.details.clone() };
+        product.details.stock_quantity = 4;
+        let star = Expected { one_of: Some(Versions::Any), none_of: None };
+        for unnamed in [Expected::default(), star] {
+            let refused = product.replace(described.clone(), &unnamed, later);
+            assert!(matches!(refused, Err(Error::VersionRequired(7, 4))), "{refused:?}");
+        }
+        let kept = Details { stock_quantity: 4, ..described.clone() };
+        product.replace(kept, &Expected::default(), later).expect("leaves the stock as it is");
+        product.replace(described, &Some(4).into(), later).expect("says what it has read");
+        assert_eq!((product.details.stock_quantity, product.version), (7, 5));
+    }
+
+    #[test]
+    fn units_are_counted_in_and_out_and_never_below_what_is_promised() {
+        let later = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(1);
+        let mut product = product(7, 3);
+        product.adjust(-4, &Expected::default(), later).expect("down to what is promised");
+        assert_eq!((product.details.stock_quantity, product.version, product.updated_at), (3, 4, later));
+        let refused = product.adjust(-1, &Expected::default(), later);
+        assert!(matches!(refused, Err(Error::StockBelowReserved { reserved: 3, wanted: 2, .. })), "{refused:?}");
+        assert!(matches!(product.adjust(MAX_STOCK, &Expected::default(), later), Err(Error::Invalid(_))));
+        assert!(matches!(product.adjust(1, &Some(3).into(), later), Err(Error::VersionMismatch(7))));
+        product.adjust(MAX_STOCK - 3, &Some(4).into(), later).expect("the most there can be");
+        assert_eq!(product.details.stock_quantity, MAX_STOCK);
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl<E: Engine> Sql<E> {
         Ok(shop_sql::commit(tx).await?)
     }
 
-    async fn locked<C: Connection>(&self, conn: &mut C, id: i64) -> Tried<Product> {
+    pub(super) async fn locked<C: Connection>(&self, conn: &mut C, id: i64) -> Tried<Product> {
         let sql = format!("{GET}{}", E::LOCK);
         let row: Option<ProductRow> = conn.row(AssertSqlSafe(sql), &[Value::Int(id)]).await?;
         Ok(row.ok_or(Error::NotFound(id))?.try_into()?)

@@ -1,18 +1,24 @@
 //! The ledger of stock in SQL. Whoever writes an entry counts `products.moves` on; for who does not, a trigger writes one.
 
 use async_trait::async_trait;
-use shop_clock::from_millis;
+use shop_clock::{from_millis, millis};
 use shop_fault::Fault;
 use shop_page::Slice;
-use shop_sql::{Connection, Engine, Value};
+use shop_sql::{Connection, Engine, Value, retry_transient};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::Tried;
 use super::catalogue::Sql;
 use super::select::padded;
-use crate::domain::{Entry, EntryKind, EntryPage, Error, Ledger, NewEntry, Result};
+use super::stock::MOVE;
+use crate::domain::{
+    Adjustment, Change, Entries, Entry, EntryKind, EntryPage, Error, Ledger, NewEntry, Product, Result,
+};
 
+const ADJUSTED: &str = "SELECT id FROM stock_movements WHERE operation = $1";
+const ADJUST: &str = "INSERT INTO stock_movements (product_id, kind, stock_delta, reserved_delta, operation, reason, \
+                      reference, created_at) VALUES ($1, 'adjustment', $2, 0, $3, $4, $5, $6)";
 const LIST: &str = "SELECT id, product_id, kind, stock_delta, reserved_delta, reservation_id, reason, reference, \
                     created_at FROM stock_movements WHERE product_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
 
@@ -77,13 +83,41 @@ impl TryFrom<EntryRow> for Entry {
 
 #[async_trait]
 impl<E: Engine> Ledger for Sql<E> {
-    async fn entries(&self, product: i64, page: &EntryPage) -> Result<Slice<Entry, i64>> {
+    async fn adjust(&self, operation: Uuid, id: i64, adjustment: &Adjustment, change: Change<'_>) -> Result<Product> {
+        Ok(retry_transient(|| self.try_adjust(operation, id, adjustment, change)).await?)
+    }
+
+    async fn entries(&self, product: i64, page: &EntryPage) -> Result<Entries> {
         Ok(self.list_entries(product, page).await?)
     }
 }
 
 impl<E: Engine> Sql<E> {
-    async fn list_entries(&self, product: i64, page: &EntryPage) -> Tried<Slice<Entry, i64>> {
+    async fn try_adjust(
+        &self,
+        operation: Uuid,
+        id: i64,
+        adjustment: &Adjustment,
+        change: Change<'_>,
+    ) -> Tried<Product> {
+        let mut tx = self.engine.begin().await?;
+        let mut product = self.locked(&mut *tx, id).await?;
+        let done: Option<(i64,)> = tx.row(ADJUSTED, &[Value::Id(operation)]).await?;
+        if done.is_some() {
+            return Ok(product);
+        }
+        change(&mut product)?;
+        let Adjustment { delta, reason, reference } = adjustment;
+        let now = millis(product.updated_at);
+        tx.run(MOVE, &[id, 0, *delta, 0, now].map(Value::Int)).await?;
+        let (reason, reference) = (Value::Text(reason), Value::Maybe(reference.as_deref()));
+        tx.run(ADJUST, &[Value::Int(id), Value::Int(*delta), Value::Id(operation), reason, reference, Value::Int(now)])
+            .await?;
+        shop_sql::commit(tx).await?;
+        Ok(product)
+    }
+
+    async fn list_entries(&self, product: i64, page: &EntryPage) -> Tried<Entries> {
         let EntryPage { before, limit } = *page;
         // One more tells that there is a next page.
         let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);

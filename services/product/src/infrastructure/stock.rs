@@ -32,7 +32,7 @@ const RELEASE_LINES: &str =
 const WRITE_LINE: &str = "UPDATE reservation_lines SET state = $3, restocked = $4 \
                           WHERE reservation_id = $1 AND product_id = $2";
 /// The stock on hand is what an editor sees and replaces, so its change is a new version.
-const MOVE: &str = "UPDATE products SET reserved_quantity = reserved_quantity + $2, moves = moves + 1, \
+pub(super) const MOVE: &str = "UPDATE products SET reserved_quantity = reserved_quantity + $2, moves = moves + 1, \
                     stock_quantity = stock_quantity + $3, units_sold = units_sold + $4, \
                     version = version + CASE WHEN $3 = 0 THEN 0 ELSE 1 END, \
                     updated_at = CASE WHEN $3 = 0 THEN updated_at ELSE $5 END WHERE id = $1";

@@ -14,6 +14,8 @@ pub(crate) const ACCESS: &[Rule] = &[
     Rule::new("GET /products/{id}", "shop.product.v1.ProductService/GetProduct", READ),
     Rule::new("POST /products", "shop.product.v1.ProductService/CreateProduct", CHANGE),
     Rule::new("PUT /products/{id}", "shop.product.v1.ProductService/UpdateProduct", CHANGE),
+    Rule::new("POST /products/{id}/stock-adjustments", "shop.product.v1.ProductService/AdjustStock", CHANGE),
+    Rule::new("GET /products/{id}/stock-movements", "shop.product.v1.ProductService/ListStockMovements", CHANGE),
     Rule::new("DELETE /products/{id}", "shop.product.v1.ProductService/DeleteProduct", CHANGE),
     Rule::new("", "shop.product.v1.StockService/ReserveStock", STOCK),
     Rule::new("", "shop.product.v1.StockService/ReleaseStock", STOCK),

@@ -1,8 +1,10 @@
 //! The catalogue over gRPC: the same commands, the same codes.
 
+use serde_json::json;
 use shop_fault::Fault;
 use shop_input::invalid_parameter;
 use shop_money::Currency;
+use shop_page::Cursor;
 use shop_proto::common::v1::Money;
 use shop_proto::product::v1 as proto;
 use shop_proto::product::v1::product_service_server::ProductService;
@@ -11,10 +13,12 @@ use shop_rpc::idempotency::{Call, key, once};
 use shop_rpc::status;
 use tonic::{Request, Response, Status};
 
-use super::Api;
 use super::listing::Asked;
 use super::view::canonical;
-use crate::domain::{Direction, Draft, Filter, Order, Price, Product, Sort, thousandths};
+use super::{Api, movements};
+use crate::domain::{
+    AdjustmentDraft, Direction, Draft, Entry, EntryKind, EntryPage, Filter, Order, Price, Product, Sort, thousandths,
+};
 
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 100;
@@ -70,6 +74,41 @@ impl ProductService for ProductGrpc {
         let (id, expected) = (request.id, request.expected_version.into());
         let product = self.0.commands.update(id, &expected, request.into()).await.map_err(status)?;
         Ok(Response::new(proto::UpdateProductResponse { product: Some(product.into()) }))
+    }
+
+    async fn adjust_stock(&self, request: Request<proto::AdjustStockRequest>) -> Answer<proto::AdjustStockResponse> {
+        let key = key(&request)?;
+        let proto::AdjustStockRequest { id, delta, reason, reference, expected_version } = request.into_inner();
+        let draft = AdjustmentDraft { delta: Some(delta), reason, reference };
+        let call = Call::new("AdjustStock", key, || {
+            let asked = movements::canonical(draft.clone()).map_err(status)?;
+            Ok(json!({ "id": id, "adjustment": asked, "expected_version": expected_version }))
+        })?;
+        once(&self.0.keys, call, async |operation| {
+            let operation = operation.unwrap_or_else(|| self.0.clock.new_id());
+            let adjusted = self.0.commands.adjust(operation, id, &expected_version.into(), draft).await;
+            Ok(proto::AdjustStockResponse { product: Some(adjusted.map_err(status)?.into()) })
+        })
+        .await
+    }
+
+    async fn list_stock_movements(
+        &self,
+        request: Request<proto::ListStockMovementsRequest>,
+    ) -> Answer<proto::ListStockMovementsResponse> {
+        let proto::ListStockMovementsRequest { id, limit, cursor } = request.into_inner();
+        let limit = match limit as usize {
+            0 => DEFAULT_LIMIT,
+            limit @ 1..=MAX_LIMIT => limit,
+            _ => return Err(status(invalid_parameter("limit", format!("must be 0 to {MAX_LIMIT}")))),
+        };
+        let scope = movements::scope(id);
+        let cursor = Some(cursor).filter(|cursor| !cursor.is_empty());
+        let before = cursor.map(|cursor| Cursor::decode(&scope, &cursor)).transpose().map_err(status)?;
+        let entries = self.0.queries.entries(id, &EntryPage { before, limit }).await.map_err(status)?;
+        let next_cursor = entries.cursor(&scope).unwrap_or_default();
+        let movements = entries.items.into_iter().map(Into::into).collect();
+        Ok(Response::new(proto::ListStockMovementsResponse { movements, next_cursor }))
     }
 
     async fn delete_product(
@@ -159,6 +198,29 @@ macro_rules! draft {
 }
 draft!(CreateProductRequest);
 draft!(UpdateProductRequest);
+
+impl From<Entry> for proto::StockMovement {
+    fn from(entry: Entry) -> Self {
+        use proto::StockMovementKind as Named;
+        let kind = match entry.kind {
+            EntryKind::Adjustment => Named::Adjustment,
+            EntryKind::Reservation => Named::Reservation,
+            EntryKind::Sale => Named::Sale,
+            EntryKind::Release => Named::Release,
+            EntryKind::Restock => Named::Restock,
+        };
+        Self {
+            id: entry.id,
+            product_id: entry.product,
+            kind: kind.into(),
+            stock_delta: entry.stock,
+            reserved_delta: entry.reserved,
+            reason: entry.reason,
+            reference: entry.reference,
+            created_at: Some(timestamp(entry.at)),
+        }
+    }
+}
 
 impl From<Product> for proto::Product {
     fn from(product: Product) -> Self {

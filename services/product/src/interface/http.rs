@@ -8,15 +8,16 @@ use salvo::{Depot, Request, Response, Router, Writer};
 use serde::Deserialize;
 use shop_fault::Fault;
 use shop_input::invalid_parameter;
-use shop_page::Limit;
+use shop_page::{Cursor, Limit};
 use shop_web::idempotency;
-use shop_web::page::{CursorText, Page, PageSize};
+use shop_web::page::{CursorText, Page, PageQuery, PageSize};
 use shop_web::{About, Path, Problem, Query, StrictJson, describe, etag, precondition};
 
 use super::Api;
 use super::listing::{Asked, BOUND, MAX_CATEGORY, MAX_TEXT, bound};
+use super::movements::{AdjustmentBody, MovementView, scope};
 use super::view::{ProductBody, ProductView};
-use crate::domain::{Filter, Order, Product};
+use crate::domain::{EntryPage, Filter, Order, Product};
 
 /// What the document says of the service.
 pub(crate) const ABOUT: About = About {
@@ -27,7 +28,14 @@ pub(crate) const ABOUT: About = About {
 /// Every route of the service.
 pub(crate) fn routes(api: &Api) -> Router {
     let making = idempotency::hoop::<StrictJson<ProductBody>>("CreateProduct", api.keys.clone());
-    let product = Router::with_path("{id}").get(api.show()).put(api.replace()).delete(api.remove());
+    let adjusting = idempotency::hoop::<StrictJson<AdjustmentBody>>("AdjustStock", api.keys.clone());
+    let adjustments = Router::with_path("stock-adjustments").hoop(adjusting).post(api.adjust());
+    let product = Router::with_path("{id}")
+        .get(api.show())
+        .put(api.replace())
+        .delete(api.remove())
+        .push(adjustments)
+        .push(Router::with_path("stock-movements").get(api.movements()));
     Router::with_path("products").get(api.list()).push(Router::new().hoop(making).post(api.create())).push(product)
 }
 
@@ -144,14 +152,15 @@ impl Api {
         Ok(())
     }
 
-    /// Replaces a product; with `If-Match` only if nobody changed it since.
+    /// Replaces a product; with `If-Match` only if nobody changed it since. Needed when it changes the stock.
     #[craft(endpoint(
         operation_id = "replaceProduct",
         tags("products"),
         responses(
             (status_code = 200, description = "The product as it is now", body = ProductView),
             (status_code = 404, description = "`product_not_found`"),
-            (status_code = 409, description = "`stock_below_reserved`")),
+            (status_code = 409, description = "`stock_below_reserved`"),
+            (status_code = 428, description = "`precondition_required`: another stock, and no `If-Match` with a version")),
     ))]
     async fn replace(
         &self,
@@ -162,6 +171,45 @@ impl Api {
     ) -> Result<Json<ProductView>, Problem> {
         let expected = precondition::of(req)?;
         Ok(shown(self.commands.update(id.0, &expected, body.0.into()).await?, res))
+    }
+
+    /// Counts units in or out, whatever was sold meanwhile. Answers with the product as it is then.
+    #[craft(endpoint(
+        operation_id = "adjustStock",
+        tags("products"),
+        responses(
+            (status_code = 200, description = "The product as it is now", body = ProductView),
+            (status_code = 404, description = "`product_not_found`"),
+            (status_code = 409, description = "`stock_below_reserved`")),
+        parameters(("Idempotency-Key" = Option<String>, Header)),
+    ))]
+    async fn adjust(
+        &self,
+        id: Path<i64>,
+        body: StrictJson<AdjustmentBody>,
+        req: &mut Request,
+        depot: &mut Depot,
+        res: &mut Response,
+    ) -> Result<Json<ProductView>, Problem> {
+        let expected = precondition::of(req)?;
+        let operation = idempotency::operation(depot, &*self.clock);
+        Ok(shown(self.commands.adjust(operation, id.0, &expected, body.0.into()).await?, res))
+    }
+
+    /// Every change of a product's units, newest first; of a product that is gone, too.
+    #[craft(endpoint(
+        operation_id = "listStockMovements",
+        tags("products"),
+        responses(
+            (status_code = 200, description = "A page of movements", body = Page<MovementView>),
+            (status_code = 404, description = "`product_not_found`")),
+    ))]
+    async fn movements(&self, id: Path<i64>, query: Query<PageQuery>) -> Result<Json<Page<MovementView>>, Problem> {
+        let PageQuery { limit, cursor } = query.0;
+        let scope = scope(id.0);
+        let before = cursor.map(|cursor| Cursor::decode(&scope, &cursor)).transpose()?;
+        let page = EntryPage { before, limit: limit.get() as usize };
+        Ok(Json(Page::of(self.queries.entries(id.0, &page).await?, &scope)))
     }
 
     /// Removes a product that no reservation holds.

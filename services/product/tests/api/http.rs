@@ -343,3 +343,48 @@ async fn a_search_and_an_order_see_what_readers_see() {
     assert_eq!(service.api.get("/products?sort=units_sold").await.0, 200);
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_editor_who_did_not_look_again_brings_no_sold_unit_back() {
+    let service = Running::start().await;
+    let id = service.add(&desk()).await;
+    let one = format!("/products/{id}");
+    let (status, problem) = service.api.put(&one, &desk_with(&json!({"stock_quantity": 9}))).await;
+    assert_eq!((status, &problem["code"]), (428, &json!("precondition_required")), "{problem}");
+    assert!(problem["detail"].as_str().expect("a detail").contains("If-Match"), "{problem}");
+    assert_eq!(service.api.put(&one, &desk_with(&json!({"name": "Wide desk"}))).await.0, 200, "the stock as it is");
+    let request = service.api.request(http::Method::PUT, &one).header("if-match", "\"v2\"");
+    let set = service.api.send(request.json(&desk_with(&json!({"stock_quantity": 9})))).await;
+    assert_eq!((set.status, &set.json()["stock_quantity"]), (200, &json!(9)));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_is_counted_in_once_and_can_be_looked_up() {
+    let service = Running::start().await;
+    let id = service.add(&desk()).await;
+    let path = format!("/products/{id}/stock-adjustments");
+    let delivery = json!({"delta": 5, "reason": "delivery", "reference": "note 7"});
+    for _ in 0..2 {
+        let request = service.api.request(http::Method::POST, &path).header("idempotency-key", "note-7");
+        let counted = service.api.send(request.json(&delivery)).await;
+        assert_eq!((counted.status, counted.header("etag")), (200, "\"v2\""), "{counted:?}");
+        assert_eq!(counted.json()["stock_quantity"], 12);
+    }
+    let (status, problem) = service.api.post(&path, &json!({"delta": -13, "reason": "count"})).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("stock_below_reserved")));
+    let (status, problem) = service.api.post(&path, &json!({})).await;
+    assert_eq!((status, problem["errors"].as_array().map(Vec::len)), (422, Some(2)), "{problem}");
+    assert_eq!(service.api.post("/products/999/stock-adjustments", &delivery).await.0, 404);
+
+    let list = format!("/products/{id}/stock-movements");
+    let (_, first) = service.api.get(&format!("{list}?limit=1")).await;
+    let newest = &first["movements"][0];
+    assert_eq!((&newest["kind"], &newest["stock_delta"]), (&json!("adjustment"), &json!(5)));
+    assert_eq!((&newest["reason"], &newest["reference"]), (&json!("delivery"), &json!("note 7")));
+    let cursor = first["next_cursor"].as_str().expect("a second page");
+    let (_, second) = service.api.get(&format!("{list}?limit=1&cursor={cursor}")).await;
+    assert_eq!((&second["movements"][0]["stock_delta"], &second["next_cursor"]), (&json!(7), &Value::Null));
+    assert_eq!(service.api.get("/products/999/stock-movements").await.0, 404);
+    service.stop().await;
+}

@@ -143,7 +143,7 @@ async fn the_document_says_what_asks_for_a_token() {
             asked += usize::from(!is_open);
         }
     }
-    assert_eq!(asked, 3, "who changes the catalogue says who he is");
+    assert_eq!(asked, 5, "who changes the catalogue says who he is");
     let said = &document["paths"]["/products"]["post"]["responses"]["403"]["description"];
     assert_eq!(said, "`forbidden`: for the role `catalogue`");
     shop.service.stop().await;

@@ -67,7 +67,10 @@ async fn every_field_of_a_product_is_kept(store: &dyn Store) {
     assert!(refused.is_err());
     is_kept(store, &kept, "a refused change").await;
     let other = add(store, &details("desk", 7)).await;
-    store.change(other.id, &|product| product.replace(details("x", 1), &None.into(), at(9))).await.expect("is changed");
+    store
+        .change(other.id, &|product| product.replace(details("x", 1), &Some(1).into(), at(9)))
+        .await
+        .expect("is changed");
     store.reserve(hold(Uuid::new_v4(), [line(&other, 1)]), at(9)).await.expect("is held");
     store.count_sold(Uuid::new_v4(), Uuid::new_v4(), &[line(&other, 1)], at(9)).await.expect("is counted");
     is_kept(store, &kept, "another product").await;
@@ -92,7 +95,8 @@ async fn every_field_that_changes_is_written(store: &dyn Store) {
         category: "soups".to_owned(),
         image_url: Some("https://img.example/2.png".to_owned()),
     };
-    store.change(kept.id, &|product| product.replace(written.clone(), &None.into(), at(7))).await.expect("is changed");
+    let expected = Some(kept.version).into();
+    store.change(kept.id, &|product| product.replace(written.clone(), &expected, at(7))).await.expect("is changed");
     kept.details = written;
     kept.version += 1;
     kept.updated_at = at(7);

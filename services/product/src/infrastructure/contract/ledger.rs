@@ -3,11 +3,12 @@
 use uuid::Uuid;
 
 use super::{add, at, contract, details, hold, line, settlement, stock};
-use crate::domain::{EntryKind, EntryPage, Movement, Product, Store};
+use crate::domain::{Adjustment, EntryKind, EntryPage, Error, Movement, Product, Store};
 
 contract![
     every_change_of_a_life_is_in_the_ledger,
     what_is_refused_or_repeated_leaves_no_entry,
+    an_adjustment_is_made_once_and_keeps_promises,
     pages_lead_from_the_newest_to_the_first,
 ];
 
@@ -69,6 +70,30 @@ async fn what_is_refused_or_repeated_leaves_no_entry(store: &dyn Store) {
     store.change(desk.id, &restocked_to(4)).await.expect("is as it was");
     assert_eq!(entries(store, desk.id).await.len(), 3);
     check_sums(store, desk.id).await;
+}
+
+async fn an_adjustment_is_made_once_and_keeps_promises(store: &dyn Store) {
+    let desk = add(store, &details("desk", 7)).await;
+    store.reserve(hold(Uuid::new_v4(), [line(&desk, 3)]), at(2)).await.expect("is held");
+    let adjust = async |operation, delta: i64| {
+        let adjustment = Adjustment { delta, reason: "delivery".to_owned(), reference: Some("note 7".to_owned()) };
+        let change = |product: &mut Product| product.adjust(delta, &None.into(), at(3));
+        store.adjust(operation, desk.id, &adjustment, &change).await
+    };
+    let operation = Uuid::new_v4();
+    for _ in 0..2 {
+        let product = adjust(operation, 5).await.expect("is counted in");
+        assert_eq!((product.details.stock_quantity, product.version, product.updated_at), (12, 2, at(3)));
+    }
+    assert_eq!(store.get(desk.id).await.expect("is there").version, 2);
+    let refused = adjust(Uuid::new_v4(), -10).await;
+    assert!(matches!(refused, Err(Error::StockBelowReserved { reserved: 3, wanted: 2, .. })), "{refused:?}");
+    adjust(Uuid::new_v4(), -9).await.expect("all that is not promised");
+    assert_eq!(stock(store, desk.id).await, (3, 3));
+    check_sums(store, desk.id).await;
+    let newest = store.entries(desk.id, &EntryPage { before: None, limit: 1 }).await.expect("is read").items.remove(0);
+    assert_eq!((newest.kind, newest.stock, newest.at), (EntryKind::Adjustment, -9, at(3)));
+    assert_eq!((newest.reason.as_deref(), newest.reference.as_deref()), (Some("delivery"), Some("note 7")));
 }
 
 async fn pages_lead_from_the_newest_to_the_first(store: &dyn Store) {

@@ -99,7 +99,7 @@ async fn a_held_product_cannot_be_removed_or_cut(store: &dyn Store) {
     store.reserve(hold(reservation, [line(&made, 3)]), at(2)).await.expect("is held");
     let removed = store.remove(made.id, &|product| product.check_removable(&None.into())).await;
     assert!(matches!(removed, Err(Error::Reserved { reserved: 3, .. })), "{removed:?}");
-    let cut = store.change(made.id, &|product| product.replace(details("desk", 2), &None.into(), at(3))).await;
+    let cut = store.change(made.id, &|product| product.replace(details("desk", 2), &Some(1).into(), at(3))).await;
     assert!(matches!(cut, Err(Error::StockBelowReserved { reserved: 3, wanted: 2, .. })), "{cut:?}");
     // The reservation was no edit: an editor who looked before it may still write.
     store
