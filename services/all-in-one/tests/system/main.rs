@@ -12,6 +12,7 @@ mod provider;
 mod purchase;
 mod reference;
 mod shop;
+mod vanish;
 
 /// Runs each named situation on both sets of stores.
 macro_rules! on_both {
