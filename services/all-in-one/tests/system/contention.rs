@@ -12,6 +12,7 @@ on_both!(
     sixteen_process_calls_make_one_charge,
     twenty_partial_refunds_never_exceed_the_amount,
     thirty_adders_to_one_basket_lose_nothing,
+    two_tabs_that_both_pay_are_charged_once,
 );
 
 async fn forty_buyers_and_seven_units_make_seven_sales(shop: &Shop) {
@@ -73,4 +74,24 @@ async fn thirty_adders_to_one_basket_lose_nothing(shop: &Shop) {
     let product = shop.product("Nail", "0.05", 500).await;
     join_all((0..30).map(|_| shop.add("jan", product, 2))).await;
     assert_eq!(shop.basket_items("jan").await, [(product, 60)]);
+}
+
+async fn two_tabs_that_both_pay_are_charged_once(shop: &Shop) {
+    let product = shop.product("Stove", "89.00", 2).await;
+    shop.add("kit", product, 2).await;
+    let order = || json!({"user_id": "kit", "method": "credit_card"});
+    let tabs = join_all((0..8).map(|tab| async move {
+        let made = shop.keyed("/api/payments", &format!("kit-{tab}"), order()).await;
+        let paid = if made.json["id"].is_string() { shop.process(&made.json, "tok_approve").await.status } else { 409 };
+        (made, paid)
+    }))
+    .await;
+    let made = tabs.iter().map(|(made, _)| made);
+    assert!(made.clone().all(|made| matches!(made.status, 200 | 201) || made.code() == "basket_paid"), "{tabs:?}");
+    assert_eq!(made.filter(|made| made.status == 201).count(), 1, "{tabs:?}");
+    assert_eq!(tabs.iter().filter(|(_, paid)| *paid == 200).count(), 1, "{tabs:?}");
+    shop.eventually("two units are sold", async || shop.stock(product).await == (0, 0, 2)).await;
+    shop.eventually("the basket is empty", async || shop.basket_items("kit").await.is_empty()).await;
+    let next = shop.call(Method::POST, "/api/payments", order()).await;
+    assert_eq!((next.status, next.code()), (409, "basket_empty"), "the next purchase begins: {next:?}");
 }
