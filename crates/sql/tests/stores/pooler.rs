@@ -55,5 +55,5 @@ async fn replicas_behind_a_pooler_migrate_at_the_same_time_and_leave_no_lock_beh
     assert_eq!(locks, 0, "a pooler's connection keeps what a session locked");
     let noted: i64 =
         sqlx::query_scalar("SELECT COUNT(*) FROM _sqlx_migrations").fetch_one(&direct).await.expect("asks");
-    assert_eq!(noted, 3);
+    assert_eq!(usize::try_from(noted), Ok(shop_sql::ddl::POSTGRES.len()));
 }

@@ -137,18 +137,40 @@ fn refused(file: &str) -> Vec<String> {
             takes.iter().filter(|taken| statement.contains(**taken)).map(|taken| format!("{taken} in {statement}")),
         );
         let altered = is_old(behind(statement, "ALTER TABLE"));
-        let demands = ["ADD CONSTRAINT", "ADD UNIQUE", "ADD CHECK", "ADD FOREIGN", "ADD PRIMARY"];
+        let demands = ["ADD CONSTRAINT", "ADD CHECK", "ADD FOREIGN", "ADD PRIMARY"];
         if altered && demands.iter().any(|demanded| statement.contains(demanded)) {
             refused.push(format!("a condition that an older release does not know in {statement}"));
+        }
+        if altered && statement.split("ADD UNIQUE").skip(1).any(|unique| !are_new(&columns(unique), &words)) {
+            refused.push(format!("a unique key on what an older release writes in {statement}"));
         }
         if altered && statement.split(", ADD ").any(|part| part.contains("NOT NULL") && !part.contains("DEFAULT")) {
             refused.push(format!("NOT NULL without DEFAULT in {statement}"));
         }
-        if statement.starts_with("CREATE UNIQUE INDEX") && is_old(behind(statement, " ON")) {
-            refused.push(format!("a unique index on rows of an older release in {statement}"));
+        if statement.starts_with("CREATE UNIQUE INDEX")
+            && is_old(behind(statement, " ON"))
+            && !are_new(&columns(statement), &words)
+        {
+            refused.push(format!("a unique index on what an older release writes in {statement}"));
         }
     }
     refused
+}
+
+/// The columns that a key names.
+fn columns(key: &str) -> Vec<&str> {
+    let list = key.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(list, _)| list);
+    list.split(',').map(str::trim).collect()
+}
+
+/// Whether a file adds one of these columns, which an older release leaves null: then no two of its rows are alike.
+fn are_new(columns: &[&str], file: &str) -> bool {
+    columns.iter().any(|column| {
+        file.split("ADD COLUMN").skip(1).any(|added| {
+            let added = added.split([',', ';']).next().unwrap_or_default().trim().trim_start_matches("IF NOT EXISTS ");
+            added.split(' ').next() == Some(*column) && !added.contains("DEFAULT")
+        })
+    })
 }
 
 fn table_made(statement: &str) -> Option<&str> {
@@ -175,6 +197,8 @@ fn what_an_older_release_would_stumble_over_is_seen() {
         "alter table a modify b varchar(3);",
         "ALTER TABLE a ADD CONSTRAINT c CHECK (b > 0);",
         "CREATE UNIQUE INDEX b ON a (c);",
+        "ALTER TABLE a ADD UNIQUE KEY b (c);",
+        "ALTER TABLE a ADD COLUMN d INT NOT NULL DEFAULT 0, ADD UNIQUE KEY b (d);",
         "CREATE TABLE d (id INT); -- one\nCREATE UNIQUE INDEX IF NOT EXISTS b ON a (c);",
     ] {
         assert!(!refused(file).is_empty(), "{file}");
@@ -184,6 +208,8 @@ fn what_an_older_release_would_stumble_over_is_seen() {
         "ALTER TABLE a ADD COLUMN IF NOT EXISTS b INT NOT NULL DEFAULT 0, ADD COLUMN c INT;",
         "CREATE INDEX b ON a (c); INSERT INTO a (c) VALUES (1); UPDATE a SET c = 2;",
         "ALTER TABLE a ADD INDEX b (c);",
+        "ALTER TABLE a ADD COLUMN IF NOT EXISTS d INT NULL, ADD UNIQUE KEY IF NOT EXISTS b (d);",
+        "ALTER TABLE a ADD COLUMN d INT; CREATE UNIQUE INDEX b ON a (d);",
     ] {
         assert_eq!(refused(file), Vec::<String>::new());
     }
