@@ -1,8 +1,10 @@
 //! What the tests of every crate share: real servers, clients, processes, and patience without sleeping.
 
 pub mod api;
+#[expect(clippy::disallowed_methods, reason = "databases are made and dropped here; a test that hangs is ended")]
 pub mod backend;
 pub mod browser;
+#[expect(clippy::disallowed_methods, reason = "ended with the cable")]
 pub mod cable;
 pub mod collector;
 pub mod hostile;
