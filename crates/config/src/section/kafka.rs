@@ -18,8 +18,16 @@ pub struct Kafka {
     pub client_id: String,
     /// Partitions of a topic this process has to create.
     pub partitions: i32,
-    /// Replicas of a topic this process has to create; -1 takes the brokers' default.
+    /// Replicas of a topic this process has to create; -1 takes the brokers' default. Existing topics with fewer are warned
+    /// about.
     pub replication: i32,
+    /// Replicas that must have an event before it counts as published (`min.insync.replicas`), for a topic this process has to
+    /// create; -1 is one less than `replication`, where that is more than two, and else the brokers' default. Existing topics
+    /// with less are warned about.
+    pub min_insync_replicas: i32,
+    /// How long a topic this process has to create keeps events. A service that is away for longer misses some; existing
+    /// topics that keep them for less are warned about.
+    pub retention: Duration,
     /// Longest wait for a broker to take an event before the relay tries it anew.
     pub message_timeout: Duration,
     /// How long a silent consumer keeps its partitions.
@@ -35,6 +43,9 @@ impl Default for Kafka {
             client_id: String::new(),
             partitions: 3,
             replication: -1,
+            min_insync_replicas: -1,
+            // Kafka's own default: a long weekend, and what follows it.
+            retention: Duration::secs(7 * 24 * 3600),
             message_timeout: Duration::secs(10),
             session_timeout: Duration::secs(10),
         }
@@ -70,6 +81,13 @@ impl Kafka {
                 "replication",
                 "use at least 1, or -1 for the brokers' default",
             );
+            let most = if self.replication == -1 { i32::MAX } else { self.replication };
+            p.ensure(
+                self.min_insync_replicas == -1 || (1..=most).contains(&self.min_insync_replicas),
+                "min_insync_replicas",
+                "use 1 up to replication, or -1 for one less than that; as many as replication stops events with one broker",
+            );
+            p.ensure(!self.retention.is_zero(), "retention", "must be more than 0");
             p.ensure(!self.message_timeout.is_zero(), "message_timeout", "must be more than 0");
             p.ensure(!self.session_timeout.is_zero(), "session_timeout", "must be more than 0");
         });

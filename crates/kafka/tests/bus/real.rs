@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use shop_config::Kafka;
 use shop_events::{Bus, Topic};
 use shop_telemetry::Metrics;
 use shop_testing::{Cable, backend, eventually};
@@ -53,6 +55,27 @@ fn every_topic_has_its_partitions(brokers: &str, prefix: &str) {
             assert_eq!(metadata.topics()[0].partitions().len(), usize::try_from(PARTITIONS).expect("few"), "{name}");
         }
     }
+}
+
+#[tokio::test]
+async fn topics_are_made_as_they_are_set() {
+    let Some(place) = backend::kafka().await else { return };
+    let settings = Kafka {
+        replication: 1,
+        min_insync_replicas: 1,
+        retention: shop_config::Duration::secs(86_400),
+        ..settings(place.brokers(), place.prefix())
+    };
+    bus(&settings, &Metrics::new("test")).publish(&event(1, 1).encode()).await.expect("publishes");
+    let client = ClientConfig::new().set("bootstrap.servers", place.brokers()).clone();
+    let admin: AdminClient<_> = client.create().expect("a client");
+    let name = format!("{}stock-events", place.prefix());
+    let asked = [ResourceSpecifier::Topic(&name)];
+    let told =
+        admin.describe_configs(&asked, &AdminOptions::new()).await.expect("is told").remove(0).expect("is there");
+    let value = |key: &str| told.get(key).and_then(|entry| entry.value.clone());
+    assert_eq!(value("retention.ms").as_deref(), Some("86400000"));
+    assert_eq!(value("min.insync.replicas").as_deref(), Some("1"));
 }
 
 #[tokio::test]
