@@ -31,6 +31,8 @@ in
     grpc = 50050;
     store = "postgresql";
     section = "product";
+    signs = true;
+    calls = [ "payment" ];
   };
   basket = {
     crate = "shop-basket";

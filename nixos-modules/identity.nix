@@ -85,8 +85,8 @@ in
       default = null;
       example = "/run/keys/shop.pub";
       description = ''
-        The public half of that key, and of others that are trusted, too: what a machine needs that runs neither the basket nor
-        the payment service. The public half of the first key in `keyFile` when null.
+        The public half of that key, and of others that are trusted, too: what a machine needs that runs none of product, basket
+        and payment service. The public half of the first key in `keyFile` when null.
       '';
     };
   };

@@ -61,7 +61,8 @@ mod tests {
                 "shop.product.v1.ProductService",
                 "shop.product.v1.StockService",
                 "shop.basket.v1.BasketService",
-                "shop.payment.v1.PaymentService"
+                "shop.payment.v1.PaymentService",
+                "shop.payment.v1.SettlementService"
             ]
         );
     }

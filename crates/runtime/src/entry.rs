@@ -9,6 +9,22 @@ use std::time::Duration;
 /// How long blocking calls still under way may hold up the end of the process.
 const LEAVE: Duration = Duration::from_secs(1);
 
+/// Exit code of a question that could not be answered.
+const UNANSWERED: u8 = 3;
+
+/// Runs a question to be answered with yes or no as [`block_on`] does: 0 is yes and 1 is no, an error is 3.
+pub fn answer<F: Future<Output = anyhow::Result<bool>>>(question: F) -> ExitCode {
+    let mut yes = true;
+    let answered = block_on(async {
+        yes = question.await?;
+        Ok(())
+    });
+    match (answered == ExitCode::SUCCESS, yes) {
+        (false, _) => ExitCode::from(UNANSWERED),
+        (true, yes) => ExitCode::from(u8::from(!yes)),
+    }
+}
+
 /// Runs `work` on a multi-threaded runtime; an error is printed with all its causes and becomes exit code 1.
 pub fn block_on<F: Future<Output = anyhow::Result<()>>>(work: F) -> ExitCode {
     // Err means that one is installed already, which is as good.

@@ -12,7 +12,7 @@ mod tasks;
 
 pub use crash::crash_point;
 pub use dial::dial;
-pub use entry::block_on;
+pub use entry::{answer, block_on};
 pub use health::{Health, Report, State, Status};
 pub use listen::{listen, listen_shared};
 pub use shutdown::Shutdown;

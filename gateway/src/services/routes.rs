@@ -179,6 +179,7 @@ mod tests {
             ("/shop.basket.v1.BasketService/GetBasket", Some("basket")),
             ("/shop.basket.v2.BasketService/GetBasket", None),
             ("/shop.product.v1.StockService/ReserveStock", None),
+            ("/shop.payment.v1.SettlementService/GetOutcomes", None),
             ("/shop.product.v1.productservice/GetProduct", None),
             ("/shop.product.v1.ProductServiceX/GetProduct", None),
             ("/shop.product.v1.ProductService", None),

@@ -261,6 +261,7 @@ async fn what_is_between_services_has_no_path_through_here() {
         "/shop.product.v1.stockservice/reservestock".to_owned(),
         "/shop.product.v1.Stock%53ervice/ReserveStock".to_owned(),
         "/shop.product.v1.productservice/GetProduct".to_owned(),
+        "/shop.payment.v1.SettlementService/GetOutcomes".to_owned(),
         "/shop.notification.v1.NotificationService/Get".to_owned(),
         "/grpc.health.v1.Health/Check".to_owned(),
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo".to_owned(),

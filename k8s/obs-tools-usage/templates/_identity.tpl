@@ -8,12 +8,12 @@
 {{/* "true" where a component signs with the suite's own key: guests' tokens, and those that it shows to others. */}}
 {{- define "shop.identity.signs" -}}
 {{- $shown := .root.Values.identity.internal.serviceAccountTokens -}}
-{{- if or (eq .name "basket") (and (eq .name "payment") (not $shown)) }}true{{ end -}}
+{{- if or (eq .name "basket") (and (has .name (list "product" "payment")) (not $shown)) }}true{{ end -}}
 {{- end }}
 
 {{/* "true" where a component shows a token of its service account to others. */}}
 {{- define "shop.identity.shows" -}}
-{{- if and .root.Values.identity.internal.serviceAccountTokens (has .name (list "basket" "payment")) }}true{{ end -}}
+{{- if and .root.Values.identity.internal.serviceAccountTokens (has .name (list "product" "basket" "payment")) }}true{{ end -}}
 {{- end }}
 
 {{- define "shop.identity.check" -}}
@@ -48,7 +48,7 @@
 {{- end -}}
 {{- if and $required .internal.serviceAccountTokens (ne $.name "gateway") -}}
 {{- $services := dict -}}
-{{- range list "basket" "payment" -}}
+{{- range list "product" "basket" "payment" -}}
 {{- $_ := set $services (printf "system:serviceaccount:%s:%s-%s" $.root.Release.Namespace (include "shop.fullname" $.root) .) . -}}
 {{- end -}}
 {{- with .internal.cluster -}}

@@ -127,6 +127,7 @@ a detour over JSON would turn whole numbers into fractions: (dict "root" $ "name
 {{- $store := include "shop.store.of" .name -}}
 {{- $_ := set $derived (eq $store "redis" | ternary "redis" "database") (include "shop.store" (list $root $store) | fromJson) -}}
 {{- if has .name (list "basket" "payment") }}{{ $_ := set $derived "product" (dict "url" (include "shop.address" (list $root "product" "grpc"))) }}{{ end -}}
+{{- if eq .name "product" }}{{ $_ := set $derived "payment" (dict "url" (include "shop.address" (list $root "payment" "grpc"))) }}{{ end -}}
 {{- if eq .name "payment" }}{{ $_ := set $derived "basket" (dict "url" (include "shop.address" (list $root "basket" "grpc"))) }}{{ end -}}
 {{- end -}}
 {{- $cluster := $derived.identity.others -}}

@@ -34,6 +34,7 @@ ARROWS = {
     ("basket", "product", "grpc"),
     ("payment", "product", "grpc"),
     ("payment", "basket", "grpc"),
+    ("product", "payment", "grpc"),
     ("product", "postgresql", "postgresql"),
     ("basket", "redis", "redis"),
     ("payment", "mariadb", "mariadb"),

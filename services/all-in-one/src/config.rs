@@ -121,6 +121,14 @@ impl Config {
         Ok(self.identity.at_home(file))
     }
 
+    /// The settings as the services of this process get them.
+    pub fn whole(mut self) -> anyhow::Result<Self> {
+        self.embed();
+        let identity = self.identity_here()?;
+        self.share(&identity);
+        Ok(self)
+    }
+
     /// Whether nobody said whose tokens are trusted, nobody else reaches this process, and none of those that trust each
     /// other runs elsewhere, with another key.
     fn is_at_home(&self) -> bool {
@@ -222,7 +230,7 @@ impl Config {
                 for key in ["urls", "grpc_urls"] {
                     problems.useless(&format!("gateway.services.{section}.{key}"), &here);
                 }
-                for caller in ["basket", "payment"] {
+                for caller in ["product", "basket", "payment"] {
                     problems.useless(&format!("{caller}.{section}.url"), &here);
                 }
             }

@@ -1,6 +1,7 @@
 //! `shop`: everything in one process, on embedded stores unless told otherwise.
 
 mod demo;
+mod reconcile;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -12,6 +13,7 @@ use shop_demo::Flags;
 use shop_events::LetterFiles;
 use shop_identity::{IdentitySettings, Mode, TokenFlags};
 use shop_letters::DeadLetters;
+use shop_payment::ReconcileFlags;
 use shop_runtime::Shutdown;
 
 #[global_allocator]
@@ -22,6 +24,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 enum Command {
     /// Plays shoppers against a suite of its own that can be broken in several ways, and shows what becomes of it
     Demo(Flags),
+
+    Reconcile(ReconcileFlags),
 
     /// Prints a token for somebody, signed with the suite's own key; made in the data folder if there is none
     Token(TokenFlags),
@@ -38,6 +42,9 @@ fn main() -> ExitCode {
         }
         Start::Run(Begun { settings, sources, command: Some(Command::Demo(flags)), .. }) => {
             shop_runtime::block_on(demo::run(flags, settings, sources))
+        }
+        Start::Run(Begun { settings, command: Some(Command::Reconcile(flags)), .. }) => {
+            shop_runtime::answer(async move { Box::pin(reconcile::run(settings, &flags)).await })
         }
         Start::Run(Begun { settings, command: Some(Command::Token(flags)), .. }) => {
             shop_runtime::block_on(async move { flags.print(&settings.identity_here()?) })

@@ -94,9 +94,8 @@ impl Suite {
     }
 
     /// The same with `between` between its parts.
-    pub async fn build_with(mut config: Config, between: &dyn Between) -> anyhow::Result<Self> {
-        config.embed();
-        config.share(&config.identity_here()?);
+    pub async fn build_with(config: Config, between: &dyn Between) -> anyhow::Result<Self> {
+        let mut config = config.whole()?;
         let doors = Doors::open(&config).await?;
         let stages = Stages {
             gateway: Shutdown::new(),
@@ -115,6 +114,11 @@ impl Suite {
             Ok((between.bus(service, bus), metrics))
         };
 
+        // Product and payment ask each other: where payment will listen is known before it is there.
+        if let Some(doors) = &doors.payment {
+            let at = doors.grpc.local_addr().context("payment's port is not known")?;
+            config.product.payment.url = loopback(at).to_string();
+        }
         let product = if let Some(doors) = doors.product {
             let (bus, metrics) = company(Service::Product, "product-service")?;
             let built = Box::pin(Product::build(doors, config.product.clone(), bus, metrics, &stages.product));

@@ -5,7 +5,7 @@ use shop_identity::IdentitySettings;
 
 use crate::service::Service;
 
-/// Variables of several programs that nevertheless mean one thing: where product answers, to all who ask it.
+/// Variables of several programs that nevertheless mean one thing: where a service answers, to all who ask it.
 const SHARED: [&str; 1] = ["PRODUCT_SERVICE_URL"];
 
 /// Variables of every program, those of each below its section.

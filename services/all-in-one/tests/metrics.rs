@@ -32,7 +32,8 @@ const LABELS: [(&str, &str); 21] = [
     ("mode", "`local` or `redis`: who counts the calls of clients."),
     (
         "outcome",
-        "`approved`, `declined`, `voided`, `unknown`, `paid_back`, `refused`, or `lost` when there was no answer.",
+        "Of the provider `approved`, `declined`, `voided`, `unknown`, `paid_back`, `refused`, or `lost` when there was no \
+         answer; of notifications and reservations as the metric says.",
     ),
     ("partition", "A partition's number."),
     ("pool", "`postgres`, `mariadb`, `sqlite_read`, `sqlite_write`."),

@@ -2,6 +2,7 @@
 
 mod commands;
 mod queries;
+mod reconcile;
 mod recovery;
 mod refunds;
 mod releasing;
@@ -9,6 +10,7 @@ mod retention;
 
 pub(crate) use commands::{Cancel, Commands, Made, Neighbours, Process};
 pub(crate) use queries::{List, Queries};
-pub(crate) use recovery::{Recovered, Recovery};
+pub(crate) use reconcile::{Drift, Reconcile, Report};
+pub(crate) use recovery::{Attempt, Recovery};
 pub(crate) use refunds::RefundPayment;
 pub(crate) use retention::Retention;

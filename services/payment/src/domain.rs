@@ -7,6 +7,7 @@ mod input;
 mod payment;
 mod ports;
 mod refund;
+mod shelf;
 
 #[cfg(test)]
 mod tests;
@@ -15,12 +16,13 @@ pub(crate) use error::{Error, Shortage};
 pub(crate) use input::{
     Amount, DESCRIPTION, KEY, MAX_PAIRS, MAX_TOKEN, Metadata, Note, Order, REASON, RawOrder, SANDBOX, Token, VALUE,
 };
-pub(crate) use payment::{FORGOTTEN, Failure, Item, Limits, Method, Payment, Status, Verdict};
+pub(crate) use payment::{FORGOTTEN, Failure, Item, Limits, Method, Outcome, Payment, Status, Verdict};
 pub(crate) use ports::{
-    Aged, Basket, BasketChange, Baskets, Change, ChangeKind, Charge, Due, Filter, Line, Paid, Payback, Payments,
-    Provider, ProviderError, Reserved, Standing, Stock,
+    Aged, Basket, BasketChange, Baskets, Change, ChangeKind, Charge, Claim, Filter, Left, Line, Paid, Payback,
+    Payments, Provider, ProviderError, Reserved, Shelf, Standing, Stock,
 };
 pub(crate) use refund::{Refund, RefundStatus, Refunding};
+pub(crate) use shelf::{Kept, LineState, Miscount, Reservation, amiss};
 pub(crate) use shop_input::{Expected, UserId};
 #[cfg(test)]
 pub(crate) use tests::samples;

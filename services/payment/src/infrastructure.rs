@@ -3,10 +3,12 @@
 mod aged;
 mod baskets;
 mod ledger;
+mod left_behind;
 mod neighbour;
 mod provider;
 mod row;
 mod sandbox;
+mod shelf;
 mod stock;
 mod store;
 

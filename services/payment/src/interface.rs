@@ -4,7 +4,9 @@ mod access;
 mod canonical;
 mod grpc;
 mod http;
+mod reconcile;
 mod scheduler;
+mod settlement;
 mod view;
 
 use shop_clock::SharedClock;
@@ -16,7 +18,9 @@ use crate::application::{Commands, Queries};
 pub(crate) use access::ACCESS;
 pub(crate) use grpc::PaymentGrpc;
 pub(crate) use http::{ABOUT, routes};
+pub use reconcile::ReconcileFlags;
 pub(crate) use scheduler::Scheduler;
+pub(crate) use settlement::SettlementGrpc;
 
 /// What the handlers work with.
 #[derive(Clone)]

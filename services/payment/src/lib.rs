@@ -12,16 +12,19 @@ mod interface;
 #[cfg(test)]
 mod tests;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use shop_clock::{SharedClock, SystemClock};
-use shop_events::Bus;
+use shop_events::{Bus, MemoryBus};
+use shop_fault::Fault;
 use shop_idempotency::Keys;
 use shop_identity::Identity;
 use shop_proto::FILE_DESCRIPTOR_SET;
 use shop_proto::payment::v1::payment_service_server::PaymentServiceServer;
+use shop_proto::payment::v1::settlement_service_server::SettlementServiceServer;
 use shop_runtime::{CancellationToken, Shutdown, Tasks};
 use shop_servers::{Parts, Servers};
 use shop_sql::{Idempotency, Relay, Store};
@@ -29,13 +32,14 @@ use shop_telemetry::Metrics;
 use shop_web::Doors;
 use tonic::service::Routes;
 
-use self::application::{Commands, Neighbours, Queries, Recovery, Retention};
+use self::application::{Commands, Neighbours, Queries, Reconcile, Recovery, Retention};
 use self::infrastructure::{GrpcBaskets, GrpcStock, Opened, With};
-use self::interface::{Api, PaymentGrpc, Scheduler};
+use self::interface::{Api, PaymentGrpc, Scheduler, SettlementGrpc};
 
 pub use self::config::{CheckoutSettings, Config, ProviderSettings, RecoverySettings, RetentionSettings};
 #[cfg(feature = "crash-points")]
 pub use self::crash::POINTS as CRASH_POINTS;
+pub use self::interface::ReconcileFlags;
 
 /// The payment service, built and bound but not yet serving.
 pub struct Payment {
@@ -48,6 +52,24 @@ pub struct Payment {
     clock: SharedClock,
     keys: Keys,
     identity: Identity,
+}
+
+/// Compares payments with what product keeps of them, as `flags` say, and prints what differs; whether nothing does, any more.
+/// Neither serves nor sends events.
+pub async fn reconcile(config: Config, flags: &ReconcileFlags) -> anyhow::Result<bool> {
+    let (clock, metrics): (SharedClock, _) = (Arc::new(SystemClock), Metrics::new("payment-service"));
+    let bus = Arc::new(MemoryBus::new(None));
+    let with = With { provider: &config.provider, bus, clock: clock.clone(), metrics: &metrics };
+    let payments = infrastructure::open(&config.database, with).await?.store;
+    let identity = Identity::open(&config.identity, "payment")?;
+    let shelf = Arc::new(GrpcStock::new(config.product, identity.credential("product"))?);
+    let books = Reconcile::new(payments, shelf);
+    let compared = books.run(clock.now() - flags.since(), flags.wait.get(), flags.repair).await;
+    let report = compared.map_err(Fault::from).context("payments and stock could not be compared")?;
+    let mut stdout = std::io::stdout();
+    let told = stdout.write_all(flags.render(&report).as_bytes()).and_then(|()| stdout.flush());
+    told.context("standard output cannot be written")?;
+    Ok(report.left == 0)
 }
 
 impl Payment {
@@ -95,7 +117,7 @@ impl Payment {
             clock: clock.clone(),
             tasks: tasks.clone(),
         };
-        let recovery = Recovery::new(api.commands.clone());
+        let recovery = Recovery::new(api.commands.clone(), config.provider.timeout.get());
         let scheduler = Scheduler::new(recovery, config.recovery.interval.get(), &metrics);
         let RetentionSettings { unpaid, buyers } = config.retention;
         let retention = Retention::new(
@@ -105,8 +127,11 @@ impl Payment {
             buyers.map(shop_config::Duration::get),
         );
         let routes = interface::routes(&api);
+        let settlement = SettlementServiceServer::new(SettlementGrpc::new(&api));
         let calls = PaymentServiceServer::new(PaymentGrpc::new(api));
-        let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
+        let most = config.grpc.message_bytes();
+        let calls = Routes::new(calls.max_decoding_message_size(most));
+        let calls = calls.add_service(settlement.max_decoding_message_size(most));
         let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
         let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
         Ok(Self { servers, store: shared, relay, scheduler, retention, tasks, clock, keys, identity })

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use shop_config::{Begun, Settings, Start, Warnings};
-use shop_identity::Command;
+use shop_identity::TokenFlags;
 use shop_kafka::KafkaBus;
-use shop_payment::{Config, Payment};
+use shop_payment::{Config, Payment, ReconcileFlags};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use shop_web::Doors;
@@ -13,10 +13,22 @@ use shop_web::Doors;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What `payment-service` does instead of serving.
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Prints a token for somebody, signed with the suite's own key
+    Token(TokenFlags),
+
+    Reconcile(ReconcileFlags),
+}
+
 fn main() -> ExitCode {
     match shop_config::start::<Config, Command>(env!("CARGO_PKG_VERSION")) {
-        Start::Run(Begun { settings, command: Some(command), .. }) => {
-            shop_runtime::block_on(async move { command.run(&settings.identity) })
+        Start::Run(Begun { settings, command: Some(Command::Token(flags)), .. }) => {
+            shop_runtime::block_on(async move { flags.print(&settings.identity) })
+        }
+        Start::Run(Begun { settings, command: Some(Command::Reconcile(flags)), .. }) => {
+            shop_runtime::answer(async move { shop_payment::reconcile(settings, &flags).await })
         }
         Start::Run(Begun { settings, warnings, .. }) => shop_runtime::block_on(run(settings, warnings)),
         Start::Exit(code) => code,

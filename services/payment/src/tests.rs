@@ -1,4 +1,5 @@
 //! Tests of the service as a whole, behind its doors.
 
 mod checkout;
+mod fairness;
 mod one_payment;

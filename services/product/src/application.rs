@@ -4,8 +4,10 @@ mod commands;
 mod folding;
 mod queries;
 mod seed;
+mod settlement;
 
 pub(crate) use commands::Commands;
 pub(crate) use folding::{fold, keep_folded};
 pub(crate) use queries::Queries;
 pub(crate) use seed::seed;
+pub(crate) use settlement::Settlements;

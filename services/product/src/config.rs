@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use shop_config::{
-    Database, Engine, Given, Grpc, Http, Kafka, Log, Otel, Problems, Settings, Stop, Var, check_servers, settle_hosts,
+    Database, Duration, Engine, Given, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Settings, Stop, Var,
+    check_servers, settle_hosts,
 };
 use shop_identity::IdentitySettings;
 
@@ -22,6 +23,10 @@ pub struct Config {
     pub database: Database,
     /// Where events come from.
     pub kafka: Kafka,
+    /// Who is asked what became of reservations.
+    pub payment: Neighbour,
+    /// What is done for reservations that nothing is heard of.
+    pub settlement: SettlementSettings,
     /// Who may call.
     pub identity: IdentitySettings,
     /// Log lines.
@@ -32,6 +37,24 @@ pub struct Config {
     pub stop: Stop,
 }
 
+/// What is done for reservations that nothing is heard of.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SettlementSettings {
+    /// Age at which a reservation that still holds stock is asked about. Longer than a buyer has to pay: before that, what is
+    /// held is held for him.
+    pub after: Duration,
+    /// Time between two looks for such reservations.
+    pub interval: Duration,
+}
+
+impl Default for SettlementSettings {
+    fn default() -> Self {
+        // A buyer has 30 minutes, and events as long again to arrive. The look is one index read.
+        Self { after: Duration::secs(3600), interval: Duration::secs(60) }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -40,6 +63,8 @@ impl Default for Config {
             grpc: Grpc::on(50050),
             database: Database::postgres("product_service"),
             kafka: Kafka::default(),
+            payment: Neighbour::at("localhost:50052"),
+            settlement: SettlementSettings::default(),
             identity: IdentitySettings::default(),
             log: Log::default(),
             otel: Otel::default(),
@@ -55,8 +80,11 @@ impl Settings for Config {
     fn vars() -> Vec<Var> {
         let servers = Http::vars().into_iter().chain(Grpc::vars());
         let database = Database::vars(Engine::Postgres);
+        let payment =
+            [Var::new("PAYMENT_SERVICE_URL", "payment.url", "host:port of the payment service's gRPC server")];
         servers
             .chain(database)
+            .chain(payment)
             .chain(Kafka::vars())
             .chain(IdentitySettings::vars())
             .chain(Log::vars())
@@ -73,6 +101,11 @@ impl Settings for Config {
         self.identity.check(&[("http.host", self.http.addr()), ("grpc.host", self.grpc.addr())], problems);
         self.database.check("database", Engine::Postgres, problems);
         self.kafka.check("kafka", problems);
+        self.payment.check("payment", problems);
+        problems.within("settlement", |p| {
+            p.ensure(!self.settlement.after.is_zero(), "after", "must be more than 0");
+            p.ensure(!self.settlement.interval.is_zero(), "interval", "must be more than 0");
+        });
         self.log.check("log", problems);
         self.otel.check("otel", problems);
     }

@@ -15,8 +15,11 @@ pub(crate) use ledger::{
     Adjustment, AdjustmentDraft, Entries, Entry, EntryKind, EntryPage, NewEntry, REASON, REFERENCE,
 };
 pub(crate) use listing::{After, Direction, Filter, Key, Listing, Match, Order, Slice, Sort, thousandths};
-pub(crate) use ports::{Change, Ledger, Permit, Products, Reservations, Store};
+pub(crate) use ports::{Change, Ledger, Payments, Permit, Products, Reservations, Store};
 pub(crate) use product::{CATEGORY, DESCRIPTION, Details, Draft, MAX_STOCK, MAX_URL, NAME, Price, Product};
-pub(crate) use reservation::{Delta, Hold, Holding, Line, LineState, Lines, Movement, Settlement, Stored};
+pub(crate) use reservation::{
+    Delta, Drift, Hold, Holding, Line, LineState, Lines, Movement, Outcome, Reach, Reservation, Resolved, Settlement,
+    Stored,
+};
 pub(crate) use shelf::Shelf;
 pub(crate) use shop_input::Expected;

@@ -1,12 +1,15 @@
 //! The stores behind the ports, and the one match that chooses between them.
 
+mod books;
 mod catalogue;
 #[cfg(test)]
 mod contract;
 mod holding;
 mod ledger;
+mod payments;
 mod reads;
 mod refold;
+mod resolve;
 mod row;
 mod search;
 mod select;
@@ -21,6 +24,8 @@ use sqlx::migrate::Migrator;
 use self::catalogue::Sql;
 use self::search::TextSearch;
 use crate::domain::{Error, Store};
+
+pub(crate) use self::payments::GrpcPayments;
 
 static POSTGRES: Migrator = shop_sql::migrations!("migrations/postgres");
 static SQLITE: Migrator = shop_sql::migrations!("migrations/sqlite");

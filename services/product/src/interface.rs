@@ -7,6 +7,7 @@ mod http;
 mod listing;
 mod movements;
 mod stock;
+mod sweeper;
 mod view;
 
 use shop_clock::SharedClock;
@@ -19,6 +20,7 @@ pub(crate) use events::{GROUPS, subscriptions};
 pub(crate) use grpc::ProductGrpc;
 pub(crate) use http::{ABOUT, routes};
 pub(crate) use stock::StockGrpc;
+pub(crate) use sweeper::Sweeper;
 
 /// What the handlers work with.
 #[derive(Clone)]

@@ -28,11 +28,12 @@ use shop_telemetry::Metrics;
 use shop_web::Doors;
 use tonic::service::Routes;
 
-use self::application::{Commands, Queries};
+use self::application::{Commands, Queries, Settlements};
 use self::domain::Store;
-use self::interface::{Api, ProductGrpc, StockGrpc};
+use self::infrastructure::GrpcPayments;
+use self::interface::{Api, ProductGrpc, StockGrpc, Sweeper};
 
-pub use self::config::Config;
+pub use self::config::{Config, SettlementSettings};
 
 /// How long the start waits for products that another version folded; what is left is folded while others are served.
 const FOLD_FIRST: Duration = Duration::from_secs(10);
@@ -44,6 +45,7 @@ pub struct Product {
     store: Arc<dyn Store>,
     shared: shop_sql::Store,
     commands: Commands,
+    sweeper: Sweeper,
     clock: SharedClock,
     keys: Keys,
     identity: Identity,
@@ -79,6 +81,10 @@ impl Product {
             keys: keys.clone(),
             clock: clock.clone(),
         };
+        let payments = Arc::new(GrpcPayments::new(config.payment, identity.credential("payment"))?);
+        let after = config.settlement.after.get();
+        let settlements = Settlements::new(opened.store.clone(), payments, clock.clone(), after);
+        let sweeper = Sweeper::new(settlements, config.settlement.interval.get(), &metrics);
         let commands = api.commands.clone();
         let events = interface::subscriptions(&commands)
             .map(|(name, subscription)| (name, bus.subscribe(subscription, shutdown.soft.clone())));
@@ -90,7 +96,17 @@ impl Product {
         let calls = calls.add_service(stock.max_decoding_message_size(most));
         let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
         let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
-        Ok(Self { servers, events, store: opened.store, shared: opened.shared, commands, clock, keys, identity })
+        Ok(Self {
+            servers,
+            events,
+            store: opened.store,
+            shared: opened.shared,
+            commands,
+            sweeper,
+            clock,
+            keys,
+            identity,
+        })
     }
 
     /// Where HTTP is served.
@@ -116,6 +132,7 @@ impl Product {
             tasks.spawn(name, events);
         }
         tasks.spawn("folding", application::keep_folded(self.store, shutdown.soft.clone()));
+        tasks.spawn("settlement", self.sweeper.run(shutdown.soft.clone()));
         tasks.spawn("identity", self.identity.run(shutdown.soft.clone()));
         tasks.spawn("housekeeping", shop_sql::housekeeping(self.shared, self.clock, shutdown.soft.clone()));
         tasks.underlie(&shutdown.soft, Box::pin(self.servers.run(shutdown.clone()))).await?;

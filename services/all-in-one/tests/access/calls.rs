@@ -90,7 +90,7 @@ impl fmt::Display for GrpcOperation {
 impl GrpcOperation {
     /// Whether it is between services alone.
     pub(crate) fn is_internal(&self) -> bool {
-        self.path.contains("StockService")
+        ["StockService", "SettlementService"].iter().any(|service| self.path.contains(service))
     }
 
     /// The message for these things.
@@ -111,6 +111,10 @@ impl GrpcOperation {
                 product::ListStockMovementsRequest { id: product_id, ..Default::default() }.encode_to_vec()
             }
             "ReserveStock" => product::ReserveStockRequest::default().encode_to_vec(),
+            "ListReservations" => product::ListReservationsRequest { limit: 501, ..Default::default() }.encode_to_vec(),
+            "SettleReservation" => product::SettleReservationRequest::default().encode_to_vec(),
+            "CheckStock" => product::CheckStockRequest::default().encode_to_vec(),
+            "GetOutcomes" => payment::GetOutcomesRequest::default().encode_to_vec(),
             "ReleaseStock" => product::ReleaseStockRequest::default().encode_to_vec(),
             "GetBasket" => basket::GetBasketRequest { user_id, ..Default::default() }.encode_to_vec(),
             "CreateBasket" => basket::CreateBasketRequest { user_id }.encode_to_vec(),

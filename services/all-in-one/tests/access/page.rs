@@ -60,7 +60,7 @@ fn page(http: &[Row], grpc: &[Row]) -> String {
         **404**, he hears what is heard of something that does not exist, byte for byte. Lists hold \
         what is the caller's own, and everybody's for `support`. Roles ask for another's things, services \
         show their credential. Through the gateway it is the same, but that \
-        `StockService`, webhooks' endpoints and preferences are not there. An expired token, one for another audience and one with a bad signature are 401 \
+        `StockService`, `SettlementService`, webhooks' endpoints and preferences are not there. An expired token, one for another audience and one with a bad signature are 401 \
         everywhere. [identity.md](identity.md) says where tokens and roles come from; the rows are in `access.rs` beside each \
         service's routes.\n"
         .to_owned();

@@ -5,6 +5,7 @@ mod blame;
 mod clients;
 mod contention;
 mod grpc;
+mod healing;
 mod ids;
 mod notices;
 mod paid_once;

@@ -35,6 +35,11 @@ impl Queries {
         Ok(payment)
     }
 
+    /// The payments of these ids that there are, in no order.
+    pub(crate) async fn payments(&self, ids: &[Uuid]) -> Result<Vec<Payment>, Error> {
+        self.payments.all_of(ids).await
+    }
+
     /// A page, newest first. One more than asked for is read, to know whether there is a next page.
     pub(crate) async fn list(&self, query: List) -> Result<Slice<Payment, Uuid>, Error> {
         let payments = self.payments.list(&query.filter, query.after, query.limit + 1).await?;

@@ -1,123 +1,179 @@
 //! What is done for payments that nobody asks about any more: expired ones fail, those left half way are settled.
 //!
-//! Safe with several replicas: every step is a change of one payment that does nothing when another was faster.
+//! Safe with several replicas: what only the provider can settle is claimed for a while by one of them, and every other
+//! step is a change of one payment that does nothing when another was faster.
 
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use shop_clock::chance;
 use shop_fault::Fault;
 use uuid::Uuid;
 
 use super::Commands;
 use crate::crash::{self, Point};
-use crate::domain::{Due, Error, Payment, RefundStatus, Verdict};
+use crate::domain::{Claim, Error, Left, Payment, RefundStatus, Verdict};
 
 /// Payments taken on at a time.
 const BATCH: u32 = 100;
 
-/// What a round did.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Recovered {
-    pub(crate) expired: u64,
-    pub(crate) settled: u64,
-    pub(crate) refunds: u64,
-}
+/// Payments that expire at a time. Each gives its stock back, and waits a moment for a neighbour that may be away.
+const EXPIRING: usize = 16;
+
+/// Payments asked about at a time right after start.
+const ASKING: usize = 8;
+
+/// Pause after the first attempt that failed; it doubles from there.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The longest pause: a provider that was away for hours is asked within this time of its return.
+const LONGEST_PAUSE: Duration = Duration::from_mins(10);
+
+/// What an attempt may take beyond the provider's answer: it is written down in one transaction.
+const WRITING: Duration = Duration::from_secs(10);
 
 /// Takes payments further that would otherwise stand still.
 #[derive(Clone)]
 pub(crate) struct Recovery {
     commands: Commands,
+    /// How long one attempt may take, and its claim lasts.
+    deadline: Duration,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// The payment is settled.
+    Settled,
+    /// The refund is.
+    PaidBack,
+    /// It is tried again after a pause.
+    Later,
 }
 
 impl Recovery {
-    /// By these commands.
-    pub(crate) fn new(commands: Commands) -> Self {
-        Self { commands }
+    /// By these commands; the provider answers, or is given up, within `provider`.
+    pub(crate) fn new(commands: Commands, provider: Duration) -> Self {
+        Self { commands, deadline: provider + WRITING }
     }
 
     /// Right after start: settles at once what the provider has a charge for. A payment without one may be in the
-    /// hands of another replica, so it has [`Commands::settle_after`] before [`Recovery::round`] voids it.
-    pub(crate) async fn at_start(&self) -> Result<Recovered, Error> {
-        let now = self.commands.clock.now();
-        let mut done = Recovered::default();
-        for id in self.commands.payments.due(Due::Processing(now), BATCH).await? {
-            done.settled += count(id, self.settle_if_known(id).await);
-        }
-        Ok(done)
+    /// hands of another replica, so it has [`Commands::settle_after`] before it can be claimed. How many were settled.
+    pub(crate) async fn at_start(&self) -> Result<u64, Error> {
+        let ids = self.commands.payments.processing(BATCH).await?;
+        let asked =
+            stream::iter(ids).map(|id| async move { told(id, self.settle_if_known(id).await).unwrap_or(false) });
+        Ok(asked.buffer_unordered(ASKING).fold(0, async |total, settled| total + u64::from(settled)).await)
     }
 
-    /// One round of everything that is due.
-    pub(crate) async fn round(&self) -> Result<Recovered, Error> {
+    /// Expires everything whose time is over; how many payments. One that cannot be changed now does not keep the others.
+    pub(crate) async fn expire(&self) -> Result<u64, Error> {
         let now = self.commands.clock.now();
-        let left_behind = now - self.commands.settle_after;
-        Ok(Recovered {
-            settled: self.all(Due::Processing(left_behind)).await?,
-            refunds: self.all(Due::Refunds(left_behind)).await?,
-            expired: self.all(Due::Expired(now)).await?,
-        })
-    }
-
-    /// Takes on what is due, batch by batch, until there is no more or some of a batch has to wait.
-    async fn all(&self, due: Due) -> Result<u64, Error> {
-        let mut total = 0;
+        let (mut total, mut after) = (0, None);
         loop {
-            let ids = self.commands.payments.due(due, BATCH).await?;
-            let mut done = 0;
-            for id in &ids {
-                done += count(*id, self.step(due, *id).await);
-            }
-            total += done;
-            if done < u64::from(BATCH) {
+            let due = self.commands.payments.expired(now, after, BATCH).await?;
+            let ids: Vec<_> = due.iter().map(|(_, id)| *id).collect();
+            let expired = stream::iter(ids).map(|id| async move { told(id, self.expire_one(id).await).is_some() });
+            total += expired.buffer_unordered(EXPIRING).fold(0, async |sum, done| sum + u64::from(done)).await;
+            after = due.last().copied();
+            if due.len() < BATCH as usize {
                 return Ok(total);
             }
         }
     }
 
-    async fn step(&self, due: Due, id: Uuid) -> Result<bool, Error> {
-        match due {
-            Due::Processing(_) => self.settle(id).await,
-            Due::Refunds(_) => self.settle_refunds(id).await,
-            Due::Expired(_) => self.expire(id).await,
+    /// Claims up to `room` payments and refunds that were left half way and are due, those tried least first: what fails
+    /// again and again, or hangs, waits behind what was never tried.
+    pub(crate) async fn claim(&self, room: usize) -> Result<Vec<Left>, Error> {
+        let now = self.commands.clock.now();
+        let limit = u32::try_from(room).unwrap_or(BATCH).min(BATCH);
+        let (left_behind, until) = (now - self.commands.settle_after, now + self.deadline);
+        self.commands.payments.claim(&Claim { left_behind, now, until, limit }).await
+    }
+
+    /// Takes on what was claimed, and puts it off if that does not work.
+    pub(crate) async fn attempt(&self, left: Left) -> Attempt {
+        let id = left.payment;
+        let outcome = tokio::time::timeout(self.deadline, async {
+            match left.refund {
+                None => self.settle(id).await.map(|()| Attempt::Settled),
+                Some(refund) => self.pay_back(id, refund).await.map(|()| Attempt::PaidBack),
+            }
+        });
+        if let Some(done) = told(id, outcome.await.unwrap_or(Err(Error::Unsettled(id)))) {
+            return done;
         }
+        let until = self.commands.clock.now() + pause(left.attempts, chance::fraction());
+        if let Err(error) = self.commands.payments.put_off(&left, until).await {
+            tracing::debug!(payment.id = %id, cause = ?Fault::from(error), "not put off: it is due when its claim ends");
+        }
+        Attempt::Later
     }
 
     async fn settle_if_known(&self, id: Uuid) -> Result<bool, Error> {
         match self.commands.provider.find(id).await.map_err(|_| Error::Unsettled(id))? {
-            Some(verdict) => self.write(id, &verdict).await,
+            Some(verdict) => self.write(id, &verdict).await.map(|()| true),
             None => Ok(false),
         }
     }
 
-    async fn settle(&self, id: Uuid) -> Result<bool, Error> {
+    async fn settle(&self, id: Uuid) -> Result<(), Error> {
         let verdict = self.commands.provider.void(id).await.map_err(|_| Error::Unsettled(id))?;
         self.write(id, &verdict).await
     }
 
-    async fn write(&self, id: Uuid, verdict: &Verdict) -> Result<bool, Error> {
+    async fn write(&self, id: Uuid, verdict: &Verdict) -> Result<(), Error> {
         crash::at(Point::RecoveryAfterVerdict);
         let payment = self.commands.settle(id, None, verdict).await?;
         tracing::info!(payment.id = %id, status = %payment.status, "payment that was left in processing is settled");
-        Ok(true)
+        Ok(())
     }
 
-    async fn settle_refunds(&self, id: Uuid) -> Result<bool, Error> {
+    async fn pay_back(&self, id: Uuid, refund: Uuid) -> Result<(), Error> {
         let payment = self.commands.find(id).await?;
-        for refund in payment.refunds.iter().filter(|refund| refund.status == RefundStatus::Requested) {
-            self.commands.pay_back(id, refund).await?;
+        match payment.refund(refund) {
+            Some(refund) if refund.status == RefundStatus::Requested => {
+                self.commands.pay_back(id, refund).await.map(drop)
+            }
+            _ => Ok(()),
         }
-        Ok(true)
     }
 
-    async fn expire(&self, id: Uuid) -> Result<bool, Error> {
+    async fn expire_one(&self, id: Uuid) -> Result<(), Error> {
         let now = self.commands.clock.now();
         self.commands.payments.change(id, &|payment: &mut Payment| Ok(payment.expire(now))).await?;
         crash::at(Point::ExpireAfterCommit);
-        Ok(true)
+        Ok(())
     }
 }
 
-/// One if it worked. A payment that cannot be taken further now is left to the next round, not in the way of others.
-fn count(id: Uuid, step: Result<bool, Error>) -> u64 {
-    step.unwrap_or_else(|error| {
-        tracing::warn!(payment.id = %id, cause = ?Fault::from(error), "payment could not be taken further, trying later");
-        false
-    })
-    .into()
+/// The pause after `attempts` that failed. `chance`, from 0 to 1, takes up to half of it away, so that what failed together
+/// does not come back together.
+fn pause(attempts: i64, chance: f64) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(30);
+    let whole = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+    whole.mul_f64(0.5 + 0.5 * chance)
+}
+
+/// What came of it; a failure is told, and left to another time.
+fn told<T>(id: Uuid, outcome: Result<T, Error>) -> Option<T> {
+    match outcome {
+        Ok(done) => Some(done),
+        Err(error) => {
+            tracing::warn!(payment.id = %id, cause = ?Fault::from(error), "payment could not be taken further, trying later");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_half_of_each_is_chance() {
+        let millis = |attempts, chance| pause(attempts, chance).as_millis();
+        assert_eq!([1, 2, 3, 8, 99].map(|attempts| millis(attempts, 1.0)), [5000, 10_000, 20_000, 600_000, 600_000]);
+        assert_eq!((millis(1, 0.0), millis(2, 0.5)), (2500, 7500));
+    }
 }

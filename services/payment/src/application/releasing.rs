@@ -8,10 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use shop_fault::Fault;
+use time::OffsetDateTime;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::domain::{Change, Due, Error, Filter, Payment, Payments, Standing, Status, Stock, UserId};
+use crate::domain::{Change, Claim, Error, Filter, Left, Payment, Payments, Standing, Status, Stock, UserId};
 
 /// How long the answer to a request waits for it.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -75,7 +76,38 @@ impl Payments for Releasing {
         self.payments.list(filter, after, limit).await
     }
 
-    async fn due(&self, due: Due, limit: u32) -> Result<Vec<Uuid>, Error> {
-        self.payments.due(due, limit).await
+    async fn all_of(&self, ids: &[Uuid]) -> Result<Vec<Payment>, Error> {
+        self.payments.all_of(ids).await
+    }
+
+    async fn between(
+        &self,
+        after: Option<Uuid>,
+        last: Option<Uuid>,
+        since: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<Payment>, Error> {
+        self.payments.between(after, last, since, limit).await
+    }
+
+    async fn expired(
+        &self,
+        now: OffsetDateTime,
+        after: Option<(OffsetDateTime, Uuid)>,
+        limit: u32,
+    ) -> Result<Vec<(OffsetDateTime, Uuid)>, Error> {
+        self.payments.expired(now, after, limit).await
+    }
+
+    async fn processing(&self, limit: u32) -> Result<Vec<Uuid>, Error> {
+        self.payments.processing(limit).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Left>, Error> {
+        self.payments.claim(claim).await
+    }
+
+    async fn put_off(&self, left: &Left, until: OffsetDateTime) -> Result<(), Error> {
+        self.payments.put_off(left, until).await
     }
 }

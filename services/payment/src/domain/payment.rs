@@ -110,6 +110,19 @@ pub(crate) enum Verdict {
     Voided,
 }
 
+/// What a payment makes of the stock that is reserved for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It may still go either way.
+    Open,
+    /// The units are sold.
+    Sold,
+    /// They were sold, and all of them came back.
+    Returned,
+    /// They are free.
+    Released,
+}
+
 /// A payment with everything that happened to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Payment {
@@ -201,6 +214,16 @@ impl Payment {
     pub(crate) fn held(&self, product: i64) -> i64 {
         let item = self.items.iter().find(|item| item.product_id == product);
         item.map_or(0, |item| item.quantity.into())
+    }
+
+    /// What becomes of its reservation, as its events tell it.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self.status {
+            Status::Pending | Status::Processing => Outcome::Open,
+            Status::Failed | Status::Cancelled => Outcome::Released,
+            Status::Refunded if self.is_restocked() => Outcome::Returned,
+            Status::Completed | Status::PartiallyRefunded | Status::Refunded => Outcome::Sold,
+        }
     }
 
     /// What went back so far.

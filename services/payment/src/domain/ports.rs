@@ -7,7 +7,7 @@ use shop_money::{Currency, Money};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, Item, Payment, Shortage, Status, Token, UserId, Verdict};
+use super::{Error, Item, Miscount, Payment, Reservation, Shortage, Status, Token, UserId, Verdict};
 
 /// A change of one payment; pure, for the store may run it twice. Answers the events it causes.
 pub(crate) type Change<'a> = &'a (dyn Fn(&mut Payment) -> Result<Vec<Event>, Error> + Send + Sync);
@@ -21,15 +21,27 @@ pub(crate) struct Filter {
     pub(crate) status: Option<Status>,
 }
 
-/// What waits to be taken further by somebody.
+/// Something left half way that only the provider can settle, in the hands of whoever claimed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Due {
-    /// Pending payments whose time was over at this moment.
-    Expired(OffsetDateTime),
-    /// Payments in `processing` that last moved before this moment.
-    Processing(OffsetDateTime),
-    /// Payments with a refund that was requested before this moment and not settled.
-    Refunds(OffsetDateTime),
+pub(crate) struct Left {
+    pub(crate) payment: Uuid,
+    /// The refund that was requested; the charge when there is none.
+    pub(crate) refund: Option<Uuid>,
+    /// How often it was claimed, this time included.
+    pub(crate) attempts: i64,
+}
+
+/// What to claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// What last moved after this moment may be in the hands of a request.
+    pub(crate) left_behind: OffsetDateTime,
+    /// What was put off beyond this moment is not due.
+    pub(crate) now: OffsetDateTime,
+    /// How long nobody else may claim it.
+    pub(crate) until: OffsetDateTime,
+    /// How many at most.
+    pub(crate) limit: u32,
 }
 
 /// The payments there are.
@@ -48,6 +60,18 @@ pub(crate) trait Payments: Send + Sync {
     /// The payment with that id.
     async fn get(&self, id: Uuid) -> Result<Option<Payment>, Error>;
 
+    /// The payments of these ids that there are, in no order.
+    async fn all_of(&self, ids: &[Uuid]) -> Result<Vec<Payment>, Error>;
+
+    /// Up to `limit` payments made since `since`, in the order of their ids, of those after `after` and up to `last`.
+    async fn between(
+        &self,
+        after: Option<Uuid>,
+        last: Option<Uuid>,
+        since: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<Payment>, Error>;
+
     /// Applies `change` to the payment, alone: the new state and the events are kept in one transaction, or nothing
     /// is. Answers the new state; a change that changes nothing and causes nothing costs no write.
     async fn change(&self, id: Uuid, change: Change<'_>) -> Result<Payment, Error> {
@@ -60,8 +84,24 @@ pub(crate) trait Payments: Send + Sync {
     /// Up to `limit` payments, newest id first, those after `after` (an id) only.
     async fn list(&self, filter: &Filter, after: Option<Uuid>, limit: u32) -> Result<Vec<Payment>, Error>;
 
-    /// Up to `limit` ids of payments that are due, those due longest first.
-    async fn due(&self, due: Due, limit: u32) -> Result<Vec<Uuid>, Error>;
+    /// Up to `limit` pending payments whose time was over at `now`, those due longest first; after one of them, those that
+    /// follow it.
+    async fn expired(
+        &self,
+        now: OffsetDateTime,
+        after: Option<(OffsetDateTime, Uuid)>,
+        limit: u32,
+    ) -> Result<Vec<(OffsetDateTime, Uuid)>, Error>;
+
+    /// Up to `limit` payments in `processing`, whoever has them in hand.
+    async fn processing(&self, limit: u32) -> Result<Vec<Uuid>, Error>;
+
+    /// Claims payments in `processing` and requested refunds that were left behind and are due: those tried least first, of
+    /// these those due longest. Of many that claim, each gets others.
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Left>, Error>;
+
+    /// Gives a claim back: nobody claims it again before `until`.
+    async fn put_off(&self, left: &Left, until: OffsetDateTime) -> Result<(), Error>;
 }
 
 /// Payments that are old.
@@ -182,6 +222,25 @@ pub(crate) trait Stock: Send + Sync {
 
     /// Gives back what `reservation` holds, if anything.
     async fn release(&self, reservation: Uuid) -> Result<(), Error>;
+}
+
+/// The neighbour's books of its stock, to compare with payments.
+#[async_trait]
+pub(crate) trait Shelf: Send + Sync {
+    /// A page of the reservations made since `since`, and of older ones that still hold something, in the order of their ids;
+    /// and whether there may be more.
+    async fn reservations(&self, after: Option<Uuid>, since: OffsetDateTime)
+    -> Result<(Vec<Reservation>, bool), Error>;
+
+    /// These reservations, as far as there are any.
+    async fn reservations_of(&self, ids: &[Uuid]) -> Result<Vec<Reservation>, Error>;
+
+    /// Brings a reservation to what its payment made of it; without one, to nothing. Answers the units that are sold and were
+    /// not there.
+    async fn settle(&self, id: Uuid, payment: Option<&Payment>) -> Result<Vec<Line>, Error>;
+
+    /// Numbers of products that are not what the shelf's own bookings say, mended if that is asked for.
+    async fn miscounts(&self, mend: bool) -> Result<Vec<Miscount>, Error>;
 }
 
 /// Money to take.

@@ -50,6 +50,11 @@ pub(crate) struct Refunding {
 }
 
 impl Payment {
+    /// Whether the units of a payment that is paid back in full go back on the shelf.
+    pub(super) fn is_restocked(&self) -> bool {
+        self.refunds.iter().any(|refund| refund.restock && refund.status == RefundStatus::Settled)
+    }
+
     /// The refund of that id.
     pub(crate) fn refund(&self, id: Uuid) -> Option<&Refund> {
         self.refunds.iter().find(|refund| refund.id == id)
@@ -124,7 +129,7 @@ impl Payment {
         }
         self.status = Status::Refunded;
         self.claims_basket = false;
-        if self.refunds.iter().any(|refund| refund.restock && refund.status == RefundStatus::Settled) {
+        if self.is_restocked() {
             caused.extend(events::restocked(self));
         }
         Ok(caused)

@@ -10,14 +10,18 @@ use shop_fault::Fault;
 use shop_sql::Store;
 use shop_telemetry::Metrics;
 use shop_testing::backend::Db;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Opened, With, open};
 use crate::config::ProviderSettings;
 use crate::domain::samples::{NOON, numbered, pending, usd};
 use crate::domain::{
-    Charge, Due, Error, Expected, Filter, Paid, Payback, Payment, Refunding, Standing, Status, Token, UserId, Verdict,
+    Charge, Claim, Error, Expected, Filter, Left, Paid, Payback, Payment, Refunding, Standing, Status, Token, UserId,
+    Verdict,
 };
+
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// An empty store and what keeps it there.
 pub(crate) struct Place {
@@ -117,7 +121,9 @@ on_each_store! {
     a_payment_that_moved_on_is_not_changed_as_it_was_read
     changes_of_one_payment_happen_one_after_the_other
     lists_are_newest_first_and_go_on_where_the_page_ended
-    what_is_due_is_found_and_nothing_else
+    what_is_left_behind_is_claimed_and_nothing_else
+    of_many_that_claim_each_gets_others
+    expired_payments_are_found_page_by_page
     the_provider_has_one_outcome_per_key
     a_voided_key_is_never_charged
     the_provider_pays_back_once_per_key_and_never_too_much
@@ -316,7 +322,7 @@ async fn lists_are_newest_first_and_go_on_where_the_page_ended(place: Place) {
     }
 }
 
-async fn what_is_due_is_found_and_nothing_else(place: Place) {
+async fn what_is_left_behind_is_claimed_and_nothing_else(place: Place) {
     let payments = &place.opened.store;
     let paid = completed(&place).await;
     for id in 2..=3 {
@@ -325,19 +331,58 @@ async fn what_is_due_is_found_and_nothing_else(place: Place) {
     payments.change(Uuid::from_u128(3), &begin).await.expect("begins");
     let request = |payment: &mut Payment| payment.request_refund(&asked(9, 100), NOON);
     payments.change(paid.id, &request).await.expect("requested");
-    let (soon, end) = (NOON + Duration::from_millis(1), NOON + Duration::from_mins(30));
-    let before = NOON - Duration::from_millis(1);
-    for (due, expected) in [
-        (Due::Expired(end), vec![2]),
-        (Due::Expired(end - Duration::from_millis(1)), vec![]),
-        (Due::Processing(soon), vec![3]),
-        (Due::Processing(before), vec![]),
-        (Due::Refunds(soon), vec![1]),
-        (Due::Refunds(before), vec![]),
-    ] {
-        let found: Vec<_> = payments.due(due, 10).await.expect("looks").iter().map(Uuid::as_u128).collect();
-        assert_eq!(found, expected, "{due:?}");
+    assert_eq!(payments.processing(10).await.expect("looks"), [Uuid::from_u128(3)]);
+    let claim = |left_behind, now: OffsetDateTime| Claim { left_behind, now, until: now + MINUTE, limit: 10 };
+    let early = payments.claim(&claim(NOON - Duration::from_millis(1), NOON)).await.expect("looks");
+    assert_eq!(early, [], "they may be in the hands of a request");
+    let charge = |attempts| Left { payment: Uuid::from_u128(3), refund: None, attempts };
+    let refund = |attempts| Left { payment: paid.id, refund: Some(Uuid::from_u128(9)), attempts };
+    let mut first = payments.claim(&claim(NOON, NOON)).await.expect("claims");
+    first.sort_by_key(|left| left.payment);
+    assert_eq!(first, [refund(1), charge(1)]);
+    assert_eq!(payments.claim(&claim(NOON, NOON)).await.expect("looks"), [], "another has them");
+    // The claim of who died ends, and so does the pause of who failed.
+    payments.put_off(&charge(1), NOON + 5 * MINUTE).await.expect("puts off");
+    for (at, expected) in [(1, vec![refund(2)]), (5, vec![charge(2), refund(3)]), (6, vec![charge(3), refund(4)])] {
+        let claimed = payments.claim(&claim(NOON, NOON + at * MINUTE)).await.expect("claims");
+        assert_eq!(claimed, expected, "after {at} minutes, who was tried least comes first");
     }
+    payments.put_off(&charge(1), NOON).await.expect("does nothing: it is not his any more");
+    assert_eq!(payments.claim(&claim(NOON, NOON + 6 * MINUTE)).await.expect("looks"), []);
+    payments.change(Uuid::from_u128(3), &approve).await.expect("settles");
+    let claimed = payments.claim(&claim(NOON, NOON + 9 * MINUTE)).await.expect("claims");
+    assert_eq!(claimed, [refund(5)], "what is settled is not left behind");
+}
+
+async fn of_many_that_claim_each_gets_others(place: Place) {
+    for id in 1..=20 {
+        place.opened.store.add(&numbered(id)).await.expect("adds");
+        place.opened.store.change(Uuid::from_u128(id), &begin).await.expect("begins");
+    }
+    let claim = Claim { left_behind: NOON, now: NOON, until: NOON + MINUTE, limit: 10 };
+    let claims = (0..4).map(|_| place.opened.store.claim(&claim));
+    let mut claimed: Vec<_> = futures_util::future::try_join_all(claims).await.expect("claim").concat();
+    claimed.extend(place.opened.store.claim(&Claim { limit: 20, ..claim }).await.expect("claims"));
+    let ids: std::collections::BTreeSet<_> = claimed.iter().map(|left| left.payment).collect();
+    assert_eq!((claimed.len(), ids.len()), (20, 20));
+}
+
+async fn expired_payments_are_found_page_by_page(place: Place) {
+    let payments = &place.opened.store;
+    for id in 1..=5 {
+        payments.add(&numbered(id)).await.expect("adds");
+    }
+    payments.change(Uuid::from_u128(2), &begin).await.expect("begins");
+    let end = NOON + Duration::from_mins(30);
+    assert_eq!(payments.expired(end - Duration::from_millis(1), None, 10).await.expect("looks"), []);
+    let (mut after, mut found) = (None, Vec::new());
+    loop {
+        let page = payments.expired(end, after, 2).await.expect("looks");
+        let Some(last) = page.last() else { break };
+        after = Some(*last);
+        found.extend(page.iter().map(|(at, id)| (*at, id.as_u128())));
+    }
+    assert_eq!(found, [1, 3, 4, 5].map(|id| (end, id)));
 }
 
 fn charge(token: &str) -> Charge {

@@ -9,6 +9,7 @@ use shop_proto::product::v1::stock_service_client::StockServiceClient;
 use shop_rpc::Outgoing;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
+use tonic::{Response, Status};
 use uuid::Uuid;
 
 use super::neighbour::away;
@@ -25,6 +26,19 @@ impl GrpcStock {
     pub(crate) fn new(neighbour: Neighbour, credential: Credential) -> anyhow::Result<Self> {
         let client = StockServiceClient::with_interceptor(shop_rpc::channel(&neighbour)?, Outgoing::new(credential));
         Ok(Self { neighbour, client })
+    }
+
+    /// A call that is safe to repeat, with its deadline and retries.
+    pub(super) async fn ask<Q: Clone, A, Fut>(
+        &self,
+        request: Q,
+        call: impl Fn(StockServiceClient<InterceptedService<Channel, Outgoing>>, Q) -> Fut,
+    ) -> Result<A, Error>
+    where
+        Fut: Future<Output = Result<Response<A>, Status>>,
+    {
+        let call = || call(self.client.clone(), request.clone());
+        shop_rpc::call(&self.neighbour, "product", call).await.map_err(|fault| away("product", fault).into())
     }
 }
 

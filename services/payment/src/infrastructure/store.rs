@@ -8,15 +8,16 @@ use shop_clock::{SharedClock, millis};
 use shop_events::{Context, Envelope, Event};
 use shop_sql::{Connection, Engine, Value, Wake, filters, marks, outbox, retry_transient};
 use sqlx::AssertSqlSafe;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Failure;
 use super::row::{
     INSERT, INSERT_REFUND, ItemRow, PaymentRow, RefundRow, UPDATE, UPDATE_REFUND, UPDATE_SEEN, WholeRow, columns,
     insert_items, inserted, inserted_refund, named_item_columns, pairs, refund_columns, updated,
 };
+use super::{Failure, left_behind};
 use crate::crash::{self, Point};
-use crate::domain::{Change, Due, Error, Filter, Payment, Payments, Standing, Status, UserId};
+use crate::domain::{Change, Claim, Error, Filter, Left, Payment, Payments, Standing, Status, UserId};
 
 /// The name events carry as their source.
 const SOURCE: &str = "payment-service";
@@ -39,12 +40,11 @@ const STANDING: &str = concat!(
     columns!(),
     " FROM payments WHERE open_basket = $2"
 );
-const EXPIRED: &str =
-    "SELECT id FROM payments WHERE status = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT $2";
-const PROCESSING: &str =
-    "SELECT id FROM payments WHERE status = 'processing' AND updated_at <= $1 ORDER BY id LIMIT $2";
-const REFUNDING: &str = "SELECT DISTINCT payment_id FROM refunds \
-    WHERE status = 'requested' AND created_at <= $1 ORDER BY payment_id LIMIT $2";
+const BETWEEN: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM payments WHERE id > $1 AND id <= $2 AND created_at >= $3 ORDER BY id LIMIT $4"
+);
 
 /// The payments on one engine.
 pub(super) struct Sql<E> {
@@ -316,6 +316,40 @@ impl<E: Engine> Payments for Sql<E> {
         Ok(found.await?)
     }
 
+    async fn all_of(&self, ids: &[Uuid]) -> Result<Vec<Payment>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!(concat!("SELECT ", columns!(), " FROM payments WHERE id IN ({})"), marks(1, ids.len()));
+        let found = async {
+            let mut reader = self.engine.reader().await?;
+            let rows = reader.rows(AssertSqlSafe(sql), &self::ids(ids)).await?;
+            complete(&mut *reader, rows).await
+        };
+        Ok(found.await?)
+    }
+
+    async fn between(
+        &self,
+        after: Option<Uuid>,
+        last: Option<Uuid>,
+        since: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<Payment>, Error> {
+        let values = [
+            Value::Id(after.unwrap_or_default()),
+            Value::Id(last.unwrap_or(Uuid::max())),
+            Value::Int(millis(since)),
+            Value::Int(limit.into()),
+        ];
+        let found = async {
+            let mut reader = self.engine.reader().await?;
+            let rows = reader.rows(BETWEEN, &values).await?;
+            complete(&mut *reader, rows).await
+        };
+        Ok(found.await?)
+    }
+
     async fn change_from(&self, id: Uuid, known: Option<&Payment>, change: Change<'_>) -> Result<Payment, Error> {
         let applied = match known {
             Some(known) => retry_transient(|| self.apply_to(known, change)).await?,
@@ -337,15 +371,24 @@ impl<E: Engine> Payments for Sql<E> {
         Ok(found.await?)
     }
 
-    async fn due(&self, due: Due, limit: u32) -> Result<Vec<Uuid>, Error> {
-        let (sql, at) = match due {
-            Due::Expired(now) => (EXPIRED, now),
-            Due::Processing(before) => (PROCESSING, before),
-            Due::Refunds(before) => (REFUNDING, before),
-        };
-        let values = [Value::Int(millis(at)), Value::Int(limit.into())];
-        let found = async { self.engine.reader().await?.rows(sql, &values).await };
-        let ids: Vec<(Uuid,)> = found.await.map_err(Failure::from)?;
-        Ok(ids.into_iter().map(|(id,)| id).collect())
+    async fn expired(
+        &self,
+        now: OffsetDateTime,
+        after: Option<(OffsetDateTime, Uuid)>,
+        limit: u32,
+    ) -> Result<Vec<(OffsetDateTime, Uuid)>, Error> {
+        Ok(left_behind::expired(&self.engine, now, after, limit).await.map_err(Failure::from)?)
+    }
+
+    async fn processing(&self, limit: u32) -> Result<Vec<Uuid>, Error> {
+        Ok(left_behind::processing(&self.engine, limit).await.map_err(Failure::from)?)
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Left>, Error> {
+        Ok(left_behind::claim(&self.engine, claim).await.map_err(Failure::from)?)
+    }
+
+    async fn put_off(&self, left: &Left, until: OffsetDateTime) -> Result<(), Error> {
+        Ok(left_behind::put_off(&self.engine, left, until).await.map_err(Failure::from)?)
     }
 }

@@ -7,6 +7,8 @@ use crate::domain::{RawOrder, UserId};
 /// A guest's or a person's own; support may read anybody's.
 const READ: Access = Access::Owner(&[Who::Has(Role::Support)]);
 const CHANGE: Access = Access::Owner(&[]);
+/// What became of reservations, for whoever keeps them.
+const SETTLEMENT: Access = Access::Only(&[Who::Service("product")]);
 const REFUND: Access = Access::Only(&[Who::Has(Role::Support)]);
 
 /// Every operation.
@@ -18,6 +20,7 @@ pub(crate) const ACCESS: &[Rule] = &[
     Rule::new("POST /payments/{id}/cancel", "shop.payment.v1.PaymentService/CancelPayment", CHANGE),
     Rule::new("POST /payments/{id}/refund", "shop.payment.v1.PaymentService/RefundPayment", REFUND),
     Rule::new("GET /users/{user_id}/payments", "shop.payment.v1.PaymentService/GetUserPayments", READ),
+    Rule::new("", "shop.payment.v1.SettlementService/GetOutcomes", SETTLEMENT),
 ];
 
 /// Whose payments alone the caller reaches; everybody's when there is none. Who has no name that payments can belong to

@@ -10,7 +10,7 @@ use shop_fault::{Fault, Kind};
 use shop_money::Decimal;
 use uuid::Uuid;
 
-use crate::application::{self, Commands, Process, Recovered, Recovery, RefundPayment};
+use crate::application::{self, Attempt, Commands, Process, Recovery, RefundPayment};
 use crate::domain::samples::{basket, limits, raw_order, usd};
 use crate::domain::{
     Amount, Basket, BasketChange, Baskets, ChangeKind, Charge, Error, Expected, Line, Paid, Payback, Payment, Payments,
@@ -193,7 +193,14 @@ impl Checkout {
     }
 
     pub(super) fn recovery(&self) -> Recovery {
-        Recovery::new(self.commands.clone())
+        Recovery::new(self.commands.clone(), Duration::from_secs(10))
+    }
+
+    /// Takes on everything that is due to be settled.
+    async fn settle(&self) -> Vec<Attempt> {
+        let recovery = self.recovery();
+        let claimed = recovery.claim(100).await.expect("claims");
+        futures_util::future::join_all(claimed.into_iter().map(|left| recovery.attempt(left))).await
     }
 
     pub(super) async fn stored(&self) -> Payment {
@@ -288,15 +295,14 @@ async fn a_payment_left_before_its_charge_is_voided_after_a_while(place: Place) 
     let checkout = Checkout::at(place);
     checkout.create().await;
     checkout.leave_processing().await;
-    let recovery = checkout.recovery();
-    assert_eq!(recovery.at_start().await.expect("looks"), Recovered::default(), "another replica may be at it");
-    assert_eq!(recovery.round().await.expect("looks"), Recovered::default());
+    assert_eq!(checkout.recovery().at_start().await.expect("looks"), 0, "another replica may be at it");
+    assert_eq!(checkout.settle().await, []);
     for (operation, whose) in [(50, "the same request"), (51, "one without its key")] {
         let outcome = code(checkout.process(operation, "tok_approve").await);
         assert_eq!(outcome, (409, "payment_unsettled".to_owned()), "{whose}");
     }
     checkout.place.clock.advance(Duration::from_secs(30));
-    assert_eq!(recovery.round().await.expect("settles").settled, 1);
+    assert_eq!(checkout.settle().await, [Attempt::Settled]);
     let payment = checkout.stored().await;
     assert_eq!((payment.status, payment.failure.expect("why").code.as_str()), (Status::Failed, "charge_voided"));
     assert_eq!(code(checkout.process(50, "tok_approve").await), (402, "payment_declined".to_owned()));
@@ -308,7 +314,7 @@ async fn a_payment_left_after_its_charge_is_settled_at_start(place: Place) {
     checkout.create().await;
     checkout.leave_processing().await;
     checkout.provider.charge(&Checkout::charge()).await.expect("charged, and then it died");
-    assert_eq!(checkout.recovery().at_start().await.expect("settles").settled, 1);
+    assert_eq!(checkout.recovery().at_start().await.expect("settles"), 1);
     assert_eq!((checkout.stored().await.status, checkout.place.charges(PAYMENT).await), (Status::Completed, 1));
     assert_eq!(checkout.process(50, "tok_approve").await.expect("its answer").status, Status::Completed);
     assert_eq!(checkout.place.events().await, 4);
@@ -319,7 +325,7 @@ async fn a_charge_that_comes_after_the_void_takes_no_money(place: Place) {
     checkout.create().await;
     checkout.leave_processing().await;
     checkout.place.clock.advance(Duration::from_secs(31));
-    checkout.recovery().round().await.expect("voids");
+    assert_eq!(checkout.settle().await, [Attempt::Settled]);
     let late = checkout.provider.charge(&Checkout::charge()).await.expect("answers");
     assert_eq!((late, checkout.place.charges(PAYMENT).await), (Verdict::Voided, 0));
 }
@@ -337,7 +343,7 @@ async fn a_refund_left_half_way_is_paid_back_once(place: Place) {
     let payback = Payback { key: Uuid::from_u128(3), charge: PAYMENT, amount: usd(2000) };
     checkout.provider.refund(&payback).await.expect("paid back, and then it died");
     checkout.place.clock.advance(Duration::from_secs(30));
-    assert_eq!(checkout.recovery().round().await.expect("settles").refunds, 1);
+    assert_eq!(checkout.settle().await, [Attempt::PaidBack]);
     let settled = checkout.stored().await;
     assert_eq!((settled.status, settled.refunds[0].status), (Status::PartiallyRefunded, RefundStatus::Settled));
     assert_eq!((settled.refunded(), checkout.place.paid_back(PAYMENT).await), (usd(2000), 2000));
@@ -349,8 +355,8 @@ async fn a_payment_nobody_processes_expires(place: Place) {
     checkout.create().await;
     checkout.place.clock.advance(Duration::from_mins(30));
     let (one, other) = (checkout.recovery(), checkout.recovery());
-    let (one, other) = tokio::join!(one.round(), other.round());
-    assert!(one.expect("looks").expired + other.expect("looks").expired >= 1);
+    let (one, other) = tokio::join!(one.expire(), other.expire());
+    assert!(one.expect("looks") + other.expect("looks") >= 1);
     let payment = checkout.stored().await;
     assert_eq!((payment.status, payment.failure.expect("why").code.as_str()), (Status::Failed, "payment_expired"));
     assert_eq!(checkout.place.events().await, 3, "two replicas expire it once");
@@ -413,8 +419,10 @@ async fn a_provider_that_is_down_leaves_the_payment_to_recovery(place: Place) {
     assert_eq!(code(checkout.process(2, "tok_approve").await), (409, "payment_unsettled".to_owned()));
     assert_eq!(checkout.stored().await.status, Status::Processing);
     checkout.place.clock.advance(Duration::from_secs(31));
-    assert_eq!(checkout.recovery().round().await.expect("looks").settled, 0, "still down");
+    assert_eq!(checkout.settle().await, [Attempt::Later], "still down");
     checkout.provider.down.store(false, Ordering::SeqCst);
-    assert_eq!(checkout.recovery().round().await.expect("settles").settled, 1);
+    assert_eq!(checkout.settle().await, [], "not at once again");
+    checkout.place.clock.advance(Duration::from_secs(5));
+    assert_eq!(checkout.settle().await, [Attempt::Settled]);
     assert_eq!(checkout.stored().await.status, Status::Failed);
 }

@@ -191,4 +191,25 @@ impl StockService for Neighbours {
     ) -> Result<Response<product::ReleaseStockResponse>, Status> {
         Ok(Response::new(product::ReleaseStockResponse { released: true }))
     }
+
+    async fn list_reservations(
+        &self,
+        _: Request<product::ListReservationsRequest>,
+    ) -> Result<Response<product::ListReservationsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn settle_reservation(
+        &self,
+        _: Request<product::SettleReservationRequest>,
+    ) -> Result<Response<product::SettleReservationResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn check_stock(
+        &self,
+        _: Request<product::CheckStockRequest>,
+    ) -> Result<Response<product::CheckStockResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }

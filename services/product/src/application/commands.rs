@@ -7,7 +7,8 @@ use shop_clock::SharedClock;
 use uuid::Uuid;
 
 use crate::domain::{
-    Adjustment, AdjustmentDraft, Details, Draft, Expected, Hold, Line, Product, Result, Settlement, Store,
+    Adjustment, AdjustmentDraft, Details, Draft, Drift, Expected, Hold, Line, Outcome, Product, Reach, Resolved,
+    Result, Settlement, Store,
 };
 
 /// Everything that changes the catalogue or its stock.
@@ -67,6 +68,25 @@ impl Commands {
     /// Applies what became of a reserved line, once per event.
     pub(crate) async fn settle(&self, settlement: Settlement) -> Result<()> {
         self.store.settle(&settlement, self.clock.now()).await
+    }
+
+    /// Brings a reservation to what its payment made of it, whatever it is.
+    pub(crate) async fn resolve(&self, id: Uuid, outcome: &Outcome) -> Result<Resolved> {
+        let resolved = self.store.resolve(id, outcome, Reach::All, self.clock.now()).await?;
+        if !resolved.lines.is_empty() {
+            let lines = resolved.lines.len();
+            tracing::warn!(reservation.id = %id, lines, "reservation {id} brought to what its payment made of it");
+        }
+        Ok(resolved)
+    }
+
+    /// Mends numbers of products that are not what their bookings say.
+    pub(crate) async fn mend(&self, drifts: &[Drift]) -> Result<()> {
+        for Drift { product, number, says, booked } in drifts {
+            self.store.mend(*product, self.clock.now()).await?;
+            tracing::warn!(product.id = product, says, booked, "product {product} mended: {number}");
+        }
+        Ok(())
     }
 
     /// Counts a completed payment's units as sold, once per event, unless the sale of its reservation does.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::domain::{Entries, EntryPage, Listing, Product, Result, Slice, Store};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::{Drift, Entries, EntryPage, Listing, Product, Reservation, Result, Slice, Store};
 
 /// Everything that only reads.
 #[derive(Clone)]
@@ -19,6 +22,26 @@ impl Queries {
     /// One product.
     pub(crate) async fn product(&self, id: i64) -> Result<Product> {
         self.store.get(id).await
+    }
+
+    /// Up to `limit` reservations after `after`: those made since `since`, and older ones while they hold something.
+    pub(crate) async fn reservations(
+        &self,
+        after: Option<Uuid>,
+        since: OffsetDateTime,
+        limit: u32,
+    ) -> Result<Vec<Reservation>> {
+        self.store.reservations(after, since, limit).await
+    }
+
+    /// These reservations, as far as there are any.
+    pub(crate) async fn reservations_of(&self, ids: &[Uuid]) -> Result<Vec<Reservation>> {
+        self.store.reservations_of(ids).await
+    }
+
+    /// Numbers of products that are not what their bookings say.
+    pub(crate) async fn drifts(&self) -> Result<Vec<Drift>> {
+        self.store.drifts().await
     }
 
     /// One page of products.

@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Adjustment, Details, Entries, EntryPage, Hold, Line, Listing, Product, Result, Settlement, Slice};
+use super::{
+    Adjustment, Details, Drift, Entries, EntryPage, Hold, Line, Listing, Outcome, Product, Reach, Reservation,
+    Resolved, Result, Settlement, Slice,
+};
 
 /// A change of one product. The store owns the transaction and may run it twice, so it must be pure.
 pub(crate) type Change<'a> = &'a (dyn Fn(&mut Product) -> Result<()> + Sync);
@@ -52,6 +55,31 @@ pub(crate) trait Reservations: Send + Sync {
     /// Applies a stock event, once per event id.
     async fn settle(&self, settlement: &Settlement, now: OffsetDateTime) -> Result<()>;
 
+    /// Up to `limit` reservations made by `before` that still hold something, the oldest first; after one of them, those that
+    /// follow it.
+    async fn held_since(
+        &self,
+        before: OffsetDateTime,
+        after: Option<(OffsetDateTime, Uuid)>,
+        limit: u32,
+    ) -> Result<Vec<(OffsetDateTime, Uuid)>>;
+
+    /// Brings a reservation to what its payment made of it. Nothing happens when it is so already.
+    async fn resolve(&self, id: Uuid, outcome: &Outcome, reach: Reach, now: OffsetDateTime) -> Result<Resolved>;
+
+    /// Up to `limit` reservations in the order of their ids, those after `after` only: those made since `since`, and older ones
+    /// while they hold something.
+    async fn reservations(&self, after: Option<Uuid>, since: OffsetDateTime, limit: u32) -> Result<Vec<Reservation>>;
+
+    /// These reservations, as far as there are any, in the order of their ids.
+    async fn reservations_of(&self, ids: &[Uuid]) -> Result<Vec<Reservation>>;
+
+    /// Numbers of products that are not what their bookings say, at one moment.
+    async fn drifts(&self) -> Result<Vec<Drift>>;
+
+    /// Mends one product: what it has reserved is what is held.
+    async fn mend(&self, product: i64, now: OffsetDateTime) -> Result<()>;
+
     /// Adds to the units sold of these products, once per event id, unless the sale of this reservation does. Products
     /// that are gone are left out.
     async fn count_sold(&self, event: Uuid, reservation: Uuid, lines: &[Line], now: OffsetDateTime) -> Result<()>;
@@ -65,6 +93,13 @@ pub(crate) trait Ledger: Send + Sync {
 
     /// Entries of a product, the newest first; of one that is gone, too.
     async fn entries(&self, product: i64, page: &EntryPage) -> Result<Entries>;
+}
+
+/// Who knows what became of reservations.
+#[async_trait]
+pub(crate) trait Payments: Send + Sync {
+    /// What became of each of these reservations, in their order.
+    async fn outcomes(&self, reservations: &[Uuid]) -> Result<Vec<Outcome>>;
 }
 
 /// A store is all of these, so that an event's effect and its inbox entry are one transaction.

@@ -8,7 +8,7 @@
 //! An increase may come before its decrease, as when a topic got more partitions in between: only what was sold comes back,
 //! so the sale is under way. It is applied at once, and the sale takes its units when it comes; the sums are the same.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use shop_fault::FieldError;
 use shop_input::Fields;
@@ -170,6 +170,96 @@ pub(crate) struct Settlement {
     pub(crate) movement: Movement,
 }
 
+/// What a payment made of its reservation, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It may still go either way: these lines are held.
+    Open(Lines),
+    /// These lines are sold.
+    Sold(Lines),
+    /// They were sold, and all of them came back.
+    Returned(Lines),
+    /// Nothing is held or sold.
+    Released,
+    /// There is no such payment, so nothing is held or sold.
+    Unknown,
+}
+
+/// Which lines a payment's word is applied to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Those that are still held, as if its events had come. What events settled otherwise is left to people.
+    Held,
+    /// All, also those that are missing or were settled otherwise.
+    All,
+}
+
+impl Outcome {
+    /// The lines as they would be had every event of the payment come, and in its order. `stored` is sorted by product, and so
+    /// is what comes out.
+    pub(crate) fn resolve(&self, stored: &[Holding], reach: Reach) -> Vec<Holding> {
+        let (lines, state) = match self {
+            Self::Open(lines) => (lines.as_slice(), LineState::Held),
+            Self::Sold(lines) | Self::Returned(lines) => (lines.as_slice(), LineState::Sold),
+            Self::Released | Self::Unknown => (&[][..], LineState::Released),
+        };
+        let returned = matches!(self, Self::Returned(_));
+        let settled = |line: &Line| {
+            let restocked = if returned { line.quantity } else { 0 };
+            Holding { product: line.product, quantity: line.quantity, state, restocked }
+        };
+        let mut resolved: BTreeMap<i64, Holding> = BTreeMap::new();
+        for holding in stored {
+            let line = lines.iter().find(|line| line.product == holding.product);
+            let released = Holding { state: LineState::Released, restocked: 0, ..*holding };
+            let becomes = match reach {
+                Reach::Held if holding.state != LineState::Held => *holding,
+                // By events, a line is sold as it was held.
+                Reach::Held => line.map_or(released, |_| settled(&holding.line())),
+                Reach::All => line.map_or(released, settled),
+            };
+            resolved.insert(holding.product, becomes);
+        }
+        if reach == Reach::All {
+            for line in lines {
+                resolved.entry(line.product).or_insert_with(|| settled(line));
+            }
+        }
+        resolved.into_values().collect()
+    }
+}
+
+/// A reservation as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reservation {
+    /// The payment's id.
+    pub(crate) id: Uuid,
+    /// By product.
+    pub(crate) lines: Vec<Holding>,
+}
+
+/// A number of a product that is not what its bookings say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Drift {
+    /// Which product.
+    pub(crate) product: i64,
+    /// Which number, against what.
+    pub(crate) number: &'static str,
+    /// What the product says.
+    pub(crate) says: i64,
+    /// What the bookings say.
+    pub(crate) booked: i64,
+}
+
+/// What settling by a payment's word did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    /// The lines that are not as they were, as they are now.
+    pub(crate) lines: Vec<Holding>,
+    /// Units that were sold and are not there: so many had to be added to the books for the sale to be entered.
+    pub(crate) short: Vec<Line>,
+}
+
 /// What a settlement changes on the product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Delta {
@@ -190,6 +280,15 @@ impl Holding {
     /// What was asked for.
     pub(crate) fn line(&self) -> Line {
         Line { product: self.product, quantity: self.quantity }
+    }
+
+    /// What it takes from its product: units on hand that are gone, and those that are promised.
+    pub(crate) fn weight(&self) -> Delta {
+        match self.state {
+            LineState::Held => Delta { stock: 0, reserved: self.quantity },
+            LineState::Sold => Delta { stock: self.restocked - self.quantity, reserved: 0 },
+            LineState::Released => Delta::default(),
+        }
     }
 
     /// Applies an event. A repeat changes nothing; what contradicts the line is an error for people to look at.

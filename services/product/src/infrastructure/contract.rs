@@ -7,6 +7,7 @@ mod listing;
 mod products;
 mod reads;
 mod reservations;
+mod resolve;
 
 use shop_config::Database;
 use shop_money::{Currency, Money};

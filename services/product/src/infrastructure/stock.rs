@@ -4,7 +4,7 @@
 //! that waits for it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::result::Result as Outcome;
+use std::result::Result as Tried;
 
 use async_trait::async_trait;
 use shop_clock::millis;
@@ -18,13 +18,14 @@ use super::holding::{entries, reserve};
 use super::select::padded;
 use super::{Failure, ledger};
 use crate::domain::{
-    Delta, EntryKind, Error, Hold, Holding, Line, LineState, Movement, NewEntry, Reservations, Result, Settlement,
+    Delta, Drift, EntryKind, Error, Hold, Holding, Line, LineState, Movement, NewEntry, Outcome, Reach, Reservation,
+    Reservations, Resolved, Result, Settlement,
 };
 
 /// A reservation that is released before it was made: it stays as a tombstone.
-const BURY: &str = "INSERT INTO reservations (id, state, created_at, updated_at, sale_counts) \
+pub(super) const BURY: &str = "INSERT INTO reservations (id, state, created_at, updated_at, sale_counts) \
                     VALUES ($1, 'closed', $2, $2, 1) ON CONFLICT (id) DO NOTHING";
-const CLOSE: &str = "UPDATE reservations SET state = 'closed', updated_at = $2 WHERE id = $1";
+pub(super) const CLOSE: &str = "UPDATE reservations SET state = 'closed', updated_at = $2 WHERE id = $1";
 const LINES: &str = "SELECT product_id, quantity, state, restocked FROM reservation_lines \
                      WHERE reservation_id = $1 ORDER BY product_id";
 const RELEASE_LINES: &str =
@@ -52,6 +53,35 @@ impl<E: Engine> Reservations for Sql<E> {
         Ok(retry_transient(|| self.try_settle(settlement, now)).await?)
     }
 
+    async fn held_since(
+        &self,
+        before: OffsetDateTime,
+        after: Option<(OffsetDateTime, Uuid)>,
+        limit: u32,
+    ) -> Result<Vec<(OffsetDateTime, Uuid)>> {
+        Ok(self.try_held_since(before, after, limit).await?)
+    }
+
+    async fn resolve(&self, id: Uuid, outcome: &Outcome, reach: Reach, now: OffsetDateTime) -> Result<Resolved> {
+        Ok(retry_transient(|| self.try_resolve(id, outcome, reach, now)).await?)
+    }
+
+    async fn reservations(&self, after: Option<Uuid>, since: OffsetDateTime, limit: u32) -> Result<Vec<Reservation>> {
+        Ok(self.try_reservations(after, since, limit).await?)
+    }
+
+    async fn reservations_of(&self, ids: &[Uuid]) -> Result<Vec<Reservation>> {
+        Ok(self.try_reservations_of(ids).await?)
+    }
+
+    async fn drifts(&self) -> Result<Vec<Drift>> {
+        Ok(self.try_drifts().await?)
+    }
+
+    async fn mend(&self, product: i64, now: OffsetDateTime) -> Result<()> {
+        Ok(retry_transient(|| self.try_mend(product, now)).await?)
+    }
+
     async fn count_sold(&self, event: Uuid, reservation: Uuid, lines: &[Line], now: OffsetDateTime) -> Result<()> {
         if self.sale_counts(reservation).await? {
             return Ok(());
@@ -61,7 +91,7 @@ impl<E: Engine> Reservations for Sql<E> {
 }
 
 impl<E: Engine> Sql<E> {
-    async fn try_release(&self, id: Uuid, now: OffsetDateTime) -> Outcome<bool, Failure> {
+    async fn try_release(&self, id: Uuid, now: OffsetDateTime) -> Tried<bool, Failure> {
         let mut tx = self.engine.begin().await?;
         let at = Value::Int(millis(now));
         if tx.run(BURY, &[Value::Id(id), at]).await? == 1 {
@@ -84,7 +114,7 @@ impl<E: Engine> Sql<E> {
         Ok(true)
     }
 
-    async fn try_settle(&self, settlement: &Settlement, now: OffsetDateTime) -> Outcome<(), Failure> {
+    async fn try_settle(&self, settlement: &Settlement, now: OffsetDateTime) -> Tried<(), Failure> {
         let (id, product) = (Value::Id(settlement.reservation), Value::Int(settlement.line.product));
         let at = Value::Int(millis(now));
         let mut tx = self.engine.begin().await?;
@@ -161,12 +191,12 @@ impl<E: Engine> Sql<E> {
     }
 
     /// Whether the units of this reservation are counted by its sale, and not by its payment.
-    async fn sale_counts(&self, reservation: Uuid) -> Outcome<bool, Failure> {
+    async fn sale_counts(&self, reservation: Uuid) -> Tried<bool, Failure> {
         let counts: Option<(i64,)> = self.engine.reader().await?.row(SALE_COUNTS, &[Value::Id(reservation)]).await?;
         Ok(counts.is_some())
     }
 
-    async fn try_count_sold(&self, event: Uuid, lines: &[Line], now: OffsetDateTime) -> Outcome<(), Failure> {
+    async fn try_count_sold(&self, event: Uuid, lines: &[Line], now: OffsetDateTime) -> Tried<(), Failure> {
         let mut tx = self.engine.begin().await?;
         if !inbox::first_time(&mut *tx, event, millis(now)).await? {
             return Ok(());
@@ -181,7 +211,7 @@ impl<E: Engine> Sql<E> {
     }
 
     /// Locks the reservation and says its state.
-    async fn lock_reservation<C: Connection>(&self, conn: &mut C, id: Uuid) -> sqlx::Result<Option<String>> {
+    pub(super) async fn lock_reservation<C: Connection>(&self, conn: &mut C, id: Uuid) -> sqlx::Result<Option<String>> {
         let sql = format!("SELECT state FROM reservations WHERE id = $1{}", E::LOCK);
         let state: Option<(String,)> = conn.row(AssertSqlSafe(sql), &[Value::Id(id)]).await?;
         Ok(state.map(|(state,)| state))
@@ -219,10 +249,10 @@ struct SettledRow {
 /// A row of `reservation_lines`.
 #[derive(shop_sql::FromRow)]
 pub(super) struct LineRow {
-    product_id: i64,
-    quantity: i64,
-    state: String,
-    restocked: i64,
+    pub(super) product_id: i64,
+    pub(super) quantity: i64,
+    pub(super) state: String,
+    pub(super) restocked: i64,
 }
 
 impl TryFrom<LineRow> for Holding {
@@ -237,7 +267,7 @@ impl TryFrom<LineRow> for Holding {
     }
 }
 
-fn text(state: LineState) -> &'static str {
+pub(super) fn text(state: LineState) -> &'static str {
     match state {
         LineState::Held => "held",
         LineState::Sold => "sold",
@@ -245,7 +275,7 @@ fn text(state: LineState) -> &'static str {
     }
 }
 
-async fn holdings<C: Connection>(conn: &mut C, id: Uuid) -> Outcome<Vec<Holding>, Failure> {
+pub(super) async fn holdings<C: Connection>(conn: &mut C, id: Uuid) -> Tried<Vec<Holding>, Failure> {
     let rows: Vec<LineRow> = conn.rows(LINES, &[Value::Id(id)]).await?;
     Ok(rows.into_iter().map(Holding::try_from).collect::<Result<_>>()?)
 }

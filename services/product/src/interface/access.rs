@@ -19,4 +19,7 @@ pub(crate) const ACCESS: &[Rule] = &[
     Rule::new("DELETE /products/{id}", "shop.product.v1.ProductService/DeleteProduct", CHANGE),
     Rule::new("", "shop.product.v1.StockService/ReserveStock", STOCK),
     Rule::new("", "shop.product.v1.StockService/ReleaseStock", STOCK),
+    Rule::new("", "shop.product.v1.StockService/ListReservations", STOCK),
+    Rule::new("", "shop.product.v1.StockService/SettleReservation", STOCK),
+    Rule::new("", "shop.product.v1.StockService/CheckStock", STOCK),
 ];

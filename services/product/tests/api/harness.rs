@@ -52,12 +52,16 @@ impl Running {
 
     /// The same for callers who may have to say who they are.
     pub(crate) async fn start_with(url: &str, folder: TempDir, identity: IdentitySettings) -> Self {
+        Self::start_as(Config { identity, ..Config::default() }, url, folder).await
+    }
+
+    /// The same with these settings, but for ports and store.
+    pub(crate) async fn start_as(config: Config, url: &str, folder: TempDir) -> Self {
         let config = Config {
             http: Http { host: LOCAL, ..Http::on(0) },
             grpc: Grpc { host: LOCAL, ..Grpc::on(0) },
             database: Database::at(url),
-            identity,
-            ..Config::default()
+            ..config
         };
         let pause = Duration::from_millis(1);
         let quick =

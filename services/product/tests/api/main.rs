@@ -6,3 +6,4 @@ mod harness;
 mod hostile;
 mod http;
 mod identity;
+mod settlement;
