@@ -45,12 +45,18 @@ pub(crate) async fn open(database: &Database) -> anyhow::Result<Opened> {
             let pool = shop_sql::postgres(database).await?;
             migrate(&pool, &POSTGRES).await?;
             let search = TextSearch::of(&pool).await?;
-            Ok(Opened { store: Arc::new(Sql::new(pool.clone(), search)), shared: pool.into() })
+            // Of their own, so that who looks does not keep those who buy waiting.
+            let few = pool.options().clone().max_connections(holding::LANES).min_connections(0);
+            let holding = few.connect_lazy_with(pool.connect_options().as_ref().clone());
+            Ok(Opened { store: Arc::new(Sql::new(pool.clone(), holding, search)), shared: pool.into() })
         }
         Target::Sqlite(path) => {
             let pools = shop_sql::sqlite(&path).await?;
             migrate(&pools.write, &SQLITE).await?;
-            Ok(Opened { store: Arc::new(Sql::new(pools.clone(), TextSearch::Fts5)), shared: pools.into() })
+            Ok(Opened {
+                store: Arc::new(Sql::new(pools.clone(), pools.clone(), TextSearch::Fts5)),
+                shared: pools.into(),
+            })
         }
     }
 }

@@ -40,6 +40,36 @@ async fn forty_buyers_and_seven_units_make_seven_sales(shop: &Shop) {
     shop.eventually("seven units are sold", async || shop.stock(product).await == (0, 0, 7)).await;
 }
 
+/// A flash sale: all have it in their baskets, and all check out at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_buyers_of_a_hundred_units_are_served_or_told_that_it_is_sold_out() {
+    // On a machine that builds and tests at once the provider is not late for that.
+    let patient = |config: &mut shop::Config| {
+        config.payment.provider.timeout = shop_config::Duration::secs(15);
+        config.payment.recovery.settle_after = shop_config::Duration::secs(60);
+    };
+    let Some(shop) = Shop::real_with(patient).await else { return };
+    let shop = &shop;
+    let product = shop.product("Sneaker", "99.00", 100).await;
+    join_all((0..500).map(|buyer| async move { shop.add(&format!("flash-{buyer}"), product, 1).await })).await;
+    let outcomes = join_all((0..500).map(|buyer| async move {
+        let order = json!({"user_id": format!("flash-{buyer}"), "method": "credit_card"});
+        let made = shop.call(Method::POST, "/api/payments", order).await;
+        if made.status == 409 {
+            // Whoever looks into the basket after the last unit went is told there.
+            assert!(matches!(made.code(), "insufficient_stock" | "basket_changed"), "{made:?}");
+            return false;
+        }
+        assert_eq!(made.status, 201, "{made:?}");
+        let paid = shop.process(&made.json, "tok_approve").await;
+        assert_eq!((paid.status, &paid.json["status"]), (200, &json!("completed")), "{paid:?}");
+        true
+    }))
+    .await;
+    assert_eq!(outcomes.iter().filter(|bought| **bought).count(), 100);
+    shop.eventually("a hundred units are sold", async || shop.stock(product).await == (0, 0, 100)).await;
+}
+
 async fn sixteen_process_calls_make_one_charge(shop: &Shop) {
     let product = shop.product("Phone", "700.00", 20).await;
     shop.add("hal", product, 1).await;

@@ -5,6 +5,7 @@ use shop_clock::millis;
 use shop_sql::{Connection, Engine, Value, retry_transient};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::holding::Holds;
@@ -18,19 +19,24 @@ use crate::domain::{After, Change, Details, Error, Listing, Match, Permit, Produ
 const GET: &str = concat!("SELECT ", columns!(), " FROM products WHERE id = $1");
 const GET_MADE_BY: &str = concat!("SELECT ", columns!(), " FROM products WHERE operation = $1");
 
+/// Reservations released at a time: a quarter of the connections that a pool has by default.
+const RELEASES: usize = 4;
+
 /// The catalogue and its stock on one engine.
 pub(super) struct Sql<E: Engine> {
     pub(super) engine: E,
     pub(super) holds: Holds<E>,
+    /// Turns of those who release a reservation.
+    pub(super) releases: Semaphore,
     reads: Reads<E::Db>,
     search: TextSearch,
 }
 
-impl<E: Engine + Clone> Sql<E> {
-    /// The catalogue in these pools.
-    pub(super) fn new(engine: E, search: TextSearch) -> Self {
-        let (holds, reads) = (Holds::new(engine.clone()), Reads::new(engine.readers().clone()));
-        Self { engine, holds, reads, search }
+impl<E: Engine> Sql<E> {
+    /// The catalogue in these pools; reservations are made on `holding`.
+    pub(super) fn new(engine: E, holding: E, search: TextSearch) -> Self {
+        let (holds, reads) = (Holds::new(holding), Reads::new(engine.readers().clone()));
+        Self { engine, holds, releases: Semaphore::new(RELEASES), reads, search }
     }
 }
 

@@ -26,7 +26,7 @@ use super::{Tried, ledger};
 use crate::domain::{EntryKind, Error, Hold, Holding, Line, NewEntry, Result, Shelf, Stored};
 
 /// Transactions at a time: the second one begins while the first waits for the disk.
-const LANES: usize = 2;
+pub(super) const LANES: u32 = 2;
 /// Lines per transaction: beyond it the rows, not the round trips and the disk, are what takes time.
 const LINES: usize = 256;
 /// Who comes while so many wait would not be served in the time that a checkout has.
@@ -53,7 +53,7 @@ struct Asked {
 
 impl<E: Engine> Holds<E> {
     pub(super) fn new(engine: E) -> Self {
-        Self(Arc::new(Queue { engine, lanes: Arc::new(Semaphore::new(LANES)), waiting: Mutex::default() }))
+        Self(Arc::new(Queue { engine, lanes: Arc::new(Semaphore::new(LANES as usize)), waiting: Mutex::default() }))
     }
 
     /// Makes a reservation, together with others that wait.

@@ -8,6 +8,7 @@ use std::result::Result as Tried;
 
 use async_trait::async_trait;
 use shop_clock::millis;
+use shop_fault::Fault;
 use shop_sql::{Connection, Engine, Value, inbox, marks, retry_transient};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
@@ -46,6 +47,8 @@ impl<E: Engine> Reservations for Sql<E> {
     }
 
     async fn release(&self, id: Uuid, now: OffsetDateTime) -> Result<bool> {
+        // After a rush many are released at once; they must not take every connection from those who still buy.
+        let _turn = self.releases.acquire().await.map_err(Fault::internal)?;
         Ok(retry_transient(|| self.try_release(id, now)).await?)
     }
 
@@ -262,7 +265,7 @@ impl TryFrom<LineRow> for Holding {
         let LineRow { product_id, quantity, state, restocked } = row;
         let states = [LineState::Held, LineState::Sold, LineState::Released];
         let state = states.into_iter().find(|known| text(*known) == state);
-        let state = state.ok_or_else(|| shop_fault::Fault::internal("a reservation line has an unknown state"))?;
+        let state = state.ok_or_else(|| Fault::internal("a reservation line has an unknown state"))?;
         Ok(Self { product: product_id, quantity, state, restocked })
     }
 }
