@@ -14,10 +14,26 @@ use crate::harness::{Running, desk, desk_with};
 const CASES: u32 = 150;
 
 /// Every path of the service, as its document writes them.
-const PATHS: [&str; 2] = ["/products", "/products/{id}"];
+const PATHS: [&str; 4] =
+    ["/products", "/products/{id}", "/products/{id}/stock-adjustments", "/products/{id}/stock-movements"];
+
+/// Where bodies go to.
+const TAKERS: [(Method, &str); 3] =
+    [(Method::POST, "/products"), (Method::PUT, "/products/1"), (Method::POST, "/products/1/stock-adjustments")];
 
 /// Every member that a body may have.
-const MEMBERS: [&str; 7] = ["name", "description", "price", "currency", "stock_quantity", "category", "image_url"];
+const MEMBERS: [&str; 10] = [
+    "name",
+    "description",
+    "price",
+    "currency",
+    "stock_quantity",
+    "category",
+    "image_url",
+    "delta",
+    "reason",
+    "reference",
+];
 
 /// Sends one request per generated value to a service of its own, on SQLite and on a real PostgreSQL.
 fn assault<S: Strategy>(values: S, send: impl AsyncFn(&Running, S::Value) + Copy) {
@@ -88,7 +104,7 @@ async fn every_field_refuses_in_words_for_people() {
 fn bodies_of_any_bytes() {
     let types = prop::sample::select(vec!["application/json", "text/plain", "application/json; charset=latin1", ""]);
     assault((any::<Vec<u8>>(), types), async |service, (body, content_type)| {
-        for (method, path) in [(Method::POST, "/products"), (Method::PUT, "/products/1")] {
+        for (method, path) in TAKERS {
             let request = service.api.request(method, path).header("content-type", content_type).body(body.clone());
             check(&service.api.send(request).await, path);
         }
@@ -100,7 +116,7 @@ fn products_with_a_field_of_any_kind() {
     let fields = [&MEMBERS[..], &["id", ""]].concat();
     assault((prop::sample::select(fields), json()), async |service, (field, value)| {
         let body = desk_with(&Value::Object([(field.to_owned(), value)].into_iter().collect()));
-        for (method, path) in [(Method::POST, "/products"), (Method::PUT, "/products/1")] {
+        for (method, path) in TAKERS {
             check(&service.api.send(service.api.request(method, path).json(&body)).await, &body.to_string());
         }
     });

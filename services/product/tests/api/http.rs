@@ -223,6 +223,9 @@ async fn every_operation_minds_what_is_expected() {
         Operation::new(Method::POST, "/products", "/products").with(desk()),
         Operation::new(Method::GET, "/products/{id}", &one),
         Operation::new(Method::PUT, "/products/{id}", &one).with(desk()),
+        Operation::new(Method::POST, "/products/{id}/stock-adjustments", format!("{one}/stock-adjustments"))
+            .with(json!({"delta": 1, "reason": "delivery"})),
+        Operation::new(Method::GET, "/products/{id}/stock-movements", format!("{one}/stock-movements")),
         Operation::new(Method::DELETE, "/products/{id}", &one),
     ];
     every_operation(&service.api, &operations).await;
