@@ -276,6 +276,7 @@ async fn every_operation_minds_what_is_expected() {
     let merge = "/baskets/{user_id}/merge";
     let operations = [
         Operation::new(Method::POST, "/guests", "/guests"),
+        Operation::new(Method::POST, "/baskets/{user_id}/refresh", "/baskets/ann/refresh"),
         Operation::new(Method::POST, merge, "/baskets/ann/merge").with(json!({ "guest_token": "guest-1" })),
         Operation::new(Method::POST, "/baskets", "/baskets").with(json!({ "user_id": "ann" })),
         Operation::new(Method::GET, basket, "/baskets/ann"),
