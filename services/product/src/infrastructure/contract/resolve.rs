@@ -28,8 +28,8 @@ async fn all_is_booked(store: &dyn Store) {
 
 async fn held(store: &dyn Store, made: i64, held: &[Line]) -> Uuid {
     let id = Uuid::new_v4();
-    let hold = Hold::parse(id, None, held.to_vec()).expect("valid lines");
-    assert!(store.reserve(hold, at(made)).await.expect("is held"));
+    let asked = Hold::parse(id, None, held.to_vec()).expect("valid lines");
+    assert!(store.reserve(asked, at(made)).await.expect("is held"));
     id
 }
 
