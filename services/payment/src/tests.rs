@@ -1,5 +1,6 @@
 //! Tests of the service as a whole, behind its doors.
 
+mod aged;
 mod checkout;
 mod fairness;
 mod one_payment;

@@ -107,7 +107,6 @@ macro_rules! on_each_store {
 }
 pub(crate) use on_each_store;
 
-mod aged;
 mod entity;
 
 on_each_store! {
@@ -133,11 +132,11 @@ fn begin(payment: &mut Payment) -> Result<Vec<shop_events::Event>, Error> {
     payment.begin(Uuid::from_u128(7), NOON)
 }
 
-fn approve(payment: &mut Payment) -> Result<Vec<shop_events::Event>, Error> {
+pub(crate) fn approve(payment: &mut Payment) -> Result<Vec<shop_events::Event>, Error> {
     payment.settle(&Verdict::Approved { provider_id: "p-1".to_owned() }, NOON)
 }
 
-fn asked(id: u128, minor: i64) -> Refunding {
+pub(crate) fn asked(id: u128, minor: i64) -> Refunding {
     Refunding {
         id: Uuid::from_u128(id),
         amount: Some(usd(minor)),

@@ -6,10 +6,10 @@ use shop_clock::millis;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Place, asked};
 use crate::application::Retention;
 use crate::domain::samples::{NOON, basket, limits, order};
 use crate::domain::{Basket, FORGOTTEN, Failure, Filter, Payment, Status, UserId};
+use crate::infrastructure::contract::{Place, approve, asked, on_each_store};
 
 on_each_store! {
     a_payment_that_came_to_nothing_is_gone_after_its_time_and_others_stay
@@ -64,7 +64,7 @@ async fn a_buyer_of_long_ago_is_no_longer_known_and_his_money_still_is(place: Pl
     for at in [old, recent] {
         let id = made(&place, at).await.id;
         store.change(id, &|payment| payment.begin(Uuid::from_u128(9), at)).await.expect("begun");
-        store.change(id, &super::approve).await.expect("completed");
+        store.change(id, &approve).await.expect("completed");
         let mut refund = asked(u128::try_from(millis(at)).expect("after 1970"), 100);
         refund.reason = order().description;
         store.change(id, &|payment| payment.request_refund(&refund, at)).await.expect("asked back");
