@@ -1,32 +1,13 @@
 //! Burying what cannot take effect, and saying so where that is not possible either.
 
-use std::collections::BTreeMap;
-
-use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use shop_events::BusError;
 
 use crate::client::Link;
-use crate::consumer::{BACK_OFF, sleep};
 use crate::partitions::Job;
+use crate::pause::{BACK_OFF, sleep};
 use crate::wire::{self, Size};
-
-/// Messages that cannot be buried just now, and why: their keys wait until somebody helps.
-#[derive(Debug, Default)]
-pub(crate) struct Unburied(Mutex<BTreeMap<(String, i32, i64), String>>);
-
-impl Unburied {
-    /// What to tell whoever asks for the bus: one that stands for all.
-    pub(crate) fn check(&self) -> Result<(), BusError> {
-        let waiting = self.0.lock();
-        let Some(((topic, partition, offset), error)) = waiting.first_key_value() else { return Ok(()) };
-        Err(BusError::new(format!(
-            "{} dead letters are not taken, such as {topic}/{partition}/{offset}: {error}",
-            waiting.len()
-        )))
-    }
-}
 
 /// Moves a message to the dead letters, smaller than it was where it has to be; true when the brokers have it there, false
 /// when stopped before. `aside` is called when it takes longer, so that others need not wait behind it.

@@ -14,11 +14,11 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::availability::Availability;
-use crate::burial::Unburied;
 use crate::client::{Link, SYSTEM, client, producer};
 use crate::consumer;
 use crate::counts::Counts;
 use crate::letters::KafkaLetters;
+use crate::unburied::Unburied;
 
 /// Events over Kafka. Clones share the producer.
 #[derive(Clone)]

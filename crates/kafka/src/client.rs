@@ -13,8 +13,8 @@ use shop_events::{BusError, Message, RetryPolicy, Topic};
 use tokio::sync::OnceCell;
 
 use crate::availability::{Availability, Producer};
-use crate::burial::Unburied;
 use crate::counts::Counts;
+use crate::unburied::Unburied;
 use crate::{topics, wire};
 
 /// As traces name it.

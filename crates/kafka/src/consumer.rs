@@ -18,10 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::burial::bury;
 use crate::client::{Link, SYSTEM};
 use crate::partitions::{Job, JobId, Next, Partitions};
+use crate::pause::{BACK_OFF, sleep};
 use crate::wire::{self, Place};
-
-/// First and longest pause before trying again what a broker did not do.
-pub(crate) const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// How often to look for a failed commit and try it again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(5);
@@ -243,11 +241,4 @@ fn only(topic: &str, partition: i32) -> TopicPartitionList {
     // Fails only for offsets that are not a number.
     let _ = list.add_partition_offset(topic, partition, Offset::Invalid);
     list
-}
-
-pub(crate) async fn sleep(pause: Duration, stop: &CancellationToken) {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = tokio::time::sleep(pause) => {}
-    }
 }

@@ -11,7 +11,9 @@ mod consumer;
 mod counts;
 mod letters;
 mod partitions;
+mod pause;
 mod topics;
+mod unburied;
 mod wire;
 
 pub use bus::KafkaBus;

@@ -4,8 +4,10 @@ mod books;
 mod catalogue;
 #[cfg(test)]
 mod contract;
+mod entries;
 mod holding;
 mod ledger;
+mod lines;
 mod payments;
 mod reads;
 mod refold;

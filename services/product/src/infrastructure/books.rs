@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Tried;
 use super::catalogue::Sql;
-use super::stock::{LineRow, lock_products};
+use super::lines::{LineRow, lock_products};
 use crate::domain::{Drift, Holding, Reservation, Result};
 
 const PAGE: &str = "SELECT id FROM reservations WHERE id > $1 AND (created_at >= $2 OR EXISTS (SELECT 1 FROM reservation_lines \

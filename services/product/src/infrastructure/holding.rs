@@ -20,9 +20,10 @@ use time::OffsetDateTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use uuid::Uuid;
 
+use super::Tried;
+use super::entries::{entries, write};
+use super::lines::{LineRow, lock_products, reserve};
 use super::select::padded;
-use super::stock::{LineRow, lock_products, moved};
-use super::{Tried, ledger};
 use crate::domain::{EntryKind, Error, Hold, Holding, Line, NewEntry, Result, Shelf, Stored};
 
 /// Transactions at a time: the second one begins while the first waits for the disk.
@@ -342,7 +343,7 @@ impl<'a> Decided<'a> {
         }
         let sums: Vec<_> = sums.into_iter().map(|(product, quantity)| Line { product, quantity }).collect();
         reserve(conn, &sums).await?;
-        ledger::write(conn, &entries, now).await
+        write(conn, &entries, now).await
     }
 
     fn entries(&self) -> Vec<NewEntry> {
@@ -350,15 +351,6 @@ impl<'a> Decided<'a> {
         let held = self.held.iter().map(|(id, lines)| (*id, *lines, EntryKind::Reservation, 1));
         given_up.chain(held).flat_map(|(id, lines, kind, sign)| entries(id, lines, kind, sign)).collect()
     }
-}
-
-/// The entries of lines whose reserved units change, times `sign`.
-pub(super) fn entries(id: Uuid, lines: &[Line], kind: EntryKind, sign: i64) -> Vec<NewEntry> {
-    let entry = |line: &Line| {
-        let reserved = sign * line.quantity;
-        NewEntry { product: line.product, kind, stock: 0, reserved, reservation: id }
-    };
-    lines.iter().map(entry).collect()
 }
 
 async fn by_ids<C: Connection>(conn: &mut C, sql: &str, ids: &[Uuid], first: Option<i64>) -> sqlx::Result<()> {
@@ -387,14 +379,4 @@ async fn insert_lines<C: Connection>(conn: &mut C, held: &[(Uuid, &[Line])]) -> 
         .take(count)
         .flat_map(|(id, line)| [Value::Id(id), Value::Int(line.product), Value::Int(line.quantity)]);
     conn.run(AssertSqlSafe(sql), &values.collect::<Vec<_>>()).await.map(drop)
-}
-
-/// Adds to what is reserved of each product, in one statement.
-pub(super) async fn reserve<C: Connection>(conn: &mut C, sums: &[Line]) -> sqlx::Result<()> {
-    let (table, values) = moved(sums);
-    let sql = format!(
-        "{table} UPDATE products SET reserved_quantity = reserved_quantity + moved.quantity, moves = moves + 1 \
-         FROM moved WHERE products.id = moved.id"
-    );
-    conn.run(AssertSqlSafe(sql), &values).await.map(drop)
 }

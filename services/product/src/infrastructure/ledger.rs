@@ -5,49 +5,18 @@ use shop_clock::{from_millis, millis};
 use shop_fault::Fault;
 use shop_page::Slice;
 use shop_sql::{Connection, Engine, Value, retry_transient};
-use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::Tried;
 use super::catalogue::Sql;
-use super::select::padded;
-use super::stock::MOVE;
-use crate::domain::{
-    Adjustment, Change, Entries, Entry, EntryKind, EntryPage, Error, Ledger, NewEntry, Product, Result,
-};
+use super::lines::MOVE;
+use crate::domain::{Adjustment, Change, Entries, Entry, EntryKind, EntryPage, Error, Ledger, Product, Result};
 
 const ADJUSTED: &str = "SELECT id FROM stock_movements WHERE operation = $1";
 const ADJUST: &str = "INSERT INTO stock_movements (product_id, kind, stock_delta, reserved_delta, operation, reason, \
                       reference, created_at) VALUES ($1, 'adjustment', $2, 0, $3, $4, $5, $6)";
 const LIST: &str = "SELECT id, product_id, kind, stock_delta, reserved_delta, reservation_id, reason, reference, \
                     created_at FROM stock_movements WHERE product_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
-
-/// Writes entries, in one statement whatever their number.
-pub(super) async fn write<C: Connection>(conn: &mut C, entries: &[NewEntry], now: i64) -> sqlx::Result<()> {
-    if entries.is_empty() {
-        return Ok(());
-    }
-    let count = padded(entries.len());
-    let row = |n: usize| {
-        let place = |column: usize| 5 * n + column + 2;
-        format!("(${}, ${}, ${}, ${}, ${})", place(0), place(1), place(2), place(3), place(4))
-    };
-    let rows = (0..count).map(row).collect::<Vec<_>>().join(", ");
-    // Product 0 does not exist: it only fills the statement up.
-    let sql = format!(
-        "WITH entry (product, kind, stock, reserved, reservation) AS (VALUES {rows}) INSERT INTO stock_movements \
-         (product_id, kind, stock_delta, reserved_delta, reservation_id, created_at) \
-         SELECT product, kind, stock, reserved, reservation, $1 FROM entry WHERE product > 0"
-    );
-    let filling = NewEntry { product: 0, kind: EntryKind::Sale, stock: 0, reserved: 0, reservation: Uuid::nil() };
-    let values = entries.iter().chain(std::iter::repeat(&filling)).take(count).flat_map(|entry| {
-        let NewEntry { product, kind, stock, reserved, reservation } = *entry;
-        let kind = Value::Text(kind.name());
-        [Value::Int(product), kind, Value::Int(stock), Value::Int(reserved), Value::Id(reservation)]
-    });
-    let values: Vec<_> = [Value::Int(now)].into_iter().chain(values).collect();
-    conn.run(AssertSqlSafe(sql), &values).await.map(drop)
-}
 
 /// A row of `stock_movements`.
 #[derive(shop_sql::FromRow)]

@@ -9,9 +9,10 @@ use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::Tried;
 use super::catalogue::Sql;
-use super::stock::{BURY, CLOSE, MOVE, holdings, lock_products, text};
-use super::{Tried, ledger};
+use super::entries::write;
+use super::lines::{BURY, CLOSE, MOVE, holdings, lock_products, text};
 use crate::domain::{Delta, EntryKind, Holding, Line, LineState, NewEntry, Outcome, Reach, Resolved};
 
 const HELD: &str = "SELECT DISTINCT r.created_at, r.id FROM reservation_lines l JOIN reservations r ON r.id = l.reservation_id \
@@ -107,7 +108,7 @@ impl Change<'_> {
         let found = entry(EntryKind::Adjustment, Delta { stock: lacks, reserved: 0 });
         let entries = [found, entry(self.kind(), delta)];
         let entries: Vec<_> = entries.into_iter().filter(|entry| (entry.stock, entry.reserved) != (0, 0)).collect();
-        ledger::write(conn, &entries, now).await?;
+        write(conn, &entries, now).await?;
         Ok((lacks > 0).then_some(Line { product, quantity: lacks }))
     }
 

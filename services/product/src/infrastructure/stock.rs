@@ -3,41 +3,29 @@
 //! Every transaction locks in the same order, first the reservation, then products by id, so that none waits for one
 //! that waits for it.
 
-use std::collections::{BTreeSet, HashMap};
 use std::result::Result as Tried;
 
 use async_trait::async_trait;
 use shop_clock::millis;
 use shop_fault::Fault;
-use shop_sql::{Connection, Engine, Value, inbox, marks, retry_transient};
+use shop_sql::{Connection, Engine, Value, inbox, retry_transient};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::Failure;
 use super::catalogue::Sql;
-use super::holding::{entries, reserve};
-use super::select::padded;
-use super::{Failure, ledger};
+use super::entries::{entries, write};
+use super::lines::{BURY, CLOSE, LineRow, MOVE, holdings, lock_products, moved, reserve, text};
 use crate::domain::{
-    Delta, Drift, EntryKind, Error, Hold, Holding, Line, LineState, Movement, NewEntry, Outcome, Reach, Reservation,
-    Reservations, Resolved, Result, Settlement,
+    Delta, Drift, EntryKind, Hold, Holding, Line, Movement, NewEntry, Outcome, Reach, Reservation, Reservations,
+    Resolved, Result, Settlement,
 };
 
-/// A reservation that is released before it was made: it stays as a tombstone.
-pub(super) const BURY: &str = "INSERT INTO reservations (id, state, created_at, updated_at, sale_counts) \
-                    VALUES ($1, 'closed', $2, $2, 1) ON CONFLICT (id) DO NOTHING";
-pub(super) const CLOSE: &str = "UPDATE reservations SET state = 'closed', updated_at = $2 WHERE id = $1";
-const LINES: &str = "SELECT product_id, quantity, state, restocked FROM reservation_lines \
-                     WHERE reservation_id = $1 ORDER BY product_id";
 const RELEASE_LINES: &str =
     "UPDATE reservation_lines SET state = 'released' WHERE reservation_id = $1 AND state = 'held'";
 const WRITE_LINE: &str = "UPDATE reservation_lines SET state = $3, restocked = $4 \
                           WHERE reservation_id = $1 AND product_id = $2";
-/// The stock on hand is what an editor sees and replaces, so its change is a new version.
-pub(super) const MOVE: &str = "UPDATE products SET reserved_quantity = reserved_quantity + $2, moves = moves + 1, \
-                    stock_quantity = stock_quantity + $3, units_sold = units_sold + $4, \
-                    version = version + CASE WHEN $3 = 0 THEN 0 ELSE 1 END, \
-                    updated_at = CASE WHEN $3 = 0 THEN updated_at ELSE $5 END WHERE id = $1";
 const SALE_COUNTS: &str = "SELECT sale_counts FROM reservations WHERE id = $1 AND sale_counts = 1";
 
 #[async_trait]
@@ -110,7 +98,7 @@ impl<E: Engine> Sql<E> {
         let given_back = entries(id, &held, EntryKind::Release, -1);
         let sums = given_back.iter().map(|entry| Line { product: entry.product, quantity: entry.reserved });
         reserve(&mut *tx, &sums.collect::<Vec<_>>()).await?;
-        ledger::write(&mut *tx, &given_back, millis(now)).await?;
+        write(&mut *tx, &given_back, millis(now)).await?;
         tx.run(RELEASE_LINES, &[Value::Id(id)]).await?;
         tx.run(CLOSE, &[Value::Id(id), at]).await?;
         shop_sql::commit(tx).await?;
@@ -174,7 +162,7 @@ impl<E: Engine> Sql<E> {
         if conn.run(MOVE, &values).await? == 0 {
             return Ok(());
         }
-        ledger::write(conn, &[NewEntry { product, kind, stock, reserved, reservation }], now).await
+        write(conn, &[NewEntry { product, kind, stock, reserved, reservation }], now).await
     }
 
     /// Locks a line and its reservation.
@@ -221,24 +209,6 @@ impl<E: Engine> Sql<E> {
     }
 }
 
-/// Locks products in the order of their ids and says what is available of each that exists.
-pub(super) async fn lock_products<E: Engine, C: Connection>(
-    conn: &mut C,
-    products: impl IntoIterator<Item = i64>,
-) -> sqlx::Result<HashMap<i64, i64>> {
-    let products: BTreeSet<i64> = products.into_iter().collect();
-    let count = padded(products.len());
-    let sql = format!(
-        "SELECT id, stock_quantity - reserved_quantity FROM products WHERE id IN ({}) ORDER BY id{}",
-        marks(1, count),
-        E::LOCK
-    );
-    // Product 0 does not exist: it only fills the statement up.
-    let ids = products.into_iter().chain(std::iter::repeat(0)).take(count);
-    let rows: Vec<(i64, i64)> = conn.rows(AssertSqlSafe(sql), &ids.map(Value::Int).collect::<Vec<_>>()).await?;
-    Ok(rows.into_iter().collect())
-}
-
 /// A line with what is said of its reservation.
 #[derive(shop_sql::FromRow)]
 struct SettledRow {
@@ -247,48 +217,4 @@ struct SettledRow {
     sale_counts: i64,
     #[sqlx(flatten)]
     line: LineRow,
-}
-
-/// A row of `reservation_lines`.
-#[derive(shop_sql::FromRow)]
-pub(super) struct LineRow {
-    pub(super) product_id: i64,
-    pub(super) quantity: i64,
-    pub(super) state: String,
-    pub(super) restocked: i64,
-}
-
-impl TryFrom<LineRow> for Holding {
-    type Error = Error;
-
-    fn try_from(row: LineRow) -> Result<Self> {
-        let LineRow { product_id, quantity, state, restocked } = row;
-        let states = [LineState::Held, LineState::Sold, LineState::Released];
-        let state = states.into_iter().find(|known| text(*known) == state);
-        let state = state.ok_or_else(|| Fault::internal("a reservation line has an unknown state"))?;
-        Ok(Self { product: product_id, quantity, state, restocked })
-    }
-}
-
-pub(super) fn text(state: LineState) -> &'static str {
-    match state {
-        LineState::Held => "held",
-        LineState::Sold => "sold",
-        LineState::Released => "released",
-    }
-}
-
-pub(super) async fn holdings<C: Connection>(conn: &mut C, id: Uuid) -> Tried<Vec<Holding>, Failure> {
-    let rows: Vec<LineRow> = conn.rows(LINES, &[Value::Id(id)]).await?;
-    Ok(rows.into_iter().map(Holding::try_from).collect::<Result<_>>()?)
-}
-
-/// The lines as a table `moved (id, quantity)`, filled up with rows that match nothing so that few texts are prepared.
-pub(super) fn moved(lines: &[Line]) -> (String, Vec<Value<'static>>) {
-    let count = padded(lines.len());
-    let row = |n: usize| format!("(CAST(${} AS BIGINT), CAST(${} AS BIGINT))", 2 * n + 1, 2 * n + 2);
-    let rows = (0..count).map(row).collect::<Vec<_>>().join(", ");
-    let pairs = lines.iter().map(|line| [line.product, line.quantity]).chain(std::iter::repeat([0, 0]));
-    let values = pairs.take(count).flatten().map(Value::Int).collect();
-    (format!("WITH moved (id, quantity) AS (VALUES {rows})"), values)
 }
