@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 use self::merge::{Part, State};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::services::Service;
+use crate::routing::Service;
 use crate::state::generation::Generation;
 
 /// How long a document is good in which a service is missing: it may be back any moment.

@@ -22,7 +22,7 @@ mod server;
 mod state;
 
 // Routes, services and their backends in one generation, and checking them.
-mod services;
+mod routing;
 
 // One call to one endpoint over its connections.
 mod upstream;
@@ -52,9 +52,9 @@ use shop_telemetry::Metrics;
 
 use crate::admin::events;
 use crate::proxy::Proxy;
+use crate::routing::check;
 use crate::server::tls::Tls;
 use crate::server::worker::{self, Listeners, Stop};
-use crate::services::check;
 use crate::settings::Strategy;
 use crate::settings::desired::Desired;
 use crate::settings::overrides::Overrides;

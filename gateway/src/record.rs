@@ -13,8 +13,8 @@ use crate::message::reason::Reason;
 use crate::message::request_id;
 use crate::metrics::ServiceMetrics;
 use crate::metrics::recent::Entry;
+use crate::routing::Backend;
 use crate::server::Occupied;
-use crate::services::Backend;
 use crate::state::State;
 use crate::upstream::body::Progress;
 
@@ -59,7 +59,7 @@ impl RequestRecord {
         state.lifecycle.enter();
         let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
         // Probes and scrapes come every few seconds for ever.
-        let is_quiet = shop_telemetry::is_exporting() && crate::services::operation::is_quiet(request.uri().path());
+        let is_quiet = shop_telemetry::is_exporting() && crate::routing::operation::is_quiet(request.uri().path());
         let (mut span, trace) = if is_quiet {
             (Span::none(), shop_telemetry::pass_by(traceparent))
         } else {
@@ -255,7 +255,7 @@ impl RequestRecord {
             };
         }
         // Probes and scrapes come every few seconds for ever; they are worth a line only to somebody who looks for them.
-        if crate::services::operation::is_quiet(self.route) && (200..300).contains(&status) {
+        if crate::routing::operation::is_quiet(self.route) && (200..300).contains(&status) {
             line!(tracing::Level::DEBUG);
         } else {
             line!(tracing::Level::INFO);

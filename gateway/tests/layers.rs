@@ -2,13 +2,13 @@
 
 /// The rooms in reading order, and what each may know. Who needs more asks first whether the thing is defined in the right room.
 const ROOMS: [shop_testing::layers::Room<'_>; 11] = [
-    ("proxy", &["admin", "docs", "record", "server", "state", "services", "upstream", "settings", "message"]),
-    ("admin", &["docs", "state", "services", "upstream", "metrics", "settings", "message"]),
-    ("docs", &["state", "services", "message"]),
-    ("record", &["server", "state", "services", "upstream", "metrics", "message"]),
+    ("proxy", &["admin", "docs", "record", "server", "state", "routing", "upstream", "settings", "message"]),
+    ("admin", &["docs", "state", "routing", "upstream", "metrics", "settings", "message"]),
+    ("docs", &["state", "routing", "message"]),
+    ("record", &["server", "state", "routing", "upstream", "metrics", "message"]),
     ("server", &["state", "upstream", "metrics", "settings", "message"]),
-    ("state", &["services", "metrics", "settings", "message"]),
-    ("services", &["upstream", "metrics", "settings", "message"]),
+    ("state", &["routing", "metrics", "settings", "message"]),
+    ("routing", &["upstream", "metrics", "settings", "message"]),
     ("upstream", &["message"]),
     ("metrics", &["message"]),
     ("settings", &["message"]),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::input;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::services::{Cluster, Member, Service};
+use crate::routing::{Cluster, Member, Service};
 use crate::state::generation::Generation;
 use shop_discovery::BackendUrl;
 use shop_discovery::Protocol;

@@ -13,9 +13,9 @@ use super::input::{self, Query};
 use crate::docs;
 use crate::message::path;
 use crate::message::refusal::Refusal;
-use crate::services::operation::Operation;
-use crate::services::routes::Route;
-use crate::services::{Cluster, Member};
+use crate::routing::operation::Operation;
+use crate::routing::routes::Route;
+use crate::routing::{Cluster, Member};
 use crate::state::generation::Generation;
 use shop_discovery::Protocol;
 

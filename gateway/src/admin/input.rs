@@ -14,7 +14,7 @@ use shop_input::json;
 
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::services::{Cluster, Member, Service};
+use crate::routing::{Cluster, Member, Service};
 use crate::state::generation::Generation;
 use crate::upstream::body::Incoming;
 use shop_discovery::BackendUrl;

@@ -9,8 +9,8 @@ use shop_http::operations;
 use crate::message::headers::METHODS;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::services::operation::Operation;
-use crate::services::{Backend, Member, Service};
+use crate::routing::operation::Operation;
+use crate::routing::{Backend, Member, Service};
 use crate::state::State;
 use crate::state::generation::Generation;
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::admin::operations;
-use crate::services::{Cluster, Member, Service};
+use crate::routing::{Cluster, Member, Service};
 use crate::state::State;
 use crate::state::generation::Generation;
 use shop_discovery::Protocol;

@@ -8,8 +8,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use shop_balance::Seen;
 
-use crate::services::check::probe::{alongside, request};
-use crate::services::{Backend, Member};
+use crate::routing::check::probe::{alongside, request};
+use crate::routing::{Backend, Member};
 
 const AGENT: HeaderValue = HeaderValue::from_static("shop-gateway-docs");
 

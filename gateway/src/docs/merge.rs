@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::names::{Clashes, Name, capital, references};
 use super::refusals::Refusals;
-use crate::services::routes::{PREFIX, Table};
+use crate::routing::routes::{PREFIX, Table};
 
 /// What a path can have beside operations.
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
@@ -210,7 +210,7 @@ fn object(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
-    use crate::services::Site;
+    use crate::routing::Site;
     use crate::settings::desired::Desired;
 
     fn table() -> Table {

@@ -5,7 +5,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 
 use crate::message::headers::X_FORWARDED_HOST;
-use crate::services::routes::{self, PREFIX};
+use crate::routing::routes::{self, PREFIX};
 
 const REFRESH: HeaderName = HeaderName::from_static("refresh");
 

@@ -17,7 +17,7 @@ use crate::message::outcome::{self, Outcome};
 use crate::message::reason::Reason;
 use crate::message::refusal::grpc_status;
 use crate::record::RequestRecord;
-use crate::services::InFlight;
+use crate::routing::InFlight;
 use crate::upstream::ResponseBody;
 use crate::upstream::body::Broken;
 

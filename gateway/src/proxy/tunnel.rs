@@ -14,8 +14,8 @@ use tokio::time::{Instant, Sleep};
 
 use crate::message::reason::Reason;
 use crate::record::RequestRecord;
+use crate::routing::InFlight;
 use crate::server::{self, ConnectionState};
-use crate::services::InFlight;
 use crate::settings::Upstream;
 
 /// A tunnel between a client and a backend, with what must be held as long as it is open.

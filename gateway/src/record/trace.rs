@@ -9,7 +9,7 @@ use shop_telemetry::{About, KeyValue, Span};
 use super::TRACEPARENT;
 use crate::message::grpc;
 use crate::message::reason::Reason;
-use crate::services::Backend;
+use crate::routing::Backend;
 
 fn version(version: Version) -> &'static str {
     match version {

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::metrics::Metrics;
-use crate::services::routes::Table;
-use crate::services::{Backend, Service, Site};
+use crate::routing::routes::Table;
+use crate::routing::{Backend, Service, Site};
 use crate::settings::Config;
 use crate::settings::desired::Merged;
 use crate::state::guard::Guard;

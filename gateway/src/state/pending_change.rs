@@ -9,7 +9,7 @@ use shop_identity::Identity;
 use super::generation::Generation;
 use super::settings::Settings;
 use crate::metrics::Metrics;
-use crate::services::Site;
+use crate::routing::Site;
 use crate::settings::desired::{Desired, Merged};
 
 /// A change in the making. Nobody else changes anything meanwhile; dropped, it leaves everything as it was.

@@ -12,7 +12,7 @@ use super::generation::Generation;
 use super::reload::Reloads;
 use super::state_file::StateFile;
 use crate::metrics::Metrics;
-use crate::services::Site;
+use crate::routing::Site;
 use crate::settings::desired::Desired;
 use crate::settings::overrides::Overrides;
 

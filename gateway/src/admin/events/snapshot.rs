@@ -9,7 +9,7 @@ use super::window::Window;
 use crate::admin::report;
 use crate::message::reason::Reason;
 use crate::metrics::Totals;
-use crate::services::{Cluster, Service};
+use crate::routing::{Cluster, Service};
 use crate::state::State;
 use crate::state::generation::Generation;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::metrics::Totals;
-use crate::services::Backend;
+use crate::routing::Backend;
 use crate::state::State;
 use crate::state::generation::Generation;
 

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use crate::services::Backend;
+use crate::routing::Backend;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Empty, Full, Limited};

@@ -10,8 +10,8 @@ use shop_balance::Trouble;
 use shop_clock::chance;
 use tokio::sync::watch;
 
-use crate::services::routes::Table;
-use crate::services::{Backend, Cluster};
+use crate::routing::routes::Table;
+use crate::routing::{Backend, Cluster};
 
 /// Checks until dropped, whatever generation is in force: `current` gives it, and `changes` tells when there is another. A check
 /// that runs while generations change goes on: where they change often, a backend that hangs would never be found to.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use crate::services::{Service, Site};
+use crate::routing::{Service, Site};
 use crate::settings::HealthCheck;
 
 /// What is cut off the path of every HTTP route.
