@@ -19,6 +19,14 @@ impl Fields {
         self.0.id("user_id", Caller::current().named(Some(text.trim())).unwrap_or_default())
     }
 
+    /// The user id in a body: the caller's own when it is left out, which a blank one is not.
+    pub(crate) fn user_of_body(&mut self, given: Option<&str>) -> Option<UserId> {
+        match given {
+            Some(text) if text.trim().is_empty() => self.0.id("user_id", ""),
+            given => self.user(given.unwrap_or_default()),
+        }
+    }
+
     /// The name of the guest whom a token is of.
     pub(crate) fn guest(&mut self, name: &str) -> Option<UserId> {
         self.0.id(GUEST, name)

@@ -67,8 +67,7 @@ impl NewBasket {
     /// Whose it is to be, if that is the caller's to say.
     fn user(&self) -> Result<UserId, Problem> {
         let mut fields = Fields::default();
-        let text = self.user_id.as_deref().unwrap_or_default();
-        let Some(user) = fields.user(text) else { return Err(fields.fault().into()) };
+        let Some(user) = fields.user_of_body(self.user_id.as_deref()) else { return Err(fields.fault().into()) };
         let is_own = Caller::current().reaches(user.as_str());
         is_own.then_some(user).ok_or_else(|| Fault::from(Refusal::Forbidden).into())
     }

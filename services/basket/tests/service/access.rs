@@ -230,6 +230,14 @@ async fn one_callers_key_is_not_anothers() {
         carts.push(basket.expect("a basket").user_id);
     }
     assert_eq!(carts, ["ada", "grace"]);
+    let ada = service.token("ada", &[]);
+    let left_out = service.post(&ada, "/baskets", json!({})).await;
+    assert_eq!((left_out.status, &left_out.json()["user_id"]), (200, &json!("ada")));
+    for blank in ["", " "] {
+        let refused = service.post(&ada, "/baskets", json!({"user_id": blank})).await;
+        let refused = refused.problem(422, "validation_failed");
+        assert_eq!(refused["errors"][0]["field"], "user_id", "a blank is not left out");
+    }
     service.running.stop().await;
 }
 

@@ -7,7 +7,6 @@ use salvo::http::header::LOCATION;
 use salvo::oapi::ToParameters;
 use salvo::prelude::*;
 use serde::Deserialize;
-use shop_fault::Fault;
 use shop_page::{Cursor, Limit};
 use shop_rpc::detached;
 use shop_web::page::{CursorText, Page, PageQuery, PageSize};
@@ -91,7 +90,7 @@ impl Api {
         res: &mut Response,
     ) -> Result<(), Problem> {
         precondition::of_list(req)?;
-        let order = access::own(body.0.into()).map_err(Fault::from)?;
+        let order = body.0.own()?;
         let id = idempotency::operation(depot, &*self.clock);
         let commands = self.commands.clone();
         let Made { payment, is_new } = detached(&self.tasks, async move { commands.create(id, order).await }).await??;

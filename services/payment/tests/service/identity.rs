@@ -294,6 +294,7 @@ async fn lists_show_ones_own_and_cursors_are_for_who_got_them() {
 async fn nobody_pays_for_a_basket_that_is_not_his() {
     let mut shop = Shop::new().await;
     let order = |user: &str| json!({"user_id": user, "method": "credit_card"});
+    let own = json!({"method": "credit_card"});
     let call = |user: &str| proto::CreatePaymentRequest {
         user_id: user.to_owned(),
         method: proto::PaymentMethod::CreditCard.into(),
@@ -309,8 +310,14 @@ async fn nobody_pays_for_a_basket_that_is_not_his() {
     }
     assert!(shop.world.neighbours.shown.lock().expect("no panic")[0].is_none(), "nobody looked into ada's basket");
     let ada = shop.token("ada", &[]);
+    for order in [&order("ada"), &order("me"), &own] {
+        assert_eq!(shop.post(&ada, "/payments", order).await.json()["user_id"], "ada", "{order}");
+    }
+    for blank in ["", " "] {
+        let refused = shop.post(&ada, "/payments", &order(blank)).await.problem(422, "validation_failed");
+        assert_eq!(refused["errors"][0]["field"], "user_id", "a blank is not left out");
+    }
     for user in ["ada", "me", ""] {
-        assert_eq!(shop.post(&ada, "/payments", &order(user)).await.json()["user_id"], "ada", "{user:?}");
         let made = shop.grpc.create_payment(by(&ada, call(user))).await.expect("makes").into_inner().payment;
         assert_eq!(made.expect("a payment").user_id, "ada", "{user:?}");
     }
