@@ -3,8 +3,10 @@
 //! Messages, clients and servers live in the module of their package; the `.proto` files are the documentation.
 #![expect(clippy::pedantic, reason = "generated code, written for machines")]
 
+mod repeatable;
 mod values;
 
+pub use repeatable::Repeatable;
 pub use values::{time, timestamp};
 
 /// Types that more than one service speaks.

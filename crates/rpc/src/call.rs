@@ -8,6 +8,7 @@ use std::time::Duration;
 use shop_clock::chance;
 use shop_config::Neighbour;
 use shop_fault::{Fault, Kind};
+use shop_proto::Repeatable;
 use shop_telemetry::{KeyValue, Span, SpanKind};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Code, Extensions, GrpcMethod, Response, Status};
@@ -86,21 +87,22 @@ fn came_back<T>(neighbour: &Neighbour, answer: Option<&Result<Response<T>, Statu
 
 /// Calls the neighbour `name` until it answers, at most until its deadline or that of the work at hand.
 ///
-/// `UNAVAILABLE`, and a connection that broke before the answer, is repeated with growing, jittered pauses, so `f` must be
-/// safe to repeat. No answer at all is
+/// `UNAVAILABLE`, and a connection that broke before the answer, is repeated with growing, jittered pauses, so only requests are
+/// taken that may be: `f` sends what it is given. No answer at all is
 /// 503 `<name>_unavailable`, a deadline passed 504 `<name>_timeout`, nonsense 502 `<name>_failed`; refusals of the
 /// neighbour come through as they are.
-pub async fn call<T, F, W>(neighbour: &Neighbour, name: &'static str, mut f: W) -> Result<T, Fault>
+pub async fn call<Q, T, F, W>(neighbour: &Neighbour, name: &'static str, request: Q, mut f: W) -> Result<T, Fault>
 where
+    Q: Repeatable,
     F: Future<Output = Result<Response<T>, Status>>,
-    W: FnMut() -> F,
+    W: FnMut(Q) -> F,
 {
     let at = Instant::now() + neighbour.timeout.get();
     with_deadline(at, async {
         let at = WORK.with(|work| work.deadline);
         let mut repeats = 0;
         loop {
-            let answer = timeout_at(at, f()).await;
+            let answer = timeout_at(at, f(request.clone())).await;
             came_back(neighbour, answer.as_ref().ok());
             let status = match answer {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
@@ -165,7 +167,7 @@ mod tests {
     async fn a_neighbour_that_comes_back_is_called_again() {
         let calls = AtomicU32::new(0);
         let neighbour = neighbour();
-        let answer = call(&neighbour, "product", || async {
+        let answer = call(&neighbour, "product", (), |()| async {
             match calls.fetch_add(1, Ordering::SeqCst) {
                 0 | 1 => Err(Status::unavailable("starting")),
                 _ => Ok(Response::new(7)),
@@ -177,7 +179,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_neighbour_that_stays_away_is_named() {
         let calls = AtomicU32::new(0);
-        let fault = call::<(), _, _>(&neighbour(), "product", || async {
+        let fault = call::<_, (), _, _>(&neighbour(), "product", (), |()| async {
             calls.fetch_add(1, Ordering::SeqCst);
             Err(Status::unavailable("connection refused"))
         })
@@ -190,7 +192,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_neighbour_without_its_store_is_named_and_its_store_is_not() {
-        let fault = call::<(), _, _>(&neighbour(), "product", || async {
+        let fault = call::<_, (), _, _>(&neighbour(), "product", (), |()| async {
             let away =
                 Fault::new(Kind::Unavailable, "store_unavailable", "away").with_retry_after(Duration::from_secs(2));
             Err(crate::status(away))
@@ -204,8 +206,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_neighbour_that_hangs_is_given_up_at_the_deadline() {
         let started = Instant::now();
-        let hang = || std::future::pending::<Result<Response<()>, Status>>();
-        let fault = call(&neighbour(), "product", hang).await.expect_err("hangs");
+        let hang = |()| std::future::pending::<Result<Response<()>, Status>>();
+        let fault = call(&neighbour(), "product", (), hang).await.expect_err("hangs");
         assert_eq!((fault.kind(), fault.code()), (Kind::Timeout, "product_timeout"));
         assert_eq!(started.elapsed(), neighbour().timeout.get());
     }
@@ -213,16 +215,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_deadline_of_the_work_at_hand_wins_when_it_is_nearer() {
         let started = Instant::now();
-        let hang = || std::future::pending::<Result<Response<()>, Status>>();
+        let hang = |()| std::future::pending::<Result<Response<()>, Status>>();
         let near = started + Duration::from_millis(300);
-        with_deadline(near, async { call(&neighbour(), "product", hang).await }).await.expect_err("hangs");
+        with_deadline(near, async { call(&neighbour(), "product", (), hang).await }).await.expect_err("hangs");
         assert_eq!(started.elapsed(), Duration::from_millis(300));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_comes_through_at_once() {
         let calls = AtomicU32::new(0);
-        let fault = call::<(), _, _>(&neighbour(), "product", || async {
+        let fault = call::<_, (), _, _>(&neighbour(), "product", (), |()| async {
             calls.fetch_add(1, Ordering::SeqCst);
             Err(crate::status(Fault::new(Kind::NotFound, "product_not_found", "no product 7")))
         })

@@ -141,9 +141,9 @@ impl Running {
 
     async fn call(&self, id: i64) -> Result<GetProductResponse, Fault> {
         let client = ProductServiceClient::with_interceptor(self.channel(), Outgoing::default());
-        call(&self.neighbour, "product", || {
+        call(&self.neighbour, "product", GetProductRequest { id }, |request| {
             let mut client = client.clone();
-            async move { client.get_product(GetProductRequest { id }).await }
+            async move { client.get_product(request).await }
         })
         .await
     }
@@ -264,9 +264,9 @@ async fn a_connection_that_ends_under_a_call_is_made_anew() {
         }
     };
     let client = ProductServiceClient::with_interceptor(channel(&neighbour).expect("an address"), Outgoing::default());
-    let ask = call(&neighbour, "product", || {
+    let ask = call(&neighbour, "product", GetProductRequest { id: 7 }, |request| {
         let mut client = client.clone();
-        async move { client.get_product(GetProductRequest { id: 7 }).await }
+        async move { client.get_product(request).await }
     });
     tokio::select! {
         answer = ask => assert!(answer.is_ok(), "{:?}", answer.err()),
@@ -281,9 +281,9 @@ async fn a_neighbour_that_is_not_there_is_unavailable_by_name() {
     let server = start().await;
     let gone = Neighbour::at("127.0.0.1:1");
     let client = ProductServiceClient::with_interceptor(channel(&gone).expect("an address"), Outgoing::default());
-    let fault = call(&gone, "product", || {
+    let fault = call(&gone, "product", GetProductRequest { id: 7 }, |request| {
         let mut client = client.clone();
-        async move { client.get_product(GetProductRequest { id: 7 }).await }
+        async move { client.get_product(request).await }
     })
     .await
     .expect_err("nobody is there");

@@ -35,11 +35,11 @@ impl Catalog for GrpcCatalog {
         if id < 1 {
             return Ok(None); // never assigned; the product service would take the question for a mistake
         }
-        let call = || {
+        let call = |request| {
             let mut client = self.client.clone();
-            async move { client.get_product(proto::GetProductRequest { id }).await }
+            async move { client.get_product(request).await }
         };
-        match shop_rpc::call(&self.neighbour, "product", call).await {
+        match shop_rpc::call(&self.neighbour, "product", proto::GetProductRequest { id }, call).await {
             Ok(answer) => answer.product.map(read).transpose(),
             Err(fault) if fault.kind() == Kind::NotFound => Ok(None),
             Err(fault) => Err(unavailable(fault)),
@@ -47,11 +47,12 @@ impl Catalog for GrpcCatalog {
     }
 
     async fn products(&self, ids: &[i64]) -> Result<Vec<Product>, Error> {
-        let call = || {
-            let (mut client, ids) = (self.client.clone(), ids.to_vec());
-            async move { client.get_products(proto::GetProductsRequest { ids, ..Default::default() }).await }
+        let request = proto::GetProductsRequest { ids: ids.to_vec(), ..Default::default() };
+        let call = |request| {
+            let mut client = self.client.clone();
+            async move { client.get_products(request).await }
         };
-        let answer = shop_rpc::call(&self.neighbour, "product", call).await.map_err(unavailable)?;
+        let answer = shop_rpc::call(&self.neighbour, "product", request, call).await.map_err(unavailable)?;
         answer.products.into_iter().map(read).collect()
     }
 }

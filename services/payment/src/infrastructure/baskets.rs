@@ -30,12 +30,12 @@ impl GrpcBaskets {
 #[async_trait]
 impl Baskets for GrpcBaskets {
     async fn compared(&self, user: &UserId) -> Result<Option<Basket>, Error> {
-        let call = || {
+        let request = proto::GetBasketRequest { user_id: user.as_str().to_owned(), refresh: true };
+        let call = |request| {
             let mut client = self.client.clone();
-            let request = proto::GetBasketRequest { user_id: user.as_str().to_owned(), refresh: true };
             async move { client.get_basket(request).await }
         };
-        match shop_rpc::call(&self.neighbour, "basket", call).await {
+        match shop_rpc::call(&self.neighbour, "basket", request, call).await {
             Ok(answer) => Ok(answer.basket.map(|basket| read(basket, answer.changes)).transpose()?),
             Err(fault) if fault.kind() == Kind::NotFound => Ok(None),
             Err(fault) => Err(away("basket", fault).into()),

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use shop_config::Neighbour;
 use shop_fault::{Fault, Kind};
 use shop_identity::Credential;
+use shop_proto::Repeatable;
 use shop_proto::product::v1 as proto;
 use shop_proto::product::v1::stock_service_client::StockServiceClient;
 use shop_rpc::Outgoing;
@@ -28,17 +29,17 @@ impl GrpcStock {
         Ok(Self { neighbour, client })
     }
 
-    /// A call that is safe to repeat, with its deadline and retries.
-    pub(super) async fn ask<Q: Clone, A, Fut>(
+    /// One call, with its deadline and retries.
+    pub(super) async fn ask<Q: Repeatable, A, Fut>(
         &self,
         request: Q,
         call: impl Fn(StockServiceClient<InterceptedService<Channel, Outgoing>>, Q) -> Fut,
-    ) -> Result<A, Error>
+    ) -> Result<A, Fault>
     where
         Fut: Future<Output = Result<Response<A>, Status>>,
     {
-        let call = || call(self.client.clone(), request.clone());
-        shop_rpc::call(&self.neighbour, "product", call).await.map_err(|fault| away("product", fault).into())
+        let call = |request| call(self.client.clone(), request);
+        shop_rpc::call(&self.neighbour, "product", request, call).await.map_err(|fault| away("product", fault))
     }
 }
 
@@ -51,26 +52,18 @@ impl Stock for GrpcStock {
             lines: lines.iter().map(line).collect(),
             replaces: replaces.map(|id| id.to_string()).unwrap_or_default(),
         };
-        let call = || {
-            let (mut client, request) = (self.client.clone(), request.clone());
-            async move { client.reserve_stock(request).await }
-        };
-        match shop_rpc::call(&self.neighbour, "product", call).await {
+        match self.ask(request, |mut client, request| async move { client.reserve_stock(request).await }).await {
             Ok(_) => Ok(Reserved::Held),
             // The product service refused and holds nothing: too few units, or a product that is gone.
             Err(fault) if matches!(fault.kind(), Kind::Conflict | Kind::NotFound) => Ok(Reserved::Short(short(&fault))),
-            Err(fault) => Err(away("product", fault).into()),
+            Err(fault) => Err(fault.into()),
         }
     }
 
     async fn release(&self, reservation: Uuid) -> Result<(), Error> {
         let request = proto::ReleaseStockRequest { reservation_id: reservation.to_string() };
-        let call = || {
-            let (mut client, request) = (self.client.clone(), request.clone());
-            async move { client.release_stock(request).await }
-        };
-        let released = shop_rpc::call(&self.neighbour, "product", call).await;
-        released.map(drop).map_err(|fault| away("product", fault).into())
+        self.ask(request, |mut client, request| async move { client.release_stock(request).await }).await?;
+        Ok(())
     }
 }
 

@@ -32,11 +32,11 @@ impl Payments for GrpcPayments {
     async fn outcomes(&self, reservations: &[Uuid]) -> Result<Vec<Outcome>> {
         let reservation_ids = reservations.iter().map(ToString::to_string).collect();
         let request = proto::GetOutcomesRequest { reservation_ids };
-        let call = || {
-            let (mut client, request) = (self.client.clone(), request.clone());
+        let call = |request| {
+            let mut client = self.client.clone();
             async move { client.get_outcomes(request).await }
         };
-        let answer = shop_rpc::call(&self.neighbour, "payment", call).await?;
+        let answer = shop_rpc::call(&self.neighbour, "payment", request, call).await?;
         let same = |(outcome, id): (&proto::ReservationOutcome, &Uuid)| outcome.reservation_id == id.to_string();
         if answer.outcomes.len() != reservations.len() || !answer.outcomes.iter().zip(reservations).all(same) {
             return Err(Fault::internal("the payment service answered for other reservations than it was asked").into());

@@ -1,0 +1,46 @@
+//! Which calls may be made again when nobody knows whether they were answered.
+
+use crate::{basket, payment, product};
+
+/// A request that may be sent again after its answer was lost: it reads, or what it does is done once under an id that it
+/// carries. What adds up, moves on or takes a turn is none:
+///
+/// ```
+/// fn send_again<Q: shop_proto::Repeatable>(_: Q) {}
+/// send_again(shop_proto::basket::v1::GetBasketRequest::default());
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn send_again<Q: shop_proto::Repeatable>(_: Q) {}
+/// send_again(shop_proto::basket::v1::AddItemRequest::default());
+/// ```
+pub trait Repeatable: Clone + Send + Sync {}
+
+macro_rules! repeatable {
+    ($($(#[$why:meta])* $request:ty,)+) => {
+        $($(#[$why])* impl Repeatable for $request {})+
+    };
+}
+
+repeatable! {
+    /// Nothing is asked.
+    (),
+    /// Reads.
+    product::v1::GetProductRequest,
+    /// Reads.
+    product::v1::GetProductsRequest,
+    /// Holds once under the reservation's id.
+    product::v1::ReserveStockRequest,
+    /// Gives back once what the reservation holds.
+    product::v1::ReleaseStockRequest,
+    /// Reads.
+    product::v1::ListReservationsRequest,
+    /// Settles what is not settled.
+    product::v1::SettleReservationRequest,
+    /// Reads, or makes a number what it has to be.
+    product::v1::CheckStockRequest,
+    /// Reads, also when it compares.
+    basket::v1::GetBasketRequest,
+    /// Reads.
+    payment::v1::GetOutcomesRequest,
+}
