@@ -52,19 +52,21 @@ mod tests {
     #[test]
     fn descriptor_set_names_every_service() {
         let set = prost_types::FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("decodes");
-        let services: Vec<_> = set
+        let mut services: Vec<_> = set
             .file
             .iter()
             .flat_map(|file| file.service.iter().map(|s| format!("{}.{}", file.package(), s.name())))
             .collect();
+        // Files are in an order in which each stands after those that it imports.
+        services.sort_unstable();
         assert_eq!(
             services,
             [
-                "shop.product.v1.ProductService",
-                "shop.product.v1.StockService",
                 "shop.basket.v1.BasketService",
                 "shop.payment.v1.PaymentService",
-                "shop.payment.v1.SettlementService"
+                "shop.payment.v1.SettlementService",
+                "shop.product.v1.ProductService",
+                "shop.product.v1.StockService"
             ]
         );
     }
