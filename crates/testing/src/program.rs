@@ -286,7 +286,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         for signal in ["KILL", "INT", "TERM"] {
             let told = folder.path().join(signal);
-            let test = Program::new(std::env::current_exe().expect("knows its own path"))
+            // Whoever runs the tests in the background of a script has them ignore SIGINT.
+            let test = Program::new("env")
+                .arg("--default-signal=INT")
+                .arg(std::env::current_exe().expect("knows its own path"))
                 .args(["--exact", "program::tests::start_and_stay", "--ignored"])
                 .env("TOLD", &told)
                 .stdout(Stdio::null());
