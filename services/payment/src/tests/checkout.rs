@@ -50,7 +50,7 @@ pub(super) struct Neighbours {
     pub(super) replaced: Mutex<Vec<(Uuid, Option<Uuid>)>>,
     pub(super) released: Mutex<Vec<Uuid>>,
     /// While stock is reserved for one request, another one (operation 50) takes the payment on.
-    overtaken: Mutex<Option<Arc<dyn Payments>>>,
+    pub(super) overtaken: Mutex<Option<Arc<dyn Payments>>>,
 }
 
 #[async_trait]

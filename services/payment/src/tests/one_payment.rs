@@ -15,6 +15,7 @@ use crate::infrastructure::contract::{Place, on_each_store};
 on_each_store! {
     two_tabs_have_one_payment
     a_double_click_makes_one_payment
+    a_tab_that_is_late_gets_the_payment_that_the_other_one_pays
     a_basket_that_was_paid_is_not_paid_again_until_it_is_cleared
     a_basket_that_changed_gets_another_payment_in_the_place_of_the_first
     a_payment_under_way_is_not_replaced
@@ -66,6 +67,17 @@ async fn a_double_click_makes_one_payment(place: Place) {
     let made: Vec<_> = made.into_iter().map(|made| made.expect("is answered")).collect();
     assert_eq!(made.iter().filter(|made| made.is_new).count(), 1);
     assert!(made.iter().all(|one| one.payment.id == made[0].payment.id));
+}
+
+async fn a_tab_that_is_late_gets_the_payment_that_the_other_one_pays(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    // The reservation was sold between this tab's look and its turn.
+    *checkout.neighbours.overtaken.lock() = Some(checkout.place.opened.store.clone());
+    checkout.neighbours.short.store(true, Ordering::SeqCst);
+    let late = checkout.make(OTHER, raw_order()).await.expect("it is his own");
+    assert_eq!((late.payment.id, late.payment.status, late.is_new), (PAYMENT, Status::Processing, false));
+    assert!(checkout.neighbours.released.lock().is_empty(), "it is still being paid");
 }
 
 async fn a_basket_that_was_paid_is_not_paid_again_until_it_is_cleared(place: Place) {

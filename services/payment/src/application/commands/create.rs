@@ -105,20 +105,25 @@ impl Commands {
     /// payment stays as it is: the same request again goes on, and expiry gives back what nobody goes on with.
     async fn made(&self, payment: Payment, is_new: bool) -> Result<Made, Error> {
         crash::at(Point::CreateAfterInsert);
-        match payment.status {
-            Status::Pending => match self.hold(&payment).await {
-                Ok(()) => {}
-                Err(Error::Other(cause)) if cause.kind().is_server() => {
-                    tracing::warn!(payment.id = %payment.id, cause = ?cause, "it is not known whether the stock is reserved");
-                    return Err(Error::ReservationUnknown(payment.id));
-                }
-                Err(refusal) => return Err(refusal),
-            },
-            Status::Failed | Status::Cancelled => return Err(payment.refusal("paid")),
-            Status::Processing | Status::Completed | Status::PartiallyRefunded | Status::Refunded => {}
-        }
+        let payment = if payment.status == Status::Pending { self.held(payment).await? } else { payment };
         crash::at(Point::CreateAfterReserve);
-        Ok(Made { payment, is_new })
+        match payment.status {
+            Status::Failed | Status::Cancelled => Err(payment.refusal("paid")),
+            _ => Ok(Made { payment, is_new }),
+        }
+    }
+
+    /// The payment with its stock reserved, or as it is when another request has moved it on meanwhile, and its stock with it.
+    async fn held(&self, payment: Payment) -> Result<Payment, Error> {
+        match self.hold(&payment).await {
+            Ok(()) => Ok(payment),
+            Err(Error::InvalidState { .. }) => self.find(payment.id).await,
+            Err(Error::Other(cause)) if cause.kind().is_server() => {
+                tracing::warn!(payment.id = %payment.id, cause = ?cause, "it is not known whether the stock is reserved");
+                Err(Error::ReservationUnknown(payment.id))
+            }
+            Err(refusal) => Err(refusal),
+        }
     }
 }
 
