@@ -4,6 +4,8 @@ use shop_fault::{Fault, Kind, Violation};
 use shop_input::Fields;
 use uuid::Uuid;
 
+use super::MAX_STOCK;
+
 /// What a rule or a store answers.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
@@ -35,6 +37,14 @@ pub(crate) enum Error {
         /// How many units are held.
         reserved: i64,
         /// The stock the caller asked for.
+        wanted: i64,
+    },
+    /// An adjustment would make more units than a product can have.
+    #[error("product {id} would have {wanted} units, and {MAX_STOCK} are the most")]
+    StockAboveLimit {
+        /// Which product.
+        id: i64,
+        /// What there would be.
         wanted: i64,
     },
     /// An edit would change the stock and names no version of the product.
@@ -113,6 +123,7 @@ impl From<Error> for Fault {
             Error::VersionMismatch(_) => fault(Kind::Precondition, "precondition_failed"),
             Error::Reserved { .. } => fault(Kind::Conflict, "product_reserved"),
             Error::StockBelowReserved { .. } => fault(Kind::Conflict, "stock_below_reserved"),
+            Error::StockAboveLimit { .. } => fault(Kind::Conflict, "stock_above_limit"),
             Error::VersionRequired(..) => fault(Kind::PreconditionRequired, "precondition_required"),
             Error::Insufficient(short) => {
                 let fault = fault(Kind::Conflict, "insufficient_stock");
@@ -141,6 +152,7 @@ mod tests {
             (Error::VersionMismatch(7), 412, "precondition_failed"),
             (Error::Reserved { id: 7, reserved: 1 }, 409, "product_reserved"),
             (Error::StockBelowReserved { id: 7, reserved: 3, wanted: 2 }, 409, "stock_below_reserved"),
+            (Error::StockAboveLimit { id: 7, wanted: MAX_STOCK + 1 }, 409, "stock_above_limit"),
             (Error::VersionRequired(7, 3), 428, "precondition_required"),
             (Error::Insufficient(vec![]), 409, "insufficient_stock"),
             (Error::Closed(id), 409, "reservation_closed"),

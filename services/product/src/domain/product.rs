@@ -103,8 +103,7 @@ impl Product {
         let stock = self.details.stock_quantity.saturating_add(delta);
         self.check_stock(stock)?;
         if stock > MAX_STOCK {
-            let message = format!("would make {stock} units, and {MAX_STOCK} are the most");
-            return Err(Fields::from(FieldError::new("delta", "out_of_range", message)).into());
+            return Err(Error::StockAboveLimit { id: self.id, wanted: stock });
         }
         self.details.stock_quantity = stock;
         self.version += 1;
@@ -364,7 +363,7 @@ mod tests {
         assert_eq!((product.details.stock_quantity, product.version, product.updated_at), (3, 4, later));
         let refused = product.adjust(-1, &Expected::default(), later);
         assert!(matches!(refused, Err(Error::StockBelowReserved { reserved: 3, wanted: 2, .. })), "{refused:?}");
-        assert!(matches!(product.adjust(MAX_STOCK, &Expected::default(), later), Err(Error::Invalid(_))));
+        assert!(matches!(product.adjust(MAX_STOCK, &Expected::default(), later), Err(Error::StockAboveLimit { .. })));
         assert!(matches!(product.adjust(1, &Some(3).into(), later), Err(Error::VersionMismatch(7))));
         product.adjust(MAX_STOCK - 3, &Some(4).into(), later).expect("the most there can be");
         assert_eq!(product.details.stock_quantity, MAX_STOCK);

@@ -180,7 +180,7 @@ impl Api {
         responses(
             (status_code = 200, description = "The product as it is now", body = ProductView),
             (status_code = 404, description = "`product_not_found`"),
-            (status_code = 409, description = "`stock_below_reserved`")),
+            (status_code = 409, description = "`stock_below_reserved`, `stock_above_limit`")),
         parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn adjust(

@@ -1,6 +1,7 @@
 //! Stock movements in JSON, and the adjustments that clients send in.
 
 use salvo::oapi::ToSchema;
+use salvo::oapi::schema::OneOf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shop_web::idempotency::Canonical;
@@ -14,6 +15,10 @@ describe! {
         .description("Why units moved") => "StockMovementKind";
     MovementId(i64) = describe::integer(1..=i64::MAX).example(41);
     Delta(i64) = describe::integer(-MAX_STOCK..=MAX_STOCK).example(-3);
+    DeltaSent = OneOf::new()
+        .item(describe::integer(1..=MAX_STOCK).example(12))
+        .item(describe::integer(-MAX_STOCK..=-1).example(-3))
+        .description("Any but 0");
     Reason(String) = describe::text(REASON).example("delivery");
     ReasonShown(String) = describe::text(REASON).example("delivery");
     Reference(String) = describe::text(REFERENCE).example("delivery note 4711");
@@ -66,7 +71,7 @@ impl From<Entry> for MovementView {
 #[salvo(schema(name = "StockAdjustment"))]
 pub(crate) struct AdjustmentBody {
     /// Added to the units on hand, below zero to take away; never 0, and never below what is reserved.
-    #[salvo(schema(required = true, value_type = Delta))]
+    #[salvo(schema(required = true, value_type = DeltaSent))]
     delta: Option<i64>,
     /// Why, in words.
     #[serde(default)]
