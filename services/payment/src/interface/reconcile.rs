@@ -98,11 +98,20 @@ fn table(report: &Report, mended: bool) -> String {
     }
     let (found, compared) = (report.drifts.len() + report.miscounts.len(), report.reservations);
     let _ = match found {
-        0 => writeln!(out, "{} payments and {compared} reservations agree", report.payments),
-        _ if mended => writeln!(out, "{found} differed; {} differ still", report.left),
+        0 => {
+            let (payments, reservations) = (count(report.payments, "payment"), count(compared, "reservation"));
+            writeln!(out, "{payments} and {reservations} agree")
+        }
+        _ if mended => writeln!(out, "{found} differed; {} still so", report.left),
+        1 => writeln!(out, "1 differs; --repair mends it"),
         _ => writeln!(out, "{found} differ; --repair mends them"),
     };
     out
+}
+
+/// Such as `1 payment` and `2 payments`.
+fn count(number: u64, of: &str) -> String {
+    if number == 1 { format!("1 {of}") } else { format!("{number} {of}s") }
 }
 
 /// Such as `held 2 of 7, sold 1 of 9`: units and products.
@@ -151,10 +160,14 @@ mod tests {
         insta::assert_snapshot!(mended, @"
         PRODUCT     NUMBER, AGAINST                                     SAYS    BOOKED  DONE
         7           reserved_quantity, lines held                          3         2  mended
-        1 differed; 0 differ still
+        1 differed; 0 still so
         ");
         let nothing = Report { payments: 5, reservations: 4, ..Report::default() };
         assert_eq!(flags(false, false).render(&nothing), "5 payments and 4 reservations agree\n");
+        let one = Report { payments: 1, reservations: 1, ..Report::default() };
+        assert_eq!(flags(false, false).render(&one), "1 payment and 1 reservation agree\n");
+        let single = flags(false, false).render(&Report { drifts: vec![], ..report.clone() });
+        assert!(single.ends_with("1 differs; --repair mends it\n"), "{single}");
         let json: Value = serde_json::from_str(&flags(false, true).render(&report)).expect("is JSON");
         assert_eq!((&json["left"], &json["drifts"][0]["expected"][0]["state"]), (&json!(3), &json!("sold")));
     }
