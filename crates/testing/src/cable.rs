@@ -5,7 +5,10 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::watch,
 };
 
@@ -26,6 +29,8 @@ struct Line {
     cuts: u64,
     /// New connections are silent, too.
     silent: bool,
+    /// What clients say arrives, what the server says does not.
+    losing: bool,
 }
 
 /// A TCP proxy before a server. It ends with this value, and with it every connection through it.
@@ -46,7 +51,8 @@ impl Cable {
         let to = resolve(to).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let at = listener.local_addr().expect("is bound");
-        let line = Arc::new(watch::Sender::new(Line { state: State::Whole, to, cuts: 0, silent: false }));
+        let line =
+            Arc::new(watch::Sender::new(Line { state: State::Whole, to, cuts: 0, silent: false, losing: false }));
         let accepting = tokio::spawn(accept(listener, line.clone()));
         Self { at, line, accepting }
     }
@@ -84,15 +90,21 @@ impl Cable {
         self.line.send_modify(|line| {
             line.to = to;
             line.state = State::Whole;
-            line.silent = false;
+            (line.silent, line.losing) = (false, false);
         });
+    }
+
+    /// From now on what is asked arrives, and answers do not, on connections of before, too. Who lost one is cut off when answers
+    /// arrive again.
+    pub fn lose_answers(&self) {
+        self.line.send_modify(|line| line.losing = true);
     }
 
     /// New connections work again.
     pub fn mend(&self) {
         self.line.send_modify(|line| {
             line.state = State::Whole;
-            line.silent = false;
+            (line.silent, line.losing) = (false, false);
         });
     }
 }
@@ -135,10 +147,14 @@ async fn carry(client: TcpStream, mut line: watch::Receiver<Line>) -> io::Result
     server.set_nodelay(true)?;
     let ((mut client_reads, mut client_writes), (mut server_reads, mut server_writes)) =
         (client.into_split(), server.into_split());
+    let answers = line.clone();
     let both = async {
         tokio::try_join!(
-            tokio::io::copy(&mut client_reads, &mut server_writes),
-            tokio::io::copy(&mut server_reads, &mut client_writes)
+            async {
+                tokio::io::copy(&mut client_reads, &mut server_writes).await?;
+                server_writes.shutdown().await
+            },
+            answer(&mut server_reads, &mut client_writes, answers)
         )
     };
     let cut =
@@ -160,6 +176,31 @@ async fn carry(client: TcpStream, mut line: watch::Receiver<Line>) -> io::Result
                 done = swallow(client) => done,
                 () = gone => Ok(()),
             }
+        }
+    }
+}
+
+/// Hands on what the server says, unless it is lost.
+async fn answer(
+    server: &mut OwnedReadHalf,
+    client: &mut OwnedWriteHalf,
+    mut line: watch::Receiver<Line>,
+) -> io::Result<()> {
+    let (mut bytes, mut is_lost) = ([0; 4096], false);
+    loop {
+        let read = tokio::select! {
+            read = server.read(&mut bytes) => read?,
+            found = line.wait_for(|line| !line.losing), if is_lost => {
+                drop(found);
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+        };
+        if read == 0 {
+            return client.shutdown().await;
+        }
+        is_lost |= line.borrow().losing;
+        if !is_lost {
+            client.write_all(&bytes[..read]).await?;
         }
     }
 }
@@ -209,6 +250,23 @@ mod tests {
         let mut after = TcpStream::connect(cable.at()).await.expect("connects");
         assert_eq!(ask(&mut after).await, Some(2));
         assert_eq!((ask(&mut before).await, ask(&mut meanwhile).await), (None, None));
+    }
+
+    #[tokio::test]
+    async fn a_cable_that_loses_answers_brings_the_questions_and_cuts_off_who_lost_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let cable = Cable::to(&listener.local_addr().expect("is bound").to_string()).await;
+        let mut client = TcpStream::connect(cable.at()).await.expect("connects");
+        let (mut server, _) = listener.accept().await.expect("accepts");
+        server.write_u8(1).await.expect("writes");
+        assert_eq!(client.read_u8().await.expect("arrives"), 1);
+        cable.lose_answers();
+        client.write_u8(2).await.expect("writes");
+        assert_eq!(server.read_u8().await.expect("arrives"), 2);
+        server.write_u8(3).await.expect("writes");
+        assert_eq!(tokio::time::timeout(Duration::from_millis(200), client.read_u8()).await.ok().map(drop), None);
+        cable.mend();
+        client.read_u8().await.expect_err("is cut off");
     }
 
     #[tokio::test]
