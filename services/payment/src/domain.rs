@@ -18,7 +18,7 @@ pub(crate) use input::{
 };
 pub(crate) use payment::{FORGOTTEN, Failure, Item, Limits, Method, Outcome, Payment, Status, Verdict};
 pub(crate) use ports::{
-    Aged, Basket, BasketChange, Baskets, Change, ChangeKind, Charge, Claim, Filter, Left, Line, Paid, Payback,
+    Aged, Basket, BasketChange, Baskets, Change, ChangeKind, Charge, Claim, Filter, Left, Line, Merged, Paid, Payback,
     Payments, Provider, ProviderError, Reserved, Shelf, Standing, Stock,
 };
 pub(crate) use refund::{Refund, RefundStatus, Refunding};

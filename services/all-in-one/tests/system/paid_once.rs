@@ -40,7 +40,7 @@ async fn one_more_in_the_basket_is_paid_for_in_the_place_of_the_first(shop: &Sho
     assert_eq!((&replaced["status"], &replaced["failure"]["code"]), (&json!("cancelled"), &json!("superseded")));
     assert_eq!(shop.stock(product).await, (10, 7, 0), "three are held, not five");
     let late = shop.process(&first, "tok_approve").await;
-    assert_eq!((late.status, late.code()), (409, "invalid_state"));
+    assert_eq!((late.status, late.code(), &late.json["payment_id"]), (409, "payment_superseded", &second["id"]));
     assert_eq!(shop.process(&second, "tok_approve").await.status, 200);
     shop.eventually("three are sold", async || shop.stock(product).await == (7, 7, 3)).await;
 }

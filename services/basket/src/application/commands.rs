@@ -169,18 +169,23 @@ impl Commands {
         .await
     }
 
-    /// Takes out of a basket what was paid for, once per event; another basket of the same user stays as it is.
+    /// Takes out of a basket what was paid for, once per event, or out of the one that its lines went to; another basket of the
+    /// same user stays as it is.
     pub(crate) async fn subtract(&self, command: Subtract) -> Result<(), Error> {
-        let Subtract { event, user, basket: id, payment, paid } = command;
+        let Subtract { event, ref user, basket: id, payment, ref paid } = command;
         let now = self.clock.now();
         let change = |slot: &mut Option<Basket>| {
-            if let Some(basket) = slot.as_mut().filter(|basket| basket.id == id) {
-                basket.subtract(payment, &paid);
-                basket.touch(now, self.ttl);
-            }
+            let is_it = |basket: &&mut Basket| basket.id == id && basket.merging_into.is_none();
+            let basket = slot.as_mut().filter(is_it).ok_or_else(|| Error::NoBasket(user.clone()))?;
+            basket.subtract(payment, paid);
+            basket.touch(now, self.ttl);
             Ok(())
         };
-        self.baskets.change(&user, Some(event), &change).await.map(drop)
+        match self.baskets.change(user, Some(event), &change).await {
+            // Only what took effect here is marked, so that a repeat of it is not looked for elsewhere.
+            Err(Error::NoBasket(_)) => self.subtract_merged(&command).await,
+            outcome => outcome.map(drop),
+        }
     }
 
     /// Takes over what the catalogue says of every line, and lists it. Nothing different: nothing written.

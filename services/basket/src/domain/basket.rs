@@ -4,7 +4,7 @@ use shop_money::{Currency, Money};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::{Error, Expected, Product, UserId};
+use super::{Error, Expected, Merged, Product, UserId};
 
 /// What a user means to buy. All lines are of one currency, each product is there once, and the total is in range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(crate) struct Basket {
     /// The payment whose lines were last taken out. Whoever is asked to pay for this basket knows by it that what was paid
     /// before has left.
     pub(crate) cleared_by: Option<Uuid>,
+    /// Guests' baskets whose lines came into this one, the latest last, until what was paid of them is taken out.
+    pub(crate) merged: Vec<Merged>,
 }
 
 /// One product in a basket.
@@ -104,6 +106,7 @@ impl Basket {
             version,
             merging_into: None,
             cleared_by: None,
+            merged: Vec::new(),
         }
     }
 
@@ -130,12 +133,13 @@ impl Basket {
         line: Uuid,
         now: OffsetDateTime,
     ) -> Result<(), Error> {
-        let held = self.line(product.id).map_or(0, |line| line.quantity.get());
+        let held = self.units(product.id);
         let quantity = Quantity::new(held + quantity.get()).ok_or(Error::TooMany(product.id))?;
+        if held == 0 && self.lines.len() >= Self::MAX_LINES {
+            return Err(Error::Full);
+        }
+        self.admit(product, quantity)?;
         if held == 0 {
-            if self.lines.len() >= Self::MAX_LINES {
-                return Err(Error::Full);
-            }
             self.lines.push(Line {
                 id: line,
                 product: product.id,
@@ -146,7 +150,7 @@ impl Basket {
                 created_at: now,
             });
         }
-        self.set_quantity(product, quantity)
+        self.write(product, quantity)
     }
 
     /// Makes the line of `product` hold `quantity`.
@@ -154,6 +158,10 @@ impl Basket {
         // A line that is not there is the first thing to say: the stock is none of its concern.
         self.line_mut(product.id)?;
         self.admit(product, quantity)?;
+        self.write(product, quantity)
+    }
+
+    fn write(&mut self, product: &Product, quantity: Quantity) -> Result<(), Error> {
         let line = self.line_mut(product.id)?;
         line.quantity = quantity;
         line.update(product);
@@ -175,7 +183,12 @@ impl Basket {
     /// Takes out what `payment` paid for; what was added since stays, what is no longer there is no error.
     pub(crate) fn subtract(&mut self, payment: Uuid, paid: &[(i64, u32)]) {
         self.cleared_by = Some(payment);
-        for &(product, units) in paid {
+        self.take_out(paid);
+    }
+
+    /// Takes out units as far as there are any.
+    pub(super) fn take_out(&mut self, units: &[(i64, u32)]) {
+        for &(product, units) in units {
             self.lines.retain_mut(|line| {
                 if line.product != product {
                     return true;
@@ -203,7 +216,8 @@ impl Basket {
         self.expires_at = self.updated_at + ttl;
     }
 
-    /// Whether `product` may be in this basket `quantity` times.
+    /// Whether `product` may be in this basket `quantity` times. Stock is asked for only by who wants more than he has: the units
+    /// that are on the line may be held by the user's own payment, and count as not available then.
     fn admit(&self, product: &Product, quantity: Quantity) -> Result<(), Error> {
         let other = self.lines.iter().find(|line| line.product != product.id);
         if let Some(basket) = other.map(|line| line.price.currency)
@@ -211,7 +225,8 @@ impl Basket {
         {
             return Err(Error::CurrencyMismatch { product: product.id, currency: product.price.currency, basket });
         }
-        if i64::from(quantity.get()) > product.available {
+        let held = self.units(product.id);
+        if quantity.get() > held && i64::from(quantity.get()) > product.available {
             let requested = quantity.get();
             return Err(Error::InsufficientStock { product: product.id, requested, available: product.available });
         }
@@ -224,7 +239,12 @@ impl Basket {
             .try_fold(Money::zero(self.currency()), |sum, line| Ok(sum.checked_add(line.checked_subtotal()?)?))
     }
 
-    pub(super) fn line(&self, product: i64) -> Option<&Line> {
+    /// Units on the line of `product`.
+    pub(super) fn units(&self, product: i64) -> u32 {
+        self.line(product).map_or(0, |line| line.quantity.get())
+    }
+
+    fn line(&self, product: i64) -> Option<&Line> {
         self.lines.iter().find(|line| line.product == product)
     }
 

@@ -11,6 +11,23 @@ use super::{Basket, Difference, Error, Finding, Line, Product, Quantity, UserId}
 /// it cannot be done twice.
 const LONGEST: Duration = Duration::days(1);
 
+/// How many merged baskets are remembered. More than anybody signs in while one basket lasts; it bounds what is stored.
+const MOST_MERGED: usize = 8;
+
+/// A guest's basket whose lines came into another one.
+///
+/// A payment of it may be under way, or done and not yet told: who asks to pay for the lines again has to know whose they were,
+/// and the event that takes out what was paid has to know what came from there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Merged {
+    /// Its id.
+    pub(crate) basket: Uuid,
+    /// The payment whose lines were last taken out of it, before they came here.
+    pub(crate) cleared_by: Option<Uuid>,
+    /// What came from it: products with their units.
+    pub(crate) units: Vec<(i64, u32)>,
+}
+
 /// What was not taken over as it was.
 #[derive(Debug)]
 pub(crate) struct Taken {
@@ -29,15 +46,20 @@ impl Basket {
         }
     }
 
-    /// Adds `lines` of another basket to its own, as far as the units are available and a line holds them; never takes
+    /// Adds the lines of `from` to its own, as far as the units are available and a line holds them; never takes
     /// anything out. `found` is what the catalogue says of them now, `ids` are for new lines.
-    pub(crate) fn take(&mut self, lines: &[Line], found: &[Product], ids: &[Uuid], now: OffsetDateTime) -> Taken {
+    pub(crate) fn take(&mut self, from: &Self, found: &[Product], ids: &[Uuid], now: OffsetDateTime) -> Taken {
         let found: HashMap<i64, &Product> = found.iter().map(|product| (product.id, product)).collect();
         let mut taken = Taken { differences: Vec::new(), refusal: None };
-        for (line, id) in lines.iter().zip(ids) {
+        let mut units = Vec::new();
+        for (line, id) in from.lines.iter().zip(ids) {
             let before = self.lines.clone();
+            let held = self.units(line.product);
             match found.get(&line.product).map(|product| self.take_line(line, product, *id, now)) {
-                Some(Ok(differences)) => taken.differences.extend(differences),
+                Some(Ok(differences)) => {
+                    taken.differences.extend(differences);
+                    units.push((line.product, self.units(line.product) - held));
+                }
                 failed => {
                     self.lines = before;
                     taken.differences.push(line.gone());
@@ -45,7 +67,25 @@ impl Basket {
                 }
             }
         }
+        units.retain(|&(_, units)| units > 0);
+        if !units.is_empty() {
+            self.merged.push(Merged { basket: from.id, cleared_by: from.cleared_by, units });
+            self.merged.drain(..self.merged.len().saturating_sub(MOST_MERGED));
+        }
         taken
+    }
+
+    /// Takes out what `payment` paid for of a basket whose lines came here, no more of it than came, and once; whether it did.
+    pub(crate) fn subtract_merged(&mut self, basket: Uuid, payment: Uuid, paid: &[(i64, u32)]) -> bool {
+        let is_it = |merged: &Merged| merged.basket == basket && merged.cleared_by != Some(payment);
+        let Some(place) = self.merged.iter().position(is_it) else { return false };
+        let came = self.merged.remove(place).units;
+        let of_these = |&(product, units): &(i64, u32)| {
+            let there = came.iter().find(|(one, _)| *one == product).map_or(0, |(_, units)| *units);
+            (product, units.min(there))
+        };
+        self.take_out(&paid.iter().map(of_these).collect::<Vec<_>>());
+        true
     }
 
     fn take_line(
@@ -55,7 +95,7 @@ impl Basket {
         id: Uuid,
         now: OffsetDateTime,
     ) -> Result<Vec<Difference>, Error> {
-        let held = self.line(product.id).map_or(0, |line| line.quantity.get());
+        let held = self.units(product.id);
         let asked = held + line.quantity.get();
         let room = product.available.clamp(0, Quantity::MAX.into());
         let note = |finding| Difference {

@@ -39,6 +39,12 @@ pub(crate) trait Baskets: Send + Sync {
     /// mark of it is stored with the effect or not at all.
     async fn change(&self, user: &UserId, operation: Option<Uuid>, change: Change<'_>) -> Result<Changed, Error>;
 
+    /// Notes whose the lines of a basket become, for as long as anything may still be heard about it.
+    async fn forward(&self, basket: Uuid, to: &UserId) -> Result<(), Error>;
+
+    /// Whose the lines of a basket became.
+    async fn forwarded(&self, basket: Uuid) -> Result<Option<UserId>, Error>;
+
     /// Forgets what has expired; how many rows went.
     async fn sweep(&self) -> Result<u64, Error>;
 

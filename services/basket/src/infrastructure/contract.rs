@@ -108,6 +108,7 @@ on_both! {
     an_operation_that_was_refused_may_come_again
     a_basket_that_nobody_changed_for_a_day_is_gone
     users_do_not_meet
+    it_is_known_whose_the_lines_of_a_basket_became
 }
 
 async fn what_is_stored_comes_back_to_the_letter(stage: &Stage) {
@@ -238,6 +239,22 @@ async fn a_basket_that_nobody_changed_for_a_day_is_gone(stage: &Stage) {
     stage.opened.store.sweep().await.expect("swept");
     assert_eq!(stage.get(&bob).await, None);
     assert!(stage.get(&ann).await.is_some());
+}
+
+async fn it_is_known_whose_the_lines_of_a_basket_became(stage: &Stage) {
+    let (store, basket, other) = (&stage.opened.store, Uuid::now_v7(), Uuid::now_v7());
+    assert_eq!(store.forwarded(basket).await.expect("read"), None);
+    for to in ["ann", "ann", "bob"] {
+        store.forward(basket, &user(to)).await.expect("noted");
+        assert_eq!(store.forwarded(basket).await.expect("read"), Some(user(to)));
+    }
+    stage.clock.advance(shop_sql::INBOX_KEPT.saturating_sub(Duration::from_secs(1)));
+    store.forward(other, &user("ann")).await.expect("noted");
+    store.sweep().await.expect("swept");
+    assert_eq!(store.forwarded(basket).await.expect("read"), Some(user("bob")), "as long as an event may come");
+    stage.clock.advance(Duration::from_secs(1));
+    store.sweep().await.expect("swept");
+    assert_eq!(store.forwarded(other).await.expect("read"), Some(user("ann")));
 }
 
 async fn users_do_not_meet(stage: &Stage) {

@@ -7,7 +7,7 @@ use shop_fault::Fault;
 use shop_money::{Currency, Money};
 use uuid::Uuid;
 
-use crate::domain::{Basket, Line, Quantity, UserId};
+use crate::domain::{Basket, Line, Merged, Quantity, UserId};
 
 #[derive(Serialize, Deserialize)]
 struct Document {
@@ -22,6 +22,16 @@ struct Document {
     merging_into: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cleared_by: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    merged: Vec<MergedDocument>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MergedDocument {
+    basket: Uuid,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cleared_by: Option<Uuid>,
+    units: Vec<(i64, u32)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,6 +66,7 @@ pub(super) fn write(basket: &Basket) -> Result<String, Fault> {
         lines: lines.collect(),
         merging_into: basket.merging_into.as_ref().map(UserId::to_string),
         cleared_by: basket.cleared_by,
+        merged: basket.merged.iter().map(MergedDocument::from).collect(),
     };
     serde_json::to_string(&document).map_err(Fault::internal)
 }
@@ -84,7 +95,35 @@ pub(super) fn read(user: &UserId, text: &str) -> Result<Basket, Fault> {
         version: document.version,
         merging_into: document.merging_into.map(UserId::stored),
         cleared_by: document.cleared_by,
+        merged: document.merged.into_iter().map(Merged::from).collect(),
     })
+}
+
+/// The merged baskets as text; none for none.
+pub(super) fn write_merged(merged: &[Merged]) -> Result<Option<String>, Fault> {
+    let documents: Vec<_> = merged.iter().map(MergedDocument::from).collect();
+    if documents.is_empty() { Ok(None) } else { serde_json::to_string(&documents).map(Some).map_err(Fault::internal) }
+}
+
+/// The merged baskets that `text` holds.
+pub(super) fn read_merged(text: Option<&str>) -> Result<Vec<Merged>, Fault> {
+    let documents: Vec<MergedDocument> =
+        text.map_or_else(|| Ok(Vec::new()), serde_json::from_str).map_err(Fault::internal)?;
+    Ok(documents.into_iter().map(Merged::from).collect())
+}
+
+impl From<&Merged> for MergedDocument {
+    fn from(merged: &Merged) -> Self {
+        let Merged { basket, cleared_by, units } = merged;
+        Self { basket: *basket, cleared_by: *cleared_by, units: units.clone() }
+    }
+}
+
+impl From<MergedDocument> for Merged {
+    fn from(document: MergedDocument) -> Self {
+        let MergedDocument { basket, cleared_by, units } = document;
+        Self { basket, cleared_by, units }
+    }
 }
 
 /// A stored quantity; one that no rule allows means that something else wrote to the store.

@@ -114,6 +114,10 @@ impl RedisBaskets {
         self.link.key(&format!("basket-done:{{{user}}}:{operation}"))
     }
 
+    fn forward_key(&self, basket: Uuid) -> String {
+        self.link.key(&format!("basket-forward:{{{basket}}}"))
+    }
+
     /// Waits a little, longer with every lost race, never twice the same: two that collided do not collide again.
     async fn pause(&self, attempt: u32) {
         let most = (1_u64 << attempt.min(16)).min(LONGEST_PAUSE_MS);
@@ -160,6 +164,19 @@ impl Baskets for RedisBaskets {
             self.pause(attempt).await;
         }
         Err(Error::Contended(user.clone()))
+    }
+
+    async fn forward(&self, basket: Uuid, to: &UserId) -> Result<(), Error> {
+        let mut note = redis::cmd("SET");
+        note.arg(self.forward_key(basket)).arg(to.as_str()).arg("PX").arg(MARK_LIFE.as_millis().to_string());
+        Ok(self.link.query(&note).await.map_err(fault)?)
+    }
+
+    async fn forwarded(&self, basket: Uuid) -> Result<Option<UserId>, Error> {
+        let mut look = redis::cmd("GET");
+        look.arg(self.forward_key(basket));
+        let to: Option<String> = self.link.query(&look).await.map_err(fault)?;
+        Ok(to.map(UserId::stored))
     }
 
     async fn sweep(&self) -> Result<u64, Error> {

@@ -9,7 +9,7 @@ use shop_sql::{Connection, Engine, Sqlite, Value, inbox};
 use uuid::Uuid;
 
 use super::Failure;
-use super::document::quantity;
+use super::document::{quantity, read_merged, write_merged};
 use crate::domain::{Basket, Baskets, Change, Changed, Error, Line, UserId};
 
 /// Baskets deleted by one sweep's statement, so that writers never wait long for it.
@@ -31,6 +31,12 @@ struct BasketRow {
     expires_at: i64,
     merging_into: Option<String>,
     cleared_by: Option<Uuid>,
+    merged: Option<String>,
+}
+
+#[derive(shop_sql::FromRow)]
+struct ForwardRow {
+    user_id: String,
 }
 
 #[derive(shop_sql::FromRow)]
@@ -66,6 +72,7 @@ impl BasketRow {
             version: self.version,
             merging_into: self.merging_into.map(UserId::stored),
             cleared_by: self.cleared_by,
+            merged: read_merged(self.merged.as_deref()).map_err(Error::from)?,
         })
     }
 }
@@ -84,27 +91,33 @@ impl LineRow {
     }
 }
 
-const BASKET: &str = "SELECT id, currency, version, created_at, updated_at, expires_at, merging_into, cleared_by \
-    FROM baskets WHERE user_id = $1";
+const BASKET: &str = "SELECT id, currency, version, created_at, updated_at, expires_at, merging_into, \
+    cleared_by, merged FROM baskets WHERE user_id = $1";
 const LINES: &str = "SELECT id, product_id, name, quantity, price, category, created_at FROM basket_items \
     WHERE basket_id = $1 ORDER BY rowid";
 const DELETE_BASKET: &str = "DELETE FROM baskets WHERE id = $1";
 const DELETE_LINE: &str = "DELETE FROM basket_items WHERE id = $1";
 const PUT_BASKET: &str = "INSERT INTO baskets \
-    (id, user_id, total, currency, version, created_at, updated_at, expires_at, merging_into, cleared_by) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET total = excluded.total, \
+    (id, user_id, total, currency, version, created_at, updated_at, expires_at, merging_into, cleared_by, merged) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO UPDATE SET total = excluded.total, \
     currency = excluded.currency, version = excluded.version, updated_at = excluded.updated_at, \
-    expires_at = excluded.expires_at, merging_into = excluded.merging_into, cleared_by = excluded.cleared_by";
+    expires_at = excluded.expires_at, merging_into = excluded.merging_into, cleared_by = excluded.cleared_by, \
+    merged = excluded.merged";
 const PUT_LINE: &str = "INSERT INTO basket_items \
     (id, basket_id, product_id, name, quantity, price, subtotal, category, created_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET name = excluded.name, \
     quantity = excluded.quantity, price = excluded.price, subtotal = excluded.subtotal, \
     category = excluded.category";
 
+const PUT_FORWARD: &str = "INSERT INTO forwards (basket_id, user_id, noted_at) VALUES ($1, $2, $3) \
+    ON CONFLICT (basket_id) DO UPDATE SET user_id = excluded.user_id, noted_at = excluded.noted_at";
+const FORWARD: &str = "SELECT user_id FROM forwards WHERE basket_id = $1";
+const SWEEP_FORWARDS: &str =
+    "DELETE FROM forwards WHERE basket_id IN (SELECT basket_id FROM forwards WHERE noted_at <= $1 LIMIT $2)";
 const SWEEP: &str = "DELETE FROM baskets WHERE id IN (SELECT id FROM baskets WHERE expires_at <= $1 LIMIT $2)";
 
 /// Makes the rows of `before` those of `after`.
-async fn save<C: Connection>(conn: &mut C, before: Option<&Basket>, after: Option<&Basket>) -> sqlx::Result<()> {
+async fn save<C: Connection>(conn: &mut C, before: Option<&Basket>, after: Option<&Basket>) -> Result<(), Failure> {
     if let Some(before) = before
         && after.is_none_or(|after| after.id != before.id)
     {
@@ -112,7 +125,8 @@ async fn save<C: Connection>(conn: &mut C, before: Option<&Basket>, after: Optio
     }
     let Some(after) = after else { return Ok(()) };
     let old = before.filter(|before| before.id == after.id).map_or(&[][..], |before| &before.lines);
-    conn.run(PUT_BASKET, &basket_values(after, &after.currency())).await?;
+    let merged = write_merged(&after.merged).map_err(Error::from)?;
+    conn.run(PUT_BASKET, &basket_values(after, &after.currency(), merged.as_deref())).await?;
     for line in old.iter().filter(|line| !after.lines.iter().any(|kept| kept.id == line.id)) {
         conn.run(DELETE_LINE, &[Value::Id(line.id)]).await?;
     }
@@ -123,7 +137,7 @@ async fn save<C: Connection>(conn: &mut C, before: Option<&Basket>, after: Optio
 }
 
 /// The parameters of [`PUT_BASKET`].
-fn basket_values<'a>(basket: &'a Basket, currency: &'a Currency) -> [Value<'a>; 10] {
+fn basket_values<'a>(basket: &'a Basket, currency: &'a Currency, merged: Option<&'a str>) -> [Value<'a>; 11] {
     [
         Value::Id(basket.id),
         Value::Text(basket.user.as_str()),
@@ -135,6 +149,7 @@ fn basket_values<'a>(basket: &'a Basket, currency: &'a Currency) -> [Value<'a>; 
         Value::Int(millis(basket.expires_at)),
         Value::Maybe(basket.merging_into.as_ref().map(UserId::as_str)),
         Value::MaybeId(basket.cleared_by),
+        Value::Maybe(merged),
     ]
 }
 
@@ -179,10 +194,17 @@ impl SqliteBaskets {
     }
 
     async fn try_sweep(&self) -> sqlx::Result<u64> {
-        let values = [Value::Int(millis(self.clock.now())), Value::Int(CHUNK)];
+        let now = self.clock.now();
+        self.delete(SWEEP_FORWARDS, millis(now - shop_sql::INBOX_KEPT)).await?;
+        self.delete(SWEEP, millis(now)).await
+    }
+
+    /// Deletes what is older than `before`, a few rows at a time; how many.
+    async fn delete(&self, statement: &'static str, before: i64) -> sqlx::Result<u64> {
+        let values = [Value::Int(before), Value::Int(CHUNK)];
         let mut total = 0;
         loop {
-            match self.engine.writer().await?.run(SWEEP, &values).await? {
+            match self.engine.writer().await?.run(statement, &values).await? {
                 0 => return Ok(total),
                 gone => total += gone,
             }
@@ -203,6 +225,19 @@ impl Baskets for SqliteBaskets {
 
     async fn change(&self, user: &UserId, operation: Option<Uuid>, change: Change<'_>) -> Result<Changed, Error> {
         Ok(self.try_change(user, operation, change).await?)
+    }
+
+    async fn forward(&self, basket: Uuid, to: &UserId) -> Result<(), Error> {
+        let values = [Value::Id(basket), Value::Text(to.as_str()), Value::Int(millis(self.clock.now()))];
+        let noted = async { self.engine.writer().await?.run(PUT_FORWARD, &values).await };
+        noted.await.map_err(Failure::from)?;
+        Ok(())
+    }
+
+    async fn forwarded(&self, basket: Uuid) -> Result<Option<UserId>, Error> {
+        let found = async { self.engine.reader().await?.row(FORWARD, &[Value::Id(basket)]).await };
+        let row: Option<ForwardRow> = found.await.map_err(Failure::from)?;
+        Ok(row.map(|row| UserId::stored(row.user_id)))
     }
 
     async fn sweep(&self) -> Result<u64, Error> {

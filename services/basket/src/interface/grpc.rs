@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use super::Api;
 use super::fields::Fields;
 use crate::application::{AddItem, Merge, Refreshed, SetQuantity};
-use crate::domain::{Basket, Difference, Error, Expected, Finding, Line, UserId};
+use crate::domain::{Basket, Difference, Error, Expected, Finding, Line, Merged, UserId};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -184,7 +184,14 @@ impl From<&Basket> for proto::Basket {
             expires_at: Some(timestamp(basket.expires_at)),
             version: basket.version,
             cleared_by: basket.cleared_by.map(|id| id.to_string()),
+            merged: basket.merged.iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<&Merged> for proto::MergedBasket {
+    fn from(merged: &Merged) -> Self {
+        Self { id: merged.basket.to_string(), cleared_by: merged.cleared_by.map(|id| id.to_string()) }
     }
 }
 

@@ -223,6 +223,16 @@ impl Baskets for Dying {
         Ok(changed)
     }
 
+    async fn forward(&self, basket: Uuid, to: &UserId) -> Result<(), Error> {
+        self.die()?;
+        self.store.forward(basket, to).await?;
+        self.die()
+    }
+
+    async fn forwarded(&self, basket: Uuid) -> Result<Option<UserId>, Error> {
+        self.store.forwarded(basket).await
+    }
+
     async fn sweep(&self) -> Result<u64, Error> {
         self.store.sweep().await
     }
@@ -288,8 +298,52 @@ async fn dies_everywhere(settings: &Redis) {
         good.delete(&user("ann"), &Expected::default()).await.expect("deleted");
         deaths += 1;
     }
-    assert_eq!(deaths, 6, "three writes, before and after each");
+    assert_eq!(deaths, 8, "four writes, before and after each");
     assert_eq!((held("ann").await, held("guest-1").await), (Some(vec![(1, 3), (2, 3)]), None));
+}
+
+/// A guest pays, and signs in before his basket has heard of it. The merge dies at each of its writes, and so does whoever brings
+/// the news, before and after the merge is asked for again: what was paid is gone, and nothing else.
+async fn what_was_paid_leaves_wherever_it_went(settings: &Redis) {
+    let opened = crate::infrastructure::open(settings, Arc::new(SystemClock)).await.expect("a store");
+    let shelf = Arc::new(Shelf::default());
+    let commands =
+        |store: Arc<dyn Baskets>| Commands::new(store, shelf.clone(), Arc::new(SystemClock), Duration::from_hours(24));
+    let dying = |deaths| commands(Arc::new(Dying { store: opened.store.clone(), left: AtomicUsize::new(deaths) }));
+    let good = commands(opened.store.clone());
+    let add = async |owner: &str, product, quantity| {
+        let quantity = crate::domain::Quantity::new(quantity).expect("a quantity");
+        let (user, expected) = (user(owner), Expected::default());
+        let add = crate::application::AddItem { user, product, quantity, operation: None, expected };
+        good.add(add).await.expect("added")
+    };
+    for (deaths, is_bad_news) in (1..=9).flat_map(|deaths| (1..=9).map(move |bad| (deaths, bad))) {
+        add("ann", 1, 1).await;
+        add("guest-1", 1, 2).await;
+        let guests = add("guest-1", 2, 3).await;
+        let event = Uuid::now_v7();
+        let news = || {
+            let (user, payment, paid) = (user("guest-1"), Uuid::from_u128(9), vec![(1, 2), (2, 2)]);
+            crate::application::Subtract { event, user, basket: guests.id, payment, paid }
+        };
+        let place = format!("the merge dies at {deaths}, the news at {is_bad_news}");
+        dying(deaths).merge(merging("ann")).await.ok();
+        dying(is_bad_news).subtract(news()).await.ok();
+        if deaths % 2 == 0 {
+            good.merge(merging("ann")).await.expect("merged");
+        }
+        for _ in 0..2 {
+            good.subtract(news()).await.expect("is heard");
+        }
+        let merged = good.merge(merging("ann")).await.expect("merged").basket;
+        good.subtract(news()).await.expect("is heard again");
+        let ann = opened.store.get(&user("ann")).await.expect("read").expect("a basket");
+        assert_eq!(ann, merged, "{place}");
+        let lines: Vec<_> = ann.lines.iter().map(|line| (line.product, line.quantity.get())).collect();
+        assert_eq!(lines, [(1, 1), (2, 1)], "{place}");
+        assert_eq!(opened.store.get(&user("guest-1")).await.expect("read"), None, "{place}");
+        good.delete(&user("ann"), &Expected::default()).await.expect("deleted");
+    }
 }
 
 /// Many merge at once, and the guest goes on filling his basket: nothing is lost or doubled.
@@ -314,10 +368,11 @@ async fn many_at_once(settings: &Redis) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn merges_lose_and_double_nothing_on_sqlite() {
-    let (first, second) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let [first, second, third] = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
     let at = |folder: &TempDir| Redis::at(&format!("sqlite://{}", folder.path().join("basket.db").display()));
     dies_everywhere(&at(&first)).await;
     many_at_once(&at(&second)).await;
+    what_was_paid_leaves_wherever_it_went(&at(&third)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -326,4 +381,5 @@ async fn merges_lose_and_double_nothing_on_redis() {
     let at = |part: &str| Redis { key_prefix: format!("{}{part}:", keys.prefix()), ..Redis::at(&keys.url()) };
     dies_everywhere(&at("dies")).await;
     many_at_once(&at("many")).await;
+    what_was_paid_leaves_wherever_it_went(&at("paid")).await;
 }

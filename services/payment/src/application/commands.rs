@@ -106,11 +106,11 @@ impl Commands {
         }
         match self.process_new(payment, operation, token, &expected).await {
             // Too late, perhaps behind an attempt of this very request that its caller gave up: its answer is ours.
-            Err(refusal @ Error::InvalidState { .. }) => match self.find(id).await? {
+            Err(refusal) if refusal.is_late() => match self.find(id).await? {
                 payment if payment.operation == Some(operation) => self.resume(payment).await,
                 // Who asks does not matter while the provider has not answered.
                 payment if payment.status == Status::Processing => Err(Error::Unsettled(id)),
-                _ => Err(refusal),
+                payment => Err(self.with_successor(refusal, &payment).await?),
             },
             answer => answer,
         }
@@ -202,12 +202,24 @@ impl Commands {
             payment.expect(&expected)?;
             payment.cancel(operation, now)
         };
-        let payment = self.payments.change(id, &cancel).await?;
+        let payment = match self.payments.change(id, &cancel).await {
+            Err(refusal @ Error::Superseded { .. }) => {
+                return Err(self.with_successor(refusal, &self.find(id).await?).await?);
+            }
+            changed => changed?,
+        };
         crash::at(Point::CancelAfterCommit);
         match payment.status {
             Status::Cancelled => Ok(payment),
             _ => Err(payment.refusal("cancelled")),
         }
+    }
+
+    /// Tells whoever comes with a payment that was replaced which one stands now.
+    async fn with_successor(&self, refusal: Error, payment: &Payment) -> Result<Error, Error> {
+        let Error::Superseded { payment: id, by: None } = refusal else { return Ok(refusal) };
+        let standing = self.payments.standing(&payment.user_id, payment.basket_id).await?;
+        Ok(Error::Superseded { payment: id, by: standing.of_basket.map(|standing| standing.id) })
     }
 
     pub(super) async fn find(&self, id: Uuid) -> Result<Payment, Error> {

@@ -50,6 +50,15 @@ pub(crate) enum Error {
     InsufficientStock { payment: Uuid, short: Vec<Shortage> },
     #[error("payment {payment} is {status}, so it cannot be {action}")]
     InvalidState { payment: Uuid, status: Status, action: &'static str },
+    #[error(
+        "another payment of the same basket took the place of payment {payment}{}",
+        by.map_or_else(String::new, |by| format!(": pay {by}"))
+    )]
+    Superseded {
+        payment: Uuid,
+        /// The one that stands now, when there is one.
+        by: Option<Uuid>,
+    },
     #[error("payment {payment} was declined: {}", failure.message)]
     Declined { payment: Uuid, failure: Failure },
     #[error("a refund of {asked} {} exceeds the {left} that are left of payment {payment}", asked.currency)]
@@ -73,6 +82,13 @@ pub(crate) enum Error {
     /// A store or a neighbour failed; the fault says how.
     #[error(transparent)]
     Other(#[from] Fault),
+}
+
+impl Error {
+    /// Whether it says that somebody else moved the payment on before.
+    pub(crate) const fn is_late(&self) -> bool {
+        matches!(self, Self::InvalidState { .. } | Self::Superseded { .. })
+    }
 }
 
 impl From<Error> for Fault {
@@ -123,6 +139,13 @@ impl From<Error> for Fault {
                     format!("it is {status}"),
                 ))
                 .with_member("payment_status", status.as_str().into()),
+            Error::Superseded { by, .. } => {
+                let fault = fault(Kind::Conflict, "payment_superseded");
+                match by {
+                    Some(by) => fault.with_member("payment_id", by.to_string().into()),
+                    None => fault,
+                }
+            }
             Error::Declined { payment, failure } => fault(Kind::PaymentRequired, "payment_declined")
                 .with_member("payment_id", payment.to_string().into())
                 .with_member("decline_code", failure.code.into()),

@@ -262,7 +262,10 @@ impl Payment {
     }
 
     pub(super) fn invalid_state(&self, action: &'static str) -> Error {
-        Error::InvalidState { payment: self.id, status: self.status, action }
+        match &self.failure {
+            Some(failure) if failure.code == Failure::SUPERSEDED => Error::Superseded { payment: self.id, by: None },
+            _ => Error::InvalidState { payment: self.id, status: self.status, action },
+        }
     }
 
     /// `pending → processing`: from here on only the provider's word counts. Too late, it expires instead.

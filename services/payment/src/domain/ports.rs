@@ -169,6 +169,16 @@ pub(crate) struct Basket {
     pub(crate) version: i64,
     /// The payment whose lines were last taken out.
     pub(crate) cleared_by: Option<Uuid>,
+    /// Guests' baskets whose lines came into it.
+    pub(crate) merged: Vec<Merged>,
+}
+
+/// A guest's basket whose lines came into another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Merged {
+    pub(crate) basket: Uuid,
+    /// The payment whose lines were last taken out of it before that.
+    pub(crate) cleared_by: Option<Uuid>,
 }
 
 impl Basket {

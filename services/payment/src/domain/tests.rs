@@ -95,7 +95,7 @@ fn a_basket_can_be_paid_again_once_its_payment_is_over() {
     let mut old = pending();
     assert_eq!(kinds(&old.supersede(NOON).expect("is pending")), ["Release 2x3", "Release 1x4"]);
     assert_eq!((old.status, old.claims_basket), (Status::Cancelled, false));
-    assert_eq!(Fault::from(old.refusal("paid")).code(), "invalid_state", "its card was not declined");
+    assert_eq!(Fault::from(old.refusal("paid")).code(), "payment_superseded", "its card was not declined");
     for status in Status::ALL.into_iter().filter(|status| *status != Status::Pending) {
         assert!(in_status(status).supersede(NOON).is_err(), "{status}");
     }

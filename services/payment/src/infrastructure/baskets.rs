@@ -11,7 +11,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use super::neighbour::{away, currency, id, money, time};
-use crate::domain::{Basket, BasketChange, Baskets, ChangeKind, Error, Item, UserId};
+use crate::domain::{Basket, BasketChange, Baskets, ChangeKind, Error, Item, Merged, UserId};
 
 /// The basket service.
 pub(crate) struct GrpcBaskets {
@@ -52,7 +52,12 @@ fn read(basket: proto::Basket, changes: Vec<proto::BasketChange>) -> Result<Bask
         changes: changes.into_iter().flatten().collect(),
         version: basket.version,
         cleared_by: basket.cleared_by.as_deref().map(id).transpose()?,
+        merged: basket.merged.iter().map(merged).collect::<Result<_, _>>()?,
     })
+}
+
+fn merged(merged: &proto::MergedBasket) -> Result<Merged, Fault> {
+    Ok(Merged { basket: id(&merged.id)?, cleared_by: merged.cleared_by.as_deref().map(id).transpose()? })
 }
 
 fn item(item: proto::BasketItem) -> Result<Item, Fault> {

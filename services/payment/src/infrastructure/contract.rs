@@ -218,7 +218,7 @@ async fn one_payment_takes_the_place_of_another_or_nothing_is_done(place: Place)
     let standing = payments.standing(&first.user_id, first.basket_id).await.expect("looks").of_basket;
     assert_eq!(standing.map(|payment| payment.id), Some(second.id));
     let late = payments.replace(first.id, &supersede, &Payment { basket_id: Uuid::from_u128(9), ..numbered(4) }).await;
-    assert!(matches!(late, Err(Error::InvalidState { .. })), "{late:?}");
+    assert!(matches!(late, Err(Error::Superseded { .. })), "{late:?}");
     assert_eq!(payments.get(Uuid::from_u128(4)).await.expect("reads"), None);
 }
 

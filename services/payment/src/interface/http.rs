@@ -76,7 +76,7 @@ impl Api {
             (status_code = 404, description = "`basket_not_found`"),
             (
                 status_code = 409,
-                description = "`basket_empty`, `basket_changed`, `basket_paid`, `total_changed`, `currency_mismatch`, `insufficient_stock`, `too_many_units`, `too_many_open_payments`, `payment_unsettled`"
+                description = "`basket_empty`, `basket_changed`, `basket_paid`, `total_changed`, `currency_mismatch`, `insufficient_stock`, `too_many_units`, `too_many_open_payments`, `payment_unsettled`, `payment_superseded`"
             ),
             (status_code = 422, description = "`card_data_not_accepted`"),
             (status_code = 503, description = "`reservation_unknown`")),
@@ -123,7 +123,7 @@ impl Api {
             (status_code = 200, description = "The completed payment", body = PaymentView),
             (status_code = 402, description = "`payment_declined`: the payment is failed"),
             (status_code = 404, description = "`payment_not_found`"),
-            (status_code = 409, description = "`invalid_state`, `insufficient_stock`"),
+            (status_code = 409, description = "`invalid_state`, `insufficient_stock`, `payment_superseded`"),
             (status_code = 422, description = "`card_data_not_accepted`"),
             (status_code = 503, description = "`product_service_unavailable`")),
         parameters(("Idempotency-Key" = Option<String>, Header)),
@@ -151,7 +151,7 @@ impl Api {
         responses(
             (status_code = 200, description = "The cancelled payment", body = PaymentView),
             (status_code = 404, description = "`payment_not_found`"),
-            (status_code = 409, description = "`invalid_state`")),
+            (status_code = 409, description = "`invalid_state`, `payment_superseded`")),
         parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn cancel(

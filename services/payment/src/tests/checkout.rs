@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use shop_fault::{Fault, Kind};
 use shop_money::Decimal;
@@ -49,13 +50,24 @@ pub(super) struct Neighbours {
     /// Each reservation asked for, and whose place it took.
     pub(super) replaced: Mutex<Vec<(Uuid, Option<Uuid>)>>,
     pub(super) released: Mutex<Vec<Uuid>>,
-    /// While stock is reserved for one request, another one (operation 50) takes the payment on.
-    pub(super) overtaken: Mutex<Option<Arc<dyn Payments>>>,
+    /// What happens while stock is reserved for a request.
+    pub(super) meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
+    /// The basket of somebody who has not signed in yet.
+    pub(super) guests: Mutex<Option<Basket>>,
+    /// He signs in as soon as it was looked at.
+    pub(super) signs_in: AtomicBool,
 }
 
 #[async_trait]
 impl Baskets for Neighbours {
     async fn compared(&self, user: &UserId) -> Result<Option<Basket>, Error> {
+        if user.as_str() == GUEST {
+            let basket = self.guests.lock().clone();
+            if self.signs_in.load(Ordering::SeqCst) {
+                *self.guests.lock() = None;
+            }
+            return Ok(basket);
+        }
         let (changes, altered) = (self.changes.lock().clone(), self.altered.lock().clone());
         Ok((user.as_str() == "ada").then(|| Basket { changes, ..altered.unwrap_or_else(basket) }))
     }
@@ -67,14 +79,15 @@ impl Stock for Neighbours {
         assert_eq!(lines.len(), 2);
         self.replaced.lock().push((reservation, replaces));
         self.reservations.fetch_add(1, Ordering::SeqCst);
-        let overtaken = self.overtaken.lock().take();
-        if let Some(payments) = overtaken {
-            begin_elsewhere(payments.as_ref()).await;
+        let meanwhile = self.meanwhile.lock().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await;
         }
         if self.unreachable.load(Ordering::SeqCst) {
             return Err(Fault::new(Kind::Timeout, "product_timeout", "the product service did not answer").into());
         }
-        if self.short.load(Ordering::SeqCst) {
+        let is_replaced = self.replaced.lock().iter().any(|(_, replaced)| *replaced == Some(reservation));
+        if is_replaced || self.short.load(Ordering::SeqCst) {
             let (subject, description) = ("products/3".to_owned(), "2 asked for, 1 available".to_owned());
             return Ok(Reserved::Short(vec![Shortage { subject, description }]));
         }
@@ -84,6 +97,13 @@ impl Stock for Neighbours {
     async fn release(&self, reservation: Uuid) -> Result<(), Error> {
         self.released.lock().push(reservation);
         Ok(())
+    }
+}
+
+impl Neighbours {
+    /// While stock is reserved for a request, another one (operation 50) takes the payment on.
+    pub(super) fn overtake(&self, payments: Arc<dyn Payments>) {
+        *self.meanwhile.lock() = Some(Box::pin(async move { begin_elsewhere(payments.as_ref()).await }));
     }
 }
 
@@ -136,6 +156,7 @@ pub(super) struct Checkout {
 }
 
 pub(super) const PAYMENT: Uuid = Uuid::from_u128(1);
+pub(super) const GUEST: &str = "guest-1";
 
 impl Checkout {
     pub(super) fn at(place: Place) -> Self {
@@ -285,7 +306,7 @@ async fn a_request_overtaken_by_another_is_refused(place: Place) {
 async fn overtaken(place: Place, operation: u128) -> (u16, String) {
     let checkout = Checkout::at(place);
     checkout.create().await;
-    *checkout.neighbours.overtaken.lock() = Some(checkout.place.opened.store.clone());
+    checkout.neighbours.overtake(checkout.place.opened.store.clone());
     let heard = code(checkout.process(operation, "tok_approve").await);
     assert_eq!(checkout.place.charges(PAYMENT).await, 0, "the late one does not charge");
     heard

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use shop_fault::Fault;
 use uuid::Uuid;
 
-use super::checkout::{Checkout, PAYMENT, code};
+use super::checkout::{Checkout, GUEST, PAYMENT, code};
 use crate::application::{Cancel, Made};
 use crate::domain::samples::{basket, raw_order, usd};
-use crate::domain::{Basket, BasketChange, ChangeKind, Error, Expected, RawOrder, Status};
+use crate::domain::{Basket, BasketChange, ChangeKind, Error, Expected, Merged, Payment, RawOrder, Status, UserId};
 use crate::infrastructure::contract::{Place, on_each_store};
 
 on_each_store! {
@@ -25,6 +25,10 @@ on_each_store! {
     a_buyer_is_not_locked_out_by_his_own_reservation
     a_buyer_does_not_hold_the_whole_shelf
     a_declined_card_gives_the_stock_back_at_once
+    whose_payment_was_replaced_gets_the_one_that_stands
+    what_a_guest_paid_is_not_paid_again_by_who_he_became
+    what_a_guest_has_not_paid_yet_is_paid_once_by_who_he_became
+    a_guest_who_signs_in_while_he_pays_has_no_payment_that_nobody_sees
 }
 
 const OTHER: Uuid = Uuid::from_u128(2);
@@ -73,7 +77,7 @@ async fn a_tab_that_is_late_gets_the_payment_that_the_other_one_pays(place: Plac
     let checkout = Checkout::at(place);
     checkout.create().await;
     // The reservation was sold between this tab's look and its turn.
-    *checkout.neighbours.overtaken.lock() = Some(checkout.place.opened.store.clone());
+    checkout.neighbours.overtake(checkout.place.opened.store.clone());
     checkout.neighbours.short.store(true, Ordering::SeqCst);
     let late = checkout.make(OTHER, raw_order()).await.expect("it is his own");
     assert_eq!((late.payment.id, late.payment.status, late.is_new), (PAYMENT, Status::Processing, false));
@@ -108,7 +112,11 @@ async fn a_basket_that_changed_gets_another_payment_in_the_place_of_the_first(pl
     assert_eq!(checkout.neighbours.replaced.lock().last(), Some(&(OTHER, Some(PAYMENT))), "in one step");
     let old = checkout.stored().await;
     assert_eq!((old.status, old.failure.expect("why").code.as_str()), (Status::Cancelled, "superseded"));
-    assert_eq!(code(checkout.process(10, "tok_approve").await), (409, "invalid_state".to_owned()));
+    let late = Fault::from(checkout.process(10, "tok_approve").await.expect_err("is replaced"));
+    assert_eq!((late.kind().status(), late.code()), (409, "payment_superseded"));
+    assert_eq!(late.members()["payment_id"], OTHER.to_string(), "which one to pay");
+    let cancel = Cancel { id: PAYMENT, operation: Uuid::from_u128(9), expected: Expected::default(), of: None };
+    assert_eq!(code(checkout.commands.cancel(cancel).await), (409, "payment_superseded".to_owned()));
     assert_eq!(checkout.place.charges(PAYMENT).await, 0);
     let repeat = checkout.make(OTHER, raw_order()).await.expect("the same request again").payment;
     assert_eq!((repeat.id, repeat.replaces), (OTHER, Some(PAYMENT)), "killed in between, it is still known");
@@ -203,4 +211,95 @@ async fn a_declined_card_gives_the_stock_back_at_once(place: Place) {
     checkout.one_more();
     assert_eq!(code(checkout.make(Uuid::from_u128(3), raw_order()).await), (409, "insufficient_stock".to_owned()));
     assert_eq!(*checkout.neighbours.released.lock(), [PAYMENT, Uuid::from_u128(3)]);
+}
+
+async fn whose_payment_was_replaced_gets_the_one_that_stands(place: Place) {
+    let checkout = Arc::new(Checkout::at(place));
+    checkout.create().await;
+    // A second tab pays for the same; a third takes one more meanwhile, and has the stock.
+    let third = checkout.clone();
+    *checkout.neighbours.meanwhile.lock() = Some(Box::pin(async move {
+        third.one_more();
+        third.make(OTHER, raw_order()).await.expect("takes its place");
+    }));
+    let second = checkout.make(Uuid::from_u128(3), raw_order()).await.expect("is answered");
+    assert_eq!((second.payment.id, second.is_new), (OTHER, false));
+
+    let repeated = Fault::from(checkout.make(PAYMENT, raw_order()).await.expect_err("the first request again"));
+    assert_eq!((repeated.code(), &repeated.members()["payment_id"]), ("payment_superseded", &OTHER.to_string().into()));
+}
+
+fn of_guest() -> RawOrder {
+    RawOrder { user_id: GUEST.to_owned(), ..raw_order() }
+}
+
+impl Checkout {
+    /// A guest's payment of a basket like the sample.
+    async fn of_a_guest(&self) -> Payment {
+        *self.neighbours.guests.lock() = Some(Basket { id: GUESTS, ..basket() });
+        self.make(PAYMENT, of_guest()).await.expect("makes it").payment
+    }
+
+    /// He signs in as Ada.
+    fn merge(&self, cleared_by: Option<Uuid>) {
+        *self.neighbours.guests.lock() = None;
+        let merged = vec![Merged { basket: GUESTS, cleared_by }];
+        *self.neighbours.altered.lock() = Some(Basket { merged, ..basket() });
+    }
+}
+
+const GUESTS: Uuid = Uuid::from_u128(900);
+
+async fn what_a_guest_paid_is_not_paid_again_by_who_he_became(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.of_a_guest().await;
+    let begin = |payment: &mut Payment| payment.begin(Uuid::from_u128(10), payment.created_at);
+    checkout.place.opened.store.change(PAYMENT, &begin).await.expect("begins");
+    checkout.merge(None);
+    assert_eq!(code(checkout.make(OTHER, raw_order()).await), (409, "payment_unsettled".to_owned()));
+    let approved = crate::domain::Verdict::Approved { provider_id: "ch_1".to_owned() };
+    let settle = |payment: &mut Payment| payment.settle(&approved, payment.created_at);
+    checkout.place.opened.store.change(PAYMENT, &settle).await.expect("is paid");
+    for cleared_by in [None, Some(Uuid::from_u128(77))] {
+        checkout.merge(cleared_by);
+        let fault = Fault::from(checkout.make(OTHER, raw_order()).await.expect_err("the bus is away"));
+        assert_eq!((fault.code(), &fault.members()["payment_id"]), ("basket_paid", &PAYMENT.to_string().into()));
+    }
+    checkout.merge(Some(PAYMENT));
+    assert!(checkout.make(OTHER, raw_order()).await.expect("it had left before").is_new);
+}
+
+async fn what_a_guest_has_not_paid_yet_is_paid_once_by_who_he_became(place: Place) {
+    let checkout = Checkout::at(place);
+    let ada = checkout.make(Uuid::from_u128(3), raw_order()).await.expect("her own, from another day").payment;
+    checkout.of_a_guest().await;
+    checkout.merge(None);
+    let kind = ChangeKind::Availability { quantity: 2, available: 0 };
+    *checkout.neighbours.changes.lock() = vec![BasketChange { product_id: 3, name: "Laptop".to_owned(), kind }];
+    assert_eq!(checkout.make(OTHER, raw_order()).await.expect("as it was").payment.id, ada.id);
+    let guests = checkout.stored().await;
+    assert_eq!((guests.status, guests.claims_basket), (Status::Cancelled, false));
+    assert_eq!(*checkout.neighbours.released.lock(), [PAYMENT]);
+
+    let cancel = Cancel { id: ada.id, operation: Uuid::from_u128(9), expected: Expected::default(), of: None };
+    checkout.commands.cancel(cancel).await.expect("is given up");
+    checkout.neighbours.changes.lock().clear();
+    *checkout.neighbours.guests.lock() = Some(Basket { id: GUESTS, ..basket() });
+    checkout.make(Uuid::from_u128(4), of_guest()).await.expect("signed out again");
+    checkout.merge(None);
+    *checkout.neighbours.changes.lock() = vec![BasketChange { product_id: 3, name: "Laptop".to_owned(), kind }];
+    let made = checkout.make(OTHER, raw_order()).await.expect("his own reservation is no obstacle");
+    assert_eq!((made.is_new, made.payment.replaces), (true, Some(Uuid::from_u128(4))));
+    assert_eq!(made.payment.user_id, "ada".parse::<UserId>().expect("a user"));
+}
+
+async fn a_guest_who_signs_in_while_he_pays_has_no_payment_that_nobody_sees(place: Place) {
+    let checkout = Checkout::at(place);
+    *checkout.neighbours.guests.lock() = Some(Basket { id: GUESTS, ..basket() });
+    checkout.neighbours.signs_in.store(true, Ordering::SeqCst);
+    assert_eq!(code(checkout.make(PAYMENT, of_guest()).await), (404, "basket_not_found".to_owned()));
+    assert_eq!(checkout.stored().await.status, Status::Cancelled);
+    assert_eq!(checkout.neighbours.reservations.load(Ordering::SeqCst), 0, "nothing was held for it");
+    checkout.merge(None);
+    assert!(checkout.make(OTHER, raw_order()).await.expect("is paid once").is_new);
 }

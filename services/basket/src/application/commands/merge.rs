@@ -1,13 +1,16 @@
 //! A guest signs in: the lines of his basket go into the one he has as a shopper.
 //!
 //! The store changes one basket at a time, and the process may die between two changes. So the guest's basket is first sent on
-//! its way: from then on nobody changes it, and it is known whom it is for. Then the shopper's takes the lines, once, marked by
-//! the guest's basket's id. Then the guest's is removed. Whoever asks again after a death goes on where it stopped.
+//! its way: from then on nobody changes it, and it is known whom it is for, which is noted for as long as anything may be heard
+//! about it. Then the shopper's takes the lines, once, marked by the guest's basket's id. Then the guest's is removed. Whoever asks
+//! again after a death goes on where it stopped.
+//!
+//! What the guest paid for is told of his own basket, and is taken out of the shopper's.
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{Commands, Refreshed, expected};
-use crate::domain::{Basket, Changed, Error, Expected, Product, UserId};
+use super::{Commands, Refreshed, Subtract, expected};
+use crate::domain::{Basket, Changed, Error, Expected, Line, Product, Quantity, UserId};
 
 /// Looks at a guest's basket that he goes on filling meanwhile, or that others merge.
 const ATTEMPTS: u32 = 16;
@@ -66,14 +69,15 @@ impl Commands {
         let mut slot = self.baskets.get(user).await?;
         let fresh = self.fresh(user);
         let ids: Vec<_> = from.lines.iter().map(|line| line.id).collect();
-        let taken = expected(&mut slot, wanted, &fresh)?.take(&from.lines, found, &ids, self.clock.now());
+        let taken = expected(&mut slot, wanted, &fresh)?.take(from, found, &ids, self.clock.now());
         taken.refusal.map_or(Ok(()), Err)
     }
 
     /// Sends the guest's basket on its way, if it is still the one that was seen.
     async fn send(&self, user: &UserId, from: &Basket) -> Result<bool, Error> {
         let now = self.clock.now();
-        let is_same = |basket: &Basket| basket.id == from.id && basket.lines == from.lines;
+        let is_same =
+            |basket: &Basket| (basket.id, &basket.lines, basket.cleared_by) == (from.id, &from.lines, from.cleared_by);
         let change = |slot: &mut Option<Basket>| {
             if let Some(basket) = slot.as_mut().filter(|basket| is_same(basket)) {
                 basket.send(user, now);
@@ -94,13 +98,14 @@ impl Commands {
         let take = |slot: &mut Option<Basket>| {
             let basket = slot.get_or_insert_with(|| fresh.clone());
             let before = basket.lines.clone();
-            let taken = basket.take(&from.lines, found, &ids, now);
+            let taken = basket.take(from, found, &ids, now);
             if basket.lines != before {
                 basket.touch(now, self.ttl);
             }
             *differences.lock().unwrap_or_else(PoisonError::into_inner) = taken.differences;
             Ok(())
         };
+        self.baskets.forward(from.id, to).await?;
         let changed = self.baskets.change(to, Some(from.id), &take).await?;
         let remove = |slot: &mut Option<Basket>| {
             slot.take_if(|basket| basket.id == from.id);
@@ -113,5 +118,45 @@ impl Commands {
             }
             _ => self.unmerged(to, &Expected::default()).await,
         }
+    }
+
+    /// Takes out what was paid for of a basket whose lines are in another one, or on their way there. Safe to repeat by itself.
+    pub(super) async fn subtract_merged(&self, command: &Subtract) -> Result<(), Error> {
+        let Subtract { event: _, user, basket: id, payment, paid } = command;
+        let left = self.baskets.get(user).await?.filter(|basket| basket.id == *id);
+        let to = match left {
+            Some(from) => {
+                let to = from.merging_into.clone().ok_or_else(|| Error::Contended(user.clone()))?;
+                // They have to be there before they can be taken out. The catalogue is not waited for: who pays compares.
+                let as_they_were: Vec<_> = from.lines.iter().map(as_it_was).collect();
+                self.deliver(&from, &to, &as_they_were).await?;
+                to
+            }
+            None => match self.baskets.forwarded(*id).await? {
+                Some(to) => to,
+                None => return Ok(()),
+            },
+        };
+        let now = self.clock.now();
+        let change = |slot: &mut Option<Basket>| {
+            if let Some(basket) = slot
+                && basket.subtract_merged(*id, *payment, paid)
+            {
+                basket.touch(now, self.ttl);
+            }
+            Ok(())
+        };
+        self.baskets.change(&to, None, &change).await.map(drop)
+    }
+}
+
+/// The product of a line, as far as the line knows it.
+fn as_it_was(line: &Line) -> Product {
+    Product {
+        id: line.product,
+        name: line.name.clone(),
+        price: line.price,
+        category: line.category.clone(),
+        available: Quantity::MAX.into(),
     }
 }

@@ -62,6 +62,67 @@ fn stock_is_checked_against_the_total_in_the_basket() {
 }
 
 #[test]
+fn whoever_wants_no_more_than_he_has_is_not_asked_for_stock() {
+    let mut basket = basket();
+    add(&mut basket, &product(7, 100), 8).expect("added");
+    // All of it is reserved, by his own payment perhaps.
+    let sold_out = Product { available: 0, ..product(7, 110) };
+    assert_eq!(code(basket.set_quantity(&sold_out, units(8))), "ok");
+    assert_eq!(code(basket.set_quantity(&sold_out, units(3))), "ok");
+    assert_eq!((lines(&basket), basket.total().minor), (vec![(7, 3)], 330));
+    assert_eq!(code(basket.set_quantity(&sold_out, units(4))), "insufficient_stock", "more is more");
+    assert_eq!(code(add(&mut basket, &sold_out, 1)), "insufficient_stock");
+    assert_eq!(code(add(&mut basket, &Product { available: 0, ..product(9, 100) }, 1)), "insufficient_stock");
+    assert_eq!(lines(&basket), [(7, 3)], "and nothing is left of what was refused");
+}
+
+#[test]
+fn of_a_merged_basket_leaves_what_was_paid_and_came_from_there() {
+    let (paying, ids) = (Uuid::from_u128(7), [Uuid::from_u128(11), Uuid::from_u128(12)]);
+    for (paid, left) in [
+        (vec![(1, 2), (2, 3)], vec![(1, 1)]),
+        (vec![(1, 1)], vec![(1, 2), (2, 3)]),
+        (vec![(1, 9), (3, 1)], vec![(1, 1), (2, 3)]),
+        (vec![], vec![(1, 3), (2, 3)]),
+    ] {
+        let (mut basket, mut guests) = (basket(), Basket { id: Uuid::from_u128(2), ..basket() });
+        add(&mut basket, &product(1, 100), 1).expect("added");
+        add(&mut guests, &product(1, 100), 2).expect("added");
+        add(&mut guests, &product(2, 100), 3).expect("added");
+        basket.take(&guests, &[product(1, 100), product(2, 100)], &ids, NOON);
+        assert!(!basket.subtract_merged(Uuid::from_u128(3), paying, &paid), "of another one");
+        assert!(basket.subtract_merged(guests.id, paying, &paid));
+        assert!(!basket.subtract_merged(guests.id, paying, &paid), "once");
+        assert_eq!((lines(&basket), basket.cleared_by), (left, None), "{paid:?}");
+    }
+}
+
+#[test]
+fn what_had_left_a_basket_before_it_was_merged_leaves_no_second_time() {
+    let (mut basket, mut guests) = (basket(), Basket { id: Uuid::from_u128(2), ..basket() });
+    add(&mut guests, &product(1, 100), 5).expect("added");
+    guests.subtract(Uuid::from_u128(7), &[(1, 2)]);
+    basket.take(&guests, &[product(1, 100)], &[Uuid::from_u128(11)], NOON);
+    assert!(!basket.subtract_merged(guests.id, Uuid::from_u128(7), &[(1, 2)]), "told again");
+    assert_eq!(lines(&basket), [(1, 3)]);
+    assert!(basket.subtract_merged(guests.id, Uuid::from_u128(8), &[(1, 2)]), "another payment");
+    assert_eq!(lines(&basket), [(1, 1)]);
+}
+
+#[test]
+fn the_latest_merged_baskets_are_remembered_and_none_that_brought_nothing() {
+    let mut basket = basket();
+    for n in 1..=12 {
+        let mut guests = Basket { id: Uuid::from_u128(100 + n), ..self::basket() };
+        add(&mut guests, &product(1, 100), 1).expect("added");
+        let found: &[Product] = if n > 10 { &[] } else { &[product(1, 100)] };
+        basket.take(&guests, found, &[Uuid::from_u128(n)], NOON);
+    }
+    let merged: Vec<_> = basket.merged.iter().map(|merged| merged.basket.as_u128() - 100).collect();
+    assert_eq!(merged, (3..=10).collect::<Vec<_>>());
+}
+
+#[test]
 fn another_currency_is_refused_unless_it_is_the_only_line() {
     let mut basket = basket();
     let yen = |id| Product { price: Money::new(100, "JPY".parse().expect("JPY")), ..product(id, 0) };

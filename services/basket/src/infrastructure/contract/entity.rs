@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Stage, on_both, user};
-use crate::domain::{Basket, Error, Line, Quantity, UserId};
+use crate::domain::{Basket, Error, Line, Merged, Quantity, UserId};
 
 on_both! {
     every_field_of_a_basket_is_kept
@@ -30,6 +30,10 @@ fn line(n: i64, now: OffsetDateTime) -> Line {
     }
 }
 
+fn came(basket: u128, cleared_by: Option<Uuid>) -> Merged {
+    Merged { basket: Uuid::from_u128(basket), cleared_by, units: vec![(1, 2), (2, 999)] }
+}
+
 /// A basket with nothing as in a new one.
 fn full(user: &UserId, now: OffsetDateTime) -> Basket {
     let full = Basket {
@@ -42,20 +46,32 @@ fn full(user: &UserId, now: OffsetDateTime) -> Basket {
         version: 5,
         merging_into: Some(super::user("grace")),
         cleared_by: Some(Uuid::from_u128(78)),
+        merged: vec![came(80, None), came(81, Some(Uuid::from_u128(82)))],
     };
-    let Basket { id, user, lines, created_at, updated_at, expires_at, version, merging_into, cleared_by } = &full;
+    let Basket { id, user, lines, created_at, updated_at, expires_at, version, merging_into, cleared_by, merged } =
+        &full;
     let new = Basket::new(Uuid::nil(), super::user("nobody"), now, super::TTL);
     assert!(*id != new.id && *user != new.user && *lines != new.lines && full.currency() != new.currency());
     assert!(*created_at != new.created_at && *updated_at != new.updated_at && *expires_at != new.expires_at);
     assert!(*version != new.version && *merging_into != new.merging_into);
-    assert!(*cleared_by != new.cleared_by);
+    assert!(*cleared_by != new.cleared_by && *merged != new.merged);
     full
 }
 
 /// Changes whatever may change.
 fn alter(basket: &mut Basket) {
-    let Basket { id: _, user: _, lines, created_at: _, updated_at, expires_at, version, merging_into, cleared_by } =
-        basket;
+    let Basket {
+        id: _,
+        user: _,
+        lines,
+        created_at: _,
+        updated_at,
+        expires_at,
+        version,
+        merging_into,
+        cleared_by,
+        merged,
+    } = basket;
     for one in lines {
         let Line { id: _, product: _, name, quantity, price, category, created_at: _ } = one;
         name.push_str(", green");
@@ -68,6 +84,9 @@ fn alter(basket: &mut Basket) {
     *version += 3;
     *merging_into = None;
     *cleared_by = Some(Uuid::from_u128(79));
+    let Merged { basket: _, cleared_by, units } = &mut merged[0];
+    *cleared_by = Some(Uuid::from_u128(83));
+    units.push((3, 4));
 }
 
 async fn put(stage: &Stage, basket: &Basket) {
@@ -111,4 +130,7 @@ async fn every_field_that_changes_is_written(stage: &Stage) {
     kept.lines.remove(0);
     put(stage, &kept).await;
     assert_eq!(stage.get(&ann).await.as_ref(), Some(&kept), "a line less");
+    kept.merged.clear();
+    put(stage, &kept).await;
+    assert_eq!(stage.get(&ann).await.as_ref(), Some(&kept), "nothing merged any more");
 }

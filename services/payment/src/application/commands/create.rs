@@ -1,5 +1,6 @@
 //! Make a payment of a basket: one at a time for each basket, of what its buyer has seen.
 
+use shop_identity::is_guest;
 use uuid::Uuid;
 
 use super::Commands;
@@ -37,8 +38,18 @@ impl Commands {
             let basket = self.basket(&order).await?;
             order.check_seen(&basket)?;
             let Standing { of_basket, others } = self.payments.standing(&order.user_id, basket.id).await?;
-            let replaces = match self.next(of_basket, &order, &basket).await? {
-                Next::Same(payment) => return self.made(*payment, false).await,
+            let guests = self.of_merged(&order, &basket).await?;
+            if let (Some(guests), Some(_)) = (&guests, &of_basket) {
+                // One can take the place of one. Gone on or given up: what stands is looked at anew.
+                self.give_up(guests.id).await?;
+                continue;
+            }
+            let replaces = match self.next(of_basket.or(guests), &order, &basket).await? {
+                Next::Same(payment) => match self.made(*payment, false).await {
+                    // Another one took its place meanwhile.
+                    Err(Error::Superseded { .. }) => continue,
+                    made => return made,
+                },
                 Next::Open(replaces) => replaces,
             };
             if others >= self.limits.open_payments {
@@ -53,7 +64,8 @@ impl Commands {
             match kept {
                 Ok(true) => return self.made(payment, true).await,
                 // Another attempt of the same operation was faster, another request, or the payment moved on.
-                Ok(false) | Err(Error::InvalidState { .. }) => {}
+                Ok(false) => {}
+                Err(error) if error.is_late() => {}
                 Err(error) => return Err(error),
             }
             if let Some(payment) = self.payments.get(id).await? {
@@ -69,7 +81,34 @@ impl Commands {
         basket.filter(asked).ok_or_else(|| Error::BasketNotFound(order.user_id.as_str().to_owned()))
     }
 
-    /// What to do about the payment that claims the basket, if there is one.
+    /// The pending payment of a guest's basket that was merged into this one. What is being paid there, or was and is still among
+    /// the lines, is not paid here.
+    async fn of_merged(&self, order: &Order, basket: &Basket) -> Result<Option<Payment>, Error> {
+        for merged in &basket.merged {
+            let standing = self.payments.standing(&order.user_id, merged.basket).await?;
+            let Some(payment) = standing.of_basket else { continue };
+            match payment.status {
+                Status::Pending => return Ok(Some(payment)),
+                Status::Processing => return Err(Error::Unsettled(payment.id)),
+                Status::Completed | Status::PartiallyRefunded if merged.cleared_by != Some(payment.id) => {
+                    return Err(Error::BasketPaid(payment.id));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Cancels a pending payment for another of the same lines; nothing, when it has moved on.
+    async fn give_up(&self, id: Uuid) -> Result<(), Error> {
+        let now = self.clock.now();
+        match self.payments.change(id, &|payment| payment.supersede(now)).await {
+            Err(error) if !error.is_late() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// What to do about the payment that claims the basket, or the guest's one that was merged into it, if there is one.
     async fn next(&self, standing: Option<Payment>, order: &Order, basket: &Basket) -> Result<Next, Error> {
         let Some(payment) = standing else { return open(None, basket) };
         let expired = payment.expires_at <= self.clock.now();
@@ -79,7 +118,7 @@ impl Commands {
                 if !obstacles.is_empty() {
                     return Err(Error::BasketChanged(obstacles));
                 }
-                let is_same = payment.is_for(order, basket);
+                let is_same = payment.basket_id == basket.id && payment.is_for(order, basket);
                 Ok(if is_same { Next::Same(Box::new(payment)) } else { Next::Open(Some(payment.id)) })
             }
             Status::Processing if payment.is_for(order, basket) => Ok(Next::Same(Box::new(payment))),
@@ -105,19 +144,39 @@ impl Commands {
     /// payment stays as it is: the same request again goes on, and expiry gives back what nobody goes on with.
     async fn made(&self, payment: Payment, is_new: bool) -> Result<Made, Error> {
         crash::at(Point::CreateAfterInsert);
+        if is_new && payment.status == Status::Pending && is_guest(payment.user_id.as_str()) {
+            self.still_the_guests(&payment).await?;
+        }
         let payment = if payment.status == Status::Pending { self.held(payment).await? } else { payment };
         crash::at(Point::CreateAfterReserve);
         match payment.status {
-            Status::Failed | Status::Cancelled => Err(payment.refusal("paid")),
+            Status::Failed | Status::Cancelled => {
+                let refusal = payment.refusal("paid");
+                Err(self.with_successor(refusal, &payment).await?)
+            }
             _ => Ok(Made { payment, is_new }),
         }
+    }
+
+    /// A guest may have signed in while he paid, and his lines be another basket's, for which another payment is made: of two that
+    /// do not see each other, each puts its mark first and looks for the other's after. His basket is looked at again, now that
+    /// its payment is there for whoever pays for the lines elsewhere.
+    async fn still_the_guests(&self, payment: &Payment) -> Result<(), Error> {
+        let gone = match self.baskets.compared(&payment.user_id).await {
+            Ok(Some(basket)) if basket.id == payment.basket_id => return Ok(()),
+            Ok(_) => Error::BasketNotFound(payment.user_id.as_str().to_owned()),
+            Err(Error::Other(cause)) if cause.kind().is_server() => return Err(cause.into()),
+            Err(on_its_way) => on_its_way,
+        };
+        self.give_up(payment.id).await?;
+        Err(gone)
     }
 
     /// The payment with its stock reserved, or as it is when another request has moved it on meanwhile, and its stock with it.
     async fn held(&self, payment: Payment) -> Result<Payment, Error> {
         match self.hold(&payment).await {
             Ok(()) => Ok(payment),
-            Err(Error::InvalidState { .. }) => self.find(payment.id).await,
+            Err(error) if error.is_late() => self.find(payment.id).await,
             Err(Error::Other(cause)) if cause.kind().is_server() => {
                 tracing::warn!(payment.id = %payment.id, cause = ?cause, "it is not known whether the stock is reserved");
                 Err(Error::ReservationUnknown(payment.id))

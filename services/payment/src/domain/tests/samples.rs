@@ -48,6 +48,7 @@ pub(crate) fn basket() -> Basket {
         changes: Vec::new(),
         version: 7,
         cleared_by: None,
+        merged: Vec::new(),
     }
 }
 
