@@ -45,7 +45,7 @@ FEATURES = {
     "registry": ["image.registry=registry.example/shop", "image.pullSecrets={registry}", "gateway.image.digest=sha256:" + "0" * 64],
     "own-secrets": [
         "gateway.admin.existingSecret=a", "postgresql.auth.existingSecret=b", "redis.auth.existingSecret=c",
-        "mariadb.auth.existingSecret=d", "identity.internal.existingSecret=e",
+        "mariadb.auth.existingSecret=d", "identity.internal.existingSecret=e", "notification.secrets.existingSecret=f",
     ],
     "identity-provider": [
         "identity.issuer=https://id.example/realms/shop", "identity.audience=shop", "identity.jwks.caSecret=authority",

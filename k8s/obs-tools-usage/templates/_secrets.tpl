@@ -2,7 +2,8 @@
 
 {{/*
 The value of a key in one of our Secrets: what the values say, else what the cluster has, else something new. Asked twice in
-one rendering, the answer is the same: (list $ "redis" "redis-password" $given).
+one rendering, the answer is the same: (list $ "redis" "redis-password" $given). What is called "keys" is a key for ciphers, the
+base64 of 32 bytes.
 */}}
 {{- define "shop.secret.value" -}}
 {{- $root := index . 0 -}}
@@ -12,7 +13,7 @@ one rendering, the answer is the same: (list $ "redis" "redis-password" $given).
 {{- if not (hasKey $root.Values.made $place) -}}
 {{- $name := printf "%s-%s" (include "shop.fullname" $root) (index . 1) -}}
 {{- $kept := get (default dict (lookup "v1" "Secret" $root.Release.Namespace $name).data) $key | b64dec -}}
-{{- $_ := set $root.Values.made $place (coalesce (index . 3) $kept (randAlphaNum 32)) -}}
+{{- $_ := set $root.Values.made $place (coalesce (index . 3) $kept (ternary (randBytes 32) (randAlphaNum 32) (eq $key "keys"))) -}}
 {{- end -}}
 {{ get $root.Values.made $place }}
 {{- end }}
@@ -72,6 +73,7 @@ check with, and how long it holds counts for nothing. As JSON: {"tls.key", "tls.
 {{- if and .notification.webhook.secret (not .notification.webhook.existingSecret) }}{{ $_ := set $own "webhook-secret" .notification.webhook.secret }}{{ end -}}
 {{- if not (or .postgresql.enabled .postgresql.external.notificationExistingSecret) }}{{ $_ := set $own "password" (required "postgresql.enabled is false: set postgresql.external.notificationExistingSecret or .notificationPassword" .postgresql.external.notificationPassword) }}{{ end -}}
 {{- with $own }}{{ $_ := set $all "notification" . }}{{ end -}}
+{{- if not .notification.secrets.existingSecret }}{{ $_ := set $all "webhook-keys" (dict "keys" (include "shop.secret.value" (list $root "webhook-keys" "keys" ""))) }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{ toJson $all }}
@@ -106,7 +108,7 @@ A row: the variable, somebody else's Secret and its key, or ours and its key.
 {{- if eq $name "notification" -}}
 {{- with .notification.smtp }}{{ if or .existingSecret .url }}{{ $rows = append $rows (list "SMTP_URL" .existingSecret .key "notification" "smtp-url") }}{{ end }}{{ end -}}
 {{- with .notification.webhook }}{{ if and .url (not .existingSecret) (not .secret) }}{{ fail "notification.webhook.url: what is posted there is signed; set notification.webhook.secret or .existingSecret" }}{{ end }}{{ if or .existingSecret .secret }}{{ $rows = append $rows (list "WEBHOOK_SECRET" .existingSecret .key "notification" "webhook-secret") }}{{ end }}{{ end -}}
-{{- with .notification.secrets }}{{ if .existingSecret }}{{ $rows = append $rows (list "SECRETS_KEY" .existingSecret .key "" "") }}{{ end }}{{ end -}}
+{{- with .notification.secrets }}{{ $rows = append $rows (list "SECRETS_KEY" .existingSecret .key "webhook-keys" "keys") }}{{ end -}}
 {{- end -}}
 {{- if include "shop.identity.required" $.root -}}
 {{- if include "shop.identity.signs" $ }}{{ $rows = append $rows (list "IDENTITY_KEY" .identity.internal.existingSecret "tls.key" "identity" "tls.key") }}{{ end -}}

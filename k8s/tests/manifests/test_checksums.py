@@ -5,7 +5,7 @@ import pytest
 from chart import COMPONENTS, named, render
 
 FIXED = [
-    "gateway.admin.token=t", "redis.auth.password=p", "identity.internal.existingSecret=key",
+    "gateway.admin.token=t", "redis.auth.password=p", "identity.internal.existingSecret=key", "notification.secrets.existingSecret=key",
     *[f"postgresql.auth.{key}=p" for key in ("password", "productPassword", "notificationPassword")],
     *[f"mariadb.auth.{key}=p" for key in ("rootPassword", "password")],
 ]

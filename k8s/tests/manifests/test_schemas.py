@@ -65,7 +65,8 @@ def test_every_manifest_is_valid(name, minor):
 
 @pytest.mark.parametrize("minor", MINORS)
 def test_it_renders_the_same_on_each_minor(minor):
-    fixed = ["gateway.admin.token=t", "redis.auth.password=p", "identity.internal.existingSecret=key"]
+    fixed = ["gateway.admin.token=t", "redis.auth.password=p"]
+    fixed += ["identity.internal.existingSecret=key", "notification.secrets.existingSecret=key"]
     fixed += [f"postgresql.auth.{key}=p" for key in ("password", "productPassword", "notificationPassword")]
     fixed += [f"mariadb.auth.{key}=p" for key in ("rootPassword", "password")]
     assert helm(values=fixed, minor=minor).stdout == helm(values=fixed).stdout
