@@ -62,11 +62,13 @@ impl Idempotency {
             let found = with_reader!(&self.store, conn => conn.key_get(&name).await?);
             // Gone between the two statements: begin anew.
             let Some(found) = found else { continue };
-            let (was, operation, created_at) = (found.leased_until, found.operation, found.created_at);
+            let (operation, created_at) = (found.operation, found.created_at);
+            // Both: a lease that was let go ends at 0, however often it was taken since, and for which request.
+            let (asked, until) = (found.fingerprint.clone(), found.leased_until);
             match judge(found, claim, now) {
                 Next::Answer(begin) => return Ok(begin),
                 Next::Take { fresh } => {
-                    if with_writer!(&self.store, conn => conn.key_take(&attempt, was).await?) {
+                    if with_writer!(&self.store, conn => conn.key_take(&attempt, (&asked, until)).await?) {
                         return Ok(Begin::Run { lease, operation, fresh });
                     }
                 }
@@ -156,5 +158,57 @@ impl shop_idempotency::Store for Idempotency {
 impl std::fmt::Debug for Idempotency {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Idempotency").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use shop_clock::SystemClock;
+    use shop_idempotency::{Fingerprint, Key, Store as _};
+    use shop_input::Id as _;
+    use sqlx::Executor as _;
+
+    use super::*;
+
+    fn claim(asked: u8) -> Claim {
+        let fingerprint = Fingerprint { asked: [asked; 32], bytes: [asked; 32] };
+        Claim::new("ada".to_owned(), Key::read("order 17").expect("a key"), "CreatePayment", fingerprint)
+    }
+
+    #[tokio::test]
+    async fn who_looked_at_a_free_key_does_not_get_that_of_a_request_that_ran_since() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = crate::sqlite(&folder.path().join("keys.db")).await.expect("opens");
+        for file in crate::ddl::SQLITE {
+            store.write.execute(file).await.expect("is made");
+        }
+        let keys = Idempotency::new(store.clone(), Arc::new(SystemClock));
+        let Begin::Run { lease, operation, .. } = keys.begin(&claim(1)).await.expect("begins") else { panic!("runs") };
+        keys.forget(&lease).await.expect("nothing was done");
+        let mut conn = crate::acquire(&store.write).await.expect("a connection");
+        let seen = conn.key_get(claim(1).name()).await.expect("reads").expect("is there");
+        drop(conn);
+
+        // Another request runs under the key, begins, and fails for now.
+        let Begin::Run { lease, .. } = keys.begin(&claim(2)).await.expect("begins") else { panic!("runs") };
+        keys.release(&[lease]).await.expect("lets go");
+
+        let key = claim(3);
+        let attempt = Attempt {
+            key: key.name(),
+            method: key.method,
+            fingerprint: &key.fingerprint.asked,
+            operation,
+            owner: operation,
+            now: keys.now(),
+            leased_until: keys.now() + ms(LEASE),
+        };
+        let mut conn = crate::acquire(&store.write).await.expect("a connection");
+        assert_eq!(seen.leased_until, 0, "as it is again now");
+        assert!(!conn.key_take(&attempt, (&seen.fingerprint, 0)).await.expect("is asked for"));
+        drop(conn);
+        assert_eq!(keys.begin(&key).await.expect("begins"), Begin::Mismatch);
     }
 }

@@ -103,8 +103,9 @@ pub trait Tables: Send {
     async fn key_insert(&mut self, attempt: &Attempt<'_>) -> sqlx::Result<bool>;
     /// What is known under a key.
     async fn key_get(&mut self, key: &str) -> sqlx::Result<Option<Known>>;
-    /// Takes over a key whose lease is still the one that was read; false when somebody else was faster.
-    async fn key_take(&mut self, attempt: &Attempt<'_>, was: i64) -> sqlx::Result<bool>;
+    /// Takes over a key that is still as it was read, its request and the end of its lease; false when somebody else was
+    /// faster.
+    async fn key_take(&mut self, attempt: &Attempt<'_>, was: (&[u8], i64)) -> sqlx::Result<bool>;
     /// Lets a key live as long as one that is made now; false when it is gone.
     async fn key_touch(&mut self, key: &str, now: i64) -> sqlx::Result<bool>;
     /// Stores the answers of requests that still hold their keys.
@@ -150,7 +151,7 @@ const POSTGRES: Text = Text {
     key_get: "SELECT method, fingerprint, operation, created_at, leased_until, status, headers, body \
               FROM idempotency_keys WHERE idempotency_key = $1",
     key_take: "UPDATE idempotency_keys SET method = $1, fingerprint = $2, owner = $3, leased_until = $4 \
-               WHERE idempotency_key = $5 AND leased_until = $6 AND status IS NULL",
+               WHERE idempotency_key = $5 AND fingerprint = $6 AND leased_until = $7 AND status IS NULL",
     key_touch: "UPDATE idempotency_keys SET created_at = $1 WHERE idempotency_key = $2",
     key_finish: [
         "UPDATE idempotency_keys SET status = given.status, headers = given.headers, body = given.body FROM (",
@@ -180,7 +181,7 @@ const MARIADB: Text = Text {
     key_get: "SELECT method, fingerprint, operation, created_at, leased_until, status, headers, body \
               FROM idempotency_keys WHERE idempotency_key = ?",
     key_take: "UPDATE idempotency_keys SET method = ?, fingerprint = ?, owner = ?, leased_until = ? \
-               WHERE idempotency_key = ? AND leased_until = ? AND status IS NULL",
+               WHERE idempotency_key = ? AND fingerprint = ? AND leased_until = ? AND status IS NULL",
     key_touch: "UPDATE idempotency_keys SET created_at = ? WHERE idempotency_key = ?",
     key_finish: [
         "UPDATE idempotency_keys JOIN (",
@@ -277,20 +278,22 @@ macro_rules! tables {
                 statement::<Self>($text.key_get).run(query.fetch_optional(self)).await
             }
 
-            async fn key_take(&mut self, attempt: &Attempt<'_>, was: i64) -> sqlx::Result<bool> {
+            async fn key_take(&mut self, attempt: &Attempt<'_>, was: (&[u8], i64)) -> sqlx::Result<bool> {
                 let query = sqlx::query($text.key_take)
                     .bind(attempt.method)
                     .bind(attempt.fingerprint)
                     .bind(attempt.owner)
                     .bind(attempt.leased_until)
                     .bind(attempt.key)
-                    .bind(was);
+                    .bind(was.0)
+                    .bind(was.1);
                 let done = statement::<Self>($text.key_take).run(query.execute(self)).await?;
                 Ok(done.rows_affected() == 1)
             }
 
             async fn key_touch(&mut self, key: &str, now: i64) -> sqlx::Result<bool> {
-                let done = sqlx::query($text.key_touch).bind(now).bind(key).execute(self).await?;
+                let query = sqlx::query($text.key_touch).bind(now).bind(key);
+                let done = statement::<Self>($text.key_touch).run(query.execute(self)).await?;
                 Ok(done.rows_affected() == 1)
             }
 

@@ -124,3 +124,25 @@ async fn a_store_that_vanished_under_load_works_again_when_its_name_leads_to_a_h
     }))
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_a_key_for_two_operations_is_answered_though_the_store_vanished_between_them() {
+    let places = servers().await;
+    futures_util::future::join_all(places.iter().map(async |place| {
+        let (cable, store) = through_a_cable(place).await;
+        match &store {
+            Store::Postgres(pool) => Box::pin(touched(pool, &cable)).await,
+            Store::MariaDb(pool) => Box::pin(touched(pool, &cable)).await,
+            Store::Sqlite(_) => unreachable!("servers"),
+        }
+    }))
+    .await;
+}
+
+async fn touched<E: Engine<Db: sqlx::Database<Connection: Tables>>>(engine: &E, cable: &Cable) {
+    let mut conn = engine.writer().await.expect("a connection");
+    conn.key_touch("none", 0).await.expect("is there");
+    cable.go_silent();
+    let touched = tokio::time::timeout(Duration::from_secs(20), conn.key_touch("none", 0)).await;
+    touched.expect("in time").expect_err("nobody answers");
+}
