@@ -38,7 +38,8 @@ pub(crate) struct RedisIdempotency {
     hour: Mutex<Hour>,
 }
 
-/// How many keys were taken in the hour at hand.
+/// How many keys were taken at their full life in the hour at hand. One caller's others do not count: they would cost everybody
+/// else the answers of a day.
 #[derive(Default)]
 struct Hour {
     number: i64,
@@ -53,16 +54,18 @@ impl Hour {
         if number != self.number {
             *self = Self { number, ..Self::default() };
         }
-        self.all += 1;
-        if self.all > KEYS_OF_ALL {
+        if self.all >= KEYS_OF_ALL {
             return SHORT;
         }
-        if principal.is_empty() {
-            return KEEP;
+        if !principal.is_empty() {
+            let taken = self.of.entry(principal.to_owned()).or_default();
+            if *taken >= KEYS_OF_ONE {
+                return SHORT;
+            }
+            *taken += 1;
         }
-        let taken = self.of.entry(principal.to_owned()).or_default();
-        *taken += 1;
-        if *taken > KEYS_OF_ONE { SHORT } else { KEEP }
+        self.all += 1;
+        KEEP
     }
 }
 
@@ -151,4 +154,20 @@ impl Store for RedisIdempotency {
 
 fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_caller_without_end_costs_nobody_else_the_answers_of_a_day() {
+        let (mut hour, now) = (Hour::default(), OffsetDateTime::UNIX_EPOCH);
+        let long = |hour: &mut Hour, who: &str, calls: u32| (0..calls).filter(|_| hour.life(who, now) == KEEP).count();
+        assert_eq!(long(&mut hour, "mallory", 2 * KEYS_OF_ALL), 500);
+        assert_eq!(long(&mut hour, "ada", 1), 1);
+        // All together still have their bound.
+        let rest = (0..20).map(|other| long(&mut hour, &other.to_string(), KEYS_OF_ONE)).sum::<usize>();
+        assert_eq!(rest, 5_000 - 500 - 1);
+    }
 }
