@@ -168,7 +168,12 @@ impl Keys {
             return self.finish(&[(lease, stored)]).await;
         }
         let answer = Answer { lease, fingerprint: claim.fingerprint, stored };
-        self.state().answers.insert((claim.name().to_owned(), claim.method), answer);
+        let mut state = self.state();
+        // That of a run which lost the key to this one is not to be stored any more.
+        if let Some(late) = state.answers.insert((claim.name().to_owned(), claim.method), answer) {
+            state.held.remove(&late.lease);
+        }
+        drop(state);
         self.shared.ended.notify_one();
     }
 
@@ -207,6 +212,8 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use async_trait::async_trait;
     use shop_input::Id;
     use uuid::Uuid;
@@ -217,6 +224,7 @@ mod tests {
     /// A store that takes every key and notes what else it is asked.
     #[derive(Default)]
     struct Notes {
+        taken: AtomicU64,
         renewed: Mutex<Vec<Vec<Lease>>>,
         finished: Mutex<Vec<Vec<(Lease, Stored)>>>,
         released: Mutex<Vec<Lease>>,
@@ -225,7 +233,8 @@ mod tests {
     #[async_trait]
     impl Store for Notes {
         async fn begin(&self, claim: &Claim) -> Result<Begin, BoxError> {
-            let lease = Lease { name: claim.name().to_owned(), owner: Uuid::from_u128(7) };
+            let owner = Uuid::from_u64_pair(7, self.taken.fetch_add(1, Ordering::Relaxed));
+            let lease = Lease { name: claim.name().to_owned(), owner };
             Ok(Begin::Run { lease, operation: Uuid::from_u128(8), fresh: true })
         }
 
@@ -309,6 +318,16 @@ mod tests {
             run(&keys, &number.to_string()).await.done(answer()).await;
         }
         assert_eq!((keys.state().answers.len(), store.finished.lock().expect("whole").len()), (MOST_WAITING, 5));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_lost_its_key_and_ends_late_is_held_no_longer() {
+        let keys = Keys::new(Arc::new(Notes::default()));
+        let (late, next) = (run(&keys, "k").await, run(&keys, "k").await);
+        late.done(answer()).await;
+        next.done(answer()).await;
+        keys.flush().await;
+        assert!(keys.state().held.is_empty() && keys.state().answers.is_empty());
     }
 
     #[tokio::test]
