@@ -64,10 +64,19 @@ impl LetterFiles {
         let topic = &letter.message.topic;
         let Some(replayed) = line_of(letter) else { return Ok(()) };
         self.append(topic, &Line::Replayed { replayed, at: rfc3339(SystemClock.now()) })?;
-        let _ = std::fs::remove_file(self.requests(topic).join(replayed.to_string()));
+        // Tried once more if it fails, which does nothing twice.
+        let _ = self.withdraw(letter);
+        Ok(())
+    }
+
+    /// Takes back that a letter is to be tried again.
+    pub(crate) fn withdraw(&self, letter: &Letter) -> std::io::Result<()> {
+        let topic = &letter.message.topic;
+        let Some(line) = line_of(letter) else { return Ok(()) };
+        let withdrawn = std::fs::remove_file(self.requests(topic).join(line.to_string()));
         // Fails while there are others; without any there is nothing to look into.
         let _ = std::fs::remove_dir(self.requests(topic));
-        Ok(())
+        withdrawn
     }
 
     fn append(&self, topic: &str, line: &Line) -> std::io::Result<()> {

@@ -20,5 +20,5 @@ pub use catalogue::{
 pub use delivery::{Delivery, REPLAY_FOR, RetryPolicy, deliver};
 pub use envelope::{Context, DecodeError, Envelope, Message};
 pub use letter_files::LetterFiles;
-pub use letters::{Letter, LetterState, Letters, Origin};
+pub use letters::{GIVEN_UP, Letter, LetterState, Letters, Origin, REPLAY_WITHIN, TooOld};
 pub use memory::MemoryBus;

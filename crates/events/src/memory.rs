@@ -1,12 +1,18 @@
 //! The bus of a single process: a publisher waits until every subscriber's effect is durable.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use parking_lot::RwLock;
-use shop_telemetry::context;
+use parking_lot::{Mutex, RwLock};
+use prometheus::IntCounterVec;
+use shop_clock::{Clock as _, SystemClock};
+use shop_telemetry::{Metrics, context};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Bus, BusError, Delivery, Letter, LetterFiles, Message, RetryPolicy, Subscription, deliver};
@@ -14,17 +20,30 @@ use crate::{Bus, BusError, Delivery, Letter, LetterFiles, Message, RetryPolicy, 
 /// How often to look for dead letters that somebody wants tried again.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// How long a publisher waits for a defect to pass. It has to come again for longer: what other keys have must not wait behind it.
+const DEFECT: Duration = Duration::from_secs(1);
+
 /// A bus without a server: what is published is applied before the publisher's outbox lets go of it, so a
 /// crash loses nothing. One handler a group; order per key is the publisher's, who waits for each message.
 pub struct MemoryBus {
     subscribers: RwLock<Vec<Subscriber>>,
     dead_letters: Option<LetterFiles>,
     policy: RetryPolicy,
+    /// Since when which event meets a defect at which group.
+    defects: Mutex<HashMap<(String, String), Instant>>,
 }
 
 struct Subscriber {
     subscription: Subscription,
     stop: CancellationToken,
+    /// Where somebody counts.
+    passed_over: Option<IntCounterVec>,
+}
+
+/// The bus as one service has it.
+struct Counted {
+    bus: Arc<MemoryBus>,
+    passed_over: IntCounterVec,
 }
 
 impl MemoryBus {
@@ -35,7 +54,57 @@ impl MemoryBus {
 
     /// The same with a retry policy of one's own.
     pub fn with_policy(dead_letters: Option<PathBuf>, policy: RetryPolicy) -> Self {
-        Self { subscribers: RwLock::default(), dead_letters: dead_letters.map(LetterFiles::new), policy }
+        let dead_letters = dead_letters.map(LetterFiles::new);
+        Self { subscribers: RwLock::default(), dead_letters, policy, defects: Mutex::default() }
+    }
+
+    /// The bus for a service with these metrics, in which it counts what its consumers pass over.
+    pub fn counted(self: &Arc<Self>, metrics: &Metrics) -> Arc<dyn Bus> {
+        let passed_over = metrics.counters(
+            "memory_events_passed_over_total",
+            "Events of a type that this program does not know, on the bus of one process.",
+            &["group", "topic"],
+        );
+        Arc::new(Counted { bus: self.clone(), passed_over })
+    }
+
+    fn register(
+        &self,
+        subscription: Subscription,
+        stop: CancellationToken,
+        passed_over: Option<IntCounterVec>,
+    ) -> BoxFuture<'static, ()> {
+        self.subscribers.write().push(Subscriber {
+            subscription: subscription.clone(),
+            stop: stop.clone(),
+            passed_over: passed_over.clone(),
+        });
+        // The subscriber stays registered after `stop`: a message must not pass it by on the way down, so
+        // publishing fails from then on and the outbox keeps what is left for the next start.
+        match &self.dead_letters {
+            Some(letters) => Box::pin(replay(letters.clone(), subscription, self.policy, stop, passed_over)),
+            None => Box::pin(async move { stop.cancelled().await }),
+        }
+    }
+
+    /// One delivery, of perhaps several until the publisher may let go of the message. None when a defect lasts.
+    async fn try_once(&self, message: &Message, to: &Subscription, stop: &CancellationToken) -> Option<Delivery> {
+        let event = (to.group.clone(), message.header("ce_id").unwrap_or_default().to_owned());
+        let since = self.defects.lock().get(&event).copied();
+        let spent = since.map_or(Duration::ZERO, |since| since.elapsed());
+        let policy = RetryPolicy { internal: self.policy.internal.saturating_sub(spent), ..self.policy };
+        let met = Notify::new();
+        let aside = || {
+            self.defects.lock().entry(event.clone()).or_insert_with(Instant::now);
+            met.notify_one();
+        };
+        let settled = tokio::select! {
+            biased;
+            settled = deliver(to.handler.as_ref(), &to.group, message, policy, stop, aside) => settled,
+            () = async { met.notified().await; tokio::time::sleep(DEFECT).await } => return None,
+        };
+        self.defects.lock().remove(&event);
+        Some(settled)
     }
 
     fn bury(&self, message: &Message, group: &str, reason: &str) -> Result<(), BusError> {
@@ -45,15 +114,29 @@ impl MemoryBus {
     }
 }
 
+/// Counts what `group` passed over.
+fn pass_over(counter: Option<&IntCounterVec>, group: &str, topic: &str) {
+    if let Some(counter) = counter {
+        counter.with_label_values(&[group, topic]).inc();
+    }
+}
+
 /// Tries again what people asked for, until `stop`.
-async fn replay(letters: LetterFiles, subscription: Subscription, policy: RetryPolicy, stop: CancellationToken) {
+async fn replay(
+    letters: LetterFiles,
+    subscription: Subscription,
+    policy: RetryPolicy,
+    stop: CancellationToken,
+    passed_over: Option<IntCounterVec>,
+) {
     while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
         let asked = letters.asked(&subscription.group).unwrap_or_else(|error| {
             tracing::warn!(error = %error, "dead letters cannot be looked at");
             Vec::new()
         });
         for letter in asked {
-            if let Err(error) = again(&letters, &letter, &subscription, policy, &stop).await {
+            let counter = passed_over.as_ref();
+            if let Err(error) = again(&letters, &letter, &subscription, policy, &stop, counter).await {
                 tracing::warn!(error = %error, letter = letter.id, "the dead letter was not tried again");
             }
         }
@@ -67,15 +150,31 @@ async fn again(
     to: &Subscription,
     policy: RetryPolicy,
     stop: &CancellationToken,
+    passed_over: Option<&IntCounterVec>,
 ) -> std::io::Result<()> {
     let (group, message) = (&to.group, letter.again());
+    // It may have been asked for long ago, of a process that did not run.
+    if let Err(late) = letter.in_time(SystemClock.now()) {
+        tracing::error!(letter = letter.id, group, error = %late, "the dead letter is not tried again");
+        return letters.withdraw(letter);
+    }
     match deliver(to.handler.as_ref(), group, &message, policy, stop, || {}).await {
         Delivery::Stopped => return Ok(()),
         Delivery::Dead(reason) => {
             tracing::error!(letter = letter.id, group, reason, "event went to the dead letters again");
             letters.bury(&message, group, &reason)?;
         }
-        Delivery::Done | Delivery::NotOurs | Delivery::Unknown(_) => {
+        Delivery::Unknown(kind) => {
+            pass_over(passed_over, group, &message.topic);
+            tracing::warn!(
+                letter = letter.id,
+                group,
+                kind,
+                "a dead letter is of a type that this program does not know"
+            );
+            return letters.withdraw(letter);
+        }
+        Delivery::Done | Delivery::NotOurs => {
             tracing::info!(letter = letter.id, group, "a dead letter took effect");
         }
     }
@@ -90,16 +189,23 @@ impl Bus for MemoryBus {
             .read()
             .iter()
             .filter(|subscriber| subscriber.subscription.topics.iter().any(|topic| topic.as_str() == message.topic))
-            .map(|subscriber| (subscriber.subscription.clone(), subscriber.stop.clone()))
+            .map(|one| (one.subscription.clone(), one.stop.clone(), one.passed_over.clone()))
             .collect();
-        for (subscription, stop) in interested {
+        for (subscription, stop, passed_over) in interested {
             let (mut span, context) = message.arrived(self.system(), &subscription.group);
             let work = async {
-                let (group, handler) = (&subscription.group, subscription.handler.as_ref());
-                let delivery = deliver(handler, group, message, self.policy, &stop, || {}).await;
+                let group = &subscription.group;
+                let Some(delivery) = self.try_once(message, &subscription, &stop).await else {
+                    span.fail("defect");
+                    return Err(BusError::new(format!("{group} meets a defect, and is told again")));
+                };
                 delivery.tell(&mut span);
                 match delivery {
-                    Delivery::Done | Delivery::NotOurs | Delivery::Unknown(_) => Ok(()),
+                    Delivery::Done | Delivery::NotOurs => Ok(()),
+                    Delivery::Unknown(_) => {
+                        pass_over(passed_over.as_ref(), group, &message.topic);
+                        Ok(())
+                    }
                     Delivery::Dead(reason) => self.bury(message, &subscription.group, &reason),
                     Delivery::Stopped => Err(BusError::new("the subscriber stopped before the event took effect")),
                 }
@@ -110,17 +216,26 @@ impl Bus for MemoryBus {
     }
 
     fn subscribe(&self, subscription: Subscription, stop: CancellationToken) -> BoxFuture<'static, ()> {
-        self.subscribers.write().push(Subscriber { subscription: subscription.clone(), stop: stop.clone() });
-        // The subscriber stays registered after `stop`: a message must not pass it by on the way down, so
-        // publishing fails from then on and the outbox keeps what is left for the next start.
-        match &self.dead_letters {
-            Some(letters) => Box::pin(replay(letters.clone(), subscription, self.policy, stop)),
-            None => Box::pin(async move { stop.cancelled().await }),
-        }
+        self.register(subscription, stop, None)
     }
 
     async fn check(&self) -> Result<(), BusError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Bus for Counted {
+    async fn publish(&self, message: &Message) -> Result<(), BusError> {
+        self.bus.publish(message).await
+    }
+
+    fn subscribe(&self, subscription: Subscription, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        self.bus.register(subscription, stop, Some(self.passed_over.clone()))
+    }
+
+    async fn check(&self) -> Result<(), BusError> {
+        self.bus.check().await
     }
 }
 
@@ -133,7 +248,6 @@ impl std::fmt::Debug for MemoryBus {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use uuid::Uuid;
@@ -212,6 +326,60 @@ mod tests {
         assert!(buried.contains("no such product"));
     }
 
+    /// Meets a defect until then.
+    struct Broken(Instant);
+
+    #[async_trait]
+    impl Handler for Broken {
+        async fn handle(&self, _: &Envelope) -> Result<(), HandleError> {
+            if Instant::now() < self.0 { Err(HandleError::Internal("no such table".into())) } else { Ok(()) }
+        }
+    }
+
+    /// Publishes as a relay does: again and again, and never waiting for long. How long it took.
+    async fn published(bus: &MemoryBus) -> Duration {
+        let begun = Instant::now();
+        loop {
+            let attempt = Instant::now();
+            let published = bus.publish(&message()).await;
+            assert!(attempt.elapsed() < Duration::from_secs(3), "others wait behind it");
+            if published.is_ok() {
+                return begun.elapsed();
+            }
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_defect_holds_up_nobody_else_and_is_buried_after_minutes_unless_it_is_mended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (mended, took, letters) in [(180, 180..190, 0), (86_400, 300..310, 1)] {
+            let bus = MemoryBus::new(Some(folder.path().to_owned()));
+            let handler = Arc::new(Broken(Instant::now() + Duration::from_secs(mended)));
+            let subscription = Subscription { group: "g".to_owned(), topics: vec![Topic::Stock], handler };
+            drop(bus.subscribe(subscription, CancellationToken::new()));
+            let after = published(&bus).await.as_secs();
+            assert!(took.contains(&after), "{after} s");
+            let buried = LetterFiles::new(folder.path().to_owned()).read().await.expect("reads");
+            assert_eq!(buried.len(), letters);
+            assert!(bus.defects.lock().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_of_a_newer_program_is_passed_over_and_counted() {
+        let (bus, metrics) = (Arc::new(MemoryBus::new(None)), Metrics::new("test"));
+        let subscription =
+            Subscription { group: "g".to_owned(), topics: vec![Topic::Stock], handler: Arc::new(Clumsy) };
+        drop(bus.counted(&metrics).subscribe(subscription, CancellationToken::new()));
+        let mut newer = message();
+        newer.payload = String::from_utf8(newer.payload).expect("JSON").replace("stock.updated", "stock.moved").into();
+        newer.headers.iter_mut().for_each(|(_, value)| *value = value.replace("stock.updated", "stock.moved"));
+        bus.publish(&newer).await.expect("is passed over");
+        let counted = r#"memory_events_passed_over_total{group="g",topic="stock-events"} 1"#;
+        assert!(metrics.render().contains(counted), "{}", metrics.render());
+    }
+
     /// Panics on every event.
     struct Clumsy;
 
@@ -262,6 +430,33 @@ mod tests {
         };
         tokio::join!(driven, work);
         assert_eq!(states().await, [("stock-events/1".to_owned(), LetterState::Replayed)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_letter_asked_for_of_a_shop_that_was_closed_for_weeks_is_not_sold_a_second_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let letters = LetterFiles::new(folder.path().to_owned());
+        let (handler, stop) = (Stubborn::new(0, false), CancellationToken::new());
+        letters.bury(&message(), "g", "no such product").expect("is buried");
+        letters.replay(&letters.read().await.expect("reads")[0]).await.expect("is asked for");
+        let file = folder.path().join("stock-events.dlq.jsonl");
+        let line = std::fs::read_to_string(&file).expect("letters");
+        let now = shop_clock::rfc3339(SystemClock.now());
+        let year = |back: i32| (now[..4].parse::<i32>().expect("a year") - back).to_string();
+        let aged = line.replace(&format!(r#""buried_at":"{}"#, year(0)), &format!(r#""buried_at":"{}"#, year(1)));
+        assert_ne!(line, aged);
+        std::fs::write(&file, aged).expect("is written");
+
+        let bus = MemoryBus::new(Some(folder.path().to_owned()));
+        let (group, topics) = ("g".to_owned(), vec![Topic::Stock]);
+        let driven = bus.subscribe(Subscription { group, topics, handler: handler.clone() }, stop.clone());
+        let work = async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            stop.cancel();
+        };
+        tokio::join!(driven, work);
+        assert_eq!(handler.handled.load(Ordering::SeqCst), 0);
+        assert_eq!(letters.read().await.expect("reads")[0].state, LetterState::Open, "it is there to be looked at");
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::Producer as _;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 use shop_events::{BusError, Letter, LetterState, Letters, Message, Origin, Topic};
 use time::OffsetDateTime;
@@ -69,19 +70,20 @@ impl KafkaLetters {
         for partition in self.partitions(&dead).await? {
             from.add_partition_offset(&dead, partition, Offset::Beginning).map_err(BusError::new)?;
         }
-        let mut unread = from.count();
-        if unread == 0 {
+        // By name: the end of one is told again whenever something was added to it.
+        let mut unread: HashSet<_> = from.elements().iter().map(TopicPartitionListElem::partition).collect();
+        if unread.is_empty() {
             return Ok(Vec::new());
         }
         let consumer = self.consumer(&from)?;
         let (mut letters, mut replayed) = (Vec::new(), HashSet::new());
-        while unread > 0 {
+        while !unread.is_empty() {
             match within(PATIENCE, async { Ok(consumer.recv().await) }).await? {
                 Ok(message) => match self.record(topic, &message) {
                     Record::Letter(letter) => letters.push(*letter),
                     Record::Receipt(id) => drop(replayed.insert(id)),
                 },
-                Err(KafkaError::PartitionEOF(_)) => unread -= 1,
+                Err(KafkaError::PartitionEOF(partition)) => drop(unread.remove(&partition)),
                 Err(error) => self.link.availability.report(&error, "reading dead letters"),
             }
         }

@@ -3,7 +3,7 @@
 use rdkafka::Message as _;
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
-use shop_events::{Message, REPLAY_FOR};
+use shop_events::{GIVEN_UP, Message, REPLAY_FOR};
 
 /// Ends the name of a topic's dead-letter topic.
 pub(crate) const DEAD_LETTERS: &str = ".dlq";
@@ -15,7 +15,7 @@ const REASON: usize = 1000;
 const NAME: usize = 200;
 
 /// Headers that name an event.
-const NAMING: [&str; 6] = ["ce_id", "ce_type", "event_type", "ce_source", "ce_time", "x-request-id"];
+const NAMING: [&str; 7] = ["ce_id", "ce_type", "event_type", "ce_source", "ce_time", "x-request-id", GIVEN_UP];
 
 pub(crate) const HEADER_REASON: &str = "dlq_reason";
 pub(crate) const HEADER_GROUP: &str = "dlq_group";

@@ -5,6 +5,7 @@ mod view;
 use std::io::Write as _;
 
 use anyhow::{Context as _, ensure};
+use shop_clock::{Clock, SystemClock};
 use shop_config::Kafka;
 use shop_events::{Letter, LetterState, Letters};
 use shop_identity::IdentitySettings;
@@ -99,12 +100,12 @@ impl DeadLetters {
 
     /// Does it and says what came of it.
     pub async fn run(self, letters: &dyn Letters) -> anyhow::Result<()> {
-        let said = self.answer(letters).await?;
+        let said = self.answer(letters, &SystemClock).await?;
         let mut stdout = std::io::stdout();
         stdout.write_all(said.as_bytes()).and_then(|()| stdout.flush()).context("standard output cannot be written")
     }
 
-    async fn answer(self, letters: &dyn Letters) -> anyhow::Result<String> {
+    async fn answer(self, letters: &dyn Letters, clock: &dyn Clock) -> anyhow::Result<String> {
         let all = letters.read().await.context("the dead letters cannot be read")?;
         match self {
             Self::List { which, all: replayed, json } => {
@@ -115,12 +116,17 @@ impl DeadLetters {
             }
             Self::Show { id } => Ok(view::whole(find(&all, &id)?)),
             Self::Replay { ids, all: every, which } => {
-                let chosen: Vec<_> = if every {
+                let now = clock.now();
+                if every {
                     let open = |letter: &&Letter| letter.state == LetterState::Open && which.takes(letter);
-                    all.iter().filter(open).collect()
-                } else {
-                    ids.iter().map(|id| find(&all, id)).collect::<Result<_, _>>()?
-                };
+                    let (chosen, old): (Vec<_>, Vec<_>) =
+                        all.iter().filter(open).partition(|letter| letter.in_time(now).is_ok());
+                    let old = old.into_iter().filter_map(|letter| letter.in_time(now).err());
+                    let said = replay(letters, &chosen).await?;
+                    return Ok(old.fold(said, |said, old| format!("{said}passed over: {old}\n")));
+                }
+                let chosen: Vec<_> = ids.iter().map(|id| find(&all, id)).collect::<Result<_, _>>()?;
+                chosen.iter().try_for_each(|letter| letter.in_time(now))?;
                 replay(letters, &chosen).await
             }
         }
@@ -150,6 +156,7 @@ async fn replay(letters: &dyn Letters, chosen: &[&Letter]) -> anyhow::Result<Str
 mod tests {
     use async_trait::async_trait;
     use parking_lot::Mutex;
+    use shop_clock::ManualClock;
     use shop_events::{BusError, Message};
 
     use super::*;
@@ -196,9 +203,14 @@ mod tests {
     }
 
     async fn said(letters: &Pile, words: &str) -> String {
+        said_on(letters, words, time::macros::datetime!(2026-01-11 03:04:05 UTC)).await
+    }
+
+    async fn said_on(letters: &Pile, words: &str, now: time::OffsetDateTime) -> String {
         let words = std::iter::once("dead-letters").chain(words.split(' '));
         let program = <Program as clap::Parser>::try_parse_from(words).expect("is understood");
-        program.command.answer(letters).await.unwrap_or_else(|error| format!("{error:#}"))
+        let clock = ManualClock::at(now);
+        program.command.answer(letters, &clock).await.unwrap_or_else(|error| format!("{error:#}"))
     }
 
     #[tokio::test]
@@ -213,6 +225,31 @@ mod tests {
         insta::assert_snapshot!(json, @r#"{"body":{"a":1},"buried_at":"2026-01-02T03:04:05Z","event_id":"7","group":"product-sales","headers":[["ce_id","7"],["ce_type","payment.failed"]],"key":"3","letter":"payment-events/0/2","origin":null,"reason":"no such line\nat all","state":"open","topic":"payment-events","type":"payment.failed","whole":true}"#);
         let shown = said(&Pile::default(), "show payment-events/0/1").await;
         assert!(shown.contains("  ce_type: payment.completed\n") && shown.ends_with("{\"a\":1}\n"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn a_letter_is_tried_again_on_day_nine_and_refused_when_nobody_knows_any_more_what_took_effect() {
+        let on = |day| time::macros::datetime!(2026-01-02 03:04:05 UTC) + time::Duration::days(day);
+        for (day, tried) in [(9, 1), (37, 1), (38, 0), (400, 0)] {
+            let letters = Pile::default();
+            let said = said_on(&letters, "replay payment-events/0/1", on(day)).await;
+            assert_eq!(letters.0.lock().len(), tried, "{said}");
+            assert_eq!(said.contains("a replay might do it twice"), tried == 0, "{said}");
+        }
+        let said = said_on(&Pile::default(), "replay --all", on(38)).await;
+        assert_eq!(said.lines().filter(|line| line.starts_with("passed over: payment-events/0/")).count(), 2, "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_replay_that_fails_makes_no_letter_younger() {
+        let first = letter("payment-events/0/1", "g", "payment.completed", LetterState::Open);
+        let again =
+            Letter { message: first.again(), buried_at: Some(time::macros::datetime!(2026-02-01 0:00 UTC)), ..first };
+        assert!(again.in_time(time::macros::datetime!(2026-02-08 0:00 UTC)).is_ok());
+        assert!(again.in_time(time::macros::datetime!(2026-02-09 0:00 UTC)).is_err(), "37 days after the first");
+        let unknown =
+            Letter { message: Message { headers: Vec::new(), ..again.message.clone() }, buried_at: None, ..again };
+        assert!(unknown.in_time(time::macros::datetime!(2026-02-01 0:00 UTC)).is_err());
     }
 
     #[tokio::test]

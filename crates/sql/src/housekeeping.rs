@@ -21,6 +21,9 @@ const KEYS_KEPT_MS: i64 = 24 * 3600 * 1000;
 /// Kafka closes the segment it lies in. One more week for clocks that differ and for who asks on the last day.
 pub const INBOX_KEPT: Duration = Duration::from_hours(45 * 24);
 
+/// A replay that was sent on its last day may lie in its topic for a week.
+const _: () = assert!(INBOX_KEPT.as_secs() >= shop_events::REPLAY_WITHIN.as_secs() + 7 * 86_400);
+
 /// Deletes old idempotency keys and inbox entries from time to time, until `stop`.
 pub async fn housekeeping(store: Store, clock: SharedClock, stop: CancellationToken) {
     loop {

@@ -108,7 +108,7 @@ impl Suite {
         let company = |service: Service, name: &'static str| -> anyhow::Result<(Arc<dyn Bus>, Metrics)> {
             let metrics = Metrics::new(name);
             let bus: Arc<dyn Bus> = match config.bus {
-                BusKind::Memory => memory.clone(),
+                BusKind::Memory => memory.counted(&metrics),
                 BusKind::Kafka => KafkaBus::open(&config.kafka, name, &metrics)?,
             };
             Ok((between.bus(service, bus), metrics))

@@ -151,18 +151,19 @@ async fn collect() -> All {
     config.payment.database.url = url("payment.db");
     config.notification.database.url = url("notification.db");
     encrypt(&mut config.gateway, data.path());
-    let bus = Arc::new(MemoryBus::new(None));
+    let memory = Arc::new(MemoryBus::new(None));
     let shutdown = Shutdown::new();
     let all = [(); 5].map(|()| Metrics::new("any"));
     let [product, basket, payment, notification, gateway] = &all;
+    let bus = |metrics: &Metrics| memory.counted(metrics);
     let at = Doors::of_process(&config.product.http, &config.product.grpc).await.expect("two ports");
-    let product = Product::build(at, config.product, bus.clone(), product.clone(), &shutdown).await.expect("product");
+    let product = Product::build(at, config.product, bus(product), product.clone(), &shutdown).await.expect("product");
     let at = Doors::of_process(&config.basket.http, &config.basket.grpc).await.expect("two ports");
-    let basket = Basket::build(at, config.basket, bus.clone(), basket.clone(), &shutdown).await.expect("basket");
+    let basket = Basket::build(at, config.basket, bus(basket), basket.clone(), &shutdown).await.expect("basket");
     let at = Doors::of_process(&config.payment.http, &config.payment.grpc).await.expect("two ports");
-    let payment = Payment::build(at, config.payment, bus.clone(), payment.clone(), &shutdown).await.expect("payment");
+    let payment = Payment::build(at, config.payment, bus(payment), payment.clone(), &shutdown).await.expect("payment");
     let at = shop_runtime::listen(config.notification.http.addr(), "http.port").await.expect("a port");
-    let notification = Notification::build(at, config.notification, bus, notification.clone(), &shutdown);
+    let notification = Notification::build(at, config.notification, bus(notification), notification.clone(), &shutdown);
     let notification = notification.await.expect("notification");
     let gateway = shop_gateway::Gateway::build(config.gateway, gateway.clone(), &shutdown).await.expect("gateway");
     let serving = [
