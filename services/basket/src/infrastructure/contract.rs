@@ -14,6 +14,7 @@ use shop_clock::{Clock, ManualClock};
 use shop_config::Redis;
 use shop_money::{Currency, Money};
 use time::macros::datetime;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Opened;
@@ -106,6 +107,7 @@ on_both! {
     an_operation_takes_effect_once_however_often_it_comes
     an_operation_on_a_basket_that_is_gone_counts_as_done
     an_operation_that_was_refused_may_come_again
+    what_was_paid_for_leaves_no_basket_again_as_long_as_a_replay_may_come
     a_basket_that_nobody_changed_for_a_day_is_gone
     users_do_not_meet
     it_is_known_whose_the_lines_of_a_basket_became
@@ -221,6 +223,33 @@ async fn an_operation_that_was_refused_may_come_again(stage: &Stage) {
     assert!(matches!(refused, Err(Error::Full)));
     let taken = stage.add(&ann, 1, Some(operation)).await.expect("taken");
     assert!(matches!(taken, Changed::Applied(Some(_))));
+}
+
+async fn what_was_paid_for_leaves_no_basket_again_as_long_as_a_replay_may_come(stage: &Stage) {
+    let (ann, event) = (user("ann"), Uuid::now_v7());
+    let take_out = |slot: &mut Option<Basket>| {
+        *slot = None;
+        Ok(())
+    };
+    stage.add(&ann, 1, None).await.expect("added");
+    let paid = stage.opened.store.change(&ann, Some(event), &take_out).await.expect("taken out");
+    assert_eq!(paid, Changed::Applied(None));
+    let day = Duration::from_hours(24);
+    let last = u32::try_from(shop_events::REPLAY_WITHIN.as_secs() / day.as_secs()).expect("some weeks") + 7;
+    // On Redis marks go by its own clock; how long they are kept there is asked in `redis.rs`.
+    for days in [9, last - 9] {
+        stage.clock.advance(days * day);
+        stage.opened.store.sweep().await.expect("swept");
+        if let Some(shared) = &stage.opened.shared {
+            let stop = CancellationToken::new();
+            stop.cancel();
+            shop_sql::housekeeping(shared.clone(), stage.clock.clone(), stop).await;
+        }
+        stage.add(&ann, 2, None).await.expect("filled again");
+        let again = stage.opened.store.change(&ann, Some(event), &take_out).await.expect("comes again");
+        assert!(matches!(again, Changed::Repeated(Some(_))), "{again:?}");
+        assert!(stage.get(&ann).await.is_some(), "what she chose since is hers to buy");
+    }
 }
 
 async fn a_basket_that_nobody_changed_for_a_day_is_gone(stage: &Stage) {

@@ -44,6 +44,7 @@ macro_rules! contract {
 }
 
 mod entity;
+mod replays;
 mod sealed;
 
 contract!(

@@ -103,7 +103,7 @@ impl<E: Engine> Sql<E> {
         if !inbox::first_time(&mut *tx, event, millis(now)).await? {
             return Ok(None);
         }
-        // The inbox forgets sooner than a dead letter is brought back by hand.
+        // The inbox forgets sooner than this is deleted.
         let told: Option<(Uuid,)> = tx.row(TOLD, &[Value::Id(event)]).await?;
         if told.is_some() {
             return Ok(None);
