@@ -91,6 +91,13 @@ impl Process {
         self.secrets.insert(secret.into());
     }
 
+    /// The same program with the same variables and other arguments, to be run beside it.
+    #[must_use]
+    pub fn beside(&self, arguments: &[&str]) -> Program {
+        let program = Program::new(&self.program).args(arguments).env_clear();
+        self.variables.iter().fold(program, |program, (name, value)| program.env(name, value))
+    }
+
     /// Starts it, without waiting for anything.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.program.display());
