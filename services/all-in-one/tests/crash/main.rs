@@ -7,6 +7,7 @@ mod buyers;
 mod chance;
 mod kafka;
 mod migrations;
+mod replica;
 mod world;
 
 use crate::world::World;
