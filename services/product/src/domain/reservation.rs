@@ -214,8 +214,11 @@ impl Outcome {
             let released = Holding { state: LineState::Released, restocked: 0, ..*holding };
             let becomes = match reach {
                 Reach::Held if holding.state != LineState::Held => *holding,
-                // By events, a line is sold as it was held.
-                Reach::Held => line.map_or(released, |_| settled(&holding.line())),
+                // By events, a line is sold as it was held, and what came back already stays there.
+                Reach::Held => line.map_or(released, |_| {
+                    let sold = settled(&holding.line());
+                    Holding { restocked: sold.restocked.max(holding.restocked), ..sold }
+                }),
                 Reach::All => line.map_or(released, settled),
             };
             resolved.insert(holding.product, becomes);
@@ -282,10 +285,11 @@ impl Holding {
         Line { product: self.product, quantity: self.quantity }
     }
 
-    /// What it takes from its product: units on hand that are gone, and those that are promised.
+    /// What it takes from its product: units on hand that are gone, and those that are promised. Units may be back before
+    /// their sale was heard of.
     pub(crate) fn weight(&self) -> Delta {
         match self.state {
-            LineState::Held => Delta { stock: 0, reserved: self.quantity },
+            LineState::Held => Delta { stock: self.restocked, reserved: self.quantity },
             LineState::Sold => Delta { stock: self.restocked - self.quantity, reserved: 0 },
             LineState::Released => Delta::default(),
         }

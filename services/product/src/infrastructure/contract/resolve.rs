@@ -11,6 +11,7 @@ contract![
     units_of_a_payment_that_failed_are_free_again,
     a_reservation_without_a_payment_does_not_live_for_ever,
     what_was_paid_back_with_its_units_is_back_on_the_shelf,
+    units_that_came_back_before_their_sale_was_heard_of_are_there_once,
     what_events_settled_otherwise_is_left_to_people,
     lines_that_events_left_half_way_are_found_too,
     an_event_at_the_same_moment_changes_nothing,
@@ -99,6 +100,26 @@ async fn what_was_paid_back_with_its_units_is_back_on_the_shelf(store: &dyn Stor
         store.settle(&event(id, line(&desk, 3), movement), at(10)).await.expect("comes late, and does nothing");
     }
     assert_eq!(stock(store, desk.id).await, (7, 0));
+}
+
+/// The event of the sale is lost, the one of the refund came: the line is held, and its units are on the shelf.
+async fn units_that_came_back_before_their_sale_was_heard_of_are_there_once(store: &dyn Store) {
+    for reach in [Reach::Held, Reach::All] {
+        for (says, expected) in [
+            (Outcome::Returned as fn(Lines) -> Outcome, 7),
+            // Read a moment before the refund, so it does not know of it.
+            (Outcome::Sold, if reach == Reach::Held { 7 } else { 4 }),
+            (|_| Outcome::Released, 7),
+        ] {
+            let desk = add(store, &details("desk", 7)).await;
+            let id = held(store, 2, &[line(&desk, 3)]).await;
+            store.settle(&event(id, line(&desk, 3), Movement::Restock), at(3)).await.expect("comes first");
+            let outcome = says(lines([line(&desk, 3)]));
+            store.resolve(id, &outcome, reach, at(9)).await.expect("is settled");
+            assert_eq!(stock(store, desk.id).await, (expected, 0), "{outcome:?} {reach:?}");
+            all_is_booked(store).await;
+        }
+    }
 }
 
 async fn what_events_settled_otherwise_is_left_to_people(store: &dyn Store) {
