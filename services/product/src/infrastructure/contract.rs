@@ -54,7 +54,7 @@ fn at(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(seconds)
 }
 
-fn details(name: &str, stock: i64) -> Details {
+pub(super) fn details(name: &str, stock: i64) -> Details {
     Details {
         name: name.to_owned(),
         description: String::new(),

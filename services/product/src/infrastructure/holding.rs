@@ -7,9 +7,11 @@
 //! The work is done by tasks of their own, as a caller that goes away must not take the others along.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use shop_clock::millis;
 use shop_fault::{Fault, Kind};
@@ -19,6 +21,9 @@ use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use uuid::Uuid;
+
+#[cfg(test)]
+mod tests;
 
 use super::Tried;
 use super::entries::{entries, write};
@@ -100,7 +105,8 @@ impl<E: Engine> Queue<E> {
                 if batch.is_empty() {
                     break;
                 }
-                self.serve(batch).await;
+                // Whoever waits behind these is served, whatever becomes of them.
+                let _ = AssertUnwindSafe(self.serve(batch)).catch_unwind().await;
             }
             drop(lane);
             if self.waiting.lock().is_empty() {
@@ -250,8 +256,8 @@ async fn known<E: Engine, C: Connection>(
         return Ok(HashMap::new());
     }
     ids.sort_unstable();
-    ids.resize(padded(ids.len()), Uuid::nil());
-    let ids: Vec<_> = ids.into_iter().map(Value::Id).collect();
+    let count = padded(ids.len());
+    let ids: Vec<_> = ids.into_iter().cycle().take(count).map(Value::Id).collect();
     let marks = marks(1, ids.len());
     let sql = format!("SELECT id, state FROM reservations WHERE id IN ({marks}) ORDER BY id{}", E::LOCK);
     let states: Vec<(Uuid, String)> = conn.rows(AssertSqlSafe(sql), &ids).await?;
@@ -357,7 +363,8 @@ async fn by_ids<C: Connection>(conn: &mut C, sql: &str, ids: &[Uuid], first: Opt
     let count = padded(ids.len());
     let values = first.map(Value::Int).into_iter();
     let sql = format!("{sql} ({})", marks(1 + values.len(), count));
-    let ids = ids.iter().copied().chain(std::iter::repeat(Uuid::nil())).take(count);
+    // Once more those that it is about only fills the statement up: any other id may be somebody's.
+    let ids = ids.iter().copied().cycle().take(count);
     let values: Vec<_> = values.chain(ids.map(Value::Id)).collect();
     conn.run(AssertSqlSafe(sql), &values).await.map(drop)
 }
