@@ -4,3 +4,4 @@ mod aged;
 mod checkout;
 mod fairness;
 mod one_payment;
+mod reconcile;

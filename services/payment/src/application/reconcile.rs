@@ -61,11 +61,9 @@ impl Reconcile {
             tokio::time::sleep(wait).await;
         }
         for ids in suspects.chunks(BATCH as usize) {
-            let drifts = self.look_again(ids).await?;
-            for (mut drift, payment) in drifts {
+            for mut drift in self.look_again(ids).await? {
                 if mend {
-                    drift.short = self.shelf.settle(drift.reservation, payment.as_ref()).await?;
-                    drift.mended = true;
+                    self.mend(&mut drift).await?;
                 }
                 report.drifts.push(drift);
             }
@@ -116,12 +114,27 @@ impl Reconcile {
         Ok(payments)
     }
 
-    async fn look_again(&self, ids: &[Uuid]) -> Result<Vec<(Drift, Option<Payment>)>, Error> {
+    async fn look_again(&self, ids: &[Uuid]) -> Result<Vec<Drift>, Error> {
         let reservations = self.shelf.reservations_of(ids).await?;
         let payments = self.payments.all_of(ids).await?;
-        let mut payments: BTreeMap<_, _> = payments.into_iter().map(|payment| (payment.id, payment)).collect();
-        let drifts: Vec<_> = differing(&reservations, &payments).collect();
-        Ok(drifts.into_iter().map(|drift| (payments.remove(&drift.reservation), drift)).map(|(p, d)| (d, p)).collect())
+        let payments = payments.into_iter().map(|payment| (payment.id, payment)).collect();
+        Ok(differing(&reservations, &payments).collect())
+    }
+
+    /// Carries out the payment's word as it is now, and once more if it has become another meanwhile: an event of it may have
+    /// come first, and what it did been undone.
+    async fn mend(&self, drift: &mut Drift) -> Result<(), Error> {
+        let word = |payment: &Option<Payment>| payment.as_ref().map(Payment::outcome);
+        let mut payment = self.payments.get(drift.reservation).await?;
+        loop {
+            drift.short.extend(self.shelf.settle(drift.reservation, payment.as_ref()).await?);
+            drift.mended = true;
+            let now = self.payments.get(drift.reservation).await?;
+            if word(&now) == word(&payment) {
+                return Ok(());
+            }
+            payment = now;
+        }
     }
 
     /// How much differs after it was mended.
