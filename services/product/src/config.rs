@@ -27,6 +27,8 @@ pub struct Config {
     pub payment: Neighbour,
     /// What is done for reservations that nothing is heard of.
     pub settlement: SettlementSettings,
+    /// How long reservations are kept.
+    pub retention: RetentionSettings,
     /// Who may call.
     pub identity: IdentitySettings,
     /// Log lines.
@@ -55,6 +57,24 @@ impl Default for SettlementSettings {
     }
 }
 
+/// How long reservations are kept of which nothing came. For ever where nothing is set.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionSettings {
+    /// When reservations are deleted whose units all went back on the shelf, and the marks of those that were given up before
+    /// they were made, counted from when they were closed; at least 45 days. What was sold stays, and so does every movement.
+    pub released: Option<Duration>,
+}
+
+impl RetentionSettings {
+    fn check(&self, problems: &mut Problems) {
+        // A reservation that comes late has to find that it is closed: letters are kept for 30 days, and events that took
+        // effect are known for 45.
+        let long = self.released.is_none_or(|length| length.get().as_secs() >= 45 * 86_400);
+        problems.ensure(long, "released", "use at least 45 days, or leave it out to keep them");
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -65,6 +85,7 @@ impl Default for Config {
             kafka: Kafka::default(),
             payment: Neighbour::at("localhost:50052"),
             settlement: SettlementSettings::default(),
+            retention: RetentionSettings::default(),
             identity: IdentitySettings::default(),
             log: Log::default(),
             otel: Otel::default(),
@@ -106,6 +127,7 @@ impl Settings for Config {
             p.ensure(!self.settlement.after.is_zero(), "after", "must be more than 0");
             p.ensure(!self.settlement.interval.is_zero(), "interval", "must be more than 0");
         });
+        problems.within("retention", |p| self.retention.check(p));
         self.log.check("log", problems);
         self.otel.check("otel", problems);
     }
@@ -123,6 +145,17 @@ mod tests {
         Config::default().check(&mut problems);
         let said = problems.to_string();
         assert!(problems.len() == 1 && said.contains("IDENTITY_ISSUER"), "nobody did: {said}");
+    }
+
+    #[test]
+    fn reservations_that_may_still_come_late_are_not_forgotten() {
+        for (days, wrong) in [(None, 0), (Some(44), 1), (Some(45), 0)] {
+            let retention = RetentionSettings { released: days.map(|days| Duration::secs(days * 86_400)) };
+            let mut problems = Problems::default();
+            Config { retention, identity: IdentitySettings::off(), ..Config::default() }.check(&mut problems);
+            assert_eq!(problems.len(), wrong, "{days:?}: {problems:?}");
+            assert_eq!(problems.to_string().contains("retention.released"), wrong == 1, "{problems:?}");
+        }
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub(crate) use listing::{After, Direction, Filter, Key, Listing, Match, Order, S
 pub(crate) use ports::{Change, Ledger, Payments, Permit, Products, Reservations, Store};
 pub(crate) use product::{CATEGORY, DESCRIPTION, Details, Draft, MAX_STOCK, MAX_URL, NAME, Price, Product};
 pub(crate) use reservation::{
-    Delta, Drift, Hold, Holding, Line, LineState, Lines, Movement, Outcome, Reach, Reservation, Resolved, Settlement,
-    Stored,
+    Delta, Drift, Forgotten, Hold, Holding, Line, LineState, Lines, Movement, Outcome, Reach, Reservation, Resolved,
+    Settlement, Stored,
 };
 pub(crate) use shelf::Shelf;
 pub(crate) use shop_input::Expected;

@@ -1,5 +1,6 @@
 //! The stores behind the ports, and the one match that chooses between them.
 
+mod aged;
 mod books;
 mod catalogue;
 #[cfg(test)]

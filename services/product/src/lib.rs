@@ -28,12 +28,12 @@ use shop_telemetry::Metrics;
 use shop_web::Doors;
 use tonic::service::Routes;
 
-use self::application::{Commands, Queries, Settlements};
+use self::application::{Commands, Queries, Retention, Settlements};
 use self::domain::Store;
 use self::infrastructure::GrpcPayments;
 use self::interface::{Api, ProductGrpc, StockGrpc, Sweeper};
 
-pub use self::config::{Config, SettlementSettings};
+pub use self::config::{Config, RetentionSettings, SettlementSettings};
 
 /// How long the start waits for products that another version folded; what is left is folded while others are served.
 const FOLD_FIRST: Duration = Duration::from_secs(10);
@@ -46,6 +46,7 @@ pub struct Product {
     shared: shop_sql::Store,
     commands: Commands,
     sweeper: Sweeper,
+    retention: Retention,
     clock: SharedClock,
     keys: Keys,
     identity: Identity,
@@ -85,6 +86,8 @@ impl Product {
         let after = config.settlement.after.get();
         let settlements = Settlements::new(opened.store.clone(), payments, clock.clone(), after);
         let sweeper = Sweeper::new(settlements, config.settlement.interval.get(), &metrics);
+        let retention =
+            Retention::new(opened.store.clone(), clock.clone(), config.retention.released.map(|kept| kept.get()));
         let commands = api.commands.clone();
         let events = interface::subscriptions(&commands)
             .map(|(name, subscription)| (name, bus.subscribe(subscription, shutdown.soft.clone())));
@@ -103,6 +106,7 @@ impl Product {
             shared: opened.shared,
             commands,
             sweeper,
+            retention,
             clock,
             keys,
             identity,
@@ -133,6 +137,10 @@ impl Product {
         }
         tasks.spawn("folding", application::keep_folded(self.store, shutdown.soft.clone()));
         tasks.spawn("settlement", self.sweeper.run(shutdown.soft.clone()));
+        let (retention, stop) = (self.retention.run(), shutdown.soft.clone());
+        tasks.spawn("retention", async move {
+            stop.run_until_cancelled(retention).await;
+        });
         tasks.spawn("identity", self.identity.run(shutdown.soft.clone()));
         tasks.spawn("housekeeping", shop_sql::housekeeping(self.shared, self.clock, shutdown.soft.clone()));
         tasks.underlie(&shutdown.soft, Box::pin(self.servers.run(shutdown.clone()))).await?;

@@ -5,8 +5,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Adjustment, Details, Drift, Entries, EntryPage, Hold, Line, Listing, Outcome, Product, Reach, Reservation,
-    Resolved, Result, Settlement, Slice,
+    Adjustment, Details, Drift, Entries, EntryPage, Forgotten, Hold, Line, Listing, Outcome, Product, Reach,
+    Reservation, Resolved, Result, Settlement, Slice,
 };
 
 /// A change of one product. The store owns the transaction and may run it twice, so it must be pure.
@@ -73,6 +73,15 @@ pub(crate) trait Reservations: Send + Sync {
 
     /// These reservations, as far as there are any, in the order of their ids.
     async fn reservations_of(&self, ids: &[Uuid]) -> Result<Vec<Reservation>>;
+
+    /// Looks at up to `limit` reservations in the order of their ids, those after `after` only, and deletes those that were closed
+    /// before `before` and of which nothing was sold. Their movements stay. None when there are no more to look at.
+    async fn forget_released(
+        &self,
+        before: OffsetDateTime,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Option<Forgotten>>;
 
     /// Numbers of products that are not what their bookings say, at one moment.
     async fn drifts(&self) -> Result<Vec<Drift>>;

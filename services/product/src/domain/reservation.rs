@@ -241,6 +241,15 @@ pub(crate) struct Reservation {
     pub(crate) lines: Vec<Holding>,
 }
 
+/// Reservations that were looked at to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Forgotten {
+    /// The last one that was looked at.
+    pub(crate) last: Uuid,
+    /// How many were deleted.
+    pub(crate) deleted: u64,
+}
+
 /// A number of a product that is not what its bookings say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Drift {

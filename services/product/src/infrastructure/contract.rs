@@ -1,5 +1,6 @@
 //! What every store must do. The same tests run on SQLite and, where there is one, on a real PostgreSQL.
 
+mod aged;
 mod entity;
 mod folding;
 mod ledger;

@@ -18,8 +18,8 @@ use super::catalogue::Sql;
 use super::entries::{entries, write};
 use super::lines::{BURY, CLOSE, LineRow, MOVE, holdings, lock_products, moved, reserve, text};
 use crate::domain::{
-    Delta, Drift, EntryKind, Hold, Holding, Line, Movement, NewEntry, Outcome, Reach, Reservation, Reservations,
-    Resolved, Result, Settlement,
+    Delta, Drift, EntryKind, Forgotten, Hold, Holding, Line, Movement, NewEntry, Outcome, Reach, Reservation,
+    Reservations, Resolved, Result, Settlement,
 };
 
 const RELEASE_LINES: &str =
@@ -63,6 +63,15 @@ impl<E: Engine> Reservations for Sql<E> {
 
     async fn reservations_of(&self, ids: &[Uuid]) -> Result<Vec<Reservation>> {
         Ok(self.try_reservations_of(ids).await?)
+    }
+
+    async fn forget_released(
+        &self,
+        before: OffsetDateTime,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Option<Forgotten>> {
+        Ok(retry_transient(|| self.try_forget_released(before, after, limit)).await?)
     }
 
     async fn drifts(&self) -> Result<Vec<Drift>> {
