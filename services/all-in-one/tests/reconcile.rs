@@ -35,14 +35,14 @@ impl Place {
             Process::new("shop").env("SHOP_DATA", self.data.display().to_string()).env("LOG_LEVEL", "warn");
         let gateway = free_port();
         process.set("SHOP_GATEWAY__HTTP__PORT", gateway.to_string());
-        for (name, value) in &self.env {
-            process.set(name, value.clone());
-        }
         for section in ["PRODUCT", "BASKET", "PAYMENT"] {
             process.set(&format!("SHOP_{section}__HTTP__PORT"), "0");
             process.set(&format!("SHOP_{section}__GRPC__PORT"), "0");
         }
         process.set("SHOP_NOTIFICATION__HTTP__PORT", "0");
+        for (name, value) in &self.env {
+            process.set(name, value.clone());
+        }
         process.start(gateway).await;
         Serving { process, api: Api::new(format_args!("127.0.0.1:{gateway}")) }
     }
@@ -196,6 +196,31 @@ async fn a_shelf_that_was_changed_by_hand_is_told_and_mended() {
     let mut shop = place.serve().await;
     assert_eq!(shop.stock(product).await, (10, 8));
     assert!(shop.process.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_shop_on_the_machine_has_no_say_in_whose_units_are_held() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = free_port();
+    let other = Place::at(&folder.path().join("other")).with("SHOP_PAYMENT__GRPC__PORT", port.to_string());
+    let mut other = other.serve().await;
+    let place = Place::at(&folder.path().join("data"))
+        .with("SHOP_PRODUCT__SETTLEMENT__AFTER", "1ms")
+        .with("SHOP_PRODUCT__SETTLEMENT__INTERVAL", "10ms");
+    let mut shop = place.serve().await;
+    let product = shop.product("desk", 10).await;
+    shop.buy("ada", product, &[]).await;
+    assert!(shop.process.stop().await.success());
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(place.data.join("product.db"));
+    let mut store = SqliteConnection::connect_with(&options).await.expect("opens");
+    store.execute("UPDATE reservation_lines SET quantity = 1").await.expect("is wrong now, so that there is a wait");
+    // It knows of no payment of ours, and would have all of it freed.
+    let place = place.with("SHOP_PRODUCT__PAYMENT__URL", format!("127.0.0.1:{port}"));
+    assert_eq!(place.reconcile(&["--wait", "1s"]).0, 1);
+    let state: (String,) =
+        sqlx::query_as("SELECT state FROM reservation_lines").fetch_one(&mut store).await.expect("reads");
+    assert_eq!(state.0, "held");
+    assert!(other.process.stop().await.success());
 }
 
 #[test]
