@@ -103,7 +103,6 @@ pub(crate) async fn load<F>(hosts: &[&str], connections: usize, count: usize, op
 where
     F: AsyncFn(&mut [Connection], usize) -> anyhow::Result<()> + Clone,
 {
-    let next = Arc::new(AtomicUsize::new(0));
     let mut workers = Vec::new();
     for _ in 0..connections {
         let mut opened = Vec::new();
@@ -112,8 +111,17 @@ where
         }
         workers.push(opened);
     }
+    spread(workers, count, async |opened: &mut Vec<Connection>, index| operation(opened, index).await).await
+}
+
+/// Runs `operation` `count` times over `workers`, each with one at a time.
+pub(crate) async fn spread<W, F>(workers: Vec<W>, count: usize, operation: F) -> anyhow::Result<Load>
+where
+    F: AsyncFn(&mut W, usize) -> anyhow::Result<()> + Clone,
+{
+    let next = Arc::new(AtomicUsize::new(0));
     let started = Instant::now();
-    let tasks = workers.into_iter().map(|mut opened| {
+    let tasks = workers.into_iter().map(|mut worker| {
         let (next, operation) = (next.clone(), operation.clone());
         async move {
             let mut times = Vec::new();
@@ -123,7 +131,7 @@ where
                     return anyhow::Ok(times);
                 }
                 let began = Instant::now();
-                operation(&mut opened, index).await?;
+                operation(&mut worker, index).await?;
                 times.push(began.elapsed());
             }
         }

@@ -17,6 +17,7 @@ mod peers;
 mod process;
 mod purchases;
 mod report;
+mod reservations;
 mod scenario;
 mod stores;
 mod suite;
@@ -40,6 +41,8 @@ enum What {
     Purchases(purchases::Plan),
     /// The suite beside Vendure: the same purchases, scarce units, orders paid twice (`bench/peers/run` installs it).
     Peers(peers::Plan),
+    /// Reservations of one product, which product-service makes together, beside one a transaction, on PostgreSQL.
+    Reservations(reservations::Plan),
     /// The all-in-one process: start, memory, purchases.
     Shop(Size),
     /// What traces cost product-service and the gateway, on PostgreSQL and Kafka.
@@ -78,6 +81,7 @@ async fn main() -> anyhow::Result<()> {
         What::Services(size) => scenario::services(size).await,
         What::Purchases(plan) => purchases::purchases(plan).await,
         What::Peers(plan) => peers::peers(plan).await,
+        What::Reservations(plan) => reservations::reservations(plan).await,
         What::Shop(size) => scenario::shop(size).await,
         What::Tracing { size, rounds } => tracing::tracing(size, rounds).await,
         What::Bare { port, file, store } => baseline::bare(port, std::fs::read(file)?, store.as_deref()).await,

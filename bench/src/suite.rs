@@ -90,6 +90,13 @@ impl Suite {
         Ok(Self { processes, hosts, shape })
     }
 
+    /// Starts the product service alone; the address of its gRPC side is the second.
+    pub(crate) async fn product(folder: &Path, place: &Place) -> anyhow::Result<(Process, String)> {
+        let ports = (free_port()?, free_port()?);
+        let database = [("DATABASE_URL", place.product.clone())];
+        Ok((service(folder, "product-service", place, ports, &database).await?, local(ports.1)))
+    }
+
     /// The first process of this name.
     pub(crate) fn process(&self, name: &str) -> Option<&Process> {
         self.processes.iter().find(|process| process.name == name)
