@@ -15,8 +15,9 @@ use crate::{Begin, Begun, Claim, Fingerprint, Key, LEASE, Lease, Run, Store, Sto
 /// How often leases are renewed: three times in their length.
 const BEAT: Duration = LEASE.checked_div(3).expect("three is not zero");
 
-/// How long an answer waits for others to be stored with. A repeat that comes to this process meanwhile gets it all the same.
-const LINGER: Duration = Duration::from_millis(20);
+/// How long an answer waits for others to be stored with. A repeat that comes to this process meanwhile gets it all the same;
+/// nobody repeats what he has an answer to, and whose answer was lost takes longer than that to notice.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// Answers that wait at most, so that a slow store costs no memory without bound: one more is stored by itself, and its request
 /// waits for that.

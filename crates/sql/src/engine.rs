@@ -4,6 +4,7 @@ use std::future::Future;
 
 use sqlx::{Database, MySql, MySqlPool, PgPool, Pool, Postgres};
 
+use crate::together::{Step, at_once, one_by_one};
 use crate::{Connection, Held, Sqlite, Tx, acquire, begin};
 
 /// An engine that a store is kept on: its pools, how a transaction begins, and how rows are locked.
@@ -35,10 +36,19 @@ pub trait Engine: Send + Sync + 'static {
     fn writer(&self) -> impl Future<Output = sqlx::Result<Held<Self::Db>>> + Send {
         acquire(self.writers())
     }
+
+    /// Does all of these statements, of one at least, or none. False, and nothing is done, when the first one touches no row or
+    /// a key is taken.
+    fn together(&self, steps: &[Step<'_>]) -> impl Future<Output = sqlx::Result<bool>> + Send
+    where
+        Self: Sized,
+    {
+        one_by_one(self, steps)
+    }
 }
 
 macro_rules! server {
-    ($pool:ty, $db:ty) => {
+    ($pool:ty, $db:ty $(, $together:item)?) => {
         impl Engine for $pool {
             type Db = $db;
 
@@ -56,11 +66,19 @@ macro_rules! server {
             fn begin(&self) -> impl Future<Output = sqlx::Result<Tx<$db>>> + Send {
                 begin(self)
             }
+
+            $($together)?
         }
     };
 }
 server!(PgPool, Postgres);
-server!(MySqlPool, MySql);
+server!(
+    MySqlPool,
+    MySql,
+    fn together(&self, steps: &[Step<'_>]) -> impl Future<Output = sqlx::Result<bool>> + Send {
+        at_once(self, steps)
+    }
+);
 
 /// One writer at a time, so a transaction needs no row locks.
 impl Engine for Sqlite {

@@ -66,6 +66,11 @@ pub(crate) fn give_up_idle<DB: Database>(pool: &Pool<DB>) {
 }
 
 impl<DB: Database> Held<DB> {
+    /// Whether it must not go back as it is: what runs on it may be left half way.
+    pub(crate) fn doubt(&mut self, doubted: bool) {
+        self.sound = !doubted;
+    }
+
     /// Closes it, without a word to the server.
     pub(crate) fn give_up(mut self) {
         self.sound = false;

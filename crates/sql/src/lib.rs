@@ -13,6 +13,8 @@
 //! shop_sql::commit(tx).await?;
 //! wake.wake(); // the relay need not wait for its next look
 //! ```
+//!
+//! A change whose statements are known beforehand is one call, and on `MariaDB` one round trip: [`Engine::together`].
 
 mod check;
 #[expect(clippy::disallowed_methods, reason = "its trials have a deadline")]
@@ -36,6 +38,7 @@ mod statement;
 mod store;
 #[expect(clippy::disallowed_methods, reason = "here statements get their deadline")]
 mod tables;
+mod together;
 mod watch;
 
 /// `#[derive(FromRow)]` of sqlx for the types of rows, and its `migrate!`, which takes a folder of migrations into the program.
@@ -55,4 +58,5 @@ pub use sqlite::{Sqlite, sqlite};
 pub use statement::{Statement, commit, statement};
 pub use store::Store;
 pub use tables::Tables;
+pub use together::Step;
 pub use watch::watch;

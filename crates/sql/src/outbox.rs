@@ -4,13 +4,17 @@ use shop_events::Envelope;
 use shop_telemetry::context;
 
 use crate::store::with_reader;
-use crate::tables::NewEvent;
-use crate::{Store, Tables};
+use crate::tables::{APPEND_CHUNK, NewEvent, append_step};
+use crate::{Step, Store, Tables};
 
-/// Adds `envelopes` to the outbox in the caller's transaction, to leave in this order. After the commit, wake the relay.
+/// Events as rows of the outbox.
+#[derive(Debug)]
+pub struct Rows(Vec<NewEvent>);
+
+/// The rows of `envelopes`, to leave in this order.
 ///
 /// A trace or request id that an envelope lacks is taken from the request that is being served.
-pub async fn append<C: Tables>(conn: &mut C, envelopes: &[Envelope]) -> sqlx::Result<()> {
+pub fn rows(envelopes: &[Envelope]) -> sqlx::Result<Rows> {
     let current = context::current();
     let event = |envelope: &Envelope| {
         let mut envelope = envelope.clone();
@@ -32,7 +36,21 @@ pub async fn append<C: Tables>(conn: &mut C, envelopes: &[Envelope]) -> sqlx::Re
             created_at: shop_clock::millis(envelope.time),
         })
     };
-    conn.outbox_append(&envelopes.iter().map(event).collect::<sqlx::Result<Vec<_>>>()?).await
+    envelopes.iter().map(event).collect::<sqlx::Result<_>>().map(Rows)
+}
+
+impl Rows {
+    /// What adds them, for [`crate::Engine::together`]. After that, wake the relay.
+    pub fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        self.0.chunks(APPEND_CHUNK).map(append_step)
+    }
+}
+
+/// Adds `envelopes` to the outbox in the caller's transaction, to leave in this order. After the commit, wake the relay.
+///
+/// A trace or request id that an envelope lacks is taken from the request that is being served.
+pub async fn append<C: Tables>(conn: &mut C, envelopes: &[Envelope]) -> sqlx::Result<()> {
+    conn.outbox_append(&rows(envelopes)?.0).await
 }
 
 /// How many events wait to be acknowledged by the bus (counted up to 100 000).

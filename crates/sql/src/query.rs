@@ -28,6 +28,8 @@ pub enum Value<'a> {
     Id(Uuid),
     /// A UUID, or null.
     MaybeId(Option<Uuid>),
+    /// Bytes.
+    Bytes(&'a [u8]),
 }
 
 /// A row that every engine can give.
@@ -93,6 +95,23 @@ pub fn marks(first: usize, count: usize) -> String {
     (first..first + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
 }
 
+/// The statement with its parameters behind `before` others.
+pub(crate) fn placed(sql: &str, before: usize) -> String {
+    let mut text = String::with_capacity(sql.len() + 16);
+    let mut parts = sql.split('$');
+    text.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        text.push('$');
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        match part[..digits].parse::<usize>() {
+            Ok(number) => text.push_str(&(before + number).to_string()),
+            Err(_) => text.push_str(&part[..digits]),
+        }
+        text.push_str(&part[digits..]);
+    }
+    text
+}
+
 /// For engines that read `$n` themselves.
 fn numbered<'a, 'v>(sql: SqlStr, values: &'a [Value<'v>]) -> (SqlStr, Cow<'a, [Value<'v>]>) {
     (sql, Cow::Borrowed(values))
@@ -134,6 +153,7 @@ macro_rules! bind {
                 Value::Id(value) => query.bind(value),
                 Value::MaybeInt(value) => query.bind(value),
                 Value::MaybeId(value) => query.bind(value),
+                Value::Bytes(value) => query.bind(value),
             };
         }
         query

@@ -160,6 +160,10 @@ mod tests {
             ("UPDATE refunds SET status = ? WHERE id = ?", "UPDATE refunds"),
             ("DELETE FROM inbox WHERE event_id IN (SELECT event_id FROM inbox LIMIT $2)", "DELETE inbox SELECT inbox"),
             ("WITH x AS (SELECT a FROM b) UPDATE products SET a = x.a FROM x", "SELECT b UPDATE products x"),
+            (
+                "BEGIN NOT ATOMIC START TRANSACTION; UPDATE payments SET a = ?; INSERT INTO outbox (a) VALUES (?); COMMIT; END",
+                "UPDATE payments INSERT outbox COMMIT",
+            ),
             ("PRAGMA optimize", "PRAGMA"),
             ("", "_OTHER"),
         ] {

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, MySqlConnection, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
 use crate::held::in_time;
-use crate::statement;
+use crate::{Step, Value, marks, statement};
 
 /// A row to be added to the outbox.
 #[derive(Debug)]
@@ -70,12 +70,33 @@ const COUNT_CAP: i64 = 100_000;
 const DELETE_CHUNK: usize = 32;
 
 /// Events added by one statement: each length is a statement of its own for the connection to keep prepared.
-const APPEND_CHUNK: usize = 16;
+pub(crate) const APPEND_CHUNK: usize = 16;
 
 /// Keys changed by one statement: each number is a statement of its own, too.
 const KEYS_CHUNK: usize = 16;
 
 const APPEND: &str = "INSERT INTO outbox (event_id, topic, message_key, headers, payload, created_at) ";
+
+/// The statement that adds these events, of one at least.
+pub(crate) fn append_step(events: &[NewEvent]) -> Step<'_> {
+    let values: Vec<_> = events.iter().flat_map(NewEvent::values).collect();
+    let width = values.len() / events.len().max(1);
+    let places: Vec<_> = (0..events.len()).map(|at| format!("({})", marks(1 + at * width, width))).collect();
+    Step::new(AssertSqlSafe(format!("{APPEND}VALUES {}", places.join(", "))), values)
+}
+
+impl NewEvent {
+    fn values(&self) -> [Value<'_>; 6] {
+        [
+            Value::Id(self.event_id),
+            Value::Text(&self.topic),
+            Value::Text(&self.key),
+            Value::Text(&self.headers),
+            Value::Bytes(&self.payload),
+            Value::Int(self.created_at),
+        ]
+    }
+}
 
 const HOLD: &str = "UPDATE idempotency_keys SET leased_until = ";
 

@@ -1,6 +1,7 @@
 //! What can be asked of payments, and what is done for them unasked.
 
 mod commands;
+mod held;
 mod queries;
 mod reconcile;
 mod recovery;
@@ -9,6 +10,7 @@ mod releasing;
 mod retention;
 
 pub(crate) use commands::{Cancel, Commands, Made, Neighbours, Process};
+pub(crate) use held::Held;
 pub(crate) use queries::{List, Queries};
 pub(crate) use reconcile::{Drift, Reconcile, Report};
 pub(crate) use recovery::{Attempt, Recovery};

@@ -56,7 +56,7 @@ pub(crate) fn at(point: Point) {
     shop_runtime::crash_point(point.name());
 }
 
-/// Dies, when told to, with a change written but not committed.
+/// Dies, when told to, before a change is committed.
 pub(crate) fn before_commit(before: Status, after: &Payment) {
     match (before, after.status) {
         (Status::Pending, Status::Processing) => at(Point::ProcessBeforeCommit1),

@@ -32,7 +32,7 @@ use shop_telemetry::Metrics;
 use shop_web::Doors;
 use tonic::service::Routes;
 
-use self::application::{Commands, Neighbours, Queries, Reconcile, Recovery, Retention};
+use self::application::{Commands, Held, Neighbours, Queries, Reconcile, Recovery, Retention};
 use self::infrastructure::{GrpcBaskets, GrpcStock, Opened, With};
 use self::interface::{Api, PaymentGrpc, Scheduler, SettlementGrpc};
 
@@ -46,6 +46,7 @@ pub struct Payment {
     servers: Servers,
     store: Store,
     relay: Relay,
+    held: Held,
     scheduler: Scheduler,
     retention: Retention,
     tasks: Tasks,
@@ -117,6 +118,7 @@ impl Payment {
             clock: clock.clone(),
             tasks: tasks.clone(),
         };
+        let held = api.commands.reservations();
         let recovery = Recovery::new(api.commands.clone(), config.provider.timeout.get());
         let scheduler = Scheduler::new(recovery, config.recovery.interval.get(), &metrics);
         let RetentionSettings { unpaid, buyers } = config.retention;
@@ -134,7 +136,7 @@ impl Payment {
         let calls = calls.add_service(settlement.max_decoding_message_size(most));
         let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
         let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
-        Ok(Self { servers, store: shared, relay, scheduler, retention, tasks, clock, keys, identity })
+        Ok(Self { servers, store: shared, relay, held, scheduler, retention, tasks, clock, keys, identity })
     }
 
     /// Where HTTP is served.
@@ -159,6 +161,7 @@ impl Payment {
         let drained = CancellationToken::new();
         background.spawn("relay", self.relay.run(drained.clone()));
         background.spawn("keys", self.keys.run(drained.clone()));
+        background.spawn("reservations", self.held.run(drained.clone()));
         background.spawn("recovery", self.scheduler.run(shutdown.soft.clone()));
         let (retention, stop) = (self.retention.run(), shutdown.soft.clone());
         background.spawn("retention", async move {

@@ -114,14 +114,23 @@ impl Place {
 
     /// The texts in the one column that `sql` selects.
     pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
-        let sql = sqlx::AssertSqlSafe(sql.to_owned());
-        let texts = match &self.store {
-            Store::Postgres(pool) => sqlx::query_scalar(sql).fetch_all(pool).await,
-            Store::MariaDb(pool) => sqlx::query_scalar(sql).fetch_all(pool).await,
-            Store::Sqlite(pools) => sqlx::query_scalar(sql).fetch_all(&pools.write).await,
-        };
-        texts.expect("selects")
+        texts(&self.store, sql).await
     }
+
+    /// The same as another replica reads them.
+    pub(crate) async fn texts_elsewhere(&self, sql: &str) -> Vec<String> {
+        texts(&self.replica().await, sql).await
+    }
+}
+
+async fn texts(store: &Store, sql: &str) -> Vec<String> {
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
+    let texts = match store {
+        Store::Postgres(pool) => sqlx::query_scalar(sql).fetch_all(pool).await,
+        Store::MariaDb(pool) => sqlx::query_scalar(sql).fetch_all(pool).await,
+        Store::Sqlite(pools) => sqlx::query_scalar(sql).fetch_all(&pools.write).await,
+    };
+    texts.expect("selects")
 }
 
 /// Makes the shared tables, like a service at its start.

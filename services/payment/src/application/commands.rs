@@ -9,6 +9,7 @@ use std::time::Duration;
 use shop_clock::SharedClock;
 use uuid::Uuid;
 
+use super::held::Held;
 use super::releasing::Releasing;
 use crate::crash::{self, Point};
 use crate::domain::{
@@ -50,6 +51,7 @@ pub(crate) struct Commands {
     pub(super) baskets: Arc<dyn Baskets>,
     pub(super) stock: Arc<dyn Stock>,
     pub(super) provider: Arc<dyn Provider>,
+    held: Held,
     pub(super) clock: SharedClock,
     /// How long a payment may be in the hands of a request before it counts as left behind.
     pub(super) settle_after: Duration,
@@ -73,16 +75,28 @@ impl Commands {
         limits: Limits,
     ) -> Self {
         let Neighbours { baskets, stock, provider } = neighbours;
+        let held = Held::new(payments.clone());
         let payments = Arc::new(Releasing::new(payments, stock.clone()));
-        Self { payments, baskets, stock, provider, clock, settle_after, limits }
+        Self { payments, baskets, stock, provider, held, clock, settle_after, limits }
+    }
+
+    /// What is known of reservations; to be run.
+    pub(crate) fn reservations(&self) -> Held {
+        self.held.clone()
     }
 
     /// Makes sure the reservation stands; short of stock, the payment fails.
     async fn hold(&self, payment: &Payment) -> Result<(), Error> {
+        if self.held.is_known(payment) {
+            return Ok(());
+        }
         let line = |item: &crate::domain::Item| Line { product_id: item.product_id, quantity: item.quantity };
         let lines: Vec<_> = payment.items.iter().map(line).collect();
         match self.stock.reserve(payment.id, &lines, payment.replaces).await? {
-            Reserved::Held => Ok(()),
+            Reserved::Held => {
+                self.held.note(payment.id);
+                Ok(())
+            }
             Reserved::Short(short) => {
                 let failure = Failure::new(Failure::SHORT, "there is not enough stock");
                 self.abandon(payment.id, failure).await?;
@@ -148,6 +162,7 @@ impl Commands {
             payment.begin(operation, now)
         };
         let payment = self.payments.change_from(known.id, Some(known), &begin).await?;
+        self.held.is_over(payment.id);
         match payment.status {
             Status::Processing => Ok(payment),
             _ => Err(payment.refusal("processed")),

@@ -45,6 +45,10 @@ impl Payments for Releasing {
         self.payments.add(payment).await
     }
 
+    async fn add_if_room(&self, payment: &Payment, most: u64) -> Result<bool, Error> {
+        self.payments.add_if_room(payment, most).await
+    }
+
     async fn replace(&self, old: Uuid, change: Change<'_>, new: &Payment) -> Result<bool, Error> {
         self.payments.replace(old, change, new).await
     }
@@ -70,6 +74,10 @@ impl Payments for Releasing {
             self.release(id).await;
         }
         Ok(after)
+    }
+
+    async fn note_reserved(&self, ids: &[Uuid]) -> Result<(), Error> {
+        self.payments.note_reserved(ids).await
     }
 
     async fn list(&self, filter: &Filter, after: Option<Uuid>, limit: u32) -> Result<Vec<Payment>, Error> {

@@ -154,6 +154,8 @@ pub(crate) struct Payment {
     pub(crate) claims_basket: bool,
     /// The payment of the same basket whose place it took; its reserved units are this one's.
     pub(crate) replaces: Option<Uuid>,
+    /// Whether product has said that its units are reserved. If not, they may be all the same.
+    pub(crate) reserved: bool,
 }
 
 impl Payment {
@@ -199,6 +201,7 @@ impl Payment {
             version: 1,
             claims_basket: true,
             replaces,
+            reserved: false,
         })
     }
 

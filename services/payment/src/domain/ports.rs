@@ -50,6 +50,9 @@ pub(crate) trait Payments: Send + Sync {
     /// Keeps a new payment; false when its id is taken, or its basket claimed by another.
     async fn add(&self, payment: &Payment) -> Result<bool, Error>;
 
+    /// The same, and false, too, when `most` payments of its user are open.
+    async fn add_if_room(&self, payment: &Payment, most: u64) -> Result<bool, Error>;
+
     /// Applies `change` to payment `old` and keeps `new`, in one transaction; false, and nothing is done, when the id of the new
     /// one is taken, or its basket still claimed.
     async fn replace(&self, old: Uuid, change: Change<'_>, new: &Payment) -> Result<bool, Error>;
@@ -80,6 +83,9 @@ pub(crate) trait Payments: Send + Sync {
 
     /// The same for a payment that was read before: unless somebody changed it meanwhile, it is not read again.
     async fn change_from(&self, id: Uuid, known: Option<&Payment>, change: Change<'_>) -> Result<Payment, Error>;
+
+    /// Notes of these payments, of one at least, that their stock is reserved. Their versions stay.
+    async fn note_reserved(&self, ids: &[Uuid]) -> Result<(), Error>;
 
     /// Up to `limit` payments, newest id first, those after `after` (an id) only.
     async fn list(&self, filter: &Filter, after: Option<Uuid>, limit: u32) -> Result<Vec<Payment>, Error>;

@@ -114,11 +114,13 @@ on_each_store! {
     the_longest_user_id_has_room
     an_id_is_taken_once
     a_basket_is_claimed_once
+    a_buyer_opens_payments_while_there_is_room
     one_payment_takes_the_place_of_another_or_nothing_is_done
     a_change_its_refunds_and_its_events_are_kept_together
     a_refused_change_leaves_nothing_behind
     a_payment_that_moved_on_is_not_changed_as_it_was_read
     changes_of_one_payment_happen_one_after_the_other
+    of_many_payments_it_is_noted_that_their_stock_is_held
     lists_are_newest_first_and_go_on_where_the_page_ended
     what_is_left_behind_is_claimed_and_nothing_else
     of_many_that_claim_each_gets_others
@@ -199,6 +201,23 @@ async fn a_basket_is_claimed_once(place: Place) {
     };
     payments.change(first.id, &let_go).await.expect("lets go");
     assert!(payments.add(&second).await.expect("adds"));
+}
+
+async fn a_buyer_opens_payments_while_there_is_room(place: Place) {
+    let payments = &place.opened.store;
+    let open = async |payment: &Payment| payments.add_if_room(payment, 2).await.expect("is told");
+    assert!(open(&numbered(1)).await);
+    assert!(!open(&numbered(1)).await, "it is there already");
+    assert!(!open(&Payment { basket_id: numbered(1).basket_id, ..numbered(2) }).await, "its basket is claimed");
+    assert!(open(&numbered(2)).await);
+    assert_eq!(payments.get(Uuid::from_u128(2)).await.expect("reads"), Some(numbered(2)));
+    assert!(!open(&numbered(3)).await, "two are open");
+    assert_eq!(payments.get(Uuid::from_u128(3)).await.expect("reads"), None);
+    assert!(open(&Payment { user_id: UserId::stored("bob".to_owned()), ..numbered(4) }).await, "another's are not his");
+    payments.change(Uuid::from_u128(1), &begin).await.expect("begins");
+    assert!(!open(&numbered(3)).await, "it may still fail");
+    payments.change(Uuid::from_u128(1), &approve).await.expect("is approved");
+    assert!(open(&numbered(3)).await);
 }
 
 async fn one_payment_takes_the_place_of_another_or_nothing_is_done(place: Place) {
@@ -287,6 +306,26 @@ async fn changes_of_one_payment_happen_one_after_the_other(place: Place) {
     assert!(outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).all(|code| code == "refund_exceeds_payment"));
     let stored = place.opened.store.get(payment.id).await.expect("reads").expect("there");
     assert_eq!((stored.refunds.len(), stored.left()), (13, usd(100)));
+}
+
+async fn of_many_payments_it_is_noted_that_their_stock_is_held(place: Place) {
+    let payments = &place.opened.store;
+    for id in 1..=20 {
+        payments.add(&numbered(id)).await.expect("adds");
+    }
+    payments.change(Uuid::from_u128(2), &begin).await.expect("begins");
+    let noted: Vec<_> = (1..=17).chain([404]).map(Uuid::from_u128).collect();
+    for _ in 0..2 {
+        payments.note_reserved(&noted).await.expect("notes");
+    }
+    let kept = payments.list(&Filter::default(), None, 50).await.expect("lists");
+    let reserved = |payment: &&Payment| payment.reserved;
+    assert_eq!(kept.iter().filter(reserved).map(|payment| payment.id.as_u128()).min(), Some(1));
+    assert_eq!((kept.len(), kept.iter().filter(reserved).count()), (20, 17));
+    assert_eq!(kept.iter().rfind(reserved), Some(&Payment { reserved: true, ..numbered(1) }), "its version stays");
+    let begun = payments.get(Uuid::from_u128(2)).await.expect("reads").expect("there");
+    payments.change_from(begun.id, Some(&begun), &approve).await.expect("settles");
+    assert!(payments.get(begun.id).await.expect("reads").expect("there").reserved, "a change leaves it as it is");
 }
 
 async fn lists_are_newest_first_and_go_on_where_the_page_ended(place: Place) {

@@ -15,7 +15,7 @@ macro_rules! columns {
     () => {
         "id, user_id, basket_id, amount, currency, status, method, provider, provider_id, description, metadata, \
          failure_code, failure_message, operation, created_at, updated_at, processed_at, expires_at, version, \
-         open_basket, replaces"
+         open_basket, replaces, reserved"
     };
 }
 pub(super) use columns;
@@ -68,6 +68,7 @@ pub(super) struct PaymentRow {
     version: i64,
     pub(super) open_basket: Option<Uuid>,
     replaces: Option<Uuid>,
+    reserved: bool,
 }
 
 /// A row of `payment_items`.
@@ -145,6 +146,7 @@ impl PaymentRow {
             version: self.version,
             claims_basket: self.open_basket.is_some(),
             replaces: self.replaces,
+            reserved: self.reserved,
         })
     }
 }
@@ -181,7 +183,16 @@ impl RefundRow {
 pub(super) const INSERT: &str = concat!(
     "INSERT INTO payments (",
     columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)"
+);
+
+/// The same, if its user has fewer open payments than the last parameter says.
+pub(super) const INSERT_IF_ROOM: &str = concat!(
+    "INSERT INTO payments (",
+    columns!(),
+    ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22 \
+     FROM (SELECT COUNT(*) AS held FROM payments WHERE user_id = $2 AND status IN ('pending', 'processing')) AS open \
+     WHERE open.held < $23"
 );
 
 /// The caller's own pairs as they are kept.
@@ -190,7 +201,7 @@ pub(super) fn pairs(payment: &Payment) -> Result<String, Error> {
 }
 
 /// The parameters of [`INSERT`].
-pub(super) fn inserted<'a>(new: &'a Payment, pairs: &'a str) -> [Value<'a>; 21] {
+pub(super) fn inserted<'a>(new: &'a Payment, pairs: &'a str) -> [Value<'a>; 22] {
     let failure = new.failure.as_ref();
     [
         Value::Id(new.id),
@@ -214,6 +225,7 @@ pub(super) fn inserted<'a>(new: &'a Payment, pairs: &'a str) -> [Value<'a>; 21] 
         Value::Int(new.version),
         open_basket(new),
         Value::MaybeId(new.replaces),
+        Value::Int(new.reserved.into()),
     ]
 }
 
@@ -254,6 +266,11 @@ pub(super) const UPDATE: &str = "UPDATE payments SET status = $1, provider_id = 
 pub(super) const UPDATE_SEEN: &str = "UPDATE payments SET status = $1, provider_id = $2, failure_code = $3, \
      failure_message = $4, operation = $5, updated_at = $6, processed_at = $7, version = $8, open_basket = $9 \
      WHERE id = $10 AND version = $11";
+
+/// Notes that stock is reserved, for as many payments as it has places.
+pub(super) fn note_reserved(places: usize) -> String {
+    format!("UPDATE payments SET reserved = TRUE WHERE id IN ({})", marks(1, places))
+}
 
 /// The parameters of [`UPDATE`].
 pub(super) fn updated(changed: &Payment) -> [Value<'_>; 10] {

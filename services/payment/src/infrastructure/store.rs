@@ -6,18 +6,22 @@ use async_trait::async_trait;
 use prometheus::IntCounterVec;
 use shop_clock::{SharedClock, millis};
 use shop_events::{Context, Envelope, Event};
-use shop_sql::{Connection, Engine, Value, Wake, filters, marks, outbox, retry_transient};
+use shop_sql::{Connection, Engine, Step, Value, Wake, filters, marks, outbox, retry_transient};
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::row::{
-    INSERT, INSERT_REFUND, ItemRow, PaymentRow, RefundRow, UPDATE, UPDATE_REFUND, UPDATE_SEEN, WholeRow, columns,
-    insert_items, inserted, inserted_refund, named_item_columns, pairs, refund_columns, updated,
+    INSERT, INSERT_IF_ROOM, INSERT_REFUND, ItemRow, PaymentRow, RefundRow, UPDATE, UPDATE_REFUND, UPDATE_SEEN,
+    WholeRow, columns, insert_items, inserted, inserted_refund, named_item_columns, note_reserved, pairs,
+    refund_columns, updated,
 };
 use super::{Failure, left_behind};
 use crate::crash::{self, Point};
 use crate::domain::{Change, Claim, Error, Filter, Left, Payment, Payments, Standing, Status, UserId};
+
+/// Payments noted by one statement, filled up so that its text is always the same.
+const NOTED: usize = 16;
 
 /// The name events carry as their source.
 const SOURCE: &str = "payment-service";
@@ -65,14 +69,27 @@ struct Applied {
 }
 
 impl<E: Engine> Sql<E> {
-    async fn insert(&self, payment: &Payment) -> Result<bool, Failure> {
-        let mut tx = self.engine.begin().await?;
-        if !insert_in(&mut *tx, payment).await? {
-            tx.rollback().await?;
-            return Ok(false);
+    /// Adds a payment, if its user has fewer than `most` that are open.
+    async fn insert(&self, payment: &Payment, most: Option<u64>) -> Result<bool, Failure> {
+        let pairs = pairs(payment)?;
+        let (items, values) = insert_items(payment);
+        let row = inserted(payment, &pairs);
+        let row = match most {
+            Some(most) => {
+                let most = Value::Int(most.try_into().unwrap_or(i64::MAX));
+                Step::new(INSERT_IF_ROOM, [row.as_slice(), &[most]].concat())
+            }
+            None => Step::new(INSERT, row),
+        };
+        Ok(self.engine.together(&[row, Step::new(AssertSqlSafe(items), values)]).await?)
+    }
+
+    async fn insert_and_count(&self, payment: &Payment, most: Option<u64>) -> Result<bool, Error> {
+        let added = retry_transient(|| self.insert(payment, most)).await?;
+        if added {
+            self.entered.with_label_values(&[payment.status.as_str()]).inc();
         }
-        shop_sql::commit(tx).await?;
-        Ok(true)
+        Ok(added)
     }
 
     /// What became of `old`; nothing, and nothing was done, when there was no room for `new`.
@@ -135,22 +152,12 @@ impl<E: Engine> Sql<E> {
         after.version += 1;
         let values = [updated(&after).as_slice(), &[Value::Int(known.version)]].concat();
         let told = !events.is_empty();
-        if told {
-            let envelopes: Vec<_> = events.into_iter().map(|event| self.envelope(event)).collect();
-            let mut tx = self.engine.begin().await?;
-            if tx.run(UPDATE_SEEN, &values).await? == 0 {
-                tx.rollback().await?;
-                return Ok(None);
-            }
-            outbox::append(&mut *tx, &envelopes).await?;
-            crash::before_commit(known.status, &after);
-            shop_sql::commit(tx).await?;
-        } else {
-            // One statement is a transaction by itself.
-            crash::before_commit(known.status, &after);
-            if self.engine.writer().await?.run(UPDATE_SEEN, &values).await? == 0 {
-                return Ok(None);
-            }
+        let envelopes: Vec<_> = events.into_iter().map(|event| self.envelope(event)).collect();
+        let rows = outbox::rows(&envelopes)?;
+        let steps: Vec<_> = [Step::new(UPDATE_SEEN, values)].into_iter().chain(rows.steps()).collect();
+        crash::before_commit(known.status, &after);
+        if !self.engine.together(&steps).await? {
+            return Ok(None);
         }
         Ok(Some(Applied { before: known.status, after, told }))
     }
@@ -279,11 +286,11 @@ async fn page<C: Connection>(
 #[async_trait]
 impl<E: Engine> Payments for Sql<E> {
     async fn add(&self, payment: &Payment) -> Result<bool, Error> {
-        let added = retry_transient(|| self.insert(payment)).await?;
-        if added {
-            self.entered.with_label_values(&[payment.status.as_str()]).inc();
-        }
-        Ok(added)
+        self.insert_and_count(payment, None).await
+    }
+
+    async fn add_if_room(&self, payment: &Payment, most: u64) -> Result<bool, Error> {
+        self.insert_and_count(payment, Some(most)).await
     }
 
     async fn replace(&self, old: Uuid, change: Change<'_>, new: &Payment) -> Result<bool, Error> {
@@ -360,6 +367,19 @@ impl<E: Engine> Payments for Sql<E> {
             None => retry_transient(|| self.apply(id, change)).await?,
         };
         Ok(self.tell(id, applied))
+    }
+
+    async fn note_reserved(&self, payments: &[Uuid]) -> Result<(), Error> {
+        for some in payments.chunks(NOTED) {
+            let filling = std::iter::repeat_n(some[some.len() - 1], NOTED - some.len());
+            let values = ids(&some.iter().copied().chain(filling).collect::<Vec<_>>());
+            let note = || async {
+                let mut writer = self.engine.writer().await?;
+                writer.run(AssertSqlSafe(note_reserved(NOTED)), &values).await.map_err(Failure::from)
+            };
+            retry_transient(note).await?;
+        }
+        Ok(())
     }
 
     async fn list(&self, filter: &Filter, after: Option<Uuid>, limit: u32) -> Result<Vec<Payment>, Error> {

@@ -35,6 +35,9 @@ on_each_store! {
     stock_that_is_short_fails_the_payment
     a_reservation_nobody_knows_of_waits_for_the_same_request_again
     a_reservation_that_cannot_be_confirmed_leaves_the_payment_pending
+    what_is_known_to_be_held_is_paid_while_nobody_can_be_asked_about_stock
+    a_payment_that_another_replica_made_is_paid_without_asking_about_its_stock
+    a_payment_nobody_knows_the_stock_of_is_asked_about_before_it_is_paid
     a_provider_that_is_down_leaves_the_payment_to_recovery
 }
 
@@ -167,9 +170,19 @@ impl Checkout {
             stock: neighbours.clone(),
             provider: provider.clone(),
         };
-        let (store, clock) = (place.opened.store.clone(), place.clock.clone());
-        let commands = Commands::new(store, around, clock, Duration::from_secs(30), limits());
+        let commands = commands(&place, around);
         Self { place, commands, neighbours, provider }
+    }
+
+    /// The same on the same store, by a process of its own.
+    fn other_replica(&self) -> Commands {
+        let (baskets, stock) = (self.neighbours.clone(), self.neighbours.clone());
+        commands(&self.place, application::Neighbours { baskets, stock, provider: self.provider.clone() })
+    }
+
+    /// A payment that another replica makes, and has not said anything about yet.
+    pub(super) async fn made_elsewhere(&self) {
+        self.other_replica().create(PAYMENT, raw_order()).await.expect("makes a payment");
     }
 
     pub(super) async fn create(&self) -> Payment {
@@ -177,16 +190,7 @@ impl Checkout {
     }
 
     pub(super) async fn process(&self, operation: u128, token: &str) -> Result<Payment, Error> {
-        let token = Token::parse(Some(token)).expect("a token");
-        self.commands
-            .process(Process {
-                id: PAYMENT,
-                operation: Uuid::from_u128(operation),
-                token,
-                expected: Expected::default(),
-                of: None,
-            })
-            .await
+        self.commands.process(paying(operation, token)).await
     }
 
     pub(super) async fn refund(&self, operation: u128, amount: Option<&str>) -> Result<Payment, Error> {
@@ -227,6 +231,17 @@ impl Checkout {
     pub(super) async fn stored(&self) -> Payment {
         self.place.opened.store.get(PAYMENT).await.expect("reads").expect("there")
     }
+}
+
+fn commands(place: &Place, around: application::Neighbours) -> Commands {
+    let (store, clock) = (place.opened.store.clone(), place.clock.clone());
+    Commands::new(store, around, clock, Duration::from_secs(30), limits())
+}
+
+fn paying(operation: u128, token: &str) -> Process {
+    let token = Token::parse(Some(token)).expect("a token");
+    let operation = Uuid::from_u128(operation);
+    Process { id: PAYMENT, operation, token, expected: Expected::default(), of: None }
 }
 
 pub(super) fn code<T: std::fmt::Debug>(outcome: Result<T, Error>) -> (u16, String) {
@@ -305,7 +320,7 @@ async fn a_request_overtaken_by_another_is_refused(place: Place) {
 /// What a request hears when operation 50 takes the payment on between its look and its turn.
 async fn overtaken(place: Place, operation: u128) -> (u16, String) {
     let checkout = Checkout::at(place);
-    checkout.create().await;
+    checkout.made_elsewhere().await;
     checkout.neighbours.overtake(checkout.place.opened.store.clone());
     let heard = code(checkout.process(operation, "tok_approve").await);
     assert_eq!(checkout.place.charges(PAYMENT).await, 0, "the late one does not charge");
@@ -425,12 +440,42 @@ async fn a_reservation_nobody_knows_of_waits_for_the_same_request_again(place: P
 
 async fn a_reservation_that_cannot_be_confirmed_leaves_the_payment_pending(place: Place) {
     let checkout = Checkout::at(place);
-    checkout.create().await;
     checkout.neighbours.unreachable.store(true, Ordering::SeqCst);
+    assert_eq!(code(checkout.commands.create(PAYMENT, raw_order()).await), (503, "reservation_unknown".to_owned()));
     assert_eq!(code(checkout.process(2, "tok_approve").await), (504, "product_timeout".to_owned()));
     assert_eq!((checkout.stored().await.status, checkout.place.charges(PAYMENT).await), (Status::Pending, 0));
     checkout.neighbours.unreachable.store(false, Ordering::SeqCst);
     checkout.process(2, "tok_approve").await.expect("the same request again");
+}
+
+async fn what_is_known_to_be_held_is_paid_while_nobody_can_be_asked_about_stock(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    checkout.neighbours.unreachable.store(true, Ordering::SeqCst);
+    assert_eq!(checkout.create().await.id, PAYMENT, "nor is it asked about for another tab");
+    checkout.process(2, "tok_approve").await.expect("is paid");
+    assert_eq!(checkout.neighbours.reservations.load(Ordering::SeqCst), 1);
+}
+
+async fn a_payment_that_another_replica_made_is_paid_without_asking_about_its_stock(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    let other = checkout.other_replica();
+    checkout.commands.reservations().flush().await;
+    checkout.neighbours.unreachable.store(true, Ordering::SeqCst);
+    assert!(checkout.stored().await.reserved);
+    other.process(paying(2, "tok_approve")).await.expect("is paid");
+    assert_eq!(checkout.place.charges(PAYMENT).await, 1);
+}
+
+async fn a_payment_nobody_knows_the_stock_of_is_asked_about_before_it_is_paid(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    let other = checkout.other_replica();
+    checkout.neighbours.short.store(true, Ordering::SeqCst);
+    let refused = code(other.process(paying(2, "tok_approve")).await);
+    assert_eq!(refused, (409, "insufficient_stock".to_owned()), "what was said is not noted yet");
+    assert_eq!((checkout.stored().await.status, checkout.place.charges(PAYMENT).await), (Status::Failed, 0));
 }
 
 async fn a_provider_that_is_down_leaves_the_payment_to_recovery(place: Place) {

@@ -75,7 +75,7 @@ async fn a_double_click_makes_one_payment(place: Place) {
 
 async fn a_tab_that_is_late_gets_the_payment_that_the_other_one_pays(place: Place) {
     let checkout = Checkout::at(place);
-    checkout.create().await;
+    checkout.made_elsewhere().await;
     // The reservation was sold between this tab's look and its turn.
     checkout.neighbours.overtake(checkout.place.opened.store.clone());
     checkout.neighbours.short.store(true, Ordering::SeqCst);
@@ -215,7 +215,7 @@ async fn a_declined_card_gives_the_stock_back_at_once(place: Place) {
 
 async fn whose_payment_was_replaced_gets_the_one_that_stands(place: Place) {
     let checkout = Arc::new(Checkout::at(place));
-    checkout.create().await;
+    checkout.made_elsewhere().await;
     // A second tab pays for the same; a third takes one more meanwhile, and has the stock.
     let third = checkout.clone();
     *checkout.neighbours.meanwhile.lock() = Some(Box::pin(async move {

@@ -11,8 +11,11 @@ use crate::world::{World, steady};
 #[tokio::test]
 async fn a_neighbour_that_is_away_is_named() {
     let world = World::new().await;
-    let id = world.pending().await;
     *world.neighbours.refusal.lock().expect("no panic") = Some(hanging);
+    let made = world.post("/payments", &json!({"user_id": "ada", "method": "crypto"})).await;
+    let _ = made.problem(503, "reservation_unknown");
+    let (_, listed) = world.api.get("/payments?user_id=ada").await;
+    let id = listed["payments"][0]["id"].as_str().expect("is there all the same").to_owned();
     let reply = world.post(&format!("/payments/{id}/process"), &json!({})).await;
     assert_eq!(reply.header("retry-after"), "1");
     let _ = reply.problem(503, "product_service_unavailable");

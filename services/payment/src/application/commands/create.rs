@@ -31,12 +31,23 @@ impl Commands {
     /// whatever tab or request; for a basket that changed, another takes its place.
     pub(crate) async fn create(&self, id: Uuid, order: RawOrder) -> Result<Made, Error> {
         let order = order.check()?;
+        let seen = self.seen(&order).await;
+        if let Ok(basket) = &seen
+            && let Some(payment) = self.opened_at_once(id, &order, basket).await?
+        {
+            return self.made(payment, true).await;
+        }
+        // A repeat is answered by what the first attempt made, whatever has become of the basket since. Nearly nothing is a
+        // repeat, so it is looked for only now.
         if let Some(payment) = self.payments.get(id).await? {
             return self.made(payment, true).await;
         }
+        let mut seen = Some(seen?);
         for _ in 0..ATTEMPTS {
-            let basket = self.basket(&order).await?;
-            order.check_seen(&basket)?;
+            let basket = match seen.take() {
+                Some(basket) => basket,
+                None => self.seen(&order).await?,
+            };
             let Standing { of_basket, others } = self.payments.standing(&order.user_id, basket.id).await?;
             let guests = self.of_merged(&order, &basket).await?;
             if let (Some(guests), Some(_)) = (&guests, &of_basket) {
@@ -75,10 +86,28 @@ impl Commands {
         Err(Error::Contended)
     }
 
-    async fn basket(&self, order: &Order) -> Result<Basket, Error> {
+    /// A new payment for a basket that has none, as nearly all have; without a look whether it does, for the store refuses a second
+    /// one. None, and nothing was done, when something stands in the way: what it is takes a look.
+    async fn opened_at_once(&self, id: Uuid, order: &Order, basket: &Basket) -> Result<Option<Payment>, Error> {
+        // The payment that cleared it claims it still, and what was merged into it may have one, too.
+        if basket.cleared_by.is_some() || !basket.merged.is_empty() || !basket.obstacles(None).is_empty() {
+            return Ok(None);
+        }
+        let now = self.clock.now();
+        let Ok(payment) = Payment::open(id, order.clone(), basket.clone(), None, &self.limits, now) else {
+            return Ok(None);
+        };
+        let is_kept = self.payments.add_if_room(&payment, self.limits.open_payments).await?;
+        Ok(is_kept.then_some(payment))
+    }
+
+    /// The basket, as its buyer has seen it.
+    async fn seen(&self, order: &Order) -> Result<Basket, Error> {
         let basket = self.baskets.compared(&order.user_id).await?;
         let asked = |basket: &Basket| order.basket_id.is_none_or(|asked| asked == basket.id);
-        basket.filter(asked).ok_or_else(|| Error::BasketNotFound(order.user_id.as_str().to_owned()))
+        let basket = basket.filter(asked).ok_or_else(|| Error::BasketNotFound(order.user_id.as_str().to_owned()))?;
+        order.check_seen(&basket)?;
+        Ok(basket)
     }
 
     /// The pending payment of a guest's basket that was merged into this one. What is being paid there, or was and is still among
@@ -134,7 +163,7 @@ impl Commands {
                     payment.let_go();
                     Ok(events)
                 };
-                self.payments.change(payment.id, &let_go).await?;
+                self.payments.change_from(payment.id, Some(&payment), &let_go).await?;
                 open(None, basket)
             }
         }

@@ -70,6 +70,7 @@ fn full() -> Payment {
         version: 5,
         claims_basket: false,
         replaces: Some(Uuid::from_u128(76)),
+        reserved: true,
     };
     differs_from_a_new_one(&full);
     full
@@ -98,6 +99,7 @@ fn differs_from_a_new_one(full: &Payment) {
         version,
         claims_basket,
         replaces,
+        reserved,
     } = full;
     let new = pending();
     assert!(*id != new.id && *user_id != new.user_id && *basket_id != new.basket_id && *amount != new.amount);
@@ -106,7 +108,7 @@ fn differs_from_a_new_one(full: &Payment) {
     assert!(*metadata != new.metadata && *items != new.items && *failure != new.failure && *refunds != new.refunds);
     assert!(*operation != new.operation && *created_at != new.created_at && *updated_at != new.updated_at);
     assert!(*processed_at != new.processed_at && *expires_at != new.expires_at && *version != new.version);
-    assert!(*claims_basket != new.claims_basket && *replaces != new.replaces);
+    assert!(*claims_basket != new.claims_basket && *replaces != new.replaces && *reserved != new.reserved);
 }
 
 /// Changes whatever may change but the version, which the store counts.
@@ -133,6 +135,8 @@ fn alter(payment: &mut Payment) {
         version: _,
         claims_basket,
         replaces: _,
+        // Noted beside its changes.
+        reserved: _,
     } = payment;
     *status = Status::Refunded;
     *provider_id = Some("p-2".to_owned());
@@ -182,6 +186,9 @@ async fn every_field_of_a_payment_is_kept(place: Place) {
     is_kept("a charge").await;
     let listed = store.list(&Filter::default(), None, 10).await.expect("lists");
     assert_eq!(listed.first(), Some(&kept), "listed");
+    let second = Payment { id: Uuid::from_u128(88), refunds: Vec::new(), ..full() };
+    assert!(store.add_if_room(&second, 1).await.expect("adds"));
+    assert_eq!(store.get(second.id).await.expect("reads"), Some(second), "added where there is room");
 }
 
 async fn every_field_that_changes_is_written(place: Place) {
