@@ -1,5 +1,7 @@
 //! The inbox: an event's effect happens once, however often the bus brings it.
 
+use std::collections::HashSet;
+
 use uuid::Uuid;
 
 use crate::Tables;
@@ -10,4 +12,9 @@ use crate::Tables;
 /// `now` is in unix milliseconds.
 pub async fn first_time<C: Tables>(conn: &mut C, event_id: Uuid, now: i64) -> sqlx::Result<bool> {
     conn.inbox_insert(event_id, now).await
+}
+
+/// The same for several at once, in one statement: those that are new.
+pub async fn new_ones<C: Tables>(conn: &mut C, event_ids: &[Uuid], now: i64) -> sqlx::Result<HashSet<Uuid>> {
+    conn.inbox_insert_all(event_ids, now).await
 }

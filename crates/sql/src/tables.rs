@@ -1,5 +1,7 @@
 //! The statements on the shared tables, once per engine, behind one trait on the engines' connections.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use shop_idempotency::Lease;
 use sqlx::{AssertSqlSafe, MySqlConnection, PgConnection, SqliteConnection};
@@ -75,6 +77,9 @@ pub(crate) const APPEND_CHUNK: usize = 16;
 /// Keys changed by one statement: each number is a statement of its own, too.
 const KEYS_CHUNK: usize = 16;
 
+/// Events noted by one statement.
+const INBOX_CHUNK: usize = 64;
+
 const APPEND: &str = "INSERT INTO outbox (event_id, topic, message_key, headers, payload, created_at) ";
 
 /// The statement that adds these events, of one at least.
@@ -118,6 +123,8 @@ pub trait Tables: Send {
     async fn relay_lock(&mut self) -> sqlx::Result<bool>;
     /// Notes an event as seen; false when it had been before.
     async fn inbox_insert(&mut self, event_id: Uuid, now: i64) -> sqlx::Result<bool>;
+    /// Notes events as seen; those that had not been before.
+    async fn inbox_insert_all(&mut self, event_ids: &[Uuid], now: i64) -> sqlx::Result<HashSet<Uuid>>;
     /// Forgets up to `limit` events seen before `before`; how many.
     async fn inbox_purge(&mut self, before: i64, limit: i64) -> sqlx::Result<u64>;
     /// Claims a key; false when it is there already.
@@ -147,6 +154,8 @@ struct Text {
     count: &'static str,
     relay_lock: Option<&'static str>,
     inbox_insert: &'static str,
+    /// Before and after the rows.
+    inbox_insert_all: [&'static str; 2],
     inbox_purge: &'static str,
     key_insert: &'static str,
     key_get: &'static str,
@@ -164,6 +173,10 @@ const POSTGRES: Text = Text {
     count: "SELECT COUNT(*) FROM (SELECT 1 FROM outbox LIMIT $1) AS waiting",
     relay_lock: Some("SELECT id FROM outbox_relay WHERE id = 1 FOR UPDATE SKIP LOCKED"),
     inbox_insert: "INSERT INTO inbox (event_id, received_at) VALUES ($1, $2) ON CONFLICT (event_id) DO NOTHING",
+    inbox_insert_all: [
+        "INSERT INTO inbox (event_id, received_at) ",
+        " ON CONFLICT (event_id) DO NOTHING RETURNING event_id",
+    ],
     inbox_purge: "DELETE FROM inbox WHERE event_id IN \
                   (SELECT event_id FROM inbox WHERE received_at < $1 ORDER BY received_at LIMIT $2)",
     key_insert: "INSERT INTO idempotency_keys \
@@ -195,6 +208,7 @@ const MARIADB: Text = Text {
     relay_lock: Some("SELECT id FROM outbox_relay WHERE id = 1 FOR UPDATE SKIP LOCKED"),
     // IGNORE, since the driver counts found rows and an upsert could not be told from an insert.
     inbox_insert: "INSERT IGNORE INTO inbox (event_id, received_at) VALUES (?, ?)",
+    inbox_insert_all: ["INSERT IGNORE INTO inbox (event_id, received_at) ", " RETURNING event_id"],
     inbox_purge: "DELETE FROM inbox WHERE received_at < ? ORDER BY received_at LIMIT ?",
     key_insert: "INSERT IGNORE INTO idempotency_keys \
                  (idempotency_key, method, fingerprint, operation, owner, created_at, leased_until) \
@@ -274,6 +288,27 @@ macro_rules! tables {
                 let query = sqlx::query($text.inbox_insert).bind(event_id).bind(now);
                 let done = statement::<Self>($text.inbox_insert).run(query.execute(self)).await?;
                 Ok(done.rows_affected() == 1)
+            }
+
+            async fn inbox_insert_all(&mut self, event_ids: &[Uuid], now: i64) -> sqlx::Result<HashSet<Uuid>> {
+                // In the order of ids, so that two that were given the same do not wait for each other.
+                let mut event_ids = event_ids.to_vec();
+                event_ids.sort_unstable();
+                let [head, tail] = $text.inbox_insert_all;
+                let mut new = HashSet::with_capacity(event_ids.len());
+                for chunk in event_ids.chunks(INBOX_CHUNK) {
+                    // The last one once more fills the statement up, so that there are few of them to prepare.
+                    let padding = std::iter::repeat(&chunk[chunk.len() - 1]);
+                    let padded = chunk.iter().chain(padding).take(chunk.len().next_power_of_two());
+                    let mut query = sqlx::QueryBuilder::new(head);
+                    query.push_values(padded, |mut row, id| {
+                        row.push_bind(*id).push_bind(now);
+                    });
+                    query.push(tail);
+                    let query = query.build_query_scalar::<Uuid>();
+                    new.extend(statement::<Self>(head).run(query.fetch_all(&mut *self)).await?);
+                }
+                Ok(new)
             }
 
             async fn inbox_purge(&mut self, before: i64, limit: i64) -> sqlx::Result<u64> {

@@ -1,5 +1,6 @@
 //! The inbox.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,25 @@ async fn an_event_is_new_once() {
         }
         let other = SystemClock.new_id();
         assert!(in_transaction!(&place.store, conn => inbox::first_time(conn, other, 1).await.expect("notes")));
+    }
+}
+
+#[tokio::test]
+async fn of_events_that_come_together_those_are_new_that_were_not_there() {
+    for place in places().await {
+        let ids: Vec<_> = (0..70).map(|_| SystemClock.new_id()).collect();
+        let known = ids[3];
+        assert!(in_transaction!(&place.store, conn => inbox::first_time(conn, known, 1).await.expect("notes")));
+        // In no order, and one of them twice.
+        let given: Vec<_> = ids.iter().rev().chain(&ids[5..6]).copied().collect();
+        let new = in_transaction!(&place.store, conn => inbox::new_ones(conn, &given, 1).await.expect("notes"));
+        let expected: HashSet<_> = ids.iter().filter(|id| **id != known).copied().collect();
+        assert_eq!(new, expected, "{}", place.engine);
+        let new = in_transaction!(&place.store, conn => inbox::new_ones(conn, &given, 1).await.expect("notes"));
+        assert_eq!(new, HashSet::new(), "{}", place.engine);
+        assert!(
+            in_transaction!(&place.store, conn => inbox::new_ones(conn, &[], 1).await.expect("nothing")).is_empty()
+        );
     }
 }
 
