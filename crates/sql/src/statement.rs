@@ -108,10 +108,11 @@ fn about(engine: &'static str, sql: &str) -> About {
     (summary.into(), attributes)
 }
 
-/// Operations and tables in their order: `INSERT payments`, `SELECT payments payment_items`.
+/// Operations and tables in their order: `INSERT payments`, `SELECT payments payment_items`. A SELECT within another, or in a
+/// union with it, is one with it.
 fn summary(sql: &str) -> String {
     let mut summary = String::new();
-    let mut before = "";
+    let (mut before, mut operation, mut table) = ("", "", "");
     let mut say = |word: &str| {
         if summary.len() + 1 + word.len() <= LONGEST {
             summary.push_str(if summary.is_empty() { "" } else { " " });
@@ -129,9 +130,16 @@ fn summary(sql: &str) -> String {
             continue;
         }
         if is(&["SELECT", "INSERT", "UPDATE", "DELETE", "COMMIT"], word) {
-            say(&word.to_ascii_uppercase());
+            if !(is(&["SELECT"], word) && is(&["SELECT"], operation)) {
+                say(&word.to_ascii_uppercase());
+                table = "";
+            }
+            operation = word;
         } else if is_name && is(&["FROM", "INTO", "JOIN", "UPDATE"], before) {
-            say(word);
+            if word != table {
+                say(word);
+            }
+            table = word;
         }
         before = word;
     }
@@ -164,6 +172,10 @@ mod tests {
                 "BEGIN NOT ATOMIC START TRANSACTION; UPDATE payments SET a = ?; INSERT INTO outbox (a) VALUES (?); COMMIT; END",
                 "UPDATE payments INSERT outbox COMMIT",
             ),
+                "SELECT * FROM (SELECT id FROM payments WHERE id = ?) AS p JOIN (SELECT a FROM payment_items) AS i ON a = id",
+                "SELECT payments payment_items",
+            ),
+            ("SELECT id FROM payments WHERE a = ? UNION SELECT id FROM payments WHERE b = ?", "SELECT payments"),
             ("PRAGMA optimize", "PRAGMA"),
             ("", "_OTHER"),
         ] {
