@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use prometheus::{Gauge, IntGauge};
 use shop_clock::{SharedClock, millis};
 use shop_events::{Bus, BusError, Message};
@@ -71,6 +72,8 @@ pub struct Relay {
     wake: Wake,
     pending: IntGauge,
     oldest: Gauge,
+    /// When the last pass left nothing behind.
+    clean: Mutex<Option<Instant>>,
 }
 
 /// What one pass over the outbox came to.
@@ -111,7 +114,7 @@ impl Relay {
             &format!("{service}_outbox_oldest_seconds"),
             "Age of the oldest event that waits in the outbox, in seconds.",
         );
-        Self { store: store.into(), bus, clock, wake: Wake::default(), pending, oldest }
+        Self { store: store.into(), bus, clock, wake: Wake::default(), pending, oldest, clean: Mutex::default() }
     }
 
     /// The handle by which commits announce events.
@@ -132,6 +135,9 @@ impl Relay {
                 tracing::warn!(error = %error, "the outbox cannot be read, trying again");
                 Pass::Down
             });
+            if matches!(pass, Pass::Clean) {
+                *self.clean.lock() = Some(Instant::now());
+            }
             // A commit says nothing about the bus: while that is down, no wake makes us hurry.
             let (nap, wakeable, next) = match pass {
                 Pass::Clean => (POLL, true, BACK_OFF.0),
@@ -302,8 +308,13 @@ impl Relay {
         published
     }
 
-    /// Brings the gauges up to date; an error shows in the next pass.
+    /// Brings the gauges up to date; an error shows in the next pass. What a pass has just seen is not asked for again.
     async fn gauge(&self) {
+        if self.clean.lock().is_some_and(|at| at.elapsed() < POLL * 2) {
+            self.pending.set(0);
+            self.oldest.set(0.0);
+            return;
+        }
         let Ok(oldest) = outbox::oldest(&self.store).await else { return };
         let Some(oldest) = oldest else {
             self.pending.set(0);
