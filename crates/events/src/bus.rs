@@ -51,11 +51,26 @@ impl HandleError {
     }
 }
 
-/// Applies events. Each must take effect once per [`Envelope::id`], however often it is delivered.
+/// Applies events. Each must take effect once per [`Envelope::id`], however often it is delivered. Where an envelope says which
+/// request it came from, its trace is that of applying it.
 #[async_trait]
 pub trait Handler: Send + Sync {
     /// Applies one event; returns when the effect is durable.
     async fn handle(&self, envelope: &Envelope) -> Result<(), HandleError>;
+
+    /// How many events it takes at once, when so many wait.
+    fn at_once(&self) -> usize {
+        1
+    }
+
+    /// Applies events that wait together, in their order, such as in one transaction. An error says nothing of any of them: each
+    /// is handled alone then, and those that took effect nevertheless are known by their ids.
+    async fn handle_all(&self, envelopes: &[Envelope]) -> Result<(), HandleError> {
+        for envelope in envelopes {
+            self.handle(envelope).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Who wants which events.

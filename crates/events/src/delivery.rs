@@ -1,11 +1,11 @@
-//! The one loop that delivers a message to a handler.
+//! The one loop that delivers a message to a handler, and the one attempt to deliver several together.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use shop_telemetry::Span;
+use shop_telemetry::{RequestContext, Span, context};
 use tokio_util::sync::CancellationToken;
 
 use crate::{DecodeError, Envelope, HandleError, Handler, Message};
@@ -79,27 +79,16 @@ pub async fn deliver(
     stop: &CancellationToken,
     aside: impl FnOnce() + Send,
 ) -> Delivery {
-    if message.header(REPLAY_FOR).is_some_and(|only| only != group) {
-        return Delivery::NotOurs;
-    }
-    let envelope = match Envelope::decode(message) {
+    let envelope = match opened(message, group, context::current().as_ref()) {
         Ok(envelope) => envelope,
-        Err(DecodeError::UnknownType(kind)) => {
-            tracing::debug!(topic = %message.topic, group, kind, "event is of an unknown type and passed over");
-            return Delivery::Unknown(kind);
-        }
-        Err(error) => return Delivery::Dead(error.to_string()),
+        Err(delivery) => return delivery,
     };
     let (mut rejections, mut waited, mut aside) = (0, Duration::ZERO, Some(aside));
     let mut pause = policy.first;
     loop {
         let event_id = tracing::field::display(envelope.id);
-        match attempt(handler, &envelope, policy.deadline).await {
-            Ok(()) => {
-                let kind = envelope.event.event_type();
-                tracing::debug!(event.id = event_id, event.kind = kind, "event took effect");
-                return Delivery::Done;
-            }
+        match attempt(handler.handle(&envelope), policy.deadline).await {
+            Ok(()) => return took_effect(&envelope),
             Err(HandleError::Transient(error)) => {
                 tracing::warn!(event.id = event_id, error = %error, "event waits for a dependency, trying again");
             }
@@ -128,9 +117,67 @@ pub async fn deliver(
     }
 }
 
-/// One attempt. A handler that panics fails this one event; it must not take the consumer of all others along.
-async fn attempt(handler: &dyn Handler, envelope: &Envelope, deadline: Duration) -> Result<(), HandleError> {
-    let work = AssertUnwindSafe(handler.handle(envelope)).catch_unwind();
+/// Delivers messages that wait together to `handler` of `group`, each with the context it is applied in: what became of each,
+/// or none when they did not all take effect. They are to be [delivered](deliver) one by one then, so that what is wrong with
+/// one of them is nothing to the others.
+pub async fn deliver_all(
+    handler: &dyn Handler,
+    group: &str,
+    messages: &[(&Message, &RequestContext)],
+    policy: RetryPolicy,
+) -> Option<Vec<Delivery>> {
+    let (mut deliveries, mut envelopes) = (Vec::with_capacity(messages.len()), Vec::with_capacity(messages.len()));
+    for (message, context) in messages {
+        match opened(message, group, Some(context)) {
+            Ok(envelope) => {
+                envelopes.push(envelope);
+                deliveries.push(Delivery::Done);
+            }
+            Err(Delivery::Dead(_)) => return None,
+            Err(delivery) => deliveries.push(delivery),
+        }
+    }
+    if !envelopes.is_empty()
+        && let Err(error) = attempt(handler.handle_all(&envelopes), policy.deadline).await
+    {
+        tracing::debug!(group, events = envelopes.len(), error = %error, "events did not take effect together, each is tried alone");
+        return None;
+    }
+    for envelope in &envelopes {
+        took_effect(envelope);
+    }
+    Some(deliveries)
+}
+
+/// The event in a message, with the trace it is applied in; or what becomes of one that is none for `group`.
+fn opened(message: &Message, group: &str, context: Option<&RequestContext>) -> Result<Envelope, Delivery> {
+    if message.header(REPLAY_FOR).is_some_and(|only| only != group) {
+        return Err(Delivery::NotOurs);
+    }
+    match Envelope::decode(message) {
+        Ok(mut envelope) => {
+            if let Some(context) = context {
+                envelope.context.traceparent = Some(context.traceparent());
+            }
+            Ok(envelope)
+        }
+        Err(DecodeError::UnknownType(kind)) => {
+            tracing::debug!(topic = %message.topic, group, kind, "event is of an unknown type and passed over");
+            Err(Delivery::Unknown(kind))
+        }
+        Err(error) => Err(Delivery::Dead(error.to_string())),
+    }
+}
+
+fn took_effect(envelope: &Envelope) -> Delivery {
+    let event_id = tracing::field::display(envelope.id);
+    tracing::debug!(event.id = event_id, event.kind = envelope.event.event_type(), "event took effect");
+    Delivery::Done
+}
+
+/// One attempt. A handler that panics fails these events; it must not take the consumer of all others along.
+async fn attempt(work: impl Future<Output = Result<(), HandleError>>, deadline: Duration) -> Result<(), HandleError> {
+    let work = AssertUnwindSafe(work).catch_unwind();
     match tokio::time::timeout(deadline, work).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(HandleError::Internal("the handler panicked".into())),
@@ -149,9 +196,11 @@ async fn unless<F: Future>(stop: &CancellationToken, future: F) -> Option<F::Out
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use async_trait::async_trait;
+    use shop_telemetry::TraceParent;
     use tokio::time::Instant;
     use uuid::Uuid;
 
@@ -257,6 +306,69 @@ mod tests {
         broken.payload = String::from_utf8(broken.payload).expect("JSON").replace("\"quantity\"", "\"q\"").into();
         assert!(matches!(delivered(&handler, &broken).await.0, Delivery::Dead(_)));
         assert_eq!(handler.calls.load(Ordering::SeqCst), 0);
+    }
+
+    /// Takes several at once, all or none, and notes their ids and traces.
+    #[derive(Default)]
+    struct Together {
+        refuses: Option<Uuid>,
+        taken: Mutex<Vec<(Uuid, Option<String>)>>,
+    }
+
+    #[async_trait]
+    impl Handler for Together {
+        async fn handle(&self, _: &Envelope) -> Result<(), HandleError> {
+            panic!("alone")
+        }
+
+        async fn handle_all(&self, envelopes: &[Envelope]) -> Result<(), HandleError> {
+            if envelopes.iter().any(|envelope| self.refuses == Some(envelope.id)) {
+                return Err(HandleError::Rejected("no such line".into()));
+            }
+            let taken = envelopes.iter().map(|envelope| (envelope.id, envelope.context.traceparent.clone()));
+            self.taken.lock().expect("nobody panicked").extend(taken);
+            Ok(())
+        }
+    }
+
+    fn numbered(number: u128) -> (Message, RequestContext) {
+        let mut envelope = Envelope::decode(&message()).expect("an event");
+        envelope.id = Uuid::from_u128(number);
+        (envelope.encode(), RequestContext::new("r", TraceParent::random()))
+    }
+
+    async fn together(handler: &dyn Handler, messages: &[(Message, RequestContext)]) -> Option<Vec<Delivery>> {
+        let messages: Vec<_> = messages.iter().map(|(message, context)| (message, context)).collect();
+        deliver_all(handler, "g", &messages, RetryPolicy::default()).await
+    }
+
+    #[tokio::test]
+    async fn events_that_take_effect_together_keep_each_its_trace_and_strangers_are_passed_over() {
+        let (first, mut newer, mut replay, last) = (numbered(1), numbered(2), numbered(3), numbered(4));
+        newer.0.payload =
+            String::from_utf8(newer.0.payload).expect("JSON").replace("stock.updated", "stock.moved").into();
+        replay.0.headers.push((REPLAY_FOR.to_owned(), "another".to_owned()));
+        let handler = Together::default();
+        let deliveries = together(&handler, &[first.clone(), newer, replay, last.clone()]).await.expect("take effect");
+        let unknown = Delivery::Unknown("stock.moved".to_owned());
+        assert_eq!(deliveries, [Delivery::Done, unknown, Delivery::NotOurs, Delivery::Done]);
+        let expected =
+            [(1, first.1), (4, last.1)].map(|(id, context)| (Uuid::from_u128(id), Some(context.traceparent())));
+        assert_eq!(*handler.taken.lock().expect("nobody panicked"), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_cannot_take_effect_leaves_the_others_to_be_tried_alone() {
+        let refused = Together { refuses: Some(Uuid::from_u128(2)), ..Together::default() };
+        assert_eq!(together(&refused, &[numbered(1), numbered(2)]).await, None);
+        let mut unreadable = numbered(2);
+        unreadable.0.payload = b"<stock/>".to_vec();
+        assert_eq!(together(&refused, &[numbered(1), unreadable]).await, None);
+        assert_eq!(*refused.taken.lock().expect("nobody panicked"), []);
+        // Nor does one that makes the handler panic, or keeps it for ever, take the consumer along.
+        let handler = Broken { how: || panic!("stumbled"), times: 1, calls: AtomicU32::new(0) };
+        assert_eq!(together(&handler, &[numbered(1), numbered(2)]).await, None);
+        assert_eq!(together(&Hanging(AtomicU32::new(0)), &[numbered(1), numbered(2)]).await, None);
     }
 
     #[tokio::test]

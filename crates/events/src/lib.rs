@@ -8,6 +8,7 @@ mod bus;
 mod catalogue;
 mod delivery;
 mod envelope;
+mod gathering;
 mod letter_files;
 mod letters;
 mod memory;
@@ -17,7 +18,7 @@ pub use catalogue::{
     BasketCleared, BasketLine, Event, Item, PaymentCompleted, PaymentFailed, PaymentRefunded, StockOperation,
     StockUpdated, Topic,
 };
-pub use delivery::{Delivery, REPLAY_FOR, RetryPolicy, deliver};
+pub use delivery::{Delivery, REPLAY_FOR, RetryPolicy, deliver, deliver_all};
 pub use envelope::{Context, DecodeError, Envelope, Message};
 pub use letter_files::LetterFiles;
 pub use letters::{GIVEN_UP, Letter, LetterState, Letters, Origin, REPLAY_WITHIN, TooOld};

@@ -10,11 +10,12 @@ use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use prometheus::IntCounterVec;
 use shop_clock::{Clock as _, SystemClock};
-use shop_telemetry::{Metrics, context};
+use shop_telemetry::{Metrics, RequestContext, context};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::gathering::Gathering;
 use crate::{Bus, BusError, Delivery, Letter, LetterFiles, Message, RetryPolicy, Subscription, deliver};
 
 /// How often to look for dead letters that somebody wants tried again.
@@ -24,7 +25,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const DEFECT: Duration = Duration::from_secs(1);
 
 /// A bus without a server: what is published is applied before the publisher's outbox lets go of it, so a
-/// crash loses nothing. One handler a group; order per key is the publisher's, who waits for each message.
+/// crash loses nothing. One handler a group; order per key is the publisher's, who waits for each message. What others publish
+/// meanwhile is applied together by a handler that takes several.
 pub struct MemoryBus {
     subscribers: RwLock<Vec<Subscriber>>,
     dead_letters: Option<LetterFiles>,
@@ -33,9 +35,11 @@ pub struct MemoryBus {
     defects: Mutex<HashMap<(String, String), Instant>>,
 }
 
+#[derive(Clone)]
 struct Subscriber {
     subscription: Subscription,
     stop: CancellationToken,
+    gathering: Arc<Gathering>,
     /// Where somebody counts.
     passed_over: Option<IntCounterVec>,
 }
@@ -77,6 +81,7 @@ impl MemoryBus {
         self.subscribers.write().push(Subscriber {
             subscription: subscription.clone(),
             stop: stop.clone(),
+            gathering: Arc::default(),
             passed_over: passed_over.clone(),
         });
         // The subscriber stays registered after `stop`: a message must not pass it by on the way down, so
@@ -88,9 +93,17 @@ impl MemoryBus {
     }
 
     /// One delivery, of perhaps several until the publisher may let go of the message. None when a defect lasts.
-    async fn try_once(&self, message: &Message, to: &Subscription, stop: &CancellationToken) -> Option<Delivery> {
-        let event = (to.group.clone(), message.header("ce_id").unwrap_or_default().to_owned());
+    async fn try_once(&self, message: &Message, to: &Subscriber, context: &RequestContext) -> Option<Delivery> {
+        let Subscriber { subscription: Subscription { group, handler, .. }, stop, gathering, .. } = to;
+        let event = (group.clone(), message.header("ce_id").unwrap_or_default().to_owned());
         let since = self.defects.lock().get(&event).copied();
+        // What met a defect is tried apart from others.
+        if since.is_none()
+            && handler.at_once() > 1
+            && let Some(settled) = gathering.deliver(handler.as_ref(), group, message, context, self.policy).await
+        {
+            return Some(settled);
+        }
         let spent = since.map_or(Duration::ZERO, |since| since.elapsed());
         let policy = RetryPolicy { internal: self.policy.internal.saturating_sub(spent), ..self.policy };
         let met = Notify::new();
@@ -100,7 +113,7 @@ impl MemoryBus {
         };
         let settled = tokio::select! {
             biased;
-            settled = deliver(to.handler.as_ref(), &to.group, message, policy, stop, aside) => settled,
+            settled = deliver(handler.as_ref(), group, message, policy, stop, aside) => settled,
             () = async { met.notified().await; tokio::time::sleep(DEFECT).await } => return None,
         };
         self.defects.lock().remove(&event);
@@ -189,13 +202,14 @@ impl Bus for MemoryBus {
             .read()
             .iter()
             .filter(|subscriber| subscriber.subscription.topics.iter().any(|topic| topic.as_str() == message.topic))
-            .map(|one| (one.subscription.clone(), one.stop.clone(), one.passed_over.clone()))
+            .cloned()
             .collect();
-        for (subscription, stop, passed_over) in interested {
-            let (mut span, context) = message.arrived(self.system(), &subscription.group);
+        for to in interested {
+            let (mut span, context) = message.arrived(self.system(), &to.subscription.group);
+            let taken_up = context.clone();
             let work = async {
-                let group = &subscription.group;
-                let Some(delivery) = self.try_once(message, &subscription, &stop).await else {
+                let group = &to.subscription.group;
+                let Some(delivery) = self.try_once(message, &to, &taken_up).await else {
                     span.fail("defect");
                     return Err(BusError::new(format!("{group} meets a defect, and is told again")));
                 };
@@ -203,10 +217,10 @@ impl Bus for MemoryBus {
                 match delivery {
                     Delivery::Done | Delivery::NotOurs => Ok(()),
                     Delivery::Unknown(_) => {
-                        pass_over(passed_over.as_ref(), group, &message.topic);
+                        pass_over(to.passed_over.as_ref(), group, &message.topic);
                         Ok(())
                     }
-                    Delivery::Dead(reason) => self.bury(message, &subscription.group, &reason),
+                    Delivery::Dead(reason) => self.bury(message, group, &reason),
                     Delivery::Stopped => Err(BusError::new("the subscriber stopped before the event took effect")),
                 }
             };
@@ -430,6 +444,73 @@ mod tests {
         };
         tokio::join!(driven, work);
         assert_eq!(states().await, [("stock-events/1".to_owned(), LetterState::Replayed)]);
+    }
+
+    /// Takes up to four at once, all or none, a second each time, and notes how many; one number is poison.
+    #[derive(Default)]
+    struct Slow(parking_lot::Mutex<Vec<Vec<u128>>>);
+
+    const POISON: u128 = 5;
+
+    #[async_trait]
+    impl Handler for Slow {
+        async fn handle(&self, envelope: &Envelope) -> Result<(), HandleError> {
+            self.handle_all(std::slice::from_ref(envelope)).await
+        }
+
+        fn at_once(&self) -> usize {
+            4
+        }
+
+        async fn handle_all(&self, envelopes: &[Envelope]) -> Result<(), HandleError> {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let ids: Vec<_> = envelopes.iter().map(|envelope| envelope.id.as_u128()).collect();
+            if ids.contains(&POISON) {
+                return Err(HandleError::Rejected("no such product".into()));
+            }
+            self.0.lock().push(ids);
+            Ok(())
+        }
+    }
+
+    fn numbered(number: u128) -> Message {
+        let envelope = Envelope::decode(&message()).expect("an event");
+        Envelope { id: Uuid::from_u128(number), ..envelope }.encode()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_published_meanwhile_takes_effect_together_and_poison_alone_is_buried() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (bus, handler) = (MemoryBus::new(Some(folder.path().to_owned())), Arc::new(Slow::default()));
+        let subscription = Subscription { group: "g".to_owned(), topics: vec![Topic::Stock], handler: handler.clone() };
+        drop(bus.subscribe(subscription, CancellationToken::new()));
+        let messages: Vec<_> = (0..9).map(numbered).collect();
+        let published = futures_util::future::join_all(messages.iter().map(|message| bus.publish(message))).await;
+        assert!(published.iter().all(Result::is_ok), "{published:?}");
+        let taken = handler.0.lock().clone();
+        assert_eq!(taken[..2], [vec![0], vec![1, 2, 3, 4]]);
+        // Those beside the poison, each alone.
+        let mut others = taken[2..].concat();
+        others.sort_unstable();
+        assert_eq!(others, [6, 7, 8]);
+        let buried = std::fs::read_to_string(folder.path().join("stock-events.dlq.jsonl")).expect("dead letters");
+        assert_eq!(buried.lines().count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_publisher_that_goes_away_takes_none_of_those_along_that_wait_with_it() {
+        let (bus, handler) = (MemoryBus::new(None), Arc::new(Slow::default()));
+        let subscription = Subscription { group: "g".to_owned(), topics: vec![Topic::Stock], handler: handler.clone() };
+        drop(bus.subscribe(subscription, CancellationToken::new()));
+        let messages: Vec<_> = (0..3).map(numbered).collect();
+        let impatient =
+            async |message| tokio::time::timeout(Duration::from_millis(1500), bus.publish(message)).await.is_ok();
+        let (first, second, third) =
+            tokio::join!(bus.publish(&messages[0]), impatient(&messages[1]), bus.publish(&messages[2]));
+        first.expect("takes effect");
+        third.expect("takes effect");
+        assert!(!second, "it left while it served both");
+        assert_eq!(*handler.0.lock(), [[0], [2]]);
     }
 
     #[tokio::test(start_paused = true)]

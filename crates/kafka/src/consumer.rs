@@ -1,5 +1,7 @@
-//! A consumer: the messages of a partition one after the other, partitions side by side, offsets after effects.
+//! A consumer: the messages of a partition in their order, those that wait together where its handler takes several, partitions
+//! side by side, offsets after effects.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,20 +11,24 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
-use shop_events::{Delivery, Message, Subscription, deliver};
-use shop_telemetry::context;
+use shop_events::{Delivery, Message, Subscription, deliver, deliver_all};
+use shop_telemetry::{RequestContext, Span, context};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
 use crate::burial::bury;
 use crate::client::{Link, SYSTEM};
-use crate::partitions::{Job, JobId, Next, Partitions};
+use crate::partitions::{Job, JobId, Next, Outcome, Partitions};
 use crate::pause::{BACK_OFF, sleep};
 use crate::wire::{self, Place};
 
 /// How often to look for a failed commit and try it again.
 const COMMIT_AGAIN: Duration = Duration::from_secs(5);
+
+/// The most messages taken in before handlers begin with them.
+const TAKE: usize = 64;
 
 /// Drives a subscription until `stop`, however often the brokers go away meanwhile.
 pub(crate) async fn run(link: Arc<Link>, subscription: Subscription, stop: CancellationToken) {
@@ -58,8 +64,8 @@ struct Reader {
     asides: UnboundedSender<JobId>,
 }
 
-/// A finished job and whether its effect is durable.
-type Settled = (Job, bool);
+/// A finished job and what became of it.
+type Settled = (Job, Outcome);
 
 impl Reader {
     fn open(
@@ -70,8 +76,9 @@ impl Reader {
         let group = format!("{}{}", link.settings.group_prefix, subscription.group);
         // Ends the partitions when reading ends for another reason than `stop`, too.
         let stop = stop.child_token();
-        let partitions =
-            Partitions::new(group.clone(), link.counts.lag.clone(), link.availability.clone(), stop.clone());
+        let at_once = subscription.handler.at_once();
+        let (lag, availability) = (link.counts.lag.clone(), link.availability.clone());
+        let partitions = Partitions::new(group.clone(), at_once, lag, availability, stop.clone());
         let consumer = consumer(link, &group, partitions)?;
         let topics: Vec<_> = subscription.topics.iter().map(|topic| link.on_bus(topic.as_str())).collect();
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
@@ -90,7 +97,7 @@ impl Reader {
             let next = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break Ok(()),
-                Some((job, durable)) = jobs.next() => self.settle(&job, durable),
+                Some((job, outcome)) = jobs.next() => self.settle(job, outcome),
                 Some(id) = asides.recv() => self.step_aside(&id),
                 _ = commit_again.tick() => {
                     if self.partitions.commit_failed() {
@@ -98,38 +105,55 @@ impl Reader {
                     }
                     continue;
                 }
-                received = self.consumer.recv() => match received {
-                    Ok(message) => {
-                        let (place, message) = wire::receive(&message, &self.link.settings.topic_prefix);
-                        self.arrive(place, message)
-                    }
-                    Err(error @ KafkaError::MessageConsumptionFatal(_)) => break Err(error),
-                    Err(error) => {
-                        // The client itself tries again; this is only news.
-                        self.link.availability.report(&error, &self.group);
+                received = self.consumer.recv() => match self.take(received) {
+                    Ok(begun) => {
+                        jobs.extend(begun.into_iter().map(|job| self.start(job)));
                         continue;
                     }
+                    Err(error) => break Err(error),
                 },
             };
             jobs.extend(next.map(|job| self.start(job)));
         };
         self.stop.cancel();
         // What is at a handler may finish; nothing new starts.
-        while let Some((job, durable)) = jobs.next().await {
-            self.settle(&job, durable);
+        while let Some((job, outcome)) = jobs.next().await {
+            self.settle(job, outcome);
         }
         ended
     }
 
-    fn arrive(&self, place: Place, message: Message) -> Option<Job> {
-        let partition = only(&place.topic, place.partition);
-        let next = self.partitions.arrive(place, message);
-        self.act(&partition, next)
+    /// Takes in what was received and what is there beside it, and begins with it: so messages that came together are applied
+    /// together. Nothing is waited for.
+    fn take(&self, first: KafkaResult<BorrowedMessage<'_>>) -> KafkaResult<Vec<Job>> {
+        let (mut arrived, mut taken, mut next) = (BTreeSet::new(), 0, Some(first));
+        while let Some(received) = next {
+            match received {
+                Ok(message) => {
+                    let (place, message) = wire::receive(&message, &self.link.settings.topic_prefix);
+                    arrived.insert((place.topic.clone(), place.partition));
+                    self.arrive(place, message);
+                }
+                Err(error @ KafkaError::MessageConsumptionFatal(_)) => return Err(error),
+                // The client itself tries again; this is only news.
+                Err(error) => self.link.availability.report(&error, &self.group),
+            }
+            taken += 1;
+            next = if taken < TAKE { self.consumer.recv().now_or_never() } else { None };
+        }
+        Ok(arrived.iter().filter_map(|(topic, partition)| self.partitions.begin(topic, *partition)).collect())
     }
 
-    fn settle(&self, job: &Job, durable: bool) -> Option<Job> {
-        let next = self.partitions.settle(job, durable);
-        self.act(&only(&job.place.topic, job.place.partition), next)
+    fn arrive(&self, place: Place, message: Message) {
+        let partition = only(&place.topic, place.partition);
+        let next = self.partitions.arrive(place, message);
+        self.act(&partition, next);
+    }
+
+    fn settle(&self, job: Job, outcome: Outcome) -> Option<Job> {
+        let partition = only(&job.place.topic, job.place.partition);
+        let next = self.partitions.settle(job, outcome);
+        self.act(&partition, next)
     }
 
     fn step_aside(&self, id: &JobId) -> Option<Job> {
@@ -166,13 +190,51 @@ impl Reader {
     }
 
     fn start(&self, job: Job) -> BoxFuture<'static, Settled> {
+        if job.others.is_empty() { self.start_one(job) } else { self.start_all(job) }
+    }
+
+    /// Applies several together. None of them waits or is buried here: what did not take effect is tried alone.
+    fn start_all(&self, job: Job) -> BoxFuture<'static, Settled> {
         let link = self.link.clone();
         let (group, handler) = (self.group.clone(), self.subscription.handler.clone());
-        let (mut span, context) = job.message.arrived(SYSTEM, &group);
-        span.set("messaging.kafka.offset", job.place.offset);
+        let arrived = |(place, message): (&Place, &Message)| self.arrived(place, message);
+        let all = job.others.iter().map(|(place, message)| (place, message));
+        let first = arrived((&job.place, &job.message));
+        // The statements belong to the trace of the first: they cannot belong to all.
+        let context = first.1.clone();
+        let (mut spans, contexts): (Vec<_>, Vec<_>) = std::iter::once(first).chain(all.map(arrived)).unzip();
+        let work = async move {
+            let messages = std::iter::once(&job.message).chain(job.others.iter().map(|(_, message)| message));
+            let messages: Vec<_> = messages.zip(&contexts).collect();
+            let deliveries = deliver_all(handler.as_ref(), &group, &messages, link.policy).await;
+            let outcome = if deliveries.is_some() { Outcome::Durable } else { Outcome::Apart };
+            for delivery in deliveries.iter().flatten() {
+                link.counts.settled(delivery, &group, &job.place.topic);
+            }
+            if outcome == Outcome::Apart {
+                spans.iter_mut().for_each(|span| span.fail("not_together"));
+            }
+            drop(spans);
+            shop_runtime::crash_point("consumer.before_commit");
+            (job, outcome)
+        };
+        context::scope(context, work).boxed()
+    }
+
+    /// Begins the span of applying a message, and gives the context to do it in.
+    fn arrived(&self, place: &Place, message: &Message) -> (Span, RequestContext) {
+        let (mut span, context) = message.arrived(SYSTEM, &self.group);
+        span.set("messaging.kafka.offset", place.offset);
         if span.is_recorded() {
-            span.set("messaging.destination.partition.id", job.place.partition.to_string());
+            span.set("messaging.destination.partition.id", place.partition.to_string());
         }
+        (span, context)
+    }
+
+    fn start_one(&self, job: Job) -> BoxFuture<'static, Settled> {
+        let link = self.link.clone();
+        let (group, handler) = (self.group.clone(), self.subscription.handler.clone());
+        let (mut span, context) = self.arrived(&job.place, &job.message);
         let asides = self.asides.clone();
         let work = async move {
             // Fails when reading has ended; nothing new starts then.
@@ -180,17 +242,14 @@ impl Reader {
             let delivery = deliver(handler.as_ref(), &group, &job.message, link.policy, &job.stop, &aside).await;
             delivery.tell(&mut span);
             drop(span);
+            link.counts.settled(&delivery, &group, &job.place.topic);
             let durable = match delivery {
-                Delivery::Done | Delivery::NotOurs => true,
-                Delivery::Unknown(_) => {
-                    link.counts.passed_over.with_label_values(&[group.as_str(), &job.place.topic]).inc();
-                    true
-                }
+                Delivery::Done | Delivery::NotOurs | Delivery::Unknown(_) => true,
                 Delivery::Dead(reason) => bury(&link, &job, &group, &reason, &aside).await,
                 Delivery::Stopped => false,
             };
             shop_runtime::crash_point("consumer.before_commit");
-            (job, durable)
+            (job, if durable { Outcome::Durable } else { Outcome::Stopped })
         };
         context::scope(context, work).boxed()
     }

@@ -1,6 +1,7 @@
 //! What consumers count.
 
 use prometheus::{IntCounterVec, IntGaugeVec};
+use shop_events::Delivery;
 use shop_telemetry::Metrics;
 
 /// The metrics of all consumers of a process.
@@ -35,6 +36,13 @@ impl Counts {
                 "kafka_events_passed_over_total",
                 "Events of a type that this program does not know: those of a newer program, or of a stranger.",
             ),
+        }
+    }
+
+    /// Counts a delivery that is over.
+    pub(crate) fn settled(&self, delivery: &Delivery, group: &str, topic: &str) {
+        if matches!(delivery, Delivery::Unknown(_)) {
+            self.passed_over.with_label_values(&[group, topic]).inc();
         }
     }
 }

@@ -35,11 +35,14 @@ pub(crate) struct JobId {
     tenure: u64,
 }
 
-/// A message on its way to the handler.
+/// A message on its way to the handler, or several of a partition that go there together.
 #[derive(Debug)]
 pub(crate) struct Job {
+    /// The first of them.
     pub(crate) place: Place,
     pub(crate) message: Message,
+    /// What waited behind it, in its order.
+    pub(crate) others: Vec<(Place, Message)>,
     /// Fires when the partition is taken away or the consumer stops.
     pub(crate) stop: CancellationToken,
     tenure: u64,
@@ -50,6 +53,21 @@ impl Job {
         let Place { topic, partition, offset } = self.place.clone();
         JobId { topic, partition, offset, tenure: self.tenure }
     }
+
+    fn offsets(&self) -> impl Iterator<Item = i64> {
+        std::iter::once(&self.place).chain(self.others.iter().map(|(place, _)| place)).map(|place| place.offset)
+    }
+}
+
+/// What became of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Every effect is durable.
+    Durable,
+    /// It was stopped.
+    Stopped,
+    /// Its messages did not take effect together: each is to be tried alone.
+    Apart,
 }
 
 /// What the consumer has to do after a change of a partition.
@@ -68,11 +86,13 @@ struct Partition {
     tenure: u64,
     stop: CancellationToken,
     waiting: VecDeque<(Place, Message)>,
-    /// What is at the handler: its offset and key.
-    running: Option<(i64, String)>,
+    /// What is at the handler: offsets and keys.
+    running: Vec<(i64, String)>,
     /// What is still at the handler and lets others pass, but for those with its key.
     aside: Vec<(i64, String)>,
     paused: bool,
+    /// Messages before this offset go to the handler one by one: they did not take effect together.
+    alone_until: i64,
     /// The offset after the last one whose effect is durable.
     reached: Option<i64>,
     uncommitted: u32,
@@ -81,6 +101,8 @@ struct Partition {
 /// The partitions held, shared with the client's callbacks.
 pub(crate) struct Partitions {
     group: String,
+    /// Messages that go to the handler together.
+    at_once: usize,
     lag: IntGaugeVec,
     availability: Availability,
     stop: CancellationToken,
@@ -95,12 +117,18 @@ struct State {
 }
 
 impl Partitions {
-    /// No partitions yet. `stop` ends all of them.
-    pub(crate) fn new(group: String, lag: IntGaugeVec, availability: Availability, stop: CancellationToken) -> Self {
-        Self { group, lag, availability, stop, state: Mutex::default() }
+    /// No partitions yet; of each, up to `at_once` messages go to the handler together. `stop` ends all of them.
+    pub(crate) fn new(
+        group: String,
+        at_once: usize,
+        lag: IntGaugeVec,
+        availability: Availability,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { group, at_once, lag, availability, stop, state: Mutex::default() }
     }
 
-    /// Takes in a message just received.
+    /// Takes in a message just received. What came with it should be taken in before anything [begins](Self::begin).
     pub(crate) fn arrive(&self, place: Place, message: Message) -> Next {
         let mut state = self.state.lock();
         let State { held, tenures, .. } = &mut *state;
@@ -111,32 +139,39 @@ impl Partitions {
         partition.waiting.push_back((place, message));
         let pause = partition.waiting.len() >= PAUSE && !partition.paused;
         partition.paused |= pause;
-        Next { job: partition.next(), pause, ..Next::default() }
+        Next { pause, ..Next::default() }
+    }
+
+    /// Begins with what waits in a partition.
+    pub(crate) fn begin(&self, topic: &str, partition: i32) -> Option<Job> {
+        let mut state = self.state.lock();
+        state.held.get_mut(&(topic.to_owned(), partition))?.next(self.at_once)
     }
 
     /// Lets other keys go on while that job takes its time.
     pub(crate) fn step_aside(&self, id: &JobId) -> Next {
         let mut state = self.state.lock();
         let Some(partition) = state.held(&id.topic, id.partition, id.tenure) else { return Next::default() };
-        if partition.aside.len() < ASIDE
-            && let Some(running) = partition.running.take_if(|(offset, _)| *offset == id.offset)
-        {
-            partition.aside.push(running);
+        if partition.aside.len() < ASIDE && partition.running.iter().any(|(offset, _)| *offset == id.offset) {
+            partition.aside.append(&mut partition.running);
         }
-        let job = if self.stop.is_cancelled() { None } else { partition.next() };
+        let job = if self.stop.is_cancelled() { None } else { partition.next(self.at_once) };
         Next { job, ..Next::default() }
     }
 
-    /// Notes what became of a job: its effect is durable, or it was stopped.
-    pub(crate) fn settle(&self, job: &Job, durable: bool) -> Next {
+    /// Notes what became of a job.
+    pub(crate) fn settle(&self, job: Job, outcome: Outcome) -> Next {
         let mut state = self.state.lock();
         let Some(partition) = state.held(&job.place.topic, job.place.partition, job.tenure) else {
             return Next::default();
         };
-        if durable {
-            partition.settled(job.place.offset);
+        match outcome {
+            Outcome::Durable => job.offsets().for_each(|offset| partition.settled(offset)),
+            Outcome::Apart => partition.put_back(job),
+            Outcome::Stopped => {}
         }
-        let next = if durable && !self.stop.is_cancelled() { partition.next() } else { None };
+        let goes_on = outcome != Outcome::Stopped && !self.stop.is_cancelled();
+        let next = if goes_on { partition.next(self.at_once) } else { None };
         let due = partition.uncommitted >= COMMIT_EVERY || (next.is_none() && partition.uncommitted > 0);
         let commit = partition.done().filter(|_| due);
         if due {
@@ -180,22 +215,53 @@ impl Partitions {
 impl Partition {
     fn new(tenure: u64, stop: CancellationToken) -> Self {
         let (waiting, aside) = (VecDeque::new(), Vec::new());
-        Self { tenure, stop, waiting, running: None, aside, paused: false, reached: None, uncommitted: 0 }
+        Self {
+            tenure,
+            stop,
+            waiting,
+            running: Vec::new(),
+            aside,
+            paused: false,
+            alone_until: 0,
+            reached: None,
+            uncommitted: 0,
+        }
     }
 
-    /// What to begin now: the first message whose key has nothing at the handler.
-    fn next(&mut self) -> Option<Job> {
-        if self.running.is_some() {
+    /// What to begin now: the first messages whose keys have nothing at the handler, up to `at_once` of them.
+    fn next(&mut self, at_once: usize) -> Option<Job> {
+        if !self.running.is_empty() {
             return None;
         }
+        let (place, message) = self.take_free()?;
+        let (mut others, alone) = (Vec::new(), place.offset < self.alone_until);
+        while !alone && others.len() + 1 < at_once {
+            let Some(other) = self.take_free() else { break };
+            others.push(other);
+        }
+        let all = std::iter::once((&place, &message)).chain(others.iter().map(|(place, message)| (place, message)));
+        self.running = all.map(|(place, message)| (place.offset, message.key.clone())).collect();
+        Some(Job { place, message, others, stop: self.stop.clone(), tenure: self.tenure })
+    }
+
+    /// Takes the first message whose key has nothing that waits for a defect to be mended.
+    fn take_free(&mut self) -> Option<(Place, Message)> {
         let free = |(_, message): &(Place, Message)| self.aside.iter().all(|(_, key)| *key != message.key);
-        let (place, message) = self.waiting.remove(self.waiting.iter().position(free)?)?;
-        self.running = Some((place.offset, message.key.clone()));
-        Some(Job { place, message, stop: self.stop.clone(), tenure: self.tenure })
+        self.waiting.remove(self.waiting.iter().position(free)?)
+    }
+
+    /// Takes back what did not take effect together, to be tried one by one.
+    fn put_back(&mut self, job: Job) {
+        self.alone_until = job.offsets().last().map_or(self.alone_until, |last| last + 1);
+        self.running.clear();
+        self.waiting.push_front((job.place, job.message));
+        self.waiting.extend(job.others);
+        // What waited for others of its key is between them.
+        self.waiting.make_contiguous().sort_unstable_by_key(|(place, _)| place.offset);
     }
 
     fn settled(&mut self, offset: i64) {
-        self.running.take_if(|(running, _)| *running == offset);
+        self.running.retain(|(running, _)| *running != offset);
         self.aside.retain(|(aside, _)| *aside != offset);
         self.reached = self.reached.max(Some(offset + 1));
         self.uncommitted += 1;

@@ -22,11 +22,18 @@ pub(crate) struct Notebook {
     lenient: AtomicBool,
     begun: AtomicUsize,
     gate: Option<Semaphore>,
+    at_once: usize,
+    together: Mutex<Vec<usize>>,
 }
 
 impl Notebook {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self::with_gate(None))
+    }
+
+    /// One that takes up to eight at once, all or none.
+    pub(crate) fn of_eight() -> Arc<Self> {
+        Arc::new(Self { at_once: 8, ..Self::with_gate(None) })
     }
 
     /// One that waits inside until [`Notebook::open`].
@@ -43,6 +50,8 @@ impl Notebook {
             lenient: AtomicBool::new(false),
             begun: AtomicUsize::new(0),
             gate,
+            at_once: 1,
+            together: Mutex::default(),
         }
     }
 
@@ -76,6 +85,11 @@ impl Notebook {
         self.applied.lock().clone()
     }
 
+    /// How many took effect together, each time.
+    pub(crate) fn together(&self) -> Vec<usize> {
+        self.together.lock().clone()
+    }
+
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().clone()
     }
@@ -85,13 +99,9 @@ impl Notebook {
     }
 }
 
-#[async_trait]
-impl Handler for Notebook {
-    async fn handle(&self, envelope: &Envelope) -> Result<(), HandleError> {
-        self.begun.fetch_add(1, Ordering::SeqCst);
-        if let Some(gate) = &self.gate {
-            gate.acquire().await.expect("never closed").forget();
-        }
+impl Notebook {
+    /// What an event says, unless something is in its way.
+    fn read(&self, envelope: &Envelope) -> Result<(i64, u32), HandleError> {
         let Event::StockUpdated(stock) = &envelope.event else {
             return Err(HandleError::Rejected("not about stock".into()));
         };
@@ -104,8 +114,31 @@ impl Handler for Notebook {
         if stock.product_id % 2 == 1 && self.store_down.load(Ordering::SeqCst) {
             return Err(HandleError::Transient("the store is down".into()));
         }
-        self.applied.lock().push((stock.product_id, stock.quantity));
+        Ok((stock.product_id, stock.quantity))
+    }
+}
+
+#[async_trait]
+impl Handler for Notebook {
+    async fn handle(&self, envelope: &Envelope) -> Result<(), HandleError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.expect("never closed").forget();
+        }
+        let read = self.read(envelope)?;
+        self.applied.lock().push(read);
         self.requests.lock().extend(context::current().map(|context| context.request_id.to_string()));
+        Ok(())
+    }
+
+    fn at_once(&self) -> usize {
+        self.at_once
+    }
+
+    async fn handle_all(&self, envelopes: &[Envelope]) -> Result<(), HandleError> {
+        let read = envelopes.iter().map(|envelope| self.read(envelope)).collect::<Result<Vec<_>, _>>()?;
+        self.together.lock().push(read.len());
+        self.applied.lock().extend(read);
         Ok(())
     }
 }

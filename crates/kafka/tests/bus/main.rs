@@ -6,3 +6,4 @@ mod mock;
 mod outage;
 mod place;
 mod real;
+mod together;
