@@ -19,7 +19,7 @@ pub(crate) use ports::{Change, Ledger, Payments, Permit, Products, Reservations,
 pub(crate) use product::{CATEGORY, DESCRIPTION, Details, Draft, MAX_STOCK, MAX_URL, NAME, Price, Product};
 pub(crate) use reservation::{
     Delta, Drift, Forgotten, Hold, Holding, Line, LineState, Lines, Movement, Outcome, Reach, Reservation, Resolved,
-    Settlement, Stored,
+    Sale, Settlement, Stored,
 };
 pub(crate) use shelf::Shelf;
 pub(crate) use shop_input::Expected;

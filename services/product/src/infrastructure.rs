@@ -16,6 +16,7 @@ mod resolve;
 mod row;
 mod search;
 mod select;
+mod settling;
 mod stock;
 
 use std::sync::Arc;

@@ -1,6 +1,5 @@
 //! The changes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shop_clock::SharedClock;
@@ -8,7 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::{
     Adjustment, AdjustmentDraft, Details, Draft, Drift, Expected, Hold, Line, Outcome, Product, Reach, Resolved,
-    Result, Settlement, Store,
+    Result, Sale, Settlement, Store,
 };
 
 /// Everything that changes the catalogue or its stock.
@@ -65,9 +64,9 @@ impl Commands {
         self.store.release(id, self.clock.now()).await
     }
 
-    /// Applies what became of a reserved line, once per event.
-    pub(crate) async fn settle(&self, settlement: Settlement) -> Result<()> {
-        self.store.settle(&settlement, self.clock.now()).await
+    /// Applies what became of reserved lines, once per event.
+    pub(crate) async fn settle(&self, settlements: &[Settlement]) -> Result<()> {
+        self.store.settle(settlements, self.clock.now()).await
     }
 
     /// Brings a reservation to what its payment made of it, whatever it is.
@@ -89,18 +88,8 @@ impl Commands {
         Ok(())
     }
 
-    /// Counts a completed payment's units as sold, once per event, unless the sale of its reservation does.
-    pub(crate) async fn count_sold(
-        &self,
-        event: Uuid,
-        payment: Uuid,
-        items: impl Iterator<Item = Line> + Send,
-    ) -> Result<()> {
-        let mut sums = BTreeMap::new();
-        for line in items {
-            *sums.entry(line.product).or_default() += line.quantity;
-        }
-        let lines: Vec<Line> = sums.into_iter().map(|(product, quantity)| Line { product, quantity }).collect();
-        self.store.count_sold(event, payment, &lines, self.clock.now()).await
+    /// Counts what completed payments sold, once per event, unless the sale of the reservation does.
+    pub(crate) async fn count_sold(&self, sales: &[Sale]) -> Result<()> {
+        self.store.count_sold(sales, self.clock.now()).await
     }
 }

@@ -5,8 +5,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Adjustment, Details, Drift, Entries, EntryPage, Forgotten, Hold, Line, Listing, Outcome, Product, Reach,
-    Reservation, Resolved, Result, Settlement, Slice,
+    Adjustment, Details, Drift, Entries, EntryPage, Forgotten, Hold, Listing, Outcome, Product, Reach, Reservation,
+    Resolved, Result, Sale, Settlement, Slice,
 };
 
 /// A change of one product. The store owns the transaction and may run it twice, so it must be pure.
@@ -52,8 +52,8 @@ pub(crate) trait Reservations: Send + Sync {
     /// not known: a reservation that comes late finds it so.
     async fn release(&self, id: Uuid, now: OffsetDateTime) -> Result<bool>;
 
-    /// Applies a stock event, once per event id.
-    async fn settle(&self, settlement: &Settlement, now: OffsetDateTime) -> Result<()>;
+    /// Applies stock events in their order, each once per event id: all of them, or none when one does not fit.
+    async fn settle(&self, settlements: &[Settlement], now: OffsetDateTime) -> Result<()>;
 
     /// Up to `limit` reservations made by `before` that still hold something, the oldest first; after one of them, those that
     /// follow it.
@@ -89,9 +89,9 @@ pub(crate) trait Reservations: Send + Sync {
     /// Mends one product: what it has reserved is what is held.
     async fn mend(&self, product: i64, now: OffsetDateTime) -> Result<()>;
 
-    /// Adds to the units sold of these products, once per event id, unless the sale of this reservation does. Products
-    /// that are gone are left out.
-    async fn count_sold(&self, event: Uuid, reservation: Uuid, lines: &[Line], now: OffsetDateTime) -> Result<()>;
+    /// Adds to the units sold of products, once per event id, unless the sale of the reservation does. Products that are
+    /// gone are left out.
+    async fn count_sold(&self, sales: &[Sale], now: OffsetDateTime) -> Result<()>;
 }
 
 /// The ledger of stock.

@@ -170,6 +170,17 @@ pub(crate) struct Settlement {
     pub(crate) movement: Movement,
 }
 
+/// What a completed payment sold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sale {
+    /// The event's id: counted once.
+    pub(crate) event: Uuid,
+    /// The reservation, that is the payment.
+    pub(crate) reservation: Uuid,
+    /// What was sold.
+    pub(crate) lines: Vec<Line>,
+}
+
 /// What a payment made of its reservation, in its own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {

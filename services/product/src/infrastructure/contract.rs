@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Opened;
-use crate::domain::{Details, Hold, Line, Movement, Product, Settlement, Store};
+use crate::domain::{Details, Hold, Line, Movement, Product, Result, Sale, Settlement, Store};
 
 /// Runs each of these functions on a fresh store of either engine.
 macro_rules! contract {
@@ -86,4 +86,20 @@ fn hold<const N: usize>(id: Uuid, lines: [Line; N]) -> Hold {
 
 fn settlement(reservation: Uuid, line: Line, movement: Movement) -> Settlement {
     Settlement { event: Uuid::new_v4(), reservation, line, movement }
+}
+
+/// Applies one event alone.
+async fn settle(store: &dyn Store, settlement: &Settlement, now: OffsetDateTime) -> Result<()> {
+    store.settle(std::slice::from_ref(settlement), now).await
+}
+
+/// Counts one payment alone.
+async fn count_sold(
+    store: &dyn Store,
+    event: Uuid,
+    reservation: Uuid,
+    lines: &[Line],
+    now: OffsetDateTime,
+) -> Result<()> {
+    store.count_sold(&[Sale { event, reservation, lines: lines.to_vec() }], now).await
 }

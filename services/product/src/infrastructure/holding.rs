@@ -27,7 +27,7 @@ mod tests;
 
 use super::Tried;
 use super::entries::{entries, write};
-use super::lines::{LineRow, lock_products, reserve};
+use super::lines::{LineRow, by_ids, lock_products, reserve};
 use super::select::padded;
 use crate::domain::{EntryKind, Error, Hold, Holding, Line, NewEntry, Result, Shelf, Stored};
 
@@ -357,16 +357,6 @@ impl<'a> Decided<'a> {
         let held = self.held.iter().map(|(id, lines)| (*id, *lines, EntryKind::Reservation, 1));
         given_up.chain(held).flat_map(|(id, lines, kind, sign)| entries(id, lines, kind, sign)).collect()
     }
-}
-
-async fn by_ids<C: Connection>(conn: &mut C, sql: &str, ids: &[Uuid], first: Option<i64>) -> sqlx::Result<()> {
-    let count = padded(ids.len());
-    let values = first.map(Value::Int).into_iter();
-    let sql = format!("{sql} ({})", marks(1 + values.len(), count));
-    // Once more those that it is about only fills the statement up: any other id may be somebody's.
-    let ids = ids.iter().copied().cycle().take(count);
-    let values: Vec<_> = values.chain(ids.map(Value::Id)).collect();
-    conn.run(AssertSqlSafe(sql), &values).await.map(drop)
 }
 
 async fn insert_lines<C: Connection>(conn: &mut C, held: &[(Uuid, &[Line])]) -> sqlx::Result<()> {

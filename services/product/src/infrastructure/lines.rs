@@ -94,3 +94,19 @@ pub(super) async fn reserve<C: Connection>(conn: &mut C, sums: &[Line]) -> sqlx:
     );
     conn.run(AssertSqlSafe(sql), &values).await.map(drop)
 }
+
+/// Runs `sql` for the rows of these ids, which it ends with; `first` is its first parameter.
+pub(super) async fn by_ids<C: Connection>(
+    conn: &mut C,
+    sql: &str,
+    ids: &[Uuid],
+    first: Option<i64>,
+) -> sqlx::Result<()> {
+    let count = padded(ids.len());
+    let values = first.map(Value::Int).into_iter();
+    let sql = format!("{sql} ({})", marks(1 + values.len(), count));
+    // Once more those that it is about only fills the statement up: any other id may be somebody's.
+    let ids = ids.iter().copied().cycle().take(count);
+    let values: Vec<_> = values.chain(ids.map(Value::Id)).collect();
+    conn.run(AssertSqlSafe(sql), &values).await.map(drop)
+}

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{add, at, contract, details, hold, line, settlement, stock};
+use super::{add, at, contract, details, hold, line, settle, settlement, stock};
 use crate::domain::{EntryPage, Error, Movement, Store};
 
 contract![what_was_given_back_long_ago_is_forgotten_and_what_was_sold_is_not];
@@ -34,7 +34,7 @@ async fn what_was_given_back_long_ago_is_forgotten_and_what_was_sold_is_not(stor
         (half, [Movement::Release, Movement::Sell]),
     ] {
         for (line, movement) in both.into_iter().zip(movements) {
-            store.settle(&settlement(id, line, movement), at(9)).await.expect("fits");
+            settle(store, &settlement(id, line, movement), at(9)).await.expect("fits");
         }
     }
     let (shelf, moved) = ((stock(store, desk.id).await, stock(store, lamp.id).await), entries(store, desk.id).await);
@@ -52,8 +52,8 @@ async fn what_was_given_back_long_ago_is_forgotten_and_what_was_sold_is_not(stor
     // What is closed a short while is so still, a refund finds its sale, and what comes again for what is gone does nothing.
     let again = store.reserve(hold(late, [line(&desk, 1)]), at(60)).await;
     assert!(matches!(again, Err(Error::Closed(_))), "{again:?}");
-    store.settle(&settlement(sold, both[0], Movement::Restock), at(60)).await.expect("comes back");
-    store.settle(&settlement(given_back, both[0], Movement::Release), at(60)).await.expect("is nothing");
+    settle(store, &settlement(sold, both[0], Movement::Restock), at(60)).await.expect("comes back");
+    settle(store, &settlement(given_back, both[0], Movement::Release), at(60)).await.expect("is nothing");
     assert!(!store.release(by_event, at(60)).await.expect("is nothing"));
     assert_eq!(stock(store, desk.id).await, (shelf.0.0 + 1, shelf.0.1));
 }

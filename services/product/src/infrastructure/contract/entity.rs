@@ -3,7 +3,7 @@
 use shop_money::Money;
 use uuid::Uuid;
 
-use super::{add, at, contract, details, hold, line};
+use super::{add, at, contract, count_sold, details, hold, line, settle};
 use crate::domain::{Details, Error, Movement, Product, Settlement, Store};
 
 contract![every_field_of_a_product_is_kept, every_field_that_changes_is_written];
@@ -40,7 +40,7 @@ async fn full(store: &dyn Store) -> Product {
     store.reserve(hold(Uuid::new_v4(), [line(&made, 3)]), at(3)).await.expect("is held");
     kept.reserved_quantity = 3;
     is_kept(store, &kept, "a reservation").await;
-    store.count_sold(Uuid::new_v4(), Uuid::new_v4(), &[line(&made, 2)], at(4)).await.expect("is counted");
+    count_sold(store, Uuid::new_v4(), Uuid::new_v4(), &[line(&made, 2)], at(4)).await.expect("is counted");
     kept.units_sold = 2;
     is_kept(store, &kept, "a sale").await;
     differs_from_a_new_one(&kept);
@@ -72,7 +72,7 @@ async fn every_field_of_a_product_is_kept(store: &dyn Store) {
         .await
         .expect("is changed");
     store.reserve(hold(Uuid::new_v4(), [line(&other, 1)]), at(9)).await.expect("is held");
-    store.count_sold(Uuid::new_v4(), Uuid::new_v4(), &[line(&other, 1)], at(9)).await.expect("is counted");
+    count_sold(store, Uuid::new_v4(), Uuid::new_v4(), &[line(&other, 1)], at(9)).await.expect("is counted");
     is_kept(store, &kept, "another product").await;
     let short = store.reserve(hold(Uuid::new_v4(), [line(&kept, 7)]), at(9)).await;
     assert!(matches!(short, Err(Error::Insufficient(_))));
@@ -105,7 +105,7 @@ async fn every_field_that_changes_is_written(store: &dyn Store) {
     let reservation = Uuid::new_v4();
     store.reserve(hold(reservation, [line(&kept, 2)]), at(8)).await.expect("is held");
     let sold = Settlement { event: Uuid::new_v4(), reservation, line: line(&kept, 2), movement: Movement::Sell };
-    store.settle(&sold, at(9)).await.expect("is settled");
+    settle(store, &sold, at(9)).await.expect("is settled");
     kept.details.stock_quantity -= 2;
     kept.units_sold += 2;
     kept.version += 1;

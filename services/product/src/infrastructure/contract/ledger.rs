@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{add, at, contract, details, hold, line, settlement, stock};
+use super::{add, at, contract, details, hold, line, settle, settlement, stock};
 use crate::domain::{Adjustment, EntryKind, EntryPage, Error, Movement, Product, Store};
 
 contract![
@@ -41,9 +41,9 @@ async fn every_change_of_a_life_is_in_the_ledger(store: &dyn Store) {
         expected.push((Reservation, 0, quantity));
         check_sums(store, desk.id).await;
     }
-    store.settle(&settlement(sold, line(&desk, 3), Movement::Sell), at(3)).await.expect("is sold");
+    settle(store, &settlement(sold, line(&desk, 3), Movement::Sell), at(3)).await.expect("is sold");
     store.release(left, at(3)).await.expect("is released");
-    store.settle(&settlement(sold, line(&desk, 1), Movement::Restock), at(4)).await.expect("comes back");
+    settle(store, &settlement(sold, line(&desk, 1), Movement::Restock), at(4)).await.expect("comes back");
     store.change(desk.id, &restocked_to(9)).await.expect("is counted anew");
     check_sums(store, desk.id).await;
     expected.extend([(Sale, -3, -3), (Release, 0, -2), (Restock, 1, 0), (Adjustment, 4, 0)]);
@@ -51,7 +51,7 @@ async fn every_change_of_a_life_is_in_the_ledger(store: &dyn Store) {
     store.remove(desk.id, &|product| product.check_removable(&None.into())).await.expect("is removed");
     expected.push((Adjustment, -9, 0));
     assert_eq!(entries(store, desk.id).await, expected, "also when it is gone");
-    store.settle(&settlement(sold, line(&desk, 1), Movement::Restock), at(5)).await.expect("has nowhere to go");
+    settle(store, &settlement(sold, line(&desk, 1), Movement::Restock), at(5)).await.expect("has nowhere to go");
     assert_eq!(entries(store, desk.id).await, expected);
 }
 
@@ -64,7 +64,7 @@ async fn what_is_refused_or_repeated_leaves_no_entry(store: &dyn Store) {
     store.reserve(hold(Uuid::new_v4(), [line(&desk, 5)]), at(2)).await.expect_err("is short");
     let sale = settlement(id, line(&desk, 3), Movement::Sell);
     for sale in [&sale, &sale, &settlement(id, line(&desk, 3), Movement::Sell)] {
-        store.settle(sale, at(3)).await.expect("is sold");
+        settle(store, sale, at(3)).await.expect("is sold");
     }
     store.release(id, at(4)).await.expect("nothing is held");
     store.change(desk.id, &restocked_to(4)).await.expect("is as it was");

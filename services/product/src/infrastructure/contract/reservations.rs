@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{add, at, contract, details, hold, line, settlement, stock};
-use crate::domain::{Error, Hold, Line, Movement, Product, Store};
+use super::{add, at, contract, count_sold, details, hold, line, settle, settlement, stock};
+use crate::domain::{EntryKind, EntryPage, Error, Hold, Line, Movement, Product, Sale, Store};
 use uuid::Uuid;
 
 contract![
@@ -24,6 +24,9 @@ contract![
     a_refused_replacement_keeps_what_was_held,
     a_refund_that_overtakes_its_sale_loses_no_unit,
     a_sale_counts_its_units_itself,
+    events_that_come_together_do_what_each_would_do_alone,
+    an_event_that_does_not_fit_keeps_those_beside_it_for_another_try,
+    payments_that_come_together_are_counted_each_once,
 ];
 
 async fn held(store: &dyn Store, product: &Product, quantity: i64) -> Uuid {
@@ -78,7 +81,7 @@ async fn a_late_reservation_finds_its_tombstone(store: &dyn Store) {
     let (by_call, by_event) = (Uuid::new_v4(), Uuid::new_v4());
     assert!(!store.release(by_call, at(2)).await.expect("is remembered"));
     let release = settlement(by_event, line(&desk, 1), Movement::Release);
-    store.settle(&release, at(2)).await.expect("is remembered");
+    settle(store, &release, at(2)).await.expect("is remembered");
     for id in [by_call, by_event] {
         let late = store.reserve(hold(id, [line(&desk, 1)]), at(3)).await;
         assert!(matches!(late, Err(Error::Closed(_))), "{late:?}");
@@ -92,7 +95,7 @@ async fn sold_units_leave_the_shelf_once(store: &dyn Store) {
     let sale = settlement(id, line(&desk, 3), Movement::Sell);
     let repeat = settlement(id, line(&desk, 3), Movement::Sell);
     for sale in [&sale, &sale, &repeat] {
-        store.settle(sale, at(5)).await.expect("is sold");
+        settle(store, sale, at(5)).await.expect("is sold");
         assert_eq!(stock(store, desk.id).await, (4, 0));
     }
     let read = store.get(desk.id).await.expect("is there");
@@ -105,24 +108,24 @@ async fn a_release_by_event_frees_line_by_line(store: &dyn Store) {
     let (desk, lamp) = (add(store, &details("desk", 7)).await, add(store, &details("lamp", 2)).await);
     let id = Uuid::new_v4();
     store.reserve(hold(id, [line(&desk, 3), line(&lamp, 1)]), at(2)).await.expect("is held");
-    store.settle(&settlement(id, line(&desk, 3), Movement::Release), at(3)).await.expect("is released");
+    settle(store, &settlement(id, line(&desk, 3), Movement::Release), at(3)).await.expect("is released");
     assert_eq!((stock(store, desk.id).await, stock(store, lamp.id).await), ((7, 0), (2, 1)));
-    store.settle(&settlement(id, line(&lamp, 1), Movement::Release), at(3)).await.expect("is released");
+    settle(store, &settlement(id, line(&lamp, 1), Movement::Release), at(3)).await.expect("is released");
     assert_eq!(stock(store, lamp.id).await, (2, 0));
     let other = Line { product: lamp.id + 100, quantity: 1 };
-    store.settle(&settlement(id, other, Movement::Release), at(3)).await.expect("nothing was held");
+    settle(store, &settlement(id, other, Movement::Release), at(3)).await.expect("nothing was held");
 }
 
 async fn restocked_units_come_back_up_to_what_was_sold(store: &dyn Store) {
     let desk = add(store, &details("desk", 7)).await;
     let id = held(store, &desk, 3).await;
-    store.settle(&settlement(id, line(&desk, 3), Movement::Sell), at(3)).await.expect("is sold");
+    settle(store, &settlement(id, line(&desk, 3), Movement::Sell), at(3)).await.expect("is sold");
     let back = settlement(id, line(&desk, 2), Movement::Restock);
     for back in [&back, &back] {
-        store.settle(back, at(4)).await.expect("comes back");
+        settle(store, back, at(4)).await.expect("comes back");
         assert_eq!(stock(store, desk.id).await, (6, 0));
     }
-    store.settle(&settlement(id, line(&desk, 2), Movement::Restock), at(5)).await.expect("comes back");
+    settle(store, &settlement(id, line(&desk, 2), Movement::Restock), at(5)).await.expect("comes back");
     assert_eq!(stock(store, desk.id).await, (7, 0));
 }
 
@@ -130,10 +133,10 @@ async fn an_event_that_does_not_fit_is_refused_and_may_come_again(store: &dyn St
     let desk = add(store, &details("desk", 7)).await;
     let id = Uuid::new_v4();
     let sale = settlement(id, line(&desk, 3), Movement::Sell);
-    let refused = store.settle(&sale, at(3)).await;
+    let refused = settle(store, &sale, at(3)).await;
     assert!(matches!(refused, Err(Error::Unfit { .. })), "{refused:?}");
     store.reserve(hold(id, [line(&desk, 3)]), at(3)).await.expect("is held");
-    store.settle(&sale, at(4)).await.expect("the refusal was not remembered");
+    settle(store, &sale, at(4)).await.expect("the refusal was not remembered");
     assert_eq!(stock(store, desk.id).await, (4, 0));
 }
 
@@ -142,13 +145,12 @@ async fn sales_are_counted_once(store: &dyn Store) {
     let event = Uuid::new_v4();
     let gone = Line { product: lamp.id + 100, quantity: 5 };
     for _ in 0..2 {
-        store
-            .count_sold(event, Uuid::new_v4(), &[line(&desk, 3), line(&lamp, 1), gone], at(3))
+        count_sold(store, event, Uuid::new_v4(), &[line(&desk, 3), line(&lamp, 1), gone], at(3))
             .await
             .expect("is counted");
     }
-    store.count_sold(Uuid::new_v4(), Uuid::new_v4(), &[line(&desk, 1)], at(3)).await.expect("is counted");
-    store.count_sold(Uuid::new_v4(), Uuid::new_v4(), &[], at(3)).await.expect("nothing to count");
+    count_sold(store, Uuid::new_v4(), Uuid::new_v4(), &[line(&desk, 1)], at(3)).await.expect("is counted");
+    count_sold(store, Uuid::new_v4(), Uuid::new_v4(), &[], at(3)).await.expect("nothing to count");
     let sold =
         [store.get(desk.id).await, store.get(lamp.id).await].map(|product| product.expect("is there").units_sold);
     assert_eq!(sold, [4, 1]);
@@ -157,9 +159,9 @@ async fn sales_are_counted_once(store: &dyn Store) {
 async fn a_sale_outlives_its_product(store: &dyn Store) {
     let desk = add(store, &details("desk", 3)).await;
     let id = held(store, &desk, 3).await;
-    store.settle(&settlement(id, line(&desk, 3), Movement::Sell), at(3)).await.expect("is sold");
+    settle(store, &settlement(id, line(&desk, 3), Movement::Sell), at(3)).await.expect("is sold");
     store.remove(desk.id, &|product| product.check_removable(&None.into())).await.expect("is removed");
-    store.settle(&settlement(id, line(&desk, 1), Movement::Restock), at(4)).await.expect("has nowhere to go");
+    settle(store, &settlement(id, line(&desk, 1), Movement::Restock), at(4)).await.expect("has nowhere to go");
 }
 
 fn replacing<const N: usize>(id: Uuid, replaces: Uuid, lines: [Line; N]) -> Hold {
@@ -178,7 +180,7 @@ async fn a_buyer_who_changes_his_order_is_not_locked_out_by_himself(store: &dyn 
     assert!(!store.release(first, at(4)).await.expect("nothing is left of it"));
     assert_eq!(stock(store, desk.id).await, (3, 2));
     // Under a second call of its own, for the same goods: nothing else moves.
-    let late = store.settle(&settlement(first, line(&desk, 3), Movement::Release), at(5)).await;
+    let late = settle(store, &settlement(first, line(&desk, 3), Movement::Release), at(5)).await;
     late.expect("its own event comes late");
     assert_eq!(stock(store, desk.id).await, (3, 2));
 }
@@ -186,7 +188,7 @@ async fn a_buyer_who_changes_his_order_is_not_locked_out_by_himself(store: &dyn 
 async fn what_was_sold_is_not_replaced(store: &dyn Store) {
     let desk = add(store, &details("desk", 7)).await;
     let first = held(store, &desk, 3).await;
-    store.settle(&settlement(first, line(&desk, 3), Movement::Sell), at(3)).await.expect("is sold");
+    settle(store, &settlement(first, line(&desk, 3), Movement::Sell), at(3)).await.expect("is sold");
     let second = Uuid::new_v4();
     let refused = store.reserve(replacing(second, first, [line(&desk, 1)]), at(4)).await;
     assert!(matches!(refused, Err(Error::Sold(id)) if id == first), "{refused:?}");
@@ -219,10 +221,10 @@ async fn a_refused_replacement_keeps_what_was_held(store: &dyn Store) {
 async fn a_refund_that_overtakes_its_sale_loses_no_unit(store: &dyn Store) {
     let desk = add(store, &details("desk", 7)).await;
     let id = held(store, &desk, 3).await;
-    store.settle(&settlement(id, line(&desk, 2), Movement::Restock), at(3)).await.expect("comes first");
+    settle(store, &settlement(id, line(&desk, 2), Movement::Restock), at(3)).await.expect("comes first");
     assert_eq!(store.get(desk.id).await.expect("is there").available(), 6, "as it will be");
     assert!(!store.release(id, at(3)).await.expect("is under way to its buyer"));
-    store.settle(&settlement(id, line(&desk, 3), Movement::Sell), at(4)).await.expect("comes second");
+    settle(store, &settlement(id, line(&desk, 3), Movement::Sell), at(4)).await.expect("comes second");
     assert_eq!(stock(store, desk.id).await, (6, 0));
     assert_eq!(store.get(desk.id).await.expect("is there").units_sold, 3);
 }
@@ -234,12 +236,69 @@ async fn a_sale_counts_its_units_itself(store: &dyn Store) {
         let id = held(store, &desk, 3).await;
         let sale = settlement(id, line(&desk, 3), Movement::Sell);
         if !told_first {
-            store.settle(&sale, at(3)).await.expect("is sold");
+            settle(store, &sale, at(3)).await.expect("is sold");
         }
-        store.count_sold(Uuid::new_v4(), id, &[line(&desk, 3)], at(3)).await.expect("is known");
-        store.settle(&sale, at(3)).await.expect("is sold");
+        count_sold(store, Uuid::new_v4(), id, &[line(&desk, 3)], at(3)).await.expect("is known");
+        settle(store, &sale, at(3)).await.expect("is sold");
     }
     assert_eq!(store.get(desk.id).await.expect("is there").units_sold, 6);
+}
+
+async fn events_that_come_together_do_what_each_would_do_alone(store: &dyn Store) {
+    let (desk, lamp) = (add(store, &details("desk", 7)).await, add(store, &details("lamp", 5)).await);
+    let both = [line(&desk, 3), line(&lamp, 1)];
+    let (sold, dropped, never) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
+    for id in [sold, dropped] {
+        store.reserve(hold(id, both), at(2)).await.expect("is held");
+    }
+    let sale = settlement(sold, both[0], Movement::Sell);
+    let events = [
+        sale,
+        settlement(dropped, both[0], Movement::Release),
+        settlement(never, both[0], Movement::Release),
+        settlement(sold, both[1], Movement::Sell),
+        settlement(sold, line(&desk, 2), Movement::Restock),
+        // Sent twice: the sender did not hear that the first one arrived.
+        sale,
+    ];
+    for _ in 0..2 {
+        store.settle(&events, at(3)).await.expect("take effect, or are known");
+        assert_eq!((stock(store, desk.id).await, stock(store, lamp.id).await), ((6, 0), (4, 1)));
+    }
+    let (desk, lamp) = (store.get(desk.id).await.expect("is there"), store.get(lamp.id).await.expect("is there"));
+    assert_eq!((desk.units_sold, desk.updated_at, lamp.units_sold), (3, at(3), 1));
+    let entries = store.entries(desk.id, &EntryPage { before: None, limit: 3 }).await.expect("are listed").items;
+    let moved: Vec<_> = entries.iter().map(|entry| (entry.kind, entry.stock, entry.reserved)).collect();
+    assert_eq!(moved, [(EntryKind::Restock, 2, 0), (EntryKind::Release, 0, -3), (EntryKind::Sale, -3, -3)]);
+    let late = store.reserve(hold(never, both), at(4)).await;
+    assert!(matches!(late, Err(Error::Closed(_))), "{late:?}");
+    assert!(store.release(dropped, at(4)).await.is_ok_and(|gave| !gave), "closed: its lamp has an event of its own");
+    assert_eq!(store.drifts().await.expect("are looked for"), []);
+}
+
+async fn an_event_that_does_not_fit_keeps_those_beside_it_for_another_try(store: &dyn Store) {
+    let desk = add(store, &details("desk", 7)).await;
+    let sale = settlement(held(store, &desk, 3).await, line(&desk, 3), Movement::Sell);
+    let stray = settlement(Uuid::new_v4(), line(&desk, 1), Movement::Sell);
+    let refused = store.settle(&[sale, stray], at(3)).await;
+    assert!(matches!(refused, Err(Error::Unfit { .. })), "{refused:?}");
+    assert_eq!(stock(store, desk.id).await, (7, 3), "all or nothing");
+    settle(store, &sale, at(4)).await.expect("was not remembered");
+    assert_eq!(stock(store, desk.id).await, (4, 0));
+}
+
+async fn payments_that_come_together_are_counted_each_once(store: &dyn Store) {
+    let (desk, lamp) = (add(store, &details("desk", 7)).await, add(store, &details("lamp", 7)).await);
+    let sale = |reservation, lines: &[Line]| Sale { event: Uuid::new_v4(), reservation, lines: lines.to_vec() };
+    let counted_by_its_sale = held(store, &desk, 3).await;
+    let old = sale(Uuid::new_v4(), &[line(&desk, 1), line(&lamp, 2)]);
+    let sales =
+        [old.clone(), sale(counted_by_its_sale, &[line(&desk, 3)]), sale(Uuid::new_v4(), &[line(&desk, 1)]), old];
+    for _ in 0..2 {
+        store.count_sold(&sales, at(3)).await.expect("are counted, or known");
+    }
+    let sold = [store.get(desk.id).await, store.get(lamp.id).await];
+    assert_eq!(sold.map(|product| product.expect("is there").units_sold), [2, 2]);
 }
 
 /// Forty buyers of one of seven units and of one of plenty, listed in either order.
@@ -261,6 +320,35 @@ async fn forty_reservers_of_seven_units(store: Arc<dyn Store>) {
     assert_eq!(stock(store.as_ref(), many.id).await, (400, 14));
 }
 
+/// Twelve sales of three products, told to eight consumers at once, each in an order of its own.
+async fn the_same_events_told_to_several_at_once_take_effect_once(store: Arc<dyn Store>) {
+    let mut products = Vec::new();
+    for name in ["desk", "lamp", "rug"] {
+        products.push(add(store.as_ref(), &details(name, 100)).await);
+    }
+    let mut sales = Vec::new();
+    for n in 0..12 {
+        let product = &products[n % 3];
+        sales.push(settlement(held(store.as_ref(), product, 2).await, line(product, 2), Movement::Sell));
+    }
+    let mut deliveries = tokio::task::JoinSet::new();
+    for n in 0..8 {
+        let (store, mut sales) = (store.clone(), sales.clone());
+        sales.rotate_left(n);
+        if n % 2 == 1 {
+            sales.reverse();
+        }
+        deliveries.spawn(async move { store.settle(&sales, at(3)).await });
+    }
+    for outcome in deliveries.join_all().await {
+        outcome.expect("take effect or are known");
+    }
+    for product in products {
+        let product = store.get(product.id).await.expect("is there");
+        assert_eq!((product.details.stock_quantity, product.reserved_quantity, product.units_sold), (92, 0, 8));
+    }
+}
+
 /// The same sale and the same count delivered eight times at once.
 async fn events_delivered_at_once_take_effect_once(store: Arc<dyn Store>) {
     let desk = add(store.as_ref(), &details("desk", 7)).await;
@@ -270,8 +358,8 @@ async fn events_delivered_at_once_take_effect_once(store: Arc<dyn Store>) {
     for _ in 0..8 {
         let (store, sold) = (store.clone(), [line(&desk, 3)]);
         deliveries.spawn(async move {
-            store.settle(&sale, at(3)).await?;
-            store.count_sold(event, Uuid::new_v4(), &sold, at(3)).await
+            settle(store.as_ref(), &sale, at(3)).await?;
+            count_sold(store.as_ref(), event, Uuid::new_v4(), &sold, at(3)).await
         });
     }
     for outcome in deliveries.join_all().await {
@@ -286,6 +374,7 @@ async fn crowds_on_sqlite() {
     let folder = tempfile::tempdir().expect("a folder");
     let opened = super::sqlite(folder.path()).await;
     forty_reservers_of_seven_units(opened.store.clone()).await;
+    the_same_events_told_to_several_at_once_take_effect_once(opened.store.clone()).await;
     events_delivered_at_once_take_effect_once(opened.store).await;
 }
 
@@ -293,5 +382,6 @@ async fn crowds_on_sqlite() {
 async fn crowds_on_postgres() {
     let Some((_database, opened)) = super::postgres().await else { return };
     forty_reservers_of_seven_units(opened.store.clone()).await;
+    the_same_events_told_to_several_at_once_take_effect_once(opened.store.clone()).await;
     events_delivered_at_once_take_effect_once(opened.store).await;
 }

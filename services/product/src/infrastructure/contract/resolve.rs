@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{add, at, contract, details, hold, line, stock};
+use super::{add, at, contract, details, hold, line, settle, stock};
 use crate::domain::{Hold, Line, Lines, Movement, Outcome, Product, Reach, Resolved, Settlement, Store};
 
 contract![
@@ -69,9 +69,9 @@ async fn a_sale_nobody_heard_of_is_entered_once_and_its_event_may_still_come(sto
     let resolved = store.resolve(id, &sold(&desk, 3), Reach::Held, at(9)).await.expect("is settled");
     assert_eq!((resolved.lines.len(), stock(store, desk.id).await), (1, (4, 0)));
     assert_eq!(store.resolve(id, &sold(&desk, 3), Reach::Held, at(9)).await.expect("again"), Resolved::default());
-    store.settle(&event(id, line(&desk, 3), Movement::Sell), at(10)).await.expect("comes late, and does nothing");
+    settle(store, &event(id, line(&desk, 3), Movement::Sell), at(10)).await.expect("comes late, and does nothing");
     assert_eq!((found(store, 99).await.len(), stock(store, desk.id).await), (0, (4, 0)));
-    store.settle(&event(id, line(&desk, 3), Movement::Restock), at(11)).await.expect("what follows it does something");
+    settle(store, &event(id, line(&desk, 3), Movement::Restock), at(11)).await.expect("what follows it does something");
     assert_eq!(stock(store, desk.id).await, (7, 0));
 }
 
@@ -79,7 +79,7 @@ async fn units_of_a_payment_that_failed_are_free_again(store: &dyn Store) {
     let desk = add(store, &details("desk", 7)).await;
     let id = held(store, 2, &[line(&desk, 3)]).await;
     store.resolve(id, &Outcome::Released, Reach::Held, at(9)).await.expect("is settled");
-    store.settle(&event(id, line(&desk, 3), Movement::Release), at(10)).await.expect("comes late, and does nothing");
+    settle(store, &event(id, line(&desk, 3), Movement::Release), at(10)).await.expect("comes late, and does nothing");
     assert_eq!(stock(store, desk.id).await, (7, 0));
     store.reserve(hold(id, [line(&desk, 3)]), at(11)).await.expect_err("is closed for good");
 }
@@ -97,7 +97,7 @@ async fn what_was_paid_back_with_its_units_is_back_on_the_shelf(store: &dyn Stor
     let returned = Outcome::Returned(lines([line(&desk, 3)]));
     store.resolve(id, &returned, Reach::Held, at(9)).await.expect("is settled");
     for movement in [Movement::Sell, Movement::Restock] {
-        store.settle(&event(id, line(&desk, 3), movement), at(10)).await.expect("comes late, and does nothing");
+        settle(store, &event(id, line(&desk, 3), movement), at(10)).await.expect("comes late, and does nothing");
     }
     assert_eq!(stock(store, desk.id).await, (7, 0));
 }
@@ -113,7 +113,7 @@ async fn units_that_came_back_before_their_sale_was_heard_of_are_there_once(stor
         ] {
             let desk = add(store, &details("desk", 7)).await;
             let id = held(store, 2, &[line(&desk, 3)]).await;
-            store.settle(&event(id, line(&desk, 3), Movement::Restock), at(3)).await.expect("comes first");
+            settle(store, &event(id, line(&desk, 3), Movement::Restock), at(3)).await.expect("comes first");
             let outcome = says(lines([line(&desk, 3)]));
             store.resolve(id, &outcome, reach, at(9)).await.expect("is settled");
             assert_eq!(stock(store, desk.id).await, (expected, 0), "{outcome:?} {reach:?}");
@@ -125,7 +125,7 @@ async fn units_that_came_back_before_their_sale_was_heard_of_are_there_once(stor
 async fn what_events_settled_otherwise_is_left_to_people(store: &dyn Store) {
     let desk = add(store, &details("desk", 7)).await;
     let id = held(store, 2, &[line(&desk, 3)]).await;
-    store.settle(&event(id, line(&desk, 3), Movement::Sell), at(3)).await.expect("is sold");
+    settle(store, &event(id, line(&desk, 3), Movement::Sell), at(3)).await.expect("is sold");
     for outcome in [Outcome::Released, Outcome::Unknown] {
         assert_eq!(store.resolve(id, &outcome, Reach::Held, at(9)).await.expect("looks"), Resolved::default());
     }
@@ -137,7 +137,7 @@ async fn lines_that_events_left_half_way_are_found_too(store: &dyn Store) {
     let both = [line(&desk, 1), line(&lamp, 2)];
     let id = held(store, 2, &both).await;
     // One of the two events came, and closed the reservation.
-    store.settle(&event(id, both[0], Movement::Sell), at(3)).await.expect("is sold");
+    settle(store, &event(id, both[0], Movement::Sell), at(3)).await.expect("is sold");
     assert_eq!(found(store, 9).await, [id]);
     store.resolve(id, &Outcome::Sold(lines(both)), Reach::Held, at(9)).await.expect("is settled");
     assert_eq!((stock(store, desk.id).await, stock(store, lamp.id).await), ((6, 0), (5, 0)));
@@ -149,7 +149,7 @@ async fn an_event_at_the_same_moment_changes_nothing(store: &dyn Store) {
         let id = held(store, made, &[line(&desk, 1)]).await;
         let (event, outcome) = (event(id, line(&desk, 1), Movement::Sell), sold(&desk, 1));
         let (settled, resolved) =
-            tokio::join!(store.settle(&event, at(20)), store.resolve(id, &outcome, Reach::Held, at(20)));
+            tokio::join!(settle(store, &event, at(20)), store.resolve(id, &outcome, Reach::Held, at(20)));
         settled.expect("finds it sold, or sells it");
         resolved.expect("likewise");
     }
