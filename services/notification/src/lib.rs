@@ -92,6 +92,7 @@ impl Notification {
         tasks.spawn("identity", self.identity.run(shutdown.soft.clone()));
         tasks.spawn("housekeeping", shop_sql::housekeeping(self.shared, self.clock, shutdown.soft.clone()));
         tasks.spawn("forgetting", self.worker.clone().forget(shutdown.soft.clone()));
+        tasks.spawn("looking", self.worker.clone().look(shutdown.soft.clone()));
         for (name, channel) in [("e-mails", Channel::Email), ("webhooks", Channel::Webhook), ("log", Channel::Log)] {
             tasks.spawn(name, self.worker.clone().run(channel, shutdown.soft.clone()));
         }

@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_clock::SharedClock;
-use shop_events::{Context, Envelope, Event};
-use shop_telemetry::context;
+use shop_events::{Envelope, Event};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::domain::{
-    Channel, Channels, Endpoint, EndpointDraft, EndpointSettings, Error, Expected, Notification, Policy, Preferences,
-    PreferencesDraft, Reach, Result, SigningSecret, Store, plan,
+    Channel, Channels, Endpoint, EndpointDraft, EndpointSettings, Error, Expected, News, Notification, Policy,
+    Preferences, PreferencesDraft, Reach, Result, SigningSecret, Store, plan,
 };
 
 /// What the settings say about who is told, and how.
@@ -64,27 +63,22 @@ impl Commands {
         Self { store, clock, rules, wakes: Wakes::default() }
     }
 
-    /// Makes a notification of an event for everybody who is to be told, once per event id.
-    pub(crate) async fn announce(&self, event: &Envelope) -> Result<()> {
-        let user_id = match &event.event {
-            Event::PaymentCompleted(body) => &body.user_id,
-            Event::PaymentFailed(body) => &body.user_id,
-            Event::PaymentRefunded(body) => &body.user_id,
-            Event::StockUpdated(_) | Event::BasketCleared(_) => return Ok(()),
+    /// Makes notifications of events for everybody who is to be told, once per event id. What is sent later belongs to the
+    /// trace in which the event was taken up.
+    pub(crate) async fn announce(&self, events: &[Envelope]) -> Result<()> {
+        let (rules, clock, now) = (&self.rules, &self.clock, self.clock.now());
+        let news = |event| {
+            let user_id = user_of(event)?;
+            Some(News { event, reader: rules.channels.email.then_some(user_id) })
         };
-        // What is sent later belongs to the trace in which the event was taken up.
-        let current = context::current();
-        let context = Context {
-            traceparent: current.map(|current| current.traceparent()).or_else(|| event.context.traceparent.clone()),
-            ..event.context.clone()
+        let news: Vec<_> = events.iter().filter_map(news).collect();
+        if news.is_empty() {
+            return Ok(());
+        }
+        let made = |event: &_, recipients: &_| {
+            plan(event, rules.channels, recipients, rules.policy.give_up_after, now, || clock.new_id())
         };
-        let event = Envelope { context, ..event.clone() };
-        let now = self.clock.now();
-        let (rules, clock) = (&self.rules, &self.clock);
-        let made = |recipients: &_| {
-            plan(&event, rules.channels, recipients, rules.policy.give_up_after, now, || clock.new_id())
-        };
-        for channel in self.store.announce(event.id, user_id, &made, now).await?.unwrap_or_default() {
+        for channel in self.store.announce(&news, &made, now).await? {
             self.wakes.of(channel).send_replace(());
         }
         Ok(())
@@ -159,5 +153,15 @@ impl Commands {
             Ok(_) | Err(Error::EndpointNotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Whose payment an event is about.
+fn user_of(event: &Envelope) -> Option<&str> {
+    match &event.event {
+        Event::PaymentCompleted(body) => Some(&body.user_id),
+        Event::PaymentFailed(body) => Some(&body.user_id),
+        Event::PaymentRefunded(body) => Some(&body.user_id),
+        Event::StockUpdated(_) | Event::BasketCleared(_) => None,
     }
 }

@@ -55,6 +55,15 @@ pub(crate) struct Delivery {
     pub(crate) configured: Option<Configured>,
 }
 
+/// What was taken to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Claimed {
+    /// To be sent now.
+    pub(crate) notifications: Vec<Notification>,
+    /// Whether more may be due: as many were taken as were asked for.
+    pub(crate) more: bool,
+}
+
 /// What became of an attempt, for those who count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Delivered {
@@ -69,11 +78,11 @@ pub(crate) enum Delivered {
 }
 
 impl Delivery {
-    /// Takes what is due by `channel`, given the targets of what is under way; none when there is nothing or no room.
-    pub(crate) async fn claim(&self, channel: Channel, busy: &HashMap<String, usize>) -> Result<Vec<Notification>> {
+    /// Takes what is due by `channel`, given the targets of what is under way.
+    pub(crate) async fn claim(&self, channel: Channel, busy: &HashMap<String, usize>) -> Result<Claimed> {
         let room = self.limits.concurrency.saturating_sub(busy.values().sum());
         if room == 0 {
-            return Ok(Vec::new());
+            return Ok(Claimed::default());
         }
         let full = busy.iter().filter(|(_, count)| **count >= self.limits.per_target);
         let except: Vec<String> = full.map(|(target, _)| target.clone()).collect();
@@ -82,7 +91,17 @@ impl Delivery {
         let busiest = busy.values().filter(|count| **count < self.limits.per_target).max().copied().unwrap_or_default();
         let limit = room.min(self.limits.per_target - busiest);
         let claim = Claim { channel, except: &except, now, until: now + self.limits.lease, limit };
-        self.commands.store.claim(&claim).await
+        let notifications = self.commands.store.claim(&claim).await?;
+        let more = notifications.len() >= limit;
+        Ok(Claimed { notifications, more })
+    }
+
+    /// Wakes the channels by which something is due.
+    pub(crate) async fn wake(&self) -> Result<()> {
+        for channel in self.commands.store.due(self.commands.clock.now()).await? {
+            self.commands.wakes.of(channel).send_replace(());
+        }
+        Ok(())
     }
 
     /// Whether some that are due may wait for one that is under way to end.

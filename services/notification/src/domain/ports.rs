@@ -13,7 +13,16 @@ use super::{
 };
 
 /// What to make of an event, given who might be told. The store owns the transaction and may run it twice.
-pub(crate) type Plan<'a> = &'a (dyn Fn(&Recipients) -> Vec<Notification> + Sync);
+pub(crate) type Plan<'a> = &'a (dyn Fn(&Envelope, &Recipients) -> Vec<Notification> + Sync);
+
+/// An event to make notifications of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct News<'a> {
+    /// The event.
+    pub(crate) event: &'a Envelope,
+    /// Who may want an e-mail of it; none when nobody gets one, whatever he wants.
+    pub(crate) reader: Option<&'a str>,
+}
 
 /// A change of one thing; pure like a [`Plan`].
 pub(crate) type Change<'a, T> = &'a (dyn Fn(&mut T) -> Result<()> + Sync);
@@ -58,15 +67,9 @@ pub(crate) struct Waiting {
 /// The notifications.
 #[async_trait]
 pub(crate) trait Notifications: Send + Sync {
-    /// Stores what `plan` makes of an event of `user_id`'s, once per event id: none when it was done before. The ways by
-    /// which something is to be sent.
-    async fn announce(
-        &self,
-        event: Uuid,
-        user_id: &str,
-        plan: Plan<'_>,
-        now: OffsetDateTime,
-    ) -> Result<Option<BTreeSet<Channel>>>;
+    /// Stores what `plan` makes of events, once per event id, all of it or nothing. The ways by which something is to be sent:
+    /// none when it was done before.
+    async fn announce(&self, news: &[News<'_>], plan: Plan<'_>, now: OffsetDateTime) -> Result<BTreeSet<Channel>>;
 
     /// The notification of that id; `NotFound` when there is none.
     async fn get(&self, id: Uuid) -> Result<Notification>;
@@ -79,6 +82,9 @@ pub(crate) trait Notifications: Send + Sync {
 
     /// Takes what is due, marks it as sending and counts the attempt. No two callers get the same one.
     async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<Notification>>;
+
+    /// The ways by which something is due.
+    async fn due(&self, now: OffsetDateTime) -> Result<BTreeSet<Channel>>;
 
     /// Stores what became of a claimed one that had version `seen`; false when somebody else has it meanwhile.
     async fn settle(&self, settled: &Notification, seen: i64) -> Result<bool>;

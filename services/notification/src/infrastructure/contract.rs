@@ -1,6 +1,6 @@
 //! What every store must do. The same tests run on SQLite and, where there is one, on a real PostgreSQL.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,8 +14,8 @@ use crate::config::SecretsSettings;
 use crate::domain::tests::completed;
 use crate::domain::{
     Channel, Channels, Claim, Endpoint, EndpointDraft, EndpointSettings, Error, Expected, Failure, Filter,
-    MAX_ENDPOINTS, Notification, Outcome, Policy, PreferencesDraft, Reach, Recipients, SigningSecret, Status, Store,
-    UserId, plan,
+    MAX_ENDPOINTS, News, Notification, Outcome, Policy, Preferences, PreferencesDraft, Reach, Recipients,
+    SigningSecret, Status, Store, UserId, plan,
 };
 
 const ALL: Channels = Channels { email: true, webhook: true, log: true };
@@ -50,6 +50,7 @@ mod sealed;
 contract!(
     an_event_is_announced_once_however_often_and_at_once,
     only_channels_with_something_to_send_are_told_of_it,
+    events_that_come_together_are_announced_each_to_its_own,
     what_is_stored_is_read_as_it_was,
     lists_are_filtered_and_paged_newest_first,
     no_two_claims_get_the_same_notification,
@@ -75,10 +76,14 @@ fn event(user: &str) -> Envelope {
     Envelope { id: Uuid::new_v4(), ..completed(user) }
 }
 
-/// Announces what `user` bought, by all channels; whether it was new.
-async fn announce(store: &dyn Store, event: &Envelope, user: &str, now: OffsetDateTime) -> bool {
-    let made = |to: &Recipients| plan(event, ALL, to, POLICY.give_up_after, now, Uuid::now_v7);
-    store.announce(event.id, user, &made, now).await.expect("is stored").is_some()
+/// Announces what `user` bought, by all channels; the channels by which something is to be sent.
+async fn announce(store: &dyn Store, event: &Envelope, user: &str, now: OffsetDateTime) -> BTreeSet<Channel> {
+    announce_all(store, &[News { event, reader: Some(user) }], now).await
+}
+
+async fn announce_all(store: &dyn Store, news: &[News<'_>], now: OffsetDateTime) -> BTreeSet<Channel> {
+    let made = |event: &Envelope, to: &Recipients| plan(event, ALL, to, POLICY.give_up_after, now, Uuid::now_v7);
+    store.announce(news, &made, now).await.expect("is stored")
 }
 
 fn claim(channel: Channel, now: i64) -> Claim<'static> {
@@ -92,18 +97,44 @@ async fn all(store: &dyn Store, filter: &Filter) -> Vec<Notification> {
 async fn an_event_is_announced_once_however_often_and_at_once(store: &dyn Store) {
     let event = event("ada@shop.example");
     let tries = (0..8).map(|_| announce(store, &event, "ada@shop.example", at(1)));
-    let new = join_all(tries).await.into_iter().filter(|new| *new).count();
+    let new = join_all(tries).await.into_iter().filter(|told| !told.is_empty()).count();
     assert_eq!(new, 1);
     assert_eq!(all(store, &Filter::default()).await.len(), 3);
 }
 
 async fn only_channels_with_something_to_send_are_told_of_it(store: &dyn Store) {
     let event = event("ada");
-    let made = |to: &Recipients| plan(&event, ALL, to, POLICY.give_up_after, at(1), Uuid::now_v7);
-    let told = store.announce(event.id, "ada", &made, at(1)).await.expect("is stored");
     // She has no address, so that no e-mail goes out.
-    assert_eq!(told, Some([Channel::Webhook, Channel::Log].into()));
-    assert_eq!(store.announce(event.id, "ada", &made, at(1)).await.expect("is stored"), None);
+    assert_eq!(announce(store, &event, "ada", at(1)).await, [Channel::Webhook, Channel::Log].into());
+    assert_eq!(announce(store, &event, "ada", at(1)).await, [].into());
+}
+
+async fn events_that_come_together_are_announced_each_to_its_own(store: &dyn Store) {
+    let draft = PreferencesDraft { email: Some("bob@shop.example".to_owned()), ..PreferencesDraft::default() };
+    let change = |wants: &mut Preferences| wants.replace(&draft, &Expected::default(), at(1));
+    store.change_preferences("bob", &change).await.expect("is changed");
+    let known = event("eve@shop.example");
+    announce(store, &known, "eve@shop.example", at(1)).await;
+    let events = ["ada@shop.example", "bob", "bob", "eve"].map(event);
+    let mut news: Vec<_> = events.iter().zip(["ada@shop.example", "bob", "bob", "eve"]).collect();
+    // One was there before, and one comes twice.
+    news.extend([(&known, "eve@shop.example"), (&events[1], "bob")]);
+    let news: Vec<_> = news.into_iter().map(|(event, user)| News { event, reader: Some(user) }).collect();
+    assert_eq!(announce_all(store, &news, at(2)).await, [Channel::Email, Channel::Webhook, Channel::Log].into());
+    assert_eq!(announce_all(store, &news, at(3)).await, [].into());
+    let mails = all(store, &Filter { channel: Some(Channel::Email), ..Filter::default() }).await;
+    let mut told: Vec<_> = mails.iter().map(|mail| (mail.target.as_str(), mail.event.id, mail.status)).collect();
+    let mut expected = vec![
+        ("ada@shop.example", events[0].id, Status::Pending),
+        ("bob@shop.example", events[1].id, Status::Pending),
+        ("bob@shop.example", events[2].id, Status::Pending),
+        ("", events[3].id, Status::Skipped),
+        ("eve@shop.example", known.id, Status::Pending),
+    ];
+    told.sort_unstable_by_key(|(_, id, _)| *id);
+    expected.sort_unstable_by_key(|(_, id, _)| *id);
+    assert_eq!(told, expected);
+    assert_eq!(all(store, &Filter::default()).await.len(), 15);
 }
 
 async fn what_is_stored_is_read_as_it_was(store: &dyn Store) {
@@ -156,6 +187,8 @@ async fn no_two_claims_get_the_same_notification(store: &dyn Store) {
         announce(store, &event(&user), &user, at(1)).await;
     }
     assert_eq!(store.claim(&claim(Channel::Email, 0)).await.expect("nothing is due").len(), 0);
+    assert_eq!(store.due(at(0)).await.expect("is looked"), [].into());
+    assert_eq!(store.due(at(1)).await.expect("is looked"), [Channel::Email, Channel::Webhook, Channel::Log].into());
     let claim = Claim { limit: 5, ..claim(Channel::Email, 2) };
     let claimed = join_all((0..8).map(|_| store.claim(&claim))).await;
     let claimed: Vec<_> = claimed.into_iter().flat_map(|claimed| claimed.expect("is claimed")).collect();
@@ -171,6 +204,8 @@ async fn a_claim_is_left_to_others_when_its_lease_is_over(store: &dyn Store) {
     let first = store.claim(&claim(Channel::Email, 2)).await.expect("is claimed");
     assert_eq!(first.len(), 1);
     assert_eq!(store.claim(&claim(Channel::Email, 61)).await.expect("is asked").len(), 0);
+    assert_eq!(store.due(at(61)).await.expect("is looked"), [Channel::Webhook, Channel::Log].into());
+    assert!(store.due(at(62)).await.expect("is looked").contains(&Channel::Email), "who has it may be dead");
     let second = store.claim(&claim(Channel::Email, 62)).await.expect("is claimed");
     assert_eq!((second[0].id, second[0].attempts), (first[0].id, 2));
 }

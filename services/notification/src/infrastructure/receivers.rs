@@ -1,9 +1,11 @@
 //! Preferences and endpoints in SQL.
 
+use std::collections::{BTreeSet, HashMap};
+
 use async_trait::async_trait;
 use shop_clock::millis;
 use shop_page::Slice;
-use shop_sql::{Connection, Engine, Value, retry_transient};
+use shop_sql::{Connection, Engine, Value, marks, retry_transient};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
@@ -14,8 +16,8 @@ use crate::domain::{
     Change, Endpoint, Endpoints, Error, Expected, MAX_ENDPOINTS, PreferenceStore, Preferences, Result,
 };
 
-const GET_PREFERENCES: &str =
-    "SELECT user_id, email, email_enabled, event_types, version, updated_at FROM preferences WHERE user_id = $1";
+const PREFERENCES: &str =
+    "SELECT user_id, email, email_enabled, event_types, version, updated_at FROM preferences WHERE";
 /// The first writing waits for a second one of the same user, which then sees the first.
 const PUT_PREFERENCES: &str = "INSERT INTO preferences (user_id, email, email_enabled, event_types, version, updated_at) \
      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (user_id) DO UPDATE SET email = $2, email_enabled = $3, \
@@ -101,8 +103,25 @@ impl<E: Engine> Endpoints for Sql<E> {
 impl<E: Engine> Sql<E> {
     /// What the user said, read on this connection.
     pub(super) async fn preferences_of<C: Connection>(&self, conn: &mut C, user_id: &str) -> Tried<Preferences> {
-        let row: Option<PreferencesRow> = conn.row(GET_PREFERENCES, &[Value::Text(user_id)]).await?;
-        Ok(row.map_or_else(|| Ok(Preferences::unsaid(user_id)), Preferences::try_from)?)
+        let said = self.preferences_of_all(conn, std::iter::once(user_id)).await?.remove(user_id);
+        Ok(said.unwrap_or_else(|| Preferences::unsaid(user_id)))
+    }
+
+    /// What these users said, as far as they said anything, read on this connection.
+    pub(super) async fn preferences_of_all<C: Connection>(
+        &self,
+        conn: &mut C,
+        users: impl Iterator<Item = &str>,
+    ) -> Tried<HashMap<String, Preferences>> {
+        let users: BTreeSet<&str> = users.collect();
+        let Some(last) = users.last() else { return Ok(HashMap::new()) };
+        let count = users.len().next_power_of_two();
+        // The last one once more fills the statement up, so that there are few of them to prepare.
+        let values: Vec<_> =
+            users.iter().chain(std::iter::repeat(last)).take(count).map(|user| Value::Text(user)).collect();
+        let sql = format!("{PREFERENCES} user_id IN ({})", marks(1, count));
+        let rows: Vec<PreferencesRow> = conn.rows(AssertSqlSafe(sql), &values).await?;
+        Ok(rows.into_iter().map(|row| Ok((row.user_id.clone(), row.try_into()?))).collect::<Result<_>>()?)
     }
 
     /// Every endpoint, read on this connection.

@@ -83,11 +83,11 @@ impl TryFrom<NotificationRow> for Notification {
     }
 }
 
-/// Adds a notification.
+/// Adds notifications: rows of so many columns follow.
+pub(super) const COLUMNS: usize = 19;
 pub(super) const INSERT: &str = "INSERT INTO notifications (id, event_id, event_type, user_id, payment_id, channel, \
      target, status, attempts, due_at, give_up_at, failure_code, failure_message, payload, headers, version, \
-     created_at, updated_at, sent_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
+     created_at, updated_at, sent_at) VALUES";
 
 /// An event as it is kept with each of its notifications.
 pub(super) struct Kept {
@@ -105,8 +105,8 @@ impl Kept {
     }
 }
 
-/// The parameters of [`INSERT`].
-pub(super) fn inserted<'a>(new: &'a Notification, kept: &'a Kept) -> [Value<'a>; 19] {
+/// A row of [`INSERT`].
+pub(super) fn inserted<'a>(new: &'a Notification, kept: &'a Kept) -> [Value<'a>; COLUMNS] {
     [
         Value::Id(new.id),
         Value::Id(new.event.id),
@@ -160,7 +160,7 @@ pub(super) const GIVE_UP: &str = "UPDATE notifications SET status = 'dead', fail
 /// A row of `preferences`.
 #[derive(Debug, shop_sql::FromRow)]
 pub(super) struct PreferencesRow {
-    user_id: String,
+    pub(super) user_id: String,
     email: Option<String>,
     email_enabled: i64,
     event_types: String,

@@ -12,18 +12,24 @@ use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::row::{GIVE_UP, INSERT, Kept, NotificationRow, UPDATE, columns, inserted, updated};
+use super::row::{COLUMNS, GIVE_UP, INSERT, Kept, NotificationRow, UPDATE, columns, inserted, updated};
 use super::seals::Seals;
 use super::{Failure, Tried};
 use crate::domain::{
-    Change, Channel, Claim, Error, Filter, Notification, Notifications, Plan, Recipients, Result, Status, Waiting,
+    Change, Channel, Claim, Error, Filter, News, Notification, Notifications, Plan, Preferences, Recipients, Result,
+    Status, Waiting,
 };
 
 const GET: &str = concat!("SELECT ", columns!(), " FROM notifications WHERE id = $1");
+/// Which channels to look at: a probe of the index for each.
+const DUE: &str = "WITH channels (name) AS (VALUES ('email'), ('webhook'), ('log')) SELECT name FROM channels \
+                   WHERE EXISTS (SELECT 1 FROM notifications WHERE channel = name \
+                   AND status IN ('pending', 'sending') AND due_at <= $1)";
 /// Counted up to a bound, so that a long outage is not made longer by counting.
 const WAITING: &str = "SELECT COUNT(*), MIN(created_at) FROM (SELECT created_at FROM notifications \
                        WHERE channel = $1 AND status IN ('pending', 'sending') ORDER BY due_at LIMIT 10000) AS due";
-const TOLD: &str = "SELECT id FROM notifications WHERE event_id = $1 LIMIT 1";
+/// Notifications added by one statement.
+const ROWS: usize = 64;
 const FORGET: &str = "DELETE FROM notifications WHERE id IN (SELECT id FROM notifications \
                       WHERE status IN ('sent', 'skipped', 'dead') AND updated_at < $1 ORDER BY updated_at LIMIT $2)";
 
@@ -37,14 +43,8 @@ pub(super) struct Sql<E> {
 
 #[async_trait]
 impl<E: Engine> Notifications for Sql<E> {
-    async fn announce(
-        &self,
-        event: Uuid,
-        user_id: &str,
-        plan: Plan<'_>,
-        now: OffsetDateTime,
-    ) -> Result<Option<BTreeSet<Channel>>> {
-        Ok(retry_transient(|| self.try_announce(event, user_id, plan, now)).await?)
+    async fn announce(&self, news: &[News<'_>], plan: Plan<'_>, now: OffsetDateTime) -> Result<BTreeSet<Channel>> {
+        Ok(retry_transient(|| self.try_announce(news, plan, now)).await?)
     }
 
     async fn get(&self, id: Uuid) -> Result<Notification> {
@@ -63,6 +63,12 @@ impl<E: Engine> Notifications for Sql<E> {
 
     async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<Notification>> {
         Ok(retry_transient(|| self.try_claim(claim)).await?)
+    }
+
+    async fn due(&self, now: OffsetDateTime) -> Result<BTreeSet<Channel>> {
+        let found = async { self.engine.reader().await?.rows(DUE, &[Value::Int(millis(now))]).await };
+        let rows: Vec<(String,)> = found.await.map_err(Failure::from)?;
+        Ok(rows.iter().filter_map(|(channel,)| Channel::named(channel)).collect())
     }
 
     async fn settle(&self, settled: &Notification, seen: i64) -> Result<bool> {
@@ -92,34 +98,32 @@ impl<E: Engine> Notifications for Sql<E> {
 }
 
 impl<E: Engine> Sql<E> {
-    async fn try_announce(
-        &self,
-        event: Uuid,
-        user_id: &str,
-        plan: Plan<'_>,
-        now: OffsetDateTime,
-    ) -> Tried<Option<BTreeSet<Channel>>> {
+    async fn try_announce(&self, news: &[News<'_>], plan: Plan<'_>, now: OffsetDateTime) -> Tried<BTreeSet<Channel>> {
         let mut tx = self.engine.begin().await?;
-        if !inbox::first_time(&mut *tx, event, millis(now)).await? {
-            return Ok(None);
+        let events: Vec<Uuid> = news.iter().map(|news| news.event.id).collect();
+        let mut new = inbox::new_ones(&mut *tx, &events, millis(now)).await?;
+        // One that comes twice is taken once.
+        let news: Vec<_> = news.iter().filter(|news| new.remove(&news.event.id)).collect();
+        if news.is_empty() {
+            return Ok(BTreeSet::new());
         }
-        // The inbox forgets sooner than this is deleted.
-        let told: Option<(Uuid,)> = tx.row(TOLD, &[Value::Id(event)]).await?;
-        if told.is_some() {
-            return Ok(None);
-        }
-        let preferences = self.preferences_of(&mut *tx, user_id).await?;
-        let endpoints = self.all_endpoints(&mut *tx).await?;
-        let plan = plan(&Recipients { preferences, endpoints });
-        if let Some(first) = plan.first() {
-            let kept = Kept::new(&first.event)?;
-            for notification in &plan {
-                tx.run(INSERT, &inserted(notification, &kept)).await?;
+        let wants = self.preferences_of_all(&mut *tx, news.iter().filter_map(|news| news.reader)).await?;
+        let mut recipients =
+            Recipients { preferences: Preferences::unsaid(""), endpoints: self.all_endpoints(&mut *tx).await? };
+        let mut made = Vec::new();
+        for News { event, reader } in news {
+            let reader = reader.unwrap_or_default();
+            // Somebody may be told of several.
+            recipients.preferences = wants.get(reader).cloned().unwrap_or_else(|| Preferences::unsaid(reader));
+            let planned = plan(event, &recipients);
+            if let Some(first) = planned.first() {
+                made.push((Kept::new(&first.event)?, planned));
             }
         }
+        insert(&mut *tx, &made).await?;
         shop_sql::commit(tx).await?;
-        let to_send = plan.iter().filter(|notification| notification.status == Status::Pending);
-        Ok(Some(to_send.map(|notification| notification.channel).collect()))
+        let made = made.iter().flat_map(|(_, planned)| planned);
+        Ok(made.filter(|one| one.status == Status::Pending).map(|one| one.channel).collect())
     }
 
     async fn try_change(&self, id: Uuid, change: Change<'_, Notification>) -> Tried<Notification> {
@@ -183,6 +187,22 @@ impl<E: Engine> Sql<E> {
         let Slice { items, next } = Slice::cut(rows, limit, |last| last.id);
         Ok(Slice { items: items.into_iter().filter_map(read).collect(), next })
     }
+}
+
+/// Adds notifications, each with its event. What was told already, as of an event that is brought back when all else has
+/// forgotten it, is not told again.
+async fn insert<C: Connection>(conn: &mut C, made: &[(Kept, Vec<Notification>)]) -> sqlx::Result<()> {
+    let made: Vec<_> = made.iter().flat_map(|(kept, planned)| planned.iter().map(move |one| (one, kept))).collect();
+    for chunk in made.chunks(ROWS) {
+        let count = chunk.len().next_power_of_two();
+        let row = |n: usize| format!("({})", marks(1 + n * COLUMNS, COLUMNS));
+        let rows = (0..count).map(row).collect::<Vec<_>>().join(", ");
+        // The last one once more fills the statement up, so that there are few of them to prepare.
+        let padded = chunk.iter().chain(std::iter::repeat(&chunk[chunk.len() - 1])).take(count);
+        let values: Vec<_> = padded.flat_map(|(one, kept)| inserted(one, kept)).collect();
+        conn.run(AssertSqlSafe(format!("{INSERT} {rows} ON CONFLICT DO NOTHING")), &values).await?;
+    }
+    Ok(())
 }
 
 /// The notification in a row; none, said in the log, when a later version of the service wrote it.

@@ -11,6 +11,9 @@ use crate::application::Commands;
 /// Who listens.
 pub(crate) const GROUPS: [&str; 1] = ["notification"];
 
+/// Events that are announced in one transaction.
+const AT_ONCE: usize = 32;
+
 /// What is listened to, with the name of the task that does. One group: its members share the payments.
 pub(crate) fn subscriptions(commands: &Commands) -> [(&'static str, Subscription); 1] {
     let handler = Arc::new(Payments(commands.clone()));
@@ -24,7 +27,15 @@ struct Payments(Commands);
 #[async_trait]
 impl Handler for Payments {
     async fn handle(&self, envelope: &Envelope) -> Result<(), HandleError> {
-        self.0.announce(envelope).await.map_err(HandleError::of)?;
+        self.handle_all(std::slice::from_ref(envelope)).await
+    }
+
+    fn at_once(&self) -> usize {
+        AT_ONCE
+    }
+
+    async fn handle_all(&self, envelopes: &[Envelope]) -> Result<(), HandleError> {
+        self.0.announce(envelopes).await.map_err(HandleError::of)?;
         // The effect is stored, the bus does not know it yet: a restart gets the event again and must drop it.
         crash_point("notification.after_effect");
         Ok(())

@@ -34,7 +34,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Looks for what is due every `interval` and whenever something new came.
+    /// Sends what is new at once, and looks for what is due every `interval`.
     pub(crate) fn new(delivery: Delivery, queries: Queries, interval: Duration, metrics: &Metrics) -> Self {
         let attempts = "Attempts to send, by how they ended: sent, later, dead.";
         let pending = "Notifications that wait to be sent.";
@@ -49,39 +49,53 @@ impl Worker {
         }
     }
 
+    /// Wakes the channels by which something is due, and counts what waits, until `stop`: one look for all of them, as there is
+    /// nothing most of the time.
+    pub(crate) async fn look(self, stop: CancellationToken) {
+        let mut measured: Option<Instant> = None;
+        while stop.run_until_cancelled(tokio::time::sleep(self.interval)).await.is_some() {
+            if let Err(error) = self.delivery.wake().await {
+                told(error, "could not look for notifications to send, trying again");
+            }
+            if measured.is_none_or(|at| at.elapsed() >= MEASURE_EVERY) {
+                for channel in Channel::ALL {
+                    self.measure(channel).await;
+                }
+                measured = Some(Instant::now());
+            }
+        }
+    }
+
     /// Sends what is due by `channel` until `stop`; then what is under way is finished.
     pub(crate) async fn run(self, channel: Channel, stop: CancellationToken) {
         let mut wake = self.delivery.commands.wakes.of(channel).subscribe();
-        let mut measured = None;
         let mut busy: HashMap<String, usize> = HashMap::new();
         let mut under_way: JoinSet<String> = JoinSet::new();
         loop {
             // Everything that is due, as far as there is room for it.
-            let pause = loop {
+            let failed = loop {
                 if stop.is_cancelled() {
-                    break Duration::ZERO;
+                    break false;
                 }
                 match self.delivery.claim(channel, &busy).await {
-                    Ok(claimed) if claimed.is_empty() => break self.interval,
                     Ok(claimed) => {
-                        for notification in claimed {
+                        for notification in claimed.notifications {
                             *busy.entry(notification.target.clone()).or_default() += 1;
                             let one = self.clone();
                             under_way.spawn(async move { one.attempt(notification).await });
                         }
+                        if !claimed.more {
+                            break false;
+                        }
                     }
                     Err(error) => {
                         told(error, "could not look for notifications to send, trying again");
-                        break STORE_PAUSE;
+                        break true;
                     }
                 }
             };
-            if measured.is_none_or(|at: Instant| at.elapsed() >= MEASURE_EVERY) {
-                self.measure(channel).await;
-                measured = Some(Instant::now());
-            }
             // When one ends, others have its place only if there was none.
-            let (held_back, again) = (self.delivery.is_full(&busy), Instant::now() + pause);
+            let (held_back, again) = (self.delivery.is_full(&busy), Instant::now() + STORE_PAUSE);
             let mut freed = false;
             while !(freed && held_back) {
                 tokio::select! {
@@ -92,7 +106,7 @@ impl Worker {
                         free(&mut busy, ended.ok());
                         freed = true;
                     }
-                    () = tokio::time::sleep_until(again) => break,
+                    () = tokio::time::sleep_until(again), if failed => break,
                 }
             }
             while let Some(ended) = under_way.try_join_next() {

@@ -1,12 +1,13 @@
 //! Every field of what the service keeps is kept by every store. No field is left to `..`: a new one has to be decided
 //! upon here.
 
+use shop_events::Envelope;
 use uuid::Uuid;
 
 use super::{POLICY, announce, at, claim, endpoint, event, opened};
 use crate::domain::{
-    Channel, Endpoint, EndpointSettings, Error, EventType, Expected, Failure, Filter, HookUrl, Notification,
-    Preferences, PreferencesDraft, SigningSecret, Status, Store,
+    Channel, Endpoint, EndpointSettings, Error, EventType, Expected, Failure, Filter, HookUrl, News, Notification,
+    Preferences, PreferencesDraft, Recipients, SigningSecret, Status, Store,
 };
 
 contract!(
@@ -85,8 +86,9 @@ async fn others(store: &dyn Store) {
 
 async fn every_field_of_a_notification_is_kept(store: &dyn Store) {
     let mut kept = notification();
-    let plan = |_: &crate::domain::Recipients| vec![kept.clone()];
-    assert!(store.announce(kept.event.id, "grace", &plan, at(1)).await.expect("is stored").is_some());
+    let plan = |_: &Envelope, _: &Recipients| vec![kept.clone()];
+    let news = News { event: &kept.event, reader: Some("grace") };
+    store.announce(&[news], &plan, at(1)).await.expect("is stored");
     assert_eq!(store.get(kept.id).await.expect("is there"), kept, "announced");
     others(store).await;
     store.change(kept.id, &|_| Err(Error::VersionMismatch)).await.expect_err("is refused");
