@@ -172,6 +172,7 @@ mod tests {
                 "BEGIN NOT ATOMIC START TRANSACTION; UPDATE payments SET a = ?; INSERT INTO outbox (a) VALUES (?); COMMIT; END",
                 "UPDATE payments INSERT outbox COMMIT",
             ),
+            (
                 "SELECT * FROM (SELECT id FROM payments WHERE id = ?) AS p JOIN (SELECT a FROM payment_items) AS i ON a = id",
                 "SELECT payments payment_items",
             ),
