@@ -108,7 +108,7 @@ async fn a_person_finds_what_was_given_up_and_gives_a_desk_back_once_however_oft
 
     // It comes before what it belongs to, as after a store was restored.
     let event = shelf.tell(desk, 1, StockOperation::Increase, payment).await;
-    let mut found = Vec::new();
+    let mut found;
     eventually!(within LONG, {
         found = shelf.listed(&[]).await;
         !found.is_empty()

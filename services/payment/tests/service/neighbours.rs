@@ -25,7 +25,7 @@ pub(crate) struct Neighbours {
     /// Why `ReserveStock` fails, if it does.
     pub(crate) refusal: Arc<Mutex<Option<Refusal>>>,
     pub(crate) reservations: Arc<AtomicUsize>,
-    /// Baskets that were shown: each is another one, as if the one before had been paid and emptied.
+    /// Baskets that were shown: each is another one, as if the one before had been paid and emptied. A guest's stays the same.
     baskets: Arc<AtomicU64>,
     /// What was shown with the last call to each: to baskets and to the stock.
     pub(crate) shown: Arc<Mutex<[Option<MetadataMap>; 2]>>,
@@ -98,8 +98,12 @@ impl BasketService for Neighbours {
             }
             _ => return Err(Status::not_found("no basket")),
         };
+        let nth = match request.user_id.strip_prefix("guest-") {
+            Some(name) => 1_000_000 + name.bytes().map(u64::from).sum::<u64>(),
+            None => self.baskets.fetch_add(1, Ordering::SeqCst),
+        };
         let found = basket::Basket {
-            id: nth_basket(self.baskets.fetch_add(1, Ordering::SeqCst)),
+            id: nth_basket(nth),
             user_id: request.user_id,
             items,
             currency: "USD".to_owned(),
