@@ -2,6 +2,7 @@
 #   crate, binary   what cargo builds
 #   kafka           whether it speaks to Kafka, and so needs its C library at build time
 #   http, grpc      the ports it listens on unless told otherwise (a check compares them with the program's own)
+#   inside          those of them that the gateway does not call
 #   store           the local server it can be given: postgresql, mariadb or redis
 #   section         its table under `services` in the gateway's settings, where the gateway calls it
 #   calls           the services it calls itself
@@ -59,6 +60,7 @@ in
     calls = [
       "basket"
       "product"
+      "notification"
     ];
   };
   notification = {
@@ -67,6 +69,8 @@ in
     about = "notification service";
     kafka = true;
     http = 8084;
+    grpc = 50053;
+    inside = [ "grpc" ];
     store = "postgresql";
     section = "notification";
     inherit placeholders;

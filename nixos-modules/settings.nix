@@ -156,7 +156,11 @@ let
     mkOption {
       type = types.nullOr (types.listOf types.str);
       default =
-        if cfg.${other}.enable && cfg.${other}.settings ? ${protocol} then
+        if
+          cfg.${other}.enable
+          && cfg.${other}.settings ? ${protocol}
+          && !lib.elem protocol (services.${other}.inside or [ ])
+        then
           [ "http://localhost:${toString cfg.${other}.settings.${protocol}.port}" ]
         else
           null;

@@ -2,13 +2,14 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "shop/common/v1/money.proto",
     "shop/product/v1/product.proto",
     "shop/product/v1/stock.proto",
     "shop/basket/v1/basket.proto",
     "shop/payment/v1/payment.proto",
     "shop/payment/v1/settlement.proto",
+    "shop/notification/v1/personal.proto",
 ];
 
 #[expect(clippy::disallowed_methods, reason = "cargo tells a build script where to write by environment")]

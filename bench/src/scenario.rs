@@ -155,7 +155,7 @@ pub(crate) async fn services(size: Size) -> anyhow::Result<()> {
 pub(crate) async fn shop(size: Size) -> anyhow::Result<()> {
     let Size { requests, connections } = size;
     let data = tempfile::tempdir()?;
-    let ports: Vec<u16> = (0..8).map(|_| free_port()).collect::<Result<_, _>>()?;
+    let ports: Vec<u16> = (0..9).map(|_| free_port()).collect::<Result<_, _>>()?;
     let port = |key: &'static str, index: usize| (key, ports[index].to_string());
     let variables = [
         ("SHOP_DATA", data.path().display().to_string()),
@@ -169,6 +169,7 @@ pub(crate) async fn shop(size: Size) -> anyhow::Result<()> {
         port("SHOP_PAYMENT__HTTP__PORT", 5),
         port("SHOP_PAYMENT__GRPC__PORT", 6),
         port("SHOP_NOTIFICATION__HTTP__PORT", 7),
+        port("SHOP_NOTIFICATION__GRPC__PORT", 8),
     ];
     let host = format!("127.0.0.1:{}", ports[0]);
     let start = async || Process::start("shop", &[], &variables, host.clone(), "/health/ready").await;

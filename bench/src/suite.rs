@@ -120,9 +120,7 @@ async fn service(
         ("LOG_LEVEL", "info".to_owned()),
         ("IDENTITY_MODE", "off".to_owned()),
     ];
-    // Notification has no gRPC.
-    let shared = shared.iter().filter(|(key, _)| name != "notification-service" || *key != "GRPC_PORT");
-    let variables: Vec<_> = own.iter().chain(shared).cloned().collect();
+    let variables: Vec<_> = own.iter().chain(&shared).cloned().collect();
     Ok(Process::start_from(folder, name, &[], &variables, local(http), "/health/ready").await?.0)
 }
 

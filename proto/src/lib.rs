@@ -41,6 +41,14 @@ pub mod payment {
     }
 }
 
+/// Notifications.
+pub mod notification {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("shop.notification.v1");
+    }
+}
+
 /// The encoded `FileDescriptorSet` of every package above with its imports, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shop.binpb"));
 
@@ -63,6 +71,7 @@ mod tests {
             services,
             [
                 "shop.basket.v1.BasketService",
+                "shop.notification.v1.PersonalService",
                 "shop.payment.v1.PaymentService",
                 "shop.payment.v1.SettlementService",
                 "shop.product.v1.ProductService",

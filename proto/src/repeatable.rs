@@ -1,6 +1,6 @@
 //! Which calls may be made again when nobody knows whether they were answered.
 
-use crate::{basket, payment, product};
+use crate::{basket, notification, payment, product};
 
 /// A request that may be sent again after its answer was lost: it reads, or what it does is done once under an id that it
 /// carries. What adds up, moves on or takes a turn is none:
@@ -43,4 +43,6 @@ repeatable! {
     basket::v1::GetBasketRequest,
     /// Reads.
     payment::v1::GetOutcomesRequest,
+    /// Reads.
+    notification::v1::GetUserRecordsRequest,
 }

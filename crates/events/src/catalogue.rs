@@ -15,11 +15,13 @@ pub enum Topic {
     Stock,
     /// Changes of baskets that a payment caused, keyed by user.
     Basket,
+    /// What becomes of users, keyed by user.
+    User,
 }
 
 impl Topic {
     /// All topics.
-    pub const ALL: [Self; 3] = [Self::Payment, Self::Stock, Self::Basket];
+    pub const ALL: [Self; 4] = [Self::Payment, Self::Stock, Self::Basket, Self::User];
 
     /// The topic's name on the bus.
     pub const fn as_str(self) -> &'static str {
@@ -27,6 +29,7 @@ impl Topic {
             Self::Payment => "payment-events",
             Self::Stock => "stock-events",
             Self::Basket => "basket-events",
+            Self::User => "user-events",
         }
     }
 }
@@ -44,12 +47,14 @@ pub enum Event {
     StockUpdated(StockUpdated),
     /// `basket.cleared`
     BasketCleared(BasketCleared),
+    /// `user.erased`
+    UserErased(UserErased),
 }
 
 impl Event {
     /// All types, as [`Event::event_type`] names them.
-    pub const TYPES: [&str; 5] =
-        ["payment.completed", "payment.failed", "payment.refunded", "stock.updated", "basket.cleared"];
+    pub const TYPES: [&str; 6] =
+        ["payment.completed", "payment.failed", "payment.refunded", "stock.updated", "basket.cleared", "user.erased"];
 
     /// The stream the event goes to.
     pub const fn topic(&self) -> Topic {
@@ -57,6 +62,7 @@ impl Event {
             Self::PaymentCompleted(_) | Self::PaymentFailed(_) | Self::PaymentRefunded(_) => Topic::Payment,
             Self::StockUpdated(_) => Topic::Stock,
             Self::BasketCleared(_) => Topic::Basket,
+            Self::UserErased(_) => Topic::User,
         }
     }
 
@@ -68,6 +74,7 @@ impl Event {
             Self::PaymentRefunded(_) => "payment.refunded",
             Self::StockUpdated(_) => "stock.updated",
             Self::BasketCleared(_) => "basket.cleared",
+            Self::UserErased(_) => "user.erased",
         }
     }
 
@@ -79,6 +86,7 @@ impl Event {
             Self::PaymentRefunded(body) => body.payment_id.to_string(),
             Self::StockUpdated(body) => body.product_id.to_string(),
             Self::BasketCleared(body) => body.user_id.clone(),
+            Self::UserErased(body) => body.user_id.clone(),
         }
     }
 }
@@ -217,4 +225,12 @@ pub struct BasketCleared {
     pub reason: String,
     /// The payment.
     pub payment_id: Uuid,
+}
+
+/// A user is to be forgotten: what is kept of him from before the event's time goes, and no event from before it tells of him
+/// any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserErased {
+    /// Who.
+    pub user_id: String,
 }

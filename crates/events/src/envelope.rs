@@ -136,6 +136,7 @@ impl Envelope {
             Event::PaymentRefunded(body) => self.body(body, &timestamp),
             Event::StockUpdated(body) => self.body(body, &timestamp),
             Event::BasketCleared(body) => self.body(body, &timestamp),
+            Event::UserErased(body) => self.body(body, &timestamp),
         };
         let mut headers = vec![
             ("ce_specversion".to_owned(), "1.0".to_owned()),
@@ -176,6 +177,7 @@ impl Envelope {
             "payment.refunded" => Event::PaymentRefunded(serde_json::from_slice(payload)?),
             "stock.updated" => Event::StockUpdated(serde_json::from_slice(payload)?),
             "basket.cleared" => Event::BasketCleared(serde_json::from_slice(payload)?),
+            "user.erased" => Event::UserErased(serde_json::from_slice(payload)?),
             _ => return Err(DecodeError::UnknownType(head.event_type)),
         };
         Ok(Self {

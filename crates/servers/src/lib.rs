@@ -1,4 +1,4 @@
-//! The servers of a service: HTTP, or HTTP and gRPC, bound before they serve and stopped together.
+//! The servers of a service, HTTP and gRPC, bound before they serve and stopped together.
 //!
 //! A service makes its routes and hands them over; what every service has around them is the same and stands here.
 
@@ -27,38 +27,10 @@ pub struct Parts {
     pub guard: Guard,
 }
 
-/// The HTTP server of a service, bound and not yet serving.
-pub struct HttpServer {
-    listener: TcpListener,
-    addr: SocketAddr,
-    service: Service,
-    settings: Http,
-}
-
-impl HttpServer {
-    /// Of these routes, behind this door.
-    pub fn new(door: TcpListener, routes: Router, parts: Parts, settings: Http) -> std::io::Result<Self> {
-        let Parts { about, metrics, health, guard } = parts;
-        let addr = door.local_addr()?;
-        let parts = shop_web::Parts { about, metrics, health, guard, settings: settings.clone() };
-        let service = shop_web::service(routes, parts);
-        Ok(Self { listener: door, addr, service, settings })
-    }
-
-    /// Where HTTP is served.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    /// Serves until the soft stop, then finishes what runs.
-    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        shop_web::serve(self.listener, self.service, &self.settings, shutdown).await
-    }
-}
-
-/// The servers of a service that has both, bound and not yet serving.
+/// The servers of a service, bound and not yet serving.
 pub struct Servers {
-    http: HttpServer,
+    http: (TcpListener, Service, Http),
+    http_addr: SocketAddr,
     grpc: (TcpListener, Routes, shop_rpc::Parts),
     grpc_addr: SocketAddr,
 }
@@ -71,7 +43,7 @@ impl Servers {
         (calls, descriptors, grpc): (Routes, &'static [u8], Grpc),
         parts: Parts,
     ) -> std::io::Result<Self> {
-        let grpc_addr = doors.grpc.local_addr()?;
+        let (http_addr, grpc_addr) = (doors.http.local_addr()?, doors.grpc.local_addr()?);
         let rpc = shop_rpc::Parts {
             metrics: parts.metrics.clone(),
             health: parts.health.clone(),
@@ -79,13 +51,15 @@ impl Servers {
             descriptors,
             settings: grpc,
         };
-        let http = HttpServer::new(doors.http, routes, parts, http)?;
-        Ok(Self { http, grpc: (doors.grpc, calls, rpc), grpc_addr })
+        let Parts { about, metrics, health, guard } = parts;
+        let parts = shop_web::Parts { about, metrics, health, guard, settings: http.clone() };
+        let http = (doors.http, shop_web::service(routes, parts), http);
+        Ok(Self { http, http_addr, grpc: (doors.grpc, calls, rpc), grpc_addr })
     }
 
     /// Where HTTP is served.
     pub fn http_addr(&self) -> SocketAddr {
-        self.http.addr()
+        self.http_addr
     }
 
     /// Where gRPC is served.
@@ -95,8 +69,9 @@ impl Servers {
 
     /// Serves until the soft stop, then finishes what runs. One that fails ends the other.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let (door, service, settings) = self.http;
+        let http = shop_web::serve(door, service, &settings, shutdown.clone());
         let (listener, calls, parts) = self.grpc;
-        let http = self.http.run(shutdown.clone());
         let grpc = shop_rpc::serve(listener, calls, parts, shutdown);
         tokio::try_join!(http, grpc).map(|_| ())
     }

@@ -18,6 +18,7 @@ shop, numbers for stores. NetworkPolicies are made from this table alone.
   (dict "from" "payment" "to" "basket" "ports" (list "grpc"))
   (dict "from" "product" "to" "payment" "ports" (list "grpc"))
   (dict "from" "test" "to" "gateway" "ports" (list "http"))) -}}
+{{- if has "notification" $components }}{{ $arrows = append $arrows (dict "from" "payment" "to" "notification" "ports" (list "grpc")) }}{{ end -}}
 {{- if has "kafka" $stores }}{{ $arrows = append $arrows (dict "from" "kafka" "to" "kafka" "ports" (list 9092 9093)) }}{{ end -}}
 {{ dict "arrows" $arrows | toJson }}
 {{- end }}

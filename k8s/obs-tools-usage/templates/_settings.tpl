@@ -128,7 +128,12 @@ a detour over JSON would turn whole numbers into fractions: (dict "root" $ "name
 {{- $_ := set $derived (eq $store "redis" | ternary "redis" "database") (include "shop.store" (list $root $store) | fromJson) -}}
 {{- if has .name (list "basket" "payment") }}{{ $_ := set $derived "product" (dict "url" (include "shop.address" (list $root "product" "grpc"))) }}{{ end -}}
 {{- if eq .name "product" }}{{ $_ := set $derived "payment" (dict "url" (include "shop.address" (list $root "payment" "grpc"))) }}{{ end -}}
-{{- if eq .name "payment" }}{{ $_ := set $derived "basket" (dict "url" (include "shop.address" (list $root "basket" "grpc"))) }}{{ end -}}
+{{- if eq .name "payment" -}}
+{{- $_ := set $derived "basket" (dict "url" (include "shop.address" (list $root "basket" "grpc"))) -}}
+{{/* Without one nobody is told anything, and nothing is known of it. */}}
+{{- $told := has "notification" (include "shop.components" $root | fromJson).names -}}
+{{- $_ := set $derived "notification" (dict "url" ($told | ternary (include "shop.address" (list $root "notification" "grpc")) "")) -}}
+{{- end -}}
 {{- end -}}
 {{- $cluster := $derived.identity.others -}}
 {{- $_ := mergeOverwrite .out $derived (deepCopy $root.Values.settings) (deepCopy $own) -}}

@@ -11,7 +11,7 @@ PORTS = {
     "product": {"http": 8080, "grpc": 50050},
     "basket": {"http": 8081, "grpc": 50051},
     "payment": {"http": 8082, "grpc": 50052},
-    "notification": {"http": 8084},
+    "notification": {"http": 8084, "grpc": 50053},
     "postgresql": {"postgresql": 5432},
     "redis": {"redis": 6379},
     "mariadb": {"mariadb": 3306},
@@ -50,6 +50,7 @@ ARROWS = {
 CLIENTS = {(who, "gateway", "http") for who in ("test", "prometheus", "stranger", "dns")}
 NOTIFICATION = {
     ("gateway", "notification", "http"),
+    ("payment", "notification", "grpc"),
     ("notification", "postgresql", "postgresql"),
     ("notification", "kafka", "kafka"),
     ("notification", "dns", "dns"),

@@ -159,6 +159,7 @@ impl Config {
             (Service::Payment, "payment.http.host", self.payment.http.addr()),
             (Service::Payment, "payment.grpc.host", self.payment.grpc.addr()),
             (Service::Notification, "notification.http.host", self.notification.http.addr()),
+            (Service::Notification, "notification.grpc.host", self.notification.grpc.addr()),
             (Service::Gateway, "gateway.http.host", self.gateway.http.addr()),
         ];
         listeners.into_iter().filter(|(service, ..)| self.runs(*service)).map(|(_, key, addr)| (key, addr)).collect()
@@ -182,6 +183,7 @@ impl Config {
             (Service::Payment, "payment.http.port", self.payment.http.addr()),
             (Service::Payment, "payment.grpc.port", self.payment.grpc.addr()),
             (Service::Notification, "notification.http.port", self.notification.http.addr()),
+            (Service::Notification, "notification.grpc.port", self.notification.grpc.addr()),
             (Service::Gateway, "gateway.http.port", self.gateway.http.addr()),
             (Service::Gateway, "gateway.tls.port", tls),
         ];
@@ -279,6 +281,7 @@ impl Settings for Config {
                 ("payment.http.host", &mut payment.http.host),
                 ("payment.grpc.host", &mut payment.grpc.host),
                 ("notification.http.host", &mut notification.http.host),
+                ("notification.grpc.host", &mut notification.grpc.host),
                 ("gateway.http.host", &mut gateway.http.host),
             ],
         );

@@ -1,7 +1,5 @@
 //! The ports of all services in this process.
 
-use std::net::TcpListener;
-
 use shop_config::{Grpc, Http, Settings as _};
 
 use crate::config::Config;
@@ -12,20 +10,13 @@ pub(crate) struct Doors {
     pub(crate) product: Option<shop_web::Doors>,
     pub(crate) basket: Option<shop_web::Doors>,
     pub(crate) payment: Option<shop_web::Doors>,
-    pub(crate) notification: Option<TcpListener>,
+    pub(crate) notification: Option<shop_web::Doors>,
     pub(crate) gateway: Option<shop_gateway::Doors>,
 }
 
 impl Doors {
     /// Takes them, waiting as [`shop_runtime::listen()`] does.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
-        let notification = async {
-            if !config.runs(Service::Notification) {
-                return Ok(None);
-            }
-            let setting = setting("notification.http.port");
-            shop_runtime::listen(config.notification.http.addr(), &setting).await.map(Some)
-        };
         let gateway = async {
             if !config.runs(Service::Gateway) {
                 return Ok(None);
@@ -36,7 +27,7 @@ impl Doors {
             pair(config, Service::Product, &config.product.http, &config.product.grpc),
             pair(config, Service::Basket, &config.basket.http, &config.basket.grpc),
             pair(config, Service::Payment, &config.payment.http, &config.payment.grpc),
-            notification,
+            pair(config, Service::Notification, &config.notification.http, &config.notification.grpc),
             gateway,
         )?;
         Ok(Self { product, basket, payment, notification, gateway })

@@ -65,6 +65,8 @@ pub struct Addresses {
     pub payment_grpc: Option<SocketAddr>,
     /// The notification service, HTTP.
     pub notification: Option<SocketAddr>,
+    /// The notification service, gRPC.
+    pub notification_grpc: Option<SocketAddr>,
 }
 
 impl Addresses {
@@ -119,6 +121,13 @@ impl Suite {
             let at = doors.grpc.local_addr().context("payment's port is not known")?;
             config.product.payment.url = loopback(at).to_string();
         }
+        if let Some(doors) = &doors.notification {
+            let at = doors.grpc.local_addr().context("notification's port is not known")?;
+            config.payment.notification.url = loopback(at).to_string();
+        } else if config.bus == BusKind::Memory {
+            // Nobody elsewhere hears of payments.
+            config.payment.notification.url.clear();
+        }
         let product = if let Some(doors) = doors.product {
             let (bus, metrics) = company(Service::Product, "product-service")?;
             let built = Box::pin(Product::build(doors, config.product.clone(), bus, metrics, &stages.product));
@@ -158,10 +167,10 @@ impl Suite {
             None
         };
 
-        let notification = if let Some(door) = doors.notification {
+        let notification = if let Some(doors) = doors.notification {
             let (bus, metrics) = company(Service::Notification, "notification-service")?;
             let config = config.notification.clone();
-            let built = Box::pin(Notification::build(door, config, bus, metrics, &stages.notification));
+            let built = Box::pin(Notification::build(doors, config, bus, metrics, &stages.notification));
             Some(built.await.context("notification cannot start")?)
         } else {
             None
@@ -189,6 +198,7 @@ impl Suite {
             payment: self.payment.as_ref().map(Payment::http_addr),
             payment_grpc: self.payment.as_ref().map(Payment::grpc_addr),
             notification: self.notification.as_ref().map(Notification::http_addr),
+            notification_grpc: self.notification.as_ref().map(Notification::grpc_addr),
         }
     }
 

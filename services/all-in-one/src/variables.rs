@@ -69,6 +69,7 @@ fn own() -> Vec<Var> {
         Var::new("SHOP_PAYMENT__HTTP__PORT", "payment.http.port", "port of the payment service, HTTP"),
         Var::new("SHOP_PAYMENT__GRPC__PORT", "payment.grpc.port", "the same, gRPC"),
         Var::new("SHOP_NOTIFICATION__HTTP__PORT", "notification.http.port", "port of the notification service, HTTP"),
+        Var::new("SHOP_NOTIFICATION__GRPC__PORT", "notification.grpc.port", "the same, gRPC"),
         Var::new("SHOP_DATA", "data", "folder of the embedded stores, of dead letters and of the suite's own key"),
         Var::new("SHOP_HOST", "host", "address that everything listens on; 127.0.0.1, this machine alone, by default"),
         Var::new(

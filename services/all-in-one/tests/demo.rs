@@ -18,10 +18,10 @@ fn demo(folder: &Path, flags: &[&str]) -> Program {
 
 fn of_own(shop: Program, folder: &Path, flags: &[&str]) -> Program {
     let mut shop = shop.arg("demo").args(flags).env("TMPDIR", folder).env("PORT", "0");
-    for section in ["PRODUCT", "BASKET", "PAYMENT"] {
+    for section in ["PRODUCT", "BASKET", "PAYMENT", "NOTIFICATION"] {
         shop = shop.env(format!("SHOP_{section}__HTTP__PORT"), "0").env(format!("SHOP_{section}__GRPC__PORT"), "0");
     }
-    shop.env("SHOP_NOTIFICATION__HTTP__PORT", "0")
+    shop
 }
 
 async fn ended(demo: Program) -> Output {
@@ -103,7 +103,7 @@ async fn a_running_gateway_can_be_played_against_and_a_person_reads_along() {
     for port in [&mut config.product.grpc.port, &mut config.basket.grpc.port, &mut config.payment.grpc.port] {
         *port = 0;
     }
-    config.notification.http.port = 0;
+    (config.notification.http.port, config.notification.grpc.port) = (0, 0);
     config.gateway.http.port = 0;
     config.gateway.rate_limit.enabled = false;
     let suite = Box::pin(Suite::build(config)).await.expect("the suite starts");

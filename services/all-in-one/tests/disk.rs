@@ -21,7 +21,7 @@ struct Shop {
 
 impl Shop {
     async fn start(data: &Path) -> Self {
-        let ports = [(); 8].map(|()| free_port());
+        let ports = [(); 9].map(|()| free_port());
         let names =
             ["PRODUCT__HTTP", "PRODUCT__GRPC", "BASKET__HTTP", "BASKET__GRPC", "PAYMENT__HTTP", "PAYMENT__GRPC"];
         let mut process = Process::new("shop")
@@ -30,7 +30,8 @@ impl Shop {
             .env("SHOP_DATA", data.display().to_string())
             .env("SHOP_DEMO", "false")
             .env("SHOP_GATEWAY__HTTP__PORT", ports[6].to_string())
-            .env("SHOP_NOTIFICATION__HTTP__PORT", ports[7].to_string());
+            .env("SHOP_NOTIFICATION__HTTP__PORT", ports[7].to_string())
+            .env("SHOP_NOTIFICATION__GRPC__PORT", ports[8].to_string());
         for (name, port) in names.iter().zip(ports) {
             process.set(&format!("SHOP_{name}__PORT"), port.to_string());
         }

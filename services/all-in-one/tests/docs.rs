@@ -43,6 +43,7 @@ async fn run_all(file: &str) {
     config.product.grpc.port = 0;
     config.basket.grpc.port = 0;
     config.payment.grpc.port = 0;
+    config.notification.grpc.port = 0;
     // A person reads between two examples; the test does not.
     config.gateway.rate_limit.enabled = false;
     let suite = Box::pin(Suite::build(config)).await.expect("the suite starts");

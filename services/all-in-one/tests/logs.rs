@@ -47,8 +47,7 @@ fn shop() -> Process {
         .env("LOG_LEVEL", "debug")
         .env("ADMIN_TOKEN", ADMIN_TOKEN);
     shop.set("SHOP_GATEWAY__RATE_LIMIT__ENABLED", "false");
-    shop.set("SHOP_NOTIFICATION__HTTP__PORT", "0");
-    for section in ["PRODUCT", "BASKET", "PAYMENT"] {
+    for section in ["PRODUCT", "BASKET", "PAYMENT", "NOTIFICATION"] {
         shop.set(&format!("SHOP_{section}__HTTP__PORT"), "0");
         shop.set(&format!("SHOP_{section}__GRPC__PORT"), "0");
     }

@@ -142,7 +142,9 @@ async fn collect() -> All {
     {
         http.port = 0;
     }
-    for grpc in [&mut config.product.grpc, &mut config.basket.grpc, &mut config.payment.grpc] {
+    for grpc in
+        [&mut config.product.grpc, &mut config.basket.grpc, &mut config.payment.grpc, &mut config.notification.grpc]
+    {
         grpc.port = 0;
     }
     let url = |name: &str| Some(format!("sqlite://{}", data.path().join(name).display()).into());
@@ -162,7 +164,7 @@ async fn collect() -> All {
     let basket = Basket::build(at, config.basket, bus(basket), basket.clone(), &shutdown).await.expect("basket");
     let at = Doors::of_process(&config.payment.http, &config.payment.grpc).await.expect("two ports");
     let payment = Payment::build(at, config.payment, bus(payment), payment.clone(), &shutdown).await.expect("payment");
-    let at = shop_runtime::listen(config.notification.http.addr(), "http.port").await.expect("a port");
+    let at = Doors::of_process(&config.notification.http, &config.notification.grpc).await.expect("two ports");
     let notification = Notification::build(at, config.notification, bus(notification), notification.clone(), &shutdown);
     let notification = notification.await.expect("notification");
     let gateway = shop_gateway::Gateway::build(config.gateway, gateway.clone(), &shutdown).await.expect("gateway");
@@ -175,7 +177,7 @@ async fn collect() -> All {
     ];
     // Some are made when serving begins.
     eventually!(
-        all[..3]
+        all[..4]
             .iter()
             .all(|metrics| { metrics.described().iter().any(|metric| metric.name == "rpc_server_requests_total") })
     );
@@ -203,7 +205,7 @@ fn embedded(data: &Path) -> Config {
     for http in [&mut config.product.http, &mut config.basket.http, &mut config.payment.http] {
         http.port = 0;
     }
-    config.notification.http.port = 0;
+    (config.notification.http.port, config.notification.grpc.port) = (0, 0);
     config.gateway.http.port = 0;
     for grpc in [&mut config.product.grpc, &mut config.basket.grpc, &mut config.payment.grpc] {
         grpc.port = 0;

@@ -35,11 +35,10 @@ impl Place {
             Process::new("shop").env("SHOP_DATA", self.data.display().to_string()).env("LOG_LEVEL", "warn");
         let gateway = free_port();
         process.set("SHOP_GATEWAY__HTTP__PORT", gateway.to_string());
-        for section in ["PRODUCT", "BASKET", "PAYMENT"] {
+        for section in ["PRODUCT", "BASKET", "PAYMENT", "NOTIFICATION"] {
             process.set(&format!("SHOP_{section}__HTTP__PORT"), "0");
             process.set(&format!("SHOP_{section}__GRPC__PORT"), "0");
         }
-        process.set("SHOP_NOTIFICATION__HTTP__PORT", "0");
         for (name, value) in &self.env {
             process.set(name, value.clone());
         }
@@ -153,6 +152,8 @@ async fn stores_restored_from_different_minutes_agree_again() {
     shop.settles(product, (34, 30)).await;
     copies(&place, &folder.path().join("late")).await;
     assert_eq!(place.reconcile(&[]).0, 0, "all agrees, beside a shop that serves");
+    assert_eq!(shop.api.delete("/api/users/sold-early/data").await.0, 204);
+    assert_eq!(place.reconcile(&[]).0, 0, "who bought is forgotten, and what he bought is not");
     assert!(shop.process.stop().await.success());
     assert_eq!(place.reconcile(&[]).0, 0, "and beside none");
 

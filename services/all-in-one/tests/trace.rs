@@ -32,11 +32,10 @@ async fn of_the_suite_in_one_process() {
     let data = tempfile::tempdir().expect("a folder");
     let port = free_port();
     let mut shop = logging("shop").env("PORT", port.to_string()).env("SHOP_DATA", data.path().display().to_string());
-    for section in ["PRODUCT", "BASKET", "PAYMENT"] {
+    for section in ["PRODUCT", "BASKET", "PAYMENT", "NOTIFICATION"] {
         shop.set(&format!("SHOP_{section}__HTTP__PORT"), "0");
         shop.set(&format!("SHOP_{section}__GRPC__PORT"), "0");
     }
-    shop.set("SHOP_NOTIFICATION__HTTP__PORT", "0");
     let collector = Collector::start().await;
     shop.set("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint());
     shop.set("SMTP_URL", format!("smtp://127.0.0.1:{}", smtp.port()));
@@ -54,7 +53,7 @@ async fn of_services_in_processes_of_their_own_on_kafka() {
     let (Some(postgres), Some(mariadb)) = (backend::postgres().await, backend::mariadb().await) else { return };
     let (Some(redis), Some(kafka)) = (backend::redis().await, backend::kafka().await) else { return };
     let (Some(notices), Some(smtp)) = (backend::postgres().await, backend::smtp(&[]).await) else { return };
-    let ports = [(); 9].map(|()| free_port());
+    let ports = [(); 10].map(|()| free_port());
     let local = |index: usize| format!("127.0.0.1:{}", ports[index]);
     let service = |name: &str, index: usize| {
         logging(name)
@@ -73,7 +72,8 @@ async fn of_services_in_processes_of_their_own_on_kafka() {
     let mut payment = service("payment-service", 4)
         .env("DATABASE_URL", mariadb.url())
         .env("BASKET_SERVICE_URL", local(3))
-        .env("PRODUCT_SERVICE_URL", local(1));
+        .env("PRODUCT_SERVICE_URL", local(1))
+        .env("NOTIFICATION_SERVICE_URL", local(8));
     let mut notification = service("notification-service", 7)
         .env("DATABASE_URL", notices.url())
         .env("SMTP_URL", format!("smtp://127.0.0.1:{}", smtp.port()));

@@ -9,6 +9,6 @@ mod refresh;
 pub(crate) use basket::{Basket, Line, Quantity};
 pub(crate) use error::Error;
 pub(crate) use merge::Merged;
-pub(crate) use ports::{Baskets, Catalog, Change, Changed, Product};
+pub(crate) use ports::{Baskets, Catalog, Change, Changed, Product, made_until};
 pub(crate) use refresh::{Difference, Finding};
 pub(crate) use shop_input::{Expected, UserId};

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use shop_config::{
-    Database, Duration, Engine, Given, Http, Kafka, Log, Otel, Problems, Secret, Settings, Stop, Var, settle_hosts,
+    Database, Duration, Engine, Given, Grpc, Http, Kafka, Log, Otel, Problems, Secret, Settings, Stop, Var,
+    check_servers, settle_hosts,
 };
 use shop_identity::IdentitySettings;
 
@@ -19,6 +20,8 @@ pub struct Config {
     pub host: Option<IpAddr>,
     /// The HTTP server.
     pub http: Http,
+    /// The gRPC server, which payment alone asks.
+    pub grpc: Grpc,
     /// Where notifications are kept: PostgreSQL or SQLite.
     pub database: Database,
     /// Where events come from.
@@ -236,6 +239,7 @@ impl Default for Config {
         Self {
             host: None,
             http: Http::on(8084),
+            grpc: Grpc::on(50053),
             database: Database::postgres("notification_service"),
             kafka: Kafka::default(),
             email: EmailSettings::default(),
@@ -266,8 +270,9 @@ impl Settings for Config {
                 "keys that webhook secrets are encrypted with in the store",
             ),
         ];
-        let database = Http::vars().into_iter().chain(Database::vars(Engine::Postgres));
-        database
+        let servers = Http::vars().into_iter().chain(Grpc::vars());
+        servers
+            .chain(Database::vars(Engine::Postgres))
             .chain(Kafka::vars())
             .chain(channels)
             .chain(IdentitySettings::vars())
@@ -277,12 +282,12 @@ impl Settings for Config {
     }
 
     fn settle(&mut self, given: &Given<'_>) {
-        settle_hosts(self.host, given, [("http.host", &mut self.http.host)]);
+        settle_hosts(self.host, given, [("http.host", &mut self.http.host), ("grpc.host", &mut self.grpc.host)]);
     }
 
     fn check(&self, problems: &mut Problems) {
-        self.http.check("http", problems);
-        self.identity.check(&[("http.host", self.http.addr())], problems);
+        check_servers(&self.http, &self.grpc, problems);
+        self.identity.check(&[("http.host", self.http.addr()), ("grpc.host", self.grpc.addr())], problems);
         self.database.check("database", Engine::Postgres, problems);
         self.kafka.check("kafka", problems);
         self.log.check("log", problems);
@@ -312,7 +317,7 @@ mod tests {
     #[test]
     fn nothing_set_means_lines_in_the_log_and_nothing_else() {
         let config = load::<Config>(&with(&[])).expect("valid").settings;
-        assert_eq!(config.http.port, 8084);
+        assert_eq!((config.http.port, config.grpc.port), (8084, 50053));
         let url = "postgres://postgres:password@localhost:5432/notification_service?sslmode=disable";
         assert_eq!(config.database.target(), Ok(Target::Postgres(url.to_owned())));
         assert_eq!(config.channels(), Channels { email: false, webhook: false, log: true });
@@ -322,6 +327,7 @@ mod tests {
     fn every_variable_is_heard() {
         let variables = [
             ("PORT", "1"),
+            ("GRPC_PORT", "2"),
             ("DB_HOST", "db"),
             ("DB_PORT", "3"),
             ("DB_USER", "u"),

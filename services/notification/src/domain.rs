@@ -19,8 +19,8 @@ pub(crate) use notification::{Failure, Next, Notification, Outcome, Policy};
 pub(crate) use plan::tests;
 pub(crate) use plan::{Channels, Recipients, plan};
 pub(crate) use ports::{
-    Call, Change, Claim, Endpoints, Filter, Hooks, Letter, Mail, News, Notifications, Plan, PreferenceStore, Store,
-    Waiting,
+    Call, Change, Claim, Endpoints, Filter, Hooks, Letter, Mail, News, Notifications, Persons, Plan, PreferenceStore,
+    Store, Waiting,
 };
 pub(crate) use preferences::{EMAIL, MAX_EMAIL, MAX_EVENT_TYPES, Preferences, PreferencesDraft};
 pub(crate) use shop_input::{Expected, UserId};

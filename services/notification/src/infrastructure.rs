@@ -5,6 +5,7 @@ mod contract;
 mod error;
 mod hooks;
 mod mail;
+mod persons;
 mod receivers;
 mod row;
 mod seals;

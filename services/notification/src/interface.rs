@@ -1,7 +1,8 @@
-//! The ways in: HTTP and events, each a few lines from its wire to a command, and the worker that sends what is due.
+//! The ways in: HTTP, gRPC and events, each a few lines from its wire to a command, and the worker that sends what is due.
 
 mod access;
 mod events;
+mod grpc;
 mod http;
 mod view;
 mod worker;
@@ -13,6 +14,7 @@ use crate::application::{Commands, Queries};
 
 pub(crate) use access::ACCESS;
 pub(crate) use events::{GROUPS, subscriptions};
+pub(crate) use grpc::PersonalGrpc;
 pub(crate) use http::{ABOUT, routes};
 pub(crate) use worker::Worker;
 

@@ -1,6 +1,6 @@
 //! The notification service: tells users and other systems what became of payments.
 //!
-//! Four layers: `domain` has the rules, `application` the commands and queries, `interface` the ways in (HTTP, events,
+//! Four layers: `domain` has the rules, `application` the commands and queries, `interface` the ways in (HTTP, gRPC, events,
 //! the worker that sends), `infrastructure` the stores and the ways out. This file wires them.
 
 mod application;
@@ -9,7 +9,7 @@ mod domain;
 mod infrastructure;
 mod interface;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -18,20 +18,24 @@ use shop_clock::{SharedClock, SystemClock};
 use shop_events::Bus;
 use shop_idempotency::Keys;
 use shop_identity::Identity;
+use shop_proto::FILE_DESCRIPTOR_SET;
+use shop_proto::notification::v1::personal_service_server::PersonalServiceServer;
 use shop_runtime::{CancellationToken, Shutdown, Tasks};
-use shop_servers::{HttpServer, Parts};
+use shop_servers::{Parts, Servers};
 use shop_sql::Idempotency;
 use shop_telemetry::Metrics;
+use shop_web::Doors;
+use tonic::service::Routes;
 
 use self::application::{Commands, Configured, Delivery, Limits, Queries, Rules};
 use self::domain::{Channel, Mail, SigningSecret};
-use self::interface::{Api, Worker};
+use self::interface::{Api, PersonalGrpc, Worker};
 
 pub use self::config::{Config, DeliverySettings, EmailSettings, LogChannelSettings, SecretsSettings, WebhookSettings};
 
 /// The notification service, built and bound but not yet serving.
 pub struct Notification {
-    server: HttpServer,
+    servers: Servers,
     events: [(&'static str, BoxFuture<'static, ()>); 1],
     worker: Worker,
     shared: shop_sql::Store,
@@ -44,9 +48,9 @@ impl Notification {
     /// The groups of its consumers.
     pub const GROUPS: [&str; 1] = interface::GROUPS;
 
-    /// Opens the store at the present schema and subscribes to events. `door` is what it listens on.
+    /// Opens the store at the present schema and subscribes to events. `doors` are what it listens on.
     pub async fn build(
-        door: TcpListener,
+        doors: Doors,
         config: Config,
         bus: Arc<dyn Bus>,
         metrics: Metrics,
@@ -73,13 +77,21 @@ impl Notification {
         let delivery = delivery(&config, api.commands.clone())?;
         let worker = Worker::new(delivery, api.queries.clone(), config.delivery.interval.get(), &metrics);
         let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
-        let server = HttpServer::new(door, interface::routes(&api), parts, config.http)?;
-        Ok(Self { server, events, worker, shared: opened.shared, clock, keys, identity })
+        let calls = PersonalServiceServer::new(PersonalGrpc::new(&api));
+        let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
+        let http = (interface::routes(&api), config.http);
+        let servers = Servers::new(doors, http, (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
+        Ok(Self { servers, events, worker, shared: opened.shared, clock, keys, identity })
     }
 
     /// Where HTTP is served.
     pub fn http_addr(&self) -> SocketAddr {
-        self.server.addr()
+        self.servers.http_addr()
+    }
+
+    /// Where gRPC is served.
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.servers.grpc_addr()
     }
 
     /// Serves and sends until the soft stop, then finishes what is under way.
@@ -96,7 +108,7 @@ impl Notification {
         for (name, channel) in [("e-mails", Channel::Email), ("webhooks", Channel::Webhook), ("log", Channel::Log)] {
             tasks.spawn(name, self.worker.clone().run(channel, shutdown.soft.clone()));
         }
-        tasks.underlie(&shutdown.soft, Box::pin(self.server.run(shutdown.clone()))).await?;
+        tasks.underlie(&shutdown.soft, Box::pin(self.servers.run(shutdown.clone()))).await?;
         served.cancel();
         tasks.wait(&shutdown.hard).await
     }

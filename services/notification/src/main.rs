@@ -8,6 +8,7 @@ use shop_letters::Command;
 use shop_notification::{Config, Notification};
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
+use shop_web::Doors;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,7 +31,7 @@ async fn run(config: Config, warnings: Warnings) -> anyhow::Result<()> {
     // A signal ends the wait for a port or a store that is not there, too.
     let built = shutdown.soft.run_until_cancelled(Box::pin(build(config, &shutdown))).await;
     let Some(notification) = built.transpose()? else { return Ok(()) };
-    tracing::info!("serving HTTP on {}", notification.http_addr());
+    tracing::info!("serving HTTP on {} and gRPC on {}", notification.http_addr(), notification.grpc_addr());
     shop_runtime::notify_ready();
     let ended = notification.run(shutdown).await;
     telemetry.shutdown().await;
@@ -39,8 +40,8 @@ async fn run(config: Config, warnings: Warnings) -> anyhow::Result<()> {
 
 /// Ports first: no connection of this process can get them then.
 async fn build(config: Config, shutdown: &Shutdown) -> anyhow::Result<Notification> {
-    let door = shop_runtime::listen(config.http.addr(), "http.port (PORT)").await?;
+    let doors = Doors::of_process(&config.http, &config.grpc).await?;
     let metrics = Metrics::new("notification-service");
     let bus = KafkaBus::open(&config.kafka, "notification-service", &metrics)?;
-    Notification::build(door, config, bus, metrics, shutdown).await
+    Notification::build(doors, config, bus, metrics, shutdown).await
 }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod held;
+mod personal;
 mod queries;
 mod reconcile;
 mod recovery;
@@ -11,6 +12,7 @@ mod retention;
 
 pub(crate) use commands::{Cancel, Commands, Made, Neighbours, Process};
 pub(crate) use held::Held;
+pub(crate) use personal::{Dossier, Personal};
 pub(crate) use queries::{List, Queries};
 pub(crate) use reconcile::{Drift, Reconcile, Report};
 pub(crate) use recovery::{Attempt, Recovery};

@@ -30,6 +30,9 @@ pub struct Config {
     pub basket: Neighbour,
     /// Where stock is reserved.
     pub product: Neighbour,
+    /// Where it is known what users are told; asked when one wants to know what the shop knows of him. Without a URL nobody is told
+    /// anything.
+    pub notification: Neighbour,
     /// Where events go.
     pub kafka: Kafka,
     /// Who moves the money.
@@ -142,6 +145,7 @@ impl Default for Config {
             database: Database::mariadb("payment", "payment_service"),
             basket: Neighbour::at("localhost:50051"),
             product: Neighbour::at("localhost:50050"),
+            notification: Neighbour::at("localhost:50053"),
             kafka: Kafka::default(),
             provider: ProviderSettings::default(),
             checkout: CheckoutSettings::default(),
@@ -163,6 +167,11 @@ impl Settings for Config {
         let neighbours = [
             Var::new("BASKET_SERVICE_URL", "basket.url", "host:port of the basket service's gRPC server"),
             Var::new("PRODUCT_SERVICE_URL", "product.url", "host:port of the product service's gRPC server"),
+            Var::new(
+                "NOTIFICATION_SERVICE_URL",
+                "notification.url",
+                "host:port of the notification service's gRPC server",
+            ),
         ];
         let servers = Http::vars().into_iter().chain(Grpc::vars());
         let database = Database::vars(Engine::MariaDb);
@@ -187,6 +196,9 @@ impl Settings for Config {
         self.kafka.check("kafka", problems);
         self.basket.check("basket", problems);
         self.product.check("product", problems);
+        if !self.notification.url.is_empty() {
+            self.notification.check("notification", problems);
+        }
         self.log.check("log", problems);
         self.otel.check("otel", problems);
         problems.within("provider", |p| p.ensure(!self.provider.timeout.is_zero(), "timeout", "must be more than 0"));
@@ -226,6 +238,7 @@ mod tests {
         let url = "mysql://payment:password@localhost:3306/payment_service?ssl-mode=DISABLED";
         assert_eq!(config.database.target(), Ok(Target::MariaDb(url.to_owned())));
         assert_eq!((config.basket.url.as_str(), config.product.url.as_str()), ("localhost:50051", "localhost:50050"));
+        assert_eq!(config.notification.url.as_str(), "localhost:50053");
     }
 
     #[test]
@@ -249,6 +262,7 @@ mod tests {
             ("DB_SSL_MODE", "require"),
             ("BASKET_SERVICE_URL", "basket:4"),
             ("PRODUCT_SERVICE_URL", "product:5"),
+            ("NOTIFICATION_SERVICE_URL", "notification:6"),
             ("KAFKA_BROKERS", "a:1,b:2"),
             ("LOG_LEVEL", "debug"),
             ("SHOP_RECOVERY__SETTLE_AFTER", "1m"),
@@ -257,6 +271,7 @@ mod tests {
         assert_eq!((config.http.port, config.grpc.port), (1, 2));
         assert_eq!(config.database.target(), Ok(Target::MariaDb("mysql://u:p@db:3/n?ssl-mode=REQUIRED".to_owned())));
         assert_eq!((config.basket.url.as_str(), config.product.url.as_str()), ("basket:4", "product:5"));
+        assert_eq!(config.notification.url.as_str(), "notification:6");
         assert_eq!((config.kafka.brokers.len(), config.log.level.as_str()), (2, "debug"));
         assert_eq!(config.recovery.settle_after.get(), std::time::Duration::from_mins(1));
     }

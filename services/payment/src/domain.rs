@@ -18,8 +18,8 @@ pub(crate) use input::{
 };
 pub(crate) use payment::{FORGOTTEN, Failure, Item, Limits, Method, Outcome, Payment, Status, Verdict};
 pub(crate) use ports::{
-    Aged, Basket, BasketChange, Baskets, Change, ChangeKind, Charge, Claim, Filter, Left, Line, Merged, Paid, Payback,
-    Payments, Provider, ProviderError, Reserved, Shelf, Standing, Stock,
+    Aged, Basket, BasketChange, BasketRecord, Baskets, Change, ChangeKind, Charge, Claim, Filter, Left, Line, Merged,
+    NoticeRecords, Notices, Paid, Payback, Payments, Provider, ProviderError, Reserved, Shelf, Standing, Stock,
 };
 pub(crate) use refund::{Refund, RefundStatus, Refunding};
 pub(crate) use shelf::{Kept, LineState, Miscount, Reservation, amiss};

@@ -5,6 +5,7 @@ mod baskets;
 mod ledger;
 mod left_behind;
 mod neighbour;
+mod notices;
 mod provider;
 mod row;
 mod sandbox;
@@ -31,6 +32,7 @@ use crate::config::ProviderSettings;
 use crate::domain::{Aged, Error, Payments, Provider};
 
 pub(crate) use self::baskets::GrpcBaskets;
+pub(crate) use self::notices::notices;
 pub(crate) use self::stock::GrpcStock;
 
 static MARIADB: Migrator = shop_sql::migrations!("migrations/mariadb");
@@ -40,7 +42,7 @@ static SQLITE: Migrator = shop_sql::migrations!("migrations/sqlite");
 pub(crate) struct Opened {
     /// The payments.
     pub(crate) store: Arc<dyn Payments>,
-    /// The same, to forget old ones.
+    /// The same, to forget old ones, and persons.
     pub(crate) aged: Arc<dyn Aged>,
     /// The same store for the parts that every service shares.
     pub(crate) shared: Store,

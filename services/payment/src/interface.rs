@@ -4,6 +4,7 @@ mod access;
 mod canonical;
 mod grpc;
 mod http;
+mod personal;
 mod reconcile;
 mod scheduler;
 mod settlement;
@@ -13,7 +14,7 @@ use shop_clock::SharedClock;
 use shop_idempotency::Keys;
 use shop_runtime::Tasks;
 
-use crate::application::{Commands, Queries};
+use crate::application::{Commands, Personal, Queries};
 
 pub(crate) use access::ACCESS;
 pub(crate) use grpc::PaymentGrpc;
@@ -30,6 +31,8 @@ pub struct Api {
     pub(crate) commands: Commands,
     /// Questions.
     pub(crate) queries: Queries,
+    /// What is known of persons.
+    pub(crate) personal: Personal,
     /// The answers to repeated requests.
     pub(crate) keys: Keys,
     /// Makes ids for requests without a key.

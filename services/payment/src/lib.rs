@@ -32,7 +32,7 @@ use shop_telemetry::Metrics;
 use shop_web::Doors;
 use tonic::service::Routes;
 
-use self::application::{Commands, Held, Neighbours, Queries, Reconcile, Recovery, Retention};
+use self::application::{Commands, Held, Neighbours, Personal, Queries, Reconcile, Recovery, Retention};
 use self::infrastructure::{GrpcBaskets, GrpcStock, Opened, With};
 use self::interface::{Api, PaymentGrpc, Scheduler, SettlementGrpc};
 
@@ -107,6 +107,8 @@ impl Payment {
 
         let baskets = Arc::new(GrpcBaskets::new(config.basket, identity.credential("basket"))?);
         let stock = Arc::new(GrpcStock::new(config.product, identity.credential("product"))?);
+        let notices = infrastructure::notices(config.notification, identity.credential("notification"))?;
+        let personal = Personal::new((store.clone(), aged.clone()), baskets.clone(), notices, clock.clone());
         let neighbours = Neighbours { baskets, stock, provider };
         let settle_after = config.recovery.settle_after.get();
         let tasks = Tasks::new();
@@ -114,6 +116,7 @@ impl Payment {
         let api = Api {
             commands: Commands::new(store.clone(), neighbours, clock.clone(), settle_after, (&config.checkout).into()),
             queries: Queries::new(store),
+            personal,
             keys: keys.clone(),
             clock: clock.clone(),
             tasks: tasks.clone(),

@@ -5,7 +5,9 @@ use std::fmt;
 use bytes::{Buf, BufMut, Bytes};
 use prost::Message as _;
 use serde_json::{Value, json};
-use shop_proto::{basket::v1 as basket, payment::v1 as payment, product::v1 as product};
+use shop_proto::{
+    basket::v1 as basket, notification::v1 as notification, payment::v1 as payment, product::v1 as product,
+};
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
@@ -64,7 +66,7 @@ impl HttpOperation {
     pub(crate) fn is_routed(&self) -> bool {
         let first = self.path.split('/').nth(1).unwrap_or_default();
         ["products", "baskets", "guests", "payments", "notifications"].contains(&first)
-            || self.path.ends_with("/payments")
+            || ["/payments", "/data"].iter().any(|end| self.path.ends_with(end))
     }
 
     /// Whether it changes what is there already: it is asked with a version that nothing has.
@@ -90,7 +92,7 @@ impl fmt::Display for GrpcOperation {
 impl GrpcOperation {
     /// Whether it is between services alone.
     pub(crate) fn is_internal(&self) -> bool {
-        ["StockService", "SettlementService"].iter().any(|service| self.path.contains(service))
+        ["StockService", "SettlementService", "PersonalService"].iter().any(|service| self.path.contains(service))
     }
 
     /// The message for these things.
@@ -137,6 +139,10 @@ impl GrpcOperation {
                 ..Default::default()
             }
             .encode_to_vec(),
+            "GetUserRecords" => notification::GetUserRecordsRequest { user_id, ..Default::default() }.encode_to_vec(),
+            "ExportUserData" => payment::ExportUserDataRequest { user_id }.encode_to_vec(),
+            // Nobody: what is there is still needed.
+            "EraseUserData" => payment::EraseUserDataRequest { user_id: "-".to_owned() }.encode_to_vec(),
             "GetPayment" => payment::GetPaymentRequest { id }.encode_to_vec(),
             "GetPayments" => payment::GetPaymentsRequest::default().encode_to_vec(),
             "GetUserPayments" => payment::GetUserPaymentsRequest { user_id, ..Default::default() }.encode_to_vec(),

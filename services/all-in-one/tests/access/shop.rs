@@ -443,7 +443,7 @@ fn config(data: &TempDir, identity: IdentitySettings) -> Config {
     for http in [&mut product.http, &mut basket.http, &mut payment.http, &mut config.notification.http] {
         (http.host, http.port) = ([127, 0, 0, 1].into(), 0);
     }
-    for grpc in [&mut product.grpc, &mut basket.grpc, &mut payment.grpc] {
+    for grpc in [&mut product.grpc, &mut basket.grpc, &mut payment.grpc, &mut config.notification.grpc] {
         (grpc.host, grpc.port) = ([127, 0, 0, 1].into(), 0);
     }
     (config.gateway.http.host, config.gateway.http.port) = ([127, 0, 0, 1].into(), 0);

@@ -72,11 +72,10 @@ async fn the_suite_killed_while_it_migrates_its_files_comes_up() {
         .env("SHOP_DATA", data.path().display().to_string())
         .env("SHOP_DEMO", "false")
         .env("SHOP_GATEWAY__HTTP__PORT", port.to_string());
-    for section in ["PRODUCT", "BASKET", "PAYMENT"] {
+    for section in ["PRODUCT", "BASKET", "PAYMENT", "NOTIFICATION"] {
         shop.set(&format!("SHOP_{section}__HTTP__PORT"), "0");
         shop.set(&format!("SHOP_{section}__GRPC__PORT"), "0");
     }
-    shop.set("SHOP_NOTIFICATION__HTTP__PORT", "0");
     let deaths = comes_up(shop, port).await;
     assert!(deaths > 3, "died {deaths} times");
 }

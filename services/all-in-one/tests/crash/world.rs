@@ -59,6 +59,7 @@ impl World {
             shop.set(&format!("SHOP_NOTIFICATION__{name}"), value);
         }
         shop.set("SHOP_NOTIFICATION__HTTP__PORT", ports[7].to_string());
+        shop.set("SHOP_NOTIFICATION__GRPC__PORT", "0");
         let books = format!("sqlite://{}", data.path().join("payment.db").display());
         let apis = Apis::at([ports[0], ports[2], ports[4], ports[7]]);
         Some(Self { victim: shop, victim_port: ports[4], others: Vec::new(), apis, books, _data: data, _stores: None })
@@ -108,7 +109,8 @@ impl World {
         let mut payment = service("payment-service", 2)
             .env("DATABASE_URL", mariadb.url())
             .env("BASKET_SERVICE_URL", format!("127.0.0.1:{}", ports[3]))
-            .env("PRODUCT_SERVICE_URL", format!("127.0.0.1:{}", ports[1]));
+            .env("PRODUCT_SERVICE_URL", format!("127.0.0.1:{}", ports[1]))
+            .env("NOTIFICATION_SERVICE_URL", format!("127.0.0.1:{}", ports[7]));
         for (name, value) in IMPATIENT {
             payment.set(&format!("SHOP_{name}"), value);
         }

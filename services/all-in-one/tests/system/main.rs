@@ -4,6 +4,7 @@
 mod blame;
 mod clients;
 mod contention;
+mod forgotten;
 mod grpc;
 mod healing;
 mod ids;

@@ -17,15 +17,15 @@ pub(crate) struct Shop {
     gateway: Api,
     shutdown: Shutdown,
     task: JoinHandle<anyhow::Result<()>>,
-    _data: TempDir,
-    _stores: Option<Stores>,
+    data: TempDir,
+    stores: Option<Stores>,
 }
 
 /// Databases of its own on the real servers; dropped with it.
 struct Stores {
-    _postgres: [backend::Db; 2],
-    _mariadb: backend::Db,
-    _redis: backend::Keys,
+    postgres: [backend::Db; 2],
+    mariadb: backend::Db,
+    redis: backend::Keys,
     _kafka: backend::Topics,
 }
 
@@ -86,7 +86,7 @@ impl Shop {
         config.kafka.group_prefix = kafka.prefix().to_owned();
         config.kafka.replication = 1;
         adjust(&mut config);
-        let stores = Stores { _postgres: [postgres, notices], _mariadb: mariadb, _redis: redis, _kafka: kafka };
+        let stores = Stores { postgres: [postgres, notices], mariadb, redis, _kafka: kafka };
         Some(Self::start(config, data, Some(stores)).await)
     }
 
@@ -103,7 +103,9 @@ impl Shop {
         {
             (http.host, http.port) = ([127, 0, 0, 1].into(), 0);
         }
-        for grpc in [&mut config.product.grpc, &mut config.basket.grpc, &mut config.payment.grpc] {
+        for grpc in
+            [&mut config.product.grpc, &mut config.basket.grpc, &mut config.payment.grpc, &mut notification.grpc]
+        {
             (grpc.host, grpc.port) = ([127, 0, 0, 1].into(), 0);
         }
         (config.gateway.http.host, config.gateway.http.port) = ([127, 0, 0, 1].into(), 0);
@@ -127,7 +129,7 @@ impl Shop {
         let shutdown = Shutdown::new();
         let task = tokio::spawn(suite.run(shutdown.clone()));
         let gateway = Api::new(at.gateway.expect("a gateway"));
-        Self { at, gateway, shutdown, task, _data: data, _stores: stores }
+        Self { at, gateway, shutdown, task, data, stores }
     }
 
     /// Waits for an empty outbox, then for a clean end: every event was delivered and every task is gone.
@@ -136,6 +138,23 @@ impl Shop {
         self.shutdown.soft.cancel();
         let ended = tokio::time::timeout(Duration::from_secs(20), self.task).await;
         ended.expect("the suite drains in time").expect("no panic").expect("a clean end");
+    }
+
+    /// Where in the stores a text is.
+    pub(crate) async fn knows(&self, text: &str) -> Vec<String> {
+        let mut places = Vec::new();
+        if let Some(Stores { postgres, mariadb, redis, .. }) = &self.stores {
+            for database in postgres.iter().chain([mariadb]) {
+                places.extend(database.found(text).await);
+            }
+            places.extend(redis.found(text));
+        } else {
+            for service in ["product", "basket", "payment", "notification"] {
+                let file = self.data.path().join(service).with_extension("db");
+                places.extend(backend::found_in(&file, text).await);
+            }
+        }
+        places
     }
 
     async fn outbox_pending(&self) -> i64 {

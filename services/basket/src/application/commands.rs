@@ -5,7 +5,7 @@ mod merge;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shop_clock::SharedClock;
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::domain::{Basket, Baskets, Catalog, Difference, Error, Expected, Product, Quantity, UserId};
@@ -186,6 +186,11 @@ impl Commands {
             Err(Error::NoBasket(_)) => self.subtract_merged(&command).await,
             outcome => outcome.map(drop),
         }
+    }
+
+    /// Forgets the user, as he was known until `at`.
+    pub(crate) async fn forget(&self, user: &UserId, at: OffsetDateTime) -> Result<(), Error> {
+        self.baskets.forget(user, at).await
     }
 
     /// Takes over what the catalogue says of every line, and lists it. Nothing different: nothing written.

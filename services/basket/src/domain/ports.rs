@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use shop_money::Money;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Basket, Error, UserId};
@@ -28,6 +29,14 @@ impl Changed {
     }
 }
 
+/// What forgets a basket that was made until `at`, and leaves a later one.
+pub(crate) fn made_until(at: OffsetDateTime) -> impl Fn(&mut Option<Basket>) -> Result<(), Error> + Sync {
+    move |slot| {
+        slot.take_if(|basket| basket.created_at <= at);
+        Ok(())
+    }
+}
+
 /// Where baskets are kept, one per user; an expired basket is no basket.
 #[async_trait]
 pub(crate) trait Baskets: Send + Sync {
@@ -44,6 +53,9 @@ pub(crate) trait Baskets: Send + Sync {
 
     /// Whose the lines of a basket became.
     async fn forwarded(&self, basket: Uuid) -> Result<Option<UserId>, Error>;
+
+    /// Forgets the user: his basket, unless it was made after `at`, and what else bears his name. Safe to repeat.
+    async fn forget(&self, user: &UserId, at: OffsetDateTime) -> Result<(), Error>;
 
     /// Forgets what has expired; how many rows went.
     async fn sweep(&self) -> Result<u64, Error>;

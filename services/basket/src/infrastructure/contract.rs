@@ -111,6 +111,7 @@ on_both! {
     a_basket_that_nobody_changed_for_a_day_is_gone
     users_do_not_meet
     it_is_known_whose_the_lines_of_a_basket_became
+    who_is_forgotten_has_no_basket_and_others_have_theirs
 }
 
 async fn what_is_stored_comes_back_to_the_letter(stage: &Stage) {
@@ -295,4 +296,24 @@ async fn users_do_not_meet(stage: &Stage) {
         assert_eq!(basket.lines.iter().map(|line| line.product).collect::<Vec<_>>(), [product], "{name}");
     }
     stage.opened.store.check().await.expect("the store answers");
+}
+
+async fn who_is_forgotten_has_no_basket_and_others_have_theirs(stage: &Stage) {
+    let (ann, anna) = (user("ann"), user("anna"));
+    for user in [&ann, &anna] {
+        stage.add(user, 1, Some(stage.clock.new_id())).await.expect("added");
+    }
+    let store = &stage.opened.store;
+    let before = stage.clock.now() - time::Duration::SECOND;
+    store.forget(&ann, before).await.expect("heard late");
+    assert!(stage.get(&ann).await.is_some(), "the basket is newer than the wish");
+    let [hers, others] = [(); 2].map(|()| stage.clock.new_id());
+    store.forward(hers, &ann).await.expect("noted");
+    store.forward(others, &anna).await.expect("noted");
+    for _ in 0..2 {
+        store.forget(&ann, stage.clock.now()).await.expect("forgotten");
+        assert_eq!(store.forwarded(hers).await.expect("read"), None);
+        assert_eq!(store.forwarded(others).await.expect("read"), Some(anna.clone()));
+        assert_eq!((stage.get(&ann).await, stage.get(&anna).await.is_some()), (None, true));
+    }
 }

@@ -16,11 +16,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::{Script, Value};
 use shop_clock::SharedClock;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use self::link::fault;
 use super::document;
-use crate::domain::{Basket, Baskets, Change, Changed, Error, UserId};
+use crate::domain::{Basket, Baskets, Change, Changed, Error, UserId, made_until};
 
 pub(crate) use self::idempotency::RedisIdempotency;
 pub(crate) use self::link::Link;
@@ -30,6 +31,9 @@ const MARK_LIFE: Duration = shop_sql::INBOX_KEPT;
 
 /// The same for one under an idempotency key: longer than the key lives, and than any request takes.
 const KEYED_MARK_LIFE: Duration = Duration::from_hours(24 + 1);
+
+/// Keys that are looked at in one call when somebody is forgotten: a millisecond of Redis' time.
+const LOOKED_AT: u32 = 1000;
 
 /// Attempts at one change. One writer wins every round, so this is about how many may fight over one basket at once.
 const ATTEMPTS: u32 = 64;
@@ -118,6 +122,35 @@ impl RedisBaskets {
         self.link.key(&format!("basket-forward:{{{basket}}}"))
     }
 
+    /// Deletes what bears the user's name beside his basket: marks of operations, whose keys have it, and notes of whose a
+    /// guest's lines became. They are looked for among all keys, a few at a time, for people are forgotten seldom.
+    async fn forget_traces(&self, user: &UserId) -> Result<(), Error> {
+        let (marks, forwards) = (self.link.key(&format!("basket-done:{{{user}}}:")), self.link.key("basket-forward:"));
+        let mut cursor = "0".to_owned();
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            // No part of the installation's prefix, which may be a pattern.
+            scan.arg(&cursor).arg("MATCH").arg("*basket-[df]o*").arg("COUNT").arg(LOOKED_AT);
+            let (next, mut keys): (String, Vec<String>) = self.link.query(&scan).await.map_err(fault)?;
+            let noted: Vec<_> = keys.extract_if(.., |key| key.starts_with(&forwards)).collect();
+            keys.retain(|key| key.starts_with(&marks));
+            if !noted.is_empty() {
+                let mut look = redis::pipe();
+                noted.iter().for_each(|key| drop(look.get(key)));
+                let whose: Vec<Option<String>> = self.link.pipeline(&look).await.map_err(fault)?;
+                let his = noted.into_iter().zip(whose).filter(|(_, whose)| whose.as_deref() == Some(user.as_str()));
+                keys.extend(his.map(|(key, _)| key));
+            }
+            if !keys.is_empty() {
+                self.link.query::<()>(redis::cmd("UNLINK").arg(keys)).await.map_err(fault)?;
+            }
+            if next == "0" {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+
     /// Waits a little, longer with every lost race, never twice the same: two that collided do not collide again.
     async fn pause(&self, attempt: u32) {
         let most = (1_u64 << attempt.min(16)).min(LONGEST_PAUSE_MS);
@@ -177,6 +210,14 @@ impl Baskets for RedisBaskets {
         look.arg(self.forward_key(basket));
         let to: Option<String> = self.link.query(&look).await.map_err(fault)?;
         Ok(to.map(UserId::stored))
+    }
+
+    async fn forget(&self, user: &UserId, at: OffsetDateTime) -> Result<(), Error> {
+        // What a later basket is remembered by is still needed.
+        if self.change(user, None, &made_until(at)).await?.into_basket().is_some() {
+            return Ok(());
+        }
+        self.forget_traces(user).await
     }
 
     async fn sweep(&self) -> Result<u64, Error> {

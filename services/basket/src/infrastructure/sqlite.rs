@@ -6,11 +6,12 @@ use shop_clock::{SharedClock, from_millis, millis};
 use shop_fault::Fault;
 use shop_money::{Currency, Money};
 use shop_sql::{Connection, Engine, Sqlite, Value, inbox};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Failure;
 use super::document::{quantity, read_merged, write_merged};
-use crate::domain::{Basket, Baskets, Change, Changed, Error, Line, UserId};
+use crate::domain::{Basket, Baskets, Change, Changed, Error, Line, UserId, made_until};
 
 /// Baskets deleted by one sweep's statement, so that writers never wait long for it.
 const CHUNK: i64 = 500;
@@ -112,6 +113,7 @@ const PUT_LINE: &str = "INSERT INTO basket_items \
 const PUT_FORWARD: &str = "INSERT INTO forwards (basket_id, user_id, noted_at) VALUES ($1, $2, $3) \
     ON CONFLICT (basket_id) DO UPDATE SET user_id = excluded.user_id, noted_at = excluded.noted_at";
 const FORWARD: &str = "SELECT user_id FROM forwards WHERE basket_id = $1";
+const FORGET_FORWARDS: &str = "DELETE FROM forwards WHERE user_id = $1";
 const SWEEP_FORWARDS: &str =
     "DELETE FROM forwards WHERE basket_id IN (SELECT basket_id FROM forwards WHERE noted_at <= $1 LIMIT $2)";
 const SWEEP: &str = "DELETE FROM baskets WHERE id IN (SELECT id FROM baskets WHERE expires_at <= $1 LIMIT $2)";
@@ -238,6 +240,15 @@ impl Baskets for SqliteBaskets {
         let found = async { self.engine.reader().await?.row(FORWARD, &[Value::Id(basket)]).await };
         let row: Option<ForwardRow> = found.await.map_err(Failure::from)?;
         Ok(row.map(|row| UserId::stored(row.user_id)))
+    }
+
+    async fn forget(&self, user: &UserId, at: OffsetDateTime) -> Result<(), Error> {
+        // What a later basket is remembered by is still needed. Marks of operations are rows without a name.
+        if self.change(user, None, &made_until(at)).await?.into_basket().is_none() {
+            let gone = async { self.engine.writer().await?.run(FORGET_FORWARDS, &[Value::Text(user.as_str())]).await };
+            gone.await.map_err(Failure::from)?;
+        }
+        Ok(())
     }
 
     async fn sweep(&self) -> Result<u64, Error> {

@@ -233,6 +233,10 @@ impl Baskets for Dying {
         self.store.forwarded(basket).await
     }
 
+    async fn forget(&self, user: &UserId, at: time::OffsetDateTime) -> Result<(), Error> {
+        self.store.forget(user, at).await
+    }
+
     async fn sweep(&self) -> Result<u64, Error> {
         self.store.sweep().await
     }

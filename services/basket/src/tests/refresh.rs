@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shop_events::{BasketCleared, BasketLine, Context, Envelope, Event, HandleError, Handler};
+use shop_events::{BasketCleared, BasketLine, Context, Envelope, Event, HandleError, Handler, UserErased};
 use uuid::Uuid;
 
 use super::*;
@@ -138,6 +138,25 @@ async fn another_basket_of_the_user_and_a_missing_one_stay_as_they_are() {
     handler.handle(&early).await.expect("applied");
     handler.handle(&cleared("ann", Uuid::now_v7(), &[(1, 1)])).await.expect("applied");
     assert_eq!(stage.get("/baskets/ann").await.lines(), [(1, 1)]);
+}
+
+#[tokio::test]
+async fn who_is_forgotten_has_no_basket_whatever_comes_late() {
+    let stage = Stage::new().await;
+    stage.post("/baskets/ann/items", r#"{"product_id":1,"quantity":2}"#).await;
+    let late = cleared("ann", id_of(&stage).await, &[(1, 1)]);
+    let erased = |time| {
+        let event = Event::UserErased(UserErased { user_id: "ann".to_owned() });
+        Envelope { id: Uuid::now_v7(), time, event, ..late.clone() }
+    };
+    let handler = handler(&stage.commands);
+    handler.handle(&erased(datetime!(2020-01-01 0:00 UTC))).await.expect("applied");
+    assert_eq!(stage.get("/baskets/ann").await.lines(), [(1, 2)], "a basket of after that stays");
+    for _ in 0..2 {
+        handler.handle(&erased(datetime!(2100-01-01 0:00 UTC))).await.expect("applied");
+        handler.handle(&late).await.expect("applied");
+        assert_eq!(stage.get("/baskets/ann").await.status, 404);
+    }
 }
 
 #[tokio::test]

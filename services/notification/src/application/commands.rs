@@ -63,14 +63,24 @@ impl Commands {
         Self { store, clock, rules, wakes: Wakes::default() }
     }
 
-    /// Makes notifications of events for everybody who is to be told, once per event id. What is sent later belongs to the
-    /// trace in which the event was taken up.
-    pub(crate) async fn announce(&self, events: &[Envelope]) -> Result<()> {
+    /// Makes notifications of events for everybody who is to be told, or forgets whom they erase; once per event id, and in their
+    /// order.
+    pub(crate) async fn hear(&self, events: &[Envelope]) -> Result<()> {
+        for some in events.chunk_by(|one, other| erased(one).is_none() && erased(other).is_none()) {
+            match (some, some.first().and_then(erased)) {
+                ([event, ..], Some(user_id)) => {
+                    self.store.erase(event.id, user_id, event.time, self.clock.now()).await?;
+                }
+                _ => self.announce(some).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes notifications. What is sent later belongs to the trace in which the event was taken up.
+    async fn announce(&self, events: &[Envelope]) -> Result<()> {
         let (rules, clock, now) = (&self.rules, &self.clock, self.clock.now());
-        let news = |event| {
-            let user_id = user_of(event)?;
-            Some(News { event, reader: rules.channels.email.then_some(user_id) })
-        };
+        let news = |event| Some(News { event, user_id: user_of(event)?, mails: rules.channels.email });
         let news: Vec<_> = events.iter().filter_map(news).collect();
         if news.is_empty() {
             return Ok(());
@@ -162,6 +172,14 @@ fn user_of(event: &Envelope) -> Option<&str> {
         Event::PaymentCompleted(body) => Some(&body.user_id),
         Event::PaymentFailed(body) => Some(&body.user_id),
         Event::PaymentRefunded(body) => Some(&body.user_id),
-        Event::StockUpdated(_) | Event::BasketCleared(_) => None,
+        Event::StockUpdated(_) | Event::BasketCleared(_) | Event::UserErased(_) => None,
+    }
+}
+
+/// Whom an event erases.
+fn erased(event: &Envelope) -> Option<&str> {
+    match &event.event {
+        Event::UserErased(body) => Some(&body.user_id),
+        _ => None,
     }
 }

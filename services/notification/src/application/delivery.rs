@@ -148,12 +148,12 @@ impl Delivery {
         }
     }
 
-    /// Forgets what was finished long ago; how many.
+    /// Forgets what was finished long ago, and who was erased then; how many.
     pub(crate) async fn forget(&self) -> Result<u64> {
         /// Rows per DELETE, so that no lock is held for long.
         const CHUNK: i64 = 500;
         let before = self.commands.clock.now() - self.limits.keep;
-        let mut total = 0;
+        let mut total = self.commands.store.forget_erasures(self.commands.clock.now()).await?;
         loop {
             let gone = self.commands.store.forget(before, CHUNK).await?;
             total += gone;

@@ -50,7 +50,7 @@ impl EventType {
             Event::PaymentCompleted(_) => Some(Self::Completed),
             Event::PaymentFailed(_) => Some(Self::Failed),
             Event::PaymentRefunded(_) => Some(Self::Refunded),
-            Event::StockUpdated(_) | Event::BasketCleared(_) => None,
+            Event::StockUpdated(_) | Event::BasketCleared(_) | Event::UserErased(_) => None,
         }
     }
 }

@@ -96,7 +96,7 @@ fn payment(event: &Event) -> Option<(Uuid, &str)> {
         Event::PaymentCompleted(body) => Some((body.payment_id, &body.user_id)),
         Event::PaymentFailed(body) => Some((body.payment_id, &body.user_id)),
         Event::PaymentRefunded(body) => Some((body.payment_id, &body.user_id)),
-        Event::StockUpdated(_) | Event::BasketCleared(_) => None,
+        Event::StockUpdated(_) | Event::BasketCleared(_) | Event::UserErased(_) => None,
     }
 }
 

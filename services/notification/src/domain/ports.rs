@@ -20,8 +20,10 @@ pub(crate) type Plan<'a> = &'a (dyn Fn(&Envelope, &Recipients) -> Vec<Notificati
 pub(crate) struct News<'a> {
     /// The event.
     pub(crate) event: &'a Envelope,
-    /// Who may want an e-mail of it; none when nobody gets one, whatever he wants.
-    pub(crate) reader: Option<&'a str>,
+    /// Whose it is.
+    pub(crate) user_id: &'a str,
+    /// Whether he may want an e-mail of it; otherwise nobody gets one, whatever he wants.
+    pub(crate) mails: bool,
 }
 
 /// A change of one thing; pure like a [`Plan`].
@@ -67,8 +69,8 @@ pub(crate) struct Waiting {
 /// The notifications.
 #[async_trait]
 pub(crate) trait Notifications: Send + Sync {
-    /// Stores what `plan` makes of events, once per event id, all of it or nothing. The ways by which something is to be sent:
-    /// none when it was done before.
+    /// Stores what `plan` makes of events, once per event id, all of it or nothing; nothing of those whose user was erased since they
+    /// happened. The ways by which something is to be sent: none when it was done before.
     async fn announce(&self, news: &[News<'_>], plan: Plan<'_>, now: OffsetDateTime) -> Result<BTreeSet<Channel>>;
 
     /// The notification of that id; `NotFound` when there is none.
@@ -125,10 +127,21 @@ pub(crate) trait Endpoints: Send + Sync {
     async fn remove_endpoint(&self, id: Uuid, expected: &Expected) -> Result<()>;
 }
 
-/// A store is all three, so that an event's effect and its inbox entry are one transaction.
-pub(crate) trait Store: Notifications + PreferenceStore + Endpoints {}
+/// Persons who are to be forgotten.
+#[async_trait]
+pub(crate) trait Persons: Send + Sync {
+    /// Deletes what is kept of the user of what happened up to `at`, once per event id, and lets no event from before then be
+    /// announced any more.
+    async fn erase(&self, event: Uuid, user_id: &str, at: OffsetDateTime, now: OffsetDateTime) -> Result<()>;
 
-impl<S: Notifications + PreferenceStore + Endpoints> Store for S {}
+    /// Forgets who was erased so long before `now` that no event from before then can come any more; how many.
+    async fn forget_erasures(&self, now: OffsetDateTime) -> Result<u64>;
+}
+
+/// A store is all four, so that an event's effect and its inbox entry are one transaction.
+pub(crate) trait Store: Notifications + PreferenceStore + Endpoints + Persons {}
+
+impl<S: Notifications + PreferenceStore + Endpoints + Persons> Store for S {}
 
 /// An e-mail to send.
 #[derive(Debug, Clone, Copy)]

@@ -62,6 +62,9 @@ contract!(
     the_longest_user_id_has_room,
     endpoints_are_added_once_changed_and_removed,
     there_is_an_end_to_endpoints,
+    who_was_forgotten_is_not_there_and_does_not_come_back,
+    who_was_forgotten_and_buys_again_is_told_again,
+    nobody_slips_through_who_is_forgotten_while_he_is_told,
 );
 
 async fn opened(url: &str) -> Opened {
@@ -78,7 +81,7 @@ fn event(user: &str) -> Envelope {
 
 /// Announces what `user` bought, by all channels; the channels by which something is to be sent.
 async fn announce(store: &dyn Store, event: &Envelope, user: &str, now: OffsetDateTime) -> BTreeSet<Channel> {
-    announce_all(store, &[News { event, reader: Some(user) }], now).await
+    announce_all(store, &[News { event, user_id: user, mails: true }], now).await
 }
 
 async fn announce_all(store: &dyn Store, news: &[News<'_>], now: OffsetDateTime) -> BTreeSet<Channel> {
@@ -119,7 +122,7 @@ async fn events_that_come_together_are_announced_each_to_its_own(store: &dyn Sto
     let mut news: Vec<_> = events.iter().zip(["ada@shop.example", "bob", "bob", "eve"]).collect();
     // One was there before, and one comes twice.
     news.extend([(&known, "eve@shop.example"), (&events[1], "bob")]);
-    let news: Vec<_> = news.into_iter().map(|(event, user)| News { event, reader: Some(user) }).collect();
+    let news: Vec<_> = news.into_iter().map(|(event, user)| News { event, user_id: user, mails: true }).collect();
     assert_eq!(announce_all(store, &news, at(2)).await, [Channel::Email, Channel::Webhook, Channel::Log].into());
     assert_eq!(announce_all(store, &news, at(3)).await, [].into());
     let mails = all(store, &Filter { channel: Some(Channel::Email), ..Filter::default() }).await;
@@ -326,4 +329,71 @@ async fn there_is_an_end_to_endpoints(store: &dyn Store) {
         store.add_endpoint(&endpoint(1)).await.expect("is added");
     }
     assert!(matches!(store.add_endpoint(&endpoint(1)).await, Err(Error::TooManyEndpoints)));
+}
+
+/// `user` bought something at that time.
+fn bought(user: &str, seconds: i64) -> Envelope {
+    Envelope { time: at(seconds), ..event(user) }
+}
+
+async fn of(store: &dyn Store, user: &str) -> usize {
+    let filter = Filter { user_id: Some(user.to_owned()), ..Filter::default() };
+    store.list(&filter, None, 1000).await.expect("is listed").items.len()
+}
+
+async fn who_was_forgotten_is_not_there_and_does_not_come_back(store: &dyn Store) {
+    let draft = PreferencesDraft { email: Some("ada@shop.example".to_owned()), ..PreferencesDraft::default() };
+    for user in ["ada", "grace"] {
+        store
+            .change_preferences(user, &|wants| wants.replace(&draft, &Expected::default(), at(1)))
+            .await
+            .expect("kept");
+        // More than are looked at in one go.
+        for _ in 0..70 {
+            announce(store, &bought(user, 2), user, at(2)).await;
+        }
+    }
+    let (erased, late) = (Uuid::new_v4(), bought("ada", 5));
+    for _ in 0..2 {
+        store.erase(erased, "ada", at(5), at(6)).await.expect("is forgotten");
+        assert_eq!((of(store, "ada").await, of(store, "grace").await), (0, 210));
+    }
+    assert_eq!(store.preferences("ada").await.expect("read"), Preferences::unsaid("ada"));
+    assert_eq!(store.preferences("grace").await.expect("read").email.as_deref(), Some("ada@shop.example"));
+
+    // Kafka has no order between a payment's events and a user's: one of before comes now, and from a dead letter once more.
+    for _ in 0..2 {
+        announce(store, &late, "ada", at(7)).await;
+        assert_eq!(of(store, "ada").await, 0);
+    }
+    store.forget_erasures(at(5) + shop_sql::INBOX_KEPT).await.expect("nothing is old enough");
+    announce(store, &bought("ada", 4), "ada", at(8)).await;
+    assert_eq!(of(store, "ada").await, 0);
+    assert_eq!(store.forget_erasures(at(6) + shop_sql::INBOX_KEPT).await.expect("forgotten that he was"), 1);
+}
+
+async fn who_was_forgotten_and_buys_again_is_told_again(store: &dyn Store) {
+    announce(store, &bought("ada", 1), "ada", at(1)).await;
+    store.erase(Uuid::new_v4(), "ada", at(5), at(5)).await.expect("is forgotten");
+    announce(store, &bought("ada", 6), "ada", at(6)).await;
+    let draft = PreferencesDraft::default();
+    store.change_preferences("ada", &|wants| wants.replace(&draft, &Expected::default(), at(6))).await.expect("kept");
+    // One that was asked for before, and is heard of now, and one of before that takes nothing back.
+    for asked in [5, 3] {
+        store.erase(Uuid::new_v4(), "ada", at(asked), at(7)).await.expect("is heard");
+        assert_eq!((of(store, "ada").await, store.preferences("ada").await.expect("read").version), (3, 1));
+        assert!(announce(store, &bought("ada", 4), "ada", at(7)).await.is_empty());
+        assert_eq!(of(store, "ada").await, 3, "what was before stays forgotten");
+    }
+}
+
+async fn nobody_slips_through_who_is_forgotten_while_he_is_told(store: &dyn Store) {
+    for round in 0..20 {
+        let user = format!("u{round}");
+        let events: Vec<_> = (0..8).map(|_| bought(&user, 1)).collect();
+        let told = join_all(events.iter().map(|event| announce(store, event, &user, at(2))));
+        let (_, erased) = tokio::join!(told, store.erase(Uuid::new_v4(), &user, at(5), at(5)));
+        erased.expect("is forgotten");
+        assert_eq!(of(store, &user).await, 0, "{user}");
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_clock::{from_millis, millis};
+use shop_events::Envelope;
 use shop_fault::Fault;
 use shop_page::Slice;
 use shop_sql::{Connection, Engine, Value, filters, inbox, marks, retry_transient};
@@ -107,12 +108,16 @@ impl<E: Engine> Sql<E> {
         if news.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let wants = self.preferences_of_all(&mut *tx, news.iter().filter_map(|news| news.reader)).await?;
+        let erased = Self::erased_of_all(&mut *tx, news.iter().map(|news| news.user_id)).await?;
+        let is_kept = |news: &&&News<'_>| erased.get(news.user_id).is_none_or(|at| *at < millis(news.event.time));
+        let news: Vec<_> = news.iter().filter(is_kept).collect();
+        let readers = news.iter().filter(|news| news.mails).map(|news| news.user_id);
+        let wants = self.preferences_of_all(&mut *tx, readers).await?;
         let mut recipients =
             Recipients { preferences: Preferences::unsaid(""), endpoints: self.all_endpoints(&mut *tx).await? };
         let mut made = Vec::new();
-        for News { event, reader } in news {
-            let reader = reader.unwrap_or_default();
+        for News { event, user_id, mails } in news {
+            let reader = if *mails { user_id } else { "" };
             // Somebody may be told of several.
             recipients.preferences = wants.get(reader).cloned().unwrap_or_else(|| Preferences::unsaid(reader));
             let planned = plan(event, &recipients);
@@ -206,7 +211,7 @@ async fn insert<C: Connection>(conn: &mut C, made: &[(Kept, Vec<Notification>)])
 }
 
 /// The notification in a row; none, said in the log, when a later version of the service wrote it.
-fn read(row: NotificationRow) -> Option<Notification> {
+pub(super) fn read(row: NotificationRow) -> Option<Notification> {
     let id = row.id;
     match Notification::try_from(row) {
         Ok(notification) => Some(notification),

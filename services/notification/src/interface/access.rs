@@ -9,6 +9,8 @@ use crate::domain::UserId;
 /// A guest's or a person's own; support may read anybody's.
 const READ: Access = Access::Owner(&[Who::Has(Role::Support)]);
 const SUPPORT: Access = Access::Only(&[Who::Has(Role::Support)]);
+/// All that is kept of one person, for whoever tells him.
+const PERSONAL: Access = Access::Only(&[Who::Service("payment")]);
 const OPERATOR: Access = Access::Only(&[Who::Has(Role::Operator)]);
 
 /// Every operation.
@@ -24,6 +26,7 @@ pub(crate) const ACCESS: &[Rule] = &[
     Rule::new("PUT /webhooks/endpoints/{id}", "", OPERATOR),
     Rule::new("DELETE /webhooks/endpoints/{id}", "", OPERATOR),
     Rule::new("POST /webhooks/endpoints/{id}/rotate-secret", "", OPERATOR),
+    Rule::new("", "shop.notification.v1.PersonalService/GetUserRecords", PERSONAL),
 ];
 
 /// Every user has preferences, so there is no answer that only those give who are not there: somebody else's are forbidden,

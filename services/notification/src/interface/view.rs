@@ -113,6 +113,18 @@ impl From<Notification> for NotificationView {
     }
 }
 
+/// A notification with all that is kept of it, for him whom it tells of: his address in full, and the event.
+pub(crate) fn record(notification: Notification) -> serde_json::Result<String> {
+    let event = serde_json::from_slice(&notification.event.encode().payload)?;
+    let address = (notification.channel == Channel::Email).then(|| notification.target.clone());
+    let mut record = serde_json::to_value(NotificationView::from(notification))?;
+    if let Some(address) = address.filter(|address| !address.is_empty()) {
+        record["recipient"] = Value::String(address);
+    }
+    record["event"] = event;
+    serde_json::to_string(&record)
+}
+
 /// An address that its owner knows again and nobody else can use.
 fn masked(address: &str) -> Option<String> {
     let (local, domain) = address.rsplit_once('@')?;

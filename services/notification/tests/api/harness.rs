@@ -1,19 +1,20 @@
 //! A running service on a free port, with an embedded store of its own.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use shop_clock::{Clock as _, SystemClock};
-use shop_config::{Database, Http};
+use shop_config::{Database, Grpc, Http};
 use shop_events::{Bus, Context, Envelope, Event, Item, MemoryBus, PaymentCompleted, RetryPolicy};
 use shop_identity::IdentitySettings;
 use shop_notification::Config;
 use shop_runtime::Shutdown;
 use shop_telemetry::Metrics;
 use shop_testing::Api;
+use shop_web::Doors;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -23,6 +24,8 @@ const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(crate) struct Running {
     /// Its HTTP side.
     pub(crate) api: Api,
+    /// Its gRPC side.
+    pub(crate) grpc: SocketAddr,
     /// Where its events come from.
     pub(crate) bus: Arc<MemoryBus>,
     shutdown: Shutdown,
@@ -32,9 +35,9 @@ pub(crate) struct Running {
 /// Settings under which a test is over soon, and may send to itself.
 pub(crate) fn quick(folder: &Path) -> Config {
     let url = format!("sqlite://{}", folder.join("notification.db").display());
-    let http = Http { host: LOCAL, ..Http::on(0) };
+    let (http, grpc) = (Http { host: LOCAL, ..Http::on(0) }, Grpc { host: LOCAL, ..Grpc::on(0) });
     let mut config =
-        Config { http, database: Database::at(&url), identity: IdentitySettings::off(), ..Config::default() };
+        Config { http, grpc, database: Database::at(&url), identity: IdentitySettings::off(), ..Config::default() };
     (config.webhook.allow_private, config.webhook.allow_http) = (true, true);
     config.delivery.interval = shop_config::Duration::millis(20);
     config.delivery.first_pause = shop_config::Duration::millis(10);
@@ -51,13 +54,13 @@ impl Running {
         let bus = Arc::new(MemoryBus::with_policy(None, quick));
         let shutdown = Shutdown::new();
         let metrics = Metrics::new("notification-service");
-        let door = shop_runtime::listen(config.http.addr(), "http.port").await.expect("a port");
-        let built = shop_notification::Notification::build(door, config, bus.clone(), metrics, &shutdown).await;
+        let doors = Doors::of_process(&config.http, &config.grpc).await.expect("two ports");
+        let built = shop_notification::Notification::build(doors, config, bus.clone(), metrics, &shutdown).await;
         let service = built.expect("is built");
-        let api = Api::new(service.http_addr());
+        let (api, grpc) = (Api::new(service.http_addr()), service.grpc_addr());
         let mut serving = JoinSet::new();
         serving.spawn(service.run(shutdown.clone()));
-        Self { api, bus, shutdown, serving }
+        Self { api, grpc, bus, shutdown, serving }
     }
 
     /// Adds an endpoint for everything; its id and its secret.

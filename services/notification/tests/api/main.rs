@@ -5,3 +5,4 @@ mod delivery;
 mod harness;
 mod hostile;
 mod http;
+mod personal;

@@ -42,6 +42,10 @@ pub(crate) enum Error {
     TooManyOpen { limit: u64 },
     #[error("the basket has {units} units, and a payment at most {limit}; take some out")]
     TooManyUnits { units: u64, limit: u64 },
+    #[error("payment {0} is not over; cancel it, or wait until it is")]
+    PaymentOpen(Uuid),
+    #[error("a refund of payment {0} is under way; try again when the money is back")]
+    RefundOpen(Uuid),
     #[error("other requests are paying for the same basket; try again")]
     Contended,
     #[error("the basket is in {basket}, not in {asked}")]
@@ -119,6 +123,12 @@ impl From<Error> for Fault {
             Error::TotalChanged { now, version, .. } => seen(fault(Kind::Conflict, "total_changed"), now, version),
             Error::BasketPaid(payment) => {
                 fault(Kind::Conflict, "basket_paid").with_member("payment_id", payment.to_string().into())
+            }
+            Error::PaymentOpen(payment) => {
+                fault(Kind::Conflict, "payment_open").with_member("payment_id", payment.to_string().into())
+            }
+            Error::RefundOpen(payment) => {
+                fault(Kind::Conflict, "refund_open").with_member("payment_id", payment.to_string().into())
             }
             Error::TooManyOpen { limit } => {
                 fault(Kind::Conflict, "too_many_open_payments").with_member("limit", limit.into())

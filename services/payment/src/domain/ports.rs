@@ -110,7 +110,7 @@ pub(crate) trait Payments: Send + Sync {
     async fn put_off(&self, left: &Left, until: OffsetDateTime) -> Result<(), Error>;
 }
 
-/// Payments that are old.
+/// Payments that are to forget whose they were, or to be forgotten.
 #[async_trait]
 pub(crate) trait Aged: Send + Sync {
     /// Deletes up to `limit` payments made before `before` that failed or were cancelled; how many.
@@ -125,6 +125,10 @@ pub(crate) trait Aged: Send + Sync {
         after: Uuid,
         limit: u32,
     ) -> Result<Option<Uuid>, Error>;
+
+    /// Takes `user` out of all of his payments and says so to the others, in one transaction; how many payments. `PaymentOpen`
+    /// or `RefundOpen`, and nothing is done, while one of them is not over.
+    async fn forget(&self, user: &UserId) -> Result<u64, Error>;
 }
 
 /// What stands in the way of a new payment.
@@ -211,6 +215,41 @@ impl Basket {
 pub(crate) trait Baskets: Send + Sync {
     /// The user's basket, compared with the catalogue; `None` when there is none. Nothing is changed by asking.
     async fn compared(&self, user: &UserId) -> Result<Option<Basket>, Error>;
+
+    /// All that is kept of the user's basket, as it is.
+    async fn kept(&self, user: &UserId) -> Result<Option<BasketRecord>, Error>;
+}
+
+/// All that is kept of a basket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BasketRecord {
+    pub(crate) id: Uuid,
+    pub(crate) currency: Currency,
+    pub(crate) total: Money,
+    pub(crate) items: Vec<Item>,
+    pub(crate) created_at: OffsetDateTime,
+    pub(crate) updated_at: OffsetDateTime,
+    pub(crate) expires_at: OffsetDateTime,
+    /// The payment whose lines were last taken out.
+    pub(crate) cleared_by: Option<Uuid>,
+}
+
+/// What the neighbour keeps of what users are told.
+#[async_trait]
+pub(crate) trait Notices: Send + Sync {
+    /// A page of it, after the one that ended with `after`.
+    async fn records(&self, user: &UserId, after: &str) -> Result<NoticeRecords, Error>;
+}
+
+/// A page of what is kept of what a user is told, in JSON as the neighbour writes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct NoticeRecords {
+    /// What he wants to be told; none where nobody tells users anything.
+    pub(crate) preferences: Option<String>,
+    /// What he was told, the newest first.
+    pub(crate) notifications: Vec<String>,
+    /// Asks for the next page; none after the last.
+    pub(crate) next: Option<String>,
 }
 
 /// One line to reserve.

@@ -11,7 +11,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use super::neighbour::{away, currency, id, money, time};
-use crate::domain::{Basket, BasketChange, Baskets, ChangeKind, Error, Item, Merged, UserId};
+use crate::domain::{Basket, BasketChange, BasketRecord, Baskets, ChangeKind, Error, Item, Merged, UserId};
 
 /// The basket service.
 pub(crate) struct GrpcBaskets {
@@ -30,17 +30,43 @@ impl GrpcBaskets {
 #[async_trait]
 impl Baskets for GrpcBaskets {
     async fn compared(&self, user: &UserId) -> Result<Option<Basket>, Error> {
-        let request = proto::GetBasketRequest { user_id: user.as_str().to_owned(), refresh: true };
+        let Some(answer) = self.get(user, true).await? else { return Ok(None) };
+        Ok(answer.basket.map(|basket| read(basket, answer.changes)).transpose()?)
+    }
+
+    async fn kept(&self, user: &UserId) -> Result<Option<BasketRecord>, Error> {
+        let Some(answer) = self.get(user, false).await? else { return Ok(None) };
+        Ok(answer.basket.map(record).transpose()?)
+    }
+}
+
+impl GrpcBaskets {
+    /// The user's basket, if there is one, compared with the catalogue if that is asked for.
+    async fn get(&self, user: &UserId, refresh: bool) -> Result<Option<proto::GetBasketResponse>, Fault> {
+        let request = proto::GetBasketRequest { user_id: user.as_str().to_owned(), refresh };
         let call = |request| {
             let mut client = self.client.clone();
             async move { client.get_basket(request).await }
         };
         match shop_rpc::call(&self.neighbour, "basket", request, call).await {
-            Ok(answer) => Ok(answer.basket.map(|basket| read(basket, answer.changes)).transpose()?),
+            Ok(answer) => Ok(Some(answer)),
             Err(fault) if fault.kind() == Kind::NotFound => Ok(None),
-            Err(fault) => Err(away("basket", fault).into()),
+            Err(fault) => Err(away("basket", fault)),
         }
     }
+}
+
+fn record(basket: proto::Basket) -> Result<BasketRecord, Fault> {
+    Ok(BasketRecord {
+        id: id(&basket.id)?,
+        currency: currency(&basket.currency)?,
+        total: money(basket.total)?,
+        items: basket.items.into_iter().map(item).collect::<Result<_, _>>()?,
+        created_at: time(basket.created_at),
+        updated_at: time(basket.updated_at),
+        expires_at: time(basket.expires_at),
+        cleared_by: basket.cleared_by.as_deref().map(id).transpose()?,
+    })
 }
 
 fn read(basket: proto::Basket, changes: Vec<proto::BasketChange>) -> Result<Basket, Fault> {

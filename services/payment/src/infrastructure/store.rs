@@ -188,7 +188,7 @@ impl<E: Engine> Sql<E> {
         Ok(Applied { before: before.status, after, told })
     }
 
-    fn envelope(&self, event: Event) -> Envelope {
+    pub(super) fn envelope(&self, event: Event) -> Envelope {
         Envelope {
             id: self.clock.new_id(),
             time: self.clock.now(),

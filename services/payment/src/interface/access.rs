@@ -9,6 +9,8 @@ const READ: Access = Access::Owner(&[Who::Has(Role::Support)]);
 const CHANGE: Access = Access::Owner(&[]);
 /// What became of reservations, for whoever keeps them.
 const SETTLEMENT: Access = Access::Only(&[Who::Service("product")]);
+/// All of a person: told to him, forgotten for him, or by support when he asks.
+const PERSONAL: Access = Access::Owner(&[Who::Has(Role::Support)]);
 const REFUND: Access = Access::Only(&[Who::Has(Role::Support)]);
 
 /// Every operation.
@@ -20,6 +22,8 @@ pub(crate) const ACCESS: &[Rule] = &[
     Rule::new("POST /payments/{id}/cancel", "shop.payment.v1.PaymentService/CancelPayment", CHANGE),
     Rule::new("POST /payments/{id}/refund", "shop.payment.v1.PaymentService/RefundPayment", REFUND),
     Rule::new("GET /users/{user_id}/payments", "shop.payment.v1.PaymentService/GetUserPayments", READ),
+    Rule::new("GET /users/{user_id}/data", "shop.payment.v1.PaymentService/ExportUserData", PERSONAL),
+    Rule::new("DELETE /users/{user_id}/data", "shop.payment.v1.PaymentService/EraseUserData", PERSONAL),
     Rule::new("", "shop.payment.v1.SettlementService/GetOutcomes", SETTLEMENT),
 ];
 
@@ -40,4 +44,10 @@ pub(super) fn own(mut order: RawOrder) -> Result<RawOrder, Refusal> {
     let user = caller.named(Some(order.user_id.trim())).unwrap_or_default().to_owned();
     order.user_id = user;
     caller.reaches(&order.user_id).then_some(order).ok_or(Refusal::Forbidden)
+}
+
+/// The person whom a request is about, if the caller may speak for him.
+pub(super) fn person(user: &UserId) -> Result<UserId, Refusal> {
+    let user = named(user);
+    if Caller::current().reaches(user.as_str()) { Ok(user) } else { Err(Refusal::Forbidden) }
 }

@@ -3,6 +3,9 @@
 mod message;
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt as _};
 
 use prost::Message;
 use serde_json::json;
@@ -19,8 +22,9 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::http::{filter, scope};
+use super::personal::document;
 use super::{Api, access, canonical};
-use crate::application::{Cancel, Commands, List, Made, Process, Queries, RefundPayment};
+use crate::application::{Cancel, Commands, List, Made, Personal, Process, Queries, RefundPayment};
 use crate::domain::{Amount, Expected, Filter, RawOrder, Token, UserId};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -30,11 +34,14 @@ type Answer<T> = Result<Response<T>, Status>;
 pub(crate) struct PaymentGrpc {
     commands: Commands,
     queries: Queries,
+    personal: Personal,
     once: Once,
 }
 
 #[tonic::async_trait]
 impl PaymentService for PaymentGrpc {
+    type ExportUserDataStream = Pin<Box<dyn Stream<Item = Result<proto::ExportUserDataResponse, Status>> + Send>>;
+
     async fn create_payment(
         &self,
         request: Request<proto::CreatePaymentRequest>,
@@ -146,13 +153,31 @@ impl PaymentService for PaymentGrpc {
             })
             .await
     }
+
+    async fn export_user_data(
+        &self,
+        request: Request<proto::ExportUserDataRequest>,
+    ) -> Answer<Self::ExportUserDataStream> {
+        let dossier = self.personal.tell(person(&request.into_inner().user_id)?).await.map_err(status)?;
+        let piece =
+            |piece: Result<Vec<u8>, Fault>| piece.map(|json| proto::ExportUserDataResponse { json }).map_err(status);
+        Ok(Response::new(Box::pin(document(dossier).map(piece))))
+    }
+
+    async fn erase_user_data(
+        &self,
+        request: Request<proto::EraseUserDataRequest>,
+    ) -> Answer<proto::EraseUserDataResponse> {
+        self.personal.forget(&person(&request.into_inner().user_id)?).await.map_err(status)?;
+        Ok(Response::new(proto::EraseUserDataResponse {}))
+    }
 }
 
 impl PaymentGrpc {
     /// For what the handlers over HTTP work with.
     pub(crate) fn new(api: Api) -> Self {
-        let Api { commands, queries, keys, clock, tasks } = api;
-        Self { commands, queries, once: Once::new(keys, clock, tasks) }
+        let Api { commands, queries, personal, keys, clock, tasks } = api;
+        Self { commands, queries, personal, once: Once::new(keys, clock, tasks) }
     }
 
     async fn page(&self, filter: Filter, limit: u32, cursor: &str) -> Result<(Vec<proto::Payment>, String), Status> {
@@ -176,6 +201,10 @@ fn id(text: &str) -> Result<Uuid, Status> {
 fn user(text: &str) -> Result<UserId, Status> {
     let text = Caller::current().named(Some(text)).unwrap_or(text).to_owned();
     shop_input::read("user_id", &text).map_err(|wrong| status(Fault::invalid(vec![wrong])))
+}
+
+fn person(text: &str) -> Result<UserId, Status> {
+    access::person(&user(text)?).map_err(|refusal| status(Fault::from(refusal)))
 }
 
 fn amount(field: &str, money: &shop_proto::common::v1::Money) -> Result<Amount, Status> {

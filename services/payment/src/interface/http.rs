@@ -3,7 +3,7 @@
 pub(super) mod body;
 
 use salvo::http::StatusCode;
-use salvo::http::header::LOCATION;
+use salvo::http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use salvo::oapi::ToParameters;
 use salvo::prelude::*;
 use serde::Deserialize;
@@ -14,14 +14,20 @@ use shop_web::{About, OptionalJson, Path, Problem, Query, StrictJson, etag, idem
 use uuid::Uuid;
 
 use self::body::{NewPayment, NewRefund, Tokens};
+use super::personal::{UserData, document};
 use super::view::{PaymentView, StatusName};
 use super::{Api, access};
 use crate::application::{Cancel, List, Made, Process};
 use crate::domain::{Filter, Payment, Status, Token, UserId};
 
 /// What the document says of the service.
-pub(crate) const ABOUT: About =
-    About { title: "Payment service", tags: &[("payments", "From a basket to a completed payment, and back")] };
+pub(crate) const ABOUT: About = About {
+    title: "Payment service",
+    tags: &[
+        ("payments", "From a basket to a completed payment, and back"),
+        ("personal", "What the shop knows of a person"),
+    ],
+};
 
 /// Every route of the service.
 pub(crate) fn routes(api: &Api) -> Router {
@@ -36,7 +42,9 @@ pub(crate) fn routes(api: &Api) -> Router {
         .push(Router::with_path("refund").hoop(refunding).post(api.refund()));
     let payments =
         Router::with_path("payments").get(api.list()).push(Router::new().hoop(making).post(api.create())).push(payment);
-    let users = Router::with_path("users/{user_id}/payments").get(api.list_of_user());
+    let users = Router::with_path("users/{user_id}")
+        .push(Router::with_path("payments").get(api.list_of_user()))
+        .push(Router::with_path("data").get(api.export()).delete(api.erase()));
     Router::new().push(payments).push(users)
 }
 
@@ -218,6 +226,45 @@ impl Api {
         query: Query<PageQuery>,
     ) -> Result<Json<Page<PaymentView>>, Problem> {
         self.page(filter(Some(&user_id.0), None), query.0.limit, query.0.cursor.as_deref()).await
+    }
+
+    /// Everything the shop knows of a user, in one document.
+    ///
+    /// It comes as it is read. Where it breaks off the connection does, too: what is whole is complete.
+    #[craft(endpoint(
+        operation_id = "exportUserData",
+        tags("personal"),
+        responses(
+            (status_code = 200, description = "The document", body = UserData),
+            (
+                status_code = 503,
+                description = "`basket_service_unavailable`, `notification_service_unavailable`: who may know of the user cannot be asked"
+            )),
+    ))]
+    async fn export(&self, user_id: Path<UserId>, res: &mut Response) -> Result<(), Problem> {
+        let dossier = self.personal.tell(access::person(&user_id.0)?).await?;
+        res.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        res.stream(document(dossier));
+        Ok(())
+    }
+
+    /// Forgets a user everywhere, and keeps the books.
+    ///
+    /// Amounts, lines, dates and the provider's ids of his payments stay, his name and notes go. His basket, notifications and
+    /// preferences go a moment later. A repeat changes nothing more.
+    #[craft(endpoint(
+        operation_id = "eraseUserData",
+        tags("personal"),
+        responses(
+            (status_code = 204, description = "The user is forgotten here, and the others are told"),
+            (status_code = 409, description = "`payment_open`, `refund_open`")),
+    ))]
+    async fn erase(&self, user_id: Path<UserId>, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
+        let user = access::person(&user_id.0)?;
+        precondition::of_list(req)?;
+        self.personal.forget(&user).await?;
+        res.status_code(StatusCode::NO_CONTENT);
+        Ok(())
     }
 }
 

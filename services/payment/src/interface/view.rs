@@ -74,7 +74,7 @@ pub(super) struct PaymentView {
 /// One line of what is bought.
 #[derive(Debug, Serialize, ToSchema)]
 #[salvo(schema(name = "PaymentItem"))]
-struct ItemView {
+pub(super) struct ItemView {
     /// The line's own id.
     id: describe::Id,
     /// Which product.

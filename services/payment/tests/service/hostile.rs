@@ -8,13 +8,14 @@ use reqwest::header::{HeaderName, HeaderValue};
 use crate::world::World;
 
 /// Every path of the service, as its document writes them.
-const PATHS: [&str; 6] = [
+const PATHS: [&str; 7] = [
     "/payments",
     "/payments/{id}",
     "/payments/{id}/process",
     "/payments/{id}/cancel",
     "/payments/{id}/refund",
     "/users/{user_id}/payments",
+    "/users/{user_id}/data",
 ];
 
 /// Every member that a body may have.

@@ -347,6 +347,7 @@ async fn the_interface_describes_itself() {
             "/payments/{id}/cancel",
             "/payments/{id}/process",
             "/payments/{id}/refund",
+            "/users/{user_id}/data",
             "/users/{user_id}/payments"
         ]
     );
@@ -367,6 +368,8 @@ async fn every_operation_minds_what_is_expected() {
         Operation::new(Method::POST, "/payments/{id}/cancel", format!("{pending}/cancel")),
         Operation::new(Method::POST, "/payments/{id}/refund", format!("{paid}/refund")).with(json!({})),
         Operation::new(Method::GET, "/users/{user_id}/payments", "/users/ada/payments"),
+        Operation::new(Method::GET, "/users/{user_id}/data", "/users/ada/data"),
+        Operation::new(Method::DELETE, "/users/{user_id}/data", "/users/grace/data"),
     ];
     every_operation(&world.api, &operations).await;
     let process = |tags: &str| {

@@ -389,3 +389,34 @@ async fn what_nobody_asks_for_goes_on_by_itself() {
     eventually!(shop.get(&ada, &path).await.json()["failure"]["code"] == "payment_expired");
     eventually!(shop.world.events.kinds() == ["Release 1x4", "Release 2x3", "payment.failed"]);
 }
+
+#[tokio::test]
+async fn a_person_is_told_and_forgotten_by_himself_and_by_support_and_by_nobody_else() {
+    let mut shop = Shop::new().await;
+    let (ada, grace) = (shop.token("ada", &[]), shop.token("grace", &[]));
+    let (support, catalogue) = (shop.token("sam", &[Role::Support]), shop.token("kim", &[Role::Catalogue]));
+    for (method, user) in [(Method::GET, "ada"), (Method::DELETE, "ada"), (Method::DELETE, "unheard-of")] {
+        let path = format!("/users/{user}/data");
+        for stranger in [&grace, &catalogue] {
+            let refused = shop.ask(stranger, method.clone(), &path, &[], &Value::Null).await;
+            let _ = refused.problem(403, "forbidden");
+        }
+    }
+    let told = shop.grpc.export_user_data(by(&grace, proto::ExportUserDataRequest { user_id: "ada".to_owned() })).await;
+    assert_eq!(said(told), (Code::PermissionDenied, "forbidden".to_owned()));
+    let erased = shop.grpc.erase_user_data(by(&grace, proto::EraseUserDataRequest { user_id: "ada".to_owned() })).await;
+    assert_eq!(said(erased), (Code::PermissionDenied, "forbidden".to_owned()));
+
+    for (token, path) in [(&ada, "/users/me/data"), (&ada, "/users/ada/data"), (&support, "/users/ada/data")] {
+        let told = shop.get(token, path).await;
+        assert_eq!((told.status, &told.json()["user_id"]), (200, &json!("ada")), "{told:?}");
+    }
+    let shown = shop.world.neighbours.shown.lock().expect("no panic")[0].clone().expect("the basket was asked for");
+    assert!(shown.get("authorization").is_some(), "payment says who it is");
+    for (token, path) in [(&ada, "/users/me/data"), (&support, "/users/ada/data")] {
+        assert_eq!(shop.ask(token, Method::DELETE, path, &[], &Value::Null).await.status, 204);
+    }
+    let expected = [("if-match", "\"v1\"")];
+    let refused = shop.ask(&ada, Method::DELETE, "/users/me/data", &expected, &Value::Null).await;
+    let _ = refused.problem(412, "precondition_failed");
+}

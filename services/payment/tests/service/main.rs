@@ -6,6 +6,7 @@ mod http;
 mod identity;
 mod moves;
 mod neighbours;
+mod personal;
 mod settlement;
 mod world;
 

@@ -1,4 +1,4 @@
-//! A basket and a stock service that say what a test tells them to.
+//! A basket, a stock and a notification service that say what a test tells them to.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -8,6 +8,8 @@ use shop_fault::{Fault, Kind, Violation};
 use shop_proto::basket::v1 as basket;
 use shop_proto::basket::v1::basket_service_server::{BasketService, BasketServiceServer};
 use shop_proto::common::v1::Money;
+use shop_proto::notification::v1 as notification;
+use shop_proto::notification::v1::personal_service_server::{PersonalService, PersonalServiceServer};
 use shop_proto::product::v1 as product;
 use shop_proto::product::v1::stock_service_server::{StockService, StockServiceServer};
 use tokio::net::TcpListener;
@@ -25,6 +27,8 @@ pub(crate) struct Neighbours {
     /// Why `ReserveStock` fails, if it does.
     pub(crate) refusal: Arc<Mutex<Option<Refusal>>>,
     pub(crate) reservations: Arc<AtomicUsize>,
+    /// What users were told; two to a page. Nothing is answered beyond a page that is none.
+    pub(crate) told: Arc<Mutex<Vec<Option<[String; 2]>>>>,
     /// Baskets that were shown: each is another one, as if the one before had been paid and emptied. A guest's stays the same.
     baskets: Arc<AtomicU64>,
     /// What was shown with the last call to each: to baskets and to the stock.
@@ -41,13 +45,14 @@ fn nth_basket(n: u64) -> String {
 }
 
 impl Neighbours {
-    /// Serves both on a free port until the test ends.
+    /// Serves all on a free port until the test ends.
     pub(crate) async fn serve(&self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("has an address");
         let server = tonic::transport::Server::builder()
             .add_service(BasketServiceServer::new(self.clone()))
             .add_service(StockServiceServer::new(self.clone()))
+            .add_service(PersonalServiceServer::new(self.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::task::spawn(server);
         address
@@ -90,7 +95,6 @@ impl BasketService for Neighbours {
     ) -> Result<Response<basket::GetBasketResponse>, Status> {
         self.shown.lock().expect("no panic")[0] = Some(request.metadata().clone());
         let request = request.into_inner();
-        assert!(request.refresh, "the basket is read as the catalogue sees it now");
         let items = match request.user_id.as_str() {
             "empty" => Vec::new(),
             name if ["ada", "grace", "guest-"].iter().any(|known| name.starts_with(known)) => {
@@ -107,6 +111,7 @@ impl BasketService for Neighbours {
             user_id: request.user_id,
             items,
             currency: "USD".to_owned(),
+            total: Some(usd(2700)),
             ..basket::Basket::default()
         };
         let changes = self.changes.lock().expect("no panic").clone();
@@ -215,5 +220,25 @@ impl StockService for Neighbours {
         _: Request<product::CheckStockRequest>,
     ) -> Result<Response<product::CheckStockResponse>, Status> {
         Err(Status::unimplemented(""))
+    }
+}
+
+#[tonic::async_trait]
+impl PersonalService for Neighbours {
+    async fn get_user_records(
+        &self,
+        request: Request<notification::GetUserRecordsRequest>,
+    ) -> Result<Response<notification::GetUserRecordsResponse>, Status> {
+        let after = request.into_inner().after;
+        let told = self.told.lock().expect("no panic");
+        let page = if after.is_empty() { 0 } else { after.parse().expect("what was given") };
+        let notifications = match told.get(page) {
+            Some(None) => return Err(Status::unavailable("away")),
+            Some(Some(two)) => two.to_vec(),
+            None => Vec::new(),
+        };
+        let next = if page + 1 < told.len() { (page + 1).to_string() } else { String::new() };
+        let preferences = r#"{"email":"ada@shop.example"}"#.to_owned();
+        Ok(Response::new(notification::GetUserRecordsResponse { preferences, notifications, next }))
     }
 }

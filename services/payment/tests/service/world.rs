@@ -69,7 +69,8 @@ impl World {
         let mut config = Config {
             database: Database::at(&format!("sqlite://{}", folder.path().join("payment.db").display())),
             basket: neighbour.clone(),
-            product: neighbour,
+            product: neighbour.clone(),
+            notification: neighbour,
             identity,
             ..Config::default()
         };

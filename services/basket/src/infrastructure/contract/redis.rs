@@ -48,6 +48,31 @@ async fn a_basket_and_its_marks_live_as_long_as_promised_in_one_slot() {
 }
 
 #[tokio::test]
+async fn no_key_bears_the_name_of_who_was_forgotten() {
+    let Some(keys) = shop_testing::backend::redis().await else { return };
+    let stage = stage(&keys).await;
+    // Names that others begin or end with.
+    let names = ["ann", "anna", "n", "ann.a", "ann:a|b"].map(user);
+    for name in &names {
+        for _ in 0..3 {
+            stage.add(name, 1, Some(Uuid::now_v7())).await.expect("added");
+        }
+    }
+    let left = async || {
+        let pattern = format!("{}*", keys.prefix());
+        asked::<Vec<String>>(&keys.url(), ::redis::cmd("KEYS").arg(pattern)).await
+    };
+    let mut expected = left().await.len();
+    for name in &names {
+        stage.opened.store.forget(name, stage.clock.now()).await.expect("forgotten");
+        expected -= 4;
+        let left = left().await;
+        assert!(!left.iter().any(|key| key.contains(&format!("{{{name}}}"))), "{name}: {left:?}");
+        assert_eq!(left.len(), expected, "{name}: {left:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_of_an_idempotent_request_goes_by_itself() {
     let Some(keys) = shop_testing::backend::redis().await else { return };
     let stage = stage(&keys).await;

@@ -87,7 +87,7 @@ async fn others(store: &dyn Store) {
 async fn every_field_of_a_notification_is_kept(store: &dyn Store) {
     let mut kept = notification();
     let plan = |_: &Envelope, _: &Recipients| vec![kept.clone()];
-    let news = News { event: &kept.event, reader: Some("grace") };
+    let news = News { event: &kept.event, user_id: "grace", mails: true };
     store.announce(&[news], &plan, at(1)).await.expect("is stored");
     assert_eq!(store.get(kept.id).await.expect("is there"), kept, "announced");
     others(store).await;

@@ -24,6 +24,7 @@ pub(super) fn body(event: &Envelope) -> serde_json::Result<Vec<u8>> {
         Event::PaymentRefunded(data) => written(event, data),
         Event::StockUpdated(data) => written(event, data),
         Event::BasketCleared(data) => written(event, data),
+        Event::UserErased(data) => written(event, data),
     }
 }
 

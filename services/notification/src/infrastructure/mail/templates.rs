@@ -160,7 +160,7 @@ fn facts(event: &Envelope) -> Facts {
             ..common(body.payment_id, &body.amount, body.currency, &body.items)
         },
         // Nobody is told about these.
-        Event::StockUpdated(_) | Event::BasketCleared(_) => Facts::default(),
+        Event::StockUpdated(_) | Event::BasketCleared(_) | Event::UserErased(_) => Facts::default(),
     }
 }
 
