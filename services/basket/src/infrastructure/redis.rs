@@ -136,7 +136,9 @@ impl RedisBaskets {
             keys.retain(|key| key.starts_with(&marks));
             if !noted.is_empty() {
                 let mut look = redis::pipe();
-                noted.iter().for_each(|key| drop(look.get(key)));
+                for key in &noted {
+                    look.get(key);
+                }
                 let whose: Vec<Option<String>> = self.link.pipeline(&look).await.map_err(fault)?;
                 let his = noted.into_iter().zip(whose).filter(|(_, whose)| whose.as_deref() == Some(user.as_str()));
                 keys.extend(his.map(|(key, _)| key));
