@@ -6,12 +6,14 @@ SHELL := bash
 ARGS ?=
 # How many requests api-test makes by chance; 2000 are more than 40 000 in all, and take half an hour or longer.
 CASES ?= 2000
+# What mutants changes; everything when empty.
+MUTANTS ?=
 # How Kafka runs in the tests: kraft (unless one runs already) or zookeeper.
 KAFKA ?=
 # Points where tests kill a process; compiled in for tests only.
 TEST_FEATURES := --features shop/crash-points
 
-.PHONY: help setup install-deps proto dev build test api-test lint chart-test access-docs metrics-docs pictures nix-docs docker-build docker-run services-start services-stop services-restart clean
+.PHONY: help setup install-deps proto dev build test api-test mutants lint chart-test access-docs metrics-docs pictures nix-docs docker-build docker-run services-start services-stop services-restart clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -40,6 +42,9 @@ api-test: ## Try the services on their own descriptions, CASES=2000 for each ope
 	scripts/backends install
 	eval "$$(scripts/backends env)" && SHOP_TEST_REQUIRE_BACKENDS=1 SHOP_TEST_SCHEMATHESIS_CASES=$(CASES) \
 	  cargo test --locked -p shop --test described -- --nocapture
+
+mutants: ## Change the code in small ways and see whether tests notice, MUTANTS="money sql" for some (hours for all)
+	scripts/backends run -- scripts/mutants $(MUTANTS)
 
 lint: ## Check formatting, lints, dependencies, the gRPC interface and scripts
 	scripts/lint
