@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_clock::{from_millis, millis};
-use shop_events::Envelope;
 use shop_fault::Fault;
 use shop_page::Slice;
 use shop_sql::{Connection, Engine, Value, filters, inbox, marks, retry_transient};
