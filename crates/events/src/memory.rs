@@ -411,7 +411,11 @@ mod tests {
         let subscription =
             Subscription { group: "g".to_owned(), topics: vec![Topic::Stock], handler: Arc::new(Clumsy) };
         drop(bus.subscribe(subscription, CancellationToken::new()));
-        bus.publish(&message()).await.expect("buried");
+        // It is a defect: for minutes somebody may mend it, and the publisher is told to come again.
+        let begun = Instant::now();
+        while bus.publish(&message()).await.is_err() {
+            assert!(begun.elapsed() < Duration::from_mins(6), "comes for ever");
+        }
         let buried = std::fs::read_to_string(folder.path().join("stock-events.dlq.jsonl")).expect("dead letters");
         assert!(buried.contains("the handler panicked"));
     }
