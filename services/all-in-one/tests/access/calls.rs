@@ -141,8 +141,7 @@ impl GrpcOperation {
             .encode_to_vec(),
             "GetUserRecords" => notification::GetUserRecordsRequest { user_id, ..Default::default() }.encode_to_vec(),
             "ExportUserData" => payment::ExportUserDataRequest { user_id }.encode_to_vec(),
-            // Nobody: what is there is still needed.
-            "EraseUserData" => payment::EraseUserDataRequest { user_id: "-".to_owned() }.encode_to_vec(),
+            "EraseUserData" => payment::EraseUserDataRequest { user_id }.encode_to_vec(),
             "GetPayment" => payment::GetPaymentRequest { id }.encode_to_vec(),
             "GetPayments" => payment::GetPaymentsRequest::default().encode_to_vec(),
             "GetUserPayments" => payment::GetUserPaymentsRequest { user_id, ..Default::default() }.encode_to_vec(),

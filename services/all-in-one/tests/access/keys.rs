@@ -6,12 +6,14 @@ use crate::shop::{self, Shop};
 const VERBS: [&str; 6] = ["Get", "List", "Update", "Delete", "Remove", "Clear"];
 
 /// Others of which a second one changes nothing, and why.
-const SAFE: [(&str, &str); 7] = [
+const SAFE: [(&str, &str); 9] = [
     ("CreateGuest", "nothing is kept of a guest before he fills a basket"),
     ("POST /guests", "the same"),
     ("ReserveStock", "a reservation is named by who makes it"),
     ("ReleaseStock", "the same"),
     ("SettleReservation", "a reservation is brought to one state, and is there already"),
+    ("ExportUserData", "it reads"),
+    ("EraseUserData", "who is forgotten stays forgotten"),
     ("CheckStock", "what is mended is right already"),
     ("POST /notifications/{id}/retry", "what is due already stays due"),
 ];

@@ -70,6 +70,7 @@ impl Shop {
             ("product", at.product_grpc),
             ("basket", at.basket_grpc),
             ("payment", at.payment_grpc),
+            ("notification", at.notification_grpc),
         ] {
             let at = format!("http://{}", addr.expect("it runs"));
             channels.insert(name, Channel::from_shared(at).expect("a URL").connect_lazy());
@@ -131,6 +132,8 @@ impl Shop {
             eventually!(own("/api/notifications").await["notifications"][0]["id"].as_str().map(str::to_owned));
         eventually!(own("/api/baskets/me").await["items"].as_array().is_none_or(Vec::is_empty));
         self.told(&self.gateway("/api/baskets/me/items"), &token, &item).await;
+        // While one is open, nobody who may is able to have this buyer forgotten.
+        self.told(&self.gateway("/api/payments"), &token, &json!({ "method": "credit_card" })).await;
         let endpoint = endpoint.to_owned();
         (token, Things { user, product, payment, notification, endpoint })
     }
@@ -401,7 +404,8 @@ pub(crate) fn grpc_operations() -> Vec<GrpcOperation> {
     let set = prost_types::FileDescriptorSet::decode(shop_proto::FILE_DESCRIPTOR_SET).expect("descriptors");
     let mut all = Vec::new();
     for file in &set.file {
-        let service = ["product", "basket", "payment"].into_iter().find(|name| file.package().contains(name));
+        let service =
+            ["product", "basket", "payment", "notification"].into_iter().find(|name| file.package().contains(name));
         for interface in &file.service {
             let service = service.expect("a package of a service");
             let path = |method: &str| format!("{}.{}/{method}", file.package(), interface.name());

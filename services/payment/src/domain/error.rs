@@ -121,15 +121,9 @@ impl From<Error> for Fault {
                 version,
             ),
             Error::TotalChanged { now, version, .. } => seen(fault(Kind::Conflict, "total_changed"), now, version),
-            Error::BasketPaid(payment) => {
-                fault(Kind::Conflict, "basket_paid").with_member("payment_id", payment.to_string().into())
-            }
-            Error::PaymentOpen(payment) => {
-                fault(Kind::Conflict, "payment_open").with_member("payment_id", payment.to_string().into())
-            }
-            Error::RefundOpen(payment) => {
-                fault(Kind::Conflict, "refund_open").with_member("payment_id", payment.to_string().into())
-            }
+            Error::BasketPaid(payment) => of(payment, fault(Kind::Conflict, "basket_paid")),
+            Error::PaymentOpen(payment) => of(payment, fault(Kind::Conflict, "payment_open")),
+            Error::RefundOpen(payment) => of(payment, fault(Kind::Conflict, "refund_open")),
             Error::TooManyOpen { limit } => {
                 fault(Kind::Conflict, "too_many_open_payments").with_member("limit", limit.into())
             }
@@ -186,6 +180,11 @@ impl From<FieldError> for Error {
     fn from(wrong: FieldError) -> Self {
         Self::Invalid(wrong.into())
     }
+}
+
+/// Says of which payment.
+fn of(payment: Uuid, fault: Fault) -> Fault {
+    fault.with_member("payment_id", payment.to_string().into())
 }
 
 /// Says what the basket is now.
