@@ -146,7 +146,7 @@ impl From<Error> for Fault {
             Error::Superseded { by, .. } => {
                 let fault = fault(Kind::Conflict, "payment_superseded");
                 match by {
-                    Some(by) => fault.with_member("payment_id", by.to_string().into()),
+                    Some(by) => of(by, fault),
                     None => fault,
                 }
             }
