@@ -2,7 +2,7 @@
 
 use futures_util::{Stream, stream};
 use salvo::oapi::schema::AdditionalProperties;
-use salvo::oapi::{Array, Components, Object, ToSchema};
+use salvo::oapi::{Object, ToSchema};
 use serde::Serialize;
 use shop_fault::Fault;
 use shop_telemetry::context;
@@ -15,11 +15,7 @@ use crate::domain::BasketRecord;
 describe! {
     Preferences = open("As `GET /users/{user_id}/notification-preferences` answers") => "KeptPreferences";
     Record = open("As in `GET /notifications`, with the address in full and the event that it tells of") => "KeptNotification";
-    Records = Array::new().items(Record::to_schema(&mut Components::new())).max_items(MANY);
 }
-
-/// More than anybody has, for lists have no bound of ours.
-const MANY: usize = 1_000_000_000;
 
 /// An object whose members another service says.
 fn open(description: &str) -> Object {
@@ -43,7 +39,8 @@ pub(super) struct UserData {
     #[salvo(schema(max_items = 1_000_000_000))]
     payments: Vec<PaymentView>,
     /// What he was told, the newest first.
-    notifications: Records,
+    #[salvo(schema(max_items = 1_000_000_000))]
+    notifications: Vec<Record>,
 }
 
 /// A basket as it is kept.
