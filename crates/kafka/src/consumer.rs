@@ -2,6 +2,7 @@
 //! side by side, offsets after effects.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,10 +59,30 @@ struct Reader {
     link: Arc<Link>,
     group: String,
     subscription: Subscription,
-    consumer: Arc<StreamConsumer<Partitions>>,
+    consumer: Membership,
     partitions: Arc<Partitions>,
     stop: CancellationToken,
     asides: UnboundedSender<JobId>,
+}
+
+/// A place in the group. Whoever gives it up without [`Reader::close`], as when a runtime ends or a test fails in the middle, does not
+/// wait until the brokers have heard of it: they may never answer.
+struct Membership(Option<StreamConsumer<Partitions>>);
+
+impl Deref for Membership {
+    type Target = StreamConsumer<Partitions>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("it is taken at the end alone")
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        if let Some(consumer) = self.0.take() {
+            std::thread::spawn(|| drop(consumer));
+        }
+    }
 }
 
 /// A finished job and what became of it.
@@ -83,7 +104,7 @@ impl Reader {
         let topics: Vec<_> = subscription.topics.iter().map(|topic| link.on_bus(topic.as_str())).collect();
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
         let partitions = consumer.context().clone();
-        let (link, subscription, consumer) = (link.clone(), subscription.clone(), Arc::new(consumer));
+        let (link, subscription, consumer) = (link.clone(), subscription.clone(), Membership(Some(consumer)));
         let (asides, stepped) = mpsc::unbounded_channel();
         Ok((Self { link, group, subscription, consumer, partitions, stop, asides }, stepped))
     }
@@ -257,13 +278,12 @@ impl Reader {
     /// Commits what is done, waits for that, and leaves the group.
     async fn close(self) {
         let done = self.partitions.done();
-        let Self { consumer, partitions, group, .. } = self;
+        let Self { mut consumer, partitions, group, .. } = self;
         drop(partitions);
         let closed = tokio::task::spawn_blocking(move || {
-            let committed = if done.count() > 0 { consumer.commit(&done, CommitMode::Sync) } else { Ok(()) };
-            // Dropping the last handle leaves the group, which waits for the brokers.
-            drop(consumer);
-            committed
+            // Dropped here, it leaves the group, which waits for the brokers.
+            let Some(consumer) = consumer.0.take().filter(|_| done.count() > 0) else { return Ok(()) };
+            consumer.commit(&done, CommitMode::Sync)
         });
         match closed.await {
             Ok(Ok(())) => tracing::debug!(group = %group, "left the consumer group"),

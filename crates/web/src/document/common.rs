@@ -134,13 +134,13 @@ fn without_empty_success(operation: &mut Value) {
 }
 
 /// What is told once and kept nowhere, so that it has no version.
-const TOLD_ONCE: &str = "Guest";
+const TOLD_ONCE: [&str; 2] = ["Guest", "UserData"];
 
 /// Whether this answer is a single thing, which has a version: not a page of them, and not nothing.
 fn tagged(operation: &Value, status: &str) -> bool {
     let schema = &operation["responses"][status]["content"]["application/json"]["schema"]["$ref"];
     let name = schema.as_str().and_then(|path| path.rsplit('/').next());
-    name.is_some_and(|name| !name.ends_with("Page") && name != TOLD_ONCE)
+    name.is_some_and(|name| !name.ends_with("Page") && !TOLD_ONCE.contains(&name))
 }
 
 /// The headers and the form of every response.
