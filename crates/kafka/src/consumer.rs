@@ -233,7 +233,9 @@ impl Reader {
                 link.counts.settled(delivery, &group, &job.place.topic);
             }
             if outcome == Outcome::Apart {
-                spans.iter_mut().for_each(|span| span.fail("not_together"));
+                for span in &mut spans {
+                    span.fail("not_together");
+                }
             }
             drop(spans);
             shop_runtime::crash_point("consumer.before_commit");

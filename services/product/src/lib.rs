@@ -86,8 +86,11 @@ impl Product {
         let after = config.settlement.after.get();
         let settlements = Settlements::new(opened.store.clone(), payments, clock.clone(), after);
         let sweeper = Sweeper::new(settlements, config.settlement.interval.get(), &metrics);
-        let retention =
-            Retention::new(opened.store.clone(), clock.clone(), config.retention.released.map(|kept| kept.get()));
+        let retention = Retention::new(
+            opened.store.clone(),
+            clock.clone(),
+            config.retention.released.map(shop_config::Duration::get),
+        );
         let commands = api.commands.clone();
         let events = interface::subscriptions(&commands)
             .map(|(name, subscription)| (name, bus.subscribe(subscription, shutdown.soft.clone())));

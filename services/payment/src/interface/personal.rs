@@ -114,12 +114,12 @@ async fn next(dossier: &mut Dossier, part: Part) -> Result<Option<(String, Part)
         Part::Payments { first } => match dossier.payments().await.map_err(Fault::from)? {
             Some(page) => {
                 let views = page.into_iter().map(|payment| json(&PaymentView::from(payment)));
-                listed(first, views.collect::<Result<_, _>>()?, |first| Part::Payments { first })
+                listed(first, &views.collect::<Result<Vec<_>, _>>()?, |first| Part::Payments { first })
             }
             None => ("],\"notifications\":[".to_owned(), Part::Notifications { first: true }),
         },
         Part::Notifications { first } => match dossier.notifications().await.map_err(Fault::from)? {
-            Some(page) => listed(first, page, |first| Part::Notifications { first }),
+            Some(page) => listed(first, &page, |first| Part::Notifications { first }),
             None => ("]}".to_owned(), Part::End),
         },
         Part::End => return Ok(None),
@@ -137,7 +137,7 @@ fn head(dossier: &Dossier) -> Result<String, Fault> {
 }
 
 /// Members of a list, and what follows: more of them.
-fn listed(first: bool, members: Vec<String>, more: impl FnOnce(bool) -> Part) -> (String, Part) {
+fn listed(first: bool, members: &[String], more: impl FnOnce(bool) -> Part) -> (String, Part) {
     let between = if first || members.is_empty() { "" } else { "," };
     let still_first = first && members.is_empty();
     (format!("{between}{}", members.join(",")), more(still_first))

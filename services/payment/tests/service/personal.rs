@@ -12,8 +12,8 @@ use tonic::Code;
 use crate::world::World;
 
 /// Two notifications as the notification service hands them on.
-fn two(first: u32) -> Option<[String; 2]> {
-    Some([first, first + 1].map(|number| json!({ "number": number }).to_string()))
+fn two(first: u32) -> [String; 2] {
+    [first, first + 1].map(|number| json!({ "number": number }).to_string())
 }
 
 /// The document over gRPC, put together.
@@ -30,7 +30,7 @@ async fn called(world: &World, user: &str) -> Result<Value, tonic::Status> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_asks_gets_everything_however_many_pages_it_has() {
     let world = World::new().await;
-    *world.neighbours.told.lock().expect("no panic") = vec![two(0), two(2), two(4)];
+    *world.neighbours.told.lock().expect("no panic") = vec![Some(two(0)), Some(two(2)), Some(two(4))];
     let mut paid = BTreeSet::new();
     for _ in 0..101 {
         paid.insert(world.pending().await);
@@ -77,7 +77,7 @@ async fn nobody_is_told_half_of_it() {
     assert_eq!(called(&world, "ada").await.expect_err("is away").code(), Code::Unavailable);
 
     // One that goes away in the middle leaves no answer that could be taken for one.
-    *world.neighbours.told.lock().expect("no panic") = vec![two(0), None];
+    *world.neighbours.told.lock().expect("no panic") = vec![Some(two(0)), None];
     let broken = world.api.try_send(world.api.request(Method::GET, "/users/ada/data")).await;
     broken.expect_err("the connection breaks off");
     assert_eq!(called(&world, "ada").await.expect_err("breaks off").code(), Code::Unavailable);

@@ -43,7 +43,8 @@ async fn what_was_given_back_long_ago_is_forgotten_and_what_was_sold_is_not(stor
     assert_eq!(forget(store, 50).await, 0);
     let mut left: Vec<_> = store.reservations(None, at(0), 100).await.expect("listed").iter().map(|r| r.id).collect();
     let mut expected = vec![held, sold, half, late];
-    (left.sort_unstable(), expected.sort_unstable());
+    left.sort_unstable();
+    expected.sort_unstable();
     assert_eq!(left, expected);
     // The shelf and its ledger are as they were.
     assert_eq!((stock(store, desk.id).await, stock(store, lamp.id).await), shelf);

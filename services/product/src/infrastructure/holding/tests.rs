@@ -85,7 +85,10 @@ async fn a_buyer_behind_those_whose_reservation_broke_is_served() {
     }
     let mut behind = tokio::task::JoinSet::new();
     behind.spawn(ask(holds.clone()));
-    eventually!(holds.0.waiting.lock().len() == 1);
+    eventually!({
+        let waiting = holds.0.waiting.lock().len();
+        waiting == 1
+    });
     store.gate.add_permits(LANES as usize + 1);
     for broken in first.join_all().await {
         broken.expect_err("ended without an answer");
