@@ -277,7 +277,7 @@ class Cluster:
             text = text.replace(f"{host}:{port}", address)
             here, number = address.split(":")
             text = re.sub(rf'host = "{host}"(.*?)port = {port}\n', rf'host = "{here}"\1port = {number}\n', text, flags=re.DOTALL)
-        assert not re.search("obs-tools-usage(?!-(basket|payment)\" = )", text.replace("shop.obs-tools-usage", "")), text
+        assert not re.search("obs-tools-usage(?!-(basket|payment|product)\" = )", text.replace("shop.obs-tools-usage", "")), text
         return text
 
     def _remove(self, pod):

@@ -23,6 +23,10 @@ impl Sweeper {
         let help = "Reservations older than a buyer has to pay that payment was asked about, by what came of it: sold, released, \
                     unknown (no such payment), left (still open), failed.";
         let settled = metrics.counters("product_reservations_overdue_total", help, &["outcome"]);
+        // From the start, so that an alarm sees the first one as a rise.
+        for outcome in ["sold", "released", "unknown", "left", "failed"] {
+            settled.with_label_values(&[outcome]);
+        }
         Self { settlements, interval, settled }
     }
 
