@@ -61,4 +61,5 @@ def test_a_token_of_another_account_is_no_service_s(shop, accounts):
         component: Caller(port, issuer.token(issuer.accounts + component, issuer.audience)).call("GET", path)[0]
         for component in ("payment", "product", "elsewhere")
     }
-    assert seen == {"payment": 200, "product": 404, "elsewhere": 404}
+    # A service that baskets are not for is told so; who is none is a user, and it is not his.
+    assert seen == {"payment": 200, "product": 403, "elsewhere": 404}
