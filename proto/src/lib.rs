@@ -6,7 +6,6 @@
 mod repeatable;
 mod values;
 
-pub use repeatable::Repeatable;
 pub use values::{time, timestamp};
 
 /// Types that more than one service speaks.

@@ -1,20 +1,18 @@
-//! Which calls may be made again when nobody knows whether they were answered.
+//! Which calls may be made again when nobody knows whether they were answered. All others are refused by the compiler:
+//!
+//! ```
+//! fn send_again<Q: shop_idempotency::Repeatable>(_: Q) {}
+//! send_again(shop_proto::basket::v1::GetBasketRequest::default());
+//! ```
+//!
+//! ```compile_fail,E0277
+//! fn send_again<Q: shop_idempotency::Repeatable>(_: Q) {}
+//! send_again(shop_proto::basket::v1::AddItemRequest::default());
+//! ```
+
+use shop_idempotency::Repeatable;
 
 use crate::{basket, notification, payment, product};
-
-/// A request that may be sent again after its answer was lost: it reads, or what it does is done once under an id that it
-/// carries. What adds up, moves on or takes a turn is none:
-///
-/// ```
-/// fn send_again<Q: shop_proto::Repeatable>(_: Q) {}
-/// send_again(shop_proto::basket::v1::GetBasketRequest::default());
-/// ```
-///
-/// ```compile_fail,E0277
-/// fn send_again<Q: shop_proto::Repeatable>(_: Q) {}
-/// send_again(shop_proto::basket::v1::AddItemRequest::default());
-/// ```
-pub trait Repeatable: Clone + Send + Sync {}
 
 macro_rules! repeatable {
     ($($(#[$why:meta])* $request:ty,)+) => {
@@ -23,8 +21,6 @@ macro_rules! repeatable {
 }
 
 repeatable! {
-    /// Nothing is asked.
-    (),
     /// Reads.
     product::v1::GetProductRequest,
     /// Reads.

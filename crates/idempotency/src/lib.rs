@@ -11,11 +11,13 @@
 mod fingerprint;
 mod key;
 mod keys;
+mod repeatable;
 mod run;
 mod store;
 
 pub use fingerprint::Fingerprint;
 pub use key::{Key, MAX_KEY};
 pub use keys::Keys;
+pub use repeatable::Repeatable;
 pub use run::{Begun, Run, began, following, is_keyed};
 pub use store::{Begin, BoxError, Claim, KEEP, LEASE, Lease, Store, Stored};

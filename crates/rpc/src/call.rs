@@ -8,7 +8,7 @@ use std::time::Duration;
 use shop_clock::chance;
 use shop_config::Neighbour;
 use shop_fault::{Fault, Kind};
-use shop_proto::Repeatable;
+use shop_idempotency::Repeatable;
 use shop_telemetry::{KeyValue, Span, SpanKind};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Code, Extensions, GrpcMethod, Response, Status};

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use shop_config::Neighbour;
 use shop_fault::{Fault, Kind};
+use shop_idempotency::Repeatable;
 use shop_identity::Credential;
-use shop_proto::Repeatable;
 use shop_proto::product::v1 as proto;
 use shop_proto::product::v1::stock_service_client::StockServiceClient;
 use shop_rpc::Outgoing;
