@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
-use shop_testing::{Api, Cable, Process, backend, eventually, free_port};
+use shop_testing::{Api, Cable, backend, eventually, free_port};
+
+use crate::world::service;
 
 /// How often it answered what a payment asks.
 async fn answered(basket: &Api) -> u64 {
@@ -21,14 +23,7 @@ async fn a_buyer_hears_of_a_new_price_though_the_basket_replica_died_that_was_as
     let Some(redis) = backend::redis().await else { return };
     let ports = [(); 8].map(|()| free_port());
     let service = |name: &str, index: usize| {
-        Process::new(name)
-            .env("IDENTITY_MODE", "off")
-            .env("PORT", ports[2 * index].to_string())
-            .env("GRPC_PORT", ports[2 * index + 1].to_string())
-            .env("KAFKA_BROKERS", kafka.brokers())
-            .env("SHOP_KAFKA__TOPIC_PREFIX", kafka.prefix())
-            .env("SHOP_KAFKA__GROUP_PREFIX", kafka.prefix())
-            .env("SHOP_KAFKA__REPLICATION", "1")
+        service(name, &ports[2 * index..], kafka.brokers(), kafka.prefix())
             .env("PRODUCT_SERVICE_URL", format!("127.0.0.1:{}", ports[1]))
     };
     let mut product = service("product-service", 0).env("DATABASE_URL", postgres.url());

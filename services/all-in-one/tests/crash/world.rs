@@ -91,15 +91,7 @@ impl World {
         let (mariadb, redis) = (backend::mariadb().await?, backend::redis().await?);
         let ports = [(); 8].map(|()| free_port());
         let service = |name: &str, index: usize| {
-            Process::new(name)
-                .env("IDENTITY_MODE", "off")
-                .env("PORT", ports[2 * index].to_string())
-                .env("GRPC_PORT", ports[2 * index + 1].to_string())
-                .env("KAFKA_BROKERS", brokers)
-                .env("SHOP_KAFKA__TOPIC_PREFIX", prefix)
-                .env("SHOP_KAFKA__GROUP_PREFIX", prefix)
-                .env("SHOP_KAFKA__REPLICATION", "1")
-                .env("SHOP_KAFKA__SESSION_TIMEOUT", "6s")
+            service(name, &ports[2 * index..], brokers, prefix).env("SHOP_KAFKA__SESSION_TIMEOUT", "6s")
         };
         let product = service("product-service", 0).env("DATABASE_URL", postgres.url());
         let basket = service("basket-service", 1)
@@ -246,4 +238,16 @@ impl Apis {
         assert_eq!((status, &page["next_cursor"]), (200, &Value::Null), "{page}");
         page["payments"].as_array().expect("payments").clone()
     }
+}
+
+/// A service of its own process: on the first two of `ports`, HTTP and gRPC, and on this Kafka.
+pub(crate) fn service(name: &str, ports: &[u16], brokers: &str, prefix: &str) -> Process {
+    Process::new(name)
+        .env("IDENTITY_MODE", "off")
+        .env("PORT", ports[0].to_string())
+        .env("GRPC_PORT", ports[1].to_string())
+        .env("KAFKA_BROKERS", brokers)
+        .env("SHOP_KAFKA__TOPIC_PREFIX", prefix)
+        .env("SHOP_KAFKA__GROUP_PREFIX", prefix)
+        .env("SHOP_KAFKA__REPLICATION", "1")
 }

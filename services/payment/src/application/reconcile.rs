@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shop_fault::Fault;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -62,8 +63,10 @@ impl Reconcile {
         }
         for ids in suspects.chunks(BATCH as usize) {
             for mut drift in self.look_again(ids).await? {
-                if mend {
-                    self.mend(&mut drift).await?;
+                // One that cannot be mended keeps nobody from hearing of the others.
+                if mend && let Err(error) = self.mend(&mut drift).await {
+                    let cause = Fault::from(error);
+                    tracing::warn!(reservation.id = %drift.reservation, cause = ?cause, "could not be mended");
                 }
                 report.drifts.push(drift);
             }

@@ -43,9 +43,9 @@ pub(crate) struct Recovery {
 /// What became of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attempt {
-    /// The payment is settled.
+    /// The payment is settled, or it is known that a refund does not take place.
     Settled,
-    /// The refund is.
+    /// The refund took place.
     PaidBack,
     /// It is tried again after a pause.
     Later,
@@ -97,7 +97,7 @@ impl Recovery {
         let outcome = tokio::time::timeout(self.deadline, async {
             match left.refund {
                 None => self.settle(id).await.map(|()| Attempt::Settled),
-                Some(refund) => self.pay_back(id, refund).await.map(|()| Attempt::PaidBack),
+                Some(refund) => self.pay_back(id, refund).await,
             }
         });
         if let Some(done) = told(id, outcome.await.unwrap_or(Err(Error::Unsettled(id)))) {
@@ -129,14 +129,14 @@ impl Recovery {
         Ok(())
     }
 
-    async fn pay_back(&self, id: Uuid, refund: Uuid) -> Result<(), Error> {
+    async fn pay_back(&self, id: Uuid, refund: Uuid) -> Result<Attempt, Error> {
         let payment = self.commands.find(id).await?;
-        match payment.refund(refund) {
-            Some(refund) if refund.status == RefundStatus::Requested => {
-                self.commands.pay_back(id, refund).await.map(drop)
-            }
-            _ => Ok(()),
-        }
+        let Some(asked) = payment.refund(refund).filter(|asked| asked.status == RefundStatus::Requested) else {
+            return Ok(Attempt::Settled);
+        };
+        let settled = self.commands.pay_back(id, asked).await?;
+        let is_back = settled.refund(refund).is_some_and(|refund| refund.status == RefundStatus::Settled);
+        Ok(if is_back { Attempt::PaidBack } else { Attempt::Settled })
     }
 
     async fn expire_one(&self, id: Uuid) -> Result<(), Error> {

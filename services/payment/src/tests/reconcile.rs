@@ -17,6 +17,7 @@ use crate::infrastructure::contract::{Place, approve, asked, on_each_store};
 on_each_store! {
     units_that_are_paid_for_while_they_are_mended_stay_sold
     units_that_come_back_while_another_payment_is_mended_are_back
+    one_that_cannot_be_mended_keeps_nobody_from_hearing_of_the_others
 }
 
 /// A shelf that lost its reservations. While it is first told what to do, a payment moves on, and its events take effect.
@@ -24,6 +25,8 @@ struct Lost {
     payments: Arc<dyn Payments>,
     lines: Mutex<BTreeMap<Uuid, Vec<Kept>>>,
     moves_on: Mutex<Option<Uuid>>,
+    /// Cannot be told what to do with this one.
+    stuck: Option<Uuid>,
 }
 
 impl Lost {
@@ -49,6 +52,9 @@ impl Shelf for Lost {
     }
 
     async fn settle(&self, id: Uuid, payment: Option<&Payment>) -> Result<Vec<Line>, Error> {
+        if self.stuck == Some(id) {
+            return Err(Error::Contended);
+        }
         let moves_on = self.moves_on.lock().take();
         if let Some(other) = moves_on {
             let after = self.payments.change(other, &move_on).await?;
@@ -88,7 +94,8 @@ async fn charging<const N: usize>(place: &Place, numbers: [u128; N]) -> [Uuid; N
 async fn mended(place: &Place, moves_on: Uuid) -> Vec<(LineState, bool)> {
     let payments = place.opened.store.clone();
     let lines = Mutex::default();
-    let shelf = Arc::new(Lost { payments: payments.clone(), lines, moves_on: Mutex::new(Some(moves_on)) });
+    let shelf = Lost { payments: payments.clone(), lines, moves_on: Mutex::new(Some(moves_on)), stuck: None };
+    let shelf = Arc::new(shelf);
     let books = Reconcile::new(payments, shelf.clone());
     let report = books.run(NOON - time::Duration::DAY, Duration::ZERO, true).await.expect("compares");
     assert_eq!(report.left, 0, "{report:?}");
@@ -108,4 +115,15 @@ async fn units_that_come_back_while_another_payment_is_mended_are_back(place: Pl
     }
     let lines = mended(&place, ids[1]).await;
     assert!(!lines.is_empty() && lines.iter().all(|line| *line == (LineState::Sold, true)), "{lines:?}");
+}
+
+async fn one_that_cannot_be_mended_keeps_nobody_from_hearing_of_the_others(place: Place) {
+    let ids = charging(&place, [1, 2, 3]).await;
+    let payments = place.opened.store.clone();
+    let shelf =
+        Lost { payments: payments.clone(), lines: Mutex::default(), moves_on: Mutex::default(), stuck: Some(ids[1]) };
+    let books = Reconcile::new(payments, Arc::new(shelf));
+    let report = books.run(NOON - time::Duration::DAY, Duration::ZERO, true).await.expect("compares");
+    let told: Vec<_> = report.drifts.iter().map(|drift| (drift.reservation, drift.mended)).collect();
+    assert_eq!((told, report.left), (vec![(ids[0], true), (ids[1], false), (ids[2], true)], 1));
 }

@@ -10,7 +10,7 @@ use shop_clock::SharedClock;
 use shop_fault::Fault;
 use uuid::Uuid;
 
-use crate::domain::{Outcome, Payments, Reach, Result, Store};
+use crate::domain::{Error, Outcome, Payments, Reach, Result, Store};
 
 /// Reservations asked about in one call: as many as payment answers for.
 const BATCH: u32 = 100;
@@ -56,7 +56,11 @@ impl Settlements {
             after = Some(*last);
             let ids: Vec<Uuid> = held.iter().map(|(_, id)| *id).collect();
             for (id, outcome) in ids.iter().zip(self.payments.outcomes(&ids).await?) {
-                self.settle(*id, &outcome, &mut found).await;
+                match outcome {
+                    Ok(outcome) => self.settle(*id, &outcome, &mut found).await,
+                    // One that cannot be read, as of a newer version, does not keep the others waiting.
+                    Err(error) => failed(*id, error, &mut found),
+                }
             }
             if held.len() < BATCH as usize {
                 return Ok(found);
@@ -83,10 +87,12 @@ impl Settlements {
                 let lines = resolved.lines.len();
                 tracing::warn!(reservation.id = %id, lines, "reservation settled without its events: {became}");
             }
-            Err(error) => {
-                found.failed += 1;
-                tracing::warn!(reservation.id = %id, cause = ?Fault::from(error), "reservation could not be settled, trying later");
-            }
+            Err(error) => failed(id, error, found),
         }
     }
+}
+
+fn failed(id: Uuid, error: Error, found: &mut Found) {
+    found.failed += 1;
+    tracing::warn!(reservation.id = %id, cause = ?Fault::from(error), "reservation could not be settled, trying later");
 }

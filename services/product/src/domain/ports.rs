@@ -108,7 +108,7 @@ pub(crate) trait Ledger: Send + Sync {
 #[async_trait]
 pub(crate) trait Payments: Send + Sync {
     /// What became of each of these reservations, in their order.
-    async fn outcomes(&self, reservations: &[Uuid]) -> Result<Vec<Outcome>>;
+    async fn outcomes(&self, reservations: &[Uuid]) -> Result<Vec<Result<Outcome>>>;
 }
 
 /// A store is all of these, so that an event's effect and its inbox entry are one transaction.

@@ -29,7 +29,7 @@ impl GrpcPayments {
 
 #[async_trait]
 impl Payments for GrpcPayments {
-    async fn outcomes(&self, reservations: &[Uuid]) -> Result<Vec<Outcome>> {
+    async fn outcomes(&self, reservations: &[Uuid]) -> Result<Vec<Result<Outcome>>> {
         let reservation_ids = reservations.iter().map(ToString::to_string).collect();
         let request = proto::GetOutcomesRequest { reservation_ids };
         let call = |request| {
@@ -41,7 +41,7 @@ impl Payments for GrpcPayments {
         if answer.outcomes.len() != reservations.len() || !answer.outcomes.iter().zip(reservations).all(same) {
             return Err(Fault::internal("the payment service answered for other reservations than it was asked").into());
         }
-        answer.outcomes.iter().map(read).collect()
+        Ok(answer.outcomes.iter().map(read).collect())
     }
 }
 
