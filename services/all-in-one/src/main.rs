@@ -97,7 +97,7 @@ fn table(at: &Addresses, identity: &IdentitySettings) -> String {
         ("product", at.product, at.product_grpc),
         ("basket", at.basket, at.basket_grpc),
         ("payment", at.payment, at.payment_grpc),
-        ("notification", at.notification, None),
+        ("notification", at.notification, at.notification_grpc),
     ];
     let mut out = format!("\n  {:<14}{:<30}gRPC\n", "", "HTTP");
     for (name, http, grpc) in rows {
@@ -126,4 +126,31 @@ fn table(at: &Addresses, identity: &IdentitySettings) -> String {
         );
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+
+    #[test]
+    fn whatever_listens_is_in_the_table() {
+        let at = |port| Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let all = Addresses {
+            gateway: at(101),
+            product: at(102),
+            product_grpc: at(103),
+            basket: at(104),
+            basket_grpc: at(105),
+            payment: at(106),
+            payment_grpc: at(107),
+            notification: at(108),
+            notification_grpc: at(109),
+        };
+        let table = table(&all, &IdentitySettings::off());
+        for port in 101..=109 {
+            assert!(table.contains(&format!("localhost:{port}")), "{port}: {table}");
+        }
+    }
 }
