@@ -80,7 +80,8 @@ impl Deref for Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         if let Some(consumer) = self.0.take() {
-            std::thread::spawn(|| drop(consumer));
+            // Where there is no thread to be had, it waits after all.
+            let _ = std::thread::Builder::new().name("leave".to_owned()).spawn(|| drop(consumer));
         }
     }
 }

@@ -120,11 +120,12 @@ impl Commands {
         }
         match self.process_new(payment, operation, token, &expected).await {
             // Too late, perhaps behind an attempt of this very request that its caller gave up: its answer is ours.
-            Err(refusal) if refusal.is_late() => match self.find(id).await? {
+            Err(late) if late.is_late() => match self.find(id).await? {
                 payment if payment.operation == Some(operation) => self.resume(payment).await,
                 // Who asks does not matter while the provider has not answered.
                 payment if payment.status == Status::Processing => Err(Error::Unsettled(id)),
-                payment => Err(self.with_successor(refusal, &payment).await?),
+                // Moved on once more since the refusal, it may be: what counts is what it is by now.
+                payment => Err(self.with_successor(payment.invalid_state("processed"), &payment).await?),
             },
             answer => answer,
         }

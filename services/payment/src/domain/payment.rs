@@ -264,7 +264,8 @@ impl Payment {
         if expected.admits(self.version) { Ok(()) } else { Err(Error::VersionMismatch(self.id)) }
     }
 
-    pub(super) fn invalid_state(&self, action: &'static str) -> Error {
+    /// That what was asked for cannot be done to a payment that has moved on to this state.
+    pub(crate) fn invalid_state(&self, action: &'static str) -> Error {
         match &self.failure {
             Some(failure) if failure.code == Failure::SUPERSEDED => Error::Superseded { payment: self.id, by: None },
             _ => Error::InvalidState { payment: self.id, status: self.status, action },
