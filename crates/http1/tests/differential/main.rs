@@ -2,6 +2,7 @@
 
 mod hyper_client;
 mod hyper_server;
+mod pacing;
 mod requests;
 mod responses;
 mod seeds;
