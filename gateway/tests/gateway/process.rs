@@ -1,6 +1,13 @@
 //! The binary itself: settings from the environment, a signal, an exit code.
 
-use shop_testing::{Process, free_port};
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use http::Method;
+use serde_json::Value;
+use shop_testing::{Api, Process, eventually, free_port};
 
 use crate::support::Upstream;
 
@@ -36,4 +43,44 @@ async fn a_wrong_setting_is_named_and_ends_it_with_code_2() {
     let ended = process.wait().await;
     assert_eq!(ended.code(), Some(2));
     assert!(process.output().contains("RATE_LIMIT_REQUESTS"), "{}", process.output());
+}
+
+#[tokio::test]
+async fn a_reader_of_the_log_that_stalls_stops_no_request() {
+    let port = free_port();
+    let gateway = Process::new("gateway")
+        .env("IDENTITY_MODE", "off")
+        .env("PORT", port.to_string())
+        .env("LOG_FORMAT", "json")
+        .beside(&[]);
+    let mut gateway = gateway.stdout(Stdio::piped()).spawn();
+    let api = Api::new(format_args!("127.0.0.1:{port}"));
+    let ready = || api.try_send(api.request(Method::GET, "/health/ready"));
+    eventually!(ready().await.is_ok_and(|reply| reply.status == 200));
+    // A pipe takes 64 KiB; behind it a megabyte waits.
+    let all = stream::iter(0..6000).map(|_| api.get("/nowhere")).buffer_unordered(16);
+    let answered = all.filter(|(status, _)| std::future::ready(*status == 404)).count();
+    let answered = tokio::time::timeout(Duration::from_secs(120), answered).await;
+    assert_eq!(answered, Ok(6000), "in time");
+    let metrics = api.send(api.request(Method::GET, "/metrics")).await.text;
+    let lost = metrics.lines().find_map(|line| line.strip_prefix("log_lines_lost_total ")).expect("is counted");
+    assert!(lost.parse::<u64>().is_ok_and(|lost| lost > 100), "{lost}");
+
+    // Who reads again is told; who stops once more does not hold up the end.
+    let mut lines = BufReader::new(gateway.take_stdout().expect("is piped")).lines();
+    let (told, lines) = tokio::task::spawn_blocking(move || {
+        let is_told = |line: std::io::Result<String>| {
+            let line: Value = serde_json::from_str(&line.expect("text")).expect("a whole line");
+            line["message"].as_str().is_some_and(|message| message.contains("log lines were lost"))
+        };
+        (lines.by_ref().any(is_told), lines)
+    })
+    .await
+    .expect("lines are whole");
+    assert!(told);
+    let again = stream::iter(0..500).map(|_| api.get("/nowhere")).buffer_unordered(16);
+    assert_eq!(again.count().await, 500);
+    gateway.signal("TERM");
+    eventually!(gateway.exited()).success().then_some(()).expect("ends well");
+    drop(lines);
 }
