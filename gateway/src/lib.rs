@@ -55,18 +55,14 @@ use crate::proxy::Proxy;
 use crate::routing::check;
 use crate::server::tls::Tls;
 use crate::server::worker::{self, Listeners, Stop};
-use crate::settings::Strategy;
 use crate::settings::desired::Desired;
 use crate::settings::overrides::Overrides;
+use crate::settings::{SHORT_TOKEN, Strategy};
 use crate::state::State;
 use crate::state::state_file::StateFile;
 
 /// How often the rate limiter forgets clients that have not come back, and looks at its files.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
-
-/// Shorter tokens of the admin API are warned about: sixteen random characters are out of reach at the rate the guard
-/// allows.
-const SHORT_TOKEN: usize = 16;
 
 /// A gateway that has its port and waits to be run.
 pub struct Gateway {
@@ -248,8 +244,7 @@ fn warn_about(config: &Config) {
              weighted_round_robin"
         );
     }
-    let token = config.admin.token.expose();
-    if !token.is_empty() && token.len() < SHORT_TOKEN {
+    if config.admin.has_short_token() {
         tracing::warn!(
             "admin.token (ADMIN_TOKEN) is short enough to be guessed; use at least {SHORT_TOKEN} characters"
         );

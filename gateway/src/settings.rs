@@ -9,6 +9,7 @@ pub(crate) mod overrides;
 mod tls;
 
 pub use admin::Admin;
+pub(crate) use admin::SHORT_TOKEN;
 pub use docs::Docs;
 pub use tls::Tls;
 

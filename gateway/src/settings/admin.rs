@@ -16,3 +16,13 @@ pub struct Admin {
     /// then begins with the settings alone.
     pub state_file: Option<PathBuf>,
 }
+
+/// Shorter tokens can be guessed: sixteen random characters are out of reach at any rate.
+pub(crate) const SHORT_TOKEN: usize = 16;
+
+impl Admin {
+    /// Whether there is a token that can be found by trying.
+    pub(crate) fn has_short_token(&self) -> bool {
+        (1..SHORT_TOKEN).contains(&self.token.expose().len())
+    }
+}

@@ -28,7 +28,7 @@ const FORWARDED: [HeaderName; 7] = [
     HeaderName::from_static("x-real-ip"),
 ];
 /// Wrong tokens an address may show at once, and how long it takes until it may show one more: a person who mistypes is
-/// not stopped, who guesses gets nowhere.
+/// not stopped, who guesses a short one gets nowhere, and the audit is not filled. The right one is let in meanwhile.
 const AT_ONCE: u32 = 10;
 const EACH: Duration = Duration::from_secs(6);
 
@@ -54,6 +54,8 @@ pub(crate) fn attempts() -> Attempts {
 pub(crate) struct Guard {
     /// SHA-256 of the token: comparing hashes tells nothing of the length, either.
     token: Option<[u8; 32]>,
+    /// So short that it is found by trying: then even the right one waits with the wrong ones.
+    is_guessable: bool,
     identity: Identity,
     csrf: Option<Csrf>,
 }
@@ -89,6 +91,7 @@ impl Guard {
         let own_pages_only = settings::Csrf { enabled: true, trusted_origins: Vec::new() };
         Self {
             token: token.map(|token| hash(token.as_bytes())),
+            is_guessable: settings.has_short_token(),
             identity: identity.clone(),
             csrf: Csrf::new(&own_pages_only),
         }
@@ -145,8 +148,8 @@ impl Guard {
                 Some(_) => unauthorized(detail, "Bearer realm=\"admin\""),
             });
         }
-        if let Some(wait) = attempts.wait(address) {
-            return Err(Refusal::new(Reason::RateLimited, "too many wrong tokens; wait").retry_after(wait));
+        if self.is_guessable {
+            slow_down(attempts, address)?;
         }
         let Some(given) = shown(headers) else {
             return Err(unauthorized("show the admin token as Authorization: Bearer", "Bearer realm=\"admin\""));
@@ -155,16 +158,24 @@ impl Guard {
         if self.token.is_some_and(|token| bool::from(given.ct_eq(&token))) {
             return Ok(Pass::Token(given));
         }
-        match authenticator {
-            Some(authenticator) => operator(authenticator, headers).await,
-            None => Err(wrong()),
-        }
-        .inspect_err(|refusal| {
-            if refusal.reason == Reason::AdminUnauthorized {
-                attempts.note(address);
-            }
-        })
+        let refusal = match authenticator {
+            Some(authenticator) => match operator(authenticator, headers).await {
+                Err(refusal) if refusal.reason == Reason::AdminUnauthorized => refusal,
+                found => return found,
+            },
+            None => wrong(),
+        };
+        // Only now: whoever shares an address with the operator could lock him out otherwise.
+        slow_down(attempts, address)?;
+        attempts.note(address);
+        Err(refusal)
     }
+}
+
+/// Refuses an address that showed too many wrong tokens.
+fn slow_down(attempts: &Attempts, address: IpAddr) -> Result<(), Refusal> {
+    let wait = attempts.wait(address);
+    wait.map_or(Ok(()), |wait| Err(Refusal::new(Reason::RateLimited, "too many wrong tokens; wait").retry_after(wait)))
 }
 
 /// What is behind `Bearer`, if there is one.

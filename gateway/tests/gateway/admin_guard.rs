@@ -47,14 +47,28 @@ async fn with_a_token_set_everybody_must_show_it() {
 }
 
 #[tokio::test]
-async fn guessing_the_token_is_slowed_down() {
+async fn who_guesses_the_token_is_slowed_down_and_who_has_it_is_not() {
     let gateway = with_token().await;
     for _ in 0..10 {
         status(&gateway, &[("authorization", "Bearer wrong")]).await.refused(401, "admin_unauthorized");
     }
-    let blocked = status(&gateway, &[("authorization", &format!("Bearer {TOKEN}"))]).await;
+    let blocked = status(&gateway, &[("authorization", "Bearer wrong")]).await;
     blocked.refused(429, "rate_limited");
     assert!(blocked.header("retry-after").is_some());
+    let right = status(&gateway, &[("authorization", &format!("Bearer {TOKEN}"))]).await;
+    assert_eq!(right.status(), 200, "from the same address");
+    status(&gateway, &[("authorization", "Bearer wrong")]).await.refused(429, "rate_limited");
+}
+
+#[tokio::test]
+async fn a_token_that_can_be_guessed_is_not_found_by_going_on() {
+    let mut settings = config(nobody());
+    settings.admin.token = "short".into();
+    let gateway = Running::start(settings).await;
+    for _ in 0..10 {
+        status(&gateway, &[("authorization", "Bearer wrong")]).await.refused(401, "admin_unauthorized");
+    }
+    status(&gateway, &[("authorization", "Bearer short")]).await.refused(429, "rate_limited");
 }
 
 #[tokio::test]
