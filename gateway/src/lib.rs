@@ -1,4 +1,4 @@
-//! The gateway: one port for HTTP and gRPC in front of all services.
+//! The gateway: one port for HTTP and gRPC in front of all services, and one for those who run it.
 
 // The rooms, in the order in which a reader meets them. Each may know those below it, which `tests/layers.rs` keeps so. What
 // knows nothing of a gateway is a crate: `shop-http1`, `shop-limit`, `shop-balance`, `shop-discovery`, `shop-browser`.
@@ -70,6 +70,7 @@ pub struct Gateway {
     proxy: Arc<Proxy>,
     listeners: Vec<Listeners>,
     addr: SocketAddr,
+    admin_addr: SocketAddr,
     tls: Option<(Arc<Tls>, SocketAddr)>,
     discovery: Discovery,
 }
@@ -88,9 +89,9 @@ impl Gateway {
         metrics: Metrics,
         _shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        let Doors { cleartext, encrypted } = doors;
+        let Doors { cleartext, encrypted, operators } = doors;
         let workers = cleartext.len();
-        let addr = local_addr(&cleartext)?;
+        let (addr, admin_addr) = (local_addr(&cleartext)?, local_addr(&operators)?);
         let settings = config.tls.clone();
         warn_about(&config);
         let identity = state::open_identity(&config.identity)?;
@@ -100,18 +101,23 @@ impl Gateway {
         if settings.is_on() {
             tls = Some((Tls::new(&settings, &state.numbers.metrics)?, local_addr(&encrypted)?));
         }
-        let mut encrypted = encrypted.into_iter();
-        let of_worker = |cleartext| Listeners { cleartext, encrypted: encrypted.next() };
+        let (mut encrypted, mut operators) = (encrypted.into_iter(), operators.into_iter());
+        let of_worker = |cleartext| Listeners { cleartext, encrypted: encrypted.next(), operators: operators.next() };
         let listeners = cleartext.into_iter().map(of_worker).collect();
         let discovery = Discovery::default();
         discovery.begin(&state).await;
         let proxy = Proxy::new(Arc::clone(&state));
-        Ok(Self { state, proxy, listeners, addr, tls, discovery })
+        Ok(Self { state, proxy, listeners, addr, admin_addr, tls, discovery })
     }
 
     /// Where it listens, for HTTP and gRPC alike.
     pub fn http_addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where it listens for operators: metrics, detailed health, the admin API.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
     }
 
     /// Where it listens for TLS, if it does.

@@ -32,7 +32,7 @@ use crate::admin::events::Listener;
 use crate::admin::operations;
 use crate::admin::{self, Admin, dev_token};
 use crate::docs::{self, Docs};
-use crate::message::client::Client;
+use crate::message::client::{Audience, Client};
 use crate::message::headers::{self, Onward};
 use crate::message::reason::Reason;
 use crate::message::refusal::{self, Refusal};
@@ -49,7 +49,7 @@ use crate::server::handler::{Handler, Served, Spare};
 use crate::settings::Config;
 use crate::state::State;
 use crate::state::generation::Generation;
-use crate::state::guard::Asked;
+use crate::state::guard::{self, Asked};
 use crate::state::token;
 use crate::upstream::body::{Incoming, RequestBody};
 use crate::upstream::{ResponseBody, Timeouts};
@@ -154,6 +154,8 @@ struct Visit {
     /// The connection of a client that takes informational answers.
     informed: Option<Arc<ConnectionState>>,
     is_encrypted: bool,
+    /// Whose listener it came in by.
+    audience: Audience,
     is_grpc: bool,
     /// What the limiter tells the client.
     limits: Option<Limits>,
@@ -212,6 +214,7 @@ impl Visit {
             is_late: connection.is_late,
             informed: (request.version() == Version::HTTP_11).then(|| Arc::clone(connection)),
             is_encrypted: connection.is_encrypted,
+            audience: connection.audience,
             is_grpc,
             limits: None,
         }
@@ -299,6 +302,9 @@ impl Visit {
         let config = &generation.config;
         let own = Operation::find(normal).filter(|_| !self.is_grpc);
         let admin = admin::route(normal).filter(|_| !self.is_grpc);
+        if admin.is_some() || own.is_some_and(Operation::is_for_operators) {
+            self.operators_only(config, head, host)?;
+        }
         let is_dev_token = dev_token::is_at(generation, normal) && !self.is_grpc;
         if own.is_some() || admin.is_some() || is_dev_token {
             // Health, metrics, tokens and the admin API are for operators, not for other sites' pages.
@@ -310,11 +316,12 @@ impl Visit {
         }
         if let Some(own) = own {
             self.record.own(own.path());
-            let response = operations::answer(own, &head.method, &head.headers, &proxy.state)?;
+            let response = operations::answer(own, self.audience, &head.method, &head.headers, &proxy.state)?;
             return Ok(ControlFlow::Break(Reply::Own(response)));
         }
         // On this machine itself nobody listens in: operators need no certificate there.
-        let may_be_open = (admin.is_some() || is_dev_token) && self.peer.to_canonical().is_loopback();
+        let is_near = self.audience == Audience::Operators || self.peer.to_canonical().is_loopback();
+        let may_be_open = (admin.is_some() || is_dev_token) && is_near;
         if config.tls.redirect && !self.browser.is_secure && !may_be_open {
             let host = headers::public_host(&head.headers, self.client, host);
             return Err(redirect::to_tls(&config.tls, host, &head.uri));
@@ -322,7 +329,7 @@ impl Visit {
         if let Some(route) = admin.or(is_dev_token.then_some(dev_token::PATH)) {
             self.record.own(route);
             let (peer, client, request_id) = (self.peer, self.client, self.record.request_id());
-            let asked = Asked { head, path: normal, host, peer, client, request_id };
+            let asked = Asked { head, path: normal, host, peer, client, request_id, audience: self.audience };
             if is_dev_token {
                 return dev_token::answer(generation, &asked).map(|response| ControlFlow::Break(Reply::Own(response)));
             }
@@ -331,6 +338,9 @@ impl Visit {
                 None => Reply::Own(response),
                 Some(listener) => Reply::Events(response, listener),
             }));
+        }
+        if self.audience == Audience::Operators {
+            return Err(Refusal::new(Reason::NoRoute, "this is the listener of operators; the clients' is another"));
         }
         if let (Some(cors), Some(verdict)) = (&generation.cors, &self.browser.cors)
             && cors::is_preflight(&head.method, &head.headers)
@@ -342,6 +352,16 @@ impl Visit {
             return self.refer(route, &proxy.docs, generation, head, normal).await.map(ControlFlow::Break);
         }
         Ok(ControlFlow::Continue(incoming))
+    }
+
+    /// Hides what is for operators from everybody else who comes by the clients' port.
+    fn operators_only(&self, config: &Config, head: &http::request::Parts, host: &HeaderValue) -> Result<(), Refusal> {
+        let may = self.audience == Audience::Operators
+            || config.admin.on_client_port && guard::is_local(&head.headers, host, self.peer);
+        if may {
+            return Ok(());
+        }
+        Err(Refusal::new(Reason::NoRoute, "metrics, details and the admin API are on a listener of their own"))
     }
 
     /// Answers with the reference of the API.

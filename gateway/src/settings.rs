@@ -35,7 +35,7 @@ use shop_discovery::Protocol;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Address of every listener that is given none of its own; this machine alone by default.
+    /// Address of every listener for clients that is given none of its own; this machine alone by default.
     pub host: Option<IpAddr>,
     /// Where clients connect, and how long the gateway waits for them.
     pub http: Http,
@@ -75,7 +75,7 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// The reference of the whole API.
     pub docs: Docs,
-    /// The admin API.
+    /// The listener of operators: metrics, detailed health and the admin API.
     pub admin: Admin,
     /// Threads that serve connections; 0 is one per core.
     pub workers: usize,
@@ -359,6 +359,8 @@ impl Settings for Config {
             Var::new("CSRF_TRUSTED_ORIGINS", "csrf.trusted_origins", "comma list of sites that may send them"),
             Var::new("SECURITY_HEADERS_ENABLED", "security_headers.enabled", "whether answers get security headers"),
             Var::new("DOCS_ENABLED", "docs.enabled", "whether /docs and /openapi.json describe the whole API"),
+            Var::new("ADMIN_HOST", "admin.host", "address for metrics and the admin API; 127.0.0.1 by default"),
+            Var::new("ADMIN_PORT", "admin.port", "port for metrics and the admin API"),
             Var::new("ADMIN_TOKEN", "admin.token", "bearer token of the admin API; without one, this machine only"),
             Var::new("ADMIN_STATE_FILE", "admin.state_file", "file that keeps the admin API's changes over a restart"),
         ];
@@ -406,6 +408,9 @@ impl Config {
         );
         problems.ensure(self.http.linger.is_zero(), "http.linger", "has no effect here; set drain_delay");
         problems.within("tls", |p| self.tls.check(self.http.port, p));
+        let tls = self.tls.is_on().then(|| ("tls.port", self.tls.addr(self.http.host)));
+        let clients: Vec<_> = [("http.port", self.http.addr())].into_iter().chain(tls).collect();
+        self.admin.check(&clients, problems);
         self.log.check("log", problems);
         self.otel.check("otel", problems);
         problems.within("limits", |p| {

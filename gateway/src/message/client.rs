@@ -58,6 +58,15 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
+/// For whom a listener is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Those who call services.
+    Clients,
+    /// Those who run the gateway, and what scrapes it.
+    Operators,
+}
+
 /// Who asks: the peer itself, or whom a trusted proxy speaks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Client {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
+use crate::message::client::Audience;
 use crate::settings::Config;
 use crate::upstream::interim::Inform;
 
@@ -58,6 +59,8 @@ pub(crate) struct ConnectionState {
     pub(crate) is_late: bool,
     /// It is over TLS.
     pub(crate) is_encrypted: bool,
+    /// Whose listener it came in by.
+    pub(crate) audience: Audience,
     waker: AtomicWaker,
     /// Informational answers that were not sent yet.
     interim: Mutex<Vec<u8>>,
@@ -79,6 +82,7 @@ impl ConnectionState {
             http2: AtomicBool::new(false),
             is_late,
             is_encrypted,
+            audience: Audience::Clients,
             waker: AtomicWaker::new(),
             interim: Mutex::new(Vec::new()),
             has_interim: AtomicBool::new(false),

@@ -1,4 +1,5 @@
-//! Who may call the admin API: who shows its token, and operators; without a token set, this machine itself and nobody through it.
+//! Who may call the admin API: who shows its token, and operators; without a token set, this machine itself and nobody through
+//! it, on the listener of operators.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -13,7 +14,7 @@ use shop_identity::{Authenticator, Identity, Refusal as Bad, Role, bearer};
 use shop_limit::Attempts;
 use subtle::ConstantTimeEq;
 
-use crate::message::client::{Client, X_FORWARDED_FOR};
+use crate::message::client::{Audience, Client, X_FORWARDED_FOR};
 use crate::message::reason::Reason;
 use crate::message::refusal::{self, Refusal};
 
@@ -43,6 +44,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) peer: IpAddr,
     pub(crate) client: Client,
     pub(crate) request_id: &'a HeaderValue,
+    /// Whose listener it came in by.
+    pub(crate) audience: Audience,
 }
 
 /// Counts the wrong tokens that callers of the admin API show.
@@ -140,6 +143,10 @@ impl Guard {
         let is_anonymous = authenticator.is_none() || !headers.contains_key(header::AUTHORIZATION);
         if self.token.is_none() && is_anonymous {
             let detail = match local(headers, asked.host, asked.peer) {
+                // What a proxy on this machine hands on without a word looks the same.
+                Ok(()) if asked.audience == Audience::Clients => {
+                    "without a token this is answered on the listener of operators only (admin.port)".to_owned()
+                }
                 Ok(()) => return Ok(Pass::Here),
                 Err(detail) => format!("{detail}; set admin.token (ADMIN_TOKEN) to let others in, too"),
             };
@@ -225,10 +232,15 @@ fn local(headers: &HeaderMap, host: &HeaderValue, peer: IpAddr) -> Result<(), &'
     if FORWARDED.iter().any(|name| headers.contains_key(name)) {
         return Err("the request came through a proxy");
     }
-    if !is_local(host) {
+    if !names_us(host) {
         return Err("the request names another host than localhost or a loopback address");
     }
     Ok(())
+}
+
+/// Whether the caller is on this machine, and speaks for himself.
+pub(crate) fn is_local(headers: &HeaderMap, host: &HeaderValue, peer: IpAddr) -> bool {
+    local(headers, host, peer).is_ok()
 }
 
 /// Refuses whoever is not on this machine.
@@ -236,7 +248,7 @@ pub(crate) fn local_only(asked: &Asked<'_>) -> Result<(), Refusal> {
     local(&asked.head.headers, asked.host, asked.peer).map_err(|detail| Refusal::new(Reason::LocalOnly, detail))
 }
 
-fn is_local(host: &HeaderValue) -> bool {
+fn names_us(host: &HeaderValue) -> bool {
     let Ok(host) = Authority::try_from(host.as_bytes()) else { return false };
     let name = host.host().trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
@@ -276,6 +288,7 @@ mod tests {
             peer,
             client: Client { address: peer, through_proxy: false },
             request_id: &HeaderValue::from_static("r"),
+            audience: Audience::Operators,
         };
         let guard = Guard::new(&settings, &identity);
         let admitted = futures_util::FutureExt::now_or_never(guard.admit(&asked, &attempts()));

@@ -195,7 +195,7 @@ async fn a_callers_own_deadline_says_nothing_about_the_backend() {
         while stream.message().await.is_ok() {}
     }
     call(&gateway, "Twice", None).await.expect("others are served");
-    assert_eq!(gateway.get("/health").await.json()["services"]["product"]["status"], "up");
+    assert_eq!(gateway.look("/health").await.json()["services"]["product"]["status"], "up");
 }
 
 /// Sends a body that does not end, until the gateway answers.
@@ -254,7 +254,7 @@ async fn an_exchange_that_takes_too_long_as_a_whole_is_held_against_nobody() {
         assert!(gateway.try_send(get("/api/products/trickles")).await.is_err(), "it breaks off");
     }
     assert_eq!(gateway.get("/api/products").await.status(), 200, "others are served");
-    assert_eq!(gateway.get("/health").await.json()["services"]["product"]["status"], "up");
+    assert_eq!(gateway.look("/health").await.json()["services"]["product"]["status"], "up");
 }
 
 #[tokio::test]

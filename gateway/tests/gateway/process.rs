@@ -18,6 +18,7 @@ async fn the_process_serves_and_ends_well_on_sigterm() {
     let mut process = Process::new("gateway")
         .env("IDENTITY_MODE", "off")
         .env("PORT", port.to_string())
+        .env("ADMIN_PORT", "0")
         .env("LOG_FORMAT", "json")
         .env("PRODUCT_SERVICE_URLS", format!("http://{}", upstream.addr));
     process.start(port).await;
@@ -51,6 +52,7 @@ async fn a_reader_of_the_log_that_stalls_stops_no_request() {
     let gateway = Process::new("gateway")
         .env("IDENTITY_MODE", "off")
         .env("PORT", port.to_string())
+        .env("ADMIN_PORT", "0")
         .env("LOG_FORMAT", "json")
         .beside(&[]);
     let mut gateway = gateway.stdout(Stdio::piped()).spawn();
