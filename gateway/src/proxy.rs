@@ -198,9 +198,10 @@ impl Visit {
         request: &Request<Incoming>,
     ) -> Self {
         let is_grpc = grpc::is_call(request.version(), request.headers());
-        let client = Client::of(peer, request.headers(), &generation.config.trusted_proxies);
+        let config = &generation.config;
+        let client = Client::of(peer, request.headers(), &config.trusted_proxies);
         let browser = Browser {
-            is_secure: headers::is_secure(request.headers(), client, connection.is_encrypted),
+            is_secure: headers::is_secure(request.headers(), client, &config.trusted_headers, connection.is_encrypted),
             // What speaks gRPC and names no origin is none, and has no use for headers that make browsers careful.
             is_possible: !is_grpc || request.headers().contains_key(header::ORIGIN),
             cors: generation.cors.as_ref().map(|cors| cors.judge(request.headers())),
@@ -256,6 +257,7 @@ impl Visit {
             peer: self.peer,
             encrypted: self.is_encrypted,
             host: &host,
+            trusted: &config.trusted_headers,
             prefix: target.is_prefixed.then_some(PREFIX),
             is_unsized: upload.is_unsized(),
             http2: self.is_grpc,
@@ -311,7 +313,7 @@ impl Visit {
             self.browser.cors = None;
         }
         if let Some(csrf) = &generation.csrf {
-            let host = headers::public_host(&head.headers, self.client, host);
+            let host = headers::public_host(&head.headers, self.client, &config.trusted_headers, host);
             refusal::own_pages_only(csrf.judge(&head.method, &head.headers, host, self.browser.cors.as_ref()))?;
         }
         if let Some(own) = own {
@@ -323,7 +325,7 @@ impl Visit {
         let is_near = self.audience == Audience::Operators || self.peer.to_canonical().is_loopback();
         let may_be_open = (admin.is_some() || is_dev_token) && is_near;
         if config.tls.redirect && !self.browser.is_secure && !may_be_open {
-            let host = headers::public_host(&head.headers, self.client, host);
+            let host = headers::public_host(&head.headers, self.client, &config.trusted_headers, host);
             return Err(redirect::to_tls(&config.tls, host, &head.uri));
         }
         if let Some(route) = admin.or(is_dev_token.then_some(dev_token::PATH)) {

@@ -27,7 +27,7 @@ use shop_balance::MOST;
 use shop_config::{Duration, Given, Http, Log, Otel, Problems, Settings, Stop, Var, settle_hosts};
 use shop_identity::{IdentitySettings, Mode};
 
-use crate::message::client::Network;
+use crate::message::client::{Network, ProxyHeader};
 use crate::message::path;
 use shop_discovery::Protocol;
 
@@ -75,6 +75,10 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// The reference of the whole API.
     pub docs: Docs,
+    /// What these proxies write on every request, beside `X-Forwarded-For`: the headers that are believed when they come from
+    /// one. In a header that a proxy leaves alone its own client speaks, so those not named here are taken off.
+    /// `X-Forwarded-Proto` by default, which all write that end TLS; add `X-Forwarded-Host` where yours changes `Host`.
+    pub trusted_headers: Vec<ProxyHeader>,
     /// The listener of operators: metrics, detailed health and the admin API.
     pub admin: Admin,
     /// Threads that serve connections; 0 is one per core.
@@ -116,6 +120,7 @@ impl Default for Config {
             admin: Admin::default(),
             workers: 0,
             stop: Stop::default(),
+            trusted_headers: vec![ProxyHeader::PROTO],
             drain_delay: Duration::secs(0),
             log: Log::default(),
             otel: Otel::default(),

@@ -273,6 +273,7 @@ async fn a_client_says_neither_scope_nor_who_it_is() {
     for (trusted, expected) in [(None, 0), (Some("127.0.0.0/8"), 1)] {
         let mut settings = config(upstream.addr);
         settings.trusted_proxies = trusted.iter().map(|network| network.parse().expect("a network")).collect();
+        settings.trusted_headers = claims.iter().map(|name| name.parse().expect("a header of proxies")).collect();
         let seen = Running::start(settings).await.send(sent()).await.json();
         for name in claims {
             assert_eq!(crate::support::echoed(&seen, name).len(), expected, "{name} of {trusted:?}");

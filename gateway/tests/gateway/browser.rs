@@ -235,6 +235,9 @@ async fn the_name_a_trusted_proxy_was_asked_by_is_ours() {
     Running::before(upstream.addr).await.send(call()).await.refused(403, "cross_origin_refused");
     let mut settings = config(upstream.addr);
     settings.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    let silent = Running::start(settings.clone()).await;
+    silent.send(call()).await.refused(403, "cross_origin_refused");
+    settings.trusted_headers.push("X-Forwarded-Host".parse().expect("a header of proxies"));
     assert_eq!(Running::start(settings).await.send(call()).await.status(), 200);
 }
 

@@ -133,6 +133,15 @@ fn operators_and_clients_have_different_ports() {
 }
 
 #[test]
+fn a_header_that_is_no_proxys_cannot_be_trusted() {
+    for name in ["Host", "X-Request-Id", "X_Forwarded_Host", "", "a b"] {
+        let problems = load::<Config>(&sources(&[("SHOP_TRUSTED_HEADERS", &format!("[\"{name}\"]"))]));
+        let problems = problems.map(drop).expect_err("no such header").to_string();
+        assert!(problems.contains("trusted_headers"), "{problems}");
+    }
+}
+
+#[test]
 fn a_setting_of_services_that_the_gateway_does_not_have_is_refused() {
     let problems = load::<Config>(&sources(&[("SHOP_HTTP__TIMEOUT", "5s")])).map(drop).expect_err("refused");
     assert!(problems.to_string().contains("upstream.total_timeout"), "{problems}");
