@@ -41,6 +41,7 @@ use crate::proxy::location::Inside;
 use crate::proxy::proxied_body::{Body, ProxiedBody};
 use crate::proxy::tunnel::{Link, Tunnel};
 use crate::record::RequestRecord;
+use crate::record::asker::Asker;
 use crate::routing::operation::{Operation, SERVER};
 use crate::routing::routes::{PREFIX, SHOP_SERVICE, Table};
 use crate::routing::{Cluster, Service};
@@ -206,8 +207,10 @@ impl Visit {
             is_possible: !is_grpc || request.headers().contains_key(header::ORIGIN),
             cors: generation.cors.as_ref().map(|cors| cors.judge(request.headers())),
         };
+        let mut record = RequestRecord::begin(state, connection.occupy(), request, connection.is_encrypted);
+        record.asked_by(Asker::of(client.address, request, &config.access_log));
         Self {
-            record: RequestRecord::begin(state, connection.occupy(), request, connection.is_encrypted),
+            record,
             peer,
             client,
             browser,
@@ -254,10 +257,10 @@ impl Visit {
         let timeouts = self.timeouts(config, &head, &upload);
         let onward = Onward {
             client: self.client,
+            trusted: &config.trusted_headers,
             peer: self.peer,
             encrypted: self.is_encrypted,
             host: &host,
-            trusted: &config.trusted_headers,
             prefix: target.is_prefixed.then_some(PREFIX),
             is_unsized: upload.is_unsized(),
             http2: self.is_grpc,

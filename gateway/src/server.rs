@@ -146,7 +146,7 @@ impl<H: Handler> Worker<H> {
         // A client that is gone already: whatever is wrong shows at the first read.
         let _ = stream.set_nodelay(true);
         let mut connection = ConnectionState::new(self.state.lifecycle.is_closed(), door.tls().is_some());
-        connection.audience = door.audience();
+        (connection.peer, connection.audience) = (Some(peer.ip().to_canonical()), door.audience());
         let connection = Arc::new(connection);
         if self.state.lifecycle.is_draining() {
             connection.command(Command::Finish);

@@ -1,5 +1,6 @@
 //! Everything the gateway can be told, with the architecture document's variables and defaults.
 
+mod access_log;
 mod admin;
 pub(crate) mod backend_spec;
 pub(crate) mod certificate;
@@ -8,6 +9,7 @@ mod docs;
 pub(crate) mod overrides;
 mod tls;
 
+pub use access_log::{AccessField, AccessLog};
 pub use admin::Admin;
 pub(crate) use admin::SHORT_TOKEN;
 pub use docs::Docs;
@@ -73,12 +75,12 @@ pub struct Config {
     /// Proxies in front of the gateway whose `X-Forwarded-*` and `Forwarded` are believed; none by default, because a
     /// client could write anything there.
     pub trusted_proxies: Vec<Network>,
-    /// The reference of the whole API.
-    pub docs: Docs,
     /// What these proxies write on every request, beside `X-Forwarded-For`: the headers that are believed when they come from
     /// one. In a header that a proxy leaves alone its own client speaks, so those not named here are taken off.
     /// `X-Forwarded-Proto` by default, which all write that end TLS; add `X-Forwarded-Host` where yours changes `Host`.
     pub trusted_headers: Vec<ProxyHeader>,
+    /// The reference of the whole API.
+    pub docs: Docs,
     /// The listener of operators: metrics, detailed health and the admin API.
     pub admin: Admin,
     /// Threads that serve connections; 0 is one per core.
@@ -90,6 +92,8 @@ pub struct Config {
     pub drain_delay: Duration,
     /// Log lines.
     pub log: Log,
+    /// What the line of a request says of who asked.
+    pub access_log: AccessLog,
     /// Traces.
     pub otel: Otel,
 }
@@ -116,13 +120,14 @@ impl Default for Config {
             csrf: Csrf::default(),
             security_headers: SecurityHeaders::default(),
             trusted_proxies: Vec::new(),
+            trusted_headers: vec![ProxyHeader::PROTO],
             docs: Docs::default(),
             admin: Admin::default(),
             workers: 0,
             stop: Stop::default(),
-            trusted_headers: vec![ProxyHeader::PROTO],
             drain_delay: Duration::secs(0),
             log: Log::default(),
+            access_log: AccessLog::default(),
             otel: Otel::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! What one client connection does and is told to do, at the price of a few relaxed stores per request: connections note what
 //! they do, and the worker's sweep compares the notes with the limits once a second.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
@@ -59,6 +60,8 @@ pub(crate) struct ConnectionState {
     pub(crate) is_late: bool,
     /// It is over TLS.
     pub(crate) is_encrypted: bool,
+    /// Who is at the other end.
+    pub(crate) peer: Option<IpAddr>,
     /// Whose listener it came in by.
     pub(crate) audience: Audience,
     waker: AtomicWaker,
@@ -82,6 +85,7 @@ impl ConnectionState {
             http2: AtomicBool::new(false),
             is_late,
             is_encrypted,
+            peer: None,
             audience: Audience::Clients,
             waker: AtomicWaker::new(),
             interim: Mutex::new(Vec::new()),

@@ -37,6 +37,41 @@ async fn the_process_serves_and_ends_well_on_sigterm() {
 }
 
 #[tokio::test]
+async fn the_access_log_says_of_who_asked_what_settings_want() {
+    let upstream = Upstream::echo().await;
+    let line = async |fields: Option<&str>| {
+        let port = free_port();
+        let mut process = Process::new("gateway")
+            .env("IDENTITY_MODE", "off")
+            .env("PORT", port.to_string())
+            .env("ADMIN_PORT", "0")
+            .env("LOG_FORMAT", "json")
+            .env("PRODUCT_SERVICE_URLS", format!("http://{}", upstream.addr));
+        if let Some(fields) = fields {
+            process.set("SHOP_ACCESS_LOG__FIELDS", fields);
+        }
+        process.start(port).await;
+        let api = Api::new(format_args!("127.0.0.1:{port}"));
+        let asked = api.request(Method::GET, "/api/products/7?token=hidden").header("user-agent", "probe/1");
+        assert_eq!(api.send(asked).await.status, 200);
+        assert!(process.stop().await.success());
+        let output = process.output();
+        assert!(!output.contains("hidden"), "{output}");
+        let line = output.lines().find(|line| line.contains("/api/products/*")).expect("an access line");
+        let line: Value = serde_json::from_str(line).expect("json");
+        let port = format!("127.0.0.1:{port}");
+        ["client", "host", "path", "user_agent"].map(|name| match line[name].as_str().unwrap_or("-") {
+            host if *host == port => "host".to_owned(),
+            other => other.to_owned(),
+        })
+    };
+    assert_eq!(line(None).await, ["127.0.0.1", "-", "-", "-"]);
+    assert_eq!(line(Some("[]")).await, ["-", "-", "-", "-"]);
+    let all = r#"["client", "host", "path", "user_agent"]"#;
+    assert_eq!(line(Some(all)).await, ["127.0.0.1", "host", "/api/products/7", "probe/1"]);
+}
+
+#[tokio::test]
 async fn a_wrong_setting_is_named_and_ends_it_with_code_2() {
     let mut process =
         Process::new("gateway").env("IDENTITY_MODE", "off").arg("--check").env("RATE_LIMIT_REQUESTS", "none");
