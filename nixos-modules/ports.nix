@@ -25,7 +25,10 @@ let
       gateway = if service.embedded or false then settings.gateway else settings;
     in
     listening gateway service
-    ++ lib.optional (service ? gatewayAt) gateway.tls.port
+    ++ lib.optionals (service ? gatewayAt) [
+      gateway.tls.port
+      gateway.admin.port
+    ]
     ++ lib.optionals (service.embedded or false) (
       lib.concatLists (lib.mapAttrsToList (part: listening (settings.${part} or { })) behind)
     );

@@ -41,6 +41,23 @@ let
       description = "Port for HTTPS and gRPC over TLS, on the address of `http.host`. Opened in the firewall only when there is a certificate.";
     };
   };
+  admin = {
+    host = mkOption {
+      type = types.str;
+      default = "127.0.0.1";
+      description = "Address for operators: metrics, detailed health and the admin API. Never opened in the firewall.";
+    };
+    port = mkOption {
+      type = types.port;
+      default = 9083;
+      description = "Port for operators.";
+    };
+    on_client_port = mkOption {
+      type = types.bool;
+      default = false;
+      description = "Whether the same is answered on the port of clients to this machine itself. Off, because a proxy on this machine that adds no header cannot be told from that.";
+    };
+  };
   # What the gateway calls in the same process.
   parts = lib.mapAttrs (
     _: part:
@@ -173,7 +190,7 @@ if service.embedded or false then
   // parts
   // {
     gateway = {
-      inherit http tls;
+      inherit admin http tls;
     };
     notification = parts.notification // channels;
     data = default types.str "Folder of the embedded stores and of dead letters, seen from `/var/lib/shop-${name}`.";
@@ -189,6 +206,6 @@ else
     kafka.brokers = default (types.listOf types.str) "Kafka's brokers, as `host:port`.";
   }
   // lib.optionalAttrs (name == "notification") channels
-  // lib.optionalAttrs (name == "gateway") (backends // { inherit tls; })
+  // lib.optionalAttrs (name == "gateway") (backends // { inherit admin tls; })
   // stores.${service.store or ""} or { }
   // neighbours

@@ -20,6 +20,8 @@ let
   gateway = lib.attrByPath (service.gatewayAt or [ ]) { } settings;
   # `FIXED` of the gateway's code, which a test there compares with this; a dot at the end stands for all of a section.
   untilRestarted = [
+    "admin.host"
+    "admin.port"
     "admin.state_file"
     "host"
     "http.host"

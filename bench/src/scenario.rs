@@ -162,6 +162,7 @@ pub(crate) async fn shop(size: Size) -> anyhow::Result<()> {
         ("IDENTITY_MODE", "off".to_owned()),
         ("SHOP_GATEWAY__RATE_LIMIT__ENABLED", "false".to_owned()),
         port("SHOP_GATEWAY__HTTP__PORT", 0),
+        ("ADMIN_PORT", "0".to_owned()),
         port("SHOP_PRODUCT__HTTP__PORT", 1),
         port("SHOP_PRODUCT__GRPC__PORT", 2),
         port("SHOP_BASKET__HTTP__PORT", 3),

@@ -132,6 +132,7 @@ async fn gateway(folder: &Path, services: [&[Ports]; 4]) -> anyhow::Result<Proce
     let [products, baskets, payments, notifications] = services.map(urls);
     let variables = [
         ("PORT", port.to_string()),
+        ("ADMIN_PORT", "0".to_owned()),
         ("PRODUCT_SERVICE_URLS", products),
         ("BASKET_SERVICE_URLS", baskets),
         ("PAYMENT_SERVICE_URLS", payments),

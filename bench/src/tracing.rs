@@ -89,6 +89,7 @@ async fn start(
     let mut variables = own.to_vec();
     variables.extend([
         ("PORT", port.to_string()),
+        ("ADMIN_PORT", "0".to_owned()),
         ("GRPC_PORT", free_port()?.to_string()),
         ("IDENTITY_MODE", "off".to_owned()),
     ]);

@@ -1,4 +1,4 @@
-//! The gateway: one port for HTTP and gRPC in front of all services.
+//! The gateway: one port for HTTP and gRPC in front of all services, and one for those who run it.
 
 // The rooms, in the order in which a reader meets them. Each may know those below it, which `tests/layers.rs` keeps so. What
 // knows nothing of a gateway is a crate: `shop-http1`, `shop-limit`, `shop-balance`, `shop-discovery`, `shop-browser`.
@@ -55,18 +55,14 @@ use crate::proxy::Proxy;
 use crate::routing::check;
 use crate::server::tls::Tls;
 use crate::server::worker::{self, Listeners, Stop};
-use crate::settings::Strategy;
 use crate::settings::desired::Desired;
 use crate::settings::overrides::Overrides;
+use crate::settings::{SHORT_TOKEN, Strategy};
 use crate::state::State;
 use crate::state::state_file::StateFile;
 
 /// How often the rate limiter forgets clients that have not come back, and looks at its files.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
-
-/// Shorter tokens of the admin API are warned about: sixteen random characters are out of reach at the rate the guard
-/// allows.
-const SHORT_TOKEN: usize = 16;
 
 /// A gateway that has its port and waits to be run.
 pub struct Gateway {
@@ -74,6 +70,7 @@ pub struct Gateway {
     proxy: Arc<Proxy>,
     listeners: Vec<Listeners>,
     addr: SocketAddr,
+    admin_addr: SocketAddr,
     tls: Option<(Arc<Tls>, SocketAddr)>,
     discovery: Discovery,
 }
@@ -92,9 +89,9 @@ impl Gateway {
         metrics: Metrics,
         _shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        let Doors { cleartext, encrypted } = doors;
+        let Doors { cleartext, encrypted, operators } = doors;
         let workers = cleartext.len();
-        let addr = local_addr(&cleartext)?;
+        let (addr, admin_addr) = (local_addr(&cleartext)?, local_addr(&operators)?);
         let settings = config.tls.clone();
         warn_about(&config);
         let identity = state::open_identity(&config.identity)?;
@@ -104,18 +101,23 @@ impl Gateway {
         if settings.is_on() {
             tls = Some((Tls::new(&settings, &state.numbers.metrics)?, local_addr(&encrypted)?));
         }
-        let mut encrypted = encrypted.into_iter();
-        let of_worker = |cleartext| Listeners { cleartext, encrypted: encrypted.next() };
+        let (mut encrypted, mut operators) = (encrypted.into_iter(), operators.into_iter());
+        let of_worker = |cleartext| Listeners { cleartext, encrypted: encrypted.next(), operators: operators.next() };
         let listeners = cleartext.into_iter().map(of_worker).collect();
         let discovery = Discovery::default();
         discovery.begin(&state).await;
         let proxy = Proxy::new(Arc::clone(&state));
-        Ok(Self { state, proxy, listeners, addr, tls, discovery })
+        Ok(Self { state, proxy, listeners, addr, admin_addr, tls, discovery })
     }
 
     /// Where it listens, for HTTP and gRPC alike.
     pub fn http_addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where it listens for operators: metrics, detailed health, the admin API.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
     }
 
     /// Where it listens for TLS, if it does.
@@ -248,8 +250,7 @@ fn warn_about(config: &Config) {
              weighted_round_robin"
         );
     }
-    let token = config.admin.token.expose();
-    if !token.is_empty() && token.len() < SHORT_TOKEN {
+    if config.admin.has_short_token() {
         tracing::warn!(
             "admin.token (ADMIN_TOKEN) is short enough to be guessed; use at least {SHORT_TOKEN} characters"
         );

@@ -32,7 +32,7 @@ use crate::admin::events::Listener;
 use crate::admin::operations;
 use crate::admin::{self, Admin, dev_token};
 use crate::docs::{self, Docs};
-use crate::message::client::Client;
+use crate::message::client::{Audience, Client};
 use crate::message::headers::{self, Onward};
 use crate::message::reason::Reason;
 use crate::message::refusal::{self, Refusal};
@@ -41,6 +41,7 @@ use crate::proxy::location::Inside;
 use crate::proxy::proxied_body::{Body, ProxiedBody};
 use crate::proxy::tunnel::{Link, Tunnel};
 use crate::record::RequestRecord;
+use crate::record::asker::Asker;
 use crate::routing::operation::{Operation, SERVER};
 use crate::routing::routes::{PREFIX, SHOP_SERVICE, Table};
 use crate::routing::{Cluster, Service};
@@ -49,7 +50,7 @@ use crate::server::handler::{Handler, Served, Spare};
 use crate::settings::Config;
 use crate::state::State;
 use crate::state::generation::Generation;
-use crate::state::guard::Asked;
+use crate::state::guard::{self, Asked};
 use crate::state::token;
 use crate::upstream::body::{Incoming, RequestBody};
 use crate::upstream::{ResponseBody, Timeouts};
@@ -154,6 +155,8 @@ struct Visit {
     /// The connection of a client that takes informational answers.
     informed: Option<Arc<ConnectionState>>,
     is_encrypted: bool,
+    /// Whose listener it came in by.
+    audience: Audience,
     is_grpc: bool,
     /// What the limiter tells the client.
     limits: Option<Limits>,
@@ -196,15 +199,18 @@ impl Visit {
         request: &Request<Incoming>,
     ) -> Self {
         let is_grpc = grpc::is_call(request.version(), request.headers());
-        let client = Client::of(peer, request.headers(), &generation.config.trusted_proxies);
+        let config = &generation.config;
+        let client = Client::of(peer, request.headers(), &config.trusted_proxies);
         let browser = Browser {
-            is_secure: headers::is_secure(request.headers(), client, connection.is_encrypted),
+            is_secure: headers::is_secure(request.headers(), client, &config.trusted_headers, connection.is_encrypted),
             // What speaks gRPC and names no origin is none, and has no use for headers that make browsers careful.
             is_possible: !is_grpc || request.headers().contains_key(header::ORIGIN),
             cors: generation.cors.as_ref().map(|cors| cors.judge(request.headers())),
         };
+        let mut record = RequestRecord::begin(state, connection.occupy(), request, connection.is_encrypted);
+        record.asked_by(Asker::of(client.address, request, &config.access_log));
         Self {
-            record: RequestRecord::begin(state, connection.occupy(), request, connection.is_encrypted),
+            record,
             peer,
             client,
             browser,
@@ -212,6 +218,7 @@ impl Visit {
             is_late: connection.is_late,
             informed: (request.version() == Version::HTTP_11).then(|| Arc::clone(connection)),
             is_encrypted: connection.is_encrypted,
+            audience: connection.audience,
             is_grpc,
             limits: None,
         }
@@ -250,6 +257,7 @@ impl Visit {
         let timeouts = self.timeouts(config, &head, &upload);
         let onward = Onward {
             client: self.client,
+            trusted: &config.trusted_headers,
             peer: self.peer,
             encrypted: self.is_encrypted,
             host: &host,
@@ -299,30 +307,34 @@ impl Visit {
         let config = &generation.config;
         let own = Operation::find(normal).filter(|_| !self.is_grpc);
         let admin = admin::route(normal).filter(|_| !self.is_grpc);
+        if admin.is_some() || own.is_some_and(Operation::is_for_operators) {
+            self.operators_only(config, head, host)?;
+        }
         let is_dev_token = dev_token::is_at(generation, normal) && !self.is_grpc;
         if own.is_some() || admin.is_some() || is_dev_token {
             // Health, metrics, tokens and the admin API are for operators, not for other sites' pages.
             self.browser.cors = None;
         }
         if let Some(csrf) = &generation.csrf {
-            let host = headers::public_host(&head.headers, self.client, host);
+            let host = headers::public_host(&head.headers, self.client, &config.trusted_headers, host);
             refusal::own_pages_only(csrf.judge(&head.method, &head.headers, host, self.browser.cors.as_ref()))?;
         }
         if let Some(own) = own {
             self.record.own(own.path());
-            let response = operations::answer(own, &head.method, &head.headers, &proxy.state)?;
+            let response = operations::answer(own, self.audience, &head.method, &head.headers, &proxy.state)?;
             return Ok(ControlFlow::Break(Reply::Own(response)));
         }
         // On this machine itself nobody listens in: operators need no certificate there.
-        let may_be_open = (admin.is_some() || is_dev_token) && self.peer.to_canonical().is_loopback();
+        let is_near = self.audience == Audience::Operators || self.peer.to_canonical().is_loopback();
+        let may_be_open = (admin.is_some() || is_dev_token) && is_near;
         if config.tls.redirect && !self.browser.is_secure && !may_be_open {
-            let host = headers::public_host(&head.headers, self.client, host);
+            let host = headers::public_host(&head.headers, self.client, &config.trusted_headers, host);
             return Err(redirect::to_tls(&config.tls, host, &head.uri));
         }
         if let Some(route) = admin.or(is_dev_token.then_some(dev_token::PATH)) {
             self.record.own(route);
             let (peer, client, request_id) = (self.peer, self.client, self.record.request_id());
-            let asked = Asked { head, path: normal, host, peer, client, request_id };
+            let asked = Asked { head, path: normal, host, peer, client, request_id, audience: self.audience };
             if is_dev_token {
                 return dev_token::answer(generation, &asked).map(|response| ControlFlow::Break(Reply::Own(response)));
             }
@@ -331,6 +343,9 @@ impl Visit {
                 None => Reply::Own(response),
                 Some(listener) => Reply::Events(response, listener),
             }));
+        }
+        if self.audience == Audience::Operators {
+            return Err(Refusal::new(Reason::NoRoute, "this is the listener of operators; the clients' is another"));
         }
         if let (Some(cors), Some(verdict)) = (&generation.cors, &self.browser.cors)
             && cors::is_preflight(&head.method, &head.headers)
@@ -342,6 +357,16 @@ impl Visit {
             return self.refer(route, &proxy.docs, generation, head, normal).await.map(ControlFlow::Break);
         }
         Ok(ControlFlow::Continue(incoming))
+    }
+
+    /// Hides what is for operators from everybody else who comes by the clients' port.
+    fn operators_only(&self, config: &Config, head: &http::request::Parts, host: &HeaderValue) -> Result<(), Refusal> {
+        let may = self.audience == Audience::Operators
+            || config.admin.on_client_port && guard::is_local(&head.headers, host, self.peer);
+        if may {
+            return Ok(());
+        }
+        Err(Refusal::new(Reason::NoRoute, "metrics, details and the admin API are on a listener of their own"))
     }
 
     /// Answers with the reference of the API.

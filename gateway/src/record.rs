@@ -1,5 +1,6 @@
 //! One request from its head to the end of its answer: what is logged, counted and traced of it, once, however it ends.
 
+pub(crate) mod asker;
 pub(crate) mod trace;
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Vers
 use shop_clock::{Clock as _, SystemClock};
 use shop_telemetry::{Span, SpanKind, TraceParent, TraceState};
 
+use self::asker::Asker;
 use crate::message::reason::Reason;
 use crate::message::request_id;
 use crate::metrics::ServiceMetrics;
@@ -18,7 +20,7 @@ use crate::server::Occupied;
 use crate::state::State;
 use crate::upstream::body::Progress;
 
-/// The route of requests without one. Paths themselves are not logged: they name users.
+/// The route of requests without one. Paths themselves are logged only when somebody wants them: they name users.
 const UNMATCHED: &str = "unmatched";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -34,6 +36,7 @@ pub(crate) struct RequestRecord {
     version: Version,
     route: &'static str,
     request_id: HeaderValue,
+    asker: Asker,
     traceparent: HeaderValue,
     trace: TraceParent,
     /// Sent to the collector when it ends, if the trace is recorded.
@@ -77,6 +80,7 @@ impl RequestRecord {
             version: request.version(),
             route: UNMATCHED,
             request_id,
+            asker: Asker::default(),
             traceparent,
             trace,
             span,
@@ -92,6 +96,11 @@ impl RequestRecord {
             complete: false,
             state: Arc::clone(state),
         }
+    }
+
+    /// Who asked.
+    pub(crate) fn asked_by(&mut self, asker: Asker) {
+        self.asker = asker;
     }
 
     /// The request is one of `service`'s, under `route`.
@@ -250,6 +259,10 @@ impl RequestRecord {
                     bytes = self.sent,
                     retries = self.retries,
                     protocol = protocol(self.version),
+                    client = self.asker.client().map(tracing::field::display),
+                    host = self.asker.host(),
+                    path = self.asker.path(),
+                    user_agent = self.asker.user_agent(),
                     "{method} {route} {status}",
                 )
             };

@@ -32,6 +32,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
 use self::connection_state::Command;
+use self::doors::Door;
 use self::handler::Handler;
 use self::http1::Connection;
 use self::socket::{Socket, Watched};
@@ -88,8 +89,8 @@ impl<H: Handler> Worker<H> {
         })
     }
 
-    /// Accepts until `stop`; with `tls`, nothing but that.
-    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener, tls: Option<Arc<Tls>>, stop: CancellationToken) {
+    /// Accepts what comes in by `door` until `stop`.
+    pub(crate) async fn accept(self: Arc<Self>, listener: TcpListener, door: Door, stop: CancellationToken) {
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -97,7 +98,9 @@ impl<H: Handler> Worker<H> {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => shop_runtime::spawn_here(Arc::clone(&self).connection(stream, peer, tls.clone())),
+                Ok((stream, peer)) => {
+                    shop_runtime::spawn_here(Arc::clone(&self).connection(stream, peer, door.clone()))
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -139,10 +142,12 @@ impl<H: Handler> Worker<H> {
         self.connections.lock().len()
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, tls: Option<Arc<Tls>>) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, door: Door) {
         // A client that is gone already: whatever is wrong shows at the first read.
         let _ = stream.set_nodelay(true);
-        let connection = Arc::new(ConnectionState::new(self.state.lifecycle.is_closed(), tls.is_some()));
+        let mut connection = ConnectionState::new(self.state.lifecycle.is_closed(), door.tls().is_some());
+        (connection.peer, connection.audience) = (Some(peer.ip().to_canonical()), door.audience());
+        let connection = Arc::new(connection);
         if self.state.lifecycle.is_draining() {
             connection.command(Command::Finish);
         }
@@ -151,7 +156,7 @@ impl<H: Handler> Worker<H> {
         self.state.numbers.metrics.connections.inc();
         let _listed = Listed { worker: &self, id };
         let due = Instant::now() + self.state.settings.current().config.http.header_timeout.get();
-        let Some((stream, begin, is_http2)) = self.open_with(stream, tls.as_deref(), due).await else { return };
+        let Some((stream, begin, is_http2)) = self.open_with(stream, door.tls(), due).await else { return };
         connection.opened();
         if is_http2 {
             // Large, and rare.

@@ -1,5 +1,6 @@
 //! Everything the gateway can be told, with the architecture document's variables and defaults.
 
+mod access_log;
 mod admin;
 pub(crate) mod backend_spec;
 pub(crate) mod certificate;
@@ -8,7 +9,9 @@ mod docs;
 pub(crate) mod overrides;
 mod tls;
 
+pub use access_log::{AccessField, AccessLog};
 pub use admin::Admin;
+pub(crate) use admin::SHORT_TOKEN;
 pub use docs::Docs;
 pub use tls::Tls;
 
@@ -26,7 +29,7 @@ use shop_balance::MOST;
 use shop_config::{Duration, Given, Http, Log, Otel, Problems, Settings, Stop, Var, settle_hosts};
 use shop_identity::{IdentitySettings, Mode};
 
-use crate::message::client::Network;
+use crate::message::client::{Network, ProxyHeader};
 use crate::message::path;
 use shop_discovery::Protocol;
 
@@ -34,7 +37,7 @@ use shop_discovery::Protocol;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Address of every listener that is given none of its own; this machine alone by default.
+    /// Address of every listener for clients that is given none of its own; this machine alone by default.
     pub host: Option<IpAddr>,
     /// Where clients connect, and how long the gateway waits for them.
     pub http: Http,
@@ -72,9 +75,13 @@ pub struct Config {
     /// Proxies in front of the gateway whose `X-Forwarded-*` and `Forwarded` are believed; none by default, because a
     /// client could write anything there.
     pub trusted_proxies: Vec<Network>,
+    /// What these proxies write on every request, beside `X-Forwarded-For`: the headers that are believed when they come from
+    /// one. In a header that a proxy leaves alone its own client speaks, so those not named here are taken off.
+    /// `X-Forwarded-Proto` by default, which all write that end TLS; add `X-Forwarded-Host` where yours changes `Host`.
+    pub trusted_headers: Vec<ProxyHeader>,
     /// The reference of the whole API.
     pub docs: Docs,
-    /// The admin API.
+    /// The listener of operators: metrics, detailed health and the admin API.
     pub admin: Admin,
     /// Threads that serve connections; 0 is one per core.
     pub workers: usize,
@@ -85,6 +92,8 @@ pub struct Config {
     pub drain_delay: Duration,
     /// Log lines.
     pub log: Log,
+    /// What the line of a request says of who asked.
+    pub access_log: AccessLog,
     /// Traces.
     pub otel: Otel,
 }
@@ -111,12 +120,14 @@ impl Default for Config {
             csrf: Csrf::default(),
             security_headers: SecurityHeaders::default(),
             trusted_proxies: Vec::new(),
+            trusted_headers: vec![ProxyHeader::PROTO],
             docs: Docs::default(),
             admin: Admin::default(),
             workers: 0,
             stop: Stop::default(),
             drain_delay: Duration::secs(0),
             log: Log::default(),
+            access_log: AccessLog::default(),
             otel: Otel::default(),
         }
     }
@@ -358,6 +369,8 @@ impl Settings for Config {
             Var::new("CSRF_TRUSTED_ORIGINS", "csrf.trusted_origins", "comma list of sites that may send them"),
             Var::new("SECURITY_HEADERS_ENABLED", "security_headers.enabled", "whether answers get security headers"),
             Var::new("DOCS_ENABLED", "docs.enabled", "whether /docs and /openapi.json describe the whole API"),
+            Var::new("ADMIN_HOST", "admin.host", "address for metrics and the admin API; 127.0.0.1 by default"),
+            Var::new("ADMIN_PORT", "admin.port", "port for metrics and the admin API"),
             Var::new("ADMIN_TOKEN", "admin.token", "bearer token of the admin API; without one, this machine only"),
             Var::new("ADMIN_STATE_FILE", "admin.state_file", "file that keeps the admin API's changes over a restart"),
         ];
@@ -405,6 +418,9 @@ impl Config {
         );
         problems.ensure(self.http.linger.is_zero(), "http.linger", "has no effect here; set drain_delay");
         problems.within("tls", |p| self.tls.check(self.http.port, p));
+        let tls = self.tls.is_on().then(|| ("tls.port", self.tls.addr(self.http.host)));
+        let clients: Vec<_> = [("http.port", self.http.addr())].into_iter().chain(tls).collect();
+        self.admin.check(&clients, problems);
         self.log.check("log", problems);
         self.otel.check("otel", problems);
         problems.within("limits", |p| {

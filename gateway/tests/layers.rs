@@ -5,7 +5,7 @@ const ROOMS: [shop_testing::layers::Room<'_>; 11] = [
     ("proxy", &["admin", "docs", "record", "server", "state", "routing", "upstream", "settings", "message"]),
     ("admin", &["docs", "state", "routing", "upstream", "metrics", "settings", "message"]),
     ("docs", &["state", "routing", "message"]),
-    ("record", &["server", "state", "routing", "upstream", "metrics", "message"]),
+    ("record", &["server", "state", "routing", "upstream", "metrics", "settings", "message"]),
     ("server", &["state", "upstream", "metrics", "settings", "message"]),
     ("state", &["routing", "metrics", "settings", "message"]),
     ("routing", &["upstream", "metrics", "settings", "message"]),

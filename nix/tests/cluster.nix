@@ -207,13 +207,14 @@ in
 
   testScript = builtins.readFile ./shop.py + ''
     shop = "http://localhost:8083"
+    operators = "http://localhost:9083"
 
 
     def wait_healthy(count):
         """Until the gateway knows of so many backends that can be called, of each service."""
         for port in [8080, 8081, 8082, 8084]:
             gateway.wait_until_succeeds(
-                f"curl -sSf -m 5 {shop}/metrics | grep '^gateway_backend_health' | grep 'backend=\"http://[a-z]*:{port}\"' "
+                f"curl -sSf -m 5 {operators}/metrics | grep '^gateway_backend_health' | grep 'backend=\"http://[a-z]*:{port}\"' "
                 f"| awk '{{ up += $NF }} END {{ exit up != {count} }}'",
                 timeout=120,
             )

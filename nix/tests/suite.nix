@@ -70,7 +70,7 @@
         wait_told(machine, gateway, "ada")
 
     with subtest("services listen on this machine only, as long as nothing is opened"):
-        for port in [8080, 8081, 8082, 8083, 8084, 50050, 50051, 50052, 50053, 5432, 3306, 6379, 9092]:
+        for port in [8080, 8081, 8082, 8083, 8084, 9083, 50050, 50051, 50052, 50053, 5432, 3306, 6379, 9092]:
             machine.fail(f"ss -Hltn 'sport = :{port}' | grep -vE '127\\.0\\.0\\.1|\\[::1\\]|\\[::ffff:127\\.0\\.0\\.1\\]'")
 
     with subtest("no service may do more than it needs"):

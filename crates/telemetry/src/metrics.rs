@@ -212,6 +212,7 @@ mod tests {
             "process_max_fds ",
             "process_start_time_seconds ",
             "process_threads ",
+            "log_lines_lost_total ",
         ] {
             assert!(text.lines().any(|line| line.starts_with(start)), "{start}\n{text}");
         }

@@ -1,4 +1,4 @@
-//! What the process uses, under the names every Prometheus client has for it.
+//! What the process uses, under the names every Prometheus client has for it, and the log lines it lost.
 //!
 //! The prometheus crate's own collector counts CPU in whole seconds, too coarse to divide by requests.
 
@@ -10,6 +10,8 @@ use prometheus::{Counter, IntGauge};
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::writer::LOST;
 
 /// Reads the process's use of resources whenever metrics are asked for.
 pub(crate) struct Process {
@@ -39,8 +41,17 @@ impl Process {
         process
     }
 
-    fn parts(&self) -> [&dyn Collector; 7] {
-        [&self.cpu, &self.resident, &self.virtual_memory, &self.open_files, &self.max_files, &self.threads, &self.start]
+    fn parts(&self) -> [&dyn Collector; 8] {
+        [
+            &self.cpu,
+            &self.resident,
+            &self.virtual_memory,
+            &self.open_files,
+            &self.max_files,
+            &self.threads,
+            &self.start,
+            &*LOST,
+        ]
     }
 
     /// Takes the numbers anew. What the system does not tell (no `/proc`) keeps its last value.

@@ -27,7 +27,7 @@ pub struct Guard {
 }
 
 /// Writes the lines that wait, at the end.
-struct Closing(Output<std::io::Stdout>);
+struct Closing(Output);
 
 impl Drop for Closing {
     fn drop(&mut self) {

@@ -1,122 +1,179 @@
 //! Standard output for log lines: many lines with one write, since a system call a line is dear on a busy request path.
 //!
-//! A line waits [`PAUSE`] at most. Warnings and errors go out at once, after whatever waits, so that a crash does not
-//! swallow what led to it; the end of the process waits for everything.
+//! One thread writes, and nobody else waits for whoever reads: while that one stalls, lines are kept up to [`MOST`], then
+//! lost, counted, and told of when reading goes on. A line waits [`PAUSE`] at most for others, a warning or an error not at
+//! all; the end of the process waits [`LAST`] for what is left.
 
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use prometheus::IntCounter;
 use tracing::Level;
 
 use crate::format::Sink;
 
 /// How long a line may wait for others.
 const PAUSE: Duration = Duration::from_millis(10);
-/// More than this is not kept: whoever logs then waits for the reader, as without a buffer.
+/// So many bytes wait for a reader that stalls: some thousand lines, which covers a pause of its own.
 const MOST: usize = 1024 * 1024;
+/// And so many more of warnings and errors, which tell why.
+const RESERVE: usize = MOST / 4;
+/// How long the end of the process waits for the reader: one that reads at all takes what waits in less.
+const LAST: Duration = Duration::from_secs(1);
+
+/// Lines that were lost; of the process, as standard output is.
+pub(crate) static LOST: LazyLock<IntCounter> = LazyLock::new(|| {
+    IntCounter::new("log_lines_lost_total", "Log lines lost because whoever reads standard output stalled.")
+        .expect("the name is well formed")
+});
 
 /// Standard output, or what a test takes for it. Clones share it.
-pub(crate) struct Output<W>(Arc<Inner<W>>);
+#[derive(Clone)]
+pub(crate) struct Output(Arc<Inner>);
 
-impl<W> Clone for Output<W> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-struct Inner<W> {
+#[derive(Default)]
+struct Inner {
     waiting: Mutex<Waiting>,
-    /// The first line came after a silence.
+    /// There is something to write: the first line after a silence, or one that must not wait.
     begun: Condvar,
-    /// Held while lines go out, so that they do in order.
-    writer: Mutex<(W, Vec<u8>)>,
+    /// All there was is written.
+    written: Condvar,
 }
 
 #[derive(Default)]
 struct Waiting {
     lines: Vec<u8>,
-    /// Nobody collects lines any more.
-    closed: bool,
+    /// Among them is one that waits for no others.
+    is_urgent: bool,
+    /// Lines were taken out and are not written yet.
+    is_writing: bool,
+    /// Lines that were lost and not told of yet.
+    lost: u64,
+    /// The process ends: until then its last lines are waited for.
+    ends: Option<Instant>,
 }
 
-impl Output<io::Stdout> {
+impl Output {
     /// Standard output, with a thread that writes what waits.
     pub(crate) fn stdout() -> io::Result<Self> {
         Self::start(io::stdout())
     }
-}
 
-impl<W: Write + Send + 'static> Output<W> {
-    fn start(writer: W) -> io::Result<Self> {
-        let output = Self(Arc::new(Inner {
-            waiting: Mutex::default(),
-            begun: Condvar::new(),
-            writer: Mutex::new((writer, Vec::new())),
-        }));
+    fn start(writer: impl Write + Send + 'static) -> io::Result<Self> {
+        let output = Self(Arc::default());
         let inner = Arc::clone(&output.0);
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || inner.collect())?;
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || inner.write(writer))?;
         Ok(output)
     }
 
-    /// Writes what waits; from now on every line goes out at once.
+    /// Waits until what there is has been written, [`LAST`] at most; until then whoever logs waits for its own line, too.
     pub(crate) fn close(&self) {
-        self.0.waiting.lock().closed = true;
+        let mut waiting = self.0.waiting.lock();
+        waiting.ends = Some(Instant::now() + LAST);
         self.0.begun.notify_one();
-        self.0.flush();
+        self.0.wait(waiting);
     }
 }
 
-impl<W: Write + Send + 'static> Sink for Output<W> {
+impl Sink for Output {
     fn take(&self, line: &str, level: Level) {
         let mut waiting = self.0.waiting.lock();
-        let first = waiting.lines.is_empty();
+        let is_urgent = level <= Level::WARN;
+        let room = if is_urgent { MOST + RESERVE } else { MOST };
+        if waiting.lines.len() >= room {
+            waiting.lost += 1;
+            LOST.inc();
+            return;
+        }
+        let is_first = waiting.lines.is_empty();
         waiting.lines.extend_from_slice(line.as_bytes());
-        let at_once = waiting.closed || level <= Level::WARN || waiting.lines.len() > MOST;
-        drop(waiting);
-        if at_once {
-            self.0.flush();
-        } else if first {
+        waiting.is_urgent |= is_urgent;
+        if is_first || is_urgent {
             self.0.begun.notify_one();
+        }
+        if waiting.ends.is_some() {
+            self.0.wait(waiting);
         }
     }
 }
 
-impl<W: Write> Inner<W> {
+impl Inner {
     /// Writes what waits, again and again.
-    fn collect(&self) {
+    fn write(&self, mut writer: impl Write) {
+        let mut lines = Vec::new();
         loop {
-            let mut waiting = self.waiting.lock();
-            while waiting.lines.is_empty() && !waiting.closed {
-                self.begun.wait(&mut waiting);
+            let lost = self.collect(&mut lines);
+            if lost > 0 {
+                // It waits behind the lines that were kept.
+                tracing::warn!(
+                    lines.lost = lost,
+                    "{lost} log lines were lost: nobody read standard output for a while, or too slowly"
+                );
             }
-            if waiting.closed {
-                return;
-            }
-            self.begun.wait_for(&mut waiting, PAUSE);
-            drop(waiting);
-            self.flush();
+            // With nobody reading there is nothing left to do.
+            let _ = writer.write_all(&lines).and_then(|()| writer.flush());
+            lines.clear();
         }
     }
 
-    fn flush(&self) {
-        let mut writer = self.writer.lock();
-        let (writer, lines) = &mut *writer;
-        std::mem::swap(lines, &mut self.waiting.lock().lines);
-        // With nobody reading there is nothing left to do.
-        let _ = writer.write_all(lines).and_then(|()| writer.flush());
-        lines.clear();
+    /// Takes what waits, when there is something and others had time to join it. Returns how many lines were lost since the
+    /// last time.
+    fn collect(&self, lines: &mut Vec<u8>) -> u64 {
+        let mut waiting = self.waiting.lock();
+        waiting.is_writing = false;
+        self.written.notify_all();
+        while waiting.lines.is_empty() {
+            self.begun.wait(&mut waiting);
+        }
+        let due = Instant::now() + PAUSE;
+        while !waiting.is_urgent && waiting.ends.is_none() {
+            if self.begun.wait_until(&mut waiting, due).timed_out() {
+                break;
+            }
+        }
+        waiting.is_urgent = false;
+        waiting.is_writing = true;
+        std::mem::swap(lines, &mut waiting.lines);
+        std::mem::take(&mut waiting.lost)
+    }
+
+    /// Waits until everything is written, or the process must end.
+    fn wait(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        let Some(ends) = waiting.ends else { return };
+        while waiting.is_writing || !waiting.lines.is_empty() {
+            if self.written.wait_until(&mut waiting, ends).timed_out() {
+                return;
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
     use super::*;
 
     /// What was written, by write.
     #[derive(Clone, Default)]
     struct Memory(Arc<Mutex<Vec<String>>>);
+
+    impl Memory {
+        fn text(&self) -> String {
+            self.0.lock().concat()
+        }
+
+        /// Waits until `text` is all that was written.
+        fn becomes(&self, text: &str) {
+            let begun = Instant::now();
+            while self.text() != text {
+                assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", self.text());
+                std::thread::yield_now();
+            }
+        }
+    }
 
     impl Write for Memory {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -131,9 +188,38 @@ mod tests {
         }
     }
 
-    fn output() -> (Output<Memory>, Memory) {
+    fn output() -> (Output, Memory) {
         let memory = Memory::default();
         (Output::start(memory.clone()).expect("a thread"), memory)
+    }
+
+    /// A reader that takes nothing until it is told to, and says when a write waits for it.
+    struct Stalled {
+        memory: Memory,
+        begun: Sender<()>,
+        go: Receiver<()>,
+    }
+
+    impl Write for Stalled {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Fails when the test is over.
+            let _ = self.begun.send(());
+            let _ = self.go.recv();
+            self.memory.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// An output whose thread is in the midst of writing `first`; the reader goes on when the sender is dropped.
+    fn stalled() -> (Output, Memory, Sender<()>) {
+        let (memory, (begun, begins), (go, goes)) = (Memory::default(), channel(), channel());
+        let output = Output::start(Stalled { memory: memory.clone(), begun, go: goes }).expect("a thread");
+        output.take("first\n", Level::WARN);
+        begins.recv().expect("it writes");
+        (output, memory, go)
     }
 
     #[test]
@@ -160,20 +246,15 @@ mod tests {
     fn a_line_alone_goes_out_by_itself() {
         let (output, memory) = output();
         output.take("hello\n", Level::INFO);
-        let begun = std::time::Instant::now();
-        while memory.0.lock().is_empty() {
-            assert!(begun.elapsed() < Duration::from_secs(15), "it never came");
-            std::thread::yield_now();
-        }
-        assert_eq!(*memory.0.lock(), ["hello\n"]);
+        memory.becomes("hello\n");
     }
 
     #[test]
-    fn a_warning_goes_out_at_once_after_what_waits() {
+    fn a_warning_goes_out_after_what_waits() {
         let (output, memory) = output();
         output.take("first\n", Level::INFO);
         output.take("careful\n", Level::WARN);
-        assert_eq!(memory.0.lock().concat(), "first\ncareful\n");
+        memory.becomes("first\ncareful\n");
     }
 
     #[test]
@@ -181,6 +262,44 @@ mod tests {
         let (output, memory) = output();
         output.close();
         output.take("late\n", Level::INFO);
-        assert_eq!(memory.0.lock().concat(), "late\n");
+        assert_eq!(memory.text(), "late\n");
+    }
+
+    #[test]
+    fn a_reader_that_stalls_loses_lines_and_holds_up_nobody() {
+        let (output, memory, go) = stalled();
+        let before = LOST.get();
+        let (done, ended) = channel();
+        let busy = output.clone();
+        std::thread::spawn(move || {
+            let line = format!("{}\n", "x".repeat(1023));
+            (0..2000).for_each(|_| busy.take(&line, Level::INFO));
+            busy.take("careful\n", Level::WARN);
+            (0..2000).for_each(|_| busy.take(&line, Level::ERROR));
+            done.send(())
+        });
+        ended.recv_timeout(Duration::from_secs(15)).expect("whoever logs goes on");
+        let kept = MOST / 1024 + 1 + RESERVE / 1024;
+        let lost = 4001 - u64::try_from(kept).expect("small");
+        assert_eq!(output.0.waiting.lock().lost, lost);
+        assert!(LOST.get() - before >= lost, "tests beside this one may lose some, too");
+        drop(go);
+        output.close();
+        let text = memory.text();
+        assert_eq!(text.lines().count(), 1 + kept);
+        assert!(text.contains("\ncareful\n"), "warnings have a reserve");
+        assert_eq!(output.0.waiting.lock().lost, 0, "it was told");
+    }
+
+    #[test]
+    fn the_end_waits_for_a_reader_that_stalls_but_not_for_ever() {
+        let (output, memory, go) = stalled();
+        let begun = Instant::now();
+        output.close();
+        output.take("late\n", Level::ERROR);
+        let took = begun.elapsed();
+        assert!(took >= LAST && took < Duration::from_secs(15), "{took:?}");
+        drop(go);
+        memory.becomes("first\nlate\n");
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use shop_balance::Seen;
 use shop_http::operations;
 
+use crate::message::client::Audience;
 use crate::message::headers::METHODS;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
@@ -14,9 +15,10 @@ use crate::routing::{Backend, Member, Service};
 use crate::state::State;
 use crate::state::generation::Generation;
 
-/// The answer of an own route.
+/// The answer of an own route, as far as it is for this audience.
 pub(crate) fn answer(
     operation: Operation,
+    audience: Audience,
     method: &Method,
     headers: &HeaderMap,
     state: &State,
@@ -26,7 +28,8 @@ pub(crate) fn answer(
     }
     Ok(match operation {
         Operation::Server => about_server(method)?,
-        Operation::Health => operations::json(&summary(state)),
+        Operation::Health if audience == Audience::Operators => operations::json(&summary(state)),
+        Operation::Health => operations::json(&json!({"status": status(state)})),
         Operation::Detailed => operations::json(&detailed(state)),
         Operation::Ready if state.lifecycle.is_draining() => operations::unready(&json!({"status": "draining"})),
         // Backends do not count: a gateway that cannot reach one still serves the others, and says 503 for that one.

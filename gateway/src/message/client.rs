@@ -1,10 +1,10 @@
 //! Who the client is: the right-most address that is not one of the trusted proxies.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -58,6 +58,96 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
+/// Headers that say who asks, or for what, and that only a proxy can know: taken from anybody, backends that believe them would
+/// believe a client. Those that end with a dash stand for all that begin so.
+const CLAIMS: [&str; 21] = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "client-cert",
+    "client-cert-chain",
+    "client-ip",
+    "fastly-client-ip",
+    "forwarded",
+    "front-end-https",
+    "true-client-ip",
+    "x-client-cert",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-",
+    "x-forwarded",
+    "x-forwarded-",
+    "x-host",
+    "x-original-",
+    "x-real-ip",
+    "x-rewrite-url",
+    "x-scheme",
+    "x-ssl-",
+];
+
+/// Whether a header of this name is one of [`CLAIMS`], in any spelling: what becomes a variable, as in CGI and WSGI, has
+/// underscores for dashes.
+pub(crate) fn is_claim(name: &[u8]) -> bool {
+    // The first letter tells most names apart.
+    if !name.first().is_some_and(|first| matches!(first | 0x20, b'c' | b'f' | b't' | b'x')) {
+        return false;
+    }
+    let same = |(byte, known): (&u8, u8)| byte.eq_ignore_ascii_case(&known) || (*byte == b'_' && known == b'-');
+    CLAIMS.iter().any(|claim| {
+        let fits = if claim.ends_with('-') { name.len() > claim.len() } else { name.len() == claim.len() };
+        fits && name.iter().zip(claim.bytes()).all(same)
+    })
+}
+
+/// A header in which a proxy says what only it can know, such as `X-Forwarded-Host`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyHeader(HeaderName);
+
+impl ProxyHeader {
+    /// `X-Forwarded-Proto`.
+    pub(crate) const PROTO: Self = Self(HeaderName::from_static("x-forwarded-proto"));
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &HeaderName {
+        &self.0
+    }
+}
+
+/// Why a text is not such a header.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no header by which a proxy says who asks, or for what, such as X-Forwarded-Host or Forwarded")]
+pub struct NoProxyHeader(String);
+
+impl FromStr for ProxyHeader {
+    type Err = NoProxyHeader;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let name = HeaderName::from_bytes(text.trim().as_bytes()).ok();
+        let is_one = |name: &HeaderName| is_claim(name.as_str().as_bytes()) && !name.as_str().contains('_');
+        name.filter(is_one).map(Self).ok_or_else(|| NoProxyHeader(text.to_owned()))
+    }
+}
+
+impl Serialize for ProxyHeader {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ProxyHeader {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// For whom a listener is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Those who call services.
+    Clients,
+    /// Those who run the gateway, and what scrapes it.
+    Operators,
+}
+
 /// Who asks: the peer itself, or whom a trusted proxy speaks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Client {
@@ -89,11 +179,12 @@ impl Client {
     }
 }
 
-/// An entry of `X-Forwarded-For`: an address, which some proxies write with a port.
+/// An entry of `X-Forwarded-For`: an address, which some proxies write with a port, or in brackets as if there were one.
 fn hop_address(hop: &str) -> Option<IpAddr> {
     let hop = hop.trim();
-    let address = hop.parse::<IpAddr>().ok().or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|a| a.ip()));
-    address.map(|address| address.to_canonical())
+    let in_brackets = || hop.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+    let with_port = || hop.parse::<SocketAddr>().ok().map(|address| address.ip());
+    hop.parse::<IpAddr>().ok().or_else(with_port).or_else(in_brackets).map(|address| address.to_canonical())
 }
 
 #[cfg(test)]
@@ -133,7 +224,7 @@ mod tests {
     #[test]
     fn the_client_is_the_rightmost_hop_nobody_vouches_for() {
         let trusted = [network("10.0.0.0/8")];
-        let table: [(&str, &[&str], &str); 7] = [
+        let table: [(&str, &[&str], &str); 10] = [
             ("1.2.3.4", &[], "1.2.3.4"),
             ("1.2.3.4", &["9.9.9.9"], "1.2.3.4"),
             ("10.0.0.1", &[], "10.0.0.1"),
@@ -141,6 +232,9 @@ mod tests {
             ("10.0.0.1", &["6.6.6.6, 9.9.9.9, 10.0.0.2"], "9.9.9.9"),
             ("10.0.0.1", &["6.6.6.6", "9.9.9.9:1234,10.0.0.2"], "9.9.9.9"),
             ("10.0.0.1", &["6.6.6.6, unknown, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", &["6.6.6.6, [2001:db8::1]:1234"], "2001:db8::1"),
+            ("10.0.0.1", &["6.6.6.6, [2001:db8::1]"], "2001:db8::1"),
+            ("10.0.0.1", &["6.6.6.6, [10.0.0.3]"], "10.0.0.1"),
         ];
         for (peer, values, client) in table {
             let mut headers = HeaderMap::new();

@@ -9,7 +9,7 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use shop_http1::fields::{self, MOST_HEADERS, has_word};
 
-use crate::message::client::{Client, X_FORWARDED_FOR};
+use crate::message::client::{Client, ProxyHeader, X_FORWARDED_FOR, is_claim};
 use crate::message::outcome::FAULT_SCOPE;
 use crate::message::reason::Reason;
 use crate::message::refusal::{Refusal, X_GATEWAY_REASON};
@@ -40,32 +40,6 @@ pub(crate) const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POS
 
 /// Longest host: a name of 253 characters, a dot at its end, a colon and a port. Backends get it three times.
 const LONGEST_HOST: usize = 260;
-
-/// Headers that say who asks, or for what, and that only a proxy can know: taken from anybody, backends that believe them would
-/// believe a client. Those that end with a dash stand for all that begin so.
-const CLAIMS: [&str; 21] = [
-    "cf-connecting-ip",
-    "cf-connecting-ipv6",
-    "client-cert",
-    "client-cert-chain",
-    "client-ip",
-    "fastly-client-ip",
-    "forwarded",
-    "front-end-https",
-    "true-client-ip",
-    "x-client-cert",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-envoy-",
-    "x-forwarded",
-    "x-forwarded-",
-    "x-host",
-    "x-original-",
-    "x-real-ip",
-    "x-rewrite-url",
-    "x-scheme",
-    "x-ssl-",
-];
 
 /// What the client named as host, checked: the request target's authority, else `Host`.
 ///
@@ -106,15 +80,27 @@ pub(crate) fn host(request: &http::request::Parts) -> Result<HeaderValue, Refusa
     }
 }
 
+/// Whether the header `name` was written by a proxy that is believed, which writes those that are `trusted`: in what it leaves
+/// alone, its own client speaks.
+fn is_vouched(name: &HeaderName, client: Client, trusted: &[ProxyHeader]) -> bool {
+    client.through_proxy && (*name == X_FORWARDED_FOR || trusted.iter().any(|header| header.name() == name))
+}
+
 /// The host that a browser asked for: a trusted proxy in between may call us by another name.
-pub(crate) fn public_host<'a>(headers: &'a HeaderMap, client: Client, host: &'a HeaderValue) -> &'a HeaderValue {
-    headers.get(X_FORWARDED_HOST).filter(|_| client.through_proxy).unwrap_or(host)
+pub(crate) fn public_host<'a>(
+    headers: &'a HeaderMap,
+    client: Client,
+    trusted: &[ProxyHeader],
+    host: &'a HeaderValue,
+) -> &'a HeaderValue {
+    headers.get(X_FORWARDED_HOST).filter(|_| is_vouched(&X_FORWARDED_HOST, client, trusted)).unwrap_or(host)
 }
 
 /// Whether the client speaks TLS: what a trusted proxy in between says, in the right-most word, which that proxy wrote; else
 /// whether the connection is `encrypted`.
-pub(crate) fn is_secure(headers: &HeaderMap, client: Client, encrypted: bool) -> bool {
-    let proto = headers.get_all(X_FORWARDED_PROTO).iter().next_back().filter(|_| client.through_proxy);
+pub(crate) fn is_secure(headers: &HeaderMap, client: Client, trusted: &[ProxyHeader], encrypted: bool) -> bool {
+    let proto = headers.get_all(X_FORWARDED_PROTO).iter().next_back();
+    let proto = proto.filter(|_| is_vouched(&X_FORWARDED_PROTO, client, trusted));
     let last = proto.and_then(|proto| proto.as_bytes().rsplit(|byte| *byte == b',').next());
     last.map_or(encrypted, |proto| proto.trim_ascii().eq_ignore_ascii_case(b"https"))
 }
@@ -169,25 +155,10 @@ pub(crate) fn is_vouched_for(name: &[u8]) -> bool {
     is_claim(name) || known.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// Whether a header of this name is one of [`CLAIMS`], in any spelling: what becomes a variable, as in CGI and WSGI, has
-/// underscores for dashes.
-fn is_claim(name: &[u8]) -> bool {
-    // The first letter tells most names apart.
-    if !name.first().is_some_and(|first| matches!(first | 0x20, b'c' | b'f' | b't' | b'x')) {
-        return false;
-    }
-    let same = |(byte, known): (&u8, u8)| byte.eq_ignore_ascii_case(&known) || (*byte == b'_' && known == b'-');
-    CLAIMS.iter().any(|claim| {
-        let fits = if claim.ends_with('-') { name.len() > claim.len() } else { name.len() == claim.len() };
-        fits && name.iter().zip(claim.bytes()).all(same)
-    })
-}
-
 /// Removes what clients may not say: only a trusted proxy knows it, and no proxy spells it with underscores.
-fn remove_claims(headers: &mut HeaderMap, through_proxy: bool) {
+fn remove_claims(headers: &mut HeaderMap, client: Client, trusted: &[ProxyHeader]) {
     let is_refused = |name: &HeaderName| {
-        let text = name.as_str().as_bytes();
-        *name == FAULT_SCOPE || (is_claim(text) && (!through_proxy || text.contains(&b'_')))
+        *name == FAULT_SCOPE || (is_claim(name.as_str().as_bytes()) && !is_vouched(name, client, trusted))
     };
     while let Some(name) = headers.keys().find(|name| is_refused(name)).cloned() {
         headers.remove(name);
@@ -218,6 +189,8 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
 /// What the gateway says about a request to the backend.
 pub(crate) struct Onward<'a> {
     pub(crate) client: Client,
+    /// What trusted proxies write beside `X-Forwarded-For`.
+    pub(crate) trusted: &'a [ProxyHeader],
     pub(crate) peer: IpAddr,
     /// Whether the peer speaks TLS.
     pub(crate) encrypted: bool,
@@ -239,7 +212,7 @@ const MORE_TO_BACKEND: usize = 8;
 pub(crate) fn to_backend(headers: &mut HeaderMap, onward: &Onward<'_>) {
     headers.reserve(MORE_TO_BACKEND);
     let takes_trailers = remove_hop_by_hop(headers);
-    remove_claims(headers, onward.client.through_proxy);
+    remove_claims(headers, onward.client, onward.trusted);
     one_length(headers, onward.is_unsized);
     // The gateway itself answers `Expect: 100-continue`, when the backend asks for the body.
     headers.remove(header::EXPECT);
@@ -297,6 +270,10 @@ fn forwarded(headers: &mut HeaderMap, onward: &Onward<'_>) {
     let (peer, element) = element(onward, proto);
     if onward.client.through_proxy {
         append(headers, &X_FORWARDED_FOR, &peer);
+        if onward.client.address != onward.peer && !headers.contains_key(header::FORWARDED) {
+            // The proxy told of its client in another way.
+            set(headers, header::FORWARDED, node(onward.client.address).into());
+        }
         append(headers, &header::FORWARDED, &element);
         headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(proto));
         headers.entry(X_FORWARDED_HOST).or_insert_with(|| onward.host.clone());
@@ -311,6 +288,14 @@ fn forwarded(headers: &mut HeaderMap, onward: &Onward<'_>) {
         None => headers.remove(X_FORWARDED_PREFIX),
     };
     headers.append(header::VIA, HeaderValue::from_static("1.1 shop-gateway"));
+}
+
+/// `for=` with an address (RFC 7239, section 6).
+fn node(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => format!("for={v4}"),
+        IpAddr::V6(v6) => format!("for=\"[{v6}]\""),
+    }
 }
 
 /// The peer's address, and what `Forwarded` says of it: one allocation for both.
@@ -444,10 +429,12 @@ mod tests {
         ]);
         let peer = peer.parse().expect("peer");
         let client = Client { address: peer, through_proxy };
+        let trusted = trusted(&["x-forwarded-proto", "x-forwarded-host", "forwarded"]);
         to_backend(
             &mut sent,
             &Onward {
                 client,
+                trusted: &trusted,
                 peer,
                 encrypted: false,
                 host,
@@ -458,6 +445,10 @@ mod tests {
             },
         );
         sent
+    }
+
+    fn trusted(names: &[&str]) -> Vec<ProxyHeader> {
+        names.iter().map(|name| name.parse().expect("a header of proxies")).collect()
     }
 
     fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -535,6 +526,7 @@ mod tests {
     #[test]
     fn only_a_trusted_proxy_says_what_the_browser_sees() {
         let client = |through_proxy| Client { address: IpAddr::from([1, 2, 3, 4]), through_proxy };
+        let all = trusted(&["x-forwarded-proto", "x-forwarded-host"]);
         let table = [
             (&[][..], false),
             (&[("x-forwarded-proto", "https")], true),
@@ -546,15 +538,17 @@ mod tests {
         ];
         for (pairs, expected) in table {
             for encrypted in [false, true] {
-                let through_proxy = is_secure(&headers(pairs), client(true), encrypted);
-                assert_eq!(through_proxy, if pairs.is_empty() { encrypted } else { expected }, "{pairs:?}");
-                assert_eq!(is_secure(&headers(pairs), client(false), encrypted), encrypted, "{pairs:?}");
+                let believed = is_secure(&headers(pairs), client(true), &all, encrypted);
+                assert_eq!(believed, if pairs.is_empty() { encrypted } else { expected }, "{pairs:?}");
+                assert_eq!(is_secure(&headers(pairs), client(false), &all, encrypted), encrypted, "{pairs:?}");
+                assert_eq!(is_secure(&headers(pairs), client(true), &[], encrypted), encrypted, "{pairs:?}");
             }
         }
         let (host, sent) = (HeaderValue::from_static("gw"), headers(&[("x-forwarded-host", "shop.example")]));
-        assert_eq!(public_host(&sent, client(true), &host), "shop.example");
-        assert_eq!(public_host(&sent, client(false), &host), "gw");
-        assert_eq!(public_host(&HeaderMap::new(), client(true), &host), "gw");
+        assert_eq!(public_host(&sent, client(true), &all, &host), "shop.example");
+        assert_eq!(public_host(&sent, client(false), &all, &host), "gw");
+        assert_eq!(public_host(&sent, client(true), &[], &host), "gw");
+        assert_eq!(public_host(&HeaderMap::new(), client(true), &all, &host), "gw");
     }
 
     #[test]
@@ -666,9 +660,15 @@ mod tests {
     #[test]
     fn claims_are_a_trusted_proxys_own_and_in_one_spelling() {
         let sent = || headers(&[("x-real-ip", "1"), ("x_real_ip", "2"), ("x-fault-scope", "request"), ("x-kept", "3")]);
-        for (through_proxy, left) in [(false, &["x-kept"][..]), (true, &["x-real-ip", "x-kept"])] {
+        let believed = trusted(&["X-Real-IP"]);
+        let address = IpAddr::from([1, 2, 3, 4]);
+        for (through_proxy, trusted, left) in [
+            (false, &believed[..], &["x-kept"][..]),
+            (true, &believed, &["x-real-ip", "x-kept"]),
+            (true, &[], &["x-kept"]),
+        ] {
             let mut headers = sent();
-            remove_claims(&mut headers, through_proxy);
+            remove_claims(&mut headers, Client { address, through_proxy }, trusted);
             assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), left);
         }
     }

@@ -35,6 +35,7 @@ pub(crate) fn rewrite(headers: &mut HeaderMap, inside: &Inside<'_>) {
             name if *name == header::LOCATION || *name == header::CONTENT_LOCATION => Inside::seen_from_outside,
             name if *name == header::LINK => Inside::links,
             name if *name == REFRESH => Inside::refresh,
+            name if *name == header::SET_COOKIE => Inside::cookie,
             _ => continue,
         };
         let rewritten = value.to_str().ok().and_then(|text| rewrite(inside, text));
@@ -120,6 +121,23 @@ impl Inside<'_> {
             rest = after;
         }
         out.push_str(rest);
+        is_new.then_some(out)
+    }
+
+    /// The `Path` of a cookie (RFC 6265, section 5.2.4): a browser would send it to that one only.
+    fn cookie(&self, cookie: &str) -> Option<String> {
+        let (value, attributes) = cookie.split_once(';')?;
+        let (mut out, mut is_new) = (value.to_owned(), false);
+        for attribute in attributes.split(';') {
+            let path = attribute.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("path"));
+            let rewritten = path.and_then(|(_, path)| self.seen_from_outside(path.trim()));
+            is_new |= rewritten.is_some();
+            out.push(';');
+            match rewritten {
+                Some(path) => out.extend([" Path=", &path]),
+                None => out.push_str(attribute),
+            }
+        }
         is_new.then_some(out)
     }
 
@@ -210,6 +228,20 @@ mod tests {
         ] {
             let inside = Inside { backend, sent: &headers };
             assert_eq!(inside.seen_from_outside(address).as_deref(), Some("/api/products/5"), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_for_a_path_of_the_backends_is_for_that_of_the_client() {
+        for (value, expected) in [
+            ("s=1; Path=/products; Secure", "s=1; Path=/api/products; Secure"),
+            ("s=/products; HttpOnly;path = /baskets/u ", "s=/products; HttpOnly; Path=/api/baskets/u"),
+            ("s=1; Path=/", "s=1; Path=/"),
+            ("s=1; Path=/api/products", "s=1; Path=/api/products"),
+            ("s=1; Domain=shop.example", "s=1; Domain=shop.example"),
+            ("Path=/products", "Path=/products"),
+        ] {
+            assert_eq!(rewritten(&header::SET_COOKIE, value), expected);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::message::headers;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::record::RequestRecord;
+use crate::record::asker::Asker;
 use crate::server::ConnectionState;
 use crate::state::State;
 
@@ -22,6 +23,8 @@ pub(super) fn refuse(state: &Arc<State>, connection: &Arc<ConnectionState>, faul
     *request.method_mut() = Method::from_bytes(b"-").unwrap_or_default();
     *request.version_mut() = Version::HTTP_11;
     let mut record = RequestRecord::begin(state, connection.occupy(), &request, connection.is_encrypted);
+    let generation = state.settings.current();
+    record.asked_by(Asker::unread(connection.peer, &generation.config.access_log));
     let id = record.request_id().clone();
     let reason = Reason::from(fault.kind);
     let mut response = Refusal::new(reason, fault.detail).problem(&fault.path, &id);
@@ -31,7 +34,7 @@ pub(super) fn refuse(state: &Arc<State>, connection: &Arc<ConnectionState>, faul
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
     // What cannot be read may have come from a browser, too; of which site, nobody knows.
     let browser = Browser { is_possible: true, is_secure: connection.is_encrypted, cors: None };
-    finish(headers, id, None, browser, &state.settings.current());
+    finish(headers, id, None, browser, &generation);
     record.answered(response.status(), Some(reason));
     record.complete();
     if !fault.speaks_http {

@@ -6,15 +6,15 @@ pub(crate) const SERVER: &str = "*";
 /// An own route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
-    /// `/health`: how each backend was last seen.
+    /// `/health`: whether the gateway is well; for operators also how each backend was last seen.
     Health,
-    /// `/health/detailed`: the same with everything there is to say.
+    /// `/health/detailed`: the same with everything there is to say, for operators.
     Detailed,
     /// `/health/ready`: whether to send requests here.
     Ready,
     /// `/health/live`: whether to leave the process running.
     Live,
-    /// `/metrics`: Prometheus text, or `OpenMetrics` with examples for who prefers that.
+    /// `/metrics`: Prometheus text, or `OpenMetrics` with examples for who prefers that; for operators.
     Metrics,
     /// `*`: what the server itself can do, whichever resources there are.
     Server,
@@ -32,6 +32,11 @@ impl Operation {
             SERVER => Self::Server,
             _ => return None,
         })
+    }
+
+    /// Whether it is for operators alone: it tells of backends, versions and traffic.
+    pub(crate) const fn is_for_operators(self) -> bool {
+        matches!(self, Self::Detailed | Self::Metrics)
     }
 
     /// Its path.

@@ -1,6 +1,7 @@
 //! What one client connection does and is told to do, at the price of a few relaxed stores per request: connections note what
 //! they do, and the worker's sweep compares the notes with the limits once a second.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
+use crate::message::client::Audience;
 use crate::settings::Config;
 use crate::upstream::interim::Inform;
 
@@ -58,6 +60,10 @@ pub(crate) struct ConnectionState {
     pub(crate) is_late: bool,
     /// It is over TLS.
     pub(crate) is_encrypted: bool,
+    /// Who is at the other end.
+    pub(crate) peer: Option<IpAddr>,
+    /// Whose listener it came in by.
+    pub(crate) audience: Audience,
     waker: AtomicWaker,
     /// Informational answers that were not sent yet.
     interim: Mutex<Vec<u8>>,
@@ -79,6 +85,8 @@ impl ConnectionState {
             http2: AtomicBool::new(false),
             is_late,
             is_encrypted,
+            peer: None,
+            audience: Audience::Clients,
             waker: AtomicWaker::new(),
             interim: Mutex::new(Vec::new()),
             has_interim: AtomicBool::new(false),

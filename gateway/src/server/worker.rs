@@ -10,6 +10,7 @@ use shop_runtime::CancellationToken;
 use tokio::sync::oneshot;
 
 use crate::server::Worker;
+use crate::server::doors::Door;
 use crate::server::handler::Handler;
 use crate::server::tls::Tls;
 use crate::state::State;
@@ -21,6 +22,8 @@ const FLUSH: Duration = Duration::from_millis(500);
 pub(crate) struct Listeners {
     pub(crate) cleartext: TcpListener,
     pub(crate) encrypted: Option<TcpListener>,
+    /// Of the first worker alone.
+    pub(crate) operators: Option<TcpListener>,
 }
 
 /// When workers let go.
@@ -67,13 +70,12 @@ async fn serve<H: Handler>(
     stop: Stop,
 ) -> anyhow::Result<()> {
     let watched = |listener| tokio::net::TcpListener::from_std(listener).context("cannot watch a listening socket");
-    let Listeners { cleartext, encrypted } = listeners;
-    let cleartext = watched(cleartext)?;
-    let encrypted = encrypted.map(watched).transpose()?;
+    let Listeners { cleartext, encrypted, operators } = listeners;
+    let encrypted = encrypted.zip(tls).map(|(listener, tls)| (listener, Door::Encrypted(tls)));
+    let operators = operators.map(|listener| (listener, Door::Operators));
     shop_runtime::spawn_here(Arc::clone(&worker).sweep());
-    shop_runtime::spawn_here(Arc::clone(&worker).accept(cleartext, None, stop.end.clone()));
-    if let Some(encrypted) = encrypted {
-        shop_runtime::spawn_here(Arc::clone(&worker).accept(encrypted, tls, stop.end.clone()));
+    for (listener, door) in [(cleartext, Door::Cleartext)].into_iter().chain(encrypted).chain(operators) {
+        shop_runtime::spawn_here(Arc::clone(&worker).accept(watched(listener)?, door, stop.end.clone()));
     }
     stop.finish.cancelled().await;
     worker.finish();

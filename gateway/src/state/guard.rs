@@ -1,4 +1,5 @@
-//! Who may call the admin API: who shows its token, and operators; without a token set, this machine itself and nobody through it.
+//! Who may call the admin API: who shows its token, and operators; without a token set, this machine itself and nobody through
+//! it, on the listener of operators.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -13,7 +14,7 @@ use shop_identity::{Authenticator, Identity, Refusal as Bad, Role, bearer};
 use shop_limit::Attempts;
 use subtle::ConstantTimeEq;
 
-use crate::message::client::{Client, X_FORWARDED_FOR};
+use crate::message::client::{Audience, Client, X_FORWARDED_FOR};
 use crate::message::reason::Reason;
 use crate::message::refusal::{self, Refusal};
 
@@ -28,7 +29,7 @@ const FORWARDED: [HeaderName; 7] = [
     HeaderName::from_static("x-real-ip"),
 ];
 /// Wrong tokens an address may show at once, and how long it takes until it may show one more: a person who mistypes is
-/// not stopped, who guesses gets nowhere.
+/// not stopped, who guesses a short one gets nowhere, and the audit is not filled. The right one is let in meanwhile.
 const AT_ONCE: u32 = 10;
 const EACH: Duration = Duration::from_secs(6);
 
@@ -43,6 +44,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) peer: IpAddr,
     pub(crate) client: Client,
     pub(crate) request_id: &'a HeaderValue,
+    /// Whose listener it came in by.
+    pub(crate) audience: Audience,
 }
 
 /// Counts the wrong tokens that callers of the admin API show.
@@ -54,6 +57,8 @@ pub(crate) fn attempts() -> Attempts {
 pub(crate) struct Guard {
     /// SHA-256 of the token: comparing hashes tells nothing of the length, either.
     token: Option<[u8; 32]>,
+    /// So short that it is found by trying: then even the right one waits with the wrong ones.
+    is_guessable: bool,
     identity: Identity,
     csrf: Option<Csrf>,
 }
@@ -89,6 +94,7 @@ impl Guard {
         let own_pages_only = settings::Csrf { enabled: true, trusted_origins: Vec::new() };
         Self {
             token: token.map(|token| hash(token.as_bytes())),
+            is_guessable: settings.has_short_token(),
             identity: identity.clone(),
             csrf: Csrf::new(&own_pages_only),
         }
@@ -137,6 +143,10 @@ impl Guard {
         let is_anonymous = authenticator.is_none() || !headers.contains_key(header::AUTHORIZATION);
         if self.token.is_none() && is_anonymous {
             let detail = match local(headers, asked.host, asked.peer) {
+                // What a proxy on this machine hands on without a word looks the same.
+                Ok(()) if asked.audience == Audience::Clients => {
+                    "without a token this is answered on the listener of operators only (admin.port)".to_owned()
+                }
                 Ok(()) => return Ok(Pass::Here),
                 Err(detail) => format!("{detail}; set admin.token (ADMIN_TOKEN) to let others in, too"),
             };
@@ -145,8 +155,8 @@ impl Guard {
                 Some(_) => unauthorized(detail, "Bearer realm=\"admin\""),
             });
         }
-        if let Some(wait) = attempts.wait(address) {
-            return Err(Refusal::new(Reason::RateLimited, "too many wrong tokens; wait").retry_after(wait));
+        if self.is_guessable {
+            slow_down(attempts, address)?;
         }
         let Some(given) = shown(headers) else {
             return Err(unauthorized("show the admin token as Authorization: Bearer", "Bearer realm=\"admin\""));
@@ -155,16 +165,24 @@ impl Guard {
         if self.token.is_some_and(|token| bool::from(given.ct_eq(&token))) {
             return Ok(Pass::Token(given));
         }
-        match authenticator {
-            Some(authenticator) => operator(authenticator, headers).await,
-            None => Err(wrong()),
-        }
-        .inspect_err(|refusal| {
-            if refusal.reason == Reason::AdminUnauthorized {
-                attempts.note(address);
-            }
-        })
+        let refusal = match authenticator {
+            Some(authenticator) => match operator(authenticator, headers).await {
+                Err(refusal) if refusal.reason == Reason::AdminUnauthorized => refusal,
+                found => return found,
+            },
+            None => wrong(),
+        };
+        // Only now: whoever shares an address with the operator could lock him out otherwise.
+        slow_down(attempts, address)?;
+        attempts.note(address);
+        Err(refusal)
     }
+}
+
+/// Refuses an address that showed too many wrong tokens.
+fn slow_down(attempts: &Attempts, address: IpAddr) -> Result<(), Refusal> {
+    let wait = attempts.wait(address);
+    wait.map_or(Ok(()), |wait| Err(Refusal::new(Reason::RateLimited, "too many wrong tokens; wait").retry_after(wait)))
 }
 
 /// What is behind `Bearer`, if there is one.
@@ -214,10 +232,15 @@ fn local(headers: &HeaderMap, host: &HeaderValue, peer: IpAddr) -> Result<(), &'
     if FORWARDED.iter().any(|name| headers.contains_key(name)) {
         return Err("the request came through a proxy");
     }
-    if !is_local(host) {
+    if !names_us(host) {
         return Err("the request names another host than localhost or a loopback address");
     }
     Ok(())
+}
+
+/// Whether the caller is on this machine, and speaks for himself.
+pub(crate) fn is_local(headers: &HeaderMap, host: &HeaderValue, peer: IpAddr) -> bool {
+    local(headers, host, peer).is_ok()
 }
 
 /// Refuses whoever is not on this machine.
@@ -225,7 +248,7 @@ pub(crate) fn local_only(asked: &Asked<'_>) -> Result<(), Refusal> {
     local(&asked.head.headers, asked.host, asked.peer).map_err(|detail| Refusal::new(Reason::LocalOnly, detail))
 }
 
-fn is_local(host: &HeaderValue) -> bool {
+fn names_us(host: &HeaderValue) -> bool {
     let Ok(host) = Authority::try_from(host.as_bytes()) else { return false };
     let name = host.host().trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
@@ -265,6 +288,7 @@ mod tests {
             peer,
             client: Client { address: peer, through_proxy: false },
             request_id: &HeaderValue::from_static("r"),
+            audience: Audience::Operators,
         };
         let guard = Guard::new(&settings, &identity);
         let admitted = futures_util::FutureExt::now_or_never(guard.admit(&asked, &attempts()));

@@ -15,7 +15,7 @@ use crate::settings::{Config, Tls};
 use crate::state::State;
 
 /// Settings that hold for the life of the process: listeners, threads and what writes the log are made once.
-const FIXED: [&str; 14] = [
+const FIXED: [&str; 16] = [
     "host",
     "http.host",
     "http.port",
@@ -26,6 +26,8 @@ const FIXED: [&str; 14] = [
     "workers",
     "limits.head",
     "limits.h2_streams",
+    "admin.host",
+    "admin.port",
     "admin.state_file",
     "log.",
     "otel.",
@@ -92,6 +94,8 @@ fn keep_fixed(running: &Config, mut next: Config) -> Config {
     next.workers = running.workers;
     next.limits.head = running.limits.head;
     next.limits.h2_streams = running.limits.h2_streams;
+    next.admin.host = running.admin.host;
+    next.admin.port = running.admin.port;
     next.admin.state_file.clone_from(&running.admin.state_file);
     next.log = running.log.clone();
     next.otel = running.otel.clone();
@@ -118,6 +122,8 @@ mod tests {
             ("/workers", json!(9)),
             ("/limits/head", json!(2048)),
             ("/limits/h2_streams", json!(9)),
+            ("/admin/host", json!("127.0.0.9")),
+            ("/admin/port", json!(1)),
             ("/admin/state_file", json!("x.json")),
             ("/log/level", json!("debug")),
             ("/otel/endpoint", json!("http://collector:4317")),

@@ -19,7 +19,7 @@ pub(crate) fn request(method: &str, path: &str, body: &str) -> Request<http_body
 
 impl Running {
     pub(crate) async fn admin(&self, method: &str, path: &str, body: &str) -> Reply {
-        self.send(request(method, path, body)).await
+        self.operate(request(method, path, body)).await
     }
 
     async fn told(&self, path: &str) -> Value {
@@ -251,7 +251,7 @@ async fn breakers_are_reset() {
     for _ in 0..5 {
         gateway.get("/api/products").await;
     }
-    gateway.send(outdated).await.refused(412, "precondition_failed");
+    gateway.operate(outdated).await.refused(412, "precondition_failed");
     gateway.get("/api/products").await.refused(503, "breaker_open");
 }
 
@@ -308,7 +308,7 @@ async fn trying_out_changes_nothing_and_what_is_wrong_is_named() {
     }
     let mut form = request("PUT", "/admin/services/product", "enabled=false");
     form.headers_mut().insert("content-type", "application/x-www-form-urlencoded".parse().expect("a value"));
-    gateway.send(form).await.refused(415, "unsupported_media_type");
+    gateway.operate(form).await.refused(415, "unsupported_media_type");
     let long = format!(r#"{{"enabled": {}false}}"#, " ".repeat(70_000));
     gateway.admin("PUT", "/admin/services/product", &long).await.refused(413, "body_too_large");
     assert_eq!(gateway.told("/admin/status").await["revision"], 1);
@@ -323,7 +323,7 @@ async fn of_changes_to_the_same_state_one_wins() {
         let body = json!({"url": format!("10.0.0.{weight}:1"), "weight": weight}).to_string();
         let mut request = request("POST", "/admin/services/product/backends", &body);
         request.headers_mut().insert("if-match", tag.parse().expect("a value"));
-        gateway.send(request)
+        gateway.operate(request)
     };
     let replies = futures_util::future::join_all((1..=8).map(change)).await;
     let statuses: Vec<_> = replies.iter().map(Reply::status).collect();

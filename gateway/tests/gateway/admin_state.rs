@@ -12,6 +12,7 @@ async fn changes_outlive_a_restart_and_the_log_says_who_made_them() {
     let mut process = Process::new("gateway")
         .env("IDENTITY_MODE", "off")
         .env("PORT", port.to_string())
+        .env("ADMIN_PORT", "0")
         .env("SHOP_HTTP__HOST", "127.0.0.1")
         .env("LOG_FORMAT", "json")
         .env("PRODUCT_SERVICE_URLS", format!("http://{}", one.addr))

@@ -195,7 +195,7 @@ async fn a_callers_own_deadline_says_nothing_about_the_backend() {
         while stream.message().await.is_ok() {}
     }
     call(&gateway, "Twice", None).await.expect("others are served");
-    assert_eq!(gateway.get("/health").await.json()["services"]["product"]["status"], "up");
+    assert_eq!(gateway.look("/health").await.json()["services"]["product"]["status"], "up");
 }
 
 /// Sends a body that does not end, until the gateway answers.
@@ -254,7 +254,7 @@ async fn an_exchange_that_takes_too_long_as_a_whole_is_held_against_nobody() {
         assert!(gateway.try_send(get("/api/products/trickles")).await.is_err(), "it breaks off");
     }
     assert_eq!(gateway.get("/api/products").await.status(), 200, "others are served");
-    assert_eq!(gateway.get("/health").await.json()["services"]["product"]["status"], "up");
+    assert_eq!(gateway.look("/health").await.json()["services"]["product"]["status"], "up");
 }
 
 #[tokio::test]
@@ -273,6 +273,7 @@ async fn a_client_says_neither_scope_nor_who_it_is() {
     for (trusted, expected) in [(None, 0), (Some("127.0.0.0/8"), 1)] {
         let mut settings = config(upstream.addr);
         settings.trusted_proxies = trusted.iter().map(|network| network.parse().expect("a network")).collect();
+        settings.trusted_headers = claims.iter().map(|name| name.parse().expect("a header of proxies")).collect();
         let seen = Running::start(settings).await.send(sent()).await.json();
         for name in claims {
             assert_eq!(crate::support::echoed(&seen, name).len(), expected, "{name} of {trusted:?}");

@@ -97,7 +97,7 @@ async fn a_client_that_sends_all_before_it_takes_any_of_an_early_answer_is_serve
 
 /// How many calls to the product service's backend are not over.
 async fn calls(gateway: &Running) -> u64 {
-    let standing = gateway.get("/health/detailed").await.json();
+    let standing = gateway.look("/health/detailed").await.json();
     standing["services"]["product"]["backends"][0]["active_requests"].as_u64().expect("a number")
 }
 

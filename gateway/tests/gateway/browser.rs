@@ -40,7 +40,7 @@ async fn every_answer_tells_browsers_to_be_careful() {
     let upstream = Upstream::echo().await;
     let gateway = Running::before(upstream.addr).await;
     for (path, status) in
-        [("/api/products", 200), ("/health", 200), ("/metrics", 200), ("/nowhere", 404), ("/api/products/%00", 400)]
+        [("/api/products", 200), ("/health", 200), ("/metrics", 404), ("/nowhere", 404), ("/api/products/%00", 400)]
     {
         let reply = gateway.get(path).await;
         assert_eq!(reply.status(), status, "{path}");
@@ -158,9 +158,9 @@ async fn a_site_that_is_not_listed_gets_no_permission() {
         assert_eq!((reply.status(), permissions(&reply)), (200, vec![]), "{origin}");
         assert_eq!(reply.header("vary"), Some("origin"));
     }
-    let reply = gateway.send(with(get("/metrics"), &[("origin", "https://a.example")])).await;
+    let reply = gateway.operate(with(get("/metrics"), &[("origin", "https://a.example")])).await;
     assert_eq!((permissions(&reply), reply.header("vary")), (vec![], None), "own routes are not for other sites");
-    gateway.send(preflight("https://a.example", "/metrics")).await.refused(405, "method_refused");
+    gateway.operate(preflight("https://a.example", "/metrics")).await.refused(405, "method_refused");
 }
 
 #[tokio::test]
@@ -235,6 +235,9 @@ async fn the_name_a_trusted_proxy_was_asked_by_is_ours() {
     Running::before(upstream.addr).await.send(call()).await.refused(403, "cross_origin_refused");
     let mut settings = config(upstream.addr);
     settings.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    let silent = Running::start(settings.clone()).await;
+    silent.send(call()).await.refused(403, "cross_origin_refused");
+    settings.trusted_headers.push("X-Forwarded-Host".parse().expect("a header of proxies"));
     assert_eq!(Running::start(settings).await.send(call()).await.status(), 200);
 }
 

@@ -32,7 +32,7 @@ fn checked(addrs: &[SocketAddr]) -> Config {
 }
 
 async fn check_of(gateway: &Running, index: usize) -> String {
-    let health = gateway.get("/health").await.json();
+    let health = gateway.look("/health").await.json();
     health["services"]["product"]["backends"][index]["check"].as_str().unwrap_or("none").to_owned()
 }
 
@@ -104,7 +104,7 @@ async fn all_dead_is_connect_failed_then_breaker_open_and_heals_by_itself() {
     eventually!(check_of(&gateway, 0).await == "healthy");
     upstreams.iter_mut().for_each(Mortal::kill);
     eventually!(check_of(&gateway, 0).await == "unhealthy" && check_of(&gateway, 1).await == "unhealthy");
-    assert_eq!(gateway.get("/health").await.json()["services"]["product"]["status"], "down");
+    assert_eq!(gateway.look("/health").await.json()["services"]["product"]["status"], "down");
     for _ in 0..3 {
         gateway.get("/api/products").await.refused(502, "connect_failed");
     }

@@ -352,7 +352,7 @@ async fn an_edited_source_leaves_the_backends_in_force_until_it_answers() {
         assert_eq!(status(&gateway).await, 200);
     }
     assert_eq!(servers[0].count(), left, "the new answer stands for itself");
-    let backend = gateway.get("/health/detailed").await.json()["services"]["product"]["backends"][0].clone();
+    let backend = gateway.look("/health/detailed").await.json()["services"]["product"]["backends"][0].clone();
     assert_eq!(backend["weight"], 2, "{backend}");
 }
 

@@ -84,7 +84,13 @@ async fn a_port_that_is_taken_is_an_error_that_names_it() {
     let gateway = Running::before(nobody()).await;
     let mut settings = config(nobody());
     settings.http.port = gateway.addr.port();
-    let error = Gateway::build(settings, shop_telemetry::Metrics::new("gateway"), &Shutdown::new()).await.err();
-    let message = error.expect("refused").to_string();
-    assert!(message.contains(&gateway.addr.port().to_string()) && message.contains("PORT"), "{message}");
+    let refused = async |settings| {
+        let built = Gateway::build(settings, shop_telemetry::Metrics::new("gateway"), &Shutdown::new()).await;
+        built.err().expect("refused").to_string()
+    };
+    let message = refused(settings.clone()).await;
+    assert!(message.contains(&gateway.addr.port().to_string()) && message.contains("http.port (PORT)"), "{message}");
+    (settings.http.port, settings.admin.port) = (0, gateway.operators.port());
+    let message = refused(settings).await;
+    assert!(message.contains("admin.port (ADMIN_PORT)"), "{message}");
 }

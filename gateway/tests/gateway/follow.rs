@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::admin::request;
 use crate::grpc::{Codec, Number, backend, channel_to, method, number};
 use crate::support::{Client, Mortal, Reply, Upstream, get, read_head};
 
@@ -33,6 +34,7 @@ impl Gateway {
             Process::new("gateway").env("IDENTITY_MODE", "off").arg("--config").arg(file.display().to_string());
         let mut process = process
             .env("PORT", port.to_string())
+            .env("ADMIN_PORT", "0")
             .env("SHOP_HTTP__HOST", "127.0.0.1")
             .env("LOG_FORMAT", "json")
             .env("RATE_LIMIT_ENABLED", "false");
@@ -52,7 +54,8 @@ impl Gateway {
     }
 
     async fn metric(&self, name: &str) -> usize {
-        let text = String::from_utf8(self.get("/metrics").await.body.to_vec()).expect("text");
+        let metrics = Client::connect(self.addr).await.send(request("GET", "/metrics", "")).await.expect("an answer");
+        let text = String::from_utf8(metrics.body.to_vec()).expect("text");
         let line = text.lines().find_map(|line| line.strip_prefix(name)).expect(name);
         line.trim().parse().expect("a number")
     }
@@ -126,6 +129,7 @@ async fn settings_out_of_a_pipe_are_not_read_again() {
         .arg("--config")
         .arg(pipe.display().to_string())
         .env("PORT", port.to_string())
+        .env("ADMIN_PORT", "0")
         .env("SHOP_HTTP__HOST", "127.0.0.1")
         .env("LOG_FORMAT", "json");
     let settings = product(upstream.addr, "");
@@ -136,7 +140,7 @@ async fn settings_out_of_a_pipe_are_not_read_again() {
     eventually!(process.output().contains("the settings stay as they were"));
     let get = |path| async move {
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
-        Client::connect(addr).await.send(get(path)).await.expect("an answer")
+        Client::connect(addr).await.send(request("GET", path, "")).await.expect("an answer")
     };
     assert_eq!((get("/api/products").await.status(), upstream.count()), (200, 1));
     let metrics = String::from_utf8(get("/metrics").await.body.to_vec()).expect("text");

@@ -153,6 +153,36 @@ async fn a_trusted_proxys_forwarding_headers_are_continued() {
     let seen = gateway.send(sent).await.json();
     assert_eq!(echoed(&seen, "x-forwarded-for"), ["9.9.9.9, 127.0.0.1"]);
     assert_eq!(echoed(&seen, "x-forwarded-proto"), ["https"]);
+    assert_eq!(echoed(&seen, "forwarded"), ["for=9.9.9.9, for=127.0.0.1;host=\"gw.test\";proto=http"]);
+}
+
+#[tokio::test]
+async fn what_a_trusted_proxy_leaves_alone_its_client_wrote_and_nobody_believes() {
+    let upstream = Upstream::echo().await;
+    let mut settings = config(upstream.addr);
+    settings.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    let written = |settings| async {
+        let gateway = Running::start(settings).await;
+        let mut sent = get("/api/products");
+        for (name, value) in [
+            ("x-forwarded-for", "9.9.9.9"),
+            ("forwarded", "for=6.6.6.6;host=evil.example"),
+            ("x-forwarded-host", "evil.example"),
+            ("x-forwarded-prefix", "/evil"),
+            ("x-real-ip", "6.6.6.6"),
+        ] {
+            sent.headers_mut().insert(name, value.parse().expect("value"));
+        }
+        let seen = gateway.send(sent).await.json();
+        ["forwarded", "x-forwarded-host", "x-forwarded-prefix", "x-real-ip"].map(|name| echoed(&seen, name).join(", "))
+    };
+    let own = "for=127.0.0.1;host=\"gw.test\";proto=http";
+    assert_eq!(written(settings.clone()).await, [&format!("for=9.9.9.9, {own}"), "gw.test", "/api", ""]);
+    for name in ["Forwarded", "X-Forwarded-Host", "X-Real-IP"] {
+        settings.trusted_headers.push(name.parse().expect("a header of proxies"));
+    }
+    let forwarded = format!("for=6.6.6.6;host=evil.example, {own}");
+    assert_eq!(written(settings).await, [forwarded.as_str(), "evil.example", "/api", "6.6.6.6"]);
 }
 
 #[tokio::test]

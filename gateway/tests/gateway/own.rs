@@ -11,18 +11,18 @@ async fn health_tells_how_each_backend_was_last_seen() {
     settings.services.basket.urls = crate::support::backends(&[nobody()]);
     settings.services.notification.enabled = false;
     let gateway = Running::start(settings).await;
-    let before = gateway.get("/health").await.json();
+    let before = gateway.look("/health").await.json();
     assert_eq!((&before["status"], &before["services"]["product"]["status"]), (&"up".into(), &"unknown".into()));
     gateway.get("/api/products").await;
     gateway.get("/api/baskets/u1").await;
-    let after = gateway.get("/health").await.json();
+    let after = gateway.look("/health").await.json();
     let product = &after["services"]["product"]["backends"][0];
     assert_eq!((&product["state"], &product["url"]), (&"up".into(), &format!("http://{}", upstream.addr).into()));
     let basket = &after["services"]["basket"]["backends"][0];
     assert_eq!(basket["state"], "down");
     assert!(basket["error"].as_str().is_some_and(|error| error.contains("refused")), "{basket}");
     assert_eq!(after["services"]["notification"]["status"], "disabled");
-    let detailed = gateway.get("/health/detailed").await.json();
+    let detailed = gateway.look("/health/detailed").await.json();
     assert_eq!(detailed["services"]["product"]["backends"][0]["idle_connections"], 1);
     assert_eq!(detailed["workers"], 2);
 }
@@ -38,7 +38,7 @@ async fn live_and_ready_say_up_and_metrics_count() {
     gateway.get("/api/products").await;
     gateway.get("/nowhere").await;
     eventually!(gateway.metric(r#"gateway_requests_total{method="GET",service="product",status="200"}"#) == Some(1.0));
-    let reply = gateway.get("/metrics").await;
+    let reply = gateway.look("/metrics").await;
     assert!(reply.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")));
     let text = String::from_utf8(reply.body.to_vec()).expect("text");
     for line in [
@@ -61,6 +61,6 @@ async fn own_routes_take_get_and_head_only() {
     let reply = gateway.send(request("POST", "/health", "")).await;
     reply.refused(405, "method_refused");
     assert_eq!(reply.header("allow"), Some("GET, HEAD"));
-    let head = gateway.send(request("HEAD", "/metrics", "")).await;
+    let head = gateway.operate(request("HEAD", "/metrics", "")).await;
     assert!(head.status() == 200 && head.body.is_empty());
 }

@@ -9,7 +9,7 @@ const TOKEN: &str = "correct-horse-battery";
 
 /// Where the page is, as the browser calls it.
 fn page(gateway: &Running) -> String {
-    format!("http://localhost:{}/admin/ui", gateway.addr.port())
+    format!("http://localhost:{}/admin/ui", gateway.operators.port())
 }
 
 /// A selector for the first backend of a service.
@@ -167,7 +167,7 @@ async fn what_is_old_is_marked_and_the_page_finds_back() {
     eventually!(says(&browser, "[data-link=stale] #link", "stale since").await);
     gateway.ended.await.expect("no panic").expect("a clean end");
     browser.keep("stale").await;
-    settings.http.port = gateway.addr.port();
+    settings.admin.port = gateway.operators.port();
     let _again = Running::start(settings).await;
     eventually!(says(&browser, "[data-link=live] #link", "live").await);
 }

@@ -26,7 +26,7 @@ impl Stream {
         for (name, value) in pairs {
             wanted.headers_mut().insert(*name, value.parse().expect("a value"));
         }
-        let stream = TcpStream::connect(gateway.addr).await.expect("connects");
+        let stream = TcpStream::connect(gateway.operators).await.expect("connects");
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("shakes hands");
         tokio::spawn(connection);
@@ -151,7 +151,7 @@ async fn the_guard_is_that_of_the_admin_api() {
     assert_eq!(Stream::open(&open, &[("x-forwarded-for", "9.9.9.9")]).await.status, 403);
     let mut proxied = request("GET", "/admin/ui", "");
     proxied.headers_mut().insert("x-forwarded-for", "9.9.9.9".parse().expect("a value"));
-    open.send(proxied).await.refused(403, "admin_forbidden");
+    open.operate(proxied).await.refused(403, "admin_forbidden");
     assert_eq!(open.admin("GET", "/admin/ui", "").await.status(), 200);
     assert_eq!(open.admin("HEAD", "/admin/events", "").await.header("content-type"), Some("text/event-stream"));
 }

@@ -1,6 +1,13 @@
 //! The binary itself: settings from the environment, a signal, an exit code.
 
-use shop_testing::{Process, free_port};
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use http::Method;
+use serde_json::Value;
+use shop_testing::{Api, Process, eventually, free_port};
 
 use crate::support::Upstream;
 
@@ -11,6 +18,7 @@ async fn the_process_serves_and_ends_well_on_sigterm() {
     let mut process = Process::new("gateway")
         .env("IDENTITY_MODE", "off")
         .env("PORT", port.to_string())
+        .env("ADMIN_PORT", "0")
         .env("LOG_FORMAT", "json")
         .env("PRODUCT_SERVICE_URLS", format!("http://{}", upstream.addr));
     process.start(port).await;
@@ -29,6 +37,41 @@ async fn the_process_serves_and_ends_well_on_sigterm() {
 }
 
 #[tokio::test]
+async fn the_access_log_says_of_who_asked_what_settings_want() {
+    let upstream = Upstream::echo().await;
+    let line = async |fields: Option<&str>| {
+        let port = free_port();
+        let mut process = Process::new("gateway")
+            .env("IDENTITY_MODE", "off")
+            .env("PORT", port.to_string())
+            .env("ADMIN_PORT", "0")
+            .env("LOG_FORMAT", "json")
+            .env("PRODUCT_SERVICE_URLS", format!("http://{}", upstream.addr));
+        if let Some(fields) = fields {
+            process.set("SHOP_ACCESS_LOG__FIELDS", fields);
+        }
+        process.start(port).await;
+        let api = Api::new(format_args!("127.0.0.1:{port}"));
+        let asked = api.request(Method::GET, "/api/products/7?token=hidden").header("user-agent", "probe/1");
+        assert_eq!(api.send(asked).await.status, 200);
+        assert!(process.stop().await.success());
+        let output = process.output();
+        assert!(!output.contains("hidden"), "{output}");
+        let line = output.lines().find(|line| line.contains("/api/products/*")).expect("an access line");
+        let line: Value = serde_json::from_str(line).expect("json");
+        let port = format!("127.0.0.1:{port}");
+        ["client", "host", "path", "user_agent"].map(|name| match line[name].as_str().unwrap_or("-") {
+            host if *host == port => "host".to_owned(),
+            other => other.to_owned(),
+        })
+    };
+    assert_eq!(line(None).await, ["127.0.0.1", "-", "-", "-"]);
+    assert_eq!(line(Some("[]")).await, ["-", "-", "-", "-"]);
+    let all = r#"["client", "host", "path", "user_agent"]"#;
+    assert_eq!(line(Some(all)).await, ["127.0.0.1", "host", "/api/products/7", "probe/1"]);
+}
+
+#[tokio::test]
 async fn a_wrong_setting_is_named_and_ends_it_with_code_2() {
     let mut process =
         Process::new("gateway").env("IDENTITY_MODE", "off").arg("--check").env("RATE_LIMIT_REQUESTS", "none");
@@ -36,4 +79,45 @@ async fn a_wrong_setting_is_named_and_ends_it_with_code_2() {
     let ended = process.wait().await;
     assert_eq!(ended.code(), Some(2));
     assert!(process.output().contains("RATE_LIMIT_REQUESTS"), "{}", process.output());
+}
+
+#[tokio::test]
+async fn a_reader_of_the_log_that_stalls_stops_no_request() {
+    let port = free_port();
+    let gateway = Process::new("gateway")
+        .env("IDENTITY_MODE", "off")
+        .env("PORT", port.to_string())
+        .env("ADMIN_PORT", "0")
+        .env("LOG_FORMAT", "json")
+        .beside(&[]);
+    let mut gateway = gateway.stdout(Stdio::piped()).spawn();
+    let api = Api::new(format_args!("127.0.0.1:{port}"));
+    let ready = || api.try_send(api.request(Method::GET, "/health/ready"));
+    eventually!(ready().await.is_ok_and(|reply| reply.status == 200));
+    // A pipe takes 64 KiB; behind it a megabyte waits.
+    let all = stream::iter(0..6000).map(|_| api.get("/nowhere")).buffer_unordered(16);
+    let answered = all.filter(|(status, _)| std::future::ready(*status == 404)).count();
+    let answered = tokio::time::timeout(Duration::from_secs(120), answered).await;
+    assert_eq!(answered, Ok(6000), "in time");
+    let metrics = api.send(api.request(Method::GET, "/metrics")).await.text;
+    let lost = metrics.lines().find_map(|line| line.strip_prefix("log_lines_lost_total ")).expect("is counted");
+    assert!(lost.parse::<u64>().is_ok_and(|lost| lost > 100), "{lost}");
+
+    // Who reads again is told; who stops once more does not hold up the end.
+    let mut lines = BufReader::new(gateway.take_stdout().expect("is piped")).lines();
+    let (told, lines) = tokio::task::spawn_blocking(move || {
+        let is_told = |line: std::io::Result<String>| {
+            let line: Value = serde_json::from_str(&line.expect("text")).expect("a whole line");
+            line["message"].as_str().is_some_and(|message| message.contains("log lines were lost"))
+        };
+        (lines.by_ref().any(is_told), lines)
+    })
+    .await
+    .expect("lines are whole");
+    assert!(told);
+    let again = stream::iter(0..500).map(|_| api.get("/nowhere")).buffer_unordered(16);
+    assert_eq!(again.count().await, 500);
+    gateway.signal("TERM");
+    eventually!(gateway.exited()).success().then_some(()).expect("ends well");
+    drop(lines);
 }

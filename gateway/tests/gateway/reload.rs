@@ -48,7 +48,7 @@ async fn what_stays_keeps_its_connections_and_what_clients_have_used() {
     assert_eq!(upstream.connections.load(SeqCst), 1, "the connection is used again");
     client.send(get("/api/products")).await.expect("an answer").refused(429, "rate_limited");
     client.send(get(&format!("/api/{}", "x".repeat(100)))).await.expect("an answer").refused(414, "uri_too_long");
-    let detail = gateway.get("/health/detailed").await.json();
+    let detail = gateway.look("/health/detailed").await.json();
     assert_eq!(detail["services"]["product"]["backends"][0]["weight"], 7);
     settings.rate_limit.burst = NonZeroU32::MIN.saturating_add(9);
     gateway.handle.apply(settings).expect("good settings");
@@ -68,12 +68,13 @@ async fn wrong_settings_change_nothing_and_fixed_ones_are_named() {
 
     let mut settings = config(upstream.addr);
     settings.http.port = 1;
+    settings.admin.port = 2;
     settings.workers = 5;
     let applied = gateway.handle.apply(settings).expect("good settings");
     let keys: Vec<_> = applied.needs_restart.iter().map(|change| change.key.as_str()).collect();
-    assert_eq!(keys, ["http.port", "workers"]);
+    assert_eq!(keys, ["admin.port", "http.port", "workers"]);
     assert!(applied.changed.is_empty());
-    assert_eq!(gateway.get("/health/detailed").await.json()["workers"], 2);
+    assert_eq!(gateway.look("/health/detailed").await.json()["workers"], 2);
 }
 
 #[tokio::test]
@@ -88,7 +89,7 @@ async fn checks_follow_the_backends() {
     settings.health_check.enabled = true;
     settings.health_check.interval = shop_config::Duration::millis(20);
     let gateway = Running::start(settings.clone()).await;
-    let state = async || gateway.get("/health").await.json()["services"]["product"]["backends"].clone();
+    let state = async || gateway.look("/health").await.json()["services"]["product"]["backends"].clone();
     eventually!(state().await[0]["check"] == "healthy");
     new.ready.store(503, SeqCst);
     settings.services.product.urls = backends(&[old.addr, new.addr]);

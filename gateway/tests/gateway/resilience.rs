@@ -161,7 +161,7 @@ fn settings(three: &[Backend; 3], is_grpc: bool) -> Config {
 }
 
 async fn all_healthy(gateway: &Running) -> bool {
-    let health = gateway.get("/health").await.json();
+    let health = gateway.look("/health").await.json();
     let backends = health["services"]["product"]["backends"].as_array().cloned().unwrap_or_default();
     backends.len() == 3 && backends.iter().all(|backend| backend["check"] == "healthy")
 }

@@ -63,6 +63,8 @@ fn every_variable_reaches_its_setting() {
         ("CSRF_TRUSTED_ORIGINS", "https://pay.example"),
         ("SECURITY_HEADERS_ENABLED", "false"),
         ("DOCS_ENABLED", "false"),
+        ("ADMIN_HOST", "::"),
+        ("ADMIN_PORT", "9001"),
         ("ADMIN_TOKEN", "secret"),
     ]))
     .expect("loads")
@@ -93,6 +95,8 @@ fn every_variable_reaches_its_setting() {
         ("/docs/enabled", false.into()),
         ("/csrf/trusted_origins", serde_json::json!(["https://pay.example"])),
         ("/security_headers/enabled", false.into()),
+        ("/admin/host", "::".into()),
+        ("/admin/port", serde_json::json!(9001)),
         ("/admin/token", "***".into()),
     ] {
         assert_eq!(json.pointer(pointer), Some(&expected), "{pointer}");
@@ -118,6 +122,23 @@ fn all_mistakes_are_named_at_once() {
     }
     let problems = load::<Config>(&sources(&[("PRODUCT_SERVICE_URLS", "")])).expect_err("no URL").to_string();
     assert!(problems.contains("services.product.urls"), "{problems}");
+}
+
+#[test]
+fn operators_and_clients_have_different_ports() {
+    let problems = load::<Config>(&sources(&[("PORT", "9083")])).map(drop).expect_err("one port").to_string();
+    assert!(problems.contains("http.port is 9083 too"), "{problems}");
+    let everywhere = load::<Config>(&sources(&[("SHOP_HOST", "::1")])).expect("loads").settings;
+    assert_eq!(everywhere.admin.host.to_string(), "127.0.0.1", "what is for clients is not for operators");
+}
+
+#[test]
+fn a_header_that_is_no_proxys_cannot_be_trusted() {
+    for name in ["Host", "X-Request-Id", "X_Forwarded_Host", "", "a b"] {
+        let problems = load::<Config>(&sources(&[("SHOP_TRUSTED_HEADERS", &format!("[\"{name}\"]"))]));
+        let problems = problems.map(drop).expect_err("no such header").to_string();
+        assert!(problems.contains("trusted_headers"), "{problems}");
+    }
 }
 
 #[test]

@@ -33,9 +33,11 @@ fn more_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// A gateway on a free port.
+/// A gateway on free ports.
 pub(crate) struct Running {
     pub(crate) addr: SocketAddr,
+    /// Where operators ask.
+    pub(crate) operators: SocketAddr,
     /// With TLS, when settings name a certificate.
     pub(crate) https: Option<SocketAddr>,
     pub(crate) shutdown: Shutdown,
@@ -44,12 +46,13 @@ pub(crate) struct Running {
     pub(crate) handle: Handle,
 }
 
-/// Settings for tests: a free port, two workers, all services at `upstream`; no rate limit, breakers, checks and retries,
+/// Settings for tests: free ports, two workers, all services at `upstream`; no rate limit, breakers, checks and retries,
 /// so that a test counts what it caused.
 pub(crate) fn config(upstream: SocketAddr) -> Config {
     let mut config = Config::default();
     config.http.host = IpAddr::V4(Ipv4Addr::LOCALHOST);
     config.http.port = 0;
+    config.admin.port = 0;
     config.workers = 2;
     config.identity = IdentitySettings::off();
     config.rate_limit.enabled = false;
@@ -84,10 +87,10 @@ impl Running {
         let metrics = shop_telemetry::Metrics::new("gateway");
         let gateway = Gateway::build(config, metrics.clone(), &shutdown).await.expect("builds");
         let addr = gateway.http_addr();
-        let https = gateway.https_addr();
+        let (operators, https) = (gateway.admin_addr(), gateway.https_addr());
         let handle = gateway.handle();
         let ended = tokio::spawn(gateway.run(shutdown.clone()));
-        Self { addr, https, shutdown, ended, metrics, handle }
+        Self { addr, operators, https, shutdown, ended, metrics, handle }
     }
 
     /// In front of one upstream.
@@ -118,6 +121,16 @@ impl Running {
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send(get(path)).await
+    }
+
+    /// One request to the listener of operators.
+    pub(crate) async fn operate(&self, request: Request<Full<Bytes>>) -> Reply {
+        Client::connect(self.operators).await.send(request).await.expect("an answer")
+    }
+
+    /// What operators see at `path`.
+    pub(crate) async fn look(&self, path: &str) -> Reply {
+        self.operate(get(path)).await
     }
 
     pub(crate) fn metric(&self, line: &str) -> Option<f64> {

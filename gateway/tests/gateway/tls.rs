@@ -303,6 +303,7 @@ async fn hangup_reads_the_certificate_at_once_and_ends_nothing() {
     let mut process = Process::new("gateway")
         .env("IDENTITY_MODE", "off")
         .env("PORT", port.to_string())
+        .env("ADMIN_PORT", "0")
         .env("TLS_PORT", tls_port.to_string())
         .env("TLS_CERT_FILE", folder.path("cert.pem").display().to_string())
         .env("TLS_KEY_FILE", folder.path("key.pem").display().to_string())

@@ -110,6 +110,7 @@ async fn ten_thousand_slow_clients_cost_bounded_memory_and_the_others_nothing() 
         .arg("--config")
         .arg(settings.path().to_str().expect("a path"))
         .env("PORT", port.to_string())
+        .env("ADMIN_PORT", "0")
         .env("PRODUCT_SERVICE_URLS", format!("http://{backend}"));
     process.start(port).await;
     let api = Api::new(format_args!("127.0.0.1:{port}"));

@@ -112,6 +112,8 @@ a detour over JSON would turn whole numbers into fractions: (dict "root" $ "name
 {{- include "shop.identity.settings" (dict "root" $root "name" .name "out" $derived) -}}
 {{- if eq .name "gateway" -}}
 {{- $_ := set $derived "drain_delay" $linger -}}
+{{/* What is in front of the gateway in a pod, such as a mesh's proxy, comes from loopback and speaks for others. */}}
+{{- $_ := set $derived "admin" (dict "host" $root.Values.listen "on_client_port" false) -}}
 {{- $services := dict -}}
 {{- range list "product" "basket" "payment" "notification" }}
 {{- $on := has . (include "shop.components" $root | fromJson).names -}}

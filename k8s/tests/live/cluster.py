@@ -157,8 +157,8 @@ class Pod:
         except OSError:
             return False
 
-    def get(self, path, timeout=5):
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports["http"], timeout=timeout)
+    def get(self, path, timeout=5, port="http"):
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports[port], timeout=timeout)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()

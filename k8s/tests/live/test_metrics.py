@@ -44,7 +44,7 @@ def live(shop):
     """Metric → labels, over all pods."""
     found = {}
     for pod in shop.cluster.all_pods():
-        status, text = pod.get("/metrics")
+        status, text = pod.get("/metrics", port="admin" if "admin" in pod.ports else "http")
         assert status == 200
         for name, labels in re.findall(r"^([a-z_][a-z0-9_]*)(?:\{([^}]*)\})? ", text, flags=re.MULTILINE):
             found.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))

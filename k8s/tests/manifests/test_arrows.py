@@ -7,7 +7,7 @@ import pytest
 from chart import VARIANTS, pods, render, variant
 
 PORTS = {
-    "gateway": {"http": 8080},
+    "gateway": {"http": 8080, "admin": 9083},
     "product": {"http": 8080, "grpc": 50050},
     "basket": {"http": 8081, "grpc": 50051},
     "payment": {"http": 8082, "grpc": 50052},
@@ -44,6 +44,7 @@ ARROWS = {
     ("kafka", "kafka", "kafka"),
     ("kafka", "kafka", "controller"),
     *{("prometheus", to, "http") for to in ("product", "basket", "payment")},
+    ("prometheus", "gateway", "admin"),
     *{(who, "dns", "dns") for who in ("gateway", "product", "basket", "payment", "kafka", "test")},
 }
 # The gateway is for everybody who may send anything at all.
@@ -132,7 +133,7 @@ def test_without_policies_everything_is_open():
 def test_clients_of_the_gateway_can_be_named():
     manifests = render(values=["networkPolicy.clients[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name=elsewhere"])
     gateway = {arrow for arrow in Cluster(manifests).matrix() if arrow[1] == "gateway"}
-    assert gateway == {(who, "gateway", "http") for who in ("test", "prometheus", "stranger")}
+    assert gateway == {("test", "gateway", "http"), ("stranger", "gateway", "http"), ("prometheus", "gateway", "admin")}
 
 
 def outward(manifests, component):

@@ -186,6 +186,7 @@ impl Config {
             (Service::Notification, "notification.grpc.port", self.notification.grpc.addr()),
             (Service::Gateway, "gateway.http.port", self.gateway.http.addr()),
             (Service::Gateway, "gateway.tls.port", tls),
+            (Service::Gateway, "gateway.admin.port", self.gateway.admin.addr()),
         ];
         let is_used =
             |service: Service, key: &str| self.runs(service) && (key != "gateway.tls.port" || self.gateway.tls.is_on());

@@ -123,8 +123,9 @@ fn stage_of(at: &Addresses, config: &Config, log: PathBuf) -> anyhow::Result<Sta
         _ => format!("http://{at}"),
     };
     let gateway = url(at.gateway.context("the suite has no gateway")?);
+    let operators = url(at.gateway_admin.context("the suite has no gateway")?);
     let (payment, notification) = (at.payment.map(url), at.notification.map(url));
-    let sources = shop_demo::Sources { gateway, token: token(config), payment, notification };
+    let sources = shop_demo::Sources { gateway, operators, token: token(config), payment, notification };
     Ok(Stage { sources, log: Some(log), tokens: Tokens::of(&config.identity_here()?)? })
 }
 

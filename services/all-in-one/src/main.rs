@@ -94,6 +94,7 @@ fn welcome(at: &Addresses, identity: &IdentitySettings) {
 fn table(at: &Addresses, identity: &IdentitySettings) -> String {
     let rows = [
         ("gateway", at.gateway, at.gateway),
+        ("operators", at.gateway_admin, None),
         ("product", at.product, at.product_grpc),
         ("basket", at.basket, at.basket_grpc),
         ("payment", at.payment, at.payment_grpc),
@@ -139,6 +140,7 @@ mod tests {
         let at = |port| Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let all = Addresses {
             gateway: at(101),
+            gateway_admin: at(110),
             product: at(102),
             product_grpc: at(103),
             basket: at(104),
@@ -149,7 +151,7 @@ mod tests {
             notification_grpc: at(109),
         };
         let table = table(&all, &IdentitySettings::off());
-        for port in 101..=109 {
+        for port in 101..=110 {
             assert!(table.contains(&format!("localhost:{port}")), "{port}: {table}");
         }
     }

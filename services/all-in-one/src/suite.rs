@@ -51,6 +51,8 @@ struct Stages {
 pub struct Addresses {
     /// The gateway, HTTP and gRPC.
     pub gateway: Option<SocketAddr>,
+    /// The gateway's listener of operators.
+    pub gateway_admin: Option<SocketAddr>,
     /// The product service, HTTP.
     pub product: Option<SocketAddr>,
     /// The product service, gRPC.
@@ -191,6 +193,7 @@ impl Suite {
     pub fn addresses(&self) -> Addresses {
         Addresses {
             gateway: self.gateway.as_ref().map(Gateway::http_addr),
+            gateway_admin: self.gateway.as_ref().map(Gateway::admin_addr),
             product: self.product.as_ref().map(Product::http_addr),
             product_grpc: self.product.as_ref().map(Product::grpc_addr),
             basket: self.basket.as_ref().map(Basket::http_addr),

@@ -17,7 +17,7 @@ fn demo(folder: &Path, flags: &[&str]) -> Program {
 }
 
 fn of_own(shop: Program, folder: &Path, flags: &[&str]) -> Program {
-    let mut shop = shop.arg("demo").args(flags).env("TMPDIR", folder).env("PORT", "0");
+    let mut shop = shop.arg("demo").args(flags).env("TMPDIR", folder).env("PORT", "0").env("ADMIN_PORT", "0");
     for section in ["PRODUCT", "BASKET", "PAYMENT", "NOTIFICATION"] {
         shop = shop.env(format!("SHOP_{section}__HTTP__PORT"), "0").env(format!("SHOP_{section}__GRPC__PORT"), "0");
     }
@@ -104,14 +104,16 @@ async fn a_running_gateway_can_be_played_against_and_a_person_reads_along() {
         *port = 0;
     }
     (config.notification.http.port, config.notification.grpc.port) = (0, 0);
-    config.gateway.http.port = 0;
+    (config.gateway.http.port, config.gateway.admin.port) = (0, 0);
     config.gateway.rate_limit.enabled = false;
     let suite = Box::pin(Suite::build(config)).await.expect("the suite starts");
-    let url = format!("http://127.0.0.1:{}", suite.addresses().gateway.expect("a gateway").port());
+    let at = suite.addresses();
+    let [url, operators] =
+        [at.gateway, at.gateway_admin].map(|at| format!("http://127.0.0.1:{}", at.expect("a gateway").port()));
     let shutdown = Shutdown::new();
     let serving = tokio::spawn(suite.run(shutdown.clone()));
 
-    let output = output(demo(folder.path(), &["--url", &url, "--duration", "6s"])).await;
+    let output = output(demo(folder.path(), &["--url", &url, "--operators", &operators, "--duration", "6s"])).await;
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(
         text.contains("breakers basket ") && text.contains("outbox ?"),

@@ -30,6 +30,7 @@ impl Shop {
             .env("SHOP_DATA", data.display().to_string())
             .env("SHOP_DEMO", "false")
             .env("SHOP_GATEWAY__HTTP__PORT", ports[6].to_string())
+            .env("ADMIN_PORT", "0")
             .env("SHOP_NOTIFICATION__HTTP__PORT", ports[7].to_string())
             .env("SHOP_NOTIFICATION__GRPC__PORT", ports[8].to_string());
         for (name, port) in names.iter().zip(ports) {

@@ -39,7 +39,7 @@ async fn run_all(file: &str) {
     config.basket.http.port = 0;
     config.payment.http.port = 0;
     config.notification.http.port = 0;
-    config.gateway.http.port = 0;
+    (config.gateway.http.port, config.gateway.admin.port) = (0, 0);
     config.product.grpc.port = 0;
     config.basket.grpc.port = 0;
     config.payment.grpc.port = 0;
@@ -48,7 +48,7 @@ async fn run_all(file: &str) {
     config.gateway.rate_limit.enabled = false;
     let suite = Box::pin(Suite::build(config)).await.expect("the suite starts");
     let at = suite.addresses();
-    let ports = [at.gateway.expect("a gateway").port(), at.notification.expect("notifications").port()];
+    let ports = [at.gateway, at.gateway_admin, at.notification].map(|addr| addr.expect("it runs").port());
     let shutdown = Shutdown::new();
     let serving = tokio::spawn(suite.run(shutdown.clone()));
 
@@ -67,14 +67,15 @@ async fn run_all(file: &str) {
 }
 
 /// Runs one block in bash with a `curl` that records each status, and fails on any it did not expect.
-fn run(at: &str, block: &Block, [gateway, notification]: [u16; 2]) {
+fn run(at: &str, block: &Block, ports: [u16; 3]) {
     let statuses = tempfile::NamedTempFile::new().expect("a file");
     let prelude = r#"
         set -eu -o pipefail
         curl() { command curl --silent --show-error --max-time 20 --write-out '%{stderr}%{http_code}\n' "$@" 2>>"$STATUSES"; }
     "#;
-    let script = block.script.replace("localhost:8083", &format!("127.0.0.1:{gateway}"));
-    let script = script.replace("localhost:8084", &format!("127.0.0.1:{notification}"));
+    let script = [8083, 9083, 8084].into_iter().zip(ports).fold(block.script.clone(), |script, (usual, port)| {
+        script.replace(&format!("localhost:{usual}"), &format!("127.0.0.1:{port}"))
+    });
     let output =
         Program::new("bash").arg("-c").arg(format!("{prelude}\n{script}")).env("STATUSES", statuses.path()).run();
     let seen = std::fs::read_to_string(statuses.path()).expect("statuses");

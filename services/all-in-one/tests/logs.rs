@@ -63,6 +63,7 @@ async fn tells_nothing(shop: &mut Process) {
     let data = tempfile::tempdir().expect("a folder");
     let port = free_port();
     shop.set("PORT", port.to_string());
+    shop.set("ADMIN_PORT", "0");
     shop.set("SHOP_DATA", data.path().display().to_string());
     shop.start(port).await;
     let statuses = say_everything(&Api::new(format_args!("127.0.0.1:{port}"))).await;

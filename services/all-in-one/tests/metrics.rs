@@ -206,7 +206,7 @@ fn embedded(data: &Path) -> Config {
         http.port = 0;
     }
     (config.notification.http.port, config.notification.grpc.port) = (0, 0);
-    config.gateway.http.port = 0;
+    (config.gateway.http.port, config.gateway.admin.port) = (0, 0);
     for grpc in [&mut config.product.grpc, &mut config.basket.grpc, &mut config.payment.grpc] {
         grpc.port = 0;
     }

@@ -35,6 +35,7 @@ impl Place {
             Process::new("shop").env("SHOP_DATA", self.data.display().to_string()).env("LOG_LEVEL", "warn");
         let gateway = free_port();
         process.set("SHOP_GATEWAY__HTTP__PORT", gateway.to_string());
+        process.set("ADMIN_PORT", "0");
         for section in ["PRODUCT", "BASKET", "PAYMENT", "NOTIFICATION"] {
             process.set(&format!("SHOP_{section}__HTTP__PORT"), "0");
             process.set(&format!("SHOP_{section}__GRPC__PORT"), "0");

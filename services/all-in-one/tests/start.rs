@@ -14,7 +14,7 @@ fn on_any_port(mut shop: Program, data: &std::path::Path) -> Program {
     for section in ["PRODUCT", "BASKET", "PAYMENT", "NOTIFICATION"] {
         shop = shop.env(format!("SHOP_{section}__HTTP__PORT"), "0").env(format!("SHOP_{section}__GRPC__PORT"), "0");
     }
-    shop.env("PORT", "0").env("SHOP_DATA", data)
+    shop.env("PORT", "0").env("ADMIN_PORT", "0").env("SHOP_DATA", data)
 }
 
 #[test]

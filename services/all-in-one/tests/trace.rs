@@ -31,7 +31,8 @@ async fn of_the_suite_in_one_process() {
     let receiver = Receiver::start(&[]).await;
     let data = tempfile::tempdir().expect("a folder");
     let port = free_port();
-    let mut shop = logging("shop").env("PORT", port.to_string()).env("SHOP_DATA", data.path().display().to_string());
+    let mut shop = logging("shop").env("PORT", port.to_string()).env("ADMIN_PORT", "0");
+    shop.set("SHOP_DATA", data.path().display().to_string());
     for section in ["PRODUCT", "BASKET", "PAYMENT", "NOTIFICATION"] {
         shop.set(&format!("SHOP_{section}__HTTP__PORT"), "0");
         shop.set(&format!("SHOP_{section}__GRPC__PORT"), "0");
@@ -79,6 +80,7 @@ async fn of_services_in_processes_of_their_own_on_kafka() {
         .env("SMTP_URL", format!("smtp://127.0.0.1:{}", smtp.port()));
     let mut gateway = logging("gateway")
         .env("PORT", ports[6].to_string())
+        .env("ADMIN_PORT", "0")
         .env("PRODUCT_SERVICE_URLS", local(0))
         .env("BASKET_SERVICE_URLS", local(2))
         .env("PAYMENT_SERVICE_URLS", local(4))

@@ -20,6 +20,8 @@ const EVERY: Duration = Duration::from_millis(500);
 pub struct Sources {
     /// The gateway.
     pub gateway: String,
+    /// Where it tells operators how it is.
+    pub operators: String,
     /// What its admin API asks for, if anything.
     pub token: Option<String>,
     /// The payment service, when it can be reached.
@@ -86,10 +88,10 @@ impl Watch {
 
     async fn look(&self) {
         let at = Instant::now();
-        let Sources { gateway, payment, notification, .. } = &self.sources;
+        let Sources { operators, payment, notification, .. } = &self.sources;
         let (services, metrics, payment, notification) = tokio::join!(
-            self.read(Some(gateway), "/admin/services"),
-            self.read(Some(gateway), "/metrics"),
+            self.read(Some(operators), "/admin/services"),
+            self.read(Some(operators), "/metrics"),
             self.read(payment.as_ref(), "/metrics"),
             self.read(notification.as_ref(), "/metrics"),
         );

@@ -41,6 +41,10 @@ pub struct Flags {
     #[arg(long, value_name = "http://HOST:PORT", value_parser = address, conflicts_with_all = ["slow_product", "dead_consumer"])]
     url: Option<String>,
 
+    /// Where that gateway tells operators how it is, for the figures of the inside
+    #[arg(long, value_name = "http://HOST:PORT", value_parser = address, requires = "url")]
+    operators: Option<String>,
+
     /// How many shop at once, 1 to 1000
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = users)]
     users: u16,
@@ -92,7 +96,8 @@ pub async fn visit(
     }
     let tokens = if identity.internal.key_file.is_some() { Tokens::of(identity)? } else { Tokens::at(url).await };
     let screen = Screen::take(flags, None)?;
-    let sources = Sources { gateway: url.to_owned(), token, payment: None, notification: None };
+    let operators = flags.operators.as_deref().unwrap_or(url).to_owned();
+    let sources = Sources { gateway: url.to_owned(), operators, token, payment: None, notification: None };
     Play::new(flags, Stage { sources, log: None, tokens }, Switches::new(flags), screen, shutdown).run().await
 }
 

@@ -159,6 +159,7 @@ impl Play {
             figures: self.watch.latest(),
             broken: self.switches.now(),
             gateway: &self.sources.gateway,
+            operators: &self.sources.operators,
             log: self.log.as_deref(),
             settling: self.stop.is_cancelled(),
         };

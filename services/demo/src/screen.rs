@@ -44,6 +44,8 @@ pub(super) struct View<'a> {
     pub(super) broken: Broken,
     /// Where the gateway is.
     pub(super) gateway: &'a str,
+    /// Where it tells operators how it is.
+    pub(super) operators: &'a str,
     /// The log of the services, when they are the demo's own.
     pub(super) log: Option<&'a Path>,
     /// Whether the shopping has ended.
@@ -135,7 +137,7 @@ fn block(view: &View<'_>, keys: bool) -> Vec<String> {
             clock(count.elapsed),
             if view.settling { "settling …" } else { view.gateway }
         ),
-        format!("  watch it     {}/admin/ui", view.gateway),
+        format!("  watch it     {}/admin/ui", view.operators),
         format!("  requests     {:.1}/s   p50 {}   p99 {}", count.rate, millis(p50), millis(p99)),
         format!("  answers      {}", answers(count)),
         format!("  reasons      {}", listed(&count.reasons)),
@@ -284,12 +286,18 @@ mod tests {
             figures: Figures::default(),
             broken: Broken { slow: Duration::from_millis(800), ..Broken::default() },
             gateway: "http://localhost:8083",
+            operators: "http://localhost:9083",
             log: Some(Path::new("/tmp/x/shop.log")),
             settling: false,
         };
         let text = block(&view, true).join("\n");
-        for part in ["/admin/ui", "[s] slow product: 800ms", "[p] failing provider: off", "[q] quit", "/tmp/x/shop.log"]
-        {
+        for part in [
+            "localhost:9083/admin/ui",
+            "[s] slow product: 800ms",
+            "[p] failing provider: off",
+            "[q] quit",
+            "/tmp/x/shop.log",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         view.log = None;

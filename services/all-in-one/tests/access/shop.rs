@@ -451,6 +451,7 @@ fn config(data: &TempDir, identity: IdentitySettings) -> Config {
         (grpc.host, grpc.port) = ([127, 0, 0, 1].into(), 0);
     }
     (config.gateway.http.host, config.gateway.http.port) = ([127, 0, 0, 1].into(), 0);
+    config.gateway.admin.port = 0;
     // Hundreds of calls come from one address.
     config.gateway.rate_limit.enabled = false;
     config.gateway.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];

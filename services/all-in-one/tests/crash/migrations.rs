@@ -71,7 +71,8 @@ async fn the_suite_killed_while_it_migrates_its_files_comes_up() {
         .env("IDENTITY_MODE", "off")
         .env("SHOP_DATA", data.path().display().to_string())
         .env("SHOP_DEMO", "false")
-        .env("SHOP_GATEWAY__HTTP__PORT", port.to_string());
+        .env("SHOP_GATEWAY__HTTP__PORT", port.to_string())
+        .env("ADMIN_PORT", "0");
     for section in ["PRODUCT", "BASKET", "PAYMENT", "NOTIFICATION"] {
         shop.set(&format!("SHOP_{section}__HTTP__PORT"), "0");
         shop.set(&format!("SHOP_{section}__GRPC__PORT"), "0");

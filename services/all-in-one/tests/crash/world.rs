@@ -47,7 +47,8 @@ impl World {
             .env("IDENTITY_MODE", "off")
             .env("SHOP_DATA", data.path().display().to_string())
             .env("SHOP_DEMO", "false")
-            .env("SHOP_GATEWAY__HTTP__PORT", ports[6].to_string());
+            .env("SHOP_GATEWAY__HTTP__PORT", ports[6].to_string())
+            .env("ADMIN_PORT", "0");
         for (name, value) in IMPATIENT {
             shop.set(&format!("SHOP_PAYMENT__{name}"), value);
         }

@@ -29,6 +29,7 @@ impl Shop {
             (grpc.host, grpc.port) = ([127, 0, 0, 1].into(), 0);
         }
         (config.gateway.http.host, config.gateway.http.port) = ([127, 0, 0, 1].into(), 0);
+        config.gateway.admin.port = 0;
         config.identity.mode = mode;
         // Thousands of calls come from one address.
         config.gateway.rate_limit.enabled = false;

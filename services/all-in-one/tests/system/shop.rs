@@ -109,6 +109,7 @@ impl Shop {
             (grpc.host, grpc.port) = ([127, 0, 0, 1].into(), 0);
         }
         (config.gateway.http.host, config.gateway.http.port) = ([127, 0, 0, 1].into(), 0);
+        config.gateway.admin.port = 0;
         // The situations come from one client address and are not about limits.
         config.gateway.rate_limit.enabled = false;
         config.gateway.grpc_introspection = true;
