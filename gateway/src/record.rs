@@ -50,6 +50,10 @@ pub(crate) struct RequestRecord {
     /// It lasts as long as the client likes.
     endless: bool,
     complete: bool,
+    /// It did not leave whole, whatever became of it before.
+    lost: bool,
+    /// It broke off on its way here.
+    broken: bool,
 }
 
 impl RequestRecord {
@@ -90,6 +94,8 @@ impl RequestRecord {
             retries: 0,
             endless: false,
             complete: false,
+            lost: false,
+            broken: false,
             state: Arc::clone(state),
         }
     }
@@ -177,10 +183,17 @@ impl RequestRecord {
         self.complete = true;
     }
 
-    /// The answer broke off after its head.
+    /// The answer broke off after its head. That is the reason, whatever else the client did not get.
     pub(crate) fn broke_off(&mut self, reason: Reason) {
         self.reason = Some(reason);
         self.complete = true;
+        self.broken = true;
+    }
+
+    /// The client left before it took the last `bytes` of the answer.
+    pub(crate) fn lost(&mut self, bytes: usize) {
+        self.sent = self.sent.saturating_sub(bytes);
+        self.lost = true;
     }
 
     /// The id of the request.
@@ -275,7 +288,7 @@ fn protocol(version: Version) -> &'static str {
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
-        let (status, reason) = if self.complete {
+        let (status, reason) = if self.complete && (!self.lost || self.broken) {
             (self.status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), self.reason)
         } else {
             (Reason::ClientClosed.status(), self.reason.or(Some(Reason::ClientClosed)))

@@ -4,6 +4,7 @@ mod connection_state;
 pub(crate) mod doors;
 pub(crate) mod handler;
 mod http1;
+mod http2;
 mod lingering_close;
 mod socket;
 mod stream;
@@ -13,19 +14,14 @@ pub(crate) mod worker;
 pub(crate) use connection_state::{ConnectionState, Occupied};
 
 use std::collections::HashMap;
-use std::convert::Infallible;
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::server::conn::http2::Builder;
+use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use shop_runtime::CancellationToken;
 use tokio::net::{TcpListener, TcpStream};
@@ -34,11 +30,11 @@ use tokio::time::{Instant, timeout_at};
 use self::connection_state::Command;
 use self::handler::Handler;
 use self::http1::Connection;
-use self::socket::{Socket, Watched};
+use self::http2::{Streams, outflow};
+use self::socket::Socket;
 use self::stream::sniff;
 use crate::server::tls::Tls;
 use crate::state::State;
-use crate::upstream::body::Incoming;
 
 /// How often limits on connections are looked after.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -60,7 +56,9 @@ pub(crate) struct Worker<H> {
     connections: Mutex<HashMap<u64, Arc<ConnectionState>>>,
     next: AtomicU64,
     largest_head: usize,
-    http2: http2::Builder<TokioExecutor>,
+    http2: Builder<Streams>,
+    /// Calls that one connection over HTTP/2 may have open.
+    most_streams: usize,
 }
 
 impl<H: Handler> Worker<H> {
@@ -69,13 +67,14 @@ impl<H: Handler> Worker<H> {
         let generation = state.settings.current();
         let limits = &generation.config.limits;
         let head = usize::try_from(limits.head).unwrap_or(usize::MAX);
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        let mut http2 = Builder::new(Streams);
         http2
             .timer(TokioTimer::new())
             .max_header_list_size(limits.head)
             .max_concurrent_streams(limits.h2_streams)
             .initial_stream_window_size(H2_STREAM_WINDOW)
             .initial_connection_window_size(H2_CONNECTION_WINDOW)
+            .max_send_buf_size(outflow::MOST_OF_ONE)
             .keep_alive_interval(H2_PING_INTERVAL);
         Arc::new(Self {
             handler,
@@ -85,6 +84,7 @@ impl<H: Handler> Worker<H> {
             next: AtomicU64::new(0),
             largest_head: head,
             http2,
+            most_streams: usize::try_from(limits.h2_streams).unwrap_or(usize::MAX),
         })
     }
 
@@ -116,7 +116,10 @@ impl<H: Handler> Worker<H> {
             let config = &generation.config;
             let watches: Vec<_> = self.connections.lock().values().cloned().collect();
             for some in watches.chunks(LOOKED_AT_ONCE) {
-                some.iter().filter_map(|one| one.look(config)).for_each(|reason| self.count_cut(reason));
+                for found in some.iter().map(|one| one.look(config)) {
+                    found.cut.iter().for_each(|reason| self.count_cut(reason));
+                    self.state.numbers.metrics.streams_reset.inc_by(found.streams);
+                }
                 tokio::task::yield_now().await;
             }
             let idle = config.upstream.pool_idle.get();
@@ -158,50 +161,6 @@ impl<H: Handler> Worker<H> {
             Box::pin(self.serve_http2(stream, begin, peer, connection)).await;
         } else {
             Connection::new(stream, begin, connection, self.largest_head).run(&self, peer.ip()).await;
-        }
-    }
-
-    async fn serve_http2(
-        self: &Arc<Self>,
-        stream: Socket,
-        begin: Bytes,
-        peer: SocketAddr,
-        connection_state: Arc<ConnectionState>,
-    ) {
-        connection_state.speaks_http2();
-        let service = service_fn(|request: Request<hyper::body::Incoming>| {
-            // Kept connections end with an answer that says so while it drains, rather than under a request later.
-            if self.state.lifecycle.is_draining() {
-                connection_state.command(Command::Finish);
-            }
-            let request = request.map(Incoming::Http2);
-            let served = Arc::clone(&self.handler).serve(self.index, Arc::clone(&connection_state), peer.ip(), request);
-            // A tunnel is of HTTP/1.1.
-            async move { Ok::<_, Infallible>(served.await.response) }
-        });
-        let io =
-            TokioIo::new(Watched { socket: stream, begin, state: Arc::clone(&connection_state), is_stalled: false });
-        let mut connection = Box::pin(self.http2.serve_connection(io, service));
-        let mut finishing = false;
-        let mut step = |cx: &mut Context<'_>| {
-            loop {
-                let command = connection_state.poll_command(cx);
-                if command == Command::Cut {
-                    return Poll::Ready(Ok(()));
-                }
-                // Read what has arrived before an idle connection is closed: it may be a request.
-                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                    return Poll::Ready(ended);
-                }
-                if finishing || command != Command::Finish {
-                    return Poll::Pending;
-                }
-                finishing = true;
-                connection.as_mut().graceful_shutdown();
-            }
-        };
-        if let Err(error) = poll_fn(|cx| step(cx)).await {
-            tracing::debug!(%error, "a client connection ended");
         }
     }
 

@@ -1,14 +1,15 @@
 //! What one client connection does and is told to do, at the price of a few relaxed stores per request: connections note what
 //! they do, and the worker's sweep compares the notes with the limits once a second.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
+use super::http2::outflow::Flows;
 use crate::settings::Config;
 use crate::upstream::interim::Inform;
 
@@ -53,7 +54,8 @@ pub(crate) struct ConnectionState {
     /// Since when the client has taken nothing of what is to be sent, plus one; 0 when it takes what it gets.
     stalled: AtomicU64,
     command: AtomicU8,
-    http2: AtomicBool,
+    /// Answers on their way, if it is over HTTP/2.
+    flows: OnceLock<Flows>,
     /// It came when the gateway took no new requests any more.
     pub(crate) is_late: bool,
     /// It is over TLS.
@@ -76,7 +78,7 @@ impl ConnectionState {
             open: AtomicUsize::new(0),
             stalled: AtomicU64::new(0),
             command: AtomicU8::new(Command::None as u8),
-            http2: AtomicBool::new(false),
+            flows: OnceLock::new(),
             is_late,
             is_encrypted,
             waker: AtomicWaker::new(),
@@ -86,7 +88,8 @@ impl ConnectionState {
         }
     }
 
-    fn now(&self) -> u64 {
+    /// Milliseconds since it was accepted.
+    pub(super) fn now(&self) -> u64 {
         u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -105,14 +108,20 @@ impl ConnectionState {
     }
 
     /// It is an HTTP/2 connection. Heads come in frames there and idle clients send pings, so bytes say little.
-    pub(super) fn speaks_http2(&self) {
-        self.http2.store(true, Relaxed);
+    /// `streams` may be open at once.
+    pub(super) fn speaks_http2(&self, streams: usize) {
+        self.flows.get_or_init(|| Flows::new(streams));
         self.enter(Phase::Idle);
+    }
+
+    /// Answers on their way over HTTP/2.
+    pub(super) fn flows(&self) -> Option<&Flows> {
+        self.flows.get()
     }
 
     /// Bytes came.
     pub(super) fn reads(&self) {
-        if self.is_in(Phase::Idle) && !self.http2.load(Relaxed) {
+        if self.is_in(Phase::Idle) && self.flows.get().is_none() {
             self.enter(Phase::Head);
         }
     }
@@ -197,13 +206,17 @@ impl ConnectionState {
         }
     }
 
-    /// Compares the notes with the limits; the reason when the connection is cut, unless it was refused with one before.
-    pub(super) fn look(&self, config: &Config) -> Option<&'static str> {
+    /// Compares the notes with the limits.
+    pub(super) fn look(&self, config: &Config) -> Found {
         let now = self.now();
         let over = |since: u64, limit: Duration| u128::from(now.saturating_sub(since)) > limit.as_millis();
+        let stall = config.limits.write_stall.get();
+        let (streams, has_to_end) =
+            self.flows().map(|flows| flows.look(|since| over(since, stall))).unwrap_or_default();
+        let found = |cut| Found { cut, streams };
         let stalled = self.stalled.load(Relaxed);
         let since = self.since.load(Relaxed);
-        let reason = if stalled != 0 && over(stalled - 1, config.limits.write_stall.get()) {
+        let reason = if has_to_end || stalled != 0 && over(stalled - 1, stall) {
             "write_stalled"
         } else if self.is_in(Phase::Head) && over(since, config.http.header_timeout.get()) {
             "head_timeout"
@@ -214,12 +227,21 @@ impl ConnectionState {
             if self.is_in(Phase::Idle) && over(since, config.http.idle_timeout.get()) {
                 self.command(Command::Finish);
             }
-            return None;
+            return found(None);
         };
         let cut_before = self.command.load(Relaxed) == Command::Cut as u8;
         self.command(Command::Cut);
-        (!cut_before).then_some(reason)
+        found((!cut_before).then_some(reason))
     }
+}
+
+/// What a look at a connection's notes came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The reason when the connection is cut, unless it was refused with one before.
+    pub(super) cut: Option<&'static str>,
+    /// Streams that were given up.
+    pub(super) streams: u64,
 }
 
 impl Inform for ConnectionState {
@@ -274,8 +296,8 @@ mod tests {
         let state = ConnectionState::new(false, false);
         state.opened();
         later(&state);
-        assert_eq!(state.look(&config()), Some("head_timeout"));
-        assert_eq!(state.look(&config()), None);
+        assert_eq!(state.look(&config()).cut, Some("head_timeout"));
+        assert_eq!(state.look(&config()).cut, None);
         assert_eq!(commanded(&state), Command::Cut);
     }
 
@@ -283,12 +305,12 @@ mod tests {
     fn an_opening_is_cut_by_others_and_who_was_refused_without_a_reason() {
         let state = ConnectionState::new(false, false);
         later(&state);
-        assert_eq!((state.look(&config()), commanded(&state)), (None, Command::None));
+        assert_eq!((state.look(&config()).cut, commanded(&state)), (None, Command::None));
         state.opened();
         state.leaves();
         assert!(state.is_unfinished());
         later(&state);
-        assert_eq!((state.look(&config()), commanded(&state)), (None, Command::Cut));
+        assert_eq!((state.look(&config()).cut, commanded(&state)), (None, Command::Cut));
     }
 
     #[test]
@@ -296,10 +318,10 @@ mod tests {
         let state = Arc::new(ConnectionState::new(false, false));
         let request = state.occupy();
         later(&state);
-        assert_eq!((state.look(&config()), commanded(&state)), (None, Command::None));
+        assert_eq!((state.look(&config()).cut, commanded(&state)), (None, Command::None));
         drop(request);
         later(&state);
-        assert_eq!((state.look(&config()), commanded(&state)), (None, Command::Finish));
+        assert_eq!((state.look(&config()).cut, commanded(&state)), (None, Command::Finish));
     }
 
     #[test]
@@ -318,9 +340,9 @@ mod tests {
         state.writes(true);
         state.writes(false);
         later(&state);
-        assert_eq!(state.look(&config()), None);
+        assert_eq!(state.look(&config()).cut, None);
         state.writes(true);
         later(&state);
-        assert_eq!(state.look(&config()), Some("write_stalled"));
+        assert_eq!(state.look(&config()).cut, Some("write_stalled"));
     }
 }

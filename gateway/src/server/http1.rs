@@ -22,7 +22,7 @@ use shop_http1::{Decoder, Invalid, Outgoing, Trouble, read_buffer};
 use tokio::io::AsyncWrite;
 
 use super::connection_state::Command;
-use super::handler::{Handler, Served, Serving, Tunnel as _};
+use super::handler::{Handler, Sent, Served, Serving, Tunnel as _};
 use super::lingering_close::LingeringClose;
 use super::socket::{Socket, Watched, will_reset};
 use super::{ConnectionState, Worker};
@@ -61,6 +61,21 @@ enum Then {
     Leave,
     /// The client is gone, or is to be cut off.
     Cut,
+}
+
+/// A response while it is sent: however that ends, its body is told.
+struct Departing<B: Body<Data = Bytes> + Sent + Unpin> {
+    outgoing: Outgoing<B>,
+    has_left: bool,
+}
+
+impl<B: Body<Data = Bytes> + Sent + Unpin> Drop for Departing<B> {
+    fn drop(&mut self) {
+        if !self.has_left {
+            let unsent = self.outgoing.unsent();
+            self.outgoing.body_mut().lost(unsent);
+        }
+    }
 }
 
 /// What is still to come of a body.
@@ -164,9 +179,11 @@ impl Connection {
             self.state.becomes_tunnel();
         }
         info.keeps &= self.prepare_next();
-        let (mut outgoing, keeps) = response::outgoing(&self.last_interim(), response, info, is_vouched_for);
-        let sent = poll_fn(|cx| self.poll_send(&mut outgoing, cx)).await;
-        drop(outgoing);
+        let (outgoing, keeps) = response::outgoing(&self.last_interim(), response, info, is_vouched_for);
+        let mut departing = Departing { outgoing, has_left: false };
+        let sent = poll_fn(|cx| self.poll_send(&mut departing.outgoing, cx)).await;
+        departing.has_left = sent == Then::Next;
+        drop(departing);
         if sent != Then::Next || tunnel.is_some() {
             return (sent, tunnel);
         }
@@ -235,7 +252,7 @@ impl Connection {
 
     fn poll_send<B>(&mut self, outgoing: &mut Outgoing<B>, cx: &mut Context<'_>) -> Poll<Then>
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes> + Sent + Unpin,
     {
         loop {
             if self.state.poll_cut(cx).is_ready() {
@@ -260,6 +277,8 @@ impl Connection {
                     return Poll::Ready(Then::Cut);
                 }
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Then::Next),
+                // The rest is between the client and us: nobody else shall wait for it.
+                _ if outgoing.is_ended() => outgoing.body_mut().settle(),
                 _ => {}
             }
             // A backend that answers while it still reads needs the rest of the body to come to its end.
