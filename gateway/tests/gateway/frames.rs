@@ -47,7 +47,7 @@ pub(crate) fn block(headers: &[(&str, &str)]) -> Vec<u8> {
 
 /// One end of a connection.
 pub(crate) struct Peer {
-    stream: TcpStream,
+    pub(crate) stream: TcpStream,
     read: BytesMut,
 }
 
@@ -68,7 +68,11 @@ impl Peer {
 
     /// The same with settings of its own, as they are on the wire.
     pub(crate) async fn with_settings(gateway: &Running, settings: &[u8]) -> Self {
-        let stream = TcpStream::connect(gateway.addr).await.expect("connects");
+        Self::to(gateway.addr, settings).await
+    }
+
+    pub(crate) async fn to(addr: std::net::SocketAddr, settings: &[u8]) -> Self {
+        let stream = TcpStream::connect(addr).await.expect("connects");
         let mut peer = Self { stream, read: BytesMut::new() };
         peer.send([PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()).await;
         peer
