@@ -26,7 +26,7 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// The record of one request. Dropped before [`RequestRecord::complete`], it says that the client left.
 pub(crate) struct RequestRecord {
     state: Arc<State>,
-    _occupied: Occupied,
+    occupied: Occupied,
     /// Whose numbers it is counted in, once that is known.
     service: Option<Arc<ServiceMetrics>>,
     begun: Instant,
@@ -77,7 +77,7 @@ impl RequestRecord {
             service: None,
             begun: Instant::now(),
             method: request.method().clone(),
-            _occupied: occupied,
+            occupied,
             version: request.version(),
             route: UNMATCHED,
             request_id,
@@ -194,6 +194,11 @@ impl RequestRecord {
     pub(crate) fn lost(&mut self, bytes: usize) {
         self.sent = self.sent.saturating_sub(bytes);
         self.lost = true;
+    }
+
+    /// Requests of the same client that are not over, this one included.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.occupied.unfinished()
     }
 
     /// The id of the request.

@@ -1,6 +1,7 @@
 //! What one client connection does and is told to do, at the price of a few relaxed stores per request: connections note what
 //! they do, and the worker's sweep compares the notes with the limits once a second.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -9,12 +10,16 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
+use super::crowd::Place;
 use super::http2::outflow::Flows;
 use crate::settings::Config;
 use crate::upstream::interim::Inform;
 
 /// Informational answers kept for a client that takes nothing; beyond, they are dropped, being no more than hints.
 const MOST_INTERIM: usize = 16 * 1024;
+
+/// How long an idle connection over HTTP/2 may take to end.
+const FINISH: Duration = Duration::from_secs(2);
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +61,10 @@ pub(crate) struct ConnectionState {
     command: AtomicU8,
     /// Answers on their way, if it is over HTTP/2.
     flows: OnceLock<Flows>,
+    /// When it was first told to finish, plus one.
+    finishing: AtomicU64,
+    /// Of the address that it comes from.
+    place: Arc<Place>,
     /// It came when the gateway took no new requests any more.
     pub(crate) is_late: bool,
     /// It is over TLS.
@@ -70,7 +79,7 @@ pub(crate) struct ConnectionState {
 
 impl ConnectionState {
     /// A connection just accepted.
-    pub(crate) fn new(is_late: bool, is_encrypted: bool) -> Self {
+    pub(super) fn new(place: Arc<Place>, is_late: bool, is_encrypted: bool) -> Self {
         Self {
             accepted: Instant::now(),
             phase: AtomicU8::new(Phase::Opening as u8),
@@ -79,6 +88,8 @@ impl ConnectionState {
             stalled: AtomicU64::new(0),
             command: AtomicU8::new(Command::None as u8),
             flows: OnceLock::new(),
+            finishing: AtomicU64::new(0),
+            place,
             is_late,
             is_encrypted,
             waker: AtomicWaker::new(),
@@ -149,12 +160,29 @@ impl ConnectionState {
         }
     }
 
-    /// A request is being served until the guard is dropped.
-    pub(crate) fn occupy(self: &Arc<Self>) -> Occupied {
+    /// A request is being served until the guard is dropped: one of `client`'s, if it comes through a proxy that is trusted.
+    pub(crate) fn occupy(self: &Arc<Self>, client: Option<IpAddr>) -> Occupied {
         if self.open.fetch_add(1, Relaxed) == 0 {
             self.phase.store(Phase::Busy as u8, Relaxed);
         }
-        Occupied(Arc::clone(self))
+        let place = client.map_or_else(|| Arc::clone(&self.place), |client| Arc::new(self.place.of(client)));
+        place.begin();
+        Occupied { connection: Arc::clone(self), place }
+    }
+
+    /// How long it has waited with nothing being served, if it does: true and the time for one that is idle, false for one
+    /// that owes the head of a request. Those that end already are none.
+    pub(super) fn waits(&self) -> Option<(bool, Duration)> {
+        let is_idle = self.is_in(Phase::Idle);
+        let waits = is_idle || self.is_in(Phase::Head) || self.is_in(Phase::Opening);
+        let since = Duration::from_millis(self.since.load(Relaxed));
+        (waits && !self.is_ending()).then(|| (is_idle, self.accepted.elapsed().saturating_sub(since)))
+    }
+
+    /// Ends one that [waits](Self::waits).
+    pub(super) fn make_room(&self) {
+        // A request may be on its way over one that is idle.
+        self.command(if self.is_in(Phase::Idle) { Command::Finish } else { Command::Cut });
     }
 
     /// Informational answers to send now.
@@ -192,7 +220,9 @@ impl ConnectionState {
 
     /// Tells the connection what to do. A weaker command does not replace a stronger one.
     pub(super) fn command(&self, command: Command) {
-        self.command.fetch_max(command as u8, Relaxed);
+        if self.command.fetch_max(command as u8, Relaxed) == Command::None as u8 {
+            self.finishing.store(self.now() + 1, Relaxed);
+        }
         self.waker.wake();
     }
 
@@ -227,6 +257,11 @@ impl ConnectionState {
             if self.is_in(Phase::Idle) && over(since, config.http.idle_timeout.get()) {
                 self.command(Command::Finish);
             }
+            // Over HTTP/2 the client has a part in that, which it need not play.
+            let finishing = self.finishing.load(Relaxed);
+            if self.is_in(Phase::Idle) && finishing != 0 && over(finishing - 1, FINISH) {
+                self.command(Command::Cut);
+            }
             return found(None);
         };
         let cut_before = self.command.load(Relaxed) == Command::Cut as u8;
@@ -256,12 +291,23 @@ impl Inform for ConnectionState {
 }
 
 /// A request being served on a connection.
-pub(crate) struct Occupied(Arc<ConnectionState>);
+pub(crate) struct Occupied {
+    connection: Arc<ConnectionState>,
+    place: Arc<Place>,
+}
+
+impl Occupied {
+    /// Requests of the same client that are not over, this one included.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.place.unfinished()
+    }
+}
 
 impl Drop for Occupied {
     fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Relaxed) == 1 {
-            self.0.enter(Phase::Idle);
+        self.place.end();
+        if self.connection.open.fetch_sub(1, Relaxed) == 1 {
+            self.connection.enter(Phase::Idle);
         }
     }
 }
@@ -279,6 +325,11 @@ mod tests {
         config
     }
 
+    fn new() -> ConnectionState {
+        let place = crate::server::crowd::Crowd::new(1).place([127, 0, 0, 1].into());
+        ConnectionState::new(Arc::new(place), false, false)
+    }
+
     /// Lets a millisecond pass, so that a limit of none is over.
     fn later(state: &ConnectionState) {
         let now = state.now();
@@ -293,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_slow_head_is_cut_once() {
-        let state = ConnectionState::new(false, false);
+        let state = new();
         state.opened();
         later(&state);
         assert_eq!(state.look(&config()).cut, Some("head_timeout"));
@@ -303,7 +354,7 @@ mod tests {
 
     #[test]
     fn an_opening_is_cut_by_others_and_who_was_refused_without_a_reason() {
-        let state = ConnectionState::new(false, false);
+        let state = new();
         later(&state);
         assert_eq!((state.look(&config()).cut, commanded(&state)), (None, Command::None));
         state.opened();
@@ -315,8 +366,8 @@ mod tests {
 
     #[test]
     fn a_busy_connection_is_left_alone_and_an_idle_one_finishes() {
-        let state = Arc::new(ConnectionState::new(false, false));
-        let request = state.occupy();
+        let state = Arc::new(new());
+        let request = state.occupy(None);
         later(&state);
         assert_eq!((state.look(&config()).cut, commanded(&state)), (None, Command::None));
         drop(request);
@@ -326,8 +377,8 @@ mod tests {
 
     #[test]
     fn bytes_on_an_idle_connection_begin_a_head() {
-        let state = Arc::new(ConnectionState::new(false, false));
-        drop(state.occupy());
+        let state = Arc::new(new());
+        drop(state.occupy(None));
         assert!(!state.is_unfinished());
         state.reads();
         assert!(state.is_unfinished());
@@ -335,8 +386,8 @@ mod tests {
 
     #[test]
     fn a_client_that_takes_nothing_is_cut_and_one_that_takes_is_not() {
-        let state = Arc::new(ConnectionState::new(false, false));
-        let _request = state.occupy();
+        let state = Arc::new(new());
+        let _request = state.occupy(None);
         state.writes(true);
         state.writes(false);
         later(&state);

@@ -10,6 +10,7 @@ mod both_ways;
 mod browser;
 mod checks;
 mod conversations;
+mod crowds;
 mod discovery;
 mod docs;
 mod drain;
