@@ -53,6 +53,7 @@ use shop_telemetry::Metrics;
 use crate::admin::events;
 use crate::proxy::Proxy;
 use crate::routing::check;
+use crate::server::crowd::Crowd;
 use crate::server::tls::Tls;
 use crate::server::worker::{self, Listeners, Stop};
 use crate::settings::desired::Desired;
@@ -139,8 +140,9 @@ impl Gateway {
         // However this future ends, the threads end too.
         let _guard = (stop.finish.clone().drop_guard(), stop.end.clone().drop_guard());
         let mut workers = Vec::with_capacity(listeners.len());
+        let crowd = Crowd::new(listeners.len());
         for (index, listener) in listeners.into_iter().enumerate() {
-            workers.push(worker::start(&proxy, &state, index, listener, tls.clone(), stop.clone())?);
+            workers.push(worker::start(&proxy, &state, &crowd, index, listener, tls.clone(), stop.clone())?);
         }
         let all = futures_util::future::try_join_all(workers);
         tokio::pin!(all);

@@ -69,6 +69,10 @@ pub(crate) struct Metrics {
     pub(crate) connections: IntGauge,
     /// Client connections closed by the gateway because of what came, or did not come, over them.
     pub(crate) cut: IntCounterVec,
+    /// Client connections closed or not taken because there were too many.
+    pub(crate) shed: IntCounterVec,
+    /// Streams over HTTP/2 of which the client took nothing for too long.
+    pub(crate) streams_reset: IntCounter,
 }
 
 /// The numbers of a limiter.
@@ -160,6 +164,15 @@ impl Metrics {
             ),
             connections: all.gauge("gateway_client_connections", "Client connections open"),
             cut: counters("gateway_connections_cut_total", "Client connections the gateway closed", &["reason"]),
+            shed: counters(
+                "gateway_connections_shed_total",
+                "Client connections closed or not taken because there were too many",
+                &["reason"],
+            ),
+            streams_reset: all.counter(
+                "gateway_streams_reset_total",
+                "HTTP/2 streams the gateway reset because their clients took nothing of the answer",
+            ),
             all,
         }
     }

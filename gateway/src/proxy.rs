@@ -201,13 +201,14 @@ impl Visit {
         let is_grpc = grpc::is_call(request.version(), request.headers());
         let config = &generation.config;
         let client = Client::of(peer, request.headers(), &config.trusted_proxies);
+        let occupied = connection.occupy(client.through_proxy.then_some(client.address));
         let browser = Browser {
             is_secure: headers::is_secure(request.headers(), client, &config.trusted_headers, connection.is_encrypted),
             // What speaks gRPC and names no origin is none, and has no use for headers that make browsers careful.
             is_possible: !is_grpc || request.headers().contains_key(header::ORIGIN),
             cors: generation.cors.as_ref().map(|cors| cors.judge(request.headers())),
         };
-        let mut record = RequestRecord::begin(state, connection.occupy(), request, connection.is_encrypted);
+        let mut record = RequestRecord::begin(state, occupied, request, connection.is_encrypted);
         record.asked_by(Asker::of(client.address, request, &config.access_log));
         Self {
             record,
@@ -245,6 +246,11 @@ impl Visit {
         if self.is_late {
             let refusal = Refusal::new(Reason::Draining, "the gateway is shutting down");
             return Err(refusal.retry_after(Duration::from_secs(1)));
+        }
+        let most = config.limits.unfinished_per_address;
+        if most > 0 && self.record.unfinished() > most {
+            let detail = format!("{most} requests of this client are not over yet");
+            return Err(Refusal::new(Reason::TooManyUnfinished, detail).retry_after(Duration::from_secs(1)));
         }
         self.identify(proxy, generation, &head.headers).await?;
         self.limit(generation, &head, &normal).await?;

@@ -28,7 +28,7 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// The record of one request. Dropped before [`RequestRecord::complete`], it says that the client left.
 pub(crate) struct RequestRecord {
     state: Arc<State>,
-    _occupied: Occupied,
+    occupied: Occupied,
     /// Whose numbers it is counted in, once that is known.
     service: Option<Arc<ServiceMetrics>>,
     begun: Instant,
@@ -53,6 +53,10 @@ pub(crate) struct RequestRecord {
     /// It lasts as long as the client likes.
     endless: bool,
     complete: bool,
+    /// It did not leave whole, whatever became of it before.
+    lost: bool,
+    /// It broke off on its way here.
+    broken: bool,
 }
 
 impl RequestRecord {
@@ -76,7 +80,7 @@ impl RequestRecord {
             service: None,
             begun: Instant::now(),
             method: request.method().clone(),
-            _occupied: occupied,
+            occupied,
             version: request.version(),
             route: UNMATCHED,
             request_id,
@@ -94,6 +98,8 @@ impl RequestRecord {
             retries: 0,
             endless: false,
             complete: false,
+            lost: false,
+            broken: false,
             state: Arc::clone(state),
         }
     }
@@ -186,10 +192,22 @@ impl RequestRecord {
         self.complete = true;
     }
 
-    /// The answer broke off after its head.
+    /// The answer broke off after its head. That is the reason, whatever else the client did not get.
     pub(crate) fn broke_off(&mut self, reason: Reason) {
         self.reason = Some(reason);
         self.complete = true;
+        self.broken = true;
+    }
+
+    /// The client left before it took the last `bytes` of the answer.
+    pub(crate) fn lost(&mut self, bytes: usize) {
+        self.sent = self.sent.saturating_sub(bytes);
+        self.lost = true;
+    }
+
+    /// Requests of the same client that are not over, this one included.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.occupied.unfinished()
     }
 
     /// The id of the request.
@@ -288,7 +306,7 @@ fn protocol(version: Version) -> &'static str {
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
-        let (status, reason) = if self.complete {
+        let (status, reason) = if self.complete && (!self.lost || self.broken) {
             (self.status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), self.reason)
         } else {
             (Reason::ClientClosed.status(), self.reason.or(Some(Reason::ClientClosed)))

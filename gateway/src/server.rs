@@ -1,9 +1,11 @@
 //! Client connections: accepted by each worker on its own listener, told apart by preface. Those over HTTP/2 are hyper's.
 
 mod connection_state;
+pub(crate) mod crowd;
 pub(crate) mod doors;
 pub(crate) mod handler;
 mod http1;
+mod http2;
 mod lingering_close;
 mod socket;
 mod stream;
@@ -12,34 +14,30 @@ pub(crate) mod worker;
 
 pub(crate) use connection_state::{ConnectionState, Occupied};
 
-use std::collections::HashMap;
-use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use parking_lot::Mutex;
+use hyper::server::conn::http2::Builder;
+use hyper_util::rt::TokioTimer;
+use prometheus::IntGauge;
 use shop_runtime::CancellationToken;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
 use self::connection_state::Command;
+use self::crowd::{Crowd, Entry, Listed, Want};
 use self::doors::Door;
 use self::handler::Handler;
 use self::http1::Connection;
-use self::socket::{Socket, Watched};
+use self::http2::{Streams, outflow};
+use self::socket::Socket;
 use self::stream::sniff;
 use crate::server::tls::Tls;
 use crate::state::State;
-use crate::upstream::body::Incoming;
 
 /// How often limits on connections are looked after.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -58,34 +56,38 @@ pub(crate) struct Worker<H> {
     state: Arc<State>,
     /// Which of the backends' pools are this worker's.
     index: usize,
-    connections: Mutex<HashMap<u64, Arc<ConnectionState>>>,
+    crowd: Arc<Crowd>,
     next: AtomicU64,
     largest_head: usize,
-    http2: http2::Builder<TokioExecutor>,
+    http2: Builder<Streams>,
+    /// Calls that one connection over HTTP/2 may have open.
+    most_streams: usize,
 }
 
 impl<H: Handler> Worker<H> {
-    /// The worker number `index`, for whose requests `handler` answers.
-    pub(crate) fn new(handler: Arc<H>, state: Arc<State>, index: usize) -> Arc<Self> {
+    /// The worker number `index` of those of `crowd`, for whose requests `handler` answers.
+    pub(crate) fn new(handler: Arc<H>, state: Arc<State>, crowd: Arc<Crowd>, index: usize) -> Arc<Self> {
         let generation = state.settings.current();
         let limits = &generation.config.limits;
         let head = usize::try_from(limits.head).unwrap_or(usize::MAX);
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        let mut http2 = Builder::new(Streams);
         http2
             .timer(TokioTimer::new())
             .max_header_list_size(limits.head)
             .max_concurrent_streams(limits.h2_streams)
             .initial_stream_window_size(H2_STREAM_WINDOW)
             .initial_connection_window_size(H2_CONNECTION_WINDOW)
+            .max_send_buf_size(outflow::MOST_OF_ONE)
             .keep_alive_interval(H2_PING_INTERVAL);
         Arc::new(Self {
             handler,
             state,
             index,
-            connections: Mutex::default(),
+            crowd,
             next: AtomicU64::new(0),
             largest_head: head,
             http2,
+            most_streams: usize::try_from(limits.h2_streams).unwrap_or(usize::MAX),
         })
     }
 
@@ -99,14 +101,52 @@ impl<H: Handler> Worker<H> {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    shop_runtime::spawn_here(Arc::clone(&self).connection(stream, peer, door.clone()))
+                    if let Some(entry) = self.admit(peer.ip()) {
+                        shop_runtime::spawn_here(Arc::clone(&self).connection(stream, peer, entry, door.clone()));
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
+                    if is_out_of_descriptors(&error) {
+                        self.make_room(Want::Descriptors);
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+    }
+
+    /// Whether `peer` may have a connection more; none when its address has as many as it may, or when there are too many and
+    /// none of them waits.
+    fn admit(&self, peer: IpAddr) -> Option<Entry> {
+        let generation = self.state.settings.current();
+        let limits = &generation.config.limits;
+        let place = self.crowd.place(peer);
+        let is_trusted = || generation.config.trusted_proxies.iter().any(|network| network.contains(peer));
+        let most = limits.connections_per_address;
+        if most > 0 && place.connections() >= most && !is_trusted() {
+            tracing::debug!(%peer, "a connection was refused: its address has {most}");
+            self.count_shed("address", 1);
+            return None;
+        }
+        if self.crowd.is_full(limits.connections) && self.make_room(Want::Limit) == 0 {
+            self.count_shed(Want::Limit.word(), 1);
+            return None;
+        }
+        Some(Entry::new(place))
+    }
+
+    /// Closes connections that wait; how many.
+    fn make_room(&self, want: Want) -> usize {
+        let shed = self.crowd.make_room(want);
+        self.count_shed(want.word(), shed);
+        shed
+    }
+
+    /// Connections were closed, or not taken, because there were too many.
+    fn count_shed(&self, reason: &str, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.state.numbers.metrics.shed.with_label_values(&[reason]).inc_by(count);
     }
 
     /// Cuts connections that are too slow, and closes those unused for too long, on both sides.
@@ -117,9 +157,12 @@ impl<H: Handler> Worker<H> {
             ticks.tick().await;
             let generation = self.state.settings.current();
             let config = &generation.config;
-            let watches: Vec<_> = self.connections.lock().values().cloned().collect();
+            let watches = self.connections();
             for some in watches.chunks(LOOKED_AT_ONCE) {
-                some.iter().filter_map(|one| one.look(config)).for_each(|reason| self.count_cut(reason));
+                for found in some.iter().map(|one| one.look(config)) {
+                    found.cut.iter().for_each(|reason| self.count_cut(reason));
+                    self.state.numbers.metrics.streams_reset.inc_by(found.streams);
+                }
                 tokio::task::yield_now().await;
             }
             let idle = config.upstream.pool_idle.get();
@@ -129,84 +172,49 @@ impl<H: Handler> Worker<H> {
 
     /// Lets connections end with the request they are serving.
     pub(crate) fn finish(&self) {
-        self.connections.lock().values().for_each(|connection| connection.command(Command::Finish));
+        self.connections().iter().for_each(|connection| connection.command(Command::Finish));
     }
 
     /// Cuts tunnels: nothing that they carry tells when they could end.
     pub(crate) fn cut_tunnels(&self) {
-        self.connections.lock().values().for_each(|connection| connection.cut_tunnel());
+        self.connections().iter().for_each(|connection| connection.cut_tunnel());
+    }
+
+    fn connections(&self) -> Vec<Arc<ConnectionState>> {
+        self.crowd.of(self.index).values().cloned().collect()
     }
 
     /// Connections open now.
     pub(crate) fn open(&self) -> usize {
-        self.connections.lock().len()
+        self.crowd.of(self.index).len()
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, door: Door) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, entry: Entry, door: Door) {
         // A client that is gone already: whatever is wrong shows at the first read.
         let _ = stream.set_nodelay(true);
-        let mut connection = ConnectionState::new(self.state.lifecycle.is_closed(), door.tls().is_some());
+        let is_encrypted = door.tls().is_some();
+        let mut connection = ConnectionState::new(entry.place(), self.state.lifecycle.is_closed(), is_encrypted);
         (connection.peer, connection.audience) = (Some(peer.ip().to_canonical()), door.audience());
         let connection = Arc::new(connection);
         if self.state.lifecycle.is_draining() {
             connection.command(Command::Finish);
         }
         let id = self.next.fetch_add(1, Relaxed);
-        self.connections.lock().insert(id, Arc::clone(&connection));
-        self.state.numbers.metrics.connections.inc();
-        let _listed = Listed { worker: &self, id };
+        let listed = self.crowd.list(self.index, id, Arc::clone(&connection));
+        let _counted = Counted::new(&self.state.numbers.metrics.connections, listed);
         let due = Instant::now() + self.state.settings.current().config.http.header_timeout.get();
-        let Some((stream, begin, is_http2)) = self.open_with(stream, door.tls(), due).await else { return };
+        let opened = tokio::select! {
+            biased;
+            () = poll_fn(|cx| connection.poll_cut(cx)) => return,
+            opened = self.open_with(stream, door.tls(), due) => opened,
+        };
+        let Some((stream, begin, is_http2)) = opened else { return };
         connection.opened();
         if is_http2 {
             // Large, and rare.
             Box::pin(self.serve_http2(stream, begin, peer, connection)).await;
         } else {
             Connection::new(stream, begin, connection, self.largest_head).run(&self, peer.ip()).await;
-        }
-    }
-
-    async fn serve_http2(
-        self: &Arc<Self>,
-        stream: Socket,
-        begin: Bytes,
-        peer: SocketAddr,
-        connection_state: Arc<ConnectionState>,
-    ) {
-        connection_state.speaks_http2();
-        let service = service_fn(|request: Request<hyper::body::Incoming>| {
-            // Kept connections end with an answer that says so while it drains, rather than under a request later.
-            if self.state.lifecycle.is_draining() {
-                connection_state.command(Command::Finish);
-            }
-            let request = request.map(Incoming::Http2);
-            let served = Arc::clone(&self.handler).serve(self.index, Arc::clone(&connection_state), peer.ip(), request);
-            // A tunnel is of HTTP/1.1.
-            async move { Ok::<_, Infallible>(served.await.response) }
-        });
-        let io =
-            TokioIo::new(Watched { socket: stream, begin, state: Arc::clone(&connection_state), is_stalled: false });
-        let mut connection = Box::pin(self.http2.serve_connection(io, service));
-        let mut finishing = false;
-        let mut step = |cx: &mut Context<'_>| {
-            loop {
-                let command = connection_state.poll_command(cx);
-                if command == Command::Cut {
-                    return Poll::Ready(Ok(()));
-                }
-                // Read what has arrived before an idle connection is closed: it may be a request.
-                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                    return Poll::Ready(ended);
-                }
-                if finishing || command != Command::Finish {
-                    return Poll::Pending;
-                }
-                finishing = true;
-                connection.as_mut().graceful_shutdown();
-            }
-        };
-        if let Err(error) = poll_fn(|cx| step(cx)).await {
-            tracing::debug!(%error, "a client connection ended");
         }
     }
 
@@ -247,15 +255,27 @@ impl<H: Handler> Worker<H> {
     }
 }
 
-/// Removes a connection from the worker's list when it is over.
-struct Listed<'a, H> {
-    worker: &'a Worker<H>,
-    id: u64,
+/// A connection that is counted until it is over.
+struct Counted<'a> {
+    gauge: &'a IntGauge,
+    _listed: Listed,
 }
 
-impl<H> Drop for Listed<'_, H> {
-    fn drop(&mut self) {
-        self.worker.connections.lock().remove(&self.id);
-        self.worker.state.numbers.metrics.connections.dec();
+impl<'a> Counted<'a> {
+    fn new(gauge: &'a IntGauge, listed: Listed) -> Self {
+        gauge.inc();
+        Self { gauge, _listed: listed }
     }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
+}
+
+/// Whether the process, or the machine, has no file descriptor left.
+fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    let number = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    matches!(number, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
 }

@@ -156,6 +156,14 @@ pub struct Limits {
     pub write_stall: Duration,
     /// Calls one HTTP/2 connection may have open at once; hyper's default.
     pub h2_streams: u32,
+    /// Client connections open at once; beyond, those that were idle longest are closed. 0, the default, is two thirds of the
+    /// open files that the system allows: a request takes a second one, towards its backend.
+    pub connections: usize,
+    /// Connections of one address, of IPv6 the /64; 0 is no limit. Far above any browser, enough for an office behind one
+    /// address, and a fraction of what a process can hold. `trusted_proxies` have no limit.
+    pub connections_per_address: usize,
+    /// Requests of one client whose answers are not over; 0 is no limit. Through `trusted_proxies` their clients count.
+    pub unfinished_per_address: usize,
 }
 
 impl Default for Limits {
@@ -166,6 +174,9 @@ impl Default for Limits {
             body_idle: Duration::secs(30),
             write_stall: Duration::secs(30),
             h2_streams: 200,
+            connections: 0,
+            connections_per_address: 1024,
+            unfinished_per_address: 512,
         }
     }
 }

@@ -48,11 +48,11 @@ pub struct Outgoing<B> {
     piece: Bytes,
     /// After the piece.
     tail: &'static [u8],
-    /// Gone as soon as all of it is in the buffers, unless it may be wanted back.
-    body: Option<B>,
+    /// Bytes of the body among the lines, framed as chunks.
+    copied: usize,
+    body: B,
     framing: Framing,
     is_begun: bool,
-    may_return: bool,
 }
 
 /// How a body is delimited.
@@ -73,12 +73,7 @@ const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
     /// A response: `body`, delimited by `framing`, behind the head that `write` writes.
     pub fn response(framing: Framing, body: B, write: impl FnOnce(&mut Vec<u8>)) -> Self {
-        let mut outgoing = Self::request(framing, body, write);
-        outgoing.may_return = false;
-        if matches!(outgoing.framing, Framing::Ended) {
-            outgoing.end();
-        }
-        outgoing
+        Self::request(framing, body, write)
     }
 
     /// A request, whose body can be had [`back`](Self::back) as long as nothing of it went out. `write` writes its head.
@@ -86,16 +81,29 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
         let mut lines = SPARE.take();
         lines.clear();
         write(&mut lines);
-        let body = Some(body);
-        Self { lines, gone: 0, piece: Bytes::new(), tail: b"", body, framing, is_begun: false, may_return: true }
+        Self { lines, gone: 0, piece: Bytes::new(), tail: b"", copied: 0, body, framing, is_begun: false }
     }
 
-    /// All of the body is in the buffers. What became of it is recorded before the other side can know.
+    /// All of the body is in the buffers.
     fn end(&mut self) {
         self.framing = Framing::Ended;
-        if !self.may_return {
-            self.body = None;
-        }
+    }
+
+    /// Whether nothing more is asked of the body: what is left of it is in the buffers.
+    #[inline]
+    pub fn is_ended(&self) -> bool {
+        matches!(self.framing, Framing::Ended)
+    }
+
+    /// Bytes of the body that are in the buffers, which is that many at most that were taken from it and have not gone out.
+    pub fn unsent(&self) -> usize {
+        self.piece.len() + self.copied.min(self.lines.len() - self.gone)
+    }
+
+    /// The body, to tell it what became of it.
+    #[inline]
+    pub fn body_mut(&mut self) -> &mut B {
+        &mut self.body
     }
 
     /// Whether something of it may have been sent.
@@ -168,7 +176,7 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
 
     /// Takes the next piece of the body, of which there is one, into the buffers.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Trouble>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
+        let body = &mut self.body;
         let frame = loop {
             let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(cx)) else { break None };
             let frame = frame.map_err(|_| Trouble::Body)?;
@@ -201,6 +209,7 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
                 // Copied, they could not be taken back if nothing goes out.
                 if self.is_begun && data.len() <= SMALL {
                     self.lines.extend_from_slice(&data);
+                    self.copied += data.len();
                     self.lines.extend_from_slice(tail);
                 } else {
                     self.piece = data;
@@ -234,12 +243,13 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
         if self.gone == self.lines.len() {
             self.lines.clear();
             self.gone = 0;
+            self.copied = 0;
         }
     }
 
     /// Leaves the buffer to the next head.
     fn recycle(&mut self) {
-        self.gone = 0;
+        (self.gone, self.copied) = (0, 0);
         let lines = std::mem::take(&mut self.lines);
         if (1..=LARGEST_SPARE).contains(&lines.capacity()) {
             SPARE.set(lines);
@@ -253,8 +263,7 @@ impl<B: PutBack> Outgoing<B> {
         if self.is_begun {
             return None;
         }
-        let Self { body, piece, .. } = self;
-        let mut body = body?;
+        let Self { mut body, piece, .. } = self;
         if !piece.is_empty() {
             body.put_back(piece);
         }

@@ -16,7 +16,7 @@ enum Meets {
 }
 
 /// Refusals of calls to services; `docs/gateway.md` has all there are.
-const REFUSALS: [(Reason, Meets, &str); 18] = [
+const REFUSALS: [(Reason, Meets, &str); 19] = [
     (Reason::BadPath, Meets::All, "the path has two readings"),
     (Reason::TokenInvalid, Meets::All, "the token is not valid here"),
     (Reason::TokenExpired, Meets::All, "the token has expired"),
@@ -26,6 +26,7 @@ const REFUSALS: [(Reason, Meets, &str); 18] = [
     (Reason::UriTooLong, Meets::All, "the target is over the limit"),
     (Reason::HeadTooLarge, Meets::All, "the headers are over the limit"),
     (Reason::RateLimited, Meets::All, "the client is over its rate"),
+    (Reason::TooManyUnfinished, Meets::All, "the client has too many requests under way"),
     (Reason::ConnectFailed, Meets::All, "the service cannot be reached"),
     (Reason::UpstreamReset, Meets::All, "the service broke off"),
     (Reason::UpstreamInvalid, Meets::All, "the service's answer is not HTTP"),
@@ -49,28 +50,25 @@ pub(super) struct Refusals(Vec<(Reason, Meets, &'static str)>);
 impl Refusals {
     /// Those of this generation.
     pub(super) fn of(generation: &Generation) -> Self {
-        Self::with(
-            generation.csrf.is_some(),
-            generation.limiter.is_some(),
-            generation.identity.authenticator().is_some(),
-        )
-    }
-
-    fn with(csrf: bool, limits: bool, tokens: bool) -> Self {
-        let is_possible = |reason: Reason| match reason {
-            Reason::CrossOriginRefused => csrf,
+        let tokens = generation.identity.authenticator().is_some();
+        Self::with(|reason| match reason {
+            Reason::CrossOriginRefused => generation.csrf.is_some(),
             // Who shows bad tokens meets it, too.
-            Reason::RateLimited => limits || tokens,
+            Reason::RateLimited => generation.limiter.is_some() || tokens,
+            Reason::TooManyUnfinished => generation.config.limits.unfinished_per_address > 0,
             Reason::TokenInvalid | Reason::TokenExpired | Reason::IdentityUnavailable => tokens,
             _ => true,
-        };
+        })
+    }
+
+    fn with(is_possible: impl Fn(Reason) -> bool) -> Self {
         Self(REFUSALS.into_iter().filter(|(reason, ..)| is_possible(*reason)).collect())
     }
 
     /// All of them.
     #[cfg(test)]
     pub(super) fn all() -> Self {
-        Self::with(true, true, true)
+        Self::with(|_| true)
     }
 
     /// What operations refer to, as a document of the gateway's own.
@@ -216,7 +214,9 @@ mod tests {
 
     #[test]
     fn what_settings_rule_out_is_not_promised() {
-        let refusals = Refusals::with(false, false, false);
+        let refusals = Refusals::with(|reason| {
+            !matches!(reason.status().as_u16(), 401 | 403 | 429) && reason != Reason::IdentityUnavailable
+        });
         let mut post = json!({"responses": {}});
         refusals.add_to("post", &mut post);
         assert!(["401", "403", "429"].iter().all(|status| post["responses"][status].is_null()), "{post}");

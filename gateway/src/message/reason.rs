@@ -62,6 +62,8 @@ reasons! {
     LocalOnly = "local_only",
     /// The client is over its rate.
     RateLimited = "rate_limited",
+    /// The client has as many requests under way as it may.
+    TooManyUnfinished = "too_many_unfinished",
     /// The circuit breakers of all backends are open.
     BreakerOpen = "breaker_open",
     /// The service has no backend to send this to.
@@ -126,7 +128,7 @@ impl Reason {
             Self::PreconditionFailed => Kind::Precondition,
             Self::UnsupportedMedia => Kind::UnsupportedMedia,
             Self::ValidationFailed => Kind::Invalid,
-            Self::RateLimited => Kind::TooManyRequests,
+            Self::RateLimited | Self::TooManyUnfinished => Kind::TooManyRequests,
             Self::IdentityUnavailable
             | Self::ServiceDisabled
             | Self::BreakerOpen

@@ -11,16 +11,19 @@ use uuid::fmt::Hyphenated;
 /// The client's id if it is 1 to 128 visible ASCII characters and sent once, else a new `UUIDv7`; and `trace` beside it, since
 /// copies of both travel together: they share one allocation.
 pub(crate) fn beside(trace: &TraceText, headers: &HeaderMap) -> (HeaderValue, HeaderValue) {
-    let mut text = BytesMut::with_capacity(trace.as_str().len() + Hyphenated::LENGTH);
+    let sent = request_id::sent(headers).map(HeaderValue::as_bytes);
+    let length = sent.map_or(Hyphenated::LENGTH, <[u8]>::len);
+    let mut text = BytesMut::with_capacity(trace.as_str().len() + length);
     text.extend_from_slice(trace.as_str().as_bytes());
     let trace = value(text.split().freeze());
-    let id = if let Some(id) = request_id::sent(headers) {
-        id.clone()
+    // The client's is copied, or a call that goes on for long would hold the memory that its head was read into.
+    if let Some(sent) = sent {
+        text.extend_from_slice(sent);
     } else {
         let mut id = Uuid::encode_buffer();
         text.extend_from_slice(SystemClock.new_id().hyphenated().encode_lower(&mut id).as_bytes());
-        value(text.freeze())
-    };
+    }
+    let id = value(text.freeze());
     (id, trace)
 }
 
@@ -48,5 +51,16 @@ mod tests {
         };
         assert!(kept(&["a"]) && kept(&["A-1_~!"]) && kept(&[&"x".repeat(128)]));
         assert!(!kept(&[]) && !kept(&[""]) && !kept(&["a b"]) && !kept(&[&"x".repeat(129)]) && !kept(&["a", "a"]));
+    }
+
+    #[test]
+    fn an_id_that_is_kept_holds_nothing_of_the_head_it_came_in() {
+        let block = Bytes::from(b"an-id, and all that came with it".to_vec());
+        let mut headers = HeaderMap::new();
+        headers.insert(request_id::HEADER, HeaderValue::from_maybe_shared(block.slice(..5)).expect("a value"));
+        let (id, _trace) = beside(&shop_telemetry::TraceParent::random().text(), &headers);
+        drop(headers);
+        assert_eq!(id, "an-id");
+        assert!(block.try_into_mut().is_ok(), "nobody else has it");
     }
 }

@@ -18,6 +18,7 @@ use crate::message::reason::Reason;
 use crate::message::refusal::grpc_status;
 use crate::record::RequestRecord;
 use crate::routing::InFlight;
+use crate::server::handler::Sent;
 use crate::upstream::ResponseBody;
 use crate::upstream::body::Broken;
 
@@ -84,6 +85,29 @@ impl Skip for Body {
     fn skip(&mut self) {
         if let Source::Own(bytes, _) = &mut self.0 {
             *bytes = None;
+        }
+    }
+}
+
+impl Sent for Body {
+    fn settle(&mut self) {
+        let is_whole = self.is_end_stream();
+        let Source::Backend(download, record) = &mut self.0 else { return };
+        if is_whole && !download.state.ended {
+            download.complete(None, record);
+        }
+        if download.state.ended
+            && let Source::Backend(_, record) = std::mem::replace(&mut self.0, Source::None)
+        {
+            self.0 = Source::Own(None, record);
+        }
+    }
+
+    fn lost(&mut self, bytes: usize) {
+        match &mut self.0 {
+            Source::Own(_, record) | Source::Backend(_, record) => record.lost(bytes),
+            // Events have no end of their own, see below.
+            Source::None | Source::Events(..) => {}
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn refuse(state: &Arc<State>, connection: &Arc<ConnectionState>, faul
     // Nothing of it can be relied on, its method neither.
     *request.method_mut() = Method::from_bytes(b"-").unwrap_or_default();
     *request.version_mut() = Version::HTTP_11;
-    let mut record = RequestRecord::begin(state, connection.occupy(), &request, connection.is_encrypted);
+    let mut record = RequestRecord::begin(state, connection.occupy(None), &request, connection.is_encrypted);
     let generation = state.settings.current();
     record.asked_by(Asker::unread(connection.peer, &generation.config.access_log));
     let id = record.request_id().clone();

@@ -2,20 +2,25 @@
 //! they do, and the worker's sweep compares the notes with the limits once a second.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
+use super::crowd::Place;
+use super::http2::outflow::Flows;
 use crate::message::client::Audience;
 use crate::settings::Config;
 use crate::upstream::interim::Inform;
 
 /// Informational answers kept for a client that takes nothing; beyond, they are dropped, being no more than hints.
 const MOST_INTERIM: usize = 16 * 1024;
+
+/// How long an idle connection over HTTP/2 may take to end.
+const FINISH: Duration = Duration::from_secs(2);
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +60,12 @@ pub(crate) struct ConnectionState {
     /// Since when the client has taken nothing of what is to be sent, plus one; 0 when it takes what it gets.
     stalled: AtomicU64,
     command: AtomicU8,
-    http2: AtomicBool,
+    /// Answers on their way, if it is over HTTP/2.
+    flows: OnceLock<Flows>,
+    /// When it was first told to finish, plus one.
+    finishing: AtomicU64,
+    /// Of the address that it comes from.
+    place: Arc<Place>,
     /// It came when the gateway took no new requests any more.
     pub(crate) is_late: bool,
     /// It is over TLS.
@@ -74,7 +84,7 @@ pub(crate) struct ConnectionState {
 
 impl ConnectionState {
     /// A connection just accepted.
-    pub(crate) fn new(is_late: bool, is_encrypted: bool) -> Self {
+    pub(super) fn new(place: Arc<Place>, is_late: bool, is_encrypted: bool) -> Self {
         Self {
             accepted: Instant::now(),
             phase: AtomicU8::new(Phase::Opening as u8),
@@ -82,7 +92,9 @@ impl ConnectionState {
             open: AtomicUsize::new(0),
             stalled: AtomicU64::new(0),
             command: AtomicU8::new(Command::None as u8),
-            http2: AtomicBool::new(false),
+            flows: OnceLock::new(),
+            finishing: AtomicU64::new(0),
+            place,
             is_late,
             is_encrypted,
             peer: None,
@@ -94,7 +106,8 @@ impl ConnectionState {
         }
     }
 
-    fn now(&self) -> u64 {
+    /// Milliseconds since it was accepted.
+    pub(super) fn now(&self) -> u64 {
         u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -113,14 +126,20 @@ impl ConnectionState {
     }
 
     /// It is an HTTP/2 connection. Heads come in frames there and idle clients send pings, so bytes say little.
-    pub(super) fn speaks_http2(&self) {
-        self.http2.store(true, Relaxed);
+    /// `streams` may be open at once.
+    pub(super) fn speaks_http2(&self, streams: usize) {
+        self.flows.get_or_init(|| Flows::new(streams));
         self.enter(Phase::Idle);
+    }
+
+    /// Answers on their way over HTTP/2.
+    pub(super) fn flows(&self) -> Option<&Flows> {
+        self.flows.get()
     }
 
     /// Bytes came.
     pub(super) fn reads(&self) {
-        if self.is_in(Phase::Idle) && !self.http2.load(Relaxed) {
+        if self.is_in(Phase::Idle) && self.flows.get().is_none() {
             self.enter(Phase::Head);
         }
     }
@@ -148,12 +167,29 @@ impl ConnectionState {
         }
     }
 
-    /// A request is being served until the guard is dropped.
-    pub(crate) fn occupy(self: &Arc<Self>) -> Occupied {
+    /// A request is being served until the guard is dropped: one of `client`'s, if it comes through a proxy that is trusted.
+    pub(crate) fn occupy(self: &Arc<Self>, client: Option<IpAddr>) -> Occupied {
         if self.open.fetch_add(1, Relaxed) == 0 {
             self.phase.store(Phase::Busy as u8, Relaxed);
         }
-        Occupied(Arc::clone(self))
+        let place = client.map_or_else(|| Arc::clone(&self.place), |client| Arc::new(self.place.of(client)));
+        place.begin();
+        Occupied { connection: Arc::clone(self), place }
+    }
+
+    /// How long it has waited with nothing being served, if it does: true and the time for one that is idle, false for one
+    /// that owes the head of a request. Those that end already are none.
+    pub(super) fn waits(&self) -> Option<(bool, Duration)> {
+        let is_idle = self.is_in(Phase::Idle);
+        let waits = is_idle || self.is_in(Phase::Head) || self.is_in(Phase::Opening);
+        let since = Duration::from_millis(self.since.load(Relaxed));
+        (waits && !self.is_ending()).then(|| (is_idle, self.accepted.elapsed().saturating_sub(since)))
+    }
+
+    /// Ends one that [waits](Self::waits).
+    pub(super) fn make_room(&self) {
+        // A request may be on its way over one that is idle.
+        self.command(if self.is_in(Phase::Idle) { Command::Finish } else { Command::Cut });
     }
 
     /// Informational answers to send now.
@@ -191,7 +227,9 @@ impl ConnectionState {
 
     /// Tells the connection what to do. A weaker command does not replace a stronger one.
     pub(super) fn command(&self, command: Command) {
-        self.command.fetch_max(command as u8, Relaxed);
+        if self.command.fetch_max(command as u8, Relaxed) == Command::None as u8 {
+            self.finishing.store(self.now() + 1, Relaxed);
+        }
         self.waker.wake();
     }
 
@@ -205,13 +243,17 @@ impl ConnectionState {
         }
     }
 
-    /// Compares the notes with the limits; the reason when the connection is cut, unless it was refused with one before.
-    pub(super) fn look(&self, config: &Config) -> Option<&'static str> {
+    /// Compares the notes with the limits.
+    pub(super) fn look(&self, config: &Config) -> Found {
         let now = self.now();
         let over = |since: u64, limit: Duration| u128::from(now.saturating_sub(since)) > limit.as_millis();
+        let stall = config.limits.write_stall.get();
+        let (streams, has_to_end) =
+            self.flows().map(|flows| flows.look(|since| over(since, stall))).unwrap_or_default();
+        let found = |cut| Found { cut, streams };
         let stalled = self.stalled.load(Relaxed);
         let since = self.since.load(Relaxed);
-        let reason = if stalled != 0 && over(stalled - 1, config.limits.write_stall.get()) {
+        let reason = if has_to_end || stalled != 0 && over(stalled - 1, stall) {
             "write_stalled"
         } else if self.is_in(Phase::Head) && over(since, config.http.header_timeout.get()) {
             "head_timeout"
@@ -222,12 +264,26 @@ impl ConnectionState {
             if self.is_in(Phase::Idle) && over(since, config.http.idle_timeout.get()) {
                 self.command(Command::Finish);
             }
-            return None;
+            // Over HTTP/2 the client has a part in that, which it need not play.
+            let finishing = self.finishing.load(Relaxed);
+            if self.is_in(Phase::Idle) && finishing != 0 && over(finishing - 1, FINISH) {
+                self.command(Command::Cut);
+            }
+            return found(None);
         };
         let cut_before = self.command.load(Relaxed) == Command::Cut as u8;
         self.command(Command::Cut);
-        (!cut_before).then_some(reason)
+        found((!cut_before).then_some(reason))
     }
+}
+
+/// What a look at a connection's notes came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The reason when the connection is cut, unless it was refused with one before.
+    pub(super) cut: Option<&'static str>,
+    /// Streams that were given up.
+    pub(super) streams: u64,
 }
 
 impl Inform for ConnectionState {
@@ -242,12 +298,23 @@ impl Inform for ConnectionState {
 }
 
 /// A request being served on a connection.
-pub(crate) struct Occupied(Arc<ConnectionState>);
+pub(crate) struct Occupied {
+    connection: Arc<ConnectionState>,
+    place: Arc<Place>,
+}
+
+impl Occupied {
+    /// Requests of the same client that are not over, this one included.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.place.unfinished()
+    }
+}
 
 impl Drop for Occupied {
     fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Relaxed) == 1 {
-            self.0.enter(Phase::Idle);
+        self.place.end();
+        if self.connection.open.fetch_sub(1, Relaxed) == 1 {
+            self.connection.enter(Phase::Idle);
         }
     }
 }
@@ -265,6 +332,11 @@ mod tests {
         config
     }
 
+    fn new() -> ConnectionState {
+        let place = crate::server::crowd::Crowd::new(1).place([127, 0, 0, 1].into());
+        ConnectionState::new(Arc::new(place), false, false)
+    }
+
     /// Lets a millisecond pass, so that a limit of none is over.
     fn later(state: &ConnectionState) {
         let now = state.now();
@@ -279,41 +351,41 @@ mod tests {
 
     #[test]
     fn a_slow_head_is_cut_once() {
-        let state = ConnectionState::new(false, false);
+        let state = new();
         state.opened();
         later(&state);
-        assert_eq!(state.look(&config()), Some("head_timeout"));
-        assert_eq!(state.look(&config()), None);
+        assert_eq!(state.look(&config()).cut, Some("head_timeout"));
+        assert_eq!(state.look(&config()).cut, None);
         assert_eq!(commanded(&state), Command::Cut);
     }
 
     #[test]
     fn an_opening_is_cut_by_others_and_who_was_refused_without_a_reason() {
-        let state = ConnectionState::new(false, false);
+        let state = new();
         later(&state);
-        assert_eq!((state.look(&config()), commanded(&state)), (None, Command::None));
+        assert_eq!((state.look(&config()).cut, commanded(&state)), (None, Command::None));
         state.opened();
         state.leaves();
         assert!(state.is_unfinished());
         later(&state);
-        assert_eq!((state.look(&config()), commanded(&state)), (None, Command::Cut));
+        assert_eq!((state.look(&config()).cut, commanded(&state)), (None, Command::Cut));
     }
 
     #[test]
     fn a_busy_connection_is_left_alone_and_an_idle_one_finishes() {
-        let state = Arc::new(ConnectionState::new(false, false));
-        let request = state.occupy();
+        let state = Arc::new(new());
+        let request = state.occupy(None);
         later(&state);
-        assert_eq!((state.look(&config()), commanded(&state)), (None, Command::None));
+        assert_eq!((state.look(&config()).cut, commanded(&state)), (None, Command::None));
         drop(request);
         later(&state);
-        assert_eq!((state.look(&config()), commanded(&state)), (None, Command::Finish));
+        assert_eq!((state.look(&config()).cut, commanded(&state)), (None, Command::Finish));
     }
 
     #[test]
     fn bytes_on_an_idle_connection_begin_a_head() {
-        let state = Arc::new(ConnectionState::new(false, false));
-        drop(state.occupy());
+        let state = Arc::new(new());
+        drop(state.occupy(None));
         assert!(!state.is_unfinished());
         state.reads();
         assert!(state.is_unfinished());
@@ -321,14 +393,14 @@ mod tests {
 
     #[test]
     fn a_client_that_takes_nothing_is_cut_and_one_that_takes_is_not() {
-        let state = Arc::new(ConnectionState::new(false, false));
-        let _request = state.occupy();
+        let state = Arc::new(new());
+        let _request = state.occupy(None);
         state.writes(true);
         state.writes(false);
         later(&state);
-        assert_eq!(state.look(&config()), None);
+        assert_eq!(state.look(&config()).cut, None);
         state.writes(true);
         later(&state);
-        assert_eq!(state.look(&config()), Some("write_stalled"));
+        assert_eq!(state.look(&config()).cut, Some("write_stalled"));
     }
 }

@@ -20,7 +20,7 @@ use crate::upstream::body::Incoming;
 /// Answers the requests of all connections.
 pub(crate) trait Handler: Send + Sync + Sized + 'static {
     /// Of its responses.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Skip + Unpin + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Skip + Sent + Unpin + Send + 'static;
     /// What a connection may become.
     type Tunnel: Tunnel;
 
@@ -38,6 +38,15 @@ pub(crate) trait Handler: Send + Sync + Sized + 'static {
 
     /// Where each thread keeps the room of requests that are over: a generic function cannot have a place of its own.
     fn spare() -> &'static LocalKey<Spare<Self>>;
+}
+
+/// The body of a response, told what became of it.
+pub(crate) trait Sent {
+    /// All of it was taken up to be sent: nothing more is asked of whoever it came from.
+    fn settle(&mut self);
+
+    /// It did not leave whole: so many bytes of what it gave are still here.
+    fn lost(&mut self, bytes: usize);
 }
 
 /// What came of a request.

@@ -13,16 +13,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Method, Request};
 use http_body::Body;
 use shop_http1::request_head::{Fault, Head, Reader};
 use shop_http1::response::{self, RequestInfo};
-use shop_http1::{Decoder, Invalid, Outgoing, Trouble, read_buffer};
+use shop_http1::{Decoder, Invalid, Outgoing, Piece, Trouble, read_buffer};
 use tokio::io::AsyncWrite;
 
 use super::connection_state::Command;
-use super::handler::{Handler, Served, Serving, Tunnel as _};
+use super::handler::{Handler, Sent, Served, Serving, Tunnel as _};
 use super::lingering_close::LingeringClose;
 use super::socket::{Socket, Watched, will_reset};
 use super::{ConnectionState, Worker};
@@ -33,6 +33,10 @@ use crate::upstream::body::channel::{self, Demand, Sender};
 
 /// So much of a body that nobody reads is waited for: to close a connection costs the client more.
 const MOST_SKIPPED: u64 = 64 * 1024;
+
+/// Pieces up to this size are put together, up to so many bytes.
+const SMALL: usize = 2 * 1024;
+const ENOUGH: usize = 8 * 1024;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -63,12 +67,74 @@ enum Then {
     Cut,
 }
 
+/// A response while it is sent: however that ends, its body is told.
+struct Departing<B: Body<Data = Bytes> + Sent + Unpin> {
+    outgoing: Outgoing<B>,
+    has_left: bool,
+}
+
+impl<B: Body<Data = Bytes> + Sent + Unpin> Drop for Departing<B> {
+    fn drop(&mut self) {
+        if !self.has_left {
+            let unsent = self.outgoing.unsent();
+            self.outgoing.body_mut().lost(unsent);
+        }
+    }
+}
+
 /// What is still to come of a body.
 struct Rest {
     decoder: Decoder,
     sender: Sender,
     /// The client waits for a 100.
     expects: bool,
+    /// Small pieces, to be given as one: to pass a piece on costs more than to copy it.
+    gathered: BytesMut,
+    /// What follows them.
+    next: Option<Piece>,
+}
+
+/// What [`Rest::piece`] has for whoever reads the body.
+enum Given {
+    /// A piece; or, without one, the end.
+    Some(Option<Piece>),
+    /// More has to come first.
+    Nothing,
+}
+
+impl Rest {
+    /// The next piece of the body out of `ahead`, small ones together. Those stay until there are enough of them, or a larger one
+    /// or the end comes, or they are [asked for](Self::gathered).
+    fn piece(&mut self, ahead: &mut Bytes) -> Result<Given, Invalid> {
+        if let Some(piece) = self.next.take() {
+            return Ok(Given::Some(Some(piece)));
+        }
+        while self.gathered.len() < ENOUGH {
+            match self.decoder.next(ahead)? {
+                Some(Piece::Data(data)) if self.gathered.is_empty() && self.decoder.is_done() => {
+                    return Ok(Given::Some(Some(Piece::Data(data))));
+                }
+                Some(Piece::Data(data)) if data.len() <= SMALL => self.gathered.extend_from_slice(&data),
+                Some(piece) if self.gathered.is_empty() => return Ok(Given::Some(Some(piece))),
+                Some(piece) => {
+                    self.next = Some(piece);
+                    break;
+                }
+                None if self.decoder.is_done() => return Ok(Given::Some(self.gathered())),
+                None => return Ok(Given::Nothing),
+            }
+        }
+        Ok(Given::Some(self.gathered()))
+    }
+
+    /// The small pieces so far.
+    fn gathered(&mut self) -> Option<Piece> {
+        (!self.gathered.is_empty()).then(|| Piece::Data(self.gathered.split().freeze()))
+    }
+
+    fn is_over(&self) -> bool {
+        self.decoder.is_done() && self.next.is_none() && self.gathered.is_empty()
+    }
 }
 
 /// What a look at the client's side came to.
@@ -164,9 +230,11 @@ impl Connection {
             self.state.becomes_tunnel();
         }
         info.keeps &= self.prepare_next();
-        let (mut outgoing, keeps) = response::outgoing(&self.last_interim(), response, info, is_vouched_for);
-        let sent = poll_fn(|cx| self.poll_send(&mut outgoing, cx)).await;
-        drop(outgoing);
+        let (outgoing, keeps) = response::outgoing(&self.last_interim(), response, info, is_vouched_for);
+        let mut departing = Departing { outgoing, has_left: false };
+        let sent = poll_fn(|cx| self.poll_send(&mut departing.outgoing, cx)).await;
+        departing.has_left = sent == Then::Next;
+        drop(departing);
         if sent != Then::Next || tunnel.is_some() {
             return (sent, tunnel);
         }
@@ -198,7 +266,7 @@ impl Connection {
             return Incoming::None;
         }
         let (sender, receiver) = channel::channel(&decoder);
-        self.rest = Some(Rest { decoder, sender, expects });
+        self.rest = Some(Rest { decoder, sender, expects, gathered: BytesMut::new(), next: None });
         // What came with the head need not be asked for.
         self.give();
         Incoming::Http1(receiver)
@@ -235,7 +303,7 @@ impl Connection {
 
     fn poll_send<B>(&mut self, outgoing: &mut Outgoing<B>, cx: &mut Context<'_>) -> Poll<Then>
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes> + Sent + Unpin,
     {
         loop {
             if self.state.poll_cut(cx).is_ready() {
@@ -260,6 +328,8 @@ impl Connection {
                     return Poll::Ready(Then::Cut);
                 }
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Then::Next),
+                // The rest is between the client and us: nobody else shall wait for it.
+                _ if outgoing.is_ended() => outgoing.body_mut().settle(),
                 _ => {}
             }
             // A backend that answers while it still reads needs the rest of the body to come to its end.
@@ -321,6 +391,10 @@ impl Connection {
                 Poll::Ready(Ok(bytes)) if !bytes.is_empty() => self.ahead = bytes,
                 Poll::Ready(_) => self.spoil(Reason::ClientClosed),
                 Poll::Pending => {
+                    if let Some(piece) = rest.gathered() {
+                        self.hand_over(Some(piece));
+                        break;
+                    }
                     if std::mem::take(&mut rest.expects) {
                         self.interim.extend_from_slice(CONTINUE);
                     }
@@ -334,21 +408,24 @@ impl Connection {
     /// Gives the next piece of the body, or its end, to whoever reads it; false when it is still to come.
     fn give(&mut self) -> bool {
         let Some(rest) = &mut self.rest else { return true };
-        match rest.decoder.next(&mut self.ahead) {
-            Ok(None) if !rest.decoder.is_done() => return false,
-            Ok(piece) => {
-                let is_last = rest.decoder.is_done();
-                rest.sender.give(piece, is_last);
-                if is_last {
-                    self.rest = None;
-                }
-            }
+        match rest.piece(&mut self.ahead) {
+            Ok(Given::Nothing) => return false,
+            Ok(Given::Some(piece)) => self.hand_over(piece),
             Err(Invalid(why)) => {
                 tracing::debug!(why, "the body of a request is not valid");
                 self.spoil(Reason::BadRequest);
             }
         }
         true
+    }
+
+    fn hand_over(&mut self, piece: Option<Piece>) {
+        let Some(rest) = &mut self.rest else { return };
+        let is_last = rest.is_over();
+        rest.sender.give(piece, is_last);
+        if is_last {
+            self.rest = None;
+        }
     }
 
     /// The rest of the body is lost, for `reason`.
@@ -373,6 +450,7 @@ impl Connection {
     /// Throws away what has come of a body that nobody reads any more; whether that was all of it.
     fn skip_rest(&mut self) -> bool {
         let Some(rest) = &mut self.rest else { return true };
+        (rest.gathered, rest.next) = (BytesMut::new(), None);
         loop {
             match rest.decoder.next(&mut self.ahead) {
                 Ok(Some(_)) => {}

@@ -10,6 +10,7 @@ use shop_runtime::CancellationToken;
 use tokio::sync::oneshot;
 
 use crate::server::Worker;
+use crate::server::crowd::Crowd;
 use crate::server::doors::Door;
 use crate::server::handler::Handler;
 use crate::server::tls::Tls;
@@ -35,10 +36,11 @@ pub(crate) struct Stop {
     pub(crate) end: CancellationToken,
 }
 
-/// Starts the thread of worker `index`, whose requests `handler` answers; the receiver fails if the thread dies.
+/// Starts the thread of worker `index` of those of `crowd`, whose requests `handler` answers; the receiver fails if the thread dies.
 pub(crate) fn start<H: Handler>(
     handler: &Arc<H>,
     state: &Arc<State>,
+    crowd: &Arc<Crowd>,
     index: usize,
     listeners: Listeners,
     tls: Option<Arc<Tls>>,
@@ -48,7 +50,7 @@ pub(crate) fn start<H: Handler>(
         .enable_all()
         .build()
         .context("cannot start a worker's runtime")?;
-    let worker = Worker::new(Arc::clone(handler), Arc::clone(state), index);
+    let worker = Worker::new(Arc::clone(handler), Arc::clone(state), Arc::clone(crowd), index);
     let (done, ended) = oneshot::channel();
     let work = move || {
         let served = runtime.block_on(serve(worker, listeners, tls, stop));

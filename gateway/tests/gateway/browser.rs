@@ -213,7 +213,7 @@ async fn a_change_that_another_site_sends_is_refused() {
     }
     assert_eq!(upstream.requests.load(SeqCst), 0);
     let refusals = r#"gateway_refusals_total{reason="cross_origin_refused",service="gateway"}"#;
-    assert_eq!(gateway.metric(refusals), Some(20.0));
+    shop_testing::eventually!(gateway.metric(refusals) == Some(20.0));
     for (method, headers) in [
         ("POST", &[][..]),
         ("POST", &[("sec-fetch-site", "same-origin"), ("origin", "http://gw.test")]),

@@ -15,24 +15,25 @@ use tokio::net::TcpStream;
 use crate::recorder::Recorder;
 use crate::support::{Running, Upstream, config, reset};
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// One frame as it is on the wire.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a length").to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// A header block of literals that are neither compressed nor remembered.
-fn block(headers: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn block(headers: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in headers {
         block.push(0);
@@ -45,8 +46,8 @@ fn block(headers: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// One end of a connection.
-struct Peer {
-    stream: TcpStream,
+pub(crate) struct Peer {
+    pub(crate) stream: TcpStream,
     read: BytesMut,
 }
 
@@ -62,22 +63,37 @@ impl Peer {
 
     /// As a client.
     async fn client(gateway: &Running) -> Self {
-        let stream = TcpStream::connect(gateway.addr).await.expect("connects");
+        Self::with_settings(gateway, &[]).await
+    }
+
+    /// The same with settings of its own, as they are on the wire.
+    pub(crate) async fn with_settings(gateway: &Running, settings: &[u8]) -> Self {
+        Self::to(gateway.addr, settings).await
+    }
+
+    pub(crate) async fn to(addr: std::net::SocketAddr, settings: &[u8]) -> Self {
+        let stream = TcpStream::connect(addr).await.expect("connects");
         let mut peer = Self { stream, read: BytesMut::new() };
-        peer.send([PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await;
+        peer.send([PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()).await;
         peer
+    }
+
+    /// Asks for `path`, without a body.
+    pub(crate) async fn ask(&mut self, stream: u32, path: &str) -> bool {
+        let head = block(&[(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "a")]);
+        self.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, &head)).await
     }
 
     async fn more(&mut self) -> bool {
         self.stream.read_buf(&mut self.read).await.unwrap_or(0) > 0
     }
 
-    async fn send(&mut self, bytes: Vec<u8>) -> bool {
+    pub(crate) async fn send(&mut self, bytes: Vec<u8>) -> bool {
         self.stream.write_all(&bytes).await.is_ok()
     }
 
     /// The next frame: kind, flags, stream, payload.
-    async fn frame(&mut self) -> Option<(u8, u8, u32, Bytes)> {
+    pub(crate) async fn frame(&mut self) -> Option<(u8, u8, u32, Bytes)> {
         loop {
             if self.read.len() >= 9 {
                 let length =

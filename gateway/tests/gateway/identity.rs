@@ -120,8 +120,8 @@ async fn a_good_token_goes_on_as_it_came_and_a_bad_one_reaches_nobody() {
         ask(&gateway, "/api/products", &headers).await.refused(401, "token_invalid");
     }
     assert_eq!(upstream.requests.load(SeqCst), reached, "nobody was asked");
-    assert_eq!(gateway.metric(r#"gateway_refusals_total{reason="token_expired",service="payment"}"#), Some(1.0));
-    assert_eq!(gateway.metric(r#"gateway_refusals_total{reason="token_invalid",service="product"}"#), Some(4.0));
+    eventually!(gateway.metric(r#"gateway_refusals_total{reason="token_expired",service="payment"}"#) == Some(1.0));
+    eventually!(gateway.metric(r#"gateway_refusals_total{reason="token_invalid",service="product"}"#) == Some(4.0));
 
     // The body is never sent, so that nobody can have waited for it.
     let head = "POST /api/payments HTTP/1.1\r\nhost: gw.test\r\ncontent-length: 1000000\r\nconnection: close\r\n";

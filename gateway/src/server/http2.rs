@@ -1,0 +1,99 @@
+//! A client's connection over HTTP/2. hyper speaks it; what it leaves open is here: a client that takes nothing of an answer
+//! loses the answer's stream, and what waits for a client to take it has a bound.
+
+pub(super) mod outflow;
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Request;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+
+use self::outflow::{Answer, Flow};
+use super::connection_state::Command;
+use super::handler::Handler;
+use super::socket::{Socket, Watched};
+use super::{ConnectionState, Worker};
+use crate::upstream::body::Incoming;
+
+/// Runs the tasks of streams. One that is given up is dropped, which resets its stream: hyper itself waits for its client.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Streams;
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        shop_runtime::spawn_here(watched(stream));
+    }
+}
+
+async fn watched(stream: impl Future<Output = ()>) {
+    let mut stream = pin!(stream);
+    let mut answer: Option<Arc<dyn Flow>> = None;
+    let step = |cx: &mut Context<'_>| {
+        if answer.as_ref().is_some_and(|answer| answer.is_given_up(cx)) {
+            return Poll::Ready(());
+        }
+        let polled = stream.as_mut().poll(cx);
+        if answer.is_none() {
+            answer = outflow::begun();
+            // Registers; nobody can have given it up yet.
+            let _ = answer.as_ref().map(|answer| answer.is_given_up(cx));
+        }
+        polled
+    };
+    poll_fn(step).await;
+}
+
+impl<H: Handler> Worker<H> {
+    pub(super) async fn serve_http2(
+        self: &Arc<Self>,
+        stream: Socket,
+        begin: Bytes,
+        peer: SocketAddr,
+        connection_state: Arc<ConnectionState>,
+    ) {
+        connection_state.speaks_http2(self.most_streams);
+        let service = service_fn(|request: Request<hyper::body::Incoming>| {
+            // Kept connections end with an answer that says so while it drains, rather than under a request later.
+            if self.state.lifecycle.is_draining() {
+                connection_state.command(Command::Finish);
+            }
+            let request = request.map(Incoming::Http2);
+            let state = Arc::clone(&connection_state);
+            let served = Arc::clone(&self.handler).serve(self.index, Arc::clone(&state), peer.ip(), request);
+            // A tunnel is of HTTP/1.1.
+            async move { Ok::<_, Infallible>(served.await.response.map(|body| Answer::new(body, state))) }
+        });
+        let io =
+            TokioIo::new(Watched { socket: stream, begin, state: Arc::clone(&connection_state), is_stalled: false });
+        let mut connection = Box::pin(self.http2.serve_connection(io, service));
+        let mut finishing = false;
+        let mut step = |cx: &mut Context<'_>| {
+            loop {
+                let command = connection_state.poll_command(cx);
+                if command == Command::Cut {
+                    return Poll::Ready(Ok(()));
+                }
+                // Read what has arrived before an idle connection is closed: it may be a request.
+                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(ended);
+                }
+                if finishing || command != Command::Finish {
+                    return Poll::Pending;
+                }
+                finishing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        };
+        if let Err(error) = poll_fn(|cx| step(cx)).await {
+            tracing::debug!(%error, "a client connection ended");
+        }
+    }
+}
