@@ -99,7 +99,7 @@ impl<H: Handler> Worker<H> {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    shop_runtime::spawn_here(Arc::clone(&self).connection(stream, peer, door.clone()))
+                    shop_runtime::spawn_here(Arc::clone(&self).connection(stream, peer, door.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
