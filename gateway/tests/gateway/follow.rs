@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use futures_util::StreamExt;
-use shop_testing::{Process, Program, eventually, free_port};
+use shop_testing::{Api, Process, Program, eventually, free_port};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -115,6 +115,26 @@ async fn on_sighup_settings_are_read_again_at_once() {
     // Counted once it is told, a moment after it is in force.
     eventually!(gateway.metric(r#"gateway_config_reloads_total{result="applied"}"#).await == 1);
     assert_eq!(gateway.metric("gateway_config_revision").await, 2);
+}
+
+#[tokio::test]
+async fn a_hangup_before_it_serves_ends_nothing() {
+    // Whoever is asked for backends says nothing, so that the start takes a while.
+    let silent = UdpSocket::bind("127.0.0.1:0").await.expect("binds");
+    let port = free_port();
+    let mut process = Process::new("gateway")
+        .env("IDENTITY_MODE", "off")
+        .env("PORT", port.to_string())
+        .env("ADMIN_PORT", "0")
+        .env("PRODUCT_SERVICE_URLS", "dns://product.test:80")
+        .env("SHOP_DISCOVERY__NAMESERVERS", silent.local_addr().expect("bound").to_string());
+    process.spawn();
+    silent.recv_from(&mut [0; 512]).await.expect("it looks for backends");
+    process.signal("HUP");
+    let api = Api::new(format_args!("127.0.0.1:{port}"));
+    let ready = || api.try_send(api.request(http::Method::GET, "/health/ready"));
+    eventually!(ready().await.is_ok_and(|reply| reply.status == 200));
+    assert!(process.stop().await.success(), "{}", process.output());
 }
 
 #[tokio::test]
