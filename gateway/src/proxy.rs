@@ -432,10 +432,13 @@ impl Visit {
     fn timeouts(&self, config: &Config, head: &http::request::Parts, upload: &RequestBody) -> Timeouts {
         let upstream = &config.upstream;
         let whole = if self.is_grpc { grpc::timeout(&head.headers) } else { Some(upstream.total_timeout.get()) };
+        let begun = Instant::now();
         Timeouts {
             connect: upstream.connect_timeout.get(),
             head: (!self.is_grpc).then(|| upstream.first_byte_timeout.get()),
-            end: whole.map(|whole| Instant::now() + whole),
+            sign: upstream.first_byte_timeout.get(),
+            begun,
+            end: whole.map(|whole| begun + whole),
             upload: upload.progress(),
             pool_size: upstream.pool_size,
         }

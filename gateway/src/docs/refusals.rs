@@ -16,7 +16,7 @@ enum Meets {
 }
 
 /// Refusals of calls to services; `docs/gateway.md` has all there are.
-const REFUSALS: [(Reason, Meets, &str); 18] = [
+const REFUSALS: [(Reason, Meets, &str); 19] = [
     (Reason::BadPath, Meets::All, "the path has two readings"),
     (Reason::TokenInvalid, Meets::All, "the token is not valid here"),
     (Reason::TokenExpired, Meets::All, "the token has expired"),
@@ -33,6 +33,7 @@ const REFUSALS: [(Reason, Meets, &str); 18] = [
     (Reason::ServiceDisabled, Meets::All, "the service is switched off"),
     (Reason::BreakerOpen, Meets::All, "the service failed too often lately"),
     (Reason::NoHealthyBackend, Meets::All, "nobody serves this at the moment"),
+    (Reason::GatewayExhausted, Meets::All, "the gateway has no room for another call"),
     (Reason::Draining, Meets::All, "the gateway is shutting down"),
     (Reason::UpstreamTimeout, Meets::All, "the service did not answer in time"),
 ];
