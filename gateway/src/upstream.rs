@@ -190,6 +190,7 @@ fn unfinished(timeouts: &Timeouts) -> Option<Failed> {
         Reason::BodyTooLarge => "the body is larger than allowed",
         Reason::BodyTimeout => "the body did not arrive in time",
         Reason::BadRequest => "the body's framing is not valid",
+        Reason::GatewayExhausted => "the body cannot be read back",
         _ => "the client went away",
     };
     Some(Failed::sent(reason, detail))

@@ -295,7 +295,7 @@ impl Forward<'_> {
 }
 
 /// A failure in words for the client, who learns nothing of addresses.
-fn refusal(reason: Reason) -> Refusal {
+pub(super) fn refusal(reason: Reason) -> Refusal {
     let detail = match reason {
         Reason::ConnectFailed => "the service cannot be reached",
         Reason::GatewayExhausted => "the gateway has no room for another call",

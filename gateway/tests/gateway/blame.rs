@@ -352,6 +352,81 @@ async fn a_small_upload_is_a_trial_like_any_other() {
     assert_eq!(gateway.get("/api/products").await.status(), 200, "its success closed the breaker");
 }
 
+/// Product reads what it is sent before a backend hears of it.
+fn buffering(upstream: SocketAddr, folder: Option<&std::path::Path>) -> Config {
+    let mut settings = guarded(upstream);
+    settings.buffer_request.routes = vec!["/api/products".to_owned()];
+    settings.buffer_request.memory = 1000;
+    settings.buffer_request.folder = folder.map(std::path::Path::to_owned);
+    settings
+}
+
+#[tokio::test]
+async fn a_buffered_upload_arrives_whole_over_both_versions() {
+    let (upstream, folder) = (Upstream::echo().await, tempfile::tempdir().expect("a folder"));
+    for folder in [None, Some(folder.path())] {
+        let gateway = Running::start(buffering(upstream.addr, folder)).await;
+        for size in [1, 1000, 1001, 300_000] {
+            let text: String =
+                (0..size).map(|place| char::from(b'a' + u8::try_from(place % 26).expect("small"))).collect();
+            let reply = gateway.send(request("POST", "/api/products", text.clone())).await;
+            assert_eq!((reply.status(), &reply.json()["body"]), (200, &text.as_str().into()), "{size} over HTTP/1.1");
+            let mut client = http2(gateway.addr).await;
+            let answer = client
+                .send_request(request("PUT", "http://gw.test/api/products/1", text.clone()))
+                .await
+                .expect("an answer");
+            let body = answer.into_body().collect().await.expect("whole").to_bytes();
+            let seen: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            assert_eq!(seen["body"], text.as_str(), "{size} over HTTP/2");
+            let (half, rest) = text.split_at(size / 2);
+            let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+            let chunks: String = [half, rest].into_iter().filter(|text| !text.is_empty()).map(chunk).collect();
+            let head =
+                "POST /api/products HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+            let answer = gateway.raw(format!("{head}{chunks}0\r\n\r\n")).await;
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(&text), "{size} in chunks: {answer:.200}");
+        }
+    }
+    assert_eq!(folder.path().read_dir().expect("is there").count(), 0, "the files have no names");
+}
+
+#[tokio::test]
+async fn a_slow_upload_that_is_buffered_costs_no_backend_anything() {
+    let (upstream, folder) = (Upstream::echo().await, tempfile::tempdir().expect("a folder"));
+    let gateway = Running::start(buffering(upstream.addr, Some(folder.path()))).await;
+    let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+    let head = "PUT /api/products/1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 5001\r\n\r\n";
+    client.write_all(format!("{head}{}", "x".repeat(5000)).as_bytes()).await.expect("writes");
+    let bytes = r#"gateway_active_requests{service="product"}"#;
+    eventually!(gateway.metric(bytes) == Some(1.0));
+    assert_eq!(gateway.get("/api/baskets").await.status(), 200, "others are served");
+    assert_eq!(upstream.connections.load(SeqCst), 1, "that one only");
+    client.write_all(b"x").await.expect("writes");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.expect("reads");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(&"x".repeat(5001)), "{answer:.200}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_buffered_is_refused_and_held_against_nobody() {
+    let upstream = Upstream::echo().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = folder.path().join("missing");
+    let mut settings = buffering(upstream.addr, Some(&missing));
+    settings.upstream.total_timeout = shop_config::Duration::millis(200);
+    let gateway = Running::start(settings).await;
+    for _ in 0..6 {
+        let reply = gateway.send(request("POST", "/api/products", vec![b'x'; 300_000])).await;
+        reply.refused(503, "gateway_exhausted");
+        assert_eq!(reply.header("retry-after"), Some("1"));
+    }
+    let answer = trickle(&gateway).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("x-gateway-reason: body_timeout"), "{answer}");
+    assert_eq!(upstream.requests.load(SeqCst), 0);
+    assert_eq!(gateway.get("/api/products").await.status(), 200);
+}
+
 /// A call of a client that has little time.
 async fn hurried(gateway: &Running, timeout: &'static str) -> [Option<String>; 2] {
     let mut ask = request("POST", &format!("http://gw.test{}", method("Twice")), &b"\0\0\0\0\0"[..]);

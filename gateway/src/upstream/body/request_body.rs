@@ -1,6 +1,8 @@
 //! A request's body, streamed to the backend as it comes, with a limit on its size and on its pauses.
 
 use std::future::poll_fn;
+use std::io;
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -13,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use shop_http1::PutBack;
 use tokio::time::{Instant, Sleep};
 
+use super::spilled::Spilled;
 use super::{Broken, Incoming, Kept};
 use crate::message::reason::Reason;
 use crate::upstream::timer;
@@ -33,7 +36,9 @@ enum Source {
 struct Again {
     /// The next one last, so that one that could not be written can be put back without moving the others.
     pieces: Vec<Bytes>,
-    /// After the pieces, when nothing else is to come.
+    /// After the pieces.
+    file: Option<(Spilled, Arc<Progress>)>,
+    /// After both, when nothing else is to come.
     trailers: Option<HeaderMap>,
     rest: Option<Box<Stream>>,
 }
@@ -79,6 +84,17 @@ impl Progress {
     /// Bytes of the body so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
+    }
+
+    /// A piece was handed to the backend, or came.
+    fn moves(&self) {
+        let since = self.begun.elapsed().as_millis();
+        self.latest.store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    fn fail(&self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.broken.store(reason.index() + 1, Relaxed);
+        Poll::Ready(Some(Err(Broken(reason))))
     }
 }
 
@@ -149,10 +165,37 @@ impl RequestBody {
         read.unwrap_or(Ok(()))
     }
 
+    /// Reads all of it, before `end`: up to `memory` bytes stay there, the rest goes to a file in `folder`. Without a folder
+    /// the rest is left where it is.
+    pub(crate) async fn buffer(
+        &mut self,
+        memory: usize,
+        folder: Option<&Path>,
+        end: Option<Instant>,
+    ) -> Result<(), Broken> {
+        let Some(progress) = self.progress() else { return Ok(()) };
+        let Source::Stream(stream) = std::mem::replace(&mut self.0, Source::None) else { return Ok(()) };
+        let mut again = Box::new(Again { rest: Some(stream), ..Again::default() });
+        let reading = async {
+            again.read_ahead(memory).await?;
+            again.pieces.reverse();
+            match folder.filter(|_| again.rest.is_some()) {
+                Some(folder) => again.spill(folder, &progress).await,
+                None => Ok(()),
+            }
+        };
+        let read = match end {
+            Some(end) => timer::until(end, pin!(reading)).await.unwrap_or(Err(Broken(Reason::BodyTimeout))),
+            None => reading.await,
+        };
+        self.0 = Source::Again(again);
+        read
+    }
+
     /// A body of which `pieces` went out before.
     pub(super) fn again(mut pieces: Vec<Bytes>, rest: Option<Box<Stream>>) -> Self {
         pieces.reverse();
-        Self(Source::Again(Box::new(Again { pieces, trailers: None, rest })))
+        Self(Source::Again(Box::new(Again { pieces, rest, ..Again::default() })))
     }
 
     /// Keeps what goes out from now on; none when it is known to be longer than `limit`.
@@ -163,7 +206,7 @@ impl RequestBody {
         let kept = Arc::new(Kept::new(limit));
         let stream = match &mut self.0 {
             Source::Stream(stream) => Some(stream),
-            Source::Again(again) if again.trailers.is_none() => {
+            Source::Again(again) if again.trailers.is_none() && again.file.is_none() => {
                 again.pieces.iter().rev().for_each(|piece| kept.push(piece));
                 again.rest.as_mut()
             }
@@ -200,9 +243,41 @@ impl Again {
         Ok(())
     }
 
+    /// Reads all that is still to come into a file.
+    async fn spill(&mut self, folder: &Path, progress: &Arc<Progress>) -> Result<(), Broken> {
+        let mut file = Spilled::within(folder).await.map_err(|error| no_room(&error))?;
+        while let Some(rest) = &mut self.rest {
+            let next = poll_fn(|cx| rest.poll(cx)).await.transpose()?;
+            if rest.progress.has_ended() {
+                self.rest = None;
+            }
+            match next.map(Frame::into_data) {
+                Some(Ok(data)) => file.write(&data).await.map_err(|error| no_room(&error))?,
+                Some(Err(frame)) => self.trailers = frame.into_trailers().ok(),
+                None => self.rest = None,
+            }
+        }
+        file.rewind().await.map_err(|error| no_room(&error))?;
+        self.file = Some((file, Arc::clone(progress)));
+        Ok(())
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(piece) = self.pieces.pop() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        if let Some((file, progress)) = &mut self.file {
+            match ready!(file.poll_piece(cx)) {
+                Some(Ok(piece)) => {
+                    progress.moves();
+                    return Poll::Ready(Some(Ok(Frame::data(piece))));
+                }
+                Some(Err(error)) => {
+                    let Broken(reason) = no_room(&error);
+                    return progress.fail(reason);
+                }
+                None => self.file = None,
+            }
         }
         match &mut self.rest {
             Some(rest) => rest.poll(cx),
@@ -212,12 +287,14 @@ impl Again {
 
     fn is_end_stream(&self) -> bool {
         let is_over = |rest: &Box<Stream>| rest.incoming.is_end_stream();
-        self.pieces.is_empty() && self.trailers.is_none() && self.rest.as_ref().is_none_or(is_over)
+        let is_read = self.file.as_ref().is_none_or(|(file, _)| file.left() == 0);
+        self.pieces.is_empty() && is_read && self.trailers.is_none() && self.rest.as_ref().is_none_or(is_over)
     }
 
     fn size_hint(&self) -> SizeHint {
         let here = self.pieces.iter().map(Bytes::len).sum::<usize>();
-        let here = u64::try_from(here).unwrap_or(u64::MAX);
+        let file = self.file.as_ref().map_or(0, |(file, _)| file.left());
+        let here = u64::try_from(here).unwrap_or(u64::MAX).saturating_add(file);
         let rest = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.incoming.size_hint());
         let mut hint = SizeHint::new();
         hint.set_lower(here.saturating_add(rest.lower()));
@@ -230,8 +307,7 @@ impl Again {
 
 impl Stream {
     fn fail(&self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        self.progress.broken.store(reason.index() + 1, Relaxed);
-        Poll::Ready(Some(Err(Broken(reason))))
+        self.progress.fail(reason)
     }
 
     fn end(&self) {
@@ -256,8 +332,7 @@ impl Stream {
             ready!(self.poll_pause(cx));
             return self.fail(Reason::BodyTimeout);
         };
-        let since = self.progress.begun.elapsed().as_millis();
-        self.progress.latest.store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
+        self.progress.moves();
         let frame = match next {
             Some(Ok(frame)) => frame,
             Some(Err(Broken(reason))) => return self.fail(reason),
@@ -285,6 +360,12 @@ impl Stream {
         }
         Poll::Ready(Some(Ok(frame)))
     }
+}
+
+/// A body cannot be kept: that is nobody's fault but this machine's.
+fn no_room(error: &io::Error) -> Broken {
+    tracing::warn!(error = error.to_string(), "the body of a request cannot be kept in buffer_request.folder");
+    Broken(Reason::GatewayExhausted)
 }
 
 impl PutBack for RequestBody {
