@@ -47,12 +47,12 @@ use crate::routing::routes::{PREFIX, SHOP_SERVICE, Table};
 use crate::routing::{Cluster, Service};
 use crate::server::ConnectionState;
 use crate::server::handler::{Handler, Served, Spare};
-use crate::settings::Config;
+use crate::settings::{BufferRequest, Config};
 use crate::state::State;
 use crate::state::generation::Generation;
 use crate::state::guard::{self, Asked};
 use crate::state::token;
-use crate::upstream::body::{Incoming, RequestBody};
+use crate::upstream::body::{Broken, Incoming, RequestBody};
 use crate::upstream::{ResponseBody, Timeouts};
 
 /// Answers what clients ask.
@@ -258,7 +258,7 @@ impl Visit {
             let detail = format!("the {} service is switched off", target.service.name);
             return Err(Refusal::new(Reason::ServiceDisabled, detail));
         }
-        let upload = self.upload(config, &head, incoming)?;
+        let mut upload = self.upload(config, &head, incoming)?;
         let upgrade = upgrade::asked(&head, !upload.is_none());
         let timeouts = self.timeouts(config, &head, &upload);
         let onward = Onward {
@@ -279,6 +279,12 @@ impl Visit {
         (onward.method, onward.headers) = (head.method, head.headers);
         if self.is_grpc {
             onward.version = Version::HTTP_2;
+        }
+        if !self.is_grpc && !upload.is_none() && config.buffer_request.covers(&normal) {
+            let BufferRequest { memory, folder, .. } = &config.buffer_request;
+            // Boxed: other calls shall not carry the room for it.
+            let buffered = Box::pin(upload.buffer(*memory, folder.as_deref(), timeouts.end)).await;
+            buffered.map_err(|Broken(reason)| forward::refusal(reason))?;
         }
         let forward = Forward {
             record: &mut self.record,
@@ -463,10 +469,13 @@ impl Visit {
     fn timeouts(&self, config: &Config, head: &http::request::Parts, upload: &RequestBody) -> Timeouts {
         let upstream = &config.upstream;
         let whole = if self.is_grpc { grpc::timeout(&head.headers) } else { Some(upstream.total_timeout.get()) };
+        let begun = Instant::now();
         Timeouts {
             connect: upstream.connect_timeout.get(),
             head: (!self.is_grpc).then(|| upstream.first_byte_timeout.get()),
-            end: whole.map(|whole| Instant::now() + whole),
+            sign: upstream.first_byte_timeout.get(),
+            begun,
+            end: whole.map(|whole| begun + whole),
             upload: upload.progress(),
             pool_size: upstream.pool_size,
         }

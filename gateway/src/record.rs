@@ -139,6 +139,11 @@ impl RequestRecord {
         self.upload.as_ref()?.broken()
     }
 
+    /// Whether the request's body, if it has one, came whole.
+    pub(crate) fn is_upload_whole(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.has_ended())
+    }
+
     /// The request goes to `backend`.
     pub(crate) fn goes_to(&mut self, backend: &Arc<Backend>) {
         self.backend = Some(Arc::clone(backend));

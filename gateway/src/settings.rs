@@ -3,6 +3,7 @@
 mod access_log;
 mod admin;
 pub(crate) mod backend_spec;
+mod buffer_request;
 pub(crate) mod certificate;
 pub(crate) mod desired;
 mod docs;
@@ -12,6 +13,7 @@ mod tls;
 pub use access_log::{AccessField, AccessLog};
 pub use admin::Admin;
 pub(crate) use admin::SHORT_TOKEN;
+pub use buffer_request::BufferRequest;
 pub use docs::Docs;
 pub use tls::Tls;
 
@@ -59,6 +61,8 @@ pub struct Config {
     pub health_check: HealthCheck,
     /// Sending a call once more when a backend failed it.
     pub retries: Retries,
+    /// Reading requests whole before a backend is chosen.
+    pub buffer_request: BufferRequest,
     /// How often one client may call.
     pub rate_limit: RateLimit,
     /// Whose tokens are good. Bad ones are refused before a service is asked; who may do what is for services to say.
@@ -113,6 +117,7 @@ impl Default for Config {
             load_balancer: LoadBalancer::default(),
             health_check: HealthCheck::default(),
             retries: Retries::default(),
+            buffer_request: BufferRequest::default(),
             rate_limit: RateLimit::default(),
             identity: IdentitySettings::default(),
             grpc_introspection: false,
@@ -462,6 +467,7 @@ impl Config {
         problems.within("docs", |p| self.docs.check(p));
         problems.within("health_check", |p| self.health_check.check(p));
         problems.within("retries", |p| self.retries.check(p));
+        problems.within("buffer_request", |p| self.buffer_request.check(path::is_normal, p));
         problems.within("rate_limit", |p| self.rate_limit.check(path::is_normal, p));
         problems.ensure(
             !self.rate_limit.key.contains(&ClientKey::Subject) || self.identity.mode == Mode::Required,

@@ -12,6 +12,7 @@ pub(crate) mod timer;
 pub(crate) use endpoint::Endpoint;
 
 use std::error::Error;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use self::channel::Channel;
 use self::pool::{Lease, Pool};
@@ -34,12 +35,36 @@ pub(crate) struct Timeouts {
     pub(crate) connect: Duration,
     /// From the last byte of the request to the answer's head; without a limit for gRPC, whose streams may begin late.
     pub(crate) head: Option<Duration>,
+    /// For the first sign of life of a call that is on trial; after that another may be.
+    pub(crate) sign: Duration,
+    /// When the request came.
+    pub(crate) begun: Instant,
     /// The whole exchange.
     pub(crate) end: Option<Instant>,
     /// The request's body, if it has one.
     pub(crate) upload: Option<Arc<Progress>>,
     /// Unused connections kept.
     pub(crate) pool_size: usize,
+}
+
+impl Timeouts {
+    /// Since when the backend alone is waited for, in a call that went out at `begun`: the last piece of the request's body.
+    pub(crate) fn since(&self, begun: Instant) -> Instant {
+        self.upload.as_ref().map_or(begun, |upload| upload.latest().max(begun))
+    }
+
+    /// Whether the request's body, if it has one, is there whole.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.has_ended())
+    }
+
+    /// Whether a backend that was waited for since `since` had a good part, half, of the time it has when nobody else is slow.
+    /// Of an exchange whose time is over, clients can use up as much as they like.
+    pub(crate) fn was_enough(&self, since: Instant) -> bool {
+        let whole = self.end.map(|end| end.saturating_duration_since(self.begun));
+        let full = whole.into_iter().chain(self.head).min();
+        full.is_some_and(|full| since.elapsed() >= full / 2)
+    }
 }
 
 /// What came of a call.
@@ -70,22 +95,60 @@ impl Failed {
     }
 }
 
+/// There is no connection to send a call over.
+pub(super) struct Unconnected {
+    reason: Reason,
+    detail: String,
+}
+
+impl Unconnected {
+    /// The backend cannot be reached.
+    pub(super) fn failed(detail: impl Into<String>) -> Self {
+        Self { reason: Reason::ConnectFailed, detail: detail.into() }
+    }
+
+    /// The call's own time was over before anybody could tell.
+    fn too_late() -> Self {
+        let detail = "the time of the call was over before there was a connection";
+        Self { reason: Reason::UpstreamTimeout, detail: detail.to_owned() }
+    }
+
+    fn of(error: &io::Error) -> Self {
+        let is_ours = shop_runtime::is_shortage(error);
+        let reason = if is_ours { Reason::GatewayExhausted } else { Reason::ConnectFailed };
+        Self { reason, detail: error.to_string() }
+    }
+}
+
 /// A call of which nothing was sent, with the body that another backend can have.
-fn unsent(body: RequestBody, detail: String) -> Failed {
-    Failed { unsent: Some(body), ..Failed::sent(Reason::ConnectFailed, detail) }
+fn unsent(body: RequestBody, Unconnected { reason, detail }: Unconnected) -> Failed {
+    Failed { unsent: Some(body), ..Failed::sent(reason, detail) }
 }
 
 /// Opens a connection. Small writes go out at once: a proxy must not add Nagle's delay to others' traffic.
-async fn connect(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<TcpStream, String> {
-    let due = Instant::now() + timeouts.connect;
-    let due = timeouts.end.map_or(due, |end| end.min(due));
-    let stream = match timeout_at(due, shop_runtime::dial(endpoint.address())).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err("no connection within the time allowed".to_owned()),
-    };
+async fn connect(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<TcpStream, Unconnected> {
+    let dialled = in_time(shop_runtime::dial(endpoint.address()), timeouts, "no connection within the time allowed");
+    let stream = dialled.await?.map_err(|error| Unconnected::of(&error))?;
     endpoint.opened.inc();
     Ok(stream)
+}
+
+/// A handshake is local work for HTTP/1.1 and one flight for HTTP/2; neither may hang on a peer that says nothing.
+async fn within<T>(handshake: impl Future<Output = hyper::Result<T>>, timeouts: &Timeouts) -> Result<T, Unconnected> {
+    let shaken = in_time(handshake, timeouts, "no handshake within the time allowed").await?;
+    shaken.map_err(|error| Unconnected::failed(error.to_string()))
+}
+
+/// Gives `work` as long as connecting may take. When the call ends before that, it was the call that had no time.
+async fn in_time<T>(
+    work: impl Future<Output = T>,
+    timeouts: &Timeouts,
+    too_slow: &'static str,
+) -> Result<T, Unconnected> {
+    let due = Instant::now() + timeouts.connect;
+    let end = timeouts.end.filter(|end| *end < due);
+    let done = timeout_at(end.unwrap_or(due), work).await;
+    done.map_err(|_| if end.is_some() { Unconnected::too_late() } else { Unconnected::failed(too_slow) })
 }
 
 /// What [`await_head`] waited for did not come in time.
@@ -96,7 +159,7 @@ async fn await_head<T>(response: impl Future<Output = T>, timeouts: &Timeouts) -
     let mut response = pin!(response);
     let begun = Instant::now();
     loop {
-        let since = timeouts.upload.as_ref().map_or(begun, |upload| upload.latest().max(begun));
+        let since = timeouts.since(begun);
         let due = timeouts.head.map(|head| since + head).into_iter().chain(timeouts.end).min();
         let Some(due) = due else { return Ok(response.await) };
         match timer::until(due, response.as_mut()).await {
@@ -108,12 +171,12 @@ async fn await_head<T>(response: impl Future<Output = T>, timeouts: &Timeouts) -
     }
 }
 
-/// No answer came in time. That is the backend's fault, unless the request itself was still on its way when the time for the
-/// whole exchange was over: then nobody knows who was slow.
+/// No answer came in time. The word is the client's when the request itself was still on its way when the time for the whole
+/// exchange was over.
 fn too_late(timeouts: &Timeouts) -> Failed {
     let is_over = timeouts.end.is_some_and(|end| end <= Instant::now());
     match &timeouts.upload {
-        Some(upload) if is_over && !upload.has_ended() => {
+        Some(_) if is_over && !timeouts.is_whole() => {
             Failed::sent(Reason::BodyTimeout, "the request was not whole when its time was over")
         }
         _ => Failed::sent(Reason::UpstreamTimeout, "the backend did not answer in time"),
@@ -127,6 +190,7 @@ fn unfinished(timeouts: &Timeouts) -> Option<Failed> {
         Reason::BodyTooLarge => "the body is larger than allowed",
         Reason::BodyTimeout => "the body did not arrive in time",
         Reason::BadRequest => "the body's framing is not valid",
+        Reason::GatewayExhausted => "the body cannot be read back",
         _ => "the client went away",
     };
     Some(Failed::sent(reason, detail))
@@ -185,11 +249,49 @@ async fn settle(call: impl Future<Output = Outcome>, timeouts: &Timeouts) -> Sen
     }
 }
 
-/// A handshake is local work for HTTP/1.1 and one flight for HTTP/2; neither may hang on a peer that says nothing.
-async fn within<T>(handshake: impl Future<Output = hyper::Result<T>>, timeouts: &Timeouts) -> Result<T, String> {
-    match timeout(timeouts.connect, handshake).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("no handshake within the time allowed".to_owned()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeouts(head: Option<u64>, end: u64) -> Timeouts {
+        let begun = Instant::now();
+        Timeouts {
+            connect: Duration::from_secs(2),
+            head: head.map(Duration::from_secs),
+            sign: Duration::from_secs(35),
+            begun,
+            end: Some(begun + Duration::from_secs(end)),
+            upload: None,
+            pool_size: 1,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_got_the_end_of_an_exchange_only_had_no_time() {
+        for (head, end, since, enough) in [
+            (Some(35), 300, 265, true),
+            (Some(35), 300, 299, false),
+            // A limit of the whole exchange that is shorter than that of its beginning.
+            (Some(35), 10, 0, true),
+            (Some(35), 10, 6, false),
+        ] {
+            let timeouts = timeouts(head, end);
+            let since = timeouts.begun + Duration::from_secs(since);
+            tokio::time::advance(Duration::from_secs(end)).await;
+            assert_eq!(timeouts.was_enough(since), enough, "{head:?} of {end} since {since:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_ends_before_a_connection_is_there_says_nothing_of_it() {
+        let cut = |end| async move {
+            let timeouts = timeouts(None, end);
+            in_time(std::future::pending::<()>(), &timeouts, "slow").await.expect_err("nothing comes").reason
+        };
+        assert_eq!(cut(1).await, Reason::UpstreamTimeout);
+        assert_eq!(cut(3).await, Reason::ConnectFailed);
+        let lack = io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+        assert_eq!(Unconnected::of(&lack).reason, Reason::GatewayExhausted);
+        assert_eq!(Unconnected::of(&io::ErrorKind::ConnectionRefused.into()).reason, Reason::ConnectFailed);
     }
 }

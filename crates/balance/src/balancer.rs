@@ -12,8 +12,8 @@ use crate::settings::{LoadBalancer, Strategy};
 pub trait Candidate {
     /// Calls that it has not finished.
     fn in_flight(&self) -> usize;
-    /// What one more call would cost there, as [`PeakEwma::load`](crate::PeakEwma::load) says; compared with others', nothing else.
-    fn load(&self) -> f64;
+    /// How long it takes for a call, in seconds, as [`PeakEwma::seconds`](crate::PeakEwma::seconds) says; none when nobody knows.
+    fn latency(&self) -> Option<f64>;
     /// Its share under `weighted_round_robin`, compared with others'.
     fn weight(&self) -> i64;
 }
@@ -78,7 +78,7 @@ impl Balancer {
                 let one = chance::below(count);
                 let other = nth((one + 1 + chance::below(count - 1)) % count);
                 let one = nth(one);
-                if candidates[other].load() < candidates[one].load() { other } else { one }
+                if is_less_loaded(&candidates[other], &candidates[one]) { other } else { one }
             }
         }
     }
@@ -98,6 +98,16 @@ impl Balancer {
             order.push(place);
         }
         order
+    }
+}
+
+/// Whether one more call costs less at `one` than at `other`. Of whom nothing is known gets as many as the other has, not all
+/// until it answers for the first time.
+fn is_less_loaded<C: Candidate>(one: &C, other: &C) -> bool {
+    let calls = |candidate: &C| u32::try_from(candidate.in_flight()).unwrap_or(u32::MAX).saturating_add(1);
+    match (one.latency(), other.latency()) {
+        (Some(latency), Some(others)) => latency * f64::from(calls(one)) < others * f64::from(calls(other)),
+        _ => calls(one) < calls(other),
     }
 }
 
@@ -121,6 +131,7 @@ fn smooth(current: &mut [i64], weights: impl Iterator<Item = i64>) -> usize {
 mod tests {
     use super::*;
 
+    /// Calls in flight, latency (negative when nobody knows), weight.
     struct Backend(usize, f64, i64);
 
     impl Candidate for Backend {
@@ -128,8 +139,8 @@ mod tests {
             self.0
         }
 
-        fn load(&self) -> f64 {
-            self.1
+        fn latency(&self) -> Option<f64> {
+            (self.1 >= 0.0).then_some(self.1)
         }
 
         fn weight(&self) -> i64 {
@@ -143,7 +154,7 @@ mod tests {
 
     #[test]
     fn each_strategy_looks_at_its_own_number() {
-        let backends = [Backend(3, 1.0, 1), Backend(1, 3.0, 0), Backend(2, 2.0, 2)];
+        let backends = [Backend(3, 1.0, 1), Backend(1, 3.0, 0), Backend(2, 1.2, 2)];
         let all = BackendSet::first(3);
         let turns = |strategy| {
             let balancer = balancer(strategy, 3);
@@ -155,6 +166,17 @@ mod tests {
         assert!(turns(Strategy::P2cEwma).iter().all(|place| *place != 1), "of any two, another is quicker");
         let off = Balancer::new(&LoadBalancer { enabled: false, ..LoadBalancer::default() }, 3);
         assert_eq!(off.choose(&backends, all.without(BackendSet::one(0)), false), 1);
+    }
+
+    #[test]
+    fn who_is_not_known_gets_as_many_calls_as_others_have() {
+        let balancer = balancer(Strategy::P2cEwma, 2);
+        let unknown_has = |calls| [Backend(calls, -1.0, 1), Backend(4, 0.001, 1)];
+        let next = |backends: [Backend; 2]| balancer.choose(&backends, BackendSet::first(2), false);
+        assert!((0..20).all(|_| next(unknown_has(3)) == 0), "fewer are there");
+        assert!((0..20).all(|_| next(unknown_has(5)) == 1), "more are");
+        let turns: Vec<_> = (0..100).map(|_| next(unknown_has(4))).collect();
+        assert!(turns.contains(&0) && turns.contains(&1), "either, when as many are: {turns:?}");
     }
 
     #[test]

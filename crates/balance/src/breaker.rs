@@ -23,6 +23,8 @@ const MOST_IN_A_ROW: u32 = 5;
 const STEPS: u32 = 10;
 /// A backend that never recovers is still tried this often.
 const LONGEST_OPEN: Duration = Duration::from_mins(5);
+/// In the number of calls on trial: one of them is of a request that was not there whole.
+const PARTIAL: u32 = 1 << 31;
 
 /// What a breaker lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,7 @@ struct Seen {
     state: AtomicU8,
     /// Counts changes of state: a call's outcome counts only in the state it began in.
     generation: AtomicU64,
+    /// How many, and [`PARTIAL`].
     on_trial: AtomicU32,
     passed: AtomicU32,
     /// What [`Policy`] counts.
@@ -124,7 +127,7 @@ impl Breaker {
         Standing {
             in_a_row: seen.in_a_row.load(SeqCst),
             opened: seen.opened.load(SeqCst),
-            on_trial: seen.on_trial.load(SeqCst),
+            on_trial: seen.on_trial(),
             passed: seen.passed.load(SeqCst),
             left: until.map(|until| until.saturating_duration_since(failsafe_now())),
         }
@@ -135,28 +138,58 @@ impl Breaker {
         self.machine.reset();
     }
 
-    /// Whether a call would be permitted now. Nothing is taken: by the time of the call it may be otherwise.
+    /// Whether a call whose request is whole would be permitted now. Nothing is taken: by the time of the call it may be otherwise.
     pub fn would_permit(&self) -> bool {
         match self.state() {
             State::Closed => true,
-            State::HalfOpen => self.seen.on_trial.load(SeqCst) < self.trials,
+            State::HalfOpen => self.seen.on_trial() < self.trials,
             State::Open => self.seen.until.lock().is_none_or(|until| until <= failsafe_now()),
         }
     }
 
     /// Permission for one call, unless the breaker is open or enough calls are on trial.
-    pub fn permit(self: &Arc<Self>) -> Option<Permit> {
+    ///
+    /// A request that is not there whole (`is_whole`) may take as long as its sender likes before the backend can say anything:
+    /// of such there is one on trial at most, and never in the last place.
+    pub fn permit(self: &Arc<Self>, is_whole: bool) -> Option<Permit> {
         // Closed, it permits everything: no need to ask, which takes a lock.
         if self.state() != State::Closed && !self.machine.is_call_permitted() {
             return None;
         }
-        let on_trial = self.state() == State::HalfOpen;
-        if on_trial {
-            let room = |count| (count < self.trials).then_some(count + 1);
-            self.seen.on_trial.fetch_update(SeqCst, SeqCst, room).ok()?;
-        }
+        let trial = if self.state() == State::HalfOpen { Some(self.trial(is_whole)?) } else { None };
         let generation = self.seen.generation.load(SeqCst);
-        Some(Permit { breaker: Arc::clone(self), on_trial, generation })
+        Some(Permit { breaker: Arc::clone(self), generation, was_trial: trial.is_some(), trial })
+    }
+
+    fn trial(&self, is_whole: bool) -> Option<Trial> {
+        let room = |now: u32| {
+            let count = now & !PARTIAL;
+            if is_whole {
+                (count < self.trials).then_some(now + 1)
+            } else {
+                (count + 1 < self.trials && now == count).then_some((now + 1) | PARTIAL)
+            }
+        };
+        self.seen.on_trial.fetch_update(SeqCst, SeqCst, room).ok()?;
+        Some(Trial { seen: Arc::clone(&self.seen), takes: if is_whole { 1 } else { 1 | PARTIAL } })
+    }
+}
+
+impl Seen {
+    fn on_trial(&self) -> u32 {
+        self.on_trial.load(SeqCst) & !PARTIAL
+    }
+}
+
+/// A place among the calls on trial, free again when dropped.
+struct Trial {
+    seen: Arc<Seen>,
+    takes: u32,
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        self.seen.on_trial.fetch_sub(self.takes, SeqCst);
     }
 }
 
@@ -178,11 +211,32 @@ pub struct Standing {
 /// One permitted call. Dropped without an outcome it counts neither way.
 pub struct Permit {
     breaker: Arc<Breaker>,
-    on_trial: bool,
     generation: u64,
+    /// Until the first sign of life, or until that took too long.
+    trial: Option<Trial>,
+    was_trial: bool,
 }
 
 impl Permit {
+    /// Whether it has a place among the calls on trial.
+    pub fn is_trial(&self) -> bool {
+        self.trial.is_some()
+    }
+
+    /// The backend does its work, though the call goes on, perhaps for ever: a trial has passed and makes room. A failure later
+    /// on still counts.
+    pub fn alive(&mut self) {
+        if self.trial.take().is_some() && self.is_current() {
+            self.pass();
+            self.generation = self.breaker.seen.generation.load(SeqCst);
+        }
+    }
+
+    /// It has taken long enough without a sign of life: makes room for another trial. Only a failure still counts.
+    pub fn give_way(&mut self) {
+        self.trial = None;
+    }
+
     /// Says what its answer tells.
     pub fn judge(self, outcome: Outcome) {
         match outcome {
@@ -194,22 +248,26 @@ impl Permit {
 
     /// Says how the call went.
     pub fn done(self, success: bool) {
-        let seen = &self.breaker.seen;
-        if seen.generation.load(SeqCst) != self.generation {
+        if !self.is_current() {
             return;
         }
-        match (success, self.on_trial) {
+        match (success, self.was_trial) {
             (false, _) => self.breaker.machine.on_error(),
-            (true, true) if seen.passed.fetch_add(1, SeqCst) + 1 < self.breaker.trials => {}
-            (true, _) => self.breaker.machine.on_success(),
+            (true, true) if self.trial.is_some() => self.pass(),
+            (true, true) => {}
+            (true, false) => self.breaker.machine.on_success(),
         }
     }
-}
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if self.on_trial {
-            self.breaker.seen.on_trial.fetch_sub(1, SeqCst);
+    /// Whether the breaker is still in the state it began in.
+    fn is_current(&self) -> bool {
+        self.breaker.seen.generation.load(SeqCst) == self.generation
+    }
+
+    /// One more trial went well; the last one closes the breaker.
+    fn pass(&self) {
+        if self.breaker.seen.passed.fetch_add(1, SeqCst) + 1 >= self.breaker.trials {
+            self.breaker.machine.on_success();
         }
     }
 }
@@ -341,7 +399,7 @@ mod tests {
     }
 
     fn call(breaker: &Arc<Breaker>, success: bool) -> bool {
-        breaker.permit().map(|permit| permit.done(success)).is_some()
+        breaker.permit(true).map(|permit| permit.done(success)).is_some()
     }
 
     #[test]
@@ -354,7 +412,7 @@ mod tests {
         assert_eq!(breaker.state(), State::Closed, "a success never opens it");
         call(&breaker, false);
         assert_eq!(breaker.state(), State::Open, "three of four");
-        assert!(breaker.permit().is_none());
+        assert!(breaker.permit(true).is_none());
     }
 
     #[test]
@@ -391,13 +449,13 @@ mod tests {
             let breaker = breaker();
             assert!((0..3).all(|_| call(&breaker, false)));
             time.advance(Duration::from_secs(23));
-            assert!(breaker.permit().is_none(), "a fifth off thirty seconds at most");
+            assert!(breaker.permit(true).is_none(), "a fifth off thirty seconds at most");
             assert!(!breaker.would_permit());
             time.advance(Duration::from_secs(8));
             assert!(breaker.would_permit() && breaker.state() == State::Open, "asking is not trying");
-            let first = breaker.permit().expect("first trial");
-            let second = breaker.permit().expect("second trial");
-            assert!(breaker.permit().is_none() && !breaker.would_permit(), "no third at once");
+            let first = breaker.permit(true).expect("first trial");
+            let second = breaker.permit(true).expect("second trial");
+            assert!(breaker.permit(true).is_none() && !breaker.would_permit(), "no third at once");
             assert_eq!(breaker.state(), State::HalfOpen);
             first.done(true);
             assert_eq!(breaker.state(), State::HalfOpen);
@@ -410,7 +468,7 @@ mod tests {
     fn a_failed_trial_opens_it_for_longer_and_late_outcomes_do_not_count() {
         clock::freeze(|time| {
             let breaker = breaker();
-            let late = breaker.permit().expect("closed");
+            let late = breaker.permit(true).expect("closed");
             assert!((0..3).all(|_| call(&breaker, false)));
             time.advance(Duration::from_secs(31));
             assert!(call(&breaker, false), "one trial");
@@ -418,9 +476,9 @@ mod tests {
             late.done(true);
             assert_eq!(breaker.state(), State::Open);
             time.advance(Duration::from_secs(31));
-            assert!(breaker.permit().is_none(), "twice as long now");
+            assert!(breaker.permit(true).is_none(), "twice as long now");
             time.advance(Duration::from_secs(30));
-            assert!(breaker.permit().is_some());
+            assert!(breaker.permit(true).is_some());
         });
     }
 
@@ -428,7 +486,7 @@ mod tests {
     fn a_reset_closes_it_and_what_began_before_does_not_count() {
         clock::freeze(|_| {
             let breaker = breaker();
-            let late = breaker.permit().expect("closed");
+            let late = breaker.permit(true).expect("closed");
             assert!((0..3).all(|_| call(&breaker, false)));
             let standing = breaker.standing();
             assert_eq!((standing.in_a_row, standing.opened), (3, 1));
@@ -449,8 +507,78 @@ mod tests {
             assert!((0..3).all(|_| call(&breaker, false)));
             time.advance(Duration::from_secs(31));
             for _ in 0..5 {
-                drop(breaker.permit().expect("room"));
+                drop(breaker.permit(true).expect("room"));
             }
+        });
+    }
+
+    /// A breaker whose trials may begin.
+    fn opened(time: &mut clock::MockClock, trials: u32) -> Arc<Breaker> {
+        let rules = Rules { trials, ..RULES };
+        let breaker = Breaker::new(rules, "http://a:1", Arc::new(SlowStart::new(Duration::ZERO)), |_| {});
+        assert!((0..3).all(|_| call(&breaker, false)));
+        time.advance(Duration::from_secs(31));
+        breaker
+    }
+
+    #[test]
+    fn a_request_that_is_not_whole_never_has_the_last_place() {
+        clock::freeze(|time| {
+            let breaker = opened(time, 3);
+            let partial = breaker.permit(false).expect("one of three");
+            assert!(breaker.permit(false).is_none(), "one of them is enough");
+            let whole = breaker.permit(true).expect("the second");
+            let last = breaker.permit(true).expect("the last");
+            assert_eq!(breaker.standing().on_trial, 3);
+            drop((partial, whole));
+            assert_eq!(breaker.standing().on_trial, 1);
+            let partial = breaker.permit(false).expect("the second of three");
+            drop(last);
+            let whole = breaker.permit(true).expect("the second");
+            drop(partial);
+            let other = breaker.permit(true).expect("the second again");
+            assert!(breaker.permit(false).is_none(), "only the last place is left");
+            drop((whole, other));
+            let alone = opened(time, 1);
+            assert!(alone.permit(false).is_none() && alone.permit(true).is_some());
+        });
+    }
+
+    #[test]
+    fn a_trial_that_shows_life_has_passed_and_still_counts_when_it_fails() {
+        clock::freeze(|time| {
+            let breaker = opened(time, 2);
+            let mut streams: Vec<_> = (0..2).map(|_| breaker.permit(true).expect("room")).collect();
+            streams[0].alive();
+            assert_eq!((breaker.state(), breaker.standing().on_trial), (State::HalfOpen, 1));
+            streams.remove(0).done(true);
+            assert_eq!((breaker.state(), breaker.standing().passed), (State::HalfOpen, 1), "it is not counted twice");
+            streams[0].alive();
+            assert_eq!(breaker.state(), State::Closed, "while it goes on");
+            streams.remove(0).done(false);
+            assert_eq!((breaker.state(), breaker.standing().in_a_row), (State::Closed, 1));
+
+            let breaker = opened(time, 2);
+            let mut stream = breaker.permit(true).expect("room");
+            stream.alive();
+            stream.done(false);
+            assert_eq!(breaker.state(), State::Open, "it failed while others are on trial");
+        });
+    }
+
+    #[test]
+    fn a_trial_that_takes_too_long_makes_room_and_counts_only_when_it_fails() {
+        clock::freeze(|time| {
+            let breaker = opened(time, 1);
+            let mut slow = breaker.permit(true).expect("room");
+            slow.give_way();
+            assert!(!slow.is_trial());
+            slow.done(true);
+            assert_eq!((breaker.state(), breaker.standing().passed), (State::HalfOpen, 0));
+            let mut slow = breaker.permit(true).expect("room");
+            slow.give_way();
+            slow.done(false);
+            assert_eq!(breaker.state(), State::Open);
         });
     }
 }

@@ -13,6 +13,8 @@ pub enum Trouble {
     Declines(String),
     /// No answer, or none that makes sense.
     Silent(String),
+    /// It was not asked: whoever checks had no means to. That says nothing about it.
+    Unasked(String),
 }
 
 /// What checks say about a backend.
@@ -78,12 +80,13 @@ impl HealthRecord {
     pub fn note(&self, outcome: Result<(), Trouble>, settings: &HealthCheck) -> (Verdict, Verdict) {
         let mut state = self.0.lock();
         let before = state.verdict;
+        state.at = Some(Instant::now());
         let (found, error) = match outcome {
+            Err(Trouble::Unasked(_)) => return (before, before),
             Ok(()) => (Verdict::Healthy, None),
             Err(Trouble::Silent(error)) => (Verdict::Silent, Some(error)),
             Err(Trouble::Declines(error)) => (Verdict::Declines, Some(error)),
         };
-        state.at = Some(Instant::now());
         state.error = error;
         state.judge(found, settings);
         (before, state.verdict)
@@ -195,5 +198,19 @@ mod tests {
         let report = record.report();
         assert_eq!((report.verdict, report.error.as_deref()), (Verdict::Healthy, Some("refused")));
         assert!(report.age.is_some());
+    }
+
+    #[test]
+    fn a_check_that_could_not_be_made_says_nothing() {
+        let (record, settings) = (HealthRecord::default(), HealthCheck::default());
+        let unasked = || Err(Trouble::Unasked("too many open files".to_owned()));
+        assert_eq!(record.note(unasked(), &settings), (Verdict::Unknown, Verdict::Unknown));
+        assert!(record.age().is_some(), "the next one is due an interval later");
+        record.note(Ok(()), &settings);
+        for _ in 0..10 {
+            record.note(unasked(), &settings);
+        }
+        let report = record.report();
+        assert_eq!((report.verdict, report.error), (Verdict::Healthy, None));
     }
 }

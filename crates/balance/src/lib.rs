@@ -30,8 +30,8 @@
 //!     fn in_flight(&self) -> usize {
 //!         self.in_flight.load(Relaxed)
 //!     }
-//!     fn load(&self) -> f64 {
-//!         0.0
+//!     fn latency(&self) -> Option<f64> {
+//!         None
 //!     }
 //!     fn weight(&self) -> i64 {
 //!         1
@@ -44,7 +44,7 @@
 //!     while !left.is_empty() {
 //!         let place = balancer.choose(backends, left, false);
 //!         left.remove(place);
-//!         if let Some(permit) = backends[place].breaker.permit() {
+//!         if let Some(permit) = backends[place].breaker.permit(true) {
 //!             return Some((&backends[place], permit));
 //!         }
 //!     }

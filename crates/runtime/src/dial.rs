@@ -5,16 +5,33 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
 
+/// `EMFILE`, `ENFILE` and `ENOBUFS`, for which the standard library has no kinds.
+const SHORTAGES: [i32; 3] = [24, 23, if cfg!(any(target_os = "linux", target_os = "android")) { 105 } else { 55 }];
+
+/// Whether no connection could be made because this machine ran out of something: descriptors, ports, memory. It says nothing
+/// about the other end.
+pub fn is_shortage(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory)
+        || error.raw_os_error().is_some_and(|number| SHORTAGES.contains(&number))
+}
+
 /// Connects to the first address that takes it, with `TCP_NODELAY`.
 ///
 /// The kernel takes the near end's port out of a range that some of our own ports lie in. `SO_REUSEADDR` on both sides lets
 /// [`listen`](crate::listen()) have such a port nevertheless, while this connection is open and in the minute after. A
-/// connection that met itself, as happens on loopback while nobody listens, is refused.
+/// connection that met itself, as happens on loopback while nobody listens, is refused. As the port is taken only when the far
+/// end is known, the same one serves for connections to many.
+///
+/// # Errors
+///
+/// When no address takes it: what the last one said, or the last one that was tried at all.
 pub async fn dial(to: impl ToSocketAddrs) -> Result<TcpStream> {
-    let mut failed = None;
+    let mut failed: Option<Error> = None;
     for address in lookup_host(to).await? {
         match one(address).await {
             Ok(stream) => return Ok(stream),
+            // Where a machine has no IPv6, its own lack must not hide what the other address said.
+            Err(error) if is_shortage(&error) && failed.is_some() => {}
             Err(error) => failed = Some(error),
         }
     }
@@ -48,6 +65,18 @@ mod tests {
         drop(near);
         drop(taken);
         drop(crate::listen(port, "x").await.expect("after it"));
+    }
+
+    #[test]
+    fn what_this_machine_lacks_is_told_from_what_the_other_end_says() {
+        use rustix::io::Errno;
+        for lack in [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM] {
+            assert!(is_shortage(&lack.into()), "{lack:?}");
+        }
+        for said in [Errno::CONNREFUSED, Errno::CONNRESET, Errno::TIMEDOUT, Errno::HOSTUNREACH, Errno::NETUNREACH] {
+            assert!(!is_shortage(&said.into()), "{said:?}");
+        }
+        assert!(!is_shortage(&ErrorKind::ConnectionRefused.into()));
     }
 
     #[tokio::test]

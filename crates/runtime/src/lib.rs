@@ -11,7 +11,7 @@ mod systemd;
 mod tasks;
 
 pub use crash::crash_point;
-pub use dial::dial;
+pub use dial::{dial, is_shortage};
 pub use entry::{answer, block_on};
 pub use health::{Health, Report, State, Status};
 pub use listen::{listen, listen_shared};

@@ -34,6 +34,7 @@ const REFUSALS: [(Reason, Meets, &str); 19] = [
     (Reason::ServiceDisabled, Meets::All, "the service is switched off"),
     (Reason::BreakerOpen, Meets::All, "the service failed too often lately"),
     (Reason::NoHealthyBackend, Meets::All, "nobody serves this at the moment"),
+    (Reason::GatewayExhausted, Meets::All, "the gateway has no room for another call"),
     (Reason::Draining, Meets::All, "the gateway is shutting down"),
     (Reason::UpstreamTimeout, Meets::All, "the service did not answer in time"),
 ];

@@ -68,6 +68,8 @@ reasons! {
     BreakerOpen = "breaker_open",
     /// The service has no backend to send this to.
     NoHealthyBackend = "no_healthy_backend",
+    /// This machine has no descriptors, ports or memory for another connection.
+    GatewayExhausted = "gateway_exhausted",
     /// No connection to the backend could be made.
     ConnectFailed = "connect_failed",
     /// The backend closed or broke the connection before its answer was complete.
@@ -133,6 +135,7 @@ impl Reason {
             | Self::ServiceDisabled
             | Self::BreakerOpen
             | Self::NoHealthyBackend
+            | Self::GatewayExhausted
             | Self::Draining
             | Self::StateNotSaved => Kind::Unavailable,
             Self::ConnectFailed | Self::UpstreamReset | Self::UpstreamInvalid => Kind::BadGateway,

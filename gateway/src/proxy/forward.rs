@@ -1,5 +1,6 @@
 //! The call itself: one backend after the other until one has answered well, or what there is has to do.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,21 +11,26 @@ use shop_balance::settings::Retries;
 use shop_balance::{Permit, Reservation};
 use tokio::time::Instant;
 
-use crate::message::outcome::{self, Outcome};
+use crate::message::outcome::{Chance, Outcome, Sign, judge};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::message::{grpc, headers, upgrade};
 use crate::record::{RequestRecord, trace};
 use crate::routing::{Backend, Cluster, InFlight, Tried};
 use crate::server::ConnectionState;
-use crate::upstream::body::RequestBody;
+use crate::upstream::body::{Broken, RequestBody};
 use crate::upstream::interim::{Inform, Interim};
 use crate::upstream::retry::{self, Attempt, Chances, Replay, Step};
-use crate::upstream::{Failed, Received, ResponseBody, Timeouts};
+use crate::upstream::{Failed, Received, ResponseBody, Timeouts, timer};
 
 /// An answer nobody wants is read up to here to keep its connection; beyond, a new connection is cheaper.
 const WORTH_READING: usize = 16 * 1024;
 const WORTH_WAITING: Duration = Duration::from_secs(1);
+/// Before a call may be one on trial, its body is read ahead up to here: what fits in is whole then, and tells more.
+const SMALL_BODY: usize = 64 * 1024;
+const SMALL_WAIT: Duration = Duration::from_secs(1);
+/// When this machine may have room again: calls end all the time.
+const ROOM_AGAIN: Duration = Duration::from_secs(1);
 
 /// One call on its way to a backend.
 pub(super) struct Forward<'a> {
@@ -58,6 +64,11 @@ impl Forward<'_> {
     /// Calls until there is an answer, or what there is has to do.
     pub(super) async fn call(mut self, mut body: RequestBody) -> Result<Call, Refusal> {
         let cluster = self.cluster;
+        if !body.is_whole() && cluster.may_try() {
+            // Boxed: it is rare, and calls shall not carry the room for it.
+            let gathered = Box::pin(body.gather(SMALL_BODY, SMALL_WAIT)).await;
+            gathered.map_err(|Broken(reason)| refusal(reason))?;
+        }
         // Before the first byte goes out: what was not kept from the beginning cannot go out again.
         let replay = self.replay(&mut body);
         if let Some(budget) = &cluster.budget {
@@ -68,7 +79,7 @@ impl Forward<'_> {
         let mut best: Option<Result<Call, Refusal>> = None;
         let mut cost: Option<Reservation<'_>> = None;
         loop {
-            let (backend, permit) = match cluster.pick(&mut tried) {
+            let (backend, permit) = match cluster.pick(&mut tried, body.is_whole()) {
                 Ok(picked) => picked,
                 // What went wrong says more than that nothing is left to try.
                 Err(refusal) => return self.better(best, Err(refusal), true),
@@ -159,7 +170,7 @@ impl Forward<'_> {
     async fn attempt(
         &mut self,
         backend: &Arc<Backend>,
-        permit: Option<Permit>,
+        mut permit: Option<Permit>,
         body: RequestBody,
         replay: Option<&Replay>,
     ) -> (Result<Call, Refusal>, Option<Attempt>, Option<RequestBody>) {
@@ -168,23 +179,32 @@ impl Forward<'_> {
         // Before the call: whoever picks meanwhile has to see it as load.
         let in_flight = backend.begin();
         let begun = Instant::now();
-        let outcome = if self.is_grpc {
-            backend.endpoint.http2(self.worker, self.head, body, replay, self.timeouts).await
-        } else {
-            self.http1(backend, body).await
+        let outcome = {
+            let mut call = pin!(self.send(backend, body, replay));
+            let mut first = None;
+            if let Some(permit) = permit.as_mut().filter(|permit| permit.is_trial()) {
+                first = timer::until(begun + self.timeouts.sign, call.as_mut()).await;
+                if first.is_none() {
+                    permit.give_way();
+                }
+            }
+            match first {
+                Some(outcome) => outcome,
+                None => call.await,
+            }
         };
         trace::answered(span, outcome.as_ref().map(|received| &received.response).map_err(|failed| failed.reason));
         let failed = match outcome {
             Ok(mut received) => {
                 let Some(fault) = fault(&mut received.response, self.upgrade) else {
-                    let (call, after) = self.answered(received, permit, in_flight, begun.elapsed());
+                    let (call, after) = self.answered(received, permit, in_flight, begun);
                     return (Ok(call), after, None);
                 };
                 Failed::sent(Reason::UpstreamInvalid, fault)
             }
             Err(failed) => failed,
         };
-        let refusal = self.failed(&failed, backend, permit, begun.elapsed());
+        let refusal = self.failed(&failed, backend, permit, begun);
         let after = match &failed.unsent {
             Some(_) => Some(Attempt::Unsent),
             // Not after a time-out: the backend may still be at it, and the client has waited long enough.
@@ -200,73 +220,95 @@ impl Forward<'_> {
         received: Received,
         mut permit: Option<Permit>,
         in_flight: InFlight,
-        took: Duration,
+        begun: Instant,
     ) -> (Call, Option<Attempt>) {
         let Received { response, resent } = received;
         let (status, headers) = (response.status(), response.headers());
         let backend = in_flight.backend();
         backend.answered();
-        if self.cluster.wants_latency() {
-            backend.latency.observe(took, !outcome::of_http(status, headers).is_ill());
-        }
         if resent {
             self.record.retried();
         }
-        let outcome = self.outcome(status, headers);
-        // A permit that is still here afterwards goes with the body, and is judged by the trailers.
-        if let Some(outcome) = outcome
-            && let Some(permit) = permit.take()
-        {
-            permit.judge(outcome);
+        let is_whole = self.timeouts.is_whole();
+        let outcome = self.outcome(status, headers, is_whole);
+        if is_whole && self.cluster.wants_latency() {
+            self.observe(backend, outcome.unwrap_or(Outcome::Well), begun);
         }
-        let wait = retry::wait_after(status, headers, self.retry_wait_left);
+        // A permit that is still here afterwards goes with the body, and is judged by the trailers.
+        match outcome {
+            Some(outcome) => permit.take().into_iter().for_each(|permit| permit.judge(outcome)),
+            None => permit.iter_mut().for_each(Permit::alive),
+        }
+        let wait = outcome.and_then(|outcome| retry::wait_after(outcome, headers, self.retry_wait_left));
         let after = wait.filter(|_| !self.is_grpc).map(Attempt::Failed);
         (Call { response, outcome, permit, in_flight }, after)
     }
 
     /// What a head says of the backend, if it does.
-    fn outcome(&self, status: StatusCode, headers: &HeaderMap) -> Option<Outcome> {
-        if !self.is_grpc || status != StatusCode::OK {
-            return Some(outcome::of_http(status, headers));
-        }
-        // Trailers decide, unless the head is all there is.
-        grpc::status(headers).map(|status| outcome::of_grpc(Some(status), headers, self.timeouts.end.is_some()))
+    fn outcome(&self, status: StatusCode, headers: &HeaderMap, is_whole: bool) -> Option<Outcome> {
+        let sign = if !self.is_grpc || status != StatusCode::OK {
+            Sign::Http(status, headers)
+        } else {
+            // Trailers decide, unless the head is all there is.
+            Sign::Grpc(Some(grpc::status(headers)?), headers)
+        };
+        Some(judge(sign, Chance { is_whole, is_time_ours: self.timeouts.end.is_none() }))
     }
 
-    /// A call over HTTP/1.1, with its informational answers.
-    async fn http1(&self, backend: &Arc<Backend>, body: RequestBody) -> Result<Received, Failed> {
+    /// How long the backend took, from when all of the request was there.
+    fn observe(&self, backend: &Backend, outcome: Outcome, begun: Instant) {
+        if outcome != Outcome::Silent {
+            backend.latency.observe(self.timeouts.since(begun).elapsed(), !outcome.is_ill());
+        }
+    }
+
+    /// The call at one backend, over what that speaks.
+    async fn send(
+        &self,
+        backend: &Arc<Backend>,
+        body: RequestBody,
+        replay: Option<&Replay>,
+    ) -> Result<Received, Failed> {
+        if self.is_grpc {
+            return backend.endpoint.http2(self.worker, self.head, body, replay, self.timeouts).await;
+        }
         let mut interim = Interim::new(self.informed.map(|client| Arc::clone(client) as Arc<dyn Inform>));
         backend.endpoint.http1(self.worker, self.head, body, &mut interim, self.timeouts).await
     }
 
-    /// Tells backend and breaker about a failure, and words it for the client, who learns nothing of addresses.
-    fn failed(&self, failed: &Failed, backend: &Backend, permit: Option<Permit>, took: Duration) -> Refusal {
-        let detail = match failed.reason {
-            Reason::ConnectFailed => "the service cannot be reached",
-            Reason::UpstreamReset => "the service broke off before it answered",
-            Reason::UpstreamInvalid => "the service's answer is not valid",
-            Reason::UpstreamTimeout => "the service did not answer in time",
-            Reason::BodyTooLarge => "the body is larger than allowed",
-            Reason::BodyTimeout => "the body did not arrive in time",
-            Reason::BadRequest => "the body's framing is not valid",
-            _ => "the request was broken off",
-        };
-        // A gRPC client sets its deadline itself: a short one says nothing about the backend.
-        let by_deadline = self.is_grpc && failed.reason == Reason::UpstreamTimeout;
-        let is_backends = matches!(
-            failed.reason,
-            Reason::ConnectFailed | Reason::UpstreamReset | Reason::UpstreamInvalid | Reason::UpstreamTimeout
-        );
-        if is_backends && !by_deadline {
+    /// Tells backend and breaker about a failure, and words it for the client.
+    fn failed(&self, failed: &Failed, backend: &Backend, permit: Option<Permit>, begun: Instant) -> Refusal {
+        // A gRPC client sets its deadline itself.
+        let is_time_ours = !self.is_grpc && self.timeouts.was_enough(self.timeouts.since(begun));
+        let chance = Chance { is_whole: self.timeouts.is_whole(), is_time_ours };
+        let outcome = judge(Sign::Failure(failed.reason), chance);
+        if outcome.is_ill() {
             backend.failed(failed.reason, &failed.detail);
-            backend.latency.observe(took, false);
-            if let Some(permit) = permit {
-                permit.done(false);
-            }
+        }
+        self.observe(backend, outcome, begun);
+        if let Some(permit) = permit {
+            permit.judge(outcome);
         }
         tracing::debug!(backend = backend.label(), reason = failed.reason.word(), error = failed.detail, "call failed");
-        Refusal::new(failed.reason, detail)
+        refusal(failed.reason)
     }
+}
+
+/// A failure in words for the client, who learns nothing of addresses.
+pub(super) fn refusal(reason: Reason) -> Refusal {
+    let detail = match reason {
+        Reason::ConnectFailed => "the service cannot be reached",
+        Reason::GatewayExhausted => "the gateway has no room for another call",
+        Reason::UpstreamReset => "the service broke off before it answered",
+        Reason::UpstreamInvalid => "the service's answer is not valid",
+        Reason::UpstreamTimeout => "the service did not answer in time",
+        Reason::BodyTooLarge => "the body is larger than allowed",
+        Reason::BodyTimeout => "the body did not arrive in time",
+        Reason::BadRequest => "the body's framing is not valid",
+        _ => "the request was broken off",
+    };
+    let refusal = Refusal::new(reason, detail);
+    if reason == Reason::GatewayExhausted { refusal.retry_after(ROOM_AGAIN) } else { refusal }
 }
 
 /// What is wrong with an answer that a proxy may not hand on.

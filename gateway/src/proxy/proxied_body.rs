@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::admin::events::Listener;
 use crate::message::headers;
-use crate::message::outcome::{self, Outcome};
+use crate::message::outcome::{Chance, Sign, judge};
 use crate::message::reason::Reason;
 use crate::message::refusal::grpc_status;
 use crate::record::RequestRecord;
@@ -39,7 +39,7 @@ enum Source {
 /// A backend's body, with what must be held as long as it flows.
 pub(crate) struct ProxiedBody {
     pub(crate) incoming: ResponseBody,
-    /// The breaker's verdict is still open: for gRPC, trailers decide.
+    /// The breaker's verdict is still open: for gRPC, trailers decide. A trial has passed by the head.
     pub(crate) permit: Option<Permit>,
     pub(crate) in_flight: InFlight,
     /// Longest pause between two pieces.
@@ -138,10 +138,12 @@ impl ProxiedBody {
         }
         let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             ready!(self.poll_wait(cx));
-            // A client that takes its time, or gave little of it, uses up the whole exchange's too.
+            // A client that takes its time, or gave little of it, uses up the whole exchange's too. And who does not say how
+            // much there is to come, as of events, may have nothing to say.
             let is_over = self.end.is_some_and(|end| end <= Instant::now());
-            let outcome = if is_over { Outcome::Silent } else { Outcome::Ill };
-            let end = self.broke_off(Reason::UpstreamTimeout, "the backend stopped sending", outcome, record);
+            let is_owed = self.incoming.size_hint().exact().is_some();
+            let chance = Chance { is_whole: record.is_upload_whole(), is_time_ours: is_owed && !is_over };
+            let end = self.broke_off(Reason::UpstreamTimeout, "the backend stopped sending", chance, record);
             return Poll::Ready(Some(end));
         };
         self.state.waiting = false;
@@ -149,11 +151,12 @@ impl ProxiedBody {
             Some(Ok(frame)) => frame,
             Some(Err(_)) => {
                 // Half a request makes half an answer.
-                let (reason, detail, outcome) = match record.upload_broke_off() {
-                    Some(reason) => (reason, "the request broke off", Outcome::Silent),
-                    None => (Reason::UpstreamReset, "the backend broke off its answer", Outcome::Ill),
+                let (reason, detail) = match record.upload_broke_off() {
+                    Some(reason) => (reason, "the request broke off"),
+                    None => (Reason::UpstreamReset, "the backend broke off its answer"),
                 };
-                return Poll::Ready(Some(self.broke_off(reason, detail, outcome, record)));
+                let chance = Chance { is_whole: record.is_upload_whole(), is_time_ours: true };
+                return Poll::Ready(Some(self.broke_off(reason, detail, chance, record)));
             }
             None => {
                 self.complete(None, record);
@@ -177,7 +180,8 @@ impl ProxiedBody {
             record.grpc_status(status);
             if let Some(permit) = self.permit.take() {
                 let none = HeaderMap::new();
-                permit.judge(outcome::of_grpc(status, trailers.unwrap_or(&none), self.end.is_some()));
+                let chance = Chance { is_whole: record.is_upload_whole(), is_time_ours: self.end.is_none() };
+                permit.judge(judge(Sign::Grpc(status, trailers.unwrap_or(&none)), chance));
             }
         }
         record.complete();
@@ -188,10 +192,11 @@ impl ProxiedBody {
         &mut self,
         reason: Reason,
         detail: &'static str,
-        outcome: Outcome,
+        chance: Chance,
         record: &mut RequestRecord,
     ) -> Result<Frame<Bytes>, Broken> {
         self.state.ended = true;
+        let outcome = judge(Sign::Failure(reason), chance);
         if let Some(permit) = self.permit.take() {
             permit.judge(outcome);
         }

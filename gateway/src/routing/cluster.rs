@@ -169,11 +169,16 @@ impl Cluster {
         self.members.iter().find(|member| member.backend.address() == (host, port))
     }
 
-    /// The next backend that is not in `tried`, with its breaker's permission.
+    /// Whether a call may be one on trial: the breaker of a member is not closed.
+    pub(crate) fn may_try(&self) -> bool {
+        self.members.iter().filter_map(|member| member.breaker.as_ref()).any(|breaker| breaker.state() != State::Closed)
+    }
+
+    /// The next backend that is not in `tried`, with its breaker's permission for a request that is there whole or not.
     ///
     /// Checks say who is in rotation. Of these, backends that failed a moment ago are passed over first and asked only when
     /// there is no other: they may have recovered, and a refusal would be certain. Last come those that checks threw out.
-    pub(crate) fn pick(&self, tried: &mut Tried) -> Result<(Arc<Backend>, Option<Permit>), Refusal> {
+    pub(crate) fn pick(&self, tried: &mut Tried, is_whole: bool) -> Result<(Arc<Backend>, Option<Permit>), Refusal> {
         let (usable, spare) = self.left(*tried);
         let fit = self.fit(usable);
         // A call takes one turn, however many backends it needs.
@@ -185,7 +190,7 @@ impl Cluster {
                 repeat = true;
                 left.remove(place);
                 let member = &self.members[place];
-                let permit = member.breaker.as_ref().map(Breaker::permit);
+                let permit = member.breaker.as_ref().map(|breaker| breaker.permit(is_whole));
                 if let Some(None) = permit {
                     refused = true;
                     continue;
@@ -282,8 +287,8 @@ impl Candidate for Member {
     }
 
     #[inline]
-    fn load(&self) -> f64 {
-        self.backend.latency.load(self.in_flight())
+    fn latency(&self) -> Option<f64> {
+        self.backend.latency.seconds()
     }
 
     #[inline]

@@ -4,6 +4,7 @@ pub(crate) mod channel;
 mod incoming;
 mod kept;
 mod request_body;
+mod spilled;
 
 pub(crate) use incoming::Incoming;
 pub(crate) use kept::Kept;

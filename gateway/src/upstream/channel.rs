@@ -9,7 +9,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 
-use super::{Endpoint, Failed, Received, ResponseBody, Sent, Timeouts, connect, settle, unsent, within};
+use super::{Endpoint, Failed, Received, ResponseBody, Sent, Timeouts, Unconnected, connect, settle, unsent, within};
 use crate::upstream::body::RequestBody;
 use crate::upstream::retry::Replay;
 
@@ -40,7 +40,7 @@ impl Channel {
         endpoint: &Endpoint,
         timeouts: &Timeouts,
         stale: Option<u64>,
-    ) -> Result<(SendRequest<RequestBody>, u64, bool), String> {
+    ) -> Result<(SendRequest<RequestBody>, u64, bool), Unconnected> {
         let mut slot = self.0.lock().await;
         if let Some(sender) = slot.sender.as_ref().filter(|sender| stale != Some(slot.generation) && sender.is_ready())
         {
@@ -66,7 +66,7 @@ impl Channel {
     }
 }
 
-async fn open(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<SendRequest<RequestBody>, String> {
+async fn open(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<SendRequest<RequestBody>, Unconnected> {
     let stream = connect(endpoint, timeouts).await?;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -113,7 +113,7 @@ impl Endpoint {
                     body = back;
                     stale = Some(generation);
                 }
-                Sent::Back(back) => return Err(unsent(back, "the connection closed at once".to_owned())),
+                Sent::Back(back) => return Err(unsent(back, Unconnected::failed("the connection closed at once"))),
                 Sent::Dropped(failed) if failed.is_untouched && stale.is_none() => {
                     let Some(again) = replay.and_then(Replay::resume) else { return Err(failed) };
                     body = again;

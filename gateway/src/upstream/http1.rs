@@ -21,7 +21,8 @@ use tokio::net::TcpStream;
 
 use self::response_body::Overtime;
 use super::{
-    Endpoint, Failed, Lease, Received, Sent, Timeouts, TooLate, await_head, connect, too_late, unfinished, unsent,
+    Endpoint, Failed, Lease, Received, Sent, Timeouts, TooLate, Unconnected, await_head, connect, too_late, unfinished,
+    unsent,
 };
 use crate::message::headers;
 use crate::message::reason::Reason;
@@ -70,7 +71,7 @@ impl Endpoint {
         };
         match call(stream, head, body, lease(), interim, timeouts).await {
             Sent::Answered(response) => Ok(received(response, resent)),
-            Sent::Back(back) => Err(unsent(back, "the connection closed at once".to_owned())),
+            Sent::Back(back) => Err(unsent(back, Unconnected::failed("the connection closed at once"))),
             Sent::Dropped(failed) | Sent::Failed(failed) => Err(failed),
         }
     }

@@ -6,11 +6,11 @@ pub(crate) use replay::Replay;
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use shop_balance::{Reservation, RetryBudget};
 use shop_clock::chance;
 
-use crate::message::outcome;
+use crate::message::outcome::Outcome;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Before the same backend is asked again; doubled each time. Long enough for a restart of a worker or a pool, too short
@@ -26,8 +26,8 @@ pub(crate) fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
 
 /// How long to wait before a call with this answer goes out again; none when the answer is the client's. Only where the backend
 /// is ill may another do better: what speaks of the request itself would be the same again.
-pub(crate) fn wait_after(status: StatusCode, headers: &HeaderMap, longest: Duration) -> Option<Duration> {
-    if !outcome::of_http(status, headers).is_ill() {
+pub(crate) fn wait_after(outcome: Outcome, headers: &HeaderMap, longest: Duration) -> Option<Duration> {
+    if !outcome.is_ill() {
         return None;
     }
     let asked = match headers.get(header::RETRY_AFTER) {
@@ -137,32 +137,21 @@ mod tests {
     }
 
     #[test]
-    fn only_gateway_errors_are_repeated_and_not_before_the_backend_wants_them() {
+    fn only_who_is_ill_is_asked_again_and_not_before_the_backend_wants_it() {
         let longest = Duration::from_secs(1);
-        let table: [(u16, Option<&'static str>, Option<u64>); 11] = [
-            (502, None, Some(0)),
-            (503, None, Some(0)),
-            (504, None, Some(0)),
-            (200, None, None),
-            (404, None, None),
-            (429, None, None),
-            (500, None, None),
-            (503, Some("0"), Some(0)),
-            (503, Some("1"), Some(1)),
-            (503, Some("2"), None),
-            (503, Some("Fri, 31 Dec 1999 23:59:59 GMT"), None),
+        let table: [(Outcome, Option<&'static str>, Option<u64>); 7] = [
+            (Outcome::Ill, None, Some(0)),
+            (Outcome::Ill, Some("0"), Some(0)),
+            (Outcome::Ill, Some("1"), Some(1)),
+            (Outcome::Ill, Some("2"), None),
+            (Outcome::Ill, Some("Fri, 31 Dec 1999 23:59:59 GMT"), None),
+            (Outcome::Well, None, None),
+            (Outcome::Silent, Some("0"), None),
         ];
-        let of_request = headers(&[("x-fault-scope", "request")]);
-        assert_eq!(
-            wait_after(StatusCode::SERVICE_UNAVAILABLE, &of_request, longest),
-            None,
-            "it would be the same again"
-        );
-        for (status, retry_after, expected) in table {
+        for (outcome, retry_after, expected) in table {
             let headers = retry_after.map(|value| headers(&[("retry-after", value)])).unwrap_or_default();
-            let status = StatusCode::from_u16(status).expect("a status");
-            let wait = wait_after(status, &headers, longest);
-            assert_eq!(wait, expected.map(Duration::from_secs), "{status} {retry_after:?}");
+            let wait = wait_after(outcome, &headers, longest);
+            assert_eq!(wait, expected.map(Duration::from_secs), "{outcome:?} {retry_after:?}");
         }
     }
 

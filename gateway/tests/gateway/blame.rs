@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -21,7 +21,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 use crate::grpc::{Codec, Number, channel_to, method, number};
-use crate::support::{Running, Upstream, config, get, http2, request};
+use crate::support::{Running, Upstream, backends, config, get, http2, request};
 
 /// As often as an impatient customer asks.
 const OFTEN: usize = 50;
@@ -92,6 +92,8 @@ async fn by_method() -> Upstream {
             let name = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
             let place = name.find(|letter: char| letter.is_ascii_digit()).unwrap_or(name.len());
             let (word, number) = name.split_at(place);
+            // Who has not heard all of a call has not had its chance.
+            let _ = request.into_body().collect().await;
             if word == "Never" {
                 std::future::pending::<()>().await;
             }
@@ -125,6 +127,39 @@ async fn by_method() -> Upstream {
         });
         let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         let _ = server.serve_connection(TokioIo::new(stream), service).await;
+    })
+    .await
+}
+
+/// An answer of a gRPC backend: `status` in the head, or none and a body that never comes.
+fn spoken(status: Option<&'static str>) -> Response<BoxBody<Bytes, Infallible>> {
+    let mut answer = match status {
+        Some(_) => Response::new(Full::default().boxed()),
+        None => Response::new(StreamBody::new(futures_util::stream::pending()).boxed()),
+    };
+    answer.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    answer
+        .headers_mut()
+        .extend(status.map(|status| (HeaderName::from_static("grpc-status"), HeaderValue::from_static(status))));
+    answer
+}
+
+/// A gRPC backend that answers with what `speak` makes of a call.
+async fn speaking<F>(speak: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static) -> Upstream
+where
+    F: Future<Output = Response<BoxBody<Bytes, Infallible>>> + Send + 'static,
+{
+    let speak = Arc::new(speak);
+    Upstream::raw(move |stream| {
+        let speak = Arc::clone(&speak);
+        let service = hyper::service::service_fn(move |request| {
+            let answer = speak(request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        async move {
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        }
     })
     .await
 }
@@ -196,6 +231,315 @@ async fn a_callers_own_deadline_says_nothing_about_the_backend() {
     }
     call(&gateway, "Twice", None).await.expect("others are served");
     assert_eq!(gateway.look("/health").await.json()["services"]["product"]["status"], "up");
+}
+
+/// A backend as ours are: whoever has not sent all of its body in a tenth of a second is answered 504, and that is said of the
+/// service. While it is `ill` it fails everything else.
+async fn impatient(ill: Arc<AtomicBool>, uploads: Arc<AtomicUsize>) -> Upstream {
+    Upstream::serving(move |request| {
+        let (ill, uploads) = (Arc::clone(&ill), Arc::clone(&uploads));
+        async move {
+            let mut answer = Response::new(Full::new(Bytes::from_static(b"{}")));
+            let is_upload = request.method() == "POST";
+            uploads.fetch_add(usize::from(is_upload), SeqCst);
+            let patience = if ill.load(SeqCst) { Duration::from_secs(60) } else { Duration::from_millis(100) };
+            let whole = tokio::time::timeout(patience, request.into_body().collect()).await;
+            if whole.is_err() || ill.load(SeqCst) && !is_upload {
+                *answer.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+                answer.headers_mut().insert("x-fault-scope", HeaderValue::from_static("service"));
+            }
+            answer
+        }
+    })
+    .await
+}
+
+/// Sends some of a body and waits for the answer.
+async fn upload_slowly(addr: SocketAddr) -> String {
+    let mut client = TcpStream::connect(addr).await.expect("connects");
+    let some = b"POST /api/products HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{";
+    client.write_all(some).await.expect("writes");
+    String::from_utf8_lossy(&crate::support::read_head(&mut client).await).into_owned()
+}
+
+#[tokio::test]
+async fn ten_slow_uploads_take_the_service_from_nobody() {
+    let upstream = impatient(Arc::default(), Arc::default()).await;
+    let gateway = Running::start(guarded(upstream.addr)).await;
+    let answers = futures_util::future::join_all((0..10).map(|_| upload_slowly(gateway.addr))).await;
+    for answer in answers {
+        assert!(answer.starts_with("HTTP/1.1 504 ") && !answer.contains("x-gateway-reason"), "{answer}");
+    }
+    assert_eq!(gateway.get("/api/products").await.status(), 200);
+    let state = format!(r#"gateway_circuit_breaker_state{{backend="http://{}",service="product"}}"#, upstream.addr);
+    assert_eq!(gateway.metric(&state), Some(0.0));
+}
+
+#[tokio::test]
+async fn calls_without_their_message_take_the_service_from_nobody() {
+    let upstream = speaking(|request| async move {
+        let body = tokio::time::timeout(Duration::from_millis(100), request.into_body().collect()).await;
+        spoken(Some(if body.is_ok() { "0" } else { "4" }))
+    })
+    .await;
+    let gateway = Running::start(guarded(upstream.addr)).await;
+    for _ in 0..6 {
+        let mut client = channel_to(gateway.addr).await;
+        let nothing = tokio_stream::pending::<Number>();
+        let answer =
+            client.client_streaming::<_, _, Number, _>(tonic::Request::new(nothing), method("Sum"), Codec::default());
+        let status = answer.await.expect_err("too slow");
+        assert_eq!((status.code(), reason(&status)), (Code::DeadlineExceeded, None));
+    }
+    let status = call(&gateway, "Sum", None).await.expect_err("no message in the answer");
+    assert_eq!(reason(&status), None, "{status:?}");
+}
+
+#[tokio::test]
+async fn slow_uploads_do_not_keep_a_backend_out_that_has_recovered() {
+    for trials in [1, 2] {
+        let (ill, uploads) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+        let upstream = impatient(Arc::clone(&ill), Arc::clone(&uploads)).await;
+        let mut settings = guarded(upstream.addr);
+        settings.retries.enabled = false;
+        settings.circuit_breaker.max_requests = trials.try_into().expect("not none");
+        settings.circuit_breaker.timeout = shop_config::Duration::millis(100);
+        let gateway = Running::start(settings).await;
+        for _ in 0..3 {
+            assert_eq!(gateway.get("/api/products").await.status(), 504);
+        }
+        gateway.get("/api/products").await.refused(503, "breaker_open");
+        let (answered, addr) = (Arc::new(AtomicUsize::new(0)), gateway.addr);
+        let upload = || {
+            let answered = Arc::clone(&answered);
+            tokio::spawn(async move {
+                upload_slowly(addr).await;
+                answered.fetch_add(1, SeqCst);
+            })
+        };
+        if trials > 1 {
+            eventually!({
+                upload();
+                uploads.load(SeqCst) > 0
+            });
+        }
+        let before = answered.load(SeqCst);
+        (0..10).for_each(|_| drop(upload()));
+        eventually!(answered.load(SeqCst) >= before + 9);
+        ill.store(false, SeqCst);
+        for _ in 0..trials {
+            assert_eq!(gateway.get("/api/products").await.status(), 200, "with {trials} trials");
+        }
+        let state = format!(r#"gateway_circuit_breaker_state{{backend="http://{}",service="product"}}"#, upstream.addr);
+        assert_eq!(gateway.metric(&state), Some(0.0), "with {trials} trials");
+    }
+}
+
+#[tokio::test]
+async fn a_small_upload_is_a_trial_like_any_other() {
+    let (ill, uploads) = (Arc::new(AtomicBool::new(true)), Arc::default());
+    let upstream = impatient(Arc::clone(&ill), uploads).await;
+    let mut settings = guarded(upstream.addr);
+    settings.retries.enabled = false;
+    settings.circuit_breaker.max_requests = std::num::NonZeroU32::MIN;
+    settings.circuit_breaker.timeout = shop_config::Duration::millis(100);
+    let gateway = Running::start(settings).await;
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/api/products").await.status(), 504);
+    }
+    ill.store(false, SeqCst);
+    eventually!(gateway.send(request("POST", "/api/products", "{}")).await.status() == 200);
+    assert_eq!(gateway.get("/api/products").await.status(), 200, "its success closed the breaker");
+}
+
+/// Product reads what it is sent before a backend hears of it.
+fn buffering(upstream: SocketAddr, folder: Option<&std::path::Path>) -> Config {
+    let mut settings = guarded(upstream);
+    settings.buffer_request.routes = vec!["/api/products".to_owned()];
+    settings.buffer_request.memory = 1000;
+    settings.buffer_request.folder = folder.map(std::path::Path::to_owned);
+    settings
+}
+
+#[tokio::test]
+async fn a_buffered_upload_arrives_whole_over_both_versions() {
+    let (upstream, folder) = (Upstream::echo().await, tempfile::tempdir().expect("a folder"));
+    for folder in [None, Some(folder.path())] {
+        let gateway = Running::start(buffering(upstream.addr, folder)).await;
+        for size in [1, 1000, 1001, 300_000] {
+            let text: String =
+                (0..size).map(|place| char::from(b'a' + u8::try_from(place % 26).expect("small"))).collect();
+            let reply = gateway.send(request("POST", "/api/products", text.clone())).await;
+            assert_eq!((reply.status(), &reply.json()["body"]), (200, &text.as_str().into()), "{size} over HTTP/1.1");
+            let mut client = http2(gateway.addr).await;
+            let answer = client
+                .send_request(request("PUT", "http://gw.test/api/products/1", text.clone()))
+                .await
+                .expect("an answer");
+            let body = answer.into_body().collect().await.expect("whole").to_bytes();
+            let seen: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            assert_eq!(seen["body"], text.as_str(), "{size} over HTTP/2");
+            let (half, rest) = text.split_at(size / 2);
+            let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+            let chunks: String = [half, rest].into_iter().filter(|text| !text.is_empty()).map(chunk).collect();
+            let head =
+                "POST /api/products HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+            let answer = gateway.raw(format!("{head}{chunks}0\r\n\r\n")).await;
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(&text), "{size} in chunks: {answer:.200}");
+        }
+    }
+    assert_eq!(folder.path().read_dir().expect("is there").count(), 0, "the files have no names");
+}
+
+#[tokio::test]
+async fn a_slow_upload_that_is_buffered_costs_no_backend_anything() {
+    let (upstream, folder) = (Upstream::echo().await, tempfile::tempdir().expect("a folder"));
+    let gateway = Running::start(buffering(upstream.addr, Some(folder.path()))).await;
+    let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+    let head = "PUT /api/products/1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 5001\r\n\r\n";
+    client.write_all(format!("{head}{}", "x".repeat(5000)).as_bytes()).await.expect("writes");
+    let bytes = r#"gateway_active_requests{service="product"}"#;
+    eventually!(gateway.metric(bytes) == Some(1.0));
+    assert_eq!(gateway.get("/api/baskets").await.status(), 200, "others are served");
+    assert_eq!(upstream.connections.load(SeqCst), 1, "that one only");
+    client.write_all(b"x").await.expect("writes");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.expect("reads");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(&"x".repeat(5001)), "{answer:.200}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_buffered_is_refused_and_held_against_nobody() {
+    let upstream = Upstream::echo().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = folder.path().join("missing");
+    let mut settings = buffering(upstream.addr, Some(&missing));
+    settings.upstream.total_timeout = shop_config::Duration::millis(200);
+    let gateway = Running::start(settings).await;
+    for _ in 0..6 {
+        let reply = gateway.send(request("POST", "/api/products", vec![b'x'; 300_000])).await;
+        reply.refused(503, "gateway_exhausted");
+        assert_eq!(reply.header("retry-after"), Some("1"));
+    }
+    let answer = trickle(&gateway).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("x-gateway-reason: body_timeout"), "{answer}");
+    assert_eq!(upstream.requests.load(SeqCst), 0);
+    assert_eq!(gateway.get("/api/products").await.status(), 200);
+}
+
+/// A call of a client that has little time.
+async fn hurried(gateway: &Running, timeout: &'static str) -> [Option<String>; 2] {
+    let mut ask = request("POST", &format!("http://gw.test{}", method("Twice")), &b"\0\0\0\0\0"[..]);
+    ask.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    ask.headers_mut().insert("grpc-timeout", HeaderValue::from_static(timeout));
+    let answer = http2(gateway.addr).await.send_request(ask).await.expect("an answer");
+    let header = |name| answer.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
+    ["grpc-status", "x-gateway-reason"].map(header)
+}
+
+#[tokio::test]
+async fn callers_who_leave_no_time_to_connect_open_nothing() {
+    let upstream = by_method().await;
+    let gateway = Running::start(guarded(upstream.addr)).await;
+    for _ in 0..6 {
+        // Over loopback there may be a connection, and an answer, even so.
+        let [status, reason] = hurried(&gateway, "1n").await;
+        assert!(status.is_none_or(|status| status == "4"), "{reason:?}");
+    }
+    call(&gateway, "Twice", None).await.expect("others are served");
+
+    // A queue of connections that is full: the next one waits.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    socket2::SockRef::from(&listener).listen(0).expect("listens");
+    let addr = listener.local_addr().expect("bound");
+    let _first = TcpStream::connect(addr).await.expect("fills the queue");
+    let gateway = Running::start(guarded(addr)).await;
+    for _ in 0..6 {
+        let said = hurried(&gateway, "50m").await;
+        assert_eq!(said.each_ref().map(Option::as_deref), [Some("4"), Some("upstream_timeout")]);
+    }
+    let state = format!(r#"gateway_circuit_breaker_state{{backend="http://{addr}",service="product"}}"#);
+    assert_eq!(gateway.metric(&state), Some(0.0));
+    let health = gateway.get("/health").await.json();
+    assert_eq!(health["services"]["product"]["status"], "unknown", "nobody could tell");
+}
+
+#[tokio::test]
+async fn streams_without_end_hold_no_trial() {
+    let ill = Arc::new(AtomicBool::new(true));
+    let is_ill = Arc::clone(&ill);
+    let upstream = speaking(move |request| {
+        let is_endless = request.uri().path().ends_with("/Watch");
+        let status = if is_ill.load(SeqCst) { Some("14") } else { (!is_endless).then_some("0") };
+        async move {
+            let _ = request.into_body().collect().await;
+            spoken(status)
+        }
+    })
+    .await;
+    let mut settings = guarded(upstream.addr);
+    settings.circuit_breaker.max_requests = 3.try_into().expect("not none");
+    settings.circuit_breaker.timeout = shop_config::Duration::millis(100);
+    let gateway = Running::start(settings).await;
+    for _ in 0..3 {
+        call(&gateway, "Watch", None).await.expect_err("ill");
+    }
+    ill.store(false, SeqCst);
+    // Each holds its stream open until the end of the test.
+    let mut streams = Vec::new();
+    eventually!({
+        let mut client = channel_to(gateway.addr).await;
+        let stream =
+            client.server_streaming::<_, Number, _>(tonic::Request::new(number(1)), method("Watch"), Codec::default());
+        streams.extend(stream.await);
+        streams.len() == 4
+    });
+    let state = format!(r#"gateway_circuit_breaker_state{{backend="http://{}",service="product"}}"#, upstream.addr);
+    assert_eq!(gateway.metric(&state), Some(0.0), "three signs of life are enough");
+}
+
+#[tokio::test]
+async fn a_stream_of_events_that_is_silent_is_not_held_against_its_backend_and_half_an_answer_is() {
+    let upstream = Upstream::raw(|mut stream| async move {
+        let head = crate::support::read_head(&mut stream).await;
+        let length = if head.starts_with(b"GET /products/events ") { "" } else { "content-length: 100\r\n" };
+        let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{length}\r\ndata: 1\n\n").as_bytes()).await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let mut settings = guarded(upstream.addr);
+    settings.upstream.idle_timeout = shop_config::Duration::millis(100);
+    let gateway = Running::start(settings).await;
+    for (path, status) in [("events", "up"), ("half", "down")] {
+        assert!(gateway.try_send(get(&format!("/api/products/{path}"))).await.is_err(), "{path} breaks off");
+        let health = gateway.get("/health").await.json();
+        assert_eq!(health["services"]["product"]["backends"][0]["state"], status, "after {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_backend_that_hangs_gets_its_share_of_the_calls_and_no_more() {
+    let known = Upstream::echo().await;
+    let hangs = Upstream::serving(|_| std::future::pending()).await;
+    let mut settings = config(known.addr);
+    settings.load_balancer.strategy = shop_gateway::settings::Strategy::P2cEwma;
+    let gateway = Running::start(settings.clone()).await;
+    assert_eq!(gateway.get("/api/products").await.status(), 200);
+    settings.services.product.urls = backends(&[known.addr, hangs.addr]);
+    gateway.handle.apply(settings).expect("applies");
+    let asked = || known.requests.load(SeqCst) + hangs.requests.load(SeqCst);
+    for _ in 0..40 {
+        let (before, addr) = (asked(), gateway.addr);
+        tokio::spawn(async move {
+            let mut client = crate::support::Client::connect(addr).await;
+            let _ = client.send(get("/api/products")).await;
+        });
+        eventually!(asked() > before);
+        // Until whoever can be answered has been.
+        let hanging = u32::try_from(hangs.requests.load(SeqCst)).expect("few");
+        eventually!(gateway.metric(r#"gateway_active_requests{service="product"}"#) == Some(f64::from(hanging)));
+    }
+    assert_eq!(hangs.requests.load(SeqCst), 1);
 }
 
 /// Sends a body that does not end, until the gateway answers.

@@ -26,7 +26,9 @@ const UNAVAILABLE: u8 = 14;
 
 /// Asks; the caller limits the time.
 pub(crate) async fn ask(backend: &Backend, path: &str) -> Result<(), Trouble> {
-    let stream = shop_runtime::dial(backend.address()).await.map_err(silent)?;
+    let stream = shop_runtime::dial(backend.address()).await.map_err(|error| {
+        if shop_runtime::is_shortage(&error) { Trouble::Unasked(error.to_string()) } else { silent(error) }
+    })?;
     match backend.protocol {
         Protocol::Http => http(stream, backend, path).await,
         Protocol::Grpc => grpc(stream, backend).await,
