@@ -76,7 +76,7 @@ pub(crate) struct Received {
 
 /// The body of a response, over HTTP/1.1 or, on the right, HTTP/2. Read to its end, it frees the connection for other calls;
 /// dropped before, it closes it.
-pub(crate) type ResponseBody = Either<http1::ResponseBody, Incoming>;
+pub(crate) type ResponseBody = Either<http1::ResponseBody, channel::ResponseBody>;
 
 /// A call without an answer.
 pub(crate) struct Failed {
@@ -96,6 +96,7 @@ impl Failed {
 }
 
 /// There is no connection to send a call over.
+#[derive(Debug, Clone)]
 pub(super) struct Unconnected {
     reason: Reason,
     detail: String,
@@ -125,30 +126,38 @@ fn unsent(body: RequestBody, Unconnected { reason, detail }: Unconnected) -> Fai
     Failed { unsent: Some(body), ..Failed::sent(reason, detail) }
 }
 
+/// Until when there is to be a connection.
+#[derive(Clone, Copy)]
+struct Due {
+    at: Instant,
+    /// The call itself ends then: it was the call that had no time.
+    is_calls: bool,
+}
+
+impl Due {
+    fn within(time: Duration) -> Self {
+        Self { at: Instant::now() + time, is_calls: false }
+    }
+
+    /// For a call that is on its way.
+    fn of(timeouts: &Timeouts) -> Self {
+        let due = Self::within(timeouts.connect);
+        timeouts.end.filter(|end| *end < due.at).map_or(due, |at| Self { at, is_calls: true })
+    }
+
+    /// What `work` comes to, if it does in time.
+    async fn wait<T>(self, work: impl Future<Output = T>, too_slow: &'static str) -> Result<T, Unconnected> {
+        let done = timeout_at(self.at, work).await;
+        done.map_err(|_| if self.is_calls { Unconnected::too_late() } else { Unconnected::failed(too_slow) })
+    }
+}
+
 /// Opens a connection. Small writes go out at once: a proxy must not add Nagle's delay to others' traffic.
-async fn connect(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<TcpStream, Unconnected> {
-    let dialled = in_time(shop_runtime::dial(endpoint.address()), timeouts, "no connection within the time allowed");
+async fn connect(endpoint: &Endpoint, due: Due) -> Result<TcpStream, Unconnected> {
+    let dialled = due.wait(shop_runtime::dial(endpoint.address()), "no connection within the time allowed");
     let stream = dialled.await?.map_err(|error| Unconnected::of(&error))?;
     endpoint.opened.inc();
     Ok(stream)
-}
-
-/// A handshake is local work for HTTP/1.1 and one flight for HTTP/2; neither may hang on a peer that says nothing.
-async fn within<T>(handshake: impl Future<Output = hyper::Result<T>>, timeouts: &Timeouts) -> Result<T, Unconnected> {
-    let shaken = in_time(handshake, timeouts, "no handshake within the time allowed").await?;
-    shaken.map_err(|error| Unconnected::failed(error.to_string()))
-}
-
-/// Gives `work` as long as connecting may take. When the call ends before that, it was the call that had no time.
-async fn in_time<T>(
-    work: impl Future<Output = T>,
-    timeouts: &Timeouts,
-    too_slow: &'static str,
-) -> Result<T, Unconnected> {
-    let due = Instant::now() + timeouts.connect;
-    let end = timeouts.end.filter(|end| *end < due);
-    let done = timeout_at(end.unwrap_or(due), work).await;
-    done.map_err(|_| if end.is_some() { Unconnected::too_late() } else { Unconnected::failed(too_slow) })
 }
 
 /// What [`await_head`] waited for did not come in time.

@@ -16,7 +16,7 @@ enum Meets {
 }
 
 /// Refusals of calls to services; `docs/gateway.md` has all there are.
-const REFUSALS: [(Reason, Meets, &str); 19] = [
+const REFUSALS: [(Reason, Meets, &str); 20] = [
     (Reason::BadPath, Meets::All, "the path has two readings"),
     (Reason::TokenInvalid, Meets::All, "the token is not valid here"),
     (Reason::TokenExpired, Meets::All, "the token has expired"),
@@ -36,6 +36,7 @@ const REFUSALS: [(Reason, Meets, &str); 19] = [
     (Reason::NoHealthyBackend, Meets::All, "nobody serves this at the moment"),
     (Reason::GatewayExhausted, Meets::All, "the gateway has no room for another call"),
     (Reason::Draining, Meets::All, "the gateway is shutting down"),
+    (Reason::UpstreamBusy, Meets::All, "the service has too many calls already"),
     (Reason::UpstreamTimeout, Meets::All, "the service did not answer in time"),
 ];
 

@@ -76,6 +76,8 @@ reasons! {
     UpstreamReset = "upstream_reset",
     /// The backend's answer is not HTTP, or not one a proxy may forward.
     UpstreamInvalid = "upstream_invalid",
+    /// So many calls are with the backend that this one found no place in time.
+    UpstreamBusy = "upstream_busy",
     /// The backend did not answer in time.
     UpstreamTimeout = "upstream_timeout",
     /// Nothing moved through a tunnel for too long; seen in logs and metrics only.
@@ -136,6 +138,7 @@ impl Reason {
             | Self::BreakerOpen
             | Self::NoHealthyBackend
             | Self::GatewayExhausted
+            | Self::UpstreamBusy
             | Self::Draining
             | Self::StateNotSaved => Kind::Unavailable,
             Self::ConnectFailed | Self::UpstreamReset | Self::UpstreamInvalid => Kind::BadGateway,

@@ -299,6 +299,7 @@ pub(super) fn refusal(reason: Reason) -> Refusal {
     let detail = match reason {
         Reason::ConnectFailed => "the service cannot be reached",
         Reason::GatewayExhausted => "the gateway has no room for another call",
+        Reason::UpstreamBusy => "the service has too many calls already",
         Reason::UpstreamReset => "the service broke off before it answered",
         Reason::UpstreamInvalid => "the service's answer is not valid",
         Reason::UpstreamTimeout => "the service did not answer in time",
@@ -308,7 +309,11 @@ pub(super) fn refusal(reason: Reason) -> Refusal {
         _ => "the request was broken off",
     };
     let refusal = Refusal::new(reason, detail);
-    if reason == Reason::GatewayExhausted { refusal.retry_after(ROOM_AGAIN) } else { refusal }
+    if matches!(reason, Reason::GatewayExhausted | Reason::UpstreamBusy) {
+        refusal.retry_after(ROOM_AGAIN)
+    } else {
+        refusal
+    }
 }
 
 /// What is wrong with an answer that a proxy may not hand on.

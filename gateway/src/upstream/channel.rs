@@ -1,73 +1,199 @@
-//! The HTTP/2 connection to one gRPC backend from one worker; calls share it.
+//! The HTTP/2 connections to one gRPC backend from one worker; calls share them.
+//!
+//! The first connection is filled before there is a second, and a call that finds all of them full waits for a place, as one of a
+//! few. Whoever needs a new connection while one is being made waits for that one, and hears of its failure with the others.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::future::{FutureExt as _, Shared};
 use http::Request;
 use http::request::Parts;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, timeout_at};
 
-use super::{Endpoint, Failed, Received, ResponseBody, Sent, Timeouts, Unconnected, connect, settle, unsent, within};
+use super::{Due, Endpoint, Failed, Received, Sent, Timeouts, Unconnected, connect, settle, unsent};
+use crate::message::reason::Reason;
 use crate::upstream::body::RequestBody;
 use crate::upstream::retry::Replay;
 
 /// A vanished backend is noticed within this and [`PING_TIMEOUT`] while calls wait for it.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// What a backend may send ahead on one stream, and on all of them: enough for a fast network, bounded for memory.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+/// Calls over one connection at a time: what a server should allow at least (RFC 9113, section 6.5.2).
+const STREAMS: usize = 100;
+/// Connections at a time.
+const CONNECTIONS: usize = 8;
+/// Calls that wait for a place at a time.
+const WAITING: usize = 1000;
+/// What a backend may send ahead on one stream: enough for a fast network, bounded for memory.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// The same on all of them: clients that do not read fill their own streams, and leave the others theirs.
+#[expect(clippy::cast_possible_truncation, reason = "it is a hundred")]
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
 /// Largest head or trailers of an answer: the details of a refusal travel there, and hyper's 16 KiB are too small for many.
 const LARGEST_HEAD: u32 = 64 * 1024;
 
-/// The connection, once somebody needed it. The lock is held while connecting, so that callers share one attempt.
-#[derive(Default)]
-pub(super) struct Channel(Mutex<Slot>);
+/// The connections, made as they are needed.
+pub(super) struct Channel {
+    /// A permit for each call that there may be.
+    places: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    connections: Mutex<Connections>,
+}
 
-/// The connection, and how many there were before it.
 #[derive(Default)]
-struct Slot {
-    sender: Option<SendRequest<RequestBody>>,
-    generation: u64,
+struct Connections {
+    open: Vec<Arc<Connection>>,
+    /// The next one, on its way.
+    attempt: Option<Attempt>,
+}
+
+type Attempt = Shared<oneshot::Receiver<Result<(), Unconnected>>>;
+
+struct Connection {
+    sender: SendRequest<RequestBody>,
+    streams: AtomicUsize,
+    is_used: AtomicBool,
+}
+
+/// A call's place on a connection, until it is dropped.
+struct Place {
+    connection: Arc<Connection>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connection.streams.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Default for Channel {
+    fn default() -> Self {
+        let places = Arc::new(Semaphore::new(CONNECTIONS * STREAMS));
+        Self { places, waiting: AtomicUsize::new(0), connections: Mutex::default() }
+    }
+}
+
+impl Connections {
+    /// The first that has a place.
+    fn with_place(&mut self) -> Option<Arc<Connection>> {
+        self.open.retain(|connection| !connection.sender.is_closed());
+        let connection = self.open.iter().find(|connection| connection.streams.load(Relaxed) < STREAMS)?;
+        connection.streams.fetch_add(1, Relaxed);
+        Some(Arc::clone(connection))
+    }
 }
 
 impl Channel {
-    /// The connection and its generation; any but the one of generation `stale`, which is going away.
-    async fn get(
-        &self,
-        endpoint: &Endpoint,
-        timeouts: &Timeouts,
-        stale: Option<u64>,
-    ) -> Result<(SendRequest<RequestBody>, u64, bool), Unconnected> {
-        let mut slot = self.0.lock().await;
-        if let Some(sender) = slot.sender.as_ref().filter(|sender| stale != Some(slot.generation) && sender.is_ready())
-        {
-            return Ok((sender.clone(), slot.generation, true));
+    /// A place for a call.
+    async fn place(&self, endpoint: &Arc<Endpoint>, worker: usize, timeouts: &Timeouts) -> Result<Place, Unconnected> {
+        let due = Due::of(timeouts);
+        let permit = self.permit(due).await?;
+        loop {
+            let attempt = {
+                let mut connections = self.connections.lock();
+                if let Some(connection) = connections.with_place() {
+                    return Ok(Place { connection, _permit: permit });
+                }
+                let begin = || begin(Arc::clone(endpoint), worker, timeouts.connect);
+                connections.attempt.get_or_insert_with(begin).clone()
+            };
+            let made = due.wait(attempt, "no connection within the time allowed").await?;
+            made.unwrap_or_else(|_| Err(Unconnected::failed("nobody connects any more")))?;
+            // Others may have been quicker, and filled it; or it has closed already.
+            if due.at <= Instant::now() {
+                return Err(Unconnected::failed("no connection within the time allowed"));
+            }
         }
-        let sender = open(endpoint, timeouts).await?;
-        slot.sender = Some(sender.clone());
-        slot.generation += 1;
-        Ok((sender, slot.generation, false))
     }
 
-    /// Lets go of the connection: it closes with the last call over it.
+    async fn permit(&self, due: Due) -> Result<OwnedSemaphorePermit, Unconnected> {
+        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let busy = |detail: &str| Unconnected { reason: Reason::UpstreamBusy, detail: detail.to_owned() };
+        let _waits = Waits::for_one_of(&self.waiting).ok_or_else(|| busy("too many calls wait for it already"))?;
+        match timeout_at(due.at, Arc::clone(&self.places).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(busy("no call to it ended in time")),
+        }
+    }
+
+    /// Nothing new goes over this one: it is going away.
+    fn leave(&self, connection: &Arc<Connection>) {
+        self.connections.lock().open.retain(|open| !Arc::ptr_eq(open, connection));
+    }
+
+    /// Lets go of the connections: each closes with the last call over it.
     pub(super) fn clear(&self) {
-        // While somebody connects the lock is held; that connection goes with the backend.
-        if let Ok(mut slot) = self.0.try_lock() {
-            slot.sender = None;
-        }
+        self.connections.lock().open.clear();
     }
 
-    /// Whether a connection is open.
-    pub(super) fn is_open(&self) -> bool {
-        self.0.try_lock().is_ok_and(|slot| slot.sender.as_ref().is_some_and(|sender| !sender.is_closed()))
+    /// Closes those that a rush has left behind: all but the first, while nobody uses them.
+    pub(super) fn sweep(&self) {
+        let mut connections = self.connections.lock();
+        let mut is_first = true;
+        connections.open.retain(|connection| {
+            let stays = std::mem::take(&mut is_first) || connection.streams.load(Relaxed) > 0;
+            stays && !connection.sender.is_closed()
+        });
+    }
+
+    /// Open connections.
+    pub(super) fn len(&self) -> usize {
+        self.connections.lock().open.iter().filter(|connection| !connection.sender.is_closed()).count()
     }
 }
 
-async fn open(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<SendRequest<RequestBody>, Unconnected> {
-    let stream = connect(endpoint, timeouts).await?;
+/// One of those who wait.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn for_one_of(waiting: &'a AtomicUsize) -> Option<Self> {
+        let room = |count| (count < WAITING).then_some(count + 1);
+        waiting.fetch_update(Relaxed, Relaxed, room).ok().map(|_| Self(waiting))
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Makes a connection, whoever still waits for it.
+fn begin(endpoint: Arc<Endpoint>, worker: usize, time: Duration) -> Attempt {
+    let (tell, told) = oneshot::channel();
+    shop_runtime::spawn_here(async move {
+        let opened = open(&endpoint, time).await;
+        let mut connections = endpoint.channels[worker].connections.lock();
+        connections.attempt = None;
+        let outcome = opened.map(|sender| {
+            let (streams, is_used) = (AtomicUsize::new(0), AtomicBool::new(false));
+            connections.open.push(Arc::new(Connection { sender, streams, is_used }));
+        });
+        drop(connections);
+        // Nobody may wait any more.
+        let _ = tell.send(outcome);
+    });
+    told.shared()
+}
+
+async fn open(endpoint: &Endpoint, time: Duration) -> Result<SendRequest<RequestBody>, Unconnected> {
+    let due = Due::within(time);
+    let stream = connect(endpoint, due).await?;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -76,7 +202,9 @@ async fn open(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<SendRequest<Re
         .max_header_list_size(LARGEST_HEAD)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
-    let (sender, connection) = within(builder.handshake(TokioIo::new(stream)), timeouts).await?;
+    // One flight: it may not hang on a peer that says nothing.
+    let shaken = due.wait(builder.handshake(TokioIo::new(stream)), "no handshake within the time allowed");
+    let (sender, connection) = shaken.await?.map_err(|error| Unconnected::failed(error.to_string()))?;
     shop_runtime::spawn_here(async move {
         // Failures reach whoever waits for an answer; the connection has nothing to add.
         let _ = connection.await;
@@ -85,8 +213,8 @@ async fn open(endpoint: &Endpoint, timeouts: &Timeouts) -> Result<SendRequest<Re
 }
 
 impl Endpoint {
-    /// Sends a request over the worker's HTTP/2 connection. If that was going away and took nothing of the request,
-    /// over a new one; what was sent of it comes from `replay` then.
+    /// Sends a request over one of the worker's HTTP/2 connections. If that was going away and took nothing of the request,
+    /// over another; what was sent of it comes from `replay` then.
     pub(crate) async fn http2(
         self: &Arc<Self>,
         worker: usize,
@@ -95,32 +223,57 @@ impl Endpoint {
         replay: Option<&Replay>,
         timeouts: &Timeouts,
     ) -> Result<Received, Failed> {
-        let mut stale = None;
+        let channel = &self.channels[worker];
+        let mut resent = false;
         loop {
-            let (mut sender, generation, reused) = match self.channels[worker].get(self, timeouts, stale).await {
-                Ok(found) => found,
-                Err(error) => return Err(unsent(body, error)),
+            let place = match channel.place(self, worker, timeouts).await {
+                Ok(place) => place,
+                Err(why) => return Err(unsent(body, why)),
             };
+            let reused = place.connection.is_used.swap(true, Relaxed);
+            let mut sender = place.connection.sender.clone();
             match settle(sender.try_send_request(Request::from_parts(head.clone(), body)), timeouts).await {
                 Sent::Answered(response) => {
                     if reused {
                         self.reused.inc();
                     }
-                    let response = response.map(ResponseBody::Right);
-                    return Ok(Received { response, resent: stale.is_some() });
+                    let response =
+                        response.map(|body| super::ResponseBody::Right(ResponseBody { body, _place: place }));
+                    return Ok(Received { response, resent });
                 }
-                Sent::Back(back) if reused && stale.is_none() => {
-                    body = back;
-                    stale = Some(generation);
-                }
+                Sent::Back(back) if reused && !resent => body = back,
                 Sent::Back(back) => return Err(unsent(back, Unconnected::failed("the connection closed at once"))),
-                Sent::Dropped(failed) if failed.is_untouched && stale.is_none() => {
+                Sent::Dropped(failed) if failed.is_untouched && !resent => {
                     let Some(again) = replay.and_then(Replay::resume) else { return Err(failed) };
                     body = again;
-                    stale = Some(generation);
                 }
                 Sent::Dropped(failed) | Sent::Failed(failed) => return Err(failed),
             }
+            channel.leave(&place.connection);
+            resent = true;
         }
+    }
+}
+
+/// The body of a response. Its place is free for another call when it is dropped.
+pub(crate) struct ResponseBody {
+    body: Incoming,
+    _place: Place,
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

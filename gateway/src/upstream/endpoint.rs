@@ -92,15 +92,15 @@ impl Endpoint {
         self.channels.iter().for_each(Channel::clear);
     }
 
-    /// Closes connections of `worker` unused for longer than `limit`, and those that the backend closed.
+    /// Closes connections of `worker` unused for longer than `limit`, and those that the backend closed or a rush left.
     pub(crate) fn sweep(&self, worker: usize, limit: Duration) {
         self.pools[worker].sweep(limit);
+        self.channels[worker].sweep();
     }
 
     /// Unused HTTP/1.1 connections, and HTTP/2 connections that are open.
     pub(crate) fn unused(&self) -> usize {
-        let open = self.channels.iter().filter(|channel| channel.is_open()).count();
-        open + self.pools.iter().map(Pool::len).sum::<usize>()
+        self.channels.iter().map(Channel::len).sum::<usize>() + self.pools.iter().map(Pool::len).sum::<usize>()
     }
 }
 

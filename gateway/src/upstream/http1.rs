@@ -21,8 +21,8 @@ use tokio::net::TcpStream;
 
 use self::response_body::Overtime;
 use super::{
-    Endpoint, Failed, Lease, Received, Sent, Timeouts, TooLate, Unconnected, await_head, connect, too_late, unfinished,
-    unsent,
+    Due, Endpoint, Failed, Lease, Received, Sent, Timeouts, TooLate, Unconnected, await_head, connect, too_late,
+    unfinished, unsent,
 };
 use crate::message::headers;
 use crate::message::reason::Reason;
@@ -65,7 +65,7 @@ impl Endpoint {
                 Sent::Failed(failed) => return Err(failed),
             }
         }
-        let stream = match connect(self, timeouts).await {
+        let stream = match connect(self, Due::of(timeouts)).await {
             Ok(stream) => stream,
             Err(error) => return Err(unsent(body, error)),
         };

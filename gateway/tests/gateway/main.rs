@@ -8,6 +8,7 @@ mod backends;
 mod blame;
 mod both_ways;
 mod browser;
+mod channels;
 mod checks;
 mod conversations;
 mod crowds;
