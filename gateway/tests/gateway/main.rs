@@ -26,6 +26,7 @@ mod http;
 mod identity;
 mod informational;
 mod own;
+mod pacing;
 mod page;
 mod page_events;
 mod policy;
