@@ -295,7 +295,7 @@ mod tests {
     async fn a_call_that_ends_before_a_connection_is_there_says_nothing_of_it() {
         let cut = |end| async move {
             let timeouts = timeouts(None, end);
-            in_time(std::future::pending::<()>(), &timeouts, "slow").await.expect_err("nothing comes").reason
+            Due::of(&timeouts).wait(std::future::pending::<()>(), "slow").await.expect_err("nothing comes").reason
         };
         assert_eq!(cut(1).await, Reason::UpstreamTimeout);
         assert_eq!(cut(3).await, Reason::ConnectFailed);

@@ -16,7 +16,7 @@ enum Meets {
 }
 
 /// Refusals of calls to services; `docs/gateway.md` has all there are.
-const REFUSALS: [(Reason, Meets, &str); 20] = [
+const REFUSALS: [(Reason, Meets, &str); 21] = [
     (Reason::BadPath, Meets::All, "the path has two readings"),
     (Reason::TokenInvalid, Meets::All, "the token is not valid here"),
     (Reason::TokenExpired, Meets::All, "the token has expired"),
