@@ -261,6 +261,7 @@ impl Visit {
             host: &host,
             prefix: target.is_prefixed.then_some(PREFIX),
             is_unsized: upload.is_unsized(),
+            underscores: config.underscores_in_headers,
             http2: self.is_grpc,
             upgrade: upgrade.as_ref(),
         };

@@ -18,6 +18,8 @@ use crate::server::Occupied;
 use crate::state::State;
 use crate::upstream::body::Progress;
 
+/// Longer methods are not logged: any token is one, up to the limit of a head.
+const LONGEST_METHOD: usize = 20;
 /// The route of requests without one. Paths themselves are not logged: they name users.
 const UNMATCHED: &str = "unmatched";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -248,7 +250,8 @@ impl RequestRecord {
     }
 
     fn log(&self, status: StatusCode, reason: Option<Reason>, took: Duration) {
-        let (method, route, status) = (self.method.as_str(), self.route, status.as_u16());
+        let (route, status) = (self.route, status.as_u16());
+        let method = Some(self.method.as_str()).filter(|method| method.len() <= LONGEST_METHOD).unwrap_or("OTHER");
         let duration_ms = shop_telemetry::millis(took);
         macro_rules! line {
             ($level:expr) => {

@@ -72,6 +72,9 @@ pub struct Config {
     /// Proxies in front of the gateway whose `X-Forwarded-*` and `Forwarded` are believed; none by default, because a
     /// client could write anything there.
     pub trusted_proxies: Vec<Network>,
+    /// Lets headers pass whose names have underscores, over HTTP. Off by default, as with nginx: some servers cannot tell them
+    /// from names with dashes.
+    pub underscores_in_headers: bool,
     /// The reference of the whole API.
     pub docs: Docs,
     /// The admin API.
@@ -111,6 +114,7 @@ impl Default for Config {
             csrf: Csrf::default(),
             security_headers: SecurityHeaders::default(),
             trusted_proxies: Vec::new(),
+            underscores_in_headers: false,
             docs: Docs::default(),
             admin: Admin::default(),
             workers: 0,

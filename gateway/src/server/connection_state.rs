@@ -18,6 +18,9 @@ use crate::upstream::interim::Inform;
 /// Informational answers kept for a client that takes nothing; beyond, they are dropped, being no more than hints.
 const MOST_INTERIM: usize = 16 * 1024;
 
+/// How long a client that sends nothing more may wait for an answer to begin: most who do that are gone, and their request
+/// costs a backend.
+const HALF_CLOSED: Duration = Duration::from_secs(5);
 /// How long an idle connection over HTTP/2 may take to end.
 const FINISH: Duration = Duration::from_secs(2);
 
@@ -58,6 +61,8 @@ pub(crate) struct ConnectionState {
     open: AtomicUsize,
     /// Since when the client has taken nothing of what is to be sent, plus one; 0 when it takes what it gets.
     stalled: AtomicU64,
+    /// When its client said that it sends nothing more, plus one; 0 as long as it may, and when its answer is there.
+    half_closed: AtomicU64,
     command: AtomicU8,
     /// Answers on their way, if it is over HTTP/2.
     flows: OnceLock<Flows>,
@@ -86,6 +91,7 @@ impl ConnectionState {
             since: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             stalled: AtomicU64::new(0),
+            half_closed: AtomicU64::new(0),
             command: AtomicU8::new(Command::None as u8),
             flows: OnceLock::new(),
             finishing: AtomicU64::new(0),
@@ -134,6 +140,18 @@ impl ConnectionState {
     pub(super) fn reads(&self) {
         if self.is_in(Phase::Idle) && self.flows.get().is_none() {
             self.enter(Phase::Head);
+        }
+    }
+
+    /// Its client sends nothing more; whether it still waits for its answer, nobody knows.
+    pub(super) fn half_closes(&self) {
+        self.half_closed.store(self.now() + 1, Relaxed);
+    }
+
+    /// The answer is there. From now on the socket tells whether the client is.
+    pub(super) fn answers(&self) {
+        if self.half_closed.load(Relaxed) != 0 {
+            self.half_closed.store(0, Relaxed);
         }
     }
 
@@ -256,6 +274,10 @@ impl ConnectionState {
             }
             if self.is_in(Phase::Idle) && over(since, config.http.idle_timeout.get()) {
                 self.command(Command::Finish);
+            }
+            let half_closed = self.half_closed.load(Relaxed);
+            if half_closed != 0 && over(half_closed - 1, HALF_CLOSED) {
+                self.command(Command::Cut);
             }
             // Over HTTP/2 the client has a part in that, which it need not play.
             let finishing = self.finishing.load(Relaxed);

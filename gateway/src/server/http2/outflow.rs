@@ -13,6 +13,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 
+use crate::message::headers;
 use crate::server::ConnectionState;
 use crate::server::handler::Sent;
 
@@ -275,6 +276,7 @@ impl<B: Body<Data = Bytes> + Sent + Send + Unpin + 'static> Body for Answer<B> {
                     Ok(data) => this.rest = data,
                     Err(frame) => {
                         this.trailers = frame.into_trailers().ok();
+                        this.trailers.as_mut().into_iter().for_each(headers::trim_trailers);
                         this.is_over = true;
                     }
                 },
