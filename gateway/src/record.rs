@@ -198,6 +198,11 @@ impl RequestRecord {
         self.lost = true;
     }
 
+    /// When its head was there.
+    pub(crate) fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// Requests of the same client that are not over, this one included.
     pub(crate) fn unfinished(&self) -> usize {
         self.occupied.unfinished()

@@ -245,13 +245,14 @@ impl Connection {
             self.state.becomes_tunnel();
         }
         self.is_answering = true;
-        self.state.answers();
+        self.state.answers(response.body().due());
         info.keeps &= self.prepare_next();
         let (outgoing, keeps) = response::outgoing(&self.last_interim(), response, info, is_vouched_for);
         let mut departing = Departing { outgoing, has_left: false };
         let sent = poll_fn(|cx| self.poll_send(&mut departing.outgoing, cx)).await;
         departing.has_left = sent == Then::Next;
         drop(departing);
+        self.state.has_answered();
         if sent != Then::Next || tunnel.is_some() {
             return (sent, tunnel);
         }
