@@ -260,7 +260,8 @@ impl Visit {
         }
         let mut upload = self.upload(config, &head, incoming)?;
         let upgrade = upgrade::asked(&head, !upload.is_none());
-        let timeouts = self.timeouts(config, &head, &upload);
+        let (longest_pause, whole) = config.upstream.times_of(&normal);
+        let timeouts = self.timeouts(config, whole, &head, &upload);
         let onward = Onward {
             client: self.client,
             trusted: &config.trusted_headers,
@@ -269,6 +270,7 @@ impl Visit {
             host: &host,
             prefix: target.is_prefixed.then_some(PREFIX),
             is_unsized: upload.is_unsized(),
+            underscores: config.underscores_in_headers,
             http2: self.is_grpc,
             upgrade: upgrade.as_ref(),
         };
@@ -302,7 +304,7 @@ impl Visit {
         if let Some(protocol) = upgrade.filter(|_| call.response.status() == StatusCode::SWITCHING_PROTOCOLS) {
             return switch(generation, call, &protocol);
         }
-        Ok(self.reply(generation, &target, call, &onward.headers, &timeouts))
+        Ok(self.reply(generation, &target, call, &onward.headers, &timeouts, longest_pause))
     }
 
     /// What the gateway answers by itself: its own routes, the admin API, redirects, preflights, the reference. Otherwise the
@@ -466,9 +468,15 @@ impl Visit {
         Ok(upload)
     }
 
-    fn timeouts(&self, config: &Config, head: &http::request::Parts, upload: &RequestBody) -> Timeouts {
+    fn timeouts(
+        &self,
+        config: &Config,
+        whole: Option<Duration>,
+        head: &http::request::Parts,
+        upload: &RequestBody,
+    ) -> Timeouts {
         let upstream = &config.upstream;
-        let whole = if self.is_grpc { grpc::timeout(&head.headers) } else { Some(upstream.total_timeout.get()) };
+        let whole = if self.is_grpc { grpc::timeout(&head.headers) } else { whole };
         let begun = Instant::now();
         Timeouts {
             connect: upstream.connect_timeout.get(),
@@ -489,6 +497,7 @@ impl Visit {
         call: Call,
         sent: &HeaderMap,
         timeouts: &Timeouts,
+        longest_pause: Option<Duration>,
     ) -> Reply {
         let Call { response, outcome, permit, in_flight } = call;
         let (mut head, incoming) = response.into_parts();
@@ -509,7 +518,7 @@ impl Visit {
             incoming,
             permit,
             in_flight,
-            longest_pause: (!self.is_grpc).then(|| generation.config.upstream.idle_timeout.get()),
+            longest_pause: longest_pause.filter(|_| !self.is_grpc),
             end: timeouts.end,
             grpc: self.is_grpc && outcome.is_none(),
             state: crate::proxy::proxied_body::Flow::default(),

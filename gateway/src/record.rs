@@ -20,6 +20,8 @@ use crate::server::Occupied;
 use crate::state::State;
 use crate::upstream::body::Progress;
 
+/// Longer methods are not logged: any token is one, up to the limit of a head.
+const LONGEST_METHOD: usize = 20;
 /// The route of requests without one. Paths themselves are logged only when somebody wants them: they name users.
 const UNMATCHED: &str = "unmatched";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -210,6 +212,11 @@ impl RequestRecord {
         self.lost = true;
     }
 
+    /// When its head was there.
+    pub(crate) fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// Requests of the same client that are not over, this one included.
     pub(crate) fn unfinished(&self) -> usize {
         self.occupied.unfinished()
@@ -262,7 +269,8 @@ impl RequestRecord {
     }
 
     fn log(&self, status: StatusCode, reason: Option<Reason>, took: Duration) {
-        let (method, route, status) = (self.method.as_str(), self.route, status.as_u16());
+        let (route, status) = (self.route, status.as_u16());
+        let method = Some(self.method.as_str()).filter(|method| method.len() <= LONGEST_METHOD).unwrap_or("OTHER");
         let duration_ms = shop_telemetry::millis(took);
         macro_rules! line {
             ($level:expr) => {

@@ -83,6 +83,9 @@ pub struct Config {
     /// one. In a header that a proxy leaves alone its own client speaks, so those not named here are taken off.
     /// `X-Forwarded-Proto` by default, which all write that end TLS; add `X-Forwarded-Host` where yours changes `Host`.
     pub trusted_headers: Vec<ProxyHeader>,
+    /// Lets headers pass whose names have underscores, over HTTP. Off by default, as with nginx: some servers cannot tell them
+    /// from names with dashes.
+    pub underscores_in_headers: bool,
     /// The reference of the whole API.
     pub docs: Docs,
     /// The listener of operators: metrics, detailed health and the admin API.
@@ -126,6 +129,7 @@ impl Default for Config {
             security_headers: SecurityHeaders::default(),
             trusted_proxies: Vec::new(),
             trusted_headers: vec![ProxyHeader::PROTO],
+            underscores_in_headers: false,
             docs: Docs::default(),
             admin: Admin::default(),
             workers: 0,
@@ -205,6 +209,47 @@ pub struct Upstream {
     pub pool_idle: Duration,
     /// Unused connections kept per backend and worker.
     pub pool_size: usize,
+    /// Other times for some paths; the longest that fits counts.
+    pub routes: Vec<RouteTimeouts>,
+}
+
+/// Times of the calls to a path, over HTTP: a stream of events or an export may take longer than others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteTimeouts {
+    /// The path and all below it, as clients write it, such as `/api/notifications`.
+    pub path: String,
+    /// Instead of [`Upstream::idle_timeout`]; 0 is no limit.
+    #[serde(default)]
+    pub idle_timeout: Option<Duration>,
+    /// Instead of [`Upstream::total_timeout`]; 0 is no limit.
+    #[serde(default)]
+    pub total_timeout: Option<Duration>,
+}
+
+impl Upstream {
+    /// The longest pause in an answer from `path`, and the longest exchange; none is no limit.
+    pub(crate) fn times_of(&self, path: &str) -> (Option<std::time::Duration>, Option<std::time::Duration>) {
+        let fits = |route: &&RouteTimeouts| {
+            let rest = path.strip_prefix(route.path.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || route.path.ends_with('/'))
+        };
+        let route = self.routes.iter().filter(fits).max_by_key(|route| route.path.len());
+        let idle = route.and_then(|route| route.idle_timeout).unwrap_or(self.idle_timeout);
+        let total = route.and_then(|route| route.total_timeout).unwrap_or(self.total_timeout);
+        let some = |time: Duration| (!time.is_zero()).then(|| time.get());
+        (some(idle), some(total))
+    }
+
+    fn check_routes(&self, problems: &mut Problems) {
+        for (index, route) in self.routes.iter().enumerate() {
+            let path = &route.path;
+            let key = format!("routes.{index}.path");
+            problems.ensure(path::is_normal(path), &key, format!("{path:?} is not a path such as /api/notifications"));
+            let is_first = self.routes.iter().take(index).all(|other| other.path != *path);
+            problems.ensure(is_first, &key, format!("{path} has times already"));
+        }
+    }
 }
 
 impl Default for Upstream {
@@ -217,6 +262,7 @@ impl Default for Upstream {
             total_timeout: Duration::secs(300),
             pool_idle: Duration::secs(60),
             pool_size: 256,
+            routes: Vec::new(),
         }
     }
 }
@@ -457,6 +503,7 @@ impl Config {
             ] {
                 p.ensure(!value.is_zero(), key, "must be more than 0");
             }
+            self.upstream.check_routes(p);
         });
         self.services.check(problems);
         problems.within("discovery", |p| self.discovery.check(p));

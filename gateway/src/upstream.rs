@@ -147,8 +147,12 @@ impl Due {
 
     /// What `work` comes to, if it does in time.
     async fn wait<T>(self, work: impl Future<Output = T>, too_slow: &'static str) -> Result<T, Unconnected> {
-        let done = timeout_at(self.at, work).await;
-        done.map_err(|_| if self.is_calls { Unconnected::too_late() } else { Unconnected::failed(too_slow) })
+        timeout_at(self.at, work).await.map_err(|_| self.missed(too_slow))
+    }
+
+    /// What is to be said when nothing came in time.
+    fn missed(self, too_slow: &'static str) -> Unconnected {
+        if self.is_calls { Unconnected::too_late() } else { Unconnected::failed(too_slow) }
     }
 }
 

@@ -101,13 +101,14 @@ impl Balancer {
     }
 }
 
-/// Whether one more call costs less at `one` than at `other`. Of whom nothing is known gets as many as the other has, not all
-/// until it answers for the first time.
+/// Whether one more call costs less at `one` than at `other`. Of whom nothing is known gets one more than the other has, so that
+/// something will be, and not all until it answers for the first time.
 fn is_less_loaded<C: Candidate>(one: &C, other: &C) -> bool {
     let calls = |candidate: &C| u32::try_from(candidate.in_flight()).unwrap_or(u32::MAX).saturating_add(1);
     match (one.latency(), other.latency()) {
         (Some(latency), Some(others)) => latency * f64::from(calls(one)) < others * f64::from(calls(other)),
-        _ => calls(one) < calls(other),
+        (None, Some(_)) => calls(one) <= calls(other),
+        (_, None) => calls(one) < calls(other),
     }
 }
 
@@ -169,14 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_known_gets_as_many_calls_as_others_have() {
+    fn who_is_not_known_gets_one_more_call_than_the_other_has() {
         let balancer = balancer(Strategy::P2cEwma, 2);
         let unknown_has = |calls| [Backend(calls, -1.0, 1), Backend(4, 0.001, 1)];
         let next = |backends: [Backend; 2]| balancer.choose(&backends, BackendSet::first(2), false);
-        assert!((0..20).all(|_| next(unknown_has(3)) == 0), "fewer are there");
-        assert!((0..20).all(|_| next(unknown_has(5)) == 1), "more are");
-        let turns: Vec<_> = (0..100).map(|_| next(unknown_has(4))).collect();
-        assert!(turns.contains(&0) && turns.contains(&1), "either, when as many are: {turns:?}");
+        assert!((0..20).all(|_| next(unknown_has(4)) == 0), "somebody has to find out");
+        assert!((0..20).all(|_| next(unknown_has(5)) == 1), "once is enough");
+        let turns: Vec<_> = (0..100).map(|_| next([Backend(4, -1.0, 1), Backend(4, -1.0, 1)])).collect();
+        assert!(turns.contains(&0) && turns.contains(&1), "either, when neither is known: {turns:?}");
     }
 
     #[test]

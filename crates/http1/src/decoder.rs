@@ -6,6 +6,9 @@ use http::HeaderMap;
 use crate::Invalid;
 use crate::fields::{self, MOST_HEADERS};
 
+/// Most digits of a chunk's size: as many as 64 bits have.
+const MOST_DIGITS: usize = 16;
+
 /// Most bytes of chunk extensions in one body, and of trailers: neither is of use to a proxy in bulk.
 const MOST_EXTENSIONS: usize = 16 * 1024;
 const MOST_TRAILERS: usize = 16 * 1024;
@@ -41,6 +44,8 @@ pub struct Chunked {
     at: At,
     /// Of a client: nothing is tolerated that another reader could delimit differently.
     is_strict: bool,
+    /// Of the size being read.
+    digits: usize,
     extensions: usize,
     /// Lines of trailers so far.
     lines: usize,
@@ -170,12 +175,20 @@ impl Chunked {
     fn step(&mut self, byte: u8) -> Result<Option<At>, Invalid> {
         let digit = char::from(byte).to_digit(16).map(u64::from);
         let next = match (self.at, byte) {
-            (At::Begin, _) => At::Size(digit.ok_or(Invalid("a chunk has no size"))?),
+            (At::Begin, _) => {
+                self.digits = 1;
+                At::Size(digit.ok_or(Invalid("a chunk has no size"))?)
+            }
             (At::Size(size) | At::Padding(size) | At::Extension(size), b'\r') => At::SizeLf(size),
             (At::Size(size) | At::Padding(size), b'\t' | b' ') if !self.is_strict => At::Padding(size),
             (At::Size(size) | At::Padding(size), b';') => At::Extension(size),
             (At::Size(size), _) => {
                 let digit = digit.ok_or(Invalid("a chunk's size is not a number"))?;
+                self.digits += 1;
+                // Zeros in front could go on for ever.
+                if self.digits > MOST_DIGITS {
+                    return Err(Invalid("a chunk's size has too many digits"));
+                }
                 At::Size(size.checked_mul(16).ok_or(Invalid("a chunk's size is too large"))? + digit)
             }
             (At::Extension(size), byte) if byte != b'\n' && self.takes(byte) => {

@@ -61,7 +61,8 @@ pub fn announced(headers: &HeaderMap, refused: impl Fn(&[u8]) -> bool) -> Vec<He
     names.filter(|name| !belongs_to_head(name) && !refused(name.as_str().as_bytes())).collect()
 }
 
-fn belongs_to_head(name: &HeaderName) -> bool {
+/// Whether a field of this name means nothing good in trailers: it is about framing, routing or access.
+pub fn belongs_to_head(name: &HeaderName) -> bool {
     [
         header::AUTHORIZATION,
         header::CACHE_CONTROL,

@@ -75,7 +75,8 @@ pub(crate) fn host(request: &http::request::Parts) -> Result<HeaderValue, Refusa
     match host {
         Some(host) if is_authority(host) => Ok(host.clone()),
         Some(_) => Err(bad("the Host header is not a host")),
-        None if request.version == Version::HTTP_10 => Ok(HeaderValue::from_static("localhost")),
+        // It need not say one, and must not be taken for somebody who said the name of this machine.
+        None if request.version == Version::HTTP_10 => Ok(HeaderValue::from_static("unknown.invalid")),
         None => Err(bad("the request has no Host header")),
     }
 }
@@ -156,9 +157,12 @@ pub(crate) fn is_vouched_for(name: &[u8]) -> bool {
 }
 
 /// Removes what clients may not say: only a trusted proxy knows it, and no proxy spells it with underscores.
-fn remove_claims(headers: &mut HeaderMap, client: Client, trusted: &[ProxyHeader]) {
+fn remove_claims(headers: &mut HeaderMap, client: Client, trusted: &[ProxyHeader], underscores: bool) {
     let is_refused = |name: &HeaderName| {
-        *name == FAULT_SCOPE || (is_claim(name.as_str().as_bytes()) && !is_vouched(name, client, trusted))
+        let text = name.as_str().as_bytes();
+        let is_spelt = text.contains(&b'_');
+        let is_unvouched = || is_spelt || !is_vouched(name, client, trusted);
+        *name == FAULT_SCOPE || (is_spelt && !underscores) || (is_claim(text) && is_unvouched())
     };
     while let Some(name) = headers.keys().find(|name| is_refused(name)).cloned() {
         headers.remove(name);
@@ -199,6 +203,8 @@ pub(crate) struct Onward<'a> {
     pub(crate) prefix: Option<&'static str>,
     /// With a body of unknown length.
     pub(crate) is_unsized: bool,
+    /// Names with underscores go on, as they always do in metadata of gRPC.
+    pub(crate) underscores: bool,
     /// Over HTTP/2, where `Host` travels as `:authority`.
     pub(crate) http2: bool,
     /// The protocol to ask the backend for.
@@ -212,7 +218,7 @@ const MORE_TO_BACKEND: usize = 8;
 pub(crate) fn to_backend(headers: &mut HeaderMap, onward: &Onward<'_>) {
     headers.reserve(MORE_TO_BACKEND);
     let takes_trailers = remove_hop_by_hop(headers);
-    remove_claims(headers, onward.client, onward.trusted);
+    remove_claims(headers, onward.client, onward.trusted, onward.underscores || onward.http2);
     one_length(headers, onward.is_unsized);
     // The gateway itself answers `Expect: 100-continue`, when the backend asks for the body.
     headers.remove(header::EXPECT);
@@ -349,6 +355,14 @@ pub(crate) fn overrule(headers: &mut HeaderMap) {
     headers.remove(FAULT_SCOPE);
 }
 
+/// Removes from trailers over HTTP/2 what they may not say over HTTP/1.1 either, see [`fields::announced`].
+pub(crate) fn trim_trailers(trailers: &mut HeaderMap) {
+    let is_refused = |name: &HeaderName| fields::belongs_to_head(name) || is_vouched_for(name.as_str().as_bytes());
+    while let Some(name) = trailers.keys().find(|name| is_refused(name)).cloned() {
+        trailers.remove(name);
+    }
+}
+
 /// A head as HTTP/1.1 writes it, for what hyper does not write.
 pub(crate) fn lines(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     let first = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
@@ -433,6 +447,7 @@ mod tests {
         to_backend(
             &mut sent,
             &Onward {
+                underscores: false,
                 client,
                 trusted: &trusted,
                 peer,
@@ -668,7 +683,7 @@ mod tests {
             (true, &[], &["x-kept"]),
         ] {
             let mut headers = sent();
-            remove_claims(&mut headers, Client { address, through_proxy }, trusted);
+            remove_claims(&mut headers, Client { address, through_proxy }, trusted, true);
             assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), left);
         }
     }
@@ -686,5 +701,16 @@ mod tests {
         assert_eq!(with(|number| format!("x-{number}"), MOST_HEADERS), Ok(()));
         assert_eq!(with(|number| format!("x-{number}"), MOST_HEADERS + 1), Err(Reason::HeadTooLarge));
         assert_eq!(with(|_| "cookie".to_owned(), 10 * MOST_HEADERS), Ok(()));
+    }
+
+    #[test]
+    fn trailers_say_nothing_that_only_a_head_or_a_proxy_may() {
+        let mut trailers = HeaderMap::new();
+        for name in ["grpc-status", "x-sum", "authorization", "content-length", "x-forwarded-for", "x-request-id"] {
+            trailers.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        trim_trailers(&mut trailers);
+        let left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["grpc-status", "x-sum"]);
     }
 }

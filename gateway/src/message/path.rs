@@ -64,11 +64,11 @@ pub(crate) fn normalise(path: &str) -> Result<Cow<'_, str>, BadPath> {
     Ok(Cow::Owned(normal))
 }
 
-/// No escape, no backslash, no control character, no empty segment and no segment that starts with a dot.
+/// No escape, no backslash, no control character, nothing but ASCII, no empty segment and no segment that starts with a dot.
 fn is_plain(path: &[u8]) -> bool {
     let mut previous = 0;
     for &byte in path {
-        if byte == b'%' || byte == b'\\' || byte < 0x21 || byte == 0x7f {
+        if byte == b'%' || byte == b'\\' || byte < 0x21 || byte >= 0x7f {
             return false;
         }
         if previous == b'/' && (byte == b'/' || byte == b'.') {
@@ -166,6 +166,8 @@ mod tests {
             ("/api/products/plus+and%2Bpct", "/api/products/plus+and%2Bpct"),
             ("/api/products/a%252Fb", "/api/products/a%252Fb"),
             ("/api/products/a;v=1", "/api/products/a;v=1"),
+            ("/api/products/caf\u{e9}", "/api/products/caf%C3%A9"),
+            ("//api/products/caf\u{e9}", "/api/products/caf%C3%A9"),
         ];
         for (raw, normal) in table {
             assert_eq!(normalise(raw).as_deref(), Ok(normal), "{raw}");

@@ -22,6 +22,9 @@ use crate::server::handler::Sent;
 use crate::upstream::ResponseBody;
 use crate::upstream::body::Broken;
 
+/// How long a client may take over an answer of the gateway's own.
+const OWN: Duration = Duration::from_mins(5);
+
 /// What the client is sent.
 pub(crate) struct Body(Source);
 
@@ -90,6 +93,14 @@ impl Skip for Body {
 }
 
 impl Sent for Body {
+    fn due(&self) -> Option<std::time::Instant> {
+        match &self.0 {
+            Source::Own(_, record) => Some(record.begun() + OWN),
+            Source::Backend(download, _) => download.end.map(Instant::into_std),
+            Source::None | Source::Events(..) => None,
+        }
+    }
+
     fn settle(&mut self) {
         let is_whole = self.is_end_stream();
         let Source::Backend(download, record) = &mut self.0 else { return };

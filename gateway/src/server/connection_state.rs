@@ -19,6 +19,11 @@ use crate::upstream::interim::Inform;
 /// Informational answers kept for a client that takes nothing; beyond, they are dropped, being no more than hints.
 const MOST_INTERIM: usize = 16 * 1024;
 
+/// How long a client that sends nothing more may wait for an answer to begin: most who do that are gone, and their request
+/// costs a backend.
+const HALF_CLOSED: Duration = Duration::from_secs(5);
+/// An answer that is due ends by itself, with better words, unless its client is what holds it up.
+const LATE: Duration = Duration::from_millis(500);
 /// How long an idle connection over HTTP/2 may take to end.
 const FINISH: Duration = Duration::from_secs(2);
 
@@ -59,6 +64,10 @@ pub(crate) struct ConnectionState {
     open: AtomicUsize,
     /// Since when the client has taken nothing of what is to be sent, plus one; 0 when it takes what it gets.
     stalled: AtomicU64,
+    /// When its client said that it sends nothing more, plus one; 0 as long as it may, and when its answer is there.
+    half_closed: AtomicU64,
+    /// When the answer being sent over HTTP/1.1 has to be over, plus one; 0 when there is none, or it may go on.
+    due: AtomicU64,
     command: AtomicU8,
     /// Answers on their way, if it is over HTTP/2.
     flows: OnceLock<Flows>,
@@ -91,6 +100,8 @@ impl ConnectionState {
             since: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             stalled: AtomicU64::new(0),
+            half_closed: AtomicU64::new(0),
+            due: AtomicU64::new(0),
             command: AtomicU8::new(Command::None as u8),
             flows: OnceLock::new(),
             finishing: AtomicU64::new(0),
@@ -142,6 +153,29 @@ impl ConnectionState {
         if self.is_in(Phase::Idle) && self.flows.get().is_none() {
             self.enter(Phase::Head);
         }
+    }
+
+    /// Its client sends nothing more; whether it still waits for its answer, nobody knows.
+    pub(super) fn half_closes(&self) {
+        self.half_closed.store(self.now() + 1, Relaxed);
+    }
+
+    /// The answer is there, and has to be over when it is `due`. From now on the socket tells whether the client is there.
+    pub(super) fn answers(&self, due: Option<Instant>) {
+        self.due.store(due.map_or(0, |due| self.at(due) + 1), Relaxed);
+        if self.half_closed.load(Relaxed) != 0 {
+            self.half_closed.store(0, Relaxed);
+        }
+    }
+
+    /// The answer is over.
+    pub(super) fn has_answered(&self) {
+        self.due.store(0, Relaxed);
+    }
+
+    /// `time` in milliseconds since it was accepted.
+    pub(super) fn at(&self, time: Instant) -> u64 {
+        u64::try_from(time.saturating_duration_since(self.accepted).as_millis()).unwrap_or(u64::MAX - 1)
     }
 
     /// Nothing is due from now on.
@@ -248,13 +282,16 @@ impl ConnectionState {
         let now = self.now();
         let over = |since: u64, limit: Duration| u128::from(now.saturating_sub(since)) > limit.as_millis();
         let stall = config.limits.write_stall.get();
-        let (streams, has_to_end) =
-            self.flows().map(|flows| flows.look(|since| over(since, stall))).unwrap_or_default();
+        let is_late = |since, due| over(since, stall) || over(due, LATE);
+        let (streams, has_to_end) = self.flows().map(|flows| flows.look(is_late)).unwrap_or_default();
+        let due = self.due.load(Relaxed);
         let found = |cut| Found { cut, streams };
         let stalled = self.stalled.load(Relaxed);
         let since = self.since.load(Relaxed);
         let reason = if has_to_end || stalled != 0 && over(stalled - 1, stall) {
             "write_stalled"
+        } else if due != 0 && over(due - 1, LATE) {
+            "answer_timeout"
         } else if self.is_in(Phase::Head) && over(since, config.http.header_timeout.get()) {
             "head_timeout"
         } else {
@@ -263,6 +300,10 @@ impl ConnectionState {
             }
             if self.is_in(Phase::Idle) && over(since, config.http.idle_timeout.get()) {
                 self.command(Command::Finish);
+            }
+            let half_closed = self.half_closed.load(Relaxed);
+            if half_closed != 0 && over(half_closed - 1, HALF_CLOSED) {
+                self.command(Command::Cut);
             }
             // Over HTTP/2 the client has a part in that, which it need not play.
             let finishing = self.finishing.load(Relaxed);

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::LocalKey;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -42,6 +43,9 @@ pub(crate) trait Handler: Send + Sync + Sized + 'static {
 
 /// The body of a response, told what became of it.
 pub(crate) trait Sent {
+    /// When the client has to have all of it, however it takes it; none when it goes on as long as both sides like.
+    fn due(&self) -> Option<Instant>;
+
     /// All of it was taken up to be sent: nothing more is asked of whoever it came from.
     fn settle(&mut self);
 

@@ -51,6 +51,10 @@ pub(super) struct Connection {
     rest: Option<Rest>,
     /// The client broke off in a body, or sent one that is not valid: what follows is no request.
     is_spoilt: bool,
+    /// It says that it sends nothing more, or is gone.
+    is_half_closed: bool,
+    /// The answer to the request being served is there.
+    is_answering: bool,
     /// Informational answers being sent.
     interim: Vec<u8>,
 }
@@ -149,7 +153,17 @@ impl Connection {
     /// The connection over `socket`, whose first bytes are `ahead`. Heads over `largest_head` bytes are refused.
     pub(super) fn new(socket: Socket, ahead: Bytes, state: Arc<ConnectionState>, largest_head: usize) -> Self {
         let reader = Reader::new(largest_head);
-        Self { socket, ahead, reader, state, rest: None, is_spoilt: false, interim: Vec::new() }
+        Self {
+            socket,
+            ahead,
+            reader,
+            state,
+            rest: None,
+            is_spoilt: false,
+            is_half_closed: false,
+            is_answering: false,
+            interim: Vec::new(),
+        }
     }
 
     /// Serves `peer` to the connection's end.
@@ -213,6 +227,7 @@ impl Connection {
         head: Head,
     ) -> (Then, Option<Box<H::Tunnel>>) {
         let Head { parts, body, keeps, expects, takes_trailers } = head;
+        self.is_answering = false;
         let is_head = parts.method == Method::HEAD;
         let mut info = RequestInfo { version: parts.version, is_head, takes_trailers, keeps };
         let incoming = self.receive(body, expects);
@@ -229,12 +244,15 @@ impl Connection {
         if tunnel.is_some() {
             self.state.becomes_tunnel();
         }
+        self.is_answering = true;
+        self.state.answers(response.body().due());
         info.keeps &= self.prepare_next();
         let (outgoing, keeps) = response::outgoing(&self.last_interim(), response, info, is_vouched_for);
         let mut departing = Departing { outgoing, has_left: false };
         let sent = poll_fn(|cx| self.poll_send(&mut departing.outgoing, cx)).await;
         departing.has_left = sent == Then::Next;
         drop(departing);
+        self.state.has_answered();
         if sent != Then::Next || tunnel.is_some() {
             return (sent, tunnel);
         }
@@ -370,7 +388,7 @@ impl Connection {
     /// its answer.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Came> {
         let Some(rest) = &mut self.rest else {
-            if !self.ahead.is_empty() || self.is_spoilt {
+            if !self.ahead.is_empty() || self.is_spoilt || self.is_half_closed {
                 return Poll::Pending;
             }
             return match ready!(read_buffer::poll_read(&mut self.socket, None, cx)) {
@@ -379,7 +397,15 @@ impl Connection {
                     self.ahead = bytes;
                     Poll::Pending
                 }
-                _ => Poll::Ready(Came::Gone),
+                // All of the request came: perhaps the client only says that there is no other.
+                Ok(_) => {
+                    self.is_half_closed = true;
+                    if !self.is_answering {
+                        self.state.half_closes();
+                    }
+                    Poll::Pending
+                }
+                Err(_) => Poll::Ready(Came::Gone),
             };
         };
         if rest.sender.demand(cx) != Demand::More {
@@ -438,7 +464,7 @@ impl Connection {
 
     /// Makes ready for another request on this connection; whether one may follow, as far as is known when the answer begins.
     fn prepare_next(&mut self) -> bool {
-        if self.is_spoilt || self.state.is_ending() {
+        if self.is_spoilt || self.is_half_closed || self.state.is_ending() {
             return false;
         }
         let Some(rest) = &mut self.rest else { return true };

@@ -44,6 +44,8 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
 /// Largest head or trailers of an answer: the details of a refusal travel there, and hyper's 16 KiB are too small for many.
 const LARGEST_HEAD: u32 = 64 * 1024;
 
+const TOO_SLOW: &str = "no connection within the time allowed";
+
 /// The connections, made as they are needed.
 pub(super) struct Channel {
     /// A permit for each call that there may be.
@@ -110,11 +112,11 @@ impl Channel {
                 let begin = || begin(Arc::clone(endpoint), worker, timeouts.connect);
                 connections.attempt.get_or_insert_with(begin).clone()
             };
-            let made = due.wait(attempt, "no connection within the time allowed").await?;
+            let made = due.wait(attempt, TOO_SLOW).await?;
             made.unwrap_or_else(|_| Err(Unconnected::failed("nobody connects any more")))?;
             // Others may have been quicker, and filled it; or it has closed already.
             if due.at <= Instant::now() {
-                return Err(Unconnected::failed("no connection within the time allowed"));
+                return Err(due.missed(TOO_SLOW));
             }
         }
     }

@@ -512,7 +512,7 @@ async fn a_stream_of_events_that_is_silent_is_not_held_against_its_backend_and_h
     let gateway = Running::start(settings).await;
     for (path, status) in [("events", "up"), ("half", "down")] {
         assert!(gateway.try_send(get(&format!("/api/products/{path}"))).await.is_err(), "{path} breaks off");
-        let health = gateway.get("/health").await.json();
+        let health = gateway.look("/health").await.json();
         assert_eq!(health["services"]["product"]["backends"][0]["state"], status, "after {path}");
     }
 }

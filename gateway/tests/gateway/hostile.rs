@@ -418,3 +418,63 @@ async fn whatever_one_client_does_the_others_do_not_notice() {
     }
     assert_eq!(wrong, [""; 0]);
 }
+
+#[tokio::test]
+async fn a_client_that_sends_nothing_more_after_its_request_gets_its_answer() {
+    let upstream = Upstream::echo().await;
+    let gateway = Running::before(upstream.addr).await;
+    for request in [
+        "GET /api/products HTTP/1.1\r\nhost: a\r\n\r\n",
+        "POST /api/products HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nok",
+        "POST /api/products HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    ] {
+        let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+        client.write_all(request.as_bytes()).await.expect("writes");
+        client.shutdown().await.expect("ends");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+    // Not one that breaks off.
+    let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+    client.write_all(b"POST /api/products HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nok").await.expect("writes");
+    client.shutdown().await.expect("ends");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.expect("an end");
+    assert!(!answer.contains(" 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn who_names_no_host_is_not_taken_for_this_machine() {
+    let upstream = Upstream::echo().await;
+    let gateway = Running::before(upstream.addr).await;
+    let answer = gateway.raw("GET /admin/config HTTP/1.0\r\n\r\n").await;
+    assert!(answer.contains(" 403 "), "{answer}");
+    let answer = gateway.raw("GET /api/products HTTP/1.0\r\n\r\n").await;
+    assert!(answer.contains(" 200 OK\r\n") && !answer.contains("localhost"), "{answer}");
+}
+
+#[tokio::test]
+async fn names_with_underscores_pass_only_if_they_are_let_through() {
+    let upstream = Upstream::echo().await;
+    let mut settings = config(upstream.addr);
+    for passes in [false, true] {
+        settings.underscores_in_headers = passes;
+        let gateway = Running::start(settings.clone()).await;
+        let mut ask = get("/api/products");
+        ask.headers_mut().insert("x_user", "1".parse().expect("a value"));
+        let seen = gateway.send(ask).await.json();
+        assert_eq!(!crate::support::echoed(&seen, "x_user").is_empty(), passes);
+    }
+}
+
+#[tokio::test]
+async fn the_size_of_a_chunk_has_no_more_digits_than_a_number() {
+    let upstream = Upstream::echo().await;
+    let gateway = Running::before(upstream.addr).await;
+    for (zeros, status) in [(15, 200), (16, 400)] {
+        let head = format!("{POST}connection: close\r\ntransfer-encoding: chunked\r\n\r\n");
+        let answer = gateway.raw(format!("{head}{}1\r\nx\r\n0\r\n\r\n", "0".repeat(zeros))).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{zeros}: {answer}");
+    }
+}

@@ -164,6 +164,7 @@ async fn only_the_token_says_who_a_client_is() {
     settings.rate_limit.burst = NonZeroU32::new(2).expect("not zero");
     settings.rate_limit.window = shop_config::Duration::secs(6000);
     settings.rate_limit.key = vec![ClientKey::Subject, ClientKey::Ip];
+    settings.underscores_in_headers = true;
     let gateway = Running::start(settings).await;
     // Four spellings pass like any other header, and leave their sender who he is.
     for (name, status) in [("x-user-id", 200), ("x_user_id", 200), ("x.user.id", 429), ("x-authenticated-user", 429)] {

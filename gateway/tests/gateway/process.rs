@@ -8,6 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use http::Method;
 use serde_json::Value;
 use shop_testing::{Api, Process, eventually, free_port};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::Upstream;
 
@@ -25,9 +26,14 @@ async fn the_process_serves_and_ends_well_on_sigterm() {
     let api = shop_testing::Api::new(format_args!("127.0.0.1:{port}"));
     let (status, seen) = api.get("/api/products/7").await;
     assert_eq!((status, &seen["target"]), (200, &"/products/7".into()));
+    let mut client = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("connects");
+    let made_up = format!("{} /api/products HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "MADEUP".repeat(1000));
+    client.write_all(made_up.as_bytes()).await.expect("writes");
+    let _ = client.read_to_end(&mut Vec::new()).await;
     let ended = process.stop().await;
     assert!(ended.success(), "{ended}\n{}", process.output());
     let output = process.output();
+    assert!(output.contains("OTHER /api/products") && !output.contains("MADEUPMADEUP"), "{output}");
     let line = output.lines().find(|line| line.contains("/api/products/*")).expect("an access line");
     let line: serde_json::Value = serde_json::from_str(line).expect("json");
     let text = line.to_string();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
+use shop_gateway::settings::RouteTimeouts;
 use shop_testing::eventually;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -133,7 +134,7 @@ async fn a_large_answer_comes_whole_over_http2() {
 /// A client over HTTP/1.1 with more answers due than its socket and the gateway's hold; and how many were sent whole.
 async fn choking(gateway: &Running) -> (TcpStream, f64) {
     let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
-    client.write_all(&b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n".repeat(400)).await.expect("writes");
+    client.write_all(&b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(400)).await.expect("writes");
     let (mut sent, mut times) = (0.0, 0);
     eventually!({
         let now = gateway.metric(OWN).unwrap_or_default();
@@ -195,4 +196,89 @@ async fn an_answer_over_http2_that_waits_for_its_client_has_the_whole_grace() {
     while peer.frame().await.is_some_and(|(kind, flags, ..)| (kind, flags & END_STREAM) != (DATA, END_STREAM)) {}
     let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
     ended.expect("in time").expect("no panic").expect("ends well");
+}
+
+/// Gives a little every so often: `pieces` of them.
+async fn trickling(every: u64, pieces: usize) -> Upstream {
+    Upstream::raw(move |mut stream| async move {
+        crate::support::read_head(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        let mut ticks = tokio::time::interval(Duration::from_millis(every));
+        for _ in 0..pieces {
+            ticks.tick().await;
+            if stream.write_all(b"1\r\nx\r\n").await.is_err() {
+                return;
+            }
+        }
+        let _ = stream.write_all(b"0\r\n\r\n").await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_route_with_times_of_its_own_may_stream_for_as_long_as_it_likes() {
+    let upstream = trickling(300, 5).await;
+    let mut settings = config(upstream.addr);
+    settings.upstream.idle_timeout = shop_config::Duration::millis(100);
+    settings.upstream.total_timeout = shop_config::Duration::millis(700);
+    let none = Some(shop_config::Duration::secs(0));
+    let route =
+        |path: &str, idle_timeout, total_timeout| RouteTimeouts { path: path.into(), idle_timeout, total_timeout };
+    settings.upstream.routes = vec![
+        route("/api/products", none, None),
+        route("/api/products/events", none, none),
+        route("/api/products/events/few", Some(shop_config::Duration::millis(100)), none),
+    ];
+    let gateway = Running::start(settings.clone()).await;
+    for (path, is_whole) in [
+        ("/api/products/events", true),
+        ("/api/products/events/7", true),
+        ("/api/products/eventsource", false),
+        ("/api/products/events/few", false),
+        ("/api/baskets/1", false),
+    ] {
+        let answer = gateway.try_send(crate::support::get(path)).await;
+        assert_eq!(answer.is_ok_and(|reply| &reply.body[..] == b"xxxxx"), is_whole, "{path}");
+    }
+    settings.upstream.routes.extend([route("api/baskets", none, None), route("/api/products", none, None)]);
+    let mut problems = shop_config::Problems::default();
+    shop_config::Settings::check(&settings, &mut problems);
+    let problems = problems.to_string();
+    assert!(problems.contains("upstream.routes.3.path") && problems.contains("upstream.routes.4.path"), "{problems}");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_an_answer_byte_by_byte_has_the_time_of_the_exchange_and_no_more() {
+    let upstream = upstream().await;
+    let mut settings = config(upstream.addr);
+    settings.upstream.total_timeout = shop_config::Duration::secs(1);
+    let gateway = Running::start(settings).await;
+    let mut peer = Peer::with_settings(&gateway, &window(1)).await;
+    peer.ask(1, "/api/products/large").await;
+    let opening = async {
+        loop {
+            match peer.frame().await.expect("the connection lives") {
+                (RST_STREAM, _, 1, code) => return code[3],
+                (DATA, ..) => drop(peer.send(frame(WINDOW_UPDATE, 0, 1, &1_u32.to_be_bytes())).await),
+                _ => {}
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(Duration::from_secs(10), opening).await, Ok(CANCEL));
+    let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+    client.write_all(&b"GET /api/products/large HTTP/1.1\r\nhost: a\r\n\r\n".repeat(20)).await.expect("writes");
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    let reading = async {
+        while client.read_u8().await.is_ok() {
+            ticks.tick().await;
+        }
+    };
+    let cut =
+        async { eventually!(gateway.metric(r#"gateway_connections_cut_total{reason="answer_timeout"}"#) == Some(1.0)) };
+    tokio::select! {
+        () = reading => {}
+        () = cut => {}
+    }
+    eventually!(active(&gateway) == 0.0);
+    assert_eq!(gateway.get("/health").await.json()["services"]["product"]["status"], "up");
 }

@@ -13,6 +13,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 
+use crate::message::headers;
 use crate::server::ConnectionState;
 use crate::server::handler::Sent;
 
@@ -41,8 +42,9 @@ pub(super) fn begun() -> Option<Arc<dyn Flow>> {
 
 /// An answer, as the sweep and its stream's task see it.
 pub(super) trait Flow: Send + Sync {
-    /// Since when the client takes nothing of what it should, in the connection's time.
-    fn stalled_since(&self) -> Option<u64>;
+    /// Since when the client takes nothing of what it should, and when it has to have all, in the connection's time; both are
+    /// far ahead when there is no such time.
+    fn times(&self) -> (u64, u64);
 
     /// Gives it up; false when hyper has all of it, so that only the connection can be closed.
     fn give_up(&self) -> bool;
@@ -67,13 +69,14 @@ impl Flows {
         Self { share, beyond: AtomicUsize::new(0), list: Mutex::default() }
     }
 
-    /// Gives up those that the client has taken nothing of since `before`: how many, and whether the connection has to end.
-    pub(crate) fn look(&self, is_over: impl Fn(u64) -> bool) -> (u64, bool) {
+    /// Gives up those that are late by their [`times`](Flow::times): how many, and whether the connection has to end.
+    pub(crate) fn look(&self, is_late: impl Fn(u64, u64) -> bool) -> (u64, bool) {
         let (mut given_up, mut has_to_end) = (0, false);
         // Whoever is dropped meanwhile wants the lock.
         let all: Vec<_> = self.list.lock().iter().filter_map(Weak::upgrade).collect();
         for flow in all {
-            if flow.stalled_since().is_some_and(&is_over) {
+            let (since, due) = flow.times();
+            if is_late(since, due) {
                 if flow.give_up() {
                     given_up += 1;
                 } else {
@@ -110,6 +113,8 @@ struct Outflow<B: Sent> {
     lost: AtomicUsize,
     /// When the client last took some, plus one; 0 when there is nothing to take.
     since: AtomicU64,
+    /// When the client has to have all of it.
+    due: u64,
     is_given_up: AtomicBool,
     /// All of it is hyper's.
     is_handed_over: AtomicBool,
@@ -155,8 +160,8 @@ impl<B: Sent> Outflow<B> {
 }
 
 impl<B: Sent + Send> Flow for Outflow<B> {
-    fn stalled_since(&self) -> Option<u64> {
-        self.since.load(Relaxed).checked_sub(1)
+    fn times(&self) -> (u64, u64) {
+        (self.since.load(Relaxed).checked_sub(1).unwrap_or(u64::MAX), self.due)
     }
 
     fn give_up(&self) -> bool {
@@ -234,8 +239,10 @@ impl<B: Body<Data = Bytes> + Sent + Send + Unpin + 'static> Answer<B> {
     /// The answer `body` over `connection`, begun in the task of its stream.
     pub(super) fn new(body: B, connection: Arc<ConnectionState>) -> Self {
         let is_over = body.is_end_stream();
+        let due = body.due().map_or(u64::MAX, |due| connection.at(due));
         let outflow = Arc::new(Outflow {
             connection,
+            due,
             held: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
             since: AtomicU64::new(0),
@@ -275,6 +282,7 @@ impl<B: Body<Data = Bytes> + Sent + Send + Unpin + 'static> Body for Answer<B> {
                     Ok(data) => this.rest = data,
                     Err(frame) => {
                         this.trailers = frame.into_trailers().ok();
+                        this.trailers.as_mut().into_iter().for_each(headers::trim_trailers);
                         this.is_over = true;
                     }
                 },

@@ -3,13 +3,15 @@
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::Broken;
 use super::channel::Receiver;
+use crate::message::headers;
+use crate::message::outcome::FAULT_SCOPE;
 use crate::message::reason::Reason;
 
 /// The body of a request.
@@ -27,7 +29,14 @@ impl Body for Incoming {
         match &mut *self {
             Self::None => Poll::Ready(None),
             Self::Http1(body) => body.poll_frame(cx),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|error| Broken(reason_of(&error))),
+            Self::Http2(body) => {
+                let mut frame = ready!(Pin::new(body).poll_frame(cx));
+                if let Some(trailers) = frame.as_mut().and_then(|frame| frame.as_mut().ok()?.trailers_mut()) {
+                    headers::trim_trailers(trailers);
+                    trailers.remove(FAULT_SCOPE);
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(|error| Broken(reason_of(&error)))))
+            }
         }
     }
 
