@@ -460,7 +460,7 @@ async fn callers_who_leave_no_time_to_connect_open_nothing() {
     }
     let state = format!(r#"gateway_circuit_breaker_state{{backend="http://{addr}",service="product"}}"#);
     assert_eq!(gateway.metric(&state), Some(0.0));
-    let health = gateway.get("/health").await.json();
+    let health = gateway.look("/health").await.json();
     assert_eq!(health["services"]["product"]["status"], "unknown", "nobody could tell");
 }
 

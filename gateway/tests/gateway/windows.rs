@@ -280,5 +280,5 @@ async fn a_client_that_takes_an_answer_byte_by_byte_has_the_time_of_the_exchange
         () = cut => {}
     }
     eventually!(active(&gateway) == 0.0);
-    assert_eq!(gateway.get("/health").await.json()["services"]["product"]["status"], "up");
+    assert_eq!(gateway.look("/health").await.json()["services"]["product"]["status"], "up");
 }
