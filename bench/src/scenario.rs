@@ -161,6 +161,8 @@ pub(crate) async fn shop(size: Size) -> anyhow::Result<()> {
         ("SHOP_DATA", data.path().display().to_string()),
         ("IDENTITY_MODE", "off".to_owned()),
         ("SHOP_GATEWAY__RATE_LIMIT__ENABLED", "false".to_owned()),
+        ("SHOP_GATEWAY__LIMITS__CONNECTIONS_PER_ADDRESS", "0".to_owned()),
+        ("SHOP_GATEWAY__LIMITS__UNFINISHED_PER_ADDRESS", "0".to_owned()),
         port("SHOP_GATEWAY__HTTP__PORT", 0),
         ("ADMIN_PORT", "0".to_owned()),
         port("SHOP_PRODUCT__HTTP__PORT", 1),

@@ -138,6 +138,8 @@ async fn gateway(folder: &Path, services: [&[Ports]; 4]) -> anyhow::Result<Proce
         ("PAYMENT_SERVICE_URLS", payments),
         ("NOTIFICATION_SERVICE_URLS", notifications),
         ("SHOP_RATE_LIMIT__ENABLED", "false".to_owned()),
+        ("SHOP_LIMITS__CONNECTIONS_PER_ADDRESS", "0".to_owned()),
+        ("SHOP_LIMITS__UNFINISHED_PER_ADDRESS", "0".to_owned()),
         ("LOG_LEVEL", "info".to_owned()),
         ("IDENTITY_MODE", "off".to_owned()),
     ];

@@ -235,9 +235,12 @@ impl Forward<'_> {
             self.observe(backend, outcome.unwrap_or(Outcome::Well), begun);
         }
         // A permit that is still here afterwards goes with the body, and is judged by the trailers.
-        match outcome {
-            Some(outcome) => permit.take().into_iter().for_each(|permit| permit.judge(outcome)),
-            None => permit.iter_mut().for_each(Permit::alive),
+        if let Some(outcome) = outcome {
+            if let Some(permit) = permit.take() {
+                permit.judge(outcome);
+            }
+        } else if let Some(permit) = &mut permit {
+            permit.alive();
         }
         let wait = outcome.and_then(|outcome| retry::wait_after(outcome, headers, self.retry_wait_left));
         let after = wait.filter(|_| !self.is_grpc).map(Attempt::Failed);
