@@ -28,6 +28,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The record of one request. Dropped before [`RequestRecord::complete`], it says that the client left.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, noted as it is seen")]
 pub(crate) struct RequestRecord {
     state: Arc<State>,
     occupied: Occupied,

@@ -191,6 +191,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
 }
 
 /// What the gateway says about a request to the backend.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Onward<'a> {
     pub(crate) client: Client,
     /// What trusted proxies write beside `X-Forwarded-For`.

@@ -68,7 +68,7 @@ pub(crate) fn normalise(path: &str) -> Result<Cow<'_, str>, BadPath> {
 fn is_plain(path: &[u8]) -> bool {
     let mut previous = 0;
     for &byte in path {
-        if byte == b'%' || byte == b'\\' || byte < 0x21 || byte >= 0x7f {
+        if byte == b'%' || byte == b'\\' || !(0x21..0x7f).contains(&byte) {
             return false;
         }
         if previous == b'/' && (byte == b'/' || byte == b'.') {

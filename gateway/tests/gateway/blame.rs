@@ -242,7 +242,7 @@ async fn impatient(ill: Arc<AtomicBool>, uploads: Arc<AtomicUsize>) -> Upstream 
             let mut answer = Response::new(Full::new(Bytes::from_static(b"{}")));
             let is_upload = request.method() == "POST";
             uploads.fetch_add(usize::from(is_upload), SeqCst);
-            let patience = if ill.load(SeqCst) { Duration::from_secs(60) } else { Duration::from_millis(100) };
+            let patience = if ill.load(SeqCst) { Duration::from_mins(1) } else { Duration::from_millis(100) };
             let whole = tokio::time::timeout(patience, request.into_body().collect()).await;
             if whole.is_err() || ill.load(SeqCst) && !is_upload {
                 *answer.status_mut() = StatusCode::GATEWAY_TIMEOUT;

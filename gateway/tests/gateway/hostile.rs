@@ -251,7 +251,7 @@ async fn asks(addr: SocketAddr, window: u32, path: &str, reads: bool) {
         peer.ask(2 * number + 1, path).await;
     }
     while reads && peer.frame().await.is_some() {}
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 const ATTACKS: [(&str, Attack); 24] = [
@@ -298,7 +298,7 @@ const ATTACKS: [(&str, Attack); 24] = [
         async move {
             let clients = (0..60).map(|_| TcpStream::connect(addr));
             let _clients = join_all(clients).await;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         .boxed()
     }),

@@ -39,9 +39,10 @@ async fn impatient(upstream: &Upstream) -> Running {
     Running::start(settings).await
 }
 
+/// Requests in flight; none before the first.
 fn active(gateway: &Running) -> Option<f64> {
     let of = |service| gateway.metric(&format!("gateway_active_requests{{service=\"{service}\"}}"));
-    Some(["product", "gateway"].map(of).into_iter().flatten().sum())
+    ["product", "gateway"].map(of).into_iter().flatten().reduce(|one, other| one + other)
 }
 
 /// Reads until `last` streams are reset or the connection ends; with which code they were, and the data of each.

@@ -355,7 +355,9 @@ mod tests {
             }
             assert!(held.iter().sum::<usize>() <= ROOM, "{streams}");
             assert!(held.iter().all(|one| (1..=MOST_OF_ONE).contains(one)), "{streams}: each has some");
-            held.iter().for_each(|one| flows.moves(*one, 0));
+            for one in &held {
+                flows.moves(*one, 0);
+            }
             assert_eq!(flows.beyond.load(Relaxed), 0);
         }
     }

@@ -156,6 +156,6 @@ mod tests {
         let pieces: Vec<_> = pieces.inspect(|piece| kept.push(piece)).collect();
         kept.end();
         let Some(again) = kept.again() else { panic!("it is whole") };
-        assert_eq!(again.collect().await.map(|body| body.to_bytes()).ok(), Some(pieces.concat().into()));
+        assert_eq!(again.collect().await.map(http_body_util::Collected::to_bytes).ok(), Some(pieces.concat().into()));
     }
 }

@@ -286,9 +286,11 @@ impl Again {
     }
 
     fn is_end_stream(&self) -> bool {
-        let is_over = |rest: &Box<Stream>| rest.incoming.is_end_stream();
         let is_read = self.file.as_ref().is_none_or(|(file, _)| file.left() == 0);
-        self.pieces.is_empty() && is_read && self.trailers.is_none() && self.rest.as_ref().is_none_or(is_over)
+        self.pieces.is_empty()
+            && is_read
+            && self.trailers.is_none()
+            && self.rest.as_ref().is_none_or(|rest| rest.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -441,8 +443,8 @@ mod tests {
         (sender, RequestBody::new(Incoming::Http1(receiver), u64::MAX, None))
     }
 
-    fn piece(bytes: &'static [u8]) -> Option<Piece> {
-        Some(Piece::Data(Bytes::from_static(bytes)))
+    fn piece(bytes: &'static [u8]) -> Piece {
+        Piece::Data(Bytes::from_static(bytes))
     }
 
     /// Gives the pieces one after the other, each when it is wanted.
@@ -471,7 +473,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_small_body_is_whole_before_it_goes_out_and_can_go_out_again() {
         let (sender, mut body) = body();
-        let sent = send(&sender, [(piece(b"ab"), false), (piece(b"cd"), false), (None, true)]);
+        let sent = send(&sender, [(Some(piece(b"ab")), false), (Some(piece(b"cd")), false), (None, true)]);
         let (gathered, ()) = tokio::join!(body.gather(100, WHILE), sent);
         gathered.expect("comes whole");
         assert!(body.is_whole() && !body.is_none());
@@ -487,13 +489,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn of_a_slow_body_what_came_goes_out_first() {
         let (sender, mut body) = body();
-        let (gathered, ()) =
-            tokio::join!(body.gather(100, WHILE), send(&sender, [(piece(b"ab"), false), (piece(b"cd"), false)]));
+        let (gathered, ()) = tokio::join!(
+            body.gather(100, WHILE),
+            send(&sender, [(Some(piece(b"ab")), false), (Some(piece(b"cd")), false)])
+        );
         gathered.expect("is not broken");
         assert!(!body.is_whole());
         assert_eq!((body.size_hint().lower(), body.size_hint().exact()), (4, None));
         let kept = body.keep(100).expect("is small so far");
-        let rest = send(&sender, [(piece(b"ef"), true)]);
+        let rest = send(&sender, [(Some(piece(b"ef")), true)]);
         let (sent, ()) = tokio::join!(text(body), rest);
         assert_eq!(sent, "abcdef");
         assert_eq!(text(kept.again().expect("is whole now")).await, "abcdef");
@@ -502,16 +506,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_more_is_read_ahead_than_is_wanted_and_trailers_are_not_lost() {
         let (sender, mut body) = body();
-        let (gathered, ()) =
-            tokio::join!(body.gather(3, WHILE), send(&sender, [(piece(b"ab"), false), (piece(b"cd"), false)]));
+        let (gathered, ()) = tokio::join!(
+            body.gather(3, WHILE),
+            send(&sender, [(Some(piece(b"ab")), false), (Some(piece(b"cd")), false)])
+        );
         gathered.expect("is not broken");
         assert!(!body.is_whole());
-        let rest = send(&sender, [(piece(b"ef"), true)]);
+        let rest = send(&sender, [(Some(piece(b"ef")), true)]);
         assert_eq!(tokio::join!(text(body), rest).0, "abcdef");
 
         let (sender, mut body) = self::body();
         let trailers = HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
-        let sent = send(&sender, [(piece(b"ab"), false), (Some(Piece::Trailers(trailers)), true)]);
+        let sent = send(&sender, [(Some(piece(b"ab")), false), (Some(Piece::Trailers(trailers)), true)]);
         tokio::join!(body.gather(100, WHILE), sent).0.expect("comes whole");
         assert!(body.is_whole() && body.keep(100).is_none(), "trailers are not kept");
         assert_eq!(text(body).await, r#"ab {"etag": "x"}"#);
@@ -521,7 +527,7 @@ mod tests {
     async fn a_body_that_breaks_off_is_not_sent() {
         let (sender, mut body) = body();
         let breaks = async {
-            send(&sender, [(piece(b"ab"), false)]).await;
+            send(&sender, [(Some(piece(b"ab")), false)]).await;
             sender.fail(Reason::ClientClosed);
         };
         let (gathered, ()) = tokio::join!(body.gather(100, WHILE), breaks);
