@@ -81,15 +81,14 @@ pub struct PaymentError {
     pub message: Option<String>,
 }
 
-/// Money that was taken or authorised.
+/// Money that was taken or authorised. What was given back of it is told by its refunds alone: Stripe counts here what a partial
+/// capture let go, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     /// `ch_…`.
     pub id: String,
     /// Whether the payer disputes it, or did.
     pub disputed: bool,
-    /// What was given back.
-    pub amount_refunded: i64,
     /// Until when an authorisation can be captured.
     pub capture_before: Option<OffsetDateTime>,
 }
@@ -139,7 +138,6 @@ impl Charge {
         Some(Self {
             id: read::text(value, "id")?,
             disputed: read::flag(value, "disputed"),
-            amount_refunded: read::whole(value, "amount_refunded").unwrap_or_default(),
             capture_before: before.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok()),
         })
     }
@@ -213,11 +211,11 @@ mod tests {
             (error.code.as_deref(), error.decline_code.as_deref()),
             (Some("card_declined"), Some("do_not_honor"))
         );
-        let charge = json!({"id": "ch_1", "disputed": true, "amount_refunded": 50,
+        let charge = json!({"id": "ch_1", "disputed": true,
                             "payment_method_details": {"card": {"capture_before": 1_700_000_000}}});
         let read = Intent::read(&with("latest_charge", charge)).expect("an intent");
         let charge = read.charge.expect("a charge");
-        assert!(charge.disputed && charge.amount_refunded == 50);
+        assert!(charge.disputed);
         assert_eq!(charge.capture_before.map(OffsetDateTime::unix_timestamp), Some(1_700_000_000));
         let read = Intent::read(&with("metadata", json!({"payment": "7", "odd": 1}))).expect("an intent");
         assert_eq!((read.noted("payment"), read.noted("odd")), (Some("7"), None));
