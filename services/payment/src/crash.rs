@@ -33,6 +33,7 @@ points! {
     ReplaceBeforeCommit: "replace.before_commit",
     CreateAfterReserve: "create.after_reserve",
     ProcessAfterReserve: "process.after_reserve",
+    ProcessAfterOpen: "process.after_open",
     ProcessBeforeCommit1: "process.before_commit1",
     ProcessAfterProcessing: "process.after_processing",
     ProcessAfterCharge: "process.after_charge",

@@ -6,6 +6,7 @@ mod events;
 mod input;
 mod payment;
 mod ports;
+mod provider;
 mod refund;
 mod shelf;
 
@@ -16,11 +17,12 @@ pub(crate) use error::{Error, Shortage};
 pub(crate) use input::{
     Amount, DESCRIPTION, KEY, MAX_PAIRS, MAX_TOKEN, Metadata, Note, Order, REASON, RawOrder, SANDBOX, Token, VALUE,
 };
-pub(crate) use payment::{FORGOTTEN, Failure, Item, Limits, Method, Outcome, Payment, Status, Verdict};
+pub(crate) use payment::{FORGOTTEN, Failure, Item, Limits, Method, Outcome, Payment, Status};
 pub(crate) use ports::{
-    Aged, Basket, BasketChange, BasketRecord, Baskets, Change, ChangeKind, Charge, Claim, Filter, Left, Line, Merged,
-    NoticeRecords, Notices, Paid, Payback, Payments, Provider, ProviderError, Reserved, Shelf, Standing, Stock,
+    Aged, Basket, BasketChange, BasketRecord, Baskets, Change, ChangeKind, Claim, Filter, Left, Line, Merged,
+    NoticeRecords, Notices, Payments, Reserved, Shelf, Standing, Stock,
 };
+pub(crate) use provider::{Capture, Charge, Intent, Paid, Payback, Provider, ProviderError, Reference, Verdict};
 pub(crate) use refund::{Refund, RefundStatus, Refunding};
 pub(crate) use shelf::{Kept, LineState, Miscount, Reservation, amiss};
 pub(crate) use shop_input::{Expected, UserId};

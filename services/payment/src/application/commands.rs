@@ -13,8 +13,8 @@ use super::held::Held;
 use super::releasing::Releasing;
 use crate::crash::{self, Point};
 use crate::domain::{
-    Baskets, Charge, Error, Expected, Failure, Limits, Line, Payment, Payments, Provider, Reserved, Status, Stock,
-    Token, UserId, Verdict,
+    Baskets, Charge, Error, Expected, Failure, Limits, Line, Payment, Payments, Provider, Reference, Reserved, Status,
+    Stock, Token, UserId, Verdict,
 };
 
 pub(crate) use create::Made;
@@ -145,7 +145,9 @@ impl Commands {
             self.hold(&payment).await?;
         }
         crash::at(Point::ProcessAfterReserve);
-        let payment = self.begin(&payment, operation, expected).await?;
+        let reference = self.open(&payment).await?;
+        crash::at(Point::ProcessAfterOpen);
+        let payment = self.begin(&payment, &reference, operation, expected).await?;
         crash::at(Point::ProcessAfterProcessing);
         let verdict = self.charge(&payment, token).await?;
         crash::at(Point::ProcessAfterCharge);
@@ -154,12 +156,30 @@ impl Commands {
         answer(payment)
     }
 
-    async fn begin(&self, known: &Payment, operation: Uuid, expected: &Expected) -> Result<Payment, Error> {
+    /// Where the provider keeps it. Nothing is charged by that: when no answer comes, the payment stays as it is.
+    async fn open(&self, payment: &Payment) -> Result<Reference, Error> {
+        if let Some(reference) = &payment.reference {
+            return Ok(reference.clone());
+        }
+        self.provider.open(&payment.intent()).await.map_err(|lost| {
+            tracing::warn!(payment.id = %payment.id, cause = %lost, "the provider cannot be asked to prepare the charge");
+            Error::ProviderAway(payment.id)
+        })
+    }
+
+    async fn begin(
+        &self,
+        known: &Payment,
+        reference: &Reference,
+        operation: Uuid,
+        expected: &Expected,
+    ) -> Result<Payment, Error> {
         let now = self.clock.now();
         let begin = |payment: &mut Payment| {
             // Moved on is the first thing to say; what was expected of it comes after (RFC 9110, section 13.2.1).
             payment.expect_pending("processed")?;
             payment.expect(expected)?;
+            payment.note(reference);
             payment.begin(operation, now)
         };
         let payment = self.payments.change_from(known.id, Some(known), &begin).await?;
@@ -178,9 +198,9 @@ impl Commands {
         }
         let left_behind = payment.updated_at + self.settle_after <= self.clock.now();
         let found = if left_behind {
-            self.provider.void(payment.id).await.map(Some)
+            self.provider.void(&payment.reference()).await.map(Some)
         } else {
-            self.provider.find(payment.id).await
+            self.provider.find(&payment.reference(), 1).await
         };
         match found {
             Ok(Some(verdict)) => answer(self.settle(payment.id, Some(&payment), &verdict).await?),
@@ -190,13 +210,14 @@ impl Commands {
 
     /// Takes the money; when the answer is lost, asks for the final word instead of charging again.
     async fn charge(&self, payment: &Payment, token: Token) -> Result<Verdict, Error> {
-        let charge = Charge { key: payment.id, amount: payment.amount, token };
+        let (reference, intent) = (payment.reference(), payment.intent());
+        let charge = Charge { reference, intent, attempt: 1, token };
         let lost = match self.provider.charge(&charge).await {
             Ok(verdict) => return Ok(verdict),
             Err(lost) => lost,
         };
         tracing::warn!(payment.id = %payment.id, cause = %lost, "the charge's answer is lost, asking the provider");
-        self.provider.void(payment.id).await.map_err(|_| Error::Unsettled(payment.id))
+        self.provider.void(&payment.reference()).await.map_err(|_| Error::Unsettled(payment.id))
     }
 
     /// Writes down the provider's word on a payment, which may be known already.
@@ -247,6 +268,7 @@ impl Commands {
 fn answer(payment: Payment) -> Result<Payment, Error> {
     match payment.status {
         Status::Completed | Status::PartiallyRefunded | Status::Refunded => Ok(payment),
-        Status::Pending | Status::Processing | Status::Failed | Status::Cancelled => Err(payment.refusal("processed")),
+        Status::Processing => Err(Error::Unsettled(payment.id)),
+        Status::Pending | Status::Failed | Status::Cancelled => Err(payment.refusal("processed")),
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Commands;
 use crate::crash::{self, Point};
-use crate::domain::{Claim, Error, Left, Payment, RefundStatus, Verdict};
+use crate::domain::{Claim, Error, Left, Payment, RefundStatus, Status, Verdict};
 
 /// Payments taken on at a time.
 const BATCH: u32 = 100;
@@ -111,20 +111,25 @@ impl Recovery {
     }
 
     async fn settle_if_known(&self, id: Uuid) -> Result<bool, Error> {
-        match self.commands.provider.find(id).await.map_err(|_| Error::Unsettled(id))? {
+        let payment = self.commands.find(id).await?;
+        match self.commands.provider.find(&payment.reference(), 1).await.map_err(|_| Error::Unsettled(id))? {
             Some(verdict) => self.write(id, &verdict).await.map(|()| true),
             None => Ok(false),
         }
     }
 
     async fn settle(&self, id: Uuid) -> Result<(), Error> {
-        let verdict = self.commands.provider.void(id).await.map_err(|_| Error::Unsettled(id))?;
+        let payment = self.commands.find(id).await?;
+        let verdict = self.commands.provider.void(&payment.reference()).await.map_err(|_| Error::Unsettled(id))?;
         self.write(id, &verdict).await
     }
 
     async fn write(&self, id: Uuid, verdict: &Verdict) -> Result<(), Error> {
         crash::at(Point::RecoveryAfterVerdict);
         let payment = self.commands.settle(id, None, verdict).await?;
+        if payment.status == Status::Processing {
+            return Err(Error::Unsettled(id));
+        }
         tracing::info!(payment.id = %id, status = %payment.status, "payment that was left in processing is settled");
         Ok(())
     }
@@ -134,7 +139,7 @@ impl Recovery {
         let Some(asked) = payment.refund(refund).filter(|asked| asked.status == RefundStatus::Requested) else {
             return Ok(Attempt::Settled);
         };
-        let settled = self.commands.pay_back(id, asked).await?;
+        let settled = self.commands.pay_back(&payment, asked).await?;
         let is_back = settled.refund(refund).is_some_and(|refund| refund.status == RefundStatus::Settled);
         Ok(if is_back { Attempt::PaidBack } else { Attempt::Settled })
     }

@@ -83,6 +83,8 @@ pub(crate) enum Error {
         "it is not known yet whether the stock of payment {0} is reserved, nothing was charged; send the same request again"
     )]
     ReservationUnknown(Uuid),
+    #[error("the provider does not answer for payment {0}, nothing was charged; send the same request again")]
+    ProviderAway(Uuid),
     /// A store or a neighbour failed; the fault says how.
     #[error(transparent)]
     Other(#[from] Fault),
@@ -171,6 +173,7 @@ impl From<Error> for Fault {
                 "must not hold a card number",
             )),
             Error::Unsettled(_) => fault(Kind::Busy, "payment_unsettled").with_retry_after(RETRY),
+            Error::ProviderAway(_) => fault(Kind::Unavailable, "provider_unavailable").with_retry_after(RETRY),
             Error::ReservationUnknown(_) => fault(Kind::Unavailable, "reservation_unknown").with_retry_after(RETRY),
         }
     }

@@ -10,7 +10,10 @@ use shop_money::Money;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Basket, Error, Expected, Metadata, Note, Order, Refund, RefundStatus, UserId, events};
+use super::{
+    Basket, Capture, Error, Expected, Intent, Metadata, Note, Order, Reference, Refund, RefundStatus, SANDBOX, UserId,
+    Verdict, events,
+};
 
 /// Whose payments are of whom nobody knows any more: of a guest that there never is, and people's names do not begin so.
 pub(crate) const FORGOTTEN: &str = "guest-forgotten";
@@ -96,20 +99,6 @@ impl Failure {
     }
 }
 
-/// The provider's final word on a charge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The money was taken.
-    Approved {
-        /// The provider's own id of the charge.
-        provider_id: String,
-    },
-    /// It was not, for this reason.
-    Declined(Failure),
-    /// It never saw a charge, and will refuse one that comes late.
-    Voided,
-}
-
 /// What a payment makes of the stock that is reserved for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -134,7 +123,8 @@ pub(crate) struct Payment {
     pub(crate) status: Status,
     pub(crate) method: Method,
     pub(crate) provider: String,
-    pub(crate) provider_id: Option<String>,
+    /// Where the provider keeps it; none before the first charge, and on the way in versions before.
+    pub(crate) reference: Option<Reference>,
     pub(crate) description: Option<Note>,
     pub(crate) metadata: Metadata,
     pub(crate) items: Vec<Item>,
@@ -187,7 +177,7 @@ impl Payment {
             status: Status::Pending,
             method: order.method,
             provider: order.provider,
-            provider_id: None,
+            reference: None,
             description: order.description,
             metadata: order.metadata,
             items: basket.items,
@@ -272,6 +262,22 @@ impl Payment {
         }
     }
 
+    /// What the provider has to know of it.
+    pub(crate) fn intent(&self) -> Intent {
+        Intent { payment: self.id, amount: self.amount, method: self.method, capture: Capture::Automatic }
+    }
+
+    /// Where the provider keeps it. Without one it is a payment of a version before, whose only provider went by its id.
+    pub(crate) fn reference(&self) -> Reference {
+        let own = || Reference::new(format!("{SANDBOX}_{}", self.id.simple()));
+        self.reference.clone().unwrap_or_else(own)
+    }
+
+    /// Notes where the provider keeps it; the first place stands.
+    pub(crate) fn note(&mut self, reference: &Reference) {
+        self.reference.get_or_insert_with(|| reference.clone());
+    }
+
     /// `pending → processing`: from here on only the provider's word counts. Too late, it expires instead.
     pub(crate) fn begin(&mut self, operation: Uuid, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
         self.expect_pending("processed")?;
@@ -287,14 +293,14 @@ impl Payment {
     /// `processing → completed | failed`, by the provider's word; the same word again changes nothing.
     pub(crate) fn settle(&mut self, verdict: &Verdict, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
         match (self.status, verdict) {
-            (Status::Processing, Verdict::Approved { provider_id }) => {
+            (Status::Processing, Verdict::Approved { .. }) => {
                 self.status = Status::Completed;
-                self.provider_id = Some(provider_id.clone());
+                self.reference = Some(self.reference());
                 self.processed_at = Some(now);
                 self.updated_at = now;
                 Ok(events::completed(self))
             }
-            (Status::Processing, Verdict::Declined(failure)) => {
+            (Status::Processing, Verdict::Declined { failure, .. }) => {
                 self.processed_at = Some(now);
                 Ok(self.fail(failure.clone(), now))
             }
@@ -302,8 +308,12 @@ impl Payment {
                 let message = "the provider could not be reached in time; nothing was charged";
                 Ok(self.fail(Failure::new(Failure::VOIDED, message), now))
             }
+            // Not settled yet.
+            (Status::Processing, Verdict::Authorised { .. } | Verdict::ActionRequired { .. } | Verdict::Pending) => {
+                Ok(Vec::new())
+            }
             (Status::Completed | Status::PartiallyRefunded | Status::Refunded, Verdict::Approved { .. })
-            | (Status::Failed, Verdict::Declined(_) | Verdict::Voided) => Ok(Vec::new()),
+            | (Status::Failed, Verdict::Declined { .. } | Verdict::Voided) => Ok(Vec::new()),
             _ => Err(self.invalid_state("settled")),
         }
     }

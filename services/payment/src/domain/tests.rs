@@ -18,11 +18,12 @@ use super::{
 const OPERATION: Uuid = Uuid::from_u128(77);
 
 fn approved() -> Verdict {
-    Verdict::Approved { provider_id: "p-1".to_owned() }
+    Verdict::Approved { taken: usd(2700) }
 }
 
 fn declined() -> Verdict {
-    Verdict::Declined(Failure::new("insufficient_funds", "there are insufficient funds"))
+    let failure = Failure::new("insufficient_funds", "there are insufficient funds");
+    Verdict::Declined { failure, may_retry: false }
 }
 
 /// A payment in each status, by legal moves only.
@@ -205,7 +206,7 @@ fn a_completed_payment_sells_its_stock_and_clears_its_basket() {
     let mut payment = in_status(Status::Processing);
     let events = payment.settle(&approved(), NOON).expect("settles");
     assert_eq!(kinds(&events), ["payment.completed", "Decrease 2x3", "Decrease 1x4", "basket.cleared"]);
-    assert_eq!((payment.provider_id.as_deref(), payment.processed_at), (Some("p-1"), Some(NOON)));
+    assert_eq!((payment.reference.clone(), payment.processed_at), (Some(pending().reference()), Some(NOON)));
 }
 
 #[test]

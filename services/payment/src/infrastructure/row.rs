@@ -8,7 +8,9 @@ use shop_money::{Currency, Money};
 use shop_sql::{Value, marks};
 use uuid::Uuid;
 
-use crate::domain::{Error, Failure, Item, Metadata, Method, Note, Payment, Refund, RefundStatus, Status, UserId};
+use crate::domain::{
+    Error, Failure, Item, Metadata, Method, Note, Payment, Reference, Refund, RefundStatus, Status, UserId,
+};
 
 /// The columns of a [`PaymentRow`], for `concat!`.
 macro_rules! columns {
@@ -132,7 +134,7 @@ impl PaymentRow {
             status: Status::named(&self.status).ok_or_else(|| unreadable("status", id))?,
             method: Method::named(&self.method).ok_or_else(|| unreadable("method", id))?,
             provider: self.provider,
-            provider_id: self.provider_id,
+            reference: self.provider_id.map(Reference::new),
             description: Note::stored(self.description),
             metadata: Metadata::stored(pairs),
             items: items.into_iter().map(|row| row.into_item(currency)).collect::<Result<_, _>>()?,
@@ -212,7 +214,7 @@ pub(super) fn inserted<'a>(new: &'a Payment, pairs: &'a str) -> [Value<'a>; 22] 
         Value::Text(new.status.as_str()),
         Value::Text(new.method.as_str()),
         Value::Text(&new.provider),
-        Value::Maybe(new.provider_id.as_deref()),
+        Value::Maybe(new.reference.as_ref().map(Reference::as_str)),
         Value::Maybe(new.description.as_ref().map(Note::as_str)),
         Value::Text(pairs),
         Value::Maybe(failure.map(|failure| failure.code.as_str())),
@@ -277,7 +279,7 @@ pub(super) fn updated(changed: &Payment) -> [Value<'_>; 10] {
     let failure = changed.failure.as_ref();
     [
         Value::Text(changed.status.as_str()),
-        Value::Maybe(changed.provider_id.as_deref()),
+        Value::Maybe(changed.reference.as_ref().map(Reference::as_str)),
         Value::Maybe(failure.map(|failure| failure.code.as_str())),
         Value::Maybe(failure.map(|failure| failure.message.as_str())),
         Value::MaybeId(changed.operation),

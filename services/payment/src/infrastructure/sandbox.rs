@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_clock::{SharedClock, millis};
+use shop_money::Money;
 use shop_sql::Engine;
 use uuid::Uuid;
 
 use super::ledger::{self, Entry};
-use crate::domain::{Charge, Failure, Paid, Payback, Provider, ProviderError, Token, Verdict};
+use crate::domain::{Charge, Failure, Intent, Paid, Payback, Provider, ProviderError, Reference, Token, Verdict};
 
 const APPROVED: &str = "approved";
 const DECLINED: &str = "declined";
 const VOID: &str = "void";
+/// What references begin with; the payment's id follows.
+const PREFIX: &str = "sandbox_";
 
 /// The provider whose outcome depends on nothing but the token.
 pub(super) struct Sandbox<E> {
@@ -78,16 +81,16 @@ impl<E: Engine> Sandbox<E> {
         }
     }
 
-    async fn pay_back(&self, payback: &Payback) -> sqlx::Result<Paid> {
+    async fn pay_back(&self, charge: Uuid, payback: &Payback) -> sqlx::Result<Paid> {
         let mut tx = self.engine.begin().await?;
-        let charge = ledger::entry(&mut *tx, payback.charge, E::LOCK).await?.filter(|entry| entry.outcome == APPROVED);
+        let entry = ledger::entry(&mut *tx, charge, E::LOCK).await?.filter(|entry| entry.outcome == APPROVED);
         let known = ledger::paid_back(&mut *tx, payback.key).await?;
-        let already = ledger::paid_back_of(&mut *tx, payback.charge).await?;
-        let paid = match (charge, known) {
+        let already = ledger::paid_back_of(&mut *tx, charge).await?;
+        let paid = match (entry, known) {
             (_, Some(amount)) if amount == payback.amount.minor => Paid::Back,
-            (Some(charge), None) if payback.amount.minor <= charge.amount - already => {
+            (Some(entry), None) if payback.amount.minor <= entry.amount - already => {
                 let now = millis(self.clock.now());
-                ledger::enter_refund(&mut *tx, payback.key, payback.charge, payback.amount.minor, now).await?;
+                ledger::enter_refund(&mut *tx, payback.key, charge, payback.amount.minor, now).await?;
                 Paid::Back
             }
             _ => Paid::Refused,
@@ -98,29 +101,43 @@ impl<E: Engine> Sandbox<E> {
 }
 
 /// What an entry means.
-fn verdict(entry: &Entry) -> Verdict {
-    match entry.outcome.as_str() {
-        APPROVED => Verdict::Approved { provider_id: format!("sandbox_{}", entry.charge_key.simple()) },
-        DECLINED => Verdict::Declined(Failure::new(
-            entry.code.clone().unwrap_or_default(),
-            entry.message.clone().unwrap_or_default(),
-        )),
+fn verdict(entry: &Entry) -> Result<Verdict, ProviderError> {
+    Ok(match entry.outcome.as_str() {
+        APPROVED => {
+            let currency = entry.currency.parse().map_err(|_| ProviderError("its books are unreadable".to_owned()))?;
+            Verdict::Approved { taken: Money::new(entry.amount, currency) }
+        }
+        DECLINED => {
+            let (code, message) = (entry.code.clone().unwrap_or_default(), entry.message.clone().unwrap_or_default());
+            Verdict::Declined { failure: Failure::new(code, message), may_retry: false }
+        }
         _ => Verdict::Voided,
-    }
+    })
+}
+
+/// Under which key its books have a payment.
+fn key(reference: &Reference) -> Result<Uuid, ProviderError> {
+    let id = reference.as_str().strip_prefix(PREFIX).and_then(|id| Uuid::try_parse(id).ok());
+    id.ok_or_else(|| ProviderError(format!("{reference} is none of the sandbox's")))
 }
 
 #[async_trait]
 impl<E: Engine> Provider for Sandbox<E> {
+    async fn open(&self, intent: &Intent) -> Result<Reference, ProviderError> {
+        Ok(Reference::new(format!("{PREFIX}{}", intent.payment.simple())))
+    }
+
     async fn charge(&self, charge: &Charge) -> Result<Verdict, ProviderError> {
         let script = Script::of(&charge.token);
         if matches!(script, Script::Slow) {
             tokio::time::sleep(self.slow).await;
         }
+        let key = key(&charge.reference)?;
         let mut entry = Entry {
-            amount: charge.amount.minor,
-            currency: charge.amount.currency.to_string(),
+            amount: charge.intent.amount.minor,
+            currency: charge.intent.amount.currency.to_string(),
             attempts: 1,
-            ..self.new_entry(charge.key, APPROVED)
+            ..self.new_entry(key, APPROVED)
         };
         if let Script::Decline(failure) = &script {
             DECLINED.clone_into(&mut entry.outcome);
@@ -131,25 +148,31 @@ impl<E: Engine> Provider for Sandbox<E> {
         if !new {
             // A key is charged once; whoever asks again hears what came of it then.
             let mut conn = self.engine.writer().await?;
-            ledger::asked_again(&mut *conn, charge.key).await?;
+            ledger::asked_again(&mut *conn, key).await?;
         }
         match script {
             Script::LoseReply => Err(ProviderError("the reply was lost".to_owned())),
-            Script::Approve | Script::Slow | Script::Decline(_) => Ok(verdict(&entry)),
+            Script::Approve | Script::Slow | Script::Decline(_) => verdict(&entry),
         }
     }
 
-    async fn find(&self, key: Uuid) -> Result<Option<Verdict>, ProviderError> {
+    async fn find(&self, reference: &Reference, _: u32) -> Result<Option<Verdict>, ProviderError> {
         let mut conn = self.engine.reader().await?;
-        Ok(ledger::entry(&mut *conn, key, "").await?.as_ref().map(verdict))
+        ledger::entry(&mut *conn, key(reference)?, "").await?.as_ref().map(verdict).transpose()
     }
 
-    async fn void(&self, key: Uuid) -> Result<Verdict, ProviderError> {
-        let (_, entry) = self.enter(self.new_entry(key, VOID)).await?;
-        Ok(verdict(&entry))
+    async fn capture(&self, reference: &Reference, _: Money) -> Result<Verdict, ProviderError> {
+        let mut conn = self.engine.reader().await?;
+        ledger::entry(&mut *conn, key(reference)?, "").await?.as_ref().map_or(Ok(Verdict::Voided), verdict)
+    }
+
+    async fn void(&self, reference: &Reference) -> Result<Verdict, ProviderError> {
+        let (_, entry) = self.enter(self.new_entry(key(reference)?, VOID)).await?;
+        verdict(&entry)
     }
 
     async fn refund(&self, payback: &Payback) -> Result<Paid, ProviderError> {
-        Ok(shop_sql::retry_transient(|| self.pay_back(payback)).await?)
+        let charge = key(&payback.reference)?;
+        Ok(shop_sql::retry_transient(|| self.pay_back(charge, payback)).await?)
     }
 }

@@ -133,7 +133,7 @@ impl Api {
             (status_code = 404, description = "`payment_not_found`"),
             (status_code = 409, description = "`invalid_state`, `insufficient_stock`, `payment_superseded`"),
             (status_code = 422, description = "`card_data_not_accepted`"),
-            (status_code = 503, description = "`product_service_unavailable`")),
+            (status_code = 503, description = "`product_service_unavailable`, `provider_unavailable`")),
         parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn process(

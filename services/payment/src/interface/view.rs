@@ -143,7 +143,7 @@ impl From<Payment> for PaymentView {
                 .map(|Failure { code, message }| FailureView { code: code.into(), message: message.into() }),
             refunds: payment.refunds.iter().filter(settled).map(RefundView::from).collect(),
             provider: payment.provider,
-            provider_id: payment.provider_id.map(Into::into),
+            provider_id: payment.reference.map(|reference| reference.to_string().into()),
             created_at: payment.created_at.into(),
             updated_at: payment.updated_at.into(),
             processed_at: payment.processed_at.map(Into::into),

@@ -8,17 +8,17 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use shop_fault::{Fault, Kind};
-use shop_money::Decimal;
+use shop_money::{Decimal, Money};
 use uuid::Uuid;
 
 use crate::application::{self, Attempt, Commands, Process, Recovery, RefundPayment};
 use crate::domain::samples::{basket, limits, raw_order, usd};
 use crate::domain::{
-    Amount, Basket, BasketChange, BasketRecord, Baskets, ChangeKind, Charge, Error, Expected, Line, Paid, Payback,
-    Payment, Payments, Provider, ProviderError, RefundStatus, Reserved, Shortage, Status, Stock, Token, UserId,
-    Verdict,
+    Amount, Basket, BasketChange, BasketRecord, Baskets, ChangeKind, Charge, Error, Expected, Intent, Line, Paid,
+    Payback, Payment, Payments, Provider, ProviderError, Reference, RefundStatus, Reserved, Shortage, Status, Stock,
+    Token, UserId, Verdict,
 };
-use crate::infrastructure::contract::{Place, on_each_store};
+use crate::infrastructure::contract::{Place, charge_of, on_each_store};
 
 on_each_store! {
     of_sixteen_that_process_one_charges
@@ -39,6 +39,7 @@ on_each_store! {
     what_is_known_to_be_held_is_paid_while_nobody_can_be_asked_about_stock
     a_payment_that_another_replica_made_is_paid_without_asking_about_its_stock
     a_payment_nobody_knows_the_stock_of_is_asked_about_before_it_is_paid
+    a_payment_that_the_provider_cannot_prepare_stays_pending
     a_provider_that_is_down_leaves_the_payment_to_recovery
 }
 
@@ -125,6 +126,8 @@ async fn begin_elsewhere(payments: &dyn Payments) {
 struct Flaky {
     inner: Arc<dyn Provider>,
     down: AtomicBool,
+    /// As soon as it has prepared a payment.
+    goes_down: AtomicBool,
 }
 
 impl Flaky {
@@ -135,19 +138,30 @@ impl Flaky {
 
 #[async_trait]
 impl Provider for Flaky {
+    async fn open(&self, intent: &Intent) -> Result<Reference, ProviderError> {
+        self.reach()?;
+        self.down.fetch_or(self.goes_down.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.inner.open(intent).await
+    }
+
     async fn charge(&self, charge: &Charge) -> Result<Verdict, ProviderError> {
         self.reach()?;
         self.inner.charge(charge).await
     }
 
-    async fn find(&self, key: Uuid) -> Result<Option<Verdict>, ProviderError> {
+    async fn find(&self, reference: &Reference, attempt: u32) -> Result<Option<Verdict>, ProviderError> {
         self.reach()?;
-        self.inner.find(key).await
+        self.inner.find(reference, attempt).await
     }
 
-    async fn void(&self, key: Uuid) -> Result<Verdict, ProviderError> {
+    async fn capture(&self, reference: &Reference, amount: Money) -> Result<Verdict, ProviderError> {
         self.reach()?;
-        self.inner.void(key).await
+        self.inner.capture(reference, amount).await
+    }
+
+    async fn void(&self, reference: &Reference) -> Result<Verdict, ProviderError> {
+        self.reach()?;
+        self.inner.void(reference).await
     }
 
     async fn refund(&self, payback: &Payback) -> Result<Paid, ProviderError> {
@@ -169,7 +183,11 @@ pub(super) const GUEST: &str = "guest-1";
 impl Checkout {
     pub(super) fn at(place: Place) -> Self {
         let neighbours = Arc::new(Neighbours::default());
-        let provider = Arc::new(Flaky { inner: place.opened.provider.clone(), down: AtomicBool::new(false) });
+        let provider = Arc::new(Flaky {
+            inner: place.opened.provider.clone(),
+            down: AtomicBool::new(false),
+            goes_down: AtomicBool::new(false),
+        });
         let around = application::Neighbours {
             baskets: neighbours.clone(),
             stock: neighbours.clone(),
@@ -219,7 +237,7 @@ impl Checkout {
     }
 
     fn charge() -> Charge {
-        Charge { key: PAYMENT, amount: usd(2700), token: Token::parse(None).expect("a token") }
+        charge_of(PAYMENT.as_u128(), "tok_approve")
     }
 
     pub(super) fn recovery(&self) -> Recovery {
@@ -383,7 +401,8 @@ async fn a_refund_left_half_way_is_paid_back_once(place: Place) {
     assert_eq!((waiting.status, waiting.refunded(), waiting.left()), (Status::Completed, usd(0), usd(700)));
     assert_eq!(code(checkout.refund(4, Some("8")).await), (422, "refund_exceeds_payment".to_owned()));
     checkout.provider.down.store(false, Ordering::SeqCst);
-    let payback = Payback { key: Uuid::from_u128(3), charge: PAYMENT, amount: usd(2000) };
+    let reference = Checkout::charge().reference;
+    let payback = Payback { key: Uuid::from_u128(3), reference, amount: usd(2000) };
     checkout.provider.refund(&payback).await.expect("paid back, and then it died");
     checkout.place.clock.advance(Duration::from_secs(30));
     assert_eq!(checkout.settle().await, [Attempt::PaidBack]);
@@ -485,10 +504,20 @@ async fn a_payment_nobody_knows_the_stock_of_is_asked_about_before_it_is_paid(pl
     assert_eq!((checkout.stored().await.status, checkout.place.charges(PAYMENT).await), (Status::Failed, 0));
 }
 
-async fn a_provider_that_is_down_leaves_the_payment_to_recovery(place: Place) {
+async fn a_payment_that_the_provider_cannot_prepare_stays_pending(place: Place) {
     let checkout = Checkout::at(place);
     checkout.create().await;
     checkout.provider.down.store(true, Ordering::SeqCst);
+    assert_eq!(code(checkout.process(2, "tok_approve").await), (503, "provider_unavailable".to_owned()));
+    assert_eq!(checkout.stored().await.status, Status::Pending);
+    checkout.provider.down.store(false, Ordering::SeqCst);
+    checkout.process(2, "tok_approve").await.expect("the same request again");
+}
+
+async fn a_provider_that_is_down_leaves_the_payment_to_recovery(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    checkout.provider.goes_down.store(true, Ordering::SeqCst);
     assert_eq!(code(checkout.process(2, "tok_approve").await), (409, "payment_unsettled".to_owned()));
     assert_eq!(checkout.stored().await.status, Status::Processing);
     checkout.place.clock.advance(Duration::from_secs(31));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use shop_money::Money;
 use shop_runtime::CancellationToken;
 use shop_telemetry::Metrics;
 use shop_testing::eventually;
@@ -13,9 +14,10 @@ use super::checkout::Neighbours;
 use crate::application::{self, Commands, Recovery};
 use crate::domain::samples::{NOON, limits, numbered, usd};
 use crate::domain::{
-    Charge, Expected, Paid, Payback, Payment, Provider, ProviderError, RefundStatus, Refunding, Status, Verdict,
+    Charge, Expected, Intent, Paid, Payback, Payment, Provider, ProviderError, Reference, RefundStatus, Refunding,
+    Status, Verdict,
 };
-use crate::infrastructure::contract::{Place, on_each_store};
+use crate::infrastructure::contract::{Place, charge_of, on_each_store};
 use crate::interface::Scheduler;
 
 on_each_store! {
@@ -42,11 +44,19 @@ impl Provider for Moody {
         self.0.charge(charge).await
     }
 
-    async fn find(&self, _: Uuid) -> Result<Option<Verdict>, ProviderError> {
+    async fn open(&self, intent: &Intent) -> Result<Reference, ProviderError> {
+        self.0.open(intent).await
+    }
+
+    async fn capture(&self, _: &Reference, _: Money) -> Result<Verdict, ProviderError> {
         std::future::pending().await
     }
 
-    async fn void(&self, _: Uuid) -> Result<Verdict, ProviderError> {
+    async fn find(&self, _: &Reference, _: u32) -> Result<Option<Verdict>, ProviderError> {
+        std::future::pending().await
+    }
+
+    async fn void(&self, _: &Reference) -> Result<Verdict, ProviderError> {
         std::future::pending().await
     }
 
@@ -82,9 +92,7 @@ async fn with_refund(place: &Place, id: u128) -> Uuid {
     let payment = numbered(id);
     payments.add(&payment).await.expect("adds");
     payments.change(payment.id, &|payment| payment.begin(Uuid::from_u128(7), NOON)).await.expect("begins");
-    let charge =
-        Charge { key: payment.id, amount: payment.amount, token: crate::domain::Token::parse(None).expect("one") };
-    let verdict = place.opened.provider.charge(&charge).await.expect("charges");
+    let verdict = place.opened.provider.charge(&charge_of(id, "tok_approve")).await.expect("charges");
     payments.change(payment.id, &|payment| payment.settle(&verdict, NOON)).await.expect("settles");
     let asked = Refunding {
         id: payment.id,

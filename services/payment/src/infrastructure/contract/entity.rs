@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Place, charge};
 use crate::domain::samples::{NOON, numbered, pending};
 use crate::domain::{
-    Error, Failure, Filter, Item, Metadata, Method, Note, Payment, Refund, RefundStatus, Status, UserId,
+    Error, Failure, Filter, Item, Metadata, Method, Note, Payment, Reference, Refund, RefundStatus, Status, UserId,
 };
 
 on_each_store! {
@@ -56,7 +56,7 @@ fn full() -> Payment {
         status: Status::PartiallyRefunded,
         method: Method::Crypto,
         provider: "another".to_owned(),
-        provider_id: Some("p-1".to_owned()),
+        reference: Some(Reference::new("p-1")),
         description: Note::stored(Some("tea for two".to_owned())),
         metadata: Metadata::stored(pairs),
         items: vec![item(1), item(2)],
@@ -85,7 +85,7 @@ fn differs_from_a_new_one(full: &Payment) {
         status,
         method,
         provider,
-        provider_id,
+        reference,
         description,
         metadata,
         items,
@@ -104,7 +104,7 @@ fn differs_from_a_new_one(full: &Payment) {
     let new = pending();
     assert!(*id != new.id && *user_id != new.user_id && *basket_id != new.basket_id && *amount != new.amount);
     assert!(amount.currency != new.amount.currency && *status != new.status && *method != new.method);
-    assert!(*provider != new.provider && *provider_id != new.provider_id && *description != new.description);
+    assert!(*provider != new.provider && *reference != new.reference && *description != new.description);
     assert!(*metadata != new.metadata && *items != new.items && *failure != new.failure && *refunds != new.refunds);
     assert!(*operation != new.operation && *created_at != new.created_at && *updated_at != new.updated_at);
     assert!(*processed_at != new.processed_at && *expires_at != new.expires_at && *version != new.version);
@@ -121,7 +121,7 @@ fn alter(payment: &mut Payment) {
         status,
         method: _,
         provider: _,
-        provider_id,
+        reference,
         description: _,
         metadata: _,
         items: _,
@@ -139,7 +139,7 @@ fn alter(payment: &mut Payment) {
         reserved: _,
     } = payment;
     *status = Status::Refunded;
-    *provider_id = Some("p-2".to_owned());
+    *reference = Some(Reference::new("p-2"));
     *failure = Some(Failure::new("later", "it came later"));
     for one in refunds {
         let Refund { id: _, amount: _, reason: _, restock: _, status, created_at: _ } = one;

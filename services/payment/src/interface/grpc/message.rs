@@ -25,7 +25,7 @@ impl From<Payment> for proto::Payment {
             refunds: payment.refunds.iter().filter(settled).map(refund).collect(),
             failure: payment.failure.map(|why| proto::PaymentFailure { code: why.code, message: why.message }),
             provider: payment.provider,
-            provider_id: payment.provider_id.unwrap_or_default(),
+            provider_id: payment.reference.map_or_else(String::new, |reference| reference.to_string()),
             created_at: Some(timestamp(payment.created_at)),
             updated_at: Some(timestamp(payment.updated_at)),
             processed_at: payment.processed_at.map(timestamp),
