@@ -61,12 +61,17 @@ pub struct ProviderSettings {
     pub timeout: Duration,
     /// How long the sandbox takes over a charge with `tok_slow`.
     pub slow: Duration,
+    /// Whether the sandbox, which takes no real money, is the provider. Said by who means it: nothing is approved by default.
+    pub sandbox: Option<bool>,
+    /// Whether a charge without a token is approved. The suite says so where its stores are embedded; no setting does.
+    #[serde(skip)]
+    pub approves_without_token: bool,
 }
 
 impl Default for ProviderSettings {
     fn default() -> Self {
         // Card networks answer within seconds; a buyer waits no longer than this for a button.
-        Self { timeout: Duration::secs(10), slow: Duration::secs(2) }
+        Self { timeout: Duration::secs(10), slow: Duration::secs(2), sandbox: None, approves_without_token: false }
     }
 }
 

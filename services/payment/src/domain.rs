@@ -13,7 +13,7 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use error::{Error, Shortage};
+pub(crate) use error::{Error, Shortage, WHAT_TO_SET};
 pub(crate) use input::{
     Amount, DESCRIPTION, KEY, MAX_PAIRS, MAX_TOKEN, Metadata, Note, Order, REASON, RawOrder, SANDBOX, Token, VALUE,
 };
@@ -22,7 +22,9 @@ pub(crate) use ports::{
     Aged, Basket, BasketChange, BasketRecord, Baskets, Change, ChangeKind, Claim, Filter, Left, Line, Merged,
     NoticeRecords, Notices, Payments, Reserved, Shelf, Standing, Stock,
 };
-pub(crate) use provider::{Capture, Charge, Intent, Paid, Payback, Provider, ProviderError, Reference, Verdict};
+pub(crate) use provider::{
+    Capture, Charge, Intent, NO_PROVIDER, Paid, Payback, Provider, ProviderError, Providers, Reference, Verdict,
+};
 pub(crate) use refund::{Refund, RefundStatus, Refunding};
 pub(crate) use shelf::{Kept, LineState, Miscount, Reservation, amiss};
 pub(crate) use shop_input::{Expected, UserId};

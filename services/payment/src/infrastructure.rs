@@ -29,7 +29,7 @@ use self::provider::Watched;
 use self::sandbox::Sandbox;
 use self::store::Sql;
 use crate::config::ProviderSettings;
-use crate::domain::{Aged, Error, Payments, Provider};
+use crate::domain::{Aged, Error, Payments, Providers, SANDBOX};
 
 pub(crate) use self::baskets::GrpcBaskets;
 pub(crate) use self::notices::notices;
@@ -46,8 +46,8 @@ pub(crate) struct Opened {
     pub(crate) aged: Arc<dyn Aged>,
     /// The same store for the parts that every service shares.
     pub(crate) shared: Store,
-    /// The provider, whose books are here, too.
-    pub(crate) provider: Arc<dyn Provider>,
+    /// Who moves the money; the sandbox's books are here, too.
+    pub(crate) providers: Providers,
     /// Carries the outbox to the bus; to be run.
     pub(crate) relay: Relay,
 }
@@ -89,8 +89,11 @@ impl With<'_> {
             entered: self.metrics.counters("payments_total", help, &["status"]),
         });
         let sandbox = Sandbox { engine, clock: self.clock.clone(), slow: self.provider.slow.get() };
-        let provider = Watched::new(sandbox, self.provider, self.metrics);
-        Opened { aged: store.clone(), store, shared, provider: Arc::new(provider), relay }
+        let mut providers = Providers::default();
+        if self.provider.sandbox == Some(true) {
+            providers = providers.with(SANDBOX, Arc::new(Watched::new(sandbox, self.provider, self.metrics)));
+        }
+        Opened { aged: store.clone(), store, shared, providers, relay }
     }
 }
 

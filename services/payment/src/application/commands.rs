@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_clock::SharedClock;
+use shop_fault::FieldError;
 use uuid::Uuid;
 
 use super::held::Held;
 use super::releasing::Releasing;
 use crate::crash::{self, Point};
 use crate::domain::{
-    Baskets, Charge, Error, Expected, Failure, Limits, Line, Payment, Payments, Provider, Reference, Reserved, Status,
-    Stock, Token, UserId, Verdict,
+    Baskets, Charge, Error, Expected, Failure, Limits, Line, Payment, Payments, Provider, Providers, Reference,
+    Reserved, Status, Stock, Token, UserId, Verdict,
 };
 
 pub(crate) use create::Made;
@@ -25,7 +26,7 @@ pub(crate) struct Process {
     pub(crate) id: Uuid,
     /// Which request asks; a repeat of it gets the answer of the first.
     pub(crate) operation: Uuid,
-    pub(crate) token: Token,
+    pub(crate) token: Option<Token>,
     /// The state the caller wants to change.
     pub(crate) expected: Expected,
     /// Only if it is this user's: to others it is not there.
@@ -50,7 +51,8 @@ pub(crate) struct Commands {
     pub(super) payments: Arc<dyn Payments>,
     pub(super) baskets: Arc<dyn Baskets>,
     pub(super) stock: Arc<dyn Stock>,
-    pub(super) provider: Arc<dyn Provider>,
+    pub(super) providers: Providers,
+    approves_without_token: bool,
     held: Held,
     pub(super) clock: SharedClock,
     /// How long a payment may be in the hands of a request before it counts as left behind.
@@ -62,7 +64,9 @@ pub(crate) struct Commands {
 pub(crate) struct Neighbours {
     pub(crate) baskets: Arc<dyn Baskets>,
     pub(crate) stock: Arc<dyn Stock>,
-    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) providers: Providers,
+    /// Whether a charge without a token is one with the sandbox's approving token.
+    pub(crate) approves_without_token: bool,
 }
 
 impl Commands {
@@ -74,10 +78,10 @@ impl Commands {
         settle_after: Duration,
         limits: Limits,
     ) -> Self {
-        let Neighbours { baskets, stock, provider } = neighbours;
+        let Neighbours { baskets, stock, providers, approves_without_token } = neighbours;
         let held = Held::new(payments.clone());
         let payments = Arc::new(Releasing::new(payments, stock.clone()));
-        Self { payments, baskets, stock, provider, held, clock, settle_after, limits }
+        Self { payments, baskets, stock, providers, approves_without_token, held, clock, settle_after, limits }
     }
 
     /// What is known of reservations; to be run.
@@ -135,19 +139,21 @@ impl Commands {
         &self,
         payment: Payment,
         operation: Uuid,
-        token: Token,
+        token: Option<Token>,
         expected: &Expected,
     ) -> Result<Payment, Error> {
         let id = payment.id;
         payment.expect_pending("processed")?;
         payment.expect(expected)?;
+        let (name, provider) = self.providers.of(&payment)?;
+        let token = token.or_else(|| self.approves_without_token.then(Token::approving)).ok_or_else(missing_token)?;
         if self.clock.now() < payment.expires_at {
             self.hold(&payment).await?;
         }
         crash::at(Point::ProcessAfterReserve);
-        let reference = self.open(&payment).await?;
+        let reference = open(provider.as_ref(), &payment).await?;
         crash::at(Point::ProcessAfterOpen);
-        let payment = self.begin(&payment, &reference, operation, expected).await?;
+        let payment = self.begin(&payment, (name, &reference), operation, expected).await?;
         crash::at(Point::ProcessAfterProcessing);
         let verdict = self.charge(&payment, token).await?;
         crash::at(Point::ProcessAfterCharge);
@@ -156,21 +162,10 @@ impl Commands {
         answer(payment)
     }
 
-    /// Where the provider keeps it. Nothing is charged by that: when no answer comes, the payment stays as it is.
-    async fn open(&self, payment: &Payment) -> Result<Reference, Error> {
-        if let Some(reference) = &payment.reference {
-            return Ok(reference.clone());
-        }
-        self.provider.open(&payment.intent()).await.map_err(|lost| {
-            tracing::warn!(payment.id = %payment.id, cause = %lost, "the provider cannot be asked to prepare the charge");
-            Error::ProviderAway(payment.id)
-        })
-    }
-
     async fn begin(
         &self,
         known: &Payment,
-        reference: &Reference,
+        (provider, reference): (&str, &Reference),
         operation: Uuid,
         expected: &Expected,
     ) -> Result<Payment, Error> {
@@ -179,7 +174,7 @@ impl Commands {
             // Moved on is the first thing to say; what was expected of it comes after (RFC 9110, section 13.2.1).
             payment.expect_pending("processed")?;
             payment.expect(expected)?;
-            payment.note(reference);
+            payment.note(provider, reference);
             payment.begin(operation, now)
         };
         let payment = self.payments.change_from(known.id, Some(known), &begin).await?;
@@ -197,10 +192,11 @@ impl Commands {
             return answer(payment);
         }
         let left_behind = payment.updated_at + self.settle_after <= self.clock.now();
+        let (_, provider) = self.providers.of(&payment)?;
         let found = if left_behind {
-            self.provider.void(&payment.reference()).await.map(Some)
+            provider.void(&payment.reference()).await.map(Some)
         } else {
-            self.provider.find(&payment.reference(), 1).await
+            provider.find(&payment.reference(), 1).await
         };
         match found {
             Ok(Some(verdict)) => answer(self.settle(payment.id, Some(&payment), &verdict).await?),
@@ -212,12 +208,13 @@ impl Commands {
     async fn charge(&self, payment: &Payment, token: Token) -> Result<Verdict, Error> {
         let (reference, intent) = (payment.reference(), payment.intent());
         let charge = Charge { reference, intent, attempt: 1, token };
-        let lost = match self.provider.charge(&charge).await {
+        let (_, provider) = self.providers.of(payment)?;
+        let lost = match provider.charge(&charge).await {
             Ok(verdict) => return Ok(verdict),
             Err(lost) => lost,
         };
         tracing::warn!(payment.id = %payment.id, cause = %lost, "the charge's answer is lost, asking the provider");
-        self.provider.void(&payment.reference()).await.map_err(|_| Error::Unsettled(payment.id))
+        provider.void(&payment.reference()).await.map_err(|_| Error::Unsettled(payment.id))
     }
 
     /// Writes down the provider's word on a payment, which may be known already.
@@ -262,6 +259,21 @@ impl Commands {
     pub(super) async fn find(&self, id: Uuid) -> Result<Payment, Error> {
         self.payments.get(id).await?.ok_or(Error::NotFound(id))
     }
+}
+
+/// Where the provider keeps it. Nothing is charged by that: when no answer comes, the payment stays as it is.
+async fn open(provider: &dyn Provider, payment: &Payment) -> Result<Reference, Error> {
+    if let Some(reference) = &payment.reference {
+        return Ok(reference.clone());
+    }
+    provider.open(&payment.intent()).await.map_err(|lost| {
+        tracing::warn!(payment.id = %payment.id, cause = %lost, "the provider cannot be asked to prepare the charge");
+        Error::ProviderAway(payment.id)
+    })
+}
+
+fn missing_token() -> Error {
+    FieldError::new("payment_token", "required", "must be the provider's token of what is charged").into()
 }
 
 /// What `process` answers for a payment that is settled.

@@ -112,7 +112,8 @@ impl Recovery {
 
     async fn settle_if_known(&self, id: Uuid) -> Result<bool, Error> {
         let payment = self.commands.find(id).await?;
-        match self.commands.provider.find(&payment.reference(), 1).await.map_err(|_| Error::Unsettled(id))? {
+        let (_, provider) = self.commands.providers.of(&payment)?;
+        match provider.find(&payment.reference(), 1).await.map_err(|_| Error::Unsettled(id))? {
             Some(verdict) => self.write(id, &verdict).await.map(|()| true),
             None => Ok(false),
         }
@@ -120,7 +121,8 @@ impl Recovery {
 
     async fn settle(&self, id: Uuid) -> Result<(), Error> {
         let payment = self.commands.find(id).await?;
-        let verdict = self.commands.provider.void(&payment.reference()).await.map_err(|_| Error::Unsettled(id))?;
+        let (_, provider) = self.commands.providers.of(&payment)?;
+        let verdict = provider.void(&payment.reference()).await.map_err(|_| Error::Unsettled(id))?;
         self.write(id, &verdict).await
     }
 

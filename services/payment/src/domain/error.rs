@@ -7,10 +7,14 @@ use shop_input::Fields;
 use shop_money::{Currency, Money};
 use uuid::Uuid;
 
-use super::{BasketChange, ChangeKind, Failure, Status};
+use super::{BasketChange, ChangeKind, Failure, NO_PROVIDER, SANDBOX, Status};
 
 /// When to ask again what became of a payment that the provider is at.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How a shop comes to a provider.
+pub(crate) const WHAT_TO_SET: &str =
+    "set provider.sandbox = true (SHOP_PROVIDER__SANDBOX=true) where no real money is to be moved";
 
 /// A product with fewer units than the basket asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +87,8 @@ pub(crate) enum Error {
         "it is not known yet whether the stock of payment {0} is reserved, nothing was charged; send the same request again"
     )]
     ReservationUnknown(Uuid),
+    #[error("{}", not_configured(*payment, provider))]
+    NotConfigured { payment: Uuid, provider: String },
     #[error("the provider does not answer for payment {0}, nothing was charged; send the same request again")]
     ProviderAway(Uuid),
     /// A store or a neighbour failed; the fault says how.
@@ -173,6 +179,7 @@ impl From<Error> for Fault {
                 "must not hold a card number",
             )),
             Error::Unsettled(_) => fault(Kind::Busy, "payment_unsettled").with_retry_after(RETRY),
+            Error::NotConfigured { .. } => fault(Kind::Unavailable, "provider_not_configured"),
             Error::ProviderAway(_) => fault(Kind::Unavailable, "provider_unavailable").with_retry_after(RETRY),
             Error::ReservationUnknown(_) => fault(Kind::Unavailable, "reservation_unknown").with_retry_after(RETRY),
         }
@@ -182,6 +189,17 @@ impl From<Error> for Fault {
 impl From<FieldError> for Error {
     fn from(wrong: FieldError) -> Self {
         Self::Invalid(wrong.into())
+    }
+}
+
+/// What to set, for whoever runs the shop.
+fn not_configured(payment: Uuid, provider: &str) -> String {
+    match provider {
+        NO_PROVIDER => {
+            format!("no payment provider is configured, nothing was charged for payment {payment}; {WHAT_TO_SET}")
+        }
+        SANDBOX => format!("payment {payment} is with the sandbox, which is not configured; {WHAT_TO_SET}"),
+        name => format!("payment {payment} is with {name}, which is not configured; nothing was done there"),
     }
 }
 

@@ -26,9 +26,9 @@ pub(crate) const VALUE: Text = Text::line(0, 500);
 pub(crate) struct Token(String);
 
 impl Token {
-    /// Checks a token; none means the sandbox's approving one.
-    pub(crate) fn parse(text: Option<&str>) -> Result<Self, Error> {
-        let text = text.map_or("tok_approve", str::trim);
+    /// Checks a token.
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let text = text.trim();
         let visible = (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         if holds_card_number(text) {
             return Err(Error::CardData("payment_token".to_owned()));
@@ -38,6 +38,16 @@ impl Token {
             return Err(FieldError::new("payment_token", "invalid", message).into());
         }
         Ok(Self(text.to_owned()))
+    }
+
+    /// Checks a token, if there is one.
+    pub(crate) fn read(text: Option<&str>) -> Result<Option<Self>, Error> {
+        text.map(Self::parse).transpose()
+    }
+
+    /// The sandbox's approving one, for who tries the shop at home.
+    pub(crate) fn approving() -> Self {
+        Self("tok_approve".to_owned())
     }
 
     pub(crate) fn expose(&self) -> &str {
@@ -149,7 +159,8 @@ pub(crate) struct Order {
     pub(crate) user_id: UserId,
     pub(crate) basket_id: Option<Uuid>,
     pub(crate) method: Method,
-    pub(crate) provider: String,
+    /// Who is to charge; none when that is left to the shop.
+    pub(crate) provider: Option<String>,
     pub(crate) currency: Option<Currency>,
     pub(crate) description: Option<Note>,
     pub(crate) metadata: Metadata,
@@ -227,10 +238,11 @@ fn merge<T>(wrong: &mut Fields, read: Result<T, Error>) -> Result<Option<T>, Err
     }
 }
 
-fn parse_provider(text: Option<&str>) -> Result<String, FieldError> {
-    match text.map_or(SANDBOX, str::trim) {
-        SANDBOX => Ok(SANDBOX.to_owned()),
-        _ => Err(FieldError::new("provider", "unknown", "must be sandbox")),
+fn parse_provider(text: Option<&str>) -> Result<Option<String>, FieldError> {
+    match text.map(str::trim) {
+        None => Ok(None),
+        Some(SANDBOX) => Ok(Some(SANDBOX.to_owned())),
+        Some(_) => Err(FieldError::new("provider", "unknown", "must be sandbox")),
     }
 }
 

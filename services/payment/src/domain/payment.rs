@@ -11,8 +11,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Basket, Capture, Error, Expected, Intent, Metadata, Note, Order, Reference, Refund, RefundStatus, SANDBOX, UserId,
-    Verdict, events,
+    Basket, Capture, Error, Expected, Intent, Metadata, NO_PROVIDER, Note, Order, Reference, Refund, RefundStatus,
+    SANDBOX, UserId, Verdict, events,
 };
 
 /// Whose payments are of whom nobody knows any more: of a guest that there never is, and people's names do not begin so.
@@ -176,7 +176,7 @@ impl Payment {
             amount,
             status: Status::Pending,
             method: order.method,
-            provider: order.provider,
+            provider: order.provider.unwrap_or_else(|| NO_PROVIDER.to_owned()),
             reference: None,
             description: order.description,
             metadata: order.metadata,
@@ -199,7 +199,8 @@ impl Payment {
     pub(crate) fn is_for(&self, order: &Order, basket: &Basket) -> bool {
         let line = |item: &Item| (item.product_id, item.quantity, item.price);
         self.items.iter().map(line).eq(basket.items.iter().map(line))
-            && (self.method, &self.provider) == (order.method, &order.provider)
+            && self.method == order.method
+            && order.provider.as_ref().is_none_or(|provider| *provider == self.provider)
             && (&self.description, &self.metadata) == (&order.description, &order.metadata)
     }
 
@@ -273,9 +274,12 @@ impl Payment {
         self.reference.clone().unwrap_or_else(own)
     }
 
-    /// Notes where the provider keeps it; the first place stands.
-    pub(crate) fn note(&mut self, reference: &Reference) {
-        self.reference.get_or_insert_with(|| reference.clone());
+    /// Notes which provider keeps it, and where; the first place stands.
+    pub(crate) fn note(&mut self, provider: &str, reference: &Reference) {
+        if self.reference.is_none() {
+            provider.clone_into(&mut self.provider);
+            self.reference = Some(reference.clone());
+        }
     }
 
     /// `pending → processing`: from here on only the provider's word counts. Too late, it expires instead.

@@ -1,13 +1,18 @@
 //! Who moves the money, as the domain asks for it.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_money::Money;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Failure, Method, Token};
+use super::{Error, Failure, Method, Payment, Token};
+
+/// What a payment says of its provider while none is configured, and it has not come to one.
+pub(crate) const NO_PROVIDER: &str = "none";
 
 /// A provider's own id of a payment. It is kept in the payment's row before anything else is asked of the provider, and
 /// finds the payment there for ever.
@@ -143,4 +148,41 @@ pub(crate) trait Provider: Send + Sync {
 
     /// Gives money back once per key.
     async fn refund(&self, payback: &Payback) -> Result<Paid, ProviderError>;
+}
+
+/// The providers that are configured, by name. A payment stays with the one it came to, whatever is configured later.
+#[derive(Clone, Default)]
+pub(crate) struct Providers {
+    by_name: BTreeMap<String, Arc<dyn Provider>>,
+    /// Who takes payments that name none.
+    default: Option<String>,
+}
+
+impl Providers {
+    /// With one more; the first is who takes payments that name none.
+    pub(crate) fn with(mut self, name: &str, provider: Arc<dyn Provider>) -> Self {
+        self.default.get_or_insert_with(|| name.to_owned());
+        self.by_name.insert(name.to_owned(), provider);
+        self
+    }
+
+    /// Whether no money can be moved at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// Who takes payments that name none.
+    pub(crate) fn default_name(&self) -> &str {
+        self.default.as_deref().unwrap_or(NO_PROVIDER)
+    }
+
+    /// Whose payment it is: the provider it came to, or will come to, and its name.
+    pub(crate) fn of(&self, payment: &Payment) -> Result<(&str, &Arc<dyn Provider>), Error> {
+        let name = match payment.provider.as_str() {
+            NO_PROVIDER if payment.reference.is_none() => self.default_name(),
+            name => name,
+        };
+        let missing = || Error::NotConfigured { payment: payment.id, provider: name.to_owned() };
+        self.by_name.get_key_value(name).map(|(name, provider)| (name.as_str(), provider)).ok_or_else(missing)
+    }
 }

@@ -17,8 +17,8 @@ use super::{Opened, With, open};
 use crate::config::ProviderSettings;
 use crate::domain::samples::{NOON, numbered, pending, usd};
 use crate::domain::{
-    Charge, Claim, Error, Expected, Filter, Left, Paid, Payback, Payment, Reference, Refunding, Standing, Status,
-    Token, UserId, Verdict,
+    Charge, Claim, Error, Expected, Filter, Left, Paid, Payback, Payment, Provider, Reference, Refunding, Standing,
+    Status, Token, UserId, Verdict,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -47,7 +47,11 @@ impl Place {
 
     async fn open(url: &str, folder: Option<tempfile::TempDir>, db: Option<Db>) -> Self {
         let clock = Arc::new(ManualClock::at(NOON));
-        let provider = ProviderSettings { slow: shop_config::Duration::millis(1), ..ProviderSettings::default() };
+        let provider = ProviderSettings {
+            slow: shop_config::Duration::millis(1),
+            sandbox: Some(true),
+            ..ProviderSettings::default()
+        };
         let with = With {
             provider: &provider,
             bus: Arc::new(MemoryBus::new(None)),
@@ -56,6 +60,12 @@ impl Place {
         };
         let opened = open(&Database::at(url), with).await.expect("opens the store");
         Self { opened, clock, _folder: folder, _db: db }
+    }
+
+    /// The sandbox, as the service has it.
+    pub(crate) fn sandbox(&self) -> Arc<dyn Provider> {
+        let (_, sandbox) = self.opened.providers.of(&pending()).expect("is configured");
+        sandbox.clone()
     }
 
     /// How many events wait.
@@ -430,7 +440,7 @@ fn charge(token: &str) -> Charge {
 /// The first attempt to charge a payment of 27.00.
 pub(crate) fn charge_of(payment: u128, token: &str) -> Charge {
     let payment = Payment { id: Uuid::from_u128(payment), ..pending() };
-    let token = Token::parse(Some(token)).expect("a token");
+    let token = Token::parse(token).expect("a token");
     Charge { reference: payment.reference(), intent: payment.intent(), attempt: 1, token }
 }
 
@@ -439,7 +449,7 @@ fn reference(payment: u128) -> Reference {
 }
 
 async fn the_provider_has_one_outcome_per_key(place: Place) {
-    let provider = &place.opened.provider;
+    let provider = place.sandbox();
     let opened = provider.open(&charge("tok_approve").intent).await.expect("answers");
     assert_eq!(opened, provider.open(&charge("tok_approve").intent).await.expect("answers"));
     assert_eq!(opened, reference(1), "where versions before kept it");
@@ -463,14 +473,14 @@ async fn the_provider_has_one_outcome_per_key(place: Place) {
 }
 
 async fn a_voided_key_is_never_charged(place: Place) {
-    let provider = &place.opened.provider;
+    let provider = place.sandbox();
     assert_eq!(provider.void(&reference(1)).await.expect("answers"), Verdict::Voided);
     assert_eq!(provider.charge(&charge("tok_approve")).await.expect("answers"), Verdict::Voided, "it came too late");
     assert_eq!(place.charges(Uuid::from_u128(1)).await, 0);
 }
 
 async fn the_provider_pays_back_once_per_key_and_never_too_much(place: Place) {
-    let provider = &place.opened.provider;
+    let provider = place.sandbox();
     provider.charge(&charge("tok_approve")).await.expect("answers");
     let back = |key: u128, minor| Payback { key: Uuid::from_u128(key), reference: reference(1), amount: usd(minor) };
     for (payback, expected) in [

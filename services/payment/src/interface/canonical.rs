@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::domain::{Amount, Error, Note, Order, RawOrder, Token};
+use crate::domain::{Amount, Error, Note, Order, RawOrder, SANDBOX, Token};
 
 /// Of a payment to make.
 pub(super) fn order(order: RawOrder) -> Result<Value, Error> {
@@ -12,7 +12,8 @@ pub(super) fn order(order: RawOrder) -> Result<Value, Error> {
         "user_id": user_id.as_str(),
         "basket_id": basket_id,
         "method": method.as_str(),
-        "provider": provider,
+        // As it was before a shop had a choice.
+        "provider": provider.as_deref().unwrap_or(SANDBOX),
         "currency": currency.map(|currency| currency.to_string()),
         "description": description.as_ref().map(Note::as_str),
         "metadata": metadata.pairs(),
@@ -23,7 +24,7 @@ pub(super) fn order(order: RawOrder) -> Result<Value, Error> {
 
 /// Of a charge.
 pub(super) fn charge(token: Option<&str>) -> Result<Value, Error> {
-    Ok(json!({ "payment_token": Token::parse(token)?.expose() }))
+    Ok(json!({ "payment_token": Token::read(token)?.unwrap_or_else(Token::approving).expose() }))
 }
 
 /// Of a refund.

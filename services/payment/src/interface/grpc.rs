@@ -99,7 +99,7 @@ impl PaymentService for PaymentGrpc {
         let key = request.idempotency_key.take().or(sent);
         let (id, token) = (id(&request.id)?, request.payment_token.as_deref());
         let asked = json!({ "id": id, "charge": canonical::charge(token).map_err(status)? });
-        let token = Token::parse(token).map_err(status)?;
+        let token = Token::read(token).map_err(status)?;
         let of = access::reached();
         let call = Call { method: "ProcessPayment", key, asked, bytes: request.encode_to_vec() };
         let commands = self.commands.clone();

@@ -133,7 +133,7 @@ impl Api {
             (status_code = 404, description = "`payment_not_found`"),
             (status_code = 409, description = "`invalid_state`, `insufficient_stock`, `payment_superseded`"),
             (status_code = 422, description = "`card_data_not_accepted`"),
-            (status_code = 503, description = "`product_service_unavailable`, `provider_unavailable`")),
+            (status_code = 503, description = "`product_service_unavailable`, `provider_unavailable`, `provider_not_configured`")),
         parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn process(
@@ -144,7 +144,7 @@ impl Api {
         depot: &mut Depot,
         res: &mut Response,
     ) -> Result<(), Problem> {
-        let token = Token::parse(body.0.payment_token.as_deref())?;
+        let token = Token::read(body.0.payment_token.as_deref())?;
         let operation = idempotency::operation(depot, &*self.clock);
         let command = Process { id: id.0, operation, token, expected: precondition::of(req)?, of: access::reached() };
         let commands = self.commands.clone();

@@ -7,7 +7,7 @@ use serde::Serialize;
 use shop_web::page::Listed;
 use shop_web::{describe, schema};
 
-use super::http::body::{Description, MethodName, OwnPairs, Provider, Reason};
+use super::http::body::{Description, MethodName, OwnPairs, ProviderName, Reason};
 use crate::domain::{Failure, Item, Note, Payment, Refund, RefundStatus, Status};
 
 describe! {
@@ -42,8 +42,8 @@ pub(super) struct PaymentView {
     /// What the user pays with.
     #[salvo(schema(value_type = MethodName))]
     method: &'static str,
-    /// Who charges.
-    #[salvo(schema(value_type = Provider))]
+    /// Who charges; `none` while no provider is configured.
+    #[salvo(schema(value_type = ProviderName))]
     provider: String,
     /// The provider's own id of the charge.
     provider_id: Option<ProviderId>,

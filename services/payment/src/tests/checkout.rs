@@ -15,8 +15,8 @@ use crate::application::{self, Attempt, Commands, Process, Recovery, RefundPayme
 use crate::domain::samples::{basket, limits, raw_order, usd};
 use crate::domain::{
     Amount, Basket, BasketChange, BasketRecord, Baskets, ChangeKind, Charge, Error, Expected, Intent, Line, Paid,
-    Payback, Payment, Payments, Provider, ProviderError, Reference, RefundStatus, Reserved, Shortage, Status, Stock,
-    Token, UserId, Verdict,
+    Payback, Payment, Payments, Provider, ProviderError, Providers, Reference, RefundStatus, Reserved, SANDBOX,
+    Shortage, Status, Stock, Token, UserId, Verdict,
 };
 use crate::infrastructure::contract::{Place, charge_of, on_each_store};
 
@@ -183,15 +183,13 @@ pub(super) const GUEST: &str = "guest-1";
 impl Checkout {
     pub(super) fn at(place: Place) -> Self {
         let neighbours = Arc::new(Neighbours::default());
-        let provider = Arc::new(Flaky {
-            inner: place.opened.provider.clone(),
-            down: AtomicBool::new(false),
-            goes_down: AtomicBool::new(false),
-        });
+        let provider =
+            Arc::new(Flaky { inner: place.sandbox(), down: AtomicBool::new(false), goes_down: AtomicBool::new(false) });
         let around = application::Neighbours {
             baskets: neighbours.clone(),
             stock: neighbours.clone(),
-            provider: provider.clone(),
+            providers: Providers::default().with(SANDBOX, provider.clone()),
+            approves_without_token: false,
         };
         let commands = commands(&place, around);
         Self { place, commands, neighbours, provider }
@@ -200,7 +198,9 @@ impl Checkout {
     /// The same on the same store, by a process of its own.
     fn other_replica(&self) -> Commands {
         let (baskets, stock) = (self.neighbours.clone(), self.neighbours.clone());
-        commands(&self.place, application::Neighbours { baskets, stock, provider: self.provider.clone() })
+        let providers = Providers::default().with(SANDBOX, self.provider.clone());
+        let approves_without_token = false;
+        commands(&self.place, application::Neighbours { baskets, stock, providers, approves_without_token })
     }
 
     /// A payment that another replica makes, and has not said anything about yet.
@@ -262,7 +262,7 @@ fn commands(place: &Place, around: application::Neighbours) -> Commands {
 }
 
 fn paying(operation: u128, token: &str) -> Process {
-    let token = Token::parse(Some(token)).expect("a token");
+    let token = Some(Token::parse(token).expect("a token"));
     let operation = Uuid::from_u128(operation);
     Process { id: PAYMENT, operation, token, expected: Expected::default(), of: None }
 }

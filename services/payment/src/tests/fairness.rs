@@ -14,8 +14,8 @@ use super::checkout::Neighbours;
 use crate::application::{self, Commands, Recovery};
 use crate::domain::samples::{NOON, limits, numbered, usd};
 use crate::domain::{
-    Charge, Expected, Intent, Paid, Payback, Payment, Provider, ProviderError, Reference, RefundStatus, Refunding,
-    Status, Verdict,
+    Charge, Expected, Intent, Paid, Payback, Payment, Provider, ProviderError, Providers, Reference, RefundStatus,
+    Refunding, SANDBOX, Status, Verdict,
 };
 use crate::infrastructure::contract::{Place, charge_of, on_each_store};
 use crate::interface::Scheduler;
@@ -75,8 +75,9 @@ impl Provider for Moody {
 /// Recovery at work until it is dropped, every few milliseconds.
 fn at_work(place: &Place) -> CancellationToken {
     let shelf = Arc::new(Neighbours::default());
-    let provider = Arc::new(Moody(place.opened.provider.clone()));
-    let around = application::Neighbours { baskets: shelf.clone(), stock: shelf, provider };
+    let providers = Providers::default().with(SANDBOX, Arc::new(Moody(place.sandbox())));
+    let around =
+        application::Neighbours { baskets: shelf.clone(), stock: shelf, providers, approves_without_token: false };
     let (store, clock) = (place.opened.store.clone(), place.clock.clone());
     let commands = Commands::new(store, around, clock, Duration::from_secs(30), limits());
     let recovery = Recovery::new(commands, Duration::from_secs(10));
@@ -92,7 +93,7 @@ async fn with_refund(place: &Place, id: u128) -> Uuid {
     let payment = numbered(id);
     payments.add(&payment).await.expect("adds");
     payments.change(payment.id, &|payment| payment.begin(Uuid::from_u128(7), NOON)).await.expect("begins");
-    let verdict = place.opened.provider.charge(&charge_of(id, "tok_approve")).await.expect("charges");
+    let verdict = place.sandbox().charge(&charge_of(id, "tok_approve")).await.expect("charges");
     payments.change(payment.id, &|payment| payment.settle(&verdict, NOON)).await.expect("settles");
     let asked = Refunding {
         id: payment.id,

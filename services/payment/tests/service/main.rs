@@ -7,6 +7,7 @@ mod identity;
 mod moves;
 mod neighbours;
 mod personal;
+mod provider;
 mod settlement;
 mod world;
 

@@ -63,6 +63,11 @@ impl World {
 
     /// A service at noon, with nothing in it.
     pub(crate) async fn with(identity: IdentitySettings) -> Self {
+        Self::set(identity, |_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn set(identity: IdentitySettings, set: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let neighbours = Neighbours::default();
         let neighbour = Neighbour { retries: 0, ..Neighbour::at(neighbours.serve().await.to_string()) };
@@ -79,8 +84,11 @@ impl World {
         config.grpc.host = [127, 0, 0, 1].into();
         config.grpc.port = 0;
         config.provider.slow = Duration::millis(1);
+        config.provider.sandbox = Some(true);
+        config.provider.approves_without_token = true;
         config.recovery.interval = Duration::millis(20);
         config.checkout.max_open_payments = 1000;
+        set(&mut config);
         let bus = Arc::new(MemoryBus::new(None));
         let events = Arc::new(Events::default());
         let topics = Topic::ALL.to_vec();

@@ -30,7 +30,8 @@ impl Commands {
     /// The payment of the user's basket, with its stock reserved. Asked again for a basket that is as it was, it is the same one, by
     /// whatever tab or request; for a basket that changed, another takes its place.
     pub(crate) async fn create(&self, id: Uuid, order: RawOrder) -> Result<Made, Error> {
-        let order = order.check()?;
+        let mut order = order.check()?;
+        order.provider.get_or_insert_with(|| self.providers.default_name().to_owned());
         let seen = self.seen(&order).await;
         if let Ok(basket) = &seen
             && let Some(payment) = self.opened_at_once(id, &order, basket).await?

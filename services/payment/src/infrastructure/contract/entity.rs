@@ -182,7 +182,7 @@ async fn every_field_of_a_payment_is_kept(place: Place) {
     assert!(store.add(&numbered(1)).await.expect("adds"));
     store.change(Uuid::from_u128(1), &|payment| payment.begin(Uuid::from_u128(9), NOON)).await.expect("begins");
     is_kept("another payment").await;
-    place.opened.provider.charge(&charge("tok_approve")).await.expect("answers");
+    place.sandbox().charge(&charge("tok_approve")).await.expect("answers");
     is_kept("a charge").await;
     let listed = store.list(&Filter::default(), None, 10).await.expect("lists");
     assert_eq!(listed.first(), Some(&kept), "listed");

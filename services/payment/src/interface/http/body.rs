@@ -16,13 +16,14 @@ use uuid::Uuid;
 use super::super::{access, canonical};
 use crate::application::RefundPayment;
 use crate::domain::{
-    Amount, DESCRIPTION, Expected, KEY, MAX_PAIRS, MAX_TOKEN, Method, REASON, RawOrder, SANDBOX, VALUE,
+    Amount, DESCRIPTION, Expected, KEY, MAX_PAIRS, MAX_TOKEN, Method, NO_PROVIDER, REASON, RawOrder, SANDBOX, VALUE,
 };
 
 describe! {
     pub(in crate::interface) MethodName = describe::names(Method::ALL.map(Method::as_str))
         .description("What a user pays with") => "PaymentMethod";
-    pub(in crate::interface) Provider = describe::names([SANDBOX]);
+    Provider = describe::names([SANDBOX]);
+    pub(in crate::interface) ProviderName = describe::names([SANDBOX, NO_PROVIDER]);
     pub(in crate::interface) Description = describe::text(DESCRIPTION).example("two desks");
     pub(in crate::interface) Reason = describe::text(REASON).example("came damaged");
     pub(in crate::interface) OwnPairs =
@@ -46,7 +47,7 @@ pub(super) struct NewPayment {
     /// What the user pays with.
     #[salvo(schema(value_type = MethodName))]
     method: String,
-    /// Who charges; `sandbox` when absent.
+    /// Who charges; the shop's own provider when absent.
     #[salvo(schema(value_type = Option<Provider>))]
     provider: Option<String>,
     /// Refused unless the basket is in this currency.
@@ -104,7 +105,7 @@ impl From<NewPayment> for RawOrder {
 #[serde(deny_unknown_fields)]
 #[salvo(schema(name = "Charge"))]
 pub(super) struct Tokens {
-    /// The provider's token; never a card number. `tok_approve` when absent.
+    /// The provider's token; never a card number. Only a shop on one's own machine does without, and approves.
     #[salvo(schema(value_type = Option<PaymentToken>))]
     #[serde(default, deserialize_with = "quiet_text")]
     pub(super) payment_token: Option<String>,
