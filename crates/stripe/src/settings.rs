@@ -17,6 +17,9 @@ pub struct StripeSettings {
     /// What its webhooks are signed with (`whsec_…`); several, separated by commas, while one takes another's place. Empty: none
     /// is believed.
     pub webhook_secrets: Secret,
+    /// The page of the shop to which payers come back when their bank has asked them; `{payment}` in it becomes the payment's id.
+    /// Needed with a key.
+    pub return_url: String,
     /// Where its API is. Another one only for tests.
     pub base_url: String,
     /// How long a connection may take to be made. A second is what the other side of the world needs, with a packet lost.
@@ -32,6 +35,7 @@ impl Default for StripeSettings {
         Self {
             secret_key: Secret::default(),
             webhook_secrets: Secret::default(),
+            return_url: String::new(),
             base_url: "https://api.stripe.com".to_owned(),
             connect_timeout: Duration::secs(2),
             timeout: Duration::secs(8),
@@ -47,6 +51,7 @@ impl StripeSettings {
         vec![
             Var::new("STRIPE_SECRET_KEY", "stripe.secret_key", "the account's secret key: sk_… or rk_…"),
             Var::new("STRIPE_WEBHOOK_SECRETS", "stripe.webhook_secrets", "whsec_…, several separated by commas"),
+            Var::new("STRIPE_RETURN_URL", "stripe.return_url", "where payers come back to; {payment} becomes its id"),
             Var::new("STRIPE_BASE_URL", "stripe.base_url", "where its API is, when not at api.stripe.com"),
         ]
     }
@@ -61,6 +66,11 @@ impl StripeSettings {
         self.secret_key.expose().contains("_test_")
     }
 
+    /// Where the payer of this payment comes back to.
+    pub fn returning(&self, payment: &str) -> String {
+        self.return_url.replace("{payment}", payment)
+    }
+
     /// Finds wrong values.
     pub fn check(&self, problems: &mut Problems) {
         let key = self.secret_key.expose();
@@ -72,6 +82,13 @@ impl StripeSettings {
         }
         let message = "use https://…; http:// only on loopback";
         problems.ensure(is_safe(&self.base_url), "base_url", message);
+        let back = Url::parse(&self.returning("0"));
+        let is_page = back.is_ok_and(|url| url.has_host() && ["https", "http"].contains(&url.scheme()));
+        problems.ensure(
+            is_page || !self.is_set(),
+            "return_url",
+            "is needed: the page to which payers come back, https://…",
+        );
         problems.ensure(!self.connect_timeout.is_zero(), "connect_timeout", "must be more than 0");
         problems.ensure(!self.timeout.is_zero(), "timeout", "must be more than 0");
         problems.within("circuit_breaker", |problems| self.circuit_breaker.check(problems));
@@ -118,7 +135,8 @@ mod tests {
             ("sk_live_1\n", false),
             ("sk_live_1, sk_live_2", false),
         ] {
-            let settings = StripeSettings { secret_key: Secret::from(key), ..StripeSettings::default() };
+            let return_url = "https://shop.example/paid/{payment}".to_owned();
+            let settings = StripeSettings { secret_key: Secret::from(key), return_url, ..StripeSettings::default() };
             assert_eq!(wrong(&settings).is_empty(), fine, "{key}");
         }
     }
@@ -139,6 +157,24 @@ mod tests {
             let settings = StripeSettings { base_url: url.to_owned(), ..StripeSettings::default() };
             assert_eq!(wrong(&settings).is_empty(), fine, "{url}");
         }
+    }
+
+    #[test]
+    fn payers_need_a_page_to_come_back_to() {
+        for (url, fine) in [
+            ("https://shop.example/paid?payment={payment}", true),
+            ("http://localhost:3000/paid", true),
+            ("", false),
+            ("/paid", false),
+            ("javascript:alert(1)", false),
+        ] {
+            let secret_key = Secret::from("sk_test_1");
+            let settings = StripeSettings { secret_key, return_url: url.to_owned(), ..StripeSettings::default() };
+            assert_eq!(wrong(&settings).is_empty(), fine, "{url}");
+        }
+        let settings =
+            StripeSettings { return_url: "https://a.example/{payment}".to_owned(), ..StripeSettings::default() };
+        assert_eq!(settings.returning("7"), "https://a.example/7");
     }
 
     #[test]

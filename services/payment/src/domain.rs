@@ -15,7 +15,8 @@ mod tests;
 
 pub(crate) use error::{Error, Shortage, WHAT_TO_SET};
 pub(crate) use input::{
-    Amount, DESCRIPTION, KEY, MAX_PAIRS, MAX_TOKEN, Metadata, Note, Order, REASON, RawOrder, SANDBOX, Token, VALUE,
+    Amount, DESCRIPTION, KEY, MAX_PAIRS, MAX_TOKEN, Metadata, Note, Order, REASON, RawOrder, SANDBOX, STRIPE, Token,
+    VALUE,
 };
 pub(crate) use payment::{FORGOTTEN, Failure, Item, Limits, Method, Outcome, Payment, Status};
 pub(crate) use ports::{

@@ -12,6 +12,7 @@ mod sandbox;
 mod shelf;
 mod stock;
 mod store;
+mod stripe;
 
 #[cfg(test)]
 pub(crate) mod contract;
@@ -22,14 +23,16 @@ use shop_clock::SharedClock;
 use shop_config::{Database, Target};
 use shop_events::Bus;
 use shop_sql::{Engine, Relay, Store, migrate};
+use shop_stripe::Client;
 use shop_telemetry::Metrics;
 use sqlx::migrate::Migrator;
 
 use self::provider::Watched;
 use self::sandbox::Sandbox;
 use self::store::Sql;
+use self::stripe::Stripe;
 use crate::config::ProviderSettings;
-use crate::domain::{Aged, Error, Payments, Providers, SANDBOX};
+use crate::domain::{Aged, Error, Payments, Providers, SANDBOX, STRIPE};
 
 pub(crate) use self::baskets::GrpcBaskets;
 pub(crate) use self::notices::notices;
@@ -66,19 +69,19 @@ pub(crate) async fn open(database: &Database, with: With<'_>) -> anyhow::Result<
         Target::Postgres(_) | Target::MariaDb(_) => {
             let pool = shop_sql::mariadb(database).await?;
             migrate(&pool, &MARIADB).await?;
-            Ok(with.on(pool))
+            with.on(pool)
         }
         Target::Sqlite(path) => {
             let pools = shop_sql::sqlite(&path).await?;
             migrate(&pools.write, &SQLITE).await?;
-            Ok(with.on(pools))
+            with.on(pools)
         }
     }
 }
 
 impl With<'_> {
     /// The store and its company on `engine`.
-    fn on<E: Engine + Clone + Into<Store>>(&self, engine: E) -> Opened {
+    fn on<E: Engine + Clone + Into<Store>>(&self, engine: E) -> anyhow::Result<Opened> {
         let shared: Store = engine.clone().into();
         let relay = Relay::new("payment", shared.clone(), self.bus.clone(), self.clock.clone(), self.metrics);
         let help = "Payments that came into a status.";
@@ -90,10 +93,16 @@ impl With<'_> {
         });
         let sandbox = Sandbox { engine, clock: self.clock.clone(), slow: self.provider.slow.get() };
         let mut providers = Providers::default();
+        let stripe = &self.provider.stripe;
+        if stripe.is_set() {
+            let client = Client::open(stripe, self.metrics)?;
+            let stripe = Stripe::new(client, stripe.clone(), self.provider.timeout.get(), self.clock.clone());
+            providers = providers.with(STRIPE, Arc::new(Watched::new(stripe, self.provider, self.metrics)));
+        }
         if self.provider.sandbox == Some(true) {
             providers = providers.with(SANDBOX, Arc::new(Watched::new(sandbox, self.provider, self.metrics)));
         }
-        Opened { aged: store.clone(), store, shared, providers, relay }
+        Ok(Opened { aged: store.clone(), store, shared, providers, relay })
     }
 }
 

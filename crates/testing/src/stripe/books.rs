@@ -45,6 +45,12 @@ impl Answer {
         Self { status, headers: Vec::new(), body: json!({"error": error}).to_string(), is_kept: false }
     }
 
+    /// A refusal of one parameter.
+    fn wrong(param: &str, message: &str) -> Self {
+        let error = json!({"type": "invalid_request_error", "param": param, "message": message});
+        Self { status: 400, headers: Vec::new(), body: json!({"error": error}).to_string(), is_kept: false }
+    }
+
     /// A refusal by what is kept.
     fn refused(code: &str, message: &str, intent: Option<&Intent>) -> Self {
         let mut error = json!({"type": "invalid_request_error", "code": code, "message": message});
@@ -213,7 +219,7 @@ impl Books {
     fn confirm(&mut self, place: usize, request: &Request) -> Option<Answer> {
         let name = request.parameter("payment_method");
         let Some(outcome) = method::outcome(name) else {
-            return Some(Answer::invalid(400, "resource_missing", &format!("No such PaymentMethod: '{name}'")));
+            return Some(Answer::wrong("payment_method", &format!("No such PaymentMethod: '{name}'")));
         };
         if request.parameter("return_url").is_empty() {
             return Some(Answer::invalid(400, "parameter_missing", "a `return_url` must be provided"));
@@ -346,7 +352,7 @@ impl Books {
         }
         if amount > left {
             let message = format!("Refund amount ({amount}) is greater than unrefunded amount on charge ({left})");
-            return Answer::refused("refund_amount_too_large", &message, None);
+            return Answer::wrong("amount", &message).kept();
         }
         Answer::ok(&self.give_back(id, amount, metadata(request)))
     }

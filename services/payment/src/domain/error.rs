@@ -13,8 +13,7 @@ use super::{BasketChange, ChangeKind, Failure, NO_PROVIDER, SANDBOX, Status};
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How a shop comes to a provider.
-pub(crate) const WHAT_TO_SET: &str =
-    "set provider.sandbox = true (SHOP_PROVIDER__SANDBOX=true) where no real money is to be moved";
+pub(crate) const WHAT_TO_SET: &str = "set STRIPE_SECRET_KEY, or provider.sandbox = true (SHOP_PROVIDER__SANDBOX=true) where no real money is to be moved";
 
 /// A product with fewer units than the basket asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,8 +12,10 @@ use uuid::Uuid;
 use super::card::holds_card_number;
 use super::{Basket, Error, Method, UserId};
 
-/// The only provider built in.
+/// The provider built in, which moves no money.
 pub(crate) const SANDBOX: &str = "sandbox";
+/// The one that does.
+pub(crate) const STRIPE: &str = "stripe";
 pub(crate) const DESCRIPTION: Text = Text::line(0, 1000);
 pub(crate) const REASON: Text = Text::line(0, 500);
 pub(crate) const MAX_TOKEN: usize = 255;
@@ -241,8 +243,8 @@ fn merge<T>(wrong: &mut Fields, read: Result<T, Error>) -> Result<Option<T>, Err
 fn parse_provider(text: Option<&str>) -> Result<Option<String>, FieldError> {
     match text.map(str::trim) {
         None => Ok(None),
-        Some(SANDBOX) => Ok(Some(SANDBOX.to_owned())),
-        Some(_) => Err(FieldError::new("provider", "unknown", "must be sandbox")),
+        Some(name @ (SANDBOX | STRIPE)) => Ok(Some(name.to_owned())),
+        Some(_) => Err(FieldError::new("provider", "unknown", "must be sandbox or stripe")),
     }
 }
 

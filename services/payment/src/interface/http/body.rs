@@ -16,14 +16,15 @@ use uuid::Uuid;
 use super::super::{access, canonical};
 use crate::application::RefundPayment;
 use crate::domain::{
-    Amount, DESCRIPTION, Expected, KEY, MAX_PAIRS, MAX_TOKEN, Method, NO_PROVIDER, REASON, RawOrder, SANDBOX, VALUE,
+    Amount, DESCRIPTION, Expected, KEY, MAX_PAIRS, MAX_TOKEN, Method, NO_PROVIDER, REASON, RawOrder, SANDBOX, STRIPE,
+    VALUE,
 };
 
 describe! {
     pub(in crate::interface) MethodName = describe::names(Method::ALL.map(Method::as_str))
         .description("What a user pays with") => "PaymentMethod";
-    Provider = describe::names([SANDBOX]);
-    pub(in crate::interface) ProviderName = describe::names([SANDBOX, NO_PROVIDER]);
+    Provider = describe::names([SANDBOX, STRIPE]);
+    pub(in crate::interface) ProviderName = describe::names([SANDBOX, STRIPE, NO_PROVIDER]);
     pub(in crate::interface) Description = describe::text(DESCRIPTION).example("two desks");
     pub(in crate::interface) Reason = describe::text(REASON).example("came damaged");
     pub(in crate::interface) OwnPairs =
