@@ -26,6 +26,12 @@ pub struct Event {
     metadata: Vec<(String, String)>,
 }
 
+/// 128 bits of an id's SHA-256: to keep it where ids are of that size.
+pub fn fingerprint(id: &str) -> u128 {
+    let digest = ring::digest::digest(&ring::digest::SHA256, id.as_bytes());
+    digest.as_ref().iter().take(16).fold(0, |bits, byte| bits << 8 | u128::from(*byte))
+}
+
 /// Not an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the body is not an event of stripe's")]
@@ -89,6 +95,13 @@ mod tests {
         }
         let bare = Event::read(br#"{"id":"evt_1","type":"x"}"#).expect("an event");
         assert_eq!((bare.created, bare.account), (0, None));
+    }
+
+    #[test]
+    fn an_id_has_one_fingerprint_of_its_own() {
+        assert_eq!(fingerprint("evt_1"), fingerprint("evt_1"));
+        assert_ne!(fingerprint("evt_1"), fingerprint("evt_2"));
+        assert_eq!(fingerprint(""), 0xe3b0_c442_98fc_1c14_9afb_f4c8_996f_b924, "the first half of SHA-256's");
     }
 
     #[test]

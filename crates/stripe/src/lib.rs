@@ -31,7 +31,7 @@ pub use currency::{AmountError, chargeable, least, money, units};
 pub use decline::{Decline, decline};
 pub use dispute::{Dispute, DisputeStatus};
 pub use error::{Error, Refusal};
-pub use event::{Event, Unreadable};
+pub use event::{Event, Unreadable, fingerprint};
 pub use intent::{Charge, Intent, PaymentError, Status};
 pub use refund::{Refund, RefundStatus};
 pub use settings::StripeSettings;

@@ -137,6 +137,8 @@ struct State {
     requests: Vec<Request>,
     connections: usize,
     webhooks: Webhooks,
+    /// When webhooks are signed, in Unix seconds; now, when that is not said.
+    signs_at: Option<i64>,
     /// What receivers answered: the event's id, and the status; 0 when there was no answer.
     delivered: Vec<(String, u16)>,
 }
@@ -150,7 +152,7 @@ impl Stripe {
         let desk = Arc::new(Desk {
             state: Mutex::new(State { books: Books::at(addr), ..State::default() }),
             held: Semaphore::new(0),
-            client: reqwest::Client::new(),
+            client: reqwest::Client::builder().no_proxy().build().expect("builds a client"),
             outbox,
         });
         let mut serving = JoinSet::new();
@@ -235,6 +237,11 @@ impl Stripe {
     /// Sends webhooks from now on as told.
     pub fn send_webhooks(&self, webhooks: Webhooks) {
         self.state().webhooks = webhooks;
+    }
+
+    /// Signs webhooks at this moment, in Unix seconds, which the receiver takes for now.
+    pub fn sign_at(&self, moment: i64) {
+        self.state().signs_at = Some(moment);
     }
 
     /// All that happened, in order, sent or not.

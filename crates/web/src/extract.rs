@@ -3,7 +3,8 @@
 use salvo::extract::{Extractible, Metadata};
 use salvo::http::ParseError;
 use salvo::oapi::{
-    Components, Content, EndpointArgRegister, Operation, Parameter, ParameterIn, RequestBody, ToParameters, ToSchema,
+    BasicType, Components, Content, EndpointArgRegister, Object, Operation, Parameter, ParameterIn, RequestBody,
+    ToParameters, ToSchema,
 };
 use salvo::{Depot, Request};
 use serde::de::DeserializeOwned;
@@ -24,6 +25,11 @@ pub struct StrictJson<T>(pub T);
 /// A JSON body that may be absent: then it is `T::default()` and no content type is asked for.
 #[derive(Debug)]
 pub struct OptionalJson<T>(pub T);
+
+/// The body as it came, to the byte, of at most so many bytes; 413 over that. For what is signed: read and written again it would be
+/// another one.
+#[derive(Debug)]
+pub struct RawBody<const MOST: usize>(pub Vec<u8>);
 
 /// The path parameter named like the handler's argument; 400 `invalid_parameter` when it is not the one spelling of such
 /// an id.
@@ -97,6 +103,18 @@ fn path<T: Id>(req: &Request, name: &str) -> Result<T, Problem> {
     Ok(shop_input::parameter(name, req.params().get(name).map_or("", String::as_str))?)
 }
 
+impl<'ex, const MOST: usize> Extractible<'ex> for RawBody<MOST> {
+    fn metadata() -> &'static Metadata {
+        &METADATA
+    }
+
+    #[expect(refining_impl_trait, reason = "the error type is part of the contract")]
+    async fn extract(req: &'ex mut Request, _depot: &'ex mut Depot) -> Result<Self, Problem> {
+        let body = read(req).await?;
+        if body.len() > MOST { Err(too_large(MOST).into()) } else { Ok(Self(body.to_vec())) }
+    }
+}
+
 /// The whole body, at most the limit of the service; cached, so reading it twice is free.
 pub(crate) async fn read(req: &mut Request) -> Result<&[u8], Problem> {
     let limit = req.secure_max_size();
@@ -121,6 +139,14 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 impl<T: ToSchema> EndpointArgRegister for StrictJson<T> {
     fn register(components: &mut Components, operation: &mut Operation, _arg: &str) {
         let body = RequestBody::new().add_content("application/json", Content::new(T::to_schema(components)));
+        operation.request_body = Some(body.required(true.into()));
+    }
+}
+
+impl<const MOST: usize> EndpointArgRegister for RawBody<MOST> {
+    fn register(_components: &mut Components, operation: &mut Operation, _arg: &str) {
+        let any = Object::new().schema_type(BasicType::Object);
+        let body = RequestBody::new().add_content("application/json", Content::new(any));
         operation.request_body = Some(body.required(true.into()));
     }
 }

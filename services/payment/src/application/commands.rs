@@ -146,6 +146,7 @@ impl Commands {
         payment.expect_pending("processed")?;
         payment.expect(expected)?;
         let (name, provider) = self.providers.of(&payment)?;
+        provider.accepts(payment.amount).map_err(|why| FieldError::new("amount", "out_of_range", why))?;
         let token = token.or_else(|| self.approves_without_token.then(Token::approving)).ok_or_else(missing_token)?;
         if self.clock.now() < payment.expires_at {
             self.hold(&payment).await?;

@@ -128,6 +128,11 @@ pub(crate) struct ProviderError(pub(crate) String);
 /// also when the provider itself forgets them. An unknown state of the provider's is `Pending`.
 #[async_trait]
 pub(crate) trait Provider: Send + Sync {
+    /// Whether it takes so much of such a currency; else why not, for people.
+    fn accepts(&self, _amount: Money) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Prepares a payment and moves nothing; the same payment has the same reference each time.
     async fn open(&self, intent: &Intent) -> Result<Reference, ProviderError>;
 

@@ -54,6 +54,10 @@ const fn label(verdict: &Verdict) -> &'static str {
 
 #[async_trait]
 impl<P: Provider> Provider for Watched<P> {
+    fn accepts(&self, amount: Money) -> Result<(), String> {
+        self.inner.accepts(amount)
+    }
+
     async fn open(&self, intent: &Intent) -> Result<Reference, ProviderError> {
         self.watch("open", self.inner.open(intent), |_| "opened").await
     }

@@ -80,6 +80,10 @@ impl Stripe {
 
 #[async_trait]
 impl Provider for Stripe {
+    fn accepts(&self, amount: Money) -> Result<(), String> {
+        shop_stripe::chargeable(amount).map(drop).map_err(|error| error.to_string())
+    }
+
     async fn open(&self, intent: &Intent) -> Result<Reference, ProviderError> {
         let amount = shop_stripe::chargeable(intent.amount).map_err(lost)?;
         let payment = intent.payment.to_string();
