@@ -10,7 +10,7 @@ mod refunds;
 mod releasing;
 mod retention;
 
-pub(crate) use commands::{Cancel, Commands, Made, Neighbours, Process};
+pub(crate) use commands::{Cancel, CapturePayment, Commands, Made, Neighbours, Process};
 pub(crate) use held::Held;
 pub(crate) use personal::{Dossier, Personal};
 pub(crate) use queries::{List, Queries};

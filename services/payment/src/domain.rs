@@ -1,6 +1,7 @@
 //! What a payment is and how it may change: pure rules, no store, no clock, no network.
 
 mod card;
+mod charge;
 mod error;
 mod events;
 mod input;
@@ -13,6 +14,9 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use charge::ARROWS;
+pub(crate) use charge::{Action, Dispute, DisputeOutcome, MAX_ATTEMPTS, Step};
 pub(crate) use error::{Error, Shortage, WHAT_TO_SET};
 pub(crate) use input::{
     Amount, DESCRIPTION, KEY, MAX_PAIRS, MAX_TOKEN, Metadata, Note, Order, REASON, RawOrder, SANDBOX, STRIPE, Token,

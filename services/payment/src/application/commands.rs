@@ -14,8 +14,8 @@ use super::held::Held;
 use super::releasing::Releasing;
 use crate::crash::{self, Point};
 use crate::domain::{
-    Baskets, Charge, Error, Expected, Failure, Limits, Line, Payment, Payments, Provider, Providers, Reference,
-    Reserved, Status, Stock, Token, UserId, Verdict,
+    Amount, Baskets, Charge, Error, Expected, Failure, Limits, Line, Payment, Payments, Provider, Providers, Reference,
+    Reserved, Status, Step, Stock, Token, UserId, Verdict,
 };
 
 pub(crate) use create::Made;
@@ -43,6 +43,18 @@ pub(crate) struct Cancel {
     pub(crate) expected: Expected,
     /// Only if it is this user's: to others it is not there.
     pub(crate) of: Option<UserId>,
+}
+
+/// Take what is authorised.
+#[derive(Debug)]
+pub(crate) struct CapturePayment {
+    pub(crate) id: Uuid,
+    /// Which request asks; a repeat of it gets the answer of the first.
+    pub(crate) operation: Uuid,
+    /// All of it when `None`.
+    pub(crate) amount: Option<Amount>,
+    /// The state the caller wants to change.
+    pub(crate) expected: Expected,
 }
 
 /// Everything that changes payments on somebody's behalf.
@@ -122,12 +134,16 @@ impl Commands {
         if payment.operation == Some(operation) {
             return self.resume(payment).await;
         }
+        if payment.is_at_provider() {
+            payment.expect(&expected)?;
+            return answer(self.look(payment).await?);
+        }
         match self.process_new(payment, operation, token, &expected).await {
             // Too late, perhaps behind an attempt of this very request that its caller gave up: its answer is ours.
             Err(late) if late.is_late() => match self.find(id).await? {
                 payment if payment.operation == Some(operation) => self.resume(payment).await,
-                // Who asks does not matter while the provider has not answered.
-                payment if payment.status == Status::Processing => Err(Error::Unsettled(id)),
+                // Who asks does not matter while the provider has not answered, or waits for the buyer.
+                payment if matches!(payment.status, Status::Processing | Status::RequiresAction) => answer(payment),
                 // Moved on once more since the refusal, it may be: what counts is what it is by now.
                 payment => Err(self.with_successor(payment.invalid_state("processed"), &payment).await?),
             },
@@ -142,7 +158,6 @@ impl Commands {
         token: Option<Token>,
         expected: &Expected,
     ) -> Result<Payment, Error> {
-        let id = payment.id;
         payment.expect_pending("processed")?;
         payment.expect(expected)?;
         let (name, provider) = self.providers.of(&payment)?;
@@ -158,7 +173,7 @@ impl Commands {
         crash::at(Point::ProcessAfterProcessing);
         let verdict = self.charge(&payment, token).await?;
         crash::at(Point::ProcessAfterCharge);
-        let payment = self.settle(id, Some(&payment), &verdict).await?;
+        let payment = self.settle(&payment, &verdict).await?;
         crash::at(Point::ProcessAfterCommit2);
         answer(payment)
     }
@@ -189,53 +204,116 @@ impl Commands {
     /// A repeat of the request that moved the payment: its answer. When the first attempt has not settled it, this one
     /// does, by what the provider knows; before the charge's time is over, nothing known means wait.
     async fn resume(&self, payment: Payment) -> Result<Payment, Error> {
+        if payment.is_at_provider() {
+            return answer(self.look(payment).await?);
+        }
         if payment.status != Status::Processing {
             return answer(payment);
         }
         let left_behind = payment.updated_at + self.settle_after <= self.clock.now();
-        let (_, provider) = self.providers.of(&payment)?;
-        let found = if left_behind {
-            provider.void(&payment.reference()).await.map(Some)
-        } else {
-            provider.find(&payment.reference(), 1).await
-        };
-        match found {
-            Ok(Some(verdict)) => answer(self.settle(payment.id, Some(&payment), &verdict).await?),
-            Ok(None) | Err(_) => Err(Error::Unsettled(payment.id)),
+        match self.ask(&payment, left_behind).await? {
+            Some(verdict) => answer(self.settle(&payment, &verdict).await?),
+            None => Err(Error::Unsettled(payment.id)),
         }
     }
 
-    /// Takes the money; when the answer is lost, asks for the final word instead of charging again.
+    /// The payment as it is by now: when it waits at the provider, that is asked. Without an answer it is as it was known.
+    pub(crate) async fn look(&self, payment: Payment) -> Result<Payment, Error> {
+        if !payment.is_at_provider() {
+            return Ok(payment);
+        }
+        match self.ask(&payment, false).await {
+            Ok(Some(verdict)) => self.settle(&payment, &verdict).await,
+            Ok(None) | Err(_) => Ok(payment),
+        }
+    }
+
+    /// The provider's word on a payment. What `is_left` by whoever asked for it is finished, and a charge is called off then; so
+    /// is what waited too long.
+    pub(super) async fn ask(&self, payment: &Payment, is_left: bool) -> Result<Option<Verdict>, Error> {
+        let (_, provider) = self.providers.of(payment)?;
+        let reference = payment.reference();
+        let word = match (payment.status, payment.step) {
+            _ if payment.is_overdue(self.clock.now()) => provider.void(&reference).await.map(Some),
+            (Status::Processing, Step::Charge | Step::Void) if is_left => provider.void(&reference).await.map(Some),
+            (Status::Processing, Step::Capture(amount)) if is_left => {
+                provider.capture(&reference, amount).await.map(Some)
+            }
+            _ => provider.find(&reference, payment.attempt()).await,
+        };
+        word.map_err(|lost| {
+            tracing::warn!(payment.id = %payment.id, cause = %lost, "the provider does not say what became of it");
+            Error::Unsettled(payment.id)
+        })
+    }
+
+    /// Takes the money; when the answer is lost, asks what came of it instead of charging again.
     async fn charge(&self, payment: &Payment, token: Token) -> Result<Verdict, Error> {
         let (reference, intent) = (payment.reference(), payment.intent());
-        let charge = Charge { reference, intent, attempt: 1, token };
+        let charge = Charge { reference, intent, attempt: payment.attempt(), token };
         let (_, provider) = self.providers.of(payment)?;
         let lost = match provider.charge(&charge).await {
             Ok(verdict) => return Ok(verdict),
             Err(lost) => lost,
         };
         tracing::warn!(payment.id = %payment.id, cause = %lost, "the charge's answer is lost, asking the provider");
-        provider.void(&payment.reference()).await.map_err(|_| Error::Unsettled(payment.id))
+        self.ask(payment, false).await?.ok_or(Error::Unsettled(payment.id))
     }
 
-    /// Writes down the provider's word on a payment, which may be known already.
-    pub(super) async fn settle(&self, id: Uuid, known: Option<&Payment>, verdict: &Verdict) -> Result<Payment, Error> {
+    /// Writes down the provider's word on a payment, as it was when the provider was asked.
+    pub(super) async fn settle(&self, asked: &Payment, verdict: &Verdict) -> Result<Payment, Error> {
+        let (now, attempt) = (self.clock.now(), asked.attempt());
+        self.payments.change_from(asked.id, Some(asked), &|payment| payment.settle(attempt, verdict, now)).await
+    }
+
+    /// Takes what is authorised, or less.
+    pub(crate) async fn capture(&self, command: CapturePayment) -> Result<Payment, Error> {
+        let CapturePayment { id, operation, amount, expected } = command;
+        let known = self.find(id).await?;
+        let amount = amount.map(|amount| amount.of("amount", known.amount.currency)).transpose()?;
         let now = self.clock.now();
-        self.payments.change_from(id, known, &|payment| payment.settle(verdict, now)).await
+        let begin = |payment: &mut Payment| {
+            if payment.operation == Some(operation) && payment.status != Status::Authorised {
+                return Ok(Vec::new());
+            }
+            let events = payment.begin_capture(operation, amount, now)?;
+            payment.expect(&expected)?;
+            Ok(events)
+        };
+        let payment = self.payments.change_from(id, Some(&known), &begin).await?;
+        crash::at(Point::CaptureAfterRequest);
+        let payment = self.finish(payment, Point::CaptureAfterCapture).await?;
+        crash::at(Point::CaptureAfterSettle);
+        match payment.status {
+            Status::Completed | Status::PartiallyRefunded | Status::Refunded => Ok(payment),
+            Status::Processing | Status::Authorised => Err(Error::Unsettled(id)),
+            _ => Err(payment.refusal("captured")),
+        }
     }
 
-    /// Gives up a pending payment; its stock is released by event.
+    /// Asks the provider for what the payment is on its way to, and writes down what it says.
+    async fn finish(&self, payment: Payment, point: Point) -> Result<Payment, Error> {
+        if payment.status != Status::Processing {
+            return Ok(payment);
+        }
+        let verdict = self.ask(&payment, true).await?.ok_or(Error::Unsettled(payment.id))?;
+        crash::at(point);
+        self.settle(&payment, &verdict).await
+    }
+
+    /// Gives up a payment that is not paid; its stock is released by event, and the provider lets go of what it holds.
     pub(crate) async fn cancel(&self, command: Cancel) -> Result<Payment, Error> {
         let Cancel { id, operation, expected, of } = command;
         let now = self.clock.now();
         let cancel = |payment: &mut Payment| {
             payment.expect_of(of.as_ref())?;
-            if (payment.status, payment.operation) == (Status::Cancelled, Some(operation)) {
+            let is_ours = payment.operation == Some(operation);
+            if is_ours && (payment.status == Status::Cancelled || payment.step == Step::Void) {
                 return Ok(Vec::new());
             }
-            payment.expect_pending("cancelled")?;
+            let events = payment.cancel(operation, now)?;
             payment.expect(&expected)?;
-            payment.cancel(operation, now)
+            Ok(events)
         };
         let payment = match self.payments.change(id, &cancel).await {
             Err(refusal @ Error::Superseded { .. }) => {
@@ -244,8 +322,10 @@ impl Commands {
             changed => changed?,
         };
         crash::at(Point::CancelAfterCommit);
+        let payment = self.finish(payment, Point::CancelAfterVoid).await?;
         match payment.status {
             Status::Cancelled => Ok(payment),
+            Status::Processing => Err(Error::Unsettled(id)),
             _ => Err(payment.refusal("cancelled")),
         }
     }
@@ -277,10 +357,15 @@ fn missing_token() -> Error {
     FieldError::new("payment_token", "required", "must be the provider's token of what is charged").into()
 }
 
-/// What `process` answers for a payment that is settled.
+/// What `process` answers: what is paid, or held, or waits for the buyer or his bank.
 fn answer(payment: Payment) -> Result<Payment, Error> {
     match payment.status {
-        Status::Completed | Status::PartiallyRefunded | Status::Refunded => Ok(payment),
+        Status::Completed
+        | Status::PartiallyRefunded
+        | Status::Refunded
+        | Status::Authorised
+        | Status::RequiresAction => Ok(payment),
+        Status::Processing if payment.step == Step::Await => Ok(payment),
         Status::Processing => Err(Error::Unsettled(payment.id)),
         Status::Pending | Status::Failed | Status::Cancelled => Err(payment.refusal("processed")),
     }

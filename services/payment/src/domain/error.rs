@@ -67,7 +67,16 @@ pub(crate) enum Error {
         by: Option<Uuid>,
     },
     #[error("payment {payment} was declined: {}", failure.message)]
-    Declined { payment: Uuid, failure: Failure },
+    Declined {
+        payment: Uuid,
+        failure: Failure,
+        /// Whether it may be charged again, with another token.
+        may_retry: bool,
+    },
+    #[error("{asked} {} exceed the {authorised} that are authorised for payment {payment}", asked.currency)]
+    CaptureExceedsPayment { payment: Uuid, asked: Money, authorised: Money },
+    #[error("payment {0} is disputed: its bank decides, and nothing is paid back beside that")]
+    Disputed(Uuid),
     #[error("a refund of {asked} {} exceeds the {left} that are left of payment {payment}", asked.currency)]
     RefundExceedsPayment { payment: Uuid, asked: Money, left: Money },
     #[error("payment {0} can only be restocked by the refund that pays back all that is left")]
@@ -157,9 +166,17 @@ impl From<Error> for Fault {
                     None => fault,
                 }
             }
-            Error::Declined { payment, failure } => fault(Kind::PaymentRequired, "payment_declined")
+            Error::Declined { payment, failure, may_retry } => fault(Kind::PaymentRequired, "payment_declined")
                 .with_member("payment_id", payment.to_string().into())
-                .with_member("decline_code", failure.code.into()),
+                .with_member("decline_code", failure.code.into())
+                .with_member("may_retry", may_retry.into()),
+            Error::CaptureExceedsPayment { authorised, .. } => fault(Kind::Invalid, "capture_exceeds_payment")
+                .with_field(FieldError::new(
+                    "amount",
+                    "capture_exceeds_payment",
+                    format!("must be at most {authorised}"),
+                )),
+            Error::Disputed(payment) => of(payment, fault(Kind::Conflict, "payment_disputed")),
             Error::RefundExceedsPayment { left, .. } => fault(Kind::Invalid, "refund_exceeds_payment")
                 .with_field(FieldError::new("amount", "refund_exceeds_payment", format!("must be at most {left}"))),
             Error::RestockNeedsFullRefund(_) => {

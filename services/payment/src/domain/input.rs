@@ -5,12 +5,13 @@ use std::fmt;
 
 use shop_fault::FieldError;
 use shop_input::Fields;
+use shop_input::words::one_of;
 use shop_money::{Currency, Decimal, Money};
 use shop_text::Text;
 use uuid::Uuid;
 
 use super::card::holds_card_number;
-use super::{Basket, Error, Method, UserId};
+use super::{Basket, Capture, Error, Method, UserId};
 
 /// The provider built in, which moves no money.
 pub(crate) const SANDBOX: &str = "sandbox";
@@ -161,6 +162,8 @@ pub(crate) struct Order {
     pub(crate) user_id: UserId,
     pub(crate) basket_id: Option<Uuid>,
     pub(crate) method: Method,
+    /// When the money is to be taken.
+    pub(crate) capture: Capture,
     /// Who is to charge; none when that is left to the shop.
     pub(crate) provider: Option<String>,
     pub(crate) currency: Option<Currency>,
@@ -191,6 +194,7 @@ pub(crate) struct RawOrder {
     pub(crate) user_id: String,
     pub(crate) basket_id: Option<String>,
     pub(crate) method: String,
+    pub(crate) capture: Option<String>,
     pub(crate) provider: Option<String>,
     pub(crate) currency: Option<String>,
     pub(crate) description: Option<String>,
@@ -207,18 +211,20 @@ impl RawOrder {
         let basket_id = self.basket_id.as_deref().map(|id| shop_input::read("basket_id", id.trim()));
         let basket_id = wrong.keep(basket_id.transpose());
         let method = wrong.keep(Method::parse(&self.method));
+        let capture = wrong.keep(parse_capture(self.capture.as_deref()));
         let provider = wrong.keep(parse_provider(self.provider.as_deref()));
         let currency = wrong.keep(self.currency.as_deref().map(parse_currency).transpose());
         let description = merge(&mut wrong, Note::description(self.description.as_deref()))?;
         let metadata = merge(&mut wrong, Metadata::parse(self.metadata))?;
         let order = || {
-            let (user_id, basket_id, method, provider) = (user_id?, basket_id?, method?, provider?);
+            let (user_id, basket_id, method, capture, provider) = (user_id?, basket_id?, method?, capture?, provider?);
             let (currency, description, metadata) = (currency?, description?, metadata?);
             let (expected_total, basket_version) = (self.expected_total, self.basket_version);
             Some(Order {
                 user_id,
                 basket_id,
                 method,
+                capture,
                 provider,
                 currency,
                 description,
@@ -238,6 +244,11 @@ fn merge<T>(wrong: &mut Fields, read: Result<T, Error>) -> Result<Option<T>, Err
         Err(Error::Invalid(more)) => Ok(wrong.merge(Err(more))),
         Err(other) => Err(other),
     }
+}
+
+fn parse_capture(text: Option<&str>) -> Result<Capture, FieldError> {
+    let unknown = || FieldError::new("capture", "unknown", one_of(Capture::ALL.map(Capture::as_str)));
+    text.map_or(Ok(Capture::Automatic), |text| Capture::named(text.trim()).ok_or_else(unknown))
 }
 
 fn parse_provider(text: Option<&str>) -> Result<Option<String>, FieldError> {

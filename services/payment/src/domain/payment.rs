@@ -11,8 +11,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Basket, Capture, Error, Expected, Intent, Metadata, NO_PROVIDER, Note, Order, Reference, Refund, RefundStatus,
-    SANDBOX, UserId, Verdict, events,
+    Action, Basket, Capture, Dispute, Error, Expected, Intent, Metadata, NO_PROVIDER, Note, Order, Reference, Refund,
+    RefundStatus, SANDBOX, Step, UserId, events,
 };
 
 /// Whose payments are of whom nobody knows any more: of a guest that there never is, and people's names do not begin so.
@@ -34,6 +34,10 @@ names! {
     pub(crate) enum Status {
         Pending = "pending",
         Processing = "processing",
+        /// The buyer has to do something at the provider's page.
+        RequiresAction = "requires_action",
+        /// The money is held on his account, and not taken.
+        Authorised = "authorised",
         Completed = "completed",
         PartiallyRefunded = "partially_refunded",
         Refunded = "refunded",
@@ -91,6 +95,8 @@ impl Failure {
     pub(crate) const UNRESERVED: &'static str = "reservation_unknown";
     /// Its basket changed, and the buyer asked for another payment of it.
     pub(crate) const SUPERSEDED: &'static str = "superseded";
+    /// What was authorised was not captured in time.
+    pub(crate) const LAPSED: &'static str = "authorisation_lapsed";
     /// The provider was asked to refuse the charge before it saw it.
     pub(crate) const VOIDED: &'static str = "charge_voided";
 
@@ -128,7 +134,22 @@ pub(crate) struct Payment {
     pub(crate) description: Option<Note>,
     pub(crate) metadata: Metadata,
     pub(crate) items: Vec<Item>,
+    /// Why it failed; while it is `pending`, why the last attempt did.
     pub(crate) failure: Option<Failure>,
+    /// When the money is taken.
+    pub(crate) capture: Capture,
+    /// How often it was charged, or was about to be.
+    pub(crate) attempts: u32,
+    /// What the provider is asked while it is `processing`.
+    pub(crate) step: Step,
+    /// What the buyer has to do, in `requires_action`.
+    pub(crate) action: Option<Action>,
+    /// When the provider lets go of what it holds, or would have.
+    pub(crate) authorised_until: Option<OffsetDateTime>,
+    /// What was taken, once something was; unknown of versions before, which took all of it.
+    pub(crate) captured: Option<Money>,
+    /// Whether the buyer has asked his bank for the money.
+    pub(crate) dispute: Option<Dispute>,
     /// Oldest first; those not yet settled with the provider count against what is left, but are not shown.
     pub(crate) refunds: Vec<Refund>,
     /// The request that last moved it out of `pending`: a repeat of that very request gets its answer again.
@@ -182,6 +203,13 @@ impl Payment {
             metadata: order.metadata,
             items: basket.items,
             failure: None,
+            capture: order.capture,
+            attempts: 0,
+            step: Step::Charge,
+            action: None,
+            authorised_until: None,
+            captured: None,
+            dispute: None,
             refunds: Vec::new(),
             operation: None,
             created_at: now,
@@ -199,7 +227,7 @@ impl Payment {
     pub(crate) fn is_for(&self, order: &Order, basket: &Basket) -> bool {
         let line = |item: &Item| (item.product_id, item.quantity, item.price);
         self.items.iter().map(line).eq(basket.items.iter().map(line))
-            && self.method == order.method
+            && (self.method, self.capture) == (order.method, order.capture)
             && order.provider.as_ref().is_none_or(|provider| *provider == self.provider)
             && (&self.description, &self.metadata) == (&order.description, &order.metadata)
     }
@@ -213,7 +241,7 @@ impl Payment {
     /// What becomes of its reservation, as its events tell it.
     pub(crate) fn outcome(&self) -> Outcome {
         match self.status {
-            Status::Pending | Status::Processing => Outcome::Open,
+            Status::Pending | Status::Processing | Status::RequiresAction | Status::Authorised => Outcome::Open,
             Status::Failed | Status::Cancelled => Outcome::Released,
             Status::Refunded if self.is_restocked() => Outcome::Returned,
             Status::Completed | Status::PartiallyRefunded | Status::Refunded => Outcome::Sold,
@@ -222,13 +250,13 @@ impl Payment {
 
     /// What went back so far.
     pub(crate) fn refunded(&self) -> Money {
-        self.sum_of(|refund| refund.status == RefundStatus::Settled)
+        self.sum_of(|refund| refund.status == RefundStatus::Paid)
     }
 
-    /// What may still be refunded; refunds on their way count as gone.
+    /// What may still be refunded of what was taken; refunds on their way count as gone.
     pub(crate) fn left(&self) -> Money {
-        let held = self.sum_of(|refund| refund.status != RefundStatus::Refused);
-        Money::new(self.amount.minor - held.minor, self.amount.currency)
+        let held = self.sum_of(|refund| refund.status != RefundStatus::Failed);
+        Money::new(self.taken().minor - held.minor, self.amount.currency)
     }
 
     fn sum_of(&self, counted: impl Fn(&Refund) -> bool) -> Money {
@@ -265,7 +293,7 @@ impl Payment {
 
     /// What the provider has to know of it.
     pub(crate) fn intent(&self) -> Intent {
-        Intent { payment: self.id, amount: self.amount, method: self.method, capture: Capture::Automatic }
+        Intent { payment: self.id, amount: self.amount, method: self.method, capture: self.capture }
     }
 
     /// Where the provider keeps it. Without one it is a payment of a version before, whose only provider went by its id.
@@ -282,71 +310,10 @@ impl Payment {
         }
     }
 
-    /// `pending → processing`: from here on only the provider's word counts. Too late, it expires instead.
-    pub(crate) fn begin(&mut self, operation: Uuid, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
-        self.expect_pending("processed")?;
-        if now >= self.expires_at {
-            return Ok(self.expire(now));
-        }
-        self.operation = Some(operation);
-        self.status = Status::Processing;
-        self.updated_at = now;
-        Ok(Vec::new())
-    }
-
-    /// `processing → completed | failed`, by the provider's word; the same word again changes nothing.
-    pub(crate) fn settle(&mut self, verdict: &Verdict, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
-        match (self.status, verdict) {
-            (Status::Processing, Verdict::Approved { .. }) => {
-                self.status = Status::Completed;
-                self.reference = Some(self.reference());
-                self.processed_at = Some(now);
-                self.updated_at = now;
-                Ok(events::completed(self))
-            }
-            (Status::Processing, Verdict::Declined { failure, .. }) => {
-                self.processed_at = Some(now);
-                Ok(self.fail(failure.clone(), now))
-            }
-            (Status::Processing, Verdict::Voided) => {
-                let message = "the provider could not be reached in time; nothing was charged";
-                Ok(self.fail(Failure::new(Failure::VOIDED, message), now))
-            }
-            // Not settled yet.
-            (Status::Processing, Verdict::Authorised { .. } | Verdict::ActionRequired { .. } | Verdict::Pending) => {
-                Ok(Vec::new())
-            }
-            (Status::Completed | Status::PartiallyRefunded | Status::Refunded, Verdict::Approved { .. })
-            | (Status::Failed, Verdict::Declined { .. } | Verdict::Voided) => Ok(Vec::new()),
-            _ => Err(self.invalid_state("settled")),
-        }
-    }
-
     /// `pending → failed`: the stock could not be reserved.
     pub(crate) fn abandon(&mut self, failure: Failure, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
         self.expect_pending("paid")?;
         Ok(self.fail(failure, now))
-    }
-
-    /// `pending → failed` once its time is over; nothing to do for one that has moved on or has time left.
-    pub(crate) fn expire(&mut self, now: OffsetDateTime) -> Vec<Event> {
-        if self.status != Status::Pending || now < self.expires_at {
-            return Vec::new();
-        }
-        self.fail(Failure::new(Failure::EXPIRED, "the payment was not processed in time"), now)
-    }
-
-    /// `pending → cancelled`.
-    pub(crate) fn cancel(&mut self, operation: Uuid, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
-        self.expect_pending("cancelled")?;
-        if now >= self.expires_at {
-            return Ok(self.expire(now));
-        }
-        self.operation = Some(operation);
-        self.status = Status::Cancelled;
-        self.claims_basket = false;
-        self.updated_at = now;
-        Ok(events::released(self, "payment cancelled"))
     }
 
     /// `pending → cancelled`, for another payment takes its place.
@@ -364,15 +331,6 @@ impl Payment {
         self.claims_basket = false;
     }
 
-    fn fail(&mut self, failure: Failure, now: OffsetDateTime) -> Vec<Event> {
-        self.status = Status::Failed;
-        self.claims_basket = false;
-        self.updated_at = now;
-        let events = events::failed(self, &failure);
-        self.failure = Some(failure);
-        events
-    }
-
     /// Why a payment that did not go through did not, as the answer to the request that asked for it.
     pub(crate) fn refusal(&self, action: &'static str) -> Error {
         match &self.failure {
@@ -381,11 +339,15 @@ impl Payment {
             }
             // It never came to a charge, so it was not declined.
             Some(failure)
-                if [Failure::EXPIRED, Failure::UNRESERVED, Failure::SUPERSEDED].contains(&failure.code.as_str()) =>
+                if [Failure::EXPIRED, Failure::LAPSED, Failure::UNRESERVED, Failure::SUPERSEDED]
+                    .contains(&failure.code.as_str()) =>
             {
                 self.invalid_state(action)
             }
-            Some(failure) => Error::Declined { payment: self.id, failure: failure.clone() },
+            Some(failure) => {
+                let may_retry = self.status == Status::Pending;
+                Error::Declined { payment: self.id, failure: failure.clone(), may_retry }
+            }
             None => self.invalid_state(action),
         }
     }

@@ -36,14 +36,14 @@ impl fmt::Display for Reference {
     }
 }
 
-/// When the money of an authorised payment is taken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Capture {
-    /// With the charge.
-    #[default]
-    Automatic,
-    /// When somebody asks for it; until then it is only held on the buyer's account.
-    Manual,
+shop_input::names! {
+    /// When the money of an authorised payment is taken.
+    pub(crate) enum Capture {
+        /// With the charge.
+        Automatic = "automatic",
+        /// When somebody asks for it; until then it is only held on the buyer's account.
+        Manual = "manual",
+    }
 }
 
 /// What a payment is, as a provider has to know it. It is the same in every call about that payment.

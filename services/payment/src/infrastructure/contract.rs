@@ -68,6 +68,16 @@ impl Place {
         sandbox.clone()
     }
 
+    /// Takes out of every payment what versions before did not write.
+    pub(crate) async fn as_before(&self) {
+        let sql = "UPDATE payments SET provider_id = NULL, attempts = 0, captured = NULL";
+        match &self.opened.shared {
+            Store::MariaDb(pool) => drop(sqlx::query(sql).execute(pool).await.expect("writes")),
+            Store::Sqlite(pools) => drop(sqlx::query(sql).execute(&pools.write).await.expect("writes")),
+            Store::Postgres(_) => {}
+        }
+    }
+
     /// How many events wait.
     pub(crate) async fn events(&self) -> i64 {
         shop_sql::outbox::pending(&self.opened.shared).await.expect("counts")
@@ -145,7 +155,7 @@ fn begin(payment: &mut Payment) -> Result<Vec<shop_events::Event>, Error> {
 }
 
 pub(crate) fn approve(payment: &mut Payment) -> Result<Vec<shop_events::Event>, Error> {
-    payment.settle(&Verdict::Approved { taken: usd(2700) }, NOON)
+    payment.settle(1, &Verdict::Approved { taken: usd(2700) }, NOON)
 }
 
 pub(crate) fn asked(id: u128, minor: i64) -> Refunding {
@@ -258,7 +268,7 @@ async fn a_change_its_refunds_and_its_events_are_kept_together(place: Place) {
     assert_eq!(payments.get(expected.id).await.expect("reads"), Some(expected.clone()));
     let request = |payment: &mut Payment| payment.request_refund(&asked(1, 500), NOON);
     payments.change(expected.id, &request).await.expect("requested");
-    let settle = |payment: &mut Payment| payment.settle_refund(Uuid::from_u128(1), true, NOON);
+    let settle = |payment: &mut Payment| payment.settle_refund(Uuid::from_u128(1), Paid::Back, NOON);
     let settled = payments.change(expected.id, &settle).await.expect("settled");
     request(&mut expected).expect("the same");
     settle(&mut expected).expect("the same");

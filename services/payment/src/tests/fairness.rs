@@ -94,7 +94,7 @@ async fn with_refund(place: &Place, id: u128) -> Uuid {
     payments.add(&payment).await.expect("adds");
     payments.change(payment.id, &|payment| payment.begin(Uuid::from_u128(7), NOON)).await.expect("begins");
     let verdict = place.sandbox().charge(&charge_of(id, "tok_approve")).await.expect("charges");
-    payments.change(payment.id, &|payment| payment.settle(&verdict, NOON)).await.expect("settles");
+    payments.change(payment.id, &|payment| payment.settle(1, &verdict, NOON)).await.expect("settles");
     let asked = Refunding {
         id: payment.id,
         amount: Some(usd(100)),
@@ -117,7 +117,7 @@ async fn one_buyers_money_comes_back_while_the_provider_errs_and_hangs_for_other
     place.clock.advance(Duration::from_secs(30));
     let stop = at_work(&place);
     let last = Uuid::from_u128(101);
-    eventually!(within Duration::from_mins(1), stored(&place, last).await.refunds[0].status == RefundStatus::Settled);
+    eventually!(within Duration::from_mins(1), stored(&place, last).await.refunds[0].status == RefundStatus::Paid);
     stop.cancel();
     assert_eq!(place.paid_back(last).await, 100);
 }

@@ -124,6 +124,15 @@ impl World {
         reply.json()["id"].as_str().expect("an id").to_owned()
     }
 
+    /// The id of a new payment of ada's that was charged with this token.
+    pub(crate) async fn charged_with(&self, token: &str) -> String {
+        let id = self.pending().await;
+        let (status, payment) =
+            self.api.post(&format!("/payments/{id}/process"), &json!({"payment_token": token})).await;
+        assert!(matches!(status, 200 | 402), "{payment}");
+        id
+    }
+
     /// The id of a new completed payment of ada's.
     pub(crate) async fn completed(&self) -> String {
         let id = self.pending().await;

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::{Place, charge};
 use crate::domain::samples::{NOON, numbered, pending};
 use crate::domain::{
-    Error, Failure, Filter, Item, Metadata, Method, Note, Payment, Reference, Refund, RefundStatus, Status, UserId,
+    Action, Capture, Dispute, DisputeOutcome, Error, Failure, Filter, Item, Metadata, Method, Note, Payment, Reference,
+    Refund, RefundStatus, Status, Step, UserId,
 };
 
 on_each_store! {
@@ -40,7 +41,7 @@ fn refund(n: u64) -> Refund {
         amount: yen(70),
         reason: Note::stored(Some(format!("too much, {n}"))),
         restock: true,
-        status: RefundStatus::Settled,
+        status: RefundStatus::Paid,
         created_at: NOON + Duration::from_secs(n),
     }
 }
@@ -71,6 +72,13 @@ fn full() -> Payment {
         claims_basket: false,
         replaces: Some(Uuid::from_u128(76)),
         reserved: true,
+        capture: Capture::Manual,
+        attempts: 3,
+        step: Step::Capture(yen(3000)),
+        action: Some(Action { url: "https://a.example/?b=1".to_owned(), until: NOON + Duration::from_secs(5) }),
+        authorised_until: Some(NOON + Duration::from_secs(6)),
+        captured: Some(yen(3100)),
+        dispute: Some(Dispute { amount: yen(30), reason: "fraudulent".to_owned(), outcome: None }),
     };
     differs_from_a_new_one(&full);
     full
@@ -100,6 +108,13 @@ fn differs_from_a_new_one(full: &Payment) {
         claims_basket,
         replaces,
         reserved,
+        capture,
+        attempts,
+        step,
+        action,
+        authorised_until,
+        captured,
+        dispute,
     } = full;
     let new = pending();
     assert!(*id != new.id && *user_id != new.user_id && *basket_id != new.basket_id && *amount != new.amount);
@@ -109,6 +124,8 @@ fn differs_from_a_new_one(full: &Payment) {
     assert!(*operation != new.operation && *created_at != new.created_at && *updated_at != new.updated_at);
     assert!(*processed_at != new.processed_at && *expires_at != new.expires_at && *version != new.version);
     assert!(*claims_basket != new.claims_basket && *replaces != new.replaces && *reserved != new.reserved);
+    assert!(*capture != new.capture && *attempts != new.attempts && *step != new.step && *action != new.action);
+    assert!(*authorised_until != new.authorised_until && *captured != new.captured && *dispute != new.dispute);
 }
 
 /// Changes whatever may change but the version, which the store counts.
@@ -120,7 +137,7 @@ fn alter(payment: &mut Payment) {
         amount: _,
         status,
         method: _,
-        provider: _,
+        provider,
         reference,
         description: _,
         metadata: _,
@@ -137,18 +154,32 @@ fn alter(payment: &mut Payment) {
         replaces: _,
         // Noted beside its changes.
         reserved: _,
+        capture: _,
+        attempts,
+        step,
+        action,
+        authorised_until,
+        captured,
+        dispute,
     } = payment;
     *status = Status::Refunded;
     *reference = Some(Reference::new("p-2"));
     *failure = Some(Failure::new("later", "it came later"));
     for one in refunds {
         let Refund { id: _, amount: _, reason: _, restock: _, status, created_at: _ } = one;
-        *status = RefundStatus::Refused;
+        *status = RefundStatus::Pending;
     }
     *operation = Some(Uuid::from_u128(80));
     *updated_at += Duration::from_secs(1);
     *processed_at = Some(NOON + Duration::from_secs(9));
     *claims_basket = true;
+    *provider = "a third".to_owned();
+    *attempts = 4;
+    *step = Step::Void;
+    *action = Some(Action { url: "https://b.example/".to_owned(), until: NOON + Duration::from_secs(7) });
+    *authorised_until = Some(NOON + Duration::from_secs(8));
+    *captured = Some(yen(3200));
+    *dispute = Some(Dispute { amount: yen(31), reason: "lost".to_owned(), outcome: Some(DisputeOutcome::Won) });
 }
 
 /// Stores it; refunds come later than their payment.
