@@ -3,8 +3,7 @@
 use salvo::extract::{Extractible, Metadata};
 use salvo::http::ParseError;
 use salvo::oapi::{
-    BasicType, Components, Content, EndpointArgRegister, Object, Operation, Parameter, ParameterIn, RequestBody,
-    ToParameters, ToSchema,
+    Components, Content, EndpointArgRegister, Operation, Parameter, ParameterIn, RequestBody, ToParameters, ToSchema,
 };
 use salvo::{Depot, Request};
 use serde::de::DeserializeOwned;
@@ -139,14 +138,6 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 impl<T: ToSchema> EndpointArgRegister for StrictJson<T> {
     fn register(components: &mut Components, operation: &mut Operation, _arg: &str) {
         let body = RequestBody::new().add_content("application/json", Content::new(T::to_schema(components)));
-        operation.request_body = Some(body.required(true.into()));
-    }
-}
-
-impl<const MOST: usize> EndpointArgRegister for RawBody<MOST> {
-    fn register(_components: &mut Components, operation: &mut Operation, _arg: &str) {
-        let any = Object::new().schema_type(BasicType::Object);
-        let body = RequestBody::new().add_content("application/json", Content::new(any));
         operation.request_body = Some(body.required(true.into()));
     }
 }

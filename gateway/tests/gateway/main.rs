@@ -37,3 +37,4 @@ mod support;
 mod tls;
 mod together;
 mod upgrade;
+mod webhooks;

@@ -1,5 +1,6 @@
 //! What a payment is and how it may change: pure rules, no store, no clock, no network.
 
+mod bell;
 mod card;
 mod charge;
 mod error;
@@ -14,6 +15,7 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use bell::{Bell, Given, Inbox, Record, Ring, Unheard};
 #[cfg(test)]
 pub(crate) use charge::ARROWS;
 pub(crate) use charge::{Action, Dispute, DisputeOutcome, MAX_ATTEMPTS, Step};

@@ -2,6 +2,7 @@
 
 mod aged;
 mod baskets;
+mod inbox;
 mod ledger;
 mod left_behind;
 mod neighbour;
@@ -23,7 +24,6 @@ use shop_clock::SharedClock;
 use shop_config::{Database, Target};
 use shop_events::Bus;
 use shop_sql::{Engine, Relay, Store, migrate};
-use shop_stripe::Client;
 use shop_telemetry::Metrics;
 use sqlx::migrate::Migrator;
 
@@ -32,7 +32,7 @@ use self::sandbox::Sandbox;
 use self::store::Sql;
 use self::stripe::Stripe;
 use crate::config::ProviderSettings;
-use crate::domain::{Aged, Error, Payments, Providers, SANDBOX, STRIPE};
+use crate::domain::{Aged, Error, Inbox, Payments, Providers, SANDBOX, STRIPE};
 
 pub(crate) use self::baskets::GrpcBaskets;
 pub(crate) use self::notices::notices;
@@ -47,6 +47,8 @@ pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Payments>,
     /// The same, to forget old ones, and persons.
     pub(crate) aged: Arc<dyn Aged>,
+    /// The same for calls of providers.
+    pub(crate) inbox: Arc<dyn Inbox>,
     /// The same store for the parts that every service shares.
     pub(crate) shared: Store,
     /// Who moves the money; the sandbox's books are here, too.
@@ -95,14 +97,15 @@ impl With<'_> {
         let mut providers = Providers::default();
         let stripe = &self.provider.stripe;
         if stripe.is_set() {
-            let client = Client::open(stripe, self.metrics)?;
-            let stripe = Stripe::new(client, stripe.clone(), self.provider.timeout.get(), self.clock.clone());
+            let stripe = Stripe::open(stripe, self.provider.timeout.get(), self.clock.clone(), self.metrics)?;
+            let bell = Arc::new(stripe.clone());
             providers = providers.with(STRIPE, Arc::new(Watched::new(stripe, self.provider, self.metrics)));
+            providers = providers.with_bell(STRIPE, bell);
         }
         if self.provider.sandbox == Some(true) {
             providers = providers.with(SANDBOX, Arc::new(Watched::new(sandbox, self.provider, self.metrics)));
         }
-        Ok(Opened { aged: store.clone(), store, shared, providers, relay })
+        Ok(Opened { aged: store.clone(), inbox: store.clone(), store, shared, providers, relay })
     }
 }
 

@@ -32,10 +32,10 @@ use shop_telemetry::Metrics;
 use shop_web::Doors;
 use tonic::service::Routes;
 
-use self::application::{Commands, Held, Neighbours, Personal, Queries, Reconcile, Recovery, Retention};
+use self::application::{Bells, Commands, Held, Neighbours, Personal, Queries, Reconcile, Recovery, Retention};
 use self::domain::WHAT_TO_SET;
 use self::infrastructure::{GrpcBaskets, GrpcStock, Opened, With};
-use self::interface::{Api, PaymentGrpc, Scheduler, SettlementGrpc};
+use self::interface::{Api, PaymentGrpc, Scheduler, SettlementGrpc, Webhooks};
 
 pub use self::config::{CheckoutSettings, Config, ProviderSettings, RecoverySettings, RetentionSettings};
 #[cfg(feature = "crash-points")]
@@ -97,7 +97,8 @@ impl Payment {
     ) -> anyhow::Result<Self> {
         let bus = crash::at_publish(bus);
         let with = With { provider: &config.provider, bus: bus.clone(), clock: clock.clone(), metrics: &metrics };
-        let Opened { store, aged, shared, providers, relay } = infrastructure::open(&config.database, with).await?;
+        let Opened { store, aged, inbox, shared, providers, relay } =
+            infrastructure::open(&config.database, with).await?;
         shop_sql::watch(&metrics, &shared)?;
         // What this service cannot work without is its store. While no bus answers, the outbox keeps the events: no
         // request fails for it.
@@ -119,8 +120,11 @@ impl Payment {
         let settle_after = config.recovery.settle_after.get();
         let tasks = Tasks::new();
         let keys = Keys::new(Arc::new(Idempotency::new(shared.clone(), clock.clone())));
+        let commands = Commands::new(store.clone(), neighbours, clock.clone(), settle_after, (&config.checkout).into());
+        let bells = Bells::new(commands.clone(), inbox, clock.clone());
         let api = Api {
-            commands: Commands::new(store.clone(), neighbours, clock.clone(), settle_after, (&config.checkout).into()),
+            commands,
+            webhooks: Webhooks::new(bells, &metrics),
             queries: Queries::new(store),
             personal,
             keys: keys.clone(),

@@ -9,7 +9,7 @@ use shop_money::Money;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, Failure, Method, Payment, Token};
+use super::{Bell, Error, Failure, Method, Payment, Token};
 
 /// What a payment says of its provider while none is configured, and it has not come to one.
 pub(crate) const NO_PROVIDER: &str = "none";
@@ -161,6 +161,8 @@ pub(crate) struct Providers {
     by_name: BTreeMap<String, Arc<dyn Provider>>,
     /// Who takes payments that name none.
     default: Option<String>,
+    /// Those that call.
+    bells: BTreeMap<String, Arc<dyn Bell>>,
 }
 
 impl Providers {
@@ -169,6 +171,17 @@ impl Providers {
         self.default.get_or_insert_with(|| name.to_owned());
         self.by_name.insert(name.to_owned(), provider);
         self
+    }
+
+    /// With one that calls.
+    pub(crate) fn with_bell(mut self, name: &str, bell: Arc<dyn Bell>) -> Self {
+        self.bells.insert(name.to_owned(), bell);
+        self
+    }
+
+    /// The provider of that name, if it is one that calls.
+    pub(crate) fn bell(&self, name: &str) -> Option<&Arc<dyn Bell>> {
+        self.bells.get(name)
     }
 
     /// Whether no money can be moved at all.

@@ -6,17 +6,24 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_clock::SharedClock;
 use shop_money::Money;
 use shop_stripe::{
-    CaptureMethod, Client, Confirm, Error, NewIntent, NewRefund, RefundStatus, Refusal, Status, StripeSettings,
+    CaptureMethod, Client, Confirm, DisputeStatus, Error, Event, NewIntent, NewRefund, RefundStatus, Refusal, Status,
+    StripeSettings, WebhookSecrets,
 };
+use shop_telemetry::Metrics;
 use tokio::time::Instant;
+use uuid::Uuid;
 
-use crate::domain::{Capture, Charge, Failure, Intent, Paid, Payback, Provider, ProviderError, Reference, Verdict};
+use crate::domain::{
+    Bell, Capture, Charge, Dispute, DisputeOutcome, Failure, Given, Intent, Paid, Payback, Provider, ProviderError,
+    Record, Reference, Ring, Unheard, Verdict,
+};
 
 /// How long a payer may take over what his bank asks him: banks give five to fifteen minutes.
 const ASKED: Duration = Duration::from_mins(30);
@@ -27,8 +34,10 @@ const PAYMENT: &str = "payment";
 const REFUND: &str = "refund";
 
 /// One account with Stripe.
+#[derive(Clone)]
 pub(super) struct Stripe {
-    client: Client,
+    client: Arc<Client>,
+    secrets: WebhookSecrets,
     settings: StripeSettings,
     /// How long a call may take, its repetitions included.
     patience: Duration,
@@ -37,9 +46,16 @@ pub(super) struct Stripe {
 
 impl Stripe {
     /// Whoever calls gives it up after `timeout`.
-    pub(super) fn new(client: Client, settings: StripeSettings, timeout: Duration, clock: SharedClock) -> Self {
+    pub(super) fn open(
+        settings: &StripeSettings,
+        timeout: Duration,
+        clock: SharedClock,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
+        let client = Arc::new(Client::open(settings, metrics)?);
+        let secrets = WebhookSecrets::read(&settings.webhook_secrets).map_err(anyhow::Error::msg)?;
         // Its own end comes first, for it says why.
-        Self { client, settings, patience: timeout.mul_f64(0.95), clock }
+        Ok(Self { client, secrets, settings: settings.clone(), patience: timeout.mul_f64(0.95), clock })
     }
 
     fn deadline(&self) -> Instant {
@@ -178,6 +194,63 @@ impl Provider for Stripe {
             Err(error) => Err(lost(error)),
         }
     }
+}
+
+#[async_trait]
+impl Bell for Stripe {
+    fn hear(&self, signature: &str, body: &[u8]) -> Result<Ring, Unheard> {
+        self.secrets.verify(signature, body, self.clock.now()).map_err(|_| Unheard::Unsigned)?;
+        let event = Event::read(body).map_err(|_| Unheard::Unreadable)?;
+        // What happens in an account that is connected to ours is not ours.
+        let intent = event.intent.clone().filter(|_| event.account.is_none());
+        Ok(Ring {
+            id: made_of(&event.id),
+            is_of_the_charge: event.kind.starts_with("payment_intent."),
+            reference: intent.map(Reference::new),
+        })
+    }
+
+    async fn record(&self, reference: &Reference) -> Result<Option<Record>, ProviderError> {
+        let deadline = self.deadline();
+        let intent = match self.client.retrieve(reference.as_str(), deadline).await {
+            Ok(intent) => intent,
+            Err(error) if error.refusal().is_some_and(|refusal| refusal.status == 404) => return Ok(None),
+            Err(error) => return Err(lost(error)),
+        };
+        let Some(payment) = intent.noted(PAYMENT).and_then(|id| id.parse().ok()) else { return Ok(None) };
+        let verdict = self.verdict(&intent)?;
+        let (mut refunds, mut dispute) = (Vec::new(), None);
+        if intent.amount_received > 0 {
+            let all = self.client.refunds(&intent.id, deadline).await.map_err(lost)?;
+            refunds = all.iter().rev().map(given).collect::<Result<_, _>>()?;
+        }
+        if intent.charge.as_ref().is_some_and(|charge| charge.disputed) {
+            let all = self.client.disputes(&intent.id, deadline).await.map_err(lost)?;
+            dispute = all.first().map(disputed).transpose()?;
+        }
+        Ok(Some(Record { payment, verdict, refunds, dispute }))
+    }
+}
+
+/// A refund as the domain knows it: by the id that it was asked for under, or one made of Stripe's.
+fn given(refund: &shop_stripe::Refund) -> Result<Given, ProviderError> {
+    let noted = refund.noted(REFUND).and_then(|id| id.parse().ok());
+    let id = noted.unwrap_or_else(|| made_of(&refund.id));
+    Ok(Given { id, amount: money(refund.amount, &refund.currency)?, paid: paid(refund.status) })
+}
+
+fn disputed(dispute: &shop_stripe::Dispute) -> Result<Dispute, ProviderError> {
+    let outcome = match dispute.status {
+        DisputeStatus::Won => Some(DisputeOutcome::Won),
+        DisputeStatus::Lost => Some(DisputeOutcome::Lost),
+        DisputeStatus::Open | DisputeStatus::Unsettled => None,
+    };
+    Ok(Dispute { amount: money(dispute.amount, &dispute.currency)?, reason: dispute.reason.clone(), outcome })
+}
+
+/// An id that is always the same for the same id of Stripe's.
+fn made_of(id: &str) -> Uuid {
+    Uuid::from_u128(shop_stripe::fingerprint(id))
 }
 
 fn paid(status: RefundStatus) -> Paid {

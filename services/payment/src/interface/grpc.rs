@@ -199,7 +199,7 @@ impl PaymentService for PaymentGrpc {
 impl PaymentGrpc {
     /// For what the handlers over HTTP work with.
     pub(crate) fn new(api: Api) -> Self {
-        let Api { commands, queries, personal, keys, clock, tasks } = api;
+        let Api { commands, queries, personal, keys, clock, tasks, webhooks: _ } = api;
         Self { commands, queries, personal, once: Once::new(keys, clock, tasks) }
     }
 

@@ -47,7 +47,8 @@ pub(crate) fn routes(api: &Api) -> Router {
     let users = Router::with_path("users/{user_id}")
         .push(Router::with_path("payments").get(api.list_of_user()))
         .push(Router::with_path("data").get(api.export()).delete(api.erase()));
-    Router::new().push(payments).push(users)
+    let webhooks = Router::with_path("webhooks/stripe").post(api.stripe_webhook());
+    Router::new().push(payments).push(users).push(webhooks)
 }
 
 /// Which payments to list.

@@ -135,7 +135,7 @@ async fn every_wrong_field_is_named_at_once() {
       {
         "code": "unknown",
         "field": "provider",
-        "message": "must be sandbox"
+        "message": "must be sandbox or stripe"
       },
       {
         "code": "unknown",

@@ -9,6 +9,7 @@ mod neighbours;
 mod personal;
 mod provider;
 mod settlement;
+mod stripe;
 mod world;
 
 #[test]
