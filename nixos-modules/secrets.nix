@@ -5,6 +5,8 @@ let
   names = [
     "password"
     "secret"
+    "secret_key"
+    "webhook_secrets"
     "token"
   ];
   leaves =

@@ -160,6 +160,11 @@ let
     trusted_proxies = default (types.listOf types.str) "Addresses of proxies in front, whose word on the client's address counts.";
     workers = default types.ints.unsigned "Threads that serve; 0 is one per core.";
   };
+  # Who moves the money.
+  provider = {
+    sandbox = default types.bool "Whether the sandbox, which moves no real money, takes payments.";
+    stripe.return_url = default types.str "Page to which payers come back when their bank has asked them; `{payment}` in it becomes the payment's id. Stripe's key goes into `credentials.STRIPE_SECRET_KEY`, what its webhooks are signed with into `credentials.STRIPE_WEBHOOK_SECRETS`.";
+  };
   # How the notification service tells people and programs.
   channels = {
     email = {
@@ -206,6 +211,7 @@ else
     kafka.brokers = default (types.listOf types.str) "Kafka's brokers, as `host:port`.";
   }
   // lib.optionalAttrs (name == "notification") channels
+  // lib.optionalAttrs (name == "payment") { inherit provider; }
   // lib.optionalAttrs (name == "gateway") (backends // { inherit admin tls; })
   // stores.${service.store or ""} or { }
   // neighbours

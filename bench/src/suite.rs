@@ -68,8 +68,12 @@ impl Suite {
                 neighbour.clone(),
             ];
             processes.push(service(folder, "basket-service", place, basket, &redis).await?);
-            let own =
-                [("DATABASE_URL", place.mariadb.clone()), ("BASKET_SERVICE_URL", local(basket.1)), neighbour.clone()];
+            let own = [
+                ("DATABASE_URL", place.mariadb.clone()),
+                ("BASKET_SERVICE_URL", local(basket.1)),
+                ("SHOP_PROVIDER__SANDBOX", "true".to_owned()),
+                neighbour.clone(),
+            ];
             processes.push(service(folder, "payment-service", place, payment, &own).await?);
         }
         let hosts = match shape {

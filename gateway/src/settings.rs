@@ -25,6 +25,7 @@ pub use shop_discovery::{BackendUrl, Backends, InvalidBackend, SourceUrl};
 pub use shop_limit::settings::{ApiKeys, ClientKey, RateLimit, RedisLimit, RouteLimit};
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 use shop_balance::MOST;
@@ -105,6 +106,18 @@ pub struct Config {
     pub otel: Otel,
 }
 
+/// A payment provider calls from a few addresses, in bursts, and for all buyers at once.
+fn of_webhooks() -> RouteLimit {
+    RouteLimit {
+        path: "/api/webhooks/stripe".to_owned(),
+        methods: Vec::new(),
+        enabled: true,
+        requests: Some(NonZeroU32::MIN.saturating_add(2999)),
+        window: None,
+        burst: Some(NonZeroU32::MIN.saturating_add(299)),
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -121,7 +134,7 @@ impl Default for Config {
             health_check: HealthCheck::default(),
             retries: Retries::default(),
             buffer_request: BufferRequest::default(),
-            rate_limit: RateLimit::default(),
+            rate_limit: RateLimit { routes: vec![of_webhooks()], ..RateLimit::default() },
             identity: IdentitySettings::default(),
             grpc_introspection: false,
             cors: Cors::default(),

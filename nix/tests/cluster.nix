@@ -55,6 +55,8 @@ let
             user = "payment";
             name = "payment_service";
           };
+          # No real money is moved.
+          provider.sandbox = true;
           kafka.brokers = [ "kafka:9092" ];
         };
         credentials.DB_PASSWORD = "/run/keys/payment";

@@ -10,6 +10,8 @@
 ALL_SERVERS=(postgres mariadb redis kafka)
 # It comes from npm. Where nothing can be installed, nobody wants it.
 [[ ${SHOP_TEST_OIDC_ISSUER:-} == off ]] || ALL_SERVERS+=(oidc)
+# It comes from Go's proxy, which is not everywhere either.
+[[ ${SHOP_TEST_STRIPE_MOCK_URL:-} == off ]] || ALL_SERVERS+=(stripe)
 TOOLS=(programs h2spec pgbouncer chromium aiosmtpd openmetrics clients schemathesis)
 
 for part in "${ALL_SERVERS[@]}" "${TOOLS[@]}"; do

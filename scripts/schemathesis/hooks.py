@@ -17,6 +17,7 @@ STATE = {
     "payment_declined",
     # The payment has less left, or was not paid back in full.
     "refund_exceeds_payment",
+    "capture_exceeds_payment",
     "restock_needs_full_refund",
     # The check digit of a card number is arithmetic.
     "card_data_not_accepted",
@@ -41,6 +42,7 @@ def filter_failure(context, failure, case, response) -> bool:
     return (operation, fields) not in (
         # A refund is in the currency of its payment, which says how many decimals it has, and how much is too much.
         ("refundPayment", {"amount"}),
+        ("capturePayment", {"amount"}),
         # Only the shop makes a token.
         ("mergeBasket", {"guest_token"}),
         # Left out it is the caller's, who is nobody where nobody asks.

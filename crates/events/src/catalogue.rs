@@ -43,6 +43,16 @@ pub enum Event {
     PaymentFailed(PaymentFailed),
     /// `payment.refunded`
     PaymentRefunded(PaymentRefunded),
+    /// `payment.authorised`
+    PaymentAuthorised(PaymentAuthorised),
+    /// `payment.action_required`
+    PaymentActionRequired(PaymentActionRequired),
+    /// `payment.expired`
+    PaymentExpired(PaymentExpired),
+    /// `payment.cancelled`
+    PaymentCancelled(PaymentCancelled),
+    /// `payment.disputed`
+    PaymentDisputed(PaymentDisputed),
     /// `stock.updated`
     StockUpdated(StockUpdated),
     /// `basket.cleared`
@@ -53,13 +63,31 @@ pub enum Event {
 
 impl Event {
     /// All types, as [`Event::event_type`] names them.
-    pub const TYPES: [&str; 6] =
-        ["payment.completed", "payment.failed", "payment.refunded", "stock.updated", "basket.cleared", "user.erased"];
+    pub const TYPES: [&str; 11] = [
+        "payment.completed",
+        "payment.failed",
+        "payment.refunded",
+        "payment.authorised",
+        "payment.action_required",
+        "payment.expired",
+        "payment.cancelled",
+        "payment.disputed",
+        "stock.updated",
+        "basket.cleared",
+        "user.erased",
+    ];
 
     /// The stream the event goes to.
     pub const fn topic(&self) -> Topic {
         match self {
-            Self::PaymentCompleted(_) | Self::PaymentFailed(_) | Self::PaymentRefunded(_) => Topic::Payment,
+            Self::PaymentCompleted(_)
+            | Self::PaymentFailed(_)
+            | Self::PaymentRefunded(_)
+            | Self::PaymentAuthorised(_)
+            | Self::PaymentActionRequired(_)
+            | Self::PaymentExpired(_)
+            | Self::PaymentCancelled(_)
+            | Self::PaymentDisputed(_) => Topic::Payment,
             Self::StockUpdated(_) => Topic::Stock,
             Self::BasketCleared(_) => Topic::Basket,
             Self::UserErased(_) => Topic::User,
@@ -72,6 +100,11 @@ impl Event {
             Self::PaymentCompleted(_) => "payment.completed",
             Self::PaymentFailed(_) => "payment.failed",
             Self::PaymentRefunded(_) => "payment.refunded",
+            Self::PaymentAuthorised(_) => "payment.authorised",
+            Self::PaymentActionRequired(_) => "payment.action_required",
+            Self::PaymentExpired(_) => "payment.expired",
+            Self::PaymentCancelled(_) => "payment.cancelled",
+            Self::PaymentDisputed(_) => "payment.disputed",
             Self::StockUpdated(_) => "stock.updated",
             Self::BasketCleared(_) => "basket.cleared",
             Self::UserErased(_) => "user.erased",
@@ -84,6 +117,11 @@ impl Event {
             Self::PaymentCompleted(body) => body.payment_id.to_string(),
             Self::PaymentFailed(body) => body.payment_id.to_string(),
             Self::PaymentRefunded(body) => body.payment_id.to_string(),
+            Self::PaymentAuthorised(body) => body.payment_id.to_string(),
+            Self::PaymentActionRequired(body) => body.payment_id.to_string(),
+            Self::PaymentExpired(body) => body.payment_id.to_string(),
+            Self::PaymentCancelled(body) => body.payment_id.to_string(),
+            Self::PaymentDisputed(body) => body.payment_id.to_string(),
             Self::StockUpdated(body) => body.product_id.to_string(),
             Self::BasketCleared(body) => body.user_id.clone(),
             Self::UserErased(body) => body.user_id.clone(),
@@ -174,6 +212,121 @@ pub struct PaymentRefunded {
     pub reason: Option<String>,
     /// Which refund.
     pub refund_id: Uuid,
+}
+
+/// The money is held on the buyer's account, and taken later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentAuthorised {
+    /// Which payment.
+    pub payment_id: Uuid,
+    /// Whose.
+    pub user_id: String,
+    /// The basket that is paid for.
+    pub basket_id: Option<Uuid>,
+    /// What is to be paid.
+    pub amount: Decimal,
+    /// In which currency.
+    pub currency: Currency,
+    /// What is to be bought.
+    pub items: Vec<Item>,
+    /// The client's own notes.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// When it is let go of unless it is taken before (RFC 3339).
+    pub authorised_until: String,
+}
+
+/// The buyer has to confirm at his provider's page before he is charged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentActionRequired {
+    /// Which payment.
+    pub payment_id: Uuid,
+    /// Whose.
+    pub user_id: String,
+    /// The basket that is paid for.
+    pub basket_id: Option<Uuid>,
+    /// What is to be paid.
+    pub amount: Decimal,
+    /// In which currency.
+    pub currency: Currency,
+    /// What is to be bought.
+    pub items: Vec<Item>,
+    /// The client's own notes.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// Where he does it.
+    pub url: String,
+    /// How long he may take (RFC 3339).
+    pub expires_at: String,
+}
+
+/// The time for a payment was over before it was paid; nobody's money was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentExpired {
+    /// Which payment.
+    pub payment_id: Uuid,
+    /// Whose.
+    pub user_id: String,
+    /// The basket that was to be paid for.
+    pub basket_id: Option<Uuid>,
+    /// What was to be paid.
+    pub amount: Decimal,
+    /// In which currency.
+    pub currency: Currency,
+    /// What was to be bought.
+    pub items: Vec<Item>,
+    /// The client's own notes.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// Why, for people.
+    pub reason: String,
+    /// Why, for programs: `payment_expired` or `authorisation_lapsed`.
+    pub error_code: String,
+}
+
+/// A payment was given up before it was paid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentCancelled {
+    /// Which payment.
+    pub payment_id: Uuid,
+    /// Whose.
+    pub user_id: String,
+    /// The basket that was to be paid for.
+    pub basket_id: Option<Uuid>,
+    /// What was to be paid.
+    pub amount: Decimal,
+    /// In which currency.
+    pub currency: Currency,
+    /// What was to be bought.
+    pub items: Vec<Item>,
+    /// The client's own notes.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// The buyer has asked his bank for the money, or the bank has decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentDisputed {
+    /// Which payment.
+    pub payment_id: Uuid,
+    /// Whose.
+    pub user_id: String,
+    /// The basket that was paid for.
+    pub basket_id: Option<Uuid>,
+    /// What is disputed.
+    pub amount: Decimal,
+    /// In which currency.
+    pub currency: Currency,
+    /// What was bought.
+    pub items: Vec<Item>,
+    /// The client's own notes.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// The provider's word for why.
+    pub reason: String,
+    /// How it ended, `won` or `lost`; none while it is open.
+    #[serde(default)]
+    pub outcome: Option<String>,
 }
 
 /// What happens to reserved stock.

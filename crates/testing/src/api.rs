@@ -27,6 +27,12 @@ impl Api {
         Self { token: Some(token.into()), ..self }
     }
 
+    /// Where a path of it is.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     /// `GET`: status and body (`null` when there is none or it is no JSON).
     pub async fn get(&self, path: &str) -> (u16, Value) {
         self.send(self.request(Method::GET, path)).await.pair()
@@ -49,7 +55,7 @@ impl Api {
 
     /// A request to add headers or another body to; [`Api::send`] sends it.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.client.request(method, format!("{}{path}", self.base));
+        let request = self.client.request(method, self.url(path));
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

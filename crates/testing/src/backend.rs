@@ -193,6 +193,12 @@ pub fn oidc() -> Option<String> {
     unless_off("SHOP_TEST_OIDC_ISSUER", "OpenID provider")
 }
 
+/// Where a server is that knows which requests Stripe takes, and in which version of its API. `off` says that it is not wanted.
+#[must_use]
+pub fn stripe_mock() -> Option<String> {
+    unless_off("SHOP_TEST_STRIPE_MOCK_URL", "checker of requests to Stripe")
+}
+
 fn unless_off(variable: &str, name: &str) -> Option<String> {
     let found = server(variable, name)?;
     if found == "off" {

@@ -15,6 +15,7 @@ pub mod preconditions;
 pub mod process;
 pub mod program;
 pub mod receiver;
+pub mod stripe;
 mod watch;
 
 pub use api::{Api, Reply, assert_problem};
@@ -24,6 +25,7 @@ pub use collector::{Collector, Traced};
 pub use process::{Process, free_port};
 pub use program::{Child, Program};
 pub use receiver::Receiver;
+pub use stripe::Stripe;
 
 /// A variable of the environment, when it is set and not empty.
 #[expect(clippy::disallowed_methods, reason = "tests have no settings file; the servers to use come by environment")]

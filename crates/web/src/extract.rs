@@ -25,6 +25,11 @@ pub struct StrictJson<T>(pub T);
 #[derive(Debug)]
 pub struct OptionalJson<T>(pub T);
 
+/// The body as it came, to the byte, of at most so many bytes; 413 over that. For what is signed: read and written again it would be
+/// another one.
+#[derive(Debug)]
+pub struct RawBody<const MOST: usize>(pub Vec<u8>);
+
 /// The path parameter named like the handler's argument; 400 `invalid_parameter` when it is not the one spelling of such
 /// an id.
 #[derive(Debug)]
@@ -95,6 +100,18 @@ impl<'ex, T: Id + Send> Extractible<'ex> for Path<T> {
 /// The path parameter `name`; 400 `invalid_parameter` when it is no id of that kind.
 fn path<T: Id>(req: &Request, name: &str) -> Result<T, Problem> {
     Ok(shop_input::parameter(name, req.params().get(name).map_or("", String::as_str))?)
+}
+
+impl<'ex, const MOST: usize> Extractible<'ex> for RawBody<MOST> {
+    fn metadata() -> &'static Metadata {
+        &METADATA
+    }
+
+    #[expect(refining_impl_trait, reason = "the error type is part of the contract")]
+    async fn extract(req: &'ex mut Request, _depot: &'ex mut Depot) -> Result<Self, Problem> {
+        let body = read(req).await?;
+        if body.len() > MOST { Err(too_large(MOST).into()) } else { Ok(Self(body.to_vec())) }
+    }
 }
 
 /// The whole body, at most the limit of the service; cached, so reading it twice is free.

@@ -27,7 +27,7 @@ mod service;
 
 pub use document::About;
 pub use doors::Doors;
-pub use extract::{OptionalJson, Path, Query, StrictJson};
+pub use extract::{OptionalJson, Path, Query, RawBody, StrictJson};
 pub use problem::Problem;
 pub use request_id::request_id;
 pub use serve::serve;

@@ -19,12 +19,14 @@ struct Rule {
     service: &'static str,
 }
 
-const HTTP: [Rule; 6] = [
+const HTTP: [Rule; 7] = [
     Rule { path: "/products", pattern: "/api/products/*", service: "product" },
     Rule { path: "/baskets", pattern: "/api/baskets/*", service: "basket" },
     Rule { path: "/guests", pattern: "/api/guests/*", service: "basket" },
     Rule { path: "/payments", pattern: "/api/payments/*", service: "payment" },
     Rule { path: "/users", pattern: "/api/users/*", service: "payment" },
+    // For a provider that calls; those of notification are for operators, on its own port.
+    Rule { path: "/webhooks/stripe", pattern: "/api/webhooks/stripe", service: "payment" },
     Rule { path: "/notifications", pattern: "/api/notifications/*", service: "notification" },
 ];
 

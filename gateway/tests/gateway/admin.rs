@@ -59,7 +59,10 @@ async fn every_read_tells_what_it_is_for() {
     assert_eq!(names, ["product", "basket", "payment", "notification"]);
     assert_eq!((&services[0]["status"], &services[1]["status"]), (&"up".into(), &"down".into()));
     assert_eq!((&services[3]["enabled"], &services[0]["strategy"]), (&false.into(), &"round_robin".into()));
-    assert_eq!(services[2]["routes"], json!(["/api/payments/*", "/api/users/*", "/shop.payment.v1.PaymentService/*"]));
+    assert_eq!(
+        services[2]["routes"],
+        json!(["/api/payments/*", "/api/users/*", "/api/webhooks/stripe", "/shop.payment.v1.PaymentService/*"])
+    );
     let backend = &services[0]["backends"][0];
     assert_eq!(
         (&backend["url"], &backend["source"], &backend["protocol"]),

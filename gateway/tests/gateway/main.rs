@@ -40,4 +40,5 @@ mod support;
 mod tls;
 mod together;
 mod upgrade;
+mod webhooks;
 mod windows;

@@ -44,7 +44,7 @@ call POST "/api/baskets/$user/items" "{\"product_id\": $product, \"quantity\": 1
 has '"total":12.50'
 call POST /api/payments "{\"user_id\": \"$user\", \"method\": \"credit_card\"}"
 payment=$(first)
-call POST "/api/payments/$payment/process" '{}'
+call POST "/api/payments/$payment/process" '{"payment_token": "tok_approve"}'
 has '"status":"completed"'
 
 # The sale travels by events.

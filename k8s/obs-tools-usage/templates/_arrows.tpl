@@ -43,8 +43,11 @@ shop, numbers for stores. NetworkPolicies are made from this table alone.
 {{- $calls = append $calls (dict "ports" (list (contains ":" $host | ternary (splitList ":" $host | last | int) 80)) "to" list) -}}
 {{- end -}}
 {{- $calls = concat $calls (include "shop.identity.outside" . | fromJson).calls -}}
-{{- if eq $name "notification" -}}
 {{- $private := list (dict "ipBlock" (dict "cidr" "0.0.0.0/0" "except" (list "10.0.0.0/8" "100.64.0.0/10" "169.254.0.0/16" "172.16.0.0/12" "192.168.0.0/16"))) (dict "ipBlock" (dict "cidr" "::/0" "except" (list "fc00::/7" "fe80::/10"))) -}}
+{{- if and (eq $name "payment") (include "shop.stripe" $root) -}}
+{{- $calls = append $calls (dict "ports" (list 443) "to" $private) -}}
+{{- end -}}
+{{- if eq $name "notification" -}}
 {{- $calls = append $calls (dict "ports" $root.Values.notification.networkPolicy.internetPorts "to" $private) -}}
 {{- end -}}
 {{ dict "calls" $calls | toJson }}

@@ -34,6 +34,11 @@ check with, and how long it holds counts for nothing. As JSON: {"tls.key", "tls.
 {{ toJson .Values.made.identity }}
 {{- end }}
 
+{{/* Whether Stripe takes payments; nothing when not. */}}
+{{- define "shop.stripe" -}}
+{{- with .Values.payment.stripe }}{{ if or .existingSecret .secretKey }}true{{ end }}{{ end -}}
+{{- end }}
+
 {{/* Every Secret of ours with its content: {"redis": {"redis-password": "…"}}. */}}
 {{- define "shop.secrets" -}}
 {{- $root := . -}}
@@ -65,6 +70,11 @@ check with, and how long it holds counts for nothing. As JSON: {"tls.key", "tls.
   "mariadb-password" (include "shop.secret.value" (list $root "mariadb" "mariadb-password" .auth.password))) -}}
 {{- else if and (not .enabled) (not .external.existingSecret) -}}
 {{- $_ := set $all "payment" (dict "password" (required "mariadb.enabled is false: set mariadb.external.existingSecret or .password" .external.password)) -}}
+{{- end -}}
+{{- end -}}
+{{- with .payment.stripe -}}
+{{- if and .secretKey (not .existingSecret) -}}
+{{- $_ := set $all "stripe" (dict "secret-key" .secretKey "webhook-secrets" .webhookSecrets) -}}
 {{- end -}}
 {{- end -}}
 {{- if .notification.enabled -}}
@@ -104,6 +114,12 @@ A row: the variable, somebody else's Secret and its key, or ours and its key.
 {{- $rows = list (list "DB_PASSWORD" .mariadb.auth.existingSecret "mariadb-password" "mariadb" "mariadb-password") -}}
 {{- else if eq $name "payment" -}}
 {{- $rows = list (list "DB_PASSWORD" .mariadb.external.existingSecret .mariadb.external.passwordKey "payment" "password") -}}
+{{- end -}}
+{{- if and (eq $name "payment") (include "shop.stripe" $.root) -}}
+{{- with .payment.stripe -}}
+{{- $rows = append $rows (list "STRIPE_SECRET_KEY" .existingSecret .key "stripe" "secret-key") -}}
+{{- $rows = append $rows (list "STRIPE_WEBHOOK_SECRETS" .existingSecret .webhookKey "stripe" "webhook-secrets") -}}
+{{- end -}}
 {{- end -}}
 {{- if eq $name "notification" -}}
 {{- with .notification.smtp }}{{ if or .existingSecret .url }}{{ $rows = append $rows (list "SMTP_URL" .existingSecret .key "notification" "smtp-url") }}{{ end }}{{ end -}}

@@ -72,6 +72,7 @@
   "notification.database" "postgresql.auth.notificationPassword or .existingSecret, for a server of yours postgresql.external.notificationPassword or .notificationExistingSecret"
   "basket.redis" "redis.auth.password or .existingSecret, for a server of yours redis.external.password or .existingSecret"
   "payment.database" "mariadb.auth.password or .existingSecret, for a server of yours mariadb.external.password or .existingSecret"
+  "payment.provider" "payment.stripe.secretKey, .webhookSecrets or .existingSecret"
   "notification.email" "notification.smtp.url or .existingSecret"
   "notification.webhook" "notification.webhook.secret or .existingSecret" -}}
 {{ get $places (printf "%s.%s" $name (index . 1)) | default (printf "a Secret of yours, and its variable into %s.extraEnv with valueFrom.secretKeyRef" $name) }}
@@ -89,7 +90,7 @@ Fails where settings hold a secret, since they end up in a ConfigMap:
 {{- if or (kindIs "map" $value) (kindIs "slice" $value) -}}
 {{- include "shop.settings.open" (dict "name" $.name "path" $path "section" $section "value" $value) -}}
 {{- else if not (or (empty $value) (kindIs "bool" $value)) -}}
-{{- if or (regexMatch "(^|_)(password|secret|token)$" $key) (regexMatch "[a-z+]+://[^/?#]*:[^/?#@]+@" (toString $value)) -}}
+{{- if or (regexMatch "(^|_)(password|secrets?|secret_key|token)$" $key) (regexMatch "[a-z+]+://[^/?#]*:[^/?#@]+@" (toString $value)) -}}
 {{- fail (printf "%s: holds a secret, and settings end up in a ConfigMap; put it into %s" $path (include "shop.secret.place" (list $.name $section))) -}}
 {{- end -}}
 {{- end -}}

@@ -22,9 +22,12 @@ use shop_web::Doors;
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
 
 /// The values of each label: there are few, and no caller can make more.
-const LABELS: [(&str, &str); 21] = [
+const LABELS: [(&str, &str); 22] = [
     ("backend", "A backend's address as settings or discovery give it; forgotten with it."),
-    ("call", "`charge`, `find`, `void`, `refund`: what the provider is asked."),
+    (
+        "call",
+        "`charge`, `find`, `void`, `refund`: what the provider is asked; of Stripe its own, such as `create_intent`.",
+    ),
     ("channel", "`email`, `webhook`, `log`."),
     ("code", "The `code` of a problem; for gRPC one of its 17 codes, such as `NOT_FOUND`."),
     ("group", "A consumer group, such as `basket-service`."),
@@ -37,6 +40,7 @@ const LABELS: [(&str, &str); 21] = [
     ),
     ("partition", "A partition's number."),
     ("pool", "`postgres`, `mariadb`, `sqlite_read`, `sqlite_write`."),
+    ("provider", "Who moves the money: `stripe`."),
     ("reason", "One of the gateway's [reason words](gateway.md)."),
     ("result", "`applied`, `unchanged`, `refused`."),
     ("revision", "The commit it was built from, or `unknown`."),
@@ -152,6 +156,7 @@ async fn collect() -> All {
     config.basket.redis.url = url("basket.db");
     config.payment.database.url = url("payment.db");
     config.notification.database.url = url("notification.db");
+    config.payment.provider.stripe.secret_key = "sk_test_1".into();
     encrypt(&mut config.gateway, data.path());
     let memory = Arc::new(MemoryBus::new(None));
     let shutdown = Shutdown::new();

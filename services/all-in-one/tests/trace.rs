@@ -72,6 +72,7 @@ async fn of_services_in_processes_of_their_own_on_kafka() {
         .env("PRODUCT_SERVICE_URL", local(1));
     let mut payment = service("payment-service", 4)
         .env("DATABASE_URL", mariadb.url())
+        .env("SHOP_PROVIDER__SANDBOX", "true")
         .env("BASKET_SERVICE_URL", local(3))
         .env("PRODUCT_SERVICE_URL", local(1))
         .env("NOTIFICATION_SERVICE_URL", local(8));
@@ -144,7 +145,7 @@ async fn buy(gateway: u16) {
     call("/api/baskets/grace@shop.example/items", item).await;
     let payment = call("/api/payments", json!({"user_id": "grace@shop.example", "method": "paypal"})).await;
     let id = payment["id"].as_str().expect("an id");
-    call(&format!("/api/payments/{id}/process"), json!({})).await;
+    call(&format!("/api/payments/{id}/process"), json!({"payment_token": "tok_approve"})).await;
 }
 
 /// What the services keep to, as spans name it.

@@ -14,6 +14,12 @@ use super::tokens::{Pass, Tokens};
 const FEW: i64 = 10;
 /// By so many.
 const REFILL: i64 = 200;
+/// Of a hundred who pay, those whose bank wants a confirmation.
+const CONFIRM: usize = 5;
+/// How long that takes them; the sandbox takes two seconds.
+const CONFIRMING: Duration = Duration::from_millis(2500);
+/// Of a hundred orders, those that are paid when they are sent.
+const LATER: usize = 10;
 /// Before he knocks again where nobody is let in.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -143,7 +149,8 @@ impl Shopper {
 
     async fn check_out(&mut self) -> Option<String> {
         let methods = ["credit_card", "debit_card", "paypal"];
-        let body = json!({"user_id": self.name, "method": methods[below(methods.len())]});
+        let capture = if below(100) < LATER { "manual" } else { "automatic" };
+        let body = json!({"user_id": self.name, "method": methods[below(methods.len())], "capture": capture});
         let answer = self.ask(Call::post("/api/payments", body)).await?;
         if answer.code() == Some("insufficient_stock") {
             // Somebody was faster. Whoever looks at the shelves next finds them empty and has them filled.
@@ -154,8 +161,19 @@ impl Shopper {
     }
 
     async fn pay(&mut self, payment: &str) -> Option<()> {
-        let body = json!({"payment_token": self.switches.token(below(100))});
-        let answer = self.ask(Call::post(format!("/api/payments/{payment}/process"), body)).await?;
+        let token = match self.switches.token(below(100)) {
+            "tok_approve" if below(100) < CONFIRM => "tok_action",
+            token => token,
+        };
+        let body = json!({"payment_token": token});
+        let mut answer = self.ask(Call::post(format!("/api/payments/{payment}/process"), body)).await?;
+        if answer.body["status"] == "requires_action" {
+            tokio::time::sleep(CONFIRMING).await;
+            answer = self.ask(Call::get(format!("/api/payments/{payment}"))).await?;
+        }
+        if answer.body["status"] == "authorised" {
+            answer = self.let_staff(Call::post(format!("/api/payments/{payment}/capture"), json!({}))).await?;
+        }
         match answer.status {
             200 if answer.body["status"] == "completed" => {
                 // The event that tells of it empties the basket.

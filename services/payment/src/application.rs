@@ -1,5 +1,6 @@
 //! What can be asked of payments, and what is done for them unasked.
 
+mod bells;
 mod commands;
 mod held;
 mod personal;
@@ -10,7 +11,8 @@ mod refunds;
 mod releasing;
 mod retention;
 
-pub(crate) use commands::{Cancel, Commands, Made, Neighbours, Process};
+pub(crate) use bells::{Bells, Rung};
+pub(crate) use commands::{Cancel, CapturePayment, Commands, Made, Neighbours, Process};
 pub(crate) use held::Held;
 pub(crate) use personal::{Dossier, Personal};
 pub(crate) use queries::{List, Queries};

@@ -8,6 +8,7 @@ use shop_config::{
     check_servers, settle_hosts,
 };
 use shop_identity::IdentitySettings;
+use shop_stripe::StripeSettings;
 
 use crate::domain::Limits;
 
@@ -61,12 +62,36 @@ pub struct ProviderSettings {
     pub timeout: Duration,
     /// How long the sandbox takes over a charge with `tok_slow`.
     pub slow: Duration,
+    /// Whether the sandbox, which takes no real money, is the provider. Said by who means it: nothing is approved by default.
+    pub sandbox: Option<bool>,
+    /// Stripe, which is the provider where its key is set.
+    pub stripe: StripeSettings,
+    /// Whether a charge without a token is approved. The suite says so where its stores are embedded; no setting does.
+    #[serde(skip)]
+    pub approves_without_token: bool,
 }
 
 impl Default for ProviderSettings {
     fn default() -> Self {
         // Card networks answer within seconds; a buyer waits no longer than this for a button.
-        Self { timeout: Duration::secs(10), slow: Duration::secs(2) }
+        Self {
+            timeout: Duration::secs(10),
+            slow: Duration::secs(2),
+            sandbox: None,
+            stripe: StripeSettings::default(),
+            approves_without_token: false,
+        }
+    }
+}
+
+impl ProviderSettings {
+    fn check(&self, problems: &mut Problems) {
+        problems.ensure(!self.timeout.is_zero(), "timeout", "must be more than 0");
+        // Anybody could name the sandbox and have the goods for nothing.
+        let is_real = self.stripe.is_set() && !self.stripe.is_test();
+        let message = "must not be true beside a live key of Stripe's: an order could name it and cost nothing";
+        problems.ensure(!(is_real && self.sandbox == Some(true)), "sandbox", message);
+        problems.within("stripe", |problems| self.stripe.check(problems));
     }
 }
 
@@ -179,6 +204,7 @@ impl Settings for Config {
             .chain(database)
             .chain(neighbours)
             .chain(Kafka::vars())
+            .chain(StripeSettings::vars().into_iter().map(|var| var.within("provider")))
             .chain(IdentitySettings::vars())
             .chain(Log::vars())
             .chain(Otel::vars())
@@ -201,7 +227,7 @@ impl Settings for Config {
         }
         self.log.check("log", problems);
         self.otel.check("otel", problems);
-        problems.within("provider", |p| p.ensure(!self.provider.timeout.is_zero(), "timeout", "must be more than 0"));
+        problems.within("provider", |p| self.provider.check(p));
         problems.within("checkout", |p| {
             let window = self.checkout.window.get();
             p.ensure(window >= MIN_WINDOW, "window", "must be at least 1m: people pay by hand");
@@ -250,6 +276,20 @@ mod tests {
     }
 
     #[test]
+    fn nobody_can_name_the_sandbox_where_real_money_is_taken() {
+        for (key, sandbox, fine) in [
+            ("sk_live_1", "true", false),
+            ("rk_live_1", "true", false),
+            ("sk_live_1", "false", true),
+            ("sk_test_1", "true", true),
+        ] {
+            let page = ("STRIPE_RETURN_URL", "https://shop.example/paid");
+            let settings = with(&[("STRIPE_SECRET_KEY", key), ("SHOP_PROVIDER__SANDBOX", sandbox), page]);
+            assert_eq!(load::<Config>(&settings).is_ok(), fine, "{key} {sandbox}");
+        }
+    }
+
+    #[test]
     fn every_variable_of_the_architecture_is_heard() {
         let variables = [
             ("PORT", "1"),
@@ -264,6 +304,10 @@ mod tests {
             ("PRODUCT_SERVICE_URL", "product:5"),
             ("NOTIFICATION_SERVICE_URL", "notification:6"),
             ("KAFKA_BROKERS", "a:1,b:2"),
+            ("STRIPE_SECRET_KEY", "sk_test_1"),
+            ("STRIPE_WEBHOOK_SECRETS", "whsec_abcdefghijklmnop"),
+            ("STRIPE_RETURN_URL", "https://shop.example/paid/{payment}"),
+            ("STRIPE_BASE_URL", "http://127.0.0.1:12111"),
             ("LOG_LEVEL", "debug"),
             ("SHOP_RECOVERY__SETTLE_AFTER", "1m"),
         ];
@@ -272,6 +316,9 @@ mod tests {
         assert_eq!(config.database.target(), Ok(Target::MariaDb("mysql://u:p@db:3/n?ssl-mode=REQUIRED".to_owned())));
         assert_eq!((config.basket.url.as_str(), config.product.url.as_str()), ("basket:4", "product:5"));
         assert_eq!(config.notification.url.as_str(), "notification:6");
+        let stripe = &config.provider.stripe;
+        assert!(stripe.is_set() && stripe.is_test() && stripe.base_url == "http://127.0.0.1:12111");
+        assert_eq!(stripe.returning("7"), "https://shop.example/paid/7");
         assert_eq!((config.kafka.brokers.len(), config.log.level.as_str()), (2, "debug"));
         assert_eq!(config.recovery.settle_after.get(), std::time::Duration::from_mins(1));
     }

@@ -33,6 +33,7 @@ points! {
     ReplaceBeforeCommit: "replace.before_commit",
     CreateAfterReserve: "create.after_reserve",
     ProcessAfterReserve: "process.after_reserve",
+    ProcessAfterOpen: "process.after_open",
     ProcessBeforeCommit1: "process.before_commit1",
     ProcessAfterProcessing: "process.after_processing",
     ProcessAfterCharge: "process.after_charge",
@@ -43,6 +44,12 @@ points! {
     #[cfg(feature = "crash-points")]
     RelayAfterPublish: "relay.after_publish",
     CancelAfterCommit: "cancel.after_commit",
+    CancelAfterVoid: "cancel.after_void",
+    CaptureBeforeCommit: "capture.before_commit",
+    CaptureAfterRequest: "capture.after_request",
+    CaptureAfterCapture: "capture.after_capture",
+    CaptureAfterSettle: "capture.after_settle",
+    ActionBeforeCommit: "action.before_commit",
     RefundBeforeCommit: "refund.before_commit",
     RefundAfterRequest: "refund.after_request",
     RefundAfterPayback: "refund.after_payback",
@@ -60,7 +67,10 @@ pub(crate) fn at(point: Point) {
 pub(crate) fn before_commit(before: Status, after: &Payment) {
     match (before, after.status) {
         (Status::Pending, Status::Processing) => at(Point::ProcessBeforeCommit1),
-        (Status::Processing, Status::Completed) => at(Point::ProcessBeforeCommit2),
+        (Status::Processing, Status::Completed | Status::RequiresAction) => at(Point::ProcessBeforeCommit2),
+        (Status::Processing, Status::Authorised) => at(Point::ProcessBeforeCommit2),
+        (Status::Authorised, Status::Processing) => at(Point::CaptureBeforeCommit),
+        (Status::RequiresAction, _) => at(Point::ActionBeforeCommit),
         (Status::Completed | Status::PartiallyRefunded, _) => at(Point::RefundBeforeCommit),
         _ => {}
     }

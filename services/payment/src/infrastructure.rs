@@ -2,6 +2,7 @@
 
 mod aged;
 mod baskets;
+mod inbox;
 mod ledger;
 mod left_behind;
 mod neighbour;
@@ -12,6 +13,7 @@ mod sandbox;
 mod shelf;
 mod stock;
 mod store;
+mod stripe;
 
 #[cfg(test)]
 pub(crate) mod contract;
@@ -28,8 +30,9 @@ use sqlx::migrate::Migrator;
 use self::provider::Watched;
 use self::sandbox::Sandbox;
 use self::store::Sql;
+use self::stripe::Stripe;
 use crate::config::ProviderSettings;
-use crate::domain::{Aged, Error, Payments, Provider};
+use crate::domain::{Aged, Error, Inbox, Payments, Providers, SANDBOX, STRIPE};
 
 pub(crate) use self::baskets::GrpcBaskets;
 pub(crate) use self::notices::notices;
@@ -44,10 +47,12 @@ pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Payments>,
     /// The same, to forget old ones, and persons.
     pub(crate) aged: Arc<dyn Aged>,
+    /// The same for calls of providers.
+    pub(crate) inbox: Arc<dyn Inbox>,
     /// The same store for the parts that every service shares.
     pub(crate) shared: Store,
-    /// The provider, whose books are here, too.
-    pub(crate) provider: Arc<dyn Provider>,
+    /// Who moves the money; the sandbox's books are here, too.
+    pub(crate) providers: Providers,
     /// Carries the outbox to the bus; to be run.
     pub(crate) relay: Relay,
 }
@@ -66,19 +71,19 @@ pub(crate) async fn open(database: &Database, with: With<'_>) -> anyhow::Result<
         Target::Postgres(_) | Target::MariaDb(_) => {
             let pool = shop_sql::mariadb(database).await?;
             migrate(&pool, &MARIADB).await?;
-            Ok(with.on(pool))
+            with.on(pool)
         }
         Target::Sqlite(path) => {
             let pools = shop_sql::sqlite(&path).await?;
             migrate(&pools.write, &SQLITE).await?;
-            Ok(with.on(pools))
+            with.on(pools)
         }
     }
 }
 
 impl With<'_> {
     /// The store and its company on `engine`.
-    fn on<E: Engine + Clone + Into<Store>>(&self, engine: E) -> Opened {
+    fn on<E: Engine + Clone + Into<Store>>(&self, engine: E) -> anyhow::Result<Opened> {
         let shared: Store = engine.clone().into();
         let relay = Relay::new("payment", shared.clone(), self.bus.clone(), self.clock.clone(), self.metrics);
         let help = "Payments that came into a status.";
@@ -89,8 +94,18 @@ impl With<'_> {
             entered: self.metrics.counters("payments_total", help, &["status"]),
         });
         let sandbox = Sandbox { engine, clock: self.clock.clone(), slow: self.provider.slow.get() };
-        let provider = Watched::new(sandbox, self.provider, self.metrics);
-        Opened { aged: store.clone(), store, shared, provider: Arc::new(provider), relay }
+        let mut providers = Providers::default();
+        let stripe = &self.provider.stripe;
+        if stripe.is_set() {
+            let stripe = Stripe::open(stripe, self.provider.timeout.get(), self.clock.clone(), self.metrics)?;
+            let bell = Arc::new(stripe.clone());
+            providers = providers.with(STRIPE, Arc::new(Watched::new(stripe, self.provider, self.metrics)));
+            providers = providers.with_bell(STRIPE, bell);
+        }
+        if self.provider.sandbox == Some(true) {
+            providers = providers.with(SANDBOX, Arc::new(Watched::new(sandbox, self.provider, self.metrics)));
+        }
+        Ok(Opened { aged: store.clone(), inbox: store.clone(), store, shared, providers, relay })
     }
 }
 

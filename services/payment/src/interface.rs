@@ -9,6 +9,7 @@ mod reconcile;
 mod scheduler;
 mod settlement;
 mod view;
+mod webhooks;
 
 use shop_clock::SharedClock;
 use shop_idempotency::Keys;
@@ -22,6 +23,7 @@ pub(crate) use http::{ABOUT, routes};
 pub use reconcile::ReconcileFlags;
 pub(crate) use scheduler::Scheduler;
 pub(crate) use settlement::SettlementGrpc;
+pub(crate) use webhooks::Webhooks;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -31,6 +33,8 @@ pub struct Api {
     pub(crate) commands: Commands,
     /// Questions.
     pub(crate) queries: Queries,
+    /// Providers that call.
+    pub(crate) webhooks: Webhooks,
     /// What is known of persons.
     pub(crate) personal: Personal,
     /// The answers to repeated requests.

@@ -32,9 +32,10 @@ use shop_telemetry::Metrics;
 use shop_web::Doors;
 use tonic::service::Routes;
 
-use self::application::{Commands, Held, Neighbours, Personal, Queries, Reconcile, Recovery, Retention};
+use self::application::{Bells, Commands, Held, Neighbours, Personal, Queries, Reconcile, Recovery, Retention};
+use self::domain::WHAT_TO_SET;
 use self::infrastructure::{GrpcBaskets, GrpcStock, Opened, With};
-use self::interface::{Api, PaymentGrpc, Scheduler, SettlementGrpc};
+use self::interface::{Api, PaymentGrpc, Scheduler, SettlementGrpc, Webhooks};
 
 pub use self::config::{CheckoutSettings, Config, ProviderSettings, RecoverySettings, RetentionSettings};
 #[cfg(feature = "crash-points")]
@@ -96,7 +97,8 @@ impl Payment {
     ) -> anyhow::Result<Self> {
         let bus = crash::at_publish(bus);
         let with = With { provider: &config.provider, bus: bus.clone(), clock: clock.clone(), metrics: &metrics };
-        let Opened { store, aged, shared, provider, relay } = infrastructure::open(&config.database, with).await?;
+        let Opened { store, aged, inbox, shared, providers, relay } =
+            infrastructure::open(&config.database, with).await?;
         shop_sql::watch(&metrics, &shared)?;
         // What this service cannot work without is its store. While no bus answers, the outbox keeps the events: no
         // request fails for it.
@@ -109,12 +111,20 @@ impl Payment {
         let stock = Arc::new(GrpcStock::new(config.product, identity.credential("product"))?);
         let notices = infrastructure::notices(config.notification, identity.credential("notification"))?;
         let personal = Personal::new((store.clone(), aged.clone()), baskets.clone(), notices, clock.clone());
-        let neighbours = Neighbours { baskets, stock, provider };
+        if providers.is_empty() {
+            tracing::warn!("no payment provider is configured: orders are taken, and none can be paid; {WHAT_TO_SET}");
+            health.check_optional("provider", || std::future::ready(Err(format!("none is configured; {WHAT_TO_SET}"))));
+        }
+        let approves_without_token = config.provider.approves_without_token;
+        let neighbours = Neighbours { baskets, stock, providers, approves_without_token };
         let settle_after = config.recovery.settle_after.get();
         let tasks = Tasks::new();
         let keys = Keys::new(Arc::new(Idempotency::new(shared.clone(), clock.clone())));
+        let commands = Commands::new(store.clone(), neighbours, clock.clone(), settle_after, (&config.checkout).into());
+        let bells = Bells::new(commands.clone(), inbox, clock.clone());
         let api = Api {
-            commands: Commands::new(store.clone(), neighbours, clock.clone(), settle_after, (&config.checkout).into()),
+            commands,
+            webhooks: Webhooks::new(bells, &metrics),
             queries: Queries::new(store),
             personal,
             keys: keys.clone(),

@@ -93,6 +93,21 @@ fn a_store_is_a_server_once_any_part_of_one_is_given() {
 }
 
 #[test]
+fn the_sandbox_approves_by_itself_on_an_embedded_store_only() {
+    for (variables, sandbox, approves) in [
+        (&[][..], Some(true), true),
+        (&[("SHOP_PAYMENT__PROVIDER__SANDBOX", "false")], Some(false), false),
+        (&[("PAYMENT_DATABASE_URL", "mysql://a@b/c")], None, false),
+        (&[("PAYMENT_DATABASE_URL", "mysql://a@b/c"), ("SHOP_PAYMENT__PROVIDER__SANDBOX", "true")], Some(true), false),
+    ] {
+        let (mut config, _) = good(variables);
+        config.embed();
+        let provider = &config.payment.provider;
+        assert_eq!((provider.sandbox, provider.approves_without_token), (sandbox, approves), "{variables:?}");
+    }
+}
+
+#[test]
 fn any_folder_can_have_the_data() {
     for folder in ["d#x", "d?x", "100%", ":x", "a b/ä", "/var/lib/shop"] {
         let (mut config, _) = good(&[("SHOP_DATA", folder)]);

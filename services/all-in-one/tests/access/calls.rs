@@ -53,6 +53,7 @@ impl HttpOperation {
             | "PUT /products/{id}"
             | "POST /products/{id}/stock-adjustments"
             | "POST /payments/{id}/process"
+            | "POST /payments/{id}/capture"
             | "POST /payments/{id}/refund"
             | "POST /guests"
             | "PUT /users/{user_id}/notification-preferences"
@@ -147,6 +148,7 @@ impl GrpcOperation {
             "GetUserPayments" => payment::GetUserPaymentsRequest { user_id, ..Default::default() }.encode_to_vec(),
             // It is completed.
             "ProcessPayment" => payment::ProcessPaymentRequest { id, ..Default::default() }.encode_to_vec(),
+            "CapturePayment" => payment::CapturePaymentRequest { id, ..Default::default() }.encode_to_vec(),
             "CancelPayment" => payment::CancelPaymentRequest { id }.encode_to_vec(),
             // More than there is.
             "RefundPayment" => payment::RefundPaymentRequest {

@@ -36,6 +36,12 @@ enum Ending {
     LoseTheReply,
     Cancel,
     BuyAndRefund,
+    /// Pays what is taken when it is sent.
+    Capture,
+    /// The same, and changes his mind.
+    CancelHeld,
+    /// Has to confirm at his bank.
+    Confirm,
     /// Puts one more in after it has been asked to pay, and pays for that.
     BuyOneMore,
 }
@@ -59,14 +65,17 @@ impl Plan {
             Ending::Cancel,
             Ending::BuyAndRefund,
             Ending::BuyOneMore,
+            Ending::Capture,
+            Ending::CancelHeld,
+            Ending::Confirm,
         ];
         let buyers = (0..12).map(|number| Buyer {
             user: format!("{name}-{number}"),
             product: products[usize::from(chance.below(2) == 0)],
             quantity: 1 + i64::try_from(chance.below(3)).expect("small"),
             ending: match number {
-                0..6 => endings[number],
-                _ => endings[usize::try_from(chance.below(6)).expect("small")],
+                0..9 => endings[number],
+                _ => endings[usize::try_from(chance.below(9)).expect("small")],
             },
         });
         Self { buyers: buyers.collect(), products }
@@ -102,7 +111,7 @@ impl Plan {
                     .sum()
             };
             let sold = bought(&["completed", "partially_refunded", "refunded"]);
-            assert_eq!(bought(&["pending", "processing"]), 0, "{payments:?}");
+            assert_eq!(bought(&["pending", "processing", "requires_action", "authorised"]), 0, "{payments:?}");
             eventually!(within Duration::from_secs(90), {
                 let (_, now) = apis.product.get(&format!("/products/{product}")).await;
                 let left = STOCK - sold;
@@ -114,8 +123,7 @@ impl Plan {
         for buyer in &self.buyers {
             let payment = payments.iter().find(|payment| payment["user_id"] == buyer.user.as_str()).expect("one");
             buyer.is_satisfied_with(payment);
-            let left =
-                if payment["status"] == "failed" || payment["status"] == "cancelled" { buyer.bought() } else { 0 };
+            let left = if is_unpaid(payment) && payment["authorised_until"].is_null() { buyer.bought() } else { 0 };
             eventually!(within Duration::from_secs(90), {
                 let (_, basket) = apis.basket.get(&format!("/baskets/{}", buyer.user)).await;
                 let items = basket["items"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -151,9 +159,13 @@ async fn everybody_was_told(apis: &Apis, payments: &[Value]) {
     for payment in payments {
         let id = payment["id"].as_str().expect("an id");
         match payment["status"].as_str().expect("a status") {
-            "cancelled" => {}
+            "cancelled" => due.push((id.to_owned(), "payment.cancelled")),
+            "failed" if payment["failure"]["code"] == "payment_expired" => due.push((id.to_owned(), "payment.expired")),
             "failed" => due.push((id.to_owned(), "payment.failed")),
             _ => due.push((id.to_owned(), "payment.completed")),
+        }
+        if !payment["authorised_until"].is_null() {
+            due.push((id.to_owned(), "payment.authorised"));
         }
         let refunds = payment["refunds"].as_array().map_or(0, Vec::len);
         due.extend(std::iter::repeat_n((id.to_owned(), "payment.refunded"), refunds));
@@ -164,6 +176,8 @@ async fn everybody_was_told(apis: &Apis, payments: &[Value]) {
         let listed = page["notifications"].as_array().map(Vec::as_slice).unwrap_or_default();
         let text = |one: &Value, member: &str| one[member].as_str().unwrap_or_default().to_owned();
         let mut told: Vec<_> = listed.iter().map(|one| (text(one, "payment_id"), text(one, "event_type"))).collect();
+        // Who was told to confirm is not told again when he is back before the shop is.
+        told.retain(|(_, kind)| kind != "payment.action_required");
         told.sort();
         let sent = listed.iter().all(|one| one["status"] == "sent");
         if sent && told.iter().map(|(id, kind)| (id.clone(), kind.as_str())).eq(due.iter().cloned()) {
@@ -181,7 +195,9 @@ impl Buyer {
         let added = insist(&apis.basket, &format!("/baskets/{user}/items"), &format!("{user}-add"), &body).await;
         assert_eq!(added.status, 200, "{added:?}");
 
-        let body = json!({"user_id": user, "method": "credit_card"});
+        let held = matches!(self.ending, Ending::Capture | Ending::CancelHeld);
+        let capture = if held { "manual" } else { "automatic" };
+        let body = json!({"user_id": user, "method": "credit_card", "capture": capture});
         let made = insist(&apis.payment, "/payments", &format!("{user}-pay"), &body).await;
         assert_eq!(made.status, 201, "{made:?}");
         let made = if self.ending == Ending::BuyOneMore {
@@ -201,7 +217,13 @@ impl Buyer {
             let token = match self.ending {
                 Ending::Decline => "tok_decline",
                 Ending::LoseTheReply => "tok_lost_reply",
-                Ending::Buy | Ending::BuyOneMore | Ending::BuyAndRefund | Ending::Cancel => "tok_approve",
+                Ending::Confirm => "tok_action",
+                Ending::Buy
+                | Ending::BuyOneMore
+                | Ending::BuyAndRefund
+                | Ending::Cancel
+                | Ending::Capture
+                | Ending::CancelHeld => "tok_approve",
             };
             let body = json!({"payment_token": token});
             insist(&apis.payment, &format!("/payments/{id}/process"), &format!("{user}-go"), &body).await;
@@ -209,10 +231,22 @@ impl Buyer {
         // Whatever was answered: in the end the payment is in a state that stays.
         eventually!(within Duration::from_secs(90), {
             match apis.payment.try_send(apis.payment.request(Method::GET, &format!("/payments/{id}"))).await {
-                Ok(reply) if !matches!(reply.json()["status"].as_str(), None | Some("pending" | "processing")) => Ok(()),
-                other => Err(format!("{other:?}")),
+                Ok(reply) if matches!(reply.json()["status"].as_str(), None | Some("pending" | "processing" | "requires_action")) => {
+                    Err(format!("{reply:?}"))
+                }
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.to_string()),
             }
         });
+        match self.ending {
+            Ending::Capture => {
+                insist(&apis.payment, &format!("/payments/{id}/capture"), &format!("{user}-send"), &json!({})).await;
+            }
+            Ending::CancelHeld => {
+                insist(&apis.payment, &format!("/payments/{id}/cancel"), &format!("{user}-keep"), &json!({})).await;
+            }
+            _ => {}
+        }
         if self.ending == Ending::BuyAndRefund {
             let body = json!({"amount": "5.00", "reason": "a dent"});
             let path = format!("/payments/{id}/refund");
@@ -230,7 +264,10 @@ impl Buyer {
         let status = payment["status"].as_str().expect("a status");
         let fine = match self.ending {
             // Killed before the charge, a payment may also fail: then nothing was charged.
-            Ending::Buy | Ending::BuyOneMore | Ending::LoseTheReply => matches!(status, "completed" | "failed"),
+            Ending::Buy | Ending::BuyOneMore | Ending::LoseTheReply | Ending::Capture | Ending::Confirm => {
+                matches!(status, "completed" | "failed")
+            }
+            Ending::CancelHeld => matches!(status, "cancelled" | "failed"),
             Ending::Decline => status == "failed",
             Ending::Cancel => status == "cancelled",
             Ending::BuyAndRefund => matches!(status, "partially_refunded" | "failed"),
@@ -253,6 +290,11 @@ async fn insist(api: &Api, path: &str, key: &str, body: &Value) -> Reply {
             other => Err(format!("{path}: {other:?}")),
         }
     })
+}
+
+/// Whether no money was taken for it.
+fn is_unpaid(payment: &Value) -> bool {
+    payment["status"] == "failed" || payment["status"] == "cancelled"
 }
 
 fn cents(amount: &Value) -> i64 {

@@ -29,6 +29,7 @@ macro_rules! dies_at {
 dies_at!(embedded, embedded,
     after_the_payment_row: "create.after_insert", 4;
     after_the_reservation: "create.after_reserve", 4;
+    after_the_provider_has_prepared_it: "process.after_open", 3;
     before_processing_is_committed: "process.before_commit1", 3;
     after_processing_is_committed: "process.after_processing", 3;
     after_the_charge: "process.after_charge", 3;
@@ -37,7 +38,13 @@ dies_at!(embedded, embedded,
     before_an_event_is_published: "relay.before_publish", 4;
     after_an_event_is_published: "relay.after_publish", 4;
     before_the_outbox_lets_go: "relay.before_delete", 2;
-    after_a_cancellation: "cancel.after_commit", 1;
+    after_a_cancellation: "cancel.after_commit", 2;
+    after_the_provider_has_let_go: "cancel.after_void", 1;
+    before_a_capture_is_committed: "capture.before_commit", 2;
+    after_a_capture_is_committed: "capture.after_request", 1;
+    after_the_capture: "capture.after_capture", 1;
+    after_the_capture_is_settled: "capture.after_settle", 1;
+    before_a_confirmation_is_committed: "action.before_commit", 1;
     before_a_refund_is_committed: "refund.before_commit", 1;
     after_a_refund_is_paid_back: "refund.after_payback", 1;
     after_stock_moved: "product.after_effect", 4;
@@ -48,6 +55,7 @@ dies_at!(embedded, embedded,
 dies_at!(real, real_payment,
     after_the_payment_row: "create.after_insert", 4;
     after_the_reservation: "create.after_reserve", 4;
+    after_the_provider_has_prepared_it: "process.after_open", 3;
     before_processing_is_committed: "process.before_commit1", 3;
     after_processing_is_committed: "process.after_processing", 3;
     after_the_charge: "process.after_charge", 3;
@@ -56,7 +64,13 @@ dies_at!(real, real_payment,
     before_an_event_is_published: "relay.before_publish", 4;
     after_an_event_is_published: "relay.after_publish", 4;
     before_the_outbox_lets_go: "relay.before_delete", 2;
-    after_a_cancellation: "cancel.after_commit", 1;
+    after_a_cancellation: "cancel.after_commit", 2;
+    after_the_provider_has_let_go: "cancel.after_void", 1;
+    before_a_capture_is_committed: "capture.before_commit", 2;
+    after_a_capture_is_committed: "capture.after_request", 1;
+    after_the_capture: "capture.after_capture", 1;
+    after_the_capture_is_settled: "capture.after_settle", 1;
+    before_a_confirmation_is_committed: "action.before_commit", 1;
     after_a_refund_is_paid_back: "refund.after_payback", 1;
 );
 

@@ -36,6 +36,7 @@ async fn a_buyer_hears_of_a_new_price_though_the_basket_replica_died_that_was_as
     let cable = Cable::to(&grpc_of_first).await;
     let mut payment = service("payment-service", 3)
         .env("DATABASE_URL", mariadb.url())
+        .env("SHOP_PROVIDER__SANDBOX", "true")
         .env("BASKET_SERVICE_URL", cable.at().to_string())
         .env("SHOP_BASKET__TIMEOUT", "30s");
     product.start(ports[0]).await;

@@ -101,6 +101,7 @@ impl World {
             .env("PRODUCT_SERVICE_URL", format!("127.0.0.1:{}", ports[1]));
         let mut payment = service("payment-service", 2)
             .env("DATABASE_URL", mariadb.url())
+            .env("SHOP_PROVIDER__SANDBOX", "true")
             .env("BASKET_SERVICE_URL", format!("127.0.0.1:{}", ports[3]))
             .env("PRODUCT_SERVICE_URL", format!("127.0.0.1:{}", ports[1]))
             .env("NOTIFICATION_SERVICE_URL", format!("127.0.0.1:{}", ports[7]));

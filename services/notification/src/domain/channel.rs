@@ -40,6 +40,16 @@ names! {
         Failed = "payment.failed",
         /// Money went back.
         Refunded = "payment.refunded",
+        /// Money is held on the buyer's account.
+        Authorised = "payment.authorised",
+        /// The buyer has to confirm first.
+        ActionRequired = "payment.action_required",
+        /// Nobody paid in time.
+        Expired = "payment.expired",
+        /// A payment was given up.
+        Cancelled = "payment.cancelled",
+        /// The buyer has asked his bank for the money.
+        Disputed = "payment.disputed",
     }
 }
 
@@ -50,6 +60,11 @@ impl EventType {
             Event::PaymentCompleted(_) => Some(Self::Completed),
             Event::PaymentFailed(_) => Some(Self::Failed),
             Event::PaymentRefunded(_) => Some(Self::Refunded),
+            Event::PaymentAuthorised(_) => Some(Self::Authorised),
+            Event::PaymentActionRequired(_) => Some(Self::ActionRequired),
+            Event::PaymentExpired(_) => Some(Self::Expired),
+            Event::PaymentCancelled(_) => Some(Self::Cancelled),
+            Event::PaymentDisputed(_) => Some(Self::Disputed),
             Event::StockUpdated(_) | Event::BasketCleared(_) | Event::UserErased(_) => None,
         }
     }

@@ -96,6 +96,11 @@ fn payment(event: &Event) -> Option<(Uuid, &str)> {
         Event::PaymentCompleted(body) => Some((body.payment_id, &body.user_id)),
         Event::PaymentFailed(body) => Some((body.payment_id, &body.user_id)),
         Event::PaymentRefunded(body) => Some((body.payment_id, &body.user_id)),
+        Event::PaymentAuthorised(body) => Some((body.payment_id, &body.user_id)),
+        Event::PaymentActionRequired(body) => Some((body.payment_id, &body.user_id)),
+        Event::PaymentExpired(body) => Some((body.payment_id, &body.user_id)),
+        Event::PaymentCancelled(body) => Some((body.payment_id, &body.user_id)),
+        Event::PaymentDisputed(body) => Some((body.payment_id, &body.user_id)),
         Event::StockUpdated(_) | Event::BasketCleared(_) | Event::UserErased(_) => None,
     }
 }

@@ -155,7 +155,7 @@ mod tests {
         let ada = Preferences::unsaid("ada@shop.example");
         assert_eq!(
             (ada.email.as_deref(), ada.email_enabled, ada.event_types.len()),
-            (Some("ada@shop.example"), true, 3)
+            (Some("ada@shop.example"), true, EventType::ALL.len())
         );
     }
 

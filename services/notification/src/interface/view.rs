@@ -142,7 +142,7 @@ pub(crate) struct PreferencesView {
     /// Whether e-mails are wanted at all.
     email_enabled: bool,
     /// About what.
-    #[salvo(schema(value_type = Vec<EventTypeName>, max_items = 3))]
+    #[salvo(schema(value_type = Vec<EventTypeName>, max_items = 8))]
     event_types: Vec<&'static str>,
     /// When they were last changed; null while the user has said nothing.
     updated_at: Option<describe::Time>,
@@ -191,7 +191,7 @@ pub(crate) struct EndpointView {
     /// For people.
     description: Description,
     /// What is sent.
-    #[salvo(schema(value_type = Vec<EventTypeName>, max_items = 3))]
+    #[salvo(schema(value_type = Vec<EventTypeName>, max_items = 8))]
     event_types: Vec<&'static str>,
     /// Whether anything is sent.
     enabled: bool,

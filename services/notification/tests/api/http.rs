@@ -87,7 +87,12 @@ async fn preferences_are_there_before_anything_was_said_and_replaced_by_version(
       "event_types": [
         "payment.completed",
         "payment.failed",
-        "payment.refunded"
+        "payment.refunded",
+        "payment.authorised",
+        "payment.action_required",
+        "payment.expired",
+        "payment.cancelled",
+        "payment.disputed"
       ],
       "updated_at": null,
       "user_id": "ada@shop.example"
@@ -149,7 +154,7 @@ async fn an_endpoint_is_added_shown_changed_and_removed() {
     let changed =
         service.api.send(service.api.request(Method::PUT, &path).header("if-match", "\"v1\"").json(&off)).await;
     assert_eq!((changed.status, changed.header("etag")), (200, "\"v2\""));
-    assert_eq!(changed.json()["event_types"].as_array().map(Vec::len), Some(3), "left out means all");
+    assert_eq!(changed.json()["event_types"].as_array().map(Vec::len), Some(8), "left out means all");
     let late = service.api.request(Method::DELETE, &path).header("if-match", "\"v1\"");
     let _ = service.api.send(late).await.problem(412, "precondition_failed");
     assert_eq!(service.api.delete(&path).await.0, 204);

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Commands;
 use crate::crash::{self, Point};
-use crate::domain::{Claim, Error, Left, Payment, RefundStatus, Verdict};
+use crate::domain::{Claim, Error, Left, Payment, RefundStatus, Status, Verdict};
 
 /// Payments taken on at a time.
 const BATCH: u32 = 100;
@@ -96,12 +96,13 @@ impl Recovery {
         let id = left.payment;
         let outcome = tokio::time::timeout(self.deadline, async {
             match left.refund {
-                None => self.settle(id).await.map(|()| Attempt::Settled),
+                None => self.settle(id).await,
                 Some(refund) => self.pay_back(id, refund).await,
             }
         });
-        if let Some(done) = told(id, outcome.await.unwrap_or(Err(Error::Unsettled(id)))) {
-            return done;
+        match told(id, outcome.await.unwrap_or(Err(Error::Unsettled(id)))) {
+            Some(done @ (Attempt::Settled | Attempt::PaidBack)) => return done,
+            Some(Attempt::Later) | None => {}
         }
         let until = self.commands.clock.now() + pause(left.attempts, chance::fraction());
         if let Err(error) = self.commands.payments.put_off(&left, until).await {
@@ -111,32 +112,46 @@ impl Recovery {
     }
 
     async fn settle_if_known(&self, id: Uuid) -> Result<bool, Error> {
-        match self.commands.provider.find(id).await.map_err(|_| Error::Unsettled(id))? {
-            Some(verdict) => self.write(id, &verdict).await.map(|()| true),
+        let payment = self.commands.find(id).await?;
+        match self.commands.ask(&payment, false).await? {
+            Some(verdict) => self.write(&payment, &verdict).await,
             None => Ok(false),
         }
     }
 
-    async fn settle(&self, id: Uuid) -> Result<(), Error> {
-        let verdict = self.commands.provider.void(id).await.map_err(|_| Error::Unsettled(id))?;
-        self.write(id, &verdict).await
+    async fn settle(&self, id: Uuid) -> Result<Attempt, Error> {
+        let payment = self.commands.find(id).await?;
+        if payment.status != Status::Processing && !payment.is_overdue(self.commands.clock.now()) {
+            return Ok(Attempt::Settled);
+        }
+        // What waits for its money goes on waiting.
+        let verdict = self.commands.ask(&payment, true).await?.unwrap_or(Verdict::Pending);
+        Ok(if self.write(&payment, &verdict).await? { Attempt::Settled } else { Attempt::Later })
     }
 
-    async fn write(&self, id: Uuid, verdict: &Verdict) -> Result<(), Error> {
+    /// Whether that settled it, now or by somebody else meanwhile.
+    async fn write(&self, asked: &Payment, verdict: &Verdict) -> Result<bool, Error> {
         crash::at(Point::RecoveryAfterVerdict);
-        let payment = self.commands.settle(id, None, verdict).await?;
-        tracing::info!(payment.id = %id, status = %payment.status, "payment that was left in processing is settled");
-        Ok(())
+        let payment = self.commands.settle(asked, verdict).await?;
+        let is_settled = payment.status != asked.status;
+        if is_settled {
+            let status = payment.status;
+            tracing::info!(payment.id = %payment.id, %status, "payment that was left in {} is settled", asked.status);
+        }
+        Ok(is_settled)
     }
 
     async fn pay_back(&self, id: Uuid, refund: Uuid) -> Result<Attempt, Error> {
         let payment = self.commands.find(id).await?;
-        let Some(asked) = payment.refund(refund).filter(|asked| asked.status == RefundStatus::Requested) else {
+        let Some(asked) = payment.refund(refund).filter(|asked| asked.is_open()) else {
             return Ok(Attempt::Settled);
         };
-        let settled = self.commands.pay_back(id, asked).await?;
-        let is_back = settled.refund(refund).is_some_and(|refund| refund.status == RefundStatus::Settled);
-        Ok(if is_back { Attempt::PaidBack } else { Attempt::Settled })
+        let settled = self.commands.pay_back(&payment, asked).await?;
+        Ok(match settled.refund(refund).map(|refund| refund.status) {
+            Some(RefundStatus::Paid) => Attempt::PaidBack,
+            Some(RefundStatus::Requested | RefundStatus::Pending) => Attempt::Later,
+            Some(RefundStatus::Failed) | None => Attempt::Settled,
+        })
     }
 
     async fn expire_one(&self, id: Uuid) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::Commands;
 use crate::crash::{self, Point};
-use crate::domain::{Amount, Error, Expected, Note, Paid, Payback, Payment, Refund, RefundStatus, Refunding};
+use crate::domain::{Amount, Error, Expected, Note, Payback, Payment, Refund, RefundStatus, Refunding};
 
 /// Pay a completed payment back, in full or in part.
 #[derive(Debug)]
@@ -32,26 +32,27 @@ impl Commands {
         let payment = self.payments.change(command.id, &|payment| payment.request_refund(&asked, now)).await?;
         crash::at(Point::RefundAfterRequest);
         let payment = match payment.refund(asked.id) {
-            Some(refund) if refund.status == RefundStatus::Requested => self.pay_back(payment.id, refund).await?,
+            Some(refund) if refund.is_open() => self.pay_back(&payment, refund).await?,
             _ => payment,
         };
         match payment.refund(asked.id).map(|refund| refund.status) {
-            Some(RefundStatus::Settled) => Ok(payment),
+            Some(RefundStatus::Paid | RefundStatus::Pending) => Ok(payment),
             _ => Err(Error::RefundRefused { payment: payment.id, refund: asked.id }),
         }
     }
 
     /// Asks the provider to pay back and writes down what it said. Safe to repeat: the refund's id is the key.
-    pub(super) async fn pay_back(&self, payment: Uuid, refund: &Refund) -> Result<Payment, Error> {
-        let payback = Payback { key: refund.id, charge: payment, amount: refund.amount };
-        let paid = self.provider.refund(&payback).await.map_err(|error| {
-            tracing::warn!(payment.id = %payment, refund.id = %refund.id, cause = %error, "the refund is not settled yet");
-            Error::Unsettled(payment)
+    pub(super) async fn pay_back(&self, payment: &Payment, refund: &Refund) -> Result<Payment, Error> {
+        let payback = Payback { key: refund.id, reference: payment.reference(), amount: refund.amount };
+        let (_, provider) = self.providers.of(payment)?;
+        let paid = provider.refund(&payback).await.map_err(|error| {
+            tracing::warn!(payment.id = %payment.id, refund.id = %refund.id, cause = %error, "the refund is not settled yet");
+            Error::Unsettled(payment.id)
         })?;
         crash::at(Point::RefundAfterPayback);
         let now = self.clock.now();
-        let settle = |payment: &mut Payment| payment.settle_refund(refund.id, paid == Paid::Back, now);
-        let settled = self.payments.change(payment, &settle).await?;
+        let settle = |payment: &mut Payment| payment.settle_refund(refund.id, paid, now);
+        let settled = self.payments.change(payment.id, &settle).await?;
         crash::at(Point::RefundAfterSettle);
         Ok(settled)
     }

@@ -69,7 +69,8 @@ impl Payments for Releasing {
             change(payment)
         };
         let after = self.payments.change_from(id, known, &noting).await?;
-        let was_open = matches!(*before.lock(), Some(Status::Pending | Status::Processing));
+        let open = [Status::Pending, Status::Processing, Status::RequiresAction, Status::Authorised];
+        let was_open = before.lock().is_some_and(|status| open.contains(&status));
         if was_open && matches!(after.status, Status::Failed | Status::Cancelled) {
             self.release(id).await;
         }

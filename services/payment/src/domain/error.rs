@@ -7,10 +7,13 @@ use shop_input::Fields;
 use shop_money::{Currency, Money};
 use uuid::Uuid;
 
-use super::{BasketChange, ChangeKind, Failure, Status};
+use super::{BasketChange, ChangeKind, Failure, NO_PROVIDER, SANDBOX, Status};
 
 /// When to ask again what became of a payment that the provider is at.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How a shop comes to a provider.
+pub(crate) const WHAT_TO_SET: &str = "set STRIPE_SECRET_KEY, or provider.sandbox = true (SHOP_PROVIDER__SANDBOX=true) where no real money is to be moved";
 
 /// A product with fewer units than the basket asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +67,16 @@ pub(crate) enum Error {
         by: Option<Uuid>,
     },
     #[error("payment {payment} was declined: {}", failure.message)]
-    Declined { payment: Uuid, failure: Failure },
+    Declined {
+        payment: Uuid,
+        failure: Failure,
+        /// Whether it may be charged again, with another token.
+        may_retry: bool,
+    },
+    #[error("{asked} {} exceed the {authorised} that are authorised for payment {payment}", asked.currency)]
+    CaptureExceedsPayment { payment: Uuid, asked: Money, authorised: Money },
+    #[error("payment {0} is disputed: its bank decides, and nothing is paid back beside that")]
+    Disputed(Uuid),
     #[error("a refund of {asked} {} exceeds the {left} that are left of payment {payment}", asked.currency)]
     RefundExceedsPayment { payment: Uuid, asked: Money, left: Money },
     #[error("payment {0} can only be restocked by the refund that pays back all that is left")]
@@ -83,6 +95,10 @@ pub(crate) enum Error {
         "it is not known yet whether the stock of payment {0} is reserved, nothing was charged; send the same request again"
     )]
     ReservationUnknown(Uuid),
+    #[error("{}", not_configured(*payment, provider))]
+    NotConfigured { payment: Uuid, provider: String },
+    #[error("the provider does not answer for payment {0}, nothing was charged; send the same request again")]
+    ProviderAway(Uuid),
     /// A store or a neighbour failed; the fault says how.
     #[error(transparent)]
     Other(#[from] Fault),
@@ -150,9 +166,17 @@ impl From<Error> for Fault {
                     None => fault,
                 }
             }
-            Error::Declined { payment, failure } => fault(Kind::PaymentRequired, "payment_declined")
+            Error::Declined { payment, failure, may_retry } => fault(Kind::PaymentRequired, "payment_declined")
                 .with_member("payment_id", payment.to_string().into())
-                .with_member("decline_code", failure.code.into()),
+                .with_member("decline_code", failure.code.into())
+                .with_member("may_retry", may_retry.into()),
+            Error::CaptureExceedsPayment { authorised, .. } => fault(Kind::Invalid, "capture_exceeds_payment")
+                .with_field(FieldError::new(
+                    "amount",
+                    "capture_exceeds_payment",
+                    format!("must be at most {authorised}"),
+                )),
+            Error::Disputed(payment) => of(payment, fault(Kind::Conflict, "payment_disputed")),
             Error::RefundExceedsPayment { left, .. } => fault(Kind::Invalid, "refund_exceeds_payment")
                 .with_field(FieldError::new("amount", "refund_exceeds_payment", format!("must be at most {left}"))),
             Error::RestockNeedsFullRefund(_) => {
@@ -171,6 +195,8 @@ impl From<Error> for Fault {
                 "must not hold a card number",
             )),
             Error::Unsettled(_) => fault(Kind::Busy, "payment_unsettled").with_retry_after(RETRY),
+            Error::NotConfigured { .. } => fault(Kind::Unavailable, "provider_not_configured"),
+            Error::ProviderAway(_) => fault(Kind::Unavailable, "provider_unavailable").with_retry_after(RETRY),
             Error::ReservationUnknown(_) => fault(Kind::Unavailable, "reservation_unknown").with_retry_after(RETRY),
         }
     }
@@ -179,6 +205,17 @@ impl From<Error> for Fault {
 impl From<FieldError> for Error {
     fn from(wrong: FieldError) -> Self {
         Self::Invalid(wrong.into())
+    }
+}
+
+/// What to set, for whoever runs the shop.
+fn not_configured(payment: Uuid, provider: &str) -> String {
+    match provider {
+        NO_PROVIDER => {
+            format!("no payment provider is configured, nothing was charged for payment {payment}; {WHAT_TO_SET}")
+        }
+        SANDBOX => format!("payment {payment} is with the sandbox, which is not configured; {WHAT_TO_SET}"),
+        name => format!("payment {payment} is with {name}, which is not configured; nothing was done there"),
     }
 }
 

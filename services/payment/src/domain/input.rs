@@ -5,15 +5,18 @@ use std::fmt;
 
 use shop_fault::FieldError;
 use shop_input::Fields;
+use shop_input::words::one_of;
 use shop_money::{Currency, Decimal, Money};
 use shop_text::Text;
 use uuid::Uuid;
 
 use super::card::holds_card_number;
-use super::{Basket, Error, Method, UserId};
+use super::{Basket, Capture, Error, Method, UserId};
 
-/// The only provider built in.
+/// The provider built in, which moves no money.
 pub(crate) const SANDBOX: &str = "sandbox";
+/// The one that does.
+pub(crate) const STRIPE: &str = "stripe";
 pub(crate) const DESCRIPTION: Text = Text::line(0, 1000);
 pub(crate) const REASON: Text = Text::line(0, 500);
 pub(crate) const MAX_TOKEN: usize = 255;
@@ -26,9 +29,9 @@ pub(crate) const VALUE: Text = Text::line(0, 500);
 pub(crate) struct Token(String);
 
 impl Token {
-    /// Checks a token; none means the sandbox's approving one.
-    pub(crate) fn parse(text: Option<&str>) -> Result<Self, Error> {
-        let text = text.map_or("tok_approve", str::trim);
+    /// Checks a token.
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let text = text.trim();
         let visible = (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         if holds_card_number(text) {
             return Err(Error::CardData("payment_token".to_owned()));
@@ -38,6 +41,16 @@ impl Token {
             return Err(FieldError::new("payment_token", "invalid", message).into());
         }
         Ok(Self(text.to_owned()))
+    }
+
+    /// Checks a token, if there is one.
+    pub(crate) fn read(text: Option<&str>) -> Result<Option<Self>, Error> {
+        text.map(Self::parse).transpose()
+    }
+
+    /// The sandbox's approving one, for who tries the shop at home.
+    pub(crate) fn approving() -> Self {
+        Self("tok_approve".to_owned())
     }
 
     pub(crate) fn expose(&self) -> &str {
@@ -149,7 +162,10 @@ pub(crate) struct Order {
     pub(crate) user_id: UserId,
     pub(crate) basket_id: Option<Uuid>,
     pub(crate) method: Method,
-    pub(crate) provider: String,
+    /// When the money is to be taken.
+    pub(crate) capture: Capture,
+    /// Who is to charge; none when that is left to the shop.
+    pub(crate) provider: Option<String>,
     pub(crate) currency: Option<Currency>,
     pub(crate) description: Option<Note>,
     pub(crate) metadata: Metadata,
@@ -178,6 +194,7 @@ pub(crate) struct RawOrder {
     pub(crate) user_id: String,
     pub(crate) basket_id: Option<String>,
     pub(crate) method: String,
+    pub(crate) capture: Option<String>,
     pub(crate) provider: Option<String>,
     pub(crate) currency: Option<String>,
     pub(crate) description: Option<String>,
@@ -194,18 +211,20 @@ impl RawOrder {
         let basket_id = self.basket_id.as_deref().map(|id| shop_input::read("basket_id", id.trim()));
         let basket_id = wrong.keep(basket_id.transpose());
         let method = wrong.keep(Method::parse(&self.method));
+        let capture = wrong.keep(parse_capture(self.capture.as_deref()));
         let provider = wrong.keep(parse_provider(self.provider.as_deref()));
         let currency = wrong.keep(self.currency.as_deref().map(parse_currency).transpose());
         let description = merge(&mut wrong, Note::description(self.description.as_deref()))?;
         let metadata = merge(&mut wrong, Metadata::parse(self.metadata))?;
         let order = || {
-            let (user_id, basket_id, method, provider) = (user_id?, basket_id?, method?, provider?);
+            let (user_id, basket_id, method, capture, provider) = (user_id?, basket_id?, method?, capture?, provider?);
             let (currency, description, metadata) = (currency?, description?, metadata?);
             let (expected_total, basket_version) = (self.expected_total, self.basket_version);
             Some(Order {
                 user_id,
                 basket_id,
                 method,
+                capture,
                 provider,
                 currency,
                 description,
@@ -227,10 +246,16 @@ fn merge<T>(wrong: &mut Fields, read: Result<T, Error>) -> Result<Option<T>, Err
     }
 }
 
-fn parse_provider(text: Option<&str>) -> Result<String, FieldError> {
-    match text.map_or(SANDBOX, str::trim) {
-        SANDBOX => Ok(SANDBOX.to_owned()),
-        _ => Err(FieldError::new("provider", "unknown", "must be sandbox")),
+fn parse_capture(text: Option<&str>) -> Result<Capture, FieldError> {
+    let unknown = || FieldError::new("capture", "unknown", one_of(Capture::ALL.map(Capture::as_str)));
+    text.map_or(Ok(Capture::Automatic), |text| Capture::named(text.trim()).ok_or_else(unknown))
+}
+
+fn parse_provider(text: Option<&str>) -> Result<Option<String>, FieldError> {
+    match text.map(str::trim) {
+        None => Ok(None),
+        Some(name @ (SANDBOX | STRIPE)) => Ok(Some(name.to_owned())),
+        Some(_) => Err(FieldError::new("provider", "unknown", "must be sandbox or stripe")),
     }
 }
 

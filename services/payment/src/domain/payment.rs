@@ -10,7 +10,10 @@ use shop_money::Money;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Basket, Error, Expected, Metadata, Note, Order, Refund, RefundStatus, UserId, events};
+use super::{
+    Action, Basket, Capture, Dispute, Error, Expected, Intent, Metadata, NO_PROVIDER, Note, Order, Reference, Refund,
+    RefundStatus, SANDBOX, Step, UserId, events,
+};
 
 /// Whose payments are of whom nobody knows any more: of a guest that there never is, and people's names do not begin so.
 pub(crate) const FORGOTTEN: &str = "guest-forgotten";
@@ -31,6 +34,10 @@ names! {
     pub(crate) enum Status {
         Pending = "pending",
         Processing = "processing",
+        /// The buyer has to do something at the provider's page.
+        RequiresAction = "requires_action",
+        /// The money is held on his account, and not taken.
+        Authorised = "authorised",
         Completed = "completed",
         PartiallyRefunded = "partially_refunded",
         Refunded = "refunded",
@@ -88,26 +95,14 @@ impl Failure {
     pub(crate) const UNRESERVED: &'static str = "reservation_unknown";
     /// Its basket changed, and the buyer asked for another payment of it.
     pub(crate) const SUPERSEDED: &'static str = "superseded";
+    /// What was authorised was not captured in time.
+    pub(crate) const LAPSED: &'static str = "authorisation_lapsed";
     /// The provider was asked to refuse the charge before it saw it.
     pub(crate) const VOIDED: &'static str = "charge_voided";
 
     pub(crate) fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into() }
     }
-}
-
-/// The provider's final word on a charge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The money was taken.
-    Approved {
-        /// The provider's own id of the charge.
-        provider_id: String,
-    },
-    /// It was not, for this reason.
-    Declined(Failure),
-    /// It never saw a charge, and will refuse one that comes late.
-    Voided,
 }
 
 /// What a payment makes of the stock that is reserved for it.
@@ -134,11 +129,27 @@ pub(crate) struct Payment {
     pub(crate) status: Status,
     pub(crate) method: Method,
     pub(crate) provider: String,
-    pub(crate) provider_id: Option<String>,
+    /// Where the provider keeps it; none before the first charge, and on the way in versions before.
+    pub(crate) reference: Option<Reference>,
     pub(crate) description: Option<Note>,
     pub(crate) metadata: Metadata,
     pub(crate) items: Vec<Item>,
+    /// Why it failed; while it is `pending`, why the last attempt did.
     pub(crate) failure: Option<Failure>,
+    /// When the money is taken.
+    pub(crate) capture: Capture,
+    /// How often it was charged, or was about to be.
+    pub(crate) attempts: u32,
+    /// What the provider is asked while it is `processing`.
+    pub(crate) step: Step,
+    /// What the buyer has to do, in `requires_action`.
+    pub(crate) action: Option<Action>,
+    /// When the provider lets go of what it holds, or would have.
+    pub(crate) authorised_until: Option<OffsetDateTime>,
+    /// What was taken, once something was; unknown of versions before, which took all of it.
+    pub(crate) captured: Option<Money>,
+    /// Whether the buyer has asked his bank for the money.
+    pub(crate) dispute: Option<Dispute>,
     /// Oldest first; those not yet settled with the provider count against what is left, but are not shown.
     pub(crate) refunds: Vec<Refund>,
     /// The request that last moved it out of `pending`: a repeat of that very request gets its answer again.
@@ -186,12 +197,19 @@ impl Payment {
             amount,
             status: Status::Pending,
             method: order.method,
-            provider: order.provider,
-            provider_id: None,
+            provider: order.provider.unwrap_or_else(|| NO_PROVIDER.to_owned()),
+            reference: None,
             description: order.description,
             metadata: order.metadata,
             items: basket.items,
             failure: None,
+            capture: order.capture,
+            attempts: 0,
+            step: Step::Charge,
+            action: None,
+            authorised_until: None,
+            captured: None,
+            dispute: None,
             refunds: Vec::new(),
             operation: None,
             created_at: now,
@@ -209,7 +227,8 @@ impl Payment {
     pub(crate) fn is_for(&self, order: &Order, basket: &Basket) -> bool {
         let line = |item: &Item| (item.product_id, item.quantity, item.price);
         self.items.iter().map(line).eq(basket.items.iter().map(line))
-            && (self.method, &self.provider) == (order.method, &order.provider)
+            && (self.method, self.capture) == (order.method, order.capture)
+            && order.provider.as_ref().is_none_or(|provider| *provider == self.provider)
             && (&self.description, &self.metadata) == (&order.description, &order.metadata)
     }
 
@@ -222,7 +241,7 @@ impl Payment {
     /// What becomes of its reservation, as its events tell it.
     pub(crate) fn outcome(&self) -> Outcome {
         match self.status {
-            Status::Pending | Status::Processing => Outcome::Open,
+            Status::Pending | Status::Processing | Status::RequiresAction | Status::Authorised => Outcome::Open,
             Status::Failed | Status::Cancelled => Outcome::Released,
             Status::Refunded if self.is_restocked() => Outcome::Returned,
             Status::Completed | Status::PartiallyRefunded | Status::Refunded => Outcome::Sold,
@@ -231,13 +250,13 @@ impl Payment {
 
     /// What went back so far.
     pub(crate) fn refunded(&self) -> Money {
-        self.sum_of(|refund| refund.status == RefundStatus::Settled)
+        self.sum_of(|refund| refund.status == RefundStatus::Paid)
     }
 
-    /// What may still be refunded; refunds on their way count as gone.
+    /// What may still be refunded of what was taken; refunds on their way count as gone.
     pub(crate) fn left(&self) -> Money {
-        let held = self.sum_of(|refund| refund.status != RefundStatus::Refused);
-        Money::new(self.amount.minor - held.minor, self.amount.currency)
+        let held = self.sum_of(|refund| refund.status != RefundStatus::Failed);
+        Money::new(self.taken().minor - held.minor, self.amount.currency)
     }
 
     fn sum_of(&self, counted: impl Fn(&Refund) -> bool) -> Money {
@@ -272,39 +291,22 @@ impl Payment {
         }
     }
 
-    /// `pending → processing`: from here on only the provider's word counts. Too late, it expires instead.
-    pub(crate) fn begin(&mut self, operation: Uuid, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
-        self.expect_pending("processed")?;
-        if now >= self.expires_at {
-            return Ok(self.expire(now));
-        }
-        self.operation = Some(operation);
-        self.status = Status::Processing;
-        self.updated_at = now;
-        Ok(Vec::new())
+    /// What the provider has to know of it.
+    pub(crate) fn intent(&self) -> Intent {
+        Intent { payment: self.id, amount: self.amount, method: self.method, capture: self.capture }
     }
 
-    /// `processing → completed | failed`, by the provider's word; the same word again changes nothing.
-    pub(crate) fn settle(&mut self, verdict: &Verdict, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
-        match (self.status, verdict) {
-            (Status::Processing, Verdict::Approved { provider_id }) => {
-                self.status = Status::Completed;
-                self.provider_id = Some(provider_id.clone());
-                self.processed_at = Some(now);
-                self.updated_at = now;
-                Ok(events::completed(self))
-            }
-            (Status::Processing, Verdict::Declined(failure)) => {
-                self.processed_at = Some(now);
-                Ok(self.fail(failure.clone(), now))
-            }
-            (Status::Processing, Verdict::Voided) => {
-                let message = "the provider could not be reached in time; nothing was charged";
-                Ok(self.fail(Failure::new(Failure::VOIDED, message), now))
-            }
-            (Status::Completed | Status::PartiallyRefunded | Status::Refunded, Verdict::Approved { .. })
-            | (Status::Failed, Verdict::Declined(_) | Verdict::Voided) => Ok(Vec::new()),
-            _ => Err(self.invalid_state("settled")),
+    /// Where the provider keeps it. Without one it is a payment of a version before, whose only provider went by its id.
+    pub(crate) fn reference(&self) -> Reference {
+        let own = || Reference::new(format!("{SANDBOX}_{}", self.id.simple()));
+        self.reference.clone().unwrap_or_else(own)
+    }
+
+    /// Notes which provider keeps it, and where; the first place stands.
+    pub(crate) fn note(&mut self, provider: &str, reference: &Reference) {
+        if self.reference.is_none() {
+            provider.clone_into(&mut self.provider);
+            self.reference = Some(reference.clone());
         }
     }
 
@@ -312,27 +314,6 @@ impl Payment {
     pub(crate) fn abandon(&mut self, failure: Failure, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
         self.expect_pending("paid")?;
         Ok(self.fail(failure, now))
-    }
-
-    /// `pending → failed` once its time is over; nothing to do for one that has moved on or has time left.
-    pub(crate) fn expire(&mut self, now: OffsetDateTime) -> Vec<Event> {
-        if self.status != Status::Pending || now < self.expires_at {
-            return Vec::new();
-        }
-        self.fail(Failure::new(Failure::EXPIRED, "the payment was not processed in time"), now)
-    }
-
-    /// `pending → cancelled`.
-    pub(crate) fn cancel(&mut self, operation: Uuid, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
-        self.expect_pending("cancelled")?;
-        if now >= self.expires_at {
-            return Ok(self.expire(now));
-        }
-        self.operation = Some(operation);
-        self.status = Status::Cancelled;
-        self.claims_basket = false;
-        self.updated_at = now;
-        Ok(events::released(self, "payment cancelled"))
     }
 
     /// `pending → cancelled`, for another payment takes its place.
@@ -350,15 +331,6 @@ impl Payment {
         self.claims_basket = false;
     }
 
-    fn fail(&mut self, failure: Failure, now: OffsetDateTime) -> Vec<Event> {
-        self.status = Status::Failed;
-        self.claims_basket = false;
-        self.updated_at = now;
-        let events = events::failed(self, &failure);
-        self.failure = Some(failure);
-        events
-    }
-
     /// Why a payment that did not go through did not, as the answer to the request that asked for it.
     pub(crate) fn refusal(&self, action: &'static str) -> Error {
         match &self.failure {
@@ -367,11 +339,15 @@ impl Payment {
             }
             // It never came to a charge, so it was not declined.
             Some(failure)
-                if [Failure::EXPIRED, Failure::UNRESERVED, Failure::SUPERSEDED].contains(&failure.code.as_str()) =>
+                if [Failure::EXPIRED, Failure::LAPSED, Failure::UNRESERVED, Failure::SUPERSEDED]
+                    .contains(&failure.code.as_str()) =>
             {
                 self.invalid_state(action)
             }
-            Some(failure) => Error::Declined { payment: self.id, failure: failure.clone() },
+            Some(failure) => {
+                let may_retry = self.status == Status::Pending;
+                Error::Declined { payment: self.id, failure: failure.clone(), may_retry }
+            }
             None => self.invalid_state(action),
         }
     }

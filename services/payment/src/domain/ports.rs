@@ -1,4 +1,4 @@
-//! What the domain needs from outside: a place for payments, the neighbours, and somebody who moves the money.
+//! What the domain needs from outside: a place for payments, and the neighbours. Who moves the money is in `provider.rs`.
 
 use async_trait::async_trait;
 use shop_events::Event;
@@ -7,7 +7,7 @@ use shop_money::{Currency, Money};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, Item, Miscount, Payment, Reservation, Shortage, Status, Token, UserId, Verdict};
+use super::{Error, Item, Miscount, Payment, Reservation, Shortage, Status, UserId};
 
 /// A change of one payment; pure, for the store may run it twice. Answers the events it causes.
 pub(crate) type Change<'a> = &'a (dyn Fn(&mut Payment) -> Result<Vec<Event>, Error> + Send + Sync);
@@ -296,55 +296,4 @@ pub(crate) trait Shelf: Send + Sync {
 
     /// Numbers of products that are not what the shelf's own bookings say, mended if that is asked for.
     async fn miscounts(&self, mend: bool) -> Result<Vec<Miscount>, Error>;
-}
-
-/// Money to take.
-#[derive(Debug, Clone)]
-pub(crate) struct Charge {
-    /// The provider charges once per key: the payment's id.
-    pub(crate) key: Uuid,
-    pub(crate) amount: Money,
-    pub(crate) token: Token,
-}
-
-/// Money to give back.
-#[derive(Debug, Clone)]
-pub(crate) struct Payback {
-    /// The provider pays back once per key: the refund's id.
-    pub(crate) key: Uuid,
-    /// The key of the charge.
-    pub(crate) charge: Uuid,
-    pub(crate) amount: Money,
-}
-
-/// The provider's word on a refund.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Paid {
-    /// The money went back, now or when the same key was used before.
-    Back,
-    /// The provider will not.
-    Refused,
-}
-
-/// The provider gave no answer: what it did is unknown.
-#[derive(Debug, thiserror::Error)]
-#[error("the provider gave no answer: {0}")]
-pub(crate) struct ProviderError(pub(crate) String);
-
-/// Somebody who moves the money.
-///
-/// An adapter must honour the keys: for ever one outcome per key, however often and from wherever it is asked.
-#[async_trait]
-pub(crate) trait Provider: Send + Sync {
-    /// Takes the money once per key. The verdict is final; `Voided` when the key was voided before.
-    async fn charge(&self, charge: &Charge) -> Result<Verdict, ProviderError>;
-
-    /// What is known of a key; `None` when no charge has come in *so far*.
-    async fn find(&self, key: Uuid) -> Result<Option<Verdict>, ProviderError>;
-
-    /// The final word on a key: what became of its charge, or `Voided` when none has come in, and then none ever will.
-    async fn void(&self, key: Uuid) -> Result<Verdict, ProviderError>;
-
-    /// Gives money back once per key.
-    async fn refund(&self, payback: &Payback) -> Result<Paid, ProviderError>;
 }

@@ -7,7 +7,7 @@ use shop_money::Money;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, Expected, Note, Payment, Status, events};
+use super::{Error, Expected, Note, Paid, Payment, Status, events};
 
 /// Refunds of one payment at most: they travel with it in every answer.
 const MAX_REFUNDS: usize = 100;
@@ -17,10 +17,12 @@ names! {
     pub(crate) enum RefundStatus {
         /// Noted; the provider has not confirmed it.
         Requested = "requested",
+        /// The provider has it; the money is on its way.
+        Pending = "pending",
         /// The money went back.
-        Settled = "settled",
-        /// The provider said no; the amount may be refunded again.
-        Refused = "refused",
+        Paid = "paid",
+        /// The provider said no, or the money did not arrive; the amount may be refunded again.
+        Failed = "failed",
     }
 }
 
@@ -35,6 +37,13 @@ pub(crate) struct Refund {
     pub(crate) restock: bool,
     pub(crate) status: RefundStatus,
     pub(crate) created_at: OffsetDateTime,
+}
+
+impl Refund {
+    /// Whether the provider is still to say what became of it.
+    pub(crate) const fn is_open(&self) -> bool {
+        matches!(self.status, RefundStatus::Requested | RefundStatus::Pending)
+    }
 }
 
 /// A refund as asked for.
@@ -52,7 +61,7 @@ pub(crate) struct Refunding {
 impl Payment {
     /// Whether the units of a payment that is paid back in full go back on the shelf.
     pub(super) fn is_restocked(&self) -> bool {
-        self.refunds.iter().any(|refund| refund.restock && refund.status == RefundStatus::Settled)
+        self.refunds.iter().any(|refund| refund.restock && refund.status == RefundStatus::Paid)
     }
 
     /// The refund of that id.
@@ -68,6 +77,7 @@ impl Payment {
         if !matches!(self.status, Status::Completed | Status::PartiallyRefunded) {
             return Err(self.invalid_state("refunded"));
         }
+        self.expect_undisputed()?;
         let left = self.left();
         let amount = self.check_amount(asked.amount.unwrap_or(left), left)?;
         if asked.restock && amount != left {
@@ -104,26 +114,29 @@ impl Payment {
         Ok(asked)
     }
 
-    /// The provider's word on a refund: paid back, or refused. The same word again changes nothing.
+    /// The provider's word on a refund: paid back, on its way, or not. The same word again changes nothing.
     ///
     /// The units of a restocking refund go back once everything is paid back: what comes back is then all that was
     /// sold, and only once, because `refunded` is final.
-    pub(crate) fn settle_refund(&mut self, id: Uuid, paid: bool, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
+    pub(crate) fn settle_refund(&mut self, id: Uuid, paid: Paid, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
         let Some(refund) = self.refunds.iter_mut().find(|refund| refund.id == id) else {
             return Err(Error::NotFound(self.id));
         };
-        if refund.status != RefundStatus::Requested {
-            return Ok(Vec::new());
+        match (refund.status, paid) {
+            (RefundStatus::Paid | RefundStatus::Failed, _) | (RefundStatus::Pending, Paid::Pending) => {
+                return Ok(Vec::new());
+            }
+            (RefundStatus::Requested | RefundStatus::Pending, Paid::Back) => refund.status = RefundStatus::Paid,
+            (RefundStatus::Requested | RefundStatus::Pending, Paid::Refused) => refund.status = RefundStatus::Failed,
+            (RefundStatus::Requested, Paid::Pending) => refund.status = RefundStatus::Pending,
         }
         self.updated_at = now;
-        if !paid {
-            refund.status = RefundStatus::Refused;
+        if paid != Paid::Back {
             return Ok(Vec::new());
         }
-        refund.status = RefundStatus::Settled;
         let settled = refund.clone();
         let mut caused = vec![events::refunded(self, &settled)];
-        if self.refunded().minor < self.amount.minor {
+        if self.refunded().minor < self.taken().minor {
             self.status = Status::PartiallyRefunded;
             return Ok(caused);
         }

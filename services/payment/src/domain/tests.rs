@@ -11,18 +11,35 @@ use uuid::Uuid;
 
 use self::samples::{NOON, basket, limits, numbered, order, pending, raw_order, usd};
 use super::{
-    Amount, Basket, BasketChange, ChangeKind, Error, Expected, Failure, Limits, Payment, RawOrder, Refunding, Status,
-    Token, Verdict,
+    ARROWS, Amount, Basket, BasketChange, ChangeKind, Dispute, DisputeOutcome, Error, Expected, Failure, Limits,
+    MAX_ATTEMPTS, Method, Outcome, Paid, Payment, RawOrder, RefundStatus, Refunding, Status, Token, Verdict,
 };
 
 const OPERATION: Uuid = Uuid::from_u128(77);
 
 fn approved() -> Verdict {
-    Verdict::Approved { provider_id: "p-1".to_owned() }
+    Verdict::Approved { taken: usd(2700) }
 }
 
 fn declined() -> Verdict {
-    Verdict::Declined(Failure::new("insufficient_funds", "there are insufficient funds"))
+    let failure = Failure::new("insufficient_funds", "there are insufficient funds");
+    Verdict::Declined { failure, may_retry: false }
+}
+
+fn retryable() -> Verdict {
+    Verdict::Declined { failure: Failure::new("try_another_card", "the card was declined"), may_retry: true }
+}
+
+fn dispute(outcome: Option<DisputeOutcome>) -> Dispute {
+    Dispute { amount: usd(2700), reason: "fraudulent".to_owned(), outcome }
+}
+
+fn authorised() -> Verdict {
+    Verdict::Authorised { until: NOON + std::time::Duration::from_hours(24) }
+}
+
+fn action() -> Verdict {
+    Verdict::ActionRequired { url: "https://a.example/".to_owned(), until: NOON + std::time::Duration::from_mins(15) }
 }
 
 /// A payment in each status, by legal moves only.
@@ -30,14 +47,16 @@ fn in_status(status: Status) -> Payment {
     let mut payment = pending();
     let mut go = |step: &dyn Fn(&mut Payment) -> Result<Vec<Event>, Error>| step(&mut payment).expect("a legal move");
     let begin = |p: &mut Payment| p.begin(OPERATION, NOON);
-    let settle = |p: &mut Payment| p.settle(&approved(), NOON);
+    let settle = |p: &mut Payment| p.settle(1, &approved(), NOON);
     match status {
         Status::Pending => {}
         Status::Processing => drop(go(&begin)),
+        Status::RequiresAction => drop((go(&begin), go(&|p| p.settle(1, &action(), NOON)))),
+        Status::Authorised => drop((go(&begin), go(&|p| p.settle(1, &authorised(), NOON)))),
         Status::Completed => drop((go(&begin), go(&settle))),
         Status::PartiallyRefunded => drop((go(&begin), go(&settle), go(&|p| refund(p, 1, Some(100))))),
         Status::Refunded => drop((go(&begin), go(&settle), go(&|p| refund(p, 1, None)))),
-        Status::Failed => drop((go(&begin), go(&|p| p.settle(&declined(), NOON)))),
+        Status::Failed => drop((go(&begin), go(&|p| p.settle(1, &declined(), NOON)))),
         Status::Cancelled => drop(go(&|p| p.cancel(OPERATION, NOON))),
     }
     assert_eq!(payment.status, status);
@@ -51,7 +70,7 @@ fn asked(id: u128, minor: Option<i64>, restock: bool) -> Refunding {
 /// Requests and settles a refund.
 fn refund(payment: &mut Payment, id: u128, minor: Option<i64>) -> Result<Vec<Event>, Error> {
     payment.request_refund(&asked(id, minor, false), NOON)?;
-    payment.settle_refund(Uuid::from_u128(id), true, NOON)
+    payment.settle_refund(Uuid::from_u128(id), Paid::Back, NOON)
 }
 
 fn kinds(events: &[Event]) -> Vec<String> {
@@ -154,9 +173,15 @@ fn an_empty_basket_or_one_in_another_currency_is_not_paid() {
 #[test]
 fn every_move_that_is_not_in_the_picture_is_refused_and_names_the_status() {
     type Move = fn(&mut Payment) -> Result<Vec<Event>, Error>;
-    let moves: [(&str, Move, &[Status]); 4] = [
+    let moves: [(&str, Move, &[Status]); 6] = [
         ("processed", |p| p.begin(OPERATION, NOON), &[Status::Pending]),
-        ("cancelled", |p| p.cancel(OPERATION, NOON), &[Status::Pending]),
+        ("cancelled", |p| p.cancel(OPERATION, NOON), &[Status::Pending, Status::RequiresAction, Status::Authorised]),
+        ("captured", |p| p.begin_capture(OPERATION, None, NOON), &[Status::Authorised]),
+        (
+            "disputed",
+            |p| p.dispute(&dispute(None), NOON),
+            &[Status::Completed, Status::PartiallyRefunded, Status::Refunded],
+        ),
         ("paid", |p| p.abandon(Failure::new(Failure::SHORT, "short"), NOON), &[Status::Pending]),
         ("refunded", |p| refund(p, 9, Some(50)), &[Status::Completed, Status::PartiallyRefunded]),
     ];
@@ -180,14 +205,18 @@ fn every_move_that_is_not_in_the_picture_is_refused_and_names_the_status() {
 
 #[test]
 fn the_providers_word_settles_once_and_its_repeat_changes_nothing() {
-    for (verdict, status) in
-        [(approved(), Status::Completed), (declined(), Status::Failed), (Verdict::Voided, Status::Failed)]
-    {
+    for (verdict, status) in [
+        (approved(), Status::Completed),
+        (authorised(), Status::Authorised),
+        (action(), Status::RequiresAction),
+        (declined(), Status::Failed),
+        (Verdict::Voided, Status::Failed),
+    ] {
         let mut payment = in_status(Status::Processing);
-        assert!(!payment.settle(&verdict, NOON).expect("settles").is_empty());
+        assert!(!payment.settle(1, &verdict, NOON).expect("settles").is_empty());
         assert_eq!(payment.status, status);
         let settled = payment.clone();
-        assert!(payment.settle(&verdict, NOON).expect("the same word again").is_empty());
+        assert!(payment.settle(1, &verdict, NOON).expect("the same word again").is_empty());
         assert_eq!(payment, settled);
     }
     for (status, verdict) in [
@@ -196,25 +225,169 @@ fn the_providers_word_settles_once_and_its_repeat_changes_nothing() {
         (Status::Pending, approved()),
         (Status::Cancelled, approved()),
     ] {
-        in_status(status).settle(&verdict, NOON).expect_err("two words");
+        in_status(status).settle(1, &verdict, NOON).expect_err("two words");
     }
+}
+
+#[test]
+fn a_decline_that_may_be_retried_leaves_it_pending_five_times() {
+    let mut payment = pending();
+    for attempt in 1..=MAX_ATTEMPTS {
+        payment.begin(OPERATION, NOON).expect("begins");
+        assert_eq!((payment.attempt(), &payment.failure), (attempt, &None));
+        let events = payment.settle(attempt, &retryable(), NOON).expect("settles");
+        let (status, last) = (payment.status, attempt == MAX_ATTEMPTS);
+        assert_eq!((status, events.is_empty()), if last { (Status::Failed, false) } else { (Status::Pending, true) });
+        assert_eq!(payment.failure.as_ref().map(|why| why.code.as_str()), Some("try_another_card"));
+        assert_eq!(payment.claims_basket, !last);
+    }
+    let mut late = pending();
+    late.begin(OPERATION, NOON).expect("begins");
+    late.settle(1, &retryable(), late.expires_at).expect("settles");
+    assert_eq!(late.status, Status::Failed, "there is no time for another card");
+}
+
+#[test]
+fn what_was_said_of_an_attempt_before_changes_nothing_unless_money_was_taken() {
+    let second = || {
+        let mut payment = pending();
+        payment.begin(OPERATION, NOON).expect("begins");
+        payment.settle(1, &retryable(), NOON).expect("settles");
+        payment.begin(OPERATION, NOON).expect("begins");
+        payment
+    };
+    for verdict in [declined(), retryable(), action(), Verdict::Pending] {
+        let mut payment = second();
+        assert!(payment.settle(1, &verdict, NOON).expect("is old").is_empty());
+        assert_eq!(payment, second(), "{verdict:?}");
+    }
+    let mut payment = second();
+    assert!(!payment.settle(1, &approved(), NOON).expect("is the truth").is_empty());
+    assert_eq!(payment.status, Status::Completed);
+}
+
+#[test]
+fn what_is_authorised_leaves_the_basket_and_is_sold_when_it_is_captured() {
+    let mut payment = in_status(Status::Processing);
+    let events = payment.settle(1, &authorised(), NOON).expect("settles");
+    assert_eq!(kinds(&events), ["payment.authorised", "basket.cleared"]);
+    assert_eq!((payment.outcome(), payment.captured_amount()), (Outcome::Open, usd(0)));
+    for (minor, code) in [(2701, "capture_exceeds_payment"), (0, "validation_failed"), (-1, "validation_failed")] {
+        let refused = payment.clone().begin_capture(OPERATION, Some(usd(minor)), NOON).expect_err("refused");
+        assert_eq!(Fault::from(refused).code(), code, "{minor}");
+    }
+    payment.begin_capture(OPERATION, Some(usd(2000)), NOON).expect("begins");
+    let mut failed = payment.clone();
+    assert!(failed.settle(1, &authorised(), NOON).expect("it was not captured").is_empty());
+    assert_eq!(failed.status, Status::Authorised);
+    let events = payment.settle(1, &Verdict::Approved { taken: usd(2000) }, NOON).expect("settles");
+    assert_eq!(kinds(&events), ["payment.completed", "Decrease 2x3", "Decrease 1x4"]);
+    assert_eq!((payment.captured_amount(), payment.left()), (usd(2000), usd(2000)));
+    let refused = payment.request_refund(&asked(1, Some(2001), false), NOON).expect_err("more than was taken");
+    assert_eq!(Fault::from(refused).code(), "refund_exceeds_payment");
+    refund(&mut payment, 2, None).expect("pays back");
+    assert_eq!(payment.status, Status::Refunded);
+}
+
+#[test]
+fn what_is_called_off_says_why_and_releases_its_stock() {
+    let released = |first: &str| [first, "Release 2x3", "Release 1x4"].map(str::to_owned);
+    for (status, event, code) in [
+        (Status::Processing, "payment.failed", "charge_voided"),
+        (Status::RequiresAction, "payment.expired", "payment_expired"),
+        (Status::Authorised, "payment.expired", "authorisation_lapsed"),
+    ] {
+        let mut payment = in_status(status);
+        let events = payment.settle(1, &Verdict::Voided, NOON).expect("settles");
+        assert_eq!(kinds(&events), released(event), "{status}");
+        assert_eq!((payment.status, payment.claims_basket), (Status::Failed, false));
+        assert_eq!(payment.failure.map(|why| why.code).as_deref(), Some(code));
+    }
+    for status in [Status::RequiresAction, Status::Authorised] {
+        let mut payment = in_status(status);
+        assert!(payment.cancel(OPERATION, NOON).expect("is asked of the provider").is_empty());
+        let mut taken = payment.clone();
+        taken.settle(1, &approved(), NOON).expect("it was taken after all");
+        assert_eq!(taken.status, Status::Completed);
+        let events = payment.settle(1, &Verdict::Voided, NOON).expect("settles");
+        assert_eq!((payment.status, kinds(&events)), (Status::Cancelled, released("payment.cancelled").to_vec()));
+    }
+}
+
+#[test]
+fn a_buyer_at_his_bank_may_come_back_in_any_way() {
+    for (verdict, status) in [
+        (approved(), Status::Completed),
+        (authorised(), Status::Authorised),
+        (Verdict::Pending, Status::Processing),
+        (retryable(), Status::Pending),
+        (declined(), Status::Failed),
+        (action(), Status::RequiresAction),
+    ] {
+        let mut payment = in_status(Status::RequiresAction);
+        payment.settle(1, &verdict, NOON).expect("settles");
+        assert_eq!((payment.status, payment.action.is_some()), (status, status == Status::RequiresAction));
+    }
+}
+
+#[test]
+fn what_is_on_its_way_is_overdue_when_its_method_says_so() {
+    let mut payment = Payment { method: Method::BankTransfer, ..in_status(Status::Processing) };
+    payment.settle(1, &Verdict::Pending, NOON).expect("waits");
+    let day = std::time::Duration::from_hours(24);
+    assert!(payment.is_at_provider() && !payment.is_overdue(NOON + day * 13) && payment.is_overdue(NOON + day * 14));
+    let card = Payment { method: Method::CreditCard, ..payment };
+    assert!(card.is_overdue(NOON + day));
+    let (action, held) = (in_status(Status::RequiresAction), in_status(Status::Authorised));
+    assert!(!action.is_overdue(NOON) && action.is_overdue(NOON + day));
+    assert!(!held.is_overdue(NOON) && held.is_overdue(NOON + day));
+}
+
+#[test]
+fn what_is_disputed_is_not_paid_back_unless_the_dispute_was_won() {
+    let mut payment = in_status(Status::Completed);
+    assert_eq!(kinds(&payment.dispute(&dispute(None), NOON).expect("is booked")), ["payment.disputed"]);
+    assert!(payment.dispute(&dispute(None), NOON).expect("is known").is_empty());
+    for (outcome, refunds) in [(None, false), (Some(DisputeOutcome::Lost), false), (Some(DisputeOutcome::Won), true)] {
+        payment.dispute(&dispute(outcome), NOON).expect("is booked");
+        let asked = payment.clone().request_refund(&asked(1, Some(100), false), NOON);
+        assert_eq!(asked.is_ok(), refunds, "{outcome:?}");
+        if let Err(refused) = asked {
+            assert_eq!(Fault::from(refused).code(), "payment_disputed");
+        }
+    }
+}
+
+#[test]
+fn a_refund_that_did_not_arrive_gives_its_amount_back() {
+    let mut payment = in_status(Status::Completed);
+    payment.request_refund(&asked(1, Some(1000), false), NOON).expect("requested");
+    let id = Uuid::from_u128(1);
+    assert!(payment.settle_refund(id, Paid::Pending, NOON).expect("is on its way").is_empty());
+    assert_eq!((payment.status, payment.left(), payment.refunded()), (Status::Completed, usd(1700), usd(0)));
+    let mut failed = payment.clone();
+    assert!(failed.settle_refund(id, Paid::Refused, NOON).expect("did not arrive").is_empty());
+    assert_eq!((failed.left(), failed.refunds[0].status), (usd(2700), RefundStatus::Failed));
+    assert_eq!(kinds(&payment.settle_refund(id, Paid::Back, NOON).expect("arrived")), ["payment.refunded"]);
+    assert_eq!((payment.status, payment.refunded()), (Status::PartiallyRefunded, usd(1000)));
 }
 
 #[test]
 fn a_completed_payment_sells_its_stock_and_clears_its_basket() {
     let mut payment = in_status(Status::Processing);
-    let events = payment.settle(&approved(), NOON).expect("settles");
+    let events = payment.settle(1, &approved(), NOON).expect("settles");
     assert_eq!(kinds(&events), ["payment.completed", "Decrease 2x3", "Decrease 1x4", "basket.cleared"]);
-    assert_eq!((payment.provider_id.as_deref(), payment.processed_at), (Some("p-1"), Some(NOON)));
+    assert_eq!((payment.reference.clone(), payment.processed_at), (Some(pending().reference()), Some(NOON)));
 }
 
 #[test]
 fn a_payment_that_ends_without_money_releases_its_stock() {
     let failed = ["payment.failed", "Release 2x3", "Release 1x4"];
-    assert_eq!(kinds(&in_status(Status::Processing).settle(&declined(), NOON).expect("settles")), failed);
-    assert_eq!(kinds(&pending().expire(NOON + limits().window)), failed);
+    assert_eq!(kinds(&in_status(Status::Processing).settle(1, &declined(), NOON).expect("settles")), failed);
+    let expired = ["payment.expired", "Release 2x3", "Release 1x4"];
+    assert_eq!(kinds(&pending().expire(NOON + limits().window)), expired);
     let cancelled = pending().cancel(OPERATION, NOON).expect("cancels");
-    assert_eq!(kinds(&cancelled), ["Release 2x3", "Release 1x4"]);
+    assert_eq!(kinds(&cancelled), ["payment.cancelled", "Release 2x3", "Release 1x4"]);
 }
 
 #[test]
@@ -234,7 +407,7 @@ fn a_payment_expires_at_its_time_and_not_before() {
 fn a_payment_processed_or_cancelled_too_late_expires_instead() {
     let late = NOON + limits().window;
     let mut payment = pending();
-    assert_eq!(kinds(&payment.begin(OPERATION, late).expect("expires"))[0], "payment.failed");
+    assert_eq!(kinds(&payment.begin(OPERATION, late).expect("expires"))[0], "payment.expired");
     assert_eq!(payment.status, Status::Failed);
     assert_eq!(Fault::from(payment.refusal("processed")).code(), "invalid_state");
     let mut payment = pending();
@@ -263,7 +436,7 @@ fn a_refund_on_its_way_counts_as_gone_until_it_is_refused() {
     payment.request_refund(&asked(1, Some(2700), false), NOON).expect("requested");
     assert_eq!((payment.status, payment.refunded(), payment.left()), (Status::Completed, usd(0), usd(0)));
     assert_eq!(Fault::from(refund(&mut payment, 2, None).expect_err("nothing left")).code(), "refund_exceeds_payment");
-    assert!(payment.settle_refund(Uuid::from_u128(1), false, NOON).expect("refused").is_empty());
+    assert!(payment.settle_refund(Uuid::from_u128(1), Paid::Refused, NOON).expect("refused").is_empty());
     assert_eq!(payment.left(), usd(2700));
     refund(&mut payment, 3, None).expect("it may be refunded now");
 }
@@ -274,8 +447,8 @@ fn a_refund_requested_or_settled_twice_is_one_refund() {
     payment.request_refund(&asked(1, Some(100), false), NOON).expect("requested");
     payment.request_refund(&asked(1, Some(100), false), NOON).expect("again");
     assert_eq!(payment.refunds.len(), 1);
-    assert_eq!(payment.settle_refund(Uuid::from_u128(1), true, NOON).expect("settled").len(), 1);
-    assert!(payment.settle_refund(Uuid::from_u128(1), true, NOON).expect("again").is_empty());
+    assert_eq!(payment.settle_refund(Uuid::from_u128(1), Paid::Back, NOON).expect("settled").len(), 1);
+    assert!(payment.settle_refund(Uuid::from_u128(1), Paid::Back, NOON).expect("again").is_empty());
     assert_eq!(payment.refunded(), usd(100));
 }
 
@@ -302,9 +475,9 @@ fn units_come_back_once_and_only_when_all_is_paid_back() {
     assert_eq!(Fault::from(error).code(), "restock_needs_full_refund");
     payment.request_refund(&asked(2, Some(100), false), NOON).expect("on its way");
     payment.request_refund(&asked(3, None, true), NOON).expect("the rest");
-    let first = payment.settle_refund(Uuid::from_u128(3), true, NOON).expect("settled");
+    let first = payment.settle_refund(Uuid::from_u128(3), Paid::Back, NOON).expect("settled");
     assert_eq!(kinds(&first), ["payment.refunded"], "the other one may still be refused");
-    let last = payment.settle_refund(Uuid::from_u128(2), true, NOON).expect("settled");
+    let last = payment.settle_refund(Uuid::from_u128(2), Paid::Back, NOON).expect("settled");
     assert_eq!(kinds(&last), ["payment.refunded", "Increase 2x3", "Increase 1x4"]);
 }
 
@@ -353,7 +526,7 @@ fn card_numbers_are_refused_and_never_repeated() {
         RawOrder { metadata: pairs(CARD, "x"), ..raw_order() },
     ];
     let mut errors: Vec<_> = orders.into_iter().map(|order| order.check().expect_err("refused")).collect();
-    errors.push(Token::parse(Some(CARD)).expect_err("refused"));
+    errors.push(Token::parse(CARD).expect_err("refused"));
     errors.push(super::Note::reason(Some(CARD)).expect_err("refused"));
     for error in errors {
         let fault = Fault::from(error);
@@ -364,59 +537,144 @@ fn card_numbers_are_refused_and_never_repeated() {
 
 /// A move of the model.
 #[derive(Debug, Clone, Copy)]
-enum Step {
+enum Move {
     Begin { late: bool },
     Approve,
-    Decline,
+    Authorise,
+    Require,
+    Await,
+    Void,
+    Capture { minor: i16 },
+    Decline { retry: bool },
     Cancel,
     Expire { late: bool },
     Request { id: u8, minor: Option<i16>, restock: bool },
     Settle { id: u8, paid: bool },
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = Move> {
     prop_oneof![
-        any::<bool>().prop_map(|late| Step::Begin { late }),
-        Just(Step::Begin { late: false }),
-        Just(Step::Approve),
-        Just(Step::Decline),
-        Just(Step::Cancel),
-        any::<bool>().prop_map(|late| Step::Expire { late }),
-        (0..8_u8, proptest::option::of(-10..3000_i16), any::<bool>()).prop_map(|(id, minor, restock)| Step::Request {
+        any::<bool>().prop_map(|late| Move::Begin { late }),
+        Just(Move::Begin { late: false }),
+        Just(Move::Approve),
+        Just(Move::Authorise),
+        Just(Move::Require),
+        Just(Move::Await),
+        Just(Move::Void),
+        (-1..3000_i16).prop_map(|minor| Move::Capture { minor }),
+        any::<bool>().prop_map(|retry| Move::Decline { retry }),
+        Just(Move::Cancel),
+        any::<bool>().prop_map(|late| Move::Expire { late }),
+        (0..8_u8, proptest::option::of(-10..3000_i16), any::<bool>()).prop_map(|(id, minor, restock)| Move::Request {
             id,
             minor,
             restock
         }),
-        (0..8_u8, any::<bool>()).prop_map(|(id, paid)| Step::Settle { id, paid }),
+        (0..8_u8, any::<bool>()).prop_map(|(id, paid)| Move::Settle { id, paid }),
     ]
 }
 
-fn take(payment: &mut Payment, step: Step) -> Result<Vec<Event>, Error> {
+fn take(payment: &mut Payment, step: Move) -> Result<Vec<Event>, Error> {
     let at = |late: bool| if late { NOON + limits().window } else { NOON };
     match step {
-        Step::Begin { late } => payment.begin(OPERATION, at(late)),
-        Step::Approve => payment.settle(&approved(), NOON),
-        Step::Decline => payment.settle(&declined(), NOON),
-        Step::Cancel => payment.cancel(OPERATION, NOON),
-        Step::Expire { late } => Ok(payment.expire(at(late))),
-        Step::Request { id, minor, restock } => {
+        Move::Begin { late } => payment.begin(OPERATION, at(late)),
+        Move::Approve => payment.settle(payment.attempt(), &approved(), NOON),
+        Move::Authorise => payment.settle(payment.attempt(), &authorised(), NOON),
+        Move::Require => payment.settle(payment.attempt(), &action(), NOON),
+        Move::Await => payment.settle(payment.attempt(), &Verdict::Pending, NOON),
+        Move::Void => payment.settle(payment.attempt(), &Verdict::Voided, NOON),
+        Move::Capture { minor } => payment.begin_capture(OPERATION, Some(usd(minor.into())), NOON),
+        Move::Decline { retry } => {
+            payment.settle(payment.attempt(), &if retry { retryable() } else { declined() }, NOON)
+        }
+        Move::Cancel => payment.cancel(OPERATION, NOON),
+        Move::Expire { late } => Ok(payment.expire(at(late))),
+        Move::Request { id, minor, restock } => {
             payment.request_refund(&asked(id.into(), minor.map(i64::from), restock), NOON)
         }
-        Step::Settle { id, paid } => payment.settle_refund(Uuid::from_u128(id.into()), paid, NOON),
+        Move::Settle { id, paid } => {
+            payment.settle_refund(Uuid::from_u128(id.into()), if paid { Paid::Back } else { Paid::Refused }, NOON)
+        }
     }
 }
 
-/// The arrows of the picture in the contract.
-fn is_arrow(from: Status, to: Status) -> bool {
-    use Status::{Cancelled, Completed, Failed, PartiallyRefunded, Pending, Processing, Refunded};
-    from == to
-        || matches!(
-            (from, to),
-            (Pending, Processing | Cancelled | Failed)
-                | (Processing, Completed | Failed)
-                | (Completed, PartiallyRefunded | Refunded)
-                | (PartiallyRefunded, Refunded)
-        )
+/// The page with the picture of the moves.
+const PAGE: &str = "../../docs/api.md";
+
+/// The moves, as Mermaid draws them.
+fn picture() -> String {
+    let line = |(from, to): &(Status, Status)| format!("    {from} --> {to}\n");
+    let lines: String = ARROWS.iter().map(line).collect();
+    format!("```mermaid\nstateDiagram-v2\n    [*] --> pending\n{lines}```\n")
+}
+
+/// `SHOP_TEST_UPDATE=1` writes it anew.
+#[test]
+fn the_page_has_the_picture_of_the_moves() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
+    let text = std::fs::read_to_string(&page).expect("there is a page");
+    let (before, rest) = text.split_once("```mermaid\n").expect("has a picture");
+    let (_, after) = rest.split_once("```\n").expect("it ends");
+    let drawn = [before, &picture(), after].concat();
+    #[expect(clippy::disallowed_methods, reason = "whoever runs the tests says whether the page is written")]
+    if std::env::var("SHOP_TEST_UPDATE").is_ok_and(|value| value == "1") {
+        std::fs::write(page, drawn).expect("writes the page");
+    } else {
+        assert!(drawn == text, "docs/api.md draws other moves; SHOP_TEST_UPDATE=1 writes:\n{}", picture());
+    }
+}
+
+#[test]
+fn every_move_of_the_picture_can_be_made() {
+    let verdicts = [
+        approved(),
+        Verdict::Approved { taken: usd(1000) },
+        authorised(),
+        action(),
+        Verdict::Pending,
+        retryable(),
+        declined(),
+        Verdict::Voided,
+    ];
+    let mut made = std::collections::BTreeSet::new();
+    for from in Status::ALL {
+        let mut outcomes: Vec<Payment> = Vec::new();
+        let mut take = |step: &dyn Fn(&mut Payment) -> Result<Vec<Event>, Error>| {
+            for dirty in [false, true] {
+                let mut payment = in_status(from);
+                if dirty && from == Status::Processing {
+                    payment = in_status(Status::Authorised);
+                    payment.begin_capture(OPERATION, None, NOON).expect("begins");
+                }
+                if dirty && from == Status::Pending {
+                    payment.begin(OPERATION, NOON).expect("begins");
+                    payment.settle(1, &retryable(), NOON).expect("is pending again");
+                }
+                if dirty && from == Status::Cancelled {
+                    continue;
+                }
+                if step(&mut payment).is_ok() {
+                    outcomes.push(payment);
+                }
+            }
+        };
+        for verdict in &verdicts {
+            take(&|p| p.settle(p.attempt(), verdict, NOON));
+        }
+        take(&|p| p.begin(OPERATION, NOON));
+        take(&|p| p.cancel(OPERATION, NOON));
+        take(&|p| p.begin_capture(OPERATION, None, NOON));
+        take(&|p| Ok(p.expire(NOON + limits().window)));
+        take(&|p| refund(p, 8, Some(100)));
+        take(&|p| refund(p, 8, None));
+        made.extend(outcomes.iter().map(|payment| (from, payment.status)).filter(|(from, to)| from != to));
+    }
+    // By way of a cancellation that the provider has to confirm.
+    let mut cancelled = in_status(Status::Authorised);
+    cancelled.cancel(OPERATION, NOON).expect("begins");
+    cancelled.settle(1, &Verdict::Voided, NOON).expect("settles");
+    made.insert((Status::Processing, cancelled.status));
+    assert_eq!(made, ARROWS.iter().copied().collect());
 }
 
 proptest! {
@@ -431,9 +689,10 @@ proptest! {
             } else {
                 prop_assert_eq!(&payment, &before);
             }
-            prop_assert!(is_arrow(before.status, payment.status), "{} to {}", before.status, payment.status);
-            prop_assert!(payment.left().minor >= 0 && payment.refunded().minor <= payment.amount.minor);
-            prop_assert_eq!(payment.status == Status::Refunded, payment.refunded() == payment.amount);
+            let arrow = (before.status, payment.status);
+            prop_assert!(arrow.0 == arrow.1 || ARROWS.contains(&arrow), "{} to {}", arrow.0, arrow.1);
+            prop_assert!(payment.left().minor >= 0 && payment.refunded().minor <= payment.taken().minor);
+            prop_assert_eq!(payment.status == Status::Refunded, payment.captured.is_some() && payment.refunded() == payment.taken());
         }
         let count = |operation| events.iter().filter(|event| matches!(event, Event::StockUpdated(s) if s.operation == operation)).count();
         let (sold, released, back) = (count(StockOperation::Decrease), count(StockOperation::Release), count(StockOperation::Increase));
@@ -442,7 +701,7 @@ proptest! {
         let ended = matches!(payment.status, Status::Failed | Status::Cancelled);
         prop_assert_eq!(ended, released == payment.items.len());
         let paid: i64 = events.iter().filter(|event| matches!(event, Event::PaymentRefunded(_))).count().try_into().expect("few");
-        prop_assert_eq!(paid, i64::try_from(payment.refunds.iter().filter(|r| r.status == super::RefundStatus::Settled).count()).expect("few"));
+        prop_assert_eq!(paid, i64::try_from(payment.refunds.iter().filter(|r| r.status == RefundStatus::Paid).count()).expect("few"));
     }
 
     #[test]
@@ -463,6 +722,6 @@ proptest! {
         };
         let refused = order.check().err().map(|error| Fault::from(error).kind().status());
         prop_assert!(refused.is_none_or(|status| status == 422));
-        Token::parse(texts[0].as_deref()).ok();
+        Token::read(texts[0].as_deref()).ok();
     }
 }

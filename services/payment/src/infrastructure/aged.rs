@@ -17,7 +17,8 @@ const UNPAID: &str = "SELECT id FROM payments WHERE status IN ('failed', 'cancel
 const PAID: &str = "SELECT id FROM payments WHERE status = $1 AND id > $2 AND id < $3 ORDER BY id LIMIT $4";
 /// All of a person's payments, in one number: they stay as they are until the transaction ends.
 const OF_USER: &str = "SELECT COUNT(*) FROM payments WHERE user_id = $1";
-const OPEN: &str = "SELECT id FROM payments WHERE user_id = $1 AND status IN ('pending', 'processing') LIMIT 1";
+const OPEN: &str = "SELECT id FROM payments WHERE user_id = $1 \
+     AND status IN ('pending', 'processing', 'requires_action', 'authorised') LIMIT 1";
 const UNDER_WAY: &str = "SELECT payment_id FROM refunds WHERE status = 'requested' \
      AND payment_id IN (SELECT id FROM payments WHERE user_id = $1) LIMIT 1";
 /// Which payments' follows.
@@ -106,7 +107,8 @@ impl<E: Engine> Sql<E> {
         }
         conn.run(AssertSqlSafe(format!("{FORGET_REASONS}(SELECT id FROM payments WHERE user_id = $1)")), &of).await?;
         // One that he makes in this moment is not of what he wants to be forgotten.
-        let sql = forget_buyers("user_id = $1 AND status NOT IN ('pending', 'processing')");
+        let sql =
+            forget_buyers("user_id = $1 AND status NOT IN ('pending', 'processing', 'requires_action', 'authorised')");
         let payments = conn.run(AssertSqlSafe(sql), &of).await?;
         let erased = Event::UserErased(UserErased { user_id: user.as_str().to_owned() });
         outbox::append(conn, &[self.envelope(erased)]).await?;

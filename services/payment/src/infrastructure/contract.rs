@@ -17,8 +17,8 @@ use super::{Opened, With, open};
 use crate::config::ProviderSettings;
 use crate::domain::samples::{NOON, numbered, pending, usd};
 use crate::domain::{
-    Charge, Claim, Error, Expected, Filter, Left, Paid, Payback, Payment, Refunding, Standing, Status, Token, UserId,
-    Verdict,
+    Charge, Claim, Error, Expected, Filter, Left, Paid, Payback, Payment, Provider, Reference, Refunding, Standing,
+    Status, Token, UserId, Verdict,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -47,7 +47,11 @@ impl Place {
 
     async fn open(url: &str, folder: Option<tempfile::TempDir>, db: Option<Db>) -> Self {
         let clock = Arc::new(ManualClock::at(NOON));
-        let provider = ProviderSettings { slow: shop_config::Duration::millis(1), ..ProviderSettings::default() };
+        let provider = ProviderSettings {
+            slow: shop_config::Duration::millis(1),
+            sandbox: Some(true),
+            ..ProviderSettings::default()
+        };
         let with = With {
             provider: &provider,
             bus: Arc::new(MemoryBus::new(None)),
@@ -56,6 +60,22 @@ impl Place {
         };
         let opened = open(&Database::at(url), with).await.expect("opens the store");
         Self { opened, clock, _folder: folder, _db: db }
+    }
+
+    /// The sandbox, as the service has it.
+    pub(crate) fn sandbox(&self) -> Arc<dyn Provider> {
+        let (_, sandbox) = self.opened.providers.of(&pending()).expect("is configured");
+        sandbox.clone()
+    }
+
+    /// Takes out of every payment what versions before did not write.
+    pub(crate) async fn as_before(&self) {
+        let sql = "UPDATE payments SET provider_id = NULL, attempts = 0, captured = NULL";
+        match &self.opened.shared {
+            Store::MariaDb(pool) => drop(sqlx::query(sql).execute(pool).await.expect("writes")),
+            Store::Sqlite(pools) => drop(sqlx::query(sql).execute(&pools.write).await.expect("writes")),
+            Store::Postgres(_) => {}
+        }
     }
 
     /// How many events wait.
@@ -135,7 +155,7 @@ fn begin(payment: &mut Payment) -> Result<Vec<shop_events::Event>, Error> {
 }
 
 pub(crate) fn approve(payment: &mut Payment) -> Result<Vec<shop_events::Event>, Error> {
-    payment.settle(&Verdict::Approved { provider_id: "p-1".to_owned() }, NOON)
+    payment.settle(1, &Verdict::Approved { taken: usd(2700) }, NOON)
 }
 
 pub(crate) fn asked(id: u128, minor: i64) -> Refunding {
@@ -248,7 +268,7 @@ async fn a_change_its_refunds_and_its_events_are_kept_together(place: Place) {
     assert_eq!(payments.get(expected.id).await.expect("reads"), Some(expected.clone()));
     let request = |payment: &mut Payment| payment.request_refund(&asked(1, 500), NOON);
     payments.change(expected.id, &request).await.expect("requested");
-    let settle = |payment: &mut Payment| payment.settle_refund(Uuid::from_u128(1), true, NOON);
+    let settle = |payment: &mut Payment| payment.settle_refund(Uuid::from_u128(1), Paid::Back, NOON);
     let settled = payments.change(expected.id, &settle).await.expect("settled");
     request(&mut expected).expect("the same");
     settle(&mut expected).expect("the same");
@@ -424,48 +444,62 @@ async fn expired_payments_are_found_page_by_page(place: Place) {
 }
 
 fn charge(token: &str) -> Charge {
-    Charge { key: Uuid::from_u128(1), amount: usd(2700), token: Token::parse(Some(token)).expect("a token") }
+    charge_of(1, token)
+}
+
+/// The first attempt to charge a payment of 27.00.
+pub(crate) fn charge_of(payment: u128, token: &str) -> Charge {
+    let payment = Payment { id: Uuid::from_u128(payment), ..pending() };
+    let token = Token::parse(token).expect("a token");
+    Charge { reference: payment.reference(), intent: payment.intent(), attempt: 1, token }
+}
+
+fn reference(payment: u128) -> Reference {
+    charge_of(payment, "tok_approve").reference
 }
 
 async fn the_provider_has_one_outcome_per_key(place: Place) {
-    let provider = &place.opened.provider;
-    assert_eq!(provider.find(Uuid::from_u128(1)).await.expect("answers"), None);
+    let provider = place.sandbox();
+    let opened = provider.open(&charge("tok_approve").intent).await.expect("answers");
+    assert_eq!(opened, provider.open(&charge("tok_approve").intent).await.expect("answers"));
+    assert_eq!(opened, reference(1), "where versions before kept it");
+    assert_eq!(provider.find(&opened, 1).await.expect("answers"), None);
     provider.charge(&charge("tok_lost_reply")).await.expect_err("the reply is lost");
-    let first = provider.find(Uuid::from_u128(1)).await.expect("answers").expect("charged");
+    let first = provider.find(&opened, 1).await.expect("answers").expect("charged");
     assert!(matches!(first, Verdict::Approved { .. }));
     for token in ["tok_approve", "tok_decline", "tok_slow"] {
         assert_eq!(provider.charge(&charge(token)).await.expect("answers"), first, "{token}");
     }
-    assert_eq!(provider.void(Uuid::from_u128(1)).await.expect("answers"), first);
+    assert_eq!(provider.void(&opened).await.expect("answers"), first);
     for (key, token, code) in [
         (2, "tok_decline", "payment_declined"),
         (3, "tok_insufficient_funds", "insufficient_funds"),
         (4, "tok_made_up", "unknown_token"),
     ] {
-        let charge = Charge { key: Uuid::from_u128(key), ..charge(token) };
-        let Verdict::Declined(failure) = provider.charge(&charge).await.expect("answers") else { panic!("{token}") };
+        let declined = provider.charge(&charge_of(key, token)).await.expect("answers");
+        let Verdict::Declined { failure, may_retry: false } = declined else { panic!("{token}") };
         assert_eq!(failure.code, code);
     }
 }
 
 async fn a_voided_key_is_never_charged(place: Place) {
-    let provider = &place.opened.provider;
-    assert_eq!(provider.void(Uuid::from_u128(1)).await.expect("answers"), Verdict::Voided);
+    let provider = place.sandbox();
+    assert_eq!(provider.void(&reference(1)).await.expect("answers"), Verdict::Voided);
     assert_eq!(provider.charge(&charge("tok_approve")).await.expect("answers"), Verdict::Voided, "it came too late");
     assert_eq!(place.charges(Uuid::from_u128(1)).await, 0);
 }
 
 async fn the_provider_pays_back_once_per_key_and_never_too_much(place: Place) {
-    let provider = &place.opened.provider;
+    let provider = place.sandbox();
     provider.charge(&charge("tok_approve")).await.expect("answers");
-    let back = |key: u128, minor| Payback { key: Uuid::from_u128(key), charge: Uuid::from_u128(1), amount: usd(minor) };
+    let back = |key: u128, minor| Payback { key: Uuid::from_u128(key), reference: reference(1), amount: usd(minor) };
     for (payback, expected) in [
         (back(10, 2000), Paid::Back),
         (back(10, 2000), Paid::Back),
         (back(10, 1), Paid::Refused),
         (back(11, 701), Paid::Refused),
         (back(12, 700), Paid::Back),
-        (Payback { charge: Uuid::from_u128(2), ..back(13, 1) }, Paid::Refused),
+        (Payback { reference: reference(2), ..back(13, 1) }, Paid::Refused),
     ] {
         assert_eq!(provider.refund(&payback).await.expect("answers"), expected, "{payback:?}");
     }

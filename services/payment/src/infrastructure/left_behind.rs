@@ -13,15 +13,19 @@ const PROCESSING: &str = "SELECT id FROM payments WHERE status = 'processing' OR
 /// One look for both. A place in this order is what fairness is: who was tried least, of these who waits longest.
 const DUE: &str = "SELECT id AS payment, NULL AS refund, recoveries AS tried, COALESCE(recover_at, updated_at) AS since \
     FROM payments WHERE status = 'processing' AND updated_at <= $1 AND (recover_at IS NULL OR recover_at <= $2) \
+    UNION ALL SELECT id, NULL, recoveries, COALESCE(recover_at, action_until) \
+    FROM payments WHERE status = 'requires_action' AND action_until <= $2 AND (recover_at IS NULL OR recover_at <= $2) \
+    UNION ALL SELECT id, NULL, recoveries, COALESCE(recover_at, authorised_until) \
+    FROM payments WHERE status = 'authorised' AND authorised_until <= $2 AND (recover_at IS NULL OR recover_at <= $2) \
     UNION ALL SELECT payment_id, id, recoveries, COALESCE(recover_at, created_at) \
     FROM refunds WHERE status = 'requested' AND created_at <= $1 AND (recover_at IS NULL OR recover_at <= $2) \
     ORDER BY tried, since LIMIT $3";
 const CLAIM_PAYMENT: &str = "UPDATE payments SET recover_at = $3, recoveries = recoveries + 1 \
-    WHERE id = $1 AND status = 'processing' AND recoveries = $2";
+    WHERE id = $1 AND status IN ('processing', 'requires_action', 'authorised') AND recoveries = $2";
 const CLAIM_REFUND: &str = "UPDATE refunds SET recover_at = $3, recoveries = recoveries + 1 \
     WHERE id = $1 AND status = 'requested' AND recoveries = $2";
-const PUT_OFF_PAYMENT: &str =
-    "UPDATE payments SET recover_at = $3 WHERE id = $1 AND status = 'processing' AND recoveries = $2";
+const PUT_OFF_PAYMENT: &str = "UPDATE payments SET recover_at = $3 \
+    WHERE id = $1 AND status IN ('processing', 'requires_action', 'authorised') AND recoveries = $2";
 const PUT_OFF_REFUND: &str =
     "UPDATE refunds SET recover_at = $3 WHERE id = $1 AND status = 'requested' AND recoveries = $2";
 

@@ -8,14 +8,18 @@ use shop_money::{Currency, Money};
 use shop_sql::{Value, marks};
 use uuid::Uuid;
 
-use crate::domain::{Error, Failure, Item, Metadata, Method, Note, Payment, Refund, RefundStatus, Status, UserId};
+use crate::domain::{
+    Action, Capture, Dispute, DisputeOutcome, Error, Failure, Item, Metadata, Method, Note, Payment, Reference, Refund,
+    RefundStatus, Status, Step, UserId,
+};
 
 /// The columns of a [`PaymentRow`], for `concat!`.
 macro_rules! columns {
     () => {
         "id, user_id, basket_id, amount, currency, status, method, provider, provider_id, description, metadata, \
          failure_code, failure_message, operation, created_at, updated_at, processed_at, expires_at, version, \
-         open_basket, replaces, reserved"
+         open_basket, replaces, reserved, capture, attempts, step, step_amount, action_url, action_until, \
+         authorised_until, captured, dispute_amount, dispute_reason, dispute_outcome"
     };
 }
 pub(super) use columns;
@@ -39,7 +43,7 @@ pub(super) use named_item_columns;
 /// The columns of a [`RefundRow`], for `concat!`.
 macro_rules! refund_columns {
     () => {
-        "id, payment_id, amount, reason, restock, status, created_at"
+        "id, payment_id, amount, reason, restock, status, created_at, accepted_at"
     };
 }
 pub(super) use refund_columns;
@@ -69,6 +73,17 @@ pub(super) struct PaymentRow {
     pub(super) open_basket: Option<Uuid>,
     replaces: Option<Uuid>,
     reserved: bool,
+    capture: Option<String>,
+    attempts: i64,
+    step: Option<String>,
+    step_amount: Option<i64>,
+    action_url: Option<String>,
+    action_until: Option<i64>,
+    authorised_until: Option<i64>,
+    captured: Option<i64>,
+    dispute_amount: Option<i64>,
+    dispute_reason: Option<String>,
+    dispute_outcome: Option<String>,
 }
 
 /// A row of `payment_items`.
@@ -106,6 +121,7 @@ pub(super) struct RefundRow {
     restock: bool,
     status: String,
     created_at: i64,
+    accepted_at: Option<i64>,
 }
 
 /// Something in the store that this build did not write.
@@ -124,6 +140,9 @@ impl PaymentRow {
         let currency: Currency = self.currency.parse().map_err(|_| unreadable("currency", id))?;
         let pairs: BTreeMap<String, String> =
             serde_json::from_str(&self.metadata).map_err(|_| unreadable("metadata", id))?;
+        let step = self.step(currency)?;
+        let dispute = self.dispute(currency)?;
+        let capture = self.capture.as_deref().map_or(Some(Capture::Automatic), Capture::named);
         Ok(Payment {
             id,
             user_id: UserId::stored(self.user_id),
@@ -132,7 +151,7 @@ impl PaymentRow {
             status: Status::named(&self.status).ok_or_else(|| unreadable("status", id))?,
             method: Method::named(&self.method).ok_or_else(|| unreadable("method", id))?,
             provider: self.provider,
-            provider_id: self.provider_id,
+            reference: self.provider_id.map(Reference::new),
             description: Note::stored(self.description),
             metadata: Metadata::stored(pairs),
             items: items.into_iter().map(|row| row.into_item(currency)).collect::<Result<_, _>>()?,
@@ -147,7 +166,67 @@ impl PaymentRow {
             claims_basket: self.open_basket.is_some(),
             replaces: self.replaces,
             reserved: self.reserved,
+            capture: capture.ok_or_else(|| unreadable("capture", id))?,
+            attempts: self.attempts.try_into().map_err(|_| unreadable("number of attempts", id))?,
+            step,
+            action: self
+                .action_url
+                .zip(self.action_until)
+                .map(|(url, until)| Action { url, until: from_millis(until) }),
+            authorised_until: self.authorised_until.map(from_millis),
+            captured: self.captured.map(|minor| Money::new(minor, currency)),
+            dispute,
         })
+    }
+
+    fn step(&self, currency: Currency) -> Result<Step, Error> {
+        match (self.step.as_deref(), self.step_amount) {
+            (None, _) => Ok(Step::Charge),
+            (Some(AWAIT), _) => Ok(Step::Await),
+            (Some(VOID), _) => Ok(Step::Void),
+            (Some(CAPTURE), Some(minor)) => Ok(Step::Capture(Money::new(minor, currency))),
+            (Some(_), _) => Err(unreadable("step", self.id)),
+        }
+    }
+
+    fn dispute(&self, currency: Currency) -> Result<Option<Dispute>, Error> {
+        let Some(minor) = self.dispute_amount else { return Ok(None) };
+        let named = |name: &str| DisputeOutcome::named(name).ok_or_else(|| unreadable("dispute", self.id));
+        Ok(Some(Dispute {
+            amount: Money::new(minor, currency),
+            reason: self.dispute_reason.clone().unwrap_or_default(),
+            outcome: self.dispute_outcome.as_deref().map(named).transpose()?,
+        }))
+    }
+}
+
+/// Steps, as they are kept; none is to charge.
+const AWAIT: &str = "await";
+const CAPTURE: &str = "capture";
+const VOID: &str = "void";
+
+const fn step(step: Step) -> Option<&'static str> {
+    match step {
+        Step::Charge => None,
+        Step::Await => Some(AWAIT),
+        Step::Capture(_) => Some(CAPTURE),
+        Step::Void => Some(VOID),
+    }
+}
+
+const fn step_amount(step: Step) -> Option<i64> {
+    match step {
+        Step::Capture(amount) => Some(amount.minor),
+        Step::Charge | Step::Await | Step::Void => None,
+    }
+}
+
+/// How far a refund got, in the words of versions before: to them one that is on its way is one to ask about.
+pub(super) const fn refund_status(status: RefundStatus) -> &'static str {
+    match status {
+        RefundStatus::Requested | RefundStatus::Pending => "requested",
+        RefundStatus::Paid => "settled",
+        RefundStatus::Failed => "refused",
     }
 }
 
@@ -173,7 +252,13 @@ impl RefundRow {
             amount: Money::new(self.amount, currency),
             reason: Note::stored(self.reason),
             restock: self.restock,
-            status: RefundStatus::named(&self.status).ok_or_else(|| unreadable("refund", self.payment_id))?,
+            status: match (self.status.as_str(), self.accepted_at) {
+                ("requested", None) => RefundStatus::Requested,
+                ("requested", Some(_)) => RefundStatus::Pending,
+                ("settled", _) => RefundStatus::Paid,
+                ("refused", _) => RefundStatus::Failed,
+                _ => return Err(unreadable("refund", self.payment_id)),
+            },
             created_at: from_millis(self.created_at),
         })
     }
@@ -183,16 +268,17 @@ impl RefundRow {
 pub(super) const INSERT: &str = concat!(
     "INSERT INTO payments (",
     columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)"
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
+     $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)"
 );
 
 /// The same, if its user has fewer open payments than the last parameter says.
 pub(super) const INSERT_IF_ROOM: &str = concat!(
     "INSERT INTO payments (",
     columns!(),
-    ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22 \
-     FROM (SELECT COUNT(*) AS held FROM payments WHERE user_id = $2 AND status IN ('pending', 'processing')) AS open \
-     WHERE open.held < $23"
+    ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
+     $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33 FROM (SELECT COUNT(*) AS held FROM payments \
+     WHERE user_id = $2 AND status IN ('pending', 'processing', 'requires_action')) AS open WHERE open.held < $34"
 );
 
 /// The caller's own pairs as they are kept.
@@ -201,8 +287,8 @@ pub(super) fn pairs(payment: &Payment) -> Result<String, Error> {
 }
 
 /// The parameters of [`INSERT`].
-pub(super) fn inserted<'a>(new: &'a Payment, pairs: &'a str) -> [Value<'a>; 22] {
-    let failure = new.failure.as_ref();
+pub(super) fn inserted<'a>(new: &'a Payment, pairs: &'a str) -> [Value<'a>; 33] {
+    let (failure, dispute) = (new.failure.as_ref(), new.dispute.as_ref());
     [
         Value::Id(new.id),
         Value::Text(new.user_id.as_str()),
@@ -212,7 +298,7 @@ pub(super) fn inserted<'a>(new: &'a Payment, pairs: &'a str) -> [Value<'a>; 22] 
         Value::Text(new.status.as_str()),
         Value::Text(new.method.as_str()),
         Value::Text(&new.provider),
-        Value::Maybe(new.provider_id.as_deref()),
+        Value::Maybe(new.reference.as_ref().map(Reference::as_str)),
         Value::Maybe(new.description.as_ref().map(Note::as_str)),
         Value::Text(pairs),
         Value::Maybe(failure.map(|failure| failure.code.as_str())),
@@ -226,7 +312,30 @@ pub(super) fn inserted<'a>(new: &'a Payment, pairs: &'a str) -> [Value<'a>; 22] 
         open_basket(new),
         Value::MaybeId(new.replaces),
         Value::Int(new.reserved.into()),
+        Value::Maybe(capture(new.capture)),
+        Value::Int(new.attempts.into()),
+        Value::Maybe(step(new.step)),
+        Value::MaybeInt(step_amount(new.step)),
+        Value::Maybe(new.action.as_ref().map(|action| action.url.as_str())),
+        Value::MaybeInt(new.action.as_ref().map(|action| millis(action.until))),
+        Value::MaybeInt(new.authorised_until.map(millis)),
+        Value::MaybeInt(new.captured.map(|captured| captured.minor)),
+        Value::MaybeInt(dispute.map(|dispute| dispute.amount.minor)),
+        Value::Maybe(dispute.map(|dispute| dispute.reason.as_str())),
+        Value::Maybe(outcome(dispute)),
     ]
+}
+
+/// How it is kept; nothing where versions before kept nothing.
+const fn capture(capture: Capture) -> Option<&'static str> {
+    match capture {
+        Capture::Automatic => None,
+        Capture::Manual => Some(Capture::Manual.as_str()),
+    }
+}
+
+fn outcome(dispute: Option<&Dispute>) -> Option<&'static str> {
+    dispute.and_then(|dispute| dispute.outcome).map(DisputeOutcome::as_str)
 }
 
 /// The basket that no other payment can claim: the column is unique.
@@ -260,12 +369,15 @@ fn inserted_item(payment: Uuid, position: i64, item: &Item) -> [Value<'_>; 10] {
 
 /// Writes what can change of a payment.
 pub(super) const UPDATE: &str = "UPDATE payments SET status = $1, provider_id = $2, failure_code = $3, \
-     failure_message = $4, operation = $5, updated_at = $6, processed_at = $7, version = $8, open_basket = $9 WHERE id = $10";
+     failure_message = $4, operation = $5, updated_at = $6, processed_at = $7, version = $8, open_basket = $9, attempts = $10, \
+     step = $11, step_amount = $12, action_url = $13, action_until = $14, authorised_until = $15, captured = $16, \
+     dispute_amount = $17, dispute_reason = $18, dispute_outcome = $19, provider = $20 WHERE id = $21";
 
 /// The same, if it still is as it was read: in the version of the last parameter.
 pub(super) const UPDATE_SEEN: &str = "UPDATE payments SET status = $1, provider_id = $2, failure_code = $3, \
-     failure_message = $4, operation = $5, updated_at = $6, processed_at = $7, version = $8, open_basket = $9 \
-     WHERE id = $10 AND version = $11";
+     failure_message = $4, operation = $5, updated_at = $6, processed_at = $7, version = $8, open_basket = $9, attempts = $10, \
+     step = $11, step_amount = $12, action_url = $13, action_until = $14, authorised_until = $15, captured = $16, \
+     dispute_amount = $17, dispute_reason = $18, dispute_outcome = $19, provider = $20 WHERE id = $21 AND version = $22";
 
 /// Notes that stock is reserved, for as many payments as it has places.
 pub(super) fn note_reserved(places: usize) -> String {
@@ -273,11 +385,11 @@ pub(super) fn note_reserved(places: usize) -> String {
 }
 
 /// The parameters of [`UPDATE`].
-pub(super) fn updated(changed: &Payment) -> [Value<'_>; 10] {
-    let failure = changed.failure.as_ref();
+pub(super) fn updated(changed: &Payment) -> [Value<'_>; 21] {
+    let (failure, dispute) = (changed.failure.as_ref(), changed.dispute.as_ref());
     [
         Value::Text(changed.status.as_str()),
-        Value::Maybe(changed.provider_id.as_deref()),
+        Value::Maybe(changed.reference.as_ref().map(Reference::as_str)),
         Value::Maybe(failure.map(|failure| failure.code.as_str())),
         Value::Maybe(failure.map(|failure| failure.message.as_str())),
         Value::MaybeId(changed.operation),
@@ -285,26 +397,44 @@ pub(super) fn updated(changed: &Payment) -> [Value<'_>; 10] {
         Value::MaybeInt(changed.processed_at.map(millis)),
         Value::Int(changed.version),
         open_basket(changed),
+        Value::Int(changed.attempts.into()),
+        Value::Maybe(step(changed.step)),
+        Value::MaybeInt(step_amount(changed.step)),
+        Value::Maybe(changed.action.as_ref().map(|action| action.url.as_str())),
+        Value::MaybeInt(changed.action.as_ref().map(|action| millis(action.until))),
+        Value::MaybeInt(changed.authorised_until.map(millis)),
+        Value::MaybeInt(changed.captured.map(|captured| captured.minor)),
+        Value::MaybeInt(dispute.map(|dispute| dispute.amount.minor)),
+        Value::Maybe(dispute.map(|dispute| dispute.reason.as_str())),
+        Value::Maybe(outcome(dispute)),
+        Value::Text(&changed.provider),
         Value::Id(changed.id),
     ]
 }
 
 /// Adds a refund.
 pub(super) const INSERT_REFUND: &str =
-    concat!("INSERT INTO refunds (", refund_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7)");
+    concat!("INSERT INTO refunds (", refund_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
 
 /// The parameters of [`INSERT_REFUND`].
-pub(super) fn inserted_refund(payment: Uuid, new: &Refund) -> [Value<'_>; 7] {
+pub(super) fn inserted_refund(payment: Uuid, new: &Refund) -> [Value<'_>; 8] {
     [
         Value::Id(new.id),
         Value::Id(payment),
         Value::Int(new.amount.minor),
         Value::Maybe(new.reason.as_ref().map(Note::as_str)),
         Value::Int(new.restock.into()),
-        Value::Text(new.status.as_str()),
+        Value::Text(refund_status(new.status)),
         Value::Int(millis(new.created_at)),
+        Value::MaybeInt((new.status == RefundStatus::Pending).then(|| millis(new.created_at))),
     ]
 }
 
 /// Writes how far a refund got: its status, by its id.
-pub(super) const UPDATE_REFUND: &str = "UPDATE refunds SET status = $1 WHERE id = $2";
+pub(super) const UPDATE_REFUND: &str = "UPDATE refunds SET status = $1, accepted_at = $2 WHERE id = $3";
+
+/// The parameters of [`UPDATE_REFUND`].
+pub(super) fn updated_refund(changed: &Refund, now: i64) -> [Value<'static>; 3] {
+    let accepted = (changed.status == RefundStatus::Pending).then_some(now);
+    [Value::Text(refund_status(changed.status)), Value::MaybeInt(accepted), Value::Id(changed.id)]
+}

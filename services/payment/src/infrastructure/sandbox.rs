@@ -6,44 +6,83 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shop_clock::{SharedClock, millis};
+use shop_clock::{SharedClock, from_millis, millis};
+use shop_money::Money;
 use shop_sql::Engine;
 use uuid::Uuid;
 
-use super::ledger::{self, Entry};
-use crate::domain::{Charge, Failure, Paid, Payback, Provider, ProviderError, Token, Verdict};
+use super::ledger::{self, Entry, Repaid};
+use crate::domain::{
+    Capture, Charge, Failure, Intent, Paid, Payback, Provider, ProviderError, Reference, Token, Verdict,
+};
 
 const APPROVED: &str = "approved";
+const AUTHORISED: &str = "authorised";
 const DECLINED: &str = "declined";
+/// Declined, and to be tried again.
+const RETRYABLE: &str = "retryable";
+const ACTION: &str = "action";
+const PENDING: &str = "pending";
 const VOID: &str = "void";
+
+/// What references begin with; the payment's id follows.
+const PREFIX: &str = "sandbox_";
+/// How long a buyer may take at the provider's page, which leads nowhere here: time enough to look for a telephone.
+const ACTION_WINDOW: Duration = Duration::from_mins(15);
+/// How long a transfer between banks takes.
+const DAYS: Duration = Duration::from_hours(3 * 24);
+/// How long card schemes commonly hold what is authorised.
+const HOLD: Duration = Duration::from_hours(7 * 24);
+/// Codes of approved charges whose refunds take as long as a slow charge, and then arrive, or do not.
+const SLOW_REFUND: &str = "slow_refund";
+const FAILING_REFUND: &str = "failing_refund";
 
 /// The provider whose outcome depends on nothing but the token.
 pub(super) struct Sandbox<E> {
     pub(super) engine: E,
     pub(super) clock: SharedClock,
-    /// How long `tok_slow` takes.
+    /// How long `tok_slow` takes, the buyer at the provider's page, and what is on its way.
     pub(super) slow: Duration,
 }
 
 /// What a token does.
-enum Script {
-    Approve,
-    Slow,
-    LoseReply,
-    Decline(Failure),
+struct Script {
+    outcome: &'static str,
+    code: Option<&'static str>,
+    message: Option<&'static str>,
+    /// It takes its time.
+    slow: bool,
+    /// Its reply does not arrive.
+    lost: bool,
+    /// What it waits for takes so long; as long as what is slow if nothing is said.
+    wait: Option<Duration>,
 }
 
 impl Script {
+    const fn with(outcome: &'static str) -> Self {
+        Self { outcome, code: None, message: None, slow: false, lost: false, wait: None }
+    }
+
+    const fn declined(outcome: &'static str, code: &'static str, message: &'static str) -> Self {
+        Self { code: Some(code), message: Some(message), ..Self::with(outcome) }
+    }
+
     fn of(token: &Token) -> Self {
         match token.expose() {
-            "tok_approve" => Self::Approve,
-            "tok_slow" => Self::Slow,
-            "tok_lost_reply" => Self::LoseReply,
-            "tok_decline" => Self::Decline(Failure::new("payment_declined", "the payment was declined")),
-            "tok_insufficient_funds" => {
-                Self::Decline(Failure::new("insufficient_funds", "there are insufficient funds"))
-            }
-            _ => Self::Decline(Failure::new("unknown_token", "the provider does not know the token")),
+            "tok_approve" => Self::with(APPROVED),
+            "tok_authorise" => Self::with(AUTHORISED),
+            "tok_slow" => Self { slow: true, ..Self::with(APPROVED) },
+            "tok_lost_reply" => Self { lost: true, ..Self::with(APPROVED) },
+            "tok_action" => Self::with(ACTION),
+            "tok_action_abandoned" => Self { wait: Some(Duration::MAX), ..Self::with(ACTION) },
+            "tok_pending" => Self::with(PENDING),
+            "tok_pending_for_days" => Self { wait: Some(DAYS), ..Self::with(PENDING) },
+            "tok_refund_pending" => Self { code: Some(SLOW_REFUND), ..Self::with(APPROVED) },
+            "tok_refund_fails" => Self { code: Some(FAILING_REFUND), ..Self::with(APPROVED) },
+            "tok_decline" => Self::declined(DECLINED, "payment_declined", "the payment was declined"),
+            "tok_insufficient_funds" => Self::declined(DECLINED, "insufficient_funds", "there are insufficient funds"),
+            "tok_retryable_decline" => Self::declined(RETRYABLE, "try_another_card", "the card was declined"),
+            _ => Self::declined(DECLINED, "unknown_token", "the provider does not know the token"),
         }
     }
 }
@@ -55,14 +94,40 @@ impl From<sqlx::Error> for ProviderError {
 }
 
 impl<E: Engine> Sandbox<E> {
-    /// Enters `entry` unless its key has an outcome; what then stands under the key.
+    fn now(&self) -> i64 {
+        millis(self.clock.now())
+    }
+
+    fn after(&self, time: Duration) -> i64 {
+        millis(self.clock.now() + time)
+    }
+
+    /// Enters `entry` unless its key has an outcome that this attempt does not replace; what then stands under the key.
     async fn enter(&self, entry: Entry) -> sqlx::Result<(bool, Entry)> {
         let mut conn = self.engine.writer().await?;
-        if ledger::enter(&mut *conn, &entry).await? {
+        if ledger::enter(&mut *conn, &entry).await? || ledger::try_again(&mut *conn, &entry, RETRYABLE).await? {
             return Ok((true, entry));
         }
-        let known = ledger::entry(&mut *conn, entry.charge_key, "").await?.ok_or(sqlx::Error::RowNotFound)?;
+        drop(conn);
+        let known = self.entry(entry.charge_key).await?.ok_or(sqlx::Error::RowNotFound)?;
         Ok((false, known))
+    }
+
+    /// What stands under a key by now: what was waited for may have happened, and what was held may have been let go.
+    async fn entry(&self, key: Uuid) -> sqlx::Result<Option<Entry>> {
+        let mut conn = self.engine.writer().await?;
+        let Some(entry) = ledger::entry(&mut *conn, key, "").await? else { return Ok(None) };
+        let (waits, now) = (matches!(entry.outcome.as_str(), ACTION | PENDING), self.now());
+        let next = if waits && entry.due_at.is_some_and(|due| due <= now) {
+            Some(if entry.manual { AUTHORISED } else { APPROVED })
+        } else {
+            let is_over = entry.outcome == AUTHORISED && entry.ends_at.is_some_and(|ends| ends <= now);
+            is_over.then_some(VOID)
+        };
+        let Some(next) = next else { return Ok(Some(entry)) };
+        let ends_at = if next == AUTHORISED { Some(self.after(HOLD)) } else { entry.ends_at };
+        ledger::turn(&mut *conn, key, (&entry.outcome, next), ends_at).await?;
+        ledger::entry(&mut *conn, key, "").await
     }
 
     fn new_entry(&self, key: Uuid, outcome: &str) -> Entry {
@@ -74,23 +139,37 @@ impl<E: Engine> Sandbox<E> {
             amount: 0,
             currency: String::new(),
             attempts: 0,
-            created_at: millis(self.clock.now()),
+            created_at: self.now(),
+            attempt: 0,
+            manual: false,
+            due_at: None,
+            ends_at: None,
+            captured: None,
         }
     }
 
-    async fn pay_back(&self, payback: &Payback) -> sqlx::Result<Paid> {
+    async fn pay_back(&self, charge: Uuid, payback: &Payback) -> sqlx::Result<Paid> {
+        let now = self.now();
         let mut tx = self.engine.begin().await?;
-        let charge = ledger::entry(&mut *tx, payback.charge, E::LOCK).await?.filter(|entry| entry.outcome == APPROVED);
-        let known = ledger::paid_back(&mut *tx, payback.key).await?;
-        let already = ledger::paid_back_of(&mut *tx, payback.charge).await?;
-        let paid = match (charge, known) {
-            (_, Some(amount)) if amount == payback.amount.minor => Paid::Back,
-            (Some(charge), None) if payback.amount.minor <= charge.amount - already => {
-                let now = millis(self.clock.now());
-                ledger::enter_refund(&mut *tx, payback.key, payback.charge, payback.amount.minor, now).await?;
-                Paid::Back
+        let entry = ledger::entry(&mut *tx, charge, E::LOCK).await?.filter(|entry| entry.outcome == APPROVED);
+        let known = ledger::repaid(&mut *tx, payback.key).await?;
+        let already = ledger::repaid_of(&mut *tx, charge).await?;
+        let fails = entry.as_ref().is_some_and(|entry| entry.code.as_deref() == Some(FAILING_REFUND));
+        let paid = match (entry, known) {
+            (_, Some(Repaid { amount, failed, .. })) if failed || amount != payback.amount.minor => Paid::Refused,
+            (_, Some(Repaid { due_at: Some(due), .. })) if due > now => Paid::Pending,
+            (_, Some(_)) if fails => {
+                ledger::fail_refund(&mut *tx, payback.key).await?;
+                Paid::Refused
             }
-            _ => Paid::Refused,
+            (_, Some(_)) => Paid::Back,
+            (Some(entry), None) if payback.amount.minor <= entry.captured.unwrap_or(entry.amount) - already => {
+                let is_slow = matches!(entry.code.as_deref(), Some(SLOW_REFUND | FAILING_REFUND));
+                let due = is_slow.then(|| self.after(self.slow));
+                ledger::enter_refund(&mut *tx, payback.key, charge, payback.amount.minor, now, due).await?;
+                if is_slow { Paid::Pending } else { Paid::Back }
+            }
+            (_, None) => Paid::Refused,
         };
         shop_sql::commit(tx).await?;
         Ok(paid)
@@ -98,58 +177,106 @@ impl<E: Engine> Sandbox<E> {
 }
 
 /// What an entry means.
-fn verdict(entry: &Entry) -> Verdict {
-    match entry.outcome.as_str() {
-        APPROVED => Verdict::Approved { provider_id: format!("sandbox_{}", entry.charge_key.simple()) },
-        DECLINED => Verdict::Declined(Failure::new(
-            entry.code.clone().unwrap_or_default(),
-            entry.message.clone().unwrap_or_default(),
-        )),
+fn verdict(entry: &Entry) -> Result<Verdict, ProviderError> {
+    let until = || from_millis(entry.ends_at.unwrap_or_default());
+    let failure = || {
+        let (code, message) = (entry.code.clone().unwrap_or_default(), entry.message.clone().unwrap_or_default());
+        Failure::new(code, message)
+    };
+    Ok(match entry.outcome.as_str() {
+        APPROVED => {
+            let currency = entry.currency.parse().map_err(|_| ProviderError("its books are unreadable".to_owned()))?;
+            Verdict::Approved { taken: Money::new(entry.captured.unwrap_or(entry.amount), currency) }
+        }
+        AUTHORISED => Verdict::Authorised { until: until() },
+        ACTION => {
+            // Such a name leads nowhere (RFC 2606, section 2): the buyer here needs no page.
+            let url = format!("https://sandbox.invalid/confirm/{PREFIX}{}", entry.charge_key.simple());
+            Verdict::ActionRequired { url, until: until() }
+        }
+        PENDING => Verdict::Pending,
+        DECLINED => Verdict::Declined { failure: failure(), may_retry: false },
+        RETRYABLE => Verdict::Declined { failure: failure(), may_retry: true },
         _ => Verdict::Voided,
-    }
+    })
+}
+
+/// Under which key its books have a payment.
+fn key(reference: &Reference) -> Result<Uuid, ProviderError> {
+    let id = reference.as_str().strip_prefix(PREFIX).and_then(|id| Uuid::try_parse(id).ok());
+    id.ok_or_else(|| ProviderError(format!("{reference} is none of the sandbox's")))
 }
 
 #[async_trait]
 impl<E: Engine> Provider for Sandbox<E> {
+    async fn open(&self, intent: &Intent) -> Result<Reference, ProviderError> {
+        Ok(Reference::new(format!("{PREFIX}{}", intent.payment.simple())))
+    }
+
     async fn charge(&self, charge: &Charge) -> Result<Verdict, ProviderError> {
-        let script = Script::of(&charge.token);
-        if matches!(script, Script::Slow) {
+        let (script, key) = (Script::of(&charge.token), key(&charge.reference)?);
+        if script.slow {
             tokio::time::sleep(self.slow).await;
         }
-        let mut entry = Entry {
-            amount: charge.amount.minor,
-            currency: charge.amount.currency.to_string(),
+        let manual = charge.intent.capture == Capture::Manual || script.outcome == AUTHORISED;
+        let outcome = if manual && script.outcome == APPROVED { AUTHORISED } else { script.outcome };
+        let wait = script.wait.unwrap_or(self.slow);
+        // Beyond the end of time it never comes.
+        let due_at = if wait == Duration::MAX { None } else { Some(self.after(wait)) };
+        let entry = Entry {
+            code: script.code.map(str::to_owned),
+            message: script.message.map(str::to_owned),
+            amount: charge.intent.amount.minor,
+            currency: charge.intent.amount.currency.to_string(),
             attempts: 1,
-            ..self.new_entry(charge.key, APPROVED)
+            attempt: charge.attempt.into(),
+            manual,
+            due_at: due_at.filter(|_| matches!(outcome, ACTION | PENDING)),
+            ends_at: match outcome {
+                AUTHORISED => Some(self.after(HOLD)),
+                ACTION => Some(self.after(ACTION_WINDOW)),
+                _ => None,
+            },
+            ..self.new_entry(key, outcome)
         };
-        if let Script::Decline(failure) = &script {
-            DECLINED.clone_into(&mut entry.outcome);
-            entry.code = Some(failure.code.clone());
-            entry.message = Some(failure.message.clone());
-        }
         let (new, entry) = self.enter(entry).await?;
         if !new {
-            // A key is charged once; whoever asks again hears what came of it then.
+            // An attempt is charged once; whoever asks again hears what came of it then.
             let mut conn = self.engine.writer().await?;
-            ledger::asked_again(&mut *conn, charge.key).await?;
+            ledger::asked_again(&mut *conn, key).await?;
         }
-        match script {
-            Script::LoseReply => Err(ProviderError("the reply was lost".to_owned())),
-            Script::Approve | Script::Slow | Script::Decline(_) => Ok(verdict(&entry)),
-        }
+        if script.lost { Err(ProviderError("the reply was lost".to_owned())) } else { verdict(&entry) }
     }
 
-    async fn find(&self, key: Uuid) -> Result<Option<Verdict>, ProviderError> {
-        let mut conn = self.engine.reader().await?;
-        Ok(ledger::entry(&mut *conn, key, "").await?.as_ref().map(verdict))
+    async fn find(&self, reference: &Reference, attempt: u32) -> Result<Option<Verdict>, ProviderError> {
+        let entry = self.entry(key(reference)?).await?;
+        let entry = entry.filter(|entry| entry.outcome != RETRYABLE || entry.attempt >= attempt.into());
+        entry.as_ref().map(verdict).transpose()
     }
 
-    async fn void(&self, key: Uuid) -> Result<Verdict, ProviderError> {
+    async fn capture(&self, reference: &Reference, amount: Money) -> Result<Verdict, ProviderError> {
+        let key = key(reference)?;
+        if self.entry(key).await?.is_some_and(|entry| entry.outcome == AUTHORISED && amount.minor <= entry.amount) {
+            let mut conn = self.engine.writer().await?;
+            ledger::capture(&mut *conn, key, (AUTHORISED, APPROVED), amount.minor).await?;
+        }
+        self.entry(key).await?.as_ref().map_or(Ok(Verdict::Voided), verdict)
+    }
+
+    async fn void(&self, reference: &Reference) -> Result<Verdict, ProviderError> {
+        let key = key(reference)?;
         let (_, entry) = self.enter(self.new_entry(key, VOID)).await?;
-        Ok(verdict(&entry))
+        if matches!(entry.outcome.as_str(), AUTHORISED | ACTION | RETRYABLE) {
+            let mut conn = self.engine.writer().await?;
+            ledger::turn(&mut *conn, key, (&entry.outcome, VOID), None).await?;
+            drop(conn);
+            return self.entry(key).await?.as_ref().map_or(Ok(Verdict::Voided), verdict);
+        }
+        verdict(&entry)
     }
 
     async fn refund(&self, payback: &Payback) -> Result<Paid, ProviderError> {
-        Ok(shop_sql::retry_transient(|| self.pay_back(payback)).await?)
+        let charge = key(&payback.reference)?;
+        Ok(shop_sql::retry_transient(|| self.pay_back(charge, payback)).await?)
     }
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::row::{
     INSERT, INSERT_IF_ROOM, INSERT_REFUND, ItemRow, PaymentRow, RefundRow, UPDATE, UPDATE_REFUND, UPDATE_SEEN,
     WholeRow, columns, insert_items, inserted, inserted_refund, named_item_columns, note_reserved, pairs,
-    refund_columns, updated,
+    refund_columns, updated, updated_refund,
 };
 use super::{Failure, left_behind};
 use crate::crash::{self, Point};
@@ -39,7 +39,7 @@ const GET_WHOLE: &str = concat!(
 const STANDING: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM payments WHERE user_id = $1 AND status IN ('pending', 'processing') \
+    " FROM payments WHERE user_id = $1 AND status IN ('pending', 'processing', 'requires_action') \
      UNION SELECT ",
     columns!(),
     " FROM payments WHERE open_basket = $2"
@@ -177,7 +177,7 @@ impl<E: Engine> Sql<E> {
             match before.refund(refund.id) {
                 None => drop(conn.run(INSERT_REFUND, &inserted_refund(id, refund)).await?),
                 Some(known) if known != refund => {
-                    conn.run(UPDATE_REFUND, &[Value::Text(refund.status.as_str()), Value::Id(refund.id)]).await?;
+                    conn.run(UPDATE_REFUND, &updated_refund(refund, millis(after.updated_at))).await?;
                 }
                 Some(_) => {}
             }

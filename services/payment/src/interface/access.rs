@@ -11,6 +11,8 @@ const CHANGE: Access = Access::Owner(&[]);
 const SETTLEMENT: Access = Access::Only(&[Who::Service("product")]);
 /// All of a person: told to him, forgotten for him, or by support when he asks.
 const PERSONAL: Access = Access::Owner(&[Who::Has(Role::Support)]);
+/// Who sends the goods takes the money.
+const CAPTURE: Access = Access::Only(&[Who::Has(Role::Support)]);
 const REFUND: Access = Access::Only(&[Who::Has(Role::Support)]);
 
 /// Every operation.
@@ -19,11 +21,14 @@ pub(crate) const ACCESS: &[Rule] = &[
     Rule::new("GET /payments", "shop.payment.v1.PaymentService/GetPayments", READ),
     Rule::new("GET /payments/{id}", "shop.payment.v1.PaymentService/GetPayment", READ),
     Rule::new("POST /payments/{id}/process", "shop.payment.v1.PaymentService/ProcessPayment", CHANGE),
+    Rule::new("POST /payments/{id}/capture", "shop.payment.v1.PaymentService/CapturePayment", CAPTURE),
     Rule::new("POST /payments/{id}/cancel", "shop.payment.v1.PaymentService/CancelPayment", CHANGE),
     Rule::new("POST /payments/{id}/refund", "shop.payment.v1.PaymentService/RefundPayment", REFUND),
     Rule::new("GET /users/{user_id}/payments", "shop.payment.v1.PaymentService/GetUserPayments", READ),
     Rule::new("GET /users/{user_id}/data", "shop.payment.v1.PaymentService/ExportUserData", PERSONAL),
     Rule::new("DELETE /users/{user_id}/data", "shop.payment.v1.PaymentService/EraseUserData", PERSONAL),
+    // Whoever signs it; what it says is not believed.
+    Rule::new("POST /webhooks/stripe", "", Access::Open),
     Rule::new("", "shop.payment.v1.SettlementService/GetOutcomes", SETTLEMENT),
 ];
 

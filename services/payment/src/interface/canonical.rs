@@ -2,28 +2,49 @@
 
 use serde_json::{Value, json};
 
-use crate::domain::{Amount, Error, Note, Order, RawOrder, Token};
+use crate::domain::{Amount, Capture, Error, Note, Order, RawOrder, SANDBOX, Token};
 
 /// Of a payment to make.
 pub(super) fn order(order: RawOrder) -> Result<Value, Error> {
-    let Order { user_id, basket_id, method, provider, currency, description, metadata, expected_total, basket_version } =
-        order.check()?;
-    Ok(json!({
+    let Order {
+        user_id,
+        basket_id,
+        method,
+        capture,
+        provider,
+        currency,
+        description,
+        metadata,
+        expected_total,
+        basket_version,
+    } = order.check()?;
+    let mut canonical = json!({
         "user_id": user_id.as_str(),
         "basket_id": basket_id,
         "method": method.as_str(),
-        "provider": provider,
+        // As it was before a shop had a choice.
+        "provider": provider.as_deref().unwrap_or(SANDBOX),
         "currency": currency.map(|currency| currency.to_string()),
         "description": description.as_ref().map(Note::as_str),
         "metadata": metadata.pairs(),
         "expected_total": expected_total.as_ref().map(amount),
         "basket_version": basket_version,
-    }))
+    });
+    // Left out where it was left out before there was a choice.
+    if capture != Capture::Automatic {
+        canonical["capture"] = capture.as_str().into();
+    }
+    Ok(canonical)
+}
+
+/// Of a capture.
+pub(super) fn capture(asked: Option<&Amount>) -> Value {
+    json!({ "amount": asked.map(amount) })
 }
 
 /// Of a charge.
 pub(super) fn charge(token: Option<&str>) -> Result<Value, Error> {
-    Ok(json!({ "payment_token": Token::parse(token)?.expose() }))
+    Ok(json!({ "payment_token": Token::read(token)?.unwrap_or_else(Token::approving).expose() }))
 }
 
 /// Of a refund.

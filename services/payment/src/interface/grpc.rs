@@ -24,7 +24,7 @@ use uuid::Uuid;
 use super::http::{filter, scope};
 use super::personal::document;
 use super::{Api, access, canonical};
-use crate::application::{Cancel, Commands, List, Made, Personal, Process, Queries, RefundPayment};
+use crate::application::{Cancel, CapturePayment, Commands, List, Made, Personal, Process, Queries, RefundPayment};
 use crate::domain::{Amount, Expected, Filter, RawOrder, Token, UserId};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -68,6 +68,7 @@ impl PaymentService for PaymentGrpc {
     async fn get_payment(&self, request: Request<proto::GetPaymentRequest>) -> Answer<proto::GetPaymentResponse> {
         let id = id(&request.get_ref().id)?;
         let payment = self.queries.get(id, access::reached().as_ref()).await.map_err(status)?;
+        let payment = self.commands.look(payment).await.map_err(status)?;
         Ok(Response::new(proto::GetPaymentResponse { payment: Some(payment.into()) }))
     }
 
@@ -99,7 +100,7 @@ impl PaymentService for PaymentGrpc {
         let key = request.idempotency_key.take().or(sent);
         let (id, token) = (id(&request.id)?, request.payment_token.as_deref());
         let asked = json!({ "id": id, "charge": canonical::charge(token).map_err(status)? });
-        let token = Token::parse(token).map_err(status)?;
+        let token = Token::read(token).map_err(status)?;
         let of = access::reached();
         let call = Call { method: "ProcessPayment", key, asked, bytes: request.encode_to_vec() };
         let commands = self.commands.clone();
@@ -126,6 +127,28 @@ impl PaymentService for PaymentGrpc {
                 let command = Cancel { id, operation, expected: Expected::default(), of };
                 let payment = commands.cancel(command).await.map_err(status)?;
                 Ok(proto::CancelPaymentResponse { payment: Some(payment.into()) })
+            })
+            .await
+    }
+
+    async fn capture_payment(
+        &self,
+        request: Request<proto::CapturePaymentRequest>,
+    ) -> Answer<proto::CapturePaymentResponse> {
+        let sent = key(&request)?;
+        let mut request = request.into_inner();
+        let key = request.idempotency_key.take().or(sent);
+        let bytes = request.encode_to_vec();
+        let (id, amount) =
+            (id(&request.id)?, request.amount.as_ref().map(|money| amount("amount", money)).transpose()?);
+        let asked = json!({ "id": id, "capture": canonical::capture(amount.as_ref()) });
+        let call = Call { method: "CapturePayment", key, asked, bytes };
+        let commands = self.commands.clone();
+        self.once
+            .run(call, move |operation| async move {
+                let command = CapturePayment { id, operation, amount, expected: Expected::default() };
+                let payment = commands.capture(command).await.map_err(status)?;
+                Ok(proto::CapturePaymentResponse { payment: Some(payment.into()) })
             })
             .await
     }
@@ -176,7 +199,7 @@ impl PaymentService for PaymentGrpc {
 impl PaymentGrpc {
     /// For what the handlers over HTTP work with.
     pub(crate) fn new(api: Api) -> Self {
-        let Api { commands, queries, personal, keys, clock, tasks } = api;
+        let Api { commands, queries, personal, keys, clock, tasks, webhooks: _ } = api;
         Self { commands, queries, personal, once: Once::new(keys, clock, tasks) }
     }
 
@@ -222,6 +245,7 @@ fn amount(field: &str, money: &shop_proto::common::v1::Money) -> Result<Amount, 
 fn order(request: proto::CreatePaymentRequest, pairs: BTreeMap<String, String>) -> Result<RawOrder, Status> {
     Ok(RawOrder {
         method: message::method_name(request.method()).to_owned(),
+        capture: message::capture_name(request.capture),
         user_id: request.user_id,
         basket_id: request.basket_id,
         provider: request.provider,

@@ -13,7 +13,7 @@ use shop_web::page::{CursorText, Page, PageQuery, PageSize};
 use shop_web::{About, OptionalJson, Path, Problem, Query, StrictJson, etag, idempotency, precondition, schema};
 use uuid::Uuid;
 
-use self::body::{NewPayment, NewRefund, Tokens};
+use self::body::{NewCapture, NewPayment, NewRefund, Tokens};
 use super::personal::{UserData, document};
 use super::view::{PaymentView, StatusName};
 use super::{Api, access};
@@ -33,11 +33,13 @@ pub(crate) const ABOUT: About = About {
 pub(crate) fn routes(api: &Api) -> Router {
     let making = idempotency::hoop::<StrictJson<NewPayment>>("CreatePayment", api.keys.clone());
     let charging = idempotency::hoop::<OptionalJson<Tokens>>("ProcessPayment", api.keys.clone());
+    let capturing = idempotency::hoop::<OptionalJson<NewCapture>>("CapturePayment", api.keys.clone());
     let cancelling = idempotency::hoop::<()>("CancelPayment", api.keys.clone());
     let refunding = idempotency::hoop::<OptionalJson<NewRefund>>("RefundPayment", api.keys.clone());
     let payment = Router::with_path("{id}")
         .get(api.show())
         .push(Router::with_path("process").hoop(charging).post(api.process()))
+        .push(Router::with_path("capture").hoop(capturing).post(api.capture()))
         .push(Router::with_path("cancel").hoop(cancelling).post(api.cancel()))
         .push(Router::with_path("refund").hoop(refunding).post(api.refund()));
     let payments =
@@ -45,7 +47,8 @@ pub(crate) fn routes(api: &Api) -> Router {
     let users = Router::with_path("users/{user_id}")
         .push(Router::with_path("payments").get(api.list_of_user()))
         .push(Router::with_path("data").get(api.export()).delete(api.erase()));
-    Router::new().push(payments).push(users)
+    let webhooks = Router::with_path("webhooks/stripe").post(api.stripe_webhook());
+    Router::new().push(payments).push(users).push(webhooks)
 }
 
 /// Which payments to list.
@@ -110,7 +113,7 @@ impl Api {
         Ok(())
     }
 
-    /// One payment.
+    /// One payment, as it is by now: one that waits for the user or his bank is asked about at the provider.
     #[craft(endpoint(
         operation_id = "getPayment",
         tags("payments"),
@@ -119,21 +122,25 @@ impl Api {
             (status_code = 404, description = "`payment_not_found`")),
     ))]
     async fn show(&self, id: Path<Uuid>, res: &mut Response) -> Result<(), Problem> {
-        render(self.queries.get(id.0, access::reached().as_ref()).await?, res);
+        let payment = self.queries.get(id.0, access::reached().as_ref()).await?;
+        render(self.commands.look(payment).await?, res);
         Ok(())
     }
 
     /// Charges a pending payment. Of concurrent calls exactly one charges.
+    ///
+    /// A decline that may be retried leaves it `pending`, to be charged with another token. In `requires_action` the user has to go to
+    /// `next_action.url` first; when he is back, the same call, with or without a token, or reading the payment tells the outcome.
     #[craft(endpoint(
         operation_id = "processPayment",
         tags("payments"),
         responses(
-            (status_code = 200, description = "The completed payment", body = PaymentView),
-            (status_code = 402, description = "`payment_declined`: the payment is failed"),
+            (status_code = 200, description = "The payment: completed, authorised, or waiting for the user or his bank", body = PaymentView),
+            (status_code = 402, description = "`payment_declined`: the payment is failed, or pending when `may_retry` is true"),
             (status_code = 404, description = "`payment_not_found`"),
             (status_code = 409, description = "`invalid_state`, `insufficient_stock`, `payment_superseded`"),
             (status_code = 422, description = "`card_data_not_accepted`"),
-            (status_code = 503, description = "`product_service_unavailable`")),
+            (status_code = 503, description = "`product_service_unavailable`, `provider_unavailable`, `provider_not_configured`")),
         parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn process(
@@ -144,7 +151,7 @@ impl Api {
         depot: &mut Depot,
         res: &mut Response,
     ) -> Result<(), Problem> {
-        let token = Token::parse(body.0.payment_token.as_deref())?;
+        let token = Token::read(body.0.payment_token.as_deref())?;
         let operation = idempotency::operation(depot, &*self.clock);
         let command = Process { id: id.0, operation, token, expected: precondition::of(req)?, of: access::reached() };
         let commands = self.commands.clone();
@@ -152,14 +159,40 @@ impl Api {
         Ok(())
     }
 
-    /// Gives up a pending payment and its reserved stock.
+    /// Takes what is authorised, all of it or less, once; the rest is let go.
+    #[craft(endpoint(
+        operation_id = "capturePayment",
+        tags("payments"),
+        responses(
+            (status_code = 200, description = "The completed payment", body = PaymentView),
+            (status_code = 404, description = "`payment_not_found`"),
+            (status_code = 409, description = "`invalid_state`, `payment_unsettled`"),
+            (status_code = 422, description = "`capture_exceeds_payment`"),
+            (status_code = 503, description = "`provider_not_configured`")),
+        parameters(("Idempotency-Key" = Option<String>, Header)),
+    ))]
+    async fn capture(
+        &self,
+        id: Path<Uuid>,
+        body: OptionalJson<NewCapture>,
+        req: &mut Request,
+        depot: &mut Depot,
+        res: &mut Response,
+    ) -> Result<(), Problem> {
+        let command = body.0.command(id.0, idempotency::operation(depot, &*self.clock), precondition::of(req)?);
+        let commands = self.commands.clone();
+        render(detached(&self.tasks, async move { commands.capture(command).await }).await??, res);
+        Ok(())
+    }
+
+    /// Gives up a payment that is not paid, its reserved stock, and what is authorised.
     #[craft(endpoint(
         operation_id = "cancelPayment",
         tags("payments"),
         responses(
             (status_code = 200, description = "The cancelled payment", body = PaymentView),
             (status_code = 404, description = "`payment_not_found`"),
-            (status_code = 409, description = "`invalid_state`, `payment_superseded`")),
+            (status_code = 409, description = "`invalid_state`, `payment_superseded`, `payment_unsettled`")),
         parameters(("Idempotency-Key" = Option<String>, Header)),
     ))]
     async fn cancel(
@@ -171,7 +204,8 @@ impl Api {
     ) -> Result<(), Problem> {
         let operation = idempotency::operation(depot, &*self.clock);
         let command = Cancel { id: id.0, operation, expected: precondition::of(req)?, of: access::reached() };
-        render(self.commands.cancel(command).await?, res);
+        let commands = self.commands.clone();
+        render(detached(&self.tasks, async move { commands.cancel(command).await }).await??, res);
         Ok(())
     }
 
@@ -182,7 +216,7 @@ impl Api {
         responses(
             (status_code = 200, description = "The payment, with the refund listed", body = PaymentView),
             (status_code = 404, description = "`payment_not_found`"),
-            (status_code = 409, description = "`invalid_state`, `refund_refused`"),
+            (status_code = 409, description = "`invalid_state`, `refund_refused`, `payment_disputed`"),
             (
                 status_code = 422,
                 description = "`refund_exceeds_payment`, `restock_needs_full_refund`, `card_data_not_accepted`"

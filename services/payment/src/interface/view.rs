@@ -7,8 +7,11 @@ use serde::Serialize;
 use shop_web::page::Listed;
 use shop_web::{describe, schema};
 
-use super::http::body::{Description, MethodName, OwnPairs, Provider, Reason};
-use crate::domain::{Failure, Item, Note, Payment, Refund, RefundStatus, Status};
+use super::http::body::{CaptureName, Description, MethodName, OwnPairs, ProviderName, Reason};
+use crate::domain::{DisputeOutcome, Failure, Item, MAX_ATTEMPTS, Note, Payment, Refund, RefundStatus, Status};
+
+/// What a user has to do: to go somewhere, and to come back.
+pub(super) const REDIRECT: &str = "redirect";
 
 describe! {
     pub(super) StatusName(Status) = describe::names(Status::ALL.map(Status::as_str))
@@ -16,6 +19,13 @@ describe! {
     ProviderId(String) = describe::string(1..=255).example("sandbox_019b7c2e");
     FailureCode(String) = describe::string(1..=64).pattern("^[a-z][a-z0-9_]*$").example("card_declined");
     FailureMessage(String) = describe::string(1..=500).example("the card was declined");
+    Attempts(u32) = describe::integer(0..=i64::from(MAX_ATTEMPTS)).example(1);
+    ActionType = describe::names([REDIRECT]);
+    ActionUrl(String) = describe::string(1..=2048).example("https://provider.example/confirm/019b7c2e");
+    RefundStatusName(RefundStatus) =
+        describe::names([RefundStatus::Pending, RefundStatus::Paid, RefundStatus::Failed].map(RefundStatus::as_str));
+    OutcomeName(DisputeOutcome) = describe::names(DisputeOutcome::ALL.map(DisputeOutcome::as_str));
+    DisputeReason(String) = describe::string(1..=500).example("product_not_received");
     Units(u32) = describe::integer(1..=999).example(2);
     ProductName(String) = describe::string(1..=200).example("Walnut standing desk");
     ProductCategory(String) = describe::string(1..=100).example("furniture");
@@ -33,6 +43,8 @@ pub(super) struct PaymentView {
     basket_id: describe::Id,
     /// What is charged.
     amount: describe::Amount,
+    /// What was taken; refunds are of that.
+    captured_amount: describe::Amount,
     /// What went back so far.
     refunded_amount: describe::Amount,
     /// ISO 4217 code of every amount here.
@@ -42,8 +54,11 @@ pub(super) struct PaymentView {
     /// What the user pays with.
     #[salvo(schema(value_type = MethodName))]
     method: &'static str,
-    /// Who charges.
-    #[salvo(schema(value_type = Provider))]
+    /// When the money is taken.
+    #[salvo(schema(value_type = CaptureName))]
+    capture: &'static str,
+    /// Who charges; `none` while no provider is configured.
+    #[salvo(schema(value_type = ProviderName))]
     provider: String,
     /// The provider's own id of the charge.
     provider_id: Option<ProviderId>,
@@ -58,6 +73,16 @@ pub(super) struct PaymentView {
     items: Vec<ItemView>,
     /// Why it failed.
     failure: Option<FailureView>,
+    /// How often it was charged.
+    attempts: Attempts,
+    /// Why the last charge of a pending payment was declined; it may be charged again, with another token.
+    last_failure: Option<FailureView>,
+    /// What the user has to do before he is charged.
+    next_action: Option<NextActionView>,
+    /// When the provider lets go of what it holds.
+    authorised_until: Option<describe::Time>,
+    /// Whether the user has asked his bank for the money.
+    dispute: Option<DisputeView>,
     /// What was paid back, oldest first.
     #[salvo(schema(max_items = 100))]
     refunds: Vec<RefundView>,
@@ -103,7 +128,32 @@ struct FailureView {
     message: FailureMessage,
 }
 
-/// Money that went back.
+/// What the user has to do before he is charged.
+#[derive(Debug, Serialize, ToSchema)]
+#[salvo(schema(name = "NextAction"))]
+struct NextActionView {
+    /// `redirect`: he goes to `url`, and comes back.
+    #[salvo(schema(value_type = ActionType))]
+    r#type: &'static str,
+    /// The provider's page.
+    url: ActionUrl,
+    /// How long he may take.
+    expires_at: describe::Time,
+}
+
+/// The user has asked his bank for the money.
+#[derive(Debug, Serialize, ToSchema)]
+#[salvo(schema(name = "Dispute"))]
+struct DisputeView {
+    /// How much of it.
+    amount: describe::Amount,
+    /// The provider's word for why.
+    reason: DisputeReason,
+    /// How it ended; null while it is open.
+    outcome: Option<OutcomeName>,
+}
+
+/// Money that went back, or is on its way.
 #[derive(Debug, Serialize, ToSchema)]
 #[salvo(schema(name = "Refund"))]
 struct RefundView {
@@ -114,6 +164,8 @@ struct RefundView {
     /// Why, for people.
     #[salvo(schema(value_type = Option<Reason>))]
     reason: Option<String>,
+    /// How far it got.
+    status: RefundStatusName,
     /// When it was asked for.
     created_at: describe::Time,
 }
@@ -125,25 +177,44 @@ impl Listed for PaymentView {
 
 impl From<Payment> for PaymentView {
     fn from(payment: Payment) -> Self {
-        let settled = |refund: &&Refund| refund.status == RefundStatus::Settled;
+        let known = |refund: &&Refund| refund.status != RefundStatus::Requested;
+        let failure = payment.failure.as_ref().map(|Failure { code, message }| FailureView {
+            code: code.clone().into(),
+            message: message.clone().into(),
+        });
+        let is_open = payment.status == Status::Pending;
+        let (last_failure, failure) = if is_open { (failure, None) } else { (None, failure) };
         Self {
             id: payment.id.into(),
             user_id: payment.user_id.as_str().to_owned().into(),
             basket_id: payment.basket_id.into(),
             amount: payment.amount.amount().into(),
+            captured_amount: payment.captured_amount().amount().into(),
             refunded_amount: payment.refunded().amount().into(),
             currency: payment.amount.currency.into(),
             status: payment.status.into(),
             method: payment.method.as_str(),
+            capture: payment.capture.as_str(),
             description: payment.description.as_ref().map(Note::as_str).map(str::to_owned),
             metadata: payment.metadata.pairs().clone(),
             items: payment.items.iter().map(ItemView::from).collect(),
-            failure: payment
-                .failure
-                .map(|Failure { code, message }| FailureView { code: code.into(), message: message.into() }),
-            refunds: payment.refunds.iter().filter(settled).map(RefundView::from).collect(),
+            failure,
+            attempts: payment.attempts.into(),
+            last_failure,
+            next_action: payment.action.map(|action| NextActionView {
+                r#type: REDIRECT,
+                url: action.url.into(),
+                expires_at: action.until.into(),
+            }),
+            authorised_until: payment.authorised_until.map(Into::into),
+            dispute: payment.dispute.map(|dispute| DisputeView {
+                amount: dispute.amount.amount().into(),
+                reason: dispute.reason.into(),
+                outcome: dispute.outcome.map(Into::into),
+            }),
+            refunds: payment.refunds.iter().filter(known).map(RefundView::from).collect(),
             provider: payment.provider,
-            provider_id: payment.provider_id.map(Into::into),
+            provider_id: payment.reference.map(|reference| reference.to_string().into()),
             created_at: payment.created_at.into(),
             updated_at: payment.updated_at.into(),
             processed_at: payment.processed_at.map(Into::into),
@@ -173,6 +244,7 @@ impl From<&Refund> for RefundView {
             id: refund.id.into(),
             amount: refund.amount.amount().into(),
             reason: refund.reason.as_ref().map(Note::as_str).map(str::to_owned),
+            status: refund.status.into(),
             created_at: refund.created_at.into(),
         }
     }

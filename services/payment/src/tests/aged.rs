@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::application::Retention;
 use crate::domain::samples::{NOON, basket, limits, order};
-use crate::domain::{Basket, Error, FORGOTTEN, Failure, Filter, Payment, Status, UserId};
+use crate::domain::{Basket, Error, FORGOTTEN, Failure, Filter, Paid, Payment, Status, UserId};
 use crate::infrastructure::contract::{Place, approve, asked, on_each_store};
 
 on_each_store! {
@@ -98,7 +98,7 @@ async fn a_person_is_forgotten_when_nothing_of_his_is_under_way_and_others_are_n
     let events = || async { shop_sql::outbox::pending(&place.opened.shared).await.expect("counted") };
     let before = events().await;
 
-    store.change(paid, &|payment| payment.settle_refund(refund.id, true, NOON)).await.expect("paid back");
+    store.change(paid, &|payment| payment.settle_refund(refund.id, Paid::Back, NOON)).await.expect("paid back");
     let told = events().await;
     assert!(told > before);
     let known = store.get(paid).await.expect("read").expect("is there");

@@ -8,17 +8,17 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use shop_fault::{Fault, Kind};
-use shop_money::Decimal;
+use shop_money::{Decimal, Money};
 use uuid::Uuid;
 
-use crate::application::{self, Attempt, Commands, Process, Recovery, RefundPayment};
+use crate::application::{self, Attempt, Cancel, CapturePayment, Commands, Process, Recovery, RefundPayment};
 use crate::domain::samples::{basket, limits, raw_order, usd};
 use crate::domain::{
-    Amount, Basket, BasketChange, BasketRecord, Baskets, ChangeKind, Charge, Error, Expected, Line, Paid, Payback,
-    Payment, Payments, Provider, ProviderError, RefundStatus, Reserved, Shortage, Status, Stock, Token, UserId,
-    Verdict,
+    Amount, Basket, BasketChange, BasketRecord, Baskets, ChangeKind, Charge, Error, Expected, Intent, Line, Paid,
+    Payback, Payment, Payments, Provider, ProviderError, Providers, RawOrder, Reference, RefundStatus, Reserved,
+    SANDBOX, Shortage, Status, Stock, Token, UserId, Verdict,
 };
-use crate::infrastructure::contract::{Place, on_each_store};
+use crate::infrastructure::contract::{Place, charge_of, on_each_store};
 
 on_each_store! {
     of_sixteen_that_process_one_charges
@@ -39,6 +39,17 @@ on_each_store! {
     what_is_known_to_be_held_is_paid_while_nobody_can_be_asked_about_stock
     a_payment_that_another_replica_made_is_paid_without_asking_about_its_stock
     a_payment_nobody_knows_the_stock_of_is_asked_about_before_it_is_paid
+    a_payment_that_the_provider_cannot_prepare_stays_pending
+    a_buyer_who_confirms_is_charged_once
+    a_buyer_who_does_not_confirm_in_time_is_not_charged
+    another_card_is_another_attempt_until_there_were_five
+    a_capture_left_half_way_is_finished_once
+    a_cancellation_left_half_way_is_finished
+    what_is_not_captured_in_time_lapses
+    a_transfer_is_waited_for_and_not_called_off
+    a_refund_under_way_is_asked_about_until_it_has_arrived
+    what_a_version_before_wrote_is_paid_and_paid_back
+    a_payment_of_a_provider_that_is_gone_says_which
     a_provider_that_is_down_leaves_the_payment_to_recovery
 }
 
@@ -125,6 +136,8 @@ async fn begin_elsewhere(payments: &dyn Payments) {
 struct Flaky {
     inner: Arc<dyn Provider>,
     down: AtomicBool,
+    /// As soon as it has prepared a payment.
+    goes_down: AtomicBool,
 }
 
 impl Flaky {
@@ -135,19 +148,30 @@ impl Flaky {
 
 #[async_trait]
 impl Provider for Flaky {
+    async fn open(&self, intent: &Intent) -> Result<Reference, ProviderError> {
+        self.reach()?;
+        self.down.fetch_or(self.goes_down.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.inner.open(intent).await
+    }
+
     async fn charge(&self, charge: &Charge) -> Result<Verdict, ProviderError> {
         self.reach()?;
         self.inner.charge(charge).await
     }
 
-    async fn find(&self, key: Uuid) -> Result<Option<Verdict>, ProviderError> {
+    async fn find(&self, reference: &Reference, attempt: u32) -> Result<Option<Verdict>, ProviderError> {
         self.reach()?;
-        self.inner.find(key).await
+        self.inner.find(reference, attempt).await
     }
 
-    async fn void(&self, key: Uuid) -> Result<Verdict, ProviderError> {
+    async fn capture(&self, reference: &Reference, amount: Money) -> Result<Verdict, ProviderError> {
         self.reach()?;
-        self.inner.void(key).await
+        self.inner.capture(reference, amount).await
+    }
+
+    async fn void(&self, reference: &Reference) -> Result<Verdict, ProviderError> {
+        self.reach()?;
+        self.inner.void(reference).await
     }
 
     async fn refund(&self, payback: &Payback) -> Result<Paid, ProviderError> {
@@ -169,11 +193,13 @@ pub(super) const GUEST: &str = "guest-1";
 impl Checkout {
     pub(super) fn at(place: Place) -> Self {
         let neighbours = Arc::new(Neighbours::default());
-        let provider = Arc::new(Flaky { inner: place.opened.provider.clone(), down: AtomicBool::new(false) });
+        let provider =
+            Arc::new(Flaky { inner: place.sandbox(), down: AtomicBool::new(false), goes_down: AtomicBool::new(false) });
         let around = application::Neighbours {
             baskets: neighbours.clone(),
             stock: neighbours.clone(),
-            provider: provider.clone(),
+            providers: Providers::default().with(SANDBOX, provider.clone()),
+            approves_without_token: false,
         };
         let commands = commands(&place, around);
         Self { place, commands, neighbours, provider }
@@ -182,7 +208,9 @@ impl Checkout {
     /// The same on the same store, by a process of its own.
     fn other_replica(&self) -> Commands {
         let (baskets, stock) = (self.neighbours.clone(), self.neighbours.clone());
-        commands(&self.place, application::Neighbours { baskets, stock, provider: self.provider.clone() })
+        let providers = Providers::default().with(SANDBOX, self.provider.clone());
+        let approves_without_token = false;
+        commands(&self.place, application::Neighbours { baskets, stock, providers, approves_without_token })
     }
 
     /// A payment that another replica makes, and has not said anything about yet.
@@ -219,7 +247,7 @@ impl Checkout {
     }
 
     fn charge() -> Charge {
-        Charge { key: PAYMENT, amount: usd(2700), token: Token::parse(None).expect("a token") }
+        charge_of(PAYMENT.as_u128(), "tok_approve")
     }
 
     pub(super) fn recovery(&self) -> Recovery {
@@ -244,7 +272,7 @@ fn commands(place: &Place, around: application::Neighbours) -> Commands {
 }
 
 fn paying(operation: u128, token: &str) -> Process {
-    let token = Token::parse(Some(token)).expect("a token");
+    let token = Some(Token::parse(token).expect("a token"));
     let operation = Uuid::from_u128(operation);
     Process { id: PAYMENT, operation, token, expected: Expected::default(), of: None }
 }
@@ -383,12 +411,13 @@ async fn a_refund_left_half_way_is_paid_back_once(place: Place) {
     assert_eq!((waiting.status, waiting.refunded(), waiting.left()), (Status::Completed, usd(0), usd(700)));
     assert_eq!(code(checkout.refund(4, Some("8")).await), (422, "refund_exceeds_payment".to_owned()));
     checkout.provider.down.store(false, Ordering::SeqCst);
-    let payback = Payback { key: Uuid::from_u128(3), charge: PAYMENT, amount: usd(2000) };
+    let reference = Checkout::charge().reference;
+    let payback = Payback { key: Uuid::from_u128(3), reference, amount: usd(2000) };
     checkout.provider.refund(&payback).await.expect("paid back, and then it died");
     checkout.place.clock.advance(Duration::from_secs(30));
     assert_eq!(checkout.settle().await, [Attempt::PaidBack]);
     let settled = checkout.stored().await;
-    assert_eq!((settled.status, settled.refunds[0].status), (Status::PartiallyRefunded, RefundStatus::Settled));
+    assert_eq!((settled.status, settled.refunds[0].status), (Status::PartiallyRefunded, RefundStatus::Paid));
     assert_eq!((settled.refunded(), checkout.place.paid_back(PAYMENT).await), (usd(2000), 2000));
     assert_eq!(checkout.refund(3, Some("20")).await.expect("its answer").refunded(), usd(2000));
 }
@@ -485,10 +514,20 @@ async fn a_payment_nobody_knows_the_stock_of_is_asked_about_before_it_is_paid(pl
     assert_eq!((checkout.stored().await.status, checkout.place.charges(PAYMENT).await), (Status::Failed, 0));
 }
 
-async fn a_provider_that_is_down_leaves_the_payment_to_recovery(place: Place) {
+async fn a_payment_that_the_provider_cannot_prepare_stays_pending(place: Place) {
     let checkout = Checkout::at(place);
     checkout.create().await;
     checkout.provider.down.store(true, Ordering::SeqCst);
+    assert_eq!(code(checkout.process(2, "tok_approve").await), (503, "provider_unavailable".to_owned()));
+    assert_eq!(checkout.stored().await.status, Status::Pending);
+    checkout.provider.down.store(false, Ordering::SeqCst);
+    checkout.process(2, "tok_approve").await.expect("the same request again");
+}
+
+async fn a_provider_that_is_down_leaves_the_payment_to_recovery(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    checkout.provider.goes_down.store(true, Ordering::SeqCst);
     assert_eq!(code(checkout.process(2, "tok_approve").await), (409, "payment_unsettled".to_owned()));
     assert_eq!(checkout.stored().await.status, Status::Processing);
     checkout.place.clock.advance(Duration::from_secs(31));
@@ -498,4 +537,192 @@ async fn a_provider_that_is_down_leaves_the_payment_to_recovery(place: Place) {
     checkout.place.clock.advance(Duration::from_secs(5));
     assert_eq!(checkout.settle().await, [Attempt::Settled]);
     assert_eq!(checkout.stored().await.status, Status::Failed);
+}
+
+impl Checkout {
+    fn advance(&self, time: Duration) {
+        self.place.clock.advance(time);
+    }
+
+    async fn manual(&self) -> Payment {
+        let order = RawOrder { capture: Some("manual".to_owned()), ..raw_order() };
+        self.commands.create(PAYMENT, order).await.expect("makes a payment");
+        self.process(2, "tok_approve").await.expect("authorises")
+    }
+
+    async fn capture(&self, operation: u128) -> Result<Payment, Error> {
+        let amount = Some(Amount::Decimal("20.00".parse().expect("a decimal")));
+        let operation = Uuid::from_u128(operation);
+        let expected = Expected::default();
+        self.commands.capture(CapturePayment { id: PAYMENT, operation, amount, expected }).await
+    }
+
+    async fn look(&self) -> Payment {
+        self.commands.look(self.stored().await).await.expect("looks")
+    }
+
+    async fn failure(&self) -> String {
+        self.stored().await.failure.expect("why").code
+    }
+}
+
+async fn a_buyer_who_confirms_is_charged_once(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    let waiting = checkout.process(2, "tok_action").await.expect("is told where to go");
+    assert_eq!((waiting.status, checkout.place.charges(PAYMENT).await), (Status::RequiresAction, 0));
+    assert_eq!(checkout.look().await, waiting, "he has not come back");
+    assert_eq!(checkout.process(3, "tok_approve").await.expect("the same again"), waiting);
+    assert_eq!(
+        code(
+            checkout.commands.create(Uuid::from_u128(9), RawOrder { method: "paypal".to_owned(), ..raw_order() }).await
+        ),
+        (409, "payment_unsettled".to_owned())
+    );
+    checkout.advance(Duration::from_millis(1));
+    let (one, other) = tokio::join!(checkout.look(), checkout.process(4, "tok_approve"));
+    assert_eq!((one.status, other.expect("the same answer").status), (Status::Completed, Status::Completed));
+    assert_eq!((checkout.place.charges(PAYMENT).await, checkout.place.events().await), (1, 5));
+}
+
+async fn a_buyer_who_does_not_confirm_in_time_is_not_charged(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    checkout.process(2, "tok_action_abandoned").await.expect("is told where to go");
+    checkout.advance(Duration::from_mins(14));
+    assert_eq!((checkout.settle().await, checkout.stored().await.status), (vec![], Status::RequiresAction));
+    checkout.advance(Duration::from_mins(1));
+    assert_eq!(checkout.settle().await, [Attempt::Settled]);
+    assert_eq!(
+        (checkout.stored().await.status, checkout.failure().await.as_str()),
+        (Status::Failed, "payment_expired")
+    );
+    assert_eq!(*checkout.neighbours.released.lock(), [PAYMENT]);
+    let late = checkout.provider.charge(&Checkout::charge()).await.expect("answers");
+    assert_eq!((late, checkout.place.charges(PAYMENT).await), (Verdict::Voided, 0));
+}
+
+async fn another_card_is_another_attempt_until_there_were_five(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    for attempt in 1..=4 {
+        let fault = Fault::from(checkout.process(attempt, "tok_retryable_decline").await.expect_err("declined"));
+        assert_eq!((fault.code(), &fault.members()["may_retry"]), ("payment_declined", &true.into()));
+        let again = Fault::from(checkout.process(attempt, "tok_retryable_decline").await.expect_err("the same again"));
+        assert_eq!(
+            (again.code(), checkout.stored().await.attempts),
+            ("payment_declined", attempt.try_into().expect("few"))
+        );
+    }
+    assert_eq!((checkout.stored().await.status, checkout.neighbours.released.lock().len()), (Status::Pending, 0));
+    let fault = Fault::from(checkout.process(5, "tok_retryable_decline").await.expect_err("declined"));
+    assert_eq!((&fault.members()["may_retry"], checkout.stored().await.status), (&false.into(), Status::Failed));
+    assert_eq!((checkout.place.charges(PAYMENT).await, checkout.place.events().await), (0, 3));
+}
+
+async fn a_capture_left_half_way_is_finished_once(place: Place) {
+    let checkout = Checkout::at(place);
+    assert_eq!(checkout.manual().await.status, Status::Authorised);
+    checkout.provider.down.store(true, Ordering::SeqCst);
+    assert_eq!(code(checkout.capture(3).await), (409, "payment_unsettled".to_owned()));
+    assert_eq!(code(checkout.capture(4).await), (409, "invalid_state".to_owned()), "somebody else's");
+    checkout.provider.down.store(false, Ordering::SeqCst);
+    let reference = checkout.stored().await.reference();
+    checkout.provider.capture(&reference, usd(2000)).await.expect("captured, and then it died");
+    checkout.advance(Duration::from_secs(31));
+    assert_eq!(checkout.settle().await, [Attempt::Settled]);
+    let payment = checkout.stored().await;
+    assert_eq!((payment.status, payment.captured, payment.left()), (Status::Completed, Some(usd(2000)), usd(2000)));
+    assert_eq!(checkout.capture(3).await.expect("its answer"), payment);
+    assert_eq!(checkout.place.events().await, 5, "authorised, cleared, completed, and two lines sold");
+}
+
+async fn a_cancellation_left_half_way_is_finished(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.manual().await;
+    checkout.provider.down.store(true, Ordering::SeqCst);
+    let cancel = || Cancel { id: PAYMENT, operation: Uuid::from_u128(3), expected: Expected::default(), of: None };
+    assert_eq!(code(checkout.commands.cancel(cancel()).await), (409, "payment_unsettled".to_owned()));
+    checkout.provider.down.store(false, Ordering::SeqCst);
+    checkout.advance(Duration::from_secs(31));
+    assert_eq!(checkout.settle().await, [Attempt::Settled]);
+    assert_eq!(checkout.commands.cancel(cancel()).await.expect("its answer").status, Status::Cancelled);
+    let reference = checkout.stored().await.reference();
+    let late = checkout.provider.capture(&reference, usd(2000)).await.expect("answers");
+    assert_eq!((late, checkout.place.charges(PAYMENT).await), (Verdict::Voided, 0));
+}
+
+async fn what_is_not_captured_in_time_lapses(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.manual().await;
+    checkout.advance(Duration::from_hours(7 * 24));
+    assert_eq!(code(checkout.capture(3).await), (409, "invalid_state".to_owned()));
+    assert_eq!((checkout.settle().await, checkout.failure().await.as_str()), (vec![], "authorisation_lapsed"));
+    assert_eq!(*checkout.neighbours.released.lock(), [PAYMENT]);
+    assert_eq!(checkout.place.events().await, 5, "authorised, cleared, expired, and two lines released");
+}
+
+async fn a_transfer_is_waited_for_and_not_called_off(place: Place) {
+    let checkout = Checkout::at(place);
+    let order = RawOrder { method: "bank_transfer".to_owned(), ..raw_order() };
+    checkout.commands.create(PAYMENT, order).await.expect("makes a payment");
+    let waiting = checkout.process(2, "tok_pending_for_days").await.expect("is on its way");
+    assert_eq!((waiting.status, waiting.is_at_provider()), (Status::Processing, true));
+    for _ in 0..3 {
+        checkout.advance(Duration::from_hours(20));
+        assert_eq!(checkout.settle().await, [Attempt::Later]);
+        assert_eq!(checkout.process(3, "tok_approve").await.expect("still on its way").status, Status::Processing);
+    }
+    checkout.advance(Duration::from_hours(20));
+    assert_eq!((checkout.settle().await, checkout.stored().await.status), (vec![Attempt::Settled], Status::Completed));
+    assert_eq!((checkout.place.charges(PAYMENT).await, checkout.place.events().await), (1, 4));
+}
+
+async fn a_refund_under_way_is_asked_about_until_it_has_arrived(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    checkout.process(2, "tok_refund_pending").await.expect("charges");
+    let under_way = checkout.refund(3, Some("20")).await.expect("is on its way");
+    assert_eq!(
+        (under_way.refunds[0].status, under_way.refunded(), under_way.left()),
+        (RefundStatus::Pending, usd(0), usd(700))
+    );
+    assert_eq!(checkout.stored().await, under_way);
+    checkout.advance(Duration::from_secs(31));
+    assert_eq!(checkout.settle().await, [Attempt::PaidBack]);
+    let settled = checkout.stored().await;
+    assert_eq!((settled.status, settled.refunded()), (Status::PartiallyRefunded, usd(2000)));
+    assert_eq!(checkout.refund(3, Some("20")).await.expect("its answer"), settled);
+    assert_eq!(checkout.place.paid_back(PAYMENT).await, 2000);
+}
+
+async fn what_a_version_before_wrote_is_paid_and_paid_back(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    checkout.leave_processing().await;
+    checkout.place.as_before().await;
+    let before = checkout.stored().await;
+    assert_eq!((&before.reference, before.attempts, before.captured), (&None, 0, None));
+    checkout.provider.charge(&Checkout::charge()).await.expect("charged, and then it died");
+    assert_eq!(checkout.recovery().at_start().await.expect("settles"), 1);
+    checkout.place.as_before().await;
+    let paid = checkout.stored().await;
+    assert_eq!((paid.status, paid.captured_amount(), paid.left()), (Status::Completed, usd(2700), usd(2700)));
+    let back = checkout.refund(3, None).await.expect("pays back");
+    assert_eq!((back.status, checkout.place.paid_back(PAYMENT).await), (Status::Refunded, 2700));
+}
+
+async fn a_payment_of_a_provider_that_is_gone_says_which(place: Place) {
+    let checkout = Checkout::at(place);
+    checkout.create().await;
+    let moved = |payment: &mut Payment| {
+        payment.note("acme", &Reference::new("a-1"));
+        payment.begin(Uuid::from_u128(2), payment.created_at)
+    };
+    checkout.place.opened.store.change(PAYMENT, &moved).await.expect("is with another");
+    let fault = Fault::from(checkout.process(2, "tok_approve").await.expect_err("is gone"));
+    assert_eq!((fault.kind().status(), fault.code()), (503, "provider_not_configured"));
+    assert!(fault.to_string().contains("acme"), "{fault}");
+    checkout.advance(Duration::from_secs(31));
+    assert_eq!((checkout.settle().await, checkout.stored().await.status), (vec![Attempt::Later], Status::Processing));
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use shop_money::Money;
 use shop_runtime::CancellationToken;
 use shop_telemetry::Metrics;
 use shop_testing::eventually;
@@ -13,9 +14,10 @@ use super::checkout::Neighbours;
 use crate::application::{self, Commands, Recovery};
 use crate::domain::samples::{NOON, limits, numbered, usd};
 use crate::domain::{
-    Charge, Expected, Paid, Payback, Payment, Provider, ProviderError, RefundStatus, Refunding, Status, Verdict,
+    Charge, Expected, Intent, Paid, Payback, Payment, Provider, ProviderError, Providers, Reference, RefundStatus,
+    Refunding, SANDBOX, Status, Verdict,
 };
-use crate::infrastructure::contract::{Place, on_each_store};
+use crate::infrastructure::contract::{Place, charge_of, on_each_store};
 use crate::interface::Scheduler;
 
 on_each_store! {
@@ -42,11 +44,19 @@ impl Provider for Moody {
         self.0.charge(charge).await
     }
 
-    async fn find(&self, _: Uuid) -> Result<Option<Verdict>, ProviderError> {
+    async fn open(&self, intent: &Intent) -> Result<Reference, ProviderError> {
+        self.0.open(intent).await
+    }
+
+    async fn capture(&self, _: &Reference, _: Money) -> Result<Verdict, ProviderError> {
         std::future::pending().await
     }
 
-    async fn void(&self, _: Uuid) -> Result<Verdict, ProviderError> {
+    async fn find(&self, _: &Reference, _: u32) -> Result<Option<Verdict>, ProviderError> {
+        std::future::pending().await
+    }
+
+    async fn void(&self, _: &Reference) -> Result<Verdict, ProviderError> {
         std::future::pending().await
     }
 
@@ -65,8 +75,9 @@ impl Provider for Moody {
 /// Recovery at work until it is dropped, every few milliseconds.
 fn at_work(place: &Place) -> CancellationToken {
     let shelf = Arc::new(Neighbours::default());
-    let provider = Arc::new(Moody(place.opened.provider.clone()));
-    let around = application::Neighbours { baskets: shelf.clone(), stock: shelf, provider };
+    let providers = Providers::default().with(SANDBOX, Arc::new(Moody(place.sandbox())));
+    let around =
+        application::Neighbours { baskets: shelf.clone(), stock: shelf, providers, approves_without_token: false };
     let (store, clock) = (place.opened.store.clone(), place.clock.clone());
     let commands = Commands::new(store, around, clock, Duration::from_secs(30), limits());
     let recovery = Recovery::new(commands, Duration::from_secs(10));
@@ -82,10 +93,8 @@ async fn with_refund(place: &Place, id: u128) -> Uuid {
     let payment = numbered(id);
     payments.add(&payment).await.expect("adds");
     payments.change(payment.id, &|payment| payment.begin(Uuid::from_u128(7), NOON)).await.expect("begins");
-    let charge =
-        Charge { key: payment.id, amount: payment.amount, token: crate::domain::Token::parse(None).expect("one") };
-    let verdict = place.opened.provider.charge(&charge).await.expect("charges");
-    payments.change(payment.id, &|payment| payment.settle(&verdict, NOON)).await.expect("settles");
+    let verdict = place.sandbox().charge(&charge_of(id, "tok_approve")).await.expect("charges");
+    payments.change(payment.id, &|payment| payment.settle(1, &verdict, NOON)).await.expect("settles");
     let asked = Refunding {
         id: payment.id,
         amount: Some(usd(100)),
@@ -108,7 +117,7 @@ async fn one_buyers_money_comes_back_while_the_provider_errs_and_hangs_for_other
     place.clock.advance(Duration::from_secs(30));
     let stop = at_work(&place);
     let last = Uuid::from_u128(101);
-    eventually!(within Duration::from_mins(1), stored(&place, last).await.refunds[0].status == RefundStatus::Settled);
+    eventually!(within Duration::from_mins(1), stored(&place, last).await.refunds[0].status == RefundStatus::Paid);
     stop.cancel();
     assert_eq!(place.paid_back(last).await, 100);
 }

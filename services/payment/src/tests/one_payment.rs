@@ -257,8 +257,8 @@ async fn what_a_guest_paid_is_not_paid_again_by_who_he_became(place: Place) {
     checkout.place.opened.store.change(PAYMENT, &begin).await.expect("begins");
     checkout.merge(None);
     assert_eq!(code(checkout.make(OTHER, raw_order()).await), (409, "payment_unsettled".to_owned()));
-    let approved = crate::domain::Verdict::Approved { provider_id: "ch_1".to_owned() };
-    let settle = |payment: &mut Payment| payment.settle(&approved, payment.created_at);
+    let approved = crate::domain::Verdict::Approved { taken: crate::domain::samples::usd(2700) };
+    let settle = |payment: &mut Payment| payment.settle(1, &approved, payment.created_at);
     checkout.place.opened.store.change(PAYMENT, &settle).await.expect("is paid");
     for cleared_by in [None, Some(Uuid::from_u128(77))] {
         checkout.merge(cleared_by);

@@ -76,7 +76,7 @@ fn move_on(payment: &mut Payment) -> Result<Vec<shop_events::Event>, Error> {
     }
     let back = crate::domain::Refunding { amount: None, restock: true, ..asked(77, 1) };
     payment.request_refund(&back, NOON)?;
-    payment.settle_refund(back.id, true, NOON)
+    payment.settle_refund(back.id, crate::domain::Paid::Back, NOON)
 }
 
 /// Payments that are being charged, by their numbers.

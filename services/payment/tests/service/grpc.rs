@@ -144,3 +144,26 @@ async fn lists_are_paged_and_what_is_wrong_is_named() {
     let missing = proto::GetPaymentRequest { id: uuid::Uuid::nil().to_string() };
     assert_eq!(client.get_payment(missing).await.expect_err("missing").code(), Code::NotFound);
 }
+
+#[tokio::test]
+async fn what_is_authorised_is_captured_under_a_key() {
+    let world = World::new().await;
+    let mut client = client(&world).await;
+    let manual = proto::CreatePaymentRequest { capture: proto::Capture::Manual.into(), ..order(None) };
+    let made = client.create_payment(manual).await.expect("makes").into_inner().payment.expect("a payment");
+    let process = proto::ProcessPaymentRequest { id: made.id.clone(), ..Default::default() };
+    let held = client.process_payment(process).await.expect("charges").into_inner().payment.expect("a payment");
+    assert_eq!((held.status(), held.capture()), (proto::PaymentStatus::Authorised, proto::Capture::Manual));
+    assert!(held.authorised_until.is_some());
+    let idempotency_key = Some("k-1".to_owned());
+    let capture = proto::CapturePaymentRequest { id: made.id, amount: Some(usd(2000)), idempotency_key };
+    let taken = client.capture_payment(capture.clone()).await.expect("captures").into_inner();
+    assert_eq!(taken.payment.as_ref().and_then(|payment| payment.captured_amount.clone()), Some(usd(2000)));
+    let again = client.capture_payment(capture.clone()).await.expect("replays");
+    assert!(again.metadata().contains_key("idempotency-replayed"));
+    assert_eq!(again.into_inner(), taken);
+    let refused = client.capture_payment(proto::CapturePaymentRequest { idempotency_key: None, ..capture }).await;
+    assert_eq!(fault(refused.expect_err("once")).code(), "invalid_state");
+    let odd = proto::CreatePaymentRequest { capture: 9, ..order(None) };
+    assert_eq!(client.create_payment(odd).await.expect_err("unknown").code(), Code::InvalidArgument);
+}

@@ -8,10 +8,11 @@ use reqwest::header::{HeaderName, HeaderValue};
 use crate::world::World;
 
 /// Every path of the service, as its document writes them.
-const PATHS: [&str; 7] = [
+const PATHS: [&str; 8] = [
     "/payments",
     "/payments/{id}",
     "/payments/{id}/process",
+    "/payments/{id}/capture",
     "/payments/{id}/cancel",
     "/payments/{id}/refund",
     "/users/{user_id}/payments",
@@ -19,11 +20,12 @@ const PATHS: [&str; 7] = [
 ];
 
 /// Every member that a body may have.
-const MEMBERS: [&str; 13] = [
+const MEMBERS: [&str; 14] = [
     "user_id",
     "basket_id",
     "method",
     "provider",
+    "capture",
     "currency",
     "description",
     "metadata",

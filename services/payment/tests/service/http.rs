@@ -23,16 +23,25 @@ async fn a_payment_is_made_from_the_basket_and_read_back() {
     let made = world.post("/payments", &order).await;
     assert_eq!((made.status, made.header("etag")), (201, "\"v1\""));
     assert!(made.text.starts_with(r#"{"id":""#), "the id comes first: {}", made.text);
-    assert!(made.text.contains(r#""amount":27.00,"refunded_amount":0.00,"#), "exact decimals: {}", made.text);
+    assert!(
+        made.text.contains(r#""amount":27.00,"captured_amount":0.00,"refunded_amount":0.00,"#),
+        "exact decimals: {}",
+        made.text
+    );
     let payment = made.json();
     assert_eq!(made.header("location"), format!("/payments/{}", payment["id"].as_str().expect("an id")));
     insta::assert_json_snapshot!(steady(payment.clone()), @r#"
     {
       "amount": 27.0,
+      "attempts": 0,
+      "authorised_until": null,
       "basket_id": "<id>",
+      "capture": "automatic",
+      "captured_amount": 0.0,
       "created_at": "2026-03-01T12:00:00.000Z",
       "currency": "USD",
       "description": "first order ☕",
+      "dispute": null,
       "expires_at": "2026-03-01T12:30:00.000Z",
       "failure": null,
       "id": "<id>",
@@ -58,10 +67,12 @@ async fn a_payment_is_made_from_the_basket_and_read_back() {
           "subtotal": 3.0
         }
       ],
+      "last_failure": null,
       "metadata": {
         "order": "17"
       },
       "method": "credit_card",
+      "next_action": null,
       "processed_at": null,
       "provider": "sandbox",
       "provider_id": null,
@@ -124,7 +135,7 @@ async fn every_wrong_field_is_named_at_once() {
       {
         "code": "unknown",
         "field": "provider",
-        "message": "must be sandbox"
+        "message": "must be sandbox or stripe"
       },
       {
         "code": "unknown",
@@ -345,6 +356,7 @@ async fn the_interface_describes_itself() {
             "/payments",
             "/payments/{id}",
             "/payments/{id}/cancel",
+            "/payments/{id}/capture",
             "/payments/{id}/process",
             "/payments/{id}/refund",
             "/users/{user_id}/data",
@@ -359,12 +371,14 @@ async fn every_operation_minds_what_is_expected() {
     let world = World::new().await;
     let (pending, paid) =
         (format!("/payments/{}", world.pending().await), format!("/payments/{}", world.completed().await));
+    let held = format!("/payments/{}", world.charged_with("tok_authorise").await);
     let order = json!({"user_id": "ada", "method": "credit_card"});
     let operations = [
         Operation::new(Method::GET, "/payments", "/payments"),
         Operation::new(Method::POST, "/payments", "/payments").with(order),
         Operation::new(Method::GET, "/payments/{id}", &pending),
         Operation::new(Method::POST, "/payments/{id}/process", format!("{pending}/process")).with(json!({})),
+        Operation::new(Method::POST, "/payments/{id}/capture", format!("{held}/capture")).with(json!({})),
         Operation::new(Method::POST, "/payments/{id}/cancel", format!("{pending}/cancel")),
         Operation::new(Method::POST, "/payments/{id}/refund", format!("{paid}/refund")).with(json!({})),
         Operation::new(Method::GET, "/users/{user_id}/payments", "/users/ada/payments"),

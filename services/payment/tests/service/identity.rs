@@ -110,6 +110,7 @@ async fn without_a_token_nobody_is_let_in() {
         (Method::GET, one.clone()),
         (Method::POST, format!("{one}/process")),
         (Method::POST, format!("{one}/cancel")),
+        (Method::POST, format!("{one}/capture")),
         (Method::POST, format!("{one}/refund")),
         (Method::GET, "/users/ada/payments".to_owned()),
     ] {
@@ -126,6 +127,8 @@ async fn without_a_token_nobody_is_let_in() {
     let process = proto::ProcessPaymentRequest { id: id(), ..Default::default() };
     assert_eq!(said(shop.grpc.process_payment(process).await), missing);
     assert_eq!(said(shop.grpc.cancel_payment(proto::CancelPaymentRequest { id: id() }).await), missing);
+    let capture = proto::CapturePaymentRequest { id: id(), ..Default::default() };
+    assert_eq!(said(shop.grpc.capture_payment(capture).await), missing);
     let refund = proto::RefundPaymentRequest { id: id(), ..Default::default() };
     assert_eq!(said(shop.grpc.refund_payment(refund).await), missing);
 }
@@ -387,7 +390,7 @@ async fn what_nobody_asks_for_goes_on_by_itself() {
     let path = format!("/payments/{}", shop.buy(&ada).await);
     shop.world.clock.advance(Duration::from_mins(30));
     eventually!(shop.get(&ada, &path).await.json()["failure"]["code"] == "payment_expired");
-    eventually!(shop.world.events.kinds() == ["Release 1x4", "Release 2x3", "payment.failed"]);
+    eventually!(shop.world.events.kinds() == ["Release 1x4", "Release 2x3", "payment.expired"]);
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ mod identity;
 mod moves;
 mod neighbours;
 mod personal;
+mod provider;
 mod settlement;
+mod stripe;
 mod world;
 
 #[test]

@@ -47,6 +47,10 @@ async fn each_token_of_the_sandbox_does_what_it_says() {
         ("tok_decline", 402, json!("payment_declined")),
         ("tok_insufficient_funds", 402, json!("insufficient_funds")),
         ("tok_made_up", 402, json!("unknown_token")),
+        ("tok_refund_pending", 200, Value::Null),
+        ("tok_authorise", 200, Value::Null),
+        ("tok_action", 200, Value::Null),
+        ("tok_pending", 200, Value::Null),
     ] {
         let id = world.pending().await;
         let reply = world.post(&format!("/payments/{id}/process"), &json!({"payment_token": token})).await;
@@ -83,7 +87,8 @@ async fn refunds_go_back_in_parts_and_then_with_the_goods() {
         "amount": 1.5,
         "created_at": "2026-03-01T12:00:00.000Z",
         "id": "<id>",
-        "reason": "a scratch"
+        "reason": "a scratch",
+        "status": "paid"
       }
     ]
     "#);
@@ -125,9 +130,90 @@ async fn a_payment_nobody_processes_expires_by_itself() {
     let path = format!("/payments/{}", world.pending().await);
     world.clock.advance(Duration::from_mins(30));
     eventually!(world.api.get(&path).await.1["failure"]["code"] == "payment_expired");
-    eventually!(world.events.kinds() == ["Release 1x4", "Release 2x3", "payment.failed"]);
+    eventually!(world.events.kinds() == ["Release 1x4", "Release 2x3", "payment.expired"]);
     let (_, metrics) = (0, world.api.send(world.api.request(reqwest::Method::GET, "/metrics")).await.text);
     assert!(metrics.contains(r#"payment_recovered_total{what="expired"} 1"#), "{metrics}");
     assert!(metrics.contains(r#"payments_total{status="failed"} 1"#), "{metrics}");
     assert!(metrics.contains("payment_outbox_pending"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_decline_that_may_be_retried_leaves_the_payment_to_another_card() {
+    let world = World::new().await;
+    let path = format!("/payments/{}", world.pending().await);
+    let reply = world.post(&format!("{path}/process"), &json!({"payment_token": "tok_retryable_decline"})).await;
+    let problem = reply.problem(402, "payment_declined");
+    assert_eq!((&problem["decline_code"], &problem["may_retry"]), (&json!("try_another_card"), &json!(true)));
+    let (_, payment) = world.api.get(&path).await;
+    assert_eq!((&payment["status"], &payment["failure"]), (&json!("pending"), &Value::Null));
+    assert_eq!((&payment["last_failure"]["code"], &payment["attempts"]), (&json!("try_another_card"), &json!(1)));
+    let (status, paid) = world.api.post(&format!("{path}/process"), &json!({"payment_token": "tok_approve"})).await;
+    assert_eq!((status, &paid["attempts"], &paid["last_failure"]), (200, &json!(2), &Value::Null));
+    let declined = world.charged_with("tok_decline").await;
+    assert_eq!(world.api.get(&format!("/payments/{declined}")).await.1["status"], "failed");
+}
+
+#[tokio::test]
+async fn a_buyer_confirms_at_the_providers_page_and_comes_back() {
+    let world = World::new().await;
+    let path = format!("/payments/{}", world.charged_with("tok_action").await);
+    let (_, payment) = world.api.get(&path).await;
+    let next = json!({
+        "type": "redirect",
+        "url": payment["next_action"]["url"],
+        "expires_at": "2026-03-01T12:15:00.000Z",
+    });
+    assert_eq!((&payment["status"], &payment["next_action"]), (&json!("requires_action"), &next));
+    let (status, waiting) = world.api.post(&format!("{path}/process"), &json!({})).await;
+    assert_eq!((status, &waiting["next_action"]), (200, &next), "he has not come back yet");
+    world.clock.advance(Duration::from_millis(1));
+    let (_, paid) = world.api.get(&path).await;
+    assert_eq!((&paid["status"], &paid["next_action"]), (&json!("completed"), &Value::Null));
+    let kinds = ["Decrease 1x4", "Decrease 2x3", "basket.cleared", "payment.action_required", "payment.completed"];
+    eventually!(world.events.kinds() == kinds);
+}
+
+#[tokio::test]
+async fn what_is_authorised_is_captured_once_for_less_or_let_go() {
+    let world = World::new().await;
+    let order = json!({"user_id": "ada", "method": "credit_card", "capture": "manual"});
+    let made = world.post("/payments", &order).await;
+    let path = format!("/payments/{}", made.json()["id"].as_str().expect("an id"));
+    let _ = world.post(&format!("{path}/capture"), &json!({})).await.problem(409, "invalid_state");
+    let (status, held) = world.api.post(&format!("{path}/process"), &json!({})).await;
+    assert_eq!((status, &held["status"], &held["captured_amount"]), (200, &json!("authorised"), &json!(0.0)));
+    assert_eq!(held["authorised_until"], "2026-03-08T12:00:00.000Z");
+    let problem = world.post(&format!("{path}/capture"), &json!({"amount": 27.01})).await;
+    let problem = problem.problem(422, "capture_exceeds_payment");
+    assert_eq!(problem["errors"][0]["message"], "must be at most 27.00");
+    for _ in 0..2 {
+        let taken = world.post_once(&format!("{path}/capture"), "k-1", &json!({"amount": "20.00"})).await.json();
+        assert_eq!((&taken["status"], &taken["captured_amount"]), (&json!("completed"), &json!(20.0)));
+    }
+    let _ = world.post(&format!("{path}/capture"), &json!({})).await.problem(409, "invalid_state");
+    let problem = world.post(&format!("{path}/refund"), &json!({"amount": 20.01})).await;
+    assert_eq!(problem.problem(422, "refund_exceeds_payment")["errors"][0]["message"], "must be at most 20.00");
+    assert_eq!(world.api.post(&format!("{path}/refund"), &json!({})).await.1["status"], "refunded");
+
+    let path = format!("/payments/{}", world.charged_with("tok_authorise").await);
+    let (status, given_up) = world.api.post(&format!("{path}/cancel"), &json!({})).await;
+    assert_eq!((status, &given_up["status"]), (200, &json!("cancelled")));
+    let wrong = json!({"user_id": "ada", "method": "credit_card", "capture": "later"});
+    let problem = world.post("/payments", &wrong).await.problem(422, "validation_failed");
+    assert_eq!((&problem["errors"][0]["field"], &problem["errors"][0]["code"]), (&json!("capture"), &json!("unknown")));
+}
+
+#[tokio::test]
+async fn a_refund_on_its_way_is_shown_and_one_that_does_not_arrive_may_be_made_again() {
+    let world = World::new().await;
+    let path = format!("/payments/{}", world.charged_with("tok_refund_fails").await);
+    let (status, payment) = world.api.post(&format!("{path}/refund"), &json!({"amount": 5})).await;
+    assert_eq!((status, &payment["status"], &payment["refunded_amount"]), (200, &json!("completed"), &json!(0.0)));
+    assert_eq!(payment["refunds"][0]["status"], "pending");
+    let _ =
+        world.post(&format!("{path}/refund"), &json!({"amount": 22.01})).await.problem(422, "refund_exceeds_payment");
+    world.clock.advance(Duration::from_secs(31));
+    eventually!(world.api.get(&path).await.1["refunds"][0]["status"] == "failed");
+    let (status, again) = world.api.post(&format!("{path}/refund"), &json!({"amount": 27})).await;
+    assert_eq!((status, &again["refunds"][1]["status"]), (200, &json!("pending")));
 }

@@ -88,7 +88,7 @@ pub(crate) fn hanging() -> Status {
 
 #[tonic::async_trait]
 impl BasketService for Neighbours {
-    /// Ada, grace, guests and everybody whose name starts so has two laptops and a mouse, `empty` has nothing, others have no basket.
+    /// Ada, grace, guests and everybody whose name starts so has two laptops and a mouse, `frugal` a sticker and a pin, `empty` nothing, others have no basket.
     async fn get_basket(
         &self,
         request: Request<basket::GetBasketRequest>,
@@ -97,6 +97,7 @@ impl BasketService for Neighbours {
         let request = request.into_inner();
         let items = match request.user_id.as_str() {
             "empty" => Vec::new(),
+            "frugal" => vec![line(5, "Sticker", 1, 10), line(6, "Pin", 1, 10)],
             name if ["ada", "grace", "guest-"].iter().any(|known| name.starts_with(known)) => {
                 vec![line(3, "Laptop", 2, 1200), line(4, "Mouse", 1, 300)]
             }
@@ -106,12 +107,13 @@ impl BasketService for Neighbours {
             Some(name) => 1_000_000 + name.bytes().map(u64::from).sum::<u64>(),
             None => self.baskets.fetch_add(1, Ordering::SeqCst),
         };
+        let total = if request.user_id == "frugal" { 20 } else { 2700 };
         let found = basket::Basket {
             id: nth_basket(nth),
             user_id: request.user_id,
             items,
             currency: "USD".to_owned(),
-            total: Some(usd(2700)),
+            total: Some(usd(total)),
             ..basket::Basket::default()
         };
         let changes = self.changes.lock().expect("no panic").clone();

@@ -63,6 +63,11 @@ impl World {
 
     /// A service at noon, with nothing in it.
     pub(crate) async fn with(identity: IdentitySettings) -> Self {
+        Self::set(identity, |_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn set(identity: IdentitySettings, set: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let neighbours = Neighbours::default();
         let neighbour = Neighbour { retries: 0, ..Neighbour::at(neighbours.serve().await.to_string()) };
@@ -79,8 +84,11 @@ impl World {
         config.grpc.host = [127, 0, 0, 1].into();
         config.grpc.port = 0;
         config.provider.slow = Duration::millis(1);
+        config.provider.sandbox = Some(true);
+        config.provider.approves_without_token = true;
         config.recovery.interval = Duration::millis(20);
         config.checkout.max_open_payments = 1000;
+        set(&mut config);
         let bus = Arc::new(MemoryBus::new(None));
         let events = Arc::new(Events::default());
         let topics = Topic::ALL.to_vec();
@@ -114,6 +122,15 @@ impl World {
         let reply = self.post("/payments", &json!({"user_id": "ada", "method": "credit_card"})).await;
         assert_eq!(reply.status, 201, "{reply:?}");
         reply.json()["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// The id of a new payment of ada's that was charged with this token.
+    pub(crate) async fn charged_with(&self, token: &str) -> String {
+        let id = self.pending().await;
+        let (status, payment) =
+            self.api.post(&format!("/payments/{id}/process"), &json!({"payment_token": token})).await;
+        assert!(matches!(status, 200 | 402), "{payment}");
+        id
     }
 
     /// The id of a new completed payment of ada's.

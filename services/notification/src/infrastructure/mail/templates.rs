@@ -12,13 +12,15 @@ use serde::Serialize;
 use shop_events::{Envelope, Event, Item};
 use shop_money::{Currency, Decimal, Money};
 use shop_text::is_line_safe;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use uuid::Uuid;
 
 use super::samples;
 
 /// The templates, by the names of the files that may stand in for them.
-const BUILT_IN: [(&str, &str); 11] = [
+const BUILT_IN: [(&str, &str); 26] = [
     ("layout.html", include_str!("../../../templates/layout.html")),
     ("items.txt", include_str!("../../../templates/items.txt")),
     ("payment.completed.subject", include_str!("../../../templates/payment.completed.subject")),
@@ -30,6 +32,21 @@ const BUILT_IN: [(&str, &str); 11] = [
     ("payment.refunded.subject", include_str!("../../../templates/payment.refunded.subject")),
     ("payment.refunded.txt", include_str!("../../../templates/payment.refunded.txt")),
     ("payment.refunded.html", include_str!("../../../templates/payment.refunded.html")),
+    ("payment.authorised.subject", include_str!("../../../templates/payment.authorised.subject")),
+    ("payment.authorised.txt", include_str!("../../../templates/payment.authorised.txt")),
+    ("payment.authorised.html", include_str!("../../../templates/payment.authorised.html")),
+    ("payment.action_required.subject", include_str!("../../../templates/payment.action_required.subject")),
+    ("payment.action_required.txt", include_str!("../../../templates/payment.action_required.txt")),
+    ("payment.action_required.html", include_str!("../../../templates/payment.action_required.html")),
+    ("payment.expired.subject", include_str!("../../../templates/payment.expired.subject")),
+    ("payment.expired.txt", include_str!("../../../templates/payment.expired.txt")),
+    ("payment.expired.html", include_str!("../../../templates/payment.expired.html")),
+    ("payment.cancelled.subject", include_str!("../../../templates/payment.cancelled.subject")),
+    ("payment.cancelled.txt", include_str!("../../../templates/payment.cancelled.txt")),
+    ("payment.cancelled.html", include_str!("../../../templates/payment.cancelled.html")),
+    ("payment.disputed.subject", include_str!("../../../templates/payment.disputed.subject")),
+    ("payment.disputed.txt", include_str!("../../../templates/payment.disputed.txt")),
+    ("payment.disputed.html", include_str!("../../../templates/payment.disputed.html")),
 ];
 
 /// The longest text from outside, such as a product's name, in characters: the rest would only push the e-mail apart.
@@ -66,6 +83,12 @@ struct Facts {
     error_code: String,
     /// Empty unless money went back.
     refund_id: String,
+    /// Where the buyer has to confirm; empty unless he has to.
+    url: String,
+    /// How long he may take, or how long the money is held, in words; UTC. Empty otherwise.
+    until: String,
+    /// How a dispute ended, `won` or `lost`; empty otherwise.
+    outcome: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -138,12 +161,10 @@ fn names() -> String {
 }
 
 fn facts(event: &Envelope) -> Facts {
-    let date = event.time.to_offset(time::UtcOffset::UTC);
-    let format = format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute] UTC");
     let common = |payment_id, amount: &Decimal, currency, items: &[Item]| Facts {
         payment_id,
         amount: money(amount, currency),
-        date: date.format(format).unwrap_or_default(),
+        date: words(event.time),
         items: items.iter().map(|item| line(item, currency)).collect(),
         ..Facts::default()
     };
@@ -159,9 +180,46 @@ fn facts(event: &Envelope) -> Facts {
             refund_id: body.refund_id.to_string(),
             ..common(body.payment_id, &body.amount, body.currency, &body.items)
         },
+        Event::PaymentAuthorised(body) => Facts {
+            until: moment(&body.authorised_until),
+            ..common(body.payment_id, &body.amount, body.currency, &body.items)
+        },
+        Event::PaymentActionRequired(body) => Facts {
+            url: address(&body.url),
+            until: moment(&body.expires_at),
+            ..common(body.payment_id, &body.amount, body.currency, &body.items)
+        },
+        Event::PaymentExpired(body) => Facts {
+            reason: sentence(&body.reason),
+            error_code: one_line(&body.error_code, MAX_TEXT),
+            ..common(body.payment_id, &body.amount, body.currency, &body.items)
+        },
+        Event::PaymentCancelled(body) => common(body.payment_id, &body.amount, body.currency, &body.items),
+        Event::PaymentDisputed(body) => Facts {
+            reason: sentence(&body.reason),
+            outcome: one_line(body.outcome.as_deref().unwrap_or_default(), MAX_TEXT),
+            ..common(body.payment_id, &body.amount, body.currency, &body.items)
+        },
         // Nobody is told about these.
         Event::StockUpdated(_) | Event::BasketCleared(_) | Event::UserErased(_) => Facts::default(),
     }
+}
+
+/// A moment in words.
+fn words(at: OffsetDateTime) -> String {
+    let format = format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute] UTC");
+    at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
+}
+
+/// The same of what an event says; nothing when that is no moment.
+fn moment(text: &str) -> String {
+    OffsetDateTime::parse(text, &Rfc3339).map_or_else(|_| String::new(), words)
+}
+
+/// Where a link may lead; nothing when that is no page.
+fn address(url: &str) -> String {
+    let fine = url.starts_with("https://") && url.bytes().all(|byte| byte.is_ascii_graphic());
+    if fine { url.to_owned() } else { String::new() }
 }
 
 fn line(item: &Item, currency: Currency) -> Line {
@@ -205,14 +263,14 @@ fn one_line(text: &str, most: usize) -> String {
 mod tests {
     use super::*;
 
-    fn written(name: &str) -> [Written; 3] {
+    fn written(name: &str) -> [Written; 8] {
         let templates = Templates::load(None).expect("the built-in ones are fine");
         samples::events_of(name).map(|event| templates.write(&event).expect("is written"))
     }
 
     #[test]
     fn an_order_is_told_in_both_forms() {
-        let [completed, failed, refunded] = written("Laptop");
+        let [completed, failed, refunded, ..] = written("Laptop");
         insta::assert_snapshot!(completed.subject, @"Your order of Laptop and 1 more: 2612.30 USD paid");
         insta::assert_snapshot!(completed.text, @r"
         Thank you for your order!
@@ -281,7 +339,11 @@ mod tests {
 
     #[test]
     fn nothing_is_fetched_from_elsewhere() {
-        for mail in written("Laptop") {
+        // What the buyer clicks on is fetched by him.
+        let link = "<a href=\"https:&#x2f;&#x2f;bank.example&#x2f;confirm?id=1&amp;lang=en\">";
+        let mails = written("Laptop").map(|mail| Written { html: mail.html.replacen(link, "<a>", 1), ..mail });
+        assert_eq!(mails.iter().filter(|mail| mail.html.contains("<a>")).count(), 1, "one asks for something");
+        for mail in mails {
             for word in ["http:", "https:", "src=", "href=", "url(", "@import", "<script"] {
                 assert!(!mail.html.contains(word), "{word}: {}", mail.html);
             }
@@ -303,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_long_name_is_cut() {
-        let [completed, _, _] = written(&"ä".repeat(5000));
+        let [completed, ..] = written(&"ä".repeat(5000));
         assert!(completed.subject.chars().count() <= MAX_SUBJECT, "{}", completed.subject);
         assert!(completed.subject.contains("ä… and 1 more: 2612.30 USD"), "{}", completed.subject);
     }
@@ -315,7 +377,7 @@ mod tests {
         put("payment.failed.subject", "Sorry: {{ reason }}");
         put("README.md", "{{ not a template }}");
         let templates = Templates::load(Some(folder.path())).expect("is fine");
-        let [completed, failed, _] = samples::events().map(|event| templates.write(&event).expect("is written"));
+        let [completed, failed, ..] = samples::events().map(|event| templates.write(&event).expect("is written"));
         assert_eq!(failed.subject, "Sorry: the card was declined");
         assert!(completed.subject.starts_with("Your order"));
 

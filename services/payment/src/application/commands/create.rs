@@ -30,7 +30,8 @@ impl Commands {
     /// The payment of the user's basket, with its stock reserved. Asked again for a basket that is as it was, it is the same one, by
     /// whatever tab or request; for a basket that changed, another takes its place.
     pub(crate) async fn create(&self, id: Uuid, order: RawOrder) -> Result<Made, Error> {
-        let order = order.check()?;
+        let mut order = order.check()?;
+        order.provider.get_or_insert_with(|| self.providers.default_name().to_owned());
         let seen = self.seen(&order).await;
         if let Ok(basket) = &seen
             && let Some(payment) = self.opened_at_once(id, &order, basket).await?
@@ -118,8 +119,10 @@ impl Commands {
             let Some(payment) = standing.of_basket else { continue };
             match payment.status {
                 Status::Pending => return Ok(Some(payment)),
-                Status::Processing => return Err(Error::Unsettled(payment.id)),
-                Status::Completed | Status::PartiallyRefunded if merged.cleared_by != Some(payment.id) => {
+                Status::Processing | Status::RequiresAction => return Err(Error::Unsettled(payment.id)),
+                Status::Authorised | Status::Completed | Status::PartiallyRefunded
+                    if merged.cleared_by != Some(payment.id) =>
+                {
                     return Err(Error::BasketPaid(payment.id));
                 }
                 _ => {}
@@ -150,9 +153,13 @@ impl Commands {
                 let is_same = payment.basket_id == basket.id && payment.is_for(order, basket);
                 Ok(if is_same { Next::Same(Box::new(payment)) } else { Next::Open(Some(payment.id)) })
             }
-            Status::Processing if payment.is_for(order, basket) => Ok(Next::Same(Box::new(payment))),
-            Status::Processing => Err(Error::Unsettled(payment.id)),
-            Status::Completed | Status::PartiallyRefunded if basket.cleared_by != Some(payment.id) => {
+            Status::Processing | Status::RequiresAction if payment.is_for(order, basket) => {
+                Ok(Next::Same(Box::new(payment)))
+            }
+            Status::Processing | Status::RequiresAction => Err(Error::Unsettled(payment.id)),
+            Status::Authorised | Status::Completed | Status::PartiallyRefunded
+                if basket.cleared_by != Some(payment.id) =>
+            {
                 Err(Error::BasketPaid(payment.id))
             }
             // Over, or its lines have left the basket: it claims nothing any more.

@@ -23,6 +23,7 @@ pub(crate) fn raw_order() -> RawOrder {
     RawOrder {
         user_id: "ada".to_owned(),
         method: "credit_card".to_owned(),
+        provider: Some("sandbox".to_owned()),
         description: Some("first order ☕".to_owned()),
         metadata: vec![("order".to_owned(), "17".to_owned())],
         ..RawOrder::default()

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::{Place, charge};
 use crate::domain::samples::{NOON, numbered, pending};
 use crate::domain::{
-    Error, Failure, Filter, Item, Metadata, Method, Note, Payment, Refund, RefundStatus, Status, UserId,
+    Action, Capture, Dispute, DisputeOutcome, Error, Failure, Filter, Item, Metadata, Method, Note, Payment, Reference,
+    Refund, RefundStatus, Status, Step, UserId,
 };
 
 on_each_store! {
@@ -40,7 +41,7 @@ fn refund(n: u64) -> Refund {
         amount: yen(70),
         reason: Note::stored(Some(format!("too much, {n}"))),
         restock: true,
-        status: RefundStatus::Settled,
+        status: RefundStatus::Paid,
         created_at: NOON + Duration::from_secs(n),
     }
 }
@@ -56,7 +57,7 @@ fn full() -> Payment {
         status: Status::PartiallyRefunded,
         method: Method::Crypto,
         provider: "another".to_owned(),
-        provider_id: Some("p-1".to_owned()),
+        reference: Some(Reference::new("p-1")),
         description: Note::stored(Some("tea for two".to_owned())),
         metadata: Metadata::stored(pairs),
         items: vec![item(1), item(2)],
@@ -71,6 +72,13 @@ fn full() -> Payment {
         claims_basket: false,
         replaces: Some(Uuid::from_u128(76)),
         reserved: true,
+        capture: Capture::Manual,
+        attempts: 3,
+        step: Step::Capture(yen(3000)),
+        action: Some(Action { url: "https://a.example/?b=1".to_owned(), until: NOON + Duration::from_secs(5) }),
+        authorised_until: Some(NOON + Duration::from_secs(6)),
+        captured: Some(yen(3100)),
+        dispute: Some(Dispute { amount: yen(30), reason: "fraudulent".to_owned(), outcome: None }),
     };
     differs_from_a_new_one(&full);
     full
@@ -85,7 +93,7 @@ fn differs_from_a_new_one(full: &Payment) {
         status,
         method,
         provider,
-        provider_id,
+        reference,
         description,
         metadata,
         items,
@@ -100,15 +108,24 @@ fn differs_from_a_new_one(full: &Payment) {
         claims_basket,
         replaces,
         reserved,
+        capture,
+        attempts,
+        step,
+        action,
+        authorised_until,
+        captured,
+        dispute,
     } = full;
     let new = pending();
     assert!(*id != new.id && *user_id != new.user_id && *basket_id != new.basket_id && *amount != new.amount);
     assert!(amount.currency != new.amount.currency && *status != new.status && *method != new.method);
-    assert!(*provider != new.provider && *provider_id != new.provider_id && *description != new.description);
+    assert!(*provider != new.provider && *reference != new.reference && *description != new.description);
     assert!(*metadata != new.metadata && *items != new.items && *failure != new.failure && *refunds != new.refunds);
     assert!(*operation != new.operation && *created_at != new.created_at && *updated_at != new.updated_at);
     assert!(*processed_at != new.processed_at && *expires_at != new.expires_at && *version != new.version);
     assert!(*claims_basket != new.claims_basket && *replaces != new.replaces && *reserved != new.reserved);
+    assert!(*capture != new.capture && *attempts != new.attempts && *step != new.step && *action != new.action);
+    assert!(*authorised_until != new.authorised_until && *captured != new.captured && *dispute != new.dispute);
 }
 
 /// Changes whatever may change but the version, which the store counts.
@@ -120,8 +137,8 @@ fn alter(payment: &mut Payment) {
         amount: _,
         status,
         method: _,
-        provider: _,
-        provider_id,
+        provider,
+        reference,
         description: _,
         metadata: _,
         items: _,
@@ -137,18 +154,32 @@ fn alter(payment: &mut Payment) {
         replaces: _,
         // Noted beside its changes.
         reserved: _,
+        capture: _,
+        attempts,
+        step,
+        action,
+        authorised_until,
+        captured,
+        dispute,
     } = payment;
     *status = Status::Refunded;
-    *provider_id = Some("p-2".to_owned());
+    *reference = Some(Reference::new("p-2"));
     *failure = Some(Failure::new("later", "it came later"));
     for one in refunds {
         let Refund { id: _, amount: _, reason: _, restock: _, status, created_at: _ } = one;
-        *status = RefundStatus::Refused;
+        *status = RefundStatus::Pending;
     }
     *operation = Some(Uuid::from_u128(80));
     *updated_at += Duration::from_secs(1);
     *processed_at = Some(NOON + Duration::from_secs(9));
     *claims_basket = true;
+    *provider = "a third".to_owned();
+    *attempts = 4;
+    *step = Step::Void;
+    *action = Some(Action { url: "https://b.example/".to_owned(), until: NOON + Duration::from_secs(7) });
+    *authorised_until = Some(NOON + Duration::from_secs(8));
+    *captured = Some(yen(3200));
+    *dispute = Some(Dispute { amount: yen(31), reason: "lost".to_owned(), outcome: Some(DisputeOutcome::Won) });
 }
 
 /// Stores it; refunds come later than their payment.
@@ -182,7 +213,7 @@ async fn every_field_of_a_payment_is_kept(place: Place) {
     assert!(store.add(&numbered(1)).await.expect("adds"));
     store.change(Uuid::from_u128(1), &|payment| payment.begin(Uuid::from_u128(9), NOON)).await.expect("begins");
     is_kept("another payment").await;
-    place.opened.provider.charge(&charge("tok_approve")).await.expect("answers");
+    place.sandbox().charge(&charge("tok_approve")).await.expect("answers");
     is_kept("a charge").await;
     let listed = store.list(&Filter::default(), None, 10).await.expect("lists");
     assert_eq!(listed.first(), Some(&kept), "listed");

@@ -14,15 +14,19 @@ use shop_web::{Problem, describe, schema};
 use uuid::Uuid;
 
 use super::super::{access, canonical};
-use crate::application::RefundPayment;
+use crate::application::{CapturePayment, RefundPayment};
 use crate::domain::{
-    Amount, DESCRIPTION, Expected, KEY, MAX_PAIRS, MAX_TOKEN, Method, REASON, RawOrder, SANDBOX, VALUE,
+    Amount, Capture, DESCRIPTION, Expected, KEY, MAX_PAIRS, MAX_TOKEN, Method, NO_PROVIDER, REASON, RawOrder, SANDBOX,
+    STRIPE, VALUE,
 };
 
 describe! {
     pub(in crate::interface) MethodName = describe::names(Method::ALL.map(Method::as_str))
         .description("What a user pays with") => "PaymentMethod";
-    pub(in crate::interface) Provider = describe::names([SANDBOX]);
+    pub(in crate::interface) CaptureName = describe::names(Capture::ALL.map(Capture::as_str))
+        .description("When the money is taken") => "PaymentCapture";
+    Provider = describe::names([SANDBOX, STRIPE]);
+    pub(in crate::interface) ProviderName = describe::names([SANDBOX, STRIPE, NO_PROVIDER]);
     pub(in crate::interface) Description = describe::text(DESCRIPTION).example("two desks");
     pub(in crate::interface) Reason = describe::text(REASON).example("came damaged");
     pub(in crate::interface) OwnPairs =
@@ -46,7 +50,10 @@ pub(super) struct NewPayment {
     /// What the user pays with.
     #[salvo(schema(value_type = MethodName))]
     method: String,
-    /// Who charges; `sandbox` when absent.
+    /// When the money is taken: with the charge, or by a capture later; `automatic` when absent.
+    #[salvo(schema(value_type = Option<CaptureName>))]
+    capture: Option<String>,
+    /// Who charges; the shop's own provider when absent.
     #[salvo(schema(value_type = Option<Provider>))]
     provider: Option<String>,
     /// Refused unless the basket is in this currency.
@@ -89,6 +96,7 @@ impl From<NewPayment> for RawOrder {
             user_id: body.user_id.unwrap_or_default(),
             basket_id: body.basket_id,
             method: body.method,
+            capture: body.capture,
             provider: body.provider,
             currency: body.currency,
             description: body.description,
@@ -104,7 +112,7 @@ impl From<NewPayment> for RawOrder {
 #[serde(deny_unknown_fields)]
 #[salvo(schema(name = "Charge"))]
 pub(super) struct Tokens {
-    /// The provider's token; never a card number. `tok_approve` when absent.
+    /// The provider's token; never a card number. Without one a payment that waits for the user is asked about; otherwise only a shop on one's own machine does without, and approves.
     #[salvo(schema(value_type = Option<PaymentToken>))]
     #[serde(default, deserialize_with = "quiet_text")]
     pub(super) payment_token: Option<String>,
@@ -113,6 +121,28 @@ pub(super) struct Tokens {
 impl Canonical for Tokens {
     fn canonical(self) -> Result<Value, Problem> {
         Ok(canonical::charge(self.payment_token.as_deref())?)
+    }
+}
+
+/// What is captured.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[salvo(schema(name = "NewCapture"))]
+pub(super) struct NewCapture {
+    /// How much; all that is authorised when absent. The rest is let go.
+    #[salvo(schema(value_type = Option<describe::AmountSent>))]
+    amount: Option<Decimal>,
+}
+
+impl Canonical for NewCapture {
+    fn canonical(self) -> Result<Value, Problem> {
+        Ok(canonical::capture(self.amount.map(Amount::Decimal).as_ref()))
+    }
+}
+
+impl NewCapture {
+    pub(super) fn command(self, id: Uuid, operation: Uuid, expected: Expected) -> CapturePayment {
+        CapturePayment { id, operation, amount: self.amount.map(Amount::Decimal), expected }
     }
 }
 

@@ -1,0 +1,137 @@
+//! A provider calls. Whoever rings, the truth is asked of the provider, and booked under the payment's row lock, as recovery does.
+
+use std::sync::Arc;
+
+use shop_clock::SharedClock;
+use uuid::Uuid;
+
+use super::Commands;
+use crate::domain::{Error, Inbox, Payment, Reference, Unheard};
+
+/// How often a payment that keeps changing is read again.
+const ROUNDS: usize = 3;
+
+/// Answers providers that call.
+#[derive(Clone)]
+pub(crate) struct Bells {
+    commands: Commands,
+    inbox: Arc<dyn Inbox>,
+    clock: SharedClock,
+}
+
+/// What became of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rung {
+    /// What the provider knows is booked.
+    Booked,
+    /// It had called about this before.
+    Repeated,
+    /// It is about no payment of this shop's.
+    Foreign,
+    /// It cannot be booked now, and whoever has the payment in hand, or recovery, will.
+    Later,
+    /// It is about money, and nobody else would ask for it again: it has to call again.
+    Again,
+    /// What it knows does not fit what the payment is: somebody has to look.
+    Amiss,
+    /// It is signed, and says nothing.
+    Unreadable,
+    /// Nobody knows who called.
+    Unsigned,
+}
+
+impl Rung {
+    /// In a word.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Booked => "booked",
+            Self::Repeated => "repeated",
+            Self::Foreign => "foreign",
+            Self::Later => "later",
+            Self::Again => "again",
+            Self::Amiss => "amiss",
+            Self::Unreadable => "unreadable",
+            Self::Unsigned => "unsigned",
+        }
+    }
+}
+
+impl Bells {
+    pub(crate) fn new(commands: Commands, inbox: Arc<dyn Inbox>, clock: SharedClock) -> Self {
+        Self { commands, inbox, clock }
+    }
+
+    /// Listens to the provider of that name. An error is our own store's.
+    pub(crate) async fn ring(&self, provider: &str, signature: &str, body: &[u8]) -> Result<Rung, Error> {
+        let Some(bell) = self.commands.providers.bell(provider) else { return Ok(Rung::Unsigned) };
+        let ring = match bell.hear(signature, body) {
+            Ok(ring) => ring,
+            Err(Unheard::Unsigned) => return Ok(Rung::Unsigned),
+            Err(Unheard::Unreadable) => return Ok(Rung::Unreadable),
+        };
+        let Some(reference) = &ring.reference else { return Ok(Rung::Foreign) };
+        if self.inbox.has(ring.id).await? {
+            return Ok(Rung::Repeated);
+        }
+        let rung = match self.book(provider, reference).await? {
+            // A refund or a dispute is asked for by nobody.
+            Rung::Later if !ring.is_of_the_charge => Rung::Again,
+            rung => rung,
+        };
+        if !matches!(rung, Rung::Later | Rung::Again) {
+            self.inbox.note(ring.id, self.clock.now()).await?;
+        }
+        Ok(rung)
+    }
+
+    /// Books what the provider knows of a payment by now.
+    async fn book(&self, provider: &str, reference: &Reference) -> Result<Rung, Error> {
+        let Some(bell) = self.commands.providers.bell(provider) else { return Ok(Rung::Foreign) };
+        let payments = &self.commands.payments;
+        let mut whose = None;
+        for _ in 0..ROUNDS {
+            // Read before the provider is asked, so that what it says is not older than what it is compared with.
+            let known = match whose {
+                None => None,
+                Some(id) => payments.get(id).await?,
+            };
+            let record = match bell.record(reference).await {
+                Ok(Some(record)) => record,
+                Ok(None) => return Ok(Rung::Foreign),
+                Err(lost) => {
+                    tracing::warn!(provider, reference = %reference, cause = %lost, "the provider called, and does not answer");
+                    return Ok(Rung::Later);
+                }
+            };
+            let Some(known) = known else {
+                if whose.replace(record.payment).is_some() {
+                    return Ok(Rung::Foreign);
+                }
+                continue;
+            };
+            if known.provider != provider || known.reference.as_ref() != Some(reference) {
+                return Ok(Rung::Foreign);
+            }
+            let (now, version) = (self.clock.now(), known.version);
+            let book = |payment: &mut Payment| {
+                if payment.version == version { payment.book(&record, now) } else { Ok(Vec::new()) }
+            };
+            match payments.change_from(known.id, Some(&known), &book).await {
+                // It was changed meanwhile, and what was read is old.
+                Ok(payment) if payment.version > version + 1 => {}
+                Ok(_) => return Ok(Rung::Booked),
+                Err(error) => return refused(known.id, error),
+            }
+        }
+        Ok(Rung::Later)
+    }
+}
+
+/// A record that does not fit is for people; that the store is away is the caller's to bear.
+fn refused(payment: Uuid, error: Error) -> Result<Rung, Error> {
+    if !matches!(error, Error::InvalidState { .. }) {
+        return Err(error);
+    }
+    tracing::error!(payment.id = %payment, cause = %error, "what the provider knows does not fit the payment: somebody has to look");
+    Ok(Rung::Amiss)
+}
