@@ -197,7 +197,8 @@ let
         };
       } == "8080,9000,50050,50052";
     "all ports of all-in-one are reserved" =
-      reserved { all-in-one.enable = true; } == "8080,8081,8082,8083,8084,8443,9083,50050,50051,50052,50053";
+      reserved { all-in-one.enable = true; }
+      == "8080,8081,8082,8083,8084,8443,9083,50050,50051,50052,50053";
     "no port is reserved where nothing is enabled" = reserved { } == null;
     "no port is reserved where nobody wants it" =
       reserved {
