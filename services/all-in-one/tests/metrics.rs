@@ -151,6 +151,7 @@ async fn collect() -> All {
     config.product.database.url = url("product.db");
     config.basket.redis.url = url("basket.db");
     config.payment.database.url = url("payment.db");
+    config.payment.provider.sandbox = Some(true);
     config.notification.database.url = url("notification.db");
     encrypt(&mut config.gateway, data.path());
     let memory = Arc::new(MemoryBus::new(None));
