@@ -30,6 +30,7 @@ async fn of_the_suite_on_servers_keep_secrets() {
     let mut shop = shop()
         .env("PRODUCT_DATABASE_URL", postgres.url())
         .env("PAYMENT_DATABASE_URL", mariadb.url())
+        .env("SHOP_PAYMENT__PROVIDER__SANDBOX", "true")
         .env("BASKET_REDIS_URL", redis.url())
         .env("SHOP_BASKET__REDIS__KEY_PREFIX", redis.prefix())
         .env("SHOP_BUS", "kafka")

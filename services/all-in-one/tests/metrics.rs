@@ -155,6 +155,7 @@ async fn collect() -> All {
     config.product.database.url = url("product.db");
     config.basket.redis.url = url("basket.db");
     config.payment.database.url = url("payment.db");
+    config.payment.provider.sandbox = Some(true);
     config.notification.database.url = url("notification.db");
     config.payment.provider.stripe.secret_key = "sk_test_1".into();
     encrypt(&mut config.gateway, data.path());

@@ -77,6 +77,7 @@ impl Shop {
         let mut config = Self::config(&data);
         config.product.database.url = Some(postgres.url().into());
         config.payment.database.url = Some(mariadb.url().into());
+        config.payment.provider.sandbox = Some(true);
         config.notification.database.url = Some(notices.url().into());
         config.basket.redis.url = Some(redis.url().into());
         config.basket.redis.key_prefix = redis.prefix().to_owned();
