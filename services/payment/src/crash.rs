@@ -67,8 +67,9 @@ pub(crate) fn at(point: Point) {
 pub(crate) fn before_commit(before: Status, after: &Payment) {
     match (before, after.status) {
         (Status::Pending, Status::Processing) => at(Point::ProcessBeforeCommit1),
-        (Status::Processing, Status::Completed | Status::RequiresAction) => at(Point::ProcessBeforeCommit2),
-        (Status::Processing, Status::Authorised) => at(Point::ProcessBeforeCommit2),
+        (Status::Processing, Status::Completed | Status::RequiresAction | Status::Authorised) => {
+            at(Point::ProcessBeforeCommit2);
+        }
         (Status::Authorised, Status::Processing) => at(Point::CaptureBeforeCommit),
         (Status::RequiresAction, _) => at(Point::ActionBeforeCommit),
         (Status::Completed | Status::PartiallyRefunded, _) => at(Point::RefundBeforeCommit),

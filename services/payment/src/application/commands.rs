@@ -123,7 +123,7 @@ impl Commands {
 
     async fn abandon(&self, id: Uuid, failure: Failure) -> Result<Payment, Error> {
         let now = self.clock.now();
-        self.payments.change(id, &|payment| payment.abandon(failure.clone(), now)).await
+        self.payments.change(id, &|payment| payment.abandon(&failure, now)).await
     }
 
     /// Charges a pending payment, once: of many callers the one that moves it to `processing` charges.

@@ -289,7 +289,7 @@ impl Payment {
             return Vec::new();
         }
         self.processed_at = Some(now);
-        self.fail(failure.clone(), now)
+        self.fail(failure, now)
     }
 
     /// The provider will never take it.
@@ -305,7 +305,7 @@ impl Payment {
             (_, Step::Await) => self.lapse(Failure::EXPIRED, "the money did not come in time", now),
             _ => {
                 let message = "the provider could not be reached in time; nothing was charged";
-                self.fail(Failure::new(Failure::VOIDED, message), now)
+                self.fail(&Failure::new(Failure::VOIDED, message), now)
             }
         }
     }
@@ -331,9 +331,9 @@ impl Payment {
         events::expired(self, &failure)
     }
 
-    pub(super) fn fail(&mut self, failure: Failure, now: OffsetDateTime) -> Vec<Event> {
-        self.end(&failure, now);
-        events::failed(self, &failure)
+    pub(super) fn fail(&mut self, failure: &Failure, now: OffsetDateTime) -> Vec<Event> {
+        self.end(failure, now);
+        events::failed(self, failure)
     }
 
     fn end(&mut self, failure: &Failure, now: OffsetDateTime) {

@@ -311,7 +311,7 @@ impl Payment {
     }
 
     /// `pending → failed`: the stock could not be reserved.
-    pub(crate) fn abandon(&mut self, failure: Failure, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
+    pub(crate) fn abandon(&mut self, failure: &Failure, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
         self.expect_pending("paid")?;
         Ok(self.fail(failure, now))
     }

@@ -182,7 +182,7 @@ fn every_move_that_is_not_in_the_picture_is_refused_and_names_the_status() {
             |p| p.dispute(&dispute(None), NOON),
             &[Status::Completed, Status::PartiallyRefunded, Status::Refunded],
         ),
-        ("paid", |p| p.abandon(Failure::new(Failure::SHORT, "short"), NOON), &[Status::Pending]),
+        ("paid", |p| p.abandon(&Failure::new(Failure::SHORT, "short"), NOON), &[Status::Pending]),
         ("refunded", |p| refund(p, 9, Some(50)), &[Status::Completed, Status::PartiallyRefunded]),
     ];
     for (name, make, from) in moves {

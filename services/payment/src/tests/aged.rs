@@ -45,7 +45,7 @@ async fn a_payment_that_came_to_nothing_is_gone_after_its_time_and_others_stay(p
     let [failed, cancelled, pending, recent] = [40, 39, 38, 29].map(|days| NOON - DAY * days);
     for at in [failed, recent] {
         let id = made(&place, at).await.id;
-        let fail = |payment: &mut Payment| payment.abandon(Failure::new("payment_declined", "no"), at);
+        let fail = |payment: &mut Payment| payment.abandon(&Failure::new("payment_declined", "no"), at);
         store.change(id, &fail).await.expect("failed");
     }
     let id = made(&place, cancelled).await.id;

@@ -104,7 +104,7 @@ pub(super) fn events_of(name: &str) -> [Envelope; 8] {
         reason: "product_not_received".to_owned(),
         outcome: None,
     };
-    let events = [
+    [
         Event::PaymentCompleted(completed),
         Event::PaymentFailed(failed),
         Event::PaymentRefunded(refunded),
@@ -113,14 +113,18 @@ pub(super) fn events_of(name: &str) -> [Envelope; 8] {
         Event::PaymentExpired(expired),
         Event::PaymentCancelled(cancelled),
         Event::PaymentDisputed(disputed),
-    ];
-    events.map(|event| Envelope {
+    ]
+    .map(envelope)
+}
+
+fn envelope(event: Event) -> Envelope {
+    Envelope {
         id: Uuid::from_u128(7),
         time: datetime!(2026-01-02 03:04:05.678 UTC),
         source: "payment-service".to_owned(),
         event,
         context: Context::default(),
-    })
+    }
 }
 
 fn item(product_id: i64, name: &str, quantity: u32, cents: i64) -> Item {
