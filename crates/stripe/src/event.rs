@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    fn event(kind: &str, object: Value) -> Event {
+    fn event(kind: &str, object: &Value) -> Event {
         let event = json!({"object": "event", "id": "evt_1", "type": kind, "created": 5, "livemode": false,
                            "data": {"object": object}, "pending_webhooks": 1, "something": {"new": []}});
         Event::read(event.to_string().as_bytes()).expect("an event")
@@ -78,20 +78,20 @@ mod tests {
     #[test]
     fn the_intent_is_found_whatever_the_event_is_about() {
         let intent = json!({"object": "payment_intent", "id": "pi_1", "metadata": {"payment": "7"}});
-        let read = event("payment_intent.succeeded", intent);
+        let read = event("payment_intent.succeeded", &intent);
         assert_eq!((read.intent.as_deref(), read.noted("payment")), (Some("pi_1"), Some("7")));
         for object in ["refund", "charge", "dispute"] {
-            let read = event("any", json!({"object": object, "id": "x_1", "payment_intent": "pi_1"}));
+            let read = event("any", &json!({"object": object, "id": "x_1", "payment_intent": "pi_1"}));
             assert_eq!((read.intent.as_deref(), read.object_id.as_deref()), (Some("pi_1"), Some("x_1")));
         }
-        let customer = event("customer.created", json!({"object": "customer", "id": "cus_1"}));
+        let customer = event("customer.created", &json!({"object": "customer", "id": "cus_1"}));
         assert_eq!((customer.intent, customer.object.as_deref()), (None, Some("customer")));
     }
 
     #[test]
     fn an_event_with_odd_members_is_still_one() {
         for object in [json!(null), json!([]), json!("pi_1"), json!({"id": 1, "object": {}, "payment_intent": 5})] {
-            assert_eq!(event("odd", object).intent, None);
+            assert_eq!(event("odd", &object).intent, None);
         }
         let bare = Event::read(br#"{"id":"evt_1","type":"x"}"#).expect("an event");
         assert_eq!((bare.created, bare.account), (0, None));

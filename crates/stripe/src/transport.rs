@@ -112,7 +112,7 @@ impl Transport {
     pub(crate) async fn send(&self, call: &Call<'_>, deadline: Instant) -> Result<Value, Error> {
         let permit = match &self.breaker {
             None => None,
-            Some(breaker) => Some(breaker.permit().ok_or_else(|| {
+            Some(breaker) => Some(breaker.permit(true).ok_or_else(|| {
                 self.requests.with_label_values(&[call.name, "resting"]).inc();
                 Error::Resting
             })?),

@@ -111,7 +111,7 @@ async fn an_authorisation_is_let_go_or_lapses_by_itself() {
     let shop = Shop::open().await;
     let intent = shop.made(CaptureMethod::Manual).await;
     shop.confirm(&intent, 1, "pm_card_visa").await.expect("authorised");
-    shop.stripe.advance(Duration::from_secs(7 * 24 * 3600));
+    shop.stripe.advance(Duration::from_hours(7 * 24));
     let gone = shop.client.retrieve(&intent.id, soon()).await.expect("found");
     assert_eq!((gone.status, gone.cancellation_reason.as_deref()), (Status::Canceled, Some("automatic")));
 }

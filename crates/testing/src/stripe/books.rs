@@ -383,13 +383,13 @@ impl Books {
     fn list_refunds(&self, request: &Request) -> Answer {
         let id = request.parameter("payment_intent");
         let all = self.refunds.iter().rev().filter(|refund| refund.intent == id).map(Refund::json);
-        page(request, "/v1/refunds", all.collect())
+        page(request, "/v1/refunds", &all.collect::<Vec<_>>())
     }
 
     fn list_disputes(&self, request: &Request) -> Answer {
         let id = request.parameter("payment_intent");
         let all = self.disputes.iter().rev().filter(|dispute| dispute.intent == id).map(Dispute::json);
-        page(request, "/v1/disputes", all.collect())
+        page(request, "/v1/disputes", &all.collect::<Vec<_>>())
     }
 
     fn place(&self, intent: &str) -> usize {
@@ -571,7 +571,7 @@ fn is_known(call: Call, name: &str) -> bool {
     known.contains(&name) || has_metadata && name.starts_with("metadata[")
 }
 
-fn page(request: &Request, url: &str, all: Vec<Value>) -> Answer {
+fn page(request: &Request, url: &str, all: &[Value]) -> Answer {
     let limit: usize = request.parameter("limit").parse().unwrap_or(10);
     let after = request.parameter("starting_after");
     let from = all.iter().position(|value| value["id"] == after).map_or(0, |place| place + 1);

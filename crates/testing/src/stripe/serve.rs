@@ -86,9 +86,9 @@ impl Desk {
 fn written(answer: &Answer) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {} Whatever\r\ncontent-type: application/json\r\n", answer.status);
     for (name, value) in &answer.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name, ": ", value, "\r\n"]);
     }
-    head.push_str(&format!("content-length: {}\r\n\r\n", answer.body.len()));
+    head.extend(["content-length: ", &answer.body.len().to_string(), "\r\n\r\n"]);
     [head.as_bytes(), answer.body.as_bytes()].concat()
 }
 

@@ -43,7 +43,7 @@ async fn a_key_has_one_answer_for_a_day_and_other_parameters_are_an_error() {
     assert_eq!(create(&stripe, "k").await.1["id"], first["id"]);
     let (status, error) = post(&stripe, "/v1/payment_intents", "k", &[("amount", "999"), ("currency", "usd")]).await;
     assert_eq!((status, &error["error"]["type"]), (400, &json!("idempotency_error")));
-    stripe.advance(Duration::from_secs(24 * 3600));
+    stripe.advance(Duration::from_hours(24));
     assert_ne!(create(&stripe, "k").await.1["id"], first["id"], "forgotten");
     assert_eq!(stripe.intents_of("p").len(), 2);
 }

@@ -64,7 +64,7 @@ impl Event {
 pub fn sign(secret: &str, at: i64, body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let signed = [at.to_string().as_bytes(), b".", body].concat();
-    let digits: String = hmac::sign(&key, &signed).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = crate::collector::hex(hmac::sign(&key, &signed).as_ref());
     format!("t={at},v1={digits},v0={}", "0".repeat(64))
 }
 

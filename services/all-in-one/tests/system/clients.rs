@@ -15,22 +15,22 @@ const PATIENCE: Duration = Duration::from_mins(5);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_in_typescript_made_from_the_document_buys() {
-    buys("typescript").await;
+    Box::pin(buys("typescript")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_in_python_made_from_the_document_buys() {
-    buys("python").await;
+    Box::pin(buys("python")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_in_go_made_from_the_protos_buys() {
-    buys("go").await;
+    Box::pin(buys("go")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_in_python_made_from_the_protos_buys() {
-    buys("python-grpc").await;
+    Box::pin(buys("python-grpc")).await;
 }
 
 async fn buys(language: &str) {

@@ -73,15 +73,15 @@ impl Bells {
         if self.inbox.has(ring.id).await? {
             return Ok(Rung::Repeated);
         }
-        let rung = match self.book(provider, reference).await? {
+        let came_of_it = match self.book(provider, reference).await? {
             // A refund or a dispute is asked for by nobody.
             Rung::Later if !ring.is_of_the_charge => Rung::Again,
-            rung => rung,
+            other => other,
         };
-        if !matches!(rung, Rung::Later | Rung::Again) {
+        if !matches!(came_of_it, Rung::Later | Rung::Again) {
             self.inbox.note(ring.id, self.clock.now()).await?;
         }
-        Ok(rung)
+        Ok(came_of_it)
     }
 
     /// Books what the provider knows of a payment by now.

@@ -27,7 +27,7 @@ impl Shop {
             let settings = &mut config.provider.stripe;
             settings.secret_key = Secret::from(shop_testing::stripe::KEY);
             settings.webhook_secrets = Secret::from(SECRET);
-            settings.return_url = "https://shop.example/paid/{payment}".to_owned();
+            "https://shop.example/paid/{payment}".clone_into(&mut settings.return_url);
             settings.base_url = url;
             settings.circuit_breaker.enabled = false;
         })
@@ -290,9 +290,9 @@ async fn what_was_given_back_at_stripes_own_page_is_booked_and_cannot_be_given_b
     assert_eq!(shop.deliver("charge.refunded").await, 200);
     assert_eq!(shop.deliver("refund.created").await, 200);
     let payment = shop.get(&id).await;
-    let states: Vec<_> = payment["refunds"].as_array().into_iter().flatten().map(|refund| &refund["status"]).collect();
+    let refunds: Vec<_> = payment["refunds"].as_array().into_iter().flatten().map(|refund| &refund["status"]).collect();
     assert_eq!(payment["status"], "refunded", "{payment}");
-    assert_eq!(states, ["failed", "paid"], "{payment}");
+    assert_eq!(refunds, ["failed", "paid"], "{payment}");
     let (status, problem) = shop.refund(&id, &json!({"amount": 1.00})).await;
     assert_eq!((status, &problem["code"]), (409, &json!("invalid_state")), "{problem}");
     assert_eq!(shop.stripe.refunded(&id), all);
