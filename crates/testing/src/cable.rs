@@ -160,7 +160,8 @@ async fn carry(client: TcpStream, mut line: watch::Receiver<Line>) -> io::Result
     let cut =
         async { line.wait_for(|line| line.cuts > now.cuts).await.is_ok_and(|line| line.state == State::Refusing) };
     tokio::select! {
-        carried = both => carried.map(drop),
+        // Nothing that was said after the cut goes through.
+        biased;
         refusing = cut => {
             if refusing {
                 return Ok(());
@@ -177,6 +178,7 @@ async fn carry(client: TcpStream, mut line: watch::Receiver<Line>) -> io::Result
                 () = gone => Ok(()),
             }
         }
+        carried = both => carried.map(drop),
     }
 }
 

@@ -239,9 +239,11 @@ impl Stripe {
         self.state().webhooks = webhooks;
     }
 
-    /// Signs webhooks at this moment, in Unix seconds, which the receiver takes for now.
-    pub fn sign_at(&self, moment: i64) {
-        self.state().signs_at = Some(moment);
+    /// Begins at this moment, in Unix seconds, which the shop takes for now: authorisations lapse and webhooks are signed by it.
+    pub fn begin_at(&self, moment: i64) {
+        let mut state = self.state();
+        state.signs_at = Some(moment);
+        state.books.begin_at(moment);
     }
 
     /// All that happened, in order, sent or not.

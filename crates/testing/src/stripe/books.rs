@@ -396,6 +396,10 @@ impl Books {
         self.intents.iter().position(|known| known.id == intent).expect("an intent of the double's")
     }
 
+    pub(super) fn begin_at(&mut self, moment: i64) {
+        self.now = moment;
+    }
+
     pub(super) fn advance(&mut self, by: Duration) {
         self.now += i64::try_from(by.as_secs()).expect("a length of time");
         let lapsed = |intent: &Intent| {

@@ -487,7 +487,7 @@ fn every_wrong_field_of_an_order_is_reported_at_once() {
         user_id: "a b".to_owned(),
         basket_id: Some("7".to_owned()),
         method: "cash".to_owned(),
-        provider: Some("stripe".to_owned()),
+        provider: Some("paypal".to_owned()),
         currency: Some("XXX".to_owned()),
         description: Some("a\u{0}b".to_owned()),
         metadata: (0..51).map(|n| (n.to_string(), String::new())).collect(),

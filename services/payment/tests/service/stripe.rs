@@ -32,7 +32,7 @@ impl Shop {
             settings.circuit_breaker.enabled = false;
         })
         .await;
-        stripe.sign_at(world.clock.now().unix_timestamp());
+        stripe.begin_at(world.clock.now().unix_timestamp());
         let shop = Self { world, stripe };
         shop.stripe.send_webhooks(Webhooks::ByHandTo(shop.webhook_url(), SECRET.to_owned()));
         shop
