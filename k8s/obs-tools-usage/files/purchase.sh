@@ -44,6 +44,17 @@ call POST "/api/baskets/$user/items" "{\"product_id\": $product, \"quantity\": 1
 has '"total":12.50'
 call POST /api/payments "{\"user_id\": \"$user\", \"method\": \"credit_card\"}"
 payment=$(first)
+case $answer in
+  *'"provider":"sandbox"'*) ;;
+  *)
+    # No test moves real money.
+    call POST "/api/payments/$payment/cancel"
+    token=$staff
+    call DELETE "/api/products/$product"
+    echo "ordered product $product and cancelled payment $payment, as it is no sandbox's"
+    exit
+    ;;
+esac
 call POST "/api/payments/$payment/process" '{"payment_token": "tok_approve"}'
 has '"status":"completed"'
 

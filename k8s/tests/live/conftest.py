@@ -24,6 +24,7 @@ class Shop:
             "gateway.replicas=2",
             # A test waits for it.
             "gateway.settings.http.header_timeout=1s",
+            "payment.settings.provider.sandbox=true",
             # This machine may be slow; what is looked for is lost, not late.
             "basket.settings.product.timeout=15s", "payment.settings.product.timeout=15s", "payment.settings.basket.timeout=15s",
         ]
