@@ -181,6 +181,30 @@ mod tests {
     }
 
     #[test]
+    fn what_one_more_call_costs_is_the_latency_times_all_that_wait() {
+        for (one, other, is_less) in [
+            ((3, 0.5), (0, 3.0), true),
+            ((2, 1.0), (3, 0.5), false),
+            ((0, 0.75), (2, 0.25), false),
+            ((1, 0.5), (0, 1.0), false),
+            ((0, 0.9), (0, 1.0), true),
+        ] {
+            let backend = |(calls, latency): (usize, f64)| Backend(calls, latency, 1);
+            assert_eq!(is_less_loaded(&backend(one), &backend(other)), is_less, "{one:?} and {other:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_that_are_drawn_neither_is_the_other() {
+        let balancer = balancer(Strategy::P2cEwma, 3);
+        let backends = [Backend(0, 1.0, 1), Backend(1, 1.0, 1), Backend(9, 1.0, 1)];
+        assert!(
+            (0..200).all(|_| balancer.choose(&backends, BackendSet::first(3), false) != 2),
+            "another always costs less"
+        );
+    }
+
+    #[test]
     fn a_repeat_takes_nobodys_turn_and_an_order_neither() {
         let backends = [Backend(0, 0.0, 1), Backend(0, 0.0, 1), Backend(0, 0.0, 1)];
         let (balancer, all) = (balancer(Strategy::RoundRobin, 3), BackendSet::first(3));

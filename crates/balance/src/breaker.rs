@@ -454,6 +454,7 @@ mod tests {
             time.advance(Duration::from_secs(8));
             assert!(breaker.would_permit() && breaker.state() == State::Open, "asking is not trying");
             let first = breaker.permit(true).expect("first trial");
+            assert!(breaker.would_permit(), "one more may be on trial");
             let second = breaker.permit(true).expect("second trial");
             assert!(breaker.permit(true).is_none() && !breaker.would_permit(), "no third at once");
             assert_eq!(breaker.state(), State::HalfOpen);
@@ -510,6 +511,12 @@ mod tests {
                 drop(breaker.permit(true).expect("room"));
             }
         });
+    }
+
+    #[test]
+    fn each_state_has_the_word_that_metrics_and_the_admin_api_use() {
+        let words = [State::Closed, State::HalfOpen, State::Open].map(State::word);
+        assert_eq!(words, ["closed", "half_open", "open"]);
     }
 
     /// A breaker whose trials may begin.
