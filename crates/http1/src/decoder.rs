@@ -252,3 +252,37 @@ impl Chunked {
         fields::read(&lines, parsed, 0).map(|trailers| Some(Piece::Trailers(trailers)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(mut decoder: Decoder, wire: &'static str) -> Result<Vec<u8>, Invalid> {
+        let (mut bytes, mut data) = (Bytes::from_static(wire.as_bytes()), Vec::new());
+        while let Some(piece) = decoder.next(&mut bytes)? {
+            if let Piece::Data(piece) = piece {
+                data.extend_from_slice(&piece);
+            }
+        }
+        Ok(data)
+    }
+
+    #[test]
+    fn what_is_borne_with_in_an_answer_is_refused_in_a_request() {
+        for wire in ["4 \r\ngood\r\n0\r\n\r\n", "4\t\r\ngood\r\n0\r\n\r\n", "4;\x01\r\ngood\r\n0\r\n\r\n"] {
+            assert_eq!(whole(Decoder::chunked(), wire).as_deref(), Ok(&b"good"[..]), "{wire:?}");
+            assert!(whole(Decoder::strictly_chunked(), wire).is_err(), "{wire:?}");
+        }
+        assert_eq!(whole(Decoder::strictly_chunked(), "4\r\ngood\r\n0\r\n\r\n").as_deref(), Ok(&b"good"[..]));
+    }
+
+    #[test]
+    fn what_is_left_is_known_of_a_length_alone() {
+        let mut decoder = Decoder::length(5);
+        assert_eq!(decoder.left(), Some(5));
+        assert!(matches!(decoder.next(&mut Bytes::from_static(b"two")), Ok(Some(Piece::Data(_)))));
+        assert_eq!(decoder.left(), Some(2));
+        let others = [Decoder::length(0), Decoder::chunked(), Decoder::Close, Decoder::Done];
+        assert_eq!(others.map(|decoder| decoder.left()), [Some(0), None, None, Some(0)]);
+    }
+}
