@@ -96,9 +96,7 @@ impl Client {
         form.put("capture_method", capture);
         form.put("automatic_payment_methods[enabled]", "true");
         form.metadata(new.metadata);
-        Intent::read(
-            &self.post("create_intent", "/v1/payment_intents".to_owned(), form, Some(new.key), deadline).await?,
-        )
+        intent_of(&self.post("create_intent", "/v1/payment_intents".to_owned(), form, Some(new.key), deadline).await?)
     }
 
     /// Confirms an intent: the money is taken, authorised or refused, or the payer has to do something first. A decline is
@@ -109,14 +107,14 @@ impl Client {
         form.put("return_url", confirm.return_url);
         form.put(WITH_CHARGE.0, WITH_CHARGE.1);
         let path = intent_path(confirm.intent, "/confirm");
-        Intent::read(&self.post("confirm_intent", path, form, Some(confirm.key), deadline).await?)
+        intent_of(&self.post("confirm_intent", path, form, Some(confirm.key), deadline).await?)
     }
 
     /// The intent as it stands now.
     pub async fn retrieve(&self, intent: &str, deadline: Instant) -> Result<Intent, Error> {
         let mut query = Form::default();
         query.put(WITH_CHARGE.0, WITH_CHARGE.1);
-        Intent::read(&self.get("retrieve_intent", intent_path(intent, ""), query, deadline).await?)
+        intent_of(&self.get("retrieve_intent", intent_path(intent, ""), query, deadline).await?)
     }
 
     /// Takes `amount` of what is authorised, once; the rest is let go. It carries no key: a second capture is refused by the
@@ -125,7 +123,7 @@ impl Client {
         let mut form = Form::default();
         form.put("amount_to_capture", &amount.to_string());
         form.put(WITH_CHARGE.0, WITH_CHARGE.1);
-        Intent::read(&self.post("capture_intent", intent_path(intent, "/capture"), form, None, deadline).await?)
+        intent_of(&self.post("capture_intent", intent_path(intent, "/capture"), form, None, deadline).await?)
     }
 
     /// Calls it off. Refused when it is too late, with the intent as it stands. It carries no key, for the same reason.
@@ -133,7 +131,7 @@ impl Client {
         let mut form = Form::default();
         form.put("cancellation_reason", "abandoned");
         form.put(WITH_CHARGE.0, WITH_CHARGE.1);
-        Intent::read(&self.post("cancel_intent", intent_path(intent, "/cancel"), form, None, deadline).await?)
+        intent_of(&self.post("cancel_intent", intent_path(intent, "/cancel"), form, None, deadline).await?)
     }
 
     /// Gives money back.
@@ -193,6 +191,10 @@ impl Client {
         let form = Some(form.finish());
         self.transport.send(&Call { name, method: Method::POST, path, form, key }, deadline).await
     }
+}
+
+fn intent_of(answer: &Value) -> Result<Intent, Error> {
+    Ok(Intent::read(answer)?)
 }
 
 fn intent_path(intent: &str, action: &str) -> String {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::intent::Intent;
-use crate::read;
+use crate::read::{self, Malformed};
 
 /// Why there is no answer, or not the wanted one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +23,12 @@ pub enum Error {
     /// It answered something that cannot be read: what it did is unknown.
     #[error("stripe's answer cannot be read: {0}")]
     Unreadable(String),
+}
+
+impl From<Malformed> for Error {
+    fn from(Malformed(why): Malformed) -> Self {
+        Self::Unreadable(why)
+    }
 }
 
 impl Error {

@@ -3,8 +3,7 @@
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::error::Error;
-use crate::read;
+use crate::read::{self, Malformed};
 
 /// How far it got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,10 +94,10 @@ pub struct Charge {
 
 impl Intent {
     /// Reads one; an error when it is none, or its amounts are not to be read.
-    pub(crate) fn read(value: &Value) -> Result<Self, Error> {
-        let missing = |what: &str| Error::Unreadable(format!("a payment intent without {what}"));
+    pub(crate) fn read(value: &Value) -> Result<Self, Malformed> {
+        let missing = |what: &str| Malformed(format!("a payment intent without {what}"));
         if value.get("object").and_then(Value::as_str) != Some("payment_intent") {
-            return Err(Error::Unreadable("not a payment intent".to_owned()));
+            return Err(Malformed("not a payment intent".to_owned()));
         }
         let amount = |name| read::whole(value, name).ok_or_else(|| missing(name));
         let action = value.get("next_action").filter(|action| action.is_object());

@@ -2,6 +2,10 @@
 
 use serde_json::Value;
 
+/// Why an object of Stripe's cannot be read.
+#[derive(Debug)]
+pub(crate) struct Malformed(pub(crate) String);
+
 /// A text that is not empty.
 pub(crate) fn text(value: &Value, name: &str) -> Option<String> {
     value.get(name)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
