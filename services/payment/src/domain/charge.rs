@@ -210,7 +210,9 @@ impl Payment {
                 Ok(self.declined(failure, *may_retry, now))
             }
             (Processing | RequiresAction | Authorised, Verdict::Voided) => Ok(self.called_off(now)),
-            (Authorised, Verdict::Authorised { .. } | Verdict::ActionRequired { .. } | Verdict::Pending)
+            // What was not the last word was said before what is known by now.
+            (Authorised | Completed | PartiallyRefunded | Refunded, Verdict::Authorised { .. })
+            | (_, Verdict::ActionRequired { .. } | Verdict::Pending)
             | (Completed | PartiallyRefunded | Refunded, Verdict::Approved { .. })
             | (Pending, Verdict::Declined { may_retry: true, .. })
             | (Failed, Verdict::Declined { .. } | Verdict::Voided)
