@@ -36,6 +36,7 @@ use self::http1::Connection;
 use self::http2::{Streams, outflow};
 use self::socket::Socket;
 use self::stream::sniff;
+use crate::message::client::Audience;
 use crate::server::tls::Tls;
 use crate::state::State;
 
@@ -101,7 +102,7 @@ impl<H: Handler> Worker<H> {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    if let Some(entry) = self.admit(peer.ip()) {
+                    if let Some(entry) = self.admit(peer.ip(), door.audience()) {
                         shop_runtime::spawn_here(Arc::clone(&self).connection(stream, peer, entry, door.clone()));
                     }
                 }
@@ -118,10 +119,14 @@ impl<H: Handler> Worker<H> {
 
     /// Whether `peer` may have a connection more; none when its address has as many as it may, or when there are too many and
     /// none of them waits.
-    fn admit(&self, peer: IpAddr) -> Option<Entry> {
+    fn admit(&self, peer: IpAddr, audience: Audience) -> Option<Entry> {
         let generation = self.state.settings.current();
         let limits = &generation.config.limits;
         let place = self.crowd.place(peer);
+        // Clients must not keep out who has to look at them.
+        if audience == Audience::Operators {
+            return Some(Entry::new(place));
+        }
         let is_trusted = || generation.config.trusted_proxies.iter().any(|network| network.contains(peer));
         let most = limits.connections_per_address;
         if most > 0 && place.connections() >= most && !is_trusted() {

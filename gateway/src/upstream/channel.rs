@@ -113,7 +113,11 @@ impl Channel {
                 connections.attempt.get_or_insert_with(begin).clone()
             };
             let made = due.wait(attempt, TOO_SLOW).await?;
-            made.unwrap_or_else(|_| Err(Unconnected::failed("nobody connects any more")))?;
+            made.unwrap_or_else(|_| {
+                // Whoever made it has died, and the next one begins anew.
+                self.connections.lock().attempt = None;
+                Err(Unconnected::failed("the attempt to connect broke off"))
+            })?;
             // Others may have been quicker, and filled it; or it has closed already.
             if due.at <= Instant::now() {
                 return Err(due.missed(TOO_SLOW));

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use shop_http1::PutBack;
@@ -36,6 +36,8 @@ enum Source {
 struct Again {
     /// The next one last, so that one that could not be written can be put back without moving the others.
     pieces: Vec<Bytes>,
+    /// What is being read ahead, copied: a piece holds all of the memory that it was read into.
+    ahead: BytesMut,
     /// After the pieces.
     file: Option<(Spilled, Arc<Progress>)>,
     /// After both, when nothing else is to come.
@@ -160,7 +162,7 @@ impl RequestBody {
         };
         let mut again = Box::new(Again { rest: Some(stream), ..Again::default() });
         let read = timer::until(Instant::now() + longest, pin!(again.read_ahead(most))).await;
-        again.pieces.reverse();
+        again.keep_ahead();
         self.0 = Source::Again(again);
         read.unwrap_or(Ok(()))
     }
@@ -178,7 +180,7 @@ impl RequestBody {
         let mut again = Box::new(Again { rest: Some(stream), ..Again::default() });
         let reading = async {
             again.read_ahead(memory).await?;
-            again.pieces.reverse();
+            again.keep_ahead();
             match folder.filter(|_| again.rest.is_some()) {
                 Some(folder) => again.spill(folder, &progress).await,
                 None => Ok(()),
@@ -221,7 +223,12 @@ impl RequestBody {
 }
 
 impl Again {
-    /// Reads on until there are `most` bytes, or all. The pieces are in the order in which they came.
+    /// What was read ahead goes out first.
+    fn keep_ahead(&mut self) {
+        self.pieces.extend(Some(self.ahead.split().freeze()).filter(|ahead| !ahead.is_empty()));
+    }
+
+    /// Reads on until there are `most` bytes, or all.
     async fn read_ahead(&mut self, most: usize) -> Result<(), Broken> {
         let mut size = 0;
         while size < most
@@ -234,7 +241,7 @@ impl Again {
             match next.map(Frame::into_data) {
                 Some(Ok(data)) => {
                     size += data.len();
-                    self.pieces.push(data);
+                    self.ahead.extend_from_slice(&data);
                 }
                 Some(Err(frame)) => self.trailers = frame.into_trailers().ok(),
                 None => self.rest = None,
