@@ -725,3 +725,25 @@ proptest! {
         Token::read(texts[0].as_deref()).ok();
     }
 }
+
+#[test]
+fn a_word_that_was_not_the_last_says_nothing_of_what_is_over() {
+    let old = [
+        Verdict::Pending,
+        Verdict::ActionRequired { url: "https://bank.example/1".to_owned(), until: NOON },
+        Verdict::Authorised { until: NOON },
+    ];
+    for status in [Status::Completed, Status::PartiallyRefunded, Status::Refunded] {
+        for verdict in &old {
+            let before = in_status(status);
+            let mut payment = before.clone();
+            let events = payment.settle(payment.attempt(), verdict, NOON).expect("nothing new");
+            assert!(events.is_empty() && payment == before, "{verdict:?} of {status}");
+        }
+    }
+    for status in [Status::Failed, Status::Cancelled] {
+        let mut payment = in_status(status);
+        assert!(payment.settle(payment.attempt(), &old[0], NOON).expect("nothing new").is_empty(), "{status}");
+        assert!(payment.settle(payment.attempt(), &old[2], NOON).is_err(), "money that is held is for people");
+    }
+}
