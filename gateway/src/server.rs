@@ -3,6 +3,7 @@
 mod connection_state;
 pub(crate) mod crowd;
 pub(crate) mod doors;
+mod future_pool;
 pub(crate) mod handler;
 mod http1;
 mod http2;

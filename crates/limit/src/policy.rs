@@ -96,10 +96,10 @@ impl Policy {
         field.push(b";t=");
         field.push(number.format(until).as_bytes());
         let value = HeaderValue::from_bytes(&field.bytes[..field.len]);
-        [
-            (RATE_LIMIT_POLICY, self.terms.clone()),
-            (RATE_LIMIT, value.unwrap_or_else(|_| HeaderValue::from_static("\"client\""))),
-        ]
+        let mut value = value.unwrap_or_else(|_| HeaderValue::from_static("\"client\""));
+        // Nothing for the tables of HPACK (RFC 7541, section 6.2.3): it hardly comes twice.
+        value.set_sensitive(true);
+        [(RATE_LIMIT_POLICY, self.terms.clone()), (RATE_LIMIT, value)]
     }
 }
 

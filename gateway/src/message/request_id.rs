@@ -28,7 +28,15 @@ pub(crate) fn beside(trace: &TraceText, headers: &HeaderMap) -> (HeaderValue, He
 }
 
 fn value(text: Bytes) -> HeaderValue {
-    HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    let mut value = HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("-"));
+    once(&mut value);
+    value
+}
+
+/// Keeps a value that does not come again out of the tables of HPACK (RFC 7541, section 6.2.3), which are searched and filled in
+/// vain by it.
+pub(crate) fn once(value: &mut HeaderValue) {
+    value.set_sensitive(true);
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use shop_http::method;
 use shop_telemetry::{About, KeyValue, Span};
 
 use super::TRACEPARENT;
-use crate::message::grpc;
 use crate::message::reason::Reason;
+use crate::message::{grpc, request_id};
 use crate::routing::Backend;
 
 fn version(version: Version) -> &'static str {
@@ -54,8 +54,9 @@ pub(super) fn call(verb_of: &Method, backend: &Backend, path: &str, retries: u32
 /// Lets the backend go on from `span`.
 pub(crate) fn hand_on(span: &Span, headers: &mut HeaderMap) {
     if let Some(trace) = span.trace()
-        && let Ok(traceparent) = HeaderValue::from_str(trace.text().as_str())
+        && let Ok(mut traceparent) = HeaderValue::from_str(trace.text().as_str())
     {
+        request_id::once(&mut traceparent);
         headers.insert(TRACEPARENT, traceparent);
     }
 }

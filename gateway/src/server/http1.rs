@@ -4,8 +4,6 @@
 //! The codec is `shop_http1`. hyper's server reads every head a second time, behind the check that keeps ambiguous ones
 //! out, and keeps buffers for as long as a connection is open. Here one that waits holds none.
 
-mod future_pool;
-
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
@@ -25,7 +23,7 @@ use super::connection_state::Command;
 use super::handler::{Handler, Sent, Served, Serving, Tunnel as _};
 use super::lingering_close::LingeringClose;
 use super::socket::{Socket, Watched, will_reset};
-use super::{ConnectionState, Worker};
+use super::{ConnectionState, Worker, future_pool};
 use crate::message::headers::is_vouched_for;
 use crate::message::reason::Reason;
 use crate::upstream::body::Incoming;

@@ -6,21 +6,21 @@ pub(super) mod outflow;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use self::outflow::{Answer, Flow};
 use super::connection_state::Command;
-use super::handler::Handler;
+use super::handler::{Handler, Serving};
 use super::socket::{Socket, Watched};
-use super::{ConnectionState, Worker};
+use super::{ConnectionState, Worker, future_pool};
 use crate::upstream::body::Incoming;
 
 /// Runs the tasks of streams. One that is given up is dropped, which resets its stream: hyper itself waits for its client.
@@ -51,6 +51,25 @@ async fn watched(stream: impl Future<Output = ()>) {
     poll_fn(step).await;
 }
 
+/// A request being served, small: hyper moves it seven times before it is polled.
+struct Serve<H: Handler> {
+    /// None when it is over.
+    serving: Option<Serving<H>>,
+    connection: Arc<ConnectionState>,
+}
+
+impl<H: Handler> Future for Serve<H> {
+    type Output = Result<Response<Answer<H::Body>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(serving) = &mut self.serving else { return Poll::Pending };
+        // A tunnel is of HTTP/1.1.
+        let response = ready!(serving.poll(cx)).response;
+        self.serving.take().into_iter().for_each(future_pool::leave::<H>);
+        Poll::Ready(Ok(response.map(|body| Answer::new(body, Arc::clone(&self.connection)))))
+    }
+}
+
 impl<H: Handler> Worker<H> {
     pub(super) async fn serve_http2(
         self: &Arc<Self>,
@@ -66,10 +85,9 @@ impl<H: Handler> Worker<H> {
                 connection_state.command(Command::Finish);
             }
             let request = request.map(Incoming::Http2);
-            let state = Arc::clone(&connection_state);
-            let served = Arc::clone(&self.handler).serve(self.index, Arc::clone(&state), peer.ip(), request);
-            // A tunnel is of HTTP/1.1.
-            async move { Ok::<_, Infallible>(served.await.response.map(|body| Answer::new(body, state))) }
+            let connection = Arc::clone(&connection_state);
+            let served = Arc::clone(&self.handler).serve(self.index, Arc::clone(&connection), peer.ip(), request);
+            Serve::<H> { serving: Some(future_pool::room_for::<H>(served)), connection }
         });
         let io =
             TokioIo::new(Watched { socket: stream, begin, state: Arc::clone(&connection_state), is_stalled: false });
