@@ -49,6 +49,7 @@ in
           python.prometheus-client
         ]))
         pkgs.redis
+        pkgs.strace
         pkgs.util-linux
       ]
       ''

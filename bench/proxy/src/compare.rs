@@ -1,6 +1,5 @@
 //! The order of measurement: every scenario in several rounds, in each of which the contestants take turns.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -8,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::Compare;
-use crate::contestant::{self, Contestant, free_port};
+use crate::contestant::{self, Contestant};
 use crate::gate::Plan;
 use crate::load::{Clients, Load};
 use crate::process::Process;
@@ -16,19 +15,15 @@ use crate::report::{self, Figures};
 use crate::scenario::{self, Scenario, Wire};
 use crate::slow;
 use crate::tokens;
+use crate::upstream;
 
 /// Client connections when memory is read.
 const MANY: usize = 1000;
 
 /// Measures and prints.
 pub(crate) async fn run(what: &Compare) -> anyhow::Result<()> {
-    let port = free_port()?;
-    let me = std::env::current_exe()?;
-    let mut command = Command::new(me);
-    command.args(["upstream", &port.to_string()]);
-    let mut upstream = Process::start("upstream", &mut command, &what.dir.join("upstream.log"))?;
-    upstream.listens(port).await?;
-    let token = tokens::make(&what.dir)?;
+    let (_upstream, port) = upstream::start(&what.places.dir).await?;
+    let token = tokens::make(&what.places.dir)?;
     let mut contestants = contestant::start(what, port).await?;
     contestants.push(Contestant::none(port));
     let wanted = |name: &str| what.only.is_empty() || what.only.iter().any(|wanted| wanted == name);

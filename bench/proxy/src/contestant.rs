@@ -1,15 +1,14 @@
 //! The proxies: each with a configuration of its own from a template, on free ports, in front of the same upstream.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
 
-use crate::Compare;
 use crate::process::Process;
 use crate::scenario::Wire;
-use crate::tokens;
+use crate::{Compare, Places, tokens};
 
 /// A proxy, or nobody: then the load goes to the upstream itself.
 pub(crate) struct Contestant {
@@ -56,21 +55,9 @@ pub(crate) async fn start(what: &Compare, upstream: u16) -> anyhow::Result<Vec<C
 }
 
 async fn one(what: &Compare, name: &'static str, template: &str, upstream: u16) -> anyhow::Result<Contestant> {
-    let (http1, mut http2) = (free_port()?, free_port()?);
-    let text =
-        std::fs::read_to_string(what.configs.join(template)).with_context(|| format!("cannot read {template}"))?;
-    let dir = what.dir.join(name);
-    std::fs::create_dir_all(&dir)?;
-    let workers = std::thread::available_parallelism()?;
-    let text = text
-        .replace("@HTTP1@", &http1.to_string())
-        .replace("@HTTP2@", &http2.to_string())
-        .replace("@UPSTREAM@", &upstream.to_string())
-        .replace("@WORKERS@", &workers.to_string())
-        .replace("@KEY@", &tokens::key_file(&what.dir).to_string_lossy())
-        .replace("@DIR@", &dir.to_string_lossy());
-    let config = dir.join(template);
-    std::fs::write(&config, text)?;
+    let workers = std::thread::available_parallelism()?.get();
+    let ports = Ports::free(name, upstream)?;
+    let Files { dir, config } = files(&what.places, name, template, ports, workers)?;
     let mut command = match name {
         "nginx" => nginx(&config, &dir),
         "haproxy" => with(Command::new("haproxy"), &["-db", "-f"], &config),
@@ -78,16 +65,77 @@ async fn one(what: &Compare, name: &'static str, template: &str, upstream: u16) 
             let workers = workers.to_string();
             with(Command::new(&what.envoy), &["--disable-hot-restart", "--concurrency", &workers, "-c"], &config)
         }
-        _ => with(Command::new(&what.gateway), &["--config"], &config),
+        _ => with(Command::new(&what.places.gateway), &["--config"], &config),
     };
-    if name != "nginx" {
-        http2 = http1;
-    }
+    listening(name, &mut command, &dir, ports).await
+}
+
+/// Starts `command`, and waits until it listens.
+async fn listening(name: &'static str, command: &mut Command, dir: &Path, ports: Ports) -> anyhow::Result<Contestant> {
+    let Ports { http1, http2, .. } = ports;
     // Its output is the gateway's access log: a file, as in production.
-    let mut process = Process::start(name, &mut command, &dir.join("output.log"))?;
+    let mut process = Process::start(name, command, &dir.join("output.log"))?;
     process.listens(http1).await?;
     process.listens(http2).await?;
     Ok(Contestant { name, process: Some(process), http1, http2 })
+}
+
+/// Starts the proxy `name` with one worker in valgrind, whose counts go to the file that is returned, and `.1`, `.2` …
+pub(crate) async fn counted(places: &Places, name: &str, upstream: u16) -> anyhow::Result<(Contestant, PathBuf)> {
+    let found = PROXIES.into_iter().find(|(known, _)| *known == name && name != "envoy");
+    let (name, template) = found.with_context(|| format!("{name} cannot be run in valgrind"))?;
+    let ports = Ports::free(name, upstream)?;
+    let Files { dir, config } = files(places, name, template, ports, 1)?;
+    let counts = dir.join("callgrind.out");
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--fair-sched=yes"]);
+    command.arg(format!("--callgrind-out-file={}", counts.display()));
+    match name {
+        "nginx" => command.arg("nginx").args(nginx(&config, &dir).get_args()).args(["-g", "master_process off;"]),
+        "haproxy" => command.args(["haproxy", "-db", "-f"]).arg(&config),
+        _ => command.arg(&places.gateway).arg("--config").arg(&config),
+    };
+    Ok((listening(name, &mut command, &dir, ports).await?, counts))
+}
+
+/// Where a proxy listens, and where it sends.
+#[derive(Clone, Copy)]
+struct Ports {
+    http1: u16,
+    /// The same, but for nginx.
+    http2: u16,
+    upstream: u16,
+}
+
+impl Ports {
+    fn free(name: &str, upstream: u16) -> anyhow::Result<Self> {
+        let (http1, other) = (free_port()?, free_port()?);
+        Ok(Self { http1, http2: if name == "nginx" { other } else { http1 }, upstream })
+    }
+}
+
+/// A proxy's own folder, and its configuration in it.
+struct Files {
+    dir: PathBuf,
+    config: PathBuf,
+}
+
+/// Writes the configuration of `name` for `workers` threads or processes.
+fn files(places: &Places, name: &str, template: &str, ports: Ports, workers: usize) -> anyhow::Result<Files> {
+    let text =
+        std::fs::read_to_string(places.configs.join(template)).with_context(|| format!("cannot read {template}"))?;
+    let dir = places.dir.join(name);
+    std::fs::create_dir_all(&dir)?;
+    let text = text
+        .replace("@HTTP1@", &ports.http1.to_string())
+        .replace("@HTTP2@", &ports.http2.to_string())
+        .replace("@UPSTREAM@", &ports.upstream.to_string())
+        .replace("@WORKERS@", &workers.to_string())
+        .replace("@KEY@", &tokens::key_file(&places.dir).to_string_lossy())
+        .replace("@DIR@", &dir.to_string_lossy());
+    let config = dir.join(template);
+    std::fs::write(&config, text)?;
+    Ok(Files { dir, config })
 }
 
 fn with(mut command: Command, arguments: &[&str], config: &Path) -> Command {

@@ -17,6 +17,7 @@ mod contestant;
 mod gate;
 mod http1;
 mod http2;
+mod instructions;
 mod load;
 mod process;
 mod report;
@@ -41,6 +42,8 @@ struct Args {
 enum What {
     /// Measures everything and prints the tables.
     Compare(Compare),
+    /// Counts the instructions that a request costs a proxy, in valgrind.
+    Instructions(Instructions),
     /// What it takes to check a token, without a gateway around it.
     Tokens {
         /// How many are made.
@@ -54,21 +57,28 @@ enum What {
     },
 }
 
-/// What is compared, and how long.
+/// Where things are.
 #[derive(clap::Args)]
-struct Compare {
+struct Places {
     /// The gateway's binary.
     #[arg(long)]
     gateway: PathBuf,
-    /// Envoy's binary.
-    #[arg(long)]
-    envoy: PathBuf,
     /// The folder with the configurations of all proxies.
     #[arg(long)]
     configs: PathBuf,
     /// An existing folder for logs and what else the proxies write.
     #[arg(long)]
     dir: PathBuf,
+}
+
+/// What is compared, and how long.
+#[derive(clap::Args)]
+struct Compare {
+    #[command(flatten)]
+    places: Places,
+    /// Envoy's binary.
+    #[arg(long)]
+    envoy: PathBuf,
     /// Requests of the main scenario in each round; the others make a fixed share of them.
     #[arg(long, default_value_t = 100_000)]
     requests: usize,
@@ -83,10 +93,27 @@ struct Compare {
     against: Vec<String>,
 }
 
+/// What is counted.
+#[derive(clap::Args)]
+struct Instructions {
+    #[command(flatten)]
+    places: Places,
+    /// Requests that are counted in each scenario.
+    #[arg(long, default_value_t = 4000)]
+    requests: usize,
+    /// Only these scenarios.
+    #[arg(long, value_delimiter = ',', default_value = "get,post,h2c,grpc")]
+    only: Vec<String>,
+    /// Only these proxies; nginx and haproxy are known, too.
+    #[arg(long, value_delimiter = ',', default_value = "gateway,pass-through")]
+    against: Vec<String>,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     match Args::parse().what {
         What::Compare(what) => compare::run(&what).await,
+        What::Instructions(what) => instructions::run(&what).await,
         What::Tokens { count } => tokens::measure(count).await,
         What::Upstream { port } => upstream::run(port).await,
     }

@@ -42,6 +42,11 @@ impl Process {
         bail!("{} does not listen on {port}", self.name)
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// User and system time of the process and its children so far.
     pub(crate) fn cpu(&self) -> Duration {
         self.all().iter().map(|id| cpu(*id)).sum()

@@ -1,6 +1,8 @@
 //! The backend behind the proxies: bodies of three sizes, an echo, a unary gRPC method, and a count of what came.
 
 use std::convert::Infallible;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -14,6 +16,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpListener;
 
+use crate::contestant::free_port;
+use crate::process::Process;
 use crate::scenario::body;
 
 /// gRPC's own frame (flag, length) around an answer of health checks that says SERVING.
@@ -28,6 +32,16 @@ struct Counts {
 
 /// The bodies that are asked for again and again.
 struct Bodies([(&'static str, Bytes); 3]);
+
+/// Starts it as a process of its own, with its log in `dir`; the port where it listens.
+pub(crate) async fn start(dir: &Path) -> anyhow::Result<(Process, u16)> {
+    let port = free_port()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["upstream", &port.to_string()]);
+    let mut upstream = Process::start("upstream", &mut command, &dir.join("upstream.log"))?;
+    upstream.listens(port).await?;
+    Ok((upstream, port))
+}
 
 /// Serves HTTP/1.1 and HTTP/2 on `port` of the loopback until it is killed.
 pub(crate) async fn run(port: u16) -> anyhow::Result<()> {

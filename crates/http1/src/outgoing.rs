@@ -1,6 +1,6 @@
 //! A message on its way out: the head and what is there of the body go out in one write.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,10 +17,14 @@ const LARGEST_SPARE: usize = 16 * 1024;
 /// Chunks up to this size are gathered, up to so many bytes, when there are several: a write costs more than a copy.
 const SMALL: usize = 2 * 1024;
 const MOST_GATHERED: usize = 12 * 1024;
+/// Up to so many bytes are put together for a write: that costs less than to have the kernel, or TLS, look at three places.
+const MOST_JOINED: usize = 8 * 1024;
 
 thread_local! {
     /// For the next head: nearly all of them are gone before another request has its turn.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// Where what is written at once is put together.
+    static JOINED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A body that takes back what it gave.
@@ -156,10 +160,19 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
         S: AsyncWrite + Unpin,
     {
         let lines = &self.lines[self.gone..];
-        let parts = [IoSlice::new(lines), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
         let stream = Pin::new(stream);
-        let is_alone = self.piece.is_empty() && self.tail.is_empty();
-        let written = if is_alone { stream.poll_write(cx, lines) } else { stream.poll_write_vectored(cx, &parts) };
+        let written = if self.piece.is_empty() && self.tail.is_empty() {
+            stream.poll_write(cx, lines)
+        } else if lines.len() + self.piece.len() + self.tail.len() <= MOST_JOINED {
+            JOINED.with_borrow_mut(|joined| {
+                joined.clear();
+                [lines, &self.piece, self.tail].into_iter().for_each(|part| joined.extend_from_slice(part));
+                stream.poll_write(cx, joined)
+            })
+        } else {
+            let parts = [IoSlice::new(lines), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
+            stream.poll_write_vectored(cx, &parts)
+        };
         let mut size = ready!(written)?;
         if size == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

@@ -41,10 +41,8 @@ impl Process {
     /// The workspace's binary `name`, not started yet. Its environment is empty but for `PATH`.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        let program = folder().join(name);
-        assert!(program.exists(), "{} is not built: run `cargo build --workspace` first", program.display());
         Self {
-            program,
+            program: Self::program(name),
             arguments: Vec::new(),
             variables: Vec::new(),
             ignored: None,
@@ -52,6 +50,18 @@ impl Process {
             output: NamedTempFile::new().expect("makes a file"),
             child: None,
         }
+    }
+
+    /// Where the workspace's binary `name` is.
+    ///
+    /// # Panics
+    ///
+    /// When it is not built.
+    #[must_use]
+    pub fn program(name: &str) -> PathBuf {
+        let program = folder().join(name);
+        assert!(program.exists(), "{} is not built: run `cargo build --workspace` first", program.display());
+        program
     }
 
     /// Adds an argument.
