@@ -500,6 +500,12 @@ impl Books {
         self.now = moment;
     }
 
+    /// Moves the clock on to this moment, in Unix seconds.
+    pub fn now_is(&mut self, moment: i64) {
+        let passed = u64::try_from(moment - self.now).unwrap_or_default();
+        self.advance(Duration::from_secs(passed));
+    }
+
     /// Moves the clock on: keys are forgotten, authorisations lapse.
     pub fn advance(&mut self, by: Duration) {
         self.now += i64::try_from(by.as_secs()).expect("a length of time");
