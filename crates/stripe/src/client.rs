@@ -1,5 +1,7 @@
 //! The calls.
 
+use std::sync::Arc;
+
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -13,6 +15,7 @@ use crate::intent::Intent;
 use crate::refund::Refund;
 use crate::settings::StripeSettings;
 use crate::transport::{Call, Transport};
+use crate::wire::{Https, Wire};
 
 /// What may stand in a path as it is: Stripe's ids.
 const ID: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_');
@@ -80,7 +83,12 @@ pub struct Client {
 impl Client {
     /// Gets ready; nothing is connected yet.
     pub fn open(settings: &StripeSettings, metrics: &Metrics) -> anyhow::Result<Self> {
-        Transport::open(settings, metrics).map(|transport| Self { transport })
+        Self::over(Arc::new(Https::open(settings)?), settings, metrics)
+    }
+
+    /// The same over a wire of one's own.
+    pub fn over(wire: Arc<dyn Wire>, settings: &StripeSettings, metrics: &Metrics) -> anyhow::Result<Self> {
+        Transport::over(wire, settings, metrics).map(|transport| Self { transport })
     }
 
     /// Makes an intent, for any way to pay that the account allows.

@@ -7,6 +7,7 @@
 //! | part | what it does |
 //! |---|---|
 //! | [`Client`] | one call each, repeated within the caller's deadline where that is safe |
+//! | [`Wire`] | how requests get there, where that is not HTTPS |
 //! | [`Intent`], [`Refund`], [`Dispute`] | what Stripe answers |
 //! | [`units`], [`chargeable`], [`money`] | amounts as Stripe counts them, and back |
 //! | [`decline`] | what a decline means, and what of it may be told |
@@ -25,6 +26,7 @@ mod retry;
 mod settings;
 mod signature;
 mod transport;
+mod wire;
 
 pub use client::{CaptureMethod, Client, Confirm, NewIntent, NewRefund};
 pub use currency::{AmountError, chargeable, least, money, units};
@@ -37,3 +39,4 @@ pub use refund::{Refund, RefundStatus};
 pub use settings::StripeSettings;
 pub use signature::{SignatureError, TOLERANCE, WebhookSecrets};
 pub use transport::VERSION;
+pub use wire::{Broken, Wire};

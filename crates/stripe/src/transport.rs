@@ -1,4 +1,4 @@
-//! One call over HTTPS: its headers, its time, its repetitions, and what the metrics say of it.
+//! One call: its headers, its time, its repetitions, and what the metrics say of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,13 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Method, Request};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use prometheus::IntCounterVec;
-use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use shop_balance::{Breaker, Outcome, SlowStart};
 use shop_telemetry::{Histograms, KeyValue, Metrics, Span, SpanKind};
@@ -21,17 +15,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::error::Error;
 use crate::retry::{self, ATTEMPTS, Attempt};
 use crate::settings::StripeSettings;
+use crate::wire::{Broken, Wire};
 
 /// The version of the API that requests and answers are in, whatever the account's own is.
 pub const VERSION: &str = "2026-08-26.dahlia";
 
-/// The longest answer, in bytes. A page of a hundred refunds has about a tenth.
-const LONGEST: usize = 1024 * 1024;
-/// The largest head of an answer.
-const LONGEST_HEAD: usize = 64 * 1024;
-/// Idle connections that are kept, and for how long: a checkout makes its calls within seconds of each other.
-const MAX_IDLE: usize = 16;
-const IDLE: Duration = Duration::from_secs(45);
 /// Who we say we are.
 const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
@@ -50,7 +38,7 @@ pub(crate) struct Call<'a> {
 
 /// Where Stripe is, and how it does.
 pub(crate) struct Transport {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    wire: Arc<dyn Wire>,
     base: String,
     authorization: HeaderValue,
     timeout: Duration,
@@ -60,28 +48,9 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    pub(crate) fn open(settings: &StripeSettings, metrics: &Metrics) -> anyhow::Result<Self> {
+    pub(crate) fn over(wire: Arc<dyn Wire>, settings: &StripeSettings, metrics: &Metrics) -> anyhow::Result<Self> {
         let mut authorization = HeaderValue::from_str(&format!("Bearer {}", settings.secret_key.expose()))?;
         authorization.set_sensitive(true);
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        // What cannot be read of the machine's is left out: the public ones are there in any case.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(settings.connect_timeout.get()));
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(MAX_IDLE)
-            .http1_max_buf_size(LONGEST_HEAD)
-            .build(connector);
         let open =
             metrics.gauge("stripe_circuit_breaker_open", "Whether Stripe is left alone since it does not answer.");
         let rules = settings.circuit_breaker.rules();
@@ -90,7 +59,7 @@ impl Transport {
             Breaker::new(rules, "stripe", Arc::new(SlowStart::new(Duration::ZERO)), show)
         });
         Ok(Self {
-            client,
+            wire,
             base: settings.base_url.trim_end_matches('/').to_owned(),
             authorization,
             timeout: settings.timeout.get(),
@@ -171,20 +140,14 @@ impl Transport {
             Ok(request) => request,
             Err(error) => return Attempt { again: false, ..Attempt::lost(format!("it cannot be asked: {error}")) },
         };
-        let (head, body) = match self.client.request(request).await {
-            Ok(response) => response.into_parts(),
-            Err(error) => return Attempt::lost(root(&error)),
-        };
-        match Limited::new(body, LONGEST).collect().await {
-            Ok(body) => Attempt::answered(head.status, &head.headers, &body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => {
-                Attempt::unreadable(format!("it is longer than {LONGEST} bytes"))
-            }
-            Err(error) => Attempt::lost(root(error.as_ref())),
+        match self.wire.exchange(request).await {
+            Ok(answer) => Attempt::answered(answer.status(), answer.headers(), answer.body()),
+            Err(Broken::Lost(reason)) => Attempt::lost(reason),
+            Err(long @ Broken::Long) => Attempt::unreadable(long.to_string()),
         }
     }
 
-    fn request(&self, call: &Call<'_>) -> http::Result<Request<Full<Bytes>>> {
+    fn request(&self, call: &Call<'_>) -> http::Result<Request<Bytes>> {
         let mut request = Request::builder()
             .method(call.method.clone())
             .uri(format!("{}{}", self.base, call.path))
@@ -197,15 +160,6 @@ impl Transport {
         if call.form.is_some() {
             request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         }
-        request.body(Full::from(call.form.clone().unwrap_or_default()))
+        request.body(Bytes::from(call.form.clone().unwrap_or_default()))
     }
-}
-
-/// What is at the bottom of an error, which is what tells something.
-fn root(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut bottom = error;
-    while let Some(source) = bottom.source() {
-        bottom = source;
-    }
-    bottom.to_string()
 }

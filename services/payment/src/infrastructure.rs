@@ -17,6 +17,8 @@ mod stripe;
 
 #[cfg(test)]
 pub(crate) mod contract;
+#[cfg(test)]
+pub(crate) mod memory;
 
 use std::sync::Arc;
 
@@ -98,15 +100,32 @@ impl With<'_> {
         let stripe = &self.provider.stripe;
         if stripe.is_set() {
             let stripe = Stripe::open(stripe, self.provider.timeout.get(), self.clock.clone(), self.metrics)?;
-            let bell = Arc::new(stripe.clone());
-            providers = providers.with(STRIPE, Arc::new(Watched::new(stripe, self.provider, self.metrics)));
-            providers = providers.with_bell(STRIPE, bell);
+            providers = with_stripe(providers, stripe, self.provider, self.metrics);
         }
         if self.provider.sandbox == Some(true) {
             providers = providers.with(SANDBOX, Arc::new(Watched::new(sandbox, self.provider, self.metrics)));
         }
         Ok(Opened { aged: store.clone(), inbox: store.clone(), store, shared, providers, relay })
     }
+}
+
+/// With Stripe, who calls, too.
+fn with_stripe(providers: Providers, stripe: Stripe, settings: &ProviderSettings, metrics: &Metrics) -> Providers {
+    let bell = Arc::new(stripe.clone());
+    providers.with(STRIPE, Arc::new(Watched::new(stripe, settings, metrics))).with_bell(STRIPE, bell)
+}
+
+/// Stripe alone, at the end of a wire of the test's.
+#[cfg(test)]
+pub(crate) fn stripe_over(
+    wire: Arc<dyn shop_stripe::Wire>,
+    settings: &ProviderSettings,
+    clock: SharedClock,
+) -> anyhow::Result<Providers> {
+    let metrics = Metrics::new("payment-service");
+    let client = shop_stripe::Client::over(wire, &settings.stripe, &metrics)?;
+    let stripe = Stripe::with(client, &settings.stripe, settings.timeout.get(), clock)?;
+    Ok(with_stripe(Providers::default(), stripe, settings, &metrics))
 }
 
 /// Why a transaction ended without effect.

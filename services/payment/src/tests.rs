@@ -5,3 +5,4 @@ mod checkout;
 mod fairness;
 mod one_payment;
 mod reconcile;
+mod simulation;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::method::{self, Outcome};
 use super::objects::{Charge, Dispute, Intent, Refund, Status};
 use super::webhook::Event;
-use super::{Call, KEY, Request};
+use super::{Call, Fault, KEY, Request};
 
 /// How long a key is remembered.
 const REMEMBERED: i64 = 24 * 60 * 60;
@@ -22,16 +22,19 @@ const BEGINNING: i64 = 1_700_000_000;
 
 /// An answer.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: String,
+pub struct Answer {
+    /// Such as 200.
+    pub status: u16,
+    /// By their names in small letters.
+    pub headers: Vec<(&'static str, String)>,
+    /// JSON.
+    pub body: String,
     /// Whether the endpoint began, so that it is kept under the key.
     is_kept: bool,
 }
 
 impl Answer {
-    pub(super) fn plain(status: u16, headers: Vec<(&'static str, String)>, body: String) -> Self {
+    fn plain(status: u16, headers: Vec<(&'static str, String)>, body: String) -> Self {
         Self { status, headers, body, is_kept: false }
     }
 
@@ -40,7 +43,7 @@ impl Answer {
     }
 
     /// A refusal that has nothing to do with what is kept.
-    pub(super) fn invalid(status: u16, code: &str, message: &str) -> Self {
+    fn invalid(status: u16, code: &str, message: &str) -> Self {
         let error = json!({"type": "invalid_request_error", "code": code, "message": message});
         Self { status, headers: Vec::new(), body: json!({"error": error}).to_string(), is_kept: false }
     }
@@ -64,7 +67,7 @@ impl Answer {
         Self { is_kept: true, ..self }
     }
 
-    pub(super) fn failure() -> Self {
+    fn failure() -> Self {
         let error = json!({"type": "api_error", "message": "An unknown error occurred"});
         Self { status: 500, headers: Vec::new(), body: json!({"error": error}).to_string(), is_kept: true }
     }
@@ -79,9 +82,30 @@ struct Kept {
     at: i64,
 }
 
-/// All that the double keeps.
+/// How an intent stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    /// `pi_…`
+    pub id: String,
+    /// The payment that it is noted to be of; empty when it is nobody's.
+    pub payment: String,
+    /// In the API's word.
+    pub status: &'static str,
+    /// How much it is for.
+    pub amount: i64,
+    /// How much was taken.
+    pub received: i64,
+    /// How much is authorised and neither taken nor let go.
+    pub capturable: i64,
+    /// What was given back of it, or is on its way.
+    pub returned: i64,
+    /// How often money was taken or authorised.
+    pub charges: usize,
+}
+
+/// All that the double keeps. Alone, it is the double for a test that is the network itself.
 #[derive(Debug, Default)]
-pub(super) struct Books {
+pub struct Books {
     now: i64,
     base: String,
     made: u64,
@@ -95,6 +119,82 @@ pub(super) struct Books {
 impl Books {
     pub(super) fn at(addr: SocketAddr) -> Self {
         Self { now: BEGINNING, base: format!("http://{addr}"), ..Self::default() }
+    }
+
+    /// Empty ones, of an account that begins at this moment, in Unix seconds.
+    #[must_use]
+    pub fn since(moment: i64) -> Self {
+        Self { now: moment, base: "https://double.invalid".to_owned(), ..Self::default() }
+    }
+
+    /// A request arrives: the answer, where it is one already, or else the request is begun, and to be finished.
+    pub fn arrive(&mut self, request: &Request, fault: Option<&Fault>) -> Option<Answer> {
+        match fault {
+            Some(Fault::Limit) => return Some(Answer::invalid(429, "rate_limit", "Too many requests")),
+            Some(Fault::Lock) => return Some(Answer::invalid(409, "lock_timeout", "The object is in use")),
+            Some(Fault::Answer(status, headers, body)) => {
+                return Some(Answer::plain(*status, headers.clone(), body.clone()));
+            }
+            _ => {}
+        }
+        let before = self.before(request);
+        if before.is_none() {
+            self.begin(request);
+        }
+        before
+    }
+
+    /// Does what a request asks that was begun, and answers it.
+    pub fn finish(&mut self, request: &Request, fault: Option<&Fault>) -> Answer {
+        let answer = match fault {
+            Some(Fault::FailBefore) => Answer::failure(),
+            Some(Fault::FailAfter) => {
+                self.act(request);
+                Answer::failure()
+            }
+            _ => self.act(request),
+        };
+        self.end(request, &answer);
+        answer
+    }
+
+    /// All intents, as they stand.
+    #[must_use]
+    pub fn intents(&self) -> Vec<Sight> {
+        self.intents.iter().map(|intent| self.sight(intent)).collect()
+    }
+
+    fn sight(&self, intent: &Intent) -> Sight {
+        let payment = intent.metadata.get("payment").and_then(Value::as_str).unwrap_or_default();
+        Sight {
+            id: intent.id.clone(),
+            payment: payment.to_owned(),
+            status: intent.status.word(),
+            amount: intent.amount,
+            received: intent.received,
+            capturable: intent.capturable,
+            returned: self.given_back(&intent.id),
+            charges: intent.charges,
+        }
+    }
+
+    /// Refunds that are on their way, by their ids.
+    #[must_use]
+    pub fn pending_refunds(&self) -> Vec<String> {
+        self.refunds.iter().filter(|refund| refund.status == "pending").map(|refund| refund.id.clone()).collect()
+    }
+
+    /// All disputes: the id, the intent, and the status in the API's word.
+    #[must_use]
+    pub fn disputes(&self) -> Vec<(String, String, &'static str)> {
+        let sight = |dispute: &Dispute| (dispute.id.clone(), dispute.intent.clone(), dispute.status);
+        self.disputes.iter().map(sight).collect()
+    }
+
+    /// All that happened, in order.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
     }
 
     /// The intents that are noted to be of this payment.
@@ -114,7 +214,7 @@ impl Books {
     }
 
     /// What stands in the way of acting: whose key it is, and what was answered under it before.
-    pub(super) fn before(&self, request: &Request) -> Option<Answer> {
+    fn before(&self, request: &Request) -> Option<Answer> {
         if request.authorization != format!("Bearer {KEY}") {
             return Some(Answer::invalid(401, "api_key_invalid", "Invalid API Key provided"));
         }
@@ -138,7 +238,7 @@ impl Books {
     }
 
     /// Notes that a key is in use.
-    pub(super) fn begin(&mut self, request: &Request) {
+    fn begin(&mut self, request: &Request) {
         if let Some(key) = &request.key {
             let (path, parameters) = (request.path.clone(), request.parameters.clone());
             self.keys.insert(key.clone(), Kept { path, parameters, answer: None, at: self.now });
@@ -146,7 +246,7 @@ impl Books {
     }
 
     /// Keeps the answer of the key, or forgets the key when the endpoint did not begin.
-    pub(super) fn end(&mut self, request: &Request, answer: &Answer) {
+    fn end(&mut self, request: &Request, answer: &Answer) {
         let Some(key) = &request.key else { return };
         if !answer.is_kept {
             self.keys.remove(key);
@@ -156,7 +256,7 @@ impl Books {
     }
 
     /// Does what is asked.
-    pub(super) fn act(&mut self, request: &Request) -> Answer {
+    fn act(&mut self, request: &Request) -> Answer {
         let Some(call) = request.call else {
             return Answer::invalid(404, "resource_missing", "Unrecognized request URL");
         };
@@ -400,7 +500,14 @@ impl Books {
         self.now = moment;
     }
 
-    pub(super) fn advance(&mut self, by: Duration) {
+    /// Moves the clock on to this moment, in Unix seconds.
+    pub fn now_is(&mut self, moment: i64) {
+        let passed = u64::try_from(moment - self.now).unwrap_or_default();
+        self.advance(Duration::from_secs(passed));
+    }
+
+    /// Moves the clock on: keys are forgotten, authorisations lapse.
+    pub fn advance(&mut self, by: Duration) {
         self.now += i64::try_from(by.as_secs()).expect("a length of time");
         let lapsed = |intent: &Intent| {
             let before = intent.charge.as_ref().and_then(|charge| charge.capture_before);
@@ -413,7 +520,8 @@ impl Books {
         }
     }
 
-    pub(super) fn authenticate(&mut self, intent: &str, well: bool) {
+    /// The payer did what his bank asked him to, well or ill.
+    pub fn authenticate(&mut self, intent: &str, well: bool) {
         let place = self.place(intent);
         assert_eq!(self.intents[place].status, Status::RequiresAction, "the payer was not asked");
         if well {
@@ -425,7 +533,8 @@ impl Books {
         }
     }
 
-    pub(super) fn settle(&mut self, intent: &str, well: bool) {
+    /// Money that was on its way came, or did not.
+    pub fn settle(&mut self, intent: &str, well: bool) {
         let place = self.place(intent);
         assert_eq!(self.intents[place].status, Status::Processing, "no money is on its way");
         if well {
@@ -437,7 +546,8 @@ impl Books {
         }
     }
 
-    pub(super) fn settle_refund(&mut self, refund: &str, well: bool) {
+    /// A refund arrived, or came back: also one that had succeeded.
+    pub fn settle_refund(&mut self, refund: &str, well: bool) {
         let place = self.refunds.iter().position(|known| known.id == refund).expect("a refund of the double's");
         let refund = &mut self.refunds[place];
         refund.status = if well { "succeeded" } else { "failed" };
@@ -452,17 +562,20 @@ impl Books {
         }
     }
 
-    pub(super) fn refund_at_the_page(&mut self, intent: &str, amount: i64) -> String {
+    /// Somebody gives money back at the provider's own page. Answers the refund's id.
+    pub fn refund_at_the_page(&mut self, intent: &str, amount: i64) -> String {
         let body = self.give_back(intent, amount, Map::new());
         body["id"].as_str().expect("an id").to_owned()
     }
 
-    pub(super) fn cancel_at_the_page(&mut self, intent: &str) {
+    /// Somebody calls an intent off at the provider's own page.
+    pub fn cancel_at_the_page(&mut self, intent: &str) {
         let place = self.place(intent);
         self.call_off(place, "requested_by_customer");
     }
 
-    pub(super) fn dispute(&mut self, intent: &str, reason: &'static str) -> String {
+    /// The payer disputes what was taken. Answers the dispute's id.
+    pub fn dispute(&mut self, intent: &str, reason: &'static str) -> String {
         let id = self.new_id("du");
         let place = self.place(intent);
         let intent = &mut self.intents[place];
@@ -483,14 +596,16 @@ impl Books {
         id
     }
 
-    pub(super) fn decide(&mut self, dispute: &str, won: bool) {
+    /// A dispute is decided.
+    pub fn decide(&mut self, dispute: &str, won: bool) {
         let place = self.disputes.iter().position(|known| known.id == dispute).expect("a dispute of the double's");
         self.disputes[place].status = if won { "won" } else { "lost" };
         let body = self.disputes[place].json();
         self.tell("charge.dispute.closed", &body);
     }
 
-    pub(super) fn foreign(&mut self, amount: i64, currency: &str) -> String {
+    /// Money that somebody else takes through the same account. Answers the intent's id.
+    pub fn foreign(&mut self, amount: i64, currency: &str) -> String {
         let id = self.new_id("pi");
         let intent = Intent { created: self.now, ..empty(id.clone(), amount, currency.to_owned()) };
         self.intents.push(intent);

@@ -23,21 +23,12 @@ impl Desk {
     /// What is answered; nothing when the connection ends instead.
     async fn answer(&self, request: &Request) -> Option<Answer> {
         let fault = self.note(request);
-        match &fault {
-            Some(Fault::LoseRequest) => return None,
-            Some(Fault::Limit) => return Some(Answer::invalid(429, "rate_limit", "Too many requests")),
-            Some(Fault::Lock) => return Some(Answer::invalid(409, "lock_timeout", "The object is in use")),
-            Some(Fault::Answer(status, headers, body)) => {
-                return Some(Answer::plain(*status, headers.clone(), body.clone()));
-            }
-            _ => {}
+        if matches!(fault, Some(Fault::LoseRequest)) {
+            return None;
         }
-        {
-            let mut state = self.state();
-            if let Some(before) = state.books.before(request) {
-                return (!matches!(fault, Some(Fault::LoseReply))).then_some(before);
-            }
-            state.books.begin(request);
+        let is_lost = matches!(fault, Some(Fault::LoseReply));
+        if let Some(known) = self.state().books.arrive(request, fault.as_ref()) {
+            return (!is_lost).then_some(known);
         }
         if matches!(fault, Some(Fault::Hold)) {
             self.held.acquire().await.expect("never closed").forget();
@@ -45,19 +36,11 @@ impl Desk {
         let (answer, events) = {
             let mut state = self.state();
             let before = state.books.events.len();
-            let answer = match fault {
-                Some(Fault::FailBefore) => Answer::failure(),
-                Some(Fault::FailAfter) => {
-                    state.books.act(request);
-                    Answer::failure()
-                }
-                _ => state.books.act(request),
-            };
-            state.books.end(request, &answer);
+            let answer = state.books.finish(request, fault.as_ref());
             (answer, state.books.events[before..].to_vec())
         };
         self.tell(events).await;
-        (!matches!(fault, Some(Fault::LoseReply))).then_some(answer)
+        (!is_lost).then_some(answer)
     }
 
     /// Notes that a request came; what is to go wrong with it.
@@ -119,20 +102,27 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 fn request(head: &str, body: &str) -> Request {
     let mut line = head.split(' ');
     let (method, target) = (line.next().unwrap_or_default(), line.next().unwrap_or_default());
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let form = if method == "POST" { body } else { query };
-    let url = reqwest::Url::parse(&format!("http://double/?{form}")).expect("a form");
-    let mut parameters: Vec<_> =
-        url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
-    parameters.sort();
-    Request {
-        call: call(method, path),
-        method: method.to_owned(),
-        path: path.to_owned(),
-        parameters,
-        key: header(head, "idempotency-key").filter(|_| method == "POST").map(str::to_owned),
-        version: header(head, "stripe-version").map(str::to_owned),
-        authorization: header(head, "authorization").unwrap_or_default().to_owned(),
+    Request::new(method, target, body, |name| header(head, name).map(str::to_owned))
+}
+
+impl Request {
+    /// As it came: the target with its query, the form, and the headers by name.
+    pub fn new(method: &str, target: &str, body: &str, header: impl Fn(&str) -> Option<String>) -> Self {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let form = if method == "POST" { body } else { query };
+        let url = reqwest::Url::parse(&format!("http://double/?{form}")).expect("a form");
+        let mut parameters: Vec<_> =
+            url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+        parameters.sort();
+        Self {
+            call: call(method, path),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            parameters,
+            key: header("idempotency-key").filter(|_| method == "POST"),
+            version: header("stripe-version"),
+            authorization: header("authorization").unwrap_or_default(),
+        }
     }
 }
 

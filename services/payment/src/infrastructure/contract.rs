@@ -13,6 +13,7 @@ use shop_testing::backend::Db;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::memory::{Calm, Memory};
 use super::{Opened, With, open};
 use crate::config::ProviderSettings;
 use crate::domain::samples::{NOON, numbered, pending, usd};
@@ -27,6 +28,8 @@ const MINUTE: Duration = Duration::from_mins(1);
 pub(crate) struct Place {
     pub(crate) opened: Opened,
     pub(crate) clock: Arc<ManualClock>,
+    /// The payments, where they are not in the database.
+    memory: Option<Arc<Memory>>,
     _folder: Option<tempfile::TempDir>,
     _db: Option<Db>,
 }
@@ -45,6 +48,14 @@ impl Place {
         Some(Self::open(&db.url(), None, Some(db)).await)
     }
 
+    /// In memory, with the rest in a SQLite file.
+    pub(crate) async fn memory() -> Option<Self> {
+        let mut place = Self::sqlite().await?;
+        let memory = Arc::new(Memory::new(Calm));
+        (place.opened.store, place.opened.inbox) = (memory.clone(), memory.clone());
+        Some(Self { memory: Some(memory), ..place })
+    }
+
     async fn open(url: &str, folder: Option<tempfile::TempDir>, db: Option<Db>) -> Self {
         let clock = Arc::new(ManualClock::at(NOON));
         let provider = ProviderSettings {
@@ -59,7 +70,7 @@ impl Place {
             metrics: &Metrics::new("payment-service"),
         };
         let opened = open(&Database::at(url), with).await.expect("opens the store");
-        Self { opened, clock, _folder: folder, _db: db }
+        Self { opened, clock, memory: None, _folder: folder, _db: db }
     }
 
     /// The sandbox, as the service has it.
@@ -80,6 +91,9 @@ impl Place {
 
     /// How many events wait.
     pub(crate) async fn events(&self) -> i64 {
+        if let Some(memory) = &self.memory {
+            return memory.events(0).len().try_into().expect("not so many");
+        }
         shop_sql::outbox::pending(&self.opened.shared).await.expect("counts")
     }
 
@@ -106,6 +120,20 @@ impl Place {
     }
 }
 
+/// Runs each test on both engines, and in memory.
+macro_rules! on_every_store {
+    ($($test:ident)+) => {
+        on_each_store! { $($test)+ }
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                let Some(place) = $crate::infrastructure::contract::Place::memory().await else { return };
+                super::$test(place).await;
+            })+
+        }
+    };
+}
+
 /// Runs each test on both engines.
 macro_rules! on_each_store {
     ($($test:ident)+) => {
@@ -129,7 +157,7 @@ pub(crate) use on_each_store;
 
 mod entity;
 
-on_each_store! {
+on_every_store! {
     a_payment_comes_back_as_it_was_kept
     the_longest_user_id_has_room
     an_id_is_taken_once

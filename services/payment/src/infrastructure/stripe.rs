@@ -52,10 +52,20 @@ impl Stripe {
         clock: SharedClock,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
-        let client = Arc::new(Client::open(settings, metrics)?);
+        Self::with(Client::open(settings, metrics)?, settings, timeout, clock)
+    }
+
+    /// The same by this client.
+    pub(super) fn with(
+        client: Client,
+        settings: &StripeSettings,
+        timeout: Duration,
+        clock: SharedClock,
+    ) -> anyhow::Result<Self> {
         let secrets = WebhookSecrets::read(&settings.webhook_secrets).map_err(anyhow::Error::msg)?;
         // Its own end comes first, for it says why.
-        Ok(Self { client, secrets, settings: settings.clone(), patience: timeout.mul_f64(0.95), clock })
+        let patience = timeout.mul_f64(0.95);
+        Ok(Self { client: Arc::new(client), secrets, settings: settings.clone(), patience, clock })
     }
 
     fn deadline(&self) -> Instant {

@@ -13,7 +13,7 @@ use crate::domain::{
     Refund, RefundStatus, Status, Step, UserId,
 };
 
-on_each_store! {
+on_every_store! {
     every_field_of_a_payment_is_kept
     every_field_that_changes_is_written
 }
