@@ -43,6 +43,8 @@ pub enum Event {
     PaymentFailed(PaymentFailed),
     /// `payment.refunded`
     PaymentRefunded(PaymentRefunded),
+    /// `payment.refund_failed`
+    PaymentRefundFailed(PaymentRefundFailed),
     /// `payment.authorised`
     PaymentAuthorised(PaymentAuthorised),
     /// `payment.action_required`
@@ -63,10 +65,11 @@ pub enum Event {
 
 impl Event {
     /// All types, as [`Event::event_type`] names them.
-    pub const TYPES: [&str; 11] = [
+    pub const TYPES: [&str; 12] = [
         "payment.completed",
         "payment.failed",
         "payment.refunded",
+        "payment.refund_failed",
         "payment.authorised",
         "payment.action_required",
         "payment.expired",
@@ -83,6 +86,7 @@ impl Event {
             Self::PaymentCompleted(_)
             | Self::PaymentFailed(_)
             | Self::PaymentRefunded(_)
+            | Self::PaymentRefundFailed(_)
             | Self::PaymentAuthorised(_)
             | Self::PaymentActionRequired(_)
             | Self::PaymentExpired(_)
@@ -100,6 +104,7 @@ impl Event {
             Self::PaymentCompleted(_) => "payment.completed",
             Self::PaymentFailed(_) => "payment.failed",
             Self::PaymentRefunded(_) => "payment.refunded",
+            Self::PaymentRefundFailed(_) => "payment.refund_failed",
             Self::PaymentAuthorised(_) => "payment.authorised",
             Self::PaymentActionRequired(_) => "payment.action_required",
             Self::PaymentExpired(_) => "payment.expired",
@@ -117,6 +122,7 @@ impl Event {
             Self::PaymentCompleted(body) => body.payment_id.to_string(),
             Self::PaymentFailed(body) => body.payment_id.to_string(),
             Self::PaymentRefunded(body) => body.payment_id.to_string(),
+            Self::PaymentRefundFailed(body) => body.payment_id.to_string(),
             Self::PaymentAuthorised(body) => body.payment_id.to_string(),
             Self::PaymentActionRequired(body) => body.payment_id.to_string(),
             Self::PaymentExpired(body) => body.payment_id.to_string(),
@@ -209,6 +215,30 @@ pub struct PaymentRefunded {
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
     /// Why, as the client said.
+    pub reason: Option<String>,
+    /// Which refund.
+    pub refund_id: Uuid,
+}
+
+/// Money that was on its way back, or was said to be there, did not arrive: it may be refunded again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRefundFailed {
+    /// Which payment.
+    pub payment_id: Uuid,
+    /// Whose.
+    pub user_id: String,
+    /// The basket that was paid for.
+    pub basket_id: Option<Uuid>,
+    /// How much did not arrive.
+    pub amount: Decimal,
+    /// In which currency.
+    pub currency: Currency,
+    /// What was bought.
+    pub items: Vec<Item>,
+    /// The client's own notes.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// Why it was to go back, as the client said.
     pub reason: Option<String>,
     /// Which refund.
     pub refund_id: Uuid,

@@ -3,6 +3,7 @@
 mod bells;
 mod commands;
 mod held;
+mod looks;
 mod personal;
 mod queries;
 mod reconcile;

@@ -18,7 +18,7 @@ mod tests;
 pub(crate) use bell::{Bell, Given, Inbox, Record, Ring, Unheard};
 #[cfg(test)]
 pub(crate) use charge::ARROWS;
-pub(crate) use charge::{Action, Dispute, DisputeOutcome, MAX_ATTEMPTS, Step};
+pub(crate) use charge::{Action, Dispute, DisputeOutcome, MAX_ATTEMPTS, MAX_REASON, MAX_URL, Step};
 pub(crate) use error::{Error, Shortage, WHAT_TO_SET};
 pub(crate) use input::{
     Amount, DESCRIPTION, KEY, MAX_PAIRS, MAX_TOKEN, Metadata, Note, Order, REASON, RawOrder, SANDBOX, STRIPE, Token,

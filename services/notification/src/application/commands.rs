@@ -172,6 +172,7 @@ fn user_of(event: &Envelope) -> Option<&str> {
         Event::PaymentCompleted(body) => Some(&body.user_id),
         Event::PaymentFailed(body) => Some(&body.user_id),
         Event::PaymentRefunded(body) => Some(&body.user_id),
+        Event::PaymentRefundFailed(body) => Some(&body.user_id),
         Event::PaymentAuthorised(body) => Some(&body.user_id),
         Event::PaymentActionRequired(body) => Some(&body.user_id),
         Event::PaymentExpired(body) => Some(&body.user_id),

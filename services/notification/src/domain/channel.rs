@@ -50,6 +50,8 @@ names! {
         Cancelled = "payment.cancelled",
         /// The buyer has asked his bank for the money.
         Disputed = "payment.disputed",
+        /// Money that was to go back did not arrive.
+        RefundFailed = "payment.refund_failed",
     }
 }
 
@@ -65,6 +67,7 @@ impl EventType {
             Event::PaymentExpired(_) => Some(Self::Expired),
             Event::PaymentCancelled(_) => Some(Self::Cancelled),
             Event::PaymentDisputed(_) => Some(Self::Disputed),
+            Event::PaymentRefundFailed(_) => Some(Self::RefundFailed),
             Event::StockUpdated(_) | Event::BasketCleared(_) | Event::UserErased(_) => None,
         }
     }

@@ -96,6 +96,7 @@ fn payment(event: &Event) -> Option<(Uuid, &str)> {
         Event::PaymentCompleted(body) => Some((body.payment_id, &body.user_id)),
         Event::PaymentFailed(body) => Some((body.payment_id, &body.user_id)),
         Event::PaymentRefunded(body) => Some((body.payment_id, &body.user_id)),
+        Event::PaymentRefundFailed(body) => Some((body.payment_id, &body.user_id)),
         Event::PaymentAuthorised(body) => Some((body.payment_id, &body.user_id)),
         Event::PaymentActionRequired(body) => Some((body.payment_id, &body.user_id)),
         Event::PaymentExpired(body) => Some((body.payment_id, &body.user_id)),

@@ -92,7 +92,8 @@ async fn preferences_are_there_before_anything_was_said_and_replaced_by_version(
         "payment.action_required",
         "payment.expired",
         "payment.cancelled",
-        "payment.disputed"
+        "payment.disputed",
+        "payment.refund_failed"
       ],
       "updated_at": null,
       "user_id": "ada@shop.example"

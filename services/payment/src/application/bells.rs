@@ -7,7 +7,7 @@ use shop_clock::SharedClock;
 use uuid::Uuid;
 
 use super::Commands;
-use crate::domain::{Error, Inbox, Payment, Reference, Unheard};
+use crate::domain::{Bell, Error, Inbox, Payment, ProviderError, Record, Reference, Ring, Unheard};
 
 /// How often a payment that keeps changing is read again.
 const ROUNDS: usize = 3;
@@ -74,8 +74,13 @@ impl Bells {
         if self.inbox.has(ring.id).await? {
             return Ok(Rung::Repeated);
         }
-        let came_of_it = match self.book(provider, reference).await? {
-            // A refund or a dispute is asked for by nobody.
+        let booked = match self.whose(bell.as_ref(), &ring, reference).await {
+            Ok(Some(payment)) => self.commands.book(provider, reference, payment).await?,
+            Ok(None) => Rung::Foreign,
+            Err(lost) => silent(provider, reference, &lost),
+        };
+        let came_of_it = match booked {
+            // A refund or a dispute is asked for by nobody, or not before long.
             Rung::Later if !ring.is_of_the_charge => Rung::Again,
             other => other,
         };
@@ -85,50 +90,58 @@ impl Bells {
         Ok(came_of_it)
     }
 
-    /// Books what the provider knows of a payment by now.
-    async fn book(&self, provider: &str, reference: &Reference) -> Result<Rung, Error> {
-        let Some(bell) = self.commands.providers.bell(provider) else { return Ok(Rung::Foreign) };
-        let payments = &self.commands.payments;
-        let mut whose = None;
+    /// Which payment it is about: as the call says, or, where it says nothing, the provider.
+    async fn whose(&self, bell: &dyn Bell, ring: &Ring, reference: &Reference) -> Result<Option<Uuid>, ProviderError> {
+        match ring.payment {
+            Some(payment) => Ok(Some(payment)),
+            None => Ok(bell.record(reference).await?.map(|record| record.payment)),
+        }
+    }
+}
+
+impl Commands {
+    /// Books what the provider knows by now of the payment that it keeps under `reference`.
+    pub(super) async fn book(&self, provider: &str, reference: &Reference, id: Uuid) -> Result<Rung, Error> {
+        let Some(bell) = self.providers.bell(provider) else { return Ok(Rung::Foreign) };
         for _ in 0..ROUNDS {
             // Read before the provider is asked, so that what it says is not older than what it is compared with.
-            let known = match whose {
-                None => None,
-                Some(id) => payments.get(id).await?,
-            };
-            let record = match bell.record(reference).await {
-                Ok(Some(record)) => record,
-                Ok(None) => return Ok(Rung::Foreign),
-                Err(lost) => {
-                    tracing::warn!(provider, reference = %reference, cause = %lost, "the provider called, and does not answer");
-                    return Ok(Rung::Later);
-                }
-            };
-            let Some(known) = known else {
-                if whose.replace(record.payment).is_some() {
-                    return Ok(Rung::Foreign);
-                }
-                continue;
-            };
+            let Some(known) = self.payments.get(id).await? else { return Ok(Rung::Foreign) };
             if known.provider != provider || known.reference.as_ref() != Some(reference) {
                 return Ok(Rung::Foreign);
             }
-            let (now, version) = (self.clock.now(), known.version);
-            // The store may run the change again: the last run is the one that counts.
-            let is_old = AtomicBool::new(false);
-            let book = |payment: &mut Payment| {
-                is_old.store(payment.version != version, Relaxed);
-                if payment.version == version { payment.book(&record, now) } else { Ok(Vec::new()) }
+            let record = match bell.record(reference).await {
+                Ok(Some(record)) if record.payment == id => record,
+                Ok(_) => return Ok(Rung::Foreign),
+                Err(lost) => return Ok(silent(provider, reference, &lost)),
             };
-            match payments.change_from(known.id, Some(&known), &book).await {
+            match self.write(&known, &record).await {
+                Ok(true) => return Ok(Rung::Booked),
                 // It was changed meanwhile, and what was read is old.
-                Ok(_) if is_old.load(Relaxed) => {}
-                Ok(_) => return Ok(Rung::Booked),
-                Err(error) => return refused(known.id, error),
+                Ok(false) => {}
+                Err(error) => return refused(id, error),
             }
         }
         Ok(Rung::Later)
     }
+
+    /// Books a record on the payment as it was known; whether it still was that.
+    async fn write(&self, known: &Payment, record: &Record) -> Result<bool, Error> {
+        let now = self.clock.now();
+        // The store may run the change again: the last run is the one that counts.
+        let is_old = AtomicBool::new(false);
+        let book = |payment: &mut Payment| {
+            let is_known = payment.version == known.version;
+            is_old.store(!is_known, Relaxed);
+            if is_known { payment.book(record, now) } else { Ok(Vec::new()) }
+        };
+        self.payments.change_from(known.id, Some(known), &book).await?;
+        Ok(!is_old.load(Relaxed))
+    }
+}
+
+fn silent(provider: &str, reference: &Reference, lost: &ProviderError) -> Rung {
+    tracing::warn!(provider, reference = %reference, cause = %lost, "what the provider knows of a payment is not to be had now");
+    Rung::Later
 }
 
 /// A record that does not fit is for people; that the store is away is the caller's to bear.

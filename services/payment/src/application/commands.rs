@@ -11,6 +11,7 @@ use shop_fault::FieldError;
 use uuid::Uuid;
 
 use super::held::Held;
+use super::looks::Looks;
 use super::releasing::Releasing;
 use crate::crash::{self, Point};
 use crate::domain::{
@@ -66,6 +67,7 @@ pub(crate) struct Commands {
     pub(super) providers: Providers,
     approves_without_token: bool,
     held: Held,
+    pub(super) looks: Looks,
     pub(super) clock: SharedClock,
     /// How long a payment may be in the hands of a request before it counts as left behind.
     pub(super) settle_after: Duration,
@@ -93,7 +95,8 @@ impl Commands {
         let Neighbours { baskets, stock, providers, approves_without_token } = neighbours;
         let held = Held::new(payments.clone());
         let payments = Arc::new(Releasing::new(payments, stock.clone()));
-        Self { payments, baskets, stock, providers, approves_without_token, held, clock, settle_after, limits }
+        let looks = Looks::default();
+        Self { payments, baskets, stock, providers, approves_without_token, held, looks, clock, settle_after, limits }
     }
 
     /// What is known of reservations; to be run.

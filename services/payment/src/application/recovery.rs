@@ -10,7 +10,7 @@ use shop_clock::chance;
 use shop_fault::Fault;
 use uuid::Uuid;
 
-use super::Commands;
+use super::{Commands, Rung};
 use crate::crash::{self, Point};
 use crate::domain::{Claim, Error, Left, Payment, RefundStatus, Status, Verdict};
 
@@ -47,6 +47,8 @@ pub(crate) enum Attempt {
     Settled,
     /// The refund took place.
     PaidBack,
+    /// The provider was asked whether a refund that took place arrived.
+    Looked,
     /// It is tried again after a pause.
     Later,
 }
@@ -97,11 +99,12 @@ impl Recovery {
         let outcome = tokio::time::timeout(self.deadline, async {
             match left.refund {
                 None => self.settle(id).await,
+                Some(refund) if left.is_paid => self.look(&left, refund).await,
                 Some(refund) => self.pay_back(id, refund).await,
             }
         });
         match told(id, outcome.await.unwrap_or(Err(Error::Unsettled(id)))) {
-            Some(done @ (Attempt::Settled | Attempt::PaidBack)) => return done,
+            Some(done @ (Attempt::Settled | Attempt::PaidBack | Attempt::Looked)) => return done,
             Some(Attempt::Later) | None => {}
         }
         let until = self.commands.clock.now() + pause(left.attempts, chance::fraction());
@@ -152,6 +155,19 @@ impl Recovery {
             Some(RefundStatus::Requested | RefundStatus::Pending) => Attempt::Later,
             Some(RefundStatus::Failed) | None => Attempt::Settled,
         })
+    }
+
+    /// Asks once more about a refund that is paid, for its money may come back and the provider's call get lost.
+    async fn look(&self, left: &Left, refund: Uuid) -> Result<Attempt, Error> {
+        let payment = self.commands.find(left.payment).await?;
+        if let Some(reference) = &payment.reference
+            && self.commands.book(&payment.provider, reference, payment.id).await? == Rung::Later
+        {
+            return Ok(Attempt::Later);
+        }
+        let next = payment.refund(refund).and_then(|refund| refund.next_look(self.commands.clock.now()));
+        self.commands.payments.looked(left, next).await?;
+        Ok(Attempt::Looked)
     }
 
     async fn expire_one(&self, id: Uuid) -> Result<(), Error> {

@@ -43,7 +43,7 @@ impl Commands {
 
     /// Asks the provider to pay back and writes down what it said. Safe to repeat: the refund's id is the key.
     pub(super) async fn pay_back(&self, payment: &Payment, refund: &Refund) -> Result<Payment, Error> {
-        let payback = Payback { key: refund.id, reference: payment.reference(), amount: refund.amount };
+        let payback = Payback { key: refund.id, payment: payment.id, reference: payment.reference(), amount: refund.amount };
         let (_, provider) = self.providers.of(payment)?;
         let paid = provider.refund(&payback).await.map_err(|error| {
             tracing::warn!(payment.id = %payment.id, refund.id = %refund.id, cause = %error, "the refund is not settled yet");
@@ -51,7 +51,11 @@ impl Commands {
         })?;
         crash::at(Point::RefundAfterPayback);
         let now = self.clock.now();
-        let settle = |payment: &mut Payment| payment.settle_refund(refund.id, paid, now);
+        // What came back meanwhile was asked for later than this.
+        let is_open = |payment: &Payment| payment.refund(refund.id).is_none_or(Refund::is_open);
+        let settle = |payment: &mut Payment| {
+            if is_open(payment) { payment.settle_refund(refund.id, paid, now) } else { Ok(Vec::new()) }
+        };
         let settled = self.payments.change(payment.id, &settle).await?;
         crash::at(Point::RefundAfterSettle);
         Ok(settled)

@@ -119,4 +119,8 @@ impl Payments for Releasing {
     async fn put_off(&self, left: &Left, until: OffsetDateTime) -> Result<(), Error> {
         self.payments.put_off(left, until).await
     }
+
+    async fn looked(&self, left: &Left, next: Option<OffsetDateTime>) -> Result<(), Error> {
+        self.payments.looked(left, next).await
+    }
 }

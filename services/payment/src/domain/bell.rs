@@ -17,6 +17,8 @@ pub(crate) struct Ring {
     pub(crate) is_of_the_charge: bool,
     /// What it is about; none when it is nothing that a shop's payment can be.
     pub(crate) reference: Option<Reference>,
+    /// Whose it is, where the call says so. It is not believed either: it tells where to look.
+    pub(crate) payment: Option<Uuid>,
 }
 
 /// Why a call is not listened to.

@@ -14,9 +14,14 @@ use super::{Error, Failure, Method, Payment, Status, Verdict, events};
 /// Attempts to charge one payment. A person has that many cards, and who tries stolen ones has more.
 pub(crate) const MAX_ATTEMPTS: u32 = 5;
 
+/// The longest address of a provider's page that is kept, and the longest word of a bank's for why it asks for money back, in
+/// characters.
+pub(crate) const MAX_URL: usize = 2048;
+pub(crate) const MAX_REASON: usize = 500;
+
 /// Every move there is, from a status to another; a test draws them on the page of the API.
 #[cfg(test)]
-pub(crate) const ARROWS: [(Status, Status); 22] = [
+pub(crate) const ARROWS: [(Status, Status); 25] = [
     (Status::Pending, Status::Processing),
     (Status::Pending, Status::Failed),
     (Status::Pending, Status::Cancelled),
@@ -39,6 +44,10 @@ pub(crate) const ARROWS: [(Status, Status); 22] = [
     (Status::Completed, Status::PartiallyRefunded),
     (Status::Completed, Status::Refunded),
     (Status::PartiallyRefunded, Status::Refunded),
+    // A refund came back.
+    (Status::PartiallyRefunded, Status::Completed),
+    (Status::Refunded, Status::PartiallyRefunded),
+    (Status::Refunded, Status::Completed),
 ];
 
 /// What the provider is asked while a payment is `processing`.
@@ -80,6 +89,10 @@ pub(crate) struct Dispute {
     pub(crate) reason: String,
     /// None while it is open.
     pub(crate) outcome: Option<DisputeOutcome>,
+}
+
+fn is_page(url: &str) -> bool {
+    (1..=MAX_URL).contains(&url.chars().count())
 }
 
 impl Method {
@@ -202,6 +215,8 @@ impl Payment {
                 Ok(self.complete(*taken, now))
             }
             (Pending | Processing | RequiresAction, Verdict::Authorised { until }) => Ok(self.authorise(*until, now)),
+            // Nobody can be sent there; the money may come all the same.
+            (Processing | RequiresAction, Verdict::ActionRequired { url, .. }) if !is_page(url) => Ok(self.wait(now)),
             (Processing | RequiresAction, Verdict::ActionRequired { url, until }) => {
                 Ok(self.require(Action { url: url.clone(), until: *until }, now))
             }
@@ -349,12 +364,15 @@ impl Payment {
         if !matches!(self.status, Status::Completed | Status::PartiallyRefunded | Status::Refunded) {
             return Err(self.invalid_state("disputed"));
         }
-        if self.dispute.as_ref() == Some(dispute) {
+        let reason = dispute.reason.chars().take(MAX_REASON).collect();
+        let dispute = Dispute { reason, ..dispute.clone() };
+        if self.dispute.as_ref() == Some(&dispute) {
             return Ok(Vec::new());
         }
-        self.dispute = Some(dispute.clone());
+        let event = events::disputed(self, &dispute);
+        self.dispute = Some(dispute);
         self.updated_at = now;
-        Ok(vec![events::disputed(self, dispute)])
+        Ok(vec![event])
     }
 
     /// What a dispute keeps from being refunded: while it is open the bank has the money, and after it was lost the buyer.

@@ -3,7 +3,8 @@
 use shop_clock::rfc3339;
 use shop_events::{
     BasketCleared, BasketLine, Event, Item as EventItem, PaymentActionRequired, PaymentAuthorised, PaymentCancelled,
-    PaymentCompleted, PaymentDisputed, PaymentExpired, PaymentFailed, PaymentRefunded, StockOperation, StockUpdated,
+    PaymentCompleted, PaymentDisputed, PaymentExpired, PaymentFailed, PaymentRefundFailed, PaymentRefunded,
+    StockOperation, StockUpdated,
 };
 use time::OffsetDateTime;
 
@@ -138,6 +139,21 @@ pub(super) fn released(payment: &Payment, reason: &str) -> Vec<Event> {
 /// Money went back.
 pub(super) fn refunded(payment: &Payment, refund: &Refund) -> Event {
     Event::PaymentRefunded(PaymentRefunded {
+        payment_id: payment.id,
+        user_id: payment.user_id.as_str().to_owned(),
+        basket_id: Some(payment.basket_id),
+        amount: refund.amount.into(),
+        currency: refund.amount.currency,
+        items: items(payment),
+        metadata: payment.metadata.pairs().clone(),
+        reason: refund.reason.as_ref().map(Note::as_str).map(str::to_owned),
+        refund_id: refund.id,
+    })
+}
+
+/// Money that was to go back did not arrive.
+pub(super) fn refund_failed(payment: &Payment, refund: &Refund) -> Event {
+    Event::PaymentRefundFailed(PaymentRefundFailed {
         payment_id: payment.id,
         user_id: payment.user_id.as_str().to_owned(),
         basket_id: Some(payment.basket_id),

@@ -152,6 +152,8 @@ pub(crate) struct Payment {
     pub(crate) dispute: Option<Dispute>,
     /// Oldest first; those not yet settled with the provider count against what is left, but are not shown.
     pub(crate) refunds: Vec<Refund>,
+    /// Whether its units went back on the shelf with a refund that came back later: they stay there.
+    pub(crate) restocked: bool,
     /// The request that last moved it out of `pending`: a repeat of that very request gets its answer again.
     pub(crate) operation: Option<Uuid>,
     pub(crate) created_at: OffsetDateTime,
@@ -211,6 +213,7 @@ impl Payment {
             captured: None,
             dispute: None,
             refunds: Vec::new(),
+            restocked: false,
             operation: None,
             created_at: now,
             updated_at: now,
@@ -243,7 +246,7 @@ impl Payment {
         match self.status {
             Status::Pending | Status::Processing | Status::RequiresAction | Status::Authorised => Outcome::Open,
             Status::Failed | Status::Cancelled => Outcome::Released,
-            Status::Refunded if self.is_restocked() => Outcome::Returned,
+            _ if self.is_restocked() => Outcome::Returned,
             Status::Completed | Status::PartiallyRefunded | Status::Refunded => Outcome::Sold,
         }
     }

@@ -27,6 +27,8 @@ pub(crate) struct Left {
     pub(crate) payment: Uuid,
     /// The refund that was requested; the charge when there is none.
     pub(crate) refund: Option<Uuid>,
+    /// Whether that refund is paid, and the provider is only asked whether it arrived.
+    pub(crate) is_paid: bool,
     /// How often it was claimed, this time included.
     pub(crate) attempts: i64,
 }
@@ -102,12 +104,15 @@ pub(crate) trait Payments: Send + Sync {
     /// Up to `limit` payments in `processing`, whoever has them in hand.
     async fn processing(&self, limit: u32) -> Result<Vec<Uuid>, Error>;
 
-    /// Claims payments in `processing` and requested refunds that were left behind and are due: those tried least first, of
-    /// these those due longest. Of many that claim, each gets others.
+    /// Claims payments in `processing` and requested refunds that were left behind and are due, and paid refunds to look at once
+    /// more: those tried least first, of these those due longest. Of many that claim, each gets others.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Left>, Error>;
 
     /// Gives a claim back: nobody claims it again before `until`.
     async fn put_off(&self, left: &Left, until: OffsetDateTime) -> Result<(), Error>;
+
+    /// Gives the claim of a paid refund back, which was looked at; none when it is not looked at any more.
+    async fn looked(&self, left: &Left, next: Option<OffsetDateTime>) -> Result<(), Error>;
 }
 
 /// Payments that are to forget whose they were, or to be forgotten.

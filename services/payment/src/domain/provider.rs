@@ -70,6 +70,8 @@ pub(crate) struct Charge {
 pub(crate) struct Payback {
     /// The provider pays back once per key: the refund's id.
     pub(crate) key: Uuid,
+    /// Whose it is.
+    pub(crate) payment: Uuid,
     pub(crate) reference: Reference,
     pub(crate) amount: Money,
 }

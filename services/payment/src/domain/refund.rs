@@ -1,5 +1,7 @@
 //! Refunds: first noted, then asked of the provider, then settled, so that a crash in between pays nothing twice.
 
+use std::time::Duration;
+
 use shop_events::Event;
 use shop_fault::FieldError;
 use shop_input::names;
@@ -8,6 +10,10 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Error, Expected, Note, Paid, Payment, Status, events};
+
+/// How old a refund is when the provider is asked whether it arrived: banks return money for some weeks.
+const LOOKS: [Duration; 6] = [DAY, DAY.saturating_mul(3), DAY.saturating_mul(7), DAY.saturating_mul(14), DAY.saturating_mul(30), DAY.saturating_mul(45)];
+const DAY: Duration = Duration::from_hours(24);
 
 /// Refunds of one payment at most: they travel with it in every answer.
 const MAX_REFUNDS: usize = 100;
@@ -19,9 +25,9 @@ names! {
         Requested = "requested",
         /// The provider has it; the money is on its way.
         Pending = "pending",
-        /// The money went back.
+        /// The money went back, as far as the provider knows: the buyer's bank may still return it.
         Paid = "paid",
-        /// The provider said no, or the money did not arrive; the amount may be refunded again.
+        /// The provider said no, or the money did not arrive or came back; the amount may be refunded again.
         Failed = "failed",
     }
 }
@@ -44,6 +50,12 @@ impl Refund {
     pub(crate) const fn is_open(&self) -> bool {
         matches!(self.status, RefundStatus::Requested | RefundStatus::Pending)
     }
+
+    /// When the provider is next asked whether it arrived, after `now`; not while it is not paid, and not for ever.
+    pub(crate) fn next_look(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let looks = LOOKS.iter().map(|age| self.created_at + *age);
+        looks.into_iter().find(|at| self.status == RefundStatus::Paid && *at > now)
+    }
 }
 
 /// A refund as asked for.
@@ -59,9 +71,10 @@ pub(crate) struct Refunding {
 }
 
 impl Payment {
-    /// Whether the units of a payment that is paid back in full go back on the shelf.
+    /// Whether its units went back on the shelf, or do with the refund that made it `refunded`.
     pub(super) fn is_restocked(&self) -> bool {
-        self.refunds.iter().any(|refund| refund.restock && refund.status == RefundStatus::Paid)
+        let is_one = |refund: &Refund| refund.restock && refund.status == RefundStatus::Paid;
+        self.restocked || self.status == Status::Refunded && self.refunds.iter().any(is_one)
     }
 
     /// The refund of that id.
@@ -114,37 +127,51 @@ impl Payment {
         Ok(asked)
     }
 
-    /// The provider's word on a refund: paid back, on its way, or not. The same word again changes nothing.
+    /// The provider's word on a refund: paid back, on its way, or not. The same word again changes nothing, and what came back is
+    /// not said to have arrived after that.
     ///
     /// The units of a restocking refund go back once everything is paid back: what comes back is then all that was
-    /// sold, and only once, because `refunded` is final.
+    /// sold, and only once, also when the money comes back and is paid once more.
     pub(crate) fn settle_refund(&mut self, id: Uuid, paid: Paid, now: OffsetDateTime) -> Result<Vec<Event>, Error> {
-        let Some(refund) = self.refunds.iter_mut().find(|refund| refund.id == id) else {
+        use RefundStatus::{Failed, Paid as There, Pending, Requested};
+        let Some(place) = self.refunds.iter().position(|refund| refund.id == id) else {
             return Err(Error::NotFound(self.id));
         };
-        match (refund.status, paid) {
-            (RefundStatus::Paid | RefundStatus::Failed, _) | (RefundStatus::Pending, Paid::Pending) => {
-                return Ok(Vec::new());
-            }
-            (RefundStatus::Requested | RefundStatus::Pending, Paid::Back) => refund.status = RefundStatus::Paid,
-            (RefundStatus::Requested | RefundStatus::Pending, Paid::Refused) => refund.status = RefundStatus::Failed,
-            (RefundStatus::Requested, Paid::Pending) => refund.status = RefundStatus::Pending,
-        }
+        let before = self.refunds[place].status;
+        let after = match (before, paid) {
+            (Failed, _) | (There, Paid::Back | Paid::Pending) | (Pending, Paid::Pending) => return Ok(Vec::new()),
+            (Requested, Paid::Pending) => Pending,
+            (Requested | Pending, Paid::Back) => There,
+            (Requested | Pending | There, Paid::Refused) => Failed,
+        };
+        // What is on the shelf again stays there, whatever becomes of the money.
+        self.restocked = self.is_restocked();
+        self.refunds[place].status = after;
         self.updated_at = now;
-        if paid != Paid::Back {
-            return Ok(Vec::new());
+        let settled = self.refunds[place].clone();
+        let mut caused = Vec::new();
+        match after {
+            There => caused.push(events::refunded(self, &settled)),
+            // Whoever asked for one that was refused at once has that for an answer.
+            Failed if before != Requested => caused.push(events::refund_failed(self, &settled)),
+            Requested | Pending | Failed => return Ok(caused),
         }
-        let settled = refund.clone();
-        let mut caused = vec![events::refunded(self, &settled)];
-        if self.refunded().minor < self.taken().minor {
-            self.status = Status::PartiallyRefunded;
-            return Ok(caused);
-        }
-        self.status = Status::Refunded;
-        self.claims_basket = false;
-        if self.is_restocked() {
-            caused.extend(events::restocked(self));
+        self.status = self.status_by_refunds();
+        if self.status == Status::Refunded {
+            self.claims_basket = false;
+            if !self.restocked && self.is_restocked() {
+                caused.extend(events::restocked(self));
+            }
         }
         Ok(caused)
+    }
+
+    /// Where a payment that was taken stands by what went back.
+    fn status_by_refunds(&self) -> Status {
+        match self.refunded().minor {
+            back if back >= self.taken().minor => Status::Refunded,
+            back if back > 0 => Status::PartiallyRefunded,
+            _ => Status::Completed,
+        }
     }
 }

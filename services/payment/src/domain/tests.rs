@@ -12,7 +12,8 @@ use uuid::Uuid;
 use self::samples::{NOON, basket, limits, numbered, order, pending, raw_order, usd};
 use super::{
     ARROWS, Amount, Basket, BasketChange, ChangeKind, Dispute, DisputeOutcome, Error, Expected, Failure, Limits,
-    MAX_ATTEMPTS, Method, Outcome, Paid, Payment, RawOrder, RefundStatus, Refunding, Status, Token, Verdict,
+    MAX_ATTEMPTS, MAX_REASON, MAX_URL, Method, Outcome, Paid, Payment, RawOrder, Refund, RefundStatus, Refunding, Status,
+    Step, Token, Verdict,
 };
 
 const OPERATION: Uuid = Uuid::from_u128(77);
@@ -366,10 +367,88 @@ fn a_refund_that_did_not_arrive_gives_its_amount_back() {
     assert!(payment.settle_refund(id, Paid::Pending, NOON).expect("is on its way").is_empty());
     assert_eq!((payment.status, payment.left(), payment.refunded()), (Status::Completed, usd(1700), usd(0)));
     let mut failed = payment.clone();
-    assert!(failed.settle_refund(id, Paid::Refused, NOON).expect("did not arrive").is_empty());
+    assert_eq!(kinds(&failed.settle_refund(id, Paid::Refused, NOON).expect("no")), ["payment.refund_failed"]);
     assert_eq!((failed.left(), failed.refunds[0].status), (usd(2700), RefundStatus::Failed));
     assert_eq!(kinds(&payment.settle_refund(id, Paid::Back, NOON).expect("arrived")), ["payment.refunded"]);
     assert_eq!((payment.status, payment.refunded()), (Status::PartiallyRefunded, usd(1000)));
+}
+
+#[test]
+fn a_refund_that_comes_back_after_it_was_paid_is_left_to_be_paid_again() {
+    let mut payment = in_status(Status::Completed);
+    refund(&mut payment, 1, Some(1000)).expect("pays back");
+    refund(&mut payment, 2, None).expect("pays back the rest");
+    let id = Uuid::from_u128;
+    let told = payment.settle_refund(id(2), Paid::Refused, NOON).expect("came back");
+    assert_eq!(kinds(&told), ["payment.refund_failed"]);
+    assert_eq!(
+        (payment.status, payment.left(), payment.refunded()),
+        (Status::PartiallyRefunded, usd(1700), usd(1000))
+    );
+    let known = payment.clone();
+    for word in [Paid::Refused, Paid::Back, Paid::Pending] {
+        assert!(payment.settle_refund(id(2), word, NOON).expect("nothing new").is_empty());
+    }
+    assert_eq!(payment, known);
+    payment.settle_refund(id(1), Paid::Refused, NOON).expect("came back, too");
+    assert_eq!((payment.status, payment.left(), payment.refunded()), (Status::Completed, usd(2700), usd(0)));
+    assert_eq!(kinds(&refund(&mut payment, 3, None).expect("pays back")), ["payment.refunded"]);
+    assert_eq!(payment.status, Status::Refunded);
+}
+
+#[test]
+fn what_is_on_the_shelf_again_stays_there_once_when_its_refund_comes_back() {
+    let mut payment = in_status(Status::Completed);
+    payment.request_refund(&asked(1, None, true), NOON).expect("requested");
+    let told = payment.settle_refund(Uuid::from_u128(1), Paid::Back, NOON).expect("paid");
+    assert_eq!(kinds(&told), ["payment.refunded", "Increase 2x3", "Increase 1x4"]);
+    payment.settle_refund(Uuid::from_u128(1), Paid::Refused, NOON).expect("came back");
+    assert_eq!((payment.status, payment.outcome()), (Status::Completed, Outcome::Returned));
+    payment.request_refund(&asked(2, None, true), NOON).expect("requested again");
+    let told = payment.settle_refund(Uuid::from_u128(2), Paid::Back, NOON).expect("paid again");
+    assert_eq!(kinds(&told), ["payment.refunded"], "not once more");
+    assert_eq!((payment.status, payment.outcome()), (Status::Refunded, Outcome::Returned));
+}
+
+#[test]
+fn a_refund_is_looked_at_for_some_weeks_while_it_is_paid() {
+    let mut payment = in_status(Status::Completed);
+    payment.request_refund(&asked(1, None, false), NOON).expect("requested");
+    assert_eq!(payment.refunds[0].next_look(NOON), None, "it is asked about anyway");
+    payment.settle_refund(Uuid::from_u128(1), Paid::Back, NOON).expect("paid");
+    let mut days = Vec::new();
+    let mut now = NOON;
+    while let Some(next) = payment.refunds[0].next_look(now) {
+        assert!(next > now);
+        days.push((next - NOON).whole_days());
+        now = next;
+    }
+    assert_eq!(days, [1, 3, 7, 14, 30, 45]);
+}
+
+#[test]
+fn a_page_that_cannot_be_kept_keeps_nobody_from_being_charged() {
+    let asks = |url: String| Verdict::ActionRequired { url, until: NOON + std::time::Duration::from_mins(15) };
+    let page = format!("https://a.example/{}", "ä".repeat(MAX_URL - 18));
+    let mut payment = in_status(Status::Processing);
+    payment.settle(1, &asks(page.clone()), NOON).expect("settles");
+    assert_eq!((payment.status, payment.action.map(|action| action.url)), (Status::RequiresAction, Some(page.clone())));
+    for url in [page + "ä", String::new()] {
+        let mut payment = in_status(Status::Processing);
+        assert!(payment.settle(1, &asks(url), NOON).expect("settles").is_empty());
+        assert_eq!((payment.status, payment.step, payment.action.clone()), (Status::Processing, Step::Await, None));
+        payment.settle(1, &approved(), NOON).expect("the money came");
+        assert_eq!(payment.status, Status::Completed);
+    }
+}
+
+#[test]
+fn what_a_bank_says_of_a_dispute_at_length_is_cut_and_told_once() {
+    let mut payment = in_status(Status::Completed);
+    let dispute = Dispute { amount: usd(2700), reason: "ß".repeat(MAX_REASON + 1), outcome: None };
+    assert_eq!(kinds(&payment.dispute(&dispute, NOON).expect("booked")), ["payment.disputed"]);
+    assert_eq!(payment.dispute.as_ref().map(|kept| kept.reason.chars().count()), Some(MAX_REASON));
+    assert!(payment.dispute(&dispute, NOON).expect("nothing new").is_empty());
 }
 
 #[test]
@@ -674,6 +753,18 @@ fn every_move_of_the_picture_can_be_made() {
     cancelled.cancel(OPERATION, NOON).expect("begins");
     cancelled.settle(1, &Verdict::Voided, NOON).expect("settles");
     made.insert((Status::Processing, cancelled.status));
+    for paid in [&[100, 2600][..], &[2700]] {
+        let mut payment = in_status(Status::Completed);
+        for (id, minor) in (1..).zip(paid) {
+            refund(&mut payment, id, Some(*minor)).expect("pays back");
+        }
+        for id in 1..=paid.len() {
+            let before = payment.status;
+            let id = Uuid::from_u128(id.try_into().expect("few"));
+            payment.settle_refund(id, Paid::Refused, NOON).expect("came back");
+            made.insert((before, payment.status));
+        }
+    }
     assert_eq!(made, ARROWS.iter().copied().collect());
 }
 
@@ -681,7 +772,7 @@ proptest! {
     #[test]
     fn whatever_is_tried_the_books_balance(steps in proptest::collection::vec(step(), 0..60)) {
         let mut payment = numbered(1);
-        let mut events = Vec::new();
+        let (mut events, mut came_back) = (Vec::new(), 0);
         for step in steps {
             let before = payment.clone();
             if let Ok(caused) = take(&mut payment, step) {
@@ -689,6 +780,9 @@ proptest! {
             } else {
                 prop_assert_eq!(&payment, &before);
             }
+            let is_paid = |refund: &&Refund| refund.status == RefundStatus::Paid;
+            let failed = |refund: &&Refund| payment.refund(refund.id).is_some_and(|now| now.status == RefundStatus::Failed);
+            came_back += before.refunds.iter().filter(is_paid).filter(failed).count();
             let arrow = (before.status, payment.status);
             prop_assert!(arrow.0 == arrow.1 || ARROWS.contains(&arrow), "{} to {}", arrow.0, arrow.1);
             prop_assert!(payment.left().minor >= 0 && payment.refunded().minor <= payment.taken().minor);
@@ -700,8 +794,9 @@ proptest! {
         prop_assert!(back <= sold, "no more comes back than was sold");
         let ended = matches!(payment.status, Status::Failed | Status::Cancelled);
         prop_assert_eq!(ended, released == payment.items.len());
-        let paid: i64 = events.iter().filter(|event| matches!(event, Event::PaymentRefunded(_))).count().try_into().expect("few");
-        prop_assert_eq!(paid, i64::try_from(payment.refunds.iter().filter(|r| r.status == RefundStatus::Paid).count()).expect("few"));
+        let paid = events.iter().filter(|event| matches!(event, Event::PaymentRefunded(_))).count();
+        let left = payment.refunds.iter().filter(|refund| refund.status == RefundStatus::Paid).count();
+        prop_assert_eq!(paid, left + came_back);
     }
 
     #[test]

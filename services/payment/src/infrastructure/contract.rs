@@ -171,6 +171,7 @@ on_every_store! {
     of_many_payments_it_is_noted_that_their_stock_is_held
     lists_are_newest_first_and_go_on_where_the_page_ended
     what_is_left_behind_is_claimed_and_nothing_else
+    a_paid_refund_is_looked_at_when_it_is_due
     of_many_that_claim_each_gets_others
     expired_payments_are_found_page_by_page
     the_provider_has_one_outcome_per_key
@@ -421,8 +422,8 @@ async fn what_is_left_behind_is_claimed_and_nothing_else(place: Place) {
     let claim = |left_behind, now: OffsetDateTime| Claim { left_behind, now, until: now + MINUTE, limit: 10 };
     let early = payments.claim(&claim(NOON - Duration::from_millis(1), NOON)).await.expect("looks");
     assert_eq!(early, [], "they may be in the hands of a request");
-    let charge = |attempts| Left { payment: Uuid::from_u128(3), refund: None, attempts };
-    let refund = |attempts| Left { payment: paid.id, refund: Some(Uuid::from_u128(9)), attempts };
+    let charge = |attempts| Left { payment: Uuid::from_u128(3), refund: None, is_paid: false, attempts };
+    let refund = |attempts| Left { payment: paid.id, refund: Some(Uuid::from_u128(9)), is_paid: false, attempts };
     let mut first = payments.claim(&claim(NOON, NOON)).await.expect("claims");
     first.sort_by_key(|left| left.payment);
     assert_eq!(first, [refund(1), charge(1)]);
@@ -438,6 +439,36 @@ async fn what_is_left_behind_is_claimed_and_nothing_else(place: Place) {
     payments.change(Uuid::from_u128(3), &approve).await.expect("settles");
     let claimed = payments.claim(&claim(NOON, NOON + 9 * MINUTE)).await.expect("claims");
     assert_eq!(claimed, [refund(5)], "what is settled is not left behind");
+}
+
+async fn a_paid_refund_is_looked_at_when_it_is_due(place: Place) {
+    let payments = &place.opened.store;
+    let paid = completed(&place).await;
+    let id = Uuid::from_u128(9);
+    payments.change(paid.id, &|payment: &mut Payment| payment.request_refund(&asked(9, 100), NOON)).await.expect("requested");
+    let settle = |payment: &mut Payment| payment.settle_refund(id, Paid::Back, NOON);
+    payments.change(paid.id, &settle).await.expect("paid");
+    let claim = async |now: OffsetDateTime| {
+        let claim = Claim { left_behind: NOON, now, until: now + MINUTE, limit: 10 };
+        payments.claim(&claim).await.expect("looks")
+    };
+    let look = |attempts| Left { payment: paid.id, refund: Some(id), is_paid: true, attempts };
+    let due = NOON + time::Duration::DAY;
+    assert_eq!(claim(due - Duration::from_millis(1)).await, []);
+    assert_eq!(claim(due).await, [look(1)]);
+    assert_eq!(claim(due).await, [], "another has it");
+    payments.looked(&look(1), Some(due + 2 * MINUTE)).await.expect("noted");
+    assert_eq!(claim(due + MINUTE).await, []);
+    assert_eq!(claim(due + 2 * MINUTE).await, [look(2)]);
+    payments.put_off(&look(2), due + 5 * MINUTE).await.expect("put off");
+    assert_eq!(claim(due + 5 * MINUTE).await, [look(3)]);
+    payments.looked(&look(2), None).await.expect("does nothing: it is not his any more");
+    assert_eq!(claim(due + 6 * MINUTE).await, [look(4)]);
+    payments.looked(&look(4), None).await.expect("noted");
+    assert_eq!(claim(due + 99 * MINUTE).await, [], "for good");
+    let come_back = |payment: &mut Payment| payment.settle_refund(id, Paid::Refused, NOON);
+    payments.change(paid.id, &come_back).await.expect("came back");
+    assert_eq!(claim(due + 99 * MINUTE).await, [], "nor what came back");
 }
 
 async fn of_many_that_claim_each_gets_others(place: Place) {
@@ -520,7 +551,12 @@ async fn a_voided_key_is_never_charged(place: Place) {
 async fn the_provider_pays_back_once_per_key_and_never_too_much(place: Place) {
     let provider = place.sandbox();
     provider.charge(&charge("tok_approve")).await.expect("answers");
-    let back = |key: u128, minor| Payback { key: Uuid::from_u128(key), reference: reference(1), amount: usd(minor) };
+    let back = |key: u128, minor| Payback {
+        key: Uuid::from_u128(key),
+        payment: Uuid::from_u128(1),
+        reference: reference(1),
+        amount: usd(minor),
+    };
     for (payback, expected) in [
         (back(10, 2000), Paid::Back),
         (back(10, 2000), Paid::Back),

@@ -10,15 +10,16 @@ use crate::domain::{Claim, Left};
 const EXPIRED: &str = "SELECT expires_at, id FROM payments WHERE status = 'pending' AND expires_at <= $1 \
     AND (expires_at > $2 OR (expires_at = $2 AND id > $3)) ORDER BY expires_at, id LIMIT $4";
 const PROCESSING: &str = "SELECT id FROM payments WHERE status = 'processing' ORDER BY id LIMIT $1";
-/// One look for both. A place in this order is what fairness is: who was tried least, of these who waits longest.
-const DUE: &str = "SELECT id AS payment, NULL AS refund, recoveries AS tried, COALESCE(recover_at, updated_at) AS since \
+/// One look for all. A place in this order is what fairness is: who was tried least, of these who waits longest.
+const DUE: &str = "SELECT id AS payment, NULL AS refund, recoveries AS tried, COALESCE(recover_at, updated_at) AS since, 0 AS paid \
     FROM payments WHERE status = 'processing' AND updated_at <= $1 AND (recover_at IS NULL OR recover_at <= $2) \
-    UNION ALL SELECT id, NULL, recoveries, COALESCE(recover_at, action_until) \
+    UNION ALL SELECT id, NULL, recoveries, COALESCE(recover_at, action_until), 0 \
     FROM payments WHERE status = 'requires_action' AND action_until <= $2 AND (recover_at IS NULL OR recover_at <= $2) \
-    UNION ALL SELECT id, NULL, recoveries, COALESCE(recover_at, authorised_until) \
+    UNION ALL SELECT id, NULL, recoveries, COALESCE(recover_at, authorised_until), 0 \
     FROM payments WHERE status = 'authorised' AND authorised_until <= $2 AND (recover_at IS NULL OR recover_at <= $2) \
-    UNION ALL SELECT payment_id, id, recoveries, COALESCE(recover_at, created_at) \
+    UNION ALL SELECT payment_id, id, recoveries, COALESCE(recover_at, created_at), 0 \
     FROM refunds WHERE status = 'requested' AND created_at <= $1 AND (recover_at IS NULL OR recover_at <= $2) \
+    UNION ALL SELECT payment_id, id, recoveries, look_at, 1 FROM refunds WHERE look_at <= $2 AND status = 'settled' \
     ORDER BY tried, since LIMIT $3";
 const CLAIM_PAYMENT: &str = "UPDATE payments SET recover_at = $3, recoveries = recoveries + 1 \
     WHERE id = $1 AND status IN ('processing', 'requires_action', 'authorised') AND recoveries = $2";
@@ -28,9 +29,12 @@ const PUT_OFF_PAYMENT: &str = "UPDATE payments SET recover_at = $3 \
     WHERE id = $1 AND status IN ('processing', 'requires_action', 'authorised') AND recoveries = $2";
 const PUT_OFF_REFUND: &str =
     "UPDATE refunds SET recover_at = $3 WHERE id = $1 AND status = 'requested' AND recoveries = $2";
+const CLAIM_LOOK: &str = "UPDATE refunds SET look_at = $3, recoveries = recoveries + 1 \
+    WHERE id = $1 AND status = 'settled' AND recoveries = $2";
+const PUT_OFF_LOOK: &str = "UPDATE refunds SET look_at = $3 WHERE id = $1 AND status = 'settled' AND recoveries = $2";
 
 /// A row of [`DUE`].
-type DueRow = (Uuid, Option<Uuid>, i64, i64);
+type DueRow = (Uuid, Option<Uuid>, i64, i64, i64);
 
 pub(super) async fn expired<E: Engine>(
     engine: &E,
@@ -54,10 +58,14 @@ pub(super) async fn claim<E: Engine>(engine: &E, claim: &Claim) -> sqlx::Result<
     let values = [Value::Int(millis(claim.left_behind)), Value::Int(millis(claim.now)), Value::Int(claim.limit.into())];
     let due: Vec<DueRow> = engine.reader().await?.rows(DUE, &values).await?;
     let mut claimed = Vec::with_capacity(due.len());
-    for (payment, refund, tried, _) in due {
-        let left = Left { payment, refund, attempts: tried + 1 };
-        let sql = if refund.is_some() { CLAIM_REFUND } else { CLAIM_PAYMENT };
-        if write(engine, sql, &left, tried, claim.until).await? {
+    for (payment, refund, tried, _, paid) in due {
+        let left = Left { payment, refund, is_paid: paid == 1, attempts: tried + 1 };
+        let sql = match refund {
+            Some(_) if left.is_paid => CLAIM_LOOK,
+            Some(_) => CLAIM_REFUND,
+            None => CLAIM_PAYMENT,
+        };
+        if write(engine, sql, &left, tried, Some(claim.until)).await? {
             claimed.push(left);
         }
     }
@@ -65,8 +73,16 @@ pub(super) async fn claim<E: Engine>(engine: &E, claim: &Claim) -> sqlx::Result<
 }
 
 pub(super) async fn put_off<E: Engine>(engine: &E, left: &Left, until: OffsetDateTime) -> sqlx::Result<()> {
-    let sql = if left.refund.is_some() { PUT_OFF_REFUND } else { PUT_OFF_PAYMENT };
-    write(engine, sql, left, left.attempts, until).await.map(drop)
+    let sql = match left.refund {
+        Some(_) if left.is_paid => PUT_OFF_LOOK,
+        Some(_) => PUT_OFF_REFUND,
+        None => PUT_OFF_PAYMENT,
+    };
+    write(engine, sql, left, left.attempts, Some(until)).await.map(drop)
+}
+
+pub(super) async fn looked<E: Engine>(engine: &E, left: &Left, next: Option<OffsetDateTime>) -> sqlx::Result<()> {
+    write(engine, PUT_OFF_LOOK, left, left.attempts, next).await.map(drop)
 }
 
 async fn write<E: Engine>(
@@ -74,9 +90,9 @@ async fn write<E: Engine>(
     sql: &'static str,
     left: &Left,
     tried: i64,
-    until: OffsetDateTime,
+    until: Option<OffsetDateTime>,
 ) -> sqlx::Result<bool> {
     let id = Value::Id(left.refund.unwrap_or(left.payment));
-    let values = [id, Value::Int(tried), Value::Int(millis(until))];
+    let values = [id, Value::Int(tried), Value::MaybeInt(until.map(millis))];
     retry_transient(|| async { Ok::<_, sqlx::Error>(engine.writer().await?.run(sql, &values).await? == 1) }).await
 }

@@ -6,6 +6,7 @@ use shop_clock::{from_millis, millis};
 use shop_fault::Fault;
 use shop_money::{Currency, Money};
 use shop_sql::{Value, marks};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::{
@@ -19,7 +20,7 @@ macro_rules! columns {
         "id, user_id, basket_id, amount, currency, status, method, provider, provider_id, description, metadata, \
          failure_code, failure_message, operation, created_at, updated_at, processed_at, expires_at, version, \
          open_basket, replaces, reserved, capture, attempts, step, step_amount, action_url, action_until, \
-         authorised_until, captured, dispute_amount, dispute_reason, dispute_outcome"
+         authorised_until, captured, dispute_amount, dispute_reason, dispute_outcome, restocked"
     };
 }
 pub(super) use columns;
@@ -84,6 +85,7 @@ pub(super) struct PaymentRow {
     dispute_amount: Option<i64>,
     dispute_reason: Option<String>,
     dispute_outcome: Option<String>,
+    restocked: Option<bool>,
 }
 
 /// A row of `payment_items`.
@@ -176,6 +178,7 @@ impl PaymentRow {
             authorised_until: self.authorised_until.map(from_millis),
             captured: self.captured.map(|minor| Money::new(minor, currency)),
             dispute,
+            restocked: self.restocked == Some(true),
         })
     }
 
@@ -269,7 +272,7 @@ pub(super) const INSERT: &str = concat!(
     "INSERT INTO payments (",
     columns!(),
     ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
-     $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)"
+     $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)"
 );
 
 /// The same, if its user has fewer open payments than the last parameter says.
@@ -277,8 +280,8 @@ pub(super) const INSERT_IF_ROOM: &str = concat!(
     "INSERT INTO payments (",
     columns!(),
     ") SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
-     $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33 FROM (SELECT COUNT(*) AS held FROM payments \
-     WHERE user_id = $2 AND status IN ('pending', 'processing', 'requires_action')) AS open WHERE open.held < $34"
+     $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34 FROM (SELECT COUNT(*) AS held FROM payments \
+     WHERE user_id = $2 AND status IN ('pending', 'processing', 'requires_action')) AS open WHERE open.held < $35"
 );
 
 /// The caller's own pairs as they are kept.
@@ -287,7 +290,7 @@ pub(super) fn pairs(payment: &Payment) -> Result<String, Error> {
 }
 
 /// The parameters of [`INSERT`].
-pub(super) fn inserted<'a>(new: &'a Payment, pairs: &'a str) -> [Value<'a>; 33] {
+pub(super) fn inserted<'a>(new: &'a Payment, pairs: &'a str) -> [Value<'a>; 34] {
     let (failure, dispute) = (new.failure.as_ref(), new.dispute.as_ref());
     [
         Value::Id(new.id),
@@ -323,6 +326,7 @@ pub(super) fn inserted<'a>(new: &'a Payment, pairs: &'a str) -> [Value<'a>; 33] 
         Value::MaybeInt(dispute.map(|dispute| dispute.amount.minor)),
         Value::Maybe(dispute.map(|dispute| dispute.reason.as_str())),
         Value::Maybe(outcome(dispute)),
+        restocked(new),
     ]
 }
 
@@ -332,6 +336,11 @@ const fn capture(capture: Capture) -> Option<&'static str> {
         Capture::Automatic => None,
         Capture::Manual => Some(Capture::Manual.as_str()),
     }
+}
+
+/// Nothing where versions before kept nothing.
+fn restocked(payment: &Payment) -> Value<'static> {
+    Value::MaybeInt(payment.restocked.then_some(1))
 }
 
 fn outcome(dispute: Option<&Dispute>) -> Option<&'static str> {
@@ -371,13 +380,13 @@ fn inserted_item(payment: Uuid, position: i64, item: &Item) -> [Value<'_>; 10] {
 pub(super) const UPDATE: &str = "UPDATE payments SET status = $1, provider_id = $2, failure_code = $3, \
      failure_message = $4, operation = $5, updated_at = $6, processed_at = $7, version = $8, open_basket = $9, attempts = $10, \
      step = $11, step_amount = $12, action_url = $13, action_until = $14, authorised_until = $15, captured = $16, \
-     dispute_amount = $17, dispute_reason = $18, dispute_outcome = $19, provider = $20 WHERE id = $21";
+     dispute_amount = $17, dispute_reason = $18, dispute_outcome = $19, provider = $20, restocked = $21 WHERE id = $22";
 
 /// The same, if it still is as it was read: in the version of the last parameter.
 pub(super) const UPDATE_SEEN: &str = "UPDATE payments SET status = $1, provider_id = $2, failure_code = $3, \
      failure_message = $4, operation = $5, updated_at = $6, processed_at = $7, version = $8, open_basket = $9, attempts = $10, \
      step = $11, step_amount = $12, action_url = $13, action_until = $14, authorised_until = $15, captured = $16, \
-     dispute_amount = $17, dispute_reason = $18, dispute_outcome = $19, provider = $20 WHERE id = $21 AND version = $22";
+     dispute_amount = $17, dispute_reason = $18, dispute_outcome = $19, provider = $20, restocked = $21 WHERE id = $22 AND version = $23";
 
 /// Notes that stock is reserved, for as many payments as it has places.
 pub(super) fn note_reserved(places: usize) -> String {
@@ -385,7 +394,7 @@ pub(super) fn note_reserved(places: usize) -> String {
 }
 
 /// The parameters of [`UPDATE`].
-pub(super) fn updated(changed: &Payment) -> [Value<'_>; 21] {
+pub(super) fn updated(changed: &Payment) -> [Value<'_>; 22] {
     let (failure, dispute) = (changed.failure.as_ref(), changed.dispute.as_ref());
     [
         Value::Text(changed.status.as_str()),
@@ -408,16 +417,17 @@ pub(super) fn updated(changed: &Payment) -> [Value<'_>; 21] {
         Value::Maybe(dispute.map(|dispute| dispute.reason.as_str())),
         Value::Maybe(outcome(dispute)),
         Value::Text(&changed.provider),
+        restocked(changed),
         Value::Id(changed.id),
     ]
 }
 
 /// Adds a refund.
 pub(super) const INSERT_REFUND: &str =
-    concat!("INSERT INTO refunds (", refund_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
+    concat!("INSERT INTO refunds (", refund_columns!(), ", look_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
 
 /// The parameters of [`INSERT_REFUND`].
-pub(super) fn inserted_refund(payment: Uuid, new: &Refund) -> [Value<'_>; 8] {
+pub(super) fn inserted_refund(payment: Uuid, new: &Refund, now: OffsetDateTime) -> [Value<'_>; 9] {
     [
         Value::Id(new.id),
         Value::Id(payment),
@@ -427,14 +437,18 @@ pub(super) fn inserted_refund(payment: Uuid, new: &Refund) -> [Value<'_>; 8] {
         Value::Text(refund_status(new.status)),
         Value::Int(millis(new.created_at)),
         Value::MaybeInt((new.status == RefundStatus::Pending).then(|| millis(new.created_at))),
+        Value::MaybeInt(new.next_look(now).map(millis)),
     ]
 }
 
 /// Writes how far a refund got: its status, by its id.
-pub(super) const UPDATE_REFUND: &str = "UPDATE refunds SET status = $1, accepted_at = $2 WHERE id = $3";
+pub(super) const UPDATE_REFUND: &str =
+    "UPDATE refunds SET status = $1, accepted_at = $2, look_at = $3 WHERE id = $4";
 
 /// The parameters of [`UPDATE_REFUND`].
-pub(super) fn updated_refund(changed: &Refund, now: i64) -> [Value<'static>; 3] {
-    let accepted = (changed.status == RefundStatus::Pending).then_some(now);
-    [Value::Text(refund_status(changed.status)), Value::MaybeInt(accepted), Value::Id(changed.id)]
+pub(super) fn updated_refund(changed: &Refund, now: OffsetDateTime) -> [Value<'static>; 4] {
+    let accepted = (changed.status == RefundStatus::Pending).then(|| millis(now));
+    let look_at = changed.next_look(now).map(millis);
+    let status = Value::Text(refund_status(changed.status));
+    [status, Value::MaybeInt(accepted), Value::MaybeInt(look_at), Value::Id(changed.id)]
 }

@@ -175,9 +175,9 @@ impl<E: Engine> Sql<E> {
         conn.run(UPDATE, &updated(&after)).await?;
         for refund in &after.refunds {
             match before.refund(refund.id) {
-                None => drop(conn.run(INSERT_REFUND, &inserted_refund(id, refund)).await?),
+                None => drop(conn.run(INSERT_REFUND, &inserted_refund(id, refund, after.updated_at)).await?),
                 Some(known) if known != refund => {
-                    conn.run(UPDATE_REFUND, &updated_refund(refund, millis(after.updated_at))).await?;
+                    conn.run(UPDATE_REFUND, &updated_refund(refund, after.updated_at)).await?;
                 }
                 Some(_) => {}
             }
@@ -410,5 +410,9 @@ impl<E: Engine> Payments for Sql<E> {
 
     async fn put_off(&self, left: &Left, until: OffsetDateTime) -> Result<(), Error> {
         Ok(left_behind::put_off(&self.engine, left, until).await.map_err(Failure::from)?)
+    }
+
+    async fn looked(&self, left: &Left, next: Option<OffsetDateTime>) -> Result<(), Error> {
+        Ok(left_behind::looked(&self.engine, left, next).await.map_err(Failure::from)?)
     }
 }

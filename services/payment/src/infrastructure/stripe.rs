@@ -197,7 +197,8 @@ impl Provider for Stripe {
         if let Some(known) = all.iter().find(|refund| refund.noted(REFUND) == Some(&key)) {
             return Ok(paid(known.status));
         }
-        let new = NewRefund { key: &key, intent, amount, metadata: &[(REFUND, &key)] };
+        let payment = payback.payment.to_string();
+        let new = NewRefund { key: &key, intent, amount, metadata: &[(PAYMENT, &payment), (REFUND, &key)] };
         match self.client.refund(&new, deadline).await {
             Ok(made) => Ok(paid(made.status)),
             Err(error) if error.refusal().is_some_and(is_final) => Ok(Paid::Refused),
@@ -217,6 +218,7 @@ impl Bell for Stripe {
             id: made_of(&event.id),
             is_of_the_charge: event.kind.starts_with("payment_intent."),
             reference: intent.map(Reference::new),
+            payment: event.noted(PAYMENT).and_then(|id| id.parse().ok()),
         })
     }
 

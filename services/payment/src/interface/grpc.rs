@@ -68,7 +68,7 @@ impl PaymentService for PaymentGrpc {
     async fn get_payment(&self, request: Request<proto::GetPaymentRequest>) -> Answer<proto::GetPaymentResponse> {
         let id = id(&request.get_ref().id)?;
         let payment = self.queries.get(id, access::reached().as_ref()).await.map_err(status)?;
-        let payment = self.commands.look(payment).await.map_err(status)?;
+        let payment = self.commands.glance(payment).await.map_err(status)?;
         Ok(Response::new(proto::GetPaymentResponse { payment: Some(payment.into()) }))
     }
 

@@ -123,7 +123,7 @@ impl Api {
     ))]
     async fn show(&self, id: Path<Uuid>, res: &mut Response) -> Result<(), Problem> {
         let payment = self.queries.get(id.0, access::reached().as_ref()).await?;
-        render(self.commands.look(payment).await?, res);
+        render(self.commands.glance(payment).await?, res);
         Ok(())
     }
 

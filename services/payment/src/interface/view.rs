@@ -8,7 +8,7 @@ use shop_web::page::Listed;
 use shop_web::{describe, schema};
 
 use super::http::body::{CaptureName, Description, MethodName, OwnPairs, ProviderName, Reason};
-use crate::domain::{DisputeOutcome, Failure, Item, MAX_ATTEMPTS, Note, Payment, Refund, RefundStatus, Status};
+use crate::domain::{DisputeOutcome, Failure, Item, MAX_ATTEMPTS, MAX_REASON, MAX_URL, Note, Payment, Refund, RefundStatus, Status};
 
 /// What a user has to do: to go somewhere, and to come back.
 pub(super) const REDIRECT: &str = "redirect";
@@ -21,11 +21,11 @@ describe! {
     FailureMessage(String) = describe::string(1..=500).example("the card was declined");
     Attempts(u32) = describe::integer(0..=i64::from(MAX_ATTEMPTS)).example(1);
     ActionType = describe::names([REDIRECT]);
-    ActionUrl(String) = describe::string(1..=2048).example("https://provider.example/confirm/019b7c2e");
+    ActionUrl(String) = describe::string(1..=MAX_URL).example("https://provider.example/confirm/019b7c2e");
     RefundStatusName(RefundStatus) =
         describe::names([RefundStatus::Pending, RefundStatus::Paid, RefundStatus::Failed].map(RefundStatus::as_str));
     OutcomeName(DisputeOutcome) = describe::names(DisputeOutcome::ALL.map(DisputeOutcome::as_str));
-    DisputeReason(String) = describe::string(1..=500).example("product_not_received");
+    DisputeReason(String) = describe::string(1..=MAX_REASON).example("product_not_received");
     Units(u32) = describe::integer(1..=999).example(2);
     ProductName(String) = describe::string(1..=200).example("Walnut standing desk");
     ProductCategory(String) = describe::string(1..=100).example("furniture");

@@ -412,7 +412,7 @@ async fn a_refund_left_half_way_is_paid_back_once(place: Place) {
     assert_eq!(code(checkout.refund(4, Some("8")).await), (422, "refund_exceeds_payment".to_owned()));
     checkout.provider.down.store(false, Ordering::SeqCst);
     let reference = Checkout::charge().reference;
-    let payback = Payback { key: Uuid::from_u128(3), reference, amount: usd(2000) };
+    let payback = Payback { key: Uuid::from_u128(3), payment: Uuid::from_u128(1), reference, amount: usd(2000) };
     checkout.provider.refund(&payback).await.expect("paid back, and then it died");
     checkout.place.clock.advance(Duration::from_secs(30));
     assert_eq!(checkout.settle().await, [Attempt::PaidBack]);

@@ -313,6 +313,103 @@ async fn a_refund_that_came_back_can_be_made_again() {
 }
 
 #[tokio::test]
+async fn a_refund_that_comes_back_after_it_was_paid_is_booked_once_in_any_order_and_made_again() {
+    let shop = Shop::open().await;
+    let id = shop.paid().await;
+    let all = shop.stripe.taken(&id);
+    let (_, payment) = shop.refund(&id, &json!({"restock": true})).await;
+    assert_eq!((&payment["status"], &payment["refunds"][0]["status"]), (&json!("refunded"), &json!("paid")));
+    let refunds = shop.stripe.refunds_of(&shop.intent(&id));
+    shop.stripe.settle_refund(refunds[0]["id"].as_str().expect("an id"), false);
+    let mut late: Vec<Event> = shop.stripe.events();
+    late.reverse();
+    for event in late.iter().chain(&late) {
+        assert_eq!(shop.stripe.deliver(event).await, 200, "{}", event.kind);
+    }
+    let payment = shop.get(&id).await;
+    assert_eq!((&payment["status"], &payment["refunds"][0]["status"]), (&json!("completed"), &json!("failed")));
+    assert_eq!((&payment["refunded_amount"], &payment["captured_amount"]), (&json!(0.0), &payment["amount"]));
+    shop.told_once("payment.refund_failed").await;
+    let (status, payment) = shop.refund(&id, &json!({"restock": true})).await;
+    assert_eq!((status, &payment["status"]), (200, &json!("refunded")), "{payment}");
+    assert_eq!(shop.stripe.refunded(&id), all);
+    let shelved = shop.world.events.kinds().iter().filter(|kind| kind.starts_with("Increase")).count();
+    assert_eq!(shelved, payment["items"].as_array().expect("items").len(), "the goods came back once");
+}
+
+#[tokio::test]
+async fn a_refund_that_comes_back_is_found_though_nobody_calls() {
+    let shop = Shop::open().await;
+    let id = shop.paid().await;
+    shop.refund(&id, &json!({"amount": 1.00})).await;
+    let refunds = shop.stripe.refunds_of(&shop.intent(&id));
+    shop.stripe.settle_refund(refunds[0]["id"].as_str().expect("an id"), false);
+    let lists = shop.stripe.count(Call::ListRefunds);
+    shop.world.clock.advance(std::time::Duration::from_hours(23));
+    assert_eq!(shop.get(&id).await["status"], "partially_refunded");
+    assert_eq!(shop.stripe.count(Call::ListRefunds), lists, "not before a day is over");
+    shop.world.clock.advance(std::time::Duration::from_hours(1));
+    shop_testing::eventually!(shop.get(&id).await["status"] == "completed");
+    shop.told_once("payment.refund_failed").await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_says_whose_it_is_asks_stripe_once_and_is_not_believed() {
+    let shop = Shop::open().await;
+    let id = shop.pending("automatic").await;
+    shop.process(&id, "pm_usBankAccount_processing").await;
+    let other = shop.pending("automatic").await;
+    shop.stripe.settle(&shop.intent(&id), true);
+    let asked = shop.stripe.count(Call::Retrieve);
+    let event = shop.event("payment_intent.succeeded");
+    let forged = event.body.replace(&id, &other).replace(&event.id, "evt_forged");
+    let now = shop.world.clock.now().unix_timestamp();
+    assert_eq!(shop.call(&sign(SECRET, now, forged.as_bytes()), forged.into_bytes()).await, 200);
+    assert_eq!(shop.get(&other).await["status"], "pending");
+    assert_eq!(shop.stripe.count(Call::Retrieve), asked, "the other has no such intent");
+    assert_eq!(shop.stripe.deliver(&event).await, 200);
+    assert_eq!(shop.stripe.count(Call::Retrieve), asked + 1);
+    assert_eq!(shop.get(&id).await["status"], "completed");
+    shop.refund(&id, &json!({"amount": 1.00})).await;
+    let asked = shop.stripe.count(Call::Retrieve);
+    assert_eq!(shop.deliver("refund.created").await, 200);
+    assert_eq!(shop.deliver("charge.refunded").await, 200);
+    assert_eq!(shop.stripe.count(Call::Retrieve), asked + 2);
+}
+
+#[tokio::test]
+async fn however_often_a_payment_that_waits_is_read_stripe_is_asked_once_in_a_while() {
+    let shop = Shop::open().await;
+    let id = shop.pending("automatic").await;
+    shop.process(&id, "pm_card_threeDSecure2Required").await;
+    let asked = shop.stripe.count(Call::Retrieve);
+    shop.stripe.fail(Call::Retrieve, Fault::Hold);
+    let reads = async { tokio::join!(shop.get(&id), shop.get(&id), shop.get(&id), shop.get(&id)) };
+    let release = async {
+        shop_testing::eventually!(shop.stripe.count(Call::Retrieve) == asked + 1);
+        shop.stripe.authenticate(&shop.intent(&id), true);
+        shop.stripe.release();
+    };
+    let (read, ()) = tokio::join!(reads, release);
+    for payment in [read.0, read.1, read.2, read.3] {
+        assert_eq!(payment["status"], "completed", "whoever waited hears what was said");
+    }
+    assert_eq!(shop.stripe.count(Call::Retrieve), asked + 1);
+    let id = shop.pending("automatic").await;
+    shop.process(&id, "pm_card_threeDSecure2Required").await;
+    let asked = shop.stripe.count(Call::Retrieve);
+    for _ in 0..5 {
+        assert_eq!(shop.get(&id).await["status"], "requires_action");
+    }
+    assert_eq!(shop.stripe.count(Call::Retrieve), asked + 1);
+    shop.stripe.authenticate(&shop.intent(&id), true);
+    assert_eq!(shop.get(&id).await["status"], "requires_action");
+    shop.world.clock.advance(std::time::Duration::from_secs(2));
+    assert_eq!(shop.get(&id).await["status"], "completed");
+    assert_eq!(shop.stripe.count(Call::Retrieve), asked + 2);
+}
+
+#[tokio::test]
 async fn a_disputed_payment_says_so_and_gives_nothing_back() {
     let shop = Shop::open().await;
     let id = shop.paid().await;

@@ -22,6 +22,7 @@ pub(super) fn body(event: &Envelope) -> serde_json::Result<Vec<u8>> {
         Event::PaymentCompleted(data) => written(event, data),
         Event::PaymentFailed(data) => written(event, data),
         Event::PaymentRefunded(data) => written(event, data),
+        Event::PaymentRefundFailed(data) => written(event, data),
         Event::PaymentAuthorised(data) => written(event, data),
         Event::PaymentActionRequired(data) => written(event, data),
         Event::PaymentExpired(data) => written(event, data),

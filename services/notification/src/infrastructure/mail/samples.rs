@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 
 use shop_events::{
     Context, Envelope, Event, Item, PaymentActionRequired, PaymentAuthorised, PaymentCancelled, PaymentCompleted,
-    PaymentDisputed, PaymentExpired, PaymentFailed, PaymentRefunded,
+    PaymentDisputed, PaymentExpired, PaymentFailed, PaymentRefundFailed, PaymentRefunded,
 };
 use shop_money::{Currency, Decimal, Money};
 use time::macros::datetime;
 use uuid::Uuid;
 
 /// A purchase that went through, one that failed, a refund, and whatever else becomes of payments.
-pub(super) fn events() -> [Envelope; 8] {
+pub(super) fn events() -> [Envelope; 9] {
     events_of("Laptop")
 }
 
 /// The same, of a product of that name.
-pub(super) fn events_of(name: &str) -> [Envelope; 8] {
+pub(super) fn events_of(name: &str) -> [Envelope; 9] {
     let (payment_id, user_id, currency) = (Uuid::from_u128(1), "ada".to_owned(), Currency::USD);
     let items = vec![item(3, name, 2, 129_990), item(5, "Mouse & pad", 1, 1250)];
     let (basket_id, metadata) = (None, BTreeMap::new());
@@ -42,6 +42,17 @@ pub(super) fn events_of(name: &str) -> [Envelope; 8] {
         error_code: "payment_declined".to_owned(),
     };
     let refunded = PaymentRefunded {
+        payment_id,
+        user_id: user_id.clone(),
+        basket_id,
+        amount: some.clone(),
+        currency,
+        items: items.clone(),
+        metadata: metadata.clone(),
+        reason: Some("arrived broken".to_owned()),
+        refund_id: Uuid::from_u128(2),
+    };
+    let refund_failed = PaymentRefundFailed {
         payment_id,
         user_id: user_id.clone(),
         basket_id,
@@ -113,6 +124,7 @@ pub(super) fn events_of(name: &str) -> [Envelope; 8] {
         Event::PaymentExpired(expired),
         Event::PaymentCancelled(cancelled),
         Event::PaymentDisputed(disputed),
+        Event::PaymentRefundFailed(refund_failed),
     ]
     .map(envelope)
 }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::samples;
 
 /// The templates, by the names of the files that may stand in for them.
-const BUILT_IN: [(&str, &str); 26] = [
+const BUILT_IN: [(&str, &str); 29] = [
     ("layout.html", include_str!("../../../templates/layout.html")),
     ("items.txt", include_str!("../../../templates/items.txt")),
     ("payment.completed.subject", include_str!("../../../templates/payment.completed.subject")),
@@ -32,6 +32,9 @@ const BUILT_IN: [(&str, &str); 26] = [
     ("payment.refunded.subject", include_str!("../../../templates/payment.refunded.subject")),
     ("payment.refunded.txt", include_str!("../../../templates/payment.refunded.txt")),
     ("payment.refunded.html", include_str!("../../../templates/payment.refunded.html")),
+    ("payment.refund_failed.subject", include_str!("../../../templates/payment.refund_failed.subject")),
+    ("payment.refund_failed.txt", include_str!("../../../templates/payment.refund_failed.txt")),
+    ("payment.refund_failed.html", include_str!("../../../templates/payment.refund_failed.html")),
     ("payment.authorised.subject", include_str!("../../../templates/payment.authorised.subject")),
     ("payment.authorised.txt", include_str!("../../../templates/payment.authorised.txt")),
     ("payment.authorised.html", include_str!("../../../templates/payment.authorised.html")),
@@ -81,7 +84,7 @@ struct Facts {
     reason: String,
     /// Empty unless the payment failed.
     error_code: String,
-    /// Empty unless money went back.
+    /// Empty unless money went back, or did not arrive.
     refund_id: String,
     /// Where the buyer has to confirm; empty unless he has to.
     url: String,
@@ -180,6 +183,11 @@ fn facts(event: &Envelope) -> Facts {
             refund_id: body.refund_id.to_string(),
             ..common(body.payment_id, &body.amount, body.currency, &body.items)
         },
+        Event::PaymentRefundFailed(body) => Facts {
+            reason: sentence(body.reason.as_deref().unwrap_or_default()),
+            refund_id: body.refund_id.to_string(),
+            ..common(body.payment_id, &body.amount, body.currency, &body.items)
+        },
         Event::PaymentAuthorised(body) => Facts {
             until: moment(&body.authorised_until),
             ..common(body.payment_id, &body.amount, body.currency, &body.items)
@@ -263,7 +271,7 @@ fn one_line(text: &str, most: usize) -> String {
 mod tests {
     use super::*;
 
-    fn written(name: &str) -> [Written; 8] {
+    fn written(name: &str) -> [Written; 9] {
         let templates = Templates::load(None).expect("the built-in ones are fine");
         samples::events_of(name).map(|event| templates.write(&event).expect("is written"))
     }

@@ -79,6 +79,7 @@ fn full() -> Payment {
         authorised_until: Some(NOON + Duration::from_secs(6)),
         captured: Some(yen(3100)),
         dispute: Some(Dispute { amount: yen(30), reason: "fraudulent".to_owned(), outcome: None }),
+        restocked: true,
     };
     differs_from_a_new_one(&full);
     full
@@ -115,6 +116,7 @@ fn differs_from_a_new_one(full: &Payment) {
         authorised_until,
         captured,
         dispute,
+        restocked,
     } = full;
     let new = pending();
     assert!(*id != new.id && *user_id != new.user_id && *basket_id != new.basket_id && *amount != new.amount);
@@ -126,6 +128,7 @@ fn differs_from_a_new_one(full: &Payment) {
     assert!(*claims_basket != new.claims_basket && *replaces != new.replaces && *reserved != new.reserved);
     assert!(*capture != new.capture && *attempts != new.attempts && *step != new.step && *action != new.action);
     assert!(*authorised_until != new.authorised_until && *captured != new.captured && *dispute != new.dispute);
+    assert!(*restocked != new.restocked);
 }
 
 /// Changes whatever may change but the version, which the store counts.
@@ -161,6 +164,7 @@ fn alter(payment: &mut Payment) {
         authorised_until,
         captured,
         dispute,
+        restocked,
     } = payment;
     *status = Status::Refunded;
     *reference = Some(Reference::new("p-2"));
@@ -179,6 +183,7 @@ fn alter(payment: &mut Payment) {
     *action = Some(Action { url: "https://b.example/".to_owned(), until: NOON + Duration::from_secs(7) });
     *authorised_until = Some(NOON + Duration::from_secs(8));
     *captured = Some(yen(3200));
+    *restocked = false;
     *dispute = Some(Dispute { amount: yen(31), reason: "lost".to_owned(), outcome: Some(DisputeOutcome::Won) });
 }
 

@@ -60,7 +60,7 @@ impl Shop {
 
     async fn refund(&self, reference: &Reference, key: u128, amount: i64) -> Result<Paid, ProviderError> {
         let (key, reference, amount) = (id(key), reference.clone(), usd(amount));
-        self.provider.refund(&Payback { key, reference, amount }).await
+        self.provider.refund(&Payback { key, payment: id(1), reference, amount }).await
     }
 
     fn taken(&self) -> i64 {
@@ -362,7 +362,7 @@ async fn money_of_every_kind_comes_back_as_it_went() {
         let charge = Charge { reference: reference.clone(), intent, attempt: 1, token: token_of("pm_card_visa") };
         let verdict = shop.provider.charge(&charge).await.expect("a verdict");
         assert_eq!((verdict, shop.taken()), (Verdict::Approved { taken: amount }, there), "{currency}");
-        let paid = shop.provider.refund(&Payback { key: id(1), reference, amount }).await;
+        let paid = shop.provider.refund(&Payback { key: id(1), payment: id(1), reference, amount }).await;
         assert_eq!((paid.expect("back"), shop.refunded()), (Paid::Back, there), "{currency}");
     }
 }
@@ -375,5 +375,5 @@ async fn nobody_there_is_no_verdict() {
     drop(stripe);
     provider.find(&reference, 1).await.expect_err("unknown");
     provider.void(&reference).await.expect_err("unknown");
-    provider.refund(&Payback { key: id(1), reference, amount: usd(1) }).await.expect_err("unknown");
+    provider.refund(&Payback { key: id(1), payment: id(1), reference, amount: usd(1) }).await.expect_err("unknown");
 }

@@ -1,0 +1,5 @@
+-- Whether a payment's units are on the shelf again though the refund that brought them came back, and when the provider is next asked
+-- whether a refund that is paid arrived. Of refunds of versions before nobody asks: the provider calls.
+ALTER TABLE payments ADD COLUMN restocked INTEGER;
+ALTER TABLE refunds ADD COLUMN look_at INTEGER;
+CREATE INDEX IF NOT EXISTS refunds_look ON refunds (look_at);
