@@ -65,11 +65,15 @@ impl<H: Handler> Worker<H> {
             if self.state.lifecycle.is_draining() {
                 connection_state.command(Command::Finish);
             }
-            let request = request.map(Incoming::Http2);
+            let (head, body) = request.into_parts();
+            let (head, body) = (head.into(), Incoming::Http2(body));
             let state = Arc::clone(&connection_state);
-            let served = Arc::clone(&self.handler).serve(self.index, Arc::clone(&state), peer.ip(), request);
+            let served = Arc::clone(&self.handler).serve(self.index, Arc::clone(&state), peer.ip(), head, body);
             // A tunnel is of HTTP/1.1.
-            async move { Ok::<_, Infallible>(served.await.response.map(|body| Answer::new(body, state))) }
+            async move {
+                let response = served.await.response.into_http();
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, state)))
+            }
         });
         let io =
             TokioIo::new(Watched { socket: stream, begin, state: Arc::clone(&connection_state), is_stalled: false });
