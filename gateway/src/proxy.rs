@@ -19,9 +19,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use http::{Response, StatusCode, Uri, Version};
 use shop_browser::cors;
-use shop_http1::request_head::Fault;
+use shop_http1::fields::Fields as _;
+use shop_http1::request_head::{self, Fault};
+use shop_http1::{Lines, response_head};
 use shop_identity::Principal;
 use shop_limit::{Attempts, Call as Counted, Ruling, Subject, Verdict};
 use tokio::time::Instant;
@@ -86,34 +88,35 @@ impl Handler for Proxy {
         worker: usize,
         connection: Arc<ConnectionState>,
         peer: IpAddr,
-        request: Request<Incoming>,
+        request: request_head::Parts,
+        incoming: Incoming,
     ) -> Served<Body, Tunnel> {
-        let (uri, version) = (request.uri().clone(), request.version());
+        let (uri, version) = (request.uri.clone(), request.version);
         let state = &self.state;
         let generation = state.settings.current();
         let mut visit = Visit::begin(state, &generation, &connection, peer, &request);
         let is_grpc = visit.is_grpc;
-        let reply = visit.answer(&self, worker, &generation, request).await;
+        let reply = visit.answer(&self, worker, &generation, request, incoming).await;
         let Visit { mut record, limits, browser, .. } = visit;
         let request_id = record.request_id().clone();
         let mut tunnel = None;
         let mut response = match reply {
             Ok(Reply::Backend(head, download)) => {
                 record.answered(head.status, None);
-                Response::from_parts(head, Body::backend(download, record))
+                response_head::Response { head, body: Body::backend(download, record) }
             }
             Ok(Reply::Tunnel(head, link)) => {
                 record.answered(head.status, None);
                 tunnel = Some(Tunnel::new(link, record, &generation.config.upstream));
-                Response::from_parts(head, Body::none())
+                response_head::Response { head, body: Body::none() }
             }
             Ok(Reply::Events(response, listener)) => {
                 record.answered(response.status(), None);
-                response.map(|_| Body::events(listener, record))
+                response.map(|_| Body::events(listener, record)).into()
             }
             Ok(Reply::Own(response)) => {
                 record.answered(response.status(), None);
-                response.map(|bytes| Body::own(bytes, record))
+                response.map(|bytes| Body::own(bytes, record)).into()
             }
             Err(refusal) => {
                 let reason = refusal.reason;
@@ -127,10 +130,10 @@ impl Handler for Proxy {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 record.answered(response.status(), Some(reason));
-                response.map(|bytes| Body::own(bytes, record))
+                response.map(|bytes| Body::own(bytes, record)).into()
             }
         };
-        finish(response.headers_mut(), request_id, limits, browser, &generation);
+        finish(&mut response.head.headers, request_id, limits, browser, &generation);
         Served { response, tunnel }
     }
 
@@ -168,8 +171,8 @@ enum Reply {
     /// As long as the client listens.
     Events(Response<Bytes>, Listener),
     /// A backend, with 101.
-    Tunnel(http::response::Parts, Link),
-    Backend(http::response::Parts, Box<ProxiedBody>),
+    Tunnel(response_head::Parts, Link),
+    Backend(response_head::Parts, Box<ProxiedBody>),
 }
 
 fn within_limit(uri: &Uri, most: usize) -> Result<(), Refusal> {
@@ -196,17 +199,18 @@ impl Visit {
         generation: &Generation,
         connection: &Arc<ConnectionState>,
         peer: IpAddr,
-        request: &Request<Incoming>,
+        request: &request_head::Parts,
     ) -> Self {
-        let is_grpc = grpc::is_call(request.version(), request.headers());
+        let headers = &request.headers;
+        let is_grpc = grpc::is_call(request.version, headers);
         let config = &generation.config;
-        let client = Client::of(peer, request.headers(), &config.trusted_proxies);
+        let client = Client::of(peer, headers, &config.trusted_proxies);
         let occupied = connection.occupy(client.through_proxy.then_some(client.address));
         let browser = Browser {
-            is_secure: headers::is_secure(request.headers(), client, &config.trusted_headers, connection.is_encrypted),
+            is_secure: headers::is_secure(headers, client, &config.trusted_headers, connection.is_encrypted),
             // What speaks gRPC and names no origin is none, and has no use for headers that make browsers careful.
-            is_possible: !is_grpc || request.headers().contains_key(header::ORIGIN),
-            cors: generation.cors.as_ref().map(|cors| cors.judge(request.headers())),
+            is_possible: !is_grpc || headers.has(&header::ORIGIN),
+            cors: generation.cors.as_ref().map(|cors| cors.judge(headers)),
         };
         let mut record = RequestRecord::begin(state, occupied, request, connection.is_encrypted);
         record.asked_by(Asker::of(client.address, request, &config.access_log));
@@ -217,7 +221,7 @@ impl Visit {
             browser,
             principal: None,
             is_late: connection.is_late,
-            informed: (request.version() == Version::HTTP_11).then(|| Arc::clone(connection)),
+            informed: (request.version == Version::HTTP_11).then(|| Arc::clone(connection)),
             is_encrypted: connection.is_encrypted,
             audience: connection.audience,
             is_grpc,
@@ -230,10 +234,10 @@ impl Visit {
         proxy: &Proxy,
         worker: usize,
         generation: &Generation,
-        request: Request<Incoming>,
+        mut head: request_head::Parts,
+        incoming: Incoming,
     ) -> Result<Reply, Refusal> {
         let config = &generation.config;
-        let (mut head, incoming) = request.into_parts();
         within_limit(&head.uri, config.limits.uri)?;
         headers::check(&head)?;
         let host = headers::host(&head)?;
@@ -276,12 +280,12 @@ impl Visit {
         };
         headers::to_backend(&mut head.headers, &onward);
         self.record.hand_on(&mut head.headers);
-        let (mut onward, ()) = Request::new(()).into_parts();
-        onward.uri = backend_uri(&head.uri, target.path, self.is_grpc.then_some(&host))?;
-        (onward.method, onward.headers) = (head.method, head.headers);
-        if self.is_grpc {
-            onward.version = Version::HTTP_2;
-        }
+        let mut onward = request_head::Parts {
+            uri: backend_uri(&head.uri, target.path, self.is_grpc.then_some(&host))?,
+            version: if self.is_grpc { Version::HTTP_2 } else { Version::HTTP_11 },
+            method: head.method,
+            headers: head.headers,
+        };
         if !self.is_grpc && !upload.is_none() && config.buffer_request.covers(&normal) {
             let BufferRequest { memory, folder, .. } = &config.buffer_request;
             // Boxed: other calls shall not carry the room for it.
@@ -301,7 +305,7 @@ impl Visit {
             retry_wait_left: config.retries.longest_wait.get(),
         };
         let call = forward.call(upload).await?;
-        if let Some(protocol) = upgrade.filter(|_| call.response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+        if let Some(protocol) = upgrade.filter(|_| call.response.head.status == StatusCode::SWITCHING_PROTOCOLS) {
             return switch(generation, call, &protocol);
         }
         Ok(self.reply(generation, &target, call, &onward.headers, &timeouts, longest_pause))
@@ -313,7 +317,7 @@ impl Visit {
         &mut self,
         proxy: &Proxy,
         generation: &Generation,
-        head: &http::request::Parts,
+        head: &request_head::Parts,
         host: &HeaderValue,
         normal: &str,
         incoming: Incoming,
@@ -335,7 +339,7 @@ impl Visit {
         }
         if let Some(own) = own {
             self.record.own(own.path());
-            let response = operations::answer(own, self.audience, &head.method, &head.headers, &proxy.state)?;
+            let response = operations::answer(own, self.audience, &head.method, &head.headers.to_map(), &proxy.state)?;
             return Ok(ControlFlow::Break(Reply::Own(response)));
         }
         // On this machine itself nobody listens in: operators need no certificate there.
@@ -348,6 +352,7 @@ impl Visit {
         if let Some(route) = admin.or(is_dev_token.then_some(dev_token::PATH)) {
             self.record.own(route);
             let (peer, client, request_id) = (self.peer, self.client, self.record.request_id());
+            let head = &head.to_http();
             let asked = Asked { head, path: normal, host, peer, client, request_id, audience: self.audience };
             if is_dev_token {
                 return dev_token::answer(generation, &asked).map(|response| ControlFlow::Break(Reply::Own(response)));
@@ -374,7 +379,7 @@ impl Visit {
     }
 
     /// Hides what is for operators from everybody else who comes by the clients' port.
-    fn operators_only(&self, config: &Config, head: &http::request::Parts, host: &HeaderValue) -> Result<(), Refusal> {
+    fn operators_only(&self, config: &Config, head: &request_head::Parts, host: &HeaderValue) -> Result<(), Refusal> {
         let may = self.audience == Audience::Operators
             || config.admin.on_client_port && guard::is_local(&head.headers, host, self.peer);
         if may {
@@ -389,22 +394,22 @@ impl Visit {
         route: docs::Route<'_>,
         docs: &Docs,
         generation: &Generation,
-        head: &http::request::Parts,
+        head: &request_head::Parts,
         path: &str,
     ) -> Result<Reply, Refusal> {
         self.record.own(route.pattern());
         if route.is_counted() {
             self.limit(generation, head, path).await?;
         }
-        route.answer(docs, generation, head).await.map(Reply::Own)
+        route.answer(docs, generation, &head.to_http()).await.map(Reply::Own)
     }
 
-    fn route<'a>(&mut self, table: &'a Table, path: &'a str, headers: &HeaderMap) -> Result<Target<'a>, Refusal> {
+    fn route<'a>(&mut self, table: &'a Table, path: &'a str, headers: &Lines) -> Result<Target<'a>, Refusal> {
         let no_route = || Refusal::new(Reason::NoRoute, format!("no route leads to {path}"));
         let (route, inner, cluster) = if self.is_grpc {
             let route = match table.grpc(path) {
                 None if table.is_everybodys(path) => {
-                    let service = headers.get(SHOP_SERVICE).and_then(|name| name.to_str().ok()).unwrap_or_default();
+                    let service = headers.text(&SHOP_SERVICE).unwrap_or_default();
                     table.everybodys(path, service).ok_or_else(|| {
                         let detail = "every service has this one; say whose with the metadata shop-service: product";
                         Refusal::new(Reason::NoRoute, detail)
@@ -423,9 +428,10 @@ impl Visit {
 
     /// Finds out whose token comes with the request, before its body is read and a backend is chosen. The token goes on as it
     /// came: what its bearer may do is for the service to say, and nothing else about him is told or believed.
-    async fn identify(&mut self, proxy: &Proxy, generation: &Generation, headers: &HeaderMap) -> Result<(), Refusal> {
+    async fn identify(&mut self, proxy: &Proxy, generation: &Generation, headers: &Lines) -> Result<(), Refusal> {
         let Some(authenticator) = generation.identity.authenticator() else { return Ok(()) };
-        let Some(token) = shop_identity::bearer(headers)? else { return Ok(()) };
+        let name = header::AUTHORIZATION;
+        let Some(token) = shop_identity::bearer_of(headers.values(&name))? else { return Ok(()) };
         self.principal = Some(match authenticator.known(token) {
             Some(principal) => principal,
             // Boxed: calls with tokens that are known shall not carry the room for it.
@@ -434,9 +440,9 @@ impl Visit {
         Ok(())
     }
 
-    async fn limit(&mut self, generation: &Generation, head: &http::request::Parts, path: &str) -> Result<(), Refusal> {
+    async fn limit(&mut self, generation: &Generation, head: &request_head::Parts, path: &str) -> Result<(), Refusal> {
         let Some(limiter) = &generation.limiter else { return Ok(()) };
-        let http::request::Parts { method, headers, .. } = head;
+        let request_head::Parts { method, headers, .. } = head;
         let subject = self.principal.as_deref().map(|who| Subject { issuer: &who.issuer, name: &who.subject });
         let call = Counted { method, path, headers, address: self.client.address, subject };
         let Some(Ruling { verdict, fields }) = limiter.check(&call, self.record.span()).await else { return Ok(()) };
@@ -453,12 +459,12 @@ impl Visit {
     fn upload(
         &mut self,
         config: &Config,
-        head: &http::request::Parts,
+        head: &request_head::Parts,
         incoming: Incoming,
     ) -> Result<RequestBody, Refusal> {
         // A stream of gRPC messages has no size; the services limit each message.
         let limit = if self.is_grpc { u64::MAX } else { config.http.body_limit };
-        let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let announced = head.headers.text(&header::CONTENT_LENGTH);
         if announced.and_then(|length| length.parse().ok()).is_some_and(|length: u64| length > limit) {
             return Err(Refusal::new(Reason::BodyTooLarge, format!("the body is larger than {limit} bytes")));
         }
@@ -472,7 +478,7 @@ impl Visit {
         &self,
         config: &Config,
         whole: Option<Duration>,
-        head: &http::request::Parts,
+        head: &request_head::Parts,
         upload: &RequestBody,
     ) -> Timeouts {
         let upstream = &config.upstream;
@@ -495,12 +501,12 @@ impl Visit {
         generation: &Generation,
         target: &Target<'_>,
         call: Call,
-        sent: &HeaderMap,
+        sent: &Lines,
         timeouts: &Timeouts,
         longest_pause: Option<Duration>,
     ) -> Reply {
         let Call { response, outcome, permit, in_flight } = call;
-        let (mut head, incoming) = response.into_parts();
+        let response_head::Response { mut head, body: incoming } = response;
         if self.is_grpc {
             self.record.grpc_status(grpc::status(&head.headers));
         }
@@ -538,7 +544,7 @@ fn normal(path: &str) -> Result<Cow<'_, str>, Refusal> {
 /// The backend agreed to speak another protocol.
 fn switch(generation: &Generation, call: Call, protocol: &HeaderValue) -> Result<Reply, Refusal> {
     let Call { response, in_flight, .. } = call;
-    let (mut head, body) = response.into_parts();
+    let response_head::Response { mut head, body } = response;
     let stream = match body {
         ResponseBody::Left(body) => body.into_stream(),
         ResponseBody::Right(_) => None,

@@ -6,8 +6,10 @@ pub(crate) mod trace;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use shop_clock::{Clock as _, SystemClock};
+use shop_http1::fields::{Edit, Fields as _};
+use shop_http1::request_head::Parts;
 use shop_telemetry::{Span, SpanKind, TraceParent, TraceState};
 
 use self::asker::Asker;
@@ -24,8 +26,8 @@ use crate::upstream::body::Progress;
 const LONGEST_METHOD: usize = 20;
 /// The route of requests without one. Paths themselves are logged only when somebody wants them: they name users.
 const UNMATCHED: &str = "unmatched";
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The record of one request. Dropped before [`RequestRecord::complete`], it says that the client left.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, noted as it is seen")]
@@ -64,12 +66,12 @@ pub(crate) struct RequestRecord {
 
 impl RequestRecord {
     /// Begins the record: request id and trace are taken from the request, or made. `encrypted`: it came over TLS.
-    pub(crate) fn begin<B>(state: &Arc<State>, occupied: Occupied, request: &Request<B>, encrypted: bool) -> Self {
-        let headers = request.headers();
+    pub(crate) fn begin(state: &Arc<State>, occupied: Occupied, request: &Parts, encrypted: bool) -> Self {
+        let headers = &request.headers;
         state.lifecycle.enter();
-        let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        let traceparent = headers.text(&TRACEPARENT);
         // Probes and scrapes come every few seconds for ever.
-        let is_quiet = shop_telemetry::is_exporting() && crate::routing::operation::is_quiet(request.uri().path());
+        let is_quiet = shop_telemetry::is_exporting() && crate::routing::operation::is_quiet(request.uri.path());
         let (mut span, trace) = if is_quiet {
             (Span::none(), shop_telemetry::pass_by(traceparent))
         } else {
@@ -82,9 +84,9 @@ impl RequestRecord {
         Self {
             service: None,
             begun: Instant::now(),
-            method: request.method().clone(),
+            method: request.method.clone(),
             occupied,
-            version: request.version(),
+            version: request.version,
             route: UNMATCHED,
             request_id,
             asker: Asker::default(),
@@ -230,16 +232,14 @@ impl RequestRecord {
 
     /// Ids that the backend is to know, in place of the client's. What other tracing systems said of the client's trace goes on
     /// with it.
-    pub(crate) fn hand_on(&self, headers: &mut HeaderMap) {
-        if headers.contains_key(TRACESTATE) {
-            let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
-            let lines = headers.get_all(TRACESTATE).iter().map(HeaderValue::as_bytes);
-            if TraceState::beside(traceparent, lines).is_none() {
-                headers.remove(TRACESTATE);
-            }
+    pub(crate) fn hand_on(&self, headers: &mut impl Edit) {
+        if headers.has(&TRACESTATE)
+            && TraceState::beside(headers.text(&TRACEPARENT), headers.values(&TRACESTATE)).is_none()
+        {
+            headers.remove_all(&TRACESTATE);
         }
-        headers.insert(shop_http::request_id::HEADER, self.request_id.clone());
-        headers.insert(TRACEPARENT, self.traceparent.clone());
+        headers.set(shop_http::request_id::HEADER, self.request_id.clone());
+        headers.set(TRACEPARENT.clone(), self.traceparent.clone());
     }
 
     /// The second part of the `traceparent` (W3C Trace Context).

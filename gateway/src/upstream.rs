@@ -17,10 +17,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response as HttpResponse};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
+use shop_http1::response_head::Response;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -232,8 +233,8 @@ fn is_untouched(error: &hyper::Error) -> bool {
 }
 
 /// What became of a request handed to a connection.
-enum Sent<B> {
-    Answered(Response<B>),
+enum Sent<R> {
+    Answered(R),
     /// The connection was gone before anything of the request went out.
     Back(RequestBody),
     /// It went out, and the connection closed without a byte in return.
@@ -242,9 +243,9 @@ enum Sent<B> {
     Failed(Failed),
 }
 
-type Outcome = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+type Outcome = Result<HttpResponse<Incoming>, TrySendError<Request<RequestBody>>>;
 
-async fn settle(call: impl Future<Output = Outcome>, timeouts: &Timeouts) -> Sent<Incoming> {
+async fn settle(call: impl Future<Output = Outcome>, timeouts: &Timeouts) -> Sent<HttpResponse<Incoming>> {
     match await_head(call, timeouts).await {
         Ok(Ok(response)) => Sent::Answered(response),
         Ok(Err(mut error)) => {

@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
+use shop_http1::fields::{Edit, Fields};
 
 use crate::origins::{AllowedOrigin, Known, Origin, Origins};
 use crate::settings;
@@ -17,7 +18,7 @@ const PREFLIGHT_VARY: HeaderValue =
     HeaderValue::from_static("origin, access-control-request-method, access-control-request-headers");
 
 /// What a backend may not say when a proxy speaks for it: two of a kind, and browsers refuse the answer.
-const OURS: [HeaderName; 6] = [
+static OURS: [HeaderName; 6] = [
     header::ACCESS_CONTROL_ALLOW_ORIGIN,
     header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
     header::ACCESS_CONTROL_ALLOW_METHODS,
@@ -70,11 +71,12 @@ impl Cors {
     }
 
     /// Judges a request by its `Origin`.
-    pub fn judge(&self, headers: &HeaderMap) -> Verdict {
+    pub fn judge(&self, headers: &impl Fields) -> Verdict {
         let Origin::One(origin) = Origin::of(headers) else { return Verdict::Unlisted };
-        let Some(known) = self.origins.find(origin.as_bytes()) else { return Verdict::Unlisted };
-        let origin = if self.origins.is_open() { HeaderValue::from_static("*") } else { origin.clone() };
-        Verdict::Allowed { origin, known }
+        let Some(known) = self.origins.find(origin) else { return Verdict::Unlisted };
+        let origin =
+            if self.origins.is_open() { Ok(HeaderValue::from_static("*")) } else { HeaderValue::from_bytes(origin) };
+        origin.map_or(Verdict::Unlisted, |origin| Verdict::Allowed { origin, known })
     }
 
     /// The answer to a preflight, without a backend; [`Cors::write`] adds what every answer has.
@@ -96,38 +98,35 @@ impl Cors {
     }
 
     /// Writes the permission, or that there might have been one for another origin.
-    pub fn write(&self, verdict: Verdict, headers: &mut HeaderMap) {
-        if !self.origins.is_open() && !headers.get_all(header::VARY).iter().any(names_origin) {
-            headers.append(header::VARY, ORIGIN);
+    pub fn write(&self, verdict: Verdict, headers: &mut impl Edit) {
+        if !self.origins.is_open() && !headers.values(&header::VARY).any(names_origin) {
+            headers.add(header::VARY, ORIGIN);
         }
         let Verdict::Allowed { origin, .. } = verdict else { return };
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.set(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         if self.credentials {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            headers.set(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
         if let Some(exposed) = &self.exposed {
-            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
+            headers.set(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
         }
     }
 }
 
 /// Takes what a backend says about other origins off its answer.
-pub fn overrule(headers: &mut HeaderMap) {
-    // There is hardly ever one: comparing the names that are there costs less than looking up each of these.
-    while let Some(name) = headers.keys().find(|name| OURS.contains(name)).cloned() {
-        headers.remove(name);
+pub fn overrule(headers: &mut impl Edit) {
+    for name in &OURS {
+        headers.remove_all(name);
     }
 }
 
 /// Whether a browser asks before it sends the request proper.
-pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
-    *method == Method::OPTIONS
-        && headers.contains_key(header::ORIGIN)
-        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+pub fn is_preflight(method: &Method, headers: &impl Fields) -> bool {
+    *method == Method::OPTIONS && headers.has(&header::ORIGIN) && headers.has(&header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-fn names_origin(vary: &HeaderValue) -> bool {
-    vary.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"origin"))
+fn names_origin(vary: &[u8]) -> bool {
+    vary.split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"origin"))
 }
 
 /// A list on one line; none when it is empty.
@@ -137,6 +136,8 @@ fn list(names: &[String]) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     fn cors(origins: &[&str], credentials: bool) -> Cors {

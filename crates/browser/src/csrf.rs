@@ -5,13 +5,14 @@
 //! "Cross-Site Request Forgery" (2025). Who says neither is no browser, and has no user's cookies to abuse.
 
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, Method, header};
+use shop_http1::fields::{self, Fields};
 
 use crate::cors::Verdict;
 use crate::origins::{Known, Origin, Origins};
 use crate::settings;
 
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Whose request it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl Csrf {
     }
 
     /// Judges who makes a change. `host` is what the browser knows us as; `cors` what the list of origins says.
-    pub fn judge(&self, method: &Method, headers: &HeaderMap, host: &HeaderValue, cors: Option<&Verdict>) -> Sender {
+    pub fn judge(&self, method: &Method, headers: &impl Fields, host: &[u8], cors: Option<&Verdict>) -> Sender {
         if is_safe(method, headers) || is_same_origin(headers, host) || self.is_trusted(headers, cors) {
             Sender::Trusted
         } else {
@@ -43,9 +44,9 @@ impl Csrf {
         }
     }
 
-    fn is_trusted(&self, headers: &HeaderMap, cors: Option<&Verdict>) -> bool {
+    fn is_trusted(&self, headers: &impl Fields, cors: Option<&Verdict>) -> bool {
         if let Origin::One(origin) = Origin::of(headers)
-            && self.trusted.find(origin.as_bytes()).is_some()
+            && self.trusted.find(origin).is_some()
         {
             return true;
         }
@@ -60,16 +61,16 @@ impl Csrf {
 
 /// Requests that change nothing. A handshake for another protocol is not among them: no browser asks before it opens a
 /// WebSocket to another site.
-fn is_safe(method: &Method, headers: &HeaderMap) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && !headers.contains_key(header::UPGRADE)
+fn is_safe(method: &Method, headers: &impl Fields) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && !headers.has(&header::UPGRADE)
 }
 
 /// Whether the request comes from our own pages, from the user, or from no browser at all.
-fn is_same_origin(headers: &HeaderMap, host: &HeaderValue) -> bool {
-    let mut sites = headers.get_all(SEC_FETCH_SITE).iter().peekable();
+fn is_same_origin(headers: &impl Fields, host: &[u8]) -> bool {
+    let mut sites = headers.values(&SEC_FETCH_SITE).peekable();
     if sites.peek().is_some() {
         // `same-site` is not enough: a forgotten subdomain is another's soon.
-        return sites.all(|site| matches!(site.as_bytes(), b"same-origin" | b"none"));
+        return sites.all(|site| matches!(site, b"same-origin" | b"none"));
     }
     match Origin::of(headers) {
         Origin::Absent => true,
@@ -79,9 +80,9 @@ fn is_same_origin(headers: &HeaderMap, host: &HeaderValue) -> bool {
 }
 
 /// Compares hosts and ports only: behind a proxy that ends TLS, the scheme may be any.
-fn is_host_of(origin: &HeaderValue, host: &HeaderValue) -> bool {
-    let Some((scheme, ours)) = origin.to_str().ok().and_then(|origin| origin.split_once("://")) else { return false };
-    let Ok(host) = host.to_str() else { return false };
+fn is_host_of(origin: &[u8], host: &[u8]) -> bool {
+    let Some((scheme, ours)) = fields::text(origin).and_then(|origin| origin.split_once("://")) else { return false };
+    let Some(host) = fields::text(host) else { return false };
     if ours.eq_ignore_ascii_case(host) {
         return true;
     }
@@ -100,14 +101,15 @@ fn is_host_of(origin: &HeaderValue, host: &HeaderValue) -> bool {
 
 /// Whether the browser itself adds something that says who the user is. A bearer token is not among them: only a page
 /// that has it can send it.
-fn has_ambient_credentials(headers: &HeaderMap) -> bool {
-    let is_bearer =
-        |value: &HeaderValue| value.as_bytes().get(..7).is_some_and(|word| word.eq_ignore_ascii_case(b"bearer "));
-    headers.contains_key(header::COOKIE) || !headers.get_all(header::AUTHORIZATION).iter().all(is_bearer)
+fn has_ambient_credentials(headers: &impl Fields) -> bool {
+    let is_bearer = |value: &[u8]| value.get(..7).is_some_and(|word| word.eq_ignore_ascii_case(b"bearer "));
+    headers.has(&header::COOKIE) || !headers.values(&header::AUTHORIZATION).all(is_bearer)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderValue};
+
     use super::*;
 
     type Pairs = &'static [(&'static str, &'static str)];
@@ -119,7 +121,7 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        csrf.judge(method, &headers, &HeaderValue::from_static(host), cors) == Sender::Trusted
+        csrf.judge(method, &headers, host.as_bytes(), cors) == Sender::Trusted
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a page in a browser may do: which other sites may call and read the answers ([`Cors`]), which may not make changes in a
 //! user's name ([`Csrf`]), and headers that make browsers careful with an answer ([`SecurityHeaders`]).
 //!
-//! Decisions on header maps, for whatever server has them; with [`settings`] that are checked, so that no list lets everybody in
+//! Decisions on header fields, for whatever server has them in a map or as lines; with [`settings`] that are checked, so that no list lets everybody in
 //! by accident.
 //!
 //! ```
@@ -12,13 +12,13 @@
 //! let rules = settings::Cors { origins: vec!["https://*.shop.example".parse()?], ..settings::Cors::default() };
 //! let cors = Cors::new(&rules).expect("an origin is listed");
 //! let csrf = Csrf::new(&settings::Csrf::default()).expect("on by default");
-//! let host = HeaderValue::from_static("api.example");
+//! let host = b"api.example";
 //!
 //! // A page of a listed site may call, and read the answer.
 //! let mut request = HeaderMap::new();
 //! request.insert("origin", HeaderValue::from_static("https://eu.shop.example"));
 //! let verdict = cors.judge(&request);
-//! assert_eq!(csrf.judge(&Method::POST, &request, &host, Some(&verdict)), Sender::Trusted);
+//! assert_eq!(csrf.judge(&Method::POST, &request, host, Some(&verdict)), Sender::Trusted);
 //! let mut answer = HeaderMap::new();
 //! cors.write(verdict, &mut answer);
 //! SecurityHeaders::new(&settings::SecurityHeaders::default()).expect("on by default").write(&mut answer, true);
@@ -29,7 +29,7 @@
 //! request.insert("origin", HeaderValue::from_static("https://evil.example"));
 //! let verdict = cors.judge(&request);
 //! assert_eq!(verdict, cors::Verdict::Unlisted);
-//! assert_eq!(csrf.judge(&Method::POST, &request, &host, Some(&verdict)), Sender::Foreign);
+//! assert_eq!(csrf.judge(&Method::POST, &request, host, Some(&verdict)), Sender::Foreign);
 //! # Ok::<(), shop_browser::origins::InvalidOrigin>(())
 //! ```
 

@@ -4,7 +4,8 @@ mod allowed;
 
 pub use allowed::{AllowedOrigin, InvalidOrigin};
 
-use http::{HeaderMap, HeaderValue, header};
+use http::header;
+use shop_http1::fields::Fields;
 
 use self::allowed::is_host_byte;
 
@@ -14,20 +15,16 @@ pub enum Origin<'a> {
     /// Nothing: no browser, or a browser's plain reading.
     Absent,
     /// One origin, perhaps `null`.
-    One(&'a HeaderValue),
+    One(&'a [u8]),
     /// Several headers, which no browser sends.
     Many,
 }
 
 impl<'a> Origin<'a> {
     /// The request's.
-    pub fn of(headers: &'a HeaderMap) -> Self {
-        let mut origins = headers.get_all(header::ORIGIN).iter();
-        match (origins.next(), origins.next()) {
-            (None, _) => Self::Absent,
-            (Some(origin), None) => Self::One(origin),
-            (Some(_), Some(_)) => Self::Many,
-        }
+    pub fn of(headers: &'a impl Fields) -> Self {
+        let Some(first) = headers.value(&header::ORIGIN) else { return Self::Absent };
+        if headers.values(&header::ORIGIN).nth(1).is_some() { Self::Many } else { Self::One(first) }
     }
 }
 

@@ -1,11 +1,21 @@
 //! Headers that tell browsers to be careful with an answer.
 
-use http::header::{self, Entry, HeaderName};
+use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
+use shop_http1::fields::{Block, Edit, Names};
 
 use crate::settings;
 
 const X_POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
+
+/// Those that are no defaults.
+static OTHERS: [HeaderName; 5] = [
+    header::X_CONTENT_TYPE_OPTIONS,
+    header::X_XSS_PROTECTION,
+    header::STRICT_TRANSPORT_SECURITY,
+    header::SERVER,
+    X_POWERED_BY,
+];
 
 /// The headers, ready to be copied.
 #[derive(Debug)]
@@ -14,6 +24,10 @@ pub struct SecurityHeaders {
     defaults: Vec<(HeaderName, HeaderValue)>,
     hsts: Option<HeaderValue>,
     server: Option<HeaderValue>,
+    /// All that are written or taken away.
+    names: Names,
+    /// What an answer gets that has none of them, in cleartext and over TLS.
+    usual: [Block; 2],
 }
 
 impl SecurityHeaders {
@@ -25,38 +39,55 @@ impl SecurityHeaders {
             (header::X_FRAME_OPTIONS, &settings.frame_options),
             (header::REFERRER_POLICY, &settings.referrer_policy),
         ];
-        settings.enabled.then(|| Self {
-            defaults: defaults.into_iter().filter_map(|(name, text)| Some((name, value(text)?))).collect(),
-            hsts: value(&settings.strict_transport_security),
-            server: value(&settings.server),
+        let names = defaults.iter().map(|(name, _)| name.clone());
+        let names = Names::new(names.chain(OTHERS.iter().cloned()).collect());
+        settings.enabled.then(|| {
+            let mut headers = Self {
+                defaults: defaults.into_iter().filter_map(|(name, text)| Some((name, value(text)?))).collect(),
+                hsts: value(&settings.strict_transport_security),
+                server: value(&settings.server),
+                names,
+                usual: Default::default(),
+            };
+            headers.usual = [false, true].map(|secure| {
+                let mut written = HeaderMap::new();
+                headers.write_each(&mut written, secure);
+                Block::from(&written)
+            });
+            headers
         })
     }
 
     /// Writes them; `secure` says whether the client's connection is TLS.
-    pub fn write(&self, headers: &mut HeaderMap, secure: bool) {
-        // No more than is needed: a map that has just enough room would be made twice as large.
-        let rare = usize::from(secure && self.hsts.is_some()) + usize::from(self.server.is_some());
-        headers.reserve(self.defaults.len() + 2 + rare);
+    pub fn write(&self, headers: &mut impl Edit, secure: bool) {
+        if headers.has_none(&self.names) {
+            headers.add_block(&self.usual[usize::from(secure)]);
+        } else {
+            self.write_each(headers, secure);
+        }
+    }
+
+    fn write_each(&self, headers: &mut impl Edit, secure: bool) {
         for (name, value) in &self.defaults {
-            if let Entry::Vacant(place) = headers.entry(name) {
-                place.insert(value.clone());
+            if !headers.has(name) {
+                headers.add(name.clone(), value.clone());
             }
         }
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.set(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         // The filters this controlled leaked what pages contain; browsers that still have one shall not use it.
-        headers.insert(header::X_XSS_PROTECTION, HeaderValue::from_static("0"));
+        headers.set(header::X_XSS_PROTECTION, HeaderValue::from_static("0"));
         // Over cleartext anybody on the way could write it, so it must not be there (RFC 6797, section 7.2).
         replace(headers, header::STRICT_TRANSPORT_SECURITY, self.hsts.as_ref().filter(|_| secure));
         replace(headers, header::SERVER, self.server.as_ref());
-        headers.remove(X_POWERED_BY);
+        headers.remove_all(&X_POWERED_BY);
     }
 }
 
-fn replace(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>) {
+fn replace(headers: &mut impl Edit, name: HeaderName, value: Option<&HeaderValue>) {
     match value {
-        Some(value) => headers.insert(name, value.clone()),
-        None => headers.remove(name),
-    };
+        Some(value) => headers.set(name, value.clone()),
+        None => headers.remove_all(&name),
+    }
 }
 
 #[cfg(test)]

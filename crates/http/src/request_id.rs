@@ -9,18 +9,17 @@ pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id taken from a caller; longer ones would bloat every log line.
 const MAX: usize = 128;
 
-/// The caller's id if it is 1–128 visible ASCII characters and sent once.
-pub fn sent(headers: &HeaderMap) -> Option<&HeaderValue> {
-    let mut sent = headers.get_all(HEADER).iter();
-    match (sent.next(), sent.next()) {
-        (Some(value), None) if is_usable(value.as_bytes()) => Some(value),
+/// The caller's id among the `values` of the header, if it is 1–128 visible ASCII characters and sent once.
+pub fn sent<V: AsRef<[u8]>>(mut values: impl Iterator<Item = V>) -> Option<V> {
+    match (values.next(), values.next()) {
+        (Some(value), None) if is_usable(value.as_ref()) => Some(value),
         _ => None,
     }
 }
 
 /// The caller's id, else a new `UUIDv7`.
 pub fn of(headers: &HeaderMap) -> HeaderValue {
-    sent(headers).cloned().unwrap_or_else(fresh)
+    sent(headers.get_all(HEADER).iter()).cloned().unwrap_or_else(fresh)
 }
 
 fn fresh() -> HeaderValue {

@@ -249,7 +249,7 @@ impl Chunked {
         let room = room.get_mut(..self.lines).ok_or(Invalid("the trailers have too many lines"))?;
         let parsed = httparse::parse_headers(&lines, room).map_err(|_| Invalid("the trailers are not valid"))?;
         let httparse::Status::Complete((_, parsed)) = parsed else { return Err(Invalid("the trailers are not whole")) };
-        fields::read(&lines, parsed, 0).map(|trailers| Some(Piece::Trailers(trailers)))
+        fields::trailers(&lines, parsed).map(|trailers| Some(Piece::Trailers(trailers)))
     }
 }
 

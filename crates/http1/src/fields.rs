@@ -1,17 +1,165 @@
-//! Header lines and trailers.
+//! Header lines and trailers, in whatever they are kept: the lines of a message, or a map.
+
+use std::fmt;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use httparse::Header;
 
-use crate::Invalid;
+use crate::{Invalid, Lines, lines};
 
 /// Most lines of one head; hyper's number.
 pub const MOST_HEADERS: usize = 100;
 
-/// The fields that `parsed` found in `bytes`, in a map with room for `more`.
-pub fn read(bytes: &Bytes, parsed: &[Header<'_>], more: usize) -> Result<HeaderMap, Invalid> {
-    let mut fields = HeaderMap::with_capacity(parsed.len() + more);
+/// Header fields that can be asked for, so that a rule about them is written once for [`Lines`] and for maps.
+pub trait Fields: fmt::Debug + Sync {
+    /// The first value of a field.
+    fn value(&self, name: &HeaderName) -> Option<&[u8]>;
+
+    /// All values of a field, in order.
+    fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]>
+    where
+        Self: Sized;
+
+    /// Whether one of the names, in lower case, is one that is looked for.
+    fn has_any(&self, is_one: impl FnMut(&[u8]) -> bool) -> bool
+    where
+        Self: Sized;
+
+    /// Whether there is such a field.
+    #[inline]
+    fn has(&self, name: &HeaderName) -> bool {
+        self.value(name).is_some()
+    }
+
+    /// Whether none of these fields is there.
+    fn has_none(&self, of: &Names) -> bool {
+        !of.names.iter().any(|name| self.has(name))
+    }
+
+    /// The first value of a field, unless it has bytes that are no text.
+    fn text(&self, name: &HeaderName) -> Option<&str> {
+        self.value(name).and_then(text)
+    }
+}
+
+/// Header fields that can be changed.
+pub trait Edit: Fields {
+    /// Puts one value in place of all that there are.
+    fn set(&mut self, name: HeaderName, value: HeaderValue);
+
+    /// Adds a value behind those that there are.
+    fn add(&mut self, name: HeaderName, value: HeaderValue);
+
+    /// Removes all values of a field.
+    fn remove_all(&mut self, name: &HeaderName);
+
+    /// Removes the fields whose name, in lower case, is one that is looked for.
+    fn remove_if(&mut self, is_one: impl FnMut(&[u8]) -> bool);
+
+    /// Puts other values in place of some, by name and value.
+    fn change(&mut self, change: impl FnMut(&[u8], &[u8]) -> Option<HeaderValue>);
+
+    /// Adds fields that were made before.
+    fn add_block(&mut self, block: &Block) {
+        for (name, value) in &block.fields {
+            self.add(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Fields that many messages get, made before.
+#[derive(Debug, Default)]
+pub struct Block {
+    fields: Vec<(HeaderName, HeaderValue)>,
+    lines: Lines,
+}
+
+impl From<&HeaderMap> for Block {
+    fn from(map: &HeaderMap) -> Self {
+        let fields = map.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Self { fields, lines: Lines::from(map) }
+    }
+}
+
+impl Block {
+    /// Its lines.
+    pub(crate) fn lines(&self) -> &Lines {
+        &self.lines
+    }
+}
+
+/// Names that are asked for together.
+#[derive(Debug)]
+pub struct Names {
+    names: Vec<HeaderName>,
+    pub(crate) marks: u64,
+}
+
+impl Names {
+    /// These.
+    pub fn new(names: Vec<HeaderName>) -> Self {
+        let marks = names.iter().fold(0, |marks, name| marks | lines::mark(name.as_str().as_bytes()));
+        Self { names, marks }
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &HeaderName> {
+        self.names.iter()
+    }
+}
+
+impl Fields for HeaderMap {
+    fn value(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.get(name).map(HeaderValue::as_bytes)
+    }
+
+    fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        self.get_all(name).iter().map(HeaderValue::as_bytes)
+    }
+
+    fn has_any(&self, mut is_one: impl FnMut(&[u8]) -> bool) -> bool {
+        self.keys().any(|name| is_one(name.as_str().as_bytes()))
+    }
+}
+
+impl Edit for HeaderMap {
+    fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.insert(name, value);
+    }
+
+    fn add(&mut self, name: HeaderName, value: HeaderValue) {
+        self.append(name, value);
+    }
+
+    fn remove_all(&mut self, name: &HeaderName) {
+        self.remove(name);
+    }
+
+    fn remove_if(&mut self, mut is_one: impl FnMut(&[u8]) -> bool) {
+        while let Some(name) = self.keys().find(|name| is_one(name.as_str().as_bytes())).cloned() {
+            self.remove(name);
+        }
+    }
+
+    fn change(&mut self, mut change: impl FnMut(&[u8], &[u8]) -> Option<HeaderValue>) {
+        for (name, value) in self.iter_mut() {
+            if let Some(new) = change(name.as_str().as_bytes(), value.as_bytes()) {
+                *value = new;
+            }
+        }
+    }
+}
+
+/// The text that `value` is, unless it has bytes that are none: what [`HeaderValue::to_str`] takes.
+pub fn text(value: &[u8]) -> Option<&str> {
+    let is_text = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    is_text.then(|| std::str::from_utf8(value).ok())?
+}
+
+/// The trailers that `parsed` found in `bytes`.
+pub(crate) fn trailers(bytes: &Bytes, parsed: &[Header<'_>]) -> Result<HeaderMap, Invalid> {
+    let mut fields = HeaderMap::with_capacity(parsed.len());
     for line in parsed {
         let name = HeaderName::from_bytes(line.name.as_bytes());
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value));
@@ -21,7 +169,7 @@ pub fn read(bytes: &Bytes, parsed: &[Header<'_>], more: usize) -> Result<HeaderM
     Ok(fields)
 }
 
-/// Writes header lines, or trailers.
+/// Writes trailers, or the header lines of an answer of one's own.
 pub fn write(fields: &HeaderMap, out: &mut Vec<u8>) {
     for (name, value) in fields {
         let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
@@ -39,9 +187,9 @@ pub fn has_word(line: &[u8], word: &str) -> bool {
 }
 
 /// The length that `headers` say, however often.
-pub fn length(headers: &HeaderMap) -> Option<u64> {
-    let lines = headers.get_all(header::CONTENT_LENGTH).iter();
-    let mut lengths = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(|text| {
+pub fn length(headers: &impl Fields) -> Option<u64> {
+    let name = header::CONTENT_LENGTH;
+    let mut lengths = headers.values(&name).flat_map(|line| line.split(|byte| *byte == b',')).map(|text| {
         let text = text.trim_ascii();
         let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
         let text = std::str::from_utf8(text).ok().filter(|_| is_number);
@@ -54,9 +202,9 @@ pub fn length(headers: &HeaderMap) -> Option<u64> {
 
 /// What `Trailer` names, without fields that have a meaning for framing, routing or access (RFC 9110, section 6.5.1) and those
 /// that are `refused`: a reader that merges trailers into the head would take them for the word of whoever wrote the head.
-pub fn announced(headers: &HeaderMap, refused: impl Fn(&[u8]) -> bool) -> Vec<HeaderName> {
-    let lines = headers.get_all(header::TRAILER).iter();
-    let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+pub fn announced(headers: &impl Fields, refused: impl Fn(&[u8]) -> bool) -> Vec<HeaderName> {
+    let trailer = header::TRAILER;
+    let names = headers.values(&trailer).flat_map(|line| line.split(|byte| *byte == b','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
     names.filter(|name| !belongs_to_head(name) && !refused(name.as_str().as_bytes())).collect()
 }

@@ -8,6 +8,7 @@
 //!
 //! | to | clients | backends |
 //! |---|---|---|
+//! | a head's lines | [`Lines`] | [`Lines`] |
 //! | read a head | [`request_head::Reader`] | [`response_head::Reader`] |
 //! | read a body | [`Decoder`], which the head brings along | [`response_head::body`] |
 //! | write a message | [`response::outgoing`] | [`Outgoing::request`] with [`request_head::write`] |
@@ -51,7 +52,7 @@
 //! // The answer to it.
 //! let info = RequestInfo { version: head.parts.version, is_head: false, takes_trailers: head.takes_trailers, keeps: head.keeps };
 //! let answer = http::Response::new(Text(Full::new(data)));
-//! let (mut outgoing, keeps) = response::outgoing(b"", answer, info, |_| false);
+//! let (mut outgoing, keeps) = response::outgoing(b"", answer.into(), info, |_| false);
 //! std::future::poll_fn(|cx| outgoing.poll_send(&mut socket, cx)).await.map_err(|_| "it broke off")?;
 //! assert!(!keeps, "the client asked to close");
 //! drop(socket);
@@ -72,6 +73,7 @@
 
 mod decoder;
 pub mod fields;
+mod lines;
 mod outgoing;
 pub mod read_buffer;
 pub mod request_head;
@@ -79,6 +81,7 @@ pub mod response;
 pub mod response_head;
 
 pub use decoder::{Chunked, Decoder, Piece};
+pub use lines::Lines;
 pub use outgoing::{Framing, Outgoing, PutBack, Trouble};
 
 /// Why what came is not valid.

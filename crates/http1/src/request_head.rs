@@ -9,14 +9,12 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Uri, Version, request};
 use httparse::{Header, Status};
 
+use crate::Lines;
 use crate::decoder::Decoder;
-use crate::fields::{self, MOST_HEADERS, has_word};
+use crate::fields::{MOST_HEADERS, has_word};
 
 /// Longest target that [`Uri`] takes.
 const LONGEST_TARGET: usize = 65_534;
-
-/// So many lines a request gets on its way to a backend. A map that grows step by step is copied at each.
-const MORE: usize = 8;
 
 /// Why a client's bytes are not handed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,11 +55,42 @@ const fn bad(detail: &'static str) -> Fault {
     Fault::new(FaultKind::Invalid, detail)
 }
 
+/// A request without its body.
+#[derive(Debug)]
+pub struct Parts {
+    /// What is to be done.
+    pub method: Method,
+    /// With what.
+    pub uri: Uri,
+    /// How the message is written.
+    pub version: Version,
+    /// What else is said.
+    pub headers: Lines,
+}
+
+impl Parts {
+    /// The same with a map of headers.
+    pub fn to_http(&self) -> request::Parts {
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.method = self.method.clone();
+        parts.uri = self.uri.clone();
+        parts.version = self.version;
+        parts.headers = self.headers.to_map();
+        parts
+    }
+}
+
+impl From<request::Parts> for Parts {
+    fn from(request::Parts { method, uri, version, headers, .. }: request::Parts) -> Self {
+        Self { method, uri, version, headers: Lines::from(&headers) }
+    }
+}
+
 /// The head of a request.
 #[derive(Debug)]
 pub struct Head {
     /// All but the body.
-    pub parts: request::Parts,
+    pub parts: Parts,
     /// Where its body ends.
     pub body: Decoder,
     /// Whether the client would send another request over the connection (RFC 9112, section 9.3).
@@ -73,12 +102,12 @@ pub struct Head {
 }
 
 /// Writes the head of a request to a backend, whose target is a path.
-pub fn write(head: &request::Parts, out: &mut Vec<u8>) {
+pub fn write(head: &Parts, out: &mut Vec<u8>) {
     let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     for part in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
-    fields::write(&head.headers, out);
+    head.headers.write(out);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -194,7 +223,7 @@ fn lex<'a, 'b>(
     }
 }
 
-/// The head that `bytes` are; the target and the values share their memory.
+/// The head that `bytes` are; the target shares their memory.
 fn parse(bytes: &Bytes) -> Result<Head, Fault> {
     let mut room = [const { MaybeUninit::uninit() }; MOST_HEADERS];
     let (length, request) = lex(bytes, &mut room)?.ok_or(bad("the head has no request line"))?;
@@ -207,15 +236,15 @@ fn parse(bytes: &Bytes) -> Result<Head, Fault> {
 
 /// The head that `request` is, whose words are in `bytes`.
 fn read(bytes: &Bytes, request: &httparse::Request<'_, '_>) -> Result<Head, Fault> {
-    let (mut parts, ()) = Request::new(()).into_parts();
     let method = request.method.unwrap_or_default();
-    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| bad("the method is not valid"))?;
-    parts.uri = target(&bytes.slice_ref(request.path.unwrap_or_default().as_bytes()))?;
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| bad("the method is not valid"))?;
+    let uri = target(&bytes.slice_ref(request.path.unwrap_or_default().as_bytes()))?;
     let is_http_11 = request.version == Some(1);
-    parts.version = if is_http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
+    let version = if is_http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
     let said = Said::of(request.headers)?;
     let body = said.body(is_http_11)?;
-    parts.headers = fields::read(bytes, request.headers, MORE).map_err(|invalid| bad(invalid.0))?;
+    let headers = Lines::read(request.headers).map_err(|invalid| bad(invalid.0))?;
+    let parts = Parts { method, uri, version, headers };
     let Said { keeps, expects, takes_trailers, .. } = said;
     let keeps = keeps.unwrap_or(is_http_11);
     Ok(Head { parts, body, keeps, expects: expects && is_http_11, takes_trailers: takes_trailers && is_http_11 })

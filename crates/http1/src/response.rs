@@ -5,14 +5,13 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header;
-use http::response::Parts;
-use http::{Response, StatusCode, Version};
+use http::{StatusCode, Version};
 use http_body::Body;
 use shop_clock::{Clock as _, SystemClock};
 
-use crate::fields;
+use crate::fields::{self, Edit as _, Fields as _};
 use crate::outgoing::{Framing, Outgoing};
-use crate::response_head::ReasonPhrase;
+use crate::response_head::{Parts, ReasonPhrase, Response};
 
 /// A body that can be left out.
 pub trait Skip {
@@ -44,20 +43,21 @@ pub fn outgoing<B>(
 where
     B: Body<Data = Bytes> + Skip + Unpin,
 {
-    let (mut parts, mut body) = response.into_parts();
+    let Response { head: mut parts, mut body } = response;
     let is_http_11 = asked.version == Version::HTTP_11;
     let mut keeps = asked.keeps;
     if parts.status != StatusCode::SWITCHING_PROTOCOLS
-        && let Some(connection) = parts.headers.remove(header::CONNECTION)
+        && let Some(connection) = parts.headers.value(&header::CONNECTION)
     {
         // Of whoever answers: a backend's goes no further than to its proxy.
-        keeps &= !connection.as_bytes().eq_ignore_ascii_case(b"close");
+        keeps &= !connection.eq_ignore_ascii_case(b"close");
+        parts.headers.remove_all(&header::CONNECTION);
     }
     let has_no_length = parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT;
     let has_no_body = has_no_length || asked.is_head || parts.status == StatusCode::NOT_MODIFIED;
     let size = body.size_hint().exact();
     if has_no_length {
-        parts.headers.remove(header::CONTENT_LENGTH);
+        parts.headers.remove_all(&header::CONTENT_LENGTH);
     }
     let said = fields::length(&parts.headers);
     let framing = match said.or(size) {
@@ -78,12 +78,12 @@ where
     }
     let is_chunked = matches!(framing, Framing::Chunked(_));
     if !matches!(&framing, Framing::Chunked(trailers) if !trailers.is_empty()) {
-        parts.headers.remove(header::TRAILER);
+        parts.headers.remove_all(&header::TRAILER);
     }
     let outgoing = Outgoing::response(framing, body, |lines| {
         lines.extend_from_slice(before);
         begin(&parts, is_http_11, lines);
-        fields::write(&parts.headers, lines);
+        parts.headers.write(lines);
         if let Some(length) = unsaid {
             lines.extend_from_slice(b"content-length: ");
             lines.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
@@ -98,7 +98,7 @@ where
             (false, true) => lines.extend_from_slice(b"connection: keep-alive\r\n"),
             _ => {}
         }
-        if !parts.headers.contains_key(header::DATE) {
+        if !parts.headers.has(&header::DATE) {
             write_date(lines);
         }
         lines.extend_from_slice(b"\r\n");
@@ -112,8 +112,7 @@ fn begin(parts: &Parts, is_http_11: bool, lines: &mut Vec<u8>) {
     lines.extend_from_slice(parts.status.as_str().as_bytes());
     lines.push(b' ');
     let usual = || parts.status.canonical_reason().unwrap_or_default().as_bytes();
-    let reason = if parts.extensions.is_empty() { None } else { parts.extensions.get::<ReasonPhrase>() };
-    lines.extend_from_slice(reason.map_or_else(usual, ReasonPhrase::as_bytes));
+    lines.extend_from_slice(parts.reason.as_ref().map_or_else(usual, ReasonPhrase::as_bytes));
     lines.extend_from_slice(b"\r\n");
 }
 

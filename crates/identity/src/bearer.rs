@@ -1,6 +1,6 @@
 //! The token that comes with a call.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use crate::Refusal;
 
@@ -11,12 +11,16 @@ const LONGEST: usize = 8 * 1024;
 /// credentials and is not one bearer token in the form of a JWS (RFC 7515, section 7.1) is refused, so that nobody takes
 /// it for no token. Other places for tokens, queries, bodies and cookies, mean nothing.
 pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    bearer_of(headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes))
+}
+
+/// The same, by the values of `Authorization`.
+pub fn bearer_of<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Option<&'a str>, Refusal> {
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() || value.len() > LONGEST + "Bearer ".len() {
         return Err(Refusal::Invalid);
     }
-    let text = value.to_str().map_err(|_| Refusal::Invalid)?;
+    let text = std::str::from_utf8(value).map_err(|_| Refusal::Invalid)?;
     let (scheme, token) = text.split_once(' ').ok_or(Refusal::Invalid)?;
     let fits = scheme.eq_ignore_ascii_case("bearer") && is_compact_jws(token);
     fits.then_some(Some(token)).ok_or(Refusal::Invalid)

@@ -51,7 +51,7 @@ mod signer;
 pub use access::{Access, Caller, ME, Rule, Who, decide};
 pub use audit::Audit;
 pub use authenticator::Authenticator;
-pub use bearer::bearer;
+pub use bearer::{bearer, bearer_of};
 pub use command::{Command, TokenFlags};
 pub use credential::Credential;
 pub use guard::Guard;

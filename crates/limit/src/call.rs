@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, Method};
+use http::Method;
+use shop_http1::fields::Fields;
 
 /// What of a request matters.
 #[derive(Debug, Clone, Copy)]
@@ -12,7 +13,7 @@ pub struct Call<'a> {
     /// In its normal form.
     pub path: &'a str,
     /// Among them what the client is known by.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a dyn Fields,
     /// The client's.
     pub address: IpAddr,
     /// Who it is, if that is known to be true.

@@ -5,9 +5,10 @@
 use std::collections::HashSet;
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use ring::digest::{Context, SHA256, digest};
 use shop_config::WatchedFile;
+use shop_http1::fields::Fields;
 
 use crate::call::{Call, Subject};
 use crate::key::Key;
@@ -58,9 +59,9 @@ impl Callers {
         self.order.iter().find_map(by).unwrap_or_else(|| Key::of_address(call.address))
     }
 
-    fn by_api_key(&self, headers: &HeaderMap) -> Option<Key> {
-        let key = headers.get(&self.header)?;
-        let hash: [u8; 32] = digest(&SHA256, key.as_bytes()).as_ref().try_into().ok()?;
+    fn by_api_key(&self, headers: &dyn Fields) -> Option<Key> {
+        let key = headers.value(&self.header)?;
+        let hash: [u8; 32] = digest(&SHA256, key).as_ref().try_into().ok()?;
         self.api_keys.load().contains(&hash).then(|| Key::of_api_key(hash))
     }
 }
@@ -78,7 +79,7 @@ fn by_subject(Subject { issuer, name }: Subject<'_>) -> Key {
 mod tests {
     use std::net::IpAddr;
 
-    use http::Method;
+    use http::{HeaderMap, Method};
 
     use super::*;
 

@@ -20,7 +20,7 @@ use crate::state::generation::Generation;
 use shop_discovery::Protocol;
 
 /// What a browser would name as host: nobody can say from here, and no page has it.
-const HOST: HeaderValue = HeaderValue::from_static("this-gateway");
+const HOST: &[u8] = b"this-gateway";
 
 /// The question.
 struct Imagined {
@@ -134,7 +134,7 @@ fn browser(generation: &Generation, asked: &Imagined) -> Value {
     };
     let csrf = match &generation.csrf {
         None => "off",
-        Some(csrf) => match csrf.judge(&asked.method, &asked.headers, &HOST, verdict.as_ref()) {
+        Some(csrf) => match csrf.judge(&asked.method, &asked.headers, HOST, verdict.as_ref()) {
             Sender::Trusted => "passes",
             Sender::Foreign => "refused: cross_origin_refused",
         },

@@ -4,9 +4,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use shop_http1::fields::{self, Fields};
 
 /// `X-Forwarded-For`.
 pub(crate) const X_FORWARDED_FOR: http::HeaderName = http::HeaderName::from_static("x-forwarded-for");
@@ -159,14 +160,15 @@ pub(crate) struct Client {
 
 impl Client {
     /// Walks `X-Forwarded-For` from the right as long as the speakers are trusted.
-    pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> Self {
+    pub(crate) fn of(peer: IpAddr, headers: &impl Fields, trusted: &[Network]) -> Self {
         let peer = peer.to_canonical();
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
         if trusted.is_empty() || !is_trusted(peer) {
             return Self { address: peer, through_proxy: false };
         }
         let mut address = peer;
-        let values: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+        let name = X_FORWARDED_FOR;
+        let values: Vec<_> = headers.values(&name).filter_map(fields::text).collect();
         for hop in values.iter().rev().flat_map(|value| value.rsplit(',')) {
             // What is not an address was not written by a proxy of ours: the last good hop is the client.
             let Some(hop) = hop_address(hop) else { break };
@@ -190,7 +192,7 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
 
     fn network(text: &str) -> Network {
         text.parse().expect("a network")
@@ -239,7 +241,7 @@ mod tests {
         for (peer, values, client) in table {
             let mut headers = HeaderMap::new();
             for value in values {
-                headers.append(X_FORWARDED_FOR, HeaderValue::from_str(value).expect("value"));
+                headers.append(&X_FORWARDED_FOR, HeaderValue::from_str(value).expect("value"));
             }
             let found = Client::of(peer.parse().expect("peer"), &headers, &trusted);
             assert_eq!(found.address.to_string(), client, "{peer} {values:?}");

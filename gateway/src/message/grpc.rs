@@ -2,23 +2,24 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Version, header};
+use http::{HeaderName, Version, header};
+use shop_http1::fields::Fields;
 
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Whether this is a gRPC call: HTTP/2 and `application/grpc`, alone or with `+` or `;`.
-pub(crate) fn is_call(version: Version, headers: &HeaderMap) -> bool {
-    let rest = headers
-        .get(header::CONTENT_TYPE)
-        .filter(|_| version == Version::HTTP_2)
-        .and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+pub(crate) fn is_call(version: Version, headers: &impl Fields) -> bool {
+    if version != Version::HTTP_2 {
+        return false;
+    }
+    let rest = headers.value(&header::CONTENT_TYPE).and_then(|value| value.strip_prefix(b"application/grpc"));
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// The call's deadline from now; none when `grpc-timeout` is absent or malformed.
-pub(crate) fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
+pub(crate) fn timeout(headers: &impl Fields) -> Option<Duration> {
+    let text = headers.text(&GRPC_TIMEOUT)?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     // At most eight digits, says the protocol; so nothing below overflows.
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -37,14 +38,14 @@ pub(crate) fn timeout(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The `grpc-status` of a head or of trailers.
-pub(crate) fn status(headers: &HeaderMap) -> Option<u8> {
-    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
+pub(crate) fn status(headers: &impl Fields) -> Option<u8> {
+    headers.text(&GRPC_STATUS)?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
 
     #[test]
     fn a_timeout_has_up_to_eight_digits_and_a_unit() {
@@ -66,7 +67,7 @@ mod tests {
         ];
         for (text, expected) in table {
             let mut headers = HeaderMap::new();
-            headers.insert(GRPC_TIMEOUT, HeaderValue::from_static(text));
+            headers.insert(&GRPC_TIMEOUT, HeaderValue::from_static(text));
             assert_eq!(timeout(&headers), expected, "{text}");
         }
     }

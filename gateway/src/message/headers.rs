@@ -7,7 +7,9 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
-use shop_http1::fields::{self, MOST_HEADERS, has_word};
+use shop_http1::Lines;
+use shop_http1::fields::{self, Edit, Fields, MOST_HEADERS, has_word};
+use shop_http1::request_head::Parts;
 
 use crate::message::client::{Client, ProxyHeader, X_FORWARDED_FOR, is_claim};
 use crate::message::outcome::FAULT_SCOPE;
@@ -15,16 +17,16 @@ use crate::message::reason::Reason;
 use crate::message::refusal::{Refusal, X_GATEWAY_REASON};
 use crate::message::upgrade;
 
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Headers of one connection (RFC 9110, section 7.6.1), also when `Connection` does not name them. `Trailer` is not
 /// among them: the gateway hands trailers on.
-const HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
@@ -44,21 +46,20 @@ const LONGEST_HOST: usize = 260;
 /// What the client named as host, checked: the request target's authority, else `Host`.
 ///
 /// HTTP/1.1 demands exactly one `Host` (RFC 9112, section 3.2); two would let a backend see another host than we do.
-pub(crate) fn host(request: &http::request::Parts) -> Result<HeaderValue, Refusal> {
+pub(crate) fn host(request: &Parts) -> Result<HeaderValue, Refusal> {
     let bad = |detail: &'static str| Refusal::new(Reason::BadRequest, detail);
-    let mut hosts = request.headers.get_all(header::HOST).iter();
+    let name = header::HOST;
+    let mut hosts = request.headers.values(&name);
     let host = match (hosts.next(), hosts.next()) {
         (_, Some(_)) => return Err(bad("the request has more than one Host header")),
         (host, None) => host,
     };
     let is_long = |host: &[u8]| host.len() > LONGEST_HOST;
-    if host.is_some_and(|host| is_long(host.as_bytes()))
-        || request.uri.authority().is_some_and(|host| is_long(host.as_str().as_bytes()))
-    {
+    if host.is_some_and(is_long) || request.uri.authority().is_some_and(|host| is_long(host.as_str().as_bytes())) {
         return Err(bad("the host is longer than a name can be"));
     }
     if let Some(authority) = request.uri.authority() {
-        if host.is_some_and(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())) {
+        if host.is_some_and(|host| !host.eq_ignore_ascii_case(authority.as_str().as_bytes())) {
             return Err(bad("the request target and the Host header disagree"));
         }
         if authority.as_str().contains('@') {
@@ -73,7 +74,9 @@ pub(crate) fn host(request: &http::request::Parts) -> Result<HeaderValue, Refusa
         return HeaderValue::from_str(authority.as_str()).map_err(|_| bad("the request target's host is not valid"));
     }
     match host {
-        Some(host) if is_authority(host) => Ok(host.clone()),
+        Some(host) if is_authority(host) => {
+            HeaderValue::from_bytes(host).map_err(|_| bad("the Host header is not a host"))
+        }
         Some(_) => Err(bad("the Host header is not a host")),
         // It need not say one, and must not be taken for somebody who said the name of this machine.
         None if request.version == Version::HTTP_10 => Ok(HeaderValue::from_static("unknown.invalid")),
@@ -84,42 +87,48 @@ pub(crate) fn host(request: &http::request::Parts) -> Result<HeaderValue, Refusa
 /// Whether the header `name` was written by a proxy that is believed, which writes those that are `trusted`: in what it leaves
 /// alone, its own client speaks.
 fn is_vouched(name: &HeaderName, client: Client, trusted: &[ProxyHeader]) -> bool {
-    client.through_proxy && (*name == X_FORWARDED_FOR || trusted.iter().any(|header| header.name() == name))
+    is_vouched_name(name.as_str().as_bytes(), client, trusted)
+}
+
+fn is_vouched_name(name: &[u8], client: Client, trusted: &[ProxyHeader]) -> bool {
+    let is = |header: &HeaderName| header.as_str().as_bytes() == name;
+    client.through_proxy && (is(&X_FORWARDED_FOR) || trusted.iter().any(|header| is(header.name())))
 }
 
 /// The host that a browser asked for: a trusted proxy in between may call us by another name.
 pub(crate) fn public_host<'a>(
-    headers: &'a HeaderMap,
+    headers: &'a impl Fields,
     client: Client,
     trusted: &[ProxyHeader],
     host: &'a HeaderValue,
-) -> &'a HeaderValue {
-    headers.get(X_FORWARDED_HOST).filter(|_| is_vouched(&X_FORWARDED_HOST, client, trusted)).unwrap_or(host)
+) -> &'a [u8] {
+    let said = headers.value(&X_FORWARDED_HOST).filter(|_| is_vouched(&X_FORWARDED_HOST, client, trusted));
+    said.unwrap_or(host.as_bytes())
 }
 
 /// Whether the client speaks TLS: what a trusted proxy in between says, in the right-most word, which that proxy wrote; else
 /// whether the connection is `encrypted`.
-pub(crate) fn is_secure(headers: &HeaderMap, client: Client, trusted: &[ProxyHeader], encrypted: bool) -> bool {
-    let proto = headers.get_all(X_FORWARDED_PROTO).iter().next_back();
+pub(crate) fn is_secure(headers: &impl Fields, client: Client, trusted: &[ProxyHeader], encrypted: bool) -> bool {
+    let proto = headers.values(&X_FORWARDED_PROTO).last();
     let proto = proto.filter(|_| is_vouched(&X_FORWARDED_PROTO, client, trusted));
-    let last = proto.and_then(|proto| proto.as_bytes().rsplit(|byte| *byte == b',').next());
+    let last = proto.and_then(|proto| proto.rsplit(|byte| *byte == b',').next());
     last.map_or(encrypted, |proto| proto.trim_ascii().eq_ignore_ascii_case(b"https"))
 }
 
 /// A host and perhaps a port, and nothing that another parser could read otherwise.
-fn is_authority(host: &HeaderValue) -> bool {
+fn is_authority(host: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_');
-    if !host.is_empty() && host.as_bytes().iter().all(plain) && host.as_bytes()[0] != b':' {
+    if !host.is_empty() && host.iter().all(plain) && host[0] != b':' {
         // The common case without a parser; at most one colon, and digits after it.
-        let mut parts = host.as_bytes().split(|byte| *byte == b':');
+        let mut parts = host.split(|byte| *byte == b':');
         let (_, port, more) = (parts.next(), parts.next(), parts.next());
         return more.is_none() && port.is_none_or(|port| port.iter().all(u8::is_ascii_digit));
     }
-    !host.as_bytes().contains(&b'@') && Authority::try_from(host.as_bytes()).is_ok_and(|host| !host.host().is_empty())
+    !host.contains(&b'@') && Authority::try_from(host).is_ok_and(|host| !host.host().is_empty())
 }
 
 /// Refuses what hyper lets through but a proxy must not forward.
-pub(crate) fn check(request: &http::request::Parts) -> Result<(), Refusal> {
+pub(crate) fn check(request: &Parts) -> Result<(), Refusal> {
     if matches!(request.method, Method::CONNECT | Method::TRACE) {
         // hyper leaves `Connection` out over HTTP/2.
         return Err(Refusal::new(Reason::MethodRefused, format!("{} is not forwarded", request.method))
@@ -129,15 +138,15 @@ pub(crate) fn check(request: &http::request::Parts) -> Result<(), Refusal> {
     let headers = &request.headers;
     // HTTP/1.1 was counted as it was read. Over HTTP/2 a cookie may come in pieces, which backends get as one.
     if headers.len() > MOST_HEADERS
-        && headers.len() - headers.get_all(header::COOKIE).iter().count().saturating_sub(1) > MOST_HEADERS
+        && headers.len() - headers.values(&header::COOKIE).count().saturating_sub(1) > MOST_HEADERS
     {
         return Err(Refusal::new(Reason::HeadTooLarge, "the head has too many lines"));
     }
-    if headers.get_all(header::CONNECTION).iter().flat_map(options).any(is_vouched_for) {
+    if headers.values(&header::CONNECTION).flat_map(options).any(is_vouched_for) {
         return Err(Refusal::new(Reason::BadRequest, "Connection names a header that is not the connection's"));
     }
-    match headers.get(header::EXPECT) {
-        Some(expect) if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+    match headers.value(&header::EXPECT) {
+        Some(expect) if !expect.eq_ignore_ascii_case(b"100-continue") => {
             Err(Refusal::new(Reason::ExpectationFailed, "the only expectation understood is 100-continue"))
         }
         _ => Ok(()),
@@ -145,8 +154,8 @@ pub(crate) fn check(request: &http::request::Parts) -> Result<(), Refusal> {
 }
 
 /// The words of a `Connection`.
-fn options(connection: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    connection.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+fn options(connection: &[u8]) -> impl Iterator<Item = &[u8]> {
+    connection.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// Whether backends rely on the header of this name: dropped on a client's word, they would miss what a proxy before us
@@ -157,35 +166,29 @@ pub(crate) fn is_vouched_for(name: &[u8]) -> bool {
 }
 
 /// Removes what clients may not say: only a trusted proxy knows it, and no proxy spells it with underscores.
-fn remove_claims(headers: &mut HeaderMap, client: Client, trusted: &[ProxyHeader], underscores: bool) {
-    let is_refused = |name: &HeaderName| {
-        let text = name.as_str().as_bytes();
-        let is_spelt = text.contains(&b'_');
-        let is_unvouched = || is_spelt || !is_vouched(name, client, trusted);
-        *name == FAULT_SCOPE || (is_spelt && !underscores) || (is_claim(text) && is_unvouched())
-    };
-    while let Some(name) = headers.keys().find(|name| is_refused(name)).cloned() {
-        headers.remove(name);
-    }
+fn remove_claims(headers: &mut impl Edit, client: Client, trusted: &[ProxyHeader], underscores: bool) {
+    headers.remove_if(|name| {
+        let is_spelt = name.contains(&b'_');
+        let is_unvouched = || is_spelt || !is_vouched_name(name, client, trusted);
+        name == FAULT_SCOPE.as_str().as_bytes() || (is_spelt && !underscores) || (is_claim(name) && is_unvouched())
+    });
 }
 
 /// Removes the headers of one connection and those that `Connection` names. True when the sender takes trailers.
-fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
-    let takes_trailers = headers.get_all(header::TE).iter().any(|te| has_word(te.as_bytes(), "trailers"));
-    if headers.contains_key(header::CONNECTION) {
+fn remove_hop_by_hop(headers: &mut impl Edit) -> bool {
+    let takes_trailers = headers.values(&header::TE).any(|te| has_word(te, "trailers"));
+    if headers.has(&header::CONNECTION) {
         let named: Vec<HeaderName> = headers
-            .get_all(header::CONNECTION)
-            .iter()
+            .values(&header::CONNECTION)
             .flat_map(options)
             .filter_map(|name| HeaderName::from_bytes(name).ok())
             .collect();
-        for name in named {
-            headers.remove(name);
+        for name in &named {
+            headers.remove_all(name);
         }
     }
-    // Most requests have none or one of them: comparing the names that are there costs less than looking up each of these.
-    while let Some(name) = headers.keys().find(|name| HOP_BY_HOP.contains(name)).cloned() {
-        headers.remove(name);
+    for name in &HOP_BY_HOP {
+        headers.remove_all(name);
     }
     takes_trailers
 }
@@ -212,34 +215,30 @@ pub(crate) struct Onward<'a> {
     pub(crate) upgrade: Option<&'a HeaderValue>,
 }
 
-/// So many lines a request gets on its way. A map that grows step by step is copied at each.
-const MORE_TO_BACKEND: usize = 8;
-
 /// Turns a client's headers into those sent to the backend.
-pub(crate) fn to_backend(headers: &mut HeaderMap, onward: &Onward<'_>) {
-    headers.reserve(MORE_TO_BACKEND);
+pub(crate) fn to_backend(headers: &mut impl Edit, onward: &Onward<'_>) {
     let takes_trailers = remove_hop_by_hop(headers);
     remove_claims(headers, onward.client, onward.trusted, onward.underscores || onward.http2);
     one_length(headers, onward.is_unsized);
     // The gateway itself answers `Expect: 100-continue`, when the backend asks for the body.
-    headers.remove(header::EXPECT);
+    headers.remove_all(&header::EXPECT);
     if onward.http2 {
-        headers.remove(header::HOST);
+        headers.remove_all(&header::HOST);
         if takes_trailers {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+            headers.set(header::TE, HeaderValue::from_static("trailers"));
         }
     } else {
-        headers.insert(header::HOST, onward.host.clone());
+        headers.set(header::HOST, onward.host.clone());
         if onward.is_unsized {
             // Said for us unless the method is GET: hyper would drop its body.
-            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            headers.set(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         join_cookies(headers);
         if let Some(protocol) = onward.upgrade {
             upgrade::write(headers, protocol);
         } else if takes_trailers {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-            headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+            headers.set(header::TE, HeaderValue::from_static("trailers"));
+            headers.set(header::CONNECTION, HeaderValue::from_static("te"));
         }
     }
     forwarded(headers, onward);
@@ -247,54 +246,66 @@ pub(crate) fn to_backend(headers: &mut HeaderMap, onward: &Onward<'_>) {
 
 /// Leaves one length, or none. HTTP/2 clients may say the same twice or an empty one, as frames delimit anyway; beside the
 /// coding of a body of unknown length it would be a second reading.
-fn one_length(headers: &mut HeaderMap, is_unsized: bool) {
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(first) = lengths.next() else { return };
-    let is_number = !first.is_empty() && first.as_bytes().iter().all(u8::is_ascii_digit);
+fn one_length(headers: &mut impl Edit, is_unsized: bool) {
+    let Some(first) = headers.value(&header::CONTENT_LENGTH) else { return };
+    let is_number = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
     if is_unsized || !is_number {
-        headers.remove(header::CONTENT_LENGTH);
-    } else if lengths.next().is_some() {
-        let first = first.clone();
-        headers.insert(header::CONTENT_LENGTH, first);
+        headers.remove_all(&header::CONTENT_LENGTH);
+    } else {
+        keep_one(headers, header::CONTENT_LENGTH);
+    }
+}
+
+/// Leaves the first of several values.
+fn keep_one(headers: &mut impl Edit, name: HeaderName) {
+    let mut values = headers.values(&name);
+    if let (Some(first), Some(_)) = (values.next(), values.next())
+        && let Ok(first) = HeaderValue::from_bytes(first)
+    {
+        drop(values);
+        headers.set(name, first);
     }
 }
 
 /// HTTP/2 clients may send one cookie per line; HTTP/1.1 wants one line (RFC 9113, section 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut cookies = headers.get_all(header::COOKIE).iter();
-    if cookies.next().is_none() || cookies.next().is_none() {
+fn join_cookies(headers: &mut impl Edit) {
+    if headers.values(&header::COOKIE).nth(1).is_none() {
         return;
     }
-    let lines: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let lines: Vec<_> = headers.values(&header::COOKIE).collect();
     if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
-        headers.insert(header::COOKIE, joined);
+        headers.set(header::COOKIE, joined);
     }
 }
 
 /// `X-Forwarded-*` and `Forwarded` (RFC 7239): begun anew, or continued when a trusted proxy began them.
-fn forwarded(headers: &mut HeaderMap, onward: &Onward<'_>) {
+fn forwarded(headers: &mut impl Edit, onward: &Onward<'_>) {
     let proto = if onward.encrypted { "https" } else { "http" };
     let (peer, element) = element(onward, proto);
     if onward.client.through_proxy {
         append(headers, &X_FORWARDED_FOR, &peer);
-        if onward.client.address != onward.peer && !headers.contains_key(header::FORWARDED) {
+        if onward.client.address != onward.peer && !headers.has(&header::FORWARDED) {
             // The proxy told of its client in another way.
             set(headers, header::FORWARDED, node(onward.client.address).into());
         }
         append(headers, &header::FORWARDED, &element);
-        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(proto));
-        headers.entry(X_FORWARDED_HOST).or_insert_with(|| onward.host.clone());
+        if !headers.has(&X_FORWARDED_PROTO) {
+            headers.add(X_FORWARDED_PROTO.clone(), HeaderValue::from_static(proto));
+        }
+        if !headers.has(&X_FORWARDED_HOST) {
+            headers.add(X_FORWARDED_HOST.clone(), onward.host.clone());
+        }
     } else {
-        set(headers, X_FORWARDED_FOR, peer);
+        set(headers, X_FORWARDED_FOR.clone(), peer);
         set(headers, header::FORWARDED, element);
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
-        headers.insert(X_FORWARDED_HOST, onward.host.clone());
+        headers.set(X_FORWARDED_PROTO.clone(), HeaderValue::from_static(proto));
+        headers.set(X_FORWARDED_HOST.clone(), onward.host.clone());
     }
     match onward.prefix {
-        Some(prefix) => headers.insert(X_FORWARDED_PREFIX, HeaderValue::from_static(prefix)),
-        None => headers.remove(X_FORWARDED_PREFIX),
-    };
-    headers.append(header::VIA, HeaderValue::from_static("1.1 shop-gateway"));
+        Some(prefix) => headers.set(X_FORWARDED_PREFIX.clone(), HeaderValue::from_static(prefix)),
+        None => headers.remove_all(&X_FORWARDED_PREFIX),
+    }
+    headers.add(header::VIA, HeaderValue::from_static("1.1 shop-gateway"));
 }
 
 /// `for=` with an address (RFC 7239, section 6).
@@ -328,32 +339,31 @@ fn element(onward: &Onward<'_>, proto: &str) -> (Bytes, Bytes) {
     (element.slice(peer), element)
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: Bytes) {
+fn set(headers: &mut impl Edit, name: HeaderName, value: Bytes) {
     match HeaderValue::from_maybe_shared(value) {
-        Ok(value) => headers.insert(name, value),
-        Err(_) => headers.remove(name),
-    };
+        Ok(value) => headers.set(name, value),
+        Err(_) => headers.remove_all(&name),
+    }
 }
 
 /// Adds to the end of a list header, all of it on one line: some readers look at the first line only.
-fn append(headers: &mut HeaderMap, name: &HeaderName, last: &[u8]) {
-    let texts = headers.get_all(name).iter().filter(|value| value.to_str().is_ok());
-    let mut values: Vec<_> = texts.map(HeaderValue::as_bytes).collect();
+fn append(headers: &mut impl Edit, name: &HeaderName, last: &[u8]) {
+    let mut values: Vec<_> = headers.values(name).filter(|value| fields::text(value).is_some()).collect();
     values.push(last);
     let line = values.join(&b", "[..]);
     set(headers, name.clone(), line.into());
 }
 
 /// Turns a backend's headers into those sent to the client.
-pub(crate) fn to_client(headers: &mut HeaderMap) {
+pub(crate) fn to_client(headers: &mut impl Edit) {
     remove_hop_by_hop(headers);
     overrule(headers);
 }
 
 /// Takes off an answer, or its trailers, what is between backends and gateway: only the gateway itself gives reasons.
-pub(crate) fn overrule(headers: &mut HeaderMap) {
-    headers.remove(X_GATEWAY_REASON);
-    headers.remove(FAULT_SCOPE);
+pub(crate) fn overrule(headers: &mut impl Edit) {
+    headers.remove_all(&X_GATEWAY_REASON);
+    headers.remove_all(&FAULT_SCOPE);
 }
 
 /// Removes from trailers over HTTP/2 what they may not say over HTTP/1.1 either, see [`fields::announced`].
@@ -365,38 +375,32 @@ pub(crate) fn trim_trailers(trailers: &mut HeaderMap) {
 }
 
 /// A head as HTTP/1.1 writes it, for what hyper does not write.
-pub(crate) fn lines(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+pub(crate) fn lines(status: StatusCode, headers: &Lines) -> Vec<u8> {
     let first = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
     let mut lines = first.into_bytes();
-    fields::write(headers, &mut lines);
+    headers.write(&mut lines);
     lines.extend_from_slice(b"\r\n");
     lines
 }
 
 /// Refuses an answer whose length is said twice or in another coding, and leaves one length in the others. hyper takes
 /// the coding, and the length would reach the client beside a body that it does not fit.
-pub(crate) fn settle_length(headers: &mut HeaderMap) -> Result<(), &'static str> {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
-        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+pub(crate) fn settle_length(headers: &mut impl Edit) -> Result<(), &'static str> {
+    if let Some(coding) = headers.value(&header::TRANSFER_ENCODING) {
+        let is_chunked = coding.eq_ignore_ascii_case(b"chunked");
+        if !is_chunked || headers.values(&header::TRANSFER_ENCODING).nth(1).is_some() {
             return Err("the backend's transfer coding is not chunked");
         }
-        if headers.contains_key(header::CONTENT_LENGTH) {
+        if headers.has(&header::CONTENT_LENGTH) {
             return Err("the backend's answer has both Content-Length and Transfer-Encoding");
         }
     }
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    if let Some(length) = lengths.next() {
-        let is_number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
-        let mut others = lengths.peekable();
-        let is_alone = others.peek().is_none();
-        if !is_number || others.any(|other| other != length) {
+    if let Some(length) = headers.value(&header::CONTENT_LENGTH) {
+        let is_number = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
+        if !is_number || headers.values(&header::CONTENT_LENGTH).any(|other| other != length) {
             return Err("the backend's Content-Length is not one number");
         }
-        if !is_alone {
-            let length = length.clone();
-            headers.insert(header::CONTENT_LENGTH, length);
-        }
+        keep_one(headers, header::CONTENT_LENGTH);
     }
     Ok(())
 }
@@ -413,10 +417,10 @@ mod tests {
         headers
     }
 
-    fn parts(uri: &str, pairs: &[(&'static str, &'static str)]) -> http::request::Parts {
+    fn parts(uri: &str, pairs: &[(&'static str, &'static str)]) -> Parts {
         let (mut parts, ()) = http::Request::builder().uri(uri).body(()).expect("request").into_parts();
         parts.headers = headers(pairs);
-        parts
+        parts.into()
     }
 
     fn onward(host: &HeaderValue, peer: &str, through_proxy: bool, http2: bool) -> HeaderMap {
@@ -561,10 +565,10 @@ mod tests {
             }
         }
         let (host, sent) = (HeaderValue::from_static("gw"), headers(&[("x-forwarded-host", "shop.example")]));
-        assert_eq!(public_host(&sent, client(true), &all, &host), "shop.example");
-        assert_eq!(public_host(&sent, client(false), &all, &host), "gw");
-        assert_eq!(public_host(&sent, client(true), &[], &host), "gw");
-        assert_eq!(public_host(&HeaderMap::new(), client(true), &all, &host), "gw");
+        assert_eq!(public_host(&sent, client(true), &all, &host), b"shop.example");
+        assert_eq!(public_host(&sent, client(false), &all, &host), b"gw");
+        assert_eq!(public_host(&sent, client(true), &[], &host), b"gw");
+        assert_eq!(public_host(&HeaderMap::new(), client(true), &all, &host), b"gw");
     }
 
     #[test]
@@ -596,11 +600,11 @@ mod tests {
         let long = format!("{}:65535", "a".repeat(LONGEST_HOST - 6));
         for (host, fits) in [(long.clone(), true), (format!("a{long}"), false)] {
             let mut request = parts("/", &[]);
-            request.headers.insert("host", HeaderValue::try_from(&host).expect("a value"));
+            request.headers.set(header::HOST, HeaderValue::try_from(&host).expect("a value"));
             assert_eq!(super::host(&request).is_ok(), fits, "{host}");
             let absolute = parts(&format!("http://{host}/"), &[]);
             let mut absolute = absolute;
-            absolute.headers.insert("host", HeaderValue::try_from(&host).expect("a value"));
+            absolute.headers.set(header::HOST, HeaderValue::try_from(&host).expect("a value"));
             assert_eq!(super::host(&absolute).is_ok(), fits, "{host}");
         }
     }
@@ -697,7 +701,7 @@ mod tests {
                 let name = HeaderName::try_from(name(number)).expect("a name");
                 request.headers.append(name, HeaderValue::from_static("1"));
             }
-            check(&request).map_err(|refusal| refusal.reason)
+            check(&request.into()).map_err(|refusal| refusal.reason)
         };
         assert_eq!(with(|number| format!("x-{number}"), MOST_HEADERS), Ok(()));
         assert_eq!(with(|number| format!("x-{number}"), MOST_HEADERS + 1), Err(Reason::HeadTooLarge));

@@ -4,9 +4,10 @@
 //! Backends of ours say it themselves, by [`Scope::HEADER`]. Without that word the status decides, as with Envoy's detection of
 //! gateway failures: a backend that answers 500 or `INTERNAL` is there, and has met a defect in what it was asked.
 
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderName, StatusCode};
 pub(crate) use shop_balance::Outcome;
 use shop_fault::Scope;
+use shop_http1::fields::Fields;
 
 use crate::message::reason::Reason;
 
@@ -21,9 +22,9 @@ const UNAVAILABLE: u8 = 14;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Sign<'a> {
     /// The head of an answer over HTTP.
-    Http(StatusCode, &'a HeaderMap),
+    Http(StatusCode, &'a dyn Fields),
     /// The status of a gRPC call, in the head or in the trailers; none when there was none at the end.
-    Grpc(Option<u8>, &'a HeaderMap),
+    Grpc(Option<u8>, &'a dyn Fields),
     /// The gateway gave it up.
     Failure(Reason),
 }
@@ -49,7 +50,7 @@ pub(crate) fn judge(sign: Sign<'_>, chance: Chance) -> Outcome {
     if outcome.is_ill() && !chance.is_whole { Outcome::Silent } else { outcome }
 }
 
-fn of_http(status: StatusCode, headers: &HeaderMap) -> Outcome {
+fn of_http(status: StatusCode, headers: &dyn Fields) -> Outcome {
     if !status.is_server_error() {
         return Outcome::Well;
     }
@@ -59,7 +60,7 @@ fn of_http(status: StatusCode, headers: &HeaderMap) -> Outcome {
     })
 }
 
-fn of_grpc(status: Option<u8>, headers: &HeaderMap, chance: Chance) -> Outcome {
+fn of_grpc(status: Option<u8>, headers: &dyn Fields, chance: Chance) -> Outcome {
     match status {
         None => Outcome::Ill,
         Some(0) => Outcome::Well,
@@ -83,8 +84,8 @@ fn of_failure(reason: Reason, chance: Chance) -> Outcome {
 }
 
 /// The backend's own word.
-fn scope(headers: &HeaderMap) -> Option<Outcome> {
-    match Scope::parse(headers.get(FAULT_SCOPE)?.as_bytes())? {
+fn scope(headers: &dyn Fields) -> Option<Outcome> {
+    match Scope::parse(headers.value(&FAULT_SCOPE)?)? {
         Scope::Request => Some(Outcome::Well),
         Scope::Service => Some(Outcome::Ill),
     }
@@ -92,7 +93,7 @@ fn scope(headers: &HeaderMap) -> Option<Outcome> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
 
     use super::*;
 

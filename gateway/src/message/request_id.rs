@@ -1,17 +1,19 @@
 //! The id of a request: the client's when it is usable, else a new one.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 use shop_clock::{Clock, SystemClock};
 use shop_http::request_id;
+use shop_http1::fields::Fields;
 use shop_telemetry::TraceText;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 /// The client's id if it is 1 to 128 visible ASCII characters and sent once, else a new `UUIDv7`; and `trace` beside it, since
 /// copies of both travel together: they share one allocation.
-pub(crate) fn beside(trace: &TraceText, headers: &HeaderMap) -> (HeaderValue, HeaderValue) {
-    let sent = request_id::sent(headers).map(HeaderValue::as_bytes);
+pub(crate) fn beside(trace: &TraceText, headers: &impl Fields) -> (HeaderValue, HeaderValue) {
+    let name = request_id::HEADER;
+    let sent = request_id::sent(headers.values(&name));
     let length = sent.map_or(Hyphenated::LENGTH, <[u8]>::len);
     let mut text = BytesMut::with_capacity(trace.as_str().len() + length);
     text.extend_from_slice(trace.as_str().as_bytes());
@@ -41,6 +43,8 @@ pub(crate) fn once(value: &mut HeaderValue) {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     #[test]

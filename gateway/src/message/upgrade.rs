@@ -4,46 +4,43 @@
 //! Both sides must have one reading of where HTTP ends. So a wish goes on in one form only: HTTP/1.1, no body, one
 //! protocol, named by `Connection`. Any other is ignored, which a server may always do: the request goes on without it.
 
-use http::header::{self, HeaderMap, HeaderValue};
-use http::request::Parts;
-use http::{Response, StatusCode, Version};
-use shop_http1::fields::has_word;
+use http::header::{self, HeaderValue};
+use http::{StatusCode, Version};
+use shop_http1::fields::{Edit, Fields, has_word};
+use shop_http1::{request_head, response_head};
 
 /// The protocol that the request asks for and that may be passed on; `has_body` when it has a body.
-pub(crate) fn asked(request: &Parts, has_body: bool) -> Option<HeaderValue> {
-    let mut lines = request.headers.get_all(header::UPGRADE).iter();
-    let protocol = lines.next()?;
-    let is_plain = request.version == Version::HTTP_11 && !has_body && lines.next().is_none();
-    (is_plain && names_upgrade(&request.headers) && is_passed(protocol)).then(|| protocol.clone())
+pub(crate) fn asked(request: &request_head::Parts, has_body: bool) -> Option<HeaderValue> {
+    let protocol = request.headers.value(&header::UPGRADE)?;
+    let is_alone = request.headers.values(&header::UPGRADE).nth(1).is_none();
+    let is_plain = request.version == Version::HTTP_11 && !has_body && is_alone;
+    let is_wish = is_plain && names_upgrade(&request.headers) && is_passed(protocol);
+    is_wish.then(|| HeaderValue::from_bytes(protocol).ok())?
 }
 
 /// Whether `response` switches to the protocol that was asked for.
-pub(crate) fn agrees<B>(response: &Response<B>, asked: Option<&HeaderValue>) -> bool {
-    let mut lines = response.headers().get_all(header::UPGRADE).iter();
-    let (chosen, more) = (lines.next(), lines.next());
-    let is_asked =
-        |chosen: &HeaderValue| asked.is_some_and(|asked| asked.as_bytes().eq_ignore_ascii_case(chosen.as_bytes()));
-    response.status() == StatusCode::SWITCHING_PROTOCOLS
-        && response.version() == Version::HTTP_11
-        && more.is_none()
-        && chosen.is_some_and(is_asked)
+pub(crate) fn agrees(response: &response_head::Parts, asked: Option<&HeaderValue>) -> bool {
+    let is_asked = |chosen: &[u8]| asked.is_some_and(|asked| asked.as_bytes().eq_ignore_ascii_case(chosen));
+    response.status == StatusCode::SWITCHING_PROTOCOLS
+        && response.version == Version::HTTP_11
+        && response.headers.values(&header::UPGRADE).nth(1).is_none()
+        && response.headers.value(&header::UPGRADE).is_some_and(is_asked)
 }
 
 /// Writes what makes a message one that switches to `protocol`.
-pub(crate) fn write(headers: &mut HeaderMap, protocol: &HeaderValue) {
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, protocol.clone());
+pub(crate) fn write(headers: &mut impl Edit, protocol: &HeaderValue) {
+    headers.set(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.set(header::UPGRADE, protocol.clone());
 }
 
-fn names_upgrade(headers: &HeaderMap) -> bool {
-    headers.get_all(header::CONNECTION).iter().any(|line| has_word(line.as_bytes(), "upgrade"))
+fn names_upgrade(headers: &impl Fields) -> bool {
+    headers.values(&header::CONNECTION).any(|line| has_word(line, "upgrade"))
 }
 
 /// One protocol, perhaps with a version, that is not HTTP itself: over `h2c` a client could speak to the backend past every
 /// rule of the gateway.
-fn is_passed(protocol: &HeaderValue) -> bool {
+fn is_passed(protocol: &[u8]) -> bool {
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(byte);
-    let protocol = protocol.as_bytes();
     let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
     let is_http = name.eq_ignore_ascii_case(b"http") || name.len() >= 2 && name[..2].eq_ignore_ascii_case(b"h2");
     !name.is_empty() && protocol.iter().all(is_token) && !is_http
@@ -53,13 +50,13 @@ fn is_passed(protocol: &HeaderValue) -> bool {
 mod tests {
     use super::*;
 
-    fn request(version: Version, pairs: &[(&'static str, &'static str)]) -> Parts {
+    fn request(version: Version, pairs: &[(&'static str, &'static str)]) -> request_head::Parts {
         let (mut parts, ()) = http::Request::new(()).into_parts();
         parts.version = version;
         for (name, value) in pairs {
             parts.headers.append(*name, HeaderValue::from_static(value));
         }
-        parts
+        parts.into()
     }
 
     #[test]
@@ -90,13 +87,13 @@ mod tests {
     #[test]
     fn only_the_protocol_asked_for_is_an_answer() {
         let answer = |status: u16, version: Version, lines: &[&'static str]| {
-            let mut response = Response::new(());
+            let mut response = http::Response::new(());
             *response.status_mut() = StatusCode::from_u16(status).expect("a status");
             *response.version_mut() = version;
             for line in lines {
                 response.headers_mut().append(header::UPGRADE, HeaderValue::from_static(line));
             }
-            response
+            response_head::Response::from(response).head
         };
         let websocket = HeaderValue::from_static("websocket");
         for (status, version, lines, expected) in [

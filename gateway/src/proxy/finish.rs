@@ -1,8 +1,9 @@
 //! The last headers of every response, whoever made it: a backend, the gateway, or the refusal of a head that nobody could read.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use shop_browser::cors;
 use shop_http::request_id::HEADER as X_REQUEST_ID;
+use shop_http1::fields::Edit;
 
 use crate::state::generation::Generation;
 
@@ -11,14 +12,16 @@ pub(super) type Limits = [(HeaderName, HeaderValue); 2];
 
 /// Writes them. They come last, so that a backend cannot say otherwise.
 pub(super) fn finish(
-    headers: &mut HeaderMap,
+    headers: &mut impl Edit,
     request_id: HeaderValue,
     limits: Option<Limits>,
     browser: Browser,
     generation: &Generation,
 ) {
-    headers.insert(X_REQUEST_ID, request_id);
-    headers.extend(limits.into_iter().flatten());
+    headers.set(X_REQUEST_ID, request_id);
+    for (name, value) in limits.into_iter().flatten() {
+        headers.set(name, value);
+    }
     browser.instruct(headers, generation);
 }
 
@@ -34,7 +37,7 @@ pub(super) struct Browser {
 
 impl Browser {
     /// Tells it what it may do with the answer.
-    fn instruct(self, headers: &mut HeaderMap, generation: &Generation) {
+    fn instruct(self, headers: &mut impl Edit, generation: &Generation) {
         if !self.is_possible {
             return;
         }

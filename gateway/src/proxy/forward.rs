@@ -4,11 +4,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use shop_balance::settings::Retries;
 use shop_balance::{Permit, Reservation};
+use shop_http1::Lines;
+use shop_http1::request_head::Parts;
+use shop_http1::response_head::Response;
 use tokio::time::Instant;
 
 use crate::message::outcome::{Chance, Outcome, Sign, judge};
@@ -193,7 +195,7 @@ impl Forward<'_> {
                 None => call.await,
             }
         };
-        trace::answered(span, outcome.as_ref().map(|received| &received.response).map_err(|failed| failed.reason));
+        trace::answered(span, outcome.as_ref().map(|received| &received.response.head).map_err(|failed| failed.reason));
         let failed = match outcome {
             Ok(mut received) => {
                 let Some(fault) = fault(&mut received.response, self.upgrade) else {
@@ -223,7 +225,7 @@ impl Forward<'_> {
         begun: Instant,
     ) -> (Call, Option<Attempt>) {
         let Received { response, resent } = received;
-        let (status, headers) = (response.status(), response.headers());
+        let (status, headers) = (response.head.status, &response.head.headers);
         let backend = in_flight.backend();
         backend.answered();
         if resent {
@@ -248,7 +250,7 @@ impl Forward<'_> {
     }
 
     /// What a head says of the backend, if it does.
-    fn outcome(&self, status: StatusCode, headers: &HeaderMap, is_whole: bool) -> Option<Outcome> {
+    fn outcome(&self, status: StatusCode, headers: &Lines, is_whole: bool) -> Option<Outcome> {
         let sign = if !self.is_grpc || status != StatusCode::OK {
             Sign::Http(status, headers)
         } else {
@@ -321,15 +323,15 @@ pub(super) fn refusal(reason: Reason) -> Refusal {
 
 /// What is wrong with an answer that a proxy may not hand on.
 fn fault(response: &mut Response<ResponseBody>, upgrade: Option<&HeaderValue>) -> Option<String> {
-    let status = response.status();
-    if status.is_informational() && !upgrade::agrees(response, upgrade) {
+    let status = response.head.status;
+    if status.is_informational() && !upgrade::agrees(&response.head, upgrade) {
         return Some(format!("the backend answered {status}"));
     }
     // HTTP/1.1 has to know before it keeps the connection, and does it itself.
-    if matches!(response.body(), ResponseBody::Left(_)) {
+    if matches!(response.body, ResponseBody::Left(_)) {
         return None;
     }
-    headers::settle_length(response.headers_mut()).err().map(str::to_owned)
+    headers::settle_length(&mut response.head.headers).err().map(str::to_owned)
 }
 
 impl Call {
@@ -337,7 +339,7 @@ impl Call {
     /// again: to close connections in an outage makes it worse.
     fn discard(self) {
         let Self { response, in_flight, .. } = self;
-        let whole = match response.into_body() {
+        let whole = match response.body {
             body @ ResponseBody::Left(_) => Limited::new(body, WORTH_READING).collect(),
             ResponseBody::Right(_) => return,
         };

@@ -1,20 +1,20 @@
 //! Addresses in a backend's answer, brought into the form in which its client can use them: the prefix that the route cut off
 //! comes back, and where the backend is stays inside.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::uri::Authority;
+use shop_http1::Lines;
+use shop_http1::fields::{self, Edit, Fields as _};
 
 use crate::message::headers::X_FORWARDED_HOST;
 use crate::routing::routes::{self, PREFIX};
-
-const REFRESH: HeaderName = HeaderName::from_static("refresh");
 
 /// What a backend may call itself.
 pub(crate) struct Inside<'a> {
     /// Where it is.
     pub(crate) backend: (&'a str, u16),
     /// The headers of the request as it got them: it may believe `Host` or `X-Forwarded-Host`.
-    pub(crate) sent: &'a HeaderMap,
+    pub(crate) sent: &'a Lines,
 }
 
 /// Whose an address is.
@@ -28,23 +28,19 @@ enum Whose {
 }
 
 /// Rewrites the headers of an answer that hold addresses.
-pub(crate) fn rewrite(headers: &mut HeaderMap, inside: &Inside<'_>) {
+pub(crate) fn rewrite(headers: &mut impl Edit, inside: &Inside<'_>) {
     // Most answers have none: looking at the names that are there costs less than looking up each of these.
-    for (name, value) in headers.iter_mut() {
+    headers.change(|name, value| {
         let rewrite = match name {
-            name if *name == header::LOCATION || *name == header::CONTENT_LOCATION => Inside::seen_from_outside,
-            name if *name == header::LINK => Inside::links,
-            name if *name == REFRESH => Inside::refresh,
-            name if *name == header::SET_COOKIE => Inside::cookie,
-            _ => continue,
+            b"location" | b"content-location" => Inside::seen_from_outside,
+            b"link" => Inside::links,
+            b"refresh" => Inside::refresh,
+            b"set-cookie" => Inside::cookie,
+            _ => return None,
         };
-        let rewritten = value.to_str().ok().and_then(|text| rewrite(inside, text));
-        if let Some(rewritten) =
-            rewritten.and_then(|text| HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok())
-        {
-            *value = rewritten;
-        }
-    }
+        let rewritten = fields::text(value).and_then(|text| rewrite(inside, text));
+        rewritten.and_then(|text| HeaderValue::try_from(text).ok())
+    });
 }
 
 impl Inside<'_> {
@@ -92,8 +88,9 @@ impl Inside<'_> {
         if host == bare(backend) && fits(authority.port_u16(), at) {
             return Whose::Backend;
         }
-        let names = self.sent.get_all(header::HOST).iter().chain(self.sent.get_all(X_FORWARDED_HOST));
-        let is_ours = names.filter_map(|name| Authority::try_from(name.as_bytes()).ok()).any(|name| {
+        let host_header = header::HOST;
+        let names = self.sent.values(&host_header).chain(self.sent.values(&X_FORWARDED_HOST));
+        let is_ours = names.filter_map(|name| Authority::try_from(name).ok()).any(|name| {
             host == bare(name.host())
                 && match name.port_u16() {
                     Some(at) => fits(authority.port_u16(), at),
@@ -152,18 +149,20 @@ impl Inside<'_> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     const BACKEND: (&str, u16) = ("10.0.0.9", 8080);
 
-    fn sent() -> HeaderMap {
-        HeaderMap::from_iter([
+    fn sent() -> Lines {
+        Lines::from(&HeaderMap::from_iter([
             (header::HOST, HeaderValue::from_static("gw.test:8083")),
-            (X_FORWARDED_HOST, HeaderValue::from_static("shop.example")),
-        ])
+            (X_FORWARDED_HOST.clone(), HeaderValue::from_static("shop.example")),
+        ]))
     }
 
-    fn rewritten(name: &HeaderName, value: &'static str) -> String {
+    fn rewritten(name: &http::HeaderName, value: &'static str) -> String {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_static(value));
         rewrite(&mut headers, &Inside { backend: BACKEND, sent: &sent() });
@@ -219,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_backend_at_an_ipv6_address_or_the_port_of_its_scheme_is_known() {
-        let headers = HeaderMap::new();
+        let headers = Lines::new();
         for (backend, address) in [
             (("::1", 8080), "http://[::1]:8080/products/5"),
             (("product", 80), "http://product/products/5"),
@@ -264,7 +263,7 @@ mod tests {
             ("5", "5"),
             ("5; url=https://pay.example/", "5; url=https://pay.example/"),
         ] {
-            assert_eq!(rewritten(&REFRESH, value), expected);
+            assert_eq!(rewritten(&header::REFRESH, value), expected);
         }
     }
 }

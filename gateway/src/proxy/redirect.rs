@@ -8,7 +8,7 @@ use crate::message::refusal::Refusal;
 use crate::settings::Tls;
 
 /// The answer to a request for `host` and `target`: 308, which keeps method and body, unlike 301.
-pub(crate) fn to_tls(settings: &Tls, host: &HeaderValue, target: &Uri) -> Refusal {
+pub(crate) fn to_tls(settings: &Tls, host: &[u8], target: &Uri) -> Refusal {
     let refusal = Refusal::new(Reason::TlsRequired, "this is served over TLS only");
     match location(settings, host, target) {
         Some(location) => refusal.header(header::LOCATION, location),
@@ -16,8 +16,8 @@ pub(crate) fn to_tls(settings: &Tls, host: &HeaderValue, target: &Uri) -> Refusa
     }
 }
 
-fn location(settings: &Tls, host: &HeaderValue, target: &Uri) -> Option<HeaderValue> {
-    let authority = Authority::try_from(host.as_bytes()).ok()?;
+fn location(settings: &Tls, host: &[u8], target: &Uri) -> Option<HeaderValue> {
+    let authority = Authority::try_from(host).ok()?;
     let target = target.path_and_query().map_or("/", |target| target.as_str());
     let port = if settings.public_port == 0 { settings.port } else { settings.public_port };
     let location = match port {
@@ -43,7 +43,7 @@ mod tests {
         for (port, public_port, host, target, expected) in table {
             let settings = Tls { port, public_port, ..Tls::default() };
             let target: Uri = target.parse().expect("a target");
-            let found = location(&settings, &HeaderValue::from_static(host), &target).expect("a location");
+            let found = location(&settings, host.as_bytes(), &target).expect("a location");
             assert_eq!(found, expected);
         }
     }

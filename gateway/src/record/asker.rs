@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, header};
+use shop_http1::fields::Fields as _;
+use shop_http1::request_head::Parts;
 
 use crate::settings::{AccessField, AccessLog};
 
@@ -21,18 +23,17 @@ pub(crate) struct Asker {
 
 impl Asker {
     /// Of a request from `client`.
-    pub(crate) fn of<B>(client: IpAddr, request: &Request<B>, settings: &AccessLog) -> Self {
+    pub(crate) fn of(client: IpAddr, request: &Parts, settings: &AccessLog) -> Self {
         let mut asker = Self::default();
-        let value = |name| request.headers().get(name).cloned();
+        let value = |name| request.headers.value(&name).and_then(|value| HeaderValue::from_bytes(value).ok());
         for field in &settings.fields {
             match field {
                 AccessField::Client => asker.client = Some(client),
                 AccessField::Host => {
-                    let authority =
-                        request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+                    let authority = request.uri.authority().map(|authority| HeaderValue::from_str(authority.as_str()));
                     asker.host = authority.and_then(Result::ok).or_else(|| value(header::HOST));
                 }
-                AccessField::Path => asker.target = request.uri().path_and_query().cloned(),
+                AccessField::Path => asker.target = request.uri.path_and_query().cloned(),
                 AccessField::UserAgent => asker.user_agent = value(header::USER_AGENT),
             }
         }
@@ -75,8 +76,9 @@ mod tests {
 
     #[test]
     fn only_what_is_wanted_is_kept_and_no_query() {
-        let request = Request::get("/api/baskets/ada?token=secret").header("host", "shop.example");
+        let request = http::Request::get("/api/baskets/ada?token=secret").header("host", "shop.example");
         let request = request.header("user-agent", "x".repeat(2000)).body(()).expect("a request");
+        let request = Parts::from(request.into_parts().0);
         let client = IpAddr::from([192, 0, 2, 7]);
         let kept = |fields: &[AccessField]| {
             let asker = Asker::of(client, &request, &AccessLog { fields: fields.to_vec() });

@@ -2,8 +2,10 @@
 
 use http::header::HOST;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, StatusCode, Version};
 use shop_http::method;
+use shop_http1::fields::{Edit, Fields as _};
+use shop_http1::{request_head, response_head};
 use shop_telemetry::{About, KeyValue, Span};
 
 use super::TRACEPARENT;
@@ -20,20 +22,20 @@ fn version(version: Version) -> &'static str {
 }
 
 /// A request from a client. Without the query, in which people search for what is theirs, and without their address.
-pub(super) fn about<B>(request: &Request<B>, encrypted: bool) -> About {
+pub(super) fn about(request: &request_head::Parts, encrypted: bool) -> About {
     let mut attributes = vec![
-        KeyValue::new("http.request.method", method::known(request.method())),
+        KeyValue::new("http.request.method", method::known(&request.method)),
         KeyValue::new("url.scheme", if encrypted { "https" } else { "http" }),
-        KeyValue::new("url.path", request.uri().path().to_owned()),
-        KeyValue::new("network.protocol.version", version(request.version())),
+        KeyValue::new("url.path", request.uri.path().to_owned()),
+        KeyValue::new("network.protocol.version", version(request.version)),
     ];
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    let authority = request.uri().authority().map(Authority::as_str).or(host);
+    let host = request.headers.text(&HOST);
+    let authority = request.uri.authority().map(Authority::as_str).or(host);
     if let Some(authority) = authority.and_then(|text| text.parse::<Authority>().ok()) {
         attributes.push(KeyValue::new("server.address", authority.host().to_owned()));
         attributes.extend(authority.port_u16().map(|port| KeyValue::new("server.port", i64::from(port))));
     }
-    (method::verb(request.method()).into(), attributes)
+    (method::verb(&request.method).into(), attributes)
 }
 
 /// A call to a backend; `retries` came before it.
@@ -52,26 +54,26 @@ pub(super) fn call(verb_of: &Method, backend: &Backend, path: &str, retries: u32
 }
 
 /// Lets the backend go on from `span`.
-pub(crate) fn hand_on(span: &Span, headers: &mut HeaderMap) {
+pub(crate) fn hand_on(span: &Span, headers: &mut impl Edit) {
     if let Some(trace) = span.trace()
         && let Ok(mut traceparent) = HeaderValue::from_str(trace.text().as_str())
     {
         request_id::once(&mut traceparent);
-        headers.insert(TRACEPARENT, traceparent);
+        headers.set(TRACEPARENT.clone(), traceparent);
     }
 }
 
 /// What a backend answered, or why it did not.
-pub(crate) fn answered<B>(mut span: Span, response: Result<&Response<B>, Reason>) {
+pub(crate) fn answered(mut span: Span, response: Result<&response_head::Parts, Reason>) {
     if !span.is_recorded() {
         return;
     }
     match response {
         Ok(response) => {
-            let status = response.status();
+            let status = response.status;
             span.set("http.response.status_code", i64::from(status.as_u16()));
-            span.set("network.protocol.version", version(response.version()));
-            if let Some(status) = grpc::status(response.headers()) {
+            span.set("network.protocol.version", version(response.version));
+            if let Some(status) = grpc::status(&response.headers) {
                 span.set("rpc.response.status_code", shop_fault::grpc_word(status.into()));
             }
             if status.is_client_error() || status.is_server_error() {

@@ -8,10 +8,10 @@ use std::thread::LocalKey;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Request, Response};
 use http_body::Body;
-use shop_http1::request_head::Fault;
+use shop_http1::request_head::{self, Fault};
 use shop_http1::response::Skip;
+use shop_http1::response_head::Response;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::ReusableBoxFuture;
 
@@ -31,7 +31,8 @@ pub(crate) trait Handler: Send + Sync + Sized + 'static {
         worker: usize,
         connection: Arc<ConnectionState>,
         peer: IpAddr,
-        request: Request<Incoming>,
+        request: request_head::Parts,
+        body: Incoming,
     ) -> impl Future<Output = Served<Self::Body, Self::Tunnel>> + Send + 'static;
 
     /// The bytes of the response to a head that must not be handed on; none if the client could not read it.

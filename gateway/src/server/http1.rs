@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request};
+use http::Method;
 use http_body::Body;
 use shop_http1::request_head::{Fault, Head, Reader};
 use shop_http1::response::{self, RequestInfo};
@@ -233,8 +233,7 @@ impl Connection {
         if worker.state.lifecycle.is_draining() {
             self.state.command(Command::Finish);
         }
-        let request = Request::from_parts(parts, incoming);
-        let serving = Arc::clone(&worker.handler).serve(worker.index, Arc::clone(&self.state), peer, request);
+        let serving = Arc::clone(&worker.handler).serve(worker.index, Arc::clone(&self.state), peer, parts, incoming);
         let mut serving: Serving<H> = future_pool::room_for::<H>(serving);
         let served = poll_fn(|cx| self.poll_served::<H>(&mut serving, cx)).await;
         let Some(Served { response, tunnel }) = served else { return (Then::Cut, None) };
@@ -243,7 +242,7 @@ impl Connection {
             self.state.becomes_tunnel();
         }
         self.is_answering = true;
-        self.state.answers(response.body().due());
+        self.state.answers(response.body.due());
         info.keeps &= self.prepare_next();
         let (outgoing, keeps) = response::outgoing(&self.last_interim(), response, info, is_vouched_for);
         let mut departing = Departing { outgoing, has_left: false };

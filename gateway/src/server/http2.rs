@@ -64,7 +64,7 @@ impl<H: Handler> Future for Serve<H> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(serving) = &mut self.serving else { return Poll::Pending };
         // A tunnel is of HTTP/1.1.
-        let response = ready!(serving.poll(cx)).response;
+        let response = ready!(serving.poll(cx)).response.into_http();
         self.serving.take().into_iter().for_each(future_pool::leave::<H>);
         Poll::Ready(Ok(response.map(|body| Answer::new(body, Arc::clone(&self.connection)))))
     }
@@ -84,9 +84,10 @@ impl<H: Handler> Worker<H> {
             if self.state.lifecycle.is_draining() {
                 connection_state.command(Command::Finish);
             }
-            let request = request.map(Incoming::Http2);
+            let (head, body) = request.into_parts();
+            let (head, body) = (head.into(), Incoming::Http2(body));
             let connection = Arc::clone(&connection_state);
-            let served = Arc::clone(&self.handler).serve(self.index, Arc::clone(&connection), peer.ip(), request);
+            let served = Arc::clone(&self.handler).serve(self.index, Arc::clone(&connection), peer.ip(), head, body);
             Serve::<H> { serving: Some(future_pool::room_for::<H>(served)), connection }
         });
         let io =

@@ -10,6 +10,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use ring::digest::{SHA256, digest};
 use shop_browser::{Csrf, settings};
+use shop_http1::fields::Fields;
 use shop_identity::{Authenticator, Identity, Refusal as Bad, Role, bearer};
 use shop_limit::Attempts;
 use subtle::ConstantTimeEq;
@@ -116,9 +117,9 @@ impl Guard {
     /// Refuses what another site's page made a browser ask, reads included: for answers that cost something while they last.
     pub(crate) fn own_pages_only(&self, asked: &Asked<'_>) -> Result<(), Refusal> {
         let headers = &asked.head.headers;
-        self.csrf
-            .as_ref()
-            .map_or(Ok(()), |csrf| refusal::own_pages_only(csrf.judge(&Method::POST, headers, asked.host, None)))
+        self.csrf.as_ref().map_or(Ok(()), |csrf| {
+            refusal::own_pages_only(csrf.judge(&Method::POST, headers, asked.host.as_bytes(), None))
+        })
     }
 
     /// Lets the caller in, or says why not.
@@ -126,7 +127,7 @@ impl Guard {
         let headers = &asked.head.headers;
         let pass = self.pass(asked, attempts).await?;
         if let Some(csrf) = &self.csrf {
-            refusal::own_pages_only(csrf.judge(&asked.head.method, headers, asked.host, None))?;
+            refusal::own_pages_only(csrf.judge(&asked.head.method, headers, asked.host.as_bytes(), None))?;
         }
         let (token, principal) = match &pass {
             Pass::Here => (None, None),
@@ -225,11 +226,11 @@ fn unauthorized(detail: impl Into<Cow<'static, str>>, challenge: &'static str) -
 
 /// Whether the connection itself comes from this machine, on nobody else's behalf; else why not. A browser here that was talked
 /// into another name for us (DNS rebinding) names that in `Host`.
-fn local(headers: &HeaderMap, host: &HeaderValue, peer: IpAddr) -> Result<(), &'static str> {
+fn local(headers: &impl Fields, host: &HeaderValue, peer: IpAddr) -> Result<(), &'static str> {
     if !peer.to_canonical().is_loopback() {
         return Err("this answers callers on this machine only");
     }
-    if FORWARDED.iter().any(|name| headers.contains_key(name)) {
+    if FORWARDED.iter().any(|name| headers.has(name)) {
         return Err("the request came through a proxy");
     }
     if !names_us(host) {
@@ -239,7 +240,7 @@ fn local(headers: &HeaderMap, host: &HeaderValue, peer: IpAddr) -> Result<(), &'
 }
 
 /// Whether the caller is on this machine, and speaks for himself.
-pub(crate) fn is_local(headers: &HeaderMap, host: &HeaderValue, peer: IpAddr) -> bool {
+pub(crate) fn is_local(headers: &impl Fields, host: &HeaderValue, peer: IpAddr) -> bool {
     local(headers, host, peer).is_ok()
 }
 

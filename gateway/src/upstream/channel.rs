@@ -13,12 +13,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{FutureExt as _, Shared};
 use http::Request;
-use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use shop_http1::request_head::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -238,14 +238,14 @@ impl Endpoint {
             };
             let reused = place.connection.is_used.swap(true, Relaxed);
             let mut sender = place.connection.sender.clone();
-            match settle(sender.try_send_request(Request::from_parts(head.clone(), body)), timeouts).await {
+            match settle(sender.try_send_request(Request::from_parts(head.to_http(), body)), timeouts).await {
                 Sent::Answered(response) => {
                     if reused {
                         self.reused.inc();
                     }
                     let response =
                         response.map(|body| super::ResponseBody::Right(ResponseBody { body, _place: place }));
-                    return Ok(Received { response, resent });
+                    return Ok(Received { response: response.into(), resent });
                 }
                 Sent::Back(back) if reused && !resent => body = back,
                 Sent::Back(back) => return Err(unsent(back, Unconnected::failed("the connection closed at once"))),

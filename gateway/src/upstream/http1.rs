@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header;
-use http::request::Parts;
-use http::{Method, Response, StatusCode};
-use shop_http1::response_head::{self, Head, Reader};
+use http::{Method, StatusCode, header};
+use shop_http1::fields::Fields as _;
+use shop_http1::request_head::Parts;
+use shop_http1::response_head::{self, Head, Reader, Response};
 use shop_http1::{Framing, Invalid, Outgoing, Trouble, fields, read_buffer, request_head};
 use tokio::net::TcpStream;
 
@@ -89,7 +89,7 @@ async fn call(
     lease: Lease,
     interim: &mut Interim,
     timeouts: &Timeouts,
-) -> Sent<ResponseBody> {
+) -> Sent<Response<ResponseBody>> {
     let mut call = Call {
         stream,
         outgoing: outgoing(head, body),
@@ -108,7 +108,7 @@ async fn call(
 fn outgoing(head: &Parts, body: RequestBody) -> Outgoing<RequestBody> {
     let framing = if body.is_none() {
         Framing::Ended
-    } else if head.headers.contains_key(header::TRANSFER_ENCODING) {
+    } else if head.headers.has(&header::TRANSFER_ENCODING) {
         Framing::Chunked(fields::announced(&head.headers, headers::is_vouched_for))
     } else {
         fields::length(&head.headers).filter(|length| *length > 0).map_or(Framing::Ended, Framing::Length)
@@ -191,7 +191,7 @@ impl Call {
         Ok(None)
     }
 
-    fn respond(self, head: Head, method: &Method, lease: Lease, timeouts: &Timeouts) -> Sent<ResponseBody> {
+    fn respond(self, head: Head, method: &Method, lease: Lease, timeouts: &Timeouts) -> Sent<Response<ResponseBody>> {
         let Self { stream, outgoing, sending, .. } = self;
         let Head { mut parts, keeps, rest } = head;
         // Before the connection can be used again: after an answer that nobody may have, nobody may use it.
@@ -209,10 +209,10 @@ impl Call {
         } else {
             ResponseBody::new(decoder, rest, stream, lease)
         };
-        Sent::Answered(Response::from_parts(parts, body))
+        Sent::Answered(Response { head: parts, body })
     }
 
-    fn failed(self, end: End, timeouts: &Timeouts) -> Sent<ResponseBody> {
+    fn failed(self, end: End, timeouts: &Timeouts) -> Sent<Response<ResponseBody>> {
         match end {
             End::Invalid(why) => Sent::Failed(Failed::sent(Reason::UpstreamInvalid, why)),
             End::Body => Sent::Failed(unfinished(timeouts).unwrap_or_else(|| {

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use shop_http1::Lines;
 
 use crate::message::headers;
 
@@ -29,7 +30,7 @@ impl Interim {
     }
 
     /// One more came; false when there were too many.
-    pub(crate) fn arrived(&mut self, status: StatusCode, mut headers: HeaderMap) -> bool {
+    pub(crate) fn arrived(&mut self, status: StatusCode, mut headers: Lines) -> bool {
         if self.count >= MOST {
             return false;
         }

@@ -6,34 +6,35 @@ pub(crate) use replay::Replay;
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Method, header};
+use http::{HeaderName, Method, header};
 use shop_balance::{Reservation, RetryBudget};
 use shop_clock::chance;
+use shop_http1::fields::{self, Fields};
 
 use crate::message::outcome::Outcome;
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Before the same backend is asked again; doubled each time. Long enough for a restart of a worker or a pool, too short
 /// for a client to notice.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// Whether doing it twice is the same as doing it once: by the method (RFC 9110, 9.2.2), or because the service drops
 /// repeats of a key.
-pub(crate) fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
+pub(crate) fn is_idempotent(method: &Method, headers: &impl Fields) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
-        || headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty())
+        || headers.value(&IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty())
 }
 
 /// How long to wait before a call with this answer goes out again; none when the answer is the client's. Only where the backend
 /// is ill may another do better: what speaks of the request itself would be the same again.
-pub(crate) fn wait_after(outcome: Outcome, headers: &HeaderMap, longest: Duration) -> Option<Duration> {
+pub(crate) fn wait_after(outcome: Outcome, headers: &impl Fields, longest: Duration) -> Option<Duration> {
     if !outcome.is_ill() {
         return None;
     }
-    let asked = match headers.get(header::RETRY_AFTER) {
+    let asked = match headers.value(&header::RETRY_AFTER) {
         None => Duration::ZERO,
         // A date is not worth parsing: it is whole seconds and somebody else's clock away.
-        Some(value) => Duration::from_secs(value.to_str().ok()?.trim().parse().ok()?),
+        Some(value) => Duration::from_secs(fields::text(value)?.trim().parse().ok()?),
     };
     (asked <= longest).then_some(asked)
 }
@@ -113,7 +114,7 @@ fn pause(attempt: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
     use shop_balance::settings::Retries;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -41,10 +41,10 @@ fn try_read(method: &Method, pieces: &[&[u8]], seen: &mut Seen) -> Result<(), In
             let status = head.parts.status.as_u16();
             if !(100..200).contains(&status) || status == 101 {
                 decoder = Some(response_head::body(&head.parts, method)?);
-                let reason = head.parts.extensions.get::<ReasonPhrase>();
-                let reason = reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
+                let reason = head.parts.reason.as_ref();
+                let reason = reason.map(|reason| Bytes::copy_from_slice(ReasonPhrase::as_bytes(reason)));
                 seen.keeps = head.keeps;
-                seen.head = Some((status, head.parts.version, reason, head.parts.headers));
+                seen.head = Some((status, head.parts.version, reason, head.parts.headers.to_map()));
             }
         }
         let Some(decoder) = &mut decoder else { continue };

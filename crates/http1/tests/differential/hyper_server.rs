@@ -32,7 +32,7 @@ pub(crate) fn read(pieces: &[&[u8]]) -> (Vec<Seen>, bool) {
             let Some((request, decoder)) = &mut current else {
                 match reader.read(&mut bytes) {
                     Ok(Some(Head { parts, body, .. })) => {
-                        let head = (parts.method, parts.uri, parts.version, parts.headers);
+                        let head = (parts.method, parts.uri, parts.version, parts.headers.to_map());
                         current = Some((Seen { head, body: Vec::new(), trailers: None }, body));
                     }
                     Ok(None) => break,

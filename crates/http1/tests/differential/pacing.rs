@@ -170,7 +170,7 @@ pub(crate) fn check(plan: &[u8]) {
     let version = if is_old { Version::HTTP_10 } else { Version::HTTP_11 };
     let info = RequestInfo { version, is_head: false, takes_trailers: true, keeps: true };
     let response = Response::builder().header("trailer", TRAILER.as_str()).body(body()).expect("a response");
-    let mut wire = Bytes::from(written(response::outgoing(b"", response, info, |_| false).0, writer.clone()));
+    let mut wire = Bytes::from(written(response::outgoing(b"", response.into(), info, |_| false).0, writer.clone()));
     let (mut head, mut heads) = (None, response_head::Reader::default());
     while head.is_none() {
         let most = reader.size().map_or(wire.len(), |size| wire.len().min(size + 1));
@@ -194,7 +194,7 @@ pub(crate) fn check(plan: &[u8]) {
         None => request.header("transfer-encoding", "chunked"),
     };
     let (parts, body) = request.body(body()).expect("a request").into_parts();
-    let outgoing = Outgoing::request(framing, body, |lines| request_head::write(&parts, lines));
+    let outgoing = Outgoing::request(framing, body, |lines| request_head::write(&parts.into(), lines));
     let mut wire = Bytes::from(written(outgoing, writer));
     let (mut head, mut heads) = (None, request_head::Reader::new(16 * 1024));
     let mut left = Bytes::new();

@@ -1,0 +1,280 @@
+//! The header lines of one message, as they go out: read once, edited where they lie, and written by copying.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use httparse::Header;
+
+use crate::Invalid;
+use crate::fields::{Block, Edit, Fields, Names};
+
+/// Room that is used again: so much of it is kept by each thread, none of it larger than this.
+const MOST_SPARE: usize = 64;
+const LARGEST_SPARE: usize = 8 * 1024;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Room>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Header lines in the order in which they came, with names in lower case.
+///
+/// They lie in one piece of memory in the form in which they are sent, `name: value` and CRLF, beside a table that says where each
+/// begins. To remove one is to forget its place; a new one is written behind the others. So what nobody touches is copied twice,
+/// in and out, and looked at no more.
+#[derive(Default)]
+pub struct Lines {
+    room: Room,
+    /// A bit for each name that may be there, see [`mark`]: most names that are asked for are not.
+    marks: u64,
+}
+
+/// What the lines are kept in.
+#[derive(Default)]
+struct Room {
+    bytes: Vec<u8>,
+    table: Vec<Line>,
+}
+
+/// Where a line is.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    begin: u32,
+    value: u32,
+    /// Behind its CRLF.
+    end: u32,
+    /// HTTP/2 says it to nobody's memory (RFC 7541, section 7.1.3).
+    is_sensitive: bool,
+}
+
+const SEPARATOR: &[u8] = b": ";
+const CRLF: &[u8] = b"\r\n";
+
+/// The bit of names such as this one, in lower case.
+#[inline]
+pub(crate) fn mark(name: &[u8]) -> u64 {
+    let byte = |place: Option<&u8>| place.copied().map_or(0, usize::from);
+    1 << ((name.len() * 5 + byte(name.first()) + byte(name.last()) * 3) & 63)
+}
+
+impl Line {
+    #[inline]
+    fn name<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.begin as usize..self.value as usize - SEPARATOR.len()]
+    }
+
+    #[inline]
+    fn value<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.value as usize..self.end as usize - CRLF.len()]
+    }
+
+    /// Whether it is called `name`.
+    #[inline]
+    fn is(&self, name: &[u8], bytes: &[u8]) -> bool {
+        (self.value - self.begin) as usize == name.len() + SEPARATOR.len() && self.name(bytes) == name
+    }
+}
+
+impl Lines {
+    /// None yet.
+    pub fn new() -> Self {
+        Self { room: SPARE.with_borrow_mut(Vec::pop).unwrap_or_default(), marks: 0 }
+    }
+
+    /// Those that were found in a head.
+    pub(crate) fn read(parsed: &[Header<'_>]) -> Result<Self, Invalid> {
+        let mut lines = Self::new();
+        for line in parsed {
+            lines.push(line.name.as_bytes(), line.value, false)?;
+        }
+        Ok(lines)
+    }
+
+    /// Adds one whose name and value are known to be valid, but for the case of the name.
+    fn push(&mut self, name: &[u8], value: &[u8], is_sensitive: bool) -> Result<(), Invalid> {
+        let Room { bytes, table } = &mut self.room;
+        let begin = bytes.len();
+        let (behind_name, end) = (begin + name.len(), begin + name.len() + SEPARATOR.len() + value.len() + CRLF.len());
+        // No head comes near; who adds without end is stopped here.
+        let place = |place: usize| u32::try_from(place).map_err(|_| Invalid("the header lines are too large"));
+        let line =
+            Line { begin: place(begin)?, value: place(behind_name + SEPARATOR.len())?, end: place(end)?, is_sensitive };
+        bytes.reserve(end - begin);
+        bytes.extend_from_slice(name);
+        bytes[begin..].make_ascii_lowercase();
+        self.marks |= mark(&bytes[begin..]);
+        bytes.extend_from_slice(SEPARATOR);
+        bytes.extend_from_slice(value);
+        bytes.extend_from_slice(CRLF);
+        table.push(line);
+        Ok(())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.room.table.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.room.table.is_empty()
+    }
+
+    /// Names and values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let Room { bytes, table } = &self.room;
+        table.iter().map(move |line| (line.name(bytes), line.value(bytes)))
+    }
+
+    /// Writes them, without the empty line that ends a head.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let Room { bytes, table } = &self.room;
+        let mut rest = table.iter().peekable();
+        while let Some(line) = rest.next() {
+            let mut end = line.end;
+            while let Some(next) = rest.next_if(|next| next.begin == end) {
+                end = next.end;
+            }
+            out.extend_from_slice(&bytes[line.begin as usize..end as usize]);
+        }
+    }
+
+    /// The same in a map.
+    pub fn to_map(&self) -> HeaderMap {
+        let bytes = Bytes::copy_from_slice(&self.room.bytes);
+        let mut map = HeaderMap::with_capacity(self.len());
+        for line in &self.room.table {
+            let value = bytes.slice(line.value as usize..line.end as usize - CRLF.len());
+            let name = HeaderName::from_bytes(line.name(&bytes));
+            // Each is valid, or it would not be here.
+            if let (Ok(name), Ok(mut value)) = (name, HeaderValue::from_maybe_shared(value)) {
+                value.set_sensitive(line.is_sensitive);
+                map.append(name, value);
+            }
+        }
+        map
+    }
+
+    #[inline]
+    fn may_have(&self, name: &[u8]) -> bool {
+        self.marks & mark(name) != 0
+    }
+}
+
+impl Fields for Lines {
+    #[inline]
+    fn value(&self, name: &HeaderName) -> Option<&[u8]> {
+        let name = name.as_str().as_bytes();
+        if !self.may_have(name) {
+            return None;
+        }
+        let Room { bytes, table } = &self.room;
+        table.iter().find(|line| line.is(name, bytes)).map(|line| line.value(bytes))
+    }
+
+    #[inline]
+    fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        let name = name.as_str().as_bytes();
+        let Room { bytes, table } = &self.room;
+        let table = if self.may_have(name) { &table[..] } else { &[] };
+        table.iter().filter(move |line| line.is(name, bytes)).map(move |line| line.value(bytes))
+    }
+
+    fn has_none(&self, of: &Names) -> bool {
+        self.marks & of.marks == 0 || !of.iter().any(|name| self.has(name))
+    }
+
+    fn has_any(&self, mut is_one: impl FnMut(&[u8]) -> bool) -> bool {
+        self.room.table.iter().any(|line| is_one(line.name(&self.room.bytes)))
+    }
+}
+
+impl Edit for Lines {
+    fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.remove_all(&name);
+        self.add(name, value);
+    }
+
+    fn add(&mut self, name: HeaderName, value: HeaderValue) {
+        // Refused is only what has no end, and then a line is missing.
+        let _ = self.push(name.as_str().as_bytes(), value.as_bytes(), value.is_sensitive());
+    }
+
+    fn remove_all(&mut self, name: &HeaderName) {
+        let name = name.as_str().as_bytes();
+        if self.may_have(name) {
+            let Room { bytes, table } = &mut self.room;
+            table.retain(|line| !line.is(name, bytes));
+        }
+    }
+
+    fn remove_if(&mut self, mut is_one: impl FnMut(&[u8]) -> bool) {
+        let Room { bytes, table } = &mut self.room;
+        table.retain(|line| !is_one(line.name(bytes)));
+    }
+
+    fn change(&mut self, mut change: impl FnMut(&[u8], &[u8]) -> Option<HeaderValue>) {
+        for place in 0..self.room.table.len() {
+            let Room { bytes, table } = &self.room;
+            let line = table[place];
+            let Some(value) = change(line.name(bytes), line.value(bytes)) else { continue };
+            let name = line.name(bytes).to_vec();
+            // Written behind the others, it takes the place of the old one.
+            if self.push(&name, value.as_bytes(), value.is_sensitive()).is_ok()
+                && let Some(new) = self.room.table.pop()
+            {
+                self.room.table[place] = new;
+            }
+        }
+    }
+
+    fn add_block(&mut self, block: &Block) {
+        let Lines { room: Room { bytes, table }, marks } = block.lines();
+        let Ok(begin) = u32::try_from(self.room.bytes.len()) else { return };
+        self.room.bytes.extend_from_slice(bytes);
+        let moved = |line: &Line| Line {
+            begin: line.begin + begin,
+            value: line.value + begin,
+            end: line.end + begin,
+            is_sensitive: line.is_sensitive,
+        };
+        self.room.table.extend(table.iter().map(moved));
+        self.marks |= marks;
+    }
+}
+
+impl From<&HeaderMap> for Lines {
+    fn from(map: &HeaderMap) -> Self {
+        let mut lines = Self::new();
+        for (name, value) in map {
+            let _ = lines.push(name.as_str().as_bytes(), value.as_bytes(), value.is_sensitive());
+        }
+        lines
+    }
+}
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes| String::from_utf8_lossy(bytes);
+        f.debug_list().entries(self.iter().map(|(name, value)| (text(name), text(value)))).finish()
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let Room { mut bytes, mut table } = std::mem::take(&mut self.room);
+        if !(1..=LARGEST_SPARE).contains(&bytes.capacity()) {
+            return;
+        }
+        bytes.clear();
+        table.clear();
+        // The thread may be at its end.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < MOST_SPARE {
+                spare.push(Room { bytes, table });
+            }
+        });
+    }
+}
