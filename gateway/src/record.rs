@@ -20,6 +20,7 @@ use crate::metrics::recent::Entry;
 use crate::routing::Backend;
 use crate::server::Occupied;
 use crate::state::State;
+use crate::upstream::Caller;
 use crate::upstream::body::Progress;
 
 /// Longer methods are not logged: any token is one, up to the limit of a head.
@@ -223,6 +224,11 @@ impl RequestRecord {
     /// Requests of the same client that are not over, this one included.
     pub(crate) fn unfinished(&self) -> usize {
         self.occupied.unfinished()
+    }
+
+    /// Whose request it is.
+    pub(crate) fn caller(&self) -> Arc<dyn Caller> {
+        self.occupied.caller()
     }
 
     /// The id of the request.

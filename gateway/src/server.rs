@@ -135,7 +135,7 @@ impl<H: Handler> Worker<H> {
             self.count_shed("address", 1);
             return None;
         }
-        if self.crowd.is_full(limits.connections) && self.make_room(Want::Limit) == 0 {
+        if !self.crowd.has_room(limits.connections) && self.make_room(Want::Limit) == 0 {
             self.count_shed(Want::Limit.word(), 1);
             return None;
         }
@@ -202,9 +202,6 @@ impl<H: Handler> Worker<H> {
         let mut connection = ConnectionState::new(entry.place(), self.state.lifecycle.is_closed(), is_encrypted);
         (connection.peer, connection.audience) = (Some(peer.ip().to_canonical()), door.audience());
         let connection = Arc::new(connection);
-        if self.state.lifecycle.is_draining() {
-            connection.command(Command::Finish);
-        }
         let id = self.next.fetch_add(1, Relaxed);
         let listed = self.crowd.list(self.index, id, Arc::clone(&connection));
         let _counted = Counted::new(&self.state.numbers.metrics.connections, listed);
@@ -216,6 +213,12 @@ impl<H: Handler> Worker<H> {
         };
         let Some((stream, begin, is_http2)) = opened else { return };
         connection.opened();
+        // Over HTTP/2 nothing may be sent once that is said, and a client that has just come has sent nothing yet: it is told with its
+        // first answer.
+        let is_leaving = if is_http2 { self.state.lifecycle.is_closed() } else { self.state.lifecycle.is_draining() };
+        if is_leaving {
+            connection.command(Command::Finish);
+        }
         if is_http2 {
             // Large, and rare.
             Box::pin(self.serve_http2(stream, begin, peer, connection)).await;

@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use http::{Request, Response as HttpResponse};
 use http_body_util::Either;
-use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use shop_http1::response_head::Response;
 use tokio::net::TcpStream;
@@ -66,6 +65,15 @@ impl Timeouts {
         let full = whole.into_iter().chain(self.head).min();
         full.is_some_and(|full| since.elapsed() >= full / 2)
     }
+}
+
+/// Who made a call: it counts as his as long as it runs.
+pub(crate) trait Caller: Send + Sync {
+    /// A call of his runs on, though nobody waits for it.
+    fn begins(&self);
+
+    /// It is over.
+    fn ends(&self);
 }
 
 /// What came of a call.
@@ -243,14 +251,15 @@ enum Sent<R> {
     Failed(Failed),
 }
 
-type Outcome = Result<HttpResponse<Incoming>, TrySendError<Request<RequestBody>>>;
-
-async fn settle(call: impl Future<Output = Outcome>, timeouts: &Timeouts) -> Sent<HttpResponse<Incoming>> {
+async fn settle<T, B: Into<RequestBody>>(
+    call: impl Future<Output = Result<HttpResponse<T>, TrySendError<Request<B>>>>,
+    timeouts: &Timeouts,
+) -> Sent<HttpResponse<T>> {
     match await_head(call, timeouts).await {
         Ok(Ok(response)) => Sent::Answered(response),
         Ok(Err(mut error)) => {
             if let Some(request) = error.take_message() {
-                return Sent::Back(request.into_body());
+                return Sent::Back(request.into_body().into());
             }
             let error = error.into_error();
             let failed = failure(&error, timeouts);

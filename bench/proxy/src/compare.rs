@@ -7,7 +7,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::Compare;
-use crate::contestant::{self, Contestant};
+use crate::attacked;
+use crate::contestant::{self, Contestant, free_port};
 use crate::gate::Plan;
 use crate::load::{Clients, Load};
 use crate::process::Process;
@@ -48,6 +49,13 @@ pub(crate) async fn run(what: &Compare) -> anyhow::Result<()> {
         && let Some(process) = &gateway.process
     {
         report::slow(&slow::measure(gateway, process).await?);
+    }
+    // Not unless asked for: it takes half an hour.
+    if what.only.iter().any(|wanted| wanted == "attacks")
+        && let Some(gateway) = contestants.iter().find(|contestant| contestant.name == "gateway")
+        && let Some(process) = &gateway.process
+    {
+        report::attacked(&attacked::measure(gateway, process, what.rounds, &what.attacks).await?);
     }
     Ok(())
 }

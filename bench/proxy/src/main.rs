@@ -12,6 +12,9 @@
 #![expect(clippy::disallowed_methods, reason = "a program of its own, with none of the suite's settings or tasks")]
 #![expect(clippy::disallowed_types, reason = "no test; the others are of its terminal's group, and end with Ctrl-C")]
 
+mod attacked;
+#[path = "../../../gateway/tests/gateway/attacks.rs"]
+mod attacks;
 mod compare;
 mod contestant;
 mod gate;
@@ -19,6 +22,8 @@ mod http1;
 mod http2;
 mod instructions;
 mod load;
+#[path = "../../../gateway/tests/gateway/peer.rs"]
+mod peer;
 mod process;
 mod report;
 mod scenario;
@@ -88,6 +93,9 @@ struct Compare {
     /// Only these scenarios.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Of the attacks only these, as `gateway/tests/gateway/attacks.rs` names them.
+    #[arg(long, value_delimiter = ',')]
+    attacks: Vec<String>,
     /// Only these contestants.
     #[arg(long, value_delimiter = ',')]
     against: Vec<String>,

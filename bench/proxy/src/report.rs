@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::attacked::{self, Attacked, Round};
 use crate::contestant::Contestant;
 use crate::load::Load;
 use crate::scenario::Scenario;
@@ -115,4 +116,37 @@ pub(crate) fn slow(found: &Slow) {
         "\np99 is {times:.2} times the quiet one (goal: under 2); {each:.1} KiB a slow client; {} were cut and came back\n",
         found.cut
     );
+}
+
+/// What hostile clients cost a good one; of each column the middle round.
+#[expect(clippy::print_stdout, reason = "the table is the program's output")]
+pub(crate) fn attacked(found: &[Attacked]) {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!(
+        "\n{} hostile clients, beside one that makes {} requests a second; load average {}\n",
+        attacked::ATTACKERS,
+        attacked::RATE,
+        load.split(' ').take(3).collect::<Vec<_>>().join(", ")
+    );
+    println!("| attack | p99 µs before | amid | after | times | under 2 | memory MiB | counted as |");
+    println!("|---|--:|--:|--:|--:|---|--:|---|");
+    for Attacked { name, rounds, seen } in found {
+        let middle = |value: &dyn Fn(&Round) -> f64| spread(rounds.iter().map(value)).0;
+        let p99 = [
+            middle(&|round| round.before.quantile(0.99)),
+            middle(&|round| round.amid.quantile(0.99)),
+            middle(&|round| round.after.quantile(0.99)),
+        ];
+        let times = middle(&|round| round.amid.quantile(0.99) / round.before.quantile(0.99));
+        println!(
+            "| {name} | {:.0} | {:.0} | {:.0} | {times:.2} | {} | {:.1} | {} |",
+            p99[0],
+            p99[1],
+            p99[2],
+            if times < 2.0 { "yes" } else { "**no**" },
+            middle(&|round| round.memory),
+            seen.map(|name| format!("`{name}`")).unwrap_or_default(),
+        );
+    }
+    println!();
 }

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -31,7 +33,7 @@ struct Counts {
 }
 
 /// The bodies that are asked for again and again.
-struct Bodies([(&'static str, Bytes); 3]);
+struct Bodies([(&'static str, Bytes); 4]);
 
 /// Starts it as a process of its own, with its log in `dir`; the port where it listens.
 pub(crate) async fn start(dir: &Path) -> anyhow::Result<(Process, u16)> {
@@ -47,7 +49,9 @@ pub(crate) async fn start(dir: &Path) -> anyhow::Result<(Process, u16)> {
 pub(crate) async fn run(port: u16) -> anyhow::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     let counts = Arc::new(Counts::default());
-    let bodies = Arc::new(Bodies([("/1k", body(1024)), ("/64k", body(64 * 1024)), ("/1m", body(1024 * 1024))]));
+    let large = body(1024 * 1024);
+    let bodies = [("/1k", body(1024)), ("/64k", body(64 * 1024)), ("/large", large.clone()), ("/1m", large)];
+    let bodies = Arc::new(Bodies(bodies));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(1000);
     loop {
@@ -81,6 +85,14 @@ async fn answer(request: Request<Incoming>, counts: &Counts, bodies: &Bodies) ->
         return plain(Bytes::from_static(b"ready"));
     }
     counts.requests.fetch_add(1, Relaxed);
+    if path.ends_with("/endless") {
+        return Response::new(endless(b"tick"));
+    }
+    if path.ends_with("/Endless") {
+        let mut response = Response::new(endless(&[0; 4096]));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        return response;
+    }
     let found = bodies.0.iter().find(|(end, _)| path.ends_with(end)).map(|(_, body)| body.clone());
     let is_grpc = path.starts_with("/shop.");
     match (request.method(), found) {
@@ -92,6 +104,15 @@ async fn answer(request: Request<Incoming>, counts: &Counts, bodies: &Bodies) ->
         },
         _ => empty(404),
     }
+}
+
+/// Something now and then, for as long as it is read.
+fn endless(piece: &'static [u8]) -> BoxBody<Bytes, Infallible> {
+    let ticks = tokio::time::interval(Duration::from_millis(20));
+    BodyExt::boxed(StreamBody::new(stream::unfold(ticks, move |mut ticks| async move {
+        ticks.tick().await;
+        Some((Ok(Frame::data(Bytes::from_static(piece))), ticks))
+    })))
 }
 
 fn plain(body: Bytes) -> Answer {

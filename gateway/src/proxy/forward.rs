@@ -275,7 +275,8 @@ impl Forward<'_> {
         replay: Option<&Replay>,
     ) -> Result<Received, Failed> {
         if self.is_grpc {
-            return backend.endpoint.http2(self.worker, self.head, body, replay, self.timeouts).await;
+            let caller = self.record.caller();
+            return backend.endpoint.http2(self.worker, self.head, body, replay, self.timeouts, &caller).await;
         }
         let mut interim = Interim::new(self.informed.map(|client| Arc::clone(client) as Arc<dyn Inform>));
         backend.endpoint.http1(self.worker, self.head, body, &mut interim, self.timeouts).await

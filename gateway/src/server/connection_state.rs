@@ -14,6 +14,7 @@ use super::crowd::Place;
 use super::http2::outflow::Flows;
 use crate::message::client::Audience;
 use crate::settings::Config;
+use crate::upstream::Caller;
 use crate::upstream::interim::Inform;
 
 /// Informational answers kept for a client that takes nothing; beyond, they are dropped, being no more than hints.
@@ -348,6 +349,11 @@ impl Occupied {
     /// Requests of the same client that are not over, this one included.
     pub(crate) fn unfinished(&self) -> usize {
         self.place.unfinished()
+    }
+
+    /// Whose it is.
+    pub(crate) fn caller(&self) -> Arc<dyn Caller> {
+        Arc::clone(&self.place) as Arc<dyn Caller>
     }
 }
 

@@ -3,18 +3,17 @@
 //! The first connection is filled before there is a second, and a call that finds all of them full waits for a place, as one of a
 //! few. Whoever needs a new connection while one is being made waits for that one, and hears of its failure with the others.
 
-use std::pin::Pin;
+mod outgoing;
+mod pace;
+mod taken_back;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::{FutureExt as _, Shared};
 use http::Request;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
@@ -22,7 +21,10 @@ use shop_http1::request_head::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Due, Endpoint, Failed, Received, Sent, Timeouts, Unconnected, connect, settle, unsent};
+use self::outgoing::Paced;
+use self::pace::{Pace, RESETS, SMALL};
+use self::taken_back::Call;
+use super::{Caller, Due, Endpoint, Failed, Received, Sent, Timeouts, Unconnected, connect, settle, unsent};
 use crate::message::reason::Reason;
 use crate::upstream::body::RequestBody;
 use crate::upstream::retry::Replay;
@@ -64,7 +66,9 @@ struct Connections {
 type Attempt = Shared<oneshot::Receiver<Result<(), Unconnected>>>;
 
 struct Connection {
-    sender: SendRequest<RequestBody>,
+    sender: SendRequest<Paced>,
+    resets: Pace,
+    small: Pace,
     streams: AtomicUsize,
     is_used: AtomicBool,
 }
@@ -188,7 +192,8 @@ fn begin(endpoint: Arc<Endpoint>, worker: usize, time: Duration) -> Attempt {
         connections.attempt = None;
         let outcome = opened.map(|sender| {
             let (streams, is_used) = (AtomicUsize::new(0), AtomicBool::new(false));
-            connections.open.push(Arc::new(Connection { sender, streams, is_used }));
+            let (resets, small) = (Pace::new(RESETS), Pace::new(SMALL));
+            connections.open.push(Arc::new(Connection { sender, resets, small, streams, is_used }));
         });
         drop(connections);
         // Nobody may wait any more.
@@ -197,7 +202,7 @@ fn begin(endpoint: Arc<Endpoint>, worker: usize, time: Duration) -> Attempt {
     told.shared()
 }
 
-async fn open(endpoint: &Endpoint, time: Duration) -> Result<SendRequest<RequestBody>, Unconnected> {
+async fn open(endpoint: &Endpoint, time: Duration) -> Result<SendRequest<Paced>, Unconnected> {
     let due = Due::within(time);
     let stream = connect(endpoint, due).await?;
     let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -228,6 +233,7 @@ impl Endpoint {
         mut body: RequestBody,
         replay: Option<&Replay>,
         timeouts: &Timeouts,
+        caller: &Arc<dyn Caller>,
     ) -> Result<Received, Failed> {
         let channel = &self.channels[worker];
         let mut resent = false;
@@ -236,15 +242,17 @@ impl Endpoint {
                 Ok(place) => place,
                 Err(why) => return Err(unsent(body, why)),
             };
-            let reused = place.connection.is_used.swap(true, Relaxed);
-            let mut sender = place.connection.sender.clone();
-            match settle(sender.try_send_request(Request::from_parts(head.to_http(), body)), timeouts).await {
+            let connection = Arc::clone(&place.connection);
+            let reused = connection.is_used.swap(true, Relaxed);
+            let request = Request::from_parts(head.to_http(), Paced::new(body, &connection));
+            let sent = connection.sender.clone().try_send_request(request);
+            let mut call = Call::new(sent, place, Arc::clone(caller));
+            match settle(call.response(), timeouts).await {
                 Sent::Answered(response) => {
                     if reused {
                         self.reused.inc();
                     }
-                    let response =
-                        response.map(|body| super::ResponseBody::Right(ResponseBody { body, _place: place }));
+                    let response = response.map(|()| super::ResponseBody::Right(call));
                     return Ok(Received { response: response.into(), resent });
                 }
                 Sent::Back(back) if reused && !resent => body = back,
@@ -255,31 +263,11 @@ impl Endpoint {
                 }
                 Sent::Dropped(failed) | Sent::Failed(failed) => return Err(failed),
             }
-            channel.leave(&place.connection);
+            channel.leave(&connection);
             resent = true;
         }
     }
 }
 
-/// The body of a response. Its place is free for another call when it is dropped.
-pub(crate) struct ResponseBody {
-    body: Incoming,
-    _place: Place,
-}
-
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+/// The body of a response. Its place is free for another call when it is dropped, or at its turn if it is not over then.
+pub(crate) type ResponseBody = Call;

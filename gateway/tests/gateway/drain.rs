@@ -6,8 +6,11 @@ use shop_gateway::Gateway;
 use shop_runtime::Shutdown;
 use shop_testing::eventually;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use crate::frames::GOAWAY;
+use crate::peer::{HEADERS, PING, Peer, frame};
 use crate::support::{Client, Running, Upstream, config, get, nobody, read_head};
 
 /// Answers when it is told to.
@@ -63,6 +66,36 @@ async fn everything_is_still_served_during_the_drain_delay() {
     assert_eq!(gateway.get("/api/products").await.status(), 200);
     let last = kept.send(get("/api/products")).await.expect("an answer");
     assert_eq!((last.status(), last.header("connection")), (200, Some("close")), "it leaves with an answer");
+    gateway.ended.await.expect("no panic").expect("ends well");
+}
+
+#[tokio::test]
+async fn who_comes_over_http2_during_the_drain_delay_is_told_with_its_first_answer() {
+    let upstream = Upstream::echo().await;
+    let mut settings = config(upstream.addr);
+    settings.drain_delay = shop_config::Duration::secs(10);
+    let gateway = Running::start(settings).await;
+    gateway.shutdown.soft.cancel();
+    eventually!(gateway.get("/health/ready").await.status() == 503);
+    let mut peer = Peer::client(TcpStream::connect(gateway.addr).await.expect("connects"), &[]).await;
+    // All that it had to say before has come when it answers this.
+    peer.send(frame(PING, 0, 0, &[7; 8])).await;
+    loop {
+        match peer.frame().await.expect("a frame") {
+            (PING, 1, ..) => break,
+            (kind, ..) => assert_ne!(kind, GOAWAY, "before it has asked"),
+        }
+    }
+    peer.ask(1, "/api/products").await;
+    let (mut is_answered, mut is_told) = (false, false);
+    while !(is_answered && is_told) {
+        match peer.frame().await.expect("a frame") {
+            (HEADERS, _, 1, payload) => is_answered = payload[0] == 0x88,
+            (GOAWAY, ..) => is_told = true,
+            _ => {}
+        }
+    }
+    gateway.shutdown.hard.cancel();
     gateway.ended.await.expect("no panic").expect("ends well");
 }
 

@@ -9,73 +9,32 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use shop_testing::eventually;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
+use crate::peer::{DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, Peer, RST_STREAM, SETTINGS, block, frame};
 use crate::recorder::Recorder;
 use crate::support::{Running, Upstream, config, reset};
 
-pub(crate) const DATA: u8 = 0;
-pub(crate) const HEADERS: u8 = 1;
-pub(crate) const RST_STREAM: u8 = 3;
-pub(crate) const SETTINGS: u8 = 4;
-pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
-pub(crate) const WINDOW_UPDATE: u8 = 8;
-pub(crate) const END_STREAM: u8 = 1;
-pub(crate) const END_HEADERS: u8 = 4;
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// One frame as it is on the wire.
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("a length").to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// A header block of literals that are neither compressed nor remembered.
-pub(crate) fn block(headers: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in headers {
-        block.push(0);
-        for text in [name, value] {
-            block.push(u8::try_from(text.len()).ok().filter(|length| *length < 127).expect("a short text"));
-            block.extend_from_slice(text.as_bytes());
-        }
-    }
-    block
-}
-
-/// One end of a connection.
-pub(crate) struct Peer {
-    pub(crate) stream: TcpStream,
-    read: BytesMut,
-}
 
 impl Peer {
     /// As a server, after the client's preface and the settings of both.
     async fn server(stream: TcpStream) -> Self {
         let mut peer = Self { stream, read: BytesMut::new() };
-        while peer.read.len() < PREFACE.len() && peer.more().await {}
+        while peer.read.len() < PREFACE.len() && peer.more().await.is_ok() {}
         let _ = peer.read.split_to(PREFACE.len().min(peer.read.len()));
         peer.send(frame(SETTINGS, 0, 0, &[])).await;
         peer
     }
 
-    /// As a client.
-    async fn client(gateway: &Running) -> Self {
+    async fn of(gateway: &Running) -> Self {
         Self::with_settings(gateway, &[]).await
     }
 
-    /// The same with settings of its own, as they are on the wire.
+    /// A client of `gateway` with settings of its own, as they are on the wire.
     pub(crate) async fn with_settings(gateway: &Running, settings: &[u8]) -> Self {
-        Self::to(gateway.addr, settings).await
-    }
-
-    pub(crate) async fn to(addr: std::net::SocketAddr, settings: &[u8]) -> Self {
-        let stream = TcpStream::connect(addr).await.expect("connects");
-        let mut peer = Self { stream, read: BytesMut::new() };
-        peer.send([PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()).await;
-        peer
+        Self::client(TcpStream::connect(gateway.addr).await.expect("connects"), settings).await
     }
 
     /// Asks for `path`, without a body.
@@ -84,34 +43,8 @@ impl Peer {
         self.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, &head)).await
     }
 
-    async fn more(&mut self) -> bool {
-        self.stream.read_buf(&mut self.read).await.unwrap_or(0) > 0
-    }
-
-    pub(crate) async fn send(&mut self, bytes: Vec<u8>) -> bool {
-        self.stream.write_all(&bytes).await.is_ok()
-    }
-
-    /// The next frame: kind, flags, stream, payload.
-    pub(crate) async fn frame(&mut self) -> Option<(u8, u8, u32, Bytes)> {
-        loop {
-            if self.read.len() >= 9 {
-                let length =
-                    usize::from(self.read[0]) << 16 | usize::from(self.read[1]) << 8 | usize::from(self.read[2]);
-                if self.read.len() >= 9 + length {
-                    let head = self.read.split_to(9);
-                    let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-                    return Some((head[3], head[4], stream, self.read.split_to(length).freeze()));
-                }
-            }
-            if !self.more().await {
-                return None;
-            }
-        }
-    }
-
     /// The stream of the next whole call.
-    async fn call(&mut self) -> Option<u32> {
+    pub(crate) async fn call(&mut self) -> Option<u32> {
         loop {
             let (_, flags, stream, _) = self.frame().await.filter(|frame| frame.0 <= HEADERS || frame.2 == 0)?;
             if stream != 0 && flags & END_STREAM != 0 {
@@ -121,7 +54,7 @@ impl Peer {
     }
 
     /// A good answer on `stream`.
-    async fn answer(&mut self, stream: u32) -> bool {
+    pub(crate) async fn answer(&mut self, stream: u32) -> bool {
         let head = block(&[(":status", "200"), ("content-type", "application/grpc")]);
         let end = block(&[("grpc-status", "0")]);
         let frames = [
@@ -134,7 +67,7 @@ impl Peer {
 }
 
 /// A backend that does what `serve` says on each connection.
-async fn backend<F>(serve: impl Fn(Peer) -> F + Clone + Send + Sync + 'static) -> Upstream
+pub(crate) async fn backend<F>(serve: impl Fn(Peer) -> F + Clone + Send + Sync + 'static) -> Upstream
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -146,13 +79,13 @@ where
 }
 
 /// What a gRPC client is told: status, reason, and whether the message came.
-type Told = (Option<String>, Option<String>, bool);
+pub(crate) type Told = (Option<String>, Option<String>, bool);
 
 /// Clients of the gateway.
-struct Caller(hyper::client::conn::http2::SendRequest<Full<Bytes>>, String);
+pub(crate) struct Caller(hyper::client::conn::http2::SendRequest<Full<Bytes>>, String);
 
 impl Caller {
-    async fn connect(gateway: &Running) -> Self {
+    pub(crate) async fn connect(gateway: &Running) -> Self {
         let stream = TcpStream::connect(gateway.addr).await.expect("connects");
         let io = TokioIo::new(stream);
         let (sender, connection) =
@@ -161,7 +94,7 @@ impl Caller {
         Self(sender, gateway.addr.to_string())
     }
 
-    async fn call(&mut self, timeout: &str) -> Told {
+    pub(crate) async fn call(&mut self, timeout: &str) -> Told {
         let request = hyper::Request::post(format!("http://{}/shop.product.v1.ProductService/Call", self.1))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
@@ -182,13 +115,13 @@ impl Caller {
     }
 }
 
-async fn gateway(upstream: &Upstream) -> Running {
+pub(crate) async fn gateway(upstream: &Upstream) -> Running {
     let mut settings = config(upstream.addr);
     settings.workers = 1;
     Running::start(settings).await
 }
 
-fn good() -> Told {
+pub(crate) fn good() -> Told {
     (Some("0".into()), None, true)
 }
 
@@ -364,7 +297,7 @@ async fn a_backend_that_says_nothing_is_given_up_on_when_the_call_is_due() {
 
 /// What becomes of a request with this head and body over HTTP/2.
 async fn becomes(gateway: &Running, head: &[u8], data: Option<&[u8]>) -> &'static str {
-    let mut peer = Peer::client(gateway).await;
+    let mut peer = Peer::of(gateway).await;
     let end = if data.is_none() { END_STREAM } else { 0 };
     peer.send(frame(HEADERS, END_HEADERS | end, 1, head)).await;
     if let Some(data) = data {

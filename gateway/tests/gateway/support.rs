@@ -24,13 +24,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-static FILES: Once = Once::new();
-
 /// Gateway, clients and backends of all tests at once are this one process; many systems give it 1024 files unless asked.
-fn more_files() {
-    let limit = getrlimit(Resource::Nofile);
-    // What cannot be raised stays as it is.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+pub(crate) fn more_files() {
+    static ASKED: Once = Once::new();
+    ASKED.call_once(|| {
+        let limit = getrlimit(Resource::Nofile);
+        // What cannot be raised stays as it is.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    });
 }
 
 /// A gateway on free ports.
@@ -82,7 +83,7 @@ pub(crate) fn nobody() -> SocketAddr {
 
 impl Running {
     pub(crate) async fn start(config: Config) -> Self {
-        FILES.call_once(more_files);
+        more_files();
         let shutdown = Shutdown::new();
         let metrics = shop_telemetry::Metrics::new("gateway");
         let gateway = Gateway::build(config, metrics.clone(), &shutdown).await.expect("builds");

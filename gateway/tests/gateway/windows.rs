@@ -11,7 +11,7 @@ use shop_testing::eventually;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::frames::{DATA, END_STREAM, PING, Peer, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame};
+use crate::peer::{DATA, END_STREAM, PING, Peer, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame};
 use crate::support::{Running, Upstream, config};
 
 const CANCEL: u8 = 8;

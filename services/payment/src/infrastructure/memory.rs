@@ -10,7 +10,9 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::domain::{Change, Claim, Error, Filter, Inbox, Left, Payment, Payments, Refund, Standing, Status, UserId};
+use crate::domain::{
+    Change, Claim, Error, Filter, Inbox, Left, Payment, Payments, Refund, RefundStatus, Standing, Status, UserId,
+};
 
 const OPEN: [Status; 3] = [Status::Pending, Status::Processing, Status::RequiresAction];
 
@@ -45,6 +47,8 @@ struct Rows {
     payments: BTreeMap<Uuid, Payment>,
     /// Of payments and refunds, by their ids.
     claims: BTreeMap<Uuid, Claimed>,
+    /// When the provider is asked whether a refund that is paid arrived.
+    looks: BTreeMap<Uuid, OffsetDateTime>,
     told: Vec<Event>,
     heard: BTreeSet<Uuid>,
     writes: u64,
@@ -123,7 +127,13 @@ impl Rows {
     /// Keeps what can change, and what is to be told of it.
     fn write(&mut self, mut after: Payment, events: Vec<Event>) -> Payment {
         after.version += 1;
-        let reserved = self.payments.get(&after.id).is_some_and(|stored| stored.reserved);
+        let stored = self.payments.get(&after.id);
+        let reserved = stored.is_some_and(|stored| stored.reserved);
+        for refund in &after.refunds {
+            if stored.and_then(|stored| stored.refund(refund.id)) != Some(refund) {
+                look(&mut self.looks, refund.id, refund.next_look(after.updated_at));
+            }
+        }
         self.payments.insert(after.id, Payment { reserved, ..after.clone() });
         self.told.extend(events);
         self.writes += 1;
@@ -140,6 +150,7 @@ impl Rows {
         let mut due: Vec<_> = self.payments.values().filter_map(|payment| self.due_charge(payment, claim)).collect();
         for payment in self.payments.values() {
             due.extend(payment.refunds.iter().filter_map(|refund| self.due_refund(payment.id, refund, claim)));
+            due.extend(payment.refunds.iter().filter_map(|refund| self.due_look(payment.id, refund, claim)));
         }
         due.sort_by_key(|(left, since)| (left.attempts, *since));
         due.truncate(claim.limit as usize);
@@ -164,6 +175,13 @@ impl Rows {
         self.left(payment, Some(refund.id), refund.created_at, claim).filter(|_| is_due)
     }
 
+    fn due_look(&self, payment: Uuid, refund: &Refund, claim: &Claim) -> Option<(Left, OffsetDateTime)> {
+        let at = self.looks.get(&refund.id).copied().filter(|at| *at <= claim.now)?;
+        let tried = self.claims.get(&refund.id).map_or(0, |claimed| claimed.times);
+        let left = Left { payment, refund: Some(refund.id), is_paid: true, attempts: tried + 1 };
+        (refund.status == RefundStatus::Paid).then_some((left, at))
+    }
+
     fn left(
         &self,
         payment: Uuid,
@@ -173,28 +191,42 @@ impl Rows {
     ) -> Option<(Left, OffsetDateTime)> {
         let claimed = self.claims.get(&refund.unwrap_or(payment)).copied().unwrap_or_default();
         let is_free = claimed.until.is_none_or(|until| until <= claim.now);
-        is_free.then(|| (Left { payment, refund, attempts: claimed.times + 1 }, claimed.until.unwrap_or(at)))
+        let left = Left { payment, refund, is_paid: false, attempts: claimed.times + 1 };
+        is_free.then(|| (left, claimed.until.unwrap_or(at)))
     }
 
     /// Whether it can still be claimed, or put off.
     fn is_left(&self, left: &Left) -> bool {
         let Some(payment) = self.payments.get(&left.payment) else { return false };
         match left.refund {
+            Some(refund) if left.is_paid => payment.refund(refund).is_some_and(|one| one.status == RefundStatus::Paid),
             Some(refund) => payment.refund(refund).is_some_and(Refund::is_open),
             None => matches!(payment.status, Status::Processing | Status::RequiresAction | Status::Authorised),
         }
     }
 
-    /// Claims it until then, unless another was faster since it had been tried so often.
-    fn claim(&mut self, left: &Left, tried: i64, until: OffsetDateTime) -> bool {
+    /// Claims it until then, or for good, unless another was faster since it had been tried so often.
+    fn claim(&mut self, left: &Left, tried: i64, until: Option<OffsetDateTime>) -> bool {
         let is_left = self.is_left(left);
         let claimed = self.claims.entry(left.refund.unwrap_or(left.payment)).or_default();
         if !is_left || claimed.times != tried {
             return false;
         }
-        *claimed = Claimed { times: left.attempts, until: Some(until) };
+        claimed.times = left.attempts;
+        match left.refund.filter(|_| left.is_paid) {
+            Some(refund) => look(&mut self.looks, refund, until),
+            None => claimed.until = until,
+        }
         true
     }
+}
+
+/// The provider is asked about a refund then, or not any more.
+fn look(looks: &mut BTreeMap<Uuid, OffsetDateTime>, refund: Uuid, at: Option<OffsetDateTime>) {
+    match at {
+        Some(at) => looks.insert(refund, at),
+        None => looks.remove(&refund),
+    };
 }
 
 #[async_trait]
@@ -350,7 +382,7 @@ impl Payments for Memory {
         let mut claimed = Vec::with_capacity(due.len());
         for (left, _) in due {
             self.weather.pass().await?;
-            if self.rows().claim(&left, left.attempts - 1, claim.until) {
+            if self.rows().claim(&left, left.attempts - 1, Some(claim.until)) {
                 claimed.push(left);
             }
         }
@@ -359,7 +391,13 @@ impl Payments for Memory {
 
     async fn put_off(&self, left: &Left, until: OffsetDateTime) -> Result<(), Error> {
         self.weather.pass().await?;
-        self.rows().claim(left, left.attempts, until);
+        self.rows().claim(left, left.attempts, Some(until));
+        self.back(()).await
+    }
+
+    async fn looked(&self, left: &Left, next: Option<OffsetDateTime>) -> Result<(), Error> {
+        self.weather.pass().await?;
+        self.rows().claim(left, left.attempts, next);
         self.back(()).await
     }
 }
