@@ -12,6 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::export::{self, Export};
 use crate::format::{Lines, Style};
+use crate::line;
 use crate::writer::Output;
 
 /// Libraries that say at `info` what we say ourselves (where we listen, how we stop) or what concerns nobody (that a table a
@@ -58,11 +59,14 @@ impl Drop for Guard {
 pub fn init(service: &'static str, log: &Log, otel: &Otel) -> anyhow::Result<Guard> {
     let level = filter(&log.level)?;
     let output = Output::stdout().context("cannot start the thread that writes log lines")?;
-    let lines = Lines { service, style: style(log.format), sink: output.clone() };
+    let style = style(log.format);
+    let lines = Lines { service, style, sink: output.clone() };
     // Filters of the whole subscriber rather than of the one layer: a layer's own filter remembers on the thread that it
     // refused something somebody only asked about, and would then drop the next line there.
     let registry = tracing_subscriber::registry().with(level).with(only(is_event)).with(lines);
-    let _ = registry.try_init();
+    if registry.try_init().is_ok() && style == Style::Json {
+        line::begin(service, output.clone());
+    }
     let endpoint = otel.endpoint.as_deref().map(str::trim).filter(|endpoint| !endpoint.is_empty());
     let export = endpoint.map(|endpoint| export::start(service, endpoint, otel)).transpose()?.flatten();
     Ok(Guard { export, _lines: Some(Closing(output)) })
