@@ -41,7 +41,7 @@ pub fn json() -> Option<&'static Json> {
 macro_rules! line {
     (target: $target:literal, $level:expr, [$($part:expr),+ $(,)?], { $($name:ident = $value:expr),+ $(,)? }) => {
         if let Some(json) = $crate::line::json() {
-            if tracing::enabled!(target: $target, $level) {
+            if tracing::event_enabled!(target: $target, $level) {
                 json.write($level, $target, &[$($part),+], |line| {
                     $($crate::line::Field::write($value, line, concat!(",\"", stringify!($name), "\":"));)+
                 });
@@ -183,6 +183,25 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    /// The subscriber is the process's, as its output is.
+    #[test]
+    fn a_line_is_written_if_its_level_is_wanted() {
+        use tracing_subscriber::layer::SubscriberExt as _;
+
+        let (output, memory) = crate::writer::tests::output();
+        begin("gateway", output.clone());
+        let lines =
+            crate::format::Lines { service: "gateway", style: crate::format::Style::Json, sink: output.clone() };
+        tracing::subscriber::with_default(crate::subscriber::filtered("info").expect("valid").with(lines), || {
+            crate::line!(target: "http.access", Level::INFO, ["GET ", "/x"], { status = 200_u16 });
+            crate::line!(target: "http.access", Level::DEBUG, ["GET ", "/health"], { status = 200_u16 });
+        });
+        output.close();
+        let text = memory.text();
+        assert!(text.contains(r#""message":"GET /x","service":"gateway","status":200}"#), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
 
     #[test]
     fn a_line_has_what_an_event_of_the_same_fields_has() {
