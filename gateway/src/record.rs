@@ -279,29 +279,33 @@ impl RequestRecord {
         let (route, status) = (self.route, status.as_u16());
         let method = Some(self.method.as_str()).filter(|method| method.len() <= LONGEST_METHOD).unwrap_or("OTHER");
         let duration_ms = shop_telemetry::millis(took);
+        let mut digits = itoa::Buffer::new();
+        let code = digits.format(status);
         macro_rules! line {
             ($level:expr) => {
-                tracing::event!(
+                shop_telemetry::line!(
                     target: "http.access",
                     $level,
-                    method,
-                    route,
-                    status,
-                    duration_ms,
-                    request_id = self.request_id.to_str().unwrap_or("-"),
-                    trace_id = self.trace_id(),
-                    backend = self.backend.as_ref().map(|backend| backend.label()),
-                    reason = reason.map(Reason::word),
-                    grpc_status = self.grpc_status,
-                    bytes_in = self.upload.as_ref().map_or(self.received, |upload| upload.bytes()),
-                    bytes = self.sent,
-                    retries = self.retries,
-                    protocol = protocol(self.version),
-                    client = self.asker.client().map(tracing::field::display),
-                    host = self.asker.host(),
-                    path = self.asker.path(),
-                    user_agent = self.asker.user_agent(),
-                    "{method} {route} {status}",
+                    [method, " ", route, " ", code],
+                    {
+                        method = method,
+                        route = route,
+                        status = status,
+                        duration_ms = duration_ms,
+                        request_id = self.request_id.to_str().unwrap_or("-"),
+                        trace_id = self.trace_id(),
+                        backend = self.backend.as_ref().map(|backend| backend.label()),
+                        reason = reason.map(Reason::word),
+                        grpc_status = self.grpc_status,
+                        bytes_in = self.upload.as_ref().map_or(self.received, |upload| upload.bytes()),
+                        bytes = self.sent,
+                        retries = self.retries,
+                        protocol = protocol(self.version),
+                        client = self.asker.client(),
+                        host = self.asker.host(),
+                        path = self.asker.path(),
+                        user_agent = self.asker.user_agent(),
+                    }
                 )
             };
         }

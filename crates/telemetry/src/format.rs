@@ -143,7 +143,7 @@ fn tint(level: Level) -> &'static str {
 
 /// RFC 3339 in UTC with milliseconds, such as `2026-01-02T03:04:05.678Z`. Many lines share a second, so it is kept.
 #[expect(clippy::disallowed_methods, reason = "a log tells the real time, also in tests that set another")]
-fn timestamp(line: &mut String) {
+pub(crate) fn timestamp(line: &mut String) {
     let now = OffsetDateTime::now_utc();
     let (kept, mut text) = SECOND.get();
     if kept != now.unix_timestamp() {
@@ -241,7 +241,7 @@ impl Parts {
 
 /// Writes a finite number with the fewest digits that say it. Most are measured to a thousandth and need no search for
 /// those.
-fn number(out: &mut String, value: f64) {
+pub(crate) fn number(out: &mut String, value: f64) {
     let thousandths = (value * 1000.0).round();
     let whole = value.is_sign_positive() && thousandths < 1e9 && (thousandths / 1000.0).to_bits() == value.to_bits();
     #[expect(

@@ -5,6 +5,7 @@ mod escape;
 mod export;
 mod format;
 mod histogram;
+pub mod line;
 mod metrics;
 mod openmetrics;
 mod process;

@@ -4,14 +4,16 @@ use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 use shop_config::{Log, LogFormat, Otel};
-use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, FilterFn};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::export::{self, Export};
 use crate::format::{Lines, Style};
+use crate::line;
 use crate::writer::Output;
 
 /// Libraries that say at `info` what we say ourselves (where we listen, how we stop) or what concerns nobody (that a table a
@@ -56,16 +58,23 @@ impl Drop for Guard {
 /// Starts log lines and, when an endpoint is set, trace export; call it inside the runtime.
 /// A second call leaves the first subscriber in place, which is what tests need.
 pub fn init(service: &'static str, log: &Log, otel: &Otel) -> anyhow::Result<Guard> {
-    let level = filter(&log.level)?;
     let output = Output::stdout().context("cannot start the thread that writes log lines")?;
-    let lines = Lines { service, style: style(log.format), sink: output.clone() };
-    // Filters of the whole subscriber rather than of the one layer: a layer's own filter remembers on the thread that it
-    // refused something somebody only asked about, and would then drop the next line there.
-    let registry = tracing_subscriber::registry().with(level).with(only(is_event)).with(lines);
-    let _ = registry.try_init();
+    let style = style(log.format);
+    let lines = Lines { service, style, sink: output.clone() };
+    if filtered(&log.level)?.with(lines).try_init().is_ok() && style == Style::Json {
+        line::begin(service, output.clone());
+    }
     let endpoint = otel.endpoint.as_deref().map(str::trim).filter(|endpoint| !endpoint.is_empty());
     let export = endpoint.map(|endpoint| export::start(service, endpoint, otel)).transpose()?.flatten();
     Ok(Guard { export, _lines: Some(Closing(output)) })
+}
+
+/// A subscriber of events down to `level`, before anybody writes them.
+///
+/// Filters of the whole subscriber rather than of the one layer: a layer's own filter remembers on the thread that it refused
+/// something somebody only asked about, and would then drop the next line there.
+pub(crate) fn filtered(level: &str) -> anyhow::Result<impl Subscriber + for<'a> LookupSpan<'a> + Send + Sync> {
+    Ok(tracing_subscriber::registry().with(filter(level)?).with(only(is_event)))
 }
 
 /// What is logged. A directive of `level` for the same target replaces one of ours.

@@ -1,10 +1,14 @@
 //! Standard output for log lines: many lines with one write, since a system call a line is dear on a busy request path.
 //!
-//! One thread writes, and nobody else waits for whoever reads: while that one stalls, lines are kept up to [`MOST`], then
-//! lost, counted, and told of when reading goes on. A line waits [`PAUSE`] at most for others, a warning or an error not at
-//! all; the end of the process waits [`LAST`] for what is left.
+//! Each thread puts its lines together in a buffer of its own, which one thread takes away by swapping it for an empty one, and
+//! writes. Nobody else waits for whoever reads, or for each other: while the reader stalls, a thread's lines are kept up to
+//! [`MOST`], then lost, counted, and told of when reading goes on. A line waits [`PAUSE`] at most for others, a warning or an
+//! error not at all; the end of the process waits [`LAST`] for what is left. Lines of a thread stay in order; of two threads
+//! that log in the same pause, the lines of one come first.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -16,8 +20,8 @@ use crate::format::Sink;
 
 /// How long a line may wait for others.
 const PAUSE: Duration = Duration::from_millis(10);
-/// So many bytes wait for a reader that stalls: some thousand lines, which covers a pause of its own.
-const MOST: usize = 1024 * 1024;
+/// So many bytes of a thread wait for a reader that stalls: some thousand lines, which covers a pause of its own.
+const MOST: usize = 512 * 1024;
 /// And so many more of warnings and errors, which tell why.
 const RESERVE: usize = MOST / 4;
 /// How long the end of the process waits for the reader: one that reads at all takes what waits in less.
@@ -29,13 +33,32 @@ pub(crate) static LOST: LazyLock<IntCounter> = LazyLock::new(|| {
         .expect("the name is well formed")
 });
 
+thread_local! {
+    /// This thread's buffer, and whose it is: a test may have several outputs.
+    static OWN: RefCell<Option<(Output, Arc<Buffer>)>> = const { RefCell::new(None) };
+}
+
 /// Standard output, or what a test takes for it. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Output(Arc<Inner>);
 
+/// One thread's lines that wait.
+type Buffer = Mutex<Lines>;
+
+#[derive(Default)]
+struct Lines {
+    text: String,
+    /// Lines that were lost and not told of yet.
+    lost: u64,
+}
+
 #[derive(Default)]
 struct Inner {
     waiting: Mutex<Waiting>,
+    /// Whoever writes knows that there is something. Set by the first line after it began to take lines away.
+    is_awake: AtomicBool,
+    /// The process ends: whoever logs waits for its own line.
+    is_ending: AtomicBool,
     /// There is something to write: the first line after a silence, or one that must not wait.
     begun: Condvar,
     /// All there was is written.
@@ -44,13 +67,12 @@ struct Inner {
 
 #[derive(Default)]
 struct Waiting {
-    lines: Vec<u8>,
-    /// Among them is one that waits for no others.
+    /// Of all threads. Locked after this, never before.
+    buffers: Vec<Arc<Buffer>>,
+    /// Among the lines is one that waits for no others.
     is_urgent: bool,
     /// Lines were taken out and are not written yet.
     is_writing: bool,
-    /// Lines that were lost and not told of yet.
-    lost: u64,
     /// The process ends: until then its last lines are waited for.
     ends: Option<Instant>,
 }
@@ -72,59 +94,107 @@ impl Output {
     pub(crate) fn close(&self) {
         let mut waiting = self.0.waiting.lock();
         waiting.ends = Some(Instant::now() + LAST);
+        self.0.is_ending.store(true, SeqCst);
         self.0.begun.notify_one();
         self.0.wait(waiting);
     }
+
+    /// Has a line written by `write`, which logs nothing itself, behind those of this thread.
+    pub(crate) fn line(&self, level: Level, write: impl FnOnce(&mut String)) {
+        let is_urgent = level <= Level::WARN;
+        let room = if is_urgent { MOST + RESERVE } else { MOST };
+        let kept = OWN.try_with(|own| {
+            let mut own = own.borrow_mut();
+            let known = own.as_ref().filter(|(output, _)| Arc::ptr_eq(&output.0, &self.0));
+            if known.is_none() {
+                *own = Some((self.clone(), self.0.buffer()));
+            }
+            own.as_ref().is_none_or(|(_, buffer)| keep(buffer, room, write))
+        });
+        // A thread that ends has nowhere to put its lines any more.
+        if !kept.unwrap_or(false) {
+            LOST.inc();
+            return;
+        }
+        self.0.tell(is_urgent);
+    }
+}
+
+/// Keeps a line if there is `room`.
+fn keep(buffer: &Buffer, room: usize, write: impl FnOnce(&mut String)) -> bool {
+    let mut lines = buffer.lock();
+    let has_room = lines.text.len() < room;
+    if has_room {
+        write(&mut lines.text);
+    } else {
+        lines.lost += 1;
+    }
+    has_room
 }
 
 impl Sink for Output {
     fn take(&self, line: &str, level: Level) {
-        let mut waiting = self.0.waiting.lock();
-        let is_urgent = level <= Level::WARN;
-        let room = if is_urgent { MOST + RESERVE } else { MOST };
-        if waiting.lines.len() >= room {
-            waiting.lost += 1;
-            LOST.inc();
-            return;
-        }
-        let is_first = waiting.lines.is_empty();
-        waiting.lines.extend_from_slice(line.as_bytes());
-        waiting.is_urgent |= is_urgent;
-        if is_first || is_urgent {
-            self.0.begun.notify_one();
-        }
-        if waiting.ends.is_some() {
-            self.0.wait(waiting);
-        }
+        self.line(level, |lines| lines.push_str(line));
     }
 }
 
 impl Inner {
+    /// A buffer more.
+    fn buffer(&self) -> Arc<Buffer> {
+        let buffer = Arc::<Buffer>::default();
+        self.waiting.lock().buffers.push(Arc::clone(&buffer));
+        buffer
+    }
+
+    /// There is a line.
+    fn tell(&self, is_urgent: bool) {
+        // Nearly always it is known, and nothing that other threads look at is changed.
+        let is_known = self.is_awake.load(SeqCst) || self.is_awake.swap(true, SeqCst);
+        if !is_known || is_urgent {
+            let mut waiting = self.waiting.lock();
+            waiting.is_urgent |= is_urgent;
+            self.begun.notify_one();
+        }
+        if self.is_ending.load(SeqCst) {
+            self.wait(self.waiting.lock());
+        }
+    }
+
     /// Writes what waits, again and again.
     fn write(&self, mut writer: impl Write) {
-        let mut lines = Vec::new();
+        let (mut buffers, mut text) = (Vec::new(), String::new());
         loop {
-            let lost = self.collect(&mut lines);
+            let mut lost = 0;
+            self.collect(&mut buffers);
+            for buffer in &buffers {
+                {
+                    let mut lines = buffer.lock();
+                    std::mem::swap(&mut lines.text, &mut text);
+                    lost += std::mem::take(&mut lines.lost);
+                }
+                // With nobody reading there is nothing left to do.
+                let _ = writer.write_all(text.as_bytes()).and_then(|()| writer.flush());
+                text.clear();
+            }
             if lost > 0 {
-                // It waits behind the lines that were kept.
+                // It comes behind the lines that were kept.
                 tracing::warn!(
                     lines.lost = lost,
                     "{lost} log lines were lost: nobody read standard output for a while, or too slowly"
                 );
             }
-            // With nobody reading there is nothing left to do.
-            let _ = writer.write_all(&lines).and_then(|()| writer.flush());
-            lines.clear();
         }
     }
 
-    /// Takes what waits, when there is something and others had time to join it. Returns how many lines were lost since the
-    /// last time.
-    fn collect(&self, lines: &mut Vec<u8>) -> u64 {
+    /// Waits until there is something to write and others had time to join it; `buffers` are those of all threads then.
+    fn collect(&self, buffers: &mut Vec<Arc<Buffer>>) {
+        buffers.clear();
         let mut waiting = self.waiting.lock();
         waiting.is_writing = false;
+        // Of threads that have ended, when all they said is written.
+        waiting.buffers.retain(|buffer| Arc::strong_count(buffer) > 1 || !buffer.lock().text.is_empty());
         self.written.notify_all();
-        while waiting.lines.is_empty() {
+        while !self.is_awake.load(SeqCst) {
             self.begun.wait(&mut waiting);
         }
         let due = Instant::now() + PAUSE;
@@ -135,14 +205,15 @@ impl Inner {
         }
         waiting.is_urgent = false;
         waiting.is_writing = true;
-        std::mem::swap(lines, &mut waiting.lines);
-        std::mem::take(&mut waiting.lost)
+        // Before lines are taken: of one that comes later somebody has to tell.
+        self.is_awake.store(false, SeqCst);
+        buffers.extend(waiting.buffers.iter().cloned());
     }
 
     /// Waits until everything is written, or the process must end.
     fn wait(&self, mut waiting: MutexGuard<'_, Waiting>) {
         let Some(ends) = waiting.ends else { return };
-        while waiting.is_writing || !waiting.lines.is_empty() {
+        while waiting.is_writing || waiting.buffers.iter().any(|buffer| !buffer.lock().text.is_empty()) {
             if self.written.wait_until(&mut waiting, ends).timed_out() {
                 return;
             }
@@ -151,17 +222,17 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
 
     /// What was written, by write.
     #[derive(Clone, Default)]
-    struct Memory(Arc<Mutex<Vec<String>>>);
+    pub(crate) struct Memory(Arc<Mutex<Vec<String>>>);
 
     impl Memory {
-        fn text(&self) -> String {
+        pub(crate) fn text(&self) -> String {
             self.0.lock().concat()
         }
 
@@ -188,7 +259,7 @@ mod tests {
         }
     }
 
-    fn output() -> (Output, Memory) {
+    pub(crate) fn output() -> (Output, Memory) {
         let memory = Memory::default();
         (Output::start(memory.clone()).expect("a thread"), memory)
     }
@@ -220,6 +291,11 @@ mod tests {
         output.take("first\n", Level::WARN);
         begins.recv().expect("it writes");
         (output, memory, go)
+    }
+
+    /// Lines that were lost and not told of.
+    fn untold(output: &Output) -> u64 {
+        output.0.waiting.lock().buffers.iter().map(|buffer| buffer.lock().lost).sum()
     }
 
     #[test]
@@ -281,14 +357,14 @@ mod tests {
         ended.recv_timeout(Duration::from_secs(15)).expect("whoever logs goes on");
         let kept = MOST / 1024 + 1 + RESERVE / 1024;
         let lost = 4001 - u64::try_from(kept).expect("small");
-        assert_eq!(output.0.waiting.lock().lost, lost);
+        assert_eq!(untold(&output), lost);
         assert!(LOST.get() - before >= lost, "tests beside this one may lose some, too");
         drop(go);
         output.close();
         let text = memory.text();
         assert_eq!(text.lines().count(), 1 + kept);
         assert!(text.contains("\ncareful\n"), "warnings have a reserve");
-        assert_eq!(output.0.waiting.lock().lost, 0, "it was told");
+        assert_eq!(untold(&output), 0, "it was told");
     }
 
     #[test]
