@@ -229,7 +229,8 @@ impl World {
 
     /// What is open at the provider goes on there, each with a chance of one in so many.
     pub(super) fn move_on(self: &Arc<Self>, seldom: u64) {
-        for refund in self.stripe.lock().pending_refunds() {
+        let refunds = self.stripe.lock().pending_refunds();
+        for refund in refunds {
             if self.sky.one_in(seldom) {
                 let well = !self.sky.one_in(3);
                 self.at_stripe(|books| books.settle_refund(&refund, well));
