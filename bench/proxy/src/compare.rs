@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::Compare;
 use crate::attacked;
-use crate::contestant::{self, Contestant, free_port};
+use crate::contestant::{self, Contestant};
 use crate::gate::Plan;
 use crate::load::{Clients, Load};
 use crate::process::Process;

@@ -372,8 +372,13 @@ impl Books {
             self.tell_charge("charge.succeeded", place);
             self.tell_intent("payment_intent.succeeded", place);
         }
+        self.dispute_at_once(place);
+    }
+
+    /// With the method for that, as soon as something was taken.
+    fn dispute_at_once(&mut self, place: usize) {
         let intent = &self.intents[place];
-        if intent.method.as_deref().is_some_and(method::is_disputed) {
+        if intent.received > 0 && intent.method.as_deref().is_some_and(method::is_disputed) {
             let id = intent.id.clone();
             self.dispute(&id, "fraudulent");
         }
@@ -409,6 +414,7 @@ impl Books {
         }
         self.tell_charge("charge.captured", place);
         self.tell_intent("payment_intent.succeeded", place);
+        self.dispute_at_once(place);
         None
     }
 

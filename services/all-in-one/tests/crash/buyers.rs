@@ -282,7 +282,7 @@ impl Buyer {
 }
 
 /// Sends it again until it is answered for good: not by silence, a server error, or that it is still being done.
-async fn insist(api: &Api, path: &str, key: &str, body: &Value) -> Reply {
+pub(crate) async fn insist(api: &Api, path: &str, key: &str, body: &Value) -> Reply {
     eventually!(within Duration::from_secs(90), {
         let request = api.request(Method::POST, path).header("idempotency-key", key).json(body);
         match api.try_send(request.timeout(Duration::from_secs(10))).await {
@@ -297,7 +297,8 @@ fn is_unpaid(payment: &Value) -> bool {
     payment["status"] == "failed" || payment["status"] == "cancelled"
 }
 
-fn cents(amount: &Value) -> i64 {
+/// An amount of money in cents.
+pub(crate) fn cents(amount: &Value) -> i64 {
     let text = amount.to_string();
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
     format!("{whole}{fraction:0<2}").parse().expect("an amount")

@@ -5,6 +5,7 @@
 
 mod buyers;
 mod chance;
+mod double;
 mod kafka;
 mod migrations;
 mod replica;

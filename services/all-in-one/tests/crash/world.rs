@@ -31,7 +31,7 @@ pub(crate) struct Apis {
 }
 
 /// A payment left half way is settled within seconds. A key left in flight is free again within seconds whatever is set.
-const IMPATIENT: [(&str, &str); 3] =
+pub(crate) const IMPATIENT: [(&str, &str); 3] =
     [("RECOVERY__INTERVAL", "200ms"), ("RECOVERY__SETTLE_AFTER", "3s"), ("PROVIDER__TIMEOUT", "1s")];
 
 /// What a process that died was about to send is sent by the next one within seconds.

@@ -194,7 +194,7 @@ impl Provider for Stripe {
         let intent = payback.reference.as_str();
         // The key's first answer comes again for a day, and then none at all: what became of it tells the list alone.
         let all = self.client.refunds(intent, deadline).await.map_err(lost)?;
-        if let Some(known) = all.iter().find(|refund| refund.noted(REFUND) == Some(&key)) {
+        if let Some(known) = all.iter().find(|refund| refund_id(refund) == payback.key) {
             return Ok(paid(known.status));
         }
         let payment = payback.payment.to_string();
@@ -244,10 +244,14 @@ impl Bell for Stripe {
     }
 }
 
-/// A refund as the domain knows it: by the id that it was asked for under, or one made of Stripe's.
+/// The id that a refund was asked for under, or one made of Stripe's where somebody else gave it back.
+fn refund_id(refund: &shop_stripe::Refund) -> Uuid {
+    refund.noted(REFUND).and_then(|id| id.parse().ok()).unwrap_or_else(|| made_of(&refund.id))
+}
+
+/// A refund as the domain knows it.
 fn given(refund: &shop_stripe::Refund) -> Result<Given, ProviderError> {
-    let noted = refund.noted(REFUND).and_then(|id| id.parse().ok());
-    let id = noted.unwrap_or_else(|| made_of(&refund.id));
+    let id = refund_id(refund);
     Ok(Given { id, amount: money(refund.amount, &refund.currency)?, paid: paid(refund.status) })
 }
 

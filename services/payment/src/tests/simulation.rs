@@ -6,7 +6,7 @@
 //! provider, the store is in memory and held to the contract of the others. Time passes only while everything waits.
 //!
 //! `SHOP_TEST_SEEDS` is how many seeds are played, from `SHOP_TEST_SEED` on; with the latter alone it is that one, and its story
-//! is printed. `make simulation` plays 100 000 of an optimised build.
+//! is printed. `bench/simulation` plays 100 000 of an optimised build.
 
 mod books;
 mod people;

@@ -377,3 +377,18 @@ async fn nobody_there_is_no_verdict() {
     provider.void(&reference).await.expect_err("unknown");
     provider.refund(&Payback { key: id(1), payment: id(1), reference, amount: usd(1) }).await.expect_err("unknown");
 }
+
+#[tokio::test]
+async fn a_refund_of_the_providers_own_page_is_asked_about_and_not_made_once_more() {
+    let shop = Shop::open().await;
+    let reference = shop.opened(Capture::Automatic).await;
+    shop.charge(&reference, 1, "pm_card_pendingRefund").await.expect("a verdict");
+    let made = shop.stripe.refund_at_the_page(reference.as_str(), 300);
+    let record = shop.provider.record(&reference).await.expect("an answer").expect("a payment's");
+    let key = record.refunds[0].id;
+    let payback = Payback { key, reference: reference.clone(), amount: usd(300) };
+    assert_eq!(shop.provider.refund(&payback).await.expect("an answer"), Paid::Pending);
+    shop.stripe.settle_refund(&made, true);
+    assert_eq!(shop.provider.refund(&payback).await.expect("an answer"), Paid::Back);
+    assert_eq!((shop.stripe.count(Call::Refund), shop.refunded()), (0, 300));
+}

@@ -29,9 +29,12 @@ pub(super) fn never_amiss(world: &Arc<World>) -> Amiss {
         ensure(reference == Some(&intent.id), || format!("{intent:?} is charged, and the payment has {reference:?}"))?;
     }
     for payment in payments.iter().filter(|payment| PAID.contains(&payment.status)) {
-        let intent = intents.iter().find(|intent| Some(intent.id.as_str()) == payment.reference.as_ref().map(|r| r.as_str()));
+        let intent =
+            intents.iter().find(|intent| Some(intent.id.as_str()) == payment.reference.as_ref().map(|r| r.as_str()));
         let taken = intent.map_or(0, |intent| intent.received);
-        ensure(taken == payment.taken().minor, || format!("{} is booked, {taken} taken: {payment:?}", payment.taken()))?;
+        ensure(taken == payment.taken().minor, || {
+            format!("{} is booked, {taken} taken: {payment:?}", payment.taken())
+        })?;
         let returned = intent.map_or(0, |intent| intent.returned);
         let booked = payment.refunded().minor;
         ensure(booked <= returned, || format!("{booked} is booked as paid back, {returned} is: {payment:?}"))?;
@@ -50,7 +53,9 @@ pub(super) fn all_is_well(world: &Arc<World>) -> Amiss {
     }
     for (id, promise) in world.promises.lock().iter() {
         let payment = payments.iter().find(|payment| payment.id == *id);
-        ensure(payment.is_some_and(|payment| is_kept(payment, *promise)), || format!("{promise:?} was said: {payment:?}"))?;
+        ensure(payment.is_some_and(|payment| is_kept(payment, *promise)), || {
+            format!("{promise:?} was said: {payment:?}")
+        })?;
     }
     match world.town.amiss(&payments) {
         Some(amiss) => Err(amiss),

@@ -82,6 +82,8 @@ impl World {
             match self.came("create", made.await) {
                 Came::Of(payment) => return Some(payment.id),
                 Came::Refused(_) => return None,
+                // He may find it among his payments, and pay it there.
+                Came::Nothing if self.sky.one_in(3) => return Some(operation),
                 Came::Nothing => self.sky.wait(Duration::from_secs(20)).await,
             }
         }
@@ -140,9 +142,8 @@ impl World {
         let operation = self.sky.new_id();
         for _ in 0..4 {
             let cancel = Cancel { id, operation, expected: Expected::default(), of: None };
-            let done = self.served("cancel", |replica| async move {
-                replica.commands.cancel(cancel).await.map_err(Fault::from)
-            });
+            let done = self
+                .served("cancel", |replica| async move { replica.commands.cancel(cancel).await.map_err(Fault::from) });
             match self.came("cancel", done.await) {
                 Came::Of(payment) => return self.promises.lock().push((payment.id, Promise::IsCancelled)),
                 Came::Refused(_) => return,
@@ -175,9 +176,8 @@ impl World {
         for _ in 0..4 {
             let (amount, reason) = (amount.clone(), None);
             let refund = RefundPayment { id, operation, amount, reason, restock, expected: Expected::default() };
-            let done = self.served("refund", |replica| async move {
-                replica.commands.refund(refund).await.map_err(Fault::from)
-            });
+            let done = self
+                .served("refund", |replica| async move { replica.commands.refund(refund).await.map_err(Fault::from) });
             match self.came("refund", done.await) {
                 Came::Of(payment) => {
                     let is_paid = payment.refund(operation).is_some_and(|refund| refund.status == RefundStatus::Paid);
@@ -220,7 +220,7 @@ impl World {
     pub(super) async fn go_on_elsewhere(self: Arc<Self>) {
         for _ in 0..self.sky.below(12) {
             self.sky.wait(Duration::from_secs(self.sky.one_of(&[1, 20, 600]))).await;
-            self.move_on(4);
+            self.move_on(self.sky.one_of(&[1, 4]));
             if self.sky.one_in(12) {
                 self.at_stripe(|books| books.foreign(5000, "usd"));
             }
@@ -229,7 +229,8 @@ impl World {
 
     /// What is open at the provider goes on there, each with a chance of one in so many.
     pub(super) fn move_on(self: &Arc<Self>, seldom: u64) {
-        for refund in self.stripe.lock().pending_refunds() {
+        let refunds = self.stripe.lock().pending_refunds();
+        for refund in refunds {
             if self.sky.one_in(seldom) {
                 let well = !self.sky.one_in(3);
                 self.at_stripe(|books| books.settle_refund(&refund, well));
@@ -241,7 +242,7 @@ impl World {
         }
         let disputes = self.stripe.lock().disputes();
         for (dispute, _, _) in disputes.iter().filter(|(_, _, status)| *status == "needs_response") {
-            if self.sky.one_in(2 * seldom) {
+            if self.sky.one_in(seldom) {
                 let won = self.sky.one_in(2);
                 self.at_stripe(|books| books.decide(dispute, won));
             }

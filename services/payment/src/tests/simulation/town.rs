@@ -16,7 +16,8 @@ use super::sky::Sky;
 use super::stage::{Of, Stage};
 use crate::domain::samples::basket;
 use crate::domain::{
-    Basket, BasketRecord, Baskets, Error, Item, Kept, Line, LineState, Payment, Reserved, Shortage, Stock, UserId, amiss,
+    Basket, BasketRecord, Baskets, Error, Item, Kept, Line, LineState, Payment, Reserved, Shortage, Stock, UserId,
+    amiss,
 };
 use crate::infrastructure::memory::Memory;
 
@@ -120,7 +121,8 @@ impl Town {
                 return Some(format!("the reservation {id} has {lines:?} and should have {expected:?}: {payment:?}"));
             }
         }
-        let is_sold = |payment: &&Payment| payment.captured_amount().minor > 0 && !books.lines.contains_key(&payment.id);
+        let is_sold =
+            |payment: &&Payment| payment.captured_amount().minor > 0 && !books.lines.contains_key(&payment.id);
         payments.iter().find(is_sold).map(|payment| format!("{} is paid, and nothing was ever reserved", payment.id))
     }
 }

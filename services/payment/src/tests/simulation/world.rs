@@ -29,6 +29,8 @@ use crate::infrastructure::stripe_over;
 
 const SECRET: &str = "whsec_abcdefghijklmnop";
 const REPLICAS: usize = 2;
+/// The longest pause between two rounds of a replica.
+const ROUND: Duration = Duration::from_mins(4);
 
 /// One process of the service.
 #[derive(Clone)]
@@ -145,16 +147,13 @@ impl World {
     }
 
     /// Has some replica do something; nothing when none is up, or it died over it, or took longer than anybody waits.
-    pub(super) async fn served<T, W>(
-        self: &Arc<Self>,
-        name: &'static str,
-        work: impl FnOnce(Replica) -> W,
-    ) -> Option<T>
+    pub(super) async fn served<T, W>(self: &Arc<Self>, name: &'static str, work: impl FnOnce(Replica) -> W) -> Option<T>
     where
         T: Send + 'static,
         W: Future<Output = T> + Send + 'static,
     {
-        let up: Vec<_> = (0..).zip(self.replicas.lock().iter()).filter_map(|(at, up)| Some((at, up.clone()?))).collect();
+        let up: Vec<_> =
+            (0..).zip(self.replicas.lock().iter()).filter_map(|(at, up)| Some((at, up.clone()?))).collect();
         if up.is_empty() {
             return None;
         }
@@ -246,7 +245,8 @@ impl World {
         if self.sky.is_calm() || !self.sky.one_in(self.trouble) {
             return None;
         }
-        let faults = [Fault::LoseReply, Fault::LoseRequest, Fault::FailBefore, Fault::FailAfter, Fault::Limit, Fault::Lock];
+        let faults =
+            [Fault::LoseReply, Fault::LoseRequest, Fault::FailBefore, Fault::FailAfter, Fault::Limit, Fault::Lock];
         let fault = faults[usize::try_from(self.sky.below(6)).expect("a place")].clone();
         self.sky.tell(|| format!("{fault:?} at {call:?}"));
         Some(fault)
@@ -293,7 +293,7 @@ impl Replica {
         loop {
             drop(self.recovery.expire().await);
             self.held.flush().await;
-            sky.wait(Duration::from_secs(120)).await;
+            sky.wait(ROUND).await;
         }
     }
 
@@ -305,7 +305,7 @@ impl Replica {
                     recovery.attempt(left).await;
                 });
             }
-            world.sky.wait(Duration::from_secs(120)).await;
+            world.sky.wait(ROUND).await;
         }
     }
 }
