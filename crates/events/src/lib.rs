@@ -16,8 +16,8 @@ mod memory;
 pub use bus::{BoxError, Bus, BusError, HandleError, Handler, Subscription};
 pub use catalogue::{
     BasketCleared, BasketLine, Event, Item, PaymentActionRequired, PaymentAuthorised, PaymentCancelled,
-    PaymentCompleted, PaymentDisputed, PaymentExpired, PaymentFailed, PaymentRefundFailed, PaymentRefunded, StockOperation, StockUpdated,
-    Topic, UserErased,
+    PaymentCompleted, PaymentDisputed, PaymentExpired, PaymentFailed, PaymentRefundFailed, PaymentRefunded,
+    StockOperation, StockUpdated, Topic, UserErased,
 };
 pub use delivery::{Delivery, REPLAY_FOR, RetryPolicy, deliver, deliver_all};
 pub use envelope::{Context, DecodeError, Envelope, Message};

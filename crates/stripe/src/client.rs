@@ -56,7 +56,7 @@ pub struct Confirm<'a> {
     pub key: &'a str,
     /// `pi_…`
     pub intent: &'a str,
-    /// How it is paid: `pm_…`
+    /// How it is paid: `pm_…`, or `ctoken_…`, which has the payer's consent to be debited with it where that is needed.
     pub method: &'a str,
     /// Where the payer comes back to when his bank has asked him.
     pub return_url: &'a str,
@@ -111,7 +111,8 @@ impl Client {
     /// [`Error::Refused`], with the intent as it stands then.
     pub async fn confirm(&self, confirm: &Confirm<'_>, deadline: Instant) -> Result<Intent, Error> {
         let mut form = Form::default();
-        form.put("payment_method", confirm.method);
+        let name = if confirm.method.starts_with("ctoken_") { "confirmation_token" } else { "payment_method" };
+        form.put(name, confirm.method);
         form.put("return_url", confirm.return_url);
         form.put(WITH_CHARGE.0, WITH_CHARGE.1);
         let path = intent_path(confirm.intent, "/confirm");

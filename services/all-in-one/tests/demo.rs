@@ -86,6 +86,21 @@ async fn a_failing_provider_declines_and_the_shop_goes_on() {
 }
 
 #[tokio::test]
+async fn who_closed_the_tab_has_paid_however_often_the_bank_calls() {
+    let summary = play(&["--duration", "12s", "--webhooks", "repeated"]).await;
+    let told = |summary: &Value| (number(summary, "/webhooks/sent"), number(summary, "/webhooks/confirmed"));
+    // What is under way when the play ends comes once, for everything is mended then.
+    let (sent, confirmed) = told(&summary);
+    assert!(confirmed > 0 && sent > confirmed, "{summary}");
+    assert_eq!(number(&summary, "/webhooks/refused"), 0, "{summary}");
+    assert!(number(&summary, "/purchases/completed") > 0, "{summary}");
+    let summary = play(&["--duration", "12s", "--webhooks", "lost"]).await;
+    let (sent, confirmed) = told(&summary);
+    assert!(sent < confirmed, "{summary}");
+    assert!(number(&summary, "/reasons/payment_unsettled") > 0, "nobody knows yet that they have paid: {summary}");
+}
+
+#[tokio::test]
 async fn events_wait_for_a_dead_consumer_and_are_not_lost() {
     let summary = play(&["--duration", "6s", "--dead-consumer", "notification"]).await;
     let most = number(&summary, "/outbox/most");
@@ -137,6 +152,7 @@ async fn help_tells_of_the_demo_and_nonsense_is_refused() {
         "--duration",
         "--slow-product",
         "--failing-provider",
+        "--webhooks",
         "--dead-consumer",
         "--json",
     ] {

@@ -40,7 +40,7 @@ const LABELS: [(&str, &str); 22] = [
     ),
     ("partition", "A partition's number."),
     ("pool", "`postgres`, `mariadb`, `sqlite_read`, `sqlite_write`."),
-    ("provider", "Who moves the money: `stripe`."),
+    ("provider", "Who moves the money: `stripe` or `sandbox`."),
     ("reason", "One of the gateway's [reason words](gateway.md)."),
     ("result", "`applied`, `unchanged`, `refused`."),
     ("revision", "The commit it was built from, or `unknown`."),
@@ -51,7 +51,10 @@ const LABELS: [(&str, &str); 22] = [
     ("status", "An HTTP status, 499 when the client left first; of payments their status."),
     ("topic", "A topic of events."),
     ("version", "The program's version."),
-    ("what", "`expired`, `settled`, `refunds`."),
+    (
+        "what",
+        "Of what is recovered `expired`, `settled`, `refunds`; of what waits `processing`, `requires_action`, `authorised`, `refund`.",
+    ),
 ];
 
 /// What OpenTelemetry's and Prometheus' conventions have for the end of a name.

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Flags;
-use super::broken::{Broken, Consumer, Percent};
+use super::broken::{Broken, Consumer, Percent, Webhooks};
 use super::relay::relay;
 
 /// The delay of the key when no flag says another: felt by whoever waits, and yet an answer.
@@ -42,6 +42,7 @@ impl Switches {
             slow: flags.slow_product.map(shop_config::Duration::get).unwrap_or_default(),
             failing: flags.failing_provider.unwrap_or_default(),
             dead: flags.dead_consumer,
+            webhooks: flags.webhooks,
         };
         Arc::new(Self { now: watch::Sender::new(asked), asked, relays: Mutex::default(), failed: AtomicUsize::new(0) })
     }
@@ -89,6 +90,18 @@ impl Switches {
     pub(crate) fn turn_consumer(&self) {
         let dead = self.asked.dead.unwrap_or(Consumer::Notification);
         self.now.send_modify(|broken| broken.dead = broken.dead.is_none().then_some(dead));
+    }
+
+    /// Webhooks come late, then repeated, then not at all, then at once again.
+    pub(crate) fn turn_webhooks(&self) {
+        self.now.send_modify(|broken| {
+            broken.webhooks = match broken.webhooks {
+                None => Some(Webhooks::Late),
+                Some(Webhooks::Late) => Some(Webhooks::Repeated),
+                Some(Webhooks::Repeated) => Some(Webhooks::Lost),
+                Some(Webhooks::Lost) => None,
+            };
+        });
     }
 
     /// A bus whose subscribers, who are `consumer`, refuse what comes while the switch says so.
@@ -176,11 +189,12 @@ mod tests {
 
     #[test]
     fn keys_switch_on_what_flags_say_and_off_again() {
-        let asked = Broken { slow: Duration::from_secs(2), failing: Percent(50), dead: Some(Consumer::Basket) };
+        let (slow, failing, dead) = (Duration::from_secs(2), Percent(50), Some(Consumer::Basket));
+        let asked = Broken { slow, failing, dead, webhooks: Some(Webhooks::Late) };
         let switches = switches(asked);
         switches.turn_provider();
         switches.turn_consumer();
-        assert_eq!(switches.now(), Broken { slow: asked.slow, ..Broken::default() });
+        assert_eq!(switches.now(), Broken { slow: asked.slow, webhooks: asked.webhooks, ..Broken::default() });
         let delay = || {
             switches.turn_product();
             switches.now().slow
@@ -188,6 +202,11 @@ mod tests {
         assert_eq!([delay(), delay(), delay()], [STUCK, Duration::ZERO, asked.slow]);
         switches.turn_provider();
         switches.turn_consumer();
+        let webhooks = [(); 4].map(|()| {
+            switches.turn_webhooks();
+            switches.now().webhooks
+        });
+        assert_eq!(webhooks, [Some(Webhooks::Repeated), Some(Webhooks::Lost), None, Some(Webhooks::Late)]);
         assert_eq!(switches.now(), asked);
         switches.mend();
         assert_eq!(switches.now(), Broken::default());

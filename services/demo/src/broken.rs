@@ -38,6 +38,28 @@ impl Consumer {
     }
 }
 
+/// How the bank calls the shop about buyers who confirmed there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Webhooks {
+    /// Five seconds later.
+    Late,
+    /// Three times.
+    Repeated,
+    /// Not at all.
+    Lost,
+}
+
+impl Webhooks {
+    /// Its name.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Repeated => "repeated",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// What is broken at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Broken {
@@ -47,6 +69,8 @@ pub(crate) struct Broken {
     pub(crate) failing: Percent,
     /// Who takes no events.
     pub(crate) dead: Option<Consumer>,
+    /// How webhooks come, if not at once.
+    pub(crate) webhooks: Option<Webhooks>,
 }
 
 #[cfg(test)]

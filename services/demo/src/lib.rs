@@ -3,6 +3,7 @@
 //! All of it from outside: the shop is a gateway's address to them, and what can be broken stands between the parts of
 //! a suite that knows nothing of it.
 
+mod bank;
 mod breaks;
 mod broken;
 mod calls;
@@ -25,7 +26,7 @@ use shop_config::Duration;
 use shop_identity::IdentitySettings;
 use shop_runtime::Shutdown;
 
-use broken::Percent;
+use broken::{Percent, Webhooks};
 
 pub use breaks::Switches;
 pub use broken::Consumer;
@@ -38,7 +39,7 @@ pub use tokens::Tokens;
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// Plays against this gateway instead of a suite of its own. Products that run out there are restocked, where staff's tokens are to be had
-    #[arg(long, value_name = "http://HOST:PORT", value_parser = address, conflicts_with_all = ["slow_product", "dead_consumer"])]
+    #[arg(long, value_name = "http://HOST:PORT", value_parser = address, conflicts_with_all = ["slow_product", "dead_consumer", "webhooks"])]
     url: Option<String>,
 
     /// Where that gateway tells operators how it is, for the figures of the inside
@@ -64,6 +65,10 @@ pub struct Flags {
     /// This share of charges is declined, slow, or loses its reply, such as 30%
     #[arg(long, value_name = "SHARE")]
     failing_provider: Option<Percent>,
+
+    /// Banks ask half of the buyers, half of those close the tab, and the webhooks that tell the shop of them come so
+    #[arg(long, value_name = "HOW")]
+    webhooks: Option<Webhooks>,
 
     /// The service that takes no events: they wait in the outbox of the payment service
     #[arg(long, value_name = "SERVICE")]

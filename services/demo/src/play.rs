@@ -12,6 +12,7 @@ use shop_runtime::{CancellationToken, Shutdown};
 use tokio::time::Instant;
 
 use super::Flags;
+use super::bank::Bank;
 use super::breaks::Switches;
 use super::client::Client;
 use super::figures::{self, Watch};
@@ -80,7 +81,9 @@ impl Play {
     pub async fn run(self) -> anyhow::Result<()> {
         let over = self.shutdown.hard.child_token();
         let acts = async {
-            let shoppers = (0..self.users).map(|_| Shopper::new(self.client.clone(), self.switches.clone()).shop());
+            let bank = Bank::new(self.sources.payment.as_deref(), self.switches.clone(), self.tally.clone());
+            let shopper = || Shopper::new(self.client.clone(), bank.clone(), self.switches.clone());
+            let shoppers = (0..self.users).map(|_| shopper().shop());
             tokio::join!(join_all(shoppers), self.direct());
             self.settle().await;
             over.cancel();
@@ -123,6 +126,7 @@ impl Play {
             match keys.next().await {
                 b's' if self.log.is_some() => self.switches.turn_product(),
                 b'p' => self.switches.turn_provider(),
+                b'w' if self.log.is_some() => self.switches.turn_webhooks(),
                 b'c' if self.log.is_some() => self.switches.turn_consumer(),
                 b'q' => return,
                 _ => continue,

@@ -12,7 +12,7 @@ use super::Flags;
 use super::broken::Broken;
 use super::figures::Figures;
 use super::summary::Summary;
-use super::tally::Count;
+use super::tally::{Count, Webhooks};
 
 /// Columns and rows of a terminal that does not tell its own.
 const SIZE: (u16, u16) = (80, 24);
@@ -155,6 +155,7 @@ fn block(view: &View<'_>, keys: bool) -> Vec<String> {
     let mut switches = vec![format!("{}failing provider: {}", key("p"), failing(*broken))];
     if view.log.is_some() {
         switches.insert(0, format!("{}slow product: {}", key("s"), slow(*broken)));
+        switches.push(format!("{}webhooks: {}", key("w"), webhooks(*broken)));
         switches.push(format!("{}dead consumer: {}", key("c"), dead(*broken)));
     }
     switches.push(if keys { "[q] quit" } else { "Ctrl-C to quit" }.to_owned());
@@ -166,7 +167,7 @@ fn line(view: &View<'_>) -> String {
     let View { count, figures, broken, .. } = view;
     format!(
         "{}  {:.1}/s p50 {} p99 {}  {}  completed {} declined {}  breakers {}  retries {}  outbox {}  notified {}  slow product {}, \
-         failing provider {}, dead consumer {}",
+         failing provider {}, webhooks {}, dead consumer {}",
         clock(count.elapsed),
         count.rate,
         millis(count.lately.0),
@@ -180,12 +181,13 @@ fn line(view: &View<'_>) -> String {
         notified(figures),
         slow(*broken),
         failing(*broken),
+        webhooks(*broken),
         dead(*broken),
     )
 }
 
 fn epilogue(summary: &Summary) -> String {
-    let Summary { purchases, answers, .. } = summary;
+    let Summary { purchases, answers, webhooks, .. } = summary;
     let mut text = format!(
         "\n  {} calls in {} s: 2xx {}, 4xx {}, 5xx {}, none {}; p50 {} ms, p99 {} ms\n  purchases: completed {}, declined {}, \
          refunded {}, abandoned {}, restocked {}\n",
@@ -205,6 +207,8 @@ fn epilogue(summary: &Summary) -> String {
     );
     let opened: Vec<_> = summary.breakers_opened.iter().map(String::as_str).collect();
     // Writing to a String cannot fail.
+    let Webhooks { confirmed, sent, refused } = webhooks;
+    let _ = writeln!(text, "  webhooks: sent {sent} about {confirmed} buyers, refused {refused}");
     let _ = writeln!(text, "  reasons: {}", listed(&summary.reasons));
     let opened = if opened.is_empty() { "none".to_owned() } else { opened.join(", ") };
     let _ = writeln!(text, "  breakers opened: {opened}; retries: {}", told(summary.retries));
@@ -262,6 +266,10 @@ fn failing(broken: Broken) -> String {
     if broken.failing.0 == 0 { "off".to_owned() } else { format!("{} %", broken.failing.0) }
 }
 
+fn webhooks(broken: Broken) -> &'static str {
+    broken.webhooks.map_or("at once", super::broken::Webhooks::word)
+}
+
 fn dead(broken: Broken) -> &'static str {
     broken.dead.map_or("off", super::broken::Consumer::word)
 }
@@ -295,6 +303,7 @@ mod tests {
             "localhost:9083/admin/ui",
             "[s] slow product: 800ms",
             "[p] failing provider: off",
+            "[w] webhooks: at once",
             "[q] quit",
             "/tmp/x/shop.log",
         ] {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use shop_clock::{Clock as _, SystemClock};
 
+use super::bank::Bank;
 use super::breaks::Switches;
 use super::client::{Answer, Call, Client};
 use super::tokens::{Pass, Tokens};
@@ -14,8 +15,9 @@ use super::tokens::{Pass, Tokens};
 const FEW: i64 = 10;
 /// By so many.
 const REFILL: i64 = 200;
-/// Of a hundred who pay, those whose bank wants a confirmation.
+/// Of a hundred who pay, those whose bank wants a confirmation; and while somebody looks at what comes of that.
 const CONFIRM: usize = 5;
+const CONFIRM_MORE: usize = 50;
 /// How long that takes them; the sandbox takes two seconds.
 const CONFIRMING: Duration = Duration::from_millis(2500);
 /// Of a hundred orders, those that are paid when they are sent.
@@ -30,6 +32,7 @@ pub(super) struct Shopper {
     pass: Pass,
     since: Option<Instant>,
     client: Client,
+    bank: Bank,
     switches: Arc<Switches>,
     /// What was seen on the shelves last.
     seen: Vec<Value>,
@@ -39,9 +42,9 @@ pub(super) struct Shopper {
 
 impl Shopper {
     /// A shopper who has not come in yet.
-    pub(super) fn new(client: Client, switches: Arc<Switches>) -> Self {
+    pub(super) fn new(client: Client, bank: Bank, switches: Arc<Switches>) -> Self {
         let (name, pass) = (String::new(), Pass::default());
-        Self { name, pass, since: None, client, switches, seen: Vec::new(), left: false }
+        Self { name, pass, since: None, client, bank, switches, seen: Vec::new(), left: false }
     }
 
     /// Shops until it is time to go.
@@ -161,15 +164,16 @@ impl Shopper {
     }
 
     async fn pay(&mut self, payment: &str) -> Option<()> {
+        let asked = if self.switches.now().webhooks.is_some() { CONFIRM_MORE } else { CONFIRM };
         let token = match self.switches.token(below(100)) {
-            "tok_approve" if below(100) < CONFIRM => "tok_action",
+            "tok_approve" if below(100) < asked => "tok_action",
             token => token,
         };
         let body = json!({"payment_token": token});
         let mut answer = self.ask(Call::post(format!("/api/payments/{payment}/process"), body)).await?;
         if answer.body["status"] == "requires_action" {
             tokio::time::sleep(CONFIRMING).await;
-            answer = self.ask(Call::get(format!("/api/payments/{payment}"))).await?;
+            answer = self.confirmed(payment).await?;
         }
         if answer.body["status"] == "authorised" {
             answer = self.let_staff(Call::post(format!("/api/payments/{payment}/capture"), json!({}))).await?;
@@ -187,6 +191,23 @@ impl Shopper {
             }
             _ => None,
         }
+    }
+
+    /// What became of a payment that was confirmed at the bank. Who closes the tab there leaves it to the bank to tell the shop, and finds
+    /// in the list of his payments whether it did: nobody asks the bank for a list.
+    async fn confirmed(&self, payment: &str) -> Option<Answer> {
+        let comes_back = below(2) == 0;
+        let mut answer = None;
+        if comes_back {
+            answer = Some(self.ask(Call::get(format!("/api/payments/{payment}"))).await?);
+        }
+        self.bank.call(payment).await;
+        if let Some(answer) = answer {
+            return Some(answer);
+        }
+        let mut list = self.ask(Call::get(format!("/api/payments?user_id={}&limit=1", self.name))).await?;
+        list.body = list.body["payments"][0].take();
+        Some(list)
     }
 
     async fn send_back(&mut self, payment: &str) -> Option<()> {

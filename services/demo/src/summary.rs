@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::figures::Figures;
-use super::tally::{Answers, Count, Purchases};
+use super::tally::{Answers, Count, Purchases, Webhooks};
 
 /// The whole play in numbers. What nobody told is null.
 #[derive(Debug, Serialize)]
@@ -25,6 +25,8 @@ pub(super) struct Summary {
     pub(super) reasons: BTreeMap<String, u64>,
     /// What became of shoppers' wishes.
     pub(super) purchases: Purchases,
+    /// What the bank told the shop of buyers who confirmed there.
+    pub(super) webhooks: Webhooks,
     /// Services whose breaker was seen open.
     pub(super) breakers_opened: BTreeSet<String>,
     /// Calls that the gateway repeated.
@@ -67,6 +69,7 @@ impl Summary {
             answers: count.answers,
             reasons: count.reasons,
             purchases: count.purchases,
+            webhooks: count.webhooks,
             breakers_opened: figures.opened,
             retries: figures.retries,
             outbox: figures.outbox.map(|left| Outbox { most: figures.outbox_most, left }),

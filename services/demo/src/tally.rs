@@ -25,6 +25,7 @@ struct Inner {
     answers: Answers,
     reasons: BTreeMap<String, u64>,
     purchases: Purchases,
+    webhooks: Webhooks,
 }
 
 /// Answers by class of status.
@@ -58,6 +59,17 @@ pub(super) struct Purchases {
     pub(super) restocked: u64,
 }
 
+/// Webhooks of the bank.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct Webhooks {
+    /// Buyers who confirmed at their bank.
+    pub(super) confirmed: u64,
+    /// That were sent.
+    pub(super) sent: u64,
+    /// That the shop did not take.
+    pub(super) refused: u64,
+}
+
 /// How one call ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Outcome<'a> {
@@ -84,6 +96,8 @@ pub(super) struct Count {
     pub(super) reasons: BTreeMap<String, u64>,
     /// What became of shoppers' wishes.
     pub(super) purchases: Purchases,
+    /// Webhooks of the bank.
+    pub(super) webhooks: Webhooks,
 }
 
 impl Count {
@@ -125,6 +139,18 @@ impl Tally {
         count(&mut self.inner.lock().purchases);
     }
 
+    /// Counts a buyer whom a webhook is to tell of.
+    pub(super) fn confirmed(&self) {
+        self.inner.lock().webhooks.confirmed += 1;
+    }
+
+    /// Counts a webhook.
+    pub(super) fn webhook(&self, is_taken: bool) {
+        let webhooks = &mut self.inner.lock().webhooks;
+        webhooks.sent += 1;
+        webhooks.refused += u64::from(!is_taken);
+    }
+
     /// What there is to show now.
     pub(super) fn count(&self) -> Count {
         let now = Instant::now();
@@ -134,13 +160,14 @@ impl Tally {
         let mut lately: Vec<_> = inner.recent.iter().map(|(_, took)| *took).collect();
         let overall = (inner.latencies.quantile(50), inner.latencies.quantile(99));
         let (answers, reasons, purchases) = (inner.answers, inner.reasons.clone(), inner.purchases);
+        let webhooks = inner.webhooks;
         drop(inner);
         lately.sort_unstable();
         let at = |percent: usize| lately.get((lately.len() * percent / 100).min(lately.len().saturating_sub(1)));
         let at = |percent| at(percent).copied().unwrap_or_default();
         #[expect(clippy::cast_precision_loss, reason = "a number to look at")]
         let rate = lately.len() as f64 / elapsed.min(RECENT).as_secs_f64().max(1.0);
-        Count { elapsed, rate, lately: (at(50), at(99)), overall, answers, reasons, purchases }
+        Count { elapsed, rate, lately: (at(50), at(99)), overall, answers, reasons, purchases, webhooks }
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) use input::{
 pub(crate) use payment::{FORGOTTEN, Failure, Item, Limits, Method, Outcome, Payment, Status};
 pub(crate) use ports::{
     Aged, Basket, BasketChange, BasketRecord, Baskets, Change, ChangeKind, Claim, Filter, Left, Line, Merged,
-    NoticeRecords, Notices, Payments, Reserved, Shelf, Standing, Stock,
+    NoticeRecords, Notices, Payments, Reserved, Shelf, Standing, Stock, Wait, Waits,
 };
 pub(crate) use provider::{
     Capture, Charge, Intent, NO_PROVIDER, Paid, Payback, Provider, ProviderError, Providers, Reference, Verdict,

@@ -2,6 +2,7 @@
 
 mod aged;
 mod baskets;
+mod counters;
 mod inbox;
 mod ledger;
 mod left_behind;
@@ -29,12 +30,13 @@ use shop_sql::{Engine, Relay, Store, migrate};
 use shop_telemetry::Metrics;
 use sqlx::migrate::Migrator;
 
+use self::counters::Counters;
 use self::provider::Watched;
 use self::sandbox::Sandbox;
 use self::store::Sql;
 use self::stripe::Stripe;
 use crate::config::ProviderSettings;
-use crate::domain::{Aged, Error, Inbox, Payments, Providers, SANDBOX, STRIPE};
+use crate::domain::{Aged, Error, Inbox, Payments, Providers, SANDBOX, STRIPE, Waits};
 
 pub(crate) use self::baskets::GrpcBaskets;
 pub(crate) use self::notices::notices;
@@ -49,6 +51,8 @@ pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Payments>,
     /// The same, to forget old ones, and persons.
     pub(crate) aged: Arc<dyn Aged>,
+    /// The same, to see what waits.
+    pub(crate) waits: Arc<dyn Waits>,
     /// The same for calls of providers.
     pub(crate) inbox: Arc<dyn Inbox>,
     /// The same store for the parts that every service shares.
@@ -88,14 +92,12 @@ impl With<'_> {
     fn on<E: Engine + Clone + Into<Store>>(&self, engine: E) -> anyhow::Result<Opened> {
         let shared: Store = engine.clone().into();
         let relay = Relay::new("payment", shared.clone(), self.bus.clone(), self.clock.clone(), self.metrics);
-        let help = "Payments that came into a status.";
         let store = Arc::new(Sql {
             engine: engine.clone(),
             clock: self.clock.clone(),
             wake: relay.wake(),
-            entered: self.metrics.counters("payments_total", help, &["status"]),
+            counters: Counters::new(self.metrics),
         });
-        let sandbox = Sandbox { engine, clock: self.clock.clone(), slow: self.provider.slow.get() };
         let mut providers = Providers::default();
         let stripe = &self.provider.stripe;
         if stripe.is_set() {
@@ -103,9 +105,12 @@ impl With<'_> {
             providers = with_stripe(providers, stripe, self.provider, self.metrics);
         }
         if self.provider.sandbox == Some(true) {
+            let sandbox = Sandbox { engine, clock: self.clock.clone(), slow: self.provider.slow.get() };
+            let bell = Arc::new(sandbox.clone());
             providers = providers.with(SANDBOX, Arc::new(Watched::new(sandbox, self.provider, self.metrics)));
+            providers = providers.with_bell(SANDBOX, bell);
         }
-        Ok(Opened { aged: store.clone(), inbox: store.clone(), store, shared, providers, relay })
+        Ok(Opened { aged: store.clone(), waits: store.clone(), inbox: store.clone(), store, shared, providers, relay })
     }
 }
 

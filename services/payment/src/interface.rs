@@ -9,6 +9,7 @@ mod reconcile;
 mod scheduler;
 mod settlement;
 mod view;
+mod waits;
 mod webhooks;
 
 use shop_clock::SharedClock;
@@ -23,6 +24,7 @@ pub(crate) use http::{ABOUT, routes};
 pub use reconcile::ReconcileFlags;
 pub(crate) use scheduler::Scheduler;
 pub(crate) use settlement::SettlementGrpc;
+pub(crate) use waits::Waiting;
 pub(crate) use webhooks::Webhooks;
 
 /// What the handlers work with.

@@ -35,7 +35,7 @@ use tonic::service::Routes;
 use self::application::{Bells, Commands, Held, Neighbours, Personal, Queries, Reconcile, Recovery, Retention};
 use self::domain::WHAT_TO_SET;
 use self::infrastructure::{GrpcBaskets, GrpcStock, Opened, With};
-use self::interface::{Api, PaymentGrpc, Scheduler, SettlementGrpc, Webhooks};
+use self::interface::{Api, PaymentGrpc, Scheduler, SettlementGrpc, Waiting, Webhooks};
 
 pub use self::config::{CheckoutSettings, Config, ProviderSettings, RecoverySettings, RetentionSettings};
 #[cfg(feature = "crash-points")]
@@ -49,6 +49,7 @@ pub struct Payment {
     relay: Relay,
     held: Held,
     scheduler: Scheduler,
+    waiting: Waiting,
     retention: Retention,
     tasks: Tasks,
     clock: SharedClock,
@@ -97,7 +98,7 @@ impl Payment {
     ) -> anyhow::Result<Self> {
         let bus = crash::at_publish(bus);
         let with = With { provider: &config.provider, bus: bus.clone(), clock: clock.clone(), metrics: &metrics };
-        let Opened { store, aged, inbox, shared, providers, relay } =
+        let Opened { store, aged, waits, inbox, shared, providers, relay } =
             infrastructure::open(&config.database, with).await?;
         shop_sql::watch(&metrics, &shared)?;
         // What this service cannot work without is its store. While no bus answers, the outbox keeps the events: no
@@ -133,6 +134,7 @@ impl Payment {
         };
         let held = api.commands.reservations();
         let recovery = Recovery::new(api.commands.clone(), config.provider.timeout.get());
+        let waiting = Waiting::new(waits, clock.clone(), &metrics);
         let scheduler = Scheduler::new(recovery, config.recovery.interval.get(), &metrics);
         let RetentionSettings { unpaid, buyers } = config.retention;
         let retention = Retention::new(
@@ -149,7 +151,7 @@ impl Payment {
         let calls = calls.add_service(settlement.max_decoding_message_size(most));
         let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
         let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
-        Ok(Self { servers, store: shared, relay, held, scheduler, retention, tasks, clock, keys, identity })
+        Ok(Self { servers, store: shared, relay, held, scheduler, waiting, retention, tasks, clock, keys, identity })
     }
 
     /// Where HTTP is served.
@@ -176,6 +178,7 @@ impl Payment {
         background.spawn("keys", self.keys.run(drained.clone()));
         background.spawn("reservations", self.held.run(drained.clone()));
         background.spawn("recovery", self.scheduler.run(shutdown.soft.clone()));
+        background.spawn("waiting", self.waiting.run(shutdown.soft.clone()));
         let (retention, stop) = (self.retention.run(), shutdown.soft.clone());
         background.spawn("retention", async move {
             stop.run_until_cancelled(retention).await;

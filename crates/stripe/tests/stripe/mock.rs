@@ -16,13 +16,11 @@ async fn every_request_is_one_that_stripe_describes() {
             client.create(&new, soon()).await.expect("create");
         }
     }
-    let confirm = Confirm {
-        key: "confirm-1-1",
-        intent: "pi_1",
-        method: "pm_card_visa",
-        return_url: "https://shop.example/back?payment=1&x=é",
-    };
-    client.confirm(&confirm, soon()).await.expect("confirm");
+    for method in ["pm_card_visa", "ctoken_1"] {
+        let return_url = "https://shop.example/back?payment=1&x=é";
+        let confirm = Confirm { key: "confirm-1-1", intent: "pi_1", method, return_url };
+        client.confirm(&confirm, soon()).await.expect("confirm");
+    }
     client.retrieve("pi_1", soon()).await.expect("retrieve");
     client.capture("pi_1", 600, soon()).await.expect("capture");
     client.cancel("pi_1", soon()).await.expect("cancel");

@@ -69,6 +69,21 @@ async fn a_bank_asks_the_payer_who_does_it_well_or_ill() {
 }
 
 #[tokio::test]
+async fn a_debit_wants_the_payers_consent_which_comes_with_a_confirmation_token() {
+    let shop = Shop::open().await;
+    let intent = shop.made(CaptureMethod::Automatic).await;
+    let error = shop.confirm(&intent, 1, "pm_sepaDebit").await.expect_err("nobody consented");
+    assert_eq!(error.refusal().and_then(|refusal| refusal.param.as_deref()), Some("mandate_data"), "{error}");
+    let under_way = shop.confirm(&intent, 2, "ctoken_sepaDebit").await.expect("under way");
+    assert_eq!(under_way.status, Status::Processing);
+    let request = shop.stripe.requests().pop().expect("a request");
+    assert_eq!(
+        (request.parameter("confirmation_token"), request.parameter("payment_method")),
+        ("ctoken_sepaDebit", "")
+    );
+}
+
+#[tokio::test]
 async fn money_that_takes_days_is_under_way_and_then_there_or_not() {
     for (well, status, taken) in [(true, Status::Succeeded, 1000), (false, Status::RequiresPaymentMethod, 0)] {
         let shop = Shop::open().await;

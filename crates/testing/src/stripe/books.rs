@@ -317,10 +317,15 @@ impl Books {
     }
 
     fn confirm(&mut self, place: usize, request: &Request) -> Option<Answer> {
-        let name = request.parameter("payment_method");
-        let Some(outcome) = method::outcome(name) else {
+        let (named, token) = (request.parameter("payment_method"), request.parameter("confirmation_token"));
+        let name = if token.is_empty() { named.to_owned() } else { method::held(token) };
+        let Some(outcome) = method::outcome(&name) else {
             return Some(Answer::wrong("payment_method", &format!("No such PaymentMethod: '{name}'")));
         };
+        if method::is_debit(&name) && token.is_empty() {
+            let message = "This PaymentIntent requires a mandate, but no existing mandate was found.";
+            return Some(Answer::wrong("mandate_data", message));
+        }
         if request.parameter("return_url").is_empty() {
             return Some(Answer::invalid(400, "parameter_missing", "a `return_url` must be provided"));
         }
@@ -328,7 +333,7 @@ impl Books {
         if !matches!(intent.status, Status::RequiresPaymentMethod | Status::RequiresAction) {
             return Some(unexpected(intent, "confirm"));
         }
-        intent.method = Some(name.to_owned());
+        intent.method = Some(name);
         (intent.error, intent.ask) = (None, None);
         match outcome {
             Outcome::Pay => self.pay(place),
@@ -685,7 +690,7 @@ fn metadata(request: &Request) -> Map<String, Value> {
 fn is_known(call: Call, name: &str) -> bool {
     let known: &[&str] = match call {
         Call::Create => &["amount", "currency", "capture_method", "automatic_payment_methods[enabled]"],
-        Call::Confirm => &["payment_method", "return_url", "expand[]"],
+        Call::Confirm => &["payment_method", "confirmation_token", "return_url", "expand[]"],
         Call::Retrieve => &["expand[]"],
         Call::Capture => &["amount_to_capture", "expand[]"],
         Call::Cancel => &["cancellation_reason", "expand[]"],

@@ -13,6 +13,16 @@ pub(super) enum Outcome {
     Decline(&'static str, &'static str),
 }
 
+/// What a confirmation token holds; a method that is named itself is that.
+pub(super) fn held(token: &str) -> String {
+    token.strip_prefix("ctoken_").map_or_else(|| token.to_owned(), |name| format!("pm_{name}"))
+}
+
+/// Whether the payer has to consent to it, which only a confirmation token tells.
+pub(super) fn is_debit(method: &str) -> bool {
+    method.starts_with("pm_sepaDebit")
+}
+
 /// The outcome for `method`; none when there is no such method.
 pub(super) fn outcome(method: &str) -> Option<Outcome> {
     let name = method.strip_prefix("pm_")?;

@@ -242,6 +242,8 @@ impl Commands {
             (Status::Processing, Step::Capture(amount)) if is_left => {
                 provider.capture(&reference, amount).await.map(Some)
             }
+            // It has spoken of this attempt already: a decline that it tells now is not the one before.
+            _ if payment.is_at_provider() => provider.find(&reference, 1).await,
             _ => provider.find(&reference, payment.attempt()).await,
         };
         word.map_err(|lost| {

@@ -29,6 +29,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause: a provider that was away for hours is asked within this time of its return.
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 
+/// The same while money is on its way for days, as the provider says: it calls when there is news, and this is for when it does not.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
 /// What an attempt may take beyond the provider's answer: it is written down in one transaction.
 const WRITING: Duration = Duration::from_secs(10);
 
@@ -51,6 +54,8 @@ pub(crate) enum Attempt {
     Looked,
     /// It is tried again after a pause.
     Later,
+    /// The provider says that it takes its time.
+    Waiting,
 }
 
 impl Recovery {
@@ -103,11 +108,12 @@ impl Recovery {
                 Some(refund) => self.pay_back(id, refund).await,
             }
         });
-        match told(id, outcome.await.unwrap_or(Err(Error::Unsettled(id)))) {
+        let longest = match told(id, outcome.await.unwrap_or(Err(Error::Unsettled(id)))) {
             Some(done @ (Attempt::Settled | Attempt::PaidBack | Attempt::Looked)) => return done,
-            Some(Attempt::Later) | None => {}
-        }
-        let until = self.commands.clock.now() + pause(left.attempts, chance::fraction());
+            Some(Attempt::Waiting) => LONGEST_WAIT,
+            Some(Attempt::Later) | None => LONGEST_PAUSE,
+        };
+        let until = self.commands.clock.now() + pause(left.attempts, chance::fraction(), longest);
         if let Err(error) = self.commands.payments.put_off(&left, until).await {
             tracing::debug!(payment.id = %id, cause = ?Fault::from(error), "not put off: it is due when its claim ends");
         }
@@ -129,7 +135,11 @@ impl Recovery {
         }
         // What waits for its money goes on waiting.
         let verdict = self.commands.ask(&payment, true).await?.unwrap_or(Verdict::Pending);
-        Ok(if self.write(&payment, &verdict).await? { Attempt::Settled } else { Attempt::Later })
+        if self.write(&payment, &verdict).await? {
+            return Ok(Attempt::Settled);
+        }
+        let takes_its_time = payment.is_at_provider() && !payment.is_overdue(self.commands.clock.now());
+        Ok(if takes_its_time { Attempt::Waiting } else { Attempt::Later })
     }
 
     /// Whether that settled it, now or by somebody else meanwhile.
@@ -178,11 +188,11 @@ impl Recovery {
     }
 }
 
-/// The pause after `attempts` that failed. `chance`, from 0 to 1, takes up to half of it away, so that what failed together
+/// The pause after `attempts` that came to nothing, `longest` at most. `chance`, from 0 to 1, takes up to half of it away, so that what failed together
 /// does not come back together.
-fn pause(attempts: i64, chance: f64) -> Duration {
+fn pause(attempts: i64, chance: f64, longest: Duration) -> Duration {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(30);
-    let whole = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+    let whole = FIRST_PAUSE.saturating_mul(1 << doublings).min(longest);
     whole.mul_f64(0.5 + 0.5 * chance)
 }
 
@@ -203,8 +213,9 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_longest_and_half_of_each_is_chance() {
-        let millis = |attempts, chance| pause(attempts, chance).as_millis();
+        let millis = |attempts, chance| pause(attempts, chance, LONGEST_PAUSE).as_millis();
         assert_eq!([1, 2, 3, 8, 99].map(|attempts| millis(attempts, 1.0)), [5000, 10_000, 20_000, 600_000, 600_000]);
+        assert_eq!(pause(99, 1.0, LONGEST_WAIT), LONGEST_WAIT);
         assert_eq!((millis(1, 0.0), millis(2, 0.5)), (2500, 7500));
     }
 }

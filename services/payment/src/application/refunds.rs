@@ -43,7 +43,8 @@ impl Commands {
 
     /// Asks the provider to pay back and writes down what it said. Safe to repeat: the refund's id is the key.
     pub(super) async fn pay_back(&self, payment: &Payment, refund: &Refund) -> Result<Payment, Error> {
-        let payback = Payback { key: refund.id, payment: payment.id, reference: payment.reference(), amount: refund.amount };
+        let payback =
+            Payback { key: refund.id, payment: payment.id, reference: payment.reference(), amount: refund.amount };
         let (_, provider) = self.providers.of(payment)?;
         let paid = provider.refund(&payback).await.map_err(|error| {
             tracing::warn!(payment.id = %payment.id, refund.id = %refund.id, cause = %error, "the refund is not settled yet");

@@ -92,8 +92,8 @@ impl Payment {
     /// Whether a verdict that nobody asked for says anything: what is over is over, unless money was taken.
     fn is_news(&self, verdict: &Verdict) -> bool {
         let is_money = matches!(verdict, Verdict::Approved { .. } | Verdict::Authorised { .. });
-        // It may be that of the attempt before.
-        let is_vague = matches!(verdict, Verdict::Declined { .. }) && self.attempt() > 1;
+        // It may be that of the attempt before, unless the provider has spoken of this one already.
+        let is_vague = matches!(verdict, Verdict::Declined { .. }) && self.attempt() > 1 && !self.is_at_provider();
         match self.status {
             Status::Processing | Status::RequiresAction | Status::Authorised => !is_vague,
             Status::Pending | Status::Failed | Status::Cancelled => is_money,

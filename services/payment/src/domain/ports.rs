@@ -136,6 +136,25 @@ pub(crate) trait Aged: Send + Sync {
     async fn forget(&self, user: &UserId) -> Result<u64, Error>;
 }
 
+/// What waits for somebody outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// The payments' status, or `refund`.
+    pub(crate) what: String,
+    pub(crate) count: i64,
+    /// Since when the oldest does.
+    pub(crate) since: Option<OffsetDateTime>,
+    /// How many are let go of by the moment that was asked about.
+    pub(crate) lapsing: i64,
+}
+
+/// Payments and refunds, by what they wait for.
+#[async_trait]
+pub(crate) trait Waits: Send + Sync {
+    /// What is in `processing`, `requires_action` and `authorised`, and refunds that are not over.
+    async fn waiting(&self, by: OffsetDateTime) -> Result<Vec<Wait>, Error>;
+}
+
 /// What stands in the way of a new payment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Standing {

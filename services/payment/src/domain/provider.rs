@@ -141,8 +141,8 @@ pub(crate) trait Provider: Send + Sync {
     /// Takes the money, or authorises it, once per attempt. `Voided` when the reference was voided before.
     async fn charge(&self, charge: &Charge) -> Result<Verdict, ProviderError>;
 
-    /// What became of an attempt by now. `None` when it has not come in *so far*; the decline of an attempt before it is not its word,
-    /// and where the provider cannot tell them apart the answer is `None`, too.
+    /// What became by now of the attempts from this one on. `None` when none of them has come in *so far*; the decline of one before
+    /// is not their word, and where the provider cannot tell them apart the answer is `None`, too.
     async fn find(&self, reference: &Reference, attempt: u32) -> Result<Option<Verdict>, ProviderError>;
 
     /// Takes what was authorised, all of it or less, once; the rest is let go. Whatever was captured before is the answer, and so is

@@ -12,7 +12,14 @@ use uuid::Uuid;
 use super::{Error, Expected, Note, Paid, Payment, Status, events};
 
 /// How old a refund is when the provider is asked whether it arrived: banks return money for some weeks.
-const LOOKS: [Duration; 6] = [DAY, DAY.saturating_mul(3), DAY.saturating_mul(7), DAY.saturating_mul(14), DAY.saturating_mul(30), DAY.saturating_mul(45)];
+const LOOKS: [Duration; 6] = [
+    DAY,
+    DAY.saturating_mul(3),
+    DAY.saturating_mul(7),
+    DAY.saturating_mul(14),
+    DAY.saturating_mul(30),
+    DAY.saturating_mul(45),
+];
 const DAY: Duration = Duration::from_hours(24);
 
 /// Refunds of one payment at most: they travel with it in every answer.

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use self::samples::{NOON, basket, limits, numbered, order, pending, raw_order, usd};
 use super::{
     ARROWS, Amount, Basket, BasketChange, ChangeKind, Dispute, DisputeOutcome, Error, Expected, Failure, Limits,
-    MAX_ATTEMPTS, MAX_REASON, MAX_URL, Method, Outcome, Paid, Payment, RawOrder, Refund, RefundStatus, Refunding, Status,
-    Step, Token, Verdict,
+    MAX_ATTEMPTS, MAX_REASON, MAX_URL, Method, Outcome, Paid, Payment, RawOrder, Refund, RefundStatus, Refunding,
+    Status, Step, Token, Verdict,
 };
 
 const OPERATION: Uuid = Uuid::from_u128(77);
@@ -381,10 +381,7 @@ fn a_refund_that_comes_back_after_it_was_paid_is_left_to_be_paid_again() {
     let id = Uuid::from_u128;
     let told = payment.settle_refund(id(2), Paid::Refused, NOON).expect("came back");
     assert_eq!(kinds(&told), ["payment.refund_failed"]);
-    assert_eq!(
-        (payment.status, payment.left(), payment.refunded()),
-        (Status::PartiallyRefunded, usd(1700), usd(1000))
-    );
+    assert_eq!((payment.status, payment.left(), payment.refunded()), (Status::PartiallyRefunded, usd(1700), usd(1000)));
     let known = payment.clone();
     for word in [Paid::Refused, Paid::Back, Paid::Pending] {
         assert!(payment.settle_refund(id(2), word, NOON).expect("nothing new").is_empty());

@@ -18,8 +18,8 @@ use super::{Opened, With, open};
 use crate::config::ProviderSettings;
 use crate::domain::samples::{NOON, numbered, pending, usd};
 use crate::domain::{
-    Charge, Claim, Error, Expected, Filter, Left, Paid, Payback, Payment, Provider, Reference, Refunding, Standing,
-    Status, Token, UserId, Verdict,
+    Capture, Charge, Claim, Error, Expected, Filter, Left, Paid, Payback, Payment, Provider, Reference, Refunding,
+    Standing, Status, Token, UserId, Verdict, Wait,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -87,6 +87,22 @@ impl Place {
             Store::Sqlite(pools) => drop(sqlx::query(sql).execute(&pools.write).await.expect("writes")),
             Store::Postgres(_) => {}
         }
+    }
+
+    /// Runs a statement that a version before makes.
+    async fn run<const N: usize>(&self, sql: &'static str, ids: [Uuid; N]) {
+        let changed = match &self.opened.shared {
+            Store::MariaDb(pool) => {
+                let query = ids.into_iter().fold(sqlx::query(sql), sqlx::query::Query::bind);
+                query.execute(pool).await.expect("runs").rows_affected()
+            }
+            Store::Sqlite(pools) => {
+                let query = ids.into_iter().fold(sqlx::query(sql), sqlx::query::Query::bind);
+                query.execute(&pools.write).await.expect("runs").rows_affected()
+            }
+            Store::Postgres(_) => 1,
+        };
+        assert_eq!(changed, 1, "{sql}");
     }
 
     /// How many events wait.
@@ -172,6 +188,8 @@ on_every_store! {
     lists_are_newest_first_and_go_on_where_the_page_ended
     what_is_left_behind_is_claimed_and_nothing_else
     a_paid_refund_is_looked_at_when_it_is_due
+    what_waits_is_counted_with_how_long_it_has
+    a_version_before_works_on_this_schema_and_this_one_on_what_it_wrote
     of_many_that_claim_each_gets_others
     expired_payments_are_found_page_by_page
     the_provider_has_one_outcome_per_key
@@ -445,7 +463,10 @@ async fn a_paid_refund_is_looked_at_when_it_is_due(place: Place) {
     let payments = &place.opened.store;
     let paid = completed(&place).await;
     let id = Uuid::from_u128(9);
-    payments.change(paid.id, &|payment: &mut Payment| payment.request_refund(&asked(9, 100), NOON)).await.expect("requested");
+    payments
+        .change(paid.id, &|payment: &mut Payment| payment.request_refund(&asked(9, 100), NOON))
+        .await
+        .expect("requested");
     let settle = |payment: &mut Payment| payment.settle_refund(id, Paid::Back, NOON);
     payments.change(paid.id, &settle).await.expect("paid");
     let claim = async |now: OffsetDateTime| {
@@ -469,6 +490,70 @@ async fn a_paid_refund_is_looked_at_when_it_is_due(place: Place) {
     let come_back = |payment: &mut Payment| payment.settle_refund(id, Paid::Refused, NOON);
     payments.change(paid.id, &come_back).await.expect("came back");
     assert_eq!(claim(due + 99 * MINUTE).await, [], "nor what came back");
+}
+
+async fn what_waits_is_counted_with_how_long_it_has(place: Place) {
+    let (payments, waits) = (&place.opened.store, &place.opened.waits);
+    let nothing = [Wait { what: "refund".to_owned(), count: 0, since: None, lapsing: 0 }];
+    assert_eq!(waits.waiting(NOON).await.expect("looks"), nothing);
+    let paid = completed(&place).await;
+    payments
+        .change(paid.id, &|payment: &mut Payment| payment.request_refund(&asked(9, 100), NOON))
+        .await
+        .expect("requested");
+    for id in 2..=4 {
+        payments.add(&numbered(id)).await.expect("adds");
+        payments.change(Uuid::from_u128(id), &begin).await.expect("begins");
+    }
+    let hours = |hours| NOON + Duration::from_hours(hours);
+    for (id, until) in [(3, 20), (4, 30)] {
+        let authorised = Verdict::Authorised { until: hours(until) };
+        let settle = |payment: &mut Payment| payment.settle(1, &authorised, hours(id));
+        payments.change(Uuid::from_u128(id.into()), &settle).await.expect("settles");
+    }
+    let mut found = waits.waiting(hours(24)).await.expect("looks");
+    found.sort_by(|one, other| one.what.cmp(&other.what));
+    let wait = |what: &str, count, since, lapsing| Wait { what: what.to_owned(), count, since: Some(since), lapsing };
+    let expected = [wait("authorised", 2, hours(3), 1), wait("processing", 1, NOON, 0), wait("refund", 1, NOON, 0)];
+    assert_eq!(found, expected);
+}
+
+/// What a version before migration 0015 writes.
+const OLD_INSERT: &str = "INSERT INTO payments (id, user_id, basket_id, amount, currency, status, method, provider, \
+    provider_id, description, metadata, failure_code, failure_message, operation, created_at, updated_at, processed_at, \
+    expires_at, version, open_basket, replaces, reserved) SELECT ?, user_id, ?, amount, currency, 'processing', method, \
+    'sandbox', NULL, description, metadata, NULL, NULL, operation, created_at, updated_at, NULL, expires_at, 1, NULL, NULL, \
+    TRUE FROM payments WHERE id = ?";
+const OLD_UPDATE: &str = "UPDATE payments SET status = 'completed', provider_id = 'sandbox_1', failure_code = NULL, \
+    failure_message = NULL, processed_at = updated_at, version = version + 1, open_basket = NULL WHERE id = ? AND version = 1";
+const OLD_ITEMS: &str = "INSERT INTO payment_items (payment_id, position, id, product_id, name, quantity, price, subtotal, \
+    category, created_at) SELECT ?, position, ?, product_id, name, quantity, price, subtotal, category, created_at \
+    FROM payment_items WHERE payment_id = ? AND position = 0";
+const OLD_REFUND: &str = "INSERT INTO refunds (id, payment_id, amount, reason, restock, status, created_at) \
+    SELECT ?, ?, 100, NULL, FALSE, 'requested', created_at FROM payments WHERE id = ?";
+const OLD_SETTLE: &str = "UPDATE refunds SET status = 'settled' WHERE id = ? AND payment_id = ? AND payment_id = ?";
+
+async fn a_version_before_works_on_this_schema_and_this_one_on_what_it_wrote(place: Place) {
+    let (payments, id, refund) = (&place.opened.store, Uuid::from_u128(2), Uuid::from_u128(12));
+    payments.add(&numbered(1)).await.expect("adds");
+    let (known, basket) = (Uuid::from_u128(1), Uuid::from_u128(11));
+    place.run(OLD_INSERT, [id, basket, known]).await;
+    place.run(OLD_ITEMS, [id, Uuid::from_u128(13), known]).await;
+    let read = payments.get(id).await.expect("reads").expect("is there");
+    assert_eq!(
+        (read.status, read.attempt(), read.capture, read.restocked),
+        (Status::Processing, 1, Capture::Automatic, false)
+    );
+    place.run(OLD_UPDATE, [id]).await;
+    let read = payments.get(id).await.expect("reads").expect("is there");
+    assert_eq!((read.status, read.captured_amount()), (Status::Completed, usd(2700)));
+    place.run(OLD_REFUND, [refund, id, id]).await;
+    let left = |payment: &Payment| payment.left();
+    assert_eq!(left(&payments.get(id).await.expect("reads").expect("is there")), usd(2600));
+    place.run(OLD_SETTLE, [refund, id, id]).await;
+    let come_back = |payment: &mut Payment| payment.settle_refund(refund, Paid::Refused, NOON);
+    let payment = payments.change(id, &come_back).await.expect("came back");
+    assert_eq!((payment.status, payment.left()), (Status::Completed, usd(2700)));
 }
 
 async fn of_many_that_claim_each_gets_others(place: Place) {

@@ -27,6 +27,7 @@ pub(super) struct Entry {
 /// A row of `sandbox_refunds`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, shop_sql::FromRow)]
 pub(super) struct Repaid {
+    pub(super) refund_key: Uuid,
     pub(super) amount: i64,
     pub(super) due_at: Option<i64>,
     pub(super) failed: bool,
@@ -50,8 +51,8 @@ const TRY_AGAIN: &str = "UPDATE sandbox_charges SET outcome = $1, code = $2, mes
 const TURN: &str = "UPDATE sandbox_charges SET outcome = $1, ends_at = $2 WHERE charge_key = $3 AND outcome = $4";
 const CAPTURE: &str = "UPDATE sandbox_charges SET outcome = $1, captured = $2 WHERE charge_key = $3 AND outcome = $4";
 const ASKED_AGAIN: &str = "UPDATE sandbox_charges SET attempts = attempts + 1 WHERE charge_key = $1";
-const REPAID: &str = "SELECT amount, due_at, failed FROM sandbox_refunds WHERE refund_key = $1";
-const REPAID_OF: &str = "SELECT amount, due_at, failed FROM sandbox_refunds WHERE charge_key = $1";
+const REPAID: &str = "SELECT refund_key, amount, due_at, failed FROM sandbox_refunds WHERE refund_key = $1";
+const REPAID_OF: &str = "SELECT refund_key, amount, due_at, failed FROM sandbox_refunds WHERE charge_key = $1 ORDER BY created_at, refund_key";
 const ENTER_REFUND: &str =
     "INSERT INTO sandbox_refunds (refund_key, charge_key, amount, created_at, due_at) VALUES ($1, $2, $3, $4, $5)";
 const FAIL_REFUND: &str = "UPDATE sandbox_refunds SET failed = TRUE WHERE refund_key = $1";
@@ -135,8 +136,12 @@ pub(super) async fn repaid<C: Connection>(conn: &mut C, key: Uuid) -> sqlx::Resu
 /// All that was paid back of a charge, or is on its way.
 pub(super) async fn repaid_of<C: Connection>(conn: &mut C, charge: Uuid) -> sqlx::Result<i64> {
     // Summed here: engines differ in the type of a sum, and a charge has few refunds.
-    let all: Vec<Repaid> = conn.rows(REPAID_OF, &[Value::Id(charge)]).await?;
-    Ok(all.iter().filter(|repaid| !repaid.failed).map(|repaid| repaid.amount).sum())
+    Ok(all_repaid_of(conn, charge).await?.iter().filter(|repaid| !repaid.failed).map(|repaid| repaid.amount).sum())
+}
+
+/// The refunds of a charge, those that did not arrive among them; the oldest first.
+pub(super) async fn all_repaid_of<C: Connection>(conn: &mut C, charge: Uuid) -> sqlx::Result<Vec<Repaid>> {
+    conn.rows(REPAID_OF, &[Value::Id(charge)]).await
 }
 
 /// Enters a refund.

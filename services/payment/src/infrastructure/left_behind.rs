@@ -1,11 +1,14 @@
 //! What was left behind, in SQL: found by one look each at an index, and claimed row by row.
 
+use async_trait::async_trait;
 use shop_clock::{from_millis, millis};
 use shop_sql::{Connection, Engine, Value, retry_transient};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{Claim, Left};
+use super::Failure;
+use super::store::Sql;
+use crate::domain::{Claim, Error, Left, Wait, Waits};
 
 const EXPIRED: &str = "SELECT expires_at, id FROM payments WHERE status = 'pending' AND expires_at <= $1 \
     AND (expires_at > $2 OR (expires_at = $2 AND id > $3)) ORDER BY expires_at, id LIMIT $4";
@@ -33,8 +36,27 @@ const CLAIM_LOOK: &str = "UPDATE refunds SET look_at = $3, recoveries = recoveri
     WHERE id = $1 AND status = 'settled' AND recoveries = $2";
 const PUT_OFF_LOOK: &str = "UPDATE refunds SET look_at = $3 WHERE id = $1 AND status = 'settled' AND recoveries = $2";
 
+/// What waits, how much of it, since when at longest, and how much of it lapses by a moment.
+const WAITING: &str = "SELECT status, COUNT(*), MIN(updated_at), COUNT(CASE WHEN authorised_until <= $1 THEN 1 END) \
+    FROM payments WHERE status IN ('processing', 'requires_action', 'authorised') GROUP BY status \
+    UNION ALL SELECT 'refund', COUNT(*), MIN(created_at), 0 FROM refunds WHERE status = 'requested'";
+
+/// A row of [`WAITING`].
+type WaitRow = (String, i64, Option<i64>, i64);
+
 /// A row of [`DUE`].
 type DueRow = (Uuid, Option<Uuid>, i64, i64, i64);
+
+#[async_trait]
+impl<E: Engine> Waits for Sql<E> {
+    async fn waiting(&self, by: OffsetDateTime) -> Result<Vec<Wait>, Error> {
+        let found = async { self.engine.reader().await?.rows(WAITING, &[Value::Int(millis(by))]).await };
+        let rows: Vec<WaitRow> = found.await.map_err(Failure::from)?;
+        let wait =
+            |(what, count, since, lapsing): WaitRow| Wait { what, count, since: since.map(from_millis), lapsing };
+        Ok(rows.into_iter().map(wait).collect())
+    }
+}
 
 pub(super) async fn expired<E: Engine>(
     engine: &E,

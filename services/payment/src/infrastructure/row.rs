@@ -442,8 +442,7 @@ pub(super) fn inserted_refund(payment: Uuid, new: &Refund, now: OffsetDateTime) 
 }
 
 /// Writes how far a refund got: its status, by its id.
-pub(super) const UPDATE_REFUND: &str =
-    "UPDATE refunds SET status = $1, accepted_at = $2, look_at = $3 WHERE id = $4";
+pub(super) const UPDATE_REFUND: &str = "UPDATE refunds SET status = $1, accepted_at = $2, look_at = $3 WHERE id = $4";
 
 /// The parameters of [`UPDATE_REFUND`].
 pub(super) fn updated_refund(changed: &Refund, now: OffsetDateTime) -> [Value<'static>; 4] {

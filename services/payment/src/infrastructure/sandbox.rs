@@ -6,14 +6,16 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::Deserialize;
 use shop_clock::{SharedClock, from_millis, millis};
 use shop_money::Money;
-use shop_sql::Engine;
+use shop_sql::{Connection, Engine};
 use uuid::Uuid;
 
 use super::ledger::{self, Entry, Repaid};
 use crate::domain::{
-    Capture, Charge, Failure, Intent, Paid, Payback, Provider, ProviderError, Reference, Token, Verdict,
+    Bell, Capture, Charge, Failure, Given, Intent, Paid, Payback, Provider, ProviderError, Record, Reference, Ring,
+    Token, Unheard, Verdict,
 };
 
 const APPROVED: &str = "approved";
@@ -36,8 +38,11 @@ const HOLD: Duration = Duration::from_hours(7 * 24);
 /// Codes of approved charges whose refunds take as long as a slow charge, and then arrive, or do not.
 const SLOW_REFUND: &str = "slow_refund";
 const FAILING_REFUND: &str = "failing_refund";
+/// The same of one whose refunds arrive at once, as it seems, and come back after that time.
+const RETURNED_REFUND: &str = "returned_refund";
 
 /// The provider whose outcome depends on nothing but the token.
+#[derive(Clone)]
 pub(super) struct Sandbox<E> {
     pub(super) engine: E,
     pub(super) clock: SharedClock,
@@ -79,6 +84,7 @@ impl Script {
             "tok_pending_for_days" => Self { wait: Some(DAYS), ..Self::with(PENDING) },
             "tok_refund_pending" => Self { code: Some(SLOW_REFUND), ..Self::with(APPROVED) },
             "tok_refund_fails" => Self { code: Some(FAILING_REFUND), ..Self::with(APPROVED) },
+            "tok_refund_returned" => Self { code: Some(RETURNED_REFUND), ..Self::with(APPROVED) },
             "tok_decline" => Self::declined(DECLINED, "payment_declined", "the payment was declined"),
             "tok_insufficient_funds" => Self::declined(DECLINED, "insufficient_funds", "there are insufficient funds"),
             "tok_retryable_decline" => Self::declined(RETRYABLE, "try_another_card", "the card was declined"),
@@ -154,26 +160,38 @@ impl<E: Engine> Sandbox<E> {
         let entry = ledger::entry(&mut *tx, charge, E::LOCK).await?.filter(|entry| entry.outcome == APPROVED);
         let known = ledger::repaid(&mut *tx, payback.key).await?;
         let already = ledger::repaid_of(&mut *tx, charge).await?;
-        let fails = entry.as_ref().is_some_and(|entry| entry.code.as_deref() == Some(FAILING_REFUND));
-        let paid = match (entry, known) {
-            (_, Some(Repaid { amount, failed, .. })) if failed || amount != payback.amount.minor => Paid::Refused,
-            (_, Some(Repaid { due_at: Some(due), .. })) if due > now => Paid::Pending,
-            (_, Some(_)) if fails => {
-                ledger::fail_refund(&mut *tx, payback.key).await?;
-                Paid::Refused
-            }
-            (_, Some(_)) => Paid::Back,
-            (Some(entry), None) if payback.amount.minor <= entry.captured.unwrap_or(entry.amount) - already => {
-                let is_slow = matches!(entry.code.as_deref(), Some(SLOW_REFUND | FAILING_REFUND));
-                let due = is_slow.then(|| self.after(self.slow));
-                ledger::enter_refund(&mut *tx, payback.key, charge, payback.amount.minor, now, due).await?;
-                if is_slow { Paid::Pending } else { Paid::Back }
-            }
-            (_, None) => Paid::Refused,
+        let code = entry.as_ref().and_then(|entry| entry.code.as_deref());
+        let paid = match known {
+            Some(known) if known.amount != payback.amount.minor => Paid::Refused,
+            Some(known) => became(&mut *tx, code, &known, now).await?,
+            None => match &entry {
+                Some(entry) if payback.amount.minor <= entry.captured.unwrap_or(entry.amount) - already => {
+                    let is_slow = matches!(code, Some(SLOW_REFUND | FAILING_REFUND | RETURNED_REFUND));
+                    let due = is_slow.then(|| self.after(self.slow));
+                    ledger::enter_refund(&mut *tx, payback.key, charge, payback.amount.minor, now, due).await?;
+                    if is_slow && code != Some(RETURNED_REFUND) { Paid::Pending } else { Paid::Back }
+                }
+                _ => Paid::Refused,
+            },
         };
         shop_sql::commit(tx).await?;
         Ok(paid)
     }
+}
+
+/// What became of a refund by now, which is noted when it came to nothing.
+async fn became<C: Connection>(conn: &mut C, code: Option<&str>, refund: &Repaid, now: i64) -> sqlx::Result<Paid> {
+    let is_due = refund.due_at.is_none_or(|due| due <= now);
+    let paid = match code {
+        _ if refund.failed => Paid::Refused,
+        Some(FAILING_REFUND | RETURNED_REFUND) if is_due => Paid::Refused,
+        Some(SLOW_REFUND | FAILING_REFUND) if !is_due => Paid::Pending,
+        _ => Paid::Back,
+    };
+    if paid == Paid::Refused && !refund.failed {
+        ledger::fail_refund(conn, refund.refund_key).await?;
+    }
+    Ok(paid)
 }
 
 /// What an entry means.
@@ -184,10 +202,7 @@ fn verdict(entry: &Entry) -> Result<Verdict, ProviderError> {
         Failure::new(code, message)
     };
     Ok(match entry.outcome.as_str() {
-        APPROVED => {
-            let currency = entry.currency.parse().map_err(|_| ProviderError("its books are unreadable".to_owned()))?;
-            Verdict::Approved { taken: Money::new(entry.captured.unwrap_or(entry.amount), currency) }
-        }
+        APPROVED => Verdict::Approved { taken: money(entry.captured.unwrap_or(entry.amount), entry)? },
         AUTHORISED => Verdict::Authorised { until: until() },
         ACTION => {
             // Such a name leads nowhere (RFC 2606, section 2): the buyer here needs no page.
@@ -199,6 +214,11 @@ fn verdict(entry: &Entry) -> Result<Verdict, ProviderError> {
         RETRYABLE => Verdict::Declined { failure: failure(), may_retry: true },
         _ => Verdict::Voided,
     })
+}
+
+fn money(minor: i64, entry: &Entry) -> Result<Money, ProviderError> {
+    let currency = entry.currency.parse().map_err(|_| ProviderError("its books are unreadable".to_owned()))?;
+    Ok(Money::new(minor, currency))
 }
 
 /// Under which key its books have a payment.
@@ -278,5 +298,36 @@ impl<E: Engine> Provider for Sandbox<E> {
     async fn refund(&self, payback: &Payback) -> Result<Paid, ProviderError> {
         let charge = key(&payback.reference)?;
         Ok(shop_sql::retry_transient(|| self.pay_back(charge, payback)).await?)
+    }
+}
+
+/// A call: somebody who plays the buyer's bank says that something happened.
+#[derive(Deserialize)]
+struct Call {
+    /// The same when it calls again about the same.
+    id: Uuid,
+    /// Which payment it is about.
+    payment: Uuid,
+}
+
+#[async_trait]
+impl<E: Engine> Bell for Sandbox<E> {
+    /// Nothing is signed: a call makes the shop look at the sandbox's books, and a stranger has nothing to gain by that.
+    fn hear(&self, _: &str, body: &[u8]) -> Result<Ring, Unheard> {
+        let Call { id, payment } = serde_json::from_slice(body).map_err(|_| Unheard::Unreadable)?;
+        let reference = Reference::new(format!("{PREFIX}{}", payment.simple()));
+        Ok(Ring { id, is_of_the_charge: false, reference: Some(reference), payment: Some(payment) })
+    }
+
+    async fn record(&self, reference: &Reference) -> Result<Option<Record>, ProviderError> {
+        let key = key(reference)?;
+        let Some(entry) = self.entry(key).await? else { return Ok(None) };
+        let mut conn = self.engine.writer().await?;
+        let mut refunds = Vec::new();
+        for refund in ledger::all_repaid_of(&mut *conn, key).await? {
+            let paid = became(&mut *conn, entry.code.as_deref(), &refund, self.now()).await?;
+            refunds.push(Given { id: refund.refund_key, amount: money(refund.amount, &entry)?, paid });
+        }
+        Ok(Some(Record { payment: key, verdict: Some(verdict(&entry)?), refunds, dispute: None }))
     }
 }

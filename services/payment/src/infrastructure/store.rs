@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use prometheus::IntCounterVec;
 use shop_clock::{SharedClock, millis};
 use shop_events::{Context, Envelope, Event};
 use shop_sql::{Connection, Engine, Step, Value, Wake, filters, marks, outbox, retry_transient};
@@ -11,6 +10,7 @@ use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::counters::{Beside, Counters};
 use super::row::{
     INSERT, INSERT_IF_ROOM, INSERT_REFUND, ItemRow, PaymentRow, RefundRow, UPDATE, UPDATE_REFUND, UPDATE_SEEN,
     WholeRow, columns, insert_items, inserted, inserted_refund, named_item_columns, note_reserved, pairs,
@@ -56,14 +56,16 @@ pub(super) struct Sql<E> {
     pub(super) clock: SharedClock,
     /// Tells the relay that there is something to send.
     pub(super) wake: Wake,
-    /// Payments that came into a status, by status.
-    pub(super) entered: IntCounterVec,
+    /// What became of payments, counted.
+    pub(super) counters: Counters,
 }
 
 /// A change that was made.
 struct Applied {
     before: Status,
     after: Payment,
+    /// What became of its refunds and of its dispute.
+    beside: Beside,
     /// Whether it caused events.
     told: bool,
 }
@@ -87,7 +89,7 @@ impl<E: Engine> Sql<E> {
     async fn insert_and_count(&self, payment: &Payment, most: Option<u64>) -> Result<bool, Error> {
         let added = retry_transient(|| self.insert(payment, most)).await?;
         if added {
-            self.entered.with_label_values(&[payment.status.as_str()]).inc();
+            self.counters.entered(payment.status);
         }
         Ok(added)
     }
@@ -114,14 +116,15 @@ impl<E: Engine> Sql<E> {
     }
 
     /// Tells whoever wants to know of a change that was committed.
-    fn tell(&self, id: Uuid, Applied { before, after, told }: Applied) -> Payment {
+    fn tell(&self, id: Uuid, Applied { before, after, beside, told }: Applied) -> Payment {
         if told {
             self.wake.wake();
         }
         if before != after.status {
             tracing::info!(payment.id = %id, from = %before, to = %after.status, "payment {id} is {}", after.status);
-            self.entered.with_label_values(&[after.status.as_str()]).inc();
+            self.counters.entered(after.status);
         }
+        self.counters.beside(&beside);
         after
     }
 
@@ -159,7 +162,7 @@ impl<E: Engine> Sql<E> {
         if !self.engine.together(&steps).await? {
             return Ok(None);
         }
-        Ok(Some(Applied { before: known.status, after, told }))
+        Ok(Some(Applied { before: known.status, beside: Beside::of(known, &after), after, told }))
     }
 
     async fn apply_in<C: Connection>(&self, conn: &mut C, id: Uuid, change: Change<'_>) -> Result<Applied, Failure> {
@@ -169,7 +172,7 @@ impl<E: Engine> Sql<E> {
         let mut after = before.clone();
         let events = change(&mut after)?;
         if after == before && events.is_empty() {
-            return Ok(Applied { before: before.status, after, told: false });
+            return Ok(Applied { before: before.status, after, beside: Beside::default(), told: false });
         }
         after.version += 1;
         conn.run(UPDATE, &updated(&after)).await?;
@@ -185,7 +188,7 @@ impl<E: Engine> Sql<E> {
         let told = !events.is_empty();
         let envelopes: Vec<_> = events.into_iter().map(|event| self.envelope(event)).collect();
         outbox::append(conn, &envelopes).await?;
-        Ok(Applied { before: before.status, after, told })
+        Ok(Applied { before: before.status, beside: Beside::of(&before, &after), after, told })
     }
 
     pub(super) fn envelope(&self, event: Event) -> Envelope {
@@ -296,7 +299,7 @@ impl<E: Engine> Payments for Sql<E> {
     async fn replace(&self, old: Uuid, change: Change<'_>, new: &Payment) -> Result<bool, Error> {
         let Some(applied) = retry_transient(|| self.exchange(old, change, new)).await? else { return Ok(false) };
         self.tell(old, applied);
-        self.entered.with_label_values(&[new.status.as_str()]).inc();
+        self.counters.entered(new.status);
         Ok(true)
     }
 

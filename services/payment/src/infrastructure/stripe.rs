@@ -146,9 +146,8 @@ impl Provider for Stripe {
         if let Some(verdict) = self.overtaken(&error)? {
             return Ok(verdict);
         }
-        if is_about_the_method(refusal) {
-            let message = "the provider does not take this way to pay";
-            return Ok(Verdict::Declined { failure: Failure::new("unknown_token", message), may_retry: true });
+        if let Some(failure) = wrong_token(refusal) {
+            return Ok(Verdict::Declined { failure, may_retry: true });
         }
         Err(lost(error))
     }
@@ -284,10 +283,21 @@ fn is_final(refusal: &Refusal) -> bool {
         || refusal.status == 400 && refusal.kind == "invalid_request_error" && refusal.param.as_deref() == Some("amount")
 }
 
-/// Whether it is the payment method that Stripe does not know, or not take for this.
-fn is_about_the_method(refusal: &Refusal) -> bool {
-    let is_it = |text: &Option<String>| text.as_deref().is_some_and(|text| text.starts_with("payment_method"));
-    refusal.kind == "invalid_request_error" && (is_it(&refusal.param) || is_it(&refusal.code))
+/// What is wrong with the token, if that is what Stripe says: it does not know it, takes it not for this, or has not been told of
+/// the buyer's consent to be debited.
+fn wrong_token(refusal: &Refusal) -> Option<Failure> {
+    let texts = [&refusal.param, &refusal.code];
+    let about = |word: &str| texts.iter().any(|text| text.as_deref().is_some_and(|text| text.starts_with(word)));
+    let (code, message) = match refusal.kind.as_str() {
+        "invalid_request_error" if about("mandate") || refusal.message.contains("requires a mandate") => {
+            ("mandate_required", "the buyer has to consent to be debited: a confirmation token says so")
+        }
+        "invalid_request_error" if about("payment_method") || about("confirmation_token") => {
+            ("unknown_token", "the provider does not take this way to pay")
+        }
+        _ => return None,
+    };
+    Some(Failure::new(code, message))
 }
 
 fn is_intent(reference: &Reference) -> bool {

@@ -47,7 +47,9 @@ pub(crate) fn routes(api: &Api) -> Router {
     let users = Router::with_path("users/{user_id}")
         .push(Router::with_path("payments").get(api.list_of_user()))
         .push(Router::with_path("data").get(api.export()).delete(api.erase()));
-    let webhooks = Router::with_path("webhooks/stripe").post(api.stripe_webhook());
+    let webhooks = Router::with_path("webhooks")
+        .push(Router::with_path("stripe").post(api.stripe_webhook()))
+        .push(Router::with_path("sandbox").post(api.sandbox_webhook()));
     Router::new().push(payments).push(users).push(webhooks)
 }
 

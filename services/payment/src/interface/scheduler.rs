@@ -72,7 +72,7 @@ impl Scheduler {
         let what = match ended {
             Some(Ok(Attempt::Settled)) => "settled",
             Some(Ok(Attempt::PaidBack)) => "refunds",
-            Some(Ok(Attempt::Later | Attempt::Looked) | Err(_)) | None => return,
+            Some(Ok(Attempt::Later | Attempt::Waiting | Attempt::Looked) | Err(_)) | None => return,
         };
         self.recovered.with_label_values(&[what]).inc();
     }

@@ -8,7 +8,9 @@ use shop_web::page::Listed;
 use shop_web::{describe, schema};
 
 use super::http::body::{CaptureName, Description, MethodName, OwnPairs, ProviderName, Reason};
-use crate::domain::{DisputeOutcome, Failure, Item, MAX_ATTEMPTS, MAX_REASON, MAX_URL, Note, Payment, Refund, RefundStatus, Status};
+use crate::domain::{
+    DisputeOutcome, Failure, Item, MAX_ATTEMPTS, MAX_REASON, MAX_URL, Note, Payment, Refund, RefundStatus, Status,
+};
 
 /// What a user has to do: to go somewhere, and to come back.
 pub(super) const REDIRECT: &str = "redirect";

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shop_identity::IdentitySettings;
 use shop_testing::eventually;
 
 use crate::neighbours::hanging;
@@ -166,7 +167,7 @@ async fn a_buyer_confirms_at_the_providers_page_and_comes_back() {
     assert_eq!((&payment["status"], &payment["next_action"]), (&json!("requires_action"), &next));
     let (status, waiting) = world.api.post(&format!("{path}/process"), &json!({})).await;
     assert_eq!((status, &waiting["next_action"]), (200, &next), "he has not come back yet");
-    world.clock.advance(Duration::from_millis(1));
+    world.clock.advance(Duration::from_secs(2));
     let (_, paid) = world.api.get(&path).await;
     assert_eq!((&paid["status"], &paid["next_action"]), (&json!("completed"), &Value::Null));
     let kinds = ["Decrease 1x4", "Decrease 2x3", "basket.cleared", "payment.action_required", "payment.completed"];
@@ -216,4 +217,48 @@ async fn a_refund_on_its_way_is_shown_and_one_that_does_not_arrive_may_be_made_a
     eventually!(world.api.get(&path).await.1["refunds"][0]["status"] == "failed");
     let (status, again) = world.api.post(&format!("{path}/refund"), &json!({"amount": 27})).await;
     assert_eq!((status, &again["refunds"][1]["status"]), (200, &json!("pending")));
+}
+
+#[tokio::test]
+async fn a_refund_that_comes_back_is_failed_once_the_sandbox_calls_about_it() {
+    let world = World::new().await;
+    let id = world.charged_with("tok_refund_returned").await;
+    let path = format!("/payments/{id}");
+    let (status, payment) = world.api.post(&format!("{path}/refund"), &json!({"amount": 5})).await;
+    assert_eq!((status, &payment["refunds"][0]["status"]), (200, &json!("paid")));
+    assert_eq!((&payment["status"], &payment["refunded_amount"]), (&json!("partially_refunded"), &json!(5.0)));
+    world.clock.advance(Duration::from_secs(1));
+    let call = json!({"id": "0190f8a0-5a3e-7c11-8d5b-3f6a2c1e4d70", "payment": id});
+    for _ in 0..3 {
+        assert_eq!(world.post("/webhooks/sandbox", &call).await.status, 200);
+    }
+    let (_, payment) = world.api.get(&path).await;
+    assert_eq!((&payment["status"], &payment["refunds"][0]["status"]), (&json!("completed"), &json!("failed")));
+    eventually!(world.events.kinds().iter().filter(|kind| *kind == "payment.refund_failed").count() == 1);
+}
+
+#[tokio::test]
+async fn who_confirmed_and_closed_the_tab_has_paid_when_the_sandbox_calls() {
+    let world = World::new().await;
+    let id = world.charged_with("tok_action").await;
+    let status = async || world.api.get("/payments?user_id=ada").await.1["payments"][0]["status"].clone();
+    assert_eq!(status().await, "requires_action");
+    world.clock.advance(Duration::from_secs(1));
+    let call = async |body: Value| world.post("/webhooks/sandbox", &body).await.status;
+    let of = |id: &str, call: u128| json!({"id": uuid::Uuid::from_u128(call), "payment": id});
+    for body in [json!({}), json!({"id": 1, "payment": id}), of("0190f8a0-5a3e-7c11-8d5b-3f6a2c1e4d70", 1)] {
+        assert_eq!(call(body).await, 200, "nothing to call again for");
+    }
+    assert_eq!(status().await, "requires_action");
+    assert_eq!(call(of(&id, 2)).await, 200);
+    assert_eq!(status().await, "completed");
+    eventually!(world.events.kinds().iter().filter(|kind| *kind == "payment.completed").count() == 1);
+}
+
+#[tokio::test]
+async fn where_there_is_no_sandbox_nobody_calls_for_it() {
+    let world = World::set(IdentitySettings::off(), |config| config.provider.sandbox = None).await;
+    let id = world.pending().await;
+    let body = json!({"id": "0190f8a0-5a3e-7c11-8d5b-3f6a2c1e4d70", "payment": id});
+    let _ = world.post("/webhooks/sandbox", &body).await.problem(400, "signature_invalid");
 }

@@ -68,6 +68,21 @@ impl Shop {
         id
     }
 
+    /// A payment by debit that is under way for days: the first token did not tell of the buyer's consent.
+    async fn debited(&self) -> String {
+        let reply = self.world.post("/payments", &json!({"user_id": "ada", "method": "bank_transfer"})).await;
+        let id = reply.json()["id"].as_str().expect("an id").to_owned();
+        let (status, problem) = self.process(&id, "pm_sepaDebit").await;
+        assert_eq!((status, &problem["decline_code"]), (402, &json!("mandate_required")), "{problem}");
+        assert_eq!(problem["may_retry"], true);
+        let (status, payment) = self.process(&id, "ctoken_sepaDebit").await;
+        assert_eq!((status, &payment["status"]), (200, &json!("processing")), "{payment}");
+        self.world.clock.advance(std::time::Duration::from_hours(4 * 24));
+        self.stripe.begin_at(self.world.clock.now().unix_timestamp());
+        assert_eq!(self.get(&id).await["status"], "processing");
+        id
+    }
+
     fn intent(&self, id: &str) -> String {
         let intents = self.stripe.intents_of(id);
         assert_eq!(intents.len(), 1, "one intent per payment");
@@ -407,6 +422,44 @@ async fn however_often_a_payment_that_waits_is_read_stripe_is_asked_once_in_a_wh
     shop.world.clock.advance(std::time::Duration::from_secs(2));
     assert_eq!(shop.get(&id).await["status"], "completed");
     assert_eq!(shop.stripe.count(Call::Retrieve), asked + 2);
+}
+
+#[tokio::test]
+async fn a_debit_that_fails_after_days_fails_the_payment_and_frees_its_stock() {
+    for is_called in [true, false] {
+        let shop = Shop::open().await;
+        let id = shop.debited().await;
+        shop.stripe.settle(&shop.intent(&id), false);
+        if is_called {
+            assert_eq!(shop.deliver("payment_intent.payment_failed").await, 200);
+        }
+        shop.world.clock.advance(std::time::Duration::from_secs(2));
+        let payment = shop.get(&id).await;
+        assert_eq!((&payment["status"], &payment["attempts"]), (&json!("failed"), &json!(2)), "{payment}");
+        assert_eq!(payment["failure"]["code"], "insufficient_funds");
+        shop.told_once("payment.failed").await;
+        let freed = || shop.world.events.kinds().iter().filter(|kind| kind.starts_with("Release")).count();
+        shop_testing::eventually!(freed() == payment["items"].as_array().expect("items").len());
+    }
+}
+
+#[tokio::test]
+async fn a_debit_that_the_bank_takes_back_after_it_succeeded_is_a_dispute() {
+    let shop = Shop::open().await;
+    let id = shop.debited().await;
+    let intent = shop.intent(&id);
+    shop.stripe.settle(&intent, true);
+    assert_eq!(shop.deliver("payment_intent.succeeded").await, 200);
+    assert_eq!(shop.get(&id).await["status"], "completed");
+    let dispute = shop.stripe.dispute(&intent, "debit_not_authorized");
+    shop.stripe.decide(&dispute, false);
+    assert_eq!(shop.deliver("charge.dispute.closed").await, 200);
+    assert_eq!(shop.deliver("charge.dispute.created").await, 200);
+    let payment = shop.get(&id).await;
+    assert_eq!((&payment["status"], &payment["dispute"]["outcome"]), (&json!("completed"), &json!("lost")));
+    assert_eq!(payment["dispute"]["reason"], "debit_not_authorized");
+    shop.told_once("payment.disputed").await;
+    assert_eq!(shop.told("payment.failed"), 0);
 }
 
 #[tokio::test]

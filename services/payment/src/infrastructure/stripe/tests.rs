@@ -368,6 +368,33 @@ async fn money_of_every_kind_comes_back_as_it_went() {
 }
 
 #[tokio::test]
+async fn what_a_webhook_leads_to_is_money_of_the_shop_in_every_currency() {
+    let mut tried = 0;
+    for code in shop_money::Currency::codes() {
+        let currency: shop_money::Currency = code.parse().expect("a currency");
+        // A thousand whole units: over every minimum, and in every step.
+        let amount = Money::new(100_000 * 10_i64.pow(currency.decimals()), currency);
+        if shop_stripe::chargeable(amount).is_err() {
+            continue;
+        }
+        let shop = Shop::open().await;
+        let intent = Intent { amount, ..intent(Capture::Automatic) };
+        let reference = shop.provider.open(&intent).await.expect("prepared");
+        let charge = Charge { reference: reference.clone(), intent, attempt: 1, token: token_of("pm_card_visa") };
+        shop.provider.charge(&charge).await.expect("a verdict");
+        shop.stripe.refund_at_the_page(reference.as_str(), shop.taken() / 10);
+        shop.stripe.dispute(reference.as_str(), "fraudulent");
+        let record = shop.provider.record(&reference).await.expect("an answer").expect("is ours");
+        assert_eq!(record.verdict, Some(Verdict::Approved { taken: amount }), "{code}");
+        let back = Money::new(amount.minor / 10, currency);
+        assert_eq!(record.refunds.iter().map(|given| given.amount).collect::<Vec<_>>(), [back], "{code}");
+        assert_eq!(record.dispute.map(|dispute| dispute.amount), Some(amount), "{code}");
+        tried += 1;
+    }
+    assert!(tried > 100, "{tried}");
+}
+
+#[tokio::test]
 async fn nobody_there_is_no_verdict() {
     let shop = Shop::open().await;
     let reference = shop.charged().await;
