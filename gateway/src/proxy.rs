@@ -23,7 +23,7 @@ use http::{Response, StatusCode, Uri, Version};
 use shop_browser::cors;
 use shop_http1::fields::Fields as _;
 use shop_http1::request_head::{self, Fault};
-use shop_http1::{Lines, response_head};
+use shop_http1::{Headers, response_head};
 use shop_identity::Principal;
 use shop_limit::{Attempts, Call as Counted, Ruling, Subject, Verdict};
 use tokio::time::Instant;
@@ -277,6 +277,7 @@ impl Visit {
             underscores: config.underscores_in_headers,
             http2: self.is_grpc,
             upgrade: upgrade.as_ref(),
+            introduction: self.informed.as_ref().map(|connection| &connection.introduction),
         };
         headers::to_backend(&mut head.headers, &onward);
         self.record.hand_on(&mut head.headers);
@@ -404,7 +405,7 @@ impl Visit {
         route.answer(docs, generation, &head.to_http()).await.map(Reply::Own)
     }
 
-    fn route<'a>(&mut self, table: &'a Table, path: &'a str, headers: &Lines) -> Result<Target<'a>, Refusal> {
+    fn route<'a>(&mut self, table: &'a Table, path: &'a str, headers: &Headers) -> Result<Target<'a>, Refusal> {
         let no_route = || Refusal::new(Reason::NoRoute, format!("no route leads to {path}"));
         let (route, inner, cluster) = if self.is_grpc {
             let route = match table.grpc(path) {
@@ -428,7 +429,7 @@ impl Visit {
 
     /// Finds out whose token comes with the request, before its body is read and a backend is chosen. The token goes on as it
     /// came: what its bearer may do is for the service to say, and nothing else about him is told or believed.
-    async fn identify(&mut self, proxy: &Proxy, generation: &Generation, headers: &Lines) -> Result<(), Refusal> {
+    async fn identify(&mut self, proxy: &Proxy, generation: &Generation, headers: &Headers) -> Result<(), Refusal> {
         let Some(authenticator) = generation.identity.authenticator() else { return Ok(()) };
         let name = header::AUTHORIZATION;
         let Some(token) = shop_identity::bearer_of(headers.values(&name))? else { return Ok(()) };
@@ -501,7 +502,7 @@ impl Visit {
         generation: &Generation,
         target: &Target<'_>,
         call: Call,
-        sent: &Lines,
+        sent: &Headers,
         timeouts: &Timeouts,
         longest_pause: Option<Duration>,
     ) -> Reply {

@@ -1,8 +1,9 @@
 //! Headers that tell browsers to be careful with an answer.
 
+use http::HeaderValue;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue};
-use shop_http1::fields::{Block, Edit, Names};
+use shop_http1::Lines;
+use shop_http1::fields::{Edit, Names};
 
 use crate::settings;
 
@@ -27,7 +28,7 @@ pub struct SecurityHeaders {
     /// All that are written or taken away.
     names: Names,
     /// What an answer gets that has none of them, in cleartext and over TLS.
-    usual: [Block; 2],
+    usual: [Lines; 2],
 }
 
 impl SecurityHeaders {
@@ -50,9 +51,9 @@ impl SecurityHeaders {
                 usual: Default::default(),
             };
             headers.usual = [false, true].map(|secure| {
-                let mut written = HeaderMap::new();
-                headers.write_each(&mut written, secure);
-                Block::from(&written)
+                let mut lines = Lines::new();
+                headers.write_each(&mut lines, secure);
+                lines
             });
             headers
         })
@@ -61,7 +62,7 @@ impl SecurityHeaders {
     /// Writes them; `secure` says whether the client's connection is TLS.
     pub fn write(&self, headers: &mut impl Edit, secure: bool) {
         if headers.has_none(&self.names) {
-            headers.add_block(&self.usual[usize::from(secure)]);
+            headers.add_all(&self.usual[usize::from(secure)]);
         } else {
             self.write_each(headers, secure);
         }
@@ -92,6 +93,8 @@ fn replace(headers: &mut impl Edit, name: HeaderName, value: Option<&HeaderValue
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     fn written(

@@ -21,11 +21,6 @@ pub trait Fields: fmt::Debug + Sync {
     where
         Self: Sized;
 
-    /// Whether one of the names, in lower case, is one that is looked for.
-    fn has_any(&self, is_one: impl FnMut(&[u8]) -> bool) -> bool
-    where
-        Self: Sized;
-
     /// Whether there is such a field.
     #[inline]
     fn has(&self, name: &HeaderName) -> bool {
@@ -60,33 +55,8 @@ pub trait Edit: Fields {
     /// Puts other values in place of some, by name and value.
     fn change(&mut self, change: impl FnMut(&[u8], &[u8]) -> Option<HeaderValue>);
 
-    /// Adds fields that were made before.
-    fn add_block(&mut self, block: &Block) {
-        for (name, value) in &block.fields {
-            self.add(name.clone(), value.clone());
-        }
-    }
-}
-
-/// Fields that many messages get, made before.
-#[derive(Debug, Default)]
-pub struct Block {
-    fields: Vec<(HeaderName, HeaderValue)>,
-    lines: Lines,
-}
-
-impl From<&HeaderMap> for Block {
-    fn from(map: &HeaderMap) -> Self {
-        let fields = map.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        Self { fields, lines: Lines::from(map) }
-    }
-}
-
-impl Block {
-    /// Its lines.
-    pub(crate) fn lines(&self) -> &Lines {
-        &self.lines
-    }
+    /// Adds lines that were made before.
+    fn add_all(&mut self, lines: &Lines);
 }
 
 /// Names that are asked for together.
@@ -117,10 +87,6 @@ impl Fields for HeaderMap {
     fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
         self.get_all(name).iter().map(HeaderValue::as_bytes)
     }
-
-    fn has_any(&self, mut is_one: impl FnMut(&[u8]) -> bool) -> bool {
-        self.keys().any(|name| is_one(name.as_str().as_bytes()))
-    }
 }
 
 impl Edit for HeaderMap {
@@ -147,6 +113,12 @@ impl Edit for HeaderMap {
             if let Some(new) = change(name.as_str().as_bytes(), value.as_bytes()) {
                 *value = new;
             }
+        }
+    }
+
+    fn add_all(&mut self, lines: &Lines) {
+        for (name, value) in &lines.to_map() {
+            self.append(name, value.clone());
         }
     }
 }

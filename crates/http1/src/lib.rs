@@ -8,7 +8,7 @@
 //!
 //! | to | clients | backends |
 //! |---|---|---|
-//! | a head's lines | [`Lines`] | [`Lines`] |
+//! | a head's lines | [`Headers`] | [`Headers`] |
 //! | read a head | [`request_head::Reader`] | [`response_head::Reader`] |
 //! | read a body | [`Decoder`], which the head brings along | [`response_head::body`] |
 //! | write a message | [`response::outgoing`] | [`Outgoing::request`] with [`request_head::write`] |
@@ -73,6 +73,7 @@
 
 mod decoder;
 pub mod fields;
+mod headers;
 mod lines;
 mod outgoing;
 pub mod read_buffer;
@@ -81,6 +82,7 @@ pub mod response;
 pub mod response_head;
 
 pub use decoder::{Chunked, Decoder, Piece};
+pub use headers::Headers;
 pub use lines::Lines;
 pub use outgoing::{Framing, Outgoing, PutBack, Trouble};
 

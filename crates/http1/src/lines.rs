@@ -8,7 +8,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use httparse::Header;
 
 use crate::Invalid;
-use crate::fields::{Block, Edit, Fields, Names};
+use crate::fields::{Edit, Fields, Names};
 
 /// Room that is used again: so much of it is kept by each thread, none of it larger than this.
 const MOST_SPARE: usize = 64;
@@ -91,24 +91,33 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Adds one whose name and value are known to be valid, but for the case of the name.
+    /// Adds one whose name and value are known to be valid.
     fn push(&mut self, name: &[u8], value: &[u8], is_sensitive: bool) -> Result<(), Invalid> {
         let Room { bytes, table } = &mut self.room;
         let begin = bytes.len();
-        let (behind_name, end) = (begin + name.len(), begin + name.len() + SEPARATOR.len() + value.len() + CRLF.len());
+        let of_value = begin + name.len() + SEPARATOR.len();
+        let end = of_value + value.len() + CRLF.len();
         // No head comes near; who adds without end is stopped here.
         let place = |place: usize| u32::try_from(place).map_err(|_| Invalid("the header lines are too large"));
-        let line =
-            Line { begin: place(begin)?, value: place(behind_name + SEPARATOR.len())?, end: place(end)?, is_sensitive };
-        bytes.reserve(end - begin);
-        bytes.extend_from_slice(name);
-        bytes[begin..].make_ascii_lowercase();
-        self.marks |= mark(&bytes[begin..]);
-        bytes.extend_from_slice(SEPARATOR);
-        bytes.extend_from_slice(value);
-        bytes.extend_from_slice(CRLF);
-        table.push(line);
+        table.push(Line { begin: place(begin)?, value: place(of_value)?, end: place(end)?, is_sensitive });
+        // Room for all of it at once, and then nothing but copying.
+        bytes.resize(end, 0);
+        let (written_name, rest) = bytes[begin..].split_at_mut(name.len());
+        written_name.copy_from_slice(name);
+        written_name.make_ascii_lowercase();
+        self.marks |= mark(written_name);
+        let (separator, rest) = rest.split_at_mut(SEPARATOR.len());
+        separator.copy_from_slice(SEPARATOR);
+        let (written_value, crlf) = rest.split_at_mut(value.len());
+        written_value.copy_from_slice(value);
+        crlf.copy_from_slice(CRLF);
         Ok(())
+    }
+
+    /// Gives back what is not needed of the memory, of lines that are kept for long.
+    pub fn shrink(&mut self) {
+        self.room.bytes.shrink_to_fit();
+        self.room.table.shrink_to_fit();
     }
 
     /// How many there are.
@@ -184,10 +193,6 @@ impl Fields for Lines {
     fn has_none(&self, of: &Names) -> bool {
         self.marks & of.marks == 0 || !of.iter().any(|name| self.has(name))
     }
-
-    fn has_any(&self, mut is_one: impl FnMut(&[u8]) -> bool) -> bool {
-        self.room.table.iter().any(|line| is_one(line.name(&self.room.bytes)))
-    }
 }
 
 impl Edit for Lines {
@@ -229,8 +234,8 @@ impl Edit for Lines {
         }
     }
 
-    fn add_block(&mut self, block: &Block) {
-        let Lines { room: Room { bytes, table }, marks } = block.lines();
+    fn add_all(&mut self, lines: &Lines) {
+        let Lines { room: Room { bytes, table }, marks } = lines;
         let Ok(begin) = u32::try_from(self.room.bytes.len()) else { return };
         self.room.bytes.extend_from_slice(bytes);
         let moved = |line: &Line| Line {

@@ -9,9 +9,9 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Uri, Version, request};
 use httparse::{Header, Status};
 
-use crate::Lines;
 use crate::decoder::Decoder;
 use crate::fields::{MOST_HEADERS, has_word};
+use crate::{Headers, Lines};
 
 /// Longest target that [`Uri`] takes.
 const LONGEST_TARGET: usize = 65_534;
@@ -65,7 +65,7 @@ pub struct Parts {
     /// How the message is written.
     pub version: Version,
     /// What else is said.
-    pub headers: Lines,
+    pub headers: Headers,
 }
 
 impl Parts {
@@ -82,7 +82,7 @@ impl Parts {
 
 impl From<request::Parts> for Parts {
     fn from(request::Parts { method, uri, version, headers, .. }: request::Parts) -> Self {
-        Self { method, uri, version, headers: Lines::from(&headers) }
+        Self { method, uri, version, headers: headers.into() }
     }
 }
 
@@ -243,7 +243,7 @@ fn read(bytes: &Bytes, request: &httparse::Request<'_, '_>) -> Result<Head, Faul
     let version = if is_http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
     let said = Said::of(request.headers)?;
     let body = said.body(is_http_11)?;
-    let headers = Lines::read(request.headers).map_err(|invalid| bad(invalid.0))?;
+    let headers = Headers::Lines(Lines::read(request.headers).map_err(|invalid| bad(invalid.0))?);
     let parts = Parts { method, uri, version, headers };
     let Said { keeps, expects, takes_trailers, .. } = said;
     let keeps = keeps.unwrap_or(is_http_11);

@@ -9,7 +9,7 @@ use httparse::{Header, Status};
 
 use crate::decoder::Decoder;
 use crate::fields::{self, Fields as _, MOST_HEADERS};
-use crate::{Invalid, Lines};
+use crate::{Headers, Invalid, Lines};
 
 /// Largest head of an answer; twice what clients may send, since services set cookies and links.
 pub const LARGEST_HEAD: usize = 64 * 1024;
@@ -24,23 +24,23 @@ pub struct Parts {
     /// What the status line says for people, if it is not the usual for its status.
     pub reason: Option<ReasonPhrase>,
     /// What else is said.
-    pub headers: Lines,
+    pub headers: Headers,
 }
 
 impl Parts {
     /// The same with a map of headers.
-    pub fn to_http(&self) -> response::Parts {
+    pub fn into_http(self) -> response::Parts {
         let (mut parts, ()) = http::Response::new(()).into_parts();
         parts.status = self.status;
         parts.version = self.version;
-        parts.headers = self.headers.to_map();
+        parts.headers = self.headers.into_map();
         parts
     }
 }
 
 impl From<response::Parts> for Parts {
     fn from(response::Parts { status, version, headers, .. }: response::Parts) -> Self {
-        Self { status, version, reason: None, headers: Lines::from(&headers) }
+        Self { status, version, reason: None, headers: headers.into() }
     }
 }
 
@@ -61,7 +61,7 @@ impl<B> Response<B> {
 
     /// The same with a map of headers.
     pub fn into_http(self) -> http::Response<B> {
-        http::Response::from_parts(self.head.to_http(), self.body)
+        http::Response::from_parts(self.head.into_http(), self.body)
     }
 }
 
@@ -152,7 +152,7 @@ fn parse(bytes: &Bytes) -> Result<Option<Head>, Invalid> {
     let version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     // A copy, or whoever keeps it would hold all of the head.
     let reason = reason.map(|reason| ReasonPhrase(Bytes::copy_from_slice(reason.as_bytes())));
-    let parts = Parts { status, version, reason, headers: Lines::read(response.headers)? };
+    let parts = Parts { status, version, reason, headers: Headers::Lines(Lines::read(response.headers)?) };
     let keeps = keeps(&parts);
     Ok(Some(Head { parts, keeps, rest: bytes.slice(length..) }))
 }

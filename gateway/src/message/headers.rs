@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
-use shop_http1::Lines;
 use shop_http1::fields::{self, Edit, Fields, MOST_HEADERS, has_word};
 use shop_http1::request_head::Parts;
+use shop_http1::{Headers, Lines};
 
 use crate::message::client::{Client, ProxyHeader, X_FORWARDED_FOR, is_claim};
 use crate::message::outcome::FAULT_SCOPE;
@@ -213,6 +214,31 @@ pub(crate) struct Onward<'a> {
     pub(crate) http2: bool,
     /// The protocol to ask the backend for.
     pub(crate) upgrade: Option<&'a HeaderValue>,
+    /// Where what is said of each request of its connection is kept, if it is one of HTTP/1.1.
+    pub(crate) introduction: Option<&'a OnceLock<Introduction>>,
+}
+
+/// What backends are told of a connection with each of its requests, made once: nearly all of them are for one host.
+#[derive(Debug)]
+pub(crate) struct Introduction(Box<(HeaderValue, Option<&'static str>, Lines)>);
+
+impl Introduction {
+    fn of(onward: &Onward<'_>) -> Self {
+        let mut lines = Lines::new();
+        lines.add(header::HOST, onward.host.clone());
+        forwarded(&mut lines, onward);
+        lines.shrink();
+        Self(Box::new((onward.host.clone(), onward.prefix, lines)))
+    }
+
+    /// The lines for `onward`, if there are some that fit.
+    fn find<'a>(onward: &Onward<'a>) -> Option<&'a Lines> {
+        // What a proxy said of its client is continued, and may be another thing each time.
+        let place = onward.introduction.filter(|_| !onward.client.through_proxy && !onward.http2)?;
+        let Self(known) = place.get_or_init(|| Self::of(onward));
+        let (host, prefix, lines) = &**known;
+        (host == onward.host && *prefix == onward.prefix).then_some(lines)
+    }
 }
 
 /// Turns a client's headers into those sent to the backend.
@@ -222,13 +248,17 @@ pub(crate) fn to_backend(headers: &mut impl Edit, onward: &Onward<'_>) {
     one_length(headers, onward.is_unsized);
     // The gateway itself answers `Expect: 100-continue`, when the backend asks for the body.
     headers.remove_all(&header::EXPECT);
+    let introduction = Introduction::find(onward);
     if onward.http2 {
         headers.remove_all(&header::HOST);
         if takes_trailers {
             headers.set(header::TE, HeaderValue::from_static("trailers"));
         }
     } else {
-        headers.set(header::HOST, onward.host.clone());
+        headers.remove_all(&header::HOST);
+        if introduction.is_none() {
+            headers.add(header::HOST, onward.host.clone());
+        }
         if onward.is_unsized {
             // Said for us unless the method is GET: hyper would drop its body.
             headers.set(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -241,7 +271,10 @@ pub(crate) fn to_backend(headers: &mut impl Edit, onward: &Onward<'_>) {
             headers.set(header::CONNECTION, HeaderValue::from_static("te"));
         }
     }
-    forwarded(headers, onward);
+    match introduction {
+        Some(lines) => headers.add_all(lines),
+        None => forwarded(headers, onward),
+    }
 }
 
 /// Leaves one length, or none. HTTP/2 clients may say the same twice or an empty one, as frames delimit anyway; beside the
@@ -375,7 +408,7 @@ pub(crate) fn trim_trailers(trailers: &mut HeaderMap) {
 }
 
 /// A head as HTTP/1.1 writes it, for what hyper does not write.
-pub(crate) fn lines(status: StatusCode, headers: &Lines) -> Vec<u8> {
+pub(crate) fn lines(status: StatusCode, headers: &Headers) -> Vec<u8> {
     let first = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
     let mut lines = first.into_bytes();
     headers.write(&mut lines);
@@ -462,6 +495,7 @@ mod tests {
                 is_unsized: false,
                 http2,
                 upgrade: None,
+                introduction: None,
             },
         );
         sent
@@ -506,6 +540,44 @@ mod tests {
         ];
         for (name, expected) in table {
             assert_eq!(value(&sent, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_made_for_one_request_is_said_of_another_only_if_it_fits() {
+        let introduction = OnceLock::new();
+        let peer: IpAddr = "1.2.3.4".parse().expect("peer");
+        let sent = |host: &'static str, prefix, through_proxy, introduction| {
+            let host = HeaderValue::from_static(host);
+            let client = Client { address: peer, through_proxy };
+            let mut sent = headers(&[("host", "said"), ("x-forwarded-for", "6.6.6.6"), ("via", "1.1 other")]);
+            let onward = Onward {
+                client,
+                trusted: &[],
+                peer,
+                encrypted: true,
+                host: &host,
+                prefix,
+                is_unsized: false,
+                underscores: false,
+                http2: false,
+                upgrade: None,
+                introduction,
+            };
+            to_backend(&mut sent, &onward);
+            sent
+        };
+        for (host, prefix, through_proxy) in [
+            ("a.example", Some("/api"), false),
+            ("a.example", Some("/api"), false),
+            ("b.example", Some("/api"), false),
+            ("a.example", None, false),
+            ("a.example", Some("/api"), true),
+        ] {
+            let (made, anew) =
+                (sent(host, prefix, through_proxy, Some(&introduction)), sent(host, prefix, through_proxy, None));
+            assert_eq!(made, anew, "{host} {prefix:?} {through_proxy}");
+            assert_eq!(value(&made, "host"), Some(host));
         }
     }
 

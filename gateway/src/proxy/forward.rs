@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use shop_balance::settings::Retries;
 use shop_balance::{Permit, Reservation};
-use shop_http1::Lines;
+use shop_http1::Headers;
 use shop_http1::request_head::Parts;
 use shop_http1::response_head::Response;
 use tokio::time::Instant;
@@ -250,7 +250,7 @@ impl Forward<'_> {
     }
 
     /// What a head says of the backend, if it does.
-    fn outcome(&self, status: StatusCode, headers: &Lines, is_whole: bool) -> Option<Outcome> {
+    fn outcome(&self, status: StatusCode, headers: &Headers, is_whole: bool) -> Option<Outcome> {
         let sign = if !self.is_grpc || status != StatusCode::OK {
             Sign::Http(status, headers)
         } else {

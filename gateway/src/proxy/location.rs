@@ -3,7 +3,7 @@
 
 use http::header::{self, HeaderValue};
 use http::uri::Authority;
-use shop_http1::Lines;
+use shop_http1::Headers;
 use shop_http1::fields::{self, Edit, Fields as _};
 
 use crate::message::headers::X_FORWARDED_HOST;
@@ -14,7 +14,7 @@ pub(crate) struct Inside<'a> {
     /// Where it is.
     pub(crate) backend: (&'a str, u16),
     /// The headers of the request as it got them: it may believe `Host` or `X-Forwarded-Host`.
-    pub(crate) sent: &'a Lines,
+    pub(crate) sent: &'a Headers,
 }
 
 /// Whose an address is.
@@ -155,8 +155,8 @@ mod tests {
 
     const BACKEND: (&str, u16) = ("10.0.0.9", 8080);
 
-    fn sent() -> Lines {
-        Lines::from(&HeaderMap::from_iter([
+    fn sent() -> Headers {
+        Headers::from(HeaderMap::from_iter([
             (header::HOST, HeaderValue::from_static("gw.test:8083")),
             (X_FORWARDED_HOST.clone(), HeaderValue::from_static("shop.example")),
         ]))
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_backend_at_an_ipv6_address_or_the_port_of_its_scheme_is_known() {
-        let headers = Lines::new();
+        let headers = Headers::from(HeaderMap::new());
         for (backend, address) in [
             (("::1", 8080), "http://[::1]:8080/products/5"),
             (("product", 80), "http://product/products/5"),

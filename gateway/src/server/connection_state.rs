@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::crowd::Place;
 use super::http2::outflow::Flows;
 use crate::message::client::Audience;
+use crate::message::headers::Introduction;
 use crate::settings::Config;
 use crate::upstream::Caller;
 use crate::upstream::interim::Inform;
@@ -80,6 +81,8 @@ pub(crate) struct ConnectionState {
     pub(crate) is_late: bool,
     /// It is over TLS.
     pub(crate) is_encrypted: bool,
+    /// What backends are told of it.
+    pub(crate) introduction: OnceLock<Introduction>,
     /// Who is at the other end.
     pub(crate) peer: Option<IpAddr>,
     /// Whose listener it came in by.
@@ -109,6 +112,7 @@ impl ConnectionState {
             place,
             is_late,
             is_encrypted,
+            introduction: OnceLock::new(),
             peer: None,
             audience: Audience::Clients,
             waker: AtomicWaker::new(),

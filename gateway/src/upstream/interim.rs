@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use shop_http1::Lines;
+use shop_http1::Headers;
 
 use crate::message::headers;
 
@@ -30,7 +30,7 @@ impl Interim {
     }
 
     /// One more came; false when there were too many.
-    pub(crate) fn arrived(&mut self, status: StatusCode, mut headers: Lines) -> bool {
+    pub(crate) fn arrived(&mut self, status: StatusCode, mut headers: Headers) -> bool {
         if self.count >= MOST {
             return false;
         }
