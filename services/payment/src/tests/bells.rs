@@ -27,7 +27,8 @@ struct Overtaken {
 #[async_trait]
 impl Bell for Overtaken {
     fn hear(&self, _: &str, _: &[u8]) -> Result<Ring, Unheard> {
-        Ok(Ring { id: RING, is_of_the_charge: true, reference: Some(Reference::new("pi_1")) })
+        let (reference, payment) = (Some(Reference::new("pi_1")), Some(pending().id));
+        Ok(Ring { id: RING, is_of_the_charge: true, reference, payment })
     }
 
     async fn record(&self, _: &Reference) -> Result<Option<Record>, ProviderError> {

@@ -413,7 +413,7 @@ async fn a_refund_of_the_providers_own_page_is_asked_about_and_not_made_once_mor
     let made = shop.stripe.refund_at_the_page(reference.as_str(), 300);
     let record = shop.provider.record(&reference).await.expect("an answer").expect("a payment's");
     let key = record.refunds[0].id;
-    let payback = Payback { key, reference: reference.clone(), amount: usd(300) };
+    let payback = Payback { key, payment: record.payment, reference: reference.clone(), amount: usd(300) };
     assert_eq!(shop.provider.refund(&payback).await.expect("an answer"), Paid::Pending);
     shop.stripe.settle_refund(&made, true);
     assert_eq!(shop.provider.refund(&payback).await.expect("an answer"), Paid::Back);
