@@ -125,7 +125,7 @@ impl Shop {
 
     /// Once the payment has come to its end, both books say the same.
     async fn books_agree(&self, story: Story, point: &str, id: &str) {
-        let (known, taken) = eventually!(within Duration::from_secs(60), {
+        let (known, taken) = eventually!(within Duration::from_mins(1), {
             let known = self.payment.get(&format!("/payments/{id}")).await.1;
             let taken = self.stripe.taken(id);
             let booked = (cents(&known["captured_amount"]), cents(&known["refunded_amount"]));
@@ -201,7 +201,7 @@ impl Teller<'_> {
 
     /// When nobody has it in hand any more.
     async fn settled(&self, id: &str) {
-        eventually!(within Duration::from_secs(60), {
+        eventually!(within Duration::from_mins(1), {
             let request = self.payment.request(Method::GET, &format!("/payments/{id}"));
             match self.payment.try_send(request).await {
                 Ok(reply) if reply.status == 200 && reply.json()["status"] != "processing" => Ok(()),

@@ -312,15 +312,14 @@ impl Payments for Memory {
             Some(known) => self.change_seen(known, change).await?,
             None => None,
         };
-        let after = match seen {
-            Some(after) => after,
-            None => {
-                self.weather.pass().await?;
-                let mut rows = self.rows();
-                let (after, events) = rows.applied(id, change)?;
-                let is_same = rows.payments.get(&id) == Some(&after) && events.is_empty();
-                if is_same { after } else { rows.write(after, events) }
-            }
+        let after = if let Some(after) = seen {
+            after
+        } else {
+            self.weather.pass().await?;
+            let mut rows = self.rows();
+            let (after, events) = rows.applied(id, change)?;
+            let is_same = rows.payments.get(&id) == Some(&after) && events.is_empty();
+            if is_same { after } else { rows.write(after, events) }
         };
         self.told.notify_one();
         self.back(after).await

@@ -7,7 +7,7 @@ use shop_money::{Currency, Decimal, Money};
 use uuid::Uuid;
 
 use super::world::{Promise, World};
-use crate::domain::{DisputeOutcome, Failure, Payment, RefundStatus, Status};
+use crate::domain::{DisputeOutcome, Failure, Outcome, Payment, Reference, RefundStatus, Status};
 
 type Amiss = Result<(), String>;
 
@@ -24,13 +24,13 @@ pub(super) fn never_amiss(world: &Arc<World>) -> Amiss {
     for intent in intents.iter().filter(|intent| intent.charges > 0 && !intent.payment.is_empty()) {
         let payment = payments.iter().find(|payment| payment.id.to_string() == intent.payment);
         let Some(payment) = payment else { return Err(format!("nobody knows of {intent:?}")) };
-        let reference = payment.reference.as_ref().map(crate::domain::Reference::as_str);
+        let reference = payment.reference.as_ref().map(Reference::as_str);
         ensure(intent.charges == 1, || format!("charged more than once: {intent:?}"))?;
         ensure(reference == Some(&intent.id), || format!("{intent:?} is charged, and the payment has {reference:?}"))?;
     }
     for payment in payments.iter().filter(|payment| PAID.contains(&payment.status)) {
         let intent =
-            intents.iter().find(|intent| Some(intent.id.as_str()) == payment.reference.as_ref().map(|r| r.as_str()));
+            intents.iter().find(|intent| Some(intent.id.as_str()) == payment.reference.as_ref().map(Reference::as_str));
         let taken = intent.map_or(0, |intent| intent.received);
         ensure(taken == payment.taken().minor, || {
             format!("{} is booked, {taken} taken: {payment:?}", payment.taken())
@@ -65,9 +65,9 @@ pub(super) fn all_is_well(world: &Arc<World>) -> Amiss {
 
 fn is_kept(payment: &Payment, promise: Promise) -> bool {
     match promise {
-        Promise::IsPaid => PAID.contains(&payment.status),
-        Promise::IsCancelled => payment.status == Status::Cancelled,
-        Promise::IsPaidBack(refund) => payment.refund(refund).is_some_and(|refund| refund.status == RefundStatus::Paid),
+        Promise::Paid => PAID.contains(&payment.status),
+        Promise::Cancelled => payment.status == Status::Cancelled,
+        Promise::PaidBack(refund) => payment.refund(refund).is_some_and(|refund| refund.status == RefundStatus::Paid),
     }
 }
 
@@ -115,7 +115,7 @@ fn same_events(payment: &Payment, events: &[Event]) -> Amiss {
     }
     let (is_paid, lines) = (PAID.contains(&payment.status), payment.items.len());
     let is_superseded = payment.failure.as_ref().is_some_and(|failure| failure.code == Failure::SUPERSEDED);
-    let is_returned = payment.outcome() == crate::domain::Outcome::Returned;
+    let is_returned = payment.outcome() == Outcome::Returned;
     let back = payment.refunds.iter().filter(|refund| refund.status == RefundStatus::Paid);
     let mut expected = Told {
         completed: is_paid.then(|| payment.taken().minor).into_iter().collect(),

@@ -145,7 +145,7 @@ impl World {
             let done = self
                 .served("cancel", |replica| async move { replica.commands.cancel(cancel).await.map_err(Fault::from) });
             match self.came("cancel", done.await) {
-                Came::Of(payment) => return self.promises.lock().push((payment.id, Promise::IsCancelled)),
+                Came::Of(payment) => return self.promises.lock().push((payment.id, Promise::Cancelled)),
                 Came::Refused(_) => return,
                 Came::Nothing => self.sky.wait(Duration::from_secs(40)).await,
             }
@@ -182,7 +182,7 @@ impl World {
                 Came::Of(payment) => {
                     let is_paid = payment.refund(operation).is_some_and(|refund| refund.status == RefundStatus::Paid);
                     if is_paid {
-                        self.promises.lock().push((payment.id, Promise::IsPaidBack(operation)));
+                        self.promises.lock().push((payment.id, Promise::PaidBack(operation)));
                     }
                     return;
                 }
@@ -199,7 +199,7 @@ impl World {
 
     fn promise_paid(&self, payment: &Payment) {
         if matches!(payment.status, Status::Completed | Status::PartiallyRefunded | Status::Refunded) {
-            self.promises.lock().push((payment.id, Promise::IsPaid));
+            self.promises.lock().push((payment.id, Promise::Paid));
         }
     }
 
@@ -254,10 +254,9 @@ impl World {
         let is_disputed = self.stripe.lock().disputes().iter().any(|(_, intent, _)| intent == id);
         let left = sight.received - sight.returned;
         self.at_stripe(|books| match sight.status {
-            "requires_action" if self.sky.one_in(6) => books.cancel_at_the_page(id),
+            "requires_action" | "requires_capture" if self.sky.one_in(6) => books.cancel_at_the_page(id),
             "requires_action" => books.authenticate(id, well),
             "processing" => books.settle(id, well),
-            "requires_capture" if self.sky.one_in(6) => books.cancel_at_the_page(id),
             "succeeded" if !self.sky.is_calm() && left > 0 && !is_disputed && self.sky.one_in(4) => {
                 if well {
                     books.refund_at_the_page(id, 1 + left / 3);

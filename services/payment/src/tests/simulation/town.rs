@@ -198,9 +198,9 @@ impl Books {
                         line.restocked = line.quantity;
                         *units += i64::from(line.quantity);
                     }
-                    (StockOperation::Decrease, Some(line)) if line.state == LineState::Sold => {}
+                    (StockOperation::Decrease | StockOperation::Increase, Some(line))
+                        if line.state == LineState::Sold => {}
                     (StockOperation::Release, Some(line)) if line.state == LineState::Released => {}
-                    (StockOperation::Increase, Some(line)) if line.state == LineState::Sold => {}
                     (StockOperation::Release, None) => {}
                     (operation, line) => {
                         let wrong = format!("{operation:?} of {line:?} for payment {}", update.payment_id);

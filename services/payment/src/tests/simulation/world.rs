@@ -69,9 +69,9 @@ pub(super) struct World {
 /// What somebody was told of a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Promise {
-    IsPaid,
-    IsCancelled,
-    IsPaidBack(Uuid),
+    Paid,
+    Cancelled,
+    PaidBack(Uuid),
 }
 
 impl World {
@@ -161,7 +161,7 @@ impl World {
         let (answer, answered) = oneshot::channel();
         let work = work(replica);
         self.stage.start(Of::Replica(place), name, async move { drop(answer.send(work.await)) });
-        timeout(Duration::from_secs(60), answered).await.ok()?.ok()
+        timeout(Duration::from_mins(1), answered).await.ok()?.ok()
     }
 
     /// Moves the provider on to now, and posts what it has to tell.
@@ -173,20 +173,20 @@ impl World {
         self.posted.fetch_add(fresh.len(), Relaxed);
         self.acts.fetch_add(1, Relaxed);
         drop(books);
-        for event in fresh {
+        for event in &fresh {
             self.post(event);
         }
         answer
     }
 
     /// Sends an event: at once or late, once or again, and perhaps never where recovery asks, too.
-    fn post(self: &Arc<Self>, event: Event) {
+    fn post(self: &Arc<Self>, event: &Event) {
         self.sky.tell(|| format!("stripe: {} of {}", event.kind, event.intent));
         let is_of_the_charge = event.kind.starts_with("payment_intent.");
         if is_of_the_charge && self.sky.one_in(4) {
             return;
         }
-        for copy in 0..1 + u64::from(self.sky.one_in(5)) {
+        for copy in 0..=u64::from(self.sky.one_in(5)) {
             let (world, event) = (self.clone(), event.clone());
             self.on_the_way.fetch_add(1, Relaxed);
             self.stage.start(Of::World, "post", async move {
@@ -213,7 +213,7 @@ impl World {
             if is_taken || may_be_given_up && round > 2 {
                 return;
             }
-            sleep(Duration::from_secs(60)).await;
+            sleep(Duration::from_mins(1)).await;
         }
     }
 
@@ -341,12 +341,12 @@ impl Wire for Network {
         let at_stripe = world.clone();
         world.stage.start(Of::World, "stripe", async move {
             at_stripe.sky.travel().await;
-            let told = match at_stripe.at_stripe(|books| books.arrive(&asked, fault.as_ref())) {
-                Some(told) => told,
-                None => {
-                    at_stripe.sky.travel().await;
-                    at_stripe.at_stripe(|books| books.finish(&asked, fault.as_ref()))
-                }
+            let known = at_stripe.at_stripe(|books| books.arrive(&asked, fault.as_ref()));
+            let told = if let Some(known) = known {
+                known
+            } else {
+                at_stripe.sky.travel().await;
+                at_stripe.at_stripe(|books| books.finish(&asked, fault.as_ref()))
             };
             at_stripe.sky.tell(|| format!("stripe: {:?} {} answers {}", asked.call, asked.path, told.status));
             at_stripe.sky.travel().await;
