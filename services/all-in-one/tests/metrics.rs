@@ -53,7 +53,8 @@ const LABELS: [(&str, &str); 22] = [
     ("version", "The program's version."),
     (
         "what",
-        "Of what is recovered `expired`, `settled`, `refunds`; of what waits `processing`, `requires_action`, `authorised`, `refund`.",
+        "Of what is recovered `expired`, `settled`, `refunds`; of what waits `processing`, `requires_action`, `authorised`, \
+         `refund`.",
     ),
 ];
 

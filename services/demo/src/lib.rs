@@ -39,7 +39,12 @@ pub use tokens::Tokens;
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// Plays against this gateway instead of a suite of its own. Products that run out there are restocked, where staff's tokens are to be had
-    #[arg(long, value_name = "http://HOST:PORT", value_parser = address, conflicts_with_all = ["slow_product", "dead_consumer", "webhooks"])]
+    #[arg(
+        long,
+        value_name = "http://HOST:PORT",
+        value_parser = address,
+        conflicts_with_all = ["slow_product", "dead_consumer", "webhooks"]
+    )]
     url: Option<String>,
 
     /// Where that gateway tells operators how it is, for the figures of the inside

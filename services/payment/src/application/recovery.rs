@@ -188,8 +188,8 @@ impl Recovery {
     }
 }
 
-/// The pause after `attempts` that came to nothing, `longest` at most. `chance`, from 0 to 1, takes up to half of it away, so that what failed together
-/// does not come back together.
+/// The pause after `attempts` that came to nothing, `longest` at most. `chance`, from 0 to 1, takes up to half of it away, so that
+/// what failed together does not come back together.
 fn pause(attempts: i64, chance: f64, longest: Duration) -> Duration {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(30);
     let whole = FIRST_PAUSE.saturating_mul(1 << doublings).min(longest);

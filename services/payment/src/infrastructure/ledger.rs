@@ -52,7 +52,8 @@ const TURN: &str = "UPDATE sandbox_charges SET outcome = $1, ends_at = $2 WHERE 
 const CAPTURE: &str = "UPDATE sandbox_charges SET outcome = $1, captured = $2 WHERE charge_key = $3 AND outcome = $4";
 const ASKED_AGAIN: &str = "UPDATE sandbox_charges SET attempts = attempts + 1 WHERE charge_key = $1";
 const REPAID: &str = "SELECT refund_key, amount, due_at, failed FROM sandbox_refunds WHERE refund_key = $1";
-const REPAID_OF: &str = "SELECT refund_key, amount, due_at, failed FROM sandbox_refunds WHERE charge_key = $1 ORDER BY created_at, refund_key";
+const REPAID_OF: &str = "SELECT refund_key, amount, due_at, failed FROM sandbox_refunds WHERE charge_key = $1 \
+    ORDER BY created_at, refund_key";
 const ENTER_REFUND: &str =
     "INSERT INTO sandbox_refunds (refund_key, charge_key, amount, created_at, due_at) VALUES ($1, $2, $3, $4, $5)";
 const FAIL_REFUND: &str = "UPDATE sandbox_refunds SET failed = TRUE WHERE refund_key = $1";

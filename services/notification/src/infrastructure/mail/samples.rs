@@ -15,116 +15,55 @@ pub(super) fn events() -> [Envelope; 9] {
     events_of("Laptop")
 }
 
+/// An event with what all of them have, and what is its own.
+macro_rules! event {
+    ($kind:ident, $items:ident, $minor:expr $(, $field:ident: $value:expr)*) => {
+        Event::$kind($kind {
+            payment_id: Uuid::from_u128(1),
+            user_id: "ada".to_owned(),
+            basket_id: None,
+            amount: amount($minor),
+            currency: Currency::USD,
+            items: $items.clone(),
+            metadata: BTreeMap::new(),
+            $($field: $value),*
+        })
+    };
+}
+
 /// The same, of a product of that name.
 pub(super) fn events_of(name: &str) -> [Envelope; 9] {
-    let (payment_id, user_id, currency) = (Uuid::from_u128(1), "ada".to_owned(), Currency::USD);
     let items = vec![item(3, name, 2, 129_990), item(5, "Mouse & pad", 1, 1250)];
-    let (basket_id, metadata) = (None, BTreeMap::new());
-    let (all, some) = (amount(261_230), amount(1250));
-    let completed = PaymentCompleted {
-        payment_id,
-        user_id: user_id.clone(),
-        basket_id,
-        amount: all.clone(),
-        currency,
-        items: items.clone(),
-        metadata: metadata.clone(),
-    };
-    let failed = PaymentFailed {
-        payment_id,
-        user_id: user_id.clone(),
-        basket_id,
-        amount: all.clone(),
-        currency,
-        items: items.clone(),
-        metadata: metadata.clone(),
-        reason: "the card was declined".to_owned(),
-        error_code: "payment_declined".to_owned(),
-    };
-    let refunded = PaymentRefunded {
-        payment_id,
-        user_id: user_id.clone(),
-        basket_id,
-        amount: some.clone(),
-        currency,
-        items: items.clone(),
-        metadata: metadata.clone(),
-        reason: Some("arrived broken".to_owned()),
-        refund_id: Uuid::from_u128(2),
-    };
-    let refund_failed = PaymentRefundFailed {
-        payment_id,
-        user_id: user_id.clone(),
-        basket_id,
-        amount: some,
-        currency,
-        items: items.clone(),
-        metadata: metadata.clone(),
-        reason: Some("arrived broken".to_owned()),
-        refund_id: Uuid::from_u128(2),
-    };
-    let authorised = PaymentAuthorised {
-        payment_id,
-        user_id: user_id.clone(),
-        basket_id,
-        amount: all.clone(),
-        currency,
-        items: items.clone(),
-        metadata: metadata.clone(),
-        authorised_until: "2026-01-09T03:04:05.678Z".to_owned(),
-    };
-    let action = PaymentActionRequired {
-        payment_id,
-        user_id: user_id.clone(),
-        basket_id,
-        amount: all.clone(),
-        currency,
-        items: items.clone(),
-        metadata: metadata.clone(),
-        url: "https://bank.example/confirm?id=1&lang=en".to_owned(),
-        expires_at: "2026-01-02T03:19:05.678Z".to_owned(),
-    };
-    let expired = PaymentExpired {
-        payment_id,
-        user_id: user_id.clone(),
-        basket_id,
-        amount: all.clone(),
-        currency,
-        items: items.clone(),
-        metadata: metadata.clone(),
-        reason: "the payment was not processed in time".to_owned(),
-        error_code: "payment_expired".to_owned(),
-    };
-    let cancelled = PaymentCancelled {
-        payment_id,
-        user_id: user_id.clone(),
-        basket_id,
-        amount: all.clone(),
-        currency,
-        items: items.clone(),
-        metadata: metadata.clone(),
-    };
-    let disputed = PaymentDisputed {
-        payment_id,
-        user_id: user_id.clone(),
-        basket_id,
-        amount: all.clone(),
-        currency,
-        items: items.clone(),
-        metadata: metadata.clone(),
-        reason: "product_not_received".to_owned(),
-        outcome: None,
-    };
+    let (all, some, refund_id) = (261_230, 1250, Uuid::from_u128(2));
+    let text = str::to_owned;
     [
-        Event::PaymentCompleted(completed),
-        Event::PaymentFailed(failed),
-        Event::PaymentRefunded(refunded),
-        Event::PaymentAuthorised(authorised),
-        Event::PaymentActionRequired(action),
-        Event::PaymentExpired(expired),
-        Event::PaymentCancelled(cancelled),
-        Event::PaymentDisputed(disputed),
-        Event::PaymentRefundFailed(refund_failed),
+        event!(PaymentCompleted, items, all),
+        event!(
+            PaymentFailed,
+            items,
+            all,
+            reason: text("the card was declined"),
+            error_code: text("payment_declined")
+        ),
+        event!(PaymentRefunded, items, some, reason: Some(text("arrived broken")), refund_id: refund_id),
+        event!(PaymentAuthorised, items, all, authorised_until: text("2026-01-09T03:04:05.678Z")),
+        event!(
+            PaymentActionRequired,
+            items,
+            all,
+            url: text("https://bank.example/confirm?id=1&lang=en"),
+            expires_at: text("2026-01-02T03:19:05.678Z")
+        ),
+        event!(
+            PaymentExpired,
+            items,
+            all,
+            reason: text("the payment was not processed in time"),
+            error_code: text("payment_expired")
+        ),
+        event!(PaymentCancelled, items, all),
+        event!(PaymentDisputed, items, all, reason: text("product_not_received"), outcome: None),
+        event!(PaymentRefundFailed, items, some, reason: Some(text("arrived broken")), refund_id: refund_id),
     ]
     .map(envelope)
 }
