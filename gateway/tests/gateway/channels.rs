@@ -122,7 +122,7 @@ async fn who_finds_no_place_is_told_so_and_the_next_one_is_served() {
     let let_go = Arc::new(Semaphore::new(0));
     let upstream = backend(Arc::clone(&let_go)).await;
     let mut settings = alone(upstream.addr);
-    settings.upstream.connect_timeout = shop_config::Duration::millis(300);
+    settings.upstream.connect_timeout = shop_config::Duration::secs(2);
     settings.limits.unfinished_per_address = 10_000;
     let gateway = Running::start(settings).await;
     let calls = waiting(&gateway, 800).await;
