@@ -74,6 +74,9 @@ pub(crate) trait Caller: Send + Sync {
 
     /// It is over.
     fn ends(&self);
+
+    /// Whether there are any.
+    fn has_left_some(&self) -> bool;
 }
 
 /// What came of a call.

@@ -306,6 +306,7 @@ pub(super) fn refusal(reason: Reason) -> Refusal {
         Reason::ConnectFailed => "the service cannot be reached",
         Reason::GatewayExhausted => "the gateway has no room for another call",
         Reason::UpstreamBusy => "the service has too many calls already",
+        Reason::TooManyUnfinished => "calls that this client took back are not over yet",
         Reason::UpstreamReset => "the service broke off before it answered",
         Reason::UpstreamInvalid => "the service's answer is not valid",
         Reason::UpstreamTimeout => "the service did not answer in time",
@@ -315,7 +316,7 @@ pub(super) fn refusal(reason: Reason) -> Refusal {
         _ => "the request was broken off",
     };
     let refusal = Refusal::new(reason, detail);
-    if matches!(reason, Reason::GatewayExhausted | Reason::UpstreamBusy) {
+    if matches!(reason, Reason::GatewayExhausted | Reason::UpstreamBusy | Reason::TooManyUnfinished) {
         refusal.retry_after(ROOM_AGAIN)
     } else {
         refusal

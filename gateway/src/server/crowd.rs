@@ -59,6 +59,8 @@ pub(crate) struct Crowd {
 struct Address {
     connections: AtomicUsize,
     unfinished: AtomicUsize,
+    /// Of those, calls that run on though nobody waits for them.
+    left: AtomicUsize,
 }
 
 /// Why there is no room, as the metric has it.
@@ -232,10 +234,16 @@ impl Place {
 impl Caller for Place {
     fn begins(&self) {
         self.begin();
+        self.address.left.fetch_add(1, Relaxed);
     }
 
     fn ends(&self) {
+        self.address.left.fetch_sub(1, Relaxed);
         self.end();
+    }
+
+    fn has_left_some(&self) -> bool {
+        self.address.left.load(Relaxed) > 0
     }
 }
 

@@ -36,6 +36,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAMS: usize = 100;
 /// Connections at a time.
 const CONNECTIONS: usize = 8;
+/// When so many calls run on that were taken back, who took some back makes no more: the other places are for who waits.
+const MOST_LEFT: usize = CONNECTIONS * STREAMS / 4;
 /// Calls that wait for a place at a time.
 const WAITING: usize = 1000;
 /// What a backend may send ahead on one stream: enough for a fast network, bounded for memory.
@@ -53,6 +55,8 @@ pub(super) struct Channel {
     /// A permit for each call that there may be.
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Calls that were taken back and run on.
+    left: Arc<AtomicUsize>,
     connections: Mutex<Connections>,
 }
 
@@ -69,6 +73,8 @@ struct Connection {
     sender: SendRequest<Paced>,
     resets: Pace,
     small: Pace,
+    /// Those of all connections of the channel.
+    left: Arc<AtomicUsize>,
     streams: AtomicUsize,
     is_used: AtomicBool,
 }
@@ -88,7 +94,7 @@ impl Drop for Place {
 impl Default for Channel {
     fn default() -> Self {
         let places = Arc::new(Semaphore::new(CONNECTIONS * STREAMS));
-        Self { places, waiting: AtomicUsize::new(0), connections: Mutex::default() }
+        Self { places, waiting: AtomicUsize::new(0), left: Arc::default(), connections: Mutex::default() }
     }
 }
 
@@ -188,12 +194,13 @@ fn begin(endpoint: Arc<Endpoint>, worker: usize, time: Duration) -> Attempt {
     let (tell, told) = oneshot::channel();
     shop_runtime::spawn_here(async move {
         let opened = open(&endpoint, time).await;
-        let mut connections = endpoint.channels[worker].connections.lock();
+        let channel = &endpoint.channels[worker];
+        let mut connections = channel.connections.lock();
         connections.attempt = None;
         let outcome = opened.map(|sender| {
             let (streams, is_used) = (AtomicUsize::new(0), AtomicBool::new(false));
-            let (resets, small) = (Pace::new(RESETS), Pace::new(SMALL));
-            connections.open.push(Arc::new(Connection { sender, resets, small, streams, is_used }));
+            let (resets, small, left) = (Pace::new(RESETS), Pace::new(SMALL), Arc::clone(&channel.left));
+            connections.open.push(Arc::new(Connection { sender, resets, small, left, streams, is_used }));
         });
         drop(connections);
         // Nobody may wait any more.
@@ -238,6 +245,10 @@ impl Endpoint {
         let channel = &self.channels[worker];
         let mut resent = false;
         loop {
+            if channel.left.load(Relaxed) >= MOST_LEFT && caller.has_left_some() {
+                let detail = "calls that this client took back are not over yet".to_owned();
+                return Err(unsent(body, Unconnected { reason: Reason::TooManyUnfinished, detail }));
+            }
             let place = match channel.place(self, worker, timeouts).await {
                 Ok(place) => place,
                 Err(why) => return Err(unsent(body, why)),

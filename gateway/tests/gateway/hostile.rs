@@ -299,7 +299,8 @@ async fn good(mut client: Good, stop: Arc<AtomicBool>) -> (usize, Vec<String>) {
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !stop.load(SeqCst) || answered == 0 && wrong.is_empty() {
         pace.tick().await;
-        match client.ask().await {
+        let asked = tokio::time::timeout(Duration::from_secs(20), client.ask()).await;
+        match asked.unwrap_or_else(|_| Err("nothing for twenty seconds".into())) {
             Ok(()) => answered += 1,
             Err(why) => {
                 wrong.push(format!("{:?}: {why}", client.wire));
@@ -386,7 +387,8 @@ impl Target {
         let process = program.spawn();
         let target = Self { process, addr: ([127, 0, 0, 1], port).into(), log, api, _settings: settings };
         eventually!(within Duration::from_mins(1), {
-            let ready = target.api.try_send(target.api.request(Method::GET, "/health/ready")).await;
+            let asked = target.api.request(Method::GET, "/health/ready").timeout(Duration::from_secs(2));
+            let ready = target.api.try_send(asked).await;
             ready.is_ok_and(|reply| reply.status == 200)
         });
         target
@@ -407,8 +409,9 @@ impl Target {
         resident.trim().parse::<usize>().ok().map(|kib| kib * 1024)
     }
 
+    /// What it counts; nothing when it closed the connection meanwhile, as it may while it has too many.
     async fn metrics(&self) -> String {
-        self.api.send(self.api.request(Method::GET, "/metrics")).await.text
+        self.api.try_send(self.api.request(Method::GET, "/metrics")).await.map(|reply| reply.text).unwrap_or_default()
     }
 
     /// What is wrong with what it logged: each reason has to be of the client's side.
@@ -464,7 +467,7 @@ async fn aftermath(target: &Target, seen: &[&str]) -> Result<(), String> {
         loop {
             looks.tick().await;
             numbers = target.metrics().await;
-            let is_seen = seen.is_empty() || seen.iter().any(|name| value(&numbers, name) > 0.0);
+            let is_seen = !numbers.is_empty() && seen.is_empty() || seen.iter().any(|name| value(&numbers, name) > 0.0);
             // Who asks is a client with a connection or two, and his request is being served.
             let is_busy = numbers.lines().any(|line| busy(line) && !line.contains("service=\"gateway\""));
             if is_seen && !is_busy && value(&numbers, "gateway_client_connections ") <= 3.0 {
@@ -530,7 +533,9 @@ async fn whatever_one_client_does_the_others_do_not_notice() {
     }
     // Not all at once, or it is the machine that is slow.
     let made = stream::iter(&rows).map(async |(attack, trouble, seen)| {
-        under(*attack, *trouble, seen).await.map_err(|why| format!("{}, {trouble:?}: {why}", attack.name))
+        let made = tokio::time::timeout(Duration::from_mins(1), under(*attack, *trouble, seen)).await;
+        made.unwrap_or_else(|_| Err("it does not end".into()))
+            .map_err(|why| format!("{}, {trouble:?}: {why}", attack.name))
     });
     let made = made.buffer_unordered(8);
     let wrong: Vec<_> = made.filter_map(async |made| made.err()).collect().await;

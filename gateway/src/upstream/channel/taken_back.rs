@@ -4,6 +4,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -90,10 +91,10 @@ impl Drop for Call {
             return;
         }
         let mut call = Self { stage: std::mem::replace(&mut self.stage, Stage::Over), held: None };
-        let unfinished = Unfinished::new(caller);
+        let left = Left::new(place, caller);
         shop_runtime::spawn_here(async move {
             let _ = tokio::time::timeout(wait, call.end()).await;
-            drop((call, place, unfinished));
+            drop((call, left));
         });
     }
 }
@@ -124,24 +125,29 @@ impl Body for Call {
 }
 
 /// What nobody waits for any more counts as its client's as long as it runs.
-struct Unfinished(Arc<dyn Caller>);
+struct Left {
+    place: Place,
+    caller: Arc<dyn Caller>,
+}
 
-impl Unfinished {
-    fn new(caller: Arc<dyn Caller>) -> Self {
+impl Left {
+    fn new(place: Place, caller: Arc<dyn Caller>) -> Self {
+        place.connection.left.fetch_add(1, Relaxed);
         caller.begins();
-        Self(caller)
+        Self { place, caller }
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for Left {
     fn drop(&mut self) {
-        self.0.ends();
+        self.caller.ends();
+        self.place.connection.left.fetch_sub(1, Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
     use std::time::Duration;
 
     use futures_util::FutureExt as _;
@@ -165,6 +171,10 @@ mod tests {
         fn ends(&self) {
             self.0.fetch_sub(1, Relaxed);
         }
+
+        fn has_left_some(&self) -> bool {
+            self.0.load(Relaxed) > 0
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -173,8 +183,14 @@ mod tests {
         let shaken = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await;
         let Ok((sender, _connection)) = shaken else { panic!("nothing is wanted of the other end") };
         let (streams, is_used) = (AtomicUsize::new(0), AtomicBool::new(true));
-        let connection =
-            Arc::new(Connection { sender, resets: Pace::new(RESETS), small: Pace::new(SMALL), streams, is_used });
+        let connection = Arc::new(Connection {
+            sender,
+            resets: Pace::new(RESETS),
+            small: Pace::new(SMALL),
+            left: Arc::default(),
+            streams,
+            is_used,
+        });
         let caller = Arc::new(Counted::default());
         let places = Arc::new(Semaphore::new(100));
         let call = |call: BoxFuture<'static, Outcome>| {
@@ -189,6 +205,7 @@ mod tests {
         drop(calls);
         for left in [3, 2, 1, 0] {
             assert_eq!(held(), (left, left, left));
+            assert_eq!(connection.left.load(Relaxed), left);
             tokio::time::sleep(RESETS.every + Duration::from_millis(1)).await;
         }
     }
