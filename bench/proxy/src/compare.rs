@@ -14,9 +14,7 @@ use crate::load::{Clients, Load};
 use crate::process::Process;
 use crate::report::{self, Figures};
 use crate::scenario::{self, Scenario, Wire};
-use crate::slow;
-use crate::tokens;
-use crate::upstream;
+use crate::{slow, tls, tokens, upstream};
 
 /// Client connections when memory is read.
 const MANY: usize = 1000;
@@ -25,6 +23,7 @@ const MANY: usize = 1000;
 pub(crate) async fn run(what: &Compare) -> anyhow::Result<()> {
     let (_upstream, port) = upstream::start(&what.places.dir).await?;
     let token = tokens::make(&what.places.dir)?;
+    tls::make(&what.places.dir)?;
     let mut contestants = contestant::start(what, port).await?;
     contestants.push(Contestant::none(port));
     let wanted = |name: &str| what.only.is_empty() || what.only.iter().any(|wanted| wanted == name);
@@ -40,7 +39,7 @@ pub(crate) async fn run(what: &Compare) -> anyhow::Result<()> {
     if wanted("memory") {
         for contestant in &contestants {
             let Some(process) = &contestant.process else { continue };
-            report::memory(contestant.name, memory(contestant, process).await?);
+            report::memory(contestant.name, memory(what, contestant, process).await?);
         }
     }
     // Only ours: the others' configurations are not made for so many connections.
@@ -48,7 +47,7 @@ pub(crate) async fn run(what: &Compare) -> anyhow::Result<()> {
         && let Some(gateway) = contestants.iter().find(|contestant| contestant.name == "gateway")
         && let Some(process) = &gateway.process
     {
-        report::slow(&slow::measure(gateway, process).await?);
+        report::slow(&slow::measure(gateway, process, &what.places.dir).await?);
     }
     // Not unless asked for: it takes half an hour.
     if what.only.iter().any(|wanted| wanted == "attacks")
@@ -74,7 +73,10 @@ async fn measure(
             // Nobody is always the first after somebody else.
             let index = (turn + round) % contestants.len();
             let contestant = &contestants[index];
-            let figure = turn_of(contestant, scenario, requests, upstream).await;
+            if !contestant.speaks(scenario.wire) {
+                continue;
+            }
+            let figure = turn_of(what, contestant, scenario, requests, upstream).await;
             figures[index].push(figure.with_context(|| format!("{}, {}", contestant.name, scenario.name))?);
         }
     }
@@ -83,12 +85,13 @@ async fn measure(
 
 /// One contestant's turn.
 async fn turn_of(
+    what: &Compare,
     contestant: &Contestant,
     scenario: &Scenario,
     requests: usize,
     upstream: u16,
 ) -> anyhow::Result<Figures> {
-    let mut clients = Clients::open(scenario, contestant.port(scenario.wire)).await?;
+    let mut clients = Clients::open(scenario, contestant.port(scenario.wire), &what.places.dir).await?;
     // Opens the proxy's own connections too, some of which may have been closed since its last turn.
     let warm = Plan { requests: (requests / 10).max(scenario.connections * scenario.streams), rate: None };
     clients.run(warm).await?;
@@ -106,15 +109,16 @@ async fn turn_of(
 async fn half_load(what: &Compare, contestants: &[Contestant]) -> anyhow::Result<Vec<Vec<(Load, Load)>>> {
     let scenario = &scenario::ALL[0];
     let mut figures: Vec<Vec<_>> = contestants.iter().map(|_| Vec::new()).collect();
+    let dir = &what.places.dir;
     let (none, proxies) = contestants.split_last().context("nobody to measure")?;
     for round in 0..what.rounds {
         for turn in 0..proxies.len() {
             let index = (turn + round) % proxies.len();
-            let mut clients = Clients::open(scenario, proxies[index].port(Wire::Http1)).await?;
+            let mut clients = Clients::open(scenario, proxies[index].port(Wire::Http1), dir).await?;
             let full = clients.run(Plan { requests: what.requests / 2, rate: None }).await?;
             let half = Plan { requests: what.requests / 2, rate: Some(full.rate() / 2.0) };
             let through = clients.run(half).await?;
-            let alone = Clients::open(scenario, none.port(Wire::Http1)).await?.run(half).await?;
+            let alone = Clients::open(scenario, none.port(Wire::Http1), dir).await?.run(half).await?;
             figures[index].push((through, alone));
         }
     }
@@ -122,9 +126,9 @@ async fn half_load(what: &Compare, contestants: &[Contestant]) -> anyhow::Result
 }
 
 /// Memory with many client connections open, all of which have been used.
-async fn memory(contestant: &Contestant, process: &Process) -> anyhow::Result<(f64, f64)> {
+async fn memory(what: &Compare, contestant: &Contestant, process: &Process) -> anyhow::Result<(f64, f64)> {
     let scenario = Scenario { connections: MANY, ..scenario::ALL[0] };
-    let mut clients = Clients::open(&scenario, contestant.port(Wire::Http1)).await?;
+    let mut clients = Clients::open(&scenario, contestant.port(Wire::Http1), &what.places.dir).await?;
     clients.run(Plan { requests: 20 * MANY, rate: None }).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let memory = process.memory();

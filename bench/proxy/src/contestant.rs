@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use crate::process::Process;
 use crate::scenario::Wire;
-use crate::{Compare, Places, tokens};
+use crate::{Compare, Places, tls, tokens};
 
 /// A proxy, or nobody: then the load goes to the upstream itself.
 pub(crate) struct Contestant {
@@ -16,6 +16,7 @@ pub(crate) struct Contestant {
     pub(crate) process: Option<Process>,
     http1: u16,
     http2: u16,
+    https: u16,
 }
 
 impl Contestant {
@@ -23,19 +24,29 @@ impl Contestant {
     pub(crate) fn port(&self, wire: Wire) -> u16 {
         match wire {
             Wire::Http1 => self.http1,
+            Wire::Https => self.https,
             Wire::Http2 | Wire::Grpc => self.http2,
         }
     }
 
+    /// Whether it speaks `wire`: the upstream itself knows no TLS.
+    pub(crate) fn speaks(&self, wire: Wire) -> bool {
+        wire != Wire::Https || self.process.is_some()
+    }
+
     /// Nobody.
     pub(crate) fn none(upstream: u16) -> Self {
-        Self { name: "none", process: None, http1: upstream, http2: upstream }
+        Self { name: "none", process: None, http1: upstream, http2: upstream, https: upstream }
     }
 }
 
+/// The gateway with its access log in a pipe.
+const PIPE: &str = "pipe";
+
 /// The name and the template of each proxy, ours first.
-const PROXIES: [(&str, &str); 6] = [
+const PROXIES: [(&str, &str); 7] = [
     ("gateway", "gateway.toml"),
+    (PIPE, "gateway.toml"),
     ("identity", "identity.toml"),
     ("pass-through", "pass-through.toml"),
     ("nginx", "nginx.conf"),
@@ -72,12 +83,16 @@ async fn one(what: &Compare, name: &'static str, template: &str, upstream: u16) 
 
 /// Starts `command`, and waits until it listens.
 async fn listening(name: &'static str, command: &mut Command, dir: &Path, ports: Ports) -> anyhow::Result<Contestant> {
-    let Ports { http1, http2, .. } = ports;
-    // Its output is the gateway's access log: a file, as in production.
-    let mut process = Process::start(name, command, &dir.join("output.log"))?;
-    process.listens(http1).await?;
-    process.listens(http2).await?;
-    Ok(Contestant { name, process: Some(process), http1, http2 })
+    let Ports { http1, http2, https, .. } = ports;
+    // Its output is the gateway's access log: a file, or somebody who reads it.
+    let mut process = match name {
+        PIPE => Process::start_piped(name, command)?,
+        _ => Process::start(name, command, &dir.join("output.log"))?,
+    };
+    for port in [http1, http2, https] {
+        process.listens(port).await?;
+    }
+    Ok(Contestant { name, process: Some(process), http1, http2, https })
 }
 
 /// Starts the proxy `name` with one worker in valgrind, whose counts go to the file that is returned, and `.1`, `.2` …
@@ -104,13 +119,15 @@ struct Ports {
     http1: u16,
     /// The same, but for nginx.
     http2: u16,
+    https: u16,
     upstream: u16,
 }
 
 impl Ports {
     fn free(name: &str, upstream: u16) -> anyhow::Result<Self> {
         let (http1, other) = (free_port()?, free_port()?);
-        Ok(Self { http1, http2: if name == "nginx" { other } else { http1 }, upstream })
+        let http2 = if name == "nginx" { other } else { http1 };
+        Ok(Self { http1, http2, https: free_port()?, upstream })
     }
 }
 
@@ -129,9 +146,12 @@ fn files(places: &Places, name: &str, template: &str, ports: Ports, workers: usi
     let text = text
         .replace("@HTTP1@", &ports.http1.to_string())
         .replace("@HTTP2@", &ports.http2.to_string())
+        .replace("@HTTPS@", &ports.https.to_string())
         .replace("@UPSTREAM@", &ports.upstream.to_string())
         .replace("@WORKERS@", &workers.to_string())
         .replace("@KEY@", &tokens::key_file(&places.dir).to_string_lossy())
+        .replace("@CERT@", &tls::cert_file(&places.dir).to_string_lossy())
+        .replace("@CERT_KEY@", &tls::key_file(&places.dir).to_string_lossy())
         .replace("@DIR@", &dir.to_string_lossy());
     let config = dir.join(template);
     std::fs::write(&config, text)?;

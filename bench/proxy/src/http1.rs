@@ -5,27 +5,55 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use crate::gate::Gate;
-use crate::scenario::{HEADERS, Scenario};
+use crate::scenario::{HEADERS, Opens, Scenario};
+use crate::tls;
+
+/// With TLS on the right.
+type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// How a connection is opened.
+#[derive(Clone)]
+struct Opener {
+    port: u16,
+    tls: Option<tls::Client>,
+}
+
+impl Opener {
+    async fn open(&self) -> anyhow::Result<Stream> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await;
+        let stream = stream.with_context(|| format!("connect to {}", self.port))?;
+        stream.set_nodelay(true)?;
+        Ok(match &self.tls {
+            None => Either::Left(stream),
+            Some(tls) => Either::Right(Box::new(tls.shake_hands(stream).await?)),
+        })
+    }
+}
 
 /// A connection, the request it sends, and the body it must get.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
+    /// Opens it for each request anew.
+    opener: Option<Opener>,
     request: Bytes,
     expected: Bytes,
     buffer: Vec<u8>,
 }
 
-/// Opens the connections of `scenario`.
-pub(crate) async fn open(scenario: &Scenario, port: u16) -> anyhow::Result<Vec<Connection>> {
+/// Opens the connections of `scenario`, over TLS if there is a client for that.
+pub(crate) async fn open(scenario: &Scenario, port: u16, tls: Option<tls::Client>) -> anyhow::Result<Vec<Connection>> {
     let request = request(scenario);
     let expected = scenario.expected();
+    let opener = Opener { port, tls };
     let connect = || async {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.with_context(|| format!("connect to {port}"))?;
-        stream.set_nodelay(true)?;
+        let stream = opener.open().await?;
         let buffer = vec![0; expected.len() + 8 * 1024];
-        anyhow::Ok(Connection { stream, request: request.clone(), expected: expected.clone(), buffer })
+        let opener = (scenario.opens != Opens::Once).then(|| opener.clone());
+        anyhow::Ok(Connection { stream, opener, request: request.clone(), expected: expected.clone(), buffer })
     };
     let mut connections = Vec::new();
     for _ in 0..scenario.connections {
@@ -54,7 +82,12 @@ pub(crate) async fn run(connections: &mut [Connection], gate: &Gate) -> anyhow::
 
 impl Connection {
     async fn call(&mut self) -> anyhow::Result<()> {
+        if let Some(opener) = &self.opener {
+            self.stream = opener.open().await?;
+        }
         self.stream.write_all(&self.request).await?;
+        // TLS may keep some of it.
+        self.stream.flush().await?;
         let mut filled = 0;
         let head = loop {
             filled += self.read(filled).await?;

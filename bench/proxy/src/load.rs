@@ -1,5 +1,6 @@
 //! A load on connections that stay open, and what it came to.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use anyhow::ensure;
 
 use crate::gate::{Gate, Plan};
 use crate::scenario::{Scenario, Wire};
-use crate::{http1, http2};
+use crate::{http1, http2, tls};
 
 /// What a load came to.
 pub(crate) struct Load {
@@ -39,10 +40,13 @@ pub(crate) enum Clients {
 }
 
 impl Clients {
-    /// Opens the connections of `scenario` to `port`.
-    pub(crate) async fn open(scenario: &Scenario, port: u16) -> anyhow::Result<Self> {
+    /// Opens the connections of `scenario` to `port`; `dir` has the certificate.
+    pub(crate) async fn open(scenario: &Scenario, port: u16, dir: &Path) -> anyhow::Result<Self> {
         Ok(match scenario.wire {
-            Wire::Http1 => Self::Http1(http1::open(scenario, port).await?),
+            Wire::Http1 => Self::Http1(http1::open(scenario, port, None).await?),
+            Wire::Https => {
+                Self::Http1(http1::open(scenario, port, Some(tls::Client::new(dir, scenario.opens)?)).await?)
+            }
             Wire::Http2 | Wire::Grpc => Self::Http2(http2::open(scenario, port).await?),
         })
     }

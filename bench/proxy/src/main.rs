@@ -28,6 +28,7 @@ mod process;
 mod report;
 mod scenario;
 mod slow;
+mod tls;
 mod tokens;
 mod upstream;
 

@@ -27,6 +27,19 @@ impl Process {
         Ok(Self { name: name.to_owned(), child })
     }
 
+    /// Starts `command` with its output in a pipe, of which everything is read and forgotten.
+    pub(crate) fn start_piped(name: &str, command: &mut Command) -> anyhow::Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        let mut output = child.stdout.take().context("a pipe was asked for")?;
+        // Ends with the process.
+        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        Ok(Self { name: name.to_owned(), child })
+    }
+
     /// Waits until somebody answers on `port`.
     pub(crate) async fn listens(&mut self, port: u16) -> anyhow::Result<()> {
         let began = Instant::now();

@@ -46,7 +46,7 @@ pub(crate) fn loads(scenario: &Scenario, contestants: &[Contestant], figures: &[
     println!("\n{}\n", scenario.title);
     println!("| proxy | CPU µs a request | least to most | per s | p50 µs | p99 µs | reused |");
     println!("|---|--:|---|--:|--:|--:|--:|");
-    for (contestant, rounds) in contestants.iter().zip(figures) {
+    for (contestant, rounds) in contestants.iter().zip(figures).filter(|(_, rounds)| !rounds.is_empty()) {
         let middle = |value: fn(&Figures) -> f64| spread(rounds.iter().map(value)).0;
         let (cpu, least, most) = spread(rounds.iter().filter_map(|round| round.cpu));
         let (cpu, range) = match contestant.process {

@@ -6,10 +6,23 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
     Http1,
+    /// The same over TLS 1.3.
+    Https,
     /// Cleartext with prior knowledge.
     Http2,
     /// The same, for a unary call.
     Grpc,
+}
+
+/// How often a connection is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opens {
+    /// Once, for all requests over it.
+    Once,
+    /// For each request, with a whole handshake.
+    Anew,
+    /// For each request, with the session before.
+    Resumed,
 }
 
 /// One kind of request.
@@ -25,6 +38,7 @@ pub(crate) struct Scenario {
     /// Bytes that come back.
     pub(crate) takes: usize,
     pub(crate) connections: usize,
+    pub(crate) opens: Opens,
     /// Requests at once on each connection.
     pub(crate) streams: usize,
     /// The share of `--requests` that is made.
@@ -41,13 +55,14 @@ const GET: Scenario = Scenario {
     sends: 0,
     takes: 1024,
     connections: 128,
+    opens: Opens::Once,
     streams: 1,
     share: 1.0,
     authorization: None,
 };
 
 /// The first is the one that counts most.
-pub(crate) const ALL: [Scenario; 6] = [
+pub(crate) const ALL: [Scenario; 9] = [
     GET,
     Scenario {
         name: "64k",
@@ -94,6 +109,25 @@ pub(crate) const ALL: [Scenario; 6] = [
         connections: 8,
         streams: 16,
         share: 0.6,
+        ..GET
+    },
+    Scenario { name: "tls", title: "GET, 1 KiB, TLS 1.3, 128 connections", wire: Wire::Https, share: 0.6, ..GET },
+    Scenario {
+        name: "tls-new",
+        title: "GET, 1 KiB, TLS 1.3, a connection each, 16 at once",
+        wire: Wire::Https,
+        connections: 16,
+        opens: Opens::Anew,
+        share: 0.05,
+        ..GET
+    },
+    Scenario {
+        name: "tls-resumed",
+        title: "GET, 1 KiB, TLS 1.3, a connection each of a session before, 16 at once",
+        wire: Wire::Https,
+        connections: 16,
+        opens: Opens::Resumed,
+        share: 0.05,
         ..GET
     },
 ];

@@ -1,6 +1,7 @@
 //! What a good client notices of ten thousand that send their head or body a byte at a time.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -42,9 +43,9 @@ pub(crate) struct Slow {
 }
 
 /// Takes forty seconds.
-pub(crate) async fn measure(contestant: &Contestant, process: &Process) -> anyhow::Result<Slow> {
+pub(crate) async fn measure(contestant: &Contestant, process: &Process, dir: &Path) -> anyhow::Result<Slow> {
     let port = contestant.port(Wire::Http1);
-    let mut good = Clients::open(&Scenario { connections: 4, ..scenario::ALL[0] }, port).await?;
+    let mut good = Clients::open(&Scenario { connections: 4, ..scenario::ALL[0] }, port, dir).await?;
     good.run(Plan { requests: REQUESTS, rate: None }).await?;
     let plan = Plan { requests: REQUESTS, rate: Some(RATE) };
     let before = good.run(plan).await?;

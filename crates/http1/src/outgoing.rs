@@ -166,7 +166,9 @@ impl<B: Body<Data = Bytes> + Unpin> Outgoing<B> {
         } else if lines.len() + self.piece.len() + self.tail.len() <= MOST_JOINED {
             JOINED.with_borrow_mut(|joined| {
                 joined.clear();
-                [lines, &self.piece, self.tail].into_iter().for_each(|part| joined.extend_from_slice(part));
+                for part in [lines, &self.piece, self.tail] {
+                    joined.extend_from_slice(part);
+                }
                 stream.poll_write(cx, joined)
             })
         } else {
