@@ -249,16 +249,6 @@ impl Edit for Lines {
     }
 }
 
-impl From<&HeaderMap> for Lines {
-    fn from(map: &HeaderMap) -> Self {
-        let mut lines = Self::new();
-        for (name, value) in map {
-            let _ = lines.push(name.as_str().as_bytes(), value.as_bytes(), value.is_sensitive());
-        }
-        lines
-    }
-}
-
 impl fmt::Debug for Lines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |bytes| String::from_utf8_lossy(bytes);

@@ -79,8 +79,8 @@ fn step(dice: &mut Dice<'_>, lines: &mut Headers, map: &mut HeaderMap, model: &m
         }
         _ => {
             let fields: Vec<_> = NAMES.into_iter().take(dice.roll(4)?).zip(VALUES).collect();
-            let block: HeaderMap = fields.iter().map(|(of, text)| (name(of), value(text))).collect();
-            let block = Lines::from(&block);
+            let mut block = Lines::new();
+            fields.iter().for_each(|(of, text)| block.add(name(of), value(text)));
             lines.add_all(&block);
             map.add_all(&block);
             model.extend(fields.iter().map(|(of, text)| ((*of).to_owned(), (*text).to_owned())));
@@ -130,7 +130,6 @@ fn agree(lines: &Headers, map: &HeaderMap) {
     }
     assert_eq!(lines.len(), map.len());
     assert_eq!(sorted(&lines.to_map()), sorted(map));
-    assert_eq!(sorted(&Lines::from(map).to_map()), sorted(map));
 }
 
 /// The head that goes out after what `plan` says was done to the one that it says came.
@@ -191,7 +190,8 @@ mod tests {
     fn what_nobody_may_remember_is_marked_on_the_other_side_too() {
         let mut secret = HeaderValue::from_static("s");
         secret.set_sensitive(true);
-        let lines = Lines::from(&HeaderMap::from_iter([(name("a"), secret)]));
+        let mut lines = Lines::new();
+        lines.add(name("a"), secret);
         assert!(lines.to_map()["a"].is_sensitive());
     }
 }
