@@ -114,18 +114,19 @@ pub(crate) const ALL: [Scenario; 9] = [
     Scenario { name: "tls", title: "GET, 1 KiB, TLS 1.3, 128 connections", wire: Wire::Https, share: 0.6, ..GET },
     Scenario {
         name: "tls-new",
-        title: "GET, 1 KiB, TLS 1.3, a connection each, 16 at once",
+        title: "GET, 1 KiB, TLS 1.3, a connection each, 8 at once",
         wire: Wire::Https,
-        connections: 16,
+        connections: 8,
         opens: Opens::Anew,
         share: 0.05,
         ..GET
     },
     Scenario {
         name: "tls-resumed",
-        title: "GET, 1 KiB, TLS 1.3, a connection each of a session before, 16 at once",
+        title: "GET, 1 KiB, TLS 1.3, a connection each of a session before, 8 at once",
         wire: Wire::Https,
-        connections: 16,
+        // rustls keeps eight sessions of a server.
+        connections: 8,
         opens: Opens::Resumed,
         share: 0.05,
         ..GET
