@@ -80,7 +80,9 @@ fn step(dice: &mut Dice<'_>, lines: &mut Headers, map: &mut HeaderMap, model: &m
         _ => {
             let fields: Vec<_> = NAMES.into_iter().take(dice.roll(4)?).zip(VALUES).collect();
             let mut block = Lines::new();
-            fields.iter().for_each(|(of, text)| block.add(name(of), value(text)));
+            for (of, text) in &fields {
+                block.add(name(of), value(text));
+            }
             lines.add_all(&block);
             map.add_all(&block);
             model.extend(fields.iter().map(|(of, text)| ((*of).to_owned(), (*text).to_owned())));
@@ -96,7 +98,7 @@ fn head(dice: &mut Dice<'_>) -> (String, Model) {
         let (Some(name), Some(value), Some(manner)) = (dice.name(), dice.value(), dice.roll(6)) else { break };
         let written = if manner < 3 { name.to_owned() } else { name.to_ascii_uppercase() };
         let blanks = ["", " ", "\t "][manner % 3];
-        wire += &format!("{written}:{blanks}{value}{blanks}\r\n");
+        wire.extend([&written, ":", blanks, value, blanks, "\r\n"]);
         model.push((name.to_owned(), value.to_owned()));
     }
     (wire + "\r\n", model)
