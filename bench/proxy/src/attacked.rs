@@ -1,6 +1,7 @@
 //! What a good client notices of hostile ones: it goes on at its rate while they do one thing after the other.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -48,13 +49,14 @@ pub(crate) async fn measure(
     process: &Process,
     rounds: usize,
     wanted: &[String],
+    dir: &Path,
 ) -> anyhow::Result<Vec<Attacked>> {
     let mut found = Vec::new();
     let is_wanted = |attack: &Attack| wanted.is_empty() || wanted.iter().any(|name| name == attack.name);
     for attack in ATTACKS.into_iter().filter(is_wanted) {
         let mut attacked = Attacked { name: attack.name, rounds: Vec::new(), seen: None };
         for _ in 0..rounds {
-            attacked.rounds.push(round(attack, contestant, process).await.context(attack.name)?);
+            attacked.rounds.push(round(attack, contestant, process, dir).await.context(attack.name)?);
         }
         let numbers = metrics(contestant.port(scenario::ALL[0].wire)).await?;
         let is_counted = |name: &&str| numbers.lines().any(|line| line.starts_with(name) && !line.ends_with(" 0"));
@@ -64,7 +66,7 @@ pub(crate) async fn measure(
     Ok(found)
 }
 
-async fn round(attack: Attack, contestant: &Contestant, process: &Process) -> anyhow::Result<Round> {
+async fn round(attack: Attack, contestant: &Contestant, process: &Process, dir: &Path) -> anyhow::Result<Round> {
     // Who speaks as they do shares most with them.
     let like = match attack.name.split_once(": ") {
         Some(("grpc", _)) => "grpc",
@@ -73,7 +75,7 @@ async fn round(attack: Attack, contestant: &Contestant, process: &Process) -> an
     };
     let scenario = scenario::ALL.into_iter().find(|scenario| scenario.name == like).context("a scenario")?;
     let port = contestant.port(scenario.wire);
-    let mut good = Clients::open(&Scenario { connections: 4, streams: 1, ..scenario }, port).await?;
+    let mut good = Clients::open(&Scenario { connections: 4, streams: 1, ..scenario }, port, dir).await?;
     good.run(Plan { requests: REQUESTS, rate: None }).await?;
     let plan = Plan { requests: REQUESTS, rate: Some(RATE) };
     let before = good.run(plan).await?;

@@ -54,7 +54,7 @@ pub(crate) async fn run(what: &Compare) -> anyhow::Result<()> {
         && let Some(gateway) = contestants.iter().find(|contestant| contestant.name == "gateway")
         && let Some(process) = &gateway.process
     {
-        report::attacked(&attacked::measure(gateway, process, what.rounds, &what.attacks).await?);
+        report::attacked(&attacked::measure(gateway, process, what.rounds, &what.attacks, &what.places.dir).await?);
     }
     Ok(())
 }
