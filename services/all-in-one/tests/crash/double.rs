@@ -178,7 +178,7 @@ impl Teller<'_> {
                 self.call(&id, if story == Story::Captured { "capture" } else { "cancel" }, &json!({})).await;
             }
             Story::PaidLate | Story::NeverPaid => {
-                self.pay(&id, "pm_sepaDebit").await;
+                self.pay(&id, "ctoken_sepaDebit").await;
                 self.go_on(&id, "processing", |intent| self.stripe.settle(intent, story == Story::PaidLate)).await;
             }
             Story::PaidBack => {

@@ -20,6 +20,7 @@ describe! {
     EventTypeName(&'static str) = describe::names(EventType::ALL.map(EventType::as_str))
         .description("What users and receivers are told of") => "EventType";
     EventTypeNames = Array::new().items(EventTypeName::to_schema(&mut Components::new())).max_items(MAX_EVENT_TYPES);
+    EventTypesShown = Array::new().items(EventTypeName::to_schema(&mut Components::new())).max_items(EventType::ALL.len());
     Attempts(i64) = describe::integer(0..=i64::from(i32::MAX)).example(1);
     Recipient(String) = describe::string(1..=MAX_EMAIL).example("a…@shop.example");
     FailureCode(String) = describe::string(1..=64).pattern("^[a-z][a-z0-9_]*$").example("timeout");
@@ -142,7 +143,7 @@ pub(crate) struct PreferencesView {
     /// Whether e-mails are wanted at all.
     email_enabled: bool,
     /// About what.
-    #[salvo(schema(value_type = Vec<EventTypeName>, max_items = 8))]
+    #[salvo(schema(value_type = EventTypesShown))]
     event_types: Vec<&'static str>,
     /// When they were last changed; null while the user has said nothing.
     updated_at: Option<describe::Time>,
@@ -191,7 +192,7 @@ pub(crate) struct EndpointView {
     /// For people.
     description: Description,
     /// What is sent.
-    #[salvo(schema(value_type = Vec<EventTypeName>, max_items = 8))]
+    #[salvo(schema(value_type = EventTypesShown))]
     event_types: Vec<&'static str>,
     /// Whether anything is sent.
     enabled: bool,

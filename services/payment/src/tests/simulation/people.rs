@@ -22,7 +22,7 @@ const METHODS: [&str; 9] = [
     "pm_card_visa_chargeDeclinedInsufficientFunds",
     "pm_card_visa_chargeDeclinedLostCard",
     "pm_card_threeDSecure2Required",
-    "pm_sepaDebit",
+    "ctoken_sepaDebit",
     "pm_card_createDispute",
     "pm_card_pendingRefund",
     "pm_missing",
