@@ -21,8 +21,6 @@ final: _: {
           in
           "${at 0 4}-${at 4 2}-${at 6 2}T${at 8 2}:${at 10 2}:${at 12 2}Z";
       };
-      # What `bench/proxy/pgo` made, if the gateway is to be built by it: a file, `overrideScope (_: _: { gatewayProfile = ./gateway.profdata; })`.
-      gatewayProfile = null;
       source = call ./source.nix;
       workspace = call ./workspace.nix;
       # Without what callPackage adds.

@@ -1,7 +1,6 @@
 # The binaries, in two builds. Who wants the gateway should not compile Kafka's C library and three database drivers, so it
 # is built alone. The rest shares nearly all of its dependencies and is compiled at once, then taken apart.
 {
-  gatewayProfile,
   lib,
   removeReferencesTo,
   runCommand,
@@ -58,18 +57,7 @@ let
 
   together = build "shop-services" (lib.filter (service: service.kafka) (lib.attrValues services));
 
-  # With a profile of its own load the compiler sees what is hot, and with LTO across all of it what calls that.
-  profiled = lib.optionalAttrs (gatewayProfile != null) {
-    CARGO_PROFILE_DIST_LTO = "fat";
-    RUSTFLAGS = "-Cprofile-use=${gatewayProfile}";
-  };
-
-  alone =
-    service:
-    (build service.binary [ service ]).overrideAttrs (old: {
-      meta = meta service;
-      env = (old.env or { }) // lib.optionalAttrs (service.crate == "shop-gateway") profiled;
-    });
+  alone = service: (build service.binary [ service ]).overrideAttrs { meta = meta service; };
 
   apart =
     service:
