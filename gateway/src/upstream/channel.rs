@@ -36,8 +36,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAMS: usize = 100;
 /// Connections at a time.
 const CONNECTIONS: usize = 8;
-/// When so many calls run on that were taken back, who took some back makes no more: the other places are for who waits.
-const MOST_LEFT: usize = CONNECTIONS * STREAMS / 4;
+/// When so many calls run on that were taken back, who took some back makes no more: the other places are for who waits, and each
+/// holds what its backend sends ahead.
+const MOST_LEFT: usize = CONNECTIONS * STREAMS / 16;
 /// Calls that wait for a place at a time.
 const WAITING: usize = 1000;
 /// What a backend may send ahead on one stream: enough for a fast network, bounded for memory.

@@ -34,9 +34,8 @@ use crate::support::{Running, Upstream, config, get, more_files, read_head};
 const ATTACK: Duration = Duration::from_secs(3);
 /// So many do the same at once, from an address each.
 const ATTACKERS: u8 = 6;
-/// What they may cost in memory, all together, not optimised. The most is for calls that were taken back and wait for their turn:
-/// 200 for each worker and backend, each with what its backend sends ahead, 128 KiB.
-const MOST_MEMORY: usize = 256 * 1024 * 1024;
+/// What they may cost in memory, all together.
+const MOST_MEMORY: usize = 128 * 1024 * 1024;
 
 #[tokio::test]
 async fn methods_that_are_not_forwarded_are_refused() {
