@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use shop_clock::{Clock as _, SystemClock};
-use shop_http1::fields::{Edit, Fields as _};
+use shop_http1::Edit;
+use shop_http1::fields::Fields as _;
 use shop_http1::request_head::Parts;
 use shop_telemetry::{Span, SpanKind, TraceParent, TraceState};
 

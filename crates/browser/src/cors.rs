@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Method, Response, StatusCode};
-use shop_http1::fields::{Edit, Fields};
+use shop_http1::Edit;
+use shop_http1::fields::Fields;
 
 use crate::origins::{AllowedOrigin, Known, Origin, Origins};
 use crate::settings;

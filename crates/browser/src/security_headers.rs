@@ -2,8 +2,9 @@
 
 use http::HeaderValue;
 use http::header::{self, HeaderName};
+use shop_http1::Edit;
 use shop_http1::Lines;
-use shop_http1::fields::{Edit, Names};
+use shop_http1::fields::Names;
 
 use crate::settings;
 

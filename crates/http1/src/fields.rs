@@ -6,12 +6,12 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use httparse::Header;
 
-use crate::{Invalid, Lines, lines};
+use crate::Invalid;
 
 /// Most lines of one head; hyper's number.
 pub const MOST_HEADERS: usize = 100;
 
-/// Header fields that can be asked for, so that a rule about them is written once for [`Lines`] and for maps.
+/// Header fields that can be asked for, so that a rule about them is written once for [`Lines`](crate::Lines) and for maps.
 pub trait Fields: fmt::Debug + Sync {
     /// The first value of a field.
     fn value(&self, name: &HeaderName) -> Option<&[u8]>;
@@ -38,25 +38,11 @@ pub trait Fields: fmt::Debug + Sync {
     }
 }
 
-/// Header fields that can be changed.
-pub trait Edit: Fields {
-    /// Puts one value in place of all that there are.
-    fn set(&mut self, name: HeaderName, value: HeaderValue);
-
-    /// Adds a value behind those that there are.
-    fn add(&mut self, name: HeaderName, value: HeaderValue);
-
-    /// Removes all values of a field.
-    fn remove_all(&mut self, name: &HeaderName);
-
-    /// Removes the fields whose name, in lower case, is one that is looked for.
-    fn remove_if(&mut self, is_one: impl FnMut(&[u8]) -> bool);
-
-    /// Puts other values in place of some, by name and value.
-    fn change(&mut self, change: impl FnMut(&[u8], &[u8]) -> Option<HeaderValue>);
-
-    /// Adds lines that were made before.
-    fn add_all(&mut self, lines: &Lines);
+/// The bit of names such as this one, in lower case.
+#[inline]
+pub(crate) fn mark(name: &[u8]) -> u64 {
+    let byte = |place: Option<&u8>| place.copied().map_or(0, usize::from);
+    1 << ((name.len() * 5 + byte(name.first()) + byte(name.last()) * 3) & 63)
 }
 
 /// Names that are asked for together.
@@ -69,7 +55,7 @@ pub struct Names {
 impl Names {
     /// These.
     pub fn new(names: Vec<HeaderName>) -> Self {
-        let marks = names.iter().fold(0, |marks, name| marks | lines::mark(name.as_str().as_bytes()));
+        let marks = names.iter().fold(0, |marks, name| marks | mark(name.as_str().as_bytes()));
         Self { names, marks }
     }
 
@@ -86,40 +72,6 @@ impl Fields for HeaderMap {
 
     fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
         self.get_all(name).iter().map(HeaderValue::as_bytes)
-    }
-}
-
-impl Edit for HeaderMap {
-    fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.insert(name, value);
-    }
-
-    fn add(&mut self, name: HeaderName, value: HeaderValue) {
-        self.append(name, value);
-    }
-
-    fn remove_all(&mut self, name: &HeaderName) {
-        self.remove(name);
-    }
-
-    fn remove_if(&mut self, mut is_one: impl FnMut(&[u8]) -> bool) {
-        while let Some(name) = self.keys().find(|name| is_one(name.as_str().as_bytes())).cloned() {
-            self.remove(name);
-        }
-    }
-
-    fn change(&mut self, mut change: impl FnMut(&[u8], &[u8]) -> Option<HeaderValue>) {
-        for (name, value) in self.iter_mut() {
-            if let Some(new) = change(name.as_str().as_bytes(), value.as_bytes()) {
-                *value = new;
-            }
-        }
-    }
-
-    fn add_all(&mut self, lines: &Lines) {
-        for (name, value) in &lines.to_map() {
-            self.append(name, value.clone());
-        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::Lines;
-use crate::fields::{self, Edit, Fields, Names};
+use crate::fields::{self, Fields, Names};
+use crate::{Edit, Lines};
 
 /// Header fields, over HTTP/1.1 or HTTP/2: what came as a map may go out as one, and would gain nothing as lines.
 #[derive(Debug)]

@@ -84,6 +84,7 @@ pub mod response_head;
 pub use decoder::{Chunked, Decoder, Piece};
 pub use headers::Headers;
 pub use lines::Lines;
+pub use lines::edit::Edit;
 pub use outgoing::{Framing, Outgoing, PutBack, Trouble};
 
 /// Why what came is not valid.

@@ -1,5 +1,7 @@
 //! The header lines of one message, as they go out: read once, edited where they lie, and written by copying.
 
+pub(crate) mod edit;
+
 use std::cell::RefCell;
 use std::fmt;
 
@@ -8,7 +10,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use httparse::Header;
 
 use crate::Invalid;
-use crate::fields::{Edit, Fields, Names};
+use crate::fields::{Fields, Names, mark};
 
 /// Room that is used again: so much of it is kept by each thread, none of it larger than this.
 const MOST_SPARE: usize = 64;
@@ -50,13 +52,6 @@ struct Line {
 
 const SEPARATOR: &[u8] = b": ";
 const CRLF: &[u8] = b"\r\n";
-
-/// The bit of names such as this one, in lower case.
-#[inline]
-pub(crate) fn mark(name: &[u8]) -> u64 {
-    let byte = |place: Option<&u8>| place.copied().map_or(0, usize::from);
-    1 << ((name.len() * 5 + byte(name.first()) + byte(name.last()) * 3) & 63)
-}
 
 impl Line {
     #[inline]
@@ -192,60 +187,6 @@ impl Fields for Lines {
 
     fn has_none(&self, of: &Names) -> bool {
         self.marks & of.marks == 0 || !of.iter().any(|name| self.has(name))
-    }
-}
-
-impl Edit for Lines {
-    fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.remove_all(&name);
-        self.add(name, value);
-    }
-
-    fn add(&mut self, name: HeaderName, value: HeaderValue) {
-        // Refused is only what has no end, and then a line is missing.
-        let _ = self.push(name.as_str().as_bytes(), value.as_bytes(), value.is_sensitive());
-    }
-
-    fn remove_all(&mut self, name: &HeaderName) {
-        let name = name.as_str().as_bytes();
-        if self.may_have(name) {
-            let Room { bytes, table } = &mut self.room;
-            table.retain(|line| !line.is(name, bytes));
-        }
-    }
-
-    fn remove_if(&mut self, mut is_one: impl FnMut(&[u8]) -> bool) {
-        let Room { bytes, table } = &mut self.room;
-        table.retain(|line| !is_one(line.name(bytes)));
-    }
-
-    fn change(&mut self, mut change: impl FnMut(&[u8], &[u8]) -> Option<HeaderValue>) {
-        for place in 0..self.room.table.len() {
-            let Room { bytes, table } = &self.room;
-            let line = table[place];
-            let Some(value) = change(line.name(bytes), line.value(bytes)) else { continue };
-            let name = line.name(bytes).to_vec();
-            // Written behind the others, it takes the place of the old one.
-            if self.push(&name, value.as_bytes(), value.is_sensitive()).is_ok()
-                && let Some(new) = self.room.table.pop()
-            {
-                self.room.table[place] = new;
-            }
-        }
-    }
-
-    fn add_all(&mut self, lines: &Lines) {
-        let Lines { room: Room { bytes, table }, marks } = lines;
-        let Ok(begin) = u32::try_from(self.room.bytes.len()) else { return };
-        self.room.bytes.extend_from_slice(bytes);
-        let moved = |line: &Line| Line {
-            begin: line.begin + begin,
-            value: line.value + begin,
-            end: line.end + begin,
-            is_sensitive: line.is_sensitive,
-        };
-        self.room.table.extend(table.iter().map(moved));
-        self.marks |= marks;
     }
 }
 

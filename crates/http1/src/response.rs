@@ -9,7 +9,8 @@ use http::{StatusCode, Version};
 use http_body::Body;
 use shop_clock::{Clock as _, SystemClock};
 
-use crate::fields::{self, Edit as _, Fields as _};
+use crate::Edit as _;
+use crate::fields::{self, Fields as _};
 use crate::outgoing::{Framing, Outgoing};
 use crate::response_head::{Parts, ReasonPhrase, Response};
 

@@ -8,7 +8,8 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
-use shop_http1::fields::{self, Edit, Fields, MOST_HEADERS, has_word};
+use shop_http1::Edit;
+use shop_http1::fields::{self, Fields, MOST_HEADERS, has_word};
 use shop_http1::request_head::Parts;
 use shop_http1::{Headers, Lines};
 

@@ -6,7 +6,8 @@
 
 use http::header::{self, HeaderValue};
 use http::{StatusCode, Version};
-use shop_http1::fields::{Edit, Fields, has_word};
+use shop_http1::Edit;
+use shop_http1::fields::{Fields, has_word};
 use shop_http1::{request_head, response_head};
 
 /// The protocol that the request asks for and that may be passed on; `has_body` when it has a body.

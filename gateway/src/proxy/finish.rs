@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue};
 use shop_browser::cors;
 use shop_http::request_id::HEADER as X_REQUEST_ID;
-use shop_http1::fields::Edit;
+use shop_http1::Edit;
 
 use crate::state::generation::Generation;
 

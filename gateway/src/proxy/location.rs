@@ -3,8 +3,9 @@
 
 use http::header::{self, HeaderValue};
 use http::uri::Authority;
+use shop_http1::Edit;
 use shop_http1::Headers;
-use shop_http1::fields::{self, Edit, Fields as _};
+use shop_http1::fields::{self, Fields as _};
 
 use crate::message::headers::X_FORWARDED_HOST;
 use crate::routing::routes::{self, PREFIX};

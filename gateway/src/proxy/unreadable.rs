@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Version};
-use shop_http1::fields::Edit as _;
+use shop_http1::Edit as _;
 use shop_http1::request_head::Fault;
 use shop_http1::response_head::Response;
 

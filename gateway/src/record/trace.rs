@@ -4,7 +4,8 @@ use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderValue, Method, StatusCode, Version};
 use shop_http::method;
-use shop_http1::fields::{Edit, Fields as _};
+use shop_http1::Edit;
+use shop_http1::fields::Fields as _;
 use shop_http1::{request_head, response_head};
 use shop_telemetry::{About, KeyValue, Span};
 

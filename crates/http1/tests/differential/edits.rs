@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use shop_http1::fields::{Edit, Fields};
+use shop_http1::Edit;
+use shop_http1::fields::Fields;
 use shop_http1::{Headers, Lines, request_head};
 
 /// Names of which many are alike; so are those that come together in blocks.

@@ -1,14 +1,11 @@
 //! What was left behind, in SQL: found by one look each at an index, and claimed row by row.
 
-use async_trait::async_trait;
 use shop_clock::{from_millis, millis};
 use shop_sql::{Connection, Engine, Value, retry_transient};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Failure;
-use super::store::Sql;
-use crate::domain::{Claim, Error, Left, Wait, Waits};
+use crate::domain::{Claim, Left, Wait};
 
 const EXPIRED: &str = "SELECT expires_at, id FROM payments WHERE status = 'pending' AND expires_at <= $1 \
     AND (expires_at > $2 OR (expires_at = $2 AND id > $3)) ORDER BY expires_at, id LIMIT $4";
@@ -47,15 +44,10 @@ type WaitRow = (String, i64, Option<i64>, i64);
 /// A row of [`DUE`].
 type DueRow = (Uuid, Option<Uuid>, i64, i64, i64);
 
-#[async_trait]
-impl<E: Engine> Waits for Sql<E> {
-    async fn waiting(&self, by: OffsetDateTime) -> Result<Vec<Wait>, Error> {
-        let found = async { self.engine.reader().await?.rows(WAITING, &[Value::Int(millis(by))]).await };
-        let rows: Vec<WaitRow> = found.await.map_err(Failure::from)?;
-        let wait =
-            |(what, count, since, lapsing): WaitRow| Wait { what, count, since: since.map(from_millis), lapsing };
-        Ok(rows.into_iter().map(wait).collect())
-    }
+pub(super) async fn waiting<E: Engine>(engine: &E, by: OffsetDateTime) -> sqlx::Result<Vec<Wait>> {
+    let rows: Vec<WaitRow> = engine.reader().await?.rows(WAITING, &[Value::Int(millis(by))]).await?;
+    let wait = |(what, count, since, lapsing): WaitRow| Wait { what, count, since: since.map(from_millis), lapsing };
+    Ok(rows.into_iter().map(wait).collect())
 }
 
 pub(super) async fn expired<E: Engine>(

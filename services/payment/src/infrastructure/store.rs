@@ -18,7 +18,7 @@ use super::row::{
 };
 use super::{Failure, left_behind};
 use crate::crash::{self, Point};
-use crate::domain::{Change, Claim, Error, Filter, Left, Payment, Payments, Standing, Status, UserId};
+use crate::domain::{Change, Claim, Error, Filter, Left, Payment, Payments, Standing, Status, UserId, Wait, Waits};
 
 /// Payments noted by one statement, filled up so that its text is always the same.
 const NOTED: usize = 16;
@@ -417,5 +417,12 @@ impl<E: Engine> Payments for Sql<E> {
 
     async fn looked(&self, left: &Left, next: Option<OffsetDateTime>) -> Result<(), Error> {
         Ok(left_behind::looked(&self.engine, left, next).await.map_err(Failure::from)?)
+    }
+}
+
+#[async_trait]
+impl<E: Engine> Waits for Sql<E> {
+    async fn waiting(&self, by: OffsetDateTime) -> Result<Vec<Wait>, Error> {
+        Ok(left_behind::waiting(&self.engine, by).await.map_err(Failure::from)?)
     }
 }
