@@ -168,12 +168,31 @@ impl Due {
     }
 }
 
+/// So often, and at such intervals, a connection is tried again for which this machine has no room: calls end all the time, and
+/// idle clients are closed when descriptors run out.
+const ROOM_TRIES: usize = 5;
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
+
 /// Opens a connection. Small writes go out at once: a proxy must not add Nagle's delay to others' traffic.
 async fn connect(endpoint: &Endpoint, due: Due) -> Result<TcpStream, Unconnected> {
-    let dialled = due.wait(shop_runtime::dial(endpoint.address()), "no connection within the time allowed");
-    let stream = dialled.await?.map_err(|error| Unconnected::of(&error))?;
-    endpoint.opened.inc();
-    Ok(stream)
+    let mut tries = 0;
+    loop {
+        let dialled = due.wait(shop_runtime::dial(endpoint.address()), "no connection within the time allowed");
+        match dialled.await?.map_err(|error| Unconnected::of(&error)) {
+            Ok(stream) => {
+                endpoint.opened.inc();
+                return Ok(stream);
+            }
+            Err(why) => {
+                let is_over = tries == ROOM_TRIES || due.at <= Instant::now() + ROOM_PAUSE;
+                if why.reason != Reason::GatewayExhausted || is_over {
+                    return Err(why);
+                }
+            }
+        }
+        tries += 1;
+        tokio::time::sleep(ROOM_PAUSE).await;
+    }
 }
 
 /// What [`await_head`] waited for did not come in time.
