@@ -36,6 +36,8 @@ const PREFIX: &str = "/admin/";
 enum Route<'a> {
     Status,
     Services,
+    Routes,
+    Route(&'a str),
     Service(&'a str),
     Backends(&'a str),
     Backend(&'a str, &'a str),
@@ -56,6 +58,8 @@ impl<'a> Route<'a> {
         Some(match *segments.as_slice() {
             ["status"] => Self::Status,
             ["services"] => Self::Services,
+            ["routes"] => Self::Routes,
+            ["routes", route] => Self::Route(route),
             ["services", service] => Self::Service(service),
             ["services", service, "backends"] => Self::Backends(service),
             ["services", service, "backends", backend] => Self::Backend(service, backend),
@@ -77,6 +81,8 @@ impl<'a> Route<'a> {
         match self {
             Self::Status => "/admin/status",
             Self::Services => "/admin/services",
+            Self::Routes => "/admin/routes",
+            Self::Route(_) => "/admin/routes/{route}",
             Self::Service(_) => "/admin/services/{service}",
             Self::Backends(_) => "/admin/services/{service}/backends",
             Self::Backend(..) => "/admin/services/{service}/backends/{backend}",
@@ -95,9 +101,9 @@ impl<'a> Route<'a> {
     /// What `Allow` says.
     const fn methods(self) -> &'static str {
         match self {
-            Self::Service(_) | Self::RateLimit => "GET, HEAD, PUT",
+            Self::RateLimit => "GET, HEAD, PUT",
             Self::Backends(_) => "GET, HEAD, POST",
-            Self::Backend(..) => "GET, HEAD, PUT, DELETE",
+            Self::Service(_) | Self::Route(_) | Self::Backend(..) => "GET, HEAD, PUT, DELETE",
             Self::Reset(_) => "POST",
             Self::Changes => "GET, HEAD, DELETE",
             _ => "GET, HEAD",
@@ -107,7 +113,7 @@ impl<'a> Route<'a> {
     /// Query parameters beyond those of changes.
     const fn parameters(self) -> &'static [&'static str] {
         match self {
-            Self::Explain => &["path", "method", "client", "origin", "protocol"],
+            Self::Explain => &["path", "method", "host", "client", "origin", "protocol"],
             Self::Backend(..) => &["protocol"],
             Self::Reset(_) => &["backend", "protocol"],
             _ => &[],
@@ -189,8 +195,7 @@ async fn whole(
         }
     };
     let order = Order { dry_run, precondition, caller };
-    let is_new = matches!(change, Change::Add { .. }) && !order.dry_run;
-    let place = is_new.then(|| change.place()).flatten();
+    let place = change.place(generation).filter(|_| !order.dry_run);
     let done = {
         let state = Arc::clone(state);
         // A generation takes a while to make and the state file longer to write: not on a thread that serves.
@@ -239,6 +244,8 @@ fn read(
         Route::Events => return Ok(stream_head()),
         Route::Status => report::status(state, generation),
         Route::Services => report::services(generation),
+        Route::Routes => report::routes(state, generation),
+        Route::Route(name) => report::route(state, generation, name)?,
         Route::Service(service) | Route::Backends(service) => {
             report::service(input::service(generation, service)?, generation)
         }
@@ -267,8 +274,14 @@ async fn change_of(
     body: Incoming,
 ) -> Result<Change, Refusal> {
     Ok(match route {
+        Route::Service(service) if *method == Method::DELETE => Change::RemoveService { service: service.to_owned() },
         Route::Service(service) => {
-            Change::Service { service: service.to_owned(), wish: input::json(headers, body).await? }
+            let wish = change::service_wish(&input::bytes(headers, body).await?)?;
+            Change::Service { service: service.to_owned(), wish }
+        }
+        Route::Route(name) if *method == Method::DELETE => Change::RemoveRoute { route: name.to_owned() },
+        Route::Route(name) => {
+            Change::Route { route: name.to_owned(), settings: Box::new(input::json(headers, body).await?) }
         }
         Route::Backends(service) => {
             Change::Add { service: service.to_owned(), wish: input::json(headers, body).await? }
@@ -310,6 +323,8 @@ mod tests {
             ("/admin/services", Some("/admin/services")),
             ("/admin/services/product/backends/a:1", Some("/admin/services/{service}/backends/{backend}")),
             ("/admin/circuitbreaker/product/reset", Some("/admin/circuitbreaker/{service}/reset")),
+            ("/admin/routes", Some("/admin/routes")),
+            ("/admin/routes/search", Some("/admin/routes/{route}")),
             ("/admin", Some("/admin/*")),
             ("/admin/", Some("/admin/*")),
             ("/admin/status/", Some("/admin/*")),

@@ -97,7 +97,7 @@ fn moved() -> Response<Bytes> {
 pub(crate) struct Docs {
     latest: ArcSwapOption<Edition>,
     /// What each service said when it was asked last; locked while they are asked, so that this happens once at a time.
-    told: Mutex<BTreeMap<&'static str, Arc<Value>>>,
+    told: Mutex<BTreeMap<Arc<str>, Arc<Value>>>,
 }
 
 /// One making of the document.
@@ -126,8 +126,12 @@ impl Docs {
         if let Some(latest) = good() {
             return latest;
         }
-        let parts = join_all(generation.table.services.iter().map(|service| ask_one(generation, service, &told))).await;
-        told.extend(parts.iter().filter_map(|part| Some((part.service, part.document.clone()?))));
+        let is_described = |service: &&Arc<Service>| {
+            generation.config.services.get(&service.name).is_some_and(|settings| settings.described)
+        };
+        let described = generation.table.services.iter().filter(is_described);
+        let parts = join_all(described.map(|service| ask_one(generation, service, &told))).await;
+        told.extend(parts.iter().filter_map(|part| Some((Arc::clone(&part.service), part.document.clone()?))));
         let is_whole = parts.iter().all(|part| matches!(part.state, State::Told | State::Disabled));
         let age = generation.config.docs.max_age.get();
         let edition = Arc::new(Edition {
@@ -143,8 +147,8 @@ impl Docs {
 }
 
 /// What a service says of itself now, or said when it last answered: names in the document must not depend on who is away.
-async fn ask_one(generation: &Generation, service: &Service, told: &BTreeMap<&'static str, Arc<Value>>) -> Part {
-    let part = |state, document| Part { service: service.name, state, document };
+async fn ask_one(generation: &Generation, service: &Service, told: &BTreeMap<Arc<str>, Arc<Value>>) -> Part {
+    let part = |state, document| Part { service: Arc::clone(&service.name), state, document };
     if !service.enabled {
         return part(State::Disabled, None);
     }
@@ -154,8 +158,8 @@ async fn ask_one(generation: &Generation, service: &Service, told: &BTreeMap<&'s
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("it did not answer within {}", settings.timeout),
     };
-    tracing::warn!(service = service.name, error, "a service does not describe its API");
-    match told.get(service.name) {
+    tracing::warn!(service = &*service.name, error, "a service does not describe its API");
+    match told.get(&service.name) {
         Some(before) => part(State::Earlier, Some(Arc::clone(before))),
         None => part(State::Missing, None),
     }

@@ -242,7 +242,7 @@ async fn housekeep(state: &State) {
 fn warn_about(config: &Config) {
     let balancer = &config.load_balancer;
     let is_weighted = balancer.enabled && balancer.strategy == Strategy::WeightedRoundRobin;
-    let has_weights = config.services.by_name().into_iter().any(|(_, service)| {
+    let has_weights = config.services.iter().any(|(_, service)| {
         let mut urls = service.urls.0.iter().chain(&service.grpc_urls.0);
         urls.any(|url| url.weight.get() > 1)
     });

@@ -16,9 +16,7 @@ use shop_telemetry::{Histogram, Histograms, TraceParent};
 
 use self::recent::Recent;
 use crate::message::reason::Reason;
-
-/// The `service` label of what belongs to no service: own routes and requests without a route.
-const OWN: &str = "gateway";
+use crate::settings::services::OWN;
 
 const STATUSES: usize = 500;
 
@@ -195,7 +193,7 @@ impl Metrics {
             unaffordable: self.unaffordable.with_label_values(&[name]),
             durations: NAMES.map(|method| self.durations.with_label_values(&[name, method])),
             refusals: Reason::ALL.map(|reason| self.refusals.with_label_values(&[name, reason.word()])),
-            counts: (0..NAMES.len() * STATUSES).map(|_| OnceLock::new()).collect(),
+            counts: NAMES.map(|_| OnceLock::new()),
             requests: self.requests.clone(),
         }
     }
@@ -252,8 +250,8 @@ pub(crate) struct ServiceMetrics {
     pub(crate) unaffordable: IntCounter,
     durations: [Histogram; NAMES.len()],
     refusals: [IntCounter; Reason::ALL.len()],
-    /// One per method and status, made when first needed.
-    counts: Box<[OnceLock<IntCounter>]>,
+    /// By method, and then by status, made when first needed: most services see few of them.
+    counts: [OnceLock<Box<[OnceLock<IntCounter>]>>; NAMES.len()],
     requests: IntCounterVec,
 }
 
@@ -272,7 +270,8 @@ impl ServiceMetrics {
             self.durations[method].observe_in(took.as_secs_f64(), trace);
         }
         let status = usize::from(status.as_u16()).saturating_sub(100).min(STATUSES - 1);
-        self.counts[method * STATUSES + status]
+        let of_method = self.counts[method].get_or_init(|| (0..STATUSES).map(|_| OnceLock::new()).collect());
+        of_method[status]
             .get_or_init(|| {
                 let status = (status + 100).to_string();
                 self.requests.with_label_values(&[&self.name, NAMES[method], &status])

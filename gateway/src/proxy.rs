@@ -3,6 +3,7 @@
 
 mod finish;
 mod forward;
+mod instead;
 mod location;
 pub(crate) mod proxied_body;
 mod redirect;
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 
 use self::finish::{Browser, Limits, finish};
 use self::forward::{Call, Forward};
+use self::instead::instead;
 use crate::admin::events::Listener;
 use crate::admin::operations;
 use crate::admin::{self, Admin, dev_token};
@@ -45,8 +47,7 @@ use crate::proxy::tunnel::{Link, Tunnel};
 use crate::record::RequestRecord;
 use crate::record::asker::Asker;
 use crate::routing::operation::{Operation, SERVER};
-use crate::routing::routes::{PREFIX, SHOP_SERVICE, Table};
-use crate::routing::{Cluster, Service};
+use crate::routing::routes::{Deed, Destination, Route, Table};
 use crate::server::ConnectionState;
 use crate::server::handler::{Handler, Served, Spare};
 use crate::settings::{BufferRequest, Config};
@@ -182,16 +183,6 @@ fn within_limit(uri: &Uri, most: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Where a request goes, and what is changed on the way.
-struct Target<'a> {
-    service: &'a Service,
-    cluster: &'a Cluster,
-    /// As the backend sees it.
-    path: &'a str,
-    /// Whether a prefix was cut off.
-    is_prefixed: bool,
-}
-
 impl Visit {
     /// Of a request that has just come.
     fn begin(
@@ -246,7 +237,7 @@ impl Visit {
             ControlFlow::Break(reply) => return Ok(reply),
             ControlFlow::Continue(incoming) => incoming,
         };
-        let target = self.route(&generation.table, &normal, &head.headers)?;
+        let route = self.route(&generation.table, &normal, &host, &head)?;
         if self.is_late {
             let refusal = Refusal::new(Reason::Draining, "the gateway is shutting down");
             return Err(refusal.retry_after(Duration::from_secs(1)));
@@ -258,21 +249,24 @@ impl Visit {
         }
         self.identify(proxy, generation, &head.headers).await?;
         self.limit(generation, &head, &normal).await?;
-        if !target.service.enabled {
-            let detail = format!("the {} service is switched off", target.service.name);
+        let to = match &route.deed {
+            Deed::Ask(split) => split.choose(),
+            deed => return instead(deed, &normal, &head, self.browser.is_secure, &host).map(Reply::Own),
+        };
+        if !to.service.enabled {
+            let detail = format!("the {} service is switched off", to.service.name);
             return Err(Refusal::new(Reason::ServiceDisabled, detail));
         }
-        let mut upload = self.upload(config, &head, incoming)?;
+        let mut upload = self.upload(config, route.body_limit, &head, incoming)?;
         let upgrade = upgrade::asked(&head, !upload.is_none());
-        let (longest_pause, whole) = config.upstream.times_of(&normal);
-        let timeouts = self.timeouts(config, whole, &head, &upload);
+        let timeouts = self.timeouts(config, to, &head, &upload);
         let onward = Onward {
             client: self.client,
             trusted: &config.trusted_headers,
             peer: self.peer,
             encrypted: self.is_encrypted,
             host: &host,
-            prefix: target.is_prefixed.then_some(PREFIX),
+            prefix: route.prefix(),
             is_unsized: upload.is_unsized(),
             underscores: config.underscores_in_headers,
             http2: self.is_grpc,
@@ -280,9 +274,12 @@ impl Visit {
             introduction: self.informed.as_ref().map(|connection| &connection.introduction),
         };
         headers::to_backend(&mut head.headers, &onward);
+        if let Some(edits) = &route.request_headers {
+            edits.apply(&mut head.headers);
+        }
         self.record.hand_on(&mut head.headers);
         let mut onward = request_head::Parts {
-            uri: backend_uri(&head.uri, target.path, self.is_grpc.then_some(&host))?,
+            uri: backend_uri(route.target(&normal, &head.uri), self.is_grpc.then_some(&host))?,
             version: if self.is_grpc { Version::HTTP_2 } else { Version::HTTP_11 },
             method: head.method,
             headers: head.headers,
@@ -297,7 +294,7 @@ impl Visit {
             record: &mut self.record,
             head: &mut onward,
             worker,
-            cluster: target.cluster,
+            cluster: &to.cluster,
             timeouts: &timeouts,
             retries: &config.retries,
             is_grpc: self.is_grpc,
@@ -309,7 +306,7 @@ impl Visit {
         if let Some(protocol) = upgrade.filter(|_| call.response.head.status == StatusCode::SWITCHING_PROTOCOLS) {
             return switch(generation, call, &protocol);
         }
-        Ok(self.reply(generation, &target, call, &onward.headers, &timeouts, longest_pause))
+        Ok(self.reply(generation, &route, to, call, &onward.headers, &timeouts))
     }
 
     /// What the gateway answers by itself: its own routes, the admin API, redirects, preflights, the reference. Otherwise the
@@ -405,26 +402,24 @@ impl Visit {
         route.answer(docs, generation, &head.to_http()).await.map(Reply::Own)
     }
 
-    fn route<'a>(&mut self, table: &'a Table, path: &'a str, headers: &Headers) -> Result<Target<'a>, Refusal> {
-        let no_route = || Refusal::new(Reason::NoRoute, format!("no route leads to {path}"));
-        let (route, inner, cluster) = if self.is_grpc {
-            let route = match table.grpc(path) {
-                None if table.is_everybodys(path) => {
-                    let service = headers.text(&SHOP_SERVICE).unwrap_or_default();
-                    table.everybodys(path, service).ok_or_else(|| {
-                        let detail = "every service has this one; say whose with the metadata shop-service: product";
-                        Refusal::new(Reason::NoRoute, detail)
-                    })
-                }
-                route => route.ok_or_else(no_route),
-            }?;
-            (route, path, &route.service.grpc)
-        } else {
-            let (route, inner) = table.http(path).ok_or_else(no_route)?;
-            (route, inner, &route.service.http)
+    fn route(
+        &mut self,
+        table: &Table,
+        path: &str,
+        host: &HeaderValue,
+        head: &request_head::Parts,
+    ) -> Result<Arc<Route>, Refusal> {
+        let Some(route) = table.find(self.is_grpc, path, host, head) else {
+            let detail = if self.is_grpc && table.is_everybodys(path) {
+                "every service has this one; say whose with the metadata shop-service".to_owned()
+            } else {
+                format!("no route leads to {path}")
+            };
+            return Err(Refusal::new(Reason::NoRoute, detail));
         };
-        self.record.routed(route.pattern, &route.service.metrics);
-        Ok(Target { service: &route.service, cluster, path: inner, is_prefixed: !self.is_grpc })
+        let service = route.destinations().next().map(|to| &to.service.metrics);
+        self.record.routed(&route.pattern, service);
+        Ok(Arc::clone(route))
     }
 
     /// Finds out whose token comes with the request, before its body is read and a backend is chosen. The token goes on as it
@@ -460,11 +455,12 @@ impl Visit {
     fn upload(
         &mut self,
         config: &Config,
+        limit: u64,
         head: &request_head::Parts,
         incoming: Incoming,
     ) -> Result<RequestBody, Refusal> {
         // A stream of gRPC messages has no size; the services limit each message.
-        let limit = if self.is_grpc { u64::MAX } else { config.http.body_limit };
+        let limit = if self.is_grpc { u64::MAX } else { limit };
         let announced = head.headers.text(&header::CONTENT_LENGTH);
         if announced.and_then(|length| length.parse().ok()).is_some_and(|length: u64| length > limit) {
             return Err(Refusal::new(Reason::BodyTooLarge, format!("the body is larger than {limit} bytes")));
@@ -478,21 +474,21 @@ impl Visit {
     fn timeouts(
         &self,
         config: &Config,
-        whole: Option<Duration>,
+        to: &Destination,
         head: &request_head::Parts,
         upload: &RequestBody,
     ) -> Timeouts {
-        let upstream = &config.upstream;
-        let whole = if self.is_grpc { grpc::timeout(&head.headers) } else { whole };
+        let times = &to.times;
+        let whole = if self.is_grpc { grpc::timeout(&head.headers) } else { times.total };
         let begun = Instant::now();
         Timeouts {
-            connect: upstream.connect_timeout.get(),
-            head: (!self.is_grpc).then(|| upstream.first_byte_timeout.get()),
-            sign: upstream.first_byte_timeout.get(),
+            connect: times.connect,
+            head: (!self.is_grpc).then_some(times.first_byte),
+            sign: times.first_byte,
             begun,
             end: whole.map(|whole| begun + whole),
             upload: upload.progress(),
-            pool_size: upstream.pool_size,
+            pool_size: config.upstream.pool_size,
         }
     }
 
@@ -500,11 +496,11 @@ impl Visit {
     fn reply(
         &mut self,
         generation: &Generation,
-        target: &Target<'_>,
+        route: &Route,
+        to: &Destination,
         call: Call,
         sent: &Headers,
         timeouts: &Timeouts,
-        longest_pause: Option<Duration>,
     ) -> Reply {
         let Call { response, outcome, permit, in_flight } = call;
         let response_head::Response { mut head, body: incoming } = response;
@@ -517,15 +513,18 @@ impl Visit {
         if generation.cors.is_some() {
             cors::overrule(&mut head.headers);
         }
-        if target.is_prefixed {
-            let inside = Inside { backend: in_flight.backend().address(), sent };
+        if !self.is_grpc {
+            let inside = Inside { backend: in_flight.backend().address(), sent, outside: &to.outside };
             location::rewrite(&mut head.headers, &inside);
+        }
+        if let Some(edits) = &route.response_headers {
+            edits.apply(&mut head.headers);
         }
         let download = ProxiedBody {
             incoming,
             permit,
             in_flight,
-            longest_pause: longest_pause.filter(|_| !self.is_grpc),
+            longest_pause: to.times.idle.filter(|_| !self.is_grpc),
             end: timeouts.end,
             grpc: self.is_grpc && outcome.is_none(),
             state: crate::proxy::proxied_body::Flow::default(),
@@ -561,19 +560,9 @@ fn switch(generation: &Generation, call: Call, protocol: &HeaderValue) -> Result
     Ok(Reply::Tunnel(head, Link { backend, early, in_flight }))
 }
 
-/// `path` with the query of `original`: origin-form for HTTP/1.1, absolute for HTTP/2, whose `:authority` is the host.
-fn backend_uri(original: &Uri, path: &str, http2_host: Option<&HeaderValue>) -> Result<Uri, Refusal> {
+/// `target` in origin-form for HTTP/1.1, absolute for HTTP/2, whose `:authority` is the host.
+fn backend_uri(target: String, http2_host: Option<&HeaderValue>) -> Result<Uri, Refusal> {
     let bad = || Refusal::new(Reason::BadPath, "the request target is not valid");
-    let target = match original.query() {
-        Some(query) => {
-            let mut target = String::with_capacity(path.len() + 1 + query.len());
-            target.push_str(path);
-            target.push('?');
-            target.push_str(query);
-            target
-        }
-        None => path.to_owned(),
-    };
     let target = PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| bad())?;
     let mut parts = http::uri::Parts::default();
     parts.path_and_query = Some(target);

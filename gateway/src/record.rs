@@ -31,6 +31,24 @@ const UNMATCHED: &str = "unmatched";
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
+/// What logs call a route.
+#[derive(Debug, Clone)]
+enum RouteName {
+    /// One of the gateway's own.
+    Own(&'static str),
+    /// One of the settings.
+    Set(Arc<str>),
+}
+
+impl RouteName {
+    fn text(&self) -> &str {
+        match self {
+            Self::Own(name) => name,
+            Self::Set(name) => name,
+        }
+    }
+}
+
 /// The record of one request. Dropped before [`RequestRecord::complete`], it says that the client left.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, noted as it is seen")]
 pub(crate) struct RequestRecord {
@@ -41,7 +59,7 @@ pub(crate) struct RequestRecord {
     begun: Instant,
     method: Method,
     version: Version,
-    route: &'static str,
+    route: RouteName,
     request_id: HeaderValue,
     asker: Asker,
     traceparent: HeaderValue,
@@ -89,7 +107,7 @@ impl RequestRecord {
             method: request.method.clone(),
             occupied,
             version: request.version,
-            route: UNMATCHED,
+            route: RouteName::Own(UNMATCHED),
             request_id,
             asker: Asker::default(),
             traceparent,
@@ -116,19 +134,28 @@ impl RequestRecord {
         self.asker = asker;
     }
 
-    /// The request is one of `service`'s, under `route`.
-    pub(crate) fn routed(&mut self, route: &'static str, service: &Arc<ServiceMetrics>) {
-        self.span.rename(|| format!("{} {route}", shop_http::method::verb(&self.method)).into());
-        self.span.set("http.route", route);
-        self.route = route;
-        service.active.inc();
-        self.service = Some(Arc::clone(service));
+    /// The request is for `route`, and counted with `service`'s; with the gateway's own while there is none.
+    pub(crate) fn routed(&mut self, route: &Arc<str>, service: Option<&Arc<ServiceMetrics>>) {
+        let own = &self.state.numbers.own;
+        let service = Arc::clone(service.unwrap_or(own));
+        self.belongs(RouteName::Set(Arc::clone(route)), service);
     }
 
     /// The request is one of the gateway's own.
     pub(crate) fn own(&mut self, route: &'static str) {
         let own = Arc::clone(&self.state.numbers.own);
-        self.routed(route, &own);
+        self.belongs(RouteName::Own(route), own);
+    }
+
+    fn belongs(&mut self, route: RouteName, service: Arc<ServiceMetrics>) {
+        let text = route.text();
+        self.span.rename(|| format!("{} {text}", shop_http::method::verb(&self.method)).into());
+        if self.span.is_recorded() {
+            self.span.set("http.route", text.to_owned());
+        }
+        self.route = route;
+        service.active.inc();
+        self.service = Some(service);
     }
 
     /// Whose numbers it is counted in: the gateway's own, as long as it belongs to no service.
@@ -269,7 +296,7 @@ impl RequestRecord {
         Entry {
             at: shop_clock::millis(SystemClock.now()),
             service: self.counted().name.clone(),
-            route: self.route,
+            route: self.route.text().to_owned(),
             reason: reason.word(),
             status: status.as_u16(),
             backend: self.backend.as_ref().map(|backend| backend.label().to_owned()),
@@ -277,7 +304,7 @@ impl RequestRecord {
     }
 
     fn log(&self, status: StatusCode, reason: Option<Reason>, took: Duration) {
-        let (route, status) = (self.route, status.as_u16());
+        let (route, status) = (self.route.text(), status.as_u16());
         let method = Some(self.method.as_str()).filter(|method| method.len() <= LONGEST_METHOD).unwrap_or("OTHER");
         let duration_ms = shop_telemetry::millis(took);
         let mut digits = itoa::Buffer::new();
@@ -311,7 +338,7 @@ impl RequestRecord {
             };
         }
         // Probes and scrapes come every few seconds for ever; they are worth a line only to somebody who looks for them.
-        if crate::routing::operation::is_quiet(self.route) && (200..300).contains(&status) {
+        if crate::routing::operation::is_quiet(route) && (200..300).contains(&status) {
             line!(tracing::Level::DEBUG);
         } else {
             line!(tracing::Level::INFO);

@@ -3,6 +3,7 @@
 mod backend;
 pub(crate) mod check;
 mod cluster;
+mod matcher;
 pub(crate) mod operation;
 pub(crate) mod routes;
 
@@ -25,7 +26,7 @@ pub(crate) struct Site<'a> {
 
 /// One service.
 pub(crate) struct Service {
-    pub(crate) name: &'static str,
+    pub(crate) name: Arc<str>,
     pub(crate) enabled: bool,
     /// Backends of its HTTP API.
     pub(crate) http: Arc<Cluster>,
@@ -37,14 +38,16 @@ pub(crate) struct Service {
 impl Service {
     /// The service `name` as it is desired; of the `previous` one it keeps all that is the same.
     pub(crate) fn new(
-        name: &'static str,
+        name: &str,
         settings: &crate::settings::Service,
         site: &Site<'_>,
-        previous: Option<&Self>,
+        previous: Option<&Arc<Self>>,
     ) -> Arc<Self> {
-        let cluster = |protocol| Cluster::new(name, protocol, site, previous.map(|service| service.cluster(protocol)));
+        let label = previous.map_or_else(|| Arc::from(name), |service| Arc::clone(&service.name));
+        let cluster =
+            |protocol| Cluster::new(&label, protocol, site, previous.map(|service| service.cluster(protocol)));
         Arc::new(Self {
-            name,
+            name: Arc::clone(&label),
             enabled: settings.enabled,
             http: cluster(Protocol::Http),
             grpc: cluster(Protocol::Grpc),

@@ -8,6 +8,10 @@ pub(crate) mod certificate;
 pub(crate) mod desired;
 mod docs;
 pub(crate) mod overrides;
+pub(crate) mod route;
+pub(crate) mod services;
+mod suite;
+pub(crate) mod timeouts;
 mod tls;
 
 pub use access_log::{AccessField, AccessLog};
@@ -15,6 +19,11 @@ pub use admin::Admin;
 pub(crate) use admin::SHORT_TOKEN;
 pub use buffer_request::BufferRequest;
 pub use docs::Docs;
+pub use route::{
+    Destination, Destinations, GrpcPattern, HeaderRules, HostPattern, PathPattern, Redirect, Respond, Route, Routes,
+};
+pub use services::{Service, Services};
+pub use timeouts::Timeouts;
 pub use tls::Tls;
 
 pub use shop_balance::settings::{CircuitBreaker, HealthCheck, LoadBalancer, Retries, Strategy};
@@ -25,16 +34,13 @@ pub use shop_discovery::{BackendUrl, Backends, InvalidBackend, SourceUrl};
 pub use shop_limit::settings::{ApiKeys, ClientKey, RateLimit, RedisLimit, RouteLimit};
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
-use shop_balance::MOST;
 use shop_config::{Duration, Given, Http, Log, Otel, Problems, Settings, Stop, Var, settle_hosts};
 use shop_identity::{IdentitySettings, Mode};
 
 use crate::message::client::{Network, ProxyHeader};
 use crate::message::path;
-use shop_discovery::Protocol;
 
 /// Settings of the gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,8 +56,12 @@ pub struct Config {
     pub limits: Limits,
     /// How long the gateway waits for backends.
     pub upstream: Upstream,
-    /// The services behind the gateway.
+    /// Whether the suite's own services and routes are there when nobody says anything of them.
+    pub suite: bool,
+    /// The services behind the gateway, by name.
     pub services: Services,
+    /// Which requests go to which of them, by name.
+    pub routes: Routes,
     /// Looking up backends.
     pub discovery: Discovery,
     /// Keeping calls away from backends that fail.
@@ -106,18 +116,6 @@ pub struct Config {
     pub otel: Otel,
 }
 
-/// A payment provider calls from a few addresses, in bursts, and for all buyers at once.
-fn of_webhooks() -> RouteLimit {
-    RouteLimit {
-        path: "/api/webhooks/stripe".to_owned(),
-        methods: Vec::new(),
-        enabled: true,
-        requests: Some(NonZeroU32::MIN.saturating_add(2999)),
-        window: None,
-        burst: Some(NonZeroU32::MIN.saturating_add(299)),
-    }
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -127,14 +125,16 @@ impl Default for Config {
             tls: Tls::default(),
             limits: Limits::default(),
             upstream: Upstream::default(),
-            services: Services::default(),
+            suite: true,
+            services: suite::SUITE.services.clone(),
+            routes: suite::SUITE.routes.clone(),
             discovery: Discovery::default(),
             circuit_breaker: CircuitBreaker::default(),
             load_balancer: LoadBalancer::default(),
             health_check: HealthCheck::default(),
             retries: Retries::default(),
             buffer_request: BufferRequest::default(),
-            rate_limit: RateLimit { routes: vec![of_webhooks()], ..RateLimit::default() },
+            rate_limit: RateLimit { routes: suite::SUITE.limits.clone(), ..RateLimit::default() },
             identity: IdentitySettings::default(),
             grpc_introspection: false,
             cors: Cors::default(),
@@ -222,47 +222,6 @@ pub struct Upstream {
     pub pool_idle: Duration,
     /// Unused connections kept per backend and worker.
     pub pool_size: usize,
-    /// Other times for some paths; the longest that fits counts.
-    pub routes: Vec<RouteTimeouts>,
-}
-
-/// Times of the calls to a path, over HTTP: a stream of events or an export may take longer than others.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RouteTimeouts {
-    /// The path and all below it, as clients write it, such as `/api/notifications`.
-    pub path: String,
-    /// Instead of [`Upstream::idle_timeout`]; 0 is no limit.
-    #[serde(default)]
-    pub idle_timeout: Option<Duration>,
-    /// Instead of [`Upstream::total_timeout`]; 0 is no limit.
-    #[serde(default)]
-    pub total_timeout: Option<Duration>,
-}
-
-impl Upstream {
-    /// The longest pause in an answer from `path`, and the longest exchange; none is no limit.
-    pub(crate) fn times_of(&self, path: &str) -> (Option<std::time::Duration>, Option<std::time::Duration>) {
-        let fits = |route: &&RouteTimeouts| {
-            let rest = path.strip_prefix(route.path.as_str());
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || route.path.ends_with('/'))
-        };
-        let route = self.routes.iter().filter(fits).max_by_key(|route| route.path.len());
-        let idle = route.and_then(|route| route.idle_timeout).unwrap_or(self.idle_timeout);
-        let total = route.and_then(|route| route.total_timeout).unwrap_or(self.total_timeout);
-        let some = |time: Duration| (!time.is_zero()).then(|| time.get());
-        (some(idle), some(total))
-    }
-
-    fn check_routes(&self, problems: &mut Problems) {
-        for (index, route) in self.routes.iter().enumerate() {
-            let path = &route.path;
-            let key = format!("routes.{index}.path");
-            problems.ensure(path::is_normal(path), &key, format!("{path:?} is not a path such as /api/notifications"));
-            let is_first = self.routes.iter().take(index).all(|other| other.path != *path);
-            problems.ensure(is_first, &key, format!("{path} has times already"));
-        }
-    }
 }
 
 impl Default for Upstream {
@@ -275,127 +234,7 @@ impl Default for Upstream {
             total_timeout: Duration::secs(300),
             pool_idle: Duration::secs(60),
             pool_size: 256,
-            routes: Vec::new(),
         }
-    }
-}
-
-/// The services behind the gateway.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Services {
-    /// `/api/products` and `shop.product.v1`.
-    pub product: Service,
-    /// `/api/baskets` and `shop.basket.v1`.
-    pub basket: Service,
-    /// `/api/payments`, `/api/users` and `shop.payment.v1`.
-    pub payment: Service,
-    /// `/api/notifications`.
-    pub notification: Service,
-}
-
-impl Services {
-    /// Each service with its name.
-    pub fn by_name(&self) -> [(&'static str, &Service); 4] {
-        [
-            ("product", &self.product),
-            ("basket", &self.basket),
-            ("payment", &self.payment),
-            ("notification", &self.notification),
-        ]
-    }
-
-    /// The service of this name.
-    pub(crate) fn get(&self, name: &str) -> Option<&Service> {
-        self.by_name().into_iter().find_map(|(known, service)| (known == name).then_some(service))
-    }
-
-    pub(crate) fn by_name_mut(&mut self) -> [(&'static str, &mut Service); 4] {
-        [
-            ("product", &mut self.product),
-            ("basket", &mut self.basket),
-            ("payment", &mut self.payment),
-            ("notification", &mut self.notification),
-        ]
-    }
-
-    fn check(&self, problems: &mut Problems) {
-        for (name, service) in self.by_name() {
-            let key = format!("services.{name}.urls");
-            problems.ensure(
-                !service.enabled || !service.urls.is_empty(),
-                &key,
-                format!("name at least one URL, or set services.{name}.enabled = false"),
-            );
-            for (key, urls) in [(key, &service.urls), (format!("services.{name}.grpc_urls"), &service.grpc_urls)] {
-                let count = urls.0.len();
-                problems.ensure(
-                    count <= MOST,
-                    &key,
-                    format!(
-                        "names {count} backends; use at most {MOST}, or put a balancer of its own in front of them"
-                    ),
-                );
-            }
-        }
-    }
-}
-
-impl Default for Services {
-    fn default() -> Self {
-        // The container names of the architecture document.
-        Self {
-            product: Service::at("product-service", 8080, Some(50050)),
-            basket: Service::at("basket-service", 8081, Some(50051)),
-            payment: Service::at("payment-service", 8082, Some(50052)),
-            notification: Service::at("notification-service", 8084, None),
-        }
-    }
-}
-
-/// One service behind the gateway.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Service {
-    /// Off: every call is answered 503 `service_disabled`.
-    pub enabled: bool,
-    /// Where its HTTP API is: `http://host:port`, optionally `;weight=N`; or where to look that up, see [`SourceUrl`].
-    pub urls: Backends,
-    /// Where its gRPC API is.
-    pub grpc_urls: Backends,
-    /// Which backend is next; as `load_balancer.strategy` says when not set.
-    pub strategy: Option<Strategy>,
-}
-
-impl Service {
-    fn at(host: &str, port: u16, grpc_port: Option<u16>) -> Self {
-        Self {
-            enabled: true,
-            urls: vec![BackendUrl::new(host, port)].into(),
-            grpc_urls: grpc_port.map(|port| BackendUrl::new(host, port)).into_iter().collect::<Vec<_>>().into(),
-            strategy: None,
-        }
-    }
-
-    pub(crate) fn urls_of_mut(&mut self, protocol: Protocol) -> &mut Backends {
-        match protocol {
-            Protocol::Http => &mut self.urls,
-            Protocol::Grpc => &mut self.grpc_urls,
-        }
-    }
-
-    /// The backends that speak `protocol`.
-    pub(crate) fn urls_of(&self, protocol: Protocol) -> &Backends {
-        match protocol {
-            Protocol::Http => &self.urls,
-            Protocol::Grpc => &self.grpc_urls,
-        }
-    }
-}
-
-impl Default for Service {
-    fn default() -> Self {
-        Self { enabled: true, urls: Backends::default(), grpc_urls: Backends::default(), strategy: None }
     }
 }
 
@@ -411,18 +250,6 @@ impl Settings for Config {
             Var::new("TLS_PORT", "tls.port", "port for HTTPS and gRPC over TLS"),
             Var::new("LOG_LEVEL", "log.level", "error, warn, info, debug or trace"),
             Var::new("LOG_FORMAT", "log.format", "json or text"),
-            Var::new("PRODUCT_SERVICE_ENABLED", "services.product.enabled", "whether product is served"),
-            Var::new("PRODUCT_SERVICE_URLS", "services.product.urls", "comma list of URL[;weight=N]"),
-            Var::new("PRODUCT_SERVICE_GRPC_URLS", "services.product.grpc_urls", "the same for gRPC"),
-            Var::new("BASKET_SERVICE_ENABLED", "services.basket.enabled", "whether basket is served"),
-            Var::new("BASKET_SERVICE_URLS", "services.basket.urls", "comma list of URL[;weight=N]"),
-            Var::new("BASKET_SERVICE_GRPC_URLS", "services.basket.grpc_urls", "the same for gRPC"),
-            Var::new("PAYMENT_SERVICE_ENABLED", "services.payment.enabled", "whether payment is served"),
-            Var::new("PAYMENT_SERVICE_URLS", "services.payment.urls", "comma list of URL[;weight=N]"),
-            Var::new("PAYMENT_SERVICE_GRPC_URLS", "services.payment.grpc_urls", "the same for gRPC"),
-            Var::new("NOTIFICATION_SERVICE_ENABLED", "services.notification.enabled", "whether notification is served"),
-            Var::new("NOTIFICATION_SERVICE_URLS", "services.notification.urls", "comma list of URL[;weight=N]"),
-            Var::new("NOTIFICATION_SERVICE_GRPC_URLS", "services.notification.grpc_urls", "the same for gRPC"),
             Var::new("CIRCUIT_BREAKER_ENABLED", "circuit_breaker.enabled", "whether failing backends are left alone"),
             Var::new("CIRCUIT_BREAKER_MAX_REQUESTS", "circuit_breaker.max_requests", "calls at once on trial"),
             Var::new("CIRCUIT_BREAKER_INTERVAL", "circuit_breaker.interval", "window in which failures are counted"),
@@ -449,17 +276,25 @@ impl Settings for Config {
             Var::new("ADMIN_TOKEN", "admin.token", "bearer token of the admin API; without one, this machine only"),
             Var::new("ADMIN_STATE_FILE", "admin.state_file", "file that keeps the admin API's changes over a restart"),
         ];
-        ours.into_iter().chain(IdentitySettings::vars()).chain(Otel::vars()).collect()
+        ours.into_iter().chain(suite::vars()).chain(IdentitySettings::vars()).chain(Otel::vars()).collect()
     }
 
     fn gone() -> Vec<(&'static str, &'static str)> {
         let instead = "tokens are checked as identity says, for all they are good for; a shared secret is identity.secret, a \
                        file of keys identity.jwks_file, each beside identity.issuer and identity.audience";
-        ["rate_limit.jwt", "RATE_LIMIT_JWT_SECRET"].map(|name| (name, instead)).into()
+        let times = ("upstream.routes", "a route has times of its own: set routes.NAME.timeouts");
+        ["rate_limit.jwt", "RATE_LIMIT_JWT_SECRET"].map(|name| (name, instead)).into_iter().chain([times]).collect()
     }
 
     fn settle(&mut self, given: &Given<'_>) {
         settle_hosts(self.host, given, [("http.host", &mut self.http.host)]);
+        if !self.suite {
+            self.services.retain(|name| given.has(&format!("services.{name}")));
+            self.routes.retain(|name, _| given.has(&format!("routes.{name}")));
+            if !given.has("rate_limit.routes") {
+                self.rate_limit.routes.clear();
+            }
+        }
     }
 
     fn check(&self, problems: &mut Problems) {
@@ -516,9 +351,14 @@ impl Config {
             ] {
                 p.ensure(!value.is_zero(), key, "must be more than 0");
             }
-            self.upstream.check_routes(p);
         });
-        self.services.check(problems);
+        problems.within("services", |p| self.services.check(p));
+        for (name, _) in self.services.iter().filter(|(_, service)| service.enabled && service.urls.is_empty()) {
+            let is_asked =
+                self.routes.values().any(|route| route.enabled && route.path.is_some() && route.leads_to(name));
+            problems.ensure(!is_asked, &format!("services.{name}.urls"), services::at_least_one(name));
+        }
+        problems.within("routes", |p| route::check(&self.routes, &self.services, p));
         problems.within("discovery", |p| self.discovery.check(p));
         problems.within("circuit_breaker", |p| self.circuit_breaker.check(p));
         problems.within("cors", |p| self.cors.check(p));

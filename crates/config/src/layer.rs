@@ -39,6 +39,33 @@ impl Layer {
     }
 }
 
+/// Makes sections of lists whose members have a `name`, where there are sections by name: `[[routes]]` with `name = "search"` is
+/// `[routes.search]`, so that files can be laid over each other.
+pub(crate) fn by_name(dict: Dict, defaults: &Dict) -> Result<Dict, String> {
+    let one = |(key, value): (String, Value)| {
+        let value = match (value, defaults.get(&key)) {
+            (Value::Dict(tag, below), Some(Value::Dict(_, known))) => Value::Dict(tag, by_name(below, known)?),
+            (Value::Array(tag, list), Some(Value::Dict(..))) if list.iter().all(is_named) => {
+                let mut named = Dict::new();
+                for mut section in list.into_iter().filter_map(Value::into_dict) {
+                    let name = section.remove("name").and_then(Value::into_string).unwrap_or_default();
+                    if named.insert(name.clone(), Value::from(section)).is_some() {
+                        return Err(format!("{key} has two that are named {name}"));
+                    }
+                }
+                Value::Dict(tag, named)
+            }
+            (value, _) => value,
+        };
+        Ok((key, value))
+    };
+    dict.into_iter().map(one).collect()
+}
+
+fn is_named(value: &Value) -> bool {
+    value.as_dict().and_then(|section| section.get("name")).is_some_and(|name| name.as_str().is_some())
+}
+
 /// Takes the value at `path` out of `dict`. `false` when there was none.
 pub(crate) fn remove(dict: &mut Dict, path: &[String]) -> bool {
     let Some((first, rest)) = path.split_first() else {
@@ -86,6 +113,20 @@ pub(crate) fn find<'v>(dict: &'v Dict, path: &[String]) -> Option<&'v Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_named_sections_is_the_same_as_sections_by_name() {
+        use figment::providers::{Format, Toml};
+        let read = |text: &str| Toml::from_str::<Dict>(text).expect("TOML");
+        let defaults = read("list = []\n[gateway.routes.a]\npath = '/a'\n[gateway.http]\nport = 1");
+        let named = read("[[gateway.routes]]\nname = 'b'\npath = '/b'\n[[gateway.routes]]\nname = 'c'\n");
+        assert_eq!(by_name(named, &defaults), Ok(read("[gateway.routes.b]\npath = '/b'\n[gateway.routes.c]")));
+        for same in ["[[list]]\nname = 'b'", "[[gateway.routes]]\npath = '/b'", "[gateway.routes.b]\nname = 'x'"] {
+            assert_eq!(by_name(read(same), &defaults), Ok(read(same)), "{same}");
+        }
+        let twice = read("[[gateway.routes]]\nname = 'b'\n[[gateway.routes]]\nname = 'b'");
+        assert_eq!(by_name(twice, &defaults), Err("routes has two that are named b".to_owned()));
+    }
 
     #[test]
     fn a_text_lands_at_its_path_and_can_be_taken_out() {

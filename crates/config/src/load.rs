@@ -62,7 +62,7 @@ pub fn load<S: Settings>(sources: &Sources) -> Result<Loaded<S>, Problems> {
         }
     };
     let mut layers = vec![Layer::typed(DEFAULT, schema.defaults.clone())];
-    files(sources, &mut layers, &mut problems);
+    files(sources, &schema, &mut layers, &mut problems);
     env::layers::<S>(&sources.env, &schema, &mut layers, &mut problems);
     for (key, value) in &sources.set {
         layers.push(Layer::text(format!("flag --set {key}"), &layer::path(key), value));
@@ -82,11 +82,11 @@ pub fn load<S: Settings>(sources: &Sources) -> Result<Loaded<S>, Problems> {
     }
 }
 
-fn files(sources: &Sources, layers: &mut Vec<Layer>, problems: &mut Problems) {
+fn files(sources: &Sources, schema: &Schema, layers: &mut Vec<Layer>, problems: &mut Problems) {
     for file in &sources.files {
         let source = format!("file {}", file.display());
         let dict = read_text(file).map_err(|error| error.to_string()).and_then(|text| parse(&text));
-        match dict {
+        match dict.and_then(|dict| layer::by_name(dict, &schema.defaults)) {
             Ok(dict) => layers.push(Layer::typed(source, dict)),
             Err(message) => problems.push(Problem { key: String::new(), message, value: None, source: Some(source) }),
         }

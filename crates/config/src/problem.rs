@@ -41,7 +41,7 @@ pub struct Problems {
     list: Vec<Problem>,
     useless: Vec<Problem>,
     warnings: Warnings,
-    prefix: Vec<&'static str>,
+    prefix: Vec<String>,
 }
 
 /// What was set and has no effect, each in a sentence. No reason not to start.
@@ -84,7 +84,7 @@ impl Problems {
     }
 
     fn full(&self, key: &str) -> String {
-        let mut full: Vec<&str> = self.prefix.clone();
+        let mut full: Vec<&str> = self.prefix.iter().map(String::as_str).collect();
         if !key.is_empty() {
             full.push(key);
         }
@@ -92,8 +92,8 @@ impl Problems {
     }
 
     /// Runs `check` with all its keys below `section`, for settings made of whole other settings.
-    pub fn within(&mut self, section: &'static str, check: impl FnOnce(&mut Self)) {
-        self.prefix.push(section);
+    pub fn within(&mut self, section: &str, check: impl FnOnce(&mut Self)) {
+        self.prefix.push(section.to_owned());
         check(self);
         self.prefix.pop();
     }

@@ -14,9 +14,9 @@ use super::breakers;
 use super::input::{self, Precondition};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
-use crate::settings::Strategy;
 use crate::settings::desired::Desired;
 use crate::settings::overrides::ServiceChanges;
+use crate::settings::{Route, Service, Strategy};
 use crate::state::State;
 use crate::state::generation::Generation;
 use crate::state::guard::Caller;
@@ -53,12 +53,27 @@ impl<T> Wish<T> {
     }
 }
 
-/// The body of `PUT /admin/services/{service}`.
+/// What may be different about any service.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct ServiceWish {
+pub(super) struct ServiceChange {
     enabled: Wish<bool>,
     strategy: Wish<Strategy>,
+}
+
+/// The body of `PUT /admin/services/{service}`: with nothing but `enabled` and `strategy` it changes a service that there is, and
+/// else it is all there is to say of one that settings do not have.
+#[derive(Debug, Clone)]
+pub(super) enum ServiceWish {
+    Change(ServiceChange),
+    Whole(Box<Service>),
+}
+
+/// What the body wishes.
+pub(super) fn service_wish(body: &[u8]) -> Result<ServiceWish, Refusal> {
+    let said: Value = input::parse(body)?;
+    let is_change = said.as_object().is_none_or(|said| said.keys().all(|key| key == "enabled" || key == "strategy"));
+    Ok(if is_change { ServiceWish::Change(input::parse(body)?) } else { ServiceWish::Whole(input::parse(body)?) })
 }
 
 /// The body of `POST /admin/services/{service}/backends`.
@@ -107,6 +122,16 @@ pub(super) enum Change {
         service: String,
         wish: ServiceWish,
     },
+    RemoveService {
+        service: String,
+    },
+    Route {
+        route: String,
+        settings: Box<Route>,
+    },
+    RemoveRoute {
+        route: String,
+    },
     Add {
         service: String,
         wish: NewBackend,
@@ -153,7 +178,11 @@ impl Change {
     fn what(&self) -> String {
         let name = |protocol: Option<Protocol>| protocol.map_or("", Protocol::word);
         match self {
-            Self::Service { service, .. } => format!("change service {service}"),
+            Self::Service { service, wish: ServiceWish::Change(_) } => format!("change service {service}"),
+            Self::Service { service, wish: ServiceWish::Whole(_) } => format!("set service {service}"),
+            Self::RemoveService { service } => format!("remove service {service}"),
+            Self::Route { route, .. } => format!("set route {route}"),
+            Self::RemoveRoute { route } => format!("remove route {route}"),
             Self::Add { service, wish } => format!("add backend {} {} to {service}", wish.url, wish.protocol.word()),
             Self::Alter { service, url, protocol, .. } => {
                 format!("change backend {url} {} of {service}", name(*protocol))
@@ -166,9 +195,18 @@ impl Change {
         }
     }
 
-    /// Where what it adds is found.
-    pub(super) fn place(&self) -> Option<String> {
-        let Self::Add { service, wish } = self else { return None };
+    /// Where what it adds to `generation` is found.
+    pub(super) fn place(&self, generation: &Generation) -> Option<String> {
+        let (service, wish) = match self {
+            Self::Add { service, wish } => (service, wish),
+            Self::Service { service, wish: ServiceWish::Whole(_) } => {
+                return generation.config.services.get(service).is_none().then(|| format!("/admin/services/{service}"));
+            }
+            Self::Route { route, .. } => {
+                return (!generation.config.routes.contains_key(route)).then(|| format!("/admin/routes/{route}"));
+            }
+            _ => return None,
+        };
         let url = wish.url.to_string();
         let address = url.strip_prefix("http://")?.replace('[', "%5B").replace(']', "%5D");
         Some(format!("/admin/services/{service}/backends/{address}?protocol={}", wish.protocol.word()))
@@ -177,10 +215,42 @@ impl Change {
     /// Makes it in `desired`; `generation` is what there is.
     fn make(self, desired: &mut Desired, generation: &Generation) -> Result<(), Refusal> {
         match self {
-            Self::Service { service, wish } => {
-                let changes = desired.overrides.service(input::service(generation, &service)?.name);
+            Self::Service { service, wish: ServiceWish::Change(wish) } => {
+                let changes = desired.overrides.service(&input::service(generation, &service)?.name);
                 wish.enabled.note(&mut changes.enabled);
                 wish.strategy.note(&mut changes.strategy);
+            }
+            Self::Service { service, wish: ServiceWish::Whole(settings) } => {
+                if desired.settings.services.get(&service).is_some() {
+                    let detail =
+                        format!("{service} is in the settings; here enabled, strategy and backends can be changed");
+                    return Err(Refusal::new(Reason::AlreadyExists, detail));
+                }
+                desired.overrides.added.insert(service, *settings);
+            }
+            Self::RemoveService { service } => {
+                let service = &input::service(generation, &service)?.name;
+                if desired.overrides.added.remove(&**service).is_none() {
+                    let detail = format!("{service} is in the settings; take it out there, or switch it off here");
+                    return Err(Refusal::new(Reason::AlreadyExists, detail));
+                }
+                desired.overrides.services.remove(&**service);
+            }
+            Self::Route { route, settings } => {
+                let is_same = desired.settings.routes.get(&route) == Some(&*settings);
+                if is_same {
+                    desired.overrides.routes.remove(&route);
+                } else {
+                    desired.overrides.routes.insert(route, Some(*settings));
+                }
+            }
+            Self::RemoveRoute { route } => {
+                input::route(generation, &route)?;
+                if desired.settings.routes.contains_key(&route) {
+                    desired.overrides.routes.insert(route, None);
+                } else {
+                    desired.overrides.routes.remove(&route);
+                }
             }
             Self::Add { service, wish } => {
                 let service = input::service(generation, &service)?;
@@ -191,19 +261,23 @@ impl Change {
                 let mut url = wish.url;
                 url.weight = wish.weight.unwrap_or(url.weight);
                 url.draining = wish.draining.unwrap_or(url.draining);
-                let is_named = desired.names(service.name, wish.protocol, &url);
-                desired.overrides.service(service.name).add(wish.protocol, &url, is_named);
+                let is_named = desired.names(&service.name, wish.protocol, &url);
+                desired.overrides.service(&service.name).add(wish.protocol, &url, is_named);
             }
             Self::Alter { service, url, protocol, wish } => {
                 let service = input::service(generation, &service)?;
                 let (cluster, member) = input::find(service, &url, protocol.or(wish.protocol))?;
-                let changes = desired.overrides.service(service.name);
+                let changes = desired.overrides.service(&service.name);
                 changes.change(cluster.protocol, member.backend.label(), wish.weight, wish.draining);
             }
             Self::Remove { service, url, protocol } => {
                 let service = input::service(generation, &service)?;
                 let (cluster, member) = input::find(service, &url, protocol)?;
-                desired.overrides.service(service.name).remove(cluster.protocol, member.backend.label(), member.source);
+                desired.overrides.service(&service.name).remove(
+                    cluster.protocol,
+                    member.backend.label(),
+                    member.source,
+                );
             }
             Self::Limit(wish) => {
                 let limit = &mut desired.overrides.rate_limit;
@@ -306,7 +380,9 @@ mod tests {
             for value in VALUES {
                 let body = format!("{{\"{field}\":{value}}}");
                 let refused = [
-                    said::<ServiceWish>(&body),
+                    said::<ServiceChange>(&body),
+                    said::<Service>(&body),
+                    said::<Route>(&body),
                     said::<NewBackend>(&body),
                     said::<BackendWish>(&body),
                     said::<LimitWish>(&body),

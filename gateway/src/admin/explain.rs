@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use serde_json::{Value, json};
 use shop_browser::cors;
 use shop_browser::csrf::Sender;
+use shop_http1::Headers;
 use shop_limit::Call;
 
 use super::dev_token;
@@ -14,13 +15,15 @@ use crate::docs;
 use crate::message::path;
 use crate::message::refusal::Refusal;
 use crate::routing::operation::Operation;
-use crate::routing::routes::Route;
+use crate::routing::routes::{Deed, Route};
 use crate::routing::{Cluster, Member};
 use crate::state::generation::Generation;
 use shop_discovery::Protocol;
 
 /// What a browser would name as host: nobody can say from here, and no page has it.
-const HOST: &[u8] = b"this-gateway";
+const HOST: &str = "this-gateway";
+/// So many of the routes that were passed over are told of.
+const MOST_OTHERS: usize = 20;
 
 /// The question.
 struct Imagined {
@@ -28,6 +31,9 @@ struct Imagined {
     headers: HeaderMap,
     client: IpAddr,
     protocol: Option<Protocol>,
+    host: HeaderValue,
+    /// The path as it was asked for, with its query.
+    uri: Uri,
 }
 
 /// The answer.
@@ -51,34 +57,84 @@ pub(super) fn explain(generation: &Generation, query: &Query<'_>) -> Result<Valu
         answer["route"] = json!({"pattern": route, "answered_by": "gateway"});
         return Ok(answer);
     }
-    let grpc = generation.table.grpc(&normal).filter(|_| asked.protocol != Some(Protocol::Http));
-    let http = generation.table.http(&normal).filter(|_| asked.protocol != Some(Protocol::Grpc));
-    let (route, inner, protocol) = match (http, grpc) {
-        (Some((route, inner)), _) => (route, inner, Protocol::Http),
-        (None, Some(route)) => (route, &*normal, Protocol::Grpc),
-        (None, None) => {
-            answer["refused"] = json!({"reason": "no_route", "detail": format!("no route leads to {normal}")});
-            return Ok(answer);
-        }
+    let headers = Headers::from(asked.headers.clone());
+    let find = |protocol| {
+        let is_asked = asked.protocol.is_none_or(|of| of == protocol);
+        let is_grpc = protocol == Protocol::Grpc;
+        let route = generation.table.find_for(is_grpc, &normal, &asked.host, &asked.method, &asked.uri, &headers);
+        route.filter(|_| is_asked).map(|route| (route, protocol))
+    };
+    let found = find(Protocol::Http).or_else(|| find(Protocol::Grpc));
+    answer["passed_over"] = passed_over(generation, &asked, &normal, found.map(|(route, _)| &**route));
+    let Some((route, protocol)) = found else {
+        answer["refused"] = json!({"reason": "no_route", "detail": format!("no route leads to {normal}")});
+        return Ok(answer);
     };
     answer["limit"] = limit(generation, &asked, &normal);
-    routed(&mut answer, generation, route, inner, protocol);
+    routed(&mut answer, generation, route, &normal, &asked, protocol);
     Ok(answer)
 }
 
-fn routed(answer: &mut Value, generation: &Generation, route: &Route, inner: &str, protocol: Protocol) {
-    let service = &route.service;
-    let cluster = service.cluster(protocol);
-    answer["route"] = json!({"pattern": route.pattern, "service": service.name, "protocol": protocol});
-    answer["path_at_backend"] = inner.into();
-    answer["strategy"] = json!(generation.config.balancer_of(service.name).strategy);
-    answer["backends"] = backends(cluster);
-    if !service.enabled {
-        let detail = format!("the {} service is switched off", service.name);
-        answer["refused"] = json!({"reason": "service_disabled", "detail": detail});
-    } else if let Some(reason) = cluster.refuses() {
-        answer["refused"] = json!({"reason": reason.word(), "detail": "no backend would take the call"});
+fn routed(
+    answer: &mut Value,
+    generation: &Generation,
+    route: &Route,
+    path: &str,
+    asked: &Imagined,
+    protocol: Protocol,
+) {
+    answer["route"] = json!({"name": &*route.name, "pattern": &*route.pattern, "protocol": protocol});
+    match &route.deed {
+        Deed::Redirect(redirect, _) => answer["redirect"] = json!(redirect),
+        Deed::Respond(respond, _) => answer["respond"] = json!(respond),
+        Deed::Ask(split) => {
+            let to = split.shares().map(|(to, share)| json!({"service": &*to.service.name, "share": share}));
+            answer["to"] = to.collect();
+            answer["path_at_backend"] = route.target(path, &asked.uri).into();
+            if let Some((to, _)) = split.shares().max_by(|(_, one), (_, other)| one.total_cmp(other)) {
+                let (service, cluster) = (&to.service, &to.cluster);
+                answer["route"]["service"] = json!(&*service.name);
+                answer["strategy"] = json!(generation.config.balancer_of(&service.name).strategy);
+                answer["backends"] = backends(cluster);
+                if !service.enabled {
+                    let detail = format!("the {} service is switched off", service.name);
+                    answer["refused"] = json!({"reason": "service_disabled", "detail": detail});
+                } else if let Some(reason) = cluster.refuses() {
+                    answer["refused"] = json!({"reason": reason.word(), "detail": "no backend would take the call"});
+                }
+            }
+        }
     }
+}
+
+/// Routes whose paths fit and that were not taken, each with why.
+fn passed_over(generation: &Generation, asked: &Imagined, path: &str, taken: Option<&Route>) -> Value {
+    let is_asked = |protocol| asked.protocol.is_none_or(|of| of == protocol);
+    let routes = generation.config.routes.iter().filter(|(name, route)| {
+        let fits = route.path().is_some_and(|pattern| pattern.fits(path));
+        let is_taken = taken.is_some_and(|taken| *taken.name == ***name);
+        fits && !is_taken && is_asked(route.protocol())
+    });
+    let host = asked.host.to_str().unwrap_or_default();
+    let one = |(name, route): (&String, &crate::settings::Route)| {
+        let list = |list: &[String]| list.join(", ");
+        let hosts: Vec<_> = route.hosts.iter().map(ToString::to_string).collect();
+        let why = if !route.enabled {
+            "it is switched off".to_owned()
+        } else if !route.hosts.is_empty() && !route.hosts.iter().any(|pattern| pattern.fits(host)) {
+            format!("its hosts are {}", list(&hosts))
+        } else if !route.methods.is_empty() && !route.methods.iter().any(|method| method == asked.method.as_str()) {
+            format!("its methods are {}", list(&route.methods))
+        } else if let Some((name, value)) = route.headers.iter().next().filter(|_| taken.is_none()) {
+            format!("it asks for the header {name}: {value}")
+        } else if let Some((name, value)) = route.query.iter().next().filter(|_| taken.is_none()) {
+            format!("it asks for {name}={value} in the query")
+        } else {
+            "it asks for more, or the one that was taken is more particular".to_owned()
+        };
+        json!({"name": name, "pattern": route.pattern(), "why": why})
+    };
+    routes.take(MOST_OTHERS).map(one).collect()
 }
 
 /// In the order in which they would be tried; those that would not be tried come last.
@@ -121,7 +177,11 @@ fn imagine(query: &Query<'_>) -> Result<Imagined, Refusal> {
         let origin = HeaderValue::from_str(origin);
         headers.insert(header::ORIGIN, origin.map_err(|_| input::invalid("origin", "invalid", "is not an origin"))?);
     }
-    Ok(Imagined { method, headers, client, protocol: query.protocol()? })
+    let host = HeaderValue::from_str(query.get("host").unwrap_or(HOST));
+    let host = host.map_err(|_| input::invalid("host", "invalid", "is not a host"))?;
+    // One that is no target has no normal form either, which is said.
+    let uri = query.get("path").unwrap_or_default().parse().unwrap_or_default();
+    Ok(Imagined { method, headers, client, protocol: query.protocol()?, host, uri })
 }
 
 /// What the rules for other sites' pages say to `origin`.
@@ -134,7 +194,7 @@ fn browser(generation: &Generation, asked: &Imagined) -> Value {
     };
     let csrf = match &generation.csrf {
         None => "off",
-        Some(csrf) => match csrf.judge(&asked.method, &asked.headers, HOST, verdict.as_ref()) {
+        Some(csrf) => match csrf.judge(&asked.method, &asked.headers, HOST.as_bytes(), verdict.as_ref()) {
             Sender::Trusted => "passes",
             Sender::Foreign => "refused: cross_origin_refused",
         },

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -15,6 +16,7 @@ use shop_input::json;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::routing::{Cluster, Member, Service};
+use crate::settings;
 use crate::state::generation::Generation;
 use crate::upstream::body::Incoming;
 use shop_discovery::BackendUrl;
@@ -89,9 +91,15 @@ pub(super) fn wrong(field: &str, code: &'static str, message: impl Into<String>)
 /// The service of this name.
 pub(super) fn service<'a>(generation: &'a Generation, name: &str) -> Result<&'a Arc<Service>, Refusal> {
     generation.table.service(name).ok_or_else(|| {
-        let names: Vec<_> = generation.table.services.iter().map(|service| service.name).collect();
+        let names: Vec<_> = generation.table.services.iter().map(|service| &*service.name).collect();
         Refusal::new(Reason::NotFound, format!("there is no service {name}; there are {}", names.join(", ")))
     })
+}
+
+/// The route of this name.
+pub(super) fn route<'a>(generation: &'a Generation, name: &str) -> Result<&'a settings::Route, Refusal> {
+    let found = generation.config.routes.get(name);
+    found.ok_or_else(|| Refusal::new(Reason::NotFound, format!("there is no route {name}; /admin/routes lists them")))
 }
 
 /// `host:port` of a path.
@@ -156,20 +164,24 @@ impl Precondition {
 
 /// The body, as strict JSON.
 pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Incoming) -> Result<T, Refusal> {
+    parse(&bytes(headers, body).await?)
+}
+
+/// The body, which says that it is JSON.
+pub(super) async fn bytes(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Refusal> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         return Err(Refusal::new(Reason::UnsupportedMedia, "send application/json"));
     }
     let whole = tokio::time::timeout(LONGEST_WAIT, Limited::new(body, LONGEST_BODY).collect()).await;
-    let bytes = match whole {
-        Ok(Ok(whole)) => whole.to_bytes(),
+    match whole {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(Refusal::new(Reason::BodyTooLarge, format!("the body is larger than {LONGEST_BODY} bytes")));
+            Err(Refusal::new(Reason::BodyTooLarge, format!("the body is larger than {LONGEST_BODY} bytes")))
         }
-        Ok(Err(_)) => return Err(Refusal::new(Reason::BadRequest, "the body broke off")),
-        Err(_) => return Err(Refusal::new(Reason::BodyTimeout, "the body did not arrive in time")),
-    };
-    parse(&bytes)
+        Ok(Err(_)) => Err(Refusal::new(Reason::BadRequest, "the body broke off")),
+        Err(_) => Err(Refusal::new(Reason::BodyTimeout, "the body did not arrive in time")),
+    }
 }
 
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {

@@ -76,7 +76,7 @@ pub(crate) fn service_status(service: &Service) -> &'static str {
 }
 
 fn by_service(generation: &Generation, tell: impl Fn(&Service) -> Value) -> Value {
-    generation.table.services.iter().map(|service| (service.name, tell(service))).collect()
+    generation.table.services.iter().map(|service| (service.name.to_string(), tell(service))).collect()
 }
 
 fn summary(state: &State) -> Value {

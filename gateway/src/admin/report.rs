@@ -2,8 +2,13 @@
 
 use serde_json::{Value, json};
 
+use super::input;
 use crate::admin::operations;
+use crate::message::refusal::Refusal;
 use crate::routing::{Cluster, Member, Service};
+use crate::settings::Route;
+use crate::settings::backend_spec::Source;
+use crate::settings::overrides::Overrides;
 use crate::state::State;
 use crate::state::generation::Generation;
 use shop_discovery::Protocol;
@@ -30,18 +35,36 @@ pub(super) fn services(generation: &Generation) -> Value {
     json!({"revision": generation.revision, "services": services})
 }
 
+/// `GET /admin/routes`.
+pub(super) fn routes(state: &State, generation: &Generation) -> Value {
+    let overrides = state.settings.overrides();
+    let routes = generation.config.routes.iter();
+    let routes: Value = routes.map(|(name, settings)| one_route(name, settings, &overrides)).collect();
+    json!({"revision": generation.revision, "routes": routes})
+}
+
+/// `GET /admin/routes/{route}`.
+pub(super) fn route(state: &State, generation: &Generation, name: &str) -> Result<Value, Refusal> {
+    Ok(one_route(name, input::route(generation, name)?, &state.settings.overrides()))
+}
+
+fn one_route(name: &str, settings: &Route, overrides: &Overrides) -> Value {
+    let source = if overrides.routes.contains_key(name) { Source::Admin } else { Source::Static };
+    json!({"name": name, "pattern": settings.pattern(), "source": source, "settings": settings})
+}
+
 /// `GET /admin/services/{service}`.
 pub(crate) fn service(service: &Service, generation: &Generation) -> Value {
     let list = |cluster: &Cluster| -> Value {
         cluster.members.iter().map(|member| backend(cluster.protocol, member)).collect()
     };
     json!({
-        "name": service.name,
+        "name": &*service.name,
         "enabled": service.enabled,
         "status": operations::service_status(service),
-        "strategy": generation.config.balancer_of(service.name).strategy,
+        "strategy": generation.config.balancer_of(&service.name).strategy,
         "active_requests": service.metrics.active.get(),
-        "routes": generation.table.patterns(service.name),
+        "routes": generation.table.patterns(&service.name),
         "backends": list(&service.http),
         "grpc_backends": list(&service.grpc),
     })
@@ -56,9 +79,9 @@ pub(crate) fn backend(protocol: Protocol, member: &Member) -> Value {
 
 /// `GET /admin/loadbalancer/{service}`.
 pub(super) fn balancer(service: &Service, generation: &Generation) -> Value {
-    let settings = generation.config.balancer_of(service.name);
+    let settings = generation.config.balancer_of(&service.name);
     json!({
-        "service": service.name,
+        "service": &*service.name,
         "enabled": settings.enabled,
         "strategy": settings.strategy,
         "slow_start": settings.slow_start,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::names::{Clashes, Name, capital, references};
 use super::refusals::Refusals;
-use crate::routing::routes::{PREFIX, Table};
+use crate::routing::routes::Table;
 
 /// What a path can have beside operations.
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
@@ -48,7 +48,7 @@ impl State {
 
 /// What there is of one service.
 pub(super) struct Part {
-    pub(super) service: &'static str,
+    pub(super) service: Arc<str>,
     pub(super) state: State,
     pub(super) document: Option<Arc<Value>>,
 }
@@ -57,7 +57,7 @@ pub(super) struct Part {
 pub(super) fn merge(table: &Table, refusals: &Refusals, parts: &[Part]) -> Value {
     let mut documents: Vec<_> = parts
         .iter()
-        .filter_map(|part| Some((part.service, routed(table, part.service, part.document.as_deref()?))))
+        .filter_map(|part| Some((&*part.service, routed(table, &part.service, part.document.as_deref()?))))
         .collect();
     for (_, document) in &mut documents {
         prune(document);
@@ -98,9 +98,9 @@ fn frame(parts: &[Part]) -> Value {
             texts.push(text.to_owned());
         }
     }
-    let warnings = parts.iter().filter_map(|part| part.state.warning(part.service));
+    let warnings = parts.iter().filter_map(|part| part.state.warning(&part.service));
     texts.extend(warnings.map(|warning| format!("**{warning}**")));
-    let states: BTreeMap<_, _> = parts.iter().map(|part| (part.service, part.state.word())).collect();
+    let states: BTreeMap<_, _> = parts.iter().map(|part| (&*part.service, part.state.word())).collect();
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -121,8 +121,7 @@ fn frame(parts: &[Part]) -> Value {
 fn routed(table: &Table, service: &str, document: &Value) -> Value {
     let mut paths = Map::new();
     for (path, item) in document["paths"].as_object().into_iter().flatten() {
-        let public = format!("{PREFIX}{path}");
-        if table.http(&public).is_some_and(|(route, _)| route.service.name == service) {
+        if let Some(public) = table.public(service, path) {
             paths.insert(public, item.clone());
         }
     }
@@ -219,8 +218,8 @@ mod tests {
         Table::new(&Site { merged: &merged, workers: 1, metrics: &metrics }, None)
     }
 
-    fn part(service: &'static str, state: State, document: Option<Value>) -> Part {
-        Part { service, state, document: document.map(Arc::new) }
+    fn part(service: &str, state: State, document: Option<Value>) -> Part {
+        Part { service: service.into(), state, document: document.map(Arc::new) }
     }
 
     fn merged(parts: &[Part]) -> Value {

@@ -206,7 +206,7 @@ pub(crate) struct Onward<'a> {
     pub(crate) encrypted: bool,
     pub(crate) host: &'a HeaderValue,
     /// What was cut off the path, such as `/api`.
-    pub(crate) prefix: Option<&'static str>,
+    pub(crate) prefix: Option<&'a HeaderValue>,
     /// With a body of unknown length.
     pub(crate) is_unsized: bool,
     /// Names with underscores go on, as they always do in metadata of gRPC.
@@ -221,7 +221,7 @@ pub(crate) struct Onward<'a> {
 
 /// What backends are told of a connection with each of its requests, made once: nearly all of them are for one host.
 #[derive(Debug)]
-pub(crate) struct Introduction(Box<(HeaderValue, Option<&'static str>, Lines)>);
+pub(crate) struct Introduction(Box<(HeaderValue, Option<HeaderValue>, Lines)>);
 
 impl Introduction {
     fn of(onward: &Onward<'_>) -> Self {
@@ -229,7 +229,7 @@ impl Introduction {
         lines.add(header::HOST, onward.host.clone());
         forwarded(&mut lines, onward);
         lines.shrink();
-        Self(Box::new((onward.host.clone(), onward.prefix, lines)))
+        Self(Box::new((onward.host.clone(), onward.prefix.cloned(), lines)))
     }
 
     /// The lines for `onward`, if there are some that fit.
@@ -238,7 +238,7 @@ impl Introduction {
         let place = onward.introduction.filter(|_| !onward.client.through_proxy && !onward.http2)?;
         let Self(known) = place.get_or_init(|| Self::of(onward));
         let (host, prefix, lines) = &**known;
-        (host == onward.host && *prefix == onward.prefix).then_some(lines)
+        (host == onward.host && prefix.as_ref() == onward.prefix).then_some(lines)
     }
 }
 
@@ -336,7 +336,7 @@ fn forwarded(headers: &mut impl Edit, onward: &Onward<'_>) {
         headers.set(X_FORWARDED_HOST.clone(), onward.host.clone());
     }
     match onward.prefix {
-        Some(prefix) => headers.set(X_FORWARDED_PREFIX.clone(), HeaderValue::from_static(prefix)),
+        Some(prefix) => headers.set(X_FORWARDED_PREFIX.clone(), prefix.clone()),
         None => headers.remove_all(&X_FORWARDED_PREFIX),
     }
     headers.add(header::VIA, HeaderValue::from_static("1.1 shop-gateway"));
@@ -492,7 +492,7 @@ mod tests {
                 peer,
                 encrypted: false,
                 host,
-                prefix: Some("/api"),
+                prefix: Some(&HeaderValue::from_static("/api")),
                 is_unsized: false,
                 http2,
                 upgrade: None,
@@ -548,8 +548,9 @@ mod tests {
     fn what_was_made_for_one_request_is_said_of_another_only_if_it_fits() {
         let introduction = OnceLock::new();
         let peer: IpAddr = "1.2.3.4".parse().expect("peer");
-        let sent = |host: &'static str, prefix, through_proxy, introduction| {
+        let sent = |host: &'static str, prefix: Option<&'static str>, through_proxy, introduction| {
             let host = HeaderValue::from_static(host);
+            let prefix = prefix.map(HeaderValue::from_static);
             let client = Client { address: peer, through_proxy };
             let mut sent = headers(&[("host", "said"), ("x-forwarded-for", "6.6.6.6"), ("via", "1.1 other")]);
             let onward = Onward {
@@ -558,7 +559,7 @@ mod tests {
                 peer,
                 encrypted: true,
                 host: &host,
-                prefix,
+                prefix: prefix.as_ref(),
                 is_unsized: false,
                 underscores: false,
                 http2: false,

@@ -22,7 +22,7 @@ pub(crate) struct Entry {
     /// When, in milliseconds since 1970.
     pub(crate) at: i64,
     pub(crate) service: String,
-    pub(crate) route: &'static str,
+    pub(crate) route: String,
     pub(crate) reason: &'static str,
     pub(crate) status: u16,
     /// Where it had gone, if it had.
@@ -85,7 +85,14 @@ mod tests {
     use std::time::Duration;
 
     fn entry(at: i64, reason: Reason) -> Entry {
-        Entry { at, service: "product".to_owned(), route: "/", reason: reason.word(), status: 503, backend: None }
+        Entry {
+            at,
+            service: "product".to_owned(),
+            route: "/".to_owned(),
+            reason: reason.word(),
+            status: 503,
+            backend: None,
+        }
     }
 
     #[test]

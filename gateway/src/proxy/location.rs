@@ -8,7 +8,7 @@ use shop_http1::Headers;
 use shop_http1::fields::{self, Fields as _};
 
 use crate::message::headers::X_FORWARDED_HOST;
-use crate::routing::routes::{self, PREFIX};
+use crate::routing::routes::Outside;
 
 /// What a backend may call itself.
 pub(crate) struct Inside<'a> {
@@ -16,6 +16,8 @@ pub(crate) struct Inside<'a> {
     pub(crate) backend: (&'a str, u16),
     /// The headers of the request as it got them: it may believe `Host` or `X-Forwarded-Host`.
     pub(crate) sent: &'a Headers,
+    /// How its paths look from outside.
+    pub(crate) outside: &'a Outside,
 }
 
 /// Whose an address is.
@@ -60,12 +62,15 @@ impl Inside<'_> {
                 self.split(rest, Some(port))?
             }
         };
-        match whose {
-            Whose::Others => None,
-            _ if routes::is_inner(path) => Some(format!("{PREFIX}{path}")),
-            Whose::Public => None,
+        if whose == Whose::Others {
+            return None;
+        }
+        match self.outside.public(path) {
             // Two slashes would begin another host.
-            Whose::Backend => Some(format!("/{}", path.trim_start_matches(['/', '\\']))),
+            public if whose == Whose::Backend => {
+                Some(format!("/{}", public.as_deref().unwrap_or(path).trim_start_matches(['/', '\\'])))
+            }
+            public => public.filter(|public| public != path),
         }
     }
 
@@ -104,7 +109,7 @@ impl Inside<'_> {
 
     /// Each `<…>` of a `Link` (RFC 8288).
     fn links(&self, links: &str) -> Option<String> {
-        let mut out = String::with_capacity(links.len() + PREFIX.len());
+        let mut out = String::with_capacity(links.len() + 16);
         let (mut rest, mut is_new) = (links, false);
         while let Some(place) = rest.find(['<', '"']) {
             let (before, found) = rest.split_at(place);
@@ -156,6 +161,17 @@ mod tests {
 
     const BACKEND: (&str, u16) = ("10.0.0.9", 8080);
 
+    /// A service with three routes, one of them not rewritten.
+    fn outside() -> Outside {
+        let routes = [("products", "/api/products/*"), ("payments", "/api/payments/*"), ("baskets", "/api/baskets/*")];
+        let one = |(name, path): (&str, &str)| {
+            let text = format!("path = '{path}'\nrewrite = '/{name}/*'\nto = 'product'");
+            (name.to_owned(), toml::from_str(&text).expect("a route"))
+        };
+        let plain = toml::from_str("path = '/about/*'\nto = 'product'").expect("a route");
+        Outside::of("product", &routes.map(one).into_iter().chain([("about".to_owned(), plain)]).collect())
+    }
+
     fn sent() -> Headers {
         Headers::from(HeaderMap::from_iter([
             (header::HOST, HeaderValue::from_static("gw.test:8083")),
@@ -166,7 +182,7 @@ mod tests {
     fn rewritten(name: &http::HeaderName, value: &'static str) -> String {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_static(value));
-        rewrite(&mut headers, &Inside { backend: BACKEND, sent: &sent() });
+        rewrite(&mut headers, &Inside { backend: BACKEND, sent: &sent(), outside: &outside() });
         headers[name].to_str().expect("text").to_owned()
     }
 
@@ -226,7 +242,7 @@ mod tests {
             (("Product", 80), "http://product:80/products/5"),
             (("product", 443), "https://PRODUCT/products/5"),
         ] {
-            let inside = Inside { backend, sent: &headers };
+            let inside = Inside { backend, sent: &headers, outside: &outside() };
             assert_eq!(inside.seen_from_outside(address).as_deref(), Some("/api/products/5"), "{address}");
         }
     }

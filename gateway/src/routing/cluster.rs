@@ -16,7 +16,7 @@ use shop_discovery::Protocol;
 /// Backends that can stand in for each other, as one generation has them. A generation in which nothing of a cluster is
 /// different shares it with the one before.
 pub(crate) struct Cluster {
-    service: &'static str,
+    service: Arc<str>,
     /// What its members speak.
     pub(crate) protocol: Protocol,
     /// At most 64.
@@ -62,7 +62,7 @@ pub(crate) struct Tried(BackendSet);
 impl Cluster {
     /// The backends of `service` that speak `protocol`; of the `previous` cluster it keeps all that is the same.
     pub(super) fn new(
-        service: &'static str,
+        service: &Arc<str>,
         protocol: Protocol,
         site: &Site<'_>,
         previous: Option<&Arc<Self>>,
@@ -97,7 +97,7 @@ impl Cluster {
         let draining = members.iter().enumerate().filter(|(_, member)| member.draining);
         let draining = draining.map(|(place, _)| place).collect();
         let cluster = Self {
-            service,
+            service: Arc::clone(service),
             protocol,
             balancer: Balancer::new(&made_of.balancer, members.len()),
             availability: Availability::default(),
@@ -268,7 +268,7 @@ impl Cluster {
 
     fn tell(&self, panics: Option<bool>) {
         // With one backend there is nobody to choose from anyway.
-        let service = self.service;
+        let service = &*self.service;
         match panics.filter(|_| self.members.len() > 1) {
             Some(true) => tracing::warn!(
                 service,
@@ -300,7 +300,7 @@ impl Candidate for Member {
 impl Member {
     /// The backend of `spec`, with what a `known` one and its breaker, if its rules are the same, have learnt.
     fn new(
-        service: &'static str,
+        service: &str,
         protocol: Protocol,
         spec: &BackendSpec,
         site: &Site<'_>,

@@ -1,75 +1,115 @@
-//! Which service a path belongs to, and what of the path it gets.
+//! Which route a request is for, and what becomes of it there.
 
+mod outside;
+mod rewrite;
+mod split;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue, Method, Uri};
+use shop_http1::Headers;
+use shop_http1::request_head::Parts;
 
-use crate::routing::{Service, Site};
+pub(crate) use self::outside::Outside;
+use self::rewrite::Rewrite;
+pub(crate) use self::rewrite::write_made;
+use self::split::Split;
+use super::matcher::{Asked, Conditions, Matcher};
+use crate::routing::{Cluster, Service, Site};
+use crate::settings;
 use crate::settings::HealthCheck;
-
-/// What is cut off the path of every HTTP route.
-pub(crate) const PREFIX: &str = "/api";
-
-/// A prefix of paths and the service behind it.
-struct Rule {
-    /// As the backend sees it, such as `/products`.
-    path: &'static str,
-    /// As logs name it.
-    pattern: &'static str,
-    service: &'static str,
-}
-
-const HTTP: [Rule; 7] = [
-    Rule { path: "/products", pattern: "/api/products/*", service: "product" },
-    Rule { path: "/baskets", pattern: "/api/baskets/*", service: "basket" },
-    Rule { path: "/guests", pattern: "/api/guests/*", service: "basket" },
-    Rule { path: "/payments", pattern: "/api/payments/*", service: "payment" },
-    Rule { path: "/users", pattern: "/api/users/*", service: "payment" },
-    // For a provider that calls; those of notification are for operators, on its own port.
-    Rule { path: "/webhooks/stripe", pattern: "/api/webhooks/stripe", service: "payment" },
-    Rule { path: "/notifications", pattern: "/api/notifications/*", service: "notification" },
-];
-
-/// The gRPC services for clients, one by one: what else a backend has is between services.
-const GRPC: [Rule; 3] = [
-    Rule { path: "/shop.product.v1.ProductService/", pattern: "/shop.product.v1.ProductService/*", service: "product" },
-    Rule { path: "/shop.basket.v1.BasketService/", pattern: "/shop.basket.v1.BasketService/*", service: "basket" },
-    Rule { path: "/shop.payment.v1.PaymentService/", pattern: "/shop.payment.v1.PaymentService/*", service: "payment" },
-];
+use crate::settings::route::{HeaderEdits, Redirect, Respond};
+use crate::settings::timeouts::Times;
+use shop_discovery::Protocol;
 
 /// gRPC services that every backend has: a header says whose is meant. They tell of what is between services, too, so that
 /// [`grpc_introspection`](crate::settings::Config::grpc_introspection) has to open them.
-const EVERY: [Rule; 3] = [
-    Rule { path: "/grpc.health.v1.Health/", pattern: "/grpc.health.v1.Health/*", service: "" },
-    Rule { path: "/grpc.reflection.v1.", pattern: "/grpc.reflection.v1.*", service: "" },
-    Rule { path: "/grpc.reflection.v1alpha.", pattern: "/grpc.reflection.v1alpha.*", service: "" },
-];
+const EVERY: [&str; 3] =
+    ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
 /// Metadata of calls to [`EVERY`]: `shop-service: product`.
 pub(crate) const SHOP_SERVICE: HeaderName = HeaderName::from_static("shop-service");
 
-/// Whether a path, as backends know it, is below one of [`PREFIX`] for clients.
-pub(crate) fn is_inner(path: &str) -> bool {
-    let fits = |rest: &str| rest.is_empty() || rest.starts_with(['/', '?', '#']);
-    HTTP.iter().any(|rule| path.strip_prefix(rule.path).is_some_and(fits))
+/// One route.
+pub(crate) struct Route {
+    /// As settings call it.
+    pub(crate) name: Arc<str>,
+    /// As logs name it, such as `/api/products/*`.
+    pub(crate) pattern: Arc<str>,
+    pub(crate) deed: Deed,
+    /// How the path becomes the service's.
+    rewrite: Option<Rewrite>,
+    /// Largest body in bytes.
+    pub(crate) body_limit: u64,
+    /// Changes on the way to the service, and to the client.
+    pub(crate) request_headers: Option<HeaderEdits>,
+    pub(crate) response_headers: Option<HeaderEdits>,
 }
 
-/// A route that matched.
-pub(crate) struct Route {
-    /// The path as the backend knows its root of this route, such as `/products`.
-    path: &'static str,
-    /// As logs name it, such as `/api/products/*`.
-    pub(crate) pattern: &'static str,
+/// What becomes of a request.
+pub(crate) enum Deed {
+    /// One of these services answers.
+    Ask(Split),
+    /// The client is sent elsewhere.
+    Redirect(Box<Redirect>, Box<settings::PathPattern>),
+    /// This is the answer.
+    Respond(Box<Respond>, bytes::Bytes),
+}
+
+/// A service that a route leads to.
+pub(crate) struct Destination {
     pub(crate) service: Arc<Service>,
+    pub(crate) cluster: Arc<Cluster>,
+    /// How long the gateway waits for it.
+    pub(crate) times: Times,
+    /// How its paths look from outside.
+    pub(crate) outside: Arc<Outside>,
+}
+
+impl Route {
+    /// The target for a backend: `path`, which fits, as the service knows it, with the query of `original`.
+    pub(crate) fn target(&self, path: &str, original: &Uri) -> String {
+        let query = original.query();
+        let mut target = String::with_capacity(path.len() + query.map_or(0, |query| query.len() + 1) + 16);
+        match &self.rewrite {
+            None => target.push_str(path),
+            Some(rewrite) => rewrite.write(path, &mut target),
+        }
+        if let Some(query) = query {
+            target.push('?');
+            target.push_str(query);
+        }
+        target
+    }
+
+    /// What is cut off in front of the path, for `X-Forwarded-Prefix`.
+    pub(crate) fn prefix(&self) -> Option<&HeaderValue> {
+        self.rewrite.as_ref()?.prefix()
+    }
+
+    /// The services it leads to.
+    pub(crate) fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        let split = match &self.deed {
+            Deed::Ask(split) => Some(split),
+            Deed::Redirect(..) | Deed::Respond(..) => None,
+        };
+        split.into_iter().flat_map(Split::all)
+    }
 }
 
 /// All routes of one generation.
 pub(crate) struct Table {
-    http: Vec<Route>,
-    grpc: Vec<Route>,
-    /// Of each service, those of [`EVERY`], if they are open.
-    every: Vec<Route>,
+    http: Matcher<Arc<Route>>,
+    grpc: Matcher<Arc<Route>>,
+    /// By name.
+    pub(crate) routes: Vec<Arc<Route>>,
+    /// Whether [`EVERY`] is open.
+    is_introspective: bool,
+    /// By name.
     pub(crate) services: Vec<Arc<Service>>,
+    /// How the paths of each service look from outside, in the same order.
+    outside: BTreeMap<Arc<str>, Arc<Outside>>,
     /// Whether and how their backends are checked.
     pub(crate) health_check: HealthCheck,
 }
@@ -77,73 +117,162 @@ pub(crate) struct Table {
 impl Table {
     /// The routes to the services that are desired; of the `previous` table it keeps all that is the same.
     pub(crate) fn new(site: &Site<'_>, previous: Option<&Self>) -> Self {
-        let services: Vec<_> = site
-            .merged
-            .config
+        let config = &site.merged.config;
+        let services: Vec<_> = config
             .services
-            .by_name()
-            .into_iter()
-            .map(|(name, settings)| {
-                Service::new(name, settings, site, previous.and_then(|table| table.service(name)).map(Arc::as_ref))
-            })
+            .iter()
+            .map(|(name, settings)| Service::new(name, settings, site, previous.and_then(|table| table.service(name))))
             .collect();
-        let routes = |rules: &[Rule]| {
-            let route = |rule: &Rule| {
-                let service = services.iter().find(|service| service.name == rule.service)?;
-                Some(Route { path: rule.path, pattern: rule.pattern, service: Arc::clone(service) })
-            };
-            rules.iter().filter_map(route).collect()
-        };
-        let of = |service: &Arc<Service>| {
-            let service = Arc::clone(service);
-            EVERY.map(move |Rule { path, pattern, .. }| Route { path, pattern, service: Arc::clone(&service) })
-        };
-        let is_open = site.merged.config.grpc_introspection;
-        let every = services.iter().filter(|_| is_open).flat_map(of).collect();
-        Self {
-            http: routes(&HTTP),
-            grpc: routes(&GRPC),
-            every,
+        let of =
+            |service: &Arc<Service>| (Arc::clone(&service.name), Arc::new(Outside::of(&service.name, &config.routes)));
+        let mut table = Self {
+            http: Matcher::default(),
+            grpc: Matcher::default(),
+            routes: Vec::with_capacity(config.routes.len()),
+            is_introspective: config.grpc_introspection,
+            outside: services.iter().map(of).collect(),
             services,
-            health_check: site.merged.config.health_check.clone(),
-        }
-    }
-
-    /// The route of a normalised path, and the path that its backend gets.
-    pub(crate) fn http<'a>(&self, path: &'a str) -> Option<(&Route, &'a str)> {
-        let inner = path.strip_prefix(PREFIX)?;
-        let fits = |route: &&Route| {
-            inner.strip_prefix(route.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            health_check: config.health_check.clone(),
         };
-        self.http.iter().find(fits).map(|route| (route, inner))
+        for (name, route) in config.routes.iter().filter(|(_, route)| route.enabled) {
+            table.add(name, route, site);
+        }
+        for (name, route) in introspection(config) {
+            table.add(&name, &route, site);
+        }
+        table
     }
 
-    /// The route of a gRPC method.
-    pub(crate) fn grpc(&self, path: &str) -> Option<&Route> {
-        let is_method = |rest: &str| !rest.is_empty() && !rest.contains('/');
-        self.grpc.iter().find(|route| path.strip_prefix(route.path).is_some_and(is_method))
+    fn add(&mut self, name: &str, route: &settings::Route, site: &Site<'_>) {
+        let config = &site.merged.config;
+        // What is missing here was refused when settings were checked.
+        let (Some(path), Some(deed)) = (route.path(), self.deed(route, config)) else { return };
+        let edits = |rules: &settings::HeaderRules| (!rules.is_empty()).then(|| rules.edits());
+        let rewrite = route.rewrite.as_ref().map(|made| Rewrite::new(path, made));
+        let built = Arc::new(Route {
+            name: name.into(),
+            pattern: route.pattern().into(),
+            deed,
+            rewrite,
+            body_limit: route.body_limit.unwrap_or(config.http.body_limit),
+            request_headers: edits(&route.request_headers),
+            response_headers: edits(&route.response_headers),
+        });
+        let matcher = match route.protocol() {
+            Protocol::Http => &mut self.http,
+            Protocol::Grpc => &mut self.grpc,
+        };
+        matcher.add(&route.hosts, path, &conditions(route), &built);
+        self.routes.push(built);
     }
 
-    /// The patterns of all routes to a service.
-    pub(crate) fn patterns(&self, service: &str) -> Vec<&'static str> {
-        let routes = self.http.iter().chain(&self.grpc);
-        routes.filter(|route| route.service.name == service).map(|route| route.pattern).collect()
+    fn deed(&self, route: &settings::Route, config: &settings::Config) -> Option<Deed> {
+        if let Some(redirect) = &route.redirect {
+            return Some(Deed::Redirect(Box::new(redirect.clone()), Box::new(route.path()?.clone())));
+        }
+        if let Some(respond) = &route.respond {
+            // The file was there a moment ago.
+            return Some(Deed::Respond(Box::new(respond.clone()), respond.body().unwrap_or_default().into()));
+        }
+        let destination = |to: &settings::Destination| {
+            let service = Arc::clone(self.service(&to.service)?);
+            let of = &config.services.get(&to.service)?.timeouts;
+            let destination = Destination {
+                cluster: Arc::clone(service.cluster(route.protocol())),
+                times: Times::of(&route.timeouts, of, &config.upstream),
+                outside: Arc::clone(self.outside.get(&service.name)?),
+                service,
+            };
+            Some((destination, to.weight))
+        };
+        Split::new(route.to.0.iter().filter_map(destination).collect()).map(Deed::Ask)
+    }
+
+    /// The route of a request with a normalised path; of a gRPC call where `is_grpc` says so.
+    pub(crate) fn find(&self, is_grpc: bool, path: &str, host: &HeaderValue, head: &Parts) -> Option<&Arc<Route>> {
+        self.find_for(is_grpc, path, host, &head.method, &head.uri, &head.headers)
+    }
+
+    /// The same by what decides.
+    pub(crate) fn find_for(
+        &self,
+        is_grpc: bool,
+        path: &str,
+        host: &HeaderValue,
+        method: &Method,
+        uri: &Uri,
+        headers: &Headers,
+    ) -> Option<&Arc<Route>> {
+        let mut lower = String::new();
+        let host = bare(host, &mut lower);
+        let matcher = if is_grpc { &self.grpc } else { &self.http };
+        matcher.find(&Asked { host, path, method, query: uri.query(), headers })
     }
 
     /// Whether a gRPC method is one that every backend has, and that clients may call.
     pub(crate) fn is_everybodys(&self, path: &str) -> bool {
-        self.every.iter().any(|route| path.starts_with(route.path))
+        let service = path.strip_prefix('/').and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        self.is_introspective && EVERY.contains(&service)
     }
 
-    /// The route of a gRPC method that every backend has, to the service of that name.
-    pub(crate) fn everybodys(&self, path: &str, service: &str) -> Option<&Route> {
-        self.every.iter().find(|route| path.starts_with(route.path) && route.service.name == service)
+    /// The patterns of all routes to a service.
+    pub(crate) fn patterns(&self, service: &str) -> Vec<&str> {
+        let leads = |route: &&Arc<Route>| route.destinations().any(|to| *to.service.name == *service);
+        self.routes.iter().filter(leads).map(|route| &*route.pattern).collect()
+    }
+
+    /// The path that clients know an inner one of `service` by.
+    pub(crate) fn public(&self, service: &str, inner: &str) -> Option<String> {
+        self.outside.get(service)?.public(inner)
     }
 
     /// The service of this name.
     pub(crate) fn service(&self, name: &str) -> Option<&Arc<Service>> {
-        self.services.iter().find(|service| service.name == name)
+        let place = self.services.binary_search_by(|service| (*service.name).cmp(name)).ok()?;
+        self.services.get(place)
     }
+}
+
+/// What a route asks for beside host and path; checked before.
+fn conditions(route: &settings::Route) -> Conditions {
+    Conditions {
+        methods: route.methods.iter().filter_map(|method| method.parse().ok()).collect(),
+        headers: route.headers.iter().filter_map(|(name, value)| Some((name.parse().ok()?, value.clone()))).collect(),
+        query: route.query.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+    }
+}
+
+/// The routes to what every gRPC backend has, if they are open.
+fn introspection(config: &settings::Config) -> impl Iterator<Item = (String, settings::Route)> {
+    let of = |(name, _): (&str, &settings::Service)| {
+        let name = name.to_owned();
+        EVERY.iter().enumerate().filter_map(move |(place, every)| {
+            let route = settings::Route {
+                grpc: Some(every.parse().ok()?),
+                headers: [(SHOP_SERVICE.as_str().to_owned(), name.clone())].into(),
+                to: name.parse().ok()?,
+                ..settings::Route::default()
+            };
+            Some((format!("introspection-{name}-{place}"), route))
+        })
+    };
+    config.services.iter().filter(|_| config.grpc_introspection).flat_map(of)
+}
+
+/// The host in small letters, without its port; `lower` has room for it.
+fn bare<'a>(host: &'a HeaderValue, lower: &'a mut String) -> &'a str {
+    let host = host.to_str().unwrap_or_default();
+    let end = match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => colon,
+        _ => host.len(),
+    };
+    let host = host[..end].trim_end_matches('.');
+    if !host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return host;
+    }
+    lower.push_str(host);
+    lower.make_ascii_lowercase();
+    lower
 }
 
 #[cfg(test)]
@@ -153,20 +282,29 @@ mod tests {
     use crate::settings::desired::Desired;
 
     #[test]
-    fn a_path_belongs_to_the_route_whose_whole_segments_it_begins_with() {
+    fn the_suites_paths_lead_to_its_services() {
         let metrics = Metrics::new(shop_telemetry::Metrics::new("gateway"));
         let merged = Desired::default().merged();
         let table = Table::new(&Site { merged: &merged, workers: 1, metrics: &metrics }, None);
+        let host = HeaderValue::from_static("shop.example");
+        let find = |is_grpc, path: &str| {
+            let uri: Uri = path.parse().expect("a path");
+            let route =
+                table.find_for(is_grpc, path, &host, &Method::GET, &uri, &Headers::from(http::HeaderMap::new()))?;
+            Some((route.destinations().next()?.service.name.to_string(), route.target(path, &uri)))
+        };
         let cases = [
             ("/api/products", Some(("product", "/products"))),
             ("/api/products/", Some(("product", "/products/"))),
-            ("/api/products/7/x", Some(("product", "/products/7/x"))),
+            ("/api/products/7/x?y=z", Some(("product", "/products/7/x?y=z"))),
             ("/api/baskets/u1/items", Some(("basket", "/baskets/u1/items"))),
             ("/api/guests", Some(("basket", "/guests"))),
             ("/api/payments", Some(("payment", "/payments"))),
             ("/api/users/u1/payments", Some(("payment", "/users/u1/payments"))),
             ("/api/users/u1/data", Some(("payment", "/users/u1/data"))),
+            ("/api/webhooks/stripe", Some(("payment", "/webhooks/stripe"))),
             ("/api/notifications", Some(("notification", "/notifications"))),
+            ("/api/webhooks/stripes", None),
             ("/api/productsx", None),
             ("/api/Products", None),
             ("/api", None),
@@ -175,8 +313,14 @@ mod tests {
             ("/", None),
         ];
         for (path, expected) in cases {
-            let found = table.http(path).map(|(route, inner)| (route.service.name, inner));
-            assert_eq!(found, expected, "{path}");
+            let uri: Uri = path.parse().expect("a path");
+            let found =
+                table.find_for(false, uri.path(), &host, &Method::GET, &uri, &Headers::from(http::HeaderMap::new()));
+            let found = found.map(|route| {
+                let service = route.destinations().next().map(|to| to.service.name.to_string()).unwrap_or_default();
+                (service, route.target(uri.path(), &uri))
+            });
+            assert_eq!(found, expected.map(|(service, inner)| (service.to_owned(), inner.to_owned())), "{path}");
         }
         for (path, expected) in [
             ("/shop.basket.v1.BasketService/GetBasket", Some("basket")),
@@ -187,10 +331,25 @@ mod tests {
             ("/shop.product.v1.productservice/GetProduct", None),
             ("/shop.product.v1.ProductServiceX/GetProduct", None),
             ("/shop.product.v1.ProductService", None),
+            ("/shop.product.v1.ProductService/", None),
+            ("/shop.product.v1.ProductService/A/B", None),
             ("/grpc.health.v1.Health/Check", None),
         ] {
-            assert_eq!(table.grpc(path).map(|route| route.service.name), expected, "{path}");
+            assert_eq!(find(true, path).map(|(service, _)| service).as_deref(), expected, "{path}");
             assert!(!table.is_everybodys(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_compared_without_its_port_and_in_small_letters() {
+        for (host, expected) in [
+            ("Shop.Example:8080", "shop.example"),
+            ("shop.example.", "shop.example"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("shop.example", "shop.example"),
+        ] {
+            assert_eq!(bare(&HeaderValue::from_static(host), &mut String::new()), expected, "{host}");
         }
     }
 }

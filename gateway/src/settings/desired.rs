@@ -5,23 +5,24 @@ use std::collections::BTreeMap;
 
 use shop_balance::MOST;
 
-use crate::settings::Config;
 use crate::settings::backend_spec::{BackendSpec, Source};
 use crate::settings::overrides::Overrides;
+use crate::settings::{Config, Service};
 use shop_discovery::Protocol;
 use shop_discovery::{BackendUrl, Backends};
 
-/// Backends that one source found for one service and protocol.
-type Found = BTreeMap<(&'static str, Protocol, Source), Vec<BackendUrl>>;
+/// Backends that sources found for one service.
+type Found = BTreeMap<(Protocol, Source), Vec<BackendUrl>>;
 
 /// What is desired.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Desired {
     /// Files, variables and flags.
     pub(crate) settings: Config,
-    found: Found,
-    /// Backends that settings named before they named places to look instead, of which none has answered yet.
-    kept: BTreeMap<(&'static str, Protocol), Vec<BackendUrl>>,
+    /// By service.
+    found: BTreeMap<String, Found>,
+    /// By service, backends that settings named before they named places to look instead, of which none has answered yet.
+    kept: BTreeMap<String, BTreeMap<Protocol, Vec<BackendUrl>>>,
     /// What the admin API changed.
     pub(crate) overrides: Overrides,
 }
@@ -31,64 +32,78 @@ pub(crate) struct Desired {
 pub(crate) struct Merged {
     /// The settings as they are to be in force, with every backend there is to be.
     pub(crate) config: Config,
-    specs: BTreeMap<(&'static str, Protocol), Vec<BackendSpec>>,
+    /// By service.
+    specs: BTreeMap<String, BTreeMap<Protocol, Vec<BackendSpec>>>,
 }
 
 impl Desired {
     /// What settings want, with `overrides` on top.
     pub(crate) fn new(settings: Config, overrides: Overrides) -> Self {
-        Self { settings, found: Found::default(), kept: BTreeMap::new(), overrides }
+        Self { settings, found: BTreeMap::new(), kept: BTreeMap::new(), overrides }
     }
 
     /// From now on settings want this. Where they name places to look instead of backends, those stay until one of the places
     /// answers.
     pub(crate) fn take(&mut self, settings: Config) {
-        let before = self.settings.services.by_name();
-        for ((name, new), (_, old)) in settings.services.by_name().into_iter().zip(before) {
+        for (name, new) in settings.services.iter() {
+            let Some(old) = self.settings.services.get(name) else { continue };
             for protocol in Protocol::ALL {
                 let Backends(urls, sources) = new.urls_of(protocol);
                 let Backends(old_urls, old_sources) = old.urls_of(protocol);
-                let mut found = self.found.iter().filter(|((of, speaks, _), _)| (*of, *speaks) == (name, protocol));
+                let mut found =
+                    self.found.get(name).into_iter().flatten().filter(|((speaks, _), _)| *speaks == protocol);
                 let is_found = found.any(|(_, urls)| !urls.is_empty());
                 // A place that is known already will not come as news.
                 let is_awaited = sources.iter().any(|source| !old_sources.contains(source));
                 if !urls.is_empty() || is_found || sources.is_empty() {
-                    self.kept.remove(&(name, protocol));
+                    if let Some(kept) = self.kept.get_mut(name) {
+                        kept.remove(&protocol);
+                    }
                 } else if is_awaited && !old_urls.is_empty() {
-                    self.kept.insert((name, protocol), old_urls.clone());
+                    self.kept.entry(name.to_owned()).or_default().insert(protocol, old_urls.clone());
                 }
             }
         }
         self.settings = settings;
+        let is_known =
+            |name: &String| self.settings.services.get(name).is_some() || self.overrides.added.contains_key(name);
+        self.found.retain(|name, _| is_known(name));
+        self.kept.retain(|name, _| is_known(name));
     }
 
     /// A place to look for backends of `service` has answered: those from before are not needed any more.
-    pub(crate) fn answered(&mut self, service: &'static str, protocol: Protocol) {
-        self.kept.remove(&(service, protocol));
+    pub(crate) fn answered(&mut self, service: &str, protocol: Protocol) {
+        if let Some(kept) = self.kept.get_mut(service) {
+            kept.remove(&protocol);
+        }
     }
 
     /// From now on `source` knows of these backends of `service`, and of no others.
-    pub(crate) fn found(
-        &mut self,
-        service: &'static str,
-        protocol: Protocol,
-        source: Source,
-        backends: Vec<BackendUrl>,
-    ) {
-        self.found.insert((service, protocol, source), backends);
+    pub(crate) fn found(&mut self, service: &str, protocol: Protocol, source: Source, backends: Vec<BackendUrl>) {
+        self.found.entry(service.to_owned()).or_default().insert((protocol, source), backends);
     }
 
     /// Brings all of it together.
     pub(crate) fn merged(&self) -> Merged {
         let mut config = self.settings.clone();
         self.overrides.rate_limit.apply(&mut config.rate_limit);
+        for (name, service) in &self.overrides.added {
+            config.services.insert(name.clone(), service.clone());
+        }
+        for (name, route) in &self.overrides.routes {
+            match route {
+                Some(route) => config.routes.insert(name.clone(), route.clone()),
+                None => config.routes.remove(name),
+            };
+        }
         let mut specs = BTreeMap::new();
-        for (name, service) in config.services.by_name_mut() {
+        for (name, service) in config.services.iter_mut() {
             let changes = self.overrides.services.get(name);
             if let Some(changes) = changes {
                 service.enabled = changes.enabled.unwrap_or(service.enabled);
                 service.strategy = changes.strategy.or(service.strategy);
             }
+            let mut of_service = BTreeMap::new();
             for protocol in Protocol::ALL {
                 let mut list = self.named(name, protocol);
                 if let Some(changes) = changes {
@@ -96,35 +111,41 @@ impl Desired {
                 }
                 cut(&mut list, |spec| changes.is_some_and(|changes| changes.adds(protocol, &spec.label())));
                 service.urls_of_mut(protocol).0 = list.iter().map(BackendSpec::url).collect();
-                specs.insert((name, protocol), list);
+                of_service.insert(protocol, list);
             }
+            specs.insert(name.to_owned(), of_service);
         }
         Merged { config, specs }
     }
 
+    /// The service of this name, as the admin API added it or as settings have it.
+    pub(crate) fn service(&self, name: &str) -> Option<&Service> {
+        self.overrides.added.get(name).or_else(|| self.settings.services.get(name))
+    }
+
     /// Whether settings or another source name `url`, whatever the admin API made of that.
-    pub(crate) fn names(&self, service: &'static str, protocol: Protocol, url: &BackendUrl) -> bool {
+    pub(crate) fn names(&self, service: &str, protocol: Protocol, url: &BackendUrl) -> bool {
         self.named(service, protocol).iter().any(|spec| spec.is_at(url))
     }
 
     /// The backends of `service` that speak `protocol`: those of the settings, then what others found, each once.
-    fn named(&self, service: &'static str, protocol: Protocol) -> Vec<BackendSpec> {
+    fn named(&self, service: &str, protocol: Protocol) -> Vec<BackendSpec> {
         let mut specs: Vec<BackendSpec> = Vec::new();
         let mut add = |url: &BackendUrl, source| {
             if !specs.iter().any(|spec| spec.is_at(url)) {
                 specs.push(BackendSpec::new(url, source));
             }
         };
-        if let Some(settings) = self.settings.services.get(service) {
+        if let Some(settings) = self.service(service) {
             for url in &settings.urls_of(protocol).0 {
                 add(url, Source::Static);
             }
         }
-        for url in self.kept.get(&(service, protocol)).into_iter().flatten() {
+        for url in self.kept.get(service).and_then(|kept| kept.get(&protocol)).into_iter().flatten() {
             add(url, Source::Static);
         }
-        let found = self.found.iter().filter(|((name, of, _), _)| (*name, *of) == (service, protocol));
-        for ((_, _, source), urls) in found {
+        let found = self.found.get(service).into_iter().flatten().filter(|((speaks, _), _)| *speaks == protocol);
+        for ((_, source), urls) in found {
             for url in urls {
                 add(url, *source);
             }
@@ -154,8 +175,7 @@ fn cut(specs: &mut Vec<BackendSpec>, is_added: impl Fn(&BackendSpec) -> bool) {
 impl Merged {
     /// The backends of `service` that speak `protocol`.
     pub(crate) fn specs(&self, service: &str, protocol: Protocol) -> &[BackendSpec] {
-        let found = self.specs.iter().find(|((name, of), _)| (*name, *of) == (service, protocol));
-        found.map(|(_, specs)| specs.as_slice()).unwrap_or_default()
+        self.specs.get(service).and_then(|specs| specs.get(&protocol)).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
@@ -167,7 +187,7 @@ mod tests {
     fn settings_that_name_places_to_look_keep_the_backends_from_before_until_one_answers() {
         let config = |urls: &str| {
             let mut config = Config::default();
-            config.services.product.urls = urls.parse().expect("a list");
+            config.services["product"].urls = urls.parse().expect("a list");
             config
         };
         let hosts = |desired: &Desired| {
@@ -195,7 +215,7 @@ mod tests {
     #[test]
     fn a_backend_named_twice_is_wanted_once_and_what_is_found_is_bounded() {
         let mut config = Config::default();
-        config.services.product.urls = "http://a:1;weight=2, http://b:1, http://a:1".parse().expect("a list");
+        config.services["product"].urls = "http://a:1;weight=2, http://b:1, http://a:1".parse().expect("a list");
         let mut desired = Desired::new(config, Overrides::default());
         let labels = |desired: &Desired| -> Vec<_> {
             let merged = desired.merged();
@@ -205,7 +225,7 @@ mod tests {
         let many = (1..=100).map(|port| BackendUrl::new("c", port)).collect();
         desired.found("product", Protocol::Http, Source::Dns, many);
         assert_eq!(labels(&desired).len(), MOST);
-        assert_eq!(desired.merged().config.services.product.urls.0.len(), MOST);
+        assert_eq!(desired.merged().config.services["product"].urls.0.len(), MOST);
         assert_eq!(desired.merged().specs("product", Protocol::Grpc).len(), 1);
         // Those that somebody added come first, be they found as well or not.
         for url in ["http://d:1", "http://c:99"] {

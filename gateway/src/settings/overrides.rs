@@ -7,9 +7,8 @@ use std::num::{NonZeroU16, NonZeroU32};
 use serde::{Deserialize, Serialize};
 use shop_config::Duration;
 
-use crate::settings::RateLimit;
-use crate::settings::Strategy;
 use crate::settings::backend_spec::{BackendSpec, Source};
+use crate::settings::{RateLimit, Route, Service, Strategy};
 use shop_discovery::BackendUrl;
 use shop_discovery::Protocol;
 
@@ -17,6 +16,12 @@ use shop_discovery::Protocol;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Overrides {
+    /// Services that settings do not have, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) added: BTreeMap<String, Service>,
+    /// Routes by name, in place of those of the settings; none where one of those is not desired.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) routes: BTreeMap<String, Option<Route>>,
     /// By the name of the service.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) services: BTreeMap<String, ServiceChanges>,

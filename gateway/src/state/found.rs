@@ -11,7 +11,7 @@ impl Subscriber for State {
     fn plan(&self) -> Plan {
         let generation = self.settings.current();
         let mut plan = Plan { settings: generation.config.discovery.clone(), named: Vec::new(), asked: Vec::new() };
-        for (service, settings) in generation.config.services.by_name() {
+        for (service, settings) in generation.config.services.iter() {
             for protocol in Protocol::ALL {
                 for url in &settings.urls_of(protocol).1 {
                     let place = Place { service: service.into(), protocol, url: url.clone() };
@@ -27,8 +27,10 @@ impl Subscriber for State {
 
     fn publish(&self, group: &Group, latest: &dyn Fn() -> Latest) -> Result<(), String> {
         let mut pending = self.begin_change();
-        let names = pending.desired.settings.services.by_name().map(|(name, _)| name);
-        let Some(service) = names.into_iter().find(|name| **name == *group.service) else { return Ok(()) };
+        let service = &*group.service;
+        if pending.desired.service(service).is_none() {
+            return Ok(());
+        }
         let Latest { mut backends, has_answered } = latest();
         if backends.len() > MOST {
             tracing::warn!(

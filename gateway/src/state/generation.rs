@@ -61,7 +61,7 @@ impl Generation {
     /// Whether it has the backends of `merged`, each as it is desired there.
     pub(crate) fn is_made_of(&self, merged: &Merged) -> bool {
         self.table.services.iter().all(|service| {
-            Protocol::ALL.into_iter().all(|of| service.cluster(of).specs() == merged.specs(service.name, of))
+            Protocol::ALL.into_iter().all(|of| service.cluster(of).specs() == merged.specs(&service.name, of))
         })
     }
 
@@ -81,7 +81,7 @@ impl Generation {
                     other.name == service.name && other.backends().any(|other| other.label() == backend.label())
                 };
                 if !next.table.services.iter().any(|other| namesake(other)) {
-                    metrics.forget_backend(service.name, backend.label());
+                    metrics.forget_backend(&service.name, backend.label());
                 }
             }
         }

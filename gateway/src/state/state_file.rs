@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Services;
 use crate::settings::overrides::Overrides;
+use crate::settings::services;
 
 /// The format. Another one is not understood.
 const VERSION: u32 = 1;
@@ -42,7 +42,7 @@ impl StateFile {
         let content: Content = serde_json::from_str(&text).with_context(advice)?;
         anyhow::ensure!(content.version == VERSION, "{}: version {} is not known", advice(), content.version);
         for (name, changes) in &content.changes.services {
-            anyhow::ensure!(Services::default().get(name).is_some(), "{}: there is no service {name}", advice());
+            anyhow::ensure!(services::is_name(name), "{}: {name:?} is no name for a service", advice());
             if let Some(stray) = changes.strays().next() {
                 anyhow::bail!("{}: {stray:?} is not http://host:port", advice());
             }
@@ -115,7 +115,7 @@ mod tests {
             "{",
             r#"{"version": 2, "changes": {}}"#,
             r#"{"version": 1, "changes": {"servcies": {}}}"#,
-            r#"{"version": 1, "changes": {"services": {"search": {}}}}"#,
+            r#"{"version": 1, "changes": {"services": {"No Name": {}}}}"#,
             r#"{"version": 1, "changes": {"services": {"product": {"http": {"a": {"change": "removed"}}}}}}"#,
         ] {
             fs::write(&path, text).expect("writes");

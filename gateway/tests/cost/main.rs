@@ -99,7 +99,7 @@ fn config(upstream: SocketAddr) -> Config {
     config.health_check.enabled = false;
     config.rate_limit.requests = 1_000_000.try_into().expect("not zero");
     config.rate_limit.burst = 1_000_000.try_into().expect("not zero");
-    config.services.product.urls = vec![BackendUrl::new(upstream.ip().to_string(), upstream.port())].into();
+    config.services["product"].urls = vec![BackendUrl::new(upstream.ip().to_string(), upstream.port())].into();
     config
 }
 

@@ -41,9 +41,9 @@ impl Running {
 async fn every_read_tells_what_it_is_for() {
     let upstream = Upstream::echo().await;
     let mut settings = config(upstream.addr);
-    settings.services.basket.urls = backends(&[nobody()]);
-    settings.services.basket.grpc_urls = backends(&[]);
-    settings.services.notification.enabled = false;
+    settings.services["basket"].urls = backends(&[nobody()]);
+    settings.services["basket"].grpc_urls = backends(&[]);
+    settings.services["notification"].enabled = false;
     settings.circuit_breaker.enabled = true;
     let gateway = Running::start(settings).await;
     gateway.get("/api/products").await;
@@ -56,19 +56,19 @@ async fn every_read_tells_what_it_is_for() {
 
     let services = gateway.told("/admin/services").await["services"].clone();
     let names: Vec<_> = services.as_array().expect("a list").iter().map(|service| &service["name"]).collect();
-    assert_eq!(names, ["product", "basket", "payment", "notification"]);
-    assert_eq!((&services[0]["status"], &services[1]["status"]), (&"up".into(), &"down".into()));
-    assert_eq!((&services[3]["enabled"], &services[0]["strategy"]), (&false.into(), &"round_robin".into()));
+    assert_eq!(names, ["basket", "notification", "payment", "product"]);
+    assert_eq!((&services[3]["status"], &services[0]["status"]), (&"up".into(), &"down".into()));
+    assert_eq!((&services[1]["enabled"], &services[3]["strategy"]), (&false.into(), &"round_robin".into()));
     assert_eq!(
         services[2]["routes"],
-        json!(["/api/payments/*", "/api/users/*", "/api/webhooks/stripe", "/shop.payment.v1.PaymentService/*"])
+        json!(["/shop.payment.v1.PaymentService/*", "/api/payments/*", "/api/webhooks/stripe", "/api/users/*"])
     );
-    let backend = &services[0]["backends"][0];
+    let backend = &services[3]["backends"][0];
     assert_eq!(
         (&backend["url"], &backend["source"], &backend["protocol"]),
         (&url.clone().into(), &"static".into(), &"http".into())
     );
-    assert_eq!(gateway.told("/admin/services/product").await, services[0]);
+    assert_eq!(gateway.told("/admin/services/product").await, services[3]);
     let path = format!("/admin/services/product/backends/{}?protocol=http", upstream.addr);
     assert_eq!(gateway.told(&path).await["url"], *url);
 
@@ -104,7 +104,7 @@ async fn every_read_tells_what_it_is_for() {
 async fn a_service_is_switched_off_and_on_and_balanced_differently() {
     let (one, two) = (Mortal::start(), Mortal::start());
     let mut settings = config(one.addr);
-    settings.services.product.urls = backends(&[one.addr, two.addr]);
+    settings.services["product"].urls = backends(&[one.addr, two.addr]);
     let gateway = Running::start(settings).await;
     let done = gateway.change("PUT", "/admin/services/product", r#"{"enabled": false}"#).await;
     let change = json!([{"key": "services.product.enabled", "before": true, "after": false}]);
@@ -123,7 +123,7 @@ async fn a_service_is_switched_off_and_on_and_balanced_differently() {
 
     // New settings from outside leave what was changed here as it is.
     let mut settings = config(one.addr);
-    settings.services.product.urls = backends(&[one.addr, two.addr]);
+    settings.services["product"].urls = backends(&[one.addr, two.addr]);
     settings.limits.uri = 1000;
     gateway.handle.apply(settings).expect("good settings");
     assert_eq!(gateway.told("/admin/services/product").await["strategy"], "weighted_round_robin");
@@ -166,11 +166,11 @@ async fn backends_come_and_go() {
 async fn a_backend_that_was_removed_and_that_nobody_names_any_more_can_be_added() {
     let (one, two) = (Mortal::start(), Mortal::start());
     let mut settings = config(one.addr);
-    settings.services.product.urls = backends(&[one.addr, two.addr]);
-    settings.services.product.grpc_urls = backends(&[]);
+    settings.services["product"].urls = backends(&[one.addr, two.addr]);
+    settings.services["product"].grpc_urls = backends(&[]);
     let gateway = Running::start(settings.clone()).await;
     gateway.change("DELETE", &format!("/admin/services/product/backends/{}", two.addr), "").await;
-    settings.services.product.urls = backends(&[one.addr]);
+    settings.services["product"].urls = backends(&[one.addr]);
     gateway.handle.apply(settings).expect("good settings");
     let body = json!({"url": two.addr.to_string()}).to_string();
     let reply = gateway.admin("POST", "/admin/services/product/backends", &body).await;
@@ -198,7 +198,7 @@ async fn a_draining_backend_finishes_what_it_has_and_gets_nothing_new() {
     let (slow, tell) = on_command().await;
     let other = Mortal::start();
     let mut settings = config(slow.addr);
-    settings.services.product.grpc_urls = backends(&[]);
+    settings.services["product"].grpc_urls = backends(&[]);
     let gateway = Running::start(settings).await;
     let mut client = Client::connect(gateway.addr).await;
     let running = tokio::spawn(async move { client.send(get("/api/products")).await });
@@ -350,8 +350,8 @@ async fn of_changes_to_the_same_state_one_wins() {
 async fn it_is_explained_what_would_become_of_a_request() {
     let (well, ill) = (Mortal::start(), nobody());
     let mut settings = config(well.addr);
-    settings.services.product.urls = backends(&[ill, well.addr]);
-    settings.services.notification.enabled = false;
+    settings.services["product"].urls = backends(&[ill, well.addr]);
+    settings.services["notification"].enabled = false;
     settings.cors.origins = vec!["https://shop.example".parse().expect("an origin")];
     let gateway = Running::start(settings).await;
     for _ in 0..2 {
@@ -362,7 +362,10 @@ async fn it_is_explained_what_would_become_of_a_request() {
         (&explained["normal_path"], &explained["path_at_backend"]),
         (&"/api/products/7".into(), &"/products/7".into())
     );
-    assert_eq!(explained["route"], json!({"pattern": "/api/products/*", "service": "product", "protocol": "http"}));
+    assert_eq!(
+        explained["route"],
+        json!({"name": "products", "pattern": "/api/products/*", "service": "product", "protocol": "http"})
+    );
     let order: Vec<_> =
         explained["backends"].as_array().expect("a list").iter().map(|one| one["url"].clone()).collect();
     assert_eq!(order, [format!("http://{}", well.addr), format!("http://{ill}")]);

@@ -525,7 +525,7 @@ async fn a_new_backend_that_hangs_gets_its_share_of_the_calls_and_no_more() {
     settings.load_balancer.strategy = shop_gateway::settings::Strategy::P2cEwma;
     let gateway = Running::start(settings.clone()).await;
     assert_eq!(gateway.get("/api/products").await.status(), 200);
-    settings.services.product.urls = backends(&[known.addr, hangs.addr]);
+    settings.services["product"].urls = backends(&[known.addr, hangs.addr]);
     gateway.handle.apply(settings).expect("applies");
     let asked = || known.requests.load(SeqCst) + hangs.requests.load(SeqCst);
     for _ in 0..40 {

@@ -19,10 +19,10 @@ use crate::support::{Client, Mortal, Running, Upstream, backends, config, get, n
 /// Product at `addrs`, checked twenty times a second.
 fn checked(addrs: &[SocketAddr]) -> Config {
     let mut settings = config(addrs[0]);
-    settings.services.product.urls = backends(addrs);
-    settings.services.product.grpc_urls = backends(&[]);
-    for other in [&mut settings.services.basket, &mut settings.services.payment, &mut settings.services.notification] {
-        other.enabled = false;
+    settings.services["product"].urls = backends(addrs);
+    settings.services["product"].grpc_urls = backends(&[]);
+    for other in ["basket", "payment", "notification"] {
+        settings.services[other].enabled = false;
     }
     settings.health_check.enabled = true;
     settings.health_check.interval = Duration::millis(50);
@@ -237,7 +237,7 @@ async fn grpc_backends_are_asked_by_their_health_service() {
     })
     .await;
     let mut settings = checked(&[nobody()]);
-    settings.services.product.grpc_urls = backends(&[upstream.addr]);
+    settings.services["product"].grpc_urls = backends(&[upstream.addr]);
     let gateway = Running::start(settings).await;
     eventually!(check_of(&gateway, 1).await == "never_healthy");
     says.store(1, SeqCst);

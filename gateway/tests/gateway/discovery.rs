@@ -119,8 +119,8 @@ fn list(text: &str) -> Backends {
 /// The product service's backends are looked up at `urls`.
 fn settings(dns: Option<&Dns>, urls: &str) -> Config {
     let mut settings = config(SocketAddr::from(([127, 0, 0, 1], 9)));
-    settings.services.product.urls = list(urls);
-    settings.services.product.grpc_urls = Backends::default();
+    settings.services["product"].urls = list(urls);
+    settings.services["product"].grpc_urls = Backends::default();
     settings.discovery.nameservers = dns.iter().map(|dns| NameServer(dns.addr)).collect();
     settings.discovery.timeout = shop_config::Duration::millis(200);
     settings.discovery.file_interval = shop_config::Duration::millis(20);
@@ -316,7 +316,7 @@ async fn what_stays_keeps_its_connections_and_stands_beside_what_is_written_down
     eventually!(gateway.metric(other).is_some());
     dns.set("other.test", Says::Nothing);
     // The source goes, and with it what was found there.
-    settings.services.product.urls = list(&format!("http://127.0.0.1:{port}, dns://product.test:{port}"));
+    settings.services["product"].urls = list(&format!("http://127.0.0.1:{port}, dns://product.test:{port}"));
     gateway.handle.apply(settings).expect("good settings");
     eventually!(gateway.metric(other).is_none());
     for _ in 0..3 {
@@ -335,7 +335,7 @@ async fn an_edited_source_leaves_the_backends_in_force_until_it_answers() {
     assert_eq!(status(&gateway).await, 200);
     dns.set("product.test", Says::Nothing);
     let edited = format!("dns://product.test:{port};weight=2");
-    settings.services.product.urls = list(&edited);
+    settings.services["product"].urls = list(&edited);
     gateway.handle.apply(settings).expect("good settings");
     // By the first failure the old source is long forgotten.
     eventually!({
@@ -497,7 +497,7 @@ async fn a_file_behind_a_swapped_link_is_followed() {
 #[tokio::test]
 async fn a_service_is_not_without_backends_because_they_have_yet_to_be_found() {
     let mut settings = settings(None, "file:///nowhere/backends.json");
-    settings.services.basket.urls = list("dns://basket.test:1");
+    settings.services["basket"].urls = list("dns://basket.test:1");
     settings.discovery.nameservers = vec![NameServer(nobody())];
     let gateway = Running::start(settings).await;
     for path in ["/api/products", "/api/baskets/1"] {

@@ -35,9 +35,9 @@ async fn service(document: Value, willing: &Arc<AtomicBool>) -> Upstream {
 /// A gateway in front of these two services; the others are switched off.
 fn before(product: &Upstream, basket: &Upstream) -> Config {
     let mut settings = config(product.addr);
-    settings.services.basket.urls = backends(&[basket.addr]);
-    settings.services.payment.enabled = false;
-    settings.services.notification.enabled = false;
+    settings.services["basket"].urls = backends(&[basket.addr]);
+    settings.services["payment"].enabled = false;
+    settings.services["notification"].enabled = false;
     settings
 }
 
@@ -153,7 +153,7 @@ async fn whatever_a_service_says_the_others_are_described_in_time() {
 async fn another_backend_is_asked_when_one_is_down() {
     let (product, basket) = two().await;
     let mut settings = before(&product, &basket);
-    settings.services.product.urls = backends(&[nobody(), product.addr]);
+    settings.services["product"].urls = backends(&[nobody(), product.addr]);
     let document = Running::start(settings).await.get("/openapi.json").await.json();
     assert_eq!(state(&document, "product"), "described");
 }

@@ -267,7 +267,7 @@ async fn the_gateways_own_failures_are_statuses() {
 #[tokio::test]
 async fn a_switched_off_or_limited_service_is_a_status_too() {
     let mut settings = config(backend().await);
-    settings.services.product.enabled = false;
+    settings.services["product"].enabled = false;
     let gateway = Running::start(settings).await;
     let mut client = channel(&gateway).await;
     let status = twice(&mut client, Request::new(number(1))).await.expect_err("off");

@@ -41,8 +41,8 @@ async fn the_prefix_is_cut_off_and_everything_else_kept() {
 async fn paths_without_a_service_and_paths_with_two_readings_are_refused() {
     let upstream = Upstream::echo().await;
     let mut settings = config(upstream.addr);
-    settings.services.notification.enabled = false;
-    settings.services.basket.urls = Backends::default();
+    settings.services["notification"].enabled = false;
+    settings.services["basket"].urls = Backends::default();
     let gateway = Running::start(settings).await;
     for (path, status, code) in [
         ("/", 404, "no_route"),
@@ -293,7 +293,7 @@ async fn connections_are_used_again_and_requests_take_turns() {
     let two = Upstream::echo().await;
     let mut settings = config(one.addr);
     settings.workers = 1;
-    settings.services.product.urls = backends(&[one.addr, two.addr]);
+    settings.services["product"].urls = backends(&[one.addr, two.addr]);
     let gateway = Running::start(settings).await;
     let mut client = Client::connect(gateway.addr).await;
     for _ in 0..20 {
@@ -312,7 +312,7 @@ async fn a_backend_that_is_not_there_is_a_502_unless_another_is() {
 
     let alive = Upstream::echo().await;
     let mut settings = config(alive.addr);
-    settings.services.product.urls = backends(&[dead, alive.addr]);
+    settings.services["product"].urls = backends(&[dead, alive.addr]);
     let gateway = Running::start(settings).await;
     for _ in 0..4 {
         let reply = gateway.send(request("POST", "/api/products", "body")).await;
@@ -326,7 +326,7 @@ async fn a_backend_that_is_not_there_is_a_502_unless_another_is() {
 async fn a_backend_that_does_not_accept_in_time_is_connect_failed() {
     // TEST-NET-1 (RFC 5737) answers nobody; where it is refused at once instead, the reason is the same.
     let mut settings = config(nobody());
-    settings.services.product.urls = vec![BackendUrl::new("192.0.2.1", 80)].into();
+    settings.services["product"].urls = vec![BackendUrl::new("192.0.2.1", 80)].into();
     settings.upstream.connect_timeout = shop_config::Duration::millis(100);
     let gateway = Running::start(settings).await;
     gateway.get("/api/products").await.refused(502, "connect_failed");

@@ -142,7 +142,7 @@ async fn an_endless_storm_of_them_ends_the_call_and_hurts_nobody_else() {
     let calm = Upstream::echo().await;
     let mut settings = config(storm.addr);
     settings.workers = 1;
-    settings.services.basket.urls = backends(&[calm.addr]);
+    settings.services["basket"].urls = backends(&[calm.addr]);
     let gateway = Running::start(settings).await;
     let others = async {
         for _ in 0..20 {

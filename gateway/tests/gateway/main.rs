@@ -37,6 +37,7 @@ mod recorder;
 mod reload;
 mod resilience;
 mod retries;
+mod routes;
 mod settings;
 mod support;
 mod taken_back;

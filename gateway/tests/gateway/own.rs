@@ -8,8 +8,8 @@ use crate::support::{Running, Upstream, config, nobody, request};
 async fn health_tells_how_each_backend_was_last_seen() {
     let upstream = Upstream::echo().await;
     let mut settings = config(upstream.addr);
-    settings.services.basket.urls = crate::support::backends(&[nobody()]);
-    settings.services.notification.enabled = false;
+    settings.services["basket"].urls = crate::support::backends(&[nobody()]);
+    settings.services["notification"].enabled = false;
     let gateway = Running::start(settings).await;
     let before = gateway.look("/health").await.json();
     assert_eq!((&before["status"], &before["services"]["product"]["status"]), (&"up".into(), &"unknown".into()));

@@ -42,9 +42,9 @@ async fn the_page_shows_what_happens_while_it_happens() {
     let (mut one, two) = (Mortal::start(), Mortal::start());
     let mut settings = config(two.addr);
     settings.circuit_breaker.enabled = true;
-    settings.services.product.urls = backends(&[one.addr]);
-    settings.services.product.grpc_urls = backends(&[]);
-    settings.services.basket.urls = backends(&[two.addr, one.addr]);
+    settings.services["product"].urls = backends(&[one.addr]);
+    settings.services["product"].grpc_urls = backends(&[]);
+    settings.services["basket"].urls = backends(&[two.addr, one.addr]);
     let gateway = Running::start(settings).await;
     gateway.get("/api/products").await;
     browser.resize(1280, 900, false).await;
@@ -103,7 +103,7 @@ async fn a_backend_is_drained_by_a_click_and_only_in_the_state_that_was_seen() {
     let Some(browser) = Browser::start().await else { return };
     let (one, two) = (Mortal::start(), Mortal::start());
     let mut settings = config(one.addr);
-    settings.services.product.urls = backends(&[one.addr, two.addr]);
+    settings.services["product"].urls = backends(&[one.addr, two.addr]);
     let gateway = Running::start(settings).await;
     browser.open(&page(&gateway)).await;
     eventually!(says(&browser, "#link", "live").await);
@@ -199,13 +199,13 @@ async fn the_page_as_the_readme_shows_it() {
     settings.circuit_breaker.enabled = true;
     let services = &mut settings.services;
     for (service, own) in [
-        (&mut services.product, &addresses[..3]),
-        (&mut services.basket, &addresses[3..5]),
-        (&mut services.payment, &addresses[5..7]),
-        (&mut services.notification, &addresses[7..]),
+        ("product", &addresses[..3]),
+        ("basket", &addresses[3..5]),
+        ("payment", &addresses[5..7]),
+        ("notification", &addresses[7..]),
     ] {
-        service.urls = backends(own);
-        service.grpc_urls = backends(&[]);
+        services[service].urls = backends(own);
+        services[service].grpc_urls = backends(&[]);
     }
     let gateway = Running::start(settings).await;
     browser.resize(1280, 800, false).await;

@@ -54,7 +54,7 @@ impl Stream {
 async fn events_tell_rates_and_refusals_of_the_last_seconds() {
     let upstream = Upstream::echo().await;
     let mut settings = config(upstream.addr);
-    settings.services.notification.enabled = false;
+    settings.services["notification"].enabled = false;
     let gateway = Running::start(settings).await;
     let mut stream = Stream::open(&gateway, &[]).await;
     assert_eq!((stream.status, &stream.headers["content-type"]), (200, &"text/event-stream".parse().expect("a value")));
@@ -67,15 +67,20 @@ async fn events_tell_rates_and_refusals_of_the_last_seconds() {
         gateway.get("/api/products").await;
         gateway.get("/api/notifications/u1").await.refused(503, "service_disabled");
     }
+    let of = |event: &Value, name: &str| -> Value {
+        let services = event["services"].as_array().expect("a list");
+        services.iter().find(|service| service["name"] == name).expect("it is there").clone()
+    };
     let seen = loop {
         let next = stream.next().await.expect("an event");
-        if next["services"][0]["p99_ms"].is_number() && next["refused_by_reason"]["service_disabled"].is_number() {
+        if of(&next, "product")["p99_ms"].is_number() && next["refused_by_reason"]["service_disabled"].is_number() {
             break next;
         }
     };
-    assert!(seen["services"][0]["requests_per_second"].as_f64() > Some(0.0), "{seen}");
-    assert!(seen["services"][0]["backends"][0]["requests_per_second"].as_f64() > Some(0.0), "{seen}");
-    assert_eq!(seen["services"][3]["status"], "disabled");
+    let product = of(&seen, "product");
+    assert!(product["requests_per_second"].as_f64() > Some(0.0), "{seen}");
+    assert!(product["backends"][0]["requests_per_second"].as_f64() > Some(0.0), "{seen}");
+    assert_eq!(of(&seen, "notification")["status"], "disabled");
     let refusal = &seen["refusals"][0];
     assert_eq!((&refusal["reason"], &refusal["status"]), (&"service_disabled".into(), &503.into()));
     assert_eq!((&refusal["service"], &refusal["route"]), (&"notification".into(), &"/api/notifications/*".into()));

@@ -131,7 +131,7 @@ async fn each_strategy_reaches_every_backend_and_weights_count() {
     ] {
         let mut settings = config(one.addr);
         settings.load_balancer.strategy = strategy;
-        settings.services.product.urls =
+        settings.services["product"].urls =
             format!("http://{};weight=3,http://{}", one.addr, two.addr).parse().expect("two backends");
         let gateway = Running::start(settings).await;
         let before = (one.requests.load(SeqCst), two.requests.load(SeqCst));
@@ -160,7 +160,7 @@ async fn the_slow_backend_gets_less_under_p2c_ewma() {
     .await;
     let mut settings = config(quick.addr);
     settings.load_balancer.strategy = Strategy::P2cEwma;
-    settings.services.product.urls = backends(&[quick.addr, slow.addr]);
+    settings.services["product"].urls = backends(&[quick.addr, slow.addr]);
     let gateway = Running::start(settings).await;
     for _ in 0..40 {
         assert_eq!(gateway.get("/api/products").await.status(), 200);
@@ -174,7 +174,7 @@ async fn without_balancing_the_first_backend_gets_everything_it_can_take() {
     let (one, two) = (Upstream::echo().await, Upstream::echo().await);
     let mut settings = config(one.addr);
     settings.load_balancer.enabled = false;
-    settings.services.product.urls = backends(&[one.addr, two.addr]);
+    settings.services["product"].urls = backends(&[one.addr, two.addr]);
     let gateway = Running::start(settings).await;
     for _ in 0..10 {
         gateway.get("/api/products").await;

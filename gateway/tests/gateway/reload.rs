@@ -17,8 +17,8 @@ async fn calls_go_to_the_new_backends_and_the_old_ones_connections_are_closed() 
     assert_eq!(gateway.metric(&label), Some(1.0));
 
     let mut settings = config(old.addr);
-    settings.services.product.urls = backends(&[new.addr]);
-    settings.services.product.grpc_urls = backends(&[]);
+    settings.services["product"].urls = backends(&[new.addr]);
+    settings.services["product"].grpc_urls = backends(&[]);
     let applied = gateway.handle.apply(settings).expect("good settings");
     assert_eq!(applied.revision, 2);
     let changed: Vec<_> = applied.changed.iter().map(|change| change.key.as_str()).collect();
@@ -41,7 +41,7 @@ async fn what_stays_keeps_its_connections_and_what_clients_have_used() {
     let gateway = Running::start(settings.clone()).await;
     let mut client = Client::connect(gateway.addr).await;
     assert_eq!(client.send(get("/api/products")).await.expect("an answer").status(), 200);
-    settings.services.product.urls = format!("http://{};weight=7", upstream.addr).parse().expect("a list");
+    settings.services["product"].urls = format!("http://{};weight=7", upstream.addr).parse().expect("a list");
     settings.limits.uri = 100;
     gateway.handle.apply(settings.clone()).expect("good settings");
     assert_eq!(client.send(get("/api/products")).await.expect("an answer").status(), 200);
@@ -60,7 +60,7 @@ async fn wrong_settings_change_nothing_and_fixed_ones_are_named() {
     let upstream = Upstream::echo().await;
     let gateway = Running::before(upstream.addr).await;
     let mut settings = config(upstream.addr);
-    settings.services.basket.urls = backends(&vec![upstream.addr; 65]);
+    settings.services["basket"].urls = backends(&vec![upstream.addr; 65]);
     settings.limits.uri = 0;
     let problems = gateway.handle.apply(settings).expect_err("wrong").to_string();
     assert!(problems.contains("services.basket.urls") && problems.contains("limits.uri"), "{problems}");
@@ -81,25 +81,24 @@ async fn wrong_settings_change_nothing_and_fixed_ones_are_named() {
 async fn checks_follow_the_backends() {
     let (old, new) = (Mortal::start(), Mortal::start());
     let mut settings = config(old.addr);
-    for service in [&mut settings.services.basket, &mut settings.services.payment, &mut settings.services.notification]
-    {
-        service.enabled = false;
+    for service in ["basket", "payment", "notification"] {
+        settings.services[service].enabled = false;
     }
-    settings.services.product.grpc_urls = backends(&[]);
+    settings.services["product"].grpc_urls = backends(&[]);
     settings.health_check.enabled = true;
     settings.health_check.interval = shop_config::Duration::millis(20);
     let gateway = Running::start(settings.clone()).await;
     let state = async || gateway.look("/health").await.json()["services"]["product"]["backends"].clone();
     eventually!(state().await[0]["check"] == "healthy");
     new.ready.store(503, SeqCst);
-    settings.services.product.urls = backends(&[old.addr, new.addr]);
+    settings.services["product"].urls = backends(&[old.addr, new.addr]);
     gateway.handle.apply(settings.clone()).expect("good settings");
     eventually!(state().await[1]["check"] == "never_healthy");
     assert_eq!(state().await[0]["check"], "healthy");
     gateway.get("/api/products").await;
     gateway.get("/api/products").await;
     assert_eq!(new.count(), 0, "never seen well");
-    settings.services.product.urls = backends(&[new.addr]);
+    settings.services["product"].urls = backends(&[new.addr]);
     gateway.handle.apply(settings.clone()).expect("good settings");
     let asked = old.checks.load(SeqCst);
     let since = new.checks.load(SeqCst);

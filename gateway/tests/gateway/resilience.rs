@@ -146,10 +146,10 @@ impl Backend {
 fn settings(three: &[Backend; 3], is_grpc: bool) -> Config {
     let addrs = three.each_ref().map(Backend::addr);
     let mut settings = config(addrs[0]);
-    settings.services.product.urls = backends(if is_grpc { &[] } else { &addrs });
-    settings.services.product.grpc_urls = backends(if is_grpc { &addrs } else { &[] });
-    for other in [&mut settings.services.basket, &mut settings.services.payment, &mut settings.services.notification] {
-        other.enabled = false;
+    settings.services["product"].urls = backends(if is_grpc { &[] } else { &addrs });
+    settings.services["product"].grpc_urls = backends(if is_grpc { &addrs } else { &[] });
+    for other in ["basket", "payment", "notification"] {
+        settings.services[other].enabled = false;
     }
     settings.health_check.enabled = true;
     settings.health_check.interval = Duration::millis(50);

@@ -13,7 +13,7 @@ use crate::support::{Running, Upstream, backends, config, nobody, read_head, req
 
 fn repeating(addrs: &[SocketAddr]) -> Config {
     let mut settings = config(addrs[0]);
-    settings.services.product.urls = backends(addrs);
+    settings.services["product"].urls = backends(addrs);
     settings.load_balancer.enabled = false;
     settings.retries.enabled = true;
     settings

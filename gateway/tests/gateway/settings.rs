@@ -18,9 +18,9 @@ fn without_variables_the_documents_defaults_hold() {
     let config = load::<Config>(&sources(&[])).expect("loads").settings;
     assert_eq!(config.http.port, 8083);
     let urls = |service: &shop_gateway::settings::Service| serde_json::to_value(&service.urls).expect("serialises");
-    assert_eq!(urls(&config.services.product), serde_json::json!(["http://product-service:8080"]));
-    assert_eq!(urls(&config.services.basket), serde_json::json!(["http://basket-service:8081"]));
-    assert_eq!(urls(&config.services.payment), serde_json::json!(["http://payment-service:8082"]));
+    assert_eq!(urls(&config.services["product"]), serde_json::json!(["http://product-service:8080"]));
+    assert_eq!(urls(&config.services["basket"]), serde_json::json!(["http://basket-service:8081"]));
+    assert_eq!(urls(&config.services["payment"]), serde_json::json!(["http://payment-service:8082"]));
     let breaker = &config.circuit_breaker;
     assert!(breaker.enabled);
     assert_eq!(

@@ -16,7 +16,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
-use shop_gateway::settings::{BackendUrl, Backends};
+use shop_gateway::settings::{BackendUrl, Backends, Route, Service};
 use shop_gateway::{Config, Gateway, Handle};
 use shop_identity::IdentitySettings;
 use shop_runtime::Shutdown;
@@ -60,12 +60,7 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
     config.circuit_breaker.enabled = false;
     config.health_check.enabled = false;
     config.retries.enabled = false;
-    for service in [
-        &mut config.services.product,
-        &mut config.services.basket,
-        &mut config.services.payment,
-        &mut config.services.notification,
-    ] {
+    for (_, service) in config.services.iter_mut() {
         service.urls = backends(&[upstream]);
         service.grpc_urls = backends(&[upstream]);
     }
@@ -74,6 +69,16 @@ pub(crate) fn config(upstream: SocketAddr) -> Config {
 
 pub(crate) fn backends(addrs: &[SocketAddr]) -> Backends {
     addrs.iter().map(|addr| BackendUrl::new(addr.ip().to_string(), addr.port())).collect::<Vec<_>>().into()
+}
+
+/// A route as settings write it.
+pub(crate) fn route(text: &str) -> Route {
+    toml::from_str(text).expect("a route")
+}
+
+/// A service with an HTTP API at these addresses.
+pub(crate) fn service(addrs: &[SocketAddr]) -> Service {
+    Service { urls: backends(addrs), ..Service::default() }
 }
 
 /// An address at which nobody listens, unless a test makes somebody.

@@ -304,7 +304,7 @@ async fn after_one_side_has_ended_the_other_may_not_be_silent_for_long() {
 async fn the_least_busy_backend_is_the_one_without_tunnels() {
     let (one, other) = (echo().await, echo().await);
     let mut settings = config(one.addr);
-    settings.services.notification.urls = crate::support::backends(&[one.addr, other.addr]);
+    settings.services["notification"].urls = crate::support::backends(&[one.addr, other.addr]);
     settings.load_balancer.strategy = shop_gateway::settings::Strategy::LeastConnections;
     let gateway = Running::start(settings).await;
     let mut sockets = Vec::new();
@@ -357,7 +357,7 @@ async fn a_backend_that_cannot_be_reached_is_passed_over() {
     let (mut dead, alive) = (Mortal::start(), echo().await);
     dead.kill();
     let mut settings = config(alive.addr);
-    settings.services.notification.urls = crate::support::backends(&[dead.addr, alive.addr]);
+    settings.services["notification"].urls = crate::support::backends(&[dead.addr, alive.addr]);
     let gateway = Running::start(settings).await;
     for _ in 0..3 {
         returns(&mut open(&gateway).await, Message::text("here")).await;

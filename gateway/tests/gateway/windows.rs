@@ -6,13 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
-use shop_gateway::settings::RouteTimeouts;
 use shop_testing::eventually;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::peer::{DATA, END_STREAM, PING, Peer, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame};
-use crate::support::{Running, Upstream, config};
+use crate::support::{Running, Upstream, config, route};
 
 const CANCEL: u8 = 8;
 const CUT: &str = r#"gateway_connections_cut_total{reason="write_stalled"}"#;
@@ -219,14 +218,14 @@ async fn a_route_with_times_of_its_own_may_stream_for_as_long_as_it_likes() {
     let mut settings = config(upstream.addr);
     settings.upstream.idle_timeout = shop_config::Duration::millis(100);
     settings.upstream.total_timeout = shop_config::Duration::millis(700);
-    let none = Some(shop_config::Duration::secs(0));
-    let route =
-        |path: &str, idle_timeout, total_timeout| RouteTimeouts { path: path.into(), idle_timeout, total_timeout };
-    settings.upstream.routes = vec![
-        route("/api/products", none, None),
-        route("/api/products/events", none, none),
-        route("/api/products/events/few", Some(shop_config::Duration::millis(100)), none),
-    ];
+    for (name, path, timeouts) in [
+        ("products", "/api/products/*", "idle = '0s'"),
+        ("events", "/api/products/events/*", "idle = '0s', total = '0s'"),
+        ("few", "/api/products/events/few/*", "idle = '100ms', total = '0s'"),
+    ] {
+        let text = format!("path = '{path}'\nto = 'product'\ntimeouts = {{ {timeouts} }}");
+        settings.routes.insert(name.to_owned(), route(&text));
+    }
     let gateway = Running::start(settings.clone()).await;
     for (path, is_whole) in [
         ("/api/products/events", true),
@@ -238,11 +237,6 @@ async fn a_route_with_times_of_its_own_may_stream_for_as_long_as_it_likes() {
         let answer = gateway.try_send(crate::support::get(path)).await;
         assert_eq!(answer.is_ok_and(|reply| &reply.body[..] == b"xxxxx"), is_whole, "{path}");
     }
-    settings.upstream.routes.extend([route("api/baskets", none, None), route("/api/products", none, None)]);
-    let mut problems = shop_config::Problems::default();
-    shop_config::Settings::check(&settings, &mut problems);
-    let problems = problems.to_string();
-    assert!(problems.contains("upstream.routes.3.path") && problems.contains("upstream.routes.4.path"), "{problems}");
 }
 
 #[tokio::test]

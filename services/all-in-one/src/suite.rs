@@ -76,16 +76,16 @@ impl Addresses {
     fn put_behind(&self, gateway: &mut shop_gateway::Config) {
         let services = &mut gateway.services;
         for (service, http, grpc) in [
-            (&mut services.product, self.product, self.product_grpc),
-            (&mut services.basket, self.basket, self.basket_grpc),
-            (&mut services.payment, self.payment, self.payment_grpc),
+            ("product", self.product, self.product_grpc),
+            ("basket", self.basket, self.basket_grpc),
+            ("payment", self.payment, self.payment_grpc),
         ] {
-            if let (Some(http), Some(grpc)) = (http, grpc) {
+            if let (Some(http), Some(grpc), Some(service)) = (http, grpc, services.get_mut(service)) {
                 (service.urls, service.grpc_urls) = (backend(http), backend(grpc));
             }
         }
-        if let Some(http) = self.notification {
-            services.notification.urls = backend(http);
+        if let (Some(http), Some(service)) = (self.notification, services.get_mut("notification")) {
+            service.urls = backend(http);
         }
     }
 }

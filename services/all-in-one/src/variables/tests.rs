@@ -68,7 +68,7 @@ fn the_gateways_variables_do_what_they_do_there() {
         ("PRODUCT_SERVICE_ENABLED", "false"),
     ]);
     let gateway = &config.gateway;
-    assert!(!gateway.rate_limit.enabled && !gateway.security_headers.enabled && !gateway.services.product.enabled);
+    assert!(!gateway.rate_limit.enabled && !gateway.security_headers.enabled && !gateway.services["product"].enabled);
     assert_eq!((gateway.rate_limit.requests.get(), gateway.circuit_breaker.timeout.get().as_secs()), (7, 5));
     assert_eq!(gateway.load_balancer.strategy, shop_gateway::settings::Strategy::Random);
     assert_eq!(gateway.cors.origins.len(), 1);

@@ -1,0 +1,164 @@
+//! The services behind the gateway.
+
+use std::collections::BTreeMap;
+use std::ops::{Index, IndexMut};
+
+use serde::{Deserialize, Serialize};
+use shop_balance::MOST;
+use shop_balance::settings::Strategy;
+use shop_config::Problems;
+use shop_discovery::{Backends, Protocol};
+
+use super::Timeouts;
+
+/// The longest name of a service or a route: that of a label in DNS, and of one in Kubernetes.
+const LONGEST_NAME: usize = 63;
+
+/// What belongs to no service is counted under this name.
+pub(crate) const OWN: &str = "gateway";
+
+/// All services by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Services(BTreeMap<String, Service>);
+
+impl Services {
+    /// Each service with its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Service)> {
+        self.0.iter().map(|(name, service)| (name.as_str(), service))
+    }
+
+    /// The same, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Service)> {
+        self.0.iter_mut().map(|(name, service)| (name.as_str(), service))
+    }
+
+    /// The service of this name.
+    pub fn get(&self, name: &str) -> Option<&Service> {
+        self.0.get(name)
+    }
+
+    /// The service of this name, to be changed.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Service> {
+        self.0.get_mut(name)
+    }
+
+    /// Puts a service there, in place of one of that name.
+    pub fn insert(&mut self, name: impl Into<String>, service: Service) {
+        self.0.insert(name.into(), service);
+    }
+
+    /// Takes away all for which `stays` is false.
+    pub(crate) fn retain(&mut self, mut stays: impl FnMut(&str) -> bool) {
+        self.0.retain(|name, _| stays(name));
+    }
+
+    /// Finds wrong values.
+    pub(super) fn check(&self, problems: &mut Problems) {
+        for (name, service) in self.iter() {
+            problems.ensure(is_name(name), name, "is no name for a service: use small letters, digits and dashes");
+            problems.ensure(name != OWN, name, "is the name of the gateway itself; choose another");
+            problems.within(name, |p| service.check(name, p));
+        }
+    }
+}
+
+/// What to do about a service without backends.
+pub(super) fn at_least_one(name: &str) -> String {
+    format!("name at least one URL, or set services.{name}.enabled = false")
+}
+
+/// Whether a service or a route may be called so.
+pub(crate) fn is_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=LONGEST_NAME).contains(&name.len())
+        && name.bytes().all(is_plain)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+impl Index<&str> for Services {
+    type Output = Service;
+
+    /// The service of this name, which there is.
+    fn index(&self, name: &str) -> &Service {
+        &self.0[name]
+    }
+}
+
+impl IndexMut<&str> for Services {
+    /// The service of this name, which is there from now on.
+    fn index_mut(&mut self, name: &str) -> &mut Service {
+        self.0.entry(name.to_owned()).or_default()
+    }
+}
+
+/// One service behind the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Service {
+    /// Off: every call is answered 503 `service_disabled`.
+    pub enabled: bool,
+    /// Where its HTTP API is: `http://host:port`, optionally `;weight=N`; or where to look that up, see [`SourceUrl`].
+    ///
+    /// [`SourceUrl`]: shop_discovery::SourceUrl
+    pub urls: Backends,
+    /// Where its gRPC API is.
+    pub grpc_urls: Backends,
+    /// Which backend is next; as `load_balancer.strategy` says when not set.
+    pub strategy: Option<Strategy>,
+    /// How long the gateway waits.
+    pub timeouts: Timeouts,
+    /// The path at which its backends say whether they take calls, instead of `health_check.path`.
+    pub health_path: Option<String>,
+    /// Whether it describes its API at `docs.path`, for the reference of the whole.
+    pub described: bool,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            urls: Backends::default(),
+            grpc_urls: Backends::default(),
+            strategy: None,
+            timeouts: Timeouts::default(),
+            health_path: None,
+            described: false,
+        }
+    }
+}
+
+impl Service {
+    pub(crate) fn urls_of_mut(&mut self, protocol: Protocol) -> &mut Backends {
+        match protocol {
+            Protocol::Http => &mut self.urls,
+            Protocol::Grpc => &mut self.grpc_urls,
+        }
+    }
+
+    /// The backends that speak `protocol`.
+    pub(crate) fn urls_of(&self, protocol: Protocol) -> &Backends {
+        match protocol {
+            Protocol::Http => &self.urls,
+            Protocol::Grpc => &self.grpc_urls,
+        }
+    }
+
+    fn check(&self, name: &str, problems: &mut Problems) {
+        problems.ensure(
+            !self.enabled || !self.urls.is_empty() || !self.grpc_urls.is_empty(),
+            "urls",
+            at_least_one(name),
+        );
+        for (key, urls) in [("urls", &self.urls), ("grpc_urls", &self.grpc_urls)] {
+            let count = urls.0.len();
+            let detail =
+                format!("names {count} backends; use at most {MOST}, or put a balancer of its own in front of them");
+            problems.ensure(count <= MOST, key, detail);
+        }
+        problems.within("timeouts", |p| self.timeouts.check(p));
+        let is_path = |path: &String| path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok();
+        problems.ensure(self.health_path.as_ref().is_none_or(is_path), "health_path", "is not a path such as /healthz");
+    }
+}
