@@ -13,7 +13,7 @@ KAFKA ?=
 # Points where tests kill a process; compiled in for tests only.
 TEST_FEATURES := --features shop/crash-points
 
-.PHONY: help setup install-deps proto dev build test api-test mutants lint chart-test access-docs metrics-docs pictures nix-docs docker-build docker-run services-start services-stop services-restart clean
+.PHONY: help setup install-deps proto dev build test api-test mutants lint chart-test access-docs metrics-docs settings-docs pictures nix-docs docker-build docker-run services-start services-stop services-restart clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -57,6 +57,9 @@ access-docs: ## Write the table of who may do what
 
 metrics-docs: ## Write the reference of the metrics
 	SHOP_TEST_UPDATE=1 cargo test --locked -p shop --test metrics
+
+settings-docs: ## Write the reference of the gateway's settings, and the schema of the chart's values
+	SHOP_TEST_UPDATE=1 cargo test --locked -p shop-gateway --test reference
 
 pictures: ## Make the README's pictures: of the architecture from its text, of the live page as Chromium shows it
 	SHOP_TEST_UPDATE=1 cargo test --locked -p shop --test house

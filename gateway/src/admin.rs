@@ -166,7 +166,8 @@ pub(crate) async fn answer(
         Query::of(asked.head.uri.query(), &[])?;
         // There is not room for many, so that no other site shall make a browser take it.
         generation.guard.own_pages_only(&asked)?;
-        return Ok((stream_head(), Some(admin.events.listen(pass)?)));
+        let history = admin.events.history.told(generation);
+        return Ok((stream_head(), Some(admin.events.listen(pass, &history)?)));
     }
     whole(state, generation, route, asked, body, caller).await.map(|response| (response, None))
 }

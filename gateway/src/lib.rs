@@ -50,7 +50,7 @@ use shop_discovery::Discovery;
 use shop_runtime::{CancellationToken, Shutdown};
 use shop_telemetry::Metrics;
 
-use crate::admin::events;
+use crate::admin::events::{self, history};
 use crate::proxy::Proxy;
 use crate::routing::check;
 use crate::server::crowd::Crowd;
@@ -152,6 +152,7 @@ impl Gateway {
             () = &mut events => {}
             died = &mut all => return died.map(drop).context("a worker thread died"),
             () = housekeep(&state) => {}
+            () = history::keep(&proxy.admin.events.history, &state) => {}
             // They end with the signal: who stops as a whole must not report its own parts.
             () = check::run(state.settings.changes(), || Arc::clone(&state.settings.current().table)) => {}
             () = watch(tls) => {}

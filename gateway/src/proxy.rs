@@ -98,7 +98,7 @@ impl Handler for Proxy {
         let mut visit = Visit::begin(state, &generation, &connection, peer, &request);
         let is_grpc = visit.is_grpc;
         let reply = visit.answer(&self, worker, &generation, request, incoming).await;
-        let Visit { mut record, limits, browser, .. } = visit;
+        let Visit { mut record, limits, browser, route, .. } = visit;
         let request_id = record.request_id().clone();
         let mut tunnel = None;
         let mut response = match reply {
@@ -135,6 +135,9 @@ impl Handler for Proxy {
             }
         };
         finish(&mut response.head.headers, request_id, limits, browser, &generation);
+        if let Some(edits) = route.and_then(|route| route.response_headers.as_ref()) {
+            edits.apply(&mut response.head.headers);
+        }
         Served { response, tunnel }
     }
 
@@ -148,8 +151,10 @@ impl Handler for Proxy {
 }
 
 /// What is known of a request while it is answered.
-struct Visit {
+struct Visit<'g> {
     record: RequestRecord,
+    /// Where it goes, once that is known.
+    route: Option<&'g Route>,
     peer: IpAddr,
     client: Client,
     browser: Browser,
@@ -183,7 +188,7 @@ fn within_limit(uri: &Uri, most: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-impl Visit {
+impl<'g> Visit<'g> {
     /// Of a request that has just come.
     fn begin(
         state: &Arc<State>,
@@ -207,6 +212,7 @@ impl Visit {
         record.asked_by(Asker::of(client.address, request, &config.access_log));
         Self {
             record,
+            route: None,
             peer,
             client,
             browser,
@@ -224,7 +230,7 @@ impl Visit {
         &mut self,
         proxy: &Proxy,
         worker: usize,
-        generation: &Generation,
+        generation: &'g Generation,
         mut head: request_head::Parts,
         incoming: Incoming,
     ) -> Result<Reply, Refusal> {
@@ -306,7 +312,7 @@ impl Visit {
         if let Some(protocol) = upgrade.filter(|_| call.response.head.status == StatusCode::SWITCHING_PROTOCOLS) {
             return switch(generation, call, &protocol);
         }
-        Ok(self.reply(generation, &route, to, call, &onward.headers, &timeouts))
+        Ok(self.reply(generation, to, call, &onward.headers, &timeouts))
     }
 
     /// What the gateway answers by itself: its own routes, the admin API, redirects, preflights, the reference. Otherwise the
@@ -404,11 +410,11 @@ impl Visit {
 
     fn route(
         &mut self,
-        table: &Table,
+        table: &'g Table,
         path: &str,
         host: &HeaderValue,
         head: &request_head::Parts,
-    ) -> Result<Arc<Route>, Refusal> {
+    ) -> Result<&'g Route, Refusal> {
         let Some(route) = table.find(self.is_grpc, path, host, head) else {
             let detail = if self.is_grpc && table.is_everybodys(path) {
                 "every service has this one; say whose with the metadata shop-service".to_owned()
@@ -419,7 +425,8 @@ impl Visit {
         };
         let service = route.destinations().next().map(|to| &to.service.metrics);
         self.record.routed(&route.pattern, service);
-        Ok(Arc::clone(route))
+        self.route = Some(route);
+        Ok(route)
     }
 
     /// Finds out whose token comes with the request, before its body is read and a backend is chosen. The token goes on as it
@@ -496,7 +503,6 @@ impl Visit {
     fn reply(
         &mut self,
         generation: &Generation,
-        route: &Route,
         to: &Destination,
         call: Call,
         sent: &Headers,
@@ -516,9 +522,6 @@ impl Visit {
         if !self.is_grpc {
             let inside = Inside { backend: in_flight.backend().address(), sent, outside: &to.outside };
             location::rewrite(&mut head.headers, &inside);
-        }
-        if let Some(edits) = &route.response_headers {
-            edits.apply(&mut head.headers);
         }
         let download = ProxiedBody {
             incoming,

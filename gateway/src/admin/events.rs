@@ -1,6 +1,7 @@
 //! What goes on in the gateway, told once a second to whoever listens. A snapshot is made once for all of them, and none
 //! while nobody listens.
 
+pub(crate) mod history;
 mod snapshot;
 mod window;
 
@@ -8,9 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 
+use self::history::History;
 use self::window::Window;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
@@ -24,7 +27,7 @@ const MOST: usize = 32;
 /// Events that wait for a listener who is slow to take them. Later ones pass it by: it gets the newest after those.
 const WAITING: usize = 2;
 /// What is sent first: browsers shall try again after two seconds when the connection is lost.
-const GREETING: Bytes = Bytes::from_static(b"retry: 2000\n\n");
+const GREETING: &str = "retry: 2000\n\n";
 
 /// The listeners.
 #[derive(Default)]
@@ -32,6 +35,8 @@ pub(crate) struct Events {
     state: Mutex<Subscribers>,
     /// Somebody listens again.
     wanted: Notify,
+    /// What listeners are told first.
+    pub(crate) history: History,
 }
 
 #[derive(Default)]
@@ -52,8 +57,8 @@ struct Subscriber {
 pub(crate) type Listener = mpsc::Receiver<Bytes>;
 
 impl Events {
-    /// Somebody listens who was let in with `pass`.
-    pub(crate) fn listen(&self, pass: Pass) -> Result<Listener, Refusal> {
+    /// Somebody listens who was let in with `pass`, and is told `history` first.
+    pub(crate) fn listen(&self, pass: Pass, history: &Value) -> Result<Listener, Refusal> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(Refusal::new(Reason::Draining, "the gateway is shutting down").retry_after(TICK));
@@ -65,7 +70,8 @@ impl Events {
         }
         let (sender, receiver) = mpsc::channel(WAITING);
         // There is room for both.
-        for event in std::iter::once(GREETING).chain(state.latest.clone()) {
+        let greeting = Bytes::from(format!("{GREETING}event: history\ndata: {history}\n\n"));
+        for event in std::iter::once(greeting).chain(state.latest.clone()) {
             let _ = sender.try_send(event);
         }
         state.all.push(Subscriber { sender, pass });
@@ -142,13 +148,13 @@ mod tests {
     fn who_comes_late_hears_the_latest_and_who_is_slow_misses_some() {
         let events = Events::default();
         assert!(!events.keep_subscribers(|_| true));
-        let mut slow = events.listen(Pass::Here).expect("room");
+        let mut slow = events.listen(Pass::Here, &Value::Null).expect("room");
         for event in ["1", "2", "3"] {
             events.tell(&Bytes::from_static(event.as_bytes()));
         }
-        let mut late = events.listen(Pass::Here).expect("room");
-        assert_eq!(heard(&mut late), ["retry: 2000", "3"]);
-        assert_eq!(heard(&mut slow), ["retry: 2000", "1"]);
+        let mut late = events.listen(Pass::Here, &Value::Null).expect("room");
+        assert_eq!(heard(&mut late), ["retry: 2000\n\nevent: history\ndata: null", "3"]);
+        assert_eq!(heard(&mut slow), ["retry: 2000\n\nevent: history\ndata: null", "1"]);
         events.tell(&Bytes::from_static(b"4"));
         assert_eq!((heard(&mut slow), heard(&mut late)), (vec!["4".to_owned()], vec!["4".to_owned()]));
     }
@@ -156,12 +162,12 @@ mod tests {
     #[test]
     fn there_is_room_for_so_many_and_for_others_when_they_leave() {
         let events = Events::default();
-        let mut all: Vec<_> = (0..MOST).map(|_| events.listen(Pass::Here).expect("room")).collect();
-        assert!(events.listen(Pass::Here).is_err_and(|refusal| refusal.reason == Reason::RateLimited));
+        let mut all: Vec<_> = (0..MOST).map(|_| events.listen(Pass::Here, &Value::Null).expect("room")).collect();
+        assert!(events.listen(Pass::Here, &Value::Null).is_err_and(|refusal| refusal.reason == Reason::RateLimited));
         all.pop();
-        all.push(events.listen(Pass::Here).expect("room again"));
+        all.push(events.listen(Pass::Here, &Value::Null).expect("room again"));
         events.close();
-        assert!(events.listen(Pass::Here).is_err_and(|refusal| refusal.reason == Reason::Draining));
+        assert!(events.listen(Pass::Here, &Value::Null).is_err_and(|refusal| refusal.reason == Reason::Draining));
         let mut cx = Context::from_waker(Waker::noop());
         for listener in &mut all {
             heard(listener);
@@ -172,8 +178,8 @@ mod tests {
     #[test]
     fn a_new_token_ends_what_the_old_one_opened() {
         let events = Events::default();
-        let mut old = events.listen(Pass::Token([1; 32])).expect("room");
-        let _new = events.listen(Pass::Token([2; 32])).expect("room");
+        let mut old = events.listen(Pass::Token([1; 32]), &Value::Null).expect("room");
+        let _new = events.listen(Pass::Token([2; 32]), &Value::Null).expect("room");
         assert!(events.keep_subscribers(|pass| *pass == Pass::Token([2; 32])));
         heard(&mut old);
         assert_eq!(old.poll_recv(&mut Context::from_waker(Waker::noop())), Poll::Ready(None));

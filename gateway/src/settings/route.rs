@@ -60,7 +60,7 @@ pub struct Route {
     pub rewrite: Option<PathPattern>,
     /// Headers on the way to the service.
     pub request_headers: HeaderRules,
-    /// Headers on the way to the client.
+    /// Headers on the way to the client; of what the gateway answers itself, too.
     pub response_headers: HeaderRules,
     /// How long the gateway waits.
     pub timeouts: Timeouts,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shop_testing::{Browser, eventually};
 
-use crate::support::{Mortal, Running, backends, config, nobody};
+use crate::support::{Mortal, Running, backends, config, nobody, service};
 
 const TOKEN: &str = "correct-horse-battery";
 
@@ -52,7 +52,7 @@ async fn the_page_shows_what_happens_while_it_happens() {
     eventually!(says(&browser, "#link", "live").await);
     eventually!(says(&browser, "#status", "up").await);
     let names = browser.run("return [...document.querySelectorAll('.service')].map((one) => one.dataset.key)").await;
-    assert_eq!(names, json!(["product", "basket", "payment", "notification"]));
+    assert_eq!(names, json!(["basket", "notification", "payment", "product"]));
     let product = backend("product");
     eventually!(says(&browser, &product, "up").await);
     says(&browser, &product, &one.addr.to_string()).await.expect("its address");
@@ -70,6 +70,22 @@ async fn the_page_shows_what_happens_while_it_happens() {
     let red = format!("return getComputedStyle(document.querySelector('{product} .dot')).backgroundColor");
     assert_eq!(browser.run(&red).await, "rgb(179, 38, 30)");
     eventually!(says(&browser, "#refusals", "breaker_open").await);
+    let plotted = |selector: &str| {
+        let of = format!("[data-key=product] {selector}");
+        let browser = &browser;
+        async move {
+            let path = format!("return document.querySelector('{of}').getAttribute('d') || ''");
+            let drawn = browser.run(&path).await;
+            if drawn.as_str().is_some_and(|path| path.contains('M')) { Ok(()) } else { Err(format!("{of}: {drawn}")) }
+        }
+    };
+    for part in ["[data-is=rate-line]", "[data-is=p99-line]", ".backend [data-is=line]", ".backend [data-is=open]"] {
+        eventually!({
+            gateway.get("/api/products").await;
+            plotted(part).await
+        });
+    }
+    eventually!(says(&browser, "[data-key=product] .causes", "breaker open").await);
     says(&browser, "#refusals", "/api/products/*").await.expect("the route");
     eventually!(says(&browser, "#tiles", "p99").await);
     browser.keep("desktop-light").await;
@@ -170,6 +186,55 @@ async fn what_is_old_is_marked_and_the_page_finds_back() {
     settings.admin.port = gateway.operators.port();
     let _again = Running::start(settings).await;
     eventually!(says(&browser, "[data-link=live] #link", "live").await);
+}
+
+#[tokio::test]
+async fn what_happened_before_the_page_was_opened_is_on_it() {
+    let Some(browser) = Browser::start().await else { return };
+    let one = Mortal::start();
+    let gateway = Running::before(one.addr).await;
+    let kept = async || {
+        let told = gateway.told("/admin/services/product").await;
+        told["active_requests"].is_number() && gateway.history("product").await > 1
+    };
+    eventually!({
+        gateway.get("/api/products").await;
+        kept().await
+    });
+    browser.open(&page(&gateway)).await;
+    eventually!(says(&browser, "#link", "live").await);
+    let drawn = "return document.querySelector('[data-key=product] [data-is=rate-line]').getAttribute('d')";
+    assert!(browser.run(drawn).await.as_str().is_some_and(|path| path.contains('L')), "a line, not a point");
+}
+
+#[tokio::test]
+async fn a_thousand_backends_are_shown_in_part_and_found_by_name() {
+    let Some(browser) = Browser::start().await else { return };
+    let one = Mortal::start();
+    let mut settings = config(one.addr);
+    for number in 0..20_u8 {
+        let addrs: Vec<_> = (1..=50_u8).map(|host| ([127, 9, number, host], 9).into()).collect();
+        settings.services.insert(format!("many-{number}"), service(&addrs));
+    }
+    let gateway = Running::start(settings).await;
+    browser.open(&page(&gateway)).await;
+    eventually!(says(&browser, "#link", "live").await);
+    let count = |selector: &str| format!("return document.querySelectorAll('{selector}').length");
+    assert_eq!(browser.run(&count(".service")).await, 24);
+    assert_eq!(browser.run(&count("[data-key=many-3] .backend")).await, 12);
+    browser.click("[data-key=many-3] .more").await;
+    eventually!(browser.run(&count("[data-key=many-3] .backend")).await == 50);
+    browser.write("#filter", "127.9.7.33").await;
+    eventually!(browser.run(&count(".service")).await == 1);
+    assert_eq!(browser.run(&count("[data-key=many-7] .backend")).await, 1);
+    browser.run("document.querySelector('#filter').value = ''").await;
+    browser.write("#filter", "/api/pay").await;
+    let names = "return [...document.querySelectorAll('.service')].map((one) => one.dataset.key)";
+    eventually!(browser.run(names).await == json!(["payment"]));
+    browser.run("document.querySelector('#filter').value = ''").await;
+    browser.write("#filter", "no such thing").await;
+    eventually!(says(&browser, "#nothing", "Nothing has that in its name").await);
+    assert_eq!(browser.console().await, Vec::<String>::new());
 }
 
 #[tokio::test]

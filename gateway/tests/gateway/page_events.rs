@@ -50,6 +50,20 @@ impl Stream {
     }
 }
 
+impl Running {
+    /// Points that listeners are told of a service when they come.
+    pub(crate) async fn history(&self, service: &str) -> usize {
+        let mut stream = Stream::open(self, &[]).await;
+        while !stream.rest.contains("event: history\ndata: ") || stream.rest.matches("\n\n").count() < 2 {
+            let frame = stream.body.frame().await.expect("a frame").expect("a whole stream");
+            stream.rest.push_str(&String::from_utf8_lossy(frame.data_ref().expect("data")));
+        }
+        let line = stream.rest.lines().skip_while(|line| *line != "event: history").nth(1).expect("data");
+        let told: Value = serde_json::from_str(line.strip_prefix("data: ").expect("data")).expect("JSON");
+        told["services"][service]["rate"].as_array().map_or(0, Vec::len)
+    }
+}
+
 #[tokio::test]
 async fn events_tell_rates_and_refusals_of_the_last_seconds() {
     let upstream = Upstream::echo().await;

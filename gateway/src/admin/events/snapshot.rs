@@ -34,7 +34,9 @@ pub(super) fn make(state: &State, generation: &Generation, window: &Window) -> V
 
 fn service(service: &Arc<Service>, generation: &Generation, window: &Window, place: usize) -> Value {
     let mut snapshot = report::service(service, generation);
-    write(&mut snapshot, &window.of(place).unwrap_or(Totals::NONE), window);
+    let seen = window.of(place).unwrap_or(Totals::NONE);
+    write(&mut snapshot, &seen, window);
+    snapshot["refused_by_reason"] = by_reason(&seen, window);
     let clusters: Vec<_> = service.clusters().into_iter().flat_map(|cluster| members(cluster, window)).collect();
     if let Some(fields) = snapshot.as_object_mut() {
         // All of them are in one list here.

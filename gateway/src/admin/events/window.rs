@@ -84,10 +84,10 @@ impl Window {
     }
 }
 
-fn key(backend: &Arc<Backend>) -> usize {
+pub(super) fn key(backend: &Arc<Backend>) -> usize {
     Arc::as_ptr(backend).addr()
 }
 
-fn sent(backend: &Backend) -> u64 {
+pub(super) fn sent(backend: &Backend) -> u64 {
     backend.metrics.opened.get() + backend.metrics.reused.get()
 }

@@ -2,7 +2,9 @@
 (() => {
   const TOKEN = "gateway-admin-token";
   // Snapshots come every second. Without one for so long, what is shown is old.
-  const STALE_AFTER = 3500, GIVE_UP_AFTER = 10000, LONGEST_PAUSE = 10000, POINTS = 120;
+  const STALE_AFTER = 3500, GIVE_UP_AFTER = 10000, LONGEST_PAUSE = 10000;
+  // Of a service with more backends those are shown that are not well, and so many others, until somebody wants all.
+  const FEW = 12;
   const $ = (id) => document.getElementById(id);
   const part = (node, name) => node.querySelector(`[data-is="${name}"]`);
   // Whatever comes from the gateway is text, and only written where it differs, so that selections and clicks survive.
@@ -11,7 +13,8 @@
 
   let token = sessionStorage.getItem(TOKEN) || "";
   let latest = null, heardAt = 0, pause = 500, attempt = null, retry = 0, epoch = 0;
-  const history = new Map();
+  let step = 5000, kept = 120, steppedAt = 0;
+  const series = new Map(), whole = new Set();
 
   // Words and numbers.
   const rate = (value) => value == null ? "–" : value === 0 ? "0" : value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString("en");
@@ -40,14 +43,55 @@
     known.forEach((node) => node.remove());
   };
 
-  const draw = (line, name, value) => {
-    const points = history.get(name) || [];
-    history.set(name, points);
-    points.push(value || 0);
-    if (points.length > POINTS) points.shift();
-    const top = Math.max(1, ...points);
-    const left = POINTS - points.length;
-    line.setAttribute("points", points.map((point, place) => `${left + place},${(30 - 27 * point / top).toFixed(1)}`).join(" "));
+  // The last ten minutes: what the gateway kept, and then a point every few seconds.
+  const points = (name, what) => {
+    const all = series.get(name) || series.set(name, {}).get(name);
+    return all[what] || (all[what] = []);
+  };
+  const remember = (past) => {
+    if (!past) return;
+    [step, kept, steppedAt] = [past.step_seconds * 1000, past.points, Date.now()];
+    series.clear();
+    for (const [name, { reasons, ...lines }] of Object.entries(past.services)) series.set(name, { ...lines, ...reasons });
+    for (const [name, lines] of Object.entries(past.backends)) series.set(name, lines);
+  };
+  const add = (name, what, value) => {
+    const all = points(name, what);
+    all.push(value ?? null);
+    if (all.length > kept) all.shift();
+  };
+  const nameOf = (service, backend) => `${service.name} ${backend.protocol} ${backend.url}`;
+  const standing = (backend) => ({ open: 2, half_open: 1 }[backend.circuit_breaker] ?? (backend.state === "down" ? 3 : 0));
+  const advance = (snapshot) => {
+    if (Date.now() - steppedAt < step) return;
+    steppedAt = Date.now();
+    for (const service of snapshot.services) {
+      for (const [what, value] of [["rate", service.requests_per_second], ["failed", service.failed_per_second],
+        ["p50", service.p50_ms], ["p99", service.p99_ms]]) add(service.name, what, value);
+      const now = service.refused_by_reason || {};
+      const known = Object.keys(series.get(service.name)).filter((what) => !["rate", "failed", "p50", "p99"].includes(what));
+      for (const reason of new Set([...known, ...Object.keys(now)])) add(service.name, reason, now[reason] || 0);
+      for (const backend of service.backends) {
+        add(nameOf(service, backend), "rate", backend.requests_per_second);
+        add(nameOf(service, backend), "state", standing(backend));
+      }
+    }
+  };
+  const highest = (...all) => Math.max(0, ...all.flat().filter((value) => value != null));
+  const line = (node, all, top, height) => {
+    let text = "", pen = "M";
+    const left = kept - all.length, bottom = height - 1;
+    all.forEach((value, place) => {
+      if (value == null) { pen = "M"; return; }
+      text += `${pen}${left + place} ${(bottom - (bottom - 2) * value / (top || 1)).toFixed(1)}`;
+      pen = "L";
+    });
+    if (node.getAttribute("d") !== text) node.setAttribute("d", text);
+  };
+  const band = (node, all, state, height) => {
+    const left = kept - all.length;
+    const text = all.map((value, place) => value === state ? `M${left + place} ${height - 4}h1v4h-1z` : "").join("");
+    if (node.getAttribute("d") !== text) node.setAttribute("d", text);
   };
 
   const numbers = (root, of) => {
@@ -85,6 +129,9 @@
     if (backend.tried_again_in_seconds != null) facts.push(`tried again in ${backend.tried_again_in_seconds} s`);
     else if (backend.failures_in_a_row) facts.push(`${backend.failures_in_a_row} failures in a row`);
     say(part(node, "facts"), facts.join(" · "));
+    const rates = points(nameOf({ name: service }, backend), "rate"), states = points(nameOf({ name: service }, backend), "state");
+    line(part(node, "line"), rates, highest(rates), 16);
+    [[1, "trial"], [2, "open"], [3, "gone"]].forEach(([state, name]) => band(part(node, name), states, state, 20));
     say(part(node, "error"), backend.error || "");
     const drain = part(node, "drain"), reset = part(node, "reset");
     say(drain, backend.draining ? "Undrain" : "Drain");
@@ -99,8 +146,41 @@
     node.classList.toggle("off", !service.enabled);
     say(part(node, "routes"), `${service.strategy.replaceAll("_", " ")} · ${service.routes.join(" ")}`);
     numbers(node, service);
-    draw(part(node, "line"), service.name, service.requests_per_second);
-    sync(part(node, "backends"), "a-backend", service.backends, (one) => `${one.protocol} ${one.url}`, showBackend(service.name));
+    const [rates, failed, p50, p99] = ["rate", "failed", "p50", "p99"].map((what) => points(service.name, what));
+    const top = highest(rates, failed), slowest = highest(p50, p99);
+    line(part(node, "rate-line"), rates, top, 40);
+    line(part(node, "failed-line"), failed, top, 40);
+    line(part(node, "p50-line"), p50, slowest, 40);
+    line(part(node, "p99-line"), p99, slowest, 40);
+    say(part(node, "rate-top"), top ? `up to ${rate(top)}` : "");
+    say(part(node, "time-top"), slowest ? `up to ${millis(slowest)}` : "");
+    const causes = Object.entries(series.get(service.name)).filter(([what, all]) =>
+      !["rate", "failed", "p50", "p99"].includes(what) && highest(all) > 0);
+    sync(part(node, "causes"), "a-cause", causes, ([reason]) => reason, (item, [reason, all]) => {
+      say(part(item, "reason"), reason.replaceAll("_", " "));
+      say(part(item, "now"), `${rate(all[all.length - 1])}/s`);
+      line(part(item, "line"), all, highest(all), 20);
+    });
+    const few = !whole.has(service.name) && service.backends.length > FEW;
+    const well = (one) => one.state === "up" && standing(one) === 0;
+    const shown = few ? [...service.backends.filter((one) => !well(one)), ...service.backends.filter(well)].slice(0, FEW) : service.backends;
+    sync(part(node, "backends"), "a-backend", shown, (one) => `${one.protocol} ${one.url}`, showBackend(service.name));
+    const more = part(node, "more");
+    more.hidden = !few;
+    say(more, `All ${service.backends.length} backends`);
+    more.onclick = () => { whole.add(service.name); show(latest); };
+  };
+
+  // What has the words in its name: a service by its own or a route's, or else its backends by theirs.
+  const filtered = (services) => {
+    const words = $("filter").value.trim().toLowerCase();
+    if (!words) return services;
+    const has = (text) => text.toLowerCase().includes(words);
+    return services.flatMap((service) => {
+      if (has(service.name) || service.routes.some(has)) return [service];
+      const backends = service.backends.filter((one) => has(one.url));
+      return backends.length ? [{ ...service, backends }] : [];
+    });
   };
 
   const show = (snapshot) => {
@@ -118,7 +198,10 @@
     say(part(tiles, "uptime"), span(snapshot.uptime_seconds));
     const over = snapshot.window_seconds ? `Rates and durations of the last ${snapshot.window_seconds} s. ` : "";
     say($("about"), `${over}Version ${snapshot.version}, settings ${snapshot.revision}, ${snapshot.workers} workers.`);
-    sync($("services"), "a-service", snapshot.services, (one) => one.name, showService);
+    advance(snapshot);
+    const services = filtered(snapshot.services);
+    $("nothing").hidden = services.length > 0;
+    sync($("services"), "a-service", services, (one) => one.name, showService);
     const reasons = Object.entries(snapshot.refused_by_reason);
     say($("reasons"), reasons.map(([reason, value]) => `${reason} ${rate(value)}/s`).join(" · "));
     $("none").hidden = snapshot.refusals.length > 0;
@@ -217,11 +300,15 @@
       if (done || mine !== epoch) return;
       const events = (rest + decoder.decode(value, { stream: true })).split("\n\n");
       rest = events.pop();
-      const data = events.flatMap((event) => event.split("\n")).filter((line) => line.startsWith("data: "));
-      if (data.length === 0) continue;
+      const said = events.map((event) => event.split("\n")).map((lines) => ({
+        kind: lines.find((line) => line.startsWith("event: ")), data: lines.find((line) => line.startsWith("data: ")),
+      })).filter((event) => event.data);
+      if (said.length === 0) continue;
       heardAt = Date.now();
       pause = 500;
-      show(JSON.parse(data[data.length - 1].slice(6)));
+      said.filter((event) => event.kind).forEach((event) => remember(JSON.parse(event.data.slice(6))));
+      const snapshots = said.filter((event) => !event.kind);
+      if (snapshots.length > 0) show(JSON.parse(snapshots[snapshots.length - 1].data.slice(6)));
       link("live", "live");
     }
   };
@@ -235,6 +322,7 @@
     if (!document.hidden && document.body.dataset.link === "stale") listen();
   });
   addEventListener("online", () => { if (document.body.dataset.link === "stale") listen(); });
+  $("filter").addEventListener("input", () => { if (latest) show(latest); });
   $("login").addEventListener("submit", (event) => {
     event.preventDefault();
     token = $("token").value.trim();
