@@ -125,10 +125,10 @@ fn page(sections: &[Section], sample: &toml::Value) -> String {
         .to_owned();
     for section in sections.iter().filter(|section| !section.entries.is_empty()) {
         let title = if section.key.is_empty() { "At the top".to_owned() } else { code(&section.key) };
-        let about = if section.key.is_empty() { "" } else { section.about.as_str() };
+        let about = if section.key.is_empty() { String::new() } else { format!("{}\n\n", section.about) };
         let _ = write!(
             page,
-            "\n## {title}\n\n{about}\n\n| key | takes | default | example | what it is |\n|---|---|---|---|---|\n"
+            "\n## {title}\n\n{about}| key | takes | default | example | what it is |\n|---|---|---|---|---|\n"
         );
         for entry in &section.entries {
             let key = if section.key.is_empty() { entry.key.clone() } else { format!("{}.{}", section.key, entry.key) };
