@@ -1,8 +1,10 @@
 //! The gateway's numbers. Handles are resolved once per label set, so that counting is an atomic add.
 
 pub(crate) mod recent;
+mod route_numbers;
 mod totals;
 
+pub(crate) use route_numbers::RouteNumbers;
 pub(crate) use totals::Totals;
 
 use std::sync::{Arc, OnceLock};

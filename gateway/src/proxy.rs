@@ -424,7 +424,7 @@ impl<'g> Visit<'g> {
             return Err(Refusal::new(Reason::NoRoute, detail));
         };
         let service = route.destinations().next().map(|to| &to.service.metrics);
-        self.record.routed(&route.pattern, service);
+        self.record.routed(&route.numbers, service);
         self.route = Some(route);
         Ok(route)
     }

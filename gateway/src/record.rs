@@ -16,8 +16,8 @@ use shop_telemetry::{Span, SpanKind, TraceParent, TraceState};
 use self::asker::Asker;
 use crate::message::reason::Reason;
 use crate::message::request_id;
-use crate::metrics::ServiceMetrics;
 use crate::metrics::recent::Entry;
+use crate::metrics::{RouteNumbers, ServiceMetrics};
 use crate::routing::Backend;
 use crate::server::Occupied;
 use crate::state::State;
@@ -32,19 +32,18 @@ static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// What logs call a route.
-#[derive(Debug, Clone)]
 enum RouteName {
     /// One of the gateway's own.
     Own(&'static str),
     /// One of the settings.
-    Set(Arc<str>),
+    Set(Arc<RouteNumbers>),
 }
 
 impl RouteName {
     fn text(&self) -> &str {
         match self {
             Self::Own(name) => name,
-            Self::Set(name) => name,
+            Self::Set(route) => &route.pattern,
         }
     }
 }
@@ -135,7 +134,7 @@ impl RequestRecord {
     }
 
     /// The request is for `route`, and counted with `service`'s; with the gateway's own while there is none.
-    pub(crate) fn routed(&mut self, route: &Arc<str>, service: Option<&Arc<ServiceMetrics>>) {
+    pub(crate) fn routed(&mut self, route: &Arc<RouteNumbers>, service: Option<&Arc<ServiceMetrics>>) {
         let own = &self.state.numbers.own;
         let service = Arc::clone(service.unwrap_or(own));
         self.belongs(RouteName::Set(Arc::clone(route)), service);
@@ -368,6 +367,9 @@ impl Drop for RequestRecord {
         // How long a tunnel was open says nothing about speed either.
         let timed = !self.endless && status != StatusCode::SWITCHING_PROTOCOLS;
         self.counted().finished(&self.method, status, timed.then_some(took), reason, self.trace);
+        if let RouteName::Set(route) = &self.route {
+            route.finished(status, timed.then_some(took), reason);
+        }
         if let Some(reason) = reason {
             self.state.numbers.recent.note(reason, now, || self.entry(status, reason));
         }

@@ -83,7 +83,7 @@ fn routed(
     asked: &Imagined,
     protocol: Protocol,
 ) {
-    answer["route"] = json!({"name": &*route.name, "pattern": &*route.pattern, "protocol": protocol});
+    answer["route"] = json!({"name": &*route.name, "pattern": route.numbers.pattern, "protocol": protocol});
     match &route.deed {
         Deed::Redirect(redirect, _) => answer["redirect"] = json!(redirect),
         Deed::Respond(respond, _) => answer["respond"] = json!(respond),

@@ -35,6 +35,19 @@ impl Totals {
         endless: 0,
     };
 
+    /// Those of a route; the last of the durations are above all bounds.
+    pub(super) fn of_route(
+        requests: u64,
+        failed: u64,
+        durations: &[u64; LATENCY_BUCKETS.len() + 1],
+        refusals: [u64; Reason::ALL.len()],
+    ) -> Self {
+        let mut totals = Self { requests, failed, refusals, ..Self::NONE };
+        totals.endless = durations[LATENCY_BUCKETS.len()];
+        totals.durations.copy_from_slice(&durations[..LATENCY_BUCKETS.len()]);
+        totals
+    }
+
     /// What was counted after `earlier`.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let mut since = self.clone();

@@ -16,6 +16,7 @@ use self::rewrite::Rewrite;
 pub(crate) use self::rewrite::write_made;
 use self::split::Split;
 use super::matcher::{Asked, Conditions, Matcher};
+use crate::metrics::RouteNumbers;
 use crate::routing::{Cluster, Service, Site};
 use crate::settings;
 use crate::settings::HealthCheck;
@@ -35,8 +36,8 @@ pub(crate) const SHOP_SERVICE: HeaderName = HeaderName::from_static("shop-servic
 pub(crate) struct Route {
     /// As settings call it.
     pub(crate) name: Arc<str>,
-    /// As logs name it, such as `/api/products/*`.
-    pub(crate) pattern: Arc<str>,
+    /// What it is called in logs, and what is counted of it.
+    pub(crate) numbers: Arc<RouteNumbers>,
     pub(crate) deed: Deed,
     /// How the path becomes the service's.
     rewrite: Option<Rewrite>,
@@ -135,23 +136,27 @@ impl Table {
             health_check: config.health_check.clone(),
         };
         for (name, route) in config.routes.iter().filter(|(_, route)| route.enabled) {
-            table.add(name, route, site);
+            table.add(name, route, site, previous);
         }
         for (name, route) in introspection(config) {
-            table.add(&name, &route, site);
+            table.add(&name, &route, site, previous);
         }
+        table.routes.sort_by(|one, other| one.name.cmp(&other.name));
         table
     }
 
-    fn add(&mut self, name: &str, route: &settings::Route, site: &Site<'_>) {
+    fn add(&mut self, name: &str, route: &settings::Route, site: &Site<'_>, previous: Option<&Self>) {
         let config = &site.merged.config;
         // What is missing here was refused when settings were checked.
         let (Some(path), Some(deed)) = (route.path(), self.deed(route, config)) else { return };
         let edits = |rules: &settings::HeaderRules| (!rules.is_empty()).then(|| rules.edits());
         let rewrite = route.rewrite.as_ref().map(|made| Rewrite::new(path, made));
+        let pattern = route.pattern();
+        let known = previous.and_then(|table| table.route(name)).map(|route| &route.numbers);
+        let numbers = known.filter(|numbers| numbers.pattern == pattern).map(Arc::clone);
         let built = Arc::new(Route {
             name: name.into(),
-            pattern: route.pattern().into(),
+            numbers: numbers.unwrap_or_else(|| Arc::new(RouteNumbers::new(pattern))),
             deed,
             rewrite,
             body_limit: route.body_limit.unwrap_or(config.http.body_limit),
@@ -218,7 +223,13 @@ impl Table {
     /// The patterns of all routes to a service.
     pub(crate) fn patterns(&self, service: &str) -> Vec<&str> {
         let leads = |route: &&Arc<Route>| route.destinations().any(|to| *to.service.name == *service);
-        self.routes.iter().filter(leads).map(|route| &*route.pattern).collect()
+        self.routes.iter().filter(leads).map(|route| route.numbers.pattern.as_str()).collect()
+    }
+
+    /// The route of this name.
+    pub(crate) fn route(&self, name: &str) -> Option<&Arc<Route>> {
+        let place = self.routes.binary_search_by(|route| (*route.name).cmp(name)).ok()?;
+        self.routes.get(place)
     }
 
     /// The path that clients know an inner one of `service` by.

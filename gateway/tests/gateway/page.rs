@@ -51,7 +51,9 @@ async fn the_page_shows_what_happens_while_it_happens() {
     browser.open(&page(&gateway)).await;
     eventually!(says(&browser, "#link", "live").await);
     eventually!(says(&browser, "#status", "up").await);
-    let names = browser.run("return [...document.querySelectorAll('.service')].map((one) => one.dataset.key)").await;
+    let names = browser
+        .run("return [...document.querySelectorAll('#services > .service')].map((one) => one.dataset.key)")
+        .await;
     assert_eq!(names, json!(["basket", "notification", "payment", "product"]));
     let product = backend("product");
     eventually!(says(&browser, &product, "up").await);
@@ -86,6 +88,10 @@ async fn the_page_shows_what_happens_while_it_happens() {
         });
     }
     eventually!(says(&browser, "[data-key=product] .causes", "breaker open").await);
+    eventually!({
+        gateway.get("/api/products").await;
+        says(&browser, "#routes [data-key=products]", "/api/products/*").await
+    });
     says(&browser, "#refusals", "/api/products/*").await.expect("the route");
     eventually!(says(&browser, "#tiles", "p99").await);
     browser.keep("desktop-light").await;
@@ -220,16 +226,16 @@ async fn a_thousand_backends_are_shown_in_part_and_found_by_name() {
     browser.open(&page(&gateway)).await;
     eventually!(says(&browser, "#link", "live").await);
     let count = |selector: &str| format!("return document.querySelectorAll('{selector}').length");
-    assert_eq!(browser.run(&count(".service")).await, 24);
+    assert_eq!(browser.run(&count("#services > .service")).await, 24);
     assert_eq!(browser.run(&count("[data-key=many-3] .backend")).await, 12);
     browser.click("[data-key=many-3] .more").await;
     eventually!(browser.run(&count("[data-key=many-3] .backend")).await == 50);
     browser.write("#filter", "127.9.7.33").await;
-    eventually!(browser.run(&count(".service")).await == 1);
+    eventually!(browser.run(&count("#services > .service")).await == 1);
     assert_eq!(browser.run(&count("[data-key=many-7] .backend")).await, 1);
     browser.run("document.querySelector('#filter').value = ''").await;
     browser.write("#filter", "/api/pay").await;
-    let names = "return [...document.querySelectorAll('.service')].map((one) => one.dataset.key)";
+    let names = "return [...document.querySelectorAll('#services > .service')].map((one) => one.dataset.key)";
     eventually!(browser.run(names).await == json!(["payment"]));
     browser.run("document.querySelector('#filter').value = ''").await;
     browser.write("#filter", "no such thing").await;

@@ -36,6 +36,7 @@ struct Kept {
 struct Look {
     at: Instant,
     services: HashMap<Arc<str>, Totals>,
+    routes: HashMap<Arc<str>, Totals>,
     /// By the backend's place in memory.
     sent: HashMap<usize, u64>,
 }
@@ -43,6 +44,8 @@ struct Look {
 #[derive(Default)]
 struct Point {
     services: HashMap<Arc<str>, Totals>,
+    /// Of those that anything was done for.
+    routes: HashMap<Arc<str>, Totals>,
     /// By the backend's place in memory, which nobody else gets as long as it is remembered here.
     backends: HashMap<usize, Seen>,
     seconds: f64,
@@ -74,10 +77,11 @@ fn round(value: f64) -> f64 {
 impl History {
     /// One more point.
     fn look(&self, generation: &Generation) {
-        let services = &generation.table.services;
+        let (services, routes) = (&generation.table.services, generation.table.routes.iter());
         let look = Look {
             at: Instant::now(),
             services: services.iter().map(|service| (Arc::clone(&service.name), service.metrics.totals())).collect(),
+            routes: routes.map(|route| (Arc::clone(&route.name), route.numbers.totals())).collect(),
             sent: generation.backends().map(|backend| (key(backend), sent(backend))).collect(),
         };
         let mut kept = self.0.lock();
@@ -85,6 +89,10 @@ impl History {
             let seconds = look.at.saturating_duration_since(before.at).as_secs_f64().max(0.001);
             let since =
                 |(name, now): (&Arc<str>, &Totals)| Some((Arc::clone(name), now.since(before.services.get(name)?)));
+            let since_of_route = |(name, now): (&Arc<str>, &Totals)| {
+                let seen = now.since(before.routes.get(name)?);
+                (seen.requests > 0).then(|| (Arc::clone(name), seen))
+            };
             let members = services.iter().flat_map(|service| service.members());
             let of = |member: &Member| {
                 let place = key(&member.backend);
@@ -98,6 +106,7 @@ impl History {
             }
             kept.points.push_back(Point {
                 services: look.services.iter().filter_map(since).collect(),
+                routes: look.routes.iter().filter_map(since_of_route).collect(),
                 backends: members.filter_map(of).collect(),
                 seconds,
             });
@@ -112,6 +121,13 @@ impl History {
             let of = |point: &Point| point.services.get(&service.name).map(|totals| (totals.clone(), point.seconds));
             let seen: Vec<_> = kept.points.iter().map(of).collect();
             (service.name.to_string(), series(&seen))
+        });
+        let is_seen = |name: &Arc<str>| kept.points.iter().any(|point| point.routes.contains_key(name));
+        let routes = generation.table.routes.iter().filter(|route| is_seen(&route.name)).map(|route| {
+            let of =
+                |point: &Point| Some((point.routes.get(&route.name).cloned().unwrap_or(Totals::NONE), point.seconds));
+            let seen: Vec<_> = kept.points.iter().map(of).collect();
+            (route.name.to_string(), series(&seen))
         });
         let backends = generation.table.services.iter().flat_map(|service| {
             service.clusters().into_iter().flat_map(|cluster| {
@@ -130,6 +146,7 @@ impl History {
             "points": POINTS,
             "until": shop_clock::millis(SystemClock.now()),
             "services": services.collect::<BTreeMap<_, _>>(),
+            "routes": routes.collect::<BTreeMap<_, _>>(),
             "backends": backends.collect::<BTreeMap<_, _>>(),
         })
     }

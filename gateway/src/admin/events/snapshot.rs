@@ -9,12 +9,16 @@ use super::window::Window;
 use crate::admin::report;
 use crate::message::reason::Reason;
 use crate::metrics::Totals;
+use crate::routing::routes::Route;
 use crate::routing::{Cluster, Service};
 use crate::state::State;
 use crate::state::generation::Generation;
 
 /// Refusals shown: a screen or two.
 const REFUSALS: usize = 60;
+
+/// Routes shown.
+const ROUTES: usize = 100;
 
 /// The state now, with what the `window` saw.
 pub(super) fn make(state: &State, generation: &Generation, window: &Window) -> Value {
@@ -29,7 +33,23 @@ pub(super) fn make(state: &State, generation: &Generation, window: &Window) -> V
     snapshot["refused_by_reason"] = by_reason(&all, window);
     snapshot["refusals"] = json!(state.numbers.recent.latest(REFUSALS));
     snapshot["services"] = services;
+    snapshot["routes"] = routes(generation, window);
     snapshot
+}
+
+/// The busiest routes.
+fn routes(generation: &Generation, window: &Window) -> Value {
+    let seen = generation.table.routes.iter().filter_map(|route| Some((route, window.of_route(route)?)));
+    let mut busy: Vec<_> = seen.filter(|(_, totals)| totals.requests > 0).collect();
+    busy.sort_by_key(|(_, totals)| std::cmp::Reverse(totals.requests));
+    let one = |(route, totals): (&Arc<Route>, Totals)| {
+        let services: Vec<_> = route.destinations().map(|to| to.service.name.to_string()).collect();
+        let mut snapshot = json!({"name": &*route.name, "pattern": route.numbers.pattern, "services": services});
+        write(&mut snapshot, &totals, window);
+        snapshot["refused_by_reason"] = by_reason(&totals, window);
+        snapshot
+    };
+    busy.into_iter().take(ROUTES).map(one).collect()
 }
 
 fn service(service: &Arc<Service>, generation: &Generation, window: &Window, place: usize) -> Value {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::metrics::Totals;
 use crate::routing::Backend;
+use crate::routing::routes::Route;
 use crate::state::State;
 use crate::state::generation::Generation;
 
@@ -20,6 +21,8 @@ struct Look {
     at: Instant,
     /// In the order of the table; the gateway's own come last.
     services: Vec<Totals>,
+    /// By the route's place in memory.
+    routes: HashMap<usize, Totals>,
     /// Requests sent, by the backend's place in memory: two of the same address are two.
     sent: HashMap<usize, u64>,
 }
@@ -36,6 +39,7 @@ impl Window {
         let look = Look {
             at: Instant::now(),
             services: services.map(|metrics| metrics.totals()).collect(),
+            routes: generation.table.routes.iter().map(|route| (route_key(route), route.numbers.totals())).collect(),
             sent: generation.backends().map(|backend| (key(backend), sent(backend))).collect(),
         };
         if self.0.len() == KEPT {
@@ -63,6 +67,13 @@ impl Window {
         Some(last.services.get(place)?.since(first.services.get(place)?))
     }
 
+    /// What was done for a route.
+    pub(super) fn of_route(&self, route: &Route) -> Option<Totals> {
+        let (first, last) = self.ends()?;
+        let key = route_key(route);
+        Some(last.routes.get(&key)?.since(first.routes.get(&key)?))
+    }
+
     /// What all of them did.
     pub(super) fn all(&self) -> Totals {
         let places = 0..self.0.back().map_or(0, |look| look.services.len());
@@ -82,6 +93,11 @@ impl Window {
     fn ends(&self) -> Option<(&Look, &Look)> {
         self.0.front().zip(self.0.back())
     }
+}
+
+/// Where what is counted of a route is in memory.
+pub(super) fn route_key(route: &Route) -> usize {
+    Arc::as_ptr(&route.numbers).addr()
 }
 
 pub(super) fn key(backend: &Arc<Backend>) -> usize {

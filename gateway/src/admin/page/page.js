@@ -53,24 +53,30 @@
     [step, kept, steppedAt] = [past.step_seconds * 1000, past.points, Date.now()];
     series.clear();
     for (const [name, { reasons, ...lines }] of Object.entries(past.services)) series.set(name, { ...lines, ...reasons });
+    for (const [name, { reasons, ...lines }] of Object.entries(past.routes)) series.set(ofRoute(name), { ...lines, ...reasons });
     for (const [name, lines] of Object.entries(past.backends)) series.set(name, lines);
   };
+  const reasonsOf = (name) => Object.keys(series.get(name) || {}).filter((what) => !["rate", "failed", "p50", "p99"].includes(what));
   const add = (name, what, value) => {
     const all = points(name, what);
     all.push(value ?? null);
     if (all.length > kept) all.shift();
   };
   const nameOf = (service, backend) => `${service.name} ${backend.protocol} ${backend.url}`;
+  const ofRoute = (name) => `route ${name}`;
   const standing = (backend) => ({ open: 2, half_open: 1 }[backend.circuit_breaker] ?? (backend.state === "down" ? 3 : 0));
   const advance = (snapshot) => {
     if (Date.now() - steppedAt < step) return;
     steppedAt = Date.now();
+    const follow = (name, of) => {
+      for (const [what, value] of [["rate", of.requests_per_second], ["failed", of.failed_per_second],
+        ["p50", of.p50_ms], ["p99", of.p99_ms]]) add(name, what, value);
+      const now = of.refused_by_reason || {};
+      for (const reason of new Set([...reasonsOf(name), ...Object.keys(now)])) add(name, reason, now[reason] || 0);
+    };
+    for (const route of snapshot.routes) follow(ofRoute(route.name), route);
     for (const service of snapshot.services) {
-      for (const [what, value] of [["rate", service.requests_per_second], ["failed", service.failed_per_second],
-        ["p50", service.p50_ms], ["p99", service.p99_ms]]) add(service.name, what, value);
-      const now = service.refused_by_reason || {};
-      const known = Object.keys(series.get(service.name)).filter((what) => !["rate", "failed", "p50", "p99"].includes(what));
-      for (const reason of new Set([...known, ...Object.keys(now)])) add(service.name, reason, now[reason] || 0);
+      follow(service.name, service);
       for (const backend of service.backends) {
         add(nameOf(service, backend), "rate", backend.requests_per_second);
         add(nameOf(service, backend), "state", standing(backend));
@@ -140,13 +146,8 @@
     reset.onclick = () => resetBreaker(service, backend);
   };
 
-  const showService = (node, service) => {
-    say(part(node, "name"), service.name);
-    badge(part(node, "status"), service.status);
-    node.classList.toggle("off", !service.enabled);
-    say(part(node, "routes"), `${service.strategy.replaceAll("_", " ")} · ${service.routes.join(" ")}`);
-    numbers(node, service);
-    const [rates, failed, p50, p99] = ["rate", "failed", "p50", "p99"].map((what) => points(service.name, what));
+  const plot = (node, name) => {
+    const [rates, failed, p50, p99] = ["rate", "failed", "p50", "p99"].map((what) => points(name, what));
     const top = highest(rates, failed), slowest = highest(p50, p99);
     line(part(node, "rate-line"), rates, top, 40);
     line(part(node, "failed-line"), failed, top, 40);
@@ -154,13 +155,28 @@
     line(part(node, "p99-line"), p99, slowest, 40);
     say(part(node, "rate-top"), top ? `up to ${rate(top)}` : "");
     say(part(node, "time-top"), slowest ? `up to ${millis(slowest)}` : "");
-    const causes = Object.entries(series.get(service.name)).filter(([what, all]) =>
-      !["rate", "failed", "p50", "p99"].includes(what) && highest(all) > 0);
+    const causes = reasonsOf(name).map((reason) => [reason, points(name, reason)]).filter(([, all]) => highest(all) > 0);
     sync(part(node, "causes"), "a-cause", causes, ([reason]) => reason, (item, [reason, all]) => {
       say(part(item, "reason"), reason.replaceAll("_", " "));
       say(part(item, "now"), `${rate(all[all.length - 1])}/s`);
       line(part(item, "line"), all, highest(all), 20);
     });
+  };
+
+  const showRoute = (node, route) => {
+    say(part(node, "name"), route.name);
+    say(part(node, "routes"), `${route.pattern} · ${route.services.join(", ")}`);
+    numbers(node, route);
+    plot(node, ofRoute(route.name));
+  };
+
+  const showService = (node, service) => {
+    say(part(node, "name"), service.name);
+    badge(part(node, "status"), service.status);
+    node.classList.toggle("off", !service.enabled);
+    say(part(node, "routes"), `${service.strategy.replaceAll("_", " ")} · ${service.routes.join(" ")}`);
+    numbers(node, service);
+    plot(node, service.name);
     const few = !whole.has(service.name) && service.backends.length > FEW;
     const well = (one) => one.state === "up" && standing(one) === 0;
     const shown = few ? [...service.backends.filter((one) => !well(one)), ...service.backends.filter(well)].slice(0, FEW) : service.backends;
@@ -202,6 +218,10 @@
     const services = filtered(snapshot.services);
     $("nothing").hidden = services.length > 0;
     sync($("services"), "a-service", services, (one) => one.name, showService);
+    const words = $("filter").value.trim().toLowerCase();
+    const routes = snapshot.routes.filter((one) => [one.name, one.pattern, ...one.services].some((text) => text.toLowerCase().includes(words)));
+    $("routes-part").hidden = routes.length === 0;
+    sync($("routes"), "a-route", routes, (one) => one.name, showRoute);
     const reasons = Object.entries(snapshot.refused_by_reason);
     say($("reasons"), reasons.map(([reason, value]) => `${reason} ${rate(value)}/s`).join(" · "));
     $("none").hidden = snapshot.refusals.length > 0;
