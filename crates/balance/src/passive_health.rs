@@ -120,4 +120,14 @@ mod tests {
         assert!(health.is_fit());
         assert_eq!(health.error().as_deref(), Some("refused"), "still to be seen");
     }
+
+    #[test]
+    fn a_check_forgives_what_was_some_seconds_ago_and_each_word_is_of_its_moment() {
+        let begun = Instant::now().checked_sub(PASS_OVER * 2).expect("the machine is older than that");
+        let health = PassiveHealth { begun, seen: AtomicU8::new(Seen::Down as u8), ..PassiveHealth::default() };
+        assert!(health.is_fit() && health.age().is_some_and(|age| age >= PASS_OVER * 2));
+        health.forgive();
+        assert_eq!(health.last(), Seen::Up);
+        assert!(health.age().is_some_and(|age| age < PASS_OVER), "that was just now");
+    }
 }

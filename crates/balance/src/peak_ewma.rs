@@ -87,6 +87,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_quicker_is_taken_in_by_as_much_as_was_forgotten_meanwhile() {
+        let begun = Instant::now();
+        let average = PeakEwma::default();
+        average.observe_at(1.0, begun);
+        average.observe_at(0.5, begun + MEMORY);
+        let keep = (-1.0_f64).exp();
+        let seconds = average.seconds_at(begun + MEMORY).expect("just now");
+        assert!((seconds - (keep + 0.5 * (1.0 - keep))).abs() < 1e-9, "{seconds}");
+    }
+
+    #[test]
     fn failures_are_slow() {
         let average = PeakEwma::default();
         average.observe(Duration::from_millis(1), false);

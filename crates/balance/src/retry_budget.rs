@@ -155,4 +155,14 @@ mod tests {
         let quiet = RetryBudget::new_at(&settings, begun);
         assert!(!quiet.take_at(begun), "no calls, no retries");
     }
+
+    #[test]
+    fn calls_since_the_last_look_fade_as_if_they_had_come_evenly() {
+        let begun = Instant::now();
+        let budget = RetryBudget::new_at(&Retries { least_per_second: 0, ..Retries::default() }, begun);
+        (0..10_000).for_each(|_| budget.call());
+        let granted = (0..10_000).filter(|_| budget.take_at(begun + MEMORY)).count();
+        // A fifth of what is left of ten thousand: all but an e-th of them.
+        assert_eq!(granted, 1264);
+    }
 }

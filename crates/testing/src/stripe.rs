@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-pub use books::{Answer, Books, Sight};
+pub use books::{Answer, Arrived, Books, Sight};
 pub use webhook::{Event, Webhooks, sign};
 
 /// The secret key that it takes.

@@ -14,7 +14,7 @@ const ASK: &str = "GET /api/products HTTP/1.1\r\nhost: a\r\n\r\n";
 const SLOW: &str = "POST /api/products HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n";
 
 /// A client on this machine with an address of its own.
-async fn from(last: u8, to: SocketAddr) -> TcpStream {
+pub(crate) async fn from(last: u8, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind((IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0).into()).expect("binds");
     socket.connect(to).await.expect("connects")

@@ -125,7 +125,7 @@ pub(crate) fn good() -> Told {
     (Some("0".into()), None, true)
 }
 
-fn refused(status: u8, reason: &str) -> Told {
+pub(crate) fn refused(status: u8, reason: &str) -> Told {
     (Some(status.to_string()), Some(reason.into()), false)
 }
 

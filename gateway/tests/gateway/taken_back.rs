@@ -9,9 +9,10 @@ use shop_testing::eventually;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::frames::{Caller, GOAWAY, backend, gateway, good};
+use crate::crowds::from;
+use crate::frames::{Caller, GOAWAY, backend, gateway, good, refused};
 use crate::peer::{DATA, END_HEADERS, END_STREAM, HEADERS, Peer, RST_STREAM, block, frame};
-use crate::support::Upstream;
+use crate::support::{Running, Upstream, config};
 
 /// So many resets at once, and so many a second, does the backend bear.
 const AT_ONCE: f64 = 50.0;
@@ -108,6 +109,57 @@ async fn takes_back(is_whole: bool, leaves: bool) {
 #[tokio::test]
 async fn who_takes_back_many_calls_does_not_cost_others_theirs() {
     tokio::join!(takes_back(true, false), takes_back(true, true), takes_back(false, false), takes_back(false, true));
+}
+
+/// Clients of one address that begin so many whole calls each, as many together as the backend has seen.
+async fn begun(clients: u32, each: u32, gateway: &Running, seen: &Seen) -> Vec<Peer> {
+    let (before, mut begun) = (seen.calls.load(SeqCst), Vec::new());
+    let whole =
+        |stream| [frame(HEADERS, END_HEADERS, stream, &call()), frame(DATA, END_STREAM, stream, &[0; 5])].concat();
+    for _ in 0..clients {
+        let mut client = Peer::client(from(1, gateway.addr).await, &[]).await;
+        client.send((0..each).flat_map(|number| whole(2 * number + 1)).collect()).await;
+        begun.push(client);
+    }
+    eventually!(seen.calls.load(SeqCst) == before + clients * each);
+    begun
+}
+
+#[tokio::test]
+async fn who_took_back_too_many_calls_makes_no_more_until_they_are_over_and_others_do() {
+    // What goes out at once over each connection, of which there is one for a hundred calls.
+    const AT_ONCE: u32 = 16;
+    let seen = Arc::new(Seen::default());
+    let upstream = wary(&seen).await;
+    let mut settings = config(upstream.addr);
+    settings.workers = 1;
+    // It is not for having many under way.
+    settings.limits.unfinished_per_address = 10_000;
+    let gateway = Running::start(settings).await;
+    let reaches_it = async |address: u8| {
+        let before = seen.calls.load(SeqCst);
+        let mut client = Peer::client(from(address, gateway.addr).await, &[]).await;
+        client.send([frame(HEADERS, END_HEADERS, 1, &call()), frame(DATA, END_STREAM, 1, &[0; 5])].concat()).await;
+        eventually!(seen.calls.load(SeqCst) == before + 1);
+        client
+    };
+    // Less than fifty of them run on.
+    drop(begun(1, 50 + AT_ONCE - 1, &gateway, &seen).await);
+    eventually!(seen.resets.load(SeqCst) >= AT_ONCE);
+    let waiting = reaches_it(1).await;
+    eventually!(seen.resets.load(SeqCst) == 50 + AT_ONCE - 1);
+    drop(waiting);
+    eventually!(seen.resets.load(SeqCst) == 50 + AT_ONCE);
+
+    // And now more than that, for three seconds.
+    drop(begun(5, 90, &gateway, &seen).await);
+    eventually!(seen.resets.load(SeqCst) >= 50 + AT_ONCE + 5 * AT_ONCE);
+    let mut caller = Caller::connect(&gateway).await;
+    assert_eq!(caller.call("10S").await, refused(8, "too_many_unfinished"));
+    let other = reaches_it(2).await;
+    eventually!(seen.resets.load(SeqCst) == 50 + AT_ONCE + 5 * 90);
+    let again = reaches_it(1).await;
+    drop((other, again));
 }
 
 #[tokio::test]

@@ -103,6 +103,19 @@ pub struct Sight {
     pub charges: usize,
 }
 
+/// A refund that arrived, though the payer's bank may still return it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrived {
+    /// `re_…`
+    pub id: String,
+    /// The intent that it is of.
+    pub intent: String,
+    /// The refund that it is noted to be; empty when it was made at the provider's page.
+    pub refund: String,
+    /// How much it is.
+    pub amount: i64,
+}
+
 /// All that the double keeps. Alone, it is the double for a test that is the network itself.
 #[derive(Debug, Default)]
 pub struct Books {
@@ -182,6 +195,19 @@ impl Books {
     #[must_use]
     pub fn pending_refunds(&self) -> Vec<String> {
         self.refunds.iter().filter(|refund| refund.status == "pending").map(|refund| refund.id.clone()).collect()
+    }
+
+    /// Refunds that arrived.
+    #[must_use]
+    pub fn arrived_refunds(&self) -> Vec<Arrived> {
+        let arrived = self.refunds.iter().filter(|refund| refund.status == "succeeded");
+        let sight = |refund: &Refund| Arrived {
+            id: refund.id.clone(),
+            intent: refund.intent.clone(),
+            refund: refund.metadata.get("refund").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            amount: refund.amount,
+        };
+        arrived.map(sight).collect()
     }
 
     /// All disputes: the id, the intent, and the status in the API's word.

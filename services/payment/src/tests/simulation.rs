@@ -29,12 +29,15 @@ const SEEDS: u64 = 1000;
 
 /// How long the provider and recovery may take until everything is over, in rounds that grow to six hours.
 const ROUNDS: u32 = 300;
+const SHORTEST_ROUND: Duration = Duration::from_secs(40);
 const LONGEST_ROUND: Duration = Duration::from_hours(6);
 
 /// How a seed ended, and its story.
 struct Game {
     end: Result<(), String>,
     story: Vec<String>,
+    /// Refunds that were booked as paid, and then as failed.
+    came_back: usize,
 }
 
 /// Plays a seed.
@@ -48,7 +51,7 @@ fn play(seed: u64, is_told: bool) -> Game {
         }
         let stage = world.stage.clone();
         let end = stage.play(&world, all_of(world.clone())).await;
-        Game { end, story: world.sky.story() }
+        Game { end, story: world.sky.story(), came_back: books::came_back(&world) }
     })
 }
 
@@ -61,13 +64,16 @@ async fn all_of(world: std::sync::Arc<World>) -> Result<(), String> {
     world.stage.start(Of::World, "elsewhere", world.clone().go_on_elsewhere());
     sleep(Duration::from_secs(world.sky.one_of(&[60, 600, 3600]))).await;
     world.clear_up();
-    let mut pause = Duration::from_secs(40);
+    let mut pause = SHORTEST_ROUND;
     for _ in 0..ROUNDS {
         sleep(pause).await;
         world.recover().await;
         world.move_on(3);
         if world.is_over() {
-            return books::all_is_well(&world);
+            if !world.bring_back_late().await {
+                return books::all_is_well(&world);
+            }
+            pause = SHORTEST_ROUND;
         }
         pause = (pause * 3 / 2).min(LONGEST_ROUND);
     }
@@ -124,6 +130,12 @@ fn money_taken_is_money_booked_whatever_dies_and_gets_lost() {
     let a_second = u128::from(count) * 1000 / began.elapsed().as_millis().max(1);
     println!("{count} seeds from {first} on, {a_second} a second, {failed} failed");
     assert!(amiss.is_none(), "{failed} of {count} failed, among them {}", amiss.unwrap_or_default());
+}
+
+#[test]
+fn refunds_that_were_paid_come_back_in_these_games() {
+    let came_back: usize = (1..100).map(|seed| play(seed, false).came_back).sum();
+    assert!(came_back > 0);
 }
 
 #[test]

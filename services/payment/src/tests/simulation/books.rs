@@ -1,5 +1,6 @@
 //! What has to be true: at every moment, and in the end.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shop_events::{Event, StockOperation};
@@ -7,7 +8,7 @@ use shop_money::{Currency, Decimal, Money};
 use uuid::Uuid;
 
 use super::world::{Promise, World};
-use crate::domain::{DisputeOutcome, Failure, Outcome, Payment, Reference, RefundStatus, Status};
+use crate::domain::{DisputeOutcome, Failure, Outcome, Payment, Reference, Refund, RefundStatus, Status};
 
 type Amiss = Result<(), String>;
 
@@ -37,7 +38,18 @@ pub(super) fn never_amiss(world: &Arc<World>) -> Amiss {
         })?;
         let returned = intent.map_or(0, |intent| intent.returned);
         let booked = payment.refunded().minor;
-        ensure(booked <= returned, || format!("{booked} is booked as paid back, {returned} is: {payment:?}"))?;
+        // That it came back is known a while later.
+        let reference = payment.reference.as_ref().map(Reference::as_str);
+        let back = world
+            .came_back
+            .lock()
+            .iter()
+            .filter(|back| Some(back.intent.as_str()) == reference)
+            .map(|back| back.amount)
+            .sum::<i64>();
+        ensure(booked <= returned + back, || {
+            format!("{booked} is booked as paid back, {returned} is, and {back} came back: {payment:?}")
+        })?;
     }
     Ok(())
 }
@@ -53,7 +65,7 @@ pub(super) fn all_is_well(world: &Arc<World>) -> Amiss {
     }
     for (id, promise) in world.promises.lock().iter() {
         let payment = payments.iter().find(|payment| payment.id == *id);
-        ensure(payment.is_some_and(|payment| is_kept(payment, *promise)), || {
+        ensure(payment.is_some_and(|payment| is_kept(world, payment, *promise)), || {
             format!("{promise:?} was said: {payment:?}")
         })?;
     }
@@ -63,11 +75,28 @@ pub(super) fn all_is_well(world: &Arc<World>) -> Amiss {
     }
 }
 
-fn is_kept(payment: &Payment, promise: Promise) -> bool {
+/// How many refunds were said to have arrived, and later to have come back.
+pub(super) fn came_back(world: &World) -> usize {
+    let (mut arrived, mut came_back) = (BTreeSet::new(), 0);
+    for event in world.store.events(0) {
+        match event {
+            Event::PaymentRefunded(told) => drop(arrived.insert(told.refund_id)),
+            Event::PaymentRefundFailed(told) => came_back += usize::from(arrived.contains(&told.refund_id)),
+            _ => {}
+        }
+    }
+    came_back
+}
+
+fn is_kept(world: &World, payment: &Payment, promise: Promise) -> bool {
     match promise {
         Promise::Paid => PAID.contains(&payment.status),
         Promise::Cancelled => payment.status == Status::Cancelled,
-        Promise::PaidBack(refund) => payment.refund(refund).is_some_and(|refund| refund.status == RefundStatus::Paid),
+        Promise::PaidBack(refund) => {
+            let came_back = world.came_back.lock().iter().any(|back| back.refund == refund);
+            let end = if came_back { RefundStatus::Failed } else { RefundStatus::Paid };
+            payment.refund(refund).is_some_and(|refund| refund.status == end)
+        }
     }
 }
 
@@ -97,7 +126,8 @@ fn same_money(world: &Arc<World>, payment: &Payment) -> Amiss {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Told {
     completed: Vec<i64>,
-    refunded: Vec<i64>,
+    /// Of each refund that it arrived, and that it did not, or came back: as more and less.
+    refunded: BTreeMap<Uuid, Vec<i64>>,
     authorised: usize,
     cleared: usize,
     /// That it will not be paid.
@@ -116,10 +146,10 @@ fn same_events(payment: &Payment, events: &[Event]) -> Amiss {
     let (is_paid, lines) = (PAID.contains(&payment.status), payment.items.len());
     let is_superseded = payment.failure.as_ref().is_some_and(|failure| failure.code == Failure::SUPERSEDED);
     let is_returned = payment.outcome() == Outcome::Returned;
-    let back = payment.refunds.iter().filter(|refund| refund.status == RefundStatus::Paid);
-    let mut expected = Told {
+    let refunded = payment.refunds.iter().map(|refund| (refund.id, of_refund(refund, &told)));
+    let expected = Told {
         completed: is_paid.then(|| payment.taken().minor).into_iter().collect(),
-        refunded: back.map(|refund| refund.amount.minor).collect(),
+        refunded: refunded.filter(|(_, all)| !all.is_empty()).collect(),
         authorised: usize::from(payment.authorised_until.is_some()),
         cleared: usize::from(is_paid || payment.authorised_until.is_some()),
         over: usize::from(!is_paid && !is_superseded),
@@ -128,9 +158,23 @@ fn same_events(payment: &Payment, events: &[Event]) -> Amiss {
         released: if is_paid { 0 } else { lines },
         returned: if is_returned { lines } else { 0 },
     };
-    told.refunded.sort_unstable();
-    expected.refunded.sort_unstable();
     ensure(told == expected, || format!("{told:?} was told, and should be {expected:?}"))
+}
+
+/// What is to be told of a refund, given what was. Of one that failed at once nobody else is told; of one that was on its way, that
+/// it failed; and that it came back, of one that was said to have arrived.
+fn of_refund(refund: &Refund, told: &Told) -> Vec<i64> {
+    let amount = refund.amount.minor;
+    let was_told = told.refunded.get(&refund.id).and_then(|all| all.first());
+    match refund.status {
+        RefundStatus::Paid => vec![amount],
+        RefundStatus::Failed => match was_told {
+            None => Vec::new(),
+            Some(first) if *first < 0 => vec![-amount],
+            Some(_) => vec![amount, -amount],
+        },
+        RefundStatus::Requested | RefundStatus::Pending => Vec::new(),
+    }
 }
 
 fn minor(amount: &Decimal) -> i64 {
@@ -141,7 +185,12 @@ impl Told {
     fn hear(&mut self, id: Uuid, event: &Event) {
         match event {
             Event::PaymentCompleted(told) if told.payment_id == id => self.completed.push(minor(&told.amount)),
-            Event::PaymentRefunded(told) if told.payment_id == id => self.refunded.push(minor(&told.amount)),
+            Event::PaymentRefunded(told) if told.payment_id == id => {
+                self.refunded.entry(told.refund_id).or_default().push(minor(&told.amount));
+            }
+            Event::PaymentRefundFailed(told) if told.payment_id == id => {
+                self.refunded.entry(told.refund_id).or_default().push(-minor(&told.amount));
+            }
             Event::PaymentAuthorised(told) if told.payment_id == id => self.authorised += 1,
             Event::BasketCleared(told) if told.payment_id == id => self.cleared += 1,
             Event::PaymentFailed(told) if told.payment_id == id => self.over += 1,

@@ -1,15 +1,17 @@
 //! Who does what: buyers in one tab or two, support, the buyers' banks, and whoever sits at the provider's own page.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use shop_clock::Clock as _;
 use shop_fault::Fault;
-use shop_testing::stripe::Sight;
+use shop_testing::stripe::{Arrived, Sight};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::stage::Of;
-use super::world::{Promise, World};
+use super::world::{CameBack, Promise, World};
 use crate::application::{Cancel, CapturePayment, Process, RefundPayment};
 use crate::domain::samples::usd;
 use crate::domain::{Amount, Expected, Payment, RawOrder, RefundStatus, Status, Token};
@@ -27,6 +29,8 @@ const METHODS: [&str; 9] = [
     "pm_card_pendingRefund",
     "pm_missing",
 ];
+
+const DAY: Duration = Duration::from_hours(24);
 
 /// What came of a call.
 enum Came {
@@ -236,6 +240,12 @@ impl World {
                 self.at_stripe(|books| books.settle_refund(&refund, well));
             }
         }
+        let arrived = self.stripe.lock().arrived_refunds();
+        for refund in arrived {
+            if self.sky.one_in(2 * seldom) {
+                self.bring_back(&refund);
+            }
+        }
         let sights = self.stripe.lock().intents();
         for sight in sights.iter().filter(|_| self.sky.one_in(seldom)) {
             self.move_one(sight);
@@ -247,6 +257,29 @@ impl World {
                 self.at_stripe(|books| books.decide(dispute, won));
             }
         }
+    }
+
+    /// A bank returns money after days or weeks; whether one did.
+    pub(super) async fn bring_back_late(self: &Arc<Self>) -> bool {
+        let arrived = self.stripe.lock().arrived_refunds();
+        if self.comebacks.load(Relaxed) == 0 || arrived.is_empty() {
+            return false;
+        }
+        sleep(DAY * self.sky.one_of(&[1, 6, 20])).await;
+        let place = usize::try_from(self.sky.below(arrived.len() as u64)).expect("a place");
+        self.bring_back(&arrived[place]);
+        true
+    }
+
+    /// The payer's bank returns a refund that had arrived, if any is to come back still.
+    fn bring_back(self: &Arc<Self>, refund: &Arrived) {
+        if self.comebacks.load(Relaxed) == 0 {
+            return;
+        }
+        self.comebacks.fetch_sub(1, Relaxed);
+        self.came_back.lock().push(CameBack::of(refund));
+        self.sky.tell(|| format!("{} of {} comes back", refund.id, refund.intent));
+        self.at_stripe(|books| books.settle_refund(&refund.id, false));
     }
 
     fn move_one(self: &Arc<Self>, sight: &Sight) {

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use shop_clock::Clock as _;
 use shop_config::Secret;
 use shop_stripe::{Broken, Wire};
-use shop_testing::stripe::{Books, Call, Event, Fault, KEY, Request as Asked};
+use shop_testing::stripe::{Arrived, Books, Call, Event, Fault, KEY, Request as Asked};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -22,13 +22,15 @@ use super::stage::{Direction, Fate, Of, Stage};
 use super::town::Town;
 use crate::application::{self, Bells, Commands, Held, Queries, Recovery, Rung};
 use crate::config::{ProviderSettings, RecoverySettings};
-use crate::domain::samples::limits;
-use crate::domain::{Payment, Providers, STRIPE, Status};
+use crate::domain::samples::{NOON, limits};
+use crate::domain::{Payment, Providers, RefundStatus, STRIPE, Status};
 use crate::infrastructure::memory::Memory;
 use crate::infrastructure::stripe_over;
 
 const SECRET: &str = "whsec_abcdefghijklmnop";
 const REPLICAS: usize = 2;
+/// As long after everything began recovery asks once more, whenever a refund was made: a day before its last look.
+const LOOKED_FOR: Duration = Duration::from_hours(44 * 24);
 /// The longest pause between two rounds of a replica.
 const ROUND: Duration = Duration::from_mins(4);
 
@@ -62,8 +64,34 @@ pub(super) struct World {
     carried: Arc<Mutex<usize>>,
     /// What was answered to somebody, and has to be true for ever.
     pub(super) promises: Mutex<Vec<(Uuid, Promise)>>,
+    /// Refunds that are still to come back after they had arrived, and those that did.
+    pub(super) comebacks: AtomicU64,
+    pub(super) came_back: Mutex<Vec<CameBack>>,
     looked: AtomicU64,
     acts: AtomicU64,
+}
+
+/// A refund that had arrived, and that the payer's bank returned.
+#[derive(Debug, Clone)]
+pub(super) struct CameBack {
+    /// As the shop knows it.
+    pub(super) refund: Uuid,
+    /// As the provider does: `re_…`, and its intent.
+    id: String,
+    pub(super) intent: String,
+    pub(super) amount: i64,
+}
+
+impl CameBack {
+    pub(super) fn of(arrived: &Arrived) -> Self {
+        let of_the_page = || Uuid::from_u128(shop_stripe::fingerprint(&arrived.id));
+        Self {
+            refund: arrived.refund.parse().unwrap_or_else(|_| of_the_page()),
+            id: arrived.id.clone(),
+            intent: arrived.intent.clone(),
+            amount: arrived.amount,
+        }
+    }
 }
 
 /// What somebody was told of a payment.
@@ -93,6 +121,8 @@ impl World {
             on_the_way: AtomicUsize::new(0),
             carried: Arc::default(),
             promises: Mutex::default(),
+            comebacks: AtomicU64::new(sky.one_of(&[0, 0, 1, 3])),
+            came_back: Mutex::default(),
             looked: AtomicU64::new(u64::MAX),
             acts: AtomicU64::new(0),
             sky,
@@ -183,7 +213,7 @@ impl World {
     fn post(self: &Arc<Self>, event: &Event) {
         self.sky.tell(|| format!("stripe: {} of {}", event.kind, event.intent));
         let is_of_the_charge = event.kind.starts_with("payment_intent.");
-        if is_of_the_charge && self.sky.one_in(4) {
+        if (is_of_the_charge || self.is_looked_for(event)) && self.sky.one_in(4) {
             return;
         }
         for copy in 0..=u64::from(self.sky.one_in(5)) {
@@ -194,6 +224,12 @@ impl World {
                 world.on_the_way.fetch_sub(1, Relaxed);
             });
         }
+    }
+
+    /// Whether it is about a refund that came back, of which recovery asks for weeks.
+    fn is_looked_for(&self, event: &Event) -> bool {
+        let is_of = |back: &CameBack| event.body.contains(&format!("\"{}\"", back.id));
+        self.sky.now() < NOON + LOOKED_FOR && self.came_back.lock().iter().any(is_of)
     }
 
     /// Calls until it is taken; what is given up now and then, a few times at most.
@@ -230,14 +266,22 @@ impl World {
         round.await.unwrap_or_default();
     }
 
-    /// Whether everything is over: nothing to settle, and nothing on its way.
+    /// Whether everything is over: nothing to settle, nothing on its way, and it is known what came back.
     pub(super) fn is_over(&self) -> bool {
         let is_open = |payment: &Payment| {
             let open = [Status::Pending, Status::Processing, Status::RequiresAction, Status::Authorised];
             open.contains(&payment.status) || payment.refunds.iter().any(crate::domain::Refund::is_open)
         };
         let is_carried = *self.carried.lock() == self.store.events(0).len();
-        is_carried && self.on_the_way.load(Relaxed) == 0 && !self.store.payments().iter().any(is_open)
+        let payments = self.store.payments();
+        let is_believed = |back: &CameBack| {
+            let known = payments.iter().find_map(|payment| payment.refund(back.refund));
+            known.is_some_and(|known| known.status == RefundStatus::Paid)
+        };
+        is_carried
+            && self.on_the_way.load(Relaxed) == 0
+            && !payments.iter().any(is_open)
+            && !self.came_back.lock().iter().any(is_believed)
     }
 
     /// What goes wrong with a request.
