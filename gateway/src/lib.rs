@@ -52,7 +52,8 @@ use shop_telemetry::Metrics;
 
 use crate::admin::events;
 use crate::proxy::Proxy;
-use crate::routing::check;
+use crate::routing::routes::Table;
+use crate::routing::{check, trust};
 use crate::server::crowd::Crowd;
 use crate::server::tls::Tls;
 use crate::server::worker::{self, Listeners, Stop};
@@ -155,6 +156,7 @@ impl Gateway {
             // They end with the signal: who stops as a whole must not report its own parts.
             () = check::run(state.settings.changes(), || Arc::clone(&state.settings.current().table)) => {}
             () = watch(tls) => {}
+            () = trust::watch(state.settings.changes(), || trusted(&state)) => {}
             () = keep_keys(&state) => {}
             () = shop_limit::run(state.settings.changes(), || state.settings.current().limiter.clone()) => {}
             () = discovery.run(&state, state.settings.changes()) => {}
@@ -207,6 +209,12 @@ async fn watch(tls: Option<Arc<Tls>>) {
         Some(tls) => tls.watch().await,
         None => std::future::pending().await,
     }
+}
+
+/// Whose certificates are good, and how often that is looked up.
+fn trusted(state: &State) -> (Arc<Table>, Duration) {
+    let generation = state.settings.current();
+    (Arc::clone(&generation.table), generation.config.tls.reload_interval.get())
 }
 
 /// Keeps the keys of tokens as their issuers have them, whoever those are.

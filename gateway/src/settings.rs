@@ -3,6 +3,7 @@
 mod access_log;
 mod admin;
 pub(crate) mod backend_spec;
+pub(crate) mod backend_tls;
 mod buffer_request;
 pub(crate) mod certificate;
 pub(crate) mod desired;
@@ -17,6 +18,7 @@ mod tls;
 pub use access_log::{AccessField, AccessLog};
 pub use admin::Admin;
 pub(crate) use admin::SHORT_TOKEN;
+pub use backend_tls::BackendTls;
 pub use buffer_request::BufferRequest;
 pub use docs::Docs;
 pub use route::{
@@ -301,6 +303,7 @@ impl Settings for Config {
         self.check_values(problems);
         self.check_identity(problems);
         problems.within("tls", |p| self.tls.check_files(p));
+        problems.within("services", |p| self.services.check_files(p));
     }
 }
 

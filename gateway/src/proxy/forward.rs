@@ -210,7 +210,7 @@ impl Forward<'_> {
         let after = match &failed.unsent {
             Some(_) => Some(Attempt::Unsent),
             // Not after a time-out: the backend may still be at it, and the client has waited long enough.
-            None if failed.reason == Reason::UpstreamReset && !self.is_grpc => Some(Attempt::Failed(Duration::ZERO)),
+            None if is_repeatable(failed.reason) && !self.is_grpc => Some(Attempt::Failed(Duration::ZERO)),
             None => None,
         };
         (Err(refusal), after, failed.unsent)
@@ -300,10 +300,16 @@ impl Forward<'_> {
     }
 }
 
+/// Whether the backend broke off: what it did of the call is over.
+const fn is_repeatable(reason: Reason) -> bool {
+    matches!(reason, Reason::UpstreamReset | Reason::UpstreamTlsFailed)
+}
+
 /// A failure in words for the client, who learns nothing of addresses.
 pub(super) fn refusal(reason: Reason) -> Refusal {
     let detail = match reason {
         Reason::ConnectFailed => "the service cannot be reached",
+        Reason::UpstreamTlsFailed => "the service cannot be reached over TLS",
         Reason::GatewayExhausted => "the gateway has no room for another call",
         Reason::UpstreamBusy => "the service has too many calls already",
         Reason::TooManyUnfinished => "calls that this client took back are not over yet",

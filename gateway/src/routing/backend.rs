@@ -11,7 +11,7 @@ use super::Site;
 use crate::message::reason::Reason;
 use crate::metrics::BackendMetrics;
 use crate::settings::backend_spec::BackendSpec;
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, Tls};
 use shop_discovery::Protocol;
 
 /// One backend. Generations of settings that name it share it.
@@ -34,6 +34,7 @@ impl Backend {
         service: &str,
         spec: &BackendSpec,
         protocol: Protocol,
+        tls: Option<&Arc<Tls>>,
         slow_start: Duration,
         site: &Site<'_>,
     ) -> Self {
@@ -41,7 +42,7 @@ impl Backend {
         let metrics = site.metrics.backend(service, &label);
         let (opened, reused) = (metrics.opened.clone(), metrics.reused.clone());
         Self {
-            endpoint: Endpoint::new((spec.host.clone(), spec.port), label, opened, reused, site.workers),
+            endpoint: Endpoint::new((spec.host.clone(), spec.port), label, tls.cloned(), opened, reused, site.workers),
             health: PassiveHealth::default(),
             checks: HealthRecord::default(),
             slow_start: Arc::new(SlowStart::new(slow_start)),
@@ -62,7 +63,7 @@ impl Backend {
         self.slow_start.set_window(slow_start);
     }
 
-    /// `http://host:port`.
+    /// `http://host:port`, or `https://host:port`.
     pub(crate) fn label(&self) -> &str {
         self.endpoint.label()
     }

@@ -11,6 +11,7 @@ use super::{Backend, Site};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::settings::backend_spec::{BackendSpec, Source};
+use crate::upstream::Tls;
 use shop_discovery::Protocol;
 
 /// Backends that can stand in for each other, as one generation has them. A generation in which nothing of a cluster is
@@ -44,13 +45,14 @@ pub(crate) struct Member {
 }
 
 /// The settings that a cluster was made of.
-#[derive(PartialEq)]
 struct MadeOf {
     specs: Vec<BackendSpec>,
     balancer: LoadBalancer,
     breaker: CircuitBreaker,
     retries: Retries,
     checked: bool,
+    /// How those are called that are called over TLS.
+    tls: Option<Arc<Tls>>,
     /// Whether there are places where more may be found.
     looked_up: bool,
 }
@@ -59,12 +61,30 @@ struct MadeOf {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tried(BackendSet);
 
+impl PartialEq for MadeOf {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { specs, balancer, breaker, retries, checked, tls, looked_up } = self;
+        let same_tls = match (tls, &other.tls) {
+            (None, None) => true,
+            (Some(mine), Some(others)) => Arc::ptr_eq(mine, others),
+            _ => false,
+        };
+        same_tls
+            && *specs == other.specs
+            && *balancer == other.balancer
+            && *breaker == other.breaker
+            && *retries == other.retries
+            && (*checked, *looked_up) == (other.checked, other.looked_up)
+    }
+}
+
 impl Cluster {
     /// The backends of `service` that speak `protocol`; of the `previous` cluster it keeps all that is the same.
     pub(super) fn new(
         service: &Arc<str>,
         protocol: Protocol,
         site: &Site<'_>,
+        tls: Option<&Arc<Tls>>,
         previous: Option<&Arc<Self>>,
     ) -> Arc<Self> {
         let config = &site.merged.config;
@@ -74,6 +94,7 @@ impl Cluster {
             breaker: config.circuit_breaker.clone(),
             retries: config.retries.clone(),
             checked: config.health_check.enabled,
+            tls: tls.cloned(),
             looked_up: config.services.get(service).is_some_and(|settings| !settings.urls_of(protocol).1.is_empty()),
         };
         if let Some(same) = previous.filter(|previous| previous.made_of == made_of) {
@@ -84,9 +105,12 @@ impl Cluster {
             .specs
             .iter()
             .map(|spec| {
-                let known = previous.and_then(|cluster| cluster.find(&spec.host, spec.port));
+                let tls = tls.filter(|_| spec.tls);
+                // Called in another way it is another backend.
+                let is_same = |known: &&Member| known.backend.endpoint.is_over(tls);
+                let known = previous.and_then(|cluster| cluster.find(&spec.host, spec.port)).filter(is_same);
                 let same_rules = before.is_some_and(|before| before.breaker == made_of.breaker);
-                Member::new(service, protocol, spec, site, known.map(|known| (known, same_rules)))
+                Member::new((service, protocol), spec, tls, site, known.map(|known| (known, same_rules)))
             })
             .collect();
         let retries = made_of.retries.enabled && protocol == Protocol::Http;
@@ -300,9 +324,9 @@ impl Candidate for Member {
 impl Member {
     /// The backend of `spec`, with what a `known` one and its breaker, if its rules are the same, have learnt.
     fn new(
-        service: &str,
-        protocol: Protocol,
+        (service, protocol): (&str, Protocol),
         spec: &BackendSpec,
+        tls: Option<&Arc<Tls>>,
         site: &Site<'_>,
         known: Option<(&Self, bool)>,
     ) -> Self {
@@ -310,7 +334,7 @@ impl Member {
         let slow_start = config.load_balancer.slow_start.get();
         let backend = match known {
             Some((known, _)) => Arc::clone(&known.backend),
-            None => Arc::new(Backend::new(service, spec, protocol, slow_start, site)),
+            None => Arc::new(Backend::new(service, spec, protocol, tls, slow_start, site)),
         };
         backend.grow_within(slow_start);
         let settings = &config.circuit_breaker;

@@ -131,23 +131,25 @@ impl Desired {
     /// The backends of `service` that speak `protocol`: those of the settings, then what others found, each once.
     fn named(&self, service: &str, protocol: Protocol) -> Vec<BackendSpec> {
         let mut specs: Vec<BackendSpec> = Vec::new();
-        let mut add = |url: &BackendUrl, source| {
+        let mut add = |url: &BackendUrl, source, tls| {
             if !specs.iter().any(|spec| spec.is_at(url)) {
-                specs.push(BackendSpec::new(url, source));
+                specs.push(BackendSpec { tls: url.tls || tls, ..BackendSpec::new(url, source) });
             }
         };
+        // Whoever finds a backend seldom knows that.
+        let tls = self.service(service).is_some_and(|settings| settings.tls.is_some());
         if let Some(settings) = self.service(service) {
             for url in &settings.urls_of(protocol).0 {
-                add(url, Source::Static);
+                add(url, Source::Static, false);
             }
         }
         for url in self.kept.get(service).and_then(|kept| kept.get(&protocol)).into_iter().flatten() {
-            add(url, Source::Static);
+            add(url, Source::Static, tls);
         }
         let found = self.found.get(service).into_iter().flatten().filter(|((speaks, _), _)| *speaks == protocol);
         for ((_, source), urls) in found {
             for url in urls {
-                add(url, *source);
+                add(url, *source, tls);
             }
         }
         specs

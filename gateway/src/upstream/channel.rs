@@ -13,10 +13,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use futures_util::future::{FutureExt as _, Shared};
-use http::Request;
+use http::uri::Scheme;
+use http::{Request, Uri};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use shop_discovery::Protocol;
 use shop_http1::request_head::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -212,7 +214,7 @@ fn begin(endpoint: Arc<Endpoint>, worker: usize, time: Duration) -> Attempt {
 
 async fn open(endpoint: &Endpoint, time: Duration) -> Result<SendRequest<Paced>, Unconnected> {
     let due = Due::within(time);
-    let stream = connect(endpoint, due).await?;
+    let stream = connect(endpoint, Protocol::Grpc, due).await?;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -256,7 +258,10 @@ impl Endpoint {
             };
             let connection = Arc::clone(&place.connection);
             let reused = connection.is_used.swap(true, Relaxed);
-            let request = Request::from_parts(head.to_http(), Paced::new(body, &connection));
+            let mut request = Request::from_parts(head.to_http(), Paced::new(body, &connection));
+            if self.tls.is_some() {
+                *request.uri_mut() = over_tls(std::mem::take(request.uri_mut()));
+            }
             let sent = connection.sender.clone().try_send_request(request);
             let mut call = Call::new(sent, place, Arc::clone(caller));
             match settle(call.response(), timeouts).await {
@@ -279,6 +284,13 @@ impl Endpoint {
             resent = true;
         }
     }
+}
+
+/// `:scheme` says how the backend is called (RFC 9113, section 8.3.1); some compare it with how they were.
+fn over_tls(uri: Uri) -> Uri {
+    let mut parts = uri.clone().into_parts();
+    parts.scheme = Some(Scheme::HTTPS);
+    Uri::from_parts(parts).unwrap_or(uri)
 }
 
 /// The body of a response. Its place is free for another call when it is dropped, or at its turn if it is not over then.

@@ -44,5 +44,6 @@ mod taken_back;
 mod tls;
 mod together;
 mod upgrade;
+mod upstream_tls;
 mod webhooks;
 mod windows;
