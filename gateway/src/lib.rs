@@ -248,13 +248,13 @@ async fn housekeep(state: &State) {
 
 /// Says which settings have no effect: silence would be taken for consent.
 fn warn_about(config: &Config) {
-    let balancer = &config.load_balancer;
-    let is_weighted = balancer.enabled && balancer.strategy == Strategy::WeightedRoundRobin;
-    let has_weights = config.services.iter().any(|(_, service)| {
+    let is_idle = config.services.iter().any(|(name, service)| {
+        let balancer = config.balancer_of(name);
+        let minds = matches!(balancer.strategy, Strategy::WeightedRoundRobin | Strategy::ConsistentHash);
         let mut urls = service.urls.0.iter().chain(&service.grpc_urls.0);
-        urls.any(|url| url.weight.get() > 1)
+        !(balancer.enabled && minds) && urls.any(|url| url.weight.get() > 1)
     });
-    if has_weights && !is_weighted {
+    if is_idle {
         tracing::warn!(
             "weights of backends have no effect unless load_balancer.strategy (LOAD_BALANCER_STRATEGY) is \
              weighted_round_robin"

@@ -1,15 +1,19 @@
 //! The services behind the gateway and their backends, as one generation of settings has them.
 
+pub(crate) mod affinity;
 mod backend;
 pub(crate) mod check;
 mod cluster;
 mod matcher;
 pub(crate) mod operation;
+mod room;
 pub(crate) mod routes;
 pub(crate) mod trust;
 
 pub(crate) use backend::{Backend, InFlight};
 pub(crate) use cluster::{Cluster, Member, Tried};
+use room::Room;
+pub(crate) use room::{Full, Place};
 
 use std::sync::Arc;
 

@@ -224,18 +224,18 @@ mod tests {
             merged.specs("product", Protocol::Http).iter().map(|spec| (spec.label(), spec.weight.get())).collect()
         };
         assert_eq!(labels(&desired), [("http://a:1".to_owned(), 2), ("http://b:1".to_owned(), 1)]);
-        let many = (1..=100).map(|port| BackendUrl::new("c", port)).collect();
+        let many = (1..=1100).map(|port| BackendUrl::new("c", port)).collect();
         desired.found("product", Protocol::Http, Source::Dns, many);
         assert_eq!(labels(&desired).len(), MOST);
         assert_eq!(desired.merged().config.services["product"].urls.0.len(), MOST);
         assert_eq!(desired.merged().specs("product", Protocol::Grpc).len(), 1);
         // Those that somebody added come first, be they found as well or not.
-        for url in ["http://d:1", "http://c:99"] {
+        for url in ["http://d:1", "http://c:1099"] {
             desired.overrides.service("product").add(Protocol::Http, &url.parse().expect("a backend"), false);
         }
         let all = labels(&desired);
         assert_eq!(all.len(), MOST);
-        for label in ["http://a:1", "http://b:1", "http://c:60", "http://c:99", "http://d:1"] {
+        for label in ["http://a:1", "http://b:1", "http://c:60", "http://c:1099", "http://d:1"] {
             assert!(all.iter().any(|(one, _)| one == label), "{label}: {all:?}");
         }
         desired.found("product", Protocol::Http, Source::Dns, Vec::new());

@@ -5,12 +5,13 @@ use std::ops::{Index, IndexMut};
 
 use serde::{Deserialize, Serialize};
 use shop_balance::MOST;
-use shop_balance::settings::Strategy;
+use shop_balance::settings::{Hash, OutlierDetection, Strategy};
 use shop_config::Problems;
 use shop_discovery::{BackendUrl, Backends, Protocol, SourceUrl};
 
 use super::Timeouts;
 use super::backend_tls::{self, BackendTls};
+use super::of_service::{ServiceBreaker, ServiceHealthCheck, ServiceLimits, ServiceRetries};
 
 /// The longest name of a service or a route: that of a label in DNS, and of one in Kubernetes.
 const LONGEST_NAME: usize = 63;
@@ -120,6 +121,18 @@ pub struct Service {
     pub tls: Option<BackendTls>,
     /// Which backend is next; as `load_balancer.strategy` says when not set.
     pub strategy: Option<Strategy>,
+    /// What says which backend a call belongs to, under `consistent_hash`.
+    pub hash: Option<Hash>,
+    /// When calls are kept away from backends that fail; what is not set is as `circuit_breaker` has it.
+    pub circuit_breaker: ServiceBreaker,
+    /// When a call goes out once more; what is not set is as `retries` has it.
+    pub retries: ServiceRetries,
+    /// How backends are asked whether they take calls; what is not set is as `health_check` has it.
+    pub health_check: ServiceHealthCheck,
+    /// When backends are ejected that do worse than the others.
+    pub outlier_detection: OutlierDetection,
+    /// How many calls there may be at a time.
+    pub limits: ServiceLimits,
     /// How long the gateway waits.
     pub timeouts: Timeouts,
     /// The path at which its backends say whether they take calls, instead of `health_check.path`.
@@ -136,6 +149,12 @@ impl Default for Service {
             grpc_urls: Backends::default(),
             tls: None,
             strategy: None,
+            hash: None,
+            circuit_breaker: ServiceBreaker::default(),
+            retries: ServiceRetries::default(),
+            health_check: ServiceHealthCheck::default(),
+            outlier_detection: OutlierDetection::default(),
+            limits: ServiceLimits::default(),
             timeouts: Timeouts::default(),
             health_path: None,
             described: false,
@@ -198,6 +217,14 @@ impl Service {
             problems.ensure(count <= MOST, key, detail);
         }
         self.check_tls(problems);
+        let is_hashed = self.strategy == Some(Strategy::ConsistentHash);
+        let needed = "say what says which backend a call belongs to: header, cookie or address = true";
+        problems.ensure(!is_hashed || self.hash.is_some(), "hash", needed);
+        if let Some(hash) = &self.hash {
+            hash.check(problems);
+        }
+        problems.within("outlier_detection", |p| self.outlier_detection.check(p));
+        problems.within("limits", |p| self.limits.check(p));
         problems.within("timeouts", |p| self.timeouts.check(p));
         let is_path = |path: &String| path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok();
         problems.ensure(self.health_path.as_ref().is_none_or(is_path), "health_path", "is not a path such as /healthz");

@@ -153,7 +153,8 @@ fn in_words(error: &rustls::Error, name: &str) -> String {
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
                 format!("the backend's certificate is not for {name}; set tls.server_name to a name that it is for")
             }
-            Bad::UnknownIssuer => {
+            // Another authority of the same name has signed it.
+            Bad::UnknownIssuer | Bad::BadSignature => {
                 "the backend's certificate is of no authority that is trusted here; name its file in tls.ca_file"
                     .to_owned()
             }

@@ -471,7 +471,7 @@ async fn checks_and_descriptions_go_over_tls_and_so_does_what_a_file_lists() {
     let text = seen(&gateway).await;
     assert!(text.contains(&front.url("127.0.0.1")) && text.contains(&calls.url("127.0.0.1")), "{text}");
     let described = gateway.get("/openapi.json").await.json();
-    assert_eq!(described["x-services"]["product"], "included", "{described}");
+    assert_eq!(described["x-services"]["product"], "described", "{described}");
     assert_eq!(gateway.get("/api/products/1").await.status(), 200);
 }
 
