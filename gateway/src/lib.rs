@@ -52,7 +52,8 @@ use shop_telemetry::Metrics;
 
 use crate::admin::events::{self, history};
 use crate::proxy::Proxy;
-use crate::routing::check;
+use crate::routing::routes::Table;
+use crate::routing::{check, trust};
 use crate::server::crowd::Crowd;
 use crate::server::tls::Tls;
 use crate::server::worker::{self, Listeners, Stop};
@@ -156,6 +157,7 @@ impl Gateway {
             // They end with the signal: who stops as a whole must not report its own parts.
             () = check::run(state.settings.changes(), || Arc::clone(&state.settings.current().table)) => {}
             () = watch(tls) => {}
+            () = trust::watch(state.settings.changes(), || trusted(&state)) => {}
             () = keep_keys(&state) => {}
             () = shop_limit::run(state.settings.changes(), || state.settings.current().limiter.clone()) => {}
             () = discovery.run(&state, state.settings.changes()) => {}
@@ -210,6 +212,12 @@ async fn watch(tls: Option<Arc<Tls>>) {
     }
 }
 
+/// Whose certificates are good, and how often that is looked up.
+fn trusted(state: &State) -> (Arc<Table>, Duration) {
+    let generation = state.settings.current();
+    (Arc::clone(&generation.table), generation.config.tls.reload_interval.get())
+}
+
 /// Keeps the keys of tokens as their issuers have them, whoever those are.
 async fn keep_keys(state: &State) {
     let mut changes = state.settings.changes();
@@ -241,13 +249,13 @@ async fn housekeep(state: &State) {
 
 /// Says which settings have no effect: silence would be taken for consent.
 fn warn_about(config: &Config) {
-    let balancer = &config.load_balancer;
-    let is_weighted = balancer.enabled && balancer.strategy == Strategy::WeightedRoundRobin;
-    let has_weights = config.services.iter().any(|(_, service)| {
+    let is_idle = config.services.iter().any(|(name, service)| {
+        let balancer = config.balancer_of(name);
+        let minds = matches!(balancer.strategy, Strategy::WeightedRoundRobin | Strategy::ConsistentHash);
         let mut urls = service.urls.0.iter().chain(&service.grpc_urls.0);
-        urls.any(|url| url.weight.get() > 1)
+        !(balancer.enabled && minds) && urls.any(|url| url.weight.get() > 1)
     });
-    if has_weights && !is_weighted {
+    if is_idle {
         tracing::warn!(
             "weights of backends have no effect unless load_balancer.strategy (LOAD_BALANCER_STRATEGY) is \
              weighted_round_robin"

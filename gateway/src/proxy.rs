@@ -22,6 +22,7 @@ use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Response, StatusCode, Uri, Version};
 use shop_browser::cors;
+use shop_http1::Edit as _;
 use shop_http1::fields::Fields as _;
 use shop_http1::request_head::{self, Fault};
 use shop_http1::{Headers, response_head};
@@ -46,6 +47,7 @@ use crate::proxy::proxied_body::{Body, ProxiedBody};
 use crate::proxy::tunnel::{Link, Tunnel};
 use crate::record::RequestRecord;
 use crate::record::asker::Asker;
+use crate::routing::affinity::Visitor;
 use crate::routing::operation::{Operation, SERVER};
 use crate::routing::routes::{Deed, Destination, Route, Table};
 use crate::server::ConnectionState;
@@ -263,6 +265,12 @@ impl<'g> Visit<'g> {
             let detail = format!("the {} service is switched off", to.service.name);
             return Err(Refusal::new(Reason::ServiceDisabled, detail));
         }
+        let key = to.cluster.key(&Visitor {
+            headers: &head.headers,
+            address: self.client.address,
+            is_secure: self.browser.is_secure,
+            keeps_cookies: !self.is_grpc,
+        });
         let mut upload = self.upload(config, route.body_limit, &head, incoming)?;
         let upgrade = upgrade::asked(&head, !upload.is_none());
         let timeouts = self.timeouts(config, to, &head, &upload);
@@ -302,17 +310,23 @@ impl<'g> Visit<'g> {
             worker,
             cluster: &to.cluster,
             timeouts: &timeouts,
-            retries: &config.retries,
+            retries: to.cluster.retries(),
+            key: key.number,
             is_grpc: self.is_grpc,
             informed: self.informed.as_ref(),
             upgrade: upgrade.as_ref(),
-            retry_wait_left: config.retries.longest_wait.get(),
+            place: None,
+            retry_wait_left: to.cluster.retries().longest_wait.get(),
         };
         let call = forward.call(upload).await?;
         if let Some(protocol) = upgrade.filter(|_| call.response.head.status == StatusCode::SWITCHING_PROTOCOLS) {
             return switch(generation, call, &protocol);
         }
-        Ok(self.reply(generation, to, call, &onward.headers, &timeouts))
+        let mut reply = self.reply(generation, to, call, &onward.headers, &timeouts);
+        if let (Some(cookie), Reply::Backend(head, _)) = (key.cookie, &mut reply) {
+            head.headers.add(header::SET_COOKIE, cookie);
+        }
+        Ok(reply)
     }
 
     /// What the gateway answers by itself: its own routes, the admin API, redirects, preflights, the reference. Otherwise the

@@ -1,17 +1,23 @@
 //! The services behind the gateway and their backends, as one generation of settings has them.
 
+pub(crate) mod affinity;
 mod backend;
 pub(crate) mod check;
 mod cluster;
 mod matcher;
 pub(crate) mod operation;
+mod room;
 pub(crate) mod routes;
+pub(crate) mod trust;
 
 pub(crate) use backend::{Backend, InFlight};
 pub(crate) use cluster::{Cluster, Member, Tried};
+use room::Room;
+pub(crate) use room::{Full, Place};
 
 use std::sync::Arc;
 
+use self::trust::Trust;
 use crate::metrics::{Metrics, ServiceMetrics};
 use crate::settings::desired::Merged;
 use shop_discovery::Protocol;
@@ -28,6 +34,8 @@ pub(crate) struct Site<'a> {
 pub(crate) struct Service {
     pub(crate) name: Arc<str>,
     pub(crate) enabled: bool,
+    /// How its backends are called over TLS, if any are.
+    pub(crate) trust: Option<Arc<Trust>>,
     /// Backends of its HTTP API.
     pub(crate) http: Arc<Cluster>,
     /// Backends of its gRPC API.
@@ -44,16 +52,34 @@ impl Service {
         previous: Option<&Arc<Self>>,
     ) -> Arc<Self> {
         let label = previous.map_or_else(|| Arc::from(name), |service| Arc::clone(&service.name));
+        let trust = Self::trust(&label, settings, previous);
+        let tls = trust.as_ref().map(|trust| &trust.tls);
         let cluster =
-            |protocol| Cluster::new(&label, protocol, site, previous.map(|service| service.cluster(protocol)));
+            |protocol| Cluster::new(&label, protocol, site, tls, previous.map(|service| service.cluster(protocol)));
         Arc::new(Self {
             name: Arc::clone(&label),
             enabled: settings.enabled,
+            trust: trust.clone(),
             http: cluster(Protocol::Http),
             grpc: cluster(Protocol::Grpc),
             metrics: previous
                 .map_or_else(|| Arc::new(site.metrics.service(name)), |service| Arc::clone(&service.metrics)),
         })
+    }
+
+    /// How backends are called over TLS, if any are.
+    fn trust(
+        label: &Arc<str>,
+        settings: &crate::settings::Service,
+        previous: Option<&Arc<Self>>,
+    ) -> Option<Arc<Trust>> {
+        let is_needed = Protocol::ALL.into_iter().any(|of| settings.urls_of(of).0.iter().any(|url| url.tls));
+        if !is_needed && settings.tls.is_none() {
+            return None;
+        }
+        let wanted = settings.tls.clone().unwrap_or_default();
+        let known = previous.and_then(|service| service.trust.clone()).filter(|trust| trust.is_of(&wanted));
+        Some(known.unwrap_or_else(|| Trust::new(label, &wanted)))
     }
 
     /// The backends that speak `protocol`.

@@ -3,10 +3,12 @@
 mod access_log;
 mod admin;
 pub(crate) mod backend_spec;
+pub(crate) mod backend_tls;
 mod buffer_request;
 pub(crate) mod certificate;
 pub(crate) mod desired;
 mod docs;
+mod of_service;
 pub(crate) mod overrides;
 pub(crate) mod route;
 pub(crate) mod services;
@@ -17,8 +19,10 @@ mod tls;
 pub use access_log::{AccessField, AccessLog};
 pub use admin::Admin;
 pub(crate) use admin::SHORT_TOKEN;
+pub use backend_tls::BackendTls;
 pub use buffer_request::BufferRequest;
 pub use docs::Docs;
+pub use of_service::{ServiceBreaker, ServiceHealthCheck, ServiceLimits, ServiceRetries};
 pub use route::{
     Destination, Destinations, GrpcPattern, HeaderRules, HostPattern, PathPattern, Redirect, Respond, Route, Routes,
 };
@@ -26,7 +30,9 @@ pub use services::{Service, Services};
 pub use timeouts::Timeouts;
 pub use tls::Tls;
 
-pub use shop_balance::settings::{CircuitBreaker, HealthCheck, LoadBalancer, Retries, Strategy};
+pub use shop_balance::settings::{
+    CircuitBreaker, Hash, HealthCheck, LoadBalancer, OutlierDetection, Retries, Strategy,
+};
 pub use shop_browser::origins::{AllowedOrigin, InvalidOrigin};
 pub use shop_browser::settings::{Cors, Csrf, SecurityHeaders};
 pub use shop_discovery::settings::{Discovery, NameServer};
@@ -161,6 +167,46 @@ impl Config {
         let own = self.services.get(service).and_then(|settings| settings.strategy);
         let strategy = own.unwrap_or(self.load_balancer.strategy);
         LoadBalancer { strategy, ..self.load_balancer.clone() }
+    }
+
+    /// When calls are kept away from backends of `service` that fail.
+    pub(crate) fn breaker_of(&self, service: &str) -> CircuitBreaker {
+        let all = &self.circuit_breaker;
+        self.services.get(service).map_or_else(|| all.clone(), |own| own.circuit_breaker.over(all))
+    }
+
+    /// When a call of `service` goes out once more.
+    pub(crate) fn retries_of(&self, service: &str) -> Retries {
+        let all = &self.retries;
+        self.services.get(service).map_or_else(|| all.clone(), |own| own.retries.over(all))
+    }
+
+    /// How the backends of `service` are asked whether they take calls.
+    pub(crate) fn health_check_of(&self, service: &str) -> HealthCheck {
+        let Some(own) = self.services.get(service) else { return self.health_check.clone() };
+        let mut settings = own.health_check.over(&self.health_check);
+        if let Some(path) = own.health_path.as_ref().filter(|_| own.health_check.path.is_none()) {
+            settings.path.clone_from(path);
+        }
+        settings
+    }
+
+    /// Finds what is wrong with what services say of sections that hold for all.
+    fn check_sections_of_services(&self, problems: &mut Problems) {
+        for (name, service) in self.services.iter() {
+            let prefix = format!("services.{name}");
+            let mut section = |key: &str, is_own: bool, check: &dyn Fn(&mut Problems)| {
+                if is_own {
+                    problems.within(&prefix, |p| p.within(key, |p| check(p)));
+                }
+            };
+            let is_own = service.circuit_breaker != ServiceBreaker::default();
+            section("circuit_breaker", is_own, &|p| self.breaker_of(name).check(p));
+            let is_own = service.retries != ServiceRetries::default();
+            section("retries", is_own, &|p| self.retries_of(name).check(p));
+            let is_own = service.health_check != ServiceHealthCheck::default();
+            section("health_check", is_own, &|p| self.health_check_of(name).check(p));
+        }
     }
 }
 
@@ -301,6 +347,7 @@ impl Settings for Config {
         self.check_values(problems);
         self.check_identity(problems);
         problems.within("tls", |p| self.tls.check_files(p));
+        problems.within("services", |p| self.services.check_files(p));
     }
 }
 
@@ -353,6 +400,12 @@ impl Config {
             }
         });
         problems.within("services", |p| self.services.check(p));
+        self.check_sections_of_services(problems);
+        problems.ensure(
+            self.load_balancer.strategy != Strategy::ConsistentHash,
+            "load_balancer.strategy",
+            "is for calls without a key; set services.NAME.strategy = consistent_hash, with what is hashed in hash",
+        );
         for (name, _) in self.services.iter().filter(|(_, service)| service.enabled && service.urls.is_empty()) {
             let is_asked =
                 self.routes.values().any(|route| route.enabled && route.path.is_some() && route.leads_to(name));

@@ -7,9 +7,13 @@ mod http1;
 pub(crate) mod interim;
 mod pool;
 pub(crate) mod retry;
+mod stream;
 pub(crate) mod timer;
+mod tls;
 
 pub(crate) use endpoint::Endpoint;
+pub(crate) use stream::Stream;
+pub(crate) use tls::{Credentials, Tls};
 
 use std::error::Error;
 use std::io;
@@ -20,8 +24,8 @@ use std::time::Duration;
 use http::{Request, Response as HttpResponse};
 use http_body_util::Either;
 use hyper::client::conn::TrySendError;
+use shop_discovery::Protocol;
 use shop_http1::response_head::Response;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use self::channel::Channel;
@@ -127,8 +131,11 @@ impl Unconnected {
     }
 
     fn of(error: &io::Error) -> Self {
-        let is_ours = shop_runtime::is_shortage(error);
-        let reason = if is_ours { Reason::GatewayExhausted } else { Reason::ConnectFailed };
+        let reason = match tls::failure(error) {
+            Some(_) => Reason::UpstreamTlsFailed,
+            None if shop_runtime::is_shortage(error) => Reason::GatewayExhausted,
+            None => Reason::ConnectFailed,
+        };
         Self { reason, detail: error.to_string() }
     }
 }
@@ -173,11 +180,11 @@ impl Due {
 const ROOM_TRIES: usize = 5;
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
-/// Opens a connection. Small writes go out at once: a proxy must not add Nagle's delay to others' traffic.
-async fn connect(endpoint: &Endpoint, due: Due) -> Result<TcpStream, Unconnected> {
+/// Opens a connection for a call.
+async fn connect(endpoint: &Endpoint, protocol: Protocol, due: Due) -> Result<Stream, Unconnected> {
     let mut tries = 0;
     loop {
-        let dialled = due.wait(shop_runtime::dial(endpoint.address()), "no connection within the time allowed");
+        let dialled = due.wait(endpoint.dial(protocol), "no connection within the time allowed");
         match dialled.await?.map_err(|error| Unconnected::of(&error)) {
             Ok(stream) => {
                 endpoint.opened.inc();
@@ -247,6 +254,9 @@ fn failure(error: &hyper::Error, timeouts: &Timeouts) -> Failed {
     }
     if error.is_parse() || error.is_parse_too_large() {
         return Failed::sent(Reason::UpstreamInvalid, "the backend's answer is not valid HTTP");
+    }
+    if let Some(why) = tls::refused(error) {
+        return Failed::sent(Reason::UpstreamTlsFailed, why);
     }
     let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
     let detail = format!("the backend closed the connection without an answer: {cause}");

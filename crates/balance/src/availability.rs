@@ -1,124 +1,26 @@
-//! Which backends of a list take calls, as their health checks see them. One bit per backend; lists are at most [`MOST`] long.
+//! Which backends of a list take calls, as their health checks see them.
 
-use std::ops::{BitAnd, BitOr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use crate::backend_set::{BackendSet, WIDE};
 use crate::health_record::Verdict;
 
-/// Longest list.
-pub const MOST: usize = u64::BITS as usize;
-
-/// Some of the backends of a list, by their places in it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct BackendSet(u64);
-
-impl BackendSet {
-    /// None.
-    pub const EMPTY: Self = Self(0);
-
-    /// The first `count` places, at most [`MOST`].
-    #[inline]
-    pub const fn first(count: usize) -> Self {
-        if count >= MOST { Self(u64::MAX) } else { Self((1 << count) - 1) }
-    }
-
-    /// One place; none beyond [`MOST`].
-    #[inline]
-    pub const fn one(place: usize) -> Self {
-        if place < MOST { Self(1 << place) } else { Self(0) }
-    }
-
-    /// Whether it is none.
-    #[inline]
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// How many.
-    #[inline]
-    pub const fn len(self) -> usize {
-        self.0.count_ones() as usize
-    }
-
-    /// Whether the backend at `place` is one of them.
-    #[inline]
-    pub const fn has(self, place: usize) -> bool {
-        self.0 & Self::one(place).0 != 0
-    }
-
-    /// Adds the backend at `place`.
-    #[inline]
-    pub const fn insert(&mut self, place: usize) {
-        self.0 |= Self::one(place).0;
-    }
-
-    /// Takes out the backend at `place`.
-    #[inline]
-    pub const fn remove(&mut self, place: usize) {
-        self.0 &= !Self::one(place).0;
-    }
-
-    /// Those that are not among `others`.
-    #[inline]
-    #[must_use]
-    pub const fn without(self, others: Self) -> Self {
-        Self(self.0 & !others.0)
-    }
-
-    /// The place of the `n`-th, from 0; [`MOST`] when there is none.
-    #[inline]
-    pub const fn nth(self, mut n: usize) -> usize {
-        let mut left = self.0;
-        while n > 0 {
-            left &= left.wrapping_sub(1);
-            n -= 1;
-        }
-        left.trailing_zeros() as usize
-    }
-
-    /// Their places, the lowest first.
-    pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..MOST).filter(move |place| self.has(*place))
-    }
-}
-
-impl BitAnd for BackendSet {
-    type Output = Self;
-
-    #[inline]
-    fn bitand(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-}
-
-impl BitOr for BackendSet {
-    type Output = Self;
-
-    #[inline]
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-impl FromIterator<usize> for BackendSet {
-    fn from_iter<I: IntoIterator<Item = usize>>(places: I) -> Self {
-        places.into_iter().fold(Self::EMPTY, |all, place| all | Self::one(place))
-    }
-}
+/// Sets of backends in lists of any length.
+type Places = BackendSet<WIDE>;
 
 /// What calls read: who takes them first, and who only when nobody else is left.
 #[derive(Debug)]
 pub struct Availability {
-    usable: AtomicU64,
-    spare: AtomicU64,
+    usable: [AtomicU64; WIDE],
+    spare: [AtomicU64; WIDE],
     panics: AtomicBool,
 }
 
 /// What follows from the verdicts on all backends of a list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Plan {
-    usable: BackendSet,
-    spare: BackendSet,
+    usable: Places,
+    spare: Places,
     /// So many are out that ejections are ignored.
     panics: bool,
 }
@@ -126,38 +28,40 @@ struct Plan {
 impl Default for Availability {
     /// Before the first verdict everybody takes calls: a start refuses nothing.
     fn default() -> Self {
-        Self { usable: AtomicU64::new(u64::MAX), spare: AtomicU64::new(0), panics: AtomicBool::new(false) }
+        let all = |bits| std::array::from_fn(|_| AtomicU64::new(bits));
+        Self { usable: all(u64::MAX), spare: all(0), panics: AtomicBool::new(false) }
     }
 }
 
 impl Availability {
-    /// Who takes calls, and who does when they all failed.
+    /// Who takes calls, and who does when they all failed, of the first of the list that have room in `WORDS`, at most [`WIDE`].
     #[inline]
-    pub fn get(&self) -> (BackendSet, BackendSet) {
-        (BackendSet(self.usable.load(Relaxed)), BackendSet(self.spare.load(Relaxed)))
+    pub fn get<const WORDS: usize>(&self) -> (BackendSet<WORDS>, BackendSet<WORDS>) {
+        let read = |words: &[AtomicU64; WIDE]| BackendSet::from_words(|word| words[word].load(Relaxed));
+        (read(&self.usable), read(&self.spare))
     }
 
     /// Works it out anew from what checks say of each; nothing for one that takes no part. Returns whether the panic rule applies
     /// now, when that has changed.
     pub fn update(&self, verdicts: impl Iterator<Item = Option<Verdict>>) -> Option<bool> {
         let plan = plan(verdicts);
-        self.usable.store(plan.usable.0, Relaxed);
-        self.spare.store(plan.spare.0, Relaxed);
+        for (kept, new) in [(&self.usable, &plan.usable), (&self.spare, &plan.spare)] {
+            kept.iter().zip(new.words()).for_each(|(kept, new)| kept.store(*new, Relaxed));
+        }
         (self.panics.swap(plan.panics, Relaxed) != plan.panics).then_some(plan.panics)
     }
 }
 
 fn plan(verdicts: impl Iterator<Item = Option<Verdict>>) -> Plan {
-    let [mut all, mut healthy, mut unknown, mut silent, mut declining] = [BackendSet::EMPTY; 5];
-    for (place, verdict) in verdicts.take(MOST).enumerate() {
+    let [mut all, mut healthy, mut unknown, mut silent, mut declining] = [Places::EMPTY; 5];
+    for (place, verdict) in verdicts.enumerate() {
         let Some(verdict) = verdict else { continue };
-        let one = BackendSet::one(place);
-        all = all | one;
+        all.insert(place);
         match verdict {
-            Verdict::Healthy => healthy = healthy | one,
-            Verdict::Unknown => unknown = unknown | one,
-            Verdict::Silent => silent = silent | one,
-            Verdict::Declines => declining = declining | one,
+            Verdict::Healthy => healthy.insert(place),
+            Verdict::Unknown => unknown.insert(place),
+            Verdict::Silent => silent.insert(place),
+            Verdict::Declines => declining.insert(place),
             Verdict::Never => {}
         }
     }
@@ -178,6 +82,10 @@ fn plan(verdicts: impl Iterator<Item = Option<Verdict>>) -> Plan {
 mod tests {
     use super::Verdict::{Declines as D, Healthy as H, Never as N, Silent as S, Unknown as U};
     use super::*;
+
+    fn places(bits: u64) -> Places {
+        BackendSet::from_words(|word| if word == 0 { bits } else { 0 })
+    }
 
     #[test]
     fn verdicts_decide_who_takes_calls() {
@@ -202,7 +110,7 @@ mod tests {
             (&[N], 0b1, 0, true),
         ];
         for (verdicts, usable, spare, panics) in table {
-            let expected = Plan { usable: BackendSet(usable), spare: BackendSet(spare), panics };
+            let expected = Plan { usable: places(usable), spare: places(spare), panics };
             assert_eq!(plan(verdicts.iter().copied().map(Some)), expected, "{verdicts:?}");
         }
     }
@@ -210,11 +118,8 @@ mod tests {
     #[test]
     fn who_takes_no_part_is_not_counted() {
         let half_out = [Some(H), Some(H), Some(S), None].into_iter();
-        assert_eq!(plan(half_out), Plan { usable: BackendSet(0b0011), spare: BackendSet(0b0100), panics: false });
-        assert_eq!(
-            plan([None, Some(S)].into_iter()),
-            Plan { usable: BackendSet(0b10), spare: BackendSet(0), panics: true }
-        );
+        assert_eq!(plan(half_out), Plan { usable: places(0b0011), spare: places(0b0100), panics: false });
+        assert_eq!(plan([None, Some(S)].into_iter()), Plan { usable: places(0b10), spare: places(0), panics: true });
         assert_eq!(plan([None, None].into_iter()), Plan::default());
     }
 
@@ -225,15 +130,16 @@ mod tests {
         assert_eq!(availability.update([H, S].into_iter().map(Some)), Some(true));
         assert_eq!(availability.update([S, S].into_iter().map(Some)), None);
         assert_eq!(availability.update([H, H].into_iter().map(Some)), Some(false));
-        assert_eq!(availability.get(), (BackendSet(0b11), BackendSet::EMPTY));
+        assert_eq!(availability.get(), (places(0b11), Places::EMPTY));
     }
 
     #[test]
-    fn places_are_counted_from_the_lowest_bit() {
-        let set: BackendSet = [4, 5, 7].into_iter().collect();
-        assert_eq!((0..3).map(|n| set.nth(n)).collect::<Vec<_>>(), [4, 5, 7]);
-        assert_eq!((set.iter().collect::<Vec<_>>(), set.len()), (vec![4, 5, 7], 3));
-        assert!(set.has(5) && !set.has(6) && !set.has(64) && BackendSet::one(64).is_empty());
-        assert_eq!((BackendSet::first(64).len(), BackendSet::first(0)), (64, BackendSet::EMPTY));
+    fn verdicts_reach_the_end_of_a_long_list() {
+        let availability = Availability::default();
+        availability.update((0..200).map(|place| Some(if place == 150 { S } else { H })));
+        let (usable, spare) = availability.get::<4>();
+        assert_eq!((usable.len(), usable.has(150)), (199, false));
+        assert_eq!(spare, BackendSet::one(150));
+        assert_eq!(availability.get::<1>(), (BackendSet::first(64), BackendSet::EMPTY));
     }
 }

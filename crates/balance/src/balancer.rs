@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use parking_lot::Mutex;
 use shop_clock::chance;
 
-use crate::availability::BackendSet;
+use crate::backend_set::BackendSet;
 use crate::settings::{LoadBalancer, Strategy};
 
 /// A backend as the [`Balancer`] sees it.
@@ -14,8 +14,10 @@ pub trait Candidate {
     fn in_flight(&self) -> usize;
     /// How long it takes for a call, in seconds, as [`PeakEwma::seconds`](crate::PeakEwma::seconds) says; none when nobody knows.
     fn latency(&self) -> Option<f64>;
-    /// Its share under `weighted_round_robin`, compared with others'.
+    /// Its share under `weighted_round_robin` and `consistent_hash`, compared with others'.
     fn weight(&self) -> i64;
+    /// What tells it from others, the same in every process: [`hashing::number`](crate::hashing::number) of its address, say.
+    fn identity(&self) -> u64;
 }
 
 /// Chooses among the backends of one service.
@@ -36,11 +38,12 @@ pub enum Balancer {
 }
 
 impl Balancer {
-    /// The balancer the settings ask for, for `count` backends.
+    /// The balancer the settings ask for, for `count` backends. Under `consistent_hash` that is the one for calls without a key;
+    /// for others there is [`hashing::owner`](crate::hashing::owner).
     pub fn new(settings: &LoadBalancer, count: usize) -> Self {
         match settings.strategy {
             _ if !settings.enabled => Self::FirstFit,
-            Strategy::RoundRobin => Self::RoundRobin(AtomicUsize::new(0)),
+            Strategy::RoundRobin | Strategy::ConsistentHash => Self::RoundRobin(AtomicUsize::new(0)),
             Strategy::LeastConnections => Self::LeastConnections(AtomicUsize::new(0)),
             Strategy::WeightedRoundRobin => Self::Weighted(Mutex::new(vec![0; count])),
             Strategy::Random => Self::Random,
@@ -49,7 +52,12 @@ impl Balancer {
     }
 
     /// The place of one of `among`, which must not be empty; a `repeat` of a call takes nobody's turn.
-    pub fn choose<C: Candidate>(&self, candidates: &[C], among: BackendSet, repeat: bool) -> usize {
+    pub fn choose<C: Candidate, const WORDS: usize>(
+        &self,
+        candidates: &[C],
+        among: BackendSet<WORDS>,
+        repeat: bool,
+    ) -> usize {
         let count = among.len();
         let nth = |n| among.nth(n);
         if count <= 1 {
@@ -65,9 +73,10 @@ impl Balancer {
             Self::RoundRobin(next) => nth(turn(next)),
             Self::LeastConnections(next) => {
                 // Begin at another place each time, so that equals take turns.
-                let start = turn(next);
-                let order = (start..count).chain(0..start).map(nth);
-                order.min_by_key(|place| candidates[*place].in_flight()).unwrap_or_else(|| nth(start))
+                let start = nth(turn(next));
+                let calls = |place: &usize| candidates[*place].in_flight();
+                let (behind, ahead) = (BackendSet::first(start) & among, among.without(BackendSet::first(start)));
+                ahead.iter().chain(behind.iter()).min_by_key(calls).unwrap_or(start)
             }
             Self::Weighted(current) => {
                 let weight = |(place, candidate): (usize, &C)| if among.has(place) { candidate.weight() } else { 0 };
@@ -84,7 +93,11 @@ impl Balancer {
     }
 
     /// The places of all of `among` in the order of the next turns, without taking one. Where chance decides, as they come.
-    pub fn order<C: Candidate>(&self, candidates: &[C], mut among: BackendSet) -> Vec<usize> {
+    pub fn order<C: Candidate, const WORDS: usize>(
+        &self,
+        candidates: &[C],
+        mut among: BackendSet<WORDS>,
+    ) -> Vec<usize> {
         let simulated = match self {
             Self::Weighted(current) => Self::Weighted(Mutex::new(current.lock().clone())),
             Self::RoundRobin(next) => Self::RoundRobin(AtomicUsize::new(next.load(Relaxed))),
@@ -147,6 +160,10 @@ mod tests {
         fn weight(&self) -> i64 {
             self.2
         }
+
+        fn identity(&self) -> u64 {
+            0
+        }
     }
 
     fn balancer(strategy: Strategy, count: usize) -> Balancer {
@@ -156,7 +173,7 @@ mod tests {
     #[test]
     fn each_strategy_looks_at_its_own_number() {
         let backends = [Backend(3, 1.0, 1), Backend(1, 3.0, 0), Backend(2, 1.2, 2)];
-        let all = BackendSet::first(3);
+        let all = <BackendSet>::first(3);
         let turns = |strategy| {
             let balancer = balancer(strategy, 3);
             (0..6).map(|_| balancer.choose(&backends, all, false)).collect::<Vec<_>>()
@@ -173,7 +190,7 @@ mod tests {
     fn who_is_not_known_gets_one_more_call_than_the_other_has() {
         let balancer = balancer(Strategy::P2cEwma, 2);
         let unknown_has = |calls| [Backend(calls, -1.0, 1), Backend(4, 0.001, 1)];
-        let next = |backends: [Backend; 2]| balancer.choose(&backends, BackendSet::first(2), false);
+        let next = |backends: [Backend; 2]| balancer.choose(&backends, <BackendSet>::first(2), false);
         assert!((0..20).all(|_| next(unknown_has(4)) == 0), "somebody has to find out");
         assert!((0..20).all(|_| next(unknown_has(5)) == 1), "once is enough");
         let turns: Vec<_> = (0..100).map(|_| next([Backend(4, -1.0, 1), Backend(4, -1.0, 1)])).collect();
@@ -199,7 +216,7 @@ mod tests {
         let balancer = balancer(Strategy::P2cEwma, 3);
         let backends = [Backend(0, 1.0, 1), Backend(1, 1.0, 1), Backend(9, 1.0, 1)];
         assert!(
-            (0..200).all(|_| balancer.choose(&backends, BackendSet::first(3), false) != 2),
+            (0..200).all(|_| balancer.choose(&backends, <BackendSet>::first(3), false) != 2),
             "another always costs less"
         );
     }
@@ -207,7 +224,7 @@ mod tests {
     #[test]
     fn a_repeat_takes_nobodys_turn_and_an_order_neither() {
         let backends = [Backend(0, 0.0, 1), Backend(0, 0.0, 1), Backend(0, 0.0, 1)];
-        let (balancer, all) = (balancer(Strategy::RoundRobin, 3), BackendSet::first(3));
+        let (balancer, all) = (balancer(Strategy::RoundRobin, 3), <BackendSet>::first(3));
         assert_eq!(balancer.choose(&backends, all, false), 0);
         assert_eq!(balancer.choose(&backends, all, true), 1);
         assert_eq!(balancer.order(&backends, all), [1, 2, 0].map(|place| place.min(2)).to_vec());

@@ -4,8 +4,10 @@
 //! | part | what it says |
 //! |---|---|
 //! | [`Balancer`] | whose turn it is: round robin, smooth weights, fewest calls, the better of two ([`PeakEwma`]) |
+//! | [`hashing`] | who a key belongs to, such as a user, so that the same backend sees the same keys |
 //! | [`Availability`] | who is asked first and who only in need, by the [`Verdict`]s of a [`HealthRecord`]; the panic rule |
 //! | [`PassiveHealth`] | whether live traffic failed a moment ago |
+//! | [`Outliers`] | who does worse than the others of the list, in failures or in time |
 //! | [`Breaker`] | whether a call may be made at all: it opens on failures and tries again with a few |
 //! | [`SlowStart`] | how much of its share a backend gets that came back |
 //! | [`RetryBudget`] | how many repetitions a service can afford |
@@ -18,7 +20,7 @@
 //! use std::time::Duration;
 //!
 //! use shop_balance::settings::{CircuitBreaker, LoadBalancer, Strategy};
-//! use shop_balance::{BackendSet, Balancer, Breaker, Candidate, Outcome, Permit, SlowStart};
+//! use shop_balance::{BackendSet, Balancer, Breaker, Candidate, Outcome, Permit, SlowStart, hashing};
 //!
 //! struct Backend {
 //!     name: &'static str,
@@ -36,11 +38,14 @@
 //!     fn weight(&self) -> i64 {
 //!         1
 //!     }
+//!     fn identity(&self) -> u64 {
+//!         hashing::number(self.name.as_bytes())
+//!     }
 //! }
 //!
 //! /// The next backend whose breaker lets a call through.
 //! fn pick<'a>(balancer: &Balancer, backends: &'a [Backend]) -> Option<(&'a Backend, Permit)> {
-//!     let mut left = BackendSet::first(backends.len());
+//!     let mut left = <BackendSet>::first(backends.len());
 //!     while !left.is_empty() {
 //!         let place = balancer.choose(backends, left, false);
 //!         left.remove(place);
@@ -73,21 +78,26 @@
 //! ```
 
 mod availability;
+mod backend_set;
 mod balancer;
 pub mod breaker;
+pub mod hashing;
 mod health_record;
 mod outcome;
+mod outliers;
 mod passive_health;
 mod peak_ewma;
 mod retry_budget;
 pub mod settings;
 mod slow_start;
 
-pub use availability::{Availability, BackendSet, MOST};
+pub use availability::Availability;
+pub use backend_set::{BackendSet, MOST, WIDE};
 pub use balancer::{Balancer, Candidate};
 pub use breaker::{Breaker, Permit};
 pub use health_record::{HealthRecord, Report, Trouble, Verdict};
 pub use outcome::Outcome;
+pub use outliers::{Ejected, News, Outlier, Outliers};
 pub use passive_health::{PassiveHealth, Seen};
 pub use peak_ewma::PeakEwma;
 pub use retry_budget::{Reservation, RetryBudget};

@@ -9,7 +9,7 @@ use shop_config::{Duration, Problems};
 use crate::breaker::Rules;
 
 /// Asking backends whether they take calls.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthCheck {
     /// Off: only live traffic tells.
@@ -130,6 +130,56 @@ impl CircuitBreaker {
     }
 }
 
+/// Ejecting backends that do worse than the others of their list, in Envoy's words. Off while neither `success_rate` nor `latency`
+/// is set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutlierDetection {
+    /// By so many percentage points more of its calls may one fail than the median of the others, from 1 to 100.
+    pub success_rate: Option<NonZeroU32>,
+    /// So many times as long as the median of the others may one take on average, and 5 ms longer; at least 2.
+    pub latency: Option<NonZeroU32>,
+    /// Over which they are compared; Envoy's default.
+    pub interval: Duration,
+    /// Calls of a backend in an interval without which it is not compared; Envoy's default.
+    pub min_requests: NonZeroU32,
+    /// Most ejected at a time, in percent of the list; one may always be. Envoy's default.
+    pub max_ejected: u32,
+    /// How long one is away the first time; twice as long the second, and so on up to five minutes. Envoy's default.
+    pub ejection_time: Duration,
+}
+
+impl Default for OutlierDetection {
+    fn default() -> Self {
+        Self {
+            success_rate: None,
+            latency: None,
+            interval: Duration::secs(10),
+            min_requests: NonZeroU32::MIN.saturating_add(99),
+            max_ejected: 10,
+            ejection_time: Duration::secs(30),
+        }
+    }
+}
+
+impl OutlierDetection {
+    /// Whether anything is compared.
+    pub const fn is_on(&self) -> bool {
+        self.success_rate.is_some() || self.latency.is_some()
+    }
+
+    /// Finds wrong values.
+    pub fn check(&self, problems: &mut Problems) {
+        let points = self.success_rate.is_none_or(|points| points.get() <= 100);
+        problems.ensure(points, "success_rate", "use 1 to 100 percentage points");
+        let times = self.latency.is_none_or(|times| times.get() >= 2);
+        problems.ensure(times, "latency", "use 2 or more: somebody is always the slowest");
+        problems.ensure(self.interval >= Duration::millis(10), "interval", "must be at least 10ms");
+        problems.ensure(self.max_ejected <= 100, "max_ejected", "use at most 100 percent");
+        problems.ensure(!self.ejection_time.is_zero(), "ejection_time", "must be more than 0");
+    }
+}
+
 /// Sharing calls among the backends of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -163,4 +213,32 @@ pub enum Strategy {
     Random,
     /// The better of two by recent latency.
     P2cEwma,
+    /// The one that the call's key belongs to, see [`Hash`].
+    ConsistentHash,
+}
+
+/// What of a call says which backend it belongs to: one of these.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hash {
+    /// A header, such as `x-user`.
+    pub header: Option<String>,
+    /// A cookie. A client that has none is given one.
+    pub cookie: Option<String>,
+    /// The client's address, of IPv6 the /64.
+    pub address: bool,
+}
+
+impl Hash {
+    /// Finds wrong values, for the section that it is in.
+    pub fn check(&self, problems: &mut Problems) {
+        let Self { header, cookie, address } = self;
+        let named = usize::from(header.is_some()) + usize::from(cookie.is_some()) + usize::from(*address);
+        problems.ensure(named == 1, "hash", "name one of header, cookie and address = true");
+        // The name of a cookie is a token (RFC 6265, section 4.1.1), as that of a header is.
+        let is_token =
+            |name: &Option<String>| name.as_ref().is_none_or(|name| http::HeaderName::try_from(name).is_ok());
+        problems.ensure(is_token(header), "hash.header", "is no name of a header");
+        problems.ensure(is_token(cookie), "hash.cookie", "is no name of a cookie");
+    }
 }

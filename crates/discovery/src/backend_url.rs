@@ -10,13 +10,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::invalid_backend::InvalidBackend;
 use crate::source::SourceUrl;
 
-/// Where one backend is: `http://host:port`, optionally `;weight=N` and `;draining`.
+/// Where one backend is: `http://host:port` or, over TLS, `https://host:port`, optionally `;weight=N` and `;draining`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BackendUrl {
     /// Name or address; an IPv6 address without its brackets.
     pub host: String,
-    /// Port; 80 when not written.
+    /// Port; 80 when not written, 443 over TLS.
     pub port: u16,
+    /// It is called over TLS.
+    pub tls: bool,
     /// Share of the calls under `weighted_round_robin`; 1 when not written.
     pub weight: NonZeroU16,
     /// It gets no new calls; those it has are finished.
@@ -24,18 +26,19 @@ pub struct BackendUrl {
 }
 
 impl BackendUrl {
-    /// A backend of weight 1.
+    /// A backend of weight 1, in cleartext.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port, weight: NonZeroU16::MIN, draining: false }
+        Self { host: host.into(), port, tls: false, weight: NonZeroU16::MIN, draining: false }
     }
 }
 
 impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
         if self.host.contains(':') {
-            write!(f, "http://[{}]:{}", self.host, self.port)
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
         } else {
-            write!(f, "http://{}:{}", self.host, self.port)
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
         }
     }
 }
@@ -46,10 +49,11 @@ impl FromStr for BackendUrl {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut parts = text.split(';').map(str::trim);
         let url = parts.next().unwrap_or_default();
-        let rest = match url.split_once("://") {
-            Some(("http", rest)) => rest,
+        let (tls, rest) = match url.split_once("://") {
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
             Some(_) => return Err(InvalidBackend::Scheme(text.to_owned())),
-            None => url,
+            None => (false, url),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains(['/', '?', '#', '@']) {
@@ -60,6 +64,7 @@ impl FromStr for BackendUrl {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         // Not `Authority::port`, which takes a number over 65535 for no port at all.
         let port = match rest.strip_prefix(authority.host()) {
+            Some("") if tls => 443,
             Some("") => 80,
             Some(port) => port.strip_prefix(':').and_then(port_number).unwrap_or(0),
             None => 0,
@@ -79,7 +84,7 @@ impl FromStr for BackendUrl {
                 .and_then(|number| number.parse().ok())
                 .ok_or_else(|| InvalidBackend::Option(text.to_owned()))?;
         }
-        Ok(Self { host, port, weight, draining })
+        Ok(Self { host, port, tls, weight, draining })
     }
 }
 
@@ -191,9 +196,24 @@ mod tests {
     }
 
     #[test]
+    fn over_tls_the_scheme_stays_and_the_port_is_another_when_it_is_not_written() {
+        for (text, expected) in [
+            ("https://a", "https://a:443"),
+            ("https://a:80;weight=2", "https://a:80;weight=2"),
+            ("https://[::1]/", "https://[::1]:443"),
+            ("http://a", "http://a:80"),
+        ] {
+            let backends: Backends = text.parse().expect(text);
+            assert_eq!(serde_json::to_value(&backends).expect("serialises"), serde_json::json!([expected]));
+            assert_eq!(backends.0[0].tls, text.starts_with("https"));
+        }
+    }
+
+    #[test]
     fn what_is_no_backend_is_refused_with_a_reason() {
         for (text, message) in [
-            ("https://a", "is not an http URL"),
+            ("ftp://a", "neither an http nor an https URL"),
+            ("https://a:0", "no usable host and port"),
             ("http://a/base", "more than host and port"),
             ("http://u:p@a", "more than host and port"),
             ("http://a:99999", "no usable host and port"),

@@ -81,7 +81,7 @@ mod tests {
             assert_eq!(read(Protocol::Grpc).len(), 1);
         }
         assert_eq!(parse(Path::new("x.json"), "{}", Protocol::Http).expect("an empty list"), []);
-        for text in ["", "{", r#"{"http": ["https://a"]}"#, r#"{"htpp": []}"#, r#"{"http": ["dns://a:1"]}"#] {
+        for text in ["", "{", r#"{"http": ["ftp://a"]}"#, r#"{"htpp": []}"#, r#"{"http": ["dns://a:1"]}"#] {
             assert!(parse(Path::new("x.json"), text, Protocol::Http).is_err(), "{text}");
         }
     }

@@ -3,8 +3,8 @@
 /// Why a text is not a backend's URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBackend {
-    /// Another scheme than `http`.
-    #[error("{0} is not an http URL; backends are called in cleartext")]
+    /// Another scheme than `http` and `https`.
+    #[error("{0} is neither an http nor an https URL")]
     Scheme(String),
     /// A path, a query or a user.
     #[error("{0} has more than host and port; write http://host:port")]

@@ -208,7 +208,7 @@ impl Change {
             _ => return None,
         };
         let url = wish.url.to_string();
-        let address = url.strip_prefix("http://")?.replace('[', "%5B").replace(']', "%5D");
+        let address = url.split_once("://")?.1.replace('[', "%5B").replace(']', "%5D");
         Some(format!("/admin/services/{service}/backends/{address}?protocol={}", wish.protocol.word()))
     }
 

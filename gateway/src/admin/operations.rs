@@ -97,6 +97,9 @@ fn backend_summary(backend: &Backend) -> Value {
         summary["check"] = checks.verdict.word().into();
         summary["checked_seconds_ago"] = age.as_secs().into();
     }
+    if let Some(why) = backend.ejected() {
+        summary["ejected"] = why.word().into();
+    }
     if backend.state() == Seen::Down {
         // What live traffic met is nearer to what callers meet.
         let error = if backend.health.last() == Seen::Down { backend.health.error() } else { checks.error };

@@ -55,8 +55,7 @@ pub(super) async fn ask(members: &[Member], path: &str) -> Result<Value, Error> 
 }
 
 async fn ask_one(backend: &Backend, path: &str) -> Result<Value, Error> {
-    let stream = shop_runtime::dial(backend.address()).await?;
-    stream.set_nodelay(true)?;
+    let stream = backend.endpoint.dial(backend.protocol).await?;
     let mut request = request(backend, path, AGENT)?;
     request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;

@@ -16,7 +16,7 @@ enum Meets {
 }
 
 /// Refusals of calls to services; `docs/gateway.md` has all there are.
-const REFUSALS: [(Reason, Meets, &str); 21] = [
+const REFUSALS: [(Reason, Meets, &str); 22] = [
     (Reason::BadPath, Meets::All, "the path has two readings"),
     (Reason::TokenInvalid, Meets::All, "the token is not valid here"),
     (Reason::TokenExpired, Meets::All, "the token has expired"),
@@ -28,6 +28,7 @@ const REFUSALS: [(Reason, Meets, &str); 21] = [
     (Reason::RateLimited, Meets::All, "the client is over its rate"),
     (Reason::TooManyUnfinished, Meets::All, "the client has too many requests under way"),
     (Reason::ConnectFailed, Meets::All, "the service cannot be reached"),
+    (Reason::UpstreamTlsFailed, Meets::All, "the service cannot be reached over TLS"),
     (Reason::UpstreamReset, Meets::All, "the service broke off"),
     (Reason::UpstreamInvalid, Meets::All, "the service's answer is not HTTP"),
     (Reason::IdentityUnavailable, Meets::All, "the keys of tokens cannot be had"),

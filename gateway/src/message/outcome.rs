@@ -44,7 +44,7 @@ pub(crate) fn judge(sign: Sign<'_>, chance: Chance) -> Outcome {
         Sign::Http(status, headers) => of_http(status, headers),
         Sign::Grpc(status, headers) => of_grpc(status, headers, chance),
         // Nothing of the request was needed for that.
-        Sign::Failure(Reason::ConnectFailed) => return Outcome::Ill,
+        Sign::Failure(Reason::ConnectFailed | Reason::UpstreamTlsFailed) => return Outcome::Ill,
         Sign::Failure(reason) => of_failure(reason, chance),
     };
     if outcome.is_ill() && !chance.is_whole { Outcome::Silent } else { outcome }
@@ -159,7 +159,10 @@ mod tests {
         let codes = (0..=16).map(Some).chain([None]).map(|status| Sign::Grpc(status, &headers));
         let failures = Reason::ALL.into_iter().map(Sign::Failure);
         let ill: Vec<_> = statuses.chain(codes).chain(failures).filter(|sign| judge(*sign, waits).is_ill()).collect();
-        assert!(matches!(ill[..], [Sign::Failure(Reason::ConnectFailed)]), "{ill:?}");
+        assert!(
+            matches!(ill[..], [Sign::Failure(Reason::ConnectFailed), Sign::Failure(Reason::UpstreamTlsFailed)]),
+            "{ill:?}"
+        );
     }
 
     /// The cells of the table rows below a heading, each row with so many.

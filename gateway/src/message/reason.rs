@@ -72,6 +72,8 @@ reasons! {
     GatewayExhausted = "gateway_exhausted",
     /// No connection to the backend could be made.
     ConnectFailed = "connect_failed",
+    /// No TLS with the backend: its certificate is not good, or it does not take the gateway's.
+    UpstreamTlsFailed = "upstream_tls_failed",
     /// The backend closed or broke the connection before its answer was complete.
     UpstreamReset = "upstream_reset",
     /// The backend's answer is not HTTP, or not one a proxy may forward.
@@ -141,7 +143,9 @@ impl Reason {
             | Self::UpstreamBusy
             | Self::Draining
             | Self::StateNotSaved => Kind::Unavailable,
-            Self::ConnectFailed | Self::UpstreamReset | Self::UpstreamInvalid => Kind::BadGateway,
+            Self::ConnectFailed | Self::UpstreamTlsFailed | Self::UpstreamReset | Self::UpstreamInvalid => {
+                Kind::BadGateway
+            }
             Self::UpstreamTimeout | Self::TunnelIdle => Kind::Timeout,
             Self::TlsRequired
             | Self::BodyTimeout

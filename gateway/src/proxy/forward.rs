@@ -18,7 +18,7 @@ use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::message::{grpc, headers, upgrade};
 use crate::record::{RequestRecord, trace};
-use crate::routing::{Backend, Cluster, InFlight, Tried};
+use crate::routing::{Backend, Cluster, Full, InFlight, Place, Tried};
 use crate::server::ConnectionState;
 use crate::upstream::body::{Broken, RequestBody};
 use crate::upstream::interim::{Inform, Interim};
@@ -44,11 +44,15 @@ pub(super) struct Forward<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) timeouts: &'a Timeouts,
     pub(super) retries: &'a Retries,
+    /// What says which backend it belongs to.
+    pub(super) key: Option<u64>,
     pub(super) is_grpc: bool,
     /// Who is told what backends say ahead of their answers.
     pub(super) informed: Option<&'a Arc<ConnectionState>>,
     /// The protocol that the backend may switch to.
     pub(super) upgrade: Option<&'a HeaderValue>,
+    /// Its place among the calls of the service, where those are limited.
+    pub(super) place: Option<Place>,
     /// How much longer backends may make it wait before it is repeated.
     pub(super) retry_wait_left: Duration,
 }
@@ -66,6 +70,12 @@ impl Forward<'_> {
     /// Calls until there is an answer, or what there is has to do.
     pub(super) async fn call(mut self, mut body: RequestBody) -> Result<Call, Refusal> {
         let cluster = self.cluster;
+        if let Some(room) = &cluster.room {
+            let left = self.timeouts.end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+            // Boxed: where there is no limit, calls shall not carry the room for it.
+            let place = Box::pin(room.place(self.timeouts.connect.min(left))).await;
+            self.place = Some(place.map_err(|Full| refusal(Reason::UpstreamBusy))?);
+        }
         if !body.is_whole() && cluster.may_try() {
             // Boxed: it is rare, and calls shall not carry the room for it.
             let gathered = Box::pin(body.gather(SMALL_BODY, SMALL_WAIT)).await;
@@ -81,7 +91,7 @@ impl Forward<'_> {
         let mut best: Option<Result<Call, Refusal>> = None;
         let mut cost: Option<Reservation<'_>> = None;
         loop {
-            let (backend, permit) = match cluster.pick(&mut tried, body.is_whole()) {
+            let (backend, permit) = match cluster.pick(&mut tried, body.is_whole(), self.key) {
                 Ok(picked) => picked,
                 // What went wrong says more than that nothing is left to try.
                 Err(refusal) => return self.better(best, Err(refusal), true),
@@ -106,7 +116,7 @@ impl Forward<'_> {
                 most: self.retries.attempts,
                 is_replayable: again.is_some(),
                 time_left: self.timeouts.end.map(|end| end.saturating_duration_since(Instant::now())),
-                has_other: cluster.has_other(tried),
+                has_other: cluster.has_other(&tried),
                 budget: cluster.budget.as_deref(),
             };
             match retry::next_step(after, &chances) {
@@ -179,7 +189,7 @@ impl Forward<'_> {
         let span = self.record.begin_call(backend, self.head.uri.path());
         trace::hand_on(&span, &mut self.head.headers);
         // Before the call: whoever picks meanwhile has to see it as load.
-        let in_flight = backend.begin();
+        let in_flight = backend.begin(self.place.clone());
         let begun = Instant::now();
         let outcome = {
             let mut call = pin!(self.send(backend, body, replay));
@@ -210,7 +220,7 @@ impl Forward<'_> {
         let after = match &failed.unsent {
             Some(_) => Some(Attempt::Unsent),
             // Not after a time-out: the backend may still be at it, and the client has waited long enough.
-            None if failed.reason == Reason::UpstreamReset && !self.is_grpc => Some(Attempt::Failed(Duration::ZERO)),
+            None if is_repeatable(failed.reason) && !self.is_grpc => Some(Attempt::Failed(Duration::ZERO)),
             None => None,
         };
         (Err(refusal), after, failed.unsent)
@@ -263,7 +273,9 @@ impl Forward<'_> {
     /// How long the backend took, from when all of the request was there.
     fn observe(&self, backend: &Backend, outcome: Outcome, begun: Instant) {
         if outcome != Outcome::Silent {
-            backend.latency.observe(self.timeouts.since(begun).elapsed(), !outcome.is_ill());
+            let took = self.timeouts.since(begun).elapsed();
+            backend.latency.observe(took, !outcome.is_ill());
+            self.cluster.observed(backend, took, outcome.is_ill());
         }
     }
 
@@ -300,10 +312,16 @@ impl Forward<'_> {
     }
 }
 
+/// Whether the backend broke off: what it did of the call is over.
+const fn is_repeatable(reason: Reason) -> bool {
+    matches!(reason, Reason::UpstreamReset | Reason::UpstreamTlsFailed)
+}
+
 /// A failure in words for the client, who learns nothing of addresses.
 pub(super) fn refusal(reason: Reason) -> Refusal {
     let detail = match reason {
         Reason::ConnectFailed => "the service cannot be reached",
+        Reason::UpstreamTlsFailed => "the service cannot be reached over TLS",
         Reason::GatewayExhausted => "the gateway has no room for another call",
         Reason::UpstreamBusy => "the service has too many calls already",
         Reason::TooManyUnfinished => "calls that this client took back are not over yet",

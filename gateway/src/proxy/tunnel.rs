@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::message::reason::Reason;
@@ -17,6 +16,7 @@ use crate::record::RequestRecord;
 use crate::routing::InFlight;
 use crate::server::{self, ConnectionState};
 use crate::settings::Upstream;
+use crate::upstream::Stream;
 
 /// A tunnel between a client and a backend, with what must be held as long as it is open.
 pub(crate) struct Tunnel {
@@ -28,7 +28,7 @@ pub(crate) struct Tunnel {
 
 /// The backend's side.
 pub(crate) struct Link {
-    pub(crate) backend: TcpStream,
+    pub(crate) backend: Stream,
     /// What it has said already.
     pub(crate) early: Bytes,
     pub(crate) in_flight: InFlight,

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use shop_balance::breaker::Rules;
 use shop_balance::settings::HealthCheck;
-use shop_balance::{Breaker, HealthRecord, PassiveHealth, PeakEwma, Seen, SlowStart, Trouble, Verdict};
+use shop_balance::{
+    Breaker, Ejected, HealthRecord, Outlier, PassiveHealth, PeakEwma, Seen, SlowStart, Trouble, Verdict,
+};
 
-use super::Site;
+use super::{Place, Site};
 use crate::message::reason::Reason;
 use crate::metrics::BackendMetrics;
 use crate::settings::backend_spec::BackendSpec;
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, Tls};
 use shop_discovery::Protocol;
 
 /// One backend. Generations of settings that name it share it.
@@ -24,6 +26,8 @@ pub(crate) struct Backend {
     pub(crate) health: PassiveHealth,
     /// What checks tell.
     pub(crate) checks: HealthRecord,
+    /// How it does beside the others of its cluster.
+    pub(super) outlier: Outlier,
     slow_start: Arc<SlowStart>,
     pub(crate) latency: PeakEwma,
 }
@@ -34,6 +38,7 @@ impl Backend {
         service: &str,
         spec: &BackendSpec,
         protocol: Protocol,
+        tls: Option<&Arc<Tls>>,
         slow_start: Duration,
         site: &Site<'_>,
     ) -> Self {
@@ -41,9 +46,10 @@ impl Backend {
         let metrics = site.metrics.backend(service, &label);
         let (opened, reused) = (metrics.opened.clone(), metrics.reused.clone());
         Self {
-            endpoint: Endpoint::new((spec.host.clone(), spec.port), label, opened, reused, site.workers),
+            endpoint: Endpoint::new((spec.host.clone(), spec.port), label, tls.cloned(), opened, reused, site.workers),
             health: PassiveHealth::default(),
             checks: HealthRecord::default(),
+            outlier: Outlier::default(),
             slow_start: Arc::new(SlowStart::new(slow_start)),
             latency: PeakEwma::default(),
             metrics,
@@ -62,7 +68,7 @@ impl Backend {
         self.slow_start.set_window(slow_start);
     }
 
-    /// `http://host:port`.
+    /// `http://host:port`, or `https://host:port`.
     pub(crate) fn label(&self) -> &str {
         self.endpoint.label()
     }
@@ -83,9 +89,9 @@ impl Backend {
     }
 
     /// Counts a call until the guard is dropped, which is when the answer's body has ended.
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+    pub(crate) fn begin(self: &Arc<Self>, place: Option<Place>) -> InFlight {
         self.endpoint.enter();
-        InFlight(Arc::clone(self))
+        InFlight { backend: Arc::clone(self), _place: place }
     }
 
     /// Whether it takes a call that is its turn: always, except now and then while it warms up, when chance decides.
@@ -138,8 +144,42 @@ impl Backend {
         true
     }
 
-    /// How it looks, by checks and live traffic together: either can speak against it.
+    /// Why it is ejected, if it is.
+    pub(crate) fn ejected(&self) -> Option<Ejected> {
+        self.outlier.ejected()
+    }
+
+    /// It is ejected, or back.
+    pub(super) fn compared(&self, ejected: Option<Ejected>) {
+        self.show();
+        match ejected {
+            Some(why) => {
+                tracing::warn!(
+                    backend = self.label(),
+                    reason = why.word(),
+                    "backend is ejected: it does worse than the others"
+                );
+            }
+            None => {
+                self.slow_start.begin();
+                tracing::info!(backend = self.label(), "backend is back: its ejection is over");
+            }
+        }
+    }
+
+    /// Nobody compares it with others any more.
+    pub(super) fn forget_outlier(&self) {
+        if self.outlier.ejected().is_some() {
+            self.outlier.forget();
+            self.show();
+        }
+    }
+
+    /// How it looks, by checks, live traffic and beside the others: each can speak against it.
     pub(crate) fn state(&self) -> Seen {
+        if self.ejected().is_some() {
+            return Seen::Down;
+        }
         match (self.checks.verdict(), self.health.last()) {
             (verdict, _) if verdict.is_bad() => Seen::Down,
             (_, Seen::Down) => Seen::Down,
@@ -154,17 +194,21 @@ impl Backend {
 }
 
 /// A call to a backend that is not over.
-pub(crate) struct InFlight(Arc<Backend>);
+pub(crate) struct InFlight {
+    backend: Arc<Backend>,
+    /// Its place among the calls of the service, where those are limited.
+    _place: Option<Place>,
+}
 
 impl InFlight {
     /// The backend.
     pub(crate) fn backend(&self) -> &Arc<Backend> {
-        &self.0
+        &self.backend
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.endpoint.leave();
+        self.backend.endpoint.leave();
     }
 }

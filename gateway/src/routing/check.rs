@@ -26,10 +26,8 @@ pub(crate) async fn run(mut changes: watch::Receiver<u64>, current: impl Fn() ->
             cluster.refresh();
         }
         let backends = || table.services.iter().flat_map(|service| service.backends());
-        if !table.health_check.enabled {
-            // Checks that ended while they were being switched off may have left word; from here on none will.
-            backends().for_each(|backend| backend.checks.forget());
-        }
+        // Checks that ended while they were being switched off may have left word; from here on none will.
+        table.services.iter().flat_map(|service| service.clusters()).for_each(|cluster| cluster.forget_checks());
         // All at once the first time, so that none is preferred because it was asked earlier.
         for backend in backends().filter(|backend| cluster_of(&table, backend).is_some()) {
             if !attended.iter().any(|known| Arc::ptr_eq(known, backend)) {
@@ -47,8 +45,8 @@ pub(crate) async fn run(mut changes: watch::Receiver<u64>, current: impl Fn() ->
 
 /// Where the checks of `backend` count now; nowhere when it is not to be checked.
 fn cluster_of<'a>(table: &'a Table, backend: &Arc<Backend>) -> Option<&'a Arc<Cluster>> {
-    let services = table.services.iter().filter(|service| service.enabled && table.health_check.enabled);
-    let mut clusters = services.flat_map(|service| service.clusters());
+    let services = table.services.iter().filter(|service| service.enabled);
+    let mut clusters = services.flat_map(|service| service.clusters()).filter(|cluster| cluster.health_check().enabled);
     clusters.find(|cluster| cluster.members.iter().any(|member| Arc::ptr_eq(&member.backend, backend)))
 }
 
@@ -61,10 +59,8 @@ async fn attend(
     loop {
         changes.mark_unchanged();
         let table = current();
-        if cluster_of(&table, &backend).is_none() {
-            return backend;
-        }
-        let settings = table.health_check.clone();
+        let Some(cluster) = cluster_of(&table, &backend) else { return backend };
+        let settings = cluster.health_check().clone();
         drop(table);
         if let Some(age) = backend.checks.age() {
             let rest = chance::around(settings.interval.get()).saturating_sub(age);
@@ -78,6 +74,6 @@ async fn attend(
         let outcome = asked.unwrap_or_else(|_| Err(Trouble::Silent("no answer within the time allowed".to_owned())));
         let table = current();
         let Some(cluster) = cluster_of(&table, &backend) else { return backend };
-        cluster.checked(&backend, outcome, &table.health_check);
+        cluster.checked(&backend, outcome);
     }
 }

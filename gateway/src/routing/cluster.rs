@@ -1,16 +1,24 @@
 //! Backends that can stand in for each other, and the choice among them.
 
+mod made_of;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use shop_balance::breaker::State;
-use shop_balance::settings::{CircuitBreaker, HealthCheck, LoadBalancer, Retries};
-use shop_balance::{Availability, BackendSet, Balancer, Breaker, Candidate, Permit, RetryBudget, Trouble};
+use shop_balance::settings::{CircuitBreaker, HealthCheck, Retries};
+use shop_balance::{
+    Availability, BackendSet, Balancer, Breaker, Candidate, Outliers, Permit, RetryBudget, Trouble, Verdict, WIDE,
+    hashing,
+};
 
-use super::{Backend, Site};
+use self::made_of::MadeOf;
+use super::affinity::{Affinity, Key, Visitor};
+use super::{Backend, Room, Site};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::settings::backend_spec::{BackendSpec, Source};
+use crate::upstream::Tls;
 use shop_discovery::Protocol;
 
 /// Backends that can stand in for each other, as one generation has them. A generation in which nothing of a cluster is
@@ -19,14 +27,20 @@ pub(crate) struct Cluster {
     service: Arc<str>,
     /// What its members speak.
     pub(crate) protocol: Protocol,
-    /// At most 64.
+    /// At most [`MOST`](shop_balance::MOST).
     pub(crate) members: Vec<Member>,
     balancer: Balancer,
+    /// Where the key of a call is, if calls have any.
+    affinity: Option<Affinity>,
     availability: Availability,
     /// Members that get no new calls.
-    draining: BackendSet,
+    draining: BackendSet<WIDE>,
     /// What retries may cost; none when there are no retries.
     pub(crate) budget: Option<Arc<RetryBudget>>,
+    /// What compares its members; none when nobody does.
+    outliers: Option<Arc<Outliers>>,
+    /// Room for calls; none when there is no limit.
+    pub(crate) room: Option<Arc<Room>>,
     trial_after: Duration,
     made_of: MadeOf,
 }
@@ -37,27 +51,17 @@ pub(crate) struct Member {
     pub(crate) breaker: Option<Arc<Breaker>>,
     /// Its share under `weighted_round_robin`.
     pub(crate) weight: i64,
+    /// What tells it from the others when calls have keys: where it is, whatever it speaks there.
+    identity: u64,
     /// It gets no new calls.
     pub(crate) draining: bool,
     /// Who named it.
     pub(crate) source: Source,
 }
 
-/// The settings that a cluster was made of.
-#[derive(PartialEq)]
-struct MadeOf {
-    specs: Vec<BackendSpec>,
-    balancer: LoadBalancer,
-    breaker: CircuitBreaker,
-    retries: Retries,
-    checked: bool,
-    /// Whether there are places where more may be found.
-    looked_up: bool,
-}
-
 /// Backends already tried for a call, one bit each.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tried(BackendSet);
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tried(BackendSet<WIDE>);
 
 impl Cluster {
     /// The backends of `service` that speak `protocol`; of the `previous` cluster it keeps all that is the same.
@@ -65,17 +69,10 @@ impl Cluster {
         service: &Arc<str>,
         protocol: Protocol,
         site: &Site<'_>,
+        tls: Option<&Arc<Tls>>,
         previous: Option<&Arc<Self>>,
     ) -> Arc<Self> {
-        let config = &site.merged.config;
-        let made_of = MadeOf {
-            specs: site.merged.specs(service, protocol).to_vec(),
-            balancer: config.balancer_of(service),
-            breaker: config.circuit_breaker.clone(),
-            retries: config.retries.clone(),
-            checked: config.health_check.enabled,
-            looked_up: config.services.get(service).is_some_and(|settings| !settings.urls_of(protocol).1.is_empty()),
-        };
+        let made_of = MadeOf::of(site.merged, service, protocol);
         if let Some(same) = previous.filter(|previous| previous.made_of == made_of) {
             return Arc::clone(same);
         }
@@ -84,9 +81,13 @@ impl Cluster {
             .specs
             .iter()
             .map(|spec| {
-                let known = previous.and_then(|cluster| cluster.find(&spec.host, spec.port));
+                let tls = tls.filter(|_| spec.tls);
+                // Called in another way it is another backend.
+                let is_same = |known: &&Member| known.backend.endpoint.is_over(tls);
+                let known = previous.and_then(|cluster| cluster.find(&spec.host, spec.port)).filter(is_same);
                 let same_rules = before.is_some_and(|before| before.breaker == made_of.breaker);
-                Member::new(service, protocol, spec, site, known.map(|known| (known, same_rules)))
+                let known = known.map(|known| (known, same_rules));
+                Member::new((service, protocol), spec, tls, site, &made_of.breaker, known)
             })
             .collect();
         let retries = made_of.retries.enabled && protocol == Protocol::Http;
@@ -94,15 +95,27 @@ impl Cluster {
             .filter(|cluster| cluster.made_of.retries == made_of.retries)
             .and_then(|cluster| cluster.budget.clone())
             .or_else(|| retries.then(|| Arc::new(RetryBudget::new(&made_of.retries))));
+        let outliers = previous
+            .filter(|cluster| cluster.made_of.outliers == made_of.outliers)
+            .map_or_else(|| Outliers::new(&made_of.outliers).map(Arc::new), |cluster| cluster.outliers.clone());
+        if outliers.is_none() {
+            members.iter().for_each(|member| member.backend.forget_outlier());
+        }
+        let room = previous
+            .filter(|cluster| cluster.made_of.limits == made_of.limits)
+            .map_or_else(|| Room::new(&made_of.limits), |cluster| cluster.room.clone());
         let draining = members.iter().enumerate().filter(|(_, member)| member.draining);
         let draining = draining.map(|(place, _)| place).collect();
         let cluster = Self {
             service: Arc::clone(service),
             protocol,
             balancer: Balancer::new(&made_of.balancer, members.len()),
+            affinity: made_of.hash.as_ref().and_then(Affinity::new),
             availability: Availability::default(),
             draining,
             budget,
+            outliers,
+            room,
             trial_after: made_of.breaker.timeout.get(),
             members,
             made_of,
@@ -113,12 +126,12 @@ impl Cluster {
 
     /// Whether it matters how long its members take.
     pub(crate) fn wants_latency(&self) -> bool {
-        matches!(self.balancer, Balancer::PowerOfTwo)
+        matches!(self.balancer, Balancer::PowerOfTwo) || self.outliers.is_some()
     }
 
     /// Where each member stands, in a word: `first`, `failed_lately`, `reserve`, `out` or `draining`.
     pub(crate) fn standings(&self) -> impl Iterator<Item = &'static str> {
-        let (usable, spare) = self.left(Tried::default());
+        let (usable, spare) = self.left::<WIDE>(&Tried::default());
         let fit = self.fit(usable);
         self.members.iter().enumerate().map(move |(place, member)| match place {
             _ if member.draining => "draining",
@@ -136,7 +149,7 @@ impl Cluster {
         let mut order = Vec::with_capacity(self.members.len());
         for desired in ["first", "failed_lately", "reserve", "out", "draining"] {
             let places = standings.iter().enumerate().filter(|(_, standing)| **standing == desired);
-            let places = places.map(|(place, _)| place).collect();
+            let places: BackendSet<WIDE> = places.map(|(place, _)| place).collect();
             order.extend(self.balancer.order(&self.members, places));
         }
         let state = |member: &Member| member.breaker.as_ref().map(|breaker| breaker.state().word());
@@ -149,7 +162,7 @@ impl Cluster {
 
     /// Why a call would be refused now, if it would.
     pub(crate) fn refuses(&self) -> Option<Reason> {
-        let (usable, spare) = self.left(Tried::default());
+        let (usable, spare) = self.left::<WIDE>(&Tried::default());
         let open = |member: &Member| member.breaker.as_ref().is_some_and(|breaker| breaker.state() == State::Open);
         let takers = self.members.iter().enumerate().filter(|(place, _)| (usable | spare).has(*place));
         let mut takers = takers.map(|(_, member)| open(member)).peekable();
@@ -162,6 +175,28 @@ impl Cluster {
     /// What its members were made of.
     pub(crate) fn specs(&self) -> &[BackendSpec] {
         &self.made_of.specs
+    }
+
+    /// How its members are asked whether they take calls.
+    pub(crate) fn health_check(&self) -> &HealthCheck {
+        &self.made_of.health_check
+    }
+
+    /// When nobody checks any more, forgets what checks found.
+    pub(crate) fn forget_checks(&self) {
+        if !self.health_check().enabled {
+            self.members.iter().for_each(|member| member.backend.checks.forget());
+        }
+    }
+
+    /// When a call goes out once more.
+    pub(crate) fn retries(&self) -> &Retries {
+        &self.made_of.retries
+    }
+
+    /// What says which of its members a call of `visitor` belongs to.
+    pub(crate) fn key(&self, visitor: &Visitor<'_>) -> Key {
+        self.affinity.as_ref().map_or_else(Key::default, |affinity| affinity.key(visitor))
     }
 
     /// The member at this address.
@@ -178,15 +213,40 @@ impl Cluster {
     ///
     /// Checks say who is in rotation. Of these, backends that failed a moment ago are passed over first and asked only when
     /// there is no other: they may have recovered, and a refusal would be certain. Last come those that checks threw out.
-    pub(crate) fn pick(&self, tried: &mut Tried, is_whole: bool) -> Result<(Arc<Backend>, Option<Permit>), Refusal> {
-        let (usable, spare) = self.left(*tried);
+    ///
+    /// A call with a `key` gets of each of these the one that the key belongs to.
+    pub(crate) fn pick(
+        &self,
+        tried: &mut Tried,
+        is_whole: bool,
+        key: Option<u64>,
+    ) -> Result<(Arc<Backend>, Option<Permit>), Refusal> {
+        // Nearly all lists are short, and do not pay for those that are long.
+        if self.members.len() <= BackendSet::<1>::ROOM {
+            self.pick_of::<1>(tried, is_whole, key)
+        } else {
+            self.pick_of::<WIDE>(tried, is_whole, key)
+        }
+    }
+
+    #[inline]
+    fn pick_of<const WORDS: usize>(
+        &self,
+        tried: &mut Tried,
+        is_whole: bool,
+        key: Option<u64>,
+    ) -> Result<(Arc<Backend>, Option<Permit>), Refusal> {
+        let (usable, spare) = self.left::<WORDS>(tried);
         let fit = self.fit(usable);
         // A call takes one turn, however many backends it needs.
         let mut repeat = !tried.0.is_empty();
         let mut refused = false;
         for mut left in [fit, usable.without(fit), spare] {
             while !left.is_empty() {
-                let place = self.choose(left, repeat);
+                let place = match key {
+                    Some(key) => hashing::owner(&self.members, left, key),
+                    None => self.choose(left, repeat),
+                };
                 repeat = true;
                 left.remove(place);
                 let member = &self.members[place];
@@ -199,7 +259,12 @@ impl Cluster {
                 return Ok((Arc::clone(&member.backend), permit.flatten()));
             }
         }
-        Err(if refused {
+        Err(self.nobody(refused))
+    }
+
+    /// Why nobody takes a call; `refused` by breakers, or because there is nobody.
+    fn nobody(&self, refused: bool) -> Refusal {
+        if refused {
             Refusal::new(Reason::BreakerOpen, format!("the circuit breakers of {} are open", self.service))
                 .retry_after(self.trial_after)
         } else {
@@ -209,32 +274,33 @@ impl Cluster {
                 format!("{} has no backend for this call", self.service)
             };
             Refusal::new(Reason::NoHealthyBackend, detail).retry_after(Duration::from_secs(1))
-        })
+        }
     }
 
     /// Whether a backend in rotation has not been tried and its breaker would let a call through.
-    pub(crate) fn has_other(&self, tried: Tried) -> bool {
-        let (usable, _) = self.left(tried);
+    pub(crate) fn has_other(&self, tried: &Tried) -> bool {
+        let (usable, _) = self.left::<WIDE>(tried);
         let mut others = self.members.iter().enumerate().filter(|(place, _)| usable.has(*place));
         others.any(|(_, member)| member.breaker.as_ref().is_none_or(|breaker| breaker.would_permit()))
     }
 
     /// Who is in rotation, and who in reserve, of those not tried.
-    fn left(&self, tried: Tried) -> (BackendSet, BackendSet) {
-        let open = BackendSet::first(self.members.len()).without(self.draining | tried.0);
+    fn left<const WORDS: usize>(&self, tried: &Tried) -> (BackendSet<WORDS>, BackendSet<WORDS>) {
+        let closed = self.draining.resized::<WORDS>() | tried.0.resized();
+        let open = BackendSet::first(self.members.len()).without(closed);
         let (usable, spare) = self.availability.get();
         (usable & open, spare & open)
     }
 
     /// Those of `places` that did not fail a moment ago.
-    fn fit(&self, places: BackendSet) -> BackendSet {
+    fn fit<const WORDS: usize>(&self, places: BackendSet<WORDS>) -> BackendSet<WORDS> {
         let members = self.members.iter().enumerate();
         let unfit = members.filter(|(place, member)| places.has(*place) && !member.backend.health.is_fit());
         places.without(unfit.map(|(place, _)| place).collect())
     }
 
     /// The balancer's choice among `places`; who recovered lately gives part of its share to the others.
-    fn choose(&self, places: BackendSet, repeat: bool) -> usize {
+    fn choose<const WORDS: usize>(&self, places: BackendSet<WORDS>, repeat: bool) -> usize {
         let first = self.balancer.choose(&self.members, places, repeat);
         let mut place = first;
         let mut others = places;
@@ -250,19 +316,62 @@ impl Cluster {
     }
 
     /// Notes what a check of `backend` found.
-    pub(crate) fn checked(&self, backend: &Backend, outcome: Result<(), Trouble>, settings: &HealthCheck) {
-        if backend.checked(outcome, settings) {
+    pub(crate) fn checked(&self, backend: &Backend, outcome: Result<(), Trouble>) {
+        if backend.checked(outcome, self.health_check()) {
             self.tell(self.refresh());
+        }
+        // Calls may have ceased, and an ejection be over.
+        if let Some(outliers) = self.outliers.as_ref().filter(|outliers| outliers.is_due()) {
+            self.compare(outliers);
+        }
+    }
+
+    /// Notes that a call to `backend` took so long until its answer began, for the comparison with the others.
+    pub(crate) fn observed(&self, backend: &Backend, took: Duration, is_ill: bool) {
+        let Some(outliers) = &self.outliers else { return };
+        backend.outlier.note(took, is_ill);
+        if outliers.is_due() {
+            self.compare(outliers);
+        }
+    }
+
+    /// Ejects those that did worse than the others, and lets those come back whose time is over.
+    fn compare(&self, outliers: &Outliers) {
+        let part = |member: &Member| !member.draining;
+        let list: Vec<_> = self.members.iter().map(|member| part(member).then_some(&member.backend.outlier)).collect();
+        let news = outliers.compare(&list);
+        if news.is_empty() {
+            return;
+        }
+        for (place, why) in news.ejected {
+            self.members[place].backend.compared(Some(why));
+        }
+        for place in news.back {
+            self.members[place].backend.compared(None);
+        }
+        self.tell(self.refresh());
+    }
+
+    /// What speaks for and against a member that gets calls. Who is ejected is as one that fell silent, so that the panic rule
+    /// holds for both.
+    fn verdict(&self, member: &Member) -> Verdict {
+        let is_ejected = member.backend.ejected().is_some();
+        match member.backend.checks.verdict() {
+            verdict if verdict.is_bad() => verdict,
+            _ if is_ejected => Verdict::Silent,
+            // Without checks everybody is as well as the others.
+            _ if !self.health_check().enabled => Verdict::Healthy,
+            verdict => verdict,
         }
     }
 
     /// Works out anew who is in rotation; returns whether the panic rule applies now, when that has changed.
     pub(crate) fn refresh(&self) -> Option<bool> {
         // Without checks their last word is nobody's.
-        if !self.made_of.checked {
+        if !self.health_check().enabled && self.outliers.is_none() {
             return None;
         }
-        let verdict = |member: &Member| (!member.draining).then(|| member.backend.checks.verdict());
+        let verdict = |member: &Member| (!member.draining).then(|| self.verdict(member));
         self.availability.update(self.members.iter().map(verdict))
     }
 
@@ -272,7 +381,7 @@ impl Cluster {
         match panics.filter(|_| self.members.len() > 1) {
             Some(true) => tracing::warn!(
                 service,
-                "half or more of the backends of {service} fail their health checks: failed checks are ignored"
+                "half or more of the backends of {service} fail their health checks or are ejected: that is ignored"
             ),
             Some(false) => tracing::info!(service, "most backends of {service} pass their health checks again"),
             None => {}
@@ -295,29 +404,41 @@ impl Candidate for Member {
     fn weight(&self) -> i64 {
         self.weight
     }
+
+    #[inline]
+    fn identity(&self) -> u64 {
+        self.identity
+    }
 }
 
 impl Member {
     /// The backend of `spec`, with what a `known` one and its breaker, if its rules are the same, have learnt.
     fn new(
-        service: &str,
-        protocol: Protocol,
+        (service, protocol): (&str, Protocol),
         spec: &BackendSpec,
+        tls: Option<&Arc<Tls>>,
         site: &Site<'_>,
+        settings: &CircuitBreaker,
         known: Option<(&Self, bool)>,
     ) -> Self {
         let config = &site.merged.config;
         let slow_start = config.load_balancer.slow_start.get();
         let backend = match known {
             Some((known, _)) => Arc::clone(&known.backend),
-            None => Arc::new(Backend::new(service, spec, protocol, slow_start, site)),
+            None => Arc::new(Backend::new(service, spec, protocol, tls, slow_start, site)),
         };
         backend.grow_within(slow_start);
-        let settings = &config.circuit_breaker;
         let breaker = match known.filter(|(_, same_rules)| *same_rules) {
             Some((known, _)) => known.breaker.clone(),
             None => settings.rules().map(|rules| backend.new_breaker(rules)),
         };
-        Self { backend, breaker, weight: spec.weight.get().into(), draining: spec.draining, source: spec.source }
+        Self {
+            backend,
+            breaker,
+            weight: spec.weight.get().into(),
+            identity: hashing::number(format!("{}:{}", spec.host, spec.port).as_bytes()),
+            draining: spec.draining,
+            source: spec.source,
+        }
     }
 }

@@ -19,7 +19,6 @@ use super::matcher::{Asked, Conditions, Matcher};
 use crate::metrics::RouteNumbers;
 use crate::routing::{Cluster, Service, Site};
 use crate::settings;
-use crate::settings::HealthCheck;
 use crate::settings::route::{HeaderEdits, Redirect, Respond};
 use crate::settings::timeouts::Times;
 use shop_discovery::Protocol;
@@ -111,8 +110,6 @@ pub(crate) struct Table {
     pub(crate) services: Vec<Arc<Service>>,
     /// How the paths of each service look from outside, in the same order.
     outside: BTreeMap<Arc<str>, Arc<Outside>>,
-    /// Whether and how their backends are checked.
-    pub(crate) health_check: HealthCheck,
 }
 
 impl Table {
@@ -133,7 +130,6 @@ impl Table {
             is_introspective: config.grpc_introspection,
             outside: services.iter().map(of).collect(),
             services,
-            health_check: config.health_check.clone(),
         };
         for (name, route) in config.routes.iter().filter(|(_, route)| route.enabled) {
             table.add(name, route, site, previous);

@@ -25,6 +25,8 @@ pub(crate) struct BackendSpec {
     /// Name or address; an IPv6 address without its brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// It is called over TLS.
+    pub(crate) tls: bool,
     pub(crate) weight: NonZeroU16,
     pub(crate) draining: bool,
     pub(crate) source: Source,
@@ -32,12 +34,25 @@ pub(crate) struct BackendSpec {
 
 impl BackendSpec {
     pub(crate) fn new(url: &BackendUrl, source: Source) -> Self {
-        Self { host: url.host.clone(), port: url.port, weight: url.weight, draining: url.draining, source }
+        Self {
+            host: url.host.clone(),
+            port: url.port,
+            tls: url.tls,
+            weight: url.weight,
+            draining: url.draining,
+            source,
+        }
     }
 
     /// As settings write it.
     pub(super) fn url(&self) -> BackendUrl {
-        BackendUrl { host: self.host.clone(), port: self.port, weight: self.weight, draining: self.draining }
+        BackendUrl {
+            host: self.host.clone(),
+            port: self.port,
+            tls: self.tls,
+            weight: self.weight,
+            draining: self.draining,
+        }
     }
 
     /// Whether it is at the same address.
@@ -45,7 +60,7 @@ impl BackendSpec {
         (&self.host, self.port) == (&url.host, url.port)
     }
 
-    /// `http://host:port`.
+    /// `http://host:port`, or `https://host:port`.
     pub(crate) fn label(&self) -> String {
         self.url().to_string()
     }

@@ -131,23 +131,25 @@ impl Desired {
     /// The backends of `service` that speak `protocol`: those of the settings, then what others found, each once.
     fn named(&self, service: &str, protocol: Protocol) -> Vec<BackendSpec> {
         let mut specs: Vec<BackendSpec> = Vec::new();
-        let mut add = |url: &BackendUrl, source| {
+        let mut add = |url: &BackendUrl, source, tls| {
             if !specs.iter().any(|spec| spec.is_at(url)) {
-                specs.push(BackendSpec::new(url, source));
+                specs.push(BackendSpec { tls: url.tls || tls, ..BackendSpec::new(url, source) });
             }
         };
+        // Whoever finds a backend seldom knows that.
+        let tls = self.service(service).is_some_and(|settings| settings.tls.is_some());
         if let Some(settings) = self.service(service) {
             for url in &settings.urls_of(protocol).0 {
-                add(url, Source::Static);
+                add(url, Source::Static, false);
             }
         }
         for url in self.kept.get(service).and_then(|kept| kept.get(&protocol)).into_iter().flatten() {
-            add(url, Source::Static);
+            add(url, Source::Static, tls);
         }
         let found = self.found.get(service).into_iter().flatten().filter(|((speaks, _), _)| *speaks == protocol);
         for ((_, source), urls) in found {
             for url in urls {
-                add(url, *source);
+                add(url, *source, tls);
             }
         }
         specs
@@ -222,18 +224,18 @@ mod tests {
             merged.specs("product", Protocol::Http).iter().map(|spec| (spec.label(), spec.weight.get())).collect()
         };
         assert_eq!(labels(&desired), [("http://a:1".to_owned(), 2), ("http://b:1".to_owned(), 1)]);
-        let many = (1..=100).map(|port| BackendUrl::new("c", port)).collect();
+        let many = (1..=1100).map(|port| BackendUrl::new("c", port)).collect();
         desired.found("product", Protocol::Http, Source::Dns, many);
         assert_eq!(labels(&desired).len(), MOST);
         assert_eq!(desired.merged().config.services["product"].urls.0.len(), MOST);
         assert_eq!(desired.merged().specs("product", Protocol::Grpc).len(), 1);
         // Those that somebody added come first, be they found as well or not.
-        for url in ["http://d:1", "http://c:99"] {
+        for url in ["http://d:1", "http://c:1099"] {
             desired.overrides.service("product").add(Protocol::Http, &url.parse().expect("a backend"), false);
         }
         let all = labels(&desired);
         assert_eq!(all.len(), MOST);
-        for label in ["http://a:1", "http://b:1", "http://c:60", "http://c:99", "http://d:1"] {
+        for label in ["http://a:1", "http://b:1", "http://c:60", "http://c:1099", "http://d:1"] {
             assert!(all.iter().any(|(one, _)| one == label), "{label}: {all:?}");
         }
         desired.found("product", Protocol::Http, Source::Dns, Vec::new());

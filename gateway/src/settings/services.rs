@@ -5,11 +5,13 @@ use std::ops::{Index, IndexMut};
 
 use serde::{Deserialize, Serialize};
 use shop_balance::MOST;
-use shop_balance::settings::Strategy;
+use shop_balance::settings::{Hash, OutlierDetection, Strategy};
 use shop_config::Problems;
-use shop_discovery::{Backends, Protocol};
+use shop_discovery::{BackendUrl, Backends, Protocol, SourceUrl};
 
 use super::Timeouts;
+use super::backend_tls::{self, BackendTls};
+use super::of_service::{ServiceBreaker, ServiceHealthCheck, ServiceLimits, ServiceRetries};
 
 /// The longest name of a service or a route: that of a label in DNS, and of one in Kubernetes.
 const LONGEST_NAME: usize = 63;
@@ -61,6 +63,14 @@ impl Services {
             problems.within(name, |p| service.check(name, p));
         }
     }
+
+    /// Whether the files that they name can be used.
+    pub(super) fn check_files(&self, problems: &mut Problems) {
+        for (name, service) in self.iter() {
+            let Some(tls) = &service.tls else { continue };
+            problems.within(name, |p| p.within("tls", |p| tls.check_files(p)));
+        }
+    }
 }
 
 /// What to do about a service without backends.
@@ -99,14 +109,30 @@ impl IndexMut<&str> for Services {
 pub struct Service {
     /// Off: every call is answered 503 `service_disabled`.
     pub enabled: bool,
-    /// Where its HTTP API is: `http://host:port`, optionally `;weight=N`; or where to look that up, see [`SourceUrl`].
+    /// Where its HTTP API is: `http://host:port` or `https://host:port`, optionally `;weight=N`; or where to look that up, see
+    /// [`SourceUrl`].
     ///
     /// [`SourceUrl`]: shop_discovery::SourceUrl
     pub urls: Backends,
     /// Where its gRPC API is.
     pub grpc_urls: Backends,
+    /// How its backends are called over TLS. With this section all of them are; without it those that say `https`, by the
+    /// authorities that the system trusts.
+    pub tls: Option<BackendTls>,
     /// Which backend is next; as `load_balancer.strategy` says when not set.
     pub strategy: Option<Strategy>,
+    /// What says which backend a call belongs to, under `consistent_hash`.
+    pub hash: Option<Hash>,
+    /// When calls are kept away from backends that fail; what is not set is as `circuit_breaker` has it.
+    pub circuit_breaker: ServiceBreaker,
+    /// When a call goes out once more; what is not set is as `retries` has it.
+    pub retries: ServiceRetries,
+    /// How backends are asked whether they take calls; what is not set is as `health_check` has it.
+    pub health_check: ServiceHealthCheck,
+    /// When backends are ejected that do worse than the others.
+    pub outlier_detection: OutlierDetection,
+    /// How many calls there may be at a time.
+    pub limits: ServiceLimits,
     /// How long the gateway waits.
     pub timeouts: Timeouts,
     /// The path at which its backends say whether they take calls, instead of `health_check.path`.
@@ -121,7 +147,14 @@ impl Default for Service {
             enabled: true,
             urls: Backends::default(),
             grpc_urls: Backends::default(),
+            tls: None,
             strategy: None,
+            hash: None,
+            circuit_breaker: ServiceBreaker::default(),
+            retries: ServiceRetries::default(),
+            health_check: ServiceHealthCheck::default(),
+            outlier_detection: OutlierDetection::default(),
+            limits: ServiceLimits::default(),
             timeouts: Timeouts::default(),
             health_path: None,
             described: false,
@@ -145,6 +178,32 @@ impl Service {
         }
     }
 
+    /// Its backends over TLS and those in cleartext: who is to be called over TLS never is without.
+    fn check_tls(&self, problems: &mut Problems) {
+        let name = self.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
+        for (key, Backends(urls, sources)) in [("urls", &self.urls), ("grpc_urls", &self.grpc_urls)] {
+            if self.tls.is_some() {
+                for url in urls.iter().filter(|url| !url.tls) {
+                    let safe = BackendUrl { tls: true, ..url.clone() };
+                    problems.add(key, format!("{url} is in cleartext, and all are called over TLS; write {safe}"));
+                }
+            }
+            let unfit = urls.iter().find(|url| url.tls && name.is_none() && !backend_tls::is_name(&url.host));
+            if let Some(BackendUrl { host, .. }) = unfit {
+                problems.add(key, format!("no certificate can be for {host}; set tls.server_name"));
+            }
+            let is_nameless = |source: &&SourceUrl| !matches!(source, SourceUrl::File { .. });
+            if let Some(source) = sources.iter().find(is_nameless).filter(|_| self.tls.is_some() && name.is_none()) {
+                let detail =
+                    format!("what {source} finds are addresses; set tls.server_name to whom certificates are for");
+                problems.add(key, detail);
+            }
+        }
+        if let Some(tls) = &self.tls {
+            problems.within("tls", |p| tls.check(p));
+        }
+    }
+
     fn check(&self, name: &str, problems: &mut Problems) {
         problems.ensure(
             !self.enabled || !self.urls.is_empty() || !self.grpc_urls.is_empty(),
@@ -157,6 +216,15 @@ impl Service {
                 format!("names {count} backends; use at most {MOST}, or put a balancer of its own in front of them");
             problems.ensure(count <= MOST, key, detail);
         }
+        self.check_tls(problems);
+        let is_hashed = self.strategy == Some(Strategy::ConsistentHash);
+        let needed = "say what says which backend a call belongs to: header, cookie or address = true";
+        problems.ensure(!is_hashed || self.hash.is_some(), "hash", needed);
+        if let Some(hash) = &self.hash {
+            hash.check(problems);
+        }
+        problems.within("outlier_detection", |p| self.outlier_detection.check(p));
+        problems.within("limits", |p| self.limits.check(p));
         problems.within("timeouts", |p| self.timeouts.check(p));
         let is_path = |path: &String| path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok();
         problems.ensure(self.health_path.as_ref().is_none_or(is_path), "health_path", "is not a path such as /healthz");

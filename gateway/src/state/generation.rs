@@ -52,9 +52,8 @@ impl Generation {
             identity,
             config,
         };
-        if !generation.config.health_check.enabled {
-            generation.backends().for_each(|backend| backend.checks.forget());
-        }
+        let services = generation.table.services.iter();
+        services.flat_map(|service| service.clusters()).for_each(|cluster| cluster.forget_checks());
         generation
     }
 

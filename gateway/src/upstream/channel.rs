@@ -7,16 +7,18 @@ mod outgoing;
 mod pace;
 mod taken_back;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::{FutureExt as _, Shared};
-use http::Request;
+use http::uri::Scheme;
+use http::{Request, Uri};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use shop_discovery::Protocol;
 use shop_http1::request_head::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -24,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 use self::outgoing::Paced;
 use self::pace::{Pace, RESETS, SMALL};
 use self::taken_back::Call;
-use super::{Caller, Due, Endpoint, Failed, Received, Sent, Timeouts, Unconnected, connect, settle, unsent};
+use super::{Caller, Due, Endpoint, Failed, Received, Sent, Timeouts, Unconnected, connect, settle, tls, unsent};
 use crate::message::reason::Reason;
 use crate::upstream::body::RequestBody;
 use crate::upstream::retry::Replay;
@@ -68,6 +70,10 @@ struct Connections {
     attempt: Option<Attempt>,
 }
 
+/// Why the backend ended the connection, if it did not take the gateway's certificate: with TLS 1.3 it says so when calls may be on
+/// their way.
+type Refused = Arc<OnceLock<String>>;
+
 type Attempt = Shared<oneshot::Receiver<Result<(), Unconnected>>>;
 
 struct Connection {
@@ -78,6 +84,7 @@ struct Connection {
     left: Arc<AtomicUsize>,
     streams: AtomicUsize,
     is_used: AtomicBool,
+    refused: Refused,
 }
 
 /// A call's place on a connection, until it is dropped.
@@ -198,10 +205,11 @@ fn begin(endpoint: Arc<Endpoint>, worker: usize, time: Duration) -> Attempt {
         let channel = &endpoint.channels[worker];
         let mut connections = channel.connections.lock();
         connections.attempt = None;
-        let outcome = opened.map(|sender| {
+        let outcome = opened.map(|(sender, refused)| {
             let (streams, is_used) = (AtomicUsize::new(0), AtomicBool::new(false));
             let (resets, small, left) = (Pace::new(RESETS), Pace::new(SMALL), Arc::clone(&channel.left));
-            connections.open.push(Arc::new(Connection { sender, resets, small, left, streams, is_used }));
+            let connection = Connection { sender, resets, small, left, streams, is_used, refused };
+            connections.open.push(Arc::new(connection));
         });
         drop(connections);
         // Nobody may wait any more.
@@ -210,9 +218,9 @@ fn begin(endpoint: Arc<Endpoint>, worker: usize, time: Duration) -> Attempt {
     told.shared()
 }
 
-async fn open(endpoint: &Endpoint, time: Duration) -> Result<SendRequest<Paced>, Unconnected> {
+async fn open(endpoint: &Endpoint, time: Duration) -> Result<(SendRequest<Paced>, Refused), Unconnected> {
     let due = Due::within(time);
-    let stream = connect(endpoint, due).await?;
+    let stream = connect(endpoint, Protocol::Grpc, due).await?;
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -224,11 +232,34 @@ async fn open(endpoint: &Endpoint, time: Duration) -> Result<SendRequest<Paced>,
     // One flight: it may not hang on a peer that says nothing.
     let shaken = due.wait(builder.handshake(TokioIo::new(stream)), "no handshake within the time allowed");
     let (sender, connection) = shaken.await?.map_err(|error| Unconnected::failed(error.to_string()))?;
+    let refused = Refused::default();
+    let note = Arc::clone(&refused);
     shop_runtime::spawn_here(async move {
-        // Failures reach whoever waits for an answer; the connection has nothing to add.
-        let _ = connection.await;
+        // Failures reach whoever waits for an answer; this one would not in words.
+        if let Some(why) = connection.await.err().and_then(|error| tls::refused(&error)) {
+            // Nobody else sets it.
+            let _ = note.set(why);
+        }
     });
-    Ok(sender)
+    Ok((sender, refused))
+}
+
+impl Connection {
+    /// Why nothing of a call went out.
+    fn gone(&self) -> Unconnected {
+        match self.refused.get() {
+            Some(why) => Unconnected { reason: Reason::UpstreamTlsFailed, detail: why.clone() },
+            None => Unconnected::failed("the connection closed at once"),
+        }
+    }
+
+    /// What became of a call that failed with the connection.
+    fn explain(&self, failed: Failed) -> Failed {
+        match self.refused.get() {
+            Some(why) if failed.reason == Reason::UpstreamReset => Failed::sent(Reason::UpstreamTlsFailed, why.clone()),
+            _ => failed,
+        }
+    }
 }
 
 impl Endpoint {
@@ -256,7 +287,10 @@ impl Endpoint {
             };
             let connection = Arc::clone(&place.connection);
             let reused = connection.is_used.swap(true, Relaxed);
-            let request = Request::from_parts(head.to_http(), Paced::new(body, &connection));
+            let mut request = Request::from_parts(head.to_http(), Paced::new(body, &connection));
+            if self.tls.is_some() {
+                *request.uri_mut() = over_tls(std::mem::take(request.uri_mut()));
+            }
             let sent = connection.sender.clone().try_send_request(request);
             let mut call = Call::new(sent, place, Arc::clone(caller));
             match settle(call.response(), timeouts).await {
@@ -268,17 +302,24 @@ impl Endpoint {
                     return Ok(Received { response: response.into(), resent });
                 }
                 Sent::Back(back) if reused && !resent => body = back,
-                Sent::Back(back) => return Err(unsent(back, Unconnected::failed("the connection closed at once"))),
+                Sent::Back(back) => return Err(unsent(back, connection.gone())),
                 Sent::Dropped(failed) if failed.is_untouched && !resent => {
                     let Some(again) = replay.and_then(Replay::resume) else { return Err(failed) };
                     body = again;
                 }
-                Sent::Dropped(failed) | Sent::Failed(failed) => return Err(failed),
+                Sent::Dropped(failed) | Sent::Failed(failed) => return Err(connection.explain(failed)),
             }
             channel.leave(&connection);
             resent = true;
         }
     }
+}
+
+/// `:scheme` says how the backend is called (RFC 9113, section 8.3.1); some compare it with how they were.
+fn over_tls(uri: Uri) -> Uri {
+    let mut parts = uri.clone().into_parts();
+    parts.scheme = Some(Scheme::HTTPS);
+    Uri::from_parts(parts).unwrap_or(uri)
 }
 
 /// The body of a response. Its place is free for another call when it is dropped, or at its turn if it is not over then.

@@ -1,19 +1,23 @@
 //! One place to call, and the connections to it: a pool and a channel for each worker, so that a connection stays on the core
 //! that opened it.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use prometheus::IntCounter;
+use shop_discovery::Protocol;
 
-use super::{Channel, Pool};
+use super::{Channel, Pool, Stream, Tls};
 
 /// Where a backend is, what is counted there, and the connections to it.
 pub(crate) struct Endpoint {
     host: String,
     port: u16,
     label: String,
+    /// How it is called over TLS, if it is.
+    pub(super) tls: Option<Arc<Tls>>,
     /// Connections opened.
     pub(super) opened: IntCounter,
     /// Calls over a connection that had been used before.
@@ -32,6 +36,7 @@ impl Endpoint {
     pub(crate) fn new(
         (host, port): (String, u16),
         label: String,
+        tls: Option<Arc<Tls>>,
         opened: IntCounter,
         reused: IntCounter,
         workers: usize,
@@ -40,6 +45,7 @@ impl Endpoint {
             host,
             port,
             label,
+            tls,
             opened,
             reused,
             in_flight: AtomicUsize::new(0),
@@ -49,7 +55,7 @@ impl Endpoint {
         })
     }
 
-    /// `http://host:port`.
+    /// `http://host:port`, or `https://host:port`.
     pub(crate) fn label(&self) -> &str {
         &self.label
     }
@@ -57,6 +63,24 @@ impl Endpoint {
     /// Host and port.
     pub(crate) fn address(&self) -> (&str, u16) {
         (&self.host, self.port)
+    }
+
+    /// Whether it is called in this way: with this TLS, or with none.
+    pub(crate) fn is_over(&self, tls: Option<&Arc<Tls>>) -> bool {
+        match (&self.tls, tls) {
+            (None, None) => true,
+            (Some(mine), Some(other)) => Arc::ptr_eq(mine, other),
+            _ => false,
+        }
+    }
+
+    /// Opens a connection for what speaks `protocol`, however long that takes. Small writes go out at once: a proxy must not
+    /// add Nagle's delay to others' traffic.
+    pub(crate) async fn dial(&self, protocol: Protocol) -> io::Result<Stream> {
+        let stream = shop_runtime::dial(self.address()).await?;
+        let Some(tls) = &self.tls else { return Ok(Stream::Plain(stream)) };
+        // Boxed: calls shall not carry the room for a handshake.
+        Ok(Stream::Tls(Box::pin(tls.shake(stream, &self.host, protocol)).await?))
     }
 
     /// Calls that it has not finished.

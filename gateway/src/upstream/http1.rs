@@ -13,16 +13,16 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
+use shop_discovery::Protocol;
 use shop_http1::fields::Fields as _;
 use shop_http1::request_head::Parts;
 use shop_http1::response_head::{self, Head, Reader, Response};
 use shop_http1::{Framing, Invalid, Outgoing, Trouble, fields, read_buffer, request_head};
-use tokio::net::TcpStream;
 
 use self::response_body::Overtime;
 use super::{
-    Due, Endpoint, Failed, Lease, Received, Sent, Timeouts, TooLate, Unconnected, await_head, connect, too_late,
-    unfinished, unsent,
+    Due, Endpoint, Failed, Lease, Received, Sent, Stream, Timeouts, TooLate, Unconnected, await_head, connect, tls,
+    too_late, unfinished, unsent,
 };
 use crate::message::headers;
 use crate::message::reason::Reason;
@@ -65,7 +65,7 @@ impl Endpoint {
                 Sent::Failed(failed) => return Err(failed),
             }
         }
-        let stream = match connect(self, Due::of(timeouts)).await {
+        let stream = match connect(self, Protocol::Http, Due::of(timeouts)).await {
             Ok(stream) => stream,
             Err(error) => return Err(unsent(body, error)),
         };
@@ -83,7 +83,7 @@ fn received(response: Response<ResponseBody>, resent: bool) -> Received {
 
 /// Sends a request over `stream` and waits for the head of the answer. After the answer the connection goes with `lease`.
 async fn call(
-    stream: TcpStream,
+    stream: Stream,
     head: &Parts,
     body: RequestBody,
     lease: Lease,
@@ -118,7 +118,7 @@ fn outgoing(head: &Parts, body: RequestBody) -> Outgoing<RequestBody> {
 
 /// A call until its answer begins.
 struct Call {
-    stream: TcpStream,
+    stream: Stream,
     outgoing: Outgoing<RequestBody>,
     sending: Sending,
     reader: Reader,
@@ -220,6 +220,10 @@ impl Call {
             })),
             End::Closed(error) => {
                 let is_answered = self.is_answered;
+                let refused = tls::refused(&error).filter(|_| !is_answered);
+                if let Some(why) = refused {
+                    return Sent::Failed(Failed::sent(Reason::UpstreamTlsFailed, why));
+                }
                 let failed = || {
                     let detail = format!("the backend closed the connection without an answer: {error}");
                     Failed::sent(Reason::UpstreamReset, detail)

@@ -1,43 +1,34 @@
 //! HTTP/1.1 connections to one backend from one worker, the latest used first; and the way back of one that is in use.
 
-use std::io::ErrorKind;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::Endpoint;
+use super::{Endpoint, Stream};
 
 /// Unused connections, the latest used last.
 #[derive(Default)]
 pub(super) struct Pool(Mutex<Vec<Idle>>);
 
 struct Idle {
-    stream: TcpStream,
+    stream: Stream,
     since: Instant,
-}
-
-impl Idle {
-    /// Whether the backend has neither closed it nor said anything, which nobody asked for.
-    fn is_usable(&self) -> bool {
-        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
-    }
 }
 
 impl Pool {
     /// The connection used last: the fewer stay warm, the more of the rest can be closed.
-    pub(super) fn take(&self) -> Option<TcpStream> {
+    pub(super) fn take(&self) -> Option<Stream> {
         let mut idle = self.0.lock();
-        while let Some(found) = idle.pop() {
-            if found.is_usable() {
+        while let Some(mut found) = idle.pop() {
+            if found.stream.is_quiet() {
                 return Some(found.stream);
             }
         }
         None
     }
 
-    pub(super) fn give(&self, stream: TcpStream, size: usize) {
+    pub(super) fn give(&self, stream: Stream, size: usize) {
         let mut idle = self.0.lock();
         if idle.len() < size {
             idle.push(Idle { stream, since: Instant::now() });
@@ -46,7 +37,7 @@ impl Pool {
 
     /// Closes connections unused for longer than `limit`, and those that the backend closed.
     pub(super) fn sweep(&self, limit: std::time::Duration) {
-        self.0.lock().retain(|idle| idle.since.elapsed() < limit && idle.is_usable());
+        self.0.lock().retain_mut(|idle| idle.since.elapsed() < limit && idle.stream.is_quiet());
     }
 
     /// Closes all of them.
@@ -69,7 +60,7 @@ pub(super) struct Lease {
 
 impl Lease {
     /// The answer is whole: the connection may serve another call.
-    pub(super) fn give_back(self, stream: TcpStream) {
+    pub(super) fn give_back(self, stream: Stream) {
         if self.endpoint.is_retired() {
             return;
         }

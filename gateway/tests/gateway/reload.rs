@@ -60,7 +60,7 @@ async fn wrong_settings_change_nothing_and_fixed_ones_are_named() {
     let upstream = Upstream::echo().await;
     let gateway = Running::before(upstream.addr).await;
     let mut settings = config(upstream.addr);
-    settings.services["basket"].urls = backends(&vec![upstream.addr; 65]);
+    settings.services["basket"].urls = backends(&vec![upstream.addr; 1025]);
     settings.limits.uri = 0;
     let problems = gateway.handle.apply(settings).expect_err("wrong").to_string();
     assert!(problems.contains("services.basket.urls") && problems.contains("limits.uri"), "{problems}");

@@ -3,6 +3,7 @@
 use std::pin::pin;
 
 use crate::routing::Backend;
+use crate::upstream::Stream;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Empty, Full, Limited};
@@ -11,7 +12,6 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use shop_balance::Trouble;
 use shop_discovery::Protocol;
-use tokio::net::TcpStream;
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const AGENT: HeaderValue = HeaderValue::from_static("shop-gateway-health");
@@ -26,7 +26,7 @@ const UNAVAILABLE: u8 = 14;
 
 /// Asks; the caller limits the time.
 pub(crate) async fn ask(backend: &Backend, path: &str) -> Result<(), Trouble> {
-    let stream = shop_runtime::dial(backend.address()).await.map_err(|error| {
+    let stream = backend.endpoint.dial(backend.protocol).await.map_err(|error| {
         if shop_runtime::is_shortage(&error) { Trouble::Unasked(error.to_string()) } else { silent(error) }
     })?;
     match backend.protocol {
@@ -35,7 +35,7 @@ pub(crate) async fn ask(backend: &Backend, path: &str) -> Result<(), Trouble> {
     }
 }
 
-async fn http(stream: TcpStream, backend: &Backend, path: &str) -> Result<(), Trouble> {
+async fn http(stream: Stream, backend: &Backend, path: &str) -> Result<(), Trouble> {
     let request = request(backend, path, AGENT).map_err(silent)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(silent)?;
     let response = alongside(connection, sender.send_request(request)).await.map_err(silent)?;
@@ -46,7 +46,7 @@ async fn http(stream: TcpStream, backend: &Backend, path: &str) -> Result<(), Tr
     }
 }
 
-async fn grpc(stream: TcpStream, backend: &Backend) -> Result<(), Trouble> {
+async fn grpc(stream: Stream, backend: &Backend) -> Result<(), Trouble> {
     let request = Request::builder()
         .method(Method::POST)
         .version(Version::HTTP_2)
@@ -93,7 +93,7 @@ async fn verdict(response: Response<Incoming>) -> Result<(), Trouble> {
 pub(crate) fn request(backend: &Backend, path: &str, agent: HeaderValue) -> http::Result<Request<Empty<Bytes>>> {
     Request::builder()
         .uri(path)
-        .header(header::HOST, backend.label().trim_start_matches("http://"))
+        .header(header::HOST, backend.label().split_once("://").map_or("", |(_, authority)| authority))
         .header(header::USER_AGENT, agent)
         .header(header::CONNECTION, "close")
         .body(Empty::new())

@@ -1,6 +1,5 @@
 //! The body of an answer over HTTP/1.1, read by whoever wants it: no task and no channel stand in between.
 
-use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,15 +8,14 @@ use bytes::Bytes;
 use futures_util::future::{AbortHandle, abortable};
 use http_body::{Body, Frame, SizeHint};
 use shop_http1::{Decoder, Outgoing, Piece, Trouble, read_buffer};
-use socket2::SockRef;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::upstream::Endpoint;
 use crate::upstream::body::RequestBody;
 use crate::upstream::pool::Lease;
+use crate::upstream::stream::{Reading, Writing};
+use crate::upstream::{Endpoint, Stream};
 
 /// The rest of a response is missing.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +33,9 @@ pub(crate) struct ResponseBody {
 }
 
 enum Link {
-    Whole(TcpStream),
+    Whole(Stream),
     /// The request is still being sent, by a task of its own: whoever does not take the answer yet may be busy sending.
-    Shared(OwnedReadHalf, Sending),
+    Shared(Reading, Sending),
     /// Back in the pool, or closed.
     Gone,
 }
@@ -46,7 +44,7 @@ enum Link {
 struct Sending {
     task: AbortHandle,
     /// The connection's other half when all is sent; an error when the client broke off.
-    done: oneshot::Receiver<Result<OwnedWriteHalf, Trouble>>,
+    done: oneshot::Receiver<Result<Writing, Trouble>>,
     overtime: Overtime,
 }
 
@@ -59,7 +57,7 @@ pub(super) struct Overtime {
 
 impl ResponseBody {
     /// The body that `decoder` finds in `bytes` and what comes over `stream`.
-    pub(super) fn new(decoder: Decoder, bytes: Bytes, stream: TcpStream, lease: Option<Lease>) -> Self {
+    pub(super) fn new(decoder: Decoder, bytes: Bytes, stream: Stream, lease: Option<Lease>) -> Self {
         let mut body = Self { decoder, bytes, link: Link::Whole(stream), lease };
         if body.decoder.is_done() && body.lease.is_some() {
             body.finish();
@@ -72,7 +70,7 @@ impl ResponseBody {
         outgoing: Outgoing<RequestBody>,
         decoder: Decoder,
         bytes: Bytes,
-        stream: TcpStream,
+        stream: Stream,
         lease: Option<Lease>,
         overtime: Overtime,
     ) -> Self {
@@ -92,7 +90,7 @@ impl ResponseBody {
     }
 
     /// The connection when the backend switched protocols over it, with what it has said already.
-    pub(crate) fn into_stream(mut self) -> Option<(TcpStream, Bytes)> {
+    pub(crate) fn into_stream(mut self) -> Option<(Stream, Bytes)> {
         match std::mem::replace(&mut self.link, Link::Gone) {
             Link::Whole(stream) => Some((stream, std::mem::take(&mut self.bytes))),
             _ => None,
@@ -105,7 +103,7 @@ impl ResponseBody {
         let stream = match std::mem::replace(&mut self.link, Link::Gone) {
             Link::Whole(stream) => Some(stream),
             Link::Shared(read, mut sending) => match sending.done.try_recv() {
-                Ok(Ok(write)) => read.reunite(write).ok(),
+                Ok(Ok(write)) => read.reunite(write),
                 Ok(Err(_)) => None,
                 Err(_) => {
                     sending.outlast(read);
@@ -164,25 +162,20 @@ impl ResponseBody {
 
 impl Sending {
     /// The answer is whole. What the client still sends goes on to the backend as long as it takes it, in the call's time.
-    fn outlast(self, mut read: OwnedReadHalf) {
+    fn outlast(self, mut read: Reading) {
         let Self { task, done, overtime: Overtime { endpoint, end } } = self;
         let in_flight = endpoint.occupy();
         shop_runtime::spawn_here(async move {
-            // A backend that has said all it has to say may still take the rest; one that is gone does not.
-            let reset = async {
-                if read.peek(&mut [0]).await.is_ok() {
-                    std::future::pending::<()>().await;
-                }
-            };
             let end = async {
                 match end {
                     Some(end) => tokio::time::sleep_until(end).await,
                     None => std::future::pending().await,
                 }
             };
+            // A backend that has said all it has to say may still take the rest; one that is gone does not.
             tokio::select! {
                 _ = done => {}
-                () = reset => task.abort(),
+                () = read.broken() => task.abort(),
                 () = end => task.abort(),
             }
             drop(in_flight);
@@ -222,19 +215,21 @@ impl Body for ResponseBody {
 /// Sends the rest of a request.
 async fn send(
     mut outgoing: Outgoing<RequestBody>,
-    mut stream: OwnedWriteHalf,
-    done: oneshot::Sender<Result<OwnedWriteHalf, Trouble>>,
+    mut stream: Writing,
+    done: oneshot::Sender<Result<Writing, Trouble>>,
 ) {
     let sent = std::future::poll_fn(|cx| outgoing.poll_send(&mut stream, cx)).await;
     // Nobody listens when the answer was whole before.
     match sent {
-        Ok(()) => drop(done.send(Ok(stream))),
+        // TLS keeps what the socket beneath did not take.
+        Ok(()) if stream.flush().await.is_ok() => drop(done.send(Ok(stream))),
+        Ok(()) => {}
         // A backend that has answered need not take the rest; its answer shows what it did.
         Err(Trouble::Connection(_)) => {}
         Err(trouble @ Trouble::Body) => {
             drop(done.send(Err(trouble)));
             // Half a request is no request: the answer ends too. A connection that is gone needs no ending.
-            let _ = SockRef::from(stream.as_ref()).shutdown(Shutdown::Both);
+            stream.cut();
         }
     }
 }

@@ -1,0 +1,114 @@
+//! TLS towards the backends of one service, kept as the files of its settings have it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use crate::routing::routes::Table;
+use crate::settings::BackendTls;
+use crate::settings::backend_tls::{Files, Unfit};
+use crate::upstream::{Credentials, Tls};
+
+/// TLS towards the backends of one service.
+pub(crate) struct Trust {
+    service: Arc<str>,
+    settings: BackendTls,
+    pub(super) tls: Arc<Tls>,
+    /// What was found last, good or not: the same is not judged twice. Nothing while it cannot be read.
+    seen: Mutex<Option<Files>>,
+}
+
+impl Trust {
+    /// By what the files hold now. When they cannot be used, no backend can be called until they can: `--check` and a reload
+    /// refuse such files, but they may change in between.
+    pub(super) fn new(service: &Arc<str>, settings: &BackendTls) -> Arc<Self> {
+        let read = Files::read(settings);
+        let credentials = match &read {
+            Ok(files) => parse(files, settings),
+            Err(Unfit { why, .. }) => Err(why.clone()),
+        };
+        if let Err(error) = &credentials {
+            tracing::warn!(service = &**service, error, "the backends of {service} cannot be called over TLS");
+        }
+        Arc::new(Self {
+            service: Arc::clone(service),
+            settings: settings.clone(),
+            tls: Arc::new(Tls::new(settings.server_name.clone(), credentials)),
+            seen: Mutex::new(read.ok()),
+        })
+    }
+
+    /// Whether it is made of these settings.
+    pub(super) fn is_of(&self, settings: &BackendTls) -> bool {
+        self.settings == *settings
+    }
+
+    /// Uses what the files hold now, if it is new and good.
+    fn reload(&self) {
+        let service = &*self.service;
+        let mut seen = self.seen.lock();
+        let files = match Files::read(&self.settings) {
+            Ok(files) => files,
+            Err(Unfit { why, .. }) => {
+                if seen.take().is_some() {
+                    tracing::warn!(service, error = why, "TLS to the backends of {service} stays as it is");
+                }
+                return;
+            }
+        };
+        if seen.as_ref() == Some(&files) {
+            return;
+        }
+        match parse(&files, &self.settings).and_then(|credentials| self.tls.replace(&credentials)) {
+            Ok(()) => tracing::info!(service, "TLS to the backends of {service} is by the files as they are now"),
+            Err(error) => tracing::warn!(service, error, "TLS to the backends of {service} stays as it is"),
+        }
+        *seen = Some(files);
+    }
+}
+
+fn parse(files: &Files, settings: &BackendTls) -> Result<Credentials, String> {
+    let (roots, identity) = files.parse(settings).map_err(|unfit| unfit.why)?;
+    Ok(Credentials { roots, identity })
+}
+
+/// Looks at the files of all services now and then, and on SIGHUP, until dropped. `current` gives what is in force, with how
+/// long to wait in between, and `changes` tells when there is another.
+pub(crate) async fn watch(mut changes: watch::Receiver<u64>, current: impl Fn() -> (Arc<Table>, Duration)) {
+    let mut hangups = signal(SignalKind::hangup())
+        .inspect_err(|error| tracing::warn!(%error, "SIGHUP will not reload the certificates for backends"))
+        .ok();
+    loop {
+        changes.mark_unchanged();
+        let (table, interval) = current();
+        let all: Arc<[_]> = table.services.iter().filter_map(|service| service.trust.clone()).collect();
+        drop(table);
+        if all.is_empty() {
+            // Whoever could tell of a change is gone with the process.
+            let _ = changes.changed().await;
+            continue;
+        }
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let hangup = async {
+                match &mut hangups {
+                    Some(hangups) => drop(hangups.recv().await),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = hangup => {}
+                _ = changes.changed() => break,
+            }
+            let all = Arc::clone(&all);
+            // Files may be on a network.
+            let _ = tokio::task::spawn_blocking(move || all.iter().for_each(|trust| trust.reload())).await;
+        }
+    }
+}
