@@ -159,6 +159,8 @@ struct Visit {
     /// The connection of a client that takes informational answers.
     informed: Option<Arc<ConnectionState>>,
     is_encrypted: bool,
+    /// The connection of a client that showed a certificate.
+    certified: Option<Arc<ConnectionState>>,
     /// Whose listener it came in by.
     audience: Audience,
     is_grpc: bool,
@@ -204,7 +206,7 @@ impl Visit {
             cors: generation.cors.as_ref().map(|cors| cors.judge(headers)),
         };
         let mut record = RequestRecord::begin(state, occupied, request, connection.is_encrypted);
-        record.asked_by(Asker::of(client.address, request, &config.access_log));
+        record.asked_by(Asker::of(client.address, connection.certificate(), request, &config.access_log));
         Self {
             record,
             peer,
@@ -214,6 +216,7 @@ impl Visit {
             is_late: connection.is_late,
             informed: (request.version == Version::HTTP_11).then(|| Arc::clone(connection)),
             is_encrypted: connection.is_encrypted,
+            certified: connection.certificate().map(|_| Arc::clone(connection)),
             audience: connection.audience,
             is_grpc,
             limits: None,
@@ -265,6 +268,7 @@ impl Visit {
             trusted: &config.trusted_headers,
             peer: self.peer,
             encrypted: self.is_encrypted,
+            certificate: self.certified.as_ref().and_then(|connection| connection.certificate()),
             host: &host,
             prefix: route.prefix(),
             is_unsized: upload.is_unsized(),
@@ -341,7 +345,8 @@ impl Visit {
             return Ok(ControlFlow::Break(Reply::Own(response)));
         }
         // On this machine itself nobody listens in: operators need no certificate there.
-        let is_near = self.audience == Audience::Operators || self.peer.to_canonical().is_loopback();
+        let is_here = self.audience == Audience::Clients && self.peer.to_canonical().is_loopback();
+        let is_near = self.audience == Audience::Operators || is_here;
         let may_be_open = (admin.is_some() || is_dev_token) && is_near;
         if config.tls.redirect && !self.browser.is_secure && !may_be_open {
             let host = headers::public_host(&head.headers, self.client, &config.trusted_headers, host);
@@ -379,7 +384,9 @@ impl Visit {
     /// Hides what is for operators from everybody else who comes by the clients' port.
     fn operators_only(&self, config: &Config, head: &request_head::Parts, host: &HeaderValue) -> Result<(), Refusal> {
         let may = self.audience == Audience::Operators
-            || config.admin.on_client_port && guard::is_local(&head.headers, host, self.peer);
+            || config.admin.on_client_port
+                && self.audience == Audience::Clients
+                && guard::is_local(&head.headers, host, self.peer);
         if may {
             return Ok(());
         }

@@ -201,6 +201,16 @@ impl Config {
             .map(|(_, key, addr)| (key, addr))
             .collect();
         distinct_ports(&used, problems);
+        if self.runs(Service::Gateway) {
+            // Those of the gateway it compares itself.
+            let others: Vec<_> = used.into_iter().filter(|(key, _)| !key.starts_with("gateway.")).collect();
+            for (name, listener) in &self.gateway.listeners {
+                let key = format!("gateway.listeners.{name}.address");
+                for other in &others {
+                    distinct_ports(&[*other, (&key, listener.address.0)], problems);
+                }
+            }
+        }
     }
 
     /// The sections of a service's settings, without its neighbours: a variable that names one names it for all.
