@@ -26,6 +26,7 @@ mod hostile;
 mod http;
 mod identity;
 mod informational;
+mod listeners;
 mod own;
 mod pacing;
 mod page;
