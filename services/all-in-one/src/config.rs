@@ -167,7 +167,10 @@ impl Config {
             (Service::Notification, "notification.grpc.host", self.notification.grpc.addr()),
             (Service::Gateway, "gateway.http.host", self.gateway.http.addr()),
         ];
-        listeners.into_iter().filter(|(service, ..)| self.runs(*service)).map(|(_, key, addr)| (key, addr)).collect()
+        let named = self.gateway.listeners.values();
+        let named = named.map(|listener| (Service::Gateway, "gateway.listeners", listener.address.0));
+        let all = listeners.into_iter().chain(named);
+        all.filter(|(service, ..)| self.runs(*service)).map(|(_, key, addr)| (key, addr)).collect()
     }
 
     fn check_identity(&self, problems: &mut Problems) {
