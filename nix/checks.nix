@@ -38,9 +38,11 @@ in
         pkgs.chromedriver
         pkgs.chromium
         pkgs.curl
+        pkgs.haproxy
         pkgs.jdk_headless
         pkgs.locale
         pkgs.mariadb
+        pkgs.openssl
         pkgs.pgbouncer
         pkgs.postgresql
         pkgs.procps

@@ -11,12 +11,14 @@ pkgs.mkShell {
     pkgs.curl
     pkgs.deadnix
     pkgs.go
+    pkgs.haproxy
     pkgs.jdk_headless
     pkgs.jq
     pkgs.kube-score
     pkgs.kubeconform
     pkgs.kubernetes-helm
     pkgs.mariadb
+    pkgs.openssl
     pkgs.pgbouncer
     pkgs.postgresql
     pkgs.process-compose

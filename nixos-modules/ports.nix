@@ -7,6 +7,7 @@
 let
   cfg = config.services.shop;
   services = import ../nix/services.nix;
+  listenerPorts = import ./listener-ports.nix { inherit lib; };
   protocols = [
     "http"
     "grpc"
@@ -29,6 +30,7 @@ let
       gateway.tls.port
       gateway.admin.port
     ]
+    ++ lib.optionals (service ? gatewayAt) (listenerPorts gateway)
     ++ lib.optionals (service.embedded or false) (
       lib.concatLists (lib.mapAttrsToList (part: listening (settings.${part} or { })) behind)
     );

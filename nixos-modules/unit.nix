@@ -28,6 +28,7 @@ let
     "http.port"
     "limits.h2_streams"
     "limits.head"
+    "listeners."
     "log."
     "otel."
     "stop."
@@ -59,10 +60,12 @@ let
   ++ lib.optional (
     reloads
     && (gateway.tls ? cert_file || lib.any (lib.hasSuffix "TLS_CERT") (lib.attrNames own.credentials))
-  ) gateway.tls.port;
+  ) gateway.tls.port
+  ++ lib.optionals reloads (listenerPorts gateway);
   file = own.settingsFile;
 
   secrets = import ./secrets.nix { inherit lib; };
+  listenerPorts = import ./listener-ports.nix { inherit lib; };
 in
 {
   assertions = secrets.assertions name own settings;

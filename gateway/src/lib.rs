@@ -40,7 +40,7 @@ pub use server::doors::Doors;
 pub use settings::Config;
 pub use state::reload::{Applied, Handle, follow};
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,8 +55,9 @@ use crate::proxy::Proxy;
 use crate::routing::routes::Table;
 use crate::routing::{check, trust};
 use crate::server::crowd::Crowd;
+use crate::server::doors::Opened;
 use crate::server::tls::Tls;
-use crate::server::worker::{self, Listeners, Stop};
+use crate::server::worker::{self, Stop};
 use crate::settings::desired::Desired;
 use crate::settings::overrides::Overrides;
 use crate::settings::{SHORT_TOKEN, Strategy};
@@ -70,10 +71,7 @@ const HOUSEKEEPING: Duration = Duration::from_secs(10);
 pub struct Gateway {
     state: Arc<State>,
     proxy: Arc<Proxy>,
-    listeners: Vec<Listeners>,
-    addr: SocketAddr,
-    admin_addr: SocketAddr,
-    tls: Option<(Arc<Tls>, SocketAddr)>,
+    doors: Opened,
     discovery: Discovery,
 }
 
@@ -91,40 +89,36 @@ impl Gateway {
         metrics: Metrics,
         _shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        let Doors { cleartext, encrypted, operators } = doors;
-        let workers = cleartext.len();
-        let (addr, admin_addr) = (local_addr(&cleartext)?, local_addr(&operators)?);
-        let settings = config.tls.clone();
+        let workers = doors.workers();
         warn_about(&config);
         let identity = state::open_identity(&config.identity)?;
         let (desired, state) = kept(config)?;
         let state = State::new(desired, identity, state, workers, metrics);
-        let mut tls = None;
-        if settings.is_on() {
-            tls = Some((Tls::new(&settings, &state.numbers.metrics)?, local_addr(&encrypted)?));
-        }
-        let (mut encrypted, mut operators) = (encrypted.into_iter(), operators.into_iter());
-        let of_worker = |cleartext| Listeners { cleartext, encrypted: encrypted.next(), operators: operators.next() };
-        let listeners = cleartext.into_iter().map(of_worker).collect();
+        let doors = doors.furnish(&state.settings.current().config, &state.numbers.metrics)?;
         let discovery = Discovery::default();
         discovery.begin(&state).await;
         let proxy = Proxy::new(Arc::clone(&state));
-        Ok(Self { state, proxy, listeners, addr, admin_addr, tls, discovery })
+        Ok(Self { state, proxy, doors, discovery })
     }
 
     /// Where it listens, for HTTP and gRPC alike.
     pub fn http_addr(&self) -> SocketAddr {
-        self.addr
+        self.doors.cleartext
     }
 
     /// Where it listens for operators: metrics, detailed health, the admin API.
     pub fn admin_addr(&self) -> SocketAddr {
-        self.admin_addr
+        self.doors.operators
     }
 
     /// Where it listens for TLS, if it does.
     pub fn https_addr(&self) -> Option<SocketAddr> {
-        self.tls.as_ref().map(|(_, addr)| *addr)
+        self.doors.encrypted
+    }
+
+    /// Where it listens besides, by the names in the settings.
+    pub fn listener_addrs(&self) -> &[(String, SocketAddr)] {
+        &self.doors.named
     }
 
     /// What changes its settings while it runs.
@@ -135,15 +129,14 @@ impl Gateway {
     /// Serves until the soft stop; then not ready, after `drain_delay` nothing new, and an end when the last request is
     /// over or at the hard stop.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let Self { state, proxy, listeners, tls, discovery, .. } = self;
-        let tls = tls.map(|(tls, _)| tls);
+        let Self { state, proxy, doors: Opened { workers: listeners, tls, .. }, discovery } = self;
         let stop = Stop::default();
         // However this future ends, the threads end too.
         let _guard = (stop.finish.clone().drop_guard(), stop.end.clone().drop_guard());
         let mut workers = Vec::with_capacity(listeners.len());
         let crowd = Crowd::new(listeners.len());
         for (index, listener) in listeners.into_iter().enumerate() {
-            workers.push(worker::start(&proxy, &state, &crowd, index, listener, tls.clone(), stop.clone())?);
+            workers.push(worker::start(&proxy, &state, &crowd, index, listener, stop.clone())?);
         }
         let all = futures_util::future::try_join_all(workers);
         tokio::pin!(all);
@@ -200,16 +193,10 @@ async fn drain(state: &State, proxy: &Proxy, stop: &Stop) {
     state.lifecycle.idle().await;
 }
 
-fn local_addr(listeners: &[TcpListener]) -> anyhow::Result<SocketAddr> {
-    Ok(listeners.first().context("no worker to listen")?.local_addr()?)
-}
-
-/// Looks after the certificate, if there is one.
-async fn watch(tls: Option<Arc<Tls>>) {
-    match tls {
-        Some(tls) => tls.watch().await,
-        None => std::future::pending().await,
-    }
+/// Looks after the certificates, if there are any.
+async fn watch(all: Vec<Arc<Tls>>) {
+    futures_util::future::join_all(all.into_iter().map(Tls::watch)).await;
+    std::future::pending().await
 }
 
 /// Whose certificates are good, and how often that is looked up.

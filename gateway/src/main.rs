@@ -44,6 +44,9 @@ async fn run(config: Config, sources: Sources, warnings: Warnings) -> anyhow::Re
     if let Some(addr) = gateway.https_addr() {
         tracing::info!("serving both over TLS on {addr}");
     }
+    for (name, addr) in gateway.listener_addrs() {
+        tracing::info!("serving listener {name} on {addr}");
+    }
     tracing::info!("serving operators on {}", gateway.admin_addr());
     shop_runtime::notify_ready();
     let ended = tokio::select! {

@@ -166,6 +166,8 @@ struct Visit<'g> {
     /// The connection of a client that takes informational answers.
     informed: Option<Arc<ConnectionState>>,
     is_encrypted: bool,
+    /// The connection of a client that showed a certificate.
+    certified: Option<Arc<ConnectionState>>,
     /// Whose listener it came in by.
     audience: Audience,
     is_grpc: bool,
@@ -211,7 +213,7 @@ impl<'g> Visit<'g> {
             cors: generation.cors.as_ref().map(|cors| cors.judge(headers)),
         };
         let mut record = RequestRecord::begin(state, occupied, request, connection.is_encrypted);
-        record.asked_by(Asker::of(client.address, request, &config.access_log));
+        record.asked_by(Asker::of(client.address, connection.certificate(), request, &config.access_log));
         Self {
             record,
             route: None,
@@ -222,6 +224,7 @@ impl<'g> Visit<'g> {
             is_late: connection.is_late,
             informed: (request.version == Version::HTTP_11).then(|| Arc::clone(connection)),
             is_encrypted: connection.is_encrypted,
+            certified: connection.certificate().map(|_| Arc::clone(connection)),
             audience: connection.audience,
             is_grpc,
             limits: None,
@@ -279,6 +282,7 @@ impl<'g> Visit<'g> {
             trusted: &config.trusted_headers,
             peer: self.peer,
             encrypted: self.is_encrypted,
+            certificate: self.certified.as_ref().and_then(|connection| connection.certificate()),
             host: &host,
             prefix: route.prefix(),
             is_unsized: upload.is_unsized(),
@@ -361,7 +365,8 @@ impl<'g> Visit<'g> {
             return Ok(ControlFlow::Break(Reply::Own(response)));
         }
         // On this machine itself nobody listens in: operators need no certificate there.
-        let is_near = self.audience == Audience::Operators || self.peer.to_canonical().is_loopback();
+        let is_here = self.audience == Audience::Clients && self.peer.to_canonical().is_loopback();
+        let is_near = self.audience == Audience::Operators || is_here;
         let may_be_open = (admin.is_some() || is_dev_token) && is_near;
         if config.tls.redirect && !self.browser.is_secure && !may_be_open {
             let host = headers::public_host(&head.headers, self.client, &config.trusted_headers, host);
@@ -399,7 +404,9 @@ impl<'g> Visit<'g> {
     /// Hides what is for operators from everybody else who comes by the clients' port.
     fn operators_only(&self, config: &Config, head: &request_head::Parts, host: &HeaderValue) -> Result<(), Refusal> {
         let may = self.audience == Audience::Operators
-            || config.admin.on_client_port && guard::is_local(&head.headers, host, self.peer);
+            || config.admin.on_client_port
+                && self.audience == Audience::Clients
+                && guard::is_local(&head.headers, host, self.peer);
         if may {
             return Ok(());
         }

@@ -332,6 +332,7 @@ impl RequestRecord {
                         host = self.asker.host(),
                         path = self.asker.path(),
                         user_agent = self.asker.user_agent(),
+                        client_certificate = self.asker.certificate(),
                     }
                 )
             };

@@ -1,5 +1,6 @@
 //! Client connections: accepted by each worker on its own listener, told apart by preface. Those over HTTP/2 are hyper's.
 
+mod client_certificate;
 mod connection_state;
 pub(crate) mod crowd;
 pub(crate) mod doors;
@@ -8,6 +9,7 @@ pub(crate) mod handler;
 mod http1;
 mod http2;
 mod lingering_close;
+mod proxy_protocol;
 mod socket;
 mod stream;
 pub(crate) mod tls;
@@ -30,7 +32,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
 use self::connection_state::Command;
-use self::crowd::{Crowd, Entry, Listed, Want};
+use self::crowd::{Crowd, Entry, Listed, Place, Want};
 use self::doors::Door;
 use self::handler::Handler;
 use self::http1::Connection;
@@ -103,7 +105,7 @@ impl<H: Handler> Worker<H> {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    if let Some(entry) = self.admit(peer.ip(), door.audience()) {
+                    if let Some(entry) = self.admit(peer.ip(), &door) {
                         shop_runtime::spawn_here(Arc::clone(&self).connection(stream, peer, entry, door.clone()));
                     }
                 }
@@ -118,28 +120,36 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    /// Whether `peer` may have a connection more; none when its address has as many as it may, or when there are too many and
-    /// none of them waits.
-    fn admit(&self, peer: IpAddr, audience: Audience) -> Option<Entry> {
-        let generation = self.state.settings.current();
-        let limits = &generation.config.limits;
-        let place = self.crowd.place(peer);
+    /// Whether `peer` may have a connection more by `door`; none when its address has as many as it may, or when there are too
+    /// many and none of them waits.
+    fn admit(&self, peer: IpAddr, door: &Door) -> Option<Entry> {
         // Clients must not keep out who has to look at them.
-        if audience == Audience::Operators {
-            return Some(Entry::new(place));
+        if door.audience() == Audience::Operators {
+            return Some(Entry::new(self.crowd.place(peer)));
         }
-        let is_trusted = || generation.config.trusted_proxies.iter().any(|network| network.contains(peer));
-        let most = limits.connections_per_address;
-        if most > 0 && place.connections() >= most && !is_trusted() {
-            tracing::debug!(%peer, "a connection was refused: its address has {most}");
-            self.count_shed("address", 1);
-            return None;
-        }
-        if !self.crowd.has_room(limits.connections) && self.make_room(Want::Limit) == 0 {
+        // Of a proxy that says for whom it speaks, that address counts, once it is known.
+        let place = if door.is_proxy(peer) { self.crowd.place(peer) } else { self.place(peer)? };
+        let most = self.state.settings.current().config.limits.connections;
+        if !self.crowd.has_room(most) && self.make_room(Want::Limit) == 0 {
             self.count_shed(Want::Limit.word(), 1);
             return None;
         }
         Some(Entry::new(place))
+    }
+
+    /// The place of `client`, unless its address has as many connections as it may.
+    fn place(&self, client: IpAddr) -> Option<Place> {
+        let generation = self.state.settings.current();
+        let config = &generation.config;
+        let place = self.crowd.place(client);
+        let is_trusted = || config.trusted_proxies.iter().any(|network| network.contains(client));
+        let most = config.limits.connections_per_address;
+        if most > 0 && place.connections() >= most && !is_trusted() {
+            tracing::debug!(peer = %client, "a connection was refused: its address has {most}");
+            self.count_shed("address", 1);
+            return None;
+        }
+        Some(place)
     }
 
     /// Closes connections that wait; how many.
@@ -195,23 +205,48 @@ impl<H: Handler> Worker<H> {
         self.crowd.of(self.index).len()
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, entry: Entry, door: Door) {
+    async fn connection(self: Arc<Self>, mut stream: TcpStream, mut peer: SocketAddr, mut entry: Entry, door: Door) {
         // A client that is gone already: whatever is wrong shows at the first read.
         let _ = stream.set_nodelay(true);
-        let is_encrypted = door.tls().is_some();
-        let mut connection = ConnectionState::new(entry.place(), self.state.lifecycle.is_closed(), is_encrypted);
-        (connection.peer, connection.audience) = (Some(peer.ip().to_canonical()), door.audience());
+        let due = Instant::now() + self.state.settings.current().config.http.header_timeout.get();
+        let mut audience = door.audience();
+        if door.is_proxy(peer.ip()) {
+            // On the heap, as few have it. Nobody need make room for others meanwhile: whoever is trusted is quick.
+            let introduced = Box::pin(self.introduced(&mut stream, peer, entry, due)).await;
+            let Some(client) = introduced else { return };
+            (peer, entry) = client;
+            audience = Audience::Relayed;
+        }
+        let mut connection =
+            ConnectionState::new(entry.place(), self.state.lifecycle.is_closed(), door.tls().is_some());
+        (connection.peer, connection.audience) = (Some(peer.ip().to_canonical()), audience);
         let connection = Arc::new(connection);
         let id = self.next.fetch_add(1, Relaxed);
         let listed = self.crowd.list(self.index, id, Arc::clone(&connection));
         let _counted = Counted::new(&self.state.numbers.metrics.connections, listed);
-        let due = Instant::now() + self.state.settings.current().config.http.header_timeout.get();
         let opened = tokio::select! {
             biased;
             () = poll_fn(|cx| connection.poll_cut(cx)) => return,
-            opened = self.open_with(stream, door.tls(), due) => opened,
+            opened = self.open_with(stream, door.tls(), due, &connection) => opened,
         };
         let Some((stream, begin, is_http2)) = opened else { return };
+        if audience == Audience::Clients && door.has_proxies() && proxy_protocol::begins(&begin) {
+            self.count_cut("proxy_protocol");
+            tracing::debug!(%peer, "a client spoke for another one, and is none of the proxies that may");
+            return;
+        }
+        self.serve(stream, begin, is_http2, peer, connection).await;
+    }
+
+    /// Serves what is told apart.
+    async fn serve(
+        self: &Arc<Self>,
+        stream: Socket,
+        begin: Bytes,
+        is_http2: bool,
+        peer: SocketAddr,
+        connection: Arc<ConnectionState>,
+    ) {
         connection.opened();
         // Over HTTP/2 nothing may be sent once that is said, and a client that has just come has sent nothing yet: it is told with its
         // first answer.
@@ -223,17 +258,53 @@ impl<H: Handler> Worker<H> {
             // Large, and rare.
             Box::pin(self.serve_http2(stream, begin, peer, connection)).await;
         } else {
-            Connection::new(stream, begin, connection, self.largest_head).run(&self, peer.ip()).await;
+            Connection::new(stream, begin, connection, self.largest_head).run(self, peer.ip()).await;
         }
     }
 
+    /// Hears from the proxy at `peer`, until `due`, for whom it speaks, and counts the connection as that client's. Nothing when
+    /// it does not say, or when that client may not have one more.
+    async fn introduced(
+        &self,
+        stream: &mut TcpStream,
+        peer: SocketAddr,
+        entry: Entry,
+        due: Instant,
+    ) -> Option<(SocketAddr, Entry)> {
+        let client = match timeout_at(due, proxy_protocol::take(stream)).await {
+            Ok(Ok(Some(client))) => client,
+            Ok(Ok(None)) => return Some((peer, entry)),
+            // Probes connect and close; that is no failure.
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => return None,
+            Ok(Err(error)) => {
+                self.count_cut("proxy_protocol");
+                tracing::debug!(%error, %peer, "a proxy did not say for whom it speaks");
+                return None;
+            }
+            Err(_) => {
+                self.count_cut("head_timeout");
+                return None;
+            }
+        };
+        Some((client, Entry::new(self.place(client.ip())?)))
+    }
+
     /// Finds out until `due` what the client speaks, after TLS if there is any. Nothing when it will not come to a request.
-    async fn open_with(&self, stream: TcpStream, tls: Option<&Tls>, due: Instant) -> Option<(Socket, Bytes, bool)> {
+    async fn open_with(
+        &self,
+        stream: TcpStream,
+        tls: Option<&Tls>,
+        due: Instant,
+        connection: &ConnectionState,
+    ) -> Option<(Socket, Bytes, bool)> {
         let (mut stream, agreed) = match tls {
             None => (Socket::Left(stream), None),
             // On the heap: what a handshake needs, a connection does not keep.
             Some(tls) => match timeout_at(due, Box::pin(tls.accept(stream))).await {
-                Ok(Ok((stream, agreed))) => (Socket::Right(Box::new(stream)), agreed),
+                Ok(Ok((stream, agreed))) => {
+                    connection.shows(tls.told(&stream));
+                    (Socket::Right(Box::new(stream)), agreed)
+                }
                 // Probes connect and close; that is no failure.
                 Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => return None,
                 Ok(Err(error)) => {

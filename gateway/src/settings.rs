@@ -6,9 +6,11 @@ pub(crate) mod backend_spec;
 pub(crate) mod backend_tls;
 mod buffer_request;
 pub(crate) mod certificate;
+pub(crate) mod certificate_authorities;
 pub(crate) mod desired;
 mod docs;
 mod of_service;
+pub(crate) mod listeners;
 pub(crate) mod overrides;
 pub(crate) mod route;
 pub(crate) mod services;
@@ -21,8 +23,12 @@ pub use admin::Admin;
 pub(crate) use admin::SHORT_TOKEN;
 pub use backend_tls::BackendTls;
 pub use buffer_request::BufferRequest;
+pub use certificate::Certificate;
 pub use docs::Docs;
 pub use of_service::{ServiceBreaker, ServiceHealthCheck, ServiceLimits, ServiceRetries};
+pub use listeners::{
+    ClientAuth, InvalidListenerAddress, Listener, ListenerAddress, ListenerTls, Listeners, ProxyProtocol,
+};
 pub use route::{
     Destination, Destinations, GrpcPattern, HeaderRules, HostPattern, PathPattern, Redirect, Respond, Route, Routes,
 };
@@ -58,6 +64,8 @@ pub struct Config {
     pub http: Http,
     /// Where clients connect with TLS.
     pub tls: Tls,
+    /// Where else they connect, by name.
+    pub listeners: Listeners,
     /// Limits that [`Config::http`] does not have.
     pub limits: Limits,
     /// How long the gateway waits for backends.
@@ -129,6 +137,7 @@ impl Default for Config {
             // 10 MiB: far above any call of the shop, still bounded. Bodies are streamed, not held.
             http: Http { body_limit: 10 * 1024 * 1024, ..Http::on(8083) },
             tls: Tls::default(),
+            listeners: Listeners::new(),
             limits: Limits::default(),
             upstream: Upstream::default(),
             suite: true,
@@ -348,6 +357,7 @@ impl Settings for Config {
         self.check_identity(problems);
         problems.within("tls", |p| self.tls.check_files(p));
         problems.within("services", |p| self.services.check_files(p));
+        listeners::check_files(&self.listeners, problems);
     }
 }
 
@@ -361,7 +371,10 @@ impl Config {
 
     /// Finds what is wrong with whose tokens are good, in the files that name them, too.
     pub(crate) fn check_identity(&self, problems: &mut Problems) {
-        self.identity.check(&[("http.host", self.http.addr())], problems);
+        let keys: Vec<_> = self.listeners.keys().map(|name| format!("listeners.{name}.address")).collect();
+        let named = keys.iter().zip(self.listeners.values()).map(|(key, one)| (key.as_str(), one.address.0));
+        let all: Vec<_> = [("http.host", self.http.addr())].into_iter().chain(named).collect();
+        self.identity.check(&all, problems);
     }
 
     /// Finds wrong values without looking at anything else: files may change at any time, and what a running process
@@ -378,6 +391,8 @@ impl Config {
         let tls = self.tls.is_on().then(|| ("tls.port", self.tls.addr(self.http.host)));
         let clients: Vec<_> = [("http.port", self.http.addr())].into_iter().chain(tls).collect();
         self.admin.check(&clients, problems);
+        let others: Vec<_> = clients.into_iter().chain([("admin.port", self.admin.addr())]).collect();
+        listeners::check(&self.listeners, &others, problems);
         self.log.check("log", problems);
         self.otel.check("otel", problems);
         problems.within("limits", |p| {

@@ -3,6 +3,9 @@
 
 programs_missing() {
   command -v curl >/dev/null || echo curl
+  # Debian has it where only root looks.
+  command -v haproxy >/dev/null || [[ -x /usr/sbin/haproxy ]] || echo haproxy
+  command -v openssl >/dev/null || echo openssl
   command -v strace >/dev/null || echo strace
 }
 

@@ -12,6 +12,9 @@ use shop_http1::fields::{self, Fields};
 /// `X-Forwarded-For`.
 pub(crate) const X_FORWARDED_FOR: http::HeaderName = http::HeaderName::from_static("x-forwarded-for");
 
+/// `X-Forwarded-Client-Cert`, in which Envoy says what certificate a client showed.
+pub(crate) const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+
 /// A range of addresses: `10.0.0.0/8`, `fd00::/8`, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(IpNet);
@@ -145,6 +148,8 @@ impl<'de> Deserialize<'de> for ProxyHeader {
 pub(crate) enum Audience {
     /// Those who call services.
     Clients,
+    /// The same, through a proxy that hands on bytes: they are nobody on this machine, whatever address is theirs.
+    Relayed,
     /// Those who run the gateway, and what scrapes it.
     Operators,
 }

@@ -13,7 +13,7 @@ use shop_http1::fields::{self, Fields, MOST_HEADERS, has_word};
 use shop_http1::request_head::Parts;
 use shop_http1::{Headers, Lines};
 
-use crate::message::client::{Client, ProxyHeader, X_FORWARDED_FOR, is_claim};
+use crate::message::client::{Client, ProxyHeader, X_FORWARDED_CLIENT_CERT, X_FORWARDED_FOR, is_claim};
 use crate::message::outcome::FAULT_SCOPE;
 use crate::message::reason::Reason;
 use crate::message::refusal::{Refusal, X_GATEWAY_REASON};
@@ -204,6 +204,8 @@ pub(crate) struct Onward<'a> {
     pub(crate) peer: IpAddr,
     /// Whether the peer speaks TLS.
     pub(crate) encrypted: bool,
+    /// What is said of the certificate that it showed.
+    pub(crate) certificate: Option<&'a HeaderValue>,
     pub(crate) host: &'a HeaderValue,
     /// What was cut off the path, such as `/api`.
     pub(crate) prefix: Option<&'a HeaderValue>,
@@ -334,6 +336,14 @@ fn forwarded(headers: &mut impl Edit, onward: &Onward<'_>) {
         set(headers, header::FORWARDED, element);
         headers.set(X_FORWARDED_PROTO.clone(), HeaderValue::from_static(proto));
         headers.set(X_FORWARDED_HOST.clone(), onward.host.clone());
+    }
+    if let Some(certificate) = onward.certificate {
+        if headers.has(&X_FORWARDED_CLIENT_CERT) {
+            // Left over is only what a trusted proxy said of its own client.
+            append(headers, &X_FORWARDED_CLIENT_CERT, certificate.as_bytes());
+        } else {
+            headers.add(X_FORWARDED_CLIENT_CERT, certificate.clone());
+        }
     }
     match onward.prefix {
         Some(prefix) => headers.set(X_FORWARDED_PREFIX.clone(), prefix.clone()),
@@ -491,6 +501,7 @@ mod tests {
                 trusted: &trusted,
                 peer,
                 encrypted: false,
+                certificate: None,
                 host,
                 prefix: Some(&HeaderValue::from_static("/api")),
                 is_unsized: false,
@@ -558,6 +569,7 @@ mod tests {
                 trusted: &[],
                 peer,
                 encrypted: true,
+                certificate: None,
                 host: &host,
                 prefix: prefix.as_ref(),
                 is_unsized: false,

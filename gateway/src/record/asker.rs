@@ -19,11 +19,12 @@ pub(crate) struct Asker {
     host: Option<HeaderValue>,
     target: Option<PathAndQuery>,
     user_agent: Option<HeaderValue>,
+    certificate: Option<HeaderValue>,
 }
 
 impl Asker {
-    /// Of a request from `client`.
-    pub(crate) fn of(client: IpAddr, request: &Parts, settings: &AccessLog) -> Self {
+    /// Of a request from `client`, which showed `certificate`.
+    pub(crate) fn of(client: IpAddr, certificate: Option<&HeaderValue>, request: &Parts, settings: &AccessLog) -> Self {
         let mut asker = Self::default();
         let value = |name| request.headers.value(&name).and_then(|value| HeaderValue::from_bytes(value).ok());
         for field in &settings.fields {
@@ -35,6 +36,7 @@ impl Asker {
                 }
                 AccessField::Path => asker.target = request.uri.path_and_query().cloned(),
                 AccessField::UserAgent => asker.user_agent = value(header::USER_AGENT),
+                AccessField::ClientCertificate => asker.certificate = certificate.cloned(),
             }
         }
         asker
@@ -60,6 +62,10 @@ impl Asker {
     pub(super) fn user_agent(&self) -> Option<&str> {
         text(self.user_agent.as_ref())
     }
+
+    pub(super) fn certificate(&self) -> Option<&str> {
+        text(self.certificate.as_ref())
+    }
 }
 
 fn text(value: Option<&HeaderValue>) -> Option<&str> {
@@ -81,7 +87,7 @@ mod tests {
         let request = Parts::from(request.into_parts().0);
         let client = IpAddr::from([192, 0, 2, 7]);
         let kept = |fields: &[AccessField]| {
-            let asker = Asker::of(client, &request, &AccessLog { fields: fields.to_vec() });
+            let asker = Asker::of(client, None, &request, &AccessLog { fields: fields.to_vec() });
             let [host, path, agent] =
                 [asker.host(), asker.path(), asker.user_agent()].map(|text| text.map(str::to_owned));
             (asker.client(), host, path, agent.map(|agent| agent.len()))

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
+use http::HeaderValue;
 use parking_lot::Mutex;
 
 use super::crowd::Place;
@@ -83,6 +84,8 @@ pub(crate) struct ConnectionState {
     pub(crate) is_encrypted: bool,
     /// What backends are told of it.
     pub(crate) introduction: OnceLock<Introduction>,
+    /// What they are told of the certificate that the client showed. On the heap: few show one.
+    certificate: OnceLock<Box<HeaderValue>>,
     /// Who is at the other end.
     pub(crate) peer: Option<IpAddr>,
     /// Whose listener it came in by.
@@ -113,6 +116,7 @@ impl ConnectionState {
             is_late,
             is_encrypted,
             introduction: OnceLock::new(),
+            certificate: OnceLock::new(),
             peer: None,
             audience: Audience::Clients,
             waker: AtomicWaker::new(),
@@ -139,6 +143,18 @@ impl ConnectionState {
     /// What it speaks is known; the first head is due, in what is left of its time.
     pub(super) fn opened(&self) {
         self.phase.store(Phase::Head as u8, Relaxed);
+    }
+
+    /// Its client showed a certificate, of which backends are told this.
+    pub(super) fn shows(&self, certificate: Option<HeaderValue>) {
+        if let Some(certificate) = certificate {
+            self.certificate.get_or_init(|| Box::new(certificate));
+        }
+    }
+
+    /// What backends are told of the client's certificate, if it showed one that is good.
+    pub(crate) fn certificate(&self) -> Option<&HeaderValue> {
+        self.certificate.get().map(|certificate| &**certificate)
     }
 
     /// It is an HTTP/2 connection. Heads come in frames there and idle clients send pings, so bytes say little.

@@ -1,7 +1,6 @@
 //! The gateway's threads: one runtime per core with a listener and connections of its own, so that a request never
 //! crosses from core to core. One runtime over all cores costs a quarter to a third more CPU per request.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,21 +10,12 @@ use tokio::sync::oneshot;
 
 use crate::server::Worker;
 use crate::server::crowd::Crowd;
-use crate::server::doors::Door;
+use crate::server::doors::Listeners;
 use crate::server::handler::Handler;
-use crate::server::tls::Tls;
 use crate::state::State;
 
 /// After the last request, how long connections get to take the end of their answers.
 const FLUSH: Duration = Duration::from_millis(500);
-
-/// What one worker listens on.
-pub(crate) struct Listeners {
-    pub(crate) cleartext: TcpListener,
-    pub(crate) encrypted: Option<TcpListener>,
-    /// Of the first worker alone.
-    pub(crate) operators: Option<TcpListener>,
-}
 
 /// When workers let go.
 #[derive(Clone, Default)]
@@ -43,7 +33,6 @@ pub(crate) fn start<H: Handler>(
     crowd: &Arc<Crowd>,
     index: usize,
     listeners: Listeners,
-    tls: Option<Arc<Tls>>,
     stop: Stop,
 ) -> anyhow::Result<oneshot::Receiver<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -53,7 +42,7 @@ pub(crate) fn start<H: Handler>(
     let worker = Worker::new(Arc::clone(handler), Arc::clone(state), Arc::clone(crowd), index);
     let (done, ended) = oneshot::channel();
     let work = move || {
-        let served = runtime.block_on(serve(worker, listeners, tls, stop));
+        let served = runtime.block_on(serve(worker, listeners, stop));
         // Connections are dropped here, on the thread that owns them.
         drop(runtime);
         if served.is_ok() {
@@ -65,18 +54,10 @@ pub(crate) fn start<H: Handler>(
     Ok(ended)
 }
 
-async fn serve<H: Handler>(
-    worker: Arc<Worker<H>>,
-    listeners: Listeners,
-    tls: Option<Arc<Tls>>,
-    stop: Stop,
-) -> anyhow::Result<()> {
+async fn serve<H: Handler>(worker: Arc<Worker<H>>, listeners: Listeners, stop: Stop) -> anyhow::Result<()> {
     let watched = |listener| tokio::net::TcpListener::from_std(listener).context("cannot watch a listening socket");
-    let Listeners { cleartext, encrypted, operators } = listeners;
-    let encrypted = encrypted.zip(tls).map(|(listener, tls)| (listener, Door::Encrypted(tls)));
-    let operators = operators.map(|listener| (listener, Door::Operators));
     shop_runtime::spawn_here(Arc::clone(&worker).sweep());
-    for (listener, door) in [(cleartext, Door::Cleartext)].into_iter().chain(encrypted).chain(operators) {
+    for (listener, door) in listeners {
         shop_runtime::spawn_here(Arc::clone(&worker).accept(watched(listener)?, door, stop.end.clone()));
     }
     stop.finish.cancelled().await;

@@ -23,6 +23,8 @@ pub enum AccessField {
     Path,
     /// What it calls itself.
     UserAgent,
+    /// What certificate it showed to a listener that asks for one: fingerprint, subject and names.
+    ClientCertificate,
 }
 
 impl Default for AccessLog {

@@ -8,9 +8,19 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use shop_config::without_mark;
+use serde::{Deserialize, Serialize};
+use shop_config::{Problems, without_mark};
+use x509_parser::prelude::{GeneralName, X509Certificate};
 
-use super::Tls as Settings;
+/// A certificate and its key, each in a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Certificate {
+    /// PEM file with the certificate and those between it and the authority, in this order.
+    pub cert_file: PathBuf,
+    /// PEM file with the certificate's private key.
+    pub key_file: PathBuf,
+}
 
 /// Why a certificate and its key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,11 +36,14 @@ pub(crate) enum Unusable {
     Mismatch { cert: PathBuf, key: PathBuf },
 }
 
-/// A certificate with its key, and until when it is valid, in Unix seconds.
+/// A certificate with its key.
 #[derive(Debug)]
 pub(crate) struct Pair {
     pub(crate) certified: Arc<CertifiedKey>,
+    /// Until when it is valid, in Unix seconds.
     pub(crate) expires: i64,
+    /// The names of hosts that it is for, in small letters; `*.` stands for one label more.
+    pub(crate) names: Vec<String>,
 }
 
 /// What the two files hold.
@@ -40,48 +53,54 @@ pub(crate) struct Files {
     key: Vec<u8>,
 }
 
-/// Reads the two files and sees that they belong together.
-pub(super) fn read(settings: &Settings) -> Result<Pair, Unusable> {
-    Files::read(settings)?.parse(settings)
+impl Certificate {
+    /// Finds what is wrong with the two files.
+    pub(super) fn check_files(&self, problems: &mut Problems) {
+        match Files::read(self).and_then(|files| files.parse(self)) {
+            Ok(_) => {}
+            Err(error @ Unusable::Key { .. }) => problems.add("key_file", error.to_string()),
+            Err(error) => problems.add("cert_file", error.to_string()),
+        }
+    }
+
+    fn bad_certificate(&self, why: &dyn ToString) -> Unusable {
+        Unusable::Certificate { file: self.cert_file.clone(), why: why.to_string() }
+    }
+
+    fn bad_key(&self, why: &dyn ToString) -> Unusable {
+        Unusable::Key { file: self.key_file.clone(), why: why.to_string() }
+    }
 }
 
 impl Files {
     /// The bytes of both.
-    pub(crate) fn read(settings: &Settings) -> Result<Self, Unusable> {
-        let cert = fs::read(&settings.cert_file).map_err(|error| certificate(settings, &error))?;
-        let key = fs::read(&settings.key_file).map_err(|error| key(settings, &error))?;
+    pub(crate) fn read(settings: &Certificate) -> Result<Self, Unusable> {
+        let cert = fs::read(&settings.cert_file).map_err(|error| settings.bad_certificate(&error))?;
+        let key = fs::read(&settings.key_file).map_err(|error| settings.bad_key(&error))?;
         Ok(Self { cert, key })
     }
 
     /// What they say, if it can be used.
-    pub(crate) fn parse(&self, settings: &Settings) -> Result<Pair, Unusable> {
+    pub(crate) fn parse(&self, settings: &Certificate) -> Result<Pair, Unusable> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(without_mark(&self.cert))
             .collect::<Result<_, _>>()
-            .map_err(|error| certificate(settings, &plain(&error)))?;
+            .map_err(|error| settings.bad_certificate(&plain(&error)))?;
         let Some(first) = chain.first() else {
-            return Err(certificate(settings, &"it has no PEM block of a certificate"));
+            return Err(settings.bad_certificate(&"it has no PEM block of a certificate"));
         };
-        let expires = expiry(first).map_err(|why| certificate(settings, &why))?;
+        let (expires, names) = said(first).map_err(|why| settings.bad_certificate(&why))?;
         let private =
-            PrivateKeyDer::from_pem_slice(without_mark(&self.key)).map_err(|error| key(settings, &plain(&error)))?;
+            PrivateKeyDer::from_pem_slice(without_mark(&self.key)).map_err(|error| settings.bad_key(&plain(&error)))?;
         let certified =
             CertifiedKey::from_der(chain, private, &ring::default_provider()).map_err(|error| match error {
                 rustls::Error::InconsistentKeys(_) => {
                     Unusable::Mismatch { cert: settings.cert_file.clone(), key: settings.key_file.clone() }
                 }
-                rustls::Error::InvalidCertificate(_) => certificate(settings, &error),
-                _ => key(settings, &error),
+                rustls::Error::InvalidCertificate(_) => settings.bad_certificate(&error),
+                _ => settings.bad_key(&error),
             })?;
-        Ok(Pair { certified: Arc::new(certified), expires })
+        Ok(Pair { certified: Arc::new(certified), expires, names })
     }
-}
-
-fn certificate(settings: &Settings, why: &dyn ToString) -> Unusable {
-    Unusable::Certificate { file: settings.cert_file.clone(), why: why.to_string() }
-}
-
-fn key(settings: &Settings, why: &dyn ToString) -> Unusable {
-    Unusable::Key { file: settings.key_file.clone(), why: why.to_string() }
 }
 
 /// The library words what it did not find as a missing "section".
@@ -92,9 +111,19 @@ fn plain(error: &pem::Error) -> String {
     }
 }
 
-fn expiry(certificate: &CertificateDer<'_>) -> Result<i64, String> {
-    match x509_parser::parse_x509_certificate(certificate) {
-        Ok((_, certificate)) => Ok(certificate.validity().not_after.timestamp()),
-        Err(error) => Err(error.to_string()),
-    }
+/// Until when a certificate is valid, and for which hosts.
+fn said(certificate: &CertificateDer<'_>) -> Result<(i64, Vec<String>), String> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
+    Ok((certificate.validity().not_after.timestamp(), names(&certificate)))
+}
+
+/// The subject's alternative names: clients look at no others (RFC 9525, section 2).
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let extension = certificate.subject_alternative_name().ok().flatten();
+    let all = extension.iter().flat_map(|extension| &extension.value.general_names);
+    let of_host = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    };
+    all.filter_map(of_host).collect()
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use shop_config::{Duration, Problems};
 
-use super::certificate::{self, Unusable};
+use super::certificate::Certificate;
 
 /// A second port, for TLS. Off while no certificate is named.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,8 +23,9 @@ pub struct Tls {
     pub redirect: bool,
     /// The port that clients see where `tls.port` is mapped to another, for redirects; 0 is `tls.port`.
     pub public_port: u16,
-    /// How often the two files are read to see whether they changed, besides on SIGHUP. Certificates are replaced days
-    /// before they expire, so ten seconds are soon, and reading two small files costs nothing.
+    /// How often the two files, and those of [`Config::listeners`](super::Config::listeners), are read to see whether they
+    /// changed, besides on SIGHUP. Certificates are replaced days before they expire, so ten seconds are soon, and reading
+    /// small files costs nothing.
     pub reload_interval: Duration,
 }
 
@@ -67,15 +68,15 @@ impl Tls {
         }
     }
 
+    /// The certificate and its key.
+    pub(crate) fn certificate(&self) -> Certificate {
+        Certificate { cert_file: self.cert_file.clone(), key_file: self.key_file.clone() }
+    }
+
     /// Whether the files can be used.
     pub(super) fn check_files(&self, problems: &mut Problems) {
-        if !self.is_on() || self.key_file.as_os_str().is_empty() {
-            return;
-        }
-        match certificate::read(self) {
-            Ok(_) => {}
-            Err(error @ Unusable::Key { .. }) => problems.add("key_file", error.to_string()),
-            Err(error) => problems.add("cert_file", error.to_string()),
+        if self.is_on() && !self.key_file.as_os_str().is_empty() {
+            self.certificate().check_files(problems);
         }
     }
 }

@@ -145,7 +145,7 @@ impl Guard {
         if self.token.is_none() && is_anonymous {
             let detail = match local(headers, asked.host, asked.peer) {
                 // What a proxy on this machine hands on without a word looks the same.
-                Ok(()) if asked.audience == Audience::Clients => {
+                Ok(()) if asked.audience != Audience::Operators => {
                     "without a token this is answered on the listener of operators only (admin.port)".to_owned()
                 }
                 Ok(()) => return Ok(Pass::Here),
@@ -246,6 +246,9 @@ pub(crate) fn is_local(headers: &impl Fields, host: &HeaderValue, peer: IpAddr) 
 
 /// Refuses whoever is not on this machine.
 pub(crate) fn local_only(asked: &Asked<'_>) -> Result<(), Refusal> {
+    if asked.audience == Audience::Relayed {
+        return Err(Refusal::new(Reason::LocalOnly, "the connection came through a proxy"));
+    }
     local(&asked.head.headers, asked.host, asked.peer).map_err(|detail| Refusal::new(Reason::LocalOnly, detail))
 }
 

@@ -36,6 +36,7 @@ const OTHERS: [(&str, &[&str]); 8] = [
         "between proxies and services",
         &[
             "forwarded",
+            "x-forwarded-client-cert",
             "x-forwarded-for",
             "x-forwarded-host",
             "x-forwarded-port",

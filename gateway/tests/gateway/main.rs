@@ -28,6 +28,7 @@ mod http;
 mod identity;
 mod informational;
 mod outliers;
+mod listeners;
 mod own;
 mod pacing;
 mod page;

@@ -41,6 +41,8 @@ pub(crate) struct Running {
     pub(crate) operators: SocketAddr,
     /// With TLS, when settings name a certificate.
     pub(crate) https: Option<SocketAddr>,
+    /// Listeners by name.
+    pub(crate) named: Vec<(String, SocketAddr)>,
     pub(crate) shutdown: Shutdown,
     pub(crate) ended: JoinHandle<anyhow::Result<()>>,
     pub(crate) metrics: shop_telemetry::Metrics,
@@ -94,9 +96,10 @@ impl Running {
         let gateway = Gateway::build(config, metrics.clone(), &shutdown).await.expect("builds");
         let addr = gateway.http_addr();
         let (operators, https) = (gateway.admin_addr(), gateway.https_addr());
+        let named = gateway.listener_addrs().to_vec();
         let handle = gateway.handle();
         let ended = tokio::spawn(gateway.run(shutdown.clone()));
-        Self { addr, operators, https, shutdown, ended, metrics, handle }
+        Self { addr, operators, https, named, shutdown, ended, metrics, handle }
     }
 
     /// In front of one upstream.

@@ -62,7 +62,7 @@ imagePullSecrets:
 
 {{/* What the gateway does not read again while it runs, a dot at the end for all of a section: `FIXED` of its code, and a test there compares them. */}}
 {{- define "shop.gateway.fixed" -}}
-admin.host admin.port admin.state_file host http.host http.port limits.h2_streams limits.head log. otel. stop. tls.cert_file tls.key_file tls.port tls.reload_interval workers
+admin.host admin.port admin.state_file host http.host http.port limits.h2_streams limits.head listeners. log. otel. stop. tls.cert_file tls.key_file tls.port tls.reload_interval workers
 {{- end }}
 
 {{/* The TOML that cannot be changed in a running process: for the gateway that excludes what it reads again by itself. */}}

@@ -167,7 +167,10 @@ impl Config {
             (Service::Notification, "notification.grpc.host", self.notification.grpc.addr()),
             (Service::Gateway, "gateway.http.host", self.gateway.http.addr()),
         ];
-        listeners.into_iter().filter(|(service, ..)| self.runs(*service)).map(|(_, key, addr)| (key, addr)).collect()
+        let named = self.gateway.listeners.values();
+        let named = named.map(|listener| (Service::Gateway, "gateway.listeners", listener.address.0));
+        let all = listeners.into_iter().chain(named);
+        all.filter(|(service, ..)| self.runs(*service)).map(|(_, key, addr)| (key, addr)).collect()
     }
 
     fn check_identity(&self, problems: &mut Problems) {
@@ -201,6 +204,16 @@ impl Config {
             .map(|(_, key, addr)| (key, addr))
             .collect();
         distinct_ports(&used, problems);
+        if self.runs(Service::Gateway) {
+            // Those of the gateway it compares itself.
+            let others: Vec<_> = used.into_iter().filter(|(key, _)| !key.starts_with("gateway.")).collect();
+            for (name, listener) in &self.gateway.listeners {
+                let key = format!("gateway.listeners.{name}.address");
+                for other in &others {
+                    distinct_ports(&[*other, (&key, listener.address.0)], problems);
+                }
+            }
+        }
     }
 
     /// The sections of a service's settings, without its neighbours: a variable that names one names it for all.

@@ -9,6 +9,7 @@ use reqwest::Method;
 use shop::{Config, Suite};
 use shop_basket::Basket;
 use shop_events::MemoryBus;
+use shop_gateway::settings::{Certificate, Listener, ListenerTls, ProxyProtocol};
 use shop_identity::IdentitySettings;
 use shop_kafka::KafkaBus;
 use shop_notification::Notification;
@@ -22,7 +23,7 @@ use shop_web::Doors;
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
 
 /// The values of each label: there are few, and no caller can make more.
-const LABELS: [(&str, &str); 22] = [
+const LABELS: [(&str, &str); 24] = [
     ("backend", "A backend's address as settings or discovery give it; forgotten with it."),
     (
         "call",
@@ -30,7 +31,9 @@ const LABELS: [(&str, &str); 22] = [
     ),
     ("channel", "`email`, `webhook`, `log`."),
     ("code", "The `code` of a problem; for gRPC one of its 17 codes, such as `NOT_FOUND`."),
+    ("file", "The `cert_file` of a listener's certificate."),
     ("group", "A consumer group, such as `basket-service`."),
+    ("listener", "The name of one of the gateway's `listeners`."),
     ("method", "An HTTP method or `OTHER`; for gRPC a method of the interface or `unmatched`."),
     ("mode", "`local` or `redis`: who counts the calls of clients."),
     (
@@ -223,12 +226,20 @@ fn embedded(data: &Path) -> Config {
     config
 }
 
-/// A certificate, for the metric of its end.
+/// A certificate, and one of a listener, for the metrics of their ends.
 fn encrypt(gateway: &mut shop_gateway::Config, folder: &Path) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("makes a certificate");
     let (cert, key) = (folder.join("tls.crt"), folder.join("tls.key"));
     std::fs::write(&cert, made.cert.pem()).expect("writes");
     std::fs::write(&key, made.signing_key.serialize_pem()).expect("writes");
+    let certificates = vec![Certificate { cert_file: cert.clone(), key_file: key.clone() }];
+    let listener = Listener {
+        address: "127.0.0.1:0".parse().expect("an address"),
+        tls: Some(ListenerTls { certificates, ..ListenerTls::default() }),
+        proxy_protocol: ProxyProtocol::Off,
+        proxy_protocol_from: Vec::new(),
+    };
+    gateway.listeners.insert("edge".to_owned(), listener);
     gateway.tls.cert_file = cert;
     gateway.tls.key_file = key;
     gateway.tls.port = 0;
