@@ -19,6 +19,7 @@ mod drain;
 mod follow;
 mod frames;
 mod framing;
+mod from;
 mod grpc;
 mod h2spec;
 mod header_names;
