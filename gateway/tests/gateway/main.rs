@@ -27,6 +27,7 @@ mod hostile;
 mod http;
 mod identity;
 mod informational;
+mod interop;
 mod own;
 mod pacing;
 mod page;
