@@ -5,6 +5,7 @@ mod admin_guard;
 mod admin_state;
 mod answers;
 mod attacks;
+mod autobahn;
 mod backends;
 mod blame;
 mod both_ways;
