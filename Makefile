@@ -20,7 +20,7 @@ help: ## Show this list
 
 setup: install-deps proto ## Get a fresh checkout ready: tools, servers, dependencies, generated code
 
-install-deps: ## Install what tests and checks use: servers (apt, Maven Central), Go, h2spec, stripe-mock, Chromium, prometheus_client, Schemathesis, shellcheck, cargo-deny
+install-deps: ## Install what tests and checks use: servers (apt, Maven Central), Go, h2spec, stripe-mock, nginx, Envoy, Chromium, prometheus_client, Schemathesis, shellcheck, cargo-deny
 	scripts/backends install
 	scripts/lint --install
 	cargo fetch --locked

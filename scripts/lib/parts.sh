@@ -12,7 +12,7 @@ ALL_SERVERS=(postgres mariadb redis kafka)
 [[ ${SHOP_TEST_OIDC_ISSUER:-} == off ]] || ALL_SERVERS+=(oidc)
 # It comes from Go's proxy, which is not everywhere either.
 [[ ${SHOP_TEST_STRIPE_MOCK_URL:-} == off ]] || ALL_SERVERS+=(stripe)
-TOOLS=(programs h2spec pgbouncer chromium aiosmtpd openmetrics clients schemathesis)
+TOOLS=(programs h2spec pgbouncer chromium aiosmtpd openmetrics clients schemathesis peers)
 
 for part in "${ALL_SERVERS[@]}" "${TOOLS[@]}"; do
   # shellcheck source=/dev/null

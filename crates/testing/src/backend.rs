@@ -187,6 +187,13 @@ pub fn clients() -> Option<String> {
     unless_off("SHOP_TEST_CLIENTS", "generator of clients")
 }
 
+/// The folder of what the gateway is tried beside and between: `nginx`, `envoy`, `grpc/client`, `grpc/server`, and
+/// `python/bin/python3`, which has autobahn. `off` says that it is not wanted.
+#[must_use]
+pub fn peers() -> Option<String> {
+    unless_off("SHOP_TEST_PEERS", "peers of the gateway")
+}
+
 /// The name (`iss`) of an `OpenID` provider whose keys change by `POST /rotate`; `off` says that it is not wanted.
 #[must_use]
 pub fn oidc() -> Option<String> {
