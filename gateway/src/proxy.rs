@@ -1,6 +1,7 @@
-//! The way of a request through the gateway, in reading order: limits, request id, CORS, CSRF, route, token, rate limit, backend,
-//! breaker, call, answer with its security headers.
+//! The way of a request through the gateway, in reading order: limits, request id, CORS, CSRF, route, address, token, rate limit,
+//! backend, breaker, call, answer with its security headers.
 
+mod access;
 mod finish;
 mod forward;
 mod instead;
@@ -238,6 +239,9 @@ impl Visit {
             ControlFlow::Continue(incoming) => incoming,
         };
         let route = self.route(&generation.table, &normal, &host, &head)?;
+        if let Some(rules) = &route.access {
+            access::from(rules, self.client.address)?;
+        }
         if self.is_late {
             let refusal = Refusal::new(Reason::Draining, "the gateway is shutting down");
             return Err(refusal.retry_after(Duration::from_secs(1)));
@@ -248,6 +252,9 @@ impl Visit {
             return Err(Refusal::new(Reason::TooManyUnfinished, detail).retry_after(Duration::from_secs(1)));
         }
         self.identify(proxy, generation, &head.headers).await?;
+        if let Some(rules) = &route.access {
+            access::by(rules, self.principal.as_deref())?;
+        }
         self.limit(generation, &head, &normal).await?;
         let to = match &route.deed {
             Deed::Ask(split) => split.choose(),

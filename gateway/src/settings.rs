@@ -20,7 +20,8 @@ pub(crate) use admin::SHORT_TOKEN;
 pub use buffer_request::BufferRequest;
 pub use docs::Docs;
 pub use route::{
-    Destination, Destinations, GrpcPattern, HeaderRules, HostPattern, PathPattern, Redirect, Respond, Route, Routes,
+    Access, Destination, Destinations, GrpcPattern, HeaderRules, HostPattern, PathPattern, Redirect, Require, Respond,
+    Route, Routes,
 };
 pub use services::{Service, Services};
 pub use timeouts::Timeouts;
@@ -359,6 +360,7 @@ impl Config {
             problems.ensure(!is_asked, &format!("services.{name}.urls"), services::at_least_one(name));
         }
         problems.within("routes", |p| route::check(&self.routes, &self.services, p));
+        problems.within("routes", |p| route::check_policies(self, p));
         problems.within("discovery", |p| self.discovery.check(p));
         problems.within("circuit_breaker", |p| self.circuit_breaker.check(p));
         problems.within("cors", |p| self.cors.check(p));

@@ -84,6 +84,13 @@ fn routed(
     protocol: Protocol,
 ) {
     answer["route"] = json!({"name": &*route.name, "pattern": &*route.pattern, "protocol": protocol});
+    if let Some(access) = &route.access {
+        answer["access"] = json!(access);
+        if !access.admits(asked.client) {
+            answer["refused"] = json!({"reason": "address_refused", "detail": "not for clients of this address"});
+            return;
+        }
+    }
     match &route.deed {
         Deed::Redirect(redirect, _) => answer["redirect"] = json!(redirect),
         Deed::Respond(respond, _) => answer["respond"] = json!(respond),

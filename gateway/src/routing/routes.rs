@@ -18,9 +18,9 @@ use self::split::Split;
 use super::matcher::{Asked, Conditions, Matcher};
 use crate::routing::{Cluster, Service, Site};
 use crate::settings;
-use crate::settings::HealthCheck;
 use crate::settings::route::{HeaderEdits, Redirect, Respond};
 use crate::settings::timeouts::Times;
+use crate::settings::{Access, HealthCheck};
 use shop_discovery::Protocol;
 
 /// gRPC services that every backend has: a header says whose is meant. They tell of what is between services, too, so that
@@ -45,6 +45,8 @@ pub(crate) struct Route {
     /// Changes on the way to the service, and to the client.
     pub(crate) request_headers: Option<HeaderEdits>,
     pub(crate) response_headers: Option<HeaderEdits>,
+    /// Who may use it, where not everybody may.
+    pub(crate) access: Option<Box<Access>>,
 }
 
 /// What becomes of a request.
@@ -157,6 +159,7 @@ impl Table {
             body_limit: route.body_limit.unwrap_or(config.http.body_limit),
             request_headers: edits(&route.request_headers),
             response_headers: edits(&route.response_headers),
+            access: (!route.access.is_open()).then(|| Box::new(route.access.clone())),
         });
         let matcher = match route.protocol() {
             Protocol::Http => &mut self.http,

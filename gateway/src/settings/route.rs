@@ -1,5 +1,6 @@
 //! Routes: which requests they are for, and what becomes of those.
 
+mod access;
 mod ambiguity;
 mod destination;
 mod grpc_pattern;
@@ -8,6 +9,7 @@ mod host_pattern;
 mod instead;
 mod path_pattern;
 
+pub use access::{Access, Require};
 pub use destination::{Destination, Destinations};
 pub use grpc_pattern::GrpcPattern;
 pub(crate) use header_rules::HeaderEdits;
@@ -23,8 +25,9 @@ use http::{HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 use shop_config::Problems;
 use shop_discovery::Protocol;
+use shop_identity::Mode;
 
-use super::{Services, Timeouts};
+use super::{Config, Services, Timeouts};
 
 /// All routes by name.
 pub type Routes = BTreeMap<String, Route>;
@@ -66,6 +69,8 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// Largest body of a request in bytes, instead of `http.body_limit`.
     pub body_limit: Option<u64>,
+    /// Who may use it; everybody by default.
+    pub access: Access,
 }
 
 impl Default for Route {
@@ -86,6 +91,7 @@ impl Default for Route {
             response_headers: HeaderRules::default(),
             timeouts: Timeouts::default(),
             body_limit: None,
+            access: Access::default(),
         }
     }
 }
@@ -215,4 +221,12 @@ pub(super) fn check(routes: &Routes, services: &Services, problems: &mut Problem
         }
     }
     ambiguity::check(routes, problems);
+}
+
+/// Finds what does not go together with the rest of the settings.
+pub(super) fn check_policies(config: &Config, problems: &mut Problems) {
+    let has_tokens = config.identity.mode == Mode::Required;
+    for (name, route) in config.routes.iter().filter(|(_, route)| route.enabled) {
+        problems.within(name, |p| p.within("access", |p| route.access.check(has_tokens, p)));
+    }
 }

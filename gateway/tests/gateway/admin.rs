@@ -22,7 +22,7 @@ impl Running {
         self.operate(request(method, path, body)).await
     }
 
-    async fn told(&self, path: &str) -> Value {
+    pub(crate) async fn told(&self, path: &str) -> Value {
         let reply = self.admin("GET", path, "").await;
         assert_eq!(reply.status(), 200, "{path}: {:?}", reply.body);
         assert_eq!(reply.header("cache-control"), Some("no-store"));
