@@ -255,7 +255,7 @@ impl Visit {
         if let Some(rules) = &route.access {
             access::by(rules, self.principal.as_deref())?;
         }
-        self.limit(generation, &head, &normal).await?;
+        self.limit(generation, route.limit, &head.headers).await?;
         let to = match &route.deed {
             Deed::Ask(split) => split.choose(),
             deed => return instead(deed, &normal, &head, self.browser.is_secure, &host).map(Reply::Own),
@@ -378,7 +378,7 @@ impl Visit {
             return Ok(ControlFlow::Break(Reply::Own(cors.preflight(verdict))));
         }
         if let Some(route) = docs::Route::find(generation, normal).filter(|_| !self.is_grpc) {
-            return self.refer(route, &proxy.docs, generation, head, normal).await.map(ControlFlow::Break);
+            return self.refer(route, &proxy.docs, generation, head).await.map(ControlFlow::Break);
         }
         Ok(ControlFlow::Continue(incoming))
     }
@@ -400,11 +400,10 @@ impl Visit {
         docs: &Docs,
         generation: &Generation,
         head: &request_head::Parts,
-        path: &str,
     ) -> Result<Reply, Refusal> {
         self.record.own(route.pattern());
         if route.is_counted() {
-            self.limit(generation, head, path).await?;
+            self.limit(generation, None, &head.headers).await?;
         }
         route.answer(docs, generation, &head.to_http()).await.map(Reply::Own)
     }
@@ -443,11 +442,11 @@ impl Visit {
         Ok(())
     }
 
-    async fn limit(&mut self, generation: &Generation, head: &request_head::Parts, path: &str) -> Result<(), Refusal> {
+    /// Takes the request off what its client may do, by the `policy` of its route, or by that for everything.
+    async fn limit(&mut self, generation: &Generation, policy: Option<u16>, headers: &Headers) -> Result<(), Refusal> {
         let Some(limiter) = &generation.limiter else { return Ok(()) };
-        let request_head::Parts { method, headers, .. } = head;
         let subject = self.principal.as_deref().map(|who| Subject { issuer: &who.issuer, name: &who.subject });
-        let call = Counted { method, path, headers, address: self.client.address, subject };
+        let call = Counted { policy, headers, address: self.client.address, subject };
         let Some(Ruling { verdict, fields }) = limiter.check(&call, self.record.span()).await else { return Ok(()) };
         self.limits = Some(fields);
         match verdict {

@@ -135,7 +135,7 @@ impl Default for Config {
             health_check: HealthCheck::default(),
             retries: Retries::default(),
             buffer_request: BufferRequest::default(),
-            rate_limit: RateLimit { routes: suite::SUITE.limits.clone(), ..RateLimit::default() },
+            rate_limit: RateLimit::default(),
             identity: IdentitySettings::default(),
             grpc_introspection: false,
             cors: Cors::default(),
@@ -283,8 +283,11 @@ impl Settings for Config {
     fn gone() -> Vec<(&'static str, &'static str)> {
         let instead = "tokens are checked as identity says, for all they are good for; a shared secret is identity.secret, a \
                        file of keys identity.jwks_file, each beside identity.issuer and identity.audience";
-        let times = ("upstream.routes", "a route has times of its own: set routes.NAME.timeouts");
-        ["rate_limit.jwt", "RATE_LIMIT_JWT_SECRET"].map(|name| (name, instead)).into_iter().chain([times]).collect()
+        let of_routes = [
+            ("upstream.routes", "a route has times of its own: set routes.NAME.timeouts"),
+            ("rate_limit.routes", "a route has a limit of its own: set routes.NAME.rate_limit"),
+        ];
+        ["rate_limit.jwt", "RATE_LIMIT_JWT_SECRET"].map(|name| (name, instead)).into_iter().chain(of_routes).collect()
     }
 
     fn settle(&mut self, given: &Given<'_>) {
@@ -292,9 +295,6 @@ impl Settings for Config {
         if !self.suite {
             self.services.retain(|name| given.has(&format!("services.{name}")));
             self.routes.retain(|name, _| given.has(&format!("routes.{name}")));
-            if !given.has("rate_limit.routes") {
-                self.rate_limit.routes.clear();
-            }
         }
     }
 
@@ -370,7 +370,7 @@ impl Config {
         problems.within("health_check", |p| self.health_check.check(p));
         problems.within("retries", |p| self.retries.check(p));
         problems.within("buffer_request", |p| self.buffer_request.check(path::is_normal, p));
-        problems.within("rate_limit", |p| self.rate_limit.check(path::is_normal, p));
+        problems.within("rate_limit", |p| self.rate_limit.check(p));
         problems.ensure(
             !self.rate_limit.key.contains(&ClientKey::Subject) || self.identity.mode == Mode::Required,
             "rate_limit.key",

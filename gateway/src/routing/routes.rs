@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Method, Uri};
 use shop_http1::Headers;
 use shop_http1::request_head::Parts;
+use shop_limit::RoutePolicy;
 
 pub(crate) use self::outside::Outside;
 use self::rewrite::Rewrite;
@@ -47,6 +48,8 @@ pub(crate) struct Route {
     pub(crate) response_headers: Option<HeaderEdits>,
     /// Who may use it, where not everybody may.
     pub(crate) access: Option<Box<Access>>,
+    /// Where its own limit is in [`Table::limits`], if it has one.
+    pub(crate) limit: Option<u16>,
 }
 
 /// What becomes of a request.
@@ -114,6 +117,8 @@ pub(crate) struct Table {
     outside: BTreeMap<Arc<str>, Arc<Outside>>,
     /// Whether and how their backends are checked.
     pub(crate) health_check: HealthCheck,
+    /// How often clients may call the routes that say so.
+    pub(crate) limits: Vec<RoutePolicy>,
 }
 
 impl Table {
@@ -135,6 +140,7 @@ impl Table {
             outside: services.iter().map(of).collect(),
             services,
             health_check: config.health_check.clone(),
+            limits: Vec::new(),
         };
         for (name, route) in config.routes.iter().filter(|(_, route)| route.enabled) {
             table.add(name, route, site);
@@ -160,6 +166,7 @@ impl Table {
             request_headers: edits(&route.request_headers),
             response_headers: edits(&route.response_headers),
             access: (!route.access.is_open()).then(|| Box::new(route.access.clone())),
+            limit: self.limit(name, route),
         });
         let matcher = match route.protocol() {
             Protocol::Http => &mut self.http,
@@ -167,6 +174,14 @@ impl Table {
         };
         matcher.add(&route.hosts, path, &conditions(route), &built);
         self.routes.push(built);
+    }
+
+    /// Puts its limit to the others.
+    fn limit(&mut self, name: &str, route: &settings::Route) -> Option<u16> {
+        let limit = route.rate_limit.clone()?;
+        let place = self.limits.len().try_into().ok()?;
+        self.limits.push(RoutePolicy { route: name.to_owned(), name: route.policy(), limit });
+        Some(place)
     }
 
     fn deed(&self, route: &settings::Route, config: &settings::Config) -> Option<Deed> {

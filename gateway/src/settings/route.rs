@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use shop_config::Problems;
 use shop_discovery::Protocol;
 use shop_identity::Mode;
+use shop_limit::settings::RouteLimit;
 
 use super::{Config, Services, Timeouts};
 
@@ -71,6 +72,8 @@ pub struct Route {
     pub body_limit: Option<u64>,
     /// Who may use it; everybody by default.
     pub access: Access,
+    /// How often one client may call it; what is not set there, and all of it when it is not there, is as `rate_limit` says.
+    pub rate_limit: Option<RouteLimit>,
 }
 
 impl Default for Route {
@@ -92,6 +95,7 @@ impl Default for Route {
             timeouts: Timeouts::default(),
             body_limit: None,
             access: Access::default(),
+            rate_limit: None,
         }
     }
 }
@@ -120,6 +124,14 @@ impl Route {
         match (&self.grpc, &self.path) {
             (Some(grpc), _) => grpc.pattern(),
             (None, path) => path.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+
+    /// Methods and pattern, which is what clients see as the name of its limit.
+    pub(crate) fn policy(&self) -> String {
+        match self.methods.as_slice() {
+            [] => self.pattern(),
+            methods => format!("{} {}", methods.join(","), self.pattern()),
         }
     }
 
@@ -160,6 +172,9 @@ impl Route {
         problems.within("request_headers", |p| self.request_headers.check(p));
         problems.within("response_headers", |p| self.response_headers.check(p));
         problems.within("timeouts", |p| self.timeouts.check(p));
+        if let Some(limit) = &self.rate_limit {
+            problems.within("rate_limit", |p| limit.check(&self.policy(), p));
+        }
     }
 
     fn check_conditions(&self, problems: &mut Problems) {

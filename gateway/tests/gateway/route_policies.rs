@@ -117,6 +117,96 @@ async fn a_route_of_grpc_asks_likewise() {
     assert_eq!(twice(&mut client, request).await.expect("an answer").into_inner(), number(42));
 }
 
+/// A limit of so many at once that nobody gets more of within a test.
+fn few(burst: u32) -> String {
+    format!("rate_limit = {{ requests = 10, window = '1h', burst = {burst} }}")
+}
+
+#[tokio::test]
+async fn each_route_with_a_limit_has_a_budget_for_itself() {
+    let one = Upstream::echo().await;
+    let grpc = Service { grpc_urls: backends(&[backend().await]), ..Service::default() };
+    let routes = [
+        ("all", "path = '/*'\nto = 'one'".to_owned()),
+        ("pay", format!("path = '/pay/*'\nmethods = ['POST', 'PUT']\nto = 'one'\n{}", few(1))),
+        ("pay-eu", format!("path = '/pay/*'\nmethods = ['POST', 'PUT']\nhosts = ['eu']\nto = 'one'\n{}", few(2))),
+        ("old", format!("path = '/old'\nredirect = {{ path = '/new' }}\n{}", few(1))),
+        ("free", "path = '/free'\nto = 'one'\nrate_limit = { enabled = false }".to_owned()),
+        ("grpc", format!("grpc = 'shop.product.v1.ProductService'\nto = 'grpc'\n{}", few(1))),
+    ];
+    let routes: Vec<_> = routes.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let mut settings = bare(&[("one", service(&[one.addr])), ("grpc", grpc)], &routes);
+    settings.rate_limit.enabled = true;
+    settings.rate_limit.burst = 2.try_into().expect("not zero");
+    settings.rate_limit.window = shop_config::Duration::secs(6000);
+    let gateway = Running::start(settings).await;
+    for (method, host, target, status, said) in [
+        ("POST", "x", "/pay/7", 200, Some("\"POST,PUT /pay/*\";r=0;t=360")),
+        ("PUT", "x", "/pay//x/../8", 429, Some("\"POST,PUT /pay/*\";r=0;t=360")),
+        ("PUT", "eu", "/pay", 200, Some("\"POST,PUT /pay/*\";r=1;t=360")),
+        ("POST", "eu", "/pay", 200, Some("\"POST,PUT /pay/*\";r=0;t=720")),
+        ("POST", "eu", "/pay", 429, Some("\"POST,PUT /pay/*\";r=0;t=360")),
+        ("GET", "x", "/pay/7", 200, Some("\"client\";r=1;t=60")),
+        ("GET", "x", "/old", 308, Some("\"/old\";r=0;t=360")),
+        ("GET", "x", "/old", 429, Some("\"/old\";r=0;t=360")),
+        ("GET", "x", "/free", 200, None),
+        ("GET", "x", "/free", 200, None),
+        ("GET", "x", "/openapi.json", 200, Some("\"client\";r=0;t=120")),
+        ("GET", "x", "/other", 429, Some("\"client\";r=0;t=60")),
+    ] {
+        let reply = gateway.ask(method, host, target, &[]).await;
+        assert_eq!((reply.status(), reply.header("ratelimit")), (status, said), "{method} {host} {target}");
+    }
+    let mut client = channel_to(gateway.addr).await;
+    assert_eq!(twice(&mut client, Request::new(number(21))).await.expect("an answer").into_inner(), number(42));
+    let status = twice(&mut client, Request::new(number(21))).await.expect_err("once is all");
+    assert_eq!(status.code(), Code::ResourceExhausted);
+
+    let told = |query: &'static str| {
+        let gateway = &gateway;
+        async move { gateway.told(&format!("/admin/explain?client=192.0.2.7&path={query}")).await["limit"].clone() }
+    };
+    assert_eq!(told("/pay&method=PUT&host=eu").await["policy"], "\"POST,PUT /pay/*\";q=10;w=3600;burst=2");
+    assert_eq!(told("/pay").await["policy"], "\"client\";q=100;w=6000;burst=2");
+    assert_eq!(told("/free").await, json!({"counted": false}));
+    let limits = gateway.told("/admin/ratelimit").await;
+    assert_eq!(limits["routes"]["pay-eu"]["name"], "POST,PUT /pay/*");
+    assert_eq!(limits["routes"]["free"]["settings"]["enabled"], false);
+    assert_eq!(limits["routes"].as_object().map(serde_json::Map::len), Some(5));
+}
+
+#[tokio::test]
+async fn budgets_stay_when_routes_without_a_limit_change() {
+    let one = Upstream::echo().await;
+    let limited = format!("path = '/a'\nto = 'one'\n{}", few(1));
+    let mut settings = bare(&[("one", service(&[one.addr]))], &[("a", &limited)]);
+    settings.rate_limit.enabled = true;
+    let gateway = Running::start(settings).await;
+    assert_eq!(gateway.ask("GET", "x", "/a", &[]).await.status(), 200);
+    let body = r#"{"path": "/b", "to": "one"}"#;
+    assert_eq!(gateway.admin("PUT", "/admin/routes/b", body).await.status(), 201);
+    assert_eq!(gateway.ask("GET", "x", "/b", &[]).await.status(), 200);
+    gateway.ask("GET", "x", "/a", &[]).await.refused(429, "rate_limited");
+    let body = r#"{"path": "/b", "to": "one", "rate_limit": {"burst": 1}}"#;
+    assert_eq!(gateway.admin("PUT", "/admin/routes/b", body).await.status(), 200);
+    let reply = gateway.ask("GET", "x", "/b", &[]).await;
+    assert_eq!((reply.status(), reply.header("ratelimit")), (200, Some("\"/b\";r=0;t=1")));
+}
+
+#[test]
+fn limits_that_cannot_be_told_are_problems() {
+    let long = format!("path = '/{}'\nto = 'one'\nrate_limit = {{}}", "x".repeat(128));
+    for (route, key) in [
+        ("path = '/a'\nto = 'one'\nrate_limit = { window = '0s' }", "routes.a.rate_limit.window"),
+        (&long, "routes.a.rate_limit"),
+    ] {
+        let found = problems(&[("a", route)]);
+        assert!(found.contains(key), "{route}: {found}");
+    }
+    let longest = format!("path = '/{}'\nto = 'one'\nrate_limit = {{}}", "x".repeat(127));
+    assert!(!problems(&[("a", &longest)]).contains("rate_limit"));
+}
+
 #[test]
 fn access_that_cannot_be_given_is_a_problem() {
     for (access, key) in [
