@@ -291,8 +291,8 @@ impl Visit {
             method: head.method,
             headers: head.headers,
         };
-        if !self.is_grpc && !upload.is_none() && config.buffer_request.covers(&normal) {
-            let BufferRequest { memory, folder, .. } = &config.buffer_request;
+        if route.is_buffered && !upload.is_none() {
+            let BufferRequest { memory, folder } = &config.buffer_request;
             // Boxed: other calls shall not carry the room for it.
             let buffered = Box::pin(upload.buffer(*memory, folder.as_deref(), timeouts.end)).await;
             buffered.map_err(|Broken(reason)| forward::refusal(reason))?;

@@ -41,7 +41,6 @@ use shop_config::{Duration, Given, Http, Log, Otel, Problems, Settings, Stop, Va
 use shop_identity::{IdentitySettings, Mode};
 
 use crate::message::client::{Network, ProxyHeader};
-use crate::message::path;
 
 /// Settings of the gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -286,6 +285,7 @@ impl Settings for Config {
         let of_routes = [
             ("upstream.routes", "a route has times of its own: set routes.NAME.timeouts"),
             ("rate_limit.routes", "a route has a limit of its own: set routes.NAME.rate_limit"),
+            ("buffer_request.routes", "a route says it of itself: set routes.NAME.buffer_request = true"),
         ];
         ["rate_limit.jwt", "RATE_LIMIT_JWT_SECRET"].map(|name| (name, instead)).into_iter().chain(of_routes).collect()
     }
@@ -369,7 +369,7 @@ impl Config {
         problems.within("docs", |p| self.docs.check(p));
         problems.within("health_check", |p| self.health_check.check(p));
         problems.within("retries", |p| self.retries.check(p));
-        problems.within("buffer_request", |p| self.buffer_request.check(path::is_normal, p));
+        problems.within("buffer_request", |p| self.buffer_request.check(p));
         problems.within("rate_limit", |p| self.rate_limit.check(p));
         problems.ensure(
             !self.rate_limit.key.contains(&ClientKey::Subject) || self.identity.mode == Mode::Required,

@@ -50,6 +50,8 @@ pub(crate) struct Route {
     pub(crate) access: Option<Box<Access>>,
     /// Where its own limit is in [`Table::limits`], if it has one.
     pub(crate) limit: Option<u16>,
+    /// Whether bodies are read whole before a backend is chosen.
+    pub(crate) is_buffered: bool,
 }
 
 /// What becomes of a request.
@@ -167,6 +169,7 @@ impl Table {
             response_headers: edits(&route.response_headers),
             access: (!route.access.is_open()).then(|| Box::new(route.access.clone())),
             limit: self.limit(name, route),
+            is_buffered: route.buffer_request,
         });
         let matcher = match route.protocol() {
             Protocol::Http => &mut self.http,

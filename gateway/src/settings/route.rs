@@ -74,6 +74,9 @@ pub struct Route {
     pub access: Access,
     /// How often one client may call it; what is not set there, and all of it when it is not there, is as `rate_limit` says.
     pub rate_limit: Option<RouteLimit>,
+    /// Reads a request's body whole before a backend is chosen, as `buffer_request` says. Off by default: bodies are streamed,
+    /// and a backend can refuse one before it is whole.
+    pub buffer_request: bool,
 }
 
 impl Default for Route {
@@ -96,6 +99,7 @@ impl Default for Route {
             body_limit: None,
             access: Access::default(),
             rate_limit: None,
+            buffer_request: false,
         }
     }
 }
@@ -150,12 +154,15 @@ impl Route {
             ("respond", self.respond.is_none()),
             ("rewrite", self.rewrite.is_none()),
             ("body_limit", self.body_limit.is_none()),
+            ("buffer_request", !self.buffer_request),
         ];
         for (key, is_unset) in only_http {
             problems.ensure(!is_grpc || is_unset, key, "is for HTTP, and this route is for gRPC");
         }
+        let has_service = !self.to.0.is_empty();
+        problems.ensure(has_service || !self.buffer_request, "buffer_request", "is for routes to a service");
         if let Some(rewrite) = &self.rewrite {
-            problems.ensure(!self.to.0.is_empty(), "rewrite", "is for routes to a service");
+            problems.ensure(has_service, "rewrite", "is for routes to a service");
             self.check_made_of("rewrite", rewrite, problems);
         }
         if let Some(redirect) = &self.redirect {

@@ -6,6 +6,9 @@ use serde_json::json;
 use shop_config::Problems;
 use shop_gateway::Config;
 use shop_gateway::settings::Service;
+use shop_testing::eventually;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::{Code, Request};
 
 use crate::grpc::{backend, channel_to, number, twice};
@@ -205,6 +208,41 @@ fn limits_that_cannot_be_told_are_problems() {
     }
     let longest = format!("path = '/{}'\nto = 'one'\nrate_limit = {{}}", "x".repeat(127));
     assert!(!problems(&[("a", &longest)]).contains("rate_limit"));
+}
+
+#[tokio::test]
+async fn only_a_route_that_buffers_keeps_a_slow_upload_from_its_backend() {
+    let one = Upstream::echo().await;
+    let routes = [("all", "path = '/*'\nto = 'one'"), ("form", "path = '/form'\nto = 'one'\nbuffer_request = true")];
+    let gateway = Running::start(bare(&[("one", service(&[one.addr]))], &routes)).await;
+    let mut slow = Vec::new();
+    for path in ["/form", "/stream"] {
+        let mut client = TcpStream::connect(gateway.addr).await.expect("connects");
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\na");
+        client.write_all(head.as_bytes()).await.expect("writes");
+        slow.push(client);
+    }
+    eventually!(gateway.metric(r#"gateway_active_requests{service="one"}"#) == Some(2.0));
+    // What came first is still here when the other is through.
+    for mut client in slow.into_iter().rev() {
+        assert!(one.connections.load(SeqCst) <= 1, "the other one only");
+        client.write_all(b"b").await.expect("writes");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("reads");
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(r#""body":"ab""#), "{answer}");
+    }
+    assert_eq!(one.requests.load(SeqCst), 2);
+}
+
+#[test]
+fn what_has_no_body_or_no_service_is_not_buffered() {
+    for route in [
+        "grpc = 'a.B'\nto = 'one'\nbuffer_request = true",
+        "path = '/a'\nrespond = { body = 'x' }\nbuffer_request = true",
+    ] {
+        let found = problems(&[("a", route)]);
+        assert!(found.contains("routes.a.buffer_request"), "{route}: {found}");
+    }
 }
 
 #[test]

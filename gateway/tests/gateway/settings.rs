@@ -226,6 +226,7 @@ fn limits_that_cannot_be_meant_are_refused() {
         (&[("SHOP_ROUTES__PAYMENTS__RATE_LIMIT__BURST", "0")], "routes.payments.rate_limit.burst"),
         (&[("SHOP_ROUTES__PAYMENTS__RATE_LIMIT__RATE", "7")], "routes.payments.rate_limit.rate"),
         (&[("SHOP_RATE_LIMIT__ROUTES", r#"[{"path": "/a"}]"#)], "set routes.NAME.rate_limit"),
+        (&[("SHOP_BUFFER_REQUEST__ROUTES", "/a")], "set routes.NAME.buffer_request = true"),
     ] {
         let problems = checked(env).expect_err(key);
         assert!(problems.contains(key), "no {key} in\n{problems}");
