@@ -1,6 +1,7 @@
-//! The way of a request through the gateway, in reading order: limits, request id, CORS, CSRF, route, token, rate limit, backend,
-//! breaker, call, answer with its security headers.
+//! The way of a request through the gateway, in reading order: limits, request id, CORS, CSRF, route, address, token, rate limit,
+//! backend, breaker, call, answer with its security headers.
 
+mod access;
 mod finish;
 mod forward;
 mod instead;
@@ -249,6 +250,9 @@ impl<'g> Visit<'g> {
             ControlFlow::Continue(incoming) => incoming,
         };
         let route = self.route(&generation.table, &normal, &host, &head)?;
+        if let Some(rules) = &route.access {
+            access::from(rules, self.client.address)?;
+        }
         if self.is_late {
             let refusal = Refusal::new(Reason::Draining, "the gateway is shutting down");
             return Err(refusal.retry_after(Duration::from_secs(1)));
@@ -259,7 +263,10 @@ impl<'g> Visit<'g> {
             return Err(Refusal::new(Reason::TooManyUnfinished, detail).retry_after(Duration::from_secs(1)));
         }
         self.identify(proxy, generation, &head.headers).await?;
-        self.limit(generation, &head, &normal).await?;
+        if let Some(rules) = &route.access {
+            access::by(rules, self.principal.as_deref())?;
+        }
+        self.limit(generation, route.limit, &head.headers).await?;
         let to = match &route.deed {
             Deed::Ask(split) => split.choose(),
             deed => return instead(deed, &normal, &head, self.browser.is_secure, &host).map(Reply::Own),
@@ -302,8 +309,8 @@ impl<'g> Visit<'g> {
             method: head.method,
             headers: head.headers,
         };
-        if !self.is_grpc && !upload.is_none() && config.buffer_request.covers(&normal) {
-            let BufferRequest { memory, folder, .. } = &config.buffer_request;
+        if route.is_buffered && !upload.is_none() {
+            let BufferRequest { memory, folder } = &config.buffer_request;
             // Boxed: other calls shall not carry the room for it.
             let buffered = Box::pin(upload.buffer(*memory, folder.as_deref(), timeouts.end)).await;
             buffered.map_err(|Broken(reason)| forward::refusal(reason))?;
@@ -396,7 +403,7 @@ impl<'g> Visit<'g> {
             return Ok(ControlFlow::Break(Reply::Own(cors.preflight(verdict))));
         }
         if let Some(route) = docs::Route::find(generation, normal).filter(|_| !self.is_grpc) {
-            return self.refer(route, &proxy.docs, generation, head, normal).await.map(ControlFlow::Break);
+            return self.refer(route, &proxy.docs, generation, head).await.map(ControlFlow::Break);
         }
         Ok(ControlFlow::Continue(incoming))
     }
@@ -420,11 +427,10 @@ impl<'g> Visit<'g> {
         docs: &Docs,
         generation: &Generation,
         head: &request_head::Parts,
-        path: &str,
     ) -> Result<Reply, Refusal> {
         self.record.own(route.pattern());
         if route.is_counted() {
-            self.limit(generation, head, path).await?;
+            self.limit(generation, None, &head.headers).await?;
         }
         route.answer(docs, generation, &head.to_http()).await.map(Reply::Own)
     }
@@ -464,11 +470,11 @@ impl<'g> Visit<'g> {
         Ok(())
     }
 
-    async fn limit(&mut self, generation: &Generation, head: &request_head::Parts, path: &str) -> Result<(), Refusal> {
+    /// Takes the request off what its client may do, by the `policy` of its route, or by that for everything.
+    async fn limit(&mut self, generation: &Generation, policy: Option<u16>, headers: &Headers) -> Result<(), Refusal> {
         let Some(limiter) = &generation.limiter else { return Ok(()) };
-        let request_head::Parts { method, headers, .. } = head;
         let subject = self.principal.as_deref().map(|who| Subject { issuer: &who.issuer, name: &who.subject });
-        let call = Counted { method, path, headers, address: self.client.address, subject };
+        let call = Counted { policy, headers, address: self.client.address, subject };
         let Some(Ruling { verdict, fields }) = limiter.check(&call, self.record.span()).await else { return Ok(()) };
         self.limits = Some(fields);
         match verdict {

@@ -30,7 +30,8 @@ pub use listeners::{
     ClientAuth, InvalidListenerAddress, Listener, ListenerAddress, ListenerTls, Listeners, ProxyProtocol,
 };
 pub use route::{
-    Destination, Destinations, GrpcPattern, HeaderRules, HostPattern, PathPattern, Redirect, Respond, Route, Routes,
+    Access, Destination, Destinations, GrpcPattern, HeaderRules, HostPattern, PathPattern, Redirect, Require, Respond,
+    Route, Routes,
 };
 pub use services::{Service, Services};
 pub use timeouts::Timeouts;
@@ -52,7 +53,6 @@ use shop_config::{Duration, Given, Http, Log, Otel, Problems, Settings, Stop, Va
 use shop_identity::{IdentitySettings, Mode};
 
 use crate::message::client::{Network, ProxyHeader};
-use crate::message::path;
 
 /// Settings of the gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -149,7 +149,7 @@ impl Default for Config {
             health_check: HealthCheck::default(),
             retries: Retries::default(),
             buffer_request: BufferRequest::default(),
-            rate_limit: RateLimit { routes: suite::SUITE.limits.clone(), ..RateLimit::default() },
+            rate_limit: RateLimit::default(),
             identity: IdentitySettings::default(),
             grpc_introspection: false,
             cors: Cors::default(),
@@ -337,8 +337,12 @@ impl Settings for Config {
     fn gone() -> Vec<(&'static str, &'static str)> {
         let instead = "tokens are checked as identity says, for all they are good for; a shared secret is identity.secret, a \
                        file of keys identity.jwks_file, each beside identity.issuer and identity.audience";
-        let times = ("upstream.routes", "a route has times of its own: set routes.NAME.timeouts");
-        ["rate_limit.jwt", "RATE_LIMIT_JWT_SECRET"].map(|name| (name, instead)).into_iter().chain([times]).collect()
+        let of_routes = [
+            ("upstream.routes", "a route has times of its own: set routes.NAME.timeouts"),
+            ("rate_limit.routes", "a route has a limit of its own: set routes.NAME.rate_limit"),
+            ("buffer_request.routes", "a route says it of itself: set routes.NAME.buffer_request = true"),
+        ];
+        ["rate_limit.jwt", "RATE_LIMIT_JWT_SECRET"].map(|name| (name, instead)).into_iter().chain(of_routes).collect()
     }
 
     fn settle(&mut self, given: &Given<'_>) {
@@ -346,9 +350,6 @@ impl Settings for Config {
         if !self.suite {
             self.services.retain(|name| given.has(&format!("services.{name}")));
             self.routes.retain(|name, _| given.has(&format!("routes.{name}")));
-            if !given.has("rate_limit.routes") {
-                self.rate_limit.routes.clear();
-            }
         }
     }
 
@@ -427,6 +428,7 @@ impl Config {
             problems.ensure(!is_asked, &format!("services.{name}.urls"), services::at_least_one(name));
         }
         problems.within("routes", |p| route::check(&self.routes, &self.services, p));
+        problems.within("routes", |p| route::check_policies(self, p));
         problems.within("discovery", |p| self.discovery.check(p));
         problems.within("circuit_breaker", |p| self.circuit_breaker.check(p));
         problems.within("cors", |p| self.cors.check(p));
@@ -435,8 +437,8 @@ impl Config {
         problems.within("docs", |p| self.docs.check(p));
         problems.within("health_check", |p| self.health_check.check(p));
         problems.within("retries", |p| self.retries.check(p));
-        problems.within("buffer_request", |p| self.buffer_request.check(path::is_normal, p));
-        problems.within("rate_limit", |p| self.rate_limit.check(path::is_normal, p));
+        problems.within("buffer_request", |p| self.buffer_request.check(p));
+        problems.within("rate_limit", |p| self.rate_limit.check(p));
         problems.ensure(
             !self.rate_limit.key.contains(&ClientKey::Subject) || self.identity.mode == Mode::Required,
             "rate_limit.key",

@@ -2,16 +2,13 @@
 
 use std::net::IpAddr;
 
-use http::Method;
 use shop_http1::fields::Fields;
 
 /// What of a request matters.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
-    /// Its method.
-    pub method: &'a Method,
-    /// In its normal form.
-    pub path: &'a str,
+    /// The place of its route's policy among those that the limiter was made with; none where the limit of everything counts.
+    pub policy: Option<u16>,
     /// Among them what the client is known by.
     pub headers: &'a dyn Fields,
     /// The client's.

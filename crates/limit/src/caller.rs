@@ -79,7 +79,7 @@ fn by_subject(Subject { issuer, name }: Subject<'_>) -> Key {
 mod tests {
     use std::net::IpAddr;
 
-    use http::{HeaderMap, Method};
+    use http::HeaderMap;
 
     use super::*;
 
@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn call(headers: &HeaderMap, address: IpAddr) -> Call<'_> {
-        Call { method: &Method::GET, path: "/", headers, address, subject: None }
+        Call { policy: None, headers, address, subject: None }
     }
 
     fn with_key(key: &str) -> HeaderMap {

@@ -10,7 +10,7 @@
 //! use std::num::NonZeroU32;
 //! use std::sync::Arc;
 //!
-//! use http::{HeaderMap, Method};
+//! use http::HeaderMap;
 //! use shop_limit::settings::RateLimit;
 //! use shop_limit::{Call, Limiter, Unobserved, Verdict};
 //! use shop_telemetry::Span;
@@ -18,10 +18,10 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
 //! let settings = RateLimit { burst: NonZeroU32::new(2).expect("not zero"), ..RateLimit::default() };
-//! let limiter = Limiter::new(&settings, Arc::new(Unobserved), None).expect("on by default");
+//! let limiter = Limiter::new(&settings, &[], Arc::new(Unobserved), None).expect("on by default");
 //! let headers = HeaderMap::new();
 //! let address = "192.0.2.7".parse().expect("an address");
-//! let call = Call { method: &Method::GET, path: "/orders", headers: &headers, address, subject: None };
+//! let call = Call { policy: None, headers: &headers, address, subject: None };
 //!
 //! for remaining in [1, 0] {
 //!     let ruling = limiter.check(&call, &Span::none()).await.expect("such calls are counted");
@@ -58,6 +58,7 @@ use std::sync::Arc;
 pub use attempts::Attempts;
 pub use call::{Call, Subject};
 pub use limiter::{Limiter, Ruling, run};
+pub use policy::RoutePolicy;
 pub use rate::Verdict;
 
 /// Who counts clients' calls.

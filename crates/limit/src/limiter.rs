@@ -11,7 +11,7 @@ use crate::budgets::Budgets;
 use crate::call::Call;
 use crate::caller::Callers;
 use crate::local::LocalCounter;
-use crate::policy::Policy;
+use crate::policy::{Policy, RoutePolicy};
 use crate::rate::Verdict;
 use crate::redis::RedisCounter;
 use crate::settings::RateLimit;
@@ -20,7 +20,7 @@ use crate::{Counting, SharedObserver};
 /// The limiter, shared by all threads.
 pub struct Limiter {
     callers: Callers,
-    /// The most specific first; the last is for everything.
+    /// Those of routes, then that for everything else.
     policies: Vec<(Policy, LocalCounter)>,
     budgets: Budgets,
     /// Who counts, unless this process does by itself.
@@ -37,8 +37,13 @@ pub struct Ruling {
 }
 
 impl Limiter {
-    /// A limiter in place of the `previous` one, unless it is switched off.
-    pub fn new(settings: &RateLimit, observer: SharedObserver, previous: Option<&Self>) -> Option<Self> {
+    /// A limiter in place of the `previous` one, unless it is switched off. Calls name the policies of `routes` by their places.
+    pub fn new(
+        settings: &RateLimit,
+        routes: &[RoutePolicy],
+        observer: SharedObserver,
+        previous: Option<&Self>,
+    ) -> Option<Self> {
         if let Some(redis) = previous.and_then(|previous| previous.redis.as_ref()) {
             redis.replace();
         }
@@ -52,7 +57,7 @@ impl Limiter {
             let counter = LocalCounter::new(policy.rate, &budgets, clock.clone());
             (policy, counter)
         };
-        let policies = Policy::all(settings).into_iter().map(counted).collect();
+        let policies = Policy::all(settings, routes).into_iter().map(counted).collect();
         observer.counting(Counting::Local);
         let redis = (!settings.redis.url.is_empty()).then(|| RedisCounter::new(&settings.redis, observer)).transpose();
         let redis = redis.unwrap_or_else(|error| {
@@ -64,10 +69,7 @@ impl Limiter {
 
     /// Takes one call off what the client may do, as a part of `request`. None when such calls are not counted.
     pub async fn check(&self, call: &Call<'_>, request: &Span) -> Option<Ruling> {
-        let (policy, counter) = self.policies.iter().find(|(policy, _)| policy.fits(call.method, call.path))?;
-        if !policy.enabled {
-            return None;
-        }
+        let (policy, counter) = self.policy(call)?;
         let key = self.callers.of(call).below(policy.number);
         let verdict = match &self.redis {
             None => counter.check(key),
@@ -80,9 +82,14 @@ impl Limiter {
     /// Which policy such a call falls under, as clients are told it, and whose budget it costs. Nothing is counted. None
     /// when such calls are not.
     pub fn explain(&self, call: &Call<'_>) -> Option<(String, String)> {
-        let (policy, _) = self.policies.iter().find(|(policy, _)| policy.fits(call.method, call.path))?;
-        let client = self.callers.of(call);
-        policy.enabled.then(|| (policy.words(), client.to_string()))
+        let (policy, _) = self.policy(call)?;
+        Some((policy.words(), self.callers.of(call).to_string()))
+    }
+
+    /// What counts such a call, if anything does.
+    fn policy(&self, call: &Call<'_>) -> Option<&(Policy, LocalCounter)> {
+        let of_route = call.policy.and_then(|place| self.policies.get(usize::from(place)));
+        of_route.or(self.policies.last()).filter(|(policy, _)| policy.enabled)
     }
 
     /// Budgets that are not full, or not yet forgotten. Call it off the data path.

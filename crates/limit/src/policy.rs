@@ -1,8 +1,8 @@
-//! One limit: for which calls it is, how it counts them, and how it is told to clients.
+//! One limit: how it counts calls, and how it is told to clients.
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue};
 
 use crate::rate::{Rate, Verdict};
 use crate::settings::{RateLimit, RouteLimit};
@@ -16,12 +16,23 @@ const DEFAULT: &str = "client";
 /// The longest name with its quotes, `;r=` and `;t=` with ten and twenty digits; the settings see to it.
 const FIELD: usize = 192;
 
+/// The limit of a route, and how it is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutePolicy {
+    /// The route's name in settings, which no other has: processes that count together know the policy by it.
+    pub route: String,
+    /// As clients see it, such as `POST /api/payments/*`.
+    pub name: String,
+    /// Its limit.
+    pub limit: RouteLimit,
+}
+
 /// One limit.
 pub(crate) struct Policy {
     /// As clients see it.
     pub(crate) name: String,
-    path: String,
-    methods: Vec<Method>,
+    /// As processes that count together know it.
+    pub(crate) key: String,
     /// Whether calls are counted at all.
     pub(crate) enabled: bool,
     pub(crate) rate: Rate,
@@ -31,20 +42,14 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// The policies of `settings`, the most specific first, the last for everything.
-    pub(crate) fn all(settings: &RateLimit) -> Vec<Self> {
-        let anything = RouteLimit {
-            path: "/".to_owned(),
-            methods: Vec::new(),
-            enabled: true,
-            requests: None,
-            window: None,
-            burst: None,
-        };
-        let mut all: Vec<_> = settings.routes.iter().map(|route| Self::new(settings, route, route.name())).collect();
-        // By path, the longest first; among equals those that ask for a method.
-        all.sort_by_key(|policy| (std::cmp::Reverse(policy.path.len()), policy.methods.is_empty()));
-        all.push(Self::new(settings, &anything, DEFAULT.to_owned()));
+    /// The policies of `routes` in their order, then that for everything else.
+    pub(crate) fn all(settings: &RateLimit, routes: &[RoutePolicy]) -> Vec<Self> {
+        let of_routes = routes.iter().map(|route| {
+            let key = format!("route:{}", route.route);
+            Self::new(settings, &route.limit, route.name.clone(), key)
+        });
+        let everything = Self::new(settings, &RouteLimit::default(), DEFAULT.to_owned(), DEFAULT.to_owned());
+        let mut all: Vec<_> = of_routes.chain([everything]).collect();
         for (policy, number) in all.iter_mut().zip(0..) {
             policy.number = number;
         }
@@ -56,28 +61,21 @@ impl Policy {
         format!("{};burst={}", self.terms.to_str().unwrap_or_default(), self.rate.burst)
     }
 
-    fn new(settings: &RateLimit, route: &RouteLimit, name: String) -> Self {
-        let requests = route.requests.unwrap_or(settings.requests);
-        let window = route.window.unwrap_or(settings.window).get();
+    fn new(settings: &RateLimit, limit: &RouteLimit, name: String, key: String) -> Self {
+        let requests = limit.requests.unwrap_or(settings.requests);
+        let window = limit.window.unwrap_or(settings.window).get();
         let terms = format!("\"{name}\";q={requests};w={}", window.as_secs().max(1));
         Self {
-            path: route.path.trim_end_matches('/').to_owned(),
-            methods: route.methods.iter().filter_map(|method| method.parse().ok()).collect(),
-            enabled: route.enabled,
+            key,
+            enabled: limit.enabled,
             rate: Rate {
                 per_call: (window / requests.get()).max(Duration::from_nanos(1)),
-                burst: route.burst.unwrap_or(settings.burst),
+                burst: limit.burst.unwrap_or(settings.burst),
             },
             number: 0,
             terms: HeaderValue::from_str(&terms).unwrap_or_else(|_| HeaderValue::from_static("\"client\"")),
             name,
         }
-    }
-
-    /// Whether it is for such calls.
-    pub(crate) fn fits(&self, method: &Method, path: &str) -> bool {
-        let below = path.strip_prefix(self.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        below && (self.methods.is_empty() || self.methods.contains(method))
     }
 
     /// The fields that tell a client where it stands (draft-ietf-httpapi-ratelimit-headers-10).
@@ -125,46 +123,25 @@ mod tests {
 
     use super::*;
 
-    fn route(path: &str, methods: &[&str]) -> RouteLimit {
-        let methods = methods.iter().map(|method| (*method).to_owned()).collect();
-        let (path, requests) = (path.to_owned(), NonZeroU32::new(7));
-        RouteLimit { path, methods, enabled: true, requests, window: None, burst: None }
+    fn route(name: &str) -> RoutePolicy {
+        let limit = RouteLimit { requests: NonZeroU32::new(7), ..RouteLimit::default() };
+        RoutePolicy { route: "payments".to_owned(), name: name.to_owned(), limit }
     }
 
     #[test]
-    fn the_most_specific_limit_is_the_one() {
-        let routes = vec![
-            route("/api", &[]),
-            route("/api/payments", &[]),
-            route("/api/payments", &["POST", "PUT"]),
-            route("/api/baskets/", &[]),
-            route("/shop.product.v1.ProductService", &[]),
-        ];
-        let policies = Policy::all(&RateLimit { routes, ..RateLimit::default() });
-        for (method, path, name) in [
-            ("GET", "/api/payments/7", "/api/payments"),
-            ("POST", "/api/payments", "POST,PUT /api/payments"),
-            ("PUT", "/api/payments/7", "POST,PUT /api/payments"),
-            ("PUT", "/api/paymentsx", "/api"),
-            ("GET", "/api/baskets/u1", "/api/baskets/"),
-            ("GET", "/api/baskets", "/api/baskets/"),
-            ("GET", "/api", "/api"),
-            ("GET", "/apix", "client"),
-            ("POST", "/shop.product.v1.ProductService/GetProduct", "/shop.product.v1.ProductService"),
-            ("POST", "/shop.product.v1.ProductServiceX/GetProduct", "client"),
-        ] {
-            let found = policies.iter().find(|policy| policy.fits(&method.parse().expect("a method"), path));
-            assert_eq!(found.map(|policy| policy.name.as_str()), Some(name), "{method} {path}");
-        }
-        let numbers: Vec<_> = policies.iter().map(|policy| policy.number).collect();
-        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+    fn the_limit_for_everything_is_the_last_and_shares_no_key_with_a_route_of_its_name() {
+        let routes = [RoutePolicy { route: DEFAULT.to_owned(), ..route("/api/*") }, route("/api/payments")];
+        let policies = Policy::all(&RateLimit::default(), &routes);
+        let told: Vec<_> =
+            policies.iter().map(|policy| (policy.number, policy.name.as_str(), policy.key.as_str())).collect();
+        let expected = [(0, "/api/*", "route:client"), (1, "/api/payments", "route:payments"), (2, "client", "client")];
+        assert_eq!(told, expected);
     }
 
     #[test]
     fn the_fields_say_what_is_left_and_when_it_is_full() {
-        let mut settings = RateLimit { routes: vec![route("/api/payments", &["POST"])], ..RateLimit::default() };
-        settings.window = shop_config::Duration::secs(3600);
-        let policies = Policy::all(&settings);
+        let settings = RateLimit { window: shop_config::Duration::secs(3600), ..RateLimit::default() };
+        let policies = Policy::all(&settings, &[route("POST /api/payments")]);
         let full_in = Duration::from_secs(35) + Duration::from_nanos(1);
         let [policy, limit] = policies[1].fields(Verdict::Allowed { remaining: 2, full_in });
         assert_eq!((policy.0.as_str(), limit.0.as_str()), ("ratelimit-policy", "ratelimit"));
@@ -178,9 +155,9 @@ mod tests {
     #[test]
     fn the_longest_name_and_numbers_fit() {
         let path = format!("/{}", "x".repeat(127));
-        let settings = RateLimit { routes: vec![route(&path, &[])], ..RateLimit::default() };
+        let settings = RateLimit::default();
         let most = Verdict::Allowed { remaining: u32::MAX, full_in: Duration::from_secs(u64::MAX - 1) };
-        let [_, limit] = Policy::all(&settings)[0].fields(most);
+        let [_, limit] = Policy::all(&settings, &[route(&path)])[0].fields(most);
         assert_eq!(limit.1, format!("\"{path}\";r={};t={}", u32::MAX, u64::MAX - 1));
     }
 }

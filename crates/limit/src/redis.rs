@@ -84,7 +84,7 @@ impl RedisCounter {
     pub(crate) async fn check(&self, policy: &Policy, counter: &LocalCounter, key: Key, request: &Span) -> Verdict {
         if let Some(link) = self.link.load_full() {
             let span = request.part_of(SpanKind::Client, || self.about());
-            let asked = self.ask(&link, &format!("{}{}:{key}", self.prefix, policy.name), policy.rate).await;
+            let asked = self.ask(&link, &format!("{}{}:{key}", self.prefix, policy.key), policy.rate).await;
             match told(span, asked) {
                 Ok(count) => {
                     // If Redis goes away, nobody begins anew.

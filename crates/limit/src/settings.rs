@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use http::{HeaderName, Method};
+use http::HeaderName;
 use serde::{Deserialize, Serialize};
 use shop_config::{Duration, Problems, Redis, RedisTarget, Secret};
 
@@ -25,8 +25,6 @@ pub struct RateLimit {
     pub key: Vec<ClientKey>,
     /// The API keys that clients may be known by.
     pub api_keys: ApiKeys,
-    /// Paths with budgets of their own, or with none.
-    pub routes: Vec<RouteLimit>,
     /// Budgets remembered at once, over all routes. A million take about 35 MB, and are as many clients as call within
     /// the few seconds that a budget takes to fill up again.
     pub max_clients: usize,
@@ -43,7 +41,6 @@ impl Default for RateLimit {
             burst: NonZeroU32::MIN.saturating_add(9),
             key: vec![ClientKey::Ip],
             api_keys: ApiKeys::default(),
-            routes: Vec::new(),
             max_clients: 1_000_000,
             redis: RedisLimit::default(),
         }
@@ -81,28 +78,28 @@ impl Default for ApiKeys {
     }
 }
 
-/// A limit for some paths.
+/// The limit of one route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct RouteLimit {
-    /// The path and all below it, as clients write it, such as `/api/payments`, or a gRPC service.
-    pub path: String,
-    /// Only these methods; all when it is empty.
-    #[serde(default)]
-    pub methods: Vec<String>,
     /// Off: calls are not counted.
-    #[serde(default = "yes")]
     pub enabled: bool,
     /// Instead of [`RateLimit::requests`].
-    #[serde(default)]
     pub requests: Option<NonZeroU32>,
     /// Instead of [`RateLimit::window`].
-    #[serde(default)]
     pub window: Option<Duration>,
     /// Instead of [`RateLimit::burst`].
-    #[serde(default)]
     pub burst: Option<NonZeroU32>,
 }
+
+impl Default for RouteLimit {
+    fn default() -> Self {
+        Self { enabled: true, requests: None, window: None, burst: None }
+    }
+}
+
+/// The most characters that the name of a policy has.
+const LONGEST_NAME: usize = 128;
 
 /// Counting in Redis, so that all processes together allow what one would.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,45 +131,20 @@ impl RedisLimit {
     }
 }
 
-const fn yes() -> bool {
-    true
-}
-
 impl RouteLimit {
-    /// Methods and path, which is what clients see as the name of the policy.
-    pub fn name(&self) -> String {
-        match self.methods.as_slice() {
-            [] => self.path.clone(),
-            methods => format!("{} {}", methods.join(","), self.path),
-        }
-    }
-
-    /// What is wrong, and with which of the keys.
-    fn problems(&self, is_normal: &impl Fn(&str) -> bool) -> Vec<(&'static str, String)> {
-        let mut found = Vec::new();
-        let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'?' | b'#');
-        if !self.path.bytes().all(is_plain) || !is_normal(&self.path) {
-            found.push(("path", format!("{:?} is not a path such as /api/payments", self.path)));
-        }
-        if self.name().len() > 128 {
-            found.push(("path", "is too long: use at most 128 characters, methods included".to_owned()));
-        }
-        for method in &self.methods {
-            if Method::from_bytes(method.as_bytes()).is_err() || *method != method.to_ascii_uppercase() {
-                found.push(("methods", format!("{method} is not a method in capital letters")));
-            }
-        }
-        if self.window.is_some_and(Duration::is_zero) {
-            found.push(("window", "must be more than 0".to_owned()));
-        }
-        found
+    /// Finds wrong values; `name` is what clients see as the name of the policy.
+    pub fn check(&self, name: &str, problems: &mut Problems) {
+        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        problems.ensure(name.bytes().all(is_plain), "", format!("{name:?} cannot be the name of a limit"));
+        let most = "methods and path of the route are the limit's name, which has at most 128 characters";
+        problems.ensure(name.len() <= LONGEST_NAME, "", most);
+        problems.ensure(!self.window.is_some_and(Duration::is_zero), "window", "must be more than 0");
     }
 }
 
 impl RateLimit {
-    /// Finds wrong values. `is_normal` says whether a path is written as calls come with it, see
-    /// [`Call::path`](crate::Call::path): a limit for another spelling would be for nothing.
-    pub fn check(&self, is_normal: impl Fn(&str) -> bool, problems: &mut Problems) {
+    /// Finds wrong values.
+    pub fn check(&self, problems: &mut Problems) {
         problems.ensure(!self.window.is_zero(), "window", "must be more than 0");
         problems.ensure(self.max_clients >= 1000, "max_clients", "must be at least 1000");
         let known: BTreeSet<_> = self.key.iter().collect();
@@ -184,15 +156,6 @@ impl RateLimit {
         );
         problems.within("redis", |p| self.redis.check(p));
         problems.within("api_keys", |p| self.api_keys.check(self.key.contains(&ClientKey::ApiKey), p));
-        let mut names = BTreeSet::new();
-        for (index, route) in self.routes.iter().enumerate() {
-            for (key, message) in route.problems(&is_normal) {
-                problems.add(&format!("routes.{index}.{key}"), message);
-            }
-            let name = route.name();
-            let is_new = names.insert(name.clone());
-            problems.ensure(is_new, &format!("routes.{index}.path"), format!("{name} is there twice"));
-        }
     }
 }
 

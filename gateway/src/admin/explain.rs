@@ -70,7 +70,7 @@ pub(super) fn explain(generation: &Generation, query: &Query<'_>) -> Result<Valu
         answer["refused"] = json!({"reason": "no_route", "detail": format!("no route leads to {normal}")});
         return Ok(answer);
     };
-    answer["limit"] = limit(generation, &asked, &normal);
+    answer["limit"] = limit(generation, route.limit, &asked);
     routed(&mut answer, generation, route, &normal, &asked, protocol);
     Ok(answer)
 }
@@ -84,6 +84,13 @@ fn routed(
     protocol: Protocol,
 ) {
     answer["route"] = json!({"name": &*route.name, "pattern": route.numbers.pattern, "protocol": protocol});
+    if let Some(access) = &route.access {
+        answer["access"] = json!(access);
+        if !access.admits(asked.client) {
+            answer["refused"] = json!({"reason": "address_refused", "detail": "not for clients of this address"});
+            return;
+        }
+    }
     match &route.deed {
         Deed::Redirect(redirect, _) => answer["redirect"] = json!(redirect),
         Deed::Respond(respond, _) => answer["respond"] = json!(respond),
@@ -203,8 +210,8 @@ fn browser(generation: &Generation, asked: &Imagined) -> Value {
 }
 
 /// Which limit is for it, and as whom the client is counted; nothing is counted.
-fn limit(generation: &Generation, asked: &Imagined, path: &str) -> Value {
-    let call = Call { method: &asked.method, path, headers: &asked.headers, address: asked.client, subject: None };
+fn limit(generation: &Generation, policy: Option<u16>, asked: &Imagined) -> Value {
+    let call = Call { policy, headers: &asked.headers, address: asked.client, subject: None };
     match generation.limiter.as_ref().and_then(|limiter| limiter.explain(&call)) {
         None => json!({"counted": false}),
         Some((policy, client)) => json!({"counted": true, "policy": policy, "client": client}),

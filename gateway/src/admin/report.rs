@@ -1,6 +1,6 @@
 //! What the gateway says about itself. Made anew for each question, from the same values that calls are judged by.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::input;
 use crate::admin::operations;
@@ -112,7 +112,10 @@ fn cluster(cluster: &Cluster) -> Value {
 /// `GET /admin/ratelimit`.
 pub(super) fn limits(generation: &Generation) -> Value {
     let clients = generation.limiter.as_ref().map(|limiter| limiter.clients());
-    json!({"settings": generation.config.rate_limit, "clients": clients})
+    let of_routes = generation.table.limits.iter();
+    let of_routes: Map<_, _> =
+        of_routes.map(|own| (own.route.clone(), json!({"name": own.name, "settings": own.limit}))).collect();
+    json!({"settings": generation.config.rate_limit, "routes": of_routes, "clients": clients})
 }
 
 /// `GET /admin/config`: secrets mask themselves.

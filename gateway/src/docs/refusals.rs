@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::message::reason::Reason;
+use crate::routing::routes::Route;
 use crate::state::generation::Generation;
 
 /// Which calls a refusal can meet.
@@ -16,10 +17,13 @@ enum Meets {
 }
 
 /// Refusals of calls to services; `docs/gateway.md` has all there are.
-const REFUSALS: [(Reason, Meets, &str); 22] = [
+const REFUSALS: [(Reason, Meets, &str); 25] = [
     (Reason::BadPath, Meets::All, "the path has two readings"),
+    (Reason::TokenMissing, Meets::All, "a token is needed"),
     (Reason::TokenInvalid, Meets::All, "the token is not valid here"),
     (Reason::TokenExpired, Meets::All, "the token has expired"),
+    (Reason::Forbidden, Meets::All, "the token is good, but its bearer may not do this"),
+    (Reason::AddressRefused, Meets::All, "this is not for clients of this address"),
     (Reason::CrossOriginRefused, Meets::Changes, "a page of another site made a user's browser send it"),
     (Reason::BodyTimeout, Meets::Bodies, "the body paused for too long"),
     (Reason::BodyTooLarge, Meets::Bodies, "the body is over the limit"),
@@ -54,11 +58,15 @@ impl Refusals {
     /// Those of this generation.
     pub(super) fn of(generation: &Generation) -> Self {
         let tokens = generation.identity.authenticator().is_some();
+        let any = |is_one: fn(&Route) -> bool| generation.table.routes.iter().any(|route| is_one(route));
         Self::with(|reason| match reason {
             Reason::CrossOriginRefused => generation.csrf.is_some(),
             // Who shows bad tokens meets it, too.
             Reason::RateLimited => generation.limiter.is_some() || tokens,
             Reason::TooManyUnfinished => generation.config.limits.unfinished_per_address > 0,
+            Reason::TokenMissing => any(|route| route.access.as_ref().is_some_and(|access| access.needs_token())),
+            Reason::Forbidden => any(|route| route.access.as_ref().is_some_and(|access| access.needs_role())),
+            Reason::AddressRefused => any(|route| route.access.as_ref().is_some_and(|access| access.needs_address())),
             Reason::TokenInvalid | Reason::TokenExpired | Reason::IdentityUnavailable => tokens,
             _ => true,
         })
@@ -182,7 +190,7 @@ mod tests {
         let mut get = json!({"responses": {"200": {"description": "fine"}, "503": full}});
         refusals.add_to("get", &mut get);
         let statuses: Vec<_> = get["responses"].as_object().expect("responses").keys().cloned().collect();
-        assert_eq!(statuses, ["200", "400", "401", "414", "429", "431", "502", "503", "504"]);
+        assert_eq!(statuses, ["200", "400", "401", "403", "414", "429", "431", "502", "503", "504"]);
         assert_eq!(get["responses"]["429"]["$ref"], "#/components/responses/Gateway429");
         let full = get["responses"]["503"]["description"].as_str().expect("text");
         assert!(full.starts_with("full; by the gateway: `identity_unavailable`"), "{full}");

@@ -52,10 +52,16 @@ reasons! {
     CrossOriginRefused = "cross_origin_refused",
     /// The service is switched off by a setting.
     ServiceDisabled = "service_disabled",
+    /// The route is not for clients of this address.
+    AddressRefused = "address_refused",
+    /// The route wants a token, and there is none.
+    TokenMissing = "token_missing",
     /// The token is none, not for the shop, or not signed by anybody whom it trusts.
     TokenInvalid = "token_invalid",
     /// The token was good once.
     TokenExpired = "token_expired",
+    /// The token is good, and its bearer has none of the roles that the route wants.
+    Forbidden = "forbidden",
     /// The keys to check tokens with cannot be had.
     IdentityUnavailable = "identity_unavailable",
     /// Only for callers on this machine itself.
@@ -128,8 +134,14 @@ impl Reason {
             Self::MethodRefused => Kind::MethodNotAllowed,
             Self::BodyTooLarge => Kind::TooLarge,
             Self::NoRoute | Self::NotFound => Kind::NotFound,
-            Self::CrossOriginRefused | Self::AdminForbidden | Self::LocalOnly => Kind::Forbidden,
-            Self::AdminUnauthorized | Self::TokenInvalid | Self::TokenExpired => Kind::Unauthenticated,
+            Self::CrossOriginRefused
+            | Self::AddressRefused
+            | Self::Forbidden
+            | Self::AdminForbidden
+            | Self::LocalOnly => Kind::Forbidden,
+            Self::AdminUnauthorized | Self::TokenMissing | Self::TokenInvalid | Self::TokenExpired => {
+                Kind::Unauthenticated
+            }
             Self::AlreadyExists => Kind::Conflict,
             Self::PreconditionFailed => Kind::Precondition,
             Self::UnsupportedMedia => Kind::UnsupportedMedia,

@@ -43,13 +43,15 @@ pub(crate) fn own_pages_only(sender: Sender) -> Result<(), Refusal> {
     }
 }
 
-/// What is said of a token. The gateway itself asks nobody for one: that there is none, or that its bearer may not do this, is
-/// for services to say.
+/// What is said of a token. That there is none, or that its bearer may not do this, the gateway says of routes whose access asks
+/// for it; of all others it is for services to say.
 impl From<shop_identity::Refusal> for Refusal {
     fn from(refusal: shop_identity::Refusal) -> Self {
         use shop_identity::Refusal as Token;
         let reason = match refusal {
-            Token::Missing | Token::Invalid | Token::Forbidden => Reason::TokenInvalid,
+            Token::Missing => Reason::TokenMissing,
+            Token::Invalid => Reason::TokenInvalid,
+            Token::Forbidden => Reason::Forbidden,
             Token::Expired => Reason::TokenExpired,
             Token::Unavailable(_) => Reason::IdentityUnavailable,
         };

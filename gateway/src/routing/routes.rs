@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Method, Uri};
 use shop_http1::Headers;
 use shop_http1::request_head::Parts;
+use shop_limit::RoutePolicy;
 
 pub(crate) use self::outside::Outside;
 use self::rewrite::Rewrite;
@@ -21,6 +22,7 @@ use crate::routing::{Cluster, Service, Site};
 use crate::settings;
 use crate::settings::route::{HeaderEdits, Redirect, Respond};
 use crate::settings::timeouts::Times;
+use crate::settings::{Access, HealthCheck};
 use shop_discovery::Protocol;
 
 /// gRPC services that every backend has: a header says whose is meant. They tell of what is between services, too, so that
@@ -45,6 +47,12 @@ pub(crate) struct Route {
     /// Changes on the way to the service, and to the client.
     pub(crate) request_headers: Option<HeaderEdits>,
     pub(crate) response_headers: Option<HeaderEdits>,
+    /// Who may use it, where not everybody may.
+    pub(crate) access: Option<Box<Access>>,
+    /// Where its own limit is in [`Table::limits`], if it has one.
+    pub(crate) limit: Option<u16>,
+    /// Whether bodies are read whole before a backend is chosen.
+    pub(crate) is_buffered: bool,
 }
 
 /// What becomes of a request.
@@ -110,6 +118,8 @@ pub(crate) struct Table {
     pub(crate) services: Vec<Arc<Service>>,
     /// How the paths of each service look from outside, in the same order.
     outside: BTreeMap<Arc<str>, Arc<Outside>>,
+    /// How often clients may call the routes that say so.
+    pub(crate) limits: Vec<RoutePolicy>,
 }
 
 impl Table {
@@ -130,6 +140,7 @@ impl Table {
             is_introspective: config.grpc_introspection,
             outside: services.iter().map(of).collect(),
             services,
+            limits: Vec::new(),
         };
         for (name, route) in config.routes.iter().filter(|(_, route)| route.enabled) {
             table.add(name, route, site, previous);
@@ -158,6 +169,9 @@ impl Table {
             body_limit: route.body_limit.unwrap_or(config.http.body_limit),
             request_headers: edits(&route.request_headers),
             response_headers: edits(&route.response_headers),
+            access: (!route.access.is_open()).then(|| Box::new(route.access.clone())),
+            limit: self.limit(name, route),
+            is_buffered: route.buffer_request,
         });
         let matcher = match route.protocol() {
             Protocol::Http => &mut self.http,
@@ -165,6 +179,14 @@ impl Table {
         };
         matcher.add(&route.hosts, path, &conditions(route), &built);
         self.routes.push(built);
+    }
+
+    /// Puts its limit to the others.
+    fn limit(&mut self, name: &str, route: &settings::Route) -> Option<u16> {
+        let limit = route.rate_limit.clone()?;
+        let place = self.limits.len().try_into().ok()?;
+        self.limits.push(RoutePolicy { route: name.to_owned(), name: route.policy(), limit });
+        Some(place)
     }
 
     fn deed(&self, route: &settings::Route, config: &settings::Config) -> Option<Deed> {

@@ -1,5 +1,6 @@
 //! Routes: which requests they are for, and what becomes of those.
 
+mod access;
 mod ambiguity;
 mod destination;
 mod grpc_pattern;
@@ -8,6 +9,7 @@ mod host_pattern;
 mod instead;
 mod path_pattern;
 
+pub use access::{Access, Require};
 pub use destination::{Destination, Destinations};
 pub use grpc_pattern::GrpcPattern;
 pub(crate) use header_rules::HeaderEdits;
@@ -23,8 +25,10 @@ use http::{HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 use shop_config::Problems;
 use shop_discovery::Protocol;
+use shop_identity::Mode;
+use shop_limit::settings::RouteLimit;
 
-use super::{Services, Timeouts};
+use super::{Config, Services, Timeouts};
 
 /// All routes by name.
 pub type Routes = BTreeMap<String, Route>;
@@ -66,6 +70,13 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// Largest body of a request in bytes, instead of `http.body_limit`.
     pub body_limit: Option<u64>,
+    /// Who may use it; everybody by default.
+    pub access: Access,
+    /// How often one client may call it; what is not set there, and all of it when it is not there, is as `rate_limit` says.
+    pub rate_limit: Option<RouteLimit>,
+    /// Reads a request's body whole before a backend is chosen, as `buffer_request` says. Off by default: bodies are streamed,
+    /// and a backend can refuse one before it is whole.
+    pub buffer_request: bool,
 }
 
 impl Default for Route {
@@ -86,6 +97,9 @@ impl Default for Route {
             response_headers: HeaderRules::default(),
             timeouts: Timeouts::default(),
             body_limit: None,
+            access: Access::default(),
+            rate_limit: None,
+            buffer_request: false,
         }
     }
 }
@@ -117,6 +131,14 @@ impl Route {
         }
     }
 
+    /// Methods and pattern, which is what clients see as the name of its limit.
+    pub(crate) fn policy(&self) -> String {
+        match self.methods.as_slice() {
+            [] => self.pattern(),
+            methods => format!("{} {}", methods.join(","), self.pattern()),
+        }
+    }
+
     /// Finds wrong values.
     fn check(&self, services: &Services, problems: &mut Problems) {
         let is_grpc = self.grpc.is_some();
@@ -132,12 +154,15 @@ impl Route {
             ("respond", self.respond.is_none()),
             ("rewrite", self.rewrite.is_none()),
             ("body_limit", self.body_limit.is_none()),
+            ("buffer_request", !self.buffer_request),
         ];
         for (key, is_unset) in only_http {
             problems.ensure(!is_grpc || is_unset, key, "is for HTTP, and this route is for gRPC");
         }
+        let has_service = !self.to.0.is_empty();
+        problems.ensure(has_service || !self.buffer_request, "buffer_request", "is for routes to a service");
         if let Some(rewrite) = &self.rewrite {
-            problems.ensure(!self.to.0.is_empty(), "rewrite", "is for routes to a service");
+            problems.ensure(has_service, "rewrite", "is for routes to a service");
             self.check_made_of("rewrite", rewrite, problems);
         }
         if let Some(redirect) = &self.redirect {
@@ -154,6 +179,9 @@ impl Route {
         problems.within("request_headers", |p| self.request_headers.check(p));
         problems.within("response_headers", |p| self.response_headers.check(p));
         problems.within("timeouts", |p| self.timeouts.check(p));
+        if let Some(limit) = &self.rate_limit {
+            problems.within("rate_limit", |p| limit.check(&self.policy(), p));
+        }
     }
 
     fn check_conditions(&self, problems: &mut Problems) {
@@ -215,4 +243,12 @@ pub(super) fn check(routes: &Routes, services: &Services, problems: &mut Problem
         }
     }
     ambiguity::check(routes, problems);
+}
+
+/// Finds what does not go together with the rest of the settings.
+pub(super) fn check_policies(config: &Config, problems: &mut Problems) {
+    let has_tokens = config.identity.mode == Mode::Required;
+    for (name, route) in config.routes.iter().filter(|(_, route)| route.enabled) {
+        problems.within(name, |p| p.within("access", |p| route.access.check(has_tokens, p)));
+    }
 }

@@ -4,7 +4,6 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 use shop_config::Var;
-use shop_limit::settings::RouteLimit;
 
 use super::{Routes, Services};
 
@@ -14,7 +13,6 @@ use super::{Routes, Services};
 pub(super) struct Suite {
     pub(super) services: Services,
     pub(super) routes: Routes,
-    pub(super) limits: Vec<RouteLimit>,
 }
 
 /// The table.

@@ -35,16 +35,19 @@ impl Generation {
     /// breakers and health, the limiter with what clients have used, counters.
     pub(crate) fn new(previous: Option<&Self>, site: &Site<'_>, identity: Identity) -> Self {
         let config = site.merged.config.clone();
-        let same_limits = previous.filter(|previous| previous.config.rate_limit == config.rate_limit);
+        let table = Table::new(site, previous.map(|previous| &*previous.table));
+        let same_limits = previous.filter(|previous| {
+            previous.config.rate_limit == config.rate_limit && previous.table.limits == table.limits
+        });
         let generation = Self {
             revision: previous.map_or(1, |previous| previous.revision + 1),
-            table: Arc::new(Table::new(site, previous.map(|previous| &*previous.table))),
             limiter: if let Some(previous) = same_limits {
                 previous.limiter.clone()
             } else {
                 let previous = previous.and_then(|previous| previous.limiter.as_deref());
-                Limiter::new(&config.rate_limit, site.metrics.limiter(), previous).map(Arc::new)
+                Limiter::new(&config.rate_limit, &table.limits, site.metrics.limiter(), previous).map(Arc::new)
             },
+            table: Arc::new(table),
             security: SecurityHeaders::new(&config.security_headers),
             cors: Cors::new(&config.cors),
             csrf: Csrf::new(&config.csrf),

@@ -355,7 +355,7 @@ async fn a_small_upload_is_a_trial_like_any_other() {
 /// Product reads what it is sent before a backend hears of it.
 fn buffering(upstream: SocketAddr, folder: Option<&std::path::Path>) -> Config {
     let mut settings = guarded(upstream);
-    settings.buffer_request.routes = vec!["/api/products".to_owned()];
+    settings.routes.get_mut("products").expect("is there").buffer_request = true;
     settings.buffer_request.memory = 1000;
     settings.buffer_request.folder = folder.map(std::path::Path::to_owned);
     settings

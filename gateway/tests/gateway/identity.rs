@@ -41,7 +41,7 @@ fn signed(secret: &str, more: &Value) -> String {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "each is made for one call")]
-fn token(more: Value) -> String {
+pub(crate) fn token(more: Value) -> String {
     signed(SECRET, &more)
 }
 
@@ -49,7 +49,7 @@ fn forged(number: usize) -> String {
     signed("another secret, just as long as it", &json!({"sub": format!("eve{number}")}))
 }
 
-fn required() -> IdentitySettings {
+pub(crate) fn required() -> IdentitySettings {
     IdentitySettings {
         mode: Mode::Required,
         issuer: ISSUER.to_owned(),

@@ -43,6 +43,7 @@ mod recorder;
 mod reload;
 mod resilience;
 mod retries;
+mod route_policies;
 mod routes;
 mod settings;
 mod support;

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
-use shop_gateway::settings::{ClientKey, Strategy};
+use shop_gateway::settings::{ClientKey, RouteLimit, Strategy};
 use shop_testing::eventually;
 
-use crate::support::{Running, Upstream, backends, config, get, nobody, request};
+use crate::support::{Running, Upstream, backends, config, get, nobody, request, route};
 
 #[tokio::test]
 async fn a_client_over_its_rate_is_told_when_to_come_back() {
@@ -45,15 +45,15 @@ async fn a_route_has_a_limit_of_its_own_and_a_known_key_a_budget_wherever_it_com
     limit.key = vec![ClientKey::ApiKey, ClientKey::Ip];
     // SHA-256 of `secret`.
     limit.api_keys.hashes = vec!["2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b".to_owned()];
-    limit.routes = serde_json::from_value(serde_json::json!([
-        {"path": "/api/payments", "methods": ["POST"], "requests": 10, "window": "1h", "burst": 1},
-        {"path": "/api/notifications", "enabled": false},
-    ]))
-    .expect("routes");
+    let post = "path = '/api/payments/*'\nrewrite = '/payments/*'\nto = 'payment'\nmethods = ['POST']\n\
+                rate_limit = { requests = 10, window = '1h', burst = 1 }";
+    settings.routes.insert("pay".to_owned(), route(post));
+    let notifications = settings.routes.get_mut("notifications").expect("is there");
+    notifications.rate_limit = Some(RouteLimit { enabled: false, ..RouteLimit::default() });
     let gateway = Running::start(settings).await;
     let reply = gateway.send(request("POST", "/api/payments//x/../", "")).await;
-    assert_eq!((reply.status(), reply.header("ratelimit")), (200, Some("\"POST /api/payments\";r=0;t=360")));
-    assert_eq!(reply.header("ratelimit-policy"), Some("\"POST /api/payments\";q=10;w=3600"));
+    assert_eq!((reply.status(), reply.header("ratelimit")), (200, Some("\"POST /api/payments/*\";r=0;t=360")));
+    assert_eq!(reply.header("ratelimit-policy"), Some("\"POST /api/payments/*\";q=10;w=3600"));
     let reply = gateway.send(request("POST", "/api/payments/7", "")).await;
     reply.refused(429, "rate_limited");
     assert_eq!(reply.header("retry-after"), Some("360"));

@@ -30,7 +30,7 @@ pub(crate) fn bare(services: &[(&str, Service)], routes: &[(&str, &str)]) -> Con
     settings
 }
 
-fn ask(method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> http::Request<Full<Bytes>> {
+pub(crate) fn ask(method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> http::Request<Full<Bytes>> {
     let mut request = http::Request::builder().method(method).uri(target).header("host", host);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -39,13 +39,13 @@ fn ask(method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> http
 }
 
 impl Running {
-    async fn ask(&self, method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> Reply {
+    pub(crate) async fn ask(&self, method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> Reply {
         self.send(ask(method, host, target, headers)).await
     }
 }
 
 /// What is wrong with these routes beside the services `one` and `two`.
-fn problems(routes: &[(&str, &str)]) -> String {
+pub(crate) fn problems(routes: &[(&str, &str)]) -> String {
     let url = service(&[([127, 0, 0, 1], 1).into()]);
     let settings = bare(&[("one", url.clone()), ("two", url)], routes);
     let mut problems = Problems::default();
@@ -440,7 +440,8 @@ fn the_suites_table_can_be_left_out() {
     assert_eq!(with.services["search"].urls.0.len(), 1);
     let without = load(&format!("suite = false\n{more}")).expect("good");
     assert_eq!(names(&without), ("search".to_owned(), 1));
-    assert!(without.rate_limit.routes.is_empty());
+    let of_a_provider = |config: &Config| Some(config.routes.get("stripe-webhooks")?.rate_limit.as_ref()?.burst?.get());
+    assert_eq!((of_a_provider(&with), of_a_provider(&without)), (Some(300), None));
     let moved = load("[routes.products]\npath = '/shop/*'\n[services.product]\nurls = ['http://p:1']").expect("good");
     let products = &moved.routes["products"];
     assert_eq!(products.path.as_ref().map(ToString::to_string).as_deref(), Some("/shop/*"));

@@ -203,7 +203,6 @@ fn limits_that_cannot_be_meant_are_refused() {
     assert_eq!(config.rate_limit.max_clients, 1_000_000);
     let hash = "0".repeat(64);
     let keys = ("SHOP_RATE_LIMIT__API_KEYS__HASHES", hash.as_str());
-    let routes = |json| [("SHOP_RATE_LIMIT__ROUTES", json)];
     let checked = |env: &[(&str, &str)]| load::<Config>(&sources(env)).map(drop).map_err(|error| error.to_string());
     for (env, key) in [
         (&[("RATE_LIMIT_WINDOW", "0s")][..], "rate_limit.window"),
@@ -223,21 +222,18 @@ fn limits_that_cannot_be_meant_are_refused() {
         (&[("IDENTITY_MODE", "off"), ("SHOP_RATE_LIMIT__KEY", "subject,ip")], "rate_limit.key"),
         (&[("SHOP_RATE_LIMIT__JWT__KEYS_FILE", "/keys")], "identity.jwks_file"),
         (&[("SHOP_RATE_LIMIT__API_KEYS__HEADER", "x y")], "rate_limit.api_keys.header"),
-        (&routes(r#"[{"path": "payments"}]"#), "rate_limit.routes.0.path"),
-        (&routes(r#"[{"path": "/api/../x"}]"#), "rate_limit.routes.0.path"),
-        (&routes(r#"[{"path": "/a\"b"}]"#), "rate_limit.routes.0.path"),
-        (&routes(r#"[{"path": "/a"}, {"path": "/a"}]"#), "rate_limit.routes.1.path"),
-        (&routes(r#"[{"path": "/a", "methods": ["get"]}]"#), "rate_limit.routes.0.methods"),
-        (&routes(r#"[{"path": "/a", "window": "0s"}]"#), "rate_limit.routes.0.window"),
-        (&routes(r#"[{"path": "/a", "burst": 0}]"#), "rate_limit.routes"),
-        (&routes(r#"[{"path": "/a", "rate": 7}]"#), "rate_limit.routes"),
+        (&[("SHOP_ROUTES__PAYMENTS__RATE_LIMIT__WINDOW", "0s")], "routes.payments.rate_limit.window"),
+        (&[("SHOP_ROUTES__PAYMENTS__RATE_LIMIT__BURST", "0")], "routes.payments.rate_limit.burst"),
+        (&[("SHOP_ROUTES__PAYMENTS__RATE_LIMIT__RATE", "7")], "routes.payments.rate_limit.rate"),
+        (&[("SHOP_RATE_LIMIT__ROUTES", r#"[{"path": "/a"}]"#)], "set routes.NAME.rate_limit"),
+        (&[("SHOP_BUFFER_REQUEST__ROUTES", "/a")], "set routes.NAME.buffer_request = true"),
     ] {
         let problems = checked(env).expect_err(key);
         assert!(problems.contains(key), "no {key} in\n{problems}");
     }
     assert_eq!(checked(&[("SHOP_RATE_LIMIT__KEY", "api_key,ip"), keys]), Ok(()));
-    let fine = r#"[{"path": "/api/payments", "methods": ["POST"], "requests": 10, "window": "1h", "burst": 2}]"#;
-    assert_eq!(checked(&routes(fine)), Ok(()));
+    let fine = [("SHOP_ROUTES__PAYMENTS__RATE_LIMIT__BURST", "2"), ("SHOP_ROUTES__PAYMENTS__RATE_LIMIT__WINDOW", "1h")];
+    assert_eq!(checked(&fine), Ok(()));
 }
 
 #[test]
