@@ -9,8 +9,8 @@ pub(crate) mod certificate;
 pub(crate) mod certificate_authorities;
 pub(crate) mod desired;
 mod docs;
-mod of_service;
 pub(crate) mod listeners;
+mod of_service;
 pub(crate) mod overrides;
 pub(crate) mod route;
 pub(crate) mod services;
@@ -25,10 +25,10 @@ pub use backend_tls::BackendTls;
 pub use buffer_request::BufferRequest;
 pub use certificate::Certificate;
 pub use docs::Docs;
-pub use of_service::{ServiceBreaker, ServiceHealthCheck, ServiceLimits, ServiceRetries};
 pub use listeners::{
     ClientAuth, InvalidListenerAddress, Listener, ListenerAddress, ListenerTls, Listeners, ProxyProtocol,
 };
+pub use of_service::{ServiceBreaker, ServiceHealthCheck, ServiceLimits, ServiceRetries};
 pub use route::{
     Access, Destination, Destinations, GrpcPattern, HeaderRules, HostPattern, PathPattern, Redirect, Require, Respond,
     Route, Routes,

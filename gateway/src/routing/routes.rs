@@ -20,9 +20,9 @@ use super::matcher::{Asked, Conditions, Matcher};
 use crate::metrics::RouteNumbers;
 use crate::routing::{Cluster, Service, Site};
 use crate::settings;
+use crate::settings::Access;
 use crate::settings::route::{HeaderEdits, Redirect, Respond};
 use crate::settings::timeouts::Times;
-use crate::settings::{Access, HealthCheck};
 use shop_discovery::Protocol;
 
 /// gRPC services that every backend has: a header says whose is meant. They tell of what is between services, too, so that

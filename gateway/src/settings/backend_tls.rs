@@ -1,18 +1,16 @@
 //! Settings of TLS towards the backends of one service, and what their files hold.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
-use shop_config::{Problems, without_mark};
+use shop_config::Problems;
 
-use super::certificate::{self, Unusable};
-use super::tls::Tls as Pair;
+use super::certificate::{self, Certificate, Unusable};
+use super::certificate_authorities::{AuthoritiesFile, UnusableAuthorities};
 
 /// The public authorities and those of this machine. What cannot be read of the machine's is left out.
 static EVERYBODY: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
@@ -41,7 +39,7 @@ pub struct BackendTls {
 /// What the files hold.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Files {
-    roots: Option<Vec<u8>>,
+    roots: Option<AuthoritiesFile>,
     pair: Option<certificate::Files>,
 }
 
@@ -70,9 +68,9 @@ impl BackendTls {
         }
     }
 
-    fn pair(&self) -> Option<Pair> {
+    fn pair(&self) -> Option<Certificate> {
         let (cert, key) = self.cert_file.as_ref().zip(self.key_file.as_ref())?;
-        Some(Pair { cert_file: cert.clone(), key_file: key.clone(), ..Pair::default() })
+        Some(Certificate { cert_file: cert.clone(), key_file: key.clone() })
     }
 }
 
@@ -84,7 +82,7 @@ pub(super) fn is_name(name: &str) -> bool {
 impl Files {
     /// The bytes of all of them.
     pub(crate) fn read(settings: &BackendTls) -> Result<Self, Unfit> {
-        let roots = settings.ca_file.as_deref().map(|file| fs::read(file).map_err(|error| unfit(file, &error)));
+        let roots = settings.ca_file.as_deref().map(|file| AuthoritiesFile::read(file).map_err(unfit));
         let pair = settings.pair().map(|pair| certificate::Files::read(&pair).map_err(of_pair));
         Ok(Self { roots: roots.transpose()?, pair: pair.transpose()? })
     }
@@ -92,7 +90,7 @@ impl Files {
     /// What they say, if it can be used.
     pub(crate) fn parse(&self, settings: &BackendTls) -> Result<Parsed, Unfit> {
         let roots = match (&self.roots, &settings.ca_file) {
-            (Some(pem), Some(file)) => Arc::new(authorities(pem).map_err(|why| unfit(file, &why))?),
+            (Some(roots), Some(file)) => roots.parse(file).map_err(unfit)?,
             _ => Arc::clone(&EVERYBODY),
         };
         let pair = self.pair.as_ref().zip(settings.pair());
@@ -101,21 +99,8 @@ impl Files {
     }
 }
 
-fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(without_mark(pem)) {
-        let certificate = certificate.map_err(|error| format!("it is not PEM: {error}"))?;
-        roots.add(certificate).map_err(|error| error.to_string())?;
-    }
-    if roots.is_empty() {
-        return Err("it has no PEM block of a certificate".to_owned());
-    }
-    Ok(roots)
-}
-
-fn unfit(file: &Path, why: &dyn ToString) -> Unfit {
-    let why = format!("cannot use the authorities in {}: {}", file.display(), why.to_string());
-    Unfit { key: "ca_file", why }
+fn unfit(error: UnusableAuthorities) -> Unfit {
+    Unfit { key: "ca_file", why: error.to_string() }
 }
 
 fn of_pair(error: Unusable) -> Unfit {

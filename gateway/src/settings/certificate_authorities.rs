@@ -1,4 +1,4 @@
-//! The authorities whose certificates clients may show, as a file of the settings holds them.
+//! The authorities whose certificates clients or backends may show, as a file of the settings holds them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use shop_config::without_mark;
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use the authorities of clients in {}: {why}", .file.display())]
+#[error("cannot use the authorities in {}: {why}", .file.display())]
 pub(crate) struct UnusableAuthorities {
     file: PathBuf,
     why: String,
@@ -27,7 +27,7 @@ impl AuthoritiesFile {
         fs::read(file).map(Self).map_err(|error| unusable(file, &error))
     }
 
-    /// The certificates in it, at least one and all of them good: to leave one out would shut out its clients without a word.
+    /// The certificates in it, at least one and all of them good: to leave one out would shut out those it vouches for without a word.
     pub(crate) fn parse(&self, file: &Path) -> Result<Arc<RootCertStore>, UnusableAuthorities> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(without_mark(&self.0)) {
