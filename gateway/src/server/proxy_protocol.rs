@@ -1,4 +1,4 @@
-//! The head by which a proxy that hands on bytes says for whom it speaks (the PROXY protocol of HAProxy, versions 1 and 2). It
+//! The head by which a proxy that hands on bytes says for whom it speaks (the PROXY protocol of `HAProxy`, versions 1 and 2). It
 //! is taken off the connection to the byte: what follows, be it TLS or HTTP, is read as if nothing had been before it.
 
 use std::io;
