@@ -267,20 +267,21 @@ impl<'g> Visit<'g> {
             access::by(rules, self.principal.as_deref())?;
         }
         self.limit(generation, route.limit, &head.headers).await?;
-        let to = match &route.deed {
-            Deed::Ask(split) => split.choose(),
+        let visitor = Visitor {
+            headers: &head.headers,
+            address: self.client.address,
+            is_secure: self.browser.is_secure,
+            keeps_cookies: !self.is_grpc,
+        };
+        let (to, cookie) = match &route.deed {
+            Deed::Ask(split) => split.choose(&visitor),
             deed => return instead(deed, &normal, &head, self.browser.is_secure, &host).map(Reply::Own),
         };
         if !to.service.enabled {
             let detail = format!("the {} service is switched off", to.service.name);
             return Err(Refusal::new(Reason::ServiceDisabled, detail));
         }
-        let key = to.cluster.key(&Visitor {
-            headers: &head.headers,
-            address: self.client.address,
-            is_secure: self.browser.is_secure,
-            keeps_cookies: !self.is_grpc,
-        });
+        let key = to.cluster.key(&visitor);
         let mut upload = self.upload(config, route.body_limit, &head, incoming)?;
         let upgrade = upgrade::asked(&head, !upload.is_none());
         let timeouts = self.timeouts(config, to, &head, &upload);
@@ -334,8 +335,8 @@ impl<'g> Visit<'g> {
             return switch(generation, call, &protocol);
         }
         let mut reply = self.reply(generation, to, call, &onward.headers, &timeouts);
-        if let (Some(cookie), Reply::Backend(head, _)) = (key.cookie, &mut reply) {
-            head.headers.add(header::SET_COOKIE, cookie);
+        if let Reply::Backend(head, _) = &mut reply {
+            cookie.into_iter().chain(key.cookie).for_each(|cookie| head.headers.add(header::SET_COOKIE, cookie));
         }
         Ok(reply)
     }

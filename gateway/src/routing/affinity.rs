@@ -37,7 +37,7 @@ pub(crate) struct Visitor<'a> {
 
 impl Affinity {
     /// As settings have it.
-    pub(super) fn new(settings: &Hash) -> Option<Self> {
+    pub(crate) fn new(settings: &Hash) -> Option<Self> {
         match settings {
             Hash { header: Some(name), .. } => HeaderName::try_from(name).ok().map(Self::Header),
             Hash { cookie: Some(name), .. } => Some(Self::Cookie(name.clone())),
@@ -46,7 +46,7 @@ impl Affinity {
     }
 
     /// The key of a request.
-    pub(super) fn key(&self, from: &Visitor<'_>) -> Key {
+    pub(crate) fn key(&self, from: &Visitor<'_>) -> Key {
         let found = match self {
             Self::Header(name) => from.headers.value(name).filter(|value| !value.is_empty()).map(hashing::number),
             Self::Address => Some(match household(from.address) {

@@ -208,7 +208,7 @@ impl Table {
             };
             Some((destination, to.weight))
         };
-        Split::new(route.to.0.iter().filter_map(destination).collect()).map(Deed::Ask)
+        Split::new(route.to.0.iter().filter_map(destination).collect(), route.hash.as_ref()).map(Deed::Ask)
     }
 
     /// The route of a request with a normalised path; of a gRPC call where `is_grpc` says so.

@@ -28,7 +28,7 @@ use shop_discovery::Protocol;
 use shop_identity::Mode;
 use shop_limit::settings::RouteLimit;
 
-use super::{Config, Services, Timeouts};
+use super::{Config, Hash, Services, Timeouts};
 
 /// All routes by name.
 pub type Routes = BTreeMap<String, Route>;
@@ -55,6 +55,9 @@ pub struct Route {
     pub query: BTreeMap<String, String>,
     /// The services that answer.
     pub to: Destinations,
+    /// What of a request says which of these services it goes to, always the same while their weights are; by chance when
+    /// not set, and for requests that have nothing of the kind.
+    pub hash: Option<Hash>,
     /// Or: where clients are sent.
     pub redirect: Option<Redirect>,
     /// Or: the answer itself.
@@ -90,6 +93,7 @@ impl Default for Route {
             headers: BTreeMap::new(),
             query: BTreeMap::new(),
             to: Destinations::default(),
+            hash: None,
             redirect: None,
             respond: None,
             rewrite: None,
@@ -214,6 +218,14 @@ impl Route {
             let known = services.iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
             let is_known = services.get(name).is_some();
             problems.ensure(is_known, &key, format!("there is no service {name}; there are {known}"));
+        }
+        if let Some(hash) = &self.hash {
+            hash.check(problems);
+            let is_split = self.to.0.len() > 1;
+            problems.ensure(is_split, "hash", "is for routes to several services; those have one for their backends");
+            let cookie = |service: &str| services.get(service)?.hash.as_ref()?.cookie.clone();
+            let is_taken = self.to.0.iter().filter_map(|to| cookie(&to.service)).any(|own| Some(own) == hash.cookie);
+            problems.ensure(!is_taken, "hash.cookie", "tells the backends of one of the services apart; name another");
         }
         let has_share = self.to.0.is_empty() || self.to.0.iter().any(|destination| destination.weight > 0);
         problems.ensure(has_share, "to", "one of the services needs a weight above 0");

@@ -254,6 +254,38 @@ async fn calls_are_shared_by_weight() {
     assert_eq!((most.count() + few.count(), none.count()), (2000, 0));
 }
 
+#[tokio::test]
+async fn who_was_at_one_of_two_services_stays_there() {
+    let (one, two) = (Mortal::start(), Mortal::start());
+    let services = [("one", service(&[one.addr])), ("two", service(&[two.addr]))];
+    let routes = [
+        ("user", "path = '/user'\nto = 'one, two'\nhash = { header = 'x-user' }"),
+        ("cookie", "path = '/cookie'\nto = 'one, two'\nhash = { cookie = 'side' }"),
+    ];
+    let gateway = Running::start(bare(&services, &routes)).await;
+    let side = async |target: &str, headers: &[(&str, &str)]| {
+        let before = one.count();
+        let reply = gateway.ask("GET", "x", target, headers).await;
+        assert_eq!(reply.status(), 200);
+        (one.count() > before, reply.header("set-cookie").map(str::to_owned))
+    };
+    let mut sides = [0, 0];
+    for user in 0..40 {
+        let user = user.to_string();
+        let (is_one, _) = side("/user", &[("x-user", &user)]).await;
+        sides[usize::from(is_one)] += 1;
+        assert_eq!(side("/user", &[("x-user", &user)]).await, (is_one, None), "{user}");
+    }
+    assert!(sides.iter().all(|count| *count > 5), "both have some: {sides:?}");
+    for _ in 0..10 {
+        let (is_one, cookie) = side("/cookie", &[]).await;
+        let cookie = cookie.expect("a cookie");
+        assert!(cookie.starts_with("side=") && cookie.ends_with("; Path=/; HttpOnly; SameSite=Lax"), "{cookie}");
+        let (pair, _) = cookie.split_once(';').expect("attributes");
+        assert_eq!(side("/cookie", &[("cookie", pair)]).await, (is_one, None));
+    }
+}
+
 #[test]
 fn two_routes_that_no_rule_tells_apart_are_named() {
     for (first, second, is_ambiguous) in [
@@ -299,6 +331,8 @@ fn what_makes_no_sense_in_a_route_is_refused_by_its_key() {
         ("path = '/a'\nto = 'three'", "to.0", "there is no service three; there are one, two"),
         ("path = '/a'\nto = 'one, one'", "to.1", "is there twice"),
         ("path = '/a'\nto = 'one;weight=0'", "to", "needs a weight above 0"),
+        ("path = '/a'\nto = 'one'\nhash = { address = true }", "hash", "is for routes to several services"),
+        ("path = '/a'\nto = 'one, two'\nhash = {}", "hash", "name one of header, cookie and address"),
         ("path = '/health'\nto = 'one'", "path", "/health is the gateway's own"),
         ("path = '/admin/*'\nto = 'one'", "path", "/admin is the gateway's own"),
         ("path = '/a'\nmethods = ['get']\nto = 'one'", "methods.0", "is not a method in capital letters"),
