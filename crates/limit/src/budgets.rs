@@ -203,4 +203,18 @@ mod tests {
         assert_eq!(budgets.len(), 0);
         assert!(capacity < 1000, "room for {capacity} is kept");
     }
+
+    #[test]
+    fn a_map_that_shrinks_keeps_room_for_as_many_again() {
+        // In one map.
+        let budgets = Budgets::new(199);
+        let room = || budgets.0.all[0].lock().young.capacity();
+        for client in 0..90 {
+            set(&budgets, client, u64::from(client));
+        }
+        let all = room();
+        budgets.forget_full(84.into());
+        assert_eq!(budgets.len(), 5);
+        assert!((10..all / 4).contains(&room()), "{} of {all}", room());
+    }
 }
