@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Response, StatusCode, Uri, Version};
+use http::{Method, Response, StatusCode, Uri, Version};
 use shop_browser::cors;
 use shop_http1::fields::Fields as _;
 use shop_http1::request_head::{self, Fault};
@@ -48,7 +48,7 @@ use crate::proxy::tunnel::{Link, Tunnel};
 use crate::record::RequestRecord;
 use crate::record::asker::Asker;
 use crate::routing::operation::{Operation, SERVER};
-use crate::routing::routes::{Deed, Destination, Route, Table};
+use crate::routing::routes::{Deed, Destination, Route, Sharing, Table};
 use crate::server::ConnectionState;
 use crate::server::handler::{Handler, Served, Spare};
 use crate::settings::{BufferRequest, Config};
@@ -99,7 +99,7 @@ impl Handler for Proxy {
         let mut visit = Visit::begin(state, &generation, &connection, peer, &request);
         let is_grpc = visit.is_grpc;
         let reply = visit.answer(&self, worker, &generation, request, incoming).await;
-        let Visit { mut record, limits, browser, .. } = visit;
+        let Visit { mut record, limits, browser, route, .. } = visit;
         let request_id = record.request_id().clone();
         let mut tunnel = None;
         let mut response = match reply {
@@ -136,6 +136,9 @@ impl Handler for Proxy {
             }
         };
         finish(&mut response.head.headers, request_id, limits, browser, &generation);
+        if let Some(edits) = route.and_then(|route| route.response_headers.as_ref()) {
+            edits.apply(&mut response.head.headers);
+        }
         Served { response, tunnel }
     }
 
@@ -149,11 +152,13 @@ impl Handler for Proxy {
 }
 
 /// What is known of a request while it is answered.
-struct Visit {
+struct Visit<'g> {
     record: RequestRecord,
+    /// Where it goes, once that is known.
+    route: Option<&'g Route>,
     peer: IpAddr,
     client: Client,
-    browser: Browser,
+    browser: Browser<'g>,
     /// Who it is, if a token says so.
     principal: Option<Arc<Principal>>,
     is_late: bool,
@@ -184,11 +189,11 @@ fn within_limit(uri: &Uri, most: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-impl Visit {
+impl<'g> Visit<'g> {
     /// Of a request that has just come.
     fn begin(
         state: &Arc<State>,
-        generation: &Generation,
+        generation: &'g Generation,
         connection: &Arc<ConnectionState>,
         peer: IpAddr,
         request: &request_head::Parts,
@@ -202,12 +207,13 @@ impl Visit {
             is_secure: headers::is_secure(headers, client, &config.trusted_headers, connection.is_encrypted),
             // What speaks gRPC and names no origin is none, and has no use for headers that make browsers careful.
             is_possible: !is_grpc || headers.has(&header::ORIGIN),
-            cors: generation.cors.as_ref().map(|cors| cors.judge(headers)),
+            cors: generation.cors.as_ref().map(|cors| (cors, cors.judge(headers))),
         };
         let mut record = RequestRecord::begin(state, occupied, request, connection.is_encrypted);
         record.asked_by(Asker::of(client.address, request, &config.access_log));
         Self {
             record,
+            route: None,
             peer,
             client,
             browser,
@@ -225,7 +231,7 @@ impl Visit {
         &mut self,
         proxy: &Proxy,
         worker: usize,
-        generation: &Generation,
+        generation: &'g Generation,
         mut head: request_head::Parts,
         incoming: Incoming,
     ) -> Result<Reply, Refusal> {
@@ -311,9 +317,9 @@ impl Visit {
         };
         let call = forward.call(upload).await?;
         if let Some(protocol) = upgrade.filter(|_| call.response.head.status == StatusCode::SWITCHING_PROTOCOLS) {
-            return switch(generation, call, &protocol);
+            return switch(self.browser.cors.is_some(), call, &protocol);
         }
-        Ok(self.reply(generation, &route, to, call, &onward.headers, &timeouts))
+        Ok(self.reply(to, call, &onward.headers, &timeouts))
     }
 
     /// What the gateway answers by itself: its own routes, the admin API, redirects, preflights, the reference. Otherwise the
@@ -321,7 +327,7 @@ impl Visit {
     async fn by_itself(
         &mut self,
         proxy: &Proxy,
-        generation: &Generation,
+        generation: &'g Generation,
         head: &request_head::Parts,
         host: &HeaderValue,
         normal: &str,
@@ -337,10 +343,13 @@ impl Visit {
         if own.is_some() || admin.is_some() || is_dev_token {
             // Health, metrics, tokens and the admin API are for operators, not for other sites' pages.
             self.browser.cors = None;
+        } else if generation.table.has_sharing && !self.is_grpc {
+            self.share(generation, head, host, normal);
         }
         if let Some(csrf) = &generation.csrf {
             let host = headers::public_host(&head.headers, self.client, &config.trusted_headers, host);
-            refusal::own_pages_only(csrf.judge(&head.method, &head.headers, host, self.browser.cors.as_ref()))?;
+            let cors = self.browser.cors.as_ref().map(|(_, verdict)| verdict);
+            refusal::own_pages_only(csrf.judge(&head.method, &head.headers, host, cors))?;
         }
         if let Some(own) = own {
             self.record.own(own.path());
@@ -371,7 +380,7 @@ impl Visit {
         if self.audience == Audience::Operators {
             return Err(Refusal::new(Reason::NoRoute, "this is the listener of operators; the clients' is another"));
         }
-        if let (Some(cors), Some(verdict)) = (&generation.cors, &self.browser.cors)
+        if let Some((cors, verdict)) = &self.browser.cors
             && cors::is_preflight(&head.method, &head.headers)
         {
             self.record.own(cors::PREFLIGHT);
@@ -381,6 +390,24 @@ impl Visit {
             return self.refer(route, &proxy.docs, generation, head).await.map(ControlFlow::Break);
         }
         Ok(ControlFlow::Continue(incoming))
+    }
+
+    /// Takes the rules for other sites' pages from the route, if it has some of its own. That of a preflight is the route of the
+    /// request that it asks for.
+    fn share(&mut self, generation: &'g Generation, head: &request_head::Parts, host: &HeaderValue, path: &str) {
+        if docs::Route::find(generation, path).is_some() {
+            return;
+        }
+        let mut method = Cow::Borrowed(&head.method);
+        if cors::is_preflight(&head.method, &head.headers)
+            && let Some(Ok(wanted)) = head.headers.value(&header::ACCESS_CONTROL_REQUEST_METHOD).map(Method::from_bytes)
+        {
+            method = Cow::Owned(wanted);
+        }
+        let found = generation.table.find_for(false, path, host, &method, &head.uri, &head.headers);
+        if let Some(Sharing::Own(rules)) = found.map(|route| &route.cors) {
+            self.browser.cors = rules.as_deref().map(|cors| (cors, cors.judge(&head.headers)));
+        }
     }
 
     /// Hides what is for operators from everybody else who comes by the clients' port.
@@ -410,11 +437,11 @@ impl Visit {
 
     fn route(
         &mut self,
-        table: &Table,
+        table: &'g Table,
         path: &str,
         host: &HeaderValue,
         head: &request_head::Parts,
-    ) -> Result<Arc<Route>, Refusal> {
+    ) -> Result<&'g Route, Refusal> {
         let Some(route) = table.find(self.is_grpc, path, host, head) else {
             let detail = if self.is_grpc && table.is_everybodys(path) {
                 "every service has this one; say whose with the metadata shop-service".to_owned()
@@ -425,7 +452,8 @@ impl Visit {
         };
         let service = route.destinations().next().map(|to| &to.service.metrics);
         self.record.routed(&route.pattern, service);
-        Ok(Arc::clone(route))
+        self.route = Some(route);
+        Ok(route)
     }
 
     /// Finds out whose token comes with the request, before its body is read and a backend is chosen. The token goes on as it
@@ -499,15 +527,7 @@ impl Visit {
     }
 
     /// What becomes of a backend's answer to a request with the headers `sent`.
-    fn reply(
-        &mut self,
-        generation: &Generation,
-        route: &Route,
-        to: &Destination,
-        call: Call,
-        sent: &Headers,
-        timeouts: &Timeouts,
-    ) -> Reply {
+    fn reply(&mut self, to: &Destination, call: Call, sent: &Headers, timeouts: &Timeouts) -> Reply {
         let Call { response, outcome, permit, in_flight } = call;
         let response_head::Response { mut head, body: incoming } = response;
         if self.is_grpc {
@@ -516,15 +536,12 @@ impl Visit {
         // Of the connection to the backend (RFC 9110, section 2.5): an old backend's clients may keep theirs.
         head.version = Version::HTTP_11;
         headers::to_client(&mut head.headers);
-        if generation.cors.is_some() {
+        if self.browser.cors.is_some() {
             cors::overrule(&mut head.headers);
         }
         if !self.is_grpc {
             let inside = Inside { backend: in_flight.backend().address(), sent, outside: &to.outside };
             location::rewrite(&mut head.headers, &inside);
-        }
-        if let Some(edits) = &route.response_headers {
-            edits.apply(&mut head.headers);
         }
         let download = ProxiedBody {
             incoming,
@@ -547,8 +564,8 @@ fn normal(path: &str) -> Result<Cow<'_, str>, Refusal> {
     path::normalise(path).map_err(|error| Refusal::new(Reason::BadPath, error.to_string()))
 }
 
-/// The backend agreed to speak another protocol.
-fn switch(generation: &Generation, call: Call, protocol: &HeaderValue) -> Result<Reply, Refusal> {
+/// The backend agreed to speak another protocol. Where there are rules for other sites' pages, its own do not count.
+fn switch(has_rules: bool, call: Call, protocol: &HeaderValue) -> Result<Reply, Refusal> {
     let Call { response, in_flight, .. } = call;
     let response_head::Response { mut head, body } = response;
     let stream = match body {
@@ -560,7 +577,7 @@ fn switch(generation: &Generation, call: Call, protocol: &HeaderValue) -> Result
     })?;
     headers::to_client(&mut head.headers);
     upgrade::write(&mut head.headers, protocol);
-    if generation.cors.is_some() {
+    if has_rules {
         cors::overrule(&mut head.headers);
     }
     Ok(Reply::Tunnel(head, Link { backend, early, in_flight }))
