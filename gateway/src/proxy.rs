@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Response, StatusCode, Uri, Version};
+use http::{Method, Response, StatusCode, Uri, Version};
 use shop_browser::cors;
 use shop_http1::Edit as _;
 use shop_http1::fields::Fields as _;
@@ -50,7 +50,7 @@ use crate::record::RequestRecord;
 use crate::record::asker::Asker;
 use crate::routing::affinity::Visitor;
 use crate::routing::operation::{Operation, SERVER};
-use crate::routing::routes::{Deed, Destination, Route, Table};
+use crate::routing::routes::{Deed, Destination, Route, Sharing, Table};
 use crate::server::ConnectionState;
 use crate::server::handler::{Handler, Served, Spare};
 use crate::settings::{BufferRequest, Config};
@@ -160,7 +160,7 @@ struct Visit<'g> {
     route: Option<&'g Route>,
     peer: IpAddr,
     client: Client,
-    browser: Browser,
+    browser: Browser<'g>,
     /// Who it is, if a token says so.
     principal: Option<Arc<Principal>>,
     is_late: bool,
@@ -197,7 +197,7 @@ impl<'g> Visit<'g> {
     /// Of a request that has just come.
     fn begin(
         state: &Arc<State>,
-        generation: &Generation,
+        generation: &'g Generation,
         connection: &Arc<ConnectionState>,
         peer: IpAddr,
         request: &request_head::Parts,
@@ -211,7 +211,7 @@ impl<'g> Visit<'g> {
             is_secure: headers::is_secure(headers, client, &config.trusted_headers, connection.is_encrypted),
             // What speaks gRPC and names no origin is none, and has no use for headers that make browsers careful.
             is_possible: !is_grpc || headers.has(&header::ORIGIN),
-            cors: generation.cors.as_ref().map(|cors| cors.judge(headers)),
+            cors: generation.cors.as_ref().map(|cors| (cors, cors.judge(headers))),
         };
         let mut record = RequestRecord::begin(state, occupied, request, connection.is_encrypted);
         record.asked_by(Asker::of(client.address, connection.certificate(), request, &config.access_log));
@@ -332,9 +332,9 @@ impl<'g> Visit<'g> {
         };
         let call = forward.call(upload).await?;
         if let Some(protocol) = upgrade.filter(|_| call.response.head.status == StatusCode::SWITCHING_PROTOCOLS) {
-            return switch(generation, call, &protocol);
+            return switch(self.browser.cors.is_some(), call, &protocol);
         }
-        let mut reply = self.reply(generation, to, call, &onward.headers, &timeouts);
+        let mut reply = self.reply(to, call, &onward.headers, &timeouts);
         if let Reply::Backend(head, _) = &mut reply {
             cookie.into_iter().chain(key.cookie).for_each(|cookie| head.headers.add(header::SET_COOKIE, cookie));
         }
@@ -346,7 +346,7 @@ impl<'g> Visit<'g> {
     async fn by_itself(
         &mut self,
         proxy: &Proxy,
-        generation: &Generation,
+        generation: &'g Generation,
         head: &request_head::Parts,
         host: &HeaderValue,
         normal: &str,
@@ -362,10 +362,13 @@ impl<'g> Visit<'g> {
         if own.is_some() || admin.is_some() || is_dev_token {
             // Health, metrics, tokens and the admin API are for operators, not for other sites' pages.
             self.browser.cors = None;
+        } else if generation.table.has_sharing && !self.is_grpc {
+            self.share(generation, head, host, normal);
         }
         if let Some(csrf) = &generation.csrf {
             let host = headers::public_host(&head.headers, self.client, &config.trusted_headers, host);
-            refusal::own_pages_only(csrf.judge(&head.method, &head.headers, host, self.browser.cors.as_ref()))?;
+            let cors = self.browser.cors.as_ref().map(|(_, verdict)| verdict);
+            refusal::own_pages_only(csrf.judge(&head.method, &head.headers, host, cors))?;
         }
         if let Some(own) = own {
             self.record.own(own.path());
@@ -397,7 +400,7 @@ impl<'g> Visit<'g> {
         if self.audience == Audience::Operators {
             return Err(Refusal::new(Reason::NoRoute, "this is the listener of operators; the clients' is another"));
         }
-        if let (Some(cors), Some(verdict)) = (&generation.cors, &self.browser.cors)
+        if let Some((cors, verdict)) = &self.browser.cors
             && cors::is_preflight(&head.method, &head.headers)
         {
             self.record.own(cors::PREFLIGHT);
@@ -407,6 +410,24 @@ impl<'g> Visit<'g> {
             return self.refer(route, &proxy.docs, generation, head).await.map(ControlFlow::Break);
         }
         Ok(ControlFlow::Continue(incoming))
+    }
+
+    /// Takes the rules for other sites' pages from the route, if it has some of its own. That of a preflight is the route of the
+    /// request that it asks for.
+    fn share(&mut self, generation: &'g Generation, head: &request_head::Parts, host: &HeaderValue, path: &str) {
+        if docs::Route::find(generation, path).is_some() {
+            return;
+        }
+        let mut method = Cow::Borrowed(&head.method);
+        if cors::is_preflight(&head.method, &head.headers)
+            && let Some(Ok(wanted)) = head.headers.value(&header::ACCESS_CONTROL_REQUEST_METHOD).map(Method::from_bytes)
+        {
+            method = Cow::Owned(wanted);
+        }
+        let found = generation.table.find_for(false, path, host, &method, &head.uri, &head.headers);
+        if let Some(Sharing::Own(rules)) = found.map(|route| &route.cors) {
+            self.browser.cors = rules.as_deref().map(|cors| (cors, cors.judge(&head.headers)));
+        }
     }
 
     /// Hides what is for operators from everybody else who comes by the clients' port.
@@ -528,14 +549,7 @@ impl<'g> Visit<'g> {
     }
 
     /// What becomes of a backend's answer to a request with the headers `sent`.
-    fn reply(
-        &mut self,
-        generation: &Generation,
-        to: &Destination,
-        call: Call,
-        sent: &Headers,
-        timeouts: &Timeouts,
-    ) -> Reply {
+    fn reply(&mut self, to: &Destination, call: Call, sent: &Headers, timeouts: &Timeouts) -> Reply {
         let Call { response, outcome, permit, in_flight } = call;
         let response_head::Response { mut head, body: incoming } = response;
         if self.is_grpc {
@@ -544,7 +558,7 @@ impl<'g> Visit<'g> {
         // Of the connection to the backend (RFC 9110, section 2.5): an old backend's clients may keep theirs.
         head.version = Version::HTTP_11;
         headers::to_client(&mut head.headers);
-        if generation.cors.is_some() {
+        if self.browser.cors.is_some() {
             cors::overrule(&mut head.headers);
         }
         if !self.is_grpc {
@@ -572,8 +586,8 @@ fn normal(path: &str) -> Result<Cow<'_, str>, Refusal> {
     path::normalise(path).map_err(|error| Refusal::new(Reason::BadPath, error.to_string()))
 }
 
-/// The backend agreed to speak another protocol.
-fn switch(generation: &Generation, call: Call, protocol: &HeaderValue) -> Result<Reply, Refusal> {
+/// The backend agreed to speak another protocol. Where there are rules for other sites' pages, its own do not count.
+fn switch(has_rules: bool, call: Call, protocol: &HeaderValue) -> Result<Reply, Refusal> {
     let Call { response, in_flight, .. } = call;
     let response_head::Response { mut head, body } = response;
     let stream = match body {
@@ -585,7 +599,7 @@ fn switch(generation: &Generation, call: Call, protocol: &HeaderValue) -> Result
     })?;
     headers::to_client(&mut head.headers);
     upgrade::write(&mut head.headers, protocol);
-    if generation.cors.is_some() {
+    if has_rules {
         cors::overrule(&mut head.headers);
     }
     Ok(Reply::Tunnel(head, Link { backend, early, in_flight }))

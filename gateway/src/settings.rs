@@ -41,7 +41,7 @@ pub use shop_balance::settings::{
     CircuitBreaker, Hash, HealthCheck, LoadBalancer, OutlierDetection, Retries, Strategy,
 };
 pub use shop_browser::origins::{AllowedOrigin, InvalidOrigin};
-pub use shop_browser::settings::{Cors, Csrf, SecurityHeaders};
+pub use shop_browser::settings::{Cors, CorsChanges, Csrf, SecurityHeaders};
 pub use shop_discovery::settings::{Discovery, NameServer};
 pub use shop_discovery::{BackendUrl, Backends, InvalidBackend, SourceUrl};
 pub use shop_limit::settings::{ApiKeys, ClientKey, RateLimit, RedisLimit, RouteLimit};

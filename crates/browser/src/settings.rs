@@ -96,6 +96,39 @@ impl Cors {
     }
 }
 
+/// What is different from [`Cors`] for some requests; what is not set is as it says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CorsChanges {
+    /// Instead of [`Cors::origins`]; with an empty list only one's own pages call.
+    pub origins: Option<Vec<AllowedOrigin>>,
+    /// Instead of [`Cors::credentials`].
+    pub credentials: Option<bool>,
+    /// Instead of [`Cors::methods`].
+    pub methods: Option<Vec<String>>,
+    /// Instead of [`Cors::headers`].
+    pub headers: Option<Vec<String>>,
+    /// Instead of [`Cors::exposed_headers`].
+    pub exposed_headers: Option<Vec<String>>,
+    /// Instead of [`Cors::max_age`].
+    pub max_age: Option<Duration>,
+}
+
+impl CorsChanges {
+    /// `rules` with these changes.
+    pub fn over(&self, rules: &Cors) -> Cors {
+        let list = |own: &Option<Vec<String>>, all: &Vec<String>| own.as_ref().unwrap_or(all).clone();
+        Cors {
+            origins: self.origins.as_ref().unwrap_or(&rules.origins).clone(),
+            credentials: self.credentials.unwrap_or(rules.credentials),
+            methods: list(&self.methods, &rules.methods),
+            headers: list(&self.headers, &rules.headers),
+            exposed_headers: list(&self.exposed_headers, &rules.exposed_headers),
+            max_age: self.max_age.unwrap_or(rules.max_age),
+        }
+    }
+}
+
 /// Refusing changes that another site's page makes a user's browser send.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

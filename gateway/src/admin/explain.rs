@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use serde_json::{Value, json};
-use shop_browser::cors;
 use shop_browser::csrf::Sender;
+use shop_browser::{Cors, cors};
 use shop_http1::Headers;
 use shop_limit::Call;
 
@@ -15,7 +15,7 @@ use crate::docs;
 use crate::message::path;
 use crate::message::refusal::Refusal;
 use crate::routing::operation::Operation;
-use crate::routing::routes::{Deed, Route};
+use crate::routing::routes::{Deed, Route, Sharing};
 use crate::routing::{Cluster, Member};
 use crate::state::generation::Generation;
 use shop_discovery::Protocol;
@@ -52,7 +52,7 @@ pub(super) fn explain(generation: &Generation, query: &Query<'_>) -> Result<Valu
         }
     };
     answer["normal_path"] = normal.as_ref().into();
-    answer["browser"] = browser(generation, &asked);
+    answer["browser"] = browser(generation, generation.cors.as_ref(), &asked);
     if let Some(route) = own_route(generation, &normal) {
         answer["route"] = json!({"pattern": route, "answered_by": "gateway"});
         return Ok(answer);
@@ -70,6 +70,9 @@ pub(super) fn explain(generation: &Generation, query: &Query<'_>) -> Result<Valu
         answer["refused"] = json!({"reason": "no_route", "detail": format!("no route leads to {normal}")});
         return Ok(answer);
     };
+    if let Sharing::Own(rules) = &route.cors {
+        answer["browser"] = browser(generation, rules.as_deref(), &asked);
+    }
     answer["limit"] = limit(generation, route.limit, &asked);
     routed(&mut answer, generation, route, &normal, &asked, protocol);
     Ok(answer)
@@ -191,9 +194,9 @@ fn imagine(query: &Query<'_>) -> Result<Imagined, Refusal> {
     Ok(Imagined { method, headers, client, protocol: query.protocol()?, host, uri })
 }
 
-/// What the rules for other sites' pages say to `origin`.
-fn browser(generation: &Generation, asked: &Imagined) -> Value {
-    let verdict = generation.cors.as_ref().map(|cors| cors.judge(&asked.headers));
+/// What the `rules` for other sites' pages say to `origin`.
+fn browser(generation: &Generation, rules: Option<&Cors>, asked: &Imagined) -> Value {
+    let verdict = rules.map(|cors| cors.judge(&asked.headers));
     let cors = match &verdict {
         None => "off: pages of other sites may not read answers",
         Some(cors::Verdict::Unlisted) => "the origin is not listed",

@@ -1,7 +1,7 @@
 //! The last headers of every response, whoever made it: a backend, the gateway, or the refusal of a head that nobody could read.
 
 use http::{HeaderName, HeaderValue};
-use shop_browser::cors;
+use shop_browser::{Cors, cors};
 use shop_http::request_id::HEADER as X_REQUEST_ID;
 use shop_http1::Edit;
 
@@ -15,7 +15,7 @@ pub(super) fn finish(
     headers: &mut impl Edit,
     request_id: HeaderValue,
     limits: Option<Limits>,
-    browser: Browser,
+    browser: Browser<'_>,
     generation: &Generation,
 ) {
     headers.set(X_REQUEST_ID, request_id);
@@ -26,16 +26,16 @@ pub(super) fn finish(
 }
 
 /// What matters when the client is a browser.
-pub(super) struct Browser {
+pub(super) struct Browser<'g> {
     /// Whether it may be one at all.
     pub(super) is_possible: bool,
     /// Whether it speaks TLS.
     pub(super) is_secure: bool,
-    /// What the rules for other sites' pages say; none when there are no rules for this request.
-    pub(super) cors: Option<cors::Verdict>,
+    /// The rules for other sites' pages, and what they say; none when there are no rules for this request.
+    pub(super) cors: Option<(&'g Cors, cors::Verdict)>,
 }
 
-impl Browser {
+impl Browser<'_> {
     /// Tells it what it may do with the answer.
     fn instruct(self, headers: &mut impl Edit, generation: &Generation) {
         if !self.is_possible {
@@ -44,7 +44,7 @@ impl Browser {
         if let Some(security) = &generation.security {
             security.write(headers, self.is_secure);
         }
-        if let (Some(cors), Some(verdict)) = (&generation.cors, self.cors) {
+        if let Some((cors, verdict)) = self.cors {
             cors.write(verdict, headers);
         }
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, Uri};
+use shop_browser::Cors;
 use shop_http1::Headers;
 use shop_http1::request_head::Parts;
 use shop_limit::RoutePolicy;
@@ -53,6 +54,16 @@ pub(crate) struct Route {
     pub(crate) limit: Option<u16>,
     /// Whether bodies are read whole before a backend is chosen.
     pub(crate) is_buffered: bool,
+    /// Which other sites' pages may call it.
+    pub(crate) cors: Sharing,
+}
+
+/// Which other sites' pages may call a route.
+pub(crate) enum Sharing {
+    /// As everywhere.
+    Common,
+    /// By rules of its own; none where only one's own pages may.
+    Own(Option<Box<Cors>>),
 }
 
 /// What becomes of a request.
@@ -120,6 +131,8 @@ pub(crate) struct Table {
     outside: BTreeMap<Arc<str>, Arc<Outside>>,
     /// How often clients may call the routes that say so.
     pub(crate) limits: Vec<RoutePolicy>,
+    /// Whether pages of other sites may call some routes and not others.
+    pub(crate) has_sharing: bool,
 }
 
 impl Table {
@@ -141,6 +154,7 @@ impl Table {
             outside: services.iter().map(of).collect(),
             services,
             limits: Vec::new(),
+            has_sharing: config.routes.values().any(|route| route.enabled && route.cors.is_some()),
         };
         for (name, route) in config.routes.iter().filter(|(_, route)| route.enabled) {
             table.add(name, route, site, previous);
@@ -172,6 +186,10 @@ impl Table {
             access: (!route.access.is_open()).then(|| Box::new(route.access.clone())),
             limit: self.limit(name, route),
             is_buffered: route.buffer_request,
+            cors: match &route.cors {
+                None => Sharing::Common,
+                Some(changes) => Sharing::Own(Cors::new(&changes.over(&config.cors)).map(Box::new)),
+            },
         });
         let matcher = match route.protocol() {
             Protocol::Http => &mut self.http,

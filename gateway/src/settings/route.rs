@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 
 use http::{HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
+use shop_browser::settings::CorsChanges;
 use shop_config::Problems;
 use shop_discovery::Protocol;
 use shop_identity::Mode;
@@ -80,6 +81,8 @@ pub struct Route {
     /// Reads a request's body whole before a backend is chosen, as `buffer_request` says. Off by default: bodies are streamed,
     /// and a backend can refuse one before it is whole.
     pub buffer_request: bool,
+    /// Which other sites' pages may call it and read the answers, where that is not as `cors` says.
+    pub cors: Option<CorsChanges>,
 }
 
 impl Default for Route {
@@ -104,6 +107,7 @@ impl Default for Route {
             access: Access::default(),
             rate_limit: None,
             buffer_request: false,
+            cors: None,
         }
     }
 }
@@ -159,6 +163,7 @@ impl Route {
             ("rewrite", self.rewrite.is_none()),
             ("body_limit", self.body_limit.is_none()),
             ("buffer_request", !self.buffer_request),
+            ("cors", self.cors.is_none()),
         ];
         for (key, is_unset) in only_http {
             problems.ensure(!is_grpc || is_unset, key, "is for HTTP, and this route is for gRPC");
@@ -261,6 +266,11 @@ pub(super) fn check(routes: &Routes, services: &Services, problems: &mut Problem
 pub(super) fn check_policies(config: &Config, problems: &mut Problems) {
     let has_tokens = config.identity.mode == Mode::Required;
     for (name, route) in config.routes.iter().filter(|(_, route)| route.enabled) {
-        problems.within(name, |p| p.within("access", |p| route.access.check(has_tokens, p)));
+        problems.within(name, |p| {
+            p.within("access", |p| route.access.check(has_tokens, p));
+            if let Some(changes) = &route.cors {
+                p.within("cors", |p| changes.over(&config.cors).check(p));
+            }
+        });
     }
 }

@@ -245,6 +245,136 @@ fn what_has_no_body_or_no_service_is_not_buffered() {
     }
 }
 
+/// A service that lets pages of `old.example` read its answers.
+async fn sharing() -> Upstream {
+    Upstream::serving(|_| async {
+        let answer = http::Response::builder().header("access-control-allow-origin", "https://old.example");
+        answer.body(http_body_util::Full::default()).expect("an answer")
+    })
+    .await
+}
+
+async fn shared(one: &Upstream) -> Running {
+    let routes = [
+        ("all", "path = '/*'\nto = 'one'\ncors = { origins = ['https://all.example'] }"),
+        ("common", "path = '/common'\nto = 'one'"),
+        ("open", "path = '/open/*'\nto = 'one'\ncors = { origins = ['*'], methods = ['GET'], max_age = '7s' }"),
+        (
+            "put",
+            "path = '/open/*'\nto = 'one'\nmethods = ['PUT']\n\
+                 cors = { origins = ['https://b.example'], credentials = true, headers = ['x-b'] }",
+        ),
+        ("closed", "path = '/closed'\nto = 'one'\ncors = { origins = [] }"),
+    ];
+    let mut settings = bare(&[("one", service(&[one.addr]))], &routes);
+    settings.cors.origins = vec!["https://a.example".parse().expect("an origin")];
+    settings.cors.exposed_headers = vec!["x-seen".to_owned()];
+    Running::start(settings).await
+}
+
+#[tokio::test]
+async fn a_route_says_which_pages_of_others_may_read_it() {
+    let one = sharing().await;
+    let gateway = shared(&one).await;
+    for (method, target, origin, permitted, vary) in [
+        ("GET", "/common", "https://a.example", Some("https://a.example"), Some("origin")),
+        ("GET", "/common", "https://b.example", None, Some("origin")),
+        ("GET", "/open/1", "https://z.example", Some("*"), None),
+        ("GET", "/open/1", "https://a.example", Some("*"), None),
+        ("PUT", "/open/1", "https://b.example", Some("https://b.example"), Some("origin")),
+        ("GET", "/other", "https://all.example", Some("https://all.example"), Some("origin")),
+        ("GET", "/other", "https://a.example", None, Some("origin")),
+        // As without any rules, what the service says goes on.
+        ("GET", "/closed", "https://a.example", Some("https://old.example"), None),
+        ("GET", "/openapi.json", "https://a.example", Some("https://a.example"), Some("origin")),
+        ("GET", "/openapi.json", "https://all.example", None, Some("origin")),
+        ("GET", "/health", "https://all.example", None, None),
+    ] {
+        let reply = gateway.ask(method, "x", target, &[("origin", origin)]).await;
+        assert_eq!(reply.status(), 200, "{method} {target}");
+        assert_eq!(reply.header("access-control-allow-origin"), permitted, "{method} {target} for {origin}");
+        let mut said = reply.head.headers.get_all("vary").iter().map(|vary| vary.to_str().expect("text"));
+        let said = said.find(|vary| *vary == "origin");
+        assert_eq!(said, vary, "{method} {target} for {origin}");
+        let credentials = reply.header("access-control-allow-credentials");
+        assert_eq!(credentials.is_some(), method == "PUT", "{method} {target} for {origin}");
+        if target.starts_with("/open/") {
+            assert_eq!(reply.header("access-control-expose-headers"), Some("x-seen"), "as everywhere");
+        }
+    }
+    let explained = gateway.told("/admin/explain?path=/open/1&origin=https://z.example").await;
+    assert_eq!(explained["browser"]["cors"], "the page may read the answer");
+    let explained = gateway.told("/admin/explain?path=/closed&origin=https://a.example").await;
+    assert_eq!(explained["browser"]["cors"], "off: pages of other sites may not read answers");
+}
+
+#[tokio::test]
+async fn a_preflight_is_answered_by_the_route_of_what_it_asks_for() {
+    let one = sharing().await;
+    let gateway = shared(&one).await;
+    for (target, wanted, origin, expected) in [
+        ("/open/1", "GET", "https://b.example", [Some("*"), Some("GET"), None, Some("7")]),
+        ("/open/1", "PUT", "https://b.example", [Some("https://b.example"), None, Some("x-b"), Some("600")]),
+        ("/open/1", "PUT", "https://z.example", [None, None, None, None]),
+        ("/common", "PUT", "https://a.example", [Some("https://a.example"), None, None, Some("600")]),
+        ("/common", "no method", "https://b.example", [None, None, None, None]),
+    ] {
+        let asked = [("origin", origin), ("access-control-request-method", wanted)];
+        let reply = gateway.ask("OPTIONS", "x", target, &asked).await;
+        let [permitted, methods, headers, age] = expected;
+        assert_eq!(
+            (reply.status(), reply.header("access-control-allow-origin")),
+            (204, permitted),
+            "{target} {wanted}"
+        );
+        assert_eq!(reply.header("access-control-max-age"), age, "{target} {wanted}");
+        for (name, expected) in [("access-control-allow-methods", methods), ("access-control-allow-headers", headers)] {
+            // The rest is as everywhere, and long.
+            assert!(
+                expected.is_none() || reply.header(name) == expected,
+                "{target} {wanted}: {:?}",
+                reply.header(name)
+            );
+        }
+    }
+    assert_eq!(one.requests.load(SeqCst), 0);
+    let asked = [("origin", "https://a.example"), ("access-control-request-method", "GET")];
+    assert_eq!(gateway.ask("OPTIONS", "x", "/closed", &asked).await.status(), 200);
+    assert_eq!(one.requests.load(SeqCst), 1, "it is for the service to say");
+}
+
+#[tokio::test]
+async fn whose_pages_may_make_changes_is_for_the_route_to_say() {
+    let one = sharing().await;
+    let gateway = shared(&one).await;
+    for (method, target, origin, status) in [
+        ("POST", "/common", "https://a.example", 200),
+        ("POST", "/closed", "https://a.example", 403),
+        ("POST", "/other", "https://a.example", 403),
+        ("POST", "/other", "https://all.example", 200),
+        // Anybody's page may, without the user's name.
+        ("POST", "/open/1", "https://z.example", 200),
+        ("PUT", "/open/1", "https://z.example", 403),
+    ] {
+        let from = [("origin", origin), ("sec-fetch-site", "cross-site")];
+        assert_eq!(gateway.ask(method, "x", target, &from).await.status(), status, "{method} {target} for {origin}");
+    }
+    let as_user = [("origin", "https://z.example"), ("sec-fetch-site", "cross-site"), ("cookie", "session=1")];
+    gateway.ask("POST", "x", "/open/1", &as_user).await.refused(403, "cross_origin_refused");
+}
+
+#[test]
+fn what_no_browser_takes_is_a_problem_of_the_route() {
+    for (route, key) in [
+        ("path = '/a'\nto = 'one'\ncors = { origins = ['*'], credentials = true }", "routes.a.cors.origins"),
+        ("path = '/a'\nto = 'one'\ncors = { methods = ['get'] }", "routes.a.cors.methods"),
+        ("grpc = 'a.B'\nto = 'one'\ncors = { origins = ['*'] }", "routes.a.cors"),
+    ] {
+        let found = problems(&[("a", route)]);
+        assert!(found.contains(key), "{route}: {found}");
+    }
+}
+
 #[test]
 fn access_that_cannot_be_given_is_a_problem() {
     for (access, key) in [
