@@ -2,11 +2,15 @@
 //! backend, breaker, call, answer with its security headers.
 
 mod access;
+mod compress;
 mod finish;
 mod forward;
+mod grpc_web;
 mod instead;
 mod location;
+mod mirror;
 pub(crate) mod proxied_body;
+mod recoded;
 mod redirect;
 pub(crate) mod tunnel;
 mod unreadable;
@@ -22,6 +26,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use shop_browser::cors;
 use shop_http1::Edit as _;
 use shop_http1::fields::Fields as _;
@@ -29,10 +34,13 @@ use shop_http1::request_head::{self, Fault};
 use shop_http1::{Headers, response_head};
 use shop_identity::Principal;
 use shop_limit::{Attempts, Call as Counted, Ruling, Subject, Verdict};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use self::compress::Wish;
 use self::finish::{Browser, Limits, finish};
 use self::forward::{Call, Forward};
+use self::grpc_web::Web;
 use self::instead::instead;
 use crate::admin::events::Listener;
 use crate::admin::operations;
@@ -45,6 +53,7 @@ use crate::message::refusal::{self, Refusal};
 use crate::message::{grpc, path, upgrade};
 use crate::proxy::location::Inside;
 use crate::proxy::proxied_body::{Body, ProxiedBody};
+use crate::proxy::recoded::{Recoded, Recoder};
 use crate::proxy::tunnel::{Link, Tunnel};
 use crate::record::RequestRecord;
 use crate::record::asker::Asker;
@@ -69,6 +78,10 @@ pub(crate) struct Proxy {
     docs: Docs,
     /// Bad tokens that clients showed.
     attempts: Attempts,
+    /// Room for what compresses answers.
+    encoders: Arc<Semaphore>,
+    /// Room for copies of requests.
+    copies: Arc<Semaphore>,
 }
 
 thread_local! {
@@ -79,7 +92,10 @@ thread_local! {
 impl Proxy {
     /// What answers with what `state` knows.
     pub(crate) fn new(state: Arc<State>) -> Arc<Self> {
-        Arc::new(Self { state, admin: Admin::default(), docs: Docs::default(), attempts: token::attempts() })
+        let (admin, docs, attempts) = (Admin::default(), Docs::default(), token::attempts());
+        let [encoders, copies] =
+            [compress::MOST_ENCODERS, mirror::MOST_COPIES].map(|most| Arc::new(Semaphore::new(most)));
+        Arc::new(Self { state, admin, docs, attempts, encoders, copies })
     }
 }
 
@@ -99,9 +115,12 @@ impl Handler for Proxy {
         let state = &self.state;
         let generation = state.settings.current();
         let mut visit = Visit::begin(state, &generation, &connection, peer, &request);
-        let is_grpc = visit.is_grpc;
-        let reply = visit.answer(&self, worker, &generation, request, incoming).await;
-        let Visit { mut record, limits, browser, route, .. } = visit;
+        let is_translated = upgrade::is_translated(&request);
+        let mut reply = visit.answer(&self, worker, &generation, request, incoming).await;
+        if is_translated {
+            reply = reply.and_then(Reply::or_no_websocket);
+        }
+        let Visit { mut record, limits, browser, route, is_grpc, web, .. } = visit;
         let request_id = record.request_id().clone();
         let mut tunnel = None;
         let mut response = match reply {
@@ -111,7 +130,8 @@ impl Handler for Proxy {
             }
             Ok(Reply::Tunnel(head, link)) => {
                 record.answered(head.status, None);
-                tunnel = Some(Tunnel::new(link, record, &generation.config.upstream));
+                record.goes_on();
+                tunnel = Some(Tunnel::new(link, record, &generation.config));
                 response_head::Response { head, body: Body::none() }
             }
             Ok(Reply::Events(response, listener)) => {
@@ -126,7 +146,10 @@ impl Handler for Proxy {
                 let reason = refusal.reason;
                 let mut response = if is_grpc {
                     record.grpc_status(Some(reason.grpc()));
-                    refusal.grpc()
+                    match web {
+                        None => refusal.grpc(),
+                        Some(web) => web.own(refusal.grpc()),
+                    }
                 } else {
                     refusal.problem(uri.path(), &request_id)
                 };
@@ -172,8 +195,12 @@ struct Visit<'g> {
     /// Whose listener it came in by.
     audience: Audience,
     is_grpc: bool,
+    /// It came as gRPC-Web.
+    web: Option<Web>,
     /// What the limiter tells the client.
     limits: Option<Limits>,
+    /// What it takes where answers are compressed.
+    wish: Option<Wish>,
 }
 
 /// Who answers.
@@ -181,9 +208,24 @@ enum Reply {
     Own(Response<Bytes>),
     /// As long as the client listens.
     Events(Response<Bytes>, Listener),
-    /// A backend, with 101.
+    /// A backend, with 101, or 200 over HTTP/2.
     Tunnel(response_head::Parts, Link),
     Backend(response_head::Parts, Box<ProxiedBody>),
+}
+
+impl Reply {
+    /// The same, unless its 2xx would say to who asked for a WebSocket over HTTP/2 that there is one.
+    fn or_no_websocket(self) -> Result<Self, Refusal> {
+        let status = match &self {
+            Self::Own(response) | Self::Events(response, _) => response.status(),
+            Self::Backend(head, _) => head.status,
+            Self::Tunnel(..) => return Ok(self),
+        };
+        if status.is_success() {
+            return Err(Refusal::new(Reason::UpstreamInvalid, "there is no WebSocket at this path"));
+        }
+        Ok(self)
+    }
 }
 
 fn within_limit(uri: &Uri, most: usize) -> Result<(), Refusal> {
@@ -203,7 +245,7 @@ impl<'g> Visit<'g> {
         request: &request_head::Parts,
     ) -> Self {
         let headers = &request.headers;
-        let is_grpc = grpc::is_call(request.version, headers);
+        let is_grpc = grpc::is_call(request.version, headers) && !upgrade::is_translated(request);
         let config = &generation.config;
         let client = Client::of(peer, headers, &config.trusted_proxies);
         let occupied = connection.occupy(client.through_proxy.then_some(client.address));
@@ -228,7 +270,9 @@ impl<'g> Visit<'g> {
             certified: connection.certificate().map(|_| Arc::clone(connection)),
             audience: connection.audience,
             is_grpc,
+            web: None,
             limits: None,
+            wish: None,
         }
     }
 
@@ -253,6 +297,10 @@ impl<'g> Visit<'g> {
         if let Some(rules) = &route.access {
             access::from(rules, self.client.address)?;
         }
+        let incoming = match self.web {
+            None => incoming,
+            Some(web) => web.enter(&mut head.headers, incoming),
+        };
         if self.is_late {
             let refusal = Refusal::new(Reason::Draining, "the gateway is shutting down");
             return Err(refusal.retry_after(Duration::from_secs(1)));
@@ -283,8 +331,11 @@ impl<'g> Visit<'g> {
         }
         let key = to.cluster.key(&visitor);
         let mut upload = self.upload(config, route.body_limit, &head, incoming)?;
-        let upgrade = upgrade::asked(&head, !upload.is_none());
+        let is_translated = upgrade::is_translated(&head);
+        let upgrade = if is_translated { Some(upgrade::WEBSOCKET) } else { upgrade::asked(&head, !upload.is_none()) };
+        let upgrade = upgrade.filter(|_| !self.is_grpc);
         let timeouts = self.timeouts(config, to, &head, &upload);
+        self.wish = route.compress.as_ref().map(|_| Wish::of(&head, &proxy.encoders));
         let onward = Onward {
             client: self.client,
             trusted: &config.trusted_headers,
@@ -310,6 +361,11 @@ impl<'g> Visit<'g> {
             method: head.method,
             headers: head.headers,
         };
+        if let Some(mirror) = &route.mirror
+            && upgrade.is_none()
+        {
+            mirror::begin(mirror, &proxy.copies, &onward, &mut upload, worker, timeouts.pool_size);
+        }
         if route.is_buffered && !upload.is_none() {
             let BufferRequest { memory, folder } = &config.buffer_request;
             // Boxed: other calls shall not carry the room for it.
@@ -332,7 +388,8 @@ impl<'g> Visit<'g> {
         };
         let call = forward.call(upload).await?;
         if let Some(protocol) = upgrade.filter(|_| call.response.head.status == StatusCode::SWITCHING_PROTOCOLS) {
-            return switch(self.browser.cors.is_some(), call, &protocol);
+            let sent = Some(&onward.headers).filter(|_| is_translated);
+            return switch(self.browser.cors.is_some(), call, &protocol, sent);
         }
         let mut reply = self.reply(to, call, &onward.headers, &timeouts);
         if let Reply::Backend(head, _) = &mut reply {
@@ -464,6 +521,11 @@ impl<'g> Visit<'g> {
         host: &HeaderValue,
         head: &request_head::Parts,
     ) -> Result<&'g Route, Refusal> {
+        let web = if table.has_grpc_web && !self.is_grpc { Web::of(head) } else { None };
+        if web.is_some() && table.find(true, path, host, head).is_some_and(|route| route.grpc_web) {
+            self.web = web;
+            self.is_grpc = true;
+        }
         let Some(route) = table.find(self.is_grpc, path, host, head) else {
             let detail = if self.is_grpc && table.is_everybodys(path) {
                 "every service has this one; say whose with the metadata shop-service".to_owned()
@@ -565,6 +627,11 @@ impl<'g> Visit<'g> {
             let inside = Inside { backend: in_flight.backend().address(), sent, outside: &to.outside };
             location::rewrite(&mut head.headers, &inside);
         }
+        let wish = self.wish.take().zip(self.route.and_then(|route| route.compress.as_ref()));
+        let size = incoming.size_hint().exact();
+        let encoder = wish.and_then(|(wish, settings)| wish.grant(&mut head, sent, settings, size));
+        let framer = self.web.and_then(|web| web.leave(&mut head));
+        let recoder = encoder.map(Recoder::Compress).or(framer.map(Recoder::Web));
         let download = ProxiedBody {
             incoming,
             permit,
@@ -572,6 +639,7 @@ impl<'g> Visit<'g> {
             longest_pause: to.times.idle.filter(|_| !self.is_grpc),
             end: timeouts.end,
             grpc: self.is_grpc && outcome.is_none(),
+            recoded: recoder.map(Recoded::new),
             state: crate::proxy::proxied_body::Flow::default(),
         };
         Reply::Backend(head, Box::new(download))
@@ -586,8 +654,9 @@ fn normal(path: &str) -> Result<Cow<'_, str>, Refusal> {
     path::normalise(path).map_err(|error| Refusal::new(Reason::BadPath, error.to_string()))
 }
 
-/// The backend agreed to speak another protocol. Where there are rules for other sites' pages, its own do not count.
-fn switch(has_rules: bool, call: Call, protocol: &HeaderValue) -> Result<Reply, Refusal> {
+/// The backend agreed to speak another protocol. Where there are rules for other sites' pages, its own do not count. Over HTTP/2
+/// its proof is for the gateway to look at, which `sent` the key.
+fn switch(has_rules: bool, call: Call, protocol: &HeaderValue, sent: Option<&Headers>) -> Result<Reply, Refusal> {
     let Call { response, in_flight, .. } = call;
     let response_head::Response { mut head, body } = response;
     let stream = match body {
@@ -598,7 +667,16 @@ fn switch(has_rules: bool, call: Call, protocol: &HeaderValue) -> Result<Reply, 
         Refusal::new(Reason::UpstreamInvalid, "the service switched protocols where there is none to switch to")
     })?;
     headers::to_client(&mut head.headers);
-    upgrade::write(&mut head.headers, protocol);
+    match sent {
+        None => upgrade::write(&mut head.headers, protocol),
+        Some(sent) if upgrade::translate_back(&mut head, sent) => {}
+        Some(_) => {
+            return Err(Refusal::new(
+                Reason::UpstreamInvalid,
+                "the service opened a WebSocket without reading its key",
+            ));
+        }
+    }
     if has_rules {
         cors::overrule(&mut head.headers);
     }

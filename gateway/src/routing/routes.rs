@@ -1,5 +1,6 @@
 //! Which route a request is for, and what becomes of it there.
 
+mod mirror;
 mod outside;
 mod rewrite;
 mod split;
@@ -13,6 +14,7 @@ use shop_http1::Headers;
 use shop_http1::request_head::Parts;
 use shop_limit::RoutePolicy;
 
+pub(crate) use self::mirror::Mirror;
 pub(crate) use self::outside::Outside;
 use self::rewrite::Rewrite;
 pub(crate) use self::rewrite::write_made;
@@ -22,7 +24,7 @@ use crate::metrics::RouteNumbers;
 use crate::routing::{Cluster, Service, Site};
 use crate::settings;
 use crate::settings::Access;
-use crate::settings::route::{HeaderEdits, Redirect, Respond};
+use crate::settings::route::{Compress, HeaderEdits, Redirect, Respond};
 use crate::settings::timeouts::Times;
 use shop_discovery::Protocol;
 
@@ -56,6 +58,12 @@ pub(crate) struct Route {
     pub(crate) is_buffered: bool,
     /// Which other sites' pages may call it.
     pub(crate) cors: Sharing,
+    /// Whether and which answers are compressed.
+    pub(crate) compress: Option<Compress>,
+    /// Browsers may call it as gRPC-Web.
+    pub(crate) grpc_web: bool,
+    /// Who gets copies.
+    pub(crate) mirror: Option<Arc<Mirror>>,
 }
 
 /// Which other sites' pages may call a route.
@@ -123,6 +131,8 @@ pub(crate) struct Table {
     grpc: Matcher<Arc<Route>>,
     /// By name.
     pub(crate) routes: Vec<Arc<Route>>,
+    /// Whether one of them takes gRPC-Web.
+    pub(crate) has_grpc_web: bool,
     /// Whether [`EVERY`] is open.
     is_introspective: bool,
     /// By name.
@@ -150,6 +160,7 @@ impl Table {
             http: Matcher::default(),
             grpc: Matcher::default(),
             routes: Vec::with_capacity(config.routes.len()),
+            has_grpc_web: false,
             is_introspective: config.grpc_introspection,
             outside: services.iter().map(of).collect(),
             services,
@@ -190,7 +201,11 @@ impl Table {
                 None => Sharing::Common,
                 Some(changes) => Sharing::Own(Cors::new(&changes.over(&config.cors)).map(Box::new)),
             },
+            compress: Some(&route.compress).filter(|compress| compress.enabled).cloned(),
+            grpc_web: route.grpc_web,
+            mirror: route.mirror.as_ref().and_then(|mirror| self.mirror(mirror, route, site)),
         });
+        self.has_grpc_web |= route.grpc_web;
         let matcher = match route.protocol() {
             Protocol::Http => &mut self.http,
             Protocol::Grpc => &mut self.grpc,
@@ -205,6 +220,20 @@ impl Table {
         let place = self.limits.len().try_into().ok()?;
         self.limits.push(RoutePolicy { route: name.to_owned(), name: route.policy(), limit });
         Some(place)
+    }
+
+    fn mirror(&self, mirror: &settings::Mirror, route: &settings::Route, site: &Site<'_>) -> Option<Arc<Mirror>> {
+        let config = &site.merged.config;
+        let service = Arc::clone(self.service(&mirror.service)?);
+        let times = Times::of(&route.timeouts, &config.services.get(&mirror.service)?.timeouts, &config.upstream);
+        Some(Arc::new(Mirror {
+            cluster: Arc::clone(service.cluster(route.protocol())),
+            times,
+            share: mirror.percent.parts(),
+            body_limit: mirror.body_limit,
+            counts: site.metrics.mirror(&service.name),
+            service,
+        }))
     }
 
     fn deed(&self, route: &settings::Route, config: &settings::Config) -> Option<Deed> {

@@ -2,20 +2,24 @@
 
 mod access;
 mod ambiguity;
+mod compress;
 mod destination;
 mod grpc_pattern;
 mod header_rules;
 mod host_pattern;
 mod instead;
+mod mirror;
 mod path_pattern;
 
 pub use access::{Access, Require};
+pub use compress::{Compress, MediaTypes};
 pub use destination::{Destination, Destinations};
 pub use grpc_pattern::GrpcPattern;
 pub(crate) use header_rules::HeaderEdits;
 pub use header_rules::HeaderRules;
 pub use host_pattern::HostPattern;
 pub use instead::{Redirect, Respond};
+pub use mirror::{Mirror, Percent};
 pub use path_pattern::PathPattern;
 pub(crate) use path_pattern::Segment;
 
@@ -83,6 +87,12 @@ pub struct Route {
     pub buffer_request: bool,
     /// Which other sites' pages may call it and read the answers, where that is not as `cors` says.
     pub cors: Option<CorsChanges>,
+    /// Whether answers are compressed.
+    pub compress: Compress,
+    /// Browsers may call the methods of a gRPC route, as gRPC-Web.
+    pub grpc_web: bool,
+    /// Another service that gets a copy of requests.
+    pub mirror: Option<Mirror>,
 }
 
 impl Default for Route {
@@ -108,6 +118,9 @@ impl Default for Route {
             rate_limit: None,
             buffer_request: false,
             cors: None,
+            compress: Compress::default(),
+            grpc_web: false,
+            mirror: None,
         }
     }
 }
@@ -164,12 +177,15 @@ impl Route {
             ("body_limit", self.body_limit.is_none()),
             ("buffer_request", !self.buffer_request),
             ("cors", self.cors.is_none()),
+            ("compress", !self.compress.enabled),
+            ("mirror", self.mirror.is_none()),
         ];
         for (key, is_unset) in only_http {
             problems.ensure(!is_grpc || is_unset, key, "is for HTTP, and this route is for gRPC");
         }
         let has_service = !self.to.0.is_empty();
         problems.ensure(has_service || !self.buffer_request, "buffer_request", "is for routes to a service");
+        problems.ensure(is_grpc || !self.grpc_web, "grpc_web", "is for gRPC, and this route is for HTTP");
         if let Some(rewrite) = &self.rewrite {
             problems.ensure(has_service, "rewrite", "is for routes to a service");
             self.check_made_of("rewrite", rewrite, problems);
@@ -190,6 +206,15 @@ impl Route {
         problems.within("timeouts", |p| self.timeouts.check(p));
         if let Some(limit) = &self.rate_limit {
             problems.within("rate_limit", |p| limit.check(&self.policy(), p));
+        }
+        let has_answers = !self.compress.enabled || !self.to.0.is_empty();
+        problems.ensure(has_answers, "compress", "is for routes to a service");
+        problems.within("compress", |p| self.compress.check(p));
+        if let Some(mirror) = &self.mirror {
+            problems.ensure(!self.to.0.is_empty(), "mirror", "is for routes to a service");
+            let is_known = services.get(&mirror.service).is_some();
+            problems.ensure(is_known, "mirror.service", format!("there is no service {}", mirror.service));
+            problems.within("mirror", |p| mirror.check(p));
         }
     }
 
