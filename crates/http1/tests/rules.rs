@@ -150,7 +150,7 @@ fn headers_are_changed_alike_in_either_form() {
         (
             "change",
             |headers| {
-                headers.change(|name, old| (name == b"x-two" && old == b"2").then(|| HeaderValue::from_static("9")))
+                headers.change(|name, old| (name == b"x-two" && old == b"2").then(|| HeaderValue::from_static("9")));
             },
             "host: a, x-one: 1, x-two: 9, x-two: 3",
         ),

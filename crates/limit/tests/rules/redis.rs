@@ -126,7 +126,7 @@ async fn redis_counts_while_it_is_there_and_this_process_from_there_on_while_it_
     let addr = listener.local_addr().expect("an address");
     let limiter = Limiter::new(&settings(addr), Arc::clone(&told) as SharedObserver, None);
     let limiter = Arc::new(limiter.expect("is on"));
-    let (changed, changes) = watch::channel(());
+    let (tell, changes) = watch::channel(());
     let current = || Some(Arc::clone(&limiter));
     let story = async {
         let counts = || *told.counting.lock();
@@ -164,7 +164,7 @@ async fn redis_counts_while_it_is_there_and_this_process_from_there_on_while_it_
         () = shop_limit::run(changes, current) => panic!("it runs for ever"),
         () = story => {}
     }
-    drop(changed);
+    drop(tell);
 }
 
 #[tokio::test]
@@ -174,14 +174,14 @@ async fn another_limiter_in_its_place_is_connected_too() {
     let settings = settings(listener.local_addr().expect("an address"));
     let observer = || Arc::clone(&told) as SharedObserver;
     let current = Mutex::new(Arc::new(Limiter::new(&settings, observer(), None).expect("is on")));
-    let (changed, changes) = watch::channel(());
+    let (tell, changes) = watch::channel(());
     let story = async {
         let counts = || *told.counting.lock();
         eventually!(counts() == Some(Counting::Redis));
         let next = Limiter::new(&settings, observer(), Some(&current.lock())).expect("is on");
         assert_eq!(counts(), Some(Counting::Local), "not yet");
         *current.lock() = Arc::new(next);
-        changed.send(()).expect("somebody listens");
+        tell.send(()).expect("somebody listens");
         eventually!(counts() == Some(Counting::Redis));
         assert_eq!(double.asked.lock().len(), 2, "each has tried it");
     };
