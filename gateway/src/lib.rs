@@ -196,7 +196,7 @@ async fn drain(state: &State, proxy: &Proxy, stop: &Stop) {
 /// Looks after the certificates, if there are any.
 async fn watch(all: Vec<Arc<Tls>>) {
     futures_util::future::join_all(all.into_iter().map(Tls::watch)).await;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Whose certificates are good, and how often that is looked up.

@@ -187,9 +187,11 @@ mod tests {
         [SIGNATURE, &[command, family], &length.to_be_bytes()[..], rest].concat()
     }
 
-    fn client(text: &str, size: usize) -> Result<Option<Head>, Wrong> {
-        Ok(Some(Head { client: Some(text.parse().expect("an address")), size }))
+    fn named(text: &str, size: usize) -> Head {
+        Head { client: Some(text.parse().expect("an address")), size }
     }
+
+    type Read = Result<Option<Head>, Wrong>;
 
     const NOBODY: Option<SocketAddr> = None;
 
@@ -198,10 +200,10 @@ mod tests {
         let most = format!("PROXY UNKNOWN {}\r\n", "f".repeat(LONGEST_TEXT - 16));
         let over = format!("PROXY UNKNOWN {}\r\n", "f".repeat(LONGEST_TEXT - 15));
         let long = "PROXY TCP6 ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n";
-        let table: [(&str, Result<Option<Head>, Wrong>); 28] = [
-            ("PROXY TCP4 192.0.2.7 198.51.100.1 51234 443\r\n", client("192.0.2.7:51234", 45)),
-            ("PROXY TCP4 192.0.2.7 198.51.100.1 51234 443\r\nGET / HTTP", client("192.0.2.7:51234", 45)),
-            ("PROXY TCP6 2001:db8::7 2001:db8::1 0 65535\r\n", client("[2001:db8::7]:0", 44)),
+        let table: [(&str, Read); 28] = [
+            ("PROXY TCP4 192.0.2.7 198.51.100.1 51234 443\r\n", Ok(Some(named("192.0.2.7:51234", 45)))),
+            ("PROXY TCP4 192.0.2.7 198.51.100.1 51234 443\r\nGET / HTTP", Ok(Some(named("192.0.2.7:51234", 45)))),
+            ("PROXY TCP6 2001:db8::7 2001:db8::1 0 65535\r\n", Ok(Some(named("[2001:db8::7]:0", 44)))),
             ("PROXY UNKNOWN\r\n", Ok(Some(Head { client: NOBODY, size: 15 }))),
             (&most, Ok(Some(Head { client: NOBODY, size: LONGEST_TEXT }))),
             (&over, Err("its line is too long")),
@@ -239,12 +241,12 @@ mod tests {
         let v4 = [192, 0, 2, 7, 198, 51, 100, 1, 200, 34, 1, 187];
         let v6 = [&Ipv6Addr::LOCALHOST.octets()[..], &[9; 16], &[200, 34, 1, 187]].concat();
         let nobody = |size| Ok(Some(Head { client: NOBODY, size }));
-        let table: [(u8, u8, u16, &[u8], Result<Option<Head>, Wrong>); 19] = [
-            (0x21, 0x11, 12, &v4, client("192.0.2.7:51234", 28)),
-            (0x21, 0x21, 36, &v6, client("[::1]:51234", 52)),
+        let table: [(u8, u8, u16, &[u8], Read); 19] = [
+            (0x21, 0x11, 12, &v4, Ok(Some(named("192.0.2.7:51234", 28)))),
+            (0x21, 0x21, 36, &v6, Ok(Some(named("[::1]:51234", 52)))),
             // What follows the addresses is not read, and need not be there yet.
-            (0x21, 0x11, 65535, &v4, client("192.0.2.7:51234", 16 + 65535)),
-            (0x21, 0x21, 40, &v6, client("[::1]:51234", 56)),
+            (0x21, 0x11, 65535, &v4, Ok(Some(named("192.0.2.7:51234", 16 + 65535)))),
+            (0x21, 0x21, 40, &v6, Ok(Some(named("[::1]:51234", 56)))),
             (0x20, 0x00, 0, &[], nobody(16)),
             (0x20, 0x11, 12, &v4, nobody(28)),
             (0x20, 0x11, 3, &[], nobody(19)),

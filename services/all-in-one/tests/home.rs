@@ -65,6 +65,14 @@ fn what_others_can_reach_does_not_start_open_and_says_what_to_set() {
     "#);
     let (_, one) = said(check().env("SHOP_BASKET__GRPC__HOST", "::"), 2);
     assert!(one.contains("identity.issuer"), "one listener is enough: {one}");
+    let named = |address: &str| check().args(["--set", &format!("gateway.listeners.edge.address={address}")]);
+    let (_, one) = said(named("0.0.0.0:1"), 2);
+    assert!(one.contains("identity.issuer"), "by its name, too: {one}");
+    let (_, clash) = said(named("127.0.0.1:50050"), 2);
+    assert!(
+        clash.contains("gateway.listeners.edge.address") && clash.contains("product.grpc.port is 50050"),
+        "{clash}"
+    );
     let (_, apart) = said(check().env("SHOP_BUS", "kafka").env("SHOP_SERVICES", "payment"), 2);
     assert!(apart.contains("identity.issuer"), "others have another key: {apart}");
     assert!(!data.path().join("identity.pem").exists(), "to look at settings makes nothing");
