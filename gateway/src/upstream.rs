@@ -255,9 +255,6 @@ fn failure(error: &hyper::Error, timeouts: &Timeouts) -> Failed {
     if error.is_parse() || error.is_parse_too_large() {
         return Failed::sent(Reason::UpstreamInvalid, "the backend's answer is not valid HTTP");
     }
-    if let Some(why) = tls::refused(error) {
-        return Failed::sent(Reason::UpstreamTlsFailed, why);
-    }
     let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
     let detail = format!("the backend closed the connection without an answer: {cause}");
     Failed { is_untouched: is_untouched(error), ..Failed::sent(Reason::UpstreamReset, detail) }

@@ -340,15 +340,13 @@ impl Cluster {
         let part = |member: &Member| !member.draining;
         let list: Vec<_> = self.members.iter().map(|member| part(member).then_some(&member.backend.outlier)).collect();
         let news = outliers.compare(&list);
-        if news.is_empty() {
-            return;
-        }
         for (place, why) in news.ejected {
             self.members[place].backend.compared(Some(why));
         }
         for place in news.back {
             self.members[place].backend.compared(None);
         }
+        // Without news, too: they may have come to the cluster of another generation, which has the same members.
         self.tell(self.refresh());
     }
 

@@ -3,13 +3,14 @@
 //! The first connection is filled before there is a second, and a call that finds all of them full waits for a place, as one of a
 //! few. Whoever needs a new connection while one is being made waits for that one, and hears of its failure with the others.
 
+mod noting;
 mod outgoing;
 mod pace;
 mod taken_back;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::{FutureExt as _, Shared};
@@ -23,10 +24,11 @@ use shop_http1::request_head::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use self::noting::{Noting, Refused};
 use self::outgoing::Paced;
 use self::pace::{Pace, RESETS, SMALL};
 use self::taken_back::Call;
-use super::{Caller, Due, Endpoint, Failed, Received, Sent, Timeouts, Unconnected, connect, settle, tls, unsent};
+use super::{Caller, Due, Endpoint, Failed, Received, Sent, Timeouts, Unconnected, connect, settle, unsent};
 use crate::message::reason::Reason;
 use crate::upstream::body::RequestBody;
 use crate::upstream::retry::Replay;
@@ -69,10 +71,6 @@ struct Connections {
     /// The next one, on its way.
     attempt: Option<Attempt>,
 }
-
-/// Why the backend ended the connection, if it did not take the gateway's certificate: with TLS 1.3 it says so when calls may be on
-/// their way.
-type Refused = Arc<OnceLock<String>>;
 
 type Attempt = Shared<oneshot::Receiver<Result<(), Unconnected>>>;
 
@@ -220,7 +218,8 @@ fn begin(endpoint: Arc<Endpoint>, worker: usize, time: Duration) -> Attempt {
 
 async fn open(endpoint: &Endpoint, time: Duration) -> Result<(SendRequest<Paced>, Refused), Unconnected> {
     let due = Due::within(time);
-    let stream = connect(endpoint, Protocol::Grpc, due).await?;
+    let refused = Refused::default();
+    let stream = Noting { stream: connect(endpoint, Protocol::Grpc, due).await?, refused: Arc::clone(&refused) };
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -232,14 +231,9 @@ async fn open(endpoint: &Endpoint, time: Duration) -> Result<(SendRequest<Paced>
     // One flight: it may not hang on a peer that says nothing.
     let shaken = due.wait(builder.handshake(TokioIo::new(stream)), "no handshake within the time allowed");
     let (sender, connection) = shaken.await?.map_err(|error| Unconnected::failed(error.to_string()))?;
-    let refused = Refused::default();
-    let note = Arc::clone(&refused);
     shop_runtime::spawn_here(async move {
-        // Failures reach whoever waits for an answer; this one would not in words.
-        if let Some(why) = connection.await.err().and_then(|error| tls::refused(&error)) {
-            // Nobody else sets it.
-            let _ = note.set(why);
-        }
+        // Failures reach whoever waits for an answer; the connection has nothing to add.
+        let _ = connection.await;
     });
     Ok((sender, refused))
 }

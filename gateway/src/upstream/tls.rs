@@ -1,7 +1,6 @@
 //! TLS towards the backends of one service: whom they are taken for, who the gateway is to them, and in plain words what was
 //! wrong when it comes to nothing.
 
-use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
@@ -122,20 +121,11 @@ pub(super) fn failure(error: &io::Error) -> Option<&TlsFailed> {
 
 /// Why the backend broke off, if it did not like the certificate that it was shown, or that there was none. In TLS 1.3 that
 /// comes after the handshake, when a request may be on its way; nothing of that was seen to.
-pub(super) fn refused(error: &(dyn Error + 'static)) -> Option<String> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let inner = match (error.downcast_ref::<io::Error>(), error.downcast_ref::<h2::Error>()) {
-            (Some(error), _) => of_tls(error),
-            (_, Some(error)) => error.get_io().and_then(of_tls),
-            _ => None,
-        };
-        if let Some(rustls::Error::AlertReceived(alert)) = inner {
-            return of_alert(*alert);
-        }
-        next = error.source();
+pub(super) fn refused(error: &io::Error) -> Option<String> {
+    match of_tls(error)? {
+        rustls::Error::AlertReceived(alert) => of_alert(*alert),
+        _ => None,
     }
-    None
 }
 
 fn of_tls(error: &io::Error) -> Option<&rustls::Error> {

@@ -81,7 +81,7 @@ async fn a_changed_file_is_taken_over_and_a_wrong_one_changes_nothing() {
     assert!(output.contains("services.product.urls: ") && output.contains(&new.addr.to_string()), "{output}");
     assert!(output.contains(r#"admin.token: \"***\" -> \"***\""#) && !output.contains("-token"), "{output}");
 
-    gateway.write("[services.product]\nurls = ['https://nowhere']\nweight = 1\n");
+    gateway.write("[services.product]\nurls = ['ftp://nowhere']\nweight = 1\n");
     eventually!(gateway.metric(r#"gateway_config_reloads_total{result="refused"}"#).await == 1);
     let output = gateway.process.output();
     for part in ["services.product.urls = ", "services.product.weight", &format!("file {}", gateway.file.display())] {

@@ -108,7 +108,7 @@ fn every_variable_reaches_its_setting() {
 fn all_mistakes_are_named_at_once() {
     let problems = load::<Config>(&sources(&[
         ("PORT", "many"),
-        ("PRODUCT_SERVICE_URLS", "https://a"),
+        ("PRODUCT_SERVICE_URLS", "ftp://a"),
         ("LOAD_BALANCER_STRATEGY", "fastest"),
         ("RATE_LIMIT_BURST", "0"),
         ("CIRCUIT_BREAKER_INTERVAL", "soon"),
