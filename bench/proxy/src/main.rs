@@ -26,6 +26,7 @@ mod load;
 mod peer;
 mod process;
 mod report;
+mod routes;
 mod scenario;
 mod slow;
 mod tls;
@@ -50,6 +51,8 @@ enum What {
     Compare(Compare),
     /// Counts the instructions that a request costs a proxy, in valgrind.
     Instructions(Instructions),
+    /// What many routes cost: to start with, to read again, to keep, and with each request.
+    Routes(Routes),
     /// What it takes to check a token, without a gateway around it.
     Tokens {
         /// How many are made.
@@ -118,11 +121,29 @@ struct Instructions {
     against: Vec<String>,
 }
 
+/// How many routes, and where things are.
+#[derive(clap::Args)]
+struct Routes {
+    /// The gateway's binary.
+    #[arg(long)]
+    gateway: PathBuf,
+    /// An existing folder for the settings and logs.
+    #[arg(long)]
+    dir: PathBuf,
+    /// How many routes, in turn.
+    #[arg(long, value_delimiter = ',', default_value = "5,1000,10000")]
+    counts: Vec<usize>,
+    /// Requests whose cost is measured.
+    #[arg(long, default_value_t = 50_000)]
+    requests: usize,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     match Args::parse().what {
         What::Compare(what) => compare::run(&what).await,
         What::Instructions(what) => instructions::run(&what).await,
+        What::Routes(what) => routes::run(&what).await,
         What::Tokens { count } => tokens::measure(count).await,
         What::Upstream { port } => upstream::run(port).await,
     }

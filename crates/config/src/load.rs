@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 
 use figment::error::{Error, Kind};
 use figment::value::{Dict, Value};
 
-use crate::explain::{Entry, entries};
 use crate::layer::{self, Layer};
 use crate::merged::{DEFAULT, Given, Merged};
 use crate::read::{Reader, Reading};
@@ -35,19 +35,25 @@ impl Sources {
 }
 
 /// Settings that passed every check.
-#[derive(Debug)]
 pub struct Loaded<S> {
     /// The settings.
     pub settings: S,
     /// What was set and has no effect.
     pub warnings: Warnings,
-    pub(crate) entries: Vec<Entry>,
+    merged: Merged,
 }
 
-impl<S> Loaded<S> {
+/// What it was made of has secrets.
+impl<S: fmt::Debug> fmt::Debug for Loaded<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl<S: Settings> Loaded<S> {
     /// Every effective value and where it came from, one per line, secrets masked.
     pub fn explain(&self) -> String {
-        crate::explain::table(&self.entries)
+        crate::explain::table(&crate::explain::entries(&self.settings, &self.merged))
     }
 }
 
@@ -73,8 +79,7 @@ pub fn load<S: Settings>(sources: &Sources) -> Result<Loaded<S>, Problems> {
             settings.settle(&Given(&merged));
             check(&settings, &merged, &schema, &mut problems);
             if problems.is_empty() {
-                let entries = entries(&settings, &merged);
-                return Ok(Loaded { settings, warnings: problems.into_warnings(), entries });
+                return Ok(Loaded { settings, warnings: problems.into_warnings(), merged });
             }
             Err(problems)
         }
@@ -114,9 +119,8 @@ fn read<S: Settings>(mut layers: Vec<Layer>, schema: &Schema, problems: &mut Pro
                 return None;
             }
         };
-        let reading = Reading { figment: Some(&merged.figment), probe: None, skip: &skip, secrets: RefCell::default() };
-        let tree = Value::from(merged.dict.clone());
-        let result = S::deserialize(Reader { reading: &reading, value: &tree, path: String::new() });
+        let reading = Reading { layers: Some(&merged.layers), probe: None, skip: &skip, secrets: RefCell::default() };
+        let result = S::deserialize(Reader { reading: &reading, value: &merged.tree, path: String::new() });
         let error = match result {
             Ok(settings) => return Some((settings, merged)),
             Err(error) => error,

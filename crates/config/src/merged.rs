@@ -1,30 +1,62 @@
 //! All layers in one, and where each value came from.
 
-use figment::Figment;
+use std::collections::BTreeMap;
+
 use figment::error::Error;
-use figment::value::{Dict, Value};
+use figment::value::{Dict, Tag, Value};
+use figment::{Figment, Metadata};
 
 use crate::layer::{self, Layer};
 
 /// The source of the built-in values.
 pub(crate) const DEFAULT: &str = "default";
 
+/// Which layer each value came from. figment knows it, too, but only together with a copy of all values.
+#[derive(Default)]
+pub(crate) struct Layers(BTreeMap<Tag, Metadata>);
+
+impl Layers {
+    fn note(&mut self, dict: &Dict, figment: &Figment) {
+        let mut open: Vec<_> = dict.values().collect();
+        while let Some(value) = open.pop() {
+            if let Some(layer) = figment.get_metadata(value.tag())
+                && !self.0.contains_key(&value.tag())
+            {
+                self.0.insert(value.tag(), layer.clone());
+            }
+            match value {
+                Value::Dict(_, below) => open.extend(below.values()),
+                Value::Array(_, list) => open.extend(list),
+                _ => {}
+            }
+        }
+    }
+
+    /// That of `value`.
+    pub(crate) fn of(&self, value: &Value) -> Option<&Metadata> {
+        self.0.get(&value.tag())
+    }
+}
+
 /// All layers in one, still knowing where each value came from.
 pub(crate) struct Merged {
-    pub(crate) figment: Figment,
-    pub(crate) dict: Dict,
+    pub(crate) layers: Layers,
+    /// A section.
+    pub(crate) tree: Value,
 }
 
 impl Merged {
     /// All `layers`, later ones before earlier ones.
     pub(crate) fn of(layers: &[Layer]) -> Result<Self, Error> {
-        let figment = layers.iter().cloned().fold(Figment::new(), Figment::merge);
+        let figment = layers.iter().fold(Figment::new(), Figment::merge);
         let dict = figment::Provider::data(&figment)?.remove(&figment::Profile::Default).unwrap_or_default();
-        Ok(Self { figment, dict })
+        let mut layers = Layers::default();
+        layers.note(&dict, &figment);
+        Ok(Self { layers, tree: Value::from(dict) })
     }
 
     pub(crate) fn find(&self, path: &[String]) -> Option<&Value> {
-        layer::find(&self.dict, path)
+        self.tree.as_dict().and_then(|dict| layer::find(dict, path))
     }
 
     /// The settings at `key` and below that come from elsewhere than the defaults, each with its source.
@@ -37,7 +69,7 @@ impl Merged {
                     open.extend(below.iter().rev().map(|(name, value)| (format!("{key}.{name}"), value)));
                 }
                 leaf => {
-                    let layer = self.figment.get_metadata(leaf.tag()).filter(|layer| layer.name != DEFAULT);
+                    let layer = self.layers.of(leaf).filter(|layer| layer.name != DEFAULT);
                     found.extend(layer.map(|layer| (key, layer.name.to_string())));
                 }
             }
@@ -57,7 +89,7 @@ impl Merged {
         if matches!(value, Value::Dict(..)) && !inner {
             return None;
         }
-        Some(self.figment.get_metadata(value.tag())?.name.to_string())
+        Some(self.layers.of(value)?.name.to_string())
     }
 }
 

@@ -6,11 +6,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use figment::value::{Dict, Empty, Num, Tag, Value};
-use figment::{Error, Figment};
+use figment::Error;
+use figment::value::{Dict, Empty, Num, Value};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::merged::Layers;
 use crate::{layer, secret};
 
 type Result<T> = std::result::Result<T, Error>;
@@ -18,7 +19,7 @@ type Result<T> = std::result::Result<T, Error>;
 /// What one reading has in common.
 pub(crate) struct Reading<'a> {
     /// Knows which layer a tag stands for; `None` while probing, where all is typed.
-    pub(crate) figment: Option<&'a Figment>,
+    pub(crate) layers: Option<&'a Layers>,
     /// Probing: absent values are entered to see what they would be. Fields listed here proved fruitless and are left out.
     pub(crate) probe: Option<&'a BTreeSet<String>>,
     /// Dotted keys below lists that are passed over, because they were found to be wrong.
@@ -28,8 +29,8 @@ pub(crate) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn is_text(&self, tag: Tag) -> bool {
-        self.figment.and_then(|figment| figment.get_metadata(tag)).is_some_and(layer::is_text)
+    fn is_text(&self, value: &Value) -> bool {
+        self.layers.and_then(|layers| layers.of(value)).is_some_and(layer::is_text)
     }
 
     fn is_fruitless(&self, path: &str) -> bool {
@@ -54,7 +55,7 @@ impl<'a> Reader<'a> {
     /// The value when it is a text that may be read as another type.
     fn text(&self) -> Option<&'a str> {
         match self.value {
-            Value::String(tag, text) if self.reading.is_text(*tag) => Some(text.trim()),
+            Value::String(_, text) if self.reading.is_text(self.value) => Some(text.trim()),
             _ => None,
         }
     }

@@ -60,7 +60,7 @@ fn secrets<S: Settings>(defaults: &Value) -> BTreeSet<String> {
     let none = BTreeSet::new();
     let mut value = defaults.clone();
     loop {
-        let reading = Reading { figment: None, probe: Some(&fruitless), skip: &none, secrets: RefCell::default() };
+        let reading = Reading { layers: None, probe: Some(&fruitless), skip: &none, secrets: RefCell::default() };
         let result = S::deserialize(Reader { reading: &reading, value: &value, path: String::new() });
         secrets.append(&mut reading.secrets.into_inner());
         let Err(error) = result else {

@@ -122,7 +122,7 @@ pub(super) fn limits(generation: &Generation) -> Value {
 pub(super) fn config(state: &State, generation: &Generation) -> Value {
     json!({
         "revision": generation.revision,
-        "settings": generation.config,
+        "settings": *generation.config,
         "needs_restart": state.settings.reloads.needs_restart(),
     })
 }

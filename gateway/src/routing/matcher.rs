@@ -147,6 +147,8 @@ impl<T: Clone> Node<T> {
         }
         let routes = if path.has_more() { &mut node.more } else { &mut node.here };
         let place = routes.partition_point(|(other, _)| other.weight() >= conditions.weight());
+        // Most have one alone.
+        routes.reserve_exact(1);
         routes.insert(place, (conditions.clone(), value.clone()));
     }
 

@@ -2,11 +2,12 @@
 //! [`crate::state::generation::Generation`] is made of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use shop_balance::MOST;
 
 use crate::settings::backend_spec::{BackendSpec, Source};
-use crate::settings::overrides::Overrides;
+use crate::settings::overrides::{LimitChanges, Overrides};
 use crate::settings::{Config, Service};
 use shop_discovery::Protocol;
 use shop_discovery::{BackendUrl, Backends};
@@ -17,8 +18,8 @@ type Found = BTreeMap<(Protocol, Source), Vec<BackendUrl>>;
 /// What is desired.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Desired {
-    /// Files, variables and flags.
-    pub(crate) settings: Config,
+    /// Files, variables and flags. Shared with what is made of it, for there may be ten thousand routes.
+    pub(crate) settings: Arc<Config>,
     /// By service.
     found: BTreeMap<String, Found>,
     /// By service, backends that settings named before they named places to look instead, of which none has answered yet.
@@ -31,7 +32,7 @@ pub(crate) struct Desired {
 #[derive(Debug, Clone)]
 pub(crate) struct Merged {
     /// The settings as they are to be in force, with every backend there is to be.
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     /// By service.
     specs: BTreeMap<String, BTreeMap<Protocol, Vec<BackendSpec>>>,
 }
@@ -39,7 +40,7 @@ pub(crate) struct Merged {
 impl Desired {
     /// What settings want, with `overrides` on top.
     pub(crate) fn new(settings: Config, overrides: Overrides) -> Self {
-        Self { settings, found: BTreeMap::new(), kept: BTreeMap::new(), overrides }
+        Self { settings: Arc::new(settings), found: BTreeMap::new(), kept: BTreeMap::new(), overrides }
     }
 
     /// From now on settings want this. Where they name places to look instead of backends, those stay until one of the places
@@ -64,7 +65,7 @@ impl Desired {
                 }
             }
         }
-        self.settings = settings;
+        self.settings = Arc::new(settings);
         let is_known =
             |name: &String| self.settings.services.get(name).is_some() || self.overrides.added.contains_key(name);
         self.found.retain(|name, _| is_known(name));
@@ -83,21 +84,24 @@ impl Desired {
         self.found.entry(service.to_owned()).or_default().insert((protocol, source), backends);
     }
 
-    /// Brings all of it together.
+    /// Brings all of it together. What nothing changes is not copied.
     pub(crate) fn merged(&self) -> Merged {
-        let mut config = self.settings.clone();
-        self.overrides.rate_limit.apply(&mut config.rate_limit);
-        for (name, service) in &self.overrides.added {
-            config.services.insert(name.clone(), service.clone());
+        let mut config = Arc::clone(&self.settings);
+        let limit = &self.overrides.rate_limit;
+        if *limit != LimitChanges::default() {
+            limit.apply(&mut Arc::make_mut(&mut config).rate_limit);
         }
         for (name, route) in &self.overrides.routes {
+            let routes = &mut Arc::make_mut(&mut config).routes;
             match route {
-                Some(route) => config.routes.insert(name.clone(), route.clone()),
-                None => config.routes.remove(name),
+                Some(route) => routes.insert(name.clone(), route.clone()),
+                None => routes.remove(name),
             };
         }
-        let mut specs = BTreeMap::new();
-        for (name, service) in config.services.iter_mut() {
+        let added = self.overrides.added.iter().map(|(name, service)| (name.as_str(), service));
+        let (mut specs, mut different) = (BTreeMap::new(), Vec::new());
+        for (name, known) in self.settings.services.iter().chain(added) {
+            let mut service = known.clone();
             let changes = self.overrides.services.get(name);
             if let Some(changes) = changes {
                 service.enabled = changes.enabled.unwrap_or(service.enabled);
@@ -114,6 +118,12 @@ impl Desired {
                 of_service.insert(protocol, list);
             }
             specs.insert(name.to_owned(), of_service);
+            if self.settings.services.get(name) != Some(&service) {
+                different.push((name, service));
+            }
+        }
+        for (name, service) in different {
+            Arc::make_mut(&mut config).services.insert(name, service);
         }
         Merged { config, specs }
     }

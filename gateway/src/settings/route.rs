@@ -245,9 +245,10 @@ impl Route {
             let name = &destination.service;
             let is_first = self.to.0[..index].iter().all(|other| other.service != *name);
             problems.ensure(is_first, &key, format!("{name} is there twice"));
-            let known = services.iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
-            let is_known = services.get(name).is_some();
-            problems.ensure(is_known, &key, format!("there is no service {name}; there are {known}"));
+            if services.get(name).is_none() {
+                let known = services.iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
+                problems.add(&key, format!("there is no service {name}; there are {known}"));
+            }
         }
         if let Some(hash) = &self.hash {
             hash.check(problems);

@@ -18,7 +18,7 @@ use shop_limit::Limiter;
 pub(crate) struct Generation {
     /// Counts generations, from 1.
     pub(crate) revision: u64,
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) table: Arc<Table>,
     pub(crate) limiter: Option<Arc<Limiter>>,
     pub(crate) security: Option<SecurityHeaders>,

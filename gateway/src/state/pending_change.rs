@@ -43,7 +43,7 @@ impl<'a> PendingChange<'a> {
     pub(crate) fn validate(self) -> Result<Validated<'a>, Problems> {
         let merged = self.desired.merged();
         merged.config.valid()?;
-        let changed = shop_config::diff(&self.before.config, &merged.config);
+        let changed = shop_config::diff(&*self.before.config, &*merged.config);
         let identity = if merged.config.identity == self.before.config.identity {
             self.before.identity.clone()
         } else {

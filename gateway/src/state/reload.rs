@@ -62,10 +62,15 @@ impl Handle {
     pub fn apply(&self, config: Config) -> Result<Applied, Problems> {
         config.valid()?;
         let mut pending = self.state.begin_change();
-        let running = &pending.desired.settings;
-        let needs_restart = shop_config::diff(running, &config).into_iter().filter(is_fixed).collect();
-        let config = keep_fixed(running, config);
-        pending.desired.take(config);
+        let running: &Config = &pending.desired.settings;
+        let different = shop_config::diff(running, &config);
+        let is_news = !different.is_empty();
+        let needs_restart = different.into_iter().filter(is_fixed).collect();
+        // The same once more would be kept beside what the generation in force was made of.
+        if is_news {
+            let config = keep_fixed(running, config);
+            pending.desired.take(config);
+        }
         let validated = pending.validate().map_err(|found| {
             let mut problems = Problems::default();
             for problem in &found {

@@ -7,12 +7,17 @@ use crate::settings::route::Segment;
 
 /// How the path of a request becomes that of the service.
 pub(crate) struct Rewrite {
-    own: PathPattern,
-    made: PathPattern,
-    /// Where neither has parameters: the letters that are cut off, and what stands there instead.
-    plain: Option<(usize, String)>,
+    how: How,
     /// What is cut off in front, if the rest stays as it is.
     prefix: Option<HeaderValue>,
+}
+
+/// There are many, and nearly all of them are plain.
+enum How {
+    /// Neither path has parameters: so many letters are cut off, and this stands there instead.
+    Plain(usize, Box<str>),
+    /// The route's own path, and what is made of it.
+    Made(Box<(PathPattern, PathPattern)>),
 }
 
 impl Rewrite {
@@ -21,22 +26,24 @@ impl Rewrite {
         let ((outer, is_plain), (inner, is_made_plain)) = (own.literal(), made.literal());
         let is_plain = is_plain && is_made_plain && own.has_more() == made.has_more();
         let prefix = outer.strip_suffix(&inner).filter(|prefix| is_plain && !prefix.is_empty());
-        Self {
-            prefix: prefix.and_then(|prefix| HeaderValue::from_str(prefix).ok()),
-            plain: is_plain.then(|| (outer.len(), inner)),
-            own: own.clone(),
-            made: made.clone(),
-        }
+        let prefix = prefix.and_then(|prefix| HeaderValue::from_str(prefix).ok());
+        let how = if is_plain {
+            How::Plain(outer.len(), inner.into())
+        } else {
+            How::Made(Box::new((own.clone(), made.clone())))
+        };
+        Self { how, prefix }
     }
 
     /// Writes what becomes of `path`, which fits.
     pub(super) fn write(&self, path: &str, out: &mut String) {
         let start = out.len();
-        if let Some((cut, inner)) = &self.plain {
-            out.push_str(inner);
-            out.push_str(path.get(*cut..).unwrap_or_default());
-        } else {
-            write_made(&self.own, &self.made, path, out);
+        match &self.how {
+            How::Plain(cut, inner) => {
+                out.push_str(inner);
+                out.push_str(path.get(*cut..).unwrap_or_default());
+            }
+            How::Made(of) => write_made(&of.0, &of.1, path, out),
         }
         if out.len() == start {
             out.push('/');

@@ -104,6 +104,7 @@ impl<'de> Deserialize<'de> for Destinations {
                         Said::Fields { service, weight } => Destination { service, weight },
                     });
                 }
+                list.shrink_to_fit();
                 Ok(Destinations(list))
             }
         }

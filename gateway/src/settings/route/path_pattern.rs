@@ -14,7 +14,7 @@ use crate::message::path;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathPattern {
     text: String,
-    segments: Vec<Segment>,
+    segments: Box<[Segment]>,
     has_more: bool,
 }
 
@@ -80,7 +80,7 @@ impl FromStr for PathPattern {
         if !is_path || has_more && sample.last() == Some(&"") {
             return Err(not_normal());
         }
-        Ok(Self { text: text.to_owned(), segments, has_more })
+        Ok(Self { text: text.to_owned(), segments: segments.into(), has_more })
     }
 }
 
