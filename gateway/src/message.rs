@@ -9,3 +9,6 @@ pub(crate) mod reason;
 pub(crate) mod refusal;
 pub(crate) mod request_id;
 pub(crate) mod upgrade;
+
+/// What belongs to no service is counted under this name, which no service may have.
+pub(crate) const OWN: &str = "gateway";

@@ -17,8 +17,8 @@ use shop_limit::{Counting, Observer};
 use shop_telemetry::{Histogram, Histograms, TraceParent};
 
 use self::recent::Recent;
+use crate::message::OWN;
 use crate::message::reason::Reason;
-use crate::settings::services::OWN;
 
 const STATUSES: usize = 500;
 

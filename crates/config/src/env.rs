@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use figment::value::Value;
+
 use crate::layer::{Layer, path};
 use crate::schema::Schema;
 use crate::text::read_text;
@@ -148,7 +150,10 @@ impl Reading<'_> {
     /// Whether a section is called so, or nearly.
     fn is_ours(&self, section: &str) -> bool {
         let sections = self.schema.keys.iter().filter_map(|key| key.split_once('.')).map(|(section, _)| section);
-        suggest::slip(section, sections).is_some()
+        // Those by names of one's own have no keys yet.
+        let is_empty = |value: &Value| value.as_dict().is_some_and(|section| section.is_empty());
+        let empty = self.schema.defaults.iter().filter(|(_, value)| is_empty(value)).map(|(name, _)| name.as_str());
+        suggest::slip(section, sections.chain(empty)).is_some()
     }
 
     fn meant(&self, rest: &str, key: &str) -> String {

@@ -9,15 +9,14 @@ use shop_balance::settings::{Hash, OutlierDetection, Strategy};
 use shop_config::Problems;
 use shop_discovery::{BackendUrl, Backends, Protocol, SourceUrl};
 
+use crate::message::OWN;
+
 use super::Timeouts;
 use super::backend_tls::{self, BackendTls};
 use super::of_service::{ServiceBreaker, ServiceHealthCheck, ServiceLimits, ServiceRetries};
 
 /// The longest name of a service or a route: that of a label in DNS, and of one in Kubernetes.
 const LONGEST_NAME: usize = 63;
-
-/// What belongs to no service is counted under this name.
-pub(crate) const OWN: &str = "gateway";
 
 /// All services by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
