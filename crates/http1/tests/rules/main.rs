@@ -1,5 +1,7 @@
 //! What this crate promises beside what hyper does: words for people, limits, and headers in either form.
 
+mod outgoing;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
@@ -132,6 +134,9 @@ fn headers_are_the_same_to_who_asks_in_either_form() {
     for none in [Headers::Lines(Lines::new()), Headers::from(HeaderMap::new())] {
         assert_eq!((none.len(), none.is_empty()), (0, true));
     }
+    // Its bit among the names that may be there is that of another.
+    let alike = Names::new(vec![HeaderName::from_static("u-onf")]);
+    assert!(both().iter().all(|headers| headers.has_none(&alike)));
     assert!(map().has_none(&Names::new(vec![NONE])) && !map().has_none(&Names::new(vec![TWO, NONE])));
 }
 
@@ -291,6 +296,18 @@ fn heads_and_targets_have_limits_that_are_reached_to_the_byte() {
     assert_eq!(reads(128 * 1024, &target(65_535)), Err(FaultKind::UriTooLong));
     let length = |digits: usize| format!("POST / HTTP/1.1\r\ncontent-length: {}\r\n\r\n", "1".repeat(digits));
     assert_eq!((reads(1024, &length(18)), reads(1024, &length(19))), (Ok(true), Err(FaultKind::Invalid)));
+}
+
+#[test]
+fn nonsense_is_refused_at_the_end_of_its_line_however_short_it_is() {
+    let mut reader = request_head::Reader::new(1024);
+    let mut read = |part: &str| {
+        let head = reader.read(&mut Bytes::copy_from_slice(part.as_bytes()));
+        head.map(|head| head.is_some()).map_err(|fault| fault.detail)
+    };
+    assert_eq!(read(&format!("GET / HTTP/1.1\r\nhost: {}\r\n", "a".repeat(100))), Ok(false));
+    assert_eq!(read("a b: c"), Ok(false));
+    assert_eq!(read("\r\n"), Err("a header's name is not valid, or its line is folded"));
 }
 
 #[test]
