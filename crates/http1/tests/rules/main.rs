@@ -1,6 +1,7 @@
 //! What this crate promises beside what hyper does: words for people, limits, and headers in either form.
 
 mod outgoing;
+mod reading;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -226,8 +227,8 @@ fn trailers_that_are_about_framing_or_refused_are_not_announced() {
 }
 
 /// What is wrong with a head.
-fn fault(head: &str) -> Fault {
-    request_head::Reader::new(128 * 1024).read(&mut Bytes::copy_from_slice(head.as_bytes())).expect_err("is refused")
+fn fault(head: impl AsRef<[u8]>) -> Fault {
+    request_head::Reader::new(128 * 1024).read(&mut Bytes::copy_from_slice(head.as_ref())).expect_err("is refused")
 }
 
 #[test]
@@ -237,6 +238,10 @@ fn a_client_is_told_what_is_wrong_with_its_request_and_which() {
         ("GET /a>b HTTP/1.1\r\n\r\n", "the request target has a bare >; send it as %3E", "/a%3Eb"),
         ("GET /a?b=\"c HTTP/1.1\r\n\r\n", "the query has a bare \"; send it as %22", "/a"),
         ("GET /a`b HTTP/1.1\r\n\r\n", "the path has a bare `; send it as %60", "/a%60b"),
+        // What is borne with where it is, before what is not.
+        ("GET /a\"b<c HTTP/1.1\r\n\r\n", "the request target has a bare <; send it as %3C", "/a%22b%3Cc"),
+        ("GET /a?b=`c<d HTTP/1.1\r\n\r\n", "the request target has a bare <; send it as %3C", "/a"),
+        ("GET /ä<b HTTP/1.1\r\n\r\n", "the request target has a bare <; send it as %3C", "/%C3%A4%3Cb"),
         ("GET /a HTTP/1.1\r\ncontent-length: x\r\n\r\n", "the Content-Length is not a number", "/a"),
         ("GET http://h/a/b?c HTTP/1.1\r\ncontent-length: x\r\n\r\n", "the Content-Length is not a number", "/a/b"),
         ("GET http://h HTTP/1.1\r\ncontent-length: x\r\n\r\n", "the Content-Length is not a number", "/"),
