@@ -132,6 +132,7 @@ fn headers_are_the_same_to_who_asks_in_either_form() {
         assert_eq!(String::from_utf8_lossy(&written), "host: a\r\nx-one: 1\r\nx-two: 2\r\nx-two: 3\r\n");
         assert_eq!((headers.to_map(), headers.into_map()), (map(), map()));
     }
+    assert!(Lines::new().is_empty());
     for none in [Headers::Lines(Lines::new()), Headers::from(HeaderMap::new())] {
         assert_eq!((none.len(), none.is_empty()), (0, true));
     }
@@ -328,6 +329,38 @@ fn what_a_head_says_of_its_connection_counts_in_its_version() {
     assert_eq!(said("GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n"), (true, false, false));
     assert_eq!(said("GET / HTTP/1.1\r\nconnection: keep-alive\r\nconnection: close\r\n\r\n"), (false, false, false));
     assert_eq!(said("GET / HTTP/1.1\r\nconnection: close\r\nconnection: keep-alive\r\n\r\n"), (false, false, false));
+}
+
+#[test]
+fn only_the_names_themselves_mean_what_they_say() {
+    // As long as those that do, with values that would.
+    let lines = "ab: trailers\r\ncookie: 100-continue\r\nuser-agent: close\r\naccept-charset: 7\r\nif-modified-since: chunked\r\n";
+    let mut bytes = Bytes::from(format!("GET / HTTP/1.1\r\n{lines}\r\n"));
+    let head = request_head::Reader::new(1024).read(&mut bytes).expect("is valid").expect("is whole");
+    assert_eq!((head.keeps, head.expects, head.takes_trailers, head.body.is_done()), (true, false, false, true));
+}
+
+#[test]
+fn an_answer_says_whether_its_connection_is_kept_and_has_a_limit() {
+    let keeps = |version: &str, lines: &str| {
+        let bytes = Bytes::from(format!("HTTP/1.{version} 200 OK\r\n{lines}\r\n"));
+        response_head::Reader::default().read(bytes).expect("is valid").expect("is whole").keeps
+    };
+    for (lines, new, old) in [
+        ("", true, false),
+        ("connection: close\r\n", false, false),
+        ("connection: keep-alive\r\n", true, true),
+        ("connection: keep-alive, close\r\n", false, false),
+        ("connection: upgrade\r\n", true, false),
+    ] {
+        assert_eq!((keeps("1", lines), keeps("0", lines)), (new, old), "{lines:?}");
+    }
+    let begin = |length: usize| {
+        let begin = format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(length - 20));
+        response_head::Reader::default().read(Bytes::from(begin)).map(|head| head.is_some())
+    };
+    assert_eq!(begin(response_head::LARGEST_HEAD - 1), Ok(false));
+    assert_eq!(begin(response_head::LARGEST_HEAD), Err(Invalid("the head of the answer is too large")));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::Version;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use shop_http1::response::{self, RequestInfo, Skip};
 use shop_http1::{Framing, Outgoing, PutBack};
@@ -167,6 +168,54 @@ async fn a_body_that_is_longer_or_shorter_than_its_length_does_not_go_out_whole(
         let Poll::Ready(end) = outgoing.poll_send(&mut socket, &mut cx) else { panic!("there is room") };
         assert_eq!(end.is_ok(), is_whole, "{length}");
     }
+}
+
+/// A body that waits for ever behind its first piece, or has trailers there.
+struct Rest(Option<Bytes>, Option<HeaderMap>);
+
+impl Body for Rest {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(piece) = self.0.take() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        self.1.take().map_or(Poll::Pending, |trailers| Poll::Ready(Some(Ok(Frame::trailers(trailers)))))
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_goes_out_while_the_rest_is_waited_for() {
+    let (mut socket, mut client) = duplex(64);
+    let mut cx = Context::from_waker(Waker::noop());
+    let rest = Rest(Some(Bytes::from_static(b"abcd")), None);
+    let head = |lines: &mut Vec<u8>| lines.extend_from_slice(b"head:");
+    let mut outgoing = Outgoing::response(Framing::Close, rest, head);
+    assert!(outgoing.poll_send(&mut socket, &mut cx).is_pending());
+    let mut sent = [0; 9];
+    client.read_exact(&mut sent).await.expect("reads");
+    assert_eq!(&sent, b"head:abcd");
+    // A head goes out before its body has begun.
+    let mut outgoing = Outgoing::response(Framing::Close, Rest(None, None), head);
+    assert!(outgoing.poll_send(&mut socket, &mut cx).is_pending());
+    client.read_exact(&mut sent[..5]).await.expect("reads");
+    assert_eq!(&sent[..5], b"head:");
+}
+
+#[tokio::test]
+async fn trailers_that_were_not_announced_stay_behind() {
+    let (mut socket, mut client) = duplex(64);
+    let names = ["x-one", "x-two", "x-two"].map(HeaderName::from_static);
+    let trailers = names.iter().map(|name| (name.clone(), HeaderValue::from_static("1"))).collect();
+    let framing = Framing::Chunked(vec![HeaderName::from_static("x-two")]);
+    let mut outgoing = Outgoing::response(framing, Rest(Some(Bytes::from_static(b"a")), Some(trailers)), |_| {});
+    std::future::poll_fn(|cx| outgoing.poll_send(&mut socket, cx)).await.expect("goes out");
+    drop(socket);
+    let mut sent = String::new();
+    client.read_to_string(&mut sent).await.expect("reads");
+    // All of one name or none.
+    assert_eq!(sent, "1\r\na\r\n0\r\nx-two: 1\r\nx-two: 1\r\n\r\n");
 }
 
 #[test]
