@@ -1,5 +1,8 @@
 //! What this crate promises beside what hyper does: words for people, limits, and headers in either form.
 
+mod outgoing;
+mod reading;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
@@ -129,9 +132,13 @@ fn headers_are_the_same_to_who_asks_in_either_form() {
         assert_eq!(String::from_utf8_lossy(&written), "host: a\r\nx-one: 1\r\nx-two: 2\r\nx-two: 3\r\n");
         assert_eq!((headers.to_map(), headers.into_map()), (map(), map()));
     }
+    assert!(Lines::new().is_empty());
     for none in [Headers::Lines(Lines::new()), Headers::from(HeaderMap::new())] {
         assert_eq!((none.len(), none.is_empty()), (0, true));
     }
+    // Its bit among the names that may be there is that of another.
+    let alike = Names::new(vec![HeaderName::from_static("u-onf")]);
+    assert!(both().iter().all(|headers| headers.has_none(&alike)));
     assert!(map().has_none(&Names::new(vec![NONE])) && !map().has_none(&Names::new(vec![TWO, NONE])));
 }
 
@@ -221,8 +228,8 @@ fn trailers_that_are_about_framing_or_refused_are_not_announced() {
 }
 
 /// What is wrong with a head.
-fn fault(head: &str) -> Fault {
-    request_head::Reader::new(128 * 1024).read(&mut Bytes::copy_from_slice(head.as_bytes())).expect_err("is refused")
+fn fault(head: impl AsRef<[u8]>) -> Fault {
+    request_head::Reader::new(128 * 1024).read(&mut Bytes::copy_from_slice(head.as_ref())).expect_err("is refused")
 }
 
 #[test]
@@ -232,6 +239,10 @@ fn a_client_is_told_what_is_wrong_with_its_request_and_which() {
         ("GET /a>b HTTP/1.1\r\n\r\n", "the request target has a bare >; send it as %3E", "/a%3Eb"),
         ("GET /a?b=\"c HTTP/1.1\r\n\r\n", "the query has a bare \"; send it as %22", "/a"),
         ("GET /a`b HTTP/1.1\r\n\r\n", "the path has a bare `; send it as %60", "/a%60b"),
+        // What is borne with where it is, before what is not.
+        ("GET /a\"b<c HTTP/1.1\r\n\r\n", "the request target has a bare <; send it as %3C", "/a%22b%3Cc"),
+        ("GET /a?b=`c<d HTTP/1.1\r\n\r\n", "the request target has a bare <; send it as %3C", "/a"),
+        ("GET /ä<b HTTP/1.1\r\n\r\n", "the request target has a bare <; send it as %3C", "/%C3%A4%3Cb"),
         ("GET /a HTTP/1.1\r\ncontent-length: x\r\n\r\n", "the Content-Length is not a number", "/a"),
         ("GET http://h/a/b?c HTTP/1.1\r\ncontent-length: x\r\n\r\n", "the Content-Length is not a number", "/a/b"),
         ("GET http://h HTTP/1.1\r\ncontent-length: x\r\n\r\n", "the Content-Length is not a number", "/"),
@@ -294,6 +305,18 @@ fn heads_and_targets_have_limits_that_are_reached_to_the_byte() {
 }
 
 #[test]
+fn nonsense_is_refused_at_the_end_of_its_line_however_short_it_is() {
+    let mut reader = request_head::Reader::new(1024);
+    let mut read = |part: &str| {
+        let head = reader.read(&mut Bytes::copy_from_slice(part.as_bytes()));
+        head.map(|head| head.is_some()).map_err(|fault| fault.detail)
+    };
+    assert_eq!(read(&format!("GET / HTTP/1.1\r\nhost: {}\r\n", "a".repeat(100))), Ok(false));
+    assert_eq!(read("a b: c"), Ok(false));
+    assert_eq!(read("\r\n"), Err("a header's name is not valid, or its line is folded"));
+}
+
+#[test]
 fn what_a_head_says_of_its_connection_counts_in_its_version() {
     let said = |head: &str| {
         let mut bytes = Bytes::copy_from_slice(head.as_bytes());
@@ -306,6 +329,38 @@ fn what_a_head_says_of_its_connection_counts_in_its_version() {
     assert_eq!(said("GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n"), (true, false, false));
     assert_eq!(said("GET / HTTP/1.1\r\nconnection: keep-alive\r\nconnection: close\r\n\r\n"), (false, false, false));
     assert_eq!(said("GET / HTTP/1.1\r\nconnection: close\r\nconnection: keep-alive\r\n\r\n"), (false, false, false));
+}
+
+#[test]
+fn only_the_names_themselves_mean_what_they_say() {
+    // As long as those that do, with values that would.
+    let lines = "ab: trailers\r\ncookie: 100-continue\r\nuser-agent: close\r\naccept-charset: 7\r\nif-modified-since: chunked\r\n";
+    let mut bytes = Bytes::from(format!("GET / HTTP/1.1\r\n{lines}\r\n"));
+    let head = request_head::Reader::new(1024).read(&mut bytes).expect("is valid").expect("is whole");
+    assert_eq!((head.keeps, head.expects, head.takes_trailers, head.body.is_done()), (true, false, false, true));
+}
+
+#[test]
+fn an_answer_says_whether_its_connection_is_kept_and_has_a_limit() {
+    let keeps = |version: &str, lines: &str| {
+        let bytes = Bytes::from(format!("HTTP/1.{version} 200 OK\r\n{lines}\r\n"));
+        response_head::Reader::default().read(bytes).expect("is valid").expect("is whole").keeps
+    };
+    for (lines, new, old) in [
+        ("", true, false),
+        ("connection: close\r\n", false, false),
+        ("connection: keep-alive\r\n", true, true),
+        ("connection: keep-alive, close\r\n", false, false),
+        ("connection: upgrade\r\n", true, false),
+    ] {
+        assert_eq!((keeps("1", lines), keeps("0", lines)), (new, old), "{lines:?}");
+    }
+    let begin = |length: usize| {
+        let begin = format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(length - 20));
+        response_head::Reader::default().read(Bytes::from(begin)).map(|head| head.is_some())
+    };
+    assert_eq!(begin(response_head::LARGEST_HEAD - 1), Ok(false));
+    assert_eq!(begin(response_head::LARGEST_HEAD), Err(Invalid("the head of the answer is too large")));
 }
 
 #[test]
