@@ -62,8 +62,9 @@ async fn the_client_is_whom_the_proxy_names() {
         39,
         &[&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[7], &[9; 16], &[1, 2, 3, 4], &[5, 0, 0]].concat(),
     );
+    let many = vec![7; 59_988];
     let with_much =
-        binary(0x21, 0x11, 60_000, &[&[192, 0, 2, 9, 198, 51, 100, 1, 200, 34, 1, 187][..], &[7; 59_988]].concat());
+        binary(0x21, 0x11, 60_000, &[&[192, 0, 2, 9, 198, 51, 100, 1, 200, 34, 1, 187][..], &many].concat());
     for (head, expected) in [
         (LINE.as_bytes().to_vec(), "192.0.2.7"),
         (b"PROXY TCP6 2001:db8::7 2001:db8::1 1 2\r\n".to_vec(), "2001:db8::7"),
@@ -162,7 +163,7 @@ async fn what_is_no_good_head_is_refused_and_slow_ones_are_cut() {
     }
     // Says a part and then nothing; one that says how much is to come and does not send it; nothing at all.
     for (index, head) in
-        [LINE[..20].as_bytes(), &v4()[..20], &binary(0x21, 0x11, 500, &[1; 12]), b""].iter().enumerate()
+        [&LINE.as_bytes()[..20], &v4()[..20], &binary(0x21, 0x11, 500, &[1; 12]), b""].iter().enumerate()
     {
         assert_eq!(answered(addr, head).await, "", "{index}");
         eventually!(cut(&gateway, "head_timeout") >= Some(f64::from(u32::try_from(index).expect("few") + 1)));
