@@ -85,7 +85,7 @@ impl Files {
     /// The bytes of all of them.
     pub(crate) fn read(settings: &BackendTls) -> Result<Self, Unfit> {
         let roots = settings.ca_file.as_deref().map(|file| fs::read(file).map_err(|error| unfit(file, &error)));
-        let pair = settings.pair().map(|pair| certificate::Files::read(&pair).map_err(of_pair));
+        let pair = settings.pair().map(|pair| certificate::Files::read(&pair).map_err(|error| of_pair(&error)));
         Ok(Self { roots: roots.transpose()?, pair: pair.transpose()? })
     }
 
@@ -96,7 +96,7 @@ impl Files {
             _ => Arc::clone(&EVERYBODY),
         };
         let pair = self.pair.as_ref().zip(settings.pair());
-        let pair = pair.map(|(files, settings)| files.parse(&settings).map_err(of_pair)).transpose()?;
+        let pair = pair.map(|(files, settings)| files.parse(&settings).map_err(|error| of_pair(&error))).transpose()?;
         Ok((roots, pair.map(|pair| pair.certified)))
     }
 }
@@ -118,7 +118,7 @@ fn unfit(file: &Path, why: &dyn ToString) -> Unfit {
     Unfit { key: "ca_file", why }
 }
 
-fn of_pair(error: Unusable) -> Unfit {
+fn of_pair(error: &Unusable) -> Unfit {
     let key = if matches!(error, Unusable::Key { .. }) { "key_file" } else { "cert_file" };
     Unfit { key, why: error.to_string() }
 }

@@ -190,6 +190,7 @@ mod tests {
             left: Arc::default(),
             streams,
             is_used,
+            refused: Arc::default(),
         });
         let caller = Arc::new(Counted::default());
         let places = Arc::new(Semaphore::new(100));
