@@ -34,7 +34,7 @@ pub fn owner<C: Candidate, const WORDS: usize>(candidates: &[C], among: BackendS
     best.unwrap_or(first)
 }
 
-/// The last step of MurmurHash3: each bit of the number moves half of the others.
+/// The last step of `MurmurHash3`: each bit of the number moves half of the others.
 const fn mix(mut number: u64) -> u64 {
     number ^= number >> 33;
     number = number.wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -84,6 +84,10 @@ mod tests {
 
     const KEYS: usize = 4_000;
 
+    fn float(count: usize) -> f64 {
+        f64::from(u32::try_from(count).expect("not many"))
+    }
+
     fn backends(weights: &[i64]) -> Vec<Backend> {
         let one = |(place, weight): (usize, &i64)| Backend(number(format!("10.0.0.{place}:8080").as_bytes()), *weight);
         weights.iter().enumerate().map(one).collect()
@@ -104,14 +108,15 @@ mod tests {
 
     #[test]
     fn shares_are_as_weights_say() {
+        let keys = float(KEYS);
         for weights in [&[1, 1, 1, 1][..], &[1, 2, 5], &[10, 1, 1, 1, 1, 1, 1], &[1; 64]] {
             let owners = owners(&backends(weights), Places::first(weights.len()));
             let sum: i64 = weights.iter().sum();
             for (place, weight) in weights.iter().enumerate() {
-                let has = owners.iter().filter(|owner| **owner == place).count() as f64 / KEYS as f64;
-                let due = *weight as f64 / sum as f64;
+                let has = float(owners.iter().filter(|owner| **owner == place).count()) / keys;
+                let due = share(*weight) / share(sum);
                 // Four standard deviations of that many draws.
-                let most = 4.0 * (due * (1.0 - due) / KEYS as f64).sqrt();
+                let most = 4.0 * (due * (1.0 - due) / keys).sqrt();
                 assert!((has - due).abs() <= most, "{place} of {weights:?}: {has} instead of {due}");
             }
         }
@@ -128,7 +133,7 @@ mod tests {
             let all = Places::first(count);
             let (before, after) = (owners(&backends, all), owners(&backends, all.without(Places::one(gone))));
             let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
-            prop_assert!(moved as f64 / KEYS as f64 <= 1.0 / count as f64 + 0.02, "{moved} of {KEYS} with {count}");
+            prop_assert!(float(moved) / float(KEYS) <= 1.0 / float(count) + 0.02, "{moved} of {KEYS} with {count}");
             prop_assert!(before.iter().zip(&after).all(|(before, after)| before == after || *before == gone));
         }
 

@@ -152,18 +152,12 @@ impl Backend {
     /// It is ejected, or back.
     pub(super) fn compared(&self, ejected: Option<Ejected>) {
         self.show();
-        match ejected {
-            Some(why) => {
-                tracing::warn!(
-                    backend = self.label(),
-                    reason = why.word(),
-                    "backend is ejected: it does worse than the others"
-                );
-            }
-            None => {
-                self.slow_start.begin();
-                tracing::info!(backend = self.label(), "backend is back: its ejection is over");
-            }
+        let backend = self.label();
+        if let Some(why) = ejected {
+            tracing::warn!(backend, reason = why.word(), "backend is ejected: it does worse than the others");
+        } else {
+            self.slow_start.begin();
+            tracing::info!(backend, "backend is back: its ejection is over");
         }
     }
 

@@ -99,7 +99,9 @@ impl Cluster {
             .filter(|cluster| cluster.made_of.outliers == made_of.outliers)
             .map_or_else(|| Outliers::new(&made_of.outliers).map(Arc::new), |cluster| cluster.outliers.clone());
         if outliers.is_none() {
-            members.iter().for_each(|member| member.backend.forget_outlier());
+            for member in &members {
+                member.backend.forget_outlier();
+            }
         }
         let room = previous
             .filter(|cluster| cluster.made_of.limits == made_of.limits)

@@ -82,28 +82,28 @@ pub(super) fn is_name(name: &str) -> bool {
 impl Files {
     /// The bytes of all of them.
     pub(crate) fn read(settings: &BackendTls) -> Result<Self, Unfit> {
-        let roots = settings.ca_file.as_deref().map(|file| AuthoritiesFile::read(file).map_err(unfit));
-        let pair = settings.pair().map(|pair| certificate::Files::read(&pair).map_err(of_pair));
+        let roots = settings.ca_file.as_deref().map(|file| AuthoritiesFile::read(file).map_err(|error| unfit(&error)));
+        let pair = settings.pair().map(|pair| certificate::Files::read(&pair).map_err(|error| of_pair(&error)));
         Ok(Self { roots: roots.transpose()?, pair: pair.transpose()? })
     }
 
     /// What they say, if it can be used.
     pub(crate) fn parse(&self, settings: &BackendTls) -> Result<Parsed, Unfit> {
         let roots = match (&self.roots, &settings.ca_file) {
-            (Some(roots), Some(file)) => roots.parse(file).map_err(unfit)?,
+            (Some(roots), Some(file)) => roots.parse(file).map_err(|error| unfit(&error))?,
             _ => Arc::clone(&EVERYBODY),
         };
         let pair = self.pair.as_ref().zip(settings.pair());
-        let pair = pair.map(|(files, settings)| files.parse(&settings).map_err(of_pair)).transpose()?;
+        let pair = pair.map(|(files, settings)| files.parse(&settings).map_err(|error| of_pair(&error))).transpose()?;
         Ok((roots, pair.map(|pair| pair.certified)))
     }
 }
 
-fn unfit(error: UnusableAuthorities) -> Unfit {
+fn unfit(error: &UnusableAuthorities) -> Unfit {
     Unfit { key: "ca_file", why: error.to_string() }
 }
 
-fn of_pair(error: Unusable) -> Unfit {
+fn of_pair(error: &Unusable) -> Unfit {
     let key = if matches!(error, Unusable::Key { .. }) { "key_file" } else { "cert_file" };
     Unfit { key, why: error.to_string() }
 }

@@ -47,7 +47,8 @@ impl Many {
 }
 
 /// The product service at these addresses.
-fn settings(urls: &[String], hash: Option<Hash>) -> Config {
+fn settings(urls: &[String], hash: impl Into<Option<Hash>>) -> Config {
+    let hash = hash.into();
     let mut settings = config(nobody());
     let strategy = hash.is_some().then_some(Strategy::ConsistentHash);
     settings.services["product"] =
@@ -55,12 +56,12 @@ fn settings(urls: &[String], hash: Option<Hash>) -> Config {
     settings
 }
 
-fn by_header() -> Option<Hash> {
-    Some(Hash { header: Some("x-user".to_owned()), ..Hash::default() })
+fn by_header() -> Hash {
+    Hash { header: Some("x-user".to_owned()), ..Hash::default() }
 }
 
-fn by_cookie() -> Option<Hash> {
-    Some(Hash { cookie: Some("at".to_owned()), ..Hash::default() })
+fn by_cookie() -> Hash {
+    Hash { cookie: Some("at".to_owned()), ..Hash::default() }
 }
 
 async fn ask(gateway: &Running, headers: &[(&'static str, &str)]) -> Reply {
@@ -104,9 +105,9 @@ async fn a_user_stays_with_a_backend_and_only_those_of_one_that_leaves_move() {
     for gone in ["draining", "gone"] {
         let mut urls = many.urls(5);
         if gone == "draining" {
-            urls[2].push_str(";draining")
+            urls[2].push_str(";draining");
         } else {
-            drop(urls.remove(2))
+            drop(urls.remove(2));
         }
         gateway.handle.apply(settings(&urls, by_header())).expect("applies");
         let after = owners(&gateway).await;
@@ -167,7 +168,7 @@ async fn a_client_without_the_cookie_gets_one_that_keeps_it_where_it_was() {
 #[tokio::test]
 async fn a_client_is_known_by_its_address() {
     let many = Many::start().await;
-    let mut settings = settings(&many.urls(8), Some(Hash { address: true, ..Hash::default() }));
+    let mut settings = settings(&many.urls(8), Hash { address: true, ..Hash::default() });
     settings.trusted_proxies = vec!["127.0.0.1".parse().expect("a network")];
     let gateway = Running::start(settings).await;
     let mut owners = BTreeSet::new();

@@ -38,14 +38,14 @@ async fn backend(is_ill: &Arc<AtomicBool>, is_slow: bool) -> Upstream {
     .await
 }
 
-fn comparing(upstreams: &[&Upstream], settings: OutlierDetection) -> Config {
+fn comparing(upstreams: &[&Upstream], settings: &OutlierDetection) -> Config {
     let addrs: Vec<_> = upstreams.iter().map(|upstream| upstream.addr).collect();
     let mut config = config(nobody());
     let outlier_detection = OutlierDetection {
         interval: shop_config::Duration::millis(250),
         min_requests: number(3).expect("three"),
         max_ejected: 100,
-        ..settings
+        ..settings.clone()
     };
     config.services["product"] = Service { urls: backends(&addrs), outlier_detection, ..Service::default() };
     config.load_balancer.slow_start = shop_config::Duration::secs(0);
@@ -66,7 +66,7 @@ async fn call(gateway: &Running) {
     }
 }
 
-async fn one_of_four(is_slow: bool, settings: OutlierDetection) -> (Running, [Upstream; 4], Arc<AtomicBool>) {
+async fn one_of_four(is_slow: bool, settings: &OutlierDetection) -> (Running, [Upstream; 4], Arc<AtomicBool>) {
     let (ill, well) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
     let all = [
         backend(&well, is_slow).await,
@@ -85,7 +85,7 @@ async fn who_fails_or_takes_more_than_the_others_is_ejected_and_shown() {
         (false, "success_rate", OutlierDetection { success_rate: number(20), ..long.clone() }),
         (true, "latency", OutlierDetection { latency: number(3), ..long.clone() }),
     ] {
-        let (gateway, all, _) = one_of_four(is_slow, settings).await;
+        let (gateway, all, _) = one_of_four(is_slow, &settings).await;
         eventually!({
             call(&gateway).await;
             ejected(&gateway).await[1].as_deref() == Some(why)
@@ -98,7 +98,7 @@ async fn who_fails_or_takes_more_than_the_others_is_ejected_and_shown() {
         }
         assert_eq!(all[1].requests.load(SeqCst), before, "{why}");
         // Nobody compares any more, so nobody is worse.
-        let mut settings = comparing(&all.each_ref(), OutlierDetection::default());
+        let mut settings = comparing(&all.each_ref(), &OutlierDetection::default());
         settings.services["product"].outlier_detection = OutlierDetection::default();
         gateway.handle.apply(settings).expect("applies");
         assert_eq!(ejected(&gateway).await[1], None);
@@ -112,7 +112,7 @@ async fn who_fails_or_takes_more_than_the_others_is_ejected_and_shown() {
 async fn who_was_ejected_comes_back_when_its_time_is_over() {
     let short = shop_config::Duration::millis(50);
     let settings = OutlierDetection { success_rate: number(20), ejection_time: short, ..OutlierDetection::default() };
-    let (gateway, all, ill) = one_of_four(false, settings).await;
+    let (gateway, all, ill) = one_of_four(false, &settings).await;
     eventually!({
         call(&gateway).await;
         ejected(&gateway).await[1].is_some()
@@ -141,7 +141,7 @@ async fn when_half_of_them_are_out_ejections_are_ignored() {
         ejection_time: shop_config::Duration::secs(3600),
         ..OutlierDetection::default()
     };
-    let gateway = Running::start(comparing(&all.each_ref(), settings)).await;
+    let gateway = Running::start(comparing(&all.each_ref(), &settings)).await;
     eventually!({
         call(&gateway).await;
         ejected(&gateway).await.iter().flatten().count() == 2
@@ -182,8 +182,9 @@ async fn a_service_may_have_retries_breakers_and_checks_of_its_own() {
     for _ in 0..10 {
         assert_eq!(gateway.get("/api/baskets").await.header("x-gateway-reason"), None);
     }
-    eventually!(paths.lock().len() > 1);
-    assert!(paths.lock().iter().all(|path| path == "/ready"), "{:?}", paths.lock());
+    let seen = || paths.lock().clone();
+    eventually!(seen().len() > 1);
+    assert!(seen().iter().all(|path| path == "/ready"), "{:?}", seen());
     let detail = gateway.look("/health/detailed").await.json();
     assert_eq!(detail["services"]["notification"]["backends"][0]["check"], "healthy");
     assert!(detail["services"]["product"]["backends"][0]["check"].is_null(), "{detail}");

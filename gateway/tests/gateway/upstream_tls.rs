@@ -112,11 +112,14 @@ impl<'a> Hands<'a> {
     }
 }
 
+/// A server name and a protocol, as far as a client asked for one.
+type Asked = (Option<String>, Option<String>);
+
 /// TLS in front of a server in cleartext.
 struct Front {
     upstream: Upstream,
     /// Server names and protocols that clients asked for.
-    asked: Arc<Mutex<BTreeSet<(Option<String>, Option<String>)>>>,
+    asked: Arc<Mutex<BTreeSet<Asked>>>,
     /// Handshakes that came to nothing.
     failed: Arc<AtomicUsize>,
 }
@@ -156,9 +159,7 @@ impl Front {
     }
 
     fn asked(&self) -> Vec<(String, String)> {
-        let texts = |(name, protocol): &(Option<String>, Option<String>)| {
-            (name.clone().unwrap_or_default(), protocol.clone().unwrap_or_default())
-        };
+        let texts = |(name, protocol): &Asked| (name.clone().unwrap_or_default(), protocol.clone().unwrap_or_default());
         self.asked.lock().iter().map(texts).collect()
     }
 }

@@ -223,9 +223,8 @@ async fn send(
     match sent {
         // TLS keeps what the socket beneath did not take.
         Ok(()) if stream.flush().await.is_ok() => drop(done.send(Ok(stream))),
-        Ok(()) => {}
         // A backend that has answered need not take the rest; its answer shows what it did.
-        Err(Trouble::Connection(_)) => {}
+        Ok(()) | Err(Trouble::Connection(_)) => {}
         Err(trouble @ Trouble::Body) => {
             drop(done.send(Err(trouble)));
             // Half a request is no request: the answer ends too. A connection that is gone needs no ending.
