@@ -20,8 +20,8 @@ pub(crate) use admin::SHORT_TOKEN;
 pub use buffer_request::BufferRequest;
 pub use docs::Docs;
 pub use route::{
-    Access, Destination, Destinations, GrpcPattern, HeaderRules, HostPattern, PathPattern, Redirect, Require, Respond,
-    Route, Routes,
+    Access, Destination, Destinations, ForwardAuth, GrpcPattern, HeaderRules, HostPattern, PathPattern, Redirect,
+    Require, Respond, Route, Routes,
 };
 pub use services::{Service, Services};
 pub use timeouts::Timeouts;

@@ -3,6 +3,7 @@
 mod access;
 mod ambiguity;
 mod destination;
+mod forward_auth;
 mod grpc_pattern;
 mod header_rules;
 mod host_pattern;
@@ -11,6 +12,7 @@ mod path_pattern;
 
 pub use access::{Access, Require};
 pub use destination::{Destination, Destinations};
+pub use forward_auth::ForwardAuth;
 pub use grpc_pattern::GrpcPattern;
 pub(crate) use header_rules::HeaderEdits;
 pub use header_rules::HeaderRules;
@@ -80,6 +82,8 @@ pub struct Route {
     pub buffer_request: bool,
     /// Which other sites' pages may call it and read the answers, where that is not as `cors` says.
     pub cors: Option<CorsChanges>,
+    /// Another server that is asked whether a request may go on.
+    pub forward_auth: Option<ForwardAuth>,
 }
 
 impl Default for Route {
@@ -104,6 +108,7 @@ impl Default for Route {
             rate_limit: None,
             buffer_request: false,
             cors: None,
+            forward_auth: None,
         }
     }
 }
@@ -184,6 +189,9 @@ impl Route {
         problems.within("request_headers", |p| self.request_headers.check(p));
         problems.within("response_headers", |p| self.response_headers.check(p));
         problems.within("timeouts", |p| self.timeouts.check(p));
+        if let Some(auth) = &self.forward_auth {
+            problems.within("forward_auth", |p| auth.check(p));
+        }
         if let Some(limit) = &self.rate_limit {
             problems.within("rate_limit", |p| limit.check(&self.policy(), p));
         }

@@ -17,6 +17,7 @@ mod discovery;
 mod docs;
 mod drain;
 mod follow;
+mod forward_auth;
 mod frames;
 mod framing;
 mod grpc;
