@@ -1,10 +1,11 @@
 //! The way of a request through the gateway, in reading order: limits, request id, CORS, CSRF, route, address, token, rate limit,
-//! backend, breaker, call, answer with its security headers.
+//! other servers' leave, backend, breaker, call, answer with its security headers.
 
 mod access;
 mod compress;
 mod finish;
 mod forward;
+mod forward_auth;
 mod grpc_web;
 mod instead;
 mod location;
@@ -40,6 +41,7 @@ use tokio::time::Instant;
 use self::compress::Wish;
 use self::finish::{Browser, Limits, finish};
 use self::forward::{Call, Forward};
+use self::forward_auth::{Answer, Granted, Question};
 use self::grpc_web::Web;
 use self::instead::instead;
 use crate::admin::events::Listener;
@@ -59,7 +61,7 @@ use crate::record::RequestRecord;
 use crate::record::asker::Asker;
 use crate::routing::affinity::Visitor;
 use crate::routing::operation::{Operation, SERVER};
-use crate::routing::routes::{Deed, Destination, Route, Sharing, Table};
+use crate::routing::routes::{Deed, Destination, ForwardAuth, Route, Table};
 use crate::server::ConnectionState;
 use crate::server::handler::{Handler, Served, Spare};
 use crate::settings::{BufferRequest, Config};
@@ -315,6 +317,13 @@ impl<'g> Visit<'g> {
             access::by(rules, self.principal.as_deref())?;
         }
         self.limit(generation, route.limit, &head.headers).await?;
+        let mut granted = None;
+        if let Some(auth) = &route.forward_auth {
+            match self.ask_leave(generation, auth, &head, &normal, &host).await? {
+                ControlFlow::Break(reply) => return Ok(reply),
+                ControlFlow::Continue(headers) => granted = Some((auth, headers)),
+            }
+        }
         let visitor = Visitor {
             headers: &head.headers,
             address: self.client.address,
@@ -351,6 +360,9 @@ impl<'g> Visit<'g> {
             introduction: self.informed.as_ref().map(|connection| &connection.introduction),
         };
         headers::to_backend(&mut head.headers, &onward);
+        if let Some((auth, said)) = granted {
+            forward_auth::grant(auth, said, &mut head.headers);
+        }
         if let Some(edits) = &route.request_headers {
             edits.apply(&mut head.headers);
         }
@@ -420,7 +432,7 @@ impl<'g> Visit<'g> {
             // Health, metrics, tokens and the admin API are for operators, not for other sites' pages.
             self.browser.cors = None;
         } else if generation.table.has_sharing && !self.is_grpc {
-            self.share(generation, head, host, normal);
+            self.browser.share(generation, head, host, normal);
         }
         if let Some(csrf) = &generation.csrf {
             let host = headers::public_host(&head.headers, self.client, &config.trusted_headers, host);
@@ -467,24 +479,6 @@ impl<'g> Visit<'g> {
             return self.refer(route, &proxy.docs, generation, head).await.map(ControlFlow::Break);
         }
         Ok(ControlFlow::Continue(incoming))
-    }
-
-    /// Takes the rules for other sites' pages from the route, if it has some of its own. That of a preflight is the route of the
-    /// request that it asks for.
-    fn share(&mut self, generation: &'g Generation, head: &request_head::Parts, host: &HeaderValue, path: &str) {
-        if docs::Route::find(generation, path).is_some() {
-            return;
-        }
-        let mut method = Cow::Borrowed(&head.method);
-        if cors::is_preflight(&head.method, &head.headers)
-            && let Some(Ok(wanted)) = head.headers.value(&header::ACCESS_CONTROL_REQUEST_METHOD).map(Method::from_bytes)
-        {
-            method = Cow::Owned(wanted);
-        }
-        let found = generation.table.find_for(false, path, host, &method, &head.uri, &head.headers);
-        if let Some(Sharing::Own(rules)) = found.map(|route| &route.cors) {
-            self.browser.cors = rules.as_deref().map(|cors| (cors, cors.judge(&head.headers)));
-        }
     }
 
     /// Hides what is for operators from everybody else who comes by the clients' port.
@@ -567,6 +561,37 @@ impl<'g> Visit<'g> {
                 Err(Refusal::new(Reason::RateLimited, "too many requests; slow down").retry_after(retry_after))
             }
         }
+    }
+
+    /// Asks another server whether the request may go on: with which headers, or what the client gets instead.
+    async fn ask_leave(
+        &mut self,
+        generation: &Generation,
+        auth: &ForwardAuth,
+        head: &request_head::Parts,
+        path: &str,
+        host: &HeaderValue,
+    ) -> Result<ControlFlow<Reply, Granted>, Refusal> {
+        let trusted = &generation.config.trusted_headers;
+        let question = Question {
+            method: &head.method,
+            path,
+            query: head.uri.query(),
+            host: headers::public_host(&head.headers, self.client, trusted, host),
+            is_secure: self.browser.is_secure,
+            client: self.client.address.to_string(),
+            headers: &head.headers,
+            request_id: self.record.request_id(),
+        };
+        // Boxed: other calls shall not carry the room for it.
+        Ok(match Box::pin(forward_auth::ask(auth, &question)).await? {
+            Answer::Granted(headers) => ControlFlow::Continue(headers),
+            Answer::Refused(answer) => {
+                let (answer, status) = forward_auth::refused(answer, &head.method, self.is_grpc);
+                self.record.grpc_status(status);
+                ControlFlow::Break(Reply::Own(answer))
+            }
+        })
     }
 
     /// The body, refused before a backend is bothered when its announced size is over the limit.

@@ -30,8 +30,8 @@ pub use listeners::{
 };
 pub use of_service::{ServiceBreaker, ServiceHealthCheck, ServiceLimits, ServiceRetries};
 pub use route::{
-    Access, Compress, Destination, Destinations, GrpcPattern, HeaderRules, HostPattern, MediaTypes, Mirror,
-    PathPattern, Percent, Redirect, Require, Respond, Route, Routes,
+    Access, Compress, Destination, Destinations, ForwardAuth, GrpcPattern, HeaderRules, HostPattern, MediaTypes,
+    Mirror, PathPattern, Percent, Redirect, Require, Respond, Route, Routes,
 };
 pub use services::{Service, Services};
 pub use timeouts::Timeouts;

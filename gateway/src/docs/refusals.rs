@@ -36,6 +36,7 @@ const REFUSALS: [(Reason, Meets, &str); 25] = [
     (Reason::UpstreamReset, Meets::All, "the service broke off"),
     (Reason::UpstreamInvalid, Meets::All, "the service's answer is not HTTP"),
     (Reason::IdentityUnavailable, Meets::All, "the keys of tokens cannot be had"),
+    (Reason::AuthUnavailable, Meets::All, "whether the call may go on cannot be found out"),
     (Reason::ServiceDisabled, Meets::All, "the service is switched off"),
     (Reason::BreakerOpen, Meets::All, "the service failed too often lately"),
     (Reason::NoHealthyBackend, Meets::All, "nobody serves this at the moment"),
@@ -64,6 +65,7 @@ impl Refusals {
             // Who shows bad tokens meets it, too.
             Reason::RateLimited => generation.limiter.is_some() || tokens,
             Reason::TooManyUnfinished => generation.config.limits.unfinished_per_address > 0,
+            Reason::AuthUnavailable => any(|route| route.forward_auth.is_some()),
             Reason::TokenMissing => any(|route| route.access.as_ref().is_some_and(|access| access.needs_token())),
             Reason::Forbidden => any(|route| route.access.as_ref().is_some_and(|access| access.needs_role())),
             Reason::AddressRefused => any(|route| route.access.as_ref().is_some_and(|access| access.needs_address())),

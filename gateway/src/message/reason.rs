@@ -62,6 +62,8 @@ reasons! {
     TokenExpired = "token_expired",
     /// The token is good, and its bearer has none of the roles that the route wants.
     Forbidden = "forbidden",
+    /// The server that says who may use the route gave no answer, or not in time.
+    AuthUnavailable = "auth_unavailable",
     /// The keys to check tokens with cannot be had.
     IdentityUnavailable = "identity_unavailable",
     /// Only for callers on this machine itself.
@@ -148,6 +150,7 @@ impl Reason {
             Self::ValidationFailed => Kind::Invalid,
             Self::RateLimited | Self::TooManyUnfinished => Kind::TooManyRequests,
             Self::IdentityUnavailable
+            | Self::AuthUnavailable
             | Self::ServiceDisabled
             | Self::BreakerOpen
             | Self::NoHealthyBackend

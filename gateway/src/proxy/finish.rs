@@ -1,10 +1,16 @@
 //! The last headers of every response, whoever made it: a backend, the gateway, or the refusal of a head that nobody could read.
 
-use http::{HeaderName, HeaderValue};
+use std::borrow::Cow;
+
+use http::{HeaderName, HeaderValue, Method, header};
 use shop_browser::{Cors, cors};
 use shop_http::request_id::HEADER as X_REQUEST_ID;
 use shop_http1::Edit;
+use shop_http1::fields::Fields as _;
+use shop_http1::request_head::Parts;
 
+use crate::docs;
+use crate::routing::routes::Sharing;
 use crate::state::generation::Generation;
 
 /// What the limiter tells the client.
@@ -35,7 +41,25 @@ pub(super) struct Browser<'g> {
     pub(super) cors: Option<(&'g Cors, cors::Verdict)>,
 }
 
-impl Browser<'_> {
+impl<'g> Browser<'g> {
+    /// Takes the rules for other sites' pages from the route of a request for `path`, if it has some of its own. That of a preflight
+    /// is the route of the request that it asks for.
+    pub(super) fn share(&mut self, generation: &'g Generation, head: &Parts, host: &HeaderValue, path: &str) {
+        if docs::Route::find(generation, path).is_some() {
+            return;
+        }
+        let mut method = Cow::Borrowed(&head.method);
+        if cors::is_preflight(&head.method, &head.headers)
+            && let Some(Ok(wanted)) = head.headers.value(&header::ACCESS_CONTROL_REQUEST_METHOD).map(Method::from_bytes)
+        {
+            method = Cow::Owned(wanted);
+        }
+        let found = generation.table.find_for(false, path, host, &method, &head.uri, &head.headers);
+        if let Some(Sharing::Own(rules)) = found.map(|route| &route.cors) {
+            self.cors = rules.as_deref().map(|cors| (cors, cors.judge(&head.headers)));
+        }
+    }
+
     /// Tells it what it may do with the answer.
     fn instruct(self, headers: &mut impl Edit, generation: &Generation) {
         if !self.is_possible {

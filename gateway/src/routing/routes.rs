@@ -7,6 +7,7 @@ mod split;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, Uri};
 use shop_browser::Cors;
@@ -64,6 +65,30 @@ pub(crate) struct Route {
     pub(crate) grpc_web: bool,
     /// Who gets copies.
     pub(crate) mirror: Option<Arc<Mirror>>,
+    /// Who is asked whether a request may go on.
+    pub(crate) forward_auth: Option<Box<ForwardAuth>>,
+}
+
+/// A server that is asked whether a request may go on.
+pub(crate) struct ForwardAuth {
+    pub(crate) uri: Uri,
+    /// The longest wait for its answer.
+    pub(crate) timeout: Duration,
+    /// Headers of its answer that the service gets.
+    pub(crate) headers: Vec<HeaderName>,
+    /// Headers of a request that it gets.
+    pub(crate) request_headers: Vec<HeaderName>,
+}
+
+impl ForwardAuth {
+    fn new(settings: &settings::ForwardAuth) -> Option<Self> {
+        Some(Self {
+            uri: settings.uri()?,
+            timeout: settings.timeout.get(),
+            headers: settings::ForwardAuth::names(&settings.headers),
+            request_headers: settings::ForwardAuth::names(&settings.request_headers),
+        })
+    }
 }
 
 /// Which other sites' pages may call a route.
@@ -181,6 +206,11 @@ impl Table {
         let config = &site.merged.config;
         // What is missing here was refused when settings were checked.
         let (Some(path), Some(deed)) = (route.path(), self.deed(route, config)) else { return };
+        let forward_auth = route.forward_auth.as_ref().map(ForwardAuth::new);
+        // A route that cannot ask is no route.
+        let Some(forward_auth) = forward_auth.map_or(Some(None), |auth| auth.map(|auth| Some(Box::new(auth)))) else {
+            return;
+        };
         let edits = |rules: &settings::HeaderRules| (!rules.is_empty()).then(|| rules.edits());
         let rewrite = route.rewrite.as_ref().map(|made| Rewrite::new(path, made));
         let pattern = route.pattern();
@@ -197,6 +227,7 @@ impl Table {
             access: (!route.access.is_open()).then(|| Box::new(route.access.clone())),
             limit: self.limit(name, route),
             is_buffered: route.buffer_request,
+            forward_auth,
             cors: match &route.cors {
                 None => Sharing::Common,
                 Some(changes) => Sharing::Own(Cors::new(&changes.over(&config.cors)).map(Box::new)),

@@ -4,6 +4,7 @@ mod access;
 mod ambiguity;
 mod compress;
 mod destination;
+mod forward_auth;
 mod grpc_pattern;
 mod header_rules;
 mod host_pattern;
@@ -14,6 +15,7 @@ mod path_pattern;
 pub use access::{Access, Require};
 pub use compress::{Compress, MediaTypes};
 pub use destination::{Destination, Destinations};
+pub use forward_auth::ForwardAuth;
 pub use grpc_pattern::GrpcPattern;
 pub(crate) use header_rules::HeaderEdits;
 pub use header_rules::HeaderRules;
@@ -93,6 +95,8 @@ pub struct Route {
     pub grpc_web: bool,
     /// Another service that gets a copy of requests.
     pub mirror: Option<Mirror>,
+    /// Another server that is asked whether a request may go on.
+    pub forward_auth: Option<ForwardAuth>,
 }
 
 impl Default for Route {
@@ -121,6 +125,7 @@ impl Default for Route {
             compress: Compress::default(),
             grpc_web: false,
             mirror: None,
+            forward_auth: None,
         }
     }
 }
@@ -204,6 +209,9 @@ impl Route {
         problems.within("request_headers", |p| self.request_headers.check(p));
         problems.within("response_headers", |p| self.response_headers.check(p));
         problems.within("timeouts", |p| self.timeouts.check(p));
+        if let Some(auth) = &self.forward_auth {
+            problems.within("forward_auth", |p| auth.check(p));
+        }
         if let Some(limit) = &self.rate_limit {
             problems.within("rate_limit", |p| limit.check(&self.policy(), p));
         }

@@ -19,6 +19,7 @@ mod discovery;
 mod docs;
 mod drain;
 mod follow;
+mod forward_auth;
 mod frames;
 mod framing;
 mod from;

@@ -69,7 +69,7 @@ impl HeaderRules {
     }
 }
 
-fn check_name(key: &str, name: &str, problems: &mut Problems) {
+pub(super) fn check_name(key: &str, name: &str, problems: &mut Problems) {
     match HeaderName::from_bytes(name.as_bytes()) {
         Err(_) => problems.add(key, format!("{name:?} is not the name of a header")),
         Ok(name) if OURS.contains(&name.as_str()) => {
