@@ -253,6 +253,7 @@ impl Visit {
             Deed::Ask(split) => split.choose(),
             deed => return instead(deed, &normal, &head, self.browser.is_secure, &host).map(Reply::Own),
         };
+        self.record.goes_to_service(&to.service.metrics);
         if !to.service.enabled {
             let detail = format!("the {} service is switched off", to.service.name);
             return Err(Refusal::new(Reason::ServiceDisabled, detail));
