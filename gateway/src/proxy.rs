@@ -334,6 +334,7 @@ impl<'g> Visit<'g> {
             Deed::Ask(split) => split.choose(&visitor),
             deed => return instead(deed, &normal, &head, self.browser.is_secure, &host).map(Reply::Own),
         };
+        self.record.goes_to_service(&to.service.metrics);
         if !to.service.enabled {
             let detail = format!("the {} service is switched off", to.service.name);
             return Err(Refusal::new(Reason::ServiceDisabled, detail));

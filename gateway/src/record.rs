@@ -140,6 +140,17 @@ impl RequestRecord {
         self.belongs(RouteName::Set(Arc::clone(route)), service);
     }
 
+    /// Of the services that its route leads to this one is asked.
+    pub(crate) fn goes_to_service(&mut self, service: &Arc<ServiceMetrics>) {
+        if self.service.as_ref().is_some_and(|known| Arc::ptr_eq(known, service)) {
+            return;
+        }
+        service.active.inc();
+        if let Some(known) = self.service.replace(Arc::clone(service)) {
+            known.active.dec();
+        }
+    }
+
     /// The request is one of the gateway's own.
     pub(crate) fn own(&mut self, route: &'static str) {
         let own = Arc::clone(&self.state.numbers.own);

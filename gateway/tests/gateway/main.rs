@@ -10,6 +10,7 @@ mod backends;
 mod blame;
 mod both_ways;
 mod browser;
+mod canary;
 mod channels;
 mod checks;
 mod compress;
