@@ -29,7 +29,7 @@ use shop_identity::Principal;
 use shop_limit::{Attempts, Call as Counted, Ruling, Subject, Verdict};
 use tokio::time::Instant;
 
-use self::finish::{Browser, Limits, finish};
+use self::finish::{Browser, finish};
 use self::forward::{Call, Forward};
 use self::instead::instead;
 use crate::admin::events::Listener;
@@ -37,7 +37,7 @@ use crate::admin::operations;
 use crate::admin::{self, Admin, dev_token};
 use crate::docs::{self, Docs};
 use crate::message::client::{Audience, Client};
-use crate::message::headers::{self, Onward};
+use crate::message::headers::{self, Introduction, Onward};
 use crate::message::reason::Reason;
 use crate::message::refusal::{self, Refusal};
 use crate::message::{grpc, path, upgrade};
@@ -94,11 +94,11 @@ impl Handler for Proxy {
     ) -> Served<Body, Tunnel> {
         let (uri, version) = (request.uri.clone(), request.version);
         let state = &self.state;
-        let generation = state.settings.current();
+        let generation = state.settings.current_here();
         let mut visit = Visit::begin(state, &generation, &connection, peer, &request);
         let is_grpc = visit.is_grpc;
         let reply = visit.answer(&self, worker, &generation, request, incoming).await;
-        let Visit { mut record, limits, browser, .. } = visit;
+        let Visit { mut record, ruling, browser, .. } = visit;
         let request_id = record.request_id().clone();
         let mut tunnel = None;
         let mut response = match reply {
@@ -134,7 +134,7 @@ impl Handler for Proxy {
                 response.map(|bytes| Body::own(bytes, record)).into()
             }
         };
-        finish(&mut response.head.headers, request_id, limits, browser, &generation);
+        finish(&mut response.head.headers, &request_id, ruling, browser, &generation);
         Served { response, tunnel }
     }
 
@@ -162,8 +162,8 @@ struct Visit {
     /// Whose listener it came in by.
     audience: Audience,
     is_grpc: bool,
-    /// What the limiter tells the client.
-    limits: Option<Limits>,
+    /// What the limiter said.
+    ruling: Option<Ruling>,
 }
 
 /// Who answers.
@@ -216,8 +216,13 @@ impl Visit {
             is_encrypted: connection.is_encrypted,
             audience: connection.audience,
             is_grpc,
-            limits: None,
+            ruling: None,
         }
+    }
+
+    /// The host that the requests of the connection are for, nearly all of them.
+    fn introduced(&self) -> Option<&HeaderValue> {
+        self.informed.as_ref()?.introduction.get().map(Introduction::host)
     }
 
     async fn answer(
@@ -231,7 +236,7 @@ impl Visit {
         let config = &generation.config;
         within_limit(&head.uri, config.limits.uri)?;
         headers::check(&head)?;
-        let host = headers::host(&head)?;
+        let host = headers::host(&head, self.introduced())?;
         let normal = normal(head.uri.path())?;
         let incoming = match self.by_itself(proxy, generation, &head, &host, &normal, incoming).await? {
             ControlFlow::Break(reply) => return Ok(reply),
@@ -306,7 +311,7 @@ impl Visit {
         if let Some(protocol) = upgrade.filter(|_| call.response.head.status == StatusCode::SWITCHING_PROTOCOLS) {
             return switch(generation, call, &protocol);
         }
-        Ok(self.reply(generation, &route, to, call, &onward.headers, &timeouts))
+        Ok(self.reply(generation, route, to, call, &onward.headers, &timeouts))
     }
 
     /// What the gateway answers by itself: its own routes, the admin API, redirects, preflights, the reference. Otherwise the
@@ -402,13 +407,13 @@ impl Visit {
         route.answer(docs, generation, &head.to_http()).await.map(Reply::Own)
     }
 
-    fn route(
+    fn route<'t>(
         &mut self,
-        table: &Table,
+        table: &'t Table,
         path: &str,
         host: &HeaderValue,
         head: &request_head::Parts,
-    ) -> Result<Arc<Route>, Refusal> {
+    ) -> Result<&'t Route, Refusal> {
         let Some(route) = table.find(self.is_grpc, path, host, head) else {
             let detail = if self.is_grpc && table.is_everybodys(path) {
                 "every service has this one; say whose with the metadata shop-service".to_owned()
@@ -419,7 +424,7 @@ impl Visit {
         };
         let service = route.destinations().next().map(|to| &to.service.metrics);
         self.record.routed(&route.pattern, service);
-        Ok(Arc::clone(route))
+        Ok(route)
     }
 
     /// Finds out whose token comes with the request, before its body is read and a backend is chosen. The token goes on as it
@@ -441,11 +446,10 @@ impl Visit {
         let request_head::Parts { method, headers, .. } = head;
         let subject = self.principal.as_deref().map(|who| Subject { issuer: &who.issuer, name: &who.subject });
         let call = Counted { method, path, headers, address: self.client.address, subject };
-        let Some(Ruling { verdict, fields }) = limiter.check(&call, self.record.span()).await else { return Ok(()) };
-        self.limits = Some(fields);
-        match verdict {
-            Verdict::Allowed { .. } => Ok(()),
-            Verdict::Refused { retry_after } => {
+        self.ruling = limiter.check(&call, self.record.span()).await;
+        match self.ruling.map(|ruling| ruling.verdict) {
+            None | Some(Verdict::Allowed { .. }) => Ok(()),
+            Some(Verdict::Refused { retry_after }) => {
                 Err(Refusal::new(Reason::RateLimited, "too many requests; slow down").retry_after(retry_after))
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use governor::clock::DefaultClock;
-use http::{HeaderName, HeaderValue};
+use shop_http1::Edit;
 use shop_telemetry::Span;
 use tokio::sync::watch;
 
@@ -27,13 +27,13 @@ pub struct Limiter {
     redis: Option<RedisCounter>,
 }
 
-/// What the limiter says, and what the client is told.
-#[derive(Debug)]
+/// What the limiter says.
+#[derive(Debug, Clone, Copy)]
 pub struct Ruling {
     /// Whether the call may go on.
     pub verdict: Verdict,
-    /// `RateLimit` and `RateLimit-Policy`.
-    pub fields: [(HeaderName, HeaderValue); 2],
+    /// The place of the policy.
+    policy: usize,
 }
 
 impl Limiter {
@@ -64,7 +64,8 @@ impl Limiter {
 
     /// Takes one call off what the client may do, as a part of `request`. None when such calls are not counted.
     pub async fn check(&self, call: &Call<'_>, request: &Span) -> Option<Ruling> {
-        let (policy, counter) = self.policies.iter().find(|(policy, _)| policy.fits(call.method, call.path))?;
+        let place = self.policies.iter().position(|(policy, _)| policy.fits(call.method, call.path))?;
+        let (policy, counter) = self.policies.get(place)?;
         if !policy.enabled {
             return None;
         }
@@ -74,7 +75,14 @@ impl Limiter {
             // Boxed: without Redis, calls shall not carry the room for it.
             Some(redis) => Box::pin(redis.check(policy, counter, key, request)).await,
         };
-        Some(Ruling { verdict, fields: policy.fields(verdict) })
+        Some(Ruling { verdict, policy: place })
+    }
+
+    /// Tells the client of a `ruling` of this limiter, with `RateLimit-Policy` and `RateLimit`.
+    pub fn tell(&self, ruling: &Ruling, headers: &mut impl Edit) {
+        if let Some((policy, _)) = self.policies.get(ruling.policy) {
+            policy.tell(ruling.verdict, headers);
+        }
     }
 
     /// Which policy such a call falls under, as clients are told it, and whose budget it costs. Nothing is counted. None
