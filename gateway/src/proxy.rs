@@ -26,7 +26,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Response, StatusCode, Uri, Version};
+use http::{Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use shop_browser::cors;
 use shop_http1::Edit as _;
@@ -39,7 +39,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use self::compress::Wish;
-use self::finish::{Browser, Limits, finish};
+use self::finish::{Browser, finish};
 use self::forward::{Call, Forward};
 use self::forward_auth::{Answer, Granted, Question};
 use self::grpc_web::Web;
@@ -49,7 +49,7 @@ use crate::admin::operations;
 use crate::admin::{self, Admin, dev_token};
 use crate::docs::{self, Docs};
 use crate::message::client::{Audience, Client};
-use crate::message::headers::{self, Onward};
+use crate::message::headers::{self, Introduction, Onward};
 use crate::message::reason::Reason;
 use crate::message::refusal::{self, Refusal};
 use crate::message::{grpc, path, upgrade};
@@ -115,14 +115,14 @@ impl Handler for Proxy {
     ) -> Served<Body, Tunnel> {
         let (uri, version) = (request.uri.clone(), request.version);
         let state = &self.state;
-        let generation = state.settings.current();
+        let generation = state.settings.current_here();
         let mut visit = Visit::begin(state, &generation, &connection, peer, &request);
         let is_translated = upgrade::is_translated(&request);
         let mut reply = visit.answer(&self, worker, &generation, request, incoming).await;
         if is_translated {
             reply = reply.and_then(Reply::or_no_websocket);
         }
-        let Visit { mut record, limits, browser, route, is_grpc, web, .. } = visit;
+        let Visit { mut record, ruling, browser, route, is_grpc, web, .. } = visit;
         let request_id = record.request_id().clone();
         let mut tunnel = None;
         let mut response = match reply {
@@ -162,7 +162,7 @@ impl Handler for Proxy {
                 response.map(|bytes| Body::own(bytes, record)).into()
             }
         };
-        finish(&mut response.head.headers, request_id, limits, browser, &generation);
+        finish(&mut response.head.headers, &request_id, ruling, browser, &generation);
         if let Some(edits) = route.and_then(|route| route.response_headers.as_ref()) {
             edits.apply(&mut response.head.headers);
         }
@@ -199,8 +199,8 @@ struct Visit<'g> {
     is_grpc: bool,
     /// It came as gRPC-Web.
     web: Option<Web>,
-    /// What the limiter tells the client.
-    limits: Option<Limits>,
+    /// What the limiter said.
+    ruling: Option<Ruling>,
     /// What it takes where answers are compressed.
     wish: Option<Wish>,
 }
@@ -273,9 +273,14 @@ impl<'g> Visit<'g> {
             audience: connection.audience,
             is_grpc,
             web: None,
-            limits: None,
+            ruling: None,
             wish: None,
         }
+    }
+
+    /// The host that the requests of the connection are for, nearly all of them.
+    fn introduced(&self) -> Option<&HeaderValue> {
+        self.informed.as_ref()?.introduction.get().map(Introduction::host)
     }
 
     async fn answer(
@@ -289,7 +294,7 @@ impl<'g> Visit<'g> {
         let config = &generation.config;
         within_limit(&head.uri, config.limits.uri)?;
         headers::check(&head)?;
-        let host = headers::host(&head)?;
+        let host = headers::host(&head, self.introduced())?;
         let normal = normal(head.uri.path())?;
         let incoming = match self.by_itself(proxy, generation, &head, &host, &normal, incoming).await? {
             ControlFlow::Break(reply) => return Ok(reply),
@@ -554,11 +559,10 @@ impl<'g> Visit<'g> {
         let Some(limiter) = &generation.limiter else { return Ok(()) };
         let subject = self.principal.as_deref().map(|who| Subject { issuer: &who.issuer, name: &who.subject });
         let call = Counted { policy, headers, address: self.client.address, subject };
-        let Some(Ruling { verdict, fields }) = limiter.check(&call, self.record.span()).await else { return Ok(()) };
-        self.limits = Some(fields);
-        match verdict {
-            Verdict::Allowed { .. } => Ok(()),
-            Verdict::Refused { retry_after } => {
+        self.ruling = limiter.check(&call, self.record.span()).await;
+        match self.ruling.map(|ruling| ruling.verdict) {
+            None | Some(Verdict::Allowed { .. }) => Ok(()),
+            Some(Verdict::Refused { retry_after }) => {
                 Err(Refusal::new(Reason::RateLimited, "too many requests; slow down").retry_after(retry_after))
             }
         }

@@ -282,8 +282,8 @@ impl RequestRecord {
         {
             headers.remove_all(&TRACESTATE);
         }
-        headers.set(shop_http::request_id::HEADER, self.request_id.clone());
-        headers.set(TRACEPARENT.clone(), self.traceparent.clone());
+        headers.copy(&shop_http::request_id::HEADER, &self.request_id);
+        headers.copy(&TRACEPARENT, &self.traceparent);
     }
 
     /// The second part of the `traceparent` (W3C Trace Context).

@@ -65,11 +65,28 @@ mod tests {
         serde_json::json!(*state.settings.overrides())
     }
 
-    #[test]
-    fn a_change_in_the_making_holds_up_nobody_who_only_looks() {
+    fn state() -> Arc<State> {
         let desired = Desired::new(Config::default(), Overrides::default());
         let identity = open_identity(&shop_identity::IdentitySettings::off()).expect("opens");
-        let state = State::new(desired, identity, None, 1, shop_telemetry::Metrics::new("gateway"));
+        State::new(desired, identity, None, 1, shop_telemetry::Metrics::new("gateway"))
+    }
+
+    #[test]
+    fn a_thread_has_the_generation_in_force_whichever_it_had_before() {
+        let (one, other) = (state(), state());
+        let is_current = |state: &State| Arc::ptr_eq(&*state.settings.current_here(), &state.settings.current());
+        assert!(is_current(&one) && is_current(&one) && is_current(&other) && is_current(&one));
+        let mut pending = one.begin_change();
+        pending.desired.overrides.service("product").enabled = Some(false);
+        let validated = pending.validate().unwrap_or_else(|problems| unreachable!("{problems}"));
+        assert_eq!(validated.commit().revision, 2);
+        assert!(is_current(&one) && is_current(&other));
+        assert_eq!(one.settings.current_here().revision, 2);
+    }
+
+    #[test]
+    fn a_change_in_the_making_holds_up_nobody_who_only_looks() {
+        let state = state();
         let mut pending = state.begin_change();
         pending.desired.overrides.service("product").enabled = Some(true);
         let looked = std::thread::scope(|scope| {

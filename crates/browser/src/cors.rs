@@ -1,11 +1,13 @@
 //! Cross-origin resource sharing (the Fetch standard, section 3.3): which other sites' pages may call, decided and answered
 //! here, so that backends need not know.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
-use http::header::{self, HeaderName};
+use http::header;
 use http::{HeaderValue, Method, Response, StatusCode};
 use shop_http1::Edit;
-use shop_http1::fields::Fields;
+use shop_http1::fields::{Fields, Names};
 
 use crate::origins::{AllowedOrigin, Known, Origin, Origins};
 use crate::settings;
@@ -19,14 +21,16 @@ const PREFLIGHT_VARY: HeaderValue =
     HeaderValue::from_static("origin, access-control-request-method, access-control-request-headers");
 
 /// What a backend may not say when a proxy speaks for it: two of a kind, and browsers refuse the answer.
-static OURS: [HeaderName; 6] = [
-    header::ACCESS_CONTROL_ALLOW_ORIGIN,
-    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-    header::ACCESS_CONTROL_ALLOW_METHODS,
-    header::ACCESS_CONTROL_ALLOW_HEADERS,
-    header::ACCESS_CONTROL_EXPOSE_HEADERS,
-    header::ACCESS_CONTROL_MAX_AGE,
-];
+static OURS: LazyLock<Names> = LazyLock::new(|| {
+    Names::new(vec![
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        header::ACCESS_CONTROL_MAX_AGE,
+    ])
+});
 
 /// The rules, with every header of an answer ready to be copied.
 #[derive(Debug)]
@@ -116,9 +120,7 @@ impl Cors {
 
 /// Takes what a backend says about other origins off its answer.
 pub fn overrule(headers: &mut impl Edit) {
-    for name in &OURS {
-        headers.remove_all(name);
-    }
+    headers.remove_each(&OURS);
 }
 
 /// Whether a browser asks before it sends the request proper.
@@ -137,7 +139,7 @@ fn list(names: &[String]) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
+    use http::{HeaderMap, HeaderName};
 
     use super::*;
 

@@ -38,11 +38,13 @@ pub trait Fields: fmt::Debug + Sync {
     }
 }
 
-/// The bit of names such as this one, in lower case.
+/// The place of the bit, of 64, for names such as this one, in lower case.
 #[inline]
-pub(crate) fn mark(name: &[u8]) -> u64 {
-    let byte = |place: Option<&u8>| place.copied().map_or(0, usize::from);
-    1 << ((name.len() * 5 + byte(name.first()) + byte(name.last()) * 3) & 63)
+pub(crate) fn place(name: &[u8]) -> u8 {
+    let byte = |place: Option<&u8>| place.copied().unwrap_or_default();
+    // Wrapping makes no difference below 64.
+    let length = name.len().to_le_bytes()[0].wrapping_mul(5);
+    length.wrapping_add(byte(name.first())).wrapping_add(byte(name.last()).wrapping_mul(3)) & 63
 }
 
 /// Names that are asked for together.
@@ -55,7 +57,7 @@ pub struct Names {
 impl Names {
     /// These.
     pub fn new(names: Vec<HeaderName>) -> Self {
-        let marks = names.iter().fold(0, |marks, name| marks | mark(name.as_str().as_bytes()));
+        let marks = names.iter().fold(0, |marks, name| marks | 1 << place(name.as_str().as_bytes()));
         Self { names, marks }
     }
 
@@ -113,7 +115,18 @@ pub fn has_word(line: &[u8], word: &str) -> bool {
 /// The length that `headers` say, however often.
 pub fn length(headers: &impl Fields) -> Option<u64> {
     let name = header::CONTENT_LENGTH;
-    let mut lengths = headers.values(&name).flat_map(|line| line.split(|byte| *byte == b',')).map(|text| {
+    let mut lines = headers.values(&name);
+    let first = lines.next()?;
+    match (number(first), lines.next()) {
+        // As nearly everybody says it.
+        (Some(length), None) => Some(length),
+        _ => same_length(headers.values(&name)),
+    }
+}
+
+/// The length that all of `lines` say, which may be lists.
+fn same_length<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<u64> {
+    let mut lengths = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(|text| {
         let text = text.trim_ascii();
         let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
         let text = std::str::from_utf8(text).ok().filter(|_| is_number);
@@ -122,6 +135,14 @@ pub fn length(headers: &impl Fields) -> Option<u64> {
     });
     let first = lengths.next()??;
     lengths.all(|length| length == Some(first)).then_some(first)
+}
+
+/// Digits and nothing else; more than 18 of them are no length of anything.
+pub(crate) fn number(value: &[u8]) -> Option<u64> {
+    if !(1..=18).contains(&value.len()) {
+        return None;
+    }
+    value.iter().try_fold(0, |number: u64, byte| byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0')))
 }
 
 /// What `Trailer` names, without fields that have a meaning for framing, routing or access (RFC 9110, section 6.5.1) and those

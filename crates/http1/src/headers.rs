@@ -51,11 +51,26 @@ impl Headers {
             Self::Map(map) => map,
         }
     }
+}
 
-    fn halves(&self) -> (Option<&Lines>, Option<&HeaderMap>) {
+/// Values of lines or of a map.
+enum Values<L, M> {
+    Lines(L),
+    Map(M),
+}
+
+impl<'a, L, M> Iterator for Values<L, M>
+where
+    L: Iterator<Item = &'a [u8]>,
+    M: Iterator<Item = &'a [u8]>,
+{
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
         match self {
-            Self::Lines(lines) => (Some(lines), None),
-            Self::Map(map) => (None, Some(map)),
+            Self::Lines(lines) => lines.next(),
+            Self::Map(map) => map.next(),
         }
     }
 }
@@ -69,9 +84,10 @@ impl Fields for Headers {
     }
 
     fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
-        let (lines, map) = self.halves();
-        let lines = lines.into_iter().flat_map(move |lines| lines.values(name));
-        lines.chain(map.into_iter().flat_map(move |map| Fields::values(map, name)))
+        match self {
+            Self::Lines(lines) => Values::Lines(lines.values(name)),
+            Self::Map(map) => Values::Map(Fields::values(map, name)),
+        }
     }
 
     fn has_none(&self, of: &Names) -> bool {
@@ -90,6 +106,20 @@ impl Edit for Headers {
         }
     }
 
+    fn copy(&mut self, name: &HeaderName, value: &HeaderValue) {
+        match self {
+            Self::Lines(lines) => lines.copy(name, value),
+            Self::Map(map) => map.copy(name, value),
+        }
+    }
+
+    fn put(&mut self, name: &HeaderName, value: &[u8]) {
+        match self {
+            Self::Lines(lines) => lines.put(name, value),
+            Self::Map(map) => map.put(name, value),
+        }
+    }
+
     fn add(&mut self, name: HeaderName, value: HeaderValue) {
         match self {
             Self::Lines(lines) => lines.add(name, value),
@@ -101,6 +131,13 @@ impl Edit for Headers {
         match self {
             Self::Lines(lines) => lines.remove_all(name),
             Self::Map(map) => map.remove_all(name),
+        }
+    }
+
+    fn remove_each(&mut self, of: &Names) {
+        match self {
+            Self::Lines(lines) => lines.remove_each(of),
+            Self::Map(map) => map.remove_each(of),
         }
     }
 

@@ -10,11 +10,16 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use httparse::Header;
 
 use crate::Invalid;
-use crate::fields::{Fields, Names, mark};
+use crate::fields::{Fields, Names, place};
 
-/// Room that is used again: so much of it is kept by each thread, none of it larger than this.
-const MOST_SPARE: usize = 64;
+/// Room that is used again: so much of it is kept by each thread, none of it larger than this. Two are in use for each request
+/// that waits for a backend.
+const MOST_SPARE: usize = 256;
 const LARGEST_SPARE: usize = 8 * 1024;
+
+/// What is likely to be added to lines that were read, in bytes and in lines: room for it is made beforehand.
+const MORE_BYTES: usize = 768;
+const MORE_LINES: usize = 20;
 
 thread_local! {
     static SPARE: RefCell<Vec<Room>> = const { RefCell::new(Vec::new()) };
@@ -28,7 +33,7 @@ thread_local! {
 #[derive(Default)]
 pub struct Lines {
     room: Room,
-    /// A bit for each name that may be there, see [`mark`]: most names that are asked for are not.
+    /// A bit for each name that may be there, see [`place`]: most names that are asked for are not.
     marks: u64,
 }
 
@@ -48,6 +53,8 @@ struct Line {
     end: u32,
     /// HTTP/2 says it to nobody's memory (RFC 7541, section 7.1.3).
     is_sensitive: bool,
+    /// The [`place`] of its name.
+    place: u8,
 }
 
 const SEPARATOR: &[u8] = b": ";
@@ -80,32 +87,46 @@ impl Lines {
     /// Those that were found in a head.
     pub(crate) fn read(parsed: &[Header<'_>]) -> Result<Self, Invalid> {
         let mut lines = Self::new();
+        let size = |line: &Header<'_>| line.name.len() + SEPARATOR.len() + line.value.len() + CRLF.len();
+        lines.room.bytes.reserve(parsed.iter().map(size).sum::<usize>() + MORE_BYTES);
+        lines.room.table.reserve(parsed.len() + MORE_LINES);
         for line in parsed {
-            lines.push(line.name.as_bytes(), line.value, false)?;
+            lines.append(line.name.as_bytes(), line.value, false, <[u8]>::make_ascii_lowercase)?;
         }
         Ok(lines)
     }
 
-    /// Adds one whose name and value are known to be valid.
+    /// Adds one whose name, in lower case, and value are known to be valid.
     fn push(&mut self, name: &[u8], value: &[u8], is_sensitive: bool) -> Result<(), Invalid> {
+        self.append(name, value, is_sensitive, |_| {})
+    }
+
+    /// The same; `settle` brings the name, as it was written, into lower case.
+    #[inline]
+    fn append(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+        is_sensitive: bool,
+        settle: impl FnOnce(&mut [u8]),
+    ) -> Result<(), Invalid> {
         let Room { bytes, table } = &mut self.room;
         let begin = bytes.len();
         let of_value = begin + name.len() + SEPARATOR.len();
         let end = of_value + value.len() + CRLF.len();
         // No head comes near; who adds without end is stopped here.
-        let place = |place: usize| u32::try_from(place).map_err(|_| Invalid("the header lines are too large"));
-        table.push(Line { begin: place(begin)?, value: place(of_value)?, end: place(end)?, is_sensitive });
+        let at = |place: usize| u32::try_from(place).map_err(|_| Invalid("the header lines are too large"));
+        let (start, of_value, end) = (at(begin)?, at(of_value)?, at(end)?);
         // Room for all of it at once, and then nothing but copying.
-        bytes.resize(end, 0);
-        let (written_name, rest) = bytes[begin..].split_at_mut(name.len());
-        written_name.copy_from_slice(name);
-        written_name.make_ascii_lowercase();
-        self.marks |= mark(written_name);
-        let (separator, rest) = rest.split_at_mut(SEPARATOR.len());
-        separator.copy_from_slice(SEPARATOR);
-        let (written_value, crlf) = rest.split_at_mut(value.len());
-        written_value.copy_from_slice(value);
-        crlf.copy_from_slice(CRLF);
+        bytes.reserve(name.len() + SEPARATOR.len() + value.len() + CRLF.len());
+        bytes.extend_from_slice(name);
+        settle(&mut bytes[begin..]);
+        let place = place(&bytes[begin..]);
+        self.marks |= 1 << place;
+        for part in [SEPARATOR, value, CRLF] {
+            bytes.extend_from_slice(part);
+        }
+        table.push(Line { begin: start, value: of_value, end, is_sensitive, place });
         Ok(())
     }
 
@@ -162,7 +183,7 @@ impl Lines {
 
     #[inline]
     fn may_have(&self, name: &[u8]) -> bool {
-        self.marks & mark(name) != 0
+        (self.marks >> place(name)) & 1 != 0
     }
 }
 

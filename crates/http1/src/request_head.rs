@@ -10,7 +10,7 @@ use http::{Method, Request, Uri, Version, request};
 use httparse::{Header, Status};
 
 use crate::decoder::Decoder;
-use crate::fields::{MOST_HEADERS, has_word};
+use crate::fields::{MOST_HEADERS, has_word, number};
 use crate::{Headers, Lines};
 
 /// Longest target that [`Uri`] takes.
@@ -330,7 +330,7 @@ impl Said {
                     }
                 }
                 14 if header.name.eq_ignore_ascii_case("content-length") => {
-                    let length = parse_length(header.value).ok_or(bad("the Content-Length is not a number"))?;
+                    let length = number(header.value).ok_or(bad("the Content-Length is not a number"))?;
                     if said.length.replace(length).is_some() {
                         return Err(bad("the request has more than one Content-Length"));
                     }
@@ -356,14 +356,6 @@ impl Said {
             (length, false) => Ok(Decoder::length(length.unwrap_or(0))),
         }
     }
-}
-
-/// Digits and nothing else; more than 18 of them are no length of anything.
-fn parse_length(value: &[u8]) -> Option<u64> {
-    if !(1..=18).contains(&value.len()) {
-        return None;
-    }
-    value.iter().try_fold(0, |number: u64, byte| byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0')))
 }
 
 /// Whether the first line has three words and the last is no version of HTTP, as with RTSP, or with a broken preface of

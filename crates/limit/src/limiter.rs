@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use governor::clock::DefaultClock;
-use http::{HeaderName, HeaderValue};
+use shop_http1::Edit;
 use shop_telemetry::Span;
 use tokio::sync::watch;
 
@@ -27,13 +27,13 @@ pub struct Limiter {
     redis: Option<RedisCounter>,
 }
 
-/// What the limiter says, and what the client is told.
-#[derive(Debug)]
+/// What the limiter says.
+#[derive(Debug, Clone, Copy)]
 pub struct Ruling {
     /// Whether the call may go on.
     pub verdict: Verdict,
-    /// `RateLimit` and `RateLimit-Policy`.
-    pub fields: [(HeaderName, HeaderValue); 2],
+    /// The place of the policy.
+    policy: usize,
 }
 
 impl Limiter {
@@ -69,27 +69,36 @@ impl Limiter {
 
     /// Takes one call off what the client may do, as a part of `request`. None when such calls are not counted.
     pub async fn check(&self, call: &Call<'_>, request: &Span) -> Option<Ruling> {
-        let (policy, counter) = self.policy(call)?;
+        let place = self.place(call)?;
+        let (policy, counter) = self.policies.get(place)?;
         let key = self.callers.of(call).below(policy.number);
         let verdict = match &self.redis {
             None => counter.check(key),
             // Boxed: without Redis, calls shall not carry the room for it.
             Some(redis) => Box::pin(redis.check(policy, counter, key, request)).await,
         };
-        Some(Ruling { verdict, fields: policy.fields(verdict) })
+        Some(Ruling { verdict, policy: place })
+    }
+
+    /// Tells the client of a `ruling` of this limiter, with `RateLimit-Policy` and `RateLimit`.
+    pub fn tell(&self, ruling: &Ruling, headers: &mut impl Edit) {
+        if let Some((policy, _)) = self.policies.get(ruling.policy) {
+            policy.tell(ruling.verdict, headers);
+        }
     }
 
     /// Which policy such a call falls under, as clients are told it, and whose budget it costs. Nothing is counted. None
     /// when such calls are not.
     pub fn explain(&self, call: &Call<'_>) -> Option<(String, String)> {
-        let (policy, _) = self.policy(call)?;
+        let (policy, _) = self.policies.get(self.place(call)?)?;
         Some((policy.words(), self.callers.of(call).to_string()))
     }
 
-    /// What counts such a call, if anything does.
-    fn policy(&self, call: &Call<'_>) -> Option<&(Policy, LocalCounter)> {
-        let of_route = call.policy.and_then(|place| self.policies.get(usize::from(place)));
-        of_route.or(self.policies.last()).filter(|(policy, _)| policy.enabled)
+    /// Where what counts such a call is, if anything does.
+    fn place(&self, call: &Call<'_>) -> Option<usize> {
+        let last = self.policies.len().checked_sub(1)?;
+        let place = call.policy.map_or(last, |place| usize::from(place).min(last));
+        self.policies.get(place).filter(|(policy, _)| policy.enabled).map(|_| place)
     }
 
     /// Budgets that are not full, or not yet forgotten. Call it off the data path.

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use shop_http1::Edit;
 
 use crate::rate::{Rate, Verdict};
 use crate::settings::{RateLimit, RouteLimit};
 
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// The name of the limit for all that no other is for.
 const DEFAULT: &str = "client";
@@ -78,8 +79,8 @@ impl Policy {
         }
     }
 
-    /// The fields that tell a client where it stands (draft-ietf-httpapi-ratelimit-headers-10).
-    pub(crate) fn fields(&self, verdict: Verdict) -> [(HeaderName, HeaderValue); 2] {
+    /// Tells a client where it stands (draft-ietf-httpapi-ratelimit-headers-10).
+    pub(crate) fn tell(&self, verdict: Verdict, headers: &mut impl Edit) {
         let (remaining, until) = match verdict {
             Verdict::Allowed { remaining, full_in } => (remaining, full_in),
             Verdict::Refused { retry_after } => (0, retry_after),
@@ -93,11 +94,8 @@ impl Policy {
         field.push(number.format(remaining).as_bytes());
         field.push(b";t=");
         field.push(number.format(until).as_bytes());
-        let value = HeaderValue::from_bytes(&field.bytes[..field.len]);
-        let mut value = value.unwrap_or_else(|_| HeaderValue::from_static("\"client\""));
-        // Nothing for the tables of HPACK (RFC 7541, section 6.2.3): it hardly comes twice.
-        value.set_sensitive(true);
-        [(RATE_LIMIT_POLICY, self.terms.clone()), (RATE_LIMIT, value)]
+        headers.copy(&RATE_LIMIT_POLICY, &self.terms);
+        headers.put(&RATE_LIMIT, &field.bytes[..field.len]);
     }
 }
 
@@ -128,6 +126,13 @@ mod tests {
         RoutePolicy { route: "payments".to_owned(), name: name.to_owned(), limit }
     }
 
+    fn told(policy: &Policy, verdict: Verdict) -> [(HeaderName, HeaderValue); 2] {
+        let mut headers = http::HeaderMap::new();
+        policy.tell(verdict, &mut headers);
+        let told: Vec<_> = headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        told.try_into().expect("two")
+    }
+
     #[test]
     fn the_limit_for_everything_is_the_last_and_shares_no_key_with_a_route_of_its_name() {
         let routes = [RoutePolicy { route: DEFAULT.to_owned(), ..route("/api/*") }, route("/api/payments")];
@@ -143,11 +148,11 @@ mod tests {
         let settings = RateLimit { window: shop_config::Duration::secs(3600), ..RateLimit::default() };
         let policies = Policy::all(&settings, &[route("POST /api/payments")]);
         let full_in = Duration::from_secs(35) + Duration::from_nanos(1);
-        let [policy, limit] = policies[1].fields(Verdict::Allowed { remaining: 2, full_in });
+        let [policy, limit] = told(&policies[1], Verdict::Allowed { remaining: 2, full_in });
         assert_eq!((policy.0.as_str(), limit.0.as_str()), ("ratelimit-policy", "ratelimit"));
         assert_eq!(policy.1, "\"client\";q=100;w=3600");
         assert_eq!(limit.1, "\"client\";r=2;t=36");
-        let [policy, limit] = policies[0].fields(Verdict::Refused { retry_after: Duration::from_millis(1) });
+        let [policy, limit] = told(&policies[0], Verdict::Refused { retry_after: Duration::from_millis(1) });
         assert_eq!(policy.1, "\"POST /api/payments\";q=7;w=3600");
         assert_eq!(limit.1, "\"POST /api/payments\";r=0;t=1");
     }
@@ -157,7 +162,7 @@ mod tests {
         let path = format!("/{}", "x".repeat(127));
         let settings = RateLimit::default();
         let most = Verdict::Allowed { remaining: u32::MAX, full_in: Duration::from_secs(u64::MAX - 1) };
-        let [_, limit] = Policy::all(&settings, &[route(&path)])[0].fields(most);
+        let [_, limit] = told(&Policy::all(&settings, &[route(&path)])[0], most);
         assert_eq!(limit.1, format!("\"{path}\";r={};t={}", u32::MAX, u64::MAX - 1));
     }
 }

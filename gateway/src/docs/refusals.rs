@@ -17,7 +17,7 @@ enum Meets {
 }
 
 /// Refusals of calls to services; `docs/gateway.md` has all there are.
-const REFUSALS: [(Reason, Meets, &str); 25] = [
+const REFUSALS: [(Reason, Meets, &str); 26] = [
     (Reason::BadPath, Meets::All, "the path has two readings"),
     (Reason::TokenMissing, Meets::All, "a token is needed"),
     (Reason::TokenInvalid, Meets::All, "the token is not valid here"),

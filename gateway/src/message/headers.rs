@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use shop_http1::Edit;
-use shop_http1::fields::{self, Fields, MOST_HEADERS, has_word};
+use shop_http1::fields::{self, Fields, MOST_HEADERS, Names, has_word};
 use shop_http1::request_head::Parts;
 use shop_http1::{Headers, Lines};
 
@@ -28,16 +28,18 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Headers of one connection (RFC 9110, section 7.6.1), also when `Connection` does not name them. `Trailer` is not
 /// among them: the gateway hands trailers on.
-static HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HTTP2_SETTINGS,
-    header::PROXY_AUTHORIZATION,
-];
+static HOP_BY_HOP: LazyLock<Names> = LazyLock::new(|| {
+    Names::new(vec![
+        header::CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        header::TE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HTTP2_SETTINGS,
+        header::PROXY_AUTHORIZATION,
+    ])
+});
 
 /// Methods that services may be asked by.
 pub(crate) const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -47,8 +49,9 @@ const LONGEST_HOST: usize = 260;
 
 /// What the client named as host, checked: the request target's authority, else `Host`.
 ///
-/// HTTP/1.1 demands exactly one `Host` (RFC 9112, section 3.2); two would let a backend see another host than we do.
-pub(crate) fn host(request: &Parts) -> Result<HeaderValue, Refusal> {
+/// HTTP/1.1 demands exactly one `Host` (RFC 9112, section 3.2); two would let a backend see another host than we do. If it is
+/// the one `known` already, nothing is copied.
+pub(crate) fn host(request: &Parts, known: Option<&HeaderValue>) -> Result<HeaderValue, Refusal> {
     let bad = |detail: &'static str| Refusal::new(Reason::BadRequest, detail);
     let name = header::HOST;
     let mut hosts = request.headers.values(&name);
@@ -76,9 +79,10 @@ pub(crate) fn host(request: &Parts) -> Result<HeaderValue, Refusal> {
         return HeaderValue::from_str(authority.as_str()).map_err(|_| bad("the request target's host is not valid"));
     }
     match host {
-        Some(host) if is_authority(host) => {
-            HeaderValue::from_bytes(host).map_err(|_| bad("the Host header is not a host"))
-        }
+        Some(host) if is_authority(host) => match known.filter(|known| known.as_bytes() == host) {
+            Some(known) => Ok(known.clone()),
+            None => HeaderValue::from_bytes(host).map_err(|_| bad("the Host header is not a host")),
+        },
         Some(_) => Err(bad("the Host header is not a host")),
         // It need not say one, and must not be taken for somebody who said the name of this machine.
         None if request.version == Version::HTTP_10 => Ok(HeaderValue::from_static("unknown.invalid")),
@@ -189,9 +193,7 @@ fn remove_hop_by_hop(headers: &mut impl Edit) -> bool {
             headers.remove_all(name);
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove_all(name);
-    }
+    headers.remove_each(&HOP_BY_HOP);
     takes_trailers
 }
 
@@ -232,6 +234,11 @@ impl Introduction {
         forwarded(&mut lines, onward);
         lines.shrink();
         Self(Box::new((onward.host.clone(), onward.prefix.cloned(), lines)))
+    }
+
+    /// The host that it speaks of.
+    pub(crate) fn host(&self) -> &HeaderValue {
+        &self.0.0
     }
 
     /// The lines for `onward`, if there are some that fit.
@@ -687,11 +694,11 @@ mod tests {
         for (host, fits) in [(long.clone(), true), (format!("a{long}"), false)] {
             let mut request = parts("/", &[]);
             request.headers.set(header::HOST, HeaderValue::try_from(&host).expect("a value"));
-            assert_eq!(super::host(&request).is_ok(), fits, "{host}");
+            assert_eq!(super::host(&request, None).is_ok(), fits, "{host}");
             let absolute = parts(&format!("http://{host}/"), &[]);
             let mut absolute = absolute;
             absolute.headers.set(header::HOST, HeaderValue::try_from(&host).expect("a value"));
-            assert_eq!(super::host(&absolute).is_ok(), fits, "{host}");
+            assert_eq!(super::host(&absolute, None).is_ok(), fits, "{host}");
         }
     }
 
@@ -703,7 +710,7 @@ mod tests {
             ("http://a.example/x", &[("host", "A.example")], "a.example"),
         ];
         for (uri, pairs, expected) in good {
-            assert_eq!(host(&parts(uri, pairs)).expect(uri), expected, "{uri} {pairs:?}");
+            assert_eq!(host(&parts(uri, pairs), None).expect(uri), expected, "{uri} {pairs:?}");
         }
         let bad = [
             ("/", &[][..]),
@@ -721,7 +728,7 @@ mod tests {
             ("ftp://a.example/x", &[("host", "a.example")]),
         ];
         for (uri, pairs) in bad {
-            let refusal = host(&parts(uri, pairs)).expect_err(uri);
+            let refusal = host(&parts(uri, pairs), None).expect_err(uri);
             assert_eq!(refusal.reason, Reason::BadRequest, "{uri} {pairs:?}");
         }
     }

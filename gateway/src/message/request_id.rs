@@ -15,8 +15,9 @@ pub(crate) fn beside(trace: &TraceText, headers: &impl Fields) -> (HeaderValue, 
     let name = request_id::HEADER;
     let sent = request_id::sent(headers.values(&name));
     let length = sent.map_or(Hyphenated::LENGTH, <[u8]>::len);
-    let mut text = BytesMut::with_capacity(trace.as_str().len() + length);
-    text.extend_from_slice(trace.as_str().as_bytes());
+    let trace = trace.as_str();
+    let mut text = BytesMut::with_capacity(trace.len() + length);
+    text.extend_from_slice(trace.as_bytes());
     let trace = value(text.split().freeze());
     // The client's is copied, or a call that goes on for long would hold the memory that its head was read into.
     if let Some(sent) = sent {

@@ -2,31 +2,29 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 use shop_browser::{Cors, cors};
 use shop_http::request_id::HEADER as X_REQUEST_ID;
 use shop_http1::Edit;
 use shop_http1::fields::Fields as _;
 use shop_http1::request_head::Parts;
+use shop_limit::Ruling;
 
 use crate::docs;
 use crate::routing::routes::Sharing;
 use crate::state::generation::Generation;
 
-/// What the limiter tells the client.
-pub(super) type Limits = [(HeaderName, HeaderValue); 2];
-
 /// Writes them. They come last, so that a backend cannot say otherwise.
 pub(super) fn finish(
     headers: &mut impl Edit,
-    request_id: HeaderValue,
-    limits: Option<Limits>,
+    request_id: &HeaderValue,
+    ruling: Option<Ruling>,
     browser: Browser<'_>,
     generation: &Generation,
 ) {
-    headers.set(X_REQUEST_ID, request_id);
-    for (name, value) in limits.into_iter().flatten() {
-        headers.set(name, value);
+    headers.copy(&X_REQUEST_ID, request_id);
+    if let (Some(limiter), Some(ruling)) = (&generation.limiter, ruling) {
+        limiter.tell(&ruling, headers);
     }
     browser.instruct(headers, generation);
 }

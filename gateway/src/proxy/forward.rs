@@ -105,7 +105,10 @@ impl Forward<'_> {
             }
             self.record.goes_to(&backend);
             let (result, after, unsent) = self.attempt(&backend, permit, body, replay.as_ref()).await;
-            let result = self.better(best, result, false);
+            let result = match best {
+                None => result,
+                before => self.better(before, result, false),
+            };
             let Some(after) = after else { return result };
             // A backend may have read some of a failed request, so the kept copy goes out next; of one that was never sent the
             // body itself is still there, kept or not.

@@ -36,7 +36,7 @@ pub(super) fn refuse(state: &Arc<State>, connection: &Arc<ConnectionState>, faul
     headers.set(header::CONTENT_LENGTH, HeaderValue::from(size));
     // What cannot be read may have come from a browser, too; of which site, nobody knows.
     let browser = Browser { is_possible: true, is_secure: connection.is_encrypted, cors: None };
-    finish(headers, id, None, browser, &generation);
+    finish(headers, &id, None, browser, &generation);
     record.answered(response.head.status, Some(reason));
     record.complete();
     if !fault.speaks_http {

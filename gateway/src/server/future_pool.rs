@@ -5,8 +5,8 @@ use tokio_util::sync::ReusableBoxFuture;
 
 use crate::server::handler::{Handler, Served, Serving};
 
-/// So many are kept for each thread.
-const MOST: usize = 32;
+/// So many are kept for each thread: as many requests as wait for backends on a busy one.
+const MOST: usize = 128;
 
 /// `serving` in room of its own.
 pub(super) fn room_for<H: Handler>(

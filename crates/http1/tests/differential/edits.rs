@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use shop_http1::Edit;
-use shop_http1::fields::Fields;
+use shop_http1::fields::{Fields, Names};
 use shop_http1::{Headers, Lines, request_head};
 
 /// Names of which many are alike; so are those that come together in blocks.
@@ -45,11 +45,23 @@ fn value(text: &'static str) -> HeaderValue {
 
 /// Does the next thing to all three; none when that was the last.
 fn step(dice: &mut Dice<'_>, lines: &mut Headers, map: &mut HeaderMap, model: &mut Model) -> Option<()> {
-    match dice.roll(6)? {
-        0 => {
+    match dice.roll(9)? {
+        way @ (0 | 6 | 7) => {
             let (of, text) = (dice.name()?, dice.value()?);
-            lines.set(name(of), value(text));
-            map.set(name(of), value(text));
+            match way {
+                0 => {
+                    lines.set(name(of), value(text));
+                    map.set(name(of), value(text));
+                }
+                6 => {
+                    lines.copy(&name(of), &value(text));
+                    map.copy(&name(of), &value(text));
+                }
+                _ => {
+                    lines.put(&name(of), text.as_bytes());
+                    map.put(&name(of), text.as_bytes());
+                }
+            }
             model.retain(|(other, _)| other != of);
             model.push((of.to_owned(), text.to_owned()));
         }
@@ -64,6 +76,13 @@ fn step(dice: &mut Dice<'_>, lines: &mut Headers, map: &mut HeaderMap, model: &m
             lines.remove_all(&name(of));
             map.remove_all(&name(of));
             model.retain(|(other, _)| other != of);
+        }
+        8 => {
+            let (one, other) = (dice.name()?, dice.name()?);
+            let names = Names::new(vec![name(one), name(other)]);
+            lines.remove_each(&names);
+            map.remove_each(&names);
+            model.retain(|(known, _)| known != one && known != other);
         }
         3 => {
             let length = dice.roll(8)?;
