@@ -27,7 +27,7 @@ use crate::upstream::interim::Interim;
 pub(super) const MOST_COPIES: usize = 64;
 
 /// No copy takes longer, whatever the service's own times are.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// So much of an answer is read, so that its connection can be used again.
 const WORTH_READING: usize = 64 * 1024;
@@ -98,16 +98,14 @@ struct Copy {
 
 impl Copy {
     async fn send(mut self) {
-        let body = match self.whole.take() {
-            None => RequestBody::none(),
-            Some(whole) => match whole.await {
-                Ok(bytes) => self.delimit(bytes),
-                Err(_) => {
-                    self.mirror.counts.too_large.inc();
-                    return;
-                }
-            },
-        };
+        let mut body = RequestBody::none();
+        if let Some(whole) = self.whole.take() {
+            let Ok(bytes) = whole.await else {
+                self.mirror.counts.too_large.inc();
+                return;
+            };
+            body = self.delimit(bytes);
+        }
         let counts = &self.mirror.counts;
         match self.call(body).await {
             Some(()) => counts.sent.inc(),

@@ -63,7 +63,7 @@ fn decoded(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for part in parts {
         whole.push_str(std::str::from_utf8(part).expect("text"));
-        if whole.len() % 4 == 0 {
+        if whole.len().is_multiple_of(4) {
             bytes.extend(STANDARD.decode(&whole).expect("base64"));
             whole.clear();
         }
@@ -213,7 +213,7 @@ async fn the_clients_that_pages_have_are_content() {
     let gateway = Running::start(settings(backend().await, ROUTE)).await;
     let script = format!("{folder}/client.mjs");
     let url = format!("http://{}", gateway.addr);
-    let output = Program::new(&format!("{folder}/node")).args([&*script, &*url]).output().await;
+    let output = Program::new(format!("{folder}/node")).args([&*script, &*url]).output().await;
     let said = String::from_utf8_lossy(&output.stdout);
     let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
     let line = |client: &str, call: &str, numbers: &[i64], code: i64, message: &str| json!({"client": client, "call": call, "numbers": numbers, "code": code, "message": message});

@@ -20,8 +20,8 @@ pub(crate) struct Base64Text<B> {
 
 impl<B: Body<Data = Bytes, Error = Broken> + Unpin> Base64Text<B> {
     /// What the text in `incoming` says.
-    pub(super) fn new(incoming: B) -> Box<Self> {
-        Box::new(Self { incoming, begun: BytesMut::new() })
+    pub(super) fn new(incoming: B) -> Self {
+        Self { incoming, begun: BytesMut::new() }
     }
 
     /// What is whole of `piece`.
@@ -75,7 +75,7 @@ mod tests {
 
     use super::*;
 
-    fn text() -> Box<Base64Text<impl Body<Data = Bytes, Error = Broken> + Unpin>> {
+    fn text() -> Base64Text<impl Body<Data = Bytes, Error = Broken> + Unpin> {
         use http_body_util::BodyExt as _;
         Base64Text::new(Empty::new().map_err(|never| match never {}))
     }

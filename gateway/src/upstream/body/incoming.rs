@@ -27,7 +27,7 @@ pub(crate) enum Incoming {
 impl Incoming {
     /// What it says in base64.
     pub(crate) fn decoded(self) -> Self {
-        Self::Text(Base64Text::new(self))
+        Self::Text(Box::new(Base64Text::new(self)))
     }
 }
 
