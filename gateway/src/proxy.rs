@@ -1,11 +1,13 @@
 //! The way of a request through the gateway, in reading order: limits, request id, CORS, CSRF, route, token, rate limit, backend,
 //! breaker, call, answer with its security headers.
 
+mod compress;
 mod finish;
 mod forward;
 mod instead;
 mod location;
 pub(crate) mod proxied_body;
+mod recoded;
 mod redirect;
 pub(crate) mod tunnel;
 mod unreadable;
@@ -21,14 +23,17 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use shop_browser::cors;
 use shop_http1::fields::Fields as _;
 use shop_http1::request_head::{self, Fault};
 use shop_http1::{Headers, response_head};
 use shop_identity::Principal;
 use shop_limit::{Attempts, Call as Counted, Ruling, Subject, Verdict};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use self::compress::Wish;
 use self::finish::{Browser, Limits, finish};
 use self::forward::{Call, Forward};
 use self::instead::instead;
@@ -43,6 +48,7 @@ use crate::message::refusal::{self, Refusal};
 use crate::message::{grpc, path, upgrade};
 use crate::proxy::location::Inside;
 use crate::proxy::proxied_body::{Body, ProxiedBody};
+use crate::proxy::recoded::Recoded;
 use crate::proxy::tunnel::{Link, Tunnel};
 use crate::record::RequestRecord;
 use crate::record::asker::Asker;
@@ -66,6 +72,8 @@ pub(crate) struct Proxy {
     docs: Docs,
     /// Bad tokens that clients showed.
     attempts: Attempts,
+    /// Room for what compresses answers.
+    encoders: Arc<Semaphore>,
 }
 
 thread_local! {
@@ -76,7 +84,8 @@ thread_local! {
 impl Proxy {
     /// What answers with what `state` knows.
     pub(crate) fn new(state: Arc<State>) -> Arc<Self> {
-        Arc::new(Self { state, admin: Admin::default(), docs: Docs::default(), attempts: token::attempts() })
+        let (admin, docs, attempts) = (Admin::default(), Docs::default(), token::attempts());
+        Arc::new(Self { state, admin, docs, attempts, encoders: Arc::new(Semaphore::new(compress::MOST_ENCODERS)) })
     }
 }
 
@@ -164,6 +173,8 @@ struct Visit {
     is_grpc: bool,
     /// What the limiter tells the client.
     limits: Option<Limits>,
+    /// What it takes where answers are compressed.
+    wish: Option<Wish>,
 }
 
 /// Who answers.
@@ -217,6 +228,7 @@ impl Visit {
             audience: connection.audience,
             is_grpc,
             limits: None,
+            wish: None,
         }
     }
 
@@ -260,6 +272,7 @@ impl Visit {
         let mut upload = self.upload(config, route.body_limit, &head, incoming)?;
         let upgrade = upgrade::asked(&head, !upload.is_none());
         let timeouts = self.timeouts(config, to, &head, &upload);
+        self.wish = route.compress.as_ref().map(|_| Wish::of(&head, &proxy.encoders));
         let onward = Onward {
             client: self.client,
             trusted: &config.trusted_headers,
@@ -520,6 +533,9 @@ impl Visit {
         if let Some(edits) = &route.response_headers {
             edits.apply(&mut head.headers);
         }
+        let wish = self.wish.take().zip(route.compress.as_ref());
+        let size = incoming.size_hint().exact();
+        let encoder = wish.and_then(|(wish, settings)| wish.grant(&mut head, sent, settings, size));
         let download = ProxiedBody {
             incoming,
             permit,
@@ -527,6 +543,7 @@ impl Visit {
             longest_pause: to.times.idle.filter(|_| !self.is_grpc),
             end: timeouts.end,
             grpc: self.is_grpc && outcome.is_none(),
+            recoded: encoder.map(Recoded::new),
             state: crate::proxy::proxied_body::Flow::default(),
         };
         Reply::Backend(head, Box::new(download))

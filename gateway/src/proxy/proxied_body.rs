@@ -16,6 +16,7 @@ use crate::message::headers;
 use crate::message::outcome::{Chance, Sign, judge};
 use crate::message::reason::Reason;
 use crate::message::refusal::grpc_status;
+use crate::proxy::recoded::Recoded;
 use crate::record::RequestRecord;
 use crate::routing::InFlight;
 use crate::server::handler::Sent;
@@ -50,6 +51,8 @@ pub(crate) struct ProxiedBody {
     /// When it must be over.
     pub(crate) end: Option<Instant>,
     pub(crate) grpc: bool,
+    /// What makes another body of it, if the client gets another.
+    pub(crate) recoded: Option<Box<Recoded>>,
     pub(crate) state: Flow,
 }
 
@@ -108,6 +111,7 @@ impl Sent for Body {
             download.complete(None, record);
         }
         if download.state.ended
+            && download.is_drained()
             && let Source::Backend(_, record) = std::mem::replace(&mut self.0, Source::None)
         {
             self.0 = Source::Own(None, record);
@@ -143,7 +147,34 @@ impl ProxiedBody {
         }
     }
 
+    /// Whether nothing is left of what came of the backend.
+    fn is_drained(&self) -> bool {
+        self.recoded.as_ref().is_none_or(|recoded| recoded.is_over())
+    }
+
+    /// The next frame as the client gets it.
     fn poll(&mut self, cx: &mut Context<'_>, record: &mut RequestRecord) -> Poll<Next> {
+        let next = match self.recoded.take() {
+            None => self.poll_incoming(cx, record),
+            Some(mut recoded) => {
+                let next = recoded.poll(cx, |cx| self.poll_incoming(cx, record));
+                if recoded.has_failed() {
+                    self.state.ended = true;
+                    record.broke_off(Reason::GatewayExhausted);
+                }
+                self.recoded = Some(recoded);
+                next
+            }
+        };
+        let next = ready!(next);
+        if let Some(Ok(frame)) = &next {
+            record.sent(frame.data_ref().map_or(0, Bytes::len));
+        }
+        Poll::Ready(next)
+    }
+
+    /// The next frame as the backend sent it.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>, record: &mut RequestRecord) -> Poll<Next> {
         if self.state.ended {
             return Poll::Ready(None);
         }
@@ -174,9 +205,7 @@ impl ProxiedBody {
                 return Poll::Ready(None);
             }
         };
-        if let Some(data) = frame.data_ref() {
-            record.sent(data.len());
-        } else if let Some(trailers) = frame.trailers_mut() {
+        if let Some(trailers) = frame.trailers_mut() {
             self.complete(Some(trailers), record);
             headers::overrule(trailers);
         }
@@ -250,7 +279,10 @@ impl HttpBody for Body {
             Source::None => true,
             Source::Own(bytes, _) => bytes.is_none(),
             Source::Events(..) => false,
-            Source::Backend(download, _) => download.state.ended || download.incoming.is_end_stream(),
+            Source::Backend(download, _) => match &download.recoded {
+                None => download.state.ended || download.incoming.is_end_stream(),
+                Some(recoded) => recoded.is_over(),
+            },
         }
     }
 
@@ -261,6 +293,7 @@ impl HttpBody for Body {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(0)))
             }
             Source::Events(..) => SizeHint::default(),
+            Source::Backend(download, _) if download.recoded.is_some() => SizeHint::default(),
             Source::Backend(download, _) => download.incoming.size_hint(),
         }
     }
@@ -272,6 +305,8 @@ impl Drop for Body {
         let whole = self.is_end_stream();
         match &mut self.0 {
             Source::Backend(download, record) if whole && !download.state.ended => download.complete(None, record),
+            // The backend is done; what its answer became was not taken.
+            Source::Backend(download, record) if !download.is_drained() => record.lost(0),
             Source::Own(_, record) if whole => record.complete(),
             // Events have no end of their own: who leaves has heard what it wanted.
             Source::Events(_, record) => record.complete(),

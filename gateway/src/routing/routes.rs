@@ -19,7 +19,7 @@ use super::matcher::{Asked, Conditions, Matcher};
 use crate::routing::{Cluster, Service, Site};
 use crate::settings;
 use crate::settings::HealthCheck;
-use crate::settings::route::{HeaderEdits, Redirect, Respond};
+use crate::settings::route::{Compress, HeaderEdits, Redirect, Respond};
 use crate::settings::timeouts::Times;
 use shop_discovery::Protocol;
 
@@ -45,6 +45,8 @@ pub(crate) struct Route {
     /// Changes on the way to the service, and to the client.
     pub(crate) request_headers: Option<HeaderEdits>,
     pub(crate) response_headers: Option<HeaderEdits>,
+    /// Whether and which answers are compressed.
+    pub(crate) compress: Option<Compress>,
 }
 
 /// What becomes of a request.
@@ -157,6 +159,7 @@ impl Table {
             body_limit: route.body_limit.unwrap_or(config.http.body_limit),
             request_headers: edits(&route.request_headers),
             response_headers: edits(&route.response_headers),
+            compress: Some(&route.compress).filter(|compress| compress.enabled).cloned(),
         });
         let matcher = match route.protocol() {
             Protocol::Http => &mut self.http,

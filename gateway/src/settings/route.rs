@@ -1,6 +1,7 @@
 //! Routes: which requests they are for, and what becomes of those.
 
 mod ambiguity;
+mod compress;
 mod destination;
 mod grpc_pattern;
 mod header_rules;
@@ -8,6 +9,7 @@ mod host_pattern;
 mod instead;
 mod path_pattern;
 
+pub use compress::{Compress, MediaTypes};
 pub use destination::{Destination, Destinations};
 pub use grpc_pattern::GrpcPattern;
 pub(crate) use header_rules::HeaderEdits;
@@ -66,6 +68,8 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// Largest body of a request in bytes, instead of `http.body_limit`.
     pub body_limit: Option<u64>,
+    /// Whether answers are compressed.
+    pub compress: Compress,
 }
 
 impl Default for Route {
@@ -86,6 +90,7 @@ impl Default for Route {
             response_headers: HeaderRules::default(),
             timeouts: Timeouts::default(),
             body_limit: None,
+            compress: Compress::default(),
         }
     }
 }
@@ -132,6 +137,7 @@ impl Route {
             ("respond", self.respond.is_none()),
             ("rewrite", self.rewrite.is_none()),
             ("body_limit", self.body_limit.is_none()),
+            ("compress", !self.compress.enabled),
         ];
         for (key, is_unset) in only_http {
             problems.ensure(!is_grpc || is_unset, key, "is for HTTP, and this route is for gRPC");
@@ -154,6 +160,9 @@ impl Route {
         problems.within("request_headers", |p| self.request_headers.check(p));
         problems.within("response_headers", |p| self.response_headers.check(p));
         problems.within("timeouts", |p| self.timeouts.check(p));
+        let has_answers = !self.compress.enabled || !self.to.0.is_empty();
+        problems.ensure(has_answers, "compress", "is for routes to a service");
+        problems.within("compress", |p| self.compress.check(p));
     }
 
     fn check_conditions(&self, problems: &mut Problems) {

@@ -10,21 +10,28 @@ const OTHERS: [(&str, &[&str]); 8] = [
     ("pages may read them anyway", &["cache-control", "content-length", "content-type"]),
     (
         "browsers send them by themselves, or anybody may",
-        &["accept", "cookie", "host", "origin", "sec-fetch-site", "user-agent"],
+        &["accept", "accept-encoding", "cookie", "host", "origin", "sec-fetch-site", "user-agent"],
     ),
     (
         "of one connection, or of a message's form",
         &[
+            "accept-ranges",
             "connection",
+            "content-digest",
             "content-encoding",
+            "content-md5",
             "content-range",
             "date",
+            "digest",
             "expect",
             "http2-settings",
             "keep-alive",
             "max-forwards",
             "proxy-authorization",
             "proxy-connection",
+            "repr-digest",
+            "sec-websocket-accept",
+            "sec-websocket-key",
             "te",
             "trailer",
             "transfer-encoding",
@@ -72,7 +79,10 @@ const OTHERS: [(&str, &[&str]); 8] = [
             "access-control-request-method",
         ],
     ),
-    ("of gRPC, which no page speaks", &["grpc-message", "grpc-status", "grpc-timeout", "shop-service"]),
+    (
+        "of gRPC, and for pages in the body",
+        &["grpc-message", "grpc-status", "grpc-status-details-bin", "grpc-timeout", "shop-service"],
+    ),
     ("of notifications, to webhooks", &["webhook-id", "webhook-signature", "webhook-timestamp"]),
 ];
 

@@ -11,6 +11,7 @@ mod both_ways;
 mod browser;
 mod channels;
 mod checks;
+mod compress;
 mod conversations;
 mod crowds;
 mod discovery;

@@ -16,7 +16,7 @@ use crate::grpc::{Codec, backend, channel_to, number, twice};
 use crate::support::{Client, Mortal, Reply, Running, Upstream, backends, config, echoed, route, service};
 
 /// A gateway without the suite's table, with these services and routes.
-fn bare(services: &[(&str, Service)], routes: &[(&str, &str)]) -> Config {
+pub(crate) fn bare(services: &[(&str, Service)], routes: &[(&str, &str)]) -> Config {
     let mut settings = config(([127, 0, 0, 1], 1).into());
     settings.suite = false;
     settings.services = shop_gateway::settings::Services::default();
@@ -45,7 +45,7 @@ impl Running {
 }
 
 /// What is wrong with these routes beside the services `one` and `two`.
-fn problems(routes: &[(&str, &str)]) -> String {
+pub(crate) fn problems(routes: &[(&str, &str)]) -> String {
     let url = service(&[([127, 0, 0, 1], 1).into()]);
     let settings = bare(&[("one", url.clone()), ("two", url)], routes);
     let mut problems = Problems::default();
