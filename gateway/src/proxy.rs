@@ -4,6 +4,7 @@
 mod compress;
 mod finish;
 mod forward;
+mod grpc_web;
 mod instead;
 mod location;
 pub(crate) mod proxied_body;
@@ -36,6 +37,7 @@ use tokio::time::Instant;
 use self::compress::Wish;
 use self::finish::{Browser, Limits, finish};
 use self::forward::{Call, Forward};
+use self::grpc_web::Web;
 use self::instead::instead;
 use crate::admin::events::Listener;
 use crate::admin::operations;
@@ -48,7 +50,7 @@ use crate::message::refusal::{self, Refusal};
 use crate::message::{grpc, path, upgrade};
 use crate::proxy::location::Inside;
 use crate::proxy::proxied_body::{Body, ProxiedBody};
-use crate::proxy::recoded::Recoded;
+use crate::proxy::recoded::{Recoded, Recoder};
 use crate::proxy::tunnel::{Link, Tunnel};
 use crate::record::RequestRecord;
 use crate::record::asker::Asker;
@@ -105,9 +107,8 @@ impl Handler for Proxy {
         let state = &self.state;
         let generation = state.settings.current();
         let mut visit = Visit::begin(state, &generation, &connection, peer, &request);
-        let is_grpc = visit.is_grpc;
         let reply = visit.answer(&self, worker, &generation, request, incoming).await;
-        let Visit { mut record, limits, browser, .. } = visit;
+        let Visit { mut record, limits, browser, is_grpc, web, .. } = visit;
         let request_id = record.request_id().clone();
         let mut tunnel = None;
         let mut response = match reply {
@@ -132,7 +133,10 @@ impl Handler for Proxy {
                 let reason = refusal.reason;
                 let mut response = if is_grpc {
                     record.grpc_status(Some(reason.grpc()));
-                    refusal.grpc()
+                    match web {
+                        None => refusal.grpc(),
+                        Some(web) => web.own(refusal.grpc()),
+                    }
                 } else {
                     refusal.problem(uri.path(), &request_id)
                 };
@@ -171,6 +175,8 @@ struct Visit {
     /// Whose listener it came in by.
     audience: Audience,
     is_grpc: bool,
+    /// It came as gRPC-Web.
+    web: Option<Web>,
     /// What the limiter tells the client.
     limits: Option<Limits>,
     /// What it takes where answers are compressed.
@@ -227,6 +233,7 @@ impl Visit {
             is_encrypted: connection.is_encrypted,
             audience: connection.audience,
             is_grpc,
+            web: None,
             limits: None,
             wish: None,
         }
@@ -250,6 +257,10 @@ impl Visit {
             ControlFlow::Continue(incoming) => incoming,
         };
         let route = self.route(&generation.table, &normal, &host, &head)?;
+        let incoming = match self.web {
+            None => incoming,
+            Some(web) => web.enter(&mut head.headers, incoming),
+        };
         if self.is_late {
             let refusal = Refusal::new(Reason::Draining, "the gateway is shutting down");
             return Err(refusal.retry_after(Duration::from_secs(1)));
@@ -270,7 +281,7 @@ impl Visit {
             return Err(Refusal::new(Reason::ServiceDisabled, detail));
         }
         let mut upload = self.upload(config, route.body_limit, &head, incoming)?;
-        let upgrade = upgrade::asked(&head, !upload.is_none());
+        let upgrade = upgrade::asked(&head, !upload.is_none()).filter(|_| !self.is_grpc);
         let timeouts = self.timeouts(config, to, &head, &upload);
         self.wish = route.compress.as_ref().map(|_| Wish::of(&head, &proxy.encoders));
         let onward = Onward {
@@ -422,6 +433,11 @@ impl Visit {
         host: &HeaderValue,
         head: &request_head::Parts,
     ) -> Result<Arc<Route>, Refusal> {
+        let web = if table.has_grpc_web && !self.is_grpc { Web::of(head) } else { None };
+        if web.is_some() && table.find(true, path, host, head).is_some_and(|route| route.grpc_web) {
+            self.web = web;
+            self.is_grpc = true;
+        }
         let Some(route) = table.find(self.is_grpc, path, host, head) else {
             let detail = if self.is_grpc && table.is_everybodys(path) {
                 "every service has this one; say whose with the metadata shop-service".to_owned()
@@ -536,6 +552,8 @@ impl Visit {
         let wish = self.wish.take().zip(route.compress.as_ref());
         let size = incoming.size_hint().exact();
         let encoder = wish.and_then(|(wish, settings)| wish.grant(&mut head, sent, settings, size));
+        let framer = self.web.and_then(|web| web.leave(&mut head));
+        let recoder = encoder.map(Recoder::Compress).or(framer.map(Recoder::Web));
         let download = ProxiedBody {
             incoming,
             permit,
@@ -543,7 +561,7 @@ impl Visit {
             longest_pause: to.times.idle.filter(|_| !self.is_grpc),
             end: timeouts.end,
             grpc: self.is_grpc && outcome.is_none(),
-            recoded: encoder.map(Recoded::new),
+            recoded: recoder.map(Recoded::new),
             state: crate::proxy::proxied_body::Flow::default(),
         };
         Reply::Backend(head, Box::new(download))

@@ -13,8 +13,10 @@ oidc_there() {
   done
 }
 
-oidc_missing() {
-  oidc_there || oidc_machine_node || python3 -c 'import venv, ensurepip' 2>/dev/null || printf '%s\n' python3 python3-venv
+oidc_missing() { oidc_there || oidc_missing_node; }
+
+oidc_missing_node() {
+  oidc_machine_node || python3 -c 'import venv, ensurepip' 2>/dev/null || printf '%s\n' python3 python3-venv
 }
 
 # The Node.js of the machine, if it has one that the provider can run on, with npm.
@@ -30,13 +32,14 @@ oidc_install() {
   say "installing oidc-provider (some seconds, once)"
   rm -rf -- "$folder"
   mkdir -p "$folder"
-  oidc_npm "$folder" >"$DIR/install.log" 2>&1 || {
+  oidc_npm "$folder" oidc >"$DIR/install.log" 2>&1 || {
     tail -n 20 "$DIR/install.log" >&2
     die "oidc-provider could not be installed; see above, or leave it out: SHOP_TEST_OIDC_ISSUER=off"
   }
   touch "$folder/done"
 }
 
+# Installs into the folder $1 what scripts/$2 names.
 oidc_npm() {
   local npm=(npm) wheel
   if oidc_machine_node; then
@@ -47,7 +50,7 @@ oidc_npm() {
     npm=("$wheel/bin/node" "$wheel/lib/node_modules/npm/bin/npm-cli.js")
     ln -s "$wheel/bin/node" "$1/node"
   fi
-  cp "$ROOT"/scripts/oidc/package{,-lock}.json "$1" &&
+  cp "$ROOT/scripts/$2"/package{,-lock}.json "$1" &&
     (cd "$1" && "${npm[@]}" ci --ignore-scripts --no-audit --no-fund --no-update-notifier)
 }
 

@@ -13,6 +13,8 @@ ALL_SERVERS=(postgres mariadb redis kafka)
 # It comes from Go's proxy, which is not everywhere either.
 [[ ${SHOP_TEST_STRIPE_MOCK_URL:-} == off ]] || ALL_SERVERS+=(stripe)
 TOOLS=(programs h2spec pgbouncer chromium aiosmtpd openmetrics clients schemathesis)
+# npm again.
+[[ ${SHOP_TEST_OIDC_ISSUER:-} == off || ${SHOP_TEST_GRPC_WEB:-} == off ]] || TOOLS+=(grpc_web)
 
 for part in "${ALL_SERVERS[@]}" "${TOOLS[@]}"; do
   # shellcheck source=/dev/null

@@ -187,6 +187,12 @@ pub fn clients() -> Option<String> {
     unless_off("SHOP_TEST_CLIENTS", "generator of clients")
 }
 
+/// The folder of `node` and of the clients of gRPC-Web that web pages have. `off` says that they are not wanted.
+#[must_use]
+pub fn grpc_web() -> Option<String> {
+    unless_off("SHOP_TEST_GRPC_WEB", "clients of gRPC-Web")
+}
+
 /// The name (`iss`) of an `OpenID` provider whose keys change by `POST /rotate`; `off` says that it is not wanted.
 #[must_use]
 pub fn oidc() -> Option<String> {

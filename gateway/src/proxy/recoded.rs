@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use super::compress::Encoder;
+use super::grpc_web::Framer;
 use crate::message::reason::Reason;
 use crate::upstream::body::Broken;
 
@@ -16,9 +17,15 @@ const MOST_AT_ONCE: usize = 16 * 1024;
 
 type Next = Option<Result<Frame<Bytes>, Broken>>;
 
+/// What writes a body anew.
+pub(crate) enum Recoder {
+    Compress(Encoder),
+    Web(Framer),
+}
+
 /// A body in another form. It reads on only when all that it has was taken, so that a slow client slows the backend.
 pub(crate) struct Recoded {
-    encoder: Encoder,
+    recoder: Recoder,
     /// Came and was not looked at.
     input: Bytes,
     output: Bytes,
@@ -31,10 +38,10 @@ pub(crate) struct Recoded {
 }
 
 impl Recoded {
-    /// A body that `encoder` writes anew.
-    pub(super) fn new(encoder: Encoder) -> Box<Self> {
+    /// A body that `recoder` writes anew.
+    pub(super) fn new(recoder: Recoder) -> Box<Self> {
         Box::new(Self {
-            encoder,
+            recoder,
             input: Bytes::new(),
             output: Bytes::new(),
             trailers: None,
@@ -101,21 +108,32 @@ impl Recoded {
 
     fn feed(&mut self) -> io::Result<()> {
         let piece = self.input.split_to(self.input.len().min(MOST_AT_ONCE));
-        self.output = self.encoder.feed(&piece)?;
+        self.output = match &mut self.recoder {
+            Recoder::Compress(encoder) => encoder.feed(&piece)?,
+            Recoder::Web(framer) => framer.feed(piece),
+        };
         self.is_behind = true;
         Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.output = self.encoder.flush()?;
+        self.output = match &mut self.recoder {
+            Recoder::Compress(encoder) => encoder.flush()?,
+            Recoder::Web(framer) => framer.flush(),
+        };
         self.is_behind = false;
         Ok(())
     }
 
     fn finish(&mut self, trailers: Option<HeaderMap>) -> io::Result<()> {
-        self.output = self.encoder.finish()?;
-        self.trailers = trailers;
         self.is_finished = true;
+        match &mut self.recoder {
+            Recoder::Compress(encoder) => {
+                self.output = encoder.finish()?;
+                self.trailers = trailers;
+            }
+            Recoder::Web(framer) => self.output = framer.finish(trailers),
+        }
         Ok(())
     }
 }

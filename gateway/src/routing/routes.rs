@@ -47,6 +47,8 @@ pub(crate) struct Route {
     pub(crate) response_headers: Option<HeaderEdits>,
     /// Whether and which answers are compressed.
     pub(crate) compress: Option<Compress>,
+    /// Browsers may call it as gRPC-Web.
+    pub(crate) grpc_web: bool,
 }
 
 /// What becomes of a request.
@@ -106,6 +108,8 @@ pub(crate) struct Table {
     grpc: Matcher<Arc<Route>>,
     /// By name.
     pub(crate) routes: Vec<Arc<Route>>,
+    /// Whether one of them takes gRPC-Web.
+    pub(crate) has_grpc_web: bool,
     /// Whether [`EVERY`] is open.
     is_introspective: bool,
     /// By name.
@@ -131,6 +135,7 @@ impl Table {
             http: Matcher::default(),
             grpc: Matcher::default(),
             routes: Vec::with_capacity(config.routes.len()),
+            has_grpc_web: false,
             is_introspective: config.grpc_introspection,
             outside: services.iter().map(of).collect(),
             services,
@@ -160,7 +165,9 @@ impl Table {
             request_headers: edits(&route.request_headers),
             response_headers: edits(&route.response_headers),
             compress: Some(&route.compress).filter(|compress| compress.enabled).cloned(),
+            grpc_web: route.grpc_web,
         });
+        self.has_grpc_web |= route.grpc_web;
         let matcher = match route.protocol() {
             Protocol::Http => &mut self.http,
             Protocol::Grpc => &mut self.grpc,

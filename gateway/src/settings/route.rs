@@ -70,6 +70,8 @@ pub struct Route {
     pub body_limit: Option<u64>,
     /// Whether answers are compressed.
     pub compress: Compress,
+    /// Browsers may call the methods of a gRPC route, as gRPC-Web.
+    pub grpc_web: bool,
 }
 
 impl Default for Route {
@@ -91,6 +93,7 @@ impl Default for Route {
             timeouts: Timeouts::default(),
             body_limit: None,
             compress: Compress::default(),
+            grpc_web: false,
         }
     }
 }
@@ -142,6 +145,7 @@ impl Route {
         for (key, is_unset) in only_http {
             problems.ensure(!is_grpc || is_unset, key, "is for HTTP, and this route is for gRPC");
         }
+        problems.ensure(is_grpc || !self.grpc_web, "grpc_web", "is for gRPC, and this route is for HTTP");
         if let Some(rewrite) = &self.rewrite {
             problems.ensure(!self.to.0.is_empty(), "rewrite", "is for routes to a service");
             self.check_made_of("rewrite", rewrite, problems);

@@ -1,5 +1,6 @@
 //! The bodies on their way: [`RequestBody`] from the client to a backend, [`Body`] from whoever answers to the client.
 
+mod base64_text;
 pub(crate) mod channel;
 mod incoming;
 mod kept;

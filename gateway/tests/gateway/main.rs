@@ -21,6 +21,7 @@ mod follow;
 mod frames;
 mod framing;
 mod grpc;
+mod grpc_web;
 mod h2spec;
 mod header_names;
 mod hostile;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::Broken;
+use super::base64_text::Base64Text;
 use super::channel::Receiver;
 use crate::message::headers;
 use crate::message::outcome::FAULT_SCOPE;
@@ -19,6 +20,15 @@ pub(crate) enum Incoming {
     None,
     Http1(Receiver),
     Http2(hyper::body::Incoming),
+    /// Either, as what its text says.
+    Text(Box<Base64Text<Self>>),
+}
+
+impl Incoming {
+    /// What it says in base64.
+    pub(crate) fn decoded(self) -> Self {
+        Self::Text(Box::new(Base64Text::new(self)))
+    }
 }
 
 impl Body for Incoming {
@@ -29,6 +39,7 @@ impl Body for Incoming {
         match &mut *self {
             Self::None => Poll::Ready(None),
             Self::Http1(body) => body.poll_frame(cx),
+            Self::Text(body) => body.poll_frame(cx),
             Self::Http2(body) => {
                 let mut frame = ready!(Pin::new(body).poll_frame(cx));
                 if let Some(trailers) = frame.as_mut().and_then(|frame| frame.as_mut().ok()?.trailers_mut()) {
@@ -44,6 +55,7 @@ impl Body for Incoming {
         match self {
             Self::None => true,
             Self::Http1(body) => body.is_end_stream(),
+            Self::Text(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
         }
     }
@@ -53,6 +65,7 @@ impl Body for Incoming {
             Self::None => SizeHint::with_exact(0),
             Self::Http1(body) => body.left().map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::Http2(body) => body.size_hint(),
+            Self::Text(body) => body.size_hint(),
         }
     }
 }
