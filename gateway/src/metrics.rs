@@ -71,6 +71,7 @@ pub(crate) struct Metrics {
     pub(crate) shed: IntCounterVec,
     /// Streams over HTTP/2 of which the client took nothing for too long.
     pub(crate) streams_reset: IntCounter,
+    mirrored: IntCounterVec,
 }
 
 /// The numbers of a limiter.
@@ -171,6 +172,11 @@ impl Metrics {
                 "gateway_streams_reset_total",
                 "HTTP/2 streams the gateway reset because their clients took nothing of the answer",
             ),
+            mirrored: counters(
+                "gateway_mirrored_total",
+                "Copies of requests for mirrors, by what became of them",
+                &["service", "result"],
+            ),
             all,
         }
     }
@@ -211,6 +217,13 @@ impl Metrics {
         metrics
     }
 
+    /// The handles of a service that gets copies of requests.
+    pub(crate) fn mirror(&self, service: &str) -> MirrorMetrics {
+        let [sent, failed, dropped, too_large] = ["sent", "failed", "dropped", "too_large"]
+            .map(|result| self.mirrored.with_label_values(&[service, result]));
+        MirrorMetrics { sent, failed, dropped, too_large }
+    }
+
     /// A source of backends was looked up at `now`, in Unix time.
     pub(crate) fn source_answered(&self, service: &str, source: &str, now: i64) {
         self.discovered.with_label_values(&[service, source]).set(now);
@@ -240,6 +253,18 @@ impl Metrics {
             let _ = counters.remove_label_values(&labels);
         }
     }
+}
+
+/// The handles of a service that gets copies of requests.
+pub(crate) struct MirrorMetrics {
+    /// Answered.
+    pub(crate) sent: IntCounter,
+    /// There was no answer.
+    pub(crate) failed: IntCounter,
+    /// There were too many under way.
+    pub(crate) dropped: IntCounter,
+    /// The body was over the limit, or did not come whole.
+    pub(crate) too_large: IntCounter,
 }
 
 /// The handles of one service.

@@ -7,6 +7,7 @@ mod forward;
 mod grpc_web;
 mod instead;
 mod location;
+mod mirror;
 pub(crate) mod proxied_body;
 mod recoded;
 mod redirect;
@@ -76,6 +77,8 @@ pub(crate) struct Proxy {
     attempts: Attempts,
     /// Room for what compresses answers.
     encoders: Arc<Semaphore>,
+    /// Room for copies of requests.
+    copies: Arc<Semaphore>,
 }
 
 thread_local! {
@@ -87,7 +90,9 @@ impl Proxy {
     /// What answers with what `state` knows.
     pub(crate) fn new(state: Arc<State>) -> Arc<Self> {
         let (admin, docs, attempts) = (Admin::default(), Docs::default(), token::attempts());
-        Arc::new(Self { state, admin, docs, attempts, encoders: Arc::new(Semaphore::new(compress::MOST_ENCODERS)) })
+        let [encoders, copies] =
+            [compress::MOST_ENCODERS, mirror::MOST_COPIES].map(|most| Arc::new(Semaphore::new(most)));
+        Arc::new(Self { state, admin, docs, attempts, encoders, copies })
     }
 }
 
@@ -308,6 +313,11 @@ impl Visit {
             method: head.method,
             headers: head.headers,
         };
+        if let Some(mirror) = &route.mirror
+            && upgrade.is_none()
+        {
+            mirror::begin(mirror, &proxy.copies, &onward, &mut upload, worker, timeouts.pool_size);
+        }
         if !self.is_grpc && !upload.is_none() && config.buffer_request.covers(&normal) {
             let BufferRequest { memory, folder, .. } = &config.buffer_request;
             // Boxed: other calls shall not carry the room for it.

@@ -20,8 +20,8 @@ pub(crate) use admin::SHORT_TOKEN;
 pub use buffer_request::BufferRequest;
 pub use docs::Docs;
 pub use route::{
-    Compress, Destination, Destinations, GrpcPattern, HeaderRules, HostPattern, MediaTypes, PathPattern, Redirect,
-    Respond, Route, Routes,
+    Compress, Destination, Destinations, GrpcPattern, HeaderRules, HostPattern, MediaTypes, Mirror, PathPattern,
+    Percent, Redirect, Respond, Route, Routes,
 };
 pub use services::{Service, Services};
 pub use timeouts::Timeouts;

@@ -1,5 +1,6 @@
 //! Which route a request is for, and what becomes of it there.
 
+mod mirror;
 mod outside;
 mod rewrite;
 mod split;
@@ -11,6 +12,7 @@ use http::{HeaderName, HeaderValue, Method, Uri};
 use shop_http1::Headers;
 use shop_http1::request_head::Parts;
 
+pub(crate) use self::mirror::Mirror;
 pub(crate) use self::outside::Outside;
 use self::rewrite::Rewrite;
 pub(crate) use self::rewrite::write_made;
@@ -49,6 +51,8 @@ pub(crate) struct Route {
     pub(crate) compress: Option<Compress>,
     /// Browsers may call it as gRPC-Web.
     pub(crate) grpc_web: bool,
+    /// Who gets copies.
+    pub(crate) mirror: Option<Arc<Mirror>>,
 }
 
 /// What becomes of a request.
@@ -166,6 +170,7 @@ impl Table {
             response_headers: edits(&route.response_headers),
             compress: Some(&route.compress).filter(|compress| compress.enabled).cloned(),
             grpc_web: route.grpc_web,
+            mirror: route.mirror.as_ref().and_then(|mirror| self.mirror(mirror, route, site)),
         });
         self.has_grpc_web |= route.grpc_web;
         let matcher = match route.protocol() {
@@ -174,6 +179,20 @@ impl Table {
         };
         matcher.add(&route.hosts, path, &conditions(route), &built);
         self.routes.push(built);
+    }
+
+    fn mirror(&self, mirror: &settings::Mirror, route: &settings::Route, site: &Site<'_>) -> Option<Arc<Mirror>> {
+        let config = &site.merged.config;
+        let service = Arc::clone(self.service(&mirror.service)?);
+        let times = Times::of(&route.timeouts, &config.services.get(&mirror.service)?.timeouts, &config.upstream);
+        Some(Arc::new(Mirror {
+            cluster: Arc::clone(service.cluster(route.protocol())),
+            times,
+            share: mirror.percent.parts(),
+            body_limit: mirror.body_limit,
+            counts: site.metrics.mirror(&service.name),
+            service,
+        }))
     }
 
     fn deed(&self, route: &settings::Route, config: &settings::Config) -> Option<Deed> {

@@ -7,6 +7,7 @@ mod grpc_pattern;
 mod header_rules;
 mod host_pattern;
 mod instead;
+mod mirror;
 mod path_pattern;
 
 pub use compress::{Compress, MediaTypes};
@@ -16,6 +17,7 @@ pub(crate) use header_rules::HeaderEdits;
 pub use header_rules::HeaderRules;
 pub use host_pattern::HostPattern;
 pub use instead::{Redirect, Respond};
+pub use mirror::{Mirror, Percent};
 pub use path_pattern::PathPattern;
 pub(crate) use path_pattern::Segment;
 
@@ -72,6 +74,8 @@ pub struct Route {
     pub compress: Compress,
     /// Browsers may call the methods of a gRPC route, as gRPC-Web.
     pub grpc_web: bool,
+    /// Another service that gets a copy of requests.
+    pub mirror: Option<Mirror>,
 }
 
 impl Default for Route {
@@ -94,6 +98,7 @@ impl Default for Route {
             body_limit: None,
             compress: Compress::default(),
             grpc_web: false,
+            mirror: None,
         }
     }
 }
@@ -141,6 +146,7 @@ impl Route {
             ("rewrite", self.rewrite.is_none()),
             ("body_limit", self.body_limit.is_none()),
             ("compress", !self.compress.enabled),
+            ("mirror", self.mirror.is_none()),
         ];
         for (key, is_unset) in only_http {
             problems.ensure(!is_grpc || is_unset, key, "is for HTTP, and this route is for gRPC");
@@ -167,6 +173,12 @@ impl Route {
         let has_answers = !self.compress.enabled || !self.to.0.is_empty();
         problems.ensure(has_answers, "compress", "is for routes to a service");
         problems.within("compress", |p| self.compress.check(p));
+        if let Some(mirror) = &self.mirror {
+            problems.ensure(!self.to.0.is_empty(), "mirror", "is for routes to a service");
+            let is_known = services.get(&mirror.service).is_some();
+            problems.ensure(is_known, "mirror.service", format!("there is no service {}", mirror.service));
+            problems.within("mirror", |p| mirror.check(p));
+        }
     }
 
     fn check_conditions(&self, problems: &mut Problems) {

@@ -28,6 +28,7 @@ mod hostile;
 mod http;
 mod identity;
 mod informational;
+mod mirror;
 mod own;
 mod pacing;
 mod page;

@@ -42,7 +42,7 @@ const LABELS: [(&str, &str); 22] = [
     ("pool", "`postgres`, `mariadb`, `sqlite_read`, `sqlite_write`."),
     ("provider", "Who moves the money: `stripe` or `sandbox`."),
     ("reason", "One of the gateway's [reason words](gateway.md)."),
-    ("result", "`applied`, `unchanged`, `refused`."),
+    ("result", "`applied`, `unchanged`, `refused`; of copies of requests `sent`, `failed`, `dropped`, `too_large`."),
     ("revision", "The commit it was built from, or `unknown`."),
     ("route", "A route's template, never a path; `unmatched` for those without one."),
     ("service", "The service's name; at the gateway also `gateway` for its own routes."),

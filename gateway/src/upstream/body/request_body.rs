@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use shop_http1::PutBack;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::spilled::Spilled;
@@ -53,6 +54,15 @@ pub(super) struct Stream {
     timer: Option<Pin<Box<Sleep>>>,
     progress: Arc<Progress>,
     kept: Option<Arc<Kept>>,
+    /// Who gets a copy when it is whole.
+    copy: Option<Box<Copied>>,
+}
+
+/// What is copied of a body as it comes. Given up, it leaves whoever waits for it without one.
+struct Copied {
+    bytes: BytesMut,
+    limit: usize,
+    whole: oneshot::Sender<Bytes>,
 }
 
 /// How far an [`RequestBody`] has come, for whoever waits for the backend's answer.
@@ -119,8 +129,25 @@ impl RequestBody {
             ended: AtomicBool::new(false),
         };
         let progress = Arc::new(progress);
-        let stream = Stream { incoming, left: limit, longest_pause, timer: None, progress, kept: None };
+        let stream = Stream { incoming, left: limit, longest_pause, timer: None, progress, kept: None, copy: None };
         Self(Source::Stream(Box::new(stream)))
+    }
+
+    /// All of it, in memory.
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Self::none() } else { Self::again(vec![bytes], None) }
+    }
+
+    /// A copy for somebody else, once it is whole; none when it is known to be longer than `limit`, or was read before. It
+    /// costs memory up to the limit, and never time.
+    pub(crate) fn copy(&mut self, limit: usize) -> Option<oneshot::Receiver<Bytes>> {
+        if usize::try_from(self.size_hint().lower()).map_or(true, |size| size > limit) {
+            return None;
+        }
+        let Source::Stream(stream) = &mut self.0 else { return None };
+        let (whole, copy) = oneshot::channel();
+        stream.copy = Some(Box::new(Copied { bytes: BytesMut::new(), limit, whole }));
+        Some(copy)
     }
 
     /// Whether there is no body.
@@ -319,8 +346,12 @@ impl Stream {
         self.progress.fail(reason)
     }
 
-    fn end(&self) {
+    fn end(&mut self) {
         self.progress.ended.store(true, Relaxed);
+        if let Some(copy) = self.copy.take() {
+            // Whoever wanted it may be gone.
+            let _ = copy.whole.send(copy.bytes.freeze());
+        }
         self.kept.iter().for_each(|kept| kept.end());
     }
 
@@ -355,6 +386,14 @@ impl Stream {
             let Some(left) = self.left.checked_sub(size) else { return self.fail(Reason::BodyTooLarge) };
             self.left = left;
             self.progress.bytes.fetch_add(size, Relaxed);
+        }
+        if let Some(copy) = &mut self.copy {
+            match frame.data_ref() {
+                Some(data) if copy.bytes.len() + data.len() <= copy.limit => copy.bytes.extend_from_slice(data),
+                Some(_) => self.copy = None,
+                // The copy does without trailers.
+                None => {}
+            }
         }
         if let Some(kept) = &self.kept {
             match frame.data_ref() {
