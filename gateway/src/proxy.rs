@@ -112,7 +112,11 @@ impl Handler for Proxy {
         let state = &self.state;
         let generation = state.settings.current();
         let mut visit = Visit::begin(state, &generation, &connection, peer, &request);
-        let reply = visit.answer(&self, worker, &generation, request, incoming).await;
+        let is_translated = upgrade::is_translated(&request);
+        let mut reply = visit.answer(&self, worker, &generation, request, incoming).await;
+        if is_translated {
+            reply = reply.and_then(Reply::or_no_websocket);
+        }
         let Visit { mut record, limits, browser, is_grpc, web, .. } = visit;
         let request_id = record.request_id().clone();
         let mut tunnel = None;
@@ -123,7 +127,8 @@ impl Handler for Proxy {
             }
             Ok(Reply::Tunnel(head, link)) => {
                 record.answered(head.status, None);
-                tunnel = Some(Tunnel::new(link, record, &generation.config.upstream));
+                record.goes_on();
+                tunnel = Some(Tunnel::new(link, record, &generation.config));
                 response_head::Response { head, body: Body::none() }
             }
             Ok(Reply::Events(response, listener)) => {
@@ -193,9 +198,24 @@ enum Reply {
     Own(Response<Bytes>),
     /// As long as the client listens.
     Events(Response<Bytes>, Listener),
-    /// A backend, with 101.
+    /// A backend, with 101, or 200 over HTTP/2.
     Tunnel(response_head::Parts, Link),
     Backend(response_head::Parts, Box<ProxiedBody>),
+}
+
+impl Reply {
+    /// The same, unless its 2xx would say to who asked for a WebSocket over HTTP/2 that there is one.
+    fn or_no_websocket(self) -> Result<Self, Refusal> {
+        let status = match &self {
+            Self::Own(response) | Self::Events(response, _) => response.status(),
+            Self::Backend(head, _) => head.status,
+            Self::Tunnel(..) => return Ok(self),
+        };
+        if status.is_success() {
+            return Err(Refusal::new(Reason::UpstreamInvalid, "there is no WebSocket at this path"));
+        }
+        Ok(self)
+    }
 }
 
 fn within_limit(uri: &Uri, most: usize) -> Result<(), Refusal> {
@@ -215,7 +235,7 @@ impl Visit {
         request: &request_head::Parts,
     ) -> Self {
         let headers = &request.headers;
-        let is_grpc = grpc::is_call(request.version, headers);
+        let is_grpc = grpc::is_call(request.version, headers) && !upgrade::is_translated(request);
         let config = &generation.config;
         let client = Client::of(peer, headers, &config.trusted_proxies);
         let occupied = connection.occupy(client.through_proxy.then_some(client.address));
@@ -286,7 +306,9 @@ impl Visit {
             return Err(Refusal::new(Reason::ServiceDisabled, detail));
         }
         let mut upload = self.upload(config, route.body_limit, &head, incoming)?;
-        let upgrade = upgrade::asked(&head, !upload.is_none()).filter(|_| !self.is_grpc);
+        let is_translated = upgrade::is_translated(&head);
+        let upgrade = if is_translated { Some(upgrade::WEBSOCKET) } else { upgrade::asked(&head, !upload.is_none()) };
+        let upgrade = upgrade.filter(|_| !self.is_grpc);
         let timeouts = self.timeouts(config, to, &head, &upload);
         self.wish = route.compress.as_ref().map(|_| Wish::of(&head, &proxy.encoders));
         let onward = Onward {
@@ -338,7 +360,7 @@ impl Visit {
         };
         let call = forward.call(upload).await?;
         if let Some(protocol) = upgrade.filter(|_| call.response.head.status == StatusCode::SWITCHING_PROTOCOLS) {
-            return switch(generation, call, &protocol);
+            return switch(generation, call, &protocol, Some(&onward.headers).filter(|_| is_translated));
         }
         Ok(self.reply(generation, &route, to, call, &onward.headers, &timeouts))
     }
@@ -586,8 +608,13 @@ fn normal(path: &str) -> Result<Cow<'_, str>, Refusal> {
     path::normalise(path).map_err(|error| Refusal::new(Reason::BadPath, error.to_string()))
 }
 
-/// The backend agreed to speak another protocol.
-fn switch(generation: &Generation, call: Call, protocol: &HeaderValue) -> Result<Reply, Refusal> {
+/// The backend agreed to speak another protocol. Over HTTP/2 its proof is for the gateway to look at, which `sent` the key.
+fn switch(
+    generation: &Generation,
+    call: Call,
+    protocol: &HeaderValue,
+    sent: Option<&Headers>,
+) -> Result<Reply, Refusal> {
     let Call { response, in_flight, .. } = call;
     let response_head::Response { mut head, body } = response;
     let stream = match body {
@@ -598,7 +625,16 @@ fn switch(generation: &Generation, call: Call, protocol: &HeaderValue) -> Result
         Refusal::new(Reason::UpstreamInvalid, "the service switched protocols where there is none to switch to")
     })?;
     headers::to_client(&mut head.headers);
-    upgrade::write(&mut head.headers, protocol);
+    match sent {
+        None => upgrade::write(&mut head.headers, protocol),
+        Some(sent) if upgrade::translate_back(&mut head, sent) => {}
+        Some(_) => {
+            return Err(Refusal::new(
+                Reason::UpstreamInvalid,
+                "the service opened a WebSocket without reading its key",
+            ));
+        }
+    }
     if generation.cors.is_some() {
         cors::overrule(&mut head.headers);
     }

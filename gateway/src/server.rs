@@ -80,6 +80,7 @@ impl<H: Handler> Worker<H> {
             .initial_stream_window_size(H2_STREAM_WINDOW)
             .initial_connection_window_size(H2_CONNECTION_WINDOW)
             .max_send_buf_size(outflow::MOST_OF_ONE)
+            .enable_connect_protocol()
             .keep_alive_interval(H2_PING_INTERVAL);
         Arc::new(Self {
             handler,

@@ -3,9 +3,15 @@
 //!
 //! Both sides must have one reading of where HTTP ends. So a wish goes on in one form only: HTTP/1.1, no body, one
 //! protocol, named by `Connection`. Any other is ignored, which a server may always do: the request goes on without it.
+//!
+//! Over HTTP/2 a client asks for a WebSocket by an extended CONNECT (RFC 8441). Backends are asked as over HTTP/1.1, which is what
+//! such a request is [translated](translate) into.
 
-use http::header::{self, HeaderValue};
-use http::{StatusCode, Version};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Version};
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use shop_http1::Edit;
 use shop_http1::fields::{Fields, has_word};
 use shop_http1::{request_head, response_head};
@@ -17,6 +23,43 @@ pub(crate) fn asked(request: &request_head::Parts, has_body: bool) -> Option<Hea
     let is_plain = request.version == Version::HTTP_11 && !has_body && is_alone;
     let is_wish = is_plain && names_upgrade(&request.headers) && is_passed(protocol);
     is_wish.then(|| HeaderValue::from_bytes(protocol).ok())?
+}
+
+/// The one protocol that may be asked for over HTTP/2.
+pub(crate) const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+static SEC_WEBSOCKET_KEY: HeaderName = header::SEC_WEBSOCKET_KEY;
+static SEC_WEBSOCKET_ACCEPT: HeaderName = header::SEC_WEBSOCKET_ACCEPT;
+
+/// What a key is hashed with (RFC 6455, section 1.3).
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Turns an extended CONNECT for a WebSocket into the request that HTTP/1.1 has for it, with a key of our own: clients have none.
+/// No client can write `Upgrade` over HTTP/2 (RFC 9113, section 8.2.2), so that this one is known by it.
+pub(crate) fn translate(request: &mut http::request::Parts) {
+    request.method = Method::GET;
+    request.headers.insert(header::UPGRADE, WEBSOCKET);
+    let key = STANDARD.encode(uuid::Uuid::new_v4().as_bytes());
+    if let Ok(key) = HeaderValue::try_from(key) {
+        request.headers.insert(SEC_WEBSOCKET_KEY.clone(), key);
+    }
+}
+
+/// Whether the request is one that was [translated](translate).
+pub(crate) fn is_translated(request: &request_head::Parts) -> bool {
+    request.version == Version::HTTP_2 && request.headers.has(&header::UPGRADE)
+}
+
+/// Turns the head of a 101 into the answer to an extended CONNECT, if it proves that its sender has read the key in `sent`.
+pub(crate) fn translate_back(response: &mut response_head::Parts, sent: &impl Fields) -> bool {
+    let key = sent.value(&SEC_WEBSOCKET_KEY).unwrap_or_default();
+    let proof = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat()));
+    let is_proven = response.headers.value(&SEC_WEBSOCKET_ACCEPT) == Some(proof.as_bytes());
+    response.status = StatusCode::OK;
+    for name in [&header::CONNECTION, &header::UPGRADE, &SEC_WEBSOCKET_ACCEPT] {
+        response.headers.remove_all(name);
+    }
+    is_proven
 }
 
 /// Whether `response` switches to the protocol that was asked for.

@@ -1,4 +1,4 @@
-//! What a connection is after a 101: bytes both ways, as they come, until both sides have ended.
+//! What a connection is after a 101, or a stream over HTTP/2: bytes both ways, as they come, until both sides have ended.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -16,7 +16,7 @@ use crate::message::reason::Reason;
 use crate::record::RequestRecord;
 use crate::routing::InFlight;
 use crate::server::{self, ConnectionState};
-use crate::settings::Upstream;
+use crate::settings::Config;
 
 /// A tunnel between a client and a backend, with what must be held as long as it is open.
 pub(crate) struct Tunnel {
@@ -40,6 +40,8 @@ struct Limits {
     open: Duration,
     /// After one side has ended: what is left is the rest of an answer.
     half_closed: Duration,
+    /// While the client takes nothing.
+    stall: Duration,
 }
 
 /// What moved, and when last.
@@ -57,11 +59,17 @@ struct Side {
     bytes: AtomicU64,
     ended: AtomicBool,
     broke: AtomicBool,
+    /// Since when it takes nothing of what is there for it, in milliseconds from the begin, plus one; 0 when it does.
+    stuck: AtomicU64,
 }
 
 impl Traffic {
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+    }
+
     fn moved(&self) {
-        self.latest.store(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX), Relaxed);
+        self.latest.store(self.now(), Relaxed);
     }
 
     fn is_half_closed(&self) -> bool {
@@ -71,7 +79,11 @@ impl Traffic {
     /// When it has been quiet for too long, as things are.
     fn due(&self, limits: Limits) -> Instant {
         let limit = if self.is_half_closed() { limits.half_closed.min(limits.open) } else { limits.open };
-        self.begun + Duration::from_millis(self.latest.load(Relaxed)) + limit
+        let quiet = self.begun + Duration::from_millis(self.latest.load(Relaxed)) + limit;
+        match self.client.stuck.load(Relaxed) {
+            0 => quiet,
+            since => quiet.min(self.begun + Duration::from_millis(since - 1) + limits.stall),
+        }
     }
 
     /// Ready when nothing moved for too long. The timer is moved on only when it fires, not with each byte, and back when a side
@@ -93,21 +105,25 @@ impl Traffic {
 
 impl Tunnel {
     /// The tunnel to `link`, recorded in `record`.
-    pub(crate) fn new(link: Link, record: RequestRecord, settings: &Upstream) -> Box<Self> {
+    pub(crate) fn new(link: Link, record: RequestRecord, config: &Config) -> Box<Self> {
         let traffic = Traffic {
             begun: Instant::now(),
             latest: AtomicU64::new(0),
             client: Side::default(),
             backend: Side::default(),
         };
-        let limits = Limits { open: settings.tunnel_idle.get(), half_closed: settings.idle_timeout.get() };
+        let limits = Limits {
+            open: config.upstream.tunnel_idle.get(),
+            half_closed: config.upstream.idle_timeout.get(),
+            stall: config.limits.write_stall.get(),
+        };
         Box::new(Self { link: Some(link), record, limits, traffic: Arc::new(traffic) })
     }
 }
 
 impl server::handler::Tunnel for Tunnel {
     /// Passes bytes on until both sides have ended, one breaks, nothing moves for too long, or `connection` says to cut.
-    async fn run<C>(mut self: Box<Self>, client: C, early: Bytes, connection: &ConnectionState)
+    async fn run<C>(mut self: Box<Self>, client: C, early: Bytes, connection: Option<&ConnectionState>)
     where
         C: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -119,7 +135,7 @@ impl server::handler::Tunnel for Tunnel {
         let mut copy = pin!(copy_bidirectional(&mut client, &mut backend));
         let mut timer = pin!(tokio::time::sleep_until(traffic.due(self.limits)));
         let end = std::future::poll_fn(|cx| {
-            if connection.poll_cut(cx).is_ready() {
+            if connection.is_some_and(|connection| connection.poll_cut(cx).is_ready()) {
                 return Poll::Ready(Some(self.record.cut_reason()));
             }
             match copy.as_mut().poll(cx) {
@@ -185,6 +201,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<'_, S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<'_, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let stuck = &self.side.stuck;
+        if result.is_ready() {
+            stuck.store(0, Relaxed);
+        } else if stuck.load(Relaxed) == 0 {
+            stuck.store(self.traffic.now() + 1, Relaxed);
+        }
         self.note(result)
     }
 

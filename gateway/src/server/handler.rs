@@ -57,7 +57,7 @@ pub(crate) trait Sent {
 /// What came of a request.
 pub(crate) struct Served<B, T> {
     pub(crate) response: Response<B>,
-    /// What the connection is after the response, a 101.
+    /// What the connection is after the response, a 101; over HTTP/2 the stream after a 200.
     pub(crate) tunnel: Option<Box<T>>,
 }
 
@@ -67,15 +67,15 @@ pub(crate) type Serving<H> = ReusableBoxFuture<'static, Served<<H as Handler>::B
 /// Room of requests that are over.
 pub(crate) type Spare<H> = RefCell<Vec<Serving<H>>>;
 
-/// What follows a 101 on a connection, to its end.
+/// What follows a 101 on a connection, or on a stream over HTTP/2, to its end.
 pub(crate) trait Tunnel: Send + 'static {
-    /// Goes on until there is nothing more to pass on, or `connection` says to cut. `early` is what the client sent before it
-    /// had its 101.
+    /// Goes on until there is nothing more to pass on, or `connection` says to cut; a stream ends with its connection
+    /// by itself. `early` is what the client sent before it had its 101.
     fn run<C>(
         self: Box<Self>,
         client: C,
         early: Bytes,
-        connection: &ConnectionState,
+        connection: Option<&ConnectionState>,
     ) -> impl Future<Output = ()> + Send
     where
         C: AsyncRead + AsyncWrite + Unpin + Send;

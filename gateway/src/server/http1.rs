@@ -184,7 +184,7 @@ impl Connection {
             }
             if let Some(tunnel) = tunnel {
                 let Self { socket, ahead, state, .. } = self;
-                return Box::pin(tunnel.run(socket, ahead, &state)).await;
+                return Box::pin(tunnel.run(socket, ahead, Some(&state))).await;
             }
         }
     }

@@ -11,16 +11,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
+use hyper::ext::Protocol;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use self::outflow::{Answer, Flow};
 use super::connection_state::Command;
-use super::handler::{Handler, Serving};
+use super::handler::{Handler, Served, Serving, Tunnel as _};
 use super::socket::{Socket, Watched};
 use super::{ConnectionState, Worker, future_pool};
+use crate::message::upgrade;
 use crate::upstream::body::Incoming;
 
 /// Runs the tasks of streams. One that is given up is dropped, which resets its stream: hyper itself waits for its client.
@@ -56,6 +59,8 @@ struct Serve<H: Handler> {
     /// None when it is over.
     serving: Option<Serving<H>>,
     connection: Arc<ConnectionState>,
+    /// The stream itself, when the client asks for a tunnel.
+    stream: Option<OnUpgrade>,
 }
 
 impl<H: Handler> Future for Serve<H> {
@@ -63,11 +68,25 @@ impl<H: Handler> Future for Serve<H> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(serving) = &mut self.serving else { return Poll::Pending };
-        // A tunnel is of HTTP/1.1.
-        let response = ready!(serving.poll(cx)).response.into_http();
+        let Served { response, tunnel } = ready!(serving.poll(cx));
+        let response = response.into_http();
+        if let Some((tunnel, stream)) = tunnel.zip(self.stream.take()) {
+            shop_runtime::spawn_here(async move {
+                // Of a client that is gone nothing is left to serve.
+                if let Ok(client) = stream.await {
+                    tunnel.run(TokioIo::new(client), Bytes::new(), None).await;
+                }
+            });
+        }
         self.serving.take().into_iter().for_each(future_pool::leave::<H>);
         Poll::Ready(Ok(response.map(|body| Answer::new(body, Arc::clone(&self.connection)))))
     }
+}
+
+/// Whether it is an extended CONNECT for a WebSocket (RFC 8441, section 5). What else one may ask for is refused like any CONNECT.
+fn asks_for_websocket(request: &Request<hyper::body::Incoming>) -> bool {
+    let protocol = request.extensions().get::<Protocol>();
+    request.method() == Method::CONNECT && protocol.is_some_and(|protocol| protocol.as_str() == "websocket")
 }
 
 impl<H: Handler> Worker<H> {
@@ -79,16 +98,20 @@ impl<H: Handler> Worker<H> {
         connection_state: Arc<ConnectionState>,
     ) {
         connection_state.speaks_http2(self.most_streams);
-        let service = service_fn(|request: Request<hyper::body::Incoming>| {
+        let service = service_fn(|mut request: Request<hyper::body::Incoming>| {
             // Kept connections end with an answer that says so while it drains, rather than under a request later.
             if self.state.lifecycle.is_draining() {
                 connection_state.command(Command::Finish);
             }
-            let (head, body) = request.into_parts();
+            let stream = asks_for_websocket(&request).then(|| hyper::upgrade::on(&mut request));
+            let (mut head, body) = request.into_parts();
+            if stream.is_some() {
+                upgrade::translate(&mut head);
+            }
             let (head, body) = (head.into(), Incoming::Http2(body));
             let connection = Arc::clone(&connection_state);
             let served = Arc::clone(&self.handler).serve(self.index, Arc::clone(&connection), peer.ip(), head, body);
-            Serve::<H> { serving: Some(future_pool::room_for::<H>(served)), connection }
+            Serve::<H> { serving: Some(future_pool::room_for::<H>(served)), connection, stream }
         });
         let io =
             TokioIo::new(Watched { socket: stream, begin, state: Arc::clone(&connection_state), is_stalled: false });

@@ -47,5 +47,6 @@ mod taken_back;
 mod tls;
 mod together;
 mod upgrade;
+mod upgrade_http2;
 mod webhooks;
 mod windows;

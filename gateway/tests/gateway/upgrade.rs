@@ -50,7 +50,7 @@ fn handshake(more: &str) -> String {
 }
 
 /// Accepts whatever is asked and echoes bytes.
-async fn switcher(answer: &'static str) -> Upstream {
+pub(crate) async fn switcher(answer: &'static str) -> Upstream {
     Upstream::raw(move |mut stream| async move {
         let seen = read_head(&mut stream).await;
         let _ = stream.write_all(answer.as_bytes()).await;
