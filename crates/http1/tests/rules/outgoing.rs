@@ -117,6 +117,15 @@ async fn an_answer_that_closes_the_connection_does_and_none_keeps_one_that_is_to
     assert_eq!(sent(GET, 200, &dated, pieces(true, &[])).await.0, "HTTP/1.1 200 OK|content-length: 0|");
     let switched = sent(GET, 101, &[("connection", "upgrade")], pieces(true, &[])).await.0;
     assert_eq!(switched, "HTTP/1.1 101 Switching Protocols|connection: upgrade|");
+    let switched = sent(ends, 101, &[("connection", "upgrade")], pieces(true, &[])).await.0;
+    assert_eq!(switched, "HTTP/1.1 101 Switching Protocols|connection: upgrade|", "that is its end anyway");
+    // Trailers are announced where they can follow.
+    let announced = [("trailer", "x-one")];
+    let takes = RequestInfo { takes_trailers: true, ..GET };
+    let head = "HTTP/1.1 200 OK|trailer: x-one|transfer-encoding: chunked|";
+    assert!(sent(takes, 200, &announced, pieces(false, &["a"])).await.0.starts_with(head));
+    let head = "HTTP/1.1 200 OK|transfer-encoding: chunked|";
+    assert!(sent(GET, 200, &announced, pieces(false, &["a"])).await.0.starts_with(head));
 }
 
 #[tokio::test]

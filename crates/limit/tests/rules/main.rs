@@ -2,10 +2,15 @@
 
 mod redis;
 
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
 use serde::Deserialize as _;
 use serde::de::value::{Error, MapDeserializer};
 use shop_config::{Duration, Problems};
 use shop_limit::settings::{ApiKeys, ClientKey, RateLimit, RedisLimit, RouteLimit};
+use shop_limit::{Call, Limiter, Unobserved};
+use shop_telemetry::Span;
 
 /// A SHA-256.
 const HASH: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
@@ -30,6 +35,29 @@ fn route(path: &str, methods: &[&str]) -> RouteLimit {
 }
 
 const NONE: [&str; 0] = [];
+
+#[tokio::test]
+async fn a_call_is_explained_without_being_counted_and_a_full_budget_is_forgotten() {
+    let off = RouteLimit { enabled: false, ..route("/free", &[]) };
+    let window = Duration::millis(1);
+    let settings = RateLimit { routes: vec![route("/api", &["GET"]), off], window, ..RateLimit::default() };
+    let limiter = Limiter::new(&settings, Arc::new(Unobserved), None).expect("is on");
+    let headers = HeaderMap::new();
+    let call = |path| {
+        let address = "192.0.2.7".parse().expect("an address");
+        Call { method: &Method::GET, path, headers: &headers, address, subject: None }
+    };
+    let told = |policy: &str| Some((policy.to_owned(), "ip:192.0.2.7".to_owned()));
+    assert_eq!(limiter.explain(&call("/api/a")), told("\"GET /api\";q=100;w=1;burst=10"));
+    assert_eq!(limiter.explain(&call("/")), told("\"client\";q=100;w=1;burst=10"));
+    assert_eq!((limiter.explain(&call("/free")), limiter.clients()), (None, 0));
+    assert!(limiter.check(&call("/"), &Span::none()).await.is_some());
+    assert_eq!(limiter.clients(), 1);
+    shop_testing::eventually!({
+        limiter.refresh();
+        limiter.clients() == 0
+    });
+}
 
 #[test]
 fn the_defaults_are_a_hundred_a_minute_of_which_ten_at_once() {
