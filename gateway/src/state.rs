@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn a_thread_has_the_generation_in_force_whichever_it_had_before() {
         let (one, other) = (state(), state());
-        let is_current = |state: &State| Arc::ptr_eq(&*state.settings.current_here(), &state.settings.current());
+        let is_current = |state: &State| Arc::ptr_eq(state.settings.current_here().as_ref(), &state.settings.current());
         assert!(is_current(&one) && is_current(&one) && is_current(&other) && is_current(&one));
         let mut pending = one.begin_change();
         pending.desired.overrides.service("product").enabled = Some(false);
