@@ -53,9 +53,10 @@ async fn answer(name: &str, request: Request<Incoming>) -> Response<Full<Bytes>>
     let response = Response::builder().header("x-seen", seen).header("x-backend", name);
     let response = response.header("x-powered-by", "tests").header("x-internal", "yes");
     let is_grpc = headers.get("content-type").is_some_and(|kind| kind == "application/grpc");
-    let response = match is_grpc {
-        true => response.header("content-type", "application/grpc").header("grpc-status", "0").body(Full::default()),
-        false => response.header("content-type", "text/plain").body(Full::from("seen")),
+    let response = if is_grpc {
+        response.header("content-type", "application/grpc").header("grpc-status", "0").body(Full::default())
+    } else {
+        response.header("content-type", "text/plain").body(Full::from("seen"))
     };
     response.expect("an answer")
 }

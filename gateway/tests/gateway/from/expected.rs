@@ -121,10 +121,10 @@ impl Line {
         for reply in replies {
             outcome.judge(reply, self.length)?;
         }
-        let count = |name: &str| replies.iter().filter(|reply| reply.text("x-backend") == name).count();
-        let all = replies.len() as f64;
+        let of = |name: &str| replies.iter().filter(|reply| reply.text("x-backend") == name).map(|_| 1.0).sum::<f64>();
+        let all = f64::from(u32::try_from(replies.len()).expect("not that many"));
         for (name, share) in &outcome.shares {
-            let (found, off) = (count(name) as f64 / all, 4.0 * (share * (1.0 - share) / all).sqrt());
+            let (found, off) = (of(name) / all, 4.0 * (share * (1.0 - share) / all).sqrt());
             if (found - share).abs() > off {
                 return Err(format!("{name} has a share of {found}, which is more than {off} from {share}"));
             }
@@ -152,12 +152,14 @@ impl Outcome {
         outcome.status = number(status);
         match rest {
             [] => {}
-            [name, target] if target.starts_with('/') => outcome.backend = Some((name.to_string(), target.to_string())),
+            [name, target] if target.starts_with('/') => {
+                outcome.backend = Some(((*name).to_owned(), (*target).to_owned()))
+            }
             shares => {
                 for share in shares.chunks(2) {
                     let [name, share] = share else { panic!("{text:?}: a share of what?") };
                     let share: f64 = number(share.strip_suffix('%').expect("per cent"));
-                    outcome.shares.insert(name.to_string(), share / 100.0);
+                    outcome.shares.insert((*name).to_owned(), share / 100.0);
                 }
             }
         }
@@ -165,9 +167,8 @@ impl Outcome {
     }
 
     fn judge(&self, reply: &Reply, length: usize) -> Result<(), String> {
-        let same = |what: &str, found: &str, wanted: &str| match found == wanted {
-            true => Ok(()),
-            false => Err(format!("{what} is {found:?}, not {wanted:?}")),
+        let same = |what: &str, found: &str, wanted: &str| {
+            if found == wanted { Ok(()) } else { Err(format!("{what} is {found:?}, not {wanted:?}")) }
         };
         same("the status", &reply.status.to_string(), &self.status.to_string())?;
         if let Some(body) = &self.body {
