@@ -4,12 +4,12 @@ mod redis;
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use serde::Deserialize as _;
 use serde::de::value::{Error, MapDeserializer};
 use shop_config::{Duration, Problems};
 use shop_limit::settings::{ApiKeys, ClientKey, RateLimit, RedisLimit, RouteLimit};
-use shop_limit::{Call, Limiter, Unobserved};
+use shop_limit::{Call, Limiter, RoutePolicy, Unobserved};
 use shop_telemetry::Span;
 
 /// A SHA-256.
@@ -18,7 +18,7 @@ const HASH: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527
 /// What is found wrong: keys, and what is said.
 fn problems(settings: &RateLimit) -> Vec<(String, String)> {
     let mut problems = Problems::default();
-    settings.check(|path| path.starts_with('/') && !path.contains("//"), &mut problems);
+    settings.check(&mut problems);
     problems.iter().map(|problem| (problem.key.clone(), problem.message.clone())).collect()
 }
 
@@ -29,29 +29,36 @@ fn wrong(change: impl FnOnce(&mut RateLimit)) -> Vec<String> {
     problems(&settings).into_iter().map(|(key, _)| key).collect()
 }
 
-fn route(path: &str, methods: &[&str]) -> RouteLimit {
-    let methods = methods.iter().map(|method| (*method).to_owned()).collect();
-    RouteLimit { path: path.to_owned(), methods, enabled: true, requests: None, window: None, burst: None }
+/// The limit of a route.
+fn route(name: &str, limit: RouteLimit) -> RoutePolicy {
+    RoutePolicy { route: name.trim_start_matches("GET /").to_owned(), name: name.to_owned(), limit }
+}
+
+/// The keys that are found wrong in the limit of a route of this name.
+fn wrong_route(name: &str, limit: &RouteLimit) -> Vec<String> {
+    let mut problems = Problems::default();
+    limit.check(name, &mut problems);
+    problems.iter().map(|problem| problem.key.clone()).collect()
 }
 
 const NONE: [&str; 0] = [];
 
 #[tokio::test]
 async fn a_call_is_explained_without_being_counted_and_a_full_budget_is_forgotten() {
-    let off = RouteLimit { enabled: false, ..route("/free", &[]) };
-    let window = Duration::millis(1);
-    let settings = RateLimit { routes: vec![route("/api", &["GET"]), off], window, ..RateLimit::default() };
-    let limiter = Limiter::new(&settings, Arc::new(Unobserved), None).expect("is on");
+    let off = route("GET /free", RouteLimit { enabled: false, ..RouteLimit::default() });
+    let routes = [route("GET /api", RouteLimit::default()), off];
+    let settings = RateLimit { window: Duration::millis(1), ..RateLimit::default() };
+    let limiter = Limiter::new(&settings, &routes, Arc::new(Unobserved), None).expect("is on");
     let headers = HeaderMap::new();
-    let call = |path| {
+    let call = |policy| {
         let address = "192.0.2.7".parse().expect("an address");
-        Call { method: &Method::GET, path, headers: &headers, address, subject: None }
+        Call { policy, headers: &headers, address, subject: None }
     };
     let told = |policy: &str| Some((policy.to_owned(), "ip:192.0.2.7".to_owned()));
-    assert_eq!(limiter.explain(&call("/api/a")), told("\"GET /api\";q=100;w=1;burst=10"));
-    assert_eq!(limiter.explain(&call("/")), told("\"client\";q=100;w=1;burst=10"));
-    assert_eq!((limiter.explain(&call("/free")), limiter.clients()), (None, 0));
-    assert!(limiter.check(&call("/"), &Span::none()).await.is_some());
+    assert_eq!(limiter.explain(&call(Some(0))), told("\"GET /api\";q=100;w=1;burst=10"));
+    assert_eq!(limiter.explain(&call(None)), told("\"client\";q=100;w=1;burst=10"));
+    assert_eq!((limiter.explain(&call(Some(1))), limiter.clients()), (None, 0));
+    assert!(limiter.check(&call(None), &Span::none()).await.is_some());
     assert_eq!(limiter.clients(), 1);
     shop_testing::eventually!({
         limiter.refresh();
@@ -136,32 +143,21 @@ fn api_keys_are_named_by_hashes_here_or_in_a_file() {
 }
 
 #[test]
-fn a_route_is_a_path_in_its_normal_form_with_methods_in_capital_letters() {
-    let wrong = |route: RouteLimit| wrong(|settings| settings.routes = vec![route]);
-    assert_eq!(wrong(route("/api/payments", &["POST", "PUT"])), NONE);
-    for path in ["api", "/api//payments", "/api payments", "/a\"", "/a\\", "/a?b", "/a#b", "/ä"] {
-        assert_eq!(wrong(route(path, &[])), ["routes.0.path"], "{path}");
+fn the_name_of_a_limit_can_be_written_in_a_field_and_its_window_is_more_than_nothing() {
+    let limit = RouteLimit::default();
+    assert_eq!(wrong_route("POST,PUT /api/payments/*", &limit), NONE);
+    for name in ["/a\"", "/a\\", "/ä", "/a\n"] {
+        assert_eq!(wrong_route(name, &limit), [""], "{name}");
     }
-    assert_eq!(wrong(route("/api", &["post"])), ["routes.0.methods"]);
-    assert_eq!(wrong(route("/api", &["PO ST"])), ["routes.0.methods"]);
-    // Methods and their spaces are of the name.
-    assert_eq!(wrong(route(&format!("/{}", "x".repeat(127)), &[])), NONE);
-    assert_eq!(wrong(route(&format!("/{}", "x".repeat(128)), &[])), ["routes.0.path"]);
-    assert_eq!(wrong(route(&format!("/{}", "x".repeat(123)), &["GET"])), NONE);
-    assert_eq!(wrong(route(&format!("/{}", "x".repeat(124)), &["GET"])), ["routes.0.path"]);
-    assert_eq!(wrong(RouteLimit { window: Some(Duration::secs(0)), ..route("/api", &[]) }), ["routes.0.window"]);
-    assert_eq!(wrong(RouteLimit { window: Some(Duration::millis(1)), ..route("/api", &[]) }), NONE);
-}
-
-#[test]
-fn routes_of_one_name_are_there_once() {
-    let routes = vec![route("/api", &[]), route("/api", &["GET"]), route("/api", &["GET"])];
-    let found = problems(&RateLimit { routes, ..RateLimit::default() });
-    assert_eq!(found, [("routes.2.path".to_owned(), "GET /api is there twice".to_owned())]);
+    assert_eq!(wrong_route(&"x".repeat(128), &limit), NONE);
+    assert_eq!(wrong_route(&"x".repeat(129), &limit), [""]);
+    let window = |window| RouteLimit { window: Some(window), ..RouteLimit::default() };
+    assert_eq!(wrong_route("/api", &window(Duration::secs(0))), ["window"]);
+    assert_eq!(wrong_route("/api", &window(Duration::millis(1))), NONE);
 }
 
 #[test]
 fn a_route_is_on_and_as_the_others_unless_it_says_otherwise() {
-    let settings: MapDeserializer<'_, _, Error> = MapDeserializer::new([("path", "/api")].into_iter());
-    assert_eq!(RouteLimit::deserialize(settings).expect("a route"), route("/api", &[]));
+    let settings: MapDeserializer<'_, _, Error> = MapDeserializer::new([("enabled", true)].into_iter());
+    assert_eq!(RouteLimit::deserialize(settings).expect("a route"), RouteLimit::default());
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use parking_lot::Mutex;
 use shop_limit::settings::{RateLimit, RedisLimit};
 use shop_limit::{Call, Counting, Limiter, Observer, SharedObserver, Verdict};
@@ -115,7 +115,7 @@ fn settings(redis: SocketAddr) -> RateLimit {
 async fn check(limiter: &Limiter) -> Verdict {
     let headers = HeaderMap::new();
     let address = "192.0.2.7".parse().expect("an address");
-    let call = Call { method: &Method::GET, path: "/", headers: &headers, address, subject: None };
+    let call = Call { policy: None, headers: &headers, address, subject: None };
     limiter.check(&call, &Span::none()).await.expect("is counted").verdict
 }
 
@@ -124,7 +124,7 @@ async fn redis_counts_while_it_is_there_and_this_process_from_there_on_while_it_
     let (double, told) = (Arc::new(Double::default()), Arc::new(Told::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let addr = listener.local_addr().expect("an address");
-    let limiter = Limiter::new(&settings(addr), Arc::clone(&told) as SharedObserver, None);
+    let limiter = Limiter::new(&settings(addr), &[], Arc::clone(&told) as SharedObserver, None);
     let limiter = Arc::new(limiter.expect("is on"));
     let (tell, changes) = watch::channel(());
     let current = || Some(Arc::clone(&limiter));
@@ -173,12 +173,12 @@ async fn another_limiter_in_its_place_is_connected_too() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let settings = settings(listener.local_addr().expect("an address"));
     let observer = || Arc::clone(&told) as SharedObserver;
-    let current = Mutex::new(Arc::new(Limiter::new(&settings, observer(), None).expect("is on")));
+    let current = Mutex::new(Arc::new(Limiter::new(&settings, &[], observer(), None).expect("is on")));
     let (tell, changes) = watch::channel(());
     let story = async {
         let counts = || *told.counting.lock();
         eventually!(counts() == Some(Counting::Redis));
-        let next = Limiter::new(&settings, observer(), Some(&current.lock())).expect("is on");
+        let next = Limiter::new(&settings, &[], observer(), Some(&current.lock())).expect("is on");
         assert_eq!(counts(), Some(Counting::Local), "not yet");
         *current.lock() = Arc::new(next);
         tell.send(()).expect("somebody listens");
@@ -196,7 +196,7 @@ async fn another_limiter_in_its_place_is_connected_too() {
 async fn nobody_waits_for_a_redis_that_is_not_there() {
     let told = Arc::new(Told::default());
     let away = SocketAddr::from(([127, 0, 0, 1], 1));
-    let limiter = Limiter::new(&settings(away), Arc::clone(&told) as SharedObserver, None).expect("is on");
+    let limiter = Limiter::new(&settings(away), &[], Arc::clone(&told) as SharedObserver, None).expect("is on");
     for remaining in [4, 3] {
         assert!(matches!(check(&limiter).await, Verdict::Allowed { remaining: left, .. } if left == remaining));
     }
