@@ -37,7 +37,7 @@ enum Route<'a> {
     Status,
     Services,
     Routes,
-    Route(&'a str),
+    Rule(&'a str),
     Service(&'a str),
     Backends(&'a str),
     Backend(&'a str, &'a str),
@@ -59,7 +59,7 @@ impl<'a> Route<'a> {
             ["status"] => Self::Status,
             ["services"] => Self::Services,
             ["routes"] => Self::Routes,
-            ["routes", route] => Self::Route(route),
+            ["routes", route] => Self::Rule(route),
             ["services", service] => Self::Service(service),
             ["services", service, "backends"] => Self::Backends(service),
             ["services", service, "backends", backend] => Self::Backend(service, backend),
@@ -82,7 +82,7 @@ impl<'a> Route<'a> {
             Self::Status => "/admin/status",
             Self::Services => "/admin/services",
             Self::Routes => "/admin/routes",
-            Self::Route(_) => "/admin/routes/{route}",
+            Self::Rule(_) => "/admin/routes/{route}",
             Self::Service(_) => "/admin/services/{service}",
             Self::Backends(_) => "/admin/services/{service}/backends",
             Self::Backend(..) => "/admin/services/{service}/backends/{backend}",
@@ -103,7 +103,7 @@ impl<'a> Route<'a> {
         match self {
             Self::RateLimit => "GET, HEAD, PUT",
             Self::Backends(_) => "GET, HEAD, POST",
-            Self::Service(_) | Self::Route(_) | Self::Backend(..) => "GET, HEAD, PUT, DELETE",
+            Self::Service(_) | Self::Rule(_) | Self::Backend(..) => "GET, HEAD, PUT, DELETE",
             Self::Reset(_) => "POST",
             Self::Changes => "GET, HEAD, DELETE",
             _ => "GET, HEAD",
@@ -246,7 +246,7 @@ fn read(
         Route::Status => report::status(state, generation),
         Route::Services => report::services(generation),
         Route::Routes => report::routes(state, generation),
-        Route::Route(name) => report::route(state, generation, name)?,
+        Route::Rule(name) => report::route(state, generation, name)?,
         Route::Service(service) | Route::Backends(service) => {
             report::service(input::service(generation, service)?, generation)
         }
@@ -280,8 +280,8 @@ async fn change_of(
             let wish = change::service_wish(&input::bytes(headers, body).await?)?;
             Change::Service { service: service.to_owned(), wish }
         }
-        Route::Route(name) if *method == Method::DELETE => Change::RemoveRoute { route: name.to_owned() },
-        Route::Route(name) => {
+        Route::Rule(name) if *method == Method::DELETE => Change::RemoveRoute { route: name.to_owned() },
+        Route::Rule(name) => {
             Change::Route { route: name.to_owned(), settings: Box::new(input::json(headers, body).await?) }
         }
         Route::Backends(service) => {

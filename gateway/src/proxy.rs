@@ -308,27 +308,10 @@ impl<'g> Visit<'g> {
             None => incoming,
             Some(web) => web.enter(&mut head.headers, incoming),
         };
-        if self.is_late {
-            let refusal = Refusal::new(Reason::Draining, "the gateway is shutting down");
-            return Err(refusal.retry_after(Duration::from_secs(1)));
-        }
-        let most = config.limits.unfinished_per_address;
-        if most > 0 && self.record.unfinished() > most {
-            let detail = format!("{most} requests of this client are not over yet");
-            return Err(Refusal::new(Reason::TooManyUnfinished, detail).retry_after(Duration::from_secs(1)));
-        }
-        self.identify(proxy, generation, &head.headers).await?;
-        if let Some(rules) = &route.access {
-            access::by(rules, self.principal.as_deref())?;
-        }
-        self.limit(generation, route.limit, &head.headers).await?;
-        let mut granted = None;
-        if let Some(auth) = &route.forward_auth {
-            match self.ask_leave(generation, auth, &head, &normal, &host).await? {
-                ControlFlow::Break(reply) => return Ok(reply),
-                ControlFlow::Continue(headers) => granted = Some((auth, headers)),
-            }
-        }
+        let granted = match self.admit(proxy, generation, route, &head, &normal, &host).await? {
+            ControlFlow::Break(reply) => return Ok(reply),
+            ControlFlow::Continue(granted) => granted,
+        };
         let visitor = Visitor {
             headers: &head.headers,
             address: self.client.address,
@@ -351,28 +334,8 @@ impl<'g> Visit<'g> {
         let upgrade = upgrade.filter(|_| !self.is_grpc);
         let timeouts = self.timeouts(config, to, &head, &upload);
         self.wish = route.compress.as_ref().map(|_| Wish::of(&head, &proxy.encoders));
-        let onward = Onward {
-            client: self.client,
-            trusted: &config.trusted_headers,
-            peer: self.peer,
-            encrypted: self.is_encrypted,
-            certificate: self.certified.as_ref().and_then(|connection| connection.certificate()),
-            host: &host,
-            prefix: route.prefix(),
-            is_unsized: upload.is_unsized(),
-            underscores: config.underscores_in_headers,
-            http2: self.is_grpc,
-            upgrade: upgrade.as_ref(),
-            introduction: self.informed.as_ref().map(|connection| &connection.introduction),
-        };
-        headers::to_backend(&mut head.headers, &onward);
-        if let Some((auth, said)) = granted {
-            forward_auth::grant(auth, said, &mut head.headers);
-        }
-        if let Some(edits) = &route.request_headers {
-            edits.apply(&mut head.headers);
-        }
-        self.record.hand_on(&mut head.headers);
+        let is_unsized = upload.is_unsized();
+        self.introduce(config, route, &host, is_unsized, upgrade.as_ref(), granted, &mut head.headers);
         let mut onward = request_head::Parts {
             uri: backend_uri(route.target(&normal, &head.uri), self.is_grpc.then_some(&host))?,
             version: if self.is_grpc { Version::HTTP_2 } else { Version::HTTP_11 },
@@ -414,6 +377,72 @@ impl<'g> Visit<'g> {
             cookie.into_iter().chain(key.cookie).for_each(|cookie| head.headers.add(header::SET_COOKIE, cookie));
         }
         Ok(reply)
+    }
+
+    /// Whether the client may use the route now: how much of it is under way, whose token it shows, how often it calls, and what
+    /// another server says, if one is asked, with the headers that it gives.
+    async fn admit(
+        &mut self,
+        proxy: &Proxy,
+        generation: &'g Generation,
+        route: &'g Route,
+        head: &request_head::Parts,
+        normal: &str,
+        host: &HeaderValue,
+    ) -> Result<ControlFlow<Reply, Option<(&'g ForwardAuth, Granted)>>, Refusal> {
+        if self.is_late {
+            let refusal = Refusal::new(Reason::Draining, "the gateway is shutting down");
+            return Err(refusal.retry_after(Duration::from_secs(1)));
+        }
+        let most = generation.config.limits.unfinished_per_address;
+        if most > 0 && self.record.unfinished() > most {
+            let detail = format!("{most} requests of this client are not over yet");
+            return Err(Refusal::new(Reason::TooManyUnfinished, detail).retry_after(Duration::from_secs(1)));
+        }
+        self.identify(proxy, generation, &head.headers).await?;
+        if let Some(rules) = &route.access {
+            access::by(rules, self.principal.as_deref())?;
+        }
+        self.limit(generation, route.limit, &head.headers).await?;
+        let Some(auth) = &route.forward_auth else { return Ok(ControlFlow::Continue(None)) };
+        let leave = self.ask_leave(generation, auth, head, normal, host).await?;
+        Ok(leave.map_continue(|headers| Some((&**auth, headers))))
+    }
+
+    /// Makes the headers those that the service gets.
+    #[expect(clippy::too_many_arguments, reason = "each is known where it is called, and nowhere else")]
+    fn introduce(
+        &self,
+        config: &Config,
+        route: &Route,
+        host: &HeaderValue,
+        is_unsized: bool,
+        upgrade: Option<&HeaderValue>,
+        granted: Option<(&ForwardAuth, Granted)>,
+        headers: &mut Headers,
+    ) {
+        let onward = Onward {
+            client: self.client,
+            trusted: &config.trusted_headers,
+            peer: self.peer,
+            encrypted: self.is_encrypted,
+            certificate: self.certified.as_ref().and_then(|connection| connection.certificate()),
+            host,
+            prefix: route.prefix(),
+            is_unsized,
+            underscores: config.underscores_in_headers,
+            http2: self.is_grpc,
+            upgrade,
+            introduction: self.informed.as_ref().map(|connection| &connection.introduction),
+        };
+        headers::to_backend(headers, &onward);
+        if let Some((auth, said)) = granted {
+            forward_auth::grant(auth, said, headers);
+        }
+        if let Some(edits) = &route.request_headers {
+            edits.apply(headers);
+        }
+        self.record.hand_on(headers);
     }
 
     /// What the gateway answers by itself: its own routes, the admin API, redirects, preflights, the reference. Otherwise the

@@ -45,7 +45,7 @@ async fn measure(what: &Routes, count: usize, upstream: u16) -> anyhow::Result<S
     for number in 0..what.requests {
         ensure!(client.status(&path("first", number * 7 % count)).await? == 200, "the answer is another one");
     }
-    let each = (gateway.cpu() - before).as_secs_f64() * 1e6 / what.requests as f64;
+    let each = gateway.cpu().saturating_sub(before).as_secs_f64() * 1e6 / what.requests as f64;
     let again = reload(&gateway, &mut client, &file, &settings(count, port, upstream, "second"), count).await?;
     let (_, later) = gateway.memory();
     let (ready, again) = (ready.as_secs_f64() * 1e3, again.as_secs_f64() * 1e3);

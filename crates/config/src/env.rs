@@ -151,7 +151,7 @@ impl Reading<'_> {
     fn is_ours(&self, section: &str) -> bool {
         let sections = self.schema.keys.iter().filter_map(|key| key.split_once('.')).map(|(section, _)| section);
         // Those by names of one's own have no keys yet.
-        let is_empty = |value: &Value| value.as_dict().is_some_and(|section| section.is_empty());
+        let is_empty = |value: &Value| value.as_dict().is_some_and(figment::value::Dict::is_empty);
         let empty = self.schema.defaults.iter().filter(|(_, value)| is_empty(value)).map(|(name, _)| name.as_str());
         suggest::slip(section, sections.chain(empty)).is_some()
     }

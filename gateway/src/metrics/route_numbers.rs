@@ -53,6 +53,6 @@ impl RouteNumbers {
     pub(crate) fn totals(&self) -> Totals {
         let of = |counter: &AtomicU64| counter.load(Relaxed);
         let durations = self.durations.each_ref().map(of);
-        Totals::of_route(of(&self.requests), of(&self.failed), &durations, self.refusals.each_ref().map(of))
+        Totals::of_route(of(&self.requests), of(&self.failed), &durations, &self.refusals.each_ref().map(of))
     }
 }

@@ -40,9 +40,9 @@ impl Totals {
         requests: u64,
         failed: u64,
         durations: &[u64; LATENCY_BUCKETS.len() + 1],
-        refusals: [u64; Reason::ALL.len()],
+        refusals: &[u64; Reason::ALL.len()],
     ) -> Self {
-        let mut totals = Self { requests, failed, refusals, ..Self::NONE };
+        let mut totals = Self { requests, failed, refusals: *refusals, ..Self::NONE };
         totals.endless = durations[LATENCY_BUCKETS.len()];
         totals.durations.copy_from_slice(&durations[..LATENCY_BUCKETS.len()]);
         totals

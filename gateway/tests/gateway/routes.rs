@@ -214,7 +214,10 @@ async fn grpc_methods_have_routes_of_their_own() {
     let unknown = "/shop.product.v1.StockService/Twice".parse().expect("a path");
     client.ready().await.expect("ready");
     let refused = client.unary(Request::new(number(1)), unknown, Codec::default()).await.expect_err("no route");
-    assert_eq!(refused.metadata().get("x-gateway-reason").map(|word| word.as_bytes()), Some(&b"no_route"[..]));
+    assert_eq!(
+        refused.metadata().get("x-gateway-reason").map(tonic::metadata::MetadataValue::as_bytes),
+        Some(&b"no_route"[..])
+    );
 }
 
 #[tokio::test]

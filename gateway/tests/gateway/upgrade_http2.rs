@@ -167,7 +167,7 @@ async fn a_client_that_takes_nothing_loses_its_tunnel_and_nothing_else() {
             "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {accept}\r\n\r\n"
         );
         let _ = stream.write_all(answer.as_bytes()).await;
-        while stream.write_all(&[0; 64 * 1024]).await.is_ok() {}
+        while stream.write_all(&vec![0; 64 * 1024]).await.is_ok() {}
     })
     .await;
     let mut settings = config(backend.addr);

@@ -21,6 +21,13 @@ const PLACES: [&str; 9] = [
     "crates/config/src",
 ];
 
+/// Sections of a service whose values stand in for those of a section for all, which a macro declares.
+const INSTEAD: [(&str, &str, &str); 3] = [
+    ("ServiceBreaker", "CircuitBreaker", "circuit_breaker"),
+    ("ServiceRetries", "Retries", "retries"),
+    ("ServiceHealthCheck", "HealthCheck", "health_check"),
+];
+
 /// All that is declared there, by name.
 pub(crate) struct Types {
     sections: BTreeMap<String, ItemStruct>,
@@ -102,6 +109,10 @@ impl Types {
 
     /// The fields of a section: name, what it takes, what it is.
     pub(crate) fn fields(&self, section: &str) -> Vec<(String, Kind, String)> {
+        if let Some((_, whole, key)) = INSTEAD.iter().find(|(name, ..)| *name == section) {
+            let of_all = self.fields(whole).into_iter();
+            return of_all.map(|(name, kind, _)| (name.clone(), kind, format!("Instead of `{key}.{name}`."))).collect();
+        }
         let item = self.sections.get(section).unwrap_or_else(|| panic!("no section {section}"));
         let fields = item.fields.iter().filter(|field| serde(&field.attrs, "skip").is_none());
         fields.map(|field| (name(field), self.kind(&field.ty), self.said(item, field))).collect()
@@ -125,7 +136,7 @@ impl Types {
         let Type::Path(path) = kind else { panic!("a type that no setting has") };
         let last = path.path.segments.last().expect("a name");
         let arguments: Vec<_> = match &last.arguments {
-            PathArguments::AngleBracketed(list) => list.args.iter().collect(),
+            PathArguments::AngleBracketed(inside) => inside.args.iter().collect(),
             _ => Vec::new(),
         };
         let inner = |place: usize| match arguments.get(place) {
@@ -141,14 +152,15 @@ impl Types {
             "Option" | "Box" | "Arc" => inner(0),
             "Vec" | "BTreeSet" => Kind::List(Box::new(inner(0))),
             "BTreeMap" => Kind::Map(Box::new(inner(1))),
+            known if INSTEAD.iter().any(|(name, ..)| *name == known) => Kind::Section(ident),
             known if self.sections.contains_key(known) => Kind::Section(ident),
-            known if self.choices.contains_key(known) => self.choice(&self.choices[known]),
+            known if self.choices.contains_key(known) => Self::choice(&self.choices[known]),
             known if self.aliases.contains_key(known) => self.kind(&self.aliases[known]),
             _ => Kind::Text(ident),
         }
     }
 
-    fn choice(&self, item: &ItemEnum) -> Kind {
+    fn choice(item: &ItemEnum) -> Kind {
         let style = serde(&item.attrs, "rename_all").unwrap_or_default();
         if item.variants.iter().any(|variant| !variant.fields.is_empty()) {
             return Kind::Text(item.ident.to_string());
@@ -187,7 +199,7 @@ fn serde(attrs: &[Attribute], wanted: &str) -> Option<String> {
     let mut found = None;
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("serde")) {
         let _ = attr.parse_nested_meta(|meta| {
-            let value = meta.value().ok().map(|value| value.parse::<Expr>()).transpose()?;
+            let value = meta.value().ok().map(syn::parse::ParseBuffer::parse::<Expr>).transpose()?;
             if meta.path.is_ident(wanted) {
                 found = Some(match value {
                     Some(Expr::Lit(ExprLit { lit: Lit::Str(text), .. })) => text.value(),

@@ -51,11 +51,10 @@ fn host_rank(rule: &Rule, host: &str) -> Option<usize> {
     }
     let ranks = rule.hosts.iter().filter_map(|pattern| {
         let name = pattern.name();
-        match pattern.is_below() {
-            false => (name == host).then_some(usize::MAX),
-            true => {
-                host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.') && rest.len() > 0).then_some(name.len())
-            }
+        if pattern.is_below() {
+            host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.')).then_some(name.len())
+        } else {
+            (name == host).then_some(usize::MAX)
         }
     });
     ranks.max()

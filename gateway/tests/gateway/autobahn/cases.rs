@@ -31,11 +31,11 @@ pub(super) fn frame(is_last: bool, kind: u8, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         length @ 0..126 => frame.push(0x80 | u8::try_from(length).expect("is short")),
         length @ 126..65536 => {
-            frame.push(0x80 | 126);
+            frame.push(0x80 | 0x7e);
             frame.extend(u16::try_from(length).expect("fits").to_be_bytes());
         }
         length => {
-            frame.push(0x80 | 127);
+            frame.push(0x80 | 0x7f);
             frame.extend(u64::try_from(length).expect("fits").to_be_bytes());
         }
     }
@@ -201,7 +201,7 @@ fn closes() -> Vec<Case> {
 
 /// Many messages, none of which waits for an answer.
 fn many() -> Vec<Case> {
-    let message = |count: usize| whole(if count % 2 == 0 { TEXT } else { BINARY }, vec![b'x'; count]);
+    let message = |count: usize| whole(if count.is_multiple_of(2) { TEXT } else { BINARY }, vec![b'x'; count]);
     vec![
         good("300 messages", 300, (0..300).map(message).collect()),
         good("300 messages at once", 300, vec![(0..300).flat_map(message).collect()]),

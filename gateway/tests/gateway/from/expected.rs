@@ -153,7 +153,7 @@ impl Outcome {
         match rest {
             [] => {}
             [name, target] if target.starts_with('/') => {
-                outcome.backend = Some(((*name).to_owned(), (*target).to_owned()))
+                outcome.backend = Some(((*name).to_owned(), (*target).to_owned()));
             }
             shares => {
                 for share in shares.chunks(2) {

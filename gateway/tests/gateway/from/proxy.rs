@@ -66,7 +66,7 @@ fn nginx(folder: &Path, text: &str) -> String {
 /// What stands around the page's `virtual_hosts`: a listener and four clusters.
 fn envoy(port: u16, [one, two]: [SocketAddr; 2], text: &str) -> String {
     let clusters = cluster("one", one) + &cluster("two", two);
-    let hosts: String = text.lines().map(|line| format!("                  {line}\n")).collect();
+    let hosts: String = text.lines().flat_map(|line| ["                  ", line, "\n"]).collect();
     format!(
         r#"static_resources:
   listeners:
