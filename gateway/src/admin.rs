@@ -166,6 +166,7 @@ pub(crate) async fn answer(
         Query::of(asked.head.uri.query(), &[])?;
         // There is not room for many, so that no other site shall make a browser take it.
         generation.guard.own_pages_only(&asked)?;
+        admin.events.has_room()?;
         let history = admin.events.history.told(generation);
         return Ok((stream_head(), Some(admin.events.listen(pass, &history)?)));
     }

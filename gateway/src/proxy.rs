@@ -122,7 +122,7 @@ impl Handler for Proxy {
         if is_translated {
             reply = reply.and_then(Reply::or_no_websocket);
         }
-        let Visit { mut record, ruling, browser, route, is_grpc, web, .. } = visit;
+        let Visit { mut record, ruling, browser, route, is_edited, is_grpc, web, .. } = visit;
         let request_id = record.request_id().clone();
         let mut tunnel = None;
         let mut response = match reply {
@@ -164,7 +164,7 @@ impl Handler for Proxy {
         };
         finish(&mut response.head.headers, &request_id, ruling, browser, &generation);
         if let Some(edits) = route.and_then(|route| route.response_headers.as_ref()) {
-            edits.apply(&mut response.head.headers);
+            if is_edited { edits.insist(&mut response.head.headers) } else { edits.apply(&mut response.head.headers) }
         }
         Served { response, tunnel }
     }
@@ -179,10 +179,13 @@ impl Handler for Proxy {
 }
 
 /// What is known of a request while it is answered.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, noted as it is seen")]
 struct Visit<'g> {
     record: RequestRecord,
     /// Where it goes, once that is known.
     route: Option<&'g Route>,
+    /// Whether the route's changes to the headers of its answer were made.
+    is_edited: bool,
     peer: IpAddr,
     client: Client,
     browser: Browser<'g>,
@@ -262,6 +265,7 @@ impl<'g> Visit<'g> {
         Self {
             record,
             route: None,
+            is_edited: false,
             peer,
             client,
             browser,
@@ -436,6 +440,10 @@ impl<'g> Visit<'g> {
             introduction: self.informed.as_ref().map(|connection| &connection.introduction),
         };
         headers::to_backend(headers, &onward);
+        if granted.is_some() || route.request_headers.is_some() {
+            // Trailers go on that are announced, and could say what is taken off the head here.
+            headers.remove_all(&header::TRAILER);
+        }
         if let Some((auth, said)) = granted {
             forward_auth::grant(auth, said, headers);
         }
@@ -563,6 +571,13 @@ impl<'g> Visit<'g> {
             };
             return Err(Refusal::new(Reason::NoRoute, detail));
         };
+        if let Some(other) = path::other_reading(path) {
+            let guarded = table.find(self.is_grpc, &other, host, head).filter(|route| route.is_guarded());
+            if guarded.is_some_and(|guarded| !Arc::ptr_eq(guarded, route)) {
+                let detail = "some servers would read the path as another one, which not everybody may use";
+                return Err(Refusal::new(Reason::BadPath, detail));
+            }
+        }
         let service = route.destinations().next().map(|to| &to.service.metrics);
         self.record.routed(&route.numbers, service);
         self.route = Some(route);
@@ -623,7 +638,10 @@ impl<'g> Visit<'g> {
             Answer::Refused(answer) => {
                 let (answer, status) = forward_auth::refused(answer, &head.method, self.is_grpc);
                 self.record.grpc_status(status);
-                ControlFlow::Break(Reply::Own(answer))
+                ControlFlow::Break(Reply::Own(match self.web {
+                    None => answer,
+                    Some(web) => web.own(answer),
+                }))
             }
         })
     }
@@ -685,6 +703,10 @@ impl<'g> Visit<'g> {
         if !self.is_grpc {
             let inside = Inside { backend: in_flight.backend().address(), sent, outside: &to.outside };
             location::rewrite(&mut head.headers, &inside);
+        }
+        if let Some(edits) = self.route.and_then(|route| route.response_headers.as_ref()) {
+            edits.apply(&mut head.headers);
+            self.is_edited = true;
         }
         let wish = self.wish.take().zip(self.route.and_then(|route| route.compress.as_ref()));
         let size = incoming.size_hint().exact();

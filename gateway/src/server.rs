@@ -172,7 +172,8 @@ impl<H: Handler> Worker<H> {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let generation = self.state.settings.current();
+            // Of this thread, which so lets go of one that is not in force any more, whether anybody asks or not.
+            let generation = self.state.settings.current_here();
             let config = &generation.config;
             let watches = self.connections();
             for some in watches.chunks(LOOKED_AT_ONCE) {

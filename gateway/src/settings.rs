@@ -358,6 +358,7 @@ impl Settings for Config {
         self.check_identity(problems);
         problems.within("tls", |p| self.tls.check_files(p));
         problems.within("services", |p| self.services.check_files(p));
+        problems.within("routes", |p| route::check_files(&self.routes, p));
         listeners::check_files(&self.listeners, problems);
     }
 }

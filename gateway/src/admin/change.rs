@@ -237,6 +237,10 @@ impl Change {
                 desired.overrides.services.remove(&**service);
             }
             Self::Route { route, settings } => {
+                if settings.names_a_file() {
+                    let detail = "can be named by settings only: what a file holds would be everybody's to read";
+                    return Err(input::wrong("respond.body_file", "invalid", detail));
+                }
                 let is_same = desired.settings.routes.get(&route) == Some(&*settings);
                 if is_same {
                     desired.overrides.routes.remove(&route);
@@ -291,6 +295,7 @@ impl Change {
             Self::Forget => desired.overrides = crate::settings::overrides::Overrides::default(),
         }
         desired.overrides.services.retain(|_, changes| *changes != ServiceChanges::default());
+        desired.forget_strangers();
         Ok(())
     }
 }

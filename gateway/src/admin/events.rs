@@ -56,18 +56,30 @@ struct Subscriber {
 /// Hears every event until it is dropped.
 pub(crate) type Listener = mpsc::Receiver<Bytes>;
 
-impl Events {
-    /// Somebody listens who was let in with `pass`, and is told `history` first.
-    pub(crate) fn listen(&self, pass: Pass, history: &Value) -> Result<Listener, Refusal> {
-        let mut state = self.state.lock();
-        if state.closed {
+impl Subscribers {
+    fn admit(&mut self) -> Result<(), Refusal> {
+        if self.closed {
             return Err(Refusal::new(Reason::Draining, "the gateway is shutting down").retry_after(TICK));
         }
-        state.all.retain(|subscriber| !subscriber.sender.is_closed());
-        if state.all.len() >= MOST {
+        self.all.retain(|subscriber| !subscriber.sender.is_closed());
+        if self.all.len() >= MOST {
             let detail = format!("{MOST} listen already; close another page, or come back later");
             return Err(Refusal::new(Reason::RateLimited, detail).retry_after(Duration::from_secs(10)));
         }
+        Ok(())
+    }
+}
+
+impl Events {
+    /// Refuses who comes when there is no room for one more.
+    pub(crate) fn has_room(&self) -> Result<(), Refusal> {
+        self.state.lock().admit()
+    }
+
+    /// Somebody listens who was let in with `pass`, and is told `history` first.
+    pub(crate) fn listen(&self, pass: Pass, history: &Value) -> Result<Listener, Refusal> {
+        let mut state = self.state.lock();
+        state.admit()?;
         let (sender, receiver) = mpsc::channel(WAITING);
         // There is room for both.
         let greeting = Bytes::from(format!("{GREETING}event: history\ndata: {history}\n\n"));

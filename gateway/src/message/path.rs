@@ -93,9 +93,10 @@ fn segment(raw: &str) -> Result<String, BadPath> {
             if is_unreserved(value) {
                 normal.push(char::from(value));
             } else {
+                // Capitals, so that there is one form (RFC 3986, section 6.2.2.1).
                 normal.push('%');
-                normal.push(char::from(*high));
-                normal.push(char::from(*low));
+                normal.push(char::from(high.to_ascii_uppercase()));
+                normal.push(char::from(low.to_ascii_uppercase()));
             }
             value
         } else {
@@ -115,6 +116,35 @@ fn segment(raw: &str) -> Result<String, BadPath> {
     }
     check_decoded(&decoded)?;
     Ok(normal)
+}
+
+/// What a less careful server would read in a path in its normal form: escapes of what may stand in a segment by itself undone, an
+/// escaped slash taken for one that parts segments, and `;parameters` left out. Nothing when that is the same.
+pub(crate) fn other_reading(normal: &str) -> Option<String> {
+    if !normal.contains(['%', ';']) {
+        return None;
+    }
+    let mut read = String::with_capacity(normal.len());
+    for (place, segment) in normal.split('/').enumerate() {
+        if place > 0 {
+            read.push('/');
+        }
+        let plain = segment.split(';').next().unwrap_or_default();
+        let mut rest = plain;
+        while let Some(at) = rest.find('%') {
+            let (before, escaped) = rest.split_at(at);
+            read.push_str(before);
+            let (escape, after) = escaped.split_at(escaped.len().min(3));
+            let value = escape.get(1..).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            match value.filter(|value| b"!$&'()*+,=:@/".contains(value)) {
+                Some(value) => read.push(char::from(value)),
+                None => read.push_str(escape),
+            }
+            rest = after;
+        }
+        read.push_str(rest);
+    }
+    (read != normal).then_some(read)
 }
 
 /// `decoded` came from one segment: a dot segment in it was encoded, a slash in it is a `%2F`.

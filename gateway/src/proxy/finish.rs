@@ -52,7 +52,12 @@ impl<'g> Browser<'g> {
         {
             method = Cow::Owned(wanted);
         }
-        let found = generation.table.find_for(false, path, host, &method, &head.uri, &head.headers);
+        let find = |is_grpc| generation.table.find_for(is_grpc, path, host, &method, &head.uri, &head.headers);
+        // A page may call it as gRPC-Web, and then by the rules for all.
+        if generation.table.has_grpc_web && *method == Method::POST && find(true).is_some_and(|route| route.grpc_web) {
+            return;
+        }
+        let found = find(false);
         if let Some(Sharing::Own(rules)) = found.map(|route| &route.cors) {
             self.cors = rules.as_deref().map(|cors| (cors, cors.judge(&head.headers)));
         }

@@ -221,6 +221,8 @@ impl Forward<'_> {
         };
         let refusal = self.failed(&failed, backend, permit, begun);
         let after = match &failed.unsent {
+            // Another backend would want a descriptor, too, and so would each after that.
+            Some(_) if failed.reason == Reason::GatewayExhausted => None,
             Some(_) => Some(Attempt::Unsent),
             // Not after a time-out: the backend may still be at it, and the client has waited long enough.
             None if is_repeatable(failed.reason) && !self.is_grpc => Some(Attempt::Failed(Duration::ZERO)),

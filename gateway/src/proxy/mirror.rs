@@ -135,7 +135,12 @@ impl Copy {
             pool_size: self.pool_size,
         };
         let (backend, permit) = self.mirror.cluster.pick(&mut Tried::default(), true, None).ok()?;
-        let in_flight = backend.begin(None);
+        // What may run at the service at a time may not be more for copies.
+        let place = match &self.mirror.cluster.room {
+            Some(room) => Some(room.place(Duration::ZERO).await.ok()?),
+            None => None,
+        };
+        let in_flight = backend.begin(place);
         let mut interim = Interim::new(None);
         let received = backend.endpoint.http1(self.worker, &self.head, body, &mut interim, &timeouts).await;
         let chance = Chance { is_whole: true, is_time_ours: timeouts.was_enough(begun) };

@@ -1,5 +1,6 @@
 //! Which of many routes a request fits best, in a time that does not grow with their number.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use http::{HeaderName, Method};
@@ -65,11 +66,15 @@ fn has_only(headers: &impl Fields, name: &HeaderName, value: &str) -> bool {
 }
 
 /// The parameters of a query, decoded as forms are.
-fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
-    let decoded = |text: &str| {
+fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    // Most have nothing to decode, and are compared where they are.
+    fn decoded(text: &str) -> Cow<'_, str> {
+        if !text.contains(['%', '+']) {
+            return Cow::Borrowed(text);
+        }
         let spaced = text.replace('+', " ");
-        percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
-    };
+        Cow::Owned(percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+    }
     query.split('&').filter(|pair| !pair.is_empty()).map(move |pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decoded(key), decoded(value))

@@ -135,6 +135,11 @@ impl Route {
         target
     }
 
+    /// Whether not everybody may use it.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.access.is_some() || self.forward_auth.is_some()
+    }
+
     /// What is cut off in front of the path, for `X-Forwarded-Prefix`.
     pub(crate) fn prefix(&self) -> Option<&HeaderValue> {
         self.rewrite.as_ref()?.prefix()
@@ -205,7 +210,11 @@ impl Table {
     fn add(&mut self, name: &str, route: &settings::Route, site: &Site<'_>, previous: Option<&Self>) {
         let config = &site.merged.config;
         // What is missing here was refused when settings were checked.
-        let (Some(path), Some(deed)) = (route.path(), self.deed(route, config)) else { return };
+        let (Some(path), Some(deed)) =
+            (route.path(), self.deed(route, config, previous.and_then(|table| table.route(name))))
+        else {
+            return;
+        };
         let forward_auth = route.forward_auth.as_ref().map(ForwardAuth::new);
         // A route that cannot ask is no route.
         let Some(forward_auth) = forward_auth.map_or(Some(None), |auth| auth.map(|auth| Some(Box::new(auth)))) else {
@@ -267,13 +276,23 @@ impl Table {
         }))
     }
 
-    fn deed(&self, route: &settings::Route, config: &settings::Config) -> Option<Deed> {
+    fn deed(&self, route: &settings::Route, config: &settings::Config, before: Option<&Arc<Route>>) -> Option<Deed> {
         if let Some(redirect) = &route.redirect {
             return Some(Deed::Redirect(Box::new(redirect.clone()), Box::new(route.path()?.clone())));
         }
         if let Some(respond) = &route.respond {
-            // The file was there a moment ago.
-            return Some(Deed::Respond(Box::new(respond.clone()), respond.body().unwrap_or_default().into()));
+            let body = respond.body().map(bytes::Bytes::from).or_else(|error| {
+                let known = match before.map(|route| &route.deed) {
+                    Some(Deed::Respond(same, body)) if **same == *respond => Some(body.clone()),
+                    _ => None,
+                };
+                tracing::warn!(
+                    error,
+                    "the body of a route cannot be read; what was read before is kept, if anything was"
+                );
+                known.ok_or(())
+            });
+            return Some(Deed::Respond(Box::new(respond.clone()), body.ok()?));
         }
         let destination = |to: &settings::Destination| {
             let service = Arc::clone(self.service(&to.service)?);

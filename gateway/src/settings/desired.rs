@@ -66,6 +66,11 @@ impl Desired {
             }
         }
         self.settings = Arc::new(settings);
+        self.forget_strangers();
+    }
+
+    /// What was found for services that are not there any more is not theirs who come under the same name.
+    pub(crate) fn forget_strangers(&mut self) {
         let is_known =
             |name: &String| self.settings.services.get(name).is_some() || self.overrides.added.contains_key(name);
         self.found.retain(|name, _| is_known(name));

@@ -144,6 +144,11 @@ impl Route {
         self.path.as_ref().or(self.grpc.as_ref().map(GrpcPattern::path))
     }
 
+    /// Whether its answer is what a file holds.
+    pub(crate) fn names_a_file(&self) -> bool {
+        self.respond.as_ref().is_some_and(|respond| respond.body_file.is_some())
+    }
+
     /// Whether some of its calls go to `service`.
     pub(crate) fn leads_to(&self, service: &str) -> bool {
         self.to.0.iter().any(|to| to.service == service)
@@ -191,6 +196,13 @@ impl Route {
         let has_service = !self.to.0.is_empty();
         problems.ensure(has_service || !self.buffer_request, "buffer_request", "is for routes to a service");
         problems.ensure(is_grpc || !self.grpc_web, "grpc_web", "is for gRPC, and this route is for HTTP");
+        if let Some(path) = &self.path {
+            let is_guarded = self.forward_auth.is_some() || !self.access.is_open();
+            let is_plain = crate::message::path::other_reading(path.text()).is_none();
+            let detail =
+                "is read in two ways, and not everybody may use it: write @ and the like plainly, without ; and %2F";
+            problems.ensure(is_plain || !is_guarded, "path", detail);
+        }
         if let Some(rewrite) = &self.rewrite {
             problems.ensure(has_service, "rewrite", "is for routes to a service");
             self.check_made_of("rewrite", rewrite, problems);
@@ -281,6 +293,15 @@ impl Route {
         }
         let fits = !made.has_more() || path.has_more();
         problems.ensure(fits, key, "ends with a star, and the route's path does not: there is nothing below it");
+    }
+}
+
+/// Finds files that cannot be read.
+pub(super) fn check_files(routes: &Routes, problems: &mut Problems) {
+    for (name, route) in routes.iter().filter(|(_, route)| route.enabled) {
+        if let Some(respond) = &route.respond {
+            problems.within(name, |p| p.within("respond", |p| respond.check_files(p)));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::overrides::Overrides;
-use crate::settings::services;
+use crate::settings::{Route, services};
 
 /// The format. Another one is not understood.
 const VERSION: u32 = 1;
@@ -46,6 +46,11 @@ impl StateFile {
             if let Some(stray) = changes.strays().next() {
                 anyhow::bail!("{}: {stray:?} is not http://host:port", advice());
             }
+        }
+        let names_a_file =
+            content.changes.routes.iter().find(|(_, route)| route.as_ref().is_some_and(Route::names_a_file));
+        if let Some((name, _)) = names_a_file {
+            anyhow::bail!("{}: route {name} names a body_file, which settings alone may do", advice());
         }
         Ok((file, content.changes))
     }

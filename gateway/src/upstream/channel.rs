@@ -208,6 +208,10 @@ fn begin(endpoint: Arc<Endpoint>, worker: usize, time: Duration) -> Attempt {
             let (resets, small, left) = (Pace::new(RESETS), Pace::new(SMALL), Arc::clone(&channel.left));
             let connection = Connection { sender, resets, small, left, streams, is_used, refused };
             connections.open.push(Arc::new(connection));
+            if endpoint.is_retired() {
+                // Nobody looks after it any more; those who wait for it have it.
+                connections.open.clear();
+            }
         });
         drop(connections);
         // Nobody may wait any more.

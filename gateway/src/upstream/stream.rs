@@ -113,10 +113,9 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => {
-                // TLS keeps what the socket beneath did not take, and whoever waits for an answer has sent all of it.
-                if let Poll::Ready(flushed) = Pin::new(&mut *stream).poll_flush(cx) {
-                    flushed?;
-                }
+                // TLS keeps what the socket beneath did not take, and whoever waits for an answer has sent all of it. Where nothing
+                // more can go out, an answer, or what the server did not like, may be there all the same: reading says so.
+                let _ = Pin::new(&mut *stream).poll_flush(cx);
                 Pin::new(stream).poll_read(cx, buf)
             }
         }

@@ -54,6 +54,10 @@ impl Running {
     /// Points that listeners are told of a service when they come.
     pub(crate) async fn history(&self, service: &str) -> usize {
         let mut stream = Stream::open(self, &[]).await;
+        if stream.status != 200 {
+            // There are as many as there may be, until it is noticed that they left.
+            return 0;
+        }
         while !stream.rest.contains("event: history\ndata: ") || stream.rest.matches("\n\n").count() < 2 {
             let frame = stream.body.frame().await.expect("a frame").expect("a whole stream");
             stream.rest.push_str(&String::from_utf8_lossy(frame.data_ref().expect("data")));

@@ -258,6 +258,53 @@ async fn calls_are_shared_by_weight() {
 }
 
 #[tokio::test]
+async fn a_path_that_some_read_as_a_guarded_one_is_no_way_around() {
+    let one = Upstream::echo().await;
+    let routes = [
+        ("site", "path = '/*'\nto = 'one'"),
+        ("admin", "path = '/@admin/*'\nto = 'one'\naccess = { allow = ['192.0.2.1'] }"),
+        ("purge", "path = '/things:purge'\nto = 'one'\naccess = { allow = ['192.0.2.1'] }"),
+        ("cafe", "path = '/caf%C3%A9/*'\nto = 'one'\naccess = { allow = ['192.0.2.1'] }"),
+        ("open", "path = '/open/*'\nto = 'one'"),
+    ];
+    let gateway = Running::start(bare(&[("one", service(&[one.addr]))], &routes)).await;
+    for (target, status, code) in [
+        ("/@admin/users", 403, "address_refused"),
+        ("/%40admin/users", 400, "bad_path"),
+        ("/@admin%2Fusers", 400, "bad_path"),
+        ("/@admin;a/users", 400, "bad_path"),
+        ("/things%3Apurge", 400, "bad_path"),
+        ("/things:purge;x=1", 400, "bad_path"),
+        ("/caf%c3%a9/x", 403, "address_refused"),
+        ("/caf%C3%A9;/x", 400, "bad_path"),
+    ] {
+        gateway.ask("GET", "x", target, &[]).await.refused(status, code);
+    }
+    for target in ["/open/a%2Fb", "/open/a;b", "/%40other", "/x%3Ay"] {
+        assert_eq!(gateway.ask("GET", "x", target, &[]).await.json()["target"], target);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_holds_up_no_change_and_cannot_be_named_by_the_admin_api() {
+    let one = Upstream::echo().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("page.html");
+    std::fs::write(&page, "closed").expect("written");
+    let closed = format!("path = '/closed'\nrespond = {{ status = 503, body_file = '{}' }}", page.display());
+    let gateway = Running::start(bare(&[("one", service(&[one.addr]))], &[("closed", &closed)])).await;
+    std::fs::remove_file(&page).expect("removed");
+    let urls = format!(r#"{{"urls": ["http://{}"]}}"#, one.addr);
+    assert_eq!(gateway.admin("PUT", "/admin/services/two", &urls).await.status(), 201);
+    let reply = gateway.ask("GET", "x", "/closed", &[]).await;
+    assert_eq!((reply.status(), &reply.body[..]), (503, &b"closed"[..]));
+    for file in ["/etc/hostname", "/proc/self/environ", "/dev/zero"] {
+        let body = format!(r#"{{"path": "/x", "respond": {{"body_file": "{file}"}}}}"#);
+        gateway.admin("PUT", "/admin/routes/x", &body).await.refused(422, "validation_failed");
+    }
+}
+
+#[tokio::test]
 async fn who_was_at_one_of_two_services_stays_there() {
     let (one, two) = (Mortal::start(), Mortal::start());
     let services = [("one", service(&[one.addr])), ("two", service(&[two.addr]))];
@@ -336,6 +383,7 @@ fn what_makes_no_sense_in_a_route_is_refused_by_its_key() {
         ("path = '/a'\nto = 'one;weight=0'", "to", "needs a weight above 0"),
         ("path = '/a'\nto = 'one'\nhash = { address = true }", "hash", "is for routes to several services"),
         ("path = '/a'\nto = 'one, two'\nhash = {}", "hash", "name one of header, cookie and address"),
+        ("path = '/a%40b'\nto = 'one'\naccess = { allow = ['10.0.0.0/8'] }", "path", "is read in two ways"),
         ("path = '/health'\nto = 'one'", "path", "/health is the gateway's own"),
         ("path = '/admin/*'\nto = 'one'", "path", "/admin is the gateway's own"),
         ("path = '/a'\nmethods = ['get']\nto = 'one'", "methods.0", "is not a method in capital letters"),

@@ -21,6 +21,8 @@ use crate::state::generation::Generation;
 const STEP: Duration = Duration::from_secs(5);
 /// Points kept: ten minutes.
 const POINTS: usize = 120;
+/// Routes of a point that are kept: the busiest.
+const ROUTES: usize = 100;
 
 /// The points so far.
 #[derive(Default)]
@@ -106,7 +108,7 @@ impl History {
             }
             kept.points.push_back(Point {
                 services: look.services.iter().filter_map(since).collect(),
-                routes: look.routes.iter().filter_map(since_of_route).collect(),
+                routes: busiest(look.routes.iter().filter_map(since_of_route).collect()),
                 backends: members.filter_map(of).collect(),
                 seconds,
             });
@@ -150,6 +152,12 @@ impl History {
             "backends": backends.collect::<BTreeMap<_, _>>(),
         })
     }
+}
+
+/// Those that can be shown, of as many as there are.
+fn busiest(mut routes: Vec<(Arc<str>, Totals)>) -> HashMap<Arc<str>, Totals> {
+    routes.sort_by_key(|(_, totals)| std::cmp::Reverse(totals.requests));
+    routes.into_iter().take(ROUTES).collect()
 }
 
 /// The numbers of one service, point by point.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use shop_config::{Duration, Problems};
 
 use super::header_rules;
+use crate::message::client::is_claim;
 
 /// Whom to ask whether a request may go on, before its body is read: a `GET` without a body that says in `X-Forwarded-Method`,
 /// `-Proto`, `-Host`, `-Uri` and `-For` what was asked for. With a status from 200 to 299 the request goes on; any other answer
@@ -49,6 +50,9 @@ impl ForwardAuth {
         for (key, names) in [("headers", &self.headers), ("request_headers", &self.request_headers)] {
             for (index, name) in names.iter().enumerate() {
                 header_rules::check_name(&format!("{key}.{index}"), name, problems);
+                let is_claim = key == "request_headers" && is_claim(name.to_ascii_lowercase().as_bytes());
+                let detail = format!("{name} says who asks, and a client could write anything there");
+                problems.ensure(!is_claim, &format!("{key}.{index}"), detail);
             }
         }
     }

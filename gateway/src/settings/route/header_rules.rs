@@ -100,4 +100,14 @@ impl HeaderEdits {
             headers.add(name.clone(), value.clone());
         }
     }
+
+    /// Makes those again that others may have undone meanwhile.
+    pub(crate) fn insist(&self, headers: &mut impl shop_http1::Edit) {
+        for name in &self.remove {
+            headers.remove_all(name);
+        }
+        for (name, value) in &self.set {
+            headers.set(name.clone(), value.clone());
+        }
+    }
 }

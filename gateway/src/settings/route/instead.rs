@@ -1,5 +1,7 @@
 //! What a route does instead of asking a service.
 
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 
 use http::HeaderValue;
@@ -81,6 +83,10 @@ impl Respond {
         problems.ensure(is_one, "body_file", "set either body or body_file");
         let is_type = HeaderValue::from_str(&self.content_type).is_ok() && self.content_type.contains('/');
         problems.ensure(is_type, "content_type", "is not a media type such as text/html; charset=utf-8");
+    }
+
+    /// Whether the file can be read: not each time that settings change, for it may be gone by then.
+    pub(super) fn check_files(&self, problems: &mut Problems) {
         if let Err(error) = self.body() {
             problems.add("body_file", error);
         }
@@ -89,10 +95,18 @@ impl Respond {
     /// The body; the error says why the file cannot be read.
     pub(crate) fn body(&self) -> Result<Vec<u8>, String> {
         let Some(file) = &self.body_file else { return Ok(self.body.clone().into_bytes()) };
-        let size = std::fs::metadata(file).map_err(|error| error.to_string())?.len();
-        if size > Self::MOST {
-            return Err(format!("has {size} bytes; use at most {}", Self::MOST));
+        let read = || -> io::Result<Vec<u8>> {
+            let is_file = fs::metadata(file)?.is_file();
+            if !is_file {
+                return Err(io::Error::other("is no plain file"));
+            }
+            let mut body = Vec::new();
+            File::open(file)?.take(Self::MOST + 1).read_to_end(&mut body)?;
+            Ok(body)
+        };
+        match read() {
+            Ok(body) if body.len() as u64 > Self::MOST => Err(format!("is larger than {} bytes", Self::MOST)),
+            read => read.map_err(|error| error.to_string()),
         }
-        std::fs::read(file).map_err(|error| error.to_string())
     }
 }
