@@ -29,9 +29,10 @@
 //! }
 //! let ruling = limiter.check(&call, &Span::none()).await.expect("counted");
 //! assert!(matches!(ruling.verdict, Verdict::Refused { .. }));
-//! let [(_, policy), (_, limit)] = ruling.fields;
-//! assert_eq!(policy, "\"client\";q=100;w=60");
-//! assert_eq!(limit, "\"client\";r=0;t=1");
+//! let mut told = HeaderMap::new();
+//! limiter.tell(&ruling, &mut told);
+//! assert_eq!(told["ratelimit-policy"], "\"client\";q=100;w=60");
+//! assert_eq!(told["ratelimit"], "\"client\";r=0;t=1");
 //!
 //! // Somebody else still may.
 //! let call = Call { address: "192.0.2.8".parse().expect("an address"), ..call };
