@@ -29,7 +29,7 @@ def before():
         ("gateway.settings.circuit_breaker.timeout=1s", []),
         ("gateway.settings.load_balancer.strategy=random", []),
         ("gateway.settings.limits.uri=4096", []),
-        ("gateway.settings.http.body_limit=2MiB", []),
+        ("gateway.settings.http.body_limit=2097152", []),
         ("gateway.settings.discovery.timeout=1s", []),
         ("gateway.settings.tls.redirect=true", []),
         ("gateway.settings.workers=2", ["gateway"]),
