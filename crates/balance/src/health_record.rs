@@ -71,7 +71,7 @@ pub struct Report {
     pub verdict: Verdict,
     /// Since the latest check.
     pub age: Option<Duration>,
-    /// What was wrong with it.
+    /// What was wrong with it, or why it could not be made.
     pub error: Option<String>,
 }
 
@@ -82,7 +82,10 @@ impl HealthRecord {
         let before = state.verdict;
         state.at = Some(Instant::now());
         let (found, error) = match outcome {
-            Err(Trouble::Unasked(_)) => return (before, before),
+            Err(Trouble::Unasked(error)) => {
+                state.error = Some(error);
+                return (before, before);
+            }
             Ok(()) => (Verdict::Healthy, None),
             Err(Trouble::Silent(error)) => (Verdict::Silent, Some(error)),
             Err(Trouble::Declines(error)) => (Verdict::Declines, Some(error)),
@@ -211,6 +214,6 @@ mod tests {
             record.note(unasked(), &settings);
         }
         let report = record.report();
-        assert_eq!((report.verdict, report.error), (Verdict::Healthy, None));
+        assert_eq!((report.verdict, report.error.as_deref()), (Verdict::Healthy, Some("too many open files")));
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn by_name(dict: Dict, defaults: &Dict) -> Result<Dict, String> {
     let one = |(key, value): (String, Value)| {
         let value = match (value, defaults.get(&key)) {
             (Value::Dict(tag, below), Some(Value::Dict(_, known))) => Value::Dict(tag, by_name(below, known)?),
-            (Value::Array(tag, list), Some(Value::Dict(..))) if list.iter().all(is_named) => {
+            (Value::Array(tag, list), Some(Value::Dict(..))) if !list.is_empty() && list.iter().all(is_named) => {
                 let mut named = Dict::new();
                 for mut section in list.into_iter().filter_map(Value::into_dict) {
                     let name = section.remove("name").and_then(Value::into_string).unwrap_or_default();
@@ -121,7 +121,12 @@ mod tests {
         let defaults = read("list = []\n[gateway.routes.a]\npath = '/a'\n[gateway.http]\nport = 1");
         let named = read("[[gateway.routes]]\nname = 'b'\npath = '/b'\n[[gateway.routes]]\nname = 'c'\n");
         assert_eq!(by_name(named, &defaults), Ok(read("[gateway.routes.b]\npath = '/b'\n[gateway.routes.c]")));
-        for same in ["[[list]]\nname = 'b'", "[[gateway.routes]]\npath = '/b'", "[gateway.routes.b]\nname = 'x'"] {
+        for same in [
+            "gateway = { routes = [] }",
+            "[[list]]\nname = 'b'",
+            "[[gateway.routes]]\npath = '/b'",
+            "[gateway.routes.b]\nname = 'x'",
+        ] {
             assert_eq!(by_name(read(same), &defaults), Ok(read(same)), "{same}");
         }
         let twice = read("[[gateway.routes]]\nname = 'b'\n[[gateway.routes]]\nname = 'b'");
