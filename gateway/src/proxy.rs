@@ -324,7 +324,10 @@ impl<'g> Visit<'g> {
         };
         let (to, cookie) = match &route.deed {
             Deed::Ask(split) => split.choose(&visitor),
-            deed => return instead(deed, &normal, &head, self.browser.is_secure, &host).map(Reply::Own),
+            deed => {
+                let host = headers::public_host(&head.headers, self.client, &config.trusted_headers, &host);
+                return instead(deed, &normal, &head, self.browser.is_secure, host).map(Reply::Own);
+            }
         };
         self.record.goes_to_service(&to.service.metrics);
         if !to.service.enabled {
@@ -339,6 +342,11 @@ impl<'g> Visit<'g> {
         let timeouts = self.timeouts(config, to, &head, &upload);
         self.wish = route.compress.as_ref().map(|_| Wish::of(&head, &proxy.encoders));
         let is_unsized = upload.is_unsized();
+        if granted.is_some() || route.request_headers.is_some() {
+            // They could say what is taken off the head.
+            head.headers.remove_all(&header::TRAILER);
+            upload.drop_trailers();
+        }
         self.introduce(config, route, &host, is_unsized, upgrade.as_ref(), granted, &mut head.headers);
         let mut onward = request_head::Parts {
             uri: backend_uri(route.target(&normal, &head.uri), self.is_grpc.then_some(&host))?,
@@ -440,10 +448,6 @@ impl<'g> Visit<'g> {
             introduction: self.informed.as_ref().map(|connection| &connection.introduction),
         };
         headers::to_backend(headers, &onward);
-        if granted.is_some() || route.request_headers.is_some() {
-            // Trailers go on that are announced, and could say what is taken off the head here.
-            headers.remove_all(&header::TRAILER);
-        }
         if let Some((auth, said)) = granted {
             forward_auth::grant(auth, said, headers);
         }

@@ -193,11 +193,7 @@ impl Config {
     /// How the backends of `service` are asked whether they take calls.
     pub(crate) fn health_check_of(&self, service: &str) -> HealthCheck {
         let Some(own) = self.services.get(service) else { return self.health_check.clone() };
-        let mut settings = own.health_check.over(&self.health_check);
-        if let Some(path) = own.health_path.as_ref().filter(|_| own.health_check.path.is_none()) {
-            settings.path.clone_from(path);
-        }
-        settings
+        own.health_check.over(&self.health_check)
     }
 
     /// Finds what is wrong with what services say of sections that hold for all.

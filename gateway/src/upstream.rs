@@ -13,7 +13,7 @@ mod tls;
 
 pub(crate) use endpoint::Endpoint;
 pub(crate) use stream::Stream;
-pub(crate) use tls::{Credentials, Tls};
+pub(crate) use tls::{Credentials, Tls, is_unusable};
 
 use std::error::Error;
 use std::io;
@@ -133,6 +133,7 @@ impl Unconnected {
     fn of(error: &io::Error) -> Self {
         let reason = match tls::failure(error) {
             Some(_) => Reason::UpstreamTlsFailed,
+            None if tls::is_unusable(error) => Reason::TlsUnusable,
             None if shop_runtime::is_shortage(error) => Reason::GatewayExhausted,
             None => Reason::ConnectFailed,
         };

@@ -100,9 +100,9 @@ fn backend_summary(backend: &Backend) -> Value {
     if let Some(why) = backend.ejected() {
         summary["ejected"] = why.word().into();
     }
-    if backend.state() == Seen::Down {
-        // What live traffic met is nearer to what callers meet.
-        let error = if backend.health.last() == Seen::Down { backend.health.error() } else { checks.error };
+    // What live traffic met is nearer to what callers meet; of a backend that nothing speaks against the latest check may tell.
+    let error = if backend.health.last() == Seen::Down { backend.health.error() } else { checks.error };
+    if backend.state() == Seen::Down || error.is_some() {
         summary["error"] = error.into();
     }
     summary

@@ -17,7 +17,7 @@ enum Meets {
 }
 
 /// Refusals of calls to services; `docs/gateway.md` has all there are.
-const REFUSALS: [(Reason, Meets, &str); 26] = [
+const REFUSALS: [(Reason, Meets, &str); 27] = [
     (Reason::BadPath, Meets::All, "the path has two readings"),
     (Reason::TokenMissing, Meets::All, "a token is needed"),
     (Reason::TokenInvalid, Meets::All, "the token is not valid here"),
@@ -32,6 +32,7 @@ const REFUSALS: [(Reason, Meets, &str); 26] = [
     (Reason::RateLimited, Meets::All, "the client is over its rate"),
     (Reason::TooManyUnfinished, Meets::All, "the client has too many requests under way"),
     (Reason::ConnectFailed, Meets::All, "the service cannot be reached"),
+    (Reason::TlsUnusable, Meets::All, "the gateway cannot call the service over TLS just now"),
     (Reason::UpstreamTlsFailed, Meets::All, "the service cannot be reached over TLS"),
     (Reason::UpstreamReset, Meets::All, "the service broke off"),
     (Reason::UpstreamInvalid, Meets::All, "the service's answer is not HTTP"),

@@ -80,6 +80,8 @@ reasons! {
     GatewayExhausted = "gateway_exhausted",
     /// No connection to the backend could be made.
     ConnectFailed = "connect_failed",
+    /// The gateway's own files for TLS to the service cannot be used, or settings name nobody whose certificate would do.
+    TlsUnusable = "tls_unusable",
     /// No TLS with the backend: its certificate is not good, or it does not take the gateway's.
     UpstreamTlsFailed = "upstream_tls_failed",
     /// The backend closed or broke the connection before its answer was complete.
@@ -155,6 +157,7 @@ impl Reason {
             | Self::BreakerOpen
             | Self::NoHealthyBackend
             | Self::GatewayExhausted
+            | Self::TlsUnusable
             | Self::UpstreamBusy
             | Self::Draining
             | Self::StateNotSaved => Kind::Unavailable,

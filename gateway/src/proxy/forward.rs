@@ -221,8 +221,8 @@ impl Forward<'_> {
         };
         let refusal = self.failed(&failed, backend, permit, begun);
         let after = match &failed.unsent {
-            // Another backend would want a descriptor, too, and so would each after that.
-            Some(_) if failed.reason == Reason::GatewayExhausted => None,
+            // Another backend would want a descriptor, or these files, too, and so would each after that.
+            Some(_) if matches!(failed.reason, Reason::GatewayExhausted | Reason::TlsUnusable) => None,
             Some(_) => Some(Attempt::Unsent),
             // Not after a time-out: the backend may still be at it, and the client has waited long enough.
             None if is_repeatable(failed.reason) && !self.is_grpc => Some(Attempt::Failed(Duration::ZERO)),
@@ -326,6 +326,7 @@ const fn is_repeatable(reason: Reason) -> bool {
 pub(super) fn refusal(reason: Reason) -> Refusal {
     let detail = match reason {
         Reason::ConnectFailed => "the service cannot be reached",
+        Reason::TlsUnusable => "the gateway cannot call the service over TLS just now",
         Reason::UpstreamTlsFailed => "the service cannot be reached over TLS",
         Reason::GatewayExhausted => "the gateway has no room for another call",
         Reason::UpstreamBusy => "the service has too many calls already",

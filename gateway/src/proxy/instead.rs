@@ -18,7 +18,7 @@ pub(super) fn instead(
     path: &str,
     head: &Parts,
     is_secure: bool,
-    host: &HeaderValue,
+    host: &[u8],
 ) -> Result<Response<Bytes>, Refusal> {
     let mut response = Response::new(Bytes::new());
     match deed {
@@ -48,18 +48,11 @@ pub(super) fn instead(
 }
 
 /// Where the client is sent, with its query.
-fn location(
-    redirect: &Redirect,
-    own: &PathPattern,
-    path: &str,
-    head: &Parts,
-    is_secure: bool,
-    host: &HeaderValue,
-) -> String {
+fn location(redirect: &Redirect, own: &PathPattern, path: &str, head: &Parts, is_secure: bool, host: &[u8]) -> String {
     let mut location = String::new();
     if redirect.scheme.is_some() || redirect.host.is_some() || redirect.port.is_some() {
         let scheme = redirect.scheme.as_deref().unwrap_or(if is_secure { "https" } else { "http" });
-        let asked = host.to_str().unwrap_or_default();
+        let asked = std::str::from_utf8(host).unwrap_or_default();
         let (name, port) = match asked.rsplit_once(':') {
             Some((name, port)) if !port.contains(']') => (name, port.parse().ok()),
             _ => (asked, None),

@@ -58,8 +58,10 @@ pub(super) fn begin(
         return;
     };
     let copy = Copy { mirror: Arc::clone(mirror), head: copied(head), whole, worker, pool_size, _room: room };
+    let failed = mirror.counts.failed.clone();
     shop_runtime::spawn_here(async move {
         if tokio::time::timeout(LONGEST, copy.send()).await.is_err() {
+            failed.inc();
             tracing::debug!("a copy of a request took too long");
         }
     });
@@ -89,8 +91,8 @@ fn shadow(host: &str) -> String {
 struct Copy {
     mirror: Arc<Mirror>,
     head: Parts,
-    /// The body, when it is whole; it never comes when it breaks off or is too large.
-    whole: Option<Receiver<Bytes>>,
+    /// The body, when it is whole; nothing when it is too large, an error when it breaks off.
+    whole: Option<Receiver<Option<Bytes>>>,
     worker: usize,
     pool_size: usize,
     _room: OwnedSemaphorePermit,
@@ -100,11 +102,12 @@ impl Copy {
     async fn send(mut self) {
         let mut body = RequestBody::none();
         if let Some(whole) = self.whole.take() {
-            let Ok(bytes) = whole.await else {
-                self.mirror.counts.too_large.inc();
-                return;
-            };
-            body = self.delimit(bytes);
+            let counts = &self.mirror.counts;
+            match whole.await {
+                Ok(Some(bytes)) => body = self.delimit(bytes),
+                Ok(None) => return counts.too_large.inc(),
+                Err(_) => return counts.failed.inc(),
+            }
         }
         let counts = &self.mirror.counts;
         match self.call(body).await {

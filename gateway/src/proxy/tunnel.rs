@@ -123,12 +123,12 @@ impl Tunnel {
 
 impl server::handler::Tunnel for Tunnel {
     /// Passes bytes on until both sides have ended, one breaks, nothing moves for too long, or `connection` says to cut.
-    async fn run<C>(mut self: Box<Self>, client: C, early: Bytes, connection: Option<&ConnectionState>)
+    async fn run<C>(mut self: Box<Self>, client: C, early: Bytes, connection: Option<&ConnectionState>) -> bool
     where
         C: AsyncRead + AsyncWrite + Unpin + Send,
     {
         // Counted among the backend's calls to the end.
-        let Some(Link { backend, early: answered, in_flight: _in_flight }) = self.link.take() else { return };
+        let Some(Link { backend, early: answered, in_flight: _in_flight }) = self.link.take() else { return true };
         let traffic = Arc::clone(&self.traffic);
         let mut client = Metered { stream: client, early, side: &traffic.client, traffic: &traffic };
         let mut backend = Metered { stream: backend, early: answered, side: &traffic.backend, traffic: &traffic };
@@ -141,14 +141,17 @@ impl server::handler::Tunnel for Tunnel {
             match copy.as_mut().poll(cx) {
                 Poll::Ready(Ok(_)) => Poll::Ready(None),
                 Poll::Ready(Err(_)) if traffic.backend.broke.load(Relaxed) => Poll::Ready(Some(Reason::UpstreamReset)),
-                Poll::Ready(Err(_)) => Poll::Ready(Some(Reason::ClientClosed)),
+                // Or its connection was closed here.
+                Poll::Ready(Err(_)) => Poll::Ready(Some(self.record.cut_reason())),
                 Poll::Pending => traffic.poll_quiet(self.limits, timer.as_mut(), cx).map(|()| Some(Reason::TunnelIdle)),
             }
         });
-        match end.await {
+        let broke_off = end.await;
+        match broke_off {
             None => self.record.complete(),
             Some(reason) => self.record.broke_off(reason),
         }
+        broke_off.is_none()
     }
 }
 

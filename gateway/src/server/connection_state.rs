@@ -253,7 +253,7 @@ impl ConnectionState {
         has_some.then(|| std::mem::take(&mut *self.interim.lock()))
     }
 
-    /// After the response now due, a 101, it is a tunnel.
+    /// After the response now due, a 101, it is a tunnel; over HTTP/2 one of its streams is.
     pub(super) fn becomes_tunnel(&self) {
         self.is_tunnel.store(true, Relaxed);
     }

@@ -70,13 +70,13 @@ pub(crate) type Spare<H> = RefCell<Vec<Serving<H>>>;
 /// What follows a 101 on a connection, or on a stream over HTTP/2, to its end.
 pub(crate) trait Tunnel: Send + 'static {
     /// Goes on until there is nothing more to pass on, or `connection` says to cut; a stream ends with its connection
-    /// by itself. `early` is what the client sent before it had its 101.
+    /// by itself. `early` is what the client sent before it had its 101. Whether all came through that there was.
     fn run<C>(
         self: Box<Self>,
         client: C,
         early: Bytes,
         connection: Option<&ConnectionState>,
-    ) -> impl Future<Output = ()> + Send
+    ) -> impl Future<Output = bool> + Send
     where
         C: AsyncRead + AsyncWrite + Unpin + Send;
 }

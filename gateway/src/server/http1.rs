@@ -184,7 +184,8 @@ impl Connection {
             }
             if let Some(tunnel) = tunnel {
                 let Self { socket, ahead, state, .. } = self;
-                return Box::pin(tunnel.run(socket, ahead, Some(&state))).await;
+                Box::pin(tunnel.run(socket, ahead, Some(&state))).await;
+                return;
             }
         }
     }

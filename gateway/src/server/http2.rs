@@ -3,6 +3,7 @@
 
 pub(super) mod outflow;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use shop_runtime::CancellationToken;
 
 use self::outflow::{Answer, Flow};
 use super::connection_state::Command;
@@ -32,8 +34,21 @@ pub(super) struct Streams;
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        shop_runtime::spawn_here(watched(stream));
+        match TUNNEL.take() {
+            None => shop_runtime::spawn_here(watched(stream)),
+            Some(cut) => shop_runtime::spawn_here(async move {
+                tokio::select! {
+                    () = stream => {}
+                    () = cut.cancelled() => {}
+                }
+            }),
+        }
     }
+}
+
+thread_local! {
+    /// What cuts the tunnel that was begun, for the task that sends its bytes: hyper runs that one next.
+    static TUNNEL: Cell<Option<CancellationToken>> = const { Cell::new(None) };
 }
 
 async fn watched(stream: impl Future<Output = ()>) {
@@ -44,6 +59,8 @@ async fn watched(stream: impl Future<Output = ()>) {
             return Poll::Ready(());
         }
         let polled = stream.as_mut().poll(cx);
+        // Left when the client was gone before its tunnel began; no other stream's task shall take it.
+        drop(TUNNEL.take());
         if answer.is_none() {
             answer = outflow::begun();
             // Registers; nobody can have given it up yet.
@@ -71,10 +88,16 @@ impl<H: Handler> Future for Serve<H> {
         let Served { response, tunnel } = ready!(serving.poll(cx));
         let response = response.into_http();
         if let Some((tunnel, stream)) = tunnel.zip(self.stream.take()) {
+            self.connection.becomes_tunnel();
+            let cut = CancellationToken::new();
+            TUNNEL.set(Some(cut.clone()));
             shop_runtime::spawn_here(async move {
-                // Of a client that is gone nothing is left to serve.
-                if let Ok(client) = stream.await {
-                    tunnel.run(TokioIo::new(client), Bytes::new(), None).await;
+                // Of a client that is gone nothing is left to serve. One that takes nothing keeps what was sent to it, unless its
+                // stream is reset.
+                if let Ok(client) = stream.await
+                    && !tunnel.run(TokioIo::new(client), Bytes::new(), None).await
+                {
+                    cut.cancel();
                 }
             });
         }

@@ -134,8 +134,6 @@ pub struct Service {
     pub limits: ServiceLimits,
     /// How long the gateway waits.
     pub timeouts: Timeouts,
-    /// The path at which its backends say whether they take calls, instead of `health_check.path`.
-    pub health_path: Option<String>,
     /// Whether it describes its API at `docs.path`, for the reference of the whole.
     pub described: bool,
 }
@@ -155,7 +153,6 @@ impl Default for Service {
             outlier_detection: OutlierDetection::default(),
             limits: ServiceLimits::default(),
             timeouts: Timeouts::default(),
-            health_path: None,
             described: false,
         }
     }
@@ -225,7 +222,5 @@ impl Service {
         problems.within("outlier_detection", |p| self.outlier_detection.check(p));
         problems.within("limits", |p| self.limits.check(p));
         problems.within("timeouts", |p| self.timeouts.check(p));
-        let is_path = |path: &String| path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok();
-        problems.ensure(self.health_path.as_ref().is_none_or(is_path), "health_path", "is not a path such as /healthz");
     }
 }

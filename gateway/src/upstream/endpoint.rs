@@ -9,7 +9,7 @@ use std::time::Duration;
 use prometheus::IntCounter;
 use shop_discovery::Protocol;
 
-use super::{Channel, Pool, Stream, Tls};
+use super::{Channel, Pool, Stream, Tls, stream};
 
 /// Where a backend is, what is counted there, and the connections to it.
 pub(crate) struct Endpoint {
@@ -77,10 +77,11 @@ impl Endpoint {
     /// Opens a connection for what speaks `protocol`, however long that takes. Small writes go out at once: a proxy must not
     /// add Nagle's delay to others' traffic.
     pub(crate) async fn dial(&self, protocol: Protocol) -> io::Result<Stream> {
+        let tls = self.tls.as_ref().map(|tls| tls.ready(&self.host, protocol)).transpose()?;
         let stream = shop_runtime::dial(self.address()).await?;
-        let Some(tls) = &self.tls else { return Ok(Stream::Plain(stream)) };
+        let Some(tls) = tls else { return Ok(Stream::Plain(stream)) };
         // Boxed: calls shall not carry the room for a handshake.
-        Ok(Stream::Tls(Box::pin(tls.shake(stream, &self.host, protocol)).await?))
+        Ok(Stream::Tls(Box::pin(tls.shake(stream::wire(stream))).await?))
     }
 
     /// Calls that it has not finished.

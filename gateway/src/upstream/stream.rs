@@ -1,5 +1,6 @@
 //! A connection to a backend, with or without TLS, whole or in halves.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
@@ -13,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_rustls::client::TlsStream;
+use tokio_util::io::InspectWriter;
 
 /// A connection to a backend.
 pub(crate) enum Stream {
@@ -23,7 +25,37 @@ pub(crate) enum Stream {
 }
 
 /// A connection over TLS.
-type Encrypted = TlsStream<TcpStream>;
+type Encrypted = TlsStream<Wire>;
+
+/// What is beneath it, which notes that something went out.
+pub(super) type Wire = InspectWriter<TcpStream, fn(&[u8])>;
+
+thread_local! {
+    /// Whether something went out since this was last cleared, over any connection.
+    static WENT_OUT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// `stream` as TLS writes to it.
+pub(super) fn wire(stream: TcpStream) -> Wire {
+    InspectWriter::new(stream, |_| WENT_OUT.set(true))
+}
+
+/// What came of a write over TLS. It goes out in parts, and when a later one fails nothing is said of those before: then one byte
+/// is taken for gone, so that nobody sends the message again as one of which nothing left. The next write fails.
+fn noting(
+    stream: &mut Encrypted,
+    write: impl FnOnce(Pin<&mut Encrypted>) -> Poll<io::Result<usize>>,
+) -> Poll<io::Result<usize>> {
+    WENT_OUT.set(false);
+    match write(Pin::new(&mut *stream)) {
+        Poll::Ready(Err(_)) if WENT_OUT.get() => {
+            // That byte is not there, so nothing may follow it.
+            let _ = SockRef::from(stream.get_ref().0.get_ref()).shutdown(Shutdown::Write);
+            Poll::Ready(Ok(1))
+        }
+        written => written,
+    }
+}
 
 /// What is read of a connection that another task writes to.
 pub(super) enum Reading {
@@ -103,7 +135,7 @@ impl Writing {
     pub(super) fn cut(&self) {
         let _ = match self {
             Self::Plain(write) => SockRef::from(write.as_ref()).shutdown(Shutdown::Both),
-            Self::Tls(stream) => SockRef::from(stream.lock().get_ref().0).shutdown(Shutdown::Both),
+            Self::Tls(stream) => SockRef::from(stream.lock().get_ref().0.get_ref()).shutdown(Shutdown::Both),
         };
     }
 }
@@ -126,7 +158,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => noting(stream, |stream| stream.poll_write(cx, buf)),
         }
     }
 
@@ -137,7 +169,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Tls(stream) => noting(stream, |stream| stream.poll_write_vectored(cx, parts)),
         }
     }
 
@@ -174,7 +206,7 @@ impl AsyncWrite for Writing {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(write) => Pin::new(write).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(&mut *stream.lock()).poll_write(cx, buf),
+            Self::Tls(stream) => noting(&mut stream.lock(), |stream| stream.poll_write(cx, buf)),
         }
     }
 
@@ -185,7 +217,7 @@ impl AsyncWrite for Writing {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(write) => Pin::new(write).poll_write_vectored(cx, parts),
-            Self::Tls(stream) => Pin::new(&mut *stream.lock()).poll_write_vectored(cx, parts),
+            Self::Tls(stream) => noting(&mut stream.lock(), |stream| stream.poll_write_vectored(cx, parts)),
         }
     }
 

@@ -10,9 +10,10 @@ use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{AlertDescription, CertificateError, ClientConfig, InvalidMessage, RootCertStore};
 use shop_discovery::Protocol;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use super::stream::Wire;
 
 /// What is agreed on by ALPN (RFC 7301).
 const H2: &[u8] = b"h2";
@@ -45,6 +46,19 @@ struct Connectors {
 #[error("{0}")]
 pub(super) struct TlsFailed(String);
 
+/// There is none with any, for a reason that is the gateway's own.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct TlsUnusable(String);
+
+/// All that a handshake with one backend needs.
+pub(super) struct Ready<'a> {
+    connector: TlsConnector,
+    server: ServerName<'static>,
+    name: &'a str,
+    protocol: Protocol,
+}
+
 impl Tls {
     /// With `credentials`, or without any for the reason that is said there. `name` is whom certificates have to be for,
     /// instead of the host that is called.
@@ -58,23 +72,27 @@ impl Tls {
         Ok(())
     }
 
-    /// Shakes hands with the backend at `host`.
-    pub(super) async fn shake(
-        &self,
-        stream: TcpStream,
-        host: &str,
-        protocol: Protocol,
-    ) -> io::Result<Box<TlsStream<TcpStream>>> {
+    /// What a handshake with the backend at `host` needs; an error is [`is_unusable`].
+    pub(super) fn ready<'a>(&'a self, host: &'a str, protocol: Protocol) -> io::Result<Ready<'a>> {
         let name = self.name.as_deref().unwrap_or(host);
         let connector = match &**self.connectors.load() {
             Ok(Connectors { http, grpc }) => match protocol {
                 Protocol::Http => http.clone(),
                 Protocol::Grpc => grpc.clone(),
             },
-            Err(why) => return Err(failed(why.clone())),
+            Err(why) => return Err(io::Error::other(TlsUnusable(why.clone()))),
         };
-        let server = ServerName::try_from(name.to_owned())
-            .map_err(|_| failed(format!("no certificate can be for {name}; set tls.server_name")))?;
+        let server = ServerName::try_from(name.to_owned()).map_err(|_| {
+            io::Error::other(TlsUnusable(format!("no certificate can be for {name}; set tls.server_name")))
+        })?;
+        Ok(Ready { connector, server, name, protocol })
+    }
+}
+
+impl Ready<'_> {
+    /// Shakes hands with the backend over `stream`.
+    pub(super) async fn shake(self, stream: Wire) -> io::Result<Box<TlsStream<Wire>>> {
+        let Self { connector, server, name, protocol } = self;
         let stream = connector.connect(server, stream).await.map_err(|error| match of_tls(&error) {
             Some(cause) => failed(in_words(cause, name)),
             None if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -112,6 +130,11 @@ impl Connectors {
 
 fn failed(why: String) -> io::Error {
     io::Error::other(TlsFailed(why))
+}
+
+/// Whether no backend could be called over TLS, whichever it is.
+pub(crate) fn is_unusable(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<TlsUnusable>)
 }
 
 /// Why there is no TLS, if that is what `error` says of an attempt to connect.

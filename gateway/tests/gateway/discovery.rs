@@ -399,6 +399,28 @@ async fn a_service_that_is_switched_on_again_has_the_backends_it_had() {
 }
 
 #[tokio::test]
+async fn a_service_that_was_removed_has_no_memory_of_its_backends() {
+    let one = Mortal::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("backends.json");
+    fs::write(&path, listing(&[one.addr])).expect("writes");
+    let source = format!("file://{}", path.display());
+    let body = serde_json::json!({ "urls": [source] }).to_string();
+    let gateway = Running::start(settings(None, "http://127.0.0.1:1")).await;
+    let ask = async |method, body: &str| gateway.admin(method, "/admin/services/search", body).await.status();
+    let backends = async || gateway.look("/health/detailed").await.json()["services"]["search"]["backends"].clone();
+    assert_eq!(ask("PUT", &body).await, 201);
+    eventually!(backends().await.as_array().is_some_and(|all| all.len() == 1));
+    assert_eq!(ask("DELETE", "").await, 200);
+    assert!(backends().await.is_null());
+    fs::remove_file(&path).expect("removes");
+    assert_eq!(ask("PUT", &body).await, 201);
+    let failed = format!("gateway_discovery_failures_total{{service=\"search\",source=\"{source}\"}}");
+    eventually!(gateway.metric(&failed) > Some(0.0));
+    assert_eq!(backends().await, serde_json::json!([]));
+}
+
+#[tokio::test]
 async fn of_too_many_backends_the_first_are_used() {
     let (_servers, port) = servers(1);
     let folder = tempfile::tempdir().expect("a folder");

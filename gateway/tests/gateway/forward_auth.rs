@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tonic::Code;
 
 use crate::grpc::{backend, channel_to, number, twice};
+use crate::peer::{DATA, END_HEADERS, END_STREAM, HEADERS, Peer, block, frame};
 use crate::routes::{ask, bare, problems};
 use crate::support::{Client, Running, Upstream, backends, echoed, nobody, service};
 
@@ -124,6 +125,67 @@ async fn a_client_cannot_take_off_what_the_server_says_of_it() {
     let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
     let seen: Value = serde_json::from_str(body).expect("JSON");
     assert_eq!(echoed(&seen, "x-user"), ["ada"]);
+}
+
+#[tokio::test]
+async fn nobody_says_who_asks_in_a_trailer() {
+    let (one, (auth, _)) = (Upstream::echo().await, authority().await);
+    let gateway = asking(&one, &format!("http://{}/", auth.addr), "headers = ['x-user', 'x-groups']").await;
+    for (path, trailers) in [("/a", Value::Null), ("/open", serde_json::json!([["x-user", "eve"]]))] {
+        let answer = gateway
+            .raw(format!(
+                "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncookie: session=good\r\n\
+                 transfer-encoding: chunked\r\ntrailer: x-user\r\n\r\n2\r\nhi\r\n0\r\nx-user: eve\r\n\r\n"
+            ))
+            .await;
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        let seen: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
+        assert_eq!((&seen["body"], &seen["trailers"]), (&"hi".into(), &trailers), "{path}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_says_who_asks_in_a_trailer_of_a_grpc_call() {
+    let (auth, _) = authority().await;
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let grpc = crate::frames::backend(move |mut peer| {
+        let tell = tell.clone();
+        async move {
+            let mut heads = 0;
+            while let Some((kind, flags, stream, _)) = peer.frame().await {
+                heads += usize::from(kind == HEADERS);
+                if kind <= HEADERS && flags & END_STREAM != 0 {
+                    let _ = tell.send(std::mem::take(&mut heads));
+                    peer.answer(stream).await;
+                }
+            }
+        }
+    })
+    .await;
+    let service = Service { grpc_urls: backends(&[grpc.addr]), ..Service::default() };
+    let guarded = format!("grpc = 'a.Guarded'\nto = 'one'\nforward_auth = {{ url = 'http://{}/' }}", auth.addr);
+    let routes = [("guarded", guarded.as_str()), ("open", "grpc = 'a.Open'\nto = 'one'")];
+    let gateway = Running::start(bare(&[("one", service)], &routes)).await;
+    let mut peer = Peer::with_settings(&gateway, &[]).await;
+    for (stream, path, expected) in [(1, "/a.Guarded/Call", 1), (3, "/a.Open/Call", 2)] {
+        let head = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", path),
+            (":authority", "a"),
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+            ("cookie", "session=good"),
+        ];
+        let call = [
+            frame(HEADERS, END_HEADERS, stream, &block(&head)),
+            frame(DATA, 0, stream, b"\0\0\0\0\x02hi"),
+            frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&[("x-user", "eve")])),
+        ];
+        assert!(peer.send(call.concat()).await);
+        let heads = tokio::time::timeout(std::time::Duration::from_secs(10), told.recv()).await;
+        assert_eq!(heads.expect("in time"), Some(expected), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -250,6 +312,10 @@ fn a_server_that_cannot_be_asked_is_a_problem() {
         ("url = 'http://auth/', headers = ['x user']", "routes.a.forward_auth.headers.0"),
         ("url = 'http://auth/', headers = ['x-user', 'host']", "routes.a.forward_auth.headers.1"),
         ("url = 'http://auth/', request_headers = ['transfer-encoding']", "routes.a.forward_auth.request_headers.0"),
+        (
+            "url = 'http://auth/', request_headers = ['a', 'X-Forwarded-User']",
+            "routes.a.forward_auth.request_headers.1",
+        ),
     ] {
         let found = problems(&[("a", &format!("path = '/a'\nto = 'one'\nforward_auth = {{ {auth} }}"))]);
         assert!(found.contains(key), "{auth}: {found}");

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 
 use crate::grpc::backend;
 use crate::routes::{bare, problems};
-use crate::support::{Reply, Running, backends, http2, nobody};
+use crate::support::{Reply, Running, Upstream, backends, http2, nobody};
 
 const ROUTE: &str = "grpc = 'shop.product.v1.ProductService'\nto = 'one'\ngrpc_web = true";
 const PROTO: &str = "application/grpc-web+proto";
@@ -191,6 +191,48 @@ async fn what_the_gateway_itself_says_has_the_same_form() {
     let (numbers, lines) = gateway.send(late).await.outcome();
     assert_eq!(numbers, [1]);
     assert!(has(&lines, "grpc-status: 4") && has(&lines, "x-gateway-reason: upstream_timeout"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_need_the_leave_that_all_need() {
+    let mut settings = settings(backend().await, ROUTE);
+    settings.cors.origins = vec!["https://a.example".parse().expect("an origin")];
+    settings.cors.methods = vec!["POST".to_owned()];
+    settings.cors.headers = vec!["content-type".to_owned(), "x-grpc-web".to_owned()];
+    let gateway = Running::start(settings).await;
+    for (origin, leave) in [("https://a.example", Some("https://a.example")), ("https://b.example", None)] {
+        let mut preflight = call("Twice", PROTO, "");
+        *preflight.method_mut() = http::Method::OPTIONS;
+        preflight.headers_mut().remove("content-type");
+        let asked = [("access-control-request-method", "POST"), ("access-control-request-headers", "x-grpc-web")];
+        for (name, value) in asked.into_iter().chain([("origin", origin)]) {
+            preflight.headers_mut().insert(name, value.parse().expect("a value"));
+        }
+        let reply = gateway.send(preflight).await;
+        assert_eq!(reply.header("access-control-allow-origin"), leave, "{origin}: {:?}", reply.head);
+        let mut request = call("Twice", PROTO, message(21));
+        request.headers_mut().insert("origin", origin.parse().expect("a value"));
+        let reply = gateway.send(request).await;
+        assert_eq!(reply.header("access-control-allow-origin"), leave, "{origin}");
+        match leave {
+            Some(_) => assert_eq!(reply.outcome().0, [42]),
+            None => reply.refused(403, "cross_origin_refused"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_call_is_told_so_in_its_form() {
+    let auth = Upstream::serving(|_| async {
+        hyper::Response::builder().status(403).body(Full::new(Bytes::from_static(b"no"))).expect("an answer")
+    })
+    .await;
+    let route = format!("{ROUTE}\nforward_auth = {{ url = 'http://{}/' }}", auth.addr);
+    let gateway = Running::start(settings(backend().await, &route)).await;
+    for kind in [PROTO, TEXT] {
+        let (numbers, lines) = gateway.send(call("Twice", kind, message(1))).await.outcome();
+        assert!(numbers.is_empty() && has(&lines, "grpc-status: 7"), "{lines:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Web sockets over HTTP/2 (RFC 8441), through real libraries on both sides.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,8 +20,10 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use crate::peer::{DATA, END_HEADERS, HEADERS, Peer, RST_STREAM, block, frame};
 use crate::support::{Reply, Running, Upstream, config, http2, read_head};
 use crate::upgrade::{echo, switcher};
+use crate::windows::{CANCEL, window};
 
 const LIVE: &str = "/api/notifications/live?since=7";
 const ACTIVE: &str = "gateway_active_requests{service=\"notification\"}";
@@ -90,7 +93,7 @@ async fn sockets_and_requests_share_a_connection() {
     // The connection goes, and the stream with it.
     drop((client, other));
     eventually!(gateway.metric(ACTIVE) == Some(0.0));
-    eventually!(backend.open.load(std::sync::atomic::Ordering::SeqCst) == 0);
+    eventually!(backend.open.load(SeqCst) == 0);
     let ended = "gateway_requests_total{method=\"GET\",service=\"notification\",status=\"200\"}";
     assert!(gateway.metric(ended) >= Some(1.0));
 }
@@ -129,7 +132,7 @@ async fn a_backend_is_asked_as_over_http1_and_has_to_prove_it() {
     let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).expect("a key");
     assert_eq!(key.len(), 24);
     assert!(!head.contains(":protocol") && !head.contains("content-length") && !head.contains("transfer-encoding"));
-    eventually!(backend.open.load(std::sync::atomic::Ordering::SeqCst) == 0);
+    eventually!(backend.open.load(SeqCst) == 0);
     assert_eq!(gateway.metric(ACTIVE), Some(0.0));
 }
 
@@ -154,9 +157,9 @@ async fn what_is_no_tunnel_does_not_look_like_one() {
     }
 }
 
-#[tokio::test]
-async fn a_client_that_takes_nothing_loses_its_tunnel_and_nothing_else() {
-    let backend = Upstream::raw(|mut stream| async move {
+/// Agrees to a socket and sends for as long as it can.
+async fn endless() -> Upstream {
+    Upstream::raw(|mut stream| async move {
         let head = String::from_utf8(read_head(&mut stream).await).expect("text");
         let key = head.lines().find_map(|line| {
             let (name, value) = line.split_once(": ")?;
@@ -169,18 +172,65 @@ async fn a_client_that_takes_nothing_loses_its_tunnel_and_nothing_else() {
         let _ = stream.write_all(answer.as_bytes()).await;
         while stream.write_all(&vec![0; 64 * 1024]).await.is_ok() {}
     })
-    .await;
+    .await
+}
+
+impl Peer {
+    /// Asks for a socket.
+    async fn connect(&mut self, stream: u32) -> bool {
+        let head = block(&[
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            (":scheme", "http"),
+            (":path", LIVE),
+            (":authority", "gw.test"),
+            ("sec-websocket-version", "13"),
+        ]);
+        self.send(frame(HEADERS, END_HEADERS, stream, &head)).await
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_loses_its_tunnel_and_nothing_else() {
+    let backend = endless().await;
     let mut settings = config(backend.addr);
     settings.limits.write_stall = shop_config::Duration::millis(500);
     let gateway = Running::start(settings).await;
-    let mut client = connect(&gateway).await;
-    let (_, stream) = open(&mut client).await;
-    assert_eq!(gateway.metric(ACTIVE), Some(1.0));
+    let mut peer = Peer::with_settings(&gateway, &window(1000)).await;
+    peer.connect(1).await;
+    let mut taken = 0;
+    let code = async {
+        loop {
+            match peer.frame().await.expect("the connection lives") {
+                (RST_STREAM, _, 1, code) => return code[3],
+                (DATA, _, 1, data) => taken += data.len(),
+                (HEADERS, _, 1, head) => assert_eq!(head[0], 0x88, "a good status"),
+                _ => {}
+            }
+        }
+    };
+    // It never makes room for more, and reads all that comes.
+    assert_eq!(tokio::time::timeout(Duration::from_secs(10), code).await, Ok(CANCEL));
+    assert_eq!(taken, 1000);
     eventually!(gateway.metric(ACTIVE) == Some(0.0));
-    let request = Request::get("http://gw.test/health").body(Full::default()).expect("a request");
-    assert_eq!(client.send_request(request).await.expect("an answer").status(), 200);
-    let mut rest = TokioIo::new(stream);
-    // Whatever was on its way, then the end.
-    let ended = tokio::time::timeout(Duration::from_secs(10), rest.read_to_end(&mut Vec::new())).await;
-    let _ = ended.expect("the stream ends");
+    eventually!(backend.open.load(SeqCst) == 0);
+    // Another stream is served as ever.
+    peer.ask(3, "/health").await;
+    while !matches!(peer.frame().await.expect("the connection lives"), (HEADERS, _, 3, head) if head[0] == 0x88) {}
+}
+
+#[tokio::test]
+async fn tunnels_live_through_the_drain_and_are_cut_at_its_end() {
+    let backend = echo().await;
+    let gateway = Running::before(backend.addr).await;
+    let mut client = connect(&gateway).await;
+    let mut socket = socket(&mut client).await;
+    gateway.shutdown.soft.cancel();
+    returns(&mut socket, Message::text("during the drain")).await;
+    assert!(!gateway.ended.is_finished());
+    gateway.shutdown.hard.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(10), gateway.ended).await;
+    ended.expect("in time").expect("no panic").expect("ends well");
+    assert!(!matches!(socket.next().await, Some(Ok(Message::Text(_) | Message::Binary(_)))));
+    eventually!(backend.open.load(SeqCst) == 0);
 }

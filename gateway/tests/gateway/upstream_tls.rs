@@ -282,6 +282,67 @@ async fn a_request_that_outlasts_its_answer_goes_on_over_tls() {
     assert_eq!(received.expect("in time"), Some(size));
 }
 
+#[tokio::test]
+async fn an_early_answer_comes_through_tls_although_its_backend_takes_no_more_of_the_request() {
+    let (authority, folder) = (Authority::new(), Folder::new());
+    let acceptor = TlsAcceptor::from(Arc::new(Hands::of(&authority.good("127.0.0.1")).config()));
+    let full = Upstream::raw(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream.write_all(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 4\r\n\r\nfull").await;
+            // With much of the request unread, so that the connection is reset.
+        }
+    })
+    .await;
+    let url = format!("https://127.0.0.1:{}", full.addr.port());
+    let gateway = Running::start(over_tls(&url, "", trusting(&folder, &authority))).await;
+    let (mut seen, size) = ([0, 0], 4 * 1024 * 1024);
+    for _ in 0..20 {
+        let reply = gateway.send(request("POST", "/api/products", vec![b'x'; size])).await;
+        if reply.status() == 413 {
+            seen[0] += 1;
+        } else {
+            // What a reset takes with it nobody can read.
+            reply.refused(502, "upstream_reset");
+            seen[1] += 1;
+        }
+    }
+    assert!(seen[0] > 0, "{seen:?}");
+    assert_eq!(full.connections.load(SeqCst), 20, "no request is sent anew: {seen:?}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_gateways_own_files_is_no_backends_fault() {
+    let (authority, folder) = (Authority::new(), Folder::new());
+    let echo = Upstream::echo().await;
+    let front = Front::before(echo.addr, &Hands::of(&authority.good("127.0.0.1"))).await;
+    let url = front.url("127.0.0.1");
+    let dead = format!("https://127.0.0.1:{}", nobody().port());
+    let mut settings = over_tls(&format!("{url}, {dead}"), &url, trusting(&folder, &authority));
+    settings.circuit_breaker.enabled = true;
+    settings.retries.enabled = true;
+    settings.health_check.enabled = true;
+    settings.health_check.interval = shop_config::Duration::millis(20);
+    fs::remove_file(folder.0.path().join("ca.pem")).expect("removes");
+    let gateway = Running::start(settings).await;
+    for _ in 0..20 {
+        gateway.get("/api/products/1").await.refused(503, "tls_unusable");
+    }
+    let failed = twice(&mut channel_to(gateway.addr).await, Request::new(number(1))).await.expect_err("refused");
+    assert_eq!((failed.code(), reason_of(&failed)), (Code::Unavailable, Some("tls_unusable")));
+    let text = seen(&gateway).await;
+    assert!(text.contains("ca.pem"), "{text}");
+    for backend in [&url, &dead] {
+        let health = format!(r#"gateway_backend_health{{backend="{backend}",service="product"}}"#);
+        assert_eq!(gateway.metric(&health), Some(1.0), "{text}");
+    }
+    assert_eq!(front.upstream.connections.load(SeqCst), 0, "nobody is called for nothing");
+    folder.put("ca.pem", &authority.pem);
+    eventually!(gateway.get("/api/products/1").await.status() == 200);
+}
+
 /// What is wrong, the settings to meet it with, and words of what is said of it.
 struct Wrong {
     what: &'static str,

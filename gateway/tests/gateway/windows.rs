@@ -13,13 +13,13 @@ use tokio::net::TcpStream;
 use crate::peer::{DATA, END_STREAM, PING, Peer, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame};
 use crate::support::{Running, Upstream, config, route};
 
-const CANCEL: u8 = 8;
+pub(crate) const CANCEL: u8 = 8;
 const CUT: &str = r#"gateway_connections_cut_total{reason="write_stalled"}"#;
 const RESET: &str = "gateway_streams_reset_total";
 const LARGE: usize = 1024 * 1024;
 
 /// A window for each stream, as a setting.
-fn window(size: u32) -> Vec<u8> {
+pub(crate) fn window(size: u32) -> Vec<u8> {
     [&[0, 4][..], &size.to_be_bytes()].concat()
 }
 

@@ -36,6 +36,8 @@
       if (!node) {
         node = $(template).content.firstElementChild.cloneNode(true);
         node.dataset.key = name;
+        // What several have in common is a template of its own.
+        for (const place of node.querySelectorAll("[data-with]")) place.replaceWith($(place.dataset.with).content.cloneNode(true));
       }
       if (parent.children[place] !== node) parent.insertBefore(node, parent.children[place] || null);
       fill(node, item);

@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use crate::routing::Backend;
-use crate::upstream::Stream;
+use crate::upstream::{self, Stream};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Empty, Full, Limited};
@@ -27,7 +27,8 @@ const UNAVAILABLE: u8 = 14;
 /// Asks; the caller limits the time.
 pub(crate) async fn ask(backend: &Backend, path: &str) -> Result<(), Trouble> {
     let stream = backend.endpoint.dial(backend.protocol).await.map_err(|error| {
-        if shop_runtime::is_shortage(&error) { Trouble::Unasked(error.to_string()) } else { silent(error) }
+        let is_own = shop_runtime::is_shortage(&error) || upstream::is_unusable(&error);
+        if is_own { Trouble::Unasked(error.to_string()) } else { silent(error) }
     })?;
     match backend.protocol {
         Protocol::Http => http(stream, backend, path).await,

@@ -53,6 +53,7 @@ pub(super) struct Stream {
     longest_pause: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
     progress: Arc<Progress>,
+    drops_trailers: bool,
     kept: Option<Arc<Kept>>,
     /// Who gets a copy when it is whole.
     copy: Option<Box<Copied>>,
@@ -62,7 +63,7 @@ pub(super) struct Stream {
 struct Copied {
     bytes: BytesMut,
     limit: usize,
-    whole: oneshot::Sender<Bytes>,
+    whole: oneshot::Sender<Option<Bytes>>,
 }
 
 /// How far an [`RequestBody`] has come, for whoever waits for the backend's answer.
@@ -129,8 +130,24 @@ impl RequestBody {
             ended: AtomicBool::new(false),
         };
         let progress = Arc::new(progress);
-        let stream = Stream { incoming, left: limit, longest_pause, timer: None, progress, kept: None, copy: None };
+        let stream = Stream {
+            incoming,
+            left: limit,
+            longest_pause,
+            timer: None,
+            progress,
+            drops_trailers: false,
+            kept: None,
+            copy: None,
+        };
         Self(Source::Stream(Box::new(stream)))
+    }
+
+    /// Ends it before its trailers. Nothing of it was read yet.
+    pub(crate) fn drop_trailers(&mut self) {
+        if let Source::Stream(stream) = &mut self.0 {
+            stream.drops_trailers = true;
+        }
     }
 
     /// All of it, in memory.
@@ -138,9 +155,9 @@ impl RequestBody {
         if bytes.is_empty() { Self::none() } else { Self::again(vec![bytes], None) }
     }
 
-    /// A copy for somebody else, once it is whole; none when it is known to be longer than `limit`, or was read before. It
-    /// costs memory up to the limit, and never time.
-    pub(crate) fn copy(&mut self, limit: usize) -> Option<oneshot::Receiver<Bytes>> {
+    /// A copy for somebody else, once it is whole, or nothing when it turns out to be longer than `limit`; an error when it breaks
+    /// off. None when it is known to be longer, or was read before. It costs memory up to the limit, and never time.
+    pub(crate) fn copy(&mut self, limit: usize) -> Option<oneshot::Receiver<Option<Bytes>>> {
         if usize::try_from(self.size_hint().lower()).map_or(true, |size| size > limit) {
             return None;
         }
@@ -350,7 +367,7 @@ impl Stream {
         self.progress.ended.store(true, Relaxed);
         if let Some(copy) = self.copy.take() {
             // Whoever wanted it may be gone.
-            let _ = copy.whole.send(copy.bytes.freeze());
+            let _ = copy.whole.send(Some(copy.bytes.freeze()));
         }
         self.kept.iter().for_each(|kept| kept.end());
     }
@@ -374,9 +391,9 @@ impl Stream {
         };
         self.progress.moves();
         let frame = match next {
-            Some(Ok(frame)) => frame,
+            Some(Ok(frame)) if !(self.drops_trailers && frame.is_trailers()) => frame,
             Some(Err(Broken(reason))) => return self.fail(reason),
-            None => {
+            _ => {
                 self.end();
                 return Poll::Ready(None);
             }
@@ -390,7 +407,7 @@ impl Stream {
         if let Some(copy) = &mut self.copy {
             match frame.data_ref() {
                 Some(data) if copy.bytes.len() + data.len() <= copy.limit => copy.bytes.extend_from_slice(data),
-                Some(_) => self.copy = None,
+                Some(_) => drop(self.copy.take().map(|copy| copy.whole.send(None))),
                 // The copy does without trailers.
                 None => {}
             }
