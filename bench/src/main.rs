@@ -18,6 +18,7 @@ mod process;
 mod purchases;
 mod report;
 mod reservations;
+mod scale;
 mod scenario;
 mod stores;
 mod suite;
@@ -43,6 +44,8 @@ enum What {
     Peers(peers::Plan),
     /// Reservations of one product, which product-service makes together, beside one a transaction, on PostgreSQL.
     Reservations(reservations::Plan),
+    /// Where purchases begin to wait, and how many cores so many a second want: a simulation; nothing is started.
+    Scale(scale::Plan),
     /// The all-in-one process: start, memory, purchases.
     Shop(Size),
     /// What traces cost product-service and the gateway, on PostgreSQL and Kafka.
@@ -82,6 +85,7 @@ async fn main() -> anyhow::Result<()> {
         What::Purchases(plan) => purchases::purchases(plan).await,
         What::Peers(plan) => peers::peers(plan).await,
         What::Reservations(plan) => reservations::reservations(plan).await,
+        What::Scale(plan) => scale::scale(&plan),
         What::Shop(size) => scenario::shop(size).await,
         What::Tracing { size, rounds } => tracing::tracing(size, rounds).await,
         What::Bare { port, file, store } => baseline::bare(port, std::fs::read(file)?, store.as_deref()).await,
