@@ -1,6 +1,7 @@
 # The binaries, in two builds. Who wants the gateway should not compile Kafka's C library and three database drivers, so it
 # is built alone. The rest shares nearly all of its dependencies and is compiled at once, then taken apart.
 {
+  gatewayProfile,
   lib,
   removeReferencesTo,
   runCommand,
@@ -57,7 +58,17 @@ let
 
   together = build "shop-services" (lib.filter (service: service.kafka) (lib.attrValues services));
 
-  alone = service: (build service.binary [ service ]).overrideAttrs { meta = meta service; };
+  alone =
+    service:
+    (build service.binary [ service ]).overrideAttrs (
+      {
+        meta = meta service;
+      }
+      // lib.optionalAttrs (service.binary == "gateway" && gatewayProfile != null) {
+        RUSTFLAGS = "-Cprofile-use=${gatewayProfile}";
+        CARGO_PROFILE_DIST_LTO = "fat";
+      }
+    );
 
   apart =
     service:
