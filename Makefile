@@ -6,6 +6,8 @@ SHELL := bash
 ARGS ?=
 # How many requests api-test makes by chance; 2000 are more than 40 000 in all, and take half an hour or longer.
 CASES ?= 2000
+# Seconds for which things go wrong.
+SOAK ?= 600
 # What mutants changes; everything when empty.
 MUTANTS ?=
 # How Kafka runs in the tests: kraft (unless one runs already) or zookeeper.
@@ -13,7 +15,7 @@ KAFKA ?=
 # Points where tests kill a process; compiled in for tests only.
 TEST_FEATURES := --features shop/crash-points
 
-.PHONY: help setup install-deps proto dev build test api-test mutants lint chart-test access-docs metrics-docs settings-docs pictures nix-docs docker-build docker-run services-start services-stop services-restart clean
+.PHONY: help setup install-deps proto dev build test soak api-test mutants lint chart-test access-docs metrics-docs settings-docs pictures nix-docs docker-build docker-run services-start services-stop services-restart clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -37,6 +39,9 @@ build: ## Build every binary as packages have them, into target/dist
 
 test: ## Run all tests, on embedded and on real stores
 	SHOP_TEST_REQUIRE_BACKENDS=1 scripts/backends run $(if $(KAFKA),--kafka $(KAFKA)) -- cargo test --locked --workspace $(TEST_FEATURES) $(ARGS)
+
+soak: ## Let things go wrong in a region of two of everything, SOAK=600 seconds; SHOP_TEST_SEED repeats a run
+	SHOP_TEST_SOAK_SECONDS=$(SOAK) $(MAKE) test ARGS="--test crash -- --nocapture region"
 
 api-test: ## Try the services on their own descriptions, CASES=2000 for each operation and phase
 	scripts/backends install

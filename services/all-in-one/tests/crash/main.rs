@@ -8,6 +8,7 @@ mod chance;
 mod double;
 mod kafka;
 mod migrations;
+mod region;
 mod replica;
 mod world;
 
