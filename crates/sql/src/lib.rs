@@ -33,11 +33,14 @@ mod pool;
 #[expect(clippy::disallowed_methods, reason = "here statements get their deadline")]
 mod query;
 mod relay;
+#[expect(clippy::disallowed_methods, reason = "every step has a deadline")]
+mod servers;
 mod sqlite;
 mod statement;
 mod store;
 #[expect(clippy::disallowed_methods, reason = "here statements get their deadline")]
 mod tables;
+mod tls;
 mod together;
 mod watch;
 
