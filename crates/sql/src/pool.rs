@@ -15,7 +15,7 @@ use sqlx::{Connection, Executor, MySqlConnection, MySqlPool, PgConnection, PgPoo
 use tokio::time::{Instant, timeout_at};
 
 use crate::held::within;
-use crate::servers::{Options, Server, Servers, Unfit, Writes};
+use crate::servers::{Options, PATIENT, Server, Servers, Unfit, Writes};
 use crate::statement::{Place, is_at};
 use crate::{Tx, acquire, tls};
 
@@ -223,30 +223,38 @@ async fn open<DB: sqlx::Database>(
     let servers = Arc::new(Servers::new(servers, writes));
     let give_up = Instant::now() + settings.startup_timeout.get();
     let mut pause = Duration::from_millis(200);
+    let mut why = Vec::new();
     loop {
-        let why = match timeout_at(give_up, try_open(settings, &servers, session)).await {
+        match timeout_at(give_up, try_open(settings, &servers, session)).await {
             Ok(Ok(pool)) => return Ok(pool),
-            Ok(Err(why)) => why,
-            Err(_) => vec![(0, Unfit::Away(sqlx::Error::PoolTimedOut))],
-        };
+            Ok(Err(found)) => why = found,
+            Err(_) if why.is_empty() => why.push((0, Unfit::Away(sqlx::Error::PoolTimedOut))),
+            Err(_) => {}
+        }
         for (at, unfit) in &why {
             let Unfit::Away(error) = unfit else { continue };
             let place = format!("{engine} at {}", servers.server(*at).name);
             if let Some(failure) = tls::failure(error, &place) {
                 bail!(failure);
             }
+            if error.to_string().contains("unsupported startup parameter") {
+                bail!(
+                    "{place} is PgBouncer, which wants to be told what it may leave out: \
+                     set ignore_startup_parameters = options,extra_float_digits there ({error})"
+                );
+            }
             if is_refusal(error) {
                 bail!("{place} refuses the user, its password or its certificate: {error}");
             }
         }
-        let why = servers.reasons(&why);
+        let reasons = servers.reasons(&why);
         if Instant::now() + pause >= give_up {
             bail!(
-                "could not reach {place} within {:?} (database.startup_timeout): {why}",
+                "could not reach {place} within {:?} (database.startup_timeout): {reasons}",
                 settings.startup_timeout.get()
             );
         }
-        tracing::warn!("{place} does not answer yet, trying again: {why}");
+        tracing::warn!("{place} does not answer yet, trying again: {reasons}");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(3));
     }
@@ -262,7 +270,7 @@ async fn try_open<DB: sqlx::Database>(
         let pool = pool(settings, session, None).connect_with(servers.server(0).options.clone()).await;
         return pool.map_err(|error| vec![(0, Unfit::Away(error))]);
     }
-    let at = servers.find(0).await?;
+    let at = servers.find(0, PATIENT).await?;
     let pool = pool(settings, session, Some(servers.clone())).connect_with(servers.server(at).options.clone()).await;
     let pool = pool.map_err(|error| vec![(at, Unfit::Away(error))])?;
     servers.lead_from(&pool, at).await;

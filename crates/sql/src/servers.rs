@@ -25,8 +25,11 @@ use crate::held::{give_up_all, give_up_idle, within};
 /// How long a connection may take before the servers are asked: opening one takes a few round trips.
 const PROMPT: Duration = Duration::from_millis(300);
 
-/// The longest that a server may take to say whether it writes.
+/// The longest that a server may take to say whether it writes, while somebody waits for another one to.
 const ANSWER: Duration = Duration::from_secs(1);
+
+/// The same where there is nothing better to do than to wait for it.
+pub(crate) const PATIENT: Duration = Duration::from_secs(5);
 
 /// How much longer than the first that writes the others may take.
 const OTHERS: Duration = Duration::from_millis(250);
@@ -179,7 +182,7 @@ impl<DB: Database> Servers<DB> {
 
     /// Refuses a new connection to a server that does not write.
     pub(crate) async fn admit(&self, conn: &mut DB::Connection) -> sqlx::Result<()> {
-        let answer = within(ANSWER, (self.writes)(conn)).await;
+        let answer = within(PATIENT, (self.writes)(conn)).await;
         let Err(unfit) = self.judge(answer) else { return Ok(()) };
         self.misled.notify_waiters();
         match unfit {
@@ -240,7 +243,7 @@ impl<DB: Database> Servers<DB> {
         if turn.asked.is_some_and(|asked| asked.elapsed() < known) {
             return if turn.nobody { Asked::Nobody } else { Asked::Right };
         }
-        let found = self.find(turn.at).await;
+        let found = self.find(turn.at, ANSWER).await;
         turn.asked = Some(Instant::now());
         let at = match found {
             Ok(at) => at,
@@ -267,8 +270,8 @@ impl<DB: Database> Servers<DB> {
     }
 
     /// The server that writes; of several the one with the latest history, then `at`, then the first. Or why each does not.
-    pub(crate) async fn find(&self, at: usize) -> Result<usize, Vec<(usize, Unfit)>> {
-        let ask = async |n: usize| (n, within(ANSWER, self.ask(&self.all[n])).await);
+    pub(crate) async fn find(&self, at: usize, patience: Duration) -> Result<usize, Vec<(usize, Unfit)>> {
+        let ask = async |n: usize| (n, within(patience, self.ask(&self.all[n])).await);
         let mut asked: FuturesUnordered<_> = (0..self.all.len()).map(ask).collect();
         let mut best = None;
         let mut unfit = Vec::new();

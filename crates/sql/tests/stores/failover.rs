@@ -181,10 +181,9 @@ async fn a_first_server_that_never_answers_is_not_tried_by_each_connection() {
     let pool = pool.expect("connects");
     assert!(callers(&silent) > 0, "it was asked whether it writes");
     // Those that are slow ask again, all together.
-    let start = Instant::now();
     let held = futures_util::future::join_all((0..4).map(|_| acquire(&pool))).await;
     assert!(held.iter().all(Result::is_ok), "{held:?}");
-    assert!(callers(&silent) < 4, "{:?}", start.elapsed());
+    assert!(callers(&silent) < 4, "not by each");
 }
 
 #[tokio::test]
@@ -217,7 +216,7 @@ async fn each_server_that_does_not_write_is_named_with_the_reason() {
     admin.execute(sqlx::AssertSqlSafe(read_only)).await.expect("only reads");
     let url = several("postgres", &user, &["127.0.0.1:1".to_owned(), place(&db.url())], &server.path()[1..]);
     let mut settings = settings(&url);
-    settings.startup_timeout = shop_config::Duration::millis(300);
+    settings.startup_timeout = shop_config::Duration::secs(2);
     let error = format!("{:#}", shop_sql::postgres(&settings).await.expect_err("nobody writes"));
     let reads = format!("{}: it only reads", place(&db.url()));
     assert!(error.contains("127.0.0.1:1: ") && error.contains(&reads) && error.contains("startup_timeout"), "{error}");
