@@ -116,7 +116,7 @@ let
     };
   };
   sql = engine: {
-    host = default types.str "Host of the ${engine} server.";
+    host = default types.str "Host of the ${engine} server; of several, with commas, the one that writes is used.";
     port = default types.port "Port of the ${engine} server.";
     user = default types.str "User to log in as; the password goes into `credentials.DB_PASSWORD`.";
     name = default types.str "Name of the database.";
@@ -125,7 +125,10 @@ let
       "prefer"
       "require"
       "verify-full"
-    ]) "Whether the connection is encrypted.";
+    ]) "Whether the connection is encrypted; `verify-full` alone looks at the server's certificate.";
+    ca_file = default types.str "Authorities of the server's certificate (PEM), beside the public ones. With `ssl_mode = \"verify-full\"`.";
+    cert_file = default types.str "Certificate to show to the server (PEM).";
+    key_file = default types.str "Private key of that certificate; a file that the service may read, outside of the Nix store.";
     pool.max = default types.ints.positive "Most connections at once.";
     url = default types.str "URL of the server, or `sqlite://PATH`, instead of the parts. Without a password; that is what `credentials.DATABASE_URL` is for.";
   };

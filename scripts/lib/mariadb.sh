@@ -14,12 +14,17 @@ mariadb_missing() {
 mariadb_url() { echo "mysql://shop:$(password)@127.0.0.1:$(port mariadb)/mysql"; }
 
 mariadb_start() {
-  local server base user dir=$DIR/mariadb
+  reserve_port mariadb 1
+  mariadb_launch mariadb 1
+}
+
+# mariadb_launch NAME NUMBER: the server whose data is in the folder of that name; its number tells it from a replica.
+mariadb_launch() {
+  local name=$1 number=$2 server base user dir=$DIR/$1 options=()
   server=$(mariadb_server)
   base=$(dirname "$(dirname "$(readlink -f "$server")")")
   user=$(unprivileged mysql)
   mkdir -p "$dir"
-  reserve_port mariadb 1
   if [[ ! -e $dir/ready ]]; then
     rm -rf "$dir/data"
     make_data "$user" "$dir/data"
@@ -29,6 +34,7 @@ mariadb_start() {
     touch "$dir/ready"
   fi
   (umask 077 && cat >"$dir/init.sql") <<SQL
+SET SESSION sql_log_bin = 0;
 DELETE FROM mysql.global_priv WHERE User IN ('root', '');
 FLUSH PRIVILEGES;
 CREATE OR REPLACE USER shop@'%' IDENTIFIED BY '$(password)';
@@ -37,16 +43,24 @@ SQL
   give "$user" "$dir/init.sql"
   local durability=1
   [[ ${SHOP_BACKENDS_FSYNC:-on} == on ]] || durability=0
+  # Whoever has a replica has a log for it.
+  [[ " ${SERVERS[*]} " != *" replica "* ]] || options+=(--server-id="$number" --log-bin=log --gtid-domain-id=1)
+  if [[ -n ${SHOP_BACKENDS_TLS:-} ]]; then
+    take_certificate "$name" "$user"
+    options+=(--ssl-cert="$dir/server.crt" --ssl-key="$dir/server.key" --ssl-ca="$dir/ca.crt")
+  fi
   # A relative socket is made in the data folder; an absolute path could be longer than sockets allow.
-  launch mariadb "$user" "$server" --no-defaults --basedir="$base" --datadir="$dir/data" \
-    --port="$(port mariadb)" --bind-address=127.0.0.1 --socket=mariadb.sock --pid-file=mariadb.pid \
+  launch "$name" "$user" "$server" --no-defaults --basedir="$base" --datadir="$dir/data" \
+    --port="$(port "$name")" --bind-address=127.0.0.1 --socket=mariadb.sock --pid-file=mariadb.pid \
     --skip-name-resolve --max-connections=500 --init-file="$dir/init.sql" \
-    --innodb-flush-log-at-trx-commit="$durability"
+    --innodb-flush-log-at-trx-commit="$durability" "${options[@]}"
 }
 
-mariadb_ready() {
+mariadb_answers() {
   MYSQL_PWD=$(password) mariadb --no-defaults --protocol=tcp --connect-timeout=2 \
-    -h 127.0.0.1 -P "$(port mariadb)" -u shop -e 'select 1'
+    -h 127.0.0.1 -P "$(port "$1")" -u shop -e 'select 1'
 }
+
+mariadb_ready() { mariadb_answers mariadb; }
 
 mariadb_env() { echo "export SHOP_TEST_MARIADB_URL=$(mariadb_url)"; }

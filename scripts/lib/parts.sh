@@ -12,11 +12,13 @@ ALL_SERVERS=(postgres mariadb redis kafka)
 [[ ${SHOP_TEST_OIDC_ISSUER:-} == off ]] || ALL_SERVERS+=(oidc)
 # It comes from Go's proxy, which is not everywhere either.
 [[ ${SHOP_TEST_STRIPE_MOCK_URL:-} == off ]] || ALL_SERVERS+=(stripe)
+# These only tests that ask for them start, in a folder of their own.
+OWN_SERVERS=(standby replica)
 TOOLS=(programs h2spec pgbouncer chromium aiosmtpd openmetrics clients schemathesis peers)
 # npm again.
 [[ ${SHOP_TEST_OIDC_ISSUER:-} == off || ${SHOP_TEST_GRPC_WEB:-} == off ]] || TOOLS+=(grpc_web)
 
-for part in "${ALL_SERVERS[@]}" "${TOOLS[@]}"; do
+for part in "${ALL_SERVERS[@]}" "${OWN_SERVERS[@]}" "${TOOLS[@]}"; do
   # shellcheck source=/dev/null
   source "$ROOT/scripts/lib/$part.sh"
 done

@@ -34,14 +34,25 @@ postgres_start() {
     rm "$dir/pwfile"
     touch "$dir/ready"
   fi
+  postgres_launch postgres
+}
+
+# postgres_launch NAME: the server whose data is in the folder of that name.
+postgres_launch() {
+  local name=$1 dir=$DIR/$1 user bin options=(-c fsync=on)
+  bin=$(postgres_bin)
+  user=$(unprivileged postgres)
   # Left by a killed server. PostgreSQL takes any process with that id for a running server, a dead one nobody
   # has waited for included.
   rm -f "$dir/data/postmaster.pid"
-  local durability=(-c fsync=on)
-  [[ ${SHOP_BACKENDS_FSYNC:-on} == on ]] || durability=(-c fsync=off -c synchronous_commit=off -c full_page_writes=off)
-  launch postgres "$user" "$bin/postgres" -D "$dir/data" -p "$(port postgres)" \
+  [[ ${SHOP_BACKENDS_FSYNC:-on} == on ]] || options=(-c fsync=off -c synchronous_commit=off -c full_page_writes=off)
+  if [[ -n ${SHOP_BACKENDS_TLS:-} ]]; then
+    take_certificate "$name" "$user"
+    options+=(-c ssl=on -c ssl_cert_file="$dir/server.crt" -c ssl_key_file="$dir/server.key" -c ssl_ca_file="$dir/ca.crt")
+  fi
+  launch "$name" "$user" "$bin/postgres" -D "$dir/data" -p "$(port "$name")" \
     -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=300 \
-    -c logging_collector=off "${durability[@]}"
+    -c logging_collector=off "${options[@]}"
 }
 
 postgres_ready() { psql -XAtc 'select 1' "$(postgres_url)?connect_timeout=2"; }

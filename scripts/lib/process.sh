@@ -46,6 +46,16 @@ give() {
   ((EUID != 0)) || chown "$user:" "$@"
 }
 
+# take_certificate NAME USER: the server's copy of server.crt, server.key and ca.crt in the folder SHOP_BACKENDS_TLS.
+take_certificate() {
+  local file to
+  for file in server.crt server.key ca.crt; do
+    to=$DIR/$1/$file
+    [[ -e $to ]] || (umask 077 && cp -- "$SHOP_BACKENDS_TLS/$file" "$to")
+    give "$2" "$to"
+  done
+}
+
 # settle FOLDER: makes it and prints its real path. Servers started by root run as somebody else, who may
 # not be able to walk to a checkout in root's home: then the folder lives in /var/tmp and the name is a link.
 settle() {

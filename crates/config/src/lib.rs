@@ -31,7 +31,7 @@ pub use load::{Loaded, Sources, load};
 pub use merged::Given;
 pub use problem::{Problem, Problems, Warnings};
 pub use secret::Secret;
-pub use section::database::{Database, Engine, Pool, SslMode, Target};
+pub use section::database::{Database, Engine, Pool, SslMode, Target, servers};
 pub use section::kafka::Kafka;
 pub use section::log::{Log, LogFormat, Otel, Sampler};
 pub use section::neighbour::Neighbour;

@@ -39,11 +39,11 @@ pub(crate) fn is_unavailable(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(e) => code(e.as_ref()).is_some_and(|code| {
             // PostgreSQL: class 08 connection, 53 out of resources, 57 shutting down or starting, 25006 a standby, 25P03
             // out of time for a transaction. MariaDB: 1040 too many connections, 1053 shutting down, 1290, 1792 and 1836
-            // read only, 1927 killed, 2006 and 2013 gone; 1021, 1030 and 1114 out of room. SQLite: 7 out of memory,
-            // 8 read only, 10 input/output, 13 disk full, 14 cannot be opened.
-            const AWAY: [&str; 18] = [
-                "25006", "25P03", "1021", "1030", "1040", "1053", "1114", "1290", "1792", "1836", "1927", "2006", "2013",
-                "7", "8", "10", "13", "14",
+            // read only, 1927 killed, 2006 and 2013 gone, 1047 a node outside of its Galera cluster; 1021, 1030 and 1114
+            // out of room. SQLite: 7 out of memory, 8 read only, 10 input/output, 13 disk full, 14 cannot be opened.
+            const AWAY: [&str; 19] = [
+                "25006", "25P03", "1021", "1030", "1040", "1047", "1053", "1114", "1290", "1792", "1836", "1927", "2006",
+                "2013", "7", "8", "10", "13", "14",
             ];
             code.starts_with("08")
                 || code.starts_with("53")
@@ -61,7 +61,12 @@ fn is_out_of_time(error: &sqlx::Error) -> bool {
 
 /// Whether the store answers and lets nobody write: a replica, or a disk mounted so.
 pub(crate) fn is_read_only(error: &sqlx::Error) -> bool {
-    has_code(error, &["25006", "1290", "1792", "1836", "8"])
+    is_misled(error) || has_code(error, &["8"])
+}
+
+/// Whether another server writes, if any does: this one became a replica, or left its cluster. Nothing was done.
+pub(crate) fn is_misled(error: &sqlx::Error) -> bool {
+    has_code(error, &["25006", "1047", "1290", "1792", "1836"])
 }
 
 /// Whether the store has no room: PostgreSQL 53100, `MariaDB` 1021 and 1114, SQLite 13.
@@ -97,7 +102,7 @@ fn code(error: &dyn sqlx::error::DatabaseError) -> Option<String> {
 
 /// An error that knows whether its transaction is worth another try.
 pub trait Transient {
-    /// See [`is_transient`].
+    /// See [`is_transient`]; also when it was begun at a server that does not write.
     fn transient(&self) -> bool;
 }
 
@@ -143,7 +148,8 @@ impl<E: Refusal> Failure<E> {
 
 impl Transient for sqlx::Error {
     fn transient(&self) -> bool {
-        is_transient(self)
+        // The next connection may lead to the server that writes.
+        is_transient(self) || is_misled(self)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -13,6 +14,9 @@ use sqlx::{ConnectOptions as _, Database, Pool, SqlStr};
 use sqlx_core::transaction::TransactionManager;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
+
+use crate::error::is_misled;
+use crate::servers;
 
 /// The longest that a statement may take. More than the server gives it (see `pool.rs`): one that is there says itself that
 /// time is up, and its connection lives on.
@@ -22,9 +26,25 @@ const STATEMENT: Duration = Duration::from_secs(12);
 /// left under way.
 const RETURN: Duration = Duration::from_secs(5);
 
+/// How often connections had to be given up, all of them: a server was found not to write any more.
+static GIVEN_UP: AtomicU64 = AtomicU64::new(0);
+
+/// Closes the connections that are in use now as they come back, of other stores, too: it happens seldom.
+pub(crate) fn give_up_all() {
+    GIVEN_UP.fetch_add(1, Ordering::Relaxed);
+}
+
+fn given_up() -> u64 {
+    GIVEN_UP.load(Ordering::Relaxed)
+}
+
 /// What `work` on a store comes to, if it does within the time for a statement.
 pub(crate) async fn in_time<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-    within(STATEMENT, work).await
+    let done = within(STATEMENT, work).await;
+    if done.as_ref().is_err_and(is_misled) {
+        give_up_all();
+    }
+    done
 }
 
 /// The same with a time of its own.
@@ -43,12 +63,19 @@ pub struct Held<DB: Database> {
     pool: Pool<DB>,
     /// Whether it may go back.
     sound: bool,
+    /// Since when it is held: see [`give_up_all`].
+    since: u64,
 }
 
 /// Takes a connection from `pool`, within the time that its settings give.
 #[expect(clippy::disallowed_methods, reason = "the one place")]
 pub async fn acquire<DB: Database>(pool: &Pool<DB>) -> sqlx::Result<Held<DB>> {
-    Ok(Held { connection: Some(pool.acquire().await?), pool: pool.clone(), sound: true })
+    let since = given_up();
+    let connection = match servers::of(pool) {
+        Some(servers) => servers.acquire(pool).await?,
+        None => pool.acquire().await?,
+    };
+    Ok(Held { connection: Some(connection), pool: pool.clone(), sound: true, since })
 }
 
 /// Makes a connection like those of `pool`, beside it and within the same time.
@@ -69,11 +96,6 @@ impl<DB: Database> Held<DB> {
     /// Whether it must not go back as it is: what runs on it may be left half way.
     pub(crate) fn doubt(&mut self, doubted: bool) {
         self.sound = !doubted;
-    }
-
-    /// Closes it, without a word to the server.
-    pub(crate) fn give_up(mut self) {
-        self.sound = false;
     }
 }
 
@@ -96,6 +118,14 @@ impl<DB: Database> DerefMut for Held<DB> {
 impl<DB: Database> Drop for Held<DB> {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
+        let since = self.since;
+        if given_up() != since {
+            // After a failover the address may lead elsewhere by now: the pool must not stay with a server that became a
+            // replica until its connections are old.
+            drop(connection.detach());
+            give_up_idle(&self.pool);
+            return;
+        }
         let runtime = Handle::try_current().ok().filter(|_| self.sound);
         let Some(runtime) = runtime else {
             drop(connection.detach());
@@ -105,8 +135,11 @@ impl<DB: Database> Drop for Held<DB> {
         let returned = connection.return_to_pool();
         let pool = self.pool.clone();
         runtime.spawn(async move {
-            if timeout(RETURN, returned).await.is_err() {
+            let late = timeout(RETURN, returned).await.is_err();
+            if late {
                 tracing::warn!("the store does not answer: connections to it are closed");
+            }
+            if late || given_up() != since {
                 give_up_idle(&pool);
             }
         });

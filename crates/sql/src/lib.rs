@@ -30,14 +30,19 @@ pub mod inbox;
 mod migrate;
 pub mod outbox;
 mod pool;
+#[expect(clippy::disallowed_methods, reason = "all of it has a deadline")]
+mod pooler;
 #[expect(clippy::disallowed_methods, reason = "here statements get their deadline")]
 mod query;
 mod relay;
+#[expect(clippy::disallowed_methods, reason = "every step has a deadline")]
+mod servers;
 mod sqlite;
 mod statement;
 mod store;
 #[expect(clippy::disallowed_methods, reason = "here statements get their deadline")]
 mod tables;
+mod tls;
 mod together;
 mod watch;
 
@@ -52,6 +57,7 @@ pub use housekeeping::{INBOX_KEPT, housekeeping};
 pub use idempotency::Idempotency;
 pub use migrate::{Migrating, migrate};
 pub use pool::{begin, mariadb, postgres};
+pub use pooler::check_pooler;
 pub use query::{Connection, Row, Value, filters, marks};
 pub use relay::{Relay, Wake};
 pub use sqlite::{Sqlite, sqlite};

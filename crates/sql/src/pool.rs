@@ -1,19 +1,23 @@
 //! Pools on a database server, from settings.
 
+use std::collections::HashSet;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use futures_util::future::BoxFuture;
 use shop_config::{Database, Target};
-use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::mysql::MySqlConnectOptions;
 use sqlx::pool::{PoolConnectionMetadata, PoolOptions};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, Executor, MySql, MySqlPool, PgPool, Pool, Postgres};
-use tokio::time::Instant;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, Executor, MySqlConnection, MySqlPool, PgConnection, PgPool, Pool, Row as _};
+use tokio::time::{Instant, timeout_at};
 
 use crate::held::within;
+use crate::servers::{Options, PATIENT, Server, Servers, Unfit, Writes};
 use crate::statement::{Place, is_at};
-use crate::{Tx, acquire};
+use crate::{Tx, acquire, tls};
 
 /// Statements kept prepared per connection: more than a service has, so none is ever prepared twice.
 const STATEMENTS: usize = 256;
@@ -45,67 +49,158 @@ NO_ENGINE_SUBSTITUTION', \
     time_zone = '+00:00', tx_isolation = 'READ-COMMITTED', innodb_lock_wait_timeout = 5, \
     max_statement_time = 10, idle_transaction_timeout = 45";
 
-/// Opens a pool on PostgreSQL; waits for the server until the settings' `startup_timeout`.
+/// Opens a pool on PostgreSQL, of several servers on the one that writes; waits for it until the settings'
+/// `startup_timeout`.
 pub async fn postgres(settings: &Database) -> anyhow::Result<PgPool> {
     let Target::Postgres(url) = settings.target().map_err(anyhow::Error::msg)? else {
         bail!("database.url is not a PostgreSQL address (postgres://…)");
     };
-    let options = PgConnectOptions::from_str(&url)
-        .context("database.url is not a PostgreSQL address")?
-        .application_name("shop")
-        .statement_cache_capacity(STATEMENTS)
-        .options(POSTGRES_SESSION);
-    is_at::<Postgres>(&Place {
-        host: options.get_host().to_owned(),
-        port: options.get_port(),
-        database: options.get_database().unwrap_or_default().to_owned(),
-    });
-    let place = format!("PostgreSQL at {}:{}", options.get_host(), options.get_port());
-    open(settings, &place, || pool(PgPoolOptions::new(), settings).connect_with(options.clone())).await
+    tls::check_files(settings)?;
+    let servers = each(&url, "a PostgreSQL", |options: PgConnectOptions| {
+        let mut options =
+            options.application_name("shop").statement_cache_capacity(STATEMENTS).options(POSTGRES_SESSION);
+        if let Some(file) = &settings.ca_file {
+            options = options.ssl_root_cert(file);
+        }
+        if let (Some(certificate), Some(key)) = (&settings.cert_file, &settings.key_file) {
+            options = options.ssl_client_cert(certificate).ssl_client_key(key);
+        }
+        let place = Place {
+            host: options.get_host().to_owned(),
+            port: options.get_port(),
+            database: options.get_database().unwrap_or_default().to_owned(),
+        };
+        (options, place)
+    })?;
+    open(settings, "PostgreSQL", servers, postgres_writes, None).await
 }
 
-/// Opens a pool on `MariaDB`; waits for the server until the settings' `startup_timeout`.
-#[expect(clippy::disallowed_methods, reason = "within the time for the connection")]
+/// Opens a pool on `MariaDB`, of several servers on the one that writes; waits for it until the settings'
+/// `startup_timeout`.
 pub async fn mariadb(settings: &Database) -> anyhow::Result<MySqlPool> {
     let Target::MariaDb(url) = settings.target().map_err(anyhow::Error::msg)? else {
         bail!("database.url is not a MariaDB address (mysql://…)");
     };
-    let options = MySqlConnectOptions::from_str(&url)
-        .context("database.url is not a MariaDB address")?
-        .statement_cache_capacity(STATEMENTS)
-        .charset("utf8mb4")
-        // The session is set up below, in one go.
-        .pipes_as_concat(false)
-        .no_engine_substitution(false)
-        .timezone(None);
-    is_at::<MySql>(&Place {
-        host: options.get_host().to_owned(),
-        port: options.get_port(),
-        database: options.get_database().unwrap_or_default().to_owned(),
-    });
-    let place = format!("MariaDB at {}:{}", options.get_host(), options.get_port());
-    open(settings, &place, || {
-        pool(MySqlPoolOptions::new(), settings)
-            .after_connect(|conn, _| Box::pin(async move { conn.execute(MARIADB_SESSION).await.map(drop) }))
-            .connect_with(options.clone())
-    })
-    .await
+    tls::check_files(settings)?;
+    let servers = each(&url, "a MariaDB", |options: MySqlConnectOptions| {
+        let mut options = options
+            .statement_cache_capacity(STATEMENTS)
+            .charset("utf8mb4")
+            // The session is set up below, in one go.
+            .pipes_as_concat(false)
+            .no_engine_substitution(false)
+            .timezone(None);
+        if let Some(file) = &settings.ca_file {
+            options = options.ssl_ca(file);
+        }
+        if let (Some(certificate), Some(key)) = (&settings.cert_file, &settings.key_file) {
+            options = options.ssl_client_cert(certificate).ssl_client_key(key);
+        }
+        let place = Place {
+            host: options.get_host().to_owned(),
+            port: options.get_port(),
+            database: options.get_database().unwrap_or_default().to_owned(),
+        };
+        (options, place)
+    })?;
+    open(settings, "MariaDB", servers, mariadb_writes, Some(mariadb_session)).await
 }
 
+/// The servers of a URL; `finish` adds what the URL does not say.
+fn each<DB: sqlx::Database>(
+    url: &str,
+    engine: &str,
+    finish: impl Fn(Options<DB>) -> (Options<DB>, Place),
+) -> anyhow::Result<Vec<Server<DB>>> {
+    let urls = shop_config::servers(url).map_err(|wrong| anyhow!("database.url: {wrong}"))?;
+    let alone = urls.len() == 1;
+    let mut servers = Vec::with_capacity(urls.len());
+    for url in urls {
+        let options = Options::<DB>::from_str(&url).with_context(|| format!("database.url is not {engine} address"))?;
+        let (options, place) = finish(options);
+        // Of several it is not known which a statement runs on.
+        if alone {
+            is_at::<DB>(&place);
+        }
+        servers.push(Server { name: format!("{}:{}", place.host, place.port), options });
+    }
+    Ok(servers)
+}
+
+/// A standby is in recovery; its history is the number of the timeline, which each promotion raises.
+fn postgres_writes(conn: &mut PgConnection) -> BoxFuture<'_, sqlx::Result<Option<u64>>> {
+    const WRITES: &str = "SELECT CASE WHEN pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean \
+        THEN NULL ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END AS history";
+    // Where it is somebody else's storage that keeps the log, there is none to name.
+    const WITHOUT_LOG: &str = "SELECT CASE WHEN pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean \
+        THEN NULL ELSE 0::bigint END AS history";
+    Box::pin(async move {
+        let row = match conn.fetch_one(WRITES).await {
+            Err(sqlx::Error::Database(_)) => conn.fetch_one(WITHOUT_LOG).await?,
+            row => row?,
+        };
+        let history: Option<i64> = row.try_get("history")?;
+        Ok(history.and_then(|history| u64::try_from(history).ok()))
+    })
+}
+
+/// A replica is read only by its settings; a node of a Galera cluster is ready while it belongs to the larger part. `SHOW`,
+/// since a node that is not takes nothing else, and MySQL knows no other way either.
+fn mariadb_writes(conn: &mut MySqlConnection) -> BoxFuture<'_, sqlx::Result<Option<u64>>> {
+    const STATE: &str = "SHOW GLOBAL VARIABLES WHERE variable_name IN ('read_only', 'innodb_read_only', 'wsrep_on'); \
+        SHOW GLOBAL STATUS WHERE variable_name = 'wsrep_ready'";
+    Box::pin(async move {
+        let mut is_on = HashSet::new();
+        for row in conn.fetch_all(STATE).await? {
+            let (name, value): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            // `read_only` has words for more than one way to be on.
+            if !["OFF", "0"].contains(&value.as_str()) {
+                is_on.insert(name);
+            }
+        }
+        let is = |name| is_on.contains(name);
+        let writes = !is("read_only") && !is("innodb_read_only") && (is("wsrep_ready") || !is("wsrep_on"));
+        Ok(writes.then_some(0))
+    })
+}
+
+fn mariadb_session(conn: &mut MySqlConnection) -> BoxFuture<'_, sqlx::Result<()>> {
+    Box::pin(async move { conn.execute(MARIADB_SESSION).await.map(drop) })
+}
+
+/// What a new connection's session needs.
+type Session<DB> = for<'c> fn(&'c mut <DB as sqlx::Database>::Connection) -> BoxFuture<'c, sqlx::Result<()>>;
+
 /// The settings every pool shares. sqlx would ping before each use; a connection in steady use needs none.
-fn pool<DB: sqlx::Database>(options: PoolOptions<DB>, settings: &Database) -> PoolOptions<DB> {
-    options
+fn pool<DB: sqlx::Database>(
+    settings: &Database,
+    session: Option<Session<DB>>,
+    servers: Option<Arc<Servers<DB>>>,
+) -> PoolOptions<DB> {
+    PoolOptions::new()
         .max_connections(settings.pool.max)
         .acquire_timeout(settings.pool.acquire_timeout.get())
         .idle_timeout(settings.pool.idle_timeout.get())
         .max_lifetime(settings.pool.max_lifetime.get())
         .test_before_acquire(false)
-        .before_acquire(|conn, meta: PoolConnectionMetadata| {
+        .before_acquire(|conn: &mut DB::Connection, meta: PoolConnectionMetadata| {
             Box::pin(async move {
                 if meta.idle_for > STALE {
                     within(PING, conn.ping()).await?;
                 }
                 Ok(true)
+            })
+        })
+        .after_connect(move |conn: &mut DB::Connection, _| {
+            let servers = servers.clone();
+            Box::pin(async move {
+                if let Some(session) = session {
+                    session(conn).await?;
+                }
+                match servers {
+                    Some(servers) => servers.admit(conn).await,
+                    None => Ok(()),
+                }
             })
         })
 }
@@ -115,36 +210,71 @@ pub async fn begin<DB: sqlx::Database>(pool: &Pool<DB>) -> sqlx::Result<Tx<DB>> 
     Tx::begin(acquire(pool).await?).await
 }
 
-/// Connects, again and again while the server is not there yet, and says so in the log meanwhile.
-async fn open<DB, F, Fut>(settings: &Database, place: &str, mut connect: F) -> anyhow::Result<Pool<DB>>
-where
-    DB: sqlx::Database,
-    F: FnMut() -> Fut,
-    Fut: Future<Output = sqlx::Result<Pool<DB>>>,
-{
+/// Connects, again and again while no server is there that writes, and says so in the log meanwhile.
+async fn open<DB: sqlx::Database>(
+    settings: &Database,
+    engine: &str,
+    servers: Vec<Server<DB>>,
+    writes: Writes<DB>,
+    session: Option<Session<DB>>,
+) -> anyhow::Result<Pool<DB>> {
+    let names: Vec<_> = servers.iter().map(|server| server.name.as_str()).collect();
+    let place = format!("{engine} at {}", names.join(", "));
+    let servers = Arc::new(Servers::new(servers, writes));
     let give_up = Instant::now() + settings.startup_timeout.get();
     let mut pause = Duration::from_millis(200);
+    let mut why = Vec::new();
     loop {
-        let error = match tokio::time::timeout_at(give_up, connect()).await {
+        match timeout_at(give_up, try_open(settings, &servers, session)).await {
             Ok(Ok(pool)) => return Ok(pool),
-            Ok(Err(error)) if is_refusal(&error) => {
-                return Err(error).with_context(|| format!("{place} refuses the user or its password"));
-            }
-            Ok(Err(error)) => error,
-            Err(_) => sqlx::Error::PoolTimedOut,
-        };
-        if Instant::now() + pause >= give_up {
-            return Err(error).with_context(|| {
-                format!(
-                    "could not reach {place} within {:?} (database.startup_timeout)",
-                    settings.startup_timeout.get()
-                )
-            });
+            Ok(Err(found)) => why = found,
+            Err(_) if why.is_empty() => why.push((0, Unfit::Away(sqlx::Error::PoolTimedOut))),
+            Err(_) => {}
         }
-        tracing::warn!(error = %error, "{place} does not answer yet, trying again");
+        for (at, unfit) in &why {
+            let Unfit::Away(error) = unfit else { continue };
+            let place = format!("{engine} at {}", servers.server(*at).name);
+            if let Some(failure) = tls::failure(error, &place) {
+                bail!(failure);
+            }
+            if error.to_string().contains("unsupported startup parameter") {
+                bail!(
+                    "{place} is PgBouncer, which wants to be told what it may leave out: \
+                     set ignore_startup_parameters = options,extra_float_digits there ({error})"
+                );
+            }
+            if is_refusal(error) {
+                bail!("{place} refuses the user, its password or its certificate: {error}");
+            }
+        }
+        let reasons = servers.reasons(&why);
+        if Instant::now() + pause >= give_up {
+            bail!(
+                "could not reach {place} within {:?} (database.startup_timeout): {reasons}",
+                settings.startup_timeout.get()
+            );
+        }
+        tracing::warn!("{place} does not answer yet, trying again: {reasons}");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(3));
     }
+}
+
+/// Opens the pool on the server that writes, or says why none does. A server alone is not asked.
+async fn try_open<DB: sqlx::Database>(
+    settings: &Database,
+    servers: &Arc<Servers<DB>>,
+    session: Option<Session<DB>>,
+) -> Result<Pool<DB>, Vec<(usize, Unfit)>> {
+    if servers.is_one() {
+        let pool = pool(settings, session, None).connect_with(servers.server(0).options.clone()).await;
+        return pool.map_err(|error| vec![(0, Unfit::Away(error))]);
+    }
+    let at = servers.find(0, PATIENT).await?;
+    let pool = pool(settings, session, Some(servers.clone())).connect_with(servers.server(at).options.clone()).await;
+    let pool = pool.map_err(|error| vec![(at, Unfit::Away(error))])?;
+    servers.lead_from(&pool, at).await;
+    Ok(pool)
 }
 
 /// Whether waiting is pointless: wrong user or password.

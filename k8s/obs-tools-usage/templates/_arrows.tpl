@@ -30,7 +30,12 @@ shop, numbers for stores. NetworkPolicies are made from this table alone.
 {{- $calls := list -}}
 {{- $store := include "shop.store.of" $name -}}
 {{- if $store -}}
-{{- with index $root.Values $store }}{{ if not .enabled }}{{ $calls = append $calls (dict "ports" (list .external.port) "to" .external.peers) }}{{ end }}{{ end -}}
+{{- with index $root.Values $store }}{{ if not .enabled -}}
+{{- $port := int .external.port }}{{ $ports := list -}}
+{{/* Of several hosts each may have a port of its own. */}}
+{{- range splitList "," .external.host }}{{ $ports = append $ports (regexMatch "^([^:]*|\\[.*\\]):[0-9]+$" (trim .) | ternary (splitList ":" . | last | int) $port) }}{{ end -}}
+{{- $calls = append $calls (dict "ports" (uniq $ports) "to" .external.peers) -}}
+{{- end }}{{ end -}}
 {{- with $root.Values.kafka }}{{ if not .enabled -}}
 {{- $ports := list }}{{ range .external.brokers }}{{ $ports = append $ports (splitList ":" . | last | int) }}{{ end -}}
 {{- $calls = append $calls (dict "ports" (uniq $ports) "to" .external.peers) -}}

@@ -50,7 +50,9 @@
 {{- if $store.enabled -}}
 {{ dict "host" (printf "%s-%s" (include "shop.fullname" $root) (index . 1)) "port" (int (include "shop.store.port" (index . 1))) | toJson }}
 {{- else -}}
-{{ dict "host" (required (printf "%s.enabled is false: set %s.external.host" (index . 1) (index . 1)) $store.external.host) "port" (int $store.external.port) | toJson }}
+{{- $at := dict "host" (required (printf "%s.enabled is false: set %s.external.host" (index . 1) (index . 1)) $store.external.host) "port" (int $store.external.port) -}}
+{{- if (($store.external).tls).existingSecret }}{{ $_ := set $at "ssl_mode" "verify-full" }}{{ end -}}
+{{ $at | toJson }}
 {{- end -}}
 {{- end }}
 

@@ -43,6 +43,7 @@ pub(crate) async fn open(database: &Database, secrets: &SecretsSettings) -> anyh
         Target::Postgres(_) | Target::MariaDb(_) => {
             let seals = Seals::given(secrets)?;
             let pool = shop_sql::postgres(database).await?;
+            shop_sql::check_pooler(&pool).await?;
             migrate(&pool, &POSTGRES).await?;
             opened(pool, seals).await
         }

@@ -47,6 +47,7 @@ pub(crate) async fn open(database: &Database) -> anyhow::Result<Opened> {
     match database.target().map_err(anyhow::Error::msg)? {
         Target::Postgres(_) | Target::MariaDb(_) => {
             let pool = shop_sql::postgres(database).await?;
+            shop_sql::check_pooler(&pool).await?;
             migrate(&pool, &POSTGRES).await?;
             let search = TextSearch::of(&pool).await?;
             // Of their own, so that who looks does not keep those who buy waiting.

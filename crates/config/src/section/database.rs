@@ -17,7 +17,7 @@ pub struct Database {
     pub url: Option<Secret>,
     /// Which server the parts below describe.
     pub engine: Engine,
-    /// Host of the server.
+    /// Host of the server; of several with commas between them, the one that writes is used. Each may have a port.
     pub host: String,
     /// Port of the server.
     pub port: u16,
@@ -27,8 +27,14 @@ pub struct Database {
     pub password: Secret,
     /// Name of the database.
     pub name: String,
-    /// Whether the connection is encrypted.
+    /// Whether the connection is encrypted; a URL says it itself (`sslmode=verify-full`).
     pub ssl_mode: SslMode,
+    /// Certificates (PEM) of authorities that may have signed the server's, beside the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// Certificate (PEM) to show to the server.
+    pub cert_file: Option<PathBuf>,
+    /// That certificate's private key (PEM).
+    pub key_file: Option<PathBuf>,
     /// Connections kept open.
     pub pool: Pool,
     /// How long to wait for the server when the process starts, as both often start together.
@@ -103,6 +109,9 @@ impl Database {
             password: Secret::from("password"),
             name: name.to_owned(),
             ssl_mode: SslMode::Disable,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
             pool: Pool::default(),
             startup_timeout: Duration::secs(60),
         }
@@ -119,16 +128,16 @@ impl Database {
     }
 
     /// The variables of this section, when it is at the top level of a service that keeps to `engine` or SQLite.
-    pub fn vars(engine: Engine) -> [Var; 7] {
+    pub fn vars(engine: Engine) -> [Var; 10] {
         let (url, host, port) = match engine {
             Engine::Postgres => (
                 "postgres://… or sqlite://PATH; wins over the DB_ variables",
-                "host of the PostgreSQL server",
+                "host of the PostgreSQL server; several with commas",
                 "port of the PostgreSQL server",
             ),
             Engine::MariaDb => (
                 "mysql://… or sqlite://PATH; wins over the DB_ variables",
-                "host of the MariaDB server",
+                "host of the MariaDB server; several with commas",
                 "port of the MariaDB server",
             ),
         };
@@ -140,6 +149,9 @@ impl Database {
             Var::new("DB_PASSWORD", "database.password", "password of that user"),
             Var::new("DB_NAME", "database.name", "name of the database"),
             Var::new("DB_SSL_MODE", "database.ssl_mode", "false, true, disable, prefer, require or verify-full"),
+            Var::new("DB_CA_FILE", "database.ca_file", "authorities of the server's certificate (PEM)"),
+            Var::new("DB_CERT_FILE", "database.cert_file", "certificate to show to the server (PEM)"),
+            Var::new("DB_KEY_FILE", "database.key_file", "private key of that certificate (PEM)"),
         ]
     }
 
@@ -180,7 +192,12 @@ impl Database {
                 (Err(message), _) => p.add("url", message),
                 (Ok(Target::MariaDb(_)), Engine::Postgres) => p.add("url", "use postgres://… or sqlite://PATH here"),
                 (Ok(Target::Postgres(_)), Engine::MariaDb) => p.add("url", "use mysql://… or sqlite://PATH here"),
-                (Ok(_), _) => {}
+                (Ok(Target::Postgres(url) | Target::MariaDb(url)), _) => self.check_server(&url, p),
+                (Ok(Target::Sqlite(_)), _) => {
+                    for file in Self::FILES {
+                        p.useless(file, "has no effect on a SQLite file, to which nothing is sent");
+                    }
+                }
             }
             if self.url.is_some() {
                 for part in Self::PARTS {
@@ -197,6 +214,39 @@ impl Database {
             p.ensure(!self.pool.acquire_timeout.is_zero(), "pool.acquire_timeout", "must be more than 0");
         });
     }
+
+    /// Files of certificates, which a URL does not replace.
+    const FILES: [&str; 3] = ["ca_file", "cert_file", "key_file"];
+
+    fn check_server(&self, url: &str, p: &mut Problems) {
+        let place = if self.url.is_some() { "url" } else { "host" };
+        if let Err(message) = servers(url) {
+            p.add(place, message);
+        }
+        let mode = url::parameter(url, &["sslmode", "ssl-mode"]).unwrap_or("prefer").to_ascii_lowercase();
+        // What the words promise elsewhere and the driver does not keep.
+        match mode.as_str() {
+            "allow" => p.add("url", "sslmode=allow never encrypts here: use disable, or better verify-full"),
+            "verify-ca" | "verify_ca" => p.add(
+                "url",
+                "the mode verify-ca takes the certificate of any host that a known authority has signed: use verify-full",
+            ),
+            _ => {}
+        }
+        let verifies = ["verify-full", "verify_identity"].contains(&mode.as_str());
+        let asks = "has no effect unless the server's certificate is looked at: use ssl_mode = verify-full, or sslmode=verify-full in the url";
+        p.ensure(self.ca_file.is_none() || verifies, "ca_file", asks);
+        let (certificate, key) = (self.cert_file.is_some(), self.key_file.is_some());
+        p.ensure(certificate || !key, "cert_file", "name the certificate of key_file, too");
+        p.ensure(key || !certificate, "key_file", "name the private key of cert_file, too");
+        let encrypts = !["disable", "disabled"].contains(&mode.as_str());
+        p.ensure(encrypts || !certificate, "cert_file", "has no effect without encryption: use ssl_mode = verify-full");
+    }
+}
+
+/// The URLs of the servers that `url` names, one host each, in their order; the error says what is wrong with them.
+pub fn servers(url: &str) -> Result<Vec<String>, String> {
+    url::each_host(url)
 }
 
 impl Default for Database {
@@ -329,6 +379,60 @@ mod tests {
             database.target(),
             Ok(Target::Postgres("postgres://postgres@localhost:5432/x?sslmode=disable".into()))
         );
+    }
+
+    #[test]
+    fn several_hosts_are_as_many_urls() {
+        let mut database = Database::postgres("shop");
+        database.host = "a, b:5433,[::1]".to_owned();
+        let Ok(Target::Postgres(url)) = database.target() else { panic!("PostgreSQL") };
+        assert_eq!(url, "postgres://postgres:password@a:5432,b:5433,[::1]:5432/shop?sslmode=disable");
+        let each = ["a:5432", "b:5433", "[::1]:5432"]
+            .map(|at| format!("postgres://postgres:password@{at}/shop?sslmode=disable"));
+        assert_eq!(servers(&url), Ok(each.to_vec()));
+        for (url, expected) in [
+            ("mysql://u:a,b@h/x", vec!["mysql://u:a,b@h/x"]),
+            ("mysql://u@a:1,b/x?y=@,z", vec!["mysql://u@a:1/x?y=@,z", "mysql://u@b/x?y=@,z"]),
+            ("postgres://a,b", vec!["postgres://a", "postgres://b"]),
+            ("postgres:///x?host=/run/postgresql", vec!["postgres:///x?host=/run/postgresql"]),
+        ] {
+            assert_eq!(servers(url), Ok(expected.into_iter().map(str::to_owned).collect()), "{url}");
+        }
+        for url in
+            ["postgres://a,/x", "postgres://u@,b/x", "mysql://a,,b", "postgres://u@/x?host=a,b", "postgres://a:x,b/y"]
+        {
+            assert!(servers(url).is_err(), "{url}");
+        }
+    }
+
+    fn problems(database: &Database) -> String {
+        let mut problems = Problems::default();
+        database.check("database", Engine::Postgres, &mut problems);
+        problems.to_string()
+    }
+
+    #[test]
+    fn words_of_encryption_mean_what_they_say() {
+        let file = Some(PathBuf::from("ca.pem"));
+        let verified = Database { ssl_mode: SslMode::VerifyFull, ..Database::postgres("x") };
+        assert_eq!(problems(&verified), "");
+        let with = |url: &str| Database { ca_file: file.clone(), ..Database::at(url) };
+        assert_eq!(problems(&with("postgres://a/b?sslmode=verify-full")), "");
+        for (database, wrong) in [
+            (with("postgres://a/b"), "database.ca_file"),
+            (with("postgres://a/b?sslmode=require"), "database.ca_file"),
+            (Database { ca_file: file.clone(), ..Database::postgres("x") }, "database.ca_file"),
+            (Database::at("postgres://a/b?sslmode=verify-ca"), "use verify-full"),
+            (Database::at("postgres://a/b?ssl-mode=allow"), "never encrypts"),
+            (Database { cert_file: file.clone(), ..verified.clone() }, "database.key_file"),
+            (Database { key_file: file.clone(), ..verified.clone() }, "database.cert_file"),
+            (
+                Database { cert_file: file.clone(), key_file: file.clone(), ..Database::postgres("x") },
+                "without encryption",
+            ),
+        ] {
+            assert!(problems(&database).contains(wrong), "{wrong}: {}", problems(&database));
+        }
     }
 
     #[test]

@@ -26,11 +26,63 @@ pub(crate) fn server(parts: &Server<'_>) -> String {
         }
         url.push('@');
     }
-    let bare_ipv6 = parts.host.contains(':') && !parts.host.starts_with('[');
-    let (open, close) = if bare_ipv6 { ("[", "]") } else { ("", "") };
+    let places: Vec<_> = parts.host.split(',').map(|host| place(host.trim(), parts.port)).collect();
     // Writing to a String cannot fail.
-    let _ = write!(url, "{open}{}{close}:{}/{}", parts.host, parts.port, escaped(parts.path));
+    let _ = write!(url, "{}/{}", places.join(","), escaped(parts.path));
     url
+}
+
+/// `host:port` as URLs have it, with the port that the host comes with, if it does.
+fn place(host: &str, port: u16) -> String {
+    let colons = host.matches(':').count();
+    match (host.starts_with('['), host.contains("]:")) {
+        (true, true) => host.to_owned(),
+        (false, _) if colons == 1 || host.is_empty() => host.to_owned(),
+        (false, _) if colons > 1 => format!("[{host}]:{port}"),
+        _ => format!("{host}:{port}"),
+    }
+}
+
+/// A URL's host and what is around it: up to there, the hosts, from there on.
+fn authority(url: &str) -> (&str, &str, &str) {
+    let start = url.find("//").map_or(0, |at| at + 2);
+    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
+    let start = url[start..end].rfind('@').map_or(start, |at| start + at + 1);
+    (&url[..start], &url[start..end], &url[end..])
+}
+
+/// The URLs with one host each that a URL with several, `scheme://user@a:1,b:2/path`, stands for.
+pub(crate) fn each_host(url: &str) -> Result<Vec<String>, String> {
+    let (before, hosts, after) = authority(url);
+    if parameter(url, &["host", "hostaddr"]).is_some_and(|hosts| hosts.contains(',')) {
+        return Err("name several hosts before the database's name: postgres://user@a:5432,b:5432/name".to_owned());
+    }
+    if !hosts.contains(',') {
+        return Ok(vec![url.to_owned()]);
+    }
+    hosts.split(',').map(|host| each(before, host, after)).collect()
+}
+
+fn each(before: &str, host: &str, after: &str) -> Result<String, String> {
+    if host.is_empty() || host.starts_with(':') {
+        return Err("there is no host before or after a comma".to_owned());
+    }
+    let port = host.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return Err(format!("{host} has no port from 1 to 65535 after its colon"));
+    }
+    Ok(format!("{before}{host}{after}"))
+}
+
+/// What the query of a URL says by the first of these names.
+pub(crate) fn parameter<'a>(url: &'a str, names: &[&str]) -> Option<&'a str> {
+    let (_, query) = url.split_once('?')?;
+    let query = query.split('#').next().unwrap_or_default();
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(name, _)| names.contains(name))
+        .map(|(_, value)| value)
 }
 
 /// Whether what follows the scheme's colon names a host.

@@ -3,6 +3,7 @@
 mod bus;
 mod check;
 mod ddl;
+mod failover;
 mod idempotency;
 mod inbox;
 mod migrations;
@@ -11,5 +12,6 @@ mod pooler;
 mod pools;
 mod relay;
 mod released;
+mod tls;
 mod transactions;
 mod vanished;

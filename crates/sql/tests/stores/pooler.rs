@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use shop_config::Database;
 use shop_testing::{Child, Program, backend, eventually, free_port};
 use tempfile::TempDir;
 
@@ -14,7 +15,10 @@ struct Pooler {
     _folder: TempDir,
 }
 
-async fn pooler(program: String, db: &backend::Db) -> Pooler {
+/// What a pooler that gives each transaction another connection leaves out of what our sessions start with.
+const LEAVES_OUT: &str = "ignore_startup_parameters = options,extra_float_digits\n";
+
+async fn pooler(program: &str, db: &backend::Db, mode: &str, more: &str) -> Pooler {
     let folder = tempfile::tempdir().expect("a folder");
     let url = url::Url::parse(&db.url()).expect("a URL");
     let port = free_port();
@@ -23,8 +27,8 @@ async fn pooler(program: String, db: &backend::Db) -> Pooler {
     // Fewer connections than clients, so that each gets what another left.
     let settings = format!(
         "[databases]\n* = host={host} port={server} user={user} password={password}\n[pgbouncer]\n\
-         listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\n\
-         default_pool_size = 2\nignore_startup_parameters = options,extra_float_digits\n"
+         listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n\
+         default_pool_size = 2\n{more}"
     );
     let file = folder.path().join("pgbouncer.ini");
     fs::write(&file, settings).expect("writes its settings");
@@ -42,7 +46,7 @@ async fn pooler(program: String, db: &backend::Db) -> Pooler {
 async fn replicas_behind_a_pooler_migrate_at_the_same_time_and_leave_no_lock_behind() {
     let Some(program) = backend::pgbouncer() else { return };
     let Some(db) = backend::postgres().await else { return };
-    let pooler = pooler(program, &db).await;
+    let pooler = pooler(&program, &db, "transaction", LEAVES_OUT).await;
     for _ in 0..2 {
         let replicas = futures_util::future::join_all((0..4).map(|_| connect(&pooler.url))).await;
         let tries = futures_util::future::join_all(replicas.iter().map(migrate)).await;
@@ -56,4 +60,50 @@ async fn replicas_behind_a_pooler_migrate_at_the_same_time_and_leave_no_lock_beh
     let noted: i64 =
         sqlx::query_scalar("SELECT COUNT(*) FROM _sqlx_migrations").fetch_one(&direct).await.expect("asks");
     assert_eq!(usize::try_from(noted), Ok(shop_sql::ddl::POSTGRES.len()));
+}
+
+/// Why a service does not start on what is at `url`.
+async fn refused(url: &str) -> Result<(), String> {
+    let pool = shop_sql::postgres(&Database::at(url)).await.map_err(|error| format!("{error:#}"))?;
+    shop_sql::check_pooler(&pool).await.map_err(|error| format!("{error:#}"))
+}
+
+/// Whether this one carries prepared statements from one connection to the next, if it is told to.
+async fn carries_statements(program: &str) -> bool {
+    let said = Program::new(program).arg("--version").output().await.stdout;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let version = said.split_whitespace().nth(1).expect("a version");
+    let minor: u32 = version.split('.').nth(1).and_then(|minor| minor.parse().ok()).expect("two numbers");
+    minor >= 21
+}
+
+#[tokio::test]
+async fn a_pooler_that_loses_prepared_statements_is_refused_at_the_start_and_no_other() {
+    let Some(program) = backend::pgbouncer() else { return };
+    let Some(db) = backend::postgres().await else { return };
+    assert_eq!(refused(&db.url()).await, Ok(()), "there is no pooler");
+
+    let carries = carries_statements(&program).await;
+    let without = if carries { format!("{LEAVES_OUT}max_prepared_statements = 0\n") } else { LEAVES_OUT.to_owned() };
+    let losing = pooler(&program, &db, "transaction", &without).await;
+    for _ in 0..3 {
+        let told = refused(&losing.url).await.expect_err("loses them");
+        assert!(told.contains("max_prepared_statements") && told.contains("pool_mode = session"), "{told}");
+    }
+    let session = pooler(
+        &program,
+        &db,
+        "session",
+        "default_pool_size = 9\nignore_startup_parameters = options,extra_float_digits\n",
+    )
+    .await;
+    assert_eq!(refused(&session.url).await, Ok(()));
+    if carries {
+        let with = format!("{LEAVES_OUT}max_prepared_statements = 256\n");
+        let carrying = pooler(&program, &db, "transaction", &with).await;
+        assert_eq!(refused(&carrying.url).await, Ok(()));
+    }
+    let strict = pooler(&program, &db, "transaction", "").await;
+    let told = refused(&strict.url).await.expect_err("leaves nothing out");
+    assert!(told.contains("ignore_startup_parameters = options,extra_float_digits"), "{told}");
 }

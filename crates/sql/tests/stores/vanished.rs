@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use shop_clock::SystemClock;
 use shop_config::Database;
-use shop_sql::{Engine, Relay, Store, Tables, check, commit, outbox};
+use shop_sql::{Engine, Relay, Store, Tables, check, commit, outbox, retry_transient};
 use shop_telemetry::Metrics;
 use shop_testing::{Cable, eventually};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use crate::open::{Place, servers};
 const WELL: Duration = Duration::from_secs(25);
 
 /// Writers, more than there are connections.
-const WRITERS: u32 = 6;
+pub(crate) const WRITERS: u32 = 6;
 
 /// The same store at the end of a cable.
 async fn through_a_cable(place: &Place) -> (Cable, Store) {
@@ -40,29 +40,29 @@ async fn through_a_cable(place: &Place) -> (Cable, Store) {
 
 /// What the writers were told.
 #[derive(Default)]
-struct Told {
-    acknowledged: Mutex<Vec<(u32, u32)>>,
-    failures: AtomicUsize,
-    stop: AtomicBool,
+pub(crate) struct Told {
+    pub(crate) acknowledged: Mutex<Vec<(u32, u32)>>,
+    pub(crate) failures: AtomicUsize,
+    pub(crate) stop: AtomicBool,
 }
 
 impl Told {
-    fn of(&self, writer: u32) -> usize {
+    pub(crate) fn of(&self, writer: u32) -> usize {
         self.acknowledged.lock().iter().filter(|(one, _)| *one == writer).count()
     }
 }
 
 /// Writes one event after the other, each in a transaction of its own.
-async fn write<E: Engine<Db: sqlx::Database<Connection: Tables>>>(engine: &E, writer: u32, told: &Told) {
+pub(crate) async fn write<E: Engine<Db: sqlx::Database<Connection: Tables>>>(engine: &E, writer: u32, told: &Told) {
     for n in 1.. {
         if told.stop.load(Ordering::SeqCst) {
             return;
         }
-        let written = async {
+        let written = retry_transient(|| async {
             let mut tx = engine.begin().await?;
             outbox::append(&mut *tx, &[event(i64::from(writer), n)]).await?;
             commit(tx).await
-        };
+        });
         match written.await {
             Ok(()) => told.acknowledged.lock().push((writer, n)),
             Err(_) => drop(told.failures.fetch_add(1, Ordering::SeqCst)),

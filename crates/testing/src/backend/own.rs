@@ -25,6 +25,12 @@ impl Own {
         Self::start_with(servers, Vec::new()).await
     }
 
+    /// The same with TLS: `folder` has the certificate that they show, and whose clients' they take, as `server.crt`,
+    /// `server.key` and `ca.crt` in PEM.
+    pub async fn with_certificate(servers: &'static str, folder: &std::path::Path) -> Option<Self> {
+        Self::start_with(servers, vec![("SHOP_BACKENDS_TLS", folder.to_string_lossy().into_owned())]).await
+    }
+
     /// A Kafka whose clients are sent to `at`, which leads to it.
     pub async fn kafka_at(at: std::net::SocketAddr) -> Option<Self> {
         Self::start_with("kafka", vec![("SHOP_BACKENDS_KAFKA_AT", at.to_string())]).await
@@ -37,7 +43,7 @@ impl Own {
             [SCRIPT, "purge", "--dir", &folder.path().to_string_lossy(), "--only", servers].map(quoted).join(" ");
         let mut own = Self { servers, folder, variables: BTreeMap::new(), settings, _watched: Watched::new(&purge) };
         own.resume().await;
-        let printed = own.script("env").await;
+        let printed = own.script("env", servers).await;
         own.variables = printed
             .lines()
             .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
@@ -52,25 +58,36 @@ impl Own {
         self.variables.get(name).unwrap_or_else(|| panic!("{name} is not among {:?}", self.variables.keys()))
     }
 
+    /// Where the data of one of the servers is, and its certificate.
+    #[must_use]
+    pub fn folder(&self, server: &str) -> std::path::PathBuf {
+        self.folder.path().join(server)
+    }
+
     /// Kills the servers, as a power cut would. Their data stays.
     pub async fn kill(&self) {
-        self.script("kill").await;
+        self.kill_one(self.servers).await;
+    }
+
+    /// Kills one of them, or some.
+    pub async fn kill_one(&self, servers: &'static str) {
+        self.script("kill", servers).await;
     }
 
     /// Starts them again on the same ports with the same data, and waits until they answer.
     pub async fn resume(&self) {
-        self.script("start").await;
+        self.script("start", self.servers).await;
     }
 
-    async fn script(&self, command: &'static str) -> String {
-        let output = self.program(command).output().await;
+    async fn script(&self, command: &'static str, servers: &str) -> String {
+        let output = self.program(command, servers).output().await;
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "scripts/backends {command} failed:\n{said}");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn program(&self, command: &str) -> Program {
-        let program = Program::new(SCRIPT).args([command, "--only", self.servers, "--dir"]).arg(self.folder.path());
+    fn program(&self, command: &str, servers: &str) -> Program {
+        let program = Program::new(SCRIPT).args([command, "--only", servers, "--dir"]).arg(self.folder.path());
         let program = self.settings.iter().fold(program, |program, (name, value)| program.env(name, value));
         match crate::variable("SHOP_TEST_KAFKA_MODE") {
             Some(mode) => program.args(["--kafka", &mode]),
@@ -81,7 +98,7 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        drop(self.program("purge").run());
+        drop(self.program("purge", self.servers).run());
     }
 }
 
