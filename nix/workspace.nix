@@ -2,6 +2,7 @@
 # is built alone. The rest shares nearly all of its dependencies and is compiled at once, then taken apart.
 {
   lib,
+  perl,
   removeReferencesTo,
   runCommand,
   rustPlatform,
@@ -24,6 +25,8 @@ let
   cargo = {
     inherit (source) version;
     cargoLock.lockFile = ../Cargo.lock;
+    # Configures the OpenSSL that Kafka's C library is built with.
+    nativeBuildInputs = [ perl ];
     # Kafka's C library is built by a script that starts with /usr/bin/env, which a sandbox does not have. Not later than
     # here: the variable is gone afterwards.
     prePatch = ''

@@ -30,7 +30,7 @@ impl Own {
         Self::start_with("kafka", vec![("SHOP_BACKENDS_KAFKA_AT", at.to_string())]).await
     }
 
-    async fn start_with(servers: &'static str, settings: Vec<(&'static str, String)>) -> Option<Self> {
+    pub(super) async fn start_with(servers: &'static str, settings: Vec<(&'static str, String)>) -> Option<Self> {
         super::server("SHOP_TEST_BACKENDS_DIR", servers)?;
         let folder = tempfile::Builder::new().prefix("shop-own-").tempdir().expect("makes a folder");
         let purge =
@@ -62,15 +62,29 @@ impl Own {
         self.script("start").await;
     }
 
+    /// The same for one of these servers.
+    pub(super) async fn one(&self, command: &'static str, server: &'static str) {
+        Self::said(command, self.program(command, server)).await;
+    }
+
+    /// Kills the servers while there is no time to wait.
+    pub(super) fn end(&self) {
+        drop(self.program("kill", self.servers).run());
+    }
+
     async fn script(&self, command: &'static str) -> String {
-        let output = self.program(command).output().await;
+        Self::said(command, self.program(command, self.servers)).await
+    }
+
+    async fn said(command: &'static str, program: Program) -> String {
+        let output = program.output().await;
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "scripts/backends {command} failed:\n{said}");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn program(&self, command: &str) -> Program {
-        let program = Program::new(SCRIPT).args([command, "--only", self.servers, "--dir"]).arg(self.folder.path());
+    fn program(&self, command: &str, servers: &str) -> Program {
+        let program = Program::new(SCRIPT).args([command, "--only", servers, "--dir"]).arg(self.folder.path());
         let program = self.settings.iter().fold(program, |program, (name, value)| program.env(name, value));
         match crate::variable("SHOP_TEST_KAFKA_MODE") {
             Some(mode) => program.args(["--kafka", &mode]),
@@ -81,7 +95,7 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        drop(self.program("purge").run());
+        drop(self.program("purge", self.servers).run());
     }
 }
 
