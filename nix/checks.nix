@@ -12,7 +12,7 @@ let
       // {
         pname = "check-${name}";
         src = source.test;
-        inherit nativeBuildInputs;
+        nativeBuildInputs = workspace.cargo.nativeBuildInputs ++ nativeBuildInputs;
         buildPhase = ''
           patchShebangs --build scripts
           export CARGO_NET_OFFLINE=true HOME=$PWD

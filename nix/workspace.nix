@@ -3,6 +3,7 @@
 {
   gatewayProfile,
   lib,
+  perl,
   removeReferencesTo,
   runCommand,
   rustPlatform,
@@ -25,6 +26,8 @@ let
   cargo = {
     inherit (source) version;
     cargoLock.lockFile = ../Cargo.lock;
+    # Configures the OpenSSL that Kafka's C library is built with.
+    nativeBuildInputs = [ perl ];
     # Kafka's C library is built by a script that starts with /usr/bin/env, which a sandbox does not have. Not later than
     # here: the variable is gone afterwards.
     prePatch = ''

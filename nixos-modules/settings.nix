@@ -211,7 +211,29 @@ else
   }
   // lib.optionalAttrs (service ? grpc) { grpc = listener "gRPC" service.grpc; }
   // lib.optionalAttrs service.kafka {
-    kafka.brokers = default (types.listOf types.str) "Kafka's brokers, as `host:port`.";
+    kafka = {
+      brokers = default (types.listOf types.str) "Kafka's brokers, as `host:port`.";
+      security_protocol = default (types.enum [
+        "plaintext"
+        "ssl"
+        "sasl_plaintext"
+        "sasl_ssl"
+      ]) "What their listeners speak.";
+      tls.ca_file = default types.str "PEM file with the authorities of their certificates, readable by the service. Without it those that this machine knows.";
+      tls.cert_file = default types.str "PEM file with a certificate to show to them, readable by the service.";
+      tls.key_file = default types.str "PEM file with its key; for one that root alone can read there is `credentials`, see nixos.md.";
+      sasl.mechanism = default (types.enum [
+        "PLAIN"
+        "SCRAM-SHA-256"
+        "SCRAM-SHA-512"
+      ]) "How to log in.";
+      sasl.username = default types.str "User to log in as; the password goes into `credentials.KAFKA_SASL_PASSWORD`.";
+      group_protocol = default (types.enum [
+        "classic"
+        "consumer"
+      ]) "Who shares out partitions: the consumers, or the brokers, from Kafka 4.0 on.";
+      group_instance_id = default types.str "Name of this process that its consumer groups keep over a restart. No two processes may have the same.";
+    };
   }
   // lib.optionalAttrs (name == "notification") channels
   // lib.optionalAttrs (name == "payment") { inherit provider; }

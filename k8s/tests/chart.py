@@ -58,6 +58,11 @@ FEATURES = {
     "identity-service-accounts": ["identity.internal.serviceAccountTokens=true"],
     "identity-off": ["identity.mode=off", "identity.allowAnonymous=true"],
     "names": ["fullnameOverride=shop", "nameOverride=market"],
+    "external-kafka-secure": [
+        "kafka.enabled=false", "kafka.external.brokers={kafka.example:9094}", "kafka.external.securityProtocol=sasl_ssl",
+        "kafka.external.tls.caSecret=ca", "kafka.external.tls.clientSecret=client", "kafka.external.sasl.username=shop",
+        "kafka.external.sasl.password=" + "p" * 16,
+    ],
     **{f"external-{store}": [f"{store}.enabled=false", *values] for store, values in EXTERNAL.items()},
 }
 

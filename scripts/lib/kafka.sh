@@ -12,7 +12,11 @@ kafka_libs() {
   fi
 }
 
-kafka_version() { sed -n 's/.*<kafka.version>\(.*\)<.*/\1/p' "$ROOT/scripts/lib/kafka-pom.xml"; }
+# SHOP_BACKENDS_KAFKA_VERSION names another one: 4 and newer know more of groups, and nothing of ZooKeeper.
+kafka_version() {
+  [[ -z ${SHOP_BACKENDS_KAFKA_VERSION:-} ]] || { echo "$SHOP_BACKENDS_KAFKA_VERSION"; return; }
+  sed -n 's/.*<kafka.version>\(.*\)<.*/\1/p' "$ROOT/scripts/lib/kafka-pom.xml"
+}
 
 kafka_missing() {
   command -v java >/dev/null || echo default-jre-headless
@@ -27,7 +31,7 @@ kafka_install() {
   # --dir may name another folder; the jars are shared by all.
   settle "$ROOT/.backends" >/dev/null
   rm -rf "$libs.part"
-  mvn -B -q -f "$ROOT/scripts/lib/kafka-pom.xml" dependency:copy-dependencies -DoutputDirectory="$libs.part" \
+  mvn -B -q -f "$ROOT/scripts/lib/kafka-pom.xml" -Dkafka.version="$(kafka_version)" dependency:copy-dependencies -DoutputDirectory="$libs.part" \
     >"$DIR/install.log" 2>&1 || { tail -n 20 "$DIR/install.log" >&2; die "could not fetch Kafka from Maven Central"; }
   chmod -R a+rX "$libs.part"
   mv "$libs.part" "$libs"
@@ -147,13 +151,13 @@ kafka_stopped() {
 }
 
 # A Metadata request (version 1, no topics). The answer counts the brokers that serve: none while it still starts.
-kafka_ready() {
-  local count
-  exec 3<>"/dev/tcp/127.0.0.1/$(port kafka)"
+kafka_brokers_at() {
+  exec 3<>"/dev/tcp/127.0.0.1/$1"
   printf '\0\0\0\016\0\003\0\001\0\0\0\001\377\377\0\0\0\0' >&3
-  count=$(timeout 2 head -c 12 <&3 | od -An -v -tu1 | awk '{ print $12 }')
-  [[ $count == 1 ]]
+  timeout 2 head -c 12 <&3 | od -An -v -tu1 | awk '{ print $12 }'
 }
+
+kafka_ready() { [[ $(kafka_brokers_at "$(port kafka)") == 1 ]]; }
 
 kafka_env() {
   echo "export SHOP_TEST_KAFKA_BROKERS=127.0.0.1:$(port kafka)"

@@ -23,6 +23,8 @@ for part in "${ALL_SERVERS[@]}" "${OWN_SERVERS[@]}" "${TOOLS[@]}"; do
   source "$ROOT/scripts/lib/$part.sh"
 done
 unset part
+# shellcheck source=SCRIPTDIR/kafka_members.sh
+source "$ROOT/scripts/lib/kafka_members.sh"
 
 missing_packages() {
   local part

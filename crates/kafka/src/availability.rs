@@ -3,30 +3,109 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
 use rdkafka::types::RDKafkaErrorCode;
+use shop_config::Kafka;
+use shop_events::BusError;
+
+use crate::probe;
+use crate::trouble::{Trouble, encryption_wanted, login_wanted};
 
 /// What the clients of one bus know of the brokers. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Availability {
-    away: Arc<AtomicBool>,
+#[derive(Debug, Clone)]
+pub(crate) struct Availability(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    settings: Kafka,
+    away: AtomicBool,
+    /// Whether a broker ever did what it was asked for: who hangs up then is on its way out, and not averse.
+    met: AtomicBool,
+    /// Whether somebody looks at a certificate just now.
+    looking: AtomicBool,
+    /// Why the brokers cannot be spoken to, as far as that is known and not over.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Availability {
+    /// Of brokers that nobody has asked yet.
+    pub(crate) fn of(settings: &Kafka) -> Self {
+        Self(Arc::new(State {
+            settings: settings.clone(),
+            away: AtomicBool::new(false),
+            met: AtomicBool::new(false),
+            looking: AtomicBool::new(false),
+            trouble: Mutex::default(),
+        }))
+    }
+
     /// A client did something that needs a broker.
     pub(crate) fn found(&self) {
-        if self.away.swap(false, Ordering::Relaxed) {
+        self.0.met.store(true, Ordering::Relaxed);
+        let over = self.0.trouble.lock().take().is_some();
+        if self.0.away.swap(false, Ordering::Relaxed) || over {
             tracing::info!("kafka can be reached again");
+        }
+    }
+
+    /// Why brokers that were asked in vain cannot be spoken to, if that is known; else the error as it is.
+    pub(crate) fn explain(&self, error: BusError) -> BusError {
+        self.0.trouble.lock().clone().map_or(error, BusError::new)
+    }
+
+    fn note(&self, trouble: Trouble) {
+        match trouble {
+            Trouble::Told(told) => self.tell(told),
+            Trouble::Certificate(at) => self.look(move |settings| probe::certificate(&at, &settings.tls)),
+            Trouble::HungUp(_) if self.0.met.load(Ordering::Relaxed) => {}
+            Trouble::HungUp(at) => self.look(move |Kafka { security_protocol, .. }| {
+                let wanted = if !security_protocol.is_encrypted() && probe::speaks_tls(&at) {
+                    encryption_wanted
+                } else {
+                    login_wanted
+                };
+                wanted(&at, *security_protocol)
+            }),
+        }
+    }
+
+    /// Has a look, apart, for the client waits for its reports to be taken; one at a time.
+    fn look(&self, look: impl FnOnce(&Kafka) -> String + Send + 'static) {
+        if self.0.looking.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let this = self.clone();
+        let work = move || {
+            this.tell(look(&this.0.settings));
+            this.0.looking.store(false, Ordering::Relaxed);
+        };
+        // Where there is no thread to be had, the next report asks again.
+        if std::thread::Builder::new().name("look".to_owned()).spawn(work).is_err() {
+            self.0.looking.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Logged once, not on every attempt.
+    fn tell(&self, told: String) {
+        let mut trouble = self.0.trouble.lock();
+        if trouble.as_ref() != Some(&told) {
+            tracing::error!("kafka cannot be spoken to: {told}");
+            *trouble = Some(told);
         }
     }
 
     /// A client reports an error; it goes on by itself.
     pub(crate) fn report(&self, error: &KafkaError, reason: &str) {
+        if let Some(trouble) = Trouble::of(error.rdkafka_error_code(), reason, &self.0.settings) {
+            tracing::debug!(error = %error, reason, "kafka connection");
+            return self.note(trouble);
+        }
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) if !self.away.swap(true, Ordering::Relaxed) => {
+            Some(RDKafkaErrorCode::AllBrokersDown) if !self.0.away.swap(true, Ordering::Relaxed) => {
                 tracing::warn!(reason, "kafka cannot be reached: events wait in their outboxes, consumers stand still");
             }
             // News of single connections; what they lead to is logged where it is handled.
@@ -44,14 +123,14 @@ impl Availability {
 /// A producer that tells of them.
 pub(crate) type Producer = FutureProducer<Availability>;
 
-/// The client library's own log lines: it tells every refused connection as an error, so they are for debugging.
-pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
-}
-
 impl ClientContext for Availability {
+    /// The library's own log lines: it tells every refused connection as an error, so they are for debugging. That a broker
+    /// hangs up is told here alone.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
+        if let Some(trouble) = Trouble::of(None, message, &self.0.settings).filter(|_| facility == "FAIL") {
+            self.note(trouble);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

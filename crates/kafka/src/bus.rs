@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -14,7 +13,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::availability::Availability;
-use crate::client::{Link, SYSTEM, client, producer};
+use crate::client::{Link, SYSTEM, client, in_our_words, producer};
 use crate::consumer;
 use crate::counts::Counts;
 use crate::letters::KafkaLetters;
@@ -40,9 +39,9 @@ impl KafkaBus {
     ) -> anyhow::Result<Arc<Self>> {
         let client_id = if settings.client_id.is_empty() { client_id } else { &settings.client_id };
         let client = client(settings, client_id);
-        let availability = Availability::default();
+        let availability = Availability::of(settings);
         let producer = producer(&client, settings, &availability)
-            .context("kafka.brokers or another setting of kafka is unusable")?;
+            .map_err(|error| anyhow::anyhow!("a setting of kafka is unusable: {}", in_our_words(&error)))?;
         let counts = Counts::new(metrics);
         let (settings, producer, topics) = (settings.clone(), RwLock::new(producer), OnceCell::new());
         let unburied = Unburied::default();

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use rdkafka::ClientConfig;
-use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::error::KafkaResult;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::Producer as _;
+use rdkafka::types::RDKafkaErrorCode;
 use shop_config::Kafka;
 use shop_events::{BusError, Message, RetryPolicy, Topic};
 use tokio::sync::OnceCell;
@@ -52,7 +53,7 @@ impl Link {
     /// Sends one message; returns when the brokers have it, or within twice the message timeout.
     pub(crate) async fn publish(&self, message: &Message) -> Result<(), BusError> {
         let patience = self.settings.message_timeout.get();
-        within(patience, self.ready()).await?;
+        within(patience, self.ready()).await.map_err(|error| self.availability.explain(error))?;
         let topic = self.on_bus(&message.topic);
         let producer = self.producer();
         let sent = producer.send(wire::record(&topic, message), patience).await;
@@ -63,16 +64,22 @@ impl Link {
             }
             Err((error, _)) => {
                 self.renew(&producer);
-                Err(BusError::new(error))
+                let waited = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
+                let error = BusError::new(error);
+                Err(if waited { self.availability.explain(error) } else { error })
             }
         }
     }
 
-    /// Whether a broker answers.
+    /// Whether a broker answers; if not, why, as far as that is known.
     pub(crate) async fn check(&self) -> Result<(), BusError> {
+        self.ask().await.map_err(|error| self.availability.explain(error))?;
+        self.unburied.check()
+    }
+
+    async fn ask(&self) -> Result<(), BusError> {
         // Without the topics, asking for one would make it with the broker's defaults.
         within(CHECK, self.ready()).await?;
-        self.unburied.check()?;
         let (producer, topic) = (self.producer(), self.on_bus(Topic::Payment.as_str()));
         let asked =
             tokio::task::spawn_blocking(move || producer.client().fetch_metadata(Some(&topic), CHECK).map(drop));
@@ -119,8 +126,52 @@ pub(crate) fn client(settings: &Kafka, client_id: &str) -> ClientConfig {
         .set("socket.connection.setup.timeout.ms", "3000")
         // A broker that comes back is found again within 2 s (the default waits up to 10 s).
         .set("reconnect.backoff.ms", "100")
-        .set("reconnect.backoff.max.ms", "2000");
+        .set("reconnect.backoff.max.ms", "2000")
+        // That a broker hung up is told there alone; see `Availability`.
+        .set_log_level(RDKafkaLogLevel::Info);
+    secure(&mut client, settings);
     client
+}
+
+/// How brokers are spoken to. Their certificates are always checked, names included: nothing here switches that off.
+fn secure(client: &mut ClientConfig, settings: &Kafka) {
+    let (protocol, tls, sasl) = (settings.security_protocol, &settings.tls, &settings.sasl);
+    client.set("security.protocol", protocol.as_str());
+    if protocol.is_encrypted() {
+        // The library's own OpenSSL knows no authorities: this machine's are looked for where distributions have them.
+        client.set("ssl.ca.location", tls.ca_file.as_ref().map_or("probe".into(), |file| file.to_string_lossy()));
+        let pair = [("ssl.certificate.location", &tls.cert_file), ("ssl.key.location", &tls.key_file)];
+        for (name, file) in pair.into_iter().filter_map(|(name, file)| Some((name, file.as_ref()?))) {
+            client.set(name, file.to_string_lossy());
+        }
+        if !tls.key_password.is_empty() {
+            client.set("ssl.key.password", tls.key_password.expose());
+        }
+    }
+    if protocol.logs_in() {
+        client
+            .set("sasl.mechanism", sasl.mechanism.as_str())
+            .set("sasl.username", &sasl.username)
+            .set("sasl.password", sasl.password.expose());
+    }
+}
+
+/// Our names in an error of the client library's, which has its own.
+pub(crate) fn in_our_words(error: &KafkaError) -> String {
+    let text = match error {
+        KafkaError::ClientCreation(text) => text.clone(),
+        other => other.to_string(),
+    };
+    [
+        ("ssl.ca.location", "kafka.tls.ca_file"),
+        ("ssl.certificate.location", "kafka.tls.cert_file"),
+        ("ssl.key.location", "kafka.tls.key_file"),
+        ("ssl.key.password", "kafka.tls.key_password"),
+        ("sasl.mechanisms", "kafka.sasl.mechanism"),
+        ("bootstrap.servers", "kafka.brokers"),
+    ]
+    .into_iter()
+    .fold(text, |text, (theirs, ours)| text.replace(theirs, ours))
 }
 
 /// Idempotent, so that a retry inside the client neither doubles nor reorders; acknowledged by all replicas in sync,

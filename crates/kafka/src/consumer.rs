@@ -14,6 +14,7 @@ use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
+use shop_config::GroupProtocol;
 use shop_events::{Delivery, Message, Subscription, deliver, deliver_all};
 use shop_telemetry::{RequestContext, Span, context};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -37,7 +38,7 @@ pub(crate) async fn run(link: Arc<Link>, subscription: Subscription, stop: Cance
     while !stop.is_cancelled() {
         let ended = match link.ready().await {
             Ok(()) => read(&link, &subscription, &stop).await.map_err(|e| e.to_string()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(link.availability.explain(error).to_string()),
         };
         if let Err(error) = ended {
             tracing::warn!(error = %error, group = %subscription.group, "cannot read events, trying again");
@@ -297,7 +298,7 @@ impl Reader {
 }
 
 fn consumer(link: &Link, group: &str, partitions: Partitions) -> KafkaResult<StreamConsumer<Partitions>> {
-    let session = link.settings.session_timeout.get();
+    let settings = &link.settings;
     let mut config = link.client.clone();
     config
         .set("group.id", group)
@@ -305,15 +306,23 @@ fn consumer(link: &Link, group: &str, partitions: Partitions) -> KafkaResult<Str
         .set("enable.auto.offset.store", "false")
         // A new group begins with what is there: events of before its first start count.
         .set("auto.offset.reset", "earliest")
-        // Partitions that stay where they are go on during a rebalance.
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("session.timeout.ms", session.as_millis().to_string())
-        .set("heartbeat.interval.ms", (session / 4).as_millis().to_string())
+        .set("group.protocol", settings.group_protocol.as_str())
         // Small messages, few at a time: what is fetched ahead per partition stays below 1 MiB.
         .set("queued.max.messages.kbytes", "1024")
         .set("fetch.error.backoff.ms", "200")
         // For the lag.
         .set("statistics.interval.ms", "5000");
+    if settings.group_protocol == GroupProtocol::Classic {
+        let session = settings.session_timeout.get();
+        config
+            // Partitions that stay where they are go on during a rebalance.
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", session.as_millis().to_string())
+            .set("heartbeat.interval.ms", (session / 4).as_millis().to_string());
+    }
+    if !settings.group_instance_id.is_empty() {
+        config.set("group.instance.id", &settings.group_instance_id);
+    }
     StreamConsumer::from_config_and_context(&config, partitions)
 }
 

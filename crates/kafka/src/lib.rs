@@ -12,7 +12,9 @@ mod counts;
 mod letters;
 mod partitions;
 mod pause;
+mod probe;
 mod topics;
+mod trouble;
 mod unburied;
 mod wire;
 

@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use shop_events::Message;
 use tokio_util::sync::CancellationToken;
 
-use crate::availability::{self, Availability};
+use crate::availability::Availability;
 use crate::wire::Place;
 
 /// Waiting messages at which a partition is paused, and down to which it is resumed.
@@ -295,7 +295,7 @@ pub(crate) fn positions<'a>(of: impl Iterator<Item = (&'a String, i32, Offset)>)
 
 impl ClientContext for Partitions {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        availability::log(level, facility, message);
+        self.availability.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

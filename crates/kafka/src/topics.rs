@@ -25,6 +25,7 @@ const DEAD_LETTERS_KEPT: u128 = 2_592_000_000;
 
 const RETENTION: &str = "retention.ms";
 const MIN_INSYNC: &str = "min.insync.replicas";
+const CLEANUP: &str = "cleanup.policy";
 
 /// Every topic of the suite and its dead-letter topic, as named on this bus.
 fn names(prefix: &str) -> Vec<String> {
@@ -87,6 +88,7 @@ async fn warn(admin: &AdminClient<Availability>, cluster: &Cluster, names: &[Str
             copies: cluster.copies_of(name).unwrap_or_default(),
             min_insync: setting(&topic, MIN_INSYNC),
             retention: setting(&topic, RETENTION),
+            cleanup: topic.get(CLEANUP).and_then(|entry| entry.value.clone()).unwrap_or_default(),
         };
         for doubt in found.doubts(&Wanted::of(name, settings), cluster.brokers) {
             tracing::warn!(topic = %name, "the topic {name} {doubt}");
@@ -110,6 +112,8 @@ struct Wanted {
     min_insync: Option<String>,
     /// Milliseconds.
     retention: String,
+    /// The longest that it may be, in milliseconds. Letters have a limit of their own, that of a replay.
+    longest: Option<i64>,
 }
 
 impl Wanted {
@@ -121,7 +125,8 @@ impl Wanted {
         let min_insync = min_insync.map(|least| least.to_string());
         let letters = name.ends_with(DEAD_LETTERS);
         let kept = if letters { DEAD_LETTERS_KEPT } else { settings.retention.get().as_millis() };
-        Self { copies, min_insync, retention: kept.to_string() }
+        let longest = i64::try_from(Kafka::LONGEST_RETENTION.as_millis()).ok().filter(|_| !letters);
+        Self { copies, min_insync, retention: kept.to_string(), longest }
     }
 
     fn topic<'a>(&'a self, name: &'a str, settings: &Kafka) -> NewTopic<'a> {
@@ -139,6 +144,7 @@ struct Found {
     copies: usize,
     min_insync: Option<i64>,
     retention: Option<i64>,
+    cleanup: String,
 }
 
 impl Found {
@@ -172,6 +178,20 @@ impl Found {
             doubts.push(format!(
                 "keeps events for {found} ms and not {kept}: a service that is away for longer misses some; set {RETENTION} \
                  (kafka-configs)"
+            ));
+        }
+        if let (Some(found), Some(longest)) = (self.retention, wanted.longest)
+            && !(0..=longest).contains(&found)
+        {
+            let long = if found < 0 { "for ever".to_owned() } else { format!("for {found} ms") };
+            doubts.push(format!(
+                "keeps events {long}, longer than what they did is known (45 days): a group that loses its place there does \
+                 them again; set {RETENTION} to {longest} at most (kafka-configs)"
+            ));
+        }
+        if self.cleanup.contains("compact") {
+            doubts.push(format!(
+                "is compacted: of the events of a key the last alone is kept; set {CLEANUP} to delete (kafka-configs)"
             ));
         }
         doubts
@@ -230,11 +250,26 @@ mod tests {
     #[test]
     fn what_is_less_safe_than_it_could_be_is_told_and_one_broker_is_fine() {
         let week = Some(604_800_000);
-        let found = |copies, min_insync, retention| Found { copies, min_insync: Some(min_insync), retention };
+        let found = |copies, min_insync, retention| Found {
+            copies,
+            min_insync: Some(min_insync),
+            retention,
+            cleanup: "delete".to_owned(),
+        };
+        let compacted = Found { cleanup: "compact,delete".to_owned(), ..found(3, 2, week) };
         for (found, wanted, brokers, expected) in [
             (found(1, 1, week), wanted(-1, -1), 1, vec![]),
             (found(3, 2, week), wanted(-1, -1), 3, vec![]),
-            (found(3, 2, Some(-1)), wanted(3, -1), 3, vec![]),
+            (found(3, 2, Some(2_592_000_000)), wanted(3, -1), 3, vec![]),
+            (
+                found(3, 2, Some(-1)),
+                wanted(3, -1),
+                3,
+                vec!["keeps events for ever, longer than what they did is known"],
+            ),
+            (found(3, 2, Some(2_592_000_001)), wanted(3, -1), 3, vec!["keeps events for 2592000001 ms, longer"]),
+            (found(3, 2, Some(-1)), Wanted::of("stock-events.dlq", &Kafka::default()), 3, vec![]),
+            (compacted, wanted(3, -1), 3, vec!["is compacted"]),
             (found(1, 1, week), wanted(-1, -1), 3, vec!["has one replica on 3 brokers"]),
             (found(1, 1, week), wanted(3, -1), 3, vec!["has 1 replicas", "takes an event"]),
             (found(3, 1, week), wanted(-1, -1), 3, vec!["takes an event for published when 1 of its 3"]),

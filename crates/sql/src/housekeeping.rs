@@ -24,6 +24,9 @@ pub const INBOX_KEPT: Duration = Duration::from_hours(45 * 24);
 /// A replay that was sent on its last day may lie in its topic for a week.
 const _: () = assert!(INBOX_KEPT.as_secs() >= shop_events::REPLAY_WITHIN.as_secs() + 7 * 86_400);
 
+/// So may any event, whose group may have lost its place there.
+const _: () = assert!(INBOX_KEPT.as_secs() >= shop_config::Kafka::LONGEST_RETENTION.as_secs() + 7 * 86_400);
+
 /// Deletes old idempotency keys and inbox entries from time to time, until `stop`.
 pub async fn housekeeping(store: Store, clock: SharedClock, stop: CancellationToken) {
     loop {

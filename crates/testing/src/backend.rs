@@ -3,10 +3,12 @@
 //! `scripts/backends` starts the servers and names them in `SHOP_TEST_*` variables. Without them a test says
 //! `SKIPPED` and passes, unless `SHOP_TEST_REQUIRE_BACKENDS=1` makes that a failure.
 
+mod cluster;
 mod found;
 mod own;
 mod smtp;
 
+pub use cluster::{Cluster, Listener};
 pub use found::found_in;
 pub use own::Own;
 pub use smtp::{Mail, Smtp, smtp};

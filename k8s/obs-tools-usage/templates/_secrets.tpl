@@ -72,6 +72,9 @@ check with, and how long it holds counts for nothing. As JSON: {"tls.key", "tls.
 {{- $_ := set $all "payment" (dict "password" (required "mariadb.enabled is false: set mariadb.external.existingSecret or .password" .external.password)) -}}
 {{- end -}}
 {{- end -}}
+{{- if and (not .kafka.enabled) (hasPrefix "sasl_" .kafka.external.securityProtocol) (not .kafka.external.sasl.existingSecret) -}}
+{{- $_ := set $all "kafka" (dict "password" (required (printf "kafka.external.securityProtocol is %s: set kafka.external.sasl.existingSecret or .password" .kafka.external.securityProtocol) .kafka.external.sasl.password)) -}}
+{{- end -}}
 {{- with .payment.stripe -}}
 {{- if and .secretKey (not .existingSecret) -}}
 {{- $_ := set $all "stripe" (dict "secret-key" .secretKey "webhook-secrets" .webhookSecrets) -}}
@@ -132,6 +135,18 @@ A row: the variable, somebody else's Secret and its key, or ours and its key.
 {{- with .notification.smtp }}{{ if or .existingSecret .url }}{{ $rows = append $rows (list "SMTP_URL" .existingSecret .key "notification" "smtp-url") }}{{ end }}{{ end -}}
 {{- with .notification.webhook }}{{ if and .url (not .existingSecret) (not .secret) }}{{ fail "notification.webhook.url: what is posted there is signed; set notification.webhook.secret or .existingSecret" }}{{ end }}{{ if or .existingSecret .secret }}{{ $rows = append $rows (list "WEBHOOK_SECRET" .existingSecret .key "notification" "webhook-secret") }}{{ end }}{{ end -}}
 {{- with .notification.secrets }}{{ $rows = append $rows (list "SECRETS_KEY" .existingSecret .key "webhook-keys" "keys") }}{{ end -}}
+{{- end -}}
+{{- if and (ne $name "gateway") (not .kafka.enabled) -}}
+{{- with .kafka.external -}}
+{{- if has .securityProtocol (list "ssl" "sasl_ssl") -}}
+{{- with .tls.caSecret }}{{ $rows = append $rows (list "KAFKA_TLS_CA" . $.root.Values.kafka.external.tls.caKey "" "") }}{{ end -}}
+{{- if .tls.clientSecret -}}
+{{- $rows = append $rows (list "KAFKA_TLS_CERT" .tls.clientSecret .tls.certKey "" "") -}}
+{{- $rows = append $rows (list "KAFKA_TLS_KEY" .tls.clientSecret .tls.keyKey "" "") -}}
+{{- end -}}
+{{- end -}}
+{{- if hasPrefix "sasl_" .securityProtocol }}{{ $rows = append $rows (list "KAFKA_SASL_PASSWORD" .sasl.existingSecret .sasl.passwordKey "kafka" "password") }}{{ end -}}
+{{- end -}}
 {{- end -}}
 {{- if include "shop.identity.required" $.root -}}
 {{- if include "shop.identity.signs" $ }}{{ $rows = append $rows (list "IDENTITY_KEY" .identity.internal.existingSecret "tls.key" "identity" "tls.key") }}{{ end -}}

@@ -30,7 +30,9 @@
 {{ include "shop.fullname" $root }}-{{ index . 1 }}:{{ (index (index $root.Values (index . 1)).settings (index . 2)).port }}
 {{- end }}
 
-{{- define "shop.kafka.brokers" -}}
+{{/* Where Kafka is, and how it is spoken to; what is secret comes as files. */}}
+{{- define "shop.kafka" -}}
+{{- $kafka := dict -}}
 {{- $brokers := list -}}
 {{- if .Values.kafka.enabled -}}
 {{- $name := printf "%s-kafka" (include "shop.fullname" .) -}}
@@ -38,9 +40,15 @@
 {{- $brokers = append $brokers (printf "%s-%d.%s-headless:9092" $name . $name) }}
 {{- end -}}
 {{- else -}}
-{{- $brokers = .Values.kafka.external.brokers -}}
+{{- with .Values.kafka.external -}}
+{{- $brokers = .brokers -}}
+{{- if ne .securityProtocol "plaintext" }}{{ $_ := set $kafka "security_protocol" .securityProtocol }}{{ end -}}
+{{- if hasPrefix "sasl_" .securityProtocol -}}
+{{- $_ := set $kafka "sasl" (dict "mechanism" .sasl.mechanism "username" (required (printf "kafka.external.securityProtocol is %s: set kafka.external.sasl.username" .securityProtocol) .sasl.username)) -}}
 {{- end -}}
-{{ dict "brokers" $brokers | toJson }}
+{{- end -}}
+{{- end -}}
+{{ merge $kafka (dict "brokers" $brokers) | toJson }}
 {{- end }}
 
 {{/* Host and port of a store, ours or another: (list $ "redis"). */}}
@@ -77,6 +85,7 @@
   "payment.provider" "payment.stripe.secretKey, .webhookSecrets or .existingSecret"
   "notification.email" "notification.smtp.url or .existingSecret"
   "notification.webhook" "notification.webhook.secret or .existingSecret" -}}
+{{- if eq (index . 1) "kafka" }}{{ $_ := set $places (printf "%s.kafka" $name) "kafka.external.sasl.password or .existingSecret" }}{{ end -}}
 {{ get $places (printf "%s.%s" $name (index . 1)) | default (printf "a Secret of yours, and its variable into %s.extraEnv with valueFrom.secretKeyRef" $name) }}
 {{- end }}
 
@@ -128,7 +137,7 @@ a detour over JSON would turn whole numbers into fractions: (dict "root" $ "name
 {{- $_ := set $derived "services" $services -}}
 {{- else -}}
 {{- $_ := set $derived "http" (dict "linger" $linger) -}}
-{{- $_ := set $derived "kafka" (include "shop.kafka.brokers" $root | fromJson) -}}
+{{- $_ := set $derived "kafka" (include "shop.kafka" $root | fromJson) -}}
 {{- $store := include "shop.store.of" .name -}}
 {{- $_ := set $derived (eq $store "redis" | ternary "redis" "database") (include "shop.store" (list $root $store) | fromJson) -}}
 {{- if has .name (list "basket" "payment") }}{{ $_ := set $derived "product" (dict "url" (include "shop.address" (list $root "product" "grpc"))) }}{{ end -}}

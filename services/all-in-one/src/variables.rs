@@ -1,6 +1,6 @@
 //! Which variables `shop` hears: its own, and those of each program in it as far as they mean one thing here.
 
-use shop_config::{Log, Otel, Settings, Var};
+use shop_config::{Kafka, Log, Otel, Settings, Var};
 use shop_identity::IdentitySettings;
 
 use crate::service::Service;
@@ -82,6 +82,8 @@ fn own() -> Vec<Var> {
         Var::new("PAYMENT_DATABASE_URL", "payment.database.url", "store of the payment service"),
         Var::new("NOTIFICATION_DATABASE_URL", "notification.database.url", "store of the notification service"),
     ];
+    // The brokers stand above, with what they need here.
+    vars.extend(Kafka::vars().into_iter().filter(|var| var.name != "KAFKA_BROKERS"));
     vars.extend(IdentitySettings::vars());
     vars.extend(Log::vars());
     vars

@@ -1,6 +1,10 @@
 //! The event bus.
 
+mod security;
+
 use serde::{Deserialize, Serialize};
+
+pub use security::{KafkaTls, Sasl, SaslMechanism, SecurityProtocol};
 
 use crate::{Duration, Problems, Var};
 
@@ -10,6 +14,12 @@ use crate::{Duration, Problems, Var};
 pub struct Kafka {
     /// Brokers to start from, as `host:port`.
     pub brokers: Vec<String>,
+    /// What their listeners speak.
+    pub security_protocol: SecurityProtocol,
+    /// How connections are encrypted, with `ssl` and `sasl_ssl`.
+    pub tls: KafkaTls,
+    /// As whom to log in, with `sasl_ssl` and `sasl_plaintext`.
+    pub sasl: Sasl,
     /// Put before every topic's name, so that installations can share a cluster.
     pub topic_prefix: String,
     /// Put before every consumer group's name.
@@ -30,14 +40,44 @@ pub struct Kafka {
     pub retention: Duration,
     /// Longest wait for a broker to take an event before the relay tries it anew.
     pub message_timeout: Duration,
-    /// How long a silent consumer keeps its partitions.
+    /// How long a silent consumer keeps its partitions, with the classic protocol; with the other one the brokers decide.
     pub session_timeout: Duration,
+    /// How consumers share out partitions.
+    pub group_protocol: GroupProtocol,
+    /// Names this process among those of its groups, for good (`group.instance.id`): one that is back within
+    /// `session_timeout` has the partitions it had, and nobody else stops meanwhile. No two processes may have the same.
+    /// Empty for a member that is new with every start.
+    pub group_instance_id: String,
+}
+
+/// Who shares out a group's partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupProtocol {
+    /// One of its consumers, each time that one comes or goes. Every broker knows it.
+    #[default]
+    Classic,
+    /// The brokers, from Kafka 4.0 on (KIP-848): a change concerns only those that get or give something.
+    Consumer,
+}
+
+impl GroupProtocol {
+    /// As clients' `group.protocol`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+        }
+    }
 }
 
 impl Default for Kafka {
     fn default() -> Self {
         Self {
             brokers: vec!["localhost:9092".to_owned()],
+            security_protocol: SecurityProtocol::default(),
+            tls: KafkaTls::default(),
+            sasl: Sasl::default(),
             topic_prefix: String::new(),
             group_prefix: String::new(),
             client_id: String::new(),
@@ -48,17 +88,41 @@ impl Default for Kafka {
             retention: Duration::secs(7 * 24 * 3600),
             message_timeout: Duration::secs(10),
             session_timeout: Duration::secs(10),
+            group_protocol: GroupProtocol::default(),
+            group_instance_id: String::new(),
         }
     }
 }
 
 impl Kafka {
+    /// The longest that topics may keep events. Whoever lost its place in a topic reads all of it once more, and what took effect
+    /// must still be known then: for 45 days, of which Kafka has a week to delete what is old enough.
+    pub const LONGEST_RETENTION: std::time::Duration = std::time::Duration::from_hours(30 * 24);
+
     /// The variables of this section, when it is at the top level.
-    pub fn vars() -> [Var; 1] {
-        [Var::new("KAFKA_BROKERS", "kafka.brokers", "Kafka brokers, host:port, separated by commas")]
+    pub fn vars() -> [Var; 9] {
+        [
+            Var::new("KAFKA_BROKERS", "kafka.brokers", "Kafka brokers, host:port, separated by commas"),
+            Var::new(
+                "KAFKA_SECURITY_PROTOCOL",
+                "kafka.security_protocol",
+                "what they speak: plaintext, ssl, sasl_plaintext or sasl_ssl",
+            ),
+            Var::new("KAFKA_TLS_CA_FILE", "kafka.tls.ca_file", "authorities of the brokers' certificates, PEM"),
+            Var::new("KAFKA_TLS_CERT_FILE", "kafka.tls.cert_file", "certificate to show to brokers, PEM"),
+            Var::new("KAFKA_TLS_KEY_FILE", "kafka.tls.key_file", "its private key, PEM"),
+            Var::new("KAFKA_SASL_MECHANISM", "kafka.sasl.mechanism", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
+            Var::new("KAFKA_SASL_USERNAME", "kafka.sasl.username", "user to log in to the brokers as"),
+            Var::new("KAFKA_SASL_PASSWORD", "kafka.sasl.password", "password of that user"),
+            Var::new(
+                "KAFKA_GROUP_INSTANCE_ID",
+                "kafka.group_instance_id",
+                "name of this process that its consumer groups keep over a restart",
+            ),
+        ]
     }
 
-    /// Refuses an empty or malformed broker list. `section` is the dotted key of this section.
+    /// Refuses a malformed broker list, and what no broker could be spoken to with. `section` is the dotted key of this section.
     pub fn check(&self, section: &'static str, problems: &mut Problems) {
         let dialable = |broker: &String| {
             broker
@@ -72,9 +136,12 @@ impl Kafka {
                 "brokers",
                 "use a list of host:port, such as kafka-1:9092,kafka-2:9092",
             );
+            self.tls.check(self.security_protocol, p);
+            self.sasl.check(self.security_protocol, p);
             let letters = "use letters, digits, dots, dashes and underscores only";
             p.ensure(name(&self.topic_prefix), "topic_prefix", letters);
             p.ensure(name(&self.group_prefix), "group_prefix", letters);
+            p.ensure(name(&self.group_instance_id), "group_instance_id", letters);
             p.ensure(self.partitions > 0, "partitions", "use at least 1");
             p.ensure(
                 self.replication == -1 || self.replication > 0,
@@ -88,8 +155,115 @@ impl Kafka {
                 "use 1 up to replication, or -1 for one less than that; as many as replication stops events with one broker",
             );
             p.ensure(!self.retention.is_zero(), "retention", "must be more than 0");
+            p.ensure(
+                self.retention.get() <= Self::LONGEST_RETENTION,
+                "retention",
+                "use 30 days (2592000) at most: what an event did is known for 45, and it would be done once more after that",
+            );
             p.ensure(!self.message_timeout.is_zero(), "message_timeout", "must be more than 0");
             p.ensure(!self.session_timeout.is_zero(), "session_timeout", "must be more than 0");
+            if self.group_protocol == GroupProtocol::Consumer {
+                let message = "has no effect with group_protocol = consumer: the brokers' group.consumer.session.timeout.ms has";
+                p.useless("session_timeout", message);
+            }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::Secret;
+
+    /// What is said of settings, keys alone: what is wrong, and what has no effect.
+    fn said(kafka: &Kafka) -> (Vec<String>, Vec<String>) {
+        let mut problems = Problems::default();
+        kafka.check("kafka", &mut problems);
+        let (wrong, useless) = problems.into_lists();
+        let keys = |list: Vec<crate::Problem>| list.into_iter().map(|problem| problem.key).collect();
+        (keys(wrong), keys(useless))
+    }
+
+    #[test]
+    fn what_a_protocol_needs_has_to_be_there_and_what_it_does_not_has_no_effect() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, text: &str| -> Option<PathBuf> {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("writes");
+            Some(path)
+        };
+        let certificate = file("cert.pem", "-----BEGIN CERTIFICATE-----");
+        let key = file("key.pem", "-----BEGIN PRIVATE KEY-----");
+        let locked = file("locked.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----");
+        let missing = Some(folder.path().join("none.pem"));
+        let pair = |cert_file: &Option<PathBuf>, key_file: &Option<PathBuf>, key_password: &str| KafkaTls {
+            ca_file: certificate.clone(),
+            cert_file: cert_file.clone(),
+            key_file: key_file.clone(),
+            key_password: Secret::from(key_password),
+        };
+        let user = |username: &str, password: &str| Sasl {
+            username: username.to_owned(),
+            password: Secret::from(password),
+            ..Sasl::default()
+        };
+        let none = (KafkaTls::default, Sasl::default);
+        use SecurityProtocol::{Plaintext, SaslPlaintext, SaslSsl, Ssl};
+        for (security_protocol, tls, sasl, wrong, useless) in [
+            (Plaintext, none.0(), none.1(), vec![], vec!["kafka.tls", "kafka.sasl"]),
+            (Ssl, none.0(), none.1(), vec![], vec!["kafka.sasl"]),
+            (Ssl, pair(&certificate, &key, ""), none.1(), vec![], vec!["kafka.sasl"]),
+            (Ssl, pair(&certificate, &None, ""), none.1(), vec!["kafka.tls.key_file"], vec!["kafka.sasl"]),
+            (Ssl, pair(&None, &key, ""), none.1(), vec!["kafka.tls.cert_file"], vec!["kafka.sasl"]),
+            (
+                Ssl,
+                pair(&key, &missing, ""),
+                none.1(),
+                vec!["kafka.tls.cert_file", "kafka.tls.key_file"],
+                vec!["kafka.sasl"],
+            ),
+            (Ssl, pair(&certificate, &locked, ""), none.1(), vec!["kafka.tls.key_password"], vec!["kafka.sasl"]),
+            (SaslSsl, pair(&certificate, &locked, "open"), user("shop", "secret"), vec![], vec![]),
+            (SaslSsl, none.0(), none.1(), vec!["kafka.sasl.username", "kafka.sasl.password"], vec![]),
+            (SaslPlaintext, none.0(), user("shop", ""), vec!["kafka.sasl.password"], vec!["kafka.tls"]),
+        ] {
+            let kafka = Kafka { security_protocol, tls, sasl, ..Kafka::default() };
+            assert_eq!(said(&kafka), (owned(&wrong), owned(&useless)), "{kafka:?}");
+        }
+    }
+
+    #[test]
+    fn events_are_kept_for_less_than_what_they_did_is_known() {
+        let kept = |seconds| Kafka { retention: Duration::secs(seconds), ..Kafka::default() };
+        assert_eq!(said(&kept(30 * 86_400)).0, owned(&[]));
+        assert_eq!(said(&kept(30 * 86_400 + 1)).0, owned(&["kafka.retention"]));
+    }
+
+    #[test]
+    fn brokers_that_share_out_partitions_decide_when_a_consumer_is_gone() {
+        let kafka = Kafka { group_protocol: GroupProtocol::Consumer, ..Kafka::default() };
+        assert_eq!(said(&kafka).1, owned(&["kafka.tls", "kafka.sasl", "kafka.session_timeout"]));
+        let kafka = Kafka { group_instance_id: "a b".to_owned(), ..Kafka::default() };
+        assert_eq!(said(&kafka).0, owned(&["kafka.group_instance_id"]));
+    }
+
+    #[test]
+    fn protocols_and_mechanisms_are_read_as_kafka_writes_them_and_in_small_letters() {
+        let protocol = |text: &str| serde_json::from_str::<SecurityProtocol>(&format!("\"{text}\"")).expect(text);
+        for (one, other) in
+            [("plaintext", "PLAINTEXT"), ("ssl", "SSL"), ("sasl_plaintext", "SASL_PLAINTEXT"), ("sasl_ssl", "SASL_SSL")]
+        {
+            assert_eq!((protocol(one).as_str(), protocol(other).as_str()), (one, one));
+        }
+        let mechanism = |text: &str| serde_json::from_str::<SaslMechanism>(&format!("\"{text}\"")).expect(text);
+        for name in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            assert_eq!((mechanism(name).as_str(), mechanism(&name.to_ascii_lowercase()).as_str()), (name, name));
+        }
+    }
+
+    fn owned(keys: &[&str]) -> Vec<String> {
+        keys.iter().map(|key| (*key).to_owned()).collect()
     }
 }

@@ -9,7 +9,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use shop_config::Kafka;
-use shop_events::{Bus, RetryPolicy, Subscription, Topic};
+use shop_events::{Bus, Handler, RetryPolicy, Subscription, Topic};
 use shop_kafka::KafkaBus;
 use shop_telemetry::Metrics;
 use tokio::task::JoinHandle;
@@ -58,11 +58,15 @@ pub(crate) struct Consuming {
 
 impl Consuming {
     /// Subscribes `handler` to stock events, as group `group`.
-    #[expect(clippy::disallowed_methods, reason = "stopped and awaited by `Consuming::stop`")]
     pub(crate) fn start(bus: &KafkaBus, group: &str, handler: &Arc<Notebook>) -> Self {
+        Self::subscribe(bus, group, handler.clone())
+    }
+
+    /// The same with any handler.
+    #[expect(clippy::disallowed_methods, reason = "stopped and awaited by `Consuming::stop`")]
+    pub(crate) fn subscribe(bus: &KafkaBus, group: &str, handler: Arc<dyn Handler>) -> Self {
         let stop = CancellationToken::new();
-        let subscription =
-            Subscription { group: group.to_owned(), topics: vec![Topic::Stock], handler: handler.clone() };
+        let subscription = Subscription { group: group.to_owned(), topics: vec![Topic::Stock], handler };
         let task = tokio::spawn(bus.subscribe(subscription, stop.clone()));
         Self { stop, task }
     }

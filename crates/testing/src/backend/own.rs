@@ -36,7 +36,7 @@ impl Own {
         Self::start_with("kafka", vec![("SHOP_BACKENDS_KAFKA_AT", at.to_string())]).await
     }
 
-    async fn start_with(servers: &'static str, settings: Vec<(&'static str, String)>) -> Option<Self> {
+    pub(super) async fn start_with(servers: &'static str, settings: Vec<(&'static str, String)>) -> Option<Self> {
         super::server("SHOP_TEST_BACKENDS_DIR", servers)?;
         let folder = tempfile::Builder::new().prefix("shop-own-").tempdir().expect("makes a folder");
         let purge =
@@ -79,7 +79,13 @@ impl Own {
         self.script("start", self.servers).await;
     }
 
-    async fn script(&self, command: &'static str, servers: &str) -> String {
+    /// Kills the servers while there is no time to wait.
+    pub(super) fn end(&self) {
+        drop(self.program("kill", self.servers).run());
+    }
+
+    /// Has `scripts/backends` do this with some of them; what it says.
+    pub(super) async fn script(&self, command: &'static str, servers: &str) -> String {
         let output = self.program(command, servers).output().await;
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "scripts/backends {command} failed:\n{said}");

@@ -1,0 +1,115 @@
+//! A Kafka cluster of one test alone: it encrypts and wants logins, and its brokers may be killed and stopped one by one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tempfile::TempDir;
+
+use super::Own;
+
+/// Brokers by themselves (`KRaft`), each a controller too, gone with this value. The user is `shop`.
+#[derive(Debug)]
+pub struct Cluster {
+    own: Own,
+    brokers: usize,
+    certificates: TempDir,
+}
+
+/// Ways in, of each broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// For everybody, readable.
+    Plaintext,
+    /// TLS and SCRAM.
+    Secure,
+    /// TLS, with a certificate of the client's.
+    Mutual,
+    /// PLAIN, readable.
+    Clear,
+}
+
+const NAMES: [&str; 3] = ["kafka1", "kafka2", "kafka3"];
+
+impl Cluster {
+    /// Starts one broker or three, and waits until they answer. `None`, said loudly, when this run does not use real servers.
+    pub async fn start(brokers: usize) -> Option<Self> {
+        let certificates = tempfile::Builder::new().prefix("shop-certificates-").tempdir().expect("makes a folder");
+        write_certificates(certificates.path());
+        let place = certificates.path().to_string_lossy().into_owned();
+        let servers = if brokers == 1 { NAMES[0] } else { "kafka1,kafka2,kafka3" };
+        let own = Own::start_with(servers, vec![("SHOP_BACKENDS_KAFKA_CERTS", place)]).await?;
+        Some(Self { own, brokers, certificates })
+    }
+
+    /// Where all brokers are, `host:port` each.
+    #[must_use]
+    pub fn at(&self, listener: Listener) -> Vec<String> {
+        let suffix = match listener {
+            Listener::Plaintext => "PLAINTEXT",
+            Listener::Secure => "SECURE",
+            Listener::Mutual => "MUTUAL",
+            Listener::Clear => "CLEAR",
+        };
+        let variable = |number| format!("SHOP_TEST_KAFKA{number}_{suffix}");
+        (1..=self.brokers).map(|number| self.own.variable(&variable(number)).to_owned()).collect()
+    }
+
+    /// The password of `shop`.
+    #[must_use]
+    pub fn password(&self) -> &str {
+        self.own.variable("SHOP_TEST_KAFKA_PASSWORD")
+    }
+
+    /// `ca.pem`, from which the brokers' certificates are, and `client.pem` with `client.key`; `stranger-ca.pem`, of which the
+    /// brokers know nothing, and `stranger.pem` with `stranger.key`.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.certificates.path().join(name)
+    }
+
+    /// Kills one (counted from 1), as a power cut would.
+    pub async fn kill(&self, broker: usize) {
+        self.own.script("kill", NAMES[broker - 1]).await;
+    }
+
+    /// Stops one in order: it hands over first.
+    pub async fn stop(&self, broker: usize) {
+        self.own.script("stop", NAMES[broker - 1]).await;
+    }
+
+    /// Starts one again, on the same ports with the same data, and waits until it is one of those that live.
+    pub async fn resume(&self, broker: usize) {
+        self.own.script("start", NAMES[broker - 1]).await;
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // All at once they would wait for one another to hand over to.
+        self.own.end();
+    }
+}
+
+fn write_certificates(folder: &Path) {
+    for (authority, certificates) in [("ca", ["broker", "client"].as_slice()), ("stranger-ca", &["stranger"])] {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, authority);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
+        let write = |name: &str, text: String| fs::write(folder.join(name), text).expect("writes");
+        write(&format!("{authority}.pem"), issuer.pem());
+        for name in certificates {
+            let key = KeyPair::generate().expect("a key");
+            let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address");
+            params.distinguished_name.push(DnType::CommonName, *name);
+            let certificate = params.signed_by(&key, &issuer).expect("a certificate").pem();
+            if *name == "broker" {
+                write("broker.pem", format!("{}{certificate}", key.serialize_pem()));
+            } else {
+                write(&format!("{name}.pem"), certificate);
+                write(&format!("{name}.key"), key.serialize_pem());
+            }
+        }
+    }
+}
