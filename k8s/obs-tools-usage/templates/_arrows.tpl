@@ -30,7 +30,12 @@ shop, numbers for stores. NetworkPolicies are made from this table alone.
 {{- $calls := list -}}
 {{- $store := include "shop.store.of" $name -}}
 {{- if $store -}}
-{{- with index $root.Values $store }}{{ if not .enabled }}{{ $calls = append $calls (dict "ports" (list .external.port) "to" .external.peers) }}{{ end }}{{ end -}}
+{{- with index $root.Values $store }}{{ if not .enabled -}}
+{{- $ports := list (int .external.port) }}{{ range regexFindAll ":[0-9]+(,|/|$)" (default "" .external.url) -1 }}{{ $ports = append $ports (regexFind "[0-9]+" . | int) }}{{ end -}}
+{{/* Where sentinels listen that are named without a port. */}}
+{{- if regexMatch "-sentinel://([^/]*,)?([^],:/[]+|[[][^]]*[]])(,|/)" (default "" .external.url) }}{{ $ports = append $ports 26379 }}{{ end -}}
+{{- $calls = append $calls (dict "ports" (uniq $ports) "to" .external.peers) -}}
+{{- end }}{{ end -}}
 {{- with $root.Values.kafka }}{{ if not .enabled -}}
 {{- $ports := list }}{{ range .external.brokers }}{{ $ports = append $ports (splitList ":" . | last | int) }}{{ end -}}
 {{- $calls = append $calls (dict "ports" (uniq $ports) "to" .external.peers) -}}
