@@ -7,7 +7,7 @@
 #   env      prints what tests have to know, as `export` lines
 # and a server also start, ready and url. scripts/test tries `missing` of each.
 
-ALL_SERVERS=(postgres mariadb redis kafka)
+ALL_SERVERS=(postgres mariadb redis redis_sentinel redis_cluster kafka)
 # It comes from npm. Where nothing can be installed, nobody wants it.
 [[ ${SHOP_TEST_OIDC_ISSUER:-} == off ]] || ALL_SERVERS+=(oidc)
 # It comes from Go's proxy, which is not everywhere either.

@@ -5,5 +5,6 @@ pub(crate) mod kafka;
 pub(crate) mod log;
 pub(crate) mod neighbour;
 pub(crate) mod redis;
+pub(crate) mod redis_url;
 pub(crate) mod server;
 pub(crate) mod url;

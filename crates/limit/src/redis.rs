@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisError, Script};
+use redis::RedisError;
 use shop_clock::chance;
+use shop_redis::{Connection, Script, Source};
 use shop_telemetry::{About, KeyValue, Span, SpanKind};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -28,7 +28,7 @@ use crate::{Counting, SharedObserver};
 const SCRIPT: &str = include_str!("redis/gcra.lua");
 
 /// The longest wait for a connection. Nobody waits for it.
-const CONNECT: Duration = Duration::from_secs(1);
+pub(crate) const CONNECT: Duration = Duration::from_secs(1);
 /// Until Redis is looked for again the first time, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -37,15 +37,13 @@ const STEADY: Duration = Duration::from_secs(30);
 
 /// Budgets in Redis, shared by all processes with the same server and prefix.
 pub(crate) struct RedisCounter {
-    client: Client,
-    /// Host and port.
-    place: String,
+    source: Source,
     prefix: String,
     /// The longest that a call waits.
     timeout: Duration,
     script: Script,
     /// None while Redis is away.
-    link: ArcSwapOption<MultiplexedConnection>,
+    link: ArcSwapOption<Connection>,
     /// The link was lost.
     lost: Notify,
     /// Whether it was said that Redis is away.
@@ -64,11 +62,9 @@ struct Count {
 
 impl RedisCounter {
     /// Not connected yet.
-    pub(crate) fn new(settings: &RedisLimit, observer: SharedObserver) -> Result<Self, RedisError> {
-        let client = Client::open(settings.url.expose().trim())?;
+    pub(crate) fn new(settings: &RedisLimit, observer: SharedObserver) -> Result<Self, String> {
         Ok(Self {
-            place: client.get_connection_info().addr().to_string(),
-            client,
+            source: settings.source()?,
             prefix: settings.key_prefix.clone(),
             timeout: settings.timeout.get(),
             script: Script::new(SCRIPT),
@@ -98,13 +94,13 @@ impl RedisCounter {
         counter.check(key)
     }
 
-    async fn ask(&self, link: &MultiplexedConnection, key: &str, rate: Rate) -> Result<Count, RedisError> {
+    async fn ask(&self, link: &Connection, key: &str, rate: Rate) -> Result<Count, RedisError> {
         // Rounded up: a client may have a little less, never more.
         let interval = u64::try_from(rate.per_call.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX);
-        let mut call = self.script.key(key);
+        let mut call = self.script.call(&[key]);
         call.arg(interval).arg(rate.burst.get());
         let mut link = link.clone();
-        let asked = tokio::time::timeout(self.timeout, call.invoke_async(&mut link));
+        let asked = tokio::time::timeout(self.timeout, call.invoke(&mut link));
         let (allowed, remaining, wait, full): (bool, u32, u64, u64) = asked.await.map_err(|_| late(self.timeout))??;
         let verdict = if allowed {
             let missing = rate.burst.get().saturating_sub(remaining);
@@ -118,18 +114,15 @@ impl RedisCounter {
     /// What a call's span says, in OpenTelemetry's words for databases. Not the key, which is a client's address or name.
     fn about(&self) -> About {
         const OPERATION: &str = "EVALSHA";
-        let info = self.client.get_connection_info();
+        let (host, port) = self.source.place();
         let mut attributes = vec![
             KeyValue::new("db.system.name", "redis"),
             KeyValue::new("db.operation.name", OPERATION),
-            KeyValue::new("db.namespace", info.redis_settings().db().to_string()),
+            KeyValue::new("db.namespace", self.source.database().to_string()),
+            KeyValue::new("server.address", host),
         ];
-        match info.addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-                attributes.push(KeyValue::new("server.address", host.clone()));
-                attributes.push(KeyValue::new("server.port", i64::from(*port)));
-            }
-            other => attributes.push(KeyValue::new("server.address", other.to_string())),
+        if port != 0 {
+            attributes.push(KeyValue::new("server.port", i64::from(port)));
         }
         (OPERATION.into(), attributes)
     }
@@ -155,10 +148,8 @@ impl RedisCounter {
     }
 
     /// A connection over which the script was seen to work in time.
-    async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
-        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        let link = tokio::time::timeout(CONNECT, connecting).await.map_err(|_| late(CONNECT))??;
+    async fn connect(&self) -> Result<Connection, RedisError> {
+        let link = self.source.connect().await?;
         let rate = Rate { per_call: Duration::from_millis(1), burst: std::num::NonZeroU32::MAX };
         self.ask(&link, &format!("{}probe", self.prefix), rate).await?;
         Ok(link)
@@ -177,22 +168,22 @@ impl RedisCounter {
         }
     }
 
-    fn found(&self, link: MultiplexedConnection) {
+    fn found(&self, link: Connection) {
         self.link.store(Some(Arc::new(link)));
         self.is_away.store(false, SeqCst);
         self.counts(true);
-        tracing::info!("clients' calls are counted in Redis at {}", self.place);
+        tracing::info!("clients' calls are counted in Redis at {}", self.source);
     }
 
     fn missing(&self, error: &RedisError) {
         if !self.is_away.swap(true, SeqCst) {
-            let place = &self.place;
+            let place = &self.source;
             tracing::warn!(%error, "Redis at {place} is away: this process counts clients' calls by itself");
         }
     }
 
     /// Gives the link up, unless another call did.
-    fn lose(&self, link: Arc<MultiplexedConnection>, error: &RedisError) {
+    fn lose(&self, link: Arc<Connection>, error: &RedisError) {
         let link = Some(link);
         let previous = self.link.compare_and_swap(&link, None);
         let is_first = previous.as_ref().zip(link.as_ref()).is_some_and(|(one, other)| Arc::ptr_eq(one, other));

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
-use shop_config::{Duration, Problems, Redis, RedisTarget, Secret};
+use shop_config::{Duration, Problems, Redis, RedisTls, Secret};
+use shop_redis::Source;
+
+use crate::redis::CONNECT;
 
 /// How often one client may call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,27 +108,61 @@ const LONGEST_NAME: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedisLimit {
-    /// `redis://…` or `rediss://…`; by default there is none, and each process counts by itself.
+    /// `redis://…`, `redis-sentinel://…` or `redis-cluster://…`, each with `rediss` for TLS; by default there is none, and each
+    /// process counts by itself.
     pub url: Secret,
     /// The longest that a call waits for Redis, which answers within one millisecond or is not well. After one call that
     /// waited in vain nobody waits until Redis was seen to answer again.
     pub timeout: Duration,
     /// Put before every key: processes with the same share their budgets.
     pub key_prefix: String,
+    /// PEM file with the authorities whose certificates are good. Without it those are that the system trusts.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with the certificate that is shown to Redis, and those that lead to its authority.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with the key of that certificate.
+    pub key_file: Option<PathBuf>,
 }
 
 impl Default for RedisLimit {
     fn default() -> Self {
-        Self { url: Secret::default(), timeout: Duration::millis(50), key_prefix: "shop:rate:".to_owned() }
+        Self {
+            url: Secret::default(),
+            timeout: Duration::millis(50),
+            key_prefix: "shop:rate:".to_owned(),
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+        }
     }
 }
 
 impl RedisLimit {
+    /// Where to count. The error says what is wrong with the URL.
+    pub(crate) fn source(&self) -> Result<Source, String> {
+        let target = Redis::at(self.url.expose()).target()?;
+        // Each call has a time of its own.
+        Source::new(&target, &self.tls(), CONNECT, None)
+    }
+
+    fn tls(&self) -> RedisTls {
+        let (ca_file, cert_file, key_file) = (self.ca_file.clone(), self.cert_file.clone(), self.key_file.clone());
+        RedisTls { ca_file, cert_file, key_file }
+    }
+
     fn check(&self, p: &mut Problems) {
-        let url = self.url.expose();
-        let is_redis = matches!(Redis::at(url).target(), Ok(RedisTarget::Redis(_)));
-        let fine = self.url.is_empty() || (is_redis && redis::Client::open(url.trim()).is_ok());
-        p.ensure(fine, "url", "use redis://:password@host:6379/0 or rediss://…");
+        // What is wrong with a file is said of that file.
+        if self.tls().check(self.url.expose(), p) && !self.url.is_empty() {
+            match self.source() {
+                Ok(source) if source.is_cluster() => {
+                    if let Err(message) = Redis::refuse_prefix(&self.key_prefix) {
+                        p.add("key_prefix", message);
+                    }
+                }
+                Ok(_) => {}
+                Err(message) => p.add("url", message),
+            }
+        }
         let wait = (Duration::millis(1)..=Duration::secs(10)).contains(&self.timeout);
         p.ensure(wait, "timeout", "use 1ms to 10s: it is what a call waits when Redis hangs");
     }

@@ -78,6 +78,8 @@ pub async fn mariadb() -> Option<Db> {
 #[derive(Debug)]
 pub struct Keys {
     server: String,
+    /// The servers that may have them.
+    nodes: Vec<String>,
     prefix: String,
 }
 
@@ -86,6 +88,12 @@ impl Keys {
     #[must_use]
     pub fn url(&self) -> String {
         self.server.clone()
+    }
+
+    /// The servers that may have keys, each with its own URL.
+    #[must_use]
+    pub fn nodes(&self) -> &[String] {
+        &self.nodes
     }
 
     /// What every key of the test starts with, `:` at the end included.
@@ -97,20 +105,27 @@ impl Keys {
 
 impl Drop for Keys {
     fn drop(&mut self) {
-        let (server, pattern) = (self.server.clone(), format!("{}*", self.prefix));
+        let (nodes, pattern) = (std::mem::take(&mut self.nodes), format!("{}*", self.prefix));
         detached(async move {
-            let mut connection = redis::Client::open(server)?.get_connection()?;
-            let keys: Vec<Vec<u8>> = redis::cmd("SCAN")
-                .cursor_arg(0)
-                .arg("MATCH")
-                .arg(pattern)
-                .arg("COUNT")
-                .arg(1000)
-                .clone()
-                .iter(&mut connection)?
-                .collect::<Result<_, _>>()?;
-            if !keys.is_empty() {
-                redis::cmd("DEL").arg(keys).exec(&mut connection)?;
+            for node in nodes {
+                let mut connection = redis::Client::open(node)?.get_connection()?;
+                let role: Vec<redis::Value> = redis::cmd("ROLE").query(&mut connection)?;
+                if role.first() != Some(&redis::Value::BulkString(b"master".to_vec())) {
+                    continue;
+                }
+                let keys: Vec<Vec<u8>> = redis::cmd("SCAN")
+                    .cursor_arg(0)
+                    .arg("MATCH")
+                    .arg(&pattern)
+                    .arg("COUNT")
+                    .arg(1000)
+                    .clone()
+                    .iter(&mut connection)?
+                    .collect::<Result<_, _>>()?;
+                // One by one: in a cluster they are in different slots.
+                for key in keys {
+                    redis::cmd("DEL").arg(key).exec(&mut connection)?;
+                }
             }
             Ok(())
         });
@@ -121,7 +136,25 @@ impl Drop for Keys {
 #[expect(clippy::unused_async, reason = "reads like the other servers in a test")]
 pub async fn redis() -> Option<Keys> {
     let server = server("SHOP_TEST_REDIS_URL", "Redis")?;
-    Some(Keys { server, prefix: unique("test:") + ":" })
+    Some(Keys { nodes: vec![server.clone()], server, prefix: unique("test:") + ":" })
+}
+
+/// A place on a real Redis behind sentinels.
+#[must_use]
+pub fn redis_sentinel() -> Option<Keys> {
+    several("SHOP_TEST_REDIS_SENTINEL_URL", "SHOP_TEST_REDIS_SENTINEL_NODES", "Redis behind sentinels")
+}
+
+/// A place on a real Redis Cluster.
+#[must_use]
+pub fn redis_cluster() -> Option<Keys> {
+    several("SHOP_TEST_REDIS_CLUSTER_URL", "SHOP_TEST_REDIS_CLUSTER_NODES", "Redis Cluster")
+}
+
+fn several(url: &str, nodes: &str, name: &str) -> Option<Keys> {
+    let (url, nodes) = (server(url, name)?, server(nodes, name)?);
+    let nodes = nodes.split(',').map(str::to_owned).collect();
+    Some(Keys { server: url, nodes, prefix: unique("test:") + ":" })
 }
 
 /// A prefix for topics and groups on a real Kafka. They stay until the servers' folder is purged.

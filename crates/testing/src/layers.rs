@@ -32,6 +32,7 @@ const RULES: [(&str, &[&str]); 4] = [
             "shop_web",
             "shop_rpc",
             "shop_sql",
+            "shop_redis",
             "shop_kafka",
         ],
     ),
@@ -53,10 +54,11 @@ const RULES: [(&str, &[&str]); 4] = [
             "shop_web",
             "shop_rpc",
             "shop_sql",
+            "shop_redis",
             "shop_kafka",
         ],
     ),
-    ("interface", &["infrastructure", "sqlx", "redis", "rdkafka", "reqwest", "shop_sql", "shop_kafka"]),
+    ("interface", &["infrastructure", "sqlx", "redis", "rdkafka", "reqwest", "shop_sql", "shop_redis", "shop_kafka"]),
     ("infrastructure", &["interface", "application", "rdkafka", "salvo", "shop_http", "shop_web", "shop_kafka"]),
 ];
 

@@ -34,6 +34,9 @@ shop, numbers for stores. NetworkPolicies are made from this table alone.
 {{- $port := int .external.port }}{{ $ports := list -}}
 {{/* Of several hosts each may have a port of its own. */}}
 {{- range splitList "," .external.host }}{{ $ports = append $ports (regexMatch "^([^:]*|\\[.*\\]):[0-9]+$" (trim .) | ternary (splitList ":" . | last | int) $port) }}{{ end -}}
+{{- range regexFindAll ":[0-9]+(,|/|$)" (default "" .external.url) -1 }}{{ $ports = append $ports (regexFind "[0-9]+" . | int) }}{{ end -}}
+{{/* Where sentinels listen that are named without a port. */}}
+{{- if regexMatch "-sentinel://([^/]*,)?([^],:/[]+|[[][^]]*[]])(,|/)" (default "" .external.url) }}{{ $ports = append $ports 26379 }}{{ end -}}
 {{- $calls = append $calls (dict "ports" (uniq $ports) "to" .external.peers) -}}
 {{- end }}{{ end -}}
 {{- with $root.Values.kafka }}{{ if not .enabled -}}

@@ -51,12 +51,14 @@
 {{ merge $kafka (dict "brokers" $brokers) | toJson }}
 {{- end }}
 
-{{/* Host and port of a store, ours or another: (list $ "redis"). */}}
+{{/* Host and port of a store, ours or another, or the URL of several servers: (list $ "redis"). */}}
 {{- define "shop.store" -}}
 {{- $root := index . 0 -}}
 {{- $store := index $root.Values (index . 1) -}}
 {{- if $store.enabled -}}
 {{ dict "host" (printf "%s-%s" (include "shop.fullname" $root) (index . 1)) "port" (int (include "shop.store.port" (index . 1))) | toJson }}
+{{- else if $store.external.url -}}
+{{ dict "url" $store.external.url | toJson }}
 {{- else -}}
 {{- $at := dict "host" (required (printf "%s.enabled is false: set %s.external.host" (index . 1) (index . 1)) $store.external.host) "port" (int $store.external.port) -}}
 {{- if (($store.external).tls).existingSecret }}{{ $_ := set $at "ssl_mode" "verify-full" }}{{ end -}}

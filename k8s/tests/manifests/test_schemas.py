@@ -83,6 +83,7 @@ def test_a_cluster_that_cannot_stop_pods_gently_is_refused():
         ("product.settings.http.port=0", "port"),
         ("kafka.enabled=false", "external/brokers"),
         ("redis.image=redis:latest", "image"),
+        ("redis.external.url=redis-cluster://:p@a", "external/url"),
         ("gateway.settings.stop.grace=9s", "set shutdown.graceSeconds"),
         ("shutdown.lingerSeconds=35", "must be less than shutdown.graceSeconds"),
         ("redis.enabled=false", "set redis.external.host"),

@@ -36,8 +36,8 @@ pub(crate) struct Opened {
 /// Opens the store that the settings' URL names.
 pub(crate) async fn open(settings: &Redis, clock: SharedClock) -> anyhow::Result<Opened> {
     match settings.target().map_err(anyhow::Error::msg)? {
-        RedisTarget::Redis(url) => {
-            let link = Link::open(&url, settings).await?;
+        target @ (RedisTarget::Redis(_) | RedisTarget::Several(_)) => {
+            let link = Link::open(&target, settings).await?;
             Ok(Opened {
                 store: Arc::new(RedisBaskets::new(link.clone(), clock.clone())),
                 shared: None,

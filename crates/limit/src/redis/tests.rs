@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use ::redis::{Client, Script};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 

@@ -107,6 +107,7 @@ fn settings(redis: SocketAddr) -> RateLimit {
             url: format!("redis://{redis}").as_str().into(),
             timeout: shop_config::Duration::secs(10),
             key_prefix: "test:".to_owned(),
+            ..RedisLimit::default()
         },
         ..RateLimit::default()
     }
@@ -201,4 +202,66 @@ async fn nobody_waits_for_a_redis_that_is_not_there() {
         assert!(matches!(check(&limiter).await, Verdict::Allowed { remaining: left, .. } if left == remaining));
     }
     assert_eq!((*told.counting.lock(), told.fell_back.load(SeqCst)), (Some(Counting::Local), 2));
+}
+
+/// Two processes allow together what one would.
+async fn two_count_together(keys: shop_testing::backend::Keys) {
+    let told = [(); 2].map(|()| Arc::new(Told::default()));
+    let redis = RedisLimit {
+        url: keys.url().as_str().into(),
+        timeout: shop_config::Duration::secs(10),
+        key_prefix: keys.prefix().to_owned(),
+        ..RedisLimit::default()
+    };
+    let settings = RateLimit {
+        requests: NonZeroU32::MIN,
+        burst: NonZeroU32::new(5).expect("not zero"),
+        redis,
+        ..RateLimit::default()
+    };
+    let limiters = told.each_ref().map(|told| {
+        let limiter = Limiter::new(&settings, &[], Arc::clone(told) as SharedObserver, None);
+        Arc::new(limiter.expect("is on"))
+    });
+    let (tell, changes) = watch::channel(());
+    let current = |number: usize| {
+        let limiter = Arc::clone(&limiters[number]);
+        move || Some(Arc::clone(&limiter))
+    };
+    let story = async {
+        for told in &told {
+            let counts = || *told.counting.lock();
+            eventually!(counts() == Some(Counting::Redis));
+        }
+        let mut left = Vec::new();
+        for limiter in [0, 1, 0, 1, 0] {
+            let verdict = check(&limiters[limiter]).await;
+            let Verdict::Allowed { remaining, .. } = verdict else { panic!("{verdict:?} after {left:?}") };
+            left.push(remaining);
+        }
+        assert_eq!(left, [4, 3, 2, 1, 0]);
+        for limiter in &limiters {
+            let verdict = check(limiter).await;
+            assert!(matches!(verdict, Verdict::Refused { .. }), "{verdict:?}");
+        }
+        assert_eq!(told.each_ref().map(|told| told.fell_back.load(SeqCst)), [0, 0]);
+    };
+    tokio::select! {
+        () = shop_limit::run(changes.clone(), current(0)) => panic!("it runs for ever"),
+        () = shop_limit::run(changes, current(1)) => panic!("it runs for ever"),
+        () = story => {}
+    }
+    drop(tell);
+}
+
+#[tokio::test]
+async fn processes_count_together_behind_sentinels() {
+    let Some(keys) = shop_testing::backend::redis_sentinel() else { return };
+    two_count_together(keys).await;
+}
+
+#[tokio::test]
+async fn processes_count_together_in_a_cluster() {
+    let Some(keys) = shop_testing::backend::redis_cluster() else { return };
+    two_count_together(keys).await;
 }

@@ -1,8 +1,10 @@
-//! What every store of baskets must do; the same tests run on SQLite and on a real Redis.
+//! What every store of baskets must do; the same tests run on SQLite and on real Redises: alone, behind
+//! sentinels, as a cluster.
 
 mod entity;
 mod keys;
 mod redis;
+mod several;
 mod writes;
 
 use std::collections::BTreeSet;
@@ -43,9 +45,20 @@ impl Stage {
     }
 
     async fn redis() -> Option<Self> {
-        let keys = shop_testing::backend::redis().await?;
+        Some(Self::of(shop_testing::backend::redis().await?).await)
+    }
+
+    async fn sentinels() -> Option<Self> {
+        Some(Self::of(shop_testing::backend::redis_sentinel()?).await)
+    }
+
+    async fn cluster() -> Option<Self> {
+        Some(Self::of(shop_testing::backend::redis_cluster()?).await)
+    }
+
+    async fn of(keys: shop_testing::backend::Keys) -> Self {
         let settings = Redis { key_prefix: keys.prefix().to_owned(), ..Redis::at(&keys.url()) };
-        Some(Self::open(settings, keys).await)
+        Self::open(settings, keys).await
     }
 
     fn fresh(&self, user: &UserId) -> Basket {
@@ -87,18 +100,24 @@ fn user(id: &str) -> UserId {
     id.parse().expect("a user")
 }
 
-/// Runs a test on both stores; without a real Redis that half says so and passes.
-macro_rules! on_both {
+/// Runs a test on every store; without a real Redis that part says so and passes.
+macro_rules! on_each {
     ($($(#[$doc:meta])* $name:ident)*) => {
         mod on_sqlite { $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name(&super::Stage::sqlite().await).await; })* }
         mod on_redis { $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
             if let Some(stage) = super::Stage::redis().await { super::$name(&stage).await; }
         })* }
+        mod behind_sentinels { $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
+            if let Some(stage) = super::Stage::sentinels().await { super::$name(&stage).await; }
+        })* }
+        mod on_a_cluster { $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
+            if let Some(stage) = super::Stage::cluster().await { super::$name(&stage).await; }
+        })* }
     };
 }
-use on_both;
+use on_each;
 
-on_both! {
+on_each! {
     what_is_stored_comes_back_to_the_letter
     a_refused_change_and_one_that_changes_nothing_leave_what_was_there
     a_removed_basket_is_gone_and_the_next_one_is_another

@@ -10,12 +10,16 @@
 
 mod idempotency;
 mod link;
+mod replicas;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{Script, Value};
+use futures_util::future::try_join_all;
+use redis::Value;
 use shop_clock::SharedClock;
+use shop_fault::{Fault, Kind};
+use shop_redis::Script;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -38,6 +42,9 @@ const LOOKED_AT: u32 = 1000;
 /// Attempts at one change. One writer wins every round, so this is about how many may fight over one basket at once.
 const ATTEMPTS: u32 = 64;
 
+/// What a caller is told whose change too few replicas have.
+const NOT_COPIED: &str = "too few copies of the store have the change yet";
+
 /// Longest pause before the next attempt.
 const LONGEST_PAUSE_MS: u64 = 50;
 
@@ -46,6 +53,16 @@ pub(crate) struct RedisBaskets {
     link: Link,
     clock: SharedClock,
     script: Script,
+}
+
+/// How an attempt to change a basket ended.
+struct Swap {
+    /// `applied`, `repeated` or `lost`.
+    what: String,
+    /// What is stored, unless it was applied.
+    stored: Held,
+    /// Of which history of writes that is, if somebody wants to know.
+    history: String,
 }
 
 /// What was read.
@@ -85,29 +102,34 @@ impl RedisBaskets {
     }
 
     /// One attempt to put `next` in place of what was `read`.
-    async fn swap(
-        &self,
-        user: &UserId,
-        operation: Option<Uuid>,
-        read: &str,
-        next: Next<'_>,
-    ) -> Result<(String, Held), Error> {
-        let mut call = self.script.key(self.key(user));
-        if let Some(operation) = operation {
-            call.key(self.mark(user, operation));
-        }
+    async fn swap(&self, user: &UserId, operation: Option<Uuid>, read: &str, next: &Next<'_>) -> Result<Swap, Error> {
+        let (key, mark) = (self.key(user), operation.map(|operation| self.mark(user, operation)));
+        let keys: Vec<&str> = [Some(&key), mark.as_ref()].into_iter().flatten().map(String::as_str).collect();
+        let mut call = self.script.call(&keys);
         let (verb, text, life) = match next {
             Next::Put(basket) => ("put", document::write(basket)?, basket.expires_at - self.clock.now()),
             Next::Drop => ("drop", String::new(), time::Duration::ZERO),
             Next::Keep => ("keep", String::new(), time::Duration::ZERO),
+            Next::Look => ("look", String::new(), time::Duration::ZERO),
         };
         call.arg(read).arg(self.clock.new_id().to_string()).arg(verb).arg(text);
         // A life of zero would delete at once; a basket whose clock ran ahead of ours still gets its millisecond.
         let is_keyed = operation.is_some_and(shop_idempotency::is_keyed);
         let mark_life = if is_keyed { KEYED_MARK_LIFE } else { MARK_LIFE };
         call.arg(life.whole_milliseconds().max(1).to_string()).arg(mark_life.as_millis().to_string());
-        let (what, revision, text): (String, String, String) = self.link.script(&call).await.map_err(fault)?;
-        Ok((what, self.held(user, revision, &text)?))
+        call.arg(u8::from(self.link.waits()));
+        let (what, revision, text, history): (String, String, String, String) =
+            self.link.script(&call).await.map_err(fault)?;
+        Ok(Swap { what, stored: self.held(user, revision, &text)?, history })
+    }
+
+    /// Waits until replicas have what was written for `user`, if there is to be any such waiting. What was written stands also
+    /// if they have not; who repeats the operation waits for them again.
+    async fn copied(&self, user: &UserId, history: &str) -> Result<(), Error> {
+        if self.link.replicas_have(&self.link.key(&format!("basket-copied:{{{user}}}")), history).await {
+            return Ok(());
+        }
+        Err(Fault::new(Kind::Unavailable, "store_unavailable", NOT_COPIED).with_retry_after(link::RETRY_AFTER).into())
     }
 
     fn key(&self, user: &UserId) -> String {
@@ -125,32 +147,44 @@ impl RedisBaskets {
     /// Deletes what bears the user's name beside his basket: marks of operations, whose keys have it, and notes of whose a
     /// guest's lines became. They are looked for among all keys, a few at a time, for people are forgotten seldom.
     async fn forget_traces(&self, user: &UserId) -> Result<(), Error> {
-        let (marks, forwards) = (self.link.key(&format!("basket-done:{{{user}}}:")), self.link.key("basket-forward:"));
-        let mut cursor = "0".to_owned();
-        loop {
-            let mut scan = redis::cmd("SCAN");
-            // No part of the installation's prefix, which may be a pattern.
-            scan.arg(&cursor).arg("MATCH").arg("*basket-[df]o*").arg("COUNT").arg(LOOKED_AT);
-            let (next, mut keys): (String, Vec<String>) = self.link.query(&scan).await.map_err(fault)?;
-            let noted: Vec<_> = keys.extract_if(.., |key| key.starts_with(&forwards)).collect();
-            keys.retain(|key| key.starts_with(&marks));
-            if !noted.is_empty() {
-                let mut look = redis::pipe();
-                for key in &noted {
-                    look.get(key);
+        for node in self.link.nodes().await.map_err(fault)? {
+            let mut cursor = "0".to_owned();
+            loop {
+                let mut scan = redis::cmd("SCAN");
+                // No part of the installation's prefix, which may be a pattern.
+                scan.arg(&cursor).arg("MATCH").arg("*basket-[df]o*").arg("COUNT").arg(LOOKED_AT);
+                let (next, keys): (String, Vec<String>) = self.link.query_at(&node, &scan).await.map_err(fault)?;
+                self.forget_among(keys, user).await?;
+                if next == "0" {
+                    break;
                 }
-                let whose: Vec<Option<String>> = self.link.pipeline(&look).await.map_err(fault)?;
-                let his = noted.into_iter().zip(whose).filter(|(_, whose)| whose.as_deref() == Some(user.as_str()));
-                keys.extend(his.map(|(key, _)| key));
+                cursor = next;
             }
-            if !keys.is_empty() {
-                self.link.query::<()>(redis::cmd("UNLINK").arg(keys)).await.map_err(fault)?;
-            }
-            if next == "0" {
-                return Ok(());
-            }
-            cursor = next;
         }
+        Ok(())
+    }
+
+    /// Deletes which of the keys bear the user's name. Each is asked for by itself, for a cluster may have them in different
+    /// slots; over the one connection they are a pipeline.
+    async fn forget_among(&self, mut keys: Vec<String>, user: &UserId) -> Result<(), Error> {
+        let (marks, forwards) = (self.link.key(&format!("basket-done:{{{user}}}:")), self.link.key("basket-forward:"));
+        let noted: Vec<_> = keys.extract_if(.., |key| key.starts_with(&forwards)).collect();
+        keys.retain(|key| key.starts_with(&marks));
+        let whose = noted.iter().map(|key| async move {
+            let mut look = redis::cmd("GET");
+            look.arg(key);
+            self.link.query::<Option<String>>(&look).await
+        });
+        let whose = try_join_all(whose).await.map_err(fault)?;
+        let his = noted.into_iter().zip(whose).filter(|(_, whose)| whose.as_deref() == Some(user.as_str()));
+        keys.extend(his.map(|(key, _)| key));
+        let gone = keys.iter().map(|key| async move {
+            let mut forget = redis::cmd("UNLINK");
+            forget.arg(key);
+            self.link.query::<()>(&forget).await
+        });
+        try_join_all(gone).await.map_err(fault)?;
+        Ok(())
     }
 
     /// Waits a little, longer with every lost race, never twice the same: two that collided do not collide again.
@@ -164,7 +198,10 @@ impl RedisBaskets {
 enum Next<'a> {
     Put(&'a Basket),
     Drop,
+    /// Nothing but the mark.
     Keep,
+    /// Nothing at all.
+    Look,
 }
 
 #[async_trait]
@@ -174,27 +211,43 @@ impl Baskets for RedisBaskets {
     }
 
     async fn change(&self, user: &UserId, operation: Option<Uuid>, change: Change<'_>) -> Result<Changed, Error> {
-        let (mut held, done) = self.read(user, operation).await?;
-        if done {
+        let (mut held, mut done) = self.read(user, operation).await?;
+        let waits = self.link.waits();
+        if done && !waits {
             return Ok(Changed::Repeated(held.basket));
         }
         for attempt in 1..=ATTEMPTS {
             let mut after = held.basket.clone();
-            change(&mut after)?;
-            let next = match &after {
-                _ if after == held.basket && operation.is_none() => return Ok(Changed::Applied(after)),
-                _ if after == held.basket => Next::Keep,
-                Some(basket) => Next::Put(basket),
-                None => Next::Drop,
+            let next = if done {
+                Next::Look
+            } else {
+                change(&mut after)?;
+                match &after {
+                    _ if after == held.basket && operation.is_none() && !waits => return Ok(Changed::Applied(after)),
+                    // Replicas shall have what this call found as it wants it.
+                    _ if after == held.basket && operation.is_none() => Next::Look,
+                    _ if after == held.basket => Next::Keep,
+                    Some(basket) => Next::Put(basket),
+                    None => Next::Drop,
+                }
             };
-            let (what, stored) = self.swap(user, operation, &held.revision, next).await?;
+            let Swap { what, stored, history } = self.swap(user, operation, &held.revision, &next).await?;
+            let is_as_read = !done && matches!(next, Next::Look) && stored.revision == held.revision;
             match what.as_str() {
                 "applied" => {
                     shop_idempotency::began();
+                    self.copied(user, &history).await?;
                     return Ok(Changed::Applied(after));
                 }
-                "repeated" => return Ok(Changed::Repeated(stored.basket)),
-                _ => held = stored,
+                "repeated" => {
+                    self.copied(user, &history).await?;
+                    return Ok(Changed::Repeated(stored.basket));
+                }
+                _ if is_as_read => {
+                    self.copied(user, &history).await?;
+                    return Ok(Changed::Applied(after));
+                }
+                _ => (held, done) = (stored, false),
             }
             self.pause(attempt).await;
         }

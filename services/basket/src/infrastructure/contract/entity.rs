@@ -6,10 +6,10 @@ use shop_money::Money;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Stage, on_both, user};
+use super::{Stage, on_each, user};
 use crate::domain::{Basket, Error, Line, Merged, Quantity, UserId};
 
-on_both! {
+on_each! {
     every_field_of_a_basket_is_kept
     every_field_that_changes_is_written
 }

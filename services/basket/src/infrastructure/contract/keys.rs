@@ -7,9 +7,9 @@ use shop_idempotency::{Begin, Claim, Fingerprint, KEEP, Key, LEASE, Lease, Store
 use shop_input::Id;
 use uuid::Uuid;
 
-use super::{Stage, on_both};
+use super::{Stage, on_each};
 
-on_both! {
+on_each! {
     of_many_with_one_key_one_runs
     an_answer_is_replayed_to_the_byte_for_a_day
     a_key_belongs_to_its_first_request

@@ -2,7 +2,13 @@
 -- KEYS[1] the key   KEYS[2] where this operation's is kept while another operation has the first; same cluster slot
 -- ARGV[1] the operation's name   ARGV[2] fingerprint   ARGV[3] a new operation id   ARGV[4] who takes it   ARGV[5] now
 -- ARGV[6] lease end   ARGV[7] life in ms   ARGV[8] the fingerprint an earlier version of the service would have kept
--- Answers what is to be done, then for a run the key, the operation id and whether it is a new one; else the answer.
+-- ARGV[9] whether to say of which history of writes all this is
+-- Answers what is to be done, then for a run the key, the operation id and whether it is a new one; else the answer; and the
+-- history.
+local history = ''
+if ARGV[9] == '1' then
+  history = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+end
 local function read(name)
   return redis.call('HMGET', name, 'fingerprint', 'operation', 'lease', 'status', 'headers', 'body', 'method', 'owner')
 end
@@ -16,19 +22,19 @@ end
 if not held[1] then
   redis.call('HSET', name, 'method', ARGV[1], 'fingerprint', ARGV[2], 'operation', ARGV[3], 'owner', ARGV[4], 'lease', ARGV[6])
   redis.call('PEXPIRE', name, ARGV[7])
-  return {'run', name, ARGV[3], 'fresh'}
+  return {'run', name, ARGV[3], 'fresh', history}
 end
 if held[1] ~= ARGV[2] and held[1] ~= ARGV[8] then
-  return {'mismatch', '', '', ''}
+  return {'mismatch', '', '', '', history}
 end
 if held[4] then
-  return {'replay', held[4], held[5], held[6]}
+  return {'replay', held[4], held[5], held[6], history}
 end
 if held[8] == ARGV[4] then
-  return {'run', name, held[2], ''} -- to this very call, whose answer was lost with the connection
+  return {'run', name, held[2], '', history} -- to this very call, whose answer was lost with the connection
 end
 if tonumber(held[3]) > tonumber(ARGV[5]) then
-  return {'in_flight', '', '', ''}
+  return {'in_flight', '', '', '', history}
 end
 redis.call('HSET', name, 'owner', ARGV[4], 'lease', ARGV[6])
-return {'run', name, held[2], ''}
+return {'run', name, held[2], '', history}

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use redis::{Script, ScriptInvocation};
 use shop_clock::{SharedClock, millis};
 use shop_idempotency::{Begin, BoxError, Claim, KEEP, LEASE, Lease, Store, Stored};
+use shop_redis::{Call, Script};
 use time::OffsetDateTime;
 
 use super::link::Link;
@@ -77,13 +77,13 @@ impl RedisIdempotency {
     }
 
     /// What is done with a lease, and for whom.
-    fn end(&self, lease: &Lease, verb: &str) -> ScriptInvocation<'_> {
-        let mut call = self.end.key(&lease.name);
+    fn end(&self, lease: &Lease, verb: &str) -> Call {
+        let mut call = self.end.call(&[&lease.name]);
         call.arg(lease.owner.to_string()).arg(verb);
         call
     }
 
-    async fn run(&self, calls: Vec<ScriptInvocation<'_>>) -> Result<(), BoxError> {
+    async fn run(&self, calls: Vec<Call>) -> Result<(), BoxError> {
         // Together: on the one connection they are a pipeline.
         try_join_all(calls.iter().map(|call| self.link.script::<()>(call))).await?;
         Ok(())
@@ -104,17 +104,27 @@ impl Store for RedisIdempotency {
     async fn begin(&self, claim: &Claim) -> Result<Begin, BoxError> {
         let (now, owner) = (self.clock.now(), self.clock.new_id());
         let life = self.hour.lock().unwrap_or_else(PoisonError::into_inner).life(&claim.principal, now);
-        let name = self.link.key(&format!("idempotency:{}", claim.name()));
-        // The braces are a hash tag: on Redis Cluster both keys are in one slot.
+        // The braces are a hash tag: on Redis Cluster both keys are in one slot, if there are none in the name.
+        let braces = self.link.is_cluster() && claim.name().contains(['{', '}']);
+        let name = if braces { claim.second_name() } else { claim.name().to_owned() };
+        let name = self.link.key(&format!("idempotency:{name}"));
         let second = format!("{{{name}}}:{}", claim.method);
-        let mut call = self.begin.key(name);
-        call.key(second).arg(claim.method).arg(&claim.fingerprint.asked[..]).arg(self.clock.new_id().to_string());
+        let mut call = self.begin.call(&[&name, &second]);
+        call.arg(claim.method).arg(&claim.fingerprint.asked[..]).arg(self.clock.new_id().to_string());
         call.arg(owner.to_string()).arg(millis(now)).arg(millis(now + LEASE)).arg(ms(life));
-        call.arg(&claim.fingerprint.bytes[..]);
-        let (what, first, next, last): (String, String, String, Vec<u8>) = self.link.script(&call).await?;
+        call.arg(&claim.fingerprint.bytes[..]).arg(u8::from(self.link.waits()));
+        let (what, first, next, last, history): (String, String, String, Vec<u8>, String) =
+            self.link.script(&call).await?;
         Ok(match what.as_str() {
             "run" => {
-                Begin::Run { lease: Lease { name: first, owner }, operation: next.parse()?, fresh: last == b"fresh" }
+                let lease = Lease { name: first, owner };
+                // A key that is forgotten while what was done by it is not would have it done again.
+                let key = format!("{{{}}}:copied", tag(&lease.name));
+                if !self.link.replicas_have(&key, &history).await {
+                    self.release(&[lease]).await?;
+                    return Err(super::NOT_COPIED.into());
+                }
+                Begin::Run { lease, operation: next.parse()?, fresh: last == b"fresh" }
             }
             "replay" => {
                 Begin::Replay(Stored { status: first.parse()?, headers: serde_json::from_str(&next)?, body: last })
@@ -150,6 +160,11 @@ impl Store for RedisIdempotency {
     async fn forget(&self, lease: &Lease) -> Result<(), BoxError> {
         self.run(vec![self.end(lease, "forget")]).await
     }
+}
+
+/// What decides on a key's slot, where it is made as here.
+fn tag(name: &str) -> &str {
+    name.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or(name, |(tag, _)| tag)
 }
 
 fn ms(duration: Duration) -> i64 {

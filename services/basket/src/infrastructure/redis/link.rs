@@ -2,34 +2,51 @@
 //! over it, and when it leads to a replica.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{
-    Arg, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
-    ScriptInvocation, ServerErrorKind,
-};
-use shop_config::Redis;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared, ready, select_ok};
+use redis::{Arg, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind};
+use shop_clock::chance;
+use shop_config::{Redis, RedisTarget};
 use shop_fault::{Fault, Kind};
+use shop_redis::{Call, Connection, Node, Source, only_reads, refused_certificate, refuses_login};
 use shop_telemetry::{About, KeyValue, Span, SpanKind};
 use tokio::time::Instant;
 
+use super::replicas::Replicas;
+
 /// How long a client should stay away while Redis cannot be reached.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Pause between two attempts to reach Redis while the process starts.
 const START_PAUSE: Duration = Duration::from_millis(500);
 
+/// Pause before another attempt to connect after one that failed: about as often are sentinels asked during a failover, however
+/// many calls want an answer.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Keys that are tried to find whether a cluster takes writes: hardly ever are they all in one of its servers.
+const CHECKED: [&str; 4] = ["write-check", "write-check:1", "write-check:2", "write-check:3"];
+
 /// A connection that many share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Link {
-    manager: Arc<ArcSwap<ConnectionManager>>,
-    anew: Arc<(Client, ConnectionManagerConfig)>,
+    source: Arc<Source>,
+    current: Arc<ArcSwap<Attempt>>,
+    /// Whether a connection is made to take the place of one that is in use.
+    renews: Arc<AtomicBool>,
     prefix: String,
     place: Arc<Place>,
+    /// Who must have what was written before it is acknowledged, if not the master alone.
+    replicas: Option<Arc<Replicas>>,
 }
+
+/// To connect, under way or done; all calls wait for the same one.
+type Attempt = Shared<BoxFuture<'static, RedisResult<Connection>>>;
 
 /// Where Redis is, for traces.
 struct Place {
@@ -39,20 +56,22 @@ struct Place {
 }
 
 impl Link {
-    /// Connects to `url`; waits for the server up to the start-up timeout of `settings`.
-    pub(crate) async fn open(url: &str, settings: &Redis) -> anyhow::Result<Self> {
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(settings.connect_timeout.get()))
-            .set_response_timeout(Some(settings.response_timeout.get()))
-            // A request never waits for a second attempt: it fails, and the next one finds a new attempt under way.
-            .set_number_of_retries(0);
-        let client = Client::open(url).context("redis.url is not the address of a Redis server")?;
-        let info = client.get_connection_info();
-        let (place, at) = (format!("Redis at {}", info.addr()), Arc::new(Place::of(info)));
-        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config.clone())?;
-        let (manager, anew) = (Arc::new(ArcSwap::from_pointee(manager)), Arc::new((client, config)));
-        let link = Self { manager, anew, prefix: settings.key_prefix.clone(), place: at };
+    /// Connects to `target`; waits for the server up to the start-up timeout of `settings`.
+    pub(crate) async fn open(target: &RedisTarget, settings: &Redis) -> anyhow::Result<Self> {
+        let (connect, response) = (settings.connect_timeout.get(), settings.response_timeout.get());
+        let source = Source::new(target, &settings.tls(), connect, Some(response)).map_err(anyhow::Error::msg);
+        let source = Arc::new(source.context("the section redis names no Redis")?);
+        let (place, at) = (format!("Redis at {source}"), Arc::new(Place::of(&source)));
+        let made = || Arc::new(ArcSwap::from_pointee(attempt(source.clone(), Duration::ZERO)));
+        let prefix = settings.key_prefix.clone();
+        let mut link =
+            Self { source: source.clone(), current: made(), renews: Arc::default(), prefix, place: at, replicas: None };
         link.wait(&place, settings.startup_timeout.get()).await?;
+        if settings.wait_replicas > 0 {
+            // The answer comes before the client stops waiting for it.
+            let (other, patience) = (Self { current: made(), renews: Arc::default(), ..link.clone() }, response / 2);
+            link.replicas = Some(Arc::new(Replicas::new(settings.wait_replicas, patience, other)));
+        }
         Ok(link)
     }
 
@@ -61,8 +80,12 @@ impl Link {
         let give_up = Instant::now() + patience;
         loop {
             let Err(error) = self.ping().await else { return Ok(()) };
-            if error.kind() == ErrorKind::AuthenticationFailed || error.code() == Some("NOAUTH") {
+            if refuses_login(&error) {
                 return Err(error).with_context(|| format!("{place} refuses the user or its password"));
+            }
+            if refused_certificate(&error).is_some() {
+                return Err(error)
+                    .with_context(|| format!("{place} cannot be trusted, or does not trust this service"));
             }
             if Instant::now() + START_PAUSE >= give_up {
                 let within = format!("could not reach {place} within {patience:?} (redis.startup_timeout)");
@@ -86,20 +109,54 @@ impl Link {
     /// Whether Redis takes writes: not while it is a replica, is out of memory, or cannot save to its disk.
     ///
     /// What is asked for is a write to Redis, and refused as one, but changes nothing: only a key that is there would be
-    /// set, and this one never is.
+    /// set, and this one never is. A cluster is well while one of those asked for goes through: while a server of it is away,
+    /// the baskets of the others are not.
     pub(super) async fn check(&self) -> RedisResult<()> {
-        let mut write = redis::cmd("SET");
-        write.arg(self.key("write-check")).arg("").arg("XX").arg("PX").arg(1);
-        self.query(&write).await
+        let number = if self.source.is_cluster() { CHECKED.len() } else { 1 };
+        let writes = CHECKED.iter().take(number).map(|name| {
+            let mut write = redis::cmd("SET");
+            write.arg(self.key(name)).arg("").arg("XX").arg("PX").arg(1);
+            async move { self.query::<()>(&write).await }.boxed()
+        });
+        select_ok(writes).await.map(drop)
+    }
+
+    /// Whether what was written is acknowledged only when replicas have it.
+    pub(super) fn waits(&self) -> bool {
+        self.replicas.is_some()
+    }
+
+    /// Whether as many replicas as wanted have what was written in `history`; `key` is in the slot of what was written.
+    pub(super) async fn replicas_have(&self, key: &str, history: &str) -> bool {
+        match &self.replicas {
+            Some(replicas) => replicas.have(key, history).await,
+            None => true,
+        }
+    }
+
+    /// Whether keys are in slots.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.source.is_cluster()
+    }
+
+    /// The servers among which the keys are.
+    pub(super) async fn nodes(&self) -> RedisResult<Vec<Node>> {
+        self.run(|mut connection| async move { connection.nodes().await }).await
+    }
+
+    /// Runs a command that may be run twice at one of them.
+    pub(super) async fn query_at<T: FromRedisValue>(&self, node: &Node, command: &Cmd) -> RedisResult<T> {
+        let span = Span::child(SpanKind::Client, || self.place.about(name(command), 1));
+        told(span, self.run(|mut connection| async move { connection.query_at(node, command).await }).await)
     }
 
     /// Runs a command that may be run twice.
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
         let span = Span::child(SpanKind::Client, || self.place.about(name(command), 1));
-        told(span, self.run(|mut manager| async move { command.query_async(&mut manager).await }).await)
+        told(span, self.run(|mut connection| async move { command.query_async(&mut connection).await }).await)
     }
 
-    /// Runs commands that may be run twice.
+    /// Runs commands that may be run twice. On a cluster their keys have to be in one slot.
     pub(super) async fn pipeline<T: FromRedisValue>(&self, commands: &Pipeline) -> RedisResult<T> {
         let span = Span::child(SpanKind::Client, || {
             let together = if commands.is_transaction() { "MULTI" } else { "PIPELINE" };
@@ -109,54 +166,96 @@ impl Link {
             let operation = if alike { format!("{together} {first}") } else { together.to_owned() };
             self.place.about(operation, commands.len())
         });
-        told(span, self.run(|mut manager| async move { commands.query_async(&mut manager).await }).await)
+        told(span, self.run(|mut connection| async move { commands.query_async(&mut connection).await }).await)
     }
 
     /// Runs a script that may be run twice.
-    pub(super) async fn script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> RedisResult<T> {
+    pub(super) async fn script<T: FromRedisValue>(&self, call: &Call) -> RedisResult<T> {
         let span = Span::child(SpanKind::Client, || self.place.about("EVALSHA".to_owned(), 1));
-        told(span, self.run(|mut manager| async move { script.invoke_async(&mut manager).await }).await)
+        told(span, self.run(|mut connection| async move { call.invoke(&mut connection).await }).await)
     }
 
     /// Runs what may run twice: again when the connection broke, or leads to a server that only reads.
     ///
-    /// After a failover the address may lead elsewhere by now, and a connection stays where it is: to a server that became a
-    /// replica, or to one that is gone without a word. The manager makes another when one breaks, and only then.
-    async fn run<T, Fut>(&self, work: impl Fn(ConnectionManager) -> Fut) -> RedisResult<T>
+    /// After a failover the server that writes is another: sentinels name it, or the name leads there. A connection stays where
+    /// it is: at a server that became a replica, or at one that is gone without a word.
+    pub(super) async fn run<T, Fut>(&self, work: impl Fn(Connection) -> Fut) -> RedisResult<T>
     where
         Fut: Future<Output = RedisResult<T>>,
     {
-        let used = self.manager.load_full();
-        let answer = work(ConnectionManager::clone(&used)).await;
+        let (used, connection) = self.connection().await?;
+        let answer = work(connection).await;
         let Err(error) = &answer else { return answer };
-        let only_reads = only_reads(error);
-        if only_reads || error.is_timeout() {
-            self.replace(&used);
+        if self.source.is_cluster() {
+            // It finds its servers again and has tried again by itself. A server that is silent it takes for a slow one.
+            if error.is_timeout() {
+                self.renew(used);
+            }
+            return answer;
+        }
+        let (only_reads, is_stale) = (only_reads(error), is_stale(error));
+        if only_reads || error.is_timeout() || error.is_unrecoverable_error() {
+            self.replace(&used, Duration::ZERO);
         }
         // Who waited in vain waits no second time.
-        if only_reads || is_stale(error) {
-            return work(ConnectionManager::clone(&self.manager.load())).await;
+        if only_reads || is_stale {
+            let (_, connection) = self.connection().await?;
+            return work(connection).await;
         }
         answer
     }
 
-    /// Lets the next call make a connection, unless another call did. The old one closes when nobody waits on it any more.
-    fn replace(&self, used: &Arc<ConnectionManager>) {
-        let (client, config) = &*self.anew;
-        match ConnectionManager::new_lazy_with_config(client.clone(), config.clone()) {
-            Ok(fresh) => drop(self.manager.compare_and_swap(used, Arc::new(fresh))),
-            Err(error) => tracing::error!(error = %error, "no other connection to Redis could be made"),
+    /// The connection, as soon as it is there. One that could not be made is tried anew by whoever comes next.
+    async fn connection(&self) -> RedisResult<(Arc<Attempt>, Connection)> {
+        let mut used = self.current.load_full();
+        if matches!(used.peek(), Some(Err(_))) {
+            self.replace(&used, chance::around(PAUSE));
+            used = self.current.load_full();
         }
+        let connection = Attempt::clone(&used).await?;
+        Ok((used, connection))
+    }
+
+    /// Makes a connection in place of the one that was `used`, which serves until then: some of a cluster's servers answer on it.
+    fn renew(&self, used: Arc<Attempt>) {
+        if self.renews.swap(true, SeqCst) {
+            return;
+        }
+        let link = self.clone();
+        #[expect(clippy::disallowed_methods, reason = "it connects once, within the time for that, and ends")]
+        tokio::spawn(async move {
+            if let Ok(connection) = link.source.connect().await {
+                let fresh = ready(Ok(connection)).boxed().shared();
+                link.current.compare_and_swap(&used, Arc::new(fresh));
+            }
+            link.renews.store(false, SeqCst);
+        });
+    }
+
+    /// Lets the next call make a connection, unless another call did. The old one closes when nobody waits on it any more.
+    fn replace(&self, used: &Arc<Attempt>, pause: Duration) {
+        let fresh = Arc::new(attempt(self.source.clone(), pause));
+        self.current.compare_and_swap(used, fresh);
     }
 }
 
+/// Connects after a pause. It goes on when who waits for it goes away, for others do.
+fn attempt(source: Arc<Source>, pause: Duration) -> Attempt {
+    let connecting = async move {
+        tokio::time::sleep(pause).await;
+        source.connect().await
+    };
+    let attempt = connecting.boxed().shared();
+    let driven = attempt.clone();
+    #[expect(clippy::disallowed_methods, reason = "it connects once, within the time for that, and ends")]
+    tokio::spawn(async move { drop(driven.await) });
+    attempt
+}
+
 impl Place {
-    fn of(info: &ConnectionInfo) -> Self {
-        let (host, port) = match info.addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => (host.clone(), *port),
-            other => (other.to_string(), 0),
-        };
-        Self { host, port, database: info.redis_settings().db() }
+    fn of(source: &Source) -> Self {
+        let (host, port) = source.place();
+        Self { host, port, database: source.database() }
     }
 
     /// What a call's span says: neither keys, which name users, nor values.
@@ -193,11 +292,6 @@ fn told<T>(mut span: Span, answer: RedisResult<T>) -> RedisResult<T> {
         span.fail(error.code().map_or_else(|| error.category().replace(' ', "_"), str::to_owned));
     }
     answer
-}
-
-/// Whether it leads to a replica. The code of what a script or a transaction ran into is in the words only.
-fn only_reads(error: &RedisError) -> bool {
-    error.code() == Some("READONLY") || error.to_string().contains("READONLY")
 }
 
 /// Whether the connection broke, as every connection does when Redis restarts: worth one more try on a new one.
