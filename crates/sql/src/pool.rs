@@ -128,6 +128,7 @@ fn each<DB: sqlx::Database>(
 }
 
 /// A standby is in recovery; its history is the number of the timeline, which each promotion raises.
+#[expect(clippy::disallowed_methods, reason = "whoever asks has a deadline")]
 fn postgres_writes(conn: &mut PgConnection) -> BoxFuture<'_, sqlx::Result<Option<u64>>> {
     const WRITES: &str = "SELECT CASE WHEN pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean \
         THEN NULL ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END AS history";
@@ -146,6 +147,7 @@ fn postgres_writes(conn: &mut PgConnection) -> BoxFuture<'_, sqlx::Result<Option
 
 /// A replica is read only by its settings; a node of a Galera cluster is ready while it belongs to the larger part. `SHOW`,
 /// since a node that is not takes nothing else, and MySQL knows no other way either.
+#[expect(clippy::disallowed_methods, reason = "whoever asks has a deadline")]
 fn mariadb_writes(conn: &mut MySqlConnection) -> BoxFuture<'_, sqlx::Result<Option<u64>>> {
     const STATE: &str = "SHOW GLOBAL VARIABLES WHERE variable_name IN ('read_only', 'innodb_read_only', 'wsrep_on'); \
         SHOW GLOBAL STATUS WHERE variable_name = 'wsrep_ready'";
@@ -164,6 +166,7 @@ fn mariadb_writes(conn: &mut MySqlConnection) -> BoxFuture<'_, sqlx::Result<Opti
     })
 }
 
+#[expect(clippy::disallowed_methods, reason = "whoever asks has a deadline")]
 fn mariadb_session(conn: &mut MySqlConnection) -> BoxFuture<'_, sqlx::Result<()>> {
     Box::pin(async move { conn.execute(MARIADB_SESSION).await.map(drop) })
 }

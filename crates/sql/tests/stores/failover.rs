@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shop_config::Database;
 use shop_sql::{Engine, Store, Tables, Value, acquire, check};
@@ -15,7 +15,7 @@ use crate::open::migrate;
 use crate::vanished::{Told, WRITERS, write};
 
 /// Until all goes on, once another server writes.
-const WELL: Duration = Duration::from_secs(5);
+const WELL: Duration = Duration::from_secs(15);
 
 /// `host:port` of a URL.
 fn place(url: &str) -> String {
@@ -31,6 +31,8 @@ fn several(scheme: &str, user: &str, places: &[String], database: &str) -> Strin
 fn settings(url: &str) -> Database {
     let mut settings = Database::at(url);
     settings.pool.max = 4;
+    // A busy machine is no server that is away.
+    settings.pool.acquire_timeout = shop_config::Duration::secs(10);
     settings
 }
 
@@ -58,11 +60,9 @@ async fn goes_on<E: Engine<Db: sqlx::Database<Connection: Tables>>>(engine: &E, 
         eventually!((0..WRITERS).all(|writer| told.of(writer) > 3));
         assert_eq!(told.failures.load(Ordering::SeqCst), 0, "all was well before");
         fails_over.await;
-        let start = Instant::now();
         let before: Vec<_> = (0..WRITERS).map(|writer| told.of(writer)).collect();
         eventually!(within WELL, (0..WRITERS).all(|writer| told.of(writer) > before[writer as usize] + 3));
-        let (failed, took) = (told.failures.load(Ordering::SeqCst), start.elapsed());
-        println!("{failed} writes failed; {took:?} after another server wrote all went on");
+        let failed = told.failures.load(Ordering::SeqCst);
         let before: Vec<_> = (0..WRITERS).map(|writer| told.of(writer)).collect();
         eventually!((0..WRITERS).all(|writer| told.of(writer) > before[writer as usize] + 10));
         assert_eq!(told.failures.load(Ordering::SeqCst), failed, "all is well afterwards");
@@ -82,12 +82,14 @@ async fn goes_on<E: Engine<Db: sqlx::Database<Connection: Tables>>>(engine: &E, 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_that_is_promoted_is_written_to_and_nothing_is_lost() {
-    let Some(own) = Own::start("postgres,standby").await else { return };
+    let Some(own) = Own::without_sync("postgres,standby").await else { return };
     let (first, second) = (own.variable("SHOP_TEST_POSTGRES_URL"), own.variable("SHOP_TEST_STANDBY_URL"));
     let mut primary = PgConnection::connect(first).await.expect("connects");
     // A service's user may do less than the tests'.
     for sql in [
         "CREATE ROLE writer LOGIN PASSWORD 'writes'",
+        // What is acknowledged is on both, though on no disk.
+        "ALTER ROLE writer SET synchronous_commit = on",
         "CREATE DATABASE shop OWNER writer",
         "ALTER SYSTEM SET synchronous_standby_names = 'standby'",
         "SELECT pg_reload_conf()",
@@ -116,7 +118,9 @@ async fn a_standby_that_is_promoted_is_written_to_and_nothing_is_lost() {
     let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut former).await.expect("asks");
     assert!(!standby, "it takes itself for the one that writes");
     let url = several("postgres", "writer:writes", &[place(first), place(second)], "shop");
-    let other = shop_sql::postgres(&settings(&url)).await.expect("connects");
+    let mut settings = settings(&url);
+    settings.pool.acquire_timeout = shop_config::Duration::secs(3);
+    let other = shop_sql::postgres(&settings).await.expect("connects");
     assert_eq!(postgres_port(&other).await, i32::from(port(second)));
     let store = Store::from(other);
     own.kill_one("standby").await;
@@ -125,7 +129,7 @@ async fn a_standby_that_is_promoted_is_written_to_and_nothing_is_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_takes_over_is_written_to_and_nothing_is_lost() {
-    let Some(own) = Own::start("mariadb,replica").await else { return };
+    let Some(own) = Own::without_sync("mariadb,replica").await else { return };
     let (first, second) = (own.variable("SHOP_TEST_MARIADB_URL"), own.variable("SHOP_TEST_REPLICA_URL"));
     let mut primary = MySqlConnection::connect(first).await.expect("connects");
     let mut replica = MySqlConnection::connect(second).await.expect("connects");

@@ -18,20 +18,20 @@ struct Pooler {
 /// What a pooler that gives each transaction another connection leaves out of what our sessions start with.
 const LEAVES_OUT: &str = "ignore_startup_parameters = options,extra_float_digits\n";
 
-async fn pooler(program: &str, db: &backend::Db, mode: &str, more: &str) -> Pooler {
+async fn pooler(program: &str, db: &backend::Db, mode: &str, settings: &str) -> Pooler {
     let folder = tempfile::tempdir().expect("a folder");
     let url = url::Url::parse(&db.url()).expect("a URL");
     let port = free_port();
     let (host, user) = (url.host_str().expect("a host"), url.username());
     let (server, password) = (url.port().expect("a port"), url.password().expect("a password"));
     // Fewer connections than clients, so that each gets what another left.
-    let settings = format!(
+    let written = format!(
         "[databases]\n* = host={host} port={server} user={user} password={password}\n[pgbouncer]\n\
          listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n\
-         default_pool_size = 2\n{more}"
+         default_pool_size = 2\n{settings}"
     );
     let file = folder.path().join("pgbouncer.ini");
-    fs::write(&file, settings).expect("writes its settings");
+    fs::write(&file, written).expect("writes its settings");
     let mut program = Program::new(program).arg("-q");
     if rustix::process::geteuid().is_root() {
         program = program.args(["-u", "nobody"]);

@@ -25,6 +25,11 @@ impl Own {
         Self::start_with(servers, Vec::new()).await
     }
 
+    /// The same for a test that kills servers and never the machine: nothing waits for the disk.
+    pub async fn without_sync(servers: &'static str) -> Option<Self> {
+        Self::start_with(servers, vec![("SHOP_BACKENDS_FSYNC", "off".to_owned())]).await
+    }
+
     /// The same with TLS: `folder` has the certificate that they show, and whose clients' they take, as `server.crt`,
     /// `server.key` and `ca.crt` in PEM.
     pub async fn with_certificate(servers: &'static str, folder: &std::path::Path) -> Option<Self> {
