@@ -27,13 +27,13 @@ pub(crate) fn good(cluster: &Cluster, listener: Listener, prefix: &str) -> Kafka
     let mutual = |name| Some(cluster.file(name)).filter(|_| listener == Listener::Mutual);
     Kafka {
         security_protocol,
-        tls: KafkaTls {
+        tls: Box::new(KafkaTls {
             ca_file: Some(cluster.file("ca.pem")),
             cert_file: mutual("client.pem"),
             key_file: mutual("client.key"),
             key_password: Secret::default(),
-        },
-        sasl: Sasl { mechanism, username: "shop".to_owned(), password: Secret::from(cluster.password()) },
+        }),
+        sasl: Box::new(Sasl { mechanism, username: "shop".to_owned(), password: Secret::from(cluster.password()) }),
         ..settings(&cluster.at(listener).join(","), prefix)
     }
 }
@@ -47,6 +47,22 @@ async fn brokers_are_spoken_to_as_they_want_it_and_what_is_wrong_is_said_by_its_
     let Some(cluster) = Cluster::start(1).await else { return };
     understood(&cluster).await;
     misunderstood(&cluster).await;
+    left_out(&cluster).await;
+}
+
+/// Two processes that have one name.
+async fn left_out(cluster: &Cluster) {
+    let named = Kafka { group_instance_id: "till".to_owned(), ..good(cluster, Listener::Secure, "f.") };
+    let (one, other) = (open(&named), open(&named));
+    let first = Consuming::start(&one, "one", &Notebook::new());
+    let second = Consuming::start(&other, "one", &Notebook::new());
+    eventually!(within LONG, {
+        let said = [one.check().await, other.check().await].map(|said| said.err().map(|error| error.to_string()));
+        let told = said.iter().flatten().any(|said| said.starts_with("another process has kafka.group_instance_id = till"));
+        if told { Ok(()) } else { Err(said) }
+    });
+    first.stop().await;
+    second.stop().await;
 }
 
 async fn understood(cluster: &Cluster) {
