@@ -12,7 +12,7 @@ use shop_testing::backend::{Cluster, Listener};
 use shop_testing::eventually;
 
 use crate::handler::{Notebook, event};
-use crate::place::{Consuming, bus, publish, settings};
+use crate::place::{Consuming, TURN, bus, publish, settings};
 
 const LONG: Duration = Duration::from_mins(1);
 
@@ -44,6 +44,7 @@ fn open(settings: &Kafka) -> Arc<KafkaBus> {
 
 #[tokio::test]
 async fn brokers_are_spoken_to_as_they_want_it_and_what_is_wrong_is_said_by_its_setting() {
+    let _turn = TURN.lock().await;
     let Some(cluster) = Cluster::start(1).await else { return };
     understood(&cluster).await;
     misunderstood(&cluster).await;
