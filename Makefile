@@ -12,10 +12,12 @@ SOAK ?= 600
 MUTANTS ?=
 # How Kafka runs in the tests: kraft (unless one runs already) or zookeeper.
 KAFKA ?=
+# A Kafka whose brokers share out groups by themselves, which 3.9 does not; for kafka-roll.
+KAFKA_NEXT ?= 4.1.1
 # Points where tests kill a process; compiled in for tests only.
 TEST_FEATURES := --features shop/crash-points
 
-.PHONY: help setup install-deps proto dev build test soak api-test mutants lint chart-test access-docs metrics-docs settings-docs pictures nix-docs docker-build docker-run services-start services-stop services-restart clean
+.PHONY: help setup install-deps proto dev build test soak api-test kafka-roll mutants lint chart-test access-docs metrics-docs settings-docs pictures nix-docs docker-build docker-run services-start services-stop services-restart clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -47,6 +49,11 @@ api-test: ## Try the services on their own descriptions, CASES=2000 for each ope
 	scripts/backends install
 	eval "$$(scripts/backends env)" && SHOP_TEST_REQUIRE_BACKENDS=1 SHOP_TEST_SCHEMATHESIS_CASES=$(CASES) \
 	  cargo test --locked -p shop --test described -- --nocapture
+
+kafka-roll: ## Roll Kafka clusters under load, of the version the tests run and of KAFKA_NEXT (some minutes)
+	SHOP_TEST_REQUIRE_BACKENDS=1 scripts/backends run --only redis -- cargo test --locked --workspace $(TEST_FEATURES) --test bus -- --ignored all_brokers
+	SHOP_TEST_REQUIRE_BACKENDS=1 SHOP_BACKENDS_KAFKA_VERSION=$(KAFKA_NEXT) scripts/backends run --only redis -- \
+	  cargo test --locked --workspace $(TEST_FEATURES) --test bus -- --ignored groups_of
 
 mutants: ## Change the code in small ways and see whether tests notice, MUTANTS="money sql" for some (hours for all)
 	scripts/backends run -- scripts/mutants $(MUTANTS)

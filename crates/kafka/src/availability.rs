@@ -29,6 +29,8 @@ struct State {
     looking: AtomicBool,
     /// Why the brokers cannot be spoken to, as far as that is known and not over.
     trouble: Mutex<Option<String>>,
+    /// Why a consumer is not let into its group, likewise.
+    apart: Mutex<Option<String>>,
 }
 
 impl Availability {
@@ -40,6 +42,7 @@ impl Availability {
             met: AtomicBool::new(false),
             looking: AtomicBool::new(false),
             trouble: Mutex::default(),
+            apart: Mutex::default(),
         }))
     }
 
@@ -52,6 +55,18 @@ impl Availability {
         }
     }
 
+    /// A consumer is in its group.
+    pub(crate) fn joined(&self) {
+        if self.0.apart.lock().take().is_some() {
+            tracing::info!("the consumer is in its group now");
+        }
+    }
+
+    /// Whether consumers are let into their groups, as far as is known.
+    pub(crate) fn is_together(&self) -> Result<(), BusError> {
+        self.0.apart.lock().clone().map_or(Ok(()), |told| Err(BusError::new(told)))
+    }
+
     /// Why brokers that were asked in vain cannot be spoken to, if that is known; else the error as it is.
     pub(crate) fn explain(&self, error: BusError) -> BusError {
         self.0.trouble.lock().clone().map_or(error, BusError::new)
@@ -59,7 +74,8 @@ impl Availability {
 
     fn note(&self, trouble: Trouble) {
         match trouble {
-            Trouble::Told(told) => self.tell(told),
+            Trouble::Told(told) => tell(&self.0.trouble, "kafka cannot be spoken to", told),
+            Trouble::Group(told) => tell(&self.0.apart, "events are not read", told),
             Trouble::Certificate(at) => self.look(move |settings| probe::certificate(&at, &settings.tls)),
             Trouble::HungUp(_) if self.0.met.load(Ordering::Relaxed) => {}
             Trouble::HungUp(at) => self.look(move |Kafka { security_protocol, .. }| {
@@ -80,21 +96,12 @@ impl Availability {
         }
         let this = self.clone();
         let work = move || {
-            this.tell(look(&this.0.settings));
+            tell(&this.0.trouble, "kafka cannot be spoken to", look(&this.0.settings));
             this.0.looking.store(false, Ordering::Relaxed);
         };
         // Where there is no thread to be had, the next report asks again.
         if std::thread::Builder::new().name("look".to_owned()).spawn(work).is_err() {
             self.0.looking.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// Logged once, not on every attempt.
-    fn tell(&self, told: String) {
-        let mut trouble = self.0.trouble.lock();
-        if trouble.as_ref() != Some(&told) {
-            tracing::error!("kafka cannot be spoken to: {told}");
-            *trouble = Some(told);
         }
     }
 
@@ -117,6 +124,15 @@ impl Availability {
             ) => tracing::debug!(error = %error, reason, "kafka connection"),
             _ => tracing::warn!(error = %error, reason, "kafka reports an error"),
         }
+    }
+}
+
+/// Logged once, not on every attempt.
+fn tell(slot: &Mutex<Option<String>>, what: &str, told: String) {
+    let mut slot = slot.lock();
+    if slot.as_ref() != Some(&told) {
+        tracing::error!("{what}: {told}");
+        *slot = Some(told);
     }
 }
 

@@ -74,6 +74,7 @@ impl Link {
     /// Whether a broker answers; if not, why, as far as that is known.
     pub(crate) async fn check(&self) -> Result<(), BusError> {
         self.ask().await.map_err(|error| self.availability.explain(error))?;
+        self.availability.is_together()?;
         self.unburied.check()
     }
 

@@ -328,6 +328,7 @@ impl ConsumerContext for Partitions {
 
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let Rebalance::Assign(partitions) = rebalance else { return };
+        self.availability.joined();
         // A partition that comes back may still be paused from the last time.
         if let Err(error) = consumer.resume(partitions) {
             tracing::warn!(error = %error, "partitions could not be resumed");

@@ -8,6 +8,8 @@ use shop_config::{Kafka, SecurityProtocol};
 pub(crate) enum Trouble {
     /// What it is and what to do.
     Told(String),
+    /// The same of a consumer that the brokers do not let into its group, though they do all else.
+    Group(String),
     /// The certificate of the broker at that address is not taken. Why is not said.
     Certificate(String),
     /// The broker at that address hangs up at once: on what is not encrypted, or on who does not log in. Which is not said.
@@ -22,14 +24,11 @@ impl Trouble {
         let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
         let (at, protocol, mechanism) = (address(reason), settings.security_protocol, settings.sasl.mechanism.as_str());
         let told = match code {
-            Some(Code::FencedInstanceId | Code::UnreleasedInstanceId) => format!(
-                "another process has kafka.group_instance_id = {} too: give each one of its own (KAFKA_GROUP_INSTANCE_ID)",
-                settings.group_instance_id
-            ),
-            Some(Code::UnsupportedFeature | Code::UnsupportedVersion)
-                if says(&["group.protocol", "ConsumerGroupHeartbeat"]) =>
-            {
-                "the brokers do not know kafka.group_protocol = consumer: use classic, or Kafka 4.0 or newer".to_owned()
+            Some(Code::FencedInstanceId | Code::UnreleasedInstanceId) => {
+                return Some(Self::Group(format!(
+                    "another process has kafka.group_instance_id = {} too: give each one of its own (KAFKA_GROUP_INSTANCE_ID)",
+                    settings.group_instance_id
+                )));
             }
             Some(_) if says(&["mechanism handshake failed"]) => {
                 format!("the broker at {at} does not take kafka.sasl.mechanism = {mechanism}{}", offered(reason))
@@ -125,20 +124,5 @@ mod tests {
             );
             assert_eq!(of(&line), *expected, "{line}");
         }
-    }
-
-    #[test]
-    fn two_processes_of_one_name_and_brokers_that_share_nothing_out_are_told_by_the_setting() {
-        let settings = Kafka { group_instance_id: "till-1".to_owned(), ..Kafka::default() };
-        let told = |code, reason| match Trouble::of(Some(code), reason, &settings) {
-            Some(Trouble::Told(told)) => told,
-            other => panic!("{other:?}"),
-        };
-        assert!(
-            told(RDKafkaErrorCode::FencedInstanceId, "")
-                .starts_with("another process has kafka.group_instance_id = till-1")
-        );
-        let reason = "ConsumerGroupHeartbeat is not supported";
-        assert!(told(RDKafkaErrorCode::UnsupportedFeature, reason).contains("kafka.group_protocol = consumer"));
     }
 }

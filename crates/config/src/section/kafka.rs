@@ -16,10 +16,10 @@ pub struct Kafka {
     pub brokers: Vec<String>,
     /// What their listeners speak.
     pub security_protocol: SecurityProtocol,
-    /// How connections are encrypted, with `ssl` and `sasl_ssl`.
-    pub tls: KafkaTls,
+    /// How connections are encrypted, with `ssl` and `sasl_ssl`. (Boxed as the next one: `shop` has five of these settings.)
+    pub tls: Box<KafkaTls>,
     /// As whom to log in, with `sasl_ssl` and `sasl_plaintext`.
-    pub sasl: Sasl,
+    pub sasl: Box<Sasl>,
     /// Put before every topic's name, so that installations can share a cluster.
     pub topic_prefix: String,
     /// Put before every consumer group's name.
@@ -76,8 +76,8 @@ impl Default for Kafka {
         Self {
             brokers: vec!["localhost:9092".to_owned()],
             security_protocol: SecurityProtocol::default(),
-            tls: KafkaTls::default(),
-            sasl: Sasl::default(),
+            tls: Box::default(),
+            sasl: Box::default(),
             topic_prefix: String::new(),
             group_prefix: String::new(),
             client_id: String::new(),
@@ -174,6 +174,7 @@ impl Kafka {
 mod tests {
     use std::path::PathBuf;
 
+    use super::SecurityProtocol::{Plaintext, SaslPlaintext, SaslSsl, Ssl};
     use super::*;
     use crate::Secret;
 
@@ -210,7 +211,6 @@ mod tests {
             ..Sasl::default()
         };
         let none = (KafkaTls::default, Sasl::default);
-        use SecurityProtocol::{Plaintext, SaslPlaintext, SaslSsl, Ssl};
         for (security_protocol, tls, sasl, wrong, useless) in [
             (Plaintext, none.0(), none.1(), vec![], vec!["kafka.tls", "kafka.sasl"]),
             (Ssl, none.0(), none.1(), vec![], vec!["kafka.sasl"]),
@@ -229,7 +229,7 @@ mod tests {
             (SaslSsl, none.0(), none.1(), vec!["kafka.sasl.username", "kafka.sasl.password"], vec![]),
             (SaslPlaintext, none.0(), user("shop", ""), vec!["kafka.sasl.password"], vec!["kafka.tls"]),
         ] {
-            let kafka = Kafka { security_protocol, tls, sasl, ..Kafka::default() };
+            let kafka = Kafka { security_protocol, tls: Box::new(tls), sasl: Box::new(sasl), ..Kafka::default() };
             assert_eq!(said(&kafka), (owned(&wrong), owned(&useless)), "{kafka:?}");
         }
     }

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::handler::event;
-use crate::place::{Consuming, bus};
+use crate::place::{Consuming, TURN, bus};
 use crate::secure::good;
 
 const LONG: Duration = Duration::from_mins(2);
@@ -177,6 +177,7 @@ async fn leader(cluster: &Cluster) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_is_killed_and_partitions_are_added_and_every_event_takes_effect_once_in_order() {
+    let _turn = TURN.lock().await;
     let Some(cluster) = Cluster::start(3).await else { return };
     let (settings, ledger) = (settings(&cluster), Arc::new(Ledger::default()));
     let mut group = Group::of(&settings, &ledger, 2);

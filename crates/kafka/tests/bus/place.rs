@@ -20,6 +20,9 @@ use crate::handler::{Notebook, event};
 /// Partitions of every topic.
 pub(crate) const PARTITIONS: i32 = 3;
 
+/// Held by tests that keep the machine busy with brokers of their own, and by those that mind the clock.
+pub(crate) static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// A cluster in this process, with the suite's topics.
 pub(crate) fn cluster() -> MockCluster<'static, DefaultProducerContext> {
     let cluster = MockCluster::new(1).expect("a mock cluster");

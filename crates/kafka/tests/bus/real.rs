@@ -11,7 +11,7 @@ use shop_telemetry::Metrics;
 use shop_testing::{Cable, backend, eventually};
 
 use crate::handler::{Notebook, POISON, event};
-use crate::place::{Consuming, PARTITIONS, bus, publish, read, settings};
+use crate::place::{Consuming, PARTITIONS, TURN, bus, publish, read, settings};
 
 const LONG: Duration = Duration::from_mins(1);
 
@@ -105,6 +105,7 @@ async fn a_broker_that_is_killed_and_comes_back_costs_time_only() {
 #[tokio::test]
 async fn a_broker_that_vanished_without_a_word_is_left_when_its_name_leads_to_one_that_answers() {
     const WELL: Duration = Duration::from_secs(25);
+    let _turn = TURN.lock().await;
     let cable = Cable::to("127.0.0.1:1").await;
     let Some(own) = backend::Own::kafka_at(cable.at()).await else { return };
     let brokers = own.variable("SHOP_TEST_KAFKA_BROKERS").to_owned();

@@ -12,7 +12,7 @@ use shop_testing::backend::{Cluster, Listener};
 use shop_testing::eventually;
 
 use crate::handler::{Notebook, event};
-use crate::place::{Consuming, bus, publish, settings};
+use crate::place::{Consuming, TURN, bus, publish, settings};
 
 const LONG: Duration = Duration::from_mins(1);
 
@@ -27,13 +27,13 @@ pub(crate) fn good(cluster: &Cluster, listener: Listener, prefix: &str) -> Kafka
     let mutual = |name| Some(cluster.file(name)).filter(|_| listener == Listener::Mutual);
     Kafka {
         security_protocol,
-        tls: KafkaTls {
+        tls: Box::new(KafkaTls {
             ca_file: Some(cluster.file("ca.pem")),
             cert_file: mutual("client.pem"),
             key_file: mutual("client.key"),
             key_password: Secret::default(),
-        },
-        sasl: Sasl { mechanism, username: "shop".to_owned(), password: Secret::from(cluster.password()) },
+        }),
+        sasl: Box::new(Sasl { mechanism, username: "shop".to_owned(), password: Secret::from(cluster.password()) }),
         ..settings(&cluster.at(listener).join(","), prefix)
     }
 }
@@ -44,9 +44,26 @@ fn open(settings: &Kafka) -> Arc<KafkaBus> {
 
 #[tokio::test]
 async fn brokers_are_spoken_to_as_they_want_it_and_what_is_wrong_is_said_by_its_setting() {
+    let _turn = TURN.lock().await;
     let Some(cluster) = Cluster::start(1).await else { return };
     understood(&cluster).await;
     misunderstood(&cluster).await;
+    left_out(&cluster).await;
+}
+
+/// Two processes that have one name.
+async fn left_out(cluster: &Cluster) {
+    let named = Kafka { group_instance_id: "till".to_owned(), ..good(cluster, Listener::Secure, "f.") };
+    let (one, other) = (open(&named), open(&named));
+    let first = Consuming::start(&one, "one", &Notebook::new());
+    let second = Consuming::start(&other, "one", &Notebook::new());
+    eventually!(within LONG, {
+        let said = [one.check().await, other.check().await].map(|said| said.err().map(|error| error.to_string()));
+        let told = said.iter().flatten().any(|said| said.starts_with("another process has kafka.group_instance_id = till"));
+        if told { Ok(()) } else { Err(said) }
+    });
+    first.stop().await;
+    second.stop().await;
 }
 
 async fn understood(cluster: &Cluster) {
