@@ -241,11 +241,11 @@ impl Change {
                     let detail = "can be named by settings only: what a file holds would be everybody's to read";
                     return Err(input::wrong("respond.body_file", "invalid", detail));
                 }
-                let is_same = desired.settings.routes.get(&route) == Some(&*settings);
+                let is_same = desired.settings.routes.get(&route) == Some(&settings);
                 if is_same {
                     desired.overrides.routes.remove(&route);
                 } else {
-                    desired.overrides.routes.insert(route, Some(*settings));
+                    desired.overrides.routes.insert(route, Some(settings));
                 }
             }
             Self::RemoveRoute { route } => {

@@ -98,7 +98,7 @@ pub(super) fn service<'a>(generation: &'a Generation, name: &str) -> Result<&'a 
 
 /// The route of this name.
 pub(super) fn route<'a>(generation: &'a Generation, name: &str) -> Result<&'a settings::Route, Refusal> {
-    let found = generation.config.routes.get(name);
+    let found = generation.config.routes.get(name).map(|route| &**route);
     found.ok_or_else(|| Refusal::new(Reason::NotFound, format!("there is no route {name}; /admin/routes lists them")))
 }
 

@@ -1,6 +1,7 @@
 //! What is counted of one route, for people who watch: the families of Prometheus know services only, so that their number stays
 //! bounded.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -13,24 +14,24 @@ use crate::message::reason::Reason;
 /// The numbers of one route. Generations of settings that have it share them.
 pub(crate) struct RouteNumbers {
     /// As logs name it, such as `/api/products/*`.
-    pub(crate) pattern: String,
+    pub(crate) pattern: Box<str>,
     requests: AtomicU64,
     failed: AtomicU64,
     /// By bucket; the last is above all of them.
     durations: [AtomicU64; LATENCY_BUCKETS.len() + 1],
-    /// By [`Reason::index`].
-    refusals: [AtomicU64; Reason::ALL.len()],
+    /// By [`Reason::index`], once there was one: there may be ten thousand routes.
+    refusals: OnceLock<Box<[AtomicU64; Reason::ALL.len()]>>,
 }
 
 impl RouteNumbers {
     /// Counts from now on.
     pub(crate) fn new(pattern: String) -> Self {
         Self {
-            pattern,
+            pattern: pattern.into(),
             requests: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             durations: [const { AtomicU64::new(0) }; LATENCY_BUCKETS.len() + 1],
-            refusals: [const { AtomicU64::new(0) }; Reason::ALL.len()],
+            refusals: OnceLock::new(),
         }
     }
 
@@ -45,7 +46,8 @@ impl RouteNumbers {
             self.durations[LATENCY_BUCKETS.partition_point(|bound| *bound < seconds)].fetch_add(1, Relaxed);
         }
         if let Some(reason) = reason {
-            self.refusals[reason.index()].fetch_add(1, Relaxed);
+            let refusals = self.refusals.get_or_init(|| Box::new([const { AtomicU64::new(0) }; Reason::ALL.len()]));
+            refusals[reason.index()].fetch_add(1, Relaxed);
         }
     }
 
@@ -53,6 +55,7 @@ impl RouteNumbers {
     pub(crate) fn totals(&self) -> Totals {
         let of = |counter: &AtomicU64| counter.load(Relaxed);
         let durations = self.durations.each_ref().map(of);
-        Totals::of_route(of(&self.requests), of(&self.failed), &durations, &self.refusals.each_ref().map(of))
+        let refusals = self.refusals.get().map_or([0; Reason::ALL.len()], |refusals| refusals.each_ref().map(of));
+        Totals::of_route(of(&self.requests), of(&self.failed), &durations, &refusals)
     }
 }

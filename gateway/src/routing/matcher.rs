@@ -97,10 +97,13 @@ struct Node<T> {
     literals: BTreeMap<Box<str>, Node<T>>,
     parameter: Option<Box<Node<T>>>,
     /// Of paths that end here.
-    here: Vec<(Conditions, T)>,
+    here: Vec<(Asking, T)>,
     /// Of these and all that go on.
-    more: Vec<(Conditions, T)>,
+    more: Vec<(Asking, T)>,
 }
+
+/// Conditions, where there are any: of ten thousand routes most ask for nothing.
+type Asking = Option<Box<Conditions>>;
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
@@ -146,20 +149,23 @@ impl<T: Clone> Node<T> {
         let mut node = self;
         for segment in path.segments() {
             node = match segment {
-                Segment::Literal(text) => node.literals.entry(text.as_str().into()).or_default(),
+                Segment::Literal(text) => node.literals.entry(text.clone()).or_default(),
                 Segment::Any(_) => node.parameter.get_or_insert_default(),
             };
         }
         let routes = if path.has_more() { &mut node.more } else { &mut node.here };
-        let place = routes.partition_point(|(other, _)| other.weight() >= conditions.weight());
+        let asking = (*conditions != Conditions::default()).then(|| Box::new(conditions.clone()));
+        let weight = |asking: &Asking| asking.as_deref().map(Conditions::weight).unwrap_or_default();
+        let place = routes.partition_point(|(other, _)| weight(other) >= weight(&asking));
         // Most have one alone.
         routes.reserve_exact(1);
-        routes.insert(place, (conditions.clone(), value.clone()));
+        routes.insert(place, (asking, value.clone()));
     }
 
     /// The best for what is left of a path, with its slash.
     fn find(&self, rest: &str, is_met: &impl Fn(&Conditions) -> bool) -> Option<&T> {
-        let first = |routes: &'_ [(Conditions, T)]| routes.iter().position(|(conditions, _)| is_met(conditions));
+        let first =
+            |routes: &'_ [(Asking, T)]| routes.iter().position(|(asking, _)| asking.as_deref().is_none_or(is_met));
         if let Some(inner) = rest.strip_prefix('/') {
             let (piece, after) = inner.split_at(inner.find('/').unwrap_or(inner.len()));
             let literal = self.literals.get(piece).and_then(|node| node.find(after, is_met));

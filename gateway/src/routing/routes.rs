@@ -49,8 +49,8 @@ pub(crate) struct Route {
     /// Largest body in bytes.
     pub(crate) body_limit: u64,
     /// Changes on the way to the service, and to the client.
-    pub(crate) request_headers: Option<HeaderEdits>,
-    pub(crate) response_headers: Option<HeaderEdits>,
+    pub(crate) request_headers: Option<Box<HeaderEdits>>,
+    pub(crate) response_headers: Option<Box<HeaderEdits>>,
     /// Who may use it, where not everybody may.
     pub(crate) access: Option<Box<Access>>,
     /// Where its own limit is in [`Table::limits`], if it has one.
@@ -60,7 +60,7 @@ pub(crate) struct Route {
     /// Which other sites' pages may call it.
     pub(crate) cors: Sharing,
     /// Whether and which answers are compressed.
-    pub(crate) compress: Option<Compress>,
+    pub(crate) compress: Option<Box<Compress>>,
     /// Browsers may call it as gRPC-Web.
     pub(crate) grpc_web: bool,
     /// Who gets copies.
@@ -215,16 +215,16 @@ impl Table {
         else {
             return;
         };
-        let forward_auth = route.forward_auth.as_ref().map(ForwardAuth::new);
+        let forward_auth = route.forward_auth.as_deref().map(ForwardAuth::new);
         // A route that cannot ask is no route.
         let Some(forward_auth) = forward_auth.map_or(Some(None), |auth| auth.map(|auth| Some(Box::new(auth)))) else {
             return;
         };
-        let edits = |rules: &settings::HeaderRules| (!rules.is_empty()).then(|| rules.edits());
+        let edits = |rules: &settings::HeaderRules| (!rules.is_empty()).then(|| Box::new(rules.edits()));
         let rewrite = route.rewrite.as_ref().map(|made| Rewrite::new(path, made));
         let pattern = route.pattern();
         let known = previous.and_then(|table| table.route(name)).map(|route| &route.numbers);
-        let numbers = known.filter(|numbers| numbers.pattern == pattern).map(Arc::clone);
+        let numbers = known.filter(|numbers| *numbers.pattern == *pattern).map(Arc::clone);
         let built = Arc::new(Route {
             name: name.into(),
             numbers: numbers.unwrap_or_else(|| Arc::new(RouteNumbers::new(pattern))),
@@ -241,7 +241,7 @@ impl Table {
                 None => Sharing::Common,
                 Some(changes) => Sharing::Own(Cors::new(&changes.over(&config.cors)).map(Box::new)),
             },
-            compress: Some(&route.compress).filter(|compress| compress.enabled).cloned(),
+            compress: route.compress.enabled.then(|| Box::new(route.compress.clone())),
             grpc_web: route.grpc_web,
             mirror: route.mirror.as_ref().and_then(|mirror| self.mirror(mirror, route, site)),
         });
@@ -256,7 +256,7 @@ impl Table {
 
     /// Puts its limit to the others.
     fn limit(&mut self, name: &str, route: &settings::Route) -> Option<u16> {
-        let limit = route.rate_limit.clone()?;
+        let limit = *route.rate_limit.clone()?;
         let place = self.limits.len().try_into().ok()?;
         self.limits.push(RoutePolicy { route: name.to_owned(), name: route.policy(), limit });
         Some(place)
@@ -278,12 +278,12 @@ impl Table {
 
     fn deed(&self, route: &settings::Route, config: &settings::Config, before: Option<&Arc<Route>>) -> Option<Deed> {
         if let Some(redirect) = &route.redirect {
-            return Some(Deed::Redirect(Box::new(redirect.clone()), Box::new(route.path()?.clone())));
+            return Some(Deed::Redirect(redirect.clone(), Box::new(route.path()?.clone())));
         }
         if let Some(respond) = &route.respond {
             let body = respond.body().map(bytes::Bytes::from).or_else(|error| {
                 let known = match before.map(|route| &route.deed) {
-                    Some(Deed::Respond(same, body)) if **same == *respond => Some(body.clone()),
+                    Some(Deed::Respond(same, body)) if *same == *respond => Some(body.clone()),
                     _ => None,
                 };
                 tracing::warn!(
@@ -292,7 +292,7 @@ impl Table {
                 );
                 known.ok_or(())
             });
-            return Some(Deed::Respond(Box::new(respond.clone()), body.ok()?));
+            return Some(Deed::Respond(respond.clone(), body.ok()?));
         }
         let destination = |to: &settings::Destination| {
             let service = Arc::clone(self.service(&to.service)?);
@@ -305,7 +305,7 @@ impl Table {
             };
             Some((destination, to.weight))
         };
-        Split::new(route.to.0.iter().filter_map(destination).collect(), route.hash.as_ref()).map(Deed::Ask)
+        Split::new(route.to.0.iter().filter_map(destination).collect(), route.hash.as_deref()).map(Deed::Ask)
     }
 
     /// The route of a request with a normalised path; of a gRPC call where `is_grpc` says so.
@@ -338,7 +338,7 @@ impl Table {
     /// The patterns of all routes to a service.
     pub(crate) fn patterns(&self, service: &str) -> Vec<&str> {
         let leads = |route: &&Arc<Route>| route.destinations().any(|to| *to.service.name == *service);
-        self.routes.iter().filter(leads).map(|route| route.numbers.pattern.as_str()).collect()
+        self.routes.iter().filter(leads).map(|route| &*route.numbers.pattern).collect()
     }
 
     /// The route of this name.
@@ -374,7 +374,7 @@ fn introspection(config: &settings::Config) -> impl Iterator<Item = (String, set
         let name = name.to_owned();
         EVERY.iter().enumerate().filter_map(move |(place, every)| {
             let route = settings::Route {
-                grpc: Some(every.parse().ok()?),
+                grpc: Some(Box::new(every.parse().ok()?)),
                 headers: [(SHOP_SERVICE.as_str().to_owned(), name.clone())].into(),
                 to: name.parse().ok()?,
                 ..settings::Route::default()

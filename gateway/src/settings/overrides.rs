@@ -21,7 +21,7 @@ pub(crate) struct Overrides {
     pub(crate) added: BTreeMap<String, Service>,
     /// Routes by name, in place of those of the settings; none where one of those is not desired.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) routes: BTreeMap<String, Option<Route>>,
+    pub(crate) routes: BTreeMap<String, Option<Box<Route>>>,
     /// By the name of the service.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) services: BTreeMap<String, ServiceChanges>,

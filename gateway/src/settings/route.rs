@@ -37,8 +37,8 @@ use shop_limit::settings::RouteLimit;
 
 use super::{Config, Hash, Services, Timeouts};
 
-/// All routes by name.
-pub type Routes = BTreeMap<String, Route>;
+/// All routes by name. Boxed, since a tree keeps room for about half as many again as it has.
+pub type Routes = BTreeMap<String, Box<Route>>;
 
 /// One route. Of those that a request fits, the one is taken with the most particular host, then path, then conditions: a host by
 /// its name goes before one with a star, and that before none; from the left, segment by segment, a text goes before a parameter,
@@ -53,7 +53,7 @@ pub struct Route {
     /// HTTP requests to these paths.
     pub path: Option<PathPattern>,
     /// gRPC calls of these methods, instead.
-    pub grpc: Option<GrpcPattern>,
+    pub grpc: Option<Box<GrpcPattern>>,
     /// Requests with these methods, in capital letters; all when it is empty.
     pub methods: Vec<String>,
     /// Requests that have each of these headers, with this value and no other.
@@ -64,11 +64,11 @@ pub struct Route {
     pub to: Destinations,
     /// What of a request says which of these services it goes to, always the same while their weights are; by chance when
     /// not set, and for requests that have nothing of the kind.
-    pub hash: Option<Hash>,
+    pub hash: Option<Box<Hash>>,
     /// Or: where clients are sent.
-    pub redirect: Option<Redirect>,
+    pub redirect: Option<Box<Redirect>>,
     /// Or: the answer itself.
-    pub respond: Option<Respond>,
+    pub respond: Option<Box<Respond>>,
     /// The path as the service knows it, with the route's own `{parameters}` and, with a star at its end, what is below the
     /// route's path; as it came when not set.
     pub rewrite: Option<PathPattern>,
@@ -83,20 +83,20 @@ pub struct Route {
     /// Who may use it; everybody by default.
     pub access: Access,
     /// How often one client may call it; what is not set there, and all of it when it is not there, is as `rate_limit` says.
-    pub rate_limit: Option<RouteLimit>,
+    pub rate_limit: Option<Box<RouteLimit>>,
     /// Reads a request's body whole before a backend is chosen, as `buffer_request` says. Off by default: bodies are streamed,
     /// and a backend can refuse one before it is whole.
     pub buffer_request: bool,
     /// Which other sites' pages may call it and read the answers, where that is not as `cors` says.
-    pub cors: Option<CorsChanges>,
+    pub cors: Option<Box<CorsChanges>>,
     /// Whether answers are compressed.
     pub compress: Compress,
     /// Browsers may call the methods of a gRPC route, as gRPC-Web.
     pub grpc_web: bool,
     /// Another service that gets a copy of requests.
-    pub mirror: Option<Mirror>,
+    pub mirror: Option<Box<Mirror>>,
     /// Another server that is asked whether a request may go on.
-    pub forward_auth: Option<ForwardAuth>,
+    pub forward_auth: Option<Box<ForwardAuth>>,
 }
 
 impl Default for Route {
@@ -141,7 +141,7 @@ impl Route {
 
     /// Its path, be it for HTTP or gRPC.
     pub(crate) fn path(&self) -> Option<&PathPattern> {
-        self.path.as_ref().or(self.grpc.as_ref().map(GrpcPattern::path))
+        self.path.as_ref().or(self.grpc.as_deref().map(GrpcPattern::path))
     }
 
     /// Whether its answer is what a file holds.

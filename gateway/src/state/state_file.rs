@@ -48,7 +48,7 @@ impl StateFile {
             }
         }
         let names_a_file =
-            content.changes.routes.iter().find(|(_, route)| route.as_ref().is_some_and(Route::names_a_file));
+            content.changes.routes.iter().find(|(_, route)| route.as_deref().is_some_and(Route::names_a_file));
         if let Some((name, _)) = names_a_file {
             anyhow::bail!("{}: route {name} names a body_file, which settings alone may do", advice());
         }

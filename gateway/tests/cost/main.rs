@@ -14,6 +14,7 @@ use shop_runtime::Shutdown;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 mod calls;
+mod routes;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

@@ -49,7 +49,7 @@ async fn a_route_has_a_limit_of_its_own_and_a_known_key_a_budget_wherever_it_com
                 rate_limit = { requests = 10, window = '1h', burst = 1 }";
     settings.routes.insert("pay".to_owned(), route(post));
     let notifications = settings.routes.get_mut("notifications").expect("is there");
-    notifications.rate_limit = Some(RouteLimit { enabled: false, ..RouteLimit::default() });
+    notifications.rate_limit = Some(Box::new(RouteLimit { enabled: false, ..RouteLimit::default() }));
     let gateway = Running::start(settings).await;
     let reply = gateway.send(request("POST", "/api/payments//x/../", "")).await;
     assert_eq!((reply.status(), reply.header("ratelimit")), (200, Some("\"POST /api/payments/*\";r=0;t=360")));

@@ -74,7 +74,7 @@ pub(crate) fn backends(addrs: &[SocketAddr]) -> Backends {
 }
 
 /// A route as settings write it.
-pub(crate) fn route(text: &str) -> Route {
+pub(crate) fn route(text: &str) -> Box<Route> {
     toml::from_str(text).expect("a route")
 }
 

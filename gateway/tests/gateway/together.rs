@@ -78,7 +78,7 @@ async fn what_is_left_is_told_and_routes_have_budgets_of_their_own() {
     let upstream = Upstream::echo().await;
     let mut settings = limited(upstream.addr, &keys.url(), keys.prefix(), 3);
     let payments = settings.routes.get_mut("payments").expect("is there");
-    payments.rate_limit = Some(RouteLimit { burst: NonZeroU32::new(1), ..RouteLimit::default() });
+    payments.rate_limit = Some(Box::new(RouteLimit { burst: NonZeroU32::new(1), ..RouteLimit::default() }));
     let gateway = counting_in_redis(settings).await;
     for (path, status, said) in [
         ("/api/products", 200, "\"client\";r=2;t=10000"),

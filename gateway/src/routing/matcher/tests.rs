@@ -39,7 +39,7 @@ fn fits(pattern: &PathPattern, path: &str) -> bool {
     // `/*` has no segment of its own, and every path has one.
     is_long_enough
         && segments.iter().zip(&pieces).all(|(segment, piece)| match segment {
-            Segment::Literal(text) => text == piece,
+            Segment::Literal(text) => **text == **piece,
             Segment::Any(_) => !piece.is_empty(),
         })
 }

@@ -8,8 +8,8 @@ pub(crate) struct Outside(Vec<Pair>);
 
 #[derive(Debug)]
 struct Pair {
-    inner: String,
-    outer: String,
+    inner: Box<str>,
+    outer: Box<str>,
     has_more: bool,
 }
 
@@ -23,18 +23,19 @@ impl Outside {
                 let made = route.rewrite.as_ref().unwrap_or(own);
                 let ((outer, is_plain), (inner, is_made_plain)) = (own.literal(), made.literal());
                 let has_way_back = is_plain && is_made_plain && own.has_more() == made.has_more();
-                has_way_back.then(|| Pair { inner, outer, has_more: own.has_more() })
+                has_way_back.then(|| Pair { inner: inner.into(), outer: outer.into(), has_more: own.has_more() })
             })
             .collect();
         // Of two that are as long the one that is for one path alone.
         pairs.sort_by_key(|pair| std::cmp::Reverse((pair.inner.len(), !pair.has_more)));
+        pairs.shrink_to_fit();
         Self(pairs)
     }
 
     /// What clients call `inner`, which may have a query behind it; nothing when no route leads there.
     pub(crate) fn public(&self, inner: &str) -> Option<String> {
         self.0.iter().find_map(|pair| {
-            let rest = inner.strip_prefix(pair.inner.as_str())?;
+            let rest = inner.strip_prefix(&*pair.inner)?;
             let fits = match rest.chars().next() {
                 None | Some('?' | '#') => true,
                 Some('/') => pair.has_more,
@@ -53,11 +54,13 @@ mod tests {
 
     #[test]
     fn a_path_of_the_service_is_found_where_clients_have_it() {
-        let route = |path: &str, rewrite: Option<&str>, to: &str| Route {
-            path: Some(path.parse().expect("a path")),
-            rewrite: rewrite.map(|path| path.parse().expect("a path")),
-            to: to.parse().expect("a service"),
-            ..Route::default()
+        let route = |path: &str, rewrite: Option<&str>, to: &str| {
+            Box::new(Route {
+                path: Some(path.parse().expect("a path")),
+                rewrite: rewrite.map(|path| path.parse().expect("a path")),
+                to: to.parse().expect("a service"),
+                ..Route::default()
+            })
         };
         let routes: Routes = [
             ("a", route("/api/products/*", Some("/products/*"), "product")),

@@ -64,7 +64,7 @@ pub(crate) fn write_made(own: &PathPattern, made: &PathPattern, path: &str, out:
         match segment {
             Segment::Literal(text) => out.push_str(text),
             Segment::Any(name) => {
-                let value = found.iter().find_map(|(known, value)| (known == name).then_some(*value));
+                let value = found.iter().find_map(|(known, value)| (**known == **name).then_some(*value));
                 out.push_str(value.unwrap_or_default());
             }
         }

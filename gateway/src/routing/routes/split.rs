@@ -12,7 +12,7 @@ pub(crate) struct Split {
     /// What says whose turn it is, instead of chance.
     affinity: Option<Affinity>,
     /// With the sum of the weights so far, its own included.
-    to: Vec<(Destination, u32)>,
+    to: Box<[(Destination, u32)]>,
     sum: u32,
 }
 
@@ -20,7 +20,7 @@ impl Split {
     /// Shares by weight; nothing when nobody has any.
     pub(super) fn new(to: Vec<(Destination, u16)>, hash: Option<&Hash>) -> Option<Self> {
         let mut sum = 0;
-        let to: Vec<_> = to
+        let to: Box<[_]> = to
             .into_iter()
             .map(|(destination, weight)| {
                 sum += u32::from(weight);
@@ -43,7 +43,7 @@ impl Split {
 
     /// Whose turn a request of `visitor` is, and what shall tell it to the client for the next time.
     pub(crate) fn choose(&self, visitor: &Visitor<'_>) -> (&Destination, Option<HeaderValue>) {
-        if let [(only, _)] = self.to.as_slice() {
+        if let [(only, _)] = &*self.to {
             return (only, None);
         }
         let Key { number, cookie } = self.affinity.as_ref().map_or_else(Key::default, |affinity| affinity.key(visitor));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::{Arc, LazyLock};
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
@@ -20,25 +21,40 @@ pub struct Compress {
     pub types: MediaTypes,
 }
 
-/// Media types, or patterns of them.
+/// Media types, or patterns of them. Shared, since nearly all routes have the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct MediaTypes(Vec<String>);
+#[serde(from = "Vec<String>", into = "Vec<String>")]
+pub struct MediaTypes(Arc<Vec<String>>);
 
 impl Default for MediaTypes {
     /// What is text inside. Pictures, films and archives are compressed already.
     fn default() -> Self {
-        let types = [
-            "text/*",
-            "application/json",
-            "application/xml",
-            "application/javascript",
-            "application/wasm",
-            "image/svg+xml",
-            "*/*+json",
-            "*/*+xml",
-        ];
-        Self(types.map(str::to_owned).into())
+        static TEXTS: LazyLock<MediaTypes> = LazyLock::new(|| {
+            let types = [
+                "text/*",
+                "application/json",
+                "application/xml",
+                "application/javascript",
+                "application/wasm",
+                "image/svg+xml",
+                "*/*+json",
+                "*/*+xml",
+            ];
+            MediaTypes(Arc::new(types.map(str::to_owned).into()))
+        });
+        TEXTS.clone()
+    }
+}
+
+impl From<Vec<String>> for MediaTypes {
+    fn from(types: Vec<String>) -> Self {
+        Self(Arc::new(types))
+    }
+}
+
+impl From<MediaTypes> for Vec<String> {
+    fn from(types: MediaTypes) -> Self {
+        types.to_vec()
     }
 }
 
@@ -146,7 +162,7 @@ mod tests {
             (serde_json::json!(false), Compress::default()),
             (serde_json::json!({}), on.clone()),
             (serde_json::json!({"secrets": true}), Compress { secrets: true, ..on.clone() }),
-            (serde_json::json!({"types": ["text/*"]}), Compress { types: MediaTypes(vec!["text/*".into()]), ..on }),
+            (serde_json::json!({"types": ["text/*"]}), Compress { types: vec!["text/*".to_owned()].into(), ..on }),
         ] {
             let compress = read(value);
             assert_eq!(compress, expected);

@@ -13,7 +13,7 @@ use crate::message::path;
 /// for any one segment, as in `/users/{id}/orders`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathPattern {
-    text: String,
+    text: Box<str>,
     segments: Box<[Segment]>,
     has_more: bool,
 }
@@ -22,9 +22,9 @@ pub struct PathPattern {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Segment {
     /// This text.
-    Literal(String),
+    Literal(Box<str>),
     /// Any text but none, by the name that a rewrite calls it.
-    Any(String),
+    Any(Box<str>),
 }
 
 /// Why a text is no pattern of paths.
@@ -64,14 +64,14 @@ impl FromStr for PathPattern {
             if let Segment::Any(name) = segment
                 && segments[..place].contains(segment)
             {
-                return Err(InvalidPath::Twice(text.to_owned(), name.clone()));
+                return Err(InvalidPath::Twice(text.to_owned(), name.to_string()));
             }
         }
         // With something in place of each parameter it is a path, and stays as it is.
         let sample: Vec<_> = segments
             .iter()
             .map(|segment| match segment {
-                Segment::Literal(text) => text.as_str(),
+                Segment::Literal(text) => text,
                 Segment::Any(_) => "x",
             })
             .collect();
@@ -80,7 +80,7 @@ impl FromStr for PathPattern {
         if !is_path || has_more && sample.last() == Some(&"") {
             return Err(not_normal());
         }
-        Ok(Self { text: text.to_owned(), segments: segments.into(), has_more })
+        Ok(Self { text: text.into(), segments: segments.into(), has_more })
     }
 }
 
@@ -90,8 +90,8 @@ fn segment(piece: &str, whole: &str) -> Result<Segment, InvalidPath> {
     }
     let name = piece.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     match name {
-        Some(name) if is_name(name) => Ok(Segment::Any(name.to_owned())),
-        None if !piece.contains(['{', '}']) => Ok(Segment::Literal(piece.to_owned())),
+        Some(name) if is_name(name) => Ok(Segment::Any(name.into())),
+        None if !piece.contains(['{', '}']) => Ok(Segment::Literal(piece.into())),
         _ => Err(InvalidPath::Braces(whole.to_owned())),
     }
 }
@@ -120,7 +120,7 @@ impl PathPattern {
     pub(crate) fn fits(&self, path: &str) -> bool {
         let mut pieces = path.strip_prefix('/').unwrap_or(path).split('/');
         let fit = self.segments.iter().all(|segment| match (segment, pieces.next()) {
-            (Segment::Literal(text), Some(piece)) => text == piece,
+            (Segment::Literal(text), Some(piece)) => **text == *piece,
             (Segment::Any(_), Some(piece)) => !piece.is_empty(),
             (_, None) => false,
         });
@@ -144,7 +144,7 @@ impl PathPattern {
             let inner = rest.strip_prefix('/').unwrap_or(rest);
             let (piece, after) = inner.split_at(inner.find('/').unwrap_or(inner.len()));
             if let Segment::Any(name) = segment {
-                found.push((name.as_str(), piece));
+                found.push((&**name, piece));
             }
             rest = after;
         }

@@ -106,6 +106,8 @@ fn reload<S: Settings>(handle: &Handle, sources: &Sources, take: &impl Fn(S) -> 
         }
         Err(problems) => refuse(handle, &problems),
     }
+    // To read settings takes many times the memory that they keep.
+    shop_heap::trim();
 }
 
 fn tell(applied: &Applied) {
