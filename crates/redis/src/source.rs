@@ -234,7 +234,10 @@ pub fn refused_certificate(error: &RedisError) -> Option<&'static str> {
     let says = |text: &str| words.contains(text);
     if says("received fatal alert: CertificateRequired") || says("received fatal alert: HandshakeFailure") {
         Some("Redis wants a certificate of its clients; name one in cert_file and key_file")
-    } else if says("received fatal alert: UnknownCA") || says("received fatal alert: BadCertificate") {
+    } else if ["UnknownCA", "BadCertificate", "DecryptError"].iter().any(|alert| says(alert))
+        && says("received fatal alert")
+    {
+        // The last when another authority of the same name has signed it.
         Some("Redis does not trust the certificate in cert_file")
     } else if !says("invalid peer certificate") {
         None

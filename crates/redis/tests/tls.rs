@@ -68,7 +68,7 @@ async fn serve(place: &Place, name: &str, clients: &str, more: &[&str]) -> (impl
 
 fn source(url: &str, tls: &RedisTls) -> Source {
     let target = Redis::at(url).target().expect("understood");
-    Source::new(&target, tls, Duration::from_secs(5), Some(Duration::from_secs(5))).expect("good files")
+    Source::new(&target, tls, Duration::from_secs(30), Some(Duration::from_secs(30))).expect("good files")
 }
 
 fn trusting(file: &Path) -> RedisTls {
