@@ -35,9 +35,16 @@ pub fn leaks(output: &str, secrets: &BTreeSet<String>) -> Vec<String> {
     output.lines().filter(leaks).map(str::to_owned).collect()
 }
 
-/// Runs of letters, digits and underscores; so an id that happens to have many digits is no number.
+/// Runs of letters, digits and underscores; so an id that happens to have many digits is no number, and seconds with many are
+/// one word with their point.
 fn words(line: &str) -> impl Iterator<Item = &str> {
-    line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+    let runs = line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '.');
+    let words = runs.map(|run| run.trim_matches('.')).flat_map(|run| {
+        let is_fraction = run.parse::<f64>().is_ok() && run.find('.').is_some_and(|at| at < *CARD.start());
+        let point = if is_fraction { None } else { Some('.') };
+        run.split(move |c| Some(c) == point)
+    });
+    words.filter(|word| !word.is_empty())
 }
 
 /// Whether it may be the number of a card: the first digit is that of a bank, travel or shop, the last one fits (Luhn).
@@ -93,6 +100,8 @@ mod tests {
             "token \"open sesame\" is wrong",
             "paid with 4111111111111111",
             r#"{"card":"5555555555554444"}"#,
+            "paid with 4111111111111111.",
+            "paid 4111111111111111.50",
             "token tok_decline was declined",
             "mail to ada.lovelace+shop@example.com, at once",
         ] {
@@ -100,6 +109,7 @@ mod tests {
         }
         for line in [
             "4111111111111112",
+            r#"{"elapsed_secs":1.4111111111111111}"#,
             "1795345200000",
             "0af7651916cd43dd8448eb211c80319c",
             "41111111-1111-1111-8111-411111111111",

@@ -126,7 +126,7 @@ fn passed_over(generation: &Generation, asked: &Imagined, path: &str, taken: Opt
         fits && !is_taken && is_asked(route.protocol())
     });
     let host = asked.host.to_str().unwrap_or_default();
-    let one = |(name, route): (&String, &Box<crate::settings::Route>)| {
+    let one = |(name, route): (&String, &crate::settings::Route)| {
         let list = |list: &[String]| list.join(", ");
         let hosts: Vec<_> = route.hosts.iter().map(ToString::to_string).collect();
         let why = if !route.enabled {
@@ -144,7 +144,7 @@ fn passed_over(generation: &Generation, asked: &Imagined, path: &str, taken: Opt
         };
         json!({"name": name, "pattern": route.pattern(), "why": why})
     };
-    routes.take(MOST_OTHERS).map(one).collect()
+    routes.take(MOST_OTHERS).map(|(name, route)| one((name, route))).collect()
 }
 
 /// In the order in which they would be tried; those that would not be tried come last.

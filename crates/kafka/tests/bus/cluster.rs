@@ -34,8 +34,11 @@ const TOPIC: &str = "cluster.stock-events";
 /// A store with an inbox, which all consumers of a group share: what took effect, in its order, and what came once more.
 #[derive(Default)]
 struct Ledger {
-    seen: Mutex<(HashSet<Uuid>, BTreeMap<i64, Vec<u32>>)>,
+    seen: Mutex<Seen>,
 }
+
+/// The events by id, and what they said by key.
+type Seen = (HashSet<Uuid>, BTreeMap<i64, Vec<u32>>);
 
 impl Ledger {
     fn enter(&self, envelope: &Envelope) -> Result<(), HandleError> {

@@ -53,7 +53,7 @@ async fn five_hundred_buyers_of_a_hundred_units_are_served_or_told_that_it_is_so
             database.pool.acquire_timeout = shop_config::Duration::secs(15);
         }
     };
-    let Some(shop) = Shop::real_with(patient).await else { return };
+    let Some(shop) = Box::pin(Shop::real_with(patient)).await else { return };
     let shop = &shop;
     let product = shop.product("Sneaker", "99.00", 100).await;
     join_all((0..500).map(|buyer| async move { shop.add(&format!("flash-{buyer}"), product, 1).await })).await;

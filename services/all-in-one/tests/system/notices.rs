@@ -23,7 +23,7 @@ async fn a_purchase_is_an_email_and_a_signed_webhook_on_embedded_stores() {
 async fn a_purchase_is_an_email_and_a_signed_webhook_on_kafka() {
     let Some(smtp) = backend::smtp(&[]).await else { return };
     let receiver = Receiver::start(&[]).await;
-    let Some(shop) = Shop::real_with(|config| tell(config, &smtp, &receiver)).await else { return };
+    let Some(shop) = Box::pin(Shop::real_with(|config| tell(config, &smtp, &receiver))).await else { return };
     a_purchase_is_told(&shop, &smtp, &receiver).await;
     shop.stop().await;
 }

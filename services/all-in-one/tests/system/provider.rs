@@ -167,7 +167,7 @@ async fn people_buy_and_machines_sell_while_keys_rotate() {
     let Some(issuer) = backend::oidc() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let identity = settings(&issuer, &folder);
-    let shop = Shop::embedded_with(|config| config.identity = identity).await;
+    let shop = Box::pin(Shop::embedded_with(|config| config.identity = identity)).await;
     let provider = Provider::new(issuer);
     let refusal = async |token: &str, method, path: &str, body| {
         let answer = shop.call_as(token, method, path, body).await;

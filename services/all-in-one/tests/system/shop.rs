@@ -65,7 +65,7 @@ impl Shop {
 
     /// On PostgreSQL, Redis, MariaDB and Kafka, if they run.
     pub(crate) async fn real() -> Option<Self> {
-        Self::real_with(|_| ()).await
+        Box::pin(Self::real_with(|_| ())).await
     }
 
     /// The same with other settings.
