@@ -170,12 +170,11 @@ impl Reading<'_> {
     /// Those that would mean several settings here.
     fn unheard<S: Settings>(&mut self) {
         for (name, instead) in S::unheard() {
-            for name in [name.to_owned(), format!("{name}_FILE")] {
+            for (name, file) in [(name.to_owned(), ""), (format!("{name}_FILE"), ", each also with _FILE")] {
                 match self.env.get_key_value(name.as_str()).map(|(name, value)| (*name, *value)) {
                     None | Some((_, "")) => {}
                     Some((name, value)) if is_link(value) => self.links.push(name),
                     Some((name, _)) => {
-                        let file = if name.ends_with("_FILE") { ", each also with _FILE" } else { "" };
                         let instead = instead.join(", ");
                         self.warn(format!(
                             "{name} has no effect: it could mean several settings here; set the one that is meant: \

@@ -110,9 +110,15 @@ fn reload<S: Settings>(handle: &Handle, sources: &Sources, take: &impl Fn(S) -> 
     shop_heap::trim();
 }
 
+/// Changes that have a line each in the log; files with thousands of routes may change them all.
+const MOST_TOLD: usize = 100;
+
 fn tell(applied: &Applied) {
-    for change in &applied.changed {
+    for change in applied.changed.iter().take(MOST_TOLD) {
         tracing::info!(key = change.key, "setting changed: {change}");
+    }
+    if let Some(more @ 1..) = applied.changed.len().checked_sub(MOST_TOLD) {
+        tracing::info!("and {more} more settings changed");
     }
     for change in &applied.needs_restart {
         tracing::warn!(key = change.key, "{} holds from the next start on: {change}", change.key);
