@@ -27,18 +27,19 @@ mod tests {
 
     #[test]
     fn what_lies_between_small_pieces_that_stay_is_given_back() {
-        const PIECES: usize = 16 * 1024;
+        // Some pages each, and so small that they are not the system's own.
+        const PIECES: usize = 1024;
         let mut large: Vec<Vec<u8>> = Vec::new();
         let mut small: Vec<Vec<u8>> = Vec::new();
         for _ in 0..PIECES {
-            large.push(vec![1; 3900]);
+            large.push(vec![1; 64 * 1024]);
             small.push(vec![1; 8]);
         }
         drop(large);
         let before = resident();
         super::trim();
         let after = resident();
-        assert!(after + PIECES * 1000 < before, "{before} bytes before, {after} after");
+        assert!(after + PIECES * 50_000 < before, "{before} bytes before, {after} after");
         drop(small);
     }
 }

@@ -78,6 +78,14 @@ async fn topics_are_made_as_they_are_set() {
     assert_eq!(value("min.insync.replicas").as_deref(), Some("1"));
 }
 
+/// In their order. What was done and not yet noted at the broker when that went comes once more; an inbox knows it.
+fn first_times(handler: &Notebook) -> Vec<u32> {
+    let mut seen = std::collections::HashSet::new();
+    let mut quantities = handler.quantities(1);
+    quantities.retain(|quantity| seen.insert(*quantity));
+    quantities
+}
+
 #[tokio::test]
 async fn a_broker_that_is_killed_and_comes_back_costs_time_only() {
     if backend::kafka().await.is_none() {
@@ -96,9 +104,7 @@ async fn a_broker_that_is_killed_and_comes_back_costs_time_only() {
     eventually!(within LONG, bus.publish(&event(1, 11).encode()).await);
     publish(&bus, 1, [12]).await;
     eventually!(within LONG, handler.quantities(1).last() == Some(&12));
-    let mut quantities = handler.quantities(1);
-    quantities.dedup();
-    assert_eq!(quantities, (1..=12).collect::<Vec<_>>());
+    assert_eq!(first_times(&handler), (1..=12).collect::<Vec<_>>());
     consumer.stop().await;
 }
 
@@ -122,8 +128,6 @@ async fn a_broker_that_vanished_without_a_word_is_left_when_its_name_leads_to_on
     eventually!(within WELL, bus.publish(&event(1, 11).encode()).await);
     publish(&bus, 1, [12]).await;
     eventually!(within WELL, handler.quantities(1).last() == Some(&12));
-    let mut quantities = handler.quantities(1);
-    quantities.dedup();
-    assert_eq!(quantities, (1..=12).collect::<Vec<_>>());
+    assert_eq!(first_times(&handler), (1..=12).collect::<Vec<_>>());
     consumer.stop().await;
 }
