@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use shop_config::Sources;
 use shop_gateway::{Config, Gateway};
 use shop_runtime::Shutdown;
+use shop_testing::eventually;
 
 use crate::{ALLOCATOR, ALONE};
 
@@ -41,6 +42,12 @@ async fn measure(count: usize) -> [usize; 2] {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), settings(count)).expect("written");
     let sources = Sources { files: vec![file.path().to_owned()], ..Sources::default() };
+    // Until whoever was here before has let go of everything.
+    let mut last = 0;
+    eventually!({
+        let now = kept();
+        std::mem::replace(&mut last, now) == now
+    });
     let before = kept();
     let config = shop_config::load::<Config>(&sources).expect("good settings").settings;
     let read = kept() - before;
