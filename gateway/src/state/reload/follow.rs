@@ -106,9 +106,14 @@ fn reload<S: Settings>(handle: &Handle, sources: &Sources, take: &impl Fn(S) -> 
         }
         Err(problems) => refuse(handle, &problems),
     }
-    // To read settings takes many times the memory that they keep.
-    shop_heap::trim();
+    // To read settings takes many times the memory that they keep. It costs some milliseconds, which few routes are not worth.
+    if handle.state.settings.current().config.routes.len() > MANY_ROUTES {
+        shop_heap::trim();
+    }
 }
+
+/// Routes whose settings leave memory behind that is worth giving back, some MiB.
+const MANY_ROUTES: usize = 500;
 
 /// Changes that have a line each in the log; files with thousands of routes may change them all.
 const MOST_TOLD: usize = 100;
