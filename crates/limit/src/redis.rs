@@ -27,8 +27,6 @@ use crate::{Counting, SharedObserver};
 /// What Redis runs.
 const SCRIPT: &str = include_str!("redis/gcra.lua");
 
-/// The longest wait for a connection. Nobody waits for it.
-pub(crate) const CONNECT: Duration = Duration::from_secs(1);
 /// Until Redis is looked for again the first time, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use shop_config::{Duration, Problems, Redis, RedisTls, Secret};
 use shop_redis::Source;
 
-use crate::redis::CONNECT;
+/// The longest wait for a connection to Redis. Nobody waits for it.
+const CONNECT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How often one client may call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

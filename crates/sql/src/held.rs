@@ -4,9 +4,7 @@
 //! So each step has a deadline of ours, here and in [`Statement`](crate::Statement), and a connection that let one pass is
 //! closed rather than given back, for the pool would wait for it without end.
 
-use std::io;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -16,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::error::is_misled;
+use crate::give_up::{give_up_all, give_up_idle, given_up, within};
 use crate::servers;
 
 /// The longest that a statement may take. More than the server gives it (see `pool.rs`): one that is there says itself that
@@ -26,18 +25,6 @@ const STATEMENT: Duration = Duration::from_secs(12);
 /// left under way.
 const RETURN: Duration = Duration::from_secs(5);
 
-/// How often connections had to be given up, all of them: a server was found not to write any more.
-static GIVEN_UP: AtomicU64 = AtomicU64::new(0);
-
-/// Closes the connections that are in use now as they come back, of other stores, too: it happens seldom.
-pub(crate) fn give_up_all() {
-    GIVEN_UP.fetch_add(1, Ordering::Relaxed);
-}
-
-fn given_up() -> u64 {
-    GIVEN_UP.load(Ordering::Relaxed)
-}
-
 /// What `work` on a store comes to, if it does within the time for a statement.
 pub(crate) async fn in_time<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     let done = within(STATEMENT, work).await;
@@ -45,14 +32,6 @@ pub(crate) async fn in_time<T>(work: impl Future<Output = sqlx::Result<T>>) -> s
         give_up_all();
     }
     done
-}
-
-/// The same with a time of its own.
-pub(crate) async fn within<T>(time: Duration, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-    timeout(time, work).await.unwrap_or_else(|_| {
-        let late = format!("the store did not answer within {time:?}");
-        Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, late)))
-    })
 }
 
 /// A connection that goes back to its pool when it is dropped, if it works.
@@ -82,14 +61,6 @@ pub async fn acquire<DB: Database>(pool: &Pool<DB>) -> sqlx::Result<Held<DB>> {
 #[expect(clippy::disallowed_methods, reason = "the one place")]
 pub async fn connect<DB: Database>(pool: &Pool<DB>) -> sqlx::Result<DB::Connection> {
     within(pool.options().get_acquire_timeout(), pool.connect_options().connect()).await
-}
-
-/// Closes what lies idle in `pool`: it leads where nobody answers, or where nobody may write.
-pub(crate) fn give_up_idle<DB: Database>(pool: &Pool<DB>) {
-    #[expect(clippy::disallowed_methods, reason = "it is not used")]
-    while let Some(idle) = pool.try_acquire() {
-        drop(idle.detach());
-    }
 }
 
 impl<DB: Database> Held<DB> {

@@ -22,6 +22,7 @@ mod condition;
 pub mod ddl;
 mod engine;
 mod error;
+mod give_up;
 mod held;
 mod housekeeping;
 mod idempotency;

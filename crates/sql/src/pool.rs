@@ -14,7 +14,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, MySqlConnection, MySqlPool, PgConnection, PgPool, Pool, Row as _};
 use tokio::time::{Instant, timeout_at};
 
-use crate::held::within;
+use crate::give_up::within;
 use crate::servers::{Options, PATIENT, Server, Servers, Unfit, Writes};
 use crate::statement::{Place, is_at};
 use crate::{Tx, acquire, tls};

@@ -10,7 +10,8 @@ use sqlx::error::DatabaseError;
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::connect;
-use crate::held::{in_time, within};
+use crate::give_up::within;
+use crate::held::in_time;
 
 /// What the servers say when a statement is prepared that is, or that is not.
 const LOST: [&str; 2] = ["42P05", "26000"];

@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::error::is_unavailable;
-use crate::held::{give_up_all, give_up_idle, within};
+use crate::give_up::{give_up_all, give_up_idle, within};
 
 /// How long a connection may take before the servers are asked: opening one takes a few round trips.
 const PROMPT: Duration = Duration::from_millis(300);
