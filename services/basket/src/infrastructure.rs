@@ -15,7 +15,7 @@ use shop_config::{Redis, RedisTarget};
 use shop_sql::migrate;
 use sqlx::migrate::Migrator;
 
-use self::redis::{Link, RedisBaskets, RedisIdempotency};
+use self::redis::{Link, RedisBaskets, RedisIdempotency, Replicas};
 use self::sqlite::SqliteBaskets;
 use crate::domain::{Baskets, Error};
 
@@ -38,10 +38,11 @@ pub(crate) async fn open(settings: &Redis, clock: SharedClock) -> anyhow::Result
     match settings.target().map_err(anyhow::Error::msg)? {
         target @ (RedisTarget::Redis(_) | RedisTarget::Several(_)) => {
             let link = Link::open(&target, settings).await?;
+            let replicas = Arc::new(Replicas::of(&link, settings));
             Ok(Opened {
-                store: Arc::new(RedisBaskets::new(link.clone(), clock.clone())),
+                store: Arc::new(RedisBaskets::new(link.clone(), replicas.clone(), clock.clone())),
                 shared: None,
-                keys: Arc::new(RedisIdempotency::new(link, clock)),
+                keys: Arc::new(RedisIdempotency::new(link, replicas, clock)),
             })
         }
         RedisTarget::Sqlite(path) => {

@@ -12,6 +12,7 @@ mod idempotency;
 mod link;
 mod replicas;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,6 +30,7 @@ use crate::domain::{Basket, Baskets, Change, Changed, Error, UserId, made_until}
 
 pub(crate) use self::idempotency::RedisIdempotency;
 pub(crate) use self::link::Link;
+pub(crate) use self::replicas::Replicas;
 
 /// How long it is remembered that an operation took effect: longer than a dead letter can be tried again.
 const MARK_LIFE: Duration = shop_sql::INBOX_KEPT;
@@ -51,6 +53,7 @@ const LONGEST_PAUSE_MS: u64 = 50;
 /// Baskets in Redis.
 pub(crate) struct RedisBaskets {
     link: Link,
+    replicas: Arc<Replicas>,
     clock: SharedClock,
     script: Script,
 }
@@ -75,8 +78,8 @@ struct Held {
 
 impl RedisBaskets {
     /// On an open connection.
-    pub(crate) fn new(link: Link, clock: SharedClock) -> Self {
-        Self { link, clock, script: Script::new(include_str!("redis/change.lua")) }
+    pub(crate) fn new(link: Link, replicas: Arc<Replicas>, clock: SharedClock) -> Self {
+        Self { link, replicas, clock, script: Script::new(include_str!("redis/change.lua")) }
     }
 
     /// What is stored for `user`, and whether `operation` took effect already; one round trip.
@@ -117,7 +120,7 @@ impl RedisBaskets {
         let is_keyed = operation.is_some_and(shop_idempotency::is_keyed);
         let mark_life = if is_keyed { KEYED_MARK_LIFE } else { MARK_LIFE };
         call.arg(life.whole_milliseconds().max(1).to_string()).arg(mark_life.as_millis().to_string());
-        call.arg(u8::from(self.link.waits()));
+        call.arg(u8::from(self.replicas.are_wanted()));
         let (what, revision, text, history): (String, String, String, String) =
             self.link.script(&call).await.map_err(fault)?;
         Ok(Swap { what, stored: self.held(user, revision, &text)?, history })
@@ -126,7 +129,7 @@ impl RedisBaskets {
     /// Waits until replicas have what was written for `user`, if there is to be any such waiting. What was written stands also
     /// if they have not; who repeats the operation waits for them again.
     async fn copied(&self, user: &UserId, history: &str) -> Result<(), Error> {
-        if self.link.replicas_have(&self.link.key(&format!("basket-copied:{{{user}}}")), history).await {
+        if self.replicas.have(&self.link.key(&format!("basket-copied:{{{user}}}")), history).await {
             return Ok(());
         }
         Err(Fault::new(Kind::Unavailable, "store_unavailable", NOT_COPIED).with_retry_after(link::RETRY_AFTER).into())
@@ -212,7 +215,7 @@ impl Baskets for RedisBaskets {
 
     async fn change(&self, user: &UserId, operation: Option<Uuid>, change: Change<'_>) -> Result<Changed, Error> {
         let (mut held, mut done) = self.read(user, operation).await?;
-        let waits = self.link.waits();
+        let waits = self.replicas.are_wanted();
         if done && !waits {
             return Ok(Changed::Repeated(held.basket));
         }

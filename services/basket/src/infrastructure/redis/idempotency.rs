@@ -4,7 +4,7 @@
 //! generous number an hour live a short time.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use shop_redis::{Call, Script};
 use time::OffsetDateTime;
 
 use super::link::Link;
+use super::replicas::Replicas;
 
 /// Longest body that is kept. A longer one is of a long basket; its repeat runs again under the operation's id, by which the
 /// basket knows what was done, and answers with the basket as it is then.
@@ -32,6 +33,7 @@ const SHORT: Duration = Duration::from_mins(10);
 /// Keys and answers in Redis.
 pub(crate) struct RedisIdempotency {
     link: Link,
+    replicas: Arc<Replicas>,
     clock: SharedClock,
     begin: Script,
     end: Script,
@@ -71,9 +73,9 @@ impl Hour {
 
 impl RedisIdempotency {
     /// On an open connection.
-    pub(crate) fn new(link: Link, clock: SharedClock) -> Self {
+    pub(crate) fn new(link: Link, replicas: Arc<Replicas>, clock: SharedClock) -> Self {
         let [begin, end] = [include_str!("begin.lua"), include_str!("end.lua")].map(Script::new);
-        Self { link, clock, begin, end, hour: Mutex::default() }
+        Self { link, replicas, clock, begin, end, hour: Mutex::default() }
     }
 
     /// What is done with a lease, and for whom.
@@ -112,7 +114,7 @@ impl Store for RedisIdempotency {
         let mut call = self.begin.call(&[&name, &second]);
         call.arg(claim.method).arg(&claim.fingerprint.asked[..]).arg(self.clock.new_id().to_string());
         call.arg(owner.to_string()).arg(millis(now)).arg(millis(now + LEASE)).arg(ms(life));
-        call.arg(&claim.fingerprint.bytes[..]).arg(u8::from(self.link.waits()));
+        call.arg(&claim.fingerprint.bytes[..]).arg(u8::from(self.replicas.are_wanted()));
         let (what, first, next, last, history): (String, String, String, Vec<u8>, String) =
             self.link.script(&call).await?;
         Ok(match what.as_str() {
@@ -120,7 +122,7 @@ impl Store for RedisIdempotency {
                 let lease = Lease { name: first, owner };
                 // A key that is forgotten while what was done by it is not would have it done again.
                 let key = format!("{{{}}}:copied", tag(&lease.name));
-                if !self.link.replicas_have(&key, &history).await {
+                if !self.replicas.have(&key, &history).await {
                     self.release(&[lease]).await?;
                     return Err(super::NOT_COPIED.into());
                 }

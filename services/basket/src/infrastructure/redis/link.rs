@@ -17,8 +17,6 @@ use shop_redis::{Call, Connection, Node, Source, only_reads, refused_certificate
 use shop_telemetry::{About, KeyValue, Span, SpanKind};
 use tokio::time::Instant;
 
-use super::replicas::Replicas;
-
 /// How long a client should stay away while Redis cannot be reached.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -41,8 +39,6 @@ pub(crate) struct Link {
     renews: Arc<AtomicBool>,
     prefix: String,
     place: Arc<Place>,
-    /// Who must have what was written before it is acknowledged, if not the master alone.
-    replicas: Option<Arc<Replicas>>,
 }
 
 /// To connect, under way or done; all calls wait for the same one.
@@ -62,17 +58,16 @@ impl Link {
         let source = Source::new(target, &settings.tls(), connect, Some(response)).map_err(anyhow::Error::msg);
         let source = Arc::new(source.context("the section redis names no Redis")?);
         let (place, at) = (format!("Redis at {source}"), Arc::new(Place::of(&source)));
-        let made = || Arc::new(ArcSwap::from_pointee(attempt(source.clone(), Duration::ZERO)));
-        let prefix = settings.key_prefix.clone();
-        let mut link =
-            Self { source: source.clone(), current: made(), renews: Arc::default(), prefix, place: at, replicas: None };
+        let current = Arc::new(ArcSwap::from_pointee(attempt(source.clone(), Duration::ZERO)));
+        let link = Self { source, current, renews: Arc::default(), prefix: settings.key_prefix.clone(), place: at };
         link.wait(&place, settings.startup_timeout.get()).await?;
-        if settings.wait_replicas > 0 {
-            // The answer comes before the client stops waiting for it.
-            let (other, patience) = (Self { current: made(), renews: Arc::default(), ..link.clone() }, response / 2);
-            link.replicas = Some(Arc::new(Replicas::new(settings.wait_replicas, patience, other)));
-        }
         Ok(link)
+    }
+
+    /// Another to the same Redis, with a connection of its own.
+    pub(super) fn another(&self) -> Self {
+        let current = Arc::new(ArcSwap::from_pointee(attempt(self.source.clone(), Duration::ZERO)));
+        Self { current, renews: Arc::default(), ..self.clone() }
     }
 
     /// Waits until Redis answers; not for one that refuses our password, which will not change by itself.
@@ -119,19 +114,6 @@ impl Link {
             async move { self.query::<()>(&write).await }.boxed()
         });
         select_ok(writes).await.map(drop)
-    }
-
-    /// Whether what was written is acknowledged only when replicas have it.
-    pub(super) fn waits(&self) -> bool {
-        self.replicas.is_some()
-    }
-
-    /// Whether as many replicas as wanted have what was written in `history`; `key` is in the slot of what was written.
-    pub(super) async fn replicas_have(&self, key: &str, history: &str) -> bool {
-        match &self.replicas {
-            Some(replicas) => replicas.have(key, history).await,
-            None => true,
-        }
     }
 
     /// Whether keys are in slots.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::RedisResult;
+use shop_config::Redis;
 
 use super::link::Link;
 
@@ -20,12 +21,13 @@ const NOTE: &str = "redis.call('SET', KEYS[1], '', 'PX', 1) \
 /// Histories that are kept in mind. Each failover begins one.
 const HISTORIES: usize = 64;
 
-/// How many replicas must have what was written.
-pub(super) struct Replicas {
+/// How many replicas must have what was written before it is acknowledged.
+pub(crate) struct Replicas {
     number: u32,
     /// How long one round takes at most.
     patience: Duration,
-    link: Link,
+    /// Used for nothing else; none where the master alone has to have it.
+    link: Option<Link>,
     histories: Mutex<HashMap<String, Arc<History>>>,
 }
 
@@ -39,20 +41,29 @@ struct History {
 }
 
 impl Replicas {
-    /// Over a link that nothing else uses.
-    pub(super) fn new(number: u32, patience: Duration, link: Link) -> Self {
-        Self { number, patience, link, histories: Mutex::default() }
+    /// Of the Redis that `link` leads to, as many as the settings want.
+    pub(crate) fn of(link: &Link, settings: &Redis) -> Self {
+        let number = settings.wait_replicas;
+        // The answer comes before the client stops waiting for it.
+        let patience = settings.response_timeout.get() / 2;
+        Self { number, patience, link: (number > 0).then(|| link.another()), histories: Mutex::default() }
+    }
+
+    /// Whether there is anybody to wait for.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.link.is_some()
     }
 
     /// Whether enough replicas have what was written in `history`. `key` is in the slot of what was written.
     pub(super) async fn have(&self, key: &str, history: &str) -> bool {
+        let Some(link) = &self.link else { return true };
         let here = self.history(history);
         let mine = here.written.fetch_add(1, SeqCst) + 1;
         let mut known = here.known.lock().await;
         if known.0 < mine {
             // Who writes from here on is in the next round.
             let all = here.written.load(SeqCst);
-            let have = self.ask(key, history).await;
+            let have = self.ask(link, key, history).await;
             // Those who wait for this round have its answer, too: they do not find out one after the other.
             *known = (all, matches!(have, Ok(true)));
             match have {
@@ -70,11 +81,11 @@ impl Replicas {
         known.1
     }
 
-    async fn ask(&self, key: &str, history: &str) -> RedisResult<bool> {
+    async fn ask(&self, link: &Link, key: &str, history: &str) -> RedisResult<bool> {
         let mut commands = redis::pipe();
         commands.cmd("EVAL").arg(NOTE).arg(1).arg(key);
         commands.cmd("WAIT").arg(self.number).arg(u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX));
-        let (told, have): (String, u32) = self.link.pipeline(&commands).await?;
+        let (told, have): (String, u32) = link.pipeline(&commands).await?;
         // After a failover the new master's replicas say nothing of what the old one had.
         Ok(!history.is_empty() && told == history && have >= self.number)
     }
