@@ -70,7 +70,7 @@ async fn one(what: &Compare, name: &'static str, template: &str, upstream: u16) 
     let ports = Ports::free(name, upstream)?;
     let Files { dir, config } = files(&what.places, name, template, ports, workers)?;
     let mut command = match name {
-        "nginx" => nginx(&config, &dir),
+        "nginx" => nginx(&config, &dir, "daemon off;"),
         "haproxy" => with(Command::new("haproxy"), &["-db", "-f"], &config),
         "envoy" => {
             let workers = workers.to_string();
@@ -106,7 +106,7 @@ pub(crate) async fn counted(places: &Places, name: &str, upstream: u16) -> anyho
     command.args(["--tool=callgrind", "--fair-sched=yes"]);
     command.arg(format!("--callgrind-out-file={}", counts.display()));
     match name {
-        "nginx" => command.arg("nginx").args(nginx(&config, &dir).get_args()).args(["-g", "master_process off;"]),
+        "nginx" => command.arg("nginx").args(nginx(&config, &dir, "daemon off; master_process off;").get_args()),
         "haproxy" => command.args(["haproxy", "-db", "-f"]).arg(&config),
         _ => command.arg(&places.gateway).arg("--config").arg(&config),
     };
@@ -164,10 +164,11 @@ fn with(mut command: Command, arguments: &[&str], config: &Path) -> Command {
 }
 
 /// As root nginx would change to a user of its own, who may not reach our folder.
-fn nginx(config: &Path, dir: &Path) -> Command {
+/// Of several `-g` the last one holds.
+fn nginx(config: &Path, dir: &Path, directives: &str) -> Command {
     let mut command = Command::new("nginx");
     command.arg("-p").arg(dir).arg("-c").arg(config).arg("-e").arg(dir.join("error.log"));
-    command.args(["-g", "daemon off;"]);
+    command.args(["-g", directives]);
     command
 }
 
