@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::method::{self, Outcome};
 use super::objects::{Charge, Dispute, Intent, Refund, Status};
-use super::webhook::Event;
+use super::webhook::{Event, now};
 use super::{Call, Fault, KEY, Request};
 
 /// How long a key is remembered.
@@ -17,9 +17,6 @@ const REMEMBERED: i64 = 24 * 60 * 60;
 const CAPTURABLE: i64 = 7 * 24 * 60 * 60;
 /// Currencies whose last digit must be 0.
 const TENS: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
-/// Any moment will do; it moves only when told.
-const BEGINNING: i64 = 1_700_000_000;
-
 /// An answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -131,7 +128,8 @@ pub struct Books {
 
 impl Books {
     pub(super) fn at(addr: SocketAddr) -> Self {
-        Self { now: BEGINNING, base: format!("http://{addr}"), ..Self::default() }
+        // What is authorised lapses in days from now, by the clock of those who call, too. It moves only when told.
+        Self { now: now(), base: format!("http://{addr}"), ..Self::default() }
     }
 
     /// Empty ones, of an account that begins at this moment, in Unix seconds.

@@ -86,8 +86,9 @@ impl Desk {
     }
 }
 
+/// In Unix seconds.
 #[expect(clippy::disallowed_methods, reason = "a signature is of now, whatever the test's clock says")]
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     i64::try_from(since.as_secs()).expect("before the end of time")
 }
