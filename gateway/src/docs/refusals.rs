@@ -1,5 +1,7 @@
 //! What the gateway itself may answer to any call that has a route, for the document.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::message::reason::Reason;
@@ -32,11 +34,11 @@ const REFUSALS: [(Reason, Meets, &str); 27] = [
     (Reason::RateLimited, Meets::All, "the client is over its rate"),
     (Reason::TooManyUnfinished, Meets::All, "the client has too many requests under way"),
     (Reason::ConnectFailed, Meets::All, "the service cannot be reached"),
-    (Reason::TlsUnusable, Meets::All, "the gateway cannot call the service over TLS just now"),
     (Reason::UpstreamTlsFailed, Meets::All, "the service cannot be reached over TLS"),
     (Reason::UpstreamReset, Meets::All, "the service broke off"),
     (Reason::UpstreamInvalid, Meets::All, "the service's answer is not HTTP"),
     (Reason::IdentityUnavailable, Meets::All, "the keys of tokens cannot be had"),
+    (Reason::TlsUnusable, Meets::All, "the gateway cannot call the service over TLS just now"),
     (Reason::AuthUnavailable, Meets::All, "whether the call may go on cannot be found out"),
     (Reason::ServiceDisabled, Meets::All, "the service is switched off"),
     (Reason::BreakerOpen, Meets::All, "the service failed too often lately"),
@@ -98,7 +100,7 @@ impl Refusals {
     /// Adds them to the operation of `method`. Where the service itself may answer with a status, its words are kept.
     pub(super) fn add_to(&self, method: &str, operation: &mut Value) {
         let has_body = operation["requestBody"].is_object();
-        let mut statuses: Vec<_> = self
+        let statuses: BTreeSet<_> = self
             .0
             .iter()
             .filter(|(_, meets, _)| match meets {
@@ -108,7 +110,6 @@ impl Refusals {
             })
             .map(|(reason, ..)| reason.status().as_u16())
             .collect();
-        statuses.dedup();
         let Some(responses) = operation.as_object_mut().map(|operation| operation.entry("responses")) else { return };
         let Some(responses) = responses.or_insert_with(|| json!({})).as_object_mut() else { return };
         for status in statuses {
@@ -197,6 +198,7 @@ mod tests {
         assert_eq!(get["responses"]["429"]["$ref"], "#/components/responses/Gateway429");
         let full = get["responses"]["503"]["description"].as_str().expect("text");
         assert!(full.starts_with("full; by the gateway: `identity_unavailable`"), "{full}");
+        assert_eq!(full.matches("by the gateway:").count(), 1, "{full}");
         let headers = &get["responses"]["503"]["headers"];
         assert_eq!((&headers["Retry-After"], &headers["X-Request-Id"]["required"]), (&json!({}), &json!(true)));
         let mut post = json!({"requestBody": {}, "responses": {}});
