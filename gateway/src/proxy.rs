@@ -116,9 +116,9 @@ impl Handler for Proxy {
         let (uri, version) = (request.uri.clone(), request.version);
         let state = &self.state;
         let generation = state.settings.current_here();
-        let mut visit = Visit::begin(state, &generation, &connection, peer, &request);
+        let mut visit = Visit::begin(state, &generation, worker, &connection, peer, &request);
         let is_translated = upgrade::is_translated(&request);
-        let mut reply = visit.answer(&self, worker, &generation, request, incoming).await;
+        let mut reply = visit.answer(&self, &generation, request, incoming).await;
         if is_translated {
             reply = reply.and_then(Reply::or_no_websocket);
         }
@@ -182,6 +182,8 @@ impl Handler for Proxy {
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, noted as it is seen")]
 struct Visit<'g> {
     record: RequestRecord,
+    /// Whose connections are used.
+    worker: usize,
     /// Where it goes, once that is known.
     route: Option<&'g Route>,
     /// Whether the route's changes to the headers of its answer were made.
@@ -245,6 +247,7 @@ impl<'g> Visit<'g> {
     fn begin(
         state: &Arc<State>,
         generation: &'g Generation,
+        worker: usize,
         connection: &Arc<ConnectionState>,
         peer: IpAddr,
         request: &request_head::Parts,
@@ -264,6 +267,7 @@ impl<'g> Visit<'g> {
         record.asked_by(Asker::of(client.address, connection.certificate(), request, &config.access_log));
         Self {
             record,
+            worker,
             route: None,
             is_edited: false,
             peer,
@@ -290,7 +294,6 @@ impl<'g> Visit<'g> {
     async fn answer(
         &mut self,
         proxy: &Proxy,
-        worker: usize,
         generation: &'g Generation,
         mut head: request_head::Parts,
         incoming: Incoming,
@@ -357,7 +360,7 @@ impl<'g> Visit<'g> {
         if let Some(mirror) = &route.mirror
             && upgrade.is_none()
         {
-            mirror::begin(mirror, &proxy.copies, &onward, &mut upload, worker, timeouts.pool_size);
+            mirror::begin(mirror, &proxy.copies, &onward, &mut upload, self.worker, timeouts.pool_size);
         }
         if route.is_buffered && !upload.is_none() {
             let BufferRequest { memory, folder } = &config.buffer_request;
@@ -368,7 +371,7 @@ impl<'g> Visit<'g> {
         let forward = Forward {
             record: &mut self.record,
             head: &mut onward,
-            worker,
+            worker: self.worker,
             cluster: &to.cluster,
             timeouts: &timeouts,
             retries: to.cluster.retries(),
@@ -637,7 +640,7 @@ impl<'g> Visit<'g> {
             request_id: self.record.request_id(),
         };
         // Boxed: other calls shall not carry the room for it.
-        Ok(match Box::pin(forward_auth::ask(auth, &question)).await? {
+        Ok(match Box::pin(forward_auth::ask(auth, &question, self.worker)).await? {
             Answer::Granted(headers) => ControlFlow::Continue(headers),
             Answer::Refused(answer) => {
                 let (answer, status) = forward_auth::refused(answer, &head.method, self.is_grpc);
