@@ -383,6 +383,7 @@ impl<'g> Visit<'g> {
             retry_wait_left: to.cluster.retries().longest_wait.get(),
         };
         let call = forward.call(upload).await?;
+        self.record.waited(call.waited);
         if let Some(protocol) = upgrade.filter(|_| call.response.head.status == StatusCode::SWITCHING_PROTOCOLS) {
             let sent = Some(&onward.headers).filter(|_| is_translated);
             return switch(self.browser.cors.is_some(), call, &protocol, sent);
@@ -696,7 +697,7 @@ impl<'g> Visit<'g> {
 
     /// What becomes of a backend's answer to a request with the headers `sent`.
     fn reply(&mut self, to: &Destination, call: Call, sent: &Headers, timeouts: &Timeouts) -> Reply {
-        let Call { response, outcome, permit, in_flight } = call;
+        let Call { response, outcome, permit, in_flight, .. } = call;
         let response_head::Response { mut head, body: incoming } = response;
         if self.is_grpc {
             self.record.grpc_status(grpc::status(&head.headers));
