@@ -61,18 +61,18 @@ let
   };
   typed = import ./schema.nix { inherit format lib; };
   named =
-    section: more: what:
+    what: type:
     mkOption {
-      type = more (typed section);
+      inherit type;
       default = { };
       description = "${what}; [gateway-settings.md](gateway-settings.md) has every key.";
     };
   called = {
-    # A list has a `name` in each.
-    listeners = named "listeners" (
-      types.either (types.listOf format.type)
-    ) "Listeners for clients beside `http` and `tls`, by name";
-    routes = named "routes" (type: type) "Routes by name, beside the suite's";
+    # In a list each has its `name`.
+    listeners = named "Listeners for clients beside `http` and `tls`, by name" (
+      types.either (types.listOf format.type) (typed "listeners")
+    );
+    routes = named "Routes by name, beside the suite's" (typed "routes");
   };
   # What the gateway calls in the same process.
   parts = lib.mapAttrs (
@@ -166,14 +166,12 @@ let
 
   behind = lib.filterAttrs (_: other: other ? section) services;
   backends = {
-    services = mkOption {
-      default = { };
-      description = "Services by name, the suite's and others; [gateway-settings.md](gateway-settings.md) has every key.";
-      type = types.submodule {
+    services = named "Services by name, the suite's and others" (
+      types.submodule {
         freeformType = typed "services";
         options = suite;
-      };
-    };
+      }
+    );
     docs.enabled = default types.bool "Whether `/docs` and `/openapi.json` describe the whole API.";
     trusted_proxies = default (types.listOf types.str) "Addresses of proxies in front, whose word on the client's address counts.";
     workers = default types.ints.unsigned "Threads that serve; 0 is one per core.";
@@ -228,7 +226,7 @@ if service.embedded or false then
     gateway = {
       inherit admin http tls;
       inherit (called) listeners routes;
-      services = named "services" (type: type) "Services by name, beside those in this process";
+      services = named "Services by name, beside those in this process" (typed "services");
     };
     notification = parts.notification // channels;
     data = default types.str "Folder of the embedded stores and of dead letters, seen from `/var/lib/shop-${name}`.";

@@ -139,7 +139,7 @@ let
   takes =
     settings:
     let
-      own = (with' { gateway = { inherit settings; }; }).config.services.shop.gateway.settings;
+      own = (with' { gateway.settings = settings; }).config.services.shop.gateway.settings;
     in
     (builtins.tryEval (builtins.deepSeq own true)).success;
 
