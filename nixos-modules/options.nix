@@ -13,9 +13,8 @@ let
   inherit (lib) mkOption types;
   own = cfg.${name};
 
-  # null stands for the program's own default.
   written = format.generate "shop-${name}.toml" (
-    lib.filterAttrsRecursive (_: value: value != null) own.settings
+    import ./without-nulls.nix { inherit lib; } own.settings
   );
   canRun = pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform;
   # Secrets that other settings want to see; the real ones are not here, and what is in the file is not known.

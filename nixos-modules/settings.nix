@@ -1,6 +1,7 @@
 # The keys of a service's settings that the module knows by type. Where one is null the program's own default holds.
 {
   cfg,
+  format,
   lib,
   name,
   service,
@@ -57,6 +58,21 @@ let
       default = false;
       description = "Whether the same is answered on the port of clients to this machine itself. Off, because a proxy on this machine that adds no header cannot be told from that.";
     };
+  };
+  typed = import ./schema.nix { inherit format lib; };
+  named =
+    what: type:
+    mkOption {
+      inherit type;
+      default = { };
+      description = "${what}; [gateway-settings.md](gateway-settings.md) has every key.";
+    };
+  called = {
+    # In a list each has its `name`.
+    listeners = named "Listeners for clients beside `http` and `tls`, by name" (
+      types.either (types.listOf format.type) (typed "listeners")
+    );
+    routes = named "Routes by name, beside the suite's" (typed "routes");
   };
   # What the gateway calls in the same process.
   parts = lib.mapAttrs (
@@ -150,23 +166,29 @@ let
 
   behind = lib.filterAttrs (_: other: other ? section) services;
   backends = {
-    services = lib.mapAttrs' (
-      other: at:
-      lib.nameValuePair at.section {
-        enabled = mkOption {
-          type = types.bool;
-          default = cfg.${other}.enable;
-          defaultText = lib.literalMD "whether it is enabled on this machine";
-          description = "Whether the gateway serves the ${at.about}. Set it, with `urls`, for one on another machine.";
-        };
-        urls = urls other "http" "HTTP";
-        grpc_urls = urls other "grpc" "gRPC";
+    services = named "Services by name, the suite's and others" (
+      types.submodule {
+        freeformType = typed "services";
+        options = suite;
       }
-    ) behind;
+    );
     docs.enabled = default types.bool "Whether `/docs` and `/openapi.json` describe the whole API.";
     trusted_proxies = default (types.listOf types.str) "Addresses of proxies in front, whose word on the client's address counts.";
     workers = default types.ints.unsigned "Threads that serve; 0 is one per core.";
   };
+  suite = lib.mapAttrs' (
+    other: at:
+    lib.nameValuePair at.section {
+      enabled = mkOption {
+        type = types.bool;
+        default = cfg.${other}.enable;
+        defaultText = lib.literalMD "whether it is enabled on this machine";
+        description = "Whether the gateway serves the ${at.about}. Set it, with `urls`, for one on another machine.";
+      };
+      urls = urls other "http" "HTTP";
+      grpc_urls = urls other "grpc" "gRPC";
+    }
+  ) behind;
   # Who moves the money.
   provider = {
     sandbox = default types.bool "Whether the sandbox, which moves no real money, takes payments.";
@@ -203,6 +225,8 @@ if service.embedded or false then
   // {
     gateway = {
       inherit admin http tls;
+      inherit (called) listeners routes;
+      services = named "Services by name, beside those in this process" (typed "services");
     };
     notification = parts.notification // channels;
     data = default types.str "Folder of the embedded stores and of dead letters, seen from `/var/lib/shop-${name}`.";
@@ -241,6 +265,6 @@ else
   }
   // lib.optionalAttrs (name == "notification") channels
   // lib.optionalAttrs (name == "payment") { inherit provider; }
-  // lib.optionalAttrs (name == "gateway") (backends // { inherit admin tls; })
+  // lib.optionalAttrs (name == "gateway") (backends // called // { inherit admin tls; })
   // stores.${service.store or ""} or { }
   // neighbours

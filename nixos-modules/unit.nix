@@ -13,8 +13,7 @@ let
   # The names a database server knows the service by, so that it can trust the name of the process's user.
   user = lib.replaceStrings [ "-" ] [ "_" ] unit;
 
-  # null stands for the program's own default.
-  settings = lib.filterAttrsRecursive (_: value: value != null) own.settings;
+  settings = import ./without-nulls.nix { inherit lib; } own.settings;
   # The part that the program takes over while it runs, and what even there holds until it is started anew.
   reloads = service ? gatewayAt;
   gateway = lib.attrByPath (service.gatewayAt or [ ]) { } settings;

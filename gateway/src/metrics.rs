@@ -22,6 +22,9 @@ use crate::message::reason::Reason;
 
 const STATUSES: usize = 500;
 
+/// The service that servers are counted with which are asked whether requests may go on; no service is called so.
+const FORWARD_AUTH: &str = "forward_auth";
+
 /// What is counted for the life of the process.
 pub(crate) struct Numbers {
     pub(crate) metrics: Metrics,
@@ -219,6 +222,12 @@ impl Metrics {
         metrics
     }
 
+    /// The connections opened to a server that is asked whether requests may go on, and the questions over those that were open.
+    pub(crate) fn authority(&self, server: &str) -> (IntCounter, IntCounter) {
+        let labels = [FORWARD_AUTH, server];
+        (self.opened.with_label_values(&labels), self.reused.with_label_values(&labels))
+    }
+
     /// The handles of a service that gets copies of requests.
     pub(crate) fn mirror(&self, service: &str) -> MirrorMetrics {
         let [sent, failed, dropped, too_large] = ["sent", "failed", "dropped", "too_large"]
@@ -242,6 +251,14 @@ impl Metrics {
         // An error says that it was not shown.
         let _ = self.discovered.remove_label_values(&[service, source]);
         let _ = self.discovery_failures.remove_label_values(&[service, source]);
+    }
+
+    /// No longer shows the numbers of a server that nobody asks any more.
+    pub(crate) fn forget_authority(&self, server: &str) {
+        for counters in [&self.opened, &self.reused] {
+            // An error says that it was not shown.
+            let _ = counters.remove_label_values(&[FORWARD_AUTH, server]);
+        }
     }
 
     /// No longer shows the numbers of a backend that is gone.

@@ -48,6 +48,15 @@ impl RouteName {
     }
 }
 
+/// What it took until the backend that answered had begun to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waited {
+    /// For a connection; none when one was open already.
+    pub(crate) connect: Option<Duration>,
+    /// From when the call went to this backend, connecting included, to the head of its answer.
+    pub(crate) first_byte: Duration,
+}
+
 /// The record of one request. Dropped before [`RequestRecord::complete`], it says that the client left.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, noted as it is seen")]
 pub(crate) struct RequestRecord {
@@ -66,6 +75,8 @@ pub(crate) struct RequestRecord {
     /// Sent to the collector when it ends, if the trace is recorded.
     span: Span,
     backend: Option<Arc<Backend>>,
+    /// None while no backend has answered.
+    waited: Option<Waited>,
     upload: Option<Arc<Progress>>,
     status: Option<StatusCode>,
     grpc_status: Option<u8>,
@@ -113,6 +124,7 @@ impl RequestRecord {
             trace,
             span,
             backend: None,
+            waited: None,
             upload: None,
             status: None,
             grpc_status: None,
@@ -191,6 +203,11 @@ impl RequestRecord {
     /// The request goes to `backend`.
     pub(crate) fn goes_to(&mut self, backend: &Arc<Backend>) {
         self.backend = Some(Arc::clone(backend));
+    }
+
+    /// It is answered by the backend that it went to last.
+    pub(crate) fn waited(&mut self, waited: Waited) {
+        self.waited = Some(waited);
     }
 
     /// The request goes out once more.
@@ -333,6 +350,8 @@ impl RequestRecord {
                         request_id = self.request_id.to_str().unwrap_or("-"),
                         trace_id = self.trace_id(),
                         backend = self.backend.as_ref().map(|backend| backend.label()),
+                        connect_ms = self.waited.and_then(|waited| waited.connect).map(shop_telemetry::millis),
+                        first_byte_ms = self.waited.map(|waited| shop_telemetry::millis(waited.first_byte)),
                         reason = reason.map(Reason::word),
                         grpc_status = self.grpc_status,
                         bytes_in = self.upload.as_ref().map_or(self.received, |upload| upload.bytes()),

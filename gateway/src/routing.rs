@@ -1,6 +1,7 @@
 //! The services behind the gateway and their backends, as one generation of settings has them.
 
 pub(crate) mod affinity;
+mod authority;
 mod backend;
 pub(crate) mod check;
 mod cluster;
@@ -10,6 +11,7 @@ mod room;
 pub(crate) mod routes;
 pub(crate) mod trust;
 
+pub(crate) use authority::Authority;
 pub(crate) use backend::{Backend, InFlight};
 pub(crate) use cluster::{Cluster, Member, Tried};
 use room::Room;
@@ -79,7 +81,7 @@ impl Service {
         }
         let wanted = settings.tls.clone().unwrap_or_default();
         let known = previous.and_then(|service| service.trust.clone()).filter(|trust| trust.is_of(&wanted));
-        Some(known.unwrap_or_else(|| Trust::new(label, &wanted)))
+        Some(known.unwrap_or_else(|| Trust::new(format!("the backends of {label}"), &wanted)))
     }
 
     /// The backends that speak `protocol`.

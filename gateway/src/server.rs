@@ -184,7 +184,7 @@ impl<H: Handler> Worker<H> {
                 tokio::task::yield_now().await;
             }
             let idle = config.upstream.pool_idle.get();
-            generation.backends().for_each(|backend| backend.endpoint.sweep(self.index, idle));
+            generation.sweep(self.index, idle);
         }
     }
 

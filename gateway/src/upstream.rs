@@ -88,6 +88,8 @@ pub(crate) struct Received {
     pub(crate) response: Response<ResponseBody>,
     /// A connection was found closed and the request sent over another.
     pub(crate) resent: bool,
+    /// How long there was no connection to send it over; none when one was open already.
+    pub(crate) connected_in: Option<Duration>,
 }
 
 /// The body of a response, over HTTP/1.1 or, on the right, HTTP/2. Read to its end, it frees the connection for other calls;

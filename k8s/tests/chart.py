@@ -57,6 +57,12 @@ FEATURES = {
     ],
     "identity-service-accounts": ["identity.internal.serviceAccountTokens=true"],
     "identity-off": ["identity.mode=off", "identity.allowAnonymous=true"],
+    "listeners": [
+        "gateway.settings.listeners.edge.address=0.0.0.0:8090", "gateway.settings.listeners.edge.proxy_protocol=accept",
+        "gateway.settings.listeners.edge.proxy_protocol_from={10.0.0.0/8}",
+        "gateway.settings.listeners.tills-of-the-old-town.address=0.0.0.0:8091",
+        "gateway.settings.listeners.here.address=127.0.0.1:8092", "gateway.certificates={tills,partners}",
+    ],
     "names": ["fullnameOverride=shop", "nameOverride=market"],
     "external-kafka-secure": [
         "kafka.enabled=false", "kafka.external.brokers={kafka.example:9094}", "kafka.external.securityProtocol=sasl_ssl",

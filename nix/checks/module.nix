@@ -135,6 +135,14 @@ let
   # Which ports the kernel gives to no outgoing connection.
   reserved = shop: (with' shop).config.boot.kernel.sysctl."net.ipv4.ip_local_reserved_ports" or null;
 
+  # Whether the gateway's settings are evaluated at all.
+  takes =
+    settings:
+    let
+      own = (with' { gateway.settings = settings; }).config.services.shop.gateway.settings;
+    in
+    (builtins.tryEval (builtins.deepSeq own true)).success;
+
   # What must be restarted for, and what must not.
   restarts =
     shop:
@@ -188,6 +196,36 @@ let
       !privileged "gateway" (gateway {
         settings.tls.port = 443;
       });
+    "listeners are opened" =
+      opened (gateway {
+        settings.listeners.edge.address = "[::]:8090";
+      }) == [
+        8083
+        8090
+      ];
+    "routes, services and listeners have the program's keys" = takes {
+      listeners.edge = {
+        address = "[::]:8443";
+        tls.certificates = [
+          {
+            cert_file = "/cert.pem";
+            key_file = "/key.pem";
+          }
+        ];
+      };
+      routes.search = {
+        path = "/search/*";
+        to = "search";
+        access.require = "token";
+      };
+      services.search.urls = "http://search:9200";
+      services.product.timeouts.first_byte = "2s";
+    };
+    "no route has others" = !takes { routes.search.pth = "/search"; };
+    "no route has values that there are not" = !takes { routes.search.access.require = "tokn"; };
+    "no service has others" = !takes { services.search.tls.ca = "/ca.pem"; };
+    "none of the suite has others" = !takes { services.product.timeouts.frist_byte = "2s"; };
+    "no listener has others" = !takes { listeners.edge.adress = "[::]:8443"; };
     "the ports of enabled services are reserved" =
       reserved {
         product.enable = true;

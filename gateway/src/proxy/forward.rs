@@ -17,7 +17,7 @@ use crate::message::outcome::{Chance, Outcome, Sign, judge};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::message::{grpc, headers, upgrade};
-use crate::record::{RequestRecord, trace};
+use crate::record::{RequestRecord, Waited, trace};
 use crate::routing::{Backend, Cluster, Full, InFlight, Place, Tried};
 use crate::server::ConnectionState;
 use crate::upstream::body::{Broken, RequestBody};
@@ -64,6 +64,8 @@ pub(super) struct Call {
     pub(super) outcome: Option<Outcome>,
     pub(super) permit: Option<Permit>,
     pub(super) in_flight: InFlight,
+    /// What it took until here.
+    pub(super) waited: Waited,
 }
 
 impl Forward<'_> {
@@ -239,7 +241,8 @@ impl Forward<'_> {
         in_flight: InFlight,
         begun: Instant,
     ) -> (Call, Option<Attempt>) {
-        let Received { response, resent } = received;
+        let Received { response, resent, connected_in } = received;
+        let waited = Waited { connect: connected_in, first_byte: begun.elapsed() };
         let (status, headers) = (response.head.status, &response.head.headers);
         let backend = in_flight.backend();
         backend.answered();
@@ -261,7 +264,7 @@ impl Forward<'_> {
         }
         let wait = outcome.and_then(|outcome| retry::wait_after(outcome, headers, self.retry_wait_left));
         let after = wait.filter(|_| !self.is_grpc).map(Attempt::Failed);
-        (Call { response, outcome, permit, in_flight }, after)
+        (Call { response, outcome, permit, in_flight, waited }, after)
     }
 
     /// What a head says of the backend, if it does.

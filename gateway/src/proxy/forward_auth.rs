@@ -1,36 +1,31 @@
 //! Asks another server whether a request may go on. Without an answer it may not.
 
-use std::cell::OnceCell;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::{Body as _, Incoming};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Limited};
 use shop_fault::grpc_word;
 use shop_http1::Edit;
 use shop_http1::fields::Fields;
-use tokio::sync::Semaphore;
+use shop_http1::request_head::Parts;
+use shop_http1::response_head::Response;
+use tokio::time::Instant;
 
 use crate::message::client::X_FORWARDED_FOR;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::routing::routes::ForwardAuth;
+use crate::upstream::body::RequestBody;
+use crate::upstream::interim::Interim;
+use crate::upstream::{ResponseBody, Timeouts};
 
 /// Longest body of an answer, in bytes: a page for people fits.
 const LONGEST: usize = 64 * 1024;
-/// Longest head of an answer, in bytes; one of up to twice that passes where hyper reads its end with its beginning.
-const LONGEST_HEAD: usize = 32 * 1024;
-/// Questions of one worker at once. Beyond, the server that is asked does not keep up, and nobody is helped by more of them.
-const AT_ONCE: usize = 1024;
-/// Unused connections that one worker keeps, and for how long.
+/// Unused connections that one worker keeps to one server.
 const KEPT: usize = 32;
-const KEPT_FOR: Duration = Duration::from_secs(30);
 
 const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -72,51 +67,48 @@ pub(super) enum Answer {
     /// The request may go on, with these headers.
     Granted(Granted),
     /// This is what the client gets instead.
-    Refused(Response<Bytes>),
+    Refused(http::Response<Bytes>),
 }
 
-/// Asks; the error is for a server that does not answer as it should, or not in time.
-pub(super) async fn ask<F: Fields>(auth: &ForwardAuth, question: &Question<'_, F>) -> Result<Answer, Refusal> {
-    let asker = ASKER.with(|asker| asker.get_or_init(Asker::new).clone());
-    let Ok(_place) = asker.places.try_acquire() else {
-        return Err(unavailable(&"too many requests wait for it already"));
+/// Asks over the connections of `worker`; the error is for a server that does not answer as it should, or not in time.
+pub(super) async fn ask<F: Fields>(
+    auth: &ForwardAuth,
+    question: &Question<'_, F>,
+    worker: usize,
+) -> Result<Answer, Refusal> {
+    let authority = &auth.authority;
+    let Ok(_place) = authority.places.try_acquire() else {
+        return Err(unavailable("too many requests wait for it already"));
     };
-    let request = request(auth, question).map_err(|error| unavailable(&error))?;
-    match tokio::time::timeout(auth.timeout, exchange(auth, &asker.client, request)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(unavailable(&format!("no answer within {:?}", auth.timeout))),
+    let head = head(auth, question).map_err(|error| unavailable(&error.to_string()))?;
+    let begun = Instant::now();
+    let timeouts = Timeouts {
+        connect: auth.timeout,
+        head: None,
+        sign: auth.timeout,
+        begun,
+        end: Some(begun + auth.timeout),
+        upload: None,
+        pool_size: KEPT,
+    };
+    let exchanged = tokio::time::timeout(auth.timeout, exchange(auth, &head, worker, &timeouts)).await;
+    match exchanged.unwrap_or_else(|_| Err(format!("no answer within {:?}", auth.timeout))) {
+        Ok(answer) => {
+            authority.answered();
+            Ok(answer)
+        }
+        Err(error) => {
+            authority.failed(&error);
+            Err(unavailable(&error))
+        }
     }
 }
 
-/// A worker's own connections: a request never crosses from thread to thread.
-#[derive(Clone)]
-struct Asker {
-    client: Client<HttpConnector, Empty<Bytes>>,
-    places: Arc<Semaphore>,
-}
-
-thread_local! {
-    static ASKER: OnceCell<Asker> = const { OnceCell::new() };
-}
-
-impl Asker {
-    fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(KEPT_FOR)
-            .pool_max_idle_per_host(KEPT)
-            .http1_max_buf_size(LONGEST_HEAD)
-            .build(connector);
-        Self { client, places: Arc::new(Semaphore::new(AT_ONCE)) }
-    }
-}
-
-fn request<F: Fields>(auth: &ForwardAuth, question: &Question<'_, F>) -> Result<Request<Empty<Bytes>>, http::Error> {
+fn head<F: Fields>(auth: &ForwardAuth, question: &Question<'_, F>) -> Result<Parts, http::Error> {
     let Question { method, path, query, host, is_secure, client, headers, request_id } = question;
-    let mut request = Request::get(auth.uri.clone()).body(Empty::new())?;
+    let mut request = Request::get(auth.target.clone()).body(())?;
     let onward = request.headers_mut();
+    onward.insert(header::HOST, auth.host.clone());
     for name in &auth.request_headers {
         if *name == header::COOKIE {
             // HTTP/2 sends cookies in pieces, HTTP/1.1 on one line (RFC 9113, section 8.2.3).
@@ -137,20 +129,18 @@ fn request<F: Fields>(auth: &ForwardAuth, question: &Question<'_, F>) -> Result<
     onward.insert(X_FORWARDED_URI, HeaderValue::from_str(&uri)?);
     onward.insert(X_FORWARDED_FOR, HeaderValue::from_str(client)?);
     onward.insert(shop_http::request_id::HEADER, (*request_id).clone());
-    Ok(request)
+    Ok(request.into_parts().0.into())
 }
 
-async fn exchange(
-    auth: &ForwardAuth,
-    client: &Client<HttpConnector, Empty<Bytes>>,
-    request: Request<Empty<Bytes>>,
-) -> Result<Answer, Refusal> {
-    let response = client.request(request).await.map_err(|error| unavailable(&error))?;
-    let (head, body) = response.into_parts();
+async fn exchange(auth: &ForwardAuth, head: &Parts, worker: usize, timeouts: &Timeouts) -> Result<Answer, String> {
+    let mut interim = Interim::new(None);
+    let called = auth.authority.endpoint.http1(worker, head, RequestBody::none(), &mut interim, timeouts).await;
+    let Response { head, body } = called.map_err(|failed| failed.detail)?.response;
     if head.status.is_success() {
         let mut granted = Granted::new();
         for name in &auth.headers {
-            granted.extend(head.headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
+            let values = head.headers.values(name).filter_map(|value| HeaderValue::from_bytes(value).ok());
+            granted.extend(values.map(|value| (name.clone(), value)));
         }
         // Nobody needs it, but what was read to its end leaves a connection that can be used again.
         if !body.is_end_stream() {
@@ -159,27 +149,27 @@ async fn exchange(
         return Ok(Answer::Granted(granted));
     }
     if head.status.is_informational() {
-        return Err(unavailable(&format!("it answered {}", head.status)));
+        return Err(format!("it answered {}", head.status));
     }
-    let mut answer = Response::new(read(body).await?);
+    let mut answer = http::Response::new(read(body).await?);
     *answer.status_mut() = head.status;
     for name in &TOLD {
-        for value in head.headers.get_all(name) {
-            answer.headers_mut().append(name, value.clone());
+        for value in head.headers.values(name).filter_map(|value| HeaderValue::from_bytes(value).ok()) {
+            answer.headers_mut().append(name, value);
         }
     }
     Ok(Answer::Refused(answer))
 }
 
 /// The body, if it is not too long.
-async fn read(body: Incoming) -> Result<Bytes, Refusal> {
+async fn read(body: ResponseBody) -> Result<Bytes, String> {
     let whole = Limited::new(body, LONGEST).collect().await;
-    whole.map(http_body_util::Collected::to_bytes).map_err(|error| unavailable(&error))
+    whole.map(http_body_util::Collected::to_bytes).map_err(|error| error.to_string())
 }
 
 /// What is said to the client is nothing of the server that was asked; the log has it.
-fn unavailable(error: &dyn std::fmt::Display) -> Refusal {
-    tracing::debug!(%error, "the server that says who may use a route gave no answer");
+fn unavailable(error: &str) -> Refusal {
+    tracing::debug!(error, "whether a request may go on cannot be found out");
     let refusal =
         Refusal::new(Reason::AuthUnavailable, "whether this may go on cannot be found out just now; try again");
     refusal.retry_after(Duration::from_secs(1))
@@ -199,7 +189,11 @@ pub(super) fn grant(auth: &ForwardAuth, granted: Granted, headers: &mut impl Edi
 }
 
 /// A refusal as the client understands it, which asked with `method`.
-pub(super) fn refused(mut answer: Response<Bytes>, method: &Method, is_grpc: bool) -> (Response<Bytes>, Option<u8>) {
+pub(super) fn refused(
+    mut answer: http::Response<Bytes>,
+    method: &Method,
+    is_grpc: bool,
+) -> (http::Response<Bytes>, Option<u8>) {
     if is_grpc {
         let code = code(answer.status());
         return (grpc(answer.headers(), code), Some(code));
@@ -224,8 +218,8 @@ fn code(status: StatusCode) -> u8 {
     }
 }
 
-fn grpc(said: &HeaderMap, code: u8) -> Response<Bytes> {
-    let mut answer = Response::new(Bytes::new());
+fn grpc(said: &HeaderMap, code: u8) -> http::Response<Bytes> {
+    let mut answer = http::Response::new(Bytes::new());
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(code)));

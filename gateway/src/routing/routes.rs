@@ -1,5 +1,6 @@
 //! Which route a request is for, and what becomes of it there.
 
+mod forward_auth;
 mod mirror;
 mod outside;
 mod rewrite;
@@ -7,7 +8,6 @@ mod split;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, Uri};
 use shop_browser::Cors;
@@ -15,6 +15,7 @@ use shop_http1::Headers;
 use shop_http1::request_head::Parts;
 use shop_limit::RoutePolicy;
 
+pub(crate) use self::forward_auth::ForwardAuth;
 pub(crate) use self::mirror::Mirror;
 pub(crate) use self::outside::Outside;
 use self::rewrite::Rewrite;
@@ -22,7 +23,8 @@ pub(crate) use self::rewrite::write_made;
 use self::split::Split;
 use super::matcher::{Asked, Conditions, Matcher};
 use crate::metrics::RouteNumbers;
-use crate::routing::{Cluster, Service, Site};
+use crate::routing::trust::Trust;
+use crate::routing::{Authority, Cluster, Service, Site};
 use crate::settings;
 use crate::settings::Access;
 use crate::settings::route::{Compress, HeaderEdits, Redirect, Respond};
@@ -67,28 +69,6 @@ pub(crate) struct Route {
     pub(crate) mirror: Option<Arc<Mirror>>,
     /// Who is asked whether a request may go on.
     pub(crate) forward_auth: Option<Box<ForwardAuth>>,
-}
-
-/// A server that is asked whether a request may go on.
-pub(crate) struct ForwardAuth {
-    pub(crate) uri: Uri,
-    /// The longest wait for its answer.
-    pub(crate) timeout: Duration,
-    /// Headers of its answer that the service gets.
-    pub(crate) headers: Vec<HeaderName>,
-    /// Headers of a request that it gets.
-    pub(crate) request_headers: Vec<HeaderName>,
-}
-
-impl ForwardAuth {
-    fn new(settings: &settings::ForwardAuth) -> Option<Self> {
-        Some(Self {
-            uri: settings.uri()?,
-            timeout: settings.timeout.get(),
-            headers: settings::ForwardAuth::names(&settings.headers),
-            request_headers: settings::ForwardAuth::names(&settings.request_headers),
-        })
-    }
 }
 
 /// Which other sites' pages may call a route.
@@ -169,6 +149,8 @@ pub(crate) struct Table {
     pub(crate) services: Vec<Arc<Service>>,
     /// How the paths of each service look from outside, in the same order.
     outside: BTreeMap<Arc<str>, Arc<Outside>>,
+    /// The servers that are asked whether requests may go on.
+    pub(crate) authorities: Vec<Arc<Authority>>,
     /// How often clients may call the routes that say so.
     pub(crate) limits: Vec<RoutePolicy>,
     /// Whether pages of other sites may call some routes and not others.
@@ -194,6 +176,7 @@ impl Table {
             is_introspective: config.grpc_introspection,
             outside: services.iter().map(of).collect(),
             services,
+            authorities: Vec::new(),
             limits: Vec::new(),
             has_sharing: config.routes.values().any(|route| route.enabled && route.cors.is_some()),
         };
@@ -215,10 +198,13 @@ impl Table {
         else {
             return;
         };
-        let forward_auth = route.forward_auth.as_deref().map(ForwardAuth::new);
-        // A route that cannot ask is no route.
-        let Some(forward_auth) = forward_auth.map_or(Some(None), |auth| auth.map(|auth| Some(Box::new(auth)))) else {
-            return;
+        let forward_auth = match &route.forward_auth {
+            None => None,
+            Some(auth) => match self.forward_auth(auth, site, previous) {
+                Some(auth) => Some(Box::new(auth)),
+                // A route that cannot ask is no route.
+                None => return,
+            },
         };
         let edits = |rules: &settings::HeaderRules| (!rules.is_empty()).then(|| Box::new(rules.edits()));
         let rewrite = route.rewrite.as_ref().map(|made| Rewrite::new(path, made));
@@ -260,6 +246,22 @@ impl Table {
         let place = self.limits.len().try_into().ok()?;
         self.limits.push(RoutePolicy { route: name.to_owned(), name: route.policy(), limit });
         Some(place)
+    }
+
+    /// Whom it asks: the same server as other routes that name it alike, or the `previous` table.
+    fn forward_auth(
+        &mut self,
+        auth: &settings::ForwardAuth,
+        site: &Site<'_>,
+        previous: Option<&Self>,
+    ) -> Option<ForwardAuth> {
+        let own = self.authorities.iter();
+        let known = own.chain(previous.iter().flat_map(|table| &table.authorities)).find(|known| known.is_of(auth));
+        let authority = known.cloned().or_else(|| Authority::new(auth, site))?;
+        if !self.authorities.iter().any(|own| Arc::ptr_eq(own, &authority)) {
+            self.authorities.push(Arc::clone(&authority));
+        }
+        ForwardAuth::new(auth, authority)
     }
 
     fn mirror(&self, mirror: &settings::Mirror, route: &settings::Route, site: &Site<'_>) -> Option<Arc<Mirror>> {
@@ -333,6 +335,12 @@ impl Table {
     pub(crate) fn is_everybodys(&self, path: &str) -> bool {
         let service = path.strip_prefix('/').and_then(|rest| rest.split('/').next()).unwrap_or_default();
         self.is_introspective && EVERY.contains(&service)
+    }
+
+    /// TLS towards all who are called over TLS.
+    pub(super) fn trusts(&self) -> impl Iterator<Item = &Arc<Trust>> {
+        let of_services = self.services.iter().filter_map(|service| service.trust.as_ref());
+        of_services.chain(self.authorities.iter().filter_map(|authority| authority.trust()))
     }
 
     /// The patterns of all routes to a service.

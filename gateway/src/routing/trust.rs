@@ -1,4 +1,4 @@
-//! TLS towards the backends of one service, kept as the files of its settings have it.
+//! TLS towards the backends of one service, or a server that is asked, kept as the files of its settings have it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,10 @@ use crate::settings::BackendTls;
 use crate::settings::backend_tls::{Files, Unfit};
 use crate::upstream::{Credentials, Tls};
 
-/// TLS towards the backends of one service.
+/// TLS towards those for whom the same settings hold.
 pub(crate) struct Trust {
-    service: Arc<str>,
+    /// In words.
+    whom: String,
     settings: BackendTls,
     pub(super) tls: Arc<Tls>,
     /// What was found last, good or not: the same is not judged twice. Nothing while it cannot be read.
@@ -23,19 +24,19 @@ pub(crate) struct Trust {
 }
 
 impl Trust {
-    /// By what the files hold now. When they cannot be used, no backend can be called until they can: `--check` and a reload
+    /// By what the files hold now. When they cannot be used, nobody can be called until they can: `--check` and a reload
     /// refuse such files, but they may change in between.
-    pub(super) fn new(service: &Arc<str>, settings: &BackendTls) -> Arc<Self> {
+    pub(super) fn new(whom: String, settings: &BackendTls) -> Arc<Self> {
         let read = Files::read(settings);
         let credentials = match &read {
             Ok(files) => parse(files, settings),
             Err(Unfit { why, .. }) => Err(why.clone()),
         };
         if let Err(error) = &credentials {
-            tracing::warn!(service = &**service, error, "the backends of {service} cannot be called over TLS");
+            tracing::warn!(error, "{whom} cannot be called over TLS");
         }
         Arc::new(Self {
-            service: Arc::clone(service),
+            whom,
             settings: settings.clone(),
             tls: Arc::new(Tls::new(settings.server_name.clone(), credentials)),
             seen: Mutex::new(read.ok()),
@@ -49,13 +50,13 @@ impl Trust {
 
     /// Uses what the files hold now, if it is new and good.
     fn reload(&self) {
-        let service = &*self.service;
+        let whom = &self.whom;
         let mut seen = self.seen.lock();
         let files = match Files::read(&self.settings) {
             Ok(files) => files,
             Err(Unfit { why, .. }) => {
                 if seen.take().is_some() {
-                    tracing::warn!(service, error = why, "TLS to the backends of {service} stays as it is");
+                    tracing::warn!(error = why, "TLS to {whom} stays as it is");
                 }
                 return;
             }
@@ -64,8 +65,8 @@ impl Trust {
             return;
         }
         match parse(&files, &self.settings).and_then(|credentials| self.tls.replace(&credentials)) {
-            Ok(()) => tracing::info!(service, "TLS to the backends of {service} is by the files as they are now"),
-            Err(error) => tracing::warn!(service, error, "TLS to the backends of {service} stays as it is"),
+            Ok(()) => tracing::info!("TLS to {whom} is by the files as they are now"),
+            Err(error) => tracing::warn!(error, "TLS to {whom} stays as it is"),
         }
         *seen = Some(files);
     }
@@ -76,7 +77,7 @@ fn parse(files: &Files, settings: &BackendTls) -> Result<Credentials, String> {
     Ok(Credentials { roots, identity })
 }
 
-/// Looks at the files of all services now and then, and on SIGHUP, until dropped. `current` gives what is in force, with how
+/// Looks at the files of all of them now and then, and on SIGHUP, until dropped. `current` gives what is in force, with how
 /// long to wait in between, and `changes` tells when there is another.
 pub(crate) async fn watch(mut changes: watch::Receiver<u64>, current: impl Fn() -> (Arc<Table>, Duration)) {
     let mut hangups = signal(SignalKind::hangup())
@@ -85,7 +86,7 @@ pub(crate) async fn watch(mut changes: watch::Receiver<u64>, current: impl Fn() 
     loop {
         changes.mark_unchanged();
         let (table, interval) = current();
-        let all: Arc<[_]> = table.services.iter().filter_map(|service| service.trust.clone()).collect();
+        let all: Arc<[_]> = table.trusts().cloned().collect();
         drop(table);
         if all.is_empty() {
             // Whoever could tell of a change is gone with the process.

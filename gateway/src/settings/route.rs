@@ -16,6 +16,7 @@ pub use access::{Access, Require};
 pub use compress::{Compress, MediaTypes};
 pub use destination::{Destination, Destinations};
 pub use forward_auth::ForwardAuth;
+pub(crate) use forward_auth::host as host_of;
 pub use grpc_pattern::GrpcPattern;
 pub(crate) use header_rules::HeaderEdits;
 pub use header_rules::HeaderRules;
@@ -301,6 +302,9 @@ pub(super) fn check_files(routes: &Routes, problems: &mut Problems) {
     for (name, route) in routes.iter().filter(|(_, route)| route.enabled) {
         if let Some(respond) = &route.respond {
             problems.within(name, |p| p.within("respond", |p| respond.check_files(p)));
+        }
+        if let Some(auth) = &route.forward_auth {
+            problems.within(name, |p| p.within("forward_auth", |p| auth.check_files(p)));
         }
     }
 }

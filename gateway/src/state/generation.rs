@@ -2,6 +2,7 @@
 //! new one beside it and swaps.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::metrics::Metrics;
 use crate::routing::routes::Table;
@@ -72,7 +73,13 @@ impl Generation {
         self.table.services.iter().flat_map(|service| service.backends())
     }
 
-    /// Lets go of the backends that `next` does not have, with their connections and their numbers.
+    /// Closes connections of `worker` to those who are called that are unused for longer than `idle`.
+    pub(crate) fn sweep(&self, worker: usize, idle: Duration) {
+        self.backends().for_each(|backend| backend.endpoint.sweep(worker, idle));
+        self.table.authorities.iter().for_each(|authority| authority.endpoint.sweep(worker, idle));
+    }
+
+    /// Lets go of the backends, and the servers that are asked, that `next` does not have, with their connections and their numbers.
     pub(crate) fn retire(&self, next: &Self, metrics: &Metrics) {
         for service in &self.table.services {
             let stays = |backend: &Arc<Backend>| next.backends().any(|other| Arc::ptr_eq(other, backend));
@@ -85,6 +92,16 @@ impl Generation {
                 if !next.table.services.iter().any(|other| namesake(other)) {
                     metrics.forget_backend(&service.name, backend.label());
                 }
+            }
+        }
+        for authority in &self.table.authorities {
+            let endpoint = &authority.endpoint;
+            if !next.table.authorities.iter().any(|other| Arc::ptr_eq(other, authority)) {
+                endpoint.retire();
+            }
+            // Called by other settings it is another, with the same numbers.
+            if !next.table.authorities.iter().any(|other| other.endpoint.label() == endpoint.label()) {
+                metrics.forget_authority(endpoint.label());
             }
         }
     }

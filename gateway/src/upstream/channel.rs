@@ -88,6 +88,8 @@ struct Connection {
 /// A call's place on a connection, until it is dropped.
 struct Place {
     connection: Arc<Connection>,
+    /// How long it was waited for, if it was.
+    waited: Option<Duration>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -118,13 +120,22 @@ impl Channel {
     /// A place for a call.
     async fn place(&self, endpoint: &Arc<Endpoint>, worker: usize, timeouts: &Timeouts) -> Result<Place, Unconnected> {
         let due = Due::of(timeouts);
-        let permit = self.permit(due).await?;
+        let mut waits_since = None;
+        let permit = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                waits_since = Some(Instant::now());
+                self.permit(due).await?
+            }
+        };
         loop {
             let attempt = {
                 let mut connections = self.connections.lock();
                 if let Some(connection) = connections.with_place() {
-                    return Ok(Place { connection, _permit: permit });
+                    let waited = waits_since.map(|since: Instant| since.elapsed());
+                    return Ok(Place { connection, waited, _permit: permit });
                 }
+                waits_since.get_or_insert_with(Instant::now);
                 let begin = || begin(Arc::clone(endpoint), worker, timeouts.connect);
                 connections.attempt.get_or_insert_with(begin).clone()
             };
@@ -141,10 +152,8 @@ impl Channel {
         }
     }
 
+    /// Waits until a call is over.
     async fn permit(&self, due: Due) -> Result<OwnedSemaphorePermit, Unconnected> {
-        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(permit);
-        }
         let busy = |detail: &str| Unconnected { reason: Reason::UpstreamBusy, detail: detail.to_owned() };
         let _waits = Waits::for_one_of(&self.waiting).ok_or_else(|| busy("too many calls wait for it already"))?;
         match timeout_at(due.at, Arc::clone(&self.places).acquire_owned()).await {
@@ -283,7 +292,7 @@ impl Endpoint {
                 Ok(place) => place,
                 Err(why) => return Err(unsent(body, why)),
             };
-            let connection = Arc::clone(&place.connection);
+            let (connection, connected_in) = (Arc::clone(&place.connection), place.waited);
             let reused = connection.is_used.swap(true, Relaxed);
             let mut request = Request::from_parts(head.to_http(), Paced::new(body, &connection));
             if self.tls.is_some() {
@@ -297,7 +306,7 @@ impl Endpoint {
                         self.reused.inc();
                     }
                     let response = response.map(|()| super::ResponseBody::Right(call));
-                    return Ok(Received { response: response.into(), resent });
+                    return Ok(Received { response: response.into(), resent, connected_in });
                 }
                 Sent::Back(back) if reused && !resent => body = back,
                 Sent::Back(back) => return Err(unsent(back, connection.gone())),

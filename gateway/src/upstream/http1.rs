@@ -10,6 +10,7 @@ pub(crate) use response_body::ResponseBody;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
@@ -18,6 +19,7 @@ use shop_http1::fields::Fields as _;
 use shop_http1::request_head::Parts;
 use shop_http1::response_head::{self, Head, Reader, Response};
 use shop_http1::{Framing, Invalid, Outgoing, Trouble, fields, read_buffer, request_head};
+use tokio::time::Instant;
 
 use self::response_body::Overtime;
 use super::{
@@ -51,7 +53,7 @@ impl Endpoint {
             match call(stream, head, body, lease(), interim, timeouts).await {
                 Sent::Answered(response) => {
                     self.reused.inc();
-                    return Ok(received(response, resent));
+                    return Ok(received(response, resent, None));
                 }
                 Sent::Back(back) => body = back,
                 Sent::Dropped(failed) => {
@@ -65,20 +67,22 @@ impl Endpoint {
                 Sent::Failed(failed) => return Err(failed),
             }
         }
+        let begun = Instant::now();
         let stream = match connect(self, Protocol::Http, Due::of(timeouts)).await {
             Ok(stream) => stream,
             Err(error) => return Err(unsent(body, error)),
         };
+        let connected_in = Some(begun.elapsed());
         match call(stream, head, body, lease(), interim, timeouts).await {
-            Sent::Answered(response) => Ok(received(response, resent)),
+            Sent::Answered(response) => Ok(received(response, resent, connected_in)),
             Sent::Back(back) => Err(unsent(back, Unconnected::failed("the connection closed at once"))),
             Sent::Dropped(failed) | Sent::Failed(failed) => Err(failed),
         }
     }
 }
 
-fn received(response: Response<ResponseBody>, resent: bool) -> Received {
-    Received { response: response.map(super::ResponseBody::Left), resent }
+fn received(response: Response<ResponseBody>, resent: bool, connected_in: Option<Duration>) -> Received {
+    Received { response: response.map(super::ResponseBody::Left), resent, connected_in }
 }
 
 /// Sends a request over `stream` and waits for the head of the answer. After the answer the connection goes with `lease`.

@@ -1,5 +1,7 @@
 //! Routes that another server is asked about: what it gets to hear, and what comes of its answer.
 
+mod over_tls;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -304,7 +306,11 @@ fn a_server_that_cannot_be_asked_is_a_problem() {
     for (auth, key) in [
         ("", "routes.a.forward_auth.url"),
         ("url = 'auth:9000'", "routes.a.forward_auth.url"),
-        ("url = 'https://auth/'", "routes.a.forward_auth.url"),
+        ("url = 'ftp://auth/'", "routes.a.forward_auth.url"),
+        ("url = 'https://a_b_/'", "routes.a.forward_auth.url"),
+        ("url = 'http://auth/', tls = {}", "routes.a.forward_auth.url"),
+        ("url = 'https://auth/', tls = { server_name = 'a b' }", "routes.a.forward_auth.tls.server_name"),
+        ("url = 'https://auth/', tls = { cert_file = 'a.pem' }", "routes.a.forward_auth.tls.cert_file"),
         ("url = 'http://user:secret@auth/'", "routes.a.forward_auth.url"),
         ("url = '/verify'", "routes.a.forward_auth.url"),
         ("url = 'http://auth/', timeout = '0s'", "routes.a.forward_auth.timeout"),
@@ -320,6 +326,8 @@ fn a_server_that_cannot_be_asked_is_a_problem() {
         let found = problems(&[("a", &format!("path = '/a'\nto = 'one'\nforward_auth = {{ {auth} }}"))]);
         assert!(found.contains(key), "{auth}: {found}");
     }
-    let fine = "path = '/a'\nto = 'one'\nforward_auth = { url = 'http://auth:9000/verify?app=1' }";
-    assert!(!problems(&[("a", fine)]).contains("forward_auth"));
+    for fine in ["url = 'http://auth:9000/verify?app=1'", "url = 'https://[::1]/', tls = { server_name = 'auth' }"] {
+        let fine = format!("path = '/a'\nto = 'one'\nforward_auth = {{ {fine} }}");
+        assert!(!problems(&[("a", &fine)]).contains("forward_auth"), "{fine}");
+    }
 }

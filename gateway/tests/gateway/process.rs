@@ -2,15 +2,17 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use http::Method;
 use serde_json::Value;
 use shop_testing::{Api, Process, eventually, free_port};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
 
-use crate::support::Upstream;
+use crate::support::{Upstream, read_head};
 
 #[tokio::test]
 async fn the_process_serves_and_ends_well_on_sigterm() {
@@ -75,6 +77,73 @@ async fn the_access_log_says_of_who_asked_what_settings_want() {
     assert_eq!(line(Some("[]")).await, ["-", "-", "-", "-"]);
     let all = r#"["client", "host", "path", "user_agent"]"#;
     assert_eq!(line(Some(all)).await, ["127.0.0.1", "host", "/api/products/7", "probe/1"]);
+}
+
+#[tokio::test]
+async fn the_access_log_says_where_the_time_went() {
+    let (gate, opened) = watch::channel(0);
+    let (tell, mut asked) = mpsc::channel(1);
+    let upstream = Upstream::raw(move |mut stream| {
+        let (mut opened, tell) = (opened.clone(), tell.clone());
+        async move {
+            for round in 0..2 {
+                read_head(&mut stream).await;
+                tell.send(()).await.expect("somebody waits");
+                opened.wait_for(|gate| *gate > 2 * round).await.expect("opens");
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nha").await.expect("writes");
+                opened.wait_for(|gate| *gate > 2 * round + 1).await.expect("opens");
+                stream.write_all(b"lf").await.expect("writes");
+            }
+        }
+    })
+    .await;
+    let port = free_port();
+    let mut process = Process::new("gateway")
+        .env("IDENTITY_MODE", "off")
+        .env("PORT", port.to_string())
+        .env("ADMIN_PORT", "0")
+        .env("SHOP_WORKERS", "1")
+        .env("LOG_FORMAT", "json")
+        .env("SHOP_HEALTH_CHECK__ENABLED", "false")
+        .env("PRODUCT_SERVICE_URLS", format!("http://{}", upstream.addr));
+    process.start(port).await;
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await.expect("connects");
+    let held = Duration::from_millis(20);
+    for round in 0..2 {
+        client.write_all(b"GET /api/products HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("writes");
+        asked.recv().await.expect("the backend is asked");
+        let begun = Instant::now();
+        eventually!(begun.elapsed() > held);
+        gate.send(2 * round + 1).expect("somebody waits");
+        // The first half of the body.
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"ha") {
+            assert!(client.read_buf(&mut answer).await.expect("reads") > 0);
+        }
+        let begun = Instant::now();
+        eventually!(begun.elapsed() > held);
+        gate.send(2 * round + 2).expect("somebody waits");
+        assert_eq!([client.read_u8().await.expect("reads"), client.read_u8().await.expect("reads")], *b"lf");
+    }
+    client.write_all(b"GET /nowhere HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("writes");
+    client.read_to_end(&mut Vec::new()).await.expect("closes");
+    assert!(process.stop().await.success());
+    let output = process.output();
+    let lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let lines: Vec<_> = lines.filter(|line| line["target"] == "http.access" && line["backend"].is_string()).collect();
+    assert_eq!(lines.len(), 2, "{output}");
+    let held = held.as_secs_f64() * 1000.0;
+    for (line, connects) in lines.iter().zip([true, false]) {
+        assert_eq!(line["backend"], format!("http://{}", upstream.addr));
+        let [connect, first_byte, whole] =
+            ["connect_ms", "first_byte_ms", "duration_ms"].map(|name| line[name].as_f64());
+        assert_eq!(connect.is_some(), connects, "{line}");
+        let (first_byte, whole) = (first_byte.expect("is said"), whole.expect("is said"));
+        assert!(connect.is_none_or(|connect| connect <= first_byte), "{line}");
+        assert!(first_byte >= held && whole >= first_byte + held, "{line}");
+    }
+    let own = output.lines().find(|line| line.contains("no_route")).expect("a line of the gateway's own answer");
+    assert!(own.contains("duration_ms") && !own.contains("first_byte_ms") && !own.contains("connect_ms"), "{own}");
 }
 
 #[tokio::test]

@@ -24,19 +24,19 @@ use tonic::transport::Endpoint;
 use crate::support::{Running, Upstream, config, echoed, nobody};
 
 /// A folder with a certificate and its key.
-struct Folder {
+pub(crate) struct Folder {
     folder: TempDir,
 }
 
 /// A certificate for `localhost`, and its key, in PEM.
-struct Pair {
+pub(crate) struct Pair {
     cert: String,
     key: String,
     der: CertificateDer<'static>,
 }
 
 impl Pair {
-    fn valid_until(year: i32) -> Self {
+    pub(crate) fn valid_until(year: i32) -> Self {
         let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
         params.not_after = rcgen::date_time_ymd(year, 1, 2);
         let key = rcgen::KeyPair::generate().expect("a key");
@@ -46,14 +46,14 @@ impl Pair {
 }
 
 impl Folder {
-    fn with(pair: &Pair) -> Self {
+    pub(crate) fn with(pair: &Pair) -> Self {
         let folder = Self { folder: tempfile::tempdir().expect("a folder") };
         folder.put("cert.pem", &pair.cert);
         folder.put("key.pem", &pair.key);
         folder
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -73,7 +73,12 @@ impl Folder {
     }
 }
 
-fn trusting(pairs: &[&Pair], versions: &[&'static SupportedProtocolVersion], protocols: &[&str]) -> TlsConnector {
+/// Trusts these certificates only.
+pub(crate) fn trusting(
+    pairs: &[&Pair],
+    versions: &[&'static SupportedProtocolVersion],
+    protocols: &[&str],
+) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     for pair in pairs {
         roots.add(pair.der.clone()).expect("an anchor");
@@ -85,7 +90,8 @@ fn trusting(pairs: &[&Pair], versions: &[&'static SupportedProtocolVersion], pro
     TlsConnector::from(Arc::new(config))
 }
 
-async fn dial(addr: SocketAddr, connector: &TlsConnector) -> std::io::Result<TlsStream<TcpStream>> {
+/// Connects as who wants `localhost`.
+pub(crate) async fn dial(addr: SocketAddr, connector: &TlsConnector) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(addr).await.expect("connects");
     connector.connect(ServerName::try_from("localhost").expect("a name"), stream).await
 }

@@ -32,19 +32,19 @@ use crate::support::{Client, Running, Upstream, config, echoed, get, nobody, req
 use crate::upgrade;
 
 /// An authority, with its certificate in PEM.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(crate) pem: String,
 }
 
 /// A certificate and its key, in PEM.
-struct Pair {
-    cert: String,
-    key: String,
+pub(crate) struct Pair {
+    pub(crate) cert: String,
+    pub(crate) key: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
@@ -67,7 +67,7 @@ impl Authority {
         Pair { cert: cert.pem(), key: key.serialize_pem() }
     }
 
-    fn good(&self, name: &str) -> Pair {
+    pub(crate) fn good(&self, name: &str) -> Pair {
         self.pair(name, (2000, 2100))
     }
 
@@ -80,16 +80,16 @@ impl Authority {
 }
 
 /// How a front shakes hands.
-struct Hands<'a> {
-    pair: &'a Pair,
-    versions: &'a [&'static SupportedProtocolVersion],
-    protocols: &'a [&'a str],
+pub(crate) struct Hands<'a> {
+    pub(crate) pair: &'a Pair,
+    pub(crate) versions: &'a [&'static SupportedProtocolVersion],
+    pub(crate) protocols: &'a [&'a str],
     /// Whose clients it takes; everybody's without.
-    clients: Option<&'a Authority>,
+    pub(crate) clients: Option<&'a Authority>,
 }
 
 impl<'a> Hands<'a> {
-    fn of(pair: &'a Pair) -> Self {
+    pub(crate) fn of(pair: &'a Pair) -> Self {
         Self { pair, versions: rustls::ALL_VERSIONS, protocols: &["h2", "http/1.1"], clients: None }
     }
 
@@ -116,8 +116,8 @@ impl<'a> Hands<'a> {
 type Asked = (Option<String>, Option<String>);
 
 /// TLS in front of a server in cleartext.
-struct Front {
-    upstream: Upstream,
+pub(crate) struct Front {
+    pub(crate) upstream: Upstream,
     /// Server names and protocols that clients asked for.
     asked: Arc<Mutex<BTreeSet<Asked>>>,
     /// Handshakes that came to nothing.
@@ -125,7 +125,7 @@ struct Front {
 }
 
 impl Front {
-    async fn before(server: SocketAddr, hands: &Hands<'_>) -> Self {
+    pub(crate) async fn before(server: SocketAddr, hands: &Hands<'_>) -> Self {
         let acceptor = TlsAcceptor::from(Arc::new(hands.config()));
         let asked = Arc::<Mutex<BTreeSet<_>>>::default();
         let failed = Arc::<AtomicUsize>::default();
@@ -154,26 +154,26 @@ impl Front {
         Self { upstream, asked, failed }
     }
 
-    fn url(&self, host: &str) -> String {
+    pub(crate) fn url(&self, host: &str) -> String {
         format!("https://{host}:{}", self.upstream.addr.port())
     }
 
-    fn asked(&self) -> Vec<(String, String)> {
+    pub(crate) fn asked(&self) -> Vec<(String, String)> {
         let texts = |(name, protocol): &Asked| (name.clone().unwrap_or_default(), protocol.clone().unwrap_or_default());
         self.asked.lock().iter().map(texts).collect()
     }
 }
 
 /// A folder with files of settings.
-struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().expect("a folder"))
     }
 
     /// Writes a file at once, as tools that renew certificates do.
-    fn put(&self, name: &str, content: &str) -> PathBuf {
+    pub(crate) fn put(&self, name: &str, content: &str) -> PathBuf {
         let path = self.0.path().join(name);
         fs::write(self.0.path().join("new"), content).expect("writes");
         fs::rename(self.0.path().join("new"), &path).expect("renames");
@@ -190,7 +190,8 @@ fn over_tls(http: &str, grpc: &str, tls: BackendTls) -> Config {
     settings
 }
 
-fn trusting(folder: &Folder, authority: &Authority) -> BackendTls {
+/// TLS with whom `authority` vouches for.
+pub(crate) fn trusting(folder: &Folder, authority: &Authority) -> BackendTls {
     BackendTls { ca_file: Some(folder.put("ca.pem", &authority.pem)), ..BackendTls::default() }
 }
 

@@ -156,3 +156,29 @@ a detour over JSON would turn whole numbers into fractions: (dict "root" $ "name
 {{/* A list is replaced, not merged. */}}
 {{- if and $cluster (ne (toJson $cluster) (toJson .out.identity.others)) }}{{ $_ := set .out.identity "others" (concat $cluster .out.identity.others) }}{{ end -}}
 {{- end }}
+
+{{/*
+Where the gateway listens for clients beside `http`, as far as others than its pod reach it: {"listeners": [{"name", "port"}]}. A
+port is called like its listener, where Kubernetes takes that for a port's name.
+*/}}
+{{- define "shop.listeners" -}}
+{{- $settings := dict -}}
+{{- include "shop.settings" (dict "root" . "name" "gateway" "out" $settings) -}}
+{{- $taken := list "http" "https" "admin" -}}
+{{- $found := list -}}
+{{- $ports := list -}}
+{{- if ($settings.tls).cert_file -}}
+{{- $ports = append $ports (int (default 8443 $settings.tls.port)) -}}
+{{- $found = append $found (dict "name" "https" "port" (first $ports)) -}}
+{{- end -}}
+{{- range $name, $listener := (default dict $settings.listeners) -}}
+{{- $port := regexFind "[0-9]+$" $listener.address | int -}}
+{{- $inside := regexMatch "^(127\\.|\\[::1\\])" $listener.address -}}
+{{- if and $port (not $inside) (not (has $port $ports)) -}}
+{{- $fits := and (regexMatch "^[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?$" $name) (regexMatch "[a-z]" $name) (not (contains "--" $name)) (not (has $name $taken)) -}}
+{{- $found = append $found (dict "name" ($fits | ternary $name (printf "listener-%d" $port)) "port" $port) -}}
+{{- $ports = append $ports $port -}}
+{{- end -}}
+{{- end -}}
+{{ dict "listeners" $found | toJson }}
+{{- end }}

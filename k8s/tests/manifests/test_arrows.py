@@ -136,6 +136,15 @@ def test_clients_of_the_gateway_can_be_named():
     assert gateway == {("test", "gateway", "http"), ("stranger", "gateway", "http"), ("prometheus", "gateway", "admin")}
 
 
+def test_listeners_are_open_to_the_same_clients_but_for_those_of_the_pod_itself(monkeypatch):
+    more = {"edge": 8090, "listener-8091": 8091, "here": 8092}
+    monkeypatch.setitem(PORTS, "gateway", PORTS["gateway"] | more)
+    # The test's own pod asks one port and no other.
+    clients = {who for who, _, _ in CLIENTS} - {"test"}
+    open_too = {(who, "gateway", port) for who in clients for port in ("edge", "listener-8091")}
+    assert Cluster(variant("listeners")).matrix() == ARROWS | CLIENTS | NOTIFICATION | open_too
+
+
 def outward(manifests, component):
     """Rules for traffic that leaves the cluster or goes anywhere: (ports, peers)."""
     policy = next(

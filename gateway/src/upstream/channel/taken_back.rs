@@ -197,7 +197,7 @@ mod tests {
         let call = |call: BoxFuture<'static, Outcome>| {
             connection.streams.fetch_add(1, Relaxed);
             let permit = Arc::clone(&places).try_acquire_owned().expect("a permit");
-            let place = Place { connection: Arc::clone(&connection), _permit: permit };
+            let place = Place { connection: Arc::clone(&connection), waited: None, _permit: permit };
             Call::new(call, place, Arc::clone(&caller) as Arc<dyn Caller>)
         };
         let calls: Vec<_> = (0..RESETS.at_once + 3).map(|_| call(std::future::pending().boxed())).collect();
