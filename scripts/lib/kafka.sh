@@ -152,12 +152,12 @@ kafka_stopped() {
 
 # A Metadata request (version 1, no topics). The answer counts the brokers that serve: none while it still starts.
 kafka_brokers_at() {
-  exec 3<>"/dev/tcp/127.0.0.1/$1"
+  exec 3<>"/dev/tcp/$1/$2"
   printf '\0\0\0\016\0\003\0\001\0\0\0\001\377\377\0\0\0\0' >&3
   timeout 2 head -c 12 <&3 | od -An -v -tu1 | awk '{ print $12 }'
 }
 
-kafka_ready() { [[ $(kafka_brokers_at "$(port kafka)") == 1 ]]; }
+kafka_ready() { [[ $(kafka_brokers_at 127.0.0.1 "$(port kafka)") == 1 ]]; }
 
 kafka_env() {
   echo "export SHOP_TEST_KAFKA_BROKERS=127.0.0.1:$(port kafka)"

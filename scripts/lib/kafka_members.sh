@@ -39,7 +39,7 @@ member_ports() {
 member_voters() {
   local number voters=()
   for ((number = 1; number <= $(member_count); number++)); do
-    voters+=("$number@127.0.0.1:$(member_port "$number" CONTROLLER)")
+    voters+=("$number@$(host "kafka$number"):$(member_port "$number" CONTROLLER)")
   done
   (IFS=,; echo "${voters[*]}")
 }
@@ -47,7 +47,7 @@ member_voters() {
 member_listeners() {
   local number=$1 listener listeners=()
   shift
-  for listener; do listeners+=("$listener://127.0.0.1:$(member_port "$number" "$listener")"); done
+  for listener; do listeners+=("$listener://$(host "kafka$number"):$(member_port "$number" "$listener")"); done
   (IFS=,; echo "${listeners[*]}")
 }
 
@@ -112,13 +112,13 @@ CONF
 member_ready() {
   local name living=0
   for name in "${MEMBERS[@]}"; do ! alive "$name" || living=$((living + 1)); done
-  [[ $(kafka_brokers_at "$(member_port "$1" PLAINTEXT)") == "$living" ]]
+  [[ $(kafka_brokers_at "$(host "kafka$1")" "$(member_port "$1" PLAINTEXT)") == "$living" ]]
 }
 
 member_env() {
   local listener
   for listener in "${MEMBER_LISTENERS[@]}"; do
-    echo "export SHOP_TEST_KAFKA$1_$listener=127.0.0.1:$(member_port "$1" "$listener")"
+    echo "export SHOP_TEST_KAFKA$1_$listener=$(host "kafka$1"):$(member_port "$1" "$listener")"
   done
   echo "export SHOP_TEST_KAFKA_PASSWORD=$(password)"
 }

@@ -11,7 +11,7 @@ mariadb_missing() {
   command -v mariadb >/dev/null || echo mariadb-client-core
 }
 
-mariadb_url() { echo "mysql://shop:$(password)@127.0.0.1:$(port mariadb)/mysql"; }
+mariadb_url() { echo "mysql://shop:$(password)@$(host mariadb):$(port mariadb)/mysql"; }
 
 mariadb_start() {
   reserve_port mariadb 1
@@ -49,16 +49,19 @@ SQL
     take_certificate "$name" "$user"
     options+=(--ssl-cert="$dir/server.crt" --ssl-key="$dir/server.key" --ssl-ca="$dir/ca.crt")
   fi
+  # What a test wants besides, a word each.
+  # shellcheck disable=SC2206
+  options+=(${SHOP_BACKENDS_MARIADB_OPTIONS:-})
   # A relative socket is made in the data folder; an absolute path could be longer than sockets allow.
   launch "$name" "$user" "$server" --no-defaults --basedir="$base" --datadir="$dir/data" \
-    --port="$(port "$name")" --bind-address=127.0.0.1 --socket=mariadb.sock --pid-file=mariadb.pid \
+    --port="$(port "$name")" --bind-address="$(host "$name")" --socket=mariadb.sock --pid-file=mariadb.pid \
     --skip-name-resolve --max-connections=500 --init-file="$dir/init.sql" \
     --innodb-flush-log-at-trx-commit="$durability" "${options[@]}"
 }
 
 mariadb_answers() {
   MYSQL_PWD=$(password) mariadb --no-defaults --protocol=tcp --connect-timeout=2 \
-    -h 127.0.0.1 -P "$(port "$1")" -u shop -e 'select 1'
+    -h "$(host "$1")" -P "$(port "$1")" -u shop -e 'select 1'
 }
 
 mariadb_ready() { mariadb_answers mariadb; }

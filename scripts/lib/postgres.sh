@@ -13,7 +13,7 @@ postgres_missing() {
   [[ -n $(postgres_bin) ]] && command -v psql >/dev/null || echo postgresql
 }
 
-postgres_url() { echo "postgres://shop:$(password)@127.0.0.1:$(port postgres)/postgres"; }
+postgres_url() { echo "postgres://shop:$(password)@$(host postgres):$(port postgres)/postgres"; }
 
 postgres_start() {
   local bin user dir=$DIR/postgres
@@ -21,7 +21,9 @@ postgres_start() {
   user=$(unprivileged postgres)
   mkdir -p "$dir"
   reserve_port postgres 0
-  if [[ ! -e $dir/ready ]]; then
+  if [[ ! -e $dir/ready ]] && alive standby; then
+    postgres_copy standby postgres
+  elif [[ ! -e $dir/ready ]]; then
     rm -rf "$dir/data"
     make_data "$user" "$dir/data"
     (umask 077 && password >"$dir/pwfile")
@@ -32,9 +34,25 @@ postgres_start() {
     (cd "$dir" && as "$user" "$bin/initdb" -D "$dir/data" -U shop -A scram-sha-256 --pwfile="$dir/pwfile" \
       -E UTF8 --locale="$locale" --no-sync) >>"$dir/log" 2>&1 || die "initdb failed; its log is $dir/log"
     rm "$dir/pwfile"
+    # By default only whoever shares this machine's address.
+    [[ $(host postgres) == 127.0.0.1 ]] || printf 'host %s all samenet scram-sha-256\n' all replication >>"$dir/data/pg_hba.conf"
     touch "$dir/ready"
   fi
   postgres_launch postgres
+}
+
+# postgres_copy FROM TO: what one of two servers has, so that the other goes on from there as its standby.
+postgres_copy() {
+  local from=$1 to=$2 user dir=$DIR/$2
+  user=$(unprivileged postgres)
+  wait_ready "$from" "${from}_ready"
+  rm -rf "$dir/data"
+  make_data "$user" "$dir/data"
+  # By its name the other one waits for it.
+  (cd "$dir" && as "$user" "$(postgres_bin)/pg_basebackup" -d "$("${from}_url")?application_name=$to" -D "$dir/data" \
+    --write-recovery-conf --wal-method=stream --checkpoint=fast --no-sync) >>"$dir/log" 2>&1 ||
+    die "pg_basebackup failed; its log is $dir/log"
+  touch "$dir/ready"
 }
 
 # postgres_launch NAME: the server whose data is in the folder of that name.
@@ -51,7 +69,7 @@ postgres_launch() {
     options+=(-c ssl=on -c ssl_cert_file="$dir/server.crt" -c ssl_key_file="$dir/server.key" -c ssl_ca_file="$dir/ca.crt")
   fi
   launch "$name" "$user" "$bin/postgres" -D "$dir/data" -p "$(port "$name")" \
-    -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=300 \
+    -c listen_addresses="$(host "$name")" -c unix_socket_directories= -c max_connections=300 \
     -c logging_collector=off "${options[@]}"
 }
 

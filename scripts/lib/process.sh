@@ -111,6 +111,22 @@ locked() {
   fi
 }
 
+# What SHOP_BACKENDS_PLACES says of a server, such as "redis=somewhere@198.18.0.2": the network namespace it runs in, and its
+# address there. The others have the address 127.0.0.1 that all programs here share.
+place() {
+  local one
+  for one in ${SHOP_BACKENDS_PLACES:-}; do
+    [[ $one != "$1="* ]] || { echo "${one#*=}"; return; }
+  done
+}
+
+host() {
+  local place
+  place=$(place "$1")
+  place=${place#*@}
+  echo "${place:-127.0.0.1}"
+}
+
 listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 port() { cat -- "$DIR/ports/$1" 2>/dev/null || echo '?'; }
@@ -144,9 +160,11 @@ born() {
 # launch NAME USER COMMAND...: in the background, detached from this terminal, in the server's own folder.
 # Every step replaces the one before, so the process id stays the server's.
 launch() {
-  local name=$1 user=$2 pid runner=(setsid)
+  local name=$1 user=$2 pid place runner=(setsid)
   shift 2
   ((EUID != 0)) || runner=(setpriv --reuid "$(id -u "$user")" --regid "$(id -g "$user")" --clear-groups -- setsid)
+  place=$(place "$name")
+  [[ -z $place ]] || runner=(nsenter "--net=/run/netns/${place%@*}" "${runner[@]}")
   (
     cd -- "$DIR/$name" || exit
     LC_ALL=C exec "${runner[@]}" "$@"

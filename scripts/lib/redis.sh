@@ -6,7 +6,7 @@ redis_missing() {
   if ! command -v redis-server >/dev/null || ! command -v redis-cli >/dev/null; then echo redis-server; fi
 }
 
-redis_url() { echo "redis://:$(password)@127.0.0.1:$(port redis)/0"; }
+redis_url() { echo "redis://:$(password)@$(host redis):$(port redis)/0"; }
 
 redis_start() {
   local user dir=$DIR/redis fsync=everysec
@@ -16,7 +16,7 @@ redis_start() {
   reserve_port redis 2
   (umask 077 && cat >"$dir/redis.conf") <<CONF
 port $(port redis)
-bind 127.0.0.1
+bind $(host redis)
 dir "$dir/data"
 appendonly yes
 appendfsync $fsync
@@ -28,7 +28,7 @@ CONF
 }
 
 redis_ready() {
-  [[ $(REDISCLI_AUTH=$(password) redis-cli -h 127.0.0.1 -p "$(port redis)" ping) == PONG ]]
+  [[ $(REDISCLI_AUTH=$(password) redis-cli -h $(host redis) -p "$(port redis)" ping) == PONG ]]
 }
 
 redis_env() { echo "export SHOP_TEST_REDIS_URL=$(redis_url)"; }

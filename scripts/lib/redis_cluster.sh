@@ -30,6 +30,9 @@ redis_cluster_start() {
   REDISCLI_AUTH=$(password) launch redis_cluster "$user" bash "$dir/many.sh" "${folders[@]}"
 }
 
+# Servers that were killed alone are started again.
+redis_cluster_settle() { signal redis_cluster USR1; }
+
 redis_cluster_node() {
   local user=$1 dir=$2 port=$3 bus=$4
   make_data "$user" "$dir"

@@ -33,12 +33,15 @@ redis_sentinel_start() {
   REDISCLI_AUTH=$(password) launch redis_sentinel "$user" bash "$dir/many.sh" "${folders[@]}"
 }
 
+# Servers that were killed alone are started again.
+redis_sentinel_settle() { signal redis_sentinel USR1; }
+
 redis_sentinel_server() {
   local user=$1 dir=$2 port=$3
   make_data "$user" "$dir"
   (umask 077 && cat >"$dir/redis.conf") <<CONF
 port $port
-bind 127.0.0.1
+bind $(host redis_sentinel)
 dir "$dir"
 appendonly yes
 appendfsync no
@@ -48,7 +51,7 @@ masterauth $(password)
 repl-diskless-sync-delay 0
 repl-ping-replica-period 1
 CONF
-  [[ $port == "$(port redis_sentinel)" ]] || echo "replicaof 127.0.0.1 $(port redis_sentinel)" >>"$dir/redis.conf"
+  [[ $port == "$(port redis_sentinel)" ]] || echo "replicaof $(host redis_sentinel) $(port redis_sentinel)" >>"$dir/redis.conf"
   give "$user" "$dir/redis.conf"
 }
 
@@ -57,11 +60,11 @@ redis_sentinel_watcher() {
   make_data "$user" "$dir"
   (umask 077 && cat >"$dir/sentinel.conf") <<CONF
 port $port
-bind 127.0.0.1
+bind $(host redis_sentinel)
 dir "$dir"
 requirepass $(redis_sentinel_password)
 sentinel sentinel-pass $(redis_sentinel_password)
-sentinel monitor shop 127.0.0.1 $(port redis_sentinel) 2
+sentinel monitor shop $(host redis_sentinel) $(port redis_sentinel) 2
 sentinel auth-pass shop $(password)
 sentinel down-after-milliseconds shop 1000
 sentinel failover-timeout shop 5000
@@ -72,15 +75,15 @@ CONF
 redis_sentinel_ready() {
   local name told
   for name in "${redis_sentinel_watchers[@]}"; do
-    told=$(REDISCLI_AUTH=$(redis_sentinel_password) redis-cli -h 127.0.0.1 -p "$(port "$name")" info sentinel)
+    told=$(REDISCLI_AUTH=$(redis_sentinel_password) redis-cli -h $(host redis_sentinel) -p "$(port "$name")" info sentinel)
     [[ $told == *"status=ok"*"slaves=2,sentinels=3"* ]] || return 1
   done
 }
 
 redis_sentinel_env() {
   local name places=() nodes=()
-  for name in "${redis_sentinel_watchers[@]}"; do places+=("127.0.0.1:$(port "$name")"); done
-  for name in "${redis_sentinel_servers[@]}"; do nodes+=("redis://:$(password)@127.0.0.1:$(port "$name")/0"); done
+  for name in "${redis_sentinel_watchers[@]}"; do places+=("$(host redis_sentinel):$(port "$name")"); done
+  for name in "${redis_sentinel_servers[@]}"; do nodes+=("redis://:$(password)@$(host redis_sentinel):$(port "$name")/0"); done
   local IFS=,
   echo "export SHOP_TEST_REDIS_SENTINEL_URL=redis-sentinel://:$(password)@${places[*]}/shop?sentinel_password=$(redis_sentinel_password)"
   echo "export SHOP_TEST_REDIS_SENTINEL_NODES=${nodes[*]}"

@@ -4,7 +4,7 @@
 
 replica_missing() { mariadb_missing; }
 
-replica_url() { echo "mysql://shop:$(password)@127.0.0.1:$(port replica)/mysql"; }
+replica_url() { echo "mysql://shop:$(password)@$(host replica):$(port replica)/mysql"; }
 
 replica_start() {
   reserve_port replica 21

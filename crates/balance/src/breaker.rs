@@ -1,9 +1,10 @@
 //! A circuit breaker per backend: failsafe's state machine with our own policy, a limit on trial calls and a visible state.
 //!
-//! failsafe admits any number of calls while half open and tells nobody its state; both are added here.
+//! failsafe admits any number of calls while half open, tells nobody its state, and waits by its own clock alone; what is missing
+//! is added here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use failsafe::{FailurePolicy, Instrument, StateMachine};
@@ -80,6 +81,8 @@ struct Seen {
     opened: AtomicU32,
     /// When a call may be tried again.
     until: Mutex<Option<Instant>>,
+    /// Whether the next good check ends the wait.
+    hears_checks: AtomicBool,
     backend: String,
     /// Told of every change.
     show: Box<dyn Fn(State) + Send + Sync>,
@@ -102,6 +105,7 @@ impl Breaker {
             in_a_row: AtomicU32::new(0),
             opened: AtomicU32::new(0),
             until: Mutex::new(None),
+            hears_checks: AtomicBool::new(true),
             backend: backend.to_owned(),
             show: Box::new(show),
             slow_start,
@@ -138,12 +142,24 @@ impl Breaker {
         self.machine.reset();
     }
 
+    /// A check of the backend ended, well or not: while it is open, a good one lets calls be tried now.
+    ///
+    /// A check may be good though calls fail, and then the wait that grows is all that spares the backend. So one ends the wait
+    /// only once, until a check has failed, too: then checks see what ails it, and their word is worth another trial.
+    pub fn checked(&self, is_well: bool) {
+        if !is_well {
+            self.seen.hears_checks.store(true, SeqCst);
+        } else if self.state() == State::Open && self.seen.hears_checks.swap(false, SeqCst) {
+            *self.seen.until.lock() = None;
+        }
+    }
+
     /// Whether a call whose request is whole would be permitted now. Nothing is taken: by the time of the call it may be otherwise.
     pub fn would_permit(&self) -> bool {
         match self.state() {
             State::Closed => true,
             State::HalfOpen => self.seen.on_trial() < self.trials,
-            State::Open => self.seen.until.lock().is_none_or(|until| until <= failsafe_now()),
+            State::Open => self.seen.is_due(),
         }
     }
 
@@ -152,8 +168,8 @@ impl Breaker {
     /// A request that is not there whole (`is_whole`) may take as long as its sender likes before the backend can say anything:
     /// of such there is one on trial at most, and never in the last place.
     pub fn permit(self: &Arc<Self>, is_whole: bool) -> Option<Permit> {
-        // Closed, it permits everything: no need to ask, which takes a lock.
-        if self.state() != State::Closed && !self.machine.is_call_permitted() {
+        // Closed, it permits everything: no need to ask, which takes locks.
+        if self.state() != State::Closed && !(self.seen.is_due() && self.machine.is_call_permitted()) {
             return None;
         }
         let trial = if self.state() == State::HalfOpen { Some(self.trial(is_whole)?) } else { None };
@@ -178,6 +194,11 @@ impl Breaker {
 impl Seen {
     fn on_trial(&self) -> u32 {
         self.on_trial.load(SeqCst) & !PARTIAL
+    }
+
+    /// Whether the wait is over.
+    fn is_due(&self) -> bool {
+        self.until.lock().is_none_or(|until| until <= failsafe_now())
     }
 }
 
@@ -373,14 +394,14 @@ impl FailurePolicy for Policy {
         let step = self.current();
         *step = (step.0 + 1, step.1 + 1);
         // Once it has opened, only a recovery clears the count: a failed trial opens it again.
-        let open_for = (self.seen.opened.load(SeqCst) > 0 || self.has_tripped()).then(|| self.open_for());
-        if let Some(open_for) = open_for {
-            *self.seen.until.lock() = Some(failsafe_now() + open_for);
-        }
-        open_for
+        let open_for = (self.seen.opened.load(SeqCst) > 0 || self.has_tripped()).then(|| self.open_for())?;
+        *self.seen.until.lock() = Some(failsafe_now() + open_for);
+        // The wait is ours, since it may end sooner.
+        Some(Duration::ZERO)
     }
 
     fn revived(&mut self) {
+        self.seen.hears_checks.store(true, SeqCst);
         self.steps = Default::default();
         self.seen.in_a_row.store(0, SeqCst);
         self.seen.opened.store(0, SeqCst);
@@ -517,6 +538,33 @@ mod tests {
     fn each_state_has_the_word_that_metrics_and_the_admin_api_use() {
         let words = [State::Closed, State::HalfOpen, State::Open].map(State::word);
         assert_eq!(words, ["closed", "half_open", "open"]);
+    }
+
+    #[test]
+    fn a_good_check_ends_the_wait_once_and_again_after_a_bad_one() {
+        clock::freeze(|time| {
+            let breaker = breaker();
+            breaker.checked(true);
+            assert!((0..3).all(|_| call(&breaker, false)));
+            time.advance(Duration::from_millis(1));
+            assert!(!breaker.would_permit() && breaker.permit(true).is_none());
+            breaker.checked(true);
+            assert!(breaker.would_permit() && breaker.state() == State::Open, "asking is not trying");
+            assert!(call(&breaker, false), "the check was good all the same");
+            time.advance(Duration::from_millis(1));
+            breaker.checked(true);
+            assert!(breaker.permit(true).is_none(), "checks do not see what ails it: it is left alone, and for longer");
+            assert!(breaker.standing().left.is_some_and(|left| left > Duration::from_secs(47)));
+            breaker.checked(false);
+            assert!(breaker.permit(true).is_none());
+            breaker.checked(true);
+            assert!(call(&breaker, true) && call(&breaker, true), "now they did");
+            assert_eq!(breaker.state(), State::Closed);
+            assert!((0..3).all(|_| call(&breaker, false)));
+            time.advance(Duration::from_millis(1));
+            breaker.checked(true);
+            assert!(breaker.permit(true).is_some(), "what was before it recovered is forgotten");
+        });
     }
 
     /// A breaker whose trials may begin.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use shop_config::{Redis, RedisTls};
 use shop_redis::{Source, refused_certificate};
-use shop_testing::{Program, backend, eventually};
+use shop_testing::{Program, backend, eventually, free_port};
 use tempfile::TempDir;
 use time::macros::datetime;
 
@@ -50,9 +50,7 @@ impl Place {
 
 /// A Redis with a certificate, which asks its clients for theirs or does not; its port.
 async fn serve(place: &Place, name: &str, clients: &str, more: &[&str]) -> (impl Sized, u16) {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = free.local_addr().expect("bound").port();
-    drop(free);
+    let port = free_port();
     let file = |name: &str| place.at(name).display().to_string();
     let running = Program::new("redis-server")
         .args(["--port", "0", "--tls-port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
@@ -157,9 +155,7 @@ async fn a_cluster_is_spoken_to_over_tls_at_all_its_servers() {
     place.sign("good", "localhost", |_| {});
     let more = ["--cluster-enabled", "yes", "--cluster-port", "0", "--cluster-announce-hostname", "localhost"];
     let named = ["--cluster-preferred-endpoint-type", "hostname", "--tls-cluster", "yes"];
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let bus = free.local_addr().expect("bound").port().to_string();
-    drop(free);
+    let bus = free_port().to_string();
     let more: Vec<&str> = more.into_iter().chain(named).map(|word| if word == "0" { &*bus } else { word }).collect();
     let (_running, port) = serve(&place, "good", "no", &more).await;
     let tls = trusting(&place.at("ca.pem"));
@@ -176,4 +172,81 @@ async fn a_cluster_is_spoken_to_over_tls_at_all_its_servers() {
     let mut cluster = source(&format!("rediss-cluster://localhost:{port}"), &tls).connect().await.expect("connects");
     redis::cmd("SET").arg("a").arg(1).exec_async(&mut cluster).await.expect("set");
     assert_eq!(cluster.nodes().await.expect("told"), [Some(("localhost".to_owned(), port))]);
+}
+
+/// A sentinel that watches the master at `port` of localhost, and asks everybody for a certificate; its port.
+async fn watch(place: &Place, port: u16) -> (impl Sized, u16) {
+    let own = free_port();
+    let file = |name: &str| place.at(name).display().to_string();
+    let settings = [
+        ("port", "0".to_owned()),
+        ("tls-port", own.to_string()),
+        ("bind", "127.0.0.1".to_owned()),
+        ("dir", place.folder.path().display().to_string()),
+        ("tls-cert-file", file("good.pem")),
+        ("tls-key-file", file("good.key")),
+        ("tls-ca-cert-file", file("ca.pem")),
+        ("tls-auth-clients", "yes".to_owned()),
+        ("tls-replication", "yes".to_owned()),
+        // A certificate is for a name.
+        ("sentinel resolve-hostnames", "yes".to_owned()),
+        ("sentinel announce-hostnames", "yes".to_owned()),
+        ("sentinel monitor shop", format!("localhost {port} 1")),
+        ("sentinel down-after-milliseconds shop", "500".to_owned()),
+    ];
+    let settings: String = settings.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
+    place.put("sentinel.conf", &settings);
+    let running = Program::new("redis-server")
+        .args([&file("sentinel.conf"), "--sentinel"])
+        .stdout(std::process::Stdio::null())
+        .spawn();
+    eventually!(tokio::net::TcpStream::connect(("127.0.0.1", own)).await.is_ok());
+    (running, own)
+}
+
+#[tokio::test]
+async fn sentinels_and_the_master_they_name_are_spoken_to_over_tls_and_so_is_the_next_one() {
+    if !is_real() {
+        return;
+    }
+    let place = Place::new();
+    place.sign("good", "localhost", |_| {});
+    place.sign("basket", "basket", |_| {});
+    let replicates =
+        ["--tls-replication", "yes", "--replica-announce-ip", "localhost", "--repl-diskless-sync-delay", "0"];
+    let (master, first) = serve(&place, "good", "yes", &replicates).await;
+    let first = first.to_string();
+    let follows: Vec<&str> = replicates.into_iter().chain(["--replicaof", "localhost", &first]).collect();
+    let (_replica, _) = serve(&place, "good", "yes", &follows).await;
+    let (_sentinel, port) = watch(&place, first.parse().expect("a port")).await;
+    let tls = RedisTls {
+        cert_file: Some(place.at("basket.pem")),
+        key_file: Some(place.at("basket.key")),
+        ..trusting(&place.at("ca.pem"))
+    };
+    let url = format!("rediss-sentinel://localhost:{port}/shop");
+    let mut connection = source(&url, &tls).connect().await.expect("all is right");
+    redis::cmd("SET").arg("a").arg(1).exec_async(&mut connection).await.expect("set");
+    // What is known to be with the replica is there afterwards.
+    eventually!({
+        let copies: u32 = redis::cmd("WAIT").arg(1).arg(1000).query_async(&mut connection).await.expect("asked");
+        copies == 1
+    });
+    let why = refusal(&url, &trusting(&place.at("ca.pem"))).await;
+    assert!(why.contains("name one in cert_file and key_file"), "{why}");
+    // The sentinel looks every ten seconds who follows.
+    let asked = source(&format!("rediss://localhost:{port}"), &tls);
+    eventually!(within Duration::from_secs(30), {
+        let mut sentinel = asked.connect().await.expect("connects");
+        let told: String = redis::cmd("INFO").arg("sentinel").query_async(&mut sentinel).await.expect("tells");
+        told.contains("slaves=1")
+    });
+    drop(master);
+    eventually!(within Duration::from_secs(30), {
+        let found = async {
+            let mut connection = source(&url, &tls).connect().await?;
+            redis::cmd("INCR").arg("a").query_async::<u32>(&mut connection).await
+        };
+        found.await.map(|now| assert_eq!(now, 2))
+    });
 }

@@ -6,11 +6,15 @@
 mod cluster;
 mod found;
 mod own;
+mod pair;
+mod redises;
 mod smtp;
 
 pub use cluster::{Cluster, Listener};
 pub use found::found_in;
 pub use own::Own;
+pub use pair::{Engine, Pair};
+pub use redises::Redises;
 pub use smtp::{Mail, Smtp, smtp};
 
 use std::{

@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     fs::{self, File},
-    net::TcpListener,
+    net::{Ipv4Addr, TcpListener},
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::ExitStatus,
@@ -17,7 +18,7 @@ use std::{
 use tempfile::NamedTempFile;
 
 use crate::{
-    Api, Program, eventually,
+    Api, Place, Program, eventually,
     leaks::{leaks, secrets},
     program::Child,
 };
@@ -31,6 +32,8 @@ pub struct Process {
     variables: Vec<(String, String)>,
     /// A signal that does nothing to it.
     ignored: Option<&'static str>,
+    /// What starts it where it is to run, and its address there.
+    place: Option<([String; 2], Ipv4Addr)>,
     /// What was secret at any of its starts.
     secrets: BTreeSet<String>,
     output: NamedTempFile,
@@ -46,6 +49,7 @@ impl Process {
             arguments: Vec::new(),
             variables: Vec::new(),
             ignored: None,
+            place: None,
             secrets: BTreeSet::new(),
             output: NamedTempFile::new().expect("makes a file"),
             child: None,
@@ -85,6 +89,13 @@ impl Process {
         self
     }
 
+    /// Makes it run in a place of a network; where it listens is for its variables to say.
+    #[must_use]
+    pub fn within(mut self, place: &Place) -> Self {
+        self.place = Some((place.runner(), place.address()));
+        self
+    }
+
     /// Sets a variable for the next start.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         self.unset(name);
@@ -104,8 +115,16 @@ impl Process {
     /// The same program with the same variables and other arguments, to be run beside it.
     #[must_use]
     pub fn beside(&self, arguments: &[&str]) -> Program {
-        let program = Program::new(&self.program).args(arguments).env_clear();
+        let program = self.placed(&self.program).args(arguments).env_clear();
         self.variables.iter().fold(program, |program, (name, value)| program.env(name, value))
+    }
+
+    /// A program that runs where it does.
+    fn placed(&self, program: impl AsRef<OsStr>) -> Program {
+        match &self.place {
+            None => Program::new(program),
+            Some(([runner, namespace], _)) => Program::new(runner).arg(namespace).arg(program),
+        }
     }
 
     /// Starts it, without waiting for anything.
@@ -114,10 +133,10 @@ impl Process {
         self.secrets.extend(secrets(&self.variables));
         let log = File::options().append(true).open(self.output.path()).expect("opens its log");
         let program = match self.ignored {
-            None => Program::new(&self.program),
+            None => self.placed(&self.program),
             // What is ignored stays so in the program that takes the shell's place.
             Some(signal) => {
-                Program::new("sh").args(["-c", &format!("trap '' {signal}; exec \"$0\" \"$@\"")]).arg(&self.program)
+                self.placed("sh").args(["-c", &format!("trap '' {signal}; exec \"$0\" \"$@\"")]).arg(&self.program)
             }
         };
         let program =
@@ -129,7 +148,8 @@ impl Process {
     /// Starts it and waits until `/health/ready` of its HTTP port answers 200.
     pub async fn start(&mut self, http_port: u16) {
         self.spawn();
-        let api = Api::new(format_args!("127.0.0.1:{http_port}"));
+        let address = self.place.as_ref().map_or(Ipv4Addr::LOCALHOST, |(_, address)| *address);
+        let api = Api::new(format_args!("{address}:{http_port}"));
         eventually!(within Duration::from_mins(1), {
             let gone = self.exited();
             assert!(gone.is_none(), "{} ended while starting: {gone:?}\n{}", self.program.display(), self.output());

@@ -60,10 +60,10 @@ async fn attend(
         changes.mark_unchanged();
         let table = current();
         let Some(cluster) = cluster_of(&table, &backend) else { return backend };
-        let settings = cluster.health_check().clone();
+        let (settings, interval) = (cluster.health_check().clone(), cluster.check_interval(&backend));
         drop(table);
         if let Some(age) = backend.checks.age() {
-            let rest = chance::around(settings.interval.get()).saturating_sub(age);
+            let rest = chance::around(interval).saturating_sub(age);
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
                 // Perhaps it is to be checked sooner, or no more.

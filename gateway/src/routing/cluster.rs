@@ -21,6 +21,9 @@ use crate::settings::backend_spec::{BackendSpec, Source};
 use crate::upstream::Tls;
 use shop_discovery::Protocol;
 
+/// How often a backend is checked while its breaker is open: a good check lets calls be tried again.
+const WATCHED: Duration = Duration::from_secs(1);
+
 /// Backends that can stand in for each other, as one generation has them. A generation in which nothing of a cluster is
 /// different shares it with the one before.
 pub(crate) struct Cluster {
@@ -206,6 +209,18 @@ impl Cluster {
         self.members.iter().find(|member| member.backend.address() == (host, port))
     }
 
+    /// What keeps calls away from `backend` while it fails.
+    fn breaker_of(&self, backend: &Arc<Backend>) -> Option<&Arc<Breaker>> {
+        self.members.iter().find(|member| Arc::ptr_eq(&member.backend, backend))?.breaker.as_ref()
+    }
+
+    /// How long after a check of `backend` the next one is due.
+    pub(crate) fn check_interval(&self, backend: &Arc<Backend>) -> Duration {
+        let usual = self.health_check().interval.get();
+        let is_open = self.breaker_of(backend).is_some_and(|breaker| breaker.state() == State::Open);
+        if is_open { usual.min(WATCHED) } else { usual }
+    }
+
     /// Whether a call may be one on trial: the breaker of a member is not closed.
     pub(crate) fn may_try(&self) -> bool {
         self.members.iter().filter_map(|member| member.breaker.as_ref()).any(|breaker| breaker.state() != State::Closed)
@@ -318,7 +333,13 @@ impl Cluster {
     }
 
     /// Notes what a check of `backend` found.
-    pub(crate) fn checked(&self, backend: &Backend, outcome: Result<(), Trouble>) {
+    pub(crate) fn checked(&self, backend: &Arc<Backend>, outcome: Result<(), Trouble>) {
+        // A check that was not made says nothing.
+        if let (Some(breaker), Ok(()) | Err(Trouble::Silent(_) | Trouble::Declines(_))) =
+            (self.breaker_of(backend), &outcome)
+        {
+            breaker.checked(outcome.is_ok());
+        }
         if backend.checked(outcome, self.health_check()) {
             self.tell(self.refresh());
         }

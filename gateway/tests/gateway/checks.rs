@@ -115,6 +115,25 @@ async fn all_dead_is_connect_failed_then_breaker_open_and_heals_by_itself() {
 }
 
 #[tokio::test]
+async fn a_backend_that_is_back_is_called_within_seconds_however_long_its_breaker_would_wait() {
+    let mut upstream = Mortal::start();
+    let mut settings = checked(&[upstream.addr]);
+    settings.circuit_breaker.enabled = true;
+    settings.circuit_breaker.timeout = Duration::secs(600);
+    let gateway = Running::start(settings).await;
+    eventually!(check_of(&gateway, 0).await == "healthy");
+    for _ in 0..2 {
+        upstream.kill();
+        eventually!(gateway.get("/api/products").await.header("x-gateway-reason") == Some("breaker_open"));
+        upstream = Mortal::at(upstream.addr);
+        eventually!(gateway.get("/api/products").await.status() == 200);
+        let breaker =
+            format!(r#"gateway_circuit_breaker_state{{backend="http://{}",service="product"}}"#, upstream.addr);
+        eventually!(gateway.get("/api/products").await.status() == 200 && gateway.metric(&breaker) == Some(0.0));
+    }
+}
+
+#[tokio::test]
 async fn at_the_start_nothing_is_refused_and_backends_not_up_yet_are_found() {
     let addr = nobody();
     let gateway = Running::start(checked(&[addr])).await;

@@ -208,6 +208,51 @@ async fn without_redis_each_gateway_counts_by_itself_and_with_it_back_together()
     assert_eq!(gateway.metric(FALLBACKS), by_itself, "nothing is counted here any more");
 }
 
+/// Two gateways have used up one budget when a master dies: nobody gets more for it, or is refused for another reason, whoever
+/// counts meanwhile.
+async fn the_budget_is_kept(redises: &backend::Redises) {
+    let upstream = Upstream::echo().await;
+    let settings = limited(upstream.addr, redises.url(), "t:", 50);
+    let gateways = [counting_in_redis(settings.clone()).await, counting_in_redis(settings).await];
+    let (stop, answered) = (AtomicBool::new(false), [AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let load = futures_util::future::join_all([0, 1].map(async |index| {
+        let mut sum = 0;
+        while !stop.load(SeqCst) {
+            sum += allowed(gateways[index].addr, 10).await;
+            answered[index].fetch_add(10, SeqCst);
+        }
+        sum
+    }));
+    let go_on = async || {
+        let before = answered.each_ref().map(|answered| answered.load(SeqCst));
+        eventually!(answered.iter().zip(before).all(|(answered, before)| answered.load(SeqCst) >= before + 100));
+    };
+    let dies = async {
+        go_on().await;
+        redises.kill_master_of("t:client*").await;
+        eventually!(gateways.iter().all(|gateway| gateway.metric(MODE) == Some(0.0)));
+        go_on().await;
+        eventually!(within std::time::Duration::from_secs(30), gateways.iter().all(|gateway| gateway.metric(MODE) == Some(1.0)));
+        go_on().await;
+        stop.store(true, SeqCst);
+    };
+    let (sums, ()) = tokio::join!(load, dies);
+    assert_eq!((sums.iter().sum::<usize>(), upstream.requests.load(SeqCst)), (50, 50), "{sums:?}");
+    assert!(gateways.iter().all(|gateway| gateway.metric(FALLBACKS).is_some_and(|calls| calls > 0.0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_choose_another_master_and_two_gateways_keep_their_budget() {
+    let Some(redises) = backend::Redises::behind_sentinels().await else { return };
+    the_budget_is_kept(&redises).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_replaces_a_master_and_two_gateways_keep_their_budget() {
+    let Some(redises) = backend::Redises::cluster().await else { return };
+    the_budget_is_kept(&redises).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_hangs_costs_its_timeout_once_and_not_with_each_call() {
     let Some(keys) = backend::redis().await else { return };

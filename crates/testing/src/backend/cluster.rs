@@ -7,6 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use tempfile::TempDir;
 
 use super::Own;
+use crate::Place;
 
 /// Brokers by themselves (`KRaft`), each a controller too, gone with this value. The user is `shop`.
 #[derive(Debug)]
@@ -34,11 +35,17 @@ const NAMES: [&str; 3] = ["kafka1", "kafka2", "kafka3"];
 impl Cluster {
     /// Starts one broker or three, and waits until they answer. `None`, said loudly, when this run does not use real servers.
     pub async fn start(brokers: usize) -> Option<Self> {
+        Self::start_in(brokers, &[]).await
+    }
+
+    /// The same in places of a network, each broker in its own. Their certificates are not for there.
+    pub async fn start_in(brokers: usize, places: &[Place]) -> Option<Self> {
         let certificates = tempfile::Builder::new().prefix("shop-certificates-").tempdir().expect("makes a folder");
         write_certificates(certificates.path());
         let place = certificates.path().to_string_lossy().into_owned();
         let servers = if brokers == 1 { NAMES[0] } else { "kafka1,kafka2,kafka3" };
-        let own = Own::start_with(servers, vec![("SHOP_BACKENDS_KAFKA_CERTS", place)]).await?;
+        let places = Own::places(NAMES.into_iter().zip(places));
+        let own = Own::start_with(servers, vec![("SHOP_BACKENDS_KAFKA_CERTS", place), places]).await?;
         Some(Self { own, brokers, certificates })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tempfile::TempDir;
 
-use crate::{Program, watch::Watched};
+use crate::{Place, Program, watch::Watched};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/backends");
 
@@ -39,6 +39,12 @@ impl Own {
     /// A Kafka whose clients are sent to `at`, which leads to it.
     pub async fn kafka_at(at: std::net::SocketAddr) -> Option<Self> {
         Self::start_with("kafka", vec![("SHOP_BACKENDS_KAFKA_AT", at.to_string())]).await
+    }
+
+    /// The setting that has servers run in places of a network.
+    pub(super) fn places<'a>(servers: impl IntoIterator<Item = (&'a str, &'a Place)>) -> (&'static str, String) {
+        let places: Vec<_> = servers.into_iter().map(|(server, place)| place.of_server(server)).collect();
+        ("SHOP_BACKENDS_PLACES", places.join(" "))
     }
 
     pub(super) async fn start_with(servers: &'static str, settings: Vec<(&'static str, String)>) -> Option<Self> {
@@ -82,6 +88,14 @@ impl Own {
     /// Starts them again on the same ports with the same data, and waits until they answer.
     pub async fn resume(&self) {
         self.script("start", self.servers).await;
+    }
+
+    /// Takes away what a server that does not run has, so that it begins anew.
+    pub(super) fn forget(&self, server: &str) {
+        let folder = self.folder(server);
+        std::fs::remove_dir_all(folder.join("data"))
+            .and_then(|()| std::fs::remove_file(folder.join("ready")))
+            .expect("is forgotten");
     }
 
     /// Kills the servers while there is no time to wait.
