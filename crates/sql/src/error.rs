@@ -75,7 +75,12 @@ pub(crate) fn is_full(error: &sqlx::Error) -> bool {
         || has_code(error, &["53100", "1021", "1114", "13"])
 }
 
-fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+/// Whether a table of `MariaDB` is not there.
+pub(crate) fn is_missing(error: &sqlx::Error) -> bool {
+    has_code(error, &["1146"])
+}
+
+pub(crate) fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
     let sqlx::Error::Database(e) = error else { return false };
     code(e.as_ref()).is_some_and(|code| codes.contains(&code.as_str()))
 }

@@ -7,6 +7,7 @@
 mod mariadb;
 mod postgres;
 mod sqlite;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,8 +31,8 @@ type Noted = (i64, Vec<u8>, bool);
 #[async_trait]
 pub trait Migrating: Database {
     /// Runs the first of the files that the store lacks, as the only replica to do so; false when it lacks none. Whatever
-    /// moment it is cut short at, the next call makes good.
-    async fn step(conn: &mut Self::Connection, files: &Files<'_>) -> anyhow::Result<bool>;
+    /// moment it is cut short at, the next call makes good. `pool` is for a connection beside.
+    async fn step(conn: &mut Self::Connection, pool: &Pool<Self>, files: &Files<'_>) -> anyhow::Result<bool>;
 }
 
 /// The files of a service, in their order.
@@ -80,7 +81,7 @@ pub async fn migrate<DB: Migrating>(pool: &Pool<DB>, migrator: &Migrator) -> any
     // The session ends with the migration, and with it what was set for it.
     conn.close_on_drop();
     loop {
-        let step = tokio::time::timeout(LONGEST, DB::step(&mut conn, &files)).await;
+        let step = tokio::time::timeout(LONGEST, DB::step(&mut conn, pool, &files)).await;
         let more = step.with_context(|| format!("a migration has taken {LONGEST:?}")).context(failed)?;
         if !more.context(failed)? {
             return conn.close().await.context(failed);

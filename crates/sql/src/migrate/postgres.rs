@@ -3,7 +3,7 @@
 
 use anyhow::Context;
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres};
 
 use super::{Files, Migrating, Noted, TURN, in_file};
 
@@ -24,7 +24,7 @@ const NOTE: &str = "INSERT INTO _sqlx_migrations (version, description, success,
 
 #[async_trait]
 impl Migrating for Postgres {
-    async fn step(conn: &mut PgConnection, files: &Files<'_>) -> anyhow::Result<bool> {
+    async fn step(conn: &mut PgConnection, _: &PgPool, files: &Files<'_>) -> anyhow::Result<bool> {
         let mut tx = conn.begin().await?;
         tx.execute(LIMITS).await?;
         // A lock's limit counts for this one, too, and is that of requests again for the tables: a migration that cannot
