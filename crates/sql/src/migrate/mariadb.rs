@@ -7,7 +7,7 @@ use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{AssertSqlSafe, Executor, MySql, MySqlConnection, MySqlPool};
 
 use super::turn::{Turn, is_lost};
-use super::{Files, Migrating, Noted, in_file};
+use super::{Files, Migrating, Noted, Served, Settings, in_file};
 use crate::error::is_missing;
 use crate::is_transient;
 
@@ -50,6 +50,17 @@ impl Migrating for MySql {
     }
 }
 
+#[async_trait]
+impl Served for MySql {
+    async fn open(settings: &Settings) -> anyhow::Result<MySqlPool> {
+        crate::mariadb(settings).await
+    }
+
+    async fn noted(conn: &mut MySqlConnection) -> sqlx::Result<Vec<Noted>> {
+        sqlx::query_as(NOTED).fetch_all(conn).await
+    }
+}
+
 /// Whether nothing is wrong but that another node writes, too: to the same rows, or in our turn.
 fn begins_again(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(|error| is_transient(error) || is_lost(error))
@@ -71,13 +82,10 @@ async fn run_first(conn: &mut MySqlConnection, turn: &Turn, files: &Files<'_>) -
 }
 
 /// What is noted. A table is made only where there is none: to make one, a cluster stands still.
-async fn noted(conn: &mut MySqlConnection) -> anyhow::Result<Vec<Noted>> {
-    match sqlx::query_as(NOTED).fetch_all(&mut *conn).await {
-        Err(error) if is_missing(&error) => {
-            conn.execute(TABLE).await?;
-            Ok(Vec::new())
-        }
-        noted => Ok(noted?),
+async fn noted(conn: &mut MySqlConnection) -> sqlx::Result<Vec<Noted>> {
+    match MySql::noted(conn).await {
+        Err(error) if is_missing(&error) => conn.execute(TABLE).await.map(|_| Vec::new()),
+        noted => noted,
     }
 }
 

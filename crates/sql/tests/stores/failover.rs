@@ -123,6 +123,8 @@ async fn a_standby_that_is_promoted_is_written_to_and_nothing_is_lost() {
     let pool = shop_sql::postgres(&settings(&url)).await.expect("connects");
     migrate(&pool.clone().into()).await.expect("migrates");
     assert_eq!(postgres_port(&pool).await, i32::from(port(first)));
+    let beside = shop_sql::beside(&pool, 2).await;
+    assert_eq!(postgres_port(&beside).await, i32::from(port(first)));
 
     goes_on(&pool, async {
         own.kill_one("postgres").await;
@@ -131,6 +133,12 @@ async fn a_standby_that_is_promoted_is_written_to_and_nothing_is_lost() {
     })
     .await;
     assert_eq!(postgres_port(&pool).await, i32::from(port(second)));
+    // A connection that lay idle all the while may have to be lost first.
+    eventually!({
+        let mut conn = acquire(&beside).await.expect("a connection");
+        let at = sqlx::query_scalar::<_, i32>("SELECT inet_server_port()").fetch_one(&mut *conn).await;
+        at.is_ok_and(|at| at == i32::from(port(second)))
+    });
 
     // One that comes back and does not know that it was replaced gets nothing to write, whoever is asked.
     own.resume().await;

@@ -141,7 +141,7 @@ async fn node(cluster: &Cluster, pool: &MySqlPool) -> usize {
     cluster.urls.iter().position(|url| i64::from(port(url)) == at).expect("one of them")
 }
 
-async fn a_node_that_is_killed_or_left_alone_under_load_is_left_and_nothing_is_lost(cluster: &Cluster) {
+async fn a_node_that_is_killed_alone_or_closed_is_left_and_nothing_is_lost(cluster: &Cluster) {
     cluster.make("busy").await;
     let pool = shop_sql::mariadb(&cluster.all("busy")).await.expect("connects");
     crate::open::migrate(&pool.clone().into()).await.expect("migrates");
@@ -162,8 +162,21 @@ async fn a_node_that_is_killed_or_left_alone_under_load_is_left_and_nothing_is_l
         });
     })
     .await;
-    assert_ne!(node(cluster, &pool).await, at);
+    let next = node(cluster, &pool).await;
+    assert_ne!(next, at);
     alone.execute(sqlx::raw_sql(isolate(0))).await.expect("hears the others");
+    eventually!(within Duration::from_secs(30), {
+        let size = "SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'wsrep_cluster_size'";
+        sqlx::query_scalar::<_, String>(size).fetch_one(&mut alone).await.is_ok_and(|size| size == "3")
+    });
+
+    pool.execute("DELETE FROM outbox").await.expect("is empty again");
+    let mut closed = cluster.admin(next).await;
+    goes_on(&pool, async {
+        closed.execute(sqlx::raw_sql("SET GLOBAL wsrep_reject_queries = 'ALL'")).await.expect("takes nothing more");
+    })
+    .await;
+    assert_ne!(node(cluster, &pool).await, next);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -172,5 +185,5 @@ async fn what_holds_on_one_server_holds_on_the_nodes_of_a_galera_cluster() {
     who_loses_against_another_node_begins_again(&cluster).await;
     who_migrates_over_different_nodes_takes_turns(&cluster).await;
     the_turn_of_who_is_gone_is_taken_on_another_node(&cluster).await;
-    a_node_that_is_killed_or_left_alone_under_load_is_left_and_nothing_is_lost(&cluster).await;
+    a_node_that_is_killed_alone_or_closed_is_left_and_nothing_is_lost(&cluster).await;
 }
