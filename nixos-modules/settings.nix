@@ -151,6 +151,7 @@ let
     key_file = default types.str "Private key of that certificate; a file that the service may read, outside of the Nix store.";
     pool.max = default types.ints.positive "Most connections at once.";
     url = default types.str "URL of the server, or `sqlite://PATH`, instead of the parts. Without a password; that is what `credentials.DATABASE_URL` is for.";
+    direct_url = default types.str "The server itself, where the others lead to a pooler: migrations run there. What it does not say, such as user, password and database, is as there. With a password of its own it goes into `credentials.DATABASE_DIRECT_URL`.";
   };
 
   # A service on this machine is found by itself.

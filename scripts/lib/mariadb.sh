@@ -18,9 +18,10 @@ mariadb_start() {
   mariadb_launch mariadb 1
 }
 
-# mariadb_launch NAME NUMBER: the server whose data is in the folder of that name; its number tells it from a replica.
+# mariadb_launch NAME NUMBER [OPTION...]: the server whose data is in the folder of that name; its number tells it from a
+# replica.
 mariadb_launch() {
-  local name=$1 number=$2 server base user dir=$DIR/$1 options=()
+  local name=$1 number=$2 server base user dir=$DIR/$1 options=("${@:3}")
   server=$(mariadb_server)
   base=$(dirname "$(dirname "$(readlink -f "$server")")")
   user=$(unprivileged mysql)
@@ -33,8 +34,10 @@ mariadb_launch() {
       die "mariadb-install-db failed; its log is $dir/log"
     touch "$dir/ready"
   fi
+  local alone="sql_log_bin = 0"
+  [[ $name != galera* ]] || alone="wsrep_on = OFF"
   (umask 077 && cat >"$dir/init.sql") <<SQL
-SET SESSION sql_log_bin = 0;
+SET SESSION $alone;
 DELETE FROM mysql.global_priv WHERE User IN ('root', '');
 FLUSH PRIVILEGES;
 CREATE OR REPLACE USER shop@'%' IDENTIFIED BY '$(password)';
@@ -59,10 +62,13 @@ SQL
     --innodb-flush-log-at-trx-commit="$durability" "${options[@]}"
 }
 
-mariadb_answers() {
+# mariadb_ask NAME STATEMENT
+mariadb_ask() {
   MYSQL_PWD=$(password) mariadb --no-defaults --protocol=tcp --connect-timeout=2 \
-    -h "$(host "$1")" -P "$(port "$1")" -u shop -e 'select 1'
+    -h "$(host "$1")" -P "$(port "$1")" -u shop -BNe "$2"
 }
+
+mariadb_answers() { mariadb_ask "$1" 'select 1'; }
 
 mariadb_ready() { mariadb_answers mariadb; }
 

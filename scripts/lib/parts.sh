@@ -25,6 +25,8 @@ done
 unset part
 # shellcheck source=SCRIPTDIR/kafka_members.sh
 source "$ROOT/scripts/lib/kafka_members.sh"
+# shellcheck source=SCRIPTDIR
+source "$ROOT/scripts/lib/galera.sh"
 
 missing_packages() {
   local part

@@ -39,11 +39,11 @@ pub(crate) fn is_unavailable(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(e) => code(e.as_ref()).is_some_and(|code| {
             // PostgreSQL: class 08 connection, 53 out of resources, 57 shutting down or starting, 25006 a standby, 25P03
             // out of time for a transaction. MariaDB: 1040 too many connections, 1053 shutting down, 1290, 1792 and 1836
-            // read only, 1927 killed, 2006 and 2013 gone, 1047 a node outside of its Galera cluster; 1021, 1030 and 1114
-            // out of room. SQLite: 7 out of memory, 8 read only, 10 input/output, 13 disk full, 14 cannot be opened.
-            const AWAY: [&str; 19] = [
-                "25006", "25P03", "1021", "1030", "1040", "1047", "1053", "1114", "1290", "1792", "1836", "1927", "2006",
-                "2013", "7", "8", "10", "13", "14",
+            // read only, 1927 killed, 2006 and 2013 gone, 1047 a node outside of its Galera cluster, 1180 one that does not
+            // know what became of a commit; 1021, 1030 and 1114 out of room. SQLite: 7 out of memory, 8 read only, 10 input/output, 13 disk full, 14 cannot be opened.
+            const AWAY: [&str; 20] = [
+                "25006", "25P03", "1021", "1030", "1040", "1047", "1053", "1114", "1180", "1290", "1792", "1836", "1927",
+                "2006", "2013", "7", "8", "10", "13", "14",
             ];
             code.starts_with("08")
                 || code.starts_with("53")
@@ -75,7 +75,12 @@ pub(crate) fn is_full(error: &sqlx::Error) -> bool {
         || has_code(error, &["53100", "1021", "1114", "13"])
 }
 
-fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+/// Whether a table is not there: 42P01 of PostgreSQL, 1146 of `MariaDB`.
+pub(crate) fn is_missing(error: &sqlx::Error) -> bool {
+    has_code(error, &["42P01", "1146"])
+}
+
+pub(crate) fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
     let sqlx::Error::Database(e) = error else { return false };
     code(e.as_ref()).is_some_and(|code| codes.contains(&code.as_str()))
 }

@@ -56,8 +56,8 @@ pub use error::{Failure, Refusal, Transient, fault, is_transient, retry_transien
 pub use held::{Held, Tx, acquire, connect};
 pub use housekeeping::{INBOX_KEPT, housekeeping};
 pub use idempotency::Idempotency;
-pub use migrate::{Migrating, migrate};
-pub use pool::{begin, mariadb, postgres};
+pub use migrate::{Migrating, Served, migrate, migrate_server};
+pub use pool::{begin, beside, mariadb, postgres};
 pub use pooler::check_pooler;
 pub use query::{Connection, Row, Value, filters, marks};
 pub use relay::{Relay, Wake};

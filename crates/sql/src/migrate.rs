@@ -7,14 +7,21 @@
 mod mariadb;
 mod postgres;
 mod sqlite;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use async_trait::async_trait;
+use shop_config::Database as Settings;
 use sqlx::migrate::{Migration, Migrator};
 use sqlx::{Database, Pool};
+use tokio::time::{Instant, sleep};
+
+use crate::begin;
+use crate::error::is_missing;
+use crate::held::in_time;
 
 /// How long to wait for another replica that migrates.
 const TURN: Duration = Duration::from_mins(10);
@@ -23,6 +30,12 @@ const TURN: Duration = Duration::from_mins(10);
 /// is not waited for longer.
 const LONGEST: Duration = Duration::from_hours(1);
 
+/// How far what the other way leads to may be behind.
+const BEHIND: Duration = Duration::from_secs(5);
+
+/// The pause between two looks at it.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// What is noted in a store: a file's number, its checksum, and whether all of it was run.
 type Noted = (i64, Vec<u8>, bool);
 
@@ -30,8 +43,18 @@ type Noted = (i64, Vec<u8>, bool);
 #[async_trait]
 pub trait Migrating: Database {
     /// Runs the first of the files that the store lacks, as the only replica to do so; false when it lacks none. Whatever
-    /// moment it is cut short at, the next call makes good.
-    async fn step(conn: &mut Self::Connection, files: &Files<'_>) -> anyhow::Result<bool>;
+    /// moment it is cut short at, the next call makes good. `pool` is for a connection beside.
+    async fn step(conn: &mut Self::Connection, pool: &Pool<Self>, files: &Files<'_>) -> anyhow::Result<bool>;
+}
+
+/// An engine that is a server.
+#[async_trait]
+pub trait Served: Migrating {
+    /// A pool on it.
+    async fn open(settings: &Settings) -> anyhow::Result<Pool<Self>>;
+
+    /// What is noted, where anything is.
+    async fn noted(conn: &mut Self::Connection) -> sqlx::Result<Vec<Noted>>;
 }
 
 /// The files of a service, in their order.
@@ -80,12 +103,48 @@ pub async fn migrate<DB: Migrating>(pool: &Pool<DB>, migrator: &Migrator) -> any
     // The session ends with the migration, and with it what was set for it.
     conn.close_on_drop();
     loop {
-        let step = tokio::time::timeout(LONGEST, DB::step(&mut conn, &files)).await;
+        let step = tokio::time::timeout(LONGEST, DB::step(&mut conn, pool, &files)).await;
         let more = step.with_context(|| format!("a migration has taken {LONGEST:?}")).context(failed)?;
         if !more.context(failed)? {
             return conn.close().await.context(failed);
         }
     }
+}
+
+/// Brings the store of a `pool` to the present schema: past the pooler before it, where its settings name a `direct_url`.
+pub async fn migrate_server<DB: Served>(
+    settings: &Settings,
+    pool: &Pool<DB>,
+    migrator: &Migrator,
+) -> anyhow::Result<()> {
+    let direct = settings.direct().map_err(anyhow::Error::msg).context("database.direct_url")?;
+    let Some(mut direct) = direct else { return migrate(pool, migrator).await };
+    direct.pool.max = 1;
+    let direct = DB::open(&direct).await.context("database.direct_url")?;
+    migrate(&direct, migrator).await?;
+    direct.close().await;
+    let files = Files::of(migrator);
+    let until = Instant::now() + BEHIND;
+    while is_missing_some(pool, &files).await? {
+        ensure!(
+            Instant::now() < until,
+            "what was migrated at database.direct_url is missing at database.url: have both lead to the same database"
+        );
+        sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Whether the store of a pool lacks some of the files.
+async fn is_missing_some<DB: Served>(pool: &Pool<DB>, files: &Files<'_>) -> anyhow::Result<bool> {
+    // A pooler may give what is prepared outside of a transaction to another connection.
+    let mut tx = begin(pool).await?;
+    let noted = match in_time(DB::noted(&mut tx)).await {
+        Err(error) if is_missing(&error) => Vec::new(),
+        noted => noted?,
+    };
+    tx.rollback().await?;
+    Ok(files.first_missing(noted)?.is_some())
 }
 
 /// Names the file in what went wrong.

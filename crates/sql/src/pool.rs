@@ -15,7 +15,7 @@ use sqlx::{Connection, Executor, MySqlConnection, MySqlPool, PgConnection, PgPoo
 use tokio::time::{Instant, timeout_at};
 
 use crate::give_up::within;
-use crate::servers::{Options, PATIENT, Server, Servers, Unfit, Writes};
+use crate::servers::{self, Options, PATIENT, Server, Servers, Session, Unfit, Writes};
 use crate::statement::{Place, is_at};
 use crate::{Tx, acquire, tls};
 
@@ -145,23 +145,24 @@ fn postgres_writes(conn: &mut PgConnection) -> BoxFuture<'_, sqlx::Result<Option
     })
 }
 
-/// A replica is read only by its settings; a node of a Galera cluster is ready while it belongs to the larger part. `SHOW`,
-/// since a node that is not takes nothing else, and MySQL knows no other way either.
+/// A replica is read only by its settings; a node of a Galera cluster is ready while it belongs to the larger part, unless it
+/// was told to take nothing. `SHOW`, since a node that is not takes nothing else, and MySQL knows no other way either.
 #[expect(clippy::disallowed_methods, reason = "whoever asks has a deadline")]
 fn mariadb_writes(conn: &mut MySqlConnection) -> BoxFuture<'_, sqlx::Result<Option<u64>>> {
-    const STATE: &str = "SHOW GLOBAL VARIABLES WHERE variable_name IN ('read_only', 'innodb_read_only', 'wsrep_on'); \
-        SHOW GLOBAL STATUS WHERE variable_name = 'wsrep_ready'";
+    const STATE: &str = "SHOW GLOBAL VARIABLES WHERE variable_name IN ('read_only', 'innodb_read_only', 'wsrep_on', \
+        'wsrep_reject_queries'); SHOW GLOBAL STATUS WHERE variable_name = 'wsrep_ready'";
     Box::pin(async move {
         let mut is_on = HashSet::new();
         for row in conn.fetch_all(STATE).await? {
             let (name, value): (String, String) = (row.try_get(0)?, row.try_get(1)?);
             // `read_only` has words for more than one way to be on.
-            if !["OFF", "0"].contains(&value.as_str()) {
+            if !["OFF", "0", "NONE"].contains(&value.as_str()) {
                 is_on.insert(name);
             }
         }
         let is = |name| is_on.contains(name);
-        let writes = !is("read_only") && !is("innodb_read_only") && (is("wsrep_ready") || !is("wsrep_on"));
+        let takes = is("wsrep_ready") && !is("wsrep_reject_queries") || !is("wsrep_on");
+        let writes = takes && !is("read_only") && !is("innodb_read_only");
         Ok(writes.then_some(0))
     })
 }
@@ -171,16 +172,13 @@ fn mariadb_session(conn: &mut MySqlConnection) -> BoxFuture<'_, sqlx::Result<()>
     Box::pin(async move { conn.execute(MARIADB_SESSION).await.map(drop) })
 }
 
-/// What a new connection's session needs.
-type Session<DB> = for<'c> fn(&'c mut <DB as sqlx::Database>::Connection) -> BoxFuture<'c, sqlx::Result<()>>;
-
 /// The settings every pool shares. sqlx would ping before each use; a connection in steady use needs none.
 fn pool<DB: sqlx::Database>(
     settings: &Database,
     session: Option<Session<DB>>,
     servers: Option<Arc<Servers<DB>>>,
 ) -> PoolOptions<DB> {
-    PoolOptions::new()
+    let options = PoolOptions::new()
         .max_connections(settings.pool.max)
         .acquire_timeout(settings.pool.acquire_timeout.get())
         .idle_timeout(settings.pool.idle_timeout.get())
@@ -193,19 +191,41 @@ fn pool<DB: sqlx::Database>(
                 }
                 Ok(true)
             })
+        });
+    connecting(options, session, servers)
+}
+
+/// What becomes of a new connection before it is used.
+fn connecting<DB: sqlx::Database>(
+    options: PoolOptions<DB>,
+    session: Option<Session<DB>>,
+    servers: Option<Arc<Servers<DB>>>,
+) -> PoolOptions<DB> {
+    options.after_connect(move |conn: &mut DB::Connection, _| {
+        let servers = servers.clone();
+        Box::pin(async move {
+            if let Some(session) = session {
+                session(conn).await?;
+            }
+            match servers {
+                Some(servers) => servers.admit(conn).await,
+                None => Ok(()),
+            }
         })
-        .after_connect(move |conn: &mut DB::Connection, _| {
-            let servers = servers.clone();
-            Box::pin(async move {
-                if let Some(session) = session {
-                    session(conn).await?;
-                }
-                match servers {
-                    Some(servers) => servers.admit(conn).await,
-                    None => Ok(()),
-                }
-            })
-        })
+    })
+}
+
+/// A pool like another one on a server, with connections of its own, `most` at a time.
+pub async fn beside<DB: sqlx::Database>(pool: &Pool<DB>, most: u32) -> Pool<DB> {
+    let options = pool.options().clone().max_connections(most).min_connections(0);
+    let led_to = pool.connect_options().as_ref().clone();
+    let Some(servers) = servers::of(pool) else { return options.connect_lazy_with(led_to) };
+    // What finds the writer for one pool finds it for that one alone.
+    let (servers, at) = servers.again().await;
+    let servers = Arc::new(servers);
+    let other = connecting(options, servers.session, Some(servers.clone())).connect_lazy_with(led_to);
+    servers.lead_from(&other, at).await;
+    other
 }
 
 /// Begins a transaction on a server's pool.
@@ -223,12 +243,12 @@ async fn open<DB: sqlx::Database>(
 ) -> anyhow::Result<Pool<DB>> {
     let names: Vec<_> = servers.iter().map(|server| server.name.as_str()).collect();
     let place = format!("{engine} at {}", names.join(", "));
-    let servers = Arc::new(Servers::new(servers, writes));
+    let servers = Arc::new(Servers::new(servers, writes, session));
     let give_up = Instant::now() + settings.startup_timeout.get();
     let mut pause = Duration::from_millis(200);
     let mut why = Vec::new();
     loop {
-        match timeout_at(give_up, try_open(settings, &servers, session)).await {
+        match timeout_at(give_up, try_open(settings, &servers)).await {
             Ok(Ok(pool)) => return Ok(pool),
             Ok(Err(found)) => why = found,
             Err(_) if why.is_empty() => why.push((0, Unfit::Away(sqlx::Error::PoolTimedOut))),
@@ -267,14 +287,14 @@ async fn open<DB: sqlx::Database>(
 async fn try_open<DB: sqlx::Database>(
     settings: &Database,
     servers: &Arc<Servers<DB>>,
-    session: Option<Session<DB>>,
 ) -> Result<Pool<DB>, Vec<(usize, Unfit)>> {
     if servers.is_one() {
-        let pool = pool(settings, session, None).connect_with(servers.server(0).options.clone()).await;
+        let pool = pool(settings, servers.session, None).connect_with(servers.server(0).options.clone()).await;
         return pool.map_err(|error| vec![(0, Unfit::Away(error))]);
     }
     let at = servers.find(0, PATIENT).await?;
-    let pool = pool(settings, session, Some(servers.clone())).connect_with(servers.server(at).options.clone()).await;
+    let pool =
+        pool(settings, servers.session, Some(servers.clone())).connect_with(servers.server(at).options.clone()).await;
     let pool = pool.map_err(|error| vec![(at, Unfit::Away(error))])?;
     servers.lead_from(&pool, at).await;
     Ok(pool)

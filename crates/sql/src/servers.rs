@@ -43,6 +43,9 @@ pub(crate) type Options<DB> = <<DB as Database>::Connection as Connection>::Opti
 pub(crate) type Writes<DB> =
     for<'c> fn(&'c mut <DB as Database>::Connection) -> BoxFuture<'c, sqlx::Result<Option<u64>>>;
 
+/// What a new connection's session needs.
+pub(crate) type Session<DB> = for<'c> fn(&'c mut <DB as Database>::Connection) -> BoxFuture<'c, sqlx::Result<()>>;
+
 /// One of the servers.
 pub(crate) struct Server<DB: Database> {
     /// `host:port`.
@@ -53,8 +56,9 @@ pub(crate) struct Server<DB: Database> {
 /// The servers of a store.
 pub(crate) struct Servers<DB: Database> {
     /// In the order of the settings.
-    all: Vec<Server<DB>>,
+    all: Arc<[Server<DB>]>,
     writes: Writes<DB>,
+    pub(crate) session: Option<Session<DB>>,
     /// Held by whoever asks the servers.
     turn: Mutex<Turn>,
     /// Told when a connection leads to a server that does not write.
@@ -150,15 +154,21 @@ pub(crate) fn of<DB: Database>(pool: &Pool<DB>) -> Option<Arc<Servers<DB>>> {
 }
 
 impl<DB: Database> Servers<DB> {
-    pub(crate) fn new(all: Vec<Server<DB>>, writes: Writes<DB>) -> Self {
+    pub(crate) fn new(all: impl Into<Arc<[Server<DB>]>>, writes: Writes<DB>, session: Option<Session<DB>>) -> Self {
         Self {
-            all,
+            all: all.into(),
             writes,
+            session,
             turn: Mutex::default(),
             misled: Notify::new(),
             history: AtomicU64::new(0),
             entry: OnceLock::new(),
         }
+    }
+
+    /// The same for another pool, and where this one leads.
+    pub(crate) async fn again(&self) -> (Self, usize) {
+        (Self::new(self.all.clone(), self.writes, self.session), self.turn.lock().await.at)
     }
 
     /// Makes it known that `pool` leads to the server `at` of these.

@@ -31,9 +31,13 @@ shop, numbers for stores. NetworkPolicies are made from this table alone.
 {{- $store := include "shop.store.of" $name -}}
 {{- if $store -}}
 {{- with index $root.Values $store }}{{ if not .enabled -}}
-{{- $port := int .external.port }}{{ $ports := list -}}
+{{- $places := list (list .external.host .external.port) -}}
+{{- with .external.directUrl }}{{ $places = append $places (list (regexReplaceAll "^[a-z]+://([^@/]*@)?([^/?]*).*$" . "${2}") (include "shop.store.port" $store)) }}{{ end -}}
+{{- $ports := list -}}
 {{/* Of several hosts each may have a port of its own. */}}
-{{- range splitList "," .external.host }}{{ $ports = append $ports (regexMatch "^([^:]*|\\[.*\\]):[0-9]+$" (trim .) | ternary (splitList ":" . | last | int) $port) }}{{ end -}}
+{{- range $place := $places }}{{ range splitList "," (first $place) -}}
+{{- $ports = append $ports (regexMatch "^([^:]*|\\[.*\\]):[0-9]+$" (trim .) | ternary (splitList ":" . | last | int) (last $place | int)) -}}
+{{- end }}{{ end -}}
 {{- range regexFindAll ":[0-9]+(,|/|$)" (default "" .external.url) -1 }}{{ $ports = append $ports (regexFind "[0-9]+" . | int) }}{{ end -}}
 {{/* Where sentinels listen that are named without a port. */}}
 {{- if regexMatch "-sentinel://([^/]*,)?([^],:/[]+|[[][^]]*[]])(,|/)" (default "" .external.url) }}{{ $ports = append $ports 26379 }}{{ end -}}

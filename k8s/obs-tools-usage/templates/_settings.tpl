@@ -62,6 +62,7 @@
 {{- else -}}
 {{- $at := dict "host" (required (printf "%s.enabled is false: set %s.external.host" (index . 1) (index . 1)) $store.external.host) "port" (int $store.external.port) -}}
 {{- if (($store.external).tls).existingSecret }}{{ $_ := set $at "ssl_mode" "verify-full" }}{{ end -}}
+{{- with $store.external.directUrl }}{{ $_ := set $at "direct_url" . }}{{ end -}}
 {{ $at | toJson }}
 {{- end -}}
 {{- end }}

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use shop_config::{Database, Target};
 use shop_fault::Fault;
-use shop_sql::{Engine, migrate};
+use shop_sql::{Engine, migrate, migrate_server};
 use sqlx::migrate::Migrator;
 
 use self::seals::Seals;
@@ -44,7 +44,7 @@ pub(crate) async fn open(database: &Database, secrets: &SecretsSettings) -> anyh
             let seals = Seals::given(secrets)?;
             let pool = shop_sql::postgres(database).await?;
             shop_sql::check_pooler(&pool).await?;
-            migrate(&pool, &POSTGRES).await?;
+            migrate_server(database, &pool, &POSTGRES).await?;
             opened(pool, seals).await
         }
         Target::Sqlite(path) => {

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use shop_clock::SharedClock;
 use shop_config::{Database, Target};
 use shop_events::Bus;
-use shop_sql::{Engine, Relay, Store, migrate};
+use shop_sql::{Engine, Relay, Store, migrate, migrate_server};
 use shop_telemetry::Metrics;
 use sqlx::migrate::Migrator;
 
@@ -76,7 +76,7 @@ pub(crate) async fn open(database: &Database, with: With<'_>) -> anyhow::Result<
     match database.target().map_err(anyhow::Error::msg)? {
         Target::Postgres(_) | Target::MariaDb(_) => {
             let pool = shop_sql::mariadb(database).await?;
-            migrate(&pool, &MARIADB).await?;
+            migrate_server(database, &pool, &MARIADB).await?;
             with.on(pool)
         }
         Target::Sqlite(path) => {

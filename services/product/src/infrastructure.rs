@@ -22,7 +22,7 @@ mod stock;
 use std::sync::Arc;
 
 use shop_config::{Database, Target};
-use shop_sql::migrate;
+use shop_sql::{migrate, migrate_server};
 use sqlx::migrate::Migrator;
 
 use self::catalogue::Sql;
@@ -48,11 +48,10 @@ pub(crate) async fn open(database: &Database) -> anyhow::Result<Opened> {
         Target::Postgres(_) | Target::MariaDb(_) => {
             let pool = shop_sql::postgres(database).await?;
             shop_sql::check_pooler(&pool).await?;
-            migrate(&pool, &POSTGRES).await?;
+            migrate_server(database, &pool, &POSTGRES).await?;
             let search = TextSearch::of(&pool).await?;
             // Of their own, so that who looks does not keep those who buy waiting.
-            let few = pool.options().clone().max_connections(holding::LANES).min_connections(0);
-            let holding = few.connect_lazy_with(pool.connect_options().as_ref().clone());
+            let holding = shop_sql::beside(&pool, holding::LANES).await;
             Ok(Opened { store: Arc::new(Sql::new(pool.clone(), holding, search)), shared: pool.into() })
         }
         Target::Sqlite(path) => {

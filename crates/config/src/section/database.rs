@@ -15,6 +15,9 @@ use crate::{Duration, Problems, Secret, Var};
 pub struct Database {
     /// `postgres://…`, `mysql://…` or `sqlite://PATH`; wins over the parts below.
     pub url: Option<Secret>,
+    /// The server itself, where the above leads to a pooler: migrations run there. What it does not say of user, password,
+    /// database and parameters is as above (`postgres://db:5432`).
+    pub direct_url: Option<Secret>,
     /// Which server the parts below describe.
     pub engine: Engine,
     /// Host of the server; of several with commas between them, the one that writes is used. Each may have a port.
@@ -102,6 +105,7 @@ impl Database {
     pub fn postgres(name: &str) -> Self {
         Self {
             url: None,
+            direct_url: None,
             engine: Engine::Postgres,
             host: "localhost".to_owned(),
             port: 5432,
@@ -128,7 +132,7 @@ impl Database {
     }
 
     /// The variables of this section, when it is at the top level of a service that keeps to `engine` or SQLite.
-    pub fn vars(engine: Engine) -> [Var; 10] {
+    pub fn vars(engine: Engine) -> [Var; 11] {
         let (url, host, port) = match engine {
             Engine::Postgres => (
                 "postgres://… or sqlite://PATH; wins over the DB_ variables",
@@ -143,6 +147,7 @@ impl Database {
         };
         [
             Var::new("DATABASE_URL", "database.url", url),
+            Var::new("DATABASE_DIRECT_URL", "database.direct_url", "the server behind a pooler, for migrations alone"),
             Var::new("DB_HOST", "database.host", host),
             Var::new("DB_PORT", "database.port", port),
             Var::new("DB_USER", "database.user", "user to log in as"),
@@ -164,6 +169,18 @@ impl Database {
             Some(url) => parse(url.expose().trim()),
             None => Ok(self.by_parts()),
         }
+    }
+
+    /// The same settings for the server itself, where `direct_url` names one.
+    pub fn direct(&self) -> Result<Option<Self>, String> {
+        let Some(direct) = &self.direct_url else { return Ok(None) };
+        let url = match (parse(direct.expose().trim())?, self.target()?) {
+            (Target::Postgres(direct), Target::Postgres(main)) | (Target::MariaDb(direct), Target::MariaDb(main)) => {
+                url::completed(&direct, &main)
+            }
+            _ => return Err("lead to the same server as the url, past the pooler before it".to_owned()),
+        };
+        Ok(Some(Self { url: Some(Secret::from(url.as_str())), direct_url: None, ..self.clone() }))
     }
 
     fn by_parts(&self) -> Target {
@@ -194,11 +211,12 @@ impl Database {
                 (Ok(Target::Postgres(_)), Engine::MariaDb) => p.add("url", "use mysql://… or sqlite://PATH here"),
                 (Ok(Target::Postgres(url) | Target::MariaDb(url)), _) => self.check_server(&url, p),
                 (Ok(Target::Sqlite(_)), _) => {
-                    for file in Self::FILES {
-                        p.useless(file, "has no effect on a SQLite file, to which nothing is sent");
+                    for key in Self::FILES.into_iter().chain(["direct_url"]) {
+                        p.useless(key, "has no effect on a SQLite file, to which nothing is sent");
                     }
                 }
             }
+            self.check_direct(p);
             if self.url.is_some() {
                 for part in Self::PARTS {
                     p.useless(part, "has no effect beside the url of that section, which has all of it");
@@ -215,24 +233,27 @@ impl Database {
         });
     }
 
+    fn check_direct(&self, p: &mut Problems) {
+        if matches!(self.target(), Err(_) | Ok(Target::Sqlite(_))) {
+            return;
+        }
+        match self.direct() {
+            Ok(None) => {}
+            Err(message) => p.add("direct_url", message),
+            Ok(Some(direct)) => {
+                if let Ok(Target::Postgres(url) | Target::MariaDb(url)) = direct.target() {
+                    check_hosts_and_mode(&url, "direct_url", "direct_url", p);
+                }
+            }
+        }
+    }
+
     /// Files of certificates, which a URL does not replace.
     const FILES: [&str; 3] = ["ca_file", "cert_file", "key_file"];
 
     fn check_server(&self, url: &str, p: &mut Problems) {
         let place = if self.url.is_some() { "url" } else { "host" };
-        if let Err(message) = servers(url) {
-            p.add(place, message);
-        }
-        let mode = url::parameter(url, &["sslmode", "ssl-mode"]).unwrap_or("prefer").to_ascii_lowercase();
-        // What the words promise elsewhere and the driver does not keep.
-        match mode.as_str() {
-            "allow" => p.add("url", "sslmode=allow never encrypts here: use disable, or better verify-full"),
-            "verify-ca" | "verify_ca" => p.add(
-                "url",
-                "the mode verify-ca takes the certificate of any host that a known authority has signed: use verify-full",
-            ),
-            _ => {}
-        }
+        let mode = check_hosts_and_mode(url, place, "url", p);
         let verifies = ["verify-full", "verify_identity"].contains(&mode.as_str());
         let asks = "has no effect unless the server's certificate is looked at: use ssl_mode = verify-full, or sslmode=verify-full in the url";
         p.ensure(self.ca_file.is_none() || verifies, "ca_file", asks);
@@ -242,6 +263,24 @@ impl Database {
         let encrypts = !["disable", "disabled"].contains(&mode.as_str());
         p.ensure(encrypts || !certificate, "cert_file", "has no effect without encryption: use ssl_mode = verify-full");
     }
+}
+
+/// How the server is to be spoken to. What is wrong with hosts is told of the key `place`, with the mode of `said_in`.
+fn check_hosts_and_mode(url: &str, place: &str, said_in: &str, p: &mut Problems) -> String {
+    if let Err(message) = servers(url) {
+        p.add(place, message);
+    }
+    let mode = url::parameter(url, &["sslmode", "ssl-mode"]).unwrap_or("prefer").to_ascii_lowercase();
+    // What the words promise elsewhere and the driver does not keep.
+    match mode.as_str() {
+        "allow" => p.add(said_in, "sslmode=allow never encrypts here: use disable, or better verify-full"),
+        "verify-ca" | "verify_ca" => p.add(
+            said_in,
+            "the mode verify-ca takes the certificate of any host that a known authority has signed: use verify-full",
+        ),
+        _ => {}
+    }
+    mode
 }
 
 /// The URLs of the servers that `url` names, one host each, in their order; the error says what is wrong with them.
@@ -432,6 +471,36 @@ mod tests {
             ),
         ] {
             assert!(problems(&database).contains(wrong), "{wrong}: {}", problems(&database));
+        }
+    }
+
+    #[test]
+    fn a_direct_url_says_only_what_differs() {
+        let main = "postgres://shop:p%40ss@pooler:6432/shop?sslmode=verify-full";
+        for (main, direct, completed) in [
+            (main, "postgres://db", "postgres://shop:p%40ss@db/shop?sslmode=verify-full"),
+            (main, "postgresql://a:5432,b/", "postgres://shop:p%40ss@a:5432,b/shop?sslmode=verify-full"),
+            (main, "postgres://owner:x@db/other", "postgres://owner:x@db/other?sslmode=verify-full"),
+            (main, "postgres://db?sslmode=require", "postgres://shop:p%40ss@db/shop?sslmode=require"),
+            ("postgres://u@/x?host=/run/pooler", "postgres://db", "postgres://u@db/x"),
+        ] {
+            let database = Database { direct_url: Some(direct.into()), ..Database::at(main) };
+            let direct = database.direct().expect("is good").expect("is there");
+            assert_eq!(direct.target(), Ok(Target::Postgres(completed.into())));
+            assert_eq!(problems(&database), "");
+        }
+        let parts = Database { direct_url: Some("postgres://db".into()), ..Database::postgres("x") };
+        let direct = parts.direct().expect("is good").expect("is there");
+        assert_eq!(direct.target(), Ok(Target::Postgres("postgres://postgres:password@db/x?sslmode=disable".into())));
+        for (direct, wrong) in [
+            ("mysql://db", "database.direct_url: lead to the same server"),
+            ("sqlite://a.db", "database.direct_url: lead to the same server"),
+            ("db:5432", "database.direct_url: use postgres://"),
+            ("postgres://a,,b", "database.direct_url: there is no host"),
+            ("postgres://db?sslmode=allow", "database.direct_url: sslmode=allow"),
+        ] {
+            let database = Database { direct_url: Some(direct.into()), ..Database::at(main) };
+            assert!(problems(&database).contains(wrong), "{direct}: {}", problems(&database));
         }
     }
 

@@ -63,6 +63,23 @@ pub(crate) fn each_host(url: &str) -> Result<Vec<String>, String> {
     hosts.split(',').map(|host| each(before, host, after)).collect()
 }
 
+/// `url`, with what it does not say as `main` has it: who logs in, the path, the parameters. Both have a host.
+pub(crate) fn completed(url: &str, main: &str) -> String {
+    let ((login, hosts, rest), (main_login, _, main_rest)) = (authority(url), authority(main));
+    let (path, query) = split(rest);
+    let (main_path, main_query) = split(main_rest);
+    let login = if login.ends_with('@') { login } else { main_login };
+    let path = if path.len() > 1 { path } else { main_path };
+    // A host there would win over this one.
+    let inherits = query.is_empty() && parameter(main, &["host", "hostaddr"]).is_none();
+    format!("{login}{hosts}{path}{}", if inherits { main_query } else { query })
+}
+
+/// A path, and the query with its question mark.
+fn split(rest: &str) -> (&str, &str) {
+    rest.split_at(rest.find('?').unwrap_or(rest.len()))
+}
+
 fn each(before: &str, host: &str, after: &str) -> Result<String, String> {
     if host.is_empty() || host.starts_with(':') {
         return Err("there is no host before or after a comma".to_owned());

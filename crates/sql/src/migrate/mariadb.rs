@@ -1,20 +1,21 @@
 //! `MariaDB`: every statement that changes a table commits by itself, so a file that was cut short is run again from its
 //! beginning, and what it had done is passed over.
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use async_trait::async_trait;
 use sqlx::mysql::MySqlDatabaseError;
-use sqlx::{AssertSqlSafe, Executor, MySql, MySqlConnection};
+use sqlx::{AssertSqlSafe, Executor, MySql, MySqlConnection, MySqlPool};
 
-use super::{Files, Migrating, Noted, TURN, in_file};
+use super::turn::{Turn, is_lost};
+use super::{Files, Migrating, Noted, Served, Settings, in_file};
+use crate::error::is_missing;
+use crate::is_transient;
+
+/// Attempts at one file, the first included.
+const ATTEMPTS: u32 = 6;
 
 /// A table being rebuilt may need longer than a request may.
 const LIMITS: &str = "SET SESSION max_statement_time = 0";
-
-/// The lock is the connection's. `ProxySQL` and `MaxScale` keep one that holds such a lock for its client. Between the nodes
-/// of a Galera cluster it does not hold: there each statement has its own order, and two runs pass over what the other did.
-const LOCK: &str = "SELECT GET_LOCK(LEFT(CONCAT('migrate ', DATABASE()), 64), ?)";
-const UNLOCK: &str = "SELECT RELEASE_LOCK(LEFT(CONCAT('migrate ', DATABASE()), 64))";
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
     installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, checksum BLOB NOT NULL, \
@@ -30,33 +31,68 @@ const DONE: &str = "UPDATE _sqlx_migrations SET success = TRUE, checksum = ? WHE
 
 #[async_trait]
 impl Migrating for MySql {
-    async fn step(conn: &mut MySqlConnection, files: &Files<'_>) -> anyhow::Result<bool> {
+    async fn step(conn: &mut MySqlConnection, pool: &MySqlPool, files: &Files<'_>) -> anyhow::Result<bool> {
         conn.execute(LIMITS).await?;
-        let turn: Option<i64> = sqlx::query_scalar(LOCK).bind(TURN.as_secs()).fetch_one(&mut *conn).await?;
-        ensure!(turn == Some(1), "another process has been migrating the store for {TURN:?}");
-        conn.execute(TABLE).await?;
-        let noted: Vec<Noted> = sqlx::query_as(NOTED).fetch_all(&mut *conn).await?;
-        let missing = files.first_missing(noted)?;
-        if let Some(file) = missing {
-            let begun = sqlx::query(BEGUN).bind(file.version).bind(&*file.description).bind(&*file.checksum);
-            let again = begun.execute(&mut *conn).await?.rows_affected() == 0;
-            shop_runtime::crash_point("migrate.statement");
-            if again {
-                tracing::warn!("{} was cut short: running it again", in_file(file));
+        let mut attempt = 1;
+        loop {
+            let turn = Turn::take(conn).await?;
+            let done = turn.hold(pool, run_first(conn, &turn, files)).await;
+            let ended = turn.end(conn).await;
+            match done {
+                Err(error) if attempt < ATTEMPTS && begins_again(&error) => {
+                    tracing::warn!("a migration was interrupted and begins again: {error:#}");
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+                Ok(more) => return Ok(ended.map(|()| more)?),
             }
-            run(conn, file.sql.as_str(), again).await.with_context(|| in_file(file))?;
-            sqlx::query(DONE).bind(&*file.checksum).bind(file.version).execute(&mut *conn).await?;
-            shop_runtime::crash_point("migrate.statement");
         }
-        sqlx::query(UNLOCK).execute(conn).await?;
-        Ok(missing.is_some())
+    }
+}
+
+#[async_trait]
+impl Served for MySql {
+    async fn open(settings: &Settings) -> anyhow::Result<MySqlPool> {
+        crate::mariadb(settings).await
+    }
+
+    async fn noted(conn: &mut MySqlConnection) -> sqlx::Result<Vec<Noted>> {
+        sqlx::query_as(NOTED).fetch_all(conn).await
+    }
+}
+
+/// Whether nothing is wrong but that another node writes, too: to the same rows, or in our turn.
+fn begins_again(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(|error| is_transient(error) || is_lost(error))
+}
+
+/// Runs the first of the files that the store lacks; false when it lacks none.
+async fn run_first(conn: &mut MySqlConnection, turn: &Turn, files: &Files<'_>) -> anyhow::Result<bool> {
+    let Some(file) = files.first_missing(noted(conn).await?)? else { return Ok(false) };
+    let begun = sqlx::query(BEGUN).bind(file.version).bind(&*file.description).bind(&*file.checksum);
+    let again = begun.execute(&mut *conn).await?.rows_affected() == 0;
+    shop_runtime::crash_point("migrate.statement");
+    if again {
+        tracing::warn!("{} was cut short: running it again", in_file(file));
+    }
+    run(conn, turn, file.sql.as_str(), again).await.with_context(|| in_file(file))?;
+    sqlx::query(DONE).bind(&*file.checksum).bind(file.version).execute(&mut *conn).await?;
+    shop_runtime::crash_point("migrate.statement");
+    Ok(true)
+}
+
+/// What is noted. A table is made only where there is none: to make one, a cluster stands still.
+async fn noted(conn: &mut MySqlConnection) -> sqlx::Result<Vec<Noted>> {
+    match MySql::noted(conn).await {
+        Err(error) if is_missing(&error) => conn.execute(TABLE).await.map(|_| Vec::new()),
+        noted => noted,
     }
 }
 
 /// Runs the statements of a file; those of a file that is run `again` may have been done before.
-async fn run(conn: &mut MySqlConnection, file: &str, again: bool) -> sqlx::Result<()> {
+async fn run(conn: &mut MySqlConnection, turn: &Turn, file: &str, again: bool) -> sqlx::Result<()> {
     for statement in statements(file) {
-        match conn.execute(AssertSqlSafe(statement)).await {
+        match conn.execute(AssertSqlSafe(turn.guarded(statement))).await {
             Err(sqlx::Error::Database(error)) if again && is_done(statement, error.downcast_ref()) => {}
             Err(error) => return Err(error),
             Ok(_) => {}

@@ -3,9 +3,9 @@
 
 use anyhow::Context;
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres};
 
-use super::{Files, Migrating, Noted, TURN, in_file};
+use super::{Files, Migrating, Noted, Served, Settings, TURN, in_file};
 
 /// Only one service's tables are in a database, so one lock is enough there. The number says nothing.
 const LOCK: i64 = 7_411_200_931;
@@ -24,7 +24,7 @@ const NOTE: &str = "INSERT INTO _sqlx_migrations (version, description, success,
 
 #[async_trait]
 impl Migrating for Postgres {
-    async fn step(conn: &mut PgConnection, files: &Files<'_>) -> anyhow::Result<bool> {
+    async fn step(conn: &mut PgConnection, _: &PgPool, files: &Files<'_>) -> anyhow::Result<bool> {
         let mut tx = conn.begin().await?;
         tx.execute(LIMITS).await?;
         // A lock's limit counts for this one, too, and is that of requests again for the tables: a migration that cannot
@@ -36,8 +36,7 @@ impl Migrating for Postgres {
         let turn = tx.execute(AssertSqlSafe(lock)).await;
         turn.with_context(|| format!("another process has been migrating the store for {TURN:?}"))?;
         tx.execute(TABLE).await?;
-        // Not kept prepared: the next transaction may be on another connection.
-        let noted: Vec<Noted> = sqlx::query_as(NOTED).persistent(false).fetch_all(&mut *tx).await?;
+        let noted = Self::noted(&mut tx).await?;
         let Some(file) = files.first_missing(noted)? else {
             tx.commit().await?;
             return Ok(false);
@@ -50,5 +49,17 @@ impl Migrating for Postgres {
         tx.commit().await?;
         shop_runtime::crash_point("migrate.statement");
         Ok(true)
+    }
+}
+
+#[async_trait]
+impl Served for Postgres {
+    async fn open(settings: &Settings) -> anyhow::Result<PgPool> {
+        crate::postgres(settings).await
+    }
+
+    async fn noted(conn: &mut PgConnection) -> sqlx::Result<Vec<Noted>> {
+        // Not kept prepared: the next transaction may be on another connection.
+        sqlx::query_as(NOTED).persistent(false).fetch_all(conn).await
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use async_trait::async_trait;
-use sqlx::{Connection, Executor, Sqlite, SqliteConnection};
+use sqlx::{Connection, Executor, Sqlite, SqliteConnection, SqlitePool};
 
 use super::{Files, Migrating, Noted, in_file};
 
@@ -17,7 +17,7 @@ const NOTE: &str = "INSERT INTO _sqlx_migrations (version, description, success,
 
 #[async_trait]
 impl Migrating for Sqlite {
-    async fn step(conn: &mut SqliteConnection, files: &Files<'_>) -> anyhow::Result<bool> {
+    async fn step(conn: &mut SqliteConnection, _: &SqlitePool, files: &Files<'_>) -> anyhow::Result<bool> {
         let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
         tx.execute(TABLE).await?;
         let noted: Vec<Noted> = sqlx::query_as(NOTED).fetch_all(&mut *tx).await?;

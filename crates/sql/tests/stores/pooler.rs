@@ -7,6 +7,7 @@ use shop_testing::{Child, Program, backend, eventually, free_port};
 use tempfile::TempDir;
 
 use crate::open::{connect, migrate};
+use crate::turns::files;
 
 /// A pooler before a database; ends with this value.
 struct Pooler {
@@ -60,6 +61,29 @@ async fn replicas_behind_a_pooler_migrate_at_the_same_time_and_leave_no_lock_beh
     let noted: i64 =
         sqlx::query_scalar("SELECT COUNT(*) FROM _sqlx_migrations").fetch_one(&direct).await.expect("asks");
     assert_eq!(usize::try_from(noted), Ok(shop_sql::ddl::POSTGRES.len()));
+}
+
+#[tokio::test]
+async fn migrations_go_past_the_pooler_where_the_settings_name_a_way() {
+    let Some(program) = backend::pgbouncer() else { return };
+    let Some(db) = backend::postgres().await else { return };
+    let other = backend::postgres().await.expect("is there");
+    let pooler = pooler(&program, &db, "transaction", LEAVES_OUT).await;
+    let server = url::Url::parse(&db.url()).expect("a URL");
+    let direct = format!("postgres://{}:{}", server.host_str().expect("a host"), server.port().expect("a port"));
+    let settings = |direct: &str| Database { direct_url: Some(direct.into()), ..Database::at(&pooler.url) };
+    let pool = shop_sql::postgres(&settings(&direct)).await.expect("connects");
+    // Sessions behind the pooler do without.
+    let way = "CREATE TABLE way AS SELECT current_setting('tcp_keepalives_idle') AS idle";
+    shop_sql::migrate_server(&settings(&direct), &pool, &files(&[way]).await).await.expect("migrates");
+    let shop_sql::Store::Postgres(there) = connect(&db.url()).await else { panic!("a PostgreSQL") };
+    let idle: String = sqlx::query_scalar("SELECT idle FROM way").fetch_one(&there).await.expect("reads");
+    assert_eq!(idle, "30");
+
+    let more = files(&[way, "CREATE TABLE more (id INT)"]).await;
+    let astray = shop_sql::migrate_server(&settings(&other.url()), &pool, &more).await;
+    let told = format!("{:#}", astray.expect_err("leads elsewhere"));
+    assert!(told.contains("database.direct_url") && told.contains("the same database"), "{told}");
 }
 
 /// Why a service does not start on what is at `url`.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use shop_clock::SystemClock;
 use shop_config::Database;
-use shop_sql::{Engine, Relay, Store, Tables, check, commit, outbox, retry_transient};
+use shop_fault::Kind;
+use shop_sql::{Engine, Relay, Store, Tables, check, commit, fault, outbox, retry_transient};
 use shop_telemetry::Metrics;
 use shop_testing::{Cable, eventually};
 use tokio_util::sync::CancellationToken;
@@ -65,7 +66,11 @@ pub(crate) async fn write<E: Engine<Db: sqlx::Database<Connection: Tables>>>(eng
         });
         match written.await {
             Ok(()) => told.acknowledged.lock().push((writer, n)),
-            Err(_) => drop(told.failures.fetch_add(1, Ordering::SeqCst)),
+            Err(error) => {
+                let told_as = fault(error);
+                assert_eq!(told_as.kind(), Kind::Unavailable, "{told_as:?}");
+                told.failures.fetch_add(1, Ordering::SeqCst);
+            }
         }
         // Others, too, have a turn.
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -57,6 +57,7 @@ fn every_variable_of_every_program_is_heard_or_warned_about_with_the_names_that_
     told.dedup();
     // What several services have one each of. A name more here means that somebody has to choose it.
     let several = [
+        "DATABASE_DIRECT_URL",
         "DATABASE_URL",
         "DB_CA_FILE",
         "DB_CERT_FILE",

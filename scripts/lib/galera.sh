@@ -1,0 +1,104 @@
+# shellcheck shell=bash
+# A Galera cluster of MariaDB for scripts/backends: up to three nodes, each a server of its own that may be stopped alone.
+# Nothing starts them but their names: `scripts/backends start --only galera1,galera2,galera3`.
+# shellcheck disable=SC2154
+
+GALERA=(galera1 galera2 galera3)
+MEMBERS+=("${GALERA[@]}")
+
+for node in "${GALERA[@]}"; do
+  eval "${node}_missing() { galera_missing; }
+    ${node}_install() { galera_install; }
+    ${node}_start() { galera_start $node; }
+    ${node}_ready() { galera_ready $node; }
+    ${node}_env() { galera_env $node; }"
+done
+unset node
+
+galera_library() {
+  local library
+  for library in /usr/lib/galera/libgalera_smm.so /usr/lib64/galera-4/libgalera_smm.so; do
+    if [[ -e $library ]]; then echo "$library" && return; fi
+  done
+}
+
+# Where what copies a node's data to another is: on PATH, else in a folder of ours, shared by all.
+galera_scripts() {
+  local script
+  if script=$(command -v wsrep_sst_rsync); then dirname "$script"; else echo "$ROOT/.backends/galera"; fi
+}
+
+galera_missing() {
+  mariadb_missing
+  [[ -n $(galera_library) ]] || echo galera-4
+  command -v rsync >/dev/null || echo rsync
+  command -v ss >/dev/null || command -v lsof >/dev/null || echo lsof
+}
+
+# Debian has these scripts in the package with the service of the machine, which nobody wants here.
+galera_install() {
+  local scripts part
+  scripts=$(galera_scripts)
+  [[ ! -d $scripts ]] || return 0
+  say "fetching what copies the data of a Galera node (some seconds, once)"
+  settle "$ROOT/.backends" >/dev/null
+  part=$(mktemp -d)
+  {
+    (cd "$part" && apt-get download mariadb-server && dpkg-deb -x mariadb-server_*.deb unpacked) &&
+      mkdir -p "$scripts.part" && cp -- "$part"/unpacked/usr/bin/wsrep_sst_* "$scripts.part" && chmod -R a+rX "$scripts.part"
+  } >"$DIR/install.log" 2>&1 || {
+    tail -n 20 "$DIR/install.log" >&2
+    die "wsrep_sst_rsync could not be fetched; have it on PATH"
+  }
+  rm -rf -- "$part"
+  mv -T -- "$scripts.part" "$scripts"
+}
+
+galera_url() { echo "mysql://shop:$(password)@127.0.0.1:$(port "$1")/mysql"; }
+
+# The ports of all, which each has to know of the others: for clients, the group, and the two ways to catch up.
+galera_ports() {
+  local node kind offset=70
+  for node in "${GALERA[@]}"; do
+    for kind in "" -group -writes -copy; do
+      # They stay: the others were told.
+      [[ $(port "$node$kind") != '?' ]] || reserve_port "$node$kind" "$offset"
+      offset=$((offset + 1))
+    done
+  done
+}
+
+galera_start() {
+  local name=$1 node dir=$DIR/$1 first=yes group=() members=
+  galera_ports
+  for node in "${GALERA[@]}"; do
+    group+=("127.0.0.1:$(port "$node-group")")
+    ! alive "$node" || first=
+  done
+  mkdir -p "$dir"
+  if [[ -n $first ]]; then
+    # Whoever starts while none lives begins the cluster, with what it has.
+    [[ ! -e $dir/data/grastate.dat ]] || sed -i 's/^safe_to_bootstrap: 0/safe_to_bootstrap: 1/' "$dir/data/grastate.dat"
+  else
+    members=$(IFS=,; echo "${group[*]}")
+    # The others come with empty hands, and get a copy.
+    [[ -e $dir/ready ]] || { make_data "$(unprivileged mysql)" "$dir/data" && touch "$dir/ready"; }
+  fi
+  PATH=$(readlink -f "$(galera_scripts)"):$PATH mariadb_launch "$name" 0 \
+    --binlog-format=ROW --innodb-autoinc-lock-mode=2 --innodb-log-file-size=16M \
+    --wsrep-on=ON --wsrep-provider="$(galera_library)" --wsrep-cluster-name=shop --wsrep-cluster-address="gcomm://$members" \
+    --wsrep-node-name="$name" --wsrep-node-address="127.0.0.1:$(port "$name-group")" \
+    --wsrep-node-incoming-address="127.0.0.1:$(port "$name")" \
+    --wsrep-sst-method=rsync --wsrep-sst-receive-address="127.0.0.1:$(port "$name-copy")" \
+    --wsrep-provider-options="gmcast.listen_addr=tcp://127.0.0.1:$(port "$name-group");ist.recv_addr=127.0.0.1:$(port "$name-writes");gcache.size=16M"
+}
+
+# Ready when it is one of all that live.
+galera_ready() {
+  local node living=0 told
+  for node in "${GALERA[@]}"; do ! alive "$node" || living=$((living + 1)); done
+  told=$(mariadb_ask "$1" "show status where variable_name in ('wsrep_ready', 'wsrep_local_state_comment', 'wsrep_cluster_size')")
+  [[ $told == *wsrep_cluster_size$'\t'"$living"* && $told == *Synced* && $told == *wsrep_ready$'\t'ON* ]]
+}
+
+galera_env() { echo "export SHOP_TEST_${1^^}_URL=$(galera_url "$1")"; }
