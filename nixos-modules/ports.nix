@@ -17,7 +17,8 @@ let
     settings: service:
     map (protocol: lib.attrByPath [ protocol "port" ] service.${protocol} settings) (
       lib.filter (protocol: service ? ${protocol}) protocols
-    );
+    )
+    ++ lib.filter (port: port != null) [ (lib.attrByPath [ "operations" "port" ] null settings) ];
   behind = lib.filterAttrs (_: service: service ? section) services;
   of =
     name: service:

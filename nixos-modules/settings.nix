@@ -104,7 +104,10 @@ let
     };
     stop.grace = default types.str "How long running requests may take once the service is told to stop, such as `25s`. After 90 s systemd kills.";
     otel = {
-      endpoint = default types.str "Where to send traces (OTLP over gRPC), such as `http://127.0.0.1:4317`.";
+      endpoint = default types.str "Where to send traces (OTLP over gRPC), such as `http://127.0.0.1:4317`; `https://` is TLS.";
+      ca_file = default types.str "PEM file with the authorities of the collector's certificate; the public ones otherwise.";
+      cert_file = default types.str "PEM file with the certificate that the collector is shown, readable by the service.";
+      key_file = default types.str "PEM file with its key.";
       sampler =
         default
           (types.enum [
@@ -154,6 +157,18 @@ let
     direct_url = default types.str "The server itself, where the others lead to a pooler: migrations run there. What it does not say, such as user, password and database, is as there. With a password of its own it goes into `credentials.DATABASE_DIRECT_URL`.";
   };
 
+  # How a service, its callers and its neighbours know each other.
+  between = {
+    tls = {
+      cert_file = default types.str "PEM file with the certificate and its chain, readable by the service: with it HTTP and gRPC are served over TLS. Neighbours that ask for one are shown it, too.";
+      key_file = default types.str "PEM file with the certificate's key; for one that root alone can read there is `credentials`, see nixos.md.";
+      ca_file = default types.str "PEM file with the authorities of neighbours' certificates; the public ones otherwise.";
+      client_ca_file = default types.str "PEM file with the authorities of certificates that callers have to show (mTLS).";
+      client_names = default (types.listOf types.str) "Whom callers' certificates have to be for: hosts' names, or such as `spiffe://shop/ns/default/sa/gateway`.";
+    };
+    operations.port = default types.port "Port for probes and metrics in cleartext, on 127.0.0.1. Never opened in the firewall.";
+  };
+
   # A service on this machine is found by itself.
   neighbours = lib.genAttrs (service.calls or [ ]) (other: {
     url = mkOption {
@@ -161,8 +176,9 @@ let
       default =
         if cfg.${other}.enable then "localhost:${toString cfg.${other}.settings.grpc.port}" else null;
       defaultText = lib.literalMD "its gRPC port on this machine, if it is enabled here";
-      description = "Host and gRPC port of the ${services.${other}.about}. The program's own default when null.";
+      description = "Host and gRPC port of the ${services.${other}.about}; `https://` in front is TLS. The program's own default when null.";
     };
+    server_name = default types.str "Whom its certificate has to be for, instead of the host: another name, or such as `spiffe://shop/ns/default/sa/${other}`.";
   });
 
   behind = lib.filterAttrs (_: other: other ? section) services;
@@ -198,6 +214,7 @@ let
   # How the notification service tells people and programs.
   channels = {
     email = {
+      ca_file = default types.str "PEM file with the authorities of the mail server's certificate, instead of the public ones.";
       from = default types.str "Who e-mails are from, such as `Shop <orders@shop.example>`. The mail server goes into `credentials.SMTP_URL`, because its URL has a password; no e-mail is sent without.";
       templates = default types.str "Folder with texts of your own, by the names of the built-in ones.";
     };
@@ -238,7 +255,7 @@ else
   // {
     inherit http;
   }
-  // lib.optionalAttrs (service ? grpc) { grpc = listener "gRPC" service.grpc; }
+  // lib.optionalAttrs (service ? grpc) ({ grpc = listener "gRPC" service.grpc; } // between)
   // lib.optionalAttrs service.kafka {
     kafka = {
       brokers = default (types.listOf types.str) "Kafka's brokers, as `host:port`.";

@@ -3,10 +3,7 @@
 mod access_log;
 mod admin;
 pub(crate) mod backend_spec;
-pub(crate) mod backend_tls;
 mod buffer_request;
-pub(crate) mod certificate;
-pub(crate) mod certificate_authorities;
 pub(crate) mod desired;
 mod docs;
 pub(crate) mod listeners;
@@ -21,9 +18,7 @@ mod tls;
 pub use access_log::{AccessField, AccessLog};
 pub use admin::Admin;
 pub(crate) use admin::SHORT_TOKEN;
-pub use backend_tls::BackendTls;
 pub use buffer_request::BufferRequest;
-pub use certificate::Certificate;
 pub use docs::Docs;
 pub use listeners::{
     ClientAuth, InvalidListenerAddress, Listener, ListenerAddress, ListenerTls, Listeners, ProxyProtocol,
@@ -45,6 +40,7 @@ pub use shop_browser::settings::{Cors, CorsChanges, Csrf, SecurityHeaders};
 pub use shop_discovery::settings::{Discovery, NameServer};
 pub use shop_discovery::{BackendUrl, Backends, InvalidBackend, SourceUrl};
 pub use shop_limit::settings::{ApiKeys, ClientKey, RateLimit, RedisLimit, RouteLimit};
+pub use shop_tls::{Certificate, ClientTls};
 
 use std::net::IpAddr;
 

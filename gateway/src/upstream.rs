@@ -13,7 +13,7 @@ mod tls;
 
 pub(crate) use endpoint::Endpoint;
 pub(crate) use stream::Stream;
-pub(crate) use tls::{Credentials, Tls, is_unusable};
+pub(crate) use tls::{Tls, is_unusable};
 
 use std::error::Error;
 use std::io;

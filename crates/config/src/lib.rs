@@ -37,7 +37,7 @@ pub use section::log::{Log, LogFormat, Otel, Sampler};
 pub use section::neighbour::Neighbour;
 pub use section::redis::{Redis, RedisTarget, RedisTls};
 pub use section::redis_url::{RedisLogin, RedisNodes};
-pub use section::server::{Grpc, Http, Stop, check_servers, distinct_ports, settle_hosts};
+pub use section::server::{Grpc, Http, Operations, Stop, check_servers, distinct_ports, settle_hosts};
 pub use section::url::sqlite;
 pub use text::{read_text, text_from, without_mark};
 pub use watched_file::WatchedFile;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use hyper_util::client::legacy::connect::HttpConnector;
 use shop_config::Neighbour;
 use shop_identity::Credential;
 use shop_telemetry::context;
+use shop_tls::{Client, Connector, Peer, TlsSettings};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint};
@@ -27,17 +28,31 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// too small for that.
 const MAX_HEAD: u32 = 64 * 1024;
 
-/// A connection that is made with the first call and made again after a failure; clones share it.
+/// A connection that is made with the first call and made again after a failure; clones share it. Over TLS it is made with the
+/// files of `tls`, as they are then.
 ///
-/// Call it inside a runtime. An address that cannot be dialled at all is an error here, one where nobody listens is not.
-pub fn channel(neighbour: &Neighbour) -> anyhow::Result<Channel> {
+/// Call it inside a runtime. An address that cannot be dialled at all is an error here, and so is a file that cannot be used;
+/// one where nobody listens is not.
+pub fn channel(neighbour: &Neighbour, tls: &TlsSettings) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(neighbour.uri())
         .with_context(|| format!("{} is not the address of a service; use host:port", neighbour.url))?
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .http2_max_header_list_size(MAX_HEAD);
-    Ok(endpoint.connect_with_connector_lazy(connector()))
+    if !neighbour.is_encrypted() {
+        return Ok(endpoint.connect_with_connector_lazy(connector()));
+    }
+    let name = neighbour.server_name.as_deref();
+    let client = Client::open(tls.client(name), shop_tls::H2).map_err(|unfit| anyhow!("tls.{unfit}"))?;
+    let authority = endpoint.uri().authority().map_or("", |authority| authority.as_str());
+    let peer = Peer {
+        place: authority.to_owned(),
+        name: name.or(endpoint.uri().host()).unwrap_or_default().to_owned(),
+        rename: "say in server_name, beside the url, whom it is for",
+        section: "tls",
+    };
+    Ok(endpoint.connect_with_connector_lazy(Connector::new(connector(), client, peer)))
 }
 
 /// As [`shop_runtime::dial`]: a listener may have the port that the near end got.

@@ -43,6 +43,8 @@ pub struct Parts {
     pub descriptors: &'static [u8],
     /// Limits and keepalive.
     pub settings: Grpc,
+    /// What hands are shaken by; in cleartext without.
+    pub tls: Option<Arc<shop_tls::Server>>,
 }
 
 /// Serves `routes` with health and reflection until the soft stop, then lets running calls finish; the hard stop ends them.
@@ -52,7 +54,7 @@ pub async fn serve(
     parts: Parts,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let Parts { metrics, health, guard, descriptors, settings } = parts;
+    let Parts { metrics, health, guard, descriptors, settings, tls } = parts;
     let all = [descriptors, tonic_health::pb::FILE_DESCRIPTOR_SET];
     let interface = Interface::read(&all).context("the descriptors of the gRPC interface cannot be read")?;
     let reflection =
@@ -77,7 +79,7 @@ pub async fn serve(
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEAD)
         .add_routes(routes)
-        .serve_with_incoming_shutdown(accepted(listener), shutdown.soft.cancelled_owned());
+        .serve_with_incoming_shutdown(accepted(listener, tls), shutdown.soft.cancelled_owned());
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended.context("the gRPC server failed"),

@@ -14,6 +14,7 @@ use shop_rpc::{Outgoing, Parts, call, channel, fault, serve, status};
 use shop_runtime::{Health, Shutdown};
 use shop_telemetry::context::{self, RequestContext};
 use shop_telemetry::{Metrics, TraceState};
+use shop_tls::TlsSettings;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -122,6 +123,7 @@ async fn start() -> Running {
         guard: shop_identity::Guard::open(),
         descriptors: FILE_DESCRIPTOR_SET,
         settings: Grpc::on(0),
+        tls: None,
     };
     let routes = Routes::new(ProductServiceServer::new(catalogue.clone()));
     let ended = tokio::spawn(serve(listener, routes, parts, shutdown.clone()));
@@ -130,7 +132,7 @@ async fn start() -> Running {
 
 impl Running {
     fn channel(&self) -> Channel {
-        channel(&self.neighbour).expect("an address")
+        channel(&self.neighbour, &TlsSettings::default()).expect("an address")
     }
 
     async fn get(&self, id: i64) -> Result<Response<GetProductResponse>, Status> {
@@ -263,7 +265,10 @@ async fn a_connection_that_ends_under_a_call_is_made_anew() {
             tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut there).await });
         }
     };
-    let client = ProductServiceClient::with_interceptor(channel(&neighbour).expect("an address"), Outgoing::default());
+    let client = ProductServiceClient::with_interceptor(
+        channel(&neighbour, &TlsSettings::default()).expect("an address"),
+        Outgoing::default(),
+    );
     let ask = call(&neighbour, "product", GetProductRequest { id: 7 }, |request| {
         let mut client = client.clone();
         async move { client.get_product(request).await }
@@ -280,7 +285,10 @@ async fn a_connection_that_ends_under_a_call_is_made_anew() {
 async fn a_neighbour_that_is_not_there_is_unavailable_by_name() {
     let server = start().await;
     let gone = Neighbour::at("127.0.0.1:1");
-    let client = ProductServiceClient::with_interceptor(channel(&gone).expect("an address"), Outgoing::default());
+    let client = ProductServiceClient::with_interceptor(
+        channel(&gone, &TlsSettings::default()).expect("an address"),
+        Outgoing::default(),
+    );
     let fault = call(&gone, "product", GetProductRequest { id: 7 }, |request| {
         let mut client = client.clone();
         async move { client.get_product(request).await }

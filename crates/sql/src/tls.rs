@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{AlertDescription, CertificateError};
 use shop_config::Database;
+use shop_tls::{Peer, Trouble};
 
 /// Refuses files that no connection could be made with. Each connection reads them again, so that renewed ones are used.
 pub(crate) fn check_files(settings: &Database) -> anyhow::Result<()> {
@@ -42,49 +42,7 @@ pub(crate) fn failure(error: &sqlx::Error, place: &str) -> Option<String> {
 }
 
 fn in_words(error: &rustls::Error, place: &str) -> Option<String> {
-    use CertificateError as Bad;
-    Some(match error {
-        rustls::Error::InvalidCertificate(why) => match why {
-            Bad::Expired | Bad::ExpiredContext { .. } => {
-                format!("the certificate of {place} has expired: renew it there")
-            }
-            Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-                format!("the certificate of {place} is not valid yet: look at the clocks here and there")
-            }
-            Bad::NotValidForName => format!("the certificate of {place} is for another name"),
-            Bad::NotValidForNameContext { expected, presented } => format!(
-                "the certificate of {place} is not for {}, but for {}: connect by a name that it is for",
-                expected.to_str(),
-                presented.join(", ")
-            ),
-            // Another authority of the same name has signed it.
-            Bad::UnknownIssuer | Bad::BadSignature => format!(
-                "the certificate of {place} is of no authority that is trusted here: name its file in database.ca_file"
-            ),
-            other => format!("the certificate of {place} is not valid: {other}"),
-        },
-        rustls::Error::AlertReceived(alert) => of_alert(*alert, place)?,
-        _ => return None,
-    })
-}
-
-fn of_alert(alert: AlertDescription, place: &str) -> Option<String> {
-    use AlertDescription as Alert;
-    match alert {
-        Alert::CertificateRequired | Alert::NoCertificate => Some(format!(
-            "{place} wants a certificate of ours: name one in database.cert_file and its key in database.key_file"
-        )),
-        Alert::BadCertificate
-        | Alert::UnsupportedCertificate
-        | Alert::CertificateRevoked
-        | Alert::CertificateExpired
-        | Alert::CertificateUnknown
-        | Alert::UnknownCA
-        // Another authority of the same name has signed it.
-        | Alert::DecryptError
-        | Alert::AccessDenied => {
-            Some(format!("{place} does not take the certificate of database.cert_file: {alert:?}"))
-        }
-        _ => None,
-    }
+    let (place, name) = (place.to_owned(), place.rsplit_once(':').map_or(place, |(host, _)| host).to_owned());
+    let peer = Peer { place, name, rename: "connect by a name that it is for", section: "database" };
+    Some(Trouble::of(error)?.sentence(&peer))
 }

@@ -6,12 +6,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
+use hyper_util::client::legacy::connect::HttpConnector;
 use opentelemetry::trace::{
     SpanBuilder, SpanId, SpanKind, TraceContextExt as _, TraceId, Tracer as _, TracerProvider as _,
 };
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
-use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_otlp::{WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
@@ -19,6 +20,8 @@ use opentelemetry_sdk::trace::{
     ShouldSample as _, Span, SpanData, SpanExporter,
 };
 use shop_config::{Otel, Sampler};
+use shop_tls::{Client, ClientTls, Connector, H2, Peer};
+use tonic::transport::{Channel, Endpoint};
 
 use crate::TraceParent;
 
@@ -121,12 +124,9 @@ impl Export {
 pub(crate) fn start(service: &'static str, endpoint: &str, otel: &Otel) -> anyhow::Result<Option<Export>> {
     tokio::runtime::Handle::try_current().context("traces can be exported only inside a runtime")?;
     let timeout = otel.timeout.get();
-    let otlp = opentelemetry_otlp::SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .with_timeout(timeout)
-        .build()
-        .with_context(|| format!("otel.endpoint {endpoint:?} cannot be used"))?;
+    let otlp = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(timeout);
+    let otlp = if endpoint.starts_with("https://") { otlp.with_channel(encrypted(endpoint, otel)?) } else { otlp };
+    let otlp = otlp.build().with_context(|| format!("otel.endpoint {endpoint:?} cannot be used"))?;
     let resource = Resource::builder()
         .with_service_name(service)
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
@@ -146,6 +146,25 @@ pub(crate) fn start(service: &'static str, endpoint: &str, otel: &Otel) -> anyho
         ratio: Decider::TraceIdRatioBased(otel.sample_ratio),
     };
     Ok(EXPORTING.set(exporting).is_ok().then_some(Export { provider, timeout }))
+}
+
+/// The way to a collector over TLS. The certificates are read with each connection.
+fn encrypted(endpoint: &str, otel: &Otel) -> anyhow::Result<Channel> {
+    let to = Endpoint::from_shared(endpoint.to_owned());
+    let to = to.with_context(|| format!("otel.endpoint {endpoint:?} cannot be used"))?.timeout(otel.timeout.get());
+    let Otel { ca_file, cert_file, key_file, .. } = otel.clone();
+    let settings = ClientTls { ca_file, server_name: None, cert_file, key_file };
+    let client = Client::open(settings, H2).map_err(|unfit| anyhow!("otel.{unfit}"))?;
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(otel.timeout.get()));
+    let peer = Peer {
+        place: to.uri().authority().map_or("", |authority| authority.as_str()).to_owned(),
+        name: to.uri().host().unwrap_or_default().to_owned(),
+        rename: "call it in otel.endpoint by a name that it is for",
+        section: "otel",
+    };
+    Ok(to.connect_with_connector_lazy(Connector::new(tcp, client, peer)))
 }
 
 /// Tells once that the collector is away, and once that it is back.

@@ -6,6 +6,7 @@ pub mod backend;
 pub mod browser;
 #[expect(clippy::disallowed_methods, reason = "ended with the cable")]
 pub mod cable;
+pub mod certificates;
 pub mod collector;
 pub mod hostile;
 pub mod layers;

@@ -7,21 +7,30 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::uri::Scheme;
 use salvo::conn::tcp::{TcpAcceptor, TcpCoupler};
-use salvo::conn::{Accepted, Acceptor, Holding, StraightStream};
+use salvo::conn::{Accepted, Acceptor, HandshakeStream, Holding, StraightStream};
 use salvo::fuse::ArcFusePolicy;
 use shop_runtime::CancellationToken;
+use shop_tls::TlsStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+use tokio_util::either::Either;
 use tokio_util::sync::WaitForCancellationFutureOwned;
+
+/// In cleartext, or over TLS once hands are shaken, which is with the first read.
+type Stream = Either<StraightStream<TcpStream>, HandshakeStream<TlsStream<StraightStream<TcpStream>>>>;
 
 /// Accepts what `inner` accepts.
 pub(crate) struct Stoppable {
     pub(crate) inner: TcpAcceptor,
+    /// What hands are shaken by, if they are.
+    pub(crate) tls: Option<Arc<shop_tls::Server>>,
     /// When silent connections end.
     pub(crate) stop: CancellationToken,
     /// How long a connection may take over its first head.
@@ -30,18 +39,34 @@ pub(crate) struct Stoppable {
 
 impl Acceptor for Stoppable {
     type Coupler = TcpCoupler<Self::Stream>;
-    type Stream = Connection<StraightStream<TcpStream>>;
+    type Stream = Connection<Stream>;
 
     fn holdings(&self) -> &[Holding] {
         self.inner.holdings()
     }
 
     async fn accept(&mut self, fuse: Option<ArcFusePolicy>) -> io::Result<Accepted<Self::Coupler, Self::Stream>> {
-        let accepted = self.inner.accept(fuse).await?;
+        let mut accepted = self.inner.accept(fuse).await?;
+        let fuse = accepted.fuse_config;
+        let tls = self.tls.clone();
+        if tls.is_some() {
+            accepted.http_scheme = Scheme::HTTPS;
+        }
         let silent = Some(Box::pin(self.stop.clone().cancelled_owned()));
         let head = Some(Head { limit: Box::pin(tokio::time::sleep(self.head)), empty_line: Line::Text });
-        Ok(accepted.map_into(|_| TcpCoupler::new(), |inner| Connection { inner, silent, head }))
+        let stream = |stream| match tls {
+            None => Either::Left(stream),
+            Some(tls) => Either::Right(HandshakeStream::new(shaken(tls, stream), fuse)),
+        };
+        Ok(accepted.map_into(|_| TcpCoupler::new(), |inner| Connection { inner: stream(inner), silent, head }))
     }
+}
+
+async fn shaken<S>(tls: Arc<shop_tls::Server>, stream: S) -> io::Result<TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    tls.accept(stream).await.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed"))
 }
 
 /// A connection that ends at the stop as long as nothing came on it, and when its first head takes too long; what came

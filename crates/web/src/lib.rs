@@ -31,5 +31,5 @@ pub use extract::{OptionalJson, Path, Query, RawBody, StrictJson};
 pub use problem::Problem;
 pub use request_id::request_id;
 pub use serve::serve;
-pub use service::{Parts, service};
+pub use service::{Parts, operations_service, service};
 pub use shop_runtime::Health;

@@ -1,4 +1,6 @@
-//! The server on a listening socket: HTTP/1.1 and HTTP/2 cleartext on one port, drained on stop.
+//! The server on a listening socket: HTTP/1.1 and HTTP/2 on one port, in cleartext or over TLS, drained on stop.
+
+use std::sync::Arc;
 
 use anyhow::Context;
 use salvo::conn::tcp::TcpAcceptor;
@@ -18,9 +20,10 @@ const MAX_LINES: usize = 128;
 /// Streams at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
 
-/// Serves until the soft stop and for [`Http::linger`] more, then lets running requests finish; the hard stop ends them.
+/// Serves, over `tls` if there is any, until the soft stop and for [`Http::linger`] more, then lets running requests finish; the hard stop ends them.
 pub async fn serve(
     listener: std::net::TcpListener,
+    tls: Option<Arc<shop_tls::Server>>,
     service: Service,
     settings: &Http,
     shutdown: Shutdown,
@@ -28,8 +31,8 @@ pub async fn serve(
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot watch the listening socket")?;
     let inner = TcpAcceptor::try_from(listener).context("cannot accept on the listening socket")?;
     let closing = CancellationToken::new();
-    let mut server = Server::new(Stoppable { inner, stop: closing.clone(), head: settings.header_timeout.get() })
-        .fuse_config(fuse(settings));
+    let head = settings.header_timeout.get();
+    let mut server = Server::new(Stoppable { inner, tls, stop: closing.clone(), head }).fuse_config(fuse(settings));
     server.http1_mut().max_buf_size(MAX_HEAD).max_headers(MAX_LINES);
     server
         .http2_mut()

@@ -64,7 +64,7 @@ fn start(settings: Http) -> Running {
     let listener = listening.now_or_never().expect("at once").expect("a free port");
     let addr = listener.local_addr().expect("bound");
     let stop = shutdown.clone();
-    let ended = tokio::spawn(async move { serve(listener, service(router, parts), &settings, stop).await });
+    let ended = tokio::spawn(async move { serve(listener, None, service(router, parts), &settings, stop).await });
     Running { addr, shutdown, hold, ended }
 }
 

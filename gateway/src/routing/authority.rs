@@ -44,7 +44,7 @@ impl Authority {
     /// Whether it is the one of these settings, called as they say.
     pub(super) fn is_of(&self, auth: &settings::ForwardAuth) -> bool {
         let is_there = label(auth).is_some_and(|label| label == self.endpoint.label());
-        let none = settings::BackendTls::default();
+        let none = settings::ClientTls::default();
         let tls = auth.tls.as_deref().unwrap_or(&none);
         is_there && self.trust.as_ref().is_none_or(|trust| trust.is_of(tls))
     }

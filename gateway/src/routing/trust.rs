@@ -4,30 +4,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use shop_tls::{ClientFiles, ClientTls, Credentials, Unfit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::routing::routes::Table;
-use crate::settings::BackendTls;
-use crate::settings::backend_tls::{Files, Unfit};
-use crate::upstream::{Credentials, Tls};
+use crate::upstream::Tls;
 
 /// TLS towards those for whom the same settings hold.
 pub(crate) struct Trust {
     /// In words.
     whom: String,
-    settings: BackendTls,
+    settings: ClientTls,
     pub(super) tls: Arc<Tls>,
     /// What was found last, good or not: the same is not judged twice. Nothing while it cannot be read.
-    seen: Mutex<Option<Files>>,
+    seen: Mutex<Option<ClientFiles>>,
 }
 
 impl Trust {
     /// By what the files hold now. When they cannot be used, nobody can be called until they can: `--check` and a reload
     /// refuse such files, but they may change in between.
-    pub(super) fn new(whom: String, settings: &BackendTls) -> Arc<Self> {
-        let read = Files::read(settings);
+    pub(super) fn new(whom: String, settings: &ClientTls) -> Arc<Self> {
+        let read = ClientFiles::read(settings);
         let credentials = match &read {
             Ok(files) => parse(files, settings),
             Err(Unfit { why, .. }) => Err(why.clone()),
@@ -44,7 +43,7 @@ impl Trust {
     }
 
     /// Whether it is made of these settings.
-    pub(super) fn is_of(&self, settings: &BackendTls) -> bool {
+    pub(super) fn is_of(&self, settings: &ClientTls) -> bool {
         self.settings == *settings
     }
 
@@ -52,7 +51,7 @@ impl Trust {
     fn reload(&self) {
         let whom = &self.whom;
         let mut seen = self.seen.lock();
-        let files = match Files::read(&self.settings) {
+        let files = match ClientFiles::read(&self.settings) {
             Ok(files) => files,
             Err(Unfit { why, .. }) => {
                 if seen.take().is_some() {
@@ -72,9 +71,8 @@ impl Trust {
     }
 }
 
-fn parse(files: &Files, settings: &BackendTls) -> Result<Credentials, String> {
-    let (roots, identity) = files.parse(settings).map_err(|unfit| unfit.why)?;
-    Ok(Credentials { roots, identity })
+fn parse(files: &ClientFiles, settings: &ClientTls) -> Result<Credentials, String> {
+    files.parse(settings).map_err(|unfit| unfit.why)
 }
 
 /// Looks at the files of all of them now and then, and on SIGHUP, until dropped. `current` gives what is in force, with how

@@ -8,9 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use shop_config::{Problems, distinct_ports};
+use shop_tls::{AuthoritiesFile, Certificate};
 
-use super::certificate::Certificate;
-use super::certificate_authorities::AuthoritiesFile;
 use super::services::is_name;
 use crate::message::client::Network;
 

@@ -8,11 +8,11 @@ use shop_balance::MOST;
 use shop_balance::settings::{Hash, OutlierDetection, Strategy};
 use shop_config::Problems;
 use shop_discovery::{BackendUrl, Backends, Protocol, SourceUrl};
+use shop_tls::ClientTls;
 
 use crate::message::OWN;
 
 use super::Timeouts;
-use super::backend_tls::{self, BackendTls};
 use super::of_service::{ServiceBreaker, ServiceHealthCheck, ServiceLimits, ServiceRetries};
 
 /// The longest name of a service or a route: that of a label in DNS, and of one in Kubernetes.
@@ -117,7 +117,7 @@ pub struct Service {
     pub grpc_urls: Backends,
     /// How its backends are called over TLS. With this section all of them are; without it those that say `https`, by the
     /// authorities that the system trusts.
-    pub tls: Option<BackendTls>,
+    pub tls: Option<ClientTls>,
     /// Which backend is next; as `load_balancer.strategy` says when not set.
     pub strategy: Option<Strategy>,
     /// What says which backend a call belongs to, under `consistent_hash`.
@@ -184,7 +184,8 @@ impl Service {
                     problems.add(key, format!("{url} is in cleartext, and all are called over TLS; write {safe}"));
                 }
             }
-            let unfit = urls.iter().find(|url| url.tls && name.is_none() && !backend_tls::is_name(&url.host));
+            let unfit =
+                urls.iter().find(|url| url.tls && name.is_none() && url.host.parse::<shop_tls::Name>().is_err());
             if let Some(BackendUrl { host, .. }) = unfit {
                 problems.add(key, format!("no certificate can be for {host}; set tls.server_name"));
             }

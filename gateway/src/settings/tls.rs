@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use shop_config::{Duration, Problems};
-
-use super::certificate::Certificate;
+use shop_tls::Certificate;
 
 /// A second port, for TLS. Off while no certificate is named.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,32 +5,20 @@ use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{AlertDescription, CertificateError, ClientConfig, InvalidMessage, RootCertStore};
 use shop_discovery::Protocol;
+use shop_tls::{Credentials, H2, HTTP_1_1, Name, Peer, Trouble};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::stream::Wire;
 
-/// What is agreed on by ALPN (RFC 7301).
-const H2: &[u8] = b"h2";
-const HTTP_1_1: &[u8] = b"http/1.1";
-
-/// Who is believed, and who the gateway is.
-pub(crate) struct Credentials {
-    /// The authorities whose certificates are good.
-    pub(crate) roots: Arc<RootCertStore>,
-    /// What backends are shown that ask for a certificate.
-    pub(crate) identity: Option<Arc<CertifiedKey>>,
-}
-
 /// TLS towards the backends of one service.
 pub(crate) struct Tls {
     /// Whom certificates have to be for, instead of the host.
-    name: Option<String>,
+    name: Option<Name>,
+    /// As the settings have it.
+    said: Option<String>,
     /// Or why there is none that could be used.
     connectors: ArcSwap<Result<Connectors, String>>,
 }
@@ -60,21 +48,27 @@ pub(super) struct Ready<'a> {
 }
 
 impl Tls {
-    /// With `credentials`, or without any for the reason that is said there. `name` is whom certificates have to be for,
+    /// With `credentials`, or without any for the reason that is said there. `said` is whom certificates have to be for,
     /// instead of the host that is called.
-    pub(crate) fn new(name: Option<String>, credentials: Result<Credentials, String>) -> Self {
-        Self { name, connectors: ArcSwap::from_pointee(credentials.and_then(|found| Connectors::new(&found))) }
+    pub(crate) fn new(said: Option<String>, credentials: Result<Credentials, String>) -> Self {
+        let name = said.as_ref().map(|name| name.parse()).transpose();
+        let (name, credentials) = match name {
+            Ok(name) => (name, credentials),
+            Err(error) => (None, Err(shop_tls::InvalidName::to_string(&error))),
+        };
+        let connectors = credentials.and_then(|found| Connectors::new(&found, name.as_ref()));
+        Self { name, said, connectors: ArcSwap::from_pointee(connectors) }
     }
 
     /// From now on new connections are made with these.
     pub(crate) fn replace(&self, credentials: &Credentials) -> Result<(), String> {
-        self.connectors.store(Arc::new(Ok(Connectors::new(credentials)?)));
+        self.connectors.store(Arc::new(Ok(Connectors::new(credentials, self.name.as_ref())?)));
         Ok(())
     }
 
     /// What a handshake with the backend at `host` needs; an error is [`is_unusable`].
     pub(super) fn ready<'a>(&'a self, host: &'a str, protocol: Protocol) -> io::Result<Ready<'a>> {
-        let name = self.name.as_deref().unwrap_or(host);
+        let name = self.said.as_deref().unwrap_or(host);
         let connector = match &**self.connectors.load() {
             Ok(Connectors { http, grpc }) => match protocol {
                 Protocol::Http => http.clone(),
@@ -82,9 +76,12 @@ impl Tls {
             },
             Err(why) => return Err(io::Error::other(TlsUnusable(why.clone()))),
         };
-        let server = ServerName::try_from(name.to_owned()).map_err(|_| {
-            io::Error::other(TlsUnusable(format!("no certificate can be for {name}; set tls.server_name")))
-        })?;
+        let server = match &self.name {
+            Some(Name::Host(name)) => name.clone(),
+            Some(Name::Workload(_)) | None => ServerName::try_from(host.to_owned()).map_err(|_| {
+                io::Error::other(TlsUnusable(format!("no certificate can be for {host}; set tls.server_name")))
+            })?,
+        };
         Ok(Ready { connector, server, name, protocol })
     }
 }
@@ -108,20 +105,9 @@ impl Ready<'_> {
 }
 
 impl Connectors {
-    fn new(credentials: &Credentials) -> Result<Self, String> {
+    fn new(credentials: &Credentials, name: Option<&Name>) -> Result<Self, String> {
         let connector = |protocol: &[u8]| {
-            let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .map_err(|error| error.to_string())?
-                .with_root_certificates(Arc::clone(&credentials.roots));
-            let mut config = match &credentials.identity {
-                Some(identity) => {
-                    let identity = SingleCertAndKey::from(CertifiedKey::clone(identity));
-                    builder.with_client_cert_resolver(Arc::new(identity))
-                }
-                None => builder.with_no_client_auth(),
-            };
-            config.alpn_protocols = vec![protocol.to_vec()];
+            let config = credentials.config(name, protocol).map_err(|error| error.to_string())?;
             Ok::<_, String>(TlsConnector::from(Arc::new(config)))
         };
         Ok(Self { http: connector(HTTP_1_1)?, grpc: connector(H2)? })
@@ -145,8 +131,8 @@ pub(super) fn failure(error: &io::Error) -> Option<&TlsFailed> {
 /// Why the backend broke off, if it did not like the certificate that it was shown, or that there was none. In TLS 1.3 that
 /// comes after the handshake, when a request may be on its way; nothing of that was seen to.
 pub(super) fn refused(error: &io::Error) -> Option<String> {
-    match of_tls(error)? {
-        rustls::Error::AlertReceived(alert) => of_alert(*alert),
+    match Trouble::of(of_tls(error)?)? {
+        trouble @ (Trouble::WantsOurs | Trouble::RefusesOurs(_)) => Some(trouble.sentence(&backend(""))),
         _ => None,
     }
 }
@@ -156,50 +142,18 @@ fn of_tls(error: &io::Error) -> Option<&rustls::Error> {
 }
 
 fn in_words(error: &rustls::Error, name: &str) -> String {
-    use CertificateError as Bad;
-    match error {
-        rustls::Error::InvalidCertificate(why) => match why {
-            Bad::Expired | Bad::ExpiredContext { .. } => "the backend's certificate has expired".to_owned(),
-            Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-                "the backend's certificate is not valid yet".to_owned()
-            }
-            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
-                format!("the backend's certificate is not for {name}; set tls.server_name to a name that it is for")
-            }
-            // Another authority of the same name has signed it.
-            Bad::UnknownIssuer | Bad::BadSignature => {
-                "the backend's certificate is of no authority that is trusted here; name its file in tls.ca_file"
-                    .to_owned()
-            }
-            other => format!("the backend's certificate is not valid: {other}"),
-        },
-        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "the backend does not speak TLS".to_owned()
-        }
-        rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)
-        | rustls::Error::NoApplicationProtocol => {
+    match (Trouble::of(error), error) {
+        (Some(Trouble::OtherProtocol), _) => {
             "the backend does not offer the protocol by ALPN: http/1.1 for urls, h2 for grpc_urls".to_owned()
         }
-        rustls::Error::AlertReceived(alert) => {
-            of_alert(*alert).unwrap_or_else(|| format!("the backend broke off the TLS handshake: {alert:?}"))
-        }
-        other => format!("the TLS handshake failed: {other}"),
+        (Some(trouble), _) => trouble.sentence(&backend(name)),
+        (None, rustls::Error::AlertReceived(alert)) => format!("the backend broke off the TLS handshake: {alert:?}"),
+        (None, other) => format!("the TLS handshake failed: {other}"),
     }
 }
 
-fn of_alert(alert: AlertDescription) -> Option<String> {
-    use AlertDescription as Alert;
-    match alert {
-        Alert::CertificateRequired | Alert::NoCertificate => Some(
-            "the backend wants a certificate of the gateway's; name one in tls.cert_file and tls.key_file".to_owned(),
-        ),
-        Alert::BadCertificate
-        | Alert::UnsupportedCertificate
-        | Alert::CertificateRevoked
-        | Alert::CertificateExpired
-        | Alert::CertificateUnknown
-        | Alert::UnknownCA
-        | Alert::AccessDenied => Some(format!("the backend does not take the gateway's certificate: {alert:?}")),
-        _ => None,
-    }
+/// A backend whose certificate has to be for `name`.
+fn backend(name: &str) -> Peer {
+    let rename = "set tls.server_name to a name that it is for";
+    Peer { place: "the backend".to_owned(), name: name.to_owned(), rename, section: "tls" }
 }

@@ -17,7 +17,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use shop_config::Settings as _;
 use shop_gateway::Config;
-use shop_gateway::settings::{BackendTls, Service};
+use shop_gateway::settings::{ClientTls, Service};
 use shop_testing::eventually;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -182,7 +182,7 @@ impl Folder {
 }
 
 /// The product service at `http` and `grpc`, over TLS by these settings.
-fn over_tls(http: &str, grpc: &str, tls: BackendTls) -> Config {
+fn over_tls(http: &str, grpc: &str, tls: ClientTls) -> Config {
     let mut settings = config(nobody());
     settings.tls.reload_interval = shop_config::Duration::millis(20);
     let (urls, grpc_urls) = (http.parse().expect("urls"), grpc.parse().expect("urls"));
@@ -191,8 +191,8 @@ fn over_tls(http: &str, grpc: &str, tls: BackendTls) -> Config {
 }
 
 /// TLS with whom `authority` vouches for.
-pub(crate) fn trusting(folder: &Folder, authority: &Authority) -> BackendTls {
-    BackendTls { ca_file: Some(folder.put("ca.pem", &authority.pem)), ..BackendTls::default() }
+pub(crate) fn trusting(folder: &Folder, authority: &Authority) -> ClientTls {
+    ClientTls { ca_file: Some(folder.put("ca.pem", &authority.pem)), ..ClientTls::default() }
 }
 
 fn reason_of(status: &tonic::Status) -> Option<&str> {
@@ -211,7 +211,7 @@ async fn calls_of_both_protocols_go_over_tls_and_connections_are_used_again() {
     let (echo, grpc) = (Upstream::echo().await, backend().await);
     let http = Front::before(echo.addr, &Hands::of(&pair)).await;
     let calls = Front::before(grpc, &Hands::of(&pair)).await;
-    let tls = BackendTls { server_name: Some("localhost".to_owned()), ..trusting(&folder, &authority) };
+    let tls = ClientTls { server_name: Some("localhost".to_owned()), ..trusting(&folder, &authority) };
     let gateway = Running::start(over_tls(&http.url("127.0.0.1"), &calls.url("127.0.0.1"), tls)).await;
 
     let mut client = Client::connect(gateway.addr).await;
@@ -393,7 +393,7 @@ async fn who_is_not_who_he_should_be_gets_no_call_and_the_log_says_why() {
         },
     ];
     for Wrong { what, front, name, words } in all {
-        let tls = BackendTls { server_name: name.map(str::to_owned), ..trusting(&folder, &authority) };
+        let tls = ClientTls { server_name: name.map(str::to_owned), ..trusting(&folder, &authority) };
         let url = front.url("127.0.0.1");
         let gateway = Running::start(over_tls(&url, &url, tls)).await;
         gateway.get("/api/products/1").await.refused(502, "upstream_tls_failed");
@@ -426,7 +426,7 @@ async fn a_backend_that_knows_its_clients_takes_the_gateway_with_its_certificate
         let (http, calls) = (Front::before(echo.addr, &hands).await, Front::before(grpc, &hands).await);
         let without = trusting(&folder, &authority);
         let client = clients.good("gateway");
-        let with = BackendTls {
+        let with = ClientTls {
             cert_file: Some(folder.put("cert.pem", &client.cert)),
             key_file: Some(folder.put("key.pem", &client.key)),
             ..without.clone()
@@ -440,7 +440,7 @@ async fn a_backend_that_knows_its_clients_takes_the_gateway_with_its_certificate
 
         let gateway = start(without).await;
         gateway.get("/api/products/1").await.refused(502, "upstream_tls_failed");
-        assert!(seen(&gateway).await.contains("wants a certificate of the gateway's"), "{version:?}");
+        assert!(seen(&gateway).await.contains("wants a certificate of ours"), "{version:?}");
         let failed = twice(&mut channel_to(gateway.addr).await, Request::new(number(1))).await.expect_err("refused");
         assert_eq!(
             (failed.code(), reason_of(&failed)),
@@ -496,7 +496,7 @@ async fn other_settings_of_tls_hold_from_the_next_call_on() {
     let (authority, folder) = (Authority::new(), Folder::new());
     let echo = Upstream::echo().await;
     let front = Front::before(echo.addr, &Hands::of(&authority.good("localhost"))).await;
-    let named = |name: &str| BackendTls { server_name: Some(name.to_owned()), ..trusting(&folder, &authority) };
+    let named = |name: &str| ClientTls { server_name: Some(name.to_owned()), ..trusting(&folder, &authority) };
     let settings = |name| over_tls(&front.url("127.0.0.1"), "", named(name));
     let gateway = Running::start(settings("localhost")).await;
     assert_eq!(gateway.get("/api/products/1").await.status(), 200);

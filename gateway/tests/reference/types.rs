@@ -9,7 +9,7 @@ use syn::{
 };
 
 /// Where types of settings are declared, the gateway's own first: a name is looked for in this order.
-const PLACES: [&str; 9] = [
+const PLACES: [&str; 10] = [
     "gateway/src/settings.rs",
     "gateway/src/settings",
     "gateway/src/message",
@@ -18,6 +18,7 @@ const PLACES: [&str; 9] = [
     "crates/browser/src",
     "crates/discovery/src",
     "crates/identity/src",
+    "crates/tls/src",
     "crates/config/src",
 ];
 

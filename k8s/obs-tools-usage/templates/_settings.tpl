@@ -133,23 +133,28 @@ a detour over JSON would turn whole numbers into fractions: (dict "root" $ "name
 {{- range list "product" "basket" "payment" "notification" }}
 {{- $on := has . (include "shop.components" $root | fromJson).names -}}
 {{- $service := dict "enabled" $on -}}
-{{- if $on }}{{ $_ := set $service "urls" (list (printf "http://%s" (include "shop.address" (list $root . "http")))) }}{{ end -}}
-{{- if and $on (ne . "notification") }}{{ $_ := set $service "grpc_urls" (list (printf "http://%s" (include "shop.address" (list $root . "grpc")))) }}{{ end -}}
+{{- if $on }}{{ $_ := set $service "urls" (list (include "shop.url" (list $root . "http"))) }}{{ end -}}
+{{- if and $on (ne . "notification") }}{{ $_ := set $service "grpc_urls" (list (include "shop.url" (list $root . "grpc"))) }}{{ end -}}
+{{- if and $on $root.Values.tls.enabled }}{{ $_ := set $service "tls" (include "shop.tls.towards" (list $root .) | fromJson) }}{{ end -}}
 {{- $_ := set $services . $service -}}
 {{- end -}}
 {{- $_ := set $derived "services" $services -}}
 {{- else -}}
 {{- $_ := set $derived "http" (dict "linger" $linger) -}}
+{{- with $root.Values.tls }}{{ if .enabled -}}
+{{- $_ := set $derived "tls" (include "shop.tls.settings" (list $root $.name) | fromJson) -}}
+{{- $_ := set $derived "operations" (dict "host" $root.Values.listen "port" (int .operationsPort)) -}}
+{{- end }}{{ end -}}
 {{- $_ := set $derived "kafka" (include "shop.kafka" $root | fromJson) -}}
 {{- $store := include "shop.store.of" .name -}}
 {{- $_ := set $derived (eq $store "redis" | ternary "redis" "database") (include "shop.store" (list $root $store) | fromJson) -}}
-{{- if has .name (list "basket" "payment") }}{{ $_ := set $derived "product" (dict "url" (include "shop.address" (list $root "product" "grpc"))) }}{{ end -}}
-{{- if eq .name "product" }}{{ $_ := set $derived "payment" (dict "url" (include "shop.address" (list $root "payment" "grpc"))) }}{{ end -}}
+{{- if has .name (list "basket" "payment") }}{{ $_ := set $derived "product" (include "shop.neighbour" (list $root "product") | fromJson) }}{{ end -}}
+{{- if eq .name "product" }}{{ $_ := set $derived "payment" (include "shop.neighbour" (list $root "payment") | fromJson) }}{{ end -}}
 {{- if eq .name "payment" -}}
-{{- $_ := set $derived "basket" (dict "url" (include "shop.address" (list $root "basket" "grpc"))) -}}
+{{- $_ := set $derived "basket" (include "shop.neighbour" (list $root "basket") | fromJson) -}}
 {{/* Without one nobody is told anything, and nothing is known of it. */}}
 {{- $told := has "notification" (include "shop.components" $root | fromJson).names -}}
-{{- $_ := set $derived "notification" (dict "url" ($told | ternary (include "shop.address" (list $root "notification" "grpc")) "")) -}}
+{{- $_ := set $derived "notification" ($told | ternary (include "shop.neighbour" (list $root "notification") | fromJson) (dict "url" "")) -}}
 {{- end -}}
 {{- end -}}
 {{- $cluster := $derived.identity.others -}}

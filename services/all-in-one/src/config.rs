@@ -141,6 +141,44 @@ impl Config {
         are_here && self.identity.is_at_home(&self.hosts())
     }
 
+    /// Whether `service` listens with TLS.
+    pub(crate) fn is_encrypted(&self, service: Service) -> bool {
+        match service {
+            Service::Product => self.product.tls.is_on(),
+            Service::Basket => self.basket.tls.is_on(),
+            Service::Payment => self.payment.tls.is_on(),
+            Service::Notification => self.notification.tls.is_on(),
+            Service::Gateway => self.gateway.tls.is_on(),
+        }
+    }
+
+    /// Where `service` of this process is called that listens at `addr`.
+    pub(crate) fn neighbour_url(&self, service: Service, addr: SocketAddr) -> String {
+        let scheme = if self.is_encrypted(service) { "https" } else { "http" };
+        format!("{scheme}://{addr}")
+    }
+
+    /// Lets the services of this process call each other as they listen; where, is known later.
+    fn call_over_tls(&mut self) {
+        let somewhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        let url = |service: Service| {
+            (self.runs(service) && self.is_encrypted(service)).then(|| self.neighbour_url(service, somewhere))
+        };
+        let [product, basket, payment, notification] =
+            [Service::Product, Service::Basket, Service::Payment, Service::Notification].map(url);
+        for (neighbour, url) in [
+            (&mut self.basket.product, product.clone()),
+            (&mut self.payment.product, product),
+            (&mut self.payment.basket, basket),
+            (&mut self.payment.notification, notification),
+            (&mut self.product.payment, payment),
+        ] {
+            if let Some(url) = url {
+                neighbour.url = url;
+            }
+        }
+    }
+
     /// Gives every service what the process has one of.
     pub(crate) fn share(&mut self, identity: &IdentitySettings) {
         for theirs in [
@@ -198,11 +236,19 @@ impl Config {
         ];
         let is_used =
             |service: Service, key: &str| self.runs(service) && (key != "gateway.tls.port" || self.gateway.tls.is_on());
-        let used: Vec<_> = listeners
+        let mut used: Vec<_> = listeners
             .into_iter()
             .filter(|(service, key, _)| is_used(*service, key))
             .map(|(_, key, addr)| (key, addr))
             .collect();
+        let operations = [
+            (Service::Product, "product.operations.port", &self.product.operations),
+            (Service::Basket, "basket.operations.port", &self.basket.operations),
+            (Service::Payment, "payment.operations.port", &self.payment.operations),
+            (Service::Notification, "notification.operations.port", &self.notification.operations),
+        ];
+        let operations = operations.into_iter().filter(|(service, ..)| self.runs(*service));
+        used.extend(operations.filter_map(|(_, key, operations)| Some((key, operations.addr()?))));
         distinct_ports(&used, problems);
         if self.runs(Service::Gateway) {
             // Those of the gateway it compares itself.
@@ -356,6 +402,7 @@ impl Settings for Config {
         let mut effective = self.clone();
         effective.embed();
         effective.share(&looked_at(self.identity.mode));
+        effective.call_over_tls();
         problems.within("product", |problems| effective.product.check(problems));
         problems.within("basket", |problems| effective.basket.check(problems));
         problems.within("payment", |problems| effective.payment.check(problems));

@@ -96,9 +96,13 @@ fn table(at: &Addresses, identity: &IdentitySettings) -> String {
         ("gateway", at.gateway, at.gateway),
         ("operators", at.gateway_admin, None),
         ("product", at.product, at.product_grpc),
+        ("- probes", at.product_operations, None),
         ("basket", at.basket, at.basket_grpc),
+        ("- probes", at.basket_operations, None),
         ("payment", at.payment, at.payment_grpc),
+        ("- probes", at.payment_operations, None),
         ("notification", at.notification, at.notification_grpc),
+        ("- probes", at.notification_operations, None),
     ];
     let mut out = format!("\n  {:<14}{:<30}gRPC\n", "", "HTTP");
     for (name, http, grpc) in rows {
@@ -149,9 +153,13 @@ mod tests {
             payment_grpc: at(107),
             notification: at(108),
             notification_grpc: at(109),
+            product_operations: at(111),
+            basket_operations: at(112),
+            payment_operations: at(113),
+            notification_operations: at(114),
         };
         let table = table(&all, &IdentitySettings::off());
-        for port in 101..=110 {
+        for port in 101..=114 {
             assert!(table.contains(&format!("localhost:{port}")), "{port}: {table}");
         }
     }

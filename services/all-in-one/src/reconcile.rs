@@ -26,13 +26,14 @@ pub(crate) async fn run(config: Config, flags: &ReconcileFlags) -> anyhow::Resul
     let here = [127, 0, 0, 1].into();
     (config.product.http.host, config.product.grpc.host) = (here, here);
     (config.product.http.port, config.product.grpc.port) = (0, 0);
+    (config.product.operations, config.product.tls) = Default::default();
     // No payment service is in this process: whoever answers at the address that product would ask may be another shop's.
     config.product.settlement.interval = shop_config::Duration::secs(365 * 86_400);
     // A look changes nothing.
     config.product.retention.released = None;
     let Config { product, mut payment, .. } = config;
     let shutdown = Shutdown::new();
-    let doors = Doors::of_process(&product.http, &product.grpc).await?;
+    let doors = Doors::of_process(&product.http, &product.grpc, &product.operations).await?;
     // Nothing is published here, and Kafka's groups are left to those that serve.
     let bus = Arc::new(MemoryBus::new(None));
     let built = Product::build(doors, product, bus, Metrics::new("product-service"), &shutdown);

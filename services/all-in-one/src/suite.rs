@@ -57,35 +57,46 @@ pub struct Addresses {
     pub product: Option<SocketAddr>,
     /// The product service, gRPC.
     pub product_grpc: Option<SocketAddr>,
+    /// The product service's listener of probes, if it has one.
+    pub product_operations: Option<SocketAddr>,
     /// The basket service, HTTP.
     pub basket: Option<SocketAddr>,
     /// The basket service, gRPC.
     pub basket_grpc: Option<SocketAddr>,
+    /// The basket service's listener of probes, if it has one.
+    pub basket_operations: Option<SocketAddr>,
     /// The payment service, HTTP.
     pub payment: Option<SocketAddr>,
     /// The payment service, gRPC.
     pub payment_grpc: Option<SocketAddr>,
+    /// The payment service's listener of probes, if it has one.
+    pub payment_operations: Option<SocketAddr>,
     /// The notification service, HTTP.
     pub notification: Option<SocketAddr>,
     /// The notification service, gRPC.
     pub notification_grpc: Option<SocketAddr>,
+    /// The notification service's listener of probes, if it has one.
+    pub notification_operations: Option<SocketAddr>,
 }
 
 impl Addresses {
-    /// Puts the services of this process behind the gateway.
-    fn put_behind(&self, gateway: &mut shop_gateway::Config) {
-        let services = &mut gateway.services;
+    /// Puts the services of this process behind the gateway of `config`, over TLS those of them that listen with it.
+    fn put_behind(&self, config: &mut Config) {
         for (service, http, grpc) in [
-            ("product", self.product, self.product_grpc),
-            ("basket", self.basket, self.basket_grpc),
-            ("payment", self.payment, self.payment_grpc),
+            (Service::Product, self.product, self.product_grpc),
+            (Service::Basket, self.basket, self.basket_grpc),
+            (Service::Payment, self.payment, self.payment_grpc),
+            // What is asked of it over gRPC is none of clients' business.
+            (Service::Notification, self.notification, None),
         ] {
-            if let (Some(http), Some(grpc), Some(service)) = (http, grpc, services.get_mut(service)) {
-                (service.urls, service.grpc_urls) = (backend(http), backend(grpc));
+            let tls = config.is_encrypted(service);
+            let Some(behind) = config.gateway.services.get_mut(service.section()) else { continue };
+            if let Some(http) = http {
+                behind.urls = backend(http, tls);
             }
-        }
-        if let (Some(http), Some(service)) = (self.notification, services.get_mut("notification")) {
-            service.urls = backend(http);
+            if let Some(grpc) = grpc {
+                behind.grpc_urls = backend(grpc, tls);
+            }
         }
     }
 }
@@ -121,11 +132,11 @@ impl Suite {
         // Product and payment ask each other: where payment will listen is known before it is there.
         if let Some(doors) = &doors.payment {
             let at = doors.grpc.local_addr().context("payment's port is not known")?;
-            config.product.payment.url = loopback(at).to_string();
+            config.product.payment.url = config.neighbour_url(Service::Payment, loopback(at));
         }
         if let Some(doors) = &doors.notification {
             let at = doors.grpc.local_addr().context("notification's port is not known")?;
-            config.payment.notification.url = loopback(at).to_string();
+            config.payment.notification.url = config.neighbour_url(Service::Notification, loopback(at));
         } else if config.bus == BusKind::Memory {
             // Nobody elsewhere hears of payments.
             config.payment.notification.url.clear();
@@ -146,8 +157,8 @@ impl Suite {
             let front = |at| between.product(loopback(at)).context("nothing can be put before product");
             let (http, grpc) = (front(product.http_addr())?, front(product.grpc_addr())?);
             product_front = Some((http, grpc));
-            config.basket.product.url = grpc.to_string();
-            config.payment.product.url = grpc.to_string();
+            let url = config.neighbour_url(Service::Product, grpc);
+            (config.basket.product.url, config.payment.product.url) = (url.clone(), url);
         }
 
         let basket = if let Some(doors) = doors.basket {
@@ -158,7 +169,7 @@ impl Suite {
             None
         };
         if let Some(basket) = &basket {
-            config.payment.basket.url = loopback(basket.grpc_addr()).to_string();
+            config.payment.basket.url = config.neighbour_url(Service::Basket, loopback(basket.grpc_addr()));
         }
 
         let payment = if let Some(doors) = doors.payment {
@@ -181,7 +192,7 @@ impl Suite {
         let grace = config.stop.grace.get();
         let mut suite = Self { product, basket, payment, notification, gateway: None, product_front, stages, grace };
         if let Some(doors) = doors.gateway {
-            suite.called_at().put_behind(&mut config.gateway);
+            suite.called_at().put_behind(&mut config);
             let metrics = Metrics::new("gateway");
             let built = Gateway::build_behind(doors, config.gateway.clone(), metrics, &suite.stages.gateway);
             suite.gateway = Some(Box::pin(built).await.context("gateway cannot start")?);
@@ -196,12 +207,16 @@ impl Suite {
             gateway_admin: self.gateway.as_ref().map(Gateway::admin_addr),
             product: self.product.as_ref().map(Product::http_addr),
             product_grpc: self.product.as_ref().map(Product::grpc_addr),
+            product_operations: self.product.as_ref().and_then(Product::operations_addr),
             basket: self.basket.as_ref().map(Basket::http_addr),
             basket_grpc: self.basket.as_ref().map(Basket::grpc_addr),
+            basket_operations: self.basket.as_ref().and_then(Basket::operations_addr),
             payment: self.payment.as_ref().map(Payment::http_addr),
             payment_grpc: self.payment.as_ref().map(Payment::grpc_addr),
+            payment_operations: self.payment.as_ref().and_then(Payment::operations_addr),
             notification: self.notification.as_ref().map(Notification::http_addr),
             notification_grpc: self.notification.as_ref().map(Notification::grpc_addr),
+            notification_operations: self.notification.as_ref().and_then(Notification::operations_addr),
         }
     }
 
@@ -224,7 +239,7 @@ impl Suite {
         let take = move |mut config: Config| {
             let waits = |change: &Change| !change.key.starts_with("gateway.");
             let others = shop_config::diff(&begun_with, &config).into_iter().filter(waits).collect();
-            at.put_behind(&mut config.gateway);
+            at.put_behind(&mut config);
             // The services keep theirs, too.
             config.gateway.identity.clone_from(&identity);
             (config.gateway, others)
@@ -290,9 +305,9 @@ pub fn groups() -> Vec<&'static str> {
     [&Product::GROUPS[..], &Basket::GROUPS, &Notification::GROUPS].concat()
 }
 
-fn backend(at: SocketAddr) -> Backends {
+fn backend(at: SocketAddr, tls: bool) -> Backends {
     let at = loopback(at);
-    vec![BackendUrl::new(at.ip().to_string(), at.port())].into()
+    vec![BackendUrl { tls, ..BackendUrl::new(at.ip().to_string(), at.port()) }].into()
 }
 
 /// The address to reach a listener of this process: one bound to every interface is called on loopback.

@@ -62,6 +62,12 @@ fn is_own(name: &str) -> bool {
 fn own() -> Vec<Var> {
     let mut vars = vec![
         Var::new("PORT", "gateway.http.port", "port of the gateway, HTTP and gRPC"),
+        Var::new(
+            "TLS_CERT_FILE",
+            "gateway.tls.cert_file",
+            "PEM file with the gateway's certificate; no TLS when unset",
+        ),
+        Var::new("TLS_KEY_FILE", "gateway.tls.key_file", "PEM file with its key"),
         Var::new("SHOP_PRODUCT__HTTP__PORT", "product.http.port", "port of the product service, HTTP"),
         Var::new("SHOP_PRODUCT__GRPC__PORT", "product.grpc.port", "the same, gRPC"),
         Var::new("SHOP_BASKET__HTTP__PORT", "basket.http.port", "port of the basket service, HTTP"),

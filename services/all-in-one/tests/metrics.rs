@@ -171,13 +171,21 @@ async fn collect() -> All {
     let all = [(); 5].map(|()| Metrics::new("any"));
     let [product, basket, payment, notification, gateway] = &all;
     let bus = |metrics: &Metrics| memory.counted(metrics);
-    let at = Doors::of_process(&config.product.http, &config.product.grpc).await.expect("two ports");
+    let at = Doors::of_process(&config.product.http, &config.product.grpc, &config.product.operations)
+        .await
+        .expect("two ports");
     let product = Product::build(at, config.product, bus(product), product.clone(), &shutdown).await.expect("product");
-    let at = Doors::of_process(&config.basket.http, &config.basket.grpc).await.expect("two ports");
+    let at = Doors::of_process(&config.basket.http, &config.basket.grpc, &config.basket.operations)
+        .await
+        .expect("two ports");
     let basket = Basket::build(at, config.basket, bus(basket), basket.clone(), &shutdown).await.expect("basket");
-    let at = Doors::of_process(&config.payment.http, &config.payment.grpc).await.expect("two ports");
+    let at = Doors::of_process(&config.payment.http, &config.payment.grpc, &config.payment.operations)
+        .await
+        .expect("two ports");
     let payment = Payment::build(at, config.payment, bus(payment), payment.clone(), &shutdown).await.expect("payment");
-    let at = Doors::of_process(&config.notification.http, &config.notification.grpc).await.expect("two ports");
+    let at = Doors::of_process(&config.notification.http, &config.notification.grpc, &config.notification.operations)
+        .await
+        .expect("two ports");
     let notification = Notification::build(at, config.notification, bus(notification), notification.clone(), &shutdown);
     let notification = notification.await.expect("notification");
     let gateway = shop_gateway::Gateway::build(config.gateway, gateway.clone(), &shutdown).await.expect("gateway");

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use shop_config::{
-    Duration, Given, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Redis, Settings, Stop, Var, check_servers,
-    settle_hosts,
+    Duration, Given, Grpc, Http, Kafka, Log, Neighbour, Operations, Otel, Problems, Redis, Settings, Stop, Var,
+    check_servers, settle_hosts,
 };
 use shop_identity::IdentitySettings;
+use shop_tls::TlsSettings;
 
 /// Everything the basket service can be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,6 +20,10 @@ pub struct Config {
     pub http: Http,
     /// The gRPC server.
     pub grpc: Grpc,
+    /// The listener of probes and Prometheus, where they could not ask the others.
+    pub operations: Operations,
+    /// TLS of the servers, and towards neighbours.
+    pub tls: TlsSettings,
     /// Where baskets are kept.
     pub redis: Redis,
     /// Where products are looked up.
@@ -57,6 +62,8 @@ impl Default for Config {
             host: None,
             http: Http::on(8081),
             grpc: Grpc::on(50051),
+            operations: Operations::default(),
+            tls: TlsSettings::default(),
             redis: Redis::default(),
             product: Neighbour::at("localhost:50050"),
             kafka: Kafka::default(),
@@ -76,7 +83,7 @@ impl Settings for Config {
     fn vars() -> Vec<Var> {
         let product =
             [Var::new("PRODUCT_SERVICE_URL", "product.url", "host:port of the product service's gRPC server")];
-        let servers = Http::vars().into_iter().chain(Grpc::vars());
+        let servers = Http::vars().into_iter().chain(Grpc::vars()).chain(Operations::vars()).chain(TlsSettings::vars());
         servers
             .chain(Redis::vars())
             .chain(product)
@@ -92,7 +99,8 @@ impl Settings for Config {
     }
 
     fn check(&self, problems: &mut Problems) {
-        check_servers(&self.http, &self.grpc, problems);
+        check_servers(&self.http, &self.grpc, &self.operations, problems);
+        self.tls.check("tls", problems);
         self.identity.check(&[("http.host", self.http.addr()), ("grpc.host", self.grpc.addr())], problems);
         self.redis.check("redis", problems);
         self.product.check("product", problems);

@@ -78,7 +78,7 @@ impl Basket {
         let identity = Identity::open(&config.identity, "basket")?;
         identity.watch(&health);
 
-        let catalog = Arc::new(GrpcCatalog::new(config.product, identity.credential("product"))?);
+        let catalog = Arc::new(GrpcCatalog::new(config.product, &config.tls, identity.credential("product"))?);
         let keys = Keys::new(opened.keys);
         let api = Api {
             commands: Commands::new(opened.store.clone(), catalog.clone(), clock.clone(), config.basket.ttl.get()),
@@ -93,7 +93,8 @@ impl Basket {
         let routes = interface::routes(&api);
         let calls = BasketServiceServer::new(BasketGrpc::new(api));
         let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
-        let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
+        let guard = identity.guard(interface::ACCESS);
+        let parts = Parts { about: interface::ABOUT, metrics, health, guard, tls: config.tls };
         let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
         Ok(Self { servers, events, commands, sql: opened.shared, clock, keys, identity })
     }
@@ -106,6 +107,11 @@ impl Basket {
     /// Where gRPC is served.
     pub fn grpc_addr(&self) -> SocketAddr {
         self.servers.grpc_addr()
+    }
+
+    /// Where probes are served, if they are apart.
+    pub fn operations_addr(&self) -> Option<SocketAddr> {
+        self.servers.operations_addr()
     }
 
     /// Serves until the soft stop, then finishes what runs.

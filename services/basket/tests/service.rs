@@ -59,7 +59,7 @@ impl Running {
         let config = Config { http, grpc, redis, product, identity, ..Config::default() };
         let (bus, shutdown) = (Arc::new(MemoryBus::new(None)), Shutdown::new());
         let metrics = Metrics::new("basket-service");
-        let doors = Doors::of_process(&config.http, &config.grpc).await.expect("two ports");
+        let doors = Doors::of_process(&config.http, &config.grpc, &config.operations).await.expect("two ports");
         let basket = Basket::build(doors, config, bus.clone(), metrics, &shutdown).await.expect("the service builds");
         let (http, grpc) = (basket.http_addr().port(), basket.grpc_addr().port());
         let serving = tokio::task::spawn(basket.run(shutdown.clone()));

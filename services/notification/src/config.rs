@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use shop_config::{
-    Database, Duration, Engine, Given, Grpc, Http, Kafka, Log, Otel, Problems, Secret, Settings, Stop, Var,
+    Database, Duration, Engine, Given, Grpc, Http, Kafka, Log, Operations, Otel, Problems, Secret, Settings, Stop, Var,
     check_servers, settle_hosts,
 };
 use shop_identity::IdentitySettings;
+use shop_tls::TlsSettings;
 
 use crate::domain::{Channels, HookUrl, Policy, Reach, SigningSecret};
 
@@ -22,6 +23,10 @@ pub struct Config {
     pub http: Http,
     /// The gRPC server, which payment alone asks.
     pub grpc: Grpc,
+    /// The listener of probes and Prometheus, where they could not ask the others.
+    pub operations: Operations,
+    /// TLS of the servers, and towards neighbours.
+    pub tls: TlsSettings,
     /// Where notifications are kept: PostgreSQL or SQLite.
     pub database: Database,
     /// Where events come from.
@@ -54,6 +59,9 @@ pub struct EmailSettings {
     /// `smtp://host:25` (neither). A name after a `/`, as in `smtps://host/shop.example`, is what the service calls itself
     /// in EHLO; else it is the machine's. No e-mail is sent without it.
     pub smtp_url: Option<Secret>,
+    /// PEM file with the authorities that the mail server's certificate may be from, instead of the public ones and those that
+    /// this machine trusts. Read at the start.
+    pub ca_file: Option<PathBuf>,
     /// Who it is from, such as `Shop <orders@shop.example>`.
     pub from: String,
     /// Folder with texts of your own, by the names of the built-in ones: `payment.completed.txt`, `.html`, `.subject`, …,
@@ -123,6 +131,7 @@ impl Default for EmailSettings {
     fn default() -> Self {
         Self {
             smtp_url: None,
+            ca_file: None,
             from: "Shop <no-reply@localhost>".to_owned(),
             templates: None,
             // Servers that look senders up take their time; still shorter than the grace of a stop.
@@ -240,6 +249,8 @@ impl Default for Config {
             host: None,
             http: Http::on(8084),
             grpc: Grpc::on(50053),
+            operations: Operations::default(),
+            tls: TlsSettings::default(),
             database: Database::postgres("notification_service"),
             kafka: Kafka::default(),
             email: EmailSettings::default(),
@@ -262,6 +273,7 @@ impl Settings for Config {
     fn vars() -> Vec<Var> {
         let channels = [
             Var::new("SMTP_URL", "email.smtp_url", "mail server, smtps://user:password@host; no e-mail when unset"),
+            Var::new("SMTP_CA_FILE", "email.ca_file", "PEM file with the authorities of the mail server's certificate"),
             Var::new("WEBHOOK_URL", "webhook.url", "endpoint that gets every event; none when unset"),
             Var::new("WEBHOOK_SECRET", "webhook.secret", "what is signed with for it: whsec_ and base64"),
             Var::new(
@@ -270,7 +282,7 @@ impl Settings for Config {
                 "keys that webhook secrets are encrypted with in the store",
             ),
         ];
-        let servers = Http::vars().into_iter().chain(Grpc::vars());
+        let servers = Http::vars().into_iter().chain(Grpc::vars()).chain(Operations::vars()).chain(TlsSettings::vars());
         servers
             .chain(Database::vars(Engine::Postgres))
             .chain(Kafka::vars())
@@ -286,7 +298,8 @@ impl Settings for Config {
     }
 
     fn check(&self, problems: &mut Problems) {
-        check_servers(&self.http, &self.grpc, problems);
+        check_servers(&self.http, &self.grpc, &self.operations, problems);
+        self.tls.check("tls", problems);
         self.identity.check(&[("http.host", self.http.addr()), ("grpc.host", self.grpc.addr())], problems);
         self.database.check("database", Engine::Postgres, problems);
         self.kafka.check("kafka", problems);

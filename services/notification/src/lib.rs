@@ -76,7 +76,8 @@ impl Notification {
             .map(|(name, subscription)| (name, bus.subscribe(subscription, shutdown.soft.clone())));
         let delivery = delivery(&config, api.commands.clone())?;
         let worker = Worker::new(delivery, api.queries.clone(), config.delivery.interval.get(), &metrics);
-        let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
+        let guard = identity.guard(interface::ACCESS);
+        let parts = Parts { about: interface::ABOUT, metrics, health, guard, tls: config.tls };
         let calls = PersonalServiceServer::new(PersonalGrpc::new(&api));
         let calls = Routes::new(calls.max_decoding_message_size(config.grpc.message_bytes()));
         let http = (interface::routes(&api), config.http);
@@ -92,6 +93,11 @@ impl Notification {
     /// Where gRPC is served.
     pub fn grpc_addr(&self) -> SocketAddr {
         self.servers.grpc_addr()
+    }
+
+    /// Where probes are served, if they are apart.
+    pub fn operations_addr(&self) -> Option<SocketAddr> {
+        self.servers.operations_addr()
     }
 
     /// Serves and sends until the soft stop, then finishes what is under way.

@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use shop_config::{
-    Database, Duration, Engine, Given, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Settings, Stop, Var,
-    check_servers, settle_hosts,
+    Database, Duration, Engine, Given, Grpc, Http, Kafka, Log, Neighbour, Operations, Otel, Problems, Settings, Stop,
+    Var, check_servers, settle_hosts,
 };
 use shop_identity::IdentitySettings;
 use shop_stripe::StripeSettings;
+use shop_tls::TlsSettings;
 
 use crate::domain::Limits;
 
@@ -25,6 +26,10 @@ pub struct Config {
     pub http: Http,
     /// The gRPC server.
     pub grpc: Grpc,
+    /// The listener of probes and Prometheus, where they could not ask the others.
+    pub operations: Operations,
+    /// TLS of the servers, and towards neighbours.
+    pub tls: TlsSettings,
     /// Where payments are kept: MariaDB or SQLite.
     pub database: Database,
     /// Where baskets are read.
@@ -167,6 +172,8 @@ impl Default for Config {
             host: None,
             http: Http::on(8082),
             grpc: Grpc::on(50052),
+            operations: Operations::default(),
+            tls: TlsSettings::default(),
             database: Database::mariadb("payment", "payment_service"),
             basket: Neighbour::at("localhost:50051"),
             product: Neighbour::at("localhost:50050"),
@@ -198,7 +205,7 @@ impl Settings for Config {
                 "host:port of the notification service's gRPC server",
             ),
         ];
-        let servers = Http::vars().into_iter().chain(Grpc::vars());
+        let servers = Http::vars().into_iter().chain(Grpc::vars()).chain(Operations::vars()).chain(TlsSettings::vars());
         let database = Database::vars(Engine::MariaDb);
         servers
             .chain(database)
@@ -216,7 +223,8 @@ impl Settings for Config {
     }
 
     fn check(&self, problems: &mut Problems) {
-        check_servers(&self.http, &self.grpc, problems);
+        check_servers(&self.http, &self.grpc, &self.operations, problems);
+        self.tls.check("tls", problems);
         self.identity.check(&[("http.host", self.http.addr()), ("grpc.host", self.grpc.addr())], problems);
         self.database.check("database", Engine::MariaDb, problems);
         self.kafka.check("kafka", problems);

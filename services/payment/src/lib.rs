@@ -65,7 +65,7 @@ pub async fn reconcile(config: Config, flags: &ReconcileFlags) -> anyhow::Result
     let with = With { provider: &config.provider, bus, clock: clock.clone(), metrics: &metrics };
     let payments = infrastructure::open(&config.database, with).await?.store;
     let identity = Identity::open(&config.identity, "payment")?;
-    let shelf = Arc::new(GrpcStock::new(config.product, identity.credential("product"))?);
+    let shelf = Arc::new(GrpcStock::new(config.product, &config.tls, identity.credential("product"))?);
     let books = Reconcile::new(payments, shelf);
     let compared = books.run(clock.now() - flags.since(), flags.wait.get(), flags.repair).await;
     let report = compared.map_err(Fault::from).context("payments and stock could not be compared")?;
@@ -108,9 +108,9 @@ impl Payment {
         let identity = Identity::open(&config.identity, "payment")?;
         identity.watch(&health);
 
-        let baskets = Arc::new(GrpcBaskets::new(config.basket, identity.credential("basket"))?);
-        let stock = Arc::new(GrpcStock::new(config.product, identity.credential("product"))?);
-        let notices = infrastructure::notices(config.notification, identity.credential("notification"))?;
+        let baskets = Arc::new(GrpcBaskets::new(config.basket, &config.tls, identity.credential("basket"))?);
+        let stock = Arc::new(GrpcStock::new(config.product, &config.tls, identity.credential("product"))?);
+        let notices = infrastructure::notices(config.notification, &config.tls, identity.credential("notification"))?;
         let personal = Personal::new((store.clone(), aged.clone()), baskets.clone(), notices, clock.clone());
         if providers.is_empty() {
             tracing::warn!("no payment provider is configured: orders are taken, and none can be paid; {WHAT_TO_SET}");
@@ -149,7 +149,8 @@ impl Payment {
         let most = config.grpc.message_bytes();
         let calls = Routes::new(calls.max_decoding_message_size(most));
         let calls = calls.add_service(settlement.max_decoding_message_size(most));
-        let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
+        let guard = identity.guard(interface::ACCESS);
+        let parts = Parts { about: interface::ABOUT, metrics, health, guard, tls: config.tls };
         let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
         Ok(Self { servers, store: shared, relay, held, scheduler, waiting, retention, tasks, clock, keys, identity })
     }
@@ -162,6 +163,11 @@ impl Payment {
     /// Where gRPC is served.
     pub fn grpc_addr(&self) -> SocketAddr {
         self.servers.grpc_addr()
+    }
+
+    /// Where probes are served, if they are apart.
+    pub fn operations_addr(&self) -> Option<SocketAddr> {
+        self.servers.operations_addr()
     }
 
     /// How many events wait for the bus.

@@ -51,7 +51,7 @@ async fn run(config: Config, warnings: Warnings) -> anyhow::Result<()> {
 
 /// Ports first: no connection of this process can get them then.
 async fn build(config: Config, shutdown: &Shutdown) -> anyhow::Result<Payment> {
-    let doors = Doors::of_process(&config.http, &config.grpc).await?;
+    let doors = Doors::of_process(&config.http, &config.grpc, &config.operations).await?;
     let metrics = Metrics::new(Config::NAME);
     let bus = KafkaBus::open(&config.kafka, Config::NAME, &metrics)?;
     Payment::build(doors, config, bus, metrics, shutdown).await

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use shop_config::{
-    Database, Duration, Engine, Given, Grpc, Http, Kafka, Log, Neighbour, Otel, Problems, Settings, Stop, Var,
-    check_servers, settle_hosts,
+    Database, Duration, Engine, Given, Grpc, Http, Kafka, Log, Neighbour, Operations, Otel, Problems, Settings, Stop,
+    Var, check_servers, settle_hosts,
 };
 use shop_identity::IdentitySettings;
+use shop_tls::TlsSettings;
 
 /// Everything the product service can be told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,6 +20,10 @@ pub struct Config {
     pub http: Http,
     /// The gRPC server.
     pub grpc: Grpc,
+    /// The listener of probes and Prometheus, where they could not ask the others.
+    pub operations: Operations,
+    /// TLS of the servers, and towards neighbours.
+    pub tls: TlsSettings,
     /// Where the catalogue is kept: PostgreSQL or SQLite.
     pub database: Database,
     /// Where events come from.
@@ -81,6 +86,8 @@ impl Default for Config {
             host: None,
             http: Http::on(8080),
             grpc: Grpc::on(50050),
+            operations: Operations::default(),
+            tls: TlsSettings::default(),
             database: Database::postgres("product_service"),
             kafka: Kafka::default(),
             payment: Neighbour::at("localhost:50052"),
@@ -99,7 +106,7 @@ impl Settings for Config {
     const ABOUT: &'static str = "Keeps the catalogue and the stock that checkouts reserve";
 
     fn vars() -> Vec<Var> {
-        let servers = Http::vars().into_iter().chain(Grpc::vars());
+        let servers = Http::vars().into_iter().chain(Grpc::vars()).chain(Operations::vars()).chain(TlsSettings::vars());
         let database = Database::vars(Engine::Postgres);
         let payment =
             [Var::new("PAYMENT_SERVICE_URL", "payment.url", "host:port of the payment service's gRPC server")];
@@ -118,7 +125,8 @@ impl Settings for Config {
     }
 
     fn check(&self, problems: &mut Problems) {
-        check_servers(&self.http, &self.grpc, problems);
+        check_servers(&self.http, &self.grpc, &self.operations, problems);
+        self.tls.check("tls", problems);
         self.identity.check(&[("http.host", self.http.addr()), ("grpc.host", self.grpc.addr())], problems);
         self.database.check("database", Engine::Postgres, problems);
         self.kafka.check("kafka", problems);

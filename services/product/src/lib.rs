@@ -82,7 +82,7 @@ impl Product {
             keys: keys.clone(),
             clock: clock.clone(),
         };
-        let payments = Arc::new(GrpcPayments::new(config.payment, identity.credential("payment"))?);
+        let payments = Arc::new(GrpcPayments::new(config.payment, &config.tls, identity.credential("payment"))?);
         let after = config.settlement.after.get();
         let settlements = Settlements::new(opened.store.clone(), payments, clock.clone(), after);
         let sweeper = Sweeper::new(settlements, config.settlement.interval.get(), &metrics);
@@ -100,7 +100,8 @@ impl Product {
         let most = config.grpc.message_bytes();
         let calls = Routes::new(calls.max_decoding_message_size(most));
         let calls = calls.add_service(stock.max_decoding_message_size(most));
-        let parts = Parts { about: interface::ABOUT, metrics, health, guard: identity.guard(interface::ACCESS) };
+        let guard = identity.guard(interface::ACCESS);
+        let parts = Parts { about: interface::ABOUT, metrics, health, guard, tls: config.tls };
         let servers = Servers::new(doors, (routes, config.http), (calls, FILE_DESCRIPTOR_SET, config.grpc), parts)?;
         Ok(Self {
             servers,
@@ -124,6 +125,11 @@ impl Product {
     /// Where gRPC is served.
     pub fn grpc_addr(&self) -> SocketAddr {
         self.servers.grpc_addr()
+    }
+
+    /// Where probes are served, if they are apart.
+    pub fn operations_addr(&self) -> Option<SocketAddr> {
+        self.servers.operations_addr()
     }
 
     /// Adds ten demo products when the catalogue is empty; how many were added.

@@ -40,7 +40,7 @@ async fn run(config: Config, warnings: Warnings) -> anyhow::Result<()> {
 
 /// Ports first: no connection of this process can get them then.
 async fn build(config: Config, shutdown: &Shutdown) -> anyhow::Result<Product> {
-    let doors = Doors::of_process(&config.http, &config.grpc).await?;
+    let doors = Doors::of_process(&config.http, &config.grpc, &config.operations).await?;
     let metrics = Metrics::new("product-service");
     let bus = KafkaBus::open(&config.kafka, "product-service", &metrics)?;
     Product::build(doors, config, bus, metrics, shutdown).await

@@ -1,5 +1,7 @@
 //! What a process tells about itself while it runs.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Duration, Problems, Var};
@@ -64,8 +66,15 @@ impl Log {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Otel {
-    /// Where to send traces over gRPC, such as `http://localhost:4317`; nothing is sent when unset.
+    /// Where to send traces over gRPC, such as `http://localhost:4317`, or `https://` for TLS; nothing is sent when unset.
     pub endpoint: Option<String>,
+    /// PEM file with the authorities whose certificates the collector may show. Without it those are that the system trusts,
+    /// and the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with the certificate that the collector is shown if it asks for one, and those that lead to its authority.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with the key of that certificate.
+    pub key_file: Option<PathBuf>,
     /// Which traces are recorded, in the words of OpenTelemetry.
     pub sampler: Sampler,
     /// Share of new traces that the two samplers by ratio record, 0 to 1.
@@ -77,7 +86,15 @@ pub struct Otel {
 impl Default for Otel {
     fn default() -> Self {
         // All, as OpenTelemetry has it: whoever names a collector wants to see something. 3 s: a collector is nearby.
-        Self { endpoint: None, sampler: Sampler::default(), sample_ratio: 1.0, timeout: Duration::secs(3) }
+        Self {
+            endpoint: None,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            sampler: Sampler::default(),
+            sample_ratio: 1.0,
+            timeout: Duration::secs(3),
+        }
     }
 }
 
@@ -102,13 +119,24 @@ pub enum Sampler {
 
 impl Otel {
     /// The variables that OpenTelemetry has for this section, when it is at the top level.
-    pub fn vars() -> [Var; 3] {
+    pub fn vars() -> [Var; 6] {
         [
             Var::new(
                 "OTEL_EXPORTER_OTLP_ENDPOINT",
                 "otel.endpoint",
                 "where traces go (OTLP over gRPC); off when unset",
             ),
+            Var::new(
+                "OTEL_EXPORTER_OTLP_CERTIFICATE",
+                "otel.ca_file",
+                "PEM file with the authorities of the collector's certificate",
+            ),
+            Var::new(
+                "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+                "otel.cert_file",
+                "PEM file with the certificate that the collector is shown",
+            ),
+            Var::new("OTEL_EXPORTER_OTLP_CLIENT_KEY", "otel.key_file", "PEM file with its key"),
             Var::new(
                 "OTEL_TRACES_SAMPLER",
                 "otel.sampler",
@@ -121,12 +149,18 @@ impl Otel {
     /// Refuses what the exporter would refuse later. `section` is the dotted key of this section.
     pub fn check(&self, section: &'static str, problems: &mut Problems) {
         problems.within(section, |p| {
-            // The exporter speaks no TLS: traces go to a collector nearby, which carries them on.
-            p.ensure(
-                self.endpoint.as_deref().is_none_or(|url| url.starts_with("http://")),
-                "endpoint",
-                "use a URL such as http://localhost:4317 (without TLS), or leave it out to send no traces",
-            );
+            let is = |scheme: &str| self.endpoint.as_deref().is_some_and(|url| url.starts_with(scheme));
+            let help =
+                "use a URL such as http://localhost:4317, or https://… for TLS, or leave it out to send no traces";
+            p.ensure(self.endpoint.is_none() || is("http://") || is("https://"), "endpoint", help);
+            for (key, file) in
+                [("ca_file", &self.ca_file), ("cert_file", &self.cert_file), ("key_file", &self.key_file)]
+            {
+                let unused = "has no effect without TLS: begin the endpoint of that section with https://";
+                p.ensure(file.is_none() || is("https://"), key, unused);
+            }
+            p.ensure(self.cert_file.is_some() || self.key_file.is_none(), "key_file", "name its cert_file too");
+            p.ensure(self.key_file.is_some() || self.cert_file.is_none(), "cert_file", "name its key_file too");
             p.ensure((0.0..=1.0).contains(&self.sample_ratio), "sample_ratio", "use a number from 0 (none) to 1 (all)");
         });
     }

@@ -128,11 +128,43 @@ impl Default for Grpc {
     }
 }
 
-/// Refuses, for the sections `http` and `grpc` at the top level of a service, what each refuses, and one port for both.
-pub fn check_servers(http: &Http, grpc: &Grpc, problems: &mut Problems) {
+/// A listener for probes and for Prometheus, in cleartext: `/health`, `/health/live`, `/health/ready` and `/metrics`, and
+/// nothing else. For where the others want a certificate that neither has. Off unless it has a port.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Operations {
+    /// Address to listen on; this machine alone by default. It does not follow `host`: who opens the others to the world need
+    /// not mean this one.
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes any free one.
+    pub port: Option<u16>,
+}
+
+impl Operations {
+    /// The variables of this section, when it is at the top level.
+    pub fn vars() -> [Var; 1] {
+        [Var::new("OPERATIONS_PORT", "operations.port", "port for probes and metrics in cleartext; none when unset")]
+    }
+
+    /// Address and port together, if it is on.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        self.port.map(|port| SocketAddr::new(self.host, port))
+    }
+}
+
+impl Default for Operations {
+    fn default() -> Self {
+        Self { host: IpAddr::V4(Ipv4Addr::LOCALHOST), port: None }
+    }
+}
+
+/// Refuses, for the sections `http` and `grpc` at the top level of a service, what each refuses, and one port for two of them and `operations`.
+pub fn check_servers(http: &Http, grpc: &Grpc, operations: &Operations, problems: &mut Problems) {
     http.check("http", problems);
     grpc.check("grpc", problems);
-    distinct_ports(&[("http.port", http.addr()), ("grpc.port", grpc.addr())], problems);
+    let operations = operations.addr().map(|addr| ("operations.port", addr));
+    let all: Vec<_> = [("http.port", http.addr()), ("grpc.port", grpc.addr())].into_iter().chain(operations).collect();
+    distinct_ports(&all, problems);
 }
 
 /// Gives the address `host`, if there is one, to every listener whose own was not given by its key.

@@ -5,7 +5,7 @@ use shop_discovery::Protocol;
 
 use crate::settings::backend_spec::BackendSpec;
 use crate::settings::desired::Merged;
-use crate::settings::{BackendTls, ServiceLimits};
+use crate::settings::{ClientTls, ServiceLimits};
 
 /// The settings that a cluster is made of.
 #[derive(PartialEq)]
@@ -21,7 +21,7 @@ pub(super) struct MadeOf {
     pub(super) outliers: OutlierDetection,
     pub(super) limits: ServiceLimits,
     /// How those are called that are called over TLS.
-    tls: Option<BackendTls>,
+    tls: Option<ClientTls>,
     /// Whether there are places where more may be found.
     pub(super) looked_up: bool,
 }

@@ -3,10 +3,10 @@
 use http::{HeaderName, Uri, header};
 use serde::{Deserialize, Serialize};
 use shop_config::{Duration, Problems};
+use shop_tls::ClientTls;
 
 use super::header_rules;
 use crate::message::client::is_claim;
-use crate::settings::backend_tls::{self, BackendTls};
 
 /// Whom to ask whether a request may go on, before its body is read: a `GET` without a body that says in `X-Forwarded-Method`,
 /// `-Proto`, `-Host`, `-Uri` and `-For` what was asked for. With a status from 200 to 299 the request goes on; any other answer
@@ -17,7 +17,7 @@ pub struct ForwardAuth {
     /// Where to ask: `http://auth:9000/verify`, or `https://` for a server that is called over TLS.
     pub url: String,
     /// How it is called over TLS; without this section by the authorities that the system trusts.
-    pub tls: Option<Box<BackendTls>>,
+    pub tls: Option<Box<ClientTls>>,
     /// The longest wait for the whole answer, connecting included.
     pub timeout: Duration,
     /// Headers of the answer that are set on the request, in place of what the client says there: it can say nothing in any of them.
@@ -53,7 +53,7 @@ impl ForwardAuth {
         if let Some(host) = uri.as_ref().and_then(|uri| host(uri)).filter(|_| scheme == Some("https")) {
             let is_named = self.tls.as_ref().is_some_and(|tls| tls.server_name.is_some());
             let detail = format!("no certificate can be for {host}; set tls.server_name");
-            problems.ensure(is_named || backend_tls::is_name(host), "url", detail);
+            problems.ensure(is_named || host.parse::<shop_tls::Name>().is_ok(), "url", detail);
         }
         let longest = Duration::secs(60);
         let is_time = !self.timeout.is_zero() && self.timeout <= longest;

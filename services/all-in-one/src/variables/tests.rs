@@ -69,6 +69,10 @@ fn every_variable_of_every_program_is_heard_or_warned_about_with_the_names_that_
         "DB_SSL_MODE",
         "DB_USER",
         "GRPC_PORT",
+        "OPERATIONS_PORT",
+        "TLS_CA_FILE",
+        "TLS_CLIENT_CA_FILE",
+        "TLS_CLIENT_NAMES",
     ];
     assert_eq!(told, several);
 }

@@ -16,6 +16,7 @@ mod provider;
 mod purchase;
 mod reference;
 mod shop;
+mod tls;
 mod vanish;
 
 /// Runs each named situation on both sets of stores.

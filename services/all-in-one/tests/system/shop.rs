@@ -160,7 +160,8 @@ impl Shop {
     }
 
     async fn outbox_pending(&self) -> i64 {
-        let payment = Api::new(self.at.payment.expect("a payment service"));
+        let payment = self.at.payment_operations.or(self.at.payment).expect("a payment service");
+        let payment = Api::new(payment);
         let text = payment.send(payment.request(Method::GET, "/metrics")).await.text;
         let line = text.lines().find(|line| line.starts_with("payment_outbox_pending")).expect("the outbox gauge");
         line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")

@@ -8,6 +8,7 @@ use shop_money::Money;
 use shop_proto::product::v1 as proto;
 use shop_proto::product::v1::product_service_client::ProductServiceClient;
 use shop_rpc::Outgoing;
+use shop_tls::TlsSettings;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
@@ -22,8 +23,8 @@ pub(crate) struct GrpcCatalog {
 
 impl GrpcCatalog {
     /// At this address; connects with the first call, so that services may start in any order.
-    pub(crate) fn new(neighbour: Neighbour, credential: Credential) -> anyhow::Result<Self> {
-        let channel = shop_rpc::channel(&neighbour)?;
+    pub(crate) fn new(neighbour: Neighbour, tls: &TlsSettings, credential: Credential) -> anyhow::Result<Self> {
+        let channel = shop_rpc::channel(&neighbour, tls)?;
         let client = ProductServiceClient::with_interceptor(channel, Outgoing::new(credential));
         Ok(Self { neighbour, client })
     }

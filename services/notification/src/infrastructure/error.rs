@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use rustls::CertificateError;
+use shop_tls::Trouble;
 
 /// The first error of type `E` behind `error`, also inside of `io::Error`s, which do not call it their source.
 pub(super) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
@@ -20,16 +20,14 @@ pub(super) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> 
 
 /// Why TLS failed. rustls' own words would tell what the certificate is for.
 pub(super) fn tls(error: &rustls::Error) -> &'static str {
-    match error {
-        rustls::Error::InvalidCertificate(problem) => match problem {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "the certificate has expired",
-            CertificateError::UnknownIssuer => "the certificate's issuer is not trusted",
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "the certificate is for another name"
-            }
-            _ => "the certificate is not valid",
-        },
-        rustls::Error::AlertReceived(_) => "the other side refused it",
+    match Trouble::of(error) {
+        Some(Trouble::Expired) => "the certificate has expired",
+        Some(Trouble::NotValidYet) => "the certificate is not valid yet",
+        Some(Trouble::Untrusted) => "the certificate's issuer is not trusted",
+        Some(Trouble::OtherName(_)) => "the certificate is for another name",
+        Some(Trouble::Invalid(_)) => "the certificate is not valid",
+        Some(Trouble::WantsOurs) => "the other side wants a certificate of ours",
+        _ if matches!(error, rustls::Error::AlertReceived(_)) => "the other side refused it",
         _ => "the other side does not speak it",
     }
 }

@@ -54,7 +54,7 @@ impl Running {
         let bus = Arc::new(MemoryBus::with_policy(None, quick));
         let shutdown = Shutdown::new();
         let metrics = Metrics::new("notification-service");
-        let doors = Doors::of_process(&config.http, &config.grpc).await.expect("two ports");
+        let doors = Doors::of_process(&config.http, &config.grpc, &config.operations).await.expect("two ports");
         let built = shop_notification::Notification::build(doors, config, bus.clone(), metrics, &shutdown).await;
         let service = built.expect("is built");
         let (api, grpc) = (Api::new(service.http_addr()), service.grpc_addr());

@@ -7,6 +7,7 @@ use shop_identity::Credential;
 use shop_proto::basket::v1 as proto;
 use shop_proto::basket::v1::basket_service_client::BasketServiceClient;
 use shop_rpc::Outgoing;
+use shop_tls::TlsSettings;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
@@ -21,8 +22,9 @@ pub(crate) struct GrpcBaskets {
 
 impl GrpcBaskets {
     /// At this address; connects with the first call, so that services may start in any order.
-    pub(crate) fn new(neighbour: Neighbour, credential: Credential) -> anyhow::Result<Self> {
-        let client = BasketServiceClient::with_interceptor(shop_rpc::channel(&neighbour)?, Outgoing::new(credential));
+    pub(crate) fn new(neighbour: Neighbour, tls: &TlsSettings, credential: Credential) -> anyhow::Result<Self> {
+        let client =
+            BasketServiceClient::with_interceptor(shop_rpc::channel(&neighbour, tls)?, Outgoing::new(credential));
         Ok(Self { neighbour, client })
     }
 }

@@ -8,6 +8,7 @@ use shop_identity::Credential;
 use shop_proto::notification::v1 as proto;
 use shop_proto::notification::v1::personal_service_client::PersonalServiceClient;
 use shop_rpc::Outgoing;
+use shop_tls::TlsSettings;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
@@ -15,8 +16,16 @@ use super::neighbour::away;
 use crate::domain::{Error, NoticeRecords, Notices, UserId};
 
 /// Where it is known what users are told; nothing is where nobody tells them.
-pub(crate) fn notices(neighbour: Neighbour, credential: Credential) -> anyhow::Result<Arc<dyn Notices>> {
-    Ok(if neighbour.url.is_empty() { Arc::new(Nobody) } else { Arc::new(GrpcNotices::new(neighbour, credential)?) })
+pub(crate) fn notices(
+    neighbour: Neighbour,
+    tls: &TlsSettings,
+    credential: Credential,
+) -> anyhow::Result<Arc<dyn Notices>> {
+    Ok(if neighbour.url.is_empty() {
+        Arc::new(Nobody)
+    } else {
+        Arc::new(GrpcNotices::new(neighbour, tls, credential)?)
+    })
 }
 
 /// Nobody tells users anything.
@@ -37,8 +46,9 @@ struct GrpcNotices {
 
 impl GrpcNotices {
     /// At this address; connects with the first call, so that services may start in any order.
-    fn new(neighbour: Neighbour, credential: Credential) -> anyhow::Result<Self> {
-        let client = PersonalServiceClient::with_interceptor(shop_rpc::channel(&neighbour)?, Outgoing::new(credential));
+    fn new(neighbour: Neighbour, tls: &TlsSettings, credential: Credential) -> anyhow::Result<Self> {
+        let client =
+            PersonalServiceClient::with_interceptor(shop_rpc::channel(&neighbour, tls)?, Outgoing::new(credential));
         Ok(Self { neighbour, client })
     }
 }

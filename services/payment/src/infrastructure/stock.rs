@@ -8,6 +8,7 @@ use shop_identity::Credential;
 use shop_proto::product::v1 as proto;
 use shop_proto::product::v1::stock_service_client::StockServiceClient;
 use shop_rpc::Outgoing;
+use shop_tls::TlsSettings;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -24,8 +25,9 @@ pub(crate) struct GrpcStock {
 
 impl GrpcStock {
     /// At this address; connects with the first call, so that services may start in any order.
-    pub(crate) fn new(neighbour: Neighbour, credential: Credential) -> anyhow::Result<Self> {
-        let client = StockServiceClient::with_interceptor(shop_rpc::channel(&neighbour)?, Outgoing::new(credential));
+    pub(crate) fn new(neighbour: Neighbour, tls: &TlsSettings, credential: Credential) -> anyhow::Result<Self> {
+        let client =
+            StockServiceClient::with_interceptor(shop_rpc::channel(&neighbour, tls)?, Outgoing::new(credential));
         Ok(Self { neighbour, client })
     }
 

@@ -97,7 +97,7 @@ impl World {
         let shutdown = Shutdown::new();
         let clock = Arc::new(ManualClock::at(datetime!(2026-03-01 12:00 UTC)));
         let metrics = Metrics::new("payment-service");
-        let doors = Doors::of_process(&config.http, &config.grpc).await.expect("two ports");
+        let doors = Doors::of_process(&config.http, &config.grpc, &config.operations).await.expect("two ports");
         let built = Payment::build_at(doors, config, bus, metrics, &shutdown, clock.clone()).await;
         let payment = built.expect("builds the service");
         let (http, grpc) = (payment.http_addr(), payment.grpc_addr());

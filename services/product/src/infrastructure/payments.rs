@@ -7,6 +7,7 @@ use shop_identity::Credential;
 use shop_proto::payment::v1 as proto;
 use shop_proto::payment::v1::settlement_service_client::SettlementServiceClient;
 use shop_rpc::Outgoing;
+use shop_tls::TlsSettings;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use uuid::Uuid;
@@ -21,8 +22,8 @@ pub(crate) struct GrpcPayments {
 
 impl GrpcPayments {
     /// At this address; connects with the first call, so that services may start in any order.
-    pub(crate) fn new(neighbour: Neighbour, credential: Credential) -> anyhow::Result<Self> {
-        let channel = shop_rpc::channel(&neighbour)?;
+    pub(crate) fn new(neighbour: Neighbour, tls: &TlsSettings, credential: Credential) -> anyhow::Result<Self> {
+        let channel = shop_rpc::channel(&neighbour, tls)?;
         Ok(Self { neighbour, client: SettlementServiceClient::with_interceptor(channel, Outgoing::new(credential)) })
     }
 }

@@ -68,7 +68,7 @@ impl Running {
             RetryPolicy { attempts: 2, first: pause, longest: pause, internal: pause, ..RetryPolicy::default() };
         let bus = Arc::new(MemoryBus::with_policy(Some(folder.path().to_owned()), quick));
         let shutdown = Shutdown::new();
-        let doors = Doors::of_process(&config.http, &config.grpc).await.expect("two ports");
+        let doors = Doors::of_process(&config.http, &config.grpc, &config.operations).await.expect("two ports");
         let metrics = Metrics::new("product-service");
         let product = Product::build(doors, config, bus.clone(), metrics, &shutdown).await.expect("is built");
         let api = Api::new(product.http_addr());

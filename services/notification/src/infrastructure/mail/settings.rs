@@ -2,8 +2,9 @@
 
 use lettre::message::Mailbox;
 use shop_config::Problems;
+use shop_tls::AuthoritiesFile;
 
-use super::server::Server;
+use super::server::{Security, Server};
 use super::templates::Templates;
 use crate::config::EmailSettings;
 
@@ -16,6 +17,15 @@ impl EmailSettings {
         }
         if let Some(Err(message)) = self.smtp_url.as_ref().map(|url| Server::parse(url.expose())) {
             problems.add("smtp_url", message);
+        }
+        if let Some(file) = &self.ca_file {
+            let is_encrypted = self.smtp_url.as_ref().and_then(|url| Server::parse(url.expose()).ok());
+            let is_encrypted = is_encrypted.is_none_or(|server| server.security != Security::Plain);
+            let unused = "has no effect without TLS: begin smtp_url with smtps://, or end it with ?tls=required";
+            problems.ensure(is_encrypted, "ca_file", unused);
+            if let Err(error) = AuthoritiesFile::read(file).and_then(|found| found.parse(file)) {
+                problems.add("ca_file", error.to_string());
+            }
         }
         for message in Templates::load(self.templates.as_deref()).err().into_iter().flatten() {
             problems.add("templates", message);

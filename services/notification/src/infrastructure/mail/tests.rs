@@ -1,6 +1,7 @@
 //! E-mails to a real server that behaves, and to one that does not.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use shop_config::{Problems, Secret};
 use shop_events::Envelope;
@@ -25,7 +26,12 @@ fn settings(url: String) -> EmailSettings {
 }
 
 fn sender(url: String) -> SmtpMail {
-    SmtpMail::trusting(&settings(url), Vec::new()).expect("opens")
+    SmtpMail::open(&settings(url)).expect("opens")
+}
+
+/// One that takes a server for good with a certificate of this authority only.
+fn trusting(authority: &Path, url: String) -> SmtpMail {
+    SmtpMail::open(&EmailSettings { ca_file: Some(authority.to_owned()), ..settings(url) }).expect("opens")
 }
 
 fn plain(server: &Smtp) -> SmtpMail {
@@ -211,14 +217,15 @@ async fn several_are_sent_at_once() {
     assert_eq!((mails.len(), connections.len()), (16, 12), "the last four found connections that were idle");
 }
 
-/// A certificate for 127.0.0.1 and `localhost`, with its key, in a file; and the certificate alone.
-fn certificate() -> (TempDir, String, Certificate) {
+/// A certificate for 127.0.0.1 and `localhost`, with its key, in a file; and the certificate alone, in another.
+fn certificate() -> (TempDir, String, PathBuf) {
     let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).expect("makes a certificate");
     let folder = tempfile::tempdir().expect("makes a folder");
     let path = folder.path().join("server.pem");
     fs::write(&path, made.cert.pem() + &made.signing_key.serialize_pem()).expect("is written");
-    let root = Certificate::from_pem(made.cert.pem().as_bytes()).expect("is a certificate");
+    let root = folder.path().join("ca.pem");
+    fs::write(&root, made.cert.pem()).expect("is written");
     (folder, path.to_str().expect("is text").to_owned(), root)
 }
 
@@ -234,12 +241,12 @@ async fn an_e_mail_is_encrypted_as_the_url_says() {
         let options = ["--certificate", &pem, "--tls", tls, "--user", "shop:s3cr3t/@"];
         let Some(server) = smtp(&options).await else { return };
         let url = |login: &str| format!("{scheme}://{login}@127.0.0.1:{}{query}", server.port());
-        let mail = SmtpMail::trusting(&settings(url("shop:s3cr3t%2F%40")), vec![root.clone()]).expect("opens");
+        let mail = trusting(&root, url("shop:s3cr3t%2F%40"));
         assert_eq!(send(&mail).await, Outcome::Sent, "{tls} {scheme}{query}");
         let [kept] = server.mails().try_into().expect("one mail");
         assert_eq!((kept.encrypted, kept.user.as_deref()), (true, Some("shop")), "{tls} {scheme}{query}");
 
-        let wrong = SmtpMail::trusting(&settings(url("shop:s3cr3t")), vec![root.clone()]).expect("opens");
+        let wrong = trusting(&root, url("shop:s3cr3t"));
         let (code, message, again) = failed(send(&wrong).await);
         assert_eq!((code.as_str(), again), ("smtp_login", true), "{message}");
         assert!(message.starts_with("the mail server answered 535 5.7.8 to our login"), "{message}");

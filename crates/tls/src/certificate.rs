@@ -24,42 +24,66 @@ pub struct Certificate {
 
 /// Why a certificate and its key cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unusable {
+pub enum Unusable {
     /// The certificate's file.
     #[error("cannot use the certificate in {}: {why}", .file.display())]
-    Certificate { file: PathBuf, why: String },
+    Certificate {
+        /// Which that is.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The key's file.
     #[error("cannot use the key in {}: {why}", .file.display())]
-    Key { file: PathBuf, why: String },
+    Key {
+        /// Which that is.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Both are good, but do not belong together.
     #[error("the key in {} is not that of the certificate in {}", .key.display(), .cert.display())]
-    Mismatch { cert: PathBuf, key: PathBuf },
+    Mismatch {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
+}
+
+impl Unusable {
+    /// The key of the setting that names the file to blame.
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::Key { .. } => "key_file",
+            Self::Certificate { .. } | Self::Mismatch { .. } => "cert_file",
+        }
+    }
 }
 
 /// A certificate with its key.
 #[derive(Debug)]
-pub(crate) struct Pair {
-    pub(crate) certified: Arc<CertifiedKey>,
+pub struct Pair {
+    /// Both, as handshakes take them.
+    pub certified: Arc<CertifiedKey>,
     /// Until when it is valid, in Unix seconds.
-    pub(crate) expires: i64,
+    pub expires: i64,
     /// The names of hosts that it is for, in small letters; `*.` stands for one label more.
-    pub(crate) names: Vec<String>,
+    pub names: Vec<String>,
 }
 
 /// What the two files hold.
 #[derive(PartialEq, Eq)]
-pub(crate) struct Files {
+pub struct Files {
     cert: Vec<u8>,
     key: Vec<u8>,
 }
 
 impl Certificate {
     /// Finds what is wrong with the two files.
-    pub(super) fn check_files(&self, problems: &mut Problems) {
-        match Files::read(self).and_then(|files| files.parse(self)) {
-            Ok(_) => {}
-            Err(error @ Unusable::Key { .. }) => problems.add("key_file", error.to_string()),
-            Err(error) => problems.add("cert_file", error.to_string()),
+    pub fn check_files(&self, problems: &mut Problems) {
+        if let Err(error) = Files::read(self).and_then(|files| files.parse(self)) {
+            problems.add(error.key(), error.to_string());
         }
     }
 
@@ -74,14 +98,14 @@ impl Certificate {
 
 impl Files {
     /// The bytes of both.
-    pub(crate) fn read(settings: &Certificate) -> Result<Self, Unusable> {
+    pub fn read(settings: &Certificate) -> Result<Self, Unusable> {
         let cert = fs::read(&settings.cert_file).map_err(|error| settings.bad_certificate(&error))?;
         let key = fs::read(&settings.key_file).map_err(|error| settings.bad_key(&error))?;
         Ok(Self { cert, key })
     }
 
     /// What they say, if it can be used.
-    pub(crate) fn parse(&self, settings: &Certificate) -> Result<Pair, Unusable> {
+    pub fn parse(&self, settings: &Certificate) -> Result<Pair, Unusable> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(without_mark(&self.cert))
             .collect::<Result<_, _>>()
             .map_err(|error| settings.bad_certificate(&plain(&error)))?;
