@@ -55,7 +55,7 @@ impl RouteNumbers {
     pub(crate) fn totals(&self) -> Totals {
         let of = |counter: &AtomicU64| counter.load(Relaxed);
         let durations = self.durations.each_ref().map(of);
-        let refusals = self.refusals.get().map_or([0; Reason::ALL.len()], |refusals| refusals.each_ref().map(of));
-        Totals::of_route(of(&self.requests), of(&self.failed), &durations, &refusals)
+        let refusals = self.refusals.get().map(|refusals| Box::new(refusals.each_ref().map(of)));
+        Totals::of_route(of(&self.requests), of(&self.failed), &durations, refusals)
     }
 }

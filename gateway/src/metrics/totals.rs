@@ -9,6 +9,9 @@ use shop_telemetry::LATENCY_BUCKETS;
 use super::ServiceMetrics;
 use crate::message::reason::Reason;
 
+/// By [`Reason::index`]; none when there were none, for there may be ten thousand routes.
+pub(super) type Refusals = Option<Box<[u64; Reason::ALL.len()]>>;
+
 /// The numbers of a service at one moment, or the difference of two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Totals {
@@ -16,8 +19,7 @@ pub(crate) struct Totals {
     /// Of these, answered with a status from 500.
     pub(crate) failed: u64,
     pub(crate) retries: u64,
-    /// By [`Reason::index`].
-    pub(crate) refusals: [u64; Reason::ALL.len()],
+    refusals: Refusals,
     /// Up to each bound of [`LATENCY_BUCKETS`], those below the one before it not included.
     durations: [u64; LATENCY_BUCKETS.len()],
     /// Above the last of them.
@@ -30,7 +32,7 @@ impl Totals {
         requests: 0,
         failed: 0,
         retries: 0,
-        refusals: [0; Reason::ALL.len()],
+        refusals: None,
         durations: [0; LATENCY_BUCKETS.len()],
         endless: 0,
     };
@@ -40,9 +42,9 @@ impl Totals {
         requests: u64,
         failed: u64,
         durations: &[u64; LATENCY_BUCKETS.len() + 1],
-        refusals: &[u64; Reason::ALL.len()],
+        refusals: Refusals,
     ) -> Self {
-        let mut totals = Self { requests, failed, refusals: *refusals, ..Self::NONE };
+        let mut totals = Self { requests, failed, refusals, ..Self::NONE };
         totals.endless = durations[LATENCY_BUCKETS.len()];
         totals.durations.copy_from_slice(&durations[..LATENCY_BUCKETS.len()]);
         totals
@@ -65,13 +67,24 @@ impl Totals {
         change(&mut self.failed, other.failed);
         change(&mut self.retries, other.retries);
         change(&mut self.endless, other.endless);
-        let lists = self.refusals.iter_mut().zip(&other.refusals);
-        lists.chain(self.durations.iter_mut().zip(&other.durations)).for_each(|(count, by)| change(count, *by));
+        let mut all = |counts: &mut [u64], others: &[u64]| {
+            counts.iter_mut().zip(others).for_each(|(count, by)| change(count, *by));
+        };
+        all(&mut self.durations, &other.durations);
+        if let Some(others) = &other.refusals {
+            let counts = self.refusals.get_or_insert_with(|| Box::new([0; Reason::ALL.len()]));
+            all(&mut **counts, &**others);
+        }
+    }
+
+    /// Refusals for this reason.
+    pub(crate) fn refusals(&self, reason: Reason) -> u64 {
+        self.refusals.as_ref().map_or(0, |counts| counts[reason.index()])
     }
 
     /// Refusals of whatever reason.
     pub(crate) fn refused(&self) -> u64 {
-        self.refusals.iter().sum()
+        self.refusals.iter().flat_map(|counts| counts.iter()).sum()
     }
 
     /// How long the given share of requests took at most, in milliseconds; none when there were none. Within a bucket they
@@ -108,7 +121,7 @@ impl ServiceMetrics {
             }
         }
         totals.retries = self.retries.get();
-        totals.refusals = std::array::from_fn(|place| self.refusals.get(place).map_or(0, prometheus::IntCounter::get));
+        totals.refusals = Some(Box::new(self.refusals.each_ref().map(prometheus::IntCounter::get)));
         for histogram in self.durations.iter().take(NAMES.len()) {
             let metric = histogram.plain().metric();
             let seen = metric.get_histogram();
@@ -151,7 +164,7 @@ mod tests {
         service.finished(&Method::PUT, StatusCode::OK, None, None, trace);
         let (all, since) = (service.totals(), service.totals().since(&before));
         assert_eq!((all.requests, all.failed, all.refused()), (5, 1, 1));
-        assert_eq!((since.requests, since.failed, since.refusals[Reason::BreakerOpen.index()]), (3, 1, 1));
+        assert_eq!((since.requests, since.failed, since.refusals(Reason::BreakerOpen)), (3, 1, 1));
         assert_eq!((since.durations.iter().sum::<u64>(), since.endless), (1, 1));
         let mut twice = since.clone();
         twice.add(&since);

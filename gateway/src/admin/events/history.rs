@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use super::window::{key, sent};
 use crate::message::reason::Reason;
 use crate::metrics::Totals;
+use crate::routing::routes::Route;
 use crate::routing::{Backend, Member};
 use crate::state::State;
 use crate::state::generation::Generation;
@@ -38,6 +39,7 @@ struct Kept {
 struct Look {
     at: Instant,
     services: HashMap<Arc<str>, Totals>,
+    /// Of those that were ever asked: there may be ten thousand that were not.
     routes: HashMap<Arc<str>, Totals>,
     /// By the backend's place in memory.
     sent: HashMap<usize, u64>,
@@ -83,7 +85,7 @@ impl History {
         let look = Look {
             at: Instant::now(),
             services: services.iter().map(|service| (Arc::clone(&service.name), service.metrics.totals())).collect(),
-            routes: routes.map(|route| (Arc::clone(&route.name), route.numbers.totals())).collect(),
+            routes: routes.filter_map(asked).collect(),
             sent: generation.backends().map(|backend| (key(backend), sent(backend))).collect(),
         };
         let mut kept = self.0.lock();
@@ -92,7 +94,7 @@ impl History {
             let since =
                 |(name, now): (&Arc<str>, &Totals)| Some((Arc::clone(name), now.since(before.services.get(name)?)));
             let since_of_route = |(name, now): (&Arc<str>, &Totals)| {
-                let seen = now.since(before.routes.get(name)?);
+                let seen = now.since(before.routes.get(name).unwrap_or(&Totals::NONE));
                 (seen.requests > 0).then(|| (Arc::clone(name), seen))
             };
             let members = services.iter().flat_map(|service| service.members());
@@ -154,6 +156,12 @@ impl History {
     }
 }
 
+/// What was counted of a route, if anything was.
+fn asked(route: &Arc<Route>) -> Option<(Arc<str>, Totals)> {
+    let totals = route.numbers.totals();
+    (totals.requests > 0).then(|| (Arc::clone(&route.name), totals))
+}
+
 /// Those that can be shown, of as many as there are.
 fn busiest(mut routes: Vec<(Arc<str>, Totals)>) -> HashMap<Arc<str>, Totals> {
     routes.sort_by_key(|(_, totals)| std::cmp::Reverse(totals.requests));
@@ -167,13 +175,10 @@ fn series(seen: &[Option<(Totals, f64)>]) -> Value {
         seen.iter().map(|seen| one(seen).map(round)).collect()
     };
     let by_second = |count: u64, seconds: f64| Some(f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / seconds);
-    let reasons = Reason::ALL
-        .into_iter()
-        .enumerate()
-        .filter(|(place, _)| seen.iter().flatten().any(|(totals, _)| totals.refusals[*place] > 0));
-    let reasons: BTreeMap<_, _> = reasons
-        .map(|(place, reason)| (reason.word(), each(&|totals, seconds| by_second(totals.refusals[place], seconds))))
-        .collect();
+    let was_met = |reason: &Reason| seen.iter().flatten().any(|(totals, _)| totals.refusals(*reason) > 0);
+    let rate = |reason: Reason| each(&|totals, seconds| by_second(totals.refusals(reason), seconds));
+    let reasons = Reason::ALL.into_iter().filter(was_met);
+    let reasons: BTreeMap<_, _> = reasons.map(|reason| (reason.word(), rate(reason))).collect();
     json!({
         "rate": each(&|totals, seconds| by_second(totals.requests, seconds)),
         "failed": each(&|totals, seconds| by_second(totals.failed, seconds)),

@@ -95,6 +95,7 @@ fn write(snapshot: &mut Value, seen: &Totals, window: &Window) {
 
 /// The reasons there were, by second.
 fn by_reason(all: &Totals, window: &Window) -> Value {
-    let seen = Reason::ALL.into_iter().zip(all.refusals).filter(|(_, count)| *count > 0);
+    let counts = Reason::ALL.into_iter().map(|reason| (reason, all.refusals(reason)));
+    let seen = counts.filter(|(_, count)| *count > 0);
     seen.map(|(reason, count)| (reason.word(), window.rate(count))).collect()
 }
