@@ -148,6 +148,7 @@ fn within_limit(uri: &Uri, most: usize) -> Result<(), Refusal> {
 }
 
 impl<'g> Visit<'g> {
+    /// The straight path, from the head of the request to that of its answer.
     async fn answer(
         &mut self,
         proxy: &Proxy,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderValue, header};
 use shop_http1::fields::Fields as _;
 use shop_http1::{Headers, request_head};
-use shop_limit::{Subject, Verdict, Call as Counted};
+use shop_limit::{Call as Counted, Subject, Verdict};
 
 use super::access;
 use super::forward_auth::{self, Answer, Granted, Question};
@@ -16,8 +16,8 @@ use crate::message::headers;
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::routing::routes::{ForwardAuth, Route};
-use crate::state::token;
 use crate::state::generation::Generation;
+use crate::state::token;
 
 impl<'g> Visit<'g> {
     /// Whether the client may use the route now: how much of it is under way, whose token it shows, how often it calls, and what
@@ -65,7 +65,12 @@ impl<'g> Visit<'g> {
     }
 
     /// Takes the request off what its client may do, by the `policy` of its route, or by that for everything.
-    pub(super) async fn limit(&mut self, generation: &Generation, policy: Option<u16>, headers: &Headers) -> Result<(), Refusal> {
+    pub(super) async fn limit(
+        &mut self,
+        generation: &Generation,
+        policy: Option<u16>,
+        headers: &Headers,
+    ) -> Result<(), Refusal> {
         let Some(limiter) = &generation.limiter else { return Ok(()) };
         let subject = self.principal.as_deref().map(|who| Subject { issuer: &who.issuer, name: &who.subject });
         let call = Counted { policy, headers, address: self.client.address, subject };

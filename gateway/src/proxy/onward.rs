@@ -1,8 +1,8 @@
 //! What of a request goes on to a service, and for how long that is waited for.
 
 use bytes::Bytes;
-use http::{Uri, HeaderValue, header};
 use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Uri, header};
 use shop_http1::fields::Fields as _;
 use shop_http1::{Headers, request_head};
 use tokio::time::Instant;
@@ -15,8 +15,8 @@ use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
 use crate::routing::routes::{Destination, ForwardAuth, Route};
 use crate::settings::Config;
-use crate::upstream::body::{Incoming, RequestBody};
 use crate::upstream::Timeouts;
+use crate::upstream::body::{Incoming, RequestBody};
 
 impl<'g> Visit<'g> {
     /// Makes the headers those that the service gets.

@@ -1,22 +1,21 @@
 //! Who answers a request, and what the client gets of a backend's answer.
 
 use bytes::Bytes;
-use http::{Response, Version, HeaderValue};
+use http::{HeaderValue, Response, Version};
 use http_body::Body as _;
 use shop_browser::cors;
-use shop_http1::{Edit as _, Headers, response_head};
-use shop_http1::fields::Fields as _;
+use shop_http1::{Headers, response_head};
 
 use super::forward::Call;
 use super::location::{self, Inside};
 use super::proxied_body::{Flow, ProxiedBody};
 use super::recoded::{Recoded, Recoder};
-use super::tunnel::{Link, Tunnel};
+use super::tunnel::Link;
 use super::visit::Visit;
 use crate::admin::events::Listener;
-use crate::message::{grpc, upgrade, headers};
 use crate::message::reason::Reason;
 use crate::message::refusal::Refusal;
+use crate::message::{grpc, headers, upgrade};
 use crate::routing::routes::Destination;
 use crate::upstream::{ResponseBody, Timeouts};
 
@@ -88,7 +87,12 @@ impl<'g> Visit<'g> {
 
 /// The backend agreed to speak another protocol. Where there are rules for other sites' pages, its own do not count. Over HTTP/2
 /// its proof is for the gateway to look at, which `sent` the key.
-pub(super) fn switch(has_rules: bool, call: Call, protocol: &HeaderValue, sent: Option<&Headers>) -> Result<Reply, Refusal> {
+pub(super) fn switch(
+    has_rules: bool,
+    call: Call,
+    protocol: &HeaderValue,
+    sent: Option<&Headers>,
+) -> Result<Reply, Refusal> {
     let Call { response, in_flight, .. } = call;
     let response_head::Response { mut head, body } = response;
     let stream = match body {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{Version, HeaderValue, header};
+use http::{HeaderValue, Version, header};
 use shop_http1::fields::Fields as _;
 use shop_http1::request_head;
 use shop_identity::Principal;
@@ -16,15 +16,15 @@ use super::grpc_web::Web;
 use super::mirror;
 use crate::admin::Admin;
 use crate::docs::Docs;
-use crate::message::{grpc, upgrade};
 use crate::message::client::{Audience, Client};
 use crate::message::headers::{self, Introduction};
+use crate::message::{grpc, upgrade};
 use crate::record::RequestRecord;
 use crate::record::asker::Asker;
 use crate::routing::routes::Route;
 use crate::server::ConnectionState;
-use crate::state::{State, token};
 use crate::state::generation::Generation;
+use crate::state::{State, token};
 
 /// Answers what clients ask.
 pub(crate) struct Proxy {

@@ -294,12 +294,13 @@ impl Endpoint {
             };
             let (connection, connected_in) = (Arc::clone(&place.connection), place.waited);
             let reused = connection.is_used.swap(true, Relaxed);
-            let mut request = Request::from_parts(head.to_http(), Paced::new(body, &connection));
+            let (body_onward, keeps) = Paced::new(body, &connection);
+            let mut request = Request::from_parts(head.to_http(), body_onward);
             if self.tls.is_some() {
                 *request.uri_mut() = over_tls(std::mem::take(request.uri_mut()));
             }
             let sent = connection.sender.clone().try_send_request(request);
-            let mut call = Call::new(sent, place, Arc::clone(caller));
+            let mut call = Call::new(sent, keeps, place, Arc::clone(caller));
             match settle(call.response(), timeouts).await {
                 Sent::Answered(response) => {
                     if reused {

@@ -307,7 +307,7 @@ fn a_server_that_cannot_be_asked_is_a_problem() {
         ("", "routes.a.forward_auth.url"),
         ("url = 'auth:9000'", "routes.a.forward_auth.url"),
         ("url = 'ftp://auth/'", "routes.a.forward_auth.url"),
-        ("url = 'https://a_b_/'", "routes.a.forward_auth.url"),
+        ("url = 'https://a..b/'", "routes.a.forward_auth.url"),
         ("url = 'http://auth/', tls = {}", "routes.a.forward_auth.url"),
         ("url = 'https://auth/', tls = { server_name = 'a b' }", "routes.a.forward_auth.tls.server_name"),
         ("url = 'https://auth/', tls = { cert_file = 'a.pem' }", "routes.a.forward_auth.tls.cert_file"),

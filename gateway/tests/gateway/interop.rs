@@ -5,6 +5,7 @@ mod messages;
 mod server;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, future, stream};
 use hyper_util::rt::TokioIo;
@@ -159,18 +160,30 @@ async fn either_client_passes_every_case_at_the_others_server() {
 
 #[tokio::test]
 async fn calls_that_are_taken_back_at_any_moment_are_over() {
-    let gateway = Running::start(settings(server::start().await)).await;
-    for _ in 0..20 {
+    let (server, calls) = server::start_counting().await;
+    let gateway = Running::start(settings(server)).await;
+    for _ in 0..4 {
         // A connection that ends with its calls, and calls that end alone.
         let client = client(gateway.addr).await;
-        let calls = (0..20).map(|_| async {
+        let taken_back = (0..4).map(|_| async {
             tokio::join!(
                 client.cancel_after_begin(),
                 client.cancel_after_first_response(),
                 client.timeout_on_sleeping_server()
             );
         });
-        future::join_all(calls).await;
+        future::join_all(taken_back).await;
     }
-    eventually!(gateway.metric(ACTIVE) == Some(0.0));
+    eventually!(gateway.metric(ACTIVE) == Some(0.0) && calls() == 0);
+}
+
+#[tokio::test]
+async fn a_call_whose_time_is_over_ends_at_its_backend_while_its_client_goes_on() {
+    let (server, calls) = server::start_counting().await;
+    let gateway = Running::start(settings(server)).await;
+    let client = client(gateway.addr).await;
+    client.outlive(Duration::from_secs(3)).await;
+    eventually!(gateway.metric(ACTIVE) == Some(0.0) && calls() == 0);
+    // Over the connection that is still open.
+    client.every_case().await;
 }

@@ -8,9 +8,11 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::Connection;
+use crate::message::reason::Reason;
 use crate::upstream::body::{Broken, RequestBody};
 
 /// Smaller pieces cost a server more to keep than they bring.
@@ -21,6 +23,8 @@ const ENOUGH: usize = 16 * 1024;
 /// The body of a request.
 pub(super) struct Paced {
     body: RequestBody,
+    /// Is dropped by the call when that is taken back.
+    kept: Option<oneshot::Receiver<()>>,
     connection: Arc<Connection>,
     /// Something went out. What is first never waits: most calls have one message.
     is_begun: bool,
@@ -39,9 +43,20 @@ enum Next {
 }
 
 impl Paced {
-    pub(super) fn new(body: RequestBody, connection: &Arc<Connection>) -> Self {
+    /// With what keeps it going, as long as that is not dropped: hyper goes on with a request whose answer nobody takes, and a
+    /// client that holds its side open would so hold a place at the backend.
+    pub(super) fn new(body: RequestBody, connection: &Arc<Connection>) -> (Self, Option<oneshot::Sender<()>>) {
         let connection = Arc::clone(connection);
-        Self { body, connection, is_begun: false, gathered: BytesMut::new(), next: None, turn: None }
+        let (keeps, kept) = (!body.is_none()).then(oneshot::channel).unzip();
+        let (gathered, next, turn) = (BytesMut::new(), None, None);
+        (Self { body, kept, connection, is_begun: false, gathered, next, turn }, keeps)
+    }
+
+    fn is_taken_back(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(kept) = &mut self.kept else { return false };
+        let Poll::Ready(kept) = Pin::new(kept).poll(cx) else { return false };
+        self.kept = None;
+        kept.is_err()
     }
 
     /// Reads until there is something to send.
@@ -92,6 +107,9 @@ impl Body for Paced {
     type Error = Broken;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.is_taken_back(cx) {
+            return Poll::Ready(Some(Err(Broken(Reason::ClientClosed))));
+        }
         if self.poll_gather(cx).is_pending() {
             return Poll::Pending;
         }

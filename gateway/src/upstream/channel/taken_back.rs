@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
+use tokio::sync::oneshot;
 
 use super::Place;
 use super::outgoing::Paced;
@@ -26,6 +27,8 @@ type Outcome = Result<Response<Incoming>, TrySendError<http::Request<Paced>>>;
 /// A call that went out. Dropped before its answer is over, it is taken back when that is its turn.
 pub(crate) struct Call {
     stage: Stage,
+    /// Keeps its body going, if it has one: dropped, it takes that back, too.
+    keeps: Option<oneshot::Sender<()>>,
     /// Always there until it is dropped.
     held: Option<(Place, Arc<dyn Caller>)>,
 }
@@ -40,10 +43,11 @@ enum Stage {
 impl Call {
     pub(super) fn new(
         call: impl Future<Output = Outcome> + Send + 'static,
+        keeps: Option<oneshot::Sender<()>>,
         place: Place,
         caller: Arc<dyn Caller>,
     ) -> Self {
-        Self { stage: Stage::Asked(Box::pin(call)), held: Some((place, caller)) }
+        Self { stage: Stage::Asked(Box::pin(call)), keeps, held: Some((place, caller)) }
     }
 
     /// The head of its answer. What follows is still here.
@@ -84,13 +88,18 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        if self.is_over() {
+            // What its client still sends goes on, as long as the backend likes.
+            let _ = self.keeps.take().map(|keeps| keeps.send(()));
+        }
         // What went on for nobody is dropped at last, and so is all when the worker ends.
         let Some((place, caller)) = self.held.take().filter(|_| !self.is_over()) else { return };
         let Some(wait) = place.connection.resets.turn() else { return };
         if tokio::runtime::Handle::try_current().is_err() {
             return;
         }
-        let mut call = Self { stage: std::mem::replace(&mut self.stage, Stage::Over), held: None };
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let mut call = Self { stage, keeps: self.keeps.take(), held: None };
         let left = Left::new(place, caller);
         shop_runtime::spawn_here(async move {
             let _ = tokio::time::timeout(wait, call.end()).await;
@@ -198,7 +207,7 @@ mod tests {
             connection.streams.fetch_add(1, Relaxed);
             let permit = Arc::clone(&places).try_acquire_owned().expect("a permit");
             let place = Place { connection: Arc::clone(&connection), waited: None, _permit: permit };
-            Call::new(call, place, Arc::clone(&caller) as Arc<dyn Caller>)
+            Call::new(call, None, place, Arc::clone(&caller) as Arc<dyn Caller>)
         };
         let calls: Vec<_> = (0..RESETS.at_once + 3).map(|_| call(std::future::pending().boxed())).collect();
         let held = || (caller.0.load(Relaxed), connection.streams.load(Relaxed), 100 - places.available_permits());

@@ -19,7 +19,8 @@ fn allowed() -> hyper::Request<http_body_util::Full<bytes::Bytes>> {
 
 /// The section of a route that trusts `ca`, with what else it says.
 fn tls(ca: &Path, more: &str) -> String {
-    format!("headers = ['x-user'], tls = {{ ca_file = '{}', {more} }}", ca.display())
+    let more = if more.is_empty() { String::new() } else { format!(", {more}") };
+    format!("headers = ['x-user'], tls = {{ ca_file = '{}'{more} }}", ca.display())
 }
 
 #[tokio::test]
@@ -84,7 +85,7 @@ async fn who_is_not_who_it_should_be_is_not_asked_and_the_log_says_why() {
     ] {
         let port = free_port();
         let settings = format!(
-            "suite = false\n[services.one]\nurls = ['http://{}']\n[routes.a]\npath = '/a'\nto = 'one'\n\
+            "suite = false\n[health_check]\nenabled = false\n[services.one]\nurls = ['http://{}']\n[routes.a]\npath = '/a'\nto = 'one'\n\
              forward_auth = {{ url = '{url}', {tls} }}\n",
             one.addr
         );

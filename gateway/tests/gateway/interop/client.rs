@@ -110,12 +110,20 @@ impl Client {
 
     async fn ping_pong(&self) {
         let (say, said) = mpsc::channel(1);
-        let mut answers =
-            self.full_duplex(Request::new(ReceiverStream::new(said))).await.expect("ping_pong").into_inner();
-        for (wanted, own) in [(31_415, 27_182), (9, 8), (2_653, 1_828), (58_979, 45_904)] {
+        let rounds = [(31_415, 27_182), (9, 8), (2_653, 1_828), (58_979, 45_904)];
+        let ask = async |(wanted, own): (i32, usize)| {
             say.send(StreamingOutputCallRequest::wanting(&[wanted], own)).await.expect("it listens");
+        };
+        // Some servers begin their answer with its first message.
+        ask(rounds[0]).await;
+        let answers = self.full_duplex(Request::new(ReceiverStream::new(said))).await;
+        let mut answers = answers.expect("ping_pong").into_inner();
+        for (round, (wanted, _)) in rounds.into_iter().enumerate() {
             let answer = answers.message().await.expect("an answer").expect("not the end");
             assert_eq!(i32::try_from(size(answer.payload)), Ok(wanted));
+            if let Some(next) = rounds.get(round + 1) {
+                ask(*next).await;
+            }
         }
         drop(say);
         assert_eq!(answers.message().await.expect("ping_pong"), None);
@@ -138,11 +146,24 @@ impl Client {
     }
 
     pub(super) async fn cancel_after_first_response(&self) {
-        let requests = stream::iter([StreamingOutputCallRequest::wanting(&[31_415], 27_182)]).chain(stream::pending());
-        let mut answers =
-            self.full_duplex(Request::new(requests)).await.expect("cancel_after_first_response").into_inner();
-        let answer = answers.message().await.expect("an answer").expect("not the end");
+        let (say, said) = mpsc::channel(1);
+        say.send(StreamingOutputCallRequest::wanting(&[31_415], 27_182)).await.expect("it listens");
+        let mut answers = self.full_duplex(Request::new(ReceiverStream::new(said))).await.expect("begins").into_inner();
+        let answer = answers.message().await.expect("cancel_after_first_response").expect("not the end");
         assert_eq!(size(answer.payload), 31_415);
+        // hyper takes no call back of which there may be more to send.
+        drop((answers, say));
+    }
+
+    /// A call that goes on until its time is over, and whose own side goes on after that.
+    pub(super) async fn outlive(&self, time: Duration) {
+        let requests = stream::iter([StreamingOutputCallRequest::wanting(&[1], 1)]).chain(stream::pending());
+        let mut request = Request::new(requests);
+        request.set_timeout(time);
+        let mut answers = self.full_duplex(request).await.expect("begins").into_inner();
+        assert!(answers.message().await.expect("an answer").is_some());
+        let status = answers.message().await.expect_err("its time is over");
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
     }
 
     pub(super) async fn timeout_on_sleeping_server(&self) {

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt as _, stream};
@@ -31,14 +32,24 @@ type Outputs = Pin<Box<dyn Stream<Item = Result<StreamingOutputCallResponse, Sta
 
 /// Serves it for as long as the test lasts.
 pub(super) async fn start() -> SocketAddr {
+    start_counting().await.0
+}
+
+/// The same, with the number of calls that are not over.
+pub(super) async fn start_counting() -> (SocketAddr, impl Fn() -> usize) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let addr = listener.local_addr().expect("bound");
-    tokio::spawn(Server::builder().add_service(TestService).serve_with_incoming(TcpListenerStream::new(listener)));
-    addr
+    let service = TestService { call: Arc::default() };
+    let call = Arc::clone(&service.call);
+    tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
+    (addr, move || Arc::strong_count(&*call) - 1)
 }
 
 #[derive(Clone)]
-struct TestService;
+struct TestService {
+    /// The inner one is cloned by each call alone.
+    call: Arc<Arc<()>>,
+}
 
 impl NamedService for TestService {
     const NAME: &'static str = "grpc.testing.TestService";
@@ -55,19 +66,20 @@ impl Service<http::Request<Body>> for TestService {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let [initial, trailing] = [INITIAL, TRAILING].map(|name| request.headers().get(name).cloned());
+        let call = Arc::clone(&*self.call);
         Box::pin(async move {
             let mut response = answer(request).await;
             if let Some(value) = initial {
                 response.headers_mut().insert(INITIAL, value);
             }
-            let Some(value) = trailing else { return Ok(response) };
             // tonic has no word for metadata after a call that went well.
-            let add = move |frame: Frame<_>| match frame.into_trailers() {
-                Ok(mut trailers) => {
+            let add = move |frame: Frame<_>| match (frame.into_trailers(), &trailing, &call) {
+                (Ok(mut trailers), Some(value), _) => {
                     trailers.insert(TRAILING, value.clone());
                     Frame::trailers(trailers)
                 }
-                Err(frame) => frame,
+                (Ok(trailers), None, _) => Frame::trailers(trailers),
+                (Err(frame), ..) => frame,
             };
             Ok(response.map(|body| Body::new(body.map_frame(add))))
         })
