@@ -60,7 +60,7 @@ in
         ln -s ${lib.getExe' pkgs.h2spec "h2spec"} .backends/tools/bin/h2spec
         export FONTCONFIG_FILE=${pkgs.makeFontsConf { fontDirectories = [ pkgs.dejavu_fonts ]; }}
         # Their generators come from PyPI, npm and Go's proxy, which a build here cannot reach.
-        export SHOP_TEST_CLIENTS=off SHOP_TEST_OIDC_ISSUER=off SHOP_TEST_GRPC_WEB=off SHOP_TEST_PEERS=off SHOP_TEST_STRIPE_MOCK_URL=off
+        export SHOP_TEST_CLIENTS=off SHOP_TEST_OIDC_ISSUER=off SHOP_TEST_GRPC_WEB=off SHOP_TEST_PEERS=off SHOP_TEST_STRIPE_MOCK_URL=off SHOP_TEST_GALERA=off
         SHOP_TEST_REQUIRE_BACKENDS=1 scripts/backends run -- \
           cargo test --locked --workspace --features shop/crash-points
       '';

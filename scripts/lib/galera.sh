@@ -4,54 +4,62 @@
 # shellcheck disable=SC2154
 
 GALERA=(galera1 galera2 galera3)
-MEMBERS+=("${GALERA[@]}")
 
 for node in "${GALERA[@]}"; do
   eval "${node}_missing() { galera_missing; }
     ${node}_install() { galera_install; }
     ${node}_start() { galera_start $node; }
     ${node}_ready() { galera_ready $node; }
-    ${node}_env() { galera_env $node; }"
+    ${node}_env() { echo \"export SHOP_TEST_${node^^}_URL=\$(galera_url $node)\"; }"
 done
 unset node
 
+# What makes a cluster of a MariaDB: that of the machine, else in a folder of ours, shared by all.
 galera_library() {
   local library
-  for library in /usr/lib/galera/libgalera_smm.so /usr/lib64/galera-4/libgalera_smm.so; do
-    if [[ -e $library ]]; then echo "$library" && return; fi
+  for library in /usr/lib/galera/libgalera_smm.so /usr/lib64/galera-4/libgalera_smm.so "$ROOT/.backends/galera/libgalera_smm.so"; do
+    if [[ -e $library ]]; then readlink -f "$library" && return; fi
   done
 }
 
-# Where what copies a node's data to another is: on PATH, else in a folder of ours, shared by all.
+# Where what copies a node's data to another is.
 galera_scripts() {
   local script
-  if script=$(command -v wsrep_sst_rsync); then dirname "$script"; else echo "$ROOT/.backends/galera"; fi
+  if script=$(command -v wsrep_sst_rsync); then dirname "$script"; else readlink -f "$ROOT/.backends/galera"; fi
 }
+
+galera_there() { [[ -n $(galera_library) && -e $(galera_scripts)/wsrep_sst_rsync ]]; }
 
 galera_missing() {
   mariadb_missing
-  [[ -n $(galera_library) ]] || echo galera-4
   command -v rsync >/dev/null || echo rsync
   command -v ss >/dev/null || command -v lsof >/dev/null || echo lsof
 }
 
-# Debian has these scripts in the package with the service of the machine, which nobody wants here.
+# Taken out of Debian's packages, of which one also holds the service of the machine, which nobody wants here.
 galera_install() {
-  local scripts part
-  scripts=$(galera_scripts)
-  [[ ! -d $scripts ]] || return 0
-  say "fetching what copies the data of a Galera node (some seconds, once)"
+  local part folder=$ROOT/.backends/galera
+  ! galera_there || return 0
+  say "fetching Galera (some seconds, once)"
   settle "$ROOT/.backends" >/dev/null
   part=$(mktemp -d)
-  {
-    (cd "$part" && apt-get download mariadb-server && dpkg-deb -x mariadb-server_*.deb unpacked) &&
-      mkdir -p "$scripts.part" && cp -- "$part"/unpacked/usr/bin/wsrep_sst_* "$scripts.part" && chmod -R a+rX "$scripts.part"
-  } >"$DIR/install.log" 2>&1 || {
+  (
+    set -e
+    cd "$part"
+    apt-get download galera-4 mariadb-server
+    for package in *.deb; do dpkg-deb -x "$package" unpacked; done
+    mkdir -p "$folder"
+    cp -- unpacked/usr/lib/libgalera_smm.so unpacked/usr/bin/wsrep_sst_* "$folder"
+    chmod -R a+rX "$folder"
+  ) >"$DIR/install.log" 2>&1 || {
     tail -n 20 "$DIR/install.log" >&2
-    die "wsrep_sst_rsync could not be fetched; have it on PATH"
+    die "Galera could not be fetched; install it with its wsrep_sst_rsync, or leave it out: SHOP_TEST_GALERA=off"
   }
   rm -rf -- "$part"
-  mv -T -- "$scripts.part" "$scripts"
+}
+
+galera_env() {
+  ! galera_there || printf 'export SHOP_TEST_GALERA=%q\n' "$(galera_library)"
 }
 
 galera_url() { echo "mysql://shop:$(password)@127.0.0.1:$(port "$1")/mysql"; }
@@ -84,7 +92,7 @@ galera_start() {
     # The others come with empty hands, and get a copy.
     [[ -e $dir/ready ]] || { make_data "$(unprivileged mysql)" "$dir/data" && touch "$dir/ready"; }
   fi
-  PATH=$(readlink -f "$(galera_scripts)"):$PATH mariadb_launch "$name" 0 \
+  PATH=$(galera_scripts):$PATH mariadb_launch "$name" 0 \
     --binlog-format=ROW --innodb-autoinc-lock-mode=2 --innodb-log-file-size=16M \
     --wsrep-on=ON --wsrep-provider="$(galera_library)" --wsrep-cluster-name=shop --wsrep-cluster-address="gcomm://$members" \
     --wsrep-node-name="$name" --wsrep-node-address="127.0.0.1:$(port "$name-group")" \
@@ -100,5 +108,3 @@ galera_ready() {
   told=$(mariadb_ask "$1" "show status where variable_name in ('wsrep_ready', 'wsrep_local_state_comment', 'wsrep_cluster_size')")
   [[ $told == *wsrep_cluster_size$'\t'"$living"* && $told == *Synced* && $told == *wsrep_ready$'\t'ON* ]]
 }
-
-galera_env() { echo "export SHOP_TEST_${1^^}_URL=$(galera_url "$1")"; }

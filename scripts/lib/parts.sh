@@ -17,6 +17,10 @@ OWN_SERVERS=(standby replica)
 TOOLS=(programs h2spec pgbouncer chromium aiosmtpd openmetrics clients schemathesis peers)
 # npm again.
 [[ ${SHOP_TEST_OIDC_ISSUER:-} == off || ${SHOP_TEST_GRPC_WEB:-} == off ]] || TOOLS+=(grpc_web)
+# It is taken out of packages of Debian's.
+# shellcheck disable=SC2034 # scripts/backends reads it
+GALERA=()
+[[ ${SHOP_TEST_GALERA:-} == off ]] || TOOLS+=(galera)
 
 for part in "${ALL_SERVERS[@]}" "${OWN_SERVERS[@]}" "${TOOLS[@]}"; do
   # shellcheck source=/dev/null
@@ -25,8 +29,6 @@ done
 unset part
 # shellcheck source=SCRIPTDIR/kafka_members.sh
 source "$ROOT/scripts/lib/kafka_members.sh"
-# shellcheck source=SCRIPTDIR
-source "$ROOT/scripts/lib/galera.sh"
 
 missing_packages() {
   local part

@@ -245,6 +245,13 @@ pub fn oidc() -> Option<String> {
     unless_off("SHOP_TEST_OIDC_ISSUER", "OpenID provider")
 }
 
+/// What makes a cluster of MariaDB servers, which a test then starts (`galera1,galera2,galera3`); `off` says that it is not
+/// wanted.
+#[must_use]
+pub fn galera() -> Option<String> {
+    unless_off("SHOP_TEST_GALERA", "Galera cluster")
+}
+
 /// Where a server is that knows which requests Stripe takes, and in which version of its API. `off` says that it is not wanted.
 #[must_use]
 pub fn stripe_mock() -> Option<String> {

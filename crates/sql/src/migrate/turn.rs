@@ -35,11 +35,13 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS _migration_turn (id INT NOT NULL
     ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
 const ROW: &str = "INSERT IGNORE INTO _migration_turn (id, holder, server, beat) VALUES (1, '', '', 0)";
 
-const SEEN: &str =
-    "SELECT holder, beat, server = CONCAT(@@hostname, ':', @@port) AS here FROM _migration_turn WHERE id = 1";
+/// The row, and which server says so: of a cluster's nodes, which may share a host's name, by the name that each has there.
+const SEEN: &str = "SELECT holder, beat, server, CONCAT_WS(':', @@hostname, @@port, (SELECT variable_value \
+    FROM information_schema.global_status WHERE variable_name = 'wsrep_gcomm_uuid')) AS here \
+    FROM _migration_turn WHERE id = 1";
 
-const TAKE: &str = "UPDATE _migration_turn SET holder = ?, server = CONCAT(@@hostname, ':', @@port), beat = beat + 1 \
-    WHERE id = 1 AND holder = ? AND beat = ?";
+const TAKE: &str =
+    "UPDATE _migration_turn SET holder = ?, server = ?, beat = beat + 1 WHERE id = 1 AND holder = ? AND beat = ?";
 
 const LIVES: &str = "UPDATE _migration_turn SET beat = beat + 1 WHERE id = 1 AND holder = ?";
 
@@ -54,8 +56,10 @@ struct Seen {
     /// Nobody when empty.
     holder: String,
     beat: i64,
-    /// Whether it was written on this server. Who did has no lock there any more.
-    here: bool,
+    /// Where he has a lock, if he lives.
+    server: String,
+    /// Where the lock is ours.
+    here: String,
 }
 
 /// The turn of one that migrates.
@@ -79,9 +83,9 @@ impl Turn {
                 Some((known, since)) if known == seen => since,
                 _ => Instant::now(),
             };
-            let free = seen.holder.is_empty() || seen.here;
+            let free = seen.holder.is_empty() || seen.server == seen.here;
             if free || since.elapsed() >= LEASE {
-                let take = sqlx::query(TAKE).bind(&holder).bind(&seen.holder).bind(seen.beat);
+                let take = sqlx::query(TAKE).bind(&holder).bind(&seen.here).bind(&seen.holder).bind(seen.beat);
                 match take.execute(&mut *conn).await {
                     Ok(done) if done.rows_affected() == 1 => {
                         if !free {

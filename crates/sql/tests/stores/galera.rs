@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use shop_config::Database;
 use shop_sql::{Engine, Step, Value, commit, migrate, retry_transient};
-use shop_testing::backend::Own;
+use shop_testing::backend::{self, Own};
 use shop_testing::eventually;
 use sqlx::{AssertSqlSafe, Connection as _, Executor, MySqlConnection, MySqlPool};
 
@@ -20,6 +20,7 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> Option<Self> {
+        backend::galera()?;
         let own = Own::without_sync("galera1,galera2,galera3").await?;
         let urls = [1, 2, 3].map(|node| own.variable(&format!("SHOP_TEST_GALERA{node}_URL")).to_owned());
         Some(Self { own, urls })
