@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -14,11 +15,16 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tower::Service;
 
 use crate::client::Client;
 use crate::name::Name;
 use crate::trouble::{Peer, Trouble};
+
+/// The longest that connecting takes, handshake included: who takes connections and says nothing must not keep calls waiting that
+/// another one would answer.
+const LONGEST: Duration = Duration::from_secs(5);
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -72,7 +78,11 @@ impl Service<Uri> for Connector {
                 Some(name) => Ok(name.clone()),
                 None => host(uri),
             };
-            let connected = HttpsConnector::new(tcp, config, true, Arc::new(resolver)).call(to).await;
+            let connecting = HttpsConnector::new(tcp, config, true, Arc::new(resolver)).call(to);
+            let connected = timeout(LONGEST, connecting).await.unwrap_or_else(|_| {
+                let words = format!("{} did not shake hands within {LONGEST:?}", telling.peer.place);
+                Err(io::Error::new(io::ErrorKind::TimedOut, words).into())
+            });
             match connected {
                 Ok(inner) => Ok(Encrypted { inner, telling: Some(telling) }),
                 Err(error) => Err(match Trouble::find(&*error) {

@@ -38,19 +38,19 @@ pub fn service(router: Router, parts: Parts) -> Service {
     let Parts { about, metrics, health, guard, settings } = parts;
     let docs = docs::routes(about, &guard, &router);
     let router = Router::new().push(router).push(operations::routes(health.clone(), metrics.clone())).push(docs);
-    edged(router, metrics, health, guard, &settings)
+    edged(router, &metrics, health, guard, &settings)
 }
 
 /// What probes and Prometheus ask, and nothing else: `/health`, `/health/live`, `/health/ready` and `/metrics`.
 pub fn operations_service(parts: Parts) -> Service {
     let Parts { metrics, health, guard, settings, .. } = parts;
-    edged(operations::routes(health.clone(), metrics.clone()), metrics, health, guard, &settings)
+    edged(operations::routes(health.clone(), metrics.clone()), &metrics, health, guard, &settings)
 }
 
 /// Puts the edge around what `router` answers.
-fn edged(mut router: Router, metrics: Metrics, health: Health, guard: Guard, settings: &Http) -> Service {
+fn edged(mut router: Router, metrics: &Metrics, health: Health, guard: Guard, settings: &Http) -> Service {
     answer_head(&mut router);
-    let measured = HttpMetrics::new(&metrics, &router);
+    let measured = HttpMetrics::new(metrics, &router);
     Service::new(router).hoop(Edge::new(Arc::new(measured), health, guard, settings)).catcher(Catcher::new(Bare))
 }
 

@@ -18,6 +18,7 @@ use shop_product::Product;
 use shop_runtime::Shutdown;
 use shop_telemetry::{Described, Metrics};
 use shop_testing::{Api, Program, backend, eventually};
+use shop_tls::TlsSettings;
 use shop_web::Doors;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
@@ -166,6 +167,13 @@ async fn collect() -> All {
     config.notification.database.url = url("notification.db");
     config.payment.provider.stripe.secret_key = "sk_test_1".into();
     encrypt(&mut config.gateway, data.path());
+    let (cert_file, key_file) = (config.gateway.tls.cert_file.clone(), config.gateway.tls.key_file.clone());
+    let tls = TlsSettings { cert_file: Some(cert_file), key_file: Some(key_file), ..TlsSettings::default() };
+    for theirs in
+        [&mut config.product.tls, &mut config.basket.tls, &mut config.payment.tls, &mut config.notification.tls]
+    {
+        theirs.clone_from(&tls);
+    }
     let memory = Arc::new(MemoryBus::new(None));
     let shutdown = Shutdown::new();
     let all = [(); 5].map(|()| Metrics::new("any"));

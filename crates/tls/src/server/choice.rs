@@ -23,7 +23,7 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    pub(super) fn of<'a>(pairs: impl Iterator<Item = &'a Pair> + Clone) -> Option<Self> {
+    pub(super) fn of<'a>(mut pairs: impl Iterator<Item = &'a Pair> + Clone) -> Option<Self> {
         let mut named: HashMap<String, Vec<_>> = HashMap::new();
         // One alone is for whatever name a client says: clients judge for themselves whether it is the one.
         let are_several = pairs.clone().nth(1).is_some();
@@ -32,7 +32,7 @@ impl Choice {
                 named.entry(name.clone()).or_default().push(Arc::clone(&pair.certified));
             }
         }
-        Some(Self { first: Arc::clone(&pairs.clone().next()?.certified), named })
+        Some(Self { first: Arc::clone(&pairs.next()?.certified), named })
     }
 
     fn find(&self, name: &str) -> Option<&[Arc<CertifiedKey>]> {
