@@ -160,7 +160,9 @@ async fn seen(conn: &mut MySqlConnection) -> sqlx::Result<Seen> {
         match sqlx::query_as(SEEN).fetch_optional(&mut *conn).await {
             Ok(Some(seen)) => return Ok(seen),
             Ok(None) => {}
-            Err(error) if is_missing(&error) => drop(conn.execute(TABLE).await?),
+            Err(error) if is_missing(&error) => {
+                conn.execute(TABLE).await?;
+            }
             Err(error) => return Err(error),
         }
         match conn.execute(ROW).await {

@@ -54,6 +54,7 @@ pub(crate) fn port(url: &str) -> u16 {
 
 /// Writes all the while that `fails_over` runs: no write fails before it or once all is well, none that was acknowledged is
 /// lost, and none is done twice.
+#[expect(clippy::print_stdout, reason = "the figure is for whoever reads the run")]
 pub(crate) async fn goes_on<E: Engine<Db: sqlx::Database<Connection: Tables>>>(
     engine: &E,
     fails_over: impl Future<Output = ()>,

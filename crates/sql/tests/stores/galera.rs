@@ -112,6 +112,7 @@ async fn who_migrates_over_different_nodes_takes_turns(cluster: &Cluster) {
 }
 
 /// Who migrates on one node is gone without a word, its connection with it.
+#[expect(clippy::print_stdout, reason = "the figure is for whoever reads the run")]
 async fn the_turn_of_who_is_gone_is_taken_on_another_node(cluster: &Cluster) {
     cluster.make("gone").await;
     let (one, other) = (cluster.pool(0, "gone").await, cluster.pool(1, "gone").await);
