@@ -1,6 +1,7 @@
 //! Calls between services over TLS: each knows the other, or the call says why not.
 
 use std::error::Error as _;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use shop_config::{Grpc, Neighbour};
@@ -86,7 +87,7 @@ fn said(status: &Status) -> String {
     let mut words = status.to_string();
     let mut next = status.source();
     while let Some(error) = next {
-        words.push_str(&format!("; {error}"));
+        let _ = write!(words, "; {error}");
         next = error.source();
     }
     words

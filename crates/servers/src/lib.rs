@@ -106,7 +106,7 @@ impl Servers {
         };
         let (listener, calls, parts) = self.grpc;
         let grpc = shop_rpc::serve(listener, calls, parts, shutdown.clone());
-        let serving = async { tokio::try_join!(http, operations, grpc).map(|_| ()) };
+        let serving = Box::pin(async { tokio::try_join!(http, operations, grpc).map(|_| ()) });
         let Some(tls) = self.tls else { return serving.await };
         tokio::select! {
             served = serving => served,

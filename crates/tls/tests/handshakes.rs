@@ -65,7 +65,7 @@ async fn call(client: &Client, addr: SocketAddr) -> io::Result<tokio_rustls::cli
 }
 
 fn trouble(result: io::Result<tokio_rustls::client::TlsStream<TcpStream>>) -> Trouble {
-    let error = result.err().expect("nothing comes of it");
+    let error = result.expect_err("nothing comes of it");
     Trouble::find(&error).unwrap_or_else(|| panic!("it has a remedy: {error}"))
 }
 

@@ -52,7 +52,7 @@ shop, numbers for stores. NetworkPolicies are made from this table alone.
 {{- include "shop.settings" (dict "root" $root "name" $name "out" $settings) -}}
 {{- with (($settings.otel).endpoint) -}}
 {{- $host := (urlParse .).host -}}
-{{- $calls = append $calls (dict "ports" (list (contains ":" $host | ternary (splitList ":" $host | last | int) 80)) "to" list) -}}
+{{- $calls = append $calls (dict "ports" (list (contains ":" $host | ternary (splitList ":" $host | last | int) (hasPrefix "https:" . | ternary 443 80))) "to" list) -}}
 {{- end -}}
 {{- $calls = concat $calls (include "shop.identity.outside" . | fromJson).calls -}}
 {{- $private := list (dict "ipBlock" (dict "cidr" "0.0.0.0/0" "except" (list "10.0.0.0/8" "100.64.0.0/10" "169.254.0.0/16" "172.16.0.0/12" "192.168.0.0/16"))) (dict "ipBlock" (dict "cidr" "::/0" "except" (list "fc00::/7" "fe80::/10"))) -}}

@@ -60,7 +60,7 @@ impl Shop {
         let data = tempfile::tempdir().expect("a folder");
         let mut config = Self::config(&data);
         adjust(&mut config);
-        Self::start(config, data, None).await
+        Box::pin(Self::start(config, data, None)).await
     }
 
     /// On PostgreSQL, Redis, MariaDB and Kafka, if they run.

@@ -1,5 +1,7 @@
 //! Everybody is called over TLS, and shows who he is: the gateway, the services, each other.
 
+use std::path::PathBuf;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use shop::Config;
@@ -30,17 +32,17 @@ impl World {
         world
     }
 
-    fn file(&self, name: &str) -> Option<std::path::PathBuf> {
-        Some(self.folder.path().join(name))
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// Of `service`, which those may call.
     fn tls(&self, service: &str, callers: &[&str]) -> TlsSettings {
         TlsSettings {
-            cert_file: self.file(&format!("{service}.crt")),
-            key_file: self.file(&format!("{service}.key")),
-            ca_file: self.file("ca.crt"),
-            client_ca_file: self.file("ca.crt"),
+            cert_file: Some(self.file(&format!("{service}.crt"))),
+            key_file: Some(self.file(&format!("{service}.key"))),
+            ca_file: Some(self.file("ca.crt")),
+            client_ca_file: Some(self.file("ca.crt")),
             client_names: callers.iter().map(|caller| id(caller)).collect(),
             reload_interval: shop_config::Duration::millis(20),
         }
@@ -66,10 +68,10 @@ impl World {
         config.gateway.tls.reload_interval = shop_config::Duration::millis(20);
         for service in ["product", "basket", "payment", "notification"] {
             config.gateway.services[service].tls = Some(ClientTls {
-                ca_file: self.file("ca.crt"),
+                ca_file: Some(self.file("ca.crt")),
                 server_name: Some(id(service)),
-                cert_file: self.file("gateway.crt"),
-                key_file: self.file("gateway.key"),
+                cert_file: Some(self.file("gateway.crt")),
+                key_file: Some(self.file("gateway.key")),
             });
         }
     }

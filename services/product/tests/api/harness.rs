@@ -70,7 +70,7 @@ impl Running {
         let shutdown = Shutdown::new();
         let doors = Doors::of_process(&config.http, &config.grpc, &config.operations).await.expect("two ports");
         let metrics = Metrics::new("product-service");
-        let product = Product::build(doors, config, bus.clone(), metrics, &shutdown).await.expect("is built");
+        let product = Box::pin(Product::build(doors, config, bus.clone(), metrics, &shutdown)).await.expect("is built");
         let api = Api::new(product.http_addr());
         let channel = Channel::from_shared(format!("http://{}", product.grpc_addr())).expect("a URL").connect_lazy();
         let mut serving = JoinSet::new();
