@@ -43,15 +43,14 @@ galera_install() {
   say "fetching Galera (some seconds, once)"
   settle "$ROOT/.backends" >/dev/null
   part=$(mktemp -d)
+  # Before `||` no failure ends anything by itself.
   (
-    set -e
-    cd "$part"
-    apt-get download galera-4 mariadb-server
-    for package in *.deb; do dpkg-deb -x "$package" unpacked; done
-    mkdir -p "$folder"
-    cp -- unpacked/usr/lib/libgalera_smm.so unpacked/usr/bin/wsrep_sst_* "$folder"
-    chmod -R a+rX "$folder"
+    cd "$part" && apt-get download galera-4 mariadb-server || exit
+    for package in *.deb; do dpkg-deb -x "$package" unpacked || exit; done
+    mkdir -p "$folder" && cp -- unpacked/usr/lib/libgalera_smm.so unpacked/usr/bin/wsrep_sst_* "$folder" &&
+      chmod -R a+rX "$folder"
   ) >"$DIR/install.log" 2>&1 || {
+    rm -rf -- "$part"
     tail -n 20 "$DIR/install.log" >&2
     die "Galera could not be fetched; install it with its wsrep_sst_rsync, or leave it out: SHOP_TEST_GALERA=off"
   }

@@ -76,6 +76,8 @@ struct Seen {
     /// How many, and [`PARTIAL`].
     on_trial: AtomicU32,
     passed: AtomicU32,
+    /// Held from asking whether the wait is over to what follows from that, and while a failure begins another.
+    turn: Mutex<()>,
     /// What [`Policy`] counts.
     in_a_row: AtomicU32,
     opened: AtomicU32,
@@ -102,10 +104,11 @@ impl Breaker {
             generation: AtomicU64::new(0),
             on_trial: AtomicU32::new(0),
             passed: AtomicU32::new(0),
+            turn: Mutex::new(()),
             in_a_row: AtomicU32::new(0),
             opened: AtomicU32::new(0),
             until: Mutex::new(None),
-            hears_checks: AtomicBool::new(true),
+            hears_checks: AtomicBool::new(false),
             backend: backend.to_owned(),
             show: Box::new(show),
             slow_start,
@@ -139,14 +142,17 @@ impl Breaker {
 
     /// Closes it, whatever it has seen. Outcomes of calls that began before count no more.
     pub fn reset(&self) {
+        let _turn = self.seen.turn.lock();
         self.machine.reset();
     }
 
     /// A check of the backend ended, well or not: while it is open, a good one lets calls be tried now.
     ///
     /// A check may be good though calls fail, and then the wait that grows is all that spares the backend. So one ends the wait
-    /// only once, until a check has failed, too: then checks see what ails it, and their word is worth another trial.
+    /// only once, until a check has failed, too: then checks see what ails it, and their word is worth another trial. It may do so
+    /// again, too, once the breaker has stayed closed for longer than it was open at first.
     pub fn checked(&self, is_well: bool) {
+        let _turn = self.seen.turn.lock();
         if !is_well {
             self.seen.hears_checks.store(true, SeqCst);
         } else if self.state() == State::Open && self.seen.hears_checks.swap(false, SeqCst) {
@@ -169,8 +175,11 @@ impl Breaker {
     /// of such there is one on trial at most, and never in the last place.
     pub fn permit(self: &Arc<Self>, is_whole: bool) -> Option<Permit> {
         // Closed, it permits everything: no need to ask, which takes locks.
-        if self.state() != State::Closed && !(self.seen.is_due() && self.machine.is_call_permitted()) {
-            return None;
+        if self.state() != State::Closed {
+            let _turn = self.seen.turn.lock();
+            if !(self.seen.is_due() && self.machine.is_call_permitted()) {
+                return None;
+            }
         }
         let trial = if self.state() == State::HalfOpen { Some(self.trial(is_whole)?) } else { None };
         let generation = self.seen.generation.load(SeqCst);
@@ -273,7 +282,10 @@ impl Permit {
             return;
         }
         match (success, self.was_trial) {
-            (false, _) => self.breaker.machine.on_error(),
+            (false, _) => {
+                let _turn = self.breaker.seen.turn.lock();
+                self.breaker.machine.on_error();
+            }
             (true, true) if self.trial.is_some() => self.pass(),
             (true, true) => {}
             (true, false) => self.breaker.machine.on_success(),
@@ -288,6 +300,7 @@ impl Permit {
     /// One more trial went well; the last one closes the breaker.
     fn pass(&self) {
         if self.breaker.seen.passed.fetch_add(1, SeqCst) + 1 >= self.breaker.trials {
+            let _turn = self.breaker.seen.turn.lock();
             self.breaker.machine.on_success();
         }
     }
@@ -334,6 +347,8 @@ struct Policy {
     steps: [(u32, u32); STEPS as usize],
     begun: Instant,
     step: u64,
+    /// When it closed again.
+    closed: Option<Instant>,
     /// Where it counts failures in a row, and how often it opened.
     seen: Arc<Seen>,
 }
@@ -341,7 +356,7 @@ struct Policy {
 impl Policy {
     fn new(rules: Rules, seen: Arc<Seen>) -> Self {
         let begun = failsafe_now();
-        Self { rules, steps: Default::default(), begun, step: 0, seen }
+        Self { rules, steps: Default::default(), begun, step: 0, closed: None, seen }
     }
 
     /// The step of the window that is now, with what has left the window forgotten.
@@ -394,14 +409,19 @@ impl FailurePolicy for Policy {
         let step = self.current();
         *step = (step.0 + 1, step.1 + 1);
         // Once it has opened, only a recovery clears the count: a failed trial opens it again.
-        let open_for = (self.seen.opened.load(SeqCst) > 0 || self.has_tripped()).then(|| self.open_for())?;
+        let was_open = self.seen.opened.load(SeqCst) > 0;
+        let open_for = (was_open || self.has_tripped()).then(|| self.open_for())?;
+        let was_well = |closed: Instant| failsafe_now().saturating_duration_since(closed) > self.rules.open_for;
+        if !was_open && self.closed.is_none_or(was_well) {
+            self.seen.hears_checks.store(true, SeqCst);
+        }
         *self.seen.until.lock() = Some(failsafe_now() + open_for);
         // The wait is ours, since it may end sooner.
         Some(Duration::ZERO)
     }
 
     fn revived(&mut self) {
-        self.seen.hears_checks.store(true, SeqCst);
+        self.closed = Some(failsafe_now());
         self.steps = Default::default();
         self.seen.in_a_row.store(0, SeqCst);
         self.seen.opened.store(0, SeqCst);
@@ -563,7 +583,14 @@ mod tests {
             assert!((0..3).all(|_| call(&breaker, false)));
             time.advance(Duration::from_millis(1));
             breaker.checked(true);
-            assert!(breaker.permit(true).is_some(), "what was before it recovered is forgotten");
+            assert!(breaker.permit(true).is_none(), "it does well on trial only");
+            time.advance(RULES.open_for);
+            assert!(call(&breaker, true) && call(&breaker, true));
+            time.advance(RULES.open_for + Duration::from_millis(1));
+            assert!((0..3).all(|_| call(&breaker, false)));
+            time.advance(Duration::from_millis(1));
+            breaker.checked(true);
+            assert!(breaker.permit(true).is_some(), "what was long before is forgotten");
         });
     }
 

@@ -193,6 +193,7 @@ async fn watch(place: &Place, port: u16) -> (impl Sized, u16) {
         ("sentinel announce-hostnames", "yes".to_owned()),
         ("sentinel monitor shop", format!("localhost {port} 1")),
         ("sentinel down-after-milliseconds shop", "500".to_owned()),
+        ("sentinel failover-timeout shop", "5000".to_owned()),
     ];
     let settings: String = settings.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
     place.put("sentinel.conf", &settings);
@@ -242,7 +243,8 @@ async fn sentinels_and_the_master_they_name_are_spoken_to_over_tls_and_so_is_the
         told.contains("slaves=1")
     });
     drop(master);
-    eventually!(within Duration::from_secs(30), {
+    // A sentinel that got no time for two seconds does nothing for thirty.
+    eventually!(within Duration::from_mins(2), {
         let found = async {
             let mut connection = source(&url, &tls).connect().await?;
             redis::cmd("INCR").arg("a").query_async::<u32>(&mut connection).await

@@ -218,11 +218,13 @@ fn connecting<DB: sqlx::Database>(
 /// A pool like another one on a server, with connections of its own, `most` at a time.
 pub async fn beside<DB: sqlx::Database>(pool: &Pool<DB>, most: u32) -> Pool<DB> {
     let options = pool.options().clone().max_connections(most).min_connections(0);
-    let led_to = pool.connect_options().as_ref().clone();
-    let Some(servers) = servers::of(pool) else { return options.connect_lazy_with(led_to) };
+    let Some(servers) = servers::of(pool) else {
+        return options.connect_lazy_with(pool.connect_options().as_ref().clone());
+    };
     // What finds the writer for one pool finds it for that one alone.
     let (servers, at) = servers.again().await;
     let servers = Arc::new(servers);
+    let led_to = servers.server(at).options.clone();
     let other = connecting(options, servers.session, Some(servers.clone())).connect_lazy_with(led_to);
     servers.lead_from(&other, at).await;
     other

@@ -28,14 +28,8 @@ pub(crate) struct Totals {
 
 impl Totals {
     /// Nothing.
-    pub(crate) const NONE: Self = Self {
-        requests: 0,
-        failed: 0,
-        retries: 0,
-        refusals: None,
-        durations: [0; LATENCY_BUCKETS.len()],
-        endless: 0,
-    };
+    pub(crate) const NONE: Self =
+        Self { requests: 0, failed: 0, retries: 0, refusals: None, durations: [0; LATENCY_BUCKETS.len()], endless: 0 };
 
     /// Those of a route; the last of the durations are above all bounds.
     pub(super) fn of_route(

@@ -10,7 +10,7 @@ use crate::settings;
 use crate::settings::route::host_of;
 use crate::upstream::Endpoint;
 
-/// Questions at once, for each worker. Beyond, the server does not keep up, and nobody is helped by more of them.
+/// Questions at once, by the number of workers, which share them. Beyond, the server does not keep up, and nobody is helped by more of them.
 const AT_ONCE: usize = 1024;
 
 /// One server. Routes, and generations of settings, that name it alike share it.
@@ -41,12 +41,11 @@ impl Authority {
         }))
     }
 
-    /// Whether it is the one of these settings, called as they say.
-    pub(super) fn is_of(&self, auth: &settings::ForwardAuth) -> bool {
-        let is_there = label(auth).is_some_and(|label| label == self.endpoint.label());
+    /// Whether it is the one of these settings, whose `label` is given, called as they say.
+    pub(super) fn is_of(&self, label: &str, auth: &settings::ForwardAuth) -> bool {
         let none = settings::ClientTls::default();
         let tls = auth.tls.as_deref().unwrap_or(&none);
-        is_there && self.trust.as_ref().is_none_or(|trust| trust.is_of(tls))
+        label == self.endpoint.label() && self.trust.as_ref().is_none_or(|trust| trust.is_of(tls))
     }
 
     pub(super) fn trust(&self) -> Option<&Arc<Trust>> {
@@ -70,7 +69,7 @@ impl Authority {
 }
 
 /// `http://host:port`, or `https://host:port`, as the URL has it.
-fn label(auth: &settings::ForwardAuth) -> Option<String> {
+pub(super) fn label(auth: &settings::ForwardAuth) -> Option<String> {
     let uri = auth.uri()?;
     Some(format!("{}://{}", uri.scheme_str()?, uri.authority()?))
 }

@@ -3,6 +3,7 @@
 pub(crate) mod probe;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -10,6 +11,7 @@ use shop_balance::Trouble;
 use shop_clock::chance;
 use tokio::sync::watch;
 
+use crate::routing::cluster::WATCHED;
 use crate::routing::routes::Table;
 use crate::routing::{Backend, Cluster};
 
@@ -56,6 +58,8 @@ async fn attend(
     current: &impl Fn() -> Arc<Table>,
     backend: Arc<Backend>,
 ) -> Arc<Backend> {
+    let a_bit_off = || chance::around(Duration::from_secs(1)).as_secs_f64();
+    let mut factor = a_bit_off();
     loop {
         changes.mark_unchanged();
         let table = current();
@@ -63,9 +67,10 @@ async fn attend(
         let (settings, interval) = (cluster.health_check().clone(), cluster.check_interval(&backend));
         drop(table);
         if let Some(age) = backend.checks.age() {
-            let rest = chance::around(interval).saturating_sub(age);
+            let rest = interval.mul_f64(factor).saturating_sub(age);
             tokio::select! {
-                () = tokio::time::sleep(rest) => {}
+                // Its breaker may have opened since.
+                () = tokio::time::sleep(rest.min(WATCHED)) => if rest > WATCHED { continue },
                 // Perhaps it is to be checked sooner, or no more.
                 _ = changes.changed() => continue,
             }
@@ -75,5 +80,6 @@ async fn attend(
         let table = current();
         let Some(cluster) = cluster_of(&table, &backend) else { return backend };
         cluster.checked(&backend, outcome);
+        factor = a_bit_off();
     }
 }

@@ -21,8 +21,8 @@ use crate::settings::backend_spec::{BackendSpec, Source};
 use crate::upstream::Tls;
 use shop_discovery::Protocol;
 
-/// How often a backend is checked while its breaker is open: a good check lets calls be tried again.
-const WATCHED: Duration = Duration::from_secs(1);
+/// How often a backend is checked while its breaker waits, and how soon after it opened: a good check lets calls be tried again.
+pub(super) const WATCHED: Duration = Duration::from_secs(1);
 
 /// Backends that can stand in for each other, as one generation has them. A generation in which nothing of a cluster is
 /// different shares it with the one before.
@@ -217,8 +217,8 @@ impl Cluster {
     /// How long after a check of `backend` the next one is due.
     pub(crate) fn check_interval(&self, backend: &Arc<Backend>) -> Duration {
         let usual = self.health_check().interval.get();
-        let is_open = self.breaker_of(backend).is_some_and(|breaker| breaker.state() == State::Open);
-        if is_open { usual.min(WATCHED) } else { usual }
+        let waits = |breaker: &Arc<Breaker>| breaker.state() == State::Open && !breaker.would_permit();
+        if self.breaker_of(backend).is_some_and(waits) { usual.min(WATCHED) } else { usual }
     }
 
     /// Whether a call may be one on trial: the breaker of a member is not closed.

@@ -255,8 +255,9 @@ impl Table {
         site: &Site<'_>,
         previous: Option<&Self>,
     ) -> Option<ForwardAuth> {
-        let own = self.authorities.iter();
-        let known = own.chain(previous.iter().flat_map(|table| &table.authorities)).find(|known| known.is_of(auth));
+        let (own, label) = (self.authorities.iter(), super::authority::label(auth)?);
+        let mut all = own.chain(previous.iter().flat_map(|table| &table.authorities));
+        let known = all.find(|known| known.is_of(&label, auth));
         let authority = known.cloned().or_else(|| Authority::new(auth, site))?;
         if !self.authorities.iter().any(|own| Arc::ptr_eq(own, &authority)) {
             self.authorities.push(Arc::clone(&authority));

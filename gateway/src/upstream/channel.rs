@@ -85,10 +85,10 @@ struct Connection {
     refused: Refused,
 }
 
-/// A call's place on a connection, until it is dropped.
+/// A call's place on a connection, until the call is dropped and its body, too, which may still wait for the backend to read.
 struct Place {
     connection: Arc<Connection>,
-    /// How long it was waited for, if it was.
+    /// How long there was no connection that had it, if there was none.
     waited: Option<Duration>,
     _permit: OwnedSemaphorePermit,
 }
@@ -120,14 +120,11 @@ impl Channel {
     /// A place for a call.
     async fn place(&self, endpoint: &Arc<Endpoint>, worker: usize, timeouts: &Timeouts) -> Result<Place, Unconnected> {
         let due = Due::of(timeouts);
-        let mut waits_since = None;
         let permit = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => {
-                waits_since = Some(Instant::now());
-                self.permit(due).await?
-            }
+            Err(_) => self.permit(due).await?,
         };
+        let mut waits_since = None;
         loop {
             let attempt = {
                 let mut connections = self.connections.lock();
@@ -293,8 +290,9 @@ impl Endpoint {
                 Err(why) => return Err(unsent(body, why)),
             };
             let (connection, connected_in) = (Arc::clone(&place.connection), place.waited);
+            let place = Arc::new(place);
             let reused = connection.is_used.swap(true, Relaxed);
-            let (body_onward, keeps) = Paced::new(body, &connection);
+            let (body_onward, keeps) = Paced::new(body, &place);
             let mut request = Request::from_parts(head.to_http(), body_onward);
             if self.tls.is_some() {
                 *request.uri_mut() = over_tls(std::mem::take(request.uri_mut()));

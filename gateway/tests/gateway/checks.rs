@@ -118,6 +118,7 @@ async fn all_dead_is_connect_failed_then_breaker_open_and_heals_by_itself() {
 async fn a_backend_that_is_back_is_called_within_seconds_however_long_its_breaker_would_wait() {
     let mut upstream = Mortal::start();
     let mut settings = checked(&[upstream.addr]);
+    settings.health_check.interval = Duration::secs(600);
     settings.circuit_breaker.enabled = true;
     settings.circuit_breaker.timeout = Duration::secs(600);
     let gateway = Running::start(settings).await;
@@ -125,6 +126,8 @@ async fn a_backend_that_is_back_is_called_within_seconds_however_long_its_breake
     for _ in 0..2 {
         upstream.kill();
         eventually!(gateway.get("/api/products").await.header("x-gateway-reason") == Some("breaker_open"));
+        // So soon after it closed only a check that has failed makes it believe one that is good.
+        eventually!(check_of(&gateway, 0).await == "unhealthy");
         upstream = Mortal::at(upstream.addr);
         eventually!(gateway.get("/api/products").await.status() == 200);
         let breaker =

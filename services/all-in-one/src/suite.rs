@@ -80,8 +80,8 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Puts the services of this process behind the gateway of `config`, over TLS those of them that listen with it.
-    fn put_behind(&self, config: &mut Config) {
+    /// Puts the services of this process behind `gateway`, over TLS those of them that began to listen with it.
+    fn put_behind(&self, begun_with: &Config, gateway: &mut shop_gateway::Config) {
         for (service, http, grpc) in [
             (Service::Product, self.product, self.product_grpc),
             (Service::Basket, self.basket, self.basket_grpc),
@@ -89,8 +89,8 @@ impl Addresses {
             // What is asked of it over gRPC is none of clients' business.
             (Service::Notification, self.notification, None),
         ] {
-            let tls = config.is_encrypted(service);
-            let Some(behind) = config.gateway.services.get_mut(service.section()) else { continue };
+            let tls = begun_with.is_encrypted(service);
+            let Some(behind) = gateway.services.get_mut(service.section()) else { continue };
             if let Some(http) = http {
                 behind.urls = backend(http, tls);
             }
@@ -192,9 +192,9 @@ impl Suite {
         let grace = config.stop.grace.get();
         let mut suite = Self { product, basket, payment, notification, gateway: None, product_front, stages, grace };
         if let Some(doors) = doors.gateway {
-            suite.called_at().put_behind(&mut config);
-            let metrics = Metrics::new("gateway");
-            let built = Gateway::build_behind(doors, config.gateway.clone(), metrics, &suite.stages.gateway);
+            let mut gateway = config.gateway.clone();
+            suite.called_at().put_behind(&config, &mut gateway);
+            let built = Gateway::build_behind(doors, gateway, Metrics::new("gateway"), &suite.stages.gateway);
             suite.gateway = Some(Box::pin(built).await.context("gateway cannot start")?);
         }
         Ok(suite)
@@ -239,7 +239,7 @@ impl Suite {
         let take = move |mut config: Config| {
             let waits = |change: &Change| !change.key.starts_with("gateway.");
             let others = shop_config::diff(&begun_with, &config).into_iter().filter(waits).collect();
-            at.put_behind(&mut config);
+            at.put_behind(&begun_with, &mut config.gateway);
             // The services keep theirs, too.
             config.gateway.identity.clone_from(&identity);
             (config.gateway, others)

@@ -15,8 +15,8 @@ use crate::{Duration, Problems, Secret, Var};
 pub struct Database {
     /// `postgres://…`, `mysql://…` or `sqlite://PATH`; wins over the parts below.
     pub url: Option<Secret>,
-    /// The server itself, where the above leads to a pooler: migrations run there. What it does not say of user, password,
-    /// database and parameters is as above (`postgres://db:5432`).
+    /// The server itself, where the above leads to a pooler: migrations run there. What it does not say of login,
+    /// database and parameters is as above (`postgres://db:5432`); a user comes with the own password.
     pub direct_url: Option<Secret>,
     /// Which server the parts below describe.
     pub engine: Engine,

@@ -63,16 +63,33 @@ pub(crate) fn each_host(url: &str) -> Result<Vec<String>, String> {
     hosts.split(',').map(|host| each(before, host, after)).collect()
 }
 
-/// `url`, with what it does not say as `main` has it: who logs in, the path, the parameters. Both have a host.
+/// `url`, with what it does not say as `main` has it: who logs in, the path, each parameter. Both have a host.
 pub(crate) fn completed(url: &str, main: &str) -> String {
     let ((login, hosts, rest), (main_login, _, main_rest)) = (authority(url), authority(main));
     let (path, query) = split(rest);
     let (main_path, main_query) = split(main_rest);
     let login = if login.ends_with('@') { login } else { main_login };
     let path = if path.len() > 1 { path } else { main_path };
+    let said: Vec<_> = pairs(query).map(name).collect();
     // A host there would win over this one.
-    let inherits = query.is_empty() && parameter(main, &["host", "hostaddr"]).is_none();
-    format!("{login}{hosts}{path}{}", if inherits { main_query } else { query })
+    let left_out =
+        pairs(main_query).filter(|pair| !said.contains(&name(pair)) && !["host", "hostaddr"].contains(&name(pair)));
+    let query = pairs(query).chain(left_out).collect::<Vec<_>>().join("&");
+    format!("{login}{hosts}{path}{}{query}", if query.is_empty() { "" } else { "?" })
+}
+
+/// The parameters of a query with its question mark.
+fn pairs(query: &str) -> impl Iterator<Item = &str> {
+    let query = query.split('#').next().unwrap_or_default().trim_start_matches('?');
+    query.split('&').filter(|pair| !pair.is_empty())
+}
+
+/// What a parameter is called, in the one way of two that both stores know.
+fn name(pair: &str) -> &str {
+    match pair.split('=').next().unwrap_or_default() {
+        "ssl-mode" => "sslmode",
+        name => name,
+    }
 }
 
 /// A path, and the query with its question mark.

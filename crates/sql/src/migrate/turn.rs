@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::TURN;
 use crate::error::{has_code, is_missing};
+use crate::give_up::within;
 use crate::{connect, is_transient};
 
 /// How long the row of another node's may stay as it is before the turn is taken away. A cluster that loses a node stands
@@ -117,7 +118,7 @@ impl Turn {
         loop {
             sleep(BEAT).await;
             if let Err(error) = self.beat(pool).await {
-                tracing::debug!(%error, "could not show that a migration is under way, trying again");
+                tracing::warn!(%error, "could not show that a migration is under way, trying again");
             }
         }
     }
@@ -127,7 +128,8 @@ impl Turn {
     async fn beat(&self, pool: &MySqlPool) -> sqlx::Result<()> {
         let mut conn = connect(pool).await?;
         loop {
-            sqlx::query(LIVES).bind(&self.holder).execute(&mut conn).await?;
+            // A connection that is silent is not waited for: another may show it in time.
+            within(BEAT, sqlx::query(LIVES).bind(&self.holder).execute(&mut conn)).await?;
             sleep(BEAT).await;
         }
     }
@@ -169,5 +171,6 @@ async fn seen(conn: &mut MySqlConnection) -> sqlx::Result<Seen> {
             Err(error) if !is_transient(&error) => return Err(error),
             _ => {}
         }
+        sleep(LOOK).await;
     }
 }

@@ -51,7 +51,9 @@ impl ForwardAuth {
             problems.within("tls", |p| tls.check(p));
         }
         if let Some(host) = uri.as_ref().and_then(|uri| host(uri)).filter(|_| scheme == Some("https")) {
-            let is_named = self.tls.as_ref().is_some_and(|tls| tls.server_name.is_some());
+            // A workload is called by its host all the same.
+            let name = self.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
+            let is_named = name.is_some_and(|name| matches!(name.parse(), Ok(shop_tls::Name::Host(_))));
             let detail = format!("no certificate can be for {host}; set tls.server_name");
             problems.ensure(is_named || host.parse::<shop_tls::Name>().is_ok(), "url", detail);
         }

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use super::Connection;
+use super::Place;
 use crate::message::reason::Reason;
 use crate::upstream::body::{Broken, RequestBody};
 
@@ -25,7 +25,8 @@ pub(super) struct Paced {
     body: RequestBody,
     /// Is dropped by the call when that is taken back.
     kept: Option<oneshot::Receiver<()>>,
-    connection: Arc<Connection>,
+    /// Has its place as long as its stream may be open.
+    place: Arc<Place>,
     /// Something went out. What is first never waits: most calls have one message.
     is_begun: bool,
     /// Small pieces that wait for their turn.
@@ -45,11 +46,11 @@ enum Next {
 impl Paced {
     /// With what keeps it going, as long as that is not dropped: hyper goes on with a request whose answer nobody takes, and a
     /// client that holds its side open would so hold a place at the backend.
-    pub(super) fn new(body: RequestBody, connection: &Arc<Connection>) -> (Self, Option<oneshot::Sender<()>>) {
-        let connection = Arc::clone(connection);
+    pub(super) fn new(body: RequestBody, place: &Arc<Place>) -> (Self, Option<oneshot::Sender<()>>) {
+        let place = Arc::clone(place);
         let (keeps, kept) = (!body.is_none()).then(oneshot::channel).unzip();
         let (gathered, next, turn) = (BytesMut::new(), None, None);
-        (Self { body, kept, connection, is_begun: false, gathered, next, turn }, keeps)
+        (Self { body, kept, place, is_begun: false, gathered, next, turn }, keeps)
     }
 
     fn is_taken_back(&mut self, cx: &mut Context<'_>) -> bool {
@@ -66,7 +67,7 @@ impl Paced {
                 Poll::Ready(Some(Ok(frame))) => frame,
                 Poll::Ready(Some(Err(why))) => {
                     self.gathered.clear();
-                    self.turn = self.connection.resets.turn().map(tokio::time::sleep).map(Box::pin);
+                    self.turn = self.place.connection.resets.turn().map(tokio::time::sleep).map(Box::pin);
                     self.next = Some(Next::Broken(why));
                     return Poll::Ready(());
                 }
@@ -89,7 +90,7 @@ impl Paced {
     /// Waits until small pieces may go out.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.turn.is_none() {
-            self.turn = self.connection.small.turn().map(tokio::time::sleep).map(Box::pin);
+            self.turn = self.place.connection.small.turn().map(tokio::time::sleep).map(Box::pin);
         }
         // Who has one looks again when more comes.
         self.turn.as_mut().map_or(Poll::Ready(()), |turn| turn.as_mut().poll(cx))

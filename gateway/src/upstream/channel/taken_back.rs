@@ -30,7 +30,7 @@ pub(crate) struct Call {
     /// Keeps its body going, if it has one: dropped, it takes that back, too.
     keeps: Option<oneshot::Sender<()>>,
     /// Always there until it is dropped.
-    held: Option<(Place, Arc<dyn Caller>)>,
+    held: Option<(Arc<Place>, Arc<dyn Caller>)>,
 }
 
 enum Stage {
@@ -44,7 +44,7 @@ impl Call {
     pub(super) fn new(
         call: impl Future<Output = Outcome> + Send + 'static,
         keeps: Option<oneshot::Sender<()>>,
-        place: Place,
+        place: Arc<Place>,
         caller: Arc<dyn Caller>,
     ) -> Self {
         Self { stage: Stage::Asked(Box::pin(call)), keeps, held: Some((place, caller)) }
@@ -135,12 +135,12 @@ impl Body for Call {
 
 /// What nobody waits for any more counts as its client's as long as it runs.
 struct Left {
-    place: Place,
+    place: Arc<Place>,
     caller: Arc<dyn Caller>,
 }
 
 impl Left {
-    fn new(place: Place, caller: Arc<dyn Caller>) -> Self {
+    fn new(place: Arc<Place>, caller: Arc<dyn Caller>) -> Self {
         place.connection.left.fetch_add(1, Relaxed);
         caller.begins();
         Self { place, caller }
@@ -207,7 +207,7 @@ mod tests {
             connection.streams.fetch_add(1, Relaxed);
             let permit = Arc::clone(&places).try_acquire_owned().expect("a permit");
             let place = Place { connection: Arc::clone(&connection), waited: None, _permit: permit };
-            Call::new(call, None, place, Arc::clone(&caller) as Arc<dyn Caller>)
+            Call::new(call, None, Arc::new(place), Arc::clone(&caller) as Arc<dyn Caller>)
         };
         let calls: Vec<_> = (0..RESETS.at_once + 3).map(|_| call(std::future::pending().boxed())).collect();
         let held = || (caller.0.load(Relaxed), connection.streams.load(Relaxed), 100 - places.available_permits());

@@ -89,7 +89,13 @@ fn a_direct_url_says_only_what_differs() {
         (main, "postgresql://a:5432,b/", "postgres://shop:p%40ss@a:5432,b/shop?sslmode=verify-full"),
         (main, "postgres://owner:x@db/other", "postgres://owner:x@db/other?sslmode=verify-full"),
         (main, "postgres://db?sslmode=require", "postgres://shop:p%40ss@db/shop?sslmode=require"),
+        (
+            main,
+            "postgres://db?application_name=m",
+            "postgres://shop:p%40ss@db/shop?application_name=m&sslmode=verify-full",
+        ),
         ("postgres://u@/x?host=/run/pooler", "postgres://db", "postgres://u@db/x"),
+        ("postgres://u@/x?host=p&sslmode=verify-full", "postgres://db", "postgres://u@db/x?sslmode=verify-full"),
     ] {
         let database = Database { direct_url: Some(direct.into()), ..Database::at(main) };
         let direct = database.direct().expect("is good").expect("is there");
