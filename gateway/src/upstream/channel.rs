@@ -121,12 +121,11 @@ impl Channel {
     async fn place(&self, endpoint: &Arc<Endpoint>, worker: usize, timeouts: &Timeouts) -> Result<Place, Unconnected> {
         let due = Due::of(timeouts);
         let mut waits_since = None;
-        let permit = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                waits_since = Some(Instant::now());
-                self.permit(due).await?
-            }
+        let permit = if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
+            permit
+        } else {
+            waits_since = Some(Instant::now());
+            self.permit(due).await?
         };
         loop {
             let attempt = {
