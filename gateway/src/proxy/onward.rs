@@ -18,7 +18,7 @@ use crate::settings::Config;
 use crate::upstream::Timeouts;
 use crate::upstream::body::{Incoming, RequestBody};
 
-impl<'g> Visit<'g> {
+impl Visit<'_> {
     /// Makes the headers those that the service gets.
     #[expect(clippy::too_many_arguments, reason = "each is known where it is called, and nowhere else")]
     pub(super) fn introduce(

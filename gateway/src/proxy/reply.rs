@@ -44,7 +44,7 @@ impl Reply {
     }
 }
 
-impl<'g> Visit<'g> {
+impl Visit<'_> {
     /// What becomes of a backend's answer to a request with the headers `sent`.
     pub(super) fn reply(&mut self, to: &Destination, call: Call, sent: &Headers, timeouts: &Timeouts) -> Reply {
         let Call { response, outcome, permit, in_flight, .. } = call;
