@@ -61,7 +61,7 @@ impl Totals {
         change(&mut self.failed, other.failed);
         change(&mut self.retries, other.retries);
         change(&mut self.endless, other.endless);
-        let mut all = |counts: &mut [u64], others: &[u64]| {
+        let all = |counts: &mut [u64], others: &[u64]| {
             counts.iter_mut().zip(others).for_each(|(count, by)| change(count, *by));
         };
         all(&mut self.durations, &other.durations);
