@@ -10,6 +10,7 @@ mod kafka;
 mod migrations;
 mod region;
 mod replica;
+mod turns;
 mod world;
 
 use crate::world::World;

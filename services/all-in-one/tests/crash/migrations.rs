@@ -10,7 +10,7 @@ use sqlx::{Connection as _, Executor as _};
 const MOST: u32 = 100;
 
 /// A server on its own: nobody it would need is there.
-fn service(name: &str, url: &str, port: u16) -> Process {
+pub(crate) fn service(name: &str, url: &str, port: u16) -> Process {
     Process::new(name)
         .env("IDENTITY_MODE", "off")
         .env("PORT", port.to_string())
@@ -21,22 +21,27 @@ fn service(name: &str, url: &str, port: u16) -> Process {
         .env("PRODUCT_SERVICE_URL", "127.0.0.1:1")
 }
 
+/// Whether it serves.
+pub(crate) async fn is_up(port: u16) -> bool {
+    let api = Api::new(format_args!("127.0.0.1:{port}"));
+    let request = api.request(Method::GET, "/health/live").timeout(Duration::from_secs(1));
+    api.try_send(request).await.is_ok_and(|reply| reply.status == 200)
+}
+
 /// Starts it again and again, each time to die a statement later, until nothing is left to die in; how often it died.
 async fn comes_up(mut service: Process, port: u16) -> u32 {
     for deaths in 0..MOST {
         service.set("SHOP_CRASH_AT", format!("migrate.statement:{}", deaths + 1));
         service.spawn();
-        let api = Api::new(format_args!("127.0.0.1:{port}"));
-        let is_up = eventually!(within Duration::from_mins(1), {
-            let request = api.request(Method::GET, "/health/live").timeout(Duration::from_secs(1));
-            if api.try_send(request).await.is_ok_and(|reply| reply.status == 200) {
+        let came_up = eventually!(within Duration::from_mins(1), {
+            if is_up(port).await {
                 Some(true)
             } else {
                 service.exited().map(|_| false)
             }
         });
         service.kill();
-        if is_up {
+        if came_up {
             return deaths;
         }
     }
