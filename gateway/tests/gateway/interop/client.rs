@@ -59,22 +59,26 @@ fn echoed(metadata: &MetadataMap) -> (bool, bool) {
 impl Client {
     /// Every case, all at once.
     pub(super) async fn every_case(&self) {
-        tokio::join!(
-            self.empty_unary(),
-            self.large_unary(),
-            self.client_streaming(),
-            self.server_streaming(),
-            self.ping_pong(),
-            self.empty_stream(),
-            self.cancel_after_begin(),
-            self.cancel_after_first_response(),
-            self.timeout_on_sleeping_server(),
-            self.status_code_and_message(),
-            self.special_status_message(),
-            self.unimplemented(SERVICE),
-            self.unimplemented("grpc.testing.UnimplementedService"),
-            self.custom_metadata(),
-        );
+        // Boxed: all of them are some kilobytes.
+        Box::pin(async {
+            tokio::join!(
+                self.empty_unary(),
+                self.large_unary(),
+                self.client_streaming(),
+                self.server_streaming(),
+                self.ping_pong(),
+                self.empty_stream(),
+                self.cancel_after_begin(),
+                self.cancel_after_first_response(),
+                self.timeout_on_sleeping_server(),
+                self.status_code_and_message(),
+                self.special_status_message(),
+                self.unimplemented(SERVICE),
+                self.unimplemented("grpc.testing.UnimplementedService"),
+                self.custom_metadata(),
+            );
+        })
+        .await;
     }
 
     async fn empty_unary(&self) {

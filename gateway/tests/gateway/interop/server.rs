@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt as _, stream};
@@ -39,16 +40,32 @@ pub(super) async fn start() -> SocketAddr {
 pub(super) async fn start_counting() -> (SocketAddr, impl Fn() -> usize) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let addr = listener.local_addr().expect("bound");
-    let service = TestService { call: Arc::default() };
-    let call = Arc::clone(&service.call);
+    let service = TestService { calls: Arc::default() };
+    let calls = Arc::clone(&service.calls);
     tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
-    (addr, move || Arc::strong_count(&*call) - 1)
+    (addr, move || calls.load(SeqCst))
 }
 
 #[derive(Clone)]
 struct TestService {
-    /// The inner one is cloned by each call alone.
-    call: Arc<Arc<()>>,
+    /// Those that are not over.
+    calls: Arc<AtomicUsize>,
+}
+
+/// A call, until it is dropped.
+struct Call(Arc<AtomicUsize>);
+
+impl Call {
+    fn begin(calls: &Arc<AtomicUsize>) -> Self {
+        calls.fetch_add(1, SeqCst);
+        Self(Arc::clone(calls))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 impl NamedService for TestService {
@@ -66,7 +83,7 @@ impl Service<http::Request<Body>> for TestService {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let [initial, trailing] = [INITIAL, TRAILING].map(|name| request.headers().get(name).cloned());
-        let call = Arc::clone(&*self.call);
+        let call = Call::begin(&self.calls);
         Box::pin(async move {
             let mut response = answer(request).await;
             if let Some(value) = initial {
