@@ -39,6 +39,7 @@ in
         pkgs.chromium
         pkgs.curl
         pkgs.haproxy
+        pkgs.iproute2
         pkgs.jdk_headless
         pkgs.locale
         pkgs.mariadb

@@ -32,7 +32,8 @@ mariadb_launch() {
     (cd "$dir/data" && as "$user" mariadb-install-db --no-defaults --basedir="$base" --datadir="$dir/data" \
       --auth-root-authentication-method=normal --skip-test-db) >>"$dir/log" 2>&1 ||
       die "mariadb-install-db failed; its log is $dir/log"
-    touch "$dir/ready"
+    # Whoever begins anew is somebody else: a replica passes over what it takes for its own.
+    echo "$(((RANDOM << 15 | RANDOM) * 2 + number))" >"$dir/ready"
   fi
   local alone="sql_log_bin = 0"
   [[ $name != galera* ]] || alone="wsrep_on = OFF"
@@ -47,7 +48,7 @@ SQL
   local durability=1
   [[ ${SHOP_BACKENDS_FSYNC:-on} == on ]] || durability=0
   # Whoever has a replica has a log for it.
-  [[ " ${SERVERS[*]} " != *" replica "* ]] || options+=(--server-id="$number" --log-bin=log --gtid-domain-id=1)
+  [[ " ${SERVERS[*]} " != *" replica "* ]] || options+=(--server-id="$(cat "$dir/ready")" --log-bin=log --gtid-domain-id=1)
   if [[ -n ${SHOP_BACKENDS_TLS:-} ]]; then
     take_certificate "$name" "$user"
     options+=(--ssl-cert="$dir/server.crt" --ssl-key="$dir/server.key" --ssl-ca="$dir/ca.crt")

@@ -34,8 +34,10 @@ postgres_start() {
     (cd "$dir" && as "$user" "$bin/initdb" -D "$dir/data" -U shop -A scram-sha-256 --pwfile="$dir/pwfile" \
       -E UTF8 --locale="$locale" --no-sync) >>"$dir/log" 2>&1 || die "initdb failed; its log is $dir/log"
     rm "$dir/pwfile"
+    # Which takes those kept in the older way, too.
+    sed -i 's/scram-sha-256$/md5/' "$dir/data/pg_hba.conf"
     # By default only whoever shares this machine's address.
-    [[ $(host postgres) == 127.0.0.1 ]] || printf 'host %s all samenet scram-sha-256\n' all replication >>"$dir/data/pg_hba.conf"
+    [[ $(host postgres) == 127.0.0.1 ]] || printf 'host %s all samenet md5\n' all replication >>"$dir/data/pg_hba.conf"
     touch "$dir/ready"
   fi
   postgres_launch postgres

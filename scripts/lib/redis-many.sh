@@ -9,7 +9,9 @@ ends=
 # shellcheck disable=SC2317,SC2329 # the trap calls it
 stop() {
   ends=yes
-  kill "${pids[@]}" 2>/dev/null
+  # Not all that were started: the number of one that ended may be somebody else's by now.
+  # shellcheck disable=SC2046 # numbers
+  kill $(jobs -pr) 2>/dev/null
 }
 trap stop TERM INT HUP
 
@@ -21,13 +23,15 @@ in_step() {
   [[ $told == *role:master* || $told == *master_link_status:up* ]]
 }
 
+runs() { jobs -pr | grep -qx -- "$1"; }
+
 # Those that do not run, of the folders.
 start() {
   local folder server servers=()
   for folder; do
     [[ -z $ends ]] || return
     [[ -e $folder/sentinel.conf ]] || servers+=("$folder/redis.conf")
-    ! kill -0 "${pids[$folder]:-none}" 2>/dev/null || continue
+    ! runs "${pids[$folder]:-none}" || continue
     if [[ -e $folder/sentinel.conf ]]; then
       for server in "${servers[@]}"; do
         until [[ -n $ends ]] || in_step "$server"; do sleep 0.05; done
@@ -44,11 +48,5 @@ folders=("$@")
 trap 'start "${folders[@]}"' USR1
 start "${folders[@]}"
 
-living() {
-  local pid
-  for pid in "${pids[@]}"; do ! kill -0 "$pid" 2>/dev/null || return 0; done
-  return 1
-}
-
 # A signal ends `wait`, and not what is waited for.
-while living; do wait -n; done
+while [[ -n $(jobs -pr) ]]; do wait -n; done

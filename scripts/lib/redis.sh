@@ -28,7 +28,7 @@ CONF
 }
 
 redis_ready() {
-  [[ $(REDISCLI_AUTH=$(password) redis-cli -h $(host redis) -p "$(port redis)" ping) == PONG ]]
+  [[ $(REDISCLI_AUTH=$(password) redis-cli -h "$(host redis)" -p "$(port redis)" ping) == PONG ]]
 }
 
 redis_env() { echo "export SHOP_TEST_REDIS_URL=$(redis_url)"; }

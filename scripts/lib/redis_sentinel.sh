@@ -75,7 +75,7 @@ CONF
 redis_sentinel_ready() {
   local name told
   for name in "${redis_sentinel_watchers[@]}"; do
-    told=$(REDISCLI_AUTH=$(redis_sentinel_password) redis-cli -h $(host redis_sentinel) -p "$(port "$name")" info sentinel)
+    told=$(REDISCLI_AUTH=$(redis_sentinel_password) redis-cli -h "$(host redis_sentinel)" -p "$(port "$name")" info sentinel)
     [[ $told == *"status=ok"*"slaves=2,sentinels=3"* ]] || return 1
   done
 }

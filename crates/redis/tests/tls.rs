@@ -195,8 +195,8 @@ async fn watch(place: &Place, port: u16) -> (impl Sized, u16) {
         ("sentinel down-after-milliseconds shop", "500".to_owned()),
         ("sentinel failover-timeout shop", "5000".to_owned()),
     ];
-    let settings: String = settings.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
-    place.put("sentinel.conf", &settings);
+    let settings = settings.map(|(name, value)| format!("{name} {value}"));
+    place.put("sentinel.conf", &settings.join("\n"));
     let running = Program::new("redis-server")
         .args([&file("sentinel.conf"), "--sentinel"])
         .stdout(std::process::Stdio::null())

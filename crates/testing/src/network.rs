@@ -178,7 +178,8 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("it takes root".to_owned());
     }
-    let output = Program::new("ip").args(arguments).run();
+    // By a shell, which says so where there is no such program.
+    let output = Program::new("sh").args(["-c", "exec ip \"$@\"", "ip"]).args(arguments).run();
     if output.status.success() {
         return Ok(());
     }

@@ -227,18 +227,21 @@ async fn the_budget_is_kept(redises: &backend::Redises) {
         let before = answered.each_ref().map(|answered| answered.load(SeqCst));
         eventually!(answered.iter().zip(before).all(|(answered, before)| answered.load(SeqCst) >= before + 100));
     };
+    let by_themselves = || gateways.each_ref().map(|gateway| gateway.metric(FALLBACKS));
     let dies = async {
         go_on().await;
         redises.kill_master_of("t:client*").await;
-        eventually!(gateways.iter().all(|gateway| gateway.metric(MODE) == Some(0.0)));
         go_on().await;
-        eventually!(within std::time::Duration::from_mins(2), gateways.iter().all(|gateway| gateway.metric(MODE) == Some(1.0)));
-        go_on().await;
+        eventually!(within std::time::Duration::from_mins(2), {
+            let before = by_themselves();
+            go_on().await;
+            // A cluster's client may wait for the next master rather than give up.
+            before == by_themselves() && gateways.iter().all(|gateway| gateway.metric(MODE) == Some(1.0))
+        });
         stop.store(true, SeqCst);
     };
     let (sums, ()) = tokio::join!(load, dies);
     assert_eq!((sums.iter().sum::<usize>(), upstream.requests.load(SeqCst)), (50, 50), "{sums:?}");
-    assert!(gateways.iter().all(|gateway| gateway.metric(FALLBACKS).is_some_and(|calls| calls > 0.0)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

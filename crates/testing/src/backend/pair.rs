@@ -27,8 +27,9 @@ pub struct Pair {
     leader: usize,
 }
 
-/// A restarted server writes nothing until it is told to, and a replica passes on what it was given.
-const MARIADB: &str = "--read-only=ON --log-slave-updates=ON --rpl-semi-sync-slave-enabled=ON --rpl-semi-sync-master-enabled=ON \
+/// A restarted server writes nothing and follows nobody until it is told to, and a replica passes on what it was given. That it
+/// follows is not said at the start: a leader that is killed would then begin again without what it was about to acknowledge.
+const MARIADB: &str = "--read-only=ON --log-slave-updates=ON --skip-slave-start --rpl-semi-sync-master-enabled=ON \
     --rpl-semi-sync-master-wait-point=AFTER_SYNC --rpl-semi-sync-master-wait-no-slave=OFF --rpl-semi-sync-master-timeout=600000";
 
 /// A replica that has much to take over takes its time.
@@ -59,7 +60,11 @@ impl Pair {
         pair.follow(1).await;
         pair.lead().await;
         match engine {
-            Engine::Postgres => pair.execute(0, &["CREATE ROLE writer LOGIN CREATEDB PASSWORD 'kept-to-itself'"]).await,
+            Engine::Postgres => {
+                // SCRAM takes a program that is built for debugging so long that on a busy machine the server seems to be away.
+                let user = "SET password_encryption = 'md5'; CREATE ROLE writer LOGIN PASSWORD 'kept-to-itself'";
+                pair.execute(0, &[user]).await;
+            }
             Engine::MariaDb => {
                 let user = "CREATE USER writer@'%' IDENTIFIED BY 'kept-to-itself'";
                 pair.execute(0, &[user, "GRANT ALL ON `region%`.* TO writer@'%'"]).await;
@@ -106,9 +111,11 @@ impl Pair {
 
     /// Kills the other one, without which nothing is acknowledged, and lets it come back after `away`.
     pub async fn restart_follower(&mut self, away: Duration) {
-        self.kill(1 - self.leader).await;
+        let follower = 1 - self.leader;
+        self.kill(follower).await;
         tokio::time::sleep(away).await;
         self.own.resume().await;
+        self.resume_following(follower).await;
         self.lead().await;
     }
 
@@ -169,7 +176,14 @@ impl Pair {
             "CHANGE MASTER TO master_host = '{host}', master_port = {port}, master_user = 'shop', master_password = '{login}', \
              master_connect_retry = 1, master_use_gtid = slave_pos"
         );
-        self.execute(server, &[&leader, "START SLAVE"]).await;
+        self.execute(server, &[&leader]).await;
+        self.resume_following(server).await;
+    }
+
+    async fn resume_following(&self, server: usize) {
+        if self.engine == Engine::MariaDb {
+            self.execute(server, &["SET GLOBAL rpl_semi_sync_slave_enabled = ON", "START SLAVE"]).await;
+        }
     }
 
     /// The leader acknowledges only what the other one has, too.
@@ -193,6 +207,16 @@ impl Pair {
                     let state: Vec<String> = sqlx::query_scalar(state).fetch_all(&mut leader).await.expect("asks");
                     if state == ["1", "ON"] { Ok(()) } else { Err(state) }
                 });
+                // One that began anew has all, or it could not take over.
+                let at = "SELECT @@gtid_binlog_pos";
+                let at: String = sqlx::query_scalar(at).fetch_one(&mut leader).await.expect("says where it is");
+                let mut follower = MySqlConnection::connect(self.url(1 - self.leader)).await.expect("connects");
+                let reached = "SELECT MASTER_GTID_WAIT(?, 1)";
+                eventually!(within LONG, {
+                    self.applies(1 - self.leader).await;
+                    let late: i64 = sqlx::query_scalar(reached).bind(&at).fetch_one(&mut follower).await.expect("waits");
+                    late == 0
+                });
                 self.execute(self.leader, &["SET GLOBAL rpl_semi_sync_master_wait_no_slave = ON"]).await;
                 self.execute(self.leader, &["SET GLOBAL read_only = OFF"]).await;
             }
@@ -211,17 +235,34 @@ impl Pair {
                 self.execute(self.leader, &promote).await;
             }
             Engine::MariaDb => {
-                let mut leader = MySqlConnection::connect(self.leader()).await.expect("connects");
                 // What it was given only in part nobody was told of.
                 eventually!(within LONG, {
-                    let state = leader.fetch_one("SHOW SLAVE STATUS").await.expect("says how far it is");
-                    let does: String = state.try_get("Slave_SQL_Running_State").expect("is in it");
+                    let does = self.applies(self.leader).await;
                     if does.starts_with("Slave has read all relay log") { Ok(()) } else { Err(does) }
                 });
-                let promote = ["STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = OFF"];
+                let promote = [
+                    "STOP SLAVE",
+                    "RESET SLAVE ALL",
+                    "SET GLOBAL rpl_semi_sync_slave_enabled = OFF",
+                    "SET GLOBAL read_only = OFF",
+                ];
                 self.execute(self.leader, &promote).await;
             }
         }
+    }
+
+    /// What a `MariaDB` that follows does with what it was given.
+    ///
+    /// # Panics
+    ///
+    /// When it does nothing: it has something that the other one has not.
+    async fn applies(&self, server: usize) -> String {
+        let mut server = MySqlConnection::connect(self.url(server)).await.expect("connects");
+        let state = server.fetch_one("SHOW SLAVE STATUS").await.expect("says how far it is");
+        // What it does is not there yet when it has just begun.
+        let said = |name| state.try_get::<Option<String>, _>(name).expect("is in it").unwrap_or_default();
+        assert_eq!(said("Slave_SQL_Running"), "Yes", "{}", said("Last_SQL_Error"));
+        said("Slave_SQL_Running_State")
     }
 
     async fn execute(&self, server: usize, statements: &[&str]) {

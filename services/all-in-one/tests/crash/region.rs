@@ -76,7 +76,7 @@ struct Region {
     lines: Vec<Line>,
     doors: [Api; 2],
     /// Gone after those that are in it.
-    _network: Option<Network>,
+    network: Option<Network>,
 }
 
 impl Region {
@@ -85,10 +85,10 @@ impl Region {
         let network = Network::make();
         let stores = Stores::start(network.as_ref()).await?;
         let doors = ["a", "b"].map(Api::new);
-        let mut region = Self { stores, replicas: Vec::new(), lines: Vec::new(), doors, _network: None };
+        let mut region = Self { stores, replicas: Vec::new(), lines: Vec::new(), doors, network };
         for half in 1..=2 {
             for name in SERVICES {
-                let (ports, place) = ([free_port(), free_port()], network.as_ref().map(Network::place));
+                let (ports, place) = ([free_port(), free_port()], region.place());
                 let process = service(&format!("{name}-service"), &ports, &region.stores.brokers(), "region.")
                     .env("SHOP_KAFKA__REPLICATION", "3")
                     .env("SHOP_KAFKA__SESSION_TIMEOUT", "6s");
@@ -99,7 +99,7 @@ impl Region {
             region.connect(4 * half).await;
         }
         for half in 1..=2 {
-            let (ports, place) = ([free_port(), 0], network.as_ref().map(Network::place));
+            let (ports, place) = ([free_port(), 0], region.place());
             let mut gateway = Process::new("gateway")
                 .env("IDENTITY_MODE", "off")
                 .env("PORT", ports[0].to_string())
@@ -119,8 +119,12 @@ impl Region {
         for replica in &mut region.replicas {
             replica.start().await;
         }
-        region._network = network;
         Some(region)
+    }
+
+    /// A place of its own, where there is a network.
+    fn place(&self) -> Option<Place> {
+        self.network.as_ref().map(Network::place)
     }
 
     fn add(&mut self, name: String, mut process: Process, ports: [u16; 2], place: Option<Place>) {
@@ -186,7 +190,7 @@ impl Region {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_in_which_things_go_wrong_keeps_its_books() {
-    let Some(mut region) = Region::start().await else { return };
+    let Some(mut region) = Box::pin(Region::start()).await else { return };
     let mut chance = Chance::from_environment("region");
     let seconds = shop_testing::variable("SHOP_TEST_SOAK_SECONDS").map_or(20, |text| text.parse().expect("a number"));
     let body =

@@ -110,20 +110,17 @@ impl Stores {
             }
             _ => {
                 let spot = self.spots.as_ref().map(|spots| &spots[KAFKA][server]);
-                match (chance.pick(2), spot) {
-                    (0, Some(spot)) => {
-                        spot.cut_off();
-                        tokio::time::sleep(lasts).await;
-                        spot.join();
-                        format!("one {name} is cut off")
-                    }
-                    _ => {
-                        self.kafka.kill(server + 1).await;
-                        tokio::time::sleep(lasts).await;
-                        self.kafka.resume(server + 1).await;
-                        format!("one {name} is killed")
-                    }
+                let is_cut = chance.pick(2) == 0;
+                if let Some(spot) = spot.filter(|_| is_cut) {
+                    spot.cut_off();
+                    tokio::time::sleep(lasts).await;
+                    spot.join();
+                    return format!("one {name} is cut off");
                 }
+                self.kafka.kill(server + 1).await;
+                tokio::time::sleep(lasts).await;
+                self.kafka.resume(server + 1).await;
+                format!("one {name} is killed")
             }
         }
     }
