@@ -42,7 +42,9 @@ pub(crate) fn failure(error: &sqlx::Error, place: &str) -> Option<String> {
 }
 
 fn in_words(error: &rustls::Error, place: &str) -> Option<String> {
-    let (place, name) = (place.to_owned(), place.rsplit_once(':').map_or(place, |(host, _)| host).to_owned());
-    let peer = Peer { place, name, rename: "connect by a name that it is for", section: "database" };
+    // `PostgreSQL at host:port`.
+    let server = place.rsplit(' ').next().unwrap_or(place);
+    let name = server.rsplit_once(':').map_or(server, |(host, _)| host).to_owned();
+    let peer = Peer { place: place.to_owned(), name, rename: "connect by a name that it is for", section: "database" };
     Some(Trouble::of(error)?.sentence(&peer))
 }
