@@ -17,8 +17,12 @@ def test_the_binaries_accept_their_settings(name, tmp_path):
     keys = key_files(variant("values"), tmp_path / "keys")
     places = {place: str(tmp_path) for place in MOUNTS}
     # What a pod of these variants finds on its volumes.
-    for file, text in Issuer("https://id.example").files("product").items():
+    issuer = Issuer("https://id.example")
+    files = issuer.files("product")
+    for file, text in files.items():
         (tmp_path / file).write_text(text)
+    # What stores and brokers of others are called with over TLS.
+    theirs = {"_CA_FILE": files["ca.crt"], "_CERT_FILE": files["ca.crt"], "_KEY_FILE": pathlib.Path(issuer.key.name).read_text()}
     for deployment in deployments(manifests):
         component = deployment["metadata"]["labels"]["app.kubernetes.io/component"]
         (config,) = [m for m in manifests if m["kind"] == "ConfigMap" and m["metadata"]["name"] == deployment["metadata"]["name"]]
@@ -37,8 +41,11 @@ def test_the_binaries_accept_their_settings(name, tmp_path):
             value = variable["value"]
             if variable["name"].endswith("_FILE"):
                 # Keys of others are keys, too.
-                theirs = pathlib.Path(keys[variable["name"]]).read_text() if variable["name"] in keys else "secret"
-                given = made.get(variable["name"].removesuffix("_FILE"), theirs)
+                if variable["name"] in keys:
+                    other = pathlib.Path(keys[variable["name"]]).read_text()
+                else:
+                    other = next((text for end, text in theirs.items() if variable["name"].endswith(end)), "secret")
+                given = made.get(variable["name"].removesuffix("_FILE"), other)
                 (tmp_path / variable["name"]).write_text(given)
                 value = str(tmp_path / variable["name"])
             environment[variable["name"]] = value
