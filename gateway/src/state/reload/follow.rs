@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use anyhow::Context;
 use shop_config::{Change, Problems, Settings, Sources};
@@ -13,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::watched::Watched;
 use super::{Applied, Handle};
 use crate::settings::Config;
+use crate::state::generation::Generation;
 
 /// Reads the settings of this process again, from the same `sources`, whenever SIGHUP comes or a file changes, until the
 /// soft stop. `take` takes the gateway's out of them, and says what else is different and so waits for a restart.
@@ -40,19 +42,28 @@ pub fn follow<S: Settings + 'static>(
             // Files may be on a disk that hangs, and another change may be on its way to one.
             let once = move || reload(&all.0, &all.1, &all.2, is_start);
             async move {
-                if tokio::task::spawn_blocking(once).await.is_err() {
+                tokio::task::spawn_blocking(once).await.unwrap_or_else(|_| {
                     tracing::error!("the settings could not be read again");
-                }
+                    None
+                })
             }
         };
-        match &refusal {
-            Some(refusal) => tracing::info!("{refusal}; a restart reads them"),
+        let mut replaced = match &refusal {
+            Some(refusal) => {
+                tracing::info!("{refusal}; a restart reads them");
+                None
+            }
             // What changed between the start and now.
             None => again(true).await,
-        }
+        };
         loop {
             let cause = tokio::select! {
                 () = shutdown.soft.cancelled() => break,
+                () = gone(replaced.as_ref()) => {
+                    replaced = None;
+                    let _ = tokio::task::spawn_blocking(shop_heap::trim).await;
+                    continue;
+                }
                 _ = hangups.recv() => "SIGHUP",
                 () = watched.changed() => "a file changed",
             };
@@ -70,7 +81,7 @@ pub fn follow<S: Settings + 'static>(
                 refuse(&all.0, &problems);
             } else {
                 tracing::info!("reading the settings again: {cause}");
-                again(false).await;
+                replaced = again(false).await.or(replaced);
             }
             shop_runtime::notify_reloaded();
         }
@@ -83,8 +94,26 @@ fn is_spent(file: &PathBuf) -> bool {
     std::fs::metadata(file).is_ok_and(|data| !data.is_file())
 }
 
-/// Once. The first time, at the start, it is no news that nothing is different.
-fn reload<S: Settings>(handle: &Handle, sources: &Sources, take: &impl Fn(S) -> (Config, Vec<Change>), is_start: bool) {
+/// Waits until nobody uses any more what was replaced; for ever, if nothing was that is worth it.
+async fn gone(replaced: Option<&Weak<Generation>>) {
+    let Some(replaced) = replaced else { return std::future::pending().await };
+    while replaced.strong_count() > 0 {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The pause between two looks whether what was replaced is still used.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Once. The first time, at the start, it is no news that nothing is different. What was in force before is given back where it,
+/// or what it takes to read settings, leaves memory behind that is worth giving back once nobody uses it.
+fn reload<S: Settings>(
+    handle: &Handle,
+    sources: &Sources,
+    take: &impl Fn(S) -> (Config, Vec<Change>),
+    is_start: bool,
+) -> Option<Weak<Generation>> {
+    let before = Arc::downgrade(&handle.state.settings.current());
     let (reloads, metrics) = (&handle.state.settings.reloads, &handle.state.numbers.metrics);
     let applied = shop_config::load::<S>(sources).and_then(|loaded| {
         if !is_start {
@@ -106,10 +135,13 @@ fn reload<S: Settings>(handle: &Handle, sources: &Sources, take: &impl Fn(S) -> 
         }
         Err(problems) => refuse(handle, &problems),
     }
+    let now = handle.state.settings.current();
     // To read settings takes many times the memory that they keep. It costs some milliseconds, which few routes are not worth.
-    if handle.state.settings.current().config.routes.len() > MANY_ROUTES {
-        shop_heap::trim();
+    if now.config.routes.len() <= MANY_ROUTES {
+        return None;
     }
+    shop_heap::trim();
+    (!std::ptr::eq(before.as_ptr(), Arc::as_ptr(&now))).then_some(before)
 }
 
 /// Routes whose settings leave memory behind that is worth giving back, some MiB.
