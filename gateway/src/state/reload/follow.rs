@@ -7,7 +7,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
-use shop_config::{Change, Problems, Settings, Sources};
+use rustix::io::Errno;
+use shop_config::{Change, Problem, Problems, Settings, Sources};
 use shop_runtime::Shutdown;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -42,10 +43,16 @@ pub fn follow<S: Settings + 'static>(
             // Files may be on a disk that hangs, and another change may be on its way to one.
             let once = move || reload(&all.0, &all.1, &all.2, is_start);
             async move {
-                tokio::task::spawn_blocking(once).await.unwrap_or_else(|_| {
-                    tracing::error!("the settings could not be read again");
-                    None
-                })
+                loop {
+                    match tokio::task::spawn_blocking(once.clone()).await {
+                        Ok(Ok(replaced)) => return replaced,
+                        Ok(Err(NoDescriptor)) => tokio::time::sleep(LOOK).await,
+                        Err(_) => {
+                            tracing::error!("the settings could not be read again");
+                            return None;
+                        }
+                    }
+                }
             }
         };
         let mut replaced = match &refusal {
@@ -112,7 +119,7 @@ fn reload<S: Settings>(
     sources: &Sources,
     take: &impl Fn(S) -> (Config, Vec<Change>),
     is_start: bool,
-) -> Option<Weak<Generation>> {
+) -> Result<Option<Weak<Generation>>, NoDescriptor> {
     let before = Arc::downgrade(&handle.state.settings.current());
     let (reloads, metrics) = (&handle.state.settings.reloads, &handle.state.numbers.metrics);
     let applied = shop_config::load::<S>(sources).and_then(|loaded| {
@@ -133,15 +140,27 @@ fn reload<S: Settings>(
                 reloads.succeeded(!applied.changed.is_empty(), keys, metrics);
             }
         }
+        Err(problems) if problems.iter().any(is_short) => return Err(NoDescriptor),
         Err(problems) => refuse(handle, &problems),
     }
     let now = handle.state.settings.current();
     // To read settings takes many times the memory that they keep. It costs some milliseconds, which few routes are not worth.
     if now.config.routes.len() <= MANY_ROUTES {
-        return None;
+        return Ok(None);
     }
     shop_heap::trim();
-    (!std::ptr::eq(before.as_ptr(), Arc::as_ptr(&now))).then_some(before)
+    Ok((!std::ptr::eq(before.as_ptr(), Arc::as_ptr(&now))).then_some(before))
+}
+
+/// The process, or the system, had no descriptor left to read a file with, which says nothing of the file.
+#[derive(Clone, Copy)]
+struct NoDescriptor;
+
+/// Whether it was that. The error of the system is known as a text only.
+fn is_short(problem: &Problem) -> bool {
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| problem.message.contains(&format!("os error {}", errno.raw_os_error())))
 }
 
 /// Routes whose settings leave memory behind that is worth giving back, some MiB.
