@@ -250,7 +250,7 @@ let
         "IDENTITY_TRUSTED"
       ];
     "others have what they check with" =
-      keysOf "product" { product.enable = true; } == [ "IDENTITY_TRUSTED" ];
+      keysOf "notification" { notification.enable = true; } == [ "IDENTITY_TRUSTED" ];
     "a gateway by itself needs no key" =
       !makesKey verifying && keysOf "gateway" verifying == [ "IDENTITY_TRUSTED" ];
     "nobody has a key where nobody asks who calls" = !makesKey off && keysOf "basket" off == [ ];
