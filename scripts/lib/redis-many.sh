@@ -14,6 +14,8 @@ stop() {
   kill $(jobs -pr) 2>/dev/null
 }
 trap stop TERM INT HUP
+# Until there is something to ask for; without a trap it would end this and leave the servers.
+trap '' USR1
 
 value_of() { sed -n "s/^$1 //p" "$2"; }
 

@@ -22,11 +22,10 @@ redis_cluster_start() {
   if [[ $(cat "$dir/layout" 2>/dev/null) != "$layout" ]]; then
     rm -rf -- "${folders[@]}"
     for name in "${redis_cluster_nodes[@]}"; do redis_cluster_node "$user" "$dir/$name" "$(port "$name")" "$(port "$name-bus")"; done
-    # Who runs them may not be able to read a checkout.
-    cp -- "$ROOT/scripts/lib/redis-many.sh" "$dir/many.sh"
-    chmod 755 "$dir/many.sh"
     echo "$layout" >"$dir/layout"
   fi
+  # Who runs them may not be able to read a checkout. Of each start, for one of an earlier checkout knows other signals.
+  install -m 755 -- "$ROOT/scripts/lib/redis-many.sh" "$dir/many.sh"
   REDISCLI_AUTH=$(password) launch redis_cluster "$user" bash "$dir/many.sh" "${folders[@]}"
 }
 

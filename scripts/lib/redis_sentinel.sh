@@ -25,11 +25,10 @@ redis_sentinel_start() {
     rm -rf -- "${folders[@]}"
     for name in "${redis_sentinel_servers[@]}"; do redis_sentinel_server "$user" "$dir/$name" "$(port "$name")"; done
     for name in "${redis_sentinel_watchers[@]}"; do redis_sentinel_watcher "$user" "$dir/$name" "$(port "$name")"; done
-    # Who runs them may not be able to read a checkout.
-    cp -- "$ROOT/scripts/lib/redis-many.sh" "$dir/many.sh"
-    chmod 755 "$dir/many.sh"
     echo "$layout" >"$dir/layout"
   fi
+  # Who runs them may not be able to read a checkout. Of each start, for one of an earlier checkout knows other signals.
+  install -m 755 -- "$ROOT/scripts/lib/redis-many.sh" "$dir/many.sh"
   REDISCLI_AUTH=$(password) launch redis_sentinel "$user" bash "$dir/many.sh" "${folders[@]}"
 }
 
