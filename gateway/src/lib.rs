@@ -52,7 +52,8 @@ use shop_telemetry::Metrics;
 
 use crate::admin::events::{self, history};
 use crate::proxy::Proxy;
-use crate::routing::routes::Table;
+
+use crate::routing::trust::Trust;
 use crate::routing::{check, trust};
 use crate::server::crowd::Crowd;
 use crate::server::doors::Opened;
@@ -200,9 +201,9 @@ async fn watch(all: Vec<Arc<Tls>>) {
 }
 
 /// Whose certificates are good, and how often that is looked up.
-fn trusted(state: &State) -> (Arc<Table>, Duration) {
+fn trusted(state: &State) -> (Vec<Arc<Trust>>, Duration) {
     let generation = state.settings.current();
-    (Arc::clone(&generation.table), generation.config.tls.reload_interval.get())
+    (generation.table.trusts().cloned().collect(), generation.config.tls.reload_interval.get())
 }
 
 /// Keeps the keys of tokens as their issuers have them, whoever those are.

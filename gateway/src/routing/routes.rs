@@ -339,7 +339,7 @@ impl Table {
     }
 
     /// TLS towards all who are called over TLS.
-    pub(super) fn trusts(&self) -> impl Iterator<Item = &Arc<Trust>> {
+    pub(crate) fn trusts(&self) -> impl Iterator<Item = &Arc<Trust>> {
         let of_services = self.services.iter().filter_map(|service| service.trust.as_ref());
         of_services.chain(self.authorities.iter().filter_map(|authority| authority.trust()))
     }

@@ -5,11 +5,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use shop_tls::{ClientFiles, ClientTls, Credentials, Unfit};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
-use crate::routing::routes::Table;
 use crate::upstream::Tls;
 
 /// TLS towards those for whom the same settings hold.
@@ -75,39 +72,20 @@ fn parse(files: &ClientFiles, settings: &ClientTls) -> Result<Credentials, Strin
     files.parse(settings).map_err(|unfit| unfit.why)
 }
 
-/// Looks at the files of all of them now and then, and on SIGHUP, until dropped. `current` gives what is in force, with how
-/// long to wait in between, and `changes` tells when there is another.
-pub(crate) async fn watch(mut changes: watch::Receiver<u64>, current: impl Fn() -> (Arc<Table>, Duration)) {
-    let mut hangups = signal(SignalKind::hangup())
-        .inspect_err(|error| tracing::warn!(%error, "SIGHUP will not reload the certificates for backends"))
-        .ok();
+/// Looks at the files of all of them now and then, and on SIGHUP, until dropped. `current` gives those in force, with how long to
+/// wait in between, and `changes` tells when there are others.
+pub(crate) async fn watch(mut changes: watch::Receiver<u64>, current: impl Fn() -> (Vec<Arc<Trust>>, Duration)) {
     loop {
         changes.mark_unchanged();
-        let (table, interval) = current();
-        let all: Arc<[_]> = table.trusts().cloned().collect();
-        drop(table);
+        let (all, interval) = current();
         if all.is_empty() {
             // Whoever could tell of a change is gone with the process.
             let _ = changes.changed().await;
             continue;
         }
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let hangup = async {
-                match &mut hangups {
-                    Some(hangups) => drop(hangups.recv().await),
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = hangup => {}
-                _ = changes.changed() => break,
-            }
-            let all = Arc::clone(&all);
-            // Files may be on a network.
-            let _ = tokio::task::spawn_blocking(move || all.iter().for_each(|trust| trust.reload())).await;
+        tokio::select! {
+            never = shop_tls::watch(interval, move || all.iter().for_each(|trust| trust.reload())) => match never {},
+            _ = changes.changed() => {}
         }
     }
 }
