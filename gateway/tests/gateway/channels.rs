@@ -15,7 +15,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use shop_gateway::Config;
 use shop_testing::eventually;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::support::{Running, Upstream, config, http2};
@@ -115,6 +116,50 @@ async fn a_connection_that_is_full_gets_another_beside_it() {
     }
     // What a rush has left is closed; one stays for whoever comes next.
     eventually!(upstream.open.load(SeqCst) == 1);
+}
+
+/// Answers each call with a head alone, and says with which code it ended when its client sends no more.
+async fn told_of_ends() -> (Upstream, UnboundedReceiver<Option<h2::Reason>>) {
+    let (say, said) = mpsc::unbounded_channel();
+    let upstream = Upstream::raw(move |stream| {
+        let say = say.clone();
+        async move {
+            let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let say = say.clone();
+                tokio::spawn(async move {
+                    let head = Response::builder().header("content-type", "application/grpc").body(()).expect("a head");
+                    let _answer = respond.send_response(head, false).expect("is sent");
+                    let mut body = request.into_body();
+                    let ended = loop {
+                        match body.data().await {
+                            Some(Ok(data)) => body.flow_control().release_capacity(data.len()).expect("was read"),
+                            Some(Err(error)) => break error.reason(),
+                            None => break None,
+                        }
+                    };
+                    say.send(ended).expect("somebody waits");
+                });
+            }
+        }
+    });
+    (upstream.await, said)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_time_is_over_is_cancelled_at_its_backend_which_is_no_fault() {
+    let (upstream, mut said) = told_of_ends().await;
+    let gateway = Running::start(alone(upstream.addr)).await;
+    let stream = TcpStream::connect(gateway.addr).await.expect("connects");
+    let (mut sender, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let request = call(&gateway, "GetProduct", Some("500m")).map(drop);
+    let (answer, mut open) = sender.send_request(request, false).expect("is sent");
+    open.send_data(Bytes::from_static(EMPTY), false).expect("is sent");
+    assert_eq!(answer.await.expect("an answer").status(), 200);
+    let ended = timeout(SOON, said.recv()).await.expect("in time");
+    assert_eq!(ended, Some(Some(h2::Reason::CANCEL)));
+    drop(open);
 }
 
 #[tokio::test(flavor = "multi_thread")]

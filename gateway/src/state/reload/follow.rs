@@ -42,11 +42,17 @@ pub fn follow<S: Settings + 'static>(
             let all = Arc::clone(&all);
             // Files may be on a disk that hangs, and another change may be on its way to one.
             let once = move || reload(&all.0, &all.1, &all.2, is_start);
+            let (soft, mut is_told) = (shutdown.soft.clone(), false);
             async move {
                 loop {
                     match tokio::task::spawn_blocking(once.clone()).await {
                         Ok(Ok(replaced)) => return replaced,
-                        Ok(Err(NoDescriptor)) => tokio::time::sleep(LOOK).await,
+                        Ok(Err(NoDescriptor)) => {
+                            if !std::mem::replace(&mut is_told, true) {
+                                tracing::warn!("no descriptor is left to read the settings with; it is tried again");
+                            }
+                            soft.run_until_cancelled(tokio::time::sleep(LOOK)).await?;
+                        }
                         Err(_) => {
                             tracing::error!("the settings could not be read again");
                             return None;
