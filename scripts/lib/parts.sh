@@ -8,6 +8,8 @@
 # and a server also start, ready and url. scripts/test tries `missing` of each.
 
 ALL_SERVERS=(postgres mariadb redis redis_sentinel redis_cluster kafka)
+# It is Debian 13's.
+[[ ${SHOP_TEST_VALKEY_URL:-} == off ]] || ALL_SERVERS+=(valkey)
 # It comes from npm. Where nothing can be installed, nobody wants it.
 [[ ${SHOP_TEST_OIDC_ISSUER:-} == off ]] || ALL_SERVERS+=(oidc)
 # It comes from Go's proxy, which is not everywhere either.
@@ -27,6 +29,8 @@ for part in "${ALL_SERVERS[@]}" "${OWN_SERVERS[@]}" "${TOOLS[@]}"; do
   source "$ROOT/scripts/lib/$part.sh"
 done
 unset part
+# shellcheck source=SCRIPTDIR/debian13.sh
+source "$ROOT/scripts/lib/debian13.sh"
 # shellcheck source=SCRIPTDIR/kafka_members.sh
 source "$ROOT/scripts/lib/kafka_members.sh"
 

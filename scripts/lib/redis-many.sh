@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# Several Redis servers as one process: redis-many.sh FOLDER... They end with it; one that ends by itself is not missed until SIGUSR1
+# Several Redis servers as one process: redis-many.sh PROGRAM FOLDER... They end with it; one that ends by itself is not missed until SIGUSR1
 # asks for all of them. Folders with a sentinel.conf come last, and their sentinels start once every replica has what its master
 # has: a sentinel that looks before looks again after ten seconds only. REDISCLI_AUTH is the servers' password.
 set -uo pipefail
+
+PROGRAM=$1
+shift
 
 declare -A pids
 ends=
@@ -38,9 +41,9 @@ start() {
       for server in "${servers[@]}"; do
         until [[ -n $ends ]] || in_step "$server"; do sleep 0.05; done
       done
-      redis-server "$folder/sentinel.conf" --sentinel &
+      "$PROGRAM" "$folder/sentinel.conf" --sentinel &
     else
-      redis-server "$folder/redis.conf" &
+      "$PROGRAM" "$folder/redis.conf" &
     fi
     pids[$folder]=$!
   done

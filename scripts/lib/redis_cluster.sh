@@ -4,11 +4,14 @@
 
 redis_cluster_missing() { redis_missing; }
 
+redis_cluster_install() { redis_install; }
+
 redis_cluster_nodes=(redis_cluster redis_cluster-{b..g})
 
 redis_cluster_start() {
-  local user dir=$DIR/redis_cluster name layout="" offset=20 folders=()
+  local user program dir=$DIR/redis_cluster name layout="" offset=20 folders=()
   user=$(unprivileged redis)
+  program=$(redis_server)
   make_data "$user" "$dir"
   for name in "${redis_cluster_nodes[@]}"; do
     reserve_port "$name" "$offset"
@@ -26,7 +29,7 @@ redis_cluster_start() {
   fi
   # Who runs them may not be able to read a checkout. Of each start, for one of an earlier checkout knows other signals.
   install -m 755 -- "$ROOT/scripts/lib/redis-many.sh" "$dir/many.sh"
-  REDISCLI_AUTH=$(password) launch redis_cluster "$user" bash "$dir/many.sh" "${folders[@]}"
+  REDISCLI_AUTH=$(password) launch redis_cluster "$user" bash "$dir/many.sh" "$program" "${folders[@]}"
 }
 
 # Servers that were killed alone are started again.

@@ -4,6 +4,8 @@
 
 redis_sentinel_missing() { redis_missing; }
 
+redis_sentinel_install() { redis_install; }
+
 redis_sentinel_servers=(redis_sentinel redis_sentinel-b redis_sentinel-c)
 redis_sentinel_watchers=(redis_sentinel-1 redis_sentinel-2 redis_sentinel-3)
 
@@ -11,8 +13,9 @@ redis_sentinel_watchers=(redis_sentinel-1 redis_sentinel-2 redis_sentinel-3)
 redis_sentinel_password() { echo "s$(password)"; }
 
 redis_sentinel_start() {
-  local user dir=$DIR/redis_sentinel name layout="" offset=10 folders=()
+  local user program dir=$DIR/redis_sentinel name layout="" offset=10 folders=()
   user=$(unprivileged redis)
+  program=$(redis_server)
   make_data "$user" "$dir"
   for name in "${redis_sentinel_servers[@]}" "${redis_sentinel_watchers[@]}"; do
     reserve_port "$name" "$offset"
@@ -29,7 +32,7 @@ redis_sentinel_start() {
   fi
   # Who runs them may not be able to read a checkout. Of each start, for one of an earlier checkout knows other signals.
   install -m 755 -- "$ROOT/scripts/lib/redis-many.sh" "$dir/many.sh"
-  REDISCLI_AUTH=$(password) launch redis_sentinel "$user" bash "$dir/many.sh" "${folders[@]}"
+  REDISCLI_AUTH=$(password) launch redis_sentinel "$user" bash "$dir/many.sh" "$program" "${folders[@]}"
 }
 
 # Servers that were killed alone are started again.

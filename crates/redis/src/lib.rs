@@ -4,6 +4,7 @@
 //! again by itself, and who uses it asks the source for another; one to a cluster follows the cluster, but does not leave it.
 
 mod connection;
+mod files;
 mod script;
 mod source;
 

@@ -1,6 +1,5 @@
 //! Where Redis is, and how to get there.
 
-use std::path::PathBuf;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -8,12 +7,13 @@ use futures_util::future::select_ok;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _,
     RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, TlsMode,
 };
-use shop_config::{RedisNodes, RedisTarget, RedisTls, read_text};
+use shop_config::{RedisNodes, RedisTarget, RedisTls};
 
 use crate::Connection;
+use crate::files::Files;
 
 /// Pauses of a cluster's client between attempts at one command, in milliseconds: while slots move, or a replica is made
 /// master, the next attempt may do. All of them together have the time of one answer.
@@ -22,6 +22,8 @@ const CLUSTER_PAUSES: std::ops::RangeInclusive<u64> = 20..=200;
 /// Where Redis is.
 pub struct Source {
     kind: Kind,
+    /// Read again for each connection, as certificates are renewed.
+    files: Files,
     /// The longest that connecting takes, asking sentinels and logging in included.
     connect_timeout: Duration,
     /// The longest wait for an answer, if the connection is to have one.
@@ -29,13 +31,14 @@ pub struct Source {
 }
 
 enum Kind {
-    One(Client),
-    Sentinels(RedisNodes, Option<TlsCertificates>),
-    Cluster { client: Box<ClusterClient>, nodes: RedisNodes },
+    One(Box<ConnectionInfo>),
+    Sentinels(RedisNodes),
+    Cluster(RedisNodes),
 }
 
 impl Source {
-    /// Of what settings name, with the files for TLS, which are read now. The error says what is wrong; SQLite is not Redis.
+    /// Of what settings name, with the files for TLS, which have to be good now. The error says what is wrong; SQLite is not
+    /// Redis.
     pub fn new(
         target: &RedisTarget,
         tls: &RedisTls,
@@ -43,29 +46,27 @@ impl Source {
         response_timeout: Option<Duration>,
     ) -> Result<Self, String> {
         let words = |error: RedisError| error.to_string();
-        let files = certificates(tls)?;
         let kind = match target {
-            RedisTarget::Redis(url) => Kind::One(
-                match files {
-                    Some(files) => Client::build_with_tls(url.as_str(), files),
-                    None => Client::open(url.as_str()),
-                }
-                .map_err(words)?,
-            ),
-            RedisTarget::Several(nodes) if nodes.master.is_some() => {
-                // What is wrong with them shall show now, not when they are asked.
-                for node in &nodes.nodes {
-                    sentinel(nodes, files.as_ref(), node).map_err(words)?;
-                }
-                Kind::Sentinels(nodes.clone(), files)
-            }
-            RedisTarget::Several(nodes) => {
-                let client = cluster(nodes, files, connect_timeout, response_timeout).map_err(words)?;
-                Kind::Cluster { client: Box::new(client), nodes: nodes.clone() }
-            }
+            RedisTarget::Redis(url) => Kind::One(Box::new(url.as_str().into_connection_info().map_err(words)?)),
+            RedisTarget::Several(nodes) if nodes.master.is_some() => Kind::Sentinels(nodes.clone()),
+            RedisTarget::Several(nodes) => Kind::Cluster(nodes.clone()),
             RedisTarget::Sqlite(_) => return Err("is not the address of Redis".to_owned()),
         };
-        Ok(Self { kind, connect_timeout, response_timeout })
+        let source = Self { kind, files: Files::new(tls)?, connect_timeout, response_timeout };
+        source.check().map_err(words)?;
+        Ok(source)
+    }
+
+    /// What is wrong shall show now, not when somebody is asked.
+    fn check(&self) -> RedisResult<()> {
+        let files = self.files.last();
+        match &self.kind {
+            Kind::One(info) => one(info, files).map(drop),
+            Kind::Sentinels(nodes) => {
+                nodes.nodes.iter().try_for_each(|node| sentinel(nodes, files.as_ref(), node).map(drop))
+            }
+            Kind::Cluster(nodes) => self.cluster(nodes, files).map(drop),
+        }
     }
 
     /// A connection: to the server that takes writes, or to the cluster.
@@ -88,34 +89,68 @@ impl Source {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             .set_response_timeout(self.response_timeout);
-        match &self.kind {
-            Kind::One(client) => {
-                client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::One)
-            }
-            Kind::Sentinels(nodes, files) => {
+        let files = self.files.now().await;
+        let client = match &self.kind {
+            Kind::One(info) => one(info, files)?,
+            Kind::Sentinels(nodes) => {
                 let asked = nodes.nodes.iter().map(|node| Box::pin(master(nodes, files.as_ref(), node)));
-                let (client, _) = select_ok(asked).await?;
-                client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::One)
+                select_ok(asked).await?.0
             }
-            Kind::Cluster { client, .. } => client.get_async_connection().await.map(Connection::Cluster),
+            Kind::Cluster(nodes) => {
+                return self.cluster(nodes, files)?.get_async_connection().await.map(Connection::Cluster);
+            }
+        };
+        client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::One)
+    }
+
+    fn cluster(&self, nodes: &RedisNodes, files: Option<TlsCertificates>) -> RedisResult<ClusterClient> {
+        let mut redis = RedisConnectionInfo::default();
+        if !nodes.login.user.is_empty() {
+            redis = redis.set_username(&nodes.login.user);
         }
+        if !nodes.login.password.is_empty() {
+            redis = redis.set_password(&nodes.login.password);
+        }
+        let known = nodes.nodes.iter().map(|node| {
+            let info = address(nodes, node).into_connection_info()?;
+            Ok(info.set_redis_settings(redis.clone()))
+        });
+        let known: Vec<ConnectionInfo> = known.collect::<RedisResult<_>>()?;
+        let mut builder = ClusterClientBuilder::new(known)
+            // It connects to those it was told of, waits for all, and then to those that they name.
+            .connection_timeout(self.connect_timeout / 4)
+            .min_retry_wait(*CLUSTER_PAUSES.start())
+            .max_retry_wait(*CLUSTER_PAUSES.end());
+        if let Some(files) = files {
+            builder = builder.certs(files);
+        }
+        if let Some(response) = self.response_timeout {
+            builder = builder.response_timeout(response);
+        }
+        builder.build()
     }
 
     /// Whether it is a cluster, whose connection finds its servers again by itself.
     #[must_use]
     pub fn is_cluster(&self) -> bool {
-        matches!(self.kind, Kind::Cluster { .. })
+        matches!(self.kind, Kind::Cluster(_))
+    }
+
+    /// Whether files for TLS changed since the last connection: a cluster's goes on with those it was made with.
+    #[must_use]
+    pub fn has_new_files(&self) -> bool {
+        self.files.changed()
     }
 
     /// Host and port, for traces: of several servers the first that settings name.
     #[must_use]
     pub fn place(&self) -> (String, u16) {
         match &self.kind {
-            Kind::One(client) => match client.get_connection_info().addr() {
+            Kind::One(info) => match info.addr() {
                 ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => (host.clone(), *port),
                 other => (other.to_string(), 0),
             },
-            Kind::Sentinels(nodes, _) | Kind::Cluster { nodes, .. } => nodes.nodes.first().cloned().unwrap_or_default(),
+            Kind::Sentinels(nodes) | Kind::Cluster(nodes) => nodes.nodes.first().cloned().unwrap_or_default(),
         }
     }
 
@@ -123,8 +158,8 @@ impl Source {
     #[must_use]
     pub fn database(&self) -> i64 {
         match &self.kind {
-            Kind::One(client) => client.get_connection_info().redis_settings().db(),
-            Kind::Sentinels(nodes, _) | Kind::Cluster { nodes, .. } => nodes.db.into(),
+            Kind::One(info) => info.redis_settings().db(),
+            Kind::Sentinels(nodes) | Kind::Cluster(nodes) => nodes.db.into(),
         }
     }
 }
@@ -133,18 +168,25 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nodes = match &self.kind {
-            Kind::One(client) => return client.get_connection_info().addr().fmt(f),
-            Kind::Sentinels(nodes, _) => {
+            Kind::One(info) => return info.addr().fmt(f),
+            Kind::Sentinels(nodes) => {
                 write!(f, "{:?} behind the sentinels ", nodes.master.as_deref().unwrap_or_default())?;
                 nodes
             }
-            Kind::Cluster { nodes, .. } => {
+            Kind::Cluster(nodes) => {
                 f.write_str("the cluster of ")?;
                 nodes
             }
         };
         let places: Vec<_> = nodes.nodes.iter().map(|(host, port)| format!("{host}:{port}")).collect();
         f.write_str(&places.join(", "))
+    }
+}
+
+fn one(info: &ConnectionInfo, files: Option<TlsCertificates>) -> RedisResult<Client> {
+    match files {
+        Some(files) => Client::build_with_tls(info.clone(), files),
+        None => Client::open(info.clone()),
     }
 }
 
@@ -179,51 +221,6 @@ fn sentinel(nodes: &RedisNodes, files: Option<&TlsCertificates>, node: &(String,
         builder = builder.set_client_to_sentinel_password(&sentinels.password);
     }
     builder.build()
-}
-
-fn cluster(
-    nodes: &RedisNodes,
-    files: Option<TlsCertificates>,
-    connect: Duration,
-    response: Option<Duration>,
-) -> RedisResult<ClusterClient> {
-    let mut redis = RedisConnectionInfo::default();
-    if !nodes.login.user.is_empty() {
-        redis = redis.set_username(&nodes.login.user);
-    }
-    if !nodes.login.password.is_empty() {
-        redis = redis.set_password(&nodes.login.password);
-    }
-    let known = nodes.nodes.iter().map(|node| {
-        let info = address(nodes, node).into_connection_info()?;
-        Ok(info.set_redis_settings(redis.clone()))
-    });
-    let known: Vec<ConnectionInfo> = known.collect::<RedisResult<_>>()?;
-    let mut builder = ClusterClientBuilder::new(known)
-        // It connects to those it was told of, waits for all, and then to those that they name.
-        .connection_timeout(connect / 4)
-        .min_retry_wait(*CLUSTER_PAUSES.start())
-        .max_retry_wait(*CLUSTER_PAUSES.end());
-    if let Some(files) = files {
-        builder = builder.certs(files);
-    }
-    if let Some(response) = response {
-        builder = builder.response_timeout(response);
-    }
-    builder.build()
-}
-
-/// What the files hold, if there are any.
-fn certificates(tls: &RedisTls) -> Result<Option<TlsCertificates>, String> {
-    let read = |file: &Option<PathBuf>| {
-        let read =
-            |file: &PathBuf| read_text(file).map_err(|error| format!("{} cannot be read: {error}", file.display()));
-        file.as_ref().map(read).transpose().map(|text| text.map(String::into_bytes))
-    };
-    let (root_cert, cert, key) = (read(&tls.ca_file)?, read(&tls.cert_file)?, read(&tls.key_file)?);
-    let client_tls = cert.zip(key).map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
-    let some = root_cert.is_some() || client_tls.is_some();
-    Ok(some.then_some(TlsCertificates { client_tls, root_cert }))
 }
 
 /// What is wrong with a certificate, if that is why there is no connection: it does not pass by itself. The libraries in between

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use shop_config::{Redis, RedisTls};
 use shop_redis::{Source, refused_certificate};
-use shop_testing::{Program, backend, eventually, free_port};
+use shop_testing::{Cable, Program, backend, eventually, free_port};
 use tempfile::TempDir;
 use time::macros::datetime;
 
@@ -172,6 +172,52 @@ async fn a_cluster_is_spoken_to_over_tls_at_all_its_servers() {
     let mut cluster = source(&format!("rediss-cluster://localhost:{port}"), &tls).connect().await.expect("connects");
     redis::cmd("SET").arg("a").arg(1).exec_async(&mut cluster).await.expect("set");
     assert_eq!(cluster.nodes().await.expect("told"), [Some(("localhost".to_owned(), port))]);
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_renewed_is_shown_from_the_next_connection_on() {
+    if !is_real() {
+        return;
+    }
+    let place = Place::new();
+    let (server, next) = (Place::new(), Place::new());
+    for server in [&server, &next] {
+        server.sign("good", "localhost", |_| {});
+    }
+    let copy = |from: &Place| {
+        from.sign("basket", "basket", |_| {});
+        for name in ["ca.pem", "basket.pem", "basket.key"] {
+            place.put(name, &std::fs::read_to_string(from.at(name)).expect("read"));
+        }
+    };
+    copy(&server);
+    let tls = RedisTls {
+        cert_file: Some(place.at("basket.pem")),
+        key_file: Some(place.at("basket.key")),
+        ..trusting(&place.at("ca.pem"))
+    };
+    let (running, port) = serve(&server, "good", "yes", &[]).await;
+    let (_next, another) = serve(&next, "good", "yes", &[]).await;
+    // The one leads to both, one after the other.
+    let cable = Cable::to(&format!("127.0.0.1:{port}")).await;
+    let source = source(&format!("rediss://localhost:{}", cable.at().port()), &tls);
+    let ping = async || {
+        let mut connection = source.connect().await?;
+        redis::cmd("PING").query_async::<()>(&mut connection).await
+    };
+    ping().await.expect("is known");
+    drop(running);
+    cable.lead_to(&format!("127.0.0.1:{another}")).await;
+    ping().await.expect_err("knows neither of the other");
+    assert!(!source.has_new_files());
+
+    // Half of it: the old ones do no longer, and nothing breaks.
+    std::fs::remove_file(place.at("basket.pem")).expect("removed");
+    ping().await.expect_err("goes by what it had");
+    copy(&next);
+    assert!(source.has_new_files());
+    ping().await.expect("is known to the next");
+    assert!(!source.has_new_files());
 }
 
 /// A sentinel that watches the master at `port` of localhost, and asks everybody for a certificate; its port.

@@ -2,10 +2,10 @@
 
 use std::future::Future;
 
-use sqlx::{Database, MySql, MySqlPool, PgPool, Pool, Postgres};
+use sqlx::{Database, MySql, MySqlPool, PgPool, Pool, Postgres, SqlSafeStr};
 
 use crate::together::{Step, at_once, one_by_one};
-use crate::{Connection, Held, Sqlite, Tx, acquire, begin};
+use crate::{Connection, Held, Row, Sqlite, Tx, Value, acquire, begin};
 
 /// An engine that a store is kept on: its pools, how a transaction begins, and how rows are locked.
 pub trait Engine: Send + Sync + 'static {
@@ -32,6 +32,15 @@ pub trait Engine: Send + Sync + 'static {
         acquire(self.readers())
     }
 
+    /// Reads rows by a statement whose best plan depends on its parameters: it is planned for these.
+    fn rows_planned_anew<R: Row>(
+        &self,
+        sql: impl SqlSafeStr + Send,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = sqlx::Result<Vec<R>>> + Send {
+        async move { self.reader().await?.rows(sql, values).await }
+    }
+
     /// A connection that writes single statements.
     fn writer(&self) -> impl Future<Output = sqlx::Result<Held<Self::Db>>> + Send {
         acquire(self.writers())
@@ -47,8 +56,10 @@ pub trait Engine: Send + Sync + 'static {
     }
 }
 
+const PLANS_ANEW: &str = "BEGIN; SET LOCAL plan_cache_mode = force_custom_plan";
+
 macro_rules! server {
-    ($pool:ty, $db:ty $(, $together:item)?) => {
+    ($pool:ty, $db:ty, $own:item) => {
         impl Engine for $pool {
             type Db = $db;
 
@@ -67,11 +78,24 @@ macro_rules! server {
                 begin(self)
             }
 
-            $($together)?
+            $own
         }
     };
 }
-server!(PgPool, Postgres);
+server!(
+    PgPool,
+    Postgres,
+    /// Not by a statement that is forgotten at once: the driver prepares it and asks for its rows in two steps, between which a
+    /// pooler gives the connection to somebody else.
+    async fn rows_planned_anew<R: Row>(
+        &self,
+        sql: impl SqlSafeStr + Send,
+        values: &[Value<'_>],
+    ) -> sqlx::Result<Vec<R>> {
+        // It ends as it goes back, and nobody waits for that.
+        Tx::begin(acquire(self).await?, PLANS_ANEW.into_sql_str()).await?.rows(sql, values).await
+    }
+);
 server!(
     MySqlPool,
     MySql,

@@ -125,14 +125,14 @@ pub struct Tx<DB: Database> {
 }
 
 impl<DB: Database> Tx<DB> {
-    /// Begins one on a server.
+    /// Begins one on a server, by a statement of its own if there is one.
     ///
     /// The driver forgets a BEGIN whose caller goes away before the answer, as a handler does when its client hangs up: the
     /// connection would go back to the pool within a transaction that nobody ends, and what others write on it would be
     /// lost. So it is not given back until the answer is there.
-    pub(crate) async fn begin(mut held: Held<DB>) -> sqlx::Result<Self> {
+    pub(crate) async fn begin(mut held: Held<DB>, statement: impl Into<Option<SqlStr>>) -> sqlx::Result<Self> {
         held.sound = false;
-        in_time(DB::TransactionManager::begin(&mut held, None)).await?;
+        in_time(DB::TransactionManager::begin(&mut held, statement.into())).await?;
         held.sound = true;
         Ok(Self { held, open: true })
     }

@@ -232,7 +232,7 @@ pub async fn beside<DB: sqlx::Database>(pool: &Pool<DB>, most: u32) -> Pool<DB> 
 
 /// Begins a transaction on a server's pool.
 pub async fn begin<DB: sqlx::Database>(pool: &Pool<DB>) -> sqlx::Result<Tx<DB>> {
-    Tx::begin(acquire(pool).await?).await
+    Tx::begin(acquire(pool).await?, None).await
 }
 
 /// Connects, again and again while no server is there that writes, and says so in the log meanwhile.

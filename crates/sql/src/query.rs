@@ -54,13 +54,6 @@ pub trait Connection: Tables {
     /// Runs a statement and reads its rows.
     async fn rows<R: Row>(&mut self, sql: impl SqlSafeStr + Send, values: &[Value<'_>]) -> sqlx::Result<Vec<R>>;
 
-    /// The same for a statement whose best plan depends on its parameters: it is planned for these.
-    async fn rows_planned_anew<R: Row>(
-        &mut self,
-        sql: impl SqlSafeStr + Send,
-        values: &[Value<'_>],
-    ) -> sqlx::Result<Vec<R>>;
-
     /// Runs a statement; how many rows it touched.
     async fn run(&mut self, sql: impl SqlSafeStr + Send, values: &[Value<'_>]) -> sqlx::Result<u64>;
 
@@ -172,16 +165,6 @@ macro_rules! connection {
                 let (sql, values) = $spelled(sql.into_sql_str(), values);
                 let statement = statement::<Self>(sql.as_str());
                 statement.run(bind!(sqlx::query_as(sql), values).fetch_all(self)).await
-            }
-
-            async fn rows_planned_anew<R: Row>(
-                &mut self,
-                sql: impl SqlSafeStr + Send,
-                values: &[Value<'_>],
-            ) -> sqlx::Result<Vec<R>> {
-                let (sql, values) = $spelled(sql.into_sql_str(), values);
-                let statement = statement::<Self>(sql.as_str());
-                statement.run(bind!(sqlx::query_as(sql), values).persistent(false).fetch_all(self)).await
             }
 
             async fn run(&mut self, sql: impl SqlSafeStr + Send, values: &[Value<'_>]) -> sqlx::Result<u64> {

@@ -7,6 +7,7 @@ mod cluster;
 mod found;
 mod own;
 mod pair;
+mod pooler;
 mod redises;
 mod smtp;
 
@@ -14,6 +15,7 @@ pub use cluster::{Cluster, Listener};
 pub use found::found_in;
 pub use own::Own;
 pub use pair::{Engine, Pair};
+pub use pooler::Pooler;
 pub use redises::Redises;
 pub use smtp::{Mail, Smtp, smtp};
 
@@ -139,8 +141,17 @@ impl Drop for Keys {
 /// A place on a real Redis. Nothing there before, nothing left after.
 #[expect(clippy::unused_async, reason = "reads like the other servers in a test")]
 pub async fn redis() -> Option<Keys> {
-    let server = server("SHOP_TEST_REDIS_URL", "Redis")?;
-    Some(Keys { nodes: vec![server.clone()], server, prefix: unique("test:") + ":" })
+    server("SHOP_TEST_REDIS_URL", "Redis").map(alone)
+}
+
+/// A place on a real Valkey. `off` says that it is not wanted.
+#[must_use]
+pub fn valkey() -> Option<Keys> {
+    unless_off("SHOP_TEST_VALKEY_URL", "Valkey").map(alone)
+}
+
+fn alone(server: String) -> Keys {
+    Keys { nodes: vec![server.clone()], server, prefix: unique("test:") + ":" }
 }
 
 /// A place on a real Redis behind sentinels.
@@ -199,6 +210,12 @@ pub fn h2spec() -> Option<String> {
 #[must_use]
 pub fn pgbouncer() -> Option<String> {
     server("SHOP_TEST_PGBOUNCER", "pgbouncer")
+}
+
+/// The same in a version that carries prepared statements along (1.21). `off` says that it is not wanted.
+#[must_use]
+pub fn pgbouncer_newer() -> Option<String> {
+    unless_off("SHOP_TEST_PGBOUNCER_NEWER", "pgbouncer that carries prepared statements")
 }
 
 /// The program that drives Chromium.

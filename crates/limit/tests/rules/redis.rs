@@ -255,6 +255,12 @@ async fn two_count_together(keys: shop_testing::backend::Keys) {
 }
 
 #[tokio::test]
+async fn processes_count_together_on_valkey() {
+    let Some(keys) = shop_testing::backend::valkey() else { return };
+    two_count_together(keys).await;
+}
+
+#[tokio::test]
 async fn processes_count_together_behind_sentinels() {
     let Some(keys) = shop_testing::backend::redis_sentinel() else { return };
     two_count_together(keys).await;

@@ -1,55 +1,19 @@
 //! Behind a pooler that gives every transaction another connection, as `PgBouncer` does in its mode for transactions.
 
-use std::fs;
-
 use shop_config::Database;
-use shop_testing::{Child, Program, backend, eventually, free_port};
-use tempfile::TempDir;
+use shop_testing::Program;
+use shop_testing::backend::{self, Pooler};
 
 use crate::open::{connect, migrate};
 use crate::turns::files;
-
-/// A pooler before a database; ends with this value.
-struct Pooler {
-    url: String,
-    _program: Child,
-    _folder: TempDir,
-}
-
-/// What a pooler that gives each transaction another connection leaves out of what our sessions start with.
-const LEAVES_OUT: &str = "ignore_startup_parameters = options,extra_float_digits\n";
-
-async fn pooler(program: &str, db: &backend::Db, mode: &str, settings: &str) -> Pooler {
-    let folder = tempfile::tempdir().expect("a folder");
-    let url = url::Url::parse(&db.url()).expect("a URL");
-    let port = free_port();
-    let (host, user) = (url.host_str().expect("a host"), url.username());
-    let (server, password) = (url.port().expect("a port"), url.password().expect("a password"));
-    // Fewer connections than clients, so that each gets what another left.
-    let written = format!(
-        "[databases]\n* = host={host} port={server} user={user} password={password}\n[pgbouncer]\n\
-         listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n\
-         default_pool_size = 2\n{settings}"
-    );
-    let file = folder.path().join("pgbouncer.ini");
-    fs::write(&file, written).expect("writes its settings");
-    let mut program = Program::new(program).arg("-q");
-    if rustix::process::geteuid().is_root() {
-        program = program.args(["-u", "nobody"]);
-    }
-    let program = program.arg(&file).spawn();
-    eventually!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-    let url = format!("postgres://{user}:{password}@127.0.0.1:{port}{}", url.path());
-    Pooler { url, _program: program, _folder: folder }
-}
 
 #[tokio::test]
 async fn replicas_behind_a_pooler_migrate_at_the_same_time_and_leave_no_lock_behind() {
     let Some(program) = backend::pgbouncer() else { return };
     let Some(db) = backend::postgres().await else { return };
-    let pooler = pooler(&program, &db, "transaction", LEAVES_OUT).await;
+    let pooler = Pooler::start(&program, &db, "transaction", Pooler::LEAVES_OUT).await;
     for _ in 0..2 {
-        let replicas = futures_util::future::join_all((0..4).map(|_| connect(&pooler.url))).await;
+        let replicas = futures_util::future::join_all((0..4).map(|_| connect(pooler.url()))).await;
         let tries = futures_util::future::join_all(replicas.iter().map(migrate)).await;
         assert!(tries.iter().all(Result::is_ok), "{tries:?}");
     }
@@ -68,10 +32,10 @@ async fn migrations_go_past_the_pooler_where_the_settings_name_a_way() {
     let Some(program) = backend::pgbouncer() else { return };
     let Some(db) = backend::postgres().await else { return };
     let other = backend::postgres().await.expect("is there");
-    let pooler = pooler(&program, &db, "transaction", LEAVES_OUT).await;
+    let pooler = Pooler::start(&program, &db, "transaction", Pooler::LEAVES_OUT).await;
     let server = url::Url::parse(&db.url()).expect("a URL");
     let direct = format!("postgres://{}:{}", server.host_str().expect("a host"), server.port().expect("a port"));
-    let settings = |direct: &str| Database { direct_url: Some(direct.into()), ..Database::at(&pooler.url) };
+    let settings = |direct: &str| Database { direct_url: Some(direct.into()), ..Database::at(pooler.url()) };
     let pool = shop_sql::postgres(&settings(&direct)).await.expect("connects");
     // Sessions behind the pooler do without.
     let way = "CREATE TABLE way AS SELECT current_setting('tcp_keepalives_idle') AS idle";
@@ -92,42 +56,39 @@ async fn refused(url: &str) -> Result<(), String> {
     shop_sql::check_pooler(&pool).await.map_err(|error| format!("{error:#}"))
 }
 
-/// Whether this one carries prepared statements from one connection to the next, if it is told to.
-async fn carries_statements(program: &str) -> bool {
+#[tokio::test]
+async fn a_pooler_that_loses_prepared_statements_is_refused_at_the_start_and_no_other() {
+    let (Some(program), Some(newer)) = (backend::pgbouncer(), backend::pgbouncer_newer()) else { return };
+    let Some(db) = backend::postgres().await else { return };
+    assert_eq!(refused(&db.url()).await, Ok(()), "there is no pooler");
+
+    // The machine's may be one that does not know the setting.
+    let told_not_to = format!("{}max_prepared_statements = 0\n", Pooler::LEAVES_OUT);
+    let ways = [(&newer, told_not_to.as_str()), (&program, Pooler::LEAVES_OUT)];
+    for (program, settings) in if is_new(&program).await { &ways[..1] } else { &ways } {
+        let losing = Pooler::start(program, &db, "transaction", settings).await;
+        for _ in 0..3 {
+            let told = refused(losing.url()).await.expect_err("loses them");
+            assert!(told.contains("max_prepared_statements") && told.contains("pool_mode = session"), "{told}");
+        }
+    }
+    for program in [&program, &newer] {
+        let settings = format!("default_pool_size = 9\n{}", Pooler::LEAVES_OUT);
+        let session = Pooler::start(program, &db, "session", &settings).await;
+        assert_eq!(refused(session.url()).await, Ok(()));
+        let strict = Pooler::start(program, &db, "transaction", "").await;
+        let told = refused(strict.url()).await.expect_err("leaves nothing out");
+        assert!(told.contains("ignore_startup_parameters = options,extra_float_digits"), "{told}");
+    }
+    let carrying = Pooler::carrying(&db).await.expect("is there");
+    assert_eq!(refused(carrying.url()).await, Ok(()));
+}
+
+/// Whether this one carries prepared statements from one connection to the next unless it is told not to.
+async fn is_new(program: &str) -> bool {
     let said = Program::new(program).arg("--version").output().await.stdout;
     let said = String::from_utf8_lossy(&said).into_owned();
     let version = said.split_whitespace().nth(1).expect("a version");
     let minor: u32 = version.split('.').nth(1).and_then(|minor| minor.parse().ok()).expect("two numbers");
     minor >= 21
-}
-
-#[tokio::test]
-async fn a_pooler_that_loses_prepared_statements_is_refused_at_the_start_and_no_other() {
-    let Some(program) = backend::pgbouncer() else { return };
-    let Some(db) = backend::postgres().await else { return };
-    assert_eq!(refused(&db.url()).await, Ok(()), "there is no pooler");
-
-    let carries = carries_statements(&program).await;
-    let without = if carries { format!("{LEAVES_OUT}max_prepared_statements = 0\n") } else { LEAVES_OUT.to_owned() };
-    let losing = pooler(&program, &db, "transaction", &without).await;
-    for _ in 0..3 {
-        let told = refused(&losing.url).await.expect_err("loses them");
-        assert!(told.contains("max_prepared_statements") && told.contains("pool_mode = session"), "{told}");
-    }
-    let session = pooler(
-        &program,
-        &db,
-        "session",
-        "default_pool_size = 9\nignore_startup_parameters = options,extra_float_digits\n",
-    )
-    .await;
-    assert_eq!(refused(&session.url).await, Ok(()));
-    if carries {
-        let with = format!("{LEAVES_OUT}max_prepared_statements = 256\n");
-        let carrying = pooler(&program, &db, "transaction", &with).await;
-        assert_eq!(refused(&carrying.url).await, Ok(()));
-    }
-    let strict = pooler(&program, &db, "transaction", "").await;
-    let told = refused(&strict.url).await.expect_err("leaves nothing out");
-    assert!(told.contains("ignore_startup_parameters = options,extra_float_digits"), "{told}");
 }

@@ -1,5 +1,5 @@
-//! What every store of baskets must do; the same tests run on SQLite and on real Redises: alone, behind
-//! sentinels, as a cluster.
+//! What every store of baskets must do; the same tests run on SQLite, on real Redises (alone, behind
+//! sentinels, as a cluster) and on a real Valkey.
 
 mod entity;
 mod keys;
@@ -46,6 +46,10 @@ impl Stage {
 
     async fn redis() -> Option<Self> {
         Some(Self::of(shop_testing::backend::redis().await?).await)
+    }
+
+    async fn valkey() -> Option<Self> {
+        Some(Self::of(shop_testing::backend::valkey()?).await)
     }
 
     async fn sentinels() -> Option<Self> {
@@ -106,6 +110,9 @@ macro_rules! on_each {
         mod on_sqlite { $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name(&super::Stage::sqlite().await).await; })* }
         mod on_redis { $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
             if let Some(stage) = super::Stage::redis().await { super::$name(&stage).await; }
+        })* }
+        mod on_valkey { $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
+            if let Some(stage) = super::Stage::valkey().await { super::$name(&stage).await; }
         })* }
         mod behind_sentinels { $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
             if let Some(stage) = super::Stage::sentinels().await { super::$name(&stage).await; }

@@ -8,6 +8,7 @@ mod settings;
 mod templates;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,10 +17,7 @@ use anyhow::{Context as _, anyhow};
 use async_trait::async_trait;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use lettre::transport::smtp::client::{Certificate, CertificateStore, TlsParameters};
 use lettre::{Address, Message};
-use rustls::RootCertStore;
-use shop_tls::AuthoritiesFile;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -30,6 +28,7 @@ use connections::Connections;
 use fault::Fault;
 use server::Server;
 use templates::Templates;
+use trust::Trust;
 
 /// Sends e-mail by the server of the settings.
 #[derive(Debug)]
@@ -43,33 +42,16 @@ pub(crate) struct SmtpMail {
 }
 
 impl SmtpMail {
-    /// Gets ready to send; nothing is connected yet. A server is trusted that has a certificate of an authority in `ca_file`,
-    /// or, where there is none, of a public one or one that this machine trusts (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
+    /// Gets ready to send; nothing is connected yet.
     pub(crate) fn open(settings: &EmailSettings) -> anyhow::Result<Self> {
-        if let Some(file) = &settings.ca_file {
-            let roots = AuthoritiesFile::read(file).and_then(|found| found.certificates(file));
-            let roots = roots.map_err(|error| anyhow!("email.ca_file: {error}"))?;
-            let roots: Result<_, _> = roots.into_iter().map(|der| Certificate::from_der(der.to_vec())).collect();
-            return Self::trusting(settings, CertificateStore::None, roots?);
-        }
-        let known = rustls_native_certs::load_native_certs().certs.into_iter();
-        // One that rustls cannot read would fail them all.
-        let readable = known.filter(|der| RootCertStore::empty().add(der.clone()).is_ok());
-        let roots = readable.filter_map(|der| Certificate::from_der(der.to_vec()).ok());
-        Self::trusting(settings, CertificateStore::WebpkiRoots, roots.collect())
-    }
-
-    fn trusting(settings: &EmailSettings, store: CertificateStore, roots: Vec<Certificate>) -> anyhow::Result<Self> {
         let url = settings.smtp_url.as_ref().context("email.smtp_url is not set")?;
         let server = Server::parse(url.expose()).map_err(|message| anyhow!("email.smtp_url: {message}"))?;
         let from = settings::from(&settings.from).map_err(|message| anyhow!("email.from: {message}"))?;
         let templates = Templates::load(settings.templates.as_deref())
             .map_err(|wrong| anyhow!("email.templates: {}", wrong.join("; ")))?;
-        let tls = TlsParameters::builder(server.host.clone()).certificate_store(store);
-        let tls =
-            roots.into_iter().fold(tls, lettre::transport::smtp::client::TlsParametersBuilder::add_root_certificate);
+        let trust = Trust::open(&server.host, settings.ca_file.as_ref())?;
         let timeout = settings.timeout.get();
-        let connections = Connections::new(server, tls.build()?, timeout);
+        let connections = Connections::new(server, trust, timeout);
         Ok(Self { connections, templates, from, timeout, warned: AtomicBool::new(false) })
     }
 

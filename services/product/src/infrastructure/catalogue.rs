@@ -87,12 +87,11 @@ impl<E: Engine> Sql<E> {
         let Some(select) = Select::page(self.search, listing, matching) else {
             return Ok(Slice { items: Vec::new(), next: None });
         };
-        let mut reader = self.engine.reader().await?;
         let (sql, values) = (AssertSqlSafe(select.sql()), select.values());
         let rows: Vec<ProductRow> = if select.is_selective() {
-            reader.rows_planned_anew(sql, &values).await?
+            self.engine.rows_planned_anew(sql, &values).await?
         } else {
-            reader.rows(sql, &values).await?
+            self.engine.reader().await?.rows(sql, &values).await?
         };
         let shop_page::Slice { items, next } = shop_page::Slice::cut(rows, listing.limit, |_| ());
         let items: Vec<Product> = items.into_iter().map(Product::try_from).collect::<Result<_>>()?;

@@ -19,7 +19,8 @@ use uuid::Uuid;
 use super::Opened;
 use crate::domain::{Details, Hold, Line, Movement, Product, Result, Sale, Settlement, Store};
 
-/// Runs each of these functions on a fresh store of either engine.
+/// Runs each of these functions on a fresh store of either engine, and behind a pooler that gives each transaction another
+/// connection.
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {
         mod sqlite {
@@ -36,6 +37,13 @@ macro_rules! contract {
                 super::$name(opened.store.as_ref()).await;
             })*
         }
+        mod pooled {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let Some((_database, _pooler, opened)) = super::super::pooled().await else { return };
+                super::$name(opened.store.as_ref()).await;
+            })*
+        }
     };
 }
 use contract;
@@ -49,6 +57,13 @@ async fn postgres() -> Option<(backend::Db, Opened)> {
     let database = backend::postgres().await?;
     let opened = super::open(&Database::at(&database.url())).await.expect("opens");
     Some((database, opened))
+}
+
+async fn pooled() -> Option<(backend::Db, backend::Pooler, Opened)> {
+    let database = backend::postgres().await?;
+    let pooler = backend::Pooler::carrying(&database).await?;
+    let opened = super::open(&Database::at(pooler.url())).await.expect("opens");
+    Some((database, pooler, opened))
 }
 
 fn at(seconds: i64) -> OffsetDateTime {

@@ -169,8 +169,9 @@ impl Link {
         let answer = work(connection).await;
         let Err(error) = &answer else { return answer };
         if self.source.is_cluster() {
-            // It finds its servers again and has tried again by itself. A server that is silent it takes for a slow one.
-            if error.is_timeout() {
+            // It finds its servers again and has tried again by itself. A server that is silent it takes for a slow one, and it
+            // goes on to show a certificate that was renewed meanwhile.
+            if error.is_timeout() || self.source.has_new_files() {
                 self.renew(used);
             }
             return answer;

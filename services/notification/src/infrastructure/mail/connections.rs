@@ -6,7 +6,7 @@ use std::time::Duration;
 use lettre::Address;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::Mechanism;
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::response::Response;
 use parking_lot::Mutex;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::fault::{Fault, Stage};
 use super::server::{Security, Server};
+use super::trust::Trust;
 
 /// Idle connections that are kept: as many as a burst needs, few enough for a server that counts them.
 const MAX_IDLE: usize = 8;
@@ -25,7 +26,7 @@ const RESET: Duration = Duration::from_secs(1);
 /// Opens connections, and keeps those that are good for another e-mail.
 pub(super) struct Connections {
     server: Server,
-    tls: TlsParameters,
+    trust: Trust,
     timeout: Duration,
     idle: Mutex<Vec<(AsyncSmtpConnection, Instant)>>,
 }
@@ -38,8 +39,8 @@ impl std::fmt::Debug for Connections {
 
 impl Connections {
     /// Connections to `server`; nothing is connected yet.
-    pub(super) fn new(server: Server, tls: TlsParameters, timeout: Duration) -> Self {
-        Self { server, tls, timeout, idle: Mutex::default() }
+    pub(super) fn new(server: Server, trust: Trust, timeout: Duration) -> Self {
+        Self { server, trust, timeout, idle: Mutex::default() }
     }
 
     /// Hands one e-mail to the server. Whoever drops this before its end drops the connection too.
@@ -75,7 +76,8 @@ impl Connections {
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, Fault> {
         let Server { host, port, security, login, hello } = &self.server;
-        let wrapped = (*security == Security::Wrapped).then(|| self.tls.clone());
+        let trust = self.trust.now().await;
+        let wrapped = (*security == Security::Wrapped).then(|| trust.clone());
         let place = (host.as_str(), *port);
         let mut connection = AsyncSmtpConnection::connect_tokio1(place, Some(self.timeout), hello, wrapped, None)
             .await
@@ -86,7 +88,7 @@ impl Connections {
             Security::Required => true,
         };
         if encrypt {
-            connection.starttls(self.tls.clone(), hello).await.map_err(|error| Fault::Smtp(Stage::Encrypt, error))?;
+            connection.starttls(trust, hello).await.map_err(|error| Fault::Smtp(Stage::Encrypt, error))?;
         }
         if let Some(login) = login {
             let answer = connection.auth(&[Mechanism::Plain, Mechanism::Login], login).await;

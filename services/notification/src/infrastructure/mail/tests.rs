@@ -259,6 +259,25 @@ async fn an_e_mail_is_encrypted_as_the_url_says() {
 }
 
 #[tokio::test]
+async fn the_authorities_of_a_server_may_change_meanwhile() {
+    let (_folder, pem, root) = certificate();
+    let (_other_folder, other, other_root) = certificate();
+    let Some(mut server) = smtp(&["--certificate", &pem, "--tls", "wrap"]).await else { return };
+    let mail = trusting(&root, format!("smtps://127.0.0.1:{}", server.port()));
+    assert_eq!(send(&mail).await, Outcome::Sent);
+    server.kill();
+    server.set_options(&["--certificate", &other, "--tls", "wrap"]);
+    server.resume().await;
+    assert_eq!(retried(send(&mail).await), "smtp_tls");
+    for unusable in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        fs::write(&root, unusable).expect("is written");
+        assert_eq!(retried(send(&mail).await), "smtp_tls", "what it held goes on");
+    }
+    fs::copy(&other_root, &root).expect("is copied");
+    assert_eq!(send(&mail).await, Outcome::Sent);
+}
+
+#[tokio::test]
 async fn nothing_is_sent_in_the_clear_that_must_not_be() {
     let Some(server) = smtp(&[]).await else { return };
     let port = server.port();
