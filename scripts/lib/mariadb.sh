@@ -31,7 +31,7 @@ mariadb_launch() {
     make_data "$user" "$dir/data"
     (cd "$dir/data" && as "$user" mariadb-install-db --no-defaults --basedir="$base" --datadir="$dir/data" \
       --auth-root-authentication-method=normal --skip-test-db) >>"$dir/log" 2>&1 ||
-      die "mariadb-install-db failed; its log is $dir/log"
+      { tail -n 20 "$dir/log" >&2; die "mariadb-install-db failed; its log is $dir/log"; }
     # Whoever begins anew is somebody else: a replica passes over what it takes for its own.
     echo "$(((RANDOM << 15 | RANDOM) * 2 + number))" >"$dir/ready"
   fi

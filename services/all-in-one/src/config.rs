@@ -152,6 +152,13 @@ impl Config {
         }
     }
 
+    /// What the HTTP listeners of product, basket, payment and notification speak: `http` or `https`.
+    #[must_use]
+    pub fn schemes(&self) -> [&'static str; 4] {
+        [Service::Product, Service::Basket, Service::Payment, Service::Notification]
+            .map(|service| if self.is_encrypted(service) { "https" } else { "http" })
+    }
+
     /// Where `service` of this process is called that listens at `addr`.
     pub(crate) fn neighbour_url(&self, service: Service, addr: SocketAddr) -> String {
         let scheme = if self.is_encrypted(service) { "https" } else { "http" };

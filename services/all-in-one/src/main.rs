@@ -71,9 +71,9 @@ async fn serve(config: Config, sources: Sources, warnings: Warnings) -> anyhow::
     // A signal ends the wait for a store that is not there, too.
     let built = shutdown.soft.run_until_cancelled(Box::pin(Suite::build(config.clone()))).await;
     let Some(suite) = built.transpose()? else { return Ok(()) };
-    let identity = config.identity_here()?;
+    let (identity, schemes) = (config.identity_here()?, config.schemes());
     let follow = suite.follow(config, sources, shutdown.clone())?;
-    welcome(&suite.addresses(), &identity);
+    welcome(&suite.addresses(), schemes, &identity);
     shop_runtime::notify_ready();
     let ended = tokio::select! {
         ended = suite.run(shutdown) => ended,
@@ -84,32 +84,32 @@ async fn serve(config: Config, sources: Sources, warnings: Warnings) -> anyhow::
 }
 
 /// Tells a person at a terminal where everything is and what to try. One who cannot be told is no reason not to serve.
-fn welcome(at: &Addresses, identity: &IdentitySettings) {
+fn welcome(at: &Addresses, schemes: [&str; 4], identity: &IdentitySettings) {
     let mut stdout = std::io::stdout();
-    if let Err(error) = stdout.write_all(table(at, identity).as_bytes()).and_then(|()| stdout.flush()) {
+    if let Err(error) = stdout.write_all(table(at, schemes, identity).as_bytes()).and_then(|()| stdout.flush()) {
         tracing::warn!(%error, "the table of addresses cannot be shown");
     }
 }
 
-fn table(at: &Addresses, identity: &IdentitySettings) -> String {
+fn table(at: &Addresses, [product, basket, payment, notification]: [&str; 4], identity: &IdentitySettings) -> String {
     let rows = [
-        ("gateway", at.gateway, at.gateway),
-        ("operators", at.gateway_admin, None),
-        ("product", at.product, at.product_grpc),
-        ("- probes", at.product_operations, None),
-        ("basket", at.basket, at.basket_grpc),
-        ("- probes", at.basket_operations, None),
-        ("payment", at.payment, at.payment_grpc),
-        ("- probes", at.payment_operations, None),
-        ("notification", at.notification, at.notification_grpc),
-        ("- probes", at.notification_operations, None),
+        ("gateway", "http", at.gateway, at.gateway),
+        ("operators", "http", at.gateway_admin, None),
+        ("product", product, at.product, at.product_grpc),
+        ("- probes", "http", at.product_operations, None),
+        ("basket", basket, at.basket, at.basket_grpc),
+        ("- probes", "http", at.basket_operations, None),
+        ("payment", payment, at.payment, at.payment_grpc),
+        ("- probes", "http", at.payment_operations, None),
+        ("notification", notification, at.notification, at.notification_grpc),
+        ("- probes", "http", at.notification_operations, None),
     ];
     let mut out = format!("\n  {:<14}{:<30}gRPC\n", "", "HTTP");
-    for (name, http, grpc) in rows {
+    for (name, scheme, http, grpc) in rows {
         if let Some(http) = http {
             let grpc = grpc.map_or_else(|| "-".to_owned(), |grpc| format!("localhost:{}", grpc.port()));
             // Writing to a String cannot fail.
-            let _ = writeln!(out, "  {name:<14}{:<30}{grpc}", format!("http://localhost:{}", http.port()));
+            let _ = writeln!(out, "  {name:<14}{:<30}{grpc}", format!("{scheme}://localhost:{}", http.port()));
         }
     }
     if let Some(gateway) = at.gateway {
@@ -158,7 +158,8 @@ mod tests {
             payment_operations: at(113),
             notification_operations: at(114),
         };
-        let table = table(&all, &IdentitySettings::off());
+        let table = table(&all, ["http", "https", "http", "http"], &IdentitySettings::off());
+        assert!(table.contains("https://localhost:104 "), "{table}");
         for port in 101..=114 {
             assert!(table.contains(&format!("localhost:{port}")), "{port}: {table}");
         }

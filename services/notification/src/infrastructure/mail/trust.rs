@@ -77,8 +77,7 @@ fn parameters(
     store: CertificateStore,
     roots: impl IntoIterator<Item = CertificateDer<'static>>,
 ) -> anyhow::Result<TlsParameters> {
-    let roots: Vec<_> =
-        roots.into_iter().map(|der| Certificate::from_der(der.to_vec())).collect::<Result<_, _>>()?;
+    let roots: Vec<_> = roots.into_iter().map(|der| Certificate::from_der(der.to_vec())).collect::<Result<_, _>>()?;
     let known = TlsParameters::builder(host.to_owned()).certificate_store(store);
     Ok(roots.into_iter().fold(known, TlsParametersBuilder::add_root_certificate).build()?)
 }

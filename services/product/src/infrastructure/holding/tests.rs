@@ -36,9 +36,10 @@ impl Engine for Breaking {
     }
 
     async fn begin(&self) -> sqlx::Result<Tx<sqlx::Sqlite>> {
+        // The first to begin, not the first to go on.
+        let breaks = self.breaks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         self.begun.fetch_add(1, Ordering::SeqCst);
         self.gate.acquire().await.expect("is never closed").forget();
-        let breaks = self.breaks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         assert!(breaks.is_err(), "the store breaks");
         Engine::begin(&self.store).await
     }
