@@ -61,7 +61,7 @@ galera_env() {
   ! galera_there || printf 'export SHOP_TEST_GALERA=%q\n' "$(galera_library)"
 }
 
-galera_url() { echo "mysql://shop:$(password)@127.0.0.1:$(port "$1")/mysql"; }
+galera_url() { echo "mysql://shop:$(password)@$(host "$1"):$(port "$1")/mysql"; }
 
 # The ports of all, which each has to know of the others: for clients, the group, and the two ways to catch up.
 galera_ports() {
@@ -75,11 +75,24 @@ galera_ports() {
   done
 }
 
+# Where a node that was killed had got to, as an option, so that it is sent what it missed rather than all there is. To be asked
+# while it does not run.
+galera_position() {
+  local data=$DIR/$1/data server
+  server=$(mariadb_server)
+  [[ -e $data/ibdata1 ]] && grep -qs '^seqno: *-1$' "$data/grastate.dat" || return 0
+  as "$(unprivileged mysql)" "$server" --no-defaults --datadir="$data" --skip-networking --socket=mariadb.sock --pid-file=mariadb.pid \
+    --binlog-format=ROW --innodb-log-file-size=16M --wsrep-on=ON --wsrep-provider="$(galera_library)" \
+    --wsrep-cluster-address=gcomm:// --wsrep-recover 2>&1 |
+    sed -n 's/.*Recovered position: */--wsrep-start-position=/p'
+}
+
 galera_start() {
-  local name=$1 node dir=$DIR/$1 first=yes group=() members=
+  local name=$1 node dir=$DIR/$1 host first=yes group=() members= position=()
+  host=$(host "$name")
   galera_ports
   for node in "${GALERA[@]}"; do
-    group+=("127.0.0.1:$(port "$node-group")")
+    group+=("$(host "$node"):$(port "$node-group")")
     ! alive "$node" || first=
   done
   mkdir -p "$dir"
@@ -91,13 +104,15 @@ galera_start() {
     # The others come with empty hands, and get a copy.
     [[ -e $dir/ready ]] || { make_data "$(unprivileged mysql)" "$dir/data" && touch "$dir/ready"; }
   fi
+  mapfile -t position < <(galera_position "$name")
   PATH=$(galera_scripts):$PATH mariadb_launch "$name" 0 \
     --binlog-format=ROW --innodb-autoinc-lock-mode=2 --innodb-log-file-size=16M \
     --wsrep-on=ON --wsrep-provider="$(galera_library)" --wsrep-cluster-name=shop --wsrep-cluster-address="gcomm://$members" \
-    --wsrep-node-name="$name" --wsrep-node-address="127.0.0.1:$(port "$name-group")" \
-    --wsrep-node-incoming-address="127.0.0.1:$(port "$name")" \
-    --wsrep-sst-method=rsync --wsrep-sst-receive-address="127.0.0.1:$(port "$name-copy")" \
-    --wsrep-provider-options="gmcast.listen_addr=tcp://127.0.0.1:$(port "$name-group");ist.recv_addr=127.0.0.1:$(port "$name-writes");gcache.size=16M"
+    --wsrep-node-name="$name" --wsrep-node-address="$host:$(port "$name-group")" \
+    --wsrep-node-incoming-address="$host:$(port "$name")" \
+    --wsrep-sst-method=rsync --wsrep-sst-receive-address="$host:$(port "$name-copy")" \
+    --wsrep-provider-options="gmcast.listen_addr=tcp://$host:$(port "$name-group");ist.recv_addr=$host:$(port "$name-writes");gcache.size=16M" \
+    "${position[@]}"
 }
 
 # Ready when it is one of all that live.

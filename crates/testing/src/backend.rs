@@ -5,6 +5,7 @@
 
 mod cluster;
 mod found;
+mod galera;
 mod own;
 mod pair;
 mod pooler;
@@ -13,6 +14,7 @@ mod smtp;
 
 pub use cluster::{Cluster, Listener};
 pub use found::found_in;
+pub use galera::Galera;
 pub use own::Own;
 pub use pair::{Engine, Pair};
 pub use pooler::Pooler;

@@ -5,48 +5,33 @@ use std::time::{Duration, Instant};
 
 use shop_config::Database;
 use shop_sql::{Engine, Step, Value, commit, migrate, retry_transient};
-use shop_testing::backend::{self, Own};
+use shop_testing::backend::Galera;
 use shop_testing::eventually;
 use sqlx::{AssertSqlSafe, Connection as _, Executor, MySqlConnection, MySqlPool};
 
-use crate::failover::{goes_on, mariadb_port, place, port, settings, several};
+use crate::failover::{goes_on, mariadb_port, port, settings, several};
 use crate::turns::files;
 
-/// A cluster of a test's own.
-struct Cluster {
-    own: Own,
-    urls: [String; 3],
+async fn admin(cluster: &Galera, node: usize) -> MySqlConnection {
+    MySqlConnection::connect(cluster.url(node)).await.expect("connects")
 }
 
-impl Cluster {
-    async fn start() -> Option<Self> {
-        backend::galera()?;
-        let own = Own::without_sync("galera1,galera2,galera3").await?;
-        let urls = [1, 2, 3].map(|node| own.variable(&format!("SHOP_TEST_GALERA{node}_URL")).to_owned());
-        Some(Self { own, urls })
-    }
+async fn make(cluster: &Galera, database: &str) {
+    let sql = format!("CREATE DATABASE {database}");
+    admin(cluster, 0).await.execute(AssertSqlSafe(sql)).await.expect("is made");
+}
 
-    async fn admin(&self, node: usize) -> MySqlConnection {
-        MySqlConnection::connect(&self.urls[node]).await.expect("connects")
-    }
+/// A pool on one node alone.
+async fn pool(cluster: &Galera, node: usize, database: &str) -> MySqlPool {
+    let url = cluster.url(node).replace("/mysql", &format!("/{database}"));
+    shop_sql::mariadb(&settings(&url)).await.expect("connects")
+}
 
-    async fn make(&self, database: &str) {
-        let sql = format!("CREATE DATABASE {database}");
-        self.admin(0).await.execute(AssertSqlSafe(sql)).await.expect("is made");
-    }
-
-    /// A pool on one node alone.
-    async fn pool(&self, node: usize, database: &str) -> MySqlPool {
-        let url = self.urls[node].replace("/mysql", &format!("/{database}"));
-        shop_sql::mariadb(&settings(&url)).await.expect("connects")
-    }
-
-    /// The settings of all nodes.
-    fn all(&self, database: &str) -> Database {
-        let url = url::Url::parse(&self.urls[0]).expect("a URL");
-        let user = format!("shop:{}", url.password().expect("a password"));
-        settings(&several("mysql", &user, &self.urls.each_ref().map(|url| place(url)), database))
-    }
+/// The settings of all nodes.
+fn all(cluster: &Galera, database: &str) -> Database {
+    let url = url::Url::parse(cluster.url(0)).expect("a URL");
+    let user = format!("shop:{}", url.password().expect("a password"));
+    settings(&several("mysql", &user, &cluster.places().map(str::to_owned), database))
 }
 
 fn take(pot: i64) -> Step<'static> {
@@ -58,9 +43,9 @@ async fn coins(pool: &MySqlPool) -> Vec<i64> {
 }
 
 /// A lock is of one node. Who commits the second change of a row is told that it lost, by COMMIT.
-async fn who_loses_against_another_node_begins_again(cluster: &Cluster) {
-    cluster.make("lost").await;
-    let (one, other) = (cluster.pool(0, "lost").await, cluster.pool(1, "lost").await);
+async fn who_loses_against_another_node_begins_again(cluster: &Galera) {
+    make(cluster, "lost").await;
+    let (one, other) = (pool(cluster, 0, "lost").await, pool(cluster, 1, "lost").await);
     one.execute("CREATE TABLE pots (id BIGINT PRIMARY KEY, coins BIGINT NOT NULL)").await.expect("is made");
     one.execute("INSERT INTO pots VALUES (1, 100), (2, 100)").await.expect("are filled");
     eventually!(coins(&other).await == [100, 100]);
@@ -100,9 +85,9 @@ async fn log(pool: &MySqlPool) -> Vec<String> {
     sqlx::query_scalar("SELECT what FROM log ORDER BY id").fetch_all(pool).await.expect("reads")
 }
 
-async fn who_migrates_over_different_nodes_takes_turns(cluster: &Cluster) {
-    cluster.make("turns").await;
-    let pools = [cluster.pool(0, "turns").await, cluster.pool(1, "turns").await, cluster.pool(2, "turns").await];
+async fn who_migrates_over_different_nodes_takes_turns(cluster: &Galera) {
+    make(cluster, "turns").await;
+    let pools = [pool(cluster, 0, "turns").await, pool(cluster, 1, "turns").await, pool(cluster, 2, "turns").await];
     let table = "CREATE TABLE log (id BIGINT AUTO_INCREMENT PRIMARY KEY, what TEXT NOT NULL)";
     pools[0].execute(table).await.expect("is made");
     let files = files(&[LASTS, LASTS, LASTS]).await;
@@ -113,9 +98,9 @@ async fn who_migrates_over_different_nodes_takes_turns(cluster: &Cluster) {
 
 /// Who migrates on one node is gone without a word, its connection with it.
 #[expect(clippy::print_stdout, reason = "the figure is for whoever reads the run")]
-async fn the_turn_of_who_is_gone_is_taken_on_another_node(cluster: &Cluster) {
-    cluster.make("gone").await;
-    let (one, other) = (cluster.pool(0, "gone").await, cluster.pool(1, "gone").await);
+async fn the_turn_of_who_is_gone_is_taken_on_another_node(cluster: &Galera) {
+    make(cluster, "gone").await;
+    let (one, other) = (pool(cluster, 0, "gone").await, pool(cluster, 1, "gone").await);
     for table in
         ["CREATE TABLE gate (id INT PRIMARY KEY)", "CREATE TABLE log (id BIGINT PRIMARY KEY, what TEXT NOT NULL)"]
     {
@@ -138,23 +123,23 @@ async fn the_turn_of_who_is_gone_is_taken_on_another_node(cluster: &Cluster) {
 }
 
 /// Which of the nodes a pool leads to.
-async fn node(cluster: &Cluster, pool: &MySqlPool) -> usize {
+async fn node(cluster: &Galera, pool: &MySqlPool) -> usize {
     let at = mariadb_port(pool).await;
-    cluster.urls.iter().position(|url| i64::from(port(url)) == at).expect("one of them")
+    (0..3).find(|node| i64::from(port(cluster.url(*node))) == at).expect("one of them")
 }
 
-async fn a_node_that_is_killed_alone_or_closed_is_left_and_nothing_is_lost(cluster: &Cluster) {
-    cluster.make("busy").await;
-    let pool = shop_sql::mariadb(&cluster.all("busy")).await.expect("connects");
+async fn a_node_that_is_killed_alone_or_closed_is_left_and_nothing_is_lost(cluster: &Galera) {
+    make(cluster, "busy").await;
+    let pool = shop_sql::mariadb(&all(cluster, "busy")).await.expect("connects");
     crate::open::migrate(&pool.clone().into()).await.expect("migrates");
     assert_eq!(node(cluster, &pool).await, 0);
-    goes_on(&pool, cluster.own.kill_one("galera1")).await;
-    cluster.own.resume().await;
+    goes_on(&pool, cluster.kill(0)).await;
+    cluster.resume(0).await;
 
     let at = node(cluster, &pool).await;
     assert_ne!(at, 0, "stays where it is");
     pool.execute("DELETE FROM outbox").await.expect("is empty again");
-    let mut alone = cluster.admin(at).await;
+    let mut alone = admin(cluster, at).await;
     let isolate = |on: u8| AssertSqlSafe(format!("SET GLOBAL wsrep_provider_options = 'gmcast.isolate={on}'"));
     goes_on(&pool, async {
         alone.execute(sqlx::raw_sql(isolate(1))).await.expect("hears nobody");
@@ -167,13 +152,10 @@ async fn a_node_that_is_killed_alone_or_closed_is_left_and_nothing_is_lost(clust
     let next = node(cluster, &pool).await;
     assert_ne!(next, at);
     alone.execute(sqlx::raw_sql(isolate(0))).await.expect("hears the others");
-    eventually!(within Duration::from_secs(30), {
-        let size = "SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'wsrep_cluster_size'";
-        sqlx::query_scalar::<_, String>(size).fetch_one(&mut alone).await.is_ok_and(|size| size == "3")
-    });
+    cluster.whole().await;
 
     pool.execute("DELETE FROM outbox").await.expect("is empty again");
-    let mut closed = cluster.admin(next).await;
+    let mut closed = admin(cluster, next).await;
     goes_on(&pool, async {
         closed.execute(sqlx::raw_sql("SET GLOBAL wsrep_reject_queries = 'ALL'")).await.expect("takes nothing more");
     })
@@ -183,7 +165,7 @@ async fn a_node_that_is_killed_alone_or_closed_is_left_and_nothing_is_lost(clust
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_holds_on_one_server_holds_on_the_nodes_of_a_galera_cluster() {
-    let Some(cluster) = Cluster::start().await else { return };
+    let Some(cluster) = Galera::start().await else { return };
     who_loses_against_another_node_begins_again(&cluster).await;
     who_migrates_over_different_nodes_takes_turns(&cluster).await;
     the_turn_of_who_is_gone_is_taken_on_another_node(&cluster).await;

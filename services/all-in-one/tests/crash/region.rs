@@ -9,6 +9,7 @@
 
 mod books;
 mod faults;
+mod mariadb;
 mod shoppers;
 mod stores;
 mod watch;
@@ -81,9 +82,9 @@ struct Region {
 
 impl Region {
     /// Everything, ready; `None` where tests do without real servers.
-    async fn start() -> Option<Self> {
+    async fn start(kind: mariadb::Kind) -> Option<Self> {
         let network = Network::make();
-        let stores = Stores::start(network.as_ref()).await?;
+        let stores = Stores::start(network.as_ref(), kind).await?;
         let doors = ["a", "b"].map(Api::new);
         let mut region = Self { stores, replicas: Vec::new(), lines: Vec::new(), doors, network };
         for half in 1..=2 {
@@ -176,11 +177,11 @@ impl Region {
         }
     }
 
-    /// The URL of a database of both servers of `store`, for one of the replicas.
+    /// The URL of a database of all servers of `store`, for one of the replicas.
     async fn database(&mut self, replica: usize, store: usize, name: &str) -> String {
         let mut places = Vec::new();
         for (server, at) in self.stores.places(store).into_iter().enumerate() {
-            let to = format!("one {}", stores::NAMES[store]);
+            let to = format!("one {}", self.stores.name(store));
             places.push(self.line(replica, &to, &at, Way::store(replica, store, server)).await);
         }
         let scheme = if store == stores::POSTGRES { "postgres" } else { "mysql" };
@@ -190,8 +191,9 @@ impl Region {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_in_which_things_go_wrong_keeps_its_books() {
-    let Some(mut region) = Box::pin(Region::start()).await else { return };
     let mut chance = Chance::from_environment("region");
+    let kind = mariadb::Kind::choose(&mut chance);
+    let Some(mut region) = Box::pin(Region::start(kind)).await else { return };
     let seconds = shop_testing::variable("SHOP_TEST_SOAK_SECONDS").map_or(20, |text| text.parse().expect("a number"));
     let body =
         json!({"name": "Anvil", "description": "", "price": "12.50", "stock_quantity": STOCK, "category": "smithy"});

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::Value;
 use shop_testing::{Api, eventually};
-use sqlx::Connection as _;
+use sqlx::{Connection as _, Executor as _};
 use uuid::Uuid;
 
 use super::shoppers::Told;
@@ -66,7 +66,9 @@ pub(super) async fn agree(region: &Region, product: i64, told: &Told) {
     let lost: Vec<_> = completed.difference(&paid_ids).collect();
     assert!(lost.is_empty(), "buyers were told that these are paid: {lost:?}");
 
-    let mut books = sqlx::MySqlConnection::connect(&region.stores.books()).await.expect("opens the books");
+    let mut books = sqlx::MySqlConnection::connect(&region.stores.books().await).await.expect("opens the books");
+    // A node of Galera may have been told of the last ones, and not have written them down.
+    books.execute("SET SESSION wsrep_sync_wait = 1").await.expect("waits for what it was told");
     let sql = "SELECT charge_key FROM sandbox_charges WHERE outcome = 'approved'";
     let charges: Vec<Uuid> = sqlx::query_scalar(sql).fetch_all(&mut books).await.expect("reads the charges");
     let approved: BTreeSet<_> = charges.iter().map(Uuid::to_string).collect();
